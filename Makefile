@@ -1,0 +1,59 @@
+# Each target does all its own set-up, once: `.venv` is made again only when its inputs change.
+# Needs Python 3.11 or later, make and git. Without make: see "Plain pip" in README.md.
+
+PYTHON ?= python3
+WORKERS ?= 2
+PORT ?= 5000
+ARGS ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install train ui test test-slow lint format clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo 'ARGS="..." is passed on: make train ARGS="trainer.max_epochs=3", make test ARGS="-k lstm"'
+	@echo 'PYTHON=python3.12 chooses the Python, PORT=5001 the port of the UI'
+
+install: $(INSTALLED) ## make .venv and install the tested versions into it
+
+train: $(INSTALLED) ## train a stacked bidirectional LSTM on handwritten digits
+	$(BIN)/python -m seqpipe cell=lstm bidirectional=true depth=3 $(ARGS)
+
+ui: $(INSTALLED) ## open the MLflow UI on the runs of this folder
+	@test -f outputs/mlflow.db || { echo "no runs yet in outputs/: make train first"; exit 1; }
+	PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui \
+		--backend-store-uri "sqlite:///$(CURDIR)/outputs/mlflow.db" --workers 1 --port $(PORT)
+
+test: $(INSTALLED) ## run the tests, without the slow ones
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
+
+test-slow: $(INSTALLED) ## run the slow tests: the wheel, built, installed and used
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow tests $(ARGS)
+
+lint: $(INSTALLED) ## ruff, mypy, yamllint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/yamllint --strict conf
+
+format: $(INSTALLED) ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## remove .venv, caches and builds; never outputs/ or data/
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks build dist
+	find src tests conf -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last, so an installation that was cut short is taken up again.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+		"PYTHON=$(PYTHON): seqpipe needs Python 3.11 or later; name one: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "installing into .venv (minutes the first time)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@

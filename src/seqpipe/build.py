@@ -1,0 +1,107 @@
+"""From the configuration and what the data is like, to the parts of a run.
+
+The only place where a name in YAML meets a size known from the data.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, Trainer
+from torch import nn
+
+from seqpipe.data.base import SequenceSpec
+from seqpipe.data.dataset import SequenceData
+from seqpipe.data.vocabulary import BOS, EOS
+from seqpipe.tasks.base import Task
+from seqpipe.tracking.base import Tracker
+from seqpipe.training.callbacks import History, OneBar, Throughput
+from seqpipe.training.module import SequenceModule
+
+DATA_ARGUMENTS = ("batch_size", "num_workers", "seed", "window")
+
+
+def build_data(cfg: DictConfig) -> SequenceData:
+    """Reads the source, fits the fields on its training split and encodes all splits.
+
+    Raises:
+        DataError: the data cannot be used as it is.
+        ConfigError: a setting does not fit the data.
+    """
+    node = cfg.data
+    return SequenceData(
+        source=instantiate(node.source),
+        x=None if node.x is None else instantiate(node.x),
+        y=instantiate(node.y),
+        **{name: node[name] for name in DATA_ARGUMENTS},
+    )
+
+
+def build_task(cfg: DictConfig, data: SequenceData) -> Task:
+    """The task, told what y is like."""
+    make_task = instantiate(cfg.task)
+    sizes: dict[str, Any] = {"y": data.spec.y}
+    if "max_length" in cfg.task:  # decodes freely, so it must know when to give up
+        sizes["longest_y"] = data.longest_y("train")
+    task: Task = make_task(**sizes)
+    return task
+
+
+def build_model(cfg: DictConfig, spec: SequenceSpec) -> nn.Module:
+    """The architecture, told the sizes of x and y.
+
+    Raises:
+        ConfigError: the architecture cannot read or write what the data has.
+    """
+    make_model = instantiate(cfg.architecture)
+    sizes: dict[str, Any] = {}
+    if spec.x is not None:
+        sizes |= {"x_kind": spec.x.kind, "x_size": spec.x.size}
+    if spec.y.kind == "symbols":
+        sizes |= {"y_size": spec.y.size, "bos": BOS, "eos": EOS}
+    else:
+        sizes["output_size"] = spec.y.size
+    model: nn.Module = make_model(**sizes)
+    return model
+
+
+def build_module(cfg: DictConfig, model: nn.Module, task: Task) -> SequenceModule:
+    """Model, task, optimizer and schedule as one LightningModule."""
+    saved: dict[str, Any] = {"config": OmegaConf.to_container(cfg, resolve=True)}
+    return SequenceModule(
+        model, task, instantiate(cfg.optim), instantiate(cfg.scheduler), saved_config=saved
+    )
+
+
+def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
+    """Those of the configuration, checkpoints in the run's folder, and those every run has."""
+    history = History(cfg.task.monitor, cfg.task.mode)
+    callbacks: list[Callback] = [Throughput(), history]
+    for node in cfg.callbacks.values():
+        callback = instantiate(node)
+        if not isinstance(callback, Callback):  # a checkpoint waiting for its folder
+            callback = callback(dirpath=folder / "checkpoints")
+        callbacks.append(callback)
+    if cfg.trainer.enable_progress_bar:
+        callbacks.append(OneBar(cfg.task.monitor))
+    return callbacks
+
+
+def build_trainer(cfg: DictConfig, folder: Path, tracker: Tracker) -> Trainer:
+    """Lightning's Trainer, with our sampler, our logger and our summary."""
+    trainer: Trainer = instantiate(
+        cfg.trainer,
+        callbacks=build_callbacks(cfg, folder),
+        logger=tracker.logger or False,
+        default_root_dir=str(folder),
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # ours gives each rank its batches
+    )
+    return trainer
+
+
+def build_tracker(cfg: DictConfig, root: Path, folder: Path) -> Tracker:
+    """What records the run."""
+    tracker: Tracker = instantiate(cfg.logger)(root=root, output_dir=folder)
+    return tracker

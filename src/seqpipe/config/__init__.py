@@ -1,0 +1,1 @@
+"""Composing and checking the configuration, before anything heavy is imported."""

@@ -1,0 +1,53 @@
+"""From overrides to a checked configuration; what is known of how a run was started."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from seqpipe.config.loader import Loader, parse
+from seqpipe.config.shadowing import shadowed
+from seqpipe.config.validate import problems_of
+from seqpipe.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Launch:
+    """All that is known below the command line of how a run was started.
+
+    Args:
+        output_dir: the run folder, absolute.
+        root: the user's working directory, absolute.
+        choices: the option chosen in each group, such as {"cell": "lstm"}.
+        overrides: what was typed on the command line.
+        sweep: name of the sweep's folder, or None for a single run.
+    """
+
+    output_dir: Path
+    root: Path
+    choices: dict[str, str]
+    overrides: tuple[str, ...]
+    sweep: str | None = None
+
+
+def compose(
+    overrides: Sequence[str], config_dirs: Sequence[str | Path] = ()
+) -> tuple[DictConfig, dict[str, str]]:
+    """The checked configuration for some overrides, and the option chosen in each group.
+
+    Args:
+        overrides: as typed on the command line, `cell=gru`, `optim.lr=0.01`.
+        config_dirs: more folders with options, as in `--config-dir`.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    parsed, unreadable = parse(overrides)
+    loader = Loader(config_dirs, [str(o.input_line) for o in parsed if o.is_hydra_override()])
+    composed = loader.compose([o for o in parsed if not o.is_hydra_override()])
+    problems = [*unreadable, *shadowed(loader.user_dirs()), *composed.problems]
+    problems += problems_of(composed.cfg, composed.choices)
+    if problems:
+        raise ConfigError([str(problem) for problem in problems])
+    return composed.cfg, composed.choices

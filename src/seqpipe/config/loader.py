@@ -1,0 +1,199 @@
+"""Hydra's composition, one override at a time, so that one mistake does not hide the next."""
+
+import copy
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import setup_globals
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+
+from seqpipe.config.keys import unknown_key
+from seqpipe.config.paths import conf_dir
+from seqpipe.config.rules import Problem, shown
+from seqpipe.errors import ConfigError, did_you_mean
+
+VERSION_BASE = "1.3"
+MAY_BE_NULL = ("experiment", "sweep")
+
+
+class Composed(NamedTuple):
+    """A composed configuration, without Hydra's own node.
+
+    Args:
+        cfg: the configuration.
+        choices: the option chosen in each group.
+        hydra: Hydra's own node.
+        problems: overrides that could not be applied, and so are not in cfg.
+    """
+
+    cfg: DictConfig
+    choices: dict[str, str]
+    hydra: DictConfig
+    problems: list[Problem | str]
+
+
+def parse(overrides: Sequence[str]) -> tuple[list[Override], list[Problem | str]]:
+    """The overrides that can be read, and what is wrong with the others."""
+    parser, parsed, problems = OverridesParser.create(), list[Override](), list[Problem | str]()
+    for line in overrides:
+        try:
+            parsed.append(parser.parse_override(line))
+        except HydraException as error:
+            reason = str(error).splitlines()[0]
+            expected = "key=value, +key=value or ~key, special characters in quotes: 'key=\"a b\"'"
+            problems.append(f"{line}: cannot be read ({reason}); allowed: {expected}")
+    return parsed, problems
+
+
+class Loader:
+    """Composes the packaged configuration, and that of more folders.
+
+    Args:
+        config_dirs: the user's folders, as in `--config-dir`.
+        hydra_overrides: overrides of Hydra's own keys, such as hydra.searchpath.
+        config_name: the primary configuration.
+
+    Raises:
+        ConfigError: a folder does not exist.
+    """
+
+    def __init__(
+        self,
+        config_dirs: Sequence[str | Path] = (),
+        hydra_overrides: Sequence[str] = (),
+        config_name: str = "config",
+    ) -> None:
+        version.setbase(VERSION_BASE)
+        setup_globals()
+        self.hydra_overrides = list(hydra_overrides)
+        self.config_name = config_name
+        search_path = create_config_search_path(str(conf_dir()))
+        for folder in config_dirs:
+            if not Path(folder).is_dir():
+                raise ConfigError(f"--config-dir={folder}: no such folder; allowed: a folder")
+            url = f"file://{os.path.abspath(folder)}"
+            search_path.prepend("command-line", url, anchor=SearchPathQuery(provider="schema"))
+        self.hydra_loader = ConfigLoaderImpl(search_path)
+        self.repository = self._repository()
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def _repository(self) -> CachingConfigRepository:
+        try:
+            _, repository = self.hydra_loader._parse_overrides_and_create_caching_repo(
+                self.config_name, self.hydra_overrides
+            )
+        except Exception as error:  # whatever Hydra or YAML finds in the primary configuration
+            raise ConfigError(f"{self.config_name}.yaml: {error}") from None
+        return repository
+
+    def user_dirs(self) -> list[Path]:
+        """Folders on the search path that are neither Hydra's nor ours."""
+        return [
+            Path(source.path)
+            for source in self.repository.get_sources()
+            if source.scheme() == "file" and Path(source.path) != conf_dir()
+        ]
+
+    def is_group(self, override: Override) -> bool:
+        """Whether an override chooses an option of a group."""
+        return override.package is not None or self.repository.group_exists(override.key_or_group)
+
+    def options(self, group: str) -> list[str]:
+        """The options of a group, packaged and the user's."""
+        return self.repository.get_group_options(group)
+
+    def choice_problem(self, override: Override) -> Problem | None:
+        """What is wrong with the choice of an option, or None."""
+        group, value, options = override.key_or_group, override.value(), None
+        if override.is_delete():
+            return None
+        names = value if isinstance(value, list) else [value]
+        for name in names:
+            if name is None and group in MAY_BE_NULL:
+                continue
+            if name is not None and self.repository.config_exists(f"{group}/{name}"):
+                continue
+            options = self.options(group)
+            wrong = "an option must be chosen" if name is None else "no such option"
+            hint = did_you_mean(shown(name), options)
+            return Problem(
+                override.get_key_element(), value, f"{wrong}; allowed: {', '.join(options)}{hint}"
+            )
+        return None
+
+    def compose(self, overrides: Sequence[Override]) -> Composed:
+        """Apply what can be applied and list what cannot.
+
+        Raises:
+            ConfigError: the groups chosen cannot be composed at all.
+        """
+        problems: list[Problem | str] = []
+        groups = [override for override in overrides if self.is_group(override)]
+        refused = [problem for override in groups if (problem := self.choice_problem(override))]
+        problems.extend(refused)
+        keys = {problem.key for problem in refused}
+        lines = [str(o.input_line) for o in groups if o.get_key_element() not in keys]
+        try:
+            whole = self._compose_groups(tuple(lines))
+        except ConfigError as error:
+            raise ConfigError([*map(str, problems), *error.problems]) from None
+        for override in overrides:
+            if override not in groups and (problem := _apply(override, whole)):
+                problems.append(problem)
+        chosen = whole.hydra.runtime.choices
+        choices = {
+            str(group): str(option)
+            for group, option in chosen.items()
+            if option is not None and str(group).split("/")[0] != "hydra"
+        }
+        hydra = whole.hydra
+        with open_dict(whole):
+            del whole["hydra"]
+        return Composed(whole, choices, hydra, problems)
+
+    def _compose_groups(self, lines: tuple[str, ...]) -> DictConfig:
+        """Compose the options chosen; a sweep does so once for each set of options."""
+        if lines not in self._composed:
+            try:
+                self._composed[lines] = self.hydra_loader.load_configuration(
+                    self.config_name, [*self.hydra_overrides, *lines], RunMode.RUN
+                )
+            except Exception as error:  # whatever Hydra or YAML finds in the user's files
+                raise ConfigError(_in_words(error)) from None
+        return copy.deepcopy(self._composed[lines])
+
+
+def _in_words(error: Exception) -> str:
+    """Hydra's message on one line, with the options and the closest one where it knows them."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if error.__cause__ is not None and str(error.__cause__):
+        lines.append(str(error.__cause__).splitlines()[0])
+    if isinstance(error, MissingConfigException) and error.options:
+        wanted = str(error.missing_cfg_file).rpartition("/")[2]
+        hint = did_you_mean(wanted, error.options)
+        return f"{lines[0]}; allowed: {', '.join(error.options)}{hint}"
+    return " ".join(lines) or type(error).__name__
+
+
+def _apply(override: Override, cfg: DictConfig) -> Problem | str | None:
+    """Change cfg as the override says; what is wrong where that cannot be done."""
+    try:
+        ConfigLoaderImpl._apply_overrides_to_config([override], cfg)
+    except ConfigCompositionException as error:
+        key, value = override.key_or_group, override.value()
+        if isinstance(error.__cause__, (ConfigAttributeError, ConfigKeyError)):
+            return Problem(key, value, unknown_key(cfg, key, value))
+        return f"{override.input_line}: {_in_words(error)}"
+    return None

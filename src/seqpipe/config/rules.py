@@ -1,0 +1,152 @@
+"""Rules: what one value may be, and how to say so."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from seqpipe.errors import did_you_mean
+
+
+def shown(value: object) -> str:
+    """A value as it is typed on the command line: true, null, [64,32]."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(shown, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{shown(entry)}" for key, entry in value.items()) + "}"
+    return str(value)
+
+
+class Problem(NamedTuple):
+    """One thing wrong with the configuration: at `key`, holding `value`."""
+
+    key: str
+    value: object
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.key}={shown(self.value)}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one value may be.
+
+    Args:
+        allowed: in words, for the message.
+        has_type: whether the value is of the right kind at all.
+        in_range: whether a value of the right kind is allowed.
+        words: the allowed words, for "did you mean".
+    """
+
+    allowed: str
+    has_type: Callable[[Any], bool]
+    in_range: Callable[[Any], bool] = lambda value: True
+    words: tuple[str, ...] = ()
+
+    def accepts(self, value: object) -> bool:
+        """Whether the value obeys the rule."""
+        return self.has_type(value) and self.in_range(value)
+
+    def fault(self, value: object) -> str | None:
+        """What is wrong with the value and what is allowed, or None."""
+        if self.accepts(value):
+            return None
+        wrong = "out of range" if self.has_type(value) else "wrong type"
+        if self.words and isinstance(value, str):
+            wrong = "unknown choice"
+        return f"{wrong}; allowed: {self.allowed}{did_you_mean(shown(value), self.words)}"
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def whole(low: int | None = None, high: int | None = None) -> Rule:
+    """An integer with low <= value <= high."""
+    bounds = "" if low is None else f" >= {low}"
+    bounds = bounds if high is None else f" from {low} to {high}"
+    return Rule(
+        f"an integer{bounds}",
+        _is_whole,
+        lambda value: (low is None or value >= low) and (high is None or value <= high),
+    )
+
+
+def real(interval: str = "(-inf, inf)") -> Rule:
+    """A finite number in an interval written as in mathematics, `[0, 1)`."""
+    low, high = (float(bound) for bound in interval[1:-1].split(","))
+    with_low, with_high = interval[0] == "[", interval[-1] == "]"
+
+    def inside(value: float) -> bool:
+        above = value >= low if with_low else value > low
+        below = value <= high if with_high else value < high
+        return math.isfinite(value) and above and below
+
+    allowed = "a number" if interval == "(-inf, inf)" else f"a number in {interval}"
+    if high == math.inf and low > -math.inf:
+        allowed = f"a number {'>=' if with_low else '>'} {interval[1:-1].split(',')[0]}"
+    return Rule(allowed, _is_real, inside)
+
+
+def flag() -> Rule:
+    """True or false; 0 and 1 are not taken for them."""
+    return Rule("true or false", lambda value: isinstance(value, bool))
+
+
+def text(pattern: str = "", allowed: str = "text") -> Rule:
+    """A string that matches a regular expression from its start to its end."""
+    return Rule(
+        allowed,
+        lambda value: isinstance(value, str),
+        lambda value: not pattern or re.fullmatch(pattern, value) is not None,
+    )
+
+
+def choice(*values: str | int) -> Rule:
+    """One of a few words or numbers."""
+    kinds = tuple({type(value) for value in values})
+    return Rule(
+        ", ".join(map(shown, values)),
+        lambda value: isinstance(value, kinds) and not isinstance(value, bool),
+        lambda value: value in values,
+        tuple(value for value in values if isinstance(value, str)),
+    )
+
+
+def list_of(rule: Rule | None, length: int | None = None) -> Rule:
+    """A list whose entries obey a rule."""
+    entries = "a list" if rule is None else f"a list, each entry {rule.allowed}"
+    return Rule(
+        entries if length is None else f"{entries}, {length} entries",
+        lambda value: isinstance(value, (list, tuple)),
+        lambda value: (
+            (length is None or len(value) == length)
+            and (rule is None or all(map(rule.accepts, value)))
+        ),
+    )
+
+
+def null() -> Rule:
+    """Nothing."""
+    return Rule("null", lambda value: value is None)
+
+
+def either(*rules: Rule) -> Rule:
+    """Whatever one of the rules accepts."""
+    words: Sequence[str] = [word for rule in rules for word in rule.words]
+    return Rule(
+        " or ".join(rule.allowed for rule in rules),
+        lambda value: any(rule.has_type(value) for rule in rules),
+        lambda value: any(rule.accepts(value) for rule in rules),
+        tuple(words),
+    )

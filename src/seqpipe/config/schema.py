@@ -1,0 +1,98 @@
+"""What the configuration holds, and what each value may be: tables, nothing else."""
+
+from seqpipe.config.rules import Rule, choice, either, flag, list_of, null, real, text, whole
+
+PANEL = ("seed", "hidden_size", "depth", "bidirectional", "dropout", "resume")
+GROUPS = (
+    *("data", "architecture", "task", "cell", "optim", "scheduler"),
+    *("trainer", "callbacks", "logger"),
+)
+DATA_TARGET = "seqpipe.data.base.SequenceData"  # what the data node is given to
+
+SEED = whole(0, 2**32 - 1)  # numpy takes no more
+FRACTION = real("[0, 1]")
+SHARE = either(whole(1), real("(0, 1)"), text(allowed="a file"))  # of a split
+BATCHES = either(whole(1), real("(0, 1]"), null())
+
+# The first pattern that fits a dotted key decides; a star fits any part, dots included.
+RULES: dict[str, Rule] = {
+    "seed": SEED,
+    "*.seed": SEED,
+    "hidden_size": whole(1),
+    "*.hidden_size": whole(1),
+    "depth": whole(1),
+    "*.depth": whole(1),
+    "bidirectional": flag(),
+    "*.bidirectional": flag(),
+    "dropout": real("[0, 1)"),
+    "*.dropout": real("[0, 1)"),
+    "resume": either(text(allowed="a checkpoint file"), null()),
+    "data.batch_size": whole(1),
+    "data.num_workers": whole(0),
+    "data.window": either(whole(2), null()),
+    "data.length": whole(1),
+    "data.source.length": whole(1),
+    "data.source.files": whole(1),
+    "data.source.train": either(whole(1), text(allowed="a file")),
+    "data.source.valid": SHARE,
+    "data.source.test": SHARE,
+    "data.*.max_vocabulary": either(whole(5), null()),  # four specials and one symbol
+    "data.*.size": whole(1),
+    "architecture.embedding_size": either(whole(1), null()),
+    "architecture.teacher_forcing": FRACTION,
+    "architecture.*.learn_initial_state": flag(),
+    "architecture.head.hidden": list_of(whole(1)),
+    "task.label_smoothing": real("[0, 1)"),
+    "task.sample_length": whole(0),
+    "task.sample_temperature": real("(0, inf)"),
+    "task.max_length": either(whole(1), null()),
+    "optim.lr": real("(0, inf)"),
+    "optim.weight_decay": real("[0, inf)"),
+    "optim.momentum": real("[0, 1)"),
+    "optim.alpha": real("[0, 1)"),
+    "optim.betas": list_of(real("[0, 1)"), length=2),
+    "optim.eps": real("(0, inf)"),
+    "optim.nesterov": flag(),
+    "optim.amsgrad": flag(),
+    "scheduler.min_lr": real("[0, inf)"),
+    "scheduler.*_ratio": FRACTION,
+    "scheduler.factor": real("(0, 1)"),
+    "scheduler.gamma": real("(0, 1]"),
+    "scheduler.step_size": whole(1),
+    "*.patience": whole(0),
+    "*.monitor": text(r"val/.+", "a metric of the validation split, val/..."),
+    "*.mode": choice("min", "max"),
+    "callbacks.*.min_delta": real("[0, inf)"),
+    "callbacks.*.save_last": either(flag(), choice("link"), null()),
+    "logger.flush_seconds": real("[0, inf)"),
+    "trainer.accelerator": choice("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
+    "trainer.devices": either(
+        whole(1), choice("auto", -1), list_of(whole(0)), text(r"-1|\d+(,\d+)*", "device numbers")
+    ),
+    "trainer.num_nodes": whole(1),
+    "trainer.strategy": choice(
+        *("auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook"),
+        *("ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false", "fsdp"),
+    ),
+    "trainer.precision": choice(
+        *(32, "bf16-mixed", "16-mixed", 64, "32-true", "bf16-true", "16-true", "64-true"),
+        *("32", "64", 16, "16", "bf16"),
+    ),
+    "trainer.max_epochs": either(whole(1), choice(-1)),
+    "trainer.min_epochs": either(whole(1), null()),
+    "trainer.max_steps": either(whole(1), choice(-1)),
+    "trainer.min_steps": either(whole(1), null()),
+    "trainer.max_time": either(text(r"\d+:\d\d:\d\d:\d\d", "DD:HH:MM:SS"), null()),
+    "trainer.gradient_clip_val": either(real("(0, inf)"), null()),
+    "trainer.gradient_clip_algorithm": choice("norm", "value"),
+    "trainer.accumulate_grad_batches": whole(1),
+    "trainer.check_val_every_n_epoch": whole(1),
+    "trainer.val_check_interval": either(whole(1), real("(0, 1]")),
+    "trainer.log_every_n_steps": whole(1),
+    "trainer.limit_*_batches": BATCHES,
+    "trainer.overfit_batches": either(whole(0), FRACTION),
+    "trainer.num_sanity_val_steps": whole(-1),
+    "trainer.deterministic": either(flag(), choice("warn")),
+    "trainer.detect_anomaly": flag(),
+    "trainer.enable_*": flag(),
+}

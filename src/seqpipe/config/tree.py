@@ -1,0 +1,83 @@
+"""Reading a composed configuration: its leaves, and where an interpolated value is written."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+REFERENCE = re.compile(r"\$\{\s*(\.*)([\w.]+)\s*\}")
+
+
+class Tree:
+    """A configuration as written, interpolations not resolved.
+
+    Args:
+        cfg: the composed configuration.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        written = OmegaConf.to_container(cfg, resolve=False)
+        assert isinstance(written, dict)
+        self.written: dict[Any, Any] = written
+
+    def raw(self, key: str) -> Any:
+        """What is written at a dotted key; None where there is no such key."""
+        node: Any = self.written
+        for part in key.split(".") if key else ():
+            node = node.get(part) if isinstance(node, dict) else None
+        return node
+
+    def value(self, key: str) -> Any:
+        """The resolved value at a dotted key, lists and mappings as plain Python.
+
+        Raises:
+            OmegaConfBaseException: an interpolation in it leads nowhere.
+        """
+        found = OmegaConf.select(self.cfg, key)
+        return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+
+    def get(self, key: str) -> Any:
+        """As `value`; None where an interpolation leads nowhere, which `leaves` reports."""
+        try:
+            return self.value(key)
+        except OmegaConfBaseException:
+            return None
+
+    def origin(self, key: str) -> str:
+        """The key where the value of `key` is written, following `${...}`."""
+        seen: list[str] = []
+        while key not in seen:
+            seen.append(key)
+            raw = self.raw(key)
+            found = REFERENCE.fullmatch(raw) if isinstance(raw, str) else None
+            if found is None:
+                return key
+            key = _absolute(key, *found.groups())
+        return key
+
+    def leaves(self, key: str = "") -> Iterator[tuple[str, Any]]:
+        """Every dotted key that holds no mapping, and what is written there."""
+        node = self.raw(key)
+        if isinstance(node, dict):
+            for name in node:
+                yield from self.leaves(f"{key}.{name}" if key else str(name))
+        else:
+            yield key, node
+
+    def references(self) -> set[str]:
+        """Every key that some `${...}` reads."""
+        return {
+            _absolute(key, *found.groups())
+            for key, raw in self.leaves()
+            for found in REFERENCE.finditer(str(raw))
+        }
+
+
+def _absolute(key: str, dots: str, name: str) -> str:
+    """The key that `${name}`, `${.name}` or `${..name}`, written at `key`, stands for."""
+    if not dots:
+        return name
+    return ".".join([*key.split(".")[: -len(dots)], name])

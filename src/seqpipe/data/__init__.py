@@ -1,0 +1,1 @@
+"""Data: a source yields records, fields turn their entries into numbers and back."""

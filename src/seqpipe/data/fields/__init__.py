@@ -1,0 +1,1 @@
+"""How one entry of a record becomes numbers, and numbers an entry again."""

@@ -1,0 +1,166 @@
+"""Labels: one class, one number (or a few), or a class for each step."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqpipe.data.base import Field, FieldSpec, Record
+from seqpipe.errors import did_you_mean
+
+
+def _class_names(values: Iterable[object]) -> tuple[str, ...]:
+    """Distinct names in order: as numbers where all are numbers, else as text."""
+    names = sorted({str(value) for value in values})
+    try:
+        return tuple(sorted(names, key=float))
+    except ValueError:
+        return tuple(names)
+
+
+class _Classes(Field):
+    """What Category and Tags share: named classes, known from the training split."""
+
+    def __init__(self, column: str) -> None:
+        super().__init__(column)
+        self.names: tuple[str, ...] = ()
+        self._ids: dict[str, int] = {}
+
+    def _learn(self, values: Iterable[object]) -> None:
+        self.names = _class_names(values)
+        self._ids = {name: id_ for id_, name in enumerate(self.names)}
+
+    def _id(self, value: object) -> int:
+        name = str(value)
+        if name not in self._ids:
+            shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
+            problem = f"not a class of the training split; it has {shown}"
+            self.refuse(value, problem + did_you_mean(name, self.names))
+        return self._ids[name]
+
+    @property
+    def spec(self) -> FieldSpec:
+        """Size: the number of classes."""
+        return FieldSpec(self.kind, len(self.names), self.names)
+
+    def _shown_names(self) -> str:
+        if len(self.names) <= 12:
+            return ", ".join(self.names)
+        return f"{self.names[0]}, {self.names[1]}, ..., {self.names[-1]}"
+
+
+class Category(_Classes):
+    """One class an example, () int64. Class names sorted, numbers by their value.
+
+    Args:
+        column: the key of the entry in a record; its value may be text or a number.
+    """
+
+    kind = "category"
+
+    def fit(self, records: Sequence[Record]) -> None:
+        """Learn the classes."""
+        self._learn(self.value(record) for record in records)
+
+    def encode(self, record: Record) -> Tensor:
+        """() int64.
+
+        Raises:
+            DataError: the class does not occur in the training split.
+        """
+        return torch.tensor(self._id(self.value(record)))
+
+    def decode(self, values: Tensor | Sequence[Any]) -> str:
+        """The name of the class."""
+        return self.names[int(torch.as_tensor(values))]
+
+    def describe(self, splits: object) -> str:
+        """The number of classes and their names."""
+        return f"{len(self.names)} classes ({self._shown_names()})"
+
+
+class Tags(_Classes):
+    """A class for each step, (T,) int64. Class names sorted, numbers by their value.
+
+    Args:
+        column: the key of the entry in a record; its value is a list as long as x.
+    """
+
+    kind = "tags"
+
+    def fit(self, records: Sequence[Record]) -> None:
+        """Learn the classes."""
+        self._learn({tag for record in records for tag in self.value(record)})
+
+    def encode(self, record: Record) -> Tensor:
+        """(T,) int64.
+
+        Raises:
+            DataError: a tag does not occur in the training split.
+        """
+        tags = self.value(record)
+        ids = {tag: self._id(tag) for tag in set(tags)}
+        return torch.tensor([ids[tag] for tag in tags], dtype=torch.int64)
+
+    def decode(self, values: Tensor | Sequence[Any]) -> str:
+        """The names of the tags, with spaces between."""
+        return " ".join(self.names[int(value)] for value in values)
+
+    def describe(self, splits: object) -> str:
+        """The number of classes and their names."""
+        return f"one of {len(self.names)} tags a step ({self._shown_names()})"
+
+
+class Number(Field):
+    """One number an example, or a few, (K,) float32.
+
+    Args:
+        column: the key of the entry in a record; its value is a number or a flat list of them.
+    """
+
+    kind = "number"
+
+    def __init__(self, column: str) -> None:
+        super().__init__(column)
+        self.size = 0
+
+    def fit(self, records: Sequence[Record]) -> None:
+        """Learn K."""
+        self.size = len(self._numbers(records[0]))
+
+    def encode(self, record: Record) -> Tensor:
+        """(K,) float32.
+
+        Raises:
+            DataError: not finite, not a number, or not K of them.
+        """
+        numbers = self._numbers(record)
+        if len(numbers) != self.size:
+            wanted = f"the training split starts with {self.size}"
+            self.refuse(self.value(record), f"holds {len(numbers)} numbers; {wanted}")
+        return torch.from_numpy(numbers)
+
+    def decode(self, values: Tensor | Sequence[Any]) -> str:
+        """The numbers to four digits, with spaces between."""
+        return " ".join(f"{float(value):.4g}" for value in torch.as_tensor(values).reshape(-1))
+
+    @property
+    def spec(self) -> FieldSpec:
+        """Size: K."""
+        return FieldSpec(self.kind, self.size)
+
+    def describe(self, splits: object) -> str:
+        """The width."""
+        return "a number" if self.size == 1 else f"{self.size} numbers"
+
+    def _numbers(self, record: Record) -> np.ndarray[Any, np.dtype[np.float32]]:
+        value = self.value(record)
+        try:
+            numbers = np.array(value, dtype=np.float32).reshape(-1)
+        except (TypeError, ValueError):
+            self.refuse(value, "not a number, nor a list of numbers")
+        if not np.isfinite(numbers).all():
+            self.refuse(value, "not finite")
+        return numbers

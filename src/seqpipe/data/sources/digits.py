@@ -1,0 +1,54 @@
+"""scikit-learn's handwritten digits."""
+
+import random
+from collections import defaultdict
+
+import numpy as np
+
+from seqpipe.data.base import Record, Source, Splits
+from seqpipe.data.sources.parts import check_fractions
+
+
+class Digits(Source):
+    """1,797 images of 8 x 8 pixels in [0, 1] (no two alike), each of a digit 0..9.
+
+    Records: `image` (8, 8) float32, a row a time step; `digit` int.
+
+    Args:
+        valid: share of the images of each digit to validate on.
+        test: share of the images of each digit to test on.
+        seed: of the split.
+
+    Source: scikit-learn's `load_digits`, the test part of Alpaydin & Kaynak (1998), "Optical
+    Recognition of Handwritten Digits", UCI; comes with scikit-learn.
+    """
+
+    def __init__(self, valid: float = 0.1, test: float = 0.2, seed: int = 0) -> None:
+        check_fractions(valid, test)
+        self.valid = valid
+        self.test = test
+        self.seed = seed
+
+    def read(self) -> Splits:
+        """Split with the same share of every digit."""
+        from sklearn.datasets import load_digits  # takes a second to import
+
+        loaded = load_digits()
+        images = (loaded.images / 16).astype(np.float32)
+        of_digit: dict[int, list[int]] = defaultdict(list)
+        for place, digit in enumerate(loaded.target.tolist()):
+            of_digit[digit].append(place)
+        rng = random.Random(self.seed)
+        parts: dict[str, list[int]] = {"valid": [], "test": [], "train": []}
+        for places in of_digit.values():
+            rng.shuffle(places)
+            n_valid, n_test = round(self.valid * len(places)), round(self.test * len(places))
+            parts["valid"] += places[:n_valid]
+            parts["test"] += places[n_valid : n_valid + n_test]
+            parts["train"] += places[n_valid + n_test :]
+
+        def records(places: list[int]) -> list[Record]:
+            digits = loaded.target
+            return [{"image": images[i], "digit": int(digits[i])} for i in sorted(places)]
+
+        return Splits(**{split: records(places) for split, places in parts.items()})

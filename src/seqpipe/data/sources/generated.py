@@ -1,0 +1,228 @@
+"""Made-up data of any size: dates in many spellings, and two tests of memory."""
+
+import datetime
+import random
+
+import numpy as np
+
+from seqpipe.data.base import Record, Source, Splits
+from seqpipe.data.sources.parts import check_sizes
+from seqpipe.errors import ConfigError
+
+# Written out, since calendar's names follow the machine's language.
+MONTHS = (
+    "January February March April May June July August September October November December"
+).split()
+WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+
+DATE_FORMATS = (
+    "{yyyy}-{mm}-{dd}",
+    "{yyyy}/{mm}/{dd}",
+    "{yyyy}.{m}.{d}",
+    "{yyyy}{mm}{dd}",
+    "{yyyy} {Month} {d}",
+    "{yyyy}, {Month} {ord}",
+    "{m}/{d}/{yyyy}",
+    "{mm}/{dd}/{yyyy}",
+    "{m}/{d}/{yy}",
+    "{d}.{m}.{yyyy}",
+    "{dd}.{mm}.{yyyy}",
+    "{d}.{m}.{yy}",
+    "{d} {Mon} {yyyy}",
+    "{dd}-{Mon}-{yyyy}",
+    "{d}-{Mon}-{yy}",
+    "{d} {Month} {yyyy}",
+    "{d} {Month} {yy}",
+    "{d}. {Month} {yyyy}",
+    "{ord} {Month} {yyyy}",
+    "{ord} of {Month}, {yyyy}",
+    "the {ord} of {Month} {yyyy}",
+    "{Month} {d}, {yyyy}",
+    "{Month} {ord}, {yyyy}",
+    "{Mon} {d}, {yyyy}",
+    "{Mon}. {d} {yyyy}",
+    "{Weekday}, {Month} {d}, {yyyy}",
+    "{Weekday}, {d} {Month} {yyyy}",
+    "{Weekday} the {ord} of {Month}, {yyyy}",
+    "{Wday} {d} {Mon} {yyyy}",
+    "{Wday}, {dd} {Mon} {yyyy}",
+)
+_FIRST_DAY = datetime.date(1950, 1, 1)
+_LAST_DAY = datetime.date(2049, 12, 31)
+
+
+class Dates(Source):
+    """Spellings of a day by people, and the day in ISO 8601; 1950-01-01 to 2049-12-31.
+
+    30 formats (`DATE_FORMATS`), a third each as written, in small and in capital letters. They
+    can be told apart: slashes after the day or month mean month/day/year, dots day.month.year,
+    a first number of four digits is the year; a year of two digits is 1950..1999 from 50 on,
+    else 2000..2049. Days never cross splits.
+
+    Records: `human` str; `iso` str; `format` str.
+
+    Args:
+        train: records to train on.
+        valid: records to validate on.
+        test: records to test on.
+        seed: of everything random.
+    """
+
+    def __init__(
+        self, train: int = 10_000, valid: int = 1_000, test: int = 1_000, seed: int = 0
+    ) -> None:
+        check_sizes(train=train, valid=valid, test=test)
+        self.sizes = {"train": train, "valid": valid, "test": test}
+        self.seed = seed
+
+    def read(self) -> Splits:
+        """Part the days by the sizes of the splits, then spell days of each split."""
+        rng = random.Random(self.seed)
+        n_days = (_LAST_DAY - _FIRST_DAY).days + 1
+        days = [_FIRST_DAY + datetime.timedelta(days=i) for i in range(n_days)]
+        rng.shuffle(days)
+        total = sum(self.sizes.values())
+        splits: dict[str, list[Record]] = {}
+        start = 0
+        for split, size in self.sizes.items():
+            # The last split, test, takes what rounding leaves; none is empty.
+            share = max(1, n_days * size // total)
+            own = days[start:] if split == "test" else days[start : start + share]
+            start += share
+            splits[split] = [_date_record(own[i % len(own)], rng) for i in range(size)]
+        return Splits(**splits)
+
+
+def _date_record(day: datetime.date, rng: random.Random) -> Record:
+    template = rng.choice(DATE_FORMATS)
+    human = spell(day, template)
+    human = rng.choice((human, human.lower(), human.upper()))
+    return {"human": human, "iso": day.isoformat(), "format": template}
+
+
+def spell(day: datetime.date, template: str) -> str:
+    """A day as a format writes it.
+
+    >>> spell(datetime.date(1979, 5, 3), "{ord} of {Month}, {yyyy}")
+    '3rd of May, 1979'
+    """
+    month, weekday = MONTHS[day.month - 1], WEEKDAYS[day.weekday()]
+    teen = day.day in (11, 12, 13)
+    ending = "th" if teen else {1: "st", 2: "nd", 3: "rd"}.get(day.day % 10, "th")
+    return template.format(
+        d=day.day,
+        dd=f"{day.day:02}",
+        ord=f"{day.day}{ending}",
+        m=day.month,
+        mm=f"{day.month:02}",
+        Mon=month[:3],
+        Month=month,
+        yy=f"{day.year % 100:02}",
+        yyyy=day.year,
+        Wday=weekday[:3],
+        Weekday=weekday,
+    )
+
+
+class Adding(Source):
+    """The adding problem: the sum of the two marked ones of `length` numbers.
+
+    Each step holds a number, uniform in [0, 1), and a mark: 1 once in the first half, once in
+    the second, else 0. Always answering 1 has a mean squared error of 1/6.
+
+    Records: `series` (length, 2) float32; `sum` float.
+
+    Args:
+        length: T_x.
+        train: records to train on.
+        valid: records to validate on.
+        test: records to test on.
+        seed: of everything random.
+
+    Source: Hochreiter & Schmidhuber (1997), experiment 4; numbers in [0, 1] and a mark in each
+    half as in Arjovsky, Shah & Bengio (2016), section 4.2.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        train: int = 10_000,
+        valid: int = 1_000,
+        test: int = 1_000,
+        seed: int = 0,
+    ) -> None:
+        check_sizes(train=train, valid=valid, test=test)
+        if length < 2:
+            raise ConfigError(f"data.length={length}: must be at least 2, a step for each mark")
+        self.length = length
+        self.sizes = {"train": train, "valid": valid, "test": test}
+        self.seed = seed
+
+    def read(self) -> Splits:
+        """Draw all records from one generator."""
+        rng = np.random.default_rng(self.seed)
+
+        def records(size: int) -> list[Record]:
+            series = np.zeros((size, self.length, 2), dtype=np.float32)
+            series[:, :, 0] = rng.random((size, self.length), dtype=np.float32)
+            rows, half = np.arange(size), self.length // 2
+            series[rows, rng.integers(0, half, size), 1] = 1
+            series[rows, rng.integers(half, self.length, size), 1] = 1
+            sums = (series[:, :, 0] * series[:, :, 1]).sum(axis=1)
+            return [{"series": series[i], "sum": float(sums[i])} for i in rows]
+
+        return Splits(**{split: records(size) for split, size in self.sizes.items()})
+
+
+class CopyMemory(Source):
+    """Copy memory: ten symbols of eight, to be repeated `length` steps later, after a mark.
+
+    x: ten symbols 0..7, `length` - 1 blanks (8), the mark (9), ten blanks; y: `length` + 10
+    blanks, then the ten symbols. T_x = T_y = `length` + 20. Without memory the best mean cross
+    entropy is 10 ln 8 / (`length` + 20) nats. No ten symbols come twice.
+
+    Records: `x` and `y`, lists of int.
+
+    Args:
+        length: steps from the end of the ten symbols to the end of the mark.
+        train: records to train on.
+        valid: records to validate on.
+        test: records to test on.
+        seed: of everything random.
+
+    Source: Arjovsky, Shah & Bengio (2016), "Unitary evolution recurrent neural networks",
+    section 4.1.
+    """
+
+    SYMBOLS, REMEMBERED, BLANK, MARK = 8, 10, 8, 9
+
+    def __init__(
+        self,
+        length: int,
+        train: int = 10_000,
+        valid: int = 1_000,
+        test: int = 1_000,
+        seed: int = 0,
+    ) -> None:
+        check_sizes(train=train, valid=valid, test=test)
+        if length < 1:
+            raise ConfigError(f"data.length={length}: must be at least 1, the step of the mark")
+        self.length = length
+        self.sizes = {"train": train, "valid": valid, "test": test}
+        self.seed = seed
+
+    def read(self) -> Splits:
+        """Draw different words of ten symbols, then write x and y around them."""
+        total = sum(self.sizes.values())
+        numbers = random.Random(self.seed).sample(range(self.SYMBOLS**self.REMEMBERED), total)
+        words = np.array(numbers)[:, None] // self.SYMBOLS ** np.arange(self.REMEMBERED)
+        words %= self.SYMBOLS
+        x = np.full((total, self.length + 2 * self.REMEMBERED), self.BLANK)
+        y = x.copy()
+        x[:, : self.REMEMBERED] = y[:, -self.REMEMBERED :] = words
+        x[:, -self.REMEMBERED - 1] = self.MARK
+        records: list[Record] = [
+            {"x": a, "y": b} for a, b in zip(x.tolist(), y.tolist(), strict=True)
+        ]
+        first, second = self.sizes["train"], self.sizes["train"] + self.sizes["valid"]
+        return Splits(records[:first], records[first:second], records[second:])

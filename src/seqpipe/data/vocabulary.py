@@ -1,0 +1,48 @@
+"""Symbols and their ids."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+PAD, UNK, BOS, EOS = 0, 1, 2, 3
+SPECIALS = ("<PAD>", "<UNK>", "<BOS>", "<EOS>")
+
+
+class Vocabulary:
+    """A fixed list of symbols; the first four are special, a symbol's id is its place.
+
+    Args:
+        symbols: the symbols after the special ones, each once.
+    """
+
+    def __init__(self, symbols: Iterable[str] = ()) -> None:
+        self.names: tuple[str, ...] = (*SPECIALS, *symbols)
+        self._ids = {symbol: id_ for id_, symbol in enumerate(self.names) if id_ > EOS}
+
+    @classmethod
+    def of(
+        cls, tokens: Iterable[str], *, max_size: int | None = None, min_count: int = 1
+    ) -> "Vocabulary":
+        """The most frequent tokens first, equal counts in the order of their characters.
+
+        Args:
+            tokens: every token of the training split.
+            max_size: most symbols to keep, the four special ones included; None keeps all.
+            min_count: leave out what occurs less often.
+        """
+        counts = Counter(tokens)
+        kept = [token for token in counts if counts[token] >= min_count]
+        kept.sort(key=lambda token: (-counts[token], token))
+        return cls(kept if max_size is None else kept[: max_size - len(SPECIALS)])
+
+    def __len__(self) -> int:
+        """All symbols, the special ones included."""
+        return len(self.names)
+
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """The id of each token, UNK for one that is not known."""
+        ids = self._ids
+        return [ids.get(token, UNK) for token in tokens]
+
+    def decode(self, ids: Sequence[int]) -> list[str]:
+        """The symbol of each id, special ones by their names."""
+        return [self.names[id_] for id_ in ids]

@@ -1,0 +1,153 @@
+"""A sequence of another length: x_1..x_Tx -> y_1..y_Ty."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqpipe.models.bridge import Bridge
+from seqpipe.models.decoding import lengths_to_end, next_input
+from seqpipe.models.inputs import InputLayer
+from seqpipe.nn.attention import Attention
+from seqpipe.nn.head import Head
+from seqpipe.nn.masks import length_mask
+from seqpipe.nn.recurrent import RecurrentStack, StackState
+
+
+class EncoderDecoder(nn.Module):
+    """An encoder reads x, a decoder writes y, with attention over the encoder's outputs or not.
+
+    Layer l of the decoder starts from the last state (all parts and directions) of layer l of
+    the encoder, the top one where the decoder is deeper. Attention follows the recurrent stack,
+    so that all steps of a teacher-forced pass run at once: a_t = tanh(W [context_t; h_t]).
+
+    Args:
+        x_kind: `symbols` or `values`.
+        x_size: V or D of x.
+        y_size: V of y.
+        encoder: makes the encoder from `input_size`.
+        decoder: makes the decoder from `input_size`; one direction.
+        head: makes the output layers from `input_size` and `output_size`.
+        attention: `none`, `dot`, `general` or `additive`.
+        teacher_forcing: probability that a training step reads y_{t-1} rather than its own guess.
+            Evaluation of the loss always reads y_{t-1}; `greedy` never does.
+        embedding_size: width of a symbol's vector (of x where it has symbols, and of y).
+        bos: id read at the first step.
+        eos: id that ends a sequence.
+
+    Raises:
+        ConfigError: `attention=dot` with widths that differ.
+
+    Source: Sutskever et al. (2014); Luong et al. (2015), equations 5 and 6; Bengio et al. (2015)
+    for teacher forcing below 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        x_kind: str,
+        x_size: int,
+        y_size: int,
+        encoder: Callable[..., RecurrentStack],
+        decoder: Callable[..., RecurrentStack],
+        head: Callable[..., Head],
+        attention: Literal["none", "dot", "general", "additive"] = "additive",
+        teacher_forcing: float = 1.0,
+        embedding_size: int | None = None,
+        bos: int = 2,
+        eos: int = 3,
+    ) -> None:
+        super().__init__()
+        self.bos, self.eos, self.teacher_forcing = bos, eos, teacher_forcing
+        x_embedding = embedding_size if x_kind == "symbols" else None
+        self.input = InputLayer(x_kind, x_size, embedding_size=x_embedding)
+        self.encoder = encoder(input_size=self.input.output_size)
+        self.target = InputLayer("symbols", y_size, embedding_size=embedding_size)
+        self.decoder = decoder(input_size=self.target.output_size)
+
+        parts = len(self.encoder.cell_state_names) * self.encoder.directions
+        width = parts * self.encoder.hidden_size
+        self.bridge = Bridge([width] * self.decoder.depth, self.decoder)
+        self.attention: Attention | None = None
+        if attention != "none":
+            self.attention = Attention(
+                self.decoder.output_size, self.encoder.output_size, kind=attention
+            )
+            joined = self.decoder.output_size + self.encoder.output_size
+            self.combine = nn.Linear(joined, self.decoder.output_size)
+        self.head = head(input_size=self.decoder.output_size, output_size=y_size)
+
+    def forward(self, x: Tensor, x_lengths: Tensor, y: Tensor, y_lengths: Tensor) -> Tensor:
+        """Logits of every step of y.
+
+        Args:
+            x: (B, T_x) ids or (B, T_x, D).
+            x_lengths: (B,).
+            y: (B, T_y) ids.
+            y_lengths: (B,).
+
+        Returns:
+            (B, T_y, V).
+        """
+        memory, mask, state = self._encode(x, x_lengths)
+        if self.training and self.teacher_forcing < 1.0:
+            return self._forced_in_part(memory, mask, state, y)
+        inputs = self.target(next_input(y, self.bos))
+        outputs, _ = self.decoder(inputs, y_lengths, state)
+        return self._read_out(outputs, memory, mask)
+
+    @torch.no_grad()
+    def greedy(self, x: Tensor, x_lengths: Tensor, max_length: int) -> tuple[Tensor, Tensor]:
+        """The likeliest symbol at each step, read back at the next.
+
+        x: (B, T_x) ids or (B, T_x, D); x_lengths: (B,). Returns ids (B, T) and lengths (B,),
+        <EOS> included where it came within `max_length` steps.
+        """
+        memory, mask, state = self._encode(x, x_lengths)
+        symbol = torch.full((len(x),), self.bos, device=x.device)
+        ids: list[Tensor] = []
+        ended = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        for _ in range(max_length):
+            logits, state = self._step(symbol, state, memory, mask)
+            symbol = logits.argmax(dim=-1)
+            ids.append(symbol)
+            ended |= symbol == self.eos
+            if bool(ended.all()):
+                break
+        decoded = torch.stack(ids, dim=1)
+        return decoded, lengths_to_end(decoded, self.eos)
+
+    def _encode(self, x: Tensor, x_lengths: Tensor) -> tuple[Tensor, Tensor, StackState]:
+        memory, final = self.encoder(self.input(x), x_lengths)
+        layers = [torch.cat([part for state in layer for part in state], dim=-1) for layer in final]
+        sources = [layers[min(level, len(layers) - 1)] for level in range(self.decoder.depth)]
+        return memory, length_mask(x_lengths, memory.shape[1]), self.bridge(sources)
+
+    def _read_out(self, outputs: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        """outputs: (B, T, H) of the decoder. Returns (B, T, V)."""
+        if self.attention is not None:
+            context, _ = self.attention(outputs, memory, mask)
+            outputs = torch.tanh(self.combine(torch.cat([context, outputs], dim=-1)))
+        logits: Tensor = self.head(outputs)
+        return logits
+
+    def _step(
+        self, symbol: Tensor, state: StackState, memory: Tensor, mask: Tensor
+    ) -> tuple[Tensor, StackState]:
+        """symbol: (B,) ids. Returns logits (B, V) and the next state."""
+        output, state = self.decoder.step(self.target(symbol.unsqueeze(1))[:, 0], state)
+        return self._read_out(output.unsqueeze(1), memory, mask)[:, 0], state
+
+    def _forced_in_part(
+        self, memory: Tensor, mask: Tensor, state: StackState, y: Tensor
+    ) -> Tensor:
+        """Step by step, each sequence reading the truth with probability `teacher_forcing`."""
+        symbol = torch.full_like(y[:, 0], self.bos)
+        steps: list[Tensor] = []
+        for t in range(y.shape[1]):
+            logits, state = self._step(symbol, state, memory, mask)
+            steps.append(logits)
+            forced = torch.rand(len(y), device=y.device) < self.teacher_forcing
+            symbol = torch.where(forced, y[:, t], logits.argmax(dim=-1))
+        return torch.stack(steps, dim=1)

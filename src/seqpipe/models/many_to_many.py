@@ -1,0 +1,49 @@
+"""One y for each step of x_1..x_Tx."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from seqpipe.models.inputs import InputLayer
+from seqpipe.nn.head import Head
+from seqpipe.nn.recurrent import RecurrentStack
+
+
+class ManyToMany(nn.Module):
+    """A recurrent encoder with the same head on every step; T_y = T_x.
+
+    Args:
+        x_kind: `symbols` or `values`.
+        x_size: V or D.
+        output_size: K.
+        encoder: makes the stack from `input_size`.
+        head: makes the output layers from `input_size` and `output_size`.
+        embedding_size: see `InputLayer`.
+    """
+
+    def __init__(
+        self,
+        *,
+        x_kind: str,
+        x_size: int,
+        output_size: int,
+        encoder: Callable[..., RecurrentStack],
+        head: Callable[..., Head],
+        embedding_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.input = InputLayer(x_kind, x_size, embedding_size=embedding_size)
+        self.encoder = encoder(input_size=self.input.output_size)
+        self.head = head(input_size=self.encoder.output_size, output_size=output_size)
+
+    def forward(
+        self,
+        x: Tensor,
+        x_lengths: Tensor,
+        y: Tensor | None = None,
+        y_lengths: Tensor | None = None,
+    ) -> Tensor:
+        """x: (B, T_x) ids or (B, T_x, D); x_lengths: (B,). Returns (B, T_x, K); y is not read."""
+        outputs, _ = self.encoder(self.input(x), x_lengths)
+        logits: Tensor = self.head(outputs)
+        return logits

@@ -1,0 +1,71 @@
+"""One y for a sequence x_1..x_Tx."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqpipe.models.inputs import InputLayer
+from seqpipe.nn.head import Head
+from seqpipe.nn.masks import length_mask
+from seqpipe.nn.recurrent import RecurrentStack
+
+
+class ManyToOne(nn.Module):
+    """A recurrent encoder whose steps are summed up in one vector, and a head on it.
+
+    Padding has no say: `last` is the state after the last real step (of each direction: the
+    backward one ends at x_1), `mean` and `max` go over real steps.
+
+    Args:
+        x_kind: `symbols` or `values`.
+        x_size: V or D.
+        output_size: K.
+        encoder: makes the stack from `input_size`.
+        head: makes the output layers from `input_size` and `output_size`.
+        pooling: `last`, `mean` or `max`.
+        embedding_size: see `InputLayer`.
+    """
+
+    def __init__(
+        self,
+        *,
+        x_kind: str,
+        x_size: int,
+        output_size: int,
+        encoder: Callable[..., RecurrentStack],
+        head: Callable[..., Head],
+        pooling: Literal["last", "mean", "max"] = "last",
+        embedding_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.input = InputLayer(x_kind, x_size, embedding_size=embedding_size)
+        self.encoder = encoder(input_size=self.input.output_size)
+        self.head = head(input_size=self.encoder.output_size, output_size=output_size)
+        self.pooling = pooling
+
+    def forward(
+        self,
+        x: Tensor,
+        x_lengths: Tensor,
+        y: Tensor | None = None,
+        y_lengths: Tensor | None = None,
+    ) -> Tensor:
+        """x: (B, T_x) ids or (B, T_x, D); x_lengths: (B,). Returns (B, K); y is not read."""
+        outputs, state = self.encoder(self.input(x), x_lengths)
+        if self.pooling == "last":
+            h_last = torch.cat([direction[0] for direction in state[-1]], dim=-1)
+            summary = self.encoder.drop(h_last)
+        else:
+            mask = length_mask(x_lengths, outputs.shape[1]).unsqueeze(-1)
+            summary = self._pool(outputs, mask)
+        logits: Tensor = self.head(summary)
+        return logits
+
+    def _pool(self, outputs: Tensor, mask: Tensor) -> Tensor:
+        """outputs: (B, T_x, N*H); mask: (B, T_x, 1). Returns (B, N*H), over real steps."""
+        if self.pooling == "mean":
+            return outputs.masked_fill(~mask, 0.0).sum(dim=1) / mask.sum(dim=1)
+        assert self.pooling == "max", self.pooling
+        return outputs.masked_fill(~mask, -torch.inf).amax(dim=1)

@@ -1,0 +1,52 @@
+"""One y for one x: a standard network."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from seqpipe.errors import ConfigError
+from seqpipe.nn.head import FeedForward, Head
+
+
+class OneToOne(nn.Module):
+    """A feed-forward network: T_x = T_y = 1, nothing recurs.
+
+    Args:
+        x_kind: must be `vector`.
+        x_size: D, width of x.
+        output_size: K.
+        encoder: makes the hidden layers from `input_size`.
+        head: makes the output layers from `input_size` and `output_size`.
+
+    Raises:
+        ConfigError: x has a time axis.
+    """
+
+    def __init__(
+        self,
+        *,
+        x_kind: str,
+        x_size: int,
+        output_size: int,
+        encoder: Callable[..., FeedForward],
+        head: Callable[..., Head],
+    ) -> None:
+        super().__init__()
+        if x_kind != "vector":
+            raise ConfigError(
+                f"architecture=one_to_one: x is a sequence ({x_kind}), not one vector;"
+                " architecture=many_to_one reads a sequence"
+            )
+        self.encoder = encoder(input_size=x_size)
+        self.head = head(input_size=self.encoder.output_size, output_size=output_size)
+
+    def forward(
+        self,
+        x: Tensor,
+        x_lengths: Tensor | None = None,
+        y: Tensor | None = None,
+        y_lengths: Tensor | None = None,
+    ) -> Tensor:
+        """x: (B, D). Returns (B, K); lengths and y are not read."""
+        outputs: Tensor = self.head(self.encoder(x))
+        return outputs

@@ -1,0 +1,1 @@
+"""Recurrent layers in plain PyTorch: cells, kernels, stacks, attention, heads."""

@@ -1,0 +1,284 @@
+"""The cells: each is one time step, written as in the lecture, and the reference for all else.
+
+The lecture's a<t> is h_t and its memory cell c<t> is c_t; W[a, x] is written as two products,
+`weight_hidden` times a plus `weight_input` times x, with one bias.
+
+Shapes: B sequences, D = input_size, H = hidden_size, G gates. A state is a tuple of (B, H).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from seqpipe.nn.checks import at_least_one, one_of
+
+State = tuple[Tensor, ...]
+Step = Callable[[Tensor, State], State]
+
+
+class Cell(nn.Module, ABC):
+    """One step of a recurrent layer.
+
+    A subclass names its gates and its state, and says in `recur` how the state goes on.
+    Weights start uniform in +-1/sqrt(H), as in torch.nn; biases at 0.
+
+    Args:
+        input_size: D.
+        hidden_size: H.
+
+    Attributes:
+        weight_input: (G*H, D), rows packed in the order of `gate_names`.
+        weight_hidden: (G*H, H), likewise.
+        bias: (G*H,), likewise.
+    """
+
+    gate_names: ClassVar[tuple[str, ...]]
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.input_size = at_least_one("input_size", input_size)
+        self.hidden_size = at_least_one("hidden_size", hidden_size)
+        rows = len(self.gate_names) * hidden_size
+        self.weight_input = self._uniform(rows, input_size)
+        self.weight_hidden = self._uniform(rows, hidden_size)
+        self.bias = nn.Parameter(torch.zeros(rows))
+
+    def _uniform(self, *shape: int) -> nn.Parameter:
+        bound = self.hidden_size**-0.5
+        return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+
+    def project(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch GH"]:
+        """The input's half of all pre-activations, bias included; for all time steps at once.
+
+        x: (..., D). Returns (..., G*H).
+        """
+        return F.linear(x, self.weight_input, self.bias)
+
+    @abstractmethod
+    def recur(self, projected_t: Float[Tensor, "B GH"], state: State) -> State:
+        """The rest of the step. projected_t: (B, G*H); state: (B, H) each. Returns the next."""
+
+    def prepare(self) -> Step:
+        """`recur` with all done that need not be repeated at each step of a sequence."""
+        return self.recur
+
+    def forward(self, x_t: Float[Tensor, "B D"], state: State) -> State:
+        """One step. x_t: (B, D); state: the last one, (B, H) each. Returns the next state."""
+        return self.recur(self.project(x_t), state)
+
+    def initial_state(self, batch_size: int) -> State:
+        """Zeros, (batch_size, H) for each part of the state."""
+        zeros = self.weight_hidden.new_zeros(batch_size, self.hidden_size)
+        return (zeros,) * len(self.state_names)
+
+    def extra_repr(self) -> str:
+        """The sizes, for print(model)."""
+        return f"{self.input_size}, {self.hidden_size}"
+
+
+class RNN(Cell):
+    """The basic recurrent unit, a<t> = g(W_a[a<t-1>, x<t>] + b_a).
+
+    Args:
+        input_size: D.
+        hidden_size: H.
+        nonlinearity: g.
+
+    Raises:
+        ConfigError: an unknown nonlinearity.
+
+    Source: Elman (1990); the lecture's equation for a<t>. torch.nn.RNN with one bias for two.
+    """
+
+    gate_names = ("a",)
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        one_of("cell.nonlinearity", nonlinearity, ("tanh", "relu"))
+        self.nonlinearity = nonlinearity
+        self._g = {"tanh": torch.tanh, "relu": torch.relu}[nonlinearity]
+
+    def recur(self, projected_t: Float[Tensor, "B GH"], state: State) -> State:
+        """h_t = g(projected_t + W_h h_{t-1}). projected_t: (B, H)."""
+        (h,) = state
+        h_t = self._g(torch.addmm(projected_t, h, self.weight_hidden.t()))
+        return (h_t.to(h.dtype),)
+
+
+class SimplifiedGRU(Cell):
+    """A gated recurrent unit without the reset gate, as the lecture introduces it.
+
+    c̃<t> = tanh(W_c[c<t-1>, x<t>] + b_c);  Γ_u = σ(W_u[c<t-1>, x<t>] + b_u);
+    c<t> = Γ_u * c̃<t> + (1 - Γ_u) * c<t-1>;  a<t> = c<t>. Rows packed u, c.
+
+    Source: the lecture's GRU (simplified). Γ_u lets the new candidate in, as in Chung et al.
+    (2014), equation 4; torch's z = 1 - Γ_u keeps the old state.
+    """
+
+    gate_names = ("u", "c")
+
+    def recur(self, projected_t: Float[Tensor, "B GH"], state: State) -> State:
+        """projected_t: (B, 2H); state: (c_{t-1},). Returns (c_t,)."""
+        (h,) = state
+        u, c = torch.addmm(projected_t, h, self.weight_hidden.t()).chunk(2, dim=-1)
+        return (_move(h, c.tanh(), u.sigmoid()),)
+
+
+class GRU(Cell):
+    """A gated recurrent unit.
+
+    Γ_r = σ(W_r[c<t-1>, x<t>] + b_r);  Γ_u = σ(W_u[c<t-1>, x<t>] + b_u);
+    c̃<t> = tanh(W_c[Γ_r * c<t-1>, x<t>] + b_c);
+    c<t> = Γ_u * c̃<t> + (1 - Γ_u) * c<t-1>;  a<t> = c<t>. Rows packed r, u, c.
+
+    Args:
+        input_size: D.
+        hidden_size: H.
+        reset_after: False: Γ_r multiplies c<t-1>, as above. True: it multiplies the product,
+            Γ_r * (W_c c<t-1> + b_hidden), as in cuDNN and torch.nn.GRU.
+
+    Attributes:
+        bias_hidden: (H,), inside the reset product; only with `reset_after`.
+
+    Source: Cho et al. (2014), equations 5 to 8; Chung et al. (2014), equations 4 to 8, whose z
+    is Γ_u. torch's z = 1 - Γ_u, so torch's z rows are ours with the sign changed.
+    """
+
+    gate_names = ("r", "u", "c")
+
+    def __init__(self, input_size: int, hidden_size: int, *, reset_after: bool = False) -> None:
+        super().__init__(input_size, hidden_size)
+        self.reset_after = reset_after
+        self.bias_hidden = nn.Parameter(torch.zeros(hidden_size)) if reset_after else None
+
+    def recur(
+        self,
+        projected_t: Float[Tensor, "B GH"],
+        state: State,
+        weights: tuple[Tensor, Tensor] | None = None,
+    ) -> State:
+        """projected_t: (B, 3H); state: (c_{t-1},); weights: from `prepare`. Returns (c_t,)."""
+        (h,) = state
+        gates_weight, candidate_weight = weights or self._split_weights()
+        H = self.hidden_size
+        gates, candidate = torch.split(projected_t, [2 * H, H], dim=-1)
+        r, u = torch.addmm(gates, h, gates_weight).sigmoid().chunk(2, dim=-1)
+        if self.bias_hidden is None:
+            c = torch.addmm(candidate, r * h, candidate_weight)
+        else:
+            c = candidate + r * torch.addmm(self.bias_hidden, h, candidate_weight)
+        return (_move(h, c.tanh(), u),)
+
+    def prepare(self) -> Step:
+        """`recur` with the weights already split: at each step it would cost as much again."""
+        return partial(self.recur, weights=self._split_weights())
+
+    def _split_weights(self) -> tuple[Tensor, Tensor]:
+        """(H, 2H) of the gates and (H, H) of the candidate."""
+        H = self.hidden_size
+        gates, candidate = torch.split(self.weight_hidden, [2 * H, H])
+        return gates.t(), candidate.t()
+
+
+class LSTM(Cell):
+    """Long short-term memory with a forget gate.
+
+    c̃<t> = tanh(W_c[a<t-1>, x<t>] + b_c);  Γ_u, Γ_f, Γ_o = σ(W_.[a<t-1>, x<t>] + b_.);
+    c<t> = Γ_u * c̃<t> + Γ_f * c<t-1>;  a<t> = Γ_o * tanh(c<t>).
+    Rows packed i, f, g, o as in torch.nn.LSTM: i is Γ_u, g is c̃.
+
+    Args:
+        input_size: D.
+        hidden_size: H.
+        forget_bias: added to the forget gate's bias at initialisation, so that a new cell
+            remembers (Jozefowicz et al. 2015, section 4).
+        output_tanh: False: a<t> = Γ_o * c<t>, as the slides print it.
+
+    Source: Hochreiter & Schmidhuber (1997); Gers et al. (2000), section 2 for the forget gate.
+    """
+
+    gate_names = ("i", "f", "g", "o")
+    state_names = ("h", "c")
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        forget_bias: float = 1.0,
+        output_tanh: bool = True,
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        self.output_tanh = output_tanh
+        with torch.no_grad():
+            self.bias[hidden_size : 2 * hidden_size] += forget_bias
+
+    def recur(self, projected_t: Float[Tensor, "B GH"], state: State) -> State:
+        """projected_t: (B, 4H); state: (h_{t-1}, c_{t-1}). Returns (h_t, c_t)."""
+        h, c = state
+        i, f, g, o = torch.addmm(projected_t, h, self.weight_hidden.t()).chunk(4, dim=-1)
+        c_t = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * (c_t.tanh() if self.output_tanh else c_t), c_t
+
+
+class PeepholeLSTM(LSTM):
+    """An LSTM whose three gates also see the memory cell, element by element.
+
+    Γ_u, Γ_f, Γ_o = σ(W_.[a<t-1>, x<t>] + p_. * c<t-1> + b_.); the rest as in `LSTM`.
+
+    Args:
+        input_size: D.
+        hidden_size: H.
+        forget_bias: added to the forget gate's bias at initialisation.
+        output_peephole: `previous`: Γ_o sees c<t-1>, as the slides have it; `current`: c<t>.
+        output_tanh: False: a<t> = Γ_o * c<t>.
+
+    Attributes:
+        peephole: (3, H), rows i, f, o.
+
+    Raises:
+        ConfigError: an unknown `output_peephole`.
+
+    Source: Gers & Schmidhuber (2000); Graves et al. (2013), equations 3 to 7, for `current`.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        forget_bias: float = 1.0,
+        output_peephole: Literal["previous", "current"] = "previous",
+        output_tanh: bool = True,
+    ) -> None:
+        super().__init__(input_size, hidden_size, forget_bias=forget_bias, output_tanh=output_tanh)
+        one_of("cell.output_peephole", output_peephole, ("previous", "current"))
+        self.output_peephole = output_peephole
+        self.peephole = self._uniform(3, hidden_size)
+
+    def recur(self, projected_t: Float[Tensor, "B GH"], state: State) -> State:
+        """projected_t: (B, 4H); state: (h_{t-1}, c_{t-1}). Returns (h_t, c_t)."""
+        h, c = state
+        see_i, see_f, see_o = self.peephole.unbind()
+        i, f, g, o = torch.addmm(projected_t, h, self.weight_hidden.t()).chunk(4, dim=-1)
+        c_t = (f + see_f * c).sigmoid() * c + (i + see_i * c).sigmoid() * g.tanh()
+        o = (o + see_o * (c if self.output_peephole == "previous" else c_t)).sigmoid()
+        return o * (c_t.tanh() if self.output_tanh else c_t), c_t
+
+
+def _move(old: Tensor, new: Tensor, update: Tensor) -> Tensor:
+    """Old + update * (new - old), in the precision of the old state under autocast."""
+    return torch.lerp(old, new.to(old.dtype), update.to(old.dtype))

@@ -1,0 +1,91 @@
+"""Layers without recurrence: the standard network, and what stands on top of a recurrent one."""
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from seqpipe.nn.checks import at_least_one, one_of, probability_below_one
+
+
+class FeedForward(nn.Module):
+    """A standard network: layers of z = tanh(W x + b), dropout on the output of each.
+
+    Args:
+        input_size: D.
+        hidden_size: H, of every layer.
+        depth: number of layers.
+        dropout: probability that one output is set to 0 in training.
+
+    Attributes:
+        output_size: H.
+
+    Raises:
+        ConfigError: a size or depth below 1, a dropout outside [0, 1).
+    """
+
+    def __init__(
+        self, input_size: int, *, hidden_size: int, depth: int = 1, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        at_least_one("depth", depth)
+        self.output_size = at_least_one("hidden_size", hidden_size)
+        self.drop = nn.Dropout(probability_below_one("dropout", dropout))
+        widths = [at_least_one("input_size", input_size), *[hidden_size] * depth]
+        self.layers = _linear_layers(widths)
+
+    def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch H"]:
+        """x: (..., D). Returns (..., H)."""
+        for layer in self.layers:
+            x = self.drop(torch.tanh(layer(x)))
+        return x
+
+
+class Head(nn.Module):
+    """From a recurrent layer's output to y, alike at every time step.
+
+    With `hidden`, the lecture's deep outputs: more layers per step, without recurrence.
+
+    Args:
+        input_size: D, of one step.
+        output_size: K, of one prediction.
+        hidden: widths of the layers in between, none by default.
+        dropout: probability that one output of a layer in between is set to 0 in training.
+        activation: of the layers in between.
+
+    Raises:
+        ConfigError: a size below 1, a dropout outside [0, 1), an unknown activation.
+
+    Source: Pascanu et al. (2014), section 3.3.2, deep output.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        *,
+        hidden: list[int] | tuple[int, ...] = (),
+        dropout: float = 0.0,
+        activation: Literal["relu", "tanh"] = "relu",
+    ) -> None:
+        super().__init__()
+        one_of("architecture.head.activation", activation, ("relu", "tanh"))
+        self.activation = {"relu": torch.relu, "tanh": torch.tanh}[activation]
+        self.drop = nn.Dropout(probability_below_one("architecture.head.dropout", dropout))
+        widths = [at_least_one("architecture.head.hidden", width) for width in hidden]
+        self.layers = _linear_layers([input_size, *widths])
+        self.output = nn.Linear(widths[-1] if widths else input_size, output_size)
+
+    def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch K"]:
+        """x: (..., D). Returns (..., K): logits, or numbers."""
+        for layer in self.layers:
+            x = self.drop(self.activation(layer(x)))
+        y: Tensor = self.output(x)
+        return y
+
+
+def _linear_layers(widths: list[int]) -> nn.ModuleList:
+    """One layer between each two neighbours of `widths`."""
+    return nn.ModuleList(nn.Linear(below, above) for below, above in pairwise(widths))

@@ -1,0 +1,158 @@
+"""Kernels that hand a whole sequence to torch's fused layers (oneDNN, cuDNN), our weights in it.
+
+torch adds two biases; ours is the first, the second is zero (or the GRU's `bias_hidden`).
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seqpipe.nn.cells import GRU, LSTM, RNN, Cell, State
+from seqpipe.nn.masks import last_real_step, length_mask
+
+# Pre-activations at which a sigmoid is exactly 0 or 1 in every precision, finite in half.
+SHUT, OPEN = -1e4, 1e4
+# Outweighs any hidden state worth having, and is still finite in half precision.
+FAR_BELOW_ZERO = -6e4
+
+
+class FusedLSTM:
+    """`torch.lstm`, for an LSTM with `output_tanh`."""
+
+    name = "fused torch.lstm"
+
+    def __call__(
+        self,
+        cell: Cell,
+        x: Float[Tensor, "B T D"],
+        lengths: Int[Tensor, " B"] | None,
+        state: State,
+    ) -> tuple[Float[Tensor, "B T H"], State]:
+        """See `Kernel`.
+
+        torch.lstm tells c only after the last step, padding included. So padding is marked in a
+        column of its own, whose weights shut i and open f: c then passes through it unchanged.
+        """
+        assert isinstance(cell, LSTM)
+        weight_input: Tensor = cell.weight_input
+        if lengths is not None:
+            gate = (cell.hidden_size, 1)
+            i, f = weight_input.new_full(gate, SHUT), weight_input.new_full(gate, OPEN)
+            g = o = weight_input.new_zeros(gate)
+            x, weight_input = _mark_padding(x, lengths, weight_input, torch.cat([i, f, g, o]))
+        weights = [weight_input, cell.weight_hidden, cell.bias, torch.zeros_like(cell.bias)]
+        before = [part.unsqueeze(0) for part in state]
+        with _weights_in_pieces(x):
+            outputs, h, c = torch.lstm(x, before, weights, *_one_layer())
+        return outputs, _as_precise_as(state, (_last_h(outputs, h, lengths), c[0]))
+
+
+class FusedGRU:
+    """`torch.gru`, for a GRU with `reset_after`.
+
+    torch's z keeps the old state where our u lets the new one in: σ(-a) = 1 - σ(a), so the rows
+    of u change sign.
+    """
+
+    name = "fused torch.gru"
+
+    def __call__(
+        self,
+        cell: Cell,
+        x: Float[Tensor, "B T D"],
+        lengths: Int[Tensor, " B"] | None,
+        state: State,
+    ) -> tuple[Float[Tensor, "B T H"], State]:
+        """See `Kernel`."""
+        assert isinstance(cell, GRU)
+        assert cell.bias_hidden is not None
+        sign = torch.ones_like(cell.bias)
+        sign[cell.hidden_size : 2 * cell.hidden_size] = -1.0
+        rows = sign.unsqueeze(1)
+        no_bias = cell.bias.new_zeros(2 * cell.hidden_size)
+        weights = [
+            cell.weight_input * rows,
+            cell.weight_hidden * rows,
+            cell.bias * sign,
+            torch.cat([no_bias, cell.bias_hidden]),
+        ]
+        with _weights_in_pieces(x):
+            outputs, h = torch.gru(x, state[0].unsqueeze(0), weights, *_one_layer())
+        return outputs, _as_precise_as(state, (_last_h(outputs, h, lengths),))
+
+
+class FusedRNN:
+    """`torch.rnn_tanh` or `torch.rnn_relu`."""
+
+    def __init__(self, nonlinearity: str) -> None:
+        self.name = f"fused torch.rnn_{nonlinearity}"
+        self._run = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}[nonlinearity]
+
+    def __call__(
+        self,
+        cell: Cell,
+        x: Float[Tensor, "B T D"],
+        lengths: Int[Tensor, " B"] | None,
+        state: State,
+    ) -> tuple[Float[Tensor, "B T H"], State]:
+        """See `Kernel`.
+
+        A relu that grows a little at each step would overflow in long padding, and infinity
+        there turns gradients of real steps into NaN; the padding column holds it at 0.
+        """
+        assert isinstance(cell, RNN)
+        weight_input: Tensor = cell.weight_input
+        if lengths is not None and cell.nonlinearity == "relu":
+            column = weight_input.new_full((cell.hidden_size, 1), FAR_BELOW_ZERO)
+            x, weight_input = _mark_padding(x, lengths, weight_input, column)
+        weights = [weight_input, cell.weight_hidden, cell.bias, torch.zeros_like(cell.bias)]
+        with _weights_in_pieces(x):
+            outputs, h = self._run(x, state[0].unsqueeze(0), weights, *_one_layer())
+        return outputs, _as_precise_as(state, (_last_h(outputs, h, lengths),))
+
+
+def _one_layer() -> tuple[bool, int, float, bool, bool, bool]:
+    """Torch's has_biases, num_layers, dropout, train, bidirectional, batch_first.
+
+    Without dropout `train` only decides whether what the backward pass needs is kept; cuDNN
+    refuses a backward pass without it, so gradients of a model in eval mode need it too.
+    """
+    return True, 1, 0.0, torch.is_grad_enabled(), False, True
+
+
+def _mark_padding(
+    x: Tensor, lengths: Tensor, weight_input: Tensor, column: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One more input, 1 at padding and 0 elsewhere, with `column` for its weights."""
+    padding = ~length_mask(lengths, x.shape[1])
+    marked = torch.cat([x, padding.unsqueeze(-1).to(x.dtype)], dim=-1)  # (B, T, D+1)
+    return marked, torch.cat([weight_input, column], dim=1)
+
+
+def _last_h(outputs: Tensor, h: Tensor, lengths: Tensor | None) -> Tensor:
+    """outputs: (B, T, H); h: (1, B, H) after step T. Returns (B, H) after the last real step."""
+    return h[0] if lengths is None else last_real_step(outputs, lengths)
+
+
+def _as_precise_as(before: State, after: State) -> State:
+    """Under autocast torch hands the state back in half precision; it came in full."""
+    return tuple(new.to(old.dtype) for old, new in zip(before, after, strict=True))
+
+
+@contextmanager
+def _weights_in_pieces(x: Tensor) -> Iterator[None]:
+    """Silences cuDNN's one warning about weights that are not one piece of memory.
+
+    Ours are the cell's parameters, and cuDNN copies them into one piece at each call; that costs
+    far less than the sequence, and keeps one set of parameters for every kernel.
+    """
+    if not x.is_cuda:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="RNN module weights are not part of single")
+        yield

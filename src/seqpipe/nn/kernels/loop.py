@@ -1,0 +1,32 @@
+"""The kernel that works for every cell."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seqpipe.nn.cells import Cell, State
+from seqpipe.nn.masks import last_real_step
+
+
+class StepLoop:
+    """Steps the cell through time, with the input's product taken for all steps at once."""
+
+    name = "step loop"
+
+    def __call__(
+        self,
+        cell: Cell,
+        x: Float[Tensor, "B T D"],
+        lengths: Int[Tensor, " B"] | None,
+        state: State,
+    ) -> tuple[Float[Tensor, "B T H"], State]:
+        """See `Kernel`. Padding is stepped through; the final state is looked up afterwards."""
+        step = cell.prepare()
+        states = []
+        for projected_t in cell.project(x).unbind(1):
+            state = step(projected_t, state)
+            states.append(state)
+        if lengths is None:
+            return torch.stack([parts[0] for parts in states], dim=1), state
+        over_time = [torch.stack(part, dim=1) for part in zip(*states, strict=True)]  # (B, T, H)
+        return over_time[0], tuple(last_real_step(part, lengths) for part in over_time)

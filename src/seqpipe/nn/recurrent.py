@@ -1,0 +1,251 @@
+"""Recurrent layers over padded batches, and stacks of them.
+
+Shapes: B sequences, T_x steps, D numbers a step, H = hidden_size, N directions (1 or 2).
+No answer depends on what padding holds, how much there is of it, or what else is in the batch.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seqpipe.errors import ShapeError
+from seqpipe.nn.cells import Cell, State
+from seqpipe.nn.checks import at_least_one, probability_below_one
+from seqpipe.nn.kernels.select import select_kernel
+from seqpipe.nn.masks import check_lengths, length_mask, reverse_within_length
+
+StackState = tuple[tuple[State, ...], ...]  # [layer][direction]
+
+
+class RecurrentLayer(nn.Module):
+    """One cell over time, in one direction.
+
+    Args:
+        cell: the step.
+        reverse: read each sequence from its last real step to its first.
+        learn_initial_state: the state before the first step is a parameter, 0 at first,
+            the same for all sequences; False: it is 0.
+
+    Attributes:
+        kernel: what runs the cell over time.
+        initial: the learned (1, H) for each part of the state, or empty.
+    """
+
+    def __init__(
+        self, cell: Cell, *, reverse: bool = False, learn_initial_state: bool = False
+    ) -> None:
+        super().__init__()
+        self.cell = cell
+        self.reverse = reverse
+        self.kernel = select_kernel(cell)
+        self.initial = nn.ParameterDict()
+        if learn_initial_state:
+            for name, zeros in zip(cell.state_names, cell.initial_state(1), strict=True):
+                self.initial[name] = nn.Parameter(zeros.clone())
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T_x D"],
+        lengths: Int[Tensor, " B"] | None = None,
+        state: State | None = None,
+    ) -> tuple[Float[Tensor, "B T_x H"], State]:
+        """Reads a padded batch.
+
+        Args:
+            x: (B, T_x, D); padding may hold anything, NaN included, and gets gradient 0.
+            lengths: (B,) real steps, 1..T_x; None: all T_x.
+            state: before the first step read, (B, H) for each part; None: the initial state.
+
+        Returns:
+            h_1..h_Tx (B, T_x, H), 0 at padding; the state after each sequence's last real step
+            (its first step, in reverse).
+
+        Raises:
+            ShapeError: x, lengths or state have another shape; a length outside 1..T_x.
+        """
+        self._check(x, state)
+        if lengths is not None:
+            lengths = check_lengths(lengths, x)
+        padding = None
+        if lengths is not None:
+            padding = ~length_mask(lengths, x.shape[1]).unsqueeze(-1)  # (B, T_x, 1)
+            x = x.masked_fill(padding, 0.0)
+        if state is None:
+            state = self.initial_state(len(x))
+        if self.reverse:
+            x = reverse_within_length(x, lengths)
+        outputs, final_state = self.kernel(self.cell, x, lengths, state)
+        if self.reverse:
+            outputs = reverse_within_length(outputs, lengths)
+        if padding is not None:
+            outputs = outputs.masked_fill(padding, 0.0)
+        return outputs, final_state
+
+    def initial_state(self, batch_size: int) -> State:
+        """The state before the first step, (batch_size, H) for each part."""
+        if len(self.initial) == 0:
+            return self.cell.initial_state(batch_size)
+        return tuple(self.initial[name].expand(batch_size, -1) for name in self.cell.state_names)
+
+    def _check(self, x: Tensor, state: State | None) -> None:
+        if x.ndim != 3 or x.shape[1] == 0 or x.shape[2] != self.cell.input_size:
+            raise ShapeError(
+                f"x has shape {tuple(x.shape)};"
+                f" expected (B, T_x, {self.cell.input_size}) with at least one step."
+            )
+        if state is not None:
+            shapes = [tuple(part.shape) for part in state]
+            wanted = [(len(x), self.cell.hidden_size)] * len(self.cell.state_names)
+            if shapes != wanted:
+                raise ShapeError(f"state has shapes {shapes}; expected {wanted}.")
+
+
+class RecurrentStack(nn.Module):
+    """Layers of one kind of cell on top of each other, in one direction or both.
+
+    Each layer reads the outputs of the one below, both directions side by side. Parameters are
+    named `layers.<layer>.<forwards|backwards>.cell.<name>`.
+
+    Args:
+        input_size: D.
+        cell: makes a cell from `input_size` and `hidden_size`.
+        hidden_size: H, of each direction of each layer.
+        depth: number of layers.
+        bidirectional: also read each sequence from its end (never the padding).
+        dropout: probability that one number of a layer's output is set to 0 in training, in
+            every layer, the last included. Never on the way from h_{t-1} to h_t.
+        learn_initial_state: see `RecurrentLayer`.
+
+    Attributes:
+        output_size: N*H.
+        directions: N.
+        cell_state_names: parts of the state, for example ("h", "c").
+        kernel_name: what runs the cells over time.
+        drop: the dropout, for those who read the final state in place of the outputs.
+
+    Raises:
+        ConfigError: a size or depth below 1, a dropout outside [0, 1).
+
+    Source: Schuster & Paliwal (1997) for two directions; Graves et al. (2013), equations 8 to 12
+    for depth; Zaremba et al. (2014), equation 2 for where dropout goes.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        *,
+        cell: Callable[..., Cell],
+        hidden_size: int,
+        depth: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        learn_initial_state: bool = False,
+    ) -> None:
+        super().__init__()
+        self.depth = at_least_one("depth", depth)
+        self.hidden_size = at_least_one("hidden_size", hidden_size)
+        self.input_size = at_least_one("input_size", input_size)
+        self.drop = nn.Dropout(probability_below_one("dropout", dropout))
+        names = ["forwards", "backwards"] if bidirectional else ["forwards"]
+        self.directions = len(names)
+        self.output_size = self.directions * hidden_size
+        self.layers = nn.ModuleList()
+        for level in range(depth):
+            width = input_size if level == 0 else self.output_size
+            self.layers.append(
+                nn.ModuleDict(
+                    {
+                        name: RecurrentLayer(
+                            cell(input_size=width, hidden_size=hidden_size),
+                            reverse=name == "backwards",
+                            learn_initial_state=learn_initial_state,
+                        )
+                        for name in names
+                    }
+                )
+            )
+        lowest = next(iter(self._levels()))[0]
+        self.cell_state_names = lowest.cell.state_names
+        self.kernel_name = lowest.kernel.name
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T_x D"],
+        lengths: Int[Tensor, " B"] | None = None,
+        state: StackState | None = None,
+    ) -> tuple[Float[Tensor, "B T_x NH"], StackState]:
+        """Reads a padded batch.
+
+        Args:
+            x: (B, T_x, D); padding may hold anything.
+            lengths: (B,) real steps, 1..T_x; None: all T_x.
+            state: of every layer and direction, [layer][direction]; None: the initial state.
+
+        Returns:
+            outputs of the top layer (B, T_x, N*H), 0 at padding; the final state of every layer
+            and direction, without dropout.
+
+        Raises:
+            ShapeError: as in `RecurrentLayer`; a state of another number of layers or directions.
+        """
+        if state is not None:
+            self._check_state(state)
+        outputs, final_state = x, []
+        for level, layers in enumerate(self._levels()):
+            results = [
+                layer(outputs, lengths, None if state is None else state[level][direction])
+                for direction, layer in enumerate(layers)
+            ]
+            outputs = self.drop(torch.cat([result[0] for result in results], dim=-1))
+            final_state.append(tuple(result[1] for result in results))
+        return outputs, tuple(final_state)
+
+    def step(
+        self, x_t: Float[Tensor, "B D"], state: StackState
+    ) -> tuple[Float[Tensor, "B H"], StackState]:
+        """One time step of every layer, for decoding.
+
+        Args:
+            x_t: (B, D).
+            state: of every layer, from `initial_state` or the last step.
+
+        Returns:
+            output of the top layer (B, H); the next state.
+
+        Raises:
+            ShapeError: the stack has two directions, the backward one would start at the end;
+                x_t or state have another shape.
+        """
+        if self.directions != 1:
+            raise ShapeError("RecurrentStack.step: a bidirectional stack has no single step.")
+        if x_t.ndim != 2 or x_t.shape[1] != self.input_size:
+            raise ShapeError(f"x_t has shape {tuple(x_t.shape)}; expected (B, {self.input_size}).")
+        self._check_state(state)
+        output, next_state = x_t, []
+        for layers, before in zip(self._levels(), state, strict=True):
+            after = layers[0].cell(output, before[0])
+            output = self.drop(after[0])
+            next_state.append((after,))
+        return output, tuple(next_state)
+
+    def initial_state(self, batch_size: int) -> StackState:
+        """The state of every layer and direction before the first step."""
+        return tuple(
+            tuple(layer.initial_state(batch_size) for layer in layers) for layers in self._levels()
+        )
+
+    def _levels(self) -> Iterable[list[RecurrentLayer]]:
+        """The directions of each layer, the lowest layer first."""
+        for level in self.layers:
+            directions = cast(nn.ModuleDict, level).values()
+            yield [cast(RecurrentLayer, direction) for direction in directions]
+
+    def _check_state(self, state: StackState) -> None:
+        if [len(layer) for layer in state] != [self.directions] * self.depth:
+            raise ShapeError(
+                f"state has {[len(layer) for layer in state]} directions a layer;"
+                f" expected {[self.directions] * self.depth}."
+            )

@@ -1,0 +1,304 @@
+"""What a run leaves in its folder for people: numbers, figures, examples, one page about all."""
+
+import csv
+import json
+import math
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Row = Mapping[str, object]
+Matrix = Sequence[Sequence[float]]
+History = Mapping[str, Sequence[tuple[int, float]]]
+
+_TRAIN, _VALID, _GREY = (
+    "#9a6a00",
+    "#1f5fa8",
+    "#6b7280",
+)  # told apart in grey and by the colour-blind
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _GREY,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "grid.color": "#e5e7eb",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+_COUNTS_UP_TO = 15  # classes; beyond it the cells are too small for a number
+_NAMES_UP_TO = 60  # classes; beyond it only some are named on the axes
+_LONGEST_NAME = 18
+_CHARACTER = 0.65  # width of a character, in font sizes
+_EXAMPLES_SHOWN = 5  # right ones and wrong ones on the page
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, float]) -> Path:
+    """Writes metrics.json: sorted, and null for what is not finite, which JSON cannot say."""
+    finite = {
+        name: float(value) if math.isfinite(value) else None
+        for name, value in sorted(metrics.items())
+    }
+    text = json.dumps(finite, indent=2, ensure_ascii=False, allow_nan=False)
+    return _write(folder / "metrics.json", text)
+
+
+def write_sample(folder: Path, text: str) -> Path:
+    """Writes sample.txt, text that the model made."""
+    return _write(folder / "sample.txt", text)
+
+
+def write_examples(folder: Path, rows: Sequence[Row]) -> Path:
+    """Writes examples.csv; the columns are those of all rows, in the order they first appear."""
+    path = folder / "examples.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=_columns(rows))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def draw_confusion(
+    folder: Path, matrix: Sequence[Sequence[int]], names: Sequence[str], title: str = ""
+) -> Path:
+    """Draws figures/confusion_matrix.png.
+
+    Args:
+        folder: the run's folder.
+        matrix: counts, a row for each true class, a column for each predicted one.
+        names: the classes, in the same order.
+        title: what was predicted; the accuracy is added.
+
+    Returns:
+        The file.
+    """
+    n = len(names)
+    assert len(matrix) == n, "a row for each class"
+    assert all(len(row) == n for row in matrix), "a column for each class"
+    shares = [[count / max(1, sum(row)) for count in row] for row in matrix]
+    total = sum(map(sum, matrix))
+    accuracy = sum(matrix[k][k] for k in range(n)) / max(1, total)
+    cell = max(2.4 / n, 0.5 if n <= _COUNTS_UP_TO else min(0.3, 9 / n))  # inches
+    side = cell * n
+    with _figure(side + 2.4, side + 1.6) as figure:
+        from matplotlib.colors import PowerNorm
+
+        axes = figure.add_subplot()
+        # The square root lets a class that is mistaken once in fifty be seen.
+        image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        axes.set_title(f"{_plain(title)}\n" * bool(title) + f"accuracy {accuracy:.2%} of {total:,}")
+        _name_axes(axes, names, cell)
+        if n <= _COUNTS_UP_TO:
+            _write_counts(axes, matrix, shares, cell)
+        bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, shrink=0.7)
+        bar.outline.set_visible(False)
+        bar.set_label("share of the true class")
+        return _save(figure, folder / "figures" / "confusion_matrix.png")
+
+
+def draw_curves(
+    folder: Path, history: History, *, monitor: str = "val/loss", best_step: int | None = None
+) -> Path:
+    """Draws figures/learning_curves.png: the losses, the monitored metric, the gradient's norm.
+
+    Args:
+        folder: the run's folder.
+        history: for each metric the pairs (optimizer step, value). Those that have a panel are
+            `train/loss`, `val/loss`, the monitored one with its `train/` partner, and
+            `grad_norm/total`; the others are passed over.
+        monitor: the metric by which the best model was chosen.
+        best_step: the optimizer step of the best model, marked in every panel.
+
+    Returns:
+        The file.
+    """
+    measured = monitor.removeprefix("val/")
+    panels = {"loss": ["train/loss", "val/loss"], measured: [f"train/{measured}", monitor]}
+    panels["gradient norm before clipping"] = ["grad_norm/total"]
+    shown = {
+        title: [name for name in wanted if history.get(name)]
+        for title, wanted in panels.items()
+        if any(history.get(name) for name in wanted)
+    }
+    with _figure(8, 0.5 + 2.3 * max(1, len(shown))) as figure:
+        grid = figure.subplots(max(1, len(shown)), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (title, names) in zip(grid, shown.items(), strict=False):
+            for name in names:
+                _draw_curve(axes, name, history[name])
+            axes.set_title(title)
+            if title.startswith("gradient") and any(value > 0 for _, value in history[names[0]]):
+                axes.set_yscale("log")
+            _mark_best(axes, best_step, history[monitor] if monitor in names else ())
+            if len(names) > 1 or monitor in names:
+                axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        grid[-1].set_xlabel("optimizer step")
+        return _save(figure, folder / "figures" / "learning_curves.png")
+
+
+def write_report(
+    folder: Path,
+    *,
+    title: str,
+    command: str,
+    data: Mapping[str, object],
+    model: Sequence[Row],
+    metrics: Mapping[str, float],
+    examples: Sequence[Row] = (),
+    sample: str = "",
+) -> Path:
+    """Writes report.md, the page about the run; call it after the figures are drawn.
+
+    Args:
+        folder: the run's folder.
+        title: the name of the run.
+        command: repeats the run when typed in a shell.
+        data: facts about the data, by name.
+        model: a row for each part of the model, all with the same columns.
+        metrics: the final numbers.
+        examples: predictions; where rows have a `correct` column (bool), some of each are shown.
+        sample: text that the model made.
+
+    Returns:
+        The file.
+    """
+    numbers: list[Row] = [
+        {"metric": name, "value": _number(value)} for name, value in sorted(metrics.items())
+    ]
+    parts = [f"# {title}", f"```sh\n{command}\n```"]
+    parts += ["## Data", _table([{"": name, " ": value} for name, value in data.items()])]
+    parts += ["## Model", _table(model), "## Metrics", _table(numbers)]
+    figures = sorted((folder / "figures").glob("*.png"))
+    if figures:
+        parts.append("## Figures")
+        parts += [f"![{path.stem.replace('_', ' ')}](figures/{path.name})" for path in figures]
+    parts += _examples_section(examples)
+    if sample:
+        fence = "`" * (1 + max(map(len, re.findall("`{3,}", sample)), default=2))
+        parts += ["## A sample", f"{fence}text\n{sample}\n{fence}"]
+    return _write(folder / "report.md", "\n\n".join(part for part in parts if part))
+
+
+def _examples_section(examples: Sequence[Row]) -> list[str]:
+    if not examples:
+        return []
+    if not all("correct" in row for row in examples):
+        return ["## Examples", _table(examples[: 2 * _EXAMPLES_SHOWN])]
+    parts = ["## Examples"]
+    for heading, is_right in (("Right", True), ("Wrong", False)):
+        rows = [row for row in examples if bool(row["correct"]) is is_right][:_EXAMPLES_SHOWN]
+        shown = [{key: row[key] for key in row if key != "correct"} for row in rows]
+        parts += [f"### {heading}", _table(shown) or "None."]
+    return parts
+
+
+def _table(rows: Sequence[Row]) -> str:
+    """Rows as a Markdown table."""
+    if not rows:
+        return ""
+    columns = _columns(rows)
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[_cell(row.get(column, "")) for column in columns] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    text = _number(value) if isinstance(value, float) else str(value)
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1 else f"{value:,.4f}".rstrip("0").rstrip(".")
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+    return path
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator["Figure"]:
+    """An empty figure, in inches. It is not pyplot's, so nothing has to be closed."""
+    from matplotlib import rc_context  # half a second that a refused configuration need not wait
+    from matplotlib.figure import Figure
+
+    with rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # a box will do
+        yield Figure(figsize=(width, height), dpi=130, layout="constrained")
+
+
+def _save(figure: "Figure", path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, facecolor="white")
+    return path
+
+
+def _name_axes(axes: "Axes", names: Sequence[str], cell: float) -> None:
+    ticks = range(0, len(names), math.ceil(len(names) / _NAMES_UP_TO))
+    labels = [_plain(names[k]) for k in ticks]
+    size = 9 if len(names) <= _COUNTS_UP_TO else 7
+    too_wide = max(map(len, labels), default=0) * size * _CHARACTER > cell * 72
+    axes.set_xticks(ticks, labels, fontsize=size, rotation=90 if too_wide else 0)
+    axes.set_yticks(ticks, labels, fontsize=size)
+    axes.tick_params(length=0)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+
+
+def _write_counts(axes: "Axes", counts: Matrix, shares: Matrix, cell: float) -> None:
+    for i, row in enumerate(counts):
+        for j, count in enumerate(row):
+            colour = "white" if shares[i][j] > 0.3 else "#1f2937" if count else "#cbd5e1"
+            text = f"{count:,}"
+            size = min(9.0, 0.9 * cell * 72 / (_CHARACTER * len(text)))
+            axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
+
+
+def _draw_curve(axes: "Axes", name: str, points: Sequence[tuple[int, float]]) -> None:
+    """A line; where there are many points, a faint one with its running mean over it."""
+    colour = _TRAIN if name.startswith("train/") else _VALID
+    steps, values = [step for step, _ in points], [value for _, value in points]
+    window = len(points) // 40
+    if window < 3:
+        mark = "o" if len(points) <= 40 else ""
+        axes.plot(steps, values, color=colour, marker=mark, markersize=3, label=name)
+        return
+    axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+    ends = range(window, len(values) + 1)
+    means = [math.fsum(values[end - window : end]) / window for end in ends]
+    axes.plot(steps[window - 1 :], means, color=colour, linewidth=1.6, label=name)
+
+
+def _mark_best(axes: "Axes", step: int | None, monitored: Sequence[tuple[int, float]]) -> None:
+    if step is None:
+        return
+    axes.axvline(step, color=_GREY, linestyle=(0, (4, 3)), linewidth=1)
+    for at, value in monitored:
+        if at == step:
+            label = f"best: {_number(value)}\nat step {step:,}"
+            axes.plot([at], [value], "o", color="#b91c1c", markersize=6, label=label, zorder=3)
+
+
+def _plain(name: str) -> str:
+    """A name as an axis can show it: short, one line, and its dollars no mathematics."""
+    text = " ".join(str(name).split()) or repr(str(name))
+    short = text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"
+    return short.replace("$", r"\$")

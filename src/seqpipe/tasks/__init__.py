@@ -1,0 +1,1 @@
+"""One file a task: loss, metrics and what to monitor."""

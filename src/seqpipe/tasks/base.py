@@ -1,0 +1,149 @@
+"""What a task owes the training loop: a loss, predictions, metrics, and what to monitor."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+
+from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.errors import ConfigError
+from seqpipe.nn.masks import length_mask
+
+Pairs = tuple[Any, Any]
+BETTER_HIGH = {"accuracy", "macro_f1", "exact_match"}
+
+
+class Task(ABC):
+    """One kind of y: how a model is judged on it.
+
+    Every number is weighted by what it counts (examples, or real steps), so that it does not
+    depend on the batch size or on padding.
+
+    Args:
+        y: what the data says of y.
+        monitor: the metric that picks the best checkpoint, stops early and is swept over.
+        mode: `min` or `max`, which way the monitored metric is better.
+
+    Raises:
+        ConfigError: y is of a kind the task cannot take, `monitor` is no metric of the task, or
+            `mode` is the wrong way round for it.
+    """
+
+    name: ClassVar[str]
+    y_kind: ClassVar[str]
+
+    def __init__(self, *, y: FieldSpec, monitor: str, mode: str) -> None:
+        if y.kind != self.y_kind:
+            raise ConfigError(f"task={self.name}: y is of kind {y.kind}; it must be {self.y_kind}")
+        self.y, self.monitor, self.mode = y, monitor, mode
+        self._check_monitor()
+
+    def _check_monitor(self) -> None:
+        monitor, mode = self.monitor, self.mode
+        known = [f"val/{name}" for name in self.metric_names()]
+        if monitor not in known:
+            raise ConfigError(
+                f"task.monitor={monitor}: task={self.name} has no such metric; one of "
+                + ", ".join(known)
+            )
+        better = "max" if monitor.removeprefix("val/") in BETTER_HIGH else "min"
+        if mode != better:
+            raise ConfigError(
+                f"task.mode={mode}: would keep the worst checkpoint by {monitor};"
+                f" task.mode={better}"
+            )
+
+    @property
+    def output_size(self) -> int:
+        """K, width of one prediction."""
+        return self.y.size
+
+    @abstractmethod
+    def metric_names(self) -> list[str]:
+        """Names of the scalars of a validation, `loss` first."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
+        """Mean loss over what `units` counts, a scalar."""
+
+    @abstractmethod
+    def units(self, batch: SequenceBatch) -> Tensor:
+        """How many things the mean loss of this batch goes over, a scalar."""
+
+    def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Any:
+        """The answers themselves, from the outputs or from the model run freely."""
+        return outputs.argmax(dim=-1)
+
+    @abstractmethod
+    def pairs(self, predictions: Any, batch: SequenceBatch) -> Pairs:
+        """Predictions and truth as the metrics take them, padding removed."""
+
+    @abstractmethod
+    def metrics(self, stage: str) -> MetricCollection:
+        """Fresh metrics of a stage (`train`, `val`, `test`); may be empty."""
+
+    def scalars(self, computed: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The numbers to log, of what the metrics computed."""
+        return {name: value for name, value in computed.items() if value.ndim == 0}
+
+    def derived(self, loss: Tensor) -> dict[str, Tensor]:
+        """Metrics that follow from the mean loss of a whole split."""
+        return {}
+
+    @abstractmethod
+    def decoded(self, predictions: Any, batch: SequenceBatch) -> list[tuple[Any, Any]]:
+        """(prediction, truth) of each example without padding, for a table a person reads."""
+
+
+class StepTask(Task):
+    """Shared by the tasks with one symbol or tag for each step of y."""
+
+    def units(self, batch: SequenceBatch) -> Tensor:
+        """Real steps of the batch."""
+        assert batch.y_lengths is not None
+        return batch.y_lengths.sum()
+
+    label_smoothing = 0.0
+
+    def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
+        """Cross entropy in nats per real step. outputs: (B, T_y, K)."""
+        mask = self.mask(batch)
+        smoothing = self.label_smoothing if training else 0.0
+        return nn.functional.cross_entropy(
+            outputs[mask].float(), batch.y[mask], label_smoothing=smoothing
+        )
+
+    @staticmethod
+    def mask(batch: SequenceBatch) -> Tensor:
+        """(B, T_y), True where a step of y is real."""
+        assert batch.y_lengths is not None
+        return length_mask(batch.y_lengths, batch.y.shape[1])
+
+    def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
+        """predictions: (B, T_y) ids. Returns two (N,) tensors over the N real steps."""
+        mask = self.mask(batch)
+        return predictions[mask], batch.y[mask]
+
+    def decoded(self, predictions: Tensor, batch: SequenceBatch) -> list[tuple[Any, Any]]:
+        """Ids of the real steps of each example."""
+        assert batch.y_lengths is not None
+        lengths = batch.y_lengths.tolist()
+        return [
+            (predictions[b, :n].cpu(), batch.y[b, :n].cpu()) for b, n in enumerate(lengths)
+        ]
+
+
+def class_scalars(computed: dict[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
+    """Scalars as they are, and `f1_per_class` (K,) as one `f1/<class>` each."""
+    scalars = {name: value for name, value in computed.items() if value.ndim == 0}
+    if "f1_per_class" in computed:
+        per_class = computed["f1_per_class"]
+        scalars |= {f"f1/{name}": per_class[k] for k, name in enumerate(names)}
+    return scalars
+
+
+def perplexity(loss: Tensor) -> Tensor:
+    """exp(mean loss in nats), infinite rather than an overflow error."""
+    return torch.exp(loss.double())

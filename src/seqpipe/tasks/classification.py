@@ -1,0 +1,65 @@
+"""One of K classes for a whole sequence."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+
+from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.tasks.base import Pairs, Task, class_scalars
+from seqpipe.tasks.metrics import class_metrics
+
+
+class Classification(Task):
+    """Cross entropy in nats per example; accuracy, macro-F1, F1 of each class.
+
+    Args:
+        y: kind `category`.
+        label_smoothing: mass spread over all classes in the training loss, in [0, 1).
+        monitor: see `Task`.
+        mode: see `Task`.
+    """
+
+    name = "classification"
+    y_kind = "category"
+
+    def __init__(
+        self,
+        *,
+        y: FieldSpec,
+        label_smoothing: float = 0.0,
+        monitor: str = "val/accuracy",
+        mode: Literal["min", "max"] = "max",
+    ) -> None:
+        super().__init__(y=y, monitor=monitor, mode=mode)
+        self.label_smoothing = label_smoothing
+
+    def metric_names(self) -> list[str]:
+        """Loss, accuracy, macro-F1."""
+        return ["loss", "accuracy", "macro_f1"]
+
+    def units(self, batch: SequenceBatch) -> Tensor:
+        """Examples of the batch."""
+        return torch.tensor(len(batch), device=batch.y.device)
+
+    def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
+        """outputs: (B, K) logits."""
+        smoothing = self.label_smoothing if training else 0.0
+        return nn.functional.cross_entropy(outputs.float(), batch.y, label_smoothing=smoothing)
+
+    def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
+        """Two (B,) tensors of classes."""
+        return predictions, batch.y
+
+    def metrics(self, stage: str) -> MetricCollection:
+        """Accuracy while training; all of them, and the confusion matrix, in the test."""
+        return class_metrics(self.output_size, stage)
+
+    def scalars(self, computed: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Accuracy, macro-F1 and `f1/<class>`."""
+        return class_scalars(computed, self.y.names or ())
+
+    def decoded(self, predictions: Tensor, batch: SequenceBatch) -> list[tuple[Any, Any]]:
+        """The class of each example."""
+        return list(zip(predictions.cpu(), batch.y.cpu(), strict=True))

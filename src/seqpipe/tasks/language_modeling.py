@@ -1,0 +1,61 @@
+"""The next symbol of a sequence."""
+
+import math
+from typing import Literal
+
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from seqpipe.data.base import FieldSpec
+from seqpipe.tasks.base import StepTask, perplexity
+
+
+class LanguageModeling(StepTask):
+    """Cross entropy in nats per real step, <EOS> included; perplexity, bits per character.
+
+    Args:
+        y: kind `symbols`.
+        label_smoothing: mass spread over all symbols in the training loss, in [0, 1).
+        sample_length: symbols of the sample drawn at the end of a run; 0: none.
+        sample_temperature: of that sample; 1 is the model's own distribution.
+        monitor: see `Task`.
+        mode: see `Task`.
+    """
+
+    name = "language_modeling"
+    y_kind = "symbols"
+
+    def __init__(
+        self,
+        *,
+        y: FieldSpec,
+        label_smoothing: float = 0.0,
+        sample_length: int = 400,
+        sample_temperature: float = 0.8,
+        monitor: str = "val/loss",
+        mode: Literal["min", "max"] = "min",
+    ) -> None:
+        self.characters = y.unit == "characters"
+        super().__init__(y=y, monitor=monitor, mode=mode)
+        self.label_smoothing = label_smoothing
+        self.sample_length, self.sample_temperature = sample_length, sample_temperature
+
+    def metric_names(self) -> list[str]:
+        """Loss, accuracy, perplexity, and bits per character where symbols are characters."""
+        names = ["loss", "accuracy", "perplexity"]
+        return [*names, "bits_per_character"] if self.characters else names
+
+    def metrics(self, stage: str) -> MetricCollection:
+        """Share of steps whose likeliest symbol is right; none while training."""
+        if stage == "train":
+            return MetricCollection({})
+        accuracy = MulticlassAccuracy(self.output_size, average="micro", validate_args=False)
+        return MetricCollection({"accuracy": accuracy})
+
+    def derived(self, loss: Tensor) -> dict[str, Tensor]:
+        """Perplexity = exp(loss); bits per character = loss / ln 2."""
+        derived = {"perplexity": perplexity(loss)}
+        if self.characters:
+            derived["bits_per_character"] = loss / math.log(2)
+        return derived

@@ -1,0 +1,177 @@
+"""What a run's recorder must do, a recorder that records nothing, and the end of every run.
+
+A tracker is made once per run, started before training and ended after the last artifact:
+
+    with recording(make_tracker(root=Path.cwd(), output_dir=run_folder)) as tracker:
+        tracker.start(run_name="lstm", experiment="digits", params={...}, tags={}, datasets={})
+        ...                                   # train, test, log artifacts
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers.logger import Logger
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+ParamValue = str | int | float | bool | None
+Row = Mapping[str, object]
+
+
+class Dataset(NamedTuple):
+    """The identity of the data of one split; `digest` is the SHA-256 of its records, in hex."""
+
+    name: str
+    digest: str
+    n_examples: int
+    description: str = ""
+
+
+class Tracker(Protocol):
+    """Records one run. No method after `start` raises because of the place it records to."""
+
+    @property
+    def logger(self) -> "Logger | None":
+        """What Lightning's Trainer is given, if there is anything to give."""
+
+    @property
+    def run_id(self) -> str | None:
+        """The run's name in the store; None where runs have none."""
+
+    @property
+    def location(self) -> str:
+        """Where the record is to be found, for people."""
+
+    def start(
+        self,
+        *,
+        run_name: str,
+        experiment: str,
+        params: Mapping[str, ParamValue],
+        tags: Mapping[str, str],
+        datasets: Mapping[str, Dataset],
+    ) -> None:
+        """Opens the run.
+
+        Args:
+            run_name: says what ran; shown in lists of runs.
+            experiment: the group of comparable runs, used where the configuration names none.
+            params: what was chosen, flat, each key as typed on the command line (`optim.lr`).
+            tags: anything else worth searching for.
+            datasets: by split (train, val, test).
+
+        Raises:
+            ConfigError: The place cannot be recorded to.
+        """
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Records numbers under exactly these names; step: optimizer updates so far."""
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Keeps a copy of one file, in `folder` of the record."""
+
+    def log_artifacts(self, folder: Path) -> None:
+        """Keeps a copy of every file in a run's folder except its checkpoints."""
+
+    def log_table(self, name: str, rows: Sequence[Row]) -> None:
+        """Keeps rows, all with the same columns, as a table called `name`."""
+
+    def end(self, status: Status) -> None:
+        """Writes what is waiting, then the status. Only the first call counts."""
+
+
+class NoTracker:
+    """Records nothing: what a run leaves is its folder.
+
+    Args:
+        root: the folder the user works in (unused).
+        output_dir: the run's folder.
+    """
+
+    logger = None
+    run_id = None
+
+    def __init__(self, root: Path, output_dir: Path) -> None:
+        self.location = str(output_dir)
+
+    def start(
+        self,
+        *,
+        run_name: str,
+        experiment: str,
+        params: Mapping[str, ParamValue],
+        tags: Mapping[str, str],
+        datasets: Mapping[str, Dataset],
+    ) -> None:
+        """Does nothing."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Does nothing."""
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Does nothing."""
+
+    def log_artifacts(self, folder: Path) -> None:
+        """Does nothing."""
+
+    def log_table(self, name: str, rows: Sequence[Row]) -> None:
+        """Does nothing."""
+
+    def end(self, status: Status) -> None:
+        """Does nothing."""
+
+
+@contextlib.contextmanager
+def recording(tracker: Tracker) -> Iterator[Tracker]:
+    """Ends the run whichever way the block is left, and lets every exception through.
+
+    FINISHED if it runs to its end, KILLED on Ctrl-C, SIGTERM or any other SystemExit (Lightning
+    turns Ctrl-C into one), FAILED on every other exception.
+    """
+    status: Status = "FAILED"
+    with _sigterm_as_exit():
+        try:
+            yield tracker
+            status = "FINISHED"
+        except (KeyboardInterrupt, SystemExit):
+            status = "KILLED"
+            raise
+        finally:
+            with _undisturbed():
+                tracker.end(status)
+
+
+@contextlib.contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """SIGTERM unwinds the stack as SystemExit(143); by default it would end Python on the spot."""
+
+    def leave(signum: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + signum)
+
+    with _handling({signal.SIGTERM: leave}):
+        yield
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A second Ctrl-C (or SIGTERM, `timeout` sends two) must not cut off the writing of the end."""
+    with _handling({signal.SIGTERM: signal.SIG_IGN, signal.SIGINT: signal.SIG_IGN}):
+        yield
+
+
+@contextlib.contextmanager
+def _handling(handlers: Mapping[signal.Signals, object]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = {number: signal.signal(number, new) for number, new in handlers.items()}  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, signal.SIG_DFL if old is None else old)

@@ -1,0 +1,111 @@
+"""Runs recorded in plain files in the run's folder: metrics.csv, run.json, a CSV for each table."""
+
+import csv
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from seqpipe.tracking.base import Dataset, ParamValue, Row, Status
+from seqpipe.tracking.logger import TrackerLogger, writes_here
+
+log = logging.getLogger(__name__)
+
+MetricRow = tuple[float, int, str, float]
+_HEADER = ("time", "step", "metric", "value")
+
+
+def append_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
+    """Adds rows (seconds since 1970, step, name, value) to a CSV file, made if missing."""
+    is_new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if is_new:
+            writer.writerow(_HEADER)
+        writer.writerows((f"{when:.3f}", step, name, value) for when, step, name, value in rows)
+
+
+def write_table(path: Path, rows: Sequence[Row]) -> None:
+    """Writes rows, all with the columns of the first, as a CSV file."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+class CsvTracker:
+    """Writes metrics.csv (one row per value, added as it comes) and run.json to the run's folder.
+
+    Args:
+        root: the folder the user works in (unused).
+        output_dir: the run's folder, made if missing.
+    """
+
+    run_id = None
+
+    def __init__(self, root: Path, output_dir: Path) -> None:
+        self.location = str(output_dir / "metrics.csv")
+        self.logger = TrackerLogger(self, output_dir)
+        self._folder = output_dir
+        self._facts: dict[str, object] = {}  # what run.json says; empty until started
+        self._ended = False
+        self._warned = False
+
+    def start(
+        self,
+        *,
+        run_name: str,
+        experiment: str,
+        params: Mapping[str, ParamValue],
+        tags: Mapping[str, str],
+        datasets: Mapping[str, Dataset],
+    ) -> None:
+        """Writes run.json, with status RUNNING."""
+        self._facts = {
+            "run_name": run_name,
+            "experiment": experiment,
+            "status": "RUNNING",
+            "params": dict(params),
+            "tags": dict(tags),
+            "datasets": {split: Dataset(*data)._asdict() for split, data in datasets.items()},
+        }
+        self._write(self._write_facts)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Adds one row for each metric to metrics.csv."""
+        rows = [(time.time(), step, name, float(value)) for name, value in metrics.items()]
+        self._write(lambda: append_metrics(self._folder / "metrics.csv", rows))
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Does nothing: the file is in the run's folder."""
+
+    def log_artifacts(self, folder: Path) -> None:
+        """Does nothing: it is the run's folder."""
+
+    def log_table(self, name: str, rows: Sequence[Row]) -> None:
+        """Writes <name>.csv."""
+        self._write(lambda: write_table(self._folder / f"{name}.csv", rows))
+
+    def end(self, status: Status) -> None:
+        """Writes the status to run.json."""
+        if self._facts and not self._ended:
+            self._ended = True
+            self._facts["status"] = status
+            self._write(self._write_facts)
+
+    def _write_facts(self) -> None:
+        text = json.dumps(self._facts, indent=2, ensure_ascii=False, default=str)
+        (self._folder / "run.json").write_text(text + "\n", encoding="utf-8")
+
+    def _write(self, action: Callable[[], None]) -> None:
+        """A full disk must not end a training that has no need of it."""
+        if not writes_here():
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            action()
+        except OSError as error:
+            if not self._warned:
+                log.warning("%s cannot be written, training goes on: %s", self.location, error)
+            self._warned = True

@@ -1,0 +1,58 @@
+"""The logger that Lightning's Trainer writes to: it hands everything to a tracker."""
+
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from seqpipe.tracking.base import Tracker
+
+
+def writes_here() -> bool:
+    """Whether this process records: of several that train together, only the first does."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
+
+
+class TrackerLogger(Logger):
+    """Forwards Lightning's metrics to a tracker.
+
+    Hyperparameters are not logged: the tracker was started with all of them. `save` and
+    `finalize` do nothing: Lightning saves after every single metric and finalizes before the test.
+
+    Args:
+        tracker: where the metrics go.
+        save_dir: the run's folder.
+    """
+
+    def __init__(self, tracker: Tracker, save_dir: Path) -> None:
+        super().__init__()
+        self._tracker = tracker
+        self._save_dir = save_dir
+
+    @property
+    def name(self) -> str:
+        """Empty: the run's folder is not divided by experiment."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """The id of the run."""
+        return self._tracker.run_id or ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run's folder."""
+        return str(self._save_dir)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Records the metrics at this optimizer step."""
+        self._tracker.log_metrics(metrics, step or 0)
+
+    def log_hyperparams(
+        self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
+    ) -> None:
+        """Does nothing: they were recorded when the run started."""

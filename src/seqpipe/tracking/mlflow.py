@@ -1,0 +1,245 @@
+"""Runs recorded in MLflow: a sqlite file beside the runs, or any server.
+
+Only `MlflowClient` with an explicit run id is used. MLflow's global "active run" is not touched,
+so that other code may use it.
+"""
+
+import contextlib
+import getpass
+import json
+import logging
+import math
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from seqpipe.errors import ConfigError
+from seqpipe.tracking.base import Dataset, ParamValue, Row, Status
+from seqpipe.tracking.buffer import Buffer
+from seqpipe.tracking.csv import append_metrics
+from seqpipe.tracking.logger import TrackerLogger, writes_here
+from seqpipe.tracking.store import impatient, open_store, resolve_uri
+
+# isort: split
+from mlflow import (
+    MlflowClient,
+    entities,
+)  # after the store, which settles what MLflow reads at its import
+
+log = logging.getLogger(__name__)
+
+_KEY_LENGTH, _VALUE_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 250, 6000, 5000, 36
+_IN_FULL = "params_in_full.json"  # the artifact with the params that MLflow cannot take as they are
+
+
+class MLflowTracker:
+    """Records a run in MLflow.
+
+    Metrics wait in memory and go in batches. A store that stops answering does not stop the
+    training: what cannot be written waits, and what is still missing at the end is listed, the
+    metrics in <output_dir>/metrics_unsent.csv.
+
+    Args:
+        root: the folder the user works in; a relative sqlite path starts there.
+        output_dir: the run's folder.
+        tracking_uri: `sqlite:///path/mlflow.db` (artifacts go to mlartifacts/ beside it) or the
+            address of a server.
+        experiment_name: the group of runs; None takes the name given at `start`.
+        flush_seconds: metrics wait about this long at most.
+
+    Raises:
+        ConfigError: The URI is not one that MLflow can write to.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        output_dir: Path,
+        tracking_uri: str,
+        experiment_name: str | None = None,
+        flush_seconds: float = 2.0,
+    ) -> None:
+        if flush_seconds < 0:
+            raise ConfigError(f"logger.flush_seconds={flush_seconds}: must be 0 or more")
+        self.location = resolve_uri(tracking_uri, root)
+        self.logger = TrackerLogger(self, output_dir)
+        self.run_id: str | None = None  # None until started, and in processes that do not record
+        self._experiment_name = experiment_name
+        self._output_dir = output_dir
+        self._buffer: Buffer[entities.Metric] = Buffer(self._send, flush_seconds)
+        self._client: MlflowClient
+        self._ended = False
+        self._missing: list[str] = []  # what the record lacks, for the last message
+
+    def start(
+        self,
+        *,
+        run_name: str,
+        experiment: str,
+        params: Mapping[str, ParamValue],
+        tags: Mapping[str, str],
+        datasets: Mapping[str, Dataset],
+    ) -> None:
+        """Opens the store and the run; see `Tracker.start`. In several processes, only the first's.
+
+        Raises:
+            ConfigError: The store cannot be reached or opened.
+        """
+        if not writes_here():
+            return
+        experiment = self._experiment_name or experiment
+        self._client, experiment_id = open_store(self.location, experiment)
+        run = self._client.create_run(experiment_id, tags=_run_tags(tags), run_name=run_name)
+        self.run_id = str(run.info.run_id)
+        accepted, in_full = _accepted_params(params)
+        self._attempt(
+            "the params",
+            self._client.log_batch,
+            self.run_id,
+            (),  # no metrics
+            [entities.Param(key, value) for key, value in accepted.items()],
+        )
+        inputs = [_dataset_input(split, Dataset(*data)) for split, data in datasets.items()]
+        if inputs:
+            self._attempt("the datasets", self._client.log_inputs, self.run_id, inputs)
+        if in_full:
+            self._attempt(_IN_FULL, self._client.log_dict, self.run_id, in_full, _IN_FULL)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Takes the metrics; they are written within `flush_seconds`, with the next ones."""
+        if self.run_id is None:
+            return
+        now = int(time.time() * 1000)
+        self._buffer.add(
+            [
+                entities.Metric(_metric_name(name), _finite_or_nan(value), now, step)
+                for name, value in metrics.items()
+            ]
+        )
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Copies a file to the run's artifacts."""
+        if self.run_id is not None:
+            self._attempt(
+                str(path), self._client.log_artifact, self.run_id, str(path), folder or None
+            )
+
+    def log_artifacts(self, folder: Path) -> None:
+        """Copies a folder to the run's artifacts, without checkpoints/."""
+        if self.run_id is None:
+            return
+        for entry in sorted(folder.iterdir()):
+            if entry.is_file():
+                self.log_artifact(entry)
+            elif entry.name != "checkpoints":
+                self._attempt(
+                    str(entry), self._client.log_artifacts, self.run_id, str(entry), entry.name
+                )
+
+    def log_table(self, name: str, rows: Sequence[Row]) -> None:
+        """Keeps rows as <name>.json, which MLflow shows as a table."""
+        if self.run_id is not None and rows:
+            columns = {column: [row[column] for row in rows] for column in rows[0]}
+            self._attempt(
+                f"{name}.json", self._client.log_table, self.run_id, columns, f"{name}.json"
+            )
+
+    def end(self, status: Status) -> None:
+        """Writes the waiting metrics, then the status; then says what could not be written."""
+        if self.run_id is None or self._ended:
+            return
+        self._ended = True
+        self._buffer.flush()
+        self._keep_unsent()
+        with impatient():
+            self._attempt(f"the status {status}", self._client.set_terminated, self.run_id, status)
+        if self._missing:
+            log.error(
+                "the record of run %s in %s lacks: %s",
+                self.run_id,
+                self.location,
+                "; ".join(self._missing),
+            )
+
+    def _send(self, metrics: Sequence[entities.Metric]) -> None:
+        assert self.run_id is not None
+        with impatient():
+            self._client.log_batch(self.run_id, metrics=metrics)
+
+    def _keep_unsent(self) -> None:
+        unsent = self._buffer.waiting
+        if self._buffer.dropped:
+            self._missing.append(f"{self._buffer.dropped} metric values, lost")
+        if unsent:
+            path = self._output_dir / "metrics_unsent.csv"
+            rows = [(m.timestamp / 1000, m.step, m.key, m.value) for m in unsent]
+            self._missing.append(f"{len(unsent)} metric values, kept in {path}")
+            self._attempt(str(path), append_metrics, path, rows)
+
+    def _attempt(self, what: str, action: Callable[..., object], *arguments: object) -> None:
+        """Calls the store; a failure is reported and remembered, but does not end the training."""
+        try:
+            action(*arguments)
+        except Exception as error:  # each kind of store, and of artifact store, has its own
+            log.warning("%s cannot be written, training goes on: %s", what, error)
+            self._missing.append(what)
+
+
+def _run_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Our tags, and those that MLflow's own pages show as user, source and version."""
+    shown = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "seqpipe"}
+    with contextlib.suppress(KeyError, OSError):  # a container without a user database
+        shown["mlflow.user"] = getpass.getuser()
+    if tags.get("git.commit", "none") != "none":
+        shown["mlflow.source.git.commit"] = tags["git.commit"]
+    shown.update({_key(key): str(value)[:_TAG_LENGTH] for key, value in tags.items()})
+    return shown
+
+
+def _accepted_params(
+    params: Mapping[str, ParamValue],
+) -> tuple[dict[str, str], dict[str, ParamValue]]:
+    """Splits params in what MLflow takes, and those of which it takes only a part."""
+    accepted: dict[str, str] = {}
+    in_full: dict[str, ParamValue] = {}
+    for key, value in params.items():
+        name, text = _key(key), _as_typed(value)
+        if name != key or len(text) > _VALUE_LENGTH:
+            in_full[key] = value
+        accepted.setdefault(name, text[:_VALUE_LENGTH])
+    return accepted, in_full
+
+
+def _as_typed(value: ParamValue) -> str:
+    """The value as on the command line: true, false and null."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return str(value)
+
+
+def _key(name: str) -> str:
+    """A key that MLflow takes: the characters it refuses become underscores."""
+    return re.sub(r"[^\w\-./: ]", "_", name)[:_KEY_LENGTH]
+
+
+def _metric_name(name: str) -> str:
+    """As `_key`; MLflow also reads metric names as paths, so no part may be empty or dots."""
+    return "/".join("_" if part in ("", ".", "..") else part for part in _key(name).split("/"))
+
+
+def _finite_or_nan(value: float) -> float:
+    """Infinity becomes NaN, a gap: MLflow stores it as 1.8e308, which flattens every chart."""
+    value = float(value)
+    return math.nan if math.isinf(value) else value
+
+
+def _dataset_input(split: str, data: Dataset) -> entities.DatasetInput:
+    dataset = entities.Dataset(
+        name=data.name,
+        digest=data.digest[:_DIGEST_LENGTH],
+        source_type="seqpipe",
+        source=json.dumps({"description": data.description, "sha256": data.digest}),
+        profile=json.dumps({"num_examples": data.n_examples}),
+    )
+    return entities.DatasetInput(dataset, [entities.InputTag("mlflow.data.context", split)])

@@ -1,0 +1,160 @@
+"""Opens the MLflow store that a run is written to, or says why it cannot be."""
+
+import contextlib
+import logging
+import os
+import socket
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
+
+from seqpipe.errors import ConfigError
+
+# MLflow reads it when it is imported. Nobody asked to be counted; "false" sends the counts again.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+log = logging.getLogger(__name__)
+
+_SQLITE = "sqlite:///"
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_CONNECT_SECONDS = 5.0
+_LOCK_SECONDS = 60.0
+_BUSY_SECONDS = 20.0  # as MLflow: other runs are writing
+_IMPATIENT = {  # MLflow's own settings wait several minutes for a server that is gone
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
+
+def resolve_uri(tracking_uri: str, root: Path) -> str:
+    """The URI with a sqlite path made absolute, so that it stays true whatever the folder.
+
+    Args:
+        tracking_uri: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, or the address
+            of a server or database.
+        root: the folder a relative path starts from.
+
+    Raises:
+        ConfigError: The URI is a folder or has no file.
+    """
+    key = f"logger.tracking_uri={tracking_uri}"
+    allowed = "sqlite:///path/to/mlflow.db for a file, http://host:port for a server"
+    if tracking_uri.startswith("sqlite"):
+        path = tracking_uri.removeprefix(_SQLITE)
+        if not tracking_uri.startswith(_SQLITE) or path in ("", ":memory:"):
+            raise ConfigError(f"{key}: does not name a file; {allowed}")
+        return _SQLITE + str((root.absolute() / path).resolve())
+    if tracking_uri.startswith("databricks"):
+        return tracking_uri
+    if tracking_uri.startswith("file:") or "://" not in tracking_uri:
+        raise ConfigError(f"{key}: MLflow no longer writes to plain folders; {allowed}")
+    return tracking_uri
+
+
+def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
+    """Opens the store and the experiment, each made where it is missing.
+
+    Two processes that make a sqlite store at once break it for good, so this happens under a
+    file lock beside it (https://github.com/mlflow/mlflow/issues/24321).
+
+    Args:
+        uri: as `resolve_uri` returns it.
+        experiment: the experiment's name.
+
+    Returns:
+        A client of the store, and the experiment's id.
+
+    Raises:
+        ConfigError: The store cannot be reached or opened.
+    """
+    for noisy in ("alembic", "mlflow.store.db.utils"):  # forty lines about each new store
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        with _only_one(uri), impatient():
+            _probe(uri)
+            client = MlflowClient(uri)
+            return client, _experiment_id(client, uri, experiment)
+    except Timeout:
+        reason = f"another process has held {_database(uri)}.lock for {_LOCK_SECONDS:.0f} s"
+    except (MlflowException, OSError, sqlite3.Error) as error:
+        reason = _first_line(error)
+    except Exception as error:  # the drivers of other databases each raise their own
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+    verb = "opened" if uri.startswith(_SQLITE) else "reached"
+    raise ConfigError(f"logger.tracking_uri={uri}: cannot be {verb} ({reason})") from None
+
+
+@contextlib.contextmanager
+def impatient() -> Iterator[None]:
+    """Calls to a server give up within seconds, where the user has not said otherwise."""
+    added = {name: value for name, value in _IMPATIENT.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _only_one(uri: str) -> Iterator[None]:
+    if not uri.startswith(_SQLITE):
+        yield
+        return
+    database = _database(uri)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock", timeout=_LOCK_SECONDS):
+        yield
+
+
+def _probe(uri: str) -> None:
+    """Raises at once where MLflow would first try ten times, for minutes."""
+    if uri.startswith(_SQLITE):
+        with contextlib.closing(sqlite3.connect(_database(uri), _BUSY_SECONDS)) as connection:
+            connection.execute("BEGIN IMMEDIATE")  # refused if it is no database or read-only
+        return
+    parts = urlsplit(uri)
+    port = parts.port or _PORTS.get(parts.scheme.split("+")[0])
+    if parts.hostname and port and not parts.scheme.startswith("http"):  # which may use a proxy
+        socket.create_connection((parts.hostname, port), timeout=_CONNECT_SECONDS).close()
+
+
+def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
+    """The id of the experiment of this name: found, brought back, or made."""
+    artifacts = _database(uri).parent / "mlartifacts" if uri.startswith(_SQLITE) else None
+    location = artifacts.as_uri() if artifacts else None
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process was faster
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+        log.warning("the experiment %r had been deleted: it is back, with its runs", name)
+    if location and found.artifact_location != location:
+        log.warning(
+            "files of the experiment %r are kept in %s, where it was made; "
+            "logger.experiment_name=... starts a new one",
+            name,
+            found.artifact_location,
+        )
+    return str(found.experiment_id)
+
+
+def _database(uri: str) -> Path:
+    return Path(uri.removeprefix(_SQLITE))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

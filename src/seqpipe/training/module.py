@@ -1,0 +1,175 @@
+"""The one LightningModule: any model, any task."""
+
+from collections.abc import Callable
+from typing import Any, Literal, cast
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric
+
+from seqpipe.data.base import SequenceBatch
+from seqpipe.errors import TrainingError
+from seqpipe.tasks.base import Task
+
+Stage = Literal["train", "val", "test"]
+
+
+class SequenceModule(LightningModule):
+    """Trains `model` on `task`: losses, metrics, clipping, optimizer and schedule.
+
+    Logged: `<stage>/loss` and the task's metrics, each over the whole split and weighted by what
+    it counts; `grad_norm/total`, the norm of the whole gradient before clipping;
+    `grad_norm/clipped_fraction`, the share of the epoch's updates in which clipping changed the
+    gradient; `lr`.
+
+    Args:
+        model: called with (x, x_lengths, y, y_lengths), answers logits.
+        task: loss, predictions and metrics.
+        make_optimizer: from parameters.
+        make_schedule: from the optimizer, `total_steps`, `monitor` and `mode`.
+        saved_config: plain containers kept in every checkpoint.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        make_optimizer: Callable[..., Optimizer],
+        make_schedule: Callable[..., Any],
+        saved_config: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.model, self.task = model, task
+        self.make_optimizer, self.make_schedule = make_optimizer, make_schedule
+        self.saved_config = saved_config
+        stages: tuple[Stage, ...] = ("train", "val", "test")
+        self.losses = nn.ModuleDict({f"{stage}_loss": MeanMetric() for stage in stages})
+        self.metrics = nn.ModuleDict({f"{stage}_metrics": task.metrics(stage) for stage in stages})
+        self.clipped = MeanMetric()
+        self.test_report: dict[str, Tensor] = {}
+
+    def forward(self, batch: SequenceBatch) -> Tensor:
+        """Logits of a batch: (B, K) or (B, T, K)."""
+        logits: Tensor = self.model(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+        return logits
+
+    def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
+        """One update's mean loss."""
+        return self._shared_step(batch, "train")
+
+    def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+        """Updates the validation's loss and metrics."""
+        self._shared_step(batch, "val")
+
+    def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+        """Updates the test's loss and metrics."""
+        self._shared_step(batch, "test")
+
+    def _shared_step(self, batch: SequenceBatch, stage: Stage) -> Tensor:
+        outputs = self(batch)
+        loss = self.task.loss(outputs, batch, training=stage == "train")
+        self.losses[f"{stage}_loss"].update(loss.detach(), self.task.units(batch))
+        metrics = cast(Any, self.metrics[f"{stage}_metrics"])
+        if len(metrics):
+            with torch.no_grad():
+                predictions = self.task.predict(self.model, outputs, batch)
+                metrics.update(*self.task.pairs(predictions, batch))
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the epoch's training loss and metrics, and how often clipping acted."""
+        self._log_stage("train")
+        if self.trainer.gradient_clip_val is not None:
+            self.log("grad_norm/clipped_fraction", self.clipped.compute(), sync_dist=True)
+            self.clipped.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the validation's loss and metrics."""
+        self._log_stage("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the test's loss and metrics, and keeps what a figure needs."""
+        self.test_report = self._log_stage("test")
+
+    def _log_stage(self, stage: Stage) -> dict[str, Tensor]:
+        """Logs the scalars of a finished split; returns all that its metrics computed."""
+        mean = cast(MeanMetric, self.losses[f"{stage}_loss"])
+        metrics = cast(Any, self.metrics[f"{stage}_metrics"])
+        loss, computed = mean.compute(), metrics.compute() if len(metrics) else {}
+        scalars = {"loss": loss, **self.task.scalars(computed), **self.task.derived(loss)}
+        for name, value in scalars.items():
+            # Already the same on every rank: torchmetrics has synchronised it.
+            self.log(f"{stage}/{name}", value.float(), rank_zero_only=False)
+        mean.reset()
+        metrics.reset()
+        return computed
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer, and the schedule over the run's estimated steps."""
+        optimizer = self.make_optimizer(self.parameters())
+        schedule = self.make_schedule(
+            optimizer,
+            total_steps=self.trainer.estimated_stepping_batches,
+            monitor=self.task.monitor,
+            mode=self.task.mode,
+        )
+        if schedule is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Measures the gradient before clipping, clips it, and says how often that did anything.
+
+        Called by Lightning once per update, after unscaling and before the optimizer step. The
+        norm is computed once and reused for the clip.
+
+        Raises:
+            TrainingError: the gradient is not finite.
+        """
+        grads = [p.grad for p in self.parameters() if p.grad is not None]
+        total = nn.utils.get_total_norm(grads)
+        logging_now = (self.global_step + 1) % self.trainer.log_every_n_steps == 0
+        self._refuse_infinite(total, logging_now)
+        if gradient_clip_val is not None:
+            self.clipped.update(self._clip(grads, total, gradient_clip_val, gradient_clip_algorithm))
+        if logging_now:
+            self.log("grad_norm/total", total)
+            self.log("lr", optimizer.param_groups[0]["lr"])
+
+    def _refuse_infinite(self, total: Tensor, logging_now: bool) -> None:
+        """Asking a GPU costs a synchronisation, so there it is asked only when numbers are logged.
+
+        The scaler of precision=16-mixed skips such an update and halves its scale by itself.
+        """
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        asked = logging_now or total.device.type == "cpu"
+        if asked and not scaled and not torch.isfinite(total):
+            raise TrainingError(
+                f"the gradient of update {self.global_step + 1} is not finite; a lower optim.lr,"
+                " trainer.gradient_clip_val (1.0 is usual), or trainer.precision=32 may help;"
+                " trainer.detect_anomaly=true names the operation"
+            )
+
+    def _clip(
+        self, grads: list[Tensor], total: Tensor, limit: float, algorithm: str | None
+    ) -> Tensor:
+        """Clips in place. Returns 1.0 where that changed anything, else 0.0."""
+        parameters = [p for p in self.parameters() if p.grad is not None]
+        if algorithm == "value":
+            largest = torch.stack([grad.abs().max() for grad in grads]).max()
+            nn.utils.clip_grad_value_(parameters, limit)
+            return (largest > limit).float()
+        assert algorithm in (None, "norm"), algorithm
+        nn.utils.clip_grads_with_norm_(parameters, limit, total)
+        return (total > limit).float()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the configuration, as plain containers: a checkpoint holds no code."""
+        checkpoint["seqpipe"] = self.saved_config

@@ -1,0 +1,137 @@
+"""What a run is, in words: its name, its parameters, the table at the start, the lines at the end."""
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.table import Table
+from torch import nn
+
+from seqpipe.config.compose import Launch
+from seqpipe.config.params import flat_params
+from seqpipe.data.dataset import SequenceData
+from seqpipe.nn.recurrent import RecurrentStack
+from seqpipe.tracking.base import Dataset, Tracker
+from seqpipe.tracking.provenance import environment_tags
+from seqpipe.training.callbacks import History
+from seqpipe.training.module import SequenceModule
+
+IN_THE_NAME = ("data", "cell", "hidden_size", "depth", "bidirectional", "experiment", "sweep")
+STAGES = {"train": "train", "valid": "val", "test": "test"}
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What the closing lines are about."""
+
+    launch: Launch
+    data: SequenceData
+    module: SequenceModule
+    metrics: dict[str, float]
+    history: History
+    folder: Path
+    tracker: Tracker
+    seconds: float
+
+
+def command(launch: Launch) -> str:
+    """The command that repeats the run, quoted for a shell."""
+    return shlex.join(["python", "-m", "seqpipe", *launch.overrides])
+
+
+def run_name(cfg: DictConfig, launch: Launch) -> str:
+    """What ran, at a glance: `digits lstm 3x128 bidirectional optim.lr=0.01`."""
+    cell = launch.choices.get("cell", "custom")
+    words = [launch.choices.get("data", "data"), "feedforward" if cell == "none" else cell]
+    words.append(f"{cfg.depth}x{cfg.hidden_size}")
+    if cfg.bidirectional:
+        words.append("bidirectional")
+    words += [o for o in launch.overrides if o.lstrip("+~").split("=")[0] not in IN_THE_NAME]
+    return " ".join(words)
+
+
+def identity(cfg: DictConfig, launch: Launch, data: SequenceData) -> dict[str, Any]:
+    """What the tracker is told at the start: name, experiment, params, tags, datasets."""
+    name = launch.choices.get("data", "data")
+    tags = {
+        "data": name,
+        "command": command(launch),
+        **environment_tags(launch.root),
+    }
+    if launch.sweep is not None:
+        tags["sweep"] = launch.sweep
+    if cfg.resume is not None:
+        tags["resumed_from"] = str(cfg.resume)
+    datasets = {
+        stage: Dataset(name, data.digests[split], data.sizes[split], data.describe())
+        for split, stage in STAGES.items()
+    }
+    return {
+        "run_name": run_name(cfg, launch),
+        "experiment": name,
+        "params": flat_params(cfg, launch.choices),
+        "tags": tags,
+        "datasets": datasets,
+    }
+
+
+def layers(model: nn.Module) -> Iterator[tuple[str, str, int]]:
+    """(part, what it is, parameters) of each part of a model, top to bottom."""
+    for name, part in model.named_children():
+        count = sum(p.numel() for p in part.parameters())
+        if isinstance(part, RecurrentStack):
+            for level, directions in enumerate(part.layers):
+                assert isinstance(directions, nn.ModuleDict)
+                parameters = sum(p.numel() for p in directions.parameters())
+                yield f"{name}.layers.{level}", _layer_words(directions), parameters
+        elif count > 0:
+            yield name, type(part).__name__, count
+
+
+def _layer_words(directions: nn.ModuleDict) -> str:
+    layer: Any = next(iter(directions.values()))
+    sizes = f"{layer.cell.input_size} -> {layer.cell.hidden_size}"
+    ways = " and ".join(directions)
+    return f"{type(layer.cell).__name__} {sizes}, {ways}, {layer.kernel.name}"
+
+
+def model_table(model: nn.Module, data: SequenceData) -> Table:
+    """What was built: each layer, its kernel and its parameters."""
+    table = Table(title=f"{type(model).__name__} on {data.describe()}", title_justify="left")
+    table.add_column("part")
+    table.add_column("what it is")
+    table.add_column("parameters", justify="right")
+    total = 0
+    for part, words, count in layers(model):
+        table.add_row(part, words, f"{count:,}")
+        total += count
+    table.add_section()
+    table.add_row("all", "", f"{total:,}")
+    return table
+
+
+def summary(facts: RunFacts) -> str:
+    """The closing lines: data, model, best epoch, test, where it all is, how to repeat it."""
+    model = facts.module.model
+    parameters = sum(p.numel() for p in model.parameters())
+    stack = next((m for m in model.modules() if isinstance(m, RecurrentStack)), None)
+    kernel = "" if stack is None else f", {stack.kernel_name}"
+    history, task = facts.history, facts.module.task
+    best = history.best.get(task.monitor)
+    chosen = "no validation" if best is None else f"{task.monitor} {best:.4f}"
+    tests = [name for name in facts.metrics if name.startswith("test/") and "/f1/" not in name]
+    tested = ", ".join(f"{name.removeprefix('test/')} {facts.metrics[name]:.4f}" for name in tests)
+    run = facts.tracker.run_id
+    rows = {
+        "data": facts.data.describe(),
+        "model": f"{type(model).__name__}, {parameters:,} parameters{kernel}",
+        "best epoch": f"{history.best_epoch} ({chosen}); trained {facts.seconds:.0f} s",
+        "test": tested,
+        "folder": str(facts.folder),
+        "mlflow run": f"{run} in {facts.tracker.location}" if run else "not recorded",
+        "again": command(facts.launch),
+    }
+    return "\n".join(f"{key + ':':<12}{value}" for key, value in rows.items())

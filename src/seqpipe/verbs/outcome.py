@@ -1,0 +1,137 @@
+"""What a run leaves in its folder: configuration, metrics, figures, examples, a sample."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from seqpipe import report
+from seqpipe.config.compose import Launch
+from seqpipe.data.batching import collate
+from seqpipe.data.dataset import SequenceData
+from seqpipe.data.vocabulary import BOS, PAD, UNK
+from seqpipe.models.one_to_many import OneToMany
+from seqpipe.tasks.language_modeling import LanguageModeling
+from seqpipe.tracking.base import Tracker
+from seqpipe.training.callbacks import History
+from seqpipe.training.module import SequenceModule
+from seqpipe.verbs import describe
+
+EXAMPLES = 100  # of the test split, in examples.csv
+
+
+def claim_folder(wanted: Path) -> Path:
+    """A run folder of one's own: two runs that start in the same second do not share one.
+
+    Returns:
+        `wanted`, or `wanted-2`, `wanted-3`, ... where it is taken.
+    """
+    for number in range(1, 1000):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            (folder / "config.yaml").touch(exist_ok=False)  # atomic: only one run creates it
+            return folder
+    raise AssertionError(f"{wanted}: a thousand runs have this name")
+
+
+def start(
+    tracker: Tracker, cfg: DictConfig, launch: Launch, data: SequenceData, folder: Path
+) -> None:
+    """Writes the configuration and opens the record; leaves nothing if that cannot be opened."""
+    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    try:
+        tracker.start(**describe.identity(cfg, launch, data))
+    except BaseException:
+        (folder / "config.yaml").unlink()
+        folder.rmdir()
+        raise
+    tracker.log_artifact(folder / "config.yaml")
+
+
+def write(
+    folder: Path,
+    cfg: DictConfig,
+    launch: Launch,
+    data: SequenceData,
+    module: SequenceModule,
+    history: History,
+    metrics: dict[str, float],
+) -> None:
+    """Everything a person looks at afterwards, into the run's folder."""
+    report.write_metrics(folder, metrics)
+    name = describe.run_name(cfg, launch)
+    confusion = module.test_report.get("confusion")
+    if confusion is not None:
+        names = data.spec.y.names or tuple(map(str, range(len(confusion))))
+        report.draw_confusion(folder, confusion.int().tolist(), names, title=name)
+    report.draw_curves(
+        folder, history.series, monitor=history.monitor, best_step=history.best_step or None
+    )
+    rows = examples(module, data)
+    report.write_examples(folder, rows)
+    text = sample(module, data, cfg.seed)
+    if text:
+        report.write_sample(folder, text)
+    model_rows = [
+        {"part": part, "what it is": words, "parameters": count}
+        for part, words, count in describe.layers(module.model)
+    ]
+    digests: dict[str, object] = {f"sha256 {k}": v[:16] for k, v in data.digests.items()}
+    report.write_report(
+        folder,
+        title=name,
+        command=describe.command(launch),
+        data={"data": data.describe(), **digests},
+        model=model_rows,
+        metrics=metrics,
+        examples=rows,
+        sample=text,
+    )
+
+
+@torch.no_grad()
+def examples(module: SequenceModule, data: SequenceData) -> list[dict[str, Any]]:
+    """Some test examples, evenly spread, as people read them: x, truth, prediction."""
+    module.eval()
+    everything = data.examples("test")
+    chosen = everything[:: max(1, len(everything) // EXAMPLES)][:EXAMPLES]
+    batch = collate(chosen, data.spec).to(module.device)
+    predictions = module.task.predict(module.model, module(batch), batch)
+    rows = []
+    for example, (predicted, truth) in zip(
+        chosen, module.task.decoded(predictions, batch), strict=True
+    ):
+        row: dict[str, Any] = {}
+        if data.x is not None and example.x is not None:
+            row["x"] = data.x.decode(example.x)
+        row |= {"truth": data.y.decode(truth), "prediction": data.y.decode(predicted)}
+        if data.spec.y.kind != "number":
+            row["correct"] = row["truth"] == row["prediction"]
+        rows.append(row)
+    return rows
+
+
+def sample(module: SequenceModule, data: SequenceData, seed: int) -> str:
+    """A text the language model makes up, without <UNK>; empty for other models."""
+    model, task = module.model, module.task
+    if not (isinstance(model, OneToMany) and isinstance(task, LanguageModeling)):
+        return ""
+    if task.sample_length == 0:
+        return ""
+    x = None
+    if data.spec.x is not None:  # the condition of the first test example
+        batch = collate(data.examples("test")[:1], data.spec).to(module.device)
+        x = batch.x
+    module.eval()
+    ids, lengths = model.sample(
+        x,
+        max_length=task.sample_length,
+        temperature=task.sample_temperature,
+        banned=(PAD, UNK, BOS),
+        stop=data.window is None,  # pieces of a text seldom end
+        generator=torch.Generator(module.device).manual_seed(seed),
+    )
+    return data.y.decode(ids[0, : int(lengths[0])].cpu())

@@ -1,0 +1,142 @@
+"""Train a model, test its best checkpoint, and leave a record: the life of one run."""
+
+import logging
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from rich.console import Console
+
+from seqpipe.build import build_data, build_model, build_module, build_task, build_trainer
+from seqpipe.build import build_tracker
+from seqpipe.config.compose import Launch
+from seqpipe.config.validate import validate
+from seqpipe.data.dataset import SequenceData
+from seqpipe.tracking.base import NoTracker, Tracker, recording
+from seqpipe.training.callbacks import BestAndLast, History
+from seqpipe.training.module import SequenceModule
+from seqpipe.verbs import describe, outcome, resuming
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run came to.
+
+    Args:
+        metrics: `test/...`, and `val/...` of the weights that were tested.
+        monitored: the value of `task.monitor` for those weights; NaN if there was no validation.
+        output_dir: the run's folder.
+        run_id: of MLflow, None where it was not asked.
+        summary: the lines a person reads at the end.
+    """
+
+    metrics: dict[str, float]
+    monitored: float
+    output_dir: Path
+    run_id: str | None
+    summary: str
+
+
+def run(cfg: DictConfig, launch: Launch) -> RunResult:
+    """Everything from a composed configuration to a tested and recorded model.
+
+    Args:
+        cfg: the whole configuration, see conf/config.yaml.
+        launch: how the run was started.
+
+    Raises:
+        ConfigError: the configuration cannot work; raised before anything is written.
+        DataError: the data cannot be used; likewise.
+        TrainingError: the gradient stopped being finite.
+    """
+    validate(cfg, launch.choices)
+    OmegaConf.set_readonly(cfg, True)
+    _quiet()
+    resuming.check(cfg)
+    data = build_data(cfg)
+    task = build_task(cfg, data)
+    # After the data: the weights must not depend on how many numbers it drew.
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    module = build_module(cfg, build_model(cfg, data.spec), task)
+
+    folder = outcome.claim_folder(launch.output_dir)
+    tracker = build_tracker(cfg, launch.root, folder) if _first() else _silent(launch, folder)
+    with recording(tracker):
+        outcome.start(tracker, cfg, launch, data, folder)
+        _show(describe.model_table(module.model, data))
+        trainer = build_trainer(cfg, folder, tracker)
+        seconds = _fit(cfg, trainer, module, data)
+        history, checkpoint = _best(trainer)
+        metrics = {**history.best, **_test(cfg, trainer, module, data, checkpoint)}
+        if _first():
+            outcome.write(folder, cfg, launch, data, module, history, metrics)
+            tracker.log_artifacts(folder)
+            if checkpoint is not None:
+                tracker.log_artifact(checkpoint, "checkpoints")
+    facts = describe.RunFacts(launch, data, module, metrics, history, folder, tracker, seconds)
+    monitored = metrics.get(task.monitor, float("nan"))
+    return RunResult(metrics, monitored, folder, tracker.run_id, describe.summary(facts))
+
+
+def _fit(cfg: DictConfig, trainer: Trainer, module: SequenceModule, data: SequenceData) -> float:
+    """Trains. Returns seconds. With `trainer.overfit_batches` validation sees that batch too."""
+    overfit = cfg.trainer.overfit_batches > 0
+    train = data.loader("train", shuffle=not overfit)
+    valid = data.loader("train", shuffle=False) if overfit else data.loader("valid")
+    started = time.perf_counter()
+    trainer.fit(module, train, valid, ckpt_path=cfg.resume, weights_only=True)
+    seconds = time.perf_counter() - started
+    history, _ = _best(trainer)
+    if not history.best:  # stopped before the first validation, by trainer.max_time say
+        trainer.validate(module, valid, verbose=False)
+        history.on_validation_end(trainer, module)
+    return seconds
+
+
+def _test(
+    cfg: DictConfig,
+    trainer: Trainer,
+    module: SequenceModule,
+    data: SequenceData,
+    checkpoint: Path | None,
+) -> dict[str, float]:
+    """Tests the best checkpoint, or the last weights where no checkpoint was kept."""
+    overfit = cfg.trainer.overfit_batches > 0
+    loader = data.loader("train", shuffle=False) if overfit else data.loader("test")
+    path = None if checkpoint is None else str(checkpoint)
+    trainer.test(module, loader, ckpt_path=path, verbose=False, weights_only=True)
+    return {name: value.item() for name, value in trainer.callback_metrics.items()}
+
+
+def _best(trainer: Trainer) -> tuple[History, Path | None]:
+    """The run's history, and its best checkpoint if there is one."""
+    callbacks = trainer.checkpoint_callbacks
+    history = next(c for c in callbacks if isinstance(c, History))
+    keepers = [c for c in callbacks if isinstance(c, BestAndLast) and c.best_model_path]
+    return history, Path(cast(BestAndLast, keepers[0]).best_model_path) if keepers else None
+
+
+def _first() -> bool:
+    """True in the only process, or the first of several: it alone writes and prints."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _silent(launch: Launch, folder: Path) -> Tracker:
+    return NoTracker(root=launch.root, output_dir=folder)
+
+
+def _show(table: object) -> None:
+    if _first():
+        Console(stderr=True).print(table)
+
+
+def _quiet() -> None:
+    """What Lightning says at every start is not news to somebody who reads our own summary."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    # Batches come from memory in this process: workers would only add the cost of sending them.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

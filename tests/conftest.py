@@ -1,0 +1,31 @@
+"""What holds for every test: one thread, no telemetry, no screen, checked shape annotations."""
+
+import os
+from pathlib import Path
+
+# Before torch, MLflow and matplotlib are imported, and for the programs that tests start.
+os.environ |= {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MPLBACKEND": "Agg"}
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+torch.set_num_threads(1)  # the workers of pytest-xdist share the cores
+# Before they are imported: from here on `Float[Tensor, "B T_x D"]` is true or the test fails.
+install_import_hook(["seqpipe.nn", "seqpipe.models"], "beartype.beartype")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("SEQPIPE_SHARED", REPOSITORY.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets; for tests marked `realdata`."""
+    return SHARED / "data"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    if item.get_closest_marker("realdata") and not (SHARED / "data").is_dir():
+        pytest.skip(f"no data sets in {SHARED / 'data'}; set SEQPIPE_SHARED")
