@@ -33,7 +33,7 @@ test: $(INSTALLED) ## run the tests, without the slow ones
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
 
 test-slow: $(INSTALLED) ## run the slow tests: the wheel, built, installed and used
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow tests $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow tests $(ARGS)
 
 lint: $(INSTALLED) ## ruff, mypy, yamllint
 	$(BIN)/ruff check

@@ -80,9 +80,6 @@ def draw_confusion(
         matrix: counts, a row for each true class, a column for each predicted one.
         names: the classes, in the same order.
         title: what was predicted; the accuracy is added.
-
-    Returns:
-        The file.
     """
     n = len(names)
     assert len(matrix) == n, "a row for each class"
@@ -122,9 +119,6 @@ def draw_curves(
             `grad_norm/total`; the others are passed over.
         monitor: the metric by which the best model was chosen.
         best_step: the optimizer step of the best model, marked in every panel.
-
-    Returns:
-        The file.
     """
     measured = monitor.removeprefix("val/")
     panels = {"loss": ["train/loss", "val/loss"], measured: [f"train/{measured}", monitor]}
@@ -171,9 +165,6 @@ def write_report(
         metrics: the final numbers.
         examples: predictions; where rows have a `correct` column (bool), some of each are shown.
         sample: text that the model made.
-
-    Returns:
-        The file.
     """
     numbers: list[Row] = [
         {"metric": name, "value": _number(value)} for name, value in sorted(metrics.items())
@@ -283,7 +274,7 @@ def _draw_curve(axes: "Axes", name: str, points: Sequence[tuple[int, float]]) ->
         return
     axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
     ends = range(window, len(values) + 1)
-    means = [math.fsum(values[end - window : end]) / window for end in ends]
+    means = [sum(values[end - window : end]) / window for end in ends]
     axes.plot(steps[window - 1 :], means, color=colour, linewidth=1.6, label=name)
 
 

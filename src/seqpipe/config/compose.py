@@ -6,9 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from seqpipe.config.loader import Loader, parse
-from seqpipe.config.shadowing import shadowed
-from seqpipe.config.validate import problems_of
+from seqpipe.config.commandline import check
 from seqpipe.errors import ConfigError
 
 
@@ -43,11 +41,7 @@ def compose(
     Raises:
         ConfigError: with every problem found.
     """
-    parsed, unreadable = parse(overrides)
-    loader = Loader(config_dirs, [str(o.input_line) for o in parsed if o.is_hydra_override()])
-    composed = loader.compose([o for o in parsed if not o.is_hydra_override()])
-    problems = [*unreadable, *shadowed(loader.user_dirs()), *composed.problems]
-    problems += problems_of(composed.cfg, composed.choices)
-    if problems:
-        raise ConfigError([str(problem) for problem in problems])
-    return composed.cfg, composed.choices
+    checked = check(overrides, config_dirs)
+    if checked.problems:
+        raise ConfigError(checked.problems)
+    return checked.composed.cfg, checked.composed.choices

@@ -1,5 +1,178 @@
-"""Temporary: replaced in minutes."""
+"""Keys that nothing takes, and values of a type that their constructor does not take."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from omegaconf import DictConfig
+
+from seqpipe.config.annotations import Signature, TargetError
+from seqpipe.config.paths import PACKAGE, conf_dir
+from seqpipe.config.rules import Problem, flag, shown
+from seqpipe.config.schema import DATA_TARGET, GIVEN_BY_THE_RUN, GROUPS, PANEL
+from seqpipe.config.signatures import packaged_keys, signature_of
+from seqpipe.config.tree import Tree
+from seqpipe.errors import did_you_mean
+
+LONGEST_LIST = 120  # characters; the arguments of a class beyond that are not listed
+SPECIAL = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 
 
-def unknown_key(cfg, key, value) -> str:
-    return "unknown key"
+def unknown_key(cfg: DictConfig, key: str, value: object) -> str:
+    """Why a key that was typed is refused, what is allowed there, and the closest key."""
+    tree, parts = Tree(cfg), key.split(".")
+    depth = next(i for i in range(len(parts)) if not tree.has(".".join(parts[: i + 1])))
+    parent = ".".join(parts[:depth])
+    target = tree.get(f"{parent}._target_") if parent else None
+    if target is None or target.split(".")[0] == PACKAGE.name:
+        return _unknown(tree, parent, parts[depth], key)
+    known = packaged_keys(parent.split(".")[0], target)
+    hint = _hint(tree, key, parts[depth], known)
+    more = "" if hint else f", one that is not listed yet with a plus: +{key}={shown(value)}"
+    return f"unknown key; allowed: arguments of {target}{more}{hint}"
+
+
+def key_problems(tree: Tree) -> Iterator[Problem]:
+    """Unknown and missing keys, at any depth, and values of the wrong type."""
+    for name in tree.written:
+        if name not in (*PANEL, *GROUPS):
+            yield _unknown_problem(tree, "", str(name))
+    for name in PANEL:
+        if name not in tree.written:
+            yield Problem(name, "", "is missing; allowed: leave it in")
+    for group in GROUPS:
+        yield from _group_problems(tree, group)
+
+
+def _group_problems(tree: Tree, group: str) -> Iterator[Problem]:
+    node = tree.raw(group)
+    if group not in tree.written or (node is None and group != "callbacks"):
+        options = sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
+        yield Problem(group, None, f"an option must be chosen; allowed: {', '.join(options)}")
+    elif group == "data":
+        yield from _data_problems(tree)
+    elif group == "callbacks":
+        for name, callback in (node or {}).items():
+            if not isinstance(callback, dict):
+                allowed = f"a mapping with _target_; without it: ~callbacks.{name}"
+                yield Problem(f"callbacks.{name}", callback, f"no callback; allowed: {allowed}")
+            elif "_target_" not in callback:
+                yield _unknown_problem(tree, "callbacks", name)
+            else:
+                yield from _node_problems(tree, f"callbacks.{name}")
+    else:
+        yield from _node_problems(tree, group)
+
+
+def _data_problems(tree: Tree) -> Iterator[Problem]:
+    signature, read = signature_of(DATA_TARGET), tree.references()
+    for name in tree.written["data"]:
+        key = f"data.{name}"
+        if name in signature.rules:
+            yield from _value_problems(tree, key, signature)
+        elif not any(reference == key or reference.startswith(f"{key}.") for reference in read):
+            yield _unknown_problem(tree, "data", name)
+    for part in ("source", "y"):
+        if tree.raw(f"data.{part}") is None:
+            yield Problem(f"data.{part}", None, "is missing; allowed: a mapping with _target_")
+
+
+def _node_problems(tree: Tree, key: str) -> Iterator[Problem]:
+    """Problems of a mapping that is built into an object."""
+    node, target = tree.raw(key), tree.get(f"{key}._target_")
+    if not isinstance(node, dict):
+        yield Problem(key, node, "wrong type; allowed: a mapping with _target_")
+        return
+    if key == "cell" and target is None and "_target_" in node:  # cell=none
+        yield from (_unknown_problem(tree, key, name) for name in node if name not in SPECIAL)
+        return
+    if not isinstance(target, str):
+        yield Problem(f"{key}._target_", target, "is missing; allowed: a class, as module.Class")
+        return
+    given = GIVEN_BY_THE_RUN.get(key.split(".")[0], ())
+    try:
+        signature = _signature(key, target, set(node) - set(SPECIAL) - set(given))
+    except TargetError as error:
+        yield Problem(f"{key}._target_", target, f"{error}; allowed: a class, as module.Class")
+        return
+    for name in node:
+        if name in SPECIAL:
+            continue
+        if name in given:
+            yield Problem(f"{key}.{name}", node[name], "is set by the run; allowed: leave it out")
+        elif name not in signature.rules and not signature.takes_any:
+            yield _unknown_problem(tree, key, name)
+        else:
+            yield from _value_problems(tree, f"{key}.{name}", signature)
+    if fault := flag().fault(tree.get(f"{key}._partial_") or False):
+        yield Problem(f"{key}._partial_", node["_partial_"], fault)
+    if not node.get("_partial_") and "_args_" not in node:
+        for name in sorted(signature.required - set(node)):
+            yield Problem(f"{key}.{name}", "", f"is missing; {target} needs it")
+
+
+def _value_problems(tree: Tree, key: str, signature: Signature) -> Iterator[Problem]:
+    """Problems of one argument: below it if it is built into an object, else of its type."""
+    raw = tree.raw(key)
+    if isinstance(raw, dict) and "_target_" in raw:
+        yield from _node_problems(tree, key)
+        return
+    origin = tree.origin(key)
+    if isinstance(tree.raw(origin), dict):  # ${cell}: judged where it is written
+        return
+    rule = signature.rules.get(key.rpartition(".")[2])
+    value = tree.get(key)
+    if rule is not None and raw != "???" and (fault := rule.fault(value)):
+        if value is not None or raw is None:  # else an interpolation leads nowhere
+            yield Problem(origin, value, fault)
+
+
+def _signature(key: str, target: str, names: set[str]) -> Signature:
+    """What a target takes; not imported where packaged options use these very names."""
+    known = packaged_keys(key.split(".")[0], target)
+    if target.split(".")[0] != PACKAGE.name and names and names <= known:
+        return Signature(target, dict.fromkeys(known))
+    return signature_of(target)
+
+
+def _unknown_problem(tree: Tree, parent: str, name: str) -> Problem:
+    """The problem of a key in the tree; named down to its leaf where there is only one."""
+    key = f"{parent}.{name}" if parent else name
+    value = tree.raw(key)
+    while isinstance(value, dict) and len(value) == 1:
+        below = next(iter(value))
+        key, value = f"{key}.{below}", value[below]
+    return Problem(key, value, _unknown(tree, parent, name, key))
+
+
+def _unknown(tree: Tree, parent: str, name: str, key: str) -> str:
+    target: Any = tree.get(f"{parent}._target_") if parent else None
+    knobs = tree.references()
+    if not parent:
+        allowed: list[str] = [*PANEL, *GROUPS]
+    elif parent == "data":
+        names = [*signature_of(DATA_TARGET).rules, *tree.written["data"]]
+        allowed = [n for n in dict.fromkeys(names) if n != name or f"data.{n}" in knobs]
+    elif isinstance(target, str):
+        given = GIVEN_BY_THE_RUN.get(parent.split(".")[0], ())
+        allowed = [n for n in signature_of(target).rules if n not in given]
+    else:
+        allowed = [n for n in tree.raw(parent) if n != name and n != "_target_"]
+    hint = _hint(tree, key, name, allowed)
+    wrong = "unknown key"
+    if parent == "data" and name in tree.written["data"]:
+        wrong = "nothing in the configuration reads it"
+    listed = ", ".join(allowed) or "none"
+    if parent and len(listed) > LONGEST_LIST:
+        listed = f"arguments of {target}"
+    return f"{wrong}; allowed: {listed}{hint}"
+
+
+def _hint(tree: Tree, key: str, name: str, allowed: Iterable[str]) -> str:
+    """The closest allowed key; else the same last part somewhere else: lr is optim.lr."""
+    last = key.rpartition(".")[2]
+    written = [leaf for leaf, _ in tree.leaves() if tree.origin(leaf) == leaf and leaf != key]
+    same = [leaf for leaf in written if leaf.rpartition(".")[2] == last]
+    close = did_you_mean(name, allowed)
+    if close or not same:
+        return close
+    return f"; did you mean '{min(same, key=len)}'?"

@@ -4,7 +4,7 @@ import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -16,16 +16,16 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from seqpipe.config.keys import unknown_key
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.rules import Problem, shown
+from seqpipe.config.schema import GROUPS, MAY_BE_NULL
 from seqpipe.errors import ConfigError, did_you_mean
 
 VERSION_BASE = "1.3"
-MAY_BE_NULL = ("experiment", "sweep")
 
 
 class Composed(NamedTuple):
@@ -36,12 +36,23 @@ class Composed(NamedTuple):
         choices: the option chosen in each group.
         hydra: Hydra's own node.
         problems: overrides that could not be applied, and so are not in cfg.
+        refused: groups whose option does not exist; cfg has their default option.
     """
 
     cfg: DictConfig
     choices: dict[str, str]
     hydra: DictConfig
     problems: list[Problem | str]
+    refused: frozenset[str]
+
+
+def choices_of(hydra: Any) -> dict[str, str]:
+    """The option chosen in each group, from Hydra's own node; groups without one are left out."""
+    return {
+        str(group): str(option)
+        for group, option in hydra.runtime.choices.items()
+        if option is not None and str(group).split("/")[0] != "hydra"
+    }
 
 
 def parse(overrides: Sequence[str]) -> tuple[list[Override], list[Problem | str]]:
@@ -114,13 +125,18 @@ class Loader:
         """The options of a group, packaged and the user's."""
         return self.repository.get_group_options(group)
 
-    def choice_problem(self, override: Override) -> Problem | None:
+    def choice_problem(self, override: Override) -> Problem | str | None:
         """What is wrong with the choice of an option, or None."""
         group, value, options = override.key_or_group, override.value(), None
+        typed = override.get_key_element()
         if override.is_delete():
-            return None
-        names = value if isinstance(value, list) else [value]
-        for name in names:
+            allowed = "an option, or null" if group in MAY_BE_NULL else "an option"
+            refused = group in (*GROUPS, *MAY_BE_NULL)
+            return f"{override.input_line}: must stay; allowed: {allowed}" if refused else None
+        if override.is_add() and group in (*GROUPS, *MAY_BE_NULL) and override.package is None:
+            allowed = f"without the plus: {group}={shown(value)}"
+            return Problem(typed, value, f"is in the configuration already; allowed: {allowed}")
+        for name in value if isinstance(value, list) else [value]:
             if name is None and group in MAY_BE_NULL:
                 continue
             if name is not None and self.repository.config_exists(f"{group}/{name}"):
@@ -128,9 +144,7 @@ class Loader:
             options = self.options(group)
             wrong = "an option must be chosen" if name is None else "no such option"
             hint = did_you_mean(shown(name), options)
-            return Problem(
-                override.get_key_element(), value, f"{wrong}; allowed: {', '.join(options)}{hint}"
-            )
+            return Problem(typed, value, f"{wrong}; allowed: {', '.join(options)}{hint}")
         return None
 
     def compose(self, overrides: Sequence[Override]) -> Composed:
@@ -140,28 +154,29 @@ class Loader:
             ConfigError: the groups chosen cannot be composed at all.
         """
         problems: list[Problem | str] = []
-        groups = [override for override in overrides if self.is_group(override)]
-        refused = [problem for override in groups if (problem := self.choice_problem(override))]
-        problems.extend(refused)
-        keys = {problem.key for problem in refused}
-        lines = [str(o.input_line) for o in groups if o.get_key_element() not in keys]
+        refused: set[str] = set()
+        lines, values = list[str](), list[Override]()
+        for override in overrides:
+            if not self.is_group(override):
+                values.append(override)
+            elif problem := self.choice_problem(override):
+                problems.append(problem)
+                refused.add(override.key_or_group)
+            else:
+                lines.append(str(override.input_line))
         try:
-            whole = self._compose_groups(tuple(lines))
+            cfg = self._compose_groups(tuple(lines))
         except ConfigError as error:
             raise ConfigError([*map(str, problems), *error.problems]) from None
-        for override in overrides:
-            if override not in groups and (problem := _apply(override, whole)):
+        for override in values:
+            problem = _apply(override, cfg)
+            # Keys of an option that does not exist cannot be judged by those of another.
+            if problem and override.key_or_group.split(".")[0] not in refused:
                 problems.append(problem)
-        chosen = whole.hydra.runtime.choices
-        choices = {
-            str(group): str(option)
-            for group, option in chosen.items()
-            if option is not None and str(group).split("/")[0] != "hydra"
-        }
-        hydra = whole.hydra
-        with open_dict(whole):
-            del whole["hydra"]
-        return Composed(whole, choices, hydra, problems)
+        hydra = cfg.hydra
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return Composed(cfg, choices_of(hydra), hydra, problems, frozenset(refused))
 
     def _compose_groups(self, lines: tuple[str, ...]) -> DictConfig:
         """Compose the options chosen; a sweep does so once for each set of options."""
@@ -189,6 +204,10 @@ def _in_words(error: Exception) -> str:
 
 def _apply(override: Override, cfg: DictConfig) -> Problem | str | None:
     """Change cfg as the override says; what is wrong where that cannot be done."""
+    parent = override.key_or_group.rpartition(".")[0]
+    holder = OmegaConf.select(cfg, parent) if parent else cfg
+    if holder is not None and not OmegaConf.is_config(holder):  # Hydra would replace it by {}
+        return f"{override.input_line}: {parent} holds a value; allowed: {parent}=..."
     try:
         ConfigLoaderImpl._apply_overrides_to_config([override], cfg)
     except ConfigCompositionException as error:

@@ -58,8 +58,8 @@ class Rule:
         if self.accepts(value):
             return None
         wrong = "out of range" if self.has_type(value) else "wrong type"
-        if self.words and isinstance(value, str):
-            wrong = "unknown choice"
+        if isinstance(value, str) and (self.words or self.has_type(value)):
+            wrong = "unknown choice" if self.words else "wrong form"
         return f"{wrong}; allowed: {self.allowed}{did_you_mean(shown(value), self.words)}"
 
 
@@ -125,9 +125,9 @@ def choice(*values: str | int) -> Rule:
 
 def list_of(rule: Rule | None, length: int | None = None) -> Rule:
     """A list whose entries obey a rule."""
-    entries = "a list" if rule is None else f"a list, each entry {rule.allowed}"
+    entries = "a list" if length is None else f"a list of {length}"
     return Rule(
-        entries if length is None else f"{entries}, {length} entries",
+        entries if rule is None else f"{entries}, each {rule.allowed}",
         lambda value: isinstance(value, (list, tuple)),
         lambda value: (
             (length is None or len(value) == length)

@@ -7,7 +7,23 @@ GROUPS = (
     *("data", "architecture", "task", "cell", "optim", "scheduler"),
     *("trainer", "callbacks", "logger"),
 )
-DATA_TARGET = "seqpipe.data.base.SequenceData"  # what the data node is given to
+MAY_BE_NULL = ("experiment", "sweep")  # groups without a node of their own
+DATA_TARGET = "seqpipe.data.dataset.SequenceData"  # what takes the data node
+
+# Parameters that only the run can know: in YAML they would be accepted and then replaced.
+GIVEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
+    "cell": ("input_size", "hidden_size"),
+    "architecture": ("x_kind", "x_size", "y_size", "input_size", "output_size", "bos", "eos"),
+    "task": ("y", "longest_y"),
+    "optim": ("params",),
+    "scheduler": ("optimizer", "total_steps", "monitor", "mode"),
+    "trainer": (
+        *("callbacks", "logger", "default_root_dir"),
+        *("use_distributed_sampler", "enable_model_summary", "enable_checkpointing"),
+    ),
+    "callbacks": ("dirpath",),
+    "logger": ("root", "output_dir"),
+}
 
 SEED = whole(0, 2**32 - 1)  # numpy takes no more
 FRACTION = real("[0, 1]")

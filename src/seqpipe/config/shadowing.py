@@ -12,9 +12,9 @@ def shadowed(folders: Iterable[Path]) -> Iterator[str]:
     for folder in folders:
         if folder.resolve() == packaged.resolve():
             continue
-        for file in sorted((*folder.rglob("*.yaml"), *folder.rglob("*.yml"))):
-            place = file.relative_to(folder)
-            twin = packaged / place.with_suffix(".yaml")
-            if twin.is_file():
+        for twin in sorted(packaged.rglob("*.yaml")):
+            place = twin.relative_to(packaged)
+            if (folder / place).is_file():
                 name = place.with_stem(f"my_{place.stem}")
-                yield f"{file}: has the name of the packaged {twin}; allowed: another name, {name}"
+                text = f"has the name of the packaged {twin}; allowed: another name, {name}"
+                yield f"{folder / place}: {text}"

@@ -47,16 +47,22 @@ class Tree:
             return None
 
     def origin(self, key: str) -> str:
-        """The key where the value of `key` is written, following `${...}`."""
+        """The key where the value of `key` is written, following `${...}` as far as it leads."""
         seen: list[str] = []
         while key not in seen:
             seen.append(key)
             raw = self.raw(key)
             found = REFERENCE.fullmatch(raw) if isinstance(raw, str) else None
-            if found is None:
+            if found is None or not self.has(_absolute(key, *found.groups())):
                 return key
             key = _absolute(key, *found.groups())
         return key
+
+    def has(self, key: str) -> bool:
+        """Whether something, null included, is written at a dotted key."""
+        parent, _, name = key.rpartition(".")
+        node = self.raw(parent)
+        return isinstance(node, dict) and name in node
 
     def leaves(self, key: str = "") -> Iterator[tuple[str, Any]]:
         """Every dotted key that holds no mapping, and what is written there."""

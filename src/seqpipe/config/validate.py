@@ -1,13 +1,85 @@
-"""Temporary: replaced in minutes."""
+"""Everything that is wrong with a configuration, at once, without importing torch."""
+
+import fnmatch
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from seqpipe.config.rules import Problem
-
-
-def problems_of(cfg: DictConfig, choices: dict[str, str]) -> list[Problem | str]:
-    return []
+from seqpipe.config.exclusions import exclusions
+from seqpipe.config.keys import key_problems
+from seqpipe.config.rules import Problem, Rule
+from seqpipe.config.schema import RULES
+from seqpipe.config.tree import Tree
+from seqpipe.errors import ConfigError
 
 
 def validate(cfg: DictConfig, choices: dict[str, str]) -> None:
-    return None
+    """Refuse a configuration that cannot work.
+
+    Args:
+        cfg: the whole configuration, interpolations unresolved.
+        choices: the option chosen in each group.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    problems = problems_of(cfg, choices)
+    if problems:
+        raise ConfigError([str(problem) for problem in problems])
+
+
+def problems_of(
+    cfg: DictConfig, choices: dict[str, str], unknown: frozenset[str] = frozenset()
+) -> list[Problem]:
+    """Every problem of a configuration, at most one for each key.
+
+    Args:
+        cfg: as `validate`.
+        choices: as `validate`.
+        unknown: groups of which the chosen option does not exist: they are not judged.
+    """
+    tree = Tree(cfg)
+    problems = [*_value_problems(tree), *key_problems(tree)]
+    if not unknown:
+        problems += exclusions(tree, choices)
+    found: dict[str, Problem] = {}
+    for problem in problems:
+        if problem.key.split(".")[0] not in unknown:
+            found.setdefault(problem.key, problem)
+    return list(found.values())
+
+
+def _value_problems(tree: Tree) -> Iterator[Problem]:
+    """Values out of range, interpolations that lead nowhere, values still to be given."""
+    for key, _ in tree.leaves():
+        origin = tree.origin(key)
+        if tree.raw(origin) == "???":
+            yield Problem(origin, "???", "must be given; allowed: a value")
+            continue
+        try:
+            value = tree.value(key)
+        except OmegaConfBaseException as error:
+            text = f"leads nowhere ({str(error).splitlines()[0]}); allowed: a key that exists"
+            yield Problem(origin, tree.raw(origin), text)
+            continue
+        rule = _rule_for(key)
+        if rule is not None and (fault := rule.fault(value)):
+            yield Problem(origin, value, fault)
+    resume = tree.get("resume")
+    if isinstance(resume, str) and not Path(resume).is_file():
+        allowed = "a checkpoint, as outputs/runs/.../checkpoints/last.ckpt, or null"
+        yield Problem("resume", resume, f"no such file; allowed: {allowed}")
+
+
+@functools.cache
+def _rule_for(key: str) -> Rule | None:
+    return next((rule for pattern, rule in _patterns() if pattern.fullmatch(key)), None)
+
+
+@functools.cache
+def _patterns() -> tuple[tuple[re.Pattern[str], Rule], ...]:
+    return tuple((re.compile(fnmatch.translate(glob)), rule) for glob, rule in RULES.items())

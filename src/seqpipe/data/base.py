@@ -36,11 +36,13 @@ class FieldSpec:
             (B, K) float32, "tags" (B, T) int64 with T = T_x, "symbols" (B, T_y) int64.
         size: D, K, the number of classes, or the size of the vocabulary.
         names: what the classes or symbols are called, by id; None for floats.
+        unit: what one symbol is, "characters" or "words"; None where that has no name.
     """
 
     kind: str
     size: int
     names: tuple[str, ...] | None = None
+    unit: str | None = None
 
     @property
     def has_time(self) -> bool:

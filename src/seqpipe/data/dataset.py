@@ -13,10 +13,18 @@ from seqpipe.data.base import (
     Y_KINDS,
     Field,
     Record,
+    SequenceBatch,
     SequenceSpec,
     Source,
 )
-from seqpipe.data.batching import BucketBatchSampler, Column, Example, Examples, ResumableLoader
+from seqpipe.data.batching import (
+    BucketBatchSampler,
+    Column,
+    Example,
+    Examples,
+    ResumableLoader,
+    collate,
+)
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 _MOST_PROBLEMS = 10  # shown at once
@@ -76,6 +84,15 @@ class SequenceData:
         """The encoded examples of a split, unpadded."""
         examples = self._examples[_known(split)]
         return [examples[index] for index in range(len(examples))]
+
+    def batch(self, split: str, indices: Sequence[int]) -> SequenceBatch:
+        """Some examples of a split as one batch."""
+        examples = self._examples[_known(split)]
+        return collate([examples[index] for index in indices], self.spec)
+
+    def longest_y(self, split: str) -> int:
+        """Steps of the longest y of a split, T_y; 0 where y has no time axis."""
+        return int(self._examples[_known(split)].y.lengths.max())
 
     def origin(self, split: str, index: int) -> tuple[int, int]:
         """Which record an example was cut from, and at which of its steps it starts."""

@@ -43,7 +43,7 @@ class Attention(nn.Module):
             raise ConfigError(
                 f"architecture.attention=dot: the decoder's outputs are {query_size} wide and the"
                 f" encoder's {key_size}, dot needs them equal; general, additive, or"
-                " architecture.decoder.hidden_size times the encoder's directions"
+                f" architecture.decoder.hidden_size={key_size}"
             )
         if kind == "general":
             self.map_query = nn.Linear(query_size, key_size, bias=False)

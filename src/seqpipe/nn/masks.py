@@ -76,4 +76,4 @@ def check_lengths(lengths: Tensor, x: Tensor) -> Tensor | None:
             )
         if shortest == T:
             return None
-    return lengths.to(x.device)
+    return lengths.to(x.device, torch.int64)

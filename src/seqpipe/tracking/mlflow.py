@@ -70,6 +70,7 @@ class MLflowTracker:
         self._buffer: Buffer[entities.Metric] = Buffer(self._send, flush_seconds)
         self._client: MlflowClient
         self._ended = False
+        self._tables: list[dict[str, str]] = []  # those that MLflow's page is told of
         self._missing: list[str] = []  # what the record lacks, for the last message
 
     def start(
@@ -140,10 +141,7 @@ class MLflowTracker:
     def log_table(self, name: str, rows: Sequence[Row]) -> None:
         """Keeps rows as <name>.json, which MLflow shows as a table."""
         if self.run_id is not None and rows:
-            columns = {column: [row[column] for row in rows] for column in rows[0]}
-            self._attempt(
-                f"{name}.json", self._client.log_table, self.run_id, columns, f"{name}.json"
-            )
+            self._attempt(f"{name}.json", self._write_table, f"{name}.json", rows)
 
     def end(self, status: Status) -> None:
         """Writes the waiting metrics, then the status; then says what could not be written."""
@@ -166,6 +164,15 @@ class MLflowTracker:
         assert self.run_id is not None
         with impatient():
             self._client.log_batch(self.run_id, metrics=metrics)
+
+    def _write_table(self, path: str, rows: Sequence[Row]) -> None:
+        """As MlflowClient.log_table, which warns about pandas 3 and cannot take unlike columns."""
+        assert self.run_id is not None
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        table = {"columns": columns, "data": [[row.get(key) for key in columns] for row in rows]}
+        self._client.log_dict(self.run_id, table, path)
+        self._tables.append({"path": path, "type": "table"})
+        self._client.set_tag(self.run_id, "mlflow.loggedArtifacts", json.dumps(self._tables))
 
     def _keep_unsent(self) -> None:
         unsent = self._buffer.waiting

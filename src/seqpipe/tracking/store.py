@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 _SQLITE = "sqlite:///"
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_SECONDS = 5.0
-_LOCK_SECONDS = 60.0
+_LOCK_SECONDS = 300.0  # making a store takes seconds, many in a row more
 _BUSY_SECONDS = 20.0  # as MLflow: other runs are writing
 _IMPATIENT = {  # MLflow's own settings wait several minutes for a server that is gone
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",

@@ -9,7 +9,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqpipe import report
 from seqpipe.config.compose import Launch
-from seqpipe.data.batching import collate
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.vocabulary import BOS, PAD, UNK
 from seqpipe.models.one_to_many import OneToMany
@@ -96,17 +95,16 @@ def write(
 def examples(module: SequenceModule, data: SequenceData) -> list[dict[str, Any]]:
     """Some test examples, evenly spread, as people read them: x, truth, prediction."""
     module.eval()
-    everything = data.examples("test")
-    chosen = everything[:: max(1, len(everything) // EXAMPLES)][:EXAMPLES]
-    batch = collate(chosen, data.spec).to(module.device)
+    size = data.sizes["test"]
+    chosen = range(0, size, max(1, size // EXAMPLES))[:EXAMPLES]
+    batch = data.batch("test", chosen).to(module.device)
     predictions = module.task.predict(module.model, module(batch), batch)
     rows = []
-    for example, (predicted, truth) in zip(
-        chosen, module.task.decoded(predictions, batch), strict=True
-    ):
+    for b, (predicted, truth) in enumerate(module.task.decoded(predictions, batch)):
         row: dict[str, Any] = {}
-        if data.x is not None and example.x is not None:
-            row["x"] = data.x.decode(example.x)
+        if data.x is not None and batch.x is not None:
+            steps = slice(None) if batch.x_lengths is None else slice(int(batch.x_lengths[b]))
+            row["x"] = data.x.decode(batch.x[b, steps].cpu())
         row |= {"truth": data.y.decode(truth), "prediction": data.y.decode(predicted)}
         if data.spec.y.kind != "number":
             row["correct"] = row["truth"] == row["prediction"]
@@ -123,8 +121,7 @@ def sample(module: SequenceModule, data: SequenceData, seed: int) -> str:
         return ""
     x = None
     if data.spec.x is not None:  # the condition of the first test example
-        batch = collate(data.examples("test")[:1], data.spec).to(module.device)
-        x = batch.x
+        x = data.batch("test", [0]).to(module.device).x
     module.eval()
     ids, lengths = model.sample(
         x,

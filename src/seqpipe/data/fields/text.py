@@ -99,7 +99,7 @@ class Text(Field):
     @property
     def spec(self) -> FieldSpec:
         """Size: V, the vocabulary with its four special symbols."""
-        return FieldSpec(self.kind, len(self.vocabulary), self.vocabulary.names)
+        return FieldSpec(self.kind, len(self.vocabulary), self.vocabulary.names, unit=self.by)
 
     def unknown_rate(self, records: Sequence[Record]) -> float:
         """The share of characters or words that become <UNK>, between 0 and 1."""

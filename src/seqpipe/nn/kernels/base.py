@@ -1,6 +1,6 @@
 """What every kernel is."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from seqpipe.nn.cells import Cell, State
 
 
+@runtime_checkable
 class Kernel(Protocol):
     """Runs one cell over whole sequences, with the answer of stepping the cell.
 

@@ -1,0 +1,226 @@
+"""The command line: compose, check, run, print, exit. Hydra's runtime is met only here."""
+
+import contextlib
+import math
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import cast
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, read_write
+
+from seqpipe import __version__
+from seqpipe.config.commandline import check_command, read_flags
+from seqpipe.config.compose import Launch
+from seqpipe.config.loader import VERSION_BASE, choices_of
+from seqpipe.config.paths import conf_dir
+from seqpipe.errors import ConfigError, DataError, SeqpipeError
+
+WRONG_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+_SET_BY_LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_ABOUT_SWEEPS = (
+    *("hydra.mode=", "hydra/sweeper", "hydra/launcher"),
+    *("hydra.sweeper", "hydra.launcher", "hydra.sweep."),
+)
+_BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+
+
+class Terminated(SystemExit):
+    """SIGTERM, as an exception: everything that must be closed is closed on its way up."""
+
+
+class _Jobs:
+    """The jobs of this command, and how those that failed ended.
+
+    Hydra has no place for it: it shows a failed job only after all others and drops the rest.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.failed: list[tuple[str, int]] = []
+
+    def exit_code(self) -> int:
+        """Of the first job that failed; in a sweep it also says which jobs did."""
+        if not self.failed:
+            return 0
+        if self.count > 1:
+            names = ", ".join(name for name, _ in self.failed)
+            _complain(f"{len(self.failed)} of {self.count} jobs failed: {names}")
+        return self.failed[0][1]
+
+
+def main() -> int:
+    """Run the command in `sys.argv`. Returns the exit code of the process."""
+    if os.getcwd() not in sys.path:  # `python -m` does so, a console script does not
+        sys.path.insert(0, os.getcwd())
+    try:
+        return _main(sys.argv[1:])
+    except ConfigError as error:
+        if _rank() == 0:
+            _complain(error)
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    finally:
+        _say("", end="")  # here, so that a closed pipe is met where it is expected
+
+
+def _main(argv: list[str]) -> int:
+    if argv == ["--version"]:
+        _say(f"seqpipe {__version__}")
+        return 0
+    if "-sc" not in argv and "--shell-completion" not in argv:
+        _check(argv)
+    jobs = _Jobs()
+
+    @hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name="config")
+    def task(cfg: DictConfig) -> float:
+        return _run_job(cfg, jobs)
+
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        task()
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from None
+        if isinstance(error, Terminated):
+            _complain("terminated")
+        if isinstance(error.code, str):
+            _complain(error.code)
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return jobs.exit_code()
+
+
+def _check(argv: list[str]) -> None:
+    flags = read_flags(argv)
+    if flags.config_dir is not None:  # the user's own cells may lie beside their options
+        sys.path.append(os.path.abspath(flags.config_dir))
+    if not flags.hydra_help:
+        check_command(flags)
+
+
+def _run_job(cfg: DictConfig, jobs: _Jobs) -> float:
+    """Train, print what came of it, and hand the monitored value to the sweeper."""
+    jobs.count += 1
+    launch = _launch()
+    try:
+        from seqpipe.verbs.train import run  # torch is imported only for a config that works
+
+        with _one_job_for_children():
+            result = run(cfg, launch)
+    except SeqpipeError as error:
+        _complain(error)
+        wrong_input = isinstance(error, (ConfigError, DataError))
+        jobs.failed.append((_name_of_job(), WRONG_INPUT if wrong_input else FAILED))
+        if _has_own_process():
+            raise
+        return math.nan
+    except Exception:
+        traceback.print_exc()
+        jobs.failed.append((_name_of_job(), FAILED))
+        if _has_own_process():
+            raise
+        return math.nan
+    finally:
+        with contextlib.suppress(OSError):  # not empty: the run left something worth keeping
+            launch.output_dir.rmdir()
+    if _rank() == 0:
+        _say(result.summary)
+    return result.monitored
+
+
+def _name_of_job() -> str:
+    """Number of the job in its sweep, and what distinguishes it."""
+    config = HydraConfig.get()
+    number = config.job.num if config.mode == RunMode.MULTIRUN else 0
+    return f"#{number} ({' '.join(config.overrides.task)})"
+
+
+def _has_own_process() -> bool:
+    """Whether jobs run in processes of a launcher, which learns of a failure by the exception."""
+    return bool(HydraConfig.get().launcher.get("_target_") != _BASIC_LAUNCHER)
+
+
+def _launch() -> Launch:
+    config = HydraConfig.get()
+    folder = Path(config.runtime.output_dir)
+    sweep = Path(config.sweep.dir).name if config.mode == RunMode.MULTIRUN else None
+    chosen = choices_of(config)
+    return Launch(folder, Path(config.runtime.cwd), chosen, tuple(config.overrides.task), sweep)
+
+
+@contextlib.contextmanager
+def _one_job_for_children() -> Iterator[None]:
+    """Lightning's child processes run `sys.argv` again: make that this job, not the sweep."""
+    if any(name in os.environ for name in _RANKS):  # a child, torchrun or SLURM
+        yield
+        return
+    argv, environment = sys.argv, {name: os.environ.get(name) for name in _SET_BY_LIGHTNING}
+    config, whole = HydraConfig.get(), cast(DictConfig, HydraConfig.instance().cfg)
+    if config.mode == RunMode.MULTIRUN:
+        sys.argv = [argv[0], *_arguments_of_job(argv[1:])]
+        with read_write(whole.hydra):  # Lightning appends hydra.run.dir from here
+            whole.hydra.run.dir = config.runtime.output_dir
+    try:
+        yield
+    finally:  # the next job starts processes of its own
+        _leave_process_group()
+        sys.argv = argv
+        for name, value in environment.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _arguments_of_job(argv: list[str]) -> list[str]:
+    """The command line that runs the present job of a sweep alone."""
+    config, flags = HydraConfig.get(), get_args_parser().parse_args(argv)
+    kept = [
+        f"--{name.replace('_', '-')}={value}"
+        for name in ("config_dir", "config_name")
+        if (value := getattr(flags, name)) is not None
+    ]
+    of_hydra = [
+        override
+        for override in OmegaConf.to_container(config.overrides.hydra) or ()
+        if not str(override).lstrip("+~").startswith(_ABOUT_SWEEPS)
+    ]
+    return [*kept, *config.overrides.task, *map(str, of_hydra), "hydra.mode=RUN"]
+
+
+def _leave_process_group() -> None:
+    distributed = sys.modules.get("torch.distributed")
+    if distributed and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: closing must not be cut short
+    raise Terminated(TERMINATED)
+
+
+def _rank() -> int:
+    """Number of this process among those of one run; the first alone prints."""
+    return int(next((os.environ[name] for name in _RANKS if name in os.environ), "0"))
+
+
+def _say(text: str, end: str = "\n") -> None:
+    """Print; whoever reads may have had enough (`| head`), which is no mistake."""
+    try:
+        print(text, end=end, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(message: object) -> None:
+    print(f"seqpipe: {message}", file=sys.stderr)

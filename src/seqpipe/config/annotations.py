@@ -1,0 +1,56 @@
+"""What a constructor takes, and the rules its annotations stand for."""
+
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Union
+
+from seqpipe.config.rules import Rule, choice, either, flag, list_of, null, real, text, whole
+
+
+class TargetError(Exception):
+    """A `_target_` that leads nowhere; the message says why."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a class or function takes by keyword.
+
+    Args:
+        name: as in `_target_`.
+        rules: what each parameter may be; None where its annotation says nothing we check.
+        required: parameters without a default.
+        takes_any: whether it has **kwargs.
+    """
+
+    name: str
+    rules: dict[str, Rule | None]
+    required: frozenset[str] = field(default=frozenset())
+    takes_any: bool = False
+
+
+def rule_of(annotation: Any) -> Rule | None:
+    """The rule a type annotation stands for; None where it stands for none."""
+    simple: dict[Any, Callable[[], Rule]] = {
+        int: whole,
+        float: real,
+        bool: flag,
+        str: text,
+        None: null,
+        type(None): null,
+    }
+    if isinstance(annotation, (type, types.NoneType)) and annotation in simple:
+        return simple[annotation]()
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return choice(*inner)
+    if origin in (Union, types.UnionType):
+        rules = [rule_of(option) for option in inner]
+        known = [rule for rule in rules if rule is not None]
+        return either(*known) if len(known) == len(rules) else None
+    if origin in (list, Sequence) or (origin is tuple and inner[1:] == (...,)):
+        return list_of(rule_of(inner[0]))
+    if origin is tuple:
+        return list_of(rule_of(inner[0]), length=len(inner))
+    return None

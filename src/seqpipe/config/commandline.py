@@ -1,0 +1,152 @@
+"""The command line, checked as a whole before Hydra makes a folder and before torch is imported."""
+
+import argparse
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+
+from seqpipe.config.loader import Composed, Loader, parse
+from seqpipe.config.rules import Problem
+from seqpipe.config.shadowing import shadowed
+from seqpipe.config.validate import problems_of
+from seqpipe.errors import ConfigError
+
+
+class Checked(NamedTuple):
+    """Overrides that were composed and checked.
+
+    Args:
+        composed: the configuration; for a sweep the one its jobs start from.
+        problems: everything wrong with it, or with the jobs.
+    """
+
+    composed: Composed
+    problems: list[str]
+
+
+def read_flags(argv: Sequence[str]) -> argparse.Namespace:
+    """Hydra's flags, such as --multirun and --config-dir.
+
+    Raises:
+        ConfigError: a flag that does not exist, or cannot be used here.
+    """
+    flags, unknown = get_args_parser().parse_known_args(list(argv))
+    problems = [
+        f"{word}: no such flag; allowed: keys are written without dashes, {word.lstrip('-')}"
+        for word in unknown
+    ]
+    if flags.config_path is not None:
+        problems.append(
+            f"--config-path={flags.config_path}: would hide the packaged options; "
+            f"allowed: --config-dir={flags.config_path}"
+        )
+    if problems:
+        raise ConfigError(problems)
+    return flags
+
+
+def check_command(flags: argparse.Namespace) -> None:
+    """Refuse a command that cannot work, with every problem found.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    dirs = [] if flags.config_dir is None else [flags.config_dir]
+    name = flags.config_name or "config"
+    checked = check(flags.overrides, dirs, sweep=flags.multirun, config_name=name)
+    if checked.problems:
+        raise ConfigError(checked.problems)
+
+
+def check(
+    overrides: Sequence[str],
+    config_dirs: Sequence[str | Path] = (),
+    *,
+    sweep: bool = False,
+    config_name: str = "config",
+) -> Checked:
+    """Compose and check, collecting problems.
+
+    Args:
+        overrides: as typed on the command line.
+        config_dirs: the user's folders.
+        sweep: whether several values of a key make several jobs.
+        config_name: the primary configuration.
+
+    Raises:
+        ConfigError: nothing can be composed at all.
+    """
+    parsed, unreadable = parse(overrides)
+    of_hydra = [str(o.input_line) for o in parsed if o.is_hydra_override()]
+    parsed = [o for o in parsed if not o.is_hydra_override()]
+    loader = Loader(config_dirs, of_hydra, config_name)
+    problems = [*map(str, unreadable), *shadowed(loader.user_dirs())]
+    sweeping = [o for o in parsed if o.is_sweep_override()]
+    composed = loader.compose([o for o in parsed if not o.is_sweep_override()])
+    if sweep or composed.hydra.mode == RunMode.MULTIRUN:
+        problems += _job_problems(loader, composed, parsed)
+    else:
+        problems += [
+            f"{o.input_line}: several values; allowed: one value, or a job for each with -m"
+            for o in sweeping
+        ]
+        problems += map(str, _problems(composed))
+    return Checked(composed, problems)
+
+
+def _problems(composed: Composed) -> list[Problem | str]:
+    found = problems_of(composed.cfg, composed.choices, composed.refused)
+    return [*composed.problems, *found]
+
+
+def _job_problems(loader: Loader, base: Composed, overrides: Sequence[Override]) -> Iterator[str]:
+    """What is wrong with the jobs of a sweep, each problem once, with the jobs that have it."""
+    jobs = list(_jobs(loader, base, overrides))
+    having: dict[str, list[set[str]]] = {}
+    for fixed, swept in jobs:
+        composed = loader.compose([*fixed, *swept])
+        for problem in dict.fromkeys(map(str, _problems(composed))):
+            having.setdefault(problem, []).append({str(o.input_line) for o in swept})
+    for problem, swept_in in having.items():
+        common = " ".join(sorted(set.intersection(*swept_in)))
+        where = f" (in {len(swept_in)} of {len(jobs)} jobs{': ' if common else ''}{common})"
+        yield problem if len(swept_in) == len(jobs) else f"{problem}{where}"
+
+
+def _jobs(
+    loader: Loader, base: Composed, overrides: Sequence[Override]
+) -> Iterator[tuple[list[Override], list[Override]]]:
+    """The (fixed, swept) overrides of each job, as Hydra's basic sweeper makes them.
+
+    A range without an end of values (`interval`) depends on the sweeper: its key is left out.
+
+    Raises:
+        ConfigError: hydra.sweeper.params cannot be read.
+    """
+    params = (base.hydra.sweeper or {}).get("params") or {}
+    parser = OverridesParser.create(config_loader=loader.hydra_loader)
+    fixed: dict[str, Override] = {}
+    swept: dict[str, list[Override]] = {}
+    for line in (*(f"{k}={v}" for k, v in params.items()), *(str(o.input_line) for o in overrides)):
+        try:
+            (override,) = parser.parse_overrides([line])
+        except HydraException as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"hydra.sweeper.params: {line}: cannot be read ({reason})") from None
+        key = override.get_key_element()
+        fixed.pop(key, None)
+        swept.pop(key, None)
+        if override.is_discrete_sweep():
+            values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            swept[key] = [parser.parse_override(value) for value in values]
+        elif not override.is_sweep_override():
+            fixed[key] = override
+    for combination in itertools.product(*swept.values()):
+        yield list(fixed.values()), list(combination)

@@ -1,0 +1,204 @@
+"""Options that exclude each other: the reason, and the value that would work."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import yaml
+
+from seqpipe.config.annotations import TargetError
+from seqpipe.config.paths import conf_dir
+from seqpipe.config.rules import Problem
+from seqpipe.config.signatures import class_attribute
+from seqpipe.config.tree import Tree
+
+
+class Fit(NamedTuple):
+    """The architecture and the task that data needs."""
+
+    architecture: str
+    task: str
+
+
+SEQUENCE = ("values", "symbols")
+CONDITION = (None, "vector", "category")
+# (kind of x, kind of y) -> what fits; the kinds are those of seqpipe.data.fields.
+FITS: dict[tuple[str | None, str], Fit] = {
+    ("vector", "category"): Fit("one_to_one", "classification"),
+    ("vector", "number"): Fit("one_to_one", "regression"),
+    **{(x, "category"): Fit("many_to_one", "classification") for x in SEQUENCE},
+    **{(x, "number"): Fit("many_to_one", "regression") for x in SEQUENCE},
+    **{(x, "tags"): Fit("many_to_many", "tagging") for x in SEQUENCE},
+    **{(x, "symbols"): Fit("one_to_many", "language_modeling") for x in CONDITION},
+    **{(x, "symbols"): Fit("encoder_decoder", "transduction") for x in SEQUENCE},
+}
+KINDS = {
+    None: "nothing",
+    "values": "a series",
+    "symbols": "a text",
+    "vector": "one vector",
+    "category": "one category",
+    "number": "one number",
+    "tags": "a tag for each step",
+}
+
+
+def exclusions(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
+    """Pairs of options that cannot work together."""
+    if not all(isinstance(tree.raw(group), dict) for group in ("data", "architecture", "task")):
+        return
+    architecture = _packaged_name(tree, "architecture", "models")
+    yield from _data_and_architecture(tree, choices, architecture)
+    yield from _cell_and_architecture(tree, choices, architecture)
+    yield from _decoder(tree, choices, architecture)
+    yield from _window(tree)
+    yield from _end_of_training(tree, choices)
+    yield from _unused_values(tree, architecture)
+    yield from _splits(tree)
+
+
+def _packaged_name(tree: Tree, group: str, package: str) -> str | None:
+    """`many_to_one` for seqpipe.models.many_to_one.ManyToOne; None for the user's own."""
+    target = tree.get(f"{group}._target_")
+    parts = target.split(".") if isinstance(target, str) else []
+    return parts[2] if parts[:2] == ["seqpipe", package] and len(parts) == 4 else None
+
+
+def _kind(target: Any) -> str | None:
+    """What a field turns an entry into; None where that cannot be told without building it."""
+    try:
+        kind = class_attribute(target, "kind") if isinstance(target, str) else None
+    except TargetError:  # reported where it is written
+        return None
+    return kind if isinstance(kind, str) else None
+
+
+def _fit(x: Any, y: Any) -> Fit | None:
+    """What fits the nodes of x and y; None where that cannot be told."""
+    x_target = x.get("_target_") if isinstance(x, dict) else None
+    y_kind = _kind(y.get("_target_")) if isinstance(y, dict) else None
+    x_kind = _kind(x_target)
+    if y_kind is None or (x is not None and x_kind is None):
+        return None
+    return FITS.get((x_kind, y_kind))
+
+
+@functools.cache
+def _packaged_data(architecture: str) -> tuple[str, ...]:
+    """The packaged data that a packaged architecture can take."""
+    files = sorted((conf_dir() / "data").glob("*.yaml"))
+    nodes = [(file.stem, yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files]
+    return tuple(
+        f"data={name}"
+        for name, node in nodes
+        if (fit := _fit(node["data"].get("x"), node["data"].get("y")))
+        and fit.architecture == architecture
+    )
+
+
+def _data_and_architecture(
+    tree: Tree, choices: dict[str, str], architecture: str | None
+) -> Iterator[Problem]:
+    x, y = tree.raw("data.x"), tree.raw("data.y")
+    fit, task = _fit(x, y), _packaged_name(tree, "task", "tasks")
+    data = f"data={choices.get('data', '...')}"
+    if fit is None and isinstance(y, dict) and (y_kind := _kind(y.get("_target_"))):
+        x_kind = _kind(x.get("_target_")) if isinstance(x, dict) else None
+        if x is None or x_kind is not None:
+            answers = " or ".join(sorted({KINDS[b] for a, b in FITS if a == x_kind})) or "nothing"
+            text = f"no architecture answers {KINDS[x_kind]} with {KINDS.get(y_kind, y_kind)}"
+            yield Problem("data.y", y.get("_target_"), f"{text}; allowed: {answers}")
+        return
+    if fit and architecture and architecture != fit.architecture:
+        x_kind = _kind(x["_target_"]) if isinstance(x, dict) else None
+        told = f"{data} answers {KINDS[x_kind]} with {KINDS[_kind(y['_target_']) or '']}"
+        others = ", ".join(_packaged_data(architecture))
+        works = f"architecture={fit.architecture}" + (f", or {others}" if others else "")
+        yield Problem("architecture", choices.get("architecture"), f"{told}; allowed: {works}")
+    allowed = [fit.task] if fit else [f.task for f in FITS.values() if f[0] == architecture]
+    if task and allowed and task not in allowed:
+        why = f"{data} needs another" if fit else f"architecture={architecture} has another"
+        names = " or ".join(f"task={name}" for name in dict.fromkeys(allowed))
+        yield Problem("task", choices.get("task"), f"{why}; allowed: {names}")
+
+
+def _cell_and_architecture(
+    tree: Tree, choices: dict[str, str], architecture: str | None
+) -> Iterator[Problem]:
+    no_cell = tree.get("cell._target_") is None
+    if architecture == "one_to_one":
+        if not no_cell:
+            text = "architecture=one_to_one has no recurrence; allowed: cell=none"
+            yield Problem("cell", choices.get("cell"), text)
+        if tree.get("bidirectional") is True:
+            text = "architecture=one_to_one reads in no direction; allowed: bidirectional=false"
+            yield Problem("bidirectional", True, text)
+    elif no_cell and architecture is not None:
+        cells = [file.stem for file in sorted((conf_dir() / "cell").glob("*.yaml"))]
+        names = ", ".join(name for name in cells if name != "none")
+        text = f"architecture={architecture} is recurrent; allowed: {names}"
+        yield Problem("cell", choices.get("cell"), text)
+
+
+def _decoder(tree: Tree, choices: dict[str, str], architecture: str | None) -> Iterator[Problem]:
+    key = "architecture.decoder"
+    if architecture in ("one_to_many", "encoder_decoder") and tree.get(f"{key}.bidirectional"):
+        origin = tree.origin(f"{key}.bidirectional")
+        name = f"architecture={architecture}"
+        text = f"the decoder of {name} would read the answer, y_{{t+1}}; allowed: {origin}=false"
+        yield Problem(origin, tree.get(origin), text)
+    if architecture == "encoder_decoder" and tree.get(f"{key}.learn_initial_state"):
+        origin = tree.origin(f"{key}.learn_initial_state")
+        text = f"the decoder starts in the encoder's final state; allowed: {origin}=false"
+        yield Problem(origin, True, text)
+
+
+def _window(tree: Tree) -> Iterator[Problem]:
+    x, y, window = tree.raw("data.x"), tree.raw("data.y"), tree.get("data.window")
+    fit = _fit(x, y)
+    aligned = fit is None or fit.architecture == "many_to_many" or x is None
+    if window is not None and not aligned:
+        text = "only a text alone, or one y for each x, can be cut; allowed: data.window=null"
+        yield Problem("data.window", window, text)
+
+
+def _end_of_training(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
+    names = ("max_epochs", "max_steps", "max_time")
+    epochs, steps, time = (tree.get(f"trainer.{name}") for name in names)
+    if epochs == -1 and steps == -1:
+        if time is None:
+            text = "training would not end; allowed: trainer.max_steps or max_time with it"
+            yield Problem("trainer.max_epochs", epochs, text)
+        elif tree.get("scheduler._target_") in _NEED_AN_END:
+            name = choices.get("scheduler")
+            text = "needs to know the number of steps; allowed: trainer.max_epochs or max_steps"
+            yield Problem("scheduler", name, text)
+
+
+_NEED_AN_END = tuple(f"seqpipe.training.schedules.{name}" for name in ("cosine", "warmup_cosine"))
+
+
+def _splits(tree: Tree) -> Iterator[Problem]:
+    shares = [tree.get(f"data.source.{split}") for split in ("valid", "test")]
+    if all(isinstance(share, float) for share in shares) and sum(shares) >= 1:
+        text = "leaves nothing to train on; allowed: data.source.valid + data.source.test < 1"
+        yield Problem(tree.origin("data.source.test"), shares[1], text)
+
+
+def _unused_values(tree: Tree, architecture: str | None) -> Iterator[Problem]:
+    """Values that would be accepted and do nothing."""
+    width = tree.get("architecture.embedding_size")
+    if width is not None and architecture in ("many_to_one", "many_to_many"):
+        x = tree.raw("data.x")
+        if isinstance(x, dict) and _kind(x.get("_target_")) == "values":
+            text = "x is a series of numbers, which is not embedded; allowed: null"
+            yield Problem(tree.origin("architecture.embedding_size"), width, text)
+    trainer = tree.raw("trainer") if isinstance(tree.raw("trainer"), dict) else {}
+    if trainer.get("gradient_clip_algorithm") == "value" and (
+        trainer.get("gradient_clip_val") is None
+    ):
+        text = "nothing is clipped; allowed: also trainer.gradient_clip_val=1.0, or norm"
+        yield Problem("trainer.gradient_clip_algorithm", "value", text)
+    if tree.get("optim.nesterov") is True and tree.get("optim.momentum") == 0:
+        text = "needs a momentum; allowed: optim.momentum=0.9, or false"
+        yield Problem("optim.nesterov", True, text)

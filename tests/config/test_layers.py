@@ -1,0 +1,84 @@
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import seqpipe
+
+SRC = Path(seqpipe.__file__).parent
+# What stands in a line may import what stands right of it: the table of the design.
+MAY_IMPORT = {
+    "__init__": set(),
+    "__main__": {"cli"},
+    "cli": {"__init__", "verbs", "config", "errors"},
+    "verbs": {
+        *("__init__", "build", "report", "tracking", "training"),
+        *("models", "data", "nn", "config", "errors"),
+    },
+    "build": {"training", "tracking", "tasks", "models", "data", "nn", "errors"},
+    "report": {"errors"},
+    "training": {"models", "tasks", "data", "nn", "errors"},
+    "tracking": {"__init__", "errors"},
+    "tasks": {"data", "nn", "errors"},
+    "models": {"nn", "errors"},
+    "data": {"errors"},
+    "nn": {"errors"},
+    "config": {"errors"},
+    "errors": set(),
+}
+HEAVY = {"torch", "pytorch_lightning", "lightning_fabric", "mlflow", "torchmetrics", "sklearn"}
+
+
+def _layer(module: str) -> str:
+    parts = module.split(".")
+    name = parts[1] if len(parts) > 1 else "__init__"
+    known = (SRC / name).is_dir() or (SRC / f"{name}.py").is_file()
+    return name if known else "__init__"  # `from seqpipe import __version__`
+
+
+def _imports(file: Path) -> Iterator[str]:
+    """Every module a file imports, anywhere in it, relative imports made absolute."""
+    package = ["seqpipe", *file.relative_to(SRC).parts[:-1]]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*parents, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def _own_layer(file: Path) -> str:
+    return file.relative_to(SRC).parts[0].removesuffix(".py")
+
+
+def test_packages_import_only_downwards():
+    checked = 0
+    for file in sorted(SRC.rglob("*.py")):
+        layer = _own_layer(file)
+        assert layer in MAY_IMPORT, f"{file} belongs to no layer of the design"
+        for module in _imports(file):
+            if module.split(".")[0] != "seqpipe":
+                continue
+            used = _layer(module)
+            checked += 1
+            assert used == layer or used in MAY_IMPORT[layer], f"{file} imports {module}"
+    assert checked > 50
+
+
+def test_what_runs_before_a_command_is_accepted_names_no_heavy_library():
+    files = [SRC / "__init__.py", SRC / "__main__.py", SRC / "cli.py", SRC / "errors.py"]
+    for file in [*files, *(SRC / "config").rglob("*.py")]:
+        used = {module.split(".")[0] for module in _imports(file)}
+        assert not used & HEAVY, f"{file} imports {used & HEAVY}"
+
+
+def test_hydra_runs_only_in_the_command_line_and_in_config():
+    for file in SRC.rglob("*.py"):
+        runtime = [m for m in _imports(file) if m.startswith("hydra.") and "utils" not in m]
+        assert not runtime or _own_layer(file) in ("cli", "config"), f"{file} imports {runtime}"
+
+
+def test_mlflow_is_met_only_in_tracking():
+    for file in SRC.rglob("*.py"):
+        used = [module for module in _imports(file) if module.split(".")[0] == "mlflow"]
+        assert not used or _own_layer(file) == "tracking", f"{file} imports {used}"

@@ -1,0 +1,346 @@
+"""What is refused, and in which words."""
+
+import pytest
+
+from seqpipe.config.compose import compose
+from seqpipe.config.validate import validate
+from seqpipe.errors import ConfigError
+
+KEYS = (
+    "seed, hidden_size, depth, bidirectional, dropout, resume, data, architecture, task, cell, "
+    "optim, scheduler, trainer, callbacks, logger"
+)
+CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
+DATA = "source, y, x, batch_size, num_workers, seed, window"
+TRAINER = "arguments of pytorch_lightning.Trainer"
+FIELDS = "seqpipe.data.fields"
+
+UNKNOWN_KEYS = [
+    ("detph=3", f"detph=3: unknown key; allowed: {KEYS}; did you mean 'depth'?"),
+    ("+detph=3", f"detph=3: unknown key; allowed: {KEYS}; did you mean 'depth'?"),
+    ("lr=0.1", f"lr=0.1: unknown key; allowed: {KEYS}; did you mean 'optim.lr'?"),
+    (
+        "trainer.max_epoch=3",
+        f"trainer.max_epoch=3: unknown key; allowed: {TRAINER}; did you mean 'max_epochs'?",
+    ),
+    (
+        "trainer.profiler=simple",
+        f"trainer.profiler=simple: unknown key; allowed: {TRAINER}, one that is not listed yet "
+        "with a plus: +trainer.profiler=simple",
+    ),
+    (
+        "cell.forget_bais=1",
+        "cell.forget_bais=1: unknown key; allowed: forget_bias, output_tanh; "
+        "did you mean 'forget_bias'?",
+    ),
+    (
+        "+cell.forget_bais=1",
+        "cell.forget_bais=1: unknown key; allowed: forget_bias, output_tanh; "
+        "did you mean 'forget_bias'?",
+    ),
+    (
+        "+architecture.encodr.depth=3",
+        "architecture.encodr.depth=3: unknown key; allowed: encoder, head, pooling, "
+        "embedding_size; did you mean 'encoder'?",
+    ),
+    (
+        "+callbacks.early_stoping.patience=3",
+        "callbacks.early_stoping.patience=3: unknown key; allowed: early_stopping, checkpoint; "
+        "did you mean 'early_stopping'?",
+    ),
+    ("data.lenght=5", f"data.lenght=5: unknown key; allowed: {DATA}"),
+    (
+        "+data.length=5",
+        f"data.length=5: nothing in the configuration reads it; allowed: {DATA}",
+    ),
+    ("depth.foo=3", "depth.foo=3: depth holds a value; allowed: depth=..."),
+    (
+        "+architecture.x_size=3",
+        "architecture.x_size=3: is set by the run; allowed: leave it out",
+    ),
+    ("+trainer.logger=false", "trainer.logger=false: is set by the run; allowed: leave it out"),
+]
+OPTIONS = [
+    ("cell=lsmt", f"cell=lsmt: no such option; allowed: {CELLS}; did you mean 'lstm'?"),
+    ("cell=null", f"cell=null: an option must be chosen; allowed: {CELLS}"),
+    ("cell=3", f"cell=3: no such option; allowed: {CELLS}"),
+    ("~cell", "~cell: must stay; allowed: an option"),
+    (
+        "+experiment=first",
+        "+experiment=first: is in the configuration already; allowed: without the plus: "
+        "experiment=first",
+    ),
+    ("experiment=frist", "experiment=frist: no such option; allowed: first; did you mean 'first'?"),
+]
+VALUES = [
+    ("depth=0", "depth=0: out of range; allowed: an integer >= 1"),
+    ("depth=three", "depth=three: wrong type; allowed: an integer >= 1"),
+    ("depth=null", "depth=null: wrong type; allowed: an integer >= 1"),
+    ("depth=true", "depth=true: wrong type; allowed: an integer >= 1"),
+    ("hidden_size=1.5", "hidden_size=1.5: wrong type; allowed: an integer >= 1"),
+    ("bidirectional=2", "bidirectional=2: wrong type; allowed: true or false"),
+    ("dropout=1.5", "dropout=1.5: out of range; allowed: a number in [0, 1)"),
+    ("dropout=1", "dropout=1: out of range; allowed: a number in [0, 1)"),
+    ("dropout=nan", "dropout=nan: out of range; allowed: a number in [0, 1)"),
+    ("seed=-1", "seed=-1: out of range; allowed: an integer from 0 to 4294967295"),
+    ("seed=???", "seed=???: must be given; allowed: a value"),
+    (
+        "resume=nowhere.ckpt",
+        "resume=nowhere.ckpt: no such file; allowed: a checkpoint, as "
+        "outputs/runs/.../checkpoints/last.ckpt, or null",
+    ),
+    ("data.batch_size=0", "data.batch_size=0: out of range; allowed: an integer >= 1"),
+    ("data.num_workers=-1", "data.num_workers=-1: out of range; allowed: an integer >= 0"),
+    ("optim.lr=0", "optim.lr=0: out of range; allowed: a number > 0"),
+    (
+        "optim.betas=[0.9]",
+        "optim.betas=[0.9]: out of range; allowed: a list of 2, each a number in [0, 1)",
+    ),
+    (
+        "trainer.max_epochs=0",
+        "trainer.max_epochs=0: out of range; allowed: an integer >= 1 or -1",
+    ),
+    (
+        "trainer.max_time=01:00",
+        "trainer.max_time=01:00: wrong form; allowed: DD:HH:MM:SS or null",
+    ),
+    (
+        "trainer.gradient_clip_algorithm=nrom",
+        "trainer.gradient_clip_algorithm=nrom: unknown choice; allowed: norm, value; "
+        "did you mean 'norm'?",
+    ),
+    (
+        "trainer.gradient_clip_val=0",
+        "trainer.gradient_clip_val=0: out of range; allowed: a number > 0 or null",
+    ),
+    (
+        "architecture.pooling=meen",
+        "architecture.pooling=meen: unknown choice; allowed: last, mean, max; did you mean 'mean'?",
+    ),
+    (
+        "architecture.head.hidden=[64,0]",
+        "architecture.head.hidden=[64,0]: out of range; allowed: a list, each an integer >= 1",
+    ),
+    (
+        "architecture.head.hidden=64",
+        "architecture.head.hidden=64: wrong type; allowed: a list, each an integer >= 1",
+    ),
+    (
+        "architecture.encoder.depth=0",
+        "architecture.encoder.depth=0: out of range; allowed: an integer >= 1",
+    ),
+    ("cell.forget_bias=big", "cell.forget_bias=big: wrong type; allowed: a number"),
+    ("data.y.column=3", "data.y.column=3: wrong type; allowed: text"),
+    (
+        "task.monitor=accuracy",
+        "task.monitor=accuracy: wrong form; allowed: a metric of the validation split, val/...",
+    ),
+    (
+        "depth=${width}",
+        "depth=${width}: leads nowhere (Interpolation key 'width' not found); "
+        "allowed: a key that exists",
+    ),
+]
+TARGETS = [
+    (
+        f"data.y._target_={FIELDS}.labels.Categry",
+        f"data.y._target_={FIELDS}.labels.Categry: {FIELDS}.labels has no Categry; "
+        "allowed: a class, as module.Class",
+    ),
+    (
+        "data.y._target_=seqpipe.nothing.Category",
+        "data.y._target_=seqpipe.nothing.Category: there is no module seqpipe.nothing; "
+        "allowed: a class, as module.Class",
+    ),
+    (
+        "data.y._target_=my_missing_module.Category",
+        "data.y._target_=my_missing_module.Category: my_missing_module cannot be imported: "
+        "No module named 'my_missing_module'; allowed: a class, as module.Class",
+    ),
+    (
+        "~data.y.column",
+        f"data.y.column=: is missing; {FIELDS}.labels.Category needs it",
+    ),
+]
+COMMAND_LINE = [
+    (
+        "depth=[",
+        "depth=[: cannot be read (no viable alternative at input '['); allowed: key=value, "
+        "+key=value or ~key, special characters in quotes: 'key=\"a b\"'",
+    ),
+    ("depth=1,2", "depth=1,2: several values; allowed: one value, or a job for each with -m"),
+]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"), [*UNKNOWN_KEYS, *OPTIONS, *VALUES, *TARGETS, *COMMAND_LINE]
+)
+def test_what_is_wrong_is_said_in_full(override, message):
+    with pytest.raises(ConfigError) as caught:
+        compose([override])
+    assert caught.value.problems == [message]
+
+
+BOTH_WAYS = (
+    "the decoder of architecture={} would read the answer, y_{{t+1}}; "
+    "allowed: {}bidirectional=false"
+)
+EXCLUSIONS = [
+    (
+        "data=python_docs bidirectional=true",
+        "bidirectional=true: " + BOTH_WAYS.format("one_to_many", ""),
+    ),
+    (
+        "data=dates architecture.decoder.bidirectional=true",
+        "architecture.decoder.bidirectional=true: "
+        + BOTH_WAYS.format("encoder_decoder", "architecture.decoder."),
+    ),
+    (
+        "data=dates architecture.decoder.learn_initial_state=true",
+        "architecture.decoder.learn_initial_state=true: the decoder starts in the encoder's final "
+        "state; allowed: architecture.decoder.learn_initial_state=false",
+    ),
+    (
+        "data=digits_flat cell=lstm",
+        "cell=lstm: architecture=one_to_one has no recurrence; allowed: cell=none",
+    ),
+    (
+        "data=digits_flat bidirectional=true",
+        "bidirectional=true: architecture=one_to_one reads in no direction; "
+        "allowed: bidirectional=false",
+    ),
+    (
+        "cell=none",
+        "cell=none: architecture=many_to_one is recurrent; "
+        "allowed: gru, gru_simplified, lstm, lstm_peephole, rnn",
+    ),
+    (
+        "architecture=many_to_many",
+        "architecture=many_to_many: data=digits answers a series with one category; "
+        "allowed: architecture=many_to_one, or data=copy_memory, data=python_tokens",
+    ),
+    (
+        "data=dates architecture=one_to_many",
+        "architecture=one_to_many: data=dates answers a text with a text; "
+        "allowed: architecture=encoder_decoder, or data=python_docs",
+    ),
+    ("task=tagging", "task=tagging: data=digits needs another; allowed: task=classification"),
+    (
+        f"data=digits_flat data.y._target_={FIELDS}.labels.Tags",
+        f"data.y={FIELDS}.labels.Tags: no architecture answers one vector with a tag for each "
+        "step; allowed: a text or one category or one number",
+    ),
+    (
+        "data.window=3",
+        "data.window=3: only a text alone, or one y for each x, can be cut; "
+        "allowed: data.window=null",
+    ),
+    (
+        "trainer.max_epochs=-1",
+        "trainer.max_epochs=-1: training would not end; "
+        "allowed: trainer.max_steps or max_time with it",
+    ),
+    (
+        "trainer.max_epochs=-1 trainer.max_time=00:00:01:00 scheduler=cosine",
+        "scheduler=cosine: needs to know the number of steps; "
+        "allowed: trainer.max_epochs or max_steps",
+    ),
+    (
+        "data.source.valid=0.5 data.source.test=0.5",
+        "data.source.test=0.5: leaves nothing to train on; "
+        "allowed: data.source.valid + data.source.test < 1",
+    ),
+    (
+        "architecture.embedding_size=8",
+        "architecture.embedding_size=8: x is a series of numbers, which is not embedded; "
+        "allowed: null",
+    ),
+    (
+        "optim=sgd optim.nesterov=true optim.momentum=0",
+        "optim.nesterov=true: needs a momentum; allowed: optim.momentum=0.9, or false",
+    ),
+    (
+        "trainer.gradient_clip_val=null trainer.gradient_clip_algorithm=value",
+        "trainer.gradient_clip_algorithm=value: nothing is clipped; "
+        "allowed: also trainer.gradient_clip_val=1.0, or norm",
+    ),
+    (
+        "data=adding data.length=0",
+        "data.length=0: out of range; allowed: an integer >= 1",
+    ),
+    (
+        "data=python_docs data.by=word",
+        "data.by=word: unknown choice; allowed: characters, words; did you mean 'words'?",
+    ),
+    (
+        "cell=rnn cell.nonlinearity=sigmoid",
+        "cell.nonlinearity=sigmoid: unknown choice; allowed: tanh, relu",
+    ),
+    (
+        "cell=gruu cell.reset_after=true",
+        f"cell=gruu: no such option; allowed: {CELLS}; did you mean 'gru'?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), EXCLUSIONS)
+def test_options_that_exclude_each_other_are_named_with_what_would_work(overrides, message):
+    with pytest.raises(ConfigError) as caught:
+        compose(overrides.split())
+    assert caught.value.problems == [message]
+
+
+ACCEPTED = [
+    "seed=0 dropout=0 data.num_workers=0",
+    "dropout=0.999 hidden_size=1 depth=1 bidirectional=true",
+    "trainer.precision=bf16-mixed trainer.devices=auto trainer.max_time=00:00:01:30",
+    "trainer.max_epochs=-1 trainer.max_steps=10 scheduler=cosine",
+    "trainer.limit_train_batches=3 trainer.limit_val_batches=0.5 trainer.gradient_clip_val=null",
+    "architecture.head.hidden=[64,32] architecture.pooling=mean",
+    "data=dates bidirectional=true architecture.encoder.learn_initial_state=true",
+    "data=dates architecture.attention=none architecture.teacher_forcing=0.5",
+    "data=python_docs data.by=words data.window=64",
+    "data=adding data.length=400 cell=gru cell.reset_after=true",
+    "optim=sgd optim.nesterov=true optim.lr=1",
+    "callbacks=none scheduler=plateau",
+    "~callbacks.early_stopping",
+    "+trainer.min_steps=3 hydra.run.dir=/tmp/x",
+    "+trainer.profiler=simple",
+]
+
+
+@pytest.mark.parametrize("overrides", ACCEPTED)
+def test_what_can_work_is_accepted(overrides):
+    cfg, choices = compose(overrides.split())
+    validate(cfg, choices)
+
+
+def test_an_argument_that_no_option_lists_is_checked_against_the_real_constructor():
+    with pytest.raises(ConfigError) as caught:
+        compose(["+trainer.profilr=simple"])
+    assert caught.value.problems == [
+        f"trainer.profilr=simple: unknown key; allowed: {TRAINER}; did you mean 'profiler'?"
+    ]
+
+
+def test_all_problems_are_told_at_once():
+    with pytest.raises(ConfigError) as caught:
+        compose(
+            ["cell=lsmt", "detph=3", "dropout=1.5", "trainer.max_epoch=3", "depth=[", "seed=-1"]
+        )
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "depth=[",
+        "cell=lsmt",
+        "detph=3",
+        "trainer.max_epoch=3",
+        "dropout=1.5",
+        "seed=-1",
+    ]
+    assert str(caught.value).startswith("6 problems in the configuration:\n  1. depth=[: ")
+
+
+def test_a_configuration_changed_after_composing_is_checked_again():
+    cfg, choices = compose([])
+    cfg.depth = 0
+    with pytest.raises(ConfigError, match=r"^depth=0: out of range; allowed: an integer >= 1$"):
+        validate(cfg, choices)

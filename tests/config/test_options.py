@@ -1,0 +1,124 @@
+"""Every option we ship composes and is accepted, and nothing in it goes unchecked."""
+
+import functools
+import importlib
+import inspect
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from seqpipe.config.compose import compose
+from seqpipe.config.paths import conf_dir
+from seqpipe.config.schema import DATA_TARGET, GROUPS, PANEL
+from seqpipe.config.signatures import signature_of
+from seqpipe.config.tree import Tree
+from seqpipe.config.validate import _rule_for, validate
+
+CONF = conf_dir()
+FILES = sorted(CONF.rglob("*/*.yaml"))
+# stack is chosen inside an architecture; cell=none comes with one_to_one only
+OPTIONS = [
+    f"{file.parent.relative_to(CONF).as_posix()}={file.stem}"
+    for file in FILES
+    if file.parent.name not in ("stack", "hydra")
+]
+NEEDS = {
+    "cell=none": ["data=digits_flat"],
+    "architecture=one_to_one": ["data=digits_flat"],
+    "architecture=many_to_many": ["data=python_tokens"],
+    "architecture=one_to_many": ["data=python_docs"],
+    "architecture=encoder_decoder": ["data=dates"],
+    "task=tagging": ["data=copy_memory"],
+    "task=language_modeling": ["data=python_docs"],
+    "task=transduction": ["data=dates"],
+    "task=regression": ["data=adding"],
+}
+
+
+def _nodes(node):
+    if isinstance(node, dict):
+        yield node
+        for value in node.values():
+            yield from _nodes(value)
+
+
+TARGETS = sorted(
+    {
+        node["_target_"]
+        for file in FILES
+        for node in _nodes(yaml.safe_load(file.read_text()))
+        if str(node.get("_target_")).startswith("seqpipe.")
+    }
+    | {DATA_TARGET}
+)
+
+
+def test_the_lists_below_are_not_empty():
+    assert len(OPTIONS) >= 40
+    assert len(TARGETS) >= 30
+
+
+@functools.cache
+def composed(option):
+    return compose([*NEEDS.get(option, []), option])
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes_and_validates(option):
+    cfg, choices = composed(option)
+    validate(cfg, choices)
+    group, _, name = option.partition("=")
+    assert choices[group] == name
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_value_of_every_option_has_a_rule(option):
+    cfg, _ = composed(option)
+    tree = Tree(cfg)
+    for key, _ in tree.leaves():
+        parent, _, name = key.rpartition(".")
+        if name.startswith("_"):
+            continue
+        target = DATA_TARGET if parent == "data" else tree.get(f"{parent}._target_")
+        own = str(target).startswith("seqpipe.")
+        rule = _rule_for(key) or (signature_of(target).rules.get(name) if own else None)
+        read_elsewhere = key in tree.references() or isinstance(tree.get(key), dict)
+        nothing = tree.raw(key) is None and parent == "data"
+        assert rule or read_elsewhere or nothing, f"{key} may be anything"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_signature_read_from_the_source_is_the_real_one(target):
+    module, _, name = target.rpartition(".")
+    real = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    read = signature_of(target)
+    assert set(read.rules) == {p for p in real if real[p].kind is not inspect.Parameter.VAR_KEYWORD}
+    assert read.required == {p for p in read.rules if real[p].default is inspect.Parameter.empty}
+
+
+def test_the_panel_and_the_groups_are_those_of_the_primary_config():
+    primary = yaml.safe_load((CONF / "config.yaml").read_text())
+    groups = {key for entry in primary["defaults"] if entry != "_self_" for key in entry}
+    assert groups - {"hydra", "experiment", "sweep"} == set(GROUPS)
+    assert set(primary) - {"defaults", "data"} == set(PANEL)
+
+
+def test_an_explicit_choice_wins_over_the_one_that_the_data_brings():
+    cfg, choices = compose(["data=digits_flat", "data.window=null", "task=classification"])
+    assert choices["architecture"] == "one_to_one"
+    assert choices["cell"] == "none"
+    cfg, choices = compose(["data=adding", "cell=gru", "scheduler=cosine"])
+    assert (choices["architecture"], choices["task"], choices["cell"]) == (
+        "many_to_one",
+        "regression",
+        "gru",
+    )
+    assert cfg.data.source.length == cfg.data.length
+
+
+def test_interpolations_stay_as_written_until_they_are_read():
+    cfg, _ = compose(["depth=3", "architecture.encoder.dropout=0.5"])
+    assert OmegaConf.to_container(cfg)["architecture"]["encoder"]["depth"] == "${depth}"
+    assert cfg.architecture.encoder.depth == 3
+    assert cfg.dropout == 0.0

@@ -1,0 +1,213 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import distributed
+
+from seqpipe.data.base import FieldSpec, SequenceSpec
+from seqpipe.data.batching import (
+    BucketBatchSampler,
+    Column,
+    Example,
+    Examples,
+    ResumableLoader,
+    collate,
+)
+
+TAGGED = SequenceSpec(FieldSpec("values", 2), FieldSpec("tags", 5))
+LENGTHS = [int(n) for n in np.random.default_rng(0).integers(1, 60, 203)]
+
+
+@pytest.fixture
+def ranks(monkeypatch):
+    """Pretend to be one of several processes."""
+
+    def be(rank, world):
+        monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(distributed, "get_rank", lambda: rank)
+        monkeypatch.setattr(distributed, "get_world_size", lambda: world)
+
+    return be
+
+
+def tagged(index, length):
+    x = torch.full((length, 2), float(index + 1))
+    return Example(index, x, torch.arange(1, length + 1))
+
+
+def loader(n=23, batch_size=4, shuffle=True, seed=0, num_workers=0):
+    rows = [tagged(i, 1 + i % 7) for i in range(n)]
+    examples = Examples(Column.of([r.x for r in rows], True), Column.of([r.y for r in rows], True))
+    order = BucketBatchSampler(examples.lengths, batch_size, shuffle=shuffle, seed=seed, pool=2)
+    return ResumableLoader(examples, order, TAGGED, num_workers)
+
+
+def indices(batches):
+    return [batch.index.tolist() for batch in batches]
+
+
+def test_collate_pads_with_zeros_and_keeps_the_real_lengths():
+    batch = collate([tagged(7, 1), tagged(3, 3)], TAGGED)
+    assert batch.x.tolist() == [[[8, 8], [0, 0], [0, 0]], [[4, 4], [4, 4], [4, 4]]]
+    assert batch.y.tolist() == [[1, 0, 0], [1, 2, 3]]
+    assert batch.x_lengths.tolist() == batch.y_lengths.tolist() == [1, 3]
+    assert batch.index.tolist() == [7, 3]
+    assert batch.x_lengths.dtype == batch.index.dtype == batch.y.dtype == torch.int64
+    assert batch.x.dtype == torch.float32
+    assert len(batch) == 2
+
+
+def test_what_has_no_time_has_no_lengths():
+    spec = SequenceSpec(FieldSpec("vector", 2), FieldSpec("category", 3))
+    rows = [Example(i, torch.tensor([i, 2.0]), torch.tensor(i)) for i in range(3)]
+    batch = collate(rows, spec)
+    assert batch.x_lengths is None
+    assert batch.y_lengths is None
+    assert batch.x.tolist() == [[0, 2], [1, 2], [2, 2]]
+    assert batch.y.tolist() == [0, 1, 2]
+
+
+def test_a_language_model_batch_has_no_x():
+    spec = SequenceSpec(None, FieldSpec("symbols", 9))
+    batch = collate([Example(0, None, torch.tensor([5, 3]))], spec)
+    assert batch.x is None
+    assert batch.x_lengths is None
+    assert batch.y_lengths.tolist() == [2]
+
+
+def test_a_batch_moves_whole_and_leaves_the_missing_parts_out():
+    spec = SequenceSpec(None, FieldSpec("symbols", 9))
+    batch = collate([Example(0, None, torch.tensor([5, 3]))], spec)
+    moved = batch.to("meta")
+    assert {moved.y.device.type, moved.y_lengths.device.type, moved.index.device.type} == {"meta"}
+    assert moved.x is None
+    assert batch.y.device.type == "cpu"
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=40),
+    batch_size=st.integers(1, 9),
+    shuffle=st.booleans(),
+    seed=st.integers(0, 99),
+    pool=st.integers(1, 3),
+)
+def test_an_epoch_holds_every_example_exactly_once(lengths, batch_size, shuffle, seed, pool):
+    sampler = BucketBatchSampler(lengths, batch_size, shuffle=shuffle, seed=seed, pool=pool)
+    batches = list(sampler)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    assert len(batches) == len(sampler)
+    assert max(map(len, batches)) <= batch_size
+
+
+def test_batches_are_of_similar_length():
+    def padded(batches):
+        return sum(max(LENGTHS[i] for i in b) * len(b) for b in batches) / sum(LENGTHS)
+
+    in_order = [list(range(a, min(a + 8, 203))) for a in range(0, 203, 8)]
+    assert padded(in_order) > 1.6
+    assert padded(BucketBatchSampler(LENGTHS, 8, shuffle=True)) < 1.1
+    assert padded(BucketBatchSampler(LENGTHS, 8, shuffle=False)) < 1.1
+
+
+def test_the_order_depends_on_seed_and_epoch_and_on_nothing_else():
+    def order(seed, epoch):
+        sampler = BucketBatchSampler(LENGTHS, 8, shuffle=True, seed=seed)
+        sampler.set_epoch(epoch)
+        torch.rand(3), np.random.rand(3)
+        return list(sampler)
+
+    assert order(0, 0) == order(0, 0)
+    assert order(0, 0) != order(0, 1)
+    assert order(0, 0) != order(1, 0)
+    assert order(0, 1) != order(1, 0)
+
+
+def test_training_batches_do_not_come_from_short_to_long():
+    batches = list(BucketBatchSampler(LENGTHS, 8, shuffle=True))
+    longest = [max(LENGTHS[i] for i in batch) for batch in batches]
+    assert longest != sorted(longest)
+
+
+def test_evaluation_has_the_same_order_in_every_epoch_and_seed():
+    one, other = (BucketBatchSampler(LENGTHS, 8, shuffle=False, seed=s) for s in (0, 1))
+    other.set_epoch(5)
+    assert list(one) == list(other)
+
+
+@pytest.mark.parametrize(("n", "world"), [(203, 3), (203, 2), (5, 4)])
+def test_in_training_every_rank_gets_equally_many_batches_and_all_is_covered(ranks, n, world):
+    per_rank = []
+    for rank in range(world):
+        ranks(rank, world)
+        sampler = BucketBatchSampler(LENGTHS[:n], 4, shuffle=True)
+        per_rank.append(list(sampler))
+        assert len(sampler) == len(per_rank[-1])
+    assert len({len(batches) for batches in per_rank}) == 1
+    assert {i for batches in per_rank for batch in batches for i in batch} == set(range(n))
+
+
+@pytest.mark.parametrize(("n", "world"), [(203, 3), (203, 2), (5, 4)])
+def test_in_evaluation_no_example_is_seen_by_two_ranks(ranks, n, world):
+    seen = []
+    for rank in range(world):
+        ranks(rank, world)
+        sampler = BucketBatchSampler(LENGTHS[:n], 4, shuffle=False)
+        batches = list(sampler)
+        assert len(sampler) == len(batches)
+        seen += [i for batch in batches for i in batch]
+    assert sorted(seen) == list(range(n))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_interrupted_epoch_goes_on_where_it_stopped(num_workers):
+    straight, first, second = (loader(num_workers=num_workers) for _ in range(3))
+    for one in (straight, first, second):
+        one.set_epoch(1)
+    whole = indices(straight)
+    begun = iter(first)
+    head = [next(begun).index.tolist() for _ in range(2)]
+    state = first.state_dict()
+    second.load_state_dict(state)
+    assert state == {"batches": 2}
+    assert head + indices(second) == whole
+    second.set_epoch(2)
+    straight.set_epoch(2)
+    assert indices(second) == indices(straight) != whole
+
+
+def test_a_finished_epoch_resumes_with_the_next_one_whole():
+    finished, fresh = loader(), loader()
+    for _ in finished:
+        state = finished.state_dict()
+    assert state == {"batches": len(finished)}
+    fresh.load_state_dict(state)
+    fresh.set_epoch(1)
+    assert len(indices(fresh)) == len(fresh)
+
+
+def test_loading_leaves_the_global_random_numbers_alone():
+    torch.manual_seed(0)
+    untouched = torch.rand(1)
+    torch.manual_seed(0)
+    list(loader())
+    assert torch.equal(torch.rand(1), untouched)
+
+
+@given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=10), window=st.integers(1, 25))
+def test_windows_cover_every_step_exactly_once_and_never_join_two_sequences(lengths, window):
+    rows = [torch.arange(n) + 100 * i for i, n in enumerate(lengths)]
+    column = Column.of(rows, True).cut(window)
+    pieces = [column[i] for i in range(len(column.lengths))]
+    assert torch.equal(torch.cat(pieces), torch.cat(rows))
+    assert all(1 <= len(piece) <= window for piece in pieces)
+    assert all(len(set((piece // 100).tolist())) == 1 for piece in pieces)
+    assert len(pieces) == sum(-(-n // window) for n in lengths)
+
+
+def test_examples_travel_to_a_worker_process_as_one_tensor_a_field():
+    examples = loader(n=400).dataset
+    assert len(pickle.dumps(examples)) < 60_000
+    assert torch.equal(pickle.loads(pickle.dumps(examples))[5].y, examples[5].y)

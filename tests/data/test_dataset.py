@@ -1,0 +1,214 @@
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from seqpipe.data.base import FieldSpec, SequenceSpec
+from seqpipe.data.dataset import SequenceData, digest
+from seqpipe.data.fields.labels import Category, Number, Tags
+from seqpipe.data.fields.series import Series, Vector
+from seqpipe.data.fields.symbols import Symbols
+from seqpipe.data.fields.text import Text
+from seqpipe.data.vocabulary import EOS, UNK
+from seqpipe.errors import ConfigError, DataError
+
+TAGGED = [{"text": "abc" * n, "tags": ["x", "y", "z"] * n} for n in range(1, 6)]
+NUMBERED = [{"series": [[n, n]] * n, "sum": float(n)} for n in range(1, 6)]
+
+
+def tagging(source, **options):
+    return SequenceData(source, Tags("tags"), Text("text"), **options)
+
+
+def test_the_spec_tells_a_model_what_it_must_know(source_of):
+    data = SequenceData(source_of(NUMBERED), Number("sum"), Series("series"))
+    assert data.spec == SequenceSpec(FieldSpec("values", 2), FieldSpec("number", 1))
+    assert data.sizes == {"train": 5, "valid": 5, "test": 5}
+    assert data.records("test") == NUMBERED
+
+
+def test_fields_learn_from_the_training_split_only(source_of):
+    data = SequenceData(
+        source_of([{"text": "ab"}], [{"text": "ax"}], [{"text": "y"}]), Text("text")
+    )
+    assert data.spec.y.names[4:] == ("a", "b")
+    assert data.examples("valid")[0].y.tolist() == [4, UNK, EOS]
+
+
+def test_a_batch_holds_the_examples_it_names(source_of):
+    data = tagging(source_of(TAGGED), batch_size=2)
+    seen = []
+    for batch in data.loader("train"):
+        for row, index in enumerate(batch.index.tolist()):
+            seen.append(index)
+            n = int(batch.x_lengths[row])
+            assert data.x.decode(batch.x[row, :n]) == TAGGED[index]["text"]
+            assert data.y.decode(batch.y[row, :n]).split() == TAGGED[index]["tags"]
+            assert not batch.x[row, n:].any()
+    assert sorted(seen) == [0, 1, 2, 3, 4]
+
+
+def test_only_training_is_shuffled_unless_asked(source_of):
+    data = SequenceData(source_of([{"y": n} for n in range(50)]), Number("y"), Vector("y"))
+
+    def order(split, shuffle=None):
+        return [i for batch in data.loader(split, shuffle) for i in batch.index.tolist()]
+
+    assert order("train") != list(range(50))
+    assert order("train", shuffle=False) == order("valid") == order("test") == list(range(50))
+    assert order("valid", shuffle=True) != list(range(50))
+
+
+def test_the_seed_orders_the_batches(source_of):
+    def order(seed):
+        data = SequenceData(source_of(NUMBERED * 20), Number("sum"), Series("series"), seed=seed)
+        return [batch.index.tolist() for batch in data.loader("train")]
+
+    assert order(0) == order(0)
+    assert order(0) != order(1)
+
+
+def test_a_window_cuts_aligned_sequences_together_and_loses_no_step(source_of):
+    data = tagging(source_of(TAGGED), window=4)
+    assert data.sizes["train"] == 1 + 2 + 3 + 3 + 4
+    pieces = data.examples("train")
+    assert all(len(p.x) == len(p.y) <= 4 for p in pieces)
+    assert "".join(data.x.decode(p.x) for p in pieces) == "".join(r["text"] for r in TAGGED)
+    for piece in pieces:
+        record, start = data.origin("train", piece.index)
+        assert data.x.decode(piece.x) == TAGGED[record]["text"][start : start + 4]
+
+
+def test_a_window_cuts_a_text_without_x_and_its_end_comes_last(source_of):
+    data = SequenceData(source_of([{"text": "abcdef"}, {"text": "ab"}]), Text("text"), window=4)
+    assert [len(p.y) for p in data.examples("train")] == [4, 3, 3]
+    assert [int(p.y[-1]) == EOS for p in data.examples("train")] == [False, True, True]
+    assert data.origin("train", 1) == (0, 4)
+    assert data.origin("train", 2) == (1, 0)
+
+
+@pytest.mark.parametrize("y", [Number("sum"), Category("sum"), Text("text")])
+def test_a_window_is_refused_where_x_and_y_are_not_aligned(source_of, y):
+    with pytest.raises(ConfigError) as error:
+        SequenceData(source_of(NUMBERED), y, Series("series"), window=256)
+    assert str(error.value) == (
+        "data.window=256: x and y cannot be cut together; "
+        "null, or a y for each step (Tags), or text without an x"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": 0}, "data.window=0: must be at least 1, or null not to cut"),
+        ({"batch_size": 0}, "data.batch_size=0: must be at least 1"),
+        ({"num_workers": -1}, "data.num_workers=-1: must be at least 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(source_of, options, message):
+    with pytest.raises(ConfigError) as error:
+        tagging(source_of(TAGGED), **options)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (Number("sum"), Number("sum"), "data.x=Number: number cannot be read; values, symbols, "),
+        (None, Series("series"), "data.y=Series: values cannot be answered; category, number, "),
+        (None, Tags("series"), "data.y=Tags: needs an x with steps to tag; Series, Text or Symb"),
+        (Series("series"), Symbols("sum", size=3), "data.y=Symbols: has no end of sequence; use "),
+    ],
+)
+def test_fields_in_a_role_they_cannot_play_are_refused(source_of, x, y, message):
+    with pytest.raises(ConfigError) as error:
+        SequenceData(source_of(NUMBERED), y, x)
+    assert str(error.value).startswith(message)
+
+
+def test_tags_of_another_length_name_split_and_record(source_of):
+    bad = [*TAGGED[:2], {"text": "abc", "tags": ["x"]}]
+    with pytest.raises(DataError) as error:
+        tagging(source_of(TAGGED, valid=bad))
+    assert str(error.value) == (
+        "valid[2]: tags has 1 steps, text has 3; each step of x needs one tag"
+    )
+
+
+def test_all_bad_records_of_a_split_are_told_at_once(source_of):
+    bad = [{"text": "", "tags": []}, TAGGED[0], {"text": "a", "tags": ["w"]}, {"tags": ["x"]}]
+    with pytest.raises(DataError) as error:
+        tagging(source_of(TAGGED, test=bad))
+    assert error.value.problems == [
+        "test[0]: tags: y has no steps",
+        "test[2]: tags='w': not a class of the training split; it has x, y, z",
+        "test[3]: column=text: not in the record; it has tags",
+    ]
+
+
+def test_an_x_without_steps_is_refused(source_of):
+    with pytest.raises(DataError, match=r"valid\[0\]: text: x has no steps"):
+        SequenceData(
+            source_of([{"text": "a", "y": 1}], valid=[{"text": "", "y": 1}]),
+            Number("y"),
+            Text("text"),
+        )
+
+
+def test_empty_splits_are_refused(source_of):
+    with pytest.raises(DataError) as error:
+        tagging(source_of(TAGGED, valid=[], test=[]))
+    assert error.value.problems == ["valid: holds no records", "test: holds no records"]
+
+
+def test_a_column_missing_in_training_names_the_field(source_of):
+    with pytest.raises(DataError, match="train, x: column=txt: not in the record; it has text, t"):
+        SequenceData(source_of(TAGGED), Tags("tags"), Text("txt"))
+
+
+def test_an_unknown_split_is_refused(source_of):
+    with pytest.raises(ConfigError) as error:
+        tagging(source_of(TAGGED)).loader("val")
+    assert str(error.value) == (
+        "split=val: no such split; train, valid, test; did you mean 'valid'?"
+    )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"text": "abd", "n": 1, "a": np.array([1.0, 2.0])},
+        {"text": "abc", "n": 2, "a": np.array([1.0, 2.0])},
+        {"text": "abc", "n": 1, "a": np.array([1.0, 2.0000001])},
+        {"text": "abc", "n": 1, "a": np.array([[1.0, 2.0]])},
+        {"text": "abc", "n": 1, "a": np.array([1.0, 2.0], dtype=np.float32)},
+        {"text": "abc", "m": 1, "a": np.array([1.0, 2.0])},
+    ],
+)
+def test_a_digest_changes_with_any_byte(changed):
+    record = {"text": "abc", "n": 1, "a": np.array([1.0, 2.0])}
+    assert digest([record]) != digest([changed])
+    assert digest([record, changed]) != digest([changed, record])
+
+
+def test_a_digest_is_of_the_values_not_of_how_they_are_held():
+    one = {"text": "abc", "n": 1, "a": np.array([1.0, 2.0])}
+    other = {"a": torch.tensor([1.0, 2.0]).double(), "n": np.int64(1), "text": "abc"}
+    assert digest([one]) == digest([other])
+    assert digest([{"text": "é"}]) == hashlib.sha256('{"text": "é"}\n'.encode()).hexdigest()
+
+
+def test_data_tells_its_digests_of_the_raw_records(source_of):
+    one, other = tagging(source_of(TAGGED)), tagging(source_of(TAGGED, test=TAGGED[:4]))
+    assert one.digests["train"] == other.digests["train"] == digest(TAGGED)
+    assert one.digests["test"] != other.digests["test"]
+    assert tagging(source_of(TAGGED), window=2).digests == one.digests
+
+
+def test_the_description_is_one_line(source_of):
+    described = tagging(source_of(TAGGED, valid=[{"text": "ax", "tags": ["x", "x"]}])).describe()
+    assert described == (
+        "Given: train 5, valid 1, test 5; 3 to 15 steps; "
+        "7 characters (share of <UNK>: valid 0.5) -> one of 3 tags a step (x, y, z)"
+    )

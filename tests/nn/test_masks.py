@@ -1,0 +1,79 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from seqpipe.errors import ShapeError
+from seqpipe.nn.masks import (
+    check_lengths,
+    last_real_step,
+    length_mask,
+    masked_mean,
+    reverse_within_length,
+)
+
+
+def test_a_mask_is_true_at_real_steps():
+    mask = length_mask(torch.tensor([1, 3]), 4)
+    assert mask.tolist() == [[True, False, False, False], [True, True, True, False]]
+
+
+def test_a_masked_mean_counts_real_steps_of_the_whole_batch_and_ignores_nan_in_padding():
+    values = torch.tensor([[1.0, torch.nan, torch.inf], [2.0, 4.0, 8.0]])
+    mask = length_mask(torch.tensor([1, 3]), 3)
+    assert_close(masked_mean(values, mask), torch.tensor(15.0 / 4))
+
+
+def test_the_last_real_step_is_not_the_last_column():
+    outputs = torch.arange(12.0).view(2, 3, 2)
+    last = last_real_step(outputs, torch.tensor([1, 3]))
+    assert last.tolist() == [[0.0, 1.0], [10.0, 11.0]]
+
+
+@given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5), extra=st.integers(0, 3))
+def test_reversing_turns_each_sequence_alone_and_twice_is_nothing(lengths, extra):
+    T = max(lengths) + extra
+    x = torch.arange(len(lengths) * T * 2.0).view(len(lengths), T, 2)
+    turned = reverse_within_length(x, torch.tensor(lengths))
+    for row, before, length in zip(turned, x, lengths, strict=True):
+        assert row[:length].tolist() == before[:length].tolist()[::-1]
+        assert row[length:].tolist() == before[length:].tolist()
+    assert torch.equal(reverse_within_length(turned, torch.tensor(lengths)), x)
+
+
+def test_without_lengths_every_step_is_real():
+    x = torch.randn(2, 3, 4)
+    full = torch.tensor([3, 3])
+    assert torch.equal(reverse_within_length(x, None), reverse_within_length(x, full))
+    assert check_lengths(full, x) is None
+    shorter = torch.tensor([3, 2])
+    assert torch.equal(check_lengths(shorter, x), shorter)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        (
+            torch.tensor([1, 2, 3]),
+            "lengths has shape (3,), torch.int64; expected (2,) integers.",
+        ),
+        (torch.tensor([[1, 2]]), "lengths has shape (1, 2), torch.int64; expected (2,) integers."),
+        (
+            torch.tensor([1.0, 2.0], dtype=torch.float32),
+            "lengths has shape (2,), torch.float32; expected (2,) integers.",
+        ),
+        (
+            torch.tensor([0, 3]),
+            "lengths holds values from 0 to 3; x has 3 steps, so each must lie in 1..3.",
+        ),
+        (
+            torch.tensor([2, 4]),
+            "lengths holds values from 2 to 4; x has 3 steps, so each must lie in 1..3.",
+        ),
+    ],
+)
+def test_lengths_that_cannot_be_are_refused_with_what_they_are(lengths, message):
+    with pytest.raises(ShapeError) as error:
+        check_lengths(lengths, torch.zeros(2, 3, 4))
+    assert str(error.value) == message

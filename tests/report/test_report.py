@@ -1,0 +1,173 @@
+import csv
+import json
+import math
+import re
+import subprocess
+import sys
+
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.image import imread
+
+from seqpipe import report
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figure that was last saved."""
+    figures = []
+    save = report._save
+
+    def kept(figure, path):
+        figures.append(figure)
+        return save(figure, path)
+
+    monkeypatch.setattr(report, "_save", kept)
+    return figures
+
+
+def test_metrics_are_sorted_and_what_is_not_finite_is_null(tmp_path):
+    path = report.write_metrics(tmp_path, {"b": math.nan, "a/x": 1, "c": math.inf})
+    assert path == tmp_path / "metrics.json"
+    assert list(json.loads(path.read_text()).items()) == [("a/x", 1.0), ("b", None), ("c", None)]
+
+
+def test_examples_keep_every_column_and_any_text(tmp_path):
+    rows = [{"x": 'a,"b"\nc', "y": 1}, {"x": "é", "y": 2, "score": 0.5}]
+    with report.write_examples(tmp_path, rows).open(newline="", encoding="utf-8") as file:
+        assert list(csv.DictReader(file)) == [
+            {"x": 'a,"b"\nc', "y": "1", "score": ""},
+            {"x": "é", "y": "2", "score": "0.5"},
+        ]
+
+
+@pytest.mark.parametrize("n", [2, 15, 50])
+def test_the_confusion_matrix_shows_counts_shares_names_and_accuracy(tmp_path, drawn, n):
+    matrix = [[0] * n for _ in range(n)]
+    for k in range(n):
+        matrix[k][k] = 3
+    matrix[0][1] = 1  # class 0: 3 right, 1 taken for class 1
+    names = ["$1 日本", *(f"class {k}" for k in range(1, n))]
+    path = report.draw_confusion(tmp_path, matrix, names, title="digits")
+    assert imread(path).shape[0] > 300
+    axes = drawn[0].axes[0]
+    assert axes.images[0].get_array()[0].tolist() == [0.75, 0.25] + [0.0] * (n - 2)
+    assert (
+        axes.get_title(loc="left") == f"digits\naccuracy {3 * n / (3 * n + 1):.2%} of {3 * n + 1}"
+    )
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert [label.get_text() for label in axes.get_yticklabels()] == [r"\$1 日本", *names[1:]]
+    counts = [text.get_text() for text in axes.texts]
+    assert counts == ([str(count) for row in matrix for count in row] if n <= 15 else [])
+
+
+def test_a_class_without_examples_has_an_empty_row(tmp_path, drawn):
+    report.draw_confusion(tmp_path, [[0, 0], [1, 1]], ["a", "b"])
+    assert drawn[0].axes[0].images[0].get_array().tolist() == [[0, 0], [0.5, 0.5]]
+
+
+def _lines(axes: Axes) -> dict[str, list[tuple[float, float]]]:
+    return {
+        line.get_label(): list(zip(line.get_xdata(), line.get_ydata(), strict=True))
+        for line in axes.lines
+        if not line.get_label().startswith("_")
+    }
+
+
+def test_the_curves_hold_both_losses_the_monitored_metric_and_the_gradient(tmp_path, drawn):
+    history = {
+        "train/loss": [(1, 2.0), (2, 1.0)],
+        "val/loss": [(2, 1.5)],
+        "val/accuracy": [(2, 0.5), (4, 0.25)],
+        "grad_norm/total": [(1, 10.0), (2, 0.1)],
+        "lr": [(1, 0.1)],
+    }
+    report.draw_curves(tmp_path, history, monitor="val/accuracy", best_step=2)
+    loss, accuracy, gradient = drawn[0].axes
+    assert _lines(loss) == {"train/loss": history["train/loss"], "val/loss": history["val/loss"]}
+    assert _lines(accuracy) == {
+        "val/accuracy": history["val/accuracy"],
+        "best: 0.5\nat step 2": [(2, 0.5)],
+    }
+    assert _lines(gradient) == {"grad_norm/total": history["grad_norm/total"]}
+    assert gradient.get_yscale() == "log"
+    assert all([2, 2] in [list(line.get_xdata()) for line in axes.lines] for axes in drawn[0].axes)
+
+
+def test_a_monitored_loss_needs_no_panel_of_its_own(tmp_path, drawn):
+    report.draw_curves(tmp_path, {"val/loss": [(3, 1.0)]}, monitor="val/loss", best_step=3)
+    assert [axes.get_title(loc="left") for axes in drawn[0].axes] == ["loss"]
+    assert "best: 1\nat step 3" in _lines(drawn[0].axes[0])
+
+
+def test_many_points_are_drawn_with_their_running_mean(tmp_path, drawn):
+    points = [(step, float(step % 2)) for step in range(160)]
+    report.draw_curves(tmp_path, {"train/loss": points})
+    smooth = _lines(drawn[0].axes[0])["train/loss"]
+    assert len(smooth) == 157  # the mean of 4
+    assert smooth[0] == (3, 0.5)
+
+
+def test_a_run_that_measured_nothing_is_drawn_too(tmp_path):
+    assert report.draw_curves(tmp_path, {}).exists()
+
+
+@pytest.fixture
+def page(tmp_path):
+    report.draw_curves(tmp_path, {"val/loss": [(3, 1.0)]})
+    return report.write_report(
+        tmp_path,
+        title="digits lstm",
+        command="python -m seqpipe cell=lstm",
+        data={"train": 1200, "kind": "a|b"},
+        model=[{"part": "stack", "parameters": 123}],
+        metrics={"test/perplexity": 1234.5, "test/accuracy": 0.98765, "test/mse": 0.0000123},
+        examples=[{"x": f"x{k}", "y": k, "correct": k % 10 != 0} for k in range(20)],
+        sample="some ``` text",
+    ).read_text()
+
+
+def test_the_report_begins_with_the_command_that_repeats_the_run(page):
+    assert page.startswith("# digits lstm\n\n```sh\npython -m seqpipe cell=lstm\n```\n")
+
+
+def test_the_report_holds_data_model_metrics_and_figures_in_this_order(page, tmp_path):
+    wanted = [
+        "| train | 1200 |",
+        r"| kind | a\|b |",
+        "| stack | 123 |",
+        "| test/accuracy | 0.9877 |",
+        "| test/mse | 1.23e-05 |",
+        "| test/perplexity | 1,234.5 |",
+        "![learning curves](figures/learning_curves.png)",
+    ]
+    assert sorted(wanted, key=page.index) == wanted
+    for figure in re.findall(r"!\[.*\]\((.*)\)", page):
+        assert (tmp_path / figure).exists()
+
+
+def test_the_report_shows_a_few_examples_right_and_wrong(page):
+    right, wrong = page.split("### Right")[1].split("### Wrong")
+    assert re.findall(r"\| x(\d+) ", right) == ["1", "2", "3", "4", "5"]
+    assert re.findall(r"\| x(\d+) ", wrong) == ["0", "10"]
+
+
+def test_a_sample_cannot_break_out_of_its_frame(page):
+    assert page.endswith("## A sample\n\n````text\nsome ``` text\n````\n")
+
+
+def test_a_report_without_examples_or_sample_has_no_empty_parts(tmp_path):
+    page = report.write_report(
+        tmp_path, title="t", command="c", data={"a": 1}, model=[{"b": 2}], metrics={"m": 1.0}
+    ).read_text()
+    assert re.findall(r"^## (.*)", page, flags=re.MULTILINE) == ["Data", "Model", "Metrics"]
+
+
+def test_the_sample_is_written_as_it_is(tmp_path):
+    path = report.write_sample(tmp_path, "one\n  two")
+    assert (path.name, path.read_text()) == ("sample.txt", "one\n  two\n")
+
+
+def test_matplotlib_is_imported_only_when_something_is_drawn():
+    code = "import sys, seqpipe.report; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,218 @@
+import json
+import math
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from seqpipe.errors import ConfigError
+from seqpipe.tracking.base import recording
+
+
+def test_a_run_is_read_back_as_it_was_recorded(make_tracker, a_run, client):
+    with recording(make_tracker()) as tracker:
+        tracker.start(**a_run)
+        tracker.log_metrics({"val/accuracy": 0.5, "epoch": 0}, step=10)
+        tracker.log_metrics({"val/accuracy": 0.75, "epoch": 1}, step=20)
+    run = client.get_run(tracker.run_id)
+    assert run.info.run_name == "digits lstm 3x64"
+    assert client.get_experiment(run.info.experiment_id).name == "digits"
+    assert run.data.params == {
+        "cell": "lstm",
+        "depth": "3",
+        "bidirectional": "true",
+        "optim.lr": "0.001",
+    }
+    assert run.data.tags["data"] == "digits"
+    history = client.get_metric_history(tracker.run_id, "val/accuracy")
+    assert [(m.step, m.value) for m in history] == [(10, 0.5), (20, 0.75)]
+    assert run.data.metrics["epoch"] == 1
+    assert run.info.status == "FINISHED"
+
+
+def test_the_data_are_recorded_with_their_hash_and_split(make_tracker, a_run, client):
+    tracker = make_tracker()
+    tracker.start(**a_run)
+    tracker.end("FINISHED")
+    inputs = client.get_run(tracker.run_id).inputs.dataset_inputs
+    found = {one.tags[0].value: one.dataset for one in inputs}
+    assert set(found) == {"train", "test"}
+    assert found["train"].digest == ("a1" * 32)[:36]
+    assert json.loads(found["train"].source)["sha256"] == "a1" * 32
+    assert json.loads(found["test"].profile) == {"num_examples": 100}
+
+
+def test_a_named_experiment_takes_the_place_of_the_one_given(make_tracker, a_run, client):
+    tracker = make_tracker(experiment_name="mine")
+    tracker.start(**a_run)
+    tracker.end("FINISHED")
+    run = client.get_run(tracker.run_id)
+    assert client.get_experiment(run.info.experiment_id).name == "mine"
+
+
+def test_params_that_mlflow_cannot_take_are_kept_in_full_as_an_artifact(
+    make_tracker, a_run, client, tmp_path
+):
+    tracker = make_tracker()
+    tracker.start(**{**a_run, "params": {"cell@x": None, "long": "w" * 9000, "depth": 3}})
+    tracker.end("FINISHED")
+    params = client.get_run(tracker.run_id).data.params
+    assert params == {"cell_x": "null", "long": "w" * 6000, "depth": "3"}
+    path = client.download_artifacts(tracker.run_id, "params_in_full.json", str(tmp_path))
+    assert json.loads(Path(path).read_text()) == {"cell@x": None, "long": "w" * 9000}
+
+
+def test_metrics_that_are_not_finite_are_stored_as_nan(make_tracker, a_run, client):
+    tracker = make_tracker()
+    tracker.start(**a_run)
+    tracker.log_metrics({"train/loss": math.nan, "val/perplexity": math.inf, "lr": 0.1}, 1)
+    tracker.end("FINISHED")
+    metrics = client.get_run(tracker.run_id).data.metrics
+    assert math.isnan(metrics["train/loss"])
+    assert math.isnan(metrics["val/perplexity"])
+    assert metrics["lr"] == 0.1
+
+
+def test_a_class_may_be_named_with_any_characters(make_tracker, a_run, client):
+    tracker = make_tracker()
+    tracker.start(**a_run)
+    tracker.log_metrics({"test/f1/B-PER": 1, "test/f1/.": 2, "test/f1/=": 3, "test/f1/né": 4}, 0)
+    tracker.end("FINISHED")
+    assert set(client.get_run(tracker.run_id).data.metrics) == {
+        "test/f1/B-PER",
+        "test/f1/_",
+        "test/f1/né",
+    }
+
+
+def test_metrics_are_sent_in_few_calls(make_tracker, a_run, client, monkeypatch):
+    tracker = make_tracker(flush_seconds=60)
+    tracker.start(**a_run)
+    sizes = []
+    send = MlflowClient.log_batch
+
+    def counted(self, run_id, metrics=(), params=(), tags=(), synchronous=None):
+        sizes.append(len(metrics))
+        return send(self, run_id, metrics, params, tags)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", counted)
+    for step in range(150):
+        tracker.logger.log_metrics({f"m/{k}": step for k in range(12)}, step)
+        tracker.logger.save()  # as Lightning does after every call
+    tracker.end("FINISHED")
+    assert sizes == [1000, 8, 792]
+    assert len(client.get_metric_history(tracker.run_id, "m/11")) == 150
+
+
+def test_metrics_are_sent_when_their_time_has_come(make_tracker, a_run, client):
+    tracker = make_tracker(flush_seconds=0.05)
+    tracker.start(**a_run)
+    tracker.log_metrics({"train/loss": 1.0}, 0)
+    time.sleep(0.06)
+    tracker.log_metrics({"train/loss": 0.5}, 1)
+    assert len(client.get_metric_history(tracker.run_id, "train/loss")) == 2
+    tracker.end("FINISHED")
+
+
+def test_the_run_folder_is_kept_without_its_checkpoints(make_tracker, a_run, store_root, tmp_path):
+    run_folder = tmp_path / "run"
+    for name in ("report.md", "figures/curves.png", "checkpoints/best.ckpt"):
+        (run_folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (run_folder / name).write_text(name)
+    tracker = make_tracker()
+    tracker.start(**a_run)
+    tracker.log_artifacts(run_folder)
+    tracker.log_artifact(run_folder / "checkpoints/best.ckpt", "model")
+    tracker.log_table("predictions", [{"x": "a", "y": True}, {"x": "b", "z": 1}])
+    tracker.end("FINISHED")
+    kept = store_root / "outputs" / "mlartifacts" / tracker.run_id / "artifacts"
+    files = {str(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file()}
+    assert files == {"report.md", "figures/curves.png", "model/best.ckpt", "predictions.json"}
+    table = json.loads((kept / "predictions.json").read_text())
+    assert table == {"columns": ["x", "y", "z"], "data": [["a", True, None], ["b", None, 1]]}
+
+
+def test_a_relative_store_stays_where_it_was_when_the_folder_changes(
+    make_tracker, a_run, store_root, tmp_path, monkeypatch
+):
+    tracker = make_tracker()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    tracker.start(**a_run)
+    tracker.log_artifact(Path(__file__))
+    tracker.end("FINISHED")
+    assert tracker.location == f"sqlite:///{store_root}/outputs/mlflow.db"
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_deleted_experiment_comes_back(make_tracker, a_run, client, caplog):
+    first = make_tracker(experiment_name="deleted once")
+    first.start(**a_run)
+    first.end("FINISHED")
+    client.delete_experiment(client.get_run(first.run_id).info.experiment_id)
+    second = make_tracker(experiment_name="deleted once")
+    second.start(**a_run)
+    second.end("FINISHED")
+    assert "the experiment 'deleted once' had been deleted: it is back" in caplog.text
+    assert client.get_run(second.run_id).info.status == "FINISHED"
+
+
+def test_a_store_that_fails_during_training_stops_nothing_and_loses_nothing(
+    make_tracker, a_run, client, monkeypatch, caplog
+):
+    tracker = make_tracker(flush_seconds=0)
+    tracker.start(**a_run)
+
+    def gone(*args, **kwargs):
+        raise OSError("server gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", gone)
+        patch.setattr(MlflowClient, "log_artifact", gone)
+        for step in range(5):
+            tracker.log_metrics({"train/loss": step}, step)
+        tracker.log_artifact(Path(__file__))
+    assert caplog.text.count("metrics cannot be written, training goes on: server gone") == 1
+    tracker.end("FINISHED")
+    assert len(client.get_metric_history(tracker.run_id, "train/loss")) == 5
+    assert client.get_run(tracker.run_id).info.status == "FINISHED"
+    assert f"the record of run {tracker.run_id}" in caplog.text
+    assert caplog.text.rstrip().endswith(f"lacks: {__file__}")
+
+
+def test_what_could_never_be_written_is_kept_in_the_run_folder(
+    make_tracker, a_run, client, monkeypatch, caplog, tmp_path
+):
+    tracker = make_tracker(flush_seconds=60)
+    tracker.start(**a_run)
+
+    def gone(*args, **kwargs):
+        raise OSError("server gone")
+
+    monkeypatch.setattr(MlflowClient, "log_batch", gone)
+    monkeypatch.setattr(MlflowClient, "set_terminated", gone)
+    tracker.log_metrics({"train/loss": 0.5}, 7)
+    tracker.end("FINISHED")
+    unsent = tmp_path / "metrics_unsent.csv"
+    assert unsent.read_text().splitlines()[1].endswith(",7,train/loss,0.5")
+    assert f"lacks: 1 metric values, kept in {unsent}; the status FINISHED" in caplog.text
+
+
+def test_only_the_first_process_records(make_tracker, a_run, monkeypatch):
+    from pytorch_lightning.utilities import rank_zero_only
+
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    tracker = make_tracker(tracking_uri="http://127.0.0.1:9")  # would fail if it were opened
+    with recording(tracker):
+        tracker.start(**a_run)
+        tracker.logger.log_metrics({"train/loss": 1.0}, 0)
+        tracker.log_artifacts(Path(__file__).parent)
+        tracker.log_table("rows", [{"a": 1}])
+    assert tracker.run_id is None
+
+
+def test_waiting_less_than_nothing_is_refused(make_tracker):
+    with pytest.raises(ConfigError, match=r"logger.flush_seconds=-1: must be 0 or more"):
+        make_tracker(flush_seconds=-1)

@@ -1,0 +1,82 @@
+import signal
+import threading
+
+import pytest
+
+from seqpipe.tracking.base import NoTracker, recording
+
+
+class Recorder(NoTracker):
+    def __init__(self):
+        self.ends = []
+
+    def end(self, status):
+        self.ends.append(status)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (KeyboardInterrupt, "KILLED"),
+        (SystemExit, "KILLED"),
+        (RuntimeError, "FAILED"),
+        (GeneratorExit, "FAILED"),
+    ],
+)
+def test_every_exception_ends_the_run_and_goes_on(error, status):
+    tracker = Recorder()
+    with pytest.raises(error), recording(tracker):
+        raise error
+    assert tracker.ends == [status]
+
+
+def test_a_block_that_ends_is_finished():
+    tracker = Recorder()
+    with recording(tracker) as same:
+        assert same is tracker
+    assert tracker.ends == ["FINISHED"]
+
+
+def test_the_handlers_of_signals_are_put_back():
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with recording(Recorder()):
+        assert signal.getsignal(signal.SIGTERM) != before[0]
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_it_works_outside_the_main_thread():
+    tracker = Recorder()
+
+    def work():
+        with recording(tracker):
+            tracker.ends.append("working")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert tracker.ends == ["working", "FINISHED"]
+
+
+@pytest.mark.parametrize(
+    ("case", "status", "code"),
+    [
+        ("ok", "FINISHED", 0),
+        ("raise", "FAILED", 1),
+        ("Ctrl-C", "KILLED", -signal.SIGINT),
+        ("SIGTERM", "KILLED", 128 + signal.SIGTERM),
+        ("Ctrl-C twice", "KILLED", -signal.SIGINT),
+        ("SIGTERM twice", "KILLED", 128 + signal.SIGTERM),
+    ],
+)
+def test_the_store_holds_how_a_process_ended_and_every_metric(loops, client, case, status, code):
+    run_id, returned = loops[case]
+    assert client.get_run(run_id).info.status == status
+    steps = [metric.step for metric in client.get_metric_history(run_id, "train/loss")]
+    assert steps == list(range(len(steps)))
+    assert len(steps) > 20
+    assert returned == code
+
+
+def test_a_tracker_that_was_never_started_ends_without_complaint(make_tracker):
+    with pytest.raises(RuntimeError), recording(make_tracker()):
+        raise RuntimeError

@@ -1,0 +1,97 @@
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from seqpipe.errors import ConfigError
+from seqpipe.tracking.store import open_store, resolve_uri
+
+
+@pytest.mark.parametrize(
+    ("given", "absolute"),
+    [
+        ("sqlite:///outputs/mlflow.db", "sqlite:////home/me/outputs/mlflow.db"),
+        ("sqlite:///../mlflow.db", "sqlite:////home/mlflow.db"),
+        ("sqlite:////var/mlflow.db", "sqlite:////var/mlflow.db"),
+        ("http://host:5000", "http://host:5000"),
+        ("postgresql://me@host/db", "postgresql://me@host/db"),
+    ],
+)
+def test_only_a_relative_sqlite_path_depends_on_the_folder(given, absolute):
+    assert resolve_uri(given, Path("/home/me")) == absolute
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "./mlruns", "/home/me/mlruns", "file:///tmp/mlruns"])
+def test_a_folder_is_refused_and_sqlite_named(uri):
+    with pytest.raises(ConfigError) as error:
+        resolve_uri(uri, Path("/home/me"))
+    assert str(error.value) == (
+        f"logger.tracking_uri={uri}: MLflow no longer writes to plain folders; "
+        "sqlite:///path/to/mlflow.db for a file, http://host:port for a server"
+    )
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:x.db"])
+def test_a_sqlite_uri_without_a_file_is_refused(uri):
+    with pytest.raises(ConfigError, match="does not name a file"):
+        resolve_uri(uri, Path("/home/me"))
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "postgresql://me@127.0.0.1:9/mlflow"])
+def test_a_server_that_does_not_answer_is_refused_within_seconds(uri, monkeypatch):
+    for name in ("RETRIES", "BACKOFF_FACTOR"):
+        monkeypatch.delenv(f"MLFLOW_HTTP_REQUEST_MAX_{name}", raising=False)
+    begin = time.monotonic()
+    with pytest.raises(ConfigError) as error:
+        open_store(uri, "digits")
+    assert str(error.value).startswith(f"logger.tracking_uri={uri}: cannot be reached (")
+    assert "refused" in str(error.value)
+    assert time.monotonic() - begin < 15
+
+
+def test_a_file_that_is_no_database_is_refused_at_once(tmp_path):
+    (tmp_path / "mlflow.db").write_text("not a database, but long enough to have a header " * 20)
+    with pytest.raises(ConfigError, match=r"cannot be opened \(file is not a database\)"):
+        open_store(f"sqlite:///{tmp_path}/mlflow.db", "digits")
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be opened"):
+        open_store(f"sqlite:///{tmp_path}/file/mlflow.db", "digits")
+
+
+_OPEN = """
+import multiprocessing, sys
+from seqpipe.tracking.store import open_store  # imported once, then forked
+
+def open_and_write(barrier):
+    barrier.wait()
+    client, experiment = open_store(sys.argv[1], "together")
+    client.create_run(experiment)
+
+fork = multiprocessing.get_context("fork")
+barrier = fork.Barrier(6)
+children = [fork.Process(target=open_and_write, args=(barrier,)) for _ in range(6)]
+for child in children:
+    child.start()
+for child in children:
+    child.join()
+sys.exit(sum(child.exitcode != 0 for child in children))
+"""
+
+
+def test_six_processes_may_open_a_new_store_at_once(tmp_path):
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    done = subprocess.run(
+        [sys.executable, "-c", _OPEN, uri], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    with sqlite3.connect(tmp_path / "new" / "mlflow.db") as connection:
+        assert connection.execute("SELECT count(*) FROM runs").fetchone() == (6,)
+        rows = connection.execute("SELECT name, artifact_location FROM experiments").fetchall()
+    connection.close()
+    assert ("together", (tmp_path / "new" / "mlartifacts").as_uri()) in rows
