@@ -96,6 +96,7 @@ def build_trainer(cfg: DictConfig, folder: Path, tracker: Tracker) -> Trainer:
         logger=tracker.logger or False,
         default_root_dir=str(folder),
         enable_model_summary=False,
+        limit_test_batches=cfg.trainer.overfit_batches or cfg.trainer.limit_test_batches,
         use_distributed_sampler=False,  # ours gives each rank its batches
     )
     return trainer

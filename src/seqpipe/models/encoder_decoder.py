@@ -139,9 +139,7 @@ class EncoderDecoder(nn.Module):
         output, state = self.decoder.step(self.target(symbol.unsqueeze(1))[:, 0], state)
         return self._read_out(output.unsqueeze(1), memory, mask)[:, 0], state
 
-    def _forced_in_part(
-        self, memory: Tensor, mask: Tensor, state: StackState, y: Tensor
-    ) -> Tensor:
+    def _forced_in_part(self, memory: Tensor, mask: Tensor, state: StackState, y: Tensor) -> Tensor:
         """Step by step, each sequence reading the truth with probability `teacher_forcing`."""
         symbol = torch.full_like(y[:, 0], self.bos)
         steps: list[Tensor] = []

@@ -48,7 +48,8 @@ class InputLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T) ids or (B, T, D) floats. Returns (B, T, output_size)."""
         if self.embedding is not None:
-            return self.embedding(x)
+            vectors: Tensor = self.embedding(x)
+            return vectors
         if x.ndim != 3 or x.shape[-1] != self.size:
             raise ShapeError(f"x has shape {tuple(x.shape)}; expected (B, T_x, {self.size}).")
         return x

@@ -83,7 +83,8 @@ class OneToMany(nn.Module):
             return None
         assert x is not None
         source = self.condition(x)
-        return self.bridge([source] * self.decoder.depth)
+        state: StackState = self.bridge([source] * self.decoder.depth)
+        return state
 
     @torch.no_grad()
     def sample(

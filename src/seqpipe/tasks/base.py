@@ -121,18 +121,16 @@ class StepTask(Task):
         assert batch.y_lengths is not None
         return length_mask(batch.y_lengths, batch.y.shape[1])
 
-    def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
+    def pairs(self, predictions: Any, batch: SequenceBatch) -> Pairs:
         """predictions: (B, T_y) ids. Returns two (N,) tensors over the N real steps."""
         mask = self.mask(batch)
         return predictions[mask], batch.y[mask]
 
-    def decoded(self, predictions: Tensor, batch: SequenceBatch) -> list[tuple[Any, Any]]:
+    def decoded(self, predictions: Any, batch: SequenceBatch) -> list[tuple[Any, Any]]:
         """Ids of the real steps of each example."""
         assert batch.y_lengths is not None
         lengths = batch.y_lengths.tolist()
-        return [
-            (predictions[b, :n].cpu(), batch.y[b, :n].cpu()) for b, n in enumerate(lengths)
-        ]
+        return [(predictions[b, :n].cpu(), batch.y[b, :n].cpu()) for b, n in enumerate(lengths)]
 
 
 def class_scalars(computed: dict[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:

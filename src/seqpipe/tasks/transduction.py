@@ -71,8 +71,7 @@ class Transduction(StepTask):
         assert batch.y_lengths is not None
         true_lengths = (batch.y_lengths - 1).tolist()  # y ends in <EOS>
         return [
-            (_before(ids[b], EOS).cpu(), batch.y[b, :n].cpu())
-            for b, n in enumerate(true_lengths)
+            (_before(ids[b], EOS).cpu(), batch.y[b, :n].cpu()) for b, n in enumerate(true_lengths)
         ]
 
 

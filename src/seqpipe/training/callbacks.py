@@ -117,9 +117,7 @@ class BestAndLast(ModelCheckpoint):
         save_last: keep `last.ckpt` as well, to resume from.
     """
 
-    def __init__(
-        self, *, dirpath: Path, monitor: str, mode: str, save_last: bool = True
-    ) -> None:
+    def __init__(self, *, dirpath: Path, monitor: str, mode: str, save_last: bool = True) -> None:
         super().__init__(
             dirpath=dirpath,
             filename="best",
@@ -194,9 +192,7 @@ class OneBar(ProgressBar):
         """Moves the bar."""
         if self._bar is not None:
             description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            self._bar.update(
-                self._task, completed=trainer.global_step, description=description
-            )
+            self._bar.update(self._task, completed=trainer.global_step, description=description)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows the numbers of the epoch before, which are complete only now."""

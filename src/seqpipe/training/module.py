@@ -70,7 +70,7 @@ class SequenceModule(LightningModule):
     def _shared_step(self, batch: SequenceBatch, stage: Stage) -> Tensor:
         outputs = self(batch)
         loss = self.task.loss(outputs, batch, training=stage == "train")
-        self.losses[f"{stage}_loss"].update(loss.detach(), self.task.units(batch))
+        cast(MeanMetric, self.losses[f"{stage}_loss"]).update(loss.detach(), self.task.units(batch))
         metrics = cast(Any, self.metrics[f"{stage}_metrics"])
         if len(metrics):
             with torch.no_grad():
@@ -135,10 +135,12 @@ class SequenceModule(LightningModule):
         """
         grads = [p.grad for p in self.parameters() if p.grad is not None]
         total = nn.utils.get_total_norm(grads)
-        logging_now = (self.global_step + 1) % self.trainer.log_every_n_steps == 0
+        every = cast(Any, self.trainer).log_every_n_steps
+        logging_now = (self.global_step + 1) % every == 0
         self._refuse_infinite(total, logging_now)
         if gradient_clip_val is not None:
-            self.clipped.update(self._clip(grads, total, gradient_clip_val, gradient_clip_algorithm))
+            acted = self._clip(grads, total, gradient_clip_val, gradient_clip_algorithm)
+            self.clipped.update(acted)
         if logging_now:
             self.log("grad_norm/total", total)
             self.log("lr", optimizer.param_groups[0]["lr"])

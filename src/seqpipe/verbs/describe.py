@@ -1,4 +1,4 @@
-"""What a run is, in words: its name, its parameters, the table at the start, the lines at the end."""
+"""What a run is, in words: its name, the table at its start, the lines at its end."""
 
 import shlex
 from collections.abc import Iterator

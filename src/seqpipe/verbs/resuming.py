@@ -35,9 +35,7 @@ def check(cfg: DictConfig) -> None:
     ]
     done, wanted = saved["epoch"], cfg.trainer.max_epochs
     if saved.get("epoch_finished", True) and wanted is not None and 0 <= wanted <= done:
-        problems.append(
-            f"trainer.max_epochs={wanted}: {path} has been trained for {done} epochs; more than that"
-        )
+        problems.append(f"trainer.max_epochs={wanted}: {path} has {done} epochs behind it; more")
     if problems:
         raise ConfigError(problems)
 
@@ -50,7 +48,7 @@ def _read(path: Path) -> dict[str, Any]:
         reason = str(error).strip().split("\n")[0]
         raise ConfigError(f"resume={path}: no checkpoint that can be read ({reason})") from None
     if not isinstance(saved, dict) or "seqpipe" not in saved:
-        raise ConfigError(f"resume={path}: no checkpoint of seqpipe; checkpoints/last.ckpt of a run")
+        raise ConfigError(f"resume={path}: not a checkpoint of seqpipe; checkpoints/last.ckpt is")
     return saved
 
 

@@ -5,15 +5,20 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
+from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer, seed_everything
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
-from seqpipe.build import build_data, build_model, build_module, build_task, build_trainer
-from seqpipe.build import build_tracker
+from seqpipe.build import (
+    build_data,
+    build_model,
+    build_module,
+    build_task,
+    build_tracker,
+    build_trainer,
+)
 from seqpipe.config.compose import Launch
 from seqpipe.config.validate import validate
 from seqpipe.data.dataset import SequenceData
@@ -118,7 +123,7 @@ def _best(trainer: Trainer) -> tuple[History, Path | None]:
     callbacks = trainer.checkpoint_callbacks
     history = next(c for c in callbacks if isinstance(c, History))
     keepers = [c for c in callbacks if isinstance(c, BestAndLast) and c.best_model_path]
-    return history, Path(cast(BestAndLast, keepers[0]).best_model_path) if keepers else None
+    return history, Path(keepers[0].best_model_path) if keepers else None
 
 
 def _first() -> bool:
