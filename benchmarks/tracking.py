@@ -4,8 +4,8 @@
 
 Prints the time of a step with a tracker over that of the same step without; must be under 1.05.
 The steps are taken in pairs, one of each kind in alternating order, so that whatever else the
-machine does falls on both alike; on a busy machine read the second line. A step is a fixed piece of real work on one core, sized to take
-20 ms: sleeping would hide the cost.
+machine does falls on both alike; on a busy machine read the second line. A step is a fixed piece
+of real work that takes one core 20 ms: sleeping would hide the cost.
 """
 
 import argparse
@@ -37,11 +37,11 @@ def make_step() -> tuple[nn.Module, torch.Tensor]:
 
 
 def timed(lstm: nn.Module, x: torch.Tensor) -> float:
-    """Seconds for one forward and backward pass."""
-    begin = time.perf_counter()
+    """Processor seconds for one forward and backward pass."""
+    begin = time.process_time()
     lstm.zero_grad()
     lstm(x)[0].square().mean().backward()
-    return time.perf_counter() - begin
+    return time.process_time() - begin
 
 
 def main() -> None:

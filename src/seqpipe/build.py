@@ -6,7 +6,7 @@ The only place where a name in YAML meets a size known from the data.
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
+from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from torch import nn
@@ -20,6 +20,11 @@ from seqpipe.training.callbacks import History, OneBar, Throughput
 from seqpipe.training.module import SequenceModule
 
 DATA_ARGUMENTS = ("batch_size", "num_workers", "seed", "window")
+
+
+def instantiate(node: DictConfig, **extra: Any) -> Any:
+    """What a node's `_target_` makes, given plain lists and dicts in place of OmegaConf's."""
+    return hydra_instantiate(node, _convert_="all", **extra)
 
 
 def build_data(cfg: DictConfig) -> SequenceData:

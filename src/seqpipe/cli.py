@@ -93,7 +93,7 @@ def _main(argv: list[str]) -> int:
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
-        if isinstance(error, Terminated):
+        if error.code == TERMINATED:
             _complain("terminated")
         if isinstance(error.code, str):
             _complain(error.code)

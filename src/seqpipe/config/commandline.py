@@ -47,6 +47,11 @@ def read_flags(argv: Sequence[str]) -> argparse.Namespace:
             f"--config-path={flags.config_path}: would hide the packaged options; "
             f"allowed: --config-dir={flags.config_path}"
         )
+    asked = [f"--{name}" for name in ("run", "multirun", "cfg", "info") if getattr(flags, name)]
+    if len(asked) > 1:
+        problems.append(f"{' '.join(asked)}: exclude each other; allowed: one of them")
+    if flags.resolve and not (flags.cfg or flags.help):
+        problems.append("--resolve: has nothing to resolve; allowed: --cfg job --resolve")
     if problems:
         raise ConfigError(problems)
     return flags

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from seqpipe.errors import ConfigError
 from seqpipe.nn.recurrent import RecurrentStack, StackState
 
 
@@ -17,11 +18,19 @@ class Bridge(nn.Module):
         source_sizes: width of the vector each layer starts from, one a layer of `stack`.
         stack: whose first state is made.
 
+    Raises:
+        ConfigError: the stack would learn its first state, which the one given here replaces.
+
     Source: Cho et al. (2014), appendix A.2: the decoder's first state is tanh(V c).
     """
 
     def __init__(self, source_sizes: Sequence[int], stack: RecurrentStack) -> None:
         super().__init__()
+        if any(".initial." in name for name, _ in stack.named_parameters()):
+            raise ConfigError(
+                "architecture.decoder.learn_initial_state=true: the decoder starts from what x"
+                " says; architecture.decoder.learn_initial_state=false"
+            )
         self.maps = nn.ModuleList(
             nn.ModuleDict(
                 {part: nn.Linear(size, stack.hidden_size) for part in stack.cell_state_names}

@@ -18,8 +18,9 @@ from seqpipe.nn.recurrent import RecurrentStack, StackState
 class EncoderDecoder(nn.Module):
     """An encoder reads x, a decoder writes y, with attention over the encoder's outputs or not.
 
-    Layer l of the decoder starts from the last state (all parts and directions) of layer l of
-    the encoder, the top one where the decoder is deeper. Attention follows the recurrent stack,
+    Each layer of the decoder starts from the last state (all parts and directions) of a layer of
+    the encoder: the top ones of a deeper encoder, the top one again and again in a deeper
+    decoder. Attention follows the recurrent stack,
     so that all steps of a teacher-forced pass run at once: a_t = tanh(W [context_t; h_t]).
 
     Args:
@@ -121,7 +122,11 @@ class EncoderDecoder(nn.Module):
     def _encode(self, x: Tensor, x_lengths: Tensor) -> tuple[Tensor, Tensor, StackState]:
         memory, final = self.encoder(self.input(x), x_lengths)
         layers = [torch.cat([part for state in layer for part in state], dim=-1) for layer in final]
-        sources = [layers[min(level, len(layers) - 1)] for level in range(self.decoder.depth)]
+        lowest, top = max(0, len(layers) - self.decoder.depth), len(layers) - 1
+        sources = [
+            self.encoder.drop(layers[min(lowest + level, top)])
+            for level in range(self.decoder.depth)
+        ]
         return memory, length_mask(x_lengths, memory.shape[1]), self.bridge(sources)
 
     def _read_out(self, outputs: Tensor, memory: Tensor, mask: Tensor) -> Tensor:

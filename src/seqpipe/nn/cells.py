@@ -26,7 +26,9 @@ class Cell(nn.Module, ABC):
     """One step of a recurrent layer.
 
     A subclass names its gates and its state, and says in `recur` how the state goes on.
-    Weights start uniform in +-1/sqrt(H), as in torch.nn; biases at 0.
+    Gate by gate, the weights on x start uniform (Glorot & Bengio 2010, equation 16), those on
+    h_{t-1} orthogonal (Saxe et al. 2014), so that neither the signal nor its gradient shrinks at
+    the first step back; biases start at 0. (torch.nn draws all of them from +-1/sqrt(H).)
 
     Args:
         input_size: D.
@@ -46,13 +48,13 @@ class Cell(nn.Module, ABC):
         self.input_size = at_least_one("input_size", input_size)
         self.hidden_size = at_least_one("hidden_size", hidden_size)
         rows = len(self.gate_names) * hidden_size
-        self.weight_input = self._uniform(rows, input_size)
-        self.weight_hidden = self._uniform(rows, hidden_size)
+        self.weight_input = nn.Parameter(torch.empty(rows, input_size))
+        self.weight_hidden = nn.Parameter(torch.empty(rows, hidden_size))
+        for gate in self.weight_input.data.split(hidden_size):
+            nn.init.xavier_uniform_(gate)
+        for gate in self.weight_hidden.data.split(hidden_size):
+            nn.init.orthogonal_(gate)
         self.bias = nn.Parameter(torch.zeros(rows))
-
-    def _uniform(self, *shape: int) -> nn.Parameter:
-        bound = self.hidden_size**-0.5
-        return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
 
     def project(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch GH"]:
         """The input's half of all pre-activations, bias included; for all time steps at once.
@@ -267,7 +269,8 @@ class PeepholeLSTM(LSTM):
         super().__init__(input_size, hidden_size, forget_bias=forget_bias, output_tanh=output_tanh)
         one_of("cell.output_peephole", output_peephole, ("previous", "current"))
         self.output_peephole = output_peephole
-        self.peephole = self._uniform(3, hidden_size)
+        bound = hidden_size**-0.5
+        self.peephole = nn.Parameter(torch.empty(3, hidden_size).uniform_(-bound, bound))
 
     def recur(self, projected_t: Float[Tensor, "B GH"], state: State) -> State:
         """projected_t: (B, 4H); state: (h_{t-1}, c_{t-1}). Returns (h_t, c_t)."""

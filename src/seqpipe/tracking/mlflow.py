@@ -5,6 +5,7 @@ so that other code may use it.
 """
 
 import contextlib
+import functools
 import getpass
 import json
 import logging
@@ -230,6 +231,7 @@ def _key(name: str) -> str:
     return re.sub(r"[^\w\-./: ]", "_", name)[:_KEY_LENGTH]
 
 
+@functools.cache  # the same few names, at every step
 def _metric_name(name: str) -> str:
     """As `_key`; MLflow also reads metric names as paths, so no part may be empty or dots."""
     return "/".join("_" if part in ("", ".", "..") else part for part in _key(name).split("/"))

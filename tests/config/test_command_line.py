@@ -1,0 +1,225 @@
+"""The command line as a user meets it: in a process of its own, in an empty folder."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import seqpipe
+from seqpipe.config.paths import conf_dir
+
+REFUSED = {
+    "detph=3": "; did you mean 'depth'?",
+    "cell=lsmt": "; did you mean 'lstm'?",
+    "trainer.max_epoch=3": "; did you mean 'max_epochs'?",
+    "depth=0": "seqpipe: depth=0: out of range; allowed: an integer >= 1",
+    "dropout=1.5": "seqpipe: dropout=1.5: out of range; allowed: a number in [0, 1)",
+    "data=python_docs bidirectional=true": "allowed: bidirectional=false",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_a_mistake_is_refused_before_anything_is_imported_or_written(command, line):
+    done = command(*line.split())
+    (message,) = done.err.splitlines()
+    assert done.code == 2
+    assert message.startswith(f"seqpipe: {line.split()[-1]}: ")
+    assert message.endswith(REFUSED[line])
+    assert done.out == ""
+    assert not done.torch_imported
+    assert done.left == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--depth=3", "--depth=3: no such flag; allowed: keys are written without dashes, depth=3"),
+        (
+            "-cp conf",
+            "--config-path=conf: would hide the packaged options; allowed: --config-dir=conf",
+        ),
+        ("-m --cfg job", "--multirun --cfg: exclude each other; allowed: one of them"),
+        ("--resolve", "--resolve: has nothing to resolve; allowed: --cfg job --resolve"),
+        ("-cd nowhere", "--config-dir=nowhere: no such folder; allowed: a folder"),
+    ],
+)
+def test_a_flag_that_cannot_be_used_is_refused(command, line, message):
+    done = command(*line.split())
+    assert (done.code, done.err) == (2, f"seqpipe: {message}\n")
+
+
+def test_several_mistakes_are_listed_together(command):
+    done = command("cell=lsmt", "detph=3", "dropout=1.5")
+    assert done.err.startswith("seqpipe: 3 problems in the configuration:\n  1. cell=lsmt: ")
+    assert "Traceback" not in done.err
+
+
+def test_a_command_that_works_prints_what_came_of_it(command):
+    body = "    print(launch.root, launch.output_dir, launch.overrides, launch.sweep)"
+    done = command("cell=gru", "depth=2", body=body)
+    assert (done.code, done.err) == (0, "")
+    seen, summary = done.out.splitlines()
+    root, folder, overrides = seen.split(" ", 2)
+    assert summary == "ran gru 2"
+    assert folder.startswith(f"{root}/outputs/runs/")
+    assert folder.endswith("_digits_gru")
+    assert overrides == "('cell=gru', 'depth=2') None"
+    assert not [name for name in done.left if name.endswith((".log", ".yaml"))]
+
+
+def test_hydras_flags_go_on_working(command):
+    shown = command("--cfg", "job", "depth=3")
+    assert (shown.code, shown.err) == (0, "")
+    assert "\ndepth: 3\n" in shown.out
+    assert command("--info", "searchpath").out.count(str(conf_dir())) == 1
+    assert command("--version").out == f"seqpipe {seqpipe.__version__}\n"
+    completed = command("-sc", "install=bash")
+    assert completed.code == 0
+    assert "complete" in completed.out
+    assert not shown.torch_imported
+
+
+def test_help_names_every_group_every_option_and_the_panel(command):
+    text = command("--help").out
+    for folder in conf_dir().iterdir():
+        if folder.is_dir() and folder.name != "hydra":
+            options = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+            assert f"\n{folder.name}: {options}\n" in text
+    for name in ("seed", "hidden_size", "depth", "bidirectional", "dropout", "resume"):
+        assert f"\n{name} " in text
+    assert text.rstrip().endswith("--cfg job")
+
+
+def test_every_job_of_a_sweep_is_checked_before_the_first_runs(command):
+    done = command("-m", "cell=lstm,rnn", "depth=1,0")
+    assert done.code == 2
+    assert done.err == (
+        "seqpipe: depth=0: out of range; allowed: an integer >= 1 (in 2 of 4 jobs: depth=0)\n"
+    )
+    assert done.left == []
+
+
+def test_a_sweep_prints_one_line_and_one_result_for_each_job(command):
+    body = "    print(launch.sweep, launch.overrides)"
+    done = command("-m", "cell=rnn,gru", "depth=2", body=body)
+    assert done.code == 0
+    assert done.err.splitlines() == [
+        "Launching 2 jobs locally",
+        "\t#0 : cell=rnn depth=2",
+        "\t#1 : cell=gru depth=2",
+    ]
+    name = next(part.split("/")[2] for part in done.left if part.startswith("outputs/sweeps/"))
+    assert done.out.splitlines() == [
+        f"{name} ('cell=rnn', 'depth=2')",
+        "ran rnn 2",
+        f"{name} ('cell=gru', 'depth=2')",
+        "ran gru 2",
+    ]
+
+
+def test_a_packaged_grid_is_checked_and_run_like_one_that_is_typed(command):
+    assert command("-m", "sweep=cells").out.count("ran ") == 10
+    refused = command("-m", "sweep=cells", "dropout=1.5")
+    assert refused.err == "seqpipe: dropout=1.5: out of range; allowed: a number in [0, 1)\n"
+
+
+def test_a_job_that_fails_does_not_stop_the_others(command):
+    body = (
+        "    from seqpipe.errors import DataError\n"
+        "    if cfg.depth == 2: raise DataError('reviews.csv:3: no text')\n"
+        "    if cfg.depth == 3: raise RuntimeError('a fault of ours')"
+    )
+    done = command("-m", "depth=1,2,3,4", body=body)
+    assert done.code == 2
+    assert done.out.splitlines() == ["ran lstm 1", "ran lstm 4"]
+    assert "seqpipe: reviews.csv:3: no text\n" in done.err
+    assert "RuntimeError: a fault of ours\n" in done.err
+    assert done.err.splitlines()[-1] == "seqpipe: 2 of 4 jobs failed: #1 (depth=2), #2 (depth=3)"
+
+
+@pytest.mark.parametrize(("error", "code"), [("DataError", 2), ("TrainingError", 1)])
+def test_a_users_mistake_ends_with_its_message_and_leaves_no_empty_folder(command, error, code):
+    done = command(body=f"    from seqpipe.errors import {error}\n    raise {error}('the reason')")
+    assert (done.code, done.out, done.err) == (code, "", "seqpipe: the reason\n")
+    assert not any((name.count("/") > 1) for name in done.left)
+
+
+def test_a_fault_of_ours_ends_with_its_traceback(command):
+    done = command(body="    return 1 / 0")
+    assert done.code == 1
+    assert done.err.startswith("Traceback")
+    assert done.err.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_lightnings_exit_on_ctrl_c_counts_as_an_interrupt(command):
+    body = "    try: raise KeyboardInterrupt\n    except KeyboardInterrupt: sys.exit(1)"
+    assert command(body=body).code == 130
+    assert command(body="    raise KeyboardInterrupt").code == 130
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "seen"),
+    [(signal.SIGTERM, 143, "Terminated"), (signal.SIGINT, 130, "KeyboardInterrupt")],
+)
+def test_a_signal_closes_what_is_open_and_ends_with_its_code(
+    environment, start, number, code, seen
+):
+    body = (
+        "    import time\n"
+        "    try:\n"
+        "        open('started', 'w').close()\n"
+        "        time.sleep(60)\n"
+        "    except BaseException as error:\n"
+        "        open('closed', 'w').write(type(error).__name__)\n"
+        "        raise"
+    )
+    running = start(body)
+    deadline = time.monotonic() + 60
+    while not (environment["cwd"] / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    running.send_signal(number)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == code
+    assert (environment["cwd"] / "closed").read_text() == seen
+    assert err == f"seqpipe: {'terminated' if code == 143 else 'interrupted'}\n"
+
+
+def test_whoever_reads_may_stop_reading(environment):
+    line = f"{sys.executable} -m seqpipe --cfg job | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, check=True, **environment
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] in ("0", "141")
+
+
+def test_a_child_of_a_distributed_run_complains_only_once(environment, command):
+    environment["env"]["LOCAL_RANK"] = "1"
+    done = command("depth=0")
+    assert (done.code, done.err) == (2, "")
+
+
+def test_children_of_a_sweep_are_told_to_run_one_job(command):
+    body = "    print(sys.argv[1:]); sys.argv.append('left behind')"
+    done = command("-m", "depth=1,2", "hydra.job.name=x", body=body)
+    lines = [line for line in done.out.splitlines() if line.startswith("[")]
+    assert lines == [
+        "['depth=1', 'hydra.job.name=x', 'hydra.mode=RUN']",
+        "['depth=2', 'hydra.job.name=x', 'hydra.mode=RUN']",
+    ]
+
+
+def test_the_console_script_and_the_module_are_the_same_command(environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "seqpipe", "depth=0"],
+        capture_output=True,
+        text=True,
+        check=False,
+        **environment,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "seqpipe: depth=0: out of range; allowed: an integer >= 1\n"
+    assert os.listdir(environment["cwd"]) == []

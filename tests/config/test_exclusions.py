@@ -1,0 +1,142 @@
+"""Options that exclude each other, and combinations that must go on working."""
+
+import pytest
+
+from seqpipe.config.compose import compose
+from seqpipe.config.validate import validate
+from seqpipe.errors import ConfigError
+
+CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
+FIELDS = "seqpipe.data.fields"
+BOTH_WAYS = (
+    "the decoder of architecture={} would read the answer, y_{{t+1}}; "
+    "allowed: {}bidirectional=false"
+)
+EXCLUSIONS = [
+    (
+        "data=python_docs bidirectional=true",
+        "bidirectional=true: " + BOTH_WAYS.format("one_to_many", ""),
+    ),
+    (
+        "data=dates architecture.decoder.bidirectional=true",
+        "architecture.decoder.bidirectional=true: "
+        + BOTH_WAYS.format("encoder_decoder", "architecture.decoder."),
+    ),
+    (
+        "data=dates architecture.decoder.learn_initial_state=true",
+        "architecture.decoder.learn_initial_state=true: the decoder starts in the encoder's final "
+        "state; allowed: architecture.decoder.learn_initial_state=false",
+    ),
+    (
+        "data=digits_flat cell=lstm",
+        "cell=lstm: architecture=one_to_one has no recurrence; allowed: cell=none",
+    ),
+    (
+        "data=digits_flat bidirectional=true",
+        "bidirectional=true: architecture=one_to_one reads in no direction; "
+        "allowed: bidirectional=false",
+    ),
+    (
+        "cell=none",
+        "cell=none: architecture=many_to_one is recurrent; "
+        "allowed: gru, gru_simplified, lstm, lstm_peephole, rnn",
+    ),
+    (
+        "architecture=many_to_many",
+        "architecture=many_to_many: data=digits answers a series with one category; "
+        "allowed: architecture=many_to_one, or data=copy_memory, data=python_tokens",
+    ),
+    (
+        "data=dates architecture=one_to_many",
+        "architecture=one_to_many: data=dates answers a text with a text; "
+        "allowed: architecture=encoder_decoder, or data=python_docs",
+    ),
+    ("task=tagging", "task=tagging: data=digits needs another; allowed: task=classification"),
+    (
+        f"data=digits_flat data.y._target_={FIELDS}.labels.Tags",
+        f"data.y={FIELDS}.labels.Tags: no architecture answers one vector with a tag for each "
+        "step; allowed: a text or one category or one number",
+    ),
+    (
+        "data.window=3",
+        "data.window=3: only a text alone, or one y for each x, can be cut; "
+        "allowed: data.window=null",
+    ),
+    (
+        "trainer.max_epochs=-1",
+        "trainer.max_epochs=-1: training would not end; "
+        "allowed: trainer.max_steps or max_time with it",
+    ),
+    (
+        "trainer.max_epochs=-1 trainer.max_time=00:00:01:00 scheduler=cosine",
+        "scheduler=cosine: needs to know the number of steps; "
+        "allowed: trainer.max_epochs or max_steps",
+    ),
+    (
+        "data.source.valid=0.5 data.source.test=0.5",
+        "data.source.test=0.5: leaves nothing to train on; "
+        "allowed: data.source.valid + data.source.test < 1",
+    ),
+    (
+        "architecture.embedding_size=8",
+        "architecture.embedding_size=8: x is a series of numbers, which is not embedded; "
+        "allowed: null",
+    ),
+    (
+        "optim=sgd optim.nesterov=true optim.momentum=0",
+        "optim.nesterov=true: needs a momentum; allowed: optim.momentum=0.9, or false",
+    ),
+    (
+        "trainer.gradient_clip_val=null trainer.gradient_clip_algorithm=value",
+        "trainer.gradient_clip_algorithm=value: nothing is clipped; "
+        "allowed: also trainer.gradient_clip_val=1.0, or norm",
+    ),
+    (
+        "data=adding data.length=0",
+        "data.length=0: out of range; allowed: an integer >= 1",
+    ),
+    (
+        "data=python_docs data.by=word",
+        "data.by=word: unknown choice; allowed: characters, words; did you mean 'words'?",
+    ),
+    (
+        "cell=rnn cell.nonlinearity=sigmoid",
+        "cell.nonlinearity=sigmoid: unknown choice; allowed: tanh, relu",
+    ),
+    (
+        "cell=gruu cell.reset_after=true",
+        f"cell=gruu: no such option; allowed: {CELLS}; did you mean 'gru'?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), EXCLUSIONS)
+def test_options_that_exclude_each_other_are_named_with_what_would_work(overrides, message):
+    with pytest.raises(ConfigError) as caught:
+        compose(overrides.split())
+    assert caught.value.problems == [message]
+
+
+ACCEPTED = [
+    "seed=0 dropout=0 data.num_workers=0",
+    "dropout=0.999 hidden_size=1 depth=1 bidirectional=true",
+    "trainer.precision=bf16-mixed trainer.devices=auto trainer.max_time=00:00:01:30",
+    "trainer.max_epochs=-1 trainer.max_steps=10 scheduler=cosine",
+    "trainer.limit_train_batches=3 trainer.limit_val_batches=0.5 trainer.gradient_clip_val=null",
+    "architecture.head.hidden=[64,32] architecture.pooling=mean",
+    "data=dates bidirectional=true architecture.encoder.learn_initial_state=true",
+    "data=dates architecture.attention=none architecture.teacher_forcing=0.5",
+    "data=python_docs data.by=words data.window=64",
+    "data=adding data.length=400 cell=gru cell.reset_after=true",
+    "optim=sgd optim.nesterov=true optim.lr=1",
+    "callbacks=none scheduler=plateau",
+    "~callbacks.early_stopping",
+    "+trainer.min_steps=3 hydra.run.dir=/tmp/x",
+    "+trainer.profiler=simple",
+]
+
+
+@pytest.mark.parametrize("overrides", ACCEPTED)
+def test_what_can_work_is_accepted(overrides):
+    cfg, choices = compose(overrides.split())
+    validate(cfg, choices)
