@@ -59,7 +59,7 @@ SHAPES = {
     },
     "encoder_decoder values": Shape("dates", {}, SequenceSpec(VALUES, TEXT)),
 }
-HIDDEN = 4
+HIDDEN = 8  # with fewer, all relus of a layer may start dead
 
 
 @functools.cache

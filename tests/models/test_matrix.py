@@ -90,7 +90,7 @@ def test_what_cannot_work_is_refused_before_data_is_read(overrides, reason):
 
 def test_dot_attention_between_unequal_widths_is_refused_with_what_would_work(build):
     changes = {"architecture.encoder.bidirectional": True, "architecture.attention": "dot"}
-    with pytest.raises(ConfigError, match=r"architecture\.attention=dot: .*hidden_size=8"):
+    with pytest.raises(ConfigError, match=r"architecture\.attention=dot: .*hidden_size=16"):
         build("encoder_decoder additive", "gru", **changes)
 
 
@@ -114,7 +114,7 @@ def test_a_learned_initial_state_changes_the_answer_and_gets_a_gradient(
     torch.manual_seed(0)
     model = build_model(cfg, spec)
     added = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in plain.parameters())
-    assert added == 2 * 2 * 4  # two layers, h and c, hidden_size
+    assert added == 2 * 2 * cfg.hidden_size  # two layers, h and c
     falls_and_reaches_all(model, build(shape).task, ragged(spec), answer)
 
 

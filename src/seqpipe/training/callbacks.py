@@ -4,6 +4,7 @@ import math
 import shutil
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +109,14 @@ class BestAndLast(ModelCheckpoint):
 
     A resumed run has a folder of its own: the best checkpoint so far is copied into it, so that
     a worse one does not take its place and the run it came from keeps what it has. (Lightning's
-    own forgets the best score when the folder changes.)
+    own forgets the best score when the folder changes, and writes `last` only with a new best.)
 
     Args:
         dirpath: where checkpoints go.
         monitor: the metric.
         mode: `min` or `max`.
-        save_last: keep `last.ckpt` as well, to resume from.
+        save_last: keep `last.ckpt` as well, to resume from: where the last whole epoch ended, or
+            where `max_steps` or `max_time` stopped inside one.
     """
 
     def __init__(self, *, dirpath: Path, monitor: str, mode: str, save_last: bool = True) -> None:
@@ -123,10 +125,36 @@ class BestAndLast(ModelCheckpoint):
             filename="best",
             monitor=monitor,
             mode=mode,
-            save_last=save_last,
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
+        self.keep_last = save_last
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """As Lightning's, which warns of a folder that is not empty; ours may be resumed in."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* is not empty")
+            super().setup(trainer, pl_module, stage)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keeps where a training stands that stops inside an epoch."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        stops = trainer.should_stop or trainer.global_step == trainer.max_steps
+        if stops and not trainer.is_last_batch:
+            self._write_last(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keeps the best, and the last of a whole epoch."""
+        if trainer.is_last_batch:
+            super().on_train_epoch_end(trainer, pl_module)
+            self._write_last(trainer)
+
+    def _write_last(self, trainer: Trainer) -> None:
+        assert self.dirpath is not None
+        if self.keep_last:
+            trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over the best checkpoint of the run that is resumed."""

@@ -1,0 +1,132 @@
+"""A training that was stopped and resumed ends where one that was not stopped ends."""
+
+import pytest
+import torch
+
+from seqpipe.config.compose import compose
+from seqpipe.errors import ConfigError
+from seqpipe.training.module import SequenceModule
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+STEADY = ("scheduler=none", "dropout=0.3", "callbacks.early_stopping.patience=99")
+
+
+def last(result):
+    return result.output_dir / "checkpoints" / "last.ckpt"
+
+
+def state_of(path):
+    saved = torch.load(path, weights_only=True)
+    return saved["state_dict"], saved["optimizer_states"], saved["lr_schedulers"]
+
+
+def assert_same_end(one, other):
+    assert one.metrics == other.metrics
+    assert one.monitored == other.monitored
+    assert_same_state(last(one), last(other))
+
+
+def assert_same_state(one, other):
+    for a, b in zip(state_of(one), state_of(other), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def without_dropout(overrides):
+    """Dropout goes on from where a process' random numbers stand, which no checkpoint holds."""
+    return [override for override in overrides if not override.startswith("dropout")]
+
+
+@pytest.mark.parametrize("scheduler", ["none", "step", "plateau"])
+def test_stopping_after_an_epoch_and_resuming_is_training_straight_through(launch, scheduler):
+    overrides = [*without_dropout(STEADY), f"scheduler={scheduler}"]
+    if scheduler == "step":
+        overrides += ["scheduler.step_size=1"]
+    if scheduler == "plateau":
+        overrides += ["scheduler.patience=0", "optim.lr=0.2"]
+    straight = launch("adding", *overrides, "trainer.max_epochs=4", folder="straight")
+    first = launch("adding", *overrides, "trainer.max_epochs=2", folder="first")
+    resumed = launch(
+        "adding", *overrides, "trainer.max_epochs=4", f"resume={last(first)}", folder="resumed"
+    )
+    assert_same_end(resumed, straight)
+    assert resumed.metrics != first.metrics
+
+
+def test_a_crashed_training_goes_on_from_its_last_whole_epoch(launch, monkeypatch, tmp_path):
+    overrides = [*without_dropout(STEADY), "scheduler=warmup_cosine", "trainer.max_epochs=4"]
+    straight = launch("adding", *overrides, folder="straight")
+    step = SequenceModule.training_step
+    steps = []
+
+    def crash(self, batch, batch_idx):
+        steps.append(batch_idx)
+        if len(steps) == 11:  # the third batch of the third of four epochs
+            raise RuntimeError("planted")
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SequenceModule, "training_step", crash)
+        with pytest.raises(RuntimeError, match="planted"):
+            launch("adding", *overrides, folder="crashed")
+    saved = tmp_path / "runs" / "crashed" / "checkpoints" / "last.ckpt"
+    resumed = launch("adding", *overrides, f"resume={saved}", folder="resumed")
+    assert_same_end(resumed, straight)
+
+
+@pytest.mark.parametrize("steps", [3, 6])
+def test_stopping_inside_an_epoch_and_resuming_is_training_straight_through(launch, steps):
+    overrides = [*without_dropout(STEADY), "trainer.max_epochs=3"]
+    straight = launch("adding", *overrides, folder="straight")
+    first = launch("adding", *overrides, f"trainer.max_steps={steps}", folder="first")
+    saved = torch.load(last(first), weights_only=True)
+    assert saved["global_step"] == steps
+    resumed = launch("adding", *overrides, f"resume={last(first)}", folder="resumed")
+    assert_same_end(resumed, straight)
+
+
+def test_a_resumed_run_leaves_the_run_it_came_from_as_it_was(launch):
+    first = launch("adding", *STEADY, "trainer.max_epochs=1", folder="first")
+    before = {p: p.read_bytes() for p in first.output_dir.rglob("*") if p.is_file()}
+    assert len(before) >= 6
+    launch("adding", *STEADY, "trainer.max_epochs=2", f"resume={last(first)}", folder="second")
+    assert {p: p.read_bytes() for p in first.output_dir.rglob("*") if p.is_file()} == before
+
+
+@pytest.fixture
+def trained(launch):
+    return launch("adding", *STEADY, "trainer.max_epochs=2", folder="trained")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("hidden_size=9", "architecture.encoder.hidden_size=9: .* with architecture.encoder.hidden"),
+        ("cell=gru", "architecture.encoder.cell._target_=.*GRU: .* was trained with"),
+        ("optim=sgd", r"optim.lr=0.1: .* was trained with optim.lr=0.00[0-9]*; they must agree"),
+        ("data.length=7", "data.length=7: .* was trained with data.length=6; they must agree"),
+        ("seed=1", "seed=1: .* was trained with seed=0; they must agree"),
+        ("trainer.max_epochs=2", "trainer.max_epochs=2: .* has 2 epochs behind it"),
+        ("trainer.max_epochs=1", "trainer.max_epochs=1: .* has 2 epochs behind it"),
+    ],
+)
+def test_what_could_not_go_on_is_refused_and_leaves_nothing(
+    launch, trained, tmp_path, override, message
+):
+    overrides = [*STEADY, "trainer.max_epochs=3", f"resume={last(trained)}", override]
+    with pytest.raises(ConfigError, match=message):
+        launch("adding", *overrides, folder="refused")
+    assert not (tmp_path / "runs" / "refused").exists()
+
+
+def test_a_file_that_is_no_checkpoint_of_ours_is_refused(launch, tmp_path):
+    broken, foreign = tmp_path / "broken.ckpt", tmp_path / "foreign.ckpt"
+    broken.write_bytes(b"PK not a checkpoint")
+    torch.save({"state_dict": {}}, foreign)
+    with pytest.raises(ConfigError, match=r"resume=.*broken.ckpt: no checkpoint that can be read"):
+        launch("adding", f"resume={broken}")
+    with pytest.raises(ConfigError, match=r"resume=.*foreign.ckpt: not a checkpoint of seqpipe"):
+        launch("adding", f"resume={foreign}")
+    with pytest.raises(ConfigError, match=r"resume=.*missing.ckpt: no such file"):
+        compose(["resume=missing.ckpt"])
+    assert not (tmp_path / "runs").exists()

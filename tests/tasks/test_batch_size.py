@@ -1,0 +1,98 @@
+"""Losses and metrics are those of the split: the batch size has no say in them."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+
+from seqpipe.build import build_model
+from seqpipe.config.compose import compose
+from seqpipe.data.base import FieldSpec, SequenceSpec
+from seqpipe.data.batching import BucketBatchSampler, Column, Examples, ResumableLoader
+from seqpipe.data.vocabulary import EOS
+from seqpipe.tasks.classification import Classification
+from seqpipe.tasks.language_modeling import LanguageModeling
+from seqpipe.tasks.regression import Regression
+from seqpipe.tasks.tagging import Tagging
+from seqpipe.tasks.transduction import Transduction
+from seqpipe.training.module import SequenceModule
+from seqpipe.training.schedules import constant
+
+TEXT = FieldSpec("symbols", 9, unit="characters")
+VALUES = FieldSpec("values", 3)
+CASES = {
+    "digits": (Classification, SequenceSpec(VALUES, FieldSpec("category", 4, tuple("abcd")))),
+    "adding": (Regression, SequenceSpec(VALUES, FieldSpec("number", 2))),
+    "copy_memory": (Tagging, SequenceSpec(TEXT, FieldSpec("tags", 4, tuple("abcd")))),
+    "python_docs": (LanguageModeling, SequenceSpec(None, TEXT)),
+    "dates": (partial(Transduction, longest_y=6), SequenceSpec(TEXT, TEXT)),
+}
+N = 23
+
+
+def examples_of(spec: SequenceSpec) -> Examples:
+    """Ragged, of 1 to 8 steps."""
+    generator = torch.Generator().manual_seed(2)
+
+    def column(field: FieldSpec, lengths: Sequence[int]) -> Column:
+        rows = []
+        for n in lengths:
+            if field.kind in ("values", "number"):
+                shape = (n, field.size) if field.has_time else (field.size,)
+                rows.append(torch.randn(shape, generator=generator))
+            elif field.kind == "symbols":
+                ids = torch.randint(4, field.size, (n,), generator=generator)
+                rows.append(torch.cat([ids[:-1], torch.tensor([EOS])]))
+            else:
+                shape = (n,) if field.has_time else ()
+                rows.append(torch.randint(0, field.size, shape, generator=generator))
+        return Column.of(rows, field.has_time)
+
+    lengths = torch.randint(1, 9, (N,), generator=generator).tolist()
+    assert len(set(lengths)) > 3
+    x = None if spec.x is None else column(spec.x, lengths)
+    other = spec.y.kind == "symbols" and spec.x is not None
+    return Examples(x, column(spec.y, lengths[::-1] if other else lengths))
+
+
+def evaluated(data: str, batch_size: int) -> dict[str, float]:
+    make_task, spec = CASES[data]
+    examples = examples_of(spec)
+    torch.manual_seed(0)
+    model = build_model(compose([f"data={data}", "hidden_size=6"])[0], spec).double()
+    if examples.x is not None and examples.x.values.is_floating_point():
+        examples.x = Column(examples.x.values.double(), examples.x.bounds)
+    module = SequenceModule(model, make_task(y=spec.y), torch.optim.SGD, constant, {})
+    loader = ResumableLoader(
+        examples, BucketBatchSampler(examples.lengths, batch_size, shuffle=False), spec
+    )
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    trainer.test(module, loader, verbose=False)
+    tested = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    trainer.validate(module, loader, verbose=False)
+    return {**tested, **{name: value.item() for name, value in trainer.callback_metrics.items()}}
+
+
+@pytest.mark.parametrize("data", CASES)
+def test_no_loss_and_no_metric_depends_on_the_batch_size(data):
+    whole = evaluated(data, N)
+    assert {"test/loss", "val/loss"} < set(whole)
+    for batch_size in (1, 2, 7):
+        assert evaluated(data, batch_size) == pytest.approx(whole, rel=1e-5), batch_size
+
+
+@pytest.mark.parametrize("data", CASES)
+def test_what_a_task_says_it_measures_is_what_a_validation_logs(data):
+    make_task, spec = CASES[data]
+    logged = evaluated(data, N)
+    names = {f"val/{name}" for name in make_task(y=spec.y).metric_names()}
+    assert {name for name in logged if name.startswith("val/")} == names
+    assert {name.replace("val/", "test/") for name in names} <= set(logged)

@@ -1,0 +1,111 @@
+"""Losses: what they go over, what label smoothing does, and what a task refuses."""
+
+import pytest
+import torch
+from torch import nn
+
+from seqpipe.data.base import FieldSpec
+from seqpipe.errors import ConfigError
+from seqpipe.tasks.classification import Classification
+from seqpipe.tasks.language_modeling import LanguageModeling
+from seqpipe.tasks.regression import Regression
+from seqpipe.tasks.tagging import Tagging
+from seqpipe.tasks.transduction import Transduction
+
+SYMBOLS = FieldSpec("symbols", 5, unit="characters")
+STEP_TASKS = {
+    "tagging": lambda **options: Tagging(y=FieldSpec("tags", 5), **options),
+    "language_modeling": lambda **options: LanguageModeling(y=SYMBOLS, **options),
+    "transduction": lambda **options: Transduction(y=SYMBOLS, longest_y=6, **options),
+}
+TASKS = {
+    "classification": lambda **options: Classification(y=FieldSpec("category", 5), **options),
+    "regression": lambda **options: Regression(y=FieldSpec("number", 1), **options),
+    **STEP_TASKS,
+}
+
+
+@pytest.fixture
+def steps(batch_of):
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 5, (4, 6), generator=generator)
+    return torch.randn(4, 6, 5, generator=generator), batch_of(y, [6, 1, 4, 2])
+
+
+@pytest.mark.parametrize("name", STEP_TASKS)
+def test_the_loss_of_a_step_task_is_the_mean_over_real_steps(name, steps):
+    logits, batch = steps
+    task = STEP_TASKS[name]()
+    log_p = logits.log_softmax(dim=-1)
+    real = [(b, t) for b, n in enumerate([6, 1, 4, 2]) for t in range(n)]
+    wanted = -sum(log_p[b, t, batch.y[b, t]] for b, t in real) / len(real)
+    assert task.loss(logits, batch, training=False).item() == pytest.approx(wanted.item())
+    assert task.units(batch).item() == 13
+
+
+def test_the_loss_of_a_classification_is_the_mean_over_examples(batch_of):
+    logits, y = torch.randn(7, 5, generator=torch.Generator().manual_seed(1)), [0, 1, 2, 3, 4, 0, 1]
+    task = TASKS["classification"]()
+    wanted = -logits.log_softmax(dim=-1)[range(7), y].mean()
+    batch = batch_of(y)
+    assert task.loss(logits, batch, training=False).item() == pytest.approx(wanted.item())
+    assert task.units(batch).item() == 7
+
+
+@pytest.mark.parametrize("name", [*STEP_TASKS, "classification"])
+def test_label_smoothing_changes_the_training_loss_only(name, steps, batch_of):
+    logits, batch = steps
+    if name == "classification":
+        logits, batch = logits[:, 0], batch_of(batch.y[:, 0])
+    plain, smooth = TASKS[name](), TASKS[name](label_smoothing=0.2)
+    evaluated = plain.loss(logits, batch, training=False)
+    assert plain.loss(logits, batch, training=True) == evaluated
+    assert smooth.loss(logits, batch, training=False) == evaluated
+    log_p = logits.log_softmax(dim=-1)
+    if name != "classification":
+        log_p = log_p[plain.mask(batch)]
+    wanted = 0.8 * evaluated - 0.2 * log_p.mean()  # a fifth of the mass on all five alike
+    assert wanted != pytest.approx(evaluated.item(), rel=1e-3)
+    assert smooth.loss(logits, batch, training=True).item() == pytest.approx(wanted.item())
+
+
+def test_losses_are_float32_whatever_the_model_computes_in(steps):
+    logits, batch = steps
+    loss = TASKS["tagging"]().loss(logits.bfloat16(), batch, training=True)
+    assert loss.dtype == torch.float32
+    wanted = nn.functional.cross_entropy(
+        logits.bfloat16().float()[TASKS["tagging"]().mask(batch)],
+        batch.y[TASKS["tagging"]().mask(batch)],
+    )
+    assert loss == wanted
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_monitor_that_the_task_has_not_is_refused_with_those_it_has(name):
+    task = TASKS[name]()
+    with pytest.raises(ConfigError) as refused:
+        TASKS[name](monitor="val/f1", mode="max")
+    known = ", ".join(f"val/{metric}" for metric in task.metric_names())
+    assert str(refused.value) == f"task.monitor=val/f1: task={name} has no such metric; one of {known}"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_metric_can_be_monitored_one_way_and_not_the_other(name):
+    for metric in TASKS[name]().metric_names():
+        better = "max" if metric in ("accuracy", "macro_f1", "exact_match") else "min"
+        worse = {"max": "min", "min": "max"}[better]
+        assert TASKS[name](monitor=f"val/{metric}", mode=better).mode == better
+        with pytest.raises(ConfigError) as refused:
+            TASKS[name](monitor=f"val/{metric}", mode=worse)
+        assert str(refused.value) == (
+            f"task.mode={worse}: would keep the worst checkpoint by val/{metric}; task.mode={better}"
+        )
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_refuses_another_kind_of_y(name):
+    other = FieldSpec("tags" if name != "tagging" else "symbols", 5)
+    kind = type(TASKS[name]())
+    sizes = {"longest_y": 3} if name == "transduction" else {}
+    with pytest.raises(ConfigError, match=f"task={name}: y is of kind {other.kind}; it must be"):
+        kind(y=other, **sizes)

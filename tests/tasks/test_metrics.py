@@ -1,0 +1,184 @@
+"""Every metric against a count by hand, and against a library that shares no code with it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sklearn_metrics
+from torch import nn
+
+from seqpipe.data.base import FieldSpec
+from seqpipe.data.vocabulary import EOS
+from seqpipe.tasks.classification import Classification
+from seqpipe.tasks.language_modeling import LanguageModeling
+from seqpipe.tasks.metrics import ErrorRate, ExactMatch
+from seqpipe.tasks.regression import Regression
+from seqpipe.tasks.tagging import Tagging
+from seqpipe.tasks.transduction import Transduction
+
+NAMES = ("a", "b", "c", "d")
+
+
+def likely(ids, size=4):
+    """Logits whose argmax is `ids`."""
+    return nn.functional.one_hot(torch.as_tensor(ids), size).float()
+
+
+def scalars_of(task, logits, batch, stage="test"):
+    metrics = task.metrics(stage)
+    metrics.update(*task.pairs(task.predict(None, logits, batch), batch))
+    computed = metrics.compute()
+    return {name: value.item() for name, value in task.scalars(computed).items()}, computed
+
+
+def test_classification_counted_by_hand(batch_of):
+    task = Classification(y=FieldSpec("category", 4, NAMES))
+    batch = batch_of([0, 0, 0, 1, 1, 2])
+    scalars, computed = scalars_of(task, likely([0, 0, 1, 1, 1, 1]), batch)
+    # class a: precision 2/2, recall 2/3 -> 0.8; b: 2/4, 2/2 -> 2/3; c: 0; d does not occur
+    assert scalars == pytest.approx(
+        {
+            "accuracy": 4 / 6,
+            "macro_f1": (0.8 + 2 / 3 + 0) / 3,
+            "f1/a": 0.8,
+            "f1/b": 2 / 3,
+            "f1/c": 0.0,
+            "f1/d": 0.0,
+        }
+    )
+    assert computed["confusion"].tolist() == [
+        [2, 1, 0, 0],
+        [0, 2, 0, 0],
+        [0, 1, 0, 0],
+        [0, 0, 0, 0],
+    ]
+
+
+def test_classification_agrees_with_scikit_learn(batch_of):
+    rng = np.random.default_rng(0)
+    truth, guess = rng.choice(4, 300, p=[0.6, 0.25, 0.1, 0.05]), rng.integers(0, 4, 300)
+    task = Classification(y=FieldSpec("category", 4, NAMES))
+    scalars, computed = scalars_of(task, likely(guess), batch_of(truth))
+    assert scalars["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(truth, guess))
+    f1 = sklearn_metrics.f1_score
+    assert scalars["macro_f1"] == pytest.approx(f1(truth, guess, average="macro"))
+    per_class = f1(truth, guess, average=None)
+    assert [scalars[f"f1/{name}"] for name in NAMES] == pytest.approx(list(per_class))
+    wanted = sklearn_metrics.confusion_matrix(truth, guess)
+    assert np.array_equal(computed["confusion"].numpy(), wanted)
+
+
+def test_tagging_counts_real_steps_only(batch_of):
+    rng = np.random.default_rng(1)
+    lengths = np.array([9, 3, 1, 6])
+    truth, guess = rng.integers(0, 4, (4, 9)), rng.integers(0, 4, (4, 9))
+    mask = np.arange(9) < lengths[:, None]
+    task = Tagging(y=FieldSpec("tags", 4, NAMES))
+    scalars, _ = scalars_of(task, likely(guess), batch_of(truth, lengths))
+    real = truth[mask], guess[mask]
+    assert scalars["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(*real))
+    f1 = sklearn_metrics.f1_score
+    assert scalars["macro_f1"] == pytest.approx(f1(*real, average="macro"))
+    per_class = list(f1(*real, average=None))
+    assert [scalars[f"f1/{name}"] for name in NAMES] == pytest.approx(per_class)
+
+
+def test_regression_agrees_with_scikit_learn(batch_of):
+    rng = np.random.default_rng(2)
+    truth, guess = rng.normal(size=(2, 50, 3)).astype(np.float32)
+    task = Regression(y=FieldSpec("number", 3))
+    batch = batch_of(truth)
+    scalars, _ = scalars_of(task, torch.tensor(guess), batch)
+    mse = sklearn_metrics.mean_squared_error(truth, guess)
+    assert scalars["mse"] == pytest.approx(mse, rel=1e-6)
+    mae = sklearn_metrics.mean_absolute_error(truth, guess)
+    assert scalars["mae"] == pytest.approx(mae, rel=1e-6)
+    loss = task.loss(torch.tensor(guess), batch, training=True)
+    assert loss.item() == pytest.approx(mse, rel=1e-6)
+
+
+def test_a_language_model_is_judged_in_nats_bits_and_perplexity(batch_of):
+    task = LanguageModeling(y=FieldSpec("symbols", 4, unit="characters"))
+    probabilities = torch.tensor([[0.5, 0.25, 0.125, 0.125]])
+    logits = probabilities.log().expand(2, 3, 4)
+    batch = batch_of([[0, 1, 2], [0, 3, 3]], [3, 1])  # the last two 3 are padding
+    loss = task.loss(logits, batch, training=False)
+    bits = (1 + 2 + 3 + 1) / 4
+    assert loss.item() == pytest.approx(bits * math.log(2))
+    derived = task.derived(loss)
+    assert derived["bits_per_character"].item() == pytest.approx(bits)
+    assert derived["perplexity"].item() == pytest.approx(math.exp(loss.item()))
+    assert derived["perplexity"].item() == pytest.approx(2**bits)
+    scalars, _ = scalars_of(task, logits, batch)
+    assert scalars == {"accuracy": 0.5}  # the likeliest is always symbol 0: two of four
+
+
+def test_words_have_no_bits_per_character():
+    task = LanguageModeling(y=FieldSpec("symbols", 4, unit="words"))
+    assert set(task.derived(torch.tensor(1.0))) == {"perplexity"}
+    assert "bits_per_character" not in task.metric_names()
+
+
+def edit_distance(a, b):
+    """Levenshtein's distance, from its definition."""
+    if not a or not b:
+        return len(a) + len(b)
+    rows = [[i + j for j in range(len(b) + 1)] for i in range(len(a) + 1)]
+    for i in range(1, len(a) + 1):
+        for j in range(1, len(b) + 1):
+            rows[i][j] = min(
+                rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (a[i - 1] != b[j - 1])
+            )
+    return rows[-1][-1]
+
+
+def test_the_error_rate_agrees_with_a_plain_edit_distance():
+    rng = np.random.default_rng(3)
+    pairs = [tuple(rng.integers(0, 3, rng.integers(0, 9)).tolist() for _ in "pt") for _ in "x" * 60]
+    metric = ErrorRate()
+    for half in (pairs[:13], pairs[13:]):
+        metric.update([p for p, _ in half], [t for _, t in half])
+    edits, symbols = sum(edit_distance(p, t) for p, t in pairs), sum(len(t) for _, t in pairs)
+    assert 0 < edits / symbols
+    assert metric.compute().item() == pytest.approx(edits / symbols)
+
+
+def test_exact_match_counts_sequences_that_are_right_in_every_symbol():
+    metric = ExactMatch()
+    metric.update([[1, 2], [1, 2], []], [[1, 2], [1, 3], []])
+    metric.update([[1, 2, 3]], [[1, 2]])
+    assert metric.compute().item() == 0.5
+
+
+class Parrot:
+    """A model that decodes what it was told to."""
+
+    def __init__(self, ids):
+        self.ids = torch.tensor(ids)
+
+    def greedy(self, x, x_lengths, max_length):
+        self.asked = max_length
+        return self.ids, None
+
+
+def test_transduction_is_judged_by_what_is_decoded_before_the_end(batch_of):
+    task = Transduction(y=FieldSpec("symbols", 9), longest_y=4)
+    truth = [[5, 6, 7, EOS], [5, 6, EOS, 0], [8, EOS, 0, 0], [5, 5, EOS, 0]]
+    batch = batch_of(truth, [4, 3, 2, 3])
+    parrot = Parrot([[5, 6, 7, EOS], [5, 6, EOS, 8], [EOS, 8, EOS, 8], [5, 5, 5, 5]])
+    predictions = task.predict(parrot, torch.zeros(0), batch)
+    assert parrot.asked == 4 + 10
+    metrics = task.metrics("test")
+    metrics.update(*task.pairs(predictions, batch))
+    computed = {name: value.item() for name, value in metrics.compute().items()}
+    # right, right (what follows <EOS> is nothing), one missing, two too many
+    assert computed == pytest.approx({"exact_match": 2 / 4, "error_rate": (1 + 2) / (3 + 2 + 1 + 2)})
+    assert len(task.metrics("train")) == 0  # training never decodes
+
+
+def test_the_longest_answer_can_be_chosen(batch_of):
+    task = Transduction(y=FieldSpec("symbols", 9), longest_y=4, max_length=7)
+    parrot = Parrot([[5, EOS]])
+    task.predict(parrot, torch.zeros(0), batch_of([[5, EOS]], [2]))
+    assert parrot.asked == 7

@@ -1,0 +1,102 @@
+"""The gradient is measured, then clipped, then used."""
+
+import pytest
+import torch
+from torch import nn
+
+from seqpipe.data.base import SequenceBatch
+from seqpipe.errors import TrainingError
+
+
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=1.0)
+
+
+def updates(watch):
+    return [after - before for before, after in zip(watch.weights, watch.weights[1:], strict=False)]
+
+
+def gradient_by_hand(weights, batch: SequenceBatch, scale):
+    """Of mean((scale (w x + b) - y)^2), as (dw, db)."""
+    ones = torch.cat([batch.x, torch.ones(len(batch), 1)], dim=1)
+    errors = scale * (ones @ weights) - batch.y[:, 0]
+    return 2 * scale * (errors.unsqueeze(1) * ones).mean(dim=0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_an_update_is_never_longer_than_the_norm_allows(module, trainer, loader, watch, scale):
+    run = trainer(max_epochs=2, gradient_clip_val=0.5)
+    run.fit(module(sgd, scale=scale), loader(), loader())
+    lengths = torch.stack([update.norm() for update in updates(watch)])
+    assert (lengths <= 0.5 * (1 + 1e-5)).all()
+    for update, weights, batch in zip(updates(watch), watch.weights, watch.batches, strict=False):
+        gradient = gradient_by_hand(weights, batch, scale)
+        wanted = -gradient * min(1.0, 0.5 / gradient.norm().item())
+        torch.testing.assert_close(update, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_an_update_is_never_larger_than_the_value_allows(module, trainer, loader, watch):
+    run = trainer(max_epochs=2, gradient_clip_val=0.5, gradient_clip_algorithm="value")
+    run.fit(module(sgd), loader(), loader())
+    for update, weights, batch in zip(updates(watch), watch.weights, watch.batches, strict=False):
+        wanted = -gradient_by_hand(weights, batch, 1.0).clamp(-0.5, 0.5)
+        torch.testing.assert_close(update, wanted, rtol=1e-4, atol=1e-5)
+    assert any(update.abs().max() == 0.5 for update in updates(watch))
+
+
+def test_without_a_limit_the_gradient_is_used_as_it_is(module, trainer, loader, watch):
+    run = trainer(max_epochs=1)
+    run.fit(module(sgd), loader(), loader())
+    wanted = -gradient_by_hand(watch.weights[0], watch.batches[0], 1.0)
+    torch.testing.assert_close(updates(watch)[0], wanted)
+    assert "grad_norm/clipped_fraction" not in run.callback_metrics
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_the_norm_is_logged_as_it_was_before_clipping(module, trainer, loader, watch, algorithm):
+    run = trainer(max_epochs=1, gradient_clip_val=0.01, gradient_clip_algorithm=algorithm)
+    run.fit(module(sgd), loader(), loader())
+    wanted = gradient_by_hand(watch.weights[3], watch.batches[3], 1.0).norm()
+    assert wanted > 1
+    assert run.callback_metrics["grad_norm/total"].item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert run.callback_metrics["lr"] == 1.0
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_the_clipped_fraction_counts_the_updates_that_clipping_changed(
+    module, trainer, loader, watch, algorithm
+):
+    limit = 6.0
+    run = trainer(max_epochs=3, gradient_clip_val=limit, gradient_clip_algorithm=algorithm)
+    small = module(lambda parameters: torch.optim.SGD(parameters, lr=0.03))
+    run.fit(small, loader(), loader())
+    sizes = [
+        gradient.norm() if algorithm == "norm" else gradient.abs().max()
+        for weights, batch in zip(watch.weights, watch.batches, strict=False)
+        for gradient in [gradient_by_hand(weights, batch, 1.0)]
+    ]
+    clipped = [float(size > limit) for size in sizes]
+    fractions = [sum(clipped[start : start + 4]) / 4 for start in (0, 4, 8)]
+    assert 0 < fractions[0] < 1  # so that a constant would be seen
+    logged = [epoch["grad_norm/clipped_fraction"] for epoch in watch.epochs]
+    assert logged == pytest.approx(fractions[:2])
+    assert run.callback_metrics["grad_norm/clipped_fraction"].item() == fractions[2]
+
+
+@pytest.mark.parametrize("limit", [None, 1.0])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_ends_the_training_before_the_update(
+    module, trainer, loader, watch, bad, limit
+):
+    def target(x):
+        y = x.sum(dim=1, keepdim=True)
+        y[7] = bad  # in the third batch
+        return y
+
+    training = module()
+    run = trainer(max_epochs=1, gradient_clip_val=limit, log_every_n_steps=50)
+    with pytest.raises(TrainingError, match="the gradient of update 3 is not finite; a lower"):
+        run.fit(training, loader(target=target), loader())
+    weights = nn.utils.parameters_to_vector(training.parameters())
+    assert torch.equal(weights, watch.weights[2])
+    assert weights.isfinite().all()

@@ -1,0 +1,103 @@
+"""The learning rate of every step, against the formula."""
+
+import math
+
+import pytest
+import torch
+
+from seqpipe.training import schedules
+
+ABOUT = {"monitor": "val/loss", "mode": "min"}
+
+
+def lrs_of(make_schedule, steps, lr=0.5, **options):
+    """The learning rate at each step, for a schedule that moves every `interval`."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    schedule = make_schedule(optimizer, total_steps=steps, **ABOUT, **options)
+    seen = []
+    for _ in range(steps):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule["scheduler"].step()
+    return seen, schedule
+
+
+def test_cosine_falls_along_half_a_wave_to_its_ratio():
+    seen, schedule = lrs_of(schedules.cosine, 10, min_lr_ratio=0.1)
+    wanted = [0.5 * (0.1 + 0.9 * (1 + math.cos(math.pi * step / 10)) / 2) for step in range(10)]
+    assert seen == pytest.approx(wanted)
+    assert schedule["interval"] == "step"
+    optimizer = schedule["scheduler"].optimizer
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)  # after the last step
+    schedule["scheduler"].step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)  # it does not rise again
+
+
+def test_warmup_cosine_rises_in_a_line_then_falls_along_half_a_wave():
+    seen, schedule = lrs_of(schedules.warmup_cosine, 20, warmup_ratio=0.2, min_lr_ratio=0.5)
+    rise = [0.5 * k / 5 for k in (1, 2, 3, 4)]
+    fall = [0.5 * (0.5 + 0.5 * (1 + math.cos(math.pi * k / 16)) / 2) for k in range(16)]
+    assert seen == pytest.approx(rise + fall)
+    assert schedule["interval"] == "step"
+
+
+def test_step_halves_after_every_so_many_epochs():
+    seen, schedule = lrs_of(schedules.step, 7, step_size=3, gamma=0.5)
+    assert seen == pytest.approx([0.5] * 3 + [0.25] * 3 + [0.125])
+    assert schedule["interval"] == "epoch"
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_plateau_waits_for_patience_then_lowers_down_to_the_least(mode):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.8)
+    schedule = schedules.plateau(
+        optimizer,
+        total_steps=100,
+        monitor="val/x",
+        mode=mode,
+        factor=0.5,
+        patience=2,
+        min_lr=0.2,
+    )
+    assert (schedule["monitor"], schedule["interval"]) == ("val/x", "epoch")
+    seen = []
+    for value in [5.0, 4.0, 4.0, 4.0, 4.0, 3.0, 3.5, 3.5, 3.5, 3.5, 3.5, 3.5]:
+        schedule["scheduler"].step(value if mode == "min" else 9.0 - value)
+        seen.append(optimizer.param_groups[0]["lr"])
+    assert seen == [0.8, 0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.4, 0.2, 0.2, 0.2, 0.2]
+
+
+def test_no_schedule_leaves_the_learning_rate(module, trainer, loader, watch):
+    assert schedules.constant(torch.optim.SGD([torch.zeros(1)], lr=1), total_steps=1, **ABOUT) is None
+    trainer(max_epochs=3).fit(module(), loader(), loader())
+    assert watch.lrs == [0.1] * 12
+
+
+def test_a_schedule_by_steps_is_moved_at_each_step_of_a_run(module, trainer, loader, watch):
+    trainer(max_epochs=3).fit(module(make_schedule=schedules.cosine), loader(), loader())
+    wanted = [0.1 * (1 + math.cos(math.pi * step / 12)) / 2 for step in range(12)]
+    assert watch.lrs == pytest.approx(wanted)
+
+
+def test_a_schedule_knows_of_accumulated_batches(module, trainer, loader, watch):
+    run = trainer(max_epochs=2, accumulate_grad_batches=2)
+    run.fit(module(make_schedule=schedules.cosine), loader(), loader())
+    wanted = [0.1 * (1 + math.cos(math.pi * update / 4)) / 2 for update in range(4)]
+    assert watch.lrs[::2] == pytest.approx(wanted)
+
+
+def test_a_schedule_by_epochs_is_moved_at_each_epoch_of_a_run(module, trainer, loader, watch):
+    def halve(optimizer, **about):
+        return schedules.step(optimizer, step_size=1, gamma=0.5, **about)
+
+    trainer(max_epochs=3).fit(module(make_schedule=halve), loader(), loader())
+    assert watch.lrs == [0.1] * 4 + [0.05] * 4 + [0.025] * 4
+
+
+def test_plateau_reacts_to_a_validation_that_does_not_get_better(module, trainer, loader, watch):
+    def reduce(optimizer, **about):
+        return schedules.plateau(optimizer, patience=0, **about)
+
+    never_better = module(make_schedule=reduce, scale=0.0)
+    trainer(max_epochs=4).fit(never_better, loader(), loader())
+    assert watch.lrs[::4] == pytest.approx([0.1, 0.1, 0.05, 0.025])
