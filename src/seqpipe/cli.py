@@ -132,11 +132,18 @@ def _run_job(cfg: DictConfig, jobs: _Jobs) -> float:
             raise
         return math.nan
     finally:
-        with contextlib.suppress(OSError):  # not empty: the run left something worth keeping
-            launch.output_dir.rmdir()
+        _remove_empty(launch.output_dir, launch.root)
     if _rank() == 0:
         _say(result.summary)
     return result.monitored
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    """A run that left nothing leaves no folder: this one, and those above it up to the root."""
+    with contextlib.suppress(OSError):  # not empty: there is something worth keeping
+        while root in folder.parents:
+            folder.rmdir()
+            folder = folder.parent
 
 
 def _name_of_job() -> str:

@@ -207,7 +207,7 @@ def test_data_tells_its_digests_of_the_raw_records(source_of):
 
 
 def test_the_description_is_one_line(source_of):
-    described = tagging(source_of(TAGGED, valid=[{"text": "ax", "tags": ["x", "x"]}])).describe()
+    described = tagging(source_of(TAGGED, valid=[{"text": "ax", "tags": ["x", "x"]}])).description
     assert described == (
         "Given: train 5, valid 1, test 5; 3 to 15 steps; "
         "7 characters (share of <UNK>: valid 0.5) -> one of 3 tags a step (x, y, z)"

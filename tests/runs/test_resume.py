@@ -32,14 +32,9 @@ def assert_same_state(one, other):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-def without_dropout(overrides):
-    """Dropout goes on from where a process' random numbers stand, which no checkpoint holds."""
-    return [override for override in overrides if not override.startswith("dropout")]
-
-
 @pytest.mark.parametrize("scheduler", ["none", "step", "plateau"])
 def test_stopping_after_an_epoch_and_resuming_is_training_straight_through(launch, scheduler):
-    overrides = [*without_dropout(STEADY), f"scheduler={scheduler}"]
+    overrides = [*STEADY, f"scheduler={scheduler}"]
     if scheduler == "step":
         overrides += ["scheduler.step_size=1"]
     if scheduler == "plateau":
@@ -54,7 +49,7 @@ def test_stopping_after_an_epoch_and_resuming_is_training_straight_through(launc
 
 
 def test_a_crashed_training_goes_on_from_its_last_whole_epoch(launch, monkeypatch, tmp_path):
-    overrides = [*without_dropout(STEADY), "scheduler=warmup_cosine", "trainer.max_epochs=4"]
+    overrides = [*STEADY, "scheduler=warmup_cosine", "trainer.max_epochs=4"]
     straight = launch("adding", *overrides, folder="straight")
     step = SequenceModule.training_step
     steps = []
@@ -76,7 +71,7 @@ def test_a_crashed_training_goes_on_from_its_last_whole_epoch(launch, monkeypatc
 
 @pytest.mark.parametrize("steps", [3, 6])
 def test_stopping_inside_an_epoch_and_resuming_is_training_straight_through(launch, steps):
-    overrides = [*without_dropout(STEADY), "trainer.max_epochs=3"]
+    overrides = [*STEADY, "trainer.max_epochs=3"]
     straight = launch("adding", *overrides, folder="straight")
     first = launch("adding", *overrides, f"trainer.max_steps={steps}", folder="first")
     saved = torch.load(last(first), weights_only=True)

@@ -58,7 +58,7 @@ def module() -> Callable[..., SequenceModule]:
         **task: Any,
     ) -> SequenceModule:
         task = Regression(y=SPEC.y, **task)
-        return SequenceModule(Line(scale), task, make_optimizer, make_schedule, {"config": {}})
+        return SequenceModule(Line(scale), task, make_optimizer, make_schedule, {"config": {"of": "the run"}})
 
     return make
 

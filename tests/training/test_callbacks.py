@@ -124,7 +124,7 @@ def test_a_checkpoint_holds_the_configuration_and_no_code(module, trainer, loade
     run = trainer(keeper(tmp_path), max_epochs=1)
     run.fit(module(), loader(), loader())
     saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert saved["seqpipe"] == {"config": {}}
+    assert saved["seqpipe"]["config"] == {"of": "the run"}
 
 
 def test_where_nobody_watches_each_epoch_is_one_line(module, trainer, loader, capsys):

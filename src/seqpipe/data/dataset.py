@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor
@@ -114,7 +115,8 @@ class SequenceData:
         )
         return ResumableLoader(examples, sampler, self.spec, self.num_workers)
 
-    def describe(self) -> str:
+    @cached_property
+    def description(self) -> str:
         """One line: how many examples, what is read, what is answered."""
         sizes = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
         y = self.y.describe(self._records)

@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
 from seqpipe.data.base import SequenceBatch
@@ -45,10 +46,13 @@ class SequenceModule(LightningModule):
         self.make_optimizer, self.make_schedule = make_optimizer, make_schedule
         self.saved_config = saved_config
         stages: tuple[Stage, ...] = ("train", "val", "test")
-        self.losses = nn.ModuleDict({f"{stage}_loss": MeanMetric() for stage in stages})
+        # A loss that is not a number must not be left out of the mean, as torchmetrics would.
+        means = {f"{stage}_loss": MeanMetric(nan_strategy="disable") for stage in stages}
+        self.losses = nn.ModuleDict(means)
         self.metrics = nn.ModuleDict({f"{stage}_metrics": task.metrics(stage) for stage in stages})
         self.clipped = MeanMetric()
         self.test_report: dict[str, Tensor] = {}
+        self._random: dict[str, Tensor] = {}  # of the checkpoint that is resumed from
 
     def forward(self, batch: SequenceBatch) -> Tensor:
         """Logits of a batch: (B, K) or (B, T, K)."""
@@ -89,6 +93,16 @@ class SequenceModule(LightningModule):
         """Logs the validation's loss and metrics."""
         self._log_stage("val")
 
+    def on_validation_end(self) -> None:
+        """Shows the validation to a schedule that waits for better ones.
+
+        Lightning would do so only after the checkpoint of the epoch is written, and with an old
+        value in epochs without a validation.
+        """
+        schedule = self.lr_schedulers() if self.trainer.state.fn == "fit" else None
+        if isinstance(schedule, ReduceLROnPlateau) and not self.trainer.sanity_checking:
+            schedule.step(self.trainer.callback_metrics[self.task.monitor])
+
     def on_test_epoch_end(self) -> None:
         """Logs the test's loss and metrics, and keeps what a figure needs."""
         self.test_report = self._log_stage("test")
@@ -100,8 +114,8 @@ class SequenceModule(LightningModule):
         loss, computed = mean.compute(), metrics.compute() if len(metrics) else {}
         scalars = {"loss": loss, **self.task.scalars(computed), **self.task.derived(loss)}
         for name, value in scalars.items():
-            # Already the same on every rank: torchmetrics has synchronised it.
-            self.log(f"{stage}/{name}", value.float(), rank_zero_only=False)
+            # torchmetrics has made it the same on every rank; sync_dist keeps Lightning quiet.
+            self.log(f"{stage}/{name}", value.float(), sync_dist=True)
         mean.reset()
         metrics.reset()
         return computed
@@ -173,5 +187,19 @@ class SequenceModule(LightningModule):
         return (total > limit).float()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the configuration, as plain containers: a checkpoint holds no code."""
-        checkpoint["seqpipe"] = self.saved_config
+        """Adds the configuration and where the random numbers stand; plain containers, no code."""
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        checkpoint["seqpipe"] = {**self.saved_config, "random": random}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remembers where the random numbers stood."""
+        self._random = checkpoint["seqpipe"]["random"]
+
+    def on_train_start(self) -> None:
+        """Dropout goes on with the numbers that would have come next."""
+        if "cpu" in self._random:
+            torch.set_rng_state(self._random["cpu"].cpu())
+        if "cuda" in self._random and self.device.type == "cuda":
+            torch.cuda.set_rng_state(self._random["cuda"].cpu(), self.device)

@@ -1,6 +1,7 @@
 """Learning-rate schedules, each told at run time how many optimizer steps there will be."""
 
 import math
+import sys
 from typing import Any
 
 from torch.optim import Optimizer
@@ -90,4 +91,6 @@ def plateau(
     scheduler = ReduceLROnPlateau(
         optimizer, mode=mode, factor=factor, patience=patience, min_lr=min_lr
     )
-    return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
+    # Not moved by Lightning: SequenceModule shows it each validation.
+    never = sys.maxsize
+    return {"scheduler": scheduler, "interval": "epoch", "frequency": never, "monitor": monitor}

@@ -66,7 +66,7 @@ def identity(cfg: DictConfig, launch: Launch, data: SequenceData) -> dict[str, A
     if cfg.resume is not None:
         tags["resumed_from"] = str(cfg.resume)
     datasets = {
-        stage: Dataset(name, data.digests[split], data.sizes[split], data.describe())
+        stage: Dataset(name, data.digests[split], data.sizes[split], data.description)
         for split, stage in STAGES.items()
     }
     return {
@@ -100,7 +100,7 @@ def _layer_words(directions: nn.ModuleDict) -> str:
 
 def model_table(model: nn.Module, data: SequenceData) -> Table:
     """What was built: each layer, its kernel and its parameters."""
-    table = Table(title=f"{type(model).__name__} on {data.describe()}", title_justify="left")
+    table = Table(title=f"{type(model).__name__} on {data.description}", title_justify="left")
     table.add_column("part")
     table.add_column("what it is")
     table.add_column("parameters", justify="right")
@@ -126,7 +126,7 @@ def summary(facts: RunFacts) -> str:
     tested = ", ".join(f"{name.removeprefix('test/')} {facts.metrics[name]:.4f}" for name in tests)
     run = facts.tracker.run_id
     rows = {
-        "data": facts.data.describe(),
+        "data": facts.data.description,
         "model": f"{type(model).__name__}, {parameters:,} parameters{kernel}",
         "best epoch": f"{history.best_epoch} ({chosen}); trained {facts.seconds:.0f} s",
         "test": tested,

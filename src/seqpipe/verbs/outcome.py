@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from seqpipe import report
 from seqpipe.config.compose import Launch
 from seqpipe.data.dataset import SequenceData
-from seqpipe.data.vocabulary import BOS, PAD, UNK
+from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.tasks.language_modeling import LanguageModeling
 from seqpipe.tracking.base import Tracker
@@ -58,8 +58,8 @@ def write(
     module: SequenceModule,
     history: History,
     metrics: dict[str, float],
-) -> None:
-    """Everything a person looks at afterwards, into the run's folder."""
+) -> list[dict[str, Any]]:
+    """Everything a person looks at afterwards, into the run's folder. Returns the examples."""
     report.write_metrics(folder, metrics)
     name = describe.run_name(cfg, launch)
     confusion = module.test_report.get("confusion")
@@ -83,12 +83,13 @@ def write(
         folder,
         title=name,
         command=describe.command(launch),
-        data={"data": data.describe(), **digests},
+        data={"data": data.description, **digests},
         model=model_rows,
         metrics=metrics,
         examples=rows,
         sample=text,
     )
+    return rows
 
 
 @torch.no_grad()
@@ -122,13 +123,15 @@ def sample(module: SequenceModule, data: SequenceData, seed: int) -> str:
     x = None
     if data.spec.x is not None:  # the condition of the first test example
         x = data.batch("test", [0]).to(module.device).x
+    stop = data.window is None  # pieces of a text seldom end: then neither does the sample
+    banned = (PAD, UNK, BOS) if stop or not task.characters else (PAD, UNK, BOS, EOS)
     module.eval()
     ids, lengths = model.sample(
         x,
         max_length=task.sample_length,
         temperature=task.sample_temperature,
-        banned=(PAD, UNK, BOS),
-        stop=data.window is None,  # pieces of a text seldom end
+        banned=banned,
+        stop=stop,
         generator=torch.Generator(module.device).manual_seed(seed),
     )
     return data.y.decode(ids[0, : int(lengths[0])].cpu())

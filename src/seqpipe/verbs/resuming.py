@@ -33,11 +33,33 @@ def check(cfg: DictConfig) -> None:
         and key not in MAY_DIFFER
         and before.get(key) != now.get(key)
     ]
-    done, wanted = saved["epoch"], cfg.trainer.max_epochs
-    if saved.get("epoch_finished", True) and wanted is not None and 0 <= wanted <= done:
-        problems.append(f"trainer.max_epochs={wanted}: {path} has {done} epochs behind it; more")
+    problems += _nothing_left(cfg, saved, path)
     if problems:
         raise ConfigError(problems)
+
+
+def position(cfg: DictConfig) -> int:
+    """Batches of the unfinished epoch that are behind the checkpoint; 0 where an epoch ended.
+
+    Lightning would tell the loader, but it has set the loader up before it reads this: as soon as
+    a schedule asks for the number of steps.
+    """
+    if cfg.resume is None:
+        return 0
+    loop = _read(Path(cfg.resume))["loops"]["fit_loop"]
+    epochs = loop["epoch_progress"]["current"]
+    if epochs["started"] == epochs["processed"]:
+        return 0
+    return int(loop["epoch_loop.batch_progress"]["current"]["processed"])
+
+
+def _nothing_left(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Iterator[str]:
+    epochs = saved["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    done = {"max_epochs": (epochs, "epochs"), "max_steps": (saved["global_step"], "updates")}
+    for key, (count, what) in done.items():
+        wanted = cfg.trainer[key]
+        if wanted is not None and 0 <= wanted <= count:
+            yield f"trainer.{key}={wanted}: {path} has {count} {what} behind it; a higher number"
 
 
 def _read(path: Path) -> dict[str, Any]:

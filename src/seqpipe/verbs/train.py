@@ -69,17 +69,19 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     seed_everything(cfg.seed, workers=True, verbose=False)
     module = build_module(cfg, build_model(cfg, data.spec), task)
 
-    folder = outcome.claim_folder(launch.output_dir)
+    folder = outcome.claim_folder(launch.output_dir) if _first() else launch.output_dir
     tracker = build_tracker(cfg, launch.root, folder) if _first() else _silent(launch, folder)
     with recording(tracker):
-        outcome.start(tracker, cfg, launch, data, folder)
+        if _first():
+            outcome.start(tracker, cfg, launch, data, folder)
         _show(describe.model_table(module.model, data))
         trainer = build_trainer(cfg, folder, tracker)
         seconds = _fit(cfg, trainer, module, data)
         history, checkpoint = _best(trainer)
         metrics = {**history.best, **_test(cfg, trainer, module, data, checkpoint)}
         if _first():
-            outcome.write(folder, cfg, launch, data, module, history, metrics)
+            rows = outcome.write(folder, cfg, launch, data, module, history, metrics)
+            tracker.log_table("examples", rows)
             tracker.log_artifacts(folder)
             if checkpoint is not None:
                 tracker.log_artifact(checkpoint, "checkpoints")
@@ -93,6 +95,7 @@ def _fit(cfg: DictConfig, trainer: Trainer, module: SequenceModule, data: Sequen
     overfit = cfg.trainer.overfit_batches > 0
     train = data.loader("train", shuffle=not overfit)
     valid = data.loader("train", shuffle=False) if overfit else data.loader("valid")
+    train.load_state_dict({"batches": resuming.position(cfg)})
     started = time.perf_counter()
     trainer.fit(module, train, valid, ckpt_path=cfg.resume, weights_only=True)
     seconds = time.perf_counter() - started

@@ -28,7 +28,9 @@ class Text(Field):
         column: the key of the entry in a record.
         by: what one step reads or writes.
         max_vocabulary: most symbols to know, <PAD> <UNK> <BOS> <EOS> included; None for all.
-        min_count: symbols that occur less often in the training split become <UNK>.
+        min_count: symbols that occur less often in the training split become <UNK>. None: 1 for
+            characters; 2 for words, since a model only learns what to do with <UNK> where it
+            meets some, and a tenth of the words of a text occur once.
         lowercase: make all letters small first.
     """
 
@@ -40,7 +42,7 @@ class Text(Field):
         *,
         by: Literal["characters", "words"] = "characters",
         max_vocabulary: int | None = None,
-        min_count: int = 1,
+        min_count: int | None = None,
         lowercase: bool = False,
     ) -> None:
         super().__init__(column)
@@ -49,6 +51,8 @@ class Text(Field):
         if max_vocabulary is not None and max_vocabulary <= len(SPECIALS):
             least = f"must be at least {len(SPECIALS) + 1}, {len(SPECIALS)} symbols are special"
             raise ConfigError(f"max_vocabulary={max_vocabulary}: {least}")
+        if min_count is None:
+            min_count = 2 if by == "words" else 1
         if min_count < 1:
             raise ConfigError(f"min_count={min_count}: must be at least 1")
         self.by = by
