@@ -68,12 +68,12 @@ def test_decoding_leaves_out_padding_and_what_follows_the_end():
 
 
 def test_by_words_a_token_is_a_word_or_a_run_of_one_mark():
-    field = fitted("don't stop -- ever...", by="words")
+    field = fitted("don't stop -- ever...", by="words", min_count=1)
     assert set(field.spec.names[4:]) == {"don't", "stop", "--", "ever", "..."}
 
 
 def test_by_words_every_paragraph_ends_in_eos():
-    field = fitted("one two\nthree\n\n  \nfour", by="words")
+    field = fitted("one two\nthree\n\n  \nfour", by="words", min_count=1)
     ids = field.encode_target({"text": "one two\nthree\n\n  \nfour"}).tolist()
     assert [place for place, id_ in enumerate(ids) if id_ == EOS] == [3, 5]
     assert field.encode({"text": "one\n\nfour"}).tolist() == [
@@ -84,7 +84,7 @@ def test_by_words_every_paragraph_ends_in_eos():
 
 
 def test_words_come_back_as_a_text_to_read():
-    field = fitted(HELP, by="words")
+    field = fitted(HELP, by="words", min_count=1)
     read = 'The "assert" statement\n\nUse it (rarely), e. g. here: 1, 2; don\'t abuse it!'
     assert field.decode(field.encode_target({"text": HELP})) == read
 
@@ -98,7 +98,7 @@ def test_the_vocabulary_stays_within_its_bound_and_the_rest_is_counted_as_unknow
 
 def test_lowercase_makes_one_word_of_two():
     assert fitted("The the", by="words", lowercase=True).spec.names[4:] == ("the",)
-    assert fitted("The the", by="words").spec.size == 6
+    assert fitted("The the", by="words", min_count=1).spec.size == 6
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,10 @@ def test_a_number_is_not_text():
     with pytest.raises(DataError) as error:
         Text("text").fit([{"text": 3}])
     assert str(error.value) == "text=3: not text"
+
+
+def test_by_words_what_occurs_once_is_unknown_so_that_unknown_is_learned():
+    words = fitted("a a b", by="words")
+    assert words.spec.names[4:] == ("a",)
+    assert words.unknown_rate([{"text": "a a b"}]) == pytest.approx(1 / 3)
+    assert fitted("aab", by="characters").spec.names[4:] == ("a", "b")

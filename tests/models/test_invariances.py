@@ -7,6 +7,7 @@ from torch.testing import assert_close
 from seqpipe.data.base import SequenceBatch
 from seqpipe.nn.masks import length_mask
 
+
 def built(build, randomise, cell, shape, bidirectional):
     changes = {"depth": 2, "bidirectional": bidirectional}
     if shape.startswith("encoder_decoder"):

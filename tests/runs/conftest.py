@@ -1,5 +1,6 @@
 """Whole runs, as the command line starts them, on little data and without drawing."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,16 +43,22 @@ SMALL = [
 ]
 
 
-@pytest.fixture
-def launch(tmp_path: Path) -> Callable[..., RunResult]:
-    """launch("adding", "depth=2"): the result of that run; `data` with settings that are small."""
+@pytest.fixture(scope="session")
+def launch_in() -> Callable[..., RunResult]:
+    """launch_in(root, "adding", "depth=2"): the result of that run, with its folder below root."""
 
-    def start(data: str, *overrides: str, folder: str = "run") -> RunResult:
+    def start(root: Path, data: str, *overrides: str, folder: str = "run") -> RunResult:
         typed = [*TINY.get(data, [f"data={data}"]), *SMALL, *overrides]
         cfg, choices = compose(typed)
-        return run(cfg, Launch(tmp_path / "runs" / folder, tmp_path, choices, tuple(typed)))
+        return run(cfg, Launch(root / "runs" / folder, root, choices, tuple(typed)))
 
     return start
+
+
+@pytest.fixture
+def launch(launch_in: Callable[..., RunResult], tmp_path: Path) -> Callable[..., RunResult]:
+    """As `launch_in`, below the test's own folder."""
+    return functools.partial(launch_in, tmp_path)
 
 
 @pytest.fixture

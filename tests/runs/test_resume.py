@@ -18,7 +18,7 @@ def last(result):
 
 def state_of(path):
     saved = torch.load(path, weights_only=True)
-    return saved["state_dict"], saved["optimizer_states"], saved["lr_schedulers"]
+    return [saved["state_dict"], saved["optimizer_states"]], saved["lr_schedulers"]
 
 
 def assert_same_end(one, other):
@@ -28,8 +28,9 @@ def assert_same_end(one, other):
 
 
 def assert_same_state(one, other):
-    for a, b in zip(state_of(one), state_of(other), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    (tensors, schedule), (other_tensors, other_schedule) = state_of(one), state_of(other)
+    torch.testing.assert_close(tensors, other_tensors, rtol=0, atol=0)
+    assert schedule == other_schedule
 
 
 @pytest.mark.parametrize("scheduler", ["none", "step", "plateau"])
@@ -45,7 +46,7 @@ def test_stopping_after_an_epoch_and_resuming_is_training_straight_through(launc
         "adding", *overrides, "trainer.max_epochs=4", f"resume={last(first)}", folder="resumed"
     )
     assert_same_end(resumed, straight)
-    assert resumed.metrics != first.metrics
+    assert torch.load(last(resumed), weights_only=True)["global_step"] == 4 * 4
 
 
 def test_a_crashed_training_goes_on_from_its_last_whole_epoch(launch, monkeypatch, tmp_path):
@@ -96,7 +97,10 @@ def trained(launch):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("hidden_size=9", "architecture.encoder.hidden_size=9: .* with architecture.encoder.hidden"),
+        (
+            "hidden_size=9",
+            "architecture.encoder.hidden_size=9: .* with architecture.encoder.hidden",
+        ),
         ("cell=gru", "architecture.encoder.cell._target_=.*GRU: .* was trained with"),
         ("optim=sgd", r"optim.lr=0.1: .* was trained with optim.lr=0.00[0-9]*; they must agree"),
         ("data.length=7", "data.length=7: .* was trained with data.length=6; they must agree"),

@@ -86,7 +86,9 @@ def test_a_monitor_that_the_task_has_not_is_refused_with_those_it_has(name):
     with pytest.raises(ConfigError) as refused:
         TASKS[name](monitor="val/f1", mode="max")
     known = ", ".join(f"val/{metric}" for metric in task.metric_names())
-    assert str(refused.value) == f"task.monitor=val/f1: task={name} has no such metric; one of {known}"
+    assert (
+        str(refused.value) == f"task.monitor=val/f1: task={name} has no such metric; one of {known}"
+    )
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -173,7 +173,9 @@ def test_transduction_is_judged_by_what_is_decoded_before_the_end(batch_of):
     metrics.update(*task.pairs(predictions, batch))
     computed = {name: value.item() for name, value in metrics.compute().items()}
     # right, right (what follows <EOS> is nothing), one missing, two too many
-    assert computed == pytest.approx({"exact_match": 2 / 4, "error_rate": (1 + 2) / (3 + 2 + 1 + 2)})
+    assert computed == pytest.approx(
+        {"exact_match": 2 / 4, "error_rate": (1 + 2) / (3 + 2 + 1 + 2)}
+    )
     assert len(task.metrics("train")) == 0  # training never decodes
 
 

@@ -58,7 +58,9 @@ def module() -> Callable[..., SequenceModule]:
         **task: Any,
     ) -> SequenceModule:
         task = Regression(y=SPEC.y, **task)
-        return SequenceModule(Line(scale), task, make_optimizer, make_schedule, {"config": {"of": "the run"}})
+        return SequenceModule(
+            Line(scale), task, make_optimizer, make_schedule, {"config": {"of": "the run"}}
+        )
 
     return make
 

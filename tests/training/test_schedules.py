@@ -68,7 +68,9 @@ def test_plateau_waits_for_patience_then_lowers_down_to_the_least(mode):
 
 
 def test_no_schedule_leaves_the_learning_rate(module, trainer, loader, watch):
-    assert schedules.constant(torch.optim.SGD([torch.zeros(1)], lr=1), total_steps=1, **ABOUT) is None
+    assert (
+        schedules.constant(torch.optim.SGD([torch.zeros(1)], lr=1), total_steps=1, **ABOUT) is None
+    )
     trainer(max_epochs=3).fit(module(), loader(), loader())
     assert watch.lrs == [0.1] * 12
 

@@ -43,8 +43,8 @@ class Throughput(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the epoch's mean."""
-        rate = self._examples / max(self._seconds, 1e-9) * trainer.world_size
-        pl_module.log("examples_per_second", torch.tensor(rate, dtype=torch.float32))
+        rate = torch.tensor(self._examples / max(self._seconds, 1e-9), dtype=torch.float32)
+        pl_module.log("examples_per_second", rate, reduce_fx="sum", sync_dist=True)
 
 
 class History(Checkpoint):

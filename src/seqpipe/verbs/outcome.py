@@ -1,6 +1,7 @@
 """What a run leaves in its folder: configuration, metrics, figures, examples, a sample."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqpipe import report
 from seqpipe.config.compose import Launch
+from seqpipe.data.base import SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
 from seqpipe.models.one_to_many import OneToMany
@@ -98,7 +100,7 @@ def examples(module: SequenceModule, data: SequenceData) -> list[dict[str, Any]]
     module.eval()
     size = data.sizes["test"]
     chosen = range(0, size, max(1, size // EXAMPLES))[:EXAMPLES]
-    batch = data.batch("test", chosen).to(module.device)
+    batch = _batch(module, data, chosen)
     predictions = module.task.predict(module.model, module(batch), batch)
     rows = []
     for b, (predicted, truth) in enumerate(module.task.decoded(predictions, batch)):
@@ -122,7 +124,7 @@ def sample(module: SequenceModule, data: SequenceData, seed: int) -> str:
         return ""
     x = None
     if data.spec.x is not None:  # the condition of the first test example
-        x = data.batch("test", [0]).to(module.device).x
+        x = _batch(module, data, [0]).x
     stop = data.window is None  # pieces of a text seldom end: then neither does the sample
     banned = (PAD, UNK, BOS) if stop or not task.characters else (PAD, UNK, BOS, EOS)
     module.eval()
@@ -135,3 +137,10 @@ def sample(module: SequenceModule, data: SequenceData, seed: int) -> str:
         generator=torch.Generator(module.device).manual_seed(seed),
     )
     return data.y.decode(ids[0, : int(lengths[0])].cpu())
+
+
+def _batch(module: SequenceModule, data: SequenceData, chosen: Sequence[int]) -> SequenceBatch:
+    """Test examples where the model is, and in its precision."""
+    batch = data.batch("test", chosen).to(module.device)
+    converted: SequenceBatch = module.trainer.precision_plugin.convert_input(batch)
+    return converted

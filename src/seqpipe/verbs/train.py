@@ -148,3 +148,5 @@ def _quiet() -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     # Batches come from memory in this process: workers would only add the cost of sending them.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Lightning 2.6 meets torch 2.8 or later; nothing that a user could mend.
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")

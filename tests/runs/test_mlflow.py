@@ -1,0 +1,155 @@
+"""MLflow holds what ran, under the names that are documented."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from omegaconf import OmegaConf
+from pytorch_lightning import Trainer
+
+from seqpipe.build import build_data, build_model, build_module, build_task
+from seqpipe.training.module import SequenceModule
+
+ROOT = Path(__file__).resolve().parents[2]
+QUIET = ("trainer.accelerator=cpu", "trainer.enable_progress_bar=false")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one store for all: making one takes seconds."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def recorded(store, launch_in):
+    """A recorded run: its result, and what MLflow holds of it."""
+    overrides = ["logger=mlflow", "trainer.max_epochs=2", "cell=gru", "depth=2"]
+    result = launch_in(store, "digits", *overrides, "bidirectional=true", "optim.lr=0.01")
+    client = client_of(store)
+    experiment, run = only_run(client, "digits")
+    return result, client, experiment, run
+
+
+def client_of(folder: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{folder}/outputs/mlflow.db")
+
+
+def only_run(client: MlflowClient, name: str):
+    experiment = client.get_experiment_by_name(name)
+    (run,) = client.search_runs([experiment.experiment_id])
+    return experiment, run
+
+
+def artifacts_of(client: MlflowClient, run_id: str, folder: str | None = None) -> set[str]:
+    found: set[str] = set()
+    for entry in client.list_artifacts(run_id, folder):
+        found |= artifacts_of(client, run_id, entry.path) if entry.is_dir else {entry.path}
+    return found
+
+
+def test_mlflow_holds_what_ran(recorded):
+    result, client, experiment, run = recorded
+    assert run.info.run_id == result.run_id
+    assert run.info.status == "FINISHED"
+    assert experiment.name == "digits"
+    assert run.info.run_name.startswith("digits gru 2x8 bidirectional")
+    wanted = {
+        "cell": "gru",
+        "data": "digits",
+        "depth": "2",
+        "bidirectional": "true",
+        "hidden_size": "8",
+        "optim": "adam",
+        "optim.lr": "0.01",
+        "scheduler": "cosine",
+        "seed": "0",
+        "data.batch_size": "16",
+        "trainer.max_epochs": "2",
+    }
+    assert {key: run.data.params.get(key) for key in wanted} == wanted
+    assert not [key for key in run.data.params if "_target_" in key]
+    tags = {"data", "command", "git.commit"}
+    assert tags <= set(run.data.tags)
+    assert run.data.tags["command"].startswith("python -m seqpipe data=digits")
+    assert {
+        *("train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/macro_f1"),
+        *("test/loss", "test/accuracy", "test/macro_f1", "test/f1/3"),
+        *("grad_norm/total", "grad_norm/clipped_fraction", "lr", "examples_per_second"),
+    } <= set(run.data.metrics)
+    for name, value in result.metrics.items():
+        if name.startswith("test/"):
+            assert run.data.metrics[name] == pytest.approx(value), name
+    losses = client.get_metric_history(run.info.run_id, "val/loss")
+    assert [point.step for point in losses] == sorted(point.step for point in losses)
+    assert len({point.step for point in losses}) == 2
+
+
+def test_mlflow_holds_the_files_and_the_identity_of_the_data(recorded, tmp_path):
+    result, client, _, run = recorded
+    inputs = {entry.tags[0].value: entry.dataset for entry in run.inputs.dataset_inputs}
+    assert set(inputs) == {"train", "val", "test"}
+    digests = {dataset.digest for dataset in inputs.values()}
+    assert len(digests) == 3
+    report = (result.output_dir / "report.md").read_text()
+    for digest in digests:
+        assert digest[:16] in report
+    assert {
+        *("config.yaml", "metrics.json", "report.md", "examples.csv", "checkpoints/best.ckpt"),
+        *("figures/confusion_matrix.png", "figures/learning_curves.png"),
+    } <= artifacts_of(client, run.info.run_id)
+    kept = client.download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))
+    assert OmegaConf.load(kept) == OmegaConf.load(result.output_dir / "config.yaml")
+
+
+def test_a_run_that_fails_is_recorded_as_failed(launch_in, store, monkeypatch):
+    def fail(self, batch, batch_idx):
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(SequenceModule, "validation_step", fail)
+    with pytest.raises(RuntimeError, match="planted"):
+        launch_in(store, "adding", "logger=mlflow", folder="failed")
+    client = client_of(store)
+    _, run = only_run(client, "adding")
+    assert run.info.status == "FAILED"
+    assert run.data.params["cell"] == "lstm"
+    assert "lr" in run.data.metrics  # what was waiting to be sent was sent
+    assert "config.yaml" in artifacts_of(client, run.info.run_id)
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_run_with_the_numbers_of_one_process(tmp_path):
+    overrides = ["data=digits", "hidden_size=8", "trainer=ddp", "trainer.devices=2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "seqpipe", *overrides, *("trainer.max_epochs=2", *QUIET)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    _, run = only_run(client_of(tmp_path), "digits")
+    assert run.info.status == "FINISHED"
+    (folder,) = (tmp_path / "outputs" / "runs").iterdir()
+    assert {"config.yaml", "metrics.json", "report.md"} <= {path.name for path in folder.iterdir()}
+    assert done.stdout.count(run.info.run_id) == 1  # one summary, from one process
+    alone = metrics_in_one_process(folder)
+    assert "test/macro_f1" in alone
+    together = json.loads((folder / "metrics.json").read_text())
+    assert {name: together[name] for name in alone} == pytest.approx(alone, rel=1e-5)
+
+
+def metrics_in_one_process(folder: Path) -> dict[str, float]:
+    """The test metrics of a run's best checkpoint, in this process."""
+    cfg = OmegaConf.load(folder / "config.yaml")
+    data = build_data(cfg)
+    module = build_module(cfg, build_model(cfg, data.spec), build_task(cfg, data))
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    best = folder / "checkpoints" / "best.ckpt"
+    trainer.test(module, data.loader("test"), ckpt_path=best, weights_only=True, verbose=False)
+    return {name: value.item() for name, value in trainer.callback_metrics.items()}

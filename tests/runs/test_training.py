@@ -1,0 +1,210 @@
+"""What a whole run learns, repeats and obeys."""
+
+import json
+import math
+import re
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from seqpipe.errors import TrainingError
+from seqpipe.training.module import SequenceModule
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+QUICK = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1")
+
+
+def saved(result, name="last"):
+    return torch.load(result.output_dir / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "metric", "reached"),
+    [
+        ("digits", "test/accuracy", 1.0),
+        ("adding", "test/mse", 0.01),
+        ("copy_memory", "test/accuracy", 1.0),
+        ("dates", "test/exact_match", 1.0),
+    ],
+)
+def test_one_batch_can_be_memorised(launch, data, metric, reached):
+    overrides = ["trainer=overfit", "hidden_size=32", "optim.lr=0.05", "data.batch_size=4"]
+    overrides += ["trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
+    epochs = 250 if data == "copy_memory" else 100
+    overrides += [f"trainer.check_val_every_n_epoch={epochs}", f"trainer.max_epochs={epochs}"]
+    result = launch(data, *overrides)
+    value = result.metrics[metric]
+    assert value <= reached if metric == "test/mse" else value == reached
+    assert result.metrics[metric.replace("test/", "val/")] == value  # all three are that batch
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(launch):
+    overrides = ["dropout=0.3", "trainer.max_epochs=2"]
+    torch.manual_seed(1)  # what was drawn before a run has no say
+    first = launch("adding", *overrides, "seed=0", folder="first")
+    torch.manual_seed(2)
+    again = launch("adding", *overrides, "seed=0", folder="again")
+    other = launch("adding", *overrides, "seed=1", folder="other")
+    assert first.metrics == again.metrics
+    weights = [saved(result)["state_dict"] for result in (first, again, other)]
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
+    assert all(first.metrics[name] != other.metrics[name] for name in first.metrics)
+
+
+def test_the_data_stay_the_same_when_the_seed_changes(launch):
+    """Or two seeds could not be compared."""
+    reports = [
+        launch("adding", *QUICK, f"seed={seed}", folder=str(seed)).output_dir / "report.md"
+        for seed in (0, 1)
+    ]
+    digests = [re.findall(r"sha256 \w+ \| (\w+)", page.read_text()) for page in reports]
+    assert len(digests[0]) == 3
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("optim", ["adam", "adamw", "sgd", "rmsprop"])
+def test_every_optimizer_trains(launch, optim):
+    result = launch("adding", f"optim={optim}", "optim.lr=0.01", "trainer.max_epochs=3")
+    losses = [value for _, value in history_of(result)["train/loss"]]
+    assert losses[-1] < losses[0]
+    assert saved(result)["optimizer_states"][0]["param_groups"][0]["initial_lr"] == 0.01
+
+
+def history_of(result):
+    callbacks = saved(result)["callbacks"]
+    return next(state for name, state in callbacks.items() if name.startswith("History"))["series"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "last_lr"),
+    [
+        (["scheduler=none"], 0.01),
+        (["scheduler=cosine"], 0.01 * (1 + math.cos(math.pi * 11 / 12)) / 2),
+        (["scheduler=step", "scheduler.step_size=1", "scheduler.gamma=0.1"], 0.0001),
+        (["scheduler=warmup_cosine", "scheduler.warmup_ratio=1.0"], 0.01 * 12 / 13),
+        (["scheduler=plateau", "scheduler.factor=0.1"], 0.01),
+    ],
+)
+def test_every_schedule_sets_the_learning_rate_of_a_run(launch, overrides, last_lr):
+    result = launch("adding", *overrides, "optim.lr=0.01", "trainer.max_epochs=3")
+    assert history_of(result)["lr"][-1][1] == pytest.approx(last_lr, rel=1e-4)
+    losses = [value for _, value in history_of(result)["train/loss"]]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_clipping_is_done_as_configured(launch, algorithm):
+    clip = ["trainer.gradient_clip_val=1e-3", f"trainer.gradient_clip_algorithm={algorithm}"]
+    plain = ["optim=sgd", "optim.lr=1.0", "optim.momentum=0.0", "scheduler=none"]
+    one_step = [*clip, *plain, "trainer.max_epochs=1", "trainer.limit_train_batches=1"]
+    start = launch("adding", *one_step, "optim.lr=1e-30", folder="start")
+    moved = launch("adding", *one_step, folder="moved")
+    before, after = (saved(result)["state_dict"] for result in (start, moved))
+    change = nn.utils.parameters_to_vector(
+        [after[name] - before[name] for name in before if name.startswith("model.")]
+    )
+    size = change.norm() if algorithm == "norm" else change.abs().max()
+    assert size.item() == pytest.approx(1e-3, rel=1e-2)
+    assert history_of(moved)["grad_norm/total"][0][1] > 1e-2
+    assert history_of(moved)["grad_norm/clipped_fraction"][0][1] == 1.0
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64"])
+def test_a_run_in_another_precision_computes_in_it(launch, precision):
+    full = launch("adding", *QUICK, folder="32")
+    other = launch("adding", *QUICK, f"trainer.precision={precision}", folder="other")
+    tolerance = 1e-2 if precision == "bf16-mixed" else 1e-5
+    for name, value in full.metrics.items():
+        assert other.metrics[name] == pytest.approx(value, rel=tolerance), name
+    assert any(other.metrics[name] != value for name, value in full.metrics.items())
+    dtype = torch.float32 if precision == "bf16-mixed" else torch.float64
+    assert {v.dtype for k, v in saved(other)["state_dict"].items() if k.startswith("model.")} == {
+        dtype
+    }
+
+
+def test_a_diverging_run_says_what_to_do_and_keeps_its_folder(launch, tmp_path):
+    overrides = ["optim=sgd", "optim.lr=1e30", "trainer.gradient_clip_val=null", "cell=rnn"]
+    with pytest.raises(TrainingError, match=r"gradient of update \d+ is not finite; a lower optim"):
+        launch("adding", *overrides, "cell.nonlinearity=relu", "trainer.max_epochs=20")
+    assert (tmp_path / "runs" / "run" / "config.yaml").is_file()
+
+
+@pytest.mark.parametrize("data", ["adding", "dates"])
+def test_a_run_that_is_out_of_time_before_its_first_validation_still_tests(
+    launch, data, monkeypatch
+):
+    step = SequenceModule.training_step
+
+    def slow(self, batch, batch_idx):
+        time.sleep(0.55)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(SequenceModule, "training_step", slow)
+    result = launch(data, "trainer.max_time=00:00:00:01", "trainer.max_epochs=500")
+    assert saved(result)["global_step"] == 2  # of four in an epoch
+    assert {"val/loss", "test/loss"} <= set(result.metrics)
+    assert math.isfinite(result.monitored)
+
+
+def test_without_callbacks_the_last_weights_are_tested(launch):
+    worse = ["optim=sgd", "optim.lr=1.0", "scheduler=none", "trainer.max_epochs=4"]
+    worse += ["trainer.gradient_clip_val=null"]
+    kept = launch("adding", *worse, folder="kept")
+    last = launch("adding", *worse, "callbacks=none", folder="last")
+    assert not (last.output_dir / "checkpoints").exists()
+    validations = [value for _, value in history_of(kept)["val/mse"]]
+    assert min(validations) != validations[-1]  # so that best and last differ
+    assert kept.metrics["val/mse"] == kept.monitored == min(validations)
+    assert kept.metrics["test/mse"] != last.metrics["test/mse"]
+
+
+def test_training_stops_early_when_nothing_gets_better(launch):
+    still = ["optim=sgd", "optim.lr=1e-30", "callbacks.early_stopping.patience=2"]
+    result = launch("adding", *still, "trainer.max_epochs=50")
+    assert saved(result)["global_step"] == 3 * 4  # the first is the best, then two more
+    assert "best epoch: 1 " in result.summary
+
+
+def test_debugging_sees_a_few_batches_of_one_epoch(launch):
+    settings = ["trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
+    result = launch("adding", "data.batch_size=4", "trainer=debug", *settings)
+    assert saved(result)["global_step"] == 5
+    assert saved(result)["epoch"] == 0
+
+
+def test_batches_are_gathered_into_larger_updates(launch):
+    result = launch("adding", "trainer.accumulate_grad_batches=2", "trainer.max_epochs=3")
+    assert saved(result)["global_step"] == 6
+
+
+def test_what_is_tested_is_the_best_checkpoint(launch):
+    result = launch("adding", "trainer.max_epochs=3", "optim.lr=0.01")
+    numbers = json.loads((result.output_dir / "metrics.json").read_text())
+    assert numbers == pytest.approx(result.metrics)
+    assert result.monitored == result.metrics["val/mse"]
+    assert result.metrics["val/mse"] == min(v for _, v in history_of(result)["val/mse"])
+
+
+def test_teacher_forcing_and_label_smoothing_reach_the_training(launch):
+    plain = launch("dates", *QUICK, folder="plain")
+    for number, override in enumerate(
+        ["architecture.teacher_forcing=0.0", "task.label_smoothing=0.3", "optim.weight_decay=0.5"]
+    ):
+        other = launch("dates", *QUICK, override, folder=f"other{number}")
+        assert other.metrics["val/loss"] != plain.metrics["val/loss"], override
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_a_gpu_gives_the_numbers_of_the_cpu(launch, cell, monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    overrides = [f"cell={cell}", "bidirectional=true", *QUICK]
+    on_cpu = launch("adding", *overrides, folder="cpu")
+    on_gpu = launch("adding", *overrides, "trainer.accelerator=gpu", folder="gpu")
+    for name, value in on_cpu.metrics.items():
+        assert on_gpu.metrics[name] == pytest.approx(value, rel=1e-5), name
