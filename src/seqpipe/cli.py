@@ -62,6 +62,7 @@ def main() -> int:
     """Run the command in `sys.argv`. Returns the exit code of the process."""
     if os.getcwd() not in sys.path:  # `python -m` does so, a console script does not
         sys.path.insert(0, os.getcwd())
+    _spin_less()
     try:
         return _main(sys.argv[1:])
     except ConfigError as error:
@@ -73,6 +74,18 @@ def main() -> int:
         return INTERRUPTED
     finally:
         _say("", end="")  # here, so that a closed pipe is met where it is expected
+
+
+def _spin_less() -> None:
+    """Torch's idle threads wait 60 times less long before they sleep (GNU OpenMP's setting).
+
+    A recurrent step is so short that threads wait often. Measured on two cores, an LSTM of 256
+    units over 256 steps, forwards and back: alone on the machine 61 ms, as before; beside one other
+    busy program 0.29 s in place of 1.1 s, because a thread that spins keeps the other program
+    from its core, and that one the thread that all others wait for.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 
 def _main(argv: list[str]) -> int:

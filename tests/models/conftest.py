@@ -116,7 +116,7 @@ def build() -> Callable[..., Built]:
         data, options, spec = SHAPES[shape]
         cfg = _composed(f"data={data}").copy()
         cfg.cell = _composed(*CELLS[cell]).cell
-        for key, value in {"hidden_size": HIDDEN, **options, **changes}.items():
+        for key, value in {"hidden_size": HIDDEN, "dropout": 0.0, **options, **changes}.items():
             OmegaConf.update(cfg, key, value)
         if cfg.bidirectional and options.get("architecture.attention") == "dot":
             cfg.architecture.decoder.hidden_size = 2 * cfg.hidden_size  # dot needs equal widths

@@ -43,7 +43,7 @@ def test_a_model_learns_and_every_parameter_gets_a_gradient_or_it_is_refused(
     if shape.startswith("encoder_decoder"):
         changes["architecture.decoder.bidirectional"] = False  # as the option file has it
     if shape.startswith("one_to_many") and bidirectional:
-        with pytest.raises(ConfigError, match="bidirectional=true: .* y_{t\\+1}"):
+        with pytest.raises(ConfigError, match=r"bidirectional=true: .* y_{t\+1}"):
             build(shape, cell, **changes)
         return
     model, task, spec, _ = build(shape, cell, **changes)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
@@ -149,7 +150,8 @@ def metrics_in_one_process(folder: Path) -> dict[str, float]:
     cfg = OmegaConf.load(folder / "config.yaml")
     data = build_data(cfg)
     module = build_module(cfg, build_model(cfg, data.spec), build_task(cfg, data))
+    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    module.load_state_dict(best["state_dict"])
     trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
-    best = folder / "checkpoints" / "best.ckpt"
-    trainer.test(module, data.loader("test"), ckpt_path=best, weights_only=True, verbose=False)
+    trainer.test(module, data.loader("test"), verbose=False)
     return {name: value.item() for name, value in trainer.callback_metrics.items()}

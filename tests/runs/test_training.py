@@ -169,9 +169,10 @@ def test_training_stops_early_when_nothing_gets_better(launch):
     assert "best epoch: 1 " in result.summary
 
 
-def test_debugging_sees_a_few_batches_of_one_epoch(launch):
+@pytest.mark.parametrize("data", ["digits", "adding"])
+def test_debugging_sees_a_few_batches_of_one_epoch(launch, data):
     settings = ["trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
-    result = launch("adding", "data.batch_size=4", "trainer=debug", *settings)
+    result = launch(data, "data.batch_size=4", "trainer=debug", *settings)
     assert saved(result)["global_step"] == 5
     assert saved(result)["epoch"] == 0
 

@@ -100,7 +100,8 @@ def test_every_metric_can_be_monitored_one_way_and_not_the_other(name):
         with pytest.raises(ConfigError) as refused:
             TASKS[name](monitor=f"val/{metric}", mode=worse)
         assert str(refused.value) == (
-            f"task.mode={worse}: would keep the worst checkpoint by val/{metric}; task.mode={better}"
+            f"task.mode={worse}: would keep the worst checkpoint by val/{metric};"
+            f" task.mode={better}"
         )
 
 

@@ -12,7 +12,7 @@ from seqpipe.data.base import FieldSpec
 from seqpipe.data.vocabulary import EOS
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
-from seqpipe.tasks.metrics import ErrorRate, ExactMatch
+from seqpipe.tasks.metrics import ErrorRate, ExactMatch, WeightedMean
 from seqpipe.tasks.regression import Regression
 from seqpipe.tasks.tagging import Tagging
 from seqpipe.tasks.transduction import Transduction
@@ -149,6 +149,15 @@ def test_exact_match_counts_sequences_that_are_right_in_every_symbol():
     metric.update([[1, 2], [1, 2], []], [[1, 2], [1, 3], []])
     metric.update([[1, 2, 3]], [[1, 2]])
     assert metric.compute().item() == 0.5
+
+
+def test_a_mean_of_means_is_weighted_and_hides_nothing():
+    metric = WeightedMean()
+    metric.update(torch.tensor(1.0), torch.tensor(3))
+    metric.update(torch.tensor(5.0), torch.tensor(1))
+    assert metric.compute() == 2.0
+    metric.update(torch.tensor(math.nan), torch.tensor(1))
+    assert metric.compute().isnan()
 
 
 class Parrot:

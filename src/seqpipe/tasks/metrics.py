@@ -30,6 +30,32 @@ def class_metrics(size: int, stage: str) -> MetricCollection:
     return MetricCollection(metrics)
 
 
+class WeightedMean(Metric):
+    """Mean of means, each weighted by what it goes over.
+
+    A mean that is not a number makes the whole not a number. (torchmetrics' MeanMetric leaves it
+    out; told not to, it leaves out the weights.)
+    """
+
+    full_state_update = False
+    total: Tensor
+    weight: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("weight", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, mean: Tensor, weight: Tensor) -> None:
+        """Adds a mean, a scalar, and how many things it goes over."""
+        self.total += mean * weight
+        self.weight += weight
+
+    def compute(self) -> Tensor:
+        """Total over weight."""
+        return self.total / self.weight
+
+
 class ExactMatch(Metric):
     """Share of sequences that are right in every symbol. Updated with two lists of id lists."""
 

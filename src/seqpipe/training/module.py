@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric
 from seqpipe.data.base import SequenceBatch
 from seqpipe.errors import TrainingError
 from seqpipe.tasks.base import Task
+from seqpipe.tasks.metrics import WeightedMean
 
 Stage = Literal["train", "val", "test"]
 
@@ -46,9 +47,7 @@ class SequenceModule(LightningModule):
         self.make_optimizer, self.make_schedule = make_optimizer, make_schedule
         self.saved_config = saved_config
         stages: tuple[Stage, ...] = ("train", "val", "test")
-        # A loss that is not a number must not be left out of the mean, as torchmetrics would.
-        means = {f"{stage}_loss": MeanMetric(nan_strategy="disable") for stage in stages}
-        self.losses = nn.ModuleDict(means)
+        self.losses = nn.ModuleDict({f"{stage}_loss": WeightedMean() for stage in stages})
         self.metrics = nn.ModuleDict({f"{stage}_metrics": task.metrics(stage) for stage in stages})
         self.clipped = MeanMetric()
         self.test_report: dict[str, Tensor] = {}
@@ -74,7 +73,8 @@ class SequenceModule(LightningModule):
     def _shared_step(self, batch: SequenceBatch, stage: Stage) -> Tensor:
         outputs = self(batch)
         loss = self.task.loss(outputs, batch, training=stage == "train")
-        cast(MeanMetric, self.losses[f"{stage}_loss"]).update(loss.detach(), self.task.units(batch))
+        mean = cast(WeightedMean, self.losses[f"{stage}_loss"])
+        mean.update(loss.detach(), self.task.units(batch))
         metrics = cast(Any, self.metrics[f"{stage}_metrics"])
         if len(metrics):
             with torch.no_grad():
@@ -109,7 +109,7 @@ class SequenceModule(LightningModule):
 
     def _log_stage(self, stage: Stage) -> dict[str, Tensor]:
         """Logs the scalars of a finished split; returns all that its metrics computed."""
-        mean = cast(MeanMetric, self.losses[f"{stage}_loss"])
+        mean = cast(WeightedMean, self.losses[f"{stage}_loss"])
         metrics = cast(Any, self.metrics[f"{stage}_metrics"])
         loss, computed = mean.compute(), metrics.compute() if len(metrics) else {}
         scalars = {"loss": loss, **self.task.scalars(computed), **self.task.derived(loss)}
