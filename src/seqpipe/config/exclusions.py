@@ -193,6 +193,10 @@ def _unused_values(tree: Tree, architecture: str | None) -> Iterator[Problem]:
         if isinstance(x, dict) and _kind(x.get("_target_")) == "values":
             text = "x is a series of numbers, which is not embedded; allowed: null"
             yield Problem(tree.origin("architecture.embedding_size"), width, text)
+    if tree.get("architecture.head.dropout") and tree.get("architecture.head.hidden") == []:
+        text = "acts between layers of the head, which has one; allowed: 0, or also"
+        value = tree.get("architecture.head.dropout")
+        yield Problem("architecture.head.dropout", value, f"{text} architecture.head.hidden=[64]")
     trainer = tree.raw("trainer") if isinstance(tree.raw("trainer"), dict) else {}
     if trainer.get("gradient_clip_algorithm") == "value" and (
         trainer.get("gradient_clip_val") is None
