@@ -19,7 +19,7 @@ from seqpipe.tracking.base import Tracker
 from seqpipe.training.callbacks import History, OneBar, Throughput
 from seqpipe.training.module import SequenceModule
 
-DATA_ARGUMENTS = ("batch_size", "num_workers", "seed", "window")
+DATA_ARGUMENTS = ("batch_size", "num_workers", "seed", "window", "eval_window")
 
 
 def instantiate(node: DictConfig, **extra: Any) -> Any:

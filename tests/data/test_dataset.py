@@ -88,6 +88,17 @@ def test_a_window_cuts_a_text_without_x_and_its_end_comes_last(source_of):
     assert data.origin("train", 2) == (1, 0)
 
 
+def test_what_is_scored_may_be_cut_later_than_what_is_trained_on(source_of):
+    text = [{"text": "abcdefghij"}]
+    source = source_of(text, valid=text, test=text)
+    data = SequenceData(source, Text("text"), window=4, eval_window=8)
+    lengths = {s: [len(e.y) for e in data.examples(s)] for s in ("train", "valid", "test")}
+    assert lengths == {"train": [4, 4, 3], "valid": [8, 3], "test": [8, 3]}
+    assert data.origin("test", 1) == (0, 8)
+    with pytest.raises(ConfigError, match=r"^data.eval_window=8: there is nothing to cut in"):
+        SequenceData(source, Text("text"), eval_window=8)
+
+
 @pytest.mark.parametrize("y", [Number("sum"), Category("sum"), Text("text")])
 def test_a_window_is_refused_where_x_and_y_are_not_aligned(source_of, y):
     with pytest.raises(ConfigError) as error:

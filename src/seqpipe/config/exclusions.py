@@ -160,6 +160,10 @@ def _window(tree: Tree) -> Iterator[Problem]:
     if window is not None and not aligned:
         text = "only a text alone, or one y for each x, can be cut; allowed: data.window=null"
         yield Problem("data.window", window, text)
+    longer = tree.get("data.eval_window")
+    if longer is not None and window is None:
+        text = "nothing is cut in training; allowed: null, or also data.window"
+        yield Problem("data.eval_window", longer, text)
 
 
 def _end_of_training(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:

@@ -43,6 +43,8 @@ class SequenceData:
         seed: of the batch order.
         window: cut longer sequences in consecutive pieces of at most this many steps, each an
             example of its own; only where there is no x, or one y for each step of x.
+        eval_window: the same for valid and test; None: as `window`. Longer pieces cost nothing
+            there and say more: each starts without a memory of what stood before.
 
     Raises:
         ConfigError: the fields cannot be used so.
@@ -59,11 +61,17 @@ class SequenceData:
         num_workers: int = 0,
         seed: int = 0,
         window: int | None = None,
+        eval_window: int | None = None,
     ) -> None:
         _check_use(x, y, batch_size=batch_size, num_workers=num_workers, window=window)
+        if eval_window is not None and window is None:
+            text = "there is nothing to cut in training either; null, or also data.window"
+            raise ConfigError(f"data.eval_window={eval_window}: {text}")
         self.source, self.x, self.y = source, x, y
         self.batch_size, self.num_workers = batch_size, num_workers
         self.seed, self.window = seed, window
+        longest = window if eval_window is None else eval_window
+        self._windows = {"train": window, "valid": longest, "test": longest}
         self._records = source.read().by_name()
         empty = [f"{split}: holds no records" for split in SPLITS if not self._records[split]]
         if empty:
@@ -99,7 +107,7 @@ class SequenceData:
         """Which record an example was cut from, and at which of its steps it starts."""
         firsts = self._origins[_known(split)]  # the first example of each record
         record = int(np.searchsorted(firsts, index, side="right")) - 1
-        return record, (index - int(firsts[record])) * (self.window or 0)
+        return record, (index - int(firsts[record])) * (self._windows[split] or 0)
 
     def loader(self, split: str, shuffle: bool | None = None) -> ResumableLoader:
         """Padded batches of similar length.
@@ -154,10 +162,11 @@ class SequenceData:
         y_column = Column.of(ys, self.spec.y.has_time)
         x_column = None if self.spec.x is None else Column.of(xs, self.spec.x.has_time)
         pieces = np.ones(len(ys), dtype=np.int64)
-        if self.window is not None:
-            pieces = -(-y_column.lengths // self.window)
-            y_column = y_column.cut(self.window)
-            x_column = None if x_column is None else x_column.cut(self.window)
+        window = self._windows[split]
+        if window is not None:
+            pieces = -(-y_column.lengths // window)
+            y_column = y_column.cut(window)
+            x_column = None if x_column is None else x_column.cut(window)
         self._origins[split] = np.cumsum(pieces) - pieces
         return Examples(x_column, y_column)
 
