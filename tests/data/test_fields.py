@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.testing import assert_close
 
 from seqpipe.data.base import FieldSpec
 from seqpipe.data.fields.labels import Category, Number, Tags
@@ -140,3 +141,16 @@ def test_a_missing_column_names_the_ones_there_are():
     assert str(error.value) == (
         "column=imag: not in the record; it has image, digit; did you mean 'image'?"
     )
+
+
+def test_standardized_numbers_have_mean_0_and_deviation_1_over_the_training_split_alone():
+    train = [{"s": [[1.0, 5.0], [3.0, 5.0]]}, {"s": [[8.0, 5.0]]}]
+    field = Series("s", standardize=True)
+    field.fit(train)
+    encoded = torch.cat([field.encode(record) for record in train])
+    assert_close(encoded.mean(dim=0), torch.zeros(2))
+    assert_close(encoded.std(dim=0, correction=0), torch.tensor([1.0, 0.0]))  # 5.0 never changes
+    deviation = ((9 + 1 + 16) / 3) ** 0.5
+    assert_close(field.encode({"s": [[4.0, 6.0]]}), torch.tensor([[0.0, 1.0]]))
+    assert_close(field.encode({"s": [[4.0 + deviation, 5.0]]}), torch.tensor([[1.0, 0.0]]))
+    assert field.decode(field.encode(train[0])) == "1 5\n3 5"

@@ -15,13 +15,23 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 class _Floats(Field):
     """What Series and Vector share: finite float32 of a width that the first record sets."""
 
-    def __init__(self, column: str) -> None:
+    def __init__(self, column: str, *, standardize: bool = False) -> None:
         super().__init__(column)
+        self.standardize = standardize
         self.size = 0
+        self.mean: Floats = np.zeros(1, dtype=np.float32)
+        self.scale: Floats = np.ones(1, dtype=np.float32)
 
     def fit(self, records: Sequence[Record]) -> None:
-        """Learn D."""
+        """Learn D and, to standardize, the mean and standard deviation of each of the D numbers."""
         self.size = self._array(records[0]).shape[-1]
+        if self.standardize:
+            rows = [self._checked(record).reshape(-1, self.size) for record in records]
+            steps = np.concatenate(rows).astype(np.float64)
+            deviation = steps.std(axis=0)
+            self.mean = steps.mean(axis=0).astype(np.float32)
+            # A number that never changes has no scale: it becomes 0.
+            self.scale = np.where(deviation > 0, deviation, 1.0).astype(np.float32)
 
     def encode(self, record: Record) -> Tensor:
         """(T_x, D) of a Series, (D,) of a Vector, float32.
@@ -29,15 +39,11 @@ class _Floats(Field):
         Raises:
             DataError: not numbers, not finite, or not of width D.
         """
-        array = self._array(record)
-        if array.shape[-1] != self.size:
-            wanted = f"the training split starts with {self.size}"
-            self.refuse(self.value(record), f"is {array.shape[-1]} wide; {wanted}")
-        return torch.from_numpy(array)
+        return torch.from_numpy((self._checked(record) - self.mean) / self.scale)
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
-        """The numbers to three digits, a line for each step."""
-        array = np.atleast_2d(np.asarray(values))
+        """The numbers as they were, to three digits, a line for each step."""
+        array = np.atleast_2d(np.asarray(values, dtype=np.float32) * self.scale + self.mean)
         return "\n".join(" ".join(f"{value:.3g}" for value in row) for row in array.tolist())
 
     @property
@@ -47,6 +53,13 @@ class _Floats(Field):
 
     def _array(self, record: Record) -> Floats:
         raise NotImplementedError
+
+    def _checked(self, record: Record) -> Floats:
+        array = self._array(record)
+        if array.shape[-1] != self.size:
+            wanted = f"the training split starts with {self.size}"
+            self.refuse(self.value(record), f"is {array.shape[-1]} wide; {wanted}")
+        return array
 
     def _finite(self, value: object) -> Floats:
         try:
@@ -63,6 +76,8 @@ class Series(_Floats):
 
     Args:
         column: the key of the entry in a record; an array (T_x, D), or (T_x,) for D = 1.
+        standardize: subtract from each of the D numbers its mean over all steps of the training
+            split, and divide by its standard deviation.
     """
 
     kind = "values"
@@ -84,6 +99,7 @@ class Vector(_Floats):
 
     Args:
         column: the key of the entry in a record; an array of any shape.
+        standardize: as in `Series`, over the examples of the training split.
     """
 
     kind = "vector"
