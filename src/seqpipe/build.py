@@ -3,17 +3,21 @@
 The only place where a name in YAML meets a size known from the data.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from torch import nn
 
+from seqpipe.config.rules import shown
 from seqpipe.data.base import SequenceSpec
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.vocabulary import BOS, EOS
+from seqpipe.errors import ConfigError, SeqpipeError, did_you_mean
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
 from seqpipe.training.callbacks import History, OneBar, Throughput
@@ -23,8 +27,52 @@ DATA_ARGUMENTS = ("batch_size", "num_workers", "seed", "window", "eval_window")
 
 
 def instantiate(node: DictConfig, **extra: Any) -> Any:
-    """What a node's `_target_` makes, given plain lists and dicts in place of OmegaConf's."""
-    return hydra_instantiate(node, _convert_="all", **extra)
+    """What a node's `_target_` makes, given plain lists and dicts in place of OmegaConf's.
+
+    Raises:
+        SeqpipeError: what the `_target_` says is wrong, not wrapped in an error of Hydra's.
+    """
+    try:
+        return hydra_instantiate(node, _convert_="all", **extra)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, SeqpipeError):
+            raise error.__cause__ from None
+        raise
+
+
+def check_trainer(cfg: DictConfig) -> None:
+    """Makes a Trainer and forgets it, so that a device that is not there is found at once.
+
+    Raises:
+        ConfigError: Lightning refuses to make it.
+    """
+    parts = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    try:
+        instantiate(cfg.trainer, **parts)
+    except InstantiationException as error:
+        usual = {"accelerator": "auto", "devices": 1, "strategy": "auto", "precision": 32}
+        given = {key: cfg.trainer.get(key, value) for key, value in usual.items()}
+        asked = [f"trainer.{k}={shown(v)}" for k, v in given.items() if v != usual[k]]
+        reason = str(error.__cause__).strip().partition("\n")[0]
+        text = f"cannot be had here ({reason}); allowed: trainer.accelerator=auto trainer.devices=1"
+        raise ConfigError(f"{' '.join(asked) or 'trainer'}: {text}") from None
+
+
+def check_monitors(cfg: DictConfig, task: Task) -> None:
+    """Refuses callbacks that wait for a metric that nobody measures.
+
+    Raises:
+        ConfigError: with each of them.
+    """
+    known = [f"val/{name}" for name in task.metric_names()]
+    problems = [
+        f"callbacks.{name}.monitor={node.monitor}: no such metric; allowed: {', '.join(known)}"
+        f"{did_you_mean(node.monitor, known)}"
+        for name, node in cfg.callbacks.items()
+        if "monitor" in node and node.monitor not in known
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def build_data(cfg: DictConfig) -> SequenceData:
@@ -67,7 +115,13 @@ def build_model(cfg: DictConfig, spec: SequenceSpec) -> nn.Module:
         sizes |= {"y_size": spec.y.size, "bos": BOS, "eos": EOS}
     else:
         sizes["output_size"] = spec.y.size
-    model: nn.Module = make_model(**sizes)
+    try:
+        model: nn.Module = make_model(**sizes)
+    except (RuntimeError, TypeError) as error:  # torch has no class for either
+        if not re.search("allocate memory|[Oo]verflow", str(error)):
+            raise
+        wanted = f"hidden_size={cfg.hidden_size}: the model does not fit in memory"
+        raise ConfigError(f"{wanted} (depth={cfg.depth}); allowed: a smaller one") from None
     return model
 
 

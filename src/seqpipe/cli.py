@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import cast
+from typing import Any, cast
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -101,8 +101,14 @@ def _main(argv: list[str]) -> int:
         return _run_job(cfg, jobs)
 
     signal.signal(signal.SIGTERM, _terminate)
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints a traceback and exits
     try:
         task()
+    except OSError as error:  # those of a job are caught in it: this one is of its folder
+        if error.filename is None:
+            raise
+        text = f"cannot be made ({error.strerror}); allowed: a folder that can be written to"
+        raise ConfigError(f"{error.filename}: {text}, or hydra.run.dir=...") from None
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
@@ -120,6 +126,9 @@ def _check(argv: list[str]) -> None:
         sys.path.append(os.path.abspath(flags.config_dir))
     if not flags.hydra_help:
         check_command(flags)
+    prints_only = flags.help or flags.hydra_help or flags.cfg or flags.info
+    if prints_only and hasattr(signal, "SIGPIPE"):  # `--help | head` ends as for any other program
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def _run_job(cfg: DictConfig, jobs: _Jobs) -> float:
@@ -176,7 +185,9 @@ def _launch() -> Launch:
     folder = Path(config.runtime.output_dir)
     sweep = Path(config.sweep.dir).name if config.mode == RunMode.MULTIRUN else None
     chosen = choices_of(config)
-    return Launch(folder, Path(config.runtime.cwd), chosen, tuple(config.overrides.task), sweep)
+    overrides, root = tuple(config.overrides.task), Path(config.runtime.cwd)
+    flags = (*_flags(sys.argv[1:]), *_of_hydra())
+    return Launch(folder, root, chosen, overrides, sweep, flags)
 
 
 @contextlib.contextmanager
@@ -204,18 +215,24 @@ def _one_job_for_children() -> Iterator[None]:
 
 def _arguments_of_job(argv: list[str]) -> list[str]:
     """The command line that runs the present job of a sweep alone."""
-    config, flags = HydraConfig.get(), get_args_parser().parse_args(argv)
-    kept = [
+    typed = HydraConfig.get().overrides.task
+    return [*_flags(argv), *typed, *_of_hydra(), "hydra.mode=RUN"]
+
+
+def _flags(argv: list[str]) -> list[str]:
+    """The flags that decide what is composed."""
+    flags = get_args_parser().parse_args(argv)
+    return [
         f"--{name.replace('_', '-')}={value}"
         for name in ("config_dir", "config_name")
         if (value := getattr(flags, name)) is not None
     ]
-    of_hydra = [
-        override
-        for override in OmegaConf.to_container(config.overrides.hydra) or ()
-        if not str(override).lstrip("+~").startswith(_ABOUT_SWEEPS)
-    ]
-    return [*kept, *config.overrides.task, *map(str, of_hydra), "hydra.mode=RUN"]
+
+
+def _of_hydra() -> list[str]:
+    """Overrides of Hydra's own keys, but for those that are about sweeps."""
+    overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.hydra)
+    return [o for o in overrides if not o.lstrip("+~").startswith(_ABOUT_SWEEPS)]
 
 
 def _leave_process_group() -> None:

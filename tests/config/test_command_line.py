@@ -196,6 +196,16 @@ def test_whoever_reads_may_stop_reading(environment):
     assert done.stdout.splitlines()[-1] in ("0", "141")
 
 
+@pytest.mark.parametrize("flag", ["--help", "--cfg job", "--info searchpath"])
+def test_whoever_reads_may_stop_before_the_first_line(environment, flag):
+    environment["env"]["PYTHONUNBUFFERED"] = "1"
+    line = f"{sys.executable} -m seqpipe {flag} | true"
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, check=True, **environment
+    )
+    assert done.stderr == ""
+
+
 def test_a_child_of_a_distributed_run_complains_only_once(environment, command):
     environment["env"]["LOCAL_RANK"] = "1"
     done = command("depth=0")
@@ -223,3 +233,11 @@ def test_the_console_script_and_the_module_are_the_same_command(environment):
     assert done.returncode == 2
     assert done.stderr == "seqpipe: depth=0: out of range; allowed: an integer >= 1\n"
     assert os.listdir(environment["cwd"]) == []
+
+
+def test_the_command_that_repeats_a_run_names_the_folder_of_options(environment, command):
+    (environment["cwd"] / "my conf").mkdir()
+    body = "    from seqpipe.verbs.describe import command; print(command(launch))"
+    done = command("-cd", "my conf", "depth=2", "hydra.job.name=x", body=body)
+    line = "python -m seqpipe '--config-dir=my conf' hydra.job.name=x depth=2"
+    assert done.out.splitlines()[0] == line

@@ -29,6 +29,7 @@ NEEDS = {
     "architecture=many_to_many": ["data=python_tokens"],
     "architecture=one_to_many": ["data=python_docs"],
     "architecture=encoder_decoder": ["data=dates"],
+    "sweep=cells": ["cell=rnn", "depth=1"],
     "task=tagging": ["data=copy_memory"],
     "task=language_modeling": ["data=python_docs"],
     "task=transduction": ["data=dates"],
@@ -101,7 +102,7 @@ def test_the_panel_and_the_groups_are_those_of_the_primary_config():
     primary = yaml.safe_load((CONF / "config.yaml").read_text())
     groups = {key for entry in primary["defaults"] if entry != "_self_" for key in entry}
     assert groups - {"hydra", "experiment", "sweep"} == set(GROUPS)
-    assert set(primary) - {"defaults", "data"} == set(PANEL)
+    assert set(primary) - {"defaults", *GROUPS} == set(PANEL)
 
 
 def test_an_explicit_choice_wins_over_the_one_that_the_data_brings():

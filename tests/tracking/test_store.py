@@ -52,6 +52,14 @@ def test_a_server_that_does_not_answer_is_refused_within_seconds(uri, monkeypatc
     assert time.monotonic() - begin < 15
 
 
+def test_a_server_that_does_not_answer_is_named_in_one_short_line(caplog):
+    with pytest.raises(ConfigError) as error:
+        open_store("http://127.0.0.1:9", "digits")
+    reason = "cannot be reached (Connection refused)"
+    assert str(error.value) == f"logger.tracking_uri=http://127.0.0.1:9: {reason}"
+    assert caplog.records == []
+
+
 def test_a_file_that_is_no_database_is_refused_at_once(tmp_path):
     (tmp_path / "mlflow.db").write_text("not a database, but long enough to have a header " * 20)
     with pytest.raises(ConfigError, match=r"cannot be opened \(file is not a database\)"):

@@ -18,6 +18,8 @@ from seqpipe.config.shadowing import shadowed
 from seqpipe.config.validate import problems_of
 from seqpipe.errors import ConfigError
 
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
 
 class Checked(NamedTuple):
     """Overrides that were composed and checked.
@@ -102,8 +104,23 @@ def check(
             f"{o.input_line}: several values; allowed: one value, or a job for each with -m"
             for o in sweeping
         ]
+        problems += _no_sweep(composed, parsed)
         problems += map(str, _problems(composed))
     return Checked(composed, problems)
+
+
+def _swept_by_an_option(composed: Composed) -> dict[str, str]:
+    """What an option such as sweep=cells sweeps over: key -> values."""
+    return dict((composed.hydra.sweeper or {}).get("params") or {})
+
+
+def _no_sweep(composed: Composed, overrides: Sequence[Override]) -> Iterator[str]:
+    """A grid that would be passed over; one job of it gives each of its keys a value."""
+    given = {override.get_key_element() for override in overrides}
+    keys = [key for key in _swept_by_an_option(composed) if key not in given]
+    if keys and "sweep" in composed.choices:
+        name = f"sweep={composed.choices['sweep']}"
+        yield f"{name}: a job for each {', '.join(keys)}; allowed: -m {name}"
 
 
 def _problems(composed: Composed) -> list[Problem | str]:
@@ -130,12 +147,12 @@ def _jobs(
 ) -> Iterator[tuple[list[Override], list[Override]]]:
     """The (fixed, swept) overrides of each job, as Hydra's basic sweeper makes them.
 
-    A range without an end of values (`interval`) depends on the sweeper: its key is left out.
+    What an `interval` comes to depends on the sweeper: its key is left out.
 
     Raises:
-        ConfigError: hydra.sweeper.params cannot be read.
+        ConfigError: the values of a key cannot be read, or there are none.
     """
-    params = (base.hydra.sweeper or {}).get("params") or {}
+    params = _swept_by_an_option(base)
     parser = OverridesParser.create(config_loader=loader.hydra_loader)
     fixed: dict[str, Override] = {}
     swept: dict[str, list[Override]] = {}
@@ -149,9 +166,17 @@ def _jobs(
         fixed.pop(key, None)
         swept.pop(key, None)
         if override.is_discrete_sweep():
-            values = [f"{key}={value}" for value in override.sweep_string_iterator()]
-            swept[key] = [parser.parse_override(value) for value in values]
+            try:
+                values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+                swept[key] = [parser.parse_override(value) for value in values]
+            except (HydraException, ValueError) as error:  # range(1,4,0); a name found by glob
+                reason = str(error).splitlines()[0]
+                raise ConfigError(f"{line}: cannot be read ({reason})") from None
+            if not values:
+                raise ConfigError(f"{line}: no values; allowed: one value or more")
         elif not override.is_sweep_override():
             fixed[key] = override
+        elif str(base.hydra.sweeper.get("_target_")) == BASIC_SWEEPER:
+            raise ConfigError(f"{line}: has no end of values; allowed: a list, range(...)")
     for combination in itertools.product(*swept.values()):
         yield list(fixed.values()), list(combination)

@@ -20,6 +20,7 @@ class Launch:
         choices: the option chosen in each group, such as {"cell": "lstm"}.
         overrides: what was typed on the command line.
         sweep: name of the sweep's folder, or None for a single run.
+        flags: what else was typed and decides what runs, such as --config-dir=mine.
     """
 
     output_dir: Path
@@ -27,6 +28,7 @@ class Launch:
     choices: dict[str, str]
     overrides: tuple[str, ...]
     sweep: str | None = None
+    flags: tuple[str, ...] = ()
 
 
 def compose(

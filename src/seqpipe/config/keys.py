@@ -8,7 +8,13 @@ from omegaconf import DictConfig
 from seqpipe.config.annotations import Signature, TargetError
 from seqpipe.config.paths import PACKAGE, conf_dir
 from seqpipe.config.rules import Problem, flag, shown
-from seqpipe.config.schema import DATA_TARGET, GIVEN_BY_THE_RUN, GROUPS, PANEL
+from seqpipe.config.schema import (
+    DATA_TARGET,
+    GIVEN_BY_THE_RUN,
+    GROUPS,
+    PANEL,
+    READ_BY_THE_RUN,
+)
 from seqpipe.config.signatures import packaged_keys, signature_of
 from seqpipe.config.tree import Tree
 from seqpipe.errors import did_you_mean
@@ -23,7 +29,7 @@ def unknown_key(cfg: DictConfig, key: str, value: object) -> str:
     depth = next(i for i in range(len(parts)) if not tree.has(".".join(parts[: i + 1])))
     parent = ".".join(parts[:depth])
     target = tree.get(f"{parent}._target_") if parent else None
-    if target is None or target.split(".")[0] == PACKAGE.name:
+    if target is None or _is_ours(target):
         return _unknown(tree, parent, parts[depth], key)
     known = packaged_keys(parent.split(".")[0], target)
     hint = _hint(tree, key, parts[depth], known)
@@ -61,6 +67,11 @@ def _group_problems(tree: Tree, group: str) -> Iterator[Problem]:
                 yield from _node_problems(tree, f"callbacks.{name}")
     else:
         yield from _node_problems(tree, group)
+    if isinstance(node, dict):
+        for name in READ_BY_THE_RUN.get(group, ()):
+            if name not in node:
+                text = "is missing, and the run reads it; allowed: a value"
+                yield Problem(f"{group}.{name}", "", text)
 
 
 def _data_problems(tree: Tree) -> Iterator[Problem]:
@@ -105,9 +116,23 @@ def _node_problems(tree: Tree, key: str) -> Iterator[Problem]:
             yield from _value_problems(tree, f"{key}.{name}", signature)
     if fault := flag().fault(tree.get(f"{key}._partial_") or False):
         yield Problem(f"{key}._partial_", node["_partial_"], fault)
-    if not node.get("_partial_") and "_args_" not in node:
-        for name in sorted(signature.required - set(node)):
+    if "_args_" not in node:
+        for name in sorted(_required(key, node, signature) - set(node)):
             yield Problem(f"{key}.{name}", "", f"is missing; {target} needs it")
+
+
+def _required(key: str, node: dict[Any, Any], signature: Signature) -> frozenset[str]:
+    """What a node must give itself; whoever completes a `_partial_` one gives the others."""
+    if not node.get("_partial_"):
+        return signature.required
+    group, _, below = key.partition(".")
+    if below and group != "callbacks" and not _is_ours(signature.name):
+        return frozenset()  # completed by a class of the user's own
+    return signature.required - set(GIVEN_BY_THE_RUN.get(group, ()))
+
+
+def _is_ours(target: str) -> bool:
+    return target.split(".")[0] == PACKAGE.name
 
 
 def _value_problems(tree: Tree, key: str, signature: Signature) -> Iterator[Problem]:
@@ -117,10 +142,15 @@ def _value_problems(tree: Tree, key: str, signature: Signature) -> Iterator[Prob
         yield from _node_problems(tree, key)
         return
     origin = tree.origin(key)
-    if isinstance(tree.raw(origin), dict):  # ${cell}: judged where it is written
+    if origin != key and isinstance(tree.raw(origin), dict):  # ${cell}: judged where it is written
         return
-    rule = signature.rules.get(key.rpartition(".")[2])
-    value = tree.get(key)
+    name = key.rpartition(".")[2]
+    rule, value = signature.rules.get(name), tree.get(key)
+    if rule is None and name in signature.rules and _is_ours(signature.name):
+        # What has no rule in our own classes is an object, made by a _target_ of its own.
+        if value is not None or not key.startswith("data."):
+            yield Problem(key, value, "wrong type; allowed: a mapping with _target_")
+        return
     if rule is not None and raw != "???" and (fault := rule.fault(value)):
         if value is not None or raw is None:  # else an interpolation leads nowhere
             yield Problem(origin, value, fault)
@@ -129,7 +159,7 @@ def _value_problems(tree: Tree, key: str, signature: Signature) -> Iterator[Prob
 def _signature(key: str, target: str, names: set[str]) -> Signature:
     """What a target takes; not imported where packaged options use these very names."""
     known = packaged_keys(key.split(".")[0], target)
-    if target.split(".")[0] != PACKAGE.name and names and names <= known:
+    if not _is_ours(target) and names and names <= known:
         return Signature(target, dict.fromkeys(known))
     return signature_of(target)
 

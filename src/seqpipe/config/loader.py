@@ -60,7 +60,10 @@ def parse(overrides: Sequence[str]) -> tuple[list[Override], list[Problem | str]
     parser, parsed, problems = OverridesParser.create(), list[Override](), list[Problem | str]()
     for line in overrides:
         try:
-            parsed.append(parser.parse_override(line))
+            override = parser.parse_override(line)
+            if not override.key_or_group:
+                raise HydraException("no key")
+            parsed.append(override)
         except HydraException as error:
             reason = str(error).splitlines()[0]
             expected = "key=value, +key=value or ~key, special characters in quotes: 'key=\"a b\"'"
@@ -136,6 +139,9 @@ class Loader:
         if override.is_add() and group in (*GROUPS, *MAY_BE_NULL) and override.package is None:
             allowed = f"without the plus: {group}={shown(value)}"
             return Problem(typed, value, f"is in the configuration already; allowed: {allowed}")
+        if isinstance(value, list) and group in GROUPS and group != "callbacks":
+            allowed = f"one of {', '.join(self.options(group))}"
+            return Problem(typed, value, f"several options; allowed: {allowed}")
         for name in value if isinstance(value, list) else [value]:
             if name is None and group in MAY_BE_NULL:
                 continue
@@ -214,5 +220,8 @@ def _apply(override: Override, cfg: DictConfig) -> Problem | str | None:
         key, value = override.key_or_group, override.value()
         if isinstance(error.__cause__, (ConfigAttributeError, ConfigKeyError)):
             return Problem(key, value, unknown_key(cfg, key, value))
+        if "Could not append" in str(error):
+            allowed = f"without the plus: {key}={shown(value)}"
+            return f"+{key}={shown(value)}: is in the configuration already; allowed: {allowed}"
         return f"{override.input_line}: {_in_words(error)}"
     return None

@@ -116,7 +116,7 @@ def choice(*values: str | int) -> Rule:
     """One of a few words or numbers."""
     kinds = tuple({type(value) for value in values})
     return Rule(
-        ", ".join(map(shown, values)),
+        ", ".join(dict.fromkeys(map(shown, values))),
         lambda value: isinstance(value, kinds) and not isinstance(value, bool),
         lambda value: value in values,
         tuple(value for value in values if isinstance(value, str)),

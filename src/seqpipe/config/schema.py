@@ -25,6 +25,16 @@ GIVEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
     "logger": ("root", "output_dir"),
 }
 
+# Keys that the run reads itself: an option of the user's own must have them too.
+READ_BY_THE_RUN: dict[str, tuple[str, ...]] = {
+    "data": ("x", "batch_size", "num_workers", "seed", "window", "eval_window"),
+    "task": ("monitor", "mode"),
+    "trainer": (
+        *("max_epochs", "max_steps", "overfit_batches"),
+        *("limit_test_batches", "enable_progress_bar"),
+    ),
+}
+
 SEED = whole(0, 2**32 - 1)  # numpy takes no more
 FRACTION = real("[0, 1]")
 SHARE = either(whole(1), real("(0, 1)"), text(allowed="a file"))  # of a split
@@ -46,6 +56,7 @@ RULES: dict[str, Rule] = {
     "data.batch_size": whole(1),
     "data.num_workers": whole(0),
     "data.window": either(whole(2), null()),
+    "data.eval_window": either(whole(2), null()),
     "data.length": whole(1),
     "data.source.length": whole(1),
     "data.source.files": whole(1),
@@ -81,7 +92,12 @@ RULES: dict[str, Rule] = {
     "*.mode": choice("min", "max"),
     "callbacks.*.min_delta": real("[0, inf)"),
     "callbacks.*.save_last": either(flag(), choice("link"), null()),
+    "callbacks.*.check_on_train_epoch_end": either(flag(), null()),
     "logger.flush_seconds": real("[0, inf)"),
+    "logger.tracking_uri": text(  # MLflow no longer writes to plain folders
+        r"sqlite:///(?!:memory:).+|databricks.*|(?!sqlite|file:)[\w+.-]+://.+",
+        "sqlite:///path/to/mlflow.db for a file, http://host:port for a server",
+    ),
     "trainer.accelerator": choice("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
     "trainer.devices": either(
         whole(1), choice("auto", -1), list_of(whole(0)), text(r"-1|\d+(,\d+)*", "device numbers")

@@ -46,8 +46,9 @@ def _imported(target: str) -> Any:
         found = getattr(importlib.import_module(module_name), name)
     except AttributeError:
         raise TargetError(f"{module_name} has no {name}") from None
-    except Exception as error:  # the user's module may fail in any way while it is imported
-        raise TargetError(f"{module_name} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # the user's module may fail in any way
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise TargetError(f"{module_name} cannot be imported: {reason}") from error
     if not callable(found):
         raise TargetError(f"{name} cannot be called")
     return found

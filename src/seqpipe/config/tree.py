@@ -73,6 +73,14 @@ class Tree:
         else:
             yield key, node
 
+    def mappings(self, key: str = "") -> Iterator[tuple[str, dict[Any, Any]]]:
+        """Every dotted key that holds a mapping, and that mapping."""
+        node = self.raw(key)
+        if isinstance(node, dict):
+            yield key, node
+            for name in node:
+                yield from self.mappings(f"{key}.{name}" if key else str(name))
+
     def references(self) -> set[str]:
         """Every key that some `${...}` reads."""
         return {

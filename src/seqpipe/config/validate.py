@@ -55,6 +55,10 @@ def problems_of(
 
 def _value_problems(tree: Tree) -> Iterator[Problem]:
     """Values out of range, interpolations that lead nowhere, values still to be given."""
+    for key, node in tree.mappings():
+        rule = _rule_for(key)
+        if rule is not None and "_target_" not in node and (fault := rule.fault(node)):
+            yield Problem(key, node, fault)
     for key, _ in tree.leaves():
         origin = tree.origin(key)
         if tree.raw(origin) == "???":

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import socket
 import sqlite3
 from collections.abc import Iterator
@@ -76,6 +77,8 @@ def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     """
     for noisy in ("alembic", "mlflow.store.db.utils"):  # forty lines about each new store
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # A line for each attempt: what came of them is told below, and by the buffer.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     try:
         with _only_one(uri), impatient():
             _probe(uri)
@@ -156,5 +159,7 @@ def _database(uri: str) -> Path:
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    """What matters of a message: where a connection failed, the system's own words for it."""
+    found = re.findall(r"\[Errno -?\d+\] ([\w ]+)", str(error))
+    lines = [*found[-1:], *str(error).strip().splitlines()]
     return lines[0] if lines else type(error).__name__

@@ -39,7 +39,7 @@ class RunFacts:
 
 def command(launch: Launch) -> str:
     """The command that repeats the run, quoted for a shell."""
-    return shlex.join(["python", "-m", "seqpipe", *launch.overrides])
+    return shlex.join(["python", "-m", "seqpipe", *launch.flags, *launch.overrides])
 
 
 def run_name(cfg: DictConfig, launch: Launch) -> str:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from seqpipe.errors import ConfigError
 
 MUST_AGREE = ("architecture", "cell", "data", "task", "optim", "seed")
+ALLOWED = "outputs/runs/.../checkpoints/last.ckpt"
 MAY_DIFFER = ("data.num_workers", "data.path")
 
 
@@ -65,12 +66,18 @@ def _nothing_left(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Iterato
 def _read(path: Path) -> dict[str, Any]:
     """Only plain values and tensors are read: a checkpoint cannot run code."""
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ConfigError(f"resume={path}: no checkpoint that can be read ({reason})") from None
-    if not isinstance(saved, dict) or "seqpipe" not in saved:
-        raise ConfigError(f"resume={path}: not a checkpoint of seqpipe; checkpoints/last.ckpt is")
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0]
+        reason = reason if any(map(str.isalpha, reason)) else "not written by torch, or damaged"
+        text = f"no checkpoint that can be read ({reason}); allowed: {ALLOWED}"
+        raise ConfigError(f"resume={path}: {text}") from None
+    try:
+        saved["seqpipe"]["config"], saved["loops"]["fit_loop"]["epoch_progress"]
+    except (TypeError, KeyError, IndexError):
+        raise ConfigError(
+            f"resume={path}: not a checkpoint of seqpipe; allowed: {ALLOWED}"
+        ) from None
     return saved
 
 

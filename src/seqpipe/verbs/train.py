@@ -18,6 +18,8 @@ from seqpipe.build import (
     build_task,
     build_tracker,
     build_trainer,
+    check_monitors,
+    check_trainer,
 )
 from seqpipe.config.compose import Launch
 from seqpipe.config.validate import validate
@@ -62,9 +64,11 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     validate(cfg, launch.choices)
     OmegaConf.set_readonly(cfg, True)
     _quiet()
+    check_trainer(cfg)
     resuming.check(cfg)
     data = build_data(cfg)
     task = build_task(cfg, data)
+    check_monitors(cfg, task)
     # After the data: the weights must not depend on how many numbers it drew.
     seed_everything(cfg.seed, workers=True, verbose=False)
     module = build_module(cfg, build_model(cfg, data.spec), task)
