@@ -11,7 +11,7 @@ KEYS = (
     "optim, scheduler, trainer, callbacks, logger"
 )
 CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
-DATA = "source, y, x, batch_size, num_workers, seed, window"
+DATA = "source, y, x, batch_size, num_workers, seed, window, eval_window"
 TRAINER = "arguments of pytorch_lightning.Trainer"
 FIELDS = "seqpipe.data.fields"
 

@@ -116,16 +116,18 @@ def test_the_first_state_is_zero_and_has_every_part(make_cell):
     assert_close(state, tuple(torch.zeros(5, H, dtype=torch.float32) for _ in cell.state_names))
 
 
-def test_weights_start_within_one_over_root_h_and_biases_at_zero(make_cell):
+def test_each_gate_starts_glorot_uniform_on_x_and_orthogonal_on_h_with_no_bias(make_cell):
     cell = make_cell(50, 100)
-    for name, parameter in cell.named_parameters():
-        if name.startswith("bias"):
-            continue
-        assert parameter.abs().max() <= 0.1, name
-        assert parameter.abs().max() > 0.09, name
-        assert parameter.mean().abs() < 0.02, name
+    bound = (6 / (50 + 100)) ** 0.5
+    for gate in cell.weight_input.split(100):
+        assert 0.98 * bound < gate.abs().max() <= bound
+        assert gate.mean().abs() < 0.01
+    for gate in cell.weight_hidden.split(100):
+        assert_close(gate @ gate.T, torch.eye(100), rtol=0, atol=1e-5)
     if not isinstance(cell, LSTM):
         assert_close(cell.bias, torch.zeros_like(cell.bias))
+    if isinstance(cell, PeepholeLSTM):
+        assert 0.09 < cell.peephole.abs().max() <= 0.1
 
 
 @pytest.mark.parametrize("kind", [LSTM, PeepholeLSTM])

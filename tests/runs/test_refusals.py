@@ -1,0 +1,47 @@
+"""What only building can find out is refused all the same: in words, leaving no folder."""
+
+import pytest
+import torch
+
+from seqpipe.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.accelerator=tpu", r"^trainer.accelerator=tpu: cannot be had here \(.*; allowed:"),
+        (
+            "callbacks.early_stopping.monitor=val/msee",
+            r"^callbacks.early_stopping.monitor=val/msee: no such metric; "
+            r"allowed: val/loss, val/mse, .*did you mean 'val/mse'\?$",
+        ),
+        ("hidden_size=10000000", r"^hidden_size=10000000: the model does not fit in memory"),
+        ("hidden_size=99999999999999999999", r"^hidden_size=9+: the model does not fit in memory"),
+    ],
+)
+def test_what_cannot_be_built_is_named_by_its_key_and_leaves_nothing(
+    launch, tmp_path, override, message
+):
+    with pytest.raises(ConfigError, match=message):
+        launch("adding", override)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_a_constructor_finds_wrong_is_not_wrapped_by_hydra(launch, tmp_path):
+    with pytest.raises(ConfigError, match=r"^data.source.valid=5: must lie in \(0, 1\)"):
+        launch("digits", "data.source.valid=5")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("saved", [{"seqpipe": 3}, {"seqpipe": {"config": {}}}, [1]])
+def test_what_only_looks_like_a_checkpoint_is_refused(launch, tmp_path, saved):
+    torch.save(saved, tmp_path / "foreign.ckpt")
+    message = r"foreign.ckpt: not a checkpoint of seqpipe; allowed: .*last.ckpt$"
+    with pytest.raises(ConfigError, match=message):
+        launch("adding", f"resume={tmp_path}/foreign.ckpt")
+
+
+def test_an_empty_file_is_refused_with_a_reason(launch, tmp_path):
+    (tmp_path / "empty.ckpt").touch()
+    with pytest.raises(ConfigError, match=r"can be read \(not written by torch, or damaged\)"):
+        launch("adding", f"resume={tmp_path}/empty.ckpt")
