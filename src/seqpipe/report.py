@@ -39,7 +39,8 @@ _STYLE: Any = {
 }
 _COUNTS_UP_TO = 15  # classes; beyond it the cells are too small for a number
 _NAMES_UP_TO = 60  # classes; beyond it only some are named on the axes
-_LONGEST_NAME = 18
+_LONGEST_NAME, _LONGEST_TITLE = 18, 60
+_LONGEST_CELL = 300  # characters of an example on the page; examples.csv has all
 _CHARACTER = 0.65  # width of a character, in font sizes
 _EXAMPLES_SHOWN = 5  # right ones and wrong ones on the page
 
@@ -97,7 +98,8 @@ def draw_confusion(
         image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
         axes.grid(False)
         axes.spines[:].set_visible(False)
-        axes.set_title(f"{_plain(title)}\n" * bool(title) + f"accuracy {accuracy:.2%} of {total:,}")
+        above = f"{_plain(title, _LONGEST_TITLE)}\n" * bool(title)
+        axes.set_title(above + f"accuracy {accuracy:.2%} of {total:,}")
         _name_axes(axes, names, cell)
         if n <= _COUNTS_UP_TO:
             _write_counts(axes, matrix, shares, cell)
@@ -207,8 +209,9 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _cell(value: object) -> str:
-    text = _number(value) if isinstance(value, float) else str(value)
-    return " ".join(text.split()).replace("|", "\\|")
+    text = " ".join((_number(value) if isinstance(value, float) else str(value)).split())
+    text = text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"
+    return text.replace("|", "\\|")
 
 
 def _number(value: float) -> str:
@@ -288,8 +291,8 @@ def _mark_best(axes: "Axes", step: int | None, monitored: Sequence[tuple[int, fl
             axes.plot([at], [value], "o", color="#b91c1c", markersize=6, label=label, zorder=3)
 
 
-def _plain(name: str) -> str:
+def _plain(name: str, longest: int = _LONGEST_NAME) -> str:
     """A name as an axis can show it: short, one line, and its dollars no mathematics."""
     text = " ".join(str(name).split()) or repr(str(name))
-    short = text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"
+    short = text if len(text) <= longest else text[: longest - 1] + "…"
     return short.replace("$", r"\$")

@@ -87,7 +87,7 @@ def test_the_closing_lines_say_what_ran_what_came_of_it_and_how_to_repeat_it(lau
     assert list(lines) == ["data", "model", "best epoch", "test", "folder", "mlflow run", "again"]
     assert "train 1,439" in lines["data"]
     assert "parameters" in lines["model"]
-    assert f"accuracy {result.metrics['test/accuracy']:.4f}" in lines["test"]
+    assert f"accuracy {result.metrics['test/accuracy']:.4g}" in lines["test"]
     assert lines["folder"].strip() == str(result.output_dir)
     assert "python -m seqpipe data=digits" in lines["again"]
     assert "cell=gru bidirectional=true" in lines["again"]

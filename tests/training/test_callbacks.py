@@ -66,6 +66,18 @@ def test_history_keeps_every_epoch_and_the_best_one(unmeasured, trainer, loader,
     assert other.state_dict() == history.state_dict()
 
 
+def test_a_test_of_the_best_checkpoint_leaves_the_history_whole(
+    unmeasured, trainer, loader, tmp_path
+):
+    history, made = History("val/mse", "min"), unmeasured()
+    run = trainer(Pretend([3.0, 1.0, 4.0]), history, keeper(tmp_path), max_epochs=3)
+    run.fit(made, loader(), loader())
+    before = history.state_dict()
+    run.test(made, loader(), ckpt_path=tmp_path / "best.ckpt", weights_only=True)
+    assert history.state_dict() == before
+    assert [step for step, _ in history.series["val/mse"]] == [4, 8, 12]
+
+
 def test_a_validation_that_is_not_a_number_is_never_the_best(unmeasured, trainer, loader):
     history = History("val/mse", "min")
     run = trainer(Pretend([float("nan"), 2.0, float("nan"), 3.0]), history, max_epochs=4)

@@ -68,6 +68,11 @@ class History(Checkpoint):
         self.series: dict[str, list[tuple[int, float]]] = {}
         self.best: dict[str, float] = {}
         self.best_epoch = self.best_step = 0
+        self._training = True
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Notes what the run goes on to do."""
+        self._training = stage == "fit"
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes the validation, and whether it is the best."""
@@ -97,7 +102,9 @@ class History(Checkpoint):
         return {"series": series, "best": self.best, **where}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+        """Goes on from a checkpoint; a test of the best one must not forget what came after it."""
+        if not self._training:
+            return
         saved = state_dict["series"].items()
         self.series = {name: [(int(s), v) for s, v in points] for name, points in saved}
         self.best = state_dict["best"]
@@ -230,7 +237,7 @@ class OneBar(ProgressBar):
         shown = ("train/loss", "val/loss", self._monitor)
         metrics = trainer.callback_metrics
         news = "  ".join(
-            f"{name} {metrics[name].item():.4f}" for name in dict.fromkeys(shown) if name in metrics
+            f"{name} {metrics[name].item():.4g}" for name in dict.fromkeys(shown) if name in metrics
         )
         if self._bar is not None:
             self._bar.update(self._task, news=news)

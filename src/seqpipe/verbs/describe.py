@@ -121,9 +121,9 @@ def summary(facts: RunFacts) -> str:
     kernel = "" if stack is None else f", {stack.kernel_name}"
     history, task = facts.history, facts.module.task
     best = history.best.get(task.monitor)
-    chosen = "no validation" if best is None else f"{task.monitor} {best:.4f}"
+    chosen = "no validation" if best is None else f"{task.monitor} {best:.4g}"
     tests = [name for name in facts.metrics if name.startswith("test/") and "/f1/" not in name]
-    tested = ", ".join(f"{name.removeprefix('test/')} {facts.metrics[name]:.4f}" for name in tests)
+    tested = ", ".join(f"{name.removeprefix('test/')} {facts.metrics[name]:.4g}" for name in tests)
     run = facts.tracker.run_id
     rows = {
         "data": facts.data.description,
