@@ -48,7 +48,7 @@ def test_throughput_counts_examples_over_the_time_of_training_alone(
     assert 11 / 0.5 < rate <= 11 / (4 * 0.02)
 
 
-@pytest.mark.parametrize(("mode", "best"), [("min", 2), ("max", 3)])
+@pytest.mark.parametrize(("mode", "best"), [("min", 4), ("max", 3)])
 def test_history_keeps_every_epoch_and_the_best_one(unmeasured, trainer, loader, mode, best):
     values = [3.0, 1.0, 4.0, 1.0]
     history = History("val/mse", mode)
@@ -101,6 +101,13 @@ def test_best_and_last_are_what_they_say(unmeasured, trainer, loader, tmp_path):
     assert epochs_of(tmp_path / "a" / "best.ckpt") == 2
     assert epochs_of(tmp_path / "a" / "last.ckpt") == 3
     assert checkpoints.best_model_score == 1.0
+
+
+def test_of_equal_validations_the_last_is_kept(unmeasured, trainer, loader, tmp_path):
+    checkpoints, history = keeper(tmp_path), History("val/mse", "min")
+    run = trainer(Pretend([3.0, 1.0, 1.0, 4.0]), checkpoints, history, max_epochs=4)
+    run.fit(unmeasured(), loader(), loader())
+    assert epochs_of(tmp_path / "best.ckpt") == history.best_epoch == 3
 
 
 @pytest.mark.parametrize(("later", "best"), [([3.0, 2.0], 2), ([3.0, 0.5], 4)])

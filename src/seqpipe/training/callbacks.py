@@ -13,6 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 
 class Throughput(Callback):
@@ -48,7 +49,7 @@ class Throughput(Callback):
 
 
 class History(Checkpoint):
-    """Keeps every epoch's numbers, and those of the best validation.
+    """Keeps every epoch's numbers, and those of the best validation; of equal ones, the last.
 
     A `Checkpoint` only so that Lightning calls it last, when the epoch's numbers are complete.
 
@@ -81,7 +82,7 @@ class History(Checkpoint):
         now = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         self._note(now, trainer.global_step)
         value, best = now.get(self.monitor, math.nan), self.best.get(self.monitor, math.nan)
-        if math.isnan(best) or self.sign * value > self.sign * best:
+        if math.isnan(best) or self.sign * value >= self.sign * best:
             self.best, self.best_step = now, trainer.global_step
             self.best_epoch = trainer.current_epoch + 1
 
@@ -114,6 +115,9 @@ class History(Checkpoint):
 class BestAndLast(ModelCheckpoint):
     """`best.ckpt` by the monitored metric, and `last.ckpt`, in the run's folder.
 
+    Of equal values the last counts: a small validation split has few, and the weights that come
+    later were trained longer, under a lower learning rate. (Lightning's own keeps the first.)
+
     A resumed run has a folder of its own: the best checkpoint so far is copied into it, so that
     a worse one does not take its place and the run it came from keeps what it has. (Lightning's
     own forgets the best score when the folder changes, and writes `last` only with a new best.)
@@ -142,6 +146,13 @@ class BestAndLast(ModelCheckpoint):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Checkpoint directory .* is not empty")
             super().setup(trainer, pl_module, stage)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Whether `current` is better than the best so far, or as good."""
+        as_good = current is not None and bool(current == self.best_model_score)
+        return trainer.strategy.reduce_boolean_decision(as_good) or super().check_monitor_top_k(
+            trainer, current
+        )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
