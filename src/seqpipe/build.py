@@ -20,7 +20,8 @@ from seqpipe.data.vocabulary import BOS, EOS
 from seqpipe.errors import ConfigError, SeqpipeError, did_you_mean
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
-from seqpipe.training.callbacks import History, OneBar, Throughput
+from seqpipe.training.callbacks import OneBar, Throughput
+from seqpipe.training.checkpoints import BestAndLast, History
 from seqpipe.training.module import SequenceModule
 
 DATA_ARGUMENTS = ("batch_size", "num_workers", "seed", "window", "eval_window")
@@ -135,12 +136,13 @@ def build_module(cfg: DictConfig, model: nn.Module, task: Task) -> SequenceModul
 
 def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
     """Those of the configuration, checkpoints in the run's folder, and those every run has."""
-    history = History(cfg.task.monitor, cfg.task.mode)
-    callbacks: list[Callback] = [Throughput(), history]
+    callbacks: list[Callback] = [Throughput(), History()]
     for node in cfg.callbacks.values():
         callback = instantiate(node)
         if not isinstance(callback, Callback):  # a checkpoint waiting for its folder
             callback = callback(dirpath=folder / "checkpoints")
+        if isinstance(callback, BestAndLast) and cfg.resume is not None:
+            callback.resumed_from = Path(cfg.resume)
         callbacks.append(callback)
     if cfg.trainer.enable_progress_bar:
         callbacks.append(OneBar(cfg.task.monitor))

@@ -65,7 +65,7 @@ def test_a_key_that_the_run_reads_cannot_be_deleted(key):
     [
         ("architecture.head", "seqpipe.models.many_to_one.ManyToOne"),
         ("architecture.encoder.hidden_size", "seqpipe.nn.recurrent.RecurrentStack"),
-        ("callbacks.checkpoint.monitor", "seqpipe.training.callbacks.BestAndLast"),
+        ("callbacks.checkpoint.monitor", "seqpipe.training.checkpoints.BestAndLast"),
         ("logger.tracking_uri", "seqpipe.tracking.mlflow.MLflowTracker"),
     ],
 )

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from pytorch_lightning import Callback
 
+from seqpipe import build
 from seqpipe.config.compose import compose
 from seqpipe.errors import ConfigError
 from seqpipe.training.module import SequenceModule
@@ -81,6 +83,66 @@ def test_stopping_inside_an_epoch_and_resuming_is_training_straight_through(laun
     assert_same_end(resumed, straight)
 
 
+class StopAfter(Callback):
+    """Asks for the end as `max_time` does: after a batch, wherever that is."""
+
+    def __init__(self, batches):
+        self.left = batches
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.left -= 1
+        trainer.should_stop = trainer.should_stop or self.left <= 0
+
+
+def test_out_of_time_within_an_update_and_resuming_is_training_straight_through(
+    launch, monkeypatch
+):
+    overrides = [*STEADY, "trainer.max_epochs=3", "trainer.accumulate_grad_batches=2"]
+    straight = launch("adding", *overrides, folder="straight")
+    make = build.build_callbacks
+    with monkeypatch.context() as patch:  # four batches an epoch: the first of a second update
+        patch.setattr(build, "build_callbacks", lambda *a: [StopAfter(7), *make(*a)])
+        first = launch("adding", *overrides, folder="first")
+    assert torch.load(last(first), weights_only=True)["global_step"] == 4
+    resumed = launch("adding", *overrides, f"resume={last(first)}", folder="resumed")
+    assert_same_end(resumed, straight)
+
+
+def test_the_training_numbers_of_a_resumed_epoch_are_of_all_of_it(launch):
+    overrides = [*STEADY, "trainer.max_epochs=3", "trainer.gradient_clip_val=0.2"]
+    straight = launch("adding", *overrides, folder="straight")
+    first = launch("adding", *overrides, "trainer.max_steps=6", folder="first")
+    resumed = launch("adding", *overrides, f"resume={last(first)}", folder="resumed")
+    for name in ("train/loss", "train/mae", "grad_norm/clipped_fraction"):
+        assert series_of(resumed)[name] == series_of(straight)[name], name
+
+
+def series_of(result):
+    callbacks = torch.load(last(result), weights_only=True)["callbacks"]
+    series = next(state for name, state in callbacks.items() if name.startswith("History"))[
+        "series"
+    ]
+    return {name: [tuple(point) for point in points] for name, points in series.items()}
+
+
+def test_a_time_that_is_used_up_is_refused(launch, tmp_path):
+    overrides = [*STEADY, "trainer.max_epochs=100000", "trainer.max_time=00:00:00:01"]
+    first = launch("adding", *overrides, folder="first")
+    message = r"trainer.max_time=00:00:00:01: .*last.ckpt was trained for \d+ s; a longer time"
+    with pytest.raises(ConfigError, match=message):
+        launch("adding", *overrides, f"resume={last(first)}", folder="refused")
+    assert not (tmp_path / "runs" / "refused").exists()
+
+
+def test_a_checkpoint_within_an_update_is_refused(launch):
+    overrides = [*STEADY, "optim=sgd", "optim.lr=1.0", "trainer.accumulate_grad_batches=2"]
+    overrides += ["trainer.max_epochs=1", "trainer.val_check_interval=3"]
+    best = last(launch("adding", *overrides, folder="first")).with_name("best.ckpt")
+    assert torch.load(best, weights_only=True)["global_step"] == 1  # after it, all was worse
+    with pytest.raises(ConfigError, match=r"best.ckpt: stands 1 of 2 batches into an update"):
+        launch("adding", *overrides, f"resume={best}", folder="refused")
+
+
 def test_a_resumed_run_leaves_the_run_it_came_from_as_it_was(launch):
     first = launch("adding", *STEADY, "trainer.max_epochs=1", folder="first")
     before = {p: p.read_bytes() for p in first.output_dir.rglob("*") if p.is_file()}
@@ -104,6 +166,7 @@ def trained(launch):
         ("cell=gru", "architecture.encoder.cell._target_=.*GRU: .* was trained with"),
         ("optim=sgd", r"optim.lr=0.1: .* was trained with optim.lr=0.00[0-9]*; they must agree"),
         ("data.length=7", "data.length=7: .* was trained with data.length=6; they must agree"),
+        ("scheduler=cosine", "scheduler._target_=.*cosine: .* they must agree"),
         ("seed=1", "seed=1: .* was trained with seed=0; they must agree"),
         ("trainer.max_epochs=2", "trainer.max_epochs=2: .* has 2 epochs behind it"),
         ("trainer.max_epochs=1", "trainer.max_epochs=1: .* has 2 epochs behind it"),

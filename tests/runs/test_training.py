@@ -162,11 +162,33 @@ def test_without_callbacks_the_last_weights_are_tested(launch):
     assert kept.metrics["test/mse"] != last.metrics["test/mse"]
 
 
+@pytest.mark.parametrize("overrides", [["trainer.max_steps=6"], ["trainer.max_steps=2"]])
+def test_what_max_steps_leaves_is_validated_before_it_is_tested(launch, overrides):
+    plain = ["optim=sgd", "optim.lr=0.05", "scheduler=none"]  # each update is better
+    result = launch("adding", *plain, *overrides)
+    step = int(overrides[0].partition("=")[2])
+    assert saved(result, "best")["global_step"] == saved(result)["global_step"] == step
+    assert f"best epoch: {1 + step // 4} " in result.summary
+    again = launch("adding", *plain, *overrides, "trainer.val_check_interval=1", folder="again")
+    assert result.metrics == pytest.approx(again.metrics)
+
+
+def test_without_checkpoints_the_last_weights_are_validated_and_tested(launch):
+    worse = ["optim=sgd", "optim.lr=1.0", "scheduler=none", "trainer.max_epochs=3"]
+    result = launch("adding", *worse, "callbacks=none")
+    kept = launch("adding", *worse, folder="kept")
+    assert "last epoch: 3 " in result.summary
+    series = history_of(kept)["val/mse"]
+    assert result.monitored == pytest.approx(series[-1][1])
+    assert kept.monitored == pytest.approx(min(value for _, value in series))
+    assert result.monitored > kept.monitored
+
+
 def test_training_stops_early_when_nothing_gets_better(launch):
     still = ["optim=sgd", "optim.lr=1e-30", "callbacks.early_stopping.patience=2"]
     result = launch("adding", *still, "trainer.max_epochs=50")
-    assert saved(result)["global_step"] == 3 * 4  # the first is the best, then two more
-    assert "best epoch: 1 " in result.summary
+    assert saved(result)["global_step"] == 3 * 4  # two more after the first
+    assert "best epoch: 3 " in result.summary  # all were equal
 
 
 @pytest.mark.parametrize("data", ["digits", "adding"])

@@ -91,7 +91,7 @@ RULES: dict[str, Rule] = {
     "*.monitor": text(r"val/.+", "a metric of the validation split, val/..."),
     "*.mode": choice("min", "max"),
     "callbacks.*.min_delta": real("[0, inf)"),
-    "callbacks.*.save_last": either(flag(), choice("link"), null()),
+    "callbacks.*.save_last": flag(),
     "callbacks.*.check_on_train_epoch_end": either(flag(), null()),
     "logger.flush_seconds": real("[0, inf)"),
     "logger.tracking_uri": text(  # MLflow no longer writes to plain folders

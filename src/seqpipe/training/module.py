@@ -5,10 +5,10 @@ from typing import Any, Literal, cast
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.errors import TrainingError
@@ -49,9 +49,9 @@ class SequenceModule(LightningModule):
         stages: tuple[Stage, ...] = ("train", "val", "test")
         self.losses = nn.ModuleDict({f"{stage}_loss": WeightedMean() for stage in stages})
         self.metrics = nn.ModuleDict({f"{stage}_metrics": task.metrics(stage) for stage in stages})
-        self.clipped = MeanMetric()
+        self.clipped = WeightedMean()
         self.test_report: dict[str, Tensor] = {}
-        self._random: dict[str, Tensor] = {}  # of the checkpoint that is resumed from
+        self._resumed: dict[str, Any] = {}  # of the checkpoint that is resumed from
 
     def forward(self, batch: SequenceBatch) -> Tensor:
         """Logits of a batch: (B, K) or (B, T, K)."""
@@ -90,25 +90,22 @@ class SequenceModule(LightningModule):
             self.clipped.reset()
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the validation's loss and metrics."""
-        self._log_stage("val")
+        """Logs the validation, and shows it to a schedule that waits for better ones.
 
-    def on_validation_end(self) -> None:
-        """Shows the validation to a schedule that waits for better ones.
-
-        Lightning would do so only after the checkpoint of the epoch is written, and with an old
-        value in epochs without a validation.
+        Lightning would show it only after the checkpoint of the epoch is written, and an old one
+        in epochs without a validation.
         """
+        _, scalars = self._log_stage("val")
         schedule = self.lr_schedulers() if self.trainer.state.fn == "fit" else None
         if isinstance(schedule, ReduceLROnPlateau) and not self.trainer.sanity_checking:
-            schedule.step(self.trainer.callback_metrics[self.task.monitor])
+            schedule.step(scalars[self.task.monitor.removeprefix("val/")])
 
     def on_test_epoch_end(self) -> None:
         """Logs the test's loss and metrics, and keeps what a figure needs."""
-        self.test_report = self._log_stage("test")
+        self.test_report, _ = self._log_stage("test")
 
-    def _log_stage(self, stage: Stage) -> dict[str, Tensor]:
-        """Logs the scalars of a finished split; returns all that its metrics computed."""
+    def _log_stage(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Logs the scalars of a finished split; returns all its metrics computed, and those."""
         mean = cast(WeightedMean, self.losses[f"{stage}_loss"])
         metrics = cast(Any, self.metrics[f"{stage}_metrics"])
         loss, computed = mean.compute(), metrics.compute() if len(metrics) else {}
@@ -118,7 +115,7 @@ class SequenceModule(LightningModule):
             self.log(f"{stage}/{name}", value.float(), sync_dist=True)
         mean.reset()
         metrics.reset()
-        return computed
+        return computed, scalars
 
     def configure_optimizers(self) -> Any:
         """The optimizer, and the schedule over the run's estimated steps."""
@@ -154,7 +151,9 @@ class SequenceModule(LightningModule):
         self._refuse_infinite(total, logging_now)
         if gradient_clip_val is not None:
             acted = self._clip(grads, total, gradient_clip_val, gradient_clip_algorithm)
-            self.clipped.update(acted)
+            # An update that is not finite is none: the scaler of 16-mixed skips it.
+            finite = torch.isfinite(total)
+            self.clipped.update(torch.where(finite, acted, 0.0), finite.float())
         if logging_now:
             self.log("grad_norm/total", total)
             self.log("lr", optimizer.param_groups[0]["lr"])
@@ -187,19 +186,50 @@ class SequenceModule(LightningModule):
         return (total > limit).float()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the configuration and where the random numbers stand; plain containers, no code."""
-        random = {"cpu": torch.get_rng_state()}
+        """Adds the configuration, the random numbers' state and the epoch's sums; no code."""
+        here: dict[str, Any] = {"cpu": torch.get_rng_state(), "sums": self._epoch_sums()}
         if self.device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state(self.device)
-        checkpoint["seqpipe"] = {**self.saved_config, "random": random}
+            here["cuda"] = torch.cuda.get_rng_state(self.device)
+        everywhere: list[Any] = [here]
+        if distributed.is_available() and distributed.is_initialized():
+            everywhere = [None] * self.trainer.world_size
+            distributed.all_gather_object(everywhere, here)
+        checkpoint["seqpipe"] = {**self.saved_config, "processes": everywhere}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remembers where the random numbers stood."""
-        self._random = checkpoint["seqpipe"]["random"]
+        """Remembers what `on_train_start` goes on with."""
+        saved = checkpoint["seqpipe"]["processes"]
+        rank = self.global_rank
+        self._resumed = saved[rank] if len(saved) == self.trainer.world_size else {}
 
     def on_train_start(self) -> None:
-        """Dropout goes on with the numbers that would have come next."""
-        if "cpu" in self._random:
-            torch.set_rng_state(self._random["cpu"].cpu())
-        if "cuda" in self._random and self.device.type == "cuda":
-            torch.cuda.set_rng_state(self._random["cuda"].cpu(), self.device)
+        """Dropout goes on with the numbers that would have come next, the epoch with its sums.
+
+        Processes that train together each draw their own numbers.
+        """
+        if not self._resumed:
+            if self.global_rank > 0:
+                torch.manual_seed(torch.initial_seed() + self.global_rank)
+            return
+        torch.set_rng_state(self._resumed["cpu"].cpu())
+        if "cuda" in self._resumed and self.device.type == "cuda":
+            torch.cuda.set_rng_state(self._resumed["cuda"].cpu(), self.device)
+        for name, sums in self._resumed["sums"].items():
+            metric = self._epoch_metrics()[name]
+            for part, value in sums.items():
+                setattr(metric, part, value.to(self.device))
+            metric._update_count = 1  # else torchmetrics warns that there is nothing to compute
+
+    def _epoch_metrics(self) -> dict[str, Metric]:
+        """The metrics that are summed up over a training epoch, by name."""
+        metrics = cast(dict[str, Metric], dict(cast(Any, self.metrics["train_metrics"]).items()))
+        mean = cast(WeightedMean, self.losses["train_loss"])
+        return {**metrics, "loss": mean, "clipped_fraction": self.clipped}
+
+    def _epoch_sums(self) -> dict[str, dict[str, Tensor]]:
+        """Where they stand, in this process; nothing of those that have seen no batch."""
+        return {
+            name: {part: torch.as_tensor(v).cpu() for part, v in metric.metric_state.items()}
+            for name, metric in self._epoch_metrics().items()
+            if metric.update_called
+        }

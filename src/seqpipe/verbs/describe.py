@@ -16,7 +16,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.nn.recurrent import RecurrentStack
 from seqpipe.tracking.base import Dataset, Tracker
 from seqpipe.tracking.provenance import environment_tags
-from seqpipe.training.callbacks import History
+from seqpipe.training.checkpoints import Validation
 from seqpipe.training.module import SequenceModule
 
 IN_THE_NAME = ("data", "cell", "hidden_size", "depth", "bidirectional", "experiment", "sweep")
@@ -25,13 +25,26 @@ STAGES = {"train": "train", "valid": "val", "test": "test"}
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What the closing lines are about."""
+    """What the closing lines and the page of a run are about.
+
+    Args:
+        launch: how it was started.
+        data: what it was trained on.
+        module: what was trained, with the weights that count.
+        metrics: `test/...`, and `val/...` of those weights.
+        chosen: their validation.
+        checkpoint: their file; None where none is kept: then they are the last.
+        folder: the run's.
+        tracker: what recorded it.
+        seconds: of training.
+    """
 
     launch: Launch
     data: SequenceData
     module: SequenceModule
     metrics: dict[str, float]
-    history: History
+    chosen: Validation
+    checkpoint: Path | None
     folder: Path
     tracker: Tracker
     seconds: float
@@ -78,6 +91,12 @@ def identity(cfg: DictConfig, launch: Launch, data: SequenceData) -> dict[str, A
     }
 
 
+def best_metrics(chosen: Validation) -> dict[str, float]:
+    """`best/epoch`, and `best/<name>` for each `val/<name>`: what belongs to the test's numbers."""
+    numbers = {f"best/{name.removeprefix('val/')}": v for name, v in chosen.metrics.items()}
+    return {"best/epoch": float(chosen.epoch), **numbers}
+
+
 def layers(model: nn.Module) -> Iterator[tuple[str, str, int]]:
     """(part, what it is, parameters) of each part of a model, top to bottom."""
     for name, part in model.named_children():
@@ -119,16 +138,16 @@ def summary(facts: RunFacts) -> str:
     parameters = sum(p.numel() for p in model.parameters())
     stack = next((m for m in model.modules() if isinstance(m, RecurrentStack)), None)
     kernel = "" if stack is None else f", {stack.kernel_name}"
-    history, task = facts.history, facts.module.task
-    best = history.best.get(task.monitor)
-    chosen = "no validation" if best is None else f"{task.monitor} {best:.4g}"
+    monitor = facts.module.task.monitor
+    epoch = "last epoch" if facts.checkpoint is None else "best epoch"
+    chosen = f"{facts.chosen.epoch} ({monitor} {facts.chosen.metrics[monitor]:.4g})"
     tests = [name for name in facts.metrics if name.startswith("test/") and "/f1/" not in name]
     tested = ", ".join(f"{name.removeprefix('test/')} {facts.metrics[name]:.4g}" for name in tests)
     run = facts.tracker.run_id
     rows = {
         "data": facts.data.description,
         "model": f"{type(model).__name__}, {parameters:,} parameters{kernel}",
-        "best epoch": f"{history.best_epoch} ({chosen}); trained {facts.seconds:.0f} s",
+        epoch: f"{chosen}; trained {facts.seconds:.0f} s",
         "test": tested,
         "folder": str(facts.folder),
         "mlflow run": f"{run} in {facts.tracker.location}" if run else "not recorded",

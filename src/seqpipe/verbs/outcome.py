@@ -16,9 +16,10 @@ from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.tasks.language_modeling import LanguageModeling
 from seqpipe.tracking.base import Tracker
-from seqpipe.training.callbacks import History
+from seqpipe.training.checkpoints import History
 from seqpipe.training.module import SequenceModule
 from seqpipe.verbs import describe
+from seqpipe.verbs.describe import RunFacts
 
 EXAMPLES = 100  # of the test split, in examples.csv
 
@@ -52,26 +53,21 @@ def start(
     tracker.log_artifact(folder / "config.yaml")
 
 
-def write(
-    folder: Path,
-    cfg: DictConfig,
-    launch: Launch,
-    data: SequenceData,
-    module: SequenceModule,
-    history: History,
-    metrics: dict[str, float],
-) -> list[dict[str, Any]]:
+def write(cfg: DictConfig, facts: RunFacts, history: History) -> list[dict[str, Any]]:
     """Everything a person looks at afterwards, into the run's folder. Returns the examples."""
-    report.write_metrics(folder, metrics)
-    name = describe.run_name(cfg, launch)
+    folder, data, module = facts.folder, facts.data, facts.module
+    report.write_metrics(folder, facts.metrics)
+    name = describe.run_name(cfg, facts.launch)
     confusion = module.test_report.get("confusion")
     if confusion is not None:
         names = data.spec.y.names or tuple(map(str, range(len(confusion))))
         report.draw_confusion(folder, confusion.int().tolist(), names, title=name)
-    report.draw_curves(
-        folder, history.series, monitor=history.monitor, best_step=history.best_step or None
-    )
-    rows = examples(module, data)
+    best_step = None if facts.checkpoint is None else facts.chosen.step
+    monitor = module.task.monitor
+    report.draw_curves(folder, history.series, monitor=monitor, best_step=best_step)
+    # With overfit_batches the first batch is what was trained on, validated and tested.
+    overfit = cfg.trainer.overfit_batches > 0
+    rows = examples(module, data, "train" if overfit else "test", first=overfit)
     report.write_examples(folder, rows)
     text = sample(module, data, cfg.seed)
     if text:
@@ -84,10 +80,10 @@ def write(
     report.write_report(
         folder,
         title=name,
-        command=describe.command(launch),
+        command=describe.command(facts.launch),
         data={"data": data.description, **digests},
         model=model_rows,
-        metrics=metrics,
+        metrics=facts.metrics,
         examples=rows,
         sample=text,
     )
@@ -95,12 +91,24 @@ def write(
 
 
 @torch.no_grad()
-def examples(module: SequenceModule, data: SequenceData) -> list[dict[str, Any]]:
-    """Some test examples, evenly spread, as people read them: x, truth, prediction."""
+def examples(
+    module: SequenceModule, data: SequenceData, split: str = "test", *, first: bool = False
+) -> list[dict[str, Any]]:
+    """Some examples, as people read them: x, truth, prediction.
+
+    Args:
+        module: the trained model.
+        data: what it was trained on.
+        split: where they come from.
+        first: those of the first batch; False: evenly spread over the split.
+    """
     module.eval()
-    size = data.sizes["test"]
-    chosen = range(0, size, max(1, size // EXAMPLES))[:EXAMPLES]
-    batch = _batch(module, data, chosen)
+    size = data.sizes[split]
+    count = min(EXAMPLES, size)
+    chosen = [place * size // count for place in range(count)]
+    if first:
+        chosen = next(iter(data.loader(split, shuffle=False))).index.tolist()[:EXAMPLES]
+    batch = _batch(module, data, chosen, split)
     predictions = module.task.predict(module.model, module(batch), batch)
     rows = []
     for b, (predicted, truth) in enumerate(module.task.decoded(predictions, batch)):
@@ -139,8 +147,10 @@ def sample(module: SequenceModule, data: SequenceData, seed: int) -> str:
     return data.y.decode(ids[0, : int(lengths[0])].cpu())
 
 
-def _batch(module: SequenceModule, data: SequenceData, chosen: Sequence[int]) -> SequenceBatch:
-    """Test examples where the model is, and in its precision."""
-    batch = data.batch("test", chosen).to(module.device)
+def _batch(
+    module: SequenceModule, data: SequenceData, chosen: Sequence[int], split: str = "test"
+) -> SequenceBatch:
+    """Examples where the model is, and in its precision."""
+    batch = data.batch(split, chosen).to(module.device)
     converted: SequenceBatch = module.trainer.precision_plugin.convert_input(batch)
     return converted

@@ -10,8 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqpipe.errors import ConfigError
 
-MUST_AGREE = ("architecture", "cell", "data", "task", "optim", "seed")
+MUST_AGREE = ("architecture", "cell", "data", "task", "optim", "scheduler", "seed")
 ALLOWED = "outputs/runs/.../checkpoints/last.ckpt"
+_UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError)
 MAY_DIFFER = ("data.num_workers", "data.path")
 
 
@@ -34,7 +35,7 @@ def check(cfg: DictConfig) -> None:
         and key not in MAY_DIFFER
         and before.get(key) != now.get(key)
     ]
-    problems += _nothing_left(cfg, saved, path)
+    problems += [*_nothing_left(cfg, saved, path), *_between_updates(cfg, saved, path)]
     if problems:
         raise ConfigError(problems)
 
@@ -47,7 +48,11 @@ def position(cfg: DictConfig) -> int:
     """
     if cfg.resume is None:
         return 0
-    loop = _read(Path(cfg.resume))["loops"]["fit_loop"]
+    return _batches_behind(_read(Path(cfg.resume)))
+
+
+def _batches_behind(saved: dict[str, Any]) -> int:
+    loop = saved["loops"]["fit_loop"]
     epochs = loop["epoch_progress"]["current"]
     if epochs["started"] == epochs["processed"]:
         return 0
@@ -61,19 +66,46 @@ def _nothing_left(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Iterato
         wanted = cfg.trainer[key]
         if wanted is not None and 0 <= wanted <= count:
             yield f"trainer.{key}={wanted}: {path} has {count} {what} behind it; a higher number"
+    spent = saved["callbacks"].get("Timer", {}).get("time_elapsed", {}).get("train", 0.0)
+    given = cfg.trainer.max_time
+    if given is not None and _seconds(given) <= spent:
+        text = f"{path} was trained for {spent:.0f} s; a longer time, which counts those"
+        yield f"trainer.max_time={given}: {text}"
+
+
+def _seconds(time: str) -> int:
+    """Of DD:HH:MM:SS."""
+    days, hours, minutes, seconds = map(int, time.split(":"))
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def _between_updates(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Iterator[str]:
+    """The gradient accumulated so far is in no checkpoint."""
+    batches, every = _batches_behind(saved), cfg.trainer.accumulate_grad_batches
+    if batches % every:
+        text = f"stands {batches % every} of {every} batches into an update; allowed: its last.ckpt"
+        yield f"resume={path}: {text}, or trainer.accumulate_grad_batches=1"
 
 
 def _read(path: Path) -> dict[str, Any]:
     """Only plain values and tensors are read: a checkpoint cannot run code."""
     try:
         saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        pickle.UnpicklingError,
+    ) as error:
         reason = str(error).strip().partition("\n")[0].partition(". ")[0]
         reason = reason if any(map(str.isalpha, reason)) else "not written by torch, or damaged"
         text = f"no checkpoint that can be read ({reason}); allowed: {ALLOWED}"
         raise ConfigError(f"resume={path}: {text}") from None
     try:
-        saved["seqpipe"]["config"], saved["loops"]["fit_loop"]["epoch_progress"]
+        saved["seqpipe"]["config"], saved["seqpipe"]["processes"], saved["callbacks"]
+        saved["loops"]["fit_loop"]["epoch_progress"]
     except (TypeError, KeyError, IndexError):
         raise ConfigError(
             f"resume={path}: not a checkpoint of seqpipe; allowed: {ALLOWED}"

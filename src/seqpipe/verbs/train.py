@@ -25,7 +25,7 @@ from seqpipe.config.compose import Launch
 from seqpipe.config.validate import validate
 from seqpipe.data.dataset import SequenceData
 from seqpipe.tracking.base import NoTracker, Tracker, recording
-from seqpipe.training.callbacks import BestAndLast, History
+from seqpipe.training.checkpoints import BestAndLast, History, Validation
 from seqpipe.training.module import SequenceModule
 from seqpipe.verbs import describe, outcome, resuming
 
@@ -81,21 +81,27 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         _show(describe.model_table(module.model, data))
         trainer = build_trainer(cfg, folder, tracker)
         seconds = _fit(cfg, trainer, module, data)
-        history, checkpoint = _best(trainer)
-        metrics = {**history.best, **_test(cfg, trainer, module, data, checkpoint)}
+        history, chosen, checkpoint = _chosen(trainer)
+        metrics = {**chosen.metrics, **_test(cfg, trainer, module, data, checkpoint)}
+        facts = describe.RunFacts(
+            launch, data, module, metrics, chosen, checkpoint, folder, tracker, seconds
+        )
         if _first():
-            rows = outcome.write(folder, cfg, launch, data, module, history, metrics)
+            rows = outcome.write(cfg, facts, history)
             tracker.log_table("examples", rows)
+            tracker.log_metrics(describe.best_metrics(chosen), step=chosen.step)
             tracker.log_artifacts(folder)
             if checkpoint is not None:
                 tracker.log_artifact(checkpoint, "checkpoints")
-    facts = describe.RunFacts(launch, data, module, metrics, history, folder, tracker, seconds)
     monitored = metrics.get(task.monitor, float("nan"))
     return RunResult(metrics, monitored, folder, tracker.run_id, describe.summary(facts))
 
 
 def _fit(cfg: DictConfig, trainer: Trainer, module: SequenceModule, data: SequenceData) -> float:
-    """Trains. Returns seconds. With `trainer.overfit_batches` validation sees that batch too."""
+    """Trains, and validates what the training ended with. Returns the seconds of the training.
+
+    With `trainer.overfit_batches` validation sees the batch that is trained on.
+    """
     overfit = cfg.trainer.overfit_batches > 0
     train = data.loader("train", shuffle=not overfit)
     valid = data.loader("train", shuffle=False) if overfit else data.loader("valid")
@@ -103,10 +109,9 @@ def _fit(cfg: DictConfig, trainer: Trainer, module: SequenceModule, data: Sequen
     started = time.perf_counter()
     trainer.fit(module, train, valid, ckpt_path=cfg.resume, weights_only=True)
     seconds = time.perf_counter() - started
-    history, _ = _best(trainer)
-    if not history.best:  # stopped before the first validation, by trainer.max_time say
+    last = _history(trainer).last
+    if last is None or last.step != trainer.global_step:  # max_steps or max_time came in between
         trainer.validate(module, valid, verbose=False)
-        history.on_validation_end(trainer, module)
     return seconds
 
 
@@ -125,12 +130,21 @@ def _test(
     return {name: value.item() for name, value in trainer.callback_metrics.items()}
 
 
-def _best(trainer: Trainer) -> tuple[History, Path | None]:
-    """The run's history, and its best checkpoint if there is one."""
-    callbacks = trainer.checkpoint_callbacks
-    history = next(c for c in callbacks if isinstance(c, History))
-    keepers = [c for c in callbacks if isinstance(c, BestAndLast) and c.best_model_path]
-    return history, Path(keepers[0].best_model_path) if keepers else None
+def _history(trainer: Trainer) -> History:
+    return next(c for c in trainer.checkpoint_callbacks if isinstance(c, History))
+
+
+def _chosen(trainer: Trainer) -> tuple[History, Validation, Path | None]:
+    """The run's history; the validation of the weights that count, and their checkpoint.
+
+    They are the best ones, or the last where no checkpoints are kept.
+    """
+    history = _history(trainer)
+    assert history.last is not None
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, BestAndLast) and callback.best is not None:
+            return history, callback.best, callback.best_path
+    return history, history.last, None
 
 
 def _first() -> bool:

@@ -1,0 +1,217 @@
+"""The numbers of a run, epoch by epoch, and the checkpoints it keeps: the best and the last."""
+
+import logging
+import math
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.trainer.states import TrainerFn
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What one validation found.
+
+    Args:
+        metrics: `val/...`.
+        epoch: the epoch it ended or interrupted, counted from 1.
+        step: optimizer updates before it.
+    """
+
+    metrics: dict[str, float]
+    epoch: int
+    step: int
+
+
+def validation_of(trainer: Trainer) -> Validation:
+    """The validation that has just ended."""
+    metrics = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+    training = trainer.state.fn == TrainerFn.FITTING  # else the epoch is counted already
+    return Validation(metrics, trainer.current_epoch + training, trainer.global_step)
+
+
+class History(Checkpoint):
+    """Keeps the numbers of every epoch and validation.
+
+    A `Checkpoint` only so that Lightning calls it last, when the epoch's numbers are complete.
+
+    Attributes:
+        series: name -> [(step, value), ...].
+        last: the newest validation; None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.series: dict[str, list[tuple[int, float]]] = {}
+        self.last: Validation | None = None
+        self._training = True
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Notes what the run goes on to do."""
+        self._training = stage == "fit"
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes the validation."""
+        if not trainer.sanity_checking:
+            self.last = validation_of(trainer)
+            self._note(self.last.metrics, self.last.step)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes the training numbers of the epoch."""
+        metrics = trainer.callback_metrics.items()
+        now = {k: v.item() for k, v in metrics if not k.startswith("val/")}
+        self._note(now, trainer.global_step)
+
+    def _note(self, values: dict[str, float], step: int) -> None:
+        for name, value in values.items():
+            self.series.setdefault(name, []).append((step, value))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain containers, for the checkpoint."""
+        series = {name: [list(point) for point in points] for name, points in self.series.items()}
+        return {"series": series, "last": None if self.last is None else asdict(self.last)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from a checkpoint; a test of the best one must not forget what came after it."""
+        if not self._training:
+            return
+        saved, last = state_dict["series"].items(), state_dict["last"]
+        self.series = {name: [(int(s), v) for s, v in points] for name, points in saved}
+        self.last = None if last is None else Validation(**last)
+
+
+class BestAndLast(Checkpoint):
+    """`best.ckpt` by the monitored metric, and `last.ckpt`, in the run's folder.
+
+    Of equal values the last counts: a small validation split has few, and the weights that come
+    later were trained longer, under a lower learning rate.
+
+    A resumed run has a folder of its own: the best checkpoint so far is copied into it, so that
+    a worse one does not take its place and the run it came from keeps what it has. (Lightning's
+    own callback forgets the best score when the folder changes, keeps the first of equal values,
+    and saves nothing of a validation in an epoch that `max_time` cuts short.)
+
+    Args:
+        dirpath: where checkpoints go.
+        monitor: the metric.
+        mode: `min` or `max`.
+        save_last: keep `last.ckpt` as well, to resume from: where the last whole epoch ended, or
+            where `max_steps` or `max_time` stopped inside one, between two updates.
+
+    Attributes:
+        best: the validation of `best.ckpt`; None before the first.
+        resumed_from: the checkpoint the run goes on from, if it does.
+    """
+
+    def __init__(
+        self,
+        *,
+        dirpath: Path,
+        monitor: str,
+        mode: Literal["min", "max"],
+        save_last: bool = True,
+    ) -> None:
+        self.best_path, self.last_path = Path(dirpath) / "best.ckpt", Path(dirpath) / "last.ckpt"
+        self.monitor, self.sign = monitor, 1.0 if mode == "max" else -1.0
+        self.save_last = save_last
+        self.best: Validation | None = None
+        self.resumed_from: Path | None = None
+        self._training = self._first = True
+        self._unsaved = False  # the best is of this epoch's end, and saved there
+        self._stopping = False  # somebody asked for it in the middle of an update
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Notes what the run goes on to do, and whether this process writes files."""
+        self._training, self._first = stage == "fit", trainer.is_global_zero
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keeps where a training stands that stops inside an epoch, after a whole update.
+
+        Gradients accumulated so far are in no checkpoint, so the update is finished first.
+        """
+        within_update = (batch_idx + 1) % trainer.accumulate_grad_batches > 0
+        self._stopping = self._stopping or trainer.should_stop
+        trainer.should_stop = self._stopping and (trainer.is_last_batch or not within_update)
+        if not trainer.is_last_batch and not within_update and _stops(trainer):
+            self._write_last(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keeps the weights if none were better; at the end of an epoch only once it has ended."""
+        if trainer.sanity_checking:
+            return
+        now = validation_of(trainer)
+        in_epoch = trainer.state.fn == TrainerFn.FITTING and not trainer.is_last_batch
+        if trainer.strategy.reduce_boolean_decision(self._is_best(now)):
+            self.best = now
+            self._unsaved = trainer.state.fn == TrainerFn.FITTING and not in_epoch
+            if not self._unsaved:
+                trainer.save_checkpoint(self.best_path)
+        if in_epoch and _stops(trainer):
+            self._write_last(trainer)
+
+    def _is_best(self, now: Validation) -> bool:
+        value = now.metrics.get(self.monitor, math.nan)
+        if self.best is None:
+            return not math.isnan(value)
+        return self.sign * value >= self.sign * self.best.metrics[self.monitor]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keeps the best, and the last of a whole epoch."""
+        if self._unsaved:
+            self._unsaved = False
+            trainer.save_checkpoint(self.best_path)
+        if trainer.is_last_batch:
+            self._write_last(trainer)
+
+    def _write_last(self, trainer: Trainer) -> None:
+        if self.save_last:
+            trainer.save_checkpoint(self.last_path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain containers, for the checkpoint."""
+        return {"best": None if self.best is None else asdict(self.best)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over the best checkpoint of the run that is resumed, from beside its `last.ckpt`.
+
+        Where it is not there any more, the best is what comes from now on.
+        """
+        if not self._training or state_dict["best"] is None or self.resumed_from is None:
+            return
+        best, old = Validation(**state_dict["best"]), self.resumed_from.with_name("best.ckpt")
+        saved = self.resumed_from if _step_of(self.resumed_from) == best.step else old
+        if _step_of(saved) != best.step:
+            log.warning(
+                "the best checkpoint so far (%s %.4g) is not in %s: it counts no longer",
+                self.monitor,
+                best.metrics[self.monitor],
+                old,
+            )
+            return
+        self.best = best
+        if self._first and saved.resolve() != self.best_path.resolve():
+            self.best_path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(saved, self.best_path)
+
+
+def _step_of(path: Path) -> int | None:
+    """The optimizer step a checkpoint was written at; None where there is none."""
+    if not path.is_file():
+        return None
+    return int(torch.load(path, map_location="cpu", weights_only=True)["global_step"])
+
+
+def _stops(trainer: Trainer) -> bool:
+    """Whether Lightning leaves the training loop after this batch."""
+    if trainer.global_step == trainer.max_steps:
+        return True
+    epochs, steps = trainer.min_epochs or 0, trainer.min_steps or 0
+    return trainer.should_stop and trainer.current_epoch >= epochs and trainer.global_step >= steps
