@@ -13,11 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from torch import nn
 
-from seqpipe.config.rules import shown
 from seqpipe.data.base import SequenceSpec
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.vocabulary import BOS, EOS
-from seqpipe.errors import ConfigError, SeqpipeError, did_you_mean
+from seqpipe.errors import ConfigError, SeqpipeError
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
 from seqpipe.training.callbacks import OneBar, Throughput
@@ -39,41 +38,6 @@ def instantiate(node: DictConfig, **extra: Any) -> Any:
         if isinstance(error.__cause__, SeqpipeError):
             raise error.__cause__ from None
         raise
-
-
-def check_trainer(cfg: DictConfig) -> None:
-    """Makes a Trainer and forgets it, so that a device that is not there is found at once.
-
-    Raises:
-        ConfigError: Lightning refuses to make it.
-    """
-    parts = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    try:
-        instantiate(cfg.trainer, **parts)
-    except InstantiationException as error:
-        usual = {"accelerator": "auto", "devices": 1, "strategy": "auto", "precision": 32}
-        given = {key: cfg.trainer.get(key, value) for key, value in usual.items()}
-        asked = [f"trainer.{k}={shown(v)}" for k, v in given.items() if v != usual[k]]
-        reason = str(error.__cause__).strip().partition("\n")[0]
-        text = f"cannot be had here ({reason}); allowed: trainer.accelerator=auto trainer.devices=1"
-        raise ConfigError(f"{' '.join(asked) or 'trainer'}: {text}") from None
-
-
-def check_monitors(cfg: DictConfig, task: Task) -> None:
-    """Refuses callbacks that wait for a metric that nobody measures.
-
-    Raises:
-        ConfigError: with each of them.
-    """
-    known = [f"val/{name}" for name in task.metric_names()]
-    problems = [
-        f"callbacks.{name}.monitor={node.monitor}: no such metric; allowed: {', '.join(known)}"
-        f"{did_you_mean(node.monitor, known)}"
-        for name, node in cfg.callbacks.items()
-        if "monitor" in node and node.monitor not in known
-    ]
-    if problems:
-        raise ConfigError(problems)
 
 
 def build_data(cfg: DictConfig) -> SequenceData:

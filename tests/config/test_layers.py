@@ -11,9 +11,10 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"__init__", "verbs", "config", "errors"},
     "verbs": {
-        *("__init__", "build", "report", "tracking", "training", "tasks", "models"),
+        *("__init__", "build", "checks", "report", "tracking", "training", "tasks", "models"),
         *("data", "nn", "config", "errors"),
     },
+    "checks": {"build", "training", "tasks", "data", "config", "errors"},
     "build": {"training", "tracking", "tasks", "models", "data", "nn", "config", "errors"},
     "report": {"errors"},
     "training": {"models", "tasks", "data", "nn", "errors"},

@@ -34,6 +34,10 @@ UNKNOWN_KEYS = [
         "did you mean 'forget_bias'?",
     ),
     (
+        "data.y.lowercase=true data=python_docs",
+        "data.y.lowercase=true: is not listed yet; allowed: with a plus: +data.y.lowercase=true",
+    ),
+    (
         "+cell.forget_bais=1",
         "cell.forget_bais=1: unknown key; allowed: forget_bias, output_tanh; "
         "did you mean 'forget_bias'?",
@@ -177,7 +181,7 @@ COMMAND_LINE = [
 )
 def test_what_is_wrong_is_said_in_full(override, message):
     with pytest.raises(ConfigError) as caught:
-        compose([override])
+        compose(override.split())
     assert caught.value.problems == [message]
 
 

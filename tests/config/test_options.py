@@ -101,7 +101,7 @@ def test_a_signature_read_from_the_source_is_the_real_one(target):
 def test_the_panel_and_the_groups_are_those_of_the_primary_config():
     primary = yaml.safe_load((CONF / "config.yaml").read_text())
     groups = {key for entry in primary["defaults"] if entry != "_self_" for key in entry}
-    assert groups - {"hydra", "experiment", "sweep"} == set(GROUPS)
+    assert groups - {"hydra", "optional tuned", "experiment", "sweep"} == set(GROUPS)
     assert set(primary) - {"defaults", *GROUPS} == set(PANEL)
 
 
@@ -118,8 +118,22 @@ def test_an_explicit_choice_wins_over_the_one_that_the_data_brings():
     assert cfg.data.source.length == cfg.data.length
 
 
+@pytest.mark.parametrize(
+    ("overrides", "lr"),
+    [
+        ([], 0.01),
+        (["optim.lr=0.5"], 0.5),
+        (["optim=sgd"], 0.1),
+        (["data=adding"], 0.002),
+        (["tuned=none"], 0.002),
+    ],
+)
+def test_what_is_tuned_for_a_pair_of_data_and_optimizer_is_for_that_pair_only(overrides, lr):
+    assert compose(overrides)[0].optim.lr == lr
+
+
 def test_interpolations_stay_as_written_until_they_are_read():
     cfg, _ = compose(["depth=3", "architecture.encoder.dropout=0.5"])
     assert OmegaConf.to_container(cfg)["architecture"]["encoder"]["depth"] == "${depth}"
     assert cfg.architecture.encoder.depth == 3
-    assert cfg.dropout == 0.0
+    assert cfg.dropout == 0.2

@@ -149,14 +149,14 @@ def test_in_training_every_rank_gets_equally_many_batches_and_all_is_covered(ran
     assert {i for batches in per_rank for batch in batches for i in batch} == set(range(n))
 
 
-@pytest.mark.parametrize(("n", "world"), [(203, 3), (203, 2), (5, 4)])
+@pytest.mark.parametrize(("n", "world"), [(203, 3), (203, 2), (5, 4), (4, 2), (3, 2), (4, 4)])
 def test_in_evaluation_no_example_is_seen_by_two_ranks(ranks, n, world):
     seen = []
     for rank in range(world):
         ranks(rank, world)
         sampler = BucketBatchSampler(LENGTHS[:n], 4, shuffle=False)
         batches = list(sampler)
-        assert len(sampler) == len(batches)
+        assert len(sampler) == len(batches) > 0  # a rank with nothing to do would be an error
         seen += [i for batch in batches for i in batch]
     assert sorted(seen) == list(range(n))
 

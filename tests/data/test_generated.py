@@ -152,3 +152,18 @@ def test_sizes_that_cannot_be_are_refused(make, message):
     with pytest.raises(ConfigError) as error:
         make()
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("sizes", [(100_000, 1, 1), (1, 1, 100_000), (1, 100_000, 1), (1, 1, 1)])
+def test_every_split_of_the_dates_has_days_however_unequal_they_are(sizes):
+    splits = Dates(**dict(zip(SMALL, sizes, strict=True))).read().by_name()
+    assert tuple(map(len, splits.values())) == sizes
+    days = [{record["iso"] for record in records} for records in splits.values()]
+    assert all(days)
+    assert sum(map(len, days)) == len(set.union(*days))
+
+
+def test_more_words_than_there_are_cannot_be_remembered():
+    message = "only 1,073,741,824 words differ; allowed: fewer of them"
+    with pytest.raises(ConfigError, match=message):
+        CopyMemory(length=5, train=2_000_000_000).read()

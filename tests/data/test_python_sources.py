@@ -216,3 +216,20 @@ def test_too_few_files_or_characters_are_refused(options, message):
     with pytest.raises(ConfigError) as error:
         PythonTokens(**options)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("valid", "test", "reason"),
+    [
+        (0.01, 0.2, "test would get 0.021, topics are split whole"),
+        (0.4, 0.5, "test would get 0.341, topics are split whole"),
+        (0.0002, 0.0002, "a topic has more than a quarter of that"),
+    ],
+)
+def test_shares_that_whole_topics_cannot_make_up_are_refused(valid, test, reason):
+    with pytest.raises(ConfigError) as error:
+        PythonDocs(valid=valid, test=test).read()
+    given = f"data.source.valid={valid} data.source.test={test}"
+    (problem,) = error.value.problems
+    assert problem.startswith(given)
+    assert reason.partition("0.")[0] in problem  # the topics differ between versions of Python

@@ -1,18 +1,11 @@
 """MLflow holds what ran, under the names that are documented."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import torch
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
-from pytorch_lightning import Trainer
 
-from seqpipe.build import build_data, build_model, build_module, build_task
 from seqpipe.training.module import SequenceModule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,39 +112,3 @@ def test_a_run_that_fails_is_recorded_as_failed(launch_in, store, monkeypatch):
     assert run.data.params["cell"] == "lstm"
     assert "lr" in run.data.metrics  # what was waiting to be sent was sent
     assert "config.yaml" in artifacts_of(client, run.info.run_id)
-
-
-@pytest.mark.slow
-def test_two_processes_make_one_run_with_the_numbers_of_one_process(tmp_path):
-    overrides = ["data=digits", "hidden_size=8", "trainer=ddp", "trainer.devices=2"]
-    done = subprocess.run(
-        [sys.executable, "-m", "seqpipe", *overrides, *("trainer.max_epochs=2", *QUIET)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    _, run = only_run(client_of(tmp_path), "digits")
-    assert run.info.status == "FINISHED"
-    (folder,) = (tmp_path / "outputs" / "runs").iterdir()
-    assert {"config.yaml", "metrics.json", "report.md"} <= {path.name for path in folder.iterdir()}
-    assert done.stdout.count(run.info.run_id) == 1  # one summary, from one process
-    alone = metrics_in_one_process(folder)
-    assert "test/macro_f1" in alone
-    together = json.loads((folder / "metrics.json").read_text())
-    assert {name: together[name] for name in alone} == pytest.approx(alone, rel=1e-5)
-
-
-def metrics_in_one_process(folder: Path) -> dict[str, float]:
-    """The test metrics of a run's best checkpoint, in this process."""
-    cfg = OmegaConf.load(folder / "config.yaml")
-    data = build_data(cfg)
-    module = build_module(cfg, build_model(cfg, data.spec), build_task(cfg, data))
-    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
-    module.load_state_dict(best["state_dict"])
-    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
-    trainer.test(module, data.loader("test"), verbose=False)
-    return {name: value.item() for name, value in trainer.callback_metrics.items()}

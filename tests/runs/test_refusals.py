@@ -15,6 +15,40 @@ from seqpipe.errors import ConfigError
             r"^callbacks.early_stopping.monitor=val/msee: no such metric; "
             r"allowed: val/loss, val/mse, .*did you mean 'val/mse'\?$",
         ),
+        (
+            "callbacks.early_stopping.mode=max",
+            r"^callbacks.early_stopping.mode=max: takes a worse val/mse for a better one; "
+            r"allowed: callbacks.early_stopping.mode=min$",
+        ),
+        (
+            "optim=sgd +optim.dampening=0.5 optim.nesterov=true",
+            r"optim.nesterov=true, .*: torch.optim.SGD refuses them \(Nesterov momentum requires",
+        ),
+        (
+            "trainer.val_check_interval=5",
+            r"^trainer.val_check_interval=5: an epoch has 4 batches, so none would be validated; "
+            r"allowed: at most 4, or a share$",
+        ),
+        (
+            "trainer.limit_train_batches=2 trainer.val_check_interval=3",
+            r"^trainer.val_check_interval=3: an epoch has 2 batches",
+        ),
+        (
+            "trainer.limit_train_batches=0.2",
+            r"^trainer.limit_train_batches=0.2: comes to no batch of train, which has 4; allowed:",
+        ),
+        (
+            "trainer.limit_val_batches=0.9",
+            r"^trainer.limit_val_batches=0.9: comes to no batch of valid, which has 1; allowed:",
+        ),
+        (
+            "trainer.overfit_batches=0.01",
+            r"^trainer.overfit_batches=0.01: comes to no batch of train, which has 4; allowed:",
+        ),
+        (
+            "trainer=ddp trainer.devices=17 trainer.accelerator=cpu",
+            r"trainer.devices=17: valid has 16 examples, each process needs one; allowed: at most",
+        ),
         ("hidden_size=10000000", r"^hidden_size=10000000: the model does not fit in memory"),
         ("hidden_size=99999999999999999999", r"^hidden_size=9+: the model does not fit in memory"),
     ],
@@ -23,7 +57,7 @@ def test_what_cannot_be_built_is_named_by_its_key_and_leaves_nothing(
     launch, tmp_path, override, message
 ):
     with pytest.raises(ConfigError, match=message):
-        launch("adding", override)
+        launch("adding", *override.split())
     assert not (tmp_path / "runs").exists()
 
 

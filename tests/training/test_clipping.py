@@ -100,3 +100,23 @@ def test_a_gradient_that_is_not_finite_ends_the_training_before_the_update(
     weights = nn.utils.parameters_to_vector(training.parameters())
     assert torch.equal(weights, watch.weights[2])
     assert weights.isfinite().all()
+
+
+@pytest.mark.parametrize(("limit", "fraction"), [(1e-9, 1.0), (1e9, 0.0)])
+def test_an_update_that_a_scaler_skips_is_neither_clipped_nor_counted(
+    module, trainer, loader, monkeypatch, limit, fraction
+):
+    class Skipping(torch.optim.SGD):
+        def step(self, closure):
+            return closure()
+
+    def target(x):
+        y = x.sum(dim=1, keepdim=True)
+        y[7] = float("inf")  # in the third of four batches
+        return y
+
+    made = module(lambda parameters: Skipping(parameters, lr=1.0))
+    monkeypatch.setattr(made, "_refuse_infinite", lambda *a: None)
+    run = trainer(max_epochs=1, gradient_clip_val=limit)
+    run.fit(made, loader(target=target), loader())
+    assert run.callback_metrics["grad_norm/clipped_fraction"] == fraction

@@ -30,6 +30,8 @@ def unknown_key(cfg: DictConfig, key: str, value: object) -> str:
     parent = ".".join(parts[:depth])
     target = tree.get(f"{parent}._target_") if parent else None
     if target is None or _is_ours(target):
+        if target and parts[depth + 1 :] == [] and parts[depth] in signature_of(target).rules:
+            return f"is not listed yet; allowed: with a plus: +{key}={shown(value)}"
         return _unknown(tree, parent, parts[depth], key)
     known = packaged_keys(parent.split(".")[0], target)
     hint = _hint(tree, key, parts[depth], known)

@@ -153,7 +153,8 @@ class BucketBatchSampler(Sampler[list[int]]):
         order = rng.permutation(n) if self.shuffle else np.arange(n)
         pools = [order[start : start + width] for start in range(0, n, width)]
         order = np.concatenate([p[np.argsort(self.lengths[p], kind="stable")] for p in pools])
-        batches = [order[a : a + self.batch_size].tolist() for a in range(0, n, self.batch_size)]
+        size = self._size(world)
+        batches = [order[a : a + size].tolist() for a in range(0, n, size)]
         if not self.shuffle:
             return batches[rank::world]
         missing = -len(batches) % world
@@ -162,10 +163,16 @@ class BucketBatchSampler(Sampler[list[int]]):
         steps = [batches[start : start + world] for start in range(0, len(batches), world)]
         return [steps[i][rank] for i in rng.permutation(len(steps))]
 
+    def _size(self, world: int) -> int:
+        """Examples in a batch: fewer in an evaluation that would leave a rank without any."""
+        if self.shuffle or len(self.lengths) > self.batch_size * (world - 1):
+            return self.batch_size
+        return max(1, len(self.lengths) // world)
+
     def __len__(self) -> int:
         """Batches of this rank in a whole epoch."""
         rank, world = _rank_and_world()
-        batches = -(-len(self.lengths) // self.batch_size)
+        batches = -(-len(self.lengths) // self._size(world))
         return -(-batches // world) if self.shuffle else len(range(rank, batches, world))
 
     def __iter__(self) -> Iterator[list[int]]:

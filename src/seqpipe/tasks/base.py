@@ -15,6 +15,11 @@ Pairs = tuple[Any, Any]
 BETTER_HIGH = {"accuracy", "macro_f1", "exact_match"}
 
 
+def better(metric: str) -> str:
+    """Which way a metric is better, `min` or `max`; metric: its name, with a stage or without."""
+    return "max" if metric.rpartition("/")[2] in BETTER_HIGH else "min"
+
+
 class Task(ABC):
     """One kind of y: how a model is judged on it.
 
@@ -48,11 +53,10 @@ class Task(ABC):
                 f"task.monitor={monitor}: task={self.name} has no such metric; one of "
                 + ", ".join(known)
             )
-        better = "max" if monitor.removeprefix("val/") in BETTER_HIGH else "min"
-        if mode != better:
+        if mode != better(monitor):
             raise ConfigError(
                 f"task.mode={mode}: would keep the worst checkpoint by {monitor};"
-                f" task.mode={better}"
+                f" task.mode={better(monitor)}"
             )
 
     @property

@@ -18,9 +18,8 @@ from seqpipe.build import (
     build_task,
     build_tracker,
     build_trainer,
-    check_monitors,
-    check_trainer,
 )
+from seqpipe.checks import check_limits, check_monitors, check_optimizer, check_trainer
 from seqpipe.config.compose import Launch
 from seqpipe.config.validate import validate
 from seqpipe.data.dataset import SequenceData
@@ -64,14 +63,16 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     validate(cfg, launch.choices)
     OmegaConf.set_readonly(cfg, True)
     _quiet()
-    check_trainer(cfg)
+    processes = check_trainer(cfg)
     resuming.check(cfg)
     data = build_data(cfg)
+    check_limits(cfg, data, processes)
     task = build_task(cfg, data)
     check_monitors(cfg, task)
     # After the data: the weights must not depend on how many numbers it drew.
     seed_everything(cfg.seed, workers=True, verbose=False)
     module = build_module(cfg, build_model(cfg, data.spec), task)
+    check_optimizer(cfg, module)
 
     folder = outcome.claim_folder(launch.output_dir) if _first() else launch.output_dir
     tracker = build_tracker(cfg, launch.root, folder) if _first() else _silent(launch, folder)

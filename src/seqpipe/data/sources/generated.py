@@ -84,9 +84,9 @@ class Dates(Source):
         total = sum(self.sizes.values())
         splits: dict[str, list[Record]] = {}
         start = 0
-        for split, size in self.sizes.items():
-            # The last split, test, takes what rounding leaves; none is empty.
-            share = max(1, n_days * size // total)
+        for later, (split, size) in zip((2, 1, 0), self.sizes.items(), strict=True):
+            # At least a day for each split; the last, test, takes what rounding leaves.
+            share = min(max(1, n_days * size // total), n_days - start - later)
             own = days[start:] if split == "test" else days[start : start + share]
             start += share
             splits[split] = [_date_record(own[i % len(own)], rng) for i in range(size)]
@@ -213,8 +213,11 @@ class CopyMemory(Source):
 
     def read(self) -> Splits:
         """Draw different words of ten symbols, then write x and y around them."""
-        total = sum(self.sizes.values())
-        numbers = random.Random(self.seed).sample(range(self.SYMBOLS**self.REMEMBERED), total)
+        total, most = sum(self.sizes.values()), self.SYMBOLS**self.REMEMBERED
+        if total > most:
+            given = " ".join(f"data.source.{k}={v}" for k, v in self.sizes.items())
+            raise ConfigError(f"{given}: only {most:,} words differ; allowed: fewer of them")
+        numbers = random.Random(self.seed).sample(range(most), total)
         words = np.array(numbers)[:, None] // self.SYMBOLS ** np.arange(self.REMEMBERED)
         words %= self.SYMBOLS
         x = np.full((total, self.length + 2 * self.REMEMBERED), self.BLANK)

@@ -12,6 +12,7 @@ import tokenize
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 from seqpipe.data.base import Record, Source, Splits
 from seqpipe.data.sources.parts import check_fractions, check_sizes
@@ -19,6 +20,7 @@ from seqpipe.errors import ConfigError
 
 _SHARED_FROM = 40  # characters; shorter paragraphs ("Example:") may stand in several splits
 _MOST_OF_A_SPLIT = 4  # quarter: valid and test then differ less (0.1 bits in an n-gram model)
+_NEARLY = (0.75, 1.25)  # of a share that was asked for
 _BLOCK = 5  # topics of similar size that the seed may put in another order
 
 
@@ -73,6 +75,8 @@ class PythonDocs(Source):
         split: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
         split["train"] = [name for name in by_size if sizes[name] > limit]
         small = [name for name in by_size if sizes[name] <= limit]
+        if not small:
+            self._refuse("a topic has more than a quarter of that")
         # The shares of the topics that are left, so that the wanted shares of all come out.
         scale = sum(sizes.values()) / sum(sizes[name] for name in small)
         shares = {name: min(share * scale, 0.45) for name, share in wanted.items()}
@@ -86,7 +90,15 @@ class PythonDocs(Source):
                 neediest = max(lack, key=lambda part: (lack[part], rng.random()))
                 split[neediest].append(name)
                 lack[neediest] -= sizes[name]
+        for name, share in wanted.items():
+            got = sum(sizes[topic] for topic in split[name]) / sum(sizes.values())
+            if not _NEARLY[0] < got / share < _NEARLY[1]:
+                self._refuse(f"{name} would get {got:.3f}, topics are split whole")
         return split
+
+    def _refuse(self, reason: str) -> NoReturn:
+        given = f"data.source.valid={self.valid} data.source.test={self.test}"
+        raise ConfigError(f"{given}: cannot be had ({reason}); allowed: 0.1 and 0.1, for example")
 
 
 def paragraphs(text: str) -> list[str]:

@@ -1,0 +1,88 @@
+"""Two processes train one model: one run, the numbers of one process, and exact resuming."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+from omegaconf import OmegaConf
+from pytorch_lightning import Trainer
+
+from seqpipe.build import build_data, build_model, build_module, build_task
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+TWO = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "hidden_size=8")
+QUIET = ("trainer.enable_progress_bar=false",)
+# Sixteen to validate on, in batches of sixteen: one batch, which two processes must share.
+LITTLE = (
+    *("data=adding", "data.length=6", "data.batch_size=16", "dropout=0.3", "scheduler=none"),
+    *("data.source.train=96", "data.source.valid=16", "data.source.test=16", "logger=none"),
+)
+
+
+def run(folder: Path, *overrides: str) -> tuple[Path, str]:
+    """The folder of the run that the command line makes, and what it printed."""
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "seqpipe", *TWO, *QUIET, *overrides],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (made,) = (folder / "outputs" / "runs").iterdir()
+    return made, done.stdout
+
+
+def last(folder: Path) -> dict:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def test_each_process_draws_its_own_numbers_and_resuming_is_training_straight_through(tmp_path):
+    straight, _ = run(tmp_path / "straight", *LITTLE, "trainer.max_epochs=2")
+    first, _ = run(tmp_path / "first", *LITTLE, "trainer.max_epochs=2", "trainer.max_steps=4")
+    assert last(first)["global_step"] == 4  # of three an epoch
+    one, other = (process["cpu"] for process in last(first)["seqpipe"]["processes"])
+    assert not torch.equal(one, other)
+    checkpoint = first / "checkpoints" / "last.ckpt"
+    resumed, _ = run(tmp_path / "resumed", *LITTLE, "trainer.max_epochs=2", f"resume={checkpoint}")
+    torch.testing.assert_close(
+        last(resumed)["state_dict"], last(straight)["state_dict"], rtol=0, atol=0
+    )
+    wanted = json.loads((straight / "metrics.json").read_text())
+    assert json.loads((resumed / "metrics.json").read_text()) == wanted
+
+
+def test_two_processes_make_one_run_with_the_numbers_of_one_process(tmp_path):
+    folder, printed = run(tmp_path, "data=digits", "trainer.max_epochs=2")
+    client = MlflowClient(f"sqlite:///{tmp_path}/outputs/mlflow.db")
+    experiment = client.get_experiment_by_name("digits")
+    (recorded,) = client.search_runs([experiment.experiment_id])
+    assert recorded.info.status == "FINISHED"
+    assert {"config.yaml", "metrics.json", "report.md"} <= {path.name for path in folder.iterdir()}
+    assert printed.count(recorded.info.run_id) == 1  # one summary, from one process
+    alone = metrics_in_one_process(folder)
+    assert "test/macro_f1" in alone
+    together = json.loads((folder / "metrics.json").read_text())
+    assert {name: together[name] for name in alone} == pytest.approx(alone, rel=1e-5)
+
+
+def metrics_in_one_process(folder: Path) -> dict[str, float]:
+    """The test metrics of a run's best checkpoint, in this process."""
+    cfg = OmegaConf.load(folder / "config.yaml")
+    data = build_data(cfg)
+    module = build_module(cfg, build_model(cfg, data.spec), build_task(cfg, data))
+    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    module.load_state_dict(best["state_dict"])
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    trainer.test(module, data.loader("test"), verbose=False)
+    return {name: value.item() for name, value in trainer.callback_metrics.items()}
