@@ -159,7 +159,10 @@ def _silent(launch: Launch, folder: Path) -> Tracker:
 
 def _show(table: object) -> None:
     if _first():
-        Console(stderr=True).print(table)
+        console = Console(stderr=True)
+        if not console.is_terminal:  # a file or a pipe has no width of its own
+            console.width = 110
+        console.print(table)
 
 
 def _quiet() -> None:
