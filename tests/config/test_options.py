@@ -124,8 +124,8 @@ def test_an_explicit_choice_wins_over_the_one_that_the_data_brings():
         ([], 0.01),
         (["optim.lr=0.5"], 0.5),
         (["optim=sgd"], 0.1),
-        (["data=adding"], 0.002),
-        (["tuned=none"], 0.002),
+        (["data=adding"], 0.003),
+        (["tuned=none"], 0.003),
     ],
 )
 def test_what_is_tuned_for_a_pair_of_data_and_optimizer_is_for_that_pair_only(overrides, lr):
