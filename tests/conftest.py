@@ -9,6 +9,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MPLB
 import pytest
 import torch
 from jaxtyping import install_import_hook
+from pytorch_lightning import Callback
 
 torch.set_num_threads(1)  # the workers of pytest-xdist share the cores
 # Before they are imported: from here on `Float[Tensor, "B T_x D"]` is true or the test fails.
@@ -29,3 +30,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("no CUDA device")
     if item.get_closest_marker("realdata") and not (SHARED / "data").is_dir():
         pytest.skip(f"no data sets in {SHARED / 'data'}; set SEQPIPE_SHARED")
+
+
+class StopAfter(Callback):
+    """Asks for the end as `max_time` does: after a batch, wherever that is."""
+
+    def __init__(self, batches: int) -> None:
+        self.left = batches
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.left -= 1
+        trainer.should_stop = trainer.should_stop or self.left <= 0
+
+
+@pytest.fixture(scope="session")
+def stop_after() -> type[StopAfter]:
+    """stop_after(6): a callback that ends a training after six batches."""
+    return StopAfter

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pytorch_lightning import Callback
 
 from seqpipe import build
 from seqpipe.config.compose import compose
@@ -83,25 +82,14 @@ def test_stopping_inside_an_epoch_and_resuming_is_training_straight_through(laun
     assert_same_end(resumed, straight)
 
 
-class StopAfter(Callback):
-    """Asks for the end as `max_time` does: after a batch, wherever that is."""
-
-    def __init__(self, batches):
-        self.left = batches
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.left -= 1
-        trainer.should_stop = trainer.should_stop or self.left <= 0
-
-
 def test_out_of_time_within_an_update_and_resuming_is_training_straight_through(
-    launch, monkeypatch
+    launch, monkeypatch, stop_after
 ):
     overrides = [*STEADY, "trainer.max_epochs=3", "trainer.accumulate_grad_batches=2"]
     straight = launch("adding", *overrides, folder="straight")
     make = build.build_callbacks
     with monkeypatch.context() as patch:  # four batches an epoch: the first of a second update
-        patch.setattr(build, "build_callbacks", lambda *a: [StopAfter(7), *make(*a)])
+        patch.setattr(build, "build_callbacks", lambda *a: [stop_after(7), *make(*a)])
         first = launch("adding", *overrides, folder="first")
     assert torch.load(last(first), weights_only=True)["global_step"] == 4
     resumed = launch("adding", *overrides, f"resume={last(first)}", folder="resumed")

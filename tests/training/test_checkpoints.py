@@ -31,17 +31,6 @@ def unmeasured(module, monkeypatch):
     return make
 
 
-class StopAfter(Callback):
-    """Asks for the end as `max_time` does: after a batch, wherever that is."""
-
-    def __init__(self, batches):
-        self.left = batches
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.left -= 1
-        trainer.should_stop = trainer.should_stop or self.left <= 0
-
-
 def keeper(folder: Path, mode: str = "min") -> BestAndLast:
     return BestAndLast(dirpath=folder, monitor="val/mse", mode=mode)
 
@@ -102,18 +91,17 @@ def test_a_validation_that_is_not_a_number_is_never_the_best(unmeasured, trainer
     assert step_of(tmp_path / "best.ckpt") == 8
 
 
-def test_a_best_validation_inside_an_epoch_is_kept(module, trainer, loader, tmp_path):
+def test_a_best_validation_inside_an_epoch_is_kept(module, trainer, loader, tmp_path, stop_after):
     checkpoints, made = keeper(tmp_path), module()
-    stop = StopAfter(6)
-    trainer(stop, checkpoints, max_epochs=9).fit(made, loader(), loader())
+    trainer(stop_after(6), checkpoints, max_epochs=9).fit(made, loader(), loader())
     assert step_of(tmp_path / "best.ckpt") == step_of(tmp_path / "last.ckpt") == 6
     assert (checkpoints.best.epoch, checkpoints.best.step) == (2, 6)
     kept = torch.load(tmp_path / "best.ckpt", weights_only=True)["state_dict"]
     torch.testing.assert_close(kept["model.linear.weight"], made.model.linear.weight.detach())
 
 
-def test_a_stop_waits_for_the_end_of_an_update(module, trainer, loader, tmp_path):
-    run = trainer(StopAfter(1), keeper(tmp_path), max_epochs=9, accumulate_grad_batches=3)
+def test_a_stop_waits_for_the_end_of_an_update(module, trainer, loader, tmp_path, stop_after):
+    run = trainer(stop_after(1), keeper(tmp_path), max_epochs=9, accumulate_grad_batches=3)
     run.fit(module(), loader(), loader())
     assert run.global_step == step_of(tmp_path / "last.ckpt") == 1
 
@@ -131,12 +119,12 @@ def test_a_stop_that_is_asked_for_once_waits_for_the_last_batch_too(
 
 
 def test_last_is_written_once_an_epoch_while_min_epochs_forbid_the_end(
-    module, trainer, loader, tmp_path, monkeypatch
+    module, trainer, loader, tmp_path, monkeypatch, stop_after
 ):
     checkpoints = keeper(tmp_path)
     written = []
     monkeypatch.setattr(checkpoints, "_write_last", lambda run: written.append(run.global_step))
-    run = trainer(StopAfter(1), checkpoints, max_epochs=9, min_epochs=3)
+    run = trainer(stop_after(1), checkpoints, max_epochs=9, min_epochs=3)
     run.fit(module(), loader(), loader())
     assert written == [4, 8, 12]
 
