@@ -124,6 +124,8 @@ def build_trainer(cfg: DictConfig, folder: Path, tracker: Tracker) -> Trainer:
         limit_test_batches=cfg.trainer.overfit_batches or cfg.trainer.limit_test_batches,
         use_distributed_sampler=False,  # ours gives each rank its batches
     )
+    # With max_steps, Lightning 2.6 would enter an epoch that a checkpoint has finished once more.
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
     return trainer
 
 

@@ -64,7 +64,7 @@ def check_optimizer(cfg: DictConfig, module: SequenceModule) -> None:
     """
     try:
         module.make_optimizer(module.parameters())
-    except (TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         given = ", ".join(f"optim.{k}={shown(v)}" for k, v in cfg.optim.items() if k[0] != "_")
         text = f"{cfg.optim._target_} refuses them ({error}); allowed: what it takes together"
         raise ConfigError(f"{given}: {text}") from None

@@ -47,6 +47,7 @@ class _Jobs:
     def __init__(self) -> None:
         self.count = 0
         self.failed: list[tuple[str, int]] = []
+        self.sweep: Path | None = None  # the folder of all
 
     def exit_code(self) -> int:
         """Of the first job that failed; in a sweep it also says which jobs did."""
@@ -117,6 +118,8 @@ def _main(argv: list[str]) -> int:
         if isinstance(error.code, str):
             _complain(error.code)
         return error.code if isinstance(error.code, int) else int(error.code is not None)
+    if jobs.sweep is not None and len(jobs.failed) == jobs.count:
+        _remove_if_all_were_refused(jobs.sweep)
     return jobs.exit_code()
 
 
@@ -135,6 +138,8 @@ def _run_job(cfg: DictConfig, jobs: _Jobs) -> float:
     """Train, print what came of it, and hand the monitored value to the sweeper."""
     jobs.count += 1
     launch = _launch()
+    if launch.sweep is not None:
+        jobs.sweep = launch.root / HydraConfig.get().sweep.dir
     try:
         from seqpipe.verbs.train import run  # torch is imported only for a config that works
 
@@ -166,6 +171,14 @@ def _remove_empty(folder: Path, root: Path) -> None:
         while root in folder.parents:
             folder.rmdir()
             folder = folder.parent
+
+
+def _remove_if_all_were_refused(sweep: Path) -> None:
+    """A sweep of which nothing is left but Hydra's own note leaves nothing."""
+    note = sweep / "multirun.yaml"
+    if [*sweep.glob("*")] == [note]:
+        note.unlink()
+        _remove_empty(sweep, Path.cwd())
 
 
 def _name_of_job() -> str:

@@ -140,6 +140,13 @@ def test_a_job_that_fails_does_not_stop_the_others(command):
     assert done.err.splitlines()[-1] == "seqpipe: 2 of 4 jobs failed: #1 (depth=2), #2 (depth=3)"
 
 
+def test_a_sweep_of_which_every_job_is_refused_leaves_nothing(command):
+    body = "    from seqpipe.errors import ConfigError\n    raise ConfigError('the reason')"
+    done = command("-m", "depth=1,2", body=body)
+    assert done.code == 2
+    assert not [name for name in done.left if "sweeps/" in name]
+
+
 @pytest.mark.parametrize(("error", "code"), [("DataError", 2), ("TrainingError", 1)])
 def test_a_users_mistake_ends_with_its_message_and_leaves_no_empty_folder(command, error, code):
     done = command(body=f"    from seqpipe.errors import {error}\n    raise {error}('the reason')")

@@ -155,3 +155,43 @@ def test_a_grid_is_refused_where_one_job_runs():
     message = "sweep=cells: a job for each cell, depth; allowed: -m sweep=cells"
     assert problems("sweep=cells") == [message]
     assert compose(["sweep=cells", "cell=rnn", "depth=2"])[0].depth == 2  # one of its jobs
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "~optim._partial_",
+            "optim._partial_=null: the run completes what is built; allowed: true",
+        ),
+        (
+            "scheduler._partial_=false",
+            "scheduler._partial_=false: the run completes what is built; allowed: true",
+        ),
+        (
+            "callbacks.checkpoint.dirpath=x",
+            "callbacks.checkpoint.dirpath=x: is set by the run; allowed: leave it out",
+        ),
+        ("optim.params=3", "optim.params=3: is set by the run; allowed: leave it out"),
+        (
+            "trainer.min_epochs=99",
+            "trainer.min_epochs=99: training ends after 30; allowed: at most trainer.max_epochs=30",
+        ),
+        (
+            "trainer.max_time=00:00:00:00",
+            "trainer.max_time=00:00:00:00: wrong form; "
+            "allowed: DD:HH:MM:SS, a second or more or null",
+        ),
+        (
+            "callbacks.early_stopping.check_on_train_epoch_end=true",
+            "callbacks.early_stopping.check_on_train_epoch_end=true: out of range; "
+            "allowed: false, as an epoch may end without a validation",
+        ),
+        (
+            "hydra.run.dir=",
+            "hydra.run.dir=: names no folder; allowed: hydra.run.dir=outputs/runs/my_run",
+        ),
+    ],
+)
+def test_what_would_fail_later_or_do_nothing_is_refused(override, message):
+    assert problems(override) == [message]

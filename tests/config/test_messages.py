@@ -106,7 +106,7 @@ VALUES = [
     ),
     (
         "trainer.max_time=01:00",
-        "trainer.max_time=01:00: wrong form; allowed: DD:HH:MM:SS or null",
+        "trainer.max_time=01:00: wrong form; allowed: DD:HH:MM:SS, a second or more or null",
     ),
     (
         "trainer.gradient_clip_algorithm=nrom",

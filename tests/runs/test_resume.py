@@ -6,6 +6,7 @@ import torch
 from seqpipe import build
 from seqpipe.config.compose import compose
 from seqpipe.errors import ConfigError
+from seqpipe.tasks.metrics import WeightedMean
 from seqpipe.training.module import SequenceModule
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -111,6 +112,54 @@ def series_of(result):
         "series"
     ]
     return {name: [tuple(point) for point in points] for name, points in series.items()}
+
+
+@pytest.mark.parametrize("first_end", ["trainer.max_epochs=1", "trainer.max_steps=4"])
+def test_going_on_to_a_number_of_updates_is_training_straight_through(launch, first_end):
+    straight = launch("adding", *STEADY, "trainer.max_epochs=9", "trainer.max_steps=12")
+    first = launch("adding", *STEADY, "trainer.max_epochs=9", first_end, folder="first")
+    assert torch.load(last(first), weights_only=True)["global_step"] == 4  # a whole epoch
+    more = ["trainer.max_epochs=9", "trainer.max_steps=12", f"resume={last(first)}"]
+    resumed = launch("adding", *STEADY, *more, folder="resumed")
+    assert_same_end(resumed, straight)
+    assert series_of(resumed) == series_of(straight)
+
+
+def test_the_best_weights_of_a_closing_validation_survive_a_resume(launch):
+    worse = ["seed=2", "optim.lr=0.6", "trainer.max_epochs=3", "scheduler=none"]
+    first = launch("adding", *worse, "trainer.max_steps=6", folder="first")
+    assert "best epoch: 2 " in first.summary  # inside it
+    best = last(first).with_name("best.ckpt")
+    assert torch.load(best, weights_only=True)["global_step"] == 6
+    resumed = launch("adding", *worse, f"resume={last(first)}", folder="resumed")
+    assert resumed.monitored == first.monitored  # what came after was worse
+    assert resumed.metrics == first.metrics
+    again = launch("adding", *worse, f"resume={best}", folder="again")
+    assert_same_state(last(again), last(resumed))
+
+
+def test_a_checkpoint_that_closed_an_epoch_it_had_not_finished_is_refused(launch):
+    overrides = [*STEADY, "callbacks.checkpoint.save_last=false", "trainer.max_epochs=3"]
+    first = launch("adding", *overrides, "trainer.max_steps=6", folder="first")
+    best = last(first).with_name("best.ckpt")
+    assert not last(first).exists()
+    with pytest.raises(ConfigError, match=r"best.ckpt: was written after a training that ended"):
+        launch("adding", *overrides, f"resume={best}", folder="refused")
+
+
+def test_an_early_stop_within_an_update_finishes_it_first(launch):
+    overrides = [*STEADY[:2], "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=3"]
+    never = ["callbacks.early_stopping.patience=0", "callbacks.early_stopping.min_delta=5"]
+    first = launch("adding", *overrides, *never, "trainer.max_epochs=9", folder="first")
+    saved = torch.load(last(first), weights_only=True)
+    assert saved["global_step"] % 2 == 0
+    assert saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["processed"] % 2 == 0
+
+
+def test_a_validation_that_is_not_a_number_is_told(launch, monkeypatch, caplog):
+    monkeypatch.setattr(WeightedMean, "compute", lambda self: self.total / 0 * 0)
+    launch("adding", "trainer.max_epochs=3", "task.monitor=val/loss")
+    assert "val/loss is nan after epoch 1: the training is of no use" in caplog.text
 
 
 def test_a_time_that_is_used_up_is_refused(launch, tmp_path):

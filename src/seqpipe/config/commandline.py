@@ -95,6 +95,11 @@ def check(
     parsed = [o for o in parsed if not o.is_hydra_override()]
     loader = Loader(config_dirs, of_hydra, config_name)
     problems = [*map(str, unreadable), *shadowed(loader.user_dirs())]
+    problems += [
+        f"{line}: names no folder; allowed: {line}outputs/runs/my_run"
+        for line in of_hydra
+        if line in ("hydra.run.dir=", "hydra.sweep.dir=")
+    ]
     sweeping = [o for o in parsed if o.is_sweep_override()]
     composed = loader.compose([o for o in parsed if not o.is_sweep_override()])
     if sweep or composed.hydra.mode == RunMode.MULTIRUN:

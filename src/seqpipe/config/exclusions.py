@@ -167,8 +167,11 @@ def _window(tree: Tree) -> Iterator[Problem]:
 
 
 def _end_of_training(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
-    names = ("max_epochs", "max_steps", "max_time")
-    epochs, steps, time = (tree.get(f"trainer.{name}") for name in names)
+    names = ("max_epochs", "max_steps", "max_time", "min_epochs")
+    epochs, steps, time, least = (tree.get(f"trainer.{name}") for name in names)
+    if isinstance(least, int) and isinstance(epochs, int) and 0 < epochs < least:
+        text = f"training ends after {epochs}; allowed: at most trainer.max_epochs={epochs}"
+        yield Problem("trainer.min_epochs", least, text)
     if epochs == -1 and steps == -1:
         if time is None:
             text = "training would not end; allowed: trainer.max_steps or max_time with it"

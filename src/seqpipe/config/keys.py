@@ -9,6 +9,7 @@ from seqpipe.config.annotations import Signature, TargetError
 from seqpipe.config.paths import PACKAGE, conf_dir
 from seqpipe.config.rules import Problem, flag, shown
 from seqpipe.config.schema import (
+    COMPLETED_BY_THE_RUN,
     DATA_TARGET,
     GIVEN_BY_THE_RUN,
     GROUPS,
@@ -29,6 +30,8 @@ def unknown_key(cfg: DictConfig, key: str, value: object) -> str:
     depth = next(i for i in range(len(parts)) if not tree.has(".".join(parts[: i + 1])))
     parent = ".".join(parts[:depth])
     target = tree.get(f"{parent}._target_") if parent else None
+    if parts[depth] in GIVEN_BY_THE_RUN.get(parent.split(".")[0], ()):
+        return "is set by the run; allowed: leave it out"
     if target is None or _is_ours(target):
         if target and parts[depth + 1 :] == [] and parts[depth] in signature_of(target).rules:
             return f"is not listed yet; allowed: with a plus: +{key}={shown(value)}"
@@ -116,6 +119,10 @@ def _node_problems(tree: Tree, key: str) -> Iterator[Problem]:
             yield _unknown_problem(tree, key, name)
         else:
             yield from _value_problems(tree, f"{key}.{name}", signature)
+    if key in COMPLETED_BY_THE_RUN and tree.get(f"{key}._partial_") is not True:
+        text = "the run completes what is built; allowed: true"
+        yield Problem(f"{key}._partial_", node.get("_partial_"), text)
+        return
     if fault := flag().fault(tree.get(f"{key}._partial_") or False):
         yield Problem(f"{key}._partial_", node["_partial_"], fault)
     if "_args_" not in node:

@@ -25,6 +25,9 @@ GIVEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
     "logger": ("root", "output_dir"),
 }
 
+# Groups whose options are told the rest once the data is read.
+COMPLETED_BY_THE_RUN = ("cell", "architecture", "task", "optim", "scheduler", "logger")
+
 # Keys that the run reads itself: an option of the user's own must have them too.
 READ_BY_THE_RUN: dict[str, tuple[str, ...]] = {
     "data": ("x", "batch_size", "num_workers", "seed", "window", "eval_window"),
@@ -92,7 +95,11 @@ RULES: dict[str, Rule] = {
     "*.mode": choice("min", "max"),
     "callbacks.*.min_delta": real("[0, inf)"),
     "callbacks.*.save_last": flag(),
-    "callbacks.*.check_on_train_epoch_end": either(flag(), null()),
+    "callbacks.*.check_on_train_epoch_end": Rule(
+        "false, as an epoch may end without a validation",
+        lambda value: isinstance(value, bool),
+        lambda value: value is False,
+    ),
     "logger.flush_seconds": real("[0, inf)"),
     "logger.tracking_uri": text(  # MLflow no longer writes to plain folders
         r"sqlite:///(?!:memory:).+|databricks.*|(?!sqlite|file:)[\w+.-]+://.+",
@@ -111,7 +118,9 @@ RULES: dict[str, Rule] = {
     "trainer.min_epochs": either(whole(1), null()),
     "trainer.max_steps": either(whole(1), choice(-1)),
     "trainer.min_steps": either(whole(1), null()),
-    "trainer.max_time": either(text(r"\d+:\d\d:\d\d:\d\d", "DD:HH:MM:SS"), null()),
+    "trainer.max_time": either(
+        text(r"(?!0+:00:00:00)\d+:\d\d:\d\d:\d\d", "DD:HH:MM:SS, a second or more"), null()
+    ),
     "trainer.gradient_clip_val": either(real("(0, inf)"), null()),
     "trainer.gradient_clip_algorithm": choice("norm", "value"),
     "trainer.accumulate_grad_batches": whole(1),

@@ -148,14 +148,35 @@ class BestAndLast(Checkpoint):
         if trainer.sanity_checking:
             return
         now = validation_of(trainer)
-        in_epoch = trainer.state.fn == TrainerFn.FITTING and not trainer.is_last_batch
+        training = trainer.state.fn == TrainerFn.FITTING
         if trainer.strategy.reduce_boolean_decision(self._is_best(now)):
             self.best = now
-            self._unsaved = trainer.state.fn == TrainerFn.FITTING and not in_epoch
-            if not self._unsaved:
+            self._unsaved = training and trainer.is_last_batch
+            if not training:
+                self._keep_closing(trainer)
+            elif not self._unsaved:
                 trainer.save_checkpoint(self.best_path)
-        if in_epoch and _stops(trainer):
-            self._write_last(trainer)
+        if training and not trainer.is_last_batch:
+            if (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches:
+                self._stopping = self._stopping or trainer.should_stop
+                trainer.should_stop = False
+            elif _stops(trainer):
+                self._write_last(trainer)
+
+    def _keep_closing(self, trainer: Trainer) -> None:
+        """The validation after the training found the best: its checkpoint is the last one.
+
+        By now Lightning counts the epoch as finished, and would go on with the next one.
+        """
+        if _step_of(self.last_path) != trainer.global_step:
+            trainer.save_checkpoint(self.best_path)
+            return
+        if self._first:
+            saved = torch.load(self.last_path, map_location="cpu", weights_only=True)
+            saved["callbacks"][self.state_key] = self.state_dict()
+            torch.save(saved, self.last_path)
+            shutil.copyfile(self.last_path, self.best_path)
+        trainer.strategy.barrier()
 
     def _is_best(self, now: Validation) -> bool:
         value = now.metrics.get(self.monitor, math.nan)

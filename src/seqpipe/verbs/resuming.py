@@ -80,8 +80,12 @@ def _seconds(time: str) -> int:
 
 
 def _between_updates(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Iterator[str]:
-    """The gradient accumulated so far is in no checkpoint."""
+    """The gradient accumulated so far is in no checkpoint, nor the rest of a closed epoch."""
     batches, every = _batches_behind(saved), cfg.trainer.accumulate_grad_batches
+    epoch = saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    if batches == 0 and not epoch["is_last_batch"]:
+        text = "was written after a training that ended inside an epoch, and cannot go on with it"
+        yield f"resume={path}: {text}; allowed: last.ckpt, from callbacks.checkpoint.save_last=true"
     if batches % every:
         text = f"stands {batches % every} of {every} batches into an update; allowed: its last.ckpt"
         yield f"resume={path}: {text}, or trainer.accumulate_grad_batches=1"

@@ -1,6 +1,7 @@
 """Train a model, test its best checkpoint, and leave a record: the life of one run."""
 
 import logging
+import math
 import time
 import warnings
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from seqpipe.tracking.base import NoTracker, Tracker, recording
 from seqpipe.training.checkpoints import BestAndLast, History, Validation
 from seqpipe.training.module import SequenceModule
 from seqpipe.verbs import describe, outcome, resuming
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,17 @@ def _fit(cfg: DictConfig, trainer: Trainer, module: SequenceModule, data: Sequen
     last = _history(trainer).last
     if last is None or last.step != trainer.global_step:  # max_steps or max_time came in between
         trainer.validate(module, valid, verbose=False)
+    _tell_of_nan(_history(trainer).last, module.task.monitor)
     return seconds
+
+
+def _tell_of_nan(last: Validation | None, monitor: str) -> None:
+    """Early stopping ends such a training, and would say nothing."""
+    if last is not None and not math.isfinite(last.metrics[monitor]):
+        value = last.metrics[monitor]
+        log.warning(
+            "%s is %s after epoch %d: the training is of no use", monitor, value, last.epoch
+        )
 
 
 def _test(
