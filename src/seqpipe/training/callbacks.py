@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 
 class Throughput(Callback):
@@ -73,9 +74,9 @@ class OneBar(ProgressBar):
             return
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(table_column=Column(min_width=9)),
+            TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(min_width=7)),
             TextColumn("{task.fields[news]}"),
             console=self._console,
         )
