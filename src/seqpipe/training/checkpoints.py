@@ -168,14 +168,17 @@ class BestAndLast(Checkpoint):
 
         By now Lightning counts the epoch as finished, and would go on with the next one.
         """
-        if _step_of(self.last_path) != trainer.global_step:
+        stands = _step_of(self.last_path) if self._first else None  # who writes it also reads it
+        if trainer.strategy.broadcast(stands) != trainer.global_step:
             trainer.save_checkpoint(self.best_path)
             return
         if self._first:
             saved = torch.load(self.last_path, map_location="cpu", weights_only=True)
             saved["callbacks"][self.state_key] = self.state_dict()
-            torch.save(saved, self.last_path)
-            shutil.copyfile(self.last_path, self.best_path)
+            torch.save(saved, self.best_path)
+            copy = self.last_path.with_suffix(".new")
+            shutil.copyfile(self.best_path, copy)
+            copy.replace(self.last_path)
         trainer.strategy.barrier()
 
     def _is_best(self, now: Validation) -> bool:
