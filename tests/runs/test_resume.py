@@ -160,6 +160,14 @@ def test_a_validation_that_is_not_a_number_is_told(launch, monkeypatch, caplog):
     assert "val/loss is nan after epoch 1: the training is of no use" in caplog.text
 
 
+def test_another_end_of_a_cosine_is_told(launch, caplog):
+    first = launch("adding", "scheduler=cosine", "trainer.max_epochs=1", folder="first")
+    more = ["scheduler=cosine", "trainer.max_epochs=2", f"resume={last(first)}"]
+    launch("adding", *more, folder="resumed")
+    told = "trainer.max_epochs=2, was 1: the learning rate goes on along the cosine to the new end"
+    assert told in caplog.text
+
+
 def test_a_time_that_is_used_up_is_refused(launch, tmp_path):
     overrides = [*STEADY, "trainer.max_epochs=100000", "trainer.max_time=00:00:00:01"]
     first = launch("adding", *overrides, folder="first")

@@ -1,5 +1,6 @@
 """Going on from a checkpoint: is it one of ours, and of the same model and data?"""
 
+import logging
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from seqpipe.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 MUST_AGREE = ("architecture", "cell", "data", "task", "optim", "scheduler", "seed")
 ALLOWED = "outputs/runs/.../checkpoints/last.ckpt"
@@ -38,6 +41,17 @@ def check(cfg: DictConfig) -> None:
     problems += [*_nothing_left(cfg, saved, path), *_between_updates(cfg, saved, path)]
     if problems:
         raise ConfigError(problems)
+    _tell_of_another_curve(now, before)
+
+
+def _tell_of_another_curve(now: dict[str, Any], before: dict[str, Any]) -> None:
+    """A cosine over another number of updates has another learning rate where this one stands."""
+    if str(now["scheduler._target_"]).rpartition(".")[2] not in ("cosine", "warmup_cosine"):
+        return
+    for key in ("trainer.max_epochs", "trainer.max_steps"):
+        if now.get(key) != before.get(key):
+            text = "%s=%s, was %s: the learning rate goes on along the cosine to the new end"
+            log.warning(text, key, now.get(key), before.get(key))
 
 
 def position(cfg: DictConfig) -> int:
