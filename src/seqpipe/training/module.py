@@ -214,8 +214,9 @@ class SequenceModule(LightningModule):
         torch.set_rng_state(self._resumed["cpu"].cpu())
         if "cuda" in self._resumed and self.device.type == "cuda":
             torch.cuda.set_rng_state(self._resumed["cuda"].cpu(), self.device)
+        metrics = self._epoch_metrics()
         for name, sums in self._resumed["sums"].items():
-            metric = self._epoch_metrics()[name]
+            metric = metrics[name]
             for part, value in sums.items():
                 setattr(metric, part, value.to(self.device))
             metric._update_count = 1  # else torchmetrics warns that there is nothing to compute

@@ -109,14 +109,7 @@ def _read(path: Path) -> dict[str, Any]:
     """Only plain values and tensors are read: a checkpoint cannot run code."""
     try:
         saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        LookupError,
-        pickle.UnpicklingError,
-    ) as error:
+    except _UNREADABLE as error:
         reason = str(error).strip().partition("\n")[0].partition(". ")[0]
         reason = reason if any(map(str.isalpha, reason)) else "not written by torch, or damaged"
         text = f"no checkpoint that can be read ({reason}); allowed: {ALLOWED}"
