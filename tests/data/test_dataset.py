@@ -127,7 +127,7 @@ def test_numbers_out_of_range_are_refused(source_of, options, message):
     ("x", "y", "message"),
     [
         (Number("sum"), Number("sum"), "data.x=Number: number cannot be read; values, symbols, "),
-        (None, Series("series"), "data.y=Series: values cannot be answered; category, number, "),
+        (None, Vector("series"), "data.y=Vector: vector cannot be answered; category, ordinal, "),
         (None, Tags("series"), "data.y=Tags: needs an x with steps to tag; Series, Text or Symb"),
         (Series("series"), Symbols("sum", size=3), "data.y=Symbols: has no end of sequence; use "),
     ],
@@ -143,7 +143,7 @@ def test_tags_of_another_length_name_split_and_record(source_of):
     with pytest.raises(DataError) as error:
         tagging(source_of(TAGGED, valid=bad))
     assert str(error.value) == (
-        "valid[2]: tags has 1 steps, text has 3; each step of x needs one tag"
+        "valid[2]: tags has 1 steps, text has 3; each step of x needs one of y"
     )
 
 

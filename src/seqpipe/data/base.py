@@ -7,10 +7,12 @@ format is a new `Source`, a new kind of entry a new `Field`; nothing else change
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,11 +21,54 @@ from seqpipe.errors import DataError, did_you_mean
 Record = Mapping[str, Any]
 """One example as it was found: column -> value."""
 
+
+class PlacedRecord(dict[str, Any]):
+    """A record that knows where it was found.
+
+    Args:
+        columns: column -> value.
+        file: where it stands; None for a record that stands in no file.
+        line: the line it starts at, from 1; None where the format has no lines.
+        goes_on: the next record continues this one (a long text read in pieces): a field of text
+            puts no <EOS> between them, and a carried state passes on.
+    """
+
+    __slots__ = ("file", "goes_on", "line")
+
+    def __init__(
+        self,
+        columns: Mapping[str, Any],
+        file: Path | str | None = None,
+        line: int | None = None,
+        *,
+        goes_on: bool = False,
+    ) -> None:
+        super().__init__(columns)
+        self.file, self.line, self.goes_on = file, line, goes_on
+
+    @property
+    def place(self) -> str:
+        """`reviews.csv:17`, what a message about the record starts with."""
+        return place(self.file, self.line)
+
+
+def place(file: Path | str | None, line: int | None = None) -> str:
+    """`file:line`, or `file` where there are no lines."""
+    return f"{file}" if line is None else f"{file}:{line}"
+
+
+Found = Record | DataError
+"""What reading comes upon: a record, or in its place why it cannot be used."""
+
 SPLITS = ("train", "valid", "test")
-X_KINDS = ("values", "symbols", "vector", "category")
-Y_KINDS = ("category", "number", "tags", "symbols")
-TIME_KINDS = frozenset({"values", "symbols", "tags"})
+X_KINDS = ("values", "symbols", "spelled", "vector", "category")
+Y_KINDS = ("category", "ordinal", "number", "multi_label", "tags", "roll", "values", "symbols")
+TIME_KINDS = frozenset({"values", "symbols", "spelled", "tags", "roll"})
 """Kinds with a time axis; the others hold one row an example."""
+ALIGNED_KINDS = frozenset({"tags", "roll", "values"})
+"""Kinds of y that, where there is an x with time, have one step for each of its steps."""
+ID_KINDS = frozenset({"symbols", "spelled", "tags", "category", "ordinal"})
+"""Kinds that are ids, int64 in a batch; the others are float32."""
 
 
 @dataclass(frozen=True)
@@ -31,23 +76,37 @@ class FieldSpec:
     """What a model must know of one field.
 
     Args:
-        kind: as x, "values" (B, T_x, D) float32, "symbols" (B, T_x) int64, "vector" (B, D)
-            float32 without time, "category" (B,) int64; as y, "category" (B,) int64, "number"
-            (B, K) float32, "tags" (B, T) int64 with T = T_x, "symbols" (B, T_y) int64.
+        kind: as x, "values" (B, T_x, D) float32, "symbols" (B, T_x) int64, "spelled"
+            (B, T_x, 1 + C) int64 (a word and its characters), "vector" (B, D) float32 without
+            time, "category" (B,) int64; as y, "category" (B,) int64, "ordinal" (B,) int64 (the
+            order of the classes means something), "number" (B, K) float32, "multi_label" (B, K)
+            float32 of 0 and 1, "tags" (B, T) int64, "roll" (B, T, K) float32 of 0 and 1, and
+            "values" (B, T, K) float32, the three with T = T_x where there is an x with time;
+            "symbols" (B, T_y) int64.
         size: D, K, the number of classes, or the size of the vocabulary.
         names: what the classes or symbols are called, by id; None for floats.
         unit: what one symbol is, "characters" or "words"; None where that has no name.
+        counts: how often each class or symbol occurs in the training split, (size,) int64; None
+            for floats, and before everything is encoded.
     """
 
     kind: str
     size: int
     names: tuple[str, ...] | None = None
     unit: str | None = None
+    counts: np.ndarray[Any, np.dtype[np.int64]] | None = field(
+        default=None, compare=False, repr=False
+    )
 
     @property
     def has_time(self) -> bool:
         """True where an example is a sequence of steps."""
         return self.kind in TIME_KINDS
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the numbers in a batch."""
+        return torch.int64 if self.kind in ID_KINDS else torch.float32
 
 
 @dataclass(frozen=True)
@@ -60,13 +119,18 @@ class SequenceSpec:
 
 @dataclass(frozen=True)
 class Splits:
-    """The records of a source, parted once and for all: nothing of one split is in another."""
+    """What a source found, parted once and for all: nothing of one split is in another.
 
-    train: list[Record]
-    valid: list[Record]
-    test: list[Record]
+    Each split can be gone through again and again, and gives the same in the same order: a list,
+    or an object whose `__iter__` reads the files anew. A DataError in the place of a record says
+    why that one cannot be used; `data.on_error` decides what becomes of it.
+    """
 
-    def by_name(self) -> dict[str, list[Record]]:
+    train: Iterable[Found]
+    valid: Iterable[Found]
+    test: Iterable[Found]
+
+    def by_name(self) -> dict[str, Iterable[Found]]:
         """The three splits in their order, by name."""
         return {split: getattr(self, split) for split in SPLITS}
 
@@ -76,10 +140,24 @@ class Source(ABC):
 
     @abstractmethod
     def read(self) -> Splits:
-        """Read everything.
+        """Find the records, of every split.
 
         Raises:
-            DataError: the data cannot be used; the message starts with `file:line:` if it can.
+            DataError: nothing can be read; the message starts with `file:line:` if it can.
+        """
+
+    def inputs(self) -> list[Path]:
+        """Every file that `read` depends on: what is prepared from them is kept until one changes.
+
+        None of them: prepared in memory, anew for each run.
+        """
+        return []
+
+    def keep_together(self, columns: Sequence[str]) -> None:  # noqa: B027
+        """Told before reading which columns hold x: records alike in them are one item.
+
+        A source that parts its records itself never puts one item in two splits, unless it was
+        told otherwise by its own arguments.
         """
 
 
@@ -91,13 +169,27 @@ class Field(ABC):
     """
 
     kind: ClassVar[str]
+    fitted: ClassVar[tuple[str, ...]] = ()
+    """Attributes that `fit` sets, kept with prepared data: numbers, text, their tuples, arrays."""
 
     def __init__(self, column: str) -> None:
         self.column = column
 
     @abstractmethod
-    def fit(self, records: Sequence[Record]) -> None:
-        """Learn classes, vocabulary or width. Given the training records, and no others."""
+    def fit(self, records: Iterable[Record]) -> None:
+        """Learn classes, vocabulary or width. Given the training records, and no others.
+
+        They may not fit in memory: go through them once, keep what is needed.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """What `fit` learned."""
+        return {name: getattr(self, name) for name in self.fitted}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what `fit` learned on the same data before."""
+        for name in self.fitted:
+            setattr(self, name, state[name])
 
     @abstractmethod
     def encode(self, record: Record) -> Tensor:
@@ -116,8 +208,12 @@ class Field(ABC):
     def spec(self) -> FieldSpec:
         """What a model must know. Only after `fit`."""
 
-    def describe(self, splits: Mapping[str, Sequence[Record]]) -> str:
-        """A few words on the fitted field; `splits` for what has to be counted."""
+    def describe(self, counts: Mapping[str, np.ndarray[Any, np.dtype[np.int64]]]) -> str:
+        """A few words on the fitted field.
+
+        Args:
+            counts: how often each class or symbol occurs, (size,), by split; empty for floats.
+        """
         spec = self.spec
         return f"{spec.kind} ({spec.size})"
 

@@ -13,7 +13,9 @@ from torch import Tensor, distributed
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from seqpipe.data.base import SequenceBatch, SequenceSpec
+from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
+
+Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,12 @@ class Column:
             return np.zeros(len(self.values), dtype=np.int64)
         return np.diff(self.bounds)
 
+    def counts(self, size: int) -> Counts | None:
+        """How often each id occurs, (size,); None for floats."""
+        if self.values.is_floating_point():
+            return None
+        return np.bincount(self.values.numpy().reshape(-1), minlength=size)
+
     def cut(self, window: int) -> Column:
         """Consecutive pieces of at most `window` steps; every step is in exactly one."""
         assert self.bounds is not None, "only a sequence can be cut"
@@ -81,6 +89,11 @@ class Examples(Dataset[Example]):
         """One example, unpadded."""
         return Example(index, None if self.x is None else self.x[index], self.y[index])
 
+    def counts(self, spec: SequenceSpec) -> tuple[Counts | None, Counts | None]:
+        """How often each class or symbol occurs in x and in y, (size,); None for floats."""
+        x = None if self.x is None or spec.x is None else self.x.counts(spec.x.size)
+        return x, self.y.counts(spec.y.size)
+
     @property
     def lengths(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Steps of x and y together, (examples,): what a row costs."""
@@ -96,15 +109,16 @@ def collate(examples: Sequence[Example], spec: SequenceSpec) -> SequenceBatch:
     """
     x, x_lengths = None, None
     if spec.x is not None:
-        x, x_lengths = _pad([e.x for e in examples if e.x is not None], spec.x.has_time)
-    y, y_lengths = _pad([e.y for e in examples], spec.y.has_time)
+        x, x_lengths = _pad([e.x for e in examples if e.x is not None], spec.x)
+    y, y_lengths = _pad([e.y for e in examples], spec.y)
     return SequenceBatch(x, x_lengths, y, y_lengths, torch.tensor([e.index for e in examples]))
 
 
-def _pad(rows: list[Tensor], has_time: bool) -> tuple[Tensor, Tensor | None]:
-    if not has_time:
-        return torch.stack(rows), None
-    return pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
+def _pad(rows: list[Tensor], field: FieldSpec) -> tuple[Tensor, Tensor | None]:
+    if not field.has_time:
+        return torch.stack(rows).to(field.dtype), None
+    padded = pad_sequence(rows, batch_first=True).to(field.dtype)  # may be kept in fewer bytes
+    return padded, torch.tensor([len(row) for row in rows])
 
 
 class BucketBatchSampler(Sampler[list[int]]):

@@ -1,18 +1,18 @@
 """A source, an x and a y, put together: everything that training needs of the data."""
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
 from torch import Tensor
 
 from seqpipe.data.base import (
+    ALIGNED_KINDS,
     SPLITS,
     X_KINDS,
     Y_KINDS,
     Field,
+    Found,
     Record,
     SequenceBatch,
     SequenceSpec,
@@ -21,11 +21,13 @@ from seqpipe.data.base import (
 from seqpipe.data.batching import (
     BucketBatchSampler,
     Column,
+    Counts,
     Example,
     Examples,
     ResumableLoader,
     collate,
 )
+from seqpipe.data.digests import digest
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 _MOST_PROBLEMS = 10  # shown at once
@@ -72,7 +74,8 @@ class SequenceData:
         self.seed, self.window = seed, window
         longest = window if eval_window is None else eval_window
         self._windows = {"train": window, "valid": longest, "test": longest}
-        self._records = source.read().by_name()
+        source.keep_together([(x or y).column])
+        self._records = {split: _usable(found) for split, found in source.read().by_name().items()}
         empty = [f"{split}: holds no records" for split in SPLITS if not self._records[split]]
         if empty:
             raise DataError(empty)
@@ -98,6 +101,10 @@ class SequenceData:
         """Some examples of a split as one batch."""
         examples = self._examples[_known(split)]
         return collate([examples[index] for index in indices], self.spec)
+
+    def counts(self, split: str) -> tuple[Counts | None, Counts | None]:
+        """How often each class or symbol occurs in x and in y, (size,); None for floats."""
+        return self._examples[_known(split)].counts(self.spec)
 
     def longest_y(self, split: str) -> int:
         """Steps of the longest y of a split, T_y; 0 where y has no time axis."""
@@ -127,8 +134,11 @@ class SequenceData:
     def description(self) -> str:
         """One line: how many examples, what is read, what is answered."""
         sizes = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
-        y = self.y.describe(self._records)
-        told = y if self.x is None else f"{self.x.describe(self._records)} -> {y}"
+        counts = {split: self.counts(split) for split in SPLITS}
+        xs = {split: x for split, (x, _) in counts.items() if x is not None}
+        ys = {split: y for split, (_, y) in counts.items() if y is not None}
+        y = self.y.describe(ys)
+        told = y if self.x is None else f"{self.x.describe(xs)} -> {y}"
         lengths = self._examples["train"].x or self._examples["train"].y
         if lengths.bounds is None:
             return f"{type(self.source).__name__}: {sizes}; {told}"
@@ -179,9 +189,10 @@ class SequenceData:
         x = self.x.encode(record)
         if self.spec.x.has_time and len(x) == 0:
             raise DataError(f"{self.x.column}: x has no steps")
-        if self.spec.y.kind == "tags" and len(x) != len(y):
+        aligned = self.spec.y.kind in ALIGNED_KINDS and self.spec.x.has_time
+        if aligned and len(x) != len(y):
             lengths = f"{self.y.column} has {len(y)} steps, {self.x.column} has {len(x)}"
-            raise DataError(f"{lengths}; each step of x needs one tag")
+            raise DataError(f"{lengths}; each step of x needs one of y")
         return x, y
 
 
@@ -218,22 +229,9 @@ def _check_use(
         raise ConfigError(problems)
 
 
-def digest(records: Sequence[Record]) -> str:
-    """sha256 (hex) of the raw records: keys sorted, arrays by type, shape and bytes."""
-    total = hashlib.sha256()
-    for record in records:
-        line = json.dumps(dict(record), sort_keys=True, default=_plain, ensure_ascii=False)
-        total.update(line.encode("utf-8", "surrogatepass") + b"\n")
-    return total.hexdigest()
-
-
-def _plain(value: object) -> object:
-    """What json does not know, as something it knows."""
-    if isinstance(value, Tensor):
-        value = value.numpy(force=True)
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        little = np.ascontiguousarray(value.astype(value.dtype.newbyteorder("<")))
-        return [little.dtype.str, value.shape, hashlib.sha256(little.tobytes()).hexdigest()]
-    raise DataError(f"{type(value).__name__}: not a kind of entry that a record can hold")
+def _usable(found: Iterable[Found]) -> list[Record]:
+    everything = list(found)
+    problems = [p for one in everything if isinstance(one, DataError) for p in one.problems]
+    if problems:
+        raise DataError(problems[:_MOST_PROBLEMS])
+    return [one for one in everything if not isinstance(one, DataError)]

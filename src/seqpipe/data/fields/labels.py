@@ -1,6 +1,6 @@
 """Labels: one class, one number (or a few), or a class for each step."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ def _class_names(values: Iterable[object]) -> tuple[str, ...]:
 class _Classes(Field):
     """What Category and Tags share: named classes, known from the training split."""
 
+    fitted = ("names",)
+
     def __init__(self, column: str) -> None:
         super().__init__(column)
         self.names: tuple[str, ...] = ()
@@ -31,6 +33,10 @@ class _Classes(Field):
     def _learn(self, values: Iterable[object]) -> None:
         self.names = _class_names(values)
         self._ids = {name: id_ for id_, name in enumerate(self.names)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up the classes."""
+        self._learn(state["names"])
 
     def _id(self, value: object) -> int:
         name = str(value)
@@ -60,7 +66,7 @@ class Category(_Classes):
 
     kind = "category"
 
-    def fit(self, records: Sequence[Record]) -> None:
+    def fit(self, records: Iterable[Record]) -> None:
         """Learn the classes."""
         self._learn(self.value(record) for record in records)
 
@@ -76,7 +82,7 @@ class Category(_Classes):
         """The name of the class."""
         return self.names[int(torch.as_tensor(values))]
 
-    def describe(self, splits: object) -> str:
+    def describe(self, counts: object) -> str:
         """The number of classes and their names."""
         return f"{len(self.names)} classes ({self._shown_names()})"
 
@@ -90,7 +96,7 @@ class Tags(_Classes):
 
     kind = "tags"
 
-    def fit(self, records: Sequence[Record]) -> None:
+    def fit(self, records: Iterable[Record]) -> None:
         """Learn the classes."""
         self._learn({tag for record in records for tag in self.value(record)})
 
@@ -108,7 +114,7 @@ class Tags(_Classes):
         """The names of the tags, with spaces between."""
         return " ".join(self.names[int(value)] for value in values)
 
-    def describe(self, splits: object) -> str:
+    def describe(self, counts: object) -> str:
         """The number of classes and their names."""
         return f"one of {len(self.names)} tags a step ({self._shown_names()})"
 
@@ -121,14 +127,17 @@ class Number(Field):
     """
 
     kind = "number"
+    fitted = ("size",)
 
     def __init__(self, column: str) -> None:
         super().__init__(column)
         self.size = 0
 
-    def fit(self, records: Sequence[Record]) -> None:
+    def fit(self, records: Iterable[Record]) -> None:
         """Learn K."""
-        self.size = len(self._numbers(records[0]))
+        for record in records:
+            self.size = len(self._numbers(record))
+            break
 
     def encode(self, record: Record) -> Tensor:
         """(K,) float32.
@@ -151,7 +160,7 @@ class Number(Field):
         """Size: K."""
         return FieldSpec(self.kind, self.size)
 
-    def describe(self, splits: object) -> str:
+    def describe(self, counts: object) -> str:
         """The width."""
         return "a number" if self.size == 1 else f"{self.size} numbers"
 

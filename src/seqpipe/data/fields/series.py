@@ -1,6 +1,6 @@
 """Numbers measured at each step, or all at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,40 @@ from seqpipe.data.base import Field, FieldSpec, Record
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
+class Moments:
+    """Mean and standard deviation of rows that come a few at a time, in float64.
+
+    Source: Chan, Golub & LeVeque (1979), "Updating formulae and a pairwise algorithm for
+    computing sample variances": two sets joined without losing digits to a large mean.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean: Any = 0.0
+        self._squares: Any = 0.0  # sum of squared distances to the mean
+
+    def add(self, rows: Floats) -> None:
+        """rows: (N, D)."""
+        if len(rows) == 0:
+            return
+        new = rows.astype(np.float64)
+        mean, size = new.mean(axis=0), len(new)
+        apart, count = mean - self.mean, self.count + size
+        squares = ((new - mean) ** 2).sum(axis=0)
+        self._squares = self._squares + squares + apart**2 * (self.count * size / count)
+        self.mean = self.mean + apart * (size / count)
+        self.count = count
+
+    @property
+    def deviation(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """(D,), of the rows as a whole population."""
+        return np.sqrt(np.asarray(self._squares) / max(1, self.count))
+
+
 class _Floats(Field):
     """What Series and Vector share: finite float32 of a width that the first record sets."""
+
+    fitted = ("size", "mean", "scale")
 
     def __init__(self, column: str, *, standardize: bool = False) -> None:
         super().__init__(column)
@@ -22,15 +54,18 @@ class _Floats(Field):
         self.mean: Floats = np.zeros(1, dtype=np.float32)
         self.scale: Floats = np.ones(1, dtype=np.float32)
 
-    def fit(self, records: Sequence[Record]) -> None:
+    def fit(self, records: Iterable[Record]) -> None:
         """Learn D and, to standardize, the mean and standard deviation of each of the D numbers."""
-        self.size = self._array(records[0]).shape[-1]
-        if self.standardize:
-            rows = [self._checked(record).reshape(-1, self.size) for record in records]
-            steps = np.concatenate(rows).astype(np.float64)
-            deviation = steps.std(axis=0)
-            self.mean = steps.mean(axis=0).astype(np.float32)
+        total = Moments()
+        for record in records:
+            self.size = self.size or self._array(record).shape[-1]
+            if not self.standardize:
+                return
+            total.add(self._checked(record).reshape(-1, self.size))
+        if total.count:
+            self.mean = total.mean.astype(np.float32)
             # A number that never changes has no scale: it becomes 0.
+            deviation = total.deviation
             self.scale = np.where(deviation > 0, deviation, 1.0).astype(np.float32)
 
     def encode(self, record: Record) -> Tensor:
@@ -89,7 +124,7 @@ class Series(_Floats):
             self.refuse(value, f"has shape {array.shape}; expected (steps, numbers) or (steps,)")
         return array[:, None] if array.ndim == 1 else array
 
-    def describe(self, splits: object) -> str:
+    def describe(self, counts: object) -> str:
         """The width of a step."""
         return f"{self.size} numbers a step"
 
@@ -107,6 +142,6 @@ class Vector(_Floats):
     def _array(self, record: Record) -> Floats:
         return self._finite(self.value(record)).reshape(-1)
 
-    def describe(self, splits: object) -> str:
+    def describe(self, counts: object) -> str:
         """The width."""
         return f"{self.size} numbers at once"

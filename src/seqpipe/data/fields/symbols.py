@@ -1,6 +1,6 @@
 """Sequences that are ids already."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class Symbols(Field):
         super().__init__(column)
         self.size = size
 
-    def fit(self, records: Sequence[Record]) -> None:
+    def fit(self, records: Iterable[Record]) -> None:
         """Nothing to learn: the size is given."""
 
     def encode(self, record: Record) -> Tensor:
@@ -63,6 +63,6 @@ class Symbols(Field):
         """Size: the number of ids."""
         return FieldSpec(self.kind, self.size, tuple(str(id_) for id_ in range(self.size)))
 
-    def describe(self, splits: object) -> str:
+    def describe(self, counts: object) -> str:
         """The number of ids."""
         return f"{self.size} symbols"

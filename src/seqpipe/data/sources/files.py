@@ -1,0 +1,240 @@
+"""Sources that read files: which files, which split, and text line by line."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+
+from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits, place
+from seqpipe.data.sources.parts import check_shares, part
+from seqpipe.errors import ConfigError, DataError, did_you_mean
+
+Names = str | list[str]
+
+
+class FileSource(Source):
+    """Records of files: some for each split, or shares of those of `train`.
+
+    A source of a format says how to read one file, in `parse`; the rest is here.
+
+    Args:
+        train: a file, several, a pattern (`*.csv`) or a folder (every file in it, sorted).
+        valid: the same, or the share of what `train` holds to validate on.
+        test: the same, or the share of what `train` holds to test on.
+        path: folder that the names are relative to; None: the current folder.
+        encoding: of text, any name that Python knows.
+        group: columns; records alike in all of them stay in one split. None: those of x.
+        stratify: a column; each split gets the same share of each of its values. None: of none.
+        order: `random`, drawn with the seed; `file`: the first records are trained on, the next
+            validated, the last tested, so that neighbours do not leak (within each value of
+            `stratify`).
+        seed: of the random order.
+
+    Raises:
+        ConfigError: shares that leave a split empty, an encoding that does not exist.
+    """
+
+    suffixes: tuple[str, ...] = ()
+    """Of the files taken from a folder; empty: all."""
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.1,
+        *,
+        path: str | None = None,
+        encoding: str = "utf-8",
+        group: Names | None = None,
+        stratify: str | None = None,
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+    ) -> None:
+        check_shares(valid, test)
+        check_encoding(encoding)
+        self.names: dict[str, Names | float] = {"train": train, "valid": valid, "test": test}
+        self.path = Path(path) if path is not None else Path()
+        self.encoding = encoding
+        self.group = (group,) if isinstance(group, str) else tuple(group or ())
+        self.stratify, self.order, self.seed = stratify, order, seed
+
+    @abstractmethod
+    def parse(self, file: Path) -> Iterator[Found]:
+        """The records of one file, in their order; a DataError in the place of a bad one.
+
+        Args:
+            file: as it is to be shown in messages.
+
+        Raises:
+            DataError: the file as a whole cannot be read.
+        """
+
+    def read(self) -> Splits:
+        """Each split reads its files anew whenever it is gone through.
+
+        Raises:
+            DataError: a file that is not there, a column to part by that is not there.
+        """
+        found = {split: self.files_of(split) for split in SPLITS}
+        shares = {s: n for s, n in self.names.items() if isinstance(n, float)}
+        views: dict[str, Iterable[Found]] = {
+            split: _Files(self, files) for split, files in found.items() if split not in shares
+        }
+        if shares:
+            of = part(
+                views["train"],
+                shares,
+                group=self.group,
+                stratify=self.stratify,
+                order=self.order,
+                seed=self.seed,
+            )
+            whole = views["train"]
+            views |= {split: _Part(whole, of, split) for split in ("train", *shares)}
+        return Splits(**views)
+
+    def keep_together(self, columns: Sequence[str]) -> None:
+        """Takes the columns of x where no `group` was given."""
+        self.group = self.group or tuple(columns)
+
+    def inputs(self) -> list[Path]:
+        """All files of all splits."""
+        return [file for split in SPLITS for file in self.files_of(split)]
+
+    def files_of(self, split: str) -> list[Path]:
+        """The files of one split; none where it is a share of train.
+
+        Raises:
+            DataError: one is not there, or a folder or pattern holds none.
+        """
+        names = self.names[split]
+        if isinstance(names, float):
+            return []
+        listed = [names] if isinstance(names, str) else names
+        return [file for name in listed for file in self._matching(split, name)]
+
+    def _matching(self, split: str, name: str) -> list[Path]:
+        file = self.path / name
+        if file.is_file():
+            return [file]
+        key = f"data.source.{split}={name}"
+        if file.is_dir():
+            files = sorted(f for f in file.rglob("*") if f.is_file() and self._takes(f))
+            if not files:
+                wanted = f"*{', *'.join(self.suffixes)}" if self.suffixes else "any"
+                raise DataError(f"{key}: {file} holds no files; allowed: {wanted}")
+            return files
+        if any(mark in name for mark in "*?["):
+            files = sorted(f for f in self.path.glob(name) if f.is_file())
+            if not files:
+                raise DataError(f"{key}: no file in {self.path.resolve()} is called so")
+            return files
+        folder = file.parent
+        beside = sorted(f.name for f in folder.iterdir()) if folder.is_dir() else []
+        where = f"no such file in {folder.resolve()}"
+        shown = f"; it holds {', '.join(beside[:8])}" if beside else ""
+        shown += ", ..." if len(beside) > 8 else ""
+        raise DataError(f"{key}: {where}{shown}{did_you_mean(file.name, beside)}")
+
+    def _takes(self, file: Path) -> bool:
+        return not file.name.startswith(".") and (
+            not self.suffixes or file.name.lower().endswith(self.suffixes)
+        )
+
+
+class _Files:
+    """The records of some files; reads them each time it is gone through."""
+
+    def __init__(self, source: FileSource, files: Sequence[Path]) -> None:
+        self.source, self.files = source, files
+
+    def __iter__(self) -> Iterator[Found]:
+        for file in self.files:
+            yield from self.source.parse(file)
+
+
+class _Part:
+    """The records that were given to one split; what cannot be read belongs to train."""
+
+    def __init__(self, whole: Iterable[Found], of: np.ndarray[Any, Any], split: str) -> None:
+        self.whole, self.of, self.split = whole, of, split
+
+    def __iter__(self) -> Iterator[Found]:
+        code, places = SPLITS.index(self.split), iter(self.of)
+        for found in self.whole:
+            if isinstance(found, DataError):
+                if self.split == "train":
+                    yield found
+            elif next(places) == code:
+                yield found
+
+
+def open_bytes(file: Path) -> gzip.GzipFile | IO[bytes]:
+    """A file for reading, unpacked where its name ends in .gz."""
+    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")
+
+
+def lines(file: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str | DataError]]:
+    r"""Each line without its line end, with its number, from 1; a DataError for other bytes.
+
+    Only \n and \r\n end a line: str.splitlines would also break at U+0085 and others. A byte
+    order mark is left out. A last line without a line end counts.
+
+    Raises:
+        DataError: a .gz file that is none, or broken.
+    """
+    wide = _is_wide(encoding)
+    try:
+        with open_bytes(file) as opened:
+            found: Iterable[Any] = (
+                io.TextIOWrapper(opened, encoding, newline="\n") if wide else opened
+            )
+            for number, raw in enumerate(found, 1):
+                yield number, _decoded(file, number, raw, encoding)
+    except (gzip.BadGzipFile, EOFError, UnicodeError) as error:
+        raise DataError(f"{file}: cannot be read to its end ({error})") from None
+
+
+def rows(file: Path, encoding: str = "utf-8") -> Iterator[PlacedRecord | DataError]:
+    """Each line as a record {"line": text}, with its place."""
+    for number, line in lines(file, encoding):
+        yield line if isinstance(line, DataError) else PlacedRecord({"line": line}, file, number)
+
+
+def _decoded(file: Path, number: int, raw: bytes | str, encoding: str) -> str | DataError:
+    if isinstance(raw, bytes):
+        try:
+            raw = raw.decode(encoding)
+        except UnicodeDecodeError as error:
+            byte = raw[error.start]
+            text = f"byte 0x{byte:02x} at column {error.start + 1} is not {encoding}"
+            allowed = "data.source.encoding=latin-1, cp1252, ... as the file was written"
+            return DataError(f"{place(file, number)}: {text}; allowed: {allowed}")
+    text = raw.removesuffix("\n").removesuffix("\r")
+    return text.removeprefix("\ufeff") if number == 1 else text
+
+
+def _is_wide(encoding: str) -> bool:
+    """True where a line end is not one byte, as in utf-16."""
+    return "\n".encode(encoding) != b"\n"
+
+
+def check_encoding(encoding: str) -> None:
+    """Refuse an encoding that Python does not know.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    try:
+        "".encode(encoding)
+    except LookupError:
+        allowed = "utf-8, latin-1, cp1252, utf-16 and others that Python knows"
+        raise ConfigError(
+            f"data.source.encoding={encoding}: no such encoding; allowed: {allowed}"
+        ) from None
