@@ -1,6 +1,17 @@
 import pytest
 
-from seqpipe.config.rules import choice, either, flag, list_of, null, real, shown, text, whole
+from seqpipe.config.rules import (
+    choice,
+    either,
+    flag,
+    list_of,
+    mapping_of,
+    null,
+    real,
+    shown,
+    text,
+    whole,
+)
 
 
 @pytest.mark.parametrize(
@@ -14,6 +25,7 @@ from seqpipe.config.rules import choice, either, flag, list_of, null, real, show
         (flag(), [True, False], [0, 1, "true", None]),
         (choice("norm", "value"), ["norm"], ["nrom", None, 1]),
         (choice("auto", -1), ["auto", -1], [1, "x", True]),
+        (mapping_of(text()), [{}, {"a": "b"}], [{"a": 1}, {"a": None}, ["a"], "a"]),
         (list_of(whole(1), length=2), [[1, 2], (3, 4)], [[1], [1, 0], 1, "12"]),
         (either(whole(1), null()), [1, None], [0, "a"]),
         (text(r"\d+"), ["12"], ["12a", 12]),

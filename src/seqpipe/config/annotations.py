@@ -2,11 +2,22 @@
 
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 
-from seqpipe.config.rules import Rule, choice, either, flag, list_of, null, real, text, whole
+from seqpipe.config.rules import (
+    Rule,
+    choice,
+    either,
+    flag,
+    list_of,
+    mapping_of,
+    null,
+    real,
+    text,
+    whole,
+)
 
 
 class TargetError(Exception):
@@ -53,4 +64,6 @@ def rule_of(annotation: Any) -> Rule | None:
         return list_of(rule_of(inner[0]))
     if origin is tuple:
         return list_of(rule_of(inner[0]), length=len(inner))
+    if origin in (dict, Mapping):
+        return mapping_of(rule_of(inner[1]))
     return None

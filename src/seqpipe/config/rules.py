@@ -136,6 +136,15 @@ def list_of(rule: Rule | None, length: int | None = None) -> Rule:
     )
 
 
+def mapping_of(rule: Rule | None) -> Rule:
+    """Names, each with a value that obeys a rule."""
+    return Rule(
+        "a mapping" if rule is None else f"a mapping, each value {rule.allowed}",
+        lambda value: isinstance(value, dict),
+        lambda value: rule is None or all(map(rule.accepts, value.values())),
+    )
+
+
 def null() -> Rule:
     """Nothing."""
     return Rule("null", lambda value: value is None)

@@ -2,7 +2,7 @@
 
 import ast
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
@@ -152,6 +152,7 @@ class _Names(dict[str, Any]):
     def __init__(self, module: _Module) -> None:
         super().__init__(int=int, float=float, bool=bool, str=str, list=list, tuple=tuple)
         self.update(Literal=Literal, Optional=Optional, Union=Union, Sequence=Sequence)
+        self.update(dict=dict, Mapping=Mapping)
         self.module = module
 
     def __missing__(self, name: str) -> Any:
