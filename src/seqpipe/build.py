@@ -76,6 +76,8 @@ def build_model(cfg: DictConfig, spec: SequenceSpec) -> nn.Module:
     sizes: dict[str, Any] = {}
     if spec.x is not None:
         sizes |= {"x_kind": spec.x.kind, "x_size": spec.x.size}
+        if spec.x.characters is not None:
+            sizes["x_characters"] = spec.x.characters
     if spec.y.kind == "symbols":
         sizes |= {"y_size": spec.y.size, "bos": BOS, "eos": EOS}
     else:

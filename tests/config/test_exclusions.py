@@ -83,6 +83,16 @@ EXCLUSIONS = [
         "allowed: null",
     ),
     (
+        "data=dates architecture.characters=cnn",
+        "architecture.characters=cnn: x does not hold the characters of words; "
+        "allowed: null, or a Spelled x",
+    ),
+    (
+        "architecture.characters_size=8",
+        "architecture.characters_size=8: x does not hold the characters of words; "
+        "allowed: null, or a Spelled x",
+    ),
+    (
         "optim=sgd optim.nesterov=true optim.momentum=0",
         "optim.nesterov=true: needs a momentum; allowed: optim.momentum=0.9, or false",
     ),
@@ -97,7 +107,7 @@ EXCLUSIONS = [
     ),
     (
         "data=python_docs data.by=word",
-        "data.by=word: unknown choice; allowed: characters, words; did you mean 'words'?",
+        "data.by=word: unknown choice; allowed: characters, words, tokens; did you mean 'words'?",
     ),
     (
         "cell=rnn cell.nonlinearity=sigmoid",
@@ -127,6 +137,8 @@ ACCEPTED = [
     "data=dates bidirectional=true architecture.encoder.learn_initial_state=true",
     "data=dates architecture.attention=none architecture.teacher_forcing=0.5",
     "data=python_docs data.by=words data.window=64",
+    f"data=python_tokens data.x._target_={FIELDS}.spelling.Spelled ~data.x.by "
+    "architecture.characters=lstm architecture.characters_size=20",
     "data=adding data.length=400 cell=gru cell.reset_after=true",
     "optim=sgd optim.nesterov=true optim.lr=1",
     "callbacks=none scheduler=plateau",

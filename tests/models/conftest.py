@@ -37,6 +37,7 @@ class Shape(NamedTuple):
 
 
 VALUES, TEXT = FieldSpec("values", 3), FieldSpec("symbols", 9)
+SPELLED = FieldSpec("spelled", 9, characters=7)
 CLASS, TAGS = FieldSpec("category", 4), FieldSpec("tags", 4)
 SHAPES = {
     **{
@@ -48,6 +49,10 @@ SHAPES = {
     "many_to_one text": Shape("digits", {}, SequenceSpec(TEXT, CLASS)),
     "many_to_many": Shape("copy_memory", {}, SequenceSpec(VALUES, TAGS)),
     "many_to_many text": Shape("copy_memory", {}, SequenceSpec(TEXT, TAGS)),
+    "many_to_one spelled": Shape("digits", {}, SequenceSpec(SPELLED, CLASS)),
+    "many_to_many spelled": Shape(
+        "copy_memory", {"architecture.characters": "lstm"}, SequenceSpec(SPELLED, TAGS)
+    ),
     "one_to_many": Shape("python_docs", {}, SequenceSpec(None, TEXT)),
     "one_to_many vector": Shape("python_docs", {}, SequenceSpec(FieldSpec("vector", 2), TEXT)),
     "one_to_many category": Shape("python_docs", {}, SequenceSpec(FieldSpec("category", 3), TEXT)),
@@ -58,6 +63,9 @@ SHAPES = {
         for kind in ("none", "dot", "general", "additive")
     },
     "encoder_decoder values": Shape("dates", {}, SequenceSpec(VALUES, TEXT)),
+    "encoder_decoder spelled": Shape(
+        "dates", {"architecture.characters_size": 4}, SequenceSpec(SPELLED, TEXT)
+    ),
 }
 HIDDEN = 8  # with fewer, all relus of a layer may start dead
 
@@ -132,8 +140,19 @@ def _values_of(field: FieldSpec, lengths: Tensor, generator: torch.Generator) ->
     shapes = {"values": (B, T, field.size), "vector": (B, field.size), "category": (B,)}
     if field.kind in ("values", "vector"):
         return torch.randn(shapes[field.kind], generator=generator)
+    if field.kind == "spelled":
+        return _spelled(field, B, T, generator)
     lowest = EOS + 1 if field.kind == "symbols" else 0
     return torch.randint(lowest, field.size, shapes.get(field.kind, (B, T)), generator=generator)
+
+
+def _spelled(field: FieldSpec, B: int, T: int, generator: torch.Generator) -> Tensor:
+    """(B, T, 1 + 6) ids: words of 1 to 6 characters, 0 after the last."""
+    assert field.characters is not None
+    words = torch.randint(EOS + 1, field.size, (B, T, 1), generator=generator)
+    characters = torch.randint(1, field.characters, (B, T, 6), generator=generator)
+    lengths = torch.randint(1, 7, (B, T, 1), generator=generator)
+    return torch.cat([words, characters.where(torch.arange(6) < lengths, 0)], dim=-1)
 
 
 @pytest.fixture

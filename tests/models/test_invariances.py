@@ -46,6 +46,7 @@ def poisoned(batch, spec):
         more = values.new_zeros(len(values), 3, *values.shape[2:])
         values = torch.cat([values, more], dim=1)
         bad = field.size - 1 if field.kind in ("symbols", "tags") else 1e6
+        bad = field.characters - 1 if field.kind == "spelled" else bad
         return values.where(
             length_mask(lengths, T + 3).view(len(values), T + 3, *[1] * (values.ndim - 2)),
             torch.full_like(values, bad),

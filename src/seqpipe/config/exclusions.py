@@ -20,7 +20,7 @@ class Fit(NamedTuple):
     task: str
 
 
-SEQUENCE = ("values", "symbols")
+SEQUENCE = ("values", "symbols", "spelled")
 CONDITION = (None, "vector", "category")
 # (kind of x, kind of y) -> what fits; the kinds are those of seqpipe.data.fields.
 FITS: dict[tuple[str | None, str], Fit] = {
@@ -36,6 +36,7 @@ KINDS = {
     None: "nothing",
     "values": "a series",
     "symbols": "a text",
+    "spelled": "spelled words",
     "vector": "one vector",
     "category": "one category",
     "number": "one number",
@@ -71,6 +72,10 @@ def _kind(target: Any) -> str | None:
     except TargetError:  # reported where it is written
         return None
     return kind if isinstance(kind, str) else None
+
+
+def _kind_of(node: Any) -> str | None:
+    return _kind(node.get("_target_")) if isinstance(node, dict) else None
 
 
 def _fit(x: Any, y: Any) -> Fit | None:
@@ -194,12 +199,16 @@ def _splits(tree: Tree) -> Iterator[Problem]:
 
 def _unused_values(tree: Tree, architecture: str | None) -> Iterator[Problem]:
     """Values that would be accepted and do nothing."""
-    width = tree.get("architecture.embedding_size")
+    width, x_kind = tree.get("architecture.embedding_size"), _kind_of(tree.raw("data.x"))
     if width is not None and architecture in ("many_to_one", "many_to_many"):
-        x = tree.raw("data.x")
-        if isinstance(x, dict) and _kind(x.get("_target_")) == "values":
+        if x_kind == "values":
             text = "x is a series of numbers, which is not embedded; allowed: null"
             yield Problem(tree.origin("architecture.embedding_size"), width, text)
+    for name in ("characters", "characters_size"):
+        value = tree.get(f"architecture.{name}")
+        if value is not None and x_kind not in (None, "spelled"):
+            text = "x does not hold the characters of words; allowed: null, or a Spelled x"
+            yield Problem(tree.origin(f"architecture.{name}"), value, text)
     if tree.get("architecture.head.dropout") and tree.get("architecture.head.hidden") == []:
         text = "acts between layers of the head, which has one; allowed: 0, or also"
         value = tree.get("architecture.head.dropout")

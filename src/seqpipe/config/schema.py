@@ -13,7 +13,10 @@ DATA_TARGET = "seqpipe.data.dataset.SequenceData"  # what takes the data node
 # Parameters that only the run can know: in YAML they would be accepted and then replaced.
 GIVEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
     "cell": ("input_size", "hidden_size"),
-    "architecture": ("x_kind", "x_size", "y_size", "input_size", "output_size", "bos", "eos"),
+    "architecture": (
+        *("x_kind", "x_size", "x_characters", "y_size"),
+        *("input_size", "output_size", "bos", "eos"),
+    ),
     "task": ("y", "longest_y"),
     "optim": ("params",),
     "scheduler": ("optimizer", "total_steps", "monitor", "mode"),
@@ -69,7 +72,9 @@ RULES: dict[str, Rule] = {
     "data.*.min_count": either(whole(1), null()),
     "data.*.max_vocabulary": either(whole(5), null()),  # four specials and one symbol
     "data.*.size": whole(1),
+    "data.*.characters": whole(1),
     "architecture.embedding_size": either(whole(1), null()),
+    "architecture.characters_size": either(whole(1), null()),
     "architecture.teacher_forcing": FRACTION,
     "architecture.*.learn_initial_state": flag(),
     "architecture.head.hidden": list_of(whole(1)),

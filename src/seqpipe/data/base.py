@@ -88,6 +88,7 @@ class FieldSpec:
         unit: what one symbol is, "characters" or "words"; None where that has no name.
         counts: how often each class or symbol occurs in the training split, (size,) int64; None
             for floats, and before everything is encoded.
+        characters: of "spelled", how many ids of characters there are; `size` counts words.
     """
 
     kind: str
@@ -97,6 +98,7 @@ class FieldSpec:
     counts: np.ndarray[Any, np.dtype[np.int64]] | None = field(
         default=None, compare=False, repr=False
     )
+    characters: int | None = None
 
     @property
     def has_time(self) -> bool:

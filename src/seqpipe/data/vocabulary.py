@@ -25,7 +25,7 @@ class Vocabulary:
         """The most frequent tokens first, equal counts in the order of their characters.
 
         Args:
-            tokens: every token of the training split.
+            tokens: every token of the training split, or a Counter of them.
             max_size: most symbols to keep, the four special ones included; None keeps all.
             min_count: leave out what occurs less often.
         """

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from seqpipe.models.bridge import Bridge
 from seqpipe.models.decoding import lengths_to_end, next_input
-from seqpipe.models.inputs import InputLayer
+from seqpipe.models.inputs import EMBEDDED, InputLayer
 from seqpipe.nn.attention import Attention
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
@@ -24,7 +24,7 @@ class EncoderDecoder(nn.Module):
     so that all steps of a teacher-forced pass run at once: a_t = tanh(W [context_t; h_t]).
 
     Args:
-        x_kind: `symbols` or `values`.
+        x_kind: `symbols`, `spelled` or `values`.
         x_size: V or D of x.
         y_size: V of y.
         encoder: makes the encoder from `input_size`.
@@ -34,6 +34,9 @@ class EncoderDecoder(nn.Module):
         teacher_forcing: probability that a training step reads y_{t-1} rather than its own guess.
             Evaluation of the loss always reads y_{t-1}; `greedy` never does.
         embedding_size: width of a symbol's vector (of x where it has symbols, and of y).
+        characters: what reads the characters of a spelled word, see `InputLayer`.
+        characters_size: numbers it says of a word.
+        x_characters: how many characters there are, where words are spelled.
         bos: id read at the first step.
         eos: id that ends a sequence.
 
@@ -56,13 +59,22 @@ class EncoderDecoder(nn.Module):
         attention: Literal["none", "dot", "general", "additive"] = "additive",
         teacher_forcing: float = 1.0,
         embedding_size: int | None = None,
+        characters: Literal["cnn", "lstm"] | None = None,
+        characters_size: int | None = None,
+        x_characters: int | None = None,
         bos: int = 2,
         eos: int = 3,
     ) -> None:
         super().__init__()
         self.bos, self.eos, self.teacher_forcing = bos, eos, teacher_forcing
-        x_embedding = embedding_size if x_kind == "symbols" else None
-        self.input = InputLayer(x_kind, x_size, embedding_size=x_embedding)
+        self.input = InputLayer(
+            x_kind,
+            x_size,
+            embedding_size=embedding_size if x_kind in EMBEDDED else None,
+            alphabet=x_characters,
+            characters=characters,
+            characters_size=characters_size,
+        )
         self.encoder = encoder(input_size=self.input.output_size)
         self.target = InputLayer("symbols", y_size, embedding_size=embedding_size)
         self.decoder = decoder(input_size=self.target.output_size)
@@ -83,7 +95,7 @@ class EncoderDecoder(nn.Module):
         """Logits of every step of y.
 
         Args:
-            x: (B, T_x) ids or (B, T_x, D).
+            x: (B, T_x) or (B, T_x, 1 + C) ids, or (B, T_x, D).
             x_lengths: (B,).
             y: (B, T_y) ids.
             y_lengths: (B,).
@@ -102,8 +114,8 @@ class EncoderDecoder(nn.Module):
     def greedy(self, x: Tensor, x_lengths: Tensor, max_length: int) -> tuple[Tensor, Tensor]:
         """The likeliest symbol at each step, read back at the next.
 
-        x: (B, T_x) ids or (B, T_x, D); x_lengths: (B,). Returns ids (B, T) and lengths (B,),
-        <EOS> included where it came within `max_length` steps.
+        x: (B, T_x) or (B, T_x, 1 + C) ids, or (B, T_x, D); x_lengths: (B,). Returns ids (B, T)
+        and lengths (B,), <EOS> included where it came within `max_length` steps.
         """
         memory, mask, state = self._encode(x, x_lengths)
         symbol = torch.full((len(x),), self.bos, device=x.device)

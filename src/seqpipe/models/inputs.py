@@ -1,35 +1,59 @@
 """From what a batch holds to what a recurrent stack reads: (B, T, D) floats."""
 
+from typing import Literal
+
+import torch
 from torch import Tensor, nn
 
 from seqpipe.errors import ConfigError, ShapeError
+from seqpipe.nn.characters import CharacterCNN, CharacterEncoder, CharacterLSTM
+from seqpipe.nn.checks import one_of
 
 WIDEST_DEFAULT = 128  # of an embedding whose width nobody chose
+CHARACTERS_DEFAULT = 50  # numbers that say what a word looks like, likewise
+EMBEDDED = ("symbols", "spelled")
+CHARACTER_ENCODERS: dict[str, type[CharacterEncoder]] = {"cnn": CharacterCNN, "lstm": CharacterLSTM}
 
 
 class InputLayer(nn.Module):
     """Symbols become vectors, values pass as they are.
 
-    An embedding is the lecture's one-hot x<t> times a matrix, without building the one-hot.
+    An embedding is the lecture's one-hot x<t> times a matrix, without building the one-hot. A
+    spelled word gets the vector of the word, and next to it one read from its characters.
 
     Args:
-        kind: `symbols`, ids (B, T), or `values`, floats (B, T, D).
-        size: V for symbols, D for values.
-        embedding_size: width of a symbol's vector; None: the smaller of V and 128.
+        kind: `symbols`, ids (B, T); `spelled`, ids (B, T, 1 + C) of a word and its characters,
+            0 after the last; or `values`, floats (B, T, D).
+        size: V for symbols and words, D for values.
+        embedding_size: width of a symbol's or word's vector; None: the smaller of V and 128.
             Values are not embedded, so for them it must be None.
+        alphabet: how many ids of characters there are; for `spelled` only.
+        characters: what reads the characters of a word, `cnn` or `lstm`; None: `cnn` where words
+            are spelled. Must be None where they are not.
+        characters_size: numbers it says of a word; None: 50 where words are spelled.
 
     Attributes:
         output_size: width of what comes out.
 
     Raises:
-        ConfigError: `embedding_size` is given for values.
+        ConfigError: an option is given that x has no use for.
     """
 
-    def __init__(self, kind: str, size: int, *, embedding_size: int | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        size: int,
+        *,
+        embedding_size: int | None = None,
+        alphabet: int | None = None,
+        characters: Literal["cnn", "lstm"] | None = None,
+        characters_size: int | None = None,
+    ) -> None:
         super().__init__()
         self.kind, self.size = kind, size
         self.embedding: nn.Embedding | None = None
-        if kind == "symbols":
+        self.characters: CharacterEncoder | None = None
+        if kind in EMBEDDED:
             width = min(size, WIDEST_DEFAULT) if embedding_size is None else embedding_size
             self.embedding = nn.Embedding(size, width)
             self.output_size = width
@@ -41,15 +65,36 @@ class InputLayer(nn.Module):
                 )
             self.output_size = size
         else:
+            allowed = ", ".join(EMBEDDED)
             raise ConfigError(
-                f"data.x: a {kind} is no sequence to read step by step; symbols or values"
+                f"data.x: a {kind} is no sequence to read step by step; {allowed} or values"
             )
+        if kind == "spelled":
+            assert alphabet is not None, "known from the data"
+            name = one_of("architecture.characters", characters or "cnn", tuple(CHARACTER_ENCODERS))
+            width = CHARACTERS_DEFAULT if characters_size is None else characters_size
+            self.characters = CHARACTER_ENCODERS[name](alphabet, width)
+            self.output_size += width
+        else:
+            _refuse_characters(kind, characters=characters, characters_size=characters_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, T) ids or (B, T, D) floats. Returns (B, T, output_size)."""
+        """x: (B, T) or (B, T, 1 + C) ids, or (B, T, D) floats. Returns (B, T, output_size)."""
+        if self.embedding is not None and self.characters is not None:
+            words, characters = x[..., 0], x[..., 1:]
+            return torch.cat([self.embedding(words), self.characters(characters)], dim=-1)
         if self.embedding is not None:
             vectors: Tensor = self.embedding(x)
             return vectors
         if x.ndim != 3 or x.shape[-1] != self.size:
             raise ShapeError(f"x has shape {tuple(x.shape)}; expected (B, T_x, {self.size}).")
         return x
+
+
+def _refuse_characters(kind: str, **options: object) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise ConfigError(
+                f"architecture.{name}={value}: x is {kind}, without the characters of words;"
+                f" architecture.{name}=null, or a Spelled x"
+            )

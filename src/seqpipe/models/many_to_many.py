@@ -1,6 +1,7 @@
 """One y for each step of x_1..x_Tx."""
 
 from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -13,12 +14,15 @@ class ManyToMany(nn.Module):
     """A recurrent encoder with the same head on every step; T_y = T_x.
 
     Args:
-        x_kind: `symbols` or `values`.
+        x_kind: `symbols`, `spelled` or `values`.
         x_size: V or D.
         output_size: K.
         encoder: makes the stack from `input_size`.
         head: makes the output layers from `input_size` and `output_size`.
-        embedding_size: see `InputLayer`.
+        embedding_size: see `InputLayer`, as for the rest.
+        characters: what reads the characters of a spelled word.
+        characters_size: numbers it says of a word.
+        x_characters: how many characters there are, where words are spelled.
     """
 
     def __init__(
@@ -30,9 +34,19 @@ class ManyToMany(nn.Module):
         encoder: Callable[..., RecurrentStack],
         head: Callable[..., Head],
         embedding_size: int | None = None,
+        characters: Literal["cnn", "lstm"] | None = None,
+        characters_size: int | None = None,
+        x_characters: int | None = None,
     ) -> None:
         super().__init__()
-        self.input = InputLayer(x_kind, x_size, embedding_size=embedding_size)
+        self.input = InputLayer(
+            x_kind,
+            x_size,
+            embedding_size=embedding_size,
+            alphabet=x_characters,
+            characters=characters,
+            characters_size=characters_size,
+        )
         self.encoder = encoder(input_size=self.input.output_size)
         self.head = head(input_size=self.encoder.output_size, output_size=output_size)
 
@@ -43,7 +57,10 @@ class ManyToMany(nn.Module):
         y: Tensor | None = None,
         y_lengths: Tensor | None = None,
     ) -> Tensor:
-        """x: (B, T_x) ids or (B, T_x, D); x_lengths: (B,). Returns (B, T_x, K); y is not read."""
+        """One answer for each step; y is not read.
+
+        x: (B, T_x) or (B, T_x, 1 + C) ids, or (B, T_x, D); x_lengths: (B,). Returns (B, T_x, K).
+        """
         outputs, _ = self.encoder(self.input(x), x_lengths)
         logits: Tensor = self.head(outputs)
         return logits

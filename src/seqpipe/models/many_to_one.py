@@ -19,13 +19,16 @@ class ManyToOne(nn.Module):
     backward one ends at x_1), `mean` and `max` go over real steps.
 
     Args:
-        x_kind: `symbols` or `values`.
+        x_kind: `symbols`, `spelled` or `values`.
         x_size: V or D.
         output_size: K.
         encoder: makes the stack from `input_size`.
         head: makes the output layers from `input_size` and `output_size`.
         pooling: `last`, `mean` or `max`.
-        embedding_size: see `InputLayer`.
+        embedding_size: see `InputLayer`, as for the rest.
+        characters: what reads the characters of a spelled word.
+        characters_size: numbers it says of a word.
+        x_characters: how many characters there are, where words are spelled.
     """
 
     def __init__(
@@ -38,9 +41,19 @@ class ManyToOne(nn.Module):
         head: Callable[..., Head],
         pooling: Literal["last", "mean", "max"] = "last",
         embedding_size: int | None = None,
+        characters: Literal["cnn", "lstm"] | None = None,
+        characters_size: int | None = None,
+        x_characters: int | None = None,
     ) -> None:
         super().__init__()
-        self.input = InputLayer(x_kind, x_size, embedding_size=embedding_size)
+        self.input = InputLayer(
+            x_kind,
+            x_size,
+            embedding_size=embedding_size,
+            alphabet=x_characters,
+            characters=characters,
+            characters_size=characters_size,
+        )
         self.encoder = encoder(input_size=self.input.output_size)
         self.head = head(input_size=self.encoder.output_size, output_size=output_size)
         self.pooling = pooling
@@ -52,7 +65,10 @@ class ManyToOne(nn.Module):
         y: Tensor | None = None,
         y_lengths: Tensor | None = None,
     ) -> Tensor:
-        """x: (B, T_x) ids or (B, T_x, D); x_lengths: (B,). Returns (B, K); y is not read."""
+        """One answer for each sequence; y is not read.
+
+        x: (B, T_x) or (B, T_x, 1 + C) ids, or (B, T_x, D); x_lengths: (B,). Returns (B, K).
+        """
         outputs, state = self.encoder(self.input(x), x_lengths)
         if self.pooling == "last":
             h_last = torch.cat([direction[0] for direction in state[-1]], dim=-1)

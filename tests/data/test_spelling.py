@@ -1,0 +1,119 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqpipe.data.fields.spelling import Spelled
+from seqpipe.data.vocabulary import UNK
+from seqpipe.errors import ConfigError, DataError
+
+WORDS = st.lists(
+    st.text(min_size=1, max_size=8).filter(lambda word: word.split() == [word]), min_size=1
+)
+
+
+def fitted(words, **options):
+    field = Spelled("words", **{"min_count": 1, **options})
+    field.fit([{"words": words}])
+    return field
+
+
+@given(WORDS)
+def test_words_come_back_from_their_characters(words):
+    field = fitted(words, characters=8)
+    assert field.decode(field.encode({"words": words})) == " ".join(words)
+    assert field.decode(field.encode({"words": " ".join(words)})) == " ".join(words)
+
+
+@given(WORDS)
+def test_words_longer_than_their_characters_come_back_by_their_ids(words):
+    field = fitted(words, characters=1)
+    assert field.decode(field.encode({"words": words})) == " ".join(words)
+
+
+@given(WORDS)
+def test_what_was_learned_is_taken_up_again(words):
+    field = fitted(words, min_count=2)
+    other = Spelled("words")
+    other.restore(field.state())
+    assert other.spec == field.spec
+    assert torch.equal(other.encode({"words": words}), field.encode({"words": words}))
+
+
+def test_a_row_is_the_word_and_then_its_characters_filled_up_with_0():
+    field = fitted(["ab", "ab", "a"], characters=3)
+    assert field.spec.names[4:] == ("ab", "a")
+    ids = field.encode({"words": ["a", "ab", "bad"]})
+    assert ids.tolist() == [[5, 4, 0, 0], [4, 4, 5, 0], [UNK, 5, 4, UNK]]
+    assert field.decode(ids) == "a ab ba\ufffd"
+    assert (field.spec.kind, field.spec.size, field.spec.characters) == ("spelled", 6, 6)
+    assert field.spec.unit == "words"
+
+
+def test_an_unknown_word_keeps_its_characters_and_rare_words_are_unknown():
+    field = fitted("to be or not to be", min_count=2)
+    ids = field.encode({"words": "or to"})
+    assert ids[:, 0].tolist() == [UNK, field.spec.names.index("to")]
+    assert field.decode(ids) == "or to"
+
+
+def test_a_long_word_is_read_by_its_first_characters():
+    field = fitted(["abcd", "abce"], characters=3, max_vocabulary=5)
+    first, second = field.encode({"words": ["abcd", "abce"]})
+    assert torch.equal(first[1:], second[1:])
+    assert field.decode([first.tolist(), second.tolist()]) == "abcd abc"
+
+
+def test_lowercase_makes_one_word_of_two_and_leaves_their_characters():
+    field = fitted("The the", lowercase=True)
+    upper, lower = field.encode({"words": "The the"})
+    assert field.spec.names[4:] == ("the",)
+    assert upper[0] == lower[0]
+    assert upper[1] != lower[1]
+    assert field.decode([upper.tolist(), lower.tolist()]) == "The the"
+
+
+def test_padding_is_left_out_when_words_are_shown():
+    field = fitted("ab")
+    padded = torch.cat([field.encode({"words": "ab"}), torch.zeros(2, 21, dtype=torch.int32)])
+    assert field.decode(padded) == "ab"
+
+
+def test_it_describes_itself():
+    assert fitted("to be or", min_count=1).describe({}) == "7 words of 9 characters"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (3, "words=3: neither text nor a list of words"),
+        ([1, 2], "words=[1, 2]: neither text nor a list of words"),
+        (["a", ""], "words=['a', '']: word 2 has no characters"),
+    ],
+)
+def test_what_is_no_list_of_words_is_refused(value, message):
+    with pytest.raises(DataError) as error:
+        Spelled("words").fit([{"words": value}])
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"characters": 0}, "characters=0: must be at least 1"),
+        ({"max_vocabulary": 4}, "max_vocabulary=4: must be at least 5, 4 symbols are special"),
+        ({"min_count": 0}, "min_count=0: must be at least 1"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(options, message):
+    with pytest.raises(ConfigError) as error:
+        Spelled("words", **options)
+    assert str(error.value) == message
+
+
+def test_spelled_words_are_read_and_not_written():
+    with pytest.raises(ConfigError) as error:
+        fitted("a").encode_target({"words": "a"})
+    assert str(error.value) == (
+        "data.y=Spelled: can only be read; use Text, by words or by characters"
+    )
