@@ -1,0 +1,269 @@
+"""Video: pixels, or what a network made of them, for each frame."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seqpipe.data.base import Field, FieldSpec, Record
+from seqpipe.data.fields.series import Floats, Moments
+from seqpipe.errors import ConfigError, DataError, did_you_mean
+
+_AT_ONCE = 32  # frames that pass a backbone together
+_WHOLE_RANGE = 255  # of a pixel
+
+
+class Frames(Field):
+    """A step for each frame, (T, D) float32: its pixels in [0, 1], or the features of a backbone.
+
+    Args:
+        column: the key of the entry in a record; (T, height, width) uint8 in grey, or
+            (T, height, width, 3) in rgb. All clips have frames of one size.
+        differences: add D more numbers to a step, what changed since the frame before; 0 in the
+            first.
+        standardize: subtract from each number its mean over all steps of the training split, and
+            divide by its standard deviation.
+        backbone: reads frames as (N, 3, height, width) in [0, 1], grey ones with the same value
+            three times, and gives (N, D); put in eval mode, never trained. None: pixels.
+        layer: take what this part of the backbone gives, `avgpool`, in place of what all of it
+            gives. None: all of it.
+        weights: file with the backbone's state dict. None: as the backbone was made.
+        channel_mean: to subtract from red, green and blue before the backbone. None: 0. Networks
+            trained on ImageNet expect [0.485, 0.456, 0.406].
+        channel_deviation: to divide by, after it. None: 1. ImageNet: [0.229, 0.224, 0.225].
+
+    Raises:
+        ConfigError: options of a backbone without one, a layer that it does not have, weights that
+            it does not take, not three numbers, or a deviation that is not above 0.
+    """
+
+    kind = "values"
+    fitted = ("shape", "size", "mean", "scale")
+
+    def __init__(
+        self,
+        column: str,
+        *,
+        differences: bool = False,
+        standardize: bool = False,
+        backbone: nn.Module | None = None,
+        layer: str | None = None,
+        weights: str | None = None,
+        channel_mean: list[float] | None = None,
+        channel_deviation: list[float] | None = None,
+    ) -> None:
+        super().__init__(column)
+        given = {
+            "layer": layer,
+            "weights": weights,
+            "channel_mean": channel_mean,
+            "channel_deviation": channel_deviation,
+        }
+        if backbone is None and (unused := [name for name in given if given[name] is not None]):
+            text = "there is no backbone to use it; allowed: null, or also data.x.backbone"
+            raise ConfigError([f"data.x.{name}={given[name]}: {text}" for name in unused])
+        self.differences, self.standardize = differences, standardize
+        self.backbone = None
+        if backbone is not None:
+            self.backbone = _Backbone(backbone, layer, weights, channel_mean, channel_deviation)
+        self.shape: tuple[int, ...] = ()  # of a frame
+        self.size = 0
+        self.mean: Floats = np.zeros(1, dtype=np.float32)
+        self.scale: Floats = np.ones(1, dtype=np.float32)
+
+    def fit(self, records: Iterable[Record]) -> None:
+        """Learn the size of a frame, D and, to standardize, means and standard deviations."""
+        total = Moments()
+        for record in records:
+            if not self.shape:
+                self.shape = tuple(self._pictures(record).shape[1:])
+                self.size = self._steps(record).shape[1]
+            if not self.standardize:
+                return
+            total.add(self._steps(record))
+        if total.count:
+            self.mean = total.mean.astype(np.float32)
+            # A pixel that never changes has no scale: it becomes 0.
+            deviation = total.deviation
+            self.scale = np.where(deviation > 0, deviation, 1.0).astype(np.float32)
+
+    def state(self) -> dict[str, Any]:
+        """What `fit` learned, and which weights the backbone has."""
+        weights = "" if self.backbone is None else self.backbone.digest()
+        return {**super().state(), "weights": weights}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what `fit` learned.
+
+        Raises:
+            DataError: with another backbone.
+        """
+        if state["weights"] != ("" if self.backbone is None else self.backbone.digest()):
+            text = "its weights are not those the data was prepared with"
+            raise DataError(f"data.x.backbone: {text}; allowed: the same, from data.x.weights=FILE")
+        super().restore(state)
+        self.shape = tuple(int(size) for size in self.shape)
+
+    def encode(self, record: Record) -> Tensor:
+        """(T, D) float32.
+
+        Raises:
+            DataError: not uint8 frames, of another size than in training, or features that are
+                not finite.
+        """
+        return torch.from_numpy((self._steps(record) - self.mean) / self.scale)
+
+    def pictures(self, values: Tensor | Sequence[Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The frames, (T, height, width) or (T, height, width, 3), that encoded pixels stand for.
+
+        Args:
+            values: (T, D) of a field without a backbone.
+        """
+        assert self.backbone is None, "features are no pixels"
+        array = np.asarray(values, dtype=np.float32) * self.scale + self.mean
+        pixels = array[:, : int(np.prod(self.shape))].reshape(-1, *self.shape)
+        return (pixels * _WHOLE_RANGE).round().clip(0, _WHOLE_RANGE).astype(np.uint8)
+
+    def decode(self, values: Tensor | Sequence[Any]) -> str:
+        """The number of frames, and how bright each is, from 0 to 1; of features: how many."""
+        array = np.asarray(values, dtype=np.float32)
+        if self.backbone is not None:
+            return f"{len(array)} frames of {array.shape[1]} features"
+        pixels = self.pictures(values).reshape(len(array), -1).mean(axis=1) / _WHOLE_RANGE
+        shown = " ".join(f"{brightness:.2f}" for brightness in pixels.tolist())
+        return f"{len(array)} frames, brightness {shown}"
+
+    @property
+    def spec(self) -> FieldSpec:
+        """Size: D."""
+        return FieldSpec(self.kind, self.size)
+
+    def describe(self, counts: object) -> str:
+        """The size of a frame, and how many numbers are made of it."""
+        height, width = self.shape[:2]
+        kind = "rgb" if len(self.shape) == 3 else "grey"
+        return f"frames of {height} x {width} in {kind}, {self.size} numbers a step"
+
+    def _pictures(self, record: Record) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        value = self.value(record)
+        frames = np.asarray(value)
+        wanted = "(frames, height, width) or (frames, height, width, 3) uint8"
+        if frames.dtype != np.uint8 or not (frames.ndim == 3 or frames.shape[3:] == (3,)):
+            told = f"{frames.dtype} of shape {frames.shape}"
+            raise DataError(f"{self.column}: not frames, but {told}; allowed: {wanted}")
+        if self.shape and frames.shape[1:] != self.shape:
+            told = f"frames of shape {frames.shape[1:]}; the training split starts with"
+            raise DataError(f"{self.column}: {told} {self.shape}")
+        return frames
+
+    def _steps(self, record: Record) -> Floats:
+        frames = self._pictures(record)
+        steps: Floats
+        if self.backbone is None:
+            steps = frames.reshape(len(frames), -1).astype(np.float32) / np.float32(_WHOLE_RANGE)
+        else:
+            steps = self.backbone(frames)
+            if not np.isfinite(steps).all():
+                text = "its features hold NaN or infinity"
+                raise DataError(f"{self.column}: data.x.backbone: {text}")
+        if not self.differences:
+            return steps
+        changes = np.diff(steps, axis=0, prepend=steps[:1])
+        return np.concatenate([steps, changes], axis=1, dtype=np.float32)
+
+
+class _Backbone:
+    """A network that reads frames, used as it is."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        layer: str | None,
+        weights: str | None,
+        mean: list[float] | None,
+        deviation: list[float] | None,
+    ) -> None:
+        self.network, self.layer = network.eval().requires_grad_(False), layer
+        if weights is not None:
+            _load(network, weights)
+        parts = dict(network.named_modules())
+        if layer is not None and layer not in parts:
+            names = [name for name, _ in network.named_children()]
+            text = f"no such part of the backbone; allowed: {', '.join(names)} and parts of these"
+            raise ConfigError(f"data.x.layer={layer}: {text}{did_you_mean(layer, parts)}")
+        self.part = network if layer is None else parts[layer]
+        self.mean = _channels("channel_mean", mean, 0.0)
+        self.deviation = _channels("channel_deviation", deviation, 1.0)
+        if not bool((self.deviation > 0).all()):
+            raise ConfigError(f"data.x.channel_deviation={deviation}: must be above 0")
+
+    def digest(self) -> str:
+        """sha256 (hex) of all weights."""
+        total = hashlib.sha256()
+        for name, tensor in self.network.state_dict().items():
+            total.update(f"{name}{tuple(tensor.shape)}".encode())
+            total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return total.hexdigest()
+
+    @torch.no_grad()
+    def __call__(self, frames: np.ndarray[Any, np.dtype[np.uint8]]) -> Floats:
+        """frames: (T, H, W) or (T, H, W, 3). Returns (T, D).
+
+        Raises:
+            ConfigError: the network cannot read them, or does not give (N, D).
+        """
+        rgb = frames if frames.ndim == 4 else np.repeat(frames[..., None], 3, axis=3)
+        parts = []
+        for first in range(0, len(rgb), _AT_ONCE):
+            pixels = torch.tensor(rgb[first : first + _AT_ONCE]).permute(0, 3, 1, 2)
+            parts.append(self._features((pixels / _WHOLE_RANGE - self.mean) / self.deviation))
+        if not parts:  # a clip without frames, which the data set refuses
+            return np.zeros((0, 1), dtype=np.float32)
+        features: Floats = torch.cat(parts).float().numpy()
+        return features
+
+    def _features(self, pixels: Tensor) -> Tensor:
+        """pixels: (N, 3, H, W) float32. Returns (N, D)."""
+        found: list[Any] = []
+        hook = self.part.register_forward_hook(lambda part, given, output: found.append(output))
+        try:
+            self.network(pixels)
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            text = f"cannot read frames of {pixels.shape[2]} x {pixels.shape[3]} ({reason})"
+            allowed = "allowed: other data.source.height and data.source.width"
+            raise ConfigError(f"data.x.backbone: {text}; {allowed}") from None
+        finally:
+            hook.remove()
+        output, count = (found or [None])[-1], len(pixels)
+        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2:] == (1, 1):
+            output = output.flatten(1)
+        if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != count:
+            given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            text = f"gives {given} for {count} frames; allowed: ({count}, features)"
+            raise ConfigError(f"data.x.backbone: {text}, of all of it or of data.x.layer")
+        return output
+
+
+def _load(network: nn.Module, weights: str) -> None:
+    key = f"data.x.weights={weights}"
+    if not Path(weights).is_file():
+        raise ConfigError(f"{key}: no such file in {Path.cwd()}")
+    try:
+        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    except Exception as error:  # pickle, zip, key and shape errors of many kinds
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        text = f"not a state dict of the backbone ({reason})"
+        raise ConfigError(f"{key}: {text}; allowed: one saved by torch.save") from None
+
+
+def _channels(name: str, numbers: list[float] | None, default: float) -> Tensor:
+    """(3, 1, 1) float32."""
+    chosen = [default] * 3 if numbers is None else numbers
+    if len(chosen) != 3:
+        raise ConfigError(f"data.x.{name}={chosen}: must be three numbers, of red, green and blue")
+    return torch.tensor(chosen, dtype=torch.float32).reshape(3, 1, 1)
