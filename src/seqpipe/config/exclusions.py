@@ -117,8 +117,9 @@ def _data_and_architecture(
     if fit and architecture and architecture != fit.architecture:
         x_kind = _kind(x["_target_"]) if isinstance(x, dict) else None
         told = f"{data} answers {KINDS[x_kind]} with {KINDS[_kind(y['_target_']) or '']}"
-        others = ", ".join(_packaged_data(architecture))
-        works = f"architecture={fit.architecture}" + (f", or {others}" if others else "")
+        others = _packaged_data(architecture)
+        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        works = f"architecture={fit.architecture}" + (f", or {shown}" if others else "")
         yield Problem("architecture", choices.get("architecture"), f"{told}; allowed: {works}")
     allowed = [fit.task] if fit else [f.task for f in FITS.values() if f[0] == architecture]
     if task and allowed and task not in allowed:

@@ -43,7 +43,8 @@ READ_BY_THE_RUN: dict[str, tuple[str, ...]] = {
 
 SEED = whole(0, 2**32 - 1)  # numpy takes no more
 FRACTION = real("[0, 1]")
-SHARE = either(whole(1), real("(0, 1)"), text(allowed="a file"))  # of a split
+FILES = (text(allowed="a file"), list_of(text(allowed="a file")))
+SHARE = either(whole(1), real("(0, 1)"), *FILES)  # of a split
 BATCHES = either(whole(1), real("(0, 1]"), null())
 
 # The first pattern that fits a dotted key decides; a star fits any part, dots included.
@@ -66,7 +67,7 @@ RULES: dict[str, Rule] = {
     "data.length": whole(1),
     "data.source.length": whole(1),
     "data.source.files": whole(1),
-    "data.source.train": either(whole(1), text(allowed="a file")),
+    "data.source.train": either(whole(1), *FILES),
     "data.source.valid": SHARE,
     "data.source.test": SHARE,
     "data.*.min_count": either(whole(1), null()),
