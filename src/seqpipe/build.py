@@ -4,6 +4,7 @@ The only place where a name in YAML meets a size known from the data.
 """
 
 import re
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,17 @@ def build_data(cfg: DictConfig) -> SequenceData:
 
 
 def build_task(cfg: DictConfig, data: SequenceData) -> Task:
-    """The task, told what y is like."""
+    """The task, told what y is like.
+
+    Raises:
+        DataError: the task cannot take what the data holds.
+    """
     make_task = instantiate(cfg.task)
     sizes: dict[str, Any] = {"y": data.spec.y}
     if "max_length" in cfg.task:  # decodes freely, so it must know when to give up
         sizes["longest_y"] = data.longest_y("train")
     task: Task = make_task(**sizes)
+    task.check(data)
     return task
 
 
@@ -78,7 +84,7 @@ def build_model(cfg: DictConfig, spec: SequenceSpec) -> nn.Module:
         sizes |= {"x_kind": spec.x.kind, "x_size": spec.x.size}
         if spec.x.characters is not None:
             sizes["x_characters"] = spec.x.characters
-    if spec.y.kind == "symbols":
+    if spec.y.kind == "symbols" and "bos" in signature(make_model).parameters:  # it writes them
         sizes |= {"y_size": spec.y.size, "bos": BOS, "eos": EOS}
     else:
         sizes["output_size"] = spec.y.size

@@ -51,7 +51,23 @@ EXCLUSIONS = [
     (
         "data=dates architecture=one_to_many",
         "architecture=one_to_many: data=dates answers a text with a text; "
-        "allowed: architecture=encoder_decoder, or data=...",
+        "allowed: architecture=encoder_decoder, or architecture=many_to_many task=transcription, "
+        "or data=...",
+    ),
+    (
+        "data=dates architecture=many_to_many",
+        "task=transduction: data=dates needs another; "
+        "allowed: architecture=encoder_decoder or task=transcription",
+    ),
+    (
+        "data=dates task=transcription",
+        "task=transcription: data=dates needs another; "
+        "allowed: task=transduction or architecture=many_to_many",
+    ),
+    (
+        "data=dates architecture=many_to_many task=transcription data.window=9",
+        "data.window=9: only a text alone, or one y for each x, can be cut; "
+        "allowed: data.window=null",
     ),
     ("task=tagging", "task=tagging: data=digits needs another; allowed: task=classification"),
     (
@@ -149,6 +165,7 @@ ACCEPTED = [
     "trainer.limit_train_batches=3 trainer.limit_val_batches=0.5 trainer.gradient_clip_val=null",
     "architecture.head.hidden=[64,32] architecture.pooling=mean",
     "data=dates bidirectional=true architecture.encoder.learn_initial_state=true",
+    "data=dates architecture=many_to_many task=transcription",
     "data=dates architecture.attention=none architecture.teacher_forcing=0.5",
     "data=python_docs data.by=words data.window=64",
     f"data=python_tokens data.x._target_={FIELDS}.spelling.Spelled ~data.x.by "

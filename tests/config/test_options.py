@@ -33,6 +33,7 @@ NEEDS = {
     "task=tagging": ["data=copy_memory"],
     "task=language_modeling": ["data=python_docs"],
     "task=transduction": ["data=dates"],
+    "task=transcription": ["data=dates", "architecture=many_to_many"],
     "task=regression": ["data=adding"],
 }
 

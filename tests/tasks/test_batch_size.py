@@ -16,18 +16,21 @@ from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
 from seqpipe.tasks.regression import Regression
 from seqpipe.tasks.tagging import Tagging
+from seqpipe.tasks.transcription import Transcription
 from seqpipe.tasks.transduction import Transduction
 from seqpipe.training.module import SequenceModule
 from seqpipe.training.schedules import constant
 
 TEXT = FieldSpec("symbols", 9, unit="characters")
 VALUES = FieldSpec("values", 3)
+TRANSCRIBED = SequenceSpec(VALUES, TEXT)
 CASES = {
     "digits": (Classification, SequenceSpec(VALUES, FieldSpec("category", 4, tuple("abcd")))),
     "adding": (Regression, SequenceSpec(VALUES, FieldSpec("number", 2))),
     "copy_memory": (Tagging, SequenceSpec(TEXT, FieldSpec("tags", 4, tuple("abcd")))),
     "python_docs": (LanguageModeling, SequenceSpec(None, TEXT)),
     "dates": (partial(Transduction, longest_y=6), SequenceSpec(TEXT, TEXT)),
+    "dates architecture=many_to_many task=transcription cell=gru": (Transcription, TRANSCRIBED),
 }
 N = 23
 
@@ -53,6 +56,10 @@ def examples_of(spec: SequenceSpec) -> Examples:
     lengths = torch.randint(1, 9, (N,), generator=generator).tolist()
     assert len(set(lengths)) > 3
     x = None if spec.x is None else column(spec.x, lengths)
+    if spec == TRANSCRIBED:  # an x long enough to say y, and a symbol before <EOS>
+        return Examples(
+            column(spec.x, [2 * n for n in lengths]), column(spec.y, [n + 1 for n in lengths])
+        )
     other = spec.y.kind == "symbols" and spec.x is not None
     return Examples(x, column(spec.y, lengths[::-1] if other else lengths))
 
@@ -61,7 +68,7 @@ def evaluated(data: str, batch_size: int) -> dict[str, float]:
     make_task, spec = CASES[data]
     examples = examples_of(spec)
     torch.manual_seed(0)
-    model = build_model(compose([f"data={data}", "hidden_size=6"])[0], spec).double()
+    model = build_model(compose([*f"data={data}".split(), "hidden_size=6"])[0], spec).double()
     if examples.x is not None and examples.x.values.is_floating_point():
         examples.x = Column(examples.x.values.double(), examples.x.bounds)
     module = SequenceModule(model, make_task(y=spec.y), torch.optim.SGD, constant, {})

@@ -10,6 +10,7 @@ from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
 from seqpipe.tasks.regression import Regression
 from seqpipe.tasks.tagging import Tagging
+from seqpipe.tasks.transcription import Transcription
 from seqpipe.tasks.transduction import Transduction
 
 SYMBOLS = FieldSpec("symbols", 5, unit="characters")
@@ -21,6 +22,7 @@ STEP_TASKS = {
 TASKS = {
     "classification": lambda **options: Classification(y=FieldSpec("category", 5), **options),
     "regression": lambda **options: Regression(y=FieldSpec("number", 1), **options),
+    "transcription": lambda **options: Transcription(y=SYMBOLS, **options),
     **STEP_TASKS,
 }
 

@@ -22,15 +22,21 @@ class Fit(NamedTuple):
 
 SEQUENCE = ("values", "symbols", "spelled")
 CONDITION = (None, "vector", "category")
-# (kind of x, kind of y) -> what fits; the kinds are those of seqpipe.data.fields.
-FITS: dict[tuple[str | None, str], Fit] = {
-    ("vector", "category"): Fit("one_to_one", "classification"),
-    ("vector", "number"): Fit("one_to_one", "regression"),
-    **{(x, "category"): Fit("many_to_one", "classification") for x in SEQUENCE},
-    **{(x, "number"): Fit("many_to_one", "regression") for x in SEQUENCE},
-    **{(x, "tags"): Fit("many_to_many", "tagging") for x in SEQUENCE},
-    **{(x, "symbols"): Fit("one_to_many", "language_modeling") for x in CONDITION},
-    **{(x, "symbols"): Fit("encoder_decoder", "transduction") for x in SEQUENCE},
+# (kind of x, kind of y) -> what fits, the usual first; the kinds are those of seqpipe.data.fields.
+FITS: dict[tuple[str | None, str], tuple[Fit, ...]] = {
+    ("vector", "category"): (Fit("one_to_one", "classification"),),
+    ("vector", "number"): (Fit("one_to_one", "regression"),),
+    **{(x, "category"): (Fit("many_to_one", "classification"),) for x in SEQUENCE},
+    **{(x, "number"): (Fit("many_to_one", "regression"),) for x in SEQUENCE},
+    **{(x, "tags"): (Fit("many_to_many", "tagging"),) for x in SEQUENCE},
+    **{(x, "symbols"): (Fit("one_to_many", "language_modeling"),) for x in CONDITION},
+    **{
+        (x, "symbols"): (
+            Fit("encoder_decoder", "transduction"),
+            Fit("many_to_many", "transcription"),
+        )
+        for x in SEQUENCE
+    },
 }
 KINDS = {
     None: "nothing",
@@ -78,54 +84,62 @@ def _kind_of(node: Any) -> str | None:
     return _kind(node.get("_target_")) if isinstance(node, dict) else None
 
 
-def _fit(x: Any, y: Any) -> Fit | None:
-    """What fits the nodes of x and y; None where that cannot be told."""
+def _fits(x: Any, y: Any) -> tuple[Fit, ...]:
+    """What fits the nodes of x and y, the usual first; nothing where that cannot be told."""
     x_target = x.get("_target_") if isinstance(x, dict) else None
     y_kind = _kind(y.get("_target_")) if isinstance(y, dict) else None
     x_kind = _kind(x_target)
     if y_kind is None or (x is not None and x_kind is None):
-        return None
-    return FITS.get((x_kind, y_kind))
+        return ()
+    return FITS.get((x_kind, y_kind), ())
 
 
 @functools.cache
 def _packaged_data(architecture: str) -> tuple[str, ...]:
-    """The packaged data that a packaged architecture can take."""
+    """The packaged data that bring a packaged architecture."""
     files = sorted((conf_dir() / "data").glob("*.yaml"))
     nodes = [(file.stem, yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files]
-    return tuple(
-        f"data={name}"
-        for name, node in nodes
-        if (fit := _fit(node["data"].get("x"), node["data"].get("y")))
-        and fit.architecture == architecture
-    )
+    brings = {"override /architecture": architecture}
+    return tuple(f"data={name}" for name, node in nodes if brings in node.get("defaults", []))
 
 
 def _data_and_architecture(
     tree: Tree, choices: dict[str, str], architecture: str | None
 ) -> Iterator[Problem]:
     x, y = tree.raw("data.x"), tree.raw("data.y")
-    fit, task = _fit(x, y), _packaged_name(tree, "task", "tasks")
+    fits, task = _fits(x, y), _packaged_name(tree, "task", "tasks")
     data = f"data={choices.get('data', '...')}"
-    if fit is None and isinstance(y, dict) and (y_kind := _kind(y.get("_target_"))):
+    if not fits and isinstance(y, dict) and (y_kind := _kind(y.get("_target_"))):
         x_kind = _kind(x.get("_target_")) if isinstance(x, dict) else None
         if x is None or x_kind is not None:
             answers = " or ".join(sorted({KINDS[b] for a, b in FITS if a == x_kind})) or "nothing"
             text = f"no architecture answers {KINDS[x_kind]} with {KINDS.get(y_kind, y_kind)}"
             yield Problem("data.y", y.get("_target_"), f"{text}; allowed: {answers}")
         return
-    if fit and architecture and architecture != fit.architecture:
+    fitting = [fit for fit in fits if fit.architecture == architecture]
+    if fits and architecture and not fitting:
         x_kind = _kind(x["_target_"]) if isinstance(x, dict) else None
         told = f"{data} answers {KINDS[x_kind]} with {KINDS[_kind(y['_target_']) or '']}"
+        works = [_change(fit, architecture, task) for fit in fits]
         others = _packaged_data(architecture)
-        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-        works = f"architecture={fit.architecture}" + (f", or {shown}" if others else "")
-        yield Problem("architecture", choices.get("architecture"), f"{told}; allowed: {works}")
-    allowed = [fit.task] if fit else [f.task for f in FITS.values() if f[0] == architecture]
-    if task and allowed and task not in allowed:
-        why = f"{data} needs another" if fit else f"architecture={architecture} has another"
-        names = " or ".join(f"task={name}" for name in dict.fromkeys(allowed))
-        yield Problem("task", choices.get("task"), f"{why}; allowed: {names}")
+        works += [", ".join(others[:3]) + (", ..." if len(others) > 3 else "")]
+        allowed = ", or ".join(filter(None, works))
+        yield Problem("architecture", choices.get("architecture"), f"{told}; allowed: {allowed}")
+    known = [fit for several in FITS.values() for fit in several]
+    taken = fitting or fits or [fit for fit in known if fit.architecture == architecture]
+    if task and taken and task not in [fit.task for fit in taken]:
+        why = f"{data} needs another" if fits else f"architecture={architecture} has another"
+        names = [f"task={fit.task}" for fit in dict.fromkeys(taken)]
+        if fitting:
+            names = [_change(fit, architecture, task) for fit in fits]
+        allowed = " or ".join(dict.fromkeys(names))
+        yield Problem("task", choices.get("task"), f"{why}; allowed: {allowed}")
+
+
+def _change(fit: Fit, architecture: str | None, task: str | None) -> str:
+    """What has to be typed to come from an architecture and a task to those that fit."""
+    changes = {"architecture": architecture, "task": task}
+    return " ".join(f"{k}={v}" for k, v in fit._asdict().items() if v != changes[k])
 
 
 def _cell_and_architecture(
@@ -161,8 +175,8 @@ def _decoder(tree: Tree, choices: dict[str, str], architecture: str | None) -> I
 
 def _window(tree: Tree) -> Iterator[Problem]:
     x, y, window = tree.raw("data.x"), tree.raw("data.y"), tree.get("data.window")
-    fit = _fit(x, y)
-    aligned = fit is None or fit.architecture == "many_to_many" or x is None
+    fits = _fits(x, y)
+    aligned = not fits or fits[0].architecture == "many_to_many" or x is None
     if window is not None and not aligned:
         text = "only a text alone, or one y for each x, can be cut; allowed: data.window=null"
         yield Problem("data.window", window, text)

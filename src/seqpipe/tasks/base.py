@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.data.dataset import SequenceData
 from seqpipe.errors import ConfigError
 from seqpipe.nn.masks import length_mask
 
@@ -67,6 +68,13 @@ class Task(ABC):
     @abstractmethod
     def metric_names(self) -> list[str]:
         """Names of the scalars of a validation, `loss` first."""
+
+    def check(self, data: SequenceData) -> None:  # noqa: B027
+        """Refuse data that only this task cannot take, before a run writes anything.
+
+        Raises:
+            DataError: with the first ten examples of it.
+        """
 
     @abstractmethod
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:

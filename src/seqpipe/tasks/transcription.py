@@ -1,0 +1,115 @@
+"""A shorter sequence in the order of x, without an alignment: speech to words."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Literal
+
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from seqpipe.data.base import SPLITS, FieldSpec, SequenceBatch
+from seqpipe.data.dataset import SequenceData
+from seqpipe.data.vocabulary import EOS, PAD
+from seqpipe.errors import DataError
+from seqpipe.nn.ctc import best_path, ctc_loss, steps_needed
+from seqpipe.tasks.base import Pairs, Task
+from seqpipe.tasks.metrics import ErrorRate, ExactMatch
+
+Decoded = tuple[Tensor, Tensor]
+_MOST_PROBLEMS = 10  # shown at once
+
+
+class Transcription(Task):
+    """Connectionist temporal classification (CTC): each step of x says a symbol, or nothing.
+
+    <PAD> is the blank, since no y holds it; the <EOS> at the end of y is not said. The loss is
+    -log p(y | x) in nats per true symbol; the metrics are of greedy decoding (best path).
+
+    Args:
+        y: kind `symbols`.
+        monitor: see `Task`.
+        mode: see `Task`.
+
+    Source: Graves et al. (2006), see `seqpipe.nn.ctc`.
+    """
+
+    name = "transcription"
+    y_kind = "symbols"
+
+    def __init__(
+        self,
+        *,
+        y: FieldSpec,
+        monitor: str = "val/error_rate",
+        mode: Literal["min", "max"] = "min",
+    ) -> None:
+        super().__init__(y=y, monitor=monitor, mode=mode)
+
+    def metric_names(self) -> list[str]:
+        """Loss, exact match, error rate."""
+        return ["loss", "exact_match", "error_rate"]
+
+    def check(self, data: SequenceData) -> None:
+        """Refuse an x with fewer steps than its y needs: its loss would be infinite.
+
+        Raises:
+            DataError: with the first ten of them.
+        """
+        problems = list(islice(_too_short(data), _MOST_PROBLEMS))
+        if problems:
+            raise DataError(problems)
+
+    def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
+        """Nats per true symbol. outputs: (B, T_x, V)."""
+        assert batch.x_lengths is not None
+        lengths = self.lengths(batch)
+        losses = ctc_loss(outputs, batch.x_lengths, batch.y, lengths, blank=PAD)
+        return losses.sum() / lengths.sum()
+
+    def units(self, batch: SequenceBatch) -> Tensor:
+        """True symbols of the batch, <EOS> left out."""
+        return self.lengths(batch).sum()
+
+    @staticmethod
+    def lengths(batch: SequenceBatch) -> Tensor:
+        """Symbols of each y before an <EOS> at its end, (B,)."""
+        assert batch.y_lengths is not None
+        last = batch.y.gather(1, (batch.y_lengths - 1).unsqueeze(1)).squeeze(1)
+        return batch.y_lengths - (last == EOS).long()
+
+    def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Decoded:
+        """Greedy decoding: ids (B, T_x) and how many of them count (B,)."""
+        assert batch.x_lengths is not None
+        return best_path(outputs, batch.x_lengths, blank=PAD)
+
+    def pairs(self, predictions: Decoded, batch: SequenceBatch) -> Pairs:
+        """Two lists of id lists, without blanks and <EOS>."""
+        both = self.decoded(predictions, batch)
+        return [p.tolist() for p, _ in both], [t.tolist() for _, t in both]
+
+    def metrics(self, stage: str) -> MetricCollection:
+        """Exact match and error rate; none while training."""
+        if stage == "train":
+            return MetricCollection({})
+        return MetricCollection({"exact_match": ExactMatch(), "error_rate": ErrorRate()})
+
+    def decoded(self, predictions: Any, batch: SequenceBatch) -> list[tuple[Any, Any]]:
+        """Symbols of each example."""
+        ids, said = predictions
+        counts = zip(said.tolist(), self.lengths(batch).tolist(), strict=True)
+        return [(ids[b, :p].cpu(), batch.y[b, :t].cpu()) for b, (p, t) in enumerate(counts)]
+
+
+def _too_short(data: SequenceData) -> Iterator[str]:
+    for split in SPLITS:
+        for number, example in enumerate(data.examples(split)):
+            x, y = example.x, example.y
+            assert x is not None
+            said = y[:-1] if y[-1] == EOS else y
+            needed = steps_needed(said)
+            if len(said) == 0:
+                yield f"{split}[{number}]: y has no symbols; allowed: one or more"
+            elif len(x) < needed:
+                text = f"x has {len(x)} steps, {len(said)} symbols of y need {needed} by CTC"
+                allowed = "a shorter y, or more steps of x (for sound, data.x.stack=1)"
+                yield f"{split}[{number}]: {text}; allowed: {allowed}"
