@@ -120,7 +120,7 @@ def _data_and_architecture(
     if fits and architecture and not fitting:
         x_kind = _kind(x["_target_"]) if isinstance(x, dict) else None
         told = f"{data} answers {KINDS[x_kind]} with {KINDS[_kind(y['_target_']) or '']}"
-        works = [_change(fit, architecture, task) for fit in fits]
+        works = [_change(f, architecture, task if len(fits) > 1 else f.task) for f in fits]
         others = _packaged_data(architecture)
         works += [", ".join(others[:3]) + (", ..." if len(others) > 3 else "")]
         allowed = ", or ".join(filter(None, works))
