@@ -24,7 +24,10 @@ from seqpipe.training.callbacks import OneBar, Throughput
 from seqpipe.training.checkpoints import BestAndLast, History
 from seqpipe.training.module import SequenceModule
 
-DATA_ARGUMENTS = ("batch_size", "num_workers", "seed", "window", "eval_window")
+DATA_ARGUMENTS = (
+    *("batch_size", "batch_tokens", "num_workers", "seed"),
+    *("window", "eval_window", "bptt", "on_error", "cache"),
+)
 
 
 def instantiate(node: DictConfig, **extra: Any) -> Any:
@@ -49,12 +52,23 @@ def build_data(cfg: DictConfig) -> SequenceData:
         ConfigError: a setting does not fit the data.
     """
     node = cfg.data
+    written: Any = OmegaConf.to_container(node, resolve=True)
+    recipe = {name: _without_paths(written[name]) for name in ("source", "x", "y")}
     return SequenceData(
         source=instantiate(node.source),
         x=None if node.x is None else instantiate(node.x),
         y=instantiate(node.y),
+        recipe=recipe,
+        show_progress=cfg.trainer.enable_progress_bar,
         **{name: node[name] for name in DATA_ARGUMENTS},
     )
+
+
+def _without_paths(node: Any) -> Any:
+    """What was written, but for where files lie: a folder that moved holds the same data."""
+    if isinstance(node, dict):
+        return {key: _without_paths(value) for key, value in node.items() if key != "path"}
+    return [_without_paths(value) for value in node] if isinstance(node, list) else node
 
 
 def build_task(cfg: DictConfig, data: SequenceData) -> Task:

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "tracking": {"__init__", "errors"},
     "tasks": {"data", "nn", "errors"},
     "models": {"nn", "errors"},
-    "data": {"errors"},
+    "data": {"__init__", "errors"},
     "nn": {"errors"},
     "config": {"errors"},
     "errors": set(),

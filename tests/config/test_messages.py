@@ -11,7 +11,10 @@ KEYS = (
     "optim, scheduler, trainer, callbacks, logger"
 )
 CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
-DATA = "source, y, x, batch_size, num_workers, seed, window, eval_window"
+DATA = (
+    "source, y, x, batch_size, batch_tokens, num_workers, seed, window, eval_window, bptt, "
+    "on_error, cache"
+)
 TRAINER = "arguments of pytorch_lightning.Trainer"
 FIELDS = "seqpipe.data.fields"
 

@@ -8,14 +8,9 @@ from hypothesis import strategies as st
 from torch import distributed
 
 from seqpipe.data.base import FieldSpec, SequenceSpec
-from seqpipe.data.batching import (
-    BucketBatchSampler,
-    Column,
-    Example,
-    Examples,
-    ResumableLoader,
-    collate,
-)
+from seqpipe.data.batching import Batches, Example, Examples, ResumableLoader, collate
+from seqpipe.data.columns import Column
+from seqpipe.data.sampling import BucketBatchSampler
 
 TAGGED = SequenceSpec(FieldSpec("values", 2), FieldSpec("tags", 5))
 LENGTHS = [int(n) for n in np.random.default_rng(0).integers(1, 60, 203)]
@@ -42,7 +37,7 @@ def loader(n=23, batch_size=4, shuffle=True, seed=0, num_workers=0):
     rows = [tagged(i, 1 + i % 7) for i in range(n)]
     examples = Examples(Column.of([r.x for r in rows], True), Column.of([r.y for r in rows], True))
     order = BucketBatchSampler(examples.lengths, batch_size, shuffle=shuffle, seed=seed, pool=2)
-    return ResumableLoader(examples, order, TAGGED, num_workers)
+    return ResumableLoader(Batches(examples, TAGGED), order, num_workers)
 
 
 def indices(batches):
@@ -208,6 +203,6 @@ def test_windows_cover_every_step_exactly_once_and_never_join_two_sequences(leng
 
 
 def test_examples_travel_to_a_worker_process_as_one_tensor_a_field():
-    examples = loader(n=400).dataset
+    examples = loader(n=400).dataset.examples
     assert len(pickle.dumps(examples)) < 60_000
     assert torch.equal(pickle.loads(pickle.dumps(examples))[5].y, examples[5].y)

@@ -10,7 +10,9 @@ from pytorch_lightning import Trainer
 from seqpipe.build import build_model
 from seqpipe.config.compose import compose
 from seqpipe.data.base import FieldSpec, SequenceSpec
-from seqpipe.data.batching import BucketBatchSampler, Column, Examples, ResumableLoader
+from seqpipe.data.batching import Batches, Examples, ResumableLoader
+from seqpipe.data.columns import Column
+from seqpipe.data.sampling import BucketBatchSampler
 from seqpipe.data.vocabulary import EOS
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
@@ -68,18 +70,14 @@ def evaluated(data: str, batch_size: int) -> dict[str, float]:
     make_task, spec = CASES[data]
     examples = examples_of(spec)
     torch.manual_seed(0)
-    model = build_model(compose([*f"data={data}".split(), "hidden_size=6"])[0], spec).double()
-    model.register_forward_pre_hook(  # batches are float32
-        lambda _, args: tuple(
-            a.double() if a is not None and a.is_floating_point() else a for a in args
-        )
-    )
+    model = build_model(compose([*f"data={data}".split(), "hidden_size=6"])[0], spec)
     module = SequenceModule(model, make_task(y=spec.y), torch.optim.SGD, constant, {})
     loader = ResumableLoader(
-        examples, BucketBatchSampler(examples.lengths, batch_size, shuffle=False), spec
+        Batches(examples, spec), BucketBatchSampler(examples.lengths, batch_size, shuffle=False)
     )
     trainer = Trainer(
         accelerator="cpu",
+        precision="64-true",
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,

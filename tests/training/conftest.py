@@ -10,7 +10,9 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor, nn
 
 from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
-from seqpipe.data.batching import BucketBatchSampler, Column, Examples, ResumableLoader
+from seqpipe.data.batching import Batches, Examples, ResumableLoader
+from seqpipe.data.columns import Column
+from seqpipe.data.sampling import BucketBatchSampler
 from seqpipe.tasks.regression import Regression
 from seqpipe.training.module import SequenceModule
 from seqpipe.training.schedules import constant
@@ -43,7 +45,7 @@ def loader() -> Callable[..., ResumableLoader]:
         x = torch.randn(n, 2, generator=torch.Generator().manual_seed(0))
         examples = Examples(Column(x, None), Column(target(x), None))
         sampler = BucketBatchSampler(examples.lengths, batch_size, shuffle=False)
-        return ResumableLoader(examples, sampler, SPEC)
+        return ResumableLoader(Batches(examples, SPEC), sampler)
 
     return make
 

@@ -83,7 +83,10 @@ def _data_problems(tree: Tree) -> Iterator[Problem]:
     signature, read = signature_of(DATA_TARGET), tree.references()
     for name in tree.written["data"]:
         key = f"data.{name}"
-        if name in signature.rules:
+        if name in GIVEN_BY_THE_RUN["data"]:
+            text = "is set by the run; allowed: leave it out"
+            yield Problem(key, tree.written["data"][name], text)
+        elif name in signature.rules:
             yield from _value_problems(tree, key, signature)
         elif not any(reference == key or reference.startswith(f"{key}.") for reference in read):
             yield _unknown_problem(tree, "data", name)
@@ -190,7 +193,9 @@ def _unknown(tree: Tree, parent: str, name: str, key: str) -> str:
         allowed: list[str] = [*PANEL, *GROUPS]
     elif parent == "data":
         names = [*signature_of(DATA_TARGET).rules, *tree.written["data"]]
-        allowed = [n for n in dict.fromkeys(names) if n != name or f"data.{n}" in knobs]
+        given = GIVEN_BY_THE_RUN["data"]
+        names = [n for n in dict.fromkeys(names) if n not in given]
+        allowed = [n for n in names if n != name or f"data.{n}" in knobs]
     elif isinstance(target, str):
         given = GIVEN_BY_THE_RUN.get(parent.split(".")[0], ())
         allowed = [n for n in signature_of(target).rules if n not in given]
@@ -201,7 +206,7 @@ def _unknown(tree: Tree, parent: str, name: str, key: str) -> str:
     if parent == "data" and name in tree.written["data"]:
         wrong = "nothing in the configuration reads it"
     listed = ", ".join(allowed) or "none"
-    if parent and len(listed) > LONGEST_LIST:
+    if target and len(listed) > LONGEST_LIST:
         listed = f"arguments of {target}"
     return f"{wrong}; allowed: {listed}{hint}"
 

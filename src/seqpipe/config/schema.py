@@ -12,6 +12,7 @@ DATA_TARGET = "seqpipe.data.dataset.SequenceData"  # what takes the data node
 
 # Parameters that only the run can know: in YAML they would be accepted and then replaced.
 GIVEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
+    "data": ("recipe", "show_progress"),
     "cell": ("input_size", "hidden_size"),
     "architecture": (
         *("x_kind", "x_size", "x_characters", "y_size"),
@@ -33,7 +34,10 @@ COMPLETED_BY_THE_RUN = ("cell", "architecture", "task", "optim", "scheduler", "l
 
 # Keys that the run reads itself: an option of the user's own must have them too.
 READ_BY_THE_RUN: dict[str, tuple[str, ...]] = {
-    "data": ("x", "batch_size", "num_workers", "seed", "window", "eval_window"),
+    "data": (
+        *("x", "batch_size", "batch_tokens", "num_workers", "seed"),
+        *("window", "eval_window", "bptt", "on_error", "cache"),
+    ),
     "task": ("monitor", "mode"),
     "trainer": (
         *("max_epochs", "max_steps", "overfit_batches"),
@@ -61,6 +65,11 @@ RULES: dict[str, Rule] = {
     "*.dropout": real("[0, 1)"),
     "resume": either(text(allowed="a checkpoint file"), null()),
     "data.batch_size": whole(1),
+    "data.bptt": either(whole(2), null()),
+    "data.batch_tokens": either(whole(1), null()),
+    "data.on_error": choice("stop", "skip"),
+    "data.cache": either(text(r".+", "a folder"), null()),
+    "data.path": either(text(r".+", "a folder or file"), null()),
     "data.num_workers": whole(0),
     "data.window": either(whole(2), null()),
     "data.eval_window": either(whole(2), null()),
@@ -70,6 +79,8 @@ RULES: dict[str, Rule] = {
     "data.source.train": either(whole(1), *FILES),
     "data.source.valid": SHARE,
     "data.source.test": SHARE,
+    "data.source.encoding": text(r".+", "an encoding, utf-8"),
+    "data.source.order": choice("random", "file"),
     "data.*.min_count": either(whole(1), null()),
     "data.*.max_vocabulary": either(whole(5), null()),  # four specials and one symbol
     "data.*.size": whole(1),

@@ -247,7 +247,9 @@ class SequenceBatch:
         x_lengths: (B,) int64, real steps of x.
         y: (B,), (B, K) or (B, T_y) after its kind.
         y_lengths: (B,) int64, real steps of y.
-        index: (B,) int64, which example of the split a row is.
+        index: (B,) int64, which example of the split a row is; in lanes, which document.
+        lane: (B,) int64, whose state a row goes on from; None where no state is carried.
+        fresh: (B,) bool, True where a row of a lane starts anew.
     """
 
     x: Tensor | None
@@ -255,6 +257,8 @@ class SequenceBatch:
     y: Tensor
     y_lengths: Tensor | None
     index: Tensor
+    lane: Tensor | None = None
+    fresh: Tensor | None = None
 
     def __len__(self) -> int:
         """Examples in the batch, B."""

@@ -1,52 +1,69 @@
 """A source, an x and a y, put together: everything that training needs of the data."""
 
-from collections.abc import Iterable, Sequence
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
 
 from seqpipe.data.base import (
     ALIGNED_KINDS,
     SPLITS,
+    TIME_KINDS,
     X_KINDS,
     Y_KINDS,
     Field,
-    Found,
-    Record,
+    FieldSpec,
     SequenceBatch,
     SequenceSpec,
     Source,
 )
-from seqpipe.data.batching import (
-    BucketBatchSampler,
-    Column,
-    Counts,
-    Example,
-    Examples,
-    ResumableLoader,
-    collate,
-)
-from seqpipe.data.digests import digest
-from seqpipe.errors import ConfigError, DataError, did_you_mean
-
-_MOST_PROBLEMS = 10  # shown at once
+from seqpipe.data.batching import Batches, Example, Examples, ResumableLoader
+from seqpipe.data.cache import Cache
+from seqpipe.data.columns import Column, Integers
+from seqpipe.data.lanes import LaneBatches, LaneSampler, documents
+from seqpipe.data.prepare import Prepared, prepare
+from seqpipe.data.progress import Progress
+from seqpipe.data.sampling import BucketBatchSampler
+from seqpipe.errors import ConfigError, did_you_mean
 
 
 class SequenceData:
     """Reads a source, fits its fields on the training split, encodes, and gives out batches.
 
     Args:
-        source: where the records come from; read once.
+        source: where the records come from.
         y: what a model has to answer.
         x: what it reads; None for a language model.
         batch_size: examples in a batch.
+        batch_tokens: in place of it, steps in a batch, padding included.
         num_workers: loader processes; 0 loads in this one.
         seed: of the batch order.
         window: cut longer sequences in consecutive pieces of at most this many steps, each an
             example of its own; only where there is no x, or one y for each step of x.
         eval_window: the same for valid and test; None: as `window`. Longer pieces cost nothing
             there and say more: each starts without a memory of what stood before.
+        bptt: read the sequences as `batch_size` lanes, this many steps at a time, each batch in
+            the state that the one before it ended in (truncated back-propagation through time);
+            where `window` may be used too. Valid and test then carry the state as well,
+            `eval_window` steps at a time.
+        on_error: `stop` at records that cannot be used, or `skip` and count them.
+        cache: folder where what is prepared from files is kept; None: prepared for each run, in
+            memory.
+        recipe: how source and fields were made, as JSON can write it: with what the files hold,
+            what the cache goes by.
+        show_progress: whether preparing may draw a bar on a terminal.
+
+    Attributes:
+        spec: what a model must know.
+        facts: what is known of each split.
+        sizes: examples of each split, pieces of a window each counted.
 
     Raises:
         ConfigError: the fields cannot be used so.
@@ -60,37 +77,39 @@ class SequenceData:
         x: Field | None = None,
         *,
         batch_size: int = 32,
+        batch_tokens: int | None = None,
         num_workers: int = 0,
         seed: int = 0,
         window: int | None = None,
         eval_window: int | None = None,
+        bptt: int | None = None,
+        on_error: Literal["stop", "skip"] = "stop",
+        cache: str | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        show_progress: bool = False,
     ) -> None:
-        _check_use(x, y, batch_size=batch_size, num_workers=num_workers, window=window)
-        if eval_window is not None and window is None:
-            text = "there is nothing to cut in training either; null, or also data.window"
-            raise ConfigError(f"data.eval_window={eval_window}: {text}")
+        _check_fields(x, y)
+        _check_numbers(batch_size=batch_size, num_workers=num_workers)
+        _check_cuts(x, y, window=window, eval_window=eval_window, bptt=bptt, tokens=batch_tokens)
         self.source, self.x, self.y = source, x, y
-        self.batch_size, self.num_workers = batch_size, num_workers
-        self.seed, self.window = seed, window
-        longest = window if eval_window is None else eval_window
-        self._windows = {"train": window, "valid": longest, "test": longest}
-        source.keep_together([(x or y).column])
-        self._records = {split: _usable(found) for split, found in source.read().by_name().items()}
-        empty = [f"{split}: holds no records" for split in SPLITS if not self._records[split]]
-        if empty:
-            raise DataError(empty)
-        self._fit("y", y)
-        if x is not None:
-            self._fit("x", x)
-        self.spec = SequenceSpec(x=None if x is None else x.spec, y=y.spec)
-        self.digests = {split: digest(records) for split, records in self._records.items()}
-        self._origins: dict[str, np.ndarray] = {}
-        self._examples = {split: self._encode(split) for split in SPLITS}
+        self.batch_size, self.batch_tokens = batch_size, batch_tokens
+        self.num_workers, self.seed, self.window, self.bptt = num_workers, seed, window, bptt
+        self.on_error, self.show_progress = on_error, show_progress
+        cut = window if bptt is None else bptt
+        longest = cut if eval_window is None else eval_window
+        self._windows = {"train": cut, "valid": longest, "test": longest}
+        prepared = self._prepared(cache, recipe)
+        self.facts = prepared.facts
+        self.spec = SequenceSpec(None if x is None else self._spec("x", x), self._spec("y", y))
+        self._examples = {s: self._cut(s, prepared.columns[s]) for s in SPLITS}
+        self._documents = {s: self._bounds(s, prepared.columns[s]) for s in SPLITS} if bptt else {}
         self.sizes = {split: len(examples) for split, examples in self._examples.items()}
+        self.sizes |= {split: len(bounds) - 1 for split, bounds in self._documents.items()}
 
-    def records(self, split: str) -> list[Record]:
-        """The raw records of a split."""
-        return self._records[_known(split)]
+    @property
+    def digests(self) -> dict[str, str]:
+        """sha256 of the raw records of each split."""
+        return {split: facts.digest for split, facts in self.facts.items()}
 
     def examples(self, split: str) -> Sequence[Example]:
         """The encoded examples of a split, unpadded."""
@@ -99,12 +118,11 @@ class SequenceData:
 
     def batch(self, split: str, indices: Sequence[int]) -> SequenceBatch:
         """Some examples of a split as one batch."""
-        examples = self._examples[_known(split)]
-        return collate([examples[index] for index in indices], self.spec)
+        return self._examples[_known(split)].batch(indices, self.spec)
 
-    def counts(self, split: str) -> tuple[Counts | None, Counts | None]:
-        """How often each class or symbol occurs in x and in y, (size,); None for floats."""
-        return self._examples[_known(split)].counts(self.spec)
+    def columns(self, split: str) -> Examples:
+        """The encoded examples of a split, where they lie."""
+        return self._examples[_known(split)]
 
     def longest_y(self, split: str) -> int:
         """Steps of the longest y of a split, T_y; 0 where y has no time axis."""
@@ -112,9 +130,7 @@ class SequenceData:
 
     def origin(self, split: str, index: int) -> tuple[int, int]:
         """Which record an example was cut from, and at which of its steps it starts."""
-        firsts = self._origins[_known(split)]  # the first example of each record
-        record = int(np.searchsorted(firsts, index, side="right")) - 1
-        return record, (index - int(firsts[record])) * (self._windows[split] or 0)
+        return self._examples[_known(split)].y.origin(index)
 
     def loader(self, split: str, shuffle: bool | None = None) -> ResumableLoader:
         """Padded batches of similar length.
@@ -125,75 +141,87 @@ class SequenceData:
         """
         examples = self._examples[_known(split)]
         shuffle = split == "train" if shuffle is None else shuffle
+        if self.bptt is not None:
+            steps = self._windows[split]
+            assert steps is not None
+            lanes = LaneSampler(
+                self._documents[split], self.batch_size, steps, shuffle=shuffle, seed=self.seed
+            )
+            return ResumableLoader(LaneBatches(examples, self.spec), lanes, self.num_workers)
         sampler = BucketBatchSampler(
-            examples.lengths, self.batch_size, shuffle=shuffle, seed=self.seed
+            examples.lengths,
+            self.batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            batch_tokens=self.batch_tokens,
+            steps=examples.longer,
         )
-        return ResumableLoader(examples, sampler, self.spec, self.num_workers)
+        return ResumableLoader(Batches(examples, self.spec), sampler, self.num_workers)
 
     @cached_property
     def description(self) -> str:
         """One line: how many examples, what is read, what is answered."""
         sizes = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
-        counts = {split: self.counts(split) for split in SPLITS}
-        xs = {split: x for split, (x, _) in counts.items() if x is not None}
-        ys = {split: y for split, (_, y) in counts.items() if y is not None}
-        y = self.y.describe(ys)
-        told = y if self.x is None else f"{self.x.describe(xs)} -> {y}"
+        told = self.y.describe(self.counts("y"))
+        if self.x is not None:
+            told = f"{self.x.describe(self.counts('x'))} -> {told}"
         lengths = self._examples["train"].x or self._examples["train"].y
-        if lengths.bounds is None:
-            return f"{type(self.source).__name__}: {sizes}; {told}"
-        low, high = int(lengths.lengths.min()), int(lengths.lengths.max())
-        steps = f"{low} steps" if low == high else f"{low} to {high} steps"
-        return f"{type(self.source).__name__}: {sizes}; {steps}; {told}"
+        name = type(self.source).__name__
+        if lengths.has_time:
+            steps = lengths.lengths
+            low, high = int(steps.min()), int(steps.max())
+            told = (f"{low} steps; " if low == high else f"{low} to {high} steps; ") + told
+        skipped = sum(facts.skipped for facts in self.facts.values())
+        left_out = f"; {skipped:,} bad records left out" if skipped else ""
+        return f"{name}: {sizes}; {told}{left_out}"
 
-    def _fit(self, role: str, field: Field) -> None:
-        try:
-            field.fit(self._records["train"])
-        except DataError as error:
-            raise DataError([f"train, {role}: {problem}" for problem in error.problems]) from None
+    def counts(self, role: str) -> dict[str, Integers]:
+        """How often each class or symbol of `x` or `y` occurs, (size,), by split; {} for floats."""
+        return {s: f.counts[role] for s, f in self.facts.items() if role in f.counts}
 
-    def _encode(self, split: str) -> Examples:
-        xs: list[Tensor] = []
-        ys: list[Tensor] = []
-        problems: list[str] = []
-        for number, record in enumerate(self._records[split]):
-            try:
-                x, y = self._encode_record(record)
-            except DataError as error:
-                problems += [f"{split}[{number}]: {problem}" for problem in error.problems]
-                if len(problems) >= _MOST_PROBLEMS:
-                    break
-            else:
-                ys.append(y)
-                if x is not None:
-                    xs.append(x)
-        if problems:
-            raise DataError(problems)
-        y_column = Column.of(ys, self.spec.y.has_time)
-        x_column = None if self.spec.x is None else Column.of(xs, self.spec.x.has_time)
-        pieces = np.ones(len(ys), dtype=np.int64)
+    def _prepared(self, cache: str | None, recipe: Mapping[str, Any] | None) -> Prepared:
+        fields = {"y": self.y} if self.x is None else {"x": self.x, "y": self.y}
+
+        def make(folder: Path | None) -> Prepared:
+            with Progress(self.show_progress) as progress:
+                return prepare(
+                    self.source,
+                    self.x,
+                    self.y,
+                    folder=folder,
+                    skip=self.on_error == "skip",
+                    progress=progress,
+                )
+
+        files = self.source.inputs() if cache is not None and recipe is not None else []
+        if cache is None or not files:
+            return make(None)
+        kept = Cache(Path(cache))
+        parts = (self.source, *fields.values())
+        told = {"recipe": recipe, "on_error": self.on_error, "code": [_code_of(p) for p in parts]}
+        key = kept.key(told, files)
+        with kept.held(key):
+            return kept.load(key, fields) or kept.make(key, fields, make)
+
+    def _spec(self, role: str, fld: Field) -> FieldSpec:
+        return replace(fld.spec, counts=self.facts["train"].counts.get(role))
+
+    def _cut(self, split: str, columns: Mapping[str, Column]) -> Examples:
         window = self._windows[split]
-        if window is not None:
-            pieces = -(-y_column.lengths // window)
-            y_column = y_column.cut(window)
-            x_column = None if x_column is None else x_column.cut(window)
-        self._origins[split] = np.cumsum(pieces) - pieces
-        return Examples(x_column, y_column)
+        x, y = columns.get("x"), columns["y"]
+        if window is not None and self.bptt is None:
+            x, y = None if x is None else x.cut(window), y.cut(window)
+        return Examples(x, y)
 
-    def _encode_record(self, record: Record) -> tuple[Tensor | None, Tensor]:
-        y = self.y.encode_target(record)
-        if self.spec.y.has_time and len(y) == 0:
-            raise DataError(f"{self.y.column}: y has no steps")
-        if self.x is None or self.spec.x is None:
-            return None, y
-        x = self.x.encode(record)
-        if self.spec.x.has_time and len(x) == 0:
-            raise DataError(f"{self.x.column}: x has no steps")
-        aligned = self.spec.y.kind in ALIGNED_KINDS and self.spec.x.has_time
-        if aligned and len(x) != len(y):
-            lengths = f"{self.y.column} has {len(y)} steps, {self.x.column} has {len(x)}"
-            raise DataError(f"{lengths}; each step of x needs one of y")
-        return x, y
+    def _bounds(self, split: str, columns: Mapping[str, Column]) -> Integers:
+        goes_on = np.concatenate([chunk.values for chunk in columns["goes_on"].chunks])
+        return documents(self._examples[split], goes_on)
+
+
+def _code_of(part: object) -> str:
+    """What the module that a source or field was written in holds, as a hash."""
+    file = getattr(sys.modules[type(part).__module__], "__file__", None)
+    return "" if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def _known(split: str) -> str:
@@ -203,35 +231,61 @@ def _known(split: str) -> str:
     return split
 
 
-def _check_use(
-    x: Field | None, y: Field, *, batch_size: int, num_workers: int, window: int | None
-) -> None:
-    """Refuse what cannot work before anything is read."""
+def _check_fields(x: Field | None, y: Field) -> None:
+    """Refuse fields in a role they cannot play."""
     problems = []
-    if batch_size < 1:
-        problems.append(f"data.batch_size={batch_size}: must be at least 1")
-    if num_workers < 0:
-        problems.append(f"data.num_workers={num_workers}: must be at least 0")
     if x is not None and x.kind not in X_KINDS:
         name = type(x).__name__
         problems.append(f"data.x={name}: {x.kind} cannot be read; {', '.join(X_KINDS)}")
     if y.kind not in Y_KINDS:
         name = type(y).__name__
         problems.append(f"data.y={name}: {y.kind} cannot be answered; {', '.join(Y_KINDS)}")
-    if y.kind == "tags" and (x is None or x.kind not in ("values", "symbols")):
+    if y.kind == "tags" and (x is None or x.kind not in TIME_KINDS):
         problems.append("data.y=Tags: needs an x with steps to tag; Series, Text or Symbols")
-    if window is not None and window < 1:
-        problems.append(f"data.window={window}: must be at least 1, or null not to cut")
-    elif window is not None and y.kind != "tags" and (y.kind != "symbols" or x is not None):
-        allowed = "null, or a y for each step (Tags), or text without an x"
-        problems.append(f"data.window={window}: x and y cannot be cut together; {allowed}")
     if problems:
         raise ConfigError(problems)
 
 
-def _usable(found: Iterable[Found]) -> list[Record]:
-    everything = list(found)
-    problems = [p for one in everything if isinstance(one, DataError) for p in one.problems]
+def _check_numbers(**least: int) -> None:
+    """Refuse sizes that are too small."""
+    bounds = {"batch_size": 1, "num_workers": 0}
+    problems = [
+        f"data.{name}={value}: must be at least {bounds[name]}"
+        for name, value in least.items()
+        if value < bounds[name]
+    ]
     if problems:
-        raise DataError(problems[:_MOST_PROBLEMS])
-    return [one for one in everything if not isinstance(one, DataError)]
+        raise ConfigError(problems)
+
+
+def _check_cuts(
+    x: Field | None,
+    y: Field,
+    *,
+    window: int | None,
+    eval_window: int | None,
+    bptt: int | None,
+    tokens: int | None,
+) -> None:
+    """Refuse cuts of what cannot be cut, and two ways of cutting at once."""
+    timed_x = x is not None and x.kind in TIME_KINDS
+    aligned = y.kind in ALIGNED_KINDS or y.kind == "symbols"
+    aligned &= x is None or (timed_x and y.kind in ALIGNED_KINDS)
+    problems = []
+    for name, value in (("window", window), ("bptt", bptt)):
+        if value is not None and value < 1:
+            problems.append(f"data.{name}={value}: must be at least 1, or null not to cut")
+        elif value is not None and not aligned:
+            allowed = "null, or a y for each step (Tags), or text without an x"
+            problems.append(f"data.{name}={value}: x and y cannot be cut together; {allowed}")
+    if window is not None and bptt is not None:
+        text = "one of the two cuts; data.window=null, or data.bptt=null"
+        problems.append(f"data.window={window} data.bptt={bptt}: {text}")
+    if tokens is not None and bptt is not None:
+        text = "lanes are as many as data.batch_size; null"
+        problems.append(f"data.batch_tokens={tokens}: {text}")
+    if eval_window is not None and window is None and bptt is None:
+        text = "there is nothing to cut in training either; null, or also data.window"
+        problems.append(f"data.eval_window={eval_window}: {text}")
+    if problems:
+        raise ConfigError(problems)

@@ -11,6 +11,8 @@ from seqpipe.data.base import SPLITS, Found, Record
 from seqpipe.data.digests import plain
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
+_MOST_PROBLEMS = 10  # shown at once
+
 
 def check_fractions(valid: float, test: float) -> None:
     """Refuse shares that leave a split empty.
@@ -88,18 +90,20 @@ def part(
     """
     keys, strata = [], []
     names: dict[str, int] = {}
+    bad: list[str] = []
     for record in found:
         if isinstance(record, DataError):
+            bad += record.problems[: _MOST_PROBLEMS - len(bad)]
             continue
         columns = [_value(record, column) for column in group] if group else dict(record)
-        keys.append(_number(columns))
+        keys.append(item_number(columns))
         if stratify is not None:
             strata.append(names.setdefault(str(_value(record, stratify)), len(names)))
     items, first, of_item = np.unique(
         np.array(keys, dtype=np.uint64), return_index=True, return_inverse=True
     )
     stratum = np.array(strata, dtype=np.int64)[first] if strata else np.zeros(len(items), np.int64)
-    salt = np.array([_number([seed])], dtype=np.uint64)
+    salt = np.array([item_number([seed])], dtype=np.uint64)
     luck = first.astype(np.uint64) if order == "file" else _mixed(items ^ salt)
     split = np.zeros(len(items), dtype=np.int8)
     for value in range(len(names) or 1):
@@ -111,6 +115,8 @@ def part(
             if name in counts:
                 split[drawn[end - counts[name] : end]] = SPLITS.index(name)
                 end -= counts[name]
+    if bad and (split == SPLITS.index("train")).sum() == len(items):
+        raise DataError(bad)  # what is left says nothing of the shares
     _check_filled(split, shares, len(items))
     return split[of_item.reshape(-1)]
 
@@ -130,7 +136,7 @@ def _value(record: Record, column: str) -> Any:
     return record[column]
 
 
-def _number(value: object) -> int:
+def item_number(value: object) -> int:
     """64 bits of a hash of what a value holds."""
     text = json.dumps(value, sort_keys=True, default=plain, ensure_ascii=False)
     raw = text.encode("utf-8", "surrogatepass")

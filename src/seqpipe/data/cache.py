@@ -1,0 +1,180 @@
+"""Prepared data, kept under a hash of everything it was made of, until that changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from seqpipe import __version__
+from seqpipe.data.base import SPLITS, Field
+from seqpipe.data.columns import open_columns
+from seqpipe.data.prepare import Prepared, SplitFacts
+
+FORMAT = 1
+_BLOCK = 2**22  # bytes hashed at a time
+_YOUNG = 2.0  # seconds; a file changed so lately may change again without a new time
+
+
+class Cache:
+    """A folder with a subfolder for each data set that was prepared; safe to delete.
+
+    Args:
+        folder: made where it is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def key(self, recipe: Mapping[str, Any], files: Sequence[Path]) -> str:
+        """What was prepared from these files in this way is found under this name.
+
+        Args:
+            recipe: everything else that the result depends on, as JSON can write it.
+            files: all that are read; what they hold counts, and how they are called.
+        """
+        common = os.path.commonpath([file.absolute().parent for file in files])
+        hashes = self._hashes(files)
+        parts = {
+            "format": FORMAT,
+            "version": __version__,
+            "code": _code(),
+            "recipe": recipe,
+            "files": [[os.path.relpath(f.absolute(), common), hashes[f]] for f in files],
+        }
+        text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+    @contextmanager
+    def held(self, key: str) -> Iterator[None]:
+        """Nobody else prepares the same meanwhile: a second process waits, and finds it done."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / f"{key}.lock"):
+            yield
+
+    def load(self, key: str, fields: Mapping[str, Field]) -> Prepared | None:
+        """What was prepared before, its fields as they were fitted then; None where nothing was."""
+        folder = self.folder / key
+        if not (folder / "prepared.json").is_file():
+            return None
+        told = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
+        with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+            held = {name: arrays[name] for name in arrays.files}
+        for role, fld in fields.items():
+            fld.restore(_unpacked(told["fields"][role], held))
+        facts = {}
+        for split in SPLITS:
+            values = _unpacked(told["facts"][split], held)
+            facts[split] = SplitFacts(**values)
+        columns = {split: open_columns(folder / f"{split}.arrow") for split in SPLITS}
+        return Prepared(columns, facts)
+
+    def make(
+        self, key: str, fields: Mapping[str, Field], prepare: Callable[[Path], Prepared]
+    ) -> Prepared:
+        """Prepare in a folder of its own, which takes its place only when all is done.
+
+        Args:
+            key: under which it is kept.
+            fields: fitted by `prepare`; by role.
+            prepare: writes the columns to a folder.
+        """
+        for left in self.folder.glob(f"{key}.tmp*"):  # of a process that was killed
+            shutil.rmtree(left)
+        made = self.folder / f"{key}.tmp{os.getpid()}"
+        made.mkdir(parents=True)
+        try:
+            prepared = prepare(made)
+            held: dict[str, np.ndarray[Any, Any]] = {}
+            told = {
+                "fields": {role: _packed(fld.state(), held, role) for role, fld in fields.items()},
+                "facts": {s: _packed(asdict(f), held, s) for s, f in prepared.facts.items()},
+            }
+            np.savez(made / "arrays.npz", allow_pickle=False, **held)
+            (made / "prepared.json").write_text(json.dumps(told), encoding="utf-8")
+            final = self.folder / key
+            if final.exists():  # half of it was deleted by hand
+                shutil.rmtree(final)
+            made.rename(final)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        kept = self.load(key, fields)
+        assert kept is not None, "what was prepared is there"
+        return kept
+
+    def _hashes(self, files: Sequence[Path]) -> dict[Path, str]:
+        """sha256 of each file; not read again while size, time and place are the same."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        index = self.folder / "files.json"
+        with FileLock(self.folder / "files.lock"):
+            known = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
+            hashes, changed = {}, False
+            for file in files:
+                name, status = str(file.absolute()), file.stat()
+                now = [status.st_size, status.st_mtime_ns, status.st_ino]
+                entry = known.get(name)
+                if entry is not None and entry[:3] == now:
+                    hashes[file] = entry[3]
+                    continue
+                hashes[file] = _hash_of(file)
+                if time.time() - status.st_mtime > _YOUNG:
+                    known[name], changed = [*now, hashes[file]], True
+            if changed:
+                new = index.with_suffix(".new")
+                new.write_text(json.dumps(known), encoding="utf-8")
+                new.replace(index)
+        return hashes
+
+
+def _hash_of(file: Path) -> str:
+    total = hashlib.sha256()
+    with file.open("rb") as opened:
+        while block := opened.read(_BLOCK):
+            total.update(block)
+    return total.hexdigest()
+
+
+def _code() -> str:
+    """sha256 of the code that prepares data: another version may read another thing."""
+    total = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+def _packed(value: Any, held: dict[str, np.ndarray[Any, Any]], name: str) -> Any:
+    """A value as JSON holds it; arrays are put aside."""
+    if isinstance(value, np.ndarray):
+        held[name] = value
+        return {"__array__": name}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        assert "__array__" not in value, "the name is taken"
+        return {str(k): _packed(v, held, f"{name}.{k}") for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        kind = "__tuple__" if isinstance(value, tuple) else "__list__"
+        return {kind: [_packed(v, held, f"{name}.{i}") for i, v in enumerate(value)]}
+    return value
+
+
+def _unpacked(value: Any, held: Mapping[str, np.ndarray[Any, Any]]) -> Any:
+    """The other way round."""
+    if not isinstance(value, dict):
+        return value
+    if "__array__" in value:
+        return held[value["__array__"]]
+    for name, kind in (("__tuple__", tuple), ("__list__", list)):
+        if name in value:
+            return kind(_unpacked(v, held) for v in value[name])
+    return {k: _unpacked(v, held) for k, v in value.items()}

@@ -1,0 +1,246 @@
+"""Encoded examples, one field a column: kept as Arrow, in memory or mapped from a file.
+
+A column is read piece by piece from where it lies; nothing is loaded as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+CHUNK = 2**22  # bytes of encoded values that are written together
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some examples in a row.
+
+    Args:
+        values: (sum of lengths, ...) where examples have time, else (examples, ...).
+        bounds: (examples + 1,) where each example starts and the last ends; None without time.
+    """
+
+    values: Array
+    bounds: Array | None
+
+    def __len__(self) -> int:
+        """Examples."""
+        return len(self.values) if self.bounds is None else len(self.bounds) - 1
+
+
+class Column:
+    """One field of all examples of a split.
+
+    Args:
+        chunks: in their order.
+        window: cut longer sequences in consecutive pieces of at most this many steps.
+    """
+
+    def __init__(self, chunks: Sequence[Chunk], window: int | None = None) -> None:
+        self.chunks = tuple(chunks)
+        self.window = window
+        self.has_time = any(chunk.bounds is not None for chunk in chunks)
+        self._firsts = np.cumsum([0, *map(len, self.chunks)], dtype=np.int64)
+        self.rows = int(self._firsts[-1])
+        steps = [0 if c.bounds is None else len(c.values) for c in self.chunks]
+        self._steps = np.cumsum([0, *steps], dtype=np.int64)
+        self._pieces: Integers | None = None  # (rows + 1,) the first piece of each row
+        if window is not None:
+            assert self.has_time, "only a sequence can be cut"
+            counts = -(-self._row_lengths(np.arange(self.rows)) // window)
+            self._pieces = np.concatenate([[0], np.cumsum(counts)])
+
+    @classmethod
+    def of(cls, rows: Sequence[Tensor], has_time: bool) -> Column:
+        """Encoded examples as one chunk."""
+        if not has_time:
+            return cls([Chunk(torch.stack(list(rows)).numpy(), None)])
+        bounds = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64)
+        return cls([Chunk(torch.cat(list(rows)).numpy(), bounds)])
+
+    def cut(self, window: int) -> Column:
+        """Consecutive pieces of at most `window` steps; every step is in exactly one."""
+        return Column(self.chunks, window)
+
+    def __len__(self) -> int:
+        """Examples, pieces of a window each counted."""
+        return self.rows if self._pieces is None else int(self._pieces[-1])
+
+    @property
+    def steps(self) -> int:
+        """Of all examples together; 0 without time."""
+        return int(self._steps[-1])
+
+    @property
+    def lengths(self) -> Integers:
+        """Steps of each example, (examples,); 0 where there is no time axis."""
+        return self.lengths_of(np.arange(len(self)))
+
+    def lengths_of(self, indices: Array) -> Integers:
+        """Steps of some examples. indices: (N,). Returns (N,)."""
+        if not self.has_time:
+            return np.zeros(len(indices), dtype=np.int64)
+        if self._pieces is None or self.window is None:
+            return self._row_lengths(indices)
+        rows = np.searchsorted(self._pieces, indices, side="right") - 1
+        left = self._row_lengths(rows) - (indices - self._pieces[rows]) * self.window
+        shorter: Integers = np.minimum(left, self.window)
+        return shorter
+
+    def origin(self, index: int) -> tuple[int, int]:
+        """Which row an example was cut from, and at which of its steps it starts."""
+        if self._pieces is None or self.window is None:
+            return index, 0
+        row = int(np.searchsorted(self._pieces, index, side="right")) - 1
+        return row, (index - int(self._pieces[row])) * self.window
+
+    def array(self, index: int) -> Array:
+        """One example where it lies, (T, ...) or (...); not to be written to."""
+        row, start = self.origin(index)
+        chunk, place = self._find(row)
+        if chunk.bounds is None:
+            value: Array = chunk.values[place]
+            return value
+        first, end = int(chunk.bounds[place]) + start, int(chunk.bounds[place + 1])
+        return chunk.values[first : end if self.window is None else min(end, first + self.window)]
+
+    def __getitem__(self, index: int) -> Tensor:
+        """One example, a copy."""
+        return torch.from_numpy(np.array(self.array(index)))
+
+    def span(self, start: int, end: int) -> Array:
+        """Steps start..end of all sequences one after the other; not to be written to."""
+        first = int(np.searchsorted(self._steps, start, side="right")) - 1
+        parts = []
+        while start < end:
+            base, until = int(self._steps[first]), int(self._steps[first + 1])
+            parts.append(self.chunks[first].values[start - base : min(end, until) - base])
+            start, first = min(end, until), first + 1
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def starts(self) -> Integers:
+        """(rows + 1,) the step of `span` each row starts at, and where the last ends."""
+        assert self.has_time
+        parts = [
+            base + np.asarray(chunk.bounds[:-1], dtype=np.int64)
+            for chunk, base in zip(self.chunks, self._steps[:-1], strict=True)
+            if chunk.bounds is not None
+        ]
+        return np.concatenate([*parts, self._steps[-1:]])
+
+    def counts(self, size: int) -> Integers | None:
+        """How often each id occurs, (size,); None for floats. Goes through everything."""
+        if not self.chunks or self.chunks[0].values.dtype.kind == "f":
+            return None
+        total = np.zeros(size, dtype=np.int64)
+        for chunk in self.chunks:
+            total += np.bincount(chunk.values.reshape(-1), minlength=size)
+        return total
+
+    def _find(self, row: int) -> tuple[Chunk, int]:
+        which = 0
+        if len(self.chunks) > 1:
+            which = int(np.searchsorted(self._firsts, row, side="right")) - 1
+        return self.chunks[which], row - int(self._firsts[which])
+
+    def _row_lengths(self, rows: Array) -> Integers:
+        lengths = np.empty(len(rows), dtype=np.int64)
+        which = np.searchsorted(self._firsts, rows, side="right") - 1
+        for number in np.unique(which):
+            bounds = self.chunks[number].bounds
+            assert bounds is not None
+            here = which == number
+            places = rows[here] - self._firsts[number]
+            lengths[here] = bounds[places + 1].astype(np.int64) - bounds[places]
+        return lengths
+
+
+class ColumnsWriter:
+    """Writes examples as an Arrow file, a few megabytes at a time.
+
+    Every field is a list column of numbers; what the shape of a step is stands in the schema's
+    metadata, so that any Arrow reader can look into the file.
+
+    Args:
+        sink: a file to write, or None to keep everything in memory.
+    """
+
+    def __init__(self, sink: Path | None) -> None:
+        self._path = sink
+        self._sink = pa.BufferOutputStream() if sink is None else pa.OSFile(str(sink), "wb")
+        self._writer: Any = None
+        self._rows: dict[str, list[Array]] = {}
+        self._has_time: dict[str, bool] = {}
+        self._bytes = 0
+
+    def add(self, has_time: dict[str, bool], **values: Array) -> None:
+        """Add an example; values: of each field, (T, ...) or (...)."""
+        self._has_time = has_time
+        for name, array in values.items():
+            self._rows.setdefault(name, []).append(array)
+            self._bytes += array.nbytes + 8
+        if self._bytes >= CHUNK:
+            self._flush()
+
+    def _flush(self) -> None:
+        arrays, fields = [], []
+        for name, rows in self._rows.items():
+            timed = self._has_time[name]
+            shape = rows[0].shape[1:] if timed else rows[0].shape
+            width = int(np.prod(shape, dtype=np.int64))
+            joined = np.concatenate([row.reshape(-1) for row in rows])
+            if joined.dtype == bool:  # Arrow packs bits, which cannot be read where they lie
+                joined = joined.astype(np.uint8)
+            sizes = [len(row) * width if timed else width for row in rows]
+            offsets = np.cumsum([0, *sizes], dtype=np.int64)
+            arrays.append(pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(joined)))
+            told = {"shape": ",".join(map(str, shape)), "time": str(int(timed))}
+            fields.append(pa.field(name, arrays[-1].type, metadata=told))
+        schema = pa.schema(fields)
+        if self._writer is None:
+            self._writer = pa.ipc.new_file(self._sink, schema)
+        self._writer.write_batch(pa.record_batch(arrays, schema=schema))
+        self._rows, self._bytes = {}, 0
+
+    def close(self) -> dict[str, Column]:
+        """Write the rest; the columns, by field. None of them where nothing was added."""
+        if self._bytes:
+            self._flush()
+        if self._writer is None:
+            self._sink.close()
+            return {}
+        self._writer.close()
+        if self._path is None:
+            return _columns(pa.ipc.open_file(self._sink.getvalue()))
+        self._sink.close()
+        return open_columns(self._path)
+
+
+def open_columns(path: Path) -> dict[str, Column]:
+    """The columns of an Arrow file, mapped into memory, by field."""
+    return _columns(pa.ipc.open_file(pa.memory_map(str(path))))
+
+
+def _columns(reader: Any) -> dict[str, Column]:
+    chunks: dict[str, list[Chunk]] = {name: [] for name in reader.schema.names}
+    for number in range(reader.num_record_batches):
+        batch = reader.get_batch(number)
+        for field, lists in zip(reader.schema, batch.columns, strict=True):
+            shape = [int(n) for n in field.metadata[b"shape"].decode().split(",") if n]
+            width = int(np.prod(shape, dtype=np.int64))
+            values = lists.values.to_numpy(zero_copy_only=True).reshape(-1, *shape)
+            bounds = None
+            if field.metadata[b"time"] == b"1":
+                bounds = lists.offsets.to_numpy(zero_copy_only=True)
+                bounds = bounds if width == 1 else bounds // width
+            chunks[field.name].append(Chunk(values, bounds))
+    return {name: Column(parts) for name, parts in chunks.items()}

@@ -1,0 +1,200 @@
+"""Long sequences side by side: each batch goes on where the one before it ended.
+
+Truncated back-propagation through time (Williams & Peng 1990): the state passes from batch to
+batch, the gradient does not.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from seqpipe.data.base import SequenceBatch
+from seqpipe.data.batching import Batches, Examples, pad
+from seqpipe.data.columns import Integers
+from seqpipe.data.sampling import rank_and_world
+
+
+class Part(NamedTuple):
+    """A stretch of one document: steps start..end of all sequences one after the other."""
+
+    document: int
+    start: int
+    end: int
+
+
+class Piece(NamedTuple):
+    """What one lane brings to one batch.
+
+    Args:
+        lane: whose state it goes on from.
+        fresh: it is the first of its part: nothing is carried over.
+        document: which one it is of.
+        start: its first step, counted over all sequences.
+        end: where it ends.
+    """
+
+    lane: int
+    fresh: bool
+    document: int
+    start: int
+    end: int
+
+
+class LaneSampler(Sampler[list[Piece]]):
+    """Documents in lanes, `bptt` steps at a time; a pure function of (seed, epoch).
+
+    In training the documents, in an order drawn once, are laid end to end and cut in lanes of
+    equal length; each epoch puts the parts of every lane in a new order. So each step comes once
+    an epoch, and every epoch has equally many batches. Where a document ends, the next starts in
+    a fresh state. Every rank gets equally many batches: one whose lanes have ended starts them
+    again. In evaluation documents stay whole, a lane that is through takes the next one, and
+    nothing depends on how many lanes there are.
+
+    Args:
+        bounds: (documents + 1,) the step each document starts at, and where the last ends.
+        lanes: side by side in one rank: the batch size.
+        bptt: steps of a batch.
+        shuffle: training order, new in each epoch; False for evaluation.
+        seed: of the order.
+    """
+
+    def __init__(
+        self, bounds: Integers, lanes: int, bptt: int, *, shuffle: bool, seed: int = 0
+    ) -> None:
+        self.bounds, self.lanes, self.bptt = bounds, lanes, bptt
+        self.shuffle, self.seed = shuffle, seed
+        self.epoch = 0
+        self.skip = 0  # batches of the epoch that an interrupted run has already seen
+        self.sampler = self  # Lightning looks for set_epoch at batch_sampler.sampler only
+        self._laid: dict[int, list[list[Part]]] = {}  # by the number of ranks
+        self._count: dict[tuple[int, int], int] = {}  # batches, by rank and ranks
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next."""
+        self.epoch = epoch
+
+    def batches(self) -> Iterator[list[Piece]]:
+        """The batches of this rank in this epoch, from the first."""
+        rank, world = rank_and_world()
+        if not self.shuffle:
+            yield from self._whole(rank, world)
+            return
+        everywhere = self._parts(world)
+        rng = np.random.default_rng([self.seed, self.epoch])
+        orders = [rng.permutation(len(parts)) for parts in everywhere]
+        mine = slice(rank * self.lanes, (rank + 1) * self.lanes)
+        lanes = [
+            [parts[i] for i in order]
+            for parts, order in zip(everywhere[mine], orders[mine], strict=True)
+        ]
+        given = 0
+        while given < len(self):
+            for batch in self._side_by_side(lanes):
+                yield batch
+                given += 1
+                if given == len(self):
+                    return
+
+    def _parts(self, world: int) -> list[list[Part]]:
+        """What each lane of every rank reads in training; all of nearly the same length."""
+        if world not in self._laid:
+            self._laid[world] = self._lay(world)
+        return self._laid[world]
+
+    def _lay(self, world: int) -> list[list[Part]]:
+        order = np.random.default_rng(self.seed).permutation(len(self.bounds) - 1)
+        total = int(self.bounds[-1])
+        count = min(self.lanes * world, total)
+        ends = [total * (lane + 1) // count for lane in range(count)]
+        lanes: list[list[Part]] = [[] for _ in range(max(count, self.lanes * world))]
+        lane = laid = 0
+        for document in order.tolist():
+            start, end = int(self.bounds[document]), int(self.bounds[document + 1])
+            while start < end:
+                taken = min(end - start, ends[lane] - laid)
+                lanes[lane].append(Part(document, start, start + taken))
+                start, laid = start + taken, laid + taken
+                lane += laid == ends[lane] and lane < count - 1
+        return lanes
+
+    def _side_by_side(self, lanes: list[list[Part]]) -> Iterator[list[Piece]]:
+        running = [self._pieces(lane, parts) for lane, parts in enumerate(lanes)]
+        while batch := [piece for lane in running if (piece := next(lane, None)) is not None]:
+            yield batch
+
+    def _pieces(self, lane: int, parts: list[Part]) -> Iterator[Piece]:
+        for document, first, last in parts:
+            for start in range(first, last, self.bptt):
+                end = min(last, start + self.bptt)
+                yield Piece(lane, start == first, document, start, end)
+
+    def _whole(self, rank: int, world: int) -> Iterator[list[Piece]]:
+        """Documents one after the other in whichever lane is free."""
+        waiting = iter(range(rank, len(self.bounds) - 1, world))
+        running: list[Iterator[Piece]] = []
+        for lane in range(self.lanes):
+            running.append(self._documents(lane, waiting))
+        while batch := [piece for lane in running if (piece := next(lane, None)) is not None]:
+            yield batch
+
+    def _documents(self, lane: int, waiting: Iterator[int]) -> Iterator[Piece]:
+        for document in waiting:
+            part = Part(document, int(self.bounds[document]), int(self.bounds[document + 1]))
+            yield from self._pieces(lane, [part])
+
+    def __len__(self) -> int:
+        """Batches of this rank in a whole epoch."""
+        rank, world = rank_and_world()
+        if (rank, world) not in self._count:
+            if self.shuffle:
+                parts = self._parts(world)
+                count = max(sum(-(-(p.end - p.start) // self.bptt) for p in lane) for lane in parts)
+            else:
+                count = sum(1 for _ in self._whole(rank, world))
+            self._count[rank, world] = count
+        return self._count[rank, world]
+
+    def __iter__(self) -> Iterator[list[Piece]]:
+        """The batches that are left of this epoch; the next epoch starts at the first."""
+        skip, self.skip = self.skip, 0
+        yield from itertools.islice(self.batches(), skip, None)
+
+
+class LaneBatches(Batches):
+    """What the loader fetches from: a batch for the pieces of all lanes."""
+
+    def __getitems__(self, asked: Any) -> SequenceBatch:
+        """The pieces of a batch, padded to the longest of them."""
+        pieces: list[Piece] = asked
+        x, x_lengths = None, None
+        spans = [(piece.start, piece.end) for piece in pieces]
+        if self.examples.x is not None and self.spec.x is not None:
+            x, x_lengths = pad([self.examples.x.span(*span) for span in spans], self.spec.x)
+        y, y_lengths = pad([self.examples.y.span(*span) for span in spans], self.spec.y)
+        return SequenceBatch(
+            x,
+            x_lengths,
+            y,
+            y_lengths,
+            index=torch.tensor([piece.document for piece in pieces]),
+            lane=torch.tensor([piece.lane for piece in pieces]),
+            fresh=torch.tensor([piece.fresh for piece in pieces]),
+        )
+
+
+def documents(examples: Examples, goes_on: Integers) -> Integers:
+    """(documents + 1,) the step each document starts at: rows that go on are joined to the next.
+
+    Args:
+        examples: rows, uncut.
+        goes_on: (rows,) 1 where the next row continues it.
+    """
+    starts = examples.y.starts()
+    first = np.concatenate([[True], goes_on[:-1] == 0])
+    return np.append(starts[:-1][first], starts[-1])

@@ -1,0 +1,64 @@
+"""A bar for the preparation of data, which may take minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+Item = TypeVar("Item")
+_EVERY = 64  # records between two looks at the bar
+
+
+class Progress:
+    """Counts records as they pass. On a terminal it shows them; elsewhere it is silent.
+
+    Args:
+        show: False: never.
+    """
+
+    def __init__(self, show: bool = True) -> None:
+        console = Console(stderr=True)
+        self._bar = Bar(
+            SpinnerColumn(),
+            TextColumn("preparing data: {task.description}"),
+            MofNCompleteColumn(),
+            TextColumn("records,"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not (show and console.is_terminal),
+        )
+
+    def __enter__(self) -> Progress:
+        """Show it."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take it away."""
+        self._bar.stop()
+
+    def count(self, items: Iterable[Item], what: str) -> Iterator[Item]:
+        """The items, counted under a name; how many there are is known from an earlier pass."""
+        total = None
+        try:
+            total = len(items)  # type: ignore[arg-type]  # many have no length
+        except TypeError:
+            pass
+        task = self._bar.add_task(what, total=total)
+        number = 0
+        for number, item in enumerate(items, 1):
+            yield item
+            if number % _EVERY == 0:
+                self._bar.update(task, completed=number)
+        self._bar.update(task, completed=number, total=number)

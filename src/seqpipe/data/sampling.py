@@ -1,0 +1,148 @@
+"""In which order examples come, and which of them make a batch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from torch import distributed
+from torch.utils.data import Sampler
+
+from seqpipe.data.columns import Array, Integers
+
+
+class BatchSampler(Protocol):
+    """Batches of an epoch: a pure function of (seed, epoch), with a position to resume."""
+
+    seed: int
+    skip: int
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next."""
+
+    def __len__(self) -> int:
+        """Batches of this rank in a whole epoch."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """The batches that are left of this epoch; the next epoch starts at the first."""
+
+
+class HasLengths(Protocol):
+    """Lengths of examples, looked up: an array, or something that finds them."""
+
+    def __len__(self) -> int:
+        """Examples."""
+
+    def __getitem__(self, indices: Array) -> Integers:
+        """Steps of some examples. indices: (N,). Returns (N,)."""
+
+
+class BucketBatchSampler(Sampler[list[int]]):
+    """Batches of similar length; a pure function of (seed, epoch), with a position to resume.
+
+    Examples are shuffled, sorted by length within pools of some batches, cut into batches, and
+    the batches shuffled. In training every rank gets equally many (some come twice if they do
+    not divide, or the ranks would wait for each other); in evaluation nothing is shuffled and
+    every example comes exactly once, so ranks may differ by one batch.
+
+    Args:
+        lengths: steps of each example, (examples,), to sort by.
+        batch_size: examples in a batch of one rank; the last batch may hold fewer.
+        shuffle: training order, new in each epoch; False for evaluation.
+        seed: of the order.
+        pool: batches sorted together; more means less padding and less chance.
+        batch_tokens: in place of `batch_size`, as many examples of similar length as have at most
+            this many steps with their padding; a longer one comes alone. All are sorted, with
+            chance between equals, so the same examples meet in every epoch, in batches of a new
+            order: epochs have equally many.
+        steps: of each example, (examples,), that `batch_tokens` counts; None: `lengths`.
+    """
+
+    def __init__(
+        self,
+        lengths: HasLengths,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        pool: int = 50,
+        batch_tokens: int | None = None,
+        steps: HasLengths | None = None,
+    ) -> None:
+        self.lengths: HasLengths = np.asarray(lengths) if isinstance(lengths, list) else lengths
+        self.steps = self.lengths if steps is None else steps
+        self.batch_size, self.batch_tokens = batch_size, batch_tokens
+        self.shuffle = shuffle
+        self.seed = seed
+        self.pool = pool
+        self.epoch = 0
+        self.skip = 0  # batches of the epoch that an interrupted run has already seen
+        self.sampler = self  # Lightning looks for set_epoch at batch_sampler.sampler only
+        self._fixed = None if batch_tokens is None else self._by_tokens(batch_tokens)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next."""
+        self.epoch = epoch
+
+    def batches(self) -> Iterator[list[int]]:
+        """The batches of this rank in this epoch, from the first."""
+        rank, world = rank_and_world()
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order, starts = self._fixed or self._by_size(rng, world)
+        count = len(starts) - 1
+        numbers: Iterator[int] = iter(range(rank, count, world))
+        if self.shuffle:
+            # Neighbours go to the ranks together: they are equally long, so nobody waits. Where
+            # batches do not divide, the first come again.
+            groups = rng.permutation(-(-count // world))
+            numbers = (int(group * world + rank) % count for group in groups)
+        for number in numbers:
+            yield order[starts[number] : starts[number + 1]].tolist()
+
+    def _by_size(self, rng: np.random.Generator, world: int) -> tuple[Array, Array]:
+        """Examples in their order, and where in it each batch starts and the last ends."""
+        n, width = len(self.lengths), self.pool * self.batch_size * world
+        order = np.arange(n, dtype=np.uint32)
+        order = rng.permutation(order) if self.shuffle else order
+        for start in range(0, n, width):
+            pool = order[start : start + width]
+            order[start : start + width] = pool[np.argsort(self.lengths[pool], kind="stable")]
+        return order, np.append(np.arange(0, n, self._size(world)), n)
+
+    def _by_tokens(self, most: int) -> tuple[Array, Array]:
+        """The same; nothing depends on the epoch."""
+        rng = np.random.default_rng(self.seed)
+        order = rng.permutation(np.arange(len(self.steps), dtype=np.uint32))
+        order = order[np.argsort(self.steps[order], kind="stable")]
+        starts = [0]
+        for end, length in enumerate(self.steps[order].tolist()):
+            if end > starts[-1] and (end + 1 - starts[-1]) * length > most:
+                starts.append(end)
+        return order, np.array([*starts, len(order)])
+
+    def _size(self, world: int) -> int:
+        """Examples in a batch: fewer in an evaluation that would leave a rank without any."""
+        if self.shuffle or len(self.lengths) > self.batch_size * (world - 1):
+            return self.batch_size
+        return max(1, len(self.lengths) // world)
+
+    def __len__(self) -> int:
+        """Batches of this rank in a whole epoch."""
+        rank, world = rank_and_world()
+        fixed = self._fixed
+        count = -(-len(self.lengths) // self._size(world)) if fixed is None else len(fixed[1]) - 1
+        return -(-count // world) if self.shuffle else len(range(rank, count, world))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """The batches that are left of this epoch; the next epoch starts at the first."""
+        skip, self.skip = self.skip, 0
+        yield from itertools.islice(self.batches(), skip, None)
+
+
+def rank_and_world() -> tuple[int, int]:
+    """Which process this is, and how many train together."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1

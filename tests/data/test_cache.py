@@ -1,0 +1,223 @@
+"""What is prepared from files is kept, mapped, and made anew when anything changes."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from seqpipe.data.base import PlacedRecord
+from seqpipe.data.cache import Cache
+from seqpipe.data.dataset import SequenceData
+from seqpipe.data.fields.labels import Category
+from seqpipe.data.fields.text import Text
+from seqpipe.data.sources.files import FileSource, lines
+from seqpipe.errors import DataError
+
+
+class Labelled(FileSource):
+    """`label text` lines, counted as they are read."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.read_lines = 0
+
+    def parse(self, file):
+        for number, line in lines(file, self.encoding):
+            self.read_lines += 1
+            if isinstance(line, DataError):
+                yield line
+                continue
+            label, _, text = line.partition(" ")
+            if not text:
+                yield DataError(f"{file}:{number}: no text; allowed: label text")
+            else:
+                yield PlacedRecord({"label": label, "text": text}, file, number)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Forty labelled lines, written long ago."""
+    file = tmp_path / "all.txt"
+    file.write_text("".join(f"{n % 2} {'ab'[n % 2] * (n + 1)}\n" for n in range(40)))
+    old = time.time() - 100
+    os.utime(file, (old, old))
+    return tmp_path
+
+
+def data_of(folder, source=None, recipe="r", **options):
+    source = source or Labelled("all.txt", path=str(folder))
+    fields = {"y": Category("label"), "x": Text("text")}
+    cache = str(folder / "cache")
+    return SequenceData(source, cache=cache, recipe={"is": recipe}, **fields, **options)
+
+
+def told(data):
+    batches = [b for split in ("train", "valid", "test") for b in data.loader(split)]
+    rows = [(b.index.tolist(), b.x.tolist(), b.y.tolist(), b.x_lengths.tolist()) for b in batches]
+    return rows, data.spec, data.description, data.digests, data.facts["train"].repeated
+
+
+def kept(folder):
+    return sorted(f.name for f in (folder / "cache").iterdir() if f.is_dir())
+
+
+def test_a_second_start_reads_no_line_and_gives_the_same(folder):
+    first = data_of(folder)
+    assert first.source.read_lines > 0
+    second = data_of(folder)
+    assert second.source.read_lines == 0
+    assert told(first) == told(second)
+    assert second.x.vocabulary.names == first.x.vocabulary.names
+    assert second.y.names == ("0", "1")
+
+
+def test_what_is_kept_is_the_same_as_what_is_prepared_in_memory(folder):
+    mapped = data_of(folder)
+    in_memory = SequenceData(
+        Labelled("all.txt", path=str(folder)), y=Category("label"), x=Text("text")
+    )
+    assert told(mapped)[0] == told(in_memory)[0]
+    assert mapped.digests == in_memory.digests
+
+
+def test_columns_are_arrow_that_any_reader_opens(folder):
+    data_of(folder)
+    [name] = kept(folder)
+    table = pa.ipc.open_file(folder / "cache" / name / "train.arrow").read_all()
+    assert table.num_rows == 32
+    assert table.schema.names == ["x", "y", "goes_on"]
+    assert {len(row) for row in table.column("y").to_pylist()} == {1}
+
+
+@pytest.mark.parametrize("change", ["byte", "recipe", "name", "on_error"])
+def test_anything_else_is_prepared_anew(folder, change):
+    data_of(folder)
+    options, name = {}, "all.txt"
+    if change == "byte":
+        (folder / "all.txt").write_text((folder / "all.txt").read_text().replace("1 b", "1 c", 1))
+    elif change == "name":
+        name = "other.txt"
+        (folder / "all.txt").rename(folder / name)
+    elif change == "recipe":
+        options["recipe"] = "other"
+    else:
+        options["on_error"] = "skip"
+    again = data_of(folder, Labelled(name, path=str(folder)), **options)
+    assert again.source.read_lines > 0
+    assert len(kept(folder)) == 2
+
+
+def test_a_file_that_moved_with_its_folder_is_known(folder):
+    data_of(folder)
+    (folder / "there").mkdir()
+    (folder / "all.txt").rename(folder / "there" / "all.txt")
+    moved = data_of(folder, Labelled("all.txt", path=str(folder / "there")))
+    assert moved.source.read_lines == 0
+
+
+def test_a_file_that_is_the_same_is_not_hashed_again(folder, monkeypatch):
+    data_of(folder)
+    monkeypatch.setattr("seqpipe.data.cache._hash_of", lambda file: pytest.fail("read again"))
+    data_of(folder)
+
+
+def test_a_file_that_changed_just_now_is_not_trusted(folder):
+    text = (folder / "all.txt").read_text()
+    (folder / "all.txt").write_text(text)
+    data_of(folder)
+    status = (folder / "all.txt").stat()
+    (folder / "all.txt").write_text(text.replace("0 a\n", "0 c\n", 1))
+    os.utime(folder / "all.txt", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert data_of(folder).source.read_lines > 0
+
+
+class Interrupted(Labelled):
+    def parse(self, file):
+        for number, found in enumerate(super().parse(file)):
+            if self.read_lines > 100 and number == 5:
+                raise KeyboardInterrupt
+            yield found
+
+
+def test_an_interruption_leaves_nothing_half_written(folder):
+    with pytest.raises(KeyboardInterrupt):
+        data_of(folder, Interrupted("all.txt", path=str(folder)))
+    assert kept(folder) == []
+    assert data_of(folder).sizes == {"train": 32, "valid": 4, "test": 4}
+
+
+def test_what_a_killed_process_left_is_cleared_away(folder):
+    data_of(folder)
+    [name] = kept(folder)
+    (folder / "cache" / name).rename(folder / "cache" / f"{name}.tmp1")
+    (folder / "cache" / f"{name}.tmp1" / "prepared.json").unlink()
+    data_of(folder)
+    assert kept(folder) == [name]
+
+
+def test_bad_records_are_told_by_file_and_line_and_nothing_is_kept(folder):
+    with (folder / "all.txt").open("ab") as file:
+        file.write(b"1\n0 caf\xe9\n2 once\n")
+    with pytest.raises(DataError) as caught:
+        data_of(folder)
+    assert caught.value.problems == [
+        f"{folder}/all.txt:41: no text; allowed: label text",
+        f"{folder}/all.txt:42: byte 0xe9 at column 6 is not utf-8; allowed: "
+        "data.source.encoding=latin-1, cp1252, ... as the file was written",
+    ]
+    assert kept(folder) == []
+
+
+def test_bad_records_are_left_out_and_counted_where_that_was_asked(folder):
+    with (folder / "all.txt").open("ab") as file:
+        file.write(b"1\n0 caf\xe9\n")
+    for _ in range(2):  # prepared, and kept
+        data = data_of(folder, on_error="skip")
+        assert sum(data.sizes.values()) == 40
+        assert data.facts["train"].skipped == 2
+        assert data.facts["train"].problems[0].startswith(f"{folder}/all.txt:41: no text")
+        assert data.description.endswith("; 2 bad records left out")
+
+
+def test_a_label_that_training_never_had_is_bad_in_test(folder):
+    (folder / "test.txt").write_text("0 a\n7 b\n")
+    source = Labelled("all.txt", test="test.txt", path=str(folder))
+    with pytest.raises(DataError) as caught:
+        data_of(folder, source)
+    assert str(caught.value) == (
+        f"{folder}/test.txt:2: label='7': not a class of the training split; it has 0, 1"
+    )
+
+
+def test_the_same_fault_in_many_records_is_told_once_with_their_number(folder):
+    with pytest.raises(DataError) as caught:
+        SequenceData(Labelled("all.txt", path=str(folder)), Category("lable"), Text("text"))
+    assert str(caught.value) == (
+        f"{folder}/all.txt:1: column=lable: not in the record; it has label, text; "
+        "did you mean 'label'? (and in 31 more)"
+    )
+
+
+def test_where_nothing_can_be_read_that_is_told_rather_than_that_shares_are_empty(folder):
+    (folder / "all.txt").write_text("lonely\n" * 50)
+    with pytest.raises(DataError) as caught:
+        data_of(folder)
+    assert len(caught.value.problems) == 10
+    assert caught.value.problems[9] == f"{folder}/all.txt:10: no text; allowed: label text"
+
+
+def test_prepared_data_holds_no_pickle(folder):
+    data_of(folder)
+    [name] = kept(folder)
+    json.loads((folder / "cache" / name / "prepared.json").read_text())
+    raw = (folder / "cache" / name / "arrays.npz").read_bytes()
+    assert b"pickle" not in raw
+
+
+def test_the_code_of_a_field_is_part_of_what_is_kept(folder):
+    one = Cache(folder / "cache").key({"code": ["a"]}, [folder / "all.txt"])
+    other = Cache(folder / "cache").key({"code": ["b"]}, [Path(folder) / "all.txt"])
+    assert one != other
