@@ -43,7 +43,7 @@ def loader() -> Callable[..., ResumableLoader]:
         target: Callable[[Tensor], Tensor] = lambda x: x.sum(dim=1, keepdim=True) + 3.0,
     ) -> ResumableLoader:
         x = torch.randn(n, 2, generator=torch.Generator().manual_seed(0))
-        examples = Examples(Column(x, None), Column(target(x), None))
+        examples = Examples(Column.of(list(x), False), Column.of(list(target(x)), False))
         sampler = BucketBatchSampler(examples.lengths, batch_size, shuffle=False)
         return ResumableLoader(Batches(examples, SPEC), sampler)
 
