@@ -1,6 +1,17 @@
 """What the configuration holds, and what each value may be: tables, nothing else."""
 
-from seqpipe.config.rules import Rule, choice, either, flag, list_of, null, real, text, whole
+from seqpipe.config.rules import (
+    Rule,
+    choice,
+    either,
+    flag,
+    list_of,
+    mapping_of,
+    null,
+    real,
+    text,
+    whole,
+)
 
 PANEL = ("seed", "hidden_size", "depth", "bidirectional", "dropout", "resume")
 GROUPS = (
@@ -76,6 +87,7 @@ RULES: dict[str, Rule] = {
     "data.length": whole(1),
     "data.source.length": whole(1),
     "data.source.files": whole(1),
+    "data.source.hub": either(mapping_of(None), null()),
     "data.source.train": either(whole(1), *FILES),
     "data.source.valid": SHARE,
     "data.source.test": SHARE,
@@ -85,6 +97,7 @@ RULES: dict[str, Rule] = {
     "data.*.max_vocabulary": either(whole(5), null()),  # four specials and one symbol
     "data.*.size": whole(1),
     "data.*.characters": whole(1),
+    "data.*.features.*": either(text(allowed="a class"), null()),
     "architecture.embedding_size": either(whole(1), null()),
     "architecture.characters_size": either(whole(1), null()),
     "architecture.teacher_forcing": FRACTION,

@@ -1,0 +1,130 @@
+"""DNA and RNA, base by base."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqpipe.data.base import Field, FieldSpec, Record
+from seqpipe.data.nucleotides import BASES, CODES, STANDS_FOR
+from seqpipe.errors import ConfigError, did_you_mean
+
+_CHOICES = {"codes": ("symbols", "shares"), "ambiguity": ("separate", "merged")}
+
+
+class Nucleotides(Field):
+    """DNA with its IUPAC codes, base by base: ids (T_x,), or shares of A, C, G, T (T_x, 4).
+
+    Args:
+        column: the key of the entry in a record; its value is text.
+        codes: `symbols`: each code is an id, A C G T first; `shares`: four numbers, how much
+            of each base a code stands for (R is 0.5 A and 0.5 G), so that nothing has to be
+            learned of codes that are rare.
+        ambiguity: what the codes of more than one base become: `separate`: each itself;
+            `merged`: all N.
+        masked: tell lower case (soft-masked repeats) from upper: other ids, or a fifth number,
+            1 for lower case. False: both are the same.
+        rna: read U as T. False: U is refused.
+    """
+
+    kind = "symbols"  # as shares "values", which fit the same models
+
+    def __init__(
+        self,
+        column: str,
+        *,
+        codes: Literal["symbols", "shares"] = "symbols",
+        ambiguity: Literal["separate", "merged"] = "separate",
+        masked: bool = False,
+        rna: bool = False,
+    ) -> None:
+        super().__init__(column)
+        for name, value in {"codes": codes, "ambiguity": ambiguity}.items():
+            if value not in _CHOICES[name]:
+                allowed = ", ".join(_CHOICES[name])
+                hint = did_you_mean(value, _CHOICES[name])
+                raise ConfigError(f"{name}={value}: unknown choice; allowed: {allowed}{hint}")
+        self.codes, self.ambiguity, self.masked, self.rna = codes, ambiguity, masked, rna
+        upper = CODES if ambiguity == "separate" else f"{BASES}N"
+        self.names = tuple(upper + upper.lower() if masked else upper)
+        self._id_of = self._ids()
+        self._shares = np.array([_share_of(name, masked) for name in self.names], dtype=np.float32)
+
+    def fit(self, records: Iterable[Record]) -> None:
+        """Nothing to learn: the letters are known."""
+
+    def encode(self, record: Record) -> Tensor:
+        """(T_x,) uint8, or (T_x, D) float32 with D = 4, 5 with `masked`.
+
+        Raises:
+            DataError: not text, or a letter that is no code.
+        """
+        text = self.value(record)
+        if not isinstance(text, str):
+            self.refuse(text, "not text")
+        ids = self._id_of[np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8)]
+        if (ids == _NONE).any():
+            self._refuse_letter(text, int(np.argmax(ids == _NONE)))
+        return torch.from_numpy(ids if self.codes == "symbols" else self._shares[ids])
+
+    def encode_target(self, record: Record) -> Tensor:
+        """Refused: a model that writes symbols has to know where they end.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            "data.y=Nucleotides: has no end of sequence; use Text by characters to write DNA, "
+            "or Tags for a class at each base"
+        )
+
+    def decode(self, values: Tensor | Sequence[Any]) -> str:
+        """The letters; of shares the code that comes closest."""
+        array = np.asarray(values)
+        if self.codes == "shares" and array.size:
+            apart = array[:, None, :] - self._shares[None, :, :]
+            array = (apart**2).sum(axis=-1).argmin(axis=-1)
+        return "".join(self.names[int(id_)] for id_ in array)
+
+    @property
+    def spec(self) -> FieldSpec:
+        """Size: the number of codes, or D."""
+        if self.codes == "shares":
+            return FieldSpec("values", self._shares.shape[1])
+        return FieldSpec("symbols", len(self.names), self.names, unit="bases")
+
+    def describe(self, counts: object) -> str:
+        """How a base is given."""
+        if self.codes == "shares":
+            return f"DNA, {self._shares.shape[1]} numbers a base"
+        return f"DNA, {len(self.names)} codes"
+
+    def _ids(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Byte of a letter -> its id, (256,)."""
+        ids = np.full(256, _NONE, dtype=np.uint8)
+        for letter in CODES + CODES.lower() + ("Uu" if self.rna else ""):
+            code = {"U": "T", "u": "t"}.get(letter, letter)
+            code = code if self.masked else code.upper()
+            if self.ambiguity == "merged" and code.upper() not in BASES:
+                code = "n" if code.islower() else "N"
+            ids[ord(letter)] = self.names.index(code)
+        return ids
+
+    def _refuse_letter(self, text: str, position: int) -> NoReturn:
+        letter = text[position]
+        allowed = " ".join(CODES)
+        if letter in "Uu":
+            allowed += "; U of RNA with rna=true"
+        problem = f"letter {position + 1} is {letter!r}, no code of DNA; allowed: {allowed}"
+        self.refuse(text, problem)
+
+
+_NONE = 255  # of a byte that is no code
+
+
+def _share_of(code: str, masked: bool) -> list[float]:
+    bases = STANDS_FOR[code.upper()]
+    shares = [(base in bases) / len(bases) for base in BASES]
+    return [*shares, float(code.islower())] if masked else shares

@@ -1,0 +1,208 @@
+"""Sequences in FASTA and FASTQ files, each with a class."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from seqpipe.data.base import Found, PlacedRecord, Splits, place
+from seqpipe.data.nucleotides import item, reverse_complement
+from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.label_table import LabelTable
+from seqpipe.data.sources.sequence_files import SUFFIXES, Piece, sequences
+from seqpipe.errors import ConfigError, DataError, did_you_mean
+
+
+class Fasta(FileSource):
+    """FASTA and FASTQ files, plain or .gz, wrapped or not: columns `sequence` and `label`.
+
+    Others are `id` and `description` of the header, `item`, the same for a sequence and its
+    reverse complement, and of FASTQ `quality`, an array of Phred scores. The class of a sequence
+    is the name of its file, or stands in its header, or in a table.
+
+    Args:
+        train: see `FileSource`, as the others that are not here.
+        valid: see there.
+        test: see there.
+        path: see there.
+        encoding: see there.
+        group: columns; records alike in all of them stay in one split. None: `item`.
+        stratify: see there.
+        order: see there.
+        seed: see there.
+        classes: name of a file without its ending -> class. None: the class is that name.
+        header: a regular expression; what its first group finds in a header is the class.
+        labels: a table, .tsv or .csv, with the class of each id.
+        id_column: of that table.
+        label_column: of that table.
+        alphabet: `dna` (with U of RNA) or `protein`; other letters are refused.
+        case: `fold`: all letters large; `keep`: small ones stay (soft-masked repeats).
+        strands: `given`, or `both`: train also on the reverse complement of each sequence.
+
+    Raises:
+        ConfigError: more than one way to find the class, a header without a group, `both`
+            strands of a protein.
+    """
+
+    suffixes = (*SUFFIXES, ".fq", ".fq.gz", ".fastq", ".fastq.gz")
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.1,
+        *,
+        path: str | None = None,
+        encoding: str = "utf-8",
+        group: Names | None = None,
+        stratify: str | None = None,
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+        classes: dict[str, str] | None = None,
+        header: str | None = None,
+        labels: str | None = None,
+        id_column: str = "id",
+        label_column: str = "label",
+        alphabet: Literal["dna", "protein"] = "dna",
+        case: Literal["fold", "keep"] = "fold",
+        strands: Literal["given", "both"] = "given",
+    ) -> None:
+        super().__init__(
+            train,
+            valid,
+            test,
+            path=path,
+            encoding=encoding,
+            group=group,
+            stratify=stratify,
+            order=order,
+            seed=seed,
+        )
+        ways = {"classes": classes, "header": header, "labels": labels}
+        given = [f"data.source.{name}" for name, value in ways.items() if value is not None]
+        if len(given) > 1:
+            text = "each says what the class is; allowed: one of them, the others null"
+            raise ConfigError(f"{' and '.join(given)}: {text}")
+        if strands == "both" and alphabet == "protein":
+            text = "a protein has no other strand; allowed: given"
+            raise ConfigError(f"data.source.strands=both: {text}")
+        self.classes, self.header = classes, None if header is None else _pattern(header)
+        self.table = None
+        if labels is not None:
+            self.table = LabelTable(self.path / labels, id_column, label_column, encoding)
+        self.alphabet, self.case, self.strands = alphabet, case, strands
+
+    def read(self) -> Splits:
+        """As every source of files; rows of the table without a sequence stand in train.
+
+        Raises:
+            DataError: as `FileSource.read`; the table cannot be read.
+        """
+        splits = super().read()
+        if self.strands == "both":
+            splits = replace(splits, train=_BothStrands(splits.train))
+        if self.table is not None:
+            ids = {
+                found.id
+                for file in dict.fromkeys(super().inputs())
+                for found in sequences(file, self.encoding, self.alphabet)
+                if not isinstance(found, DataError)
+            }
+            if problems := self.table.problems(ids):
+                splits = replace(splits, train=Preceded(problems, splits.train))
+        return splits
+
+    def inputs(self) -> list[Path]:
+        """All files of all splits, and the table."""
+        return [*super().inputs(), *([] if self.table is None else [self.table.file])]
+
+    def keep_together(self, columns: Sequence[str]) -> None:
+        """Whatever x is: a sequence and its reverse complement are one item."""
+        self.group = self.group or ("item",)
+
+    def parse(self, file: Path) -> Iterator[Found]:
+        """A record for each sequence."""
+        for found in sequences(file, self.encoding, self.alphabet):
+            if isinstance(found, DataError):
+                yield found
+                continue
+            try:
+                label = self._label(file, found)
+            except DataError as error:
+                yield error
+                continue
+            sequence = found.sequence.upper() if self.case == "fold" else found.sequence
+            columns: dict[str, object] = {
+                "id": found.id,
+                "description": found.description,
+                "sequence": sequence,
+                "label": label,
+                "item": item(sequence, one_strand=self.alphabet == "protein"),
+            }
+            if found.quality is not None:
+                columns["quality"] = found.quality
+            yield PlacedRecord(columns, file, found.line)
+
+    def _label(self, file: Path, piece: Piece) -> str:
+        if self.table is not None:
+            return self.table.label(piece.id, place(file, piece.line))
+        if self.header is not None:
+            header = f"{piece.id} {piece.description}".rstrip()
+            found = self.header.search(header)
+            if found is None or found[1] is None:
+                text = f"the header {header!r} holds no class; allowed: what matches"
+                written = f"data.source.header={self.header.pattern}"
+                raise DataError(f"{place(file, piece.line)}: {text} {written}")
+            return found[1]
+        stem = file.name.removesuffix(".gz").rpartition(".")[0] or file.name
+        if self.classes is None:
+            return stem
+        if stem not in self.classes:
+            allowed = f"data.source.classes with {', '.join(self.classes)}"
+            hint = did_you_mean(stem, self.classes)
+            text = f"{stem} has no class; allowed: {allowed} and {stem}{hint}"
+            raise DataError(f"{place(file, piece.line)}: {text}")
+        return self.classes[stem]
+
+
+def _pattern(header: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(header)
+    except re.error as error:
+        text = f"not a regular expression ({error})"
+    else:
+        if pattern.groups:
+            return pattern
+        text = "finds no class"
+    allowed = r"one with a group in (), as class=(\w+)"
+    raise ConfigError(f"data.source.header={header}: {text}; allowed: {allowed}")
+
+
+class Preceded:
+    """Problems of a whole source, then what was found; gone through again and again."""
+
+    def __init__(self, problems: Sequence[DataError], found: Iterable[Found]) -> None:
+        self.problems, self.found = problems, found
+
+    def __iter__(self) -> Iterator[Found]:
+        yield from self.problems
+        yield from self.found
+
+
+class _BothStrands:
+    """Each record and, after it, its reverse complement."""
+
+    def __init__(self, found: Iterable[Found]) -> None:
+        self.found = found
+
+    def __iter__(self) -> Iterator[Found]:
+        for found in self.found:
+            yield found
+            if isinstance(found, PlacedRecord):
+                other = {**found, "sequence": reverse_complement(found["sequence"])}
+                if "quality" in other:
+                    other["quality"] = np.ascontiguousarray(found["quality"][::-1])
+                yield PlacedRecord(other, found.file, found.line)

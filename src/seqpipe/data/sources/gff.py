@@ -1,0 +1,264 @@
+"""FASTA with the features of a GFF3 or GTF file."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote
+
+import numpy as np
+
+from seqpipe.data.base import Found, Splits, place
+from seqpipe.data.sources.annotated import Annotated, Span, spans_between
+from seqpipe.data.sources.fasta import Preceded
+from seqpipe.data.sources.files import Names, lines
+from seqpipe.data.sources.genbank import unknown_kinds
+from seqpipe.data.sources.sequence_files import SUFFIXES, Piece, fasta
+from seqpipe.errors import DataError, did_you_mean
+
+_COLUMNS = "seqid source type start end score strand phase attributes"
+_STRANDS = {"+": 1, "-": -1, ".": 0, "?": 0}
+_PARENT = re.compile(r"(?:^|;)\s*Parent=([^;]+)|(?:^|;)\s*transcript_id[ =]+\"?([^\";]+)")
+_FASTA = "##FASTA"  # from here on a GFF file holds sequences
+
+
+class FastaGff(Annotated):
+    """FASTA files, and the features of their sequences in a GFF3 or GTF file.
+
+    Without one the features and, after a line `##FASTA`, the sequences stand in the same file.
+    With `length` no sequence is held whole.
+
+    Args:
+        train: see `FileSource`, as the others that are not here or in `Annotated`.
+        valid: see there.
+        test: see there.
+        annotation: GFF3 or GTF files, plain or .gz; None: the features of each file stand in it.
+        path: see there.
+        encoding: see there.
+        group: see `Annotated`.
+        stratify: see there.
+        order: see there.
+        seed: see there.
+        features: see `Annotated`.
+        between: see `Annotated`; the parts of one feature have the same Parent or transcript_id.
+        background: see `Annotated`.
+        strand: see `Annotated`.
+        case: see `Annotated`.
+        length: see `Annotated`.
+        stride: see `Annotated`.
+        region: see `Annotated`.
+    """
+
+    suffixes = (*SUFFIXES, ".gff", ".gff3", ".gff.gz", ".gff3.gz")
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.1,
+        *,
+        annotation: Names | None = None,
+        path: str | None = None,
+        encoding: str = "utf-8",
+        group: Names | None = None,
+        stratify: str | None = None,
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+        features: dict[str, str | None] | None = None,
+        between: str | None = None,
+        background: str = "noncoding",
+        strand: Literal["both", "forward", "coding"] = "both",
+        case: Literal["fold", "keep"] = "fold",
+        length: int | None = None,
+        stride: int | None = None,
+        region: int | None = None,
+    ) -> None:
+        super().__init__(
+            train,
+            valid,
+            test,
+            path=path,
+            encoding=encoding,
+            group=group,
+            stratify=stratify,
+            order=order,
+            seed=seed,
+            features=features,
+            between=between,
+            background=background,
+            strand=strand,
+            case=case,
+            length=length,
+            stride=stride,
+            region=region,
+        )
+        names = [annotation] if isinstance(annotation, str) else annotation
+        self.annotation = None if names is None else [self.path / name for name in names]
+
+    def read(self) -> Splits:
+        """As every source of files; lines of the annotation that are wrong stand in train.
+
+        Raises:
+            DataError: as `FileSource.read`; an annotation that is not there.
+        """
+        splits = super().read()
+        if self.annotation is not None and (problems := self._given.problems):
+            return replace(splits, train=Preceded(problems, splits.train))
+        return splits
+
+    def inputs(self) -> list[Path]:
+        """All files of all splits, and the annotation."""
+        return [*super().inputs(), *(self.annotation or [])]
+
+    def parse(self, file: Path) -> Iterator[Found]:
+        """The sequences of a file, or their windows; with `length` a region is held at a time."""
+        inside = self.annotation is None
+        annotation = self._read([file]) if inside else self._given
+        if inside:
+            yield from annotation.problems
+        after = _FASTA if inside else None
+        ids: list[str] = []
+        for found in fasta(file, self.encoding, "dna", size=self.region, after=after):
+            if isinstance(found, DataError):
+                yield found
+                continue
+            if found.start == 0:
+                ids.append(found.id)
+            end = found.start + len(found.sequence)
+            yield from self.records(
+                found.sequence,
+                annotation.within(found.id, found.start, end),
+                file=file,
+                line=found.line,
+                name=(found.id, found.description),
+                start=found.start,
+            )
+            if found.last:
+                yield from annotation.outside(found, file)
+        if ids and not annotation.names.intersection(ids):
+            yield _strangers(file, ids, annotation)
+
+    @cached_property
+    def _given(self) -> "_Annotation":
+        return self._read(self.annotation or [])
+
+    def _read(self, files: Sequence[Path]) -> "_Annotation":
+        rank = None if self.between is None else self.rank_between
+        annotation = _Annotation(files, self.ranks, rank)
+        for file in files:
+            if not file.is_file():
+                beside = sorted(f.name for f in self.path.iterdir()) if self.path.is_dir() else []
+                text = f"no such file in {file.parent.resolve()}{did_you_mean(file.name, beside)}"
+                raise DataError(f"data.source.annotation={file.name}: {text}")
+            annotation.add(file, self.encoding)
+        annotation.sort()
+        return annotation
+
+
+class _Annotation:
+    """The features of GFF files that have a class.
+
+    Args:
+        files: for messages.
+        ranks: kind of feature -> place of its class.
+        between: place of the class of introns; None: they have none.
+    """
+
+    def __init__(self, files: Sequence[Path], ranks: dict[str, int], between: int | None) -> None:
+        self.files, self.ranks, self.between = files, ranks, between
+        self.names: set[str] = set()
+        self.problems: list[DataError] = []
+        self._kinds: dict[str, None] = {}
+        self._found: dict[str, list[tuple[int, ...]]] = {}  # a Span, file and line
+        self._parts: dict[tuple[str, str, int], list[tuple[int, int, int]]] = {}
+        self._sorted: dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = {}
+
+    def add(self, file: Path, encoding: str) -> None:
+        """Take up a file."""
+        for number, line in lines(file, encoding):
+            if isinstance(line, DataError):
+                self.problems.append(line)
+            elif line.startswith((_FASTA, ">")):
+                return
+            elif line.startswith("##sequence-region"):
+                self.names.update(line.split()[1:2])
+            elif line.strip() and not line.startswith("#"):
+                if fault := self._add_row(line.split("\t"), file, number):
+                    self.problems.append(DataError(f"{place(file, number)}: {fault}"))
+
+    def _add_row(self, row: list[str], file: Path, number: int) -> str | None:
+        """Take up a feature; what is wrong with it."""
+        if len(row) not in (8, 9):  # GTF of some programs has no attributes
+            return f"{len(row)} columns; allowed: 9, parted by tabs: {_COLUMNS}"
+        name, kind, phase = unquote(row[0]), row[2], row[7]
+        if not row[3].isdecimal() or not row[4].isdecimal():
+            return f"{row[3]}..{row[4]} is no place; allowed: whole numbers, start and end"
+        start, end, strand = int(row[3]), int(row[4]), _STRANDS.get(row[6])
+        if not 1 <= start <= end:
+            return f"{start}..{end} is no place; allowed: 1 <= start <= end"
+        if strand is None:
+            return f"strand {row[6]!r}; allowed: + - . ?"
+        if phase not in (".", "0", "1", "2"):
+            return f"phase {phase!r}; allowed: 0 1 2 or a point"
+        self.names.add(name)
+        self._kinds[kind] = None
+        if kind not in self.ranks:
+            return None
+        rank = self.ranks[kind]
+        span = (start - 1, end, strand, rank, self.files.index(file), number)
+        self._found.setdefault(name, []).append(span)
+        if self.between is not None and (parent := _PARENT.search(row[8] if row[8:] else "")):
+            for one in (parent[1] or parent[2]).split(","):
+                self._parts.setdefault((name, one, rank), []).append((start - 1, end, strand))
+        return None
+
+    def sort(self) -> None:
+        """After the last file: make ready to be asked."""
+        for (name, _, _), parts in self._parts.items():
+            read = sorted(parts, reverse=parts[0][2] == -1)
+            assert self.between is not None
+            spans = spans_between(read, self.between)
+            self._found[name] += [(*span, -1, 0) for span in spans]
+        self._parts.clear()
+        for name, found in self._found.items():
+            rows = np.array(sorted(found), dtype=np.int64)
+            self._sorted[name] = rows, np.maximum.accumulate(rows[:, 1])
+        self._found.clear()
+        if self._kinds and not any(kind in self._kinds for kind in self.ranks):
+            fault = unknown_kinds(self.files[0], list(self.ranks), list(self._kinds))
+            self.problems.append(fault)
+
+    def within(self, name: str, start: int, end: int) -> list[Span]:
+        """Features with a base in start..end-1 of a sequence, counted from start."""
+        if name not in self._sorted:
+            return []
+        rows, ends = self._sorted[name]
+        first = np.searchsorted(ends, start, side="right")  # all before end before `start`
+        last = np.searchsorted(rows[:, 0], end)
+        near = rows[first:last]
+        return [
+            Span(int(a) - start, int(b) - start, int(strand), int(rank))
+            for a, b, strand, rank, *_ in near[near[:, 1] > start]
+        ]
+
+    def outside(self, piece: Piece, file: Path) -> Iterator[DataError]:
+        """Features that go beyond the end of a sequence, of which this piece is the last."""
+        if piece.id not in self._sorted:
+            return
+        rows, _ = self._sorted[piece.id]
+        size = piece.start + len(piece.sequence)
+        for _, end, _, _, number, line in rows[(rows[:, 1] > size) & (rows[:, 5] > 0)]:
+            text = f"ends at {end}, but {piece.id} of {file} has {size} bases"
+            where = place(self.files[number], int(line))
+            yield DataError(f"{where}: {text}; allowed: a place within it")
+
+
+def _strangers(file: Path, ids: Sequence[str], annotation: _Annotation) -> DataError:
+    shown = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+    names = sorted(annotation.names)
+    known = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    other = ", ".join(str(one) for one in annotation.files)
+    text = f"none of its sequences ({shown}) has a feature in {other}, which has {known}"
+    return DataError(f"{file}: {text}; allowed: the same names in both")
