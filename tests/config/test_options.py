@@ -25,6 +25,7 @@ OPTIONS = [
 ]
 NEEDS = {
     "cell=none": ["data=digits_flat"],
+    "data=hub": ["data.source.name=stanfordnlp/imdb"],
     "architecture=one_to_one": ["data=digits_flat"],
     "architecture=many_to_many": ["data=python_tokens"],
     "architecture=one_to_many": ["data=python_docs"],

@@ -96,7 +96,7 @@ class FileSource(Source):
                 seed=self.seed,
             )
             whole = views["train"]
-            views |= {split: _Part(whole, of, split) for split in ("train", *shares)}
+            views |= {split: Part(whole, of, split) for split in ("train", *shares)}
         return Splits(**views)
 
     def keep_together(self, columns: Sequence[str]) -> None:
@@ -159,7 +159,7 @@ class _Files:
             yield from self.source.parse(file)
 
 
-class _Part:
+class Part:
     """The records that were given to one split; what cannot be read belongs to train."""
 
     def __init__(self, whole: Iterable[Found], of: np.ndarray[Any, Any], split: str) -> None:

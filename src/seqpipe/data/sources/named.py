@@ -1,6 +1,7 @@
 """Well-known data sets: local files where they are, the hub where the machine can reach it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from seqpipe.data.base import Source, Splits
@@ -17,7 +18,7 @@ class Named(Source):
         hub: makes the source that fetches them; None where no hub has them.
 
     Raises:
-        ConfigError: no path and no hub, or no such folder.
+        ConfigError: no path and no hub, no such folder, or what the chosen source refuses.
     """
 
     def __init__(
@@ -33,25 +34,39 @@ class Named(Source):
         if path is not None and not Path(path).exists():
             text = f"no such folder in {Path.cwd()}"
             raise ConfigError(f"data.path={path}: {text}; allowed: {allowed}")
-        self.from_hub, self.allowed = path is None, allowed
-        self.source = local(path=path) if path is not None or hub is None else hub()
+        self.from_hub = path is None
+        self.instead = f"data.path=null: is asked of the hub; allowed: {allowed}"
+        with self._both_ways():
+            self.source = local(path=path) if path is not None or hub is None else hub()
 
     def read(self) -> Splits:
         """What the chosen source reads.
 
         Raises:
-            DataError: the source cannot be read, with how to get the files.
+            DataError: the source cannot be read; where that is the hub, with how to get the files.
         """
-        try:
+        with self._both_ways():
             return self.source.read()
-        except DataError as error:
-            told = f"data.path=null: the hub cannot be reached; allowed: {self.allowed}"
-            raise DataError([*error.problems, *([told] if self.from_hub else [])]) from None
 
     def inputs(self) -> list[Path]:
-        """Those of the chosen source."""
-        return self.source.inputs()
+        """Those of the chosen source.
+
+        Raises:
+            DataError: as `read`.
+        """
+        with self._both_ways():
+            return self.source.inputs()
 
     def keep_together(self, columns: Sequence[str]) -> None:
         """Told to the chosen source."""
         self.source.keep_together(columns)
+
+    @contextmanager
+    def _both_ways(self) -> Iterator[None]:
+        """Where the hub is of no use, its errors also say how to get the files."""
+        try:
+            yield
+        except (ConfigError, DataError) as error:
+            if not self.from_hub:
+                raise
+            raise type(error)([*error.problems, self.instead]) from None

@@ -1,0 +1,250 @@
+"""Hugging Face data sets: from the hub, from a folder, or from files of a common format."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from seqpipe.data.base import Found, PlacedRecord, Source, Splits, place
+from seqpipe.data.extras import need
+from seqpipe.data.sources.files import Names, Part
+from seqpipe.data.sources.hub_values import Convert, all_columns, column_of, converter
+from seqpipe.data.sources.parts import check_shares, part
+from seqpipe.errors import ConfigError, DataError, did_you_mean
+
+FORMATS = ("csv", "json", "parquet", "arrow", "text")
+_AT_ONCE = 1000  # rows turned into Python's objects together
+_SAVED = ("dataset_dict.json", "state.json")  # either stands in a folder of save_to_disk
+
+
+class Hub(Source):
+    """A set of Hugging Face `datasets`. No code that comes with a set is ever run.
+
+    Args:
+        name: id of the set on the hub (`stanfordnlp/imdb`), a folder that `save_to_disk` wrote or
+            that holds files of one format, or a format: csv, json, parquet, arrow, text.
+        train: name of the split; with a format, a file, several or a pattern of them.
+        valid: the same, or the share of what `train` holds to validate on.
+        test: the same, or the share of what `train` holds to test on.
+        config: which of the set's configurations, where it has several.
+        revision: branch, tag or commit of the set on the hub. None: its main branch.
+            `refs/convert/parquet` is the hub's own copy of a set that comes as code.
+        path: folder that a folder or files are relative to; None: the current folder.
+        columns: column of the set -> column of the record; `translation.de` is one inside
+            another. Only these are read. None: all, as they are called, without empty entries.
+        names: classes by their names, where the set has them, in place of numbers.
+        streaming: read over the network, or from the files, without keeping a copy.
+        group: columns; records alike in all of them stay in one split. None: those of x.
+        stratify: a column; each split gets the same share of each of its values. None: of none.
+        order: `random` or `file`, as in `FileSource`.
+        seed: of the random order.
+
+    Raises:
+        ConfigError: `datasets` is not installed; shares that leave a split empty; options that do
+            not go with what is read.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        train: Names = "train",
+        valid: Names | float = "validation",
+        test: Names | float = "test",
+        *,
+        config: str | None = None,
+        revision: str | None = None,
+        path: str | None = None,
+        columns: dict[str, str] | None = None,
+        names: bool = True,
+        streaming: bool = False,
+        group: Names | None = None,
+        stratify: str | None = None,
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+    ) -> None:
+        check_shares(valid, test)
+        self.name, self.config, self.revision = name, config, revision
+        self.path = Path(path) if path is not None else Path()
+        self.splits: dict[str, Names | float] = {"train": train, "valid": valid, "test": test}
+        self.columns, self.names, self.streaming = columns, names, streaming
+        self.group = (group,) if isinstance(group, str) else tuple(group or ())
+        self.stratify, self.order, self.seed = stratify, order, seed
+        self.is_format = name in FORMATS
+        self.is_folder = not self.is_format and (self.path / name).is_dir()
+        self.is_saved = self.is_folder and any((self.path / name / f).is_file() for f in _SAVED)
+        self._check()
+        self.library = need("datasets", extra="hub", what="data.source=Hub")
+
+    def read(self) -> Splits:
+        """The rows of the set, converted as they are gone through.
+
+        Raises:
+            DataError: the set, a split or a column is not to be had.
+        """
+        found: dict[str, Iterable[Found]] = dict(self._rows)
+        shares = {s: n for s, n in self.splits.items() if isinstance(n, float)}
+        if shares:
+            whole = found["train"]
+            of = part(
+                *(whole, shares),
+                group=self.group,
+                stratify=self.stratify,
+                order=self.order,
+                seed=self.seed,
+            )
+            found |= {split: Part(whole, of, split) for split in ("train", *shares)}
+        return Splits(**found)
+
+    def keep_together(self, columns: Sequence[str]) -> None:
+        """Takes the columns of x where no `group` was given."""
+        self.group = self.group or tuple(columns)
+
+    def inputs(self) -> list[Path]:
+        """The Arrow files that the set was brought into; none where it is streamed.
+
+        Raises:
+            DataError: as `read`.
+        """
+        if self.streaming:
+            return []
+        files = [f["filename"] for rows in self._rows.values() for f in rows.rows.cache_files]
+        return [Path(file) for file in dict.fromkeys(files)]
+
+    @cached_property
+    def _rows(self) -> dict[str, "_Rows"]:
+        """The splits that are no shares, by our names."""
+        found = self._loaded()
+        rows = {}
+        for split, names in self.splits.items():
+            if isinstance(names, float):
+                continue
+            name = split if self.is_format else names
+            if not isinstance(name, str) or name not in found:
+                key, has = f"data.source.{split}={name}", ", ".join(map(str, found))
+                hint = did_you_mean(str(name), map(str, found))
+                raise DataError(f"{key}: not a split of {self.name}; it has {has}{hint}")
+            rows[split] = _Rows(self, found[name], f"{self.name}/{name}")
+        return rows
+
+    def _loaded(self) -> Mapping[str, Any]:
+        """Every split there is, by its own name."""
+        where = str(self.path / self.name) if self.is_folder else self.name
+        files: dict[str, list[str]] | None = None
+        if self.is_format:
+            listed = {s: [n] if isinstance(n, str) else n for s, n in self.splits.items()}
+            files = {
+                split: [str(self.path / name) for name in names]
+                for split, names in listed.items()
+                if not isinstance(names, float)
+            }
+        with self._told(), _quiet(self.library):
+            if self.is_saved:
+                found = self.library.load_from_disk(where)
+            else:
+                found = self.library.load_dataset(
+                    where,
+                    self.config,
+                    data_files=files,
+                    revision=self.revision,
+                    streaming=self.streaming,
+                )
+        return found if isinstance(found, dict) else {"train": found}
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Errors of the library as one of ours, with what can be done.
+
+        Raises:
+            DataError: in place of them.
+        """
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError, self.library.exceptions.DatasetsError) as error:
+            reason = str(error.__cause__ or error).partition("\n")[0].rstrip(".")
+            key = f"data.source.name={self.name}"
+            if self.is_format or self.is_folder:
+                raise DataError(f"{key}: cannot be read ({reason})") from None
+            allowed = f"an id on the hub, where the machine can reach it, {_folder_or_format()}"
+            if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
+                reason += "; HF_HUB_OFFLINE is set"
+            raise DataError(f"{key}: cannot be loaded ({reason}); allowed: {allowed}") from None
+
+    def _check(self) -> None:
+        local = self.is_format or self.is_folder
+        problems = []
+        if not local and (self.name.count("/") > 1 or self.name.startswith((".", "/"))):
+            text = f"no such folder in {self.path.resolve()}"
+            allowed = f"an id on the hub, {_folder_or_format()}"
+            problems.append(f"data.source.name={self.name}: {text}; allowed: {allowed}")
+        if local and self.revision is not None:
+            text = "only a set on the hub has revisions; allowed: null"
+            problems.append(f"data.source.revision={self.revision}: {text}")
+        if self.is_saved and self.streaming:
+            text = "a saved set is read from where it lies; allowed: false"
+            problems.append(f"data.source.streaming=true: {text}")
+        if (self.is_saved or self.is_format) and self.config is not None:
+            text = "only a set on the hub or a folder of files has some; allowed: null"
+            problems.append(f"data.source.config={self.config}: {text}")
+        if problems:
+            raise ConfigError(problems)
+
+
+class _Rows:
+    """The rows of one split as records, each time it is gone through."""
+
+    def __init__(self, source: Hub, rows: Any, shown: str) -> None:
+        self.source, self.rows, self.shown = source, rows, shown
+        if rows.column_names is not None:  # else only the rows themselves tell
+            self._check(rows.column_names)
+
+    def __iter__(self) -> Iterator[Found]:
+        features, number = self.rows.features or {}, 0
+        with self.source._told():
+            for batch in self.rows.iter(_AT_ONCE):
+                self._check(batch)
+                chosen = list(self.source.columns or all_columns(batch, features))
+                converts = {name: converter(name, features, self.source.names) for name in chosen}
+                entries = [column_of(batch, name) for name in chosen]
+                for row in zip(*entries, strict=True):
+                    number += 1
+                    yield self._record(dict(zip(chosen, row, strict=True)), converts, number)
+
+    def _record(self, row: dict[str, Any], converts: dict[str, Convert], number: int) -> Found:
+        columns, problems = self.source.columns, []
+        record = {}
+        for name, value in row.items():
+            if columns is None and value is None:  # nobody asked for this column
+                continue
+            try:
+                record[name if columns is None else columns[name]] = converts[name](value)
+            except DataError as error:
+                problems += [f"{place(self.shown, number)}: {name}={p}" for p in error.problems]
+        return DataError(problems) if problems else PlacedRecord(record, self.shown, number)
+
+    def _check(self, there: Iterable[str]) -> None:
+        """Refuse a column to read that is not there."""
+        there = list(there)
+        for name in self.source.columns or ():
+            outer = name.partition(".")[0]
+            if name not in there and outer not in there:
+                text = f"not a column of {self.shown}; it has {', '.join(there)}"
+                hint = did_you_mean(name, there)
+                raise DataError(f"data.source.columns.{name}: {text}{hint}")
+
+
+@contextmanager
+def _quiet(library: Any) -> Iterator[None]:
+    """Without the library's bars for every little step: preparing has one of its own."""
+    shown = library.are_progress_bars_disabled() is False
+    library.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            library.enable_progress_bars()
+
+
+def _folder_or_format() -> str:
+    return f"a folder of save_to_disk, or {', '.join(FORMATS)} with files in data.source.train"
