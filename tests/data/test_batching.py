@@ -206,3 +206,40 @@ def test_examples_travel_to_a_worker_process_as_one_tensor_a_field():
     examples = loader(n=400).dataset.examples
     assert len(pickle.dumps(examples)) < 60_000
     assert torch.equal(pickle.loads(pickle.dumps(examples))[5].y, examples[5].y)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=60),
+    most=st.integers(1, 90),
+    shuffle=st.booleans(),
+    epoch=st.integers(0, 3),
+)
+def test_batches_by_tokens_hold_every_example_once_and_no_more_than_fits(
+    lengths, most, shuffle, epoch
+):
+    sampler = BucketBatchSampler(lengths, 1, shuffle=shuffle, batch_tokens=most)
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    assert len(batches) == len(sampler)
+    for batch in batches:
+        assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= most
+
+
+def test_batches_by_tokens_are_full_and_come_in_a_new_order_each_epoch():
+    sampler = BucketBatchSampler(LENGTHS, 1, shuffle=True, batch_tokens=240)
+    steps = [max(LENGTHS[i] for i in batch) * len(batch) for batch in sampler]
+    assert np.mean(steps) > 200
+    first, longest = list(sampler), [max(LENGTHS[i] for i in batch) for batch in sampler]
+    sampler.set_epoch(1)
+    assert first != list(sampler)
+    assert sorted(first) == sorted(sampler)
+    assert longest != sorted(longest)
+
+
+def test_tokens_are_steps_of_the_longer_of_x_and_y():
+    x = Column.of([torch.zeros(n) for n in (4, 1, 4)], True)
+    y = Column.of([torch.zeros(n) for n in (1, 4, 4)], True)
+    examples = Examples(x, y)
+    assert examples.longer[np.arange(3)].tolist() == [4, 4, 4]
+    assert examples.lengths[np.arange(3)].tolist() == [5, 5, 8]

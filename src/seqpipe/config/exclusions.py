@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from seqpipe.config.annotations import TargetError
+from seqpipe.config.cuts import cut_problems
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.rules import Problem
 from seqpipe.config.signatures import class_attribute
@@ -58,7 +59,7 @@ def exclusions(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
     yield from _data_and_architecture(tree, choices, architecture)
     yield from _cell_and_architecture(tree, choices, architecture)
     yield from _decoder(tree, choices, architecture)
-    yield from _window(tree)
+    yield from cut_problems(tree, aligned=_aligned(tree), architecture=architecture)
     yield from _end_of_training(tree, choices)
     yield from _unused_values(tree, architecture)
     yield from _splits(tree)
@@ -173,17 +174,11 @@ def _decoder(tree: Tree, choices: dict[str, str], architecture: str | None) -> I
         yield Problem(origin, True, text)
 
 
-def _window(tree: Tree) -> Iterator[Problem]:
-    x, y, window = tree.raw("data.x"), tree.raw("data.y"), tree.get("data.window")
+def _aligned(tree: Tree) -> bool:
+    """Whether there is a text alone, or one y for each step of x; True where nobody can tell."""
+    x, y = tree.raw("data.x"), tree.raw("data.y")
     fits = _fits(x, y)
-    aligned = not fits or fits[0].architecture == "many_to_many" or x is None
-    if window is not None and not aligned:
-        text = "only a text alone, or one y for each x, can be cut; allowed: data.window=null"
-        yield Problem("data.window", window, text)
-    longer = tree.get("data.eval_window")
-    if longer is not None and window is None:
-        text = "nothing is cut in training; allowed: null, or also data.window"
-        yield Problem("data.eval_window", longer, text)
+    return not fits or fits[0].architecture == "many_to_many" or x is None
 
 
 def _end_of_training(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:

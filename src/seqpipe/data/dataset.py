@@ -102,9 +102,9 @@ class SequenceData:
         self.facts = prepared.facts
         self.spec = SequenceSpec(None if x is None else self._spec("x", x), self._spec("y", y))
         self._examples = {s: self._cut(s, prepared.columns[s]) for s in SPLITS}
-        self._documents = {s: self._bounds(s, prepared.columns[s]) for s in SPLITS} if bptt else {}
+        self._lanes = {s: _documents(prepared.columns[s]) for s in SPLITS} if bptt else {}
         self.sizes = {split: len(examples) for split, examples in self._examples.items()}
-        self.sizes |= {split: len(bounds) - 1 for split, bounds in self._documents.items()}
+        self.sizes |= {split: len(bounds) - 1 for split, (_, bounds) in self._lanes.items()}
 
     @property
     def digests(self) -> dict[str, str]:
@@ -144,10 +144,9 @@ class SequenceData:
         if self.bptt is not None:
             steps = self._windows[split]
             assert steps is not None
-            lanes = LaneSampler(
-                self._documents[split], self.batch_size, steps, shuffle=shuffle, seed=self.seed
-            )
-            return ResumableLoader(LaneBatches(examples, self.spec), lanes, self.num_workers)
+            rows, bounds = self._lanes[split]
+            lanes = LaneSampler(bounds, self.batch_size, steps, shuffle=shuffle, seed=self.seed)
+            return ResumableLoader(LaneBatches(rows, self.spec), lanes, self.num_workers)
         sampler = BucketBatchSampler(
             examples.lengths,
             self.batch_size,
@@ -165,7 +164,8 @@ class SequenceData:
         told = self.y.describe(self.counts("y"))
         if self.x is not None:
             told = f"{self.x.describe(self.counts('x'))} -> {told}"
-        lengths = self._examples["train"].x or self._examples["train"].y
+        examples = self._examples["train"]
+        lengths = examples.y if examples.x is None else examples.x
         name = type(self.source).__name__
         if lengths.has_time:
             steps = lengths.lengths
@@ -209,13 +209,16 @@ class SequenceData:
     def _cut(self, split: str, columns: Mapping[str, Column]) -> Examples:
         window = self._windows[split]
         x, y = columns.get("x"), columns["y"]
-        if window is not None and self.bptt is None:
+        if window is not None:
             x, y = None if x is None else x.cut(window), y.cut(window)
         return Examples(x, y)
 
-    def _bounds(self, split: str, columns: Mapping[str, Column]) -> Integers:
-        goes_on = np.concatenate([chunk.values for chunk in columns["goes_on"].chunks])
-        return documents(self._examples[split], goes_on)
+
+def _documents(columns: Mapping[str, Column]) -> tuple[Examples, Integers]:
+    """Uncut rows, and the step at which each document starts."""
+    rows = Examples(columns.get("x"), columns["y"])
+    goes_on = np.concatenate([chunk.values for chunk in columns["goes_on"].chunks])
+    return rows, documents(rows, goes_on)
 
 
 def _code_of(part: object) -> str:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from seqpipe.models.inputs import InputLayer
 from seqpipe.nn.head import Head
-from seqpipe.nn.recurrent import RecurrentStack
+from seqpipe.nn.recurrent import RecurrentStack, StackState
 
 
 class ManyToMany(nn.Module):
@@ -61,6 +61,21 @@ class ManyToMany(nn.Module):
 
         x: (B, T_x) or (B, T_x, 1 + C) ids, or (B, T_x, D); x_lengths: (B,). Returns (B, T_x, K).
         """
-        outputs, _ = self.encoder(self.input(x), x_lengths)
-        logits: Tensor = self.head(outputs)
+        logits, _ = self._run(x, x_lengths, None)
         return logits
+
+    def start(self, rows: int) -> StackState:
+        """The encoder's initial state."""
+        return self.encoder.initial_state(rows)
+
+    def carry(
+        self, x: Tensor, x_lengths: Tensor, y: Tensor, y_lengths: Tensor, carried: StackState
+    ) -> tuple[Tensor, StackState]:
+        """As `forward`, from the state in which the x before this one ended; and the next."""
+        return self._run(x, x_lengths, carried)
+
+    def _run(
+        self, x: Tensor, x_lengths: Tensor, state: StackState | None
+    ) -> tuple[Tensor, StackState]:
+        outputs, final_state = self.encoder(self.input(x), x_lengths, state)
+        return self.head(outputs), final_state

@@ -14,6 +14,7 @@ from seqpipe.data.base import SequenceBatch
 from seqpipe.errors import TrainingError
 from seqpipe.tasks.base import Task
 from seqpipe.tasks.metrics import WeightedMean
+from seqpipe.training.carrying import Carried, Carries
 
 Stage = Literal["train", "val", "test"]
 
@@ -51,6 +52,7 @@ class SequenceModule(LightningModule):
         self.metrics = nn.ModuleDict({f"{stage}_metrics": task.metrics(stage) for stage in stages})
         self.clipped = WeightedMean()
         self.test_report: dict[str, Tensor] = {}
+        self.carried = {stage: Carried() for stage in stages}
         self._resumed: dict[str, Any] = {}  # of the checkpoint that is resumed from
 
     def forward(self, batch: SequenceBatch) -> Tensor:
@@ -71,7 +73,7 @@ class SequenceModule(LightningModule):
         self._shared_step(batch, "test")
 
     def _shared_step(self, batch: SequenceBatch, stage: Stage) -> Tensor:
-        outputs = self(batch)
+        outputs = self(batch) if batch.lane is None else self._carry(batch, stage)
         loss = self.task.loss(outputs, batch, training=stage == "train")
         mean = cast(WeightedMean, self.losses[f"{stage}_loss"])
         mean.update(loss.detach(), self.task.units(batch))
@@ -81,6 +83,16 @@ class SequenceModule(LightningModule):
                 predictions = self.task.predict(self.model, outputs, batch)
                 metrics.update(*self.task.pairs(predictions, batch))
         return loss
+
+    def _carry(self, batch: SequenceBatch, stage: Stage) -> Tensor:
+        """Logits of a batch that goes on where the one before it ended."""
+        assert isinstance(self.model, Carries) and batch.fresh is not None
+        assert batch.lane is not None and batch.y_lengths is not None
+        carried = self.carried[stage]
+        state = carried.enter(self.model.start(len(batch)), batch.lane, batch.fresh)
+        logits, state = self.model.carry(batch.x, batch.x_lengths, batch.y, batch.y_lengths, state)
+        carried.leave(state, batch.lane)
+        return logits
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's training loss and metrics, and how often clipping acted."""
@@ -188,6 +200,7 @@ class SequenceModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the configuration, the random numbers' state and the epoch's sums; no code."""
         here: dict[str, Any] = {"cpu": torch.get_rng_state(), "sums": self._epoch_sums()}
+        here["carried"] = self.carried["train"].lanes
         if self.device.type == "cuda":
             here["cuda"] = torch.cuda.get_rng_state(self.device)
         everywhere: list[Any] = [here]
@@ -214,6 +227,7 @@ class SequenceModule(LightningModule):
         torch.set_rng_state(self._resumed["cpu"].cpu())
         if "cuda" in self._resumed and self.device.type == "cuda":
             torch.cuda.set_rng_state(self._resumed["cuda"].cpu(), self.device)
+        self.carried["train"].restore(self._resumed["carried"], self.device)
         metrics = self._epoch_metrics()
         for name, sums in self._resumed["sums"].items():
             metric = metrics[name]

@@ -1,0 +1,72 @@
+"""What passes from one batch to the next where long sequences are read in lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+Tree = Any
+"""A tensor whose first axis is the rows, or a tuple of trees."""
+
+
+@runtime_checkable
+class Carries(Protocol):
+    """A model that can go on from where another batch ended."""
+
+    def start(self, rows: int) -> Tree:
+        """What each of some rows starts with, where nothing is carried over."""
+
+    def carry(
+        self,
+        x: Tensor | None,
+        x_lengths: Tensor | None,
+        y: Tensor,
+        y_lengths: Tensor,
+        carried: Tree,
+    ) -> tuple[Tensor, Tree]:
+        """Logits as from `forward`, and what the next batch of the same rows goes on from."""
+
+
+class Carried:
+    """The states of all lanes, each as its last batch left it, cut off from its gradient."""
+
+    def __init__(self) -> None:
+        self.lanes: Tree = None
+
+    def enter(self, start: Tree, lane: Tensor, fresh: Tensor) -> Tree:
+        """What the rows of a batch go on from.
+
+        Args:
+            start: of rows that start anew, of all rows.
+            lane: (B,) whose state each row goes on from.
+            fresh: (B,) True where it starts anew.
+        """
+        if self.lanes is None:
+            return start
+        kept = _mapped(lambda held: held[lane], self.lanes)
+        return _mapped(lambda new, old: torch.where(_wide(fresh, new), new, old), start, kept)
+
+    def leave(self, state: Tree, lane: Tensor) -> None:
+        """Keep what the rows of a batch ended with."""
+        ended = _mapped(lambda rows: rows.detach(), state)
+        if self.lanes is None:  # the first batch has all lanes
+            count = int(lane.max()) + 1
+            self.lanes = _mapped(lambda rows: rows.new_zeros(count, *rows.shape[1:]), ended)
+        self.lanes = _mapped(lambda held, rows: held.index_copy(0, lane, rows), self.lanes, ended)
+
+    def restore(self, lanes: Tree, device: torch.device) -> None:
+        """Take up the states that a checkpoint kept; None: there were none."""
+        self.lanes = None if lanes is None else _mapped(lambda held: held.to(device), lanes)
+
+
+def _wide(mask: Tensor, like: Tensor) -> Tensor:
+    return mask.view(-1, *[1] * (like.ndim - 1))
+
+
+def _mapped(change: Callable[..., Tensor], first: Tree, *others: Tree) -> Tree:
+    if isinstance(first, (tuple, list)):
+        return tuple(_mapped(change, *parts) for parts in zip(first, *others, strict=True))
+    return change(first, *others)
