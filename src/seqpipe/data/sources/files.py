@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import zlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from seqpipe.data.sources.parts import check_shares, part
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 Names = str | list[str]
+UNREADABLE = (gzip.BadGzipFile, zlib.error, EOFError, UnicodeError)
+"""What comes of a packed file that is none, or broken, or of another encoding throughout."""
 
 
 class FileSource(Source):
@@ -189,15 +192,15 @@ def lines(file: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str | Data
     Raises:
         DataError: a .gz file that is none, or broken.
     """
-    wide = _is_wide(encoding)
+    wide = is_wide(encoding)
     try:
         with open_bytes(file) as opened:
             found: Iterable[Any] = (
                 io.TextIOWrapper(opened, encoding, newline="\n") if wide else opened
             )
             for number, raw in enumerate(found, 1):
-                yield number, _decoded(file, number, raw, encoding)
-    except (gzip.BadGzipFile, EOFError, UnicodeError) as error:
+                yield number, decoded(file, number, raw, encoding)
+    except UNREADABLE as error:
         raise DataError(f"{file}: cannot be read to its end ({error})") from None
 
 
@@ -207,7 +210,8 @@ def rows(file: Path, encoding: str = "utf-8") -> Iterator[PlacedRecord | DataErr
         yield line if isinstance(line, DataError) else PlacedRecord({"line": line}, file, number)
 
 
-def _decoded(file: Path, number: int, raw: bytes | str, encoding: str) -> str | DataError:
+def decoded(file: Path, number: int, raw: bytes | str, encoding: str) -> str | DataError:
+    """A line without its line end; a DataError that names the byte that is not of the encoding."""
     if isinstance(raw, bytes):
         try:
             raw = raw.decode(encoding)
@@ -220,7 +224,7 @@ def _decoded(file: Path, number: int, raw: bytes | str, encoding: str) -> str | 
     return text.removeprefix("\ufeff") if number == 1 else text
 
 
-def _is_wide(encoding: str) -> bool:
+def is_wide(encoding: str) -> bool:
     """True where a line end is not one byte, as in utf-16."""
     return "\n".encode(encoding) != b"\n"
 

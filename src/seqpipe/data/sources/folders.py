@@ -1,0 +1,103 @@
+"""A folder a class, a file a document."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from seqpipe.data.base import Found, PlacedRecord
+from seqpipe.data.sources.files import FileSource, lines
+from seqpipe.errors import DataError, did_you_mean
+
+
+class ClassFolders(FileSource):
+    """A record a file: `text`, all of it, and `label`, the folder that it lies in.
+
+    Files may lie deeper in a class folder; what lies beside the class folders is not read.
+
+    Args:
+        train: the folder that holds a folder for each class.
+        valid: the same, or a share of the distinct texts of train.
+        test: as `valid`.
+        path: folder that the names are relative to; with train `.` it is the one itself.
+        classes: the folders to read (`[neg, pos]` of aclImdb, which has a third); None: all.
+        encoding: of the text.
+        group: see `FileSource`, as what follows.
+        stratify: a column; each split gets the same share of each of its values.
+        order: random or file.
+        seed: of the random order.
+    """
+
+    def __init__(
+        self,
+        train: str,
+        valid: str | float = 0.1,
+        test: str | float = 0.1,
+        *,
+        path: str | None = None,
+        classes: list[str] | None = None,
+        encoding: str = "utf-8",
+        group: str | list[str] | None = None,
+        stratify: str | None = "label",
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            train,
+            valid,
+            test,
+            path=path,
+            encoding=encoding,
+            group=group,
+            stratify=stratify,
+            order=order,
+            seed=seed,
+        )
+        self.classes = classes
+        self._labels: dict[Path, str] = {}
+
+    def files_of(self, split: str) -> list[Path]:
+        """The files of the classes, sorted by class and name; none where it is a share of train.
+
+        Raises:
+            DataError: no such folder, one without classes, a class without files.
+        """
+        name = self.names[split]
+        if isinstance(name, float):
+            return []
+        key, folder = f"data.source.{split}={name}", self.path / str(name)
+        if not folder.is_dir():
+            beside = [f.name for f in folder.parent.iterdir()] if folder.parent.is_dir() else []
+            text = f"no such folder in {folder.parent.resolve()}"
+            raise DataError(f"{key}: {text}{did_you_mean(folder.name, beside)}")
+        found = sorted(f.name for f in folder.iterdir() if f.is_dir() and f.name[0] != ".")
+        files = []
+        for label in found if self.classes is None else self.classes:
+            if label not in found:
+                text = f"{folder} has no folder {label}; it has {', '.join(found)}"
+                raise DataError(f"data.source.classes={label}: {text}")
+            inside = sorted(
+                f for f in (folder / label).rglob("*") if f.is_file() and self._takes(f)
+            )
+            if not inside:
+                raise DataError(
+                    f"{key}: {folder / label} holds no files; allowed: a file each text"
+                )
+            self._labels |= dict.fromkeys(inside, label)
+            files += inside
+        if not files:
+            raise DataError(f"{key}: {folder} holds no folders; allowed: one for each class")
+        return files
+
+    def parse(self, file: Path) -> Iterator[Found]:
+        """The one record of a file, or what is wrong with it."""
+        text: list[str] = []
+        for _, line in lines(file, self.encoding):
+            if isinstance(line, DataError):
+                yield line
+                return
+            text.append(line)
+        whole = "\n".join(text).strip()
+        if whole:
+            yield PlacedRecord({"text": whole, "label": self._labels[file]}, file)
+        else:
+            yield DataError(f"{file}: is empty; allowed: a text")

@@ -1,0 +1,290 @@
+"""Long texts for language models, read in pieces: never a whole file in memory."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Literal
+
+from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits
+from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.parts import check_sizes
+from seqpipe.data.sources.reading import text_lines
+from seqpipe.errors import ConfigError, DataError
+
+Line = tuple[int, str | DataError]
+
+
+class _Pieces(FileSource):
+    """What Stream and Documents share: lines of a text, put together to pieces."""
+
+    piece: int
+    line_end: str | None
+
+    def _lines(self, file: Path) -> Iterator[Line]:
+        """Each line with its line end; one longer than a piece is parted between words."""
+        rest = ""
+        number = 1
+        for number, part, problem in text_lines(file, self.encoding, limit=self.piece):
+            if problem is not None:
+                yield number, problem
+                continue
+            line, rest = rest + part, ""
+            if not line.endswith("\n") and len(part) == self.piece:
+                cut = max(line.rfind(" "), line.rfind("\t")) + 1 or len(line)
+                line, rest = line[:cut], line[cut:]
+            if line:
+                yield number, line
+        if rest:
+            yield number, rest
+
+    def _pieces(self, file: Path, lines: Iterable[Line]) -> Iterator[Found]:
+        """One document as records: `text`; all but the last say that it goes on.
+
+        A piece ends behind a line, and behind the blank lines that follow it: none is blank.
+        """
+        held: PlacedRecord | None = None
+        text: list[str] = []
+        first, size, written = 1, 0, False
+        for number, line in lines:
+            if isinstance(line, DataError):
+                yield line
+                continue
+            blank = not line.strip()
+            if written and not blank and size + len(line) > self.piece:
+                if held is not None:
+                    held.goes_on = True
+                    yield held
+                held = PlacedRecord({"text": "".join(text)}, file, first)
+                text, size, written = [], 0, False
+            if not text:
+                first = number
+            text.append(self._ended(line))
+            size, written = size + len(line), written or not blank
+        if written:
+            if held is not None:
+                held.goes_on = True
+                yield held
+            held = PlacedRecord({"text": "".join(text)}, file, first)
+        if held is not None:
+            yield held
+
+    def _ended(self, line: str) -> str:
+        if self.line_end is None or not line.endswith("\n"):
+            return line
+        return f"{line.rstrip()} {self.line_end}\n".lstrip(" ")
+
+
+class Stream(_Pieces):
+    """One long text, parted by position: each file a document, in pieces of some characters.
+
+    Shares are of the characters of all files of `train`, in their order, cut at line ends: the
+    first are trained on, those before the last validated, the last tested.
+
+    Args:
+        train: see `FileSource`.
+        valid: files, or a share of the characters of train.
+        test: as `valid`.
+        path: folder that the names are relative to.
+        piece: characters of a record, cut at line ends (between words where a line is longer).
+        line_end: a word that is put at the end of each line, so that models of words or tokens
+            predict it, as `<eos>` for PTB and WikiText; None: none.
+        encoding: of the text.
+
+    Raises:
+        ConfigError: a piece of no characters.
+    """
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.1,
+        *,
+        path: str | None = None,
+        piece: int = 10000,
+        line_end: str | None = None,
+        encoding: str = "utf-8",
+    ) -> None:
+        super().__init__(train, valid, test, path=path, encoding=encoding)
+        check_sizes(piece=piece)
+        self.piece, self.line_end = piece, line_end
+
+    def parse(self, file: Path) -> Iterator[Found]:
+        """The pieces of one file.
+
+        Raises:
+            DataError: it is empty, or cannot be read.
+        """
+        empty = True
+        for found in self._pieces(file, self._lines(file)):
+            empty = False
+            yield found
+        if empty:
+            raise DataError(f"{file}: holds no text; allowed: a text")
+
+    def keep_together(self, columns: Sequence[str]) -> None:
+        """Nothing is alike: the text is parted by position."""
+
+    def read(self) -> Splits:
+        """Shares are parted by where they stand.
+
+        Raises:
+            DataError: a file that is not there, or cannot be read.
+        """
+        shares = {s: n for s, n in self.names.items() if isinstance(n, float)}
+        if not shares:
+            return super().read()
+        files = self.files_of("train")
+        sizes = (_size(line) for file in files for _, line in self._lines(file))
+        total = sum(sizes)
+        end, views = total, {}
+        for split in reversed(SPLITS):
+            if split == "train" or split in shares:
+                start = end - round(total * shares[split]) if split in shares else 0
+                views[split] = _Stretch(self, files, start, end)
+                end = start
+        named = {s: _Whole(self, self.files_of(s)) for s in SPLITS if s not in views}
+        return Splits(**views, **named)
+
+
+class _Whole:
+    """All of some files."""
+
+    def __init__(self, source: Stream, files: Sequence[Path]) -> None:
+        self.source, self.files = source, files
+
+    def __iter__(self) -> Iterator[Found]:
+        for file in self.files:
+            yield from self.source.parse(file)
+
+
+class _Stretch:
+    """Lines of some files that start in a stretch of their characters."""
+
+    def __init__(self, source: Stream, files: Sequence[Path], start: int, end: int) -> None:
+        self.source, self.files, self.start, self.end = source, files, start, end
+
+    def __iter__(self) -> Iterator[Found]:
+        place = 0
+        for file in self.files:
+            inside: list[int] = []
+            yield from self.source._pieces(file, self._within(file, place, inside))
+            place = inside[0]
+            if place >= self.end:
+                return
+
+    def _within(self, file: Path, place: int, ended: list[int]) -> Iterator[Line]:
+        for number, line in self.source._lines(file):
+            if self.start <= place < self.end:
+                yield number, line
+            place += _size(line)
+            if place >= self.end:
+                break
+        ended.append(place)
+
+
+def _size(line: str | DataError) -> int:
+    return 0 if isinstance(line, DataError) else len(line)
+
+
+class Documents(_Pieces):
+    """Many texts: a file each, or parted by blank lines or by the line that each starts with.
+
+    Shares are of the documents, each of which is in one split whole (with those that start
+    alike). A record: `text`, and `document`, alike in the pieces of one.
+
+    Args:
+        train: see `FileSource`, as all that are not described here.
+        valid: a share is one of the distinct documents.
+        test: as `valid`.
+        path: folder that the names are relative to.
+        start: what a line that starts a document matches from its first character, a regular
+            expression: ` = [^=]` for WikiText. None: see `blank_lines`.
+        blank_lines: these part documents; false: each file is one, unless `start` says more.
+        piece: characters of a record, cut at line ends (between words where a line is longer).
+        line_end: a word that is put at the end of each line, so that models of words or tokens
+            predict it, as `<eos>` for PTB and WikiText; None: none.
+        encoding: of the text.
+        order: random or file.
+        seed: of the random order.
+
+    Raises:
+        ConfigError: an option that cannot work.
+    """
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.1,
+        *,
+        path: str | None = None,
+        start: str | None = None,
+        blank_lines: bool = False,
+        piece: int = 10000,
+        line_end: str | None = None,
+        encoding: str = "utf-8",
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            train,
+            valid,
+            test,
+            path=path,
+            encoding=encoding,
+            group="document",
+            order=order,
+            seed=seed,
+        )
+        check_sizes(piece=piece)
+        if start is not None and blank_lines:
+            text = "something else parts the documents already; allowed: false, or start=null"
+            raise ConfigError(f"data.source.blank_lines=true: {text}")
+        try:
+            self.start = None if start is None else re.compile(start)
+        except re.error as error:
+            text = f"not a regular expression ({error}); allowed: as in Python's re"
+            raise ConfigError(f"data.source.start={start}: {text}") from None
+        self.blank_lines, self.piece, self.line_end = blank_lines, piece, line_end
+
+    def parse(self, file: Path) -> Iterator[Found]:
+        """The pieces of the documents of one file, in their order.
+
+        Raises:
+            DataError: it holds none, or cannot be read.
+        """
+        lines = self._lines(file)
+        empty = True
+        pending: list[Line] = list(islice(lines, 1))
+        while pending:
+            document = ""
+            for found in self._pieces(file, self._document(pending, lines)):
+                if isinstance(found, PlacedRecord):
+                    document = document or _alike(found["text"])
+                    found["document"] = document
+                empty = False
+                yield found
+        if empty:
+            raise DataError(f"{file}: holds no text; allowed: one or more documents")
+
+    def _document(self, pending: list[Line], lines: Iterator[Line]) -> Iterator[Line]:
+        """Lines up to the next document, whose first one is left pending."""
+        written, after_blank = False, False
+        for number, line in chain([pending.pop()], lines):
+            if isinstance(line, str):
+                blank = not line.strip()
+                starts = self.start is not None and self.start.match(line) is not None
+                if written and (starts or (self.blank_lines and after_blank and not blank)):
+                    pending.append((number, line))
+                    return
+                written, after_blank = written or not blank, blank
+                if self.blank_lines and blank:
+                    continue
+            yield number, line
+
+
+def _alike(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

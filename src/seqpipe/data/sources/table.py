@@ -1,0 +1,201 @@
+"""Tables: csv, tsv, JSON lines and Parquet."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal
+
+from seqpipe.data.base import Found, PlacedRecord, place
+from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.formats import (
+    Row,
+    delimited_rows,
+    json_rows,
+    parquet_columns,
+    parquet_rows,
+)
+from seqpipe.errors import ConfigError, DataError, did_you_mean
+
+FORMATS = {
+    **{".csv": "csv", ".tsv": "tsv", ".tab": "tsv"},
+    **{".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"},
+}
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+_LOOKED_AT = 100  # JSON lines, to tell a column that is nowhere from one that some lines lack
+
+
+class Table(FileSource):
+    """A record a row; csv, tsv and JSON lines may be packed as .gz.
+
+    Cells of csv and tsv are text, those of JSON and Parquet what they are there.
+
+    Args:
+        train: see `FileSource`, as all that are not described here.
+        valid: a share is one of the distinct items.
+        test: as `valid`.
+        path: folder that the names are relative to.
+        columns: to read, each of them in every file; `title+text` puts two (or more) together,
+            with a space between. None: all columns of a file.
+        format: None: by the file's name (.csv .tsv .tab .jsonl .ndjson .json .parquet).
+        delimiter: between cells; None: a comma in csv, a tab in tsv.
+        quote: around cells that hold delimiters, line ends or quotes; None: quotes are text.
+        header: true, the first row names the columns; or their names, where none does.
+        strip: take white space off both ends of every text.
+        encoding: of csv, tsv and JSON lines.
+        group: columns; records alike in all of them stay in one split.
+        stratify: a column; each split gets the same share of each of its values.
+        order: random or file.
+        seed: of the random order.
+
+    Raises:
+        ConfigError: an option that cannot work.
+    """
+
+    suffixes = tuple(suffix + packed for suffix in FORMATS for packed in ("", ".gz"))
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.1,
+        *,
+        path: str | None = None,
+        columns: list[str] | None = None,
+        format: Literal["csv", "tsv", "jsonl", "parquet"] | None = None,
+        delimiter: str | None = None,
+        quote: str | None = '"',
+        header: bool | list[str] = True,
+        strip: bool = False,
+        encoding: str = "utf-8",
+        group: Names | None = None,
+        stratify: str | None = None,
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            train,
+            valid,
+            test,
+            path=path,
+            encoding=encoding,
+            group=group,
+            stratify=stratify,
+            order=order,
+            seed=seed,
+        )
+        _check_options(format, delimiter, quote, header)
+        self.columns = None if columns is None else tuple(columns)
+        self.format, self.delimiter, self.quote, self.strip = format, delimiter, quote, strip
+        self.header = None if isinstance(header, bool) else list(header)
+        if format is not None:
+            self.suffixes = ()  # a folder's files, whatever they are called
+
+    def parse(self, file: Path) -> Iterator[Found]:
+        """The rows of one file.
+
+        Raises:
+            DataError: it is empty, broken, or lacks a column.
+        """
+        for line, cells in self._rows(file):
+            yield cells if isinstance(cells, DataError) else self._record(cells, file, line)
+
+    def _rows(self, file: Path) -> Iterable[Row]:
+        kind = self._format_of(file)
+        if kind == "parquet":
+            names = parquet_columns(file)
+            self._check_columns(file, names)
+            return parquet_rows(file, None if self.columns is None else self._read_of(names))
+        if kind == "jsonl":
+            rows = json_rows(file, self.encoding)
+            first = list(islice(rows, _LOOKED_AT))
+            objects = [cells for _, cells in first if isinstance(cells, dict)]
+            if objects:
+                self._check_columns(file, list(dict.fromkeys(chain(*objects))))
+            return chain(first, rows)
+        return self._delimited(file, self.delimiter or DELIMITERS[kind])
+
+    def _delimited(self, file: Path, delimiter: str) -> Iterator[Row]:
+        rows = delimited_rows(
+            file, self.encoding, delimiter=delimiter, quote=self.quote, names=self.header
+        )
+        unchecked = True
+        for line, cells in rows:
+            if unchecked and isinstance(cells, dict):
+                self._check_columns(place(file, None if self.header else 1), list(cells))
+                unchecked = False
+            yield line, cells
+
+    def _format_of(self, file: Path) -> str:
+        if self.format is not None:
+            return self.format
+        kind = FORMATS.get(Path(file.name.removesuffix(".gz")).suffix.lower())
+        if kind is None:
+            allowed = " | ".join(dict.fromkeys(FORMATS.values()))
+            text = f"its name does not tell its format; allowed: data.source.format={allowed}"
+            raise DataError(f"{file}: {text}")
+        if kind not in DELIMITERS:
+            for name, value in (("delimiter", self.delimiter), ("header", self.header)):
+                if value is not None:
+                    text = f"is of csv and tsv, {file} is {kind}; allowed: leave it out"
+                    raise DataError(f"data.source.{name}={value}: {text}")
+        return kind
+
+    def _needed(self) -> tuple[str, ...]:
+        more = (*self.group, *([self.stratify] if self.stratify is not None else []))
+        return tuple(dict.fromkeys((*(self.columns or ()), *more)))
+
+    def _read_of(self, names: list[str]) -> list[str]:
+        """The columns of a file that the needed ones are made of."""
+        parts = [[c] if c in names else c.split("+") for c in self._needed()]
+        return list(dict.fromkeys(chain(*parts)))
+
+    def _check_columns(self, where: object, names: list[str]) -> None:
+        missing = [name for name in self._read_of(names) if name not in names]
+        if missing:
+            raise DataError(
+                [
+                    f"{where}: has no column {name!r}; it has {', '.join(names)}"
+                    f"{did_you_mean(name, names)}"
+                    for name in missing
+                ]
+            )
+
+    def _record(self, cells: Mapping[str, Any], file: Path, line: int) -> Found:
+        if self.strip:
+            cells = {k: v.strip() if isinstance(v, str) else v for k, v in cells.items()}
+        columns: dict[str, Any] = dict(cells) if self.columns is None else {}
+        for column in self._needed():
+            parts = [column] if column in cells else column.split("+")
+            for part in parts:
+                if part not in cells:
+                    return DataError(f"{place(file, line)}: has no {part!r}; allowed: a value")
+                if len(parts) > 1 and not isinstance(cells[part], (str, int, float)):
+                    text = f"{part}={cells[part]!r}: cannot be put together with others"
+                    return DataError(f"{place(file, line)}: {text}; allowed: text or a number")
+            whole = len(parts) == 1
+            columns[column] = cells[parts[0]] if whole else " ".join(str(cells[p]) for p in parts)
+        return PlacedRecord(columns, file, line)
+
+
+def _check_options(
+    format: str | None, delimiter: str | None, quote: str | None, header: bool | list[str]
+) -> None:
+    problems = []
+    for name, value in (("delimiter", delimiter), ("quote", quote)):
+        if value is not None and len(value) != 1:
+            text = "must be one character, or null"
+            tab = "; for tabs: data.source.format=tsv" if name == "delimiter" else ""
+            problems.append(f"data.source.{name}={value}: {text}{tab}")
+    if header is False or header == []:
+        text = "the columns need names; allowed: true, or a list of them"
+        problems.append(f"data.source.header={'false' if header is False else header}: {text}")
+    elif isinstance(header, list) and len(set(header)) < len(header):
+        problems.append(f"data.source.header={header}: a name of its own for each column")
+    if format in ("jsonl", "parquet"):
+        if delimiter is not None:
+            text = f"format={format} has none; allowed: null"
+            problems.append(f"data.source.delimiter={delimiter}: {text}")
+        if isinstance(header, list):
+            problems.append(f"data.source.header={header}: format={format} names its columns")
+    if problems:
+        raise ConfigError(problems)
