@@ -23,6 +23,10 @@ OPTIONS = [
     for file in FILES
     if file.parent.name not in ("stack", "hydra")
 ]
+READ_ANY_FILE = (
+    *("table", "pairs", "lines", "labelled_lines", "class_folders"),
+    *("stream", "documents", "dictionary"),
+)
 NEEDS = {
     "cell=none": ["data=digits_flat"],
     "data=hub": ["data.source.name=stanfordnlp/imdb"],
@@ -36,6 +40,8 @@ NEEDS = {
     "task=transduction": ["data=dates"],
     "task=transcription": ["data=dates", "architecture=many_to_many"],
     "task=regression": ["data=adding"],
+    # what reads any file of the user's has to be told which
+    **{f"data={name}": ["data.path=file"] for name in READ_ANY_FILE},
 }
 
 
