@@ -25,7 +25,7 @@ class Dictionary(FileSource):
         valid: a share is one of the words.
         test: as `valid`.
         path: folder that the names are relative to.
-        alternatives: `keep`: each pronunciation is an example; `drop`: only the first of a word.
+        alternatives: `keep`: each pronunciation is an example; `drop`: not those of `word(2)`.
         stress: keep the 0, 1, 2 at the end of a vowel; false: AH0 becomes AH.
         encoding: of the text.
         order: random or file.

@@ -75,13 +75,11 @@ class ClassFolders(FileSource):
             if label not in found:
                 text = f"{folder} has no folder {label}; it has {', '.join(found)}"
                 raise DataError(f"data.source.classes={label}: {text}")
-            inside = sorted(
-                f for f in (folder / label).rglob("*") if f.is_file() and self._takes(f)
-            )
+            below = (folder / label).rglob("*")
+            inside = sorted(file for file in below if file.is_file() and self._takes(file))
             if not inside:
-                raise DataError(
-                    f"{key}: {folder / label} holds no files; allowed: a file each text"
-                )
+                text = f"{folder / label} holds no files; allowed: one for each text"
+                raise DataError(f"{key}: {text}")
             self._labels |= dict.fromkeys(inside, label)
             files += inside
         if not files:

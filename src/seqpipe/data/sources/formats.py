@@ -53,9 +53,7 @@ def delimited_rows(
         else:
             yield line, dict(zip(names, cells, strict=True))
     if names is None:
-        raise DataError(
-            f"{file}: is empty; allowed: a line with the names of the columns, and rows"
-        )
+        raise DataError(f"{file}: is empty; allowed: a row of column names, and others")
 
 
 def _cells(
@@ -83,7 +81,7 @@ def _cells(
         except StopIteration:
             return
         except csv.Error as error:
-            problems.append(_csv_error(file, line, error, delimiter, quote))
+            problems.append(_csv_error(file, line, error, quote))
             cells = []
         if problems:
             yield line, DataError([text for problem in problems for text in problem.problems])
@@ -92,16 +90,14 @@ def _cells(
             yield line, cells
 
 
-def _csv_error(
-    file: Path, line: int, error: csv.Error, delimiter: str, quote: str | None
-) -> DataError:
+def _csv_error(file: Path, line: int, error: csv.Error, quote: str | None) -> DataError:
     reason = str(error)
-    if "field larger" in reason or "unexpected end" in reason:
-        wrong = f"a cell opened with {quote} is never closed"
-    elif "expected after" in reason:
+    if "new-line" in reason:
+        allowed = "\\n or \\r\\n at the end of each line"
+        return DataError(f"{place(file, line)}: a carriage return within a row; allowed: {allowed}")
+    wrong = f"a cell opened with {quote} is never closed"
+    if "expected after" in reason:
         wrong = f"a cell in {quote} goes on behind the closing one"
-    else:  # a bare \r, of which the csv module says so
-        return DataError(f"{place(file, line)}: {reason}; allowed: lines that end in \\n or \\r\\n")
     allowed = f"{quote} doubled inside such a cell, or data.source.quote=null where quotes are text"
     return DataError(f"{place(file, line)}: {wrong}; allowed: {allowed}")
 

@@ -66,7 +66,7 @@ class Parallel(FileSource):
         for split in SPLITS:
             for name in self._patterns(split):
                 if name.count("*") != 1:
-                    text = "needs one star, which stands for the language; allowed: as train.*"
+                    text = "needs one star, for the language; allowed: as train.*"
                     problems.append(f"data.source.{split}={name}: {text}")
         if problems:
             raise ConfigError(problems)

@@ -23,7 +23,10 @@ class _Pieces(FileSource):
     line_end: str | None
 
     def _lines(self, file: Path) -> Iterator[Line]:
-        """Each line with its line end; one longer than a piece is parted between words."""
+        """Each line with its line end; one longer than a piece comes in parts, cut between words.
+
+        The parts of a line have one number.
+        """
         rest = ""
         number = 1
         for number, part, problem in text_lines(file, self.encoding, limit=self.piece):
@@ -272,10 +275,11 @@ class Documents(_Pieces):
 
     def _document(self, pending: list[Line], lines: Iterator[Line]) -> Iterator[Line]:
         """Lines up to the next document, whose first one is left pending."""
-        written, after_blank = False, False
+        written, after_blank, before = False, False, 0
         for number, line in chain([pending.pop()], lines):
             if isinstance(line, str):
-                blank = not line.strip()
+                blank = not line.strip() and number != before  # a part of a long line is not
+                before = number
                 starts = self.start is not None and self.start.match(line) is not None
                 if written and (starts or (self.blank_lines and after_blank and not blank)):
                     pending.append((number, line))

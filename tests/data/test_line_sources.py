@@ -1,0 +1,257 @@
+"""Sources with an example a line, a file, or a line of several files."""
+
+import gzip
+
+import pytest
+
+from seqpipe.data.dataset import SequenceData
+from seqpipe.data.fields.labels import Category
+from seqpipe.data.fields.text import Text
+from seqpipe.data.sources.dictionary import Dictionary
+from seqpipe.data.sources.folders import ClassFolders
+from seqpipe.data.sources.parallel import Parallel
+from seqpipe.data.sources.text import LabelledLines, Lines
+from seqpipe.errors import ConfigError, DataError
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Write files in what becomes the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def made(**files):
+        for name, content in files.items():
+            file = tmp_path / name.replace("__", "/").replace("_", ".")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+
+    return made
+
+
+def read(source, split="train"):
+    """The records of a split, the messages of what is bad in their place."""
+    found = getattr(source.read(), split)
+    return [one.problems[0] if isinstance(one, DataError) else one for one in found]
+
+
+def whole(make, name="t.txt", **options):
+    return make(name, name, name, **options)
+
+
+def test_a_line_is_an_example_and_blank_ones_are_none(write):
+    write(t_txt="one\x85two\n\n  three \r\nfour".encode())
+    found = read(whole(Lines))
+    assert found == [{"text": "one\x85two"}, {"text": "three"}, {"text": "four"}]
+    assert [record.place for record in found] == ["t.txt:1", "t.txt:3", "t.txt:4"]
+    assert read(whole(Lines, blank="error"))[1] == (
+        "t.txt:2: is blank; allowed: text, or data.source.blank=skip"
+    )
+
+
+def test_of_lines_that_are_alike_one_is_kept_where_that_is_asked(write):
+    write(t_txt=b"anna\nbob\nanna\n\nbob\ncarl\n")
+    assert [r["text"] for r in read(whole(Lines))] == ["anna", "bob", "anna", "bob", "carl"]
+    once = read(whole(Lines, distinct=True))
+    assert [(r["text"], r.line) for r in once] == [("anna", 1), ("bob", 2), ("carl", 6)]
+
+
+@pytest.mark.parametrize("make", [Lines, LabelledLines])
+def test_bad_bytes_and_files_without_text_are_told(write, make):
+    write(t_txt=b"1 good\n1 caf\xe9\n", empty_txt=b"\n \n", none_gz=b"x")
+    assert read(whole(make))[1] == (
+        "t.txt:2: byte 0xe9 at column 6 is not utf-8; allowed: "
+        "data.source.encoding=latin-1, cp1252, ... as the file was written"
+    )
+    assert "café" in read(whole(make, encoding="latin-1"))[1]["text"]
+    with pytest.raises(DataError) as error:
+        read(whole(make, "empty.txt"))
+    assert str(error.value) == "empty.txt: holds no text; allowed: an example a line"
+    with pytest.raises(DataError, match=r"^none.gz: cannot be read to its end \(Not a gzipped"):
+        read(whole(make, "none.gz"))
+
+
+def test_a_label_stands_before_the_first_white_space(write):
+    write(
+        t_txt=b"1 a stirring , funny\n0\tno  movement \n\n2\n", f_txt=b"__label__a x y\nlabel x\n"
+    )
+    found = read(whole(LabelledLines))
+    assert found[:2] == [
+        {"label": "1", "text": "a stirring , funny"},
+        {"label": "0", "text": "no  movement"},
+    ]
+    assert found[2] == "t.txt:4: '2' stands alone; allowed: LABEL text"
+    assert read(whole(LabelledLines, blank="error"))[2].startswith("t.txt:3: is blank; allowed")
+    assert read(whole(LabelledLines, "f.txt", prefix="__label__")) == [
+        {"label": "a", "text": "x y"},
+        "f.txt:2: 'label' does not start with __label__; allowed: __label__LABEL text",
+    ]
+
+
+def test_shares_of_lines_never_hold_one_text_twice(write):
+    write(t_txt="".join(f"{n % 3} text {n % 100}\n" for n in range(300)).encode())
+    data = SequenceData(LabelledLines("t.txt", stratify="label"), Category("label"), Text("text"))
+    texts = [{r["text"] for r in data.records(split)} for split in ("train", "valid", "test")]
+    assert [len(one) for one in texts] == [82, 9, 9]
+    assert not texts[0] & texts[1] | texts[0] & texts[2] | texts[1] & texts[2]
+
+
+FOLDERS = {
+    "train__pos__1_txt": b"so good",
+    "train__pos__sub__2_txt": b"fine\n\nindeed\n",
+    "train__neg__1_txt": b"bad",
+    "train__unsup__1_txt": b"who knows",
+    "train__urls_txt": b"http://",
+    "test__pos__1_txt": b"good",
+    "test__neg__1_txt": b"caf\xe9",
+    "test__neg__2_txt": b" \n",
+}
+
+
+def test_a_folder_is_a_class_and_a_file_a_text(write):
+    write(**FOLDERS)
+    source = ClassFolders("train", "test", "test", classes=["neg", "pos"])
+    assert read(source) == [
+        {"text": "bad", "label": "neg"},
+        {"text": "so good", "label": "pos"},
+        {"text": "fine\n\nindeed", "label": "pos"},
+    ]
+    assert read(source, "test") == [
+        "test/neg/1.txt:1: byte 0xe9 at column 4 is not utf-8; allowed: "
+        "data.source.encoding=latin-1, cp1252, ... as the file was written",
+        "test/neg/2.txt: is empty; allowed: a text",
+        {"text": "good", "label": "pos"},
+    ]
+    assert len(source.inputs()) == 3 + 3 + 3
+    assert {r["label"] for r in read(ClassFolders("train", "test", "test"))} == {
+        *("neg", "pos", "unsup"),
+    }
+    whole = ClassFolders(".", 0.3, 0.3, path="train", stratify=None)
+    splits = [{r["text"] for r in read(whole, s)} for s in ("train", "valid", "test")]
+    assert [len(one) for one in splits] == [2, 1, 1]
+    assert len(set.union(*splits)) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train": "tran"}, "data.source.train=tran: no such folder in {here}; did you mean 'tra"),
+        (
+            {"train": "flat"},
+            "data.source.train=flat: flat holds no folders; allowed: one for each ",
+        ),
+        (
+            {"train": "hollow"},
+            "data.source.train=hollow: hollow/a holds no files; allowed: one for each text",
+        ),
+        (
+            {"train": "train", "classes": ["neg", "good"]},
+            "data.source.classes=good: train has no folder good; it has neg, pos, unsup",
+        ),
+    ],
+)
+def test_folders_that_hold_no_classes_are_refused(write, tmp_path, options, message):
+    write(**FOLDERS, flat__1_txt=b"x", hollow__a__b__1=b"")
+    (tmp_path / "hollow/a/b/1").unlink()
+    with pytest.raises(DataError) as error:
+        ClassFolders(**options).read()
+    assert str(error.value).startswith(message.format(here=tmp_path))
+
+
+def test_line_k_of_one_file_goes_with_line_k_of_the_other(write):
+    write(
+        t_de_gz=gzip.compress("Zwei Männer\n\nein Hund".encode()),
+        t_en_gz=gzip.compress(b"two men\n\na dog\n"),
+        v_de=b"ja\n",
+        v_en=b"yes\r\n",
+    )
+    source = Parallel("t.*.gz", "v.*", ["v.*", "v.*"], languages=["de", "en"])
+    found = read(source)
+    assert found == [{"de": "Zwei Männer", "en": "two men"}, {"de": "ein Hund", "en": "a dog"}]
+    assert found[1].place == "t.de.gz:3"
+    assert read(source, "test") == [{"de": "ja", "en": "yes"}] * 2
+    assert [file.name for file in source.inputs()] == [
+        *("t.de.gz", "t.en.gz", "v.de", "v.en", "v.de", "v.en", "v.de", "v.en"),
+    ]
+
+
+def test_lines_that_do_not_go_together_are_told(write):
+    write(t_de=b"eins\nzwei\n\nvi\xe9r\n", t_en=b"one\n \nthree\nfour\nfive\n")
+    with pytest.raises(DataError) as error:
+        list(whole(Parallel, "t.*", languages=["de", "en"]).read().train)
+    assert str(error.value) == (
+        "t.de:5: has no line 5, t.en goes on; allowed: as many lines in both"
+    )
+    found = []
+    with pytest.raises(DataError) as error:
+        found.extend(whole(Parallel, "t.*", languages=["en", "de"]).read().train)
+    assert str(error.value).startswith("t.de:5: has no line 5, t.en goes on")
+    assert found[0] == {"de": "eins", "en": "one"}
+    assert [str(one) for one in found[1:]] == [
+        "t.en:2: is blank, t.de:2 is not; allowed: text in both, or neither",
+        "t.de:3: is blank, t.en:3 is not; allowed: text in both, or neither",
+        "t.de:4: byte 0xe9 at column 3 is not utf-8; allowed: "
+        "data.source.encoding=latin-1, cp1252, ... as the file was written",
+    ]
+
+
+def test_languages_and_their_files_have_to_be_there(write):
+    write(t_de=b"ja\n")
+    with pytest.raises(DataError) as error:
+        Parallel("t.*", languages=["de", "en"]).read()
+    assert str(error.value).startswith("data.source.train=t.en: no such file in ")
+    with pytest.raises(ConfigError) as refused:
+        Parallel("t.de", "*.*", 0.1, languages=["de"])
+    assert refused.value.problems == [
+        "data.source.languages=[de]: must be two different ones or more",
+        "data.source.train=t.de: needs one star, for the language; allowed: as train.*",
+        "data.source.valid=*.*: needs one star, for the language; allowed: as train.*",
+    ]
+
+
+CMU = b"""\
+;;; old comment
+'bout B AW1 T
+a AH0
+a(2) EY1
+d'artagnan D AH0 R T # foreign french
+(paren P ER0
+nothing # no phonemes
+x(2) EH1 K S
+"""
+
+
+def test_a_dictionary_holds_words_and_their_phonemes(write):
+    write(t_txt=CMU)
+    found = read(whole(Dictionary))
+    assert found == [
+        {"word": "'bout", "phonemes": ["B", "AW1", "T"]},
+        {"word": "a", "phonemes": ["AH0"]},
+        {"word": "a", "phonemes": ["EY1"]},
+        {"word": "d'artagnan", "phonemes": ["D", "AH0", "R", "T"]},
+        {"word": "(paren", "phonemes": ["P", "ER0"]},
+        "t.txt:7: 'nothing' has no phonemes; allowed: WORD PHONEME PHONEME ...",
+        {"word": "x", "phonemes": ["EH1", "K", "S"]},
+    ]
+    assert found[2].place == "t.txt:4"
+    plain = read(whole(Dictionary, alternatives="drop", stress=False))
+    assert [r["phonemes"] for r in plain if isinstance(r, dict)] == [
+        *(["B", "AW", "T"], ["AH"], ["D", "AH", "R", "T"], ["P", "ER"]),
+    ]
+
+
+def test_all_pronunciations_of_a_word_are_in_one_split(write):
+    lines = [f"w{n}{alt} AA{n % 3} K" for n in range(200) for alt in ("", "(2)", "(3)")]
+    write(t_txt="\n".join(lines).encode())
+    source = Dictionary("t.txt")
+    source.keep_together(["phonemes"])
+    words = [[r["word"] for r in read(source, s)] for s in ("train", "valid", "test")]
+    assert [len(one) for one in words] == [480, 60, 60]
+    assert sum(len(set(one)) for one in words) == 200
+
+
+def test_a_dictionary_without_words_or_with_bad_bytes_is_told(write):
+    write(t_txt=b"# only this\n;;; that\n\n", bad_txt=b"caf\xe9 K\n")
+    with pytest.raises(DataError) as error:
+        read(whole(Dictionary))
+    assert str(error.value) == "t.txt: holds no words; allowed: WORD PHONEME PHONEME ... a line"
+    assert read(whole(Dictionary, "bad.txt"))[0].startswith("bad.txt:1: byte 0xe9 at column 4 is")
