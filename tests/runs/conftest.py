@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from seqpipe import report
 from seqpipe.config.compose import Launch, compose
+from seqpipe.report import run as report
 from seqpipe.verbs.train import RunResult, run
 
 TINY = {

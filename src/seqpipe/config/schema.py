@@ -13,7 +13,7 @@ from seqpipe.config.rules import (
     whole,
 )
 
-PANEL = ("seed", "hidden_size", "depth", "bidirectional", "dropout", "resume")
+PANEL = ("seed", "hidden_size", "depth", "bidirectional", "dropout", "resume", "describe")
 GROUPS = (
     *("data", "architecture", "task", "cell", "optim", "scheduler"),
     *("trainer", "callbacks", "logger"),
@@ -74,6 +74,7 @@ RULES: dict[str, Rule] = {
     "*.bidirectional": flag(),
     "dropout": real("[0, 1)"),
     "*.dropout": real("[0, 1)"),
+    "describe": flag(),
     "resume": either(text(allowed="a checkpoint file"), null()),
     "data.batch_size": whole(1),
     "data.bptt": either(whole(2), null()),

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from seqpipe import report
 from seqpipe.config.compose import Launch
 from seqpipe.data.base import SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
 from seqpipe.models.one_to_many import OneToMany
+from seqpipe.report import run as report
 from seqpipe.tasks.language_modeling import LanguageModeling
 from seqpipe.tracking.base import Tracker
 from seqpipe.training.checkpoints import History

@@ -27,7 +27,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.tracking.base import NoTracker, Tracker, recording
 from seqpipe.training.checkpoints import BestAndLast, History, Validation
 from seqpipe.training.module import SequenceModule
-from seqpipe.verbs import describe, outcome, resuming
+from seqpipe.verbs import describe, look, outcome, resuming
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,11 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     processes = check_trainer(cfg)
     resuming.check(cfg)
     data = build_data(cfg)
+    _tell_of_skipped(data)
+    _tell_of_leaks(data)
+    if cfg.describe:
+        looked = look.run(cfg, launch, data)
+        return RunResult({}, math.nan, *looked)
     check_limits(cfg, data, processes)
     task = build_task(cfg, data)
     check_monitors(cfg, task)
@@ -99,6 +104,23 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
                 tracker.log_artifact(checkpoint, "checkpoints")
     monitored = metrics.get(task.monitor, float("nan"))
     return RunResult(metrics, monitored, folder, tracker.run_id, describe.summary(facts))
+
+
+def _tell_of_skipped(data: SequenceData) -> None:
+    for split, facts in data.facts.items():
+        if facts.skipped:
+            shown = "\n".join(f"  {problem}" for problem in facts.problems)
+            counted = f"{facts.skipped} records of {split} could not be used and are left out"
+            log.warning("data.on_error=skip: %s; the first:\n%s", counted, shown)
+
+
+def _tell_of_leaks(data: SequenceData) -> None:
+    """Given splits may share examples; a source that parts its own never does."""
+    for split in ("valid", "test"):
+        facts = data.facts[split]
+        if facts.repeated > facts.records / 100:
+            share = f"{facts.repeated:,} of {facts.records:,}"
+            log.warning("%s examples of %s have an x that stands in train too", share, split)
 
 
 def _fit(cfg: DictConfig, trainer: Trainer, module: SequenceModule, data: SequenceData) -> float:

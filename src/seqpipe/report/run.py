@@ -18,7 +18,7 @@ Row = Mapping[str, object]
 Matrix = Sequence[Sequence[float]]
 History = Mapping[str, Sequence[tuple[int, float]]]
 
-_TRAIN, _VALID, _GREY = (
+TRAIN, VALID, GREY = (
     "#9a6a00",
     "#1f5fa8",
     "#6b7280",
@@ -27,7 +27,7 @@ _STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": _GREY,
+    "axes.edgecolor": GREY,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -52,12 +52,12 @@ def write_metrics(folder: Path, metrics: Mapping[str, float]) -> Path:
         for name, value in sorted(metrics.items())
     }
     text = json.dumps(finite, indent=2, ensure_ascii=False, allow_nan=False)
-    return _write(folder / "metrics.json", text)
+    return write(folder / "metrics.json", text)
 
 
 def write_sample(folder: Path, text: str) -> Path:
     """Writes sample.txt, text that the model made."""
-    return _write(folder / "sample.txt", text)
+    return write(folder / "sample.txt", text)
 
 
 def write_examples(folder: Path, rows: Sequence[Row]) -> Path:
@@ -90,23 +90,23 @@ def draw_confusion(
     accuracy = sum(matrix[k][k] for k in range(n)) / max(1, total)
     cell = max(2.4 / n, 0.5 if n <= _COUNTS_UP_TO else min(0.3, 9 / n))  # inches
     side = cell * n
-    with _figure(side + 2.4, side + 1.6) as figure:
+    with figure(side + 2.4, side + 1.6) as drawn:
         from matplotlib.colors import PowerNorm
 
-        axes = figure.add_subplot()
+        axes = drawn.add_subplot()
         # The square root lets a class that is mistaken once in fifty be seen.
         image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
         axes.grid(False)
         axes.spines[:].set_visible(False)
-        above = f"{_plain(title, _LONGEST_TITLE)}\n" * bool(title)
+        above = f"{plain(title, _LONGEST_TITLE)}\n" * bool(title)
         axes.set_title(above + f"accuracy {accuracy:.2%} of {total:,}")
         _name_axes(axes, names, cell)
         if n <= _COUNTS_UP_TO:
             _write_counts(axes, matrix, shares, cell)
-        bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, shrink=0.7)
+        bar = drawn.colorbar(image, ax=axes, fraction=0.046, pad=0.03, shrink=0.7)
         bar.outline.set_visible(False)
         bar.set_label("share of the true class")
-        return _save(figure, folder / "figures" / "confusion_matrix.png")
+        return save(drawn, folder / "figures" / "confusion_matrix.png")
 
 
 def draw_curves(
@@ -130,8 +130,8 @@ def draw_curves(
         for title, wanted in panels.items()
         if any(history.get(name) for name in wanted)
     }
-    with _figure(8, 0.5 + 2.3 * max(1, len(shown))) as figure:
-        grid = figure.subplots(max(1, len(shown)), 1, sharex=True, squeeze=False)[:, 0]
+    with figure(8, 0.5 + 2.3 * max(1, len(shown))) as drawn:
+        grid = drawn.subplots(max(1, len(shown)), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (title, names) in zip(grid, shown.items(), strict=False):
             for name in names:
                 _draw_curve(axes, name, history[name])
@@ -142,7 +142,7 @@ def draw_curves(
             if len(names) > 1 or monitor in names:
                 axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         grid[-1].set_xlabel("optimizer step")
-        return _save(figure, folder / "figures" / "learning_curves.png")
+        return save(drawn, folder / "figures" / "learning_curves.png")
 
 
 def write_report(
@@ -172,8 +172,8 @@ def write_report(
         {"metric": name, "value": _number(value)} for name, value in sorted(metrics.items())
     ]
     parts = [f"# {title}", f"```sh\n{command}\n```"]
-    parts += ["## Data", _table([{"": name, " ": value} for name, value in data.items()])]
-    parts += ["## Model", _table(model), "## Metrics", _table(numbers)]
+    parts += ["## Data", table([{"": name, " ": value} for name, value in data.items()])]
+    parts += ["## Model", table(model), "## Metrics", table(numbers)]
     figures = sorted((folder / "figures").glob("*.png"))
     if figures:
         parts.append("## Figures")
@@ -182,23 +182,23 @@ def write_report(
     if sample:
         fence = "`" * (1 + max(map(len, re.findall("`{3,}", sample)), default=2))
         parts += ["## A sample", f"{fence}text\n{sample}\n{fence}"]
-    return _write(folder / "report.md", "\n\n".join(part for part in parts if part))
+    return write(folder / "report.md", "\n\n".join(part for part in parts if part))
 
 
 def _examples_section(examples: Sequence[Row]) -> list[str]:
     if not examples:
         return []
     if not all("correct" in row for row in examples):
-        return ["## Examples", _table(examples[: 2 * _EXAMPLES_SHOWN])]
+        return ["## Examples", table(examples[: 2 * _EXAMPLES_SHOWN])]
     parts = ["## Examples"]
     for heading, is_right in (("Right", True), ("Wrong", False)):
         rows = [row for row in examples if bool(row["correct"]) is is_right][:_EXAMPLES_SHOWN]
         shown = [{key: row[key] for key in row if key != "correct"} for row in rows]
-        parts += [f"### {heading}", _table(shown) or "None."]
+        parts += [f"### {heading}", table(shown) or "None."]
     return parts
 
 
-def _table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row]) -> str:
     """Rows as a Markdown table."""
     if not rows:
         return ""
@@ -222,14 +222,15 @@ def _columns(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(column for row in rows for column in row))
 
 
-def _write(path: Path, text: str) -> Path:
+def write(path: Path, text: str) -> Path:
+    """Writes a text that ends in one line end, and the folder above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
     return path
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator["Figure"]:
+def figure(width: float, height: float) -> Iterator["Figure"]:
     """An empty figure, in inches. It is not pyplot's, so nothing has to be closed."""
     from matplotlib import rc_context  # half a second that a refused configuration need not wait
     from matplotlib.figure import Figure
@@ -239,15 +240,16 @@ def _figure(width: float, height: float) -> Iterator["Figure"]:
         yield Figure(figsize=(width, height), dpi=130, layout="constrained")
 
 
-def _save(figure: "Figure", path: Path) -> Path:
+def save(drawn: "Figure", path: Path) -> Path:
+    """Writes a picture, and the folder above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, facecolor="white")
+    drawn.savefig(path, facecolor="white")
     return path
 
 
 def _name_axes(axes: "Axes", names: Sequence[str], cell: float) -> None:
     ticks = range(0, len(names), math.ceil(len(names) / _NAMES_UP_TO))
-    labels = [_plain(names[k]) for k in ticks]
+    labels = [plain(names[k]) for k in ticks]
     size = 9 if len(names) <= _COUNTS_UP_TO else 7
     too_wide = max(map(len, labels), default=0) * size * _CHARACTER > cell * 72
     axes.set_xticks(ticks, labels, fontsize=size, rotation=90 if too_wide else 0)
@@ -268,7 +270,7 @@ def _write_counts(axes: "Axes", counts: Matrix, shares: Matrix, cell: float) -> 
 
 def _draw_curve(axes: "Axes", name: str, points: Sequence[tuple[int, float]]) -> None:
     """A line; where there are many points, a faint one with its running mean over it."""
-    colour = _TRAIN if name.startswith("train/") else _VALID
+    colour = TRAIN if name.startswith("train/") else VALID
     steps, values = [step for step, _ in points], [value for _, value in points]
     window = len(points) // 40
     if window < 3:
@@ -284,14 +286,14 @@ def _draw_curve(axes: "Axes", name: str, points: Sequence[tuple[int, float]]) ->
 def _mark_best(axes: "Axes", step: int | None, monitored: Sequence[tuple[int, float]]) -> None:
     if step is None:
         return
-    axes.axvline(step, color=_GREY, linestyle=(0, (4, 3)), linewidth=1)
+    axes.axvline(step, color=GREY, linestyle=(0, (4, 3)), linewidth=1)
     for at, value in monitored:
         if at == step:
             label = f"best: {_number(value)}\nat step {step:,}"
             axes.plot([at], [value], "o", color="#b91c1c", markersize=6, label=label, zorder=3)
 
 
-def _plain(name: str, longest: int = _LONGEST_NAME) -> str:
+def plain(name: str, longest: int = _LONGEST_NAME) -> str:
     """A name as an axis can show it: short, one line, and its dollars no mathematics."""
     text = " ".join(str(name).split()) or repr(str(name))
     short = text if len(text) <= longest else text[: longest - 1] + "…"

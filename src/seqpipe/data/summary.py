@@ -1,0 +1,157 @@
+"""What was understood of the data, in numbers: to be looked at before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seqpipe.data.base import SPLITS, Field, FieldSpec
+from seqpipe.data.columns import Column, Integers
+from seqpipe.data.dataset import SequenceData
+from seqpipe.data.fields.text import unknown_rate
+from seqpipe.data.vocabulary import SPECIALS
+
+Row = dict[str, object]
+SHOWN = 20  # classes or symbols in a table, numbers of a step
+EXAMPLES = 5
+_SAMPLE = 2**16  # steps looked at for the moments of numbers
+
+
+@dataclass
+class Summary:
+    """Tables and what a figure needs.
+
+    Args:
+        splits: a row a split: examples, records, left out, repeated, steps.
+        lengths: role -> split -> steps of each example, of those that have time.
+        classes: role -> a row a class or symbol: how often it occurs, by split.
+        numbers: role -> a row a number of a step: its mean, deviation, least and largest.
+        unknown: role -> split -> share of symbols that are not in the vocabulary.
+        examples: a few of the training split, decoded.
+        problems: of records that were left out, the first.
+    """
+
+    splits: list[Row]
+    lengths: dict[str, dict[str, Integers]]
+    classes: dict[str, list[Row]]
+    numbers: dict[str, list[Row]]
+    unknown: dict[str, dict[str, float]]
+    examples: list[Row]
+    problems: list[str]
+
+
+def summary_of(data: SequenceData) -> Summary:
+    """Look at everything that was prepared."""
+    fields = {"y": data.y} if data.x is None else {"x": data.x, "y": data.y}
+    specs = {"y": data.spec.y} if data.spec.x is None else {"x": data.spec.x, "y": data.spec.y}
+    lengths = {
+        role: {split: column_of(data, split, role).lengths for split in SPLITS}
+        for role, spec in specs.items()
+        if spec.has_time
+    }
+    classes, unknown = {}, {}
+    for role, spec in specs.items():
+        counts = data.counts(role)
+        if counts:
+            classes[role] = _class_rows(spec, counts)
+        if counts and spec.names is not None and spec.names[: len(SPECIALS)] == SPECIALS:
+            unknown[role] = {split: unknown_rate(count) for split, count in counts.items()}
+    numbers = {
+        role: list(_number_rows(data, role))
+        for role, spec in specs.items()
+        if spec.kind in ("values", "vector", "number")
+    }
+    return Summary(
+        splits=[_split_row(data, split, lengths) for split in SPLITS],
+        lengths=lengths,
+        classes=classes,
+        numbers=numbers,
+        unknown=unknown,
+        examples=_examples(data, fields, specs),
+        problems=[p for split in SPLITS for p in data.facts[split].problems],
+    )
+
+
+def column_of(data: SequenceData, split: str, role: str) -> Column:
+    """The encoded x or y of a split."""
+    examples = data.columns(split)
+    column = examples.x if role == "x" else examples.y
+    assert column is not None
+    return column
+
+
+def _split_row(data: SequenceData, split: str, lengths: dict[str, dict[str, Integers]]) -> Row:
+    facts = data.facts[split]
+    row: Row = {
+        "split": split,
+        "examples": len(data.columns(split)),
+        "records": facts.records,
+        "left out": facts.skipped,
+        "x seen in train before": facts.repeated,
+    }
+    for role, steps in lengths.items():
+        low, middle, high = np.percentile(steps[split], [0, 50, 100]).astype(int).tolist()
+        row[f"steps of {role}"] = int(steps[split].sum())
+        row[f"shortest, median, longest {role}"] = f"{low:,}, {middle:,}, {high:,}"
+    return row
+
+
+def _class_rows(spec: FieldSpec, counts: dict[str, Integers]) -> list[Row]:
+    """The most frequent ones first; what is left as one row."""
+    train = counts["train"]
+    order = np.argsort(-train, kind="stable")
+    shown = [int(k) for k in order if train[k] or not _is_special(spec, int(k))][:SHOWN]
+    names = spec.names or tuple(map(str, range(spec.size)))
+    rows: list[Row] = [{"name": names[k], **_shares(counts, [k])} for k in shown]
+    rest = [k for k in range(spec.size) if k not in set(shown)]
+    if any(counts[split][rest].any() for split in counts):
+        rows.append({"name": f"{len(rest):,} others", **_shares(counts, rest)})
+    return rows
+
+
+def _is_special(spec: FieldSpec, number: int) -> bool:
+    return spec.names is not None and spec.names[number] in SPECIALS
+
+
+def _shares(counts: dict[str, Integers], which: list[int]) -> Row:
+    row: Row = {}
+    for split, count in counts.items():
+        number = int(count[which].sum())
+        row[split] = number
+        row[f"{split}, share"] = number / max(1, int(count.sum()))
+    return row
+
+
+def _number_rows(data: SequenceData, role: str) -> Iterator[Row]:
+    """Of the first numbers of a step, as encoded, over the first steps of the training split."""
+    column = column_of(data, "train", role)
+    chunk = column.chunks[0].values[:_SAMPLE]
+    values = chunk.reshape(len(chunk), -1).astype(np.float64)
+    for number in range(min(SHOWN, values.shape[1])):
+        one = values[:, number]
+        yield {
+            "number": number,
+            "mean": float(one.mean()),
+            "deviation": float(one.std()),
+            "least": float(one.min()),
+            "largest": float(one.max()),
+        }
+
+
+def _examples(
+    data: SequenceData, fields: dict[str, Field], specs: dict[str, FieldSpec]
+) -> list[Row]:
+    size = len(data.columns("train"))
+    count = min(EXAMPLES, size)
+    rows: list[Row] = []
+    for place in range(count):
+        index = place * size // count
+        row: Row = {}
+        for role, fld in fields.items():
+            values: Any = column_of(data, "train", role)[index].to(specs[role].dtype)
+            row[role] = fld.decode(values)
+        rows.append(row)
+    return rows

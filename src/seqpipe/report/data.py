@@ -1,0 +1,111 @@
+"""The page and the figure about a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from seqpipe.report.run import GREY, TRAIN, VALID, Row, figure, plain, save, table, write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLOURS = {"train": TRAIN, "valid": VALID, "test": GREY}
+_WIDTHS = {"train": 3.0, "valid": 2.0, "test": 1.2}  # equal lines lie on each other
+_BINS = 40
+
+
+class DataSummary(Protocol):
+    """What is drawn and written; see seqpipe.data.summary."""
+
+    splits: Any
+    lengths: Any
+    classes: Any
+    numbers: Any
+    unknown: Any
+    examples: Any
+    problems: Any
+
+
+def write_data(folder: Path, *, title: str, told: str, summary: DataSummary) -> Path:
+    """Writes data.md: counts, balance, coverage and examples."""
+    parts = [f"# {title}", told, "## Splits", table(summary.splits)]
+    for role, rows in summary.classes.items():
+        parts += [f"## How often each {role} occurs", table(rows)]
+    for role, rows in summary.numbers.items():
+        parts += [f"## The numbers of {role}, as the model reads them", table(rows)]
+    if summary.unknown:
+        parts.append("## Share of symbols that the vocabulary does not know")
+        parts.append(table([{"of": role, **rates} for role, rates in summary.unknown.items()]))
+    parts += ["## Examples of the training split, decoded", table(summary.examples)]
+    if summary.problems:
+        parts += ["## Records left out", *(f"- {problem}" for problem in summary.problems)]
+    parts.append("![lengths and balance](figures/data.png)")
+    return write(folder / "data.md", "\n\n".join(parts))
+
+
+def draw_data(folder: Path, summary: DataSummary, title: str = "") -> Path | None:
+    """Draws figures/data.png: how long examples are, how often each class occurs.
+
+    Returns:
+        the file; None where there is neither length nor class.
+    """
+    balances = {role: rows for role, rows in summary.classes.items() if len(rows) > 1}
+    panels = len(summary.lengths) + len(balances)
+    if panels == 0:
+        return None
+    tallest = max([14, *map(len, balances.values())]) if balances else 14
+    from matplotlib.patches import Patch
+
+    with figure(4.2 * panels, 0.9 + 0.19 * tallest) as drawn:
+        axes = drawn.subplots(1, panels, squeeze=False)[0]
+        for ax, (role, lengths) in zip(axes, summary.lengths.items(), strict=False):
+            _draw_lengths(ax, role, lengths)
+        rest = axes[len(summary.lengths) :]
+        for ax, (role, rows) in zip(rest, balances.items(), strict=True):
+            _draw_balance(ax, role, rows)
+        names = [f"{row['split']} ({row['examples']:,})" for row in summary.splits]
+        marks = [Patch(color=_COLOURS[row["split"]]) for row in summary.splits]
+        drawn.legend(marks, names, loc="outside lower center", ncols=3)
+        drawn.suptitle(plain(title, 60), fontweight="bold", x=0.01, ha="left")
+        return save(drawn, folder / "figures" / "data.png")
+
+
+def _draw_lengths(axes: Axes, role: str, lengths: Mapping[str, Any]) -> None:
+    """Shares, not counts: a small split is seen beside a large one."""
+    from matplotlib.ticker import MaxNLocator
+
+    low = min(int(steps.min()) for steps in lengths.values())
+    high = max(int(steps.max()) for steps in lengths.values())
+    width = max(1, -(-(high - low + 1) // _BINS))
+    edges = [low - 0.5 + width * n for n in range((high - low) // width + 2)]
+    for split, steps in lengths.items():
+        weights = [1 / len(steps)] * len(steps)
+        axes.hist(
+            steps,
+            bins=edges,
+            weights=weights,
+            histtype="step",
+            color=_COLOURS[split],
+            linewidth=_WIDTHS[split],
+        )
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.set_title(f"steps of {role}")
+    axes.set_xlabel("steps")
+    axes.set_ylabel("share of the examples")
+
+
+def _draw_balance(axes: Axes, role: str, rows: Sequence[Row]) -> None:
+    """A bar a class, of each split its share."""
+    splits = [split for split in _COLOURS if f"{split}, share" in rows[0]]
+    height = 0.8 / len(splits)
+    for number, split in enumerate(splits):
+        places = [place + height * (number - (len(splits) - 1) / 2) for place in range(len(rows))]
+        shares = [float(str(row[f"{split}, share"])) for row in rows]
+        axes.barh(places, shares, height=height, color=_COLOURS[split])
+    axes.set_yticks(range(len(rows)), [plain(str(row["name"])) for row in rows], fontsize=7)
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.set_title(f"how often each {role}")
+    axes.set_xlabel("share")

@@ -1,0 +1,94 @@
+"""Look at the data before anything is trained: `describe=true`."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from seqpipe.build import build_tracker
+from seqpipe.config.compose import Launch
+from seqpipe.data.dataset import SequenceData
+from seqpipe.data.summary import Row, Summary, summary_of
+from seqpipe.report.data import draw_data, write_data
+from seqpipe.tracking.base import recording
+from seqpipe.verbs import describe, outcome
+
+_LONGEST = 160  # characters of an example on the screen; data.md has more
+
+
+def run(cfg: DictConfig, launch: Launch, data: SequenceData) -> tuple[Path, str | None, str]:
+    """Prints, draws and records what was understood of the data; trains nothing.
+
+    Returns:
+        the run's folder; its id in MLflow, None where it was not asked; the closing lines.
+    """
+    folder = outcome.claim_folder(launch.output_dir)
+    tracker = build_tracker(cfg, launch.root, folder)
+    summary = summary_of(data)
+    with recording(tracker):
+        outcome.start(tracker, cfg, launch, data, folder)
+        show(data.description, summary)
+        name = launch.choices.get("data", "data")
+        write_data(folder, title=f"{name}: the data", told=data.description, summary=summary)
+        draw_data(folder, summary, title=name)
+        tracker.log_metrics(metrics(summary), step=0)
+        tracker.log_artifacts(folder)
+    recorded = f"{tracker.run_id} in {tracker.location}" if tracker.run_id else "not recorded"
+    rows = {
+        "folder": str(folder),
+        "mlflow run": recorded,
+        "to train": describe.command(launch).replace(" describe=true", ""),
+    }
+    told = "\n".join(f"{key + ':':<12}{value}" for key, value in rows.items())
+    return folder, tracker.run_id, told
+
+
+def metrics(summary: Summary) -> dict[str, float]:
+    """The numbers that are worth comparing: `data/<split>/<what>`."""
+    numbers: dict[str, float] = {}
+    for row in summary.splits:
+        for name, value in row.items():
+            if isinstance(value, int):
+                numbers[f"data/{row['split']}/{name.replace(' ', '_')}"] = value
+    for role, shares in summary.unknown.items():
+        for split, share in shares.items():
+            numbers[f"data/{split}/unknown_{role}"] = share
+    return numbers
+
+
+def show(told: str, summary: Summary) -> None:
+    """Prints the tables."""
+    console = Console(stderr=True)
+    if not console.is_terminal:  # a file or a pipe has no width of its own
+        console.width = 140
+    console.print(told, markup=False, highlight=False)
+    _print(console, "splits", summary.splits)
+    for role, rows in summary.classes.items():
+        _print(console, f"{role}: how often", rows)
+    for role, rows in summary.numbers.items():
+        _print(console, f"{role}: numbers of a step, as the model reads them", rows)
+    for role, shares in summary.unknown.items():
+        rates = ", ".join(f"{split} {share:.2%}" for split, share in shares.items())
+        console.print(f"{role}: share not in the vocabulary: {rates}", highlight=False)
+    _print(console, "examples of train", summary.examples)
+    for problem in summary.problems:
+        console.print(f"left out: {problem}", markup=False, highlight=False)
+
+
+def _print(console: Console, title: str, rows: list[Row]) -> None:
+    table = Table(title=title, title_justify="left")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    for name in columns:
+        numbers = all(isinstance(row.get(name, 0), (int, float)) for row in rows)
+        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(name, "")) for name in columns))
+    console.print(table, markup=False)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = f"{value:,}" if isinstance(value, int) else " ".join(str(value).split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
