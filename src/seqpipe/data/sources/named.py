@@ -48,6 +48,11 @@ class Named(Source):
         with self._both_ways():
             return self.source.read()
 
+    @property
+    def name(self) -> str:
+        """That of the chosen source."""
+        return self.source.name
+
     def inputs(self) -> list[Path]:
         """Those of the chosen source.
 
