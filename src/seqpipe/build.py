@@ -100,6 +100,8 @@ def build_model(cfg: DictConfig, spec: SequenceSpec) -> nn.Module:
             sizes["x_characters"] = spec.x.characters
     if spec.y.kind == "symbols" and "bos" in signature(make_model).parameters:  # it writes them
         sizes |= {"y_size": spec.y.size, "bos": BOS, "eos": EOS}
+    elif spec.y.has_time and not (spec.x is not None and spec.x.has_time):
+        sizes |= {"y_size": spec.y.size, "y_kind": spec.y.kind}  # each step reads its own last y
     else:
         sizes["output_size"] = spec.y.size
     try:

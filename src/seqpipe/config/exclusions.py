@@ -27,8 +27,12 @@ CONDITION = (None, "vector", "category")
 FITS: dict[tuple[str | None, str], tuple[Fit, ...]] = {
     ("vector", "category"): (Fit("one_to_one", "classification"),),
     ("vector", "number"): (Fit("one_to_one", "regression"),),
+    ("vector", "multi_label"): (Fit("one_to_one", "multi_label"),),
     **{(x, "category"): (Fit("many_to_one", "classification"),) for x in SEQUENCE},
     **{(x, "number"): (Fit("many_to_one", "regression"),) for x in SEQUENCE},
+    **{(x, "multi_label"): (Fit("many_to_one", "multi_label"),) for x in SEQUENCE},
+    **{(x, "roll"): (Fit("many_to_many", "multi_label"),) for x in SEQUENCE},
+    **{(x, "roll"): (Fit("one_to_many", "multi_label"),) for x in CONDITION},
     **{(x, "tags"): (Fit("many_to_many", "tagging"),) for x in SEQUENCE},
     **{(x, "symbols"): (Fit("one_to_many", "language_modeling"),) for x in CONDITION},
     **{
@@ -48,6 +52,8 @@ KINDS = {
     "category": "one category",
     "number": "one number",
     "tags": "a tag for each step",
+    "multi_label": "any of several labels",
+    "roll": "a piano roll",
 }
 
 
@@ -214,6 +220,13 @@ def _unused_values(tree: Tree, architecture: str | None) -> Iterator[Problem]:
         if x_kind == "values":
             text = "x is a series of numbers, which is not embedded; allowed: null"
             yield Problem(tree.origin("architecture.embedding_size"), width, text)
+    if (
+        width is not None
+        and architecture == "one_to_many"
+        and _kind_of(tree.raw("data.y")) == "roll"
+    ):
+        text = "y is a piano roll, which is not embedded; allowed: null"
+        yield Problem(tree.origin("architecture.embedding_size"), width, text)
     for name in ("characters", "characters_size"):
         value = tree.get(f"architecture.{name}")
         if value is not None and x_kind not in (None, "spelled"):

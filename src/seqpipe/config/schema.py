@@ -26,7 +26,7 @@ GIVEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
     "data": ("recipe", "show_progress"),
     "cell": ("input_size", "hidden_size"),
     "architecture": (
-        *("x_kind", "x_size", "x_characters", "y_size"),
+        *("x_kind", "x_size", "x_characters", "y_kind", "y_size"),
         *("input_size", "output_size", "bos", "eos"),
     ),
     "task": ("y", "longest_y"),
@@ -107,6 +107,7 @@ RULES: dict[str, Rule] = {
     "task.label_smoothing": real("[0, 1)"),
     "task.sample_length": whole(0),
     "task.sample_temperature": real("(0, inf)"),
+    "task.threshold": real("(0, 1)"),
     "task.max_length": either(whole(1), null()),
     "optim.lr": real("(0, inf)"),
     "optim.weight_decay": real("[0, inf)"),

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 
 
-def next_input(y: Tensor, bos: int) -> Tensor:
-    """What each step reads: x<t> = y<t-1>, and <BOS> first.
+def next_input(y: Tensor, first: int) -> Tensor:
+    """What each step reads: x<t> = y<t-1>, and at the first step what stands before y_1.
 
-    y: (B, T_y) ids. Returns (B, T_y).
+    y: (B, T_y) ids, `first` being <BOS>; or (B, T_y, K) of a roll, `first` being 0: silence.
+    Returns the same shape.
     """
-    first = torch.full_like(y[:, :1], bos)
-    return torch.cat([first, y[:, :-1]], dim=1)
+    before = torch.full_like(y[:, :1], first)
+    return torch.cat([before, y[:, :-1]], dim=1)
 
 
 def lengths_to_end(ids: Tensor, eos: int) -> Tensor:
@@ -41,3 +42,19 @@ def draw(
     logits[:, list(banned)] = -torch.inf
     probabilities = torch.softmax(logits / temperature, dim=-1)
     return torch.multinomial(probabilities, 1, generator=generator).squeeze(1)
+
+
+def draw_each(
+    logits: Tensor, *, temperature: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """Each of K notes on its own: 1 with probability sigmoid(logit / temperature).
+
+    Args:
+        logits: (B, K).
+        temperature: above 0; 1 is the model's own distribution, towards 0 the likelier of both.
+        generator: random state; None: torch's global one.
+
+    Returns:
+        (B, K) of 0 and 1, of the logits' type.
+    """
+    return torch.bernoulli(torch.sigmoid(logits / temperature), generator=generator)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from seqpipe.errors import ConfigError
 from seqpipe.models.bridge import Bridge
-from seqpipe.models.decoding import draw, lengths_to_end, next_input
+from seqpipe.models.decoding import draw, draw_each, lengths_to_end, next_input
 from seqpipe.models.inputs import InputLayer
 from seqpipe.nn.head import Head
 from seqpipe.nn.recurrent import RecurrentStack, StackState
@@ -16,20 +16,23 @@ from seqpipe.nn.recurrent import RecurrentStack, StackState
 class OneToMany(nn.Module):
     """A language model: each step reads its own last y, x<t> = y<t-1>, and <BOS> first.
 
-    With a condition x, a vector or a category, the first state is made from it.
+    A roll, K notes a step, has no <BOS> and no <EOS>: the first step reads silence, and a sample
+    ends where it is told to. With a condition x, a vector or a category, the first state is made
+    from it.
 
     Args:
-        y_size: V.
+        y_size: V, or K of a roll.
         decoder: makes the stack from `input_size`; one direction only.
         head: makes the output layers from `input_size` and `output_size`.
         x_kind: None, `vector` or `category`: the condition.
         x_size: width of the vector or number of categories.
+        y_kind: `symbols` or `roll`.
         embedding_size: width of a symbol's vector, see `InputLayer`.
-        bos: id read at the first step.
-        eos: id that ends a sequence.
+        bos: id read at the first step of symbols.
+        eos: id that ends a sequence of symbols.
 
     Raises:
-        ConfigError: the decoder has two directions, or x is a sequence.
+        ConfigError: the decoder has two directions, x is a sequence, or a roll is to be embedded.
     """
 
     def __init__(
@@ -40,13 +43,16 @@ class OneToMany(nn.Module):
         head: Callable[..., Head],
         x_kind: str | None = None,
         x_size: int = 0,
+        y_kind: str = "symbols",
         embedding_size: int | None = None,
         bos: int = 2,
         eos: int = 3,
     ) -> None:
         super().__init__()
-        self.bos, self.eos = bos, eos
-        self.input = InputLayer("symbols", y_size, embedding_size=embedding_size)
+        self.y_kind, self.y_size = y_kind, y_size
+        self.first, self.eos = (0 if y_kind == "roll" else bos), eos
+        read_as = "values" if y_kind == "roll" else y_kind
+        self.input = InputLayer(read_as, y_size, embedding_size=embedding_size)
         self.decoder = decoder(input_size=self.input.output_size)
         if self.decoder.directions != 1:
             raise ConfigError(
@@ -67,13 +73,13 @@ class OneToMany(nn.Module):
         Args:
             x: None, or the condition: (B, D) or (B,) categories.
             x_lengths: not read; a condition has no time.
-            y: (B, T_y) ids.
+            y: (B, T_y) ids, or (B, T_y, K) of 0 and 1.
             y_lengths: (B,).
 
         Returns:
-            (B, T_y, V): step t predicts y_t from y_1..y_{t-1}.
+            (B, T_y, V) or (B, T_y, K): step t predicts y_t from y_1..y_{t-1}.
         """
-        inputs = self.input(next_input(y, self.bos))
+        inputs = self.input(next_input(y, self.first))
         outputs, _ = self.decoder(inputs, y_lengths, self._first_state(x))
         logits: Tensor = self.head(outputs)
         return logits
@@ -98,37 +104,43 @@ class OneToMany(nn.Module):
         stop: bool = True,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """New sequences, drawn symbol by symbol with O(1) state a step.
+        """New sequences, drawn step by step with O(1) state a step.
 
         Args:
             x: the condition of each, (count, D) or (count,), where the model has one.
             count: sequences to draw.
-            max_length: steps at most.
-            temperature: see `draw`.
-            banned: ids never drawn, for example <UNK>.
+            max_length: steps at most; of a roll, all.
+            temperature: see `draw` and `draw_each`.
+            banned: ids never drawn, for example <UNK>; not of a roll.
             stop: end at <EOS>; False: go on to `max_length`.
             generator: random state.
 
         Returns:
-            ids (count, T) and lengths (count,), <EOS> included.
+            ids (count, T) and lengths (count,), <EOS> included; or a roll (count, T, K) of 0 and 1.
         """
         state = self._first_state(x)
         if state is None:
             state = self.decoder.initial_state(count)
-        device = next(self.parameters()).device
-        symbol = torch.full((count,), self.bos, device=device)
-        ids: list[Tensor] = []
+        weight = next(self.parameters())
+        stop = stop and self.y_kind == "symbols"
+        if self.y_kind == "symbols":
+            y_t = torch.full((count,), self.first, device=weight.device)
+        else:
+            y_t = weight.new_zeros(count, self.y_size)
+        drawn: list[Tensor] = []
         for _ in range(max_length):
-            output, state = self.decoder.step(self.input(symbol.unsqueeze(1))[:, 0], state)
-            symbol = draw(
-                self.head(output), temperature=temperature, banned=banned, generator=generator
-            )
-            ids.append(symbol)
-            if stop and bool(torch.stack(ids, dim=1).eq(self.eos).any(dim=1).all()):
+            output, state = self.decoder.step(self.input(y_t.unsqueeze(1))[:, 0], state)
+            logits = self.head(output)
+            if self.y_kind == "symbols":
+                y_t = draw(logits, temperature=temperature, banned=banned, generator=generator)
+            else:
+                y_t = draw_each(logits, temperature=temperature, generator=generator)
+            drawn.append(y_t)
+            if stop and bool(torch.stack(drawn, dim=1).eq(self.eos).any(dim=1).all()):
                 break
-        drawn = torch.stack(ids, dim=1)
-        lengths = lengths_to_end(drawn, self.eos) if stop else torch.full((count,), len(ids))
-        return drawn, lengths
+        y = torch.stack(drawn, dim=1)
+        lengths = lengths_to_end(y, self.eos) if stop else torch.full((count,), len(drawn))
+        return y, lengths
 
 
 def _condition_layer(kind: str, size: int, hidden_size: int) -> tuple[nn.Module, int]:

@@ -13,7 +13,7 @@ from seqpipe.errors import ConfigError
 from seqpipe.nn.masks import length_mask
 
 Pairs = tuple[Any, Any]
-BETTER_HIGH = {"accuracy", "macro_f1", "exact_match"}
+BETTER_HIGH = {"accuracy", "macro_f1", "micro_f1", "exact_match"}
 
 
 def better(metric: str) -> str:
@@ -38,11 +38,14 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
-    y_kind: ClassVar[str]
+    y_kind: ClassVar[str | tuple[str, ...]]
+    """Of the y it can take; several where they are judged alike."""
 
     def __init__(self, *, y: FieldSpec, monitor: str, mode: str) -> None:
-        if y.kind != self.y_kind:
-            raise ConfigError(f"task={self.name}: y is of kind {y.kind}; it must be {self.y_kind}")
+        kinds = (self.y_kind,) if isinstance(self.y_kind, str) else self.y_kind
+        if y.kind not in kinds:
+            wanted = " or ".join(kinds)
+            raise ConfigError(f"task={self.name}: y is of kind {y.kind}; it must be {wanted}")
         self.y, self.monitor, self.mode = y, monitor, mode
         self._check_monitor()
 

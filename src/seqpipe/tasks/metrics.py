@@ -106,3 +106,55 @@ class ErrorRate(Metric):
     def compute(self) -> Tensor:
         """Edits per true symbol."""
         return self.edits / self.symbols.clamp(min=1)
+
+
+class LabelCounts(Metric):
+    """Hits (TP), false alarms (FP) and misses (FN) of each of K labels, and the scores of them.
+
+    Summed over the whole split before any division. A label that neither occurs nor is predicted
+    is left out of macro-F1; a score of nothing at all is 0. Updated with two (N, K) bool tensors.
+
+    Args:
+        size: K.
+        per_class: also give the F1 of each label, `f1_per_class` (K,).
+
+    Source: Bay, Ehmann & Downie (2009), "Evaluation of multiple-F0 estimation and tracking
+        systems", eq. 1 (accuracy); exact match is the subset accuracy of multi-label learning.
+    """
+
+    full_state_update = False
+    hits: Tensor
+    alarms: Tensor
+    misses: Tensor
+    right: Tensor
+    rows: Tensor
+
+    def __init__(self, size: int, *, per_class: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.per_class = per_class
+        for name in ("hits", "alarms", "misses"):
+            self.add_state(name, torch.zeros(size, dtype=torch.long), dist_reduce_fx="sum")
+        for name in ("right", "rows"):
+            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, predictions: Tensor, truths: Tensor) -> None:
+        """Counts N rows."""
+        self.hits += (predictions & truths).sum(dim=0)
+        self.alarms += (predictions & ~truths).sum(dim=0)
+        self.misses += (~predictions & truths).sum(dim=0)
+        self.right += (predictions == truths).all(dim=1).sum()
+        self.rows += len(truths)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Accuracy, micro-F1, macro-F1, exact match; `f1_per_class` where asked for."""
+        wrong = self.alarms + self.misses
+        f1 = 2 * self.hits / (2 * self.hits + wrong).clamp(min=1)
+        occurs = self.hits + wrong > 0
+        hits, wrongs = self.hits.sum(), wrong.sum()
+        scores = {
+            "accuracy": hits / (hits + wrongs).clamp(min=1),
+            "micro_f1": 2 * hits / (2 * hits + wrongs).clamp(min=1),
+            "macro_f1": f1.sum() / occurs.sum().clamp(min=1),
+            "exact_match": self.right / self.rows.clamp(min=1),
+        }
+        return {**scores, "f1_per_class": f1} if self.per_class else scores

@@ -1,0 +1,65 @@
+"""Any of K labels for a whole example."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqpipe.data.base import Record
+from seqpipe.data.fields.labels import _Classes
+from seqpipe.errors import DataError
+
+
+class MultiLabel(_Classes):
+    """Any of K labels an example, none included: (K,) uint8 of 0 and 1. Labels are sorted.
+
+    Args:
+        column: the key of the entry in a record: a list of labels, or text with `separator`
+            between them; empty for none.
+        separator: between two labels of a text.
+    """
+
+    kind = "multi_label"
+
+    def __init__(self, column: str, *, separator: str = "|") -> None:
+        super().__init__(column)
+        self.separator = separator
+
+    def fit(self, records: Iterable[Record]) -> None:
+        """Learn the labels.
+
+        Raises:
+            DataError: there are none.
+        """
+        self._learn({label for record in records for label in self._labels(record)})
+        if not self.names:
+            raise DataError(f"{self.column}: no example has a label; allowed: one or more that has")
+
+    def encode(self, record: Record) -> Tensor:
+        """(K,) uint8.
+
+        Raises:
+            DataError: no list and no text, or a label that is not in the training split.
+        """
+        row = torch.zeros(len(self.names), dtype=torch.uint8)
+        row[[self._id(label) for label in self._labels(record)]] = 1
+        return row
+
+    def decode(self, values: Tensor | Sequence[Any]) -> str:
+        """The labels, with the separator between."""
+        row = torch.as_tensor(values).tolist()
+        return self.separator.join(name for name, on in zip(self.names, row, strict=True) if on)
+
+    def describe(self, counts: object) -> str:
+        """The number of labels and their names."""
+        return f"any of {len(self.names)} labels ({self._shown_names()})"
+
+    def _labels(self, record: Record) -> list[str]:
+        value = self.value(record)
+        if isinstance(value, str):
+            value = value.split(self.separator)
+        if not isinstance(value, (list, tuple)):
+            self.refuse(value, f"neither a list of labels nor text, as a{self.separator}b")
+        labels = [str(label).strip() for label in value]
+        return [label for label in labels if label]

@@ -1,0 +1,210 @@
+"""MIDI files, read with symusic: as piano rolls or as events."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+
+from seqpipe.data.base import Found, PlacedRecord
+from seqpipe.data.extras import need
+from seqpipe.data.rolls import ALL_NOTES, HIGHEST, KEYS, LOWEST, no_key
+from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.errors import ConfigError, DataError
+
+Notes = np.ndarray[Any, np.dtype[np.int64]]
+"""(N, 4): first step, step after the last, pitch, velocity; by first step, then pitch."""
+
+
+class _Midi(FileSource):
+    """What both share: the notes of all tracks but drums, on a grid that starts at the first."""
+
+    suffixes = (".mid", ".midi")
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float,
+        test: Names | float,
+        *,
+        path: str | None,
+        column: str,
+        steps: float,
+        per: str,
+        order: Literal["random", "file"],
+        seed: int,
+    ) -> None:
+        super().__init__(train, valid, test, path=path, group=column, order=order, seed=seed)
+        if steps <= 0:
+            raise ConfigError(f"data.source.steps={steps}: must be above 0")
+        self.steps, self.per = steps, per
+        self._symusic()
+
+    def _symusic(self) -> ModuleType:
+        return need("symusic", extra="midi", what=f"data.source={type(self).__name__}")
+
+    def notes(self, file: Path) -> Notes:
+        """The notes of a file, each at least one step long; a key that is struck again ends.
+
+        Raises:
+            DataError: not a MIDI file, or no notes in it.
+        """
+        unit = "quarter" if self.per == "beat" else "second"
+        try:
+            score = self._symusic().Score(str(file)).to(unit)
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).partition(":")[2].strip() or str(error)
+            raise DataError(f"{file}: not a MIDI file ({reason})") from None
+        tracks = [track.notes.numpy() for track in score.tracks if not track.is_drum]
+        columns = {
+            name: np.concatenate([track[name] for track in tracks] or [np.zeros(0)])
+            for name in ("time", "duration", "pitch", "velocity")
+        }
+        if len(columns["time"]) == 0:
+            raise DataError(f"{file}: holds no notes; allowed: some, drums do not count")
+        return _on_grid(columns, self.steps)
+
+
+def _on_grid(columns: dict[str, np.ndarray[Any, Any]], steps: float) -> Notes:
+    start = columns["time"].astype(np.float64) - columns["time"].min()
+    first = np.rint(start * steps).astype(np.int64)
+    end = np.rint((start + columns["duration"]) * steps).astype(np.int64)
+    notes: Notes = np.stack(
+        [first, np.maximum(end, first + 1), columns["pitch"], columns["velocity"]], axis=1
+    ).astype(np.int64)
+    # A pitch's notes one after the other; of those that start together the longest stays.
+    notes = notes[np.lexsort((-notes[:, 1], notes[:, 0], notes[:, 2]))]
+    pitch, first = notes[:, 2], notes[:, 0]
+    again = (pitch[1:] == pitch[:-1]) & (first[1:] == first[:-1])
+    notes = notes[np.concatenate([[True], ~again])]
+    followed = notes[1:, 2] == notes[:-1, 2]
+    ends, following = notes[:-1, 1], notes[1:, 0]
+    ends[followed] = np.minimum(ends, following)[followed]
+    by_time: Notes = notes[np.lexsort((notes[:, 2], notes[:, 0]))]
+    return by_time
+
+
+class MidiRolls(_Midi):
+    """A record a file, {"roll": (T, 88) uint8 of 0 and 1}; column k is MIDI note 21 + k.
+
+    Silence before the first note is left out, and so are drums and the pedal. A key struck again
+    at once looks as if it were held.
+
+    Args:
+        train: see `FileSource`.
+        valid: see `FileSource`.
+        test: see `FileSource`.
+        path: see `FileSource`.
+        steps: rows of the roll in a beat or a second.
+        per: `beat`, a quarter note as the file counts it; `second`, by its tempo.
+        order: see `FileSource`.
+        seed: see `FileSource`.
+
+    Raises:
+        ConfigError: symusic is not installed.
+    """
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.1,
+        *,
+        path: str | None = None,
+        steps: float = 4,
+        per: Literal["beat", "second"] = "beat",
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+    ) -> None:
+        options: dict[str, Any] = {"path": path, "order": order, "seed": seed}
+        super().__init__(train, valid, test, column="roll", steps=steps, per=per, **options)
+
+    def parse(self, file: Path) -> Iterator[Found]:
+        """The roll of a file.
+
+        Raises:
+            DataError: not a MIDI file, no notes, or one that is no key of a piano.
+        """
+        notes = self.notes(file)
+        outside = notes[(notes[:, 2] < LOWEST) | (notes[:, 2] > HIGHEST), 2]
+        if len(outside):
+            raise DataError(f"{file}: {no_key(outside[0])}")
+        roll = np.zeros((int(notes[:, 1].max()), KEYS), dtype=np.uint8)
+        for first, end, pitch, _ in notes.tolist():
+            roll[first:end, pitch - LOWEST] = 1
+        yield PlacedRecord({"roll": roll}, file)
+
+
+class MidiEvents(_Midi):
+    """A record a file, {"events": ["NOTE_ON_60", "TIME_10", "NOTE_OFF_60", ...]}.
+
+    For a field `Text` by tokens. TIME_n waits n steps, a longer wait takes several. Notes that
+    end come before those that start, low before high. VELOCITY_v comes before the note that is
+    the first in bin v. Drums and the pedal are left out, and silence before the first note.
+
+    Args:
+        train: see `FileSource`.
+        valid: see `FileSource`.
+        test: see `FileSource`.
+        path: see `FileSource`.
+        steps: of time in a second or a beat.
+        per: `second`, by the file's tempo; `beat`, a quarter note as the file counts it.
+        longest_wait: n of the longest TIME_n.
+        velocity_bins: how many loudnesses to tell apart; None: all notes are alike.
+        order: see `FileSource`.
+        seed: see `FileSource`.
+
+    Raises:
+        ConfigError: symusic is not installed, or there are less than 1 of something.
+
+    Source: Oore et al. (2018), "This time with feeling", section 3.2: waits of 10 ms to 1 s, and
+        32 velocities. There the pedal holds notes; here it does not.
+    """
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.1,
+        *,
+        path: str | None = None,
+        steps: float = 100,
+        per: Literal["beat", "second"] = "second",
+        longest_wait: int = 100,
+        velocity_bins: int | None = None,
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+    ) -> None:
+        options: dict[str, Any] = {"path": path, "order": order, "seed": seed}
+        super().__init__(train, valid, test, column="events", steps=steps, per=per, **options)
+        if longest_wait < 1:
+            raise ConfigError(f"data.source.longest_wait={longest_wait}: must be at least 1")
+        if velocity_bins is not None and not 1 <= velocity_bins <= ALL_NOTES:
+            text = f"must lie in 1..{ALL_NOTES}, or be null"
+            raise ConfigError(f"data.source.velocity_bins={velocity_bins}: {text}")
+        self.longest_wait, self.velocity_bins = longest_wait, velocity_bins
+
+    def parse(self, file: Path) -> Iterator[Found]:
+        """The events of a file.
+
+        Raises:
+            DataError: not a MIDI file, or no notes.
+        """
+        yield PlacedRecord({"events": list(self._events(self.notes(file)))}, file)
+
+    def _events(self, notes: Notes) -> Iterator[str]:
+        starts = [(first, 1, pitch, velocity) for first, _, pitch, velocity in notes.tolist()]
+        ends = [(end, 0, pitch, 0) for _, end, pitch, _ in notes.tolist()]
+        now, loudness = 0, -1
+        for step, is_start, pitch, velocity in sorted(starts + ends):
+            while now < step:
+                wait = min(step - now, self.longest_wait)
+                yield f"TIME_{wait}"
+                now += wait
+            if is_start and self.velocity_bins is not None:
+                bin_ = velocity * self.velocity_bins // ALL_NOTES
+                if bin_ != loudness:
+                    yield f"VELOCITY_{bin_}"
+                loudness = bin_
+            yield f"NOTE_{'ON' if is_start else 'OFF'}_{pitch}"

@@ -1,0 +1,162 @@
+"""Piano rolls: which of the 88 keys sound at each step, from .mat, .json and .npz files."""
+
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from seqpipe.data.base import SPLITS, Found, PlacedRecord
+from seqpipe.data.rolls import matrix_roll, notes_roll
+from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.errors import DataError, did_you_mean
+
+
+class PianoRolls(FileSource):
+    """A record a piece, {"roll": (T, 88) uint8 of 0 and 1}; column k is MIDI note 21 + k.
+
+    A file holds pieces: MATLAB v5 (.mat; matrices in cells or structs), NumPy (.npz; an array a
+    piece) with a row a step, or .json with a list of MIDI numbers for each step. One that holds
+    several splits is addressed within: `JSB_Chorales.mat/traindata`.
+
+    Args:
+        train: see `FileSource`; also `file/variable` for one variable of a file.
+        valid: the same, or a share of `train`.
+        test: the same, or a share of `train`.
+        path: see `FileSource`.
+        order: see `FileSource`.
+        seed: see `FileSource`.
+    """
+
+    suffixes = (".mat", ".json", ".npz")
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.1,
+        *,
+        path: str | None = None,
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(train, valid, test, path=path, group="roll", order=order, seed=seed)
+
+    def _matching(self, split: str, name: str) -> list[Path]:
+        file = Path(name).parent
+        if file.suffix.lower() not in self.suffixes:
+            return super()._matching(split, name)
+        super()._matching(split, str(file))  # refuses a file that is not there
+        return [self.path / name]
+
+    def inputs(self) -> list[Path]:
+        """The files themselves, each once."""
+        found = [_located(file)[0] for split in SPLITS for file in self.files_of(split)]
+        return list(dict.fromkeys(found))
+
+    def parse(self, file: Path) -> Iterator[Found]:
+        """The pieces of a file, or of one variable in it.
+
+        Raises:
+            DataError: not such a file, no such variable, or nothing in it.
+        """
+        file, variable = _located(file)
+        number = 0
+        for piece in _pieces(file, variable):
+            number += 1
+            where = f"{file}: piece {number}" + (f" of {variable}" if variable else "")
+            try:
+                roll = matrix_roll(piece) if isinstance(piece, np.ndarray) else notes_roll(piece)
+            except DataError as error:
+                yield DataError([f"{where}: {problem}" for problem in error.problems])
+            else:
+                yield PlacedRecord({"roll": roll}, where)
+        if number == 0:
+            raise DataError(f"{file}: {variable or 'it'} holds no pieces")
+
+
+def _located(file: Path) -> tuple[Path, str | None]:
+    """A file and the variable in it that a path means, if it means one."""
+    return (file.parent, file.name) if file.parent.is_file() else (file, None)
+
+
+def _pieces(file: Path, variable: str | None) -> Iterator[Any]:
+    readers = {".mat": _matlab, ".npz": _numpy, ".json": _json}
+    if file.suffix.lower() not in readers:
+        raise DataError(f"{file}: not a file of piano rolls; allowed: {', '.join(readers)}")
+    yield from readers[file.suffix.lower()](file, variable)
+
+
+def _chosen(file: Path, names: Iterable[str], variable: str | None) -> list[str]:
+    names = list(names)
+    if variable is None:
+        return names
+    if variable not in names:
+        text = f"no such variable; it has {', '.join(names[:8])}"
+        raise DataError(f"{file}/{variable}: {text}{did_you_mean(variable, names)}")
+    return [variable]
+
+
+def _matlab(file: Path, variable: str | None) -> Iterator[Any]:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    broken = (MatReadError, ValueError, TypeError, IndexError, KeyError, OSError, EOFError)
+    try:
+        held = loadmat(file)
+    except NotImplementedError:
+        text = "a MATLAB 7.3 file, which is another format"
+        raise DataError(f"{file}: {text}; allowed: save(..., '-v7')") from None
+    except (*broken, zlib.error, struct.error) as error:
+        raise DataError(f"{file}: not a MATLAB file ({error})") from None
+    names = [name for name in held if not name.startswith("__")]
+    for name in _chosen(file, names, variable):
+        yield from _matrices(held[name])
+
+
+def _matrices(value: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
+    """The matrices in a MATLAB variable: one, or those of its cells or fields, in their order."""
+    if value.dtype.names:
+        for element in value.ravel():
+            for name in value.dtype.names:
+                yield from _matrices(element[name])
+    elif value.dtype == object:
+        for element in value.ravel():
+            yield from _matrices(element)
+    else:
+        yield value
+
+
+def _numpy(file: Path, variable: str | None) -> Iterator[Any]:
+    broken = (ValueError, TypeError, AttributeError, OSError, EOFError)  # a .npy gives an array
+    try:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as held:
+            for name in _chosen(file, held.files, variable):
+                try:
+                    array = held[name]
+                except ValueError:  # pickled, or cut off
+                    text = "is pickled or broken; what is pickled may run code, and is not read"
+                    allowed = "numpy.savez(file, *pieces), an array (T, 88) a piece"
+                    raise DataError(f"{file}: {name} {text}; allowed: {allowed}") from None
+                yield from array if array.ndim == 3 else [array]
+    except (*broken, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{file}: not an .npz file ({error})") from None
+
+
+def _json(file: Path, variable: str | None) -> Iterator[Any]:
+    try:
+        held = json.loads(file.read_bytes())
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise DataError(f"{file}: not JSON ({error})") from None
+    groups: dict[str, Any] = held if isinstance(held, dict) else {"": held}
+    if variable is not None and not isinstance(held, dict):
+        raise DataError(f"{file}/{variable}: no such variable; the file is one list")
+    for name in _chosen(file, groups, variable):
+        if not isinstance(groups[name], list):
+            text = f"is {type(groups[name]).__name__}; allowed: a list of pieces"
+            raise DataError(f"{file}: {name or 'it'} {text}")
+        yield from groups[name]

@@ -1,0 +1,96 @@
+"""Any of K labels at once: for a whole sequence, or the notes of each step of a piano roll."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+
+from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.nn.masks import length_mask
+from seqpipe.tasks.base import Pairs, Task, class_scalars
+from seqpipe.tasks.metrics import LabelCounts
+
+
+class MultiLabel(Task):
+    """Binary cross entropy summed over the K labels, in nats per real step or per example.
+
+    Accuracy is TP / (TP + FP + FN), counted over all labels and steps: the labels that are neither
+    there nor predicted, which are most, do not count. Micro-F1 is counted alike, macro-F1 is the
+    mean over labels, exact match the share of steps or examples with all K right.
+
+    Args:
+        y: kind `multi_label` or `roll`.
+        threshold: probability from which on a label is predicted.
+        monitor: see `Task`.
+        mode: see `Task`.
+
+    Source: the loss as in Boulanger-Lewandowski et al. (2012) and Bai et al. (2018), frame-level;
+        the accuracy is that of Bay et al. (2009), eq. 1.
+    """
+
+    name = "multi_label"
+    y_kind = ("multi_label", "roll")
+
+    def __init__(
+        self,
+        *,
+        y: FieldSpec,
+        threshold: float = 0.5,
+        monitor: str = "val/loss",
+        mode: Literal["min", "max"] = "min",
+    ) -> None:
+        super().__init__(y=y, monitor=monitor, mode=mode)
+        self.threshold = threshold
+
+    def metric_names(self) -> list[str]:
+        """Loss, accuracy, micro-F1, macro-F1, exact match."""
+        return ["loss", "accuracy", "micro_f1", "macro_f1", "exact_match"]
+
+    def units(self, batch: SequenceBatch) -> Tensor:
+        """Real steps of the batch, or examples where y has no time."""
+        if batch.y_lengths is None:
+            return torch.tensor(len(batch), device=batch.y.device)
+        return batch.y_lengths.sum()
+
+    def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
+        """outputs: (B, K) or (B, T_y, K) logits."""
+        mask = self.mask(batch)
+        logits, y = outputs[mask].float(), batch.y[mask].float()
+        total = nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="sum")
+        return total / len(y)
+
+    @staticmethod
+    def mask(batch: SequenceBatch) -> Tensor:
+        """True where a step is real, (B, T_y); where y has no time, True for each example, (B,)."""
+        if batch.y_lengths is None:
+            return torch.ones(len(batch), dtype=torch.bool, device=batch.y.device)
+        return length_mask(batch.y_lengths, batch.y.shape[1])
+
+    def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Tensor:
+        """Which labels are at least as likely as the threshold, of the shape of outputs, bool."""
+        return outputs.float().sigmoid() >= self.threshold
+
+    def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
+        """Two (N, K) bool tensors over the N real steps or examples."""
+        mask = self.mask(batch)
+        return predictions[mask], batch.y[mask].bool()
+
+    def metrics(self, stage: str) -> MetricCollection:
+        """None while training; in the test also of each label, unless they are notes."""
+        if stage == "train":
+            return MetricCollection({})
+        per_class = stage == "test" and self.y.kind == "multi_label"
+        return MetricCollection({"labels": LabelCounts(self.output_size, per_class=per_class)})
+
+    def scalars(self, computed: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Accuracy, micro-F1, macro-F1, exact match; `f1/<label>` of a y without time."""
+        return class_scalars(computed, self.y.names or ())
+
+    def decoded(self, predictions: Tensor, batch: SequenceBatch) -> list[tuple[Any, Any]]:
+        """0 and 1 of each example, (K,) or (T_y, K)."""
+        pairs = zip(predictions.cpu(), batch.y.cpu(), strict=True)
+        if batch.y_lengths is None:
+            return list(pairs)
+        lengths = batch.y_lengths.tolist()
+        return [(p[:n], t[:n]) for (p, t), n in zip(pairs, lengths, strict=True)]
