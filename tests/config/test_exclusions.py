@@ -73,7 +73,24 @@ EXCLUSIONS = [
     (
         f"data=digits_flat data.y._target_={FIELDS}.labels.Tags",
         f"data.y={FIELDS}.labels.Tags: no architecture answers one vector with a tag for each "
-        "step; allowed: a text or one category or one number",
+        "step; allowed: a piano roll or a text or any of several labels or one category or one "
+        "number",
+    ),
+    (
+        "data=piano_rolls architecture.embedding_size=8",
+        "architecture.embedding_size=8: y is a piano roll, which is not embedded; allowed: null",
+    ),
+    (
+        "data=piano_rolls task=language_modeling",
+        "task=language_modeling: data=piano_rolls needs another; allowed: task=multi_label",
+    ),
+    (
+        f"data.y._target_={FIELDS}.multilabel.MultiLabel",
+        "task=classification: data=digits needs another; allowed: task=multi_label",
+    ),
+    (
+        "data=piano_rolls task.threshold=1",
+        "task.threshold=1: out of range; allowed: a number in (0, 1)",
     ),
     (
         "data.window=3",

@@ -42,6 +42,7 @@ NEEDS = {
     "task=regression": ["data=adding"],
     # what reads any file of the user's has to be told which
     **{f"data={name}": ["data.path=file"] for name in READ_ANY_FILE},
+    "task=multi_label": ["data=piano_rolls"],
 }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqpipe.build import build_model
 from seqpipe.config.compose import compose
-from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
+from seqpipe.data.base import ALIGNED_KINDS, FieldSpec, SequenceBatch, SequenceSpec
 from seqpipe.data.vocabulary import EOS
 from seqpipe.tasks.base import Task
 
@@ -31,7 +31,7 @@ CELLS = {
 class Shape(NamedTuple):
     """An architecture with its options, and data that fit it."""
 
-    data: str  # which brings the architecture
+    data: str  # which brings the architecture, and other overrides
     changes: dict[str, Any]
     spec: SequenceSpec
 
@@ -39,6 +39,8 @@ class Shape(NamedTuple):
 VALUES, TEXT = FieldSpec("values", 3), FieldSpec("symbols", 9)
 SPELLED = FieldSpec("spelled", 9, characters=7)
 CLASS, TAGS = FieldSpec("category", 4), FieldSpec("tags", 4)
+LABELS, ROLL = FieldSpec("multi_label", 4), FieldSpec("roll", 5)
+MULTI_LABEL = "task=multi_label data.y._target_=seqpipe.data.fields"
 SHAPES = {
     **{
         f"many_to_one {pooling}": Shape(
@@ -53,7 +55,17 @@ SHAPES = {
     "many_to_many spelled": Shape(
         "copy_memory", {"architecture.characters": "lstm"}, SequenceSpec(SPELLED, TAGS)
     ),
+    "many_to_one labels": Shape(
+        f"digits {MULTI_LABEL}.multilabel.MultiLabel", {}, SequenceSpec(VALUES, LABELS)
+    ),
+    "many_to_many roll": Shape(
+        f"copy_memory {MULTI_LABEL}.rolls.PianoRoll", {}, SequenceSpec(VALUES, ROLL)
+    ),
     "one_to_many": Shape("python_docs", {}, SequenceSpec(None, TEXT)),
+    "one_to_many roll": Shape("piano_rolls", {}, SequenceSpec(None, ROLL)),
+    "one_to_many roll category": Shape(
+        "piano_rolls", {}, SequenceSpec(FieldSpec("category", 3), ROLL)
+    ),
     "one_to_many vector": Shape("python_docs", {}, SequenceSpec(FieldSpec("vector", 2), TEXT)),
     "one_to_many category": Shape("python_docs", {}, SequenceSpec(FieldSpec("category", 3), TEXT)),
     **{
@@ -122,7 +134,7 @@ def build() -> Callable[..., Built]:
 
     def make(shape: str, cell: str = "lstm", **changes: Any) -> Built:
         data, options, spec = SHAPES[shape]
-        cfg = _composed(f"data={data}").copy()
+        cfg = _composed(*f"data={data}".split()).copy()
         cfg.cell = _composed(*CELLS[cell]).cell
         for key, value in {"hidden_size": HIDDEN, "dropout": 0.0, **options, **changes}.items():
             OmegaConf.update(cfg, key, value)
@@ -138,6 +150,9 @@ def build() -> Callable[..., Built]:
 def _values_of(field: FieldSpec, lengths: Tensor, generator: torch.Generator) -> Tensor:
     B, T = len(lengths), int(lengths.max())
     shapes = {"values": (B, T, field.size), "vector": (B, field.size), "category": (B,)}
+    if field.kind in ("multi_label", "roll"):
+        shape = (B, T, field.size) if field.has_time else (B, field.size)
+        return torch.randint(0, 2, shape, generator=generator).float()
     if field.kind in ("values", "vector"):
         return torch.randn(shapes[field.kind], generator=generator)
     if field.kind == "spelled":
@@ -162,7 +177,8 @@ def ragged() -> Callable[..., SequenceBatch]:
     def make(spec: SequenceSpec, dtype: torch.dtype = torch.float32) -> SequenceBatch:
         generator = torch.Generator().manual_seed(3)
         x_lengths = torch.tensor([5, 2, 4, 1])
-        y_lengths = x_lengths if spec.y.kind == "tags" else torch.tensor([3, 5, 1, 2])
+        aligned = spec.y.kind in ALIGNED_KINDS and spec.x is not None and spec.x.has_time
+        y_lengths = x_lengths if aligned else torch.tensor([3, 5, 1, 2])
         x = None if spec.x is None else _values_of(spec.x, x_lengths, generator)
         y = _values_of(spec.y, y_lengths, generator)
         if spec.y.kind == "symbols":
@@ -174,7 +190,7 @@ def ragged() -> Callable[..., SequenceBatch]:
         return SequenceBatch(
             x if x is None or not x.is_floating_point() else x.to(dtype),
             x_lengths if spec.x is not None and spec.x.has_time else None,
-            y,
+            y.to(dtype) if y.is_floating_point() else y,
             y_lengths if spec.y.has_time else None,
             torch.arange(4),
         )

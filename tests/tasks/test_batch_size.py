@@ -16,6 +16,7 @@ from seqpipe.data.sampling import BucketBatchSampler
 from seqpipe.data.vocabulary import EOS
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
+from seqpipe.tasks.multi_label import MultiLabel
 from seqpipe.tasks.regression import Regression
 from seqpipe.tasks.tagging import Tagging
 from seqpipe.tasks.transcription import Transcription
@@ -31,6 +32,11 @@ CASES = {
     "adding": (Regression, SequenceSpec(VALUES, FieldSpec("number", 2))),
     "copy_memory": (Tagging, SequenceSpec(TEXT, FieldSpec("tags", 4, tuple("abcd")))),
     "python_docs": (LanguageModeling, SequenceSpec(None, TEXT)),
+    "piano_rolls": (MultiLabel, SequenceSpec(None, FieldSpec("roll", 5))),
+    "digits task=multi_label data.y._target_=seqpipe.data.fields.multilabel.MultiLabel": (
+        MultiLabel,
+        SequenceSpec(VALUES, FieldSpec("multi_label", 4, tuple("abcd"))),
+    ),
     "dates": (partial(Transduction, longest_y=6), SequenceSpec(TEXT, TEXT)),
     "dates architecture=many_to_many task=transcription": (Transcription, TRANSCRIBED),
 }
@@ -47,6 +53,9 @@ def examples_of(spec: SequenceSpec) -> Examples:
             if field.kind in ("values", "number"):
                 shape = (n, field.size) if field.has_time else (field.size,)
                 rows.append(torch.randn(shape, generator=generator))
+            elif field.kind in ("roll", "multi_label"):
+                shape = (n, field.size) if field.has_time else (field.size,)
+                rows.append(torch.randint(0, 2, shape, generator=generator, dtype=torch.uint8))
             elif field.kind == "symbols":
                 ids = torch.randint(4, field.size, (n,), generator=generator)
                 rows.append(torch.cat([ids[:-1], torch.tensor([EOS])]))

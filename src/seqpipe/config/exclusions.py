@@ -220,11 +220,8 @@ def _unused_values(tree: Tree, architecture: str | None) -> Iterator[Problem]:
         if x_kind == "values":
             text = "x is a series of numbers, which is not embedded; allowed: null"
             yield Problem(tree.origin("architecture.embedding_size"), width, text)
-    if (
-        width is not None
-        and architecture == "one_to_many"
-        and _kind_of(tree.raw("data.y")) == "roll"
-    ):
+    is_roll = _kind_of(tree.raw("data.y")) == "roll"
+    if width is not None and architecture == "one_to_many" and is_roll:
         text = "y is a piano roll, which is not embedded; allowed: null"
         yield Problem(tree.origin("architecture.embedding_size"), width, text)
     for name in ("characters", "characters_size"):

@@ -1,0 +1,68 @@
+"""The field of several labels an example."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqpipe.data.base import FieldSpec
+from seqpipe.data.fields.multilabel import MultiLabel
+from seqpipe.errors import DataError
+
+
+def fitted(values, **options):
+    field = MultiLabel("y", **options)
+    field.fit([{"y": value} for value in values])
+    return field
+
+
+def test_labels_stand_in_lists_or_in_text_and_are_sorted():
+    field = fitted([["rock", "live"], "jazz| live", "", [], "pop|"])
+    assert field.spec == FieldSpec("multi_label", 4, ("jazz", "live", "pop", "rock"))
+    assert field.encode({"y": "rock|jazz"}).tolist() == [1, 0, 0, 1]
+    assert field.encode({"y": ["live", "live"]}).tolist() == [0, 1, 0, 0]
+    assert field.encode({"y": ""}).tolist() == [0, 0, 0, 0]
+    assert field.encode({"y": []}).dtype == torch.uint8
+    assert field.decode([1, 0, 0, 1]) == "jazz|rock"
+    assert field.decode([0, 0, 0, 0]) == ""
+    assert field.describe({}) == "any of 4 labels (jazz, live, pop, rock)"
+    assert fitted(["b,a"], separator=",").decode([1, 1]) == "a,b"
+    assert fitted([[10, 9], [1]]).spec.names == ("1", "9", "10")
+
+
+@given(st.lists(st.sets(st.text("abc de"), max_size=4), min_size=1, max_size=6))
+def test_labels_come_back(examples):
+    examples = [{label.strip() for label in labels} - {""} for labels in examples]
+    if not set.union(*examples):
+        return
+    field = fitted([sorted(labels) for labels in examples])
+    other = MultiLabel("y")
+    other.restore(field.state())
+    for labels in examples:
+        encoded = field.encode({"y": list(labels)})
+        shown = field.decode(encoded)
+        assert {label for label in shown.split("|") if label} == labels
+        assert torch.equal(other.encode({"y": shown}), encoded)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            "jaz",
+            "y='jaz': not a class of the training split; it has jazz, rock; did you mean 'jazz'?",
+        ),
+        (3, "y=3: neither a list of labels nor text, as a|b"),
+        (None, "y=None: neither a list of labels nor text, as a|b"),
+    ],
+)
+def test_bad_labels_are_refused(value, message):
+    with pytest.raises(DataError) as error:
+        fitted(["rock|jazz"]).encode({"y": value})
+    assert str(error.value) == message
+
+
+def test_a_training_split_without_labels_is_refused():
+    with pytest.raises(DataError) as error:
+        fitted(["", []])
+    assert str(error.value) == "y: no example has a label; allowed: one or more that has"
