@@ -115,8 +115,25 @@ def test_frames_are_chosen_by_time_by_number_or_not_at_all(tmp_path, video):
 
 def test_reading_twice_is_the_same_to_the_last_pixel(tmp_path, video):
     video(tmp_path / "a.mkv", RAMP, sound=True)
-    source = Video("a.mkv", "a.mkv", "a.mkv", path=str(tmp_path), frames_per_second=4)
-    assert digest(records(source)) == digest(records(source))
+    one, other = (
+        Video("a.mkv", "a.mkv", "a.mkv", path=str(tmp_path), frames_per_second=4) for _ in range(2)
+    )
+    assert digest(records(one)) == digest(records(one)) == digest(records(other))
+
+
+def test_a_clip_is_decoded_once_while_there_is_room(tmp_path, video, monkeypatch):
+    video(tmp_path / "a.mkv", RAMP)  # 10 x 24 x 32 bytes
+    decoded = []
+    plain = Video.frames_of
+    monkeypatch.setattr(
+        Video, "frames_of", lambda self, clip: (decoded.append(clip), plain(self, clip))[1]
+    )
+    for room, times in ((7680, 1), (7679, 3)):
+        monkeypatch.setattr("seqpipe.data.sources.clips._MOST_KEPT", room)
+        source = Video("a.mkv", "a.mkv", "a.mkv", path=str(tmp_path))
+        decoded.clear()
+        assert len({digest(split) for split in source.read().by_name().values()}) == 1
+        assert len(decoded) == times
 
 
 def test_labels_are_folders_or_groups_of_a_pattern(tmp_path, video):

@@ -19,6 +19,7 @@ from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 Frames = np.ndarray[Any, np.dtype[np.uint8]]
 OWN_COLUMNS = ("frames", "file", "name", "folder", "piece")
+_MOST_KEPT = 2**28  # bytes of decoded frames
 _TABLES = (".csv", ".tsv")
 
 
@@ -85,6 +86,8 @@ class Clips(FileSource):
             raise ConfigError(f"data.source.color={color}: unknown choice; allowed: grey, rgb")
         self.pattern = None if pattern is None else _compiled(pattern)
         self.height, self.width, self.color, self.pieces = height, width, color, pieces
+        self._kept: dict[Path, Frames] = {}
+        self._room = _MOST_KEPT
 
     @abstractmethod
     def frames_of(self, clip: Path) -> Frames:
@@ -144,7 +147,7 @@ class Clips(FileSource):
                 return
             told |= {group: text or "" for group, text in match.groupdict().items()}
         try:
-            frames = self.frames_of(clip)
+            frames = self._kept_frames(clip)
         except DataError as error:
             at = "" if found_at == place(clip) else f"{found_at}: "
             yield DataError([f"{at}{problem}" for problem in error.problems])
@@ -156,6 +159,16 @@ class Clips(FileSource):
         known = {"file": self._shown(clip), "name": name, "folder": clip.parent.name}
         for piece, part in enumerate(np.array_split(frames, self.pieces)):
             yield PlacedRecord({"frames": part, **known, "piece": piece, **told}, clip)
+
+    def _kept_frames(self, clip: Path) -> Frames:
+        """As `frames_of`; preparing goes through the records up to four times, decoding is slow."""
+        if clip in self._kept:
+            return self._kept[clip]
+        frames = self.frames_of(clip)
+        if frames.nbytes <= self._room:
+            self._room -= frames.nbytes
+            self._kept[clip] = frames
+        return frames
 
     def _shown(self, clip: Path) -> str:
         """The clip as named from `path`: the same on any machine."""
