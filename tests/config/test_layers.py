@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "checks": {"build", "training", "tasks", "data", "config", "errors"},
     "build": {"training", "tracking", "tasks", "models", "data", "nn", "config", "errors"},
     "report": {"errors"},
+    "testing": {"data", "nn", "errors"},
     "training": {"models", "tasks", "data", "nn", "errors"},
     "tracking": {"__init__", "errors"},
     "tasks": {"data", "nn", "errors"},

@@ -71,10 +71,10 @@ class Cache:
         with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
             held = {name: arrays[name] for name in arrays.files}
         for role, fld in fields.items():
-            fld.restore(_unpacked(told["fields"][role], held))
+            fld.restore(unpacked(told["fields"][role], held))
         facts = {}
         for split in SPLITS:
-            values = _unpacked(told["facts"][split], held)
+            values = unpacked(told["facts"][split], held)
             facts[split] = SplitFacts(**values)
         columns = {split: open_columns(folder / f"{split}.arrow") for split in SPLITS}
         return Prepared(columns, facts)
@@ -97,8 +97,8 @@ class Cache:
             prepared = prepare(made)
             held: dict[str, np.ndarray[Any, Any]] = {}
             told = {
-                "fields": {role: _packed(fld.state(), held, role) for role, fld in fields.items()},
-                "facts": {s: _packed(asdict(f), held, s) for s, f in prepared.facts.items()},
+                "fields": {role: packed(fld.state(), held, role) for role, fld in fields.items()},
+                "facts": {s: packed(asdict(f), held, s) for s, f in prepared.facts.items()},
             }
             np.savez(made / "arrays.npz", allow_pickle=False, **held)
             (made / "prepared.json").write_text(json.dumps(told), encoding="utf-8")
@@ -152,7 +152,7 @@ def _code() -> str:
     return total.hexdigest()
 
 
-def _packed(value: Any, held: dict[str, np.ndarray[Any, Any]], name: str) -> Any:
+def packed(value: Any, held: dict[str, np.ndarray[Any, Any]], name: str) -> Any:
     """A value as JSON holds it; arrays are put aside."""
     if isinstance(value, np.ndarray):
         held[name] = value
@@ -161,14 +161,14 @@ def _packed(value: Any, held: dict[str, np.ndarray[Any, Any]], name: str) -> Any
         return value.item()
     if isinstance(value, Mapping):
         assert "__array__" not in value, "the name is taken"
-        return {str(k): _packed(v, held, f"{name}.{k}") for k, v in value.items()}
+        return {str(k): packed(v, held, f"{name}.{k}") for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         kind = "__tuple__" if isinstance(value, tuple) else "__list__"
-        return {kind: [_packed(v, held, f"{name}.{i}") for i, v in enumerate(value)]}
+        return {kind: [packed(v, held, f"{name}.{i}") for i, v in enumerate(value)]}
     return value
 
 
-def _unpacked(value: Any, held: Mapping[str, np.ndarray[Any, Any]]) -> Any:
+def unpacked(value: Any, held: Mapping[str, np.ndarray[Any, Any]]) -> Any:
     """The other way round."""
     if not isinstance(value, dict):
         return value
@@ -176,5 +176,5 @@ def _unpacked(value: Any, held: Mapping[str, np.ndarray[Any, Any]]) -> Any:
         return held[value["__array__"]]
     for name, kind in (("__tuple__", tuple), ("__list__", list)):
         if name in value:
-            return kind(_unpacked(v, held) for v in value[name])
-    return {k: _unpacked(v, held) for k, v in value.items()}
+            return kind(unpacked(v, held) for v in value[name])
+    return {k: unpacked(v, held) for k, v in value.items()}
