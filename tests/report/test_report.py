@@ -16,13 +16,13 @@ from seqpipe.report import run as report
 def drawn(monkeypatch):
     """The figure that was last saved."""
     figures = []
-    save = report._save
+    save = report.save
 
     def kept(figure, path):
         figures.append(figure)
         return save(figure, path)
 
-    monkeypatch.setattr(report, "_save", kept)
+    monkeypatch.setattr(report, "save", kept)
     return figures
 
 
