@@ -142,7 +142,8 @@ EXCLUSIONS = [
     ),
     (
         "data=python_docs data.by=word",
-        "data.by=word: unknown choice; allowed: characters, words, tokens; did you mean 'words'?",
+        "data.by=word: unknown choice; allowed: characters, words, tokens, bytes, subwords; "
+        "did you mean 'words'?",
     ),
     (
         "cell=rnn cell.nonlinearity=sigmoid",

@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqpipe.data.base import PlacedRecord
 from seqpipe.data.fields.text import Text, unknown_rate
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from seqpipe.errors import ConfigError, DataError
@@ -110,12 +111,24 @@ def test_lowercase_makes_one_word_of_two():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"by": "letters"}, "by=letters: not a way to read text; characters, words, tokens"),
+        (
+            {"by": "letters"},
+            "by=letters: not a way to read text; characters, words, tokens, bytes, subwords",
+        ),
         (
             {"max_vocabulary": 4},
             "max_vocabulary=4: must be at least 5, 4 symbols are special",
         ),
         ({"min_count": 0}, "min_count=0: must be at least 1"),
+        (
+            {"by": "bytes", "max_vocabulary": 259},
+            "max_vocabulary=259: must be at least 260, 256 bytes and 4 special symbols",
+        ),
+        (
+            {"by": "subwords", "max_vocabulary": 100},
+            "max_vocabulary=100: must be at least 260, 256 bytes and 4 special symbols",
+        ),
+        ({"by": "bytes", "min_count": 2}, "min_count=2: by bytes none is left out; null"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options, message):
@@ -124,10 +137,91 @@ def test_options_that_cannot_work_are_refused(options, message):
     assert str(error.value) == message
 
 
-def test_a_number_is_not_text():
+@pytest.mark.parametrize(
+    ("by", "value", "message"),
+    [
+        *((by, 3, "text=3: not text") for by in ("characters", "words", "bytes", "subwords")),
+        ("words", ["a"], "text=['a']: not text"),
+        ("tokens", 3, "text=3: not text, nor a list of it"),
+        ("tokens", ["a", 3], "text=['a', 3]: not text, nor a list of it"),
+        ("bytes", "a\ud800", "text='a\\ud800': character 2 is half of a surrogate pair"),
+    ],
+)
+def test_what_is_no_text_is_refused(by, value, message):
+    field = Text("text", by=by)
+    if by != "bytes":  # which have nothing to learn
+        with pytest.raises(DataError) as error:
+            field.fit([{"text": "a"}, {"text": value}])
+        assert str(error.value) == message
+        field.fit([{"text": "a"}])
     with pytest.raises(DataError) as error:
-        Text("text").fit([{"text": 3}])
-    assert str(error.value) == "text=3: not text"
+        field.encode({"text": value})
+    assert str(error.value) == message
+
+
+@given(st.text())
+def test_bytes_come_back_as_they_were_and_nothing_is_learned(text):
+    field = fitted("", by="bytes")
+    ids = field.encode_target({"text": text})
+    assert field.decode(ids) == text
+    assert ids.tolist()[:-1] == [4 + byte for byte in text.encode()]
+    assert field.spec.size == len(set(field.spec.names)) == 260
+
+
+def test_bytes_that_are_no_text_are_replaced():
+    field = fitted("", by="bytes")
+    assert field.decode([4 + 0xC3, 4 + 0x28, UNK, PAD, 4 + 0x61, EOS, 4]) == "\ufffd(\ufffda"
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Z", "Cc"]), min_size=1)))
+def test_tokens_come_back_as_a_list_or_with_spaces_between(tokens):
+    field = Text("text", by="tokens", min_count=1)
+    field.fit([{"text": tokens}])
+    assert field.decode(field.encode({"text": tokens})) == " ".join(tokens)
+    assert (
+        field.encode({"text": " ".join(tokens)}).tolist() == field.encode({"text": tokens}).tolist()
+    )
+
+
+PHRASES = st.tuples(
+    st.sampled_from(["one", "don't", "Zwölf", "(3)", '"two"']),
+    st.sampled_from(["", ",", "...", "!"]),
+)
+
+
+@given(st.lists(PHRASES, min_size=1))
+def test_words_come_back_as_a_text_with_usual_spaces_was(phrases):
+    text = " ".join(word + mark for word, mark in phrases)
+    field = fitted(text, by="words", min_count=1)
+    assert field.decode(field.encode({"text": text})) == text
+
+
+@pytest.mark.parametrize("by", ["characters", "words", "tokens", "bytes", "subwords"])
+def test_what_was_learned_is_taken_up_again(by):
+    field, other = fitted(HELP * 2, by=by), Text("text", by=by)
+    other.restore(field.state())
+    assert other.spec == field.spec
+    ids = field.encode_target({"text": HELP})
+    assert other.encode_target({"text": HELP}).equal(ids)
+    assert other.decode(ids) == field.decode(ids)
+
+
+@pytest.mark.parametrize("by", ["characters", "words", "tokens", "bytes", "subwords"])
+def test_a_piece_that_goes_on_is_not_ended(by):
+    field = fitted(HELP, by=by, min_count=None if by == "bytes" else 1)
+    ended = field.encode_target({"text": "Use it"})
+    going_on = PlacedRecord({"text": "Use it"}, goes_on=True)
+    assert ended[-1] == EOS
+    assert field.encode_target(going_on).equal(ended[:-1])
+    assert field.encode(going_on).equal(ended[:-1])
+
+
+def test_ids_are_kept_in_as_few_bytes_as_hold_them():
+    assert fitted("ab").encode({"text": "ab"}).dtype == torch.int16
+    many = " ".join(str(n) for n in range(33_000))
+    field = fitted(many, by="tokens", min_count=1)
+    assert field.encode({"text": "32999"}).dtype == torch.int32
+    assert field.decode(field.encode({"text": "32999"})) == "32999"
 
 
 def test_by_words_what_occurs_once_is_unknown_so_that_unknown_is_learned():

@@ -114,10 +114,18 @@ def test_a_language_model_is_judged_in_nats_bits_and_perplexity(batch_of):
     assert scalars == {"accuracy": 0.5}  # the likeliest is always symbol 0: two of four
 
 
-def test_words_have_no_bits_per_character():
-    task = LanguageModeling(y=FieldSpec("symbols", 4, unit="words"))
+@pytest.mark.parametrize("unit", ["words", "subwords", "tokens", None])
+def test_words_and_their_pieces_have_no_bits_per_character(unit):
+    task = LanguageModeling(y=FieldSpec("symbols", 4, unit=unit))
     assert set(task.derived(torch.tensor(1.0))) == {"perplexity"}
-    assert "bits_per_character" not in task.metric_names()
+    assert task.metric_names() == ["loss", "accuracy", "perplexity"]
+
+
+def test_the_bits_of_a_byte_are_named_so():
+    task = LanguageModeling(y=FieldSpec("symbols", 260, unit="bytes"))
+    derived = task.derived(torch.tensor(math.log(2) * 3))
+    assert derived["bits_per_byte"].item() == pytest.approx(3.0)
+    assert task.metric_names() == ["loss", "accuracy", "perplexity", "bits_per_byte"]
 
 
 def edit_distance(a, b):

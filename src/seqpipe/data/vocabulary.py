@@ -2,6 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<PAD>", "<UNK>", "<BOS>", "<EOS>")
@@ -46,3 +49,8 @@ class Vocabulary:
     def decode(self, ids: Sequence[int]) -> list[str]:
         """The symbol of each id, special ones by their names."""
         return [self.names[id_] for id_ in ids]
+
+
+def id_type(size: int) -> type[np.signedinteger[Any]]:
+    """The narrowest signed integer that holds ids 0..size-1: what is kept of them is short."""
+    return np.int16 if size <= np.iinfo(np.int16).max else np.int32

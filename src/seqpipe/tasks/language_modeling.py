@@ -10,9 +10,12 @@ from torchmetrics.classification import MulticlassAccuracy
 from seqpipe.data.base import FieldSpec
 from seqpipe.tasks.base import StepTask, perplexity
 
+BITS = {"characters": "bits_per_character", "bytes": "bits_per_byte"}
+"""What the loss in bits is called, by the unit of y."""
+
 
 class LanguageModeling(StepTask):
-    """Cross entropy in nats per real step, <EOS> included; perplexity, bits per character.
+    """Cross entropy in nats per real step, <EOS> included; perplexity, bits per character or byte.
 
     Args:
         y: kind `symbols`.
@@ -36,15 +39,15 @@ class LanguageModeling(StepTask):
         monitor: str = "val/loss",
         mode: Literal["min", "max"] = "min",
     ) -> None:
-        self.characters = y.unit == "characters"
+        self.bits = BITS.get(y.unit or "")
         super().__init__(y=y, monitor=monitor, mode=mode)
         self.label_smoothing = label_smoothing
         self.sample_length, self.sample_temperature = sample_length, sample_temperature
 
     def metric_names(self) -> list[str]:
-        """Loss, accuracy, perplexity, and bits per character where symbols are characters."""
+        """Loss, accuracy, perplexity, and bits where a symbol is a character or a byte."""
         names = ["loss", "accuracy", "perplexity"]
-        return [*names, "bits_per_character"] if self.characters else names
+        return names if self.bits is None else [*names, self.bits]
 
     def metrics(self, stage: str) -> MetricCollection:
         """Share of steps whose likeliest symbol is right; none while training."""
@@ -54,8 +57,8 @@ class LanguageModeling(StepTask):
         return MetricCollection({"accuracy": accuracy})
 
     def derived(self, loss: Tensor) -> dict[str, Tensor]:
-        """Perplexity = exp(loss); bits per character = loss / ln 2."""
+        """Perplexity = exp(loss); bits per character or byte = loss / ln 2."""
         derived = {"perplexity": perplexity(loss)}
-        if self.characters:
-            derived["bits_per_character"] = loss / math.log(2)
+        if self.bits is not None:
+            derived[self.bits] = loss / math.log(2)
         return derived

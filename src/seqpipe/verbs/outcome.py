@@ -133,10 +133,10 @@ def sample(module: SequenceModule, data: SequenceData, seed: int) -> str:
     x = None
     if data.spec.x is not None:  # the condition of the first test example
         x = _batch(module, data, [0]).x
-    stop = (
-        data.window is None and data.bptt is None
-    )  # pieces of a text seldom end: then neither does the sample
-    banned = (PAD, UNK, BOS) if stop or not task.characters else (PAD, UNK, BOS, EOS)
+    # Pieces of a text seldom end: then neither does the sample.
+    stop = data.window is None and data.bptt is None
+    paragraphs = task.y.unit == "words"  # then <EOS> is in the midst of a text, too
+    banned = (PAD, UNK, BOS) if stop or paragraphs else (PAD, UNK, BOS, EOS)
     module.eval()
     ids, lengths = model.sample(
         x,

@@ -1,0 +1,88 @@
+"""Text by pieces of words, learned from the training split: byte-level byte-pair encoding."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from seqpipe.data.extras import need
+from seqpipe.data.fields.tokenizing import EVERY_BYTE, UNKNOWN, Entry, Way
+from seqpipe.data.vocabulary import SPECIALS, UNK
+
+DEFAULT_VOCABULARY = 8000
+PARALLELISM = "TOKENIZERS_PARALLELISM"
+
+
+class Subwords(Way):
+    """A symbol is a frequent run of bytes within a word, or a single byte: none is unknown.
+
+    Starting from the 256 bytes, the most frequent pair of neighbours becomes a symbol of its own,
+    again and again, until the vocabulary is full or no pair occurs `min_count` times (None: 2).
+    The space before a word belongs to it. The same texts give the same symbols.
+
+    Source: Sennrich et al. (2016), section 3.2; Radford et al. (2019), section 2.2, for bytes.
+    The library is Hugging Face tokenizers.
+
+    Raises:
+        ConfigError: the library is not installed, or an option out of range.
+    """
+
+    unit, least = "subwords", EVERY_BYTE
+
+    def __init__(self, max_vocabulary: int | None = None, min_count: int | None = None) -> None:
+        super().__init__(max_vocabulary, min_count)
+        self._library = _library()
+        self._pieces: Any = None  # a tokenizers.Tokenizer, whose ids start at 0
+
+    def fit(self, entries: Iterable[Entry]) -> None:
+        """Learn the pairs; the texts are counted word by word, not kept."""
+        library = self._library
+        level = library.pre_tokenizers.ByteLevel
+        pieces = library.Tokenizer(library.models.BPE())
+        pieces.pre_tokenizer = level(add_prefix_space=False)
+        pieces.decoder = library.decoders.ByteLevel()
+        size = DEFAULT_VOCABULARY if self.max_vocabulary is None else self.max_vocabulary
+        trainer = library.trainers.BpeTrainer(
+            vocab_size=size - len(SPECIALS),
+            min_frequency=2 if self.min_count is None else self.min_count,
+            initial_alphabet=sorted(level.alphabet()),
+            show_progress=False,
+        )
+        pieces.train_from_iterator(entries, trainer)
+        self._take(pieces)
+
+    def encode(self, entry: Entry) -> list[list[int]]:
+        """The pieces, each id plus 4."""
+        ids = self._pieces.encode(entry).ids
+        return [[len(SPECIALS) + id_ for id_ in ids]] if ids else []
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text; bytes that are not UTF-8 show as U+FFFD."""
+        text, run = "", []
+        for id_ in (*ids, UNK):  # <UNK> is in no text, but a model may write it
+            if id_ != UNK:
+                run.append(id_ - len(SPECIALS))
+                continue
+            text += self._pieces.decode(run) + UNKNOWN
+            run = []
+        return text.removesuffix(UNKNOWN)
+
+    def state(self) -> dict[str, Any]:
+        """The pieces, as the library writes them: JSON."""
+        return {"tokenizer": self._pieces.to_str()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up the pieces."""
+        self._take(self._library.Tokenizer.from_str(state["tokenizer"]))
+
+    def _take(self, pieces: Any) -> None:
+        self._pieces = pieces
+        symbols = (pieces.id_to_token(id_) for id_ in range(pieces.get_vocab_size()))
+        self.names = (*SPECIALS, *symbols)
+
+
+def _library() -> Any:
+    library = need("tokenizers", extra="subwords", what="by=subwords")
+    # Loader processes are forked from this one, where its threads would hang; where nothing is
+    # said, the library warns of it at each fork. One text at a time needs none.
+    os.environ.setdefault(PARALLELISM, "false")
+    return library
