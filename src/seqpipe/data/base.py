@@ -149,7 +149,7 @@ class Source(ABC):
         """
 
     @property
-    def name(self) -> str:
+    def title(self) -> str:
         """What it is called where the data is described."""
         return type(self).__name__
 

@@ -166,7 +166,7 @@ class SequenceData:
             told = f"{self.x.describe(self.counts('x'))} -> {told}"
         examples = self._examples["train"]
         lengths = examples.y if examples.x is None else examples.x
-        name = self.source.name
+        name = self.source.title
         if lengths.has_time:
             steps = lengths.lengths
             low, high = int(steps.min()), int(steps.max())

@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 
-def next_input(y: Tensor, first: int) -> Tensor:
+def next_input(y: Tensor, first: int | Tensor) -> Tensor:
     """What each step reads: x<t> = y<t-1>, and at the first step what stands before y_1.
 
-    y: (B, T_y) ids, `first` being <BOS>; or (B, T_y, K) of a roll, `first` being 0: silence.
-    Returns the same shape.
+    y: (B, T_y) ids, or (B, T_y, K) of a roll; `first`: of each row, (B,) or (B, K), or one for
+    all: <BOS>, or 0, which is silence. Returns the same shape as y.
     """
-    before = torch.full_like(y[:, :1], first)
-    return torch.cat([before, y[:, :-1]], dim=1)
+    before = torch.full_like(y[:, 0], first) if isinstance(first, int) else first
+    return torch.cat([before.unsqueeze(1), y[:, :-1]], dim=1)
 
 
 def lengths_to_end(ids: Tensor, eos: int) -> Tensor:

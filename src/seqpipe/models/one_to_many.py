@@ -79,10 +79,45 @@ class OneToMany(nn.Module):
         Returns:
             (B, T_y, V) or (B, T_y, K): step t predicts y_t from y_1..y_{t-1}.
         """
-        inputs = self.input(next_input(y, self.first))
-        outputs, _ = self.decoder(inputs, y_lengths, self._first_state(x))
-        logits: Tensor = self.head(outputs)
+        logits, _ = self._run(y, y_lengths, self.first, self._first_state(x))
         return logits
+
+    def start(self, rows: int) -> tuple[Tensor, StackState]:
+        """What a sequence starts with: what stands before its first y, and the decoder's state."""
+        return self._before(rows), self.decoder.initial_state(rows)
+
+    def carry(
+        self,
+        x: Tensor | None,
+        x_lengths: Tensor | None,
+        y: Tensor,
+        y_lengths: Tensor,
+        carried: tuple[Tensor, StackState],
+    ) -> tuple[Tensor, tuple[Tensor, StackState]]:
+        """As `forward`, from the last y and the state in which the y before this one ended.
+
+        Returns:
+            logits; the last y and the state that the next batch goes on from.
+        """
+        assert x is None, "a condition stands before the first y only"
+        before, state = carried
+        last = y[torch.arange(len(y), device=y.device), y_lengths - 1]
+        logits, final_state = self._run(y, y_lengths, before, state)
+        return logits, (last, final_state)
+
+    def _run(
+        self, y: Tensor, y_lengths: Tensor, before: Tensor | int, state: StackState | None
+    ) -> tuple[Tensor, StackState]:
+        inputs = self.input(next_input(y, before))
+        outputs, final_state = self.decoder(inputs, y_lengths, state)
+        return self.head(outputs), final_state
+
+    def _before(self, rows: int) -> Tensor:
+        """(rows,) <BOS>, or (rows, K) silence: what the first step reads."""
+        weight = next(self.parameters())
+        if self.y_kind == "symbols":
+            return torch.full((rows,), self.first, device=weight.device)
+        return weight.new_zeros(rows, self.y_size)
 
     def _first_state(self, x: Tensor | None) -> StackState | None:
         if self.condition is None:
@@ -121,12 +156,8 @@ class OneToMany(nn.Module):
         state = self._first_state(x)
         if state is None:
             state = self.decoder.initial_state(count)
-        weight = next(self.parameters())
         stop = stop and self.y_kind == "symbols"
-        if self.y_kind == "symbols":
-            y_t = torch.full((count,), self.first, device=weight.device)
-        else:
-            y_t = weight.new_zeros(count, self.y_size)
+        y_t = self._before(count)
         drawn: list[Tensor] = []
         for _ in range(max_length):
             output, state = self.decoder.step(self.input(y_t.unsqueeze(1))[:, 0], state)

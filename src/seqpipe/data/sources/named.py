@@ -49,9 +49,9 @@ class Named(Source):
             return self.source.read()
 
     @property
-    def name(self) -> str:
+    def title(self) -> str:
         """That of the chosen source."""
-        return self.source.name
+        return self.source.title
 
     def inputs(self) -> list[Path]:
         """Those of the chosen source.
