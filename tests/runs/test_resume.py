@@ -7,6 +7,7 @@ from seqpipe import build
 from seqpipe.config.compose import compose
 from seqpipe.errors import ConfigError
 from seqpipe.tasks.metrics import WeightedMean
+from seqpipe.training.carrying import Carried
 from seqpipe.training.module import SequenceModule
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -235,3 +236,31 @@ def test_a_file_that_is_no_checkpoint_of_ours_is_refused(launch, tmp_path):
     with pytest.raises(ConfigError, match=r"resume=.*missing.ckpt: no such file"):
         compose(["resume=missing.ckpt"])
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_lanes_resumed_inside_an_epoch_go_on_in_the_state_they_were_in(launch, workers):
+    lanes = ["data.window=null", "data.bptt=32", "data.eval_window=256", "data.batch_size=64"]
+    overrides = [*STEADY, *lanes, "task.sample_length=0", f"data.num_workers={workers}"]
+    overrides += ["trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
+    straight = launch("python_docs", *overrides, "trainer.max_steps=6", folder="straight")
+    first = launch("python_docs", *overrides, "trainer.max_steps=3", folder="first")
+    saved = torch.load(last(first), weights_only=True)["seqpipe"]["processes"][0]["carried"]
+    assert saved[0].shape == (64,)
+    resumed = launch(
+        "python_docs", *overrides, "trainer.max_steps=6", f"resume={last(first)}", folder="resumed"
+    )
+    assert_same_end(resumed, straight)
+
+
+def test_a_state_that_is_not_carried_over_a_resume_would_be_seen(launch, monkeypatch):
+    lanes = ["data.window=null", "data.bptt=32", "data.eval_window=256", "data.batch_size=64"]
+    overrides = [*STEADY, *lanes, "task.sample_length=0"]
+    overrides += ["trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
+    straight = launch("python_docs", *overrides, "trainer.max_steps=5", folder="straight")
+    first = launch("python_docs", *overrides, "trainer.max_steps=3", folder="first")
+    monkeypatch.setattr(Carried, "restore", lambda self, lanes, device: None)
+    resumed = launch(
+        "python_docs", *overrides, "trainer.max_steps=5", f"resume={last(first)}", folder="resumed"
+    )
+    assert resumed.metrics != straight.metrics
