@@ -86,8 +86,13 @@ def build_task(cfg: DictConfig, data: SequenceData) -> Task:
     return task
 
 
-def build_model(cfg: DictConfig, spec: SequenceSpec) -> nn.Module:
+def build_model(cfg: DictConfig, spec: SequenceSpec, output_size: int | None = None) -> nn.Module:
     """The architecture, told the sizes of x and y.
+
+    Args:
+        cfg: the configuration.
+        spec: what the data is like.
+        output_size: K, width of one prediction, as the task wants it; None: the size of y.
 
     Raises:
         ConfigError: the architecture cannot read or write what the data has.
@@ -103,7 +108,7 @@ def build_model(cfg: DictConfig, spec: SequenceSpec) -> nn.Module:
     elif spec.y.has_time and not (spec.x is not None and spec.x.has_time):
         sizes |= {"y_size": spec.y.size, "y_kind": spec.y.kind}  # each step reads its own last y
     else:
-        sizes["output_size"] = spec.y.size
+        sizes["output_size"] = spec.y.size if output_size is None else output_size
     try:
         model: nn.Module = make_model(**sizes)
     except (RuntimeError, TypeError) as error:  # torch has no class for either

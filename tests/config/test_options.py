@@ -39,6 +39,7 @@ NEEDS = {
     "task=language_modeling": ["data=python_docs"],
     "task=transduction": ["data=dates"],
     "task=transcription": ["data=dates", "architecture=many_to_many"],
+    "task=ordinal": ["data.y._target_=seqpipe.data.fields.labels.Ordinal"],
     "task=regression": ["data=adding"],
     # what reads any file of the user's has to be told which
     **{f"data={name}": ["data.path=file"] for name in READ_ANY_FILE},

@@ -33,6 +33,9 @@ FITS: dict[tuple[str | None, str], tuple[Fit, ...]] = {
     **{(x, "multi_label"): (Fit("many_to_one", "multi_label"),) for x in SEQUENCE},
     **{(x, "roll"): (Fit("many_to_many", "multi_label"),) for x in SEQUENCE},
     **{(x, "roll"): (Fit("one_to_many", "multi_label"),) for x in CONDITION},
+    ("vector", "ordinal"): (Fit("one_to_one", "ordinal"),),
+    **{(x, "ordinal"): (Fit("many_to_one", "ordinal"),) for x in SEQUENCE},
+    **{(x, "values"): (Fit("many_to_many", "regression"),) for x in SEQUENCE},
     **{(x, "tags"): (Fit("many_to_many", "tagging"),) for x in SEQUENCE},
     **{(x, "symbols"): (Fit("one_to_many", "language_modeling"),) for x in CONDITION},
     **{
@@ -51,6 +54,7 @@ KINDS = {
     "vector": "one vector",
     "category": "one category",
     "number": "one number",
+    "ordinal": "one ordered class",
     "tags": "a tag for each step",
     "multi_label": "any of several labels",
     "roll": "a piano roll",

@@ -89,6 +89,9 @@ class FieldSpec:
         counts: how often each class or symbol occurs in the training split, (size,) int64; None
             for floats, and before everything is encoded.
         characters: of "spelled", how many ids of characters there are; `size` counts words.
+        mean: subtracted from each of the D or K numbers before it was divided by `scale`, (size,);
+            None for ids, and for numbers that are as they stood.
+        scale: see `mean`.
     """
 
     kind: str
@@ -99,6 +102,8 @@ class FieldSpec:
         default=None, compare=False, repr=False
     )
     characters: int | None = None
+    mean: tuple[float, ...] | None = None
+    scale: tuple[float, ...] | None = None
 
     @property
     def has_time(self) -> bool:

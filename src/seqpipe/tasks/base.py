@@ -13,7 +13,7 @@ from seqpipe.errors import ConfigError
 from seqpipe.nn.masks import length_mask
 
 Pairs = tuple[Any, Any]
-BETTER_HIGH = {"accuracy", "macro_f1", "micro_f1", "exact_match"}
+BETTER_HIGH = {"accuracy", "macro_f1", "micro_f1", "exact_match", "kappa"}
 
 
 def better(metric: str) -> str:

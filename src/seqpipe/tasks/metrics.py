@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MeanAbsoluteError, Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
+    MulticlassCohenKappa,
     MulticlassConfusionMatrix,
     MulticlassF1Score,
 )
@@ -28,6 +29,29 @@ def class_metrics(size: int, stage: str) -> MetricCollection:
         metrics["f1_per_class"] = MulticlassF1Score(size, average=None, validate_args=False)
         metrics["confusion"] = MulticlassConfusionMatrix(size, validate_args=False)
     return MetricCollection(metrics)
+
+
+def ordinal_metrics(size: int, stage: str) -> MetricCollection:
+    """`class_metrics`, and the mean distance to the true class; kappa in validation and test."""
+    metrics: dict[str, Metric | MetricCollection] = dict(class_metrics(size, stage).items())
+    metrics["mae"] = MeanAbsoluteError()
+    if stage != "train":
+        metrics["kappa"] = QuadraticKappa(size, weights="quadratic", validate_args=False)
+    return MetricCollection(metrics)
+
+
+class QuadraticKappa(MulticlassCohenKappa):
+    """Agreement beyond chance, squared distances between classes weighed; at most 1.
+
+    Where truth and predictions are one and the same class throughout, there is nothing to agree
+    on beyond chance: 0.
+
+    Source: Cohen (1968), "Weighted kappa".
+    """
+
+    def compute(self) -> Tensor:
+        """1 - observed over expected squared distance."""
+        return torch.nan_to_num(super().compute(), nan=0.0)
 
 
 class WeightedMean(Metric):

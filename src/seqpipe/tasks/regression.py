@@ -1,4 +1,4 @@
-"""Numbers for a whole sequence."""
+"""Numbers for a whole sequence, or for each of its steps."""
 
 from typing import Any, Literal
 
@@ -7,20 +7,24 @@ from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.nn.masks import length_mask
 from seqpipe.tasks.base import Pairs, Task
 
 
 class Regression(Task):
-    """Mean squared error, and mean absolute error beside it, in the units of y.
+    """Mean squared error, and mean absolute error beside it.
+
+    The loss is that of the numbers the model learns, standardised ones where the field
+    standardizes; MSE and MAE are in the units of the data.
 
     Args:
-        y: kind `number`.
+        y: kind `number`, or `values`: numbers for each step, of which real ones count.
         monitor: see `Task`.
         mode: see `Task`.
     """
 
     name = "regression"
-    y_kind = "number"
+    y_kind = ("number", "values")
 
     def __init__(
         self,
@@ -32,29 +36,46 @@ class Regression(Task):
         super().__init__(y=y, monitor=monitor, mode=mode)
 
     def metric_names(self) -> list[str]:
-        """Loss (the MSE), MSE, MAE."""
+        """Loss, MSE, MAE."""
         return ["loss", "mse", "mae"]
 
     def units(self, batch: SequenceBatch) -> Tensor:
-        """Examples of the batch."""
+        """Examples of the batch, or their real steps."""
+        if batch.y_lengths is not None:
+            return batch.y_lengths.sum()
         return torch.tensor(len(batch), device=batch.y.device)
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
-        """outputs: (B, K), y: (B, K)."""
-        return nn.functional.mse_loss(outputs.float(), batch.y.float())
+        """Outputs and y: (B, K), or (B, T, K)."""
+        return nn.functional.mse_loss(*_real(outputs, batch))
 
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Tensor:
-        """The outputs are the answer, (B, K)."""
+        """The outputs are the answer, (B, K) or (B, T, K)."""
         return outputs
 
     def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
-        """Two (B, K) tensors."""
-        return predictions.float(), batch.y.float()
+        """Two (N, K) tensors in the units of the data, over N examples or real steps."""
+        predicted, truth = _real(predictions, batch)
+        if self.y.mean is None or self.y.scale is None:
+            return predicted, truth
+        mean, scale = predicted.new_tensor(self.y.mean), predicted.new_tensor(self.y.scale)
+        return predicted * scale + mean, truth * scale + mean
 
     def metrics(self, stage: str) -> MetricCollection:
         """MSE and MAE."""
         return MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError()})
 
     def decoded(self, predictions: Tensor, batch: SequenceBatch) -> list[tuple[Any, Any]]:
-        """The K numbers of each example."""
-        return list(zip(predictions.float().cpu(), batch.y.cpu(), strict=True))
+        """The numbers of each example as the field encodes them, without padding."""
+        pairs = zip(predictions.float().cpu(), batch.y.cpu(), strict=True)
+        if batch.y_lengths is None:
+            return list(pairs)
+        return [(p[:n], t[:n]) for (p, t), n in zip(pairs, batch.y_lengths.tolist(), strict=True)]
+
+
+def _real(outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+    """Two (N, K) float32: without padding where there are steps."""
+    if batch.y_lengths is None:
+        return outputs.float(), batch.y.float()
+    mask = length_mask(batch.y_lengths, batch.y.shape[1])
+    return outputs[mask].float(), batch.y[mask].float()

@@ -117,7 +117,7 @@ def examples(
             steps = slice(None) if batch.x_lengths is None else slice(int(batch.x_lengths[b]))
             row["x"] = data.x.decode(batch.x[b, steps].cpu())
         row |= {"truth": data.y.decode(truth), "prediction": data.y.decode(predicted)}
-        if data.spec.y.kind != "number":
+        if data.spec.y.kind not in ("number", "values"):
             row["correct"] = row["truth"] == row["prediction"]
         rows.append(row)
     return rows

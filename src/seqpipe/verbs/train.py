@@ -79,7 +79,7 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     check_monitors(cfg, task)
     # After the data: the weights must not depend on how many numbers it drew.
     seed_everything(cfg.seed, workers=True, verbose=False)
-    module = build_module(cfg, build_model(cfg, data.spec), task)
+    module = build_module(cfg, build_model(cfg, data.spec, task.output_size), task)
     check_optimizer(cfg, module)
 
     folder = outcome.claim_folder(launch.output_dir) if _first() else launch.output_dir

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
-from seqpipe.errors import did_you_mean
+from seqpipe.data.fields.series import Moments, units
+from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 
 def _class_names(values: Iterable[object]) -> tuple[str, ...]:
@@ -31,12 +32,15 @@ class _Classes(Field):
         self._ids: dict[str, int] = {}
 
     def _learn(self, values: Iterable[object]) -> None:
-        self.names = _class_names(values)
+        self._set(_class_names(values))
+
+    def _set(self, names: tuple[str, ...]) -> None:
+        self.names = names
         self._ids = {name: id_ for id_, name in enumerate(self.names)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up the classes."""
-        self._learn(state["names"])
+        self._set(tuple(state["names"]))
 
     def _id(self, value: object) -> int:
         name = str(value)
@@ -119,25 +123,85 @@ class Tags(_Classes):
         return f"one of {len(self.names)} tags a step ({self._shown_names()})"
 
 
+class Ordinal(Category):
+    """One of ordered classes an example, () int64: bad, ok, good; 1 to 5 stars.
+
+    Args:
+        column: the key of the entry in a record; its value may be text or a number.
+        order: the classes from the lowest to the highest; None: those of the training split,
+            numbers by their value. Text has no order of its own, so it must be given.
+
+    Raises:
+        ConfigError: an `order` with fewer than two classes, or one twice.
+    """
+
+    kind = "ordinal"
+
+    def __init__(self, column: str, *, order: list[str | int | float] | None = None) -> None:
+        super().__init__(column)
+        self.order = None if order is None else [str(name) for name in order]
+        if self.order is not None and (
+            len(self.order) < 2 or len(set(self.order)) < len(self.order)
+        ):
+            shown = ",".join(self.order)
+            text = "allowed: two classes or more, each once"
+            raise ConfigError(f"data.y.order=[{shown}]: is no order; {text}")
+
+    def fit(self, records: Iterable[Record]) -> None:
+        """Learn the classes.
+
+        Raises:
+            DataError: fewer than two, or text without a given order.
+        """
+        if self.order is not None:
+            self._set(tuple(self.order))
+            return
+        super().fit(records)
+        shown = ", ".join(self.names[:20])
+        if len(self.names) < 2:
+            text = "allowed: two classes or more in the training split"
+            raise DataError(f"column={self.column}: the only class is {shown}; {text}")
+        try:
+            [float(name) for name in self.names]
+        except ValueError:
+            text = "classes that are not numbers have no order of their own; allowed: order=[...]"
+            raise DataError(f"column={self.column}: {text} of {shown}") from None
+
+    def describe(self, counts: object) -> str:
+        """The number of classes, from the lowest to the highest."""
+        return f"{len(self.names)} ordered classes ({self._shown_names()})"
+
+
 class Number(Field):
     """One number an example, or a few, (K,) float32.
 
     Args:
         column: the key of the entry in a record; its value is a number or a flat list of them.
+        standardize: subtract from each of the K numbers its mean over the training split, and
+            divide by its standard deviation: a model then learns in units of that, whatever the
+            numbers are measured in. Metrics and predictions stay in the units of the data.
     """
 
     kind = "number"
-    fitted = ("size",)
+    fitted = ("size", "mean", "scale")
 
-    def __init__(self, column: str) -> None:
+    def __init__(self, column: str, *, standardize: bool = False) -> None:
         super().__init__(column)
+        self.standardize = standardize
         self.size = 0
+        self.mean = np.zeros(1, dtype=np.float32)
+        self.scale = np.ones(1, dtype=np.float32)
 
     def fit(self, records: Iterable[Record]) -> None:
-        """Learn K."""
+        """Learn K and, to standardize, the mean and standard deviation of each number."""
+        total = Moments()
         for record in records:
-            self.size = len(self._numbers(record))
-            break
+            self.size = self.size or len(self._numbers(record))
+            if not self.standardize:
+                return
+            total.add(self._checked(record)[None])
+        if total.count:
+            self.mean, self.scale = total.mean.astype(np.float32), total.scale
 
     def encode(self, record: Record) -> Tensor:
         """(K,) float32.
@@ -145,20 +209,24 @@ class Number(Field):
         Raises:
             DataError: not finite, not a number, or not K of them.
         """
+        return torch.from_numpy((self._checked(record) - self.mean) / self.scale)
+
+    def _checked(self, record: Record) -> np.ndarray[Any, np.dtype[np.float32]]:
         numbers = self._numbers(record)
         if len(numbers) != self.size:
             wanted = f"the training split starts with {self.size}"
             self.refuse(self.value(record), f"holds {len(numbers)} numbers; {wanted}")
-        return torch.from_numpy(numbers)
+        return numbers
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
-        """The numbers to four digits, with spaces between."""
-        return " ".join(f"{float(value):.4g}" for value in torch.as_tensor(values).reshape(-1))
+        """The numbers as they were, to four digits, with spaces between."""
+        array = np.asarray(values, dtype=np.float32).reshape(-1) * self.scale + self.mean
+        return " ".join(f"{value:.4g}" for value in array.tolist())
 
     @property
     def spec(self) -> FieldSpec:
         """Size: K."""
-        return FieldSpec(self.kind, self.size)
+        return FieldSpec(self.kind, self.size, **units(self.standardize, self.mean, self.scale))
 
     def describe(self, counts: object) -> str:
         """The width."""

@@ -1,7 +1,7 @@
 """Numbers measured at each step, or all at once."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -41,6 +41,26 @@ class Moments:
         """(D,), of the rows as a whole population."""
         return np.sqrt(np.asarray(self._squares) / max(1, self.count))
 
+    @property
+    def scale(self) -> Floats:
+        """(D,), the deviation to divide by; 1 for a number that never changes: it becomes 0."""
+        deviation = self.deviation
+        return np.where(deviation > 0, deviation, 1.0).astype(np.float32)
+
+
+class _Units(TypedDict, total=False):
+    """How numbers were standardised, for a FieldSpec."""
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+
+
+def units(standardize: bool, mean: Floats, scale: Floats) -> _Units:
+    """What a FieldSpec says of standardised numbers; nothing of those that are as they stood."""
+    if not standardize:
+        return {}
+    return {"mean": tuple(mean.tolist()), "scale": tuple(scale.tolist())}
+
 
 class _Floats(Field):
     """What Series and Vector share: finite float32 of a width that the first record sets."""
@@ -63,13 +83,10 @@ class _Floats(Field):
                 return
             total.add(self._checked(record).reshape(-1, self.size))
         if total.count:
-            self.mean = total.mean.astype(np.float32)
-            # A number that never changes has no scale: it becomes 0.
-            deviation = total.deviation
-            self.scale = np.where(deviation > 0, deviation, 1.0).astype(np.float32)
+            self.mean, self.scale = total.mean.astype(np.float32), total.scale
 
     def encode(self, record: Record) -> Tensor:
-        """(T_x, D) of a Series, (D,) of a Vector, float32.
+        """(T, D) of a Series, (D,) of a Vector, float32.
 
         Raises:
             DataError: not numbers, not finite, or not of width D.
@@ -84,7 +101,7 @@ class _Floats(Field):
     @property
     def spec(self) -> FieldSpec:
         """Size: D."""
-        return FieldSpec(self.kind, self.size)
+        return FieldSpec(self.kind, self.size, **units(self.standardize, self.mean, self.scale))
 
     def _array(self, record: Record) -> Floats:
         raise NotImplementedError
@@ -107,10 +124,10 @@ class _Floats(Field):
 
 
 class Series(_Floats):
-    """D numbers for each step, (T_x, D) float32.
+    """D numbers for each step, (T, D) float32; as x, or as y one row for each step of x.
 
     Args:
-        column: the key of the entry in a record; an array (T_x, D), or (T_x,) for D = 1.
+        column: the key of the entry in a record; an array (T, D), or (T,) for D = 1.
         standardize: subtract from each of the D numbers its mean over all steps of the training
             split, and divide by its standard deviation.
     """

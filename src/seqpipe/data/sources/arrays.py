@@ -1,0 +1,213 @@
+"""Arrays of numpy: a series a row of X, its label in the same row of y."""
+
+import math
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.lib import format as npy
+
+from seqpipe.data.base import Found, PlacedRecord, place
+from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.numeric import Floats, Missing, filled
+from seqpipe.errors import DataError, did_you_mean
+
+Array = np.ndarray[Any, Any]
+
+
+class Npz(FileSource):
+    """Series in an .npz: X (N, T, D) or (N, T), y with a row for each.
+
+    With lengths (N,), X is padded and cut to them; or it holds all steps one after the other,
+    (sum of lengths, D).
+
+    Records: `series` (T, D) float32; `label`, where there is a y: str of a class (integers and
+    text), float (floats), or an array, a row of a y with more axes.
+
+    Args:
+        train: see `FileSource`.
+        valid: see `FileSource`.
+        test: see `FileSource`.
+        x: name of the array of series in the file.
+        y: name of the array of labels; None: there is none.
+        lengths: name of the array with the steps of each series; None: all of X.
+        missing: what becomes of a NaN: `error`, or filled by the number `previous` to it, on a
+            `linear` way to the next, or with `zero`.
+        path: see `FileSource`.
+        group: see `FileSource`.
+        stratify: see `FileSource`.
+        order: see `FileSource`.
+        seed: see `FileSource`.
+    """
+
+    suffixes = (".npz",)
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.1,
+        *,
+        x: str = "X",
+        y: str | None = "y",
+        lengths: str | None = None,
+        missing: Missing = "error",
+        path: str | None = None,
+        group: Names | None = None,
+        stratify: str | None = None,
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            train,
+            valid,
+            test,
+            path=path,
+            group=group,
+            stratify=stratify,
+            order=order,
+            seed=seed,
+        )
+        self.x, self.y, self.lengths, self.missing = x, y, lengths, missing
+
+    def parse(self, file: Path) -> Iterator[Found]:
+        """A record for each series; its line is its number in the file, from 1.
+
+        Raises:
+            DataError: no .npz, an array that is missing, has objects, or does not fit the others.
+        """
+        try:
+            with zipfile.ZipFile(file) as opened:
+                yield from self._records(opened, file)
+        except (zipfile.BadZipFile, EOFError) as error:
+            raise DataError(f"{file}: is no .npz file, or cut short ({error})") from None
+
+    def _records(self, opened: zipfile.ZipFile, file: Path) -> Iterator[Found]:
+        y = None if self.y is None else _whole(opened, file, self.y)
+        shape = _header(opened, file, self.x).shape
+        rows = _rows(opened, file, self.x)
+        if len(shape) not in (2, 3):
+            raise DataError(f"{file}: {self.x} has shape {shape}; allowed: (N, T, D) or (N, T)")
+        if self.lengths is None:
+            series: Iterator[Array] = rows
+            count = shape[0]
+        else:
+            lengths = self._counts(_whole(opened, file, self.lengths), shape, file)
+            series = self._cut(rows, lengths, padded=len(lengths) == shape[0])
+            count = len(lengths)
+        if y is not None and len(y) != count:
+            text = f"{self.y} has {len(y)} rows, {self.x} {count} series"
+            raise DataError(f"{file}: {text}; allowed: a row a series")
+        if count == 0:
+            raise DataError(f"{file}: {self.x} holds no series; allowed: one or more")
+        for at, one in enumerate(series, 1):
+            columns: dict[str, object] = {}
+            try:
+                columns["series"] = self._series(one)
+                if y is not None:
+                    columns["label"] = _label(y[at - 1])
+            except ValueError as problem:
+                yield DataError(f"{place(file, at)}: {problem}")
+            else:
+                yield PlacedRecord(columns, file, at)
+
+    def _series(self, steps: Array) -> Floats:
+        if len(steps) == 0:
+            raise ValueError(f"{self.x} has no steps here; allowed: one or more")
+        array = steps.astype(np.float32)
+        array = array[:, None] if array.ndim == 1 else array
+        if np.isinf(array).any():
+            raise ValueError(f"{self.x} holds infinity; allowed: finite numbers")
+        return filled(array, self.missing)
+
+    def _counts(self, lengths: Array, shape: tuple[int, ...], file: Path) -> list[int]:
+        if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 0).any():
+            text = f"{self.lengths} has shape {lengths.shape} of {lengths.dtype}"
+            raise DataError(f"{file}: {text}; allowed: whole numbers from 0, (N,)")
+        total = int(lengths.sum())
+        padded, flat = len(lengths) == shape[0], total == shape[0] and len(shape) == 2
+        if padded and len(lengths) and lengths.max() > shape[1]:
+            text = f"{self.lengths} reaches {lengths.max()}, {self.x} has {shape[1]} steps"
+            raise DataError(f"{file}: {text}; allowed: lengths within the padding")
+        if not padded and not flat:
+            text = f"{self.x} has {shape[0]} rows, {self.lengths} {len(lengths)} of {total} steps"
+            allowed = "a padded row a length, or all steps one after the other, (steps, D)"
+            raise DataError(f"{file}: {text}; allowed: {allowed}")
+        return [int(length) for length in lengths]
+
+    def _cut(self, rows: Iterator[Array], lengths: list[int], *, padded: bool) -> Iterator[Array]:
+        for length in lengths:
+            if padded:
+                yield next(rows)[:length]
+            else:
+                yield np.array([next(rows) for _ in range(length)])
+
+
+class _Header(NamedTuple):
+    """What an array is like, before its numbers."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype[Any]
+
+
+def _open(opened: zipfile.ZipFile, file: Path, name: str) -> IO[bytes]:
+    names = [member.removesuffix(".npy") for member in opened.namelist()]
+    if name not in names:
+        shown = f"allowed: {', '.join(names)}{did_you_mean(name, names)}"
+        raise DataError(f"{file}: has no array {name}; {shown}")
+    return opened.open(f"{name}.npy")
+
+
+def _header(opened: zipfile.ZipFile, file: Path, name: str) -> _Header:
+    with _open(opened, file, name) as raw:
+        return _read_header(raw, file, name)
+
+
+def _read_header(raw: IO[bytes], file: Path, name: str) -> _Header:
+    try:
+        old = npy.read_magic(raw) == (1, 0)
+        header = _Header(*(npy.read_array_header_1_0 if old else npy.read_array_header_2_0)(raw))
+    except ValueError as error:
+        raise DataError(
+            f"{file}: {name} is no array ({error}); allowed: what numpy saves"
+        ) from None
+    if header.dtype.kind not in "biufUS":
+        text = f"{name} holds {header.dtype}, which is not read"
+        raise DataError(f"{file}: {text}; allowed: numbers and text, no Python objects")
+    return header
+
+
+def _rows(opened: zipfile.ZipFile, file: Path, name: str) -> Iterator[Array]:
+    """The rows of an array one by one: the file may be larger than the memory."""
+    with _open(opened, file, name) as raw:
+        header = _read_header(raw, file, name)
+        if header.fortran_order:  # column by column: there are no rows before its end
+            yield from _whole(opened, file, name)
+            return
+        shape = header.shape[1:]
+        size = math.prod(shape) * header.dtype.itemsize
+        for at in range(header.shape[0]):
+            row = raw.read(size)
+            if len(row) < size:
+                raise EOFError(f"{name} ends in row {at + 1} of {header.shape[0]}")
+            yield np.frombuffer(row, dtype=header.dtype).reshape(shape)
+
+
+def _whole(opened: zipfile.ZipFile, file: Path, name: str) -> Array:
+    _header(opened, file, name)
+    with _open(opened, file, name) as raw:
+        return np.asarray(npy.read_array(raw, allow_pickle=False))
+
+
+def _label(value: Any) -> object:
+    """A class as text, a number as it is, a row of several as an array."""
+    if np.ndim(value):
+        return np.asarray(value)
+    if isinstance(value, np.floating):
+        if not np.isfinite(value):
+            raise ValueError("y is not finite; allowed: a number")
+        return float(value)
+    return value.decode() if isinstance(value, bytes) else str(value)

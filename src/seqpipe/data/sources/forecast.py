@@ -1,0 +1,234 @@
+"""Windows over long series: what was measured so far, and what came next."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits, place
+from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.numeric import Floats, moment, named_numbers, table
+from seqpipe.data.sources.parts import check_sizes
+from seqpipe.errors import ConfigError, DataError
+
+
+class _Row(NamedTuple):
+    """A step of a series."""
+
+    line: int
+    time: str
+    moment: float
+    values: Floats  # (D,)
+    targets: Floats  # (K,)
+
+
+class Forecast(FileSource):
+    """Windows over one or several long series, a step a row of a csv.
+
+    With shares, the last rows of each series are tested, those before them validated, the others
+    trained on. A window belongs where all its targets stand; one whose targets stand in two
+    splits is left out. So no target is met before it is tested; what a window reads of its past
+    may be a target of an earlier split, as it is known when the forecast is made.
+
+    Records: `past` (P, D) float32; `future` (H,) float32, or (H, K) with several targets;
+    `last` (K,) float32, the targets at the last step of the past; `time` str of the first target
+    where there is a column of it.
+
+    Args:
+        train: see `FileSource`.
+        valid: share of the rows of `train` to validate on, or files.
+        test: share of the rows of `train` to test on, or files.
+        values: columns with the D numbers of a step.
+        targets: those to forecast, K of them; None: all of `values`.
+        past: P, steps that are read.
+        horizon: H, steps that are forecast.
+        stride: steps from one window to the next.
+        time: column by which rows must be in order, numbers or ISO dates; None: not checked.
+        id: column that tells several series apart, whose rows stand together; None: one a file.
+        relative_to_last: whether `past` and `future` are differences to the last step of the
+            past, which a trend then cannot carry out of the range of training. Errors stay in the
+            units of the series.
+        missing: what becomes of a number that is empty, `?` or NaN: `error`, or the `previous`.
+        delimiter: between cells; None: any white space.
+        path: see `FileSource`.
+        encoding: see `FileSource`.
+
+    Raises:
+        ConfigError: a size below 1, targets that are not read with relative_to_last.
+    """
+
+    suffixes = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.2,
+        *,
+        values: list[str],
+        past: int,
+        horizon: int = 1,
+        stride: int = 1,
+        targets: list[str] | None = None,
+        time: str | None = None,
+        id: str | None = None,
+        relative_to_last: bool = False,
+        missing: Literal["error", "previous"] = "error",
+        delimiter: str | None = ",",
+        path: str | None = None,
+        encoding: str = "utf-8",
+    ) -> None:
+        super().__init__(train, valid, test, path=path, encoding=encoding, order="file")
+        check_sizes(past=past, horizon=horizon, stride=stride)
+        self.values, self.targets = values, targets or values
+        if relative_to_last and not set(self.targets) <= set(values):
+            unread = ", ".join(sorted(set(self.targets) - set(values)))
+            text = f"the last {unread} is not read; allowed: false, or also in values"
+            raise ConfigError(f"data.source.relative_to_last=true: {text}")
+        self.past, self.horizon, self.stride = past, horizon, stride
+        self.time, self.id = time, id
+        self.relative_to_last, self.missing, self.delimiter = relative_to_last, missing, delimiter
+
+    def read(self) -> Splits:
+        """Each split goes through its files anew, window by window.
+
+        Raises:
+            DataError: a file that is not there.
+        """
+        shares = {s: n for s, n in self.names.items() if isinstance(n, float)}
+        of_train = self.files_of("train")
+        views: dict[str, Iterable[Found]] = {}
+        for split in SPLITS:
+            files = of_train if split in shares else self.files_of(split)
+            cut = shares if split == "train" or split in shares else {}
+            views[split] = _Windows(self, files, split, cut)
+        return Splits(**views)
+
+    def keep_together(self, columns: Sequence[str]) -> None:
+        """Windows are parted by their time, whatever they hold."""
+
+    def parse(self, file: Path) -> Iterator[Found]:
+        """All windows of a file, from its first row to its last."""
+        return iter(_Windows(self, [file], "train", {}))
+
+    def rows(self, file: Path) -> Iterator[tuple[int, dict[str, str] | DataError]]:
+        """The rows of a file with their lines."""
+        single = [column for column in (self.time, self.id) if column is not None]
+        wanted = list(dict.fromkeys([*single, *self.values, *self.targets]))
+        yield from table(file, self.encoding, self.delimiter, wanted)
+
+    def record(self, window: Sequence[_Row], file: Path) -> PlacedRecord:
+        """A window of P + H rows."""
+        past = np.stack([row.values for row in window[: self.past]])
+        future = np.stack([row.targets for row in window[self.past :]])
+        last = window[self.past - 1].targets
+        if self.relative_to_last:
+            past, future = past - past[-1], future - last
+        first = window[self.past]
+        columns: dict[str, object] = {
+            "past": past,
+            "future": future[:, 0] if future.shape[1] == 1 else future,
+            "last": last,
+        }
+        if self.time is not None:
+            columns["time"] = first.time
+        return PlacedRecord(columns, file, first.line)
+
+    def row(self, line: int, raw: dict[str, str], before: _Row | None) -> _Row:
+        """A row as numbers.
+
+        Raises:
+            ValueError: a number that is none or missing, a time that is not later than before.
+        """
+        time = "" if self.time is None else raw[self.time]
+        at = math.nan if self.time is None else moment(time)
+        if before is not None and at <= before.moment:
+            allowed = f"later than the row before, {before.time}"
+            raise ValueError(f"{self.time}={time}: does not grow; allowed: {allowed}")
+        values, targets = named_numbers(raw, self.values), named_numbers(raw, self.targets)
+        if self.missing == "previous" and before is not None:
+            values = np.where(np.isnan(values), before.values, values)
+            targets = np.where(np.isnan(targets), before.targets, targets)
+        for columns, found in ((self.values, values), (self.targets, targets)):
+            if np.isnan(found).any():
+                name = columns[int(np.argmax(np.isnan(found)))]
+                allowed = "a number, or missing=previous below a row that has one"
+                raise ValueError(f"column={name}: is missing; allowed: {allowed}")
+        return _Row(line, time, at, values, targets)
+
+
+class _Windows:
+    """The windows of one split; reads the files each time it is gone through."""
+
+    def __init__(
+        self, source: Forecast, files: Sequence[Path], split: str, shares: dict[str, float]
+    ) -> None:
+        self.source, self.files, self.split, self.shares = source, files, split, shares
+        # The rows of train are those of its shares too: what is wrong with them is told once.
+        self.tells = split == "train" or split not in shares
+
+    def __iter__(self) -> Iterator[Found]:
+        count = 0
+        for file in self.files:
+            for found in self._of(file):
+                count += not isinstance(found, DataError)
+                yield found
+        if count == 0:
+            source, files = self.source, ", ".join(map(str, self.files))
+            sizes = f"past={source.past} and horizon={source.horizon}"
+            text = f"no window of {sizes} fits the rows of {self.split}"
+            raise DataError(f"{files}: {text}; allowed: shorter ones, or more rows")
+
+    def _of(self, file: Path) -> Iterator[Found]:
+        source, bounds, seen = self.source, self._bounds(file), set[str]()
+        window: deque[_Row] = deque(maxlen=source.past + source.horizon)
+        now, read = "", 0
+        for at, raw in source.rows(file):
+            if isinstance(raw, DataError):
+                window.clear()  # no window goes over a gap
+                if self.tells:
+                    yield raw
+                continue
+            id_ = "" if source.id is None else raw[source.id]
+            if id_ != now or not seen:
+                if id_ in seen:
+                    text = f"{source.id}={id_} comes back; allowed: the rows of one id together"
+                    raise DataError(f"{place(file, at)}: {text}")
+                seen.add(id_)
+                now, read = id_, 0
+                window.clear()
+            read += 1
+            try:
+                window.append(source.row(at, raw, window[-1] if window else None))
+            except ValueError as problem:
+                window.clear()
+                if self.tells:
+                    yield DataError(f"{place(file, at)}: {problem}")
+                continue
+            first, end = bounds.get(id_, (0, math.inf))
+            target = read - source.horizon  # rows before the first target
+            fits = len(window) == window.maxlen and first <= target and read <= end
+            if fits and (target - max(first, source.past)) % source.stride == 0:
+                yield source.record(tuple(window), file)
+
+    def _bounds(self, file: Path) -> dict[str, tuple[int, int]]:
+        """Of each id the first row of this split and the one after its last; empty: all rows."""
+        if not self.shares:
+            return {}
+        counts: Counter[str] = Counter()
+        for _, raw in self.source.rows(file):
+            if not isinstance(raw, DataError):
+                counts["" if self.source.id is None else raw[self.source.id]] += 1
+        bounds = {}
+        for id_, rows in counts.items():
+            end = {"test": rows}
+            end["valid"] = rows - round(self.shares.get("test", 0.0) * rows)
+            end["train"] = end["valid"] - round(self.shares.get("valid", 0.0) * rows)
+            first = {"train": 0, "valid": end["train"], "test": end["valid"]}
+            bounds[id_] = first[self.split], end[self.split]
+        return bounds

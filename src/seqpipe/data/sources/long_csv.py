@@ -1,0 +1,214 @@
+"""Series in long form: a step a row, the rows of one series together."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from seqpipe.data.base import Found, PlacedRecord, place
+from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.numeric import Floats, Missing, filled, moment, named_numbers, table
+from seqpipe.errors import DataError
+
+
+class _Step(NamedTuple):
+    """A row."""
+
+    line: int
+    time: float
+    features: Floats  # (D,)
+    targets: Floats  # (K,)
+    tag: str
+    label: str
+
+
+class LongCsv(FileSource):
+    """A step a row: which series it belongs to, when, its numbers, and what is to be answered.
+
+    The rows of one series stand together, so that a file of any size is read row by row.
+
+    Records: `series` (T, D) float32; `id` str; `label` str, of the whole series, if one is given;
+    `tags`, T of str, if one is given; `targets` (T, K) float32, if some are given.
+
+    Args:
+        train: see `FileSource`.
+        valid: see `FileSource`.
+        test: see `FileSource`.
+        id: column whose value is the same for all rows of a series.
+        features: columns with the D numbers of a step.
+        time: column by which the steps of a series are ordered: numbers or ISO dates; None: as
+            they stand.
+        time_order: `check` that steps stand in order, or `sort` those of each series.
+        label: column with the class or number of a whole series, the same in all its rows, or,
+            with `labels`, a column of that file.
+        labels: file with a row a series: columns `id` and `label`; None: they stand in the rows.
+        tags: column with a class for each step.
+        targets: columns with K numbers to answer at each step.
+        delimiter: between cells; None: any white space.
+        missing: what becomes of a number that is empty, `?` or NaN: `error`, or filled by the
+            number `previous` to it, on a `linear` way to the next, or with `zero`.
+        path: see `FileSource`.
+        encoding: see `FileSource`.
+        group: see `FileSource`.
+        stratify: see `FileSource`.
+        order: of the series in parting them, see `FileSource`.
+        seed: see `FileSource`.
+    """
+
+    suffixes = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.1,
+        *,
+        id: str,
+        features: list[str],
+        time: str | None = None,
+        time_order: Literal["check", "sort"] = "check",
+        label: str | None = None,
+        labels: str | None = None,
+        tags: str | None = None,
+        targets: list[str] | None = None,
+        delimiter: str | None = ",",
+        missing: Missing = "error",
+        path: str | None = None,
+        encoding: str = "utf-8",
+        group: Names | None = None,
+        stratify: str | None = None,
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            train,
+            valid,
+            test,
+            path=path,
+            encoding=encoding,
+            group=group,
+            stratify=stratify,
+            order=order,
+            seed=seed,
+        )
+        folder = self.path if self.path.is_dir() else self.path.parent
+        self.labels_file = None if labels is None else folder / labels
+        self.id, self.time, self.label, self.tags = id, time, label, tags
+        self.features, self.targets = features, targets or []
+        self.time_order, self.delimiter, self.missing = time_order, delimiter, missing
+
+    def inputs(self) -> list[Path]:
+        """All files of all splits, and the labels."""
+        return [*super().inputs(), *([self.labels_file] if self.labels_file else [])]
+
+    def parse(self, file: Path) -> Iterator[Found]:
+        """A record for each series; one with a bad row is left out, and the row told.
+
+        Raises:
+            DataError: a column that is not there, no rows, labels that cannot be read.
+        """
+        now: str | None = None
+        steps: list[_Step] = []
+        broken, seen = False, set[str]()
+        for at, row in table(file, self.encoding, self.delimiter, self._wanted()):
+            if isinstance(row, DataError):
+                yield row
+                broken = True
+                continue
+            if row[self.id] != now:
+                if steps and not broken:
+                    yield self._series(now or "", steps, file)
+                now, steps, broken = row[self.id], [], row[self.id] in seen
+                if broken:
+                    text = f"id={now} comes back; allowed: the rows of one id together"
+                    yield DataError(f"{place(file, at)}: {text}")
+                seen.add(now)
+            if broken:
+                continue
+            try:
+                steps.append(self._step(at, row))
+            except ValueError as problem:
+                yield DataError(f"{place(file, at)}: {problem}")
+                broken = True
+        if now is None and not broken:
+            raise DataError(f"{file}: has no rows below its header; allowed: a step a row")
+        if steps and not broken:
+            yield self._series(now or "", steps, file)
+
+    @cached_property
+    def label_of(self) -> dict[str, str]:
+        """The label of each id, from the file of `labels`.
+
+        Raises:
+            DataError: it cannot be read, or an id has two.
+        """
+        assert self.labels_file is not None and self.label is not None
+        if not self.labels_file.is_file():
+            columns = f"a csv with the columns {self.id} and {self.label}"
+            raise DataError(f"{self.labels_file}: no such file; allowed: {columns}")
+        found: dict[str, str] = {}
+        wanted = [self.id, self.label]
+        for at, row in table(self.labels_file, self.encoding, self.delimiter, wanted):
+            if isinstance(row, DataError):
+                raise row
+            if found.setdefault(row[self.id], row[self.label]) != row[self.label]:
+                where = place(self.labels_file, at)
+                raise DataError(f"{where}: id={row[self.id]} has two labels; allowed: one")
+        return found
+
+    def _wanted(self) -> list[str]:
+        """The columns of the file to read."""
+        in_rows = None if self.labels_file else self.label
+        single = [c for c in (self.id, self.time, in_rows, self.tags) if c is not None]
+        return list(dict.fromkeys([*single, *self.features, *self.targets]))
+
+    def _step(self, line: int, row: dict[str, str]) -> _Step:
+        label = ""
+        if self.label is not None:
+            label = self._label_of(row[self.id]) if self.labels_file else row[self.label]
+        return _Step(
+            line,
+            0.0 if self.time is None else moment(row[self.time]),
+            named_numbers(row, self.features),
+            named_numbers(row, self.targets),
+            "" if self.tags is None else row[self.tags],
+            label,
+        )
+
+    def _label_of(self, id_: str) -> str:
+        if id_ not in self.label_of:
+            text = f"id={id_} has no label; allowed: one in {self.labels_file}"
+            raise ValueError(text)
+        return self.label_of[id_]
+
+    def _series(self, id_: str, steps: list[_Step], file: Path) -> Found:
+        """The record of a series, or why it cannot be used."""
+        first = steps[0]
+        if self.time_order == "sort":
+            steps = sorted(steps, key=lambda step: step.time)
+        for before, step in pairwise(steps):
+            problem = None
+            if self.time is not None and step.time <= before.time:
+                problem = f"{self.time} does not grow within id={id_}"
+                problem += "; allowed: later than the row before"
+                problem += ", or time_order=sort" if self.time_order == "check" else ""
+            elif step.label != before.label:
+                problem = f"{self.label}={step.label}: id={id_} began with {before.label}"
+                problem += "; allowed: one label a series"
+            if problem is not None:
+                return DataError(f"{place(file, step.line)}: {problem}")
+        columns: dict[str, object] = {"id": id_}
+        try:
+            columns["series"] = filled(np.stack([s.features for s in steps]), self.missing)
+            if self.targets:
+                columns["targets"] = filled(np.stack([s.targets for s in steps]), self.missing)
+        except ValueError as problem:
+            return DataError(f"{place(file, first.line)}: id={id_}, {problem}")
+        if self.tags is not None:
+            columns["tags"] = [step.tag for step in steps]
+        if self.label is not None:
+            columns["label"] = first.label
+        return PlacedRecord(columns, file, first.line)

@@ -1,0 +1,224 @@
+"""Series in wide form: all numbers of one series on one line."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from seqpipe.data.base import Found, PlacedRecord, place
+from seqpipe.data.sources.files import FileSource, Names, lines
+from seqpipe.data.sources.numeric import (
+    Floats,
+    Missing,
+    cells,
+    class_names,
+    filled,
+    numbers,
+    position,
+)
+from seqpipe.data.sources.parts import check_sizes
+from seqpipe.errors import DataError
+
+Column = str | int
+
+
+class _Places(NamedTuple):
+    """Where things stand in a row."""
+
+    names: list[str]
+    series: list[int]
+    label: int | None
+    keep: list[int]
+
+
+class WideCsv(FileSource):
+    """A series a row: its numbers, a label, and other columns to group by.
+
+    Records: `series` (T, D) float32; `label` str, if one is given; the columns of `keep`, str.
+
+    Args:
+        train: see `FileSource`.
+        valid: see `FileSource`.
+        test: see `FileSource`.
+        header: whether the first row names the columns.
+        label: column of the class or number to answer, by name or place (from 0, or from the end
+            as -1); None: there is none.
+        columns: those of the series, in their order; None: all that are neither label nor kept.
+        keep: other columns that records shall have, to group or stratify by.
+        features: D, numbers a step.
+        layout: `interleaved`, step after step (x1, y1, x2, y2, ...), or `blocks`, all of the
+            first number, then all of the second (x1, x2, ..., y1, y2, ...).
+        unequal: whether empty cells at the end of a series end it, and rows may be shorter.
+        names: file with the name of a class a line, for labels 0, 1, ...; None: labels are names.
+        delimiter: between cells; None: any white space.
+        missing: what becomes of a cell that is empty, `?` or NaN: `error`, or filled by the
+            number `previous` to it, on a `linear` way to the next, or with `zero`.
+        path: see `FileSource`.
+        encoding: see `FileSource`.
+        group: see `FileSource`.
+        stratify: see `FileSource`.
+        order: see `FileSource`.
+        seed: see `FileSource`.
+
+    Raises:
+        ConfigError: `features` below 1, and what `FileSource` refuses.
+    """
+
+    suffixes = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.1,
+        *,
+        header: bool = True,
+        label: Column | None = None,
+        columns: list[Column] | None = None,
+        keep: list[Column] | None = None,
+        features: int = 1,
+        layout: Literal["interleaved", "blocks"] = "interleaved",
+        unequal: bool = False,
+        names: str | None = None,
+        delimiter: str | None = ",",
+        missing: Missing = "error",
+        path: str | None = None,
+        encoding: str = "utf-8",
+        group: Names | None = None,
+        stratify: str | None = None,
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            train,
+            valid,
+            test,
+            path=path,
+            encoding=encoding,
+            group=group,
+            stratify=stratify,
+            order=order,
+            seed=seed,
+        )
+        check_sizes(features=features)
+        self.header, self.label, self.columns, self.keep = header, label, columns, keep or []
+        self.features, self.layout, self.unequal = features, layout, unequal
+        self.names_file = None if names is None else self._beside(names)
+        self.delimiter, self.missing = delimiter, missing
+
+    def inputs(self) -> list[Path]:
+        """All files of all splits, and the class names."""
+        return [*super().inputs(), *([self.names_file] if self.names_file else [])]
+
+    def parse(self, file: Path) -> Iterator[Found]:
+        """A record for each row.
+
+        Raises:
+            DataError: a column that is not there, no rows, class names that cannot be read.
+        """
+        places: _Places | None = None
+        count = 0
+        for at, line in lines(file, self.encoding):
+            if isinstance(line, DataError):
+                yield line
+                continue
+            if not line.strip():
+                continue
+            count += 1
+            try:
+                row = cells(line, self.delimiter)
+                if places is None or (self.unequal and not self.header):
+                    is_header = places is None and self.header
+                    places = self._places(row, file, at)
+                    if is_header:
+                        continue
+                yield PlacedRecord(self._record(row, places), file, at)
+            except ValueError as problem:
+                yield DataError(f"{place(file, at)}: {problem}")
+        if count <= self.header:
+            below = " below its header" if self.header else ""
+            raise DataError(f"{file}: has no rows{below}; allowed: a series a row")
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The class names of `names`, by their number.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        assert self.names_file is not None
+        return class_names(self.names_file, self.encoding)
+
+    def _beside(self, name: str) -> Path:
+        return (self.path if self.path.is_dir() else self.path.parent) / name
+
+    def _places(self, row: list[str], file: Path, at: int) -> _Places:
+        """Where the columns stand, seen from the first row.
+
+        Raises:
+            DataError: one is not there, or those of the series make no whole steps.
+        """
+        names = [cell.strip() for cell in row] if self.header else list(map(str, range(len(row))))
+        try:
+            label = None if self.label is None else self._at(self.label, names)
+            keep = [self._at(column, names) for column in self.keep]
+            if self.columns is None:
+                series = [p for p in range(len(row)) if p != label and p not in keep]
+            else:
+                series = [self._at(column, names) for column in self.columns]
+            if not series or (len(series) % self.features and not self.unequal):
+                text = f"{len(series)} columns make no steps of {self.features} numbers"
+                raise ValueError(f"{text}; allowed: features=1, or another choice of columns")
+        except ValueError as problem:
+            raise DataError(f"{place(file, at)}: {problem}") from None
+        return _Places(names, series, label, keep)
+
+    def _at(self, column: Column, names: list[str]) -> int:
+        return position(column, names, header=self.header)
+
+    def _record(self, row: list[str], places: _Places) -> dict[str, object]:
+        width = len(places.names)
+        if self.unequal and len(row) < width:
+            row = row + [""] * (width - len(row))
+        if len(row) != width:
+            first = "the header" if self.header else "the first row"
+            raise ValueError(f"holds {len(row)} cells; allowed: {width}, as {first}")
+        record: dict[str, object] = {"series": self._series(row, places)}
+        if places.label is not None:
+            record["label"] = self._label(row[places.label].strip())
+        return record | {places.names[p]: row[p].strip() for p in places.keep}
+
+    def _series(self, row: list[str], places: _Places) -> Floats:
+        values = np.empty(len(places.series), dtype=np.float32)
+        try:
+            values[:] = numbers([row[p] for p in places.series])
+        except ValueError:
+            for p in places.series:  # again, to name the cell
+                try:
+                    numbers([row[p]])
+                except ValueError as problem:
+                    raise ValueError(f"column={places.names[p]}: {problem}") from None
+        if self.unequal:
+            values = np.append(values, [np.float32("nan")] * (-len(values) % self.features))
+        if self.layout == "interleaved":
+            series = values.reshape(-1, self.features)
+        else:
+            series = np.ascontiguousarray(values.reshape(self.features, -1).T)
+        if self.unequal:
+            real = np.flatnonzero(~np.isnan(series).all(axis=1))
+            if len(real) == 0:
+                raise ValueError("the series is empty; allowed: a step or more")
+            series = series[: real[-1] + 1]
+        return filled(series, self.missing)
+
+    def _label(self, text: str) -> str:
+        if not text:
+            raise ValueError("label: is empty; allowed: a class or a number")
+        if self.names_file is None:
+            return text
+        if not text.isdecimal() or int(text) >= len(self.classes):
+            allowed = f"0 to {len(self.classes) - 1}, those that {self.names_file} names"
+            raise ValueError(f"label={text}: not the number of a class; allowed: {allowed}")
+        return self.classes[int(text)]

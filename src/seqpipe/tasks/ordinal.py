@@ -1,0 +1,114 @@
+"""One of K ordered classes for a whole sequence."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid, softplus
+from torchmetrics import MetricCollection
+
+from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.errors import ConfigError
+from seqpipe.tasks.base import Pairs, Task, class_scalars
+from seqpipe.tasks.metrics import ordinal_metrics
+
+
+class Ordinal(Task):
+    """A cumulative link model: the logit of P(y > k) falls with k, class by class.
+
+    A model writes K - 1 numbers o_1..o_{K-1} for an example: logit P(y > 1) = o_1, and each
+    further logit lies softplus(o_k) > 0 below the one before. So the thresholds are in order for
+    every x, and the K probabilities are positive and sum up to 1. Loss: nats per example.
+
+    Args:
+        y: kind `ordinal`.
+        predict: `median`, the class with as much above it as below, which has the smallest
+            expected distance to the truth; or `mode`, the most probable one.
+        monitor: see `Task`.
+        mode: see `Task`.
+
+    Raises:
+        ConfigError: fewer than two classes, and what `Task` refuses.
+
+    Source: McCullagh (1980), "Regression models for ordinal data", section 2: cumulative logits,
+    of which proportional odds are the case where x moves o_1 only; ordered by construction, as
+    consistency of ranks asks for (Cao, Mirjalili & Raschka 2020).
+    """
+
+    name = "ordinal"
+    y_kind = "ordinal"
+
+    def __init__(
+        self,
+        *,
+        y: FieldSpec,
+        predict: Literal["median", "mode"] = "median",
+        monitor: str = "val/mae",
+        mode: Literal["min", "max"] = "min",
+    ) -> None:
+        super().__init__(y=y, monitor=monitor, mode=mode)
+        if y.size < 2:
+            raise ConfigError(f"task=ordinal: y has {y.size} class; allowed: two or more")
+        self.rule = predict
+
+    @property
+    def output_size(self) -> int:
+        """K - 1, one number for each border between neighbours."""
+        return self.y.size - 1
+
+    def metric_names(self) -> list[str]:
+        """Loss, accuracy, MAE in classes, quadratic weighted kappa, macro-F1."""
+        return ["loss", "accuracy", "mae", "kappa", "macro_f1"]
+
+    def units(self, batch: SequenceBatch) -> Tensor:
+        """Examples of the batch."""
+        return torch.tensor(len(batch), device=batch.y.device)
+
+    def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
+        """outputs: (B, K - 1)."""
+        log_p = log_probabilities(outputs)
+        return -log_p.gather(1, batch.y.unsqueeze(1)).mean()
+
+    def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Tensor:
+        """outputs: (B, K - 1). Returns (B,) classes."""
+        if self.rule == "median":
+            return (cumulative_logits(outputs) > 0).sum(dim=-1)
+        assert self.rule == "mode", self.rule
+        return log_probabilities(outputs).argmax(dim=-1)
+
+    def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
+        """Two (B,) tensors of classes."""
+        return predictions, batch.y
+
+    def metrics(self, stage: str) -> MetricCollection:
+        """Accuracy and MAE while training; all of them, and the confusion matrix, in the test."""
+        return ordinal_metrics(self.y.size, stage)
+
+    def scalars(self, computed: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Scalars as they are, and `f1/<class>`."""
+        return class_scalars(computed, self.y.names or ())
+
+    def decoded(self, predictions: Tensor, batch: SequenceBatch) -> list[tuple[Any, Any]]:
+        """The class of each example."""
+        return list(zip(predictions.cpu(), batch.y.cpu(), strict=True))
+
+
+def cumulative_logits(outputs: Tensor) -> Tensor:
+    """Logit P(y > k) for k = 1..K-1, falling; outputs: (B, K - 1). Returns (B, K - 1) float32."""
+    outputs = outputs.float()
+    first, gaps = outputs[:, :1], softplus(outputs[:, 1:])
+    return torch.cat([first, first - gaps.cumsum(dim=-1)], dim=-1)
+
+
+def log_probabilities(outputs: Tensor) -> Tensor:
+    """Log P(y = k) in nats; outputs: (B, K - 1). Returns (B, K) float32.
+
+    Of two logits a > b with a - b = softplus(o), sigmoid(a) - sigmoid(b) is
+    sigmoid(a) sigmoid(-b) (1 - exp(b - a)), and its last factor sigmoid(o): no difference of
+    nearly equal numbers is taken.
+    """
+    above = cumulative_logits(outputs)
+    inner = (
+        logsigmoid(above[:, :-1]) + logsigmoid(-above[:, 1:]) + logsigmoid(outputs[:, 1:].float())
+    )
+    return torch.cat([logsigmoid(-above[:, :1]), inner, logsigmoid(above[:, -1:])], dim=-1)
