@@ -74,7 +74,7 @@ EXCLUSIONS = [
         f"data=digits_flat data.y._target_={FIELDS}.labels.Tags",
         f"data.y={FIELDS}.labels.Tags: no architecture answers one vector with a tag for each "
         "step; allowed: a piano roll or a text or any of several labels or one category or one "
-        "number",
+        "number or one ordered class",
     ),
     (
         "data=piano_rolls architecture.embedding_size=8",
