@@ -1,0 +1,299 @@
+"""Recordings as what is heard in each short piece of time: log Mel energies, or cepstra."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqpipe.data.base import Field, FieldSpec, Record
+from seqpipe.data.fields.series import Floats, Moments
+from seqpipe.data.fields.spectra import (
+    FLOOR,
+    WINDOWS,
+    dct_matrix,
+    frames_of,
+    mel_filters,
+    power_spectra,
+    preemphasised,
+    stacked,
+    with_deltas,
+)
+from seqpipe.errors import ConfigError, did_you_mean
+
+NORMALIZE = ("none", "train", "example")
+SCALES = ("htk", "slaney")
+
+
+class LogMel(Field):
+    """Logarithms of the energy in Mel bands, (T_x, D) float32, in nats.
+
+    Each frame is windowed and Fourier transformed; triangles on the Mel scale sum its power.
+    Beside the samples the record holds their `rate`, or `rate` here says it.
+
+    Args:
+        column: the key of the entry in a record; samples (N,) in [-1, 1].
+        n_mels: bands.
+        frame_ms: milliseconds of a frame.
+        hop_ms: milliseconds from one frame to the next.
+        f_min: lowest frequency in Hz.
+        f_max: highest; None: half the rate.
+        scale: of the bands, see `spectra.to_mel`.
+        window: `hann`, `hamming` or `rectangular`.
+        preemphasis: share of the sample before that is subtracted, in [0, 1).
+        deltas: derivatives in time beside the energies: 0, 1 or 2 of them.
+        normalize: to mean 0 and deviation 1 in each of the D numbers: over all frames of the
+            training split (`train`), of the recording itself (`example`), or not (`none`).
+        stack: frames that are one step: T_x becomes that much smaller, D larger.
+        rate: samples a second, where the record does not say.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    kind = "values"
+    fitted = ("heard", "mean", "deviation")
+
+    def __init__(
+        self,
+        column: str = "audio",
+        *,
+        n_mels: int = 40,
+        frame_ms: float = 25.0,
+        hop_ms: float = 10.0,
+        f_min: float = 20.0,
+        f_max: float | None = None,
+        scale: Literal["htk", "slaney"] = "htk",
+        window: Literal["hann", "hamming", "rectangular"] = "hann",
+        preemphasis: float = 0.97,
+        deltas: int = 0,
+        normalize: Literal["none", "train", "example"] = "train",
+        stack: int = 1,
+        rate: int | None = None,
+    ) -> None:
+        super().__init__(column)
+        self.n_mels, self.frame_ms, self.hop_ms = n_mels, frame_ms, hop_ms
+        self.f_min, self.f_max, self.mel_scale = f_min, f_max, scale
+        self.window, self.preemphasis, self.deltas = window, preemphasis, deltas
+        self.normalize, self.stack, self.rate = normalize, stack, rate
+        self.heard = 0  # samples a second of the training split
+        self.mean: Floats = np.zeros(1, dtype=np.float32)
+        self.deviation: Floats = np.ones(1, dtype=np.float32)
+        self._check()
+
+    def fit(self, records: Iterable[Record]) -> None:
+        """Learn the rate and, to normalize by the training split, mean and deviation.
+
+        Raises:
+            ConfigError: bands that the rate cannot tell apart.
+        """
+        total = Moments()
+        for record in records:
+            if not self.heard:
+                self.heard = self._rate(record)
+                self._filters()
+            if self.normalize != "train":
+                return
+            total.add(self._features(record).numpy())
+        if total.count:
+            self.mean = total.mean.astype(np.float32)
+            self.deviation = _divisor(total.deviation.astype(np.float32))
+
+    def encode(self, record: Record) -> Tensor:
+        """(T_x, D) float32.
+
+        Raises:
+            DataError: not samples, not finite, none at all, or of another rate than in training.
+        """
+        features = self._features(record)
+        if self.normalize == "train":
+            features = (features - torch.from_numpy(self.mean)) / torch.from_numpy(self.deviation)
+        elif self.normalize == "example":
+            array = features.numpy().astype(np.float64)
+            deviation = array.std(axis=0).astype(np.float32)
+            mean = array.mean(axis=0).astype(np.float32)
+            features = (features - torch.from_numpy(mean)) / torch.from_numpy(_divisor(deviation))
+        return stacked(features, self.stack)
+
+    def decode(self, values: Tensor | Sequence[Any]) -> str:
+        """How long a recording is; the sound itself is gone."""
+        seconds = len(values) * self.stack * self.hop_ms / 1000
+        return f"{seconds:.2f} s of sound, {len(values)} steps"
+
+    @property
+    def spec(self) -> FieldSpec:
+        """Size: D."""
+        return FieldSpec(self.kind, self._width * (1 + self.deltas) * self.stack)
+
+    def describe(self, counts: object) -> str:
+        """What a step is."""
+        step = self.hop_ms * self.stack
+        return f"{self.spec.size} {self._name} a step of {step:g} ms, {self.heard:,} samples/s"
+
+    _name = "log Mel energies"
+
+    @property
+    def _width(self) -> int:
+        """Numbers of a frame, without derivatives."""
+        return self.n_mels
+
+    def _static(self, log_energies: Tensor) -> Tensor:
+        """log_energies: (T, n_mels). The numbers of each frame, without derivatives."""
+        return log_energies
+
+    def _features(self, record: Record) -> Tensor:
+        """(frames, D / stack), before they are normalized."""
+        sound = torch.from_numpy(self._samples(record))
+        if self.preemphasis > 0:
+            sound = preemphasised(sound, self.preemphasis)
+        length, hop, n_fft = self._sizes()
+        power = power_spectra(frames_of(sound, length, hop), self.window, n_fft)
+        energies = power @ self._filters().T
+        return with_deltas(self._static(energies.clamp(min=FLOOR).log()), self.deltas)
+
+    def _sizes(self) -> tuple[int, int, int]:
+        """Samples of a frame, from frame to frame, and of the Fourier transform (a power of 2)."""
+        length = max(1, round(self.heard * self.frame_ms / 1000))
+        hop = max(1, round(self.heard * self.hop_ms / 1000))
+        return length, hop, 1 << max(1, length - 1).bit_length()
+
+    def _filters(self) -> Tensor:
+        nyquist = self.heard / 2
+        f_max = nyquist if self.f_max is None else self.f_max
+        if not self.f_min < f_max <= nyquist:
+            text = f"the sound goes to {nyquist:g} Hz"
+            given = f"data.x.f_min={self.f_min:g} data.x.f_max={f_max:g}"
+            raise ConfigError(f"{given}: {text}; allowed: f_min < f_max <= {nyquist:g}")
+        n_fft = self._sizes()[2]
+        return mel_filters(self.heard, n_fft, self.n_mels, self.f_min, f_max, self.mel_scale)
+
+    def _rate(self, record: Record) -> int:
+        rate = record.get("rate") if self.rate is None else self.rate
+        if not isinstance(rate, (int, np.integer)) or rate < 1:
+            text = f"rate={rate!r} beside it is no number of samples a second"
+            self.refuse(record.get(self.column), f"{text}; allowed: also data.x.rate=16000")
+        return int(rate)
+
+    def _samples(self, record: Record) -> Floats:
+        value = self.value(record)
+        try:
+            sound = np.array(value, dtype=np.float32)
+        except (TypeError, ValueError):
+            self.refuse(value, "not samples; allowed: a flat array of numbers in [-1, 1]")
+        if sound.ndim != 1 or len(sound) == 0:
+            self.refuse(value, f"has shape {sound.shape}; allowed: (samples,), one or more")
+        if not np.isfinite(sound).all():
+            self.refuse(value, "holds NaN or infinity")
+        if (rate := self._rate(record)) != self.heard:
+            text = f"has {rate} samples a second, the training split starts with {self.heard}"
+            self.refuse(value, f"{text}; allowed: data.source.rate={self.heard} to resample")
+        return sound
+
+    def _check(self) -> None:
+        least = (("n_mels", self.n_mels, 1), ("stack", self.stack, 1), ("f_min", self.f_min, 0))
+        problems = [
+            f"data.x.{name}={value}: must be at least {low}"
+            for name, value, low in least
+            if value < low
+        ]
+        problems += [
+            f"data.x.{name}={value}: must be more than 0"
+            for name, value in (("frame_ms", self.frame_ms), ("hop_ms", self.hop_ms))
+            if not value > 0
+        ]
+        if not 0 <= self.preemphasis < 1:
+            problems.append(f"data.x.preemphasis={self.preemphasis}: must lie in [0, 1)")
+        if self.deltas not in (0, 1, 2):
+            problems.append(f"data.x.deltas={self.deltas}: must be 0, 1 or 2")
+        for name, word, words in (
+            ("normalize", self.normalize, NORMALIZE),
+            ("scale", self.mel_scale, SCALES),
+            ("window", self.window, tuple(WINDOWS)),
+        ):
+            if word not in words:
+                text = f"unknown choice; allowed: {', '.join(words)}{did_you_mean(word, words)}"
+                problems.append(f"data.x.{name}={word}: {text}")
+        if problems:
+            raise ConfigError(problems)
+
+
+class Mfcc(LogMel):
+    """Mel frequency cepstral coefficients, (T_x, D) float32.
+
+    The first coefficients of the orthonormal cosine transform of log Mel energies: the shape of
+    a spectrum without its fine structure, with little correlation between the numbers.
+
+    Args:
+        column: see `LogMel`.
+        n_mfcc: coefficients kept, the first (the loudness) included.
+        n_mels: see `LogMel`; at least `n_mfcc`.
+        frame_ms: see `LogMel`.
+        hop_ms: see `LogMel`.
+        f_min: see `LogMel`.
+        f_max: see `LogMel`.
+        scale: see `LogMel`.
+        window: see `LogMel`.
+        preemphasis: see `LogMel`.
+        deltas: see `LogMel`.
+        normalize: see `LogMel`.
+        stack: see `LogMel`.
+        rate: see `LogMel`.
+
+    Raises:
+        ConfigError: a value out of range.
+
+    Source: Davis & Mermelstein (1980).
+    """
+
+    _name = "Mel cepstral coefficients"
+
+    def __init__(
+        self,
+        column: str = "audio",
+        *,
+        n_mfcc: int = 13,
+        n_mels: int = 26,
+        frame_ms: float = 25.0,
+        hop_ms: float = 10.0,
+        f_min: float = 20.0,
+        f_max: float | None = None,
+        scale: Literal["htk", "slaney"] = "htk",
+        window: Literal["hann", "hamming", "rectangular"] = "hann",
+        preemphasis: float = 0.97,
+        deltas: int = 2,
+        normalize: Literal["none", "train", "example"] = "train",
+        stack: int = 1,
+        rate: int | None = None,
+    ) -> None:
+        if not 1 <= n_mfcc <= n_mels:
+            raise ConfigError(f"data.x.n_mfcc={n_mfcc}: must lie in 1..{n_mels}, data.x.n_mels")
+        self.n_mfcc = n_mfcc
+        super().__init__(
+            column,
+            n_mels=n_mels,
+            frame_ms=frame_ms,
+            hop_ms=hop_ms,
+            f_min=f_min,
+            f_max=f_max,
+            scale=scale,
+            window=window,
+            preemphasis=preemphasis,
+            deltas=deltas,
+            normalize=normalize,
+            stack=stack,
+            rate=rate,
+        )
+
+    @property
+    def _width(self) -> int:
+        return self.n_mfcc
+
+    def _static(self, log_energies: Tensor) -> Tensor:
+        """log_energies: (T, n_mels). Their cepstrum, (T, n_mfcc)."""
+        return log_energies @ dct_matrix(self.n_mels, self.n_mfcc)
+
+
+def _divisor(deviation: Floats) -> Floats:
+    """A number that never changes has no scale: it becomes 0."""
+    return np.where(deviation > 1e-5, deviation, 1.0).astype(np.float32)

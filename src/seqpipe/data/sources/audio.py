@@ -1,0 +1,271 @@
+"""Recordings: what is said stands in the name of the file, its folder, or a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from seqpipe.data.base import Found, PlacedRecord, Source, Splits
+from seqpipe.data.sources.files import FileSource, Names, lines
+from seqpipe.data.sources.recordings import ENDINGS, Recordings
+from seqpipe.errors import ConfigError, DataError, did_you_mean
+
+
+class Audio(FileSource):
+    r"""Sound files, each a record: `audio` (N,), `rate`, `file`, `folder`, and what its name says.
+
+    A file that `valid` or `test` names is left out of `train`, so that `train` may be the folder
+    of all. A .txt file in place of a sound file lists some, one a line, relative to its folder.
+
+    Args:
+        train: see `FileSource`.
+        valid: see `FileSource`.
+        test: see `FileSource`.
+        path: see `FileSource`.
+        pattern: a regular expression for the whole name of a file without its ending; each named
+            group, `(?P<speaker>\w+)`, becomes a column. None: the name says nothing.
+        replace: column -> what is replaced in it, one after the other: `{words: {_: " "}}`.
+        leave_out: files that no split takes: patterns as `noise/*`, of the last parts of a path.
+        rate: samples a second to resample to; None: as recorded, alike in all files.
+        channel: which one of several, from 0; None: their mean.
+        encoding: of the lists.
+        group: see `FileSource`; `speaker`, so that nobody is heard in two splits.
+        stratify: see `FileSource`.
+        order: see `FileSource`.
+        seed: see `FileSource`.
+
+    Raises:
+        ConfigError: as `FileSource`; a bad pattern, or a column to replace in that is none of its
+            groups; soundfile is not installed.
+    """
+
+    suffixes = ENDINGS
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.1,
+        *,
+        path: str | None = None,
+        pattern: str | None = None,
+        replace: dict[str, dict[str, str]] | None = None,
+        leave_out: Names | None = None,
+        rate: int | None = None,
+        channel: int | None = None,
+        encoding: str = "utf-8",
+        group: Names | None = None,
+        stratify: str | None = None,
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            train,
+            valid,
+            test,
+            path=path,
+            encoding=encoding,
+            group=group,
+            stratify=stratify,
+            order=order,
+            seed=seed,
+        )
+        self.pattern = _compiled(pattern)
+        self.replace = replace or {}
+        groups = (
+            [*self.pattern.groupindex, "folder", "file"] if self.pattern else ["folder", "file"]
+        )
+        for column in self.replace:
+            if column not in groups:
+                hint = did_you_mean(column, groups)
+                text = f"no such column; allowed: {', '.join(groups)}{hint}"
+                raise ConfigError(f"data.source.replace.{column}: {text}")
+        self.leave_out = [leave_out] if isinstance(leave_out, str) else list(leave_out or [])
+        self.recordings = Recordings(rate, channel)
+        self._listed: dict[Path, str] = {}  # file -> where it is listed
+
+    def files_of(self, split: str) -> list[Path]:
+        """The sound files of a split, lists followed.
+
+        Raises:
+            DataError: as `FileSource`; nothing is left for `train`; an empty list.
+        """
+        files = self._sounds(split)
+        if split == "valid":
+            return files
+        others = ("valid",) if split == "test" else ("valid", "test")
+        taken = {file for other in others for file in self._sounds(other)}
+        if split == "test":
+            if twice := [file for file in files if file in taken]:
+                text = f"{twice[0]} is in valid too; allowed: a file in one of them"
+                raise DataError(f"data.source.test={self.names['test']}: {text}")
+            return files
+        files = [file for file in files if file not in taken]
+        if not files:
+            text = "valid and test name all of its files; allowed: more than theirs"
+            raise DataError(f"data.source.train={self.names['train']}: {text}")
+        return files
+
+    def inputs(self) -> list[Path]:
+        """All sound files of all splits, and the lists."""
+        lists = [
+            file
+            for split in self.names
+            for file in super(Audio, self).files_of(split)
+            if file.suffix == ".txt"
+        ]
+        return [*lists, *(file for file in super().inputs() if file.is_file())]
+
+    def parse(self, file: Path) -> Iterator[Found]:
+        """The one record of a file."""
+        where = self._listed.get(file, str(file))
+        columns: dict[str, Any] = {"file": file.name, "folder": file.parent.name}
+        if self.pattern is not None:
+            match = self.pattern.fullmatch(file.stem)
+            if match is None:
+                text = f"{file.stem} does not fit data.source.pattern={self.pattern.pattern}"
+                yield DataError(f"{where}: {text}; allowed: a name that fits it whole")
+                return
+            columns |= {name: said or "" for name, said in match.groupdict().items()}
+        for column, changes in self.replace.items():
+            for old, new in changes.items():
+                columns[column] = columns[column].replace(old, new)
+        try:
+            audio, rate = self.recordings.read(file, where)
+        except DataError as error:
+            yield error
+            return
+        yield PlacedRecord({"audio": audio, "rate": rate, **columns}, file)
+
+    def _sounds(self, split: str) -> list[Path]:
+        sounds: list[Path] = []
+        for file in super().files_of(split):
+            sounds += self._in_list(file) if file.suffix == ".txt" else [file]
+        kept = (file for file in sounds if not any(map(file.match, self.leave_out)))
+        return list(dict.fromkeys(kept))
+
+    def _in_list(self, listing: Path) -> list[Path]:
+        found = []
+        for number, line in lines(listing, self.encoding):
+            if isinstance(line, DataError):
+                raise line
+            if line.strip():
+                found.append(listing.parent / line.strip())
+                self._listed[found[-1]] = f"{listing}:{number}"
+        if not found:
+            raise DataError(f"{listing}: lists no files; allowed: one a line, from its folder on")
+        return found
+
+
+class WithAudio(Source):
+    r"""The records of another source, which name a sound file, with what is recorded in it.
+
+    Adds `audio` (N,) float32 and `rate`. Speech with transcripts comes so: a table of clips
+    (Common Voice, LJ Speech), or lists of `name transcript` lines (LibriSpeech).
+
+    Args:
+        source: of records that name a file; parts them in splits too, by the names of the files
+            unless its `group` says otherwise.
+        column: holds the name.
+        folder: of the sound files; None: that of the file the record stands in.
+        ending: added to each name, `.flac`; empty: names have theirs.
+        rate: samples a second to resample to; None: as recorded, alike in all files.
+        channel: which one of several, from 0; None: their mean.
+
+    Raises:
+        ConfigError: soundfile is not installed, a value out of range.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        column: str,
+        *,
+        folder: str | None = None,
+        ending: str = "",
+        rate: int | None = None,
+        channel: int | None = None,
+    ) -> None:
+        self.source, self.column, self.ending = source, column, ending
+        self.folder = None if folder is None else Path(folder)
+        self.recordings = Recordings(rate, channel)
+
+    def read(self) -> Splits:
+        """Each split reads its files anew whenever it is gone through.
+
+        Raises:
+            DataError: as the other source.
+        """
+        found = self.source.read().by_name()
+        return Splits(**{split: _WithAudio(self, records) for split, records in found.items()})
+
+    def inputs(self) -> list[Path]:
+        """The files of the other source, and every sound file named there that is there."""
+        named = [
+            self.file_of(record)
+            for records in self.source.read().by_name().values()
+            for record in records
+            if not isinstance(record, DataError) and isinstance(record.get(self.column), str)
+        ]
+        return [*self.source.inputs(), *(file for file in dict.fromkeys(named) if file.is_file())]
+
+    def keep_together(self, columns: Sequence[str]) -> None:
+        """A recording is known by its name: nothing has to be listened to for parting."""
+        added = {"audio": self.column, "rate": self.column}
+        self.source.keep_together(list(dict.fromkeys(added.get(name, name) for name in columns)))
+
+    def file_of(self, record: Any) -> Path:
+        """The sound file that a record names."""
+        folder = self.folder
+        if folder is None:
+            place = getattr(record, "file", None)
+            folder = Path() if place is None else Path(place).parent
+        return folder / f"{record[self.column]}{self.ending}"
+
+    def add(self, record: Any) -> Found:
+        """The record with its sound, or why there is none."""
+        where = record.place if isinstance(record, PlacedRecord) else f"{dict(record)}"
+        name = record.get(self.column)
+        if not isinstance(name, str) or not name:
+            hint = did_you_mean(self.column, record)
+            text = f"names no file in data.source.column={self.column}"
+            allowed = f"one in {', '.join(record)}{hint}"
+            return DataError(f"{where}: {text}; allowed: {allowed}")
+        try:
+            audio, rate = self.recordings.read(self.file_of(record), where)
+        except DataError as error:
+            return error
+        columns = {**record, "audio": audio, "rate": rate}
+        if isinstance(record, PlacedRecord):
+            return PlacedRecord(columns, record.file, record.line)
+        return columns
+
+
+class _WithAudio:
+    """Records with their sound; reads both each time it is gone through."""
+
+    def __init__(self, source: WithAudio, records: Iterable[Found]) -> None:
+        self.source, self.records = source, records
+
+    def __iter__(self) -> Iterator[Found]:
+        for record in self.records:
+            yield record if isinstance(record, DataError) else self.source.add(record)
+
+
+def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+    if pattern is None:
+        return None
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        text = f"no regular expression ({error}); allowed: as (?P<word>\\w+)_(?P<take>\\d+)"
+        raise ConfigError(f"data.source.pattern={pattern}: {text}") from None
+    if not compiled.groupindex:
+        text = "has no named group; allowed: as (?P<word>\\w+)_(?P<take>\\d+)"
+        raise ConfigError(f"data.source.pattern={pattern}: {text}")
+    if taken := {"audio", "rate", "file", "folder"} & set(compiled.groupindex):
+        text = f"{', '.join(sorted(taken))} is a column already; allowed: another name"
+        raise ConfigError(f"data.source.pattern={pattern}: {text}")
+    return compiled
