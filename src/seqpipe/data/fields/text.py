@@ -1,5 +1,6 @@
 """Text, by characters, bytes, words, subwords, or the tokens it is already parted in."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from seqpipe.data.fields.tokenizing import Bytes, Characters, Entry, Tokens, Way
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK, id_type
 from seqpipe.errors import ConfigError, did_you_mean
 
+_PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*\Z")
 WAYS: dict[str, type[Way]] = {way.unit: way for way in (Characters, Words, Tokens, Bytes, Subwords)}
 
 
@@ -72,7 +74,7 @@ class Text(Field):
         for part in self.way.encode(self._entry(record)):
             ids += part
             ids.append(EOS)
-        if getattr(record, "goes_on", False):
+        if getattr(record, "goes_on", False) and not self._ends_paragraph(record):
             ids = ids[:-1]
         return torch.from_numpy(np.array(ids, dtype=id_type(len(self.way.names))))
 
@@ -108,6 +110,11 @@ class Text(Field):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up the vocabulary."""
         self.way.restore(state)
+
+    def _ends_paragraph(self, record: Record) -> bool:
+        """Whether a piece of a longer text ends where a paragraph does, which is by words only."""
+        text = self.value(record)
+        return self.way.ends_paragraphs and bool(_PARAGRAPH_END.search(text))
 
     def _entry(self, record: Record) -> Entry:
         value = self.value(record)
