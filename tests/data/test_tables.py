@@ -44,7 +44,7 @@ def refusal(parsed, *args, **options):
         (b'text,label\nso good,1\n"no, bad",0\n', "t.csv", {}),
         (b'text,label\r\nso good,1\r\n"no, bad",0', "t.csv", {}),
         (codecs.BOM_UTF8 + b'text,label\nso good,1\n"no, bad",0\n', "t.csv", {}),
-        (gzip.compress(b'text,label\nso good,1\n"no, bad",0\n'), "t.csv.gz", {}),
+        (gzip.compress(b'text,label\nso good,1\n"no, bad",0\n', mtime=0), "t.csv.gz", {}),
         (b"text\tlabel\nso good\t1\nno, bad\t0\n", "T.TSV", {}),
         (b"text;label\nso good;1\n\nno, bad;0\n", "t.csv", {"delimiter": ";"}),
         (b"so good\t1\nno, bad\t0\n", "t.tsv", {"header": ["text", "label"]}),
@@ -241,7 +241,7 @@ def test_a_bad_byte_in_a_quoted_cell_does_not_shift_the_rows_behind_it(parsed):
         (b"not packed", "t.csv.gz", {}, (
             "t.csv.gz: cannot be read to its end (Not a gzipped file (b'no'))"
         )),
-        (gzip.compress(bytes(range(97, 123)) * 9)[:30], "t.csv.gz", {}, (
+        (gzip.compress(bytes(range(97, 123)) * 9, mtime=0)[:30], "t.csv.gz", {}, (
             "t.csv.gz: cannot be read to its end "
             "(Compressed file ended before the end-of-stream marker was reached)"
         )),
