@@ -90,7 +90,7 @@ def test_a_label_stands_before_the_first_white_space(write):
 def test_shares_of_lines_never_hold_one_text_twice(write):
     write(t_txt="".join(f"{n % 3} text {n % 100}\n" for n in range(300)).encode())
     data = SequenceData(LabelledLines("t.txt", stratify="label"), Category("label"), Text("text"))
-    texts = [{r["text"] for r in data.records(split)} for split in ("train", "valid", "test")]
+    texts = [{r["text"] for r in part} for part in data.source.read().by_name().values()]
     assert [len(one) for one in texts] == [82, 9, 9]
     assert not texts[0] & texts[1] | texts[0] & texts[2] | texts[1] & texts[2]
 

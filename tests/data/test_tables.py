@@ -313,9 +313,8 @@ def test_a_folder_is_read_file_by_file_and_no_text_is_in_two_splits(tmp_path):
         Table(".", path=str(tmp_path), columns=["text", "label"]), Category("label"), Text("text")
     )
     assert data.sizes == {"train": 320, "valid": 40, "test": 40}
-    texts = {split: {r["text"] for r in data.records(split)} for split in data.sizes}
+    records = {split: list(found) for split, found in data.source.read().by_name().items()}
+    texts = {split: {r["text"] for r in part} for split, part in records.items()}
     assert not texts["train"] & texts["valid"] | texts["train"] & texts["test"]
     assert not texts["valid"] & texts["test"]
-    assert {record.file.name for record in data.records("train")} == {
-        f"{n}.jsonl" for n in range(4)
-    }
+    assert {record.file.name for record in records["train"]} == {f"{n}.jsonl" for n in range(4)}
