@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from seqpipe.config.compose import Launch
 from seqpipe.data.base import SequenceBatch
@@ -14,7 +15,9 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.report import run as report
+from seqpipe.report.music import draw_roll
 from seqpipe.tasks.language_modeling import LanguageModeling
+from seqpipe.tasks.multi_label import MultiLabel
 from seqpipe.tracking.base import Tracker
 from seqpipe.training.checkpoints import History
 from seqpipe.training.module import SequenceModule
@@ -69,9 +72,12 @@ def write(cfg: DictConfig, facts: RunFacts, history: History) -> list[dict[str, 
     overfit = cfg.trainer.overfit_batches > 0
     rows = examples(module, data, "train" if overfit else "test", first=overfit)
     report.write_examples(folder, rows)
-    text = sample(module, data, cfg.seed)
+    drawn = sample(module, data, cfg.seed)
+    text = "" if drawn is None else data.y.decode(drawn)
     if text:
         report.write_sample(folder, text)
+    if drawn is not None and data.spec.y.kind == "roll":
+        draw_roll(folder, drawn.tolist(), data.spec.y.names or (), title=f"{name}: a sample")
     model_rows = [
         {"part": part, "what it is": words, "parameters": count}
         for part, words, count in describe.layers(module.model)
@@ -123,30 +129,38 @@ def examples(
     return rows
 
 
-def sample(module: SequenceModule, data: SequenceData, seed: int) -> str:
-    """A text the language model makes up, without <UNK>; empty for other models."""
+def sample(module: SequenceModule, data: SequenceData, seed: int) -> Tensor | None:
+    """What a model that writes a y from nothing, or from one condition, makes up.
+
+    Returns:
+        ids (T,) without <UNK>, or a roll (T, K) as long as the first test example; None for other
+        models.
+    """
     model, task = module.model, module.task
-    if not (isinstance(model, OneToMany) and isinstance(task, LanguageModeling)):
-        return ""
-    if task.sample_length == 0:
-        return ""
-    x = None
-    if data.spec.x is not None:  # the condition of the first test example
-        x = _batch(module, data, [0]).x
+    if not isinstance(model, OneToMany):
+        return None
+    first = _batch(module, data, [0])
+    x = None if data.spec.x is None else first.x  # the condition of the first test example
+    options: dict[str, Any] = {"generator": torch.Generator(module.device).manual_seed(seed)}
+    module.eval()
+    if isinstance(task, MultiLabel):
+        roll, _ = model.sample(x, max_length=first.y.shape[1], **options)
+        return roll[0].cpu()
+    if not isinstance(task, LanguageModeling) or task.sample_length == 0:
+        return None
     # Pieces of a text seldom end: then neither does the sample.
     stop = data.window is None and data.bptt is None
     paragraphs = task.y.unit == "words"  # then <EOS> is in the midst of a text, too
     banned = (PAD, UNK, BOS) if stop or paragraphs else (PAD, UNK, BOS, EOS)
-    module.eval()
     ids, lengths = model.sample(
         x,
         max_length=task.sample_length,
         temperature=task.sample_temperature,
         banned=banned,
         stop=stop,
-        generator=torch.Generator(module.device).manual_seed(seed),
+        **options,
     )
-    return data.y.decode(ids[0, : int(lengths[0])].cpu())
+    return ids[0, : int(lengths[0])].cpu()
 
 
 def _batch(
