@@ -77,19 +77,19 @@ EXCLUSIONS = [
         "number or one ordered class",
     ),
     (
-        "data=piano_rolls architecture.embedding_size=8",
+        "data=jsb_chorales architecture.embedding_size=8",
         "architecture.embedding_size=8: y is a piano roll, which is not embedded; allowed: null",
     ),
     (
-        "data=piano_rolls task=language_modeling",
-        "task=language_modeling: data=piano_rolls needs another; allowed: task=multi_label",
+        "data=jsb_chorales task=language_modeling",
+        "task=language_modeling: data=jsb_chorales needs another; allowed: task=multi_label",
     ),
     (
         f"data.y._target_={FIELDS}.multilabel.MultiLabel",
         "task=classification: data=digits needs another; allowed: task=multi_label",
     ),
     (
-        "data=piano_rolls task.threshold=1",
+        "data=jsb_chorales task.threshold=1",
         "task.threshold=1: out of range; allowed: a number in (0, 1)",
     ),
     (

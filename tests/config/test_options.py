@@ -26,6 +26,7 @@ OPTIONS = [
 READ_ANY_FILE = (
     *("table", "pairs", "lines", "labelled_lines", "class_folders"),
     *("stream", "documents", "dictionary"),
+    *("piano_rolls", "midi", "midi_rolls", "abc"),
 )
 NEEDS = {
     "cell=none": ["data=digits_flat"],
@@ -43,7 +44,7 @@ NEEDS = {
     "task=regression": ["data=adding"],
     # what reads any file of the user's has to be told which
     **{f"data={name}": ["data.path=file"] for name in READ_ANY_FILE},
-    "task=multi_label": ["data=piano_rolls"],
+    "task=multi_label": ["data=jsb_chorales"],
 }
 
 

@@ -62,9 +62,9 @@ SHAPES = {
         f"copy_memory {MULTI_LABEL}.rolls.PianoRoll", {}, SequenceSpec(VALUES, ROLL)
     ),
     "one_to_many": Shape("python_docs", {}, SequenceSpec(None, TEXT)),
-    "one_to_many roll": Shape("piano_rolls", {}, SequenceSpec(None, ROLL)),
+    "one_to_many roll": Shape("jsb_chorales", {}, SequenceSpec(None, ROLL)),
     "one_to_many roll category": Shape(
-        "piano_rolls", {}, SequenceSpec(FieldSpec("category", 3), ROLL)
+        "jsb_chorales", {}, SequenceSpec(FieldSpec("category", 3), ROLL)
     ),
     "one_to_many vector": Shape("python_docs", {}, SequenceSpec(FieldSpec("vector", 2), TEXT)),
     "one_to_many category": Shape("python_docs", {}, SequenceSpec(FieldSpec("category", 3), TEXT)),

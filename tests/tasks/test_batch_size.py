@@ -32,7 +32,7 @@ CASES = {
     "adding": (Regression, SequenceSpec(VALUES, FieldSpec("number", 2))),
     "copy_memory": (Tagging, SequenceSpec(TEXT, FieldSpec("tags", 4, tuple("abcd")))),
     "python_docs": (LanguageModeling, SequenceSpec(None, TEXT)),
-    "piano_rolls": (MultiLabel, SequenceSpec(None, FieldSpec("roll", 5))),
+    "jsb_chorales": (MultiLabel, SequenceSpec(None, FieldSpec("roll", 5))),
     "digits task=multi_label data.y._target_=seqpipe.data.fields.multilabel.MultiLabel": (
         MultiLabel,
         SequenceSpec(VALUES, FieldSpec("multi_label", 4, tuple("abcd"))),
