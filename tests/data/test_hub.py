@@ -8,6 +8,8 @@ from PIL import Image
 
 from seqpipe.data.digests import digest
 from seqpipe.data.sources.hub import Hub
+from seqpipe.data.sources.hub_documents import HubDocuments
+from seqpipe.data.sources.stream import Documents
 from seqpipe.errors import ConfigError, DataError
 
 datasets = pytest.importorskip("datasets")
@@ -302,3 +304,34 @@ def test_without_the_library_the_message_says_how_to_install_it(monkeypatch):
         "data.source=Hub: needs datasets, which is not installed; "
         "allowed: pip install 'seqpipe[hub]'"
     )
+
+
+WIKI = ["", " = One = ", "", " a b c ", " = = Part = = ", "d", "", " = Two = ", "", "e f"]
+
+
+@pytest.mark.parametrize("piece", [10000, 16])
+def test_lines_on_the_hub_are_read_as_those_of_files(tmp_path, piece):
+    datasets.disable_progress_bars()
+    lines = datasets.Dataset.from_dict({"text": [f"{line}\n" for line in WIKI]})
+    datasets.DatasetDict(train=lines, validation=lines, test=lines).save_to_disk(tmp_path / "wiki")
+    datasets.enable_progress_bars()
+    (tmp_path / "wiki.tokens").write_text("".join(f"{line}\n" for line in WIKI))
+    options = {"path": str(tmp_path), "start": " = [^=]", "line_end": "<eos>", "piece": piece}
+    hub = HubDocuments("wiki", **options)
+    ours, theirs = (
+        [(r["text"], r["document"], r.goes_on, r.line) for r in source.read().train]
+        for source in (hub, Documents(*["wiki.tokens"] * 3, **options))
+    )
+    assert ours == theirs
+    assert len(ours) == (2 if piece == 10000 else 6)
+    assert [file.name for file in hub.inputs()] == ["data-00000-of-00001.arrow"] * 3
+
+
+def test_documents_on_the_hub_may_be_parted(tmp_path):
+    text = "".join(f" = {n} =\nwords\n" for n in range(10))
+    (tmp_path / "some.txt").write_text(text)
+    options = {"path": str(tmp_path), "start": " = "}
+    source = HubDocuments("text", "some.txt", 0.2, 0.2, **options)
+    splits = found(source)
+    assert [len(records) for records in splits.values()] == [6, 2, 2]
+    assert len({r["document"] for records in splits.values() for r in records}) == 10

@@ -65,7 +65,7 @@ class Hub(Source):
         seed: int = 0,
     ) -> None:
         check_shares(valid, test)
-        self.name, self.config, self.revision = name, config, revision
+        self.id, self.config, self.revision = name, config, revision
         self.path = Path(path) if path is not None else Path()
         self.splits: dict[str, Names | float] = {"train": train, "valid": valid, "test": test}
         self.columns, self.names, self.streaming = columns, names, streaming
@@ -76,6 +76,11 @@ class Hub(Source):
         self.is_saved = self.is_folder and any((self.path / name / f).is_file() for f in _SAVED)
         self._check()
         self.library = need("datasets", extra="hub", what="data.source=Hub")
+
+    @property
+    def name(self) -> str:
+        """The id, folder or format."""
+        return self.id
 
     def read(self) -> Splits:
         """The rows of the set, converted as they are gone through.
@@ -96,6 +101,14 @@ class Hub(Source):
             )
             found |= {split: Part(whole, of, split) for split in ("train", *shares)}
         return Splits(**found)
+
+    def rows(self, split: str) -> Iterable[Found]:
+        """The records of `train`, `valid` or `test`, where that is no share.
+
+        Raises:
+            DataError: as `read`.
+        """
+        return self._rows[split]
 
     def keep_together(self, columns: Sequence[str]) -> None:
         """Takes the columns of x where no `group` was given."""
@@ -124,13 +137,13 @@ class Hub(Source):
             if not isinstance(name, str) or name not in found:
                 key, has = f"data.source.{split}={name}", ", ".join(map(str, found))
                 hint = did_you_mean(str(name), map(str, found))
-                raise DataError(f"{key}: not a split of {self.name}; it has {has}{hint}")
-            rows[split] = _Rows(self, found[name], f"{self.name}/{name}")
+                raise DataError(f"{key}: not a split of {self.id}; it has {has}{hint}")
+            rows[split] = _Rows(self, found[name], f"{self.id}/{name}")
         return rows
 
     def _loaded(self) -> Mapping[str, Any]:
         """Every split there is, by its own name."""
-        where = str(self.path / self.name) if self.is_folder else self.name
+        where = str(self.path / self.id) if self.is_folder else self.id
         files: dict[str, list[str]] | None = None
         if self.is_format:
             listed = {s: [n] if isinstance(n, str) else n for s, n in self.splits.items()}
@@ -163,7 +176,7 @@ class Hub(Source):
             yield
         except (OSError, ValueError, RuntimeError, self.library.exceptions.DatasetsError) as error:
             reason = str(error.__cause__ or error).partition("\n")[0].rstrip(".")
-            key = f"data.source.name={self.name}"
+            key = f"data.source.name={self.id}"
             if self.is_format or self.is_folder:
                 raise DataError(f"{key}: cannot be read ({reason})") from None
             allowed = f"an id on the hub, where the machine can reach it, {_folder_or_format()}"
@@ -174,10 +187,10 @@ class Hub(Source):
     def _check(self) -> None:
         local = self.is_format or self.is_folder
         problems = []
-        if not local and (self.name.count("/") > 1 or self.name.startswith((".", "/"))):
+        if not local and (self.id.count("/") > 1 or self.id.startswith((".", "/"))):
             text = f"no such folder in {self.path.resolve()}"
             allowed = f"an id on the hub, {_folder_or_format()}"
-            problems.append(f"data.source.name={self.name}: {text}; allowed: {allowed}")
+            problems.append(f"data.source.name={self.id}: {text}; allowed: {allowed}")
         if local and self.revision is not None:
             text = "only a set on the hub has revisions; allowed: null"
             problems.append(f"data.source.revision={self.revision}: {text}")
