@@ -323,7 +323,7 @@ def test_lines_on_the_hub_are_read_as_those_of_files(tmp_path, piece):
         for source in (hub, Documents(*["wiki.tokens"] * 3, **options))
     )
     assert ours == theirs
-    assert len(ours) == (2 if piece == 10000 else 6)
+    assert len(ours) == (2 if piece == 10000 else 5)
     assert [file.name for file in hub.inputs()] == ["data-00000-of-00001.arrow"] * 3
 
 
