@@ -1,0 +1,163 @@
+"""Every real data set with one command each: the table of docs/data.md.
+
+    SEQPIPE_SHARED=../shared python benchmarks/data_sets.py [--only sst2 names] [--table]
+
+For each set: examples per split, seconds to prepare it (into an empty cache), steps a second that
+the loader hands out over one epoch, and the test metric after the run, beside the floor that
+logistic regression or counting reaches (software below it has not learned). What was measured is
+kept in docs/data_sets.json, so that some sets can be measured again; `--table` only writes the
+table anew. Two cores took about an hour for all.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+HERE = Path(__file__).resolve().parent.parent
+PAGE, RESULTS = HERE / "docs" / "data.md", HERE / "docs" / "data_sets.json"
+START, END = "<!-- table: made by benchmarks/data_sets.py -->", "<!-- end of the table -->"
+
+
+class Set(NamedTuple):
+    """One data set.
+
+    Args:
+        name: of data=NAME.
+        folder: under data/ of the shared folder, for data.path.
+        metric: of the test split.
+        floor: what it has to beat; None where there is too little to learn from.
+        better: `>` or `<`.
+        why: what reaches the floor, or why there is none.
+        more: overrides beside data and data.path.
+    """
+
+    name: str
+    folder: str
+    metric: str
+    floor: float | None
+    better: str
+    why: str
+    more: str = ""
+
+
+SETS = [Set(**row) for row in yaml.safe_load((HERE / "benchmarks" / "data_sets.yaml").read_text())]
+
+
+def main() -> None:
+    """Measures what was asked for and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="*", default=None, metavar="NAME", help="of data=NAME")
+    parser.add_argument("--table", action="store_true", help="measure nothing")
+    parser.add_argument("--shared", default=os.environ.get("SEQPIPE_SHARED", "../shared"))
+    arguments = parser.parse_args()
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    for one in SETS:
+        if arguments.table or (arguments.only is not None and one.name not in arguments.only):
+            continue
+        print(f"{one.name} ...", end=" ", flush=True)
+        results[one.name] = measured(one, Path(arguments.shared) / "data" / one.folder)
+        print(json.dumps(results[one.name]), flush=True)
+        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    write_table(results)
+
+
+def measured(one: Set, path: Path) -> dict[str, Any]:
+    """Prepares and trains in an empty folder."""
+    overrides = [f"data={one.name}", f"data.path={path.resolve()}", *shlex.split(one.more)]
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = _child(["--prepare", *overrides], folder)
+        told = json.loads(prepared.stdout.strip().splitlines()[-1])
+        begin = time.perf_counter()
+        run = [
+            sys.executable,
+            "-m",
+            "seqpipe",
+            *overrides,
+            "logger=none",
+            f"hydra.run.dir={folder}/run",
+        ]
+        done = subprocess.run(run, cwd=folder, capture_output=True, text=True)
+        seconds = time.perf_counter() - begin
+        if done.returncode:
+            raise SystemExit(f"data={one.name} failed:\n{done.stderr[-3000:]}")
+        metrics = json.loads((Path(folder) / "run" / "metrics.json").read_text())
+    tests = {k: v for k, v in metrics.items() if k.startswith("test/") and v is not None}
+    return {**told, "seconds": seconds, "metrics": tests}
+
+
+def _child(arguments: list[str], folder: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments], cwd=folder, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr[-3000:])
+    return done
+
+
+def prepare(overrides: list[str]) -> None:
+    """Prints what preparing took and how fast batches come, as JSON. In a process of its own."""
+    from seqpipe.build import build_data
+    from seqpipe.config.compose import compose
+
+    cfg, _ = compose(overrides)
+    begin = time.perf_counter()
+    data = build_data(cfg)
+    prepared = time.perf_counter() - begin
+    begin = time.perf_counter()
+    build_data(cfg)
+    again = time.perf_counter() - begin
+    steps, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < 1.0:
+        for batch in data.loader("train"):
+            lengths = batch.y_lengths if batch.x_lengths is None else batch.x_lengths
+            steps += int(lengths.sum()) if lengths is not None else len(batch)
+            if time.perf_counter() - begin > 3.0:
+                break
+    rate = steps / (time.perf_counter() - begin)
+    print(json.dumps({"sizes": data.sizes, "prepare": prepared, "again": again, "rate": rate}))
+
+
+def write_table(results: dict[str, Any]) -> None:
+    """Replaces the table between its two marks."""
+    head = ["set", "command", "train / valid / test", "prepare, s", "again, s", "steps/s"]
+    head += ["run, s", "test", "floor", "beaten"]
+    rows = [head, ["---"] * len(head), *(row_of(one, results.get(one.name)) for one in SETS)]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    page = PAGE.read_text()
+    before, after = page.index(START) + len(START), page.index(END)
+    PAGE.write_text(page[:before] + "\n" + "\n".join(lines) + "\n" + page[after:])
+
+
+def row_of(one: Set, told: dict[str, Any] | None) -> list[str]:
+    """One set's row."""
+    command = (
+        f"`data={one.name} data.path=../shared/data/{one.folder}{' ' * bool(one.more)}{one.more}`"
+    )
+    if told is None:
+        return [one.folder, command, "not measured", *[""] * 7]
+    value = told["metrics"][f"test/{one.metric}"]
+    sizes = " / ".join(f"{told['sizes'][split]:,}" for split in ("train", "valid", "test"))
+    floor, verdict = "", ""
+    if one.floor is not None:
+        floor = f"{one.better} {one.floor:g}: "
+        beaten = value >= one.floor if one.better == ">" else value <= one.floor
+        verdict = "yes" if beaten else "**no**"
+    times = [f"{told['prepare']:.1f}", f"{told['again']:.2f}", f"{told['rate']:,.0f}"]
+    result = [f"{told['seconds']:.0f}", f"{one.metric} {value:.4g}", f"{floor}{one.why}", verdict]
+    return [one.folder, command, sizes, *times, *result]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--prepare"]:
+        prepare(sys.argv[2:])
+    else:
+        main()
