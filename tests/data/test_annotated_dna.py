@@ -1,4 +1,5 @@
 import gzip
+import tracemalloc
 
 import pytest
 
@@ -371,6 +372,19 @@ def test_windows_that_overlap_are_in_one_split(write, reader):
     }
     assert [len(found) for found in bases.values()] == [144, 48, 48]
     assert set.union(*bases.values()) == set(range(1, 241))
+
+
+def test_the_memory_that_windows_take_does_not_grow_with_the_sequence(write):
+    write("a.gff", gff_row("CDS", 3, 40))
+    peaks = []
+    for lines in (4000, 4000, 16000):  # the first fills what is kept for good
+        fa = write("a.fa", ">chr1\n" + "ACGTTGCA\n" * lines)
+        tracemalloc.start()
+        source = FastaGff(fa.name, path=str(fa.parent), annotation="a.gff", length=100)
+        assert sum(1 for _ in source.parse(fa)) == lines * 8 // 100
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.2 * peaks[1]
 
 
 def test_uncut_records_are_parted_by_sequence_on_either_strand(write):
