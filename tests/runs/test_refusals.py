@@ -21,6 +21,10 @@ from seqpipe.errors import ConfigError
             r"allowed: callbacks.early_stopping.mode=min$",
         ),
         (
+            "data.batch_tokens=64",
+            r"^data.batch_size=16: is not read where data.batch_tokens says how large a batch is; ",
+        ),
+        (
             "optim=sgd +optim.dampening=0.5 optim.nesterov=true",
             r"optim.nesterov=true, .*: torch.optim.SGD refuses them \(Nesterov momentum requires",
         ),

@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from seqpipe.build import build_data
+from seqpipe.config.compose import Launch, compose
 from seqpipe.errors import TrainingError
 from seqpipe.training.module import SequenceModule
+from seqpipe.verbs.train import run
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -232,3 +235,16 @@ def test_a_gpu_gives_the_numbers_of_the_cpu(launch, cell, monkeypatch):
     on_gpu = launch("adding", *overrides, "trainer.accelerator=gpu", folder="gpu")
     for name, value in on_cpu.metrics.items():
         assert on_gpu.metrics[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_batches_by_tokens_train_on_the_same_examples(tmp_path):
+    typed = ["data=dates", "data.source.train=60", "data.source.valid=10", "data.source.test=10"]
+    typed += ["hidden_size=8", "logger=none", "data.batch_tokens=120", "trainer.max_epochs=2"]
+    typed += ["trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
+    cfg, choices = compose(typed)
+    result = run(cfg, Launch(tmp_path / "run", tmp_path, choices, tuple(typed)))
+    data = build_data(cfg)
+    sizes = [len(batch) for batch in data.loader("train")]
+    assert sum(sizes) == 60
+    assert max(sizes) * 10 <= 120
+    assert saved(result)["global_step"] == 2 * len(sizes)

@@ -24,6 +24,7 @@ from seqpipe.checks import check_limits, check_monitors, check_optimizer, check_
 from seqpipe.config.compose import Launch
 from seqpipe.config.validate import validate
 from seqpipe.data.dataset import SequenceData
+from seqpipe.errors import ConfigError
 from seqpipe.tracking.base import NoTracker, Tracker, recording
 from seqpipe.training.checkpoints import BestAndLast, History, Validation
 from seqpipe.training.module import SequenceModule
@@ -64,6 +65,7 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         TrainingError: the gradient stopped being finite.
     """
     validate(cfg, launch.choices)
+    _refuse_unread(cfg, launch)
     OmegaConf.set_readonly(cfg, True)
     _quiet()
     processes = check_trainer(cfg)
@@ -104,6 +106,14 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
                 tracker.log_artifact(checkpoint, "checkpoints")
     monitored = metrics.get(task.monitor, float("nan"))
     return RunResult(metrics, monitored, folder, tracker.run_id, describe.summary(facts))
+
+
+def _refuse_unread(cfg: DictConfig, launch: Launch) -> None:
+    """A batch size that was typed, and that nothing reads where batches go by their steps."""
+    typed = [o for o in launch.overrides if o.lstrip("+").startswith("data.batch_size=")]
+    if typed and cfg.data.batch_tokens is not None:
+        text = "is not read where data.batch_tokens says how large a batch is; allowed: one of them"
+        raise ConfigError(f"{typed[-1]}: {text}")
 
 
 def _tell_of_skipped(data: SequenceData) -> None:
