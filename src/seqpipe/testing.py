@@ -177,7 +177,8 @@ def _check_spec(name: str, field: Field, spec: FieldSpec) -> None:
     known = dict.fromkeys((*X_KINDS, *Y_KINDS))
     if field.kind not in known:
         _broken(f"{name}.kind={field.kind}: no such kind; allowed: {', '.join(known)}")
-    if spec.kind != field.kind:
+    # Options may choose between kinds that fit the same models: ids or numbers for each step.
+    if spec.kind != field.kind and not {spec.kind, field.kind} <= {"symbols", "values"}:
         _broken(f"{name}.spec.kind={spec.kind}: the class says {field.kind}")
     if spec.size < 1:
         _broken(f"{name}.spec.size={spec.size}: must be at least 1")

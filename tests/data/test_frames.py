@@ -156,7 +156,7 @@ def test_what_another_backbone_prepared_is_refused():
     field = fitted(Frames("x", backbone=Tiny()), clip([[255]]))
     message = (
         "data.x.backbone: its weights are not those the data was prepared with; "
-        "allowed: the same, from data.x.weights=FILE"
+        "allowed: the same, or data.cache=null"
     )
     for other in (Frames("x", backbone=Tiny()), Frames("x")):
         with pytest.raises(DataError) as error:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seqpipe.data.base import Field, FieldSpec, Record
-from seqpipe.data.fields.series import Floats, Moments
+from seqpipe.data.fields.series import Floats, Moments, units
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 _AT_ONCE = 32  # frames that pass a backbone together
@@ -86,10 +86,7 @@ class Frames(Field):
                 return
             total.add(self._steps(record))
         if total.count:
-            self.mean = total.mean.astype(np.float32)
-            # A pixel that never changes has no scale: it becomes 0.
-            deviation = total.deviation
-            self.scale = np.where(deviation > 0, deviation, 1.0).astype(np.float32)
+            self.mean, self.scale = total.mean.astype(np.float32), total.scale
 
     def state(self) -> dict[str, Any]:
         """What `fit` learned, and which weights the backbone has."""
@@ -104,7 +101,7 @@ class Frames(Field):
         """
         if state["weights"] != ("" if self.backbone is None else self.backbone.digest()):
             text = "its weights are not those the data was prepared with"
-            raise DataError(f"data.x.backbone: {text}; allowed: the same, from data.x.weights=FILE")
+            raise DataError(f"data.x.backbone: {text}; allowed: the same, or data.cache=null")
         super().restore(state)
         self.shape = tuple(int(size) for size in self.shape)
 
@@ -140,7 +137,7 @@ class Frames(Field):
     @property
     def spec(self) -> FieldSpec:
         """Size: D."""
-        return FieldSpec(self.kind, self.size)
+        return FieldSpec(self.kind, self.size, **units(self.standardize, self.mean, self.scale))
 
     def describe(self, counts: object) -> str:
         """The size of a frame, and how many numbers are made of it."""

@@ -30,12 +30,12 @@ class Subwords(Way):
 
     def __init__(self, max_vocabulary: int | None = None, min_count: int | None = None) -> None:
         super().__init__(max_vocabulary, min_count)
-        self._library = _library()
+        _library()  # asked for here, not kept: a field is copied, a module cannot be
         self._pieces: Any = None  # a tokenizers.Tokenizer, whose ids start at 0
 
     def fit(self, entries: Iterable[Entry]) -> None:
         """Learn the pairs; the texts are counted word by word, not kept."""
-        library = self._library
+        library = _library()
         level = library.pre_tokenizers.ByteLevel
         pieces = library.Tokenizer(library.models.BPE())
         pieces.pre_tokenizer = level(add_prefix_space=False)
@@ -72,7 +72,7 @@ class Subwords(Way):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up the pieces."""
-        self._take(self._library.Tokenizer.from_str(state["tokenizer"]))
+        self._take(_library().Tokenizer.from_str(state["tokenizer"]))
 
     def _take(self, pieces: Any) -> None:
         self._pieces = pieces
