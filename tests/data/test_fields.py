@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from seqpipe.data.base import FieldSpec
-from seqpipe.data.fields.labels import Category, Number, Tags
+from seqpipe.data.fields.labels import Category, Number, Ordinal, Tags
 from seqpipe.data.fields.series import Series, Vector
 from seqpipe.data.fields.symbols import Symbols
 from seqpipe.errors import ConfigError, DataError
@@ -154,3 +156,90 @@ def test_standardized_numbers_have_mean_0_and_deviation_1_over_the_training_spli
     assert_close(field.encode({"s": [[4.0, 6.0]]}), torch.tensor([[0.0, 1.0]]))
     assert_close(field.encode({"s": [[4.0 + deviation, 5.0]]}), torch.tensor([[1.0, 0.0]]))
     assert field.decode(field.encode(train[0])) == "1 5\n3 5"
+
+
+NUMBERS = st.floats(-1000, 1000, width=32)
+
+
+def numbers_of(text):
+    return [[float(number) for number in line.split()] for line in text.split("\n")]
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=9), st.booleans())
+def test_a_series_comes_back_to_three_digits(steps, standardize):
+    field = fitted(Series("x", standardize=standardize), steps)
+    back = np.array(numbers_of(field.decode(field.encode({"x": steps}))))
+    # Three digits of each, and of what standardising in float32 leaves of the largest.
+    allowed = np.abs(steps) * 6e-3 + 1e-6 * (1 + np.abs(steps).max())
+    assert (np.abs(back - steps) <= allowed).all()
+
+
+def test_standardized_targets_tell_a_task_their_mean_and_scale():
+    field = fitted(Number("y", standardize=True), [1, 10], [3, 10])
+    assert field.spec == FieldSpec("number", 2, mean=(2.0, 10.0), scale=(1.0, 1.0))
+    assert field.encode({"y": [3, 12]}).tolist() == [1, 2]
+    assert field.decode(torch.tensor([1.0, 2.0])) == "3 12"
+    assert field.state() == {"size": 2, "mean": field.mean, "scale": field.scale}
+    series = fitted(Series("y", standardize=True), [[1.0], [3.0]])
+    assert series.spec == FieldSpec("values", 1, mean=(2.0,), scale=(1.0,))
+
+
+@given(st.lists(st.lists(NUMBERS, min_size=2, max_size=2), min_size=1, max_size=6), st.booleans())
+def test_numbers_come_back_to_four_digits(rows, standardize):
+    field = fitted(Number("y", standardize=standardize), *rows)
+    for row in rows:
+        back = np.array(numbers_of(field.decode(field.encode({"y": row})))[0])
+        allowed = np.abs(row) * 6e-4 + 1e-6 * (1 + np.abs(rows).max())
+        assert (np.abs(back - row) <= allowed).all()
+
+
+def test_ordered_classes_are_numbers_by_their_value_or_as_given():
+    stars = fitted(Ordinal("y"), 5, "1", 10, 1)
+    assert stars.spec == FieldSpec("ordinal", 3, ("1", "5", "10"))
+    assert stars.encode({"y": 10}).item() == 2
+    assert stars.describe({}) == "3 ordered classes (1, 5, 10)"
+    words = fitted(Ordinal("y", order=["bad", "ok", "good"]), "ok")
+    assert words.spec.names == ("bad", "ok", "good")
+    again = Ordinal("y")
+    again.restore(words.state())
+    assert again.encode({"y": "good"}).item() == 2
+    with pytest.raises(DataError) as error:
+        words.encode({"y": "bda"})
+    assert str(error.value).startswith("y='bda': not a class ")
+
+
+@given(st.permutations(["a", "b", "c", "7"]))
+def test_an_ordered_class_comes_back_by_name(order):
+    field = fitted(Ordinal("y", order=list(order)))
+    assert [field.decode(field.encode({"y": name})) for name in order] == list(order)
+    assert [field.encode({"y": name}).item() for name in order] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            ["good", "bad"],
+            "column=y: classes that are not numbers have no order of their own; "
+            "allowed: order=[...] of bad, good",
+        ),
+        (
+            [3, 3],
+            "column=y: the only class is 3; allowed: two classes or more in the training split",
+        ),
+    ],
+)
+def test_classes_without_an_order_are_refused(values, message):
+    with pytest.raises(DataError) as error:
+        fitted(Ordinal("y"), *values)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("order", [["one"], ["a", "b", "a"]])
+def test_an_order_holds_two_classes_or_more_each_once(order):
+    with pytest.raises(ConfigError) as error:
+        Ordinal("y", order=order)
+    shown = ",".join(order)
+    assert str(error.value) == (
+        f"data.y.order=[{shown}]: is no order; allowed: two classes or more, each once"
+    )

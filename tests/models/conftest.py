@@ -142,7 +142,7 @@ def build() -> Callable[..., Built]:
             cfg.architecture.decoder.hidden_size = 2 * cfg.hidden_size  # dot needs equal widths
         sizes = {"longest_y": 5} if "max_length" in cfg.task else {}
         task = instantiate(cfg.task)(y=spec.y, **sizes)
-        return Built(build_model(cfg, spec), task, spec, cfg)
+        return Built(build_model(cfg, spec, task.output_size), task, spec, cfg)
 
     return make
 

@@ -17,6 +17,7 @@ from seqpipe.data.vocabulary import EOS
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
 from seqpipe.tasks.multi_label import MultiLabel
+from seqpipe.tasks.ordinal import Ordinal
 from seqpipe.tasks.regression import Regression
 from seqpipe.tasks.tagging import Tagging
 from seqpipe.tasks.transcription import Transcription
@@ -30,6 +31,14 @@ TRANSCRIBED = SequenceSpec(VALUES, TEXT)
 CASES = {
     "digits": (Classification, SequenceSpec(VALUES, FieldSpec("category", 4, tuple("abcd")))),
     "adding": (Regression, SequenceSpec(VALUES, FieldSpec("number", 2))),
+    "copy_memory task=regression data.y._target_=seqpipe.data.fields.series.Series": (
+        Regression,
+        SequenceSpec(TEXT, FieldSpec("values", 2, mean=(1.0, -2.0), scale=(3.0, 0.5))),
+    ),
+    "digits task=ordinal data.y._target_=seqpipe.data.fields.labels.Ordinal": (
+        Ordinal,
+        SequenceSpec(VALUES, FieldSpec("ordinal", 4, tuple("abcd"))),
+    ),
     "copy_memory": (Tagging, SequenceSpec(TEXT, FieldSpec("tags", 4, tuple("abcd")))),
     "python_docs": (LanguageModeling, SequenceSpec(None, TEXT)),
     "jsb_chorales": (MultiLabel, SequenceSpec(None, FieldSpec("roll", 5))),
@@ -79,8 +88,10 @@ def evaluated(data: str, batch_size: int) -> dict[str, float]:
     make_task, spec = CASES[data]
     examples = examples_of(spec)
     torch.manual_seed(0)
-    model = build_model(compose([*f"data={data}".split(), "hidden_size=6"])[0], spec)
-    module = SequenceModule(model, make_task(y=spec.y), torch.optim.SGD, constant, {})
+    task = make_task(y=spec.y)
+    cfg, _ = compose([*f"data={data}".split(), "hidden_size=6"])
+    model = build_model(cfg, spec, task.output_size)
+    module = SequenceModule(model, task, torch.optim.SGD, constant, {})
     loader = ResumableLoader(
         Batches(examples, spec), BucketBatchSampler(examples.lengths, batch_size, shuffle=False)
     )

@@ -9,6 +9,7 @@ from seqpipe.errors import ConfigError
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
 from seqpipe.tasks.multi_label import MultiLabel
+from seqpipe.tasks.ordinal import Ordinal
 from seqpipe.tasks.regression import Regression
 from seqpipe.tasks.tagging import Tagging
 from seqpipe.tasks.transcription import Transcription
@@ -23,6 +24,7 @@ STEP_TASKS = {
 TASKS = {
     "classification": lambda **options: Classification(y=FieldSpec("category", 5), **options),
     "regression": lambda **options: Regression(y=FieldSpec("number", 1), **options),
+    "ordinal": lambda **options: Ordinal(y=FieldSpec("ordinal", 5), **options),
     "transcription": lambda **options: Transcription(y=SYMBOLS, **options),
     "multi_label": lambda **options: MultiLabel(y=FieldSpec("roll", 5), **options),
     **STEP_TASKS,
@@ -98,7 +100,11 @@ def test_a_monitor_that_the_task_has_not_is_refused_with_those_it_has(name):
 @pytest.mark.parametrize("name", TASKS)
 def test_every_metric_can_be_monitored_one_way_and_not_the_other(name):
     for metric in TASKS[name]().metric_names():
-        better = "max" if metric in ("accuracy", "macro_f1", "micro_f1", "exact_match") else "min"
+        better = (
+            "max"
+            if metric in ("accuracy", "macro_f1", "micro_f1", "exact_match", "kappa")
+            else "min"
+        )
         worse = {"max": "min", "min": "max"}[better]
         assert TASKS[name](monitor=f"val/{metric}", mode=better).mode == better
         with pytest.raises(ConfigError) as refused:

@@ -98,6 +98,33 @@ def test_regression_agrees_with_scikit_learn(batch_of):
     assert loss.item() == pytest.approx(mse, rel=1e-6)
 
 
+def test_a_regression_is_judged_in_the_units_of_the_data(batch_of):
+    rng = np.random.default_rng(4)
+    truth, guess = rng.normal(size=(2, 50, 2)).astype(np.float32)
+    mean, scale = np.array([100.0, -5.0]), np.array([20.0, 0.5])
+    task = Regression(y=FieldSpec("number", 2, mean=tuple(mean), scale=tuple(scale)))
+    scalars, _ = scalars_of(task, torch.tensor(guess), batch_of(truth))
+    real, answered = truth * scale + mean, guess * scale + mean
+    wanted = sklearn_metrics.mean_absolute_error(real, answered)
+    assert scalars["mae"] == pytest.approx(wanted, rel=1e-5)
+    wanted = sklearn_metrics.mean_squared_error(real, answered)
+    assert scalars["mse"] == pytest.approx(wanted, rel=1e-5)
+    loss = task.loss(torch.tensor(guess), batch_of(truth), training=True)
+    assert loss.item() == pytest.approx(((truth - guess) ** 2).mean(), rel=1e-5)
+
+
+def test_a_regression_of_each_step_counts_real_steps_only(batch_of):
+    truth, guess = torch.tensor([[[1.0], [2.0]], [[3.0], [1e6]]]), torch.zeros(2, 2, 1)
+    task, batch = Regression(y=FieldSpec("values", 1)), batch_of(truth, [2, 1])
+    scalars, _ = scalars_of(task, guess, batch)
+    assert scalars == pytest.approx({"mse": (1 + 4 + 9) / 3, "mae": 2.0})
+    assert task.loss(guess, batch, training=True).item() == pytest.approx(14 / 3)
+    assert task.units(batch) == 3
+    shown = task.decoded(guess, batch)
+    assert [t.tolist() for _, t in shown] == [[[1.0], [2.0]], [[3.0]]]
+    assert [len(p) for p, _ in shown] == [2, 1]
+
+
 def test_a_language_model_is_judged_in_nats_bits_and_perplexity(batch_of):
     task = LanguageModeling(y=FieldSpec("symbols", 4, unit="characters"))
     probabilities = torch.tensor([[0.5, 0.25, 0.125, 0.125]])
