@@ -25,6 +25,7 @@ OPTIONS = [
 ]
 READ_ANY_FILE = (
     *("table", "pairs", "lines", "labelled_lines", "class_folders"),
+    *("series_csv", "long_csv", "npz", "forecast"),
     *("stream", "documents", "dictionary"),
     *("piano_rolls", "midi", "midi_rolls", "abc"),
 )
