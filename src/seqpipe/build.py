@@ -8,6 +8,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -103,7 +104,14 @@ def build_model(cfg: DictConfig, spec: SequenceSpec, output_size: int | None = N
         sizes |= {"x_kind": spec.x.kind, "x_size": spec.x.size}
         if spec.x.characters is not None:
             sizes["x_characters"] = spec.x.characters
-    if spec.y.kind == "symbols" and "bos" in signature(make_model).parameters:  # it writes them
+    taken = signature(make_model).parameters
+    for role, field in (("x", spec.x), ("y", spec.y)):
+        if field is not None and field.vectors is not None:
+            if f"{role}_vectors" not in taken:
+                text = f"the architecture does not read {role}; data.{role}.vectors=null"
+                raise ConfigError(f"data.{role}.vectors: {text}")
+            sizes[f"{role}_vectors"] = torch.tensor(field.vectors)
+    if spec.y.kind == "symbols" and "bos" in taken:  # it writes them
         sizes |= {"y_size": spec.y.size, "bos": BOS, "eos": EOS}
     elif spec.y.has_time and not (spec.x is not None and spec.x.has_time):
         sizes |= {"y_size": spec.y.size, "y_kind": spec.y.kind}  # each step reads its own last y

@@ -128,6 +128,11 @@ EXCLUSIONS = [
         "allowed: null, or a Spelled x",
     ),
     (
+        "data=python_docs architecture.freeze_vectors=true",
+        "architecture.freeze_vectors=true: random vectors would stay as they are; "
+        "allowed: false, or data.y.vectors=FILE",
+    ),
+    (
         "optim=sgd optim.nesterov=true optim.momentum=0",
         "optim.nesterov=true: needs a momentum; allowed: optim.momentum=0.9, or false",
     ),
@@ -188,6 +193,7 @@ ACCEPTED = [
     "data=python_docs data.by=words data.window=64",
     f"data=python_tokens data.x._target_={FIELDS}.spelling.Spelled ~data.x.by "
     "architecture.characters=lstm architecture.characters_size=20",
+    "data=python_docs data.by=words +data.y.vectors=glove.txt architecture.freeze_vectors=true",
     "data=adding data.length=400 cell=gru cell.reset_after=true",
     "optim=sgd optim.nesterov=true optim.lr=1",
     "callbacks=none scheduler=plateau",

@@ -48,7 +48,7 @@ UNKNOWN_KEYS = [
     (
         "+architecture.encodr.depth=3",
         "architecture.encodr.depth=3: unknown key; allowed: encoder, head, pooling, "
-        "embedding_size, characters, characters_size; did you mean 'encoder'?",
+        "embedding_size, characters, characters_size, freeze_vectors; did you mean 'encoder'?",
     ),
     (
         "+callbacks.early_stoping.patience=3",

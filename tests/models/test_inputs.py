@@ -1,9 +1,14 @@
 """The input layer: what x becomes before a stack reads it."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
+from seqpipe.build import build_model
+from seqpipe.data.base import SequenceSpec
 from seqpipe.errors import ConfigError
 from seqpipe.models.inputs import InputLayer
 from seqpipe.nn.characters import CharacterCNN, CharacterLSTM
@@ -36,9 +41,47 @@ def test_characters_are_read_as_it_was_chosen_and_by_a_cnn_where_nobody_chose(ch
     assert layer.output_size == 6 + 50
 
 
+VECTORS = torch.full((6, 3), torch.nan).index_put(
+    (torch.tensor([4, 5]),), torch.tensor([[0.1, -0.2, 0.3], [0.2, 0.1, -0.3]])
+)
+
+
+@pytest.mark.parametrize("embedding_size", [None, 3])
+def test_an_embedding_starts_from_its_vectors_and_the_others_are_as_large(embedding_size):
+    layer = InputLayer("symbols", 6, embedding_size=embedding_size, vectors=VECTORS)
+    weight = layer.embedding.weight
+    assert layer.output_size == 3
+    assert_close(weight[4:], VECTORS[4:], rtol=0, atol=0)
+    assert weight.isfinite().all()
+    assert weight.requires_grad
+    many = torch.cat([VECTORS[4:], torch.full((10_000, 3), torch.nan)])
+    drawn = InputLayer("symbols", 10_002, vectors=many).embedding.weight[2:]
+    assert_close(drawn.square().mean(), VECTORS[4:].square().mean(), rtol=0.05, atol=0)
+    assert len(drawn.unique()) > 10_000
+
+
+def test_frozen_vectors_get_no_gradient_and_characters_do():
+    layer = InputLayer("spelled", 6, alphabet=6, vectors=VECTORS, freeze_vectors=True)
+    layer(X).sum().backward()
+    assert layer.embedding.weight.grad is None
+    assert all(p.grad is not None for p in layer.characters.parameters())
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
+        (
+            "symbols",
+            {"vectors": VECTORS, "embedding_size": 8},
+            "architecture.embedding_size=8: the vectors are 3 wide; "
+            "architecture.embedding_size=null or 3",
+        ),
+        (
+            "symbols",
+            {"freeze_vectors": True},
+            "architecture.freeze_vectors=true: random vectors would stay as they are; "
+            "architecture.freeze_vectors=false, or vectors of the field",
+        ),
         (
             "symbols",
             {"characters": "lstm"},
@@ -62,3 +105,47 @@ def test_what_x_has_no_use_for_is_refused(kind, options, message):
     with pytest.raises(ConfigError) as error:
         InputLayer(kind, 6, **options)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("shape", "tables"),
+    [
+        ("many_to_one text", {"x": "input"}),
+        ("many_to_many spelled", {"x": "input"}),
+        ("one_to_many", {"y": "input"}),
+        ("encoder_decoder additive", {"x": "input", "y": "target"}),
+        ("encoder_decoder spelled", {"y": "target"}),
+    ],
+)
+def test_vectors_of_the_data_reach_the_embedding_of_every_architecture(
+    build, ragged, answer, shape, tables
+):
+    vectors = np.full((9, 5), np.nan, dtype=np.float32)
+    vectors[6] = np.arange(5)
+    vectors.flags.writeable = False  # as those of mapped memory are
+    built = build(shape)
+    spec = SequenceSpec(
+        *(
+            replace(field, vectors=vectors) if role in tables else field
+            for role, field in (("x", built.spec.x), ("y", built.spec.y))
+        )
+    )
+    built.cfg.architecture.freeze_vectors = True
+    model = build_model(built.cfg, spec)
+    for table in tables.values():
+        assert getattr(model, table).embedding.weight[6].tolist() == [0, 1, 2, 3, 4]
+    batch = ragged(spec)
+    built.task.loss(answer(model, batch), batch, training=True).backward()
+    frozen = [name for name, p in model.named_parameters() if p.grad is None]
+    assert frozen == [f"{table}.embedding.weight" for table in tables.values()]
+
+
+def test_vectors_that_an_architecture_does_not_read_are_refused(build):
+    built = build("many_to_one last")
+    vectors = np.zeros((4, 5), dtype=np.float32)
+    spec = SequenceSpec(built.spec.x, replace(built.spec.y, vectors=vectors))
+    with pytest.raises(ConfigError) as error:
+        build_model(built.cfg, spec)
+    assert str(error.value) == (
+        "data.y.vectors: the architecture does not read y; data.y.vectors=null"
+    )

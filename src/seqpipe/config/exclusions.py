@@ -233,6 +233,11 @@ def _unused_values(tree: Tree, architecture: str | None) -> Iterator[Problem]:
         if value is not None and x_kind not in (None, "spelled"):
             text = "x does not hold the characters of words; allowed: null, or a Spelled x"
             yield Problem(tree.origin(f"architecture.{name}"), value, text)
+    frozen = tree.get("architecture.freeze_vectors") is True
+    if frozen and all(tree.get(f"data.{role}.vectors") is None for role in ("x", "y")):
+        role = "y" if tree.raw("data.x") is None else "x"
+        text = f"random vectors would stay as they are; allowed: false, or data.{role}.vectors=FILE"
+        yield Problem(tree.origin("architecture.freeze_vectors"), True, text)
     if tree.get("architecture.head.dropout") and tree.get("architecture.head.hidden") == []:
         text = "acts between layers of the head, which has one; allowed: 0, or also"
         value = tree.get("architecture.head.dropout")

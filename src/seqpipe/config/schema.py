@@ -26,7 +26,8 @@ GIVEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
     "data": ("recipe", "show_progress"),
     "cell": ("input_size", "hidden_size"),
     "architecture": (
-        *("x_kind", "x_size", "x_characters", "y_kind", "y_size"),
+        *("x_kind", "x_size", "x_characters", "x_vectors"),
+        *("y_kind", "y_size", "y_vectors"),
         *("input_size", "output_size", "bos", "eos"),
     ),
     "task": ("y", "longest_y"),

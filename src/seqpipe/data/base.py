@@ -92,6 +92,8 @@ class FieldSpec:
         mean: subtracted from each of the D or K numbers before it was divided by `scale`, (size,);
             None for ids, and for numbers that are as they stood.
         scale: see `mean`.
+        vectors: trained before, (size, D) float32, where symbols have some; NaN in the rows of
+            those that have none.
     """
 
     kind: str
@@ -104,6 +106,9 @@ class FieldSpec:
     characters: int | None = None
     mean: tuple[float, ...] | None = None
     scale: tuple[float, ...] | None = None
+    vectors: np.ndarray[Any, np.dtype[np.float32]] | None = field(
+        default=None, compare=False, repr=False
+    )
 
     @property
     def has_time(self) -> bool:
@@ -193,6 +198,10 @@ class Field(ABC):
 
         They may not fit in memory: go through them once, keep what is needed.
         """
+
+    def inputs(self) -> list[Path]:
+        """Every file that `fit` depends on, besides those of the source."""
+        return []
 
     def state(self) -> dict[str, Any]:
         """What `fit` learned."""

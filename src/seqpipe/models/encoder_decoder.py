@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from seqpipe.models.bridge import Bridge
 from seqpipe.models.decoding import lengths_to_end, next_input
-from seqpipe.models.inputs import EMBEDDED, InputLayer
+from seqpipe.models.inputs import EMBEDDED, InputLayer, check_freeze
 from seqpipe.nn.attention import Attention
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
@@ -36,7 +36,10 @@ class EncoderDecoder(nn.Module):
         embedding_size: width of a symbol's vector (of x where it has symbols, and of y).
         characters: what reads the characters of a spelled word, see `InputLayer`.
         characters_size: numbers it says of a word.
+        freeze_vectors: do not train the embeddings that have vectors to start from.
         x_characters: how many characters there are, where words are spelled.
+        x_vectors: (V, D) that the embedding of x starts from.
+        y_vectors: (V, D) that the embedding of y starts from.
         bos: id read at the first step.
         eos: id that ends a sequence.
 
@@ -61,12 +64,16 @@ class EncoderDecoder(nn.Module):
         embedding_size: int | None = None,
         characters: Literal["cnn", "lstm"] | None = None,
         characters_size: int | None = None,
+        freeze_vectors: bool = False,
         x_characters: int | None = None,
+        x_vectors: Tensor | None = None,
+        y_vectors: Tensor | None = None,
         bos: int = 2,
         eos: int = 3,
     ) -> None:
         super().__init__()
         self.bos, self.eos, self.teacher_forcing = bos, eos, teacher_forcing
+        check_freeze(freeze_vectors, x_vectors, y_vectors)
         self.input = InputLayer(
             x_kind,
             x_size,
@@ -74,9 +81,17 @@ class EncoderDecoder(nn.Module):
             alphabet=x_characters,
             characters=characters,
             characters_size=characters_size,
+            vectors=x_vectors,
+            freeze_vectors=freeze_vectors and x_vectors is not None,
         )
         self.encoder = encoder(input_size=self.input.output_size)
-        self.target = InputLayer("symbols", y_size, embedding_size=embedding_size)
+        self.target = InputLayer(
+            "symbols",
+            y_size,
+            embedding_size=embedding_size,
+            vectors=y_vectors,
+            freeze_vectors=freeze_vectors and y_vectors is not None,
+        )
         self.decoder = decoder(input_size=self.target.output_size)
 
         parts = len(self.encoder.cell_state_names) * self.encoder.directions

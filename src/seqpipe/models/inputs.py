@@ -31,6 +31,9 @@ class InputLayer(nn.Module):
         characters: what reads the characters of a word, `cnn` or `lstm`; None: `cnn` where words
             are spelled. Must be None where they are not.
         characters_size: numbers it says of a word; None: 50 where words are spelled.
+        vectors: (V, D) the embedding starts from; rows of NaN start at random, as far from 0 as
+            the others. `embedding_size` must then be None or D.
+        freeze_vectors: do not train the embedding, which has vectors to start from.
 
     Attributes:
         output_size: width of what comes out.
@@ -48,15 +51,16 @@ class InputLayer(nn.Module):
         alphabet: int | None = None,
         characters: Literal["cnn", "lstm"] | None = None,
         characters_size: int | None = None,
+        vectors: Tensor | None = None,
+        freeze_vectors: bool = False,
     ) -> None:
         super().__init__()
         self.kind, self.size = kind, size
         self.embedding: nn.Embedding | None = None
         self.characters: CharacterEncoder | None = None
         if kind in EMBEDDED:
-            width = min(size, WIDEST_DEFAULT) if embedding_size is None else embedding_size
-            self.embedding = nn.Embedding(size, width)
-            self.output_size = width
+            self.embedding = _embedding(size, embedding_size, vectors)
+            self.output_size = self.embedding.embedding_dim
         elif kind == "values":
             if embedding_size is not None:
                 raise ConfigError(
@@ -69,6 +73,9 @@ class InputLayer(nn.Module):
             raise ConfigError(
                 f"data.x: a {kind} is no sequence to read step by step; {allowed} or values"
             )
+        check_freeze(freeze_vectors, vectors)
+        if freeze_vectors and self.embedding is not None:
+            self.embedding.weight.requires_grad_(False)
         if kind == "spelled":
             assert alphabet is not None, "known from the data"
             name = one_of("architecture.characters", characters or "cnn", tuple(CHARACTER_ENCODERS))
@@ -89,6 +96,35 @@ class InputLayer(nn.Module):
         if x.ndim != 3 or x.shape[-1] != self.size:
             raise ShapeError(f"x has shape {tuple(x.shape)}; expected (B, T_x, {self.size}).")
         return x
+
+
+def check_freeze(freeze_vectors: bool, *vectors: Tensor | None) -> None:
+    """Refuse to keep vectors as they are where there are none.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    if freeze_vectors and all(each is None for each in vectors):
+        raise ConfigError(
+            "architecture.freeze_vectors=true: random vectors would stay as they are;"
+            " architecture.freeze_vectors=false, or vectors of the field"
+        )
+
+
+def _embedding(size: int, width: int | None, vectors: Tensor | None) -> nn.Embedding:
+    if vectors is None:
+        return nn.Embedding(size, min(size, WIDEST_DEFAULT) if width is None else width)
+    if width not in (None, vectors.shape[1]):
+        raise ConfigError(
+            f"architecture.embedding_size={width}: the vectors are {vectors.shape[1]} wide;"
+            f" architecture.embedding_size=null or {vectors.shape[1]}"
+        )
+    embedding = nn.Embedding(size, vectors.shape[1])
+    known = ~vectors.isnan()
+    with torch.no_grad():
+        embedding.weight.mul_(vectors[known].square().mean().sqrt())
+        embedding.weight.copy_(vectors.where(known, embedding.weight))
+    return embedding
 
 
 def _refuse_characters(kind: str, **options: object) -> None:

@@ -28,7 +28,9 @@ class ManyToOne(nn.Module):
         embedding_size: see `InputLayer`, as for the rest.
         characters: what reads the characters of a spelled word.
         characters_size: numbers it says of a word.
+        freeze_vectors: do not train the embedding.
         x_characters: how many characters there are, where words are spelled.
+        x_vectors: (V, D) that the embedding starts from.
     """
 
     def __init__(
@@ -43,7 +45,9 @@ class ManyToOne(nn.Module):
         embedding_size: int | None = None,
         characters: Literal["cnn", "lstm"] | None = None,
         characters_size: int | None = None,
+        freeze_vectors: bool = False,
         x_characters: int | None = None,
+        x_vectors: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.input = InputLayer(
@@ -53,6 +57,8 @@ class ManyToOne(nn.Module):
             alphabet=x_characters,
             characters=characters,
             characters_size=characters_size,
+            vectors=x_vectors,
+            freeze_vectors=freeze_vectors,
         )
         self.encoder = encoder(input_size=self.input.output_size)
         self.head = head(input_size=self.encoder.output_size, output_size=output_size)

@@ -28,6 +28,8 @@ class OneToMany(nn.Module):
         x_size: width of the vector or number of categories.
         y_kind: `symbols` or `roll`.
         embedding_size: width of a symbol's vector, see `InputLayer`.
+        freeze_vectors: do not train the embedding.
+        y_vectors: (V, D) that the embedding starts from.
         bos: id read at the first step of symbols.
         eos: id that ends a sequence of symbols.
 
@@ -45,6 +47,8 @@ class OneToMany(nn.Module):
         x_size: int = 0,
         y_kind: str = "symbols",
         embedding_size: int | None = None,
+        freeze_vectors: bool = False,
+        y_vectors: Tensor | None = None,
         bos: int = 2,
         eos: int = 3,
     ) -> None:
@@ -52,7 +56,13 @@ class OneToMany(nn.Module):
         self.y_kind, self.y_size = y_kind, y_size
         self.first, self.eos = (0 if y_kind == "roll" else bos), eos
         read_as = "values" if y_kind == "roll" else y_kind
-        self.input = InputLayer(read_as, y_size, embedding_size=embedding_size)
+        self.input = InputLayer(
+            read_as,
+            y_size,
+            embedding_size=embedding_size,
+            vectors=y_vectors,
+            freeze_vectors=freeze_vectors,
+        )
         self.decoder = decoder(input_size=self.input.output_size)
         if self.decoder.directions != 1:
             raise ConfigError(

@@ -1,34 +1,42 @@
 """Words together with the characters they are spelled with."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
-from seqpipe.data.fields.text import unknown_rate
-from seqpipe.data.vocabulary import PAD, SPECIALS, UNK, Vocabulary
-from seqpipe.errors import ConfigError
+from seqpipe.data.fields.text import Counts, unknown_rates
+from seqpipe.data.fields.tokenizing import UNKNOWN, words_of
+from seqpipe.data.fields.vectors import Pretrained
+from seqpipe.data.vocabulary import PAD, SPECIALS, UNK, Vocabulary, id_type
+from seqpipe.errors import ConfigError, did_you_mean
+
+PARTED: dict[str, Callable[[str], list[str]]] = {"tokens": str.split, "words": words_of}
 
 
 class Spelled(Field):
-    """Words with their characters, (T, 1 + C) int32: the word's id, then C ids of characters.
+    """Words with their characters, (T, 1 + C) integers: the word's id, then C ids of characters.
 
     A word that training never showed is <UNK>, and still has its characters: names, endings and
-    capitals tell much of it. x only. A word is what white space parts, or an entry where the
-    record holds a list.
+    capitals tell much of it. x only.
 
     Args:
-        column: the key of the entry in a record.
+        column: the key of the entry in a record; text, or a list of words.
+        by: what is a word of a text: `tokens`, what white space parts; `words`, a word or a run
+            of one punctuation mark. A list holds words already.
         characters: C, how many of a word's are read: the first ones. A shorter word is filled up
             with 0.
         max_vocabulary: most words to know, the four special symbols included; None for all.
         min_count: words that occur less often in the training split become <UNK>; with 1 no
             training word does, and nothing is learned of <UNK>. Characters are all known.
         lowercase: make the letters small by which a word is known; its characters stay.
+        vectors: a file of word vectors that the embedding starts from (GloVe, word2vec or
+            fastText, as text or .gz). None: random ones.
 
     Raises:
         ConfigError: an option out of range.
@@ -40,12 +48,17 @@ class Spelled(Field):
         self,
         column: str,
         *,
+        by: Literal["tokens", "words"] = "tokens",
         characters: int = 20,
         max_vocabulary: int | None = None,
         min_count: int = 2,
         lowercase: bool = False,
+        vectors: str | None = None,
     ) -> None:
         super().__init__(column)
+        if by not in PARTED:
+            hint = did_you_mean(by, PARTED)
+            raise ConfigError(f"by={by}: not a way to read words; {', '.join(PARTED)}{hint}")
         if characters < 1:
             raise ConfigError(f"characters={characters}: must be at least 1")
         if max_vocabulary is not None and max_vocabulary <= len(SPECIALS):
@@ -53,12 +66,13 @@ class Spelled(Field):
             raise ConfigError(f"max_vocabulary={max_vocabulary}: {least}")
         if min_count < 1:
             raise ConfigError(f"min_count={min_count}: must be at least 1")
-        self.characters = characters
+        self.by, self.characters = by, characters
         self.max_vocabulary = max_vocabulary
         self.min_count = min_count
         self.lowercase = lowercase
         self.vocabulary = Vocabulary()
         self.alphabet = Vocabulary()
+        self.vectors = Pretrained(vectors)
 
     def fit(self, records: Iterable[Record]) -> None:
         """Learn the words and the characters, the most frequent first."""
@@ -73,15 +87,17 @@ class Spelled(Field):
             words, max_size=self.max_vocabulary, min_count=self.min_count
         )
         self.alphabet = Vocabulary.of(letters)
+        self.vectors.fit(self.vocabulary.names)
 
     def encode(self, record: Record) -> Tensor:
-        """(T, 1 + C) int32.
+        """(T, 1 + C) integers.
 
         Raises:
             DataError: neither text nor a list of words, or a word without characters.
         """
         words = self._words(record)
-        ids = np.zeros((len(words), 1 + self.characters), dtype=np.int32)
+        kept = id_type(max(len(self.vocabulary), len(self.alphabet)))
+        ids = np.zeros((len(words), 1 + self.characters), dtype=kept)
         ids[:, 0] = self.vocabulary.encode(map(self._known_by, words))
         for row, word in zip(ids, words, strict=True):
             spelled = self.alphabet.encode(word[: self.characters])
@@ -105,24 +121,31 @@ class Spelled(Field):
     def spec(self) -> FieldSpec:
         """Size: V, the words with the four special symbols; characters: the same of those."""
         names = self.vocabulary.names
-        return FieldSpec(self.kind, len(names), names, unit="words", characters=len(self.alphabet))
+        vectors, letters = self.vectors.matrix, len(self.alphabet)
+        return FieldSpec(
+            self.kind, len(names), names, unit="words", characters=letters, vectors=vectors
+        )
 
-    def describe(self, counts: Mapping[str, np.ndarray[Any, np.dtype[np.int64]]]) -> str:
-        """How many words and characters, and the share of <UNK> in each split that has any."""
-        rates = {split: unknown_rate(count) for split, count in counts.items()}
-        shown = ", ".join(f"{split} {rate:.2g}" for split, rate in rates.items() if rate)
+    def describe(self, counts: Mapping[str, Counts]) -> str:
+        """How many words and characters, the share of <UNK>, how many words have vectors."""
         told = f"{len(self.vocabulary):,} words of {len(self.alphabet):,} characters"
-        return told + (f" (share of <UNK>: {shown})" if shown else "")
+        told += unknown_rates(counts)
+        return "; ".join(filter(None, (told, self.vectors.describe(counts.get("train")))))
+
+    def inputs(self) -> list[Path]:
+        """The file of vectors, where there is one."""
+        return self.vectors.inputs()
 
     def state(self) -> dict[str, Any]:
-        """The words and the characters."""
-        return {
+        """The words, their vectors and the characters."""
+        return self.vectors.state() | {
             "words": self.vocabulary.names[len(SPECIALS) :],
             "characters": self.alphabet.names[len(SPECIALS) :],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up the words and the characters."""
+        """Take up the words, their vectors and the characters."""
+        self.vectors.restore(state)
         self.vocabulary = Vocabulary(state["words"])
         self.alphabet = Vocabulary(state["characters"])
 
@@ -131,7 +154,7 @@ class Spelled(Field):
 
     def _words(self, record: Record) -> Sequence[str]:
         value = self.value(record)
-        words = value.split() if isinstance(value, str) else value
+        words = PARTED[self.by](value) if isinstance(value, str) else value
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             self.refuse(value, "neither text nor a list of words")
         if "" in words:
@@ -144,4 +167,4 @@ class Spelled(Field):
         if word != UNK and len(spelled) == self.characters:
             return self.vocabulary.names[word]
         names = self.alphabet.names
-        return "".join("\ufffd" if id_ == UNK else names[id_] for id_ in spelled)
+        return "".join(UNKNOWN if id_ == UNK else names[id_] for id_ in spelled)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,10 +12,12 @@ from torch import Tensor
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.subwords import Subwords
 from seqpipe.data.fields.tokenizing import Bytes, Characters, Entry, Tokens, Way, Words
+from seqpipe.data.fields.vectors import Pretrained
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK, id_type
 from seqpipe.errors import ConfigError, did_you_mean
 
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*\Z")
+Counts = np.ndarray[Any, np.dtype[np.int64]]
 WAYS: dict[str, type[Way]] = {way.unit: way for way in (Characters, Words, Tokens, Bytes, Subwords)}
 
 
@@ -36,6 +39,8 @@ class Text(Field):
             some, and a tenth of the words of a text occur once. Subwords are not joined to one
             that occurs less often; bytes are all kept, so that it must be None.
         lowercase: make all letters small first.
+        vectors: a file of word vectors that the embedding starts from (GloVe, word2vec or
+            fastText, as text or .gz); by words or tokens only. None: random ones.
 
     Raises:
         ConfigError: an unknown way, or an option out of its range.
@@ -51,6 +56,7 @@ class Text(Field):
         max_vocabulary: int | None = None,
         min_count: int | None = None,
         lowercase: bool = False,
+        vectors: str | None = None,
     ) -> None:
         super().__init__(column)
         if by not in WAYS:
@@ -58,10 +64,14 @@ class Text(Field):
             raise ConfigError(f"by={by}: not a way to read text; {', '.join(WAYS)}{hint}")
         self.lowercase = lowercase
         self.way = WAYS[by](max_vocabulary, min_count)
+        if vectors is not None and not isinstance(self.way, Words | Tokens):
+            raise ConfigError(f"vectors={vectors}: are of words; by=words, by=tokens, or null")
+        self.vectors = Pretrained(vectors)
 
     def fit(self, records: Iterable[Record]) -> None:
         """Learn the vocabulary."""
         self.way.fit(self._entry(record) for record in records)
+        self.vectors.fit(self.way.names)
 
     def encode(self, record: Record) -> Tensor:
         """(T,) integers, without an <EOS> at the end."""
@@ -94,22 +104,26 @@ class Text(Field):
     def spec(self) -> FieldSpec:
         """Size: V, the vocabulary with its four special symbols."""
         names = self.way.names
-        return FieldSpec(self.kind, len(names), names, unit=self.way.unit)
+        unit, vectors = self.way.unit, self.vectors.matrix
+        return FieldSpec(self.kind, len(names), names, unit=unit, vectors=vectors)
 
-    def describe(self, counts: Mapping[str, np.ndarray[Any, np.dtype[np.int64]]]) -> str:
-        """The size of the vocabulary, and the share of <UNK> in each split that has any."""
-        rates = {split: unknown_rate(count) for split, count in counts.items()}
-        shown = ", ".join(f"{split} {rate:.2g}" for split, rate in rates.items() if rate)
-        told = f"{len(self.way.names):,} {self.way.unit}"
-        return told + (f" (share of <UNK>: {shown})" if shown else "")
+    def describe(self, counts: Mapping[str, Counts]) -> str:
+        """The size of the vocabulary, the share of <UNK> in each split, how many have vectors."""
+        told = f"{len(self.way.names):,} {self.way.unit}{unknown_rates(counts)}"
+        return "; ".join(filter(None, (told, self.vectors.describe(counts.get("train")))))
+
+    def inputs(self) -> list[Path]:
+        """The file of vectors, where there is one."""
+        return self.vectors.inputs()
 
     def state(self) -> dict[str, Any]:
-        """The vocabulary."""
-        return self.way.state()
+        """The vocabulary and its vectors."""
+        return self.way.state() | self.vectors.state()
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up the vocabulary."""
+        """Take up the vocabulary and its vectors."""
         self.way.restore(state)
+        self.vectors.restore(state)
 
     def _ends_paragraph(self, record: Record) -> bool:
         """Whether a piece of a longer text ends where a paragraph does, which is by words only."""
@@ -135,6 +149,13 @@ class Text(Field):
         return text
 
 
-def unknown_rate(counts: np.ndarray[Any, np.dtype[np.int64]]) -> float:
+def unknown_rate(counts: Counts) -> float:
     """The share of symbols that became <UNK>, the ends left out; counts: (V,)."""
     return float(counts[UNK]) / max(1, int(counts.sum() - counts[EOS]))
+
+
+def unknown_rates(counts: Mapping[str, Counts]) -> str:
+    """` (share of <UNK>: valid 0.02)` of the splits that have any; counts: (V,) by split."""
+    rates = {split: unknown_rate(count) for split, count in counts.items()}
+    shown = ", ".join(f"{split} {rate:.2g}" for split, rate in rates.items() if rate)
+    return f" (share of <UNK>: {shown})" if shown else ""

@@ -1,0 +1,155 @@
+"""Word vectors trained before: every form of their files, coverage, and what is wrong with them."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from seqpipe.data.fields.spelling import Spelled
+from seqpipe.data.fields.text import Text
+from seqpipe.errors import ConfigError, DataError
+
+PLAIN = "the 0.5 -1 2e-1\ncat 1 2 3\nunseen 7 8 9\n"
+TRAIN = [{"text": "the cat the dog"}]
+
+
+@pytest.fixture
+def vectors(tmp_path):
+    """Write a file of vectors."""
+
+    def write(content, name="vectors.txt"):
+        file = tmp_path / name
+        data = content if isinstance(content, bytes) else content.encode()
+        file.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        return str(file)
+
+    return write
+
+
+def fitted(file, **options):
+    field = Text("text", **{"by": "tokens", "min_count": 1, "vectors": file, **options})
+    field.fit(TRAIN)
+    return field
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (PLAIN, "glove.txt"),
+        ("3 3\n" + PLAIN, "word2vec.txt"),
+        ("3 3\n" + PLAIN.replace("\n", " \n"), "fasttext.vec"),  # a space ends its lines
+        ("3 3\n" + PLAIN, "fasttext.vec.gz"),
+        (PLAIN.replace(" ", "\t"), "tabs.txt"),
+        (PLAIN.replace("\n", "\r\n"), "windows.txt"),
+        (PLAIN + ". . . 1 2 3\n\n", "glove.840B.txt"),  # a word of three parts
+        (PLAIN + "the 9 9 9\n", "twice.txt"),  # the first counts
+        (PLAIN.encode() + b"\xff\xfe 1 2 3\n", "bytes.txt"),  # a word that is no text
+    ],
+)
+def test_every_form_of_a_file_gives_the_rows_of_the_vocabulary(vectors, content, name):
+    field = fitted(vectors(content, name))
+    names, matrix = field.spec.names, field.spec.vectors
+    assert matrix.shape == (7, 3)
+    assert matrix.dtype == np.float32
+    assert matrix[names.index("the")] == pytest.approx([0.5, -1, 0.2])
+    assert matrix[names.index("cat")].tolist() == [1, 2, 3]
+    assert np.isnan(matrix[[0, 1, 2, 3, names.index("dog")]]).all()
+
+
+def test_words_of_several_parts_keep_their_vectors(vectors):
+    file = vectors("a 1 2\n. . . 3 4\n")
+    field = Text("text", by="tokens", min_count=1, vectors=file)
+    field.fit([{"text": ["a", ". . ."]}])
+    assert field.spec.vectors[field.spec.names.index(". . .")].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("kind", [Text, Spelled])
+def test_the_field_tells_how_many_words_and_tokens_have_vectors(vectors, kind):
+    file = vectors(PLAIN)
+    options = {"by": "tokens", "min_count": 1}
+    field = kind("text", **options, vectors=file)
+    field.fit(TRAIN)
+    ids = np.asarray(field.encode(TRAIN[0])).reshape(4, -1)[:, 0]
+    counts = {"train": np.bincount(ids, minlength=field.spec.size)}
+    told = "vectors for 67 % of the words, 75 % of the tokens"
+    assert field.describe(counts).endswith(f"; {told}")
+    assert field.describe({}).endswith("; vectors for 67 % of the words")
+    assert "vectors" not in kind("text", **options).describe({})
+    assert [str(path) for path in field.inputs()] == [file]
+    assert kind("text").inputs() == []
+
+
+@pytest.mark.parametrize("kind", [Text, Spelled])
+def test_vectors_are_kept_with_what_was_learned(vectors, kind):
+    field = kind("text", by="tokens", min_count=1, vectors=vectors(PLAIN))
+    field.fit(TRAIN)
+    other = kind("text", by="tokens")
+    other.restore(field.state())
+    np.testing.assert_array_equal(other.spec.vectors, field.spec.vectors)
+    plain = kind("text", by="tokens")
+    plain.fit(TRAIN)
+    assert plain.spec.vectors is None
+    assert "vectors" not in plain.state()
+
+
+def test_of_many_words_that_have_no_vectors_five_are_shown(vectors):
+    field = Text("text", by="tokens", min_count=1, vectors=vectors(PLAIN))
+    with pytest.raises(DataError, match=r"none of the 1,200 words, 0, 1, 10, 100, 1000, \.\.\.; "):
+        field.fit([{"text": " ".join(map(str, range(1200)))}])
+
+
+def test_lowercase_words_find_lowercase_vectors(vectors):
+    field = Text("text", by="words", min_count=1, lowercase=True, vectors=vectors(PLAIN))
+    field.fit([{"text": "The Cat"}])
+    assert not np.isnan(field.spec.vectors[4:]).any()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("the 1 2\ncat 1\n", "{}:2: holds 1 numbers; allowed: 2, as the lines before it"),
+        ("the 1 2\ncat 1 2 3\n", "{}:2: holds 3 numbers; allowed: 2, as the lines before it"),
+        ("the 1 2\n 1 2\n", "{}:2: holds 1 numbers; allowed: 2, as the lines before it"),
+        ("2 3\nthe 1 2\n", "{}:2: holds 2 numbers; allowed: 3, as the lines before it"),
+        ("the\n", "{}:1: holds no numbers; allowed: a word and its numbers"),
+        ("the 1 x\n", "{}:1: x is not a finite number; allowed: 0.25, -1e-3, ..."),
+        ("the 1 2\n\ncat 1 nan\n", "{}:3: nan is not a finite number; allowed: 0.25, -1e-3, ..."),
+        ("3 2\nthe 1 2\n", "{}:1: tells of 3 words, and 1 follow; allowed: a whole file"),
+        (
+            "",
+            "{}: holds none of the 3 words, the, cat, dog; "
+            "allowed: vectors of these words, or lowercase: true",
+        ),
+        (
+            "Hund 1 2\n",
+            "{}: holds none of the 3 words, the, cat, dog; "
+            "allowed: vectors of these words, or lowercase: true",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_told_with_its_line(vectors, content, message):
+    file = vectors(content)
+    with pytest.raises(DataError) as error:
+        fitted(file)
+    assert str(error.value) == message.format(file)
+
+
+def test_a_broken_gz_is_told(vectors, tmp_path):
+    file = vectors(PLAIN * 100, "broken.gz")
+    (tmp_path / "broken.gz").write_bytes((tmp_path / "broken.gz").read_bytes()[:-9])
+    with pytest.raises(DataError) as error:
+        fitted(file)
+    assert str(error.value).startswith(f"{file}: cannot be read to its end (")
+
+
+def test_a_file_that_is_not_there_and_a_text_without_words_are_refused(tmp_path, vectors):
+    with pytest.raises(ConfigError) as error:
+        Text("text", by="words", vectors=str(tmp_path / "no.txt"))
+    assert str(error.value) == (
+        f"vectors={tmp_path / 'no.txt'}: no such file in {tmp_path}; a file, or null"
+    )
+    file = vectors(PLAIN)
+    for by in ("characters", "bytes", "subwords"):
+        with pytest.raises(ConfigError) as error:
+            Text("text", by=by, vectors=file)
+        assert str(error.value) == f"vectors={file}: are of words; by=words, by=tokens, or null"
