@@ -3,6 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqpipe.data.dataset import SequenceData
+from seqpipe.data.fields.labels import Tags
 from seqpipe.data.fields.spelling import Spelled
 from seqpipe.data.vocabulary import UNK
 from seqpipe.errors import ConfigError, DataError
@@ -81,6 +83,11 @@ def test_padding_is_left_out_when_words_are_shown():
 
 def test_it_describes_itself():
     assert fitted("to be or", min_count=1).describe({}) == "7 words of 9 characters"
+    rare = fitted("to be or to", min_count=2)
+    assert rare.describe({}) == "5 words of 9 characters (share of <UNK>: train 0.5)"
+    other = Spelled("words")
+    other.restore(rare.state())
+    assert other.describe({}) == rare.describe({})
 
 
 @pytest.mark.parametrize(
@@ -100,6 +107,7 @@ def test_what_is_no_list_of_words_is_refused(value, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"by": "word"}, "by=word: not a way to read words; tokens, words; did you mean 'words'?"),
         ({"characters": 0}, "characters=0: must be at least 1"),
         ({"max_vocabulary": 4}, "max_vocabulary=4: must be at least 5, 4 symbols are special"),
         ({"min_count": 0}, "min_count=0: must be at least 1"),
@@ -117,3 +125,20 @@ def test_spelled_words_are_read_and_not_written():
     assert str(error.value) == (
         "data.y=Spelled: can only be read; use Text, by words or by characters"
     )
+
+
+def test_spelled_words_are_tagged(source_of):
+    records = [{"words": ["New", "York"], "tags": ["B", "I"]}, {"words": ["a"], "tags": ["O"]}]
+    data = SequenceData(source_of(records), Tags("tags"), Spelled("words", min_count=1))
+    batch = data.batch("train", [0, 1])
+    assert (batch.x.dtype, batch.x.shape, batch.y.shape) == (torch.int64, (2, 2, 21), (2, 2))
+    assert not batch.x[1, 1:].any()
+    assert data.spec.x.characters == 4 + len(set("NewYorka"))
+    assert data.x.decode(batch.x[0]) == "New York"
+
+
+@pytest.mark.parametrize("by", ["tokens", "words"])
+def test_a_text_is_parted_as_it_was_chosen(by):
+    field = fitted("Stop, now!", by=by)
+    wanted = {"tokens": "Stop, now!", "words": "Stop , now !"}[by]
+    assert field.decode(field.encode({"words": "Stop, now!"})) == wanted

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqpipe.data.base import PlacedRecord
+from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.text import Text
 from seqpipe.data.vocabulary import EOS, PAD, UNK
 from seqpipe.errors import ConfigError, DataError
@@ -107,6 +108,14 @@ def test_a_bad_record_is_told_as_it_is_while_the_library_reads():
     with pytest.raises(DataError) as error:
         fitted(["a", 3])
     assert str(error.value) == "text=3: not text"
+
+
+def test_a_bad_record_is_left_out_where_that_is_asked_for(source_of):
+    records = [{"text": text} for text in (*SENTENCES, 3)]
+    field = Text("text", by="subwords")
+    data = SequenceData(source_of(records), field, on_error="skip")
+    assert data.sizes["train"] == 3
+    assert field.decode(data.batch("train", [1]).y[0]) == SENTENCES[1]
 
 
 def test_without_the_library_it_is_said_how_to_install_it(monkeypatch):

@@ -1,12 +1,16 @@
 """Word vectors trained before: every form of their files, coverage, and what is wrong with them."""
 
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from seqpipe.data.dataset import SequenceData
+from seqpipe.data.fields.labels import Number
 from seqpipe.data.fields.spelling import Spelled
 from seqpipe.data.fields.text import Text
+from seqpipe.data.fields.vectors import read_vectors
 from seqpipe.errors import ConfigError, DataError
 
 PLAIN = "the 0.5 -1 2e-1\ncat 1 2 3\nunseen 7 8 9\n"
@@ -64,19 +68,29 @@ def test_words_of_several_parts_keep_their_vectors(vectors):
 
 
 @pytest.mark.parametrize("kind", [Text, Spelled])
-def test_the_field_tells_how_many_words_and_tokens_have_vectors(vectors, kind):
-    file = vectors(PLAIN)
-    options = {"by": "tokens", "min_count": 1}
-    field = kind("text", **options, vectors=file)
-    field.fit(TRAIN)
-    ids = np.asarray(field.encode(TRAIN[0])).reshape(4, -1)[:, 0]
-    counts = {"train": np.bincount(ids, minlength=field.spec.size)}
-    told = "vectors for 67 % of the words, 75 % of the tokens"
-    assert field.describe(counts).endswith(f"; {told}")
-    assert field.describe({}).endswith("; vectors for 67 % of the words")
-    assert "vectors" not in kind("text", **options).describe({})
-    assert [str(path) for path in field.inputs()] == [file]
-    assert kind("text").inputs() == []
+def test_the_data_tells_how_many_words_and_tokens_have_vectors(vectors, source_of, kind):
+    field = kind("text", by="tokens", min_count=1, vectors=vectors(PLAIN))
+    records = [{**record, "y": 1.0} for record in TRAIN]
+    told = SequenceData(source_of(records), Number("y"), field).description
+    assert "; vectors for 67 % of the words, 75 % of the tokens -> a number" in told
+
+
+def test_a_file_is_an_input_of_the_field_and_read_once(vectors, source_of, monkeypatch):
+    file, reads = vectors(PLAIN), []
+
+    def read(*arguments):
+        reads.append(arguments)
+        return read_vectors(*arguments)
+
+    monkeypatch.setattr("seqpipe.data.fields.vectors.read_vectors", read)
+    for kind in (Text, Spelled):
+        assert kind("text", by="words", vectors=file).inputs() == [Path(file)]
+        assert kind("text").inputs() == []
+    field = Text("text", by="words", min_count=1, vectors=file)
+    records = [{"text": "the", "y": 1.0}] * 3 + [{"text": 3, "y": 1.0}]  # one is no text
+    data = SequenceData(source_of(records), Number("y"), field, on_error="skip")
+    assert data.spec.x.vectors.shape == (5, 3)
+    assert len(reads) == 1  # though the field is fitted to each record, to find the bad one
 
 
 @pytest.mark.parametrize("kind", [Text, Spelled])
@@ -94,8 +108,9 @@ def test_vectors_are_kept_with_what_was_learned(vectors, kind):
 
 def test_of_many_words_that_have_no_vectors_five_are_shown(vectors):
     field = Text("text", by="tokens", min_count=1, vectors=vectors(PLAIN))
+    field.fit([{"text": " ".join(map(str, range(1200)))}])
     with pytest.raises(DataError, match=r"none of the 1,200 words, 0, 1, 10, 100, 1000, \.\.\.; "):
-        field.fit([{"text": " ".join(map(str, range(1200)))}])
+        field.spec  # noqa: B018
 
 
 def test_lowercase_words_find_lowercase_vectors(vectors):
@@ -130,7 +145,7 @@ def test_lowercase_words_find_lowercase_vectors(vectors):
 def test_what_is_wrong_in_a_file_is_told_with_its_line(vectors, content, message):
     file = vectors(content)
     with pytest.raises(DataError) as error:
-        fitted(file)
+        fitted(file).spec  # noqa: B018
     assert str(error.value) == message.format(file)
 
 
@@ -138,7 +153,7 @@ def test_a_broken_gz_is_told(vectors, tmp_path):
     file = vectors(PLAIN * 100, "broken.gz")
     (tmp_path / "broken.gz").write_bytes((tmp_path / "broken.gz").read_bytes()[:-9])
     with pytest.raises(DataError) as error:
-        fitted(file)
+        fitted(file).spec  # noqa: B018
     assert str(error.value).startswith(f"{file}: cannot be read to its end (")
 
 

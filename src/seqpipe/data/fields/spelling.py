@@ -72,6 +72,7 @@ class Spelled(Field):
         self.lowercase = lowercase
         self.vocabulary = Vocabulary()
         self.alphabet = Vocabulary()
+        self.counts: Counts = np.zeros(len(SPECIALS), dtype=np.int64)  # (V,), in training
         self.vectors = Pretrained(vectors)
 
     def fit(self, records: Iterable[Record]) -> None:
@@ -86,6 +87,8 @@ class Spelled(Field):
         self.vocabulary = Vocabulary.of(
             words, max_size=self.max_vocabulary, min_count=self.min_count
         )
+        self.counts = np.zeros(len(self.vocabulary), dtype=np.int64)
+        np.add.at(self.counts, self.vocabulary.encode(words), list(words.values()))
         self.alphabet = Vocabulary.of(letters)
         self.vectors.fit(self.vocabulary.names)
 
@@ -126,11 +129,11 @@ class Spelled(Field):
             self.kind, len(names), names, unit="words", characters=letters, vectors=vectors
         )
 
-    def describe(self, counts: Mapping[str, Counts]) -> str:
-        """How many words and characters, the share of <UNK>, how many words have vectors."""
+    def describe(self, counts: object) -> str:
+        """How many words and characters, the share of <UNK> in training, how many have vectors."""
         told = f"{len(self.vocabulary):,} words of {len(self.alphabet):,} characters"
-        told += unknown_rates(counts)
-        return "; ".join(filter(None, (told, self.vectors.describe(counts.get("train")))))
+        told += unknown_rates({"train": self.counts})
+        return "; ".join(filter(None, (told, self.vectors.describe(self.counts))))
 
     def inputs(self) -> list[Path]:
         """The file of vectors, where there is one."""
@@ -141,6 +144,7 @@ class Spelled(Field):
         return self.vectors.state() | {
             "words": self.vocabulary.names[len(SPECIALS) :],
             "characters": self.alphabet.names[len(SPECIALS) :],
+            "counts": self.counts,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -148,6 +152,7 @@ class Spelled(Field):
         self.vectors.restore(state)
         self.vocabulary = Vocabulary(state["words"])
         self.alphabet = Vocabulary(state["characters"])
+        self.counts = state["counts"]
 
     def _known_by(self, word: str) -> str:
         return word.lower() if self.lowercase else word

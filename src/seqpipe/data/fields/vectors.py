@@ -23,9 +23,6 @@ class Pretrained:
         file: a word and its numbers in each line, with spaces between, plain or .gz; word2vec and
             fastText say in the first line how many words and numbers follow. None: no vectors.
 
-    Attributes:
-        matrix: (V, D); NaN in the rows of words that the file lacks. None without a file.
-
     Raises:
         ConfigError: there is no such file.
     """
@@ -35,16 +32,23 @@ class Pretrained:
             where = Path(file).resolve().parent
             raise ConfigError(f"vectors={file}: no such file in {where}; a file, or null")
         self.file = None if file is None else Path(file)
-        self.matrix: Floats | None = None
+        self._names: Sequence[str] = ()
+        self._matrix: Floats | None = None
 
     def fit(self, names: Sequence[str]) -> None:
-        """Read the vectors of the words of a vocabulary, the special ones aside.
+        """Take up a vocabulary; the file is read when its vectors are asked for."""
+        self._names, self._matrix = names, None
+
+    @property
+    def matrix(self) -> Floats | None:
+        """(V, D); NaN in the rows of words that the file lacks. None without a file.
 
         Raises:
             DataError: a line is not a word and its numbers, or no word of the file is known.
         """
-        if self.file is not None:
-            self.matrix = read_vectors(self.file, names)
+        if self.file is not None and self._matrix is None:
+            self._matrix = read_vectors(self.file, self._names)
+        return self._matrix
 
     def inputs(self) -> list[Path]:
         """The file, where there is one."""
@@ -56,7 +60,7 @@ class Pretrained:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up the matrix."""
-        self.matrix = state.get("vectors")
+        self._matrix = state.get("vectors")
 
     def describe(self, counts: np.ndarray[Any, np.dtype[np.int64]] | None) -> str:
         """`vectors for 85 % of the words, 93 % of the tokens`; empty without any.
