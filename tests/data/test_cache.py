@@ -70,7 +70,7 @@ def test_a_second_start_reads_no_line_and_gives_the_same(folder):
     second = data_of(folder)
     assert second.source.read_lines == 0
     assert told(first) == told(second)
-    assert second.x.vocabulary.names == first.x.vocabulary.names
+    assert second.x.spec.names == first.x.spec.names
     assert second.y.names == ("0", "1")
 
 
