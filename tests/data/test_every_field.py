@@ -60,6 +60,7 @@ FIELDS = {
     "Tags": (Tags("x"), [["b", "a"], ["c"], ["a"] * 4]),
     "Number": (Number("x"), [0.1, 3, -7.25]),
     "Number, several": (Number("x"), [[0.1, 2], [3, 4]]),
+    "Number, standardized": (Number("x", standardize=True), [[0.1, 2], [3, 4]]),
     "MultiLabel": (MultiLabel("x"), [["a", "b"], ["c"], []]),
     "MultiLabel in text": (MultiLabel("x", separator=","), ["a,b", "c"]),
     "PianoRoll": (PianoRoll("x"), [roll(3), roll(1)]),
