@@ -94,6 +94,7 @@ class FieldSpec:
         scale: see `mean`.
         vectors: trained before, (size, D) float32, where symbols have some; NaN in the rows of
             those that have none.
+        scheme: of tags that mark spans, `io`, `iob1`, `bio` or `bioes`; None for others.
     """
 
     kind: str
@@ -109,6 +110,7 @@ class FieldSpec:
     vectors: np.ndarray[Any, np.dtype[np.float32]] | None = field(
         default=None, compare=False, repr=False
     )
+    scheme: str | None = None
 
     @property
     def has_time(self) -> bool:

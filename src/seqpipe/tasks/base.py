@@ -4,16 +4,20 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.errors import ConfigError
 from seqpipe.nn.masks import length_mask
+from seqpipe.tasks.weights import cross_entropy
 
 Pairs = tuple[Any, Any]
-BETTER_HIGH = {"accuracy", "macro_f1", "micro_f1", "exact_match", "kappa"}
+BETTER_HIGH = {
+    *("accuracy", "macro_f1", "micro_f1", "exact_match", "kappa"),
+    *("entity_precision", "entity_recall", "entity_f1"),
+}
 
 
 def better(metric: str) -> str:
@@ -121,13 +125,17 @@ class StepTask(Task):
         return batch.y_lengths.sum()
 
     label_smoothing = 0.0
+    weights: Tensor | None = None
+    """Of the classes, (K,); both change the training loss only."""
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """Cross entropy in nats per real step. outputs: (B, T_y, K)."""
         mask = self.mask(batch)
-        smoothing = self.label_smoothing if training else 0.0
-        return nn.functional.cross_entropy(
-            outputs[mask].float(), batch.y[mask], label_smoothing=smoothing
+        return cross_entropy(
+            outputs[mask],
+            batch.y[mask],
+            label_smoothing=self.label_smoothing if training else 0.0,
+            weights=self.weights if training else None,
         )
 
     @staticmethod

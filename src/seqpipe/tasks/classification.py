@@ -3,20 +3,25 @@
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.tasks.base import Pairs, Task, class_scalars
 from seqpipe.tasks.metrics import class_metrics
+from seqpipe.tasks.weights import ClassWeights, cross_entropy, weights_of
 
 
 class Classification(Task):
     """Cross entropy in nats per example; accuracy, macro-F1, F1 of each class.
 
+    Class weights change the training loss only: losses of validation and test count every
+    example alike.
+
     Args:
         y: kind `category`.
         label_smoothing: mass spread over all classes in the training loss, in [0, 1).
+        class_weights: `balanced` or `sqrt`, see `weights_of`; None: every example weighs the same.
         monitor: see `Task`.
         mode: see `Task`.
     """
@@ -29,11 +34,13 @@ class Classification(Task):
         *,
         y: FieldSpec,
         label_smoothing: float = 0.0,
+        class_weights: ClassWeights | None = None,
         monitor: str = "val/accuracy",
         mode: Literal["min", "max"] = "max",
     ) -> None:
         super().__init__(y=y, monitor=monitor, mode=mode)
         self.label_smoothing = label_smoothing
+        self.weights = weights_of(class_weights, y)
 
     def metric_names(self) -> list[str]:
         """Loss, accuracy, macro-F1."""
@@ -45,8 +52,12 @@ class Classification(Task):
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """outputs: (B, K) logits."""
-        smoothing = self.label_smoothing if training else 0.0
-        return nn.functional.cross_entropy(outputs.float(), batch.y, label_smoothing=smoothing)
+        return cross_entropy(
+            outputs,
+            batch.y,
+            label_smoothing=self.label_smoothing if training else 0.0,
+            weights=self.weights if training else None,
+        )
 
     def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
         """Two (B,) tensors of classes."""

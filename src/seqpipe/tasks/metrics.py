@@ -14,20 +14,26 @@ from torchmetrics.classification import (
 )
 
 
-def class_metrics(size: int, stage: str) -> MetricCollection:
+def class_metrics(size: int, stage: str, ignored: int | None = None) -> MetricCollection:
     """Accuracy; macro-F1 in validation and test; per class and confusion matrix in the test.
 
     Accuracy is over all decisions (micro). Macro-F1 is the mean over classes that occur, as in
     scikit-learn.
+
+    Args:
+        size: K.
+        stage: `train`, `val` or `test`.
+        ignored: stands in the truth where nothing is to be counted; None: nowhere.
     """
+    options: dict[str, Any] = {"validate_args": False, "ignore_index": ignored}
     metrics: dict[str, Metric | MetricCollection] = {
-        "accuracy": MulticlassAccuracy(size, average="micro", validate_args=False)
+        "accuracy": MulticlassAccuracy(size, average="micro", **options)
     }
     if stage != "train":
-        metrics["macro_f1"] = MulticlassF1Score(size, average="macro", validate_args=False)
+        metrics["macro_f1"] = MulticlassF1Score(size, average="macro", **options)
     if stage == "test":
-        metrics["f1_per_class"] = MulticlassF1Score(size, average=None, validate_args=False)
-        metrics["confusion"] = MulticlassConfusionMatrix(size, validate_args=False)
+        metrics["f1_per_class"] = MulticlassF1Score(size, average=None, **options)
+        metrics["confusion"] = MulticlassConfusionMatrix(size, **options)
     return MetricCollection(metrics)
 
 

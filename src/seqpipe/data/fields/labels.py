@@ -1,7 +1,8 @@
 """Labels: one class, one number (or a few), or a class for each step."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.series import Moments, units
+from seqpipe.data.tags import SCHEMES, all_tags, allowed_in, belongs, detect, faults, types
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 
@@ -24,7 +26,7 @@ def _class_names(values: Iterable[object]) -> tuple[str, ...]:
 class _Classes(Field):
     """What Category and Tags share: named classes, known from the training split."""
 
-    fitted = ("names",)
+    fitted: ClassVar[tuple[str, ...]] = ("names",)
 
     def __init__(self, column: str) -> None:
         super().__init__(column)
@@ -94,33 +96,97 @@ class Category(_Classes):
 class Tags(_Classes):
     """A class for each step, (T,) int64. Class names sorted, numbers by their value.
 
+    Tags that mark spans (B-PER I-PER O) are judged by their spans too. Every type that the
+    training split holds then has all prefixes of the scheme, met there or not.
+
     Args:
         column: the key of the entry in a record; its value is a list as long as x.
+        scheme: of tags that mark spans, `io`, `iob1`, `bio` or `bioes` (see `seqpipe.data.tags`);
+            a sequence that breaks it is refused. `auto`: what the training split looks like, if
+            anything. None: they mark none.
     """
 
     kind = "tags"
+    fitted = ("names", "found_scheme")
+
+    def __init__(
+        self,
+        column: str,
+        *,
+        scheme: Literal["auto", "io", "iob1", "bio", "bioes"] | None = None,
+    ) -> None:
+        super().__init__(column)
+        if scheme is not None and scheme not in ("auto", *SCHEMES):
+            allowed = f"auto, {', '.join(SCHEMES)}, null"
+            hint = did_you_mean(scheme, ("auto", *SCHEMES))
+            raise ConfigError(f"scheme={scheme}: no such scheme; allowed: {allowed}{hint}")
+        self.scheme = scheme
+        self.found_scheme = ""
 
     def fit(self, records: Iterable[Record]) -> None:
-        """Learn the classes."""
-        self._learn({tag for record in records for tag in self.value(record)})
+        """Learn the classes, and the scheme where it is to be found out.
+
+        Raises:
+            DataError: what is no tag of the scheme.
+        """
+        names: set[str] = set()
+
+        def sequences() -> Iterator[list[str]]:
+            for record in records:
+                tags = [str(tag) for tag in self.value(record)]
+                names.update(tags)
+                yield tags
+
+        rest = sequences()
+        scheme = detect(rest) if self.scheme == "auto" else self.scheme
+        for _ in rest:  # detection may have seen enough
+            pass
+        self.found_scheme = scheme or ""
+        self._learn(names if scheme is None else self._all_of(names, scheme))
+
+    def _all_of(self, names: Iterable[str], scheme: str) -> list[str]:
+        for name in sorted(names):
+            if not belongs(name, scheme):
+                self.refuse(name, f"no tag of {scheme}; allowed: {allowed_in(scheme)}")
+        return all_tags(types(names), scheme)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up the classes and the scheme."""
+        super().restore(state)
+        self.found_scheme = state["found_scheme"]
 
     def encode(self, record: Record) -> Tensor:
         """(T,) int64.
 
         Raises:
-            DataError: a tag does not occur in the training split.
+            DataError: a tag does not occur in the training split, or breaks the scheme.
         """
         tags = self.value(record)
         ids = {tag: self._id(tag) for tag in set(tags)}
+        if self.found_scheme:
+            names = [str(tag) for tag in tags]
+            wrong = faults(names, self.found_scheme)
+            if wrong:
+                shown = (f"{self.column}[{step}]={names[step]}: {text}" for step, text in wrong)
+                raise DataError([f"{one}, or data.y.scheme=null" for one in shown])
         return torch.tensor([ids[tag] for tag in tags], dtype=torch.int64)
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
         """The names of the tags, with spaces between."""
         return " ".join(self.names[int(value)] for value in values)
 
+    @property
+    def spec(self) -> FieldSpec:
+        """Size: the number of classes."""
+        return replace(super().spec, scheme=self.found_scheme or None)
+
     def describe(self, counts: object) -> str:
-        """The number of classes and their names."""
-        return f"one of {len(self.names)} tags a step ({self._shown_names()})"
+        """The number of classes and their names, or the types of spans."""
+        told = f"one of {len(self.names)} tags a step"
+        if not self.found_scheme:
+            return f"{told} ({self._shown_names()})"
+        found = [type_ or "spans" for type_ in types(self.names)]
+        return f"{told} ({self.found_scheme}: {', '.join(found)})"
 
 
 class Ordinal(Category):

@@ -1,0 +1,281 @@
+"""Columns of tokens and tags, one token a line: CoNLL and CoNLL-U."""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from seqpipe.data.base import Found, PlacedRecord, place
+from seqpipe.data.sources.files import Names, lines
+from seqpipe.data.sources.token_lines import Sentence, TokenLines
+from seqpipe.data.tags import convert, detect, faults, parted
+from seqpipe.errors import ConfigError, DataError, did_you_mean
+
+CONLLU = tuple("id form lemma upos xpos feats head deprel deps misc".split())
+_DOCUMENT = "-DOCSTART-"
+_SPACES = re.compile("[ \t]+")
+_ID = re.compile(r"[1-9][0-9]*")
+_SKIPPED_ID = re.compile(r"[1-9][0-9]*-[0-9]+|[0-9]+\.[1-9][0-9]*")
+
+
+class Conll(TokenLines):
+    """Sentences of the CoNLL shared tasks: a token and its tags a line, in columns.
+
+    A line that is empty, or holds white space only, ends a sentence; so does -DOCSTART-, which
+    starts a document. Every other line has as many columns as the first. A sentence with a line
+    that cannot be used is not used.
+
+    Records: each of `columns`, list of str, one for each token; `document` str, file name and
+    number of the document, so that `group=document` keeps documents whole.
+
+    The scheme is turned here, not in the field of tags, since only here the line of a wrong tag
+    is known.
+
+    Args:
+        train: see `FileSource`.
+        valid: see `FileSource`.
+        test: see `FileSource`.
+        columns: what the record calls them -> which column, from 0, or from -1, the last. None:
+            tokens 0, tags -1.
+        separator: `tab`; `space`, any number of blanks and tabs; `auto`: tab where the first line
+            of a file holds one.
+        comment: lines that start so are left out, `#`; None: there are none, # is a token.
+        spans: the column whose tags `scheme` is about.
+        scheme: these mark spans, written as `io`, `iob1`, `bio` or `bioes` (see
+            `seqpipe.data.tags`); `auto`: what the files of train look like, if anything. None:
+            leave them as they are.
+        convert_to: write them so; None: as `scheme`. Of no effect where nothing marks spans.
+        invalid: of tags that break the scheme: `error`, or `repair`, as conlleval reads them.
+        path: see `FileSource`.
+        encoding: see `FileSource`.
+        group: see `FileSource`.
+        order: see `FileSource`.
+        seed: see `FileSource`.
+
+    Raises:
+        ConfigError: `spans` is none of the columns, or no scheme is given to convert from.
+    """
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.1,
+        *,
+        columns: dict[str, int] | None = None,
+        separator: Literal["auto", "tab", "space"] = "auto",
+        comment: str | None = None,
+        spans: str = "tags",
+        scheme: Literal["auto", "io", "iob1", "bio", "bioes"] | None = None,
+        convert_to: Literal["io", "iob1", "bio", "bioes"] | None = None,
+        invalid: Literal["error", "repair"] = "error",
+        path: str | None = None,
+        encoding: str = "utf-8",
+        group: Names | None = None,
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            train, valid, test, path=path, encoding=encoding, group=group, order=order, seed=seed
+        )
+        self.columns = {"tokens": 0, "tags": -1} if columns is None else columns
+        self.separator, self.comment = separator, comment
+        self.spans, self.scheme = spans, scheme
+        self.convert_to, self.invalid = convert_to, invalid
+        if scheme is not None and spans not in self.columns:
+            allowed = ", ".join(self.columns) + did_you_mean(spans, self.columns)
+            raise ConfigError(f"data.source.spans={spans}: not a column; allowed: {allowed}")
+        if scheme is None and convert_to is not None:
+            text = "needs to know what it is converted from; allowed: null, or data.source.scheme"
+            raise ConfigError(f"data.source.convert_to={convert_to}: {text}=auto with it")
+
+    def wanted(self) -> str:
+        """For messages."""
+        return "in columns parted by tabs or spaces"
+
+    def sentences(self, file: Path) -> Iterator[Found]:
+        """Read, checked and converted."""
+        for document, sentence in self._read(file):
+            yield self._finished(file, document, sentence)
+
+    def _read(self, file: Path) -> Iterator[tuple[int, Sentence]]:
+        """Each sentence as it is written, with the number of its document."""
+        sentence, document = Sentence(list(self.columns)), 0
+        first: tuple[int, int] | None = None  # line of the first token, its columns
+        by_tab = self.separator == "tab"
+        for number, line in lines(file, self.encoding):
+            if isinstance(line, DataError):
+                sentence.problems += line.problems
+                continue
+            starts = line.startswith(_DOCUMENT)
+            if starts or not line.strip():
+                if sentence:
+                    yield document, sentence
+                sentence = Sentence(list(self.columns))
+                document += starts
+                continue
+            if self.comment is not None and line.startswith(self.comment):
+                continue
+            if first is None and self.separator == "auto":
+                by_tab = "\t" in line
+            cells = line.split("\t") if by_tab else _SPACES.split(line.strip(" \t"))
+            if first is None:
+                first = number, len(cells)
+                self._check_columns(file, *first)
+            if len(cells) != first[1]:
+                allowed = f"{first[1]}, parted by {'tabs' if by_tab else 'spaces'}"
+                text = f"{len(cells)} columns, line {first[0]} has {first[1]}; allowed: {allowed}"
+                sentence.problems.append(f"{place(file, number)}: {text}")
+                continue
+            self._add(file, sentence, number, cells)
+        if sentence:
+            yield document, sentence
+
+    def _check_columns(self, file: Path, number: int, width: int) -> None:
+        for name, column in self.columns.items():
+            if not -width <= column < width:
+                text = f"data.source.columns.{name}={column}: the line has {width} columns"
+                allowed = f"{-width} to {width - 1}; data.source.separator=tab or space"
+                raise DataError(f"{place(file, number)}: {text}; allowed: {allowed}")
+
+    def _add(self, file: Path, sentence: Sentence, number: int, cells: Sequence[str]) -> None:
+        kept = {name: cells[column].strip(" ") for name, column in self.columns.items()}
+        empty = [name for name, cell in kept.items() if not cell]
+        for name in empty:
+            at = f"{place(file, number)}: {name} is empty"
+            sentence.problems.append(f"{at}; allowed: a token and its tags, or an empty line")
+        if not empty:
+            sentence.add(number, kept)
+
+    def _finished(self, file: Path, document: int, sentence: Sentence) -> Found:
+        columns: dict[str, object] = {**sentence.columns}
+        scheme = self._scheme
+        if scheme is not None:
+            tags = sentence.columns[self.spans]
+            wrong = faults(tags, scheme)
+            if self.invalid == "repair":
+                wrong = [(step, text) for step, text in wrong if parted(tags[step]) is None]
+            for step, text in wrong:
+                at = f"{place(file, sentence.lines[step])}: {self.spans}={tags[step]}: {text}"
+                repair = " or data.source.invalid=repair" if parted(tags[step]) else ""
+                sentence.problems.append(f"{at}{repair}")
+            if not wrong:
+                columns[self.spans] = convert(tags, self.convert_to or scheme)
+        if sentence.problems:
+            return DataError(sentence.problems)
+        columns["document"] = f"{file.name}:{document}"
+        return PlacedRecord(columns, file, sentence.lines[0])
+
+    @cached_property
+    def _scheme(self) -> str | None:
+        """What the tags are written in; reads the files of train where that is to be found out."""
+        if self.scheme != "auto":
+            return self.scheme
+        return detect(
+            sentence.columns[self.spans]
+            for file in self.files_of("train")
+            for _, sentence in self._read(file)
+        )
+
+
+class ConllU(TokenLines):
+    """Sentences of Universal Dependencies: ten columns, comments, numbered words.
+
+    Words are what is tagged: lines of a token that holds several (8-9) and of words that are not
+    written (8.1) are left out.
+
+    Records: each of `columns`, list of str, one for each word; `sent_id` and `document` str, from
+    the comments `# sent_id = ` and `# newdoc id = `, or file name and line (number of the
+    document) where these are missing; `group=document` keeps documents whole.
+
+    Args:
+        train: see `FileSource`.
+        valid: see `FileSource`.
+        test: see `FileSource`.
+        columns: what the record calls them -> which column, of id, form, lemma, upos, xpos,
+            feats, head, deprel, deps, misc. None: tokens form, tags upos.
+        path: see `FileSource`.
+        encoding: see `FileSource`.
+        group: see `FileSource`.
+        order: see `FileSource`.
+        seed: see `FileSource`.
+
+    Raises:
+        ConfigError: no such column.
+
+    Source: universaldependencies.org/format.html.
+    """
+
+    suffixes = (".conllu", ".conllu.gz")
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.1,
+        *,
+        columns: dict[str, str] | None = None,
+        path: str | None = None,
+        encoding: str = "utf-8",
+        group: Names | None = None,
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            train, valid, test, path=path, encoding=encoding, group=group, order=order, seed=seed
+        )
+        self.columns = {"tokens": "form", "tags": "upos"} if columns is None else columns
+        for name, column in self.columns.items():
+            if column not in CONLLU:
+                allowed = ", ".join(CONLLU) + did_you_mean(column, CONLLU)
+                key = f"data.source.columns.{name}={column}"
+                raise ConfigError(f"{key}: not a column of CoNLL-U; allowed: {allowed}")
+
+    def wanted(self) -> str:
+        """For messages."""
+        return "in ten columns parted by tabs"
+
+    def sentences(self, file: Path) -> Iterator[Found]:
+        """Words only, with what the comments say."""
+        sentence, documents, document, sent_id = Sentence(list(self.columns)), 0, "", ""
+        for number, line in lines(file, self.encoding):
+            if isinstance(line, DataError):
+                sentence.problems += line.problems
+            elif not line.strip():
+                if sentence:
+                    yield self._finished(file, document, sent_id, sentence)
+                sentence, sent_id = Sentence(list(self.columns)), ""
+            elif line.startswith("#"):
+                key, _, value = (part.strip() for part in line[1:].partition("="))
+                if key in ("newdoc", "newdoc id"):
+                    documents += 1
+                    document = value or f"{file.name}:{documents}"
+                elif key == "sent_id":
+                    sent_id = value
+            else:
+                self._add(file, sentence, number, line.split("\t"))
+        if sentence:
+            yield self._finished(file, document, sent_id, sentence)
+
+    def _add(self, file: Path, sentence: Sentence, number: int, cells: Sequence[str]) -> None:
+        if len(cells) != len(CONLLU):
+            text = f"{len(cells)} columns; allowed: {len(CONLLU)}, parted by tabs"
+            sentence.problems.append(f"{place(file, number)}: {text}")
+        elif _ID.fullmatch(cells[0]):
+            by_name = dict(zip(CONLLU, cells, strict=True))
+            sentence.add(number, {name: by_name[column] for name, column in self.columns.items()})
+        elif not _SKIPPED_ID.fullmatch(cells[0]):
+            allowed = "the number of a word, 8, or 8-9, or 8.1"
+            sentence.problems.append(f"{place(file, number)}: id={cells[0]}; allowed: {allowed}")
+
+    def _finished(self, file: Path, document: str, sent_id: str, sentence: Sentence) -> Found:
+        if sentence.problems:
+            return DataError(sentence.problems)
+        line = sentence.lines[0]
+        found = {
+            **sentence.columns,
+            "sent_id": sent_id or f"{file.name}:{line}",
+            "document": document or f"{file.name}:0",
+        }
+        return PlacedRecord(found, file, line)

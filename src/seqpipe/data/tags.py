@@ -1,0 +1,191 @@
+"""Tags that mark spans: which scheme they are written in, what breaks it, and from one to another.
+
+A tag is O, outside of every span, or a prefix and the span's type, B-PER; or, where all spans are
+of one type, the prefix alone. The schemes:
+
+- `io`: I-X in a span of type X. Two that touch cannot be told apart.
+- `iob1`: the same, and B-X where a span starts right after another of its type (CoNLL-2003).
+- `bio`: B-X where a span starts, I-X where it goes on; also called IOB2.
+- `bioes`: `bio`, with E-X where a span ends and S-X for a span of one step.
+
+Source: Ramshaw & Marcus (1995) for `iob1`, Tjong Kim Sang & Veenstra (1999) for `bio`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+SCHEMES = {"io": "I", "iob1": "BI", "bio": "BI", "bioes": "BIES"}
+"""The prefixes of each scheme."""
+OUTSIDE = "O"
+
+
+class Span(NamedTuple):
+    """The steps start, ..., end - 1, and what they are; "" where spans have one type only."""
+
+    type: str
+    start: int
+    end: int
+
+
+def parted(tag: str) -> tuple[str, str] | None:
+    """Prefix and type; O has no type. None for what is no tag of any scheme.
+
+    >>> parted("B-creative-work"), parted("O"), parted("NOUN")
+    (('B', 'creative-work'), ('O', ''), None)
+    """
+    prefix, dash, type_ = tag.partition("-")
+    if tag == OUTSIDE or (prefix in ("B", "I", "E", "S") and bool(dash) == bool(type_)):
+        return prefix, type_
+    return None
+
+
+def belongs(tag: str, scheme: str) -> bool:
+    """True where a tag is one of the scheme, wherever it stands."""
+    found = parted(tag)
+    return found is not None and found[0] in (OUTSIDE, *SCHEMES[scheme])
+
+
+def allowed_in(scheme: str) -> str:
+    """`O, B-TYPE, I-TYPE`, for messages."""
+    return ", ".join([OUTSIDE, *(f"{prefix}-TYPE" for prefix in SCHEMES[scheme])])
+
+
+def spans(tags: Iterable[str]) -> list[Span]:
+    """The spans that tags of any scheme mark, read as widely as can be.
+
+    A span starts at B and S, after E and S, and wherever I or E follow O or another type; so what
+    breaks a scheme, as a model may, is read too.
+
+    Source: the rules of conlleval.pl (Tjong Kim Sang & Buchholz 2000), with E and S.
+    """
+    found: list[Span] = []
+    before, start = (OUTSIDE, ""), 0
+    place = -1
+    for place, tag in enumerate(tags):
+        now = _known(tag)
+        if now[0] == OUTSIDE or _starts(before, now):
+            if before[0] != OUTSIDE:
+                found.append(Span(before[1], start, place))
+            start = place
+        before = now
+    if before[0] != OUTSIDE:
+        found.append(Span(before[1], start, place + 1))
+    return found
+
+
+def _known(tag: str) -> tuple[str, str]:
+    now = parted(tag)
+    assert now is not None, f"{tag} is no tag of any scheme"
+    return now
+
+
+def _starts(before: tuple[str, str], now: tuple[str, str]) -> bool:
+    """True where a step that is not O starts a span."""
+    return now[0] in ("B", "S") or before[0] in (OUTSIDE, "E", "S") or before[1] != now[1]
+
+
+def tags_of(found: Iterable[Span], length: int, scheme: str) -> list[str]:
+    """The tags that mark spans in a scheme.
+
+    Args:
+        found: in their order, without overlap.
+        length: of the sequence, T.
+        scheme: one of `SCHEMES`.
+    """
+    tags = [OUTSIDE] * length
+    last = Span("", -1, -1)
+    for span in found:
+        prefixes = ["I"] * (span.end - span.start)
+        touches = last.end == span.start and last.type == span.type
+        if scheme in ("bio", "bioes") or (scheme == "iob1" and touches):
+            prefixes[0] = "B"
+        if scheme == "bioes":
+            prefixes[-1] = "S" if len(prefixes) == 1 else "E"
+        tags[span.start : span.end] = [tag_of(prefix, span.type) for prefix in prefixes]
+        last = span
+    return tags
+
+
+def tag_of(prefix: str, type_: str) -> str:
+    """B-PER, or B where there is no type."""
+    return f"{prefix}-{type_}" if type_ else prefix
+
+
+def convert(tags: Sequence[str], scheme: str) -> list[str]:
+    """The same spans in another scheme; in `io`, those of one type that touch become one."""
+    return tags_of(spans(tags), len(tags), scheme)
+
+
+def faults(tags: Sequence[str], scheme: str) -> list[tuple[int, str]]:
+    """What breaks a scheme: the step, from 0, and what is wrong there and would be allowed.
+
+    >>> faults(["O", "I-PER"], "bio")
+    [(1, 'continues no span after O; allowed in bio: B-PER')]
+    """
+    found = []
+    before = (OUTSIDE, "")
+    for place, tag in enumerate(tags):
+        if not belongs(tag, scheme):
+            found.append((place, f"no tag of {scheme}; allowed: {allowed_in(scheme)}"))
+            before = (OUTSIDE, "")
+            continue
+        now = _known(tag)
+        fault = _fault(before, now, scheme)
+        if fault is not None:
+            wrong, allowed = fault
+            after = f"after {tag_of(*before)}" if place else "at the start"
+            found.append((place, f"{wrong} {after}; allowed in {scheme}: {allowed}"))
+        before = now
+    if scheme == "bioes" and before[0] in ("B", "I"):
+        allowed = tag_of("S" if before[0] == "B" else "E", before[1])
+        found.append((len(tags) - 1, f"leaves its span open; allowed in bioes: {allowed}"))
+    return found
+
+
+def _fault(before: tuple[str, str], now: tuple[str, str], scheme: str) -> tuple[str, str] | None:
+    """What is wrong with a tag after another, and what is allowed."""
+    prefix, type_ = now
+    inside = before[0] != OUTSIDE and before[1] == type_
+    if scheme == "iob1" and prefix == "B" and not inside:
+        return "parts no spans", tag_of("I", type_)
+    if scheme == "bio" and prefix == "I" and not inside:
+        return "continues no span", tag_of("B", type_)
+    if scheme != "bioes":
+        return None
+    if before[0] in ("B", "I") and not (inside and prefix in ("I", "E")):
+        return "leaves a span open", f"{tag_of('I', before[1])}, {tag_of('E', before[1])}"
+    if before[0] not in ("B", "I") and prefix in ("I", "E"):
+        return "continues no span", f"{tag_of('B', type_)}, {tag_of('S', type_)}"
+    return None
+
+
+def detect(sequences: Iterable[Sequence[str]]) -> str | None:
+    """The scheme that sequences of tags are written in; None where they mark no spans.
+
+    What occurs decides: E or S speak for `bioes`; B that does not part two spans of a type, for
+    `bio`; else any B for `iob1`; I alone for `io`. Tags without a type mark spans only where one
+    says so: B, I and E may be anything.
+    """
+    seen: set[str] = set()
+    for tags in sequences:
+        before = (OUTSIDE, "")
+        for tag in tags:
+            now = parted(tag)
+            if now is None or (now[0] != OUTSIDE and not now[1]):
+                return None
+            parts = now[0] == "B" and before[0] != OUTSIDE and before[1] == now[1]
+            seen.add("parting B" if parts else now[0])
+            before = now
+    evidence = {"E": "bioes", "S": "bioes", "B": "bio", "parting B": "iob1", "I": "io"}
+    return next((scheme for sign, scheme in evidence.items() if sign in seen), None)
+
+
+def types(tags: Iterable[str]) -> list[str]:
+    """The types of spans among tags, sorted, each once; "" where spans have no type."""
+    return sorted({_known(tag)[1] for tag in tags if tag != OUTSIDE})
+
+
+def all_tags(types: Iterable[str], scheme: str) -> list[str]:
+    """Every tag that a scheme has for spans of these types."""
+    prefixes = SCHEMES[scheme]
+    return [OUTSIDE, *(tag_of(prefix, type_) for type_ in types for prefix in prefixes)]

@@ -1,0 +1,61 @@
+"""Weights of classes in the training loss, for data in which some classes are rare."""
+
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqpipe.data.base import FieldSpec
+from seqpipe.errors import ConfigError
+
+ClassWeights = Literal["balanced", "sqrt"]
+
+
+def weights_of(how: str | None, y: FieldSpec) -> Tensor | None:
+    """The weight of each class, (K,) float32; None for none.
+
+    Weights go with 1 / n_k (`balanced`) or its square root (`sqrt`), n_k being how often class k
+    occurs in the training split. Their mean over that split is 1, so that the learning rate and
+    the loss keep their size. A class that does not occur weighs nothing.
+
+    Args:
+        how: `balanced`, `sqrt`, or None.
+        y: with its counts.
+
+    Raises:
+        ConfigError: y has no counts.
+
+    Source: `balanced` is scikit-learn's compute_class_weight, after King & Zeng (2001).
+    """
+    if how is None:
+        return None
+    if y.counts is None:
+        text = "how often each class occurs in the training split is not known"
+        raise ConfigError(f"task.class_weights={how}: {text}; allowed: null")
+    counts = torch.as_tensor(y.counts, dtype=torch.float64)
+    powers = {"balanced": 1.0, "sqrt": 0.5}
+    weights = torch.where(counts > 0, counts.clamp(min=1) ** -powers[how], 0.0)
+    return (weights * counts.sum() / (weights * counts).sum()).float()
+
+
+def cross_entropy(
+    logits: Tensor, classes: Tensor, *, label_smoothing: float, weights: Tensor | None
+) -> Tensor:
+    """Mean cross entropy in nats, each of N things weighted by its class.
+
+    The sum is divided by N, not by the sum of the weights (as torch's `weight=` would), which
+    would give a rare class less to say in a batch that holds nothing else.
+
+    Args:
+        logits: (N, K).
+        classes: (N,) ids.
+        label_smoothing: mass spread over all classes.
+        weights: (K,), or None for a plain mean.
+    """
+    loss = partial(
+        nn.functional.cross_entropy, logits.float(), classes, label_smoothing=label_smoothing
+    )
+    if weights is None:
+        return loss()
+    return (loss(reduction="none") * weights.to(logits.device)[classes]).mean()

@@ -1,0 +1,405 @@
+"""Tokens and their tags in columns: CoNLL, CoNLL-U."""
+
+import gzip
+
+import pytest
+
+from seqpipe.build import build_data
+from seqpipe.config.compose import compose
+from seqpipe.config.validate import validate
+from seqpipe.data.sources.conll import Conll, ConllU
+from seqpipe.errors import ConfigError, DataError
+
+NEWS = """-DOCSTART- -X- O O
+
+EU NNP I-NP I-ORG
+rejects VBZ I-VP O
+German JJ I-NP I-MISC
+British JJ B-NP B-MISC
+. . O O
+
+Peter NNP I-NP I-PER
+\t
+-DOCSTART- -X- O O
+
+BRUSSELS NNP I-NP I-LOC"""
+
+TREE = """# newdoc id = weblog-1
+# sent_id = s1
+# text = I don't.
+1\tI\tI\tPRON\tPRP\tCase=Nom|Person=1\t3\tnsubj\t_\t_
+2-3\tdon't\t_\t_\t_\t_\t_\t_\t_\tSpaceAfter=No
+2\tdo\tdo\tAUX\tVBP\t_\t0\troot\t_\t_
+3\tn't\tnot\tPART\tRB\t_\t2\tadvmod\t_\t_
+3.1\tgo\tgo\tVERB\tVB\t_\t_\t_\t_\t_
+4\t.\t.\tPUNCT\t.\t_\t2\tpunct\t_\t_
+
+# sent_id = s2
+1\tNew York\tNew York\tPROPN\tNNP\t_\t0\troot\t_\t_
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    """written(text, ...): files, and their folder."""
+
+    def write(*texts, names=("train", "valid", "test")):
+        for name, text in zip(names, [*texts, *texts[-1:] * 3], strict=False):
+            raw = text if isinstance(text, bytes) else text.encode()
+            (tmp_path / name).write_bytes(raw)
+        return str(tmp_path)
+
+    return write
+
+
+def read(source, folder="", split="train"):
+    """Records of a split; its problems without the folder before the file."""
+    found = []
+    for one in getattr(source.read(), split):
+        if isinstance(one, DataError):
+            found.append([problem.replace(f"{folder}/", "") for problem in one.problems])
+        else:
+            found.append(one)
+    return found
+
+
+def conll(folder, **options):
+    return Conll("train", "valid", "test", path=folder, **options)
+
+
+def conllu(folder, **options):
+    return ConllU("train", "valid", "test", path=folder, **options)
+
+
+def refused(source, folder):
+    with pytest.raises(DataError) as error:
+        read(source)
+    return str(error.value).replace(f"{folder}/", "")
+
+
+def test_sentences_end_at_empty_lines_at_lines_of_white_space_and_at_new_documents(written):
+    records = read(conll(written(NEWS)))
+    assert [record["tokens"] for record in records] == [
+        ["EU", "rejects", "German", "British", "."],
+        ["Peter"],
+        ["BRUSSELS"],
+    ]
+    assert records[0]["tags"] == ["I-ORG", "O", "I-MISC", "B-MISC", "O"]
+    assert [record["document"] for record in records] == ["train:1", "train:1", "train:2"]
+    assert [record.line for record in records] == [3, 9, 13]
+
+
+def test_columns_are_chosen_by_number(written):
+    source = conll(written(NEWS), columns={"word": 0, "pos": 1, "chunk": -2})
+    assert dict(read(source)[1]) == {
+        "word": ["Peter"],
+        "pos": ["NNP"],
+        "chunk": ["I-NP"],
+        "document": "train:1",
+    }
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_tabs_part_columns_where_the_first_line_has_one(written, end):
+    text = f"New York\tB-LOC{end}\u00a0\tO{end}\t{end}a b\tO{end}"
+    records = read(conll(written(text)))
+    assert [record["tokens"] for record in records] == [["New York", "\u00a0"], ["a b"]]
+    assert read(conll(written(text), separator="tab")) == records
+
+
+def test_any_blanks_and_tabs_part_columns_where_that_is_asked_for(written):
+    records = read(conll(written("a \t O\n b  O \n"), separator="space"))
+    assert records[0]["tokens"] == ["a", "b"]
+    assert records[0]["tags"] == ["O", "O"]
+    assert read(conll(written("a\u00a0b O")))[0]["tokens"] == ["a\u00a0b"]
+
+
+def test_comments_are_left_out_only_where_they_are_announced(written):
+    text = "# id 1\n#tag O\na O\n"
+    assert read(conll(written(text), comment="# "))[0]["tokens"] == ["#tag", "a"]
+    folder = written("# O\na O\n")
+    assert read(conll(folder))[0]["tokens"] == ["#", "a"]
+
+
+def test_packed_files_other_encodings_and_folders_are_read(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.gz").write_bytes(gzip.compress("\ufeffé O\n".encode()))
+    (tmp_path / "in" / "b").write_bytes(b"b O\n")
+    source = Conll("in", "in", "in", path=str(tmp_path))
+    assert [record["tokens"] for record in read(source)] == [["é"], ["b"]]
+    (tmp_path / "in" / "a.gz").write_bytes(gzip.compress("é O\n".encode("latin-1")))
+    source = Conll("in", "in", "in", path=str(tmp_path), encoding="latin-1")
+    assert read(source)[0]["tokens"] == ["é"]
+
+
+def test_documents_stay_whole_where_records_are_grouped_by_them(tmp_path):
+    documents = [f"-DOCSTART- O\n\na{n} O\n\nb{n} O\n\n" for n in range(20)]
+    (tmp_path / "all").write_text("".join(documents))
+    splits = Conll("all", 0.2, 0.2, path=str(tmp_path), group="document").read().by_name()
+    tokens = {split: {r["tokens"][0][1:] for r in records} for split, records in splits.items()}
+    assert [len(found) for found in tokens.values()] == [12, 4, 4]
+    assert set.union(*tokens.values()) == {str(n) for n in range(20)}
+    assert [len(list(records)) for records in splits.values()] == [24, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("a O\nb\nc O\n", [["train:2: 1 columns, line 1 has 2; allowed: 2, parted by spaces"]]),
+        ("a\tO\nb O\n", [["train:2: 1 columns, line 1 has 2; allowed: 2, parted by tabs"]]),
+        (
+            "a\tO\n\tO\nb\t\n",
+            [
+                [
+                    "train:2: tokens is empty; allowed: a token and its tags, or an empty line",
+                    "train:3: tags is empty; allowed: a token and its tags, or an empty line",
+                ]
+            ],
+        ),
+        (
+            b"a O\n\xe9 O\n",
+            [
+                [
+                    "train:2: byte 0xe9 at column 1 is not utf-8; allowed: "
+                    "data.source.encoding=latin-1, cp1252, ... as the file was written"
+                ]
+            ],
+        ),
+    ],
+)
+def test_a_sentence_with_a_bad_line_is_not_used_and_says_which_line(written, text, problems):
+    folder = written(text if isinstance(text, bytes) else text.encode())
+    assert read(conll(folder), folder) == problems
+    folder = written((text if isinstance(text, bytes) else text.encode()) + b"\nc\tO\n")
+    found = read(conll(folder), folder)
+    assert len(found) == 2
+    assert found[0] == problems[0]
+
+
+@pytest.mark.parametrize("text", ["", "\n \t\n", "-DOCSTART- O\n\n"])
+def test_a_file_without_tokens_is_refused(written, text):
+    folder = written(text)
+    wanted = "allowed: one a line, in columns parted by tabs or spaces"
+    assert refused(conll(folder), folder) == f"train: holds no tokens; {wanted}"
+
+
+def test_a_column_that_is_not_there_is_refused(written):
+    folder = written("\na O\n")
+    for column in (2, -3):
+        assert refused(conll(folder, columns={"tokens": 0, "tags": column}), folder) == (
+            f"train:2: data.source.columns.tags={column}: the line has 2 columns; "
+            "allowed: -2 to 1; data.source.separator=tab or space"
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"scheme": "bio", "spans": "tag"},
+            "data.source.spans=tag: not a column; allowed: tokens, tags; did you mean 'tags'?",
+        ),
+        (
+            {"convert_to": "bio"},
+            "data.source.convert_to=bio: needs to know what it is converted from; "
+            "allowed: null, or data.source.scheme=auto with it",
+        ),
+    ],
+)
+def test_options_that_cannot_work_are_refused(options, message):
+    with pytest.raises(ConfigError) as error:
+        Conll("train", **options)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("scheme", ["iob1", "auto"])
+def test_tags_are_converted(written, scheme):
+    source = conll(written(NEWS), scheme=scheme, convert_to="bio")
+    assert read(source)[0]["tags"] == ["B-ORG", "O", "B-MISC", "B-MISC", "O"]
+    source = conll(written(NEWS), scheme=scheme, convert_to="bioes")
+    assert read(source)[0]["tags"] == ["S-ORG", "O", "S-MISC", "S-MISC", "O"]
+    source = conll(written(NEWS), columns={"tags": 3, "chunk": 2}, scheme=scheme, spans="chunk")
+    assert read(source)[0]["chunk"] == ["I-NP", "I-VP", "I-NP", "B-NP", "O"]
+
+
+def test_what_marks_no_spans_is_left_as_it_is(written):
+    source = conll(written("a NOUN\nb I\n"), scheme="auto", convert_to="bio")
+    assert read(source)[0]["tags"] == ["NOUN", "I"]
+
+
+def test_the_scheme_is_that_of_the_training_files(written):
+    folder = written("a I-X\nb B-X\n", "a I-X\n", "a B-X\n")
+    source = conll(folder, scheme="auto", convert_to="bio")
+    assert read(source, split="valid")[0]["tags"] == ["B-X"]
+    assert read(source, folder, split="test") == [
+        [
+            "test:1: tags=B-X: parts no spans at the start; allowed in iob1: I-X "
+            "or data.source.invalid=repair"
+        ]
+    ]
+
+
+BROKEN = "a O\n# no token\nb I-PER\nc I-PER\n\nd O\n"
+
+
+def test_tags_that_break_the_scheme_are_refused_with_the_line_of_the_token(written):
+    folder = written(BROKEN)
+    found = read(conll(folder, scheme="bio", comment="# "), folder)
+    assert found[0] == [
+        "train:3: tags=I-PER: continues no span after O; allowed in bio: B-PER "
+        "or data.source.invalid=repair"
+    ]
+    assert found[1]["tokens"] == ["d"]
+
+
+def test_tags_that_break_the_scheme_are_repaired_where_that_is_asked_for(written):
+    found = read(conll(written(BROKEN), scheme="bio", comment="# ", invalid="repair"))
+    assert found[0]["tags"] == ["O", "B-PER", "I-PER"]
+
+
+@pytest.mark.parametrize("invalid", ["error", "repair"])
+def test_what_is_no_tag_cannot_be_repaired(written, invalid):
+    folder = written("a O\nb PER\n")
+    assert read(conll(folder, scheme="bio", invalid=invalid), folder) == [
+        ["train:2: tags=PER: no tag of bio; allowed: O, B-TYPE, I-TYPE"]
+    ]
+
+
+def test_words_of_a_treebank_are_read_and_nothing_else(written):
+    records = read(conllu(written(TREE)))
+    assert [dict(record) for record in records] == [
+        {
+            "tokens": ["I", "do", "n't", "."],
+            "tags": ["PRON", "AUX", "PART", "PUNCT"],
+            "sent_id": "s1",
+            "document": "weblog-1",
+        },
+        {
+            "tokens": ["New York"],
+            "tags": ["PROPN"],
+            "sent_id": "s2",
+            "document": "weblog-1",
+        },
+    ]
+    assert [record.line for record in records] == [4, 12]
+
+
+def test_columns_of_a_treebank_are_chosen_by_name(written):
+    source = conllu(
+        written(TREE), columns={"lemmas": "lemma", "features": "feats", "role": "deprel"}
+    )
+    assert dict(read(source)[0]) == {
+        "lemmas": ["I", "do", "not", "."],
+        "features": ["Case=Nom|Person=1", "_", "_", "_"],
+        "role": ["nsubj", "root", "advmod", "punct"],
+        "sent_id": "s1",
+        "document": "weblog-1",
+    }
+
+
+def test_a_treebank_without_comments_has_places_for_names(written):
+    text = "\n".join(line for line in TREE.splitlines() if not line.startswith("#"))
+    names = [(record["sent_id"], record["document"]) for record in read(conllu(written(text)))]
+    assert names == [("train:1", "train:0"), ("train:8", "train:0")]
+    text = f"# newdoc\n{text}"
+    assert read(conllu(written(text)))[0]["document"] == "train:1"
+
+
+def test_a_column_that_conllu_has_not_is_refused():
+    with pytest.raises(ConfigError) as error:
+        ConllU("train", columns={"tags": "upps"})
+    assert str(error.value) == (
+        "data.source.columns.tags=upps: not a column of CoNLL-U; allowed: id, form, lemma, upos, "
+        "xpos, feats, head, deprel, deps, misc; did you mean 'upos'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("1\tI\tI\tPRON", "train:1: 4 columns; allowed: 10, parted by tabs"),
+        (
+            "\t".join("xabcdefghi"),
+            "train:1: id=x; allowed: the number of a word, 8, or 8-9, or 8.1",
+        ),
+        (
+            b"\xff",
+            "train:1: byte 0xff at column 1 is not utf-8; allowed: "
+            "data.source.encoding=latin-1, cp1252, ... as the file was written",
+        ),
+    ],
+)
+def test_a_bad_line_of_a_treebank_is_told(written, line, problem):
+    raw = line if isinstance(line, bytes) else line.encode()
+    folder = written(raw + f"\n\n{TREE}".encode())
+    found = read(conllu(folder), folder)
+    assert found[0] == [problem]
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize("text", ["", "# newdoc\n\n"])
+def test_a_treebank_without_words_is_refused(written, text):
+    folder = written(text)
+    wanted = "allowed: one a line, in ten columns parted by tabs"
+    assert refused(conllu(folder), folder) == f"train: holds no tokens; {wanted}"
+
+
+def test_your_own_columns_need_no_more_than_a_file(written, tmp_path):
+    folder = written("".join(f"a{n} B-X\nb I-X\n\n" for n in range(20)), names=["ner.txt"])
+    overrides = [
+        *("data=conll", f"data.source.path={folder}", "data.source.train=ner.txt"),
+        "+data.source.columns.pos=-2",
+    ]
+    cfg, choices = compose(overrides)
+    validate(cfg, choices)
+    data = build_data(cfg)
+    assert data.sizes == {"train": 16, "valid": 2, "test": 2}
+    assert data.spec.y.scheme == "bio"
+
+
+def test_a_column_that_is_no_number_is_refused_before_anything_is_read():
+    with pytest.raises(ConfigError) as error:
+        compose(["data=conll", "data.source.train=a", "data.source.columns.tags=ner"])
+    assert str(error.value) == (
+        "data.source.columns={tokens:0,tags:ner}: out of range; "
+        "allowed: a mapping, each value an integer or null"
+    )
+
+
+def test_conll2003_is_read_as_it_is_distributed(written):
+    folder = written(NEWS, names=["eng.train", "eng.testa", "eng.testb"])
+    cfg, choices = compose(["data=conll2003", f"data.path={folder}"])
+    validate(cfg, choices)
+    data = build_data(cfg)
+    assert data.sizes == {"train": 3, "valid": 3, "test": 3}
+    assert data.y.decode(data.examples("train")[0].y) == "B-ORG O B-MISC B-MISC O"
+    assert data.spec.y.scheme == "bio"
+
+
+def named(name, folder):
+    cfg, choices = compose([f"data={name}", f"data.path={folder}"])
+    validate(cfg, choices)
+    return build_data(cfg)
+
+
+@pytest.mark.realdata
+def test_wnut17_is_what_its_readme_says(shared_data):
+    data = named("wnut17", shared_data / "ner_wnut17")
+    tokens = {split: data.counts(split)[1].sum() for split in data.sizes}
+    assert data.sizes == {"train": 3394, "valid": 1009, "test": 1287}
+    assert tokens == {"train": 62730, "valid": 15733, "test": 23394}
+    outside = data.spec.y.names.index("O")
+    assert data.counts("test")[1][outside] / 23394 == pytest.approx(0.926, abs=5e-4)
+    assert data.y.describe({}) == (
+        "one of 13 tags a step (bio: corporation, creative-work, group, location, person, product)"
+    )
+
+
+@pytest.mark.realdata
+def test_ud_ewt_is_what_its_readme_says(shared_data):
+    data = named("ud_ewt", shared_data / "pos_ud_english_ewt")
+    words = {split: data.counts(split)[1].sum() for split in data.sizes}
+    assert data.sizes == {"train": 1185, "valid": 334, "test": 347}
+    assert words == {"train": 17774, "valid": 4235, "test": 3898}
+    assert data.spec.y.size == 17
+    assert len({record["document"] for record in data.records("train")}) > 20
