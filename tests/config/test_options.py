@@ -95,6 +95,10 @@ def test_every_value_of_every_option_has_a_rule(option):
             continue
         target = DATA_TARGET if parent == "data" else tree.get(f"{parent}._target_")
         own = str(target).startswith("seqpipe.")
+        if target is None:  # in a mapping: what takes it has a rule for all its values
+            parent, _, name = parent.rpartition(".")
+            target = tree.get(f"{parent}._target_")
+            own = str(target).startswith("seqpipe.")
         rule = _rule_for(key) or (signature_of(target).rules.get(name) if own else None)
         read_elsewhere = key in tree.references() or isinstance(tree.get(key), dict)
         nothing = tree.raw(key) is None and key.startswith("data.")  # else a mapping, or refused

@@ -123,11 +123,11 @@ def test_comments_are_left_out_only_where_they_are_announced(written):
 
 def test_packed_files_other_encodings_and_folders_are_read(tmp_path):
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.gz").write_bytes(gzip.compress("\ufeffé O\n".encode()))
-    (tmp_path / "in" / "b").write_bytes(b"b O\n")
+    (tmp_path / "in" / "a.txt.gz").write_bytes(gzip.compress("\ufeffé O\n".encode()))
+    (tmp_path / "in" / "b.conll").write_bytes(b"b O\n")
     source = Conll("in", "in", "in", path=str(tmp_path))
     assert [record["tokens"] for record in read(source)] == [["é"], ["b"]]
-    (tmp_path / "in" / "a.gz").write_bytes(gzip.compress("é O\n".encode("latin-1")))
+    (tmp_path / "in" / "a.txt.gz").write_bytes(gzip.compress("é O\n".encode("latin-1")))
     source = Conll("in", "in", "in", path=str(tmp_path), encoding="latin-1")
     assert read(source)[0]["tokens"] == ["é"]
 
@@ -347,7 +347,7 @@ def test_a_treebank_without_words_is_refused(written, text):
 def test_your_own_columns_need_no_more_than_a_file(written, tmp_path):
     folder = written("".join(f"a{n} B-X\nb I-X\n\n" for n in range(20)), names=["ner.txt"])
     overrides = [
-        *("data=conll", f"data.source.path={folder}", "data.source.train=ner.txt"),
+        *("data=conll", f"data.path={folder}/ner.txt"),
         "+data.source.columns.pos=-2",
     ]
     cfg, choices = compose(overrides)
@@ -359,7 +359,7 @@ def test_your_own_columns_need_no_more_than_a_file(written, tmp_path):
 
 def test_a_column_that_is_no_number_is_refused_before_anything_is_read():
     with pytest.raises(ConfigError) as error:
-        compose(["data=conll", "data.source.train=a", "data.source.columns.tags=ner"])
+        compose(["data=conll", "data.source.columns.tags=ner"])
     assert str(error.value) == (
         "data.source.columns={tokens:0,tags:ner}: out of range; "
         "allowed: a mapping, each value an integer or null"

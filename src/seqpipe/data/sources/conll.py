@@ -53,9 +53,17 @@ class Conll(TokenLines):
         order: see `FileSource`.
         seed: see `FileSource`.
 
+    Of a folder, files called *.conll, *.iob, *.bio, *.tsv and *.txt are read, packed (.gz) or not.
+
     Raises:
         ConfigError: `spans` is none of the columns, or no scheme is given to convert from.
     """
+
+    suffixes = tuple(
+        f".{name}{packed}"
+        for name in ("conll", "iob", "bio", "tsv", "txt")
+        for packed in ("", ".gz")
+    )
 
     def __init__(
         self,
