@@ -83,7 +83,7 @@ def check_limits(cfg: DictConfig, data: SequenceData, processes: int) -> None:
 
 def _limit_problems(cfg: DictConfig, data: SequenceData, processes: int) -> Iterator[str]:
     for split, size in data.sizes.items():
-        if split != "train" and size < processes:
+        if split != "train" and size < processes and data.bptt is None:
             text = f"{split} has {size} examples, each process needs one"
             yield f"trainer.devices={shown(cfg.trainer.devices)}: {text}; allowed: at most {size}"
     counts = {split: -(-len(data.loader(split)) // processes) for split in data.sizes}

@@ -103,6 +103,19 @@ def test_ranks_share_the_steps_and_get_equally_many_batches(monkeypatch, world):
     assert sum(map(len, seen)) == 184  # no step in two ranks
 
 
+def test_a_single_document_is_evaluated_by_all_ranks(monkeypatch):
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 3)
+    steps = []
+    for rank in range(3):
+        monkeypatch.setattr(distributed, "get_rank", lambda rank=rank: rank)
+        sampler = LaneSampler(bounds_of([50]), 2, 5, shuffle=False)
+        batches = list(sampler)
+        assert len(batches) == len(sampler) == 4
+        steps += [step for b in batches for p in b for step in range(p.start, p.end)]
+    assert sorted(steps) == list(range(50))
+
+
 def text_data(source_of, **options):
     texts = ["the first", "and a longer second one", "x", "the fourth of them"]
     records = [{"text": text} for text in texts]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,7 +55,8 @@ class LaneSampler(Sampler[list[Piece]]):
     an epoch, and every epoch has equally many batches. Where a document ends, the next starts in
     a fresh state. Every rank gets equally many batches: one whose lanes have ended starts them
     again. In evaluation documents stay whole, a lane that is through takes the next one, and
-    nothing depends on how many lanes there are.
+    nothing depends on how many lanes there are. (Only where there are fewer documents than ranks
+    are they cut, so that no rank is left without any.)
 
     Args:
         bounds: (documents + 1,) the step each document starts at, and where the last ends.
@@ -136,17 +138,30 @@ class LaneSampler(Sampler[list[Piece]]):
 
     def _whole(self, rank: int, world: int) -> Iterator[list[Piece]]:
         """Documents one after the other in whichever lane is free."""
-        waiting = iter(range(rank, len(self.bounds) - 1, world))
+        waiting = iter(self._documents(world)[rank::world])
         running: list[Iterator[Piece]] = []
         for lane in range(self.lanes):
-            running.append(self._documents(lane, waiting))
+            running.append(self._taking(lane, waiting))
         while batch := [piece for lane in running if (piece := next(lane, None)) is not None]:
             yield batch
 
-    def _documents(self, lane: int, waiting: Iterator[int]) -> Iterator[Piece]:
-        for document in waiting:
-            part = Part(document, int(self.bounds[document]), int(self.bounds[document + 1]))
+    def _taking(self, lane: int, waiting: Iterator[Part]) -> Iterator[Piece]:
+        for part in waiting:
             yield from self._pieces(lane, [part])
+
+    def _documents(self, world: int) -> list[Part]:
+        whole = [
+            Part(document, int(start), int(end))
+            for document, (start, end) in enumerate(pairwise(self.bounds))
+        ]
+        if len(whole) >= world:
+            return whole
+        cuts = range(world + 1)
+        return [
+            Part(document, start + (end - start) * a // world, start + (end - start) * b // world)
+            for document, start, end in whole
+            for a, b in pairwise(cuts)
+        ]
 
     def __len__(self) -> int:
         """Batches of this rank in a whole epoch."""
