@@ -110,7 +110,7 @@ RULES: dict[str, Rule] = {
     "data.*.max_vocabulary": either(whole(5), null()),  # four specials and one symbol
     "data.*.size": whole(1),
     "data.*.characters": whole(1),
-    "data.*.columns.*": text(r".+", "a column of the record"),
+    "data.*.columns.*": either(whole(), text(r".+", "a column of the record")),
     "data.*.features.*": either(text(allowed="a class"), null()),
     "architecture.embedding_size": either(whole(1), null()),
     "architecture.characters_size": either(whole(1), null()),
