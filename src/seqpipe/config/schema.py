@@ -95,7 +95,7 @@ RULES: dict[str, Rule] = {
     "data.source.test": SHARE,
     "data.source.encoding": text(r".+", "an encoding, utf-8"),
     "data.source.order": choice("random", "file"),
-    "data.*.replace.*": text(),
+    "data.*.replace.*.*": text(),
     "data.*.rate": either(whole(1), null()),
     "data.*.channel": either(whole(0), null()),
     "data.*.frame_ms": real("(0, inf)"),

@@ -102,8 +102,9 @@ class Transcription(Task):
 
 def _too_short(data: SequenceData) -> Iterator[str]:
     for split in SPLITS:
-        for number, example in enumerate(data.examples(split)):
-            x, y = example.x, example.y
+        examples = data.columns(split)
+        for number in range(len(examples)):
+            x, y = examples[number].x, examples[number].y.long()
             assert x is not None
             said = y[:-1] if y[-1] == EOS else y
             needed = steps_needed(said)
