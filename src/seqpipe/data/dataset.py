@@ -168,9 +168,9 @@ class SequenceData:
         lengths = examples.y if examples.x is None else examples.x
         name = self.source.title
         if lengths.has_time:
-            steps = lengths.lengths
+            steps = np.diff(self._lanes["train"][1]) if self._lanes else lengths.lengths
             low, high = int(steps.min()), int(steps.max())
-            told = (f"{low} steps; " if low == high else f"{low} to {high} steps; ") + told
+            told = (f"{low:,} steps; " if low == high else f"{low:,} to {high:,} steps; ") + told
         skipped = sum(facts.skipped for facts in self.facts.values())
         left_out = f"; {skipped:,} bad records left out" if skipped else ""
         return f"{name}: {sizes}; {told}{left_out}"
