@@ -28,6 +28,7 @@ from seqpipe.training.module import SequenceModule
 DATA_ARGUMENTS = (
     *("batch_size", "batch_tokens", "num_workers", "seed"),
     *("window", "eval_window", "bptt", "on_error", "cache"),
+    *("max_length", "longer", "keep"),
 )
 
 

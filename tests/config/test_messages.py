@@ -7,13 +7,13 @@ from seqpipe.config.validate import validate
 from seqpipe.errors import ConfigError
 
 KEYS = (
-    "seed, hidden_size, depth, bidirectional, dropout, resume, data, architecture, task, cell, "
-    "optim, scheduler, trainer, callbacks, logger"
+    "seed, hidden_size, depth, bidirectional, dropout, resume, describe, data, architecture, "
+    "task, cell, optim, scheduler, trainer, callbacks, logger"
 )
 CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
 DATA = (
     "source, y, x, batch_size, batch_tokens, num_workers, seed, window, eval_window, bptt, "
-    "on_error, cache"
+    "max_length, longer, keep, on_error, cache"
 )
 TRAINER = "arguments of pytorch_lightning.Trainer"
 FIELDS = "seqpipe.data.fields"
@@ -55,10 +55,10 @@ UNKNOWN_KEYS = [
         "callbacks.early_stoping.patience=3: unknown key; allowed: early_stopping, checkpoint; "
         "did you mean 'early_stopping'?",
     ),
-    ("data.lenght=5", f"data.lenght=5: unknown key; allowed: {DATA}"),
+    ("data.lenght=5", f"data.lenght=5: unknown key; allowed: {DATA}; did you mean 'max_length'?"),
     (
         "+data.length=5",
-        f"data.length=5: nothing in the configuration reads it; allowed: {DATA}",
+        f"data.length=5: nothing in the configuration reads it; allowed: {DATA}; did you mean 'max_length'?",
     ),
     ("depth.foo=3", "depth.foo=3: depth holds a value; allowed: depth=..."),
     (

@@ -227,3 +227,28 @@ def test_the_description_is_one_line(source_of):
         "Given: train 5, valid 1, test 5; 3 to 15 steps; "
         "7 characters (share of <UNK>: valid 0.5) -> one of 3 tags a step (x, y, z)"
     )
+
+
+def test_what_is_too_long_is_cut_with_its_tags_and_counted(source_of):
+    data = tagging(source_of(TAGGED), max_length=6)
+    assert [len(e.x) for e in data.examples("train")] == [3, 6, 6, 6, 6]
+    assert all(len(e.x) == len(e.y) for e in data.examples("train"))
+    assert data.facts["train"].truncated == 3
+    assert data.description.endswith("; 9 truncated")
+
+
+def test_what_is_too_long_is_dropped_and_counted(source_of):
+    data = tagging(source_of(TAGGED), max_length=6, longer="drop")
+    assert data.sizes["train"] == 2
+    assert data.facts["train"].dropped == 3
+    assert data.facts["train"].truncated == 0
+    assert data.description.endswith("; 9 longer ones dropped")
+
+
+def test_what_is_too_long_is_refused_by_its_place(source_of):
+    with pytest.raises(DataError) as error:
+        tagging(source_of(TAGGED), max_length=12, longer="refuse")
+    assert error.value.problems[0] == (
+        "train[4]: x has 15 steps; allowed: data.max_length=12, or data.longer=drop or truncate "
+        "(and in 2 more)"
+    )

@@ -49,6 +49,7 @@ READ_BY_THE_RUN: dict[str, tuple[str, ...]] = {
     "data": (
         *("x", "batch_size", "batch_tokens", "num_workers", "seed"),
         *("window", "eval_window", "bptt", "on_error", "cache"),
+        *("max_length", "longer", "keep"),
     ),
     "task": ("monitor", "mode"),
     "trainer": (
@@ -79,6 +80,9 @@ RULES: dict[str, Rule] = {
     "resume": either(text(allowed="a checkpoint file"), null()),
     "data.batch_size": whole(1),
     "data.bptt": either(whole(2), null()),
+    "data.max_length": either(whole(1), null()),
+    "data.longer": choice("truncate", "drop", "refuse"),
+    "data.keep": choice("first", "last"),
     "data.batch_tokens": either(whole(1), null()),
     "data.on_error": choice("stop", "skip"),
     "data.cache": either(text(r".+", "a folder"), null()),

@@ -13,11 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from seqpipe.data.base import (
-    ALIGNED_KINDS,
     SPLITS,
-    TIME_KINDS,
-    X_KINDS,
-    Y_KINDS,
     Field,
     FieldSpec,
     SequenceBatch,
@@ -28,9 +24,11 @@ from seqpipe.data.batching import Batches, Example, Examples, ResumableLoader
 from seqpipe.data.cache import Cache
 from seqpipe.data.columns import Column, Integers
 from seqpipe.data.lanes import LaneBatches, LaneSampler, documents
+from seqpipe.data.lengths import MaxLength
 from seqpipe.data.prepare import Prepared, prepare
 from seqpipe.data.progress import Progress
 from seqpipe.data.sampling import BucketBatchSampler
+from seqpipe.data.uses import check_cuts, check_fields, check_numbers
 from seqpipe.errors import ConfigError, did_you_mean
 
 
@@ -53,6 +51,9 @@ class SequenceData:
             the state that the one before it ended in (truncated back-propagation through time);
             where `window` may be used too. Valid and test then carry the state as well,
             `eval_window` steps at a time.
+        max_length: most steps of an example, before it is cut in windows or lanes; None: any.
+        longer: what becomes of longer ones, see `MaxLength`: `truncate`, `drop` or `refuse`.
+        keep: which end a truncated one keeps, the `first` or the `last` steps.
         on_error: `stop` at records that cannot be used, or `skip` and count them.
         cache: folder where what is prepared from files is kept; None: prepared for each run, in
             memory.
@@ -83,18 +84,25 @@ class SequenceData:
         window: int | None = None,
         eval_window: int | None = None,
         bptt: int | None = None,
+        max_length: int | None = None,
+        longer: Literal["truncate", "drop", "refuse"] = "truncate",
+        keep: Literal["first", "last"] = "first",
         on_error: Literal["stop", "skip"] = "stop",
         cache: str | None = None,
         recipe: Mapping[str, Any] | None = None,
         show_progress: bool = False,
     ) -> None:
-        _check_fields(x, y)
-        _check_numbers(batch_size=batch_size, num_workers=num_workers)
-        _check_cuts(x, y, window=window, eval_window=eval_window, bptt=bptt, tokens=batch_tokens)
+        check_fields(x, y)
+        check_numbers(batch_size=batch_size, num_workers=num_workers)
+        check_cuts(x, y, window=window, eval_window=eval_window, bptt=bptt, tokens=batch_tokens)
         self.source, self.x, self.y = source, x, y
         self.batch_size, self.batch_tokens = batch_size, batch_tokens
         self.num_workers, self.seed, self.window, self.bptt = num_workers, seed, window, bptt
         self.on_error, self.show_progress = on_error, show_progress
+        self.trim: MaxLength | None = None
+        if max_length is not None:
+            x_kind = None if x is None else x.kind
+            self.trim = MaxLength(max_length, x_kind, y.kind, longer=longer, keep=keep)
         cut = window if bptt is None else bptt
         longest = cut if eval_window is None else eval_window
         self._windows = {"train": cut, "valid": longest, "test": longest}
@@ -171,9 +179,14 @@ class SequenceData:
             steps = np.diff(self._lanes["train"][1]) if self._lanes else lengths.lengths
             low, high = int(steps.min()), int(steps.max())
             told = (f"{low:,} steps; " if low == high else f"{low:,} to {high:,} steps; ") + told
-        skipped = sum(facts.skipped for facts in self.facts.values())
-        left_out = f"; {skipped:,} bad records left out" if skipped else ""
-        return f"{name}: {sizes}; {told}{left_out}"
+        every = self.facts.values()
+        counted = {
+            "bad records left out": sum(facts.skipped for facts in every),
+            "longer ones dropped": sum(facts.dropped for facts in every),
+            "truncated": sum(facts.truncated for facts in every),
+        }
+        rest = "".join(f"; {count:,} {what}" for what, count in counted.items() if count)
+        return f"{name}: {sizes}; {told}{rest}"
 
     def counts(self, role: str) -> dict[str, Integers]:
         """How often each class or symbol of `x` or `y` occurs, (size,), by split; {} for floats."""
@@ -191,6 +204,7 @@ class SequenceData:
                     folder=folder,
                     skip=self.on_error == "skip",
                     progress=progress,
+                    trim=self.trim,
                 )
 
         files = self.source.inputs() if cache is not None and recipe is not None else []
@@ -198,8 +212,8 @@ class SequenceData:
             return make(None)
         kept = Cache(Path(cache))
         parts = (self.source, *fields.values())
-        told = {"recipe": recipe, "on_error": self.on_error, "code": [_code_of(p) for p in parts]}
-        key = kept.key(told, files)
+        told = {"recipe": recipe, "on_error": self.on_error, "trim": repr(self.trim)}
+        key = kept.key({**told, "code": [_code_of(part) for part in parts]}, files)
         with kept.held(key):
             return kept.load(key, fields) or kept.make(key, fields, make)
 
@@ -232,63 +246,3 @@ def _known(split: str) -> str:
         allowed = ", ".join(SPLITS)
         raise ConfigError(f"split={split}: no such split; {allowed}{did_you_mean(split, SPLITS)}")
     return split
-
-
-def _check_fields(x: Field | None, y: Field) -> None:
-    """Refuse fields in a role they cannot play."""
-    problems = []
-    if x is not None and x.kind not in X_KINDS:
-        name = type(x).__name__
-        problems.append(f"data.x={name}: {x.kind} cannot be read; {', '.join(X_KINDS)}")
-    if y.kind not in Y_KINDS:
-        name = type(y).__name__
-        problems.append(f"data.y={name}: {y.kind} cannot be answered; {', '.join(Y_KINDS)}")
-    if y.kind == "tags" and (x is None or x.kind not in TIME_KINDS):
-        problems.append("data.y=Tags: needs an x with steps to tag; Series, Text or Symbols")
-    if problems:
-        raise ConfigError(problems)
-
-
-def _check_numbers(**least: int) -> None:
-    """Refuse sizes that are too small."""
-    bounds = {"batch_size": 1, "num_workers": 0}
-    problems = [
-        f"data.{name}={value}: must be at least {bounds[name]}"
-        for name, value in least.items()
-        if value < bounds[name]
-    ]
-    if problems:
-        raise ConfigError(problems)
-
-
-def _check_cuts(
-    x: Field | None,
-    y: Field,
-    *,
-    window: int | None,
-    eval_window: int | None,
-    bptt: int | None,
-    tokens: int | None,
-) -> None:
-    """Refuse cuts of what cannot be cut, and two ways of cutting at once."""
-    timed_x = x is not None and x.kind in TIME_KINDS
-    aligned = y.kind in ALIGNED_KINDS or y.kind == "symbols"
-    aligned &= x is None or (timed_x and y.kind in ALIGNED_KINDS)
-    problems = []
-    for name, value in (("window", window), ("bptt", bptt)):
-        if value is not None and value < 1:
-            problems.append(f"data.{name}={value}: must be at least 1, or null not to cut")
-        elif value is not None and not aligned:
-            allowed = "null, or a y for each step (Tags), or text without an x"
-            problems.append(f"data.{name}={value}: x and y cannot be cut together; {allowed}")
-    if window is not None and bptt is not None:
-        text = "one of the two cuts; data.window=null, or data.bptt=null"
-        problems.append(f"data.window={window} data.bptt={bptt}: {text}")
-    if tokens is not None and bptt is not None:
-        text = "lanes are as many as data.batch_size; null"
-        problems.append(f"data.batch_tokens={tokens}: {text}")
-    if eval_window is not None and window is None and bptt is None:
-        text = "there is nothing to cut in training either; null, or also data.window"
-        problems.append(f"data.eval_window={eval_window}: {text}")
-    if problems:
-        raise ConfigError(problems)

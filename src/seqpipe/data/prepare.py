@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,19 +17,17 @@ from seqpipe.data.base import (
     Field,
     FieldSpec,
     Found,
-    PlacedRecord,
     Record,
     Source,
 )
 from seqpipe.data.columns import Array, Column, ColumnsWriter, Integers
 from seqpipe.data.digests import Digest
+from seqpipe.data.problems import MOST_PROBLEMS, Problems, place_of
 from seqpipe.data.progress import Progress
 from seqpipe.data.sources.parts import item_number
 from seqpipe.errors import DataError
 
 Items = np.ndarray[Any, np.dtype[np.uint64]]
-MOST_PROBLEMS = 10  # shown at once
-_MOST_READ = 1000  # problems, before reading stops: the same one may stand in every line
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,9 @@ class SplitFacts:
         digest: sha256 of its raw records.
         records: how many were encoded.
         skipped: how many could not be used, and were left out.
-        problems: the first of them.
+        dropped: how many were longer than `data.max_length`, and left out.
+        truncated: how many were longer, and cut.
+        problems: the first of those that were skipped.
         repeated: records whose x stands in training too (in train: more than once).
         counts: how often each class or symbol occurs, by role; none for floats.
     """
@@ -49,6 +48,8 @@ class SplitFacts:
     digest: str
     records: int
     skipped: int
+    dropped: int
+    truncated: int
     problems: tuple[str, ...]
     repeated: int
     counts: Mapping[str, Integers] = field(default_factory=dict)
@@ -65,49 +66,6 @@ class Prepared:
 
     columns: dict[str, dict[str, Column]]
     facts: dict[str, SplitFacts]
-
-
-class Problems:
-    """Faults of the data as they are found: all of the first ten at once, or left out and counted.
-
-    Args:
-        skip: leave a bad record out in place of stopping.
-    """
-
-    def __init__(self, skip: bool) -> None:
-        self.skip = skip
-        self.told: list[str] = []
-        self._more: Counter[str] = Counter()
-        self._read = 0
-
-    def add(self, place: str, problems: Iterable[str]) -> None:
-        """Take up what is wrong with one record.
-
-        Raises:
-            DataError: there are too many to go on looking for others.
-        """
-        for problem in problems:
-            self._read += 1
-            self._more[problem] += 1
-            if self._more[problem] == 1 and len(self.told) < MOST_PROBLEMS:
-                self.told.append(f"{place}{problem}")
-        if not self.skip and (len(self._more) >= MOST_PROBLEMS or self._read >= _MOST_READ):
-            self.check()
-
-    def check(self) -> None:
-        """Stop if anything was wrong and nothing may be skipped.
-
-        Raises:
-            DataError: with the first ten, each kind once.
-        """
-        if self.told and not self.skip:
-            raise DataError([self._with_count(text) for text in self.told])
-
-    def _with_count(self, text: str) -> str:
-        for problem, count in self._more.items():
-            if count > 1 and text.endswith(problem):
-                return f"{text} (and in {count - 1:,} more)"
-        return text
 
 
 def prepare(
@@ -197,6 +155,7 @@ class _Encoder:
         self.specs = {role: fld.spec for role, fld in roles.items()}
         self.item_of = roles.get("x", roles["y"])
         self.digest, self.records, self.skipped = Digest(), 0, 0
+        self.dropped = self.truncated = 0
         self.first_problems: list[str] = []
         self.items: list[int] = []
 
@@ -209,9 +168,12 @@ class _Encoder:
             try:
                 if isinstance(one, DataError):
                     raise one
-                encoded = self._encode(one)
+                encoded = self._trimmed(*self._encode(one))
             except DataError as error:
                 self._skip(place if not isinstance(one, DataError) else "", error)
+                continue
+            if encoded is None:
+                self.dropped += 1
                 continue
             self.digest.update(one)
             self.items.append(item_number(one[self.item_of.column]))
@@ -226,7 +188,7 @@ class _Encoder:
         self.first_problems += told[: MOST_PROBLEMS - len(self.first_problems)]
         self.problems.add(place, error.problems)
 
-    def _encode(self, record: Record) -> dict[str, Array]:
+    def _encode(self, record: Record) -> tuple[Array | None, Array]:
         roles = self.roles
         y = roles["y"].encode_target(record).numpy()
         _check_steps(roles["y"], "y", self.specs["y"], y)
@@ -238,10 +200,15 @@ class _Encoder:
             if aligned and len(x) != len(y):
                 lengths = f"{roles['y'].column} has {len(y)} steps, {roles['x'].column} has"
                 raise DataError(f"{lengths} {len(x)}; each step of x needs one of y")
+        return x, y
+
+    def _trimmed(self, x: Array | None, y: Array) -> dict[str, Array] | None:
+        """The example by role, no longer than wanted; None where it is dropped."""
         if self.trim is not None:
             trimmed = self.trim(x, y)
             if trimmed is None:
-                raise DataError("longer than data.max_length; dropped")
+                return None
+            self.truncated += trimmed[0] is not x or trimmed[1] is not y
             x, y = trimmed
         encoded = {} if x is None else {"x": _small(x, self.specs["x"])}
         return {**encoded, "y": _small(y, self.specs["y"])}
@@ -260,6 +227,8 @@ class _Encoder:
             self.digest.hex(),
             self.records,
             self.skipped,
+            self.dropped,
+            self.truncated,
             tuple(self.first_problems),
             repeated,
             {role: count for role, count in counts.items() if count is not None},
@@ -270,13 +239,6 @@ class _Encoder:
         for role, spec in self.specs.items():
             if self.records and spec.kind in ID_KINDS and spec.kind != "spelled":
                 yield role
-
-
-def place_of(one: Found, split: str, number: int) -> str:
-    """`reviews.csv:17: ` or, for a record that stands in no file, `train[16]: `."""
-    if isinstance(one, PlacedRecord) and one.file is not None:
-        return f"{one.place}: "
-    return f"{split}[{number}]: "
 
 
 def _check_steps(fld: Field, role: str, spec: FieldSpec, values: Array) -> None:

@@ -90,6 +90,7 @@ def _split_row(data: SequenceData, split: str, lengths: dict[str, dict[str, Inte
         "examples": len(data.columns(split)),
         "records": facts.records,
         "left out": facts.skipped,
+        **({"dropped": facts.dropped, "truncated": facts.truncated} if data.trim else {}),
         "x seen in train before": facts.repeated,
     }
     for role, steps in lengths.items():
