@@ -58,7 +58,8 @@ UNKNOWN_KEYS = [
     ("data.lenght=5", f"data.lenght=5: unknown key; allowed: {DATA}; did you mean 'max_length'?"),
     (
         "+data.length=5",
-        f"data.length=5: nothing in the configuration reads it; allowed: {DATA}; did you mean 'max_length'?",
+        f"data.length=5: nothing in the configuration reads it; allowed: {DATA}; "
+        "did you mean 'max_length'?",
     ),
     ("depth.foo=3", "depth.foo=3: depth holds a value; allowed: depth=..."),
     (
