@@ -1,5 +1,6 @@
 import datetime
 import json
+import os
 import sys
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from seqpipe.data.digests import digest
+from seqpipe.data.sources import hub
 from seqpipe.data.sources.hub import Hub
 from seqpipe.data.sources.hub_documents import HubDocuments
 from seqpipe.data.sources.stream import Documents
@@ -241,8 +243,8 @@ def test_files_that_are_missing_or_of_another_format_are_told(tmp_path):
 
 OFFLINE = (
     "data.source.name=stanfordnlp/sst2: cannot be loaded (Couldn't reach 'stanfordnlp/sst2' on the "
-    "Hub (OfflineModeIsEnabled); HF_HUB_OFFLINE is set); allowed: an id on the hub, where the "
-    "machine can reach it, a folder of save_to_disk, or csv, json, parquet, arrow, text with files "
+    "Hub (OfflineModeIsEnabled); the hub is not asked, or is out of reach); allowed: an id on the "
+    "hub, where the machine can reach it, a folder of save_to_disk, or csv, json, parquet, arrow, text with files "
     "in data.source.train"
 )
 
@@ -335,3 +337,20 @@ def test_documents_on_the_hub_may_be_parted(tmp_path):
     splits = found(source)
     assert [len(records) for records in splits.values()] == [6, 2, 2]
     assert len({r["document"] for records in splits.values() for r in records}) == 10
+
+
+@pytest.mark.parametrize(("found", "expected"), [(True, None), (False, "1")])
+def test_a_hub_whose_name_cannot_be_looked_up_is_not_asked_again_and_again(
+    monkeypatch, found, expected
+):
+    def look_up(*address):
+        if not found:
+            raise OSError
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")  # put back afterwards
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.delenv("HTTPS_PROXY", raising=False)
+    monkeypatch.delenv("https_proxy", raising=False)
+    monkeypatch.setattr("socket.getaddrinfo", look_up)
+    hub._ask_no_hub_in_vain()
+    assert os.environ.get("HF_HUB_OFFLINE") == expected

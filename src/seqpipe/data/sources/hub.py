@@ -1,11 +1,13 @@
 """Hugging Face data sets: from the hub, from a folder, or from files of a common format."""
 
 import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from seqpipe.data.base import Found, PlacedRecord, Source, Splits, place
 from seqpipe.data.extras import need
@@ -75,6 +77,8 @@ class Hub(Source):
         self.is_folder = not self.is_format and (self.path / name).is_dir()
         self.is_saved = self.is_folder and any((self.path / name / f).is_file() for f in _SAVED)
         self._check()
+        if not (self.is_format or self.is_folder):
+            _ask_no_hub_in_vain()
         self.library = need("datasets", extra="hub", what="data.source=Hub")
 
     @property
@@ -181,7 +185,7 @@ class Hub(Source):
                 raise DataError(f"{key}: cannot be read ({reason})") from None
             allowed = f"an id on the hub, where the machine can reach it, {_folder_or_format()}"
             if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
-                reason += "; HF_HUB_OFFLINE is set"
+                reason += "; the hub is not asked, or is out of reach"
             raise DataError(f"{key}: cannot be loaded ({reason}); allowed: {allowed}") from None
 
     def _check(self) -> None:
@@ -261,3 +265,19 @@ def _quiet(library: Any) -> Iterator[None]:
 
 def _folder_or_format() -> str:
     return f"a folder of save_to_disk, or {', '.join(FORMATS)} with files in data.source.train"
+
+
+def _ask_no_hub_in_vain() -> None:
+    """Where the hub's name cannot even be looked up, what is kept of it is all there is.
+
+    The library would ask five times, waiting longer each time. It reads the variable once, when
+    it is imported.
+    """
+    behind_proxy = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy"))
+    host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
+    if behind_proxy or "HF_HUB_OFFLINE" in os.environ or host is None:
+        return
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        os.environ["HF_HUB_OFFLINE"] = "1"
