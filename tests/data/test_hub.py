@@ -244,8 +244,8 @@ def test_files_that_are_missing_or_of_another_format_are_told(tmp_path):
 OFFLINE = (
     "data.source.name=stanfordnlp/sst2: cannot be loaded (Couldn't reach 'stanfordnlp/sst2' on the "
     "Hub (OfflineModeIsEnabled); the hub is not asked, or is out of reach); allowed: an id on the "
-    "hub, where the machine can reach it, a folder of save_to_disk, or csv, json, parquet, arrow, text with files "
-    "in data.source.train"
+    "hub, where the machine can reach it, a folder of save_to_disk, or csv, json, parquet, arrow, "
+    "text with files in data.source.train"
 )
 
 
