@@ -107,6 +107,20 @@ def test_padding_changes_neither_loss_nor_gradients_nor_what_is_decoded(ctc, poi
     assert any(predictions)
 
 
+@pytest.mark.parametrize("poison", [1e6, math.nan])
+def test_no_gradient_comes_from_padding_whatever_it_holds(poison):
+    logits = torch.randn(2, 6, V, generator=torch.Generator().manual_seed(0))
+    logits[1, 3:] = poison
+    logits.requires_grad_()
+    y = torch.tensor([[1, 2], [2, 0]])
+    losses = ctc_loss(logits, torch.tensor([6, 3]), y, torch.tensor([2, 1]), blank=PAD)
+    [gradient] = torch.autograd.grad(losses.sum(), logits)
+    assert losses.isfinite().all()
+    assert gradient.isfinite().all()
+    assert not gradient[1, 3:].any()
+    assert gradient[1, :3].any()
+
+
 def test_an_example_alone_is_decoded_and_scored_as_in_company(ctc):
     model, task, batch = ctc
     loss, _, (predictions, truths) = loss_and_answers(model, task, batch)
