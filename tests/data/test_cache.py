@@ -14,6 +14,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.labels import Category
 from seqpipe.data.fields.text import Text
 from seqpipe.data.sources.files import FileSource, lines
+from seqpipe.data.sources.named import Named
 from seqpipe.errors import DataError
 
 
@@ -221,3 +222,12 @@ def test_the_code_of_a_field_is_part_of_what_is_kept(folder):
     one = Cache(folder / "cache").key({"code": ["a"]}, [folder / "all.txt"])
     other = Cache(folder / "cache").key({"code": ["b"]}, [Path(folder) / "all.txt"])
     assert one != other
+
+
+def test_the_code_of_a_source_inside_another_counts(folder, monkeypatch):
+    seen = []
+    monkeypatch.setattr("seqpipe.data.dataset._code_of", lambda part: seen.append(type(part)) or "")
+    source = Named(str(folder), "all.txt", lambda path: Labelled("all.txt", path=path))
+    data = data_of(folder, source)
+    assert seen == [Named, Labelled, Text, Category] or seen == [Named, Labelled, Category, Text]
+    assert data.description.startswith("Labelled: train 32")

@@ -160,11 +160,6 @@ class Source(ABC):
             DataError: nothing can be read; the message starts with `file:line:` if it can.
         """
 
-    @property
-    def title(self) -> str:
-        """What it is called where the data is described."""
-        return type(self).__name__
-
     def inputs(self) -> list[Path]:
         """Every file that `read` depends on: what is prepared from them is kept until one changes.
 

@@ -174,7 +174,7 @@ class SequenceData:
             told = f"{self.x.describe(self.counts('x'))} -> {told}"
         examples = self._examples["train"]
         lengths = examples.y if examples.x is None else examples.x
-        name = self.source.title
+        name = type(_sources(self.source)[-1]).__name__
         if lengths.has_time:
             steps = np.diff(self._lanes["train"][1]) if self._lanes else lengths.lengths
             low, high = int(steps.min()), int(steps.max())
@@ -211,7 +211,7 @@ class SequenceData:
         if cache is None or not files:
             return make(None)
         kept = Cache(Path(cache))
-        parts = (self.source, *fields.values())
+        parts = (*_sources(self.source), *fields.values())
         told = {"recipe": recipe, "on_error": self.on_error, "trim": repr(self.trim)}
         key = kept.key({**told, "code": [_code_of(part) for part in parts]}, files)
         with kept.held(key):
@@ -233,6 +233,12 @@ def _documents(columns: Mapping[str, Column]) -> tuple[Examples, Integers]:
     rows = Examples(columns.get("x"), columns["y"])
     goes_on = np.concatenate([chunk.values for chunk in columns["goes_on"].chunks])
     return rows, documents(rows, goes_on)
+
+
+def _sources(source: Source) -> list[Source]:
+    """A source, and those that it reads from, the innermost last."""
+    inner = getattr(source, "source", None)
+    return [source, *(_sources(inner) if isinstance(inner, Source) else [])]
 
 
 def _code_of(part: object) -> str:

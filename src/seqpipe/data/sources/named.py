@@ -48,11 +48,6 @@ class Named(Source):
         with self._both_ways():
             return self.source.read()
 
-    @property
-    def title(self) -> str:
-        """That of the chosen source."""
-        return self.source.title
-
     def inputs(self) -> list[Path]:
         """Those of the chosen source.
 
