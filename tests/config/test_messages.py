@@ -91,7 +91,7 @@ VALUES = [
     ("dropout=1", "dropout=1: out of range; allowed: a number in [0, 1)"),
     ("dropout=nan", "dropout=nan: out of range; allowed: a number in [0, 1)"),
     ("seed=-1", "seed=-1: out of range; allowed: an integer from 0 to 4294967295"),
-    ("seed=???", "seed=???: must be given; allowed: a value"),
+    ("seed=???", "seed=???: must be given; allowed: an integer from 0 to 4294967295"),
     (
         "resume=nowhere.ckpt",
         "resume=nowhere.ckpt: no such file; allowed: a checkpoint, as "

@@ -62,7 +62,9 @@ def _value_problems(tree: Tree) -> Iterator[Problem]:
     for key, _ in tree.leaves():
         origin = tree.origin(key)
         if tree.raw(origin) == "???":
-            yield Problem(origin, "???", "must be given; allowed: a value")
+            rule = _rule_for(origin)
+            allowed = "a value" if rule is None else rule.allowed.removesuffix(" or null")
+            yield Problem(origin, "???", f"must be given; allowed: {allowed}")
             continue
         try:
             value = tree.value(key)

@@ -21,6 +21,10 @@ UNREADABLE = (gzip.BadGzipFile, zlib.error, EOFError, UnicodeError)
 """What comes of a packed file that is none, or broken, or of another encoding throughout."""
 
 
+class MissingFiles(DataError):
+    """Files that were asked for are not there."""
+
+
 class FileSource(Source):
     """Records of files: some for each split, or shares of those of `train`.
 
@@ -131,19 +135,19 @@ class FileSource(Source):
             files = sorted(f for f in file.rglob("*") if f.is_file() and self._takes(f))
             if not files:
                 wanted = f"*{', *'.join(self.suffixes)}" if self.suffixes else "any"
-                raise DataError(f"{key}: {file} holds no files; allowed: {wanted}")
+                raise MissingFiles(f"{key}: {file} holds no files; allowed: {wanted}")
             return files
         if any(mark in name for mark in "*?["):
             files = sorted(f for f in self.path.glob(name) if f.is_file())
             if not files:
-                raise DataError(f"{key}: no file in {self.path.resolve()} is called so")
+                raise MissingFiles(f"{key}: no file in {self.path.resolve()} is called so")
             return files
         folder = file.parent
         beside = sorted(f.name for f in folder.iterdir()) if folder.is_dir() else []
         where = f"no such file in {folder.resolve()}"
         shown = f"; it holds {', '.join(beside[:8])}" if beside else ""
         shown += ", ..." if len(beside) > 8 else ""
-        raise DataError(f"{key}: {where}{shown}{did_you_mean(file.name, beside)}")
+        raise MissingFiles(f"{key}: {where}{shown}{did_you_mean(file.name, beside)}")
 
     def _takes(self, file: Path) -> bool:
         return not file.name.startswith(".") and (

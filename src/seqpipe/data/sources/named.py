@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seqpipe.data.base import Source, Splits
+from seqpipe.data.sources.files import MissingFiles
 from seqpipe.errors import ConfigError, DataError
 
 
@@ -35,7 +36,8 @@ class Named(Source):
             text = f"no such folder in {Path.cwd()}"
             raise ConfigError(f"data.path={path}: {text}; allowed: {allowed}")
         self.from_hub = path is None
-        self.instead = f"data.path=null: is asked of the hub; allowed: {allowed}"
+        asked = "is asked of the hub" if self.from_hub else "is not the folder that is meant"
+        self.instead = f"data.path={'null' if path is None else path}: {asked}; allowed: {allowed}"
         with self._both_ways():
             self.source = local(path=path) if path is not None or hub is None else hub()
 
@@ -63,9 +65,11 @@ class Named(Source):
 
     @contextmanager
     def _both_ways(self) -> Iterator[None]:
-        """Where the hub is of no use, its errors also say how to get the files."""
+        """Where files are not there, or the hub is of no use, errors also say how to get them."""
         try:
             yield
+        except MissingFiles as error:
+            raise MissingFiles([*error.problems, self.instead]) from None
         except (ConfigError, DataError) as error:
             if not self.from_hub:
                 raise
