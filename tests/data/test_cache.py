@@ -231,3 +231,20 @@ def test_the_code_of_a_source_inside_another_counts(folder, monkeypatch):
     data = data_of(folder, source)
     assert seen == [Named, Labelled, Text, Category] or seen == [Named, Labelled, Category, Text]
     assert data.description.startswith("Labelled: train 32")
+
+
+def test_a_file_that_a_field_reads_counts(folder):
+    vectors = folder / "vectors.txt"
+    vectors.write_text("aaa 1 2\na 3 4\n")
+
+    def widths():
+        source = Labelled("all.txt", path=str(folder))
+        x = Text("text", by="tokens", min_count=1, vectors=str(vectors))
+        cache = str(folder / "cache")
+        data = SequenceData(source, Category("label"), x, cache=cache, recipe={"is": "r"})
+        return data.spec.x.vectors.shape[1], source.read_lines > 0
+
+    assert widths() == (2, True)
+    assert widths() == (2, False)
+    vectors.write_text("aaa 1 2 3\na 3 4 5\n")
+    assert widths() == (3, True)

@@ -15,7 +15,7 @@ from seqpipe.data.fields.labels import Tags
 from seqpipe.data.fields.text import Text
 from seqpipe.data.lanes import LaneSampler
 from seqpipe.data.vocabulary import EOS
-from seqpipe.errors import ConfigError
+from seqpipe.errors import ConfigError, DataError
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=12)
 
@@ -193,3 +193,13 @@ def test_lanes_are_refused_where_x_and_y_are_not_aligned(source_of):
     records = [{"text": "abc", "to": "xyz"}]
     with pytest.raises(ConfigError, match=r"^data.bptt=4: x and y cannot be cut together"):
         SequenceData(source_of(records), Text("to"), Text("text"), bptt=4)
+
+
+def test_a_text_read_in_pieces_is_not_torn_by_a_maximum_length(source_of):
+    records = [PlacedRecord({"text": "abc"}, goes_on=True), PlacedRecord({"text": "def"})]
+    with pytest.raises(DataError) as error:
+        SequenceData(source_of(records), Text("text"), max_length=2)
+    assert str(error.value) == (
+        "train[0]: is a piece of a longer text, which data.max_length would tear apart; "
+        "allowed: null, and data.window or data.bptt (and in 2 more)"
+    )

@@ -210,6 +210,7 @@ class SequenceData:
         files = self.source.inputs() if cache is not None and recipe is not None else []
         if cache is None or not files:
             return make(None)
+        files += [file for fld in fields.values() for file in fld.inputs()]
         kept = Cache(Path(cache))
         parts = (*_sources(self.source), *fields.values())
         told = {"recipe": recipe, "on_error": self.on_error, "trim": repr(self.trim)}

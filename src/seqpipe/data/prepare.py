@@ -168,6 +168,9 @@ class _Encoder:
             try:
                 if isinstance(one, DataError):
                     raise one
+                if self.trim is not None and getattr(one, "goes_on", False):
+                    text = "is a piece of a longer text, which data.max_length would tear apart"
+                    raise DataError(f"{text}; allowed: null, and data.window or data.bptt")
                 encoded = self._trimmed(*self._encode(one))
             except DataError as error:
                 self._skip(place if not isinstance(one, DataError) else "", error)

@@ -11,6 +11,7 @@ from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.errors import ConfigError
 from seqpipe.tasks.base import Pairs, Task, class_scalars
 from seqpipe.tasks.metrics import ordinal_metrics
+from seqpipe.tasks.weights import ClassWeights, weights_of
 
 
 class Ordinal(Task):
@@ -22,6 +23,7 @@ class Ordinal(Task):
 
     Args:
         y: kind `ordinal`.
+        class_weights: `balanced` or `sqrt`, see `weights_of`; None: every example weighs the same.
         predict: `median`, the class with as much above it as below, which has the smallest
             expected distance to the truth; or `mode`, the most probable one.
         monitor: see `Task`.
@@ -42,6 +44,7 @@ class Ordinal(Task):
         self,
         *,
         y: FieldSpec,
+        class_weights: ClassWeights | None = None,
         predict: Literal["median", "mode"] = "median",
         monitor: str = "val/mae",
         mode: Literal["min", "max"] = "min",
@@ -50,6 +53,7 @@ class Ordinal(Task):
         if y.size < 2:
             raise ConfigError(f"task=ordinal: y has {y.size} class; allowed: two or more")
         self.rule = predict
+        self.weights = weights_of(class_weights, y)
 
     @property
     def output_size(self) -> int:
@@ -65,9 +69,11 @@ class Ordinal(Task):
         return torch.tensor(len(batch), device=batch.y.device)
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
-        """outputs: (B, K - 1)."""
-        log_p = log_probabilities(outputs)
-        return -log_p.gather(1, batch.y.unsqueeze(1)).mean()
+        """outputs: (B, K - 1). Classes are weighted in training only."""
+        log_p = log_probabilities(outputs).gather(1, batch.y.unsqueeze(1)).squeeze(1)
+        if training and self.weights is not None:
+            log_p = log_p * self.weights.to(log_p.device)[batch.y]
+        return -log_p.mean()
 
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Tensor:
         """outputs: (B, K - 1). Returns (B,) classes."""
