@@ -8,6 +8,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MPLB
 
 import pytest
 import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 from pytorch_lightning import Callback
 
@@ -17,6 +18,10 @@ install_import_hook(["seqpipe.nn", "seqpipe.models"], "beartype.beartype")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SEQPIPE_SHARED", REPOSITORY.parent / "shared"))
+
+# A busy machine is no defect: how long an example takes is not judged.
+settings.register_profile("seqpipe", deadline=None)
+settings.load_profile("seqpipe")
 
 
 @pytest.fixture(scope="session")
