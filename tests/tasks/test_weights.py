@@ -5,9 +5,12 @@ import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
+from seqpipe.build import build_data, build_task
+from seqpipe.config.compose import compose
 from seqpipe.data.base import FieldSpec
 from seqpipe.errors import ConfigError
 from seqpipe.tasks.classification import Classification
+from seqpipe.tasks.ordinal import Ordinal
 from seqpipe.tasks.tagging import Tagging
 from seqpipe.tasks.weights import weights_of
 
@@ -94,3 +97,33 @@ def test_weights_need_counts(name):
         "known; allowed: null"
     )
     assert TASKS[name](None).weights is None
+
+
+def test_ordered_classes_have_weights_too(batch_of):
+    def ordinal(counts, **options):
+        return Ordinal(y=FieldSpec("ordinal", 3, tuple("abc"), counts=counts), **options)
+
+    outputs = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+    batch = batch_of([0, 0, 1, 2])
+    task, plain = ordinal(COUNTS, class_weights="balanced"), ordinal(COUNTS)
+    losses = [
+        plain.loss(outputs[i : i + 1], batch_of(batch.y[i : i + 1]), training=True)
+        for i in range(4)
+    ]
+    weights = weights_of("balanced", task.y)
+    wanted = sum(weights[batch.y[i]] * losses[i] for i in range(4)) / 4
+    assert task.loss(outputs, batch, training=True).item() == pytest.approx(wanted.item())
+    unweighted = plain.loss(outputs, batch, training=True).item()
+    assert unweighted != pytest.approx(wanted.item(), rel=1e-2)
+    assert task.loss(outputs, batch, training=False).item() == pytest.approx(unweighted)
+    with pytest.raises(ConfigError, match=r"task\.class_weights=balanced: how often each class"):
+        ordinal(None, class_weights="balanced")
+
+
+def test_a_run_knows_how_often_each_class_occurs():
+    cfg, _ = compose(["data=copy_memory", "data.source.train=50", "task.class_weights=balanced"])
+    data = build_data(cfg)
+    weights = build_task(cfg, data).weights
+    assert (weights * torch.tensor(data.counts("y")["train"])).mean().item() == pytest.approx(
+        data.counts("y")["train"].mean()
+    )

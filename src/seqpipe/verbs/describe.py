@@ -141,7 +141,7 @@ def summary(facts: RunFacts) -> str:
     monitor = facts.module.task.monitor
     epoch = "last epoch" if facts.checkpoint is None else "best epoch"
     chosen = f"{facts.chosen.epoch} ({monitor} {facts.chosen.metrics[monitor]:.4g})"
-    tests = [name for name in facts.metrics if name.startswith("test/") and "/f1/" not in name]
+    tests = [name for name in facts.metrics if name.startswith("test/") and "f1/" not in name]
     tested = ", ".join(f"{name.removeprefix('test/')} {facts.metrics[name]:.4g}" for name in tests)
     run = facts.tracker.run_id
     rows = {

@@ -2,68 +2,20 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
+from seqpipe.data.fields.classes import Classes
 from seqpipe.data.fields.series import Moments, units
 from seqpipe.data.tags import SCHEMES, all_tags, allowed_in, belongs, detect, faults, types
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 
-def _class_names(values: Iterable[object]) -> tuple[str, ...]:
-    """Distinct names in order: as numbers where all are numbers, else as text."""
-    names = sorted({str(value) for value in values})
-    try:
-        return tuple(sorted(names, key=float))
-    except ValueError:
-        return tuple(names)
-
-
-class _Classes(Field):
-    """What Category and Tags share: named classes, known from the training split."""
-
-    fitted: ClassVar[tuple[str, ...]] = ("names",)
-
-    def __init__(self, column: str) -> None:
-        super().__init__(column)
-        self.names: tuple[str, ...] = ()
-        self._ids: dict[str, int] = {}
-
-    def _learn(self, values: Iterable[object]) -> None:
-        self._set(_class_names(values))
-
-    def _set(self, names: tuple[str, ...]) -> None:
-        self.names = names
-        self._ids = {name: id_ for id_, name in enumerate(self.names)}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up the classes."""
-        self._set(tuple(state["names"]))
-
-    def _id(self, value: object) -> int:
-        name = str(value)
-        if name not in self._ids:
-            shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
-            problem = f"not a class of the training split; it has {shown}"
-            self.refuse(value, problem + did_you_mean(name, self.names))
-        return self._ids[name]
-
-    @property
-    def spec(self) -> FieldSpec:
-        """Size: the number of classes."""
-        return FieldSpec(self.kind, len(self.names), self.names)
-
-    def _shown_names(self) -> str:
-        if len(self.names) <= 12:
-            return ", ".join(self.names)
-        return f"{self.names[0]}, {self.names[1]}, ..., {self.names[-1]}"
-
-
-class Category(_Classes):
+class Category(Classes):
     """One class an example, () int64. Class names sorted, numbers by their value.
 
     Args:
@@ -90,10 +42,10 @@ class Category(_Classes):
 
     def describe(self, counts: object) -> str:
         """The number of classes and their names."""
-        return f"{len(self.names)} classes ({self._shown_names()})"
+        return f"{len(self.names)} classes ({self.shown_names()})"
 
 
-class Tags(_Classes):
+class Tags(Classes):
     """A class for each step, (T,) int64. Class names sorted, numbers by their value.
 
     Tags that mark spans (B-PER I-PER O) are judged by their spans too. Every type that the
@@ -184,7 +136,7 @@ class Tags(_Classes):
         """The number of classes and their names, or the types of spans."""
         told = f"one of {len(self.names)} tags a step"
         if not self.found_scheme:
-            return f"{told} ({self._shown_names()})"
+            return f"{told} ({self.shown_names()})"
         found = [type_ or "spans" for type_ in types(self.names)]
         return f"{told} ({self.found_scheme}: {', '.join(found)})"
 
@@ -235,7 +187,7 @@ class Ordinal(Category):
 
     def describe(self, counts: object) -> str:
         """The number of classes, from the lowest to the highest."""
-        return f"{len(self.names)} ordered classes ({self._shown_names()})"
+        return f"{len(self.names)} ordered classes ({self.shown_names()})"
 
 
 class Number(Field):

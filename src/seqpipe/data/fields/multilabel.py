@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.base import Record
-from seqpipe.data.fields.labels import _Classes
+from seqpipe.data.fields.classes import Classes
 from seqpipe.errors import DataError
 
 
-class MultiLabel(_Classes):
+class MultiLabel(Classes):
     """Any of K labels an example, none included: (K,) uint8 of 0 and 1. Labels are sorted.
 
     Args:
@@ -53,7 +53,7 @@ class MultiLabel(_Classes):
 
     def describe(self, counts: object) -> str:
         """The number of labels and their names."""
-        return f"any of {len(self.names)} labels ({self._shown_names()})"
+        return f"any of {len(self.names)} labels ({self.shown_names()})"
 
     def _labels(self, record: Record) -> list[str]:
         value = self.value(record)
