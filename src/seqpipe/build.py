@@ -4,6 +4,7 @@ The only place where a name in YAML meets a size known from the data.
 """
 
 import re
+from collections.abc import Mapping
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -128,9 +129,20 @@ def build_model(cfg: DictConfig, spec: SequenceSpec, output_size: int | None = N
     return model
 
 
-def build_module(cfg: DictConfig, model: nn.Module, task: Task) -> SequenceModule:
-    """Model, task, optimizer and schedule as one LightningModule."""
+def build_module(
+    cfg: DictConfig, model: nn.Module, task: Task, digests: Mapping[str, str] | None = None
+) -> SequenceModule:
+    """Model, task, optimizer and schedule as one LightningModule.
+
+    Args:
+        cfg: the whole configuration.
+        model: what is trained.
+        task: what it is trained for.
+        digests: of the data, kept in checkpoints: nothing may go on with other data.
+    """
     saved: dict[str, Any] = {"config": OmegaConf.to_container(cfg, resolve=True)}
+    if digests is not None:
+        saved["digests"] = dict(digests)
     return SequenceModule(
         model, task, instantiate(cfg.optim), instantiate(cfg.scheduler), saved_config=saved
     )

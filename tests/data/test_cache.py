@@ -1,5 +1,6 @@
 """What is prepared from files is kept, mapped, and made anew when anything changes."""
 
+import gzip
 import json
 import os
 import time
@@ -15,7 +16,7 @@ from seqpipe.data.fields.labels import Category
 from seqpipe.data.fields.text import Text
 from seqpipe.data.sources.files import FileSource, lines
 from seqpipe.data.sources.named import Named
-from seqpipe.errors import DataError
+from seqpipe.errors import ConfigError, DataError
 
 
 class Labelled(FileSource):
@@ -248,3 +249,51 @@ def test_a_file_that_a_field_reads_counts(folder):
     assert widths() == (2, False)
     vectors.write_text("aaa 1 2 3\na 3 4 5\n")
     assert widths() == (3, True)
+
+
+def test_a_damaged_cache_is_made_again(folder):
+    first = told(data_of(folder))
+    [name] = kept(folder)
+    (folder / "cache" / name / "train.arrow").unlink()
+    assert told(data_of(folder)) == first
+    (folder / "cache" / "files.json").write_text('{"half')
+    assert told(data_of(folder)) == first
+
+
+@pytest.mark.parametrize("cache", ["all.txt", "all.txt/below"])
+def test_a_cache_that_cannot_be_written_is_refused(folder, cache):
+    with pytest.raises(ConfigError) as caught:
+        Cache(folder / cache)
+    assert str(caught.value).startswith(f"data.cache={folder}/{cache}: cannot be written (")
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(folder):
+    class Growing(Labelled):
+        def parse(self, file):
+            yield from super().parse(file)
+            with file.open("a") as opened:
+                opened.write("0 more\n")
+
+    with pytest.raises(DataError) as caught:
+        data_of(folder, Growing("all.txt", path=str(folder)))
+    assert str(caught.value) == (
+        f"{folder}/all.txt: changed while it was read; allowed: once it is finished"
+    )
+
+
+def test_hidden_files_and_folders_are_nobodys_data(folder):
+    for hidden in (".git/all.txt", "sub/.ipynb_checkpoints/all.txt", ".hidden.txt"):
+        (folder / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (folder / hidden).write_text("0 hidden\n")
+    source = Labelled(".", path=str(folder))
+    assert source.files_of("train") == [folder / "all.txt"]
+
+
+def test_a_pattern_may_be_absolute(folder):
+    assert Labelled(f"{folder}/a*.txt").files_of("train") == [folder / "all.txt"]
+
+
+def test_a_name_in_capitals_is_packed_too(folder):
+    (folder / "A.TXT.GZ").write_bytes(gzip.compress(b"0 packed\n"))
+    source = Labelled("A.TXT.GZ", path=str(folder))
+    assert [r["text"] for r in source.parse(folder / "A.TXT.GZ")] == ["packed"]

@@ -170,7 +170,10 @@ def test_an_x_without_steps_is_refused(source_of):
 def test_empty_splits_are_refused(source_of):
     with pytest.raises(DataError) as error:
         tagging(source_of(TAGGED, valid=[], test=[]))
-    assert error.value.problems == ["valid: holds no records", "test: holds no records"]
+    assert error.value.problems == [
+        f"{split}: holds no records; allowed: a file or a share that holds some"
+        for split in ("valid", "test")
+    ]
 
 
 def test_a_column_missing_in_training_names_the_field(source_of):
@@ -251,4 +254,59 @@ def test_what_is_too_long_is_refused_by_its_place(source_of):
     assert error.value.problems[0] == (
         "train[4]: x has 15 steps; allowed: data.max_length=12, or data.longer=drop or truncate "
         "(and in 2 more)"
+    )
+
+
+def test_one_class_cannot_be_told_apart(source_of):
+    records = [{"text": "ab", "y": "only"}] * 3
+    with pytest.raises(DataError) as error:
+        SequenceData(source_of(records), Category("y"), Text("text"))
+    assert str(error.value) == (
+        "y: the training split has one class only, only; allowed: two or more"
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "problem"),
+    [
+        (None, "y=None: the label is missing; allowed: a class"),
+        (" ", "y=' ': the label is missing; allowed: a class"),
+        (["a"], "y=['a']: not one label; allowed: text or a number"),
+    ],
+)
+def test_a_label_that_is_missing_or_none_is_told_by_its_place(source_of, label, problem):
+    records = [{"text": "ab", "y": y} for y in ("a", "b", label)]
+    with pytest.raises(DataError) as error:
+        SequenceData(source_of(records), Category("y"), Text("text"))
+    assert str(error.value) == f"train[2]: {problem}"
+    data = SequenceData(source_of(records), Category("y"), Text("text"), on_error="skip")
+    assert data.y.names == ("a", "b")
+    assert data.facts["train"].skipped == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"longer": "drop"}, "data.longer=drop: nothing is too long; also data.max_length"),
+        ({"keep": "last"}, "data.keep=last: nothing is truncated; also data.max_length"),
+    ],
+)
+def test_a_policy_that_nothing_reads_is_refused(source_of, options, message):
+    with pytest.raises(ConfigError) as error:
+        tagging(source_of(TAGGED), **options)
+    assert str(error.value) == message
+
+
+def test_tokens_of_what_has_no_steps_are_refused(source_of):
+    records = [{"v": [1.0, 2.0], "y": y} for y in "abab"]
+    with pytest.raises(ConfigError, match=r"^data.batch_tokens=9: neither x nor y has steps"):
+        SequenceData(source_of(records), Category("y"), Vector("v"), batch_tokens=9)
+
+
+def test_a_split_that_was_emptied_says_why(source_of):
+    with pytest.raises(DataError) as error:
+        tagging(source_of(TAGGED, valid=TAGGED[2:]), max_length=6, longer="drop")
+    assert str(error.value) == (
+        "valid: holds no records (3 are longer than data.max_length and were dropped); "
+        "allowed: a file or a share that holds some"
     )

@@ -264,3 +264,23 @@ def test_a_state_that_is_not_carried_over_a_resume_would_be_seen(launch, monkeyp
         "python_docs", *overrides, "trainer.max_steps=5", f"resume={last(first)}", folder="resumed"
     )
     assert resumed.metrics != straight.metrics
+
+
+def test_other_records_under_the_same_name_are_refused(launch, tmp_path):
+    file = tmp_path / "lines.txt"
+
+    def lines(good, bad):
+        file.write_text("".join(f"{good} g{n} fine\n{bad} b{n} poor\n" for n in range(20)))
+
+    data = [f"data.path={file}", "data.cache=null"]
+    lines("pos", "neg")
+    first = launch("labelled_lines", *data, "trainer.max_steps=1")
+    lines("neg", "pos")
+    again = [f"resume={last(first)}", "trainer.max_steps=3"]
+    with pytest.raises(ConfigError) as caught:
+        launch("labelled_lines", *data, *again, folder="resumed")
+    assert str(caught.value) == (
+        f"resume={last(first)}: was trained on other data, train, valid, test changed; "
+        "allowed: the same records"
+    )
+    assert not (tmp_path / "runs" / "resumed").exists()

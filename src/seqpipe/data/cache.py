@@ -20,6 +20,7 @@ from seqpipe import __version__
 from seqpipe.data.base import SPLITS, Field
 from seqpipe.data.columns import open_columns
 from seqpipe.data.prepare import Prepared, SplitFacts
+from seqpipe.errors import ConfigError
 
 FORMAT = 1
 _BLOCK = 2**22  # bytes hashed at a time
@@ -31,10 +32,20 @@ class Cache:
 
     Args:
         folder: made where it is missing.
+
+    Raises:
+        ConfigError: nothing can be written there.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / "files.lock"):
+                pass
+        except OSError as error:
+            text = f"cannot be written ({error.strerror}); allowed: a folder, or null"
+            raise ConfigError(f"data.cache={folder}: {text}") from None
 
     def key(self, recipe: Mapping[str, Any], files: Sequence[Path]) -> str:
         """What was prepared from these files in this way is found under this name.
@@ -58,14 +69,14 @@ class Cache:
     @contextmanager
     def held(self, key: str) -> Iterator[None]:
         """Nobody else prepares the same meanwhile: a second process waits, and finds it done."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / f"{key}.lock"):
             yield
 
     def load(self, key: str, fields: Mapping[str, Field]) -> Prepared | None:
         """What was prepared before, its fields as they were fitted then; None where nothing was."""
         folder = self.folder / key
-        if not (folder / "prepared.json").is_file():
+        names = ("prepared.json", "arrays.npz", *(f"{split}.arrow" for split in SPLITS))
+        if not all((folder / name).is_file() for name in names):
             return None
         told = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
         with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
@@ -114,10 +125,9 @@ class Cache:
 
     def _hashes(self, files: Sequence[Path]) -> dict[Path, str]:
         """sha256 of each file; not read again while size, time and place are the same."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         index = self.folder / "files.json"
         with FileLock(self.folder / "files.lock"):
-            known = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
+            known = _index(index)
             hashes, changed = {}, False
             for file in files:
                 name, status = str(file.absolute()), file.stat()
@@ -134,6 +144,15 @@ class Cache:
                 new.write_text(json.dumps(known), encoding="utf-8")
                 new.replace(index)
         return hashes
+
+
+def _index(file: Path) -> dict[str, Any]:
+    """Hashes that were taken before; none where the file is damaged: they can be taken again."""
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def _hash_of(file: Path) -> str:

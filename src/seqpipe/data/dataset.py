@@ -28,7 +28,7 @@ from seqpipe.data.lengths import MaxLength
 from seqpipe.data.prepare import Prepared, prepare
 from seqpipe.data.progress import Progress
 from seqpipe.data.sampling import BucketBatchSampler
-from seqpipe.data.uses import check_cuts, check_fields, check_numbers
+from seqpipe.data.uses import check_cuts, check_fields, check_longer, check_numbers
 from seqpipe.errors import ConfigError, did_you_mean
 
 
@@ -100,6 +100,7 @@ class SequenceData:
         self.num_workers, self.seed, self.window, self.bptt = num_workers, seed, window, bptt
         self.on_error, self.show_progress = on_error, show_progress
         self.trim: MaxLength | None = None
+        check_longer(max_length, longer=longer, keep=keep)
         if max_length is not None:
             x_kind = None if x is None else x.kind
             self.trim = MaxLength(max_length, x_kind, y.kind, longer=longer, keep=keep)

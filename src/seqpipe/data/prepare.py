@@ -97,6 +97,7 @@ def prepare(
     roles: dict[str, Field] = {"y": y} if x is None else {"x": x, "y": y}
     for role, fld in roles.items():
         _fit(role, fld, splits["train"], skip, progress)
+        _check_classes(role, fld)
     columns, facts = {}, {}
     seen: Items | None = None
     problems = Problems(skip)
@@ -106,10 +107,29 @@ def prepare(
         columns[split] = encoder.run(progress.count(splits[split], f"encoding {split}"), sink)
         seen, facts[split] = encoder.facts(seen, columns[split])
     problems.check()
-    empty = [f"{split}: holds no records" for split in SPLITS if not facts[split].records]
+    empty = [_why_empty(split, facts[split]) for split in SPLITS if not facts[split].records]
     if empty:
         raise DataError(empty)
     return Prepared(columns, facts)
+
+
+def _check_classes(role: str, fld: Field) -> None:
+    """Refuse to tell apart what is all alike."""
+    spec = fld.spec
+    if role == "y" and spec.kind in ("category", "ordinal", "tags") and spec.size < 2:
+        only = ", ".join(spec.names or ())
+        text = f"the training split has one class only, {only}; allowed: two or more"
+        raise DataError(f"{fld.column}: {text}")
+
+
+def _why_empty(split: str, facts: SplitFacts) -> str:
+    left_out = []
+    if facts.dropped:
+        left_out.append(f"{facts.dropped:,} are longer than data.max_length and were dropped")
+    if facts.skipped:
+        left_out.append(f"{facts.skipped:,} could not be used and were skipped")
+    why = f" ({'; '.join(left_out)})" if left_out else ""
+    return f"{split}: holds no records{why}; allowed: a file or a share that holds some"
 
 
 def _fit(role: str, fld: Field, found: Iterable[Found], skip: bool, progress: Progress) -> None:

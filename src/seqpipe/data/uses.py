@@ -54,11 +54,25 @@ def check_cuts(
     if window is not None and bptt is not None:
         text = "one of the two cuts; data.window=null, or data.bptt=null"
         problems.append(f"data.window={window} data.bptt={bptt}: {text}")
+    if tokens is not None and not timed_x and y.kind not in TIME_KINDS:
+        text = "neither x nor y has steps to count; null"
+        problems.append(f"data.batch_tokens={tokens}: {text}")
     if tokens is not None and bptt is not None:
         text = "lanes are as many as data.batch_size; null"
         problems.append(f"data.batch_tokens={tokens}: {text}")
     if eval_window is not None and window is None and bptt is None:
         text = "there is nothing to cut in training either; null, or also data.window"
         problems.append(f"data.eval_window={eval_window}: {text}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_longer(max_length: int | None, *, longer: str, keep: str) -> None:
+    """Refuse a policy on long examples where none is too long, and one that nothing reads."""
+    problems = []
+    if max_length is None and longer != "truncate":
+        problems.append(f"data.longer={longer}: nothing is too long; also data.max_length")
+    if (max_length is None or longer != "truncate") and keep != "first":
+        problems.append(f"data.keep={keep}: nothing is truncated; also data.max_length")
     if problems:
         raise ConfigError(problems)

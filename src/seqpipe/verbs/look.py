@@ -1,5 +1,6 @@
 """Look at the data before anything is trained: `describe=true`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -35,10 +36,11 @@ def run(cfg: DictConfig, launch: Launch, data: SequenceData) -> tuple[Path, str 
         tracker.log_metrics(metrics(summary), step=0)
         tracker.log_artifacts(folder)
     recorded = f"{tracker.run_id} in {tracker.location}" if tracker.run_id else "not recorded"
+    trained = tuple(o for o in launch.overrides if not o.lstrip("+").startswith("describe="))
     rows = {
         "folder": str(folder),
         "mlflow run": recorded,
-        "to train": describe.command(launch).replace(" describe=true", ""),
+        "to train": describe.command(replace(launch, overrides=trained)),
     }
     told = "\n".join(f"{key + ':':<12}{value}" for key, value in rows.items())
     return folder, tracker.run_id, told

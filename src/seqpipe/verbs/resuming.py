@@ -2,7 +2,7 @@
 
 import logging
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 MUST_AGREE = ("architecture", "cell", "data", "task", "optim", "scheduler", "seed")
 ALLOWED = "outputs/runs/.../checkpoints/last.ckpt"
 _UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError)
-MAY_DIFFER = ("data.num_workers", "data.path")
+MAY_DIFFER = ("data.num_workers", "data.path", "data.cache")  # what files hold is compared
 
 
 def check(cfg: DictConfig) -> None:
@@ -42,6 +42,25 @@ def check(cfg: DictConfig) -> None:
     if problems:
         raise ConfigError(problems)
     _tell_of_another_curve(now, before)
+
+
+def check_data(cfg: DictConfig, digests: Mapping[str, str]) -> None:
+    """Refuses to go on with other records, whatever their files are called.
+
+    Args:
+        cfg: the whole configuration.
+        digests: sha256 of the records of each split.
+
+    Raises:
+        ConfigError: they are others than the checkpoint was trained on.
+    """
+    if cfg.resume is None:
+        return
+    before = _read(Path(cfg.resume))["seqpipe"].get("digests", digests)  # older ones hold none
+    changed = [split for split in digests if before[split] != digests[split]]
+    if changed:
+        text = f"was trained on other data, {', '.join(changed)} changed"
+        raise ConfigError(f"resume={cfg.resume}: {text}; allowed: the same records")
 
 
 def _tell_of_another_curve(now: dict[str, Any], before: dict[str, Any]) -> None:

@@ -71,6 +71,7 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     processes = check_trainer(cfg)
     resuming.check(cfg)
     data = build_data(cfg)
+    resuming.check_data(cfg, data.digests)
     _tell_of_skipped(data)
     _tell_of_leaks(data)
     if cfg.describe:
@@ -81,7 +82,8 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     check_monitors(cfg, task)
     # After the data: the weights must not depend on how many numbers it drew.
     seed_everything(cfg.seed, workers=True, verbose=False)
-    module = build_module(cfg, build_model(cfg, data.spec, task.output_size), task)
+    model = build_model(cfg, data.spec, task.output_size)
+    module = build_module(cfg, model, task, data.digests)
     check_optimizer(cfg, module)
 
     folder = outcome.claim_folder(launch.output_dir) if _first() else launch.output_dir

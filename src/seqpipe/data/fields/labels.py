@@ -25,16 +25,28 @@ class Category(Classes):
     kind = "category"
 
     def fit(self, records: Iterable[Record]) -> None:
-        """Learn the classes."""
-        self._learn(self.value(record) for record in records)
+        """Learn the classes.
+
+        Raises:
+            DataError: a label is missing, or is no single one.
+        """
+        self._learn(self._label(record) for record in records)
 
     def encode(self, record: Record) -> Tensor:
         """() int64.
 
         Raises:
-            DataError: the class does not occur in the training split.
+            DataError: the class does not occur in the training split, or is missing.
         """
-        return torch.tensor(self._id(self.value(record)))
+        return torch.tensor(self._id(self._label(record)))
+
+    def _label(self, record: Record) -> object:
+        value = self.value(record)
+        if value is None or not str(value).strip():
+            self.refuse(value, "the label is missing; allowed: a class")
+        if not isinstance(value, (str, int, float, np.generic)):
+            self.refuse(value, "not one label; allowed: text or a number")
+        return value
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
         """The name of the class."""

@@ -7,6 +7,7 @@ import io
 import zlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from glob import glob
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -132,13 +133,13 @@ class FileSource(Source):
             return [file]
         key = f"data.source.{split}={name}"
         if file.is_dir():
-            files = sorted(f for f in file.rglob("*") if f.is_file() and self._takes(f))
+            files = sorted(f for f in file.rglob("*") if f.is_file() and self._takes(f, file))
             if not files:
                 wanted = f"*{', *'.join(self.suffixes)}" if self.suffixes else "any"
                 raise MissingFiles(f"{key}: {file} holds no files; allowed: {wanted}")
             return files
         if any(mark in name for mark in "*?["):
-            files = sorted(f for f in self.path.glob(name) if f.is_file())
+            files = sorted(f for f in map(Path, glob(str(file), recursive=True)) if f.is_file())
             if not files:
                 raise MissingFiles(f"{key}: no file in {self.path.resolve()} is called so")
             return files
@@ -149,10 +150,10 @@ class FileSource(Source):
         shown += ", ..." if len(beside) > 8 else ""
         raise MissingFiles(f"{key}: {where}{shown}{did_you_mean(file.name, beside)}")
 
-    def _takes(self, file: Path) -> bool:
-        return not file.name.startswith(".") and (
-            not self.suffixes or file.name.lower().endswith(self.suffixes)
-        )
+    def _takes(self, file: Path, folder: Path | None = None) -> bool:
+        """Hidden files, and what lies in hidden folders (.git, .ipynb_checkpoints), is nobody's."""
+        hidden = any(part.startswith(".") for part in file.relative_to(folder or file.parent).parts)
+        return not hidden and (not self.suffixes or file.name.lower().endswith(self.suffixes))
 
 
 class _Files:
@@ -178,13 +179,18 @@ class Part:
             if isinstance(found, DataError):
                 if self.split == "train":
                     yield found
-            elif next(places) == code:
+                continue
+            place = next(places, None)
+            if place is None:
+                where = getattr(found, "file", None) or "data.source"
+                raise DataError(f"{where}: changed while it was read; allowed: once it is finished")
+            if place == code:
                 yield found
 
 
 def open_bytes(file: Path) -> gzip.GzipFile | IO[bytes]:
     """A file for reading, unpacked where its name ends in .gz."""
-    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")
+    return gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb")
 
 
 def lines(file: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str | DataError]]:

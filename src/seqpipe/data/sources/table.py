@@ -128,7 +128,7 @@ class Table(FileSource):
     def _format_of(self, file: Path) -> str:
         if self.format is not None:
             return self.format
-        kind = FORMATS.get(Path(file.name.removesuffix(".gz")).suffix.lower())
+        kind = FORMATS.get(Path(file.name.lower().removesuffix(".gz")).suffix)
         if kind is None:
             allowed = " | ".join(dict.fromkeys(FORMATS.values()))
             text = f"its name does not tell its format; allowed: data.source.format={allowed}"
