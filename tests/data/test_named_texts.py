@@ -126,14 +126,14 @@ def test_a_named_set_is_read_in_its_official_format(built, tmp_path, name, sizes
         (["data=table", "data.x.column=review", "data.y.column=stars"], None, (8, 1, 1)),
         (["data=pairs"], "\n".join(f"x {n}\ty {n}" for n in range(10)), (8, 1, 1)),
         (["data=lines"], "\n".join(f"line {n}" for n in range(10)), (8, 1, 1)),
-        (["data=labelled_lines"], "\n".join(f"1 line {n}" for n in range(10)), (8, 1, 1)),
+        (["data=labelled_lines"], "\n".join(f"{n % 2} line {n}" for n in range(10)), (8, 1, 1)),
         (["data=stream"], "\n".join(f"line {n}" for n in range(10)), (1, 1, 1)),
         (["data=documents", "data.source.blank_lines=true"], "\n\n".join("abcdefghij"), (8, 1, 1)),
         (["data=dictionary"], "\n".join(f"w{n} W {n}" for n in range(10)), (8, 1, 1)),
     ],
 )
 def test_a_file_of_the_users_own_is_read(built, tmp_path, overrides, content, sizes):
-    table = "review,stars\n" + "\n".join(f"text {n},1" for n in range(10))
+    table = "review,stars\n" + "\n".join(f"text {n},{n % 2}" for n in range(10))
     file = tmp_path / ("mine.csv" if content is None else "mine.txt")
     file.write_text(table if content is None else content)
     data = built(*overrides, f"data.path={file}")

@@ -107,7 +107,10 @@ def test_a_share_without_a_line_is_told(write):
     write(t_txt=b"the only line\n")
     with pytest.raises(DataError) as error:
         SequenceData(Stream("t.txt"), Text("text"))
-    assert error.value.problems == ["valid: holds no records", "test: holds no records"]
+    assert error.value.problems == [
+        f"{split}: holds no records; allowed: a file or a share that holds some"
+        for split in ("valid", "test")
+    ]
 
 
 def test_a_line_longer_than_a_piece_is_parted_between_words(write):
