@@ -152,7 +152,11 @@ def row_of(one: Set, told: dict[str, Any] | None) -> list[str]:
         beaten = value >= one.floor if one.better == ">" else value <= one.floor
         verdict = "yes" if beaten else "**no**"
     times = [f"{told['prepare']:.1f}", f"{told['again']:.2f}", f"{told['rate']:,.0f}"]
-    result = [f"{told['seconds']:.0f}", f"{one.metric} {value:.4g}", f"{floor}{one.why}", verdict]
+    f1 = {k.rpartition("/")[2]: v for k, v in told["metrics"].items() if k.startswith("test/f1/")}
+    shown = f"{one.metric} {value:.4g}"
+    if one.metric == "accuracy" and 0 < len(f1) <= 3:
+        shown += f" (F1 {', '.join(f'{name} {score:.3f}' for name, score in f1.items())})"
+    result = [f"{told['seconds']:.0f}", shown, f"{floor}{one.why}", verdict]
     return [one.folder, command, sizes, *times, *result]
 
 
