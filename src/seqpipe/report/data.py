@@ -90,7 +90,10 @@ def _draw_lengths(axes: Axes, role: str, lengths: Mapping[str, Any]) -> None:
             color=_COLOURS[split],
             linewidth=_WIDTHS[split],
         )
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    if low == high:
+        axes.set_xticks([low])
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.set_title(f"steps of {role}")
     axes.set_xlabel("steps")
     axes.set_ylabel("share of the examples")
