@@ -123,7 +123,7 @@ def test_a_file_that_moved_with_its_folder_is_known(folder):
 def test_a_file_that_is_the_same_is_not_hashed_again(folder, monkeypatch):
     data_of(folder)
     monkeypatch.setattr("seqpipe.data.cache._hash_of", lambda file: pytest.fail("read again"))
-    data_of(folder)
+    assert data_of(folder).source.read_lines == 0
 
 
 def test_a_file_that_changed_just_now_is_not_trusted(folder):

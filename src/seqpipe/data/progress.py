@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from types import TracebackType
 from typing import TypeVar
 
@@ -50,11 +50,7 @@ class Progress:
 
     def count(self, items: Iterable[Item], what: str) -> Iterator[Item]:
         """The items, counted under a name; how many there are is known from an earlier pass."""
-        total = None
-        try:
-            total = len(items)  # type: ignore[arg-type]  # many have no length
-        except TypeError:
-            pass
+        total = len(items) if isinstance(items, Sized) else None
         task = self._bar.add_task(what, total=total)
         number = 0
         for number, item in enumerate(items, 1):

@@ -9,6 +9,7 @@ from torchmetrics import MetricCollection
 
 from seqpipe.data.base import SPLITS, FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
+from seqpipe.data.problems import MOST_PROBLEMS
 from seqpipe.data.vocabulary import EOS, PAD
 from seqpipe.errors import DataError
 from seqpipe.nn.ctc import best_path, ctc_loss, steps_needed
@@ -16,7 +17,6 @@ from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.metrics import ErrorRate, ExactMatch
 
 Decoded = tuple[Tensor, Tensor]
-_MOST_PROBLEMS = 10  # shown at once
 
 
 class Transcription(Task):
@@ -55,7 +55,7 @@ class Transcription(Task):
         Raises:
             DataError: with the first ten of them.
         """
-        problems = list(islice(_too_short(data), _MOST_PROBLEMS))
+        problems = list(islice(_too_short(data), MOST_PROBLEMS))
         if problems:
             raise DataError(problems)
 

@@ -3,6 +3,7 @@
 import logging
 import pickle
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,32 @@ _UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.
 MAY_DIFFER = ("data.num_workers", "data.path", "data.cache")  # what files hold is compared
 
 
-def check(cfg: DictConfig) -> None:
-    """Refuses a checkpoint that the configuration could not go on from.
+@dataclass(frozen=True)
+class Resumed:
+    """What is known of the checkpoint that a run goes on from.
+
+    Args:
+        digests: sha256 of the records of each split it was trained on; none in older ones.
+        batches: of the unfinished epoch that are behind it; 0 where an epoch ended. Lightning
+            would tell the loader, but it has set the loader up before it reads this: as soon as a
+            schedule asks for the number of steps.
+    """
+
+    digests: Mapping[str, str]
+    batches: int
+
+
+def check(cfg: DictConfig) -> Resumed | None:
+    """Refuses a checkpoint that the configuration could not go on from; reads it once.
+
+    Returns:
+        what the run needs of it; None where it starts anew.
 
     Raises:
         ConfigError: no checkpoint of seqpipe, another model, other data, or nothing left to do.
     """
     if cfg.resume is None:
-        return
+        return None
     path = Path(cfg.resume)
     saved = _read(path)
     written: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -42,22 +61,22 @@ def check(cfg: DictConfig) -> None:
     if problems:
         raise ConfigError(problems)
     _tell_of_another_curve(now, before)
+    return Resumed(saved["seqpipe"].get("digests", {}), _batches_behind(saved))
 
 
-def check_data(cfg: DictConfig, digests: Mapping[str, str]) -> None:
+def check_data(cfg: DictConfig, resumed: Resumed | None, digests: Mapping[str, str]) -> None:
     """Refuses to go on with other records, whatever their files are called.
 
     Args:
         cfg: the whole configuration.
+        resumed: what the run goes on from, if anything.
         digests: sha256 of the records of each split.
 
     Raises:
         ConfigError: they are others than the checkpoint was trained on.
     """
-    if cfg.resume is None:
-        return
-    before = _read(Path(cfg.resume))["seqpipe"].get("digests", digests)  # older ones hold none
-    changed = [split for split in digests if before[split] != digests[split]]
+    before = {} if resumed is None else resumed.digests
+    changed = [split for split in before if before[split] != digests[split]]
     if changed:
         text = f"was trained on other data, {', '.join(changed)} changed"
         raise ConfigError(f"resume={cfg.resume}: {text}; allowed: the same records")
@@ -71,17 +90,6 @@ def _tell_of_another_curve(now: dict[str, Any], before: dict[str, Any]) -> None:
         if now.get(key) != before.get(key):
             text = "%s=%s, was %s: the learning rate goes on along the cosine to the new end"
             log.warning(text, key, now.get(key), before.get(key))
-
-
-def position(cfg: DictConfig) -> int:
-    """Batches of the unfinished epoch that are behind the checkpoint; 0 where an epoch ended.
-
-    Lightning would tell the loader, but it has set the loader up before it reads this: as soon as
-    a schedule asks for the number of steps.
-    """
-    if cfg.resume is None:
-        return 0
-    return _batches_behind(_read(Path(cfg.resume)))
 
 
 def _batches_behind(saved: dict[str, Any]) -> int:

@@ -69,9 +69,9 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     OmegaConf.set_readonly(cfg, True)
     _quiet()
     processes = check_trainer(cfg)
-    resuming.check(cfg)
+    resumed = resuming.check(cfg)
     data = build_data(cfg)
-    resuming.check_data(cfg, data.digests)
+    resuming.check_data(cfg, resumed, data.digests)
     _tell_of_skipped(data)
     _tell_of_leaks(data)
     if cfg.describe:
@@ -93,7 +93,7 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
             outcome.start(tracker, cfg, launch, data, folder)
         _show(describe.model_table(module.model, data))
         trainer = build_trainer(cfg, folder, tracker)
-        seconds = _fit(cfg, trainer, module, data)
+        seconds = _fit(cfg, trainer, module, data, resumed)
         history, chosen, checkpoint = _chosen(trainer)
         metrics = {**chosen.metrics, **_test(cfg, trainer, module, data, checkpoint)}
         facts = describe.RunFacts(
@@ -135,7 +135,13 @@ def _tell_of_leaks(data: SequenceData) -> None:
             log.warning("%s examples of %s have an x that stands in train too", share, split)
 
 
-def _fit(cfg: DictConfig, trainer: Trainer, module: SequenceModule, data: SequenceData) -> float:
+def _fit(
+    cfg: DictConfig,
+    trainer: Trainer,
+    module: SequenceModule,
+    data: SequenceData,
+    resumed: resuming.Resumed | None,
+) -> float:
     """Trains, and validates what the training ended with. Returns the seconds of the training.
 
     With `trainer.overfit_batches` validation sees the batch that is trained on.
@@ -143,7 +149,7 @@ def _fit(cfg: DictConfig, trainer: Trainer, module: SequenceModule, data: Sequen
     overfit = cfg.trainer.overfit_batches > 0
     train = data.loader("train", shuffle=not overfit)
     valid = data.loader("train", shuffle=False) if overfit else data.loader("valid")
-    train.load_state_dict({"batches": resuming.position(cfg)})
+    train.load_state_dict({"batches": 0 if resumed is None else resumed.batches})
     started = time.perf_counter()
     trainer.fit(module, train, valid, ckpt_path=cfg.resume, weights_only=True)
     seconds = time.perf_counter() - started

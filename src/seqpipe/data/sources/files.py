@@ -92,7 +92,7 @@ class FileSource(Source):
         found = {split: self.files_of(split) for split in SPLITS}
         shares = {s: n for s, n in self.names.items() if isinstance(n, float)}
         views: dict[str, Iterable[Found]] = {
-            split: _Files(self, files) for split, files in found.items() if split not in shares
+            split: Files(self, files) for split, files in found.items() if split not in shares
         }
         if shares:
             of = part(
@@ -156,7 +156,7 @@ class FileSource(Source):
         return not hidden and (not self.suffixes or file.name.lower().endswith(self.suffixes))
 
 
-class _Files:
+class Files:
     """The records of some files; reads them each time it is gone through."""
 
     def __init__(self, source: FileSource, files: Sequence[Path]) -> None:

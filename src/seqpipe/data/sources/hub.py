@@ -79,7 +79,7 @@ class Hub(Source):
         self._check()
         if not (self.is_format or self.is_folder):
             _ask_no_hub_in_vain()
-        self.library = need("datasets", extra="hub", what="data.source=Hub")
+        self.datasets = need("datasets", extra="hub", what="data.source=Hub")
 
     @property
     def name(self) -> str:
@@ -156,11 +156,11 @@ class Hub(Source):
                 for split, names in listed.items()
                 if not isinstance(names, float)
             }
-        with self._told(), _quiet(self.library):
+        with self._told(), _quiet(self.datasets):
             if self.is_saved:
-                found = self.library.load_from_disk(where)
+                found = self.datasets.load_from_disk(where)
             else:
-                found = self.library.load_dataset(
+                found = self.datasets.load_dataset(
                     where,
                     self.config,
                     data_files=files,
@@ -178,7 +178,7 @@ class Hub(Source):
         """
         try:
             yield
-        except (OSError, ValueError, RuntimeError, self.library.exceptions.DatasetsError) as error:
+        except (OSError, ValueError, RuntimeError, self.datasets.exceptions.DatasetsError) as error:
             reason = str(error.__cause__ or error).partition("\n")[0].rstrip(".")
             key = f"data.source.name={self.id}"
             if self.is_format or self.is_folder:
@@ -252,15 +252,15 @@ class _Rows:
 
 
 @contextmanager
-def _quiet(library: Any) -> Iterator[None]:
+def _quiet(datasets: Any) -> Iterator[None]:
     """Without the library's bars for every little step: preparing has one of its own."""
-    shown = library.are_progress_bars_disabled() is False
-    library.disable_progress_bars()
+    shown = datasets.are_progress_bars_disabled() is False
+    datasets.disable_progress_bars()
     try:
         yield
     finally:
         if shown:
-            library.enable_progress_bars()
+            datasets.enable_progress_bars()
 
 
 def _folder_or_format() -> str:

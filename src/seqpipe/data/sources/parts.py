@@ -9,9 +9,8 @@ import numpy as np
 
 from seqpipe.data.base import SPLITS, Found, Record
 from seqpipe.data.digests import plain
+from seqpipe.data.problems import MOST_PROBLEMS
 from seqpipe.errors import ConfigError, DataError, did_you_mean
-
-_MOST_PROBLEMS = 10  # shown at once
 
 
 def check_fractions(valid: float, test: float) -> None:
@@ -93,7 +92,7 @@ def part(
     bad: list[str] = []
     for record in found:
         if isinstance(record, DataError):
-            bad += record.problems[: _MOST_PROBLEMS - len(bad)]
+            bad += record.problems[: MOST_PROBLEMS - len(bad)]
             continue
         columns = [_value(record, column) for column in group] if group else dict(record)
         keys.append(item_number(columns))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits
-from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.files import Files, FileSource, Names
 from seqpipe.data.sources.parts import check_sizes
 from seqpipe.data.sources.reading import text_lines
 from seqpipe.errors import ConfigError, DataError
@@ -148,19 +148,8 @@ class Stream(_Pieces):
                 start = end - round(total * shares[split]) if split in shares else 0
                 views[split] = _Stretch(self, files, start, end)
                 end = start
-        named = {s: _Whole(self, self.files_of(s)) for s in SPLITS if s not in views}
+        named = {s: Files(self, self.files_of(s)) for s in SPLITS if s not in views}
         return Splits(**views, **named)
-
-
-class _Whole:
-    """All of some files."""
-
-    def __init__(self, source: Stream, files: Sequence[Path]) -> None:
-        self.source, self.files = source, files
-
-    def __iter__(self) -> Iterator[Found]:
-        for file in self.files:
-            yield from self.source.parse(file)
 
 
 class _Stretch:
