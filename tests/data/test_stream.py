@@ -104,13 +104,21 @@ def test_shares_are_of_the_characters_in_their_order_cut_at_line_ends(write, nam
 
 
 def test_a_share_without_a_line_is_told(write):
-    write(t_txt=b"the only line\n")
+    write(t_txt=b"the only line " * 9 + b"\n")
     with pytest.raises(DataError) as error:
         SequenceData(Stream("t.txt"), Text("text"))
     assert error.value.problems == [
-        f"{split}: holds no records; allowed: a file or a share that holds some"
+        "data.source.piece=10000: a line is cut after so many characters, and no line of t.txt"
+        f" starts in the share that is {split}; allowed: fewer, or a larger share"
         for split in ("valid", "test")
     ]
+    assert SequenceData(Stream("t.txt", piece=8), Text("text")).sizes["test"] == 1
+
+
+def test_a_file_without_a_character_is_told_as_such(write):
+    write(t_txt=b"")
+    with pytest.raises(DataError, match=r"t\.txt: holds no text"):
+        SequenceData(Stream("t.txt"), Text("text"))
 
 
 def test_a_line_longer_than_a_piece_is_parted_between_words(write):

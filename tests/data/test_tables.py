@@ -59,6 +59,14 @@ def test_the_same_rows_are_read_however_they_are_written(parsed, content, name, 
     assert parsed(content, name, **options) == ROWS
 
 
+def test_a_packed_table_of_a_folder_is_taken_whatever_the_case_of_its_name(tmp_path):
+    packed = gzip.compress(b"text,label\nso good,1\n", mtime=0)
+    (tmp_path / "T.CSV.GZ").write_bytes(packed)
+    (tmp_path / "notes.md").write_text("not a table")
+    source = Table(str(tmp_path), str(tmp_path), str(tmp_path))
+    assert list(source.read().train) == [{"text": "so good", "label": "1"}]
+
+
 def test_a_record_stands_at_the_line_it_starts_at(parsed):
     content = b'text,label\n"one\r\ntwo ""three"" four",1\n\nlast,0\n'
     first, last = parsed(content)

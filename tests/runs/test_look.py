@@ -18,7 +18,9 @@ def test_the_data_is_told_drawn_and_recorded_and_nothing_is_trained(launch, capf
     assert picture.std() > 0.05  # something is drawn
     assert result.metrics == {}
     assert not (result.output_dir / "checkpoints").exists()
-    assert result.summary.splitlines()[-1].startswith("to train:   python -m seqpipe")
+    again = result.summary.splitlines()[-1]
+    assert again.startswith("to train:   python -m seqpipe data=dates ")
+    assert again.endswith(" data.source.train=300 logger=csv")  # all but describe=true
 
 
 def test_numbers_are_told_by_their_moments(launch, capfd):

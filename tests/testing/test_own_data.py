@@ -55,7 +55,7 @@ def run(line, folder):
 
 def test_the_page_is_short(page):
     assert set(page) == {"python", "yaml", "sh"}
-    assert len([line for line in PAGE.read_text().splitlines() if line]) <= 40
+    assert len([line for line in PAGE.read_text().splitlines() if line]) <= 30
 
 
 def test_a_source_and_a_field_of_a_users_own_are_checked_and_trained_on(folder, page):

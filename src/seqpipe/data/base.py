@@ -189,11 +189,11 @@ class Field(ABC):
     def __init__(self, column: str) -> None:
         self.column = column
 
-    @abstractmethod
-    def fit(self, records: Iterable[Record]) -> None:
-        """Learn classes, vocabulary or width. Given the training records, and no others.
+    def fit(self, records: Iterable[Record]) -> None:  # noqa: B027
+        """Learn classes, vocabulary or width; by default nothing.
 
-        They may not fit in memory: go through them once, keep what is needed.
+        Given the training records, and no others. They may not fit in memory: go through them
+        once, keep what is needed.
         """
 
     def inputs(self) -> list[Path]:

@@ -142,11 +142,13 @@ class Stream(_Pieces):
         files = self.files_of("train")
         sizes = (_size(line) for file in files for _, line in self._lines(file))
         total = sum(sizes)
+        if total == 0:  # parse says why
+            return Splits(*[Files(self, files)] * len(SPLITS))
         end, views = total, {}
         for split in reversed(SPLITS):
             if split == "train" or split in shares:
                 start = end - round(total * shares[split]) if split in shares else 0
-                views[split] = _Stretch(self, files, start, end)
+                views[split] = _Stretch(self, files, start, end, split)
                 end = start
         named = {s: Files(self, self.files_of(s)) for s in SPLITS if s not in views}
         return Splits(**views, **named)
@@ -155,17 +157,28 @@ class Stream(_Pieces):
 class _Stretch:
     """Lines of some files that start in a stretch of their characters."""
 
-    def __init__(self, source: Stream, files: Sequence[Path], start: int, end: int) -> None:
-        self.source, self.files, self.start, self.end = source, files, start, end
+    def __init__(
+        self, source: Stream, files: Sequence[Path], start: int, end: int, split: str
+    ) -> None:
+        self.source, self.files, self.split = source, files, split
+        self.start, self.end = start, end
 
     def __iter__(self) -> Iterator[Found]:
-        place = 0
+        """The pieces; a DataError where no line starts there."""
+        place, empty = 0, True
         for file in self.files:
             inside: list[int] = []
-            yield from self.source._pieces(file, self._within(file, place, inside))
+            for found in self.source._pieces(file, self._within(file, place, inside)):
+                empty = False
+                yield found
             place = inside[0]
             if place >= self.end:
-                return
+                break
+        if empty:
+            files = ", ".join(map(str, self.files[:3]))
+            text = f"no line of {files} starts in the share that is {self.split}"
+            piece = f"data.source.piece={self.source.piece}: a line is cut after so many characters"
+            yield DataError(f"{piece}, and {text}; allowed: fewer, or a larger share")
 
     def _within(self, file: Path, place: int, ended: list[int]) -> Iterator[Line]:
         for number, line in self.source._lines(file):

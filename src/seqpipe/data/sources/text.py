@@ -1,19 +1,33 @@
 """Text files with an example a line."""
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from seqpipe.data.base import Found, PlacedRecord, place
-from seqpipe.data.sources.files import FileSource, Names, lines
+from seqpipe.data.base import Found, PlacedRecord, Record
+from seqpipe.data.sources.files import FileSource, Names, rows
 from seqpipe.errors import DataError
 
 
-class _Lines(FileSource):
-    """What Lines and LabelledLines share: blank lines, and a file that holds nothing else."""
+class LineSource(FileSource):
+    """A record a line: a subclass says in `record` what one holds.
 
-    blank: str
+    Blank lines, bytes of another encoding, and the place of what is wrong are seen to here.
+    """
+
+    blank: str = "skip"
+    """What becomes of lines without text: `skip` or `error`."""
+
+    @abstractmethod
+    def record(self, line: str) -> Record:
+        """What one line holds, which is not blank.
+
+        Raises:
+            DataError: what is wrong with it; what is allowed. A ValueError or TypeError says as
+                much; its place is put before either.
+        """
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The lines of one file.
@@ -22,23 +36,26 @@ class _Lines(FileSource):
             DataError: it is empty, or cannot be read.
         """
         empty = True
-        for number, line in lines(file, self.encoding):
-            if isinstance(line, DataError):
-                yield line
-            elif line.strip():
-                yield self._record(line, file, number)
+        for row in rows(file, self.encoding):
+            if isinstance(row, DataError):
+                yield row
+            elif row["line"].strip():
+                yield self._placed(row)
             elif self.blank == "error":
                 text = "is blank; allowed: text, or data.source.blank=skip"
-                yield DataError(f"{place(file, number)}: {text}")
-            empty = empty and not (isinstance(line, DataError) or line.strip())
+                yield DataError(f"{row.place}: {text}")
+            empty = empty and not (isinstance(row, DataError) or row["line"].strip())
         if empty:
             raise DataError(f"{file}: holds no text; allowed: an example a line")
 
-    def _record(self, line: str, file: Path, number: int) -> Found:
-        raise NotImplementedError
+    def _placed(self, row: PlacedRecord) -> Found:
+        try:
+            return PlacedRecord(self.record(row["line"]), row.file, row.line)
+        except (DataError, TypeError, ValueError) as error:
+            return DataError(f"{row.place}: {error}")
 
 
-class Lines(_Lines):
+class Lines(LineSource):
     """A record a line, `text`, white space at its ends left out.
 
     Args:
@@ -99,11 +116,12 @@ class Lines(_Lines):
                 seen.add(alike)
             yield found
 
-    def _record(self, line: str, file: Path, number: int) -> Found:
-        return PlacedRecord({"text": line.strip()}, file, number)
+    def record(self, line: str) -> Record:
+        """The text, white space at its ends left out."""
+        return {"text": line.strip()}
 
 
-class LabelledLines(_Lines):
+class LabelledLines(LineSource):
     """A record a line, `LABEL text`: `label` before the first white space, `text` after it.
 
     Args:
@@ -148,13 +166,16 @@ class LabelledLines(_Lines):
         )
         self.blank, self.prefix = blank, prefix
 
-    def _record(self, line: str, file: Path, number: int) -> Found:
+    def record(self, line: str) -> Record:
+        """The label and the text.
+
+        Raises:
+            DataError: one of the two is missing, or the prefix.
+        """
         label, *rest = line.split(maxsplit=1)
-        where = place(file, number)
         if not rest:
-            return DataError(f"{where}: {label!r} stands alone; allowed: LABEL text")
+            raise DataError(f"{label!r} stands alone; allowed: LABEL text")
         if not label.startswith(self.prefix):
             text = f"does not start with {self.prefix}; allowed: {self.prefix}LABEL text"
-            return DataError(f"{where}: {label!r} {text}")
-        text = rest[0].rstrip()
-        return PlacedRecord({"label": label.removeprefix(self.prefix), "text": text}, file, number)
+            raise DataError(f"{label!r} {text}")
+        return {"label": label.removeprefix(self.prefix), "text": rest[0].rstrip()}
