@@ -6,83 +6,19 @@ The lecture's a<t> is h_t and its memory cell c<t> is c_t; W[a, x] is written as
 Shapes: B sequences, D = input_size, H = hidden_size, G gates. A state is a tuple of (B, H).
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seqpipe.nn.checks import at_least_one, one_of
+from seqpipe.nn.cell import Cell, State, Step
+from seqpipe.nn.checks import one_of
 
-State = tuple[Tensor, ...]
-Step = Callable[[Tensor, State], State]
+__all__ = ["GRU", "LSTM", "RNN", "Cell", "PeepholeLSTM", "SimplifiedGRU", "State", "Step"]
 
-
-class Cell(nn.Module, ABC):
-    """One step of a recurrent layer.
-
-    A subclass names its gates and its state, and says in `recur` how the state goes on.
-    Gate by gate, the weights on x start uniform (Glorot & Bengio 2010, equation 16), those on
-    h_{t-1} orthogonal (Saxe et al. 2014), so that neither the signal nor its gradient shrinks at
-    the first step back; biases start at 0. (torch.nn draws all of them from +-1/sqrt(H).)
-
-    Args:
-        input_size: D.
-        hidden_size: H.
-
-    Attributes:
-        weight_input: (G*H, D), rows packed in the order of `gate_names`.
-        weight_hidden: (G*H, H), likewise.
-        bias: (G*H,), likewise.
-    """
-
-    gate_names: ClassVar[tuple[str, ...]]
-    state_names: ClassVar[tuple[str, ...]] = ("h",)
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.input_size = at_least_one("input_size", input_size)
-        self.hidden_size = at_least_one("hidden_size", hidden_size)
-        rows = len(self.gate_names) * hidden_size
-        self.weight_input = nn.Parameter(torch.empty(rows, input_size))
-        self.weight_hidden = nn.Parameter(torch.empty(rows, hidden_size))
-        for gate in self.weight_input.data.split(hidden_size):
-            nn.init.xavier_uniform_(gate)
-        for gate in self.weight_hidden.data.split(hidden_size):
-            nn.init.orthogonal_(gate)
-        self.bias = nn.Parameter(torch.zeros(rows))
-
-    def project(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch GH"]:
-        """The input's half of all pre-activations, bias included; for all time steps at once.
-
-        x: (..., D). Returns (..., G*H).
-        """
-        return F.linear(x, self.weight_input, self.bias)
-
-    @abstractmethod
-    def recur(self, projected_t: Float[Tensor, "B GH"], state: State) -> State:
-        """The rest of the step. projected_t: (B, G*H); state: (B, H) each. Returns the next."""
-
-    def prepare(self) -> Step:
-        """`recur` with all done that need not be repeated at each step of a sequence."""
-        return self.recur
-
-    def forward(self, x_t: Float[Tensor, "B D"], state: State) -> State:
-        """One step. x_t: (B, D); state: the last one, (B, H) each. Returns the next state."""
-        return self.recur(self.project(x_t), state)
-
-    def initial_state(self, batch_size: int) -> State:
-        """Zeros, (batch_size, H) for each part of the state."""
-        zeros = self.weight_hidden.new_zeros(batch_size, self.hidden_size)
-        return (zeros,) * len(self.state_names)
-
-    def extra_repr(self) -> str:
-        """The sizes, for print(model)."""
-        return f"{self.input_size}, {self.hidden_size}"
+Gates = dict[str, Tensor]
 
 
 class RNN(Cell):
@@ -134,9 +70,21 @@ class SimplifiedGRU(Cell):
 
     def recur(self, projected_t: Float[Tensor, "B GH"], state: State) -> State:
         """projected_t: (B, 2H); state: (c_{t-1},). Returns (c_t,)."""
-        (h,) = state
-        u, c = torch.addmm(projected_t, h, self.weight_hidden.t()).chunk(2, dim=-1)
-        return (_move(h, c.tanh(), u.sigmoid()),)
+        u, candidate = self._open(projected_t, state)
+        return (_move(state[0], candidate, u),)
+
+    def gates(self, projected_t: Float[Tensor, "B GH"], state: State) -> Gates:
+        """Γ_u."""
+        return {"u": self._open(projected_t, state)[0]}
+
+    def kept(self, gates: Gates) -> Tensor:
+        """1 - Γ_u."""
+        return 1.0 - gates["u"]
+
+    def _open(self, projected_t: Tensor, state: State) -> tuple[Tensor, Tensor]:
+        """Γ_u and c̃<t>."""
+        u, c = torch.addmm(projected_t, state[0], self.weight_hidden.t()).chunk(2, dim=-1)
+        return u.sigmoid(), c.tanh()
 
 
 class GRU(Cell):
@@ -173,6 +121,22 @@ class GRU(Cell):
         weights: tuple[Tensor, Tensor] | None = None,
     ) -> State:
         """projected_t: (B, 3H); state: (c_{t-1},); weights: from `prepare`. Returns (c_t,)."""
+        _, u, candidate = self._open(projected_t, state, weights)
+        return (_move(state[0], candidate, u),)
+
+    def gates(self, projected_t: Float[Tensor, "B GH"], state: State) -> Gates:
+        """Γ_r and Γ_u."""
+        r, u, _ = self._open(projected_t, state)
+        return {"r": r, "u": u}
+
+    def kept(self, gates: Gates) -> Tensor:
+        """1 - Γ_u."""
+        return 1.0 - gates["u"]
+
+    def _open(
+        self, projected_t: Tensor, state: State, weights: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Γ_r, Γ_u and c̃<t>."""
         (h,) = state
         gates_weight, candidate_weight = weights or self._split_weights()
         H = self.hidden_size
@@ -182,7 +146,7 @@ class GRU(Cell):
             c = torch.addmm(candidate, r * h, candidate_weight)
         else:
             c = candidate + r * torch.addmm(self.bias_hidden, h, candidate_weight)
-        return (_move(h, c.tanh(), u),)
+        return r, u, c.tanh()
 
     def prepare(self) -> Step:
         """`recur` with the weights already split: at each step it would cost as much again."""
@@ -230,10 +194,23 @@ class LSTM(Cell):
 
     def recur(self, projected_t: Float[Tensor, "B GH"], state: State) -> State:
         """projected_t: (B, 4H); state: (h_{t-1}, c_{t-1}). Returns (h_t, c_t)."""
+        _, _, o, c_t = self._open(projected_t, state)
+        return o * (c_t.tanh() if self.output_tanh else c_t), c_t
+
+    def gates(self, projected_t: Float[Tensor, "B GH"], state: State) -> Gates:
+        """Γ_u, Γ_f, Γ_o."""
+        return dict(zip("ifo", self._open(projected_t, state), strict=False))
+
+    def kept(self, gates: Gates) -> Tensor:
+        """Γ_f."""
+        return gates["f"]
+
+    def _open(self, projected_t: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Γ_u, Γ_f, Γ_o and c<t>."""
         h, c = state
         i, f, g, o = torch.addmm(projected_t, h, self.weight_hidden.t()).chunk(4, dim=-1)
-        c_t = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        return o.sigmoid() * (c_t.tanh() if self.output_tanh else c_t), c_t
+        i, f = i.sigmoid(), f.sigmoid()
+        return i, f, o.sigmoid(), f * c + i * g.tanh()
 
 
 class PeepholeLSTM(LSTM):
@@ -272,14 +249,15 @@ class PeepholeLSTM(LSTM):
         bound = hidden_size**-0.5
         self.peephole = nn.Parameter(torch.empty(3, hidden_size).uniform_(-bound, bound))
 
-    def recur(self, projected_t: Float[Tensor, "B GH"], state: State) -> State:
-        """projected_t: (B, 4H); state: (h_{t-1}, c_{t-1}). Returns (h_t, c_t)."""
+    def _open(self, projected_t: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Γ_u, Γ_f, Γ_o and c<t>."""
         h, c = state
         see_i, see_f, see_o = self.peephole.unbind()
         i, f, g, o = torch.addmm(projected_t, h, self.weight_hidden.t()).chunk(4, dim=-1)
-        c_t = (f + see_f * c).sigmoid() * c + (i + see_i * c).sigmoid() * g.tanh()
+        i, f = (i + see_i * c).sigmoid(), (f + see_f * c).sigmoid()
+        c_t = f * c + i * g.tanh()
         o = (o + see_o * (c if self.output_peephole == "previous" else c_t)).sigmoid()
-        return o * (c_t.tanh() if self.output_tanh else c_t), c_t
+        return i, f, o, c_t
 
 
 def _move(old: Tensor, new: Tensor, update: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seqpipe.nn.masks import length_mask
+from seqpipe.nn.precision import precise
 
 
 def ctc_loss(
@@ -34,10 +35,9 @@ def ctc_loss(
 
     Source: equations 5 to 8, in torch; summed in float32 at least.
     """
-    precise = torch.promote_types(logits.dtype, torch.float32)
     # Padding may hold anything: NaN times the zero gradient of a step that is not read is NaN.
     mask = length_mask(x_lengths, logits.shape[1]).unsqueeze(-1)
-    log_p = logits.to(precise).masked_fill(~mask, 0.0).log_softmax(dim=-1)
+    log_p = precise(logits).masked_fill(~mask, 0.0).log_softmax(dim=-1)
     losses: Tensor = nn.functional.ctc_loss(
         log_p.transpose(0, 1), y, x_lengths, y_lengths, blank=blank, reduction="none"
     )

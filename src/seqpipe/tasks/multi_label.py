@@ -8,6 +8,7 @@ from torchmetrics import MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.masks import length_mask
+from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs, Task, class_scalars
 from seqpipe.tasks.metrics import LabelCounts
 
@@ -56,7 +57,8 @@ class MultiLabel(Task):
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """outputs: (B, K) or (B, T_y, K) logits."""
         mask = self.mask(batch)
-        logits, y = outputs[mask].float(), batch.y[mask].float()
+        logits = precise(outputs[mask])
+        y = batch.y[mask].to(logits.dtype)
         total = nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="sum")
         return total / len(y)
 

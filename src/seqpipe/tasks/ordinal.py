@@ -9,6 +9,7 @@ from torchmetrics import MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.errors import ConfigError
+from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs, Task, class_scalars
 from seqpipe.tasks.metrics import ordinal_metrics
 from seqpipe.tasks.weights import ClassWeights, weights_of
@@ -100,14 +101,14 @@ class Ordinal(Task):
 
 
 def cumulative_logits(outputs: Tensor) -> Tensor:
-    """Logit P(y > k) for k = 1..K-1, falling; outputs: (B, K - 1). Returns (B, K - 1) float32."""
-    outputs = outputs.float()
+    """Logit P(y > k) for k = 1..K-1, falling; outputs: (B, K - 1). Returns (B, K - 1)."""
+    outputs = precise(outputs)
     first, gaps = outputs[:, :1], softplus(outputs[:, 1:])
     return torch.cat([first, first - gaps.cumsum(dim=-1)], dim=-1)
 
 
 def log_probabilities(outputs: Tensor) -> Tensor:
-    """Log P(y = k) in nats; outputs: (B, K - 1). Returns (B, K) float32.
+    """Log P(y = k) in nats; outputs: (B, K - 1). Returns (B, K).
 
     Of two logits a > b with a - b = softplus(o), sigmoid(a) - sigmoid(b) is
     sigmoid(a) sigmoid(-b) (1 - exp(b - a)), and its last factor sigmoid(o): no difference of
@@ -115,6 +116,6 @@ def log_probabilities(outputs: Tensor) -> Tensor:
     """
     above = cumulative_logits(outputs)
     inner = (
-        logsigmoid(above[:, :-1]) + logsigmoid(-above[:, 1:]) + logsigmoid(outputs[:, 1:].float())
+        logsigmoid(above[:, :-1]) + logsigmoid(-above[:, 1:]) + logsigmoid(precise(outputs[:, 1:]))
     )
     return torch.cat([logsigmoid(-above[:, :1]), inner, logsigmoid(above[:, -1:])], dim=-1)

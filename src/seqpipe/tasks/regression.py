@@ -8,6 +8,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.masks import length_mask
+from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs, Task
 
 
@@ -74,8 +75,8 @@ class Regression(Task):
 
 
 def _real(outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
-    """Two (N, K) float32: without padding where there are steps."""
+    """Two (N, K), float32 at least: without padding where there are steps."""
     if batch.y_lengths is None:
-        return outputs.float(), batch.y.float()
+        return precise(outputs), precise(batch.y)
     mask = length_mask(batch.y_lengths, batch.y.shape[1])
-    return outputs[mask].float(), batch.y[mask].float()
+    return precise(outputs[mask]), precise(batch.y[mask])

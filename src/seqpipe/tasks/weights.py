@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from seqpipe.data.base import FieldSpec
 from seqpipe.errors import ConfigError
+from seqpipe.nn.precision import precise
 
 ClassWeights = Literal["balanced", "sqrt"]
 
@@ -54,7 +55,7 @@ def cross_entropy(
         weights: (K,), or None for a plain mean.
     """
     loss = partial(
-        nn.functional.cross_entropy, logits.float(), classes, label_smoothing=label_smoothing
+        nn.functional.cross_entropy, precise(logits), classes, label_smoothing=label_smoothing
     )
     if weights is None:
         return loss()

@@ -21,12 +21,16 @@ class StepLoop:
         state: State,
     ) -> tuple[Float[Tensor, "B T H"], State]:
         """See `Kernel`. Padding is stepped through; the final state is looked up afterwards."""
-        step = cell.prepare()
-        states = []
+        states = self.run(cell, x, state)
+        if lengths is None:
+            return torch.stack([parts[0] for parts in states], dim=1), states[-1]
+        over_time = [torch.stack(part, dim=1) for part in zip(*states, strict=True)]  # (B, T, H)
+        return over_time[0], tuple(last_real_step(part, lengths) for part in over_time)
+
+    def run(self, cell: Cell, x: Float[Tensor, "B T D"], state: State) -> list[State]:
+        """The states after each step. x: (B, T, D); state: before the first, (B, H) each."""
+        step, states = cell.prepare(), []
         for projected_t in cell.project(x).unbind(1):
             state = step(projected_t, state)
             states.append(state)
-        if lengths is None:
-            return torch.stack([parts[0] for parts in states], dim=1), state
-        over_time = [torch.stack(part, dim=1) for part in zip(*states, strict=True)]  # (B, T, H)
-        return over_time[0], tuple(last_real_step(part, lengths) for part in over_time)
+        return states
