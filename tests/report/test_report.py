@@ -1,7 +1,6 @@
 import csv
 import json
 import math
-import re
 import subprocess
 import sys
 
@@ -110,57 +109,6 @@ def test_many_points_are_drawn_with_their_running_mean(tmp_path, drawn):
 
 def test_a_run_that_measured_nothing_is_drawn_too(tmp_path):
     assert report.draw_curves(tmp_path, {}).exists()
-
-
-@pytest.fixture
-def page(tmp_path):
-    report.draw_curves(tmp_path, {"val/loss": [(3, 1.0)]})
-    return report.write_report(
-        tmp_path,
-        title="digits lstm",
-        command="python -m seqpipe cell=lstm",
-        data={"train": 1200, "kind": "a|b"},
-        model=[{"part": "stack", "parameters": 123}],
-        metrics={"test/perplexity": 1234.5, "test/accuracy": 0.98765, "test/mse": 0.0000123},
-        examples=[{"x": f"x{k}", "y": k, "correct": k % 10 != 0} for k in range(20)],
-        sample="some ``` text",
-    ).read_text()
-
-
-def test_the_report_begins_with_the_command_that_repeats_the_run(page):
-    assert page.startswith("# digits lstm\n\n```sh\npython -m seqpipe cell=lstm\n```\n")
-
-
-def test_the_report_holds_data_model_metrics_and_figures_in_this_order(page, tmp_path):
-    wanted = [
-        "| train | 1200 |",
-        r"| kind | a\|b |",
-        "| stack | 123 |",
-        "| test/accuracy | 0.9877 |",
-        "| test/mse | 1.23e-05 |",
-        "| test/perplexity | 1,234.5 |",
-        "![learning curves](figures/learning_curves.png)",
-    ]
-    assert sorted(wanted, key=page.index) == wanted
-    for figure in re.findall(r"!\[.*\]\((.*)\)", page):
-        assert (tmp_path / figure).exists()
-
-
-def test_the_report_shows_a_few_examples_right_and_wrong(page):
-    right, wrong = page.split("### Right")[1].split("### Wrong")
-    assert re.findall(r"\| x(\d+) ", right) == ["1", "2", "3", "4", "5"]
-    assert re.findall(r"\| x(\d+) ", wrong) == ["0", "10"]
-
-
-def test_a_sample_cannot_break_out_of_its_frame(page):
-    assert page.endswith("## A sample\n\n````text\nsome ``` text\n````\n")
-
-
-def test_a_report_without_examples_or_sample_has_no_empty_parts(tmp_path):
-    page = report.write_report(
-        tmp_path, title="t", command="c", data={"a": 1}, model=[{"b": 2}], metrics={"m": 1.0}
-    ).read_text()
-    assert re.findall(r"^## (.*)", page, flags=re.MULTILINE) == ["Data", "Model", "Metrics"]
 
 
 def test_the_sample_is_written_as_it_is(tmp_path):

@@ -43,6 +43,7 @@ def test_every_data_set_runs_end_to_end_and_leaves_its_files(launch, data):
         "config.yaml",
         "metrics.json",
         "report.md",
+        "report.html",
         "examples.csv",
         "figures/learning_curves.png",
         "checkpoints/best.ckpt",

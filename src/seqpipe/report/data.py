@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from seqpipe.report.run import GREY, TRAIN, VALID, Row, figure, plain, save, table, write
+from seqpipe.report.findings import Row
+from seqpipe.report.markdown import table
+from seqpipe.report.run import GREY, TRAIN, VALID, figure, plain, save, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

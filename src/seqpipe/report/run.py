@@ -1,22 +1,23 @@
-"""What a run leaves in its folder for people: numbers, figures, examples, one page about all."""
+"""What a run leaves in its folder for people: numbers, figures, examples; see page.py."""
 
 import csv
 import json
 import math
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqpipe.report.blocks import columns_of, number
+from seqpipe.report.findings import Row
+from seqpipe.report.sentences import History
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Row = Mapping[str, object]
 Matrix = Sequence[Sequence[float]]
-History = Mapping[str, Sequence[tuple[int, float]]]
 
 TRAIN, VALID, GREY = (
     "#9a6a00",
@@ -40,9 +41,7 @@ _STYLE: Any = {
 _COUNTS_UP_TO = 15  # classes; beyond it the cells are too small for a number
 _NAMES_UP_TO = 60  # classes; beyond it only some are named on the axes
 _LONGEST_NAME, _LONGEST_TITLE = 18, 60
-_LONGEST_CELL = 300  # characters of an example on the page; examples.csv has all
 _CHARACTER = 0.65  # width of a character, in font sizes
-_EXAMPLES_SHOWN = 5  # right ones and wrong ones on the page
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> Path:
@@ -65,7 +64,7 @@ def write_examples(folder: Path, rows: Sequence[Row]) -> Path:
     path = folder / "examples.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=_columns(rows))
+        writer = csv.DictWriter(file, fieldnames=columns_of(rows))
         writer.writeheader()
         writer.writerows(rows)
     return path
@@ -145,83 +144,6 @@ def draw_curves(
         return save(drawn, folder / "figures" / "learning_curves.png")
 
 
-def write_report(
-    folder: Path,
-    *,
-    title: str,
-    command: str,
-    data: Mapping[str, object],
-    model: Sequence[Row],
-    metrics: Mapping[str, float],
-    examples: Sequence[Row] = (),
-    sample: str = "",
-) -> Path:
-    """Writes report.md, the page about the run; call it after the figures are drawn.
-
-    Args:
-        folder: the run's folder.
-        title: the name of the run.
-        command: repeats the run when typed in a shell.
-        data: facts about the data, by name.
-        model: a row for each part of the model, all with the same columns.
-        metrics: the final numbers.
-        examples: predictions; where rows have a `correct` column (bool), some of each are shown.
-        sample: text that the model made.
-    """
-    numbers: list[Row] = [
-        {"metric": name, "value": _number(value)} for name, value in sorted(metrics.items())
-    ]
-    parts = [f"# {title}", f"```sh\n{command}\n```"]
-    parts += ["## Data", table([{"": name, " ": value} for name, value in data.items()])]
-    parts += ["## Model", table(model), "## Metrics", table(numbers)]
-    figures = sorted((folder / "figures").glob("*.png"))
-    if figures:
-        parts.append("## Figures")
-        parts += [f"![{path.stem.replace('_', ' ')}](figures/{path.name})" for path in figures]
-    parts += _examples_section(examples)
-    if sample:
-        fence = "`" * (1 + max(map(len, re.findall("`{3,}", sample)), default=2))
-        parts += ["## A sample", f"{fence}text\n{sample}\n{fence}"]
-    return write(folder / "report.md", "\n\n".join(part for part in parts if part))
-
-
-def _examples_section(examples: Sequence[Row]) -> list[str]:
-    if not examples:
-        return []
-    if not all("correct" in row for row in examples):
-        return ["## Examples", table(examples[: 2 * _EXAMPLES_SHOWN])]
-    parts = ["## Examples"]
-    for heading, is_right in (("Right", True), ("Wrong", False)):
-        rows = [row for row in examples if bool(row["correct"]) is is_right][:_EXAMPLES_SHOWN]
-        shown = [{key: row[key] for key in row if key != "correct"} for row in rows]
-        parts += [f"### {heading}", table(shown) or "None."]
-    return parts
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Rows as a Markdown table."""
-    if not rows:
-        return ""
-    columns = _columns(rows)
-    lines = [columns, ["---"] * len(columns)]
-    lines += [[_cell(row.get(column, "")) for column in columns] for row in rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    text = " ".join((_number(value) if isinstance(value, float) else str(value)).split())
-    text = text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"
-    return text.replace("|", "\\|")
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if abs(value) < 1 else f"{value:,.4f}".rstrip("0").rstrip(".")
-
-
-def _columns(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(column for row in rows for column in row))
-
-
 def write(path: Path, text: str) -> Path:
     """Writes a text that ends in one line end, and the folder above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -289,7 +211,7 @@ def _mark_best(axes: "Axes", step: int | None, monitored: Sequence[tuple[int, fl
     axes.axvline(step, color=GREY, linestyle=(0, (4, 3)), linewidth=1)
     for at, value in monitored:
         if at == step:
-            label = f"best: {_number(value)}\nat step {step:,}"
+            label = f"best: {number(value)}\nat step {step:,}"
             axes.plot([at], [value], "o", color="#b91c1c", markersize=6, label=label, zorder=3)
 
 

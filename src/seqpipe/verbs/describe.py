@@ -14,6 +14,7 @@ from seqpipe.config.compose import Launch
 from seqpipe.config.params import flat_params
 from seqpipe.data.dataset import SequenceData
 from seqpipe.nn.recurrent import RecurrentStack
+from seqpipe.report.findings import Finding
 from seqpipe.tracking.base import Dataset, Tracker
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.training.checkpoints import Validation
@@ -37,6 +38,7 @@ class RunFacts:
         folder: the run's.
         tracker: what recorded it.
         seconds: of training.
+        findings: what is told on the page beside curves and examples, such as gradients.
     """
 
     launch: Launch
@@ -48,6 +50,7 @@ class RunFacts:
     folder: Path
     tracker: Tracker
     seconds: float
+    findings: tuple[Finding, ...] = ()
 
 
 def command(launch: Launch) -> str:
@@ -130,6 +133,29 @@ def model_table(model: nn.Module, data: SequenceData) -> Table:
     table.add_section()
     table.add_row("all", "", f"{total:,}")
     return table
+
+
+def key_numbers(facts: RunFacts) -> list[tuple[str, str, str]]:
+    """What is seen first on the page: the test, the epoch, the size, the time."""
+    tests = [name for name in facts.metrics if name.startswith("test/") and "f1/" not in name]
+    numbers = [(name, f"{facts.metrics[name]:.4g}", "") for name in tests]
+    monitor, epoch = facts.module.task.monitor, str(facts.chosen.epoch)
+    which = "last epoch" if facts.checkpoint is None else "best epoch"
+    numbers.append((which, epoch, f"{monitor} {facts.chosen.metrics[monitor]:.4g}"))
+    parameters = sum(p.numel() for p in facts.module.model.parameters())
+    numbers.append(("parameters", f"{parameters:,}", ""))
+    numbers.append(("training", duration(facts.seconds), facts.module.device.type))
+    return numbers
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 8 s, 2 min 5 s, 3 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def summary(facts: RunFacts) -> str:

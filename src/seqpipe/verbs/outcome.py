@@ -15,10 +15,14 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.report import run as report
+from seqpipe.report.findings import Finding
 from seqpipe.report.music import draw_roll
+from seqpipe.report.page import write_report
+from seqpipe.report.sentences import confusion_finding, curves_advice, curves_finding
 from seqpipe.tasks.language_modeling import LanguageModeling
 from seqpipe.tasks.multi_label import MultiLabel
 from seqpipe.tracking.base import Tracker
+from seqpipe.tracking.provenance import environment_tags
 from seqpipe.training.checkpoints import History
 from seqpipe.training.module import SequenceModule
 from seqpipe.verbs import describe
@@ -61,13 +65,7 @@ def write(cfg: DictConfig, facts: RunFacts, history: History) -> list[dict[str, 
     folder, data, module = facts.folder, facts.data, facts.module
     report.write_metrics(folder, facts.metrics)
     name = describe.run_name(cfg, facts.launch)
-    confusion = module.test_report.get("confusion")
-    if confusion is not None:
-        names = data.spec.y.names or tuple(map(str, range(len(confusion))))
-        report.draw_confusion(folder, confusion.int().tolist(), names, title=name)
-    best_step = None if facts.checkpoint is None else facts.chosen.step
-    monitor = module.task.monitor
-    report.draw_curves(folder, history.series, monitor=monitor, best_step=best_step)
+    found = [*_curves(facts, history), *facts.findings, *_confusion(facts, name)]
     # With overfit_batches the first batch is what was trained on, validated and tested.
     overfit = cfg.trainer.overfit_batches > 0
     rows = examples(module, data, "train" if overfit else "test", first=overfit)
@@ -83,17 +81,42 @@ def write(cfg: DictConfig, facts: RunFacts, history: History) -> list[dict[str, 
         for part, words, count in describe.layers(module.model)
     ]
     digests: dict[str, object] = {f"sha256 {k}": v[:16] for k, v in data.digests.items()}
-    report.write_report(
+    write_report(
         folder,
         title=name,
         command=describe.command(facts.launch),
         data={"data": data.description, **digests},
         model=model_rows,
         metrics=facts.metrics,
+        numbers=describe.key_numbers(facts),
+        findings=found,
         examples=rows,
         sample=text,
+        versions=environment_tags(facts.launch.root),
     )
     return rows
+
+
+def _curves(facts: RunFacts, history: History) -> list[Finding]:
+    """The learning curves drawn, what they show, and what they suggest."""
+    task, series = facts.module.task, history.series
+    best_step = None if facts.checkpoint is None else facts.chosen.step
+    path = report.draw_curves(facts.folder, series, monitor=task.monitor, best_step=best_step)
+    figure = None if path is None else path.name
+    told = {"monitor": task.monitor, "mode": task.mode}
+    shown = curves_finding(series, **told, best_step=best_step, figure=figure)
+    return [shown, *curves_advice(series, **told)]
+
+
+def _confusion(facts: RunFacts, name: str) -> list[Finding]:
+    """The confusion matrix of the test, where there are classes."""
+    confusion = facts.module.test_report.get("confusion")
+    if confusion is None:
+        return []
+    counts = confusion.int().tolist()
+    names = facts.data.spec.y.names or tuple(map(str, range(len(counts))))
+    path = report.draw_confusion(facts.folder, counts, names, title=name)
+    return [confusion_finding(counts, names, None if path is None else path.name)]
 
 
 @torch.no_grad()

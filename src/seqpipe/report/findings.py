@@ -1,0 +1,26 @@
+"""One thing a run found out, said so that a person can read it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+Row = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing a run found out: a heading, a sentence, perhaps a picture and a small table.
+
+    Args:
+        title: the heading, a few words.
+        text: a sentence or three for a person, Markdown; text of the user's data does not
+            belong here, only in `rows`.
+        figure: name of its picture in the folder `figures/` of the run; None where there is none.
+        rows: a small table, all rows with the same columns.
+        group: the section it belongs to, such as "Gradients"; those of one group stand together.
+    """
+
+    title: str
+    text: str
+    figure: str | None = None
+    rows: Sequence[Row] = ()
+    group: str = "Findings"

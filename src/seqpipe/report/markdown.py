@@ -1,0 +1,62 @@
+"""Blocks as Markdown."""
+
+import re
+from collections.abc import Sequence
+
+from seqpipe.report.blocks import (
+    Block,
+    Code,
+    Heading,
+    Link,
+    Picture,
+    Prose,
+    Table,
+    Tiles,
+    cell,
+    columns_of,
+)
+from seqpipe.report.findings import Row
+
+
+def to_markdown(blocks: Sequence[Block]) -> str:
+    """A page as Markdown. What stands in tables is text, never HTML or a picture."""
+    parts = [_block(block) for block in blocks]
+    return "\n\n".join(part for part in parts if part)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows as a Markdown table."""
+    if not rows:
+        return ""
+    columns = columns_of(rows)
+    lines = [list(map(_escaped, columns)), ["---"] * len(columns)]
+    lines += [[_cell(row.get(column, "")) for column in columns] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _block(block: Block) -> str:
+    if isinstance(block, Heading):
+        return f"{'#' * block.level} {_escaped(' '.join(block.text.split()))}"
+    if isinstance(block, Prose):
+        return block.text
+    if isinstance(block, Code):
+        fence = "`" * (1 + max(map(len, re.findall("`{3,}", block.text)), default=2))
+        return f"{fence}{block.language}\n{block.text}\n{fence}"
+    if isinstance(block, Table):
+        return table(block.rows)
+    if isinstance(block, Tiles):
+        return table([{"": name, " ": value, "  ": word} for name, value, word in block.numbers])
+    assert isinstance(block, Picture)
+    picture = f"![{block.path.stem.replace('_', ' ')}]({block.path.as_posix()})"
+    return f"{picture}\n\n{block.caption}" if block.caption else picture
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Link):
+        return f"[{_escaped(cell(value))}]({value.target.replace(' ', '%20')})"
+    return _escaped(cell(value))
+
+
+def _escaped(text: str) -> str:
+    """Text that neither ends its cell nor becomes a tag (<EOS> is no tag) or a picture."""
+    return text.replace("|", "\\|").replace("<", "\\<").replace("![", "!\\[")

@@ -1,0 +1,186 @@
+"""The page about a run, as Markdown and as one HTML file."""
+
+import base64
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from seqpipe.report import run as report
+from seqpipe.report.blocks import Heading, Link, Table
+from seqpipe.report.findings import Finding
+from seqpipe.report.html import to_html
+from seqpipe.report.markdown import to_markdown
+from seqpipe.report.page import write_report
+
+HOSTILE = "<script>alert(1)</script> ![x](http://there/x.png) [y](javascript:1) a|b </td> <EOS>"
+
+
+class Reader(HTMLParser):
+    """What a browser would see: every tag with its attributes, and the text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.text, self.open = [], "", []
+        self.feed(page)
+        assert self.open == [], "every tag is closed"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.text += data
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Markdown and HTML of a run with everything."""
+    report.draw_curves(tmp_path, {"val/loss": [(3, 1.0)]})
+    report.write(tmp_path / "figures" / "flow.png", "picture")
+    path = write_report(
+        tmp_path,
+        title="digits lstm",
+        command="python -m seqpipe cell=lstm 'data.path=a b'",
+        numbers=[("test/accuracy", "0.9877", ""), ("best epoch", "3", "val/loss 1")],
+        data={"train": 1200, "kind": "a|b"},
+        model=[{"part": "stack", "parameters": 123}],
+        metrics={"test/perplexity": 1234.5, "test/accuracy": 0.98765, "test/mse": 0.0000123},
+        findings=[
+            Finding(
+                "Through time", "**Vanishing**: `h_1` gets nothing.", "flow.png", (), "Gradients"
+            ),
+            Finding("Learning curves", "Best at 3.", "learning_curves.png", (), "Learning curves"),
+            Finding("Train for longer", "It may help.", group="Advice"),
+            Finding("By position", "It rises.", None, [{"t": 1, "loss": 0.5}], "Free running"),
+        ],
+        examples=[{"x": f"x{k}", "y": HOSTILE, "correct": k % 10 != 0} for k in range(20)],
+        sample="some ``` <b>text</b>",
+        versions={"version.torch": "2.13.0"},
+    )
+    assert path == tmp_path / "report.md"
+    return path.read_text(), path.with_suffix(".html").read_text()
+
+
+def test_both_pages_begin_with_the_command_that_repeats_the_run(written):
+    markdown, page = written
+    assert markdown.startswith(
+        "# digits lstm\n\n```sh\npython -m seqpipe cell=lstm 'data.path=a b'\n```\n"
+    )
+    assert Reader(page).text.split()[:9] == [
+        *(
+            "digits",
+            "lstm",
+            "digits",
+            "lstm",
+            "python",
+            "-m",
+            "seqpipe",
+            "cell=lstm",
+            "'data.path=a",
+        )
+    ]
+
+
+def test_both_pages_have_the_same_sections_in_the_order_they_are_read(written):
+    markdown, page = written
+    sections = [
+        *("Data", "Model", "Learning curves", "Gradients", "Free running", "Examples"),
+        *("A sample", "Advice", "Metrics", "Made with"),
+    ]
+    assert re.findall(r"^## (.*)", markdown, flags=re.MULTILINE) == sections
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", page) == sections
+    linked = {attrs["href"] for tag, attrs in Reader(page).tags if tag == "a"}
+    assert linked == {f"#s{k}" for k in range(len(sections))}
+
+
+def test_the_pages_hold_the_numbers(written):
+    markdown, page = written
+    rows = ["| train | 1200 |", r"| kind | a\|b |", "| stack | 123 |", "| test/accuracy | 0.9877 |"]
+    rows += ["| test/mse | 1.23e-05 |", "| test/perplexity | 1,234.5 |", "| t | loss |"]
+    assert [row for row in rows if row not in markdown] == []
+    for cells in ("<dt>best epoch</dt><dd>3<small>val/loss 1", ">1,234.5</td>", ">2.13.0</td>"):
+        assert cells in page
+
+
+def test_each_picture_stands_below_its_sentence_and_inside_the_file(written, tmp_path):
+    markdown, page = written
+    order = [
+        "### Through time",
+        "**Vanishing**: `h_1` gets",
+        "![flow](figures/flow.png)",
+        "## Free",
+    ]
+    assert sorted(order, key=markdown.index) == order
+    shown = [attrs["src"] for tag, attrs in Reader(page).tags if tag == "img"]
+    files = [tmp_path / "figures" / name for name in ("learning_curves.png", "flow.png")]
+    assert shown == [
+        "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode() for file in files
+    ]
+    assert "<strong>Vanishing</strong>: <code>h_1</code> gets nothing." in page
+
+
+def test_a_picture_that_nobody_speaks_of_is_shown_too(tmp_path):
+    report.draw_curves(tmp_path, {})
+    page = write_report(tmp_path, title="t", command="c", data={}, model=[], metrics={})
+    assert "## More figures" in page.read_text()
+    assert "<img" in page.with_suffix(".html").read_text()
+
+
+def test_nothing_in_the_file_comes_from_outside_or_runs(written):
+    seen = Reader(written[1])
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in seen.tags}
+    for _, attrs in seen.tags:
+        assert not [name for name in attrs if name.startswith("on")]
+        assert attrs.get("src", "data:").startswith("data:")
+        assert attrs.get("href", "#").startswith("#")
+    assert not re.search(r"url\(|@import", written[1])
+
+
+def test_text_of_the_users_data_is_text(written):
+    markdown, page = written
+    assert Reader(page).text.count(HOSTILE) == 7  # five right, two wrong
+    assert "<script" not in page
+    assert "some ``` <b>text</b>" in Reader(page).text
+    escaped = HOSTILE.replace("<", r"\<").replace("|", r"\|").replace("![", r"!\[")
+    assert markdown.count(f"| {escaped} |") == 7
+
+
+def test_text_of_a_finding_brings_no_tags_and_no_pictures(tmp_path):
+    findings = [Finding("<i>a</i>", HOSTILE)]
+    page = write_report(
+        tmp_path, title="<b>", command="c", data={}, model=[], metrics={}, findings=findings
+    ).with_suffix(".html")
+    tags = {tag for tag, _ in Reader(page.read_text()).tags}
+    assert not {"script", "img", "b", "i", "a"} - {"a"} & tags
+    assert 'href="javascript' not in page.read_text()
+
+
+def test_a_few_examples_right_and_wrong_are_shown(written):
+    right, wrong = written[0].split("### Right")[1].split("### Wrong")
+    assert re.findall(r"\| x(\d+) ", right) == ["1", "2", "3", "4", "5"]
+    assert re.findall(r"\| x(\d+) ", wrong) == ["0", "10"]
+
+
+def test_a_sample_cannot_break_out_of_its_frame(written):
+    assert "## A sample\n\n````text\nsome ``` <b>text</b>\n````\n" in written[0]
+
+
+def test_a_page_without_examples_or_sample_has_no_empty_parts(tmp_path):
+    page = write_report(
+        tmp_path, title="t", command="c", data={"a": 1}, model=[{"b": 2}], metrics={"m": 1.0}
+    ).read_text()
+    assert re.findall(r"^## (.*)", page, flags=re.MULTILINE) == ["Data", "Model", "Metrics"]
+
+
+def test_numbers_are_flush_right_and_marked_rows_stand_out(tmp_path):
+    rows = [{"a": 1.5, "b": "x"}, {"a": "", "b": Link("2 <", "2 <")}]
+    page = to_html([Heading("t", 1), Table(rows, marked=frozenset({1}))], tmp_path)
+    assert '<td class="number">1.5</td><td>x</td>' in page
+    assert '<tr class=marked><td class="number"></td><td><a href="2%20&lt;">2 &lt;</a></td>' in page
+    assert r"|  | [2 \<](2%20<) |" in to_markdown([Table(rows)])
