@@ -4,7 +4,7 @@ The only place where a name in YAML meets a size known from the data.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -163,11 +163,20 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
     return callbacks
 
 
-def build_trainer(cfg: DictConfig, folder: Path, tracker: Tracker) -> Trainer:
-    """Lightning's Trainer, with our sampler, our logger and our summary."""
+def build_trainer(
+    cfg: DictConfig, folder: Path, tracker: Tracker, callbacks: Sequence[Callback] = ()
+) -> Trainer:
+    """Lightning's Trainer, with our sampler, our logger and our summary.
+
+    Args:
+        cfg: the whole configuration.
+        folder: the run's.
+        tracker: what records it.
+        callbacks: besides those of the configuration; checkpoints keep their state.
+    """
     trainer: Trainer = instantiate(
         cfg.trainer,
-        callbacks=build_callbacks(cfg, folder),
+        callbacks=[*callbacks, *build_callbacks(cfg, folder)],
         logger=tracker.logger or False,
         default_root_dir=str(folder),
         enable_model_summary=False,

@@ -16,7 +16,7 @@ from seqpipe.config.rules import (
 PANEL = ("seed", "hidden_size", "depth", "bidirectional", "dropout", "resume", "describe")
 GROUPS = (
     *("data", "architecture", "task", "cell", "optim", "scheduler"),
-    *("trainer", "callbacks", "logger"),
+    *("trainer", "callbacks", "logger", "diagnostics"),
 )
 MAY_BE_NULL = ("experiment", "sweep")  # groups without a node of their own
 DATA_TARGET = "seqpipe.data.dataset.SequenceData"  # what takes the data node
@@ -154,6 +154,8 @@ RULES: dict[str, Rule] = {
         r"sqlite:///(?!:memory:).+|databricks.*|(?!sqlite|file:)[\w+.-]+://.+",
         "sqlite:///path/to/mlflow.db for a file, http://host:port for a server",
     ),
+    "diagnostics.every": either(whole(1), null()),
+    "diagnostics.examples": whole(0),
     "trainer.accelerator": choice("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
     "trainer.devices": either(
         whole(1), choice("auto", -1), list_of(whole(0)), text(r"-1|\d+(,\d+)*", "device numbers")

@@ -50,6 +50,9 @@ class EncoderDecoder(nn.Module):
     for teacher forcing below 1.
     """
 
+    read_before_y = ("encoder",)
+    """Stacks that have come to their end before y begins."""
+
     def __init__(
         self,
         *,

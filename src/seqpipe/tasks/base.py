@@ -91,6 +91,10 @@ class Task(ABC):
     def units(self, batch: SequenceBatch) -> Tensor:
         """How many things the mean loss of this batch goes over, a scalar."""
 
+    def by_step(self, batch: SequenceBatch) -> bool:
+        """Whether each step of y has an answer and a loss of its own."""
+        return batch.y_lengths is not None
+
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Any:
         """The answers themselves, from the outputs or from the model run freely."""
         return outputs.argmax(dim=-1)

@@ -77,6 +77,10 @@ class Transcription(Task):
         last = batch.y.gather(1, (batch.y_lengths - 1).unsqueeze(1)).squeeze(1)
         return batch.y_lengths - (last == EOS).long()
 
+    def by_step(self, batch: SequenceBatch) -> bool:
+        """No step of x is bound to a symbol."""
+        return False
+
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Decoded:
         """Greedy decoding: ids (B, T_x) and how many of them count (B,)."""
         assert batch.x_lengths is not None

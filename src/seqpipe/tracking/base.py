@@ -10,13 +10,17 @@ A tracker is made once per run, started before training and ended after the last
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from pytorch_lightning.loggers.logger import Logger
+
+    Pixels = NDArray[np.uint8]
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 ParamValue = str | int | float | bool | None
@@ -81,6 +85,15 @@ class Tracker(Protocol):
     def log_table(self, name: str, rows: Sequence[Row]) -> None:
         """Keeps rows, all with the same columns, as a table called `name`."""
 
+    def log_image(self, key: str, draw: "Callable[[], Pixels]", step: int) -> None:
+        """Keeps a picture of a series, one for each step, where the record can show them.
+
+        Args:
+            key: of the series.
+            draw: makes it, (height, width, 3) of 0..255; called only if it is kept.
+            step: optimizer updates so far.
+        """
+
     def end(self, status: Status) -> None:
         """Writes what is waiting, then the status. Only the first call counts."""
 
@@ -120,6 +133,9 @@ class NoTracker:
         """Does nothing."""
 
     def log_table(self, name: str, rows: Sequence[Row]) -> None:
+        """Does nothing."""
+
+    def log_image(self, key: str, draw: "Callable[[], Pixels]", step: int) -> None:
         """Does nothing."""
 
     def end(self, status: Status) -> None:

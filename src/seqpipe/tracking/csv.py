@@ -6,9 +6,13 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seqpipe.tracking.base import Dataset, ParamValue, Row, Status
 from seqpipe.tracking.logger import TrackerLogger, writes_here
+
+if TYPE_CHECKING:
+    from seqpipe.tracking.base import Pixels
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +90,9 @@ class CsvTracker:
     def log_table(self, name: str, rows: Sequence[Row]) -> None:
         """Writes <name>.csv."""
         self._write(lambda: write_table(self._folder / f"{name}.csv", rows))
+
+    def log_image(self, key: str, draw: Callable[[], "Pixels"], step: int) -> None:
+        """Does nothing: the run's folder has one figure of all steps."""
 
     def end(self, status: Status) -> None:
         """Writes the status to run.json."""

@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seqpipe.errors import ConfigError
 from seqpipe.tracking.base import Dataset, ParamValue, Row, Status
@@ -27,6 +28,9 @@ from mlflow import (
     MlflowClient,
     entities,
 )  # after the store, which settles what MLflow reads at its import
+
+if TYPE_CHECKING:
+    from seqpipe.tracking.base import Pixels
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +147,13 @@ class MLflowTracker:
         """Keeps rows as <name>.json, which MLflow shows as a table."""
         if self.run_id is not None and rows:
             self._attempt(f"{name}.json", self._write_table, f"{name}.json", rows)
+
+    def log_image(self, key: str, draw: Callable[[], "Pixels"], step: int) -> None:
+        """Keeps a picture; MLflow shows those of a key with a slider over the steps."""
+        if self.run_id is None:
+            return
+        keep = functools.partial(self._client.log_image, key=key, step=step, synchronous=True)
+        self._attempt(f"{key} of step {step}", keep, self.run_id, draw())
 
     def end(self, status: Status) -> None:
         """Writes the waiting metrics, then the status; then says what could not be written."""

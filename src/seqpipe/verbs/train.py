@@ -28,7 +28,7 @@ from seqpipe.errors import ConfigError
 from seqpipe.tracking.base import NoTracker, Tracker, recording
 from seqpipe.training.checkpoints import BestAndLast, History, Validation
 from seqpipe.training.module import SequenceModule
-from seqpipe.verbs import describe, look, outcome, resuming
+from seqpipe.verbs import describe, inside, look, outcome, resuming
 
 log = logging.getLogger(__name__)
 
@@ -92,14 +92,18 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         if _first():
             outcome.start(tracker, cfg, launch, data, folder)
         _show(describe.model_table(module.model, data))
-        trainer = build_trainer(cfg, folder, tracker)
+        probe = inside.make_probe(cfg, task, data, tracker)
+        trainer = build_trainer(cfg, folder, tracker, [probe] if probe is not None else [])
         seconds = _fit(cfg, trainer, module, data, resumed)
         history, chosen, checkpoint = _chosen(trainer)
         metrics = {**chosen.metrics, **_test(cfg, trainer, module, data, checkpoint)}
+        metrics |= inside.final_scalars(probe)
         facts = describe.RunFacts(
             launch, data, module, metrics, chosen, checkpoint, folder, tracker, seconds
         )
         if _first():
+            if probe is not None:
+                inside.write(folder, probe, describe.run_name(cfg, launch))
             rows = outcome.write(cfg, facts, history)
             tracker.log_table("examples", rows)
             tracker.log_metrics(describe.best_metrics(chosen), step=chosen.step)

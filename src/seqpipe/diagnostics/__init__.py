@@ -1,0 +1,1 @@
+"""What a training looks like from inside: gradients through time, gates, states."""

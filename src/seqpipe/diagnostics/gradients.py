@@ -1,0 +1,168 @@
+"""The gradient through time: how much the loss depends on h_t, step by step back from the loss.
+
+Shapes: B sequences, T steps, H = hidden_size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seqpipe.data.base import SequenceBatch
+from seqpipe.diagnostics.decay import Decay, decay_of
+from seqpipe.diagnostics.recording import LayerName, Recorded, StepwiseCopy
+from seqpipe.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class ThroughTime:
+    """Norms of dL/dh_t of one layer, the total derivative, of each sequence.
+
+    Args:
+        layer: which.
+        loss: what L is. `whole`: the loss as trained, of the batch, times B, so that a sequence's
+            gradient does not shrink with the number of sequences. `last`: likewise of one step of
+            y only, the one that this layer comes to last (the first, for a backward one).
+        norms: (B, T) float64 by distance from the loss, counted in steps as the layer reads:
+            column 0 holds the last real step it read of each sequence; what is behind the length
+            counts for nothing.
+        lengths: (B,) real steps.
+        fits: the loss by which the distance from it is what `decay` is about.
+    """
+
+    layer: LayerName
+    loss: str
+    norms: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    fits: bool
+
+    def by_distance(self) -> NDArray[np.float64]:
+        """Mean norm at each distance, (D,), over the sequences that reach it.
+
+        Cut where fewer than half do: beyond, the mean would be of other sequences.
+        """
+        real = self.real()
+        counts = real.sum(axis=0)
+        D = int((counts >= max(1.0, len(self.norms) / 2)).sum())
+        mean: NDArray[np.float64] = np.where(real, self.norms, 0.0).sum(axis=0)[:D] / counts[:D]
+        return mean
+
+    def real(self) -> NDArray[np.bool_]:
+        """(B, T), True where a sequence reaches so far."""
+        mask: NDArray[np.bool_] = np.arange(self.norms.shape[1]) < self.lengths[:, None]
+        return mask
+
+    def decay(self) -> Decay:
+        """What the norms say."""
+        return decay_of(self.by_distance())
+
+
+def through_time(copy: StepwiseCopy, task: Task, batch: SequenceBatch) -> list[ThroughTime]:
+    """Norms of dL/dh_t for every recurrent layer and direction of a model.
+
+    Args:
+        copy: of the model.
+        task: says what L is.
+        batch: where the model is; floats in any precision.
+
+    Returns:
+        one for each layer and loss.
+    """
+    batch = in_precision(batch, copy.dtype)
+    with torch.enable_grad(), torch.autocast(batch.y.device.type, enabled=False):
+        outputs = copy.model(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+        layers = [layer for layer in copy.layers if _is_of(layer, batch)]
+        found: list[ThroughTime] = []
+        for loss, of in _losses(task, outputs, batch):
+            wanted = [layer for layer in layers if _concerns(loss, layer)]
+            if wanted:
+                total = task.loss(*of, training=True) * len(batch)
+                found += _measured(loss.split()[0], total, wanted, copy, task.by_step(batch))
+    return found
+
+
+def in_precision(batch: SequenceBatch, dtype: torch.dtype) -> SequenceBatch:
+    """The batch with its floats in one precision."""
+    parts = {
+        name: value.to(dtype)
+        for name in ("x", "y")
+        if (value := getattr(batch, name)) is not None and value.is_floating_point()
+    }
+    return replace(batch, **parts)
+
+
+def one_step(outputs: Tensor, batch: SequenceBatch, *, first: bool) -> tuple[Tensor, SequenceBatch]:
+    """The answers and the truth of one step of each sequence: the last real one, or the first.
+
+    outputs: (B, T_y, K). Returns (B, 1, K), and a batch whose y has one step.
+    """
+    assert batch.y_lengths is not None
+    rows = torch.arange(len(batch), device=outputs.device)
+    place = torch.zeros_like(batch.y_lengths) if first else batch.y_lengths - 1
+    y = batch.y[rows, place].unsqueeze(1)
+    ones = torch.ones_like(batch.y_lengths)
+    return outputs[rows, place].unsqueeze(1), replace(batch, y=y, y_lengths=ones)
+
+
+def _losses(
+    task: Task, outputs: Tensor, batch: SequenceBatch
+) -> Iterator[tuple[str, tuple[Tensor, SequenceBatch]]]:
+    """What is differentiated: the whole loss, and where each step has one of its own, one step's.
+
+    For the backward direction it is the first step's, which it comes to last.
+    """
+    yield "whole", (outputs, batch)
+    if task.by_step(batch):
+        yield "last forwards", one_step(outputs, batch, first=False)
+        yield "last backwards", one_step(outputs, batch, first=True)
+
+
+def _concerns(loss: str, layer: Recorded) -> bool:
+    return loss == "whole" or loss.endswith("backwards") == layer.reverse
+
+
+def _is_of(layer: Recorded, batch: SequenceBatch) -> bool:
+    """Whether its sequences are those of the batch, and not the characters of each word."""
+    return bool(layer.loop.states) and len(layer.loop.states[0][0]) == len(batch)
+
+
+def _measured(
+    loss: str, total: Tensor, layers: Sequence[Recorded], copy: StepwiseCopy, by_step: bool
+) -> Iterator[ThroughTime]:
+    before: Any = getattr(copy.model, "read_before_y", ())
+    steps = [[parts[0] for parts in layer.loop.states] for layer in layers]
+    gradients = iter(
+        torch.autograd.grad(
+            total,
+            [h for over_time in steps for h in over_time],
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+    )
+    for layer, over_time in zip(layers, steps, strict=True):
+        by_time = torch.stack(list(islice(gradients, len(over_time))), dim=1)  # (B, T, H)
+        norms, lengths = by_time.double().norm(dim=-1).cpu().numpy(), layer.lengths().cpu().numpy()
+        own_loss = by_step and layer.name.stack not in before
+        yield ThroughTime(
+            layer.name,
+            loss,
+            _by_distance(norms, lengths),
+            lengths,
+            fits=loss == ("last" if own_loss else "whole"),
+        )
+
+
+def _by_distance(norms: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(B, T) in the order of reading, to (B, T) with the last real step first, 0 behind."""
+    place = lengths[:, None] - 1 - np.arange(norms.shape[1])
+    aligned = np.take_along_axis(norms, np.maximum(place, 0), axis=1)
+    aligned[place < 0] = 0.0
+    return aligned

@@ -1,0 +1,171 @@
+"""Pictures of the gradient through time."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqpipe.report import run as report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Profiles = Mapping[str, NDArray[np.float64]]
+"""Mean norm of dL/dh by distance from the loss, (D,), by layer."""
+
+LOW, HIGH = -8.0, 2.0  # log10 of the norms a colour tells apart: the same in every picture
+COLOURS = "magma"
+MOST_PANELS = 6
+_LINES = ("#1f5fa8", "#9a6a00", "#15803d", "#b91c1c", "#6d28d9", "#0e7490")
+
+
+class ThroughTimePicture:
+    """The norms of every layer at one step of a training, drawn again and again.
+
+    One figure is kept: to make one anew takes far longer than to change its numbers.
+
+    Args:
+        names: of the layers, the lowest first.
+        distances: how many the longest has.
+    """
+
+    def __init__(self, names: Sequence[str], distances: int) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        self.names, self.distances = tuple(names), distances
+        with report.figure(8, 1.3 + 0.32 * len(names)) as drawn:
+            self.canvas = FigureCanvasAgg(drawn)
+            axes = drawn.add_subplot()
+            self.image = axes.imshow(
+                np.zeros((len(names), distances)),
+                extent=(-0.5, distances - 0.5, -0.5, len(names) - 0.5),
+                aspect="auto",
+                origin="lower",
+                interpolation="nearest",
+                **_colours(),
+            )
+            axes.set_yticks(range(len(names)), [report.plain(name, 40) for name in names])
+            axes.set_xlabel("distance from the loss, steps")
+            axes.grid(False)
+            self.title = axes.set_title(" ")
+            drawn.colorbar(self.image, ax=axes, label="log10 of the norm of dL/dh", pad=0.02)
+            self.canvas.draw()
+            drawn.set_layout_engine("none")  # as it stands: laying out again is half of the time
+
+    def draw(self, profiles: Profiles, title: str) -> NDArray[np.uint8]:
+        """The picture, (height, width, 3), 0..255."""
+        rows = np.full((len(self.names), self.distances), np.nan)
+        for place, name in enumerate(self.names):
+            norms = profiles[name][: self.distances]
+            rows[place, : len(norms)] = log10(norms)
+        self.image.set_data(rows)
+        self.title.set_text(report.plain(title, 100))
+        self.canvas.draw()
+        pixels = np.asarray(self.canvas.buffer_rgba())
+        return np.ascontiguousarray(pixels[..., :3])
+
+
+def draw_profiles(folder: Path, first: Profiles, last: Profiles, title: str) -> Path:
+    """Draws figures/gradient_through_time.png: norm by distance, before and after the training.
+
+    Args:
+        folder: the run's folder.
+        first: at the start.
+        last: at the end, of the same layers.
+        title: what ran.
+    """
+    names = list(last)
+    with report.figure(8, 3.6) as drawn:
+        axes = drawn.add_subplot()
+        for place, name in enumerate(names):
+            colour = _LINES[place % len(_LINES)]
+            style: Any = ["-", "-.", ":"][place // len(_LINES) % 3]
+            axes.plot(_seen(last[name]), color=colour, linestyle=style, label=name)
+            if name in first and first is not last:
+                axes.plot(_seen(first[name]), color=colour, linestyle=(0, (4, 3)), alpha=0.5)
+        _log_axis(axes, [*first.values(), *last.values()])
+        axes.set_xlabel("distance from the loss, steps")
+        axes.set_ylabel("norm of dL/dh")
+        axes.set_title(report.plain(title, 60))
+        axes.legend(
+            title="at the end (dashed: at the start)", loc="upper left", bbox_to_anchor=(1.0, 1.0)
+        )
+        return report.save(drawn, folder / "figures" / "gradient_through_time.png")
+
+
+def draw_over_training(folder: Path, looks: Sequence[tuple[int, Profiles]], title: str) -> Path:
+    """Draws figures/gradient_over_training.png: training step by distance, a panel a layer.
+
+    Args:
+        folder: the run's folder.
+        looks: optimizer step, and what was found then; at least two.
+        title: what ran.
+    """
+    names = _panels(list(looks[-1][1]))
+    rows = -(-len(names) // 2) if len(names) > 1 else 1
+    with report.figure(8.5, 0.9 + 2.1 * rows) as drawn:
+        grid = drawn.subplots(rows, min(2, len(names)), squeeze=False, sharex=True).ravel()
+        steps = [step for step, _ in looks]
+        for axes, name in zip(grid, names, strict=False):
+            found = [profiles.get(name, np.zeros(0)) for _, profiles in looks]
+            D = max(map(len, found))
+            shown = np.full((D, len(looks)), np.nan)
+            for place, norms in enumerate(found):
+                shown[: len(norms), place] = log10(norms)
+            image = axes.pcolormesh(_edges(steps), np.arange(D + 1) - 0.5, shown, **_colours())
+            axes.grid(False)
+            axes.set_title(report.plain(name, 40))
+            axes.set_ylabel("distance")
+        for axes in grid[len(names) :]:
+            axes.set_visible(False)
+        for axes in grid[max(0, len(names) - 2) : len(names)]:
+            axes.set_xlabel("optimizer step")
+            axes.tick_params(labelbottom=True)
+        drawn.colorbar(image, ax=list(grid[: len(names)]), label="log10 of the norm of dL/dh")
+        drawn.suptitle(report.plain(title, 60), x=0.01, ha="left", fontsize=10, fontweight="bold")
+        return report.save(drawn, folder / "figures" / "gradient_over_training.png")
+
+
+def log10(norms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of norms that may be 0, infinite or no numbers: as far out as a colour goes."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        powers: NDArray[np.float64] = np.log10(norms)
+    return np.nan_to_num(powers, nan=HIGH, posinf=HIGH, neginf=LOW)
+
+
+def _colours() -> dict[str, Any]:
+    return {"cmap": COLOURS, "vmin": LOW, "vmax": HIGH}
+
+
+def _edges(steps: Sequence[int]) -> NDArray[np.float64]:
+    """Where the column of each look begins and ends: half way to its neighbours."""
+    places = np.asarray(steps, dtype=np.float64)
+    between = (places[1:] + places[:-1]) / 2
+    return np.concatenate([places[:1], between, places[-1:]])
+
+
+def _panels(names: list[str]) -> list[str]:
+    """All layers, or the lowest and highest ones."""
+    if len(names) <= MOST_PANELS:
+        return names
+    half = MOST_PANELS // 2
+    return [*names[:half], *names[-half:]]
+
+
+def _seen(norms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What a logarithmic axis can show."""
+    return np.where((norms > 0) & np.isfinite(norms), norms, np.nan)
+
+
+def _log_axis(axes: "Axes", every: Sequence[NDArray[np.float64]]) -> None:
+    """Logarithmic, over what is there, but at least two and at most sixteen powers of ten."""
+    seen = np.concatenate([_seen(norms) for norms in every])
+    seen = seen[np.isfinite(seen)]
+    if len(seen) == 0:
+        return
+    axes.set_yscale("log")
+    top = np.ceil(np.log10(seen.max()) + 1e-9)
+    bottom = np.floor(np.log10(seen.min()) - 1e-9)
+    axes.set_ylim(10.0 ** min(max(bottom, top - 16), top - 2), 10.0**top)
