@@ -7,8 +7,8 @@ from seqpipe.config.validate import validate
 from seqpipe.errors import ConfigError
 
 KEYS = (
-    "seed, hidden_size, depth, bidirectional, dropout, resume, describe, data, architecture, "
-    "task, cell, optim, scheduler, trainer, callbacks, logger"
+    "seed, hidden_size, depth, bidirectional, dropout, resume, describe, preflight, data, "
+    "architecture, task, cell, optim, scheduler, trainer, callbacks, logger"
 )
 CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
 DATA = (

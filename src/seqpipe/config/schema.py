@@ -13,7 +13,10 @@ from seqpipe.config.rules import (
     whole,
 )
 
-PANEL = ("seed", "hidden_size", "depth", "bidirectional", "dropout", "resume", "describe")
+PANEL = (
+    *("seed", "hidden_size", "depth", "bidirectional", "dropout"),
+    *("resume", "describe", "preflight"),
+)
 GROUPS = (
     *("data", "architecture", "task", "cell", "optim", "scheduler"),
     *("trainer", "callbacks", "logger", "diagnostics"),
@@ -77,6 +80,7 @@ RULES: dict[str, Rule] = {
     "dropout": real("[0, 1)"),
     "*.dropout": real("[0, 1)"),
     "describe": flag(),
+    "preflight": choice("quick", "full", "none"),
     "resume": either(text(allowed="a checkpoint file"), null()),
     "data.batch_size": whole(1),
     "data.bptt": either(whole(2), null()),

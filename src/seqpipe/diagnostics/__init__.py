@@ -1,1 +1,1 @@
-"""What a training looks like from inside: gradients through time, gates, states."""
+"""What a model does, seen from inside: nothing here changes a training."""

@@ -1,5 +1,6 @@
 """What a task owes the training loop: a loss, predictions, metrics, and what to monitor."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -95,6 +96,17 @@ class Task(ABC):
         """Whether each step of y has an answer and a loss of its own."""
         return batch.y_lengths is not None
 
+    def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str] | None:
+        """The loss of a model that writes 0 everywhere, and how it comes about (`ln 10`).
+
+        What a model should start with, in nats or squares. None where that says nothing.
+        """
+        return None
+
+    def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str] | None:
+        """The least loss of a model that does not look at x, and what that is; None: not known."""
+        return None
+
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Any:
         """The answers themselves, from the outputs or from the model run freely."""
         return outputs.argmax(dim=-1)
@@ -142,6 +154,14 @@ class StepTask(Task):
             weights=self.weights if training else None,
         )
 
+    def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
+        """Ln K: every symbol or tag is as likely as any other."""
+        return math.log(self.output_size), f"ln {self.output_size}"
+
+    def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str] | None:
+        """The entropy of the symbols or tags of the training split, in nats."""
+        return entropy_of(self.y)
+
     @staticmethod
     def mask(batch: SequenceBatch) -> Tensor:
         """(B, T_y), True where a step of y is real."""
@@ -158,6 +178,14 @@ class StepTask(Task):
         assert batch.y_lengths is not None
         lengths = batch.y_lengths.tolist()
         return [(predictions[b, :n].cpu(), batch.y[b, :n].cpu()) for b, n in enumerate(lengths)]
+
+
+def entropy_of(y: FieldSpec) -> tuple[float, str] | None:
+    """-sum of p ln p over the classes of the training split, in nats; None: not counted."""
+    if y.counts is None or y.counts.sum() == 0:
+        return None
+    shares = torch.as_tensor(y.counts, dtype=torch.float64)
+    return float(torch.special.entr(shares / shares.sum()).sum()), "entropy of the training labels"
 
 
 def class_scalars(computed: dict[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:

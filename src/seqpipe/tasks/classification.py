@@ -1,5 +1,6 @@
 """One of K classes for a whole sequence."""
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
-from seqpipe.tasks.base import Pairs, Task, class_scalars
+from seqpipe.tasks.base import Pairs, Task, class_scalars, entropy_of
 from seqpipe.tasks.metrics import class_metrics
 from seqpipe.tasks.weights import ClassWeights, cross_entropy, weights_of
 
@@ -58,6 +59,14 @@ class Classification(Task):
             label_smoothing=self.label_smoothing if training else 0.0,
             weights=self.weights if training else None,
         )
+
+    def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
+        """Ln K: every class is as likely as any other."""
+        return math.log(self.output_size), f"ln {self.output_size}"
+
+    def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str] | None:
+        """The entropy of the classes of the training split, in nats."""
+        return entropy_of(self.y)
 
     def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
         """Two (B,) tensors of classes."""

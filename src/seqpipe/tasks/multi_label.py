@@ -1,5 +1,6 @@
 """Any of K labels at once: for a whole sequence, or the notes of each step of a piano roll."""
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -61,6 +62,16 @@ class MultiLabel(Task):
         y = batch.y[mask].to(logits.dtype)
         total = nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="sum")
         return total / len(y)
+
+    def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
+        """K ln 2: each label is there or not, as likely the one as the other."""
+        return self.output_size * math.log(2), f"{self.output_size} ln 2"
+
+    def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str]:
+        """The entropies of the K labels in this batch, summed, in nats."""
+        shares = batch.y[self.mask(batch)].double().mean(dim=0)
+        entropies = torch.special.entr(shares) + torch.special.entr(1 - shares)
+        return float(entropies.sum()), "entropy of the batch's labels"
 
     @staticmethod
     def mask(batch: SequenceBatch) -> Tensor:

@@ -10,7 +10,7 @@ from torchmetrics import MetricCollection
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.errors import ConfigError
 from seqpipe.nn.precision import precise
-from seqpipe.tasks.base import Pairs, Task, class_scalars
+from seqpipe.tasks.base import Pairs, Task, class_scalars, entropy_of
 from seqpipe.tasks.metrics import ordinal_metrics
 from seqpipe.tasks.weights import ClassWeights, weights_of
 
@@ -75,6 +75,15 @@ class Ordinal(Task):
         if training and self.weights is not None:
             log_p = log_p * self.weights.to(log_p.device)[batch.y]
         return -log_p.mean()
+
+    def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
+        """Of outputs 0, which make the classes not equally likely: 1/2, 1/6, 2/15, ..."""
+        zeros = torch.zeros(len(batch), self.output_size, device=batch.y.device)
+        return float(self.loss(zeros, batch, training=False)), "loss of outputs 0"
+
+    def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str] | None:
+        """The entropy of the classes of the training split, in nats."""
+        return entropy_of(self.y)
 
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Tensor:
         """outputs: (B, K - 1). Returns (B,) classes."""

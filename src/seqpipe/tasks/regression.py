@@ -50,6 +50,15 @@ class Regression(Task):
         """Outputs and y: (B, K), or (B, T, K)."""
         return nn.functional.mse_loss(*_real(outputs, batch))
 
+    def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
+        """The mean of y squared, the loss of outputs 0."""
+        return float(_real(batch.y, batch)[1].double().square().mean()), "mean of y^2"
+
+    def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str]:
+        """The variance of y in this batch: the loss of its mean."""
+        y = _real(batch.y, batch)[1].double()
+        return float(y.var(dim=0, correction=0).mean()), "variance of y"
+
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Tensor:
         """The outputs are the answer, (B, K) or (B, T, K)."""
         return outputs

@@ -13,6 +13,7 @@ from torch import nn
 from seqpipe.config.compose import Launch
 from seqpipe.config.params import flat_params
 from seqpipe.data.dataset import SequenceData
+from seqpipe.diagnostics.preflight import Preflight
 from seqpipe.nn.recurrent import RecurrentStack
 from seqpipe.report.findings import Finding
 from seqpipe.tracking.base import Dataset, Tracker
@@ -39,6 +40,7 @@ class RunFacts:
         tracker: what recorded it.
         seconds: of training.
         findings: what is told on the page beside curves and examples, such as gradients.
+        checked: what was found before its first step; None: nothing was looked at.
     """
 
     launch: Launch
@@ -51,6 +53,7 @@ class RunFacts:
     tracker: Tracker
     seconds: float
     findings: tuple[Finding, ...] = ()
+    checked: Preflight | None = None
 
 
 def command(launch: Launch) -> str:
@@ -120,18 +123,30 @@ def _layer_words(directions: nn.ModuleDict) -> str:
     return f"{type(layer.cell).__name__} {sizes}, {ways}, {layer.kernel.name}"
 
 
-def model_table(model: nn.Module, data: SequenceData) -> Table:
-    """What was built: each layer, its kernel and its parameters."""
-    table = Table(title=f"{type(model).__name__} on {data.description}", title_justify="left")
-    table.add_column("part")
-    table.add_column("what it is")
-    table.add_column("parameters", justify="right")
-    total = 0
+def model_rows(model: nn.Module, checked: Preflight | None) -> list[dict[str, Any]]:
+    """Each part: what it is, what it answered in the pre-flight where there was one, its size."""
+    rows = []
     for part, words, count in layers(model):
-        table.add_row(part, words, f"{count:,}")
-        total += count
+        row: dict[str, Any] = {"part": part, "what it is": words}
+        if checked is not None and checked.shapes:
+            row["output"] = " x ".join(map(str, checked.shapes.get(part, ())))
+        rows.append({**row, "parameters": count})
+    return rows
+
+
+def model_table(model: nn.Module, data: SequenceData, checked: Preflight | None = None) -> Table:
+    """What was built: each layer, its kernel, the shape of its output and its parameters."""
+    table = Table(title=f"{type(model).__name__} on {data.description}", title_justify="left")
+    rows = model_rows(model, checked)
+    for name in rows[0] if rows else ("part",):
+        table.add_column(name, justify="right" if name == "parameters" else "left")
+    for row in rows:
+        table.add_row(
+            *(f"{value:,}" if isinstance(value, int) else value for value in row.values())
+        )
     table.add_section()
-    table.add_row("all", "", f"{total:,}")
+    total = sum(row["parameters"] for row in rows)
+    table.add_row("all", *[""] * (len(table.columns) - 2), f"{total:,}")
     return table
 
 

@@ -76,17 +76,13 @@ def write(cfg: DictConfig, facts: RunFacts, history: History) -> list[dict[str, 
         report.write_sample(folder, text)
     if drawn is not None and data.spec.y.kind == "roll":
         draw_roll(folder, drawn.tolist(), data.spec.y.names or (), title=f"{name}: a sample")
-    model_rows = [
-        {"part": part, "what it is": words, "parameters": count}
-        for part, words, count in describe.layers(module.model)
-    ]
     digests: dict[str, object] = {f"sha256 {k}": v[:16] for k, v in data.digests.items()}
     write_report(
         folder,
         title=name,
         command=describe.command(facts.launch),
         data={"data": data.description, **digests},
-        model=model_rows,
+        model=describe.model_rows(module.model, facts.checked),
         metrics=facts.metrics,
         numbers=describe.key_numbers(facts),
         findings=found,

@@ -28,7 +28,7 @@ from seqpipe.errors import ConfigError
 from seqpipe.tracking.base import NoTracker, Tracker, recording
 from seqpipe.training.checkpoints import BestAndLast, History, Validation
 from seqpipe.training.module import SequenceModule
-from seqpipe.verbs import describe, inside, look, outcome, resuming
+from seqpipe.verbs import before, describe, inside, look, outcome, resuming
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,8 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         launch: how the run was started.
 
     Raises:
-        ConfigError: the configuration cannot work; raised before anything is written.
+        ConfigError: the configuration or the model cannot work; raised before anything is
+            written.
         DataError: the data cannot be used; likewise.
         TrainingError: the gradient stopped being finite.
     """
@@ -85,13 +86,17 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     model = build_model(cfg, data.spec, task.output_size)
     module = build_module(cfg, model, task, data.digests)
     check_optimizer(cfg, module)
+    checked = before.check(cfg, module, data, first=_first())
 
     folder = outcome.claim_folder(launch.output_dir) if _first() else launch.output_dir
     tracker = build_tracker(cfg, launch.root, folder) if _first() else _silent(launch, folder)
     with recording(tracker):
         if _first():
             outcome.start(tracker, cfg, launch, data, folder)
-        _show(describe.model_table(module.model, data))
+        _show(describe.model_table(module.model, data, checked))
+        if checked is not None:
+            _show(checked.line)
+            tracker.log_metrics(checked.metrics, step=0)
         probe = inside.make_probe(cfg, task, data, tracker)
         trainer = build_trainer(cfg, folder, tracker, [probe] if probe is not None else [])
         seconds = _fit(cfg, trainer, module, data, resumed)
@@ -99,7 +104,9 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         metrics = {**chosen.metrics, **_test(cfg, trainer, module, data, checkpoint)}
         metrics |= inside.final_scalars(probe)
         facts = describe.RunFacts(
-            launch, data, module, metrics, chosen, checkpoint, folder, tracker, seconds
+            *(launch, data, module, metrics, chosen, checkpoint, folder, tracker, seconds),
+            findings=before.findings(checked),
+            checked=checked,
         )
         if _first():
             if probe is not None:

@@ -1,0 +1,56 @@
+"""What a run does before its first step: it looks the model over, `preflight=quick`."""
+
+import logging
+
+from omegaconf import DictConfig
+
+from seqpipe.data.dataset import SequenceData
+from seqpipe.diagnostics.preflight import Preflight, batch_of, few_of, preflight
+from seqpipe.errors import ConfigError
+from seqpipe.report.findings import Finding
+from seqpipe.training.module import SequenceModule
+
+log = logging.getLogger(__name__)
+
+
+def check(
+    cfg: DictConfig, module: SequenceModule, data: SequenceData, *, first: bool
+) -> Preflight | None:
+    """Looks the model over before anything is written.
+
+    Every process does, so that all refuse alike. A run that goes on from a checkpoint is looked
+    over as it was built, before that is read.
+
+    Args:
+        cfg: the whole configuration.
+        module: with the model, before its first update; nothing of it is changed.
+        data: it is to be trained on.
+        first: this process prints.
+
+    Raises:
+        ConfigError: answers depend on padding or on what is to come, or are not finite.
+    """
+    if cfg.preflight == "none":
+        return None
+    few = few_of(data) if cfg.preflight == "full" else None
+    bar = cfg.trainer.enable_progress_bar and first
+    checked = preflight(module.model, module.task, data.spec, batch_of(data), few, bar=bar)
+    allowed = "allowed: a model without that, or preflight=none to train it as it is"
+    if failed := checked.of("failed"):
+        told = [f"preflight={cfg.preflight}: {c.name}: {c.detail}; {allowed}" for c in failed]
+        raise ConfigError(told)
+    if first:
+        for each in checked.of("warning"):
+            log.warning("preflight: %s: %s", each.name, each.detail)
+    return checked
+
+
+def findings(checked: Preflight | None) -> tuple[Finding, ...]:
+    """What the page of the run says of it."""
+    if checked is None:
+        return ()
+    rows = [{"check": c.name, "result": c.result, "found": c.detail} for c in checked.checks]
+    warned = ", ".join(each.name for each in checked.of("warning"))
+    text = f"{len(checked.of('passed'))} checks of one training batch passed before the first step"
+    text += f"; to be looked at: **{warned}**." if warned else "."
+    return (Finding("Pre-flight", text, rows=rows, group="Pre-flight"),)
