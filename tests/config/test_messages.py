@@ -8,7 +8,7 @@ from seqpipe.errors import ConfigError
 
 KEYS = (
     "seed, hidden_size, depth, bidirectional, dropout, resume, describe, preflight, data, "
-    "architecture, task, cell, optim, scheduler, trainer, callbacks, logger"
+    "architecture, task, cell, optim, scheduler, trainer, callbacks, logger, diagnostics"
 )
 CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
 DATA = (

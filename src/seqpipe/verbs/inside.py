@@ -1,6 +1,5 @@
 """What is seen inside a model while it is trained: measured, drawn, kept, and put in words."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,12 @@ from seqpipe.diagnostics.gradients import ThroughTime
 from seqpipe.diagnostics.probe import Look, Probe, probe_examples
 from seqpipe.diagnostics.settings import Settings
 from seqpipe.report.cells import Spread, draw_cells
+from seqpipe.report.findings import Finding
 from seqpipe.report.gradients import ThroughTimePicture, draw_over_training, draw_profiles
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
 
-log = logging.getLogger(__name__)
+INSIDE = "Inside the cell"
 
 
 def make_probe(cfg: DictConfig, task: Task, data: SequenceData, tracker: Tracker) -> Probe | None:
@@ -51,18 +51,87 @@ def _picture(pictures: dict[str, ThroughTimePicture], look: Look) -> "np.ndarray
     return pictures[""].draw(profiles, f"step {look.step:,}: {told}")
 
 
-def write(folder: Path, probe: Probe, title: str) -> None:
-    """Draws and keeps what was seen, in the run's folder."""
-    if not probe.looks:
-        return
+def write(folder: Path, probe: Probe | None, title: str) -> tuple[Finding, ...]:
+    """Draws and keeps what was seen, in the run's folder. Returns what to tell of it."""
+    if probe is None or not probe.looks:
+        return ()
     first, last = probe.looks[0], probe.looks[-1]
     write_parquet(folder / "gradients.parquet", gradient_columns(probe.looks, probe.batch.index))
     write_parquet(folder / "cells.parquet", cell_columns(probe.looks))
-    draw_profiles(folder, first.profiles(), last.profiles(), title)
+    profiles = draw_profiles(folder, first.profiles(), last.profiles(), title)
+    over_training = None
     if len(probe.looks) > 1:
         looks = [(look.step, look.profiles()) for look in probe.looks]
-        draw_over_training(folder, looks, title)
-    draw_cells(folder, _spreads(first.cells), _spreads(last.cells), title)
+        over_training = draw_over_training(folder, looks, title).name
+    cells = draw_cells(folder, _spreads(first.cells), _spreads(last.cells), title)
+    return (
+        Finding("Through time", _told(last), profiles.name, decay_rows(last), "Gradients"),
+        Finding("Over the training", _told_of_change(first, last), over_training, (), "Gradients"),
+        Finding("Gates and states", _told_of_cells(last), cells.name, cell_rows(last), INSIDE),
+    )
+
+
+def decay_rows(look: Look) -> list[dict[str, object]]:
+    """A row for each layer: verdict, half-life, memory horizon, factor a step, peak."""
+    return [
+        {
+            "layer": str(layer),
+            "verdict": decay.verdict,
+            "half-life, steps": decay.half_life,
+            "memory horizon, steps": decay.horizon,
+            "of": decay.distances,
+            "factor a step": decay.decay,
+            "peak": f"{decay.peak:.3g}",
+        }
+        for layer, decay in look.decays().items()
+    ]
+
+
+def cell_rows(look: Look) -> list[dict[str, object]]:
+    """A row for each layer: how many gates are stuck, how long its units remember."""
+    rows = []
+    for cell in look.cells:
+        row: dict[str, object] = {"layer": str(cell.layer)}
+        row |= {f"{gate} saturated": f"{share:.1%}" for gate, share in cell.saturated.items()}
+        if cell.memory is not None:
+            row["memory, steps"] = cell.memory
+        rows.append({**row, "spectral radius": cell.radius})
+    return rows
+
+
+def _told(look: Look) -> str:
+    """The verdict, and what the picture shows."""
+    return (
+        f"**{overall([*look.decays().values()]).words()}** (after {look.step:,} updates). The line"
+        " is the norm of the total derivative of the loss by h_t, averaged over the sequences"
+        " that were looked at: how much a step so far from the loss still has to say."
+    )
+
+
+def _told_of_change(first: Look, last: Look) -> str:
+    before, after = (overall([*look.decays().values()]).words() for look in (first, last))
+    if first is last:
+        return f"One look was taken, after {last.step:,} updates: {after}."
+    return f"After {first.step:,} updates: {before}. After {last.step:,}: {after}."
+
+
+def _told_of_cells(look: Look) -> str:
+    """How stuck the gates are, how long units remember, what the recurrent matrix does."""
+    stuck = {
+        f"{gate} of {cell.layer}": share
+        for cell in look.cells
+        for gate, share in cell.saturated.items()
+    }
+    radius = max(cell.radius for cell in look.cells)
+    told = [f"The largest spectral radius of a recurrent matrix is {radius:.3g}."]
+    if stuck:
+        gate = max(stuck, key=lambda name: stuck[name])
+        told.insert(0, f"The most saturated gate is {gate}: {stuck[gate]:.1%} of its values.")
+    kept = [cell.memory for cell in look.cells if cell.memory is not None]
+    if kept:
+        shown = "a million or more" if max(kept) >= 1e5 else f"{max(kept):.3g}"
+        told.append(f"The median unit of the layer that remembers longest keeps for {shown} steps.")
+    return " ".join(told)
 
 
 def final_scalars(probe: Probe | None) -> dict[str, float]:

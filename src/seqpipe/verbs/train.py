@@ -103,14 +103,14 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         history, chosen, checkpoint = _chosen(trainer)
         metrics = {**chosen.metrics, **_test(cfg, trainer, module, data, checkpoint)}
         metrics |= inside.final_scalars(probe)
+        title = describe.run_name(cfg, launch)
+        seen = inside.write(folder, probe, title) if _first() else ()
         facts = describe.RunFacts(
             *(launch, data, module, metrics, chosen, checkpoint, folder, tracker, seconds),
-            findings=before.findings(checked),
+            findings=(*before.findings(checked), *seen),
             checked=checked,
         )
         if _first():
-            if probe is not None:
-                inside.write(folder, probe, describe.run_name(cfg, launch))
             rows = outcome.write(cfg, facts, history)
             tracker.log_table("examples", rows)
             tracker.log_metrics(describe.best_metrics(chosen), step=chosen.step)

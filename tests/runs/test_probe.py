@@ -1,0 +1,160 @@
+"""Looks into a model while it is trained: recorded, kept, drawn, and without any influence."""
+
+import json
+import re
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from pyarrow import parquet
+
+from seqpipe.build import build_model
+from seqpipe.verbs import train
+
+STORE = "logger.tracking_uri=sqlite:///mlflow.db"
+LOOKS = ["diagnostics.every=3", "diagnostics.examples=5", "trainer.max_epochs=2"]
+WITHOUT = ["diagnostics=none", "trainer.max_epochs=2"]
+
+
+def without_looks(metrics):
+    return {k: v for k, v in metrics.items() if not k.startswith(("gradient/", "cell/"))}
+
+
+@pytest.mark.parametrize(
+    ("data", "more"),
+    [
+        ("adding", ["cell=gru", "dropout=0.3", "depth=2"]),
+        ("dates", ["dropout=0.3", "architecture.teacher_forcing=0.5"]),
+        ("copy_memory", ["data.num_workers=0", "bidirectional=true", "optim=sgd"]),
+    ],
+)
+def test_a_training_that_is_looked_into_is_the_same_training(launch_in, tmp_path, data, more):
+    """Dropout and forced teachers draw random numbers: one drawn by a look would show."""
+    looked = launch_in(tmp_path, data, *LOOKS, *more, folder="looked")
+    plain = launch_in(tmp_path, data, *WITHOUT, *more, folder="plain")
+    assert len(looked.metrics) > len(plain.metrics)
+    assert without_looks(looked.metrics) == plain.metrics
+
+
+def test_a_look_is_taken_at_the_start_every_few_updates_and_at_the_end(launch):
+    result = launch("adding", *LOOKS)  # 60 examples, batches of 16: 8 updates
+    table = parquet.read_table(result.output_dir / "gradients.parquet").to_pydict()
+    assert sorted(set(table["step"])) == [0, 3, 6, 8]
+    assert set(table["direction"]) == {"forwards"}
+    assert set(table["stack"]) == {"encoder"}
+    assert len(set(table["example"])) == 5
+    assert max(table["distance"]) == 5
+    for step, time_step, distance in zip(
+        table["step"], table["time_step"], table["distance"], strict=True
+    ):
+        assert time_step == 6 - distance, step
+    last = [
+        (d, n)
+        for d, n, s in zip(table["distance"], table["norm"], table["step"], strict=True)
+        if s == 8
+    ]
+    means = [np.mean([n for d, n in last if d == distance]) for distance in range(6)]
+    below = [place for place, mean in enumerate(means) if mean >= 0.01 * max(means)]
+    assert result.metrics["gradient/horizon"] == max(below) + 1
+    saved = json.loads((result.output_dir / "metrics.json").read_text())
+    assert saved["gradient/encoder.0.forwards/decay"] == pytest.approx(
+        result.metrics["gradient/decay"]
+    )
+
+
+def test_the_backward_direction_is_told_in_its_own_order(launch):
+    result = launch("copy_memory", *LOOKS, "bidirectional=true")
+    table = parquet.read_table(result.output_dir / "gradients.parquet").to_pydict()
+    rows = list(zip(*(table[k] for k in ("direction", "time_step", "distance")), strict=True))
+    T = max(table["time_step"])
+    assert all(t == d + 1 for direction, t, d in rows if direction == "backwards")
+    assert all(t == T - d for direction, t, d in rows if direction == "forwards")
+    assert set(table["loss"]) == {"whole", "last"}
+
+
+def test_what_is_seen_is_drawn_and_told_on_the_page(launch):
+    result = launch("adding", *LOOKS)
+    page = (result.output_dir / "report.md").read_text()
+    for name in ("gradient_through_time", "gradient_over_training", "inside_the_cells"):
+        picture = matplotlib.image.imread(result.output_dir / "figures" / f"{name}.png")
+        assert picture.std() > 0.05  # something is drawn
+        assert f"figures/{name}.png" in page
+    verdict = {-1.0: "vanishing", 0.0: "healthy", 1.0: "exploding"}
+    assert f"**{verdict[result.metrics['gradient/verdict']]}: " in page
+    assert "The most saturated gate is" in page
+
+
+def test_mlflow_has_columns_and_a_picture_for_each_look(launch, tmp_path):
+    result = launch("adding", *LOOKS, "logger=mlflow", STORE)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    metrics = client.get_run(result.run_id).data.metrics
+    assert metrics["gradient/half_life"] == pytest.approx(result.metrics["gradient/half_life"])
+    history = client.get_metric_history(result.run_id, "gradient/horizon")
+    assert [point.step for point in history] == [0, 3, 6, 8]
+    images = [file.path for file in client.list_artifacts(result.run_id, "images")]
+    steps = {re.search(r"step\W(\d+)", path)[1] for path in images if path.endswith(".png")}
+    assert steps == {"0", "3", "6", "8"}
+    kept = {file.path for file in client.list_artifacts(result.run_id)}
+    assert {"gradients.parquet", "cells.parquet", "figures"} <= kept
+
+
+def test_a_resumed_run_tells_of_its_looks_before(launch_in, tmp_path):
+    more = ["dropout=0.3", "diagnostics.every=3", "diagnostics.examples=5", "scheduler=none"]
+    whole = launch_in(tmp_path, "adding", *more, "trainer.max_epochs=2", folder="whole")
+    half = launch_in(
+        tmp_path, "adding", *more, "trainer.max_epochs=2", "trainer.max_steps=4", folder="half"
+    )
+    last = half.output_dir / "checkpoints" / "last.ckpt"
+    rest = launch_in(
+        tmp_path, "adding", *more, "trainer.max_epochs=2", f"resume={last}", folder="rest"
+    )
+    tables = {
+        name: parquet.read_table(run.output_dir / "gradients.parquet").to_pandas()
+        for name, run in (("whole", whole), ("rest", rest))
+    }
+    # The half one ended with a look of its own, after its checkpoint was written.
+    steps = {name: sorted(set(table["step"])) for name, table in tables.items()}
+    assert steps == {"whole": [0, 3, 6, 8], "rest": [0, 3, 4, 6, 8]}
+    same = tables["rest"][tables["rest"]["step"] != 4].reset_index(drop=True)
+    assert same.equals(tables["whole"])
+
+
+def test_a_model_without_a_recurrent_layer_has_nothing_to_be_looked_at(launch):
+    result = launch("digits_flat", "trainer.max_epochs=1", "trainer.limit_train_batches=2")
+    assert not any(name.startswith("gradient/") for name in result.metrics)
+    assert not (result.output_dir / "gradients.parquet").exists()
+
+
+def test_only_the_start_and_the_end_are_looked_at_where_every_is_null(launch):
+    result = launch("adding", "diagnostics.every=null", "trainer.max_epochs=2")
+    table = parquet.read_table(result.output_dir / "gradients.parquet").to_pydict()
+    assert sorted(set(table["step"])) == [0, 8]
+
+
+def test_a_relu_network_with_large_weights_and_no_clipping_is_said_to_explode(launch, monkeypatch):
+    """At rate 1e-6 nothing is learned: what is measured is what was planted, W_h = 1.2 I."""
+
+    def planted(*arguments):
+        model = build_model(*arguments)
+        with torch.no_grad():
+            cell = model.encoder.layers[0]["forwards"].cell
+            cell.weight_hidden.copy_(1.2 * torch.eye(8))
+            cell.weight_input.abs_()
+        return model
+
+    monkeypatch.setattr(train, "build_model", planted)
+    result = launch(
+        "adding",
+        "data.length=60",
+        "cell=rnn",
+        "cell.nonlinearity=relu",
+        "trainer.gradient_clip_val=null",
+        "optim.lr=0.000001",
+        "trainer.max_epochs=1",
+        "trainer.limit_train_batches=2",
+    )
+    assert result.metrics["gradient/verdict"] == 1.0
+    assert result.metrics["gradient/decay"] == pytest.approx(1.2, rel=0.02)
+    assert "**exploding: " in (result.output_dir / "report.md").read_text()
