@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -22,6 +23,7 @@ from seqpipe.config.commandline import check_command, read_flags
 from seqpipe.config.compose import Launch
 from seqpipe.config.loader import VERSION_BASE, choices_of
 from seqpipe.config.paths import conf_dir
+from seqpipe.config.sweeping import Comparison
 from seqpipe.errors import ConfigError, DataError, SeqpipeError
 
 WRONG_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
@@ -47,7 +49,6 @@ class _Jobs:
     def __init__(self) -> None:
         self.count = 0
         self.failed: list[tuple[str, int]] = []
-        self.sweep: Path | None = None  # the folder of all
 
     def exit_code(self) -> int:
         """Of the first job that failed; in a sweep it also says which jobs did."""
@@ -118,8 +119,9 @@ def _main(argv: list[str]) -> int:
         if isinstance(error.code, str):
             _complain(error.code)
         return error.code if isinstance(error.code, int) else int(error.code is not None)
-    if jobs.sweep is not None and len(jobs.failed) == jobs.count:
-        _remove_if_all_were_refused(jobs.sweep)
+    finally:
+        if Comparison.started is not None:
+            _compare(Comparison.started, shlex.join(["python", "-m", "seqpipe", *argv]))
     return jobs.exit_code()
 
 
@@ -138,13 +140,13 @@ def _run_job(cfg: DictConfig, jobs: _Jobs) -> float:
     """Train, print what came of it, and hand the monitored value to the sweeper."""
     jobs.count += 1
     launch = _launch()
-    if launch.sweep is not None:
-        jobs.sweep = launch.root / HydraConfig.get().sweep.dir
     try:
+        from seqpipe.verbs.compare import noted
         from seqpipe.verbs.train import run  # torch is imported only for a config that works
 
-        with _one_job_for_children():
+        with _one_job_for_children(), noted(*_place_in_sweep(launch), cfg, launch) as ended:
             result = run(cfg, launch)
+            ended.folder = result.output_dir
     except SeqpipeError as error:
         _complain(error)
         wrong_input = isinstance(error, (ConfigError, DataError))
@@ -171,6 +173,29 @@ def _remove_empty(folder: Path, root: Path) -> None:
         while root in folder.parents:
             folder.rmdir()
             folder = folder.parent
+
+
+def _compare(sweep: Comparison, command: str) -> None:
+    """Leaves the page about a sweep, or, where no job left anything, nothing of the sweep."""
+    from seqpipe.verbs.compare import compare
+
+    try:
+        page = compare(sweep.folder, command=command, figure=sweep.figure, **sweep.options)
+    except Exception:  # the runs are there all the same
+        traceback.print_exc()
+        _complain(f"{sweep.folder}: the jobs could not be compared")
+        return
+    if page is None:
+        _remove_if_all_were_refused(sweep.folder)
+    else:
+        _say(f"comparison: {page.relative_to(Path.cwd()) if Path.cwd() in page.parents else page}")
+
+
+def _place_in_sweep(launch: Launch) -> tuple[Path | None, int]:
+    """The folder of the sweep and the job's number; no folder where nothing is to be noted."""
+    if launch.sweep is None or _rank() != 0:
+        return None, 0
+    return launch.root / HydraConfig.get().sweep.dir, HydraConfig.get().job.num
 
 
 def _remove_if_all_were_refused(sweep: Path) -> None:

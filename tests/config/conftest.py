@@ -16,7 +16,8 @@ from types import SimpleNamespace
 
 def run(cfg, launch):
 {body}
-    return SimpleNamespace(summary=f"ran {{launch.choices['cell']}} {{cfg.depth}}", monitored=0.5)
+    summary = f"ran {{launch.choices['cell']}} {{cfg.depth}}"
+    return SimpleNamespace(summary=summary, monitored=0.5, output_dir=launch.output_dir)
 
 fake = types.ModuleType("seqpipe.verbs.train")
 fake.run = run

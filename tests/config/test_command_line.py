@@ -117,7 +117,9 @@ def test_a_sweep_prints_one_line_and_one_result_for_each_job(command):
         "ran rnn 2",
         f"{name} ('cell=gru', 'depth=2')",
         "ran gru 2",
+        f"comparison: outputs/sweeps/{name}/comparison.html",
     ]
+    assert not done.torch_imported
 
 
 def test_a_packaged_grid_is_checked_and_run_like_one_that_is_typed(command):
@@ -126,7 +128,9 @@ def test_a_packaged_grid_is_checked_and_run_like_one_that_is_typed(command):
     assert refused.err == "seqpipe: dropout=1.5: out of range; allowed: a number in [0, 1)\n"
 
 
-def test_a_job_that_fails_does_not_stop_the_others(command):
+def test_a_job_that_fails_does_not_stop_the_others_and_is_compared_as_failed(
+    environment, command
+):
     body = (
         "    from seqpipe.errors import DataError\n"
         "    if cfg.depth == 2: raise DataError('reviews.csv:3: no text')\n"
@@ -134,10 +138,42 @@ def test_a_job_that_fails_does_not_stop_the_others(command):
     )
     done = command("-m", "depth=1,2,3,4", body=body)
     assert done.code == 2
-    assert done.out.splitlines() == ["ran lstm 1", "ran lstm 4"]
+    assert done.out.splitlines()[:-1] == ["ran lstm 1", "ran lstm 4"]
+    (page,) = [name for name in done.left if name.endswith("comparison.md")]
+    told = (environment["cwd"] / page).read_text()
+    assert "2 of 4 jobs finished." in told
+    assert "| 1 | 2 | refused |" in told
+    assert "| reviews.csv:3: no text |" in told
+    assert "| 2 | 3 | failed |" in told
+    assert "| a fault of ours |" in told
     assert "seqpipe: reviews.csv:3: no text\n" in done.err
     assert "RuntimeError: a fault of ours\n" in done.err
     assert done.err.splitlines()[-1] == "seqpipe: 2 of 4 jobs failed: #1 (depth=2), #2 (depth=3)"
+
+
+def test_what_was_done_is_compared_when_a_sweep_is_interrupted(command):
+    body = "    if cfg.depth == 2: raise KeyboardInterrupt"
+    done = command("-m", "depth=1,2,3", body=body)
+    assert done.code == 130
+    assert done.out.splitlines()[-1].endswith("/comparison.html")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("figure=gradient", "unknown choice; allowed: gradients, clipping or null; did you mean"),
+        ("solved=1", "no figure shows it; allowed: null, or also hydra.callbacks"),
+        ("+figuer=gradients", "unknown key; allowed: figure, guessing, solved"),
+    ],
+)
+def test_a_comparison_that_cannot_be_drawn_is_refused_before_the_first_job(
+    command, option, message
+):
+    name = option.lstrip("+")
+    plus = "+" * (name != option)
+    done = command("-m", "depth=1,2", f"{plus}hydra.callbacks.comparison.{name}")
+    assert (done.code, done.out, done.left) == (2, "", [])
+    assert done.err.startswith(f"seqpipe: hydra.callbacks.comparison.{name}: {message}")
 
 
 def test_a_sweep_of_which_every_job_is_refused_leaves_nothing(command):

@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from seqpipe.config.loader import Composed, Loader, parse
 from seqpipe.config.rules import Problem
 from seqpipe.config.shadowing import shadowed
+from seqpipe.config.sweeping import comparison_problems
 from seqpipe.config.validate import problems_of
 from seqpipe.errors import ConfigError
 
@@ -103,6 +104,7 @@ def check(
     sweeping = [o for o in parsed if o.is_sweep_override()]
     composed = loader.compose([o for o in parsed if not o.is_sweep_override()])
     if sweep or composed.hydra.mode == RunMode.MULTIRUN:
+        problems += map(str, comparison_problems(composed.hydra))
         problems += _job_problems(loader, composed, parsed)
     else:
         problems += [

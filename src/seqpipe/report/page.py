@@ -70,6 +70,19 @@ def write_page(path: Path, blocks: Sequence[Block]) -> Path:
     return write(path.with_suffix(".md"), to_markdown(blocks))
 
 
+def told(folder: Path, finding: Finding) -> Iterator[Block]:
+    """A heading, a sentence, a table, a picture; what is missing leaves no gap."""
+    if finding.title and finding.title != finding.group:
+        yield Heading(finding.title, 3)
+    if finding.text:
+        yield Prose(finding.text)
+    if finding.rows:
+        yield Table(finding.rows)
+    if finding.figure is not None:
+        path = Path("figures") / finding.figure
+        yield Picture(path, "") if (folder / path).is_file() else Prose(f"(no `{path}`)")
+
+
 def _with_other_pictures(folder: Path, findings: Iterable[Finding]) -> list[Finding]:
     """A picture that nobody says anything about is shown all the same."""
     found = list(findings)
@@ -89,20 +102,7 @@ def _sections(folder: Path, findings: Sequence[Finding]) -> Iterator[Block]:
         yield Heading(name)
         for finding in findings:
             if finding.group == name:
-                yield from _told(folder, finding)
-
-
-def _told(folder: Path, finding: Finding) -> Iterator[Block]:
-    """A heading, a sentence, a table, a picture; what is missing leaves no gap."""
-    if finding.title and finding.title != finding.group:
-        yield Heading(finding.title, 3)
-    if finding.text:
-        yield Prose(finding.text)
-    if finding.rows:
-        yield Table(finding.rows)
-    if finding.figure is not None:
-        path = Path("figures") / finding.figure
-        yield Picture(path, "") if (folder / path).is_file() else Prose(f"(no `{path}`)")
+                yield from told(folder, finding)
 
 
 def _examples(
@@ -112,7 +112,7 @@ def _examples(
         return
     yield Heading(EXAMPLES)
     for finding in findings:
-        yield from _told(folder, finding)
+        yield from told(folder, finding)
     if not all("correct" in row for row in examples):
         yield Table(examples[: 2 * _EXAMPLES_SHOWN])
         return

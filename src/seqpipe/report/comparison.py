@@ -1,0 +1,189 @@
+"""The page about a sweep: a row a job, the best of them, and what repeats come to."""
+
+import math
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from seqpipe.report.blocks import Block, Code, Heading, Link, Picture, Prose, Table, number
+from seqpipe.report.clipping import draw_clipping
+from seqpipe.report.findings import Finding, Row
+from seqpipe.report.reach import draw_gradients
+from seqpipe.report.jobs import FINISHED, Job, differing, setting
+from seqpipe.report.page import told, write_page
+from seqpipe.report.run import VALID, figure, plain, save
+
+REPEATED = "seed"  # jobs that differ in nothing else are repeats
+
+# What an experiment may end in: draws figures/ below the folder, and says what they show.
+FIGURES: Mapping[str, Callable[..., list[Finding]]] = {
+    "gradients": draw_gradients,
+    "clipping": draw_clipping,
+}
+
+
+def write_comparison(
+    folder: Path,
+    jobs: Sequence[Job],
+    *,
+    command: str,
+    ends_in: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes comparison.md, comparison.html and their figures into the folder of a sweep.
+
+    Args:
+        folder: of the sweep.
+        jobs: at least one.
+        command: repeats the sweep when typed in a shell.
+        ends_in: one of FIGURES, what an experiment is about; None for any other sweep.
+        options: more arguments of that function.
+
+    Returns:
+        comparison.md.
+    """
+    assert jobs, "a comparison of something"
+    findings = [] if ends_in is None else FIGURES[ends_in](folder, jobs, **(options or {}))
+    best = best_of(jobs)
+    blocks: list[Block] = [Heading(f"{len(jobs)} jobs compared", 1), Code(command, "sh")]
+    blocks += [Prose(_in_short(jobs, best))]
+    for group in dict.fromkeys(finding.group for finding in findings):
+        blocks.append(Heading(group))
+        for finding in findings:
+            blocks += told(folder, finding) if finding.group == group else ()
+    marked = frozenset(place for place, job in enumerate(jobs) if job.number in best)
+    blocks += [Heading("Jobs"), Table(list(_rows(jobs, best)), marked)]
+    repeats = list(_repeats(jobs))
+    if repeats:
+        text = "Mean and standard deviation over the seeds, of the jobs that finished."
+        blocks += [Heading("Repeats"), Prose(text), Table(repeats)]
+    picture = None if findings else _draw_results(folder, jobs, best)
+    if picture is not None:
+        caption = "Each job's result; the best is filled."
+        blocks += [Heading("Results"), Picture(picture.relative_to(folder), caption)]
+    return write_page(folder / "comparison", blocks)
+
+
+def best_of(jobs: Sequence[Job]) -> frozenset[int]:
+    """Numbers of the jobs with the best monitored value, chosen on the validation split.
+
+    Values of other data or of another metric cannot be compared: each has its own best.
+    """
+    best: dict[tuple[str, ...], Job] = {}
+    for job in jobs:
+        if job.status != FINISHED or not math.isfinite(job.monitored):
+            continue
+        data = [f"{k}={v}" for k, v in job.overrides.items() if k == "data" or k[:5] == "data."]
+        key = (job.monitor, *sorted(data))
+        sign = 1 if job.mode == "max" else -1
+        if key not in best or sign * job.monitored > sign * best[key].monitored:
+            best[key] = job
+    return frozenset(job.number for job in best.values())
+
+
+def _in_short(jobs: Sequence[Job], best: frozenset[int]) -> str:
+    finished = sum(job.status == FINISHED for job in jobs)
+    text = "The one job finished." if finished == len(jobs) == 1 else ""
+    if not text:
+        text = f"{'All' if finished == len(jobs) else finished} of {len(jobs)} jobs finished."
+        text = text.replace("All of", "All")
+    keys = differing(jobs)
+    if len(best) == 1 and finished > 1:
+        job = next(job for job in jobs if job.number in best)
+        name = f"job {job.number}" if not keys else f"`{setting(job, keys).replace('`', '')}`"
+        text += f" By `{job.monitor}`, {number(job.monitored)}, {name} is the best"
+        text += f"; the test says {number(job.metrics[job.judged])}." if job.judged else "."
+    elif len(best) > 1:
+        text += " Jobs on other data, or judged by another metric, cannot be compared: "
+        text += "each kind has its own best, chosen on the validation split."
+    return text
+
+
+def _rows(jobs: Sequence[Job], best: frozenset[int]) -> Iterator[Row]:
+    keys, monitors = differing(jobs), {job.monitor for job in jobs if job.metrics}
+    tests = _tests(jobs)
+    failed = any(job.message for job in jobs)
+    for job in jobs:
+        row: dict[str, object] = {"job": job.number}
+        row |= {key: job.overrides.get(key, "") for key in keys}
+        row["status"] = job.status
+        value = number(job.monitored) if job.metrics else ""
+        if len(monitors) == 1:
+            row[next(iter(monitors))] = value
+        elif monitors:
+            row["monitored"] = f"{job.monitor} {value}" if job.metrics else ""
+        row |= {name: number(job.metrics[name]) if name in job.metrics else "" for name in tests}
+        row["seconds"] = f"{job.seconds:.0f}" if math.isfinite(job.seconds) else ""
+        row["run"] = _link(job)
+        row["best"] = "best" if job.number in best else ""
+        if failed:
+            row["why"] = job.message
+        yield row
+
+
+def _link(job: Job) -> Link | str:
+    """Where a person goes on reading: the run's page, or its folder where there is none."""
+    return Link(job.folder, f"{job.folder}/report.html") if job.metrics else job.folder
+
+
+def _tests(jobs: Sequence[Job]) -> list[str]:
+    """The test's metrics, without those of each class."""
+    names = {name for job in jobs for name in job.metrics}
+    return sorted(name for name in names if name.startswith("test/") and "f1/" not in name)
+
+
+def _repeats(jobs: Sequence[Job]) -> Iterator[Row]:
+    """A row for each setting that was run with several seeds."""
+    keys = [key for key in differing(jobs) if key != REPEATED]
+    groups: dict[tuple[str, ...], list[Job]] = {}
+    for job in jobs:
+        if job.status == FINISHED and REPEATED in job.overrides:
+            groups.setdefault(tuple(job.overrides.get(key, "") for key in keys), []).append(job)
+    if all(len(group) < 2 for group in groups.values()):
+        return
+    names = dict.fromkeys([job.monitor for job in jobs if job.metrics] + _tests(jobs))
+    for values, group in groups.items():
+        row: dict[str, object] = dict(zip(keys, values, strict=True))
+        row["seeds"] = len(group)
+        for name in names:
+            row[name] = _mean_and_spread([j.metrics[name] for j in group if name in j.metrics])
+        yield row
+
+
+def _mean_and_spread(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    if not all(map(math.isfinite, values)):
+        return "not finite"
+    if len(values) == 1:
+        return number(values[0])
+    return f"{number(statistics.fmean(values))} ± {statistics.stdev(values):.2g}"
+
+
+def _draw_results(folder: Path, jobs: Sequence[Job], best: frozenset[int]) -> Path | None:
+    """Draws figures/results.png, a line a job; None where that would not help.
+
+    The values must be of one metric, and there must be more than one.
+    """
+    shown = [
+        job
+        for job in jobs
+        if job.status == FINISHED and math.isfinite(job.metrics.get(job.judged, math.nan))
+    ]
+    if len(shown) < 2 or len({job.judged for job in shown}) > 1 or len(shown) > 60:
+        return None
+    keys, values = differing(jobs), [job.metrics[job.judged] for job in shown]
+    names = [setting(job, keys) or f"job {job.number}" for job in shown]
+    lines = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    with figure(8, 1.0 + 0.28 * len(lines)) as drawn:
+        axes = drawn.add_subplot()
+        for job, name, value in zip(shown, names, values, strict=True):
+            filled = VALID if job.number in best else "white"
+            axes.plot([value], [lines[name]], "o", color=VALID, markerfacecolor=filled)
+        if min(values) > 0 and max(values) > 50 * min(values):
+            axes.set_xscale("log")
+        axes.set_yticks(range(len(lines)), [plain(name, 50) for name in lines])
+        axes.set_ylim(len(lines) - 0.5, -0.5)
+        axes.set_title(shown[0].judged)
+        return save(drawn, folder / "figures" / "results.png")
