@@ -128,9 +128,7 @@ def test_a_packaged_grid_is_checked_and_run_like_one_that_is_typed(command):
     assert refused.err == "seqpipe: dropout=1.5: out of range; allowed: a number in [0, 1)\n"
 
 
-def test_a_job_that_fails_does_not_stop_the_others_and_is_compared_as_failed(
-    environment, command
-):
+def test_a_job_that_fails_does_not_stop_the_others_and_is_compared_as_failed(environment, command):
     body = (
         "    from seqpipe.errors import DataError\n"
         "    if cfg.depth == 2: raise DataError('reviews.csv:3: no text')\n"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from seqpipe.report.blocks import number
 from seqpipe.report.findings import Finding, Row
-from seqpipe.report.reach import COLOURS, VERDICTS, is_solved
 from seqpipe.report.jobs import FINISHED, Job, differing, setting
+from seqpipe.report.reach import COLOURS, VERDICTS, is_solved
 from seqpipe.report.run import GREY, figure, plain, save
 from seqpipe.report.sentences import History
 

@@ -9,9 +9,9 @@ from typing import Any
 from seqpipe.report.blocks import Block, Code, Heading, Link, Picture, Prose, Table, number
 from seqpipe.report.clipping import draw_clipping
 from seqpipe.report.findings import Finding, Row
-from seqpipe.report.reach import draw_gradients
 from seqpipe.report.jobs import FINISHED, Job, differing, setting
 from seqpipe.report.page import told, write_page
+from seqpipe.report.reach import draw_gradients
 from seqpipe.report.run import VALID, figure, plain, save
 
 REPEATED = "seed"  # jobs that differ in nothing else are repeats

@@ -61,7 +61,11 @@ def write_sample(folder: Path, text: str) -> Path:
 
 def write_examples(folder: Path, rows: Sequence[Row]) -> Path:
     """Writes examples.csv; the columns are those of all rows, in the order they first appear."""
-    path = folder / "examples.csv"
+    return write_rows(folder / "examples.csv", rows)
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> Path:
+    """Writes rows as CSV, and the folder above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=columns_of(rows))

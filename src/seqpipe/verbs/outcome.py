@@ -1,7 +1,7 @@
 """What a run leaves in its folder: configuration, metrics, figures, examples, a sample."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,17 @@ def start(
         folder.rmdir()
         raise
     tracker.log_artifact(folder / "config.yaml")
+
+
+def write_history(folder: Path, series: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+    """Writes history.csv, the numbers of each epoch; a training without any leaves none."""
+    rows = [
+        {"metric": name, "step": step, "value": value}
+        for name, points in sorted(series.items())
+        for step, value in points
+    ]
+    if rows:
+        report.write_rows(folder / "history.csv", rows)
 
 
 def write(cfg: DictConfig, facts: RunFacts, history: History) -> list[dict[str, Any]]:

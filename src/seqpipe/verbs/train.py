@@ -99,7 +99,11 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
             tracker.log_metrics(checked.metrics, step=0)
         probe = inside.make_probe(cfg, task, data, tracker)
         trainer = build_trainer(cfg, folder, tracker, [probe] if probe is not None else [])
-        seconds = _fit(cfg, trainer, module, data, resumed)
+        try:
+            seconds = _fit(cfg, trainer, module, data, resumed)
+        finally:  # of a training that breaks off, too
+            if _first():
+                outcome.write_history(folder, _history(trainer).series)
         history, chosen, checkpoint = _chosen(trainer)
         metrics = {**chosen.metrics, **_test(cfg, trainer, module, data, checkpoint)}
         metrics |= inside.final_scalars(probe)
