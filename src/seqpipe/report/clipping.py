@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from seqpipe.report.blocks import number
 from seqpipe.report.findings import Finding, Row
-from seqpipe.report.jobs import FINISHED, Job, differing, setting
+from seqpipe.report.jobs import FINISHED, Job, differing, judged_by, setting
 from seqpipe.report.reach import COLOURS, VERDICTS, is_solved
 from seqpipe.report.run import GREY, figure, plain, save
 from seqpipe.report.sentences import History
@@ -63,7 +63,8 @@ def draw_clipping(
             )
         drawn.legend(loc="outside lower center", ncols=min(4, len(jobs)))
         path = save(drawn, folder / "figures" / "clipping.png")
-    rows = [_row(job, keys, history, solved) for job, history in zip(jobs, histories, strict=True)]
+    told = zip(jobs, histories, strict=True)
+    rows = [_row(job, keys, judged_by(jobs), history, solved) for job, history in told]
     text = " ".join(
         _sentence(job, name, history)
         for job, name, history in zip(jobs, names, histories, strict=True)
@@ -119,7 +120,9 @@ def _or_nothing(value: float) -> float:
     return value if math.isfinite(value) else -1.0
 
 
-def _row(job: Job, keys: Sequence[str], history: History, solved: float | None) -> Row:
+def _row(
+    job: Job, keys: Sequence[str], judged: str, history: History, solved: float | None
+) -> Row:
     row: dict[str, object] = {key: job.overrides.get(key, "") for key in keys}
     row["largest gradient norm"] = _shown(_largest(history))
     bad = _bad_steps(job, history)
@@ -128,7 +131,7 @@ def _row(job: Job, keys: Sequence[str], history: History, solved: float | None) 
     row["clipped"] = f"{sum(clipped) / len(clipped):.0%}" if clipped else ""
     verdict = job.metrics.get("gradient/verdict", math.nan)
     row["gradient"] = VERDICTS.get(int(verdict), "") if math.isfinite(verdict) else ""
-    row[job.judged or "result"] = _shown(job.metrics.get(job.judged, math.nan))
+    row[judged] = _shown(job.metrics.get(judged, math.nan))
     if solved is not None:
         row["solved"] = "" if job.status != FINISHED else "yes" if is_solved(job, solved) else "no"
     row["status"] = job.status

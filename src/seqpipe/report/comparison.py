@@ -46,7 +46,7 @@ def write_comparison(
     assert jobs, "a comparison of something"
     findings = [] if ends_in is None else FIGURES[ends_in](folder, jobs, **(options or {}))
     best = best_of(jobs)
-    blocks: list[Block] = [Heading(f"{len(jobs)} jobs compared", 1), Code(command, "sh")]
+    blocks: list[Block] = [Heading(_title(jobs), 1), Code(command, "sh")]
     blocks += [Prose(_in_short(jobs, best))]
     for group in dict.fromkeys(finding.group for finding in findings):
         blocks.append(Heading(group))
@@ -80,6 +80,15 @@ def best_of(jobs: Sequence[Job]) -> frozenset[int]:
         if key not in best or sign * job.monitored > sign * best[key].monitored:
             best[key] = job
     return frozenset(job.number for job in best.values())
+
+
+def _title(jobs: Sequence[Job]) -> str:
+    """What was compared: the name of the experiment or the grid, where it has one."""
+    name = next(
+        (jobs[0].overrides[k] for k in ("experiment", "sweep") if k in jobs[0].overrides), ""
+    )
+    count = "one job" if len(jobs) == 1 else f"{len(jobs)} jobs compared"
+    return f"{name}: {count}" if name else count.capitalize()
 
 
 def _in_short(jobs: Sequence[Job], best: frozenset[int]) -> str:

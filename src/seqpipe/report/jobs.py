@@ -92,6 +92,11 @@ def _metrics(folder: Path) -> dict[str, float]:
     return {name: math.nan if value is None else value for name, value in values.items()}
 
 
+def judged_by(jobs: Sequence[Job]) -> str:
+    """The metric that the jobs are judged by: that of the first one that has any."""
+    return next((job.judged for job in jobs if job.metrics), "result")
+
+
 def differing(jobs: Sequence[Job]) -> list[str]:
     """The keys that are not the same in all jobs, in the order they were typed."""
     keys = dict.fromkeys(key for job in jobs for key in job.overrides)

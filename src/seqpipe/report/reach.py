@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from seqpipe.report.blocks import number
 from seqpipe.report.findings import Finding, Row
-from seqpipe.report.jobs import FINISHED, Job, differing, setting
+from seqpipe.report.jobs import FINISHED, Job, differing, judged_by, setting
 from seqpipe.report.profiles import profiles
 from seqpipe.report.run import GREY, figure, plain, save
 
@@ -58,7 +58,7 @@ def draw_gradients(
             empty.set_axis_off()
         _legend(drawn, lines)
         path = save(drawn, folder / "figures" / "gradients.png")
-    rows = [_row(job, solved) for job in jobs]
+    rows = [_row(job, differing(jobs), judged_by(jobs), solved) for job in jobs]
     text = _told(kept, line_key, panel_keys, panels, solved, guessing)
     return [Finding("How far the gradient reaches", text, path.name, rows, "Gradients")]
 
@@ -73,6 +73,8 @@ def _keys(jobs: Sequence[Job]) -> tuple[str, list[str]]:
 def _draw_profiles(
     axes: "Axes", folder: Path, jobs: Sequence[Job], line_key: str, lines: Sequence[str]
 ) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.axhline(_HORIZON, color=GREY, linewidth=0.9, linestyle=":")
     for job in jobs:
         colour = COLOURS[lines.index(job.overrides.get(line_key, "")) % len(COLOURS)]
@@ -82,6 +84,7 @@ def _draw_profiles(
             axes.plot(profile.distances, heights, color=colour, linestyle=style, linewidth=width)
     axes.set_yscale("log")
     axes.set_ylim(_FLOOR, 2)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.set_xlabel("steps from the loss")
     axes.set_ylabel("gradient norm, share of its peak")
 
@@ -122,7 +125,7 @@ def _draw_results(
             )
     axes.set_xticks(range(len(panels)), [plain(panel, 24) for panel in panels])
     axes.set_xlim(-0.6, len(panels) - 0.4)
-    axes.set_title(next((job.judged for job in jobs if job.judged), "result"))
+    axes.set_title(judged_by(jobs))
 
 
 def _legend(drawn: object, lines: Sequence[str]) -> None:
@@ -141,17 +144,14 @@ def _legend(drawn: object, lines: Sequence[str]) -> None:
     drawn.legend(handles=marks, loc="outside lower center", ncols=len(marks))
 
 
-def _row(job: Job, solved: float | None) -> Row:
+def _row(job: Job, keys: Sequence[str], judged: str, solved: float | None) -> Row:
     """A line of the table: what it was, how its gradient decays, what the test says."""
-    keys = {key: value for key, value in job.overrides.items() if key not in ("experiment",)}
-    row: dict[str, object] = dict(keys)
+    row: dict[str, object] = {key: job.overrides.get(key, "") for key in keys}
     row["half-life, steps"] = _half_life(job.metrics)
     row["horizon, steps"] = _whole(job.metrics.get("gradient/horizon"))
     verdict = job.metrics.get("gradient/verdict", math.nan)
     row["gradient"] = VERDICTS.get(int(verdict), "") if math.isfinite(verdict) else ""
-    row[job.judged or "result"] = (
-        number(job.metrics[job.judged]) if job.judged in job.metrics else ""
-    )
+    row[judged] = number(job.metrics[judged]) if judged in job.metrics else ""
     if solved is not None:
         row["solved"] = "" if job.status != FINISHED else "yes" if is_solved(job, solved) else "no"
     if job.status != FINISHED:
@@ -199,11 +199,11 @@ def _told(
             bad = _names([job for job in here if not is_solved(job, solved)], line_key)
             parts = [f"{good} solved" if good else "", f"{bad} not solved" if bad else ""]
         reach = [
-            f"{_whole(job.metrics['gradient/horizon'])} steps for {_name(job, line_key)}"
+            f"{_whole(job.metrics['gradient/horizon'])} ({_name(job, line_key)})"
             for job in here
             if _whole(job.metrics.get("gradient/horizon"))
         ]
-        parts.append(f"horizon {', '.join(reach)}" if reach else "")
+        parts.append(f"horizon, in steps: {', '.join(reach)}" if reach else "")
         words = "; ".join(part for part in parts if part)
         if words:
             sentences.append(f"- {f'`{panel}`: ' if panel else ''}{words}.")
@@ -220,4 +220,5 @@ def _name(job: Job, line_key: str) -> str:
 
 
 def _names(jobs: Sequence[Job], line_key: str) -> str:
-    return " and ".join(_name(job, line_key) for job in jobs)
+    names = [_name(job, line_key) for job in jobs]
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
