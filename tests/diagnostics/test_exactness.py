@@ -1,7 +1,6 @@
 """The gradient through time against autograd on one sequence at a time, unrolled in float64."""
 
 import copy
-import functools
 import itertools
 
 import numpy as np
@@ -9,74 +8,20 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from seqpipe.build import build_model
-from seqpipe.config.compose import compose
-from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
+from seqpipe.data.base import SequenceBatch
 from seqpipe.diagnostics.gradients import through_time
 from seqpipe.diagnostics.recording import StepwiseCopy
-from seqpipe.tasks.classification import Classification
-from seqpipe.tasks.language_modeling import LanguageModeling
-from seqpipe.tasks.tagging import Tagging
-from seqpipe.tasks.transduction import Transduction
 
-CELLS = {
-    "rnn": ["cell=rnn"],
-    "rnn relu": ["cell=rnn", "cell.nonlinearity=relu"],
-    "gru_simplified": ["cell=gru_simplified"],
-    "gru": ["cell=gru"],
-    "gru reset after": ["cell=gru", "cell.reset_after=true"],
-    "lstm": ["cell=lstm"],
-    "lstm without tanh": ["cell=lstm", "cell.output_tanh=false"],
-    "lstm_peephole": ["cell=lstm_peephole"],
-    "lstm_peephole current": ["cell=lstm_peephole", "cell.output_peephole=current"],
-}
-TEXT, CLASS, TAGS = FieldSpec("symbols", 9), FieldSpec("category", 4), FieldSpec("tags", 4)
-SHAPES = {
-    "many_to_one": ("digits", SequenceSpec(TEXT, CLASS), Classification),
-    "many_to_many": ("copy_memory", SequenceSpec(TEXT, TAGS), Tagging),
-    "one_to_many": ("python_docs", SequenceSpec(None, TEXT), LanguageModeling),
-    "encoder_decoder": ("dates", SequenceSpec(TEXT, TEXT), Transduction),
-}
+CELLS = (
+    *("rnn", "rnn relu", "gru_simplified", "gru", "gru reset after"),
+    *("lstm", "lstm without tanh", "lstm_peephole", "lstm_peephole current"),
+)
+SHAPES = ("many_to_one", "many_to_many", "one_to_many", "encoder_decoder")
 CASES = [
     (cell, shape, depth, both)
     for cell, shape, depth, both in itertools.product(CELLS, SHAPES, (1, 2, 3), (False, True))
     if not (both and shape == "one_to_many")
 ]
-X_LENGTHS, Y_LENGTHS = torch.tensor([7, 3, 1]), torch.tensor([4, 6, 2])
-
-
-@functools.cache
-def composed(cell, data):
-    return compose([f"data={data}", *CELLS[cell], "hidden_size=5"])[0]
-
-
-def make(cell, shape, depth, both):
-    torch.manual_seed(0)
-    data, spec, task_class = SHAPES[shape]
-    cfg = composed(cell, data).copy()
-    cfg.depth, cfg.bidirectional = depth, both
-    model = build_model(cfg, spec)
-    with torch.no_grad():  # no gate, bias or peephole may be missing unseen
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    extra = {"longest_y": 6} if shape == "encoder_decoder" else {}
-    monitor = {"monitor": "val/loss", "mode": "min"}
-    return model, task_class(y=spec.y, **monitor, **extra)
-
-
-def make_batch(shape):
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randint(4, 9, (3, 7), generator=generator)
-    y = torch.randint(4, 9, (3, 6), generator=generator)
-    index = torch.arange(3)
-    if shape == "many_to_one":
-        return SequenceBatch(x, X_LENGTHS, torch.tensor([0, 3, 1]), None, index)
-    if shape == "many_to_many":
-        tags = torch.randint(0, 4, (3, 7), generator=generator)
-        return SequenceBatch(x, X_LENGTHS, tags, X_LENGTHS, index)
-    if shape == "one_to_many":
-        return SequenceBatch(None, None, y, Y_LENGTHS, index)
-    return SequenceBatch(x, X_LENGTHS, y, Y_LENGTHS, index)
 
 
 def unrolled(stack, x, state=None):
@@ -137,7 +82,9 @@ def losses(shape, logits, batch, b):
 
 
 @pytest.mark.parametrize(("cell", "shape", "depth", "both"), CASES)
-def test_the_norms_are_those_of_autograd_on_each_sequence_alone(cell, shape, depth, both):
+def test_the_norms_are_those_of_autograd_on_each_sequence_alone(
+    make, make_batch, cell, shape, depth, both
+):
     model, task = make(cell, shape, depth, both)
     batch = make_batch(shape)
     found = through_time(StepwiseCopy(model), task, batch)
@@ -163,15 +110,15 @@ def test_the_norms_are_those_of_autograd_on_each_sequence_alone(cell, shape, dep
                 assert not one.norms[b, n:].any()
     layers = depth * (1 + both) + depth * (shape == "encoder_decoder")
     assert len({one.layer for one in found}) == layers
-    assert compared >= layers * int((batch.y_lengths if batch.x is None else X_LENGTHS).sum())
+    assert compared >= layers * int((batch.y_lengths if batch.x is None else batch.x_lengths).sum())
 
 
-def test_what_is_found_does_not_depend_on_the_padding_or_the_rest_of_the_batch():
+def test_what_is_found_does_not_depend_on_the_padding_or_the_rest_of_the_batch(make, make_batch):
     model, task = make("lstm", "many_to_one", 2, True)
     batch = make_batch("many_to_one")
     together = through_time(StepwiseCopy(model), task, batch)
     for b in range(3):
-        n = int(X_LENGTHS[b])
+        n = int(batch.x_lengths[b])
         alone = SequenceBatch(
             batch.x[b : b + 1, :n], torch.tensor([n]), batch.y[b : b + 1], None, torch.tensor([b])
         )
@@ -181,7 +128,7 @@ def test_what_is_found_does_not_depend_on_the_padding_or_the_rest_of_the_batch()
             np.testing.assert_allclose(one.norms[0, :n], other.norms[b, :n], rtol=1e-12)
 
 
-def test_a_hook_on_the_fused_layer_would_see_nothing_before_the_last_step():
+def test_a_hook_on_the_fused_layer_would_see_nothing_before_the_last_step(make, make_batch):
     """Why all this: the direct path alone, as other tools draw it, is not the gradient."""
     model, task = make("lstm", "many_to_one", 1, False)
     batch = make_batch("many_to_one")

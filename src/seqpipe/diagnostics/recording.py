@@ -108,8 +108,9 @@ class StepwiseCopy:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = copy.deepcopy(model).eval()
-        for parameter in self.model.parameters():
+        for parameter in self.model.parameters():  # it is by the states that is differentiated
             parameter.grad = None
+            parameter.requires_grad_(False)
         if next(model.parameters()).device.type != "mps":
             self.model.double()
         self.layers: list[Recorded] = []

@@ -14,4 +14,4 @@ class Settings:
     """
 
     every: int | None = 500
-    examples: int = 16
+    examples: int = 8
