@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from torch import nn
 
+from seqpipe.config.schema import TAKEN_BY_THE_RUN
 from seqpipe.data.base import SequenceSpec
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.vocabulary import BOS, EOS
@@ -144,7 +145,12 @@ def build_module(
     if digests is not None:
         saved["digests"] = dict(digests)
     return SequenceModule(
-        model, task, instantiate(cfg.optim), instantiate(cfg.scheduler), saved_config=saved
+        model,
+        task,
+        instantiate(cfg.optim),
+        instantiate(cfg.scheduler),
+        saved_config=saved,
+        max_bad_steps=cfg.trainer.max_bad_steps,
     )
 
 
@@ -163,6 +169,13 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
     return callbacks
 
 
+def trainer_node(cfg: DictConfig) -> DictConfig:
+    """What Lightning's Trainer is given of `cfg.trainer`: all but what the run takes itself."""
+    written: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
+    taken = TAKEN_BY_THE_RUN["trainer"]
+    return OmegaConf.create({k: v for k, v in written.items() if k not in taken})
+
+
 def build_trainer(
     cfg: DictConfig, folder: Path, tracker: Tracker, callbacks: Sequence[Callback] = ()
 ) -> Trainer:
@@ -175,7 +188,7 @@ def build_trainer(
         callbacks: besides those of the configuration; checkpoints keep their state.
     """
     trainer: Trainer = instantiate(
-        cfg.trainer,
+        trainer_node(cfg),
         callbacks=[*callbacks, *build_callbacks(cfg, folder)],
         logger=tracker.logger or False,
         default_root_dir=str(folder),

@@ -9,7 +9,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
-from seqpipe.build import instantiate
+from seqpipe.build import instantiate, trainer_node
 from seqpipe.config.rules import shown
 from seqpipe.data.dataset import SequenceData
 from seqpipe.errors import ConfigError, did_you_mean
@@ -25,7 +25,7 @@ def check_trainer(cfg: DictConfig) -> int:
     """
     parts = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     try:
-        trainer: Trainer = instantiate(cfg.trainer, **parts)
+        trainer: Trainer = instantiate(trainer_node(cfg), **parts)
     except InstantiationException as error:
         usual = {"accelerator": "auto", "devices": 1, "strategy": "auto", "precision": 32}
         given = {key: cfg.trainer.get(key, value) for key, value in usual.items()}

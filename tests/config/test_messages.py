@@ -7,8 +7,8 @@ from seqpipe.config.validate import validate
 from seqpipe.errors import ConfigError
 
 KEYS = (
-    "seed, hidden_size, depth, bidirectional, dropout, resume, describe, preflight, data, "
-    "architecture, task, cell, optim, scheduler, trainer, callbacks, logger, diagnostics"
+    "seed, hidden_size, depth, bidirectional, dropout, resume, describe, replay, preflight, "
+    "data, architecture, task, cell, optim, scheduler, trainer, callbacks, logger, diagnostics"
 )
 CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
 DATA = (
@@ -66,6 +66,15 @@ UNKNOWN_KEYS = [
         "+architecture.x_size=3",
         "architecture.x_size=3: is set by the run; allowed: leave it out",
     ),
+    (
+        "trainer.max_bad_step=3",
+        "trainer.max_bad_step=3: unknown key; allowed: arguments of pytorch_lightning.Trainer; "
+        "did you mean 'max_bad_steps'?",
+    ),
+    (
+        "~trainer.max_bad_steps",
+        "trainer.max_bad_steps=: is missing, and the run reads it; allowed: a value",
+    ),
     ("+trainer.logger=false", "trainer.logger=false: is set by the run; allowed: leave it out"),
 ]
 OPTIONS = [
@@ -96,6 +105,19 @@ VALUES = [
         "resume=nowhere.ckpt",
         "resume=nowhere.ckpt: no such file; allowed: a checkpoint, as "
         "outputs/runs/.../checkpoints/last.ckpt, or null",
+    ),
+    (
+        "replay=nowhere.pt",
+        "replay=nowhere.pt: no such file; allowed: a batch that was kept, as "
+        "outputs/runs/.../bad_steps/step_12_rank0.pt, or null",
+    ),
+    (
+        "trainer.max_bad_steps=-1",
+        "trainer.max_bad_steps=-1: out of range; allowed: an integer >= 0",
+    ),
+    (
+        "trainer.max_bad_steps=null",
+        "trainer.max_bad_steps=null: wrong type; allowed: an integer >= 0",
     ),
     ("data.batch_size=0", "data.batch_size=0: out of range; allowed: an integer >= 1"),
     ("data.num_workers=-1", "data.num_workers=-1: out of range; allowed: an integer >= 0"),

@@ -103,7 +103,8 @@ def test_the_training_numbers_of_a_resumed_epoch_are_of_all_of_it(launch):
     straight = launch("adding", *overrides, folder="straight")
     first = launch("adding", *overrides, "trainer.max_steps=6", folder="first")
     resumed = launch("adding", *overrides, f"resume={last(first)}", folder="resumed")
-    for name in ("train/loss", "train/mae", "grad_norm/clipped_fraction"):
+    clipping = ("grad_norm/clipped_fraction", "grad_norm/clip_scale")
+    for name in ("train/loss", "train/mae", *clipping):
         assert series_of(resumed)[name] == series_of(straight)[name], name
 
 

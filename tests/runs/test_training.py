@@ -132,8 +132,10 @@ def test_a_run_in_another_precision_computes_in_it(launch, precision):
 
 def test_a_diverging_run_says_what_to_do_and_keeps_its_folder(launch, tmp_path):
     overrides = ["optim=sgd", "optim.lr=1e30", "trainer.gradient_clip_val=null", "cell=rnn"]
-    with pytest.raises(TrainingError, match=r"gradient of update \d+ is not finite; a lower optim"):
-        launch("adding", *overrides, "cell.nonlinearity=relu", "trainer.max_epochs=20")
+    overrides += ["cell.nonlinearity=relu", "trainer.max_bad_steps=2"]
+    message = r"update \d+ is not finite and trainer.max_bad_steps=2: .*; a lower optim.lr, "
+    with pytest.raises(TrainingError, match=message):
+        launch("adding", *overrides, "trainer.max_epochs=20")
     assert (tmp_path / "runs" / "run" / "config.yaml").is_file()
 
 

@@ -15,6 +15,7 @@ from seqpipe.config.schema import (
     GROUPS,
     PANEL,
     READ_BY_THE_RUN,
+    TAKEN_BY_THE_RUN,
 )
 from seqpipe.config.signatures import packaged_keys, signature_of
 from seqpipe.config.tree import Tree
@@ -108,13 +109,15 @@ def _node_problems(tree: Tree, key: str) -> Iterator[Problem]:
         yield Problem(f"{key}._target_", target, "is missing; allowed: a class, as module.Class")
         return
     given = GIVEN_BY_THE_RUN.get(key.split(".")[0], ())
+    taken = TAKEN_BY_THE_RUN.get(key, ())
     try:
-        signature = _signature(key, target, set(node) - set(SPECIAL) - set(given))
+        names = set(node) - set(SPECIAL) - set(given) - set(taken)
+        signature = _signature(key, target, names)
     except TargetError as error:
         yield Problem(f"{key}._target_", target, f"{error}; allowed: a class, as module.Class")
         return
     for name in node:
-        if name in SPECIAL:
+        if name in SPECIAL or name in taken:
             continue
         if name in given:
             yield Problem(f"{key}.{name}", node[name], "is set by the run; allowed: leave it out")

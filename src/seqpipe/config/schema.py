@@ -15,7 +15,7 @@ from seqpipe.config.rules import (
 
 PANEL = (
     *("seed", "hidden_size", "depth", "bidirectional", "dropout"),
-    *("resume", "describe", "preflight"),
+    *("resume", "describe", "replay", "preflight"),
 )
 GROUPS = (
     *("data", "architecture", "task", "cell", "optim", "scheduler"),
@@ -57,9 +57,12 @@ READ_BY_THE_RUN: dict[str, tuple[str, ...]] = {
     "task": ("monitor", "mode"),
     "trainer": (
         *("max_epochs", "max_steps", "overfit_batches"),
-        *("limit_test_batches", "enable_progress_bar"),
+        *("limit_test_batches", "enable_progress_bar", "max_bad_steps"),
     ),
 }
+
+# Of those, what the run keeps to itself: no arguments of what the node is built into.
+TAKEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {"trainer": ("max_bad_steps",)}
 
 SEED = whole(0, 2**32 - 1)  # numpy takes no more
 FRACTION = real("[0, 1]")
@@ -82,6 +85,7 @@ RULES: dict[str, Rule] = {
     "describe": flag(),
     "preflight": choice("quick", "full", "none"),
     "resume": either(text(allowed="a checkpoint file"), null()),
+    "replay": either(text(allowed="a file of bad_steps/"), null()),
     "data.batch_size": whole(1),
     "data.bptt": either(whole(2), null()),
     "data.max_length": either(whole(1), null()),
@@ -187,5 +191,6 @@ RULES: dict[str, Rule] = {
     "trainer.num_sanity_val_steps": whole(-1),
     "trainer.deterministic": either(flag(), choice("warn")),
     "trainer.detect_anomaly": flag(),
+    "trainer.max_bad_steps": whole(0),
     "trainer.enable_*": flag(),
 }

@@ -79,6 +79,10 @@ def _value_problems(tree: Tree) -> Iterator[Problem]:
     if isinstance(resume, str) and not Path(resume).is_file():
         allowed = "a checkpoint, as outputs/runs/.../checkpoints/last.ckpt, or null"
         yield Problem("resume", resume, f"no such file; allowed: {allowed}")
+    replay = tree.get("replay")
+    if isinstance(replay, str) and not Path(replay).is_file():
+        allowed = "a batch that was kept, as outputs/runs/.../bad_steps/step_12_rank0.pt, or null"
+        yield Problem("replay", replay, f"no such file; allowed: {allowed}")
 
 
 @functools.cache

@@ -120,9 +120,7 @@ def _or_nothing(value: float) -> float:
     return value if math.isfinite(value) else -1.0
 
 
-def _row(
-    job: Job, keys: Sequence[str], judged: str, history: History, solved: float | None
-) -> Row:
+def _row(job: Job, keys: Sequence[str], judged: str, history: History, solved: float | None) -> Row:
     row: dict[str, object] = {key: job.overrides.get(key, "") for key in keys}
     row["largest gradient norm"] = _shown(_largest(history))
     bad = _bad_steps(job, history)

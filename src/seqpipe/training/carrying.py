@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from seqpipe.data.base import SequenceBatch
 
 Tree = Any
 """A tensor whose first axis is the rows, or a tuple of trees."""
@@ -60,6 +62,18 @@ class Carried:
     def restore(self, lanes: Tree, device: torch.device) -> None:
         """Take up the states that a checkpoint kept; None: there were none."""
         self.lanes = None if lanes is None else _mapped(lambda held: held.to(device), lanes)
+
+
+def answer(model: nn.Module, batch: SequenceBatch, carried: Carried) -> Tensor:
+    """Logits of a batch: (B, K) or (B, T, K); a batch of lanes goes on where the last one ended."""
+    if batch.lane is None:
+        logits: Tensor = model(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+        return logits
+    assert isinstance(model, Carries) and batch.fresh is not None and batch.y_lengths is not None
+    state = carried.enter(model.start(len(batch)), batch.lane, batch.fresh)
+    logits, state = model.carry(batch.x, batch.x_lengths, batch.y, batch.y_lengths, state)
+    carried.leave(state, batch.lane)
+    return logits
 
 
 def _wide(mask: Tensor, like: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import logging
 import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -60,15 +61,16 @@ class History(Checkpoint):
         """Notes the validation."""
         if not trainer.sanity_checking:
             self.last = validation_of(trainer)
-            self._note(self.last.metrics, self.last.step)
+            self.note(self.last.metrics, self.last.step)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes the training numbers of the epoch."""
         metrics = trainer.callback_metrics.items()
         now = {k: v.item() for k, v in metrics if not k.startswith("val/")}
-        self._note(now, trainer.global_step)
+        self.note(now, trainer.global_step)
 
-    def _note(self, values: dict[str, float], step: int) -> None:
+    def note(self, values: Mapping[str, float], step: int) -> None:
+        """Adds to the series, at the number of updates made so far."""
         for name, value in values.items():
             self.series.setdefault(name, []).append((step, value))
 
@@ -84,6 +86,26 @@ class History(Checkpoint):
         saved, last = state_dict["series"].items(), state_dict["last"]
         self.series = {name: [(int(s), v) for s, v in points] for name, points in saved}
         self.last = None if last is None else Validation(**last)
+
+
+def record(
+    trainer: Trainer, metrics: Mapping[str, float], update: int, *, kept: bool = True
+) -> None:
+    """Logs at this very update; Lightning does so only every few, and never once it has ended.
+
+    Args:
+        trainer: whose loggers are told.
+        metrics: name -> value.
+        update: how many were made before it.
+        kept: in the history, too.
+    """
+    if not metrics:
+        return
+    for logger in trainer.loggers:
+        logger.log_metrics(dict(metrics), step=update)
+    for callback in trainer.checkpoint_callbacks if kept else ():
+        if isinstance(callback, History):
+            callback.note(metrics, update + 1)
 
 
 class BestAndLast(Checkpoint):

@@ -1,31 +1,46 @@
 """The one LightningModule: any model, any task."""
 
+import functools
+import math
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import Metric
 
 from seqpipe.data.base import SequenceBatch
-from seqpipe.errors import TrainingError
-from seqpipe.tasks.base import Task
+from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.metrics import WeightedMean
-from seqpipe.training.carrying import Carried, Carries
+from seqpipe.training import standing
+from seqpipe.training.bad_steps import BadSteps, watched
+from seqpipe.training.carrying import Carried, answer
+from seqpipe.training.checkpoints import record
+from seqpipe.training.flow import WINDOWS, GradientFlow
 
 Stage = Literal["train", "val", "test"]
+
+
+class _Counted(NamedTuple):
+    """What the sums of an epoch are told of one batch."""
+
+    loss: Tensor
+    units: Tensor
+    pairs: Pairs | None
 
 
 class SequenceModule(LightningModule):
     """Trains `model` on `task`: losses, metrics, clipping, optimizer and schedule.
 
     Logged: `<stage>/loss` and the task's metrics, each over the whole split and weighted by what
-    it counts; `grad_norm/total`, the norm of the whole gradient before clipping;
+    it counts. Of the gradient before clipping `grad_norm/total` and `grad_norm/<part>`, and
+    `grad_norm/window_max` and `grad_norm/window_p99` of all updates of a window;
     `grad_norm/clipped_fraction`, the share of the epoch's updates in which clipping changed the
-    gradient; `lr`.
+    gradient, and `grad_norm/clip_scale`, the mean of its norm after over its norm before;
+    `update_ratio/<part>`, the norm of the step over the norm of the weights; `lr`; `bad_steps`.
 
     Args:
         model: called with (x, x_lengths, y, y_lengths), answers logits.
@@ -33,6 +48,11 @@ class SequenceModule(LightningModule):
         make_optimizer: from parameters.
         make_schedule: from the optimizer, `total_steps`, `monitor` and `mode`.
         saved_config: plain containers kept in every checkpoint.
+        max_bad_steps: updates that are not finite and that a training survives.
+
+    Attributes:
+        flow: the gradient's norms, and advice on its clipping.
+        bad_steps: watches over updates that are not finite.
     """
 
     def __init__(
@@ -42,6 +62,7 @@ class SequenceModule(LightningModule):
         make_optimizer: Callable[..., Optimizer],
         make_schedule: Callable[..., Any],
         saved_config: dict[str, Any],
+        max_bad_steps: int = 10,
     ) -> None:
         super().__init__()
         self.model, self.task = model, task
@@ -50,9 +71,11 @@ class SequenceModule(LightningModule):
         stages: tuple[Stage, ...] = ("train", "val", "test")
         self.losses = nn.ModuleDict({f"{stage}_loss": WeightedMean() for stage in stages})
         self.metrics = nn.ModuleDict({f"{stage}_metrics": task.metrics(stage) for stage in stages})
-        self.clipped = WeightedMean()
         self.test_report: dict[str, Tensor] = {}
         self.carried = {stage: Carried() for stage in stages}
+        self.flow = GradientFlow(_by_name(self))
+        self.bad_steps = BadSteps(model, task, max_bad_steps)
+        self._uncounted: list[_Counted] = []  # batches of the present update
         self._resumed: dict[str, Any] = {}  # of the checkpoint that is resumed from
 
     def forward(self, batch: SequenceBatch) -> Tensor:
@@ -61,45 +84,56 @@ class SequenceModule(LightningModule):
         return logits
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
-        """One update's mean loss."""
-        return self._shared_step(batch, "train")
+        """One update's mean loss; the sums of the epoch learn of it when the update is made."""
+        self.bad_steps.keep(batch, self.carried["train"], self.device)
+        loss, counted = self._run(batch, "train")
+        self._uncounted.append(counted)
+        return self.bad_steps.checked(loss)
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Updates the validation's loss and metrics."""
-        self._shared_step(batch, "val")
+        self._count(self._run(batch, "val")[1], "val")
 
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Updates the test's loss and metrics."""
-        self._shared_step(batch, "test")
+        self._count(self._run(batch, "test")[1], "test")
 
-    def _shared_step(self, batch: SequenceBatch, stage: Stage) -> Tensor:
-        outputs = self(batch) if batch.lane is None else self._carry(batch, stage)
+    def _run(self, batch: SequenceBatch, stage: Stage) -> tuple[Tensor, _Counted]:
+        """The mean loss of a batch, and what is to be counted of it."""
+        outputs = answer(self.model, batch, self.carried[stage])
         loss = self.task.loss(outputs, batch, training=stage == "train")
-        mean = cast(WeightedMean, self.losses[f"{stage}_loss"])
-        mean.update(loss.detach(), self.task.units(batch))
-        metrics = cast(Any, self.metrics[f"{stage}_metrics"])
-        if len(metrics):
+        pairs = None
+        if len(cast(Any, self.metrics[f"{stage}_metrics"])):
             with torch.no_grad():
                 predictions = self.task.predict(self.model, outputs, batch)
-                metrics.update(*self.task.pairs(predictions, batch))
-        return loss
+                pairs = self.task.pairs(predictions, batch)
+        return loss, _Counted(loss.detach(), self.task.units(batch), pairs)
 
-    def _carry(self, batch: SequenceBatch, stage: Stage) -> Tensor:
-        """Logits of a batch that goes on where the one before it ended."""
-        assert isinstance(self.model, Carries) and batch.fresh is not None
-        assert batch.lane is not None and batch.y_lengths is not None
-        carried = self.carried[stage]
-        state = carried.enter(self.model.start(len(batch)), batch.lane, batch.fresh)
-        logits, state = self.model.carry(batch.x, batch.x_lengths, batch.y, batch.y_lengths, state)
-        carried.leave(state, batch.lane)
-        return logits
+    def _count(self, counted: _Counted, stage: Stage) -> None:
+        cast(WeightedMean, self.losses[f"{stage}_loss"]).update(counted.loss, counted.units)
+        if counted.pairs is not None:
+            cast(Any, self.metrics[f"{stage}_metrics"]).update(*counted.pairs)
+
+    def _count_update(self) -> None:
+        """The batches of an update that is made count."""
+        for counted in self._uncounted:
+            self._count(counted, "train")
+        self._uncounted = []
+        self.bad_steps.settle()
 
     def on_train_epoch_end(self) -> None:
-        """Logs the epoch's training loss and metrics, and how often clipping acted."""
-        self._log_stage("train")
+        """Logs the epoch's training loss and metrics, and what clipping did."""
+        self._count_update()  # of an update that the end of the training cut short
+        if cast(WeightedMean, self.losses["train_loss"]).update_called:  # else all were bad
+            self._log_stage("train")
         if self.trainer.gradient_clip_val is not None:
-            self.log("grad_norm/clipped_fraction", self.clipped.compute(), sync_dist=True)
-            self.clipped.reset()
+            for name, value in self.flow.of_epoch().items():
+                self.log(name, value, sync_dist=True)  # it is the same in every process
+
+    def on_train_end(self) -> None:
+        """Records the last window of gradient norms, full or not."""
+        last = max(0, self.global_step - 1)
+        record(self.trainer, self.flow.of_window(ended=True), last)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the validation, and shows it to a schedule that waits for better ones.
@@ -132,9 +166,12 @@ class SequenceModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer, and the schedule over the run's estimated steps."""
         optimizer = self.make_optimizer(self.parameters())
+        updates = self.trainer.estimated_stepping_batches
+        shown = math.ceil(updates / WINDOWS) if math.isfinite(updates) else 1
+        self.flow.window = max(self._every, shown)
         schedule = self.make_schedule(
             optimizer,
-            total_steps=self.trainer.estimated_stepping_batches,
+            total_steps=updates,
             monitor=self.task.monitor,
             mode=self.task.mode,
         )
@@ -142,72 +179,99 @@ class SequenceModule(LightningModule):
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
+    @property
+    def _every(self) -> int:
+        """Updates between two that are logged."""
+        return int(cast(Any, self.trainer).log_every_n_steps)
+
+    @property
+    def _logging_now(self) -> bool:
+        """Whether the present update is one that is logged."""
+        return (self.global_step + 1) % self._every == 0
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Backpropagates; with `trainer.detect_anomaly` says where a NaN comes up.
+
+        Raises:
+            TrainingError: it does.
+        """
+        backwards = functools.partial(super().backward, loss, *args, **kwargs)
+        if torch.is_anomaly_enabled():
+            watched(backwards, loss, self.global_step + 1)
+        else:
+            backwards()
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Steps, and records each part's gradient and step; Lightning calls it once per update.
+
+        Not by `log`, which costs something in every step for all that it was ever told.
+        """
+        before, update = self.flow.weights() if self._logging_now else None, self.global_step
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        if before is not None and math.isfinite(self.flow.total):  # else there was no step
+            norms = {f"grad_norm/{name}": norm for name, norm in self.flow.groups.items()}
+            ratios = self.flow.update_ratios(before).items()
+            steps = {f"update_ratio/{name}": ratio for name, ratio in ratios}
+            record(self.trainer, norms | steps, update, kept=False)
+
     def configure_gradient_clipping(
         self,
         optimizer: Optimizer,
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Measures the gradient before clipping, clips it, and says how often that did anything.
+        """Measures the gradient, and clips it, or skips the update if it is not finite.
 
         Called by Lightning once per update, after unscaling and before the optimizer step. The
         norm is computed once and reused for the clip.
 
         Raises:
-            TrainingError: the gradient is not finite.
+            TrainingError: too many updates were not finite.
         """
-        grads = [p.grad for p in self.parameters() if p.grad is not None]
-        total = nn.utils.get_total_norm(grads)
-        every = cast(Any, self.trainer).log_every_n_steps
-        logging_now = (self.global_step + 1) % every == 0
-        self._refuse_infinite(total, logging_now)
-        if gradient_clip_val is not None:
-            acted = self._clip(grads, total, gradient_clip_val, gradient_clip_algorithm)
-            # An update that is not finite is none: the scaler of 16-mixed skips it.
-            finite = torch.isfinite(total)
-            self.clipped.update(torch.where(finite, acted, 0.0), finite.float())
-        if logging_now:
+        total = self.flow.measure()
+        if not math.isfinite(total):
+            self._skip()
+            return
+        self._count_update()
+        if self._logging_now:
             self.log("grad_norm/total", total)
             self.log("lr", optimizer.param_groups[0]["lr"])
+        if gradient_clip_val is not None:
+            self.flow.clip(gradient_clip_val, gradient_clip_algorithm)
+        self.flow.note()
+        record(self.trainer, self.flow.of_window(), self.global_step)
 
-    def _refuse_infinite(self, total: Tensor, logging_now: bool) -> None:
-        """Asking a GPU costs a synchronisation, so there it is asked only when numbers are logged.
+    def _skip(self) -> None:
+        """Optimizers pass over weights without a gradient; a scaler skips the step by itself.
 
-        The scaler of precision=16-mixed skips such an update and halves its scale by itself.
+        The scaler of 16-mixed asks for gradients. That they overflow is its way to find the
+        largest scale: only a loss that is not finite counts as bad there.
         """
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        asked = logging_now or total.device.type == "cpu"
-        if asked and not scaled and not torch.isfinite(total):
-            raise TrainingError(
-                f"the gradient of update {self.global_step + 1} is not finite; a lower optim.lr,"
-                " trainer.gradient_clip_val (1.0 is usual), or trainer.precision=32 may help;"
-                " trainer.detect_anomaly=true names the operation"
-            )
-
-    def _clip(
-        self, grads: list[Tensor], total: Tensor, limit: float, algorithm: str | None
-    ) -> Tensor:
-        """Clips in place. Returns 1.0 where that changed anything, else 0.0."""
-        parameters = [p for p in self.parameters() if p.grad is not None]
-        if algorithm == "value":
-            largest = torch.stack([grad.abs().max() for grad in grads]).max()
-            nn.utils.clip_grad_value_(parameters, limit)
-            return (largest > limit).float()
-        assert algorithm in (None, "norm"), algorithm
-        nn.utils.clip_grads_with_norm_(parameters, limit, total)
-        return (total > limit).float()
+        precision = self.trainer.precision_plugin
+        scaled = getattr(precision, "scaler", None) is not None
+        if scaled and not self.bad_steps.of_the_loss():
+            self._count_update()
+            return
+        self._uncounted = []
+        if not scaled:
+            for parameter in self.parameters():
+                parameter.grad = None
+        folder = Path(self.trainer.default_root_dir)
+        carried, context = self.carried["train"], precision.train_step_context
+        try:
+            self.bad_steps.skip(self.global_step + 1, carried, folder, context)
+        finally:
+            record(self.trainer, {"bad_steps": float(self.bad_steps.count)}, self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the configuration, the random numbers' state and the epoch's sums; no code."""
-        here: dict[str, Any] = {"cpu": torch.get_rng_state(), "sums": self._epoch_sums()}
-        here["carried"] = self.carried["train"].lanes
-        if self.device.type == "cuda":
-            here["cuda"] = torch.cuda.get_rng_state(self.device)
-        everywhere: list[Any] = [here]
-        if distributed.is_available() and distributed.is_initialized():
-            everywhere = [None] * self.trainer.world_size
-            distributed.all_gather_object(everywhere, here)
-        checkpoint["seqpipe"] = {**self.saved_config, "processes": everywhere}
+        """Adds the configuration, and where the training stands in each process; no code."""
+        checkpoint["seqpipe"] = {**self.saved_config, "processes": standing.save(self)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remembers what `on_train_start` goes on with."""
@@ -220,31 +284,12 @@ class SequenceModule(LightningModule):
 
         Processes that train together each draw their own numbers.
         """
-        if not self._resumed:
-            if self.global_rank > 0:
-                torch.manual_seed(torch.initial_seed() + self.global_rank)
-            return
-        torch.set_rng_state(self._resumed["cpu"].cpu())
-        if "cuda" in self._resumed and self.device.type == "cuda":
-            torch.cuda.set_rng_state(self._resumed["cuda"].cpu(), self.device)
-        self.carried["train"].restore(self._resumed["carried"], self.device)
-        metrics = self._epoch_metrics()
-        for name, sums in self._resumed["sums"].items():
-            metric = metrics[name]
-            for part, value in sums.items():
-                setattr(metric, part, value.to(self.device))
-            metric._update_count = 1  # else torchmetrics warns that there is nothing to compute
+        if self._resumed:
+            standing.restore(self, self._resumed)
+        elif self.global_rank > 0:
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
 
-    def _epoch_metrics(self) -> dict[str, Metric]:
-        """The metrics that are summed up over a training epoch, by name."""
-        metrics = cast(dict[str, Metric], dict(cast(Any, self.metrics["train_metrics"]).items()))
-        mean = cast(WeightedMean, self.losses["train_loss"])
-        return {**metrics, "loss": mean, "clipped_fraction": self.clipped}
 
-    def _epoch_sums(self) -> dict[str, dict[str, Tensor]]:
-        """Where they stand, in this process; nothing of those that have seen no batch."""
-        return {
-            name: {part: torch.as_tensor(v).cpu() for part, v in metric.metric_state.items()}
-            for name, metric in self._epoch_metrics().items()
-            if metric.update_called
-        }
+def _by_name(module: SequenceModule) -> dict[str, nn.Parameter]:
+    """The parameters, those of the model without `model.` before their names."""
+    return {name.removeprefix("model."): p for name, p in module.named_parameters()}

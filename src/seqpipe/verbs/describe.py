@@ -174,7 +174,7 @@ def duration(seconds: float) -> str:
 
 
 def summary(facts: RunFacts) -> str:
-    """The closing lines: data, model, best epoch, test, where it all is, how to repeat it."""
+    """The closing lines: data, model, epoch, test, where it all is, how to repeat it, advice."""
     model = facts.module.model
     parameters = sum(p.numel() for p in model.parameters())
     stack = next((m for m in model.modules() if isinstance(m, RecurrentStack)), None)
@@ -194,4 +194,5 @@ def summary(facts: RunFacts) -> str:
         "mlflow run": f"{run} in {facts.tracker.location}" if run else "not recorded",
         "again": command(facts.launch),
     }
-    return "\n".join(f"{key + ':':<12}{value}" for key, value in rows.items())
+    advice = [f"{'advice:':<12}{sentence}" for sentence in facts.module.flow.advice()]
+    return "\n".join([*(f"{key + ':':<12}{value}" for key, value in rows.items()), *advice])

@@ -28,7 +28,7 @@ from seqpipe.errors import ConfigError
 from seqpipe.tracking.base import NoTracker, Tracker, recording
 from seqpipe.training.checkpoints import BestAndLast, History, Validation
 from seqpipe.training.module import SequenceModule
-from seqpipe.verbs import before, describe, inside, look, outcome, resuming
+from seqpipe.verbs import before, describe, inside, look, outcome, replay, resuming
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         ConfigError: the configuration or the model cannot work; raised before anything is
             written.
         DataError: the data cannot be used; likewise.
-        TrainingError: the gradient stopped being finite.
+        TrainingError: too many updates were not finite.
     """
     validate(cfg, launch.choices)
     _refuse_unread(cfg, launch)
@@ -78,6 +78,9 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     if cfg.describe:
         looked = look.run(cfg, launch, data)
         return RunResult({}, math.nan, *looked)
+    if cfg.replay is not None:
+        told = replay.run(cfg, data)
+        return RunResult({}, math.nan, launch.output_dir, None, told)
     check_limits(cfg, data, processes)
     task = build_task(cfg, data)
     check_monitors(cfg, task)
@@ -106,6 +109,8 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
                 outcome.write_history(folder, _history(trainer).series)
         history, chosen, checkpoint = _chosen(trainer)
         metrics = {**chosen.metrics, **_test(cfg, trainer, module, data, checkpoint)}
+        if module.bad_steps.count:
+            metrics["bad_steps"] = float(module.bad_steps.count)
         metrics |= inside.final_scalars(probe)
         title = describe.run_name(cfg, launch)
         seen = inside.write(folder, probe, title) if _first() else ()

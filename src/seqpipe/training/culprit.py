@@ -1,0 +1,253 @@
+"""Where a number that is not finite comes from: the batch, a module, the loss or its gradient."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqpipe.data.base import SequenceBatch
+from seqpipe.tasks.base import Task
+from seqpipe.training.carrying import Carried, Tree, answer
+from seqpipe.training.finite import (
+    at,
+    bad_in,
+    first_step,
+    is_bad,
+    rows_of,
+    tensors_in,
+    where,
+    word_for,
+)
+from seqpipe.training.flow import group_of
+
+SHOWN = 8  # examples named in a message
+
+
+@dataclass
+class Kept:
+    """A batch, and what its step began with.
+
+    Args:
+        batch: as the model read it.
+        random: state of the random numbers, by device: `cpu`, and `cuda` where it is used.
+        lanes: the carried state, None where there is none.
+    """
+
+    batch: SequenceBatch
+    random: dict[str, Tensor]
+    lanes: Tree = None
+
+
+@dataclass
+class Finding:
+    """What was found.
+
+    Args:
+        text: in words, without the examples.
+        examples: which ones of the split; all of the batch where they cannot be told apart.
+        module: name of the module in the model; None where it is none.
+        time_step: the first one, counted from 1; None where there is no time.
+        fatal: no batch can be any better: the weights themselves are not finite.
+        again: it happened again when it was looked for.
+    """
+
+    text: str
+    examples: list[int] = field(default_factory=list)
+    module: str | None = None
+    time_step: int | None = None
+    fatal: bool = False
+    again: bool = True
+
+    def __str__(self) -> str:
+        if not self.examples:
+            return self.text
+        named = ", ".join(map(str, self.examples[:SHOWN]))
+        more = len(self.examples) - SHOWN
+        named += f" and {more} more" if more > 0 else ""
+        return f"{self.text}; example{'s' * (len(self.examples) > 1)} {named} of train"
+
+
+@contextlib.contextmanager
+def as_it_was(kept: Kept, device: torch.device) -> Iterator[None]:
+    """The random numbers of that step, and afterwards those from before."""
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng([device] if on_gpu else []):
+        torch.set_rng_state(kept.random["cpu"].cpu())
+        if on_gpu and "cuda" in kept.random:
+            torch.cuda.set_rng_state(kept.random["cuda"].cpu(), device)
+        yield
+
+
+def find(model: nn.Module, task: Task, kept: Kept) -> Finding | None:
+    """Runs the step again and looks; None where everything is finite.
+
+    Weights, their gradients and the metrics stay as they are. The caller restores the random
+    numbers and gives the precision.
+    """
+    batch = kept.batch
+    found = _in_weights(model) or _in_batch(batch)
+    if found is not None:
+        return found
+    watch, carried = _Watch(batch), Carried()
+    carried.lanes = kept.lanes
+    with torch.enable_grad(), watch.on(model):
+        outputs = answer(model, batch, carried)
+        if watch.found is not None:
+            return watch.found
+        if not bool(outputs.isfinite().all()):
+            kind, step, rows = where(outputs, batch, 0)
+            text = f"{type(model).__name__} puts out {kind}{at(step)}"
+            return Finding(text, batch.index[rows].tolist(), time_step=step)
+        loss = task.loss(outputs, batch, training=True)
+        if not bool(loss.isfinite()):
+            rows = _rows_of_loss(task, outputs.detach(), batch)
+            text = f"the loss is {word_for(loss)} though the model's answer is finite"
+            return Finding(text, batch.index[rows].tolist())
+        return _in_gradient(loss, model, watch, batch)
+
+
+def _in_weights(model: nn.Module) -> Finding | None:
+    bad = dict.fromkeys(
+        group_of(name) for name, p in model.named_parameters() if not bool(p.isfinite().all())
+    )
+    if not bad:
+        return None
+    return Finding(f"the weights of {', '.join(bad)} are not finite", fatal=True)
+
+
+def _in_batch(batch: SequenceBatch) -> Finding | None:
+    for role in ("x", "y"):
+        values = getattr(batch, role)
+        if values is None or not values.is_floating_point():
+            continue
+        bad = bad_in(values, batch, role)
+        if bool(bad.any()):
+            kind, step, rows = word_for(values[bad]), first_step(bad, values, batch), rows_of(bad)
+            return Finding(f"{role} holds {kind}{at(step)}", batch.index[rows].tolist(), None, step)
+    return None
+
+
+def _rows_of_loss(task: Task, outputs: Tensor, batch: SequenceBatch) -> Tensor:
+    """(B,), True for each example whose own loss is not finite; for all if none is."""
+    alone = []
+    for row in range(len(batch)):
+        part = slice(row, row + 1)
+        given = {f.name: getattr(batch, f.name) for f in fields(batch)}
+        one = replace(batch, **{k: v[part] for k, v in given.items() if v is not None})
+        alone.append(~task.loss(outputs[part], one, training=True).isfinite())
+    rows = torch.stack(alone)
+    return rows if bool(rows.any()) else torch.ones_like(rows)
+
+
+def _in_gradient(
+    loss: Tensor, model: nn.Module, watch: "_Watch", batch: SequenceBatch
+) -> Finding | None:
+    """Through autograd.grad, which leaves .grad and what other processes wait for alone."""
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(loss, [p for _, p in named], allow_unused=True)
+    bad = {
+        name
+        for (name, _), gradient in zip(named, gradients, strict=True)
+        if gradient is not None and not bool(gradient.isfinite().all())
+    }
+    if not bad:
+        return None
+    groups = ", ".join(dict.fromkeys(group_of(name) for name, _ in named if name in bad))
+    text = f"the gradient of {groups} is not finite though the loss is"
+    module, rows = watch.source(bad)
+    if module is not None:
+        text += f", it arises in {module}"
+    examples = batch.index if rows is None else batch.index[rows]
+    return Finding(text, examples.tolist(), module)
+
+
+@dataclass
+class _Call:
+    """What one call of a module saw on the way back."""
+
+    module: str
+    from_above: bool = False  # the gradient of what it put out is not finite
+    passed_on: bool = False  # the gradient of what it read is not
+    rows: Tensor | None = None
+
+
+class _Watch:
+    """Hooks on every module of a model: the first that turns finite numbers into others."""
+
+    def __init__(self, batch: SequenceBatch) -> None:
+        self.batch = batch
+        self.found: Finding | None = None
+        self.calls: list[_Call] = []  # in the order they ended: parts before the whole
+        self._count: dict[str, int] = {}
+
+    @contextlib.contextmanager
+    def on(self, model: nn.Module) -> Iterator[None]:
+        """Watches while it lasts."""
+        hooks = []
+        for name, module in model.named_modules():
+            shown = name or type(model).__name__
+
+            def after(
+                module: nn.Module, args: Any, named: Any, output: Any, name: str = shown
+            ) -> None:
+                self._see(name, [*tensors_in(args), *tensors_in(named)], tensors_in(output))
+
+            hooks.append(module.register_forward_hook(after, with_kwargs=True))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _see(self, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+        calls = self._count[name] = self._count.get(name, -1) + 1
+        if self.found is None and not any(is_bad(part, self.batch) for part in inputs):
+            for part in outputs:
+                if is_bad(part, self.batch):
+                    kind, step, rows = where(part, self.batch, calls)
+                    text = f"{name} puts out {kind}{at(step)} from finite input"
+                    examples = self.batch.index[rows].tolist()
+                    self.found = Finding(text, examples, name, step)
+                    break
+        call = _Call(name)
+        self.calls.append(call)
+        for part in outputs:
+            if part.requires_grad:
+                part.register_hook(lambda gradient: _note(call, gradient, above=True))
+        for part in inputs:
+            if part.requires_grad:
+                part.register_hook(lambda gradient: _note(call, gradient, above=False))
+
+    def source(self, bad: set[str]) -> tuple[str | None, Tensor | None]:
+        """The module nearest the loss whose backward pass went wrong, and the examples' rows.
+
+        Args:
+            bad: parameters with a gradient that is not finite.
+        """
+        owners = {name.rpartition(".")[0] for name in bad}
+        wrong = [
+            call
+            for call in self.calls
+            if not call.from_above and (call.passed_on or call.module in owners)
+        ]
+        names = {call.module for call in wrong}
+        for call in reversed(wrong):
+            if not any(name.startswith(f"{call.module}.") for name in names):
+                rows = call.rows
+                fits = rows is not None and len(rows) == len(self.batch) and bool(rows.any())
+                return call.module, rows if fits else None
+        return None, None
+
+
+def _note(call: _Call, gradient: Tensor, *, above: bool) -> None:
+    bad = ~gradient.isfinite()
+    if not bool(bad.any()):
+        return
+    if above:
+        call.from_above = True
+    else:
+        call.passed_on = True
+        call.rows = rows_of(bad) if bad.ndim > 1 else None

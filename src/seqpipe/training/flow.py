@@ -1,0 +1,223 @@
+"""How the gradient flows: its norm by part of the model, how it is clipped, how far a step goes.
+
+Everything is measured once an update, with one look at the device: clipping, what is logged and
+the question whether the gradient is finite share the numbers.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+WINDOWS = 300
+"""Of the whole training: MLflow's page shows about 320 points of a metric."""
+FEW = 100  # updates; below it there is no advice
+_LAYER = re.compile(r"(.+)\.layers\.(\d+)\.(forwards|backwards)\.")
+_BINS = 500  # of the histogram of norms, to each factor of e: the median is right to 0.1 %
+_SMALLEST = 1e-30
+
+
+def group_of(name: str) -> str:
+    """The part of the model that a parameter belongs to, as a person names it.
+
+    >>> group_of("encoder.layers.0.forwards.cell.weight_hidden")
+    'encoder.0.forwards'
+    >>> group_of("head.output.weight")
+    'head'
+    """
+    layer = _LAYER.match(name)
+    return ".".join(layer.groups()) if layer else name.partition(".")[0]
+
+
+def norms_by_group(groups: Iterable[str], norms: Iterable[float]) -> dict[str, float]:
+    """The norm of each group, from those of its parameters."""
+    squares: dict[str, float] = {}
+    for group, norm in zip(groups, norms, strict=True):
+        squares[group] = squares.get(group, 0.0) + norm * norm
+    return {group: math.sqrt(total) for group, total in squares.items()}
+
+
+class GradientFlow:
+    """The gradient's norms, its clipping and the size of the steps.
+
+    Args:
+        parameters: of the model, by name.
+
+    Attributes:
+        total: norm of the whole gradient of the present update, before clipping.
+        groups: norm of each part's.
+        window: updates whose largest norm is logged together.
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        self._parameters = [(group_of(name), p) for name, p in parameters.items()]
+        self._norms: list[float] = []
+        self._measured: list[tuple[str, nn.Parameter]] = []
+        self.total, self.window = 0.0, 1
+        self._waiting: list[float] = []  # totals of the window that is not full yet
+        self._epoch = {"updates": 0, "acted": 0, "scales": 0.0}
+        self._run = {"updates": 0, "acted": 0, "largest": 0.0, "largest_number": 0.0}
+        self._histogram: dict[int, int] = {}
+        self._limit: float | None = None
+        self._by_value = False
+
+    def measure(self) -> float:
+        """The norm of the whole gradient: waits for the device once.
+
+        Not finite where a number of the gradient is not, or where the norm is too large for the
+        numbers' precision.
+        """
+        self._measured = [(group, p) for group, p in self._parameters if p.grad is not None]
+        self._norms = _norms(self._gradients())
+        self.total = math.sqrt(sum(norm * norm for norm in self._norms))
+        return self.total
+
+    @property
+    def groups(self) -> dict[str, float]:
+        """Norm of the gradient of each part, before clipping."""
+        return norms_by_group((group for group, _ in self._measured), self._norms)
+
+    def clip(self, limit: float, algorithm: str | None) -> None:
+        """Clips the measured gradient in place, and notes what that did.
+
+        Args:
+            limit: of the norm, or of each number.
+            algorithm: `norm` (also None) or `value`.
+        """
+        scale, acted, gradients = 1.0, self.total > limit, self._gradients()
+        if algorithm == "value":
+            largest = max(_norms(gradients, math.inf), default=0.0)
+            acted = largest > limit
+            if acted:
+                nn.utils.clip_grad_value_([p for _, p in self._measured], limit)
+                scale = math.sqrt(sum(n * n for n in _norms(gradients))) / self.total
+            self._run["largest_number"] = max(self._run["largest_number"], largest)
+        else:
+            assert algorithm in (None, "norm"), algorithm
+            if acted:
+                total = torch.tensor(self.total, dtype=torch.float64)
+                nn.utils.clip_grads_with_norm_([p for _, p in self._measured], limit, total)
+                scale = limit / (self.total + 1e-6)  # as torch does
+        self._limit, self._by_value = limit, algorithm == "value"
+        self._epoch["updates"] += 1
+        self._epoch["acted"] += acted
+        self._epoch["scales"] += scale
+        self._run["acted"] += acted
+
+    def note(self) -> None:
+        """Counts the update."""
+        self._waiting.append(self.total)
+        self._run["updates"] += 1
+        self._run["largest"] = max(self._run["largest"], self.total)
+        place = round(_BINS * math.log(max(self.total, _SMALLEST)))
+        self._histogram[place] = self._histogram.get(place, 0) + 1
+
+    def of_window(self, *, ended: bool = False) -> dict[str, float]:
+        """The largest norm and the 99th percentile of a full window, or of an ended training's.
+
+        Returns:
+            the metrics; empty while the window is not full.
+        """
+        if not self._waiting or (len(self._waiting) < self.window and not ended):
+            return {}
+        totals, self._waiting = self._waiting, []
+        p99 = float(np.quantile(totals, 0.99))
+        return {"grad_norm/window_max": max(totals), "grad_norm/window_p99": p99}
+
+    def of_epoch(self) -> dict[str, float]:
+        """How often and how much clipping changed the epoch's gradients; starts the next epoch."""
+        updates = max(1, self._epoch["updates"])
+        told = {
+            "grad_norm/clipped_fraction": self._epoch["acted"] / updates,
+            "grad_norm/clip_scale": self._epoch["scales"] / updates,
+        }
+        if self._epoch["updates"] == 0:  # a scaler skipped all of them
+            told["grad_norm/clip_scale"] = 1.0
+        self._epoch = {"updates": 0, "acted": 0, "scales": 0.0}
+        return told
+
+    def weights(self) -> list[Tensor]:
+        """A copy of the weights, to be compared with those after a step."""
+        return [parameter.detach().clone() for _, parameter in self._parameters]
+
+    def update_ratios(self, before: list[Tensor]) -> dict[str, float]:
+        """||w_after - w_before|| / ||w_before|| of each part that learns and is not all zero."""
+        learned = [
+            (group, p.detach(), old)
+            for (group, p), old in zip(self._parameters, before, strict=True)
+            if p.requires_grad
+        ]
+        if not learned:
+            return {}
+        old = [weights for _, _, weights in learned]
+        steps = list(torch._foreach_sub([weights for _, weights, _ in learned], old))
+        both = _norms([*steps, *old])
+        groups = [group for group, _, _ in learned]
+        moved = norms_by_group(groups, both[: len(groups)])
+        sizes = norms_by_group(groups, both[len(groups) :])
+        return {group: moved[group] / size for group, size in sizes.items() if size > 0}
+
+    def advice(self) -> list[str]:
+        """What a person might change, in sentences; none after few updates."""
+        updates, acted, largest = (self._run[name] for name in ("updates", "acted", "largest"))
+        if updates < FEW:
+            return []
+        median = self._median()
+        if self._limit is None:
+            if largest <= 100 * median:
+                return []
+            ratio = f"{largest / median:,.0f} times the median of {median:.3g}"
+            return [
+                f"nothing was clipped, and the largest norm of the gradient was {largest:.3g},"
+                f" {ratio}: trainer.gradient_clip_val would bound such steps"
+            ]
+        setting = f"trainer.gradient_clip_val={self._limit:g}"
+        if acted == 0:
+            measured = f"the largest norm of the gradient was {largest:.3g}"
+            if self._by_value:
+                number = self._run["largest_number"]
+                measured = f"the largest number of the gradient was {number:.3g}"
+            return [f"{setting} never acted in {updates:,} updates: {measured}"]
+        if acted > 0.9 * updates:
+            return [
+                f"{setting} acted in {acted / updates:.0%} of {updates:,} updates, so it works as"
+                f" a smaller learning rate: the median norm of the gradient was {median:.3g}"
+            ]
+        return []
+
+    def _median(self) -> float:
+        seen, half = 0, sum(self._histogram.values()) / 2
+        for place in sorted(self._histogram):
+            seen += self._histogram[place]
+            if seen >= half:
+                return math.exp(place / _BINS)
+        return 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Plain containers, for the checkpoint."""
+        return {
+            "epoch": dict(self._epoch),
+            "run": dict(self._run),
+            "histogram": dict(self._histogram),
+            "window": list(self._waiting),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self._epoch, self._run = dict(state["epoch"]), dict(state["run"])
+        self._histogram, self._waiting = dict(state["histogram"]), list(state["window"])
+
+    def _gradients(self) -> list[Tensor]:
+        return [parameter.grad for _, parameter in self._measured if parameter.grad is not None]
+
+
+def _norms(tensors: list[Tensor], order: float = 2.0) -> list[float]:
+    """The norm of each, on the host."""
+    if not tensors:
+        return []
+    numbers: list[float] = torch.stack(torch._foreach_norm(tensors, order)).tolist()
+    return numbers

@@ -1,0 +1,120 @@
+"""A NaN in the data of a whole run: survived, told, counted, kept, and run again."""
+
+import json
+
+import pytest
+import torch
+
+from seqpipe.data.batching import Examples
+from seqpipe.errors import ConfigError, TrainingError
+from seqpipe.training.bad_steps import read
+
+PLAIN = ["trainer.max_epochs=2", "scheduler=none", "optim.lr=0.01"]
+
+
+@pytest.fixture
+def plant(monkeypatch):
+    """Puts a NaN at the third step of example 5 of the training split."""
+    make = Examples.batch
+
+    def planted(self, indices, spec):
+        batch = make(self, indices, spec)
+        if len(self) == 60 and batch.x is not None:  # the training split
+            batch.x[batch.index == 5, 2, 0] = torch.nan
+        return batch
+
+    monkeypatch.setattr(Examples, "batch", planted)
+
+
+def test_a_run_survives_a_nan_and_tells_of_it(launch, plant, caplog):
+    result = launch("adding", *PLAIN, "logger=csv")
+    told = [r.getMessage() for r in caplog.records if r.name.startswith("seqpipe")]
+    assert len(told) == 2
+    for count, line in enumerate(told, 1):
+        assert (
+            f" is skipped, {count} so far: x holds nan at time step 3; example 5 of train" in line
+        )
+    assert json.loads((result.output_dir / "metrics.json").read_text())["bad_steps"] == 2
+    assert result.metrics["bad_steps"] == 2
+    assert all(torch.tensor(value).isfinite() for value in result.metrics.values())
+    recorded = (result.output_dir / "metrics.csv").read_text()
+    assert recorded.count("bad_steps") >= 1
+    assert len(list((result.output_dir / "bad_steps").iterdir())) == 2
+
+
+def test_a_run_without_one_does_not_speak_of_it(launch):
+    assert "bad_steps" not in launch("adding", *PLAIN).metrics
+
+
+def test_the_count_goes_on_where_a_run_is_resumed(launch, plant):
+    first = launch("adding", *PLAIN, folder="first")
+    last = first.output_dir / "checkpoints" / "last.ckpt"
+    more = [f"resume={last}", "trainer.max_epochs=3", "trainer.max_bad_steps=2"]
+    with pytest.raises(TrainingError, match=r"not finite and trainer.max_bad_steps=2: x holds nan"):
+        launch("adding", *PLAIN, *more, folder="resumed")
+
+
+def test_anomaly_detection_ends_a_run(launch, plant):
+    with pytest.raises(TrainingError, match=r"update \d+: Function '\w+' returned nan values"):
+        launch("adding", *PLAIN, "trainer.detect_anomaly=true")
+
+
+def kept(launch, *overrides):
+    result = launch("adding", *PLAIN, *overrides, folder="kept")
+    return min((result.output_dir / "bad_steps").iterdir())
+
+
+def test_a_batch_is_replayed_and_nothing_is_trained(launch, plant, tmp_path):
+    path = kept(launch)
+    again = launch("adding", *PLAIN, f"replay={path}", folder="again")
+    file, then, now = again.summary.splitlines()
+    assert file == f"file:       {path}, update {read(path)['update']}"
+    assert then == "then:       x holds nan at time step 3; example 5 of train"
+    assert now == "now:        x holds nan at time step 3; example 5 of train"
+    assert not again.output_dir.exists()
+    mended = torch.load(path, weights_only=True)
+    mended["batch"]["x"].nan_to_num_()
+    torch.save(mended, tmp_path / "mended.pt")
+    again = launch("adding", *PLAIN, f"replay={tmp_path / 'mended.pt'}", folder="again")
+    assert again.summary.endswith("now:        the answer, the loss and its gradient are finite")
+
+
+def test_a_replay_that_does_not_fit_is_refused(launch, plant, tmp_path):
+    path = kept(launch, "trainer.max_epochs=1")
+    torch.save({"model": {}}, tmp_path / "foreign.pt")
+    for override, message in {
+        f"replay={path} hidden_size=9": r"does not fit the model or the data \(.*size mismatch",
+        f"replay={tmp_path}/foreign.pt": "not a batch that seqpipe kept; allowed: outputs/runs/",
+        f"replay={tmp_path}/no.pt": "no such file; allowed: a batch that was kept, as outputs/",
+        f"replay={path} describe=true": "describe=true: a replay runs one batch and does not read",
+        f"replay={path} resume={path}": "a replay runs one batch and does not read resume",
+    }.items():
+        with pytest.raises(ConfigError, match=message):
+            launch("adding", *PLAIN, *override.split(), folder="refused")
+    assert not (tmp_path / "runs" / "refused").exists()
+
+
+def test_a_lane_goes_back_to_the_state_before_a_bad_batch(launch, monkeypatch, caplog):
+    from seqpipe.training.module import SequenceModule
+
+    lanes = ["data.window=null", "data.bptt=32", "data.eval_window=256", "data.batch_size=64"]
+    lanes += ["task.sample_length=0", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
+    step, states = SequenceModule.training_step, []
+
+    def watched(self, batch, batch_idx):
+        states.append(self.carried["train"].lanes)
+        loss = step(self, batch, batch_idx)
+        if len(states) == 3:  # a loss that is bad, though nothing in the batch is
+            self.carried["train"].lanes[1][0][0][0].fill_(torch.nan)
+            return loss * torch.nan
+        return loss
+
+    monkeypatch.setattr(SequenceModule, "training_step", watched)
+    result = launch("python_docs", *PLAIN, *lanes, "trainer.max_steps=5")
+    assert states[3] is states[2]
+    assert "update 3 is skipped, 1 so far: it is finite when the batch is run again" in caplog.text
+    path = result.output_dir / "bad_steps" / "step_3_rank0.pt"
+    saved = read(path)
+    assert torch.equal(saved["lanes"][0], states[2][0])
+    replay = launch("python_docs", *PLAIN, *lanes, f"replay={path}", folder="again")
+    assert replay.summary.endswith("the answer, the loss and its gradient are finite")
