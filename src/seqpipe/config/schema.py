@@ -164,6 +164,7 @@ RULES: dict[str, Rule] = {
     ),
     "diagnostics.every": either(whole(1), null()),
     "diagnostics.examples": whole(0),
+    "diagnostics.free_running": whole(0),
     "trainer.accelerator": choice("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
     "trainer.devices": either(
         whole(1), choice("auto", -1), list_of(whole(0)), text(r"-1|\d+(,\d+)*", "device numbers")

@@ -75,7 +75,8 @@ class EncoderDecoder(nn.Module):
         eos: int = 3,
     ) -> None:
         super().__init__()
-        self.bos, self.eos, self.teacher_forcing = bos, eos, teacher_forcing
+        self.y_size, self.bos, self.eos = y_size, bos, eos
+        self.teacher_forcing = teacher_forcing
         check_freeze(freeze_vectors, x_vectors, y_vectors)
         self.input = InputLayer(
             x_kind,
@@ -123,10 +124,19 @@ class EncoderDecoder(nn.Module):
         """
         memory, mask, state = self._encode(x, x_lengths)
         if self.training and self.teacher_forcing < 1.0:
-            return self._forced_in_part(memory, mask, state, y)
+            return self._forced_in_part(memory, mask, state, y, share=self.teacher_forcing)
         inputs = self.target(next_input(y, self.bos))
         outputs, _ = self.decoder(inputs, y_lengths, state)
         return self._read_out(outputs, memory, mask)
+
+    @torch.no_grad()
+    def free_running(self, x: Tensor, x_lengths: Tensor, y: Tensor, y_lengths: Tensor) -> Tensor:
+        """As `forward`, each step reading the likeliest symbol of the step before, not y_{t-1}.
+
+        Of y only the number of steps is read. Returns (B, T_y, V).
+        """
+        memory, mask, state = self._encode(x, x_lengths)
+        return self._forced_in_part(memory, mask, state, y, share=0.0)
 
     @torch.no_grad()
     def greedy(self, x: Tensor, x_lengths: Tensor, max_length: int) -> tuple[Tensor, Tensor]:
@@ -174,13 +184,17 @@ class EncoderDecoder(nn.Module):
         output, state = self.decoder.step(self.target(symbol.unsqueeze(1))[:, 0], state)
         return self._read_out(output.unsqueeze(1), memory, mask)[:, 0], state
 
-    def _forced_in_part(self, memory: Tensor, mask: Tensor, state: StackState, y: Tensor) -> Tensor:
-        """Step by step, each sequence reading the truth with probability `teacher_forcing`."""
+    def _forced_in_part(
+        self, memory: Tensor, mask: Tensor, state: StackState, y: Tensor, share: float
+    ) -> Tensor:
+        """Step by step, each sequence reading the truth with probability `share`."""
         symbol = torch.full_like(y[:, 0], self.bos)
         steps: list[Tensor] = []
         for t in range(y.shape[1]):
             logits, state = self._step(symbol, state, memory, mask)
             steps.append(logits)
-            forced = torch.rand(len(y), device=y.device) < self.teacher_forcing
-            symbol = torch.where(forced, y[:, t], logits.argmax(dim=-1))
+            symbol = logits.argmax(dim=-1)
+            if share > 0:
+                forced = torch.rand(len(y), device=y.device) < share
+                symbol = torch.where(forced, y[:, t], symbol)
         return torch.stack(steps, dim=1)

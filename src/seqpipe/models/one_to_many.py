@@ -138,6 +138,33 @@ class OneToMany(nn.Module):
         return state
 
     @torch.no_grad()
+    def free_running(
+        self, x: Tensor | None, x_lengths: Tensor | None, y: Tensor, y_lengths: Tensor
+    ) -> Tensor:
+        """As `forward`, each step reading the likeliest y of the step before, not the true one.
+
+        That is the likeliest symbol; of a roll, each note that is as likely as not. Of y only the
+        number of steps is read. Returns (B, T_y, V) or (B, T_y, K).
+        """
+        y_t, state = self._start(x, len(y))
+        steps: list[Tensor] = []
+        for _ in range(y.shape[1]):
+            logits, state = self._step(y_t, state)
+            steps.append(logits)
+            y_t = logits.argmax(dim=-1) if self.y_kind == "symbols" else (logits >= 0).to(y.dtype)
+        return torch.stack(steps, dim=1)
+
+    def _start(self, x: Tensor | None, rows: int) -> tuple[Tensor, StackState]:
+        """What the first step reads, and in which state."""
+        state = self._first_state(x)
+        return self._before(rows), self.decoder.initial_state(rows) if state is None else state
+
+    def _step(self, y_t: Tensor, state: StackState) -> tuple[Tensor, StackState]:
+        """y_t: (B,) ids or (B, K), what is read. Returns logits (B, V) or (B, K); the state."""
+        output, state = self.decoder.step(self.input(y_t.unsqueeze(1))[:, 0], state)
+        return self.head(output), state
+
+    @torch.no_grad()
     def sample(
         self,
         x: Tensor | None = None,
@@ -163,15 +190,11 @@ class OneToMany(nn.Module):
         Returns:
             ids (count, T) and lengths (count,), <EOS> included; or a roll (count, T, K) of 0 and 1.
         """
-        state = self._first_state(x)
-        if state is None:
-            state = self.decoder.initial_state(count)
         stop = stop and self.y_kind == "symbols"
-        y_t = self._before(count)
+        y_t, state = self._start(x, count)
         drawn: list[Tensor] = []
         for _ in range(max_length):
-            output, state = self.decoder.step(self.input(y_t.unsqueeze(1))[:, 0], state)
-            logits = self.head(output)
+            logits, state = self._step(y_t, state)
             if self.y_kind == "symbols":
                 y_t = draw(logits, temperature=temperature, banned=banned, generator=generator)
             else:

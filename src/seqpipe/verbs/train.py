@@ -28,7 +28,7 @@ from seqpipe.errors import ConfigError
 from seqpipe.tracking.base import NoTracker, Tracker, recording
 from seqpipe.training.checkpoints import BestAndLast, History, Validation
 from seqpipe.training.module import SequenceModule
-from seqpipe.verbs import before, describe, inside, look, outcome, replay, resuming
+from seqpipe.verbs import before, describe, free, inside, look, outcome, replay, resuming
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +100,11 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         if checked is not None:
             _show(checked.line)
             tracker.log_metrics(checked.metrics, step=0)
+        guesses = free.make_free_running(cfg, model, data)
         probe = inside.make_probe(cfg, task, data, tracker)
-        trainer = build_trainer(cfg, folder, tracker, [probe] if probe is not None else [])
+        trainer = build_trainer(
+            cfg, folder, tracker, [c for c in (probe, guesses) if c is not None]
+        )
         try:
             seconds = _fit(cfg, trainer, module, data, resumed)
         finally:  # of a training that breaks off, too
@@ -114,6 +117,8 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         metrics |= inside.final_scalars(probe)
         title = describe.run_name(cfg, launch)
         seen = inside.write(folder, probe, title) if _first() else ()
+        if _first():
+            seen = (*seen, *free.write(folder, guesses, trainer, module, title))
         facts = describe.RunFacts(
             *(launch, data, module, metrics, chosen, checkpoint, folder, tracker, seconds),
             findings=(*before.findings(checked), *seen),
