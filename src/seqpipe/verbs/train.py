@@ -25,6 +25,7 @@ from seqpipe.config.compose import Launch
 from seqpipe.config.validate import validate
 from seqpipe.data.dataset import SequenceData
 from seqpipe.errors import ConfigError
+from seqpipe.report.findings import Finding
 from seqpipe.tracking.base import NoTracker, Tracker, recording
 from seqpipe.training.checkpoints import BestAndLast, History, Validation
 from seqpipe.training.module import SequenceModule
@@ -116,12 +117,13 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
             metrics["bad_steps"] = float(module.bad_steps.count)
         metrics |= inside.final_scalars(probe)
         title = describe.run_name(cfg, launch)
-        seen = inside.write(folder, probe, title) if _first() else ()
+        seen: tuple[Finding, ...] = before.findings(checked)
         if _first():
-            seen = (*seen, *free.write(folder, guesses, trainer, module, title))
+            seen += tuple(inside.write(folder, probe, title))
+            seen += free.write(folder, guesses, trainer, module, title)
         facts = describe.RunFacts(
             *(launch, data, module, metrics, chosen, checkpoint, folder, tracker, seconds),
-            findings=(*before.findings(checked), *seen),
+            findings=seen,
             checked=checked,
         )
         if _first():
