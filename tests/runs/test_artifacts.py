@@ -44,6 +44,7 @@ def test_every_data_set_runs_end_to_end_and_leaves_its_files(launch, data):
         "metrics.json",
         "report.md",
         "report.html",
+        "history.csv",
         "examples.csv",
         "figures/learning_curves.png",
         "checkpoints/best.ckpt",
@@ -67,6 +68,21 @@ def test_every_data_set_runs_end_to_end_and_leaves_its_files(launch, data):
     assert checkpoint["seqpipe"]["config"]["data"]["batch_size"] == 16
     for name in DATA[data]:
         assert f"| {name} |" in (folder / "report.md").read_text()
+
+
+def test_the_page_says_what_the_curves_show_and_what_it_was_made_with(launch):
+    result = launch("digits", *FEW, "trainer.max_epochs=2", "data.source.valid=0.2")
+    page = (result.output_dir / "report.md").read_text()
+    assert "`val/accuracy` is best at" in page
+    assert "| training | " in page
+    assert "| version.torch |" in page
+    assert " are right (" in page
+    html = (result.output_dir / "report.html").read_text()
+    assert html.count("<img ") == page.count("](figures/") >= 2
+    assert str(result.output_dir) not in html + page
+    with (result.output_dir / "history.csv").open() as file:
+        points = [row for row in csv.DictReader(file) if row["metric"] == "val/loss"]
+    assert [row["step"] for row in points] == ["2", "4"]
 
 
 def test_words_are_counted_in_perplexity_and_not_in_bits(launch, undrawn):

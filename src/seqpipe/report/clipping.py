@@ -65,7 +65,7 @@ def draw_clipping(
         path = save(drawn, folder / "figures" / "clipping.png")
     told = zip(jobs, histories, strict=True)
     rows = [_row(job, keys, judged_by(jobs), history, solved) for job, history in told]
-    text = " ".join(
+    text = "\n".join(
         _sentence(job, name, history)
         for job, name, history in zip(jobs, names, histories, strict=True)
     )
@@ -122,19 +122,19 @@ def _or_nothing(value: float) -> float:
 
 def _row(job: Job, keys: Sequence[str], judged: str, history: History, solved: float | None) -> Row:
     row: dict[str, object] = {key: job.overrides.get(key, "") for key in keys}
-    row["largest gradient norm"] = _shown(_largest(history))
+    row["largest norm seen"] = _shown(_largest(history))
     bad = _bad_steps(job, history)
     row["bad steps"] = f"{bad:.0f}" if math.isfinite(bad) else ""
     clipped = [value for _, value in history.get("grad_norm/clipped_fraction", ())]
     row["clipped"] = f"{sum(clipped) / len(clipped):.0%}" if clipped else ""
     verdict = job.metrics.get("gradient/verdict", math.nan)
     row["gradient"] = VERDICTS.get(int(verdict), "") if math.isfinite(verdict) else ""
+    if math.isinf(_largest(history)):  # a training that broke off has no last look
+        row["gradient"] = "exploded"
     row[judged] = _shown(job.metrics.get(judged, math.nan))
     if solved is not None:
         row["solved"] = "" if job.status != FINISHED else "yes" if is_solved(job, solved) else "no"
     row["status"] = job.status
-    if job.message:
-        row["why"] = job.message
     return row
 
 
@@ -144,11 +144,11 @@ def _shown(value: float) -> str:
 
 def _sentence(job: Job, name: str, history: History) -> str:
     """How large the gradient grew, and what became of the training."""
-    largest, words = _largest(history), f"`{name.replace('`', '')}`:"
+    largest, words = _largest(history), f"- `{name.replace('`', '')}`:"
     if not math.isnan(largest):
-        grew = f"the gradient's norm reached {number(largest)}"
+        grew = f"the largest gradient norm seen is {number(largest)}"
         words += f" {grew if math.isfinite(largest) else 'the gradient was not finite'};"
     if job.status != FINISHED:
-        return f"{words} the job {_ENDED.get(job.status, job.status)}."
-    value = job.metrics.get(job.judged, math.nan)
-    return f"{words} {job.judged} is {number(value)}."
+        why = f" ({job.message.split(';')[0]})" if job.message else ""
+        return f"{words} the job {_ENDED.get(job.status, job.status)}{why}."
+    return f"{words} {job.judged} is {number(job.metrics.get(job.judged, math.nan))}."

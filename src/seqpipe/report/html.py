@@ -21,6 +21,7 @@ from seqpipe.report.blocks import (
 
 _STYLE = Path(__file__).with_name("page.css")
 _NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%| s)?|nan|inf|-inf")
+_LONG = 60  # characters of a cell that is given a width to be read in
 _NAVIGATION_FROM = 4  # sections; a shorter page is seen at once
 
 
@@ -91,7 +92,7 @@ def _table(block: Table) -> str:
     heads = "".join(f"<th{kinds[name]}>{html.escape(name)}</th>" for name in columns)
     lines = []
     for k, row in enumerate(block.rows):
-        cells = "".join(f"<td{kinds[name]}>{_cell(row.get(name, ''))}</td>" for name in columns)
+        cells = "".join(_td(row.get(name, ""), kinds[name]) for name in columns)
         lines.append(f"<tr{' class=marked' if k in block.marked else ''}>{cells}</tr>")
     head = f"<thead><tr>{heads}</tr></thead>" if any(name.strip() for name in columns) else ""
     return f'<div class="wide"><table>{head}<tbody>{"".join(lines)}</tbody></table></div>'
@@ -101,6 +102,11 @@ def _all_numbers(values: Sequence[object]) -> bool:
     """Whether a column is set flush right: numbers, and some that are missing."""
     texts = [cell(value) for value in values]
     return any(texts) and all(not text or _NUMBER.fullmatch(text) for text in texts)
+
+
+def _td(value: object, kind: str) -> str:
+    kind = ' class="long"' if not kind and len(cell(value)) > _LONG else kind
+    return f"<td{kind}>{_cell(value)}</td>"
 
 
 def _cell(value: object) -> str:

@@ -1,0 +1,89 @@
+"""Experiments, as the command in their first line starts them."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from matplotlib.image import imread
+
+from seqpipe.config.commandline import check, read_flags
+from seqpipe.config.paths import conf_dir
+
+ROOT = Path(__file__).resolve().parents[2]
+EXPERIMENTS = sorted((conf_dir() / "experiment").glob("*.yaml"))
+LITTLE = (
+    *("data.source.train=20", "data.source.valid=10", "data.source.test=10", "hidden_size=8"),
+    *("trainer.max_epochs=1", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu"),
+    *("logger=none", "trainer.log_every_n_steps=1"),
+)
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
+def test_the_first_line_of_an_experiment_is_a_command_that_is_accepted(file):
+    package, command, *_ = file.read_text().splitlines()
+    assert package == "# @package _global_"
+    words = shlex.split(command.removeprefix("# "))
+    assert words[:4] == ["python", "-m", "seqpipe", f"experiment={file.stem}"]
+    flags = read_flags(words[3:])
+    assert check(flags.overrides, sweep=flags.multirun).problems == []
+
+
+def test_there_are_experiments():
+    assert len(EXPERIMENTS) >= 3
+
+
+def _run(folder, *overrides):
+    done = subprocess.run(
+        [sys.executable, "-m", "seqpipe", *overrides, *LITTLE],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    page = folder / done.stdout.splitlines()[-1].removeprefix("comparison: ")
+    return done, page
+
+
+def _table(page, heading):
+    section = page.with_suffix(".md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    head, _, *lines = [line for line in section.splitlines() if line.startswith("|")]
+    names = [cell.strip() for cell in head.strip("|").split("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [dict(zip(names, row, strict=True)) for row in cells]
+
+
+@pytest.mark.slow
+def test_vanishing_ends_in_a_table_and_a_figure_of_every_cell_and_length(tmp_path):
+    done, page = _run(tmp_path, "experiment=vanishing", "data.length=5,7")
+    assert done.returncode == 0, done.stderr
+    rows = _table(page, "Gradients")
+    assert [(row["data.length"], row["cell"]) for row in rows] == [
+        (length, cell) for length in ("5", "7") for cell in ("rnn", "gru", "lstm")
+    ]
+    for row in rows:
+        assert 0 < float(row["horizon, steps"]) <= int(row["data.length"])
+        assert row["gradient"] in ("vanishing", "healthy", "exploding")
+        assert float(row["test/mse"].replace(",", "")) > 0.01
+        assert row["solved"] == "no"
+    assert imread(page.parent / "figures" / "gradients.png").shape[0] > 500
+    assert page.read_text().count("<img ") == 1
+    links = re.findall(r'<a href="(\d/[^"]+)"', page.read_text())
+    assert len(links) == 6
+    assert all((page.parent / link).is_file() for link in links)
+
+
+@pytest.mark.slow
+def test_exploding_ends_in_a_table_and_a_figure_of_every_way_to_clip(tmp_path):
+    done, page = _run(tmp_path, "experiment=exploding", "data.length=5")
+    assert done.returncode == 0, done.stderr
+    rows = _table(page, "Exploding gradients")
+    assert [row["trainer"] for row in rows] == ["unclipped", "clip_value", "clip_norm"]
+    assert all(float(row["largest norm seen"].replace(",", "")) > 0 for row in rows)
+    assert (page.parent / "figures" / "clipping.png").is_file()
+    assert "class=marked" in page.read_text()
