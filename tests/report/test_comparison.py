@@ -266,7 +266,10 @@ def test_clipping_is_drawn_a_line_a_job_also_of_one_that_failed(sweep, tmp_path,
     assert (second["largest norm seen"], second["bad steps"]) == ("inf", "30")
     assert second["gradient"] == "exploded"
     assert second["status"] == "failed"
-    assert "`unclipped`: the gradient was not finite; the job failed (30 updates were bad)." in markdown
+    assert (
+        "`unclipped`: the gradient was not finite; the job failed (30 updates were bad)."
+        in markdown
+    )
 
 
 def test_a_run_without_a_history_has_none(tmp_path):
