@@ -26,7 +26,7 @@ LITTLE = (
 )
 
 
-def run(folder: Path, *overrides: str) -> tuple[Path, str]:
+def run(folder: Path, *overrides: str, with_warnings: bool = False) -> tuple[Path, str]:
     """The folder of the run that the command line makes, and what it printed."""
     folder.mkdir(exist_ok=True)
     done = subprocess.run(
@@ -40,7 +40,7 @@ def run(folder: Path, *overrides: str) -> tuple[Path, str]:
     )
     assert done.returncode == 0, done.stderr
     (made,) = (folder / "outputs" / "runs").iterdir()
-    return made, done.stdout
+    return made, done.stdout + done.stderr * with_warnings
 
 
 def last(folder: Path) -> dict:
@@ -86,3 +86,57 @@ def metrics_in_one_process(folder: Path) -> dict[str, float]:
     trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     trainer.test(module, data.loader("test"), verbose=False)
     return {name: value.item() for name, value in trainer.callback_metrics.items()}
+
+
+# A number that the field puts in place of an entry when it is encoded: example 5 of train.
+PLANTING = """
+import torch
+from seqpipe.data.fields.series import Series
+
+class Planting(Series):
+    encoded = 0
+
+    def encode(self, record):
+        values = super().encode(record).clone()
+        if Planting.encoded == 5:
+            values[2, 0] = torch.nan
+        Planting.encoded += 1
+        return values
+"""
+
+
+def test_a_nan_in_one_process_is_skipped_by_both_and_named_by_the_one_that_had_it(tmp_path):
+    (tmp_path / "planting.py").write_text(PLANTING)
+    planted = ("data.x._target_=planting.Planting", "trainer.max_epochs=2", "preflight=none")
+    folder, printed = run(tmp_path, *LITTLE, *planted, with_warnings=True)
+    told = [line for line in printed.splitlines() if " is skipped, " in line]
+    assert len(told) == 2, printed  # once an epoch, by one process
+    for count, line in enumerate(told, 1):
+        assert f"{count} so far: x holds nan at time step 3; example 5 of train; kept in" in line
+    assert len(list((folder / "bad_steps").iterdir())) == 2
+    saved = last(folder)
+    assert saved["global_step"] == 6
+    assert [process["bad_steps"] for process in saved["seqpipe"]["processes"]] == [2, 2]
+    flows = [process["flow"] for process in saved["seqpipe"]["processes"]]
+    assert flows[0] == flows[1]
+    assert sum(flows[0]["histogram"].values()) == 4
+    assert all(value.isfinite().all() for value in saved["state_dict"].values())
+    assert json.loads((folder / "metrics.json").read_text())["bad_steps"] == 2
+    assert json.loads((folder / "metrics.json").read_text())["test/loss"] is not None
+
+
+def test_too_many_nans_end_both_processes(tmp_path):
+    (tmp_path / "planting.py").write_text(PLANTING)
+    planted = ("data.x._target_=planting.Planting", "trainer.max_bad_steps=0", "preflight=none")
+    done = subprocess.run(
+        [sys.executable, "-m", "seqpipe", *TWO, *QUIET, *LITTLE, *planted],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "x holds nan at time step 3; example 5 of train; a lower optim.lr" in done.stderr
+    assert "Traceback" not in done.stderr
