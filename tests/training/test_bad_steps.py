@@ -324,6 +324,19 @@ def test_where_gradients_are_scaled_only_a_loss_counts(plant, count, trainer, mo
     assert run.callback_metrics["train/loss"].isfinite()
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
+def test_on_a_gpu_a_bad_loss_is_skipped_and_named(precision, trainer, watch, caplog, tmp_path):
+    training = made(optimizer="sgd")
+    run = trainer(max_epochs=1, accelerator="gpu", devices=1, precision=precision)
+    run.fit(training, loader_of(*planted("nan in x")), valid())
+    assert training.bad_steps.count == 1
+    assert "x holds nan at time step 2; example 7 of train" in caplog.text
+    assert torch.equal(watch.weights[2], watch.weights[3])
+    assert watch.weights[4].isfinite().all()
+    assert read(tmp_path / "bad_steps" / "step_3_rank0.pt")["random"].keys() == {"cpu", "cuda"}
+
+
 def test_what_is_kept_runs_again_and_shows_the_same(trainer, tmp_path):
     for plant, text in PLANTS.items():
         training = made(fault_of(plant))

@@ -44,7 +44,7 @@ def run(cfg: DictConfig, data: SequenceData) -> str:
         AssertionError,
         SeqpipeError,
     ) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(" ".join(str(error).splitlines()[:2]).split()).rstrip(".")
         text = f"does not fit the model or the data ({reason}); allowed: {ALLOWED}"
         raise ConfigError(f"replay={path}: {text}") from None
     rows = {
