@@ -242,12 +242,12 @@ def test_clipping_is_drawn_a_line_a_job_also_of_one_that_failed(sweep, tmp_path,
         tmp_path / "0" / "history.csv",
         grad_norm_S_window_max=[(5, 30.0), (10, 1200.0)],
         grad_norm_S_clipped_fraction=[(5, 0.5), (10, 1.0)],
-        train_S_loss=[(5, 0.3), (10, 0.1)],
+        val_S_loss=[(5, 0.3), (10, 0.1)],
     )
     write_history(
         tmp_path / "1" / "history.csv",
         grad_norm_S_window_max=[(5, 1e9), (10, math.inf)],
-        train_S_loss=[(5, 0.4), (10, math.nan)],
+        val_S_loss=[(5, 0.4), (10, math.nan)],
         bad_steps=[(5, 0.0), (10, 30.0)],
     )
     markdown, _ = _page(

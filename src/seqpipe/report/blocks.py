@@ -86,7 +86,9 @@ def number(value: float) -> str:
         return str(value)
     if abs(value) < 1:
         return f"{value:.4g}"
-    return f"{value:,.4f}".rstrip("0").rstrip(".") if abs(value) < 1e9 else f"{value:.4g}"
+    if abs(value) >= 10_000:
+        return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.4g}"
+    return f"{value:,.4f}".rstrip("0").rstrip(".")
 
 
 def cell(value: object) -> str:

@@ -46,9 +46,9 @@ def draw_clipping(
             colour = COLOURS[place % len(COLOURS)]
             norms = next((history[n] for n in _LARGEST if n in history), [])
             _draw(above, norms, colour, plain(name, 40))
-            _draw(below, history.get("train/loss", []), colour, "")
-        above.set_title("gradient norm before clipping, the largest of each epoch")
-        below.set_title("train/loss")
+            _draw(below, history.get("val/loss", []), colour, "")
+        above.set_title("gradient norm before clipping, the largest of each window")
+        below.set_title("val/loss")
         below.set_xlabel("optimizer step")
         if guessing is not None:
             below.axhline(guessing, color=GREY, linewidth=0.9, linestyle=":")

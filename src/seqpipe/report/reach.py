@@ -174,7 +174,9 @@ def _half_life(metrics: Mapping[str, float]) -> str:
 
 
 def _whole(value: float | None) -> str:
-    return "" if value is None or not math.isfinite(value) else f"{value:.3g}"
+    if value is None or not math.isfinite(value):
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _told(
