@@ -137,3 +137,12 @@ def test_the_loss_of_a_roll_is_that_of_all_its_notes():
     logits, y = torch.tensor([[[0.0, 2.0]]]), torch.tensor([[[1.0, 0.0]]])
     by_hand = math.log(2) + math.log(1 + math.exp(2.0))
     assert losses_by_step(logits, y).item() == pytest.approx(by_hand)
+
+
+def test_long_y_are_cut_where_they_are_read_often():
+    """Rows evenly spread, the first steps of each."""
+    rows = [[b] * n for b, n in enumerate([9, 2, 7, 9, 3, 9, 1, 4])]
+    few = free_running.cut(batch_of(*rows), steps=4, total=13)
+    assert few.y_lengths.tolist() == [4, 4, 4]
+    assert few.y.tolist() == [[0] * 4, [2] * 4, [5] * 4]
+    assert few.index.tolist() == [0, 2, 5]

@@ -28,6 +28,9 @@ from seqpipe.nn.precision import precise
 
 MOST_STEPS = 256
 """Of each example; what comes after is not looked at: a step waits for the one before it."""
+OFTEN = (128, 2048)
+"""Of each example, and of all with their padding, where it is measured again and again: 64 pieces
+of 256 steps would take half a second of each validation, a tenth of an epoch of a small model."""
 MOST_NUMBERS = 2**25  # in the logits at one time
 
 
@@ -148,30 +151,51 @@ def examples_of(data: SequenceData, count: int, *, split: str = "valid") -> Sequ
     return SequenceBatch(x, x_lengths, y, y_lengths, torch.tensor(chosen))
 
 
+def cut(batch: SequenceBatch, steps: int, total: int) -> SequenceBatch:
+    """The first `steps` steps of y, of rows evenly spread; with padding at most `total`."""
+    assert batch.y_lengths is not None
+    longest = min(steps, batch.y.shape[1])
+    rows = min(len(batch), max(1, total // longest))
+    chosen = torch.arange(rows) * len(batch) // rows
+    lengths = batch.y_lengths[chosen].clamp(max=longest)
+    return SequenceBatch(
+        None if batch.x is None else batch.x[chosen],
+        None if batch.x_lengths is None else batch.x_lengths[chosen],
+        batch.y[chosen, : int(lengths.max())],
+        lengths,
+        batch.index[chosen],
+    )
+
+
 class FreeRunning(Callback):
     """Logs at each validation what reading its own guesses costs a model, on a few examples.
 
     `val/free_running_loss`, `val/teacher_forced_loss` of the same examples, and their difference
     `val/exposure_gap`, in nats per real step. Measured and logged by the first process alone,
-    which waits for no other; it draws no random numbers and touches no metric.
+    which waits for no other; it draws no random numbers and touches no metric. Of long y only some
+    is read, see `OFTEN`.
 
     Args:
         batch: the examples, always the same.
     """
 
     def __init__(self, batch: SequenceBatch) -> None:
-        self.batch = batch
+        self.batch, self._often = batch, cut(batch, *OFTEN)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures and logs."""
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         with trainer.precision_plugin.forward_context():
-            found = self.found(trainer, pl_module)
+            found = self._found(trainer, pl_module, self._often)
         for name, value in found.scalars().items():
             pl_module.log(f"val/{name}", value, rank_zero_only=True)
 
     def found(self, trainer: Trainer, module: Any) -> ByPosition:
-        """Both losses by position, of the weights as they are."""
-        batch = trainer.precision_plugin.convert_input(self.batch.to(module.device))
+        """Both losses by position, of the weights as they are and of all the examples."""
+        return self._found(trainer, module, self.batch)
+
+    @staticmethod
+    def _found(trainer: Trainer, module: Any, batch: SequenceBatch) -> ByPosition:
+        batch = trainer.precision_plugin.convert_input(batch.to(module.device))
         return by_position(module.model, batch)

@@ -241,7 +241,7 @@ def _show(table: object) -> None:
     if _first():
         console = Console(stderr=True)
         if not console.is_terminal:  # a file or a pipe has no width of its own
-            console.width = 110
+            console.width = 120
         console.print(table)
 
 
