@@ -24,6 +24,7 @@ import yaml
 
 HERE = Path(__file__).resolve().parent.parent
 PAGE, RESULTS = HERE / "docs" / "data.md", HERE / "docs" / "data_sets.json"
+HERE_FIRST = {**os.environ, "PYTHONPATH": str(HERE / "src")}  # this checkout, whatever is installed
 START, END = "<!-- table: made by benchmarks/data_sets.py -->", "<!-- end of the table -->"
 
 
@@ -85,7 +86,7 @@ def measured(one: Set, path: Path) -> dict[str, Any]:
             "logger=none",
             f"hydra.run.dir={folder}/run",
         ]
-        done = subprocess.run(run, cwd=folder, capture_output=True, text=True)
+        done = subprocess.run(run, cwd=folder, env=HERE_FIRST, capture_output=True, text=True)
         seconds = time.perf_counter() - begin
         if done.returncode:
             raise SystemExit(f"data={one.name} failed:\n{done.stderr[-3000:]}")
@@ -96,7 +97,11 @@ def measured(one: Set, path: Path) -> dict[str, Any]:
 
 def _child(arguments: list[str], folder: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, __file__, *arguments], cwd=folder, capture_output=True, text=True
+        [sys.executable, __file__, *arguments],
+        cwd=folder,
+        env=HERE_FIRST,
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         raise SystemExit(done.stderr[-3000:])

@@ -55,7 +55,12 @@ def trained(case: str, looked: bool) -> float:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--one", *CASES[case], *([] if looked else OFF)]
         result = subprocess.run(
-            command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False
+            command,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(HERE / "src")},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if result.returncode:
             raise SystemExit(result.stderr)
