@@ -27,7 +27,8 @@ VERSIONS = {
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)
 def test_a_recorded_run_gives_its_recorded_metrics(path, launch, undrawn):
     golden = json.loads(path.read_text())
-    metrics = launch(golden["data"], *golden["overrides"]).metrics
+    found = launch(golden["data"], *golden["overrides"]).metrics
+    metrics = {k: v for k, v in found.items() if not k.startswith(("gradient/encoder", "cell/"))}
     if "SEQPIPE_RECORD" in os.environ:
         new = {**golden, "metrics": metrics, "recorded_with": VERSIONS}
         path.write_text(json.dumps(new, indent=2) + "\n")

@@ -24,6 +24,7 @@ from seqpipe.checks import check_limits, check_monitors, check_optimizer, check_
 from seqpipe.config.compose import Launch
 from seqpipe.config.validate import validate
 from seqpipe.data.dataset import SequenceData
+from seqpipe.diagnostics.preflight import Preflight
 from seqpipe.errors import ConfigError
 from seqpipe.report.findings import Finding
 from seqpipe.tracking.base import NoTracker, Tracker, recording
@@ -83,6 +84,35 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         told = replay.run(cfg, data)
         return RunResult({}, math.nan, launch.output_dir, None, told)
     check_limits(cfg, data, processes)
+    ready = _made(cfg, data, resumed)
+    folder = outcome.claim_folder(launch.output_dir) if _first() else launch.output_dir
+    tracker = build_tracker(cfg, launch.root, folder) if _first() else _silent(launch, folder)
+    with recording(tracker):
+        if _first():
+            outcome.start(tracker, cfg, launch, data, folder)
+        facts, history = _trained(cfg, launch, ready, folder, tracker)
+        if _first():
+            rows = outcome.write(cfg, facts, history)
+            tracker.log_table("examples", rows)
+            tracker.log_metrics(describe.best_metrics(facts.chosen), step=facts.chosen.step)
+            tracker.log_artifacts(folder)
+            if facts.checkpoint is not None:
+                tracker.log_artifact(facts.checkpoint, "checkpoints")
+    monitored = facts.metrics.get(ready.module.task.monitor, float("nan"))
+    return RunResult(facts.metrics, monitored, folder, tracker.run_id, describe.summary(facts))
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What a training needs, made and looked over, before anything is written."""
+
+    data: SequenceData
+    module: SequenceModule
+    checked: Preflight | None
+    resumed: resuming.Resumed | None
+
+
+def _made(cfg: DictConfig, data: SequenceData, resumed: resuming.Resumed | None) -> _Ready:
     task = build_task(cfg, data)
     check_monitors(cfg, task)
     # After the data: the weights must not depend on how many numbers it drew.
@@ -91,50 +121,43 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     module = build_module(cfg, model, task, data.digests)
     check_optimizer(cfg, module)
     checked = before.check(cfg, module, data, first=_first())
+    return _Ready(data, module, checked, resumed)
 
-    folder = outcome.claim_folder(launch.output_dir) if _first() else launch.output_dir
-    tracker = build_tracker(cfg, launch.root, folder) if _first() else _silent(launch, folder)
-    with recording(tracker):
+
+def _trained(
+    cfg: DictConfig, launch: Launch, ready: _Ready, folder: Path, tracker: Tracker
+) -> tuple[describe.RunFacts, History]:
+    """Trains, tests, and draws what was seen on the way."""
+    data, module, checked = ready.data, ready.module, ready.checked
+    _show(describe.model_table(module.model, data, checked))
+    if checked is not None:
+        _show(checked.line)
+        tracker.log_metrics(checked.metrics, step=0)
+    guesses = free.make_free_running(cfg, module.model, data)
+    probe = inside.make_probe(cfg, module.task, data, tracker)
+    looking = [callback for callback in (probe, guesses) if callback is not None]
+    trainer = build_trainer(cfg, folder, tracker, looking)
+    try:
+        seconds = _fit(cfg, trainer, module, data, ready.resumed)
+    finally:  # of a training that breaks off, too
         if _first():
-            outcome.start(tracker, cfg, launch, data, folder)
-        _show(describe.model_table(module.model, data, checked))
-        if checked is not None:
-            _show(checked.line)
-            tracker.log_metrics(checked.metrics, step=0)
-        guesses = free.make_free_running(cfg, model, data)
-        probe = inside.make_probe(cfg, task, data, tracker)
-        trainer = build_trainer(
-            cfg, folder, tracker, [c for c in (probe, guesses) if c is not None]
-        )
-        try:
-            seconds = _fit(cfg, trainer, module, data, resumed)
-        finally:  # of a training that breaks off, too
-            if _first():
-                outcome.write_history(folder, _history(trainer).series)
-        history, chosen, checkpoint = _chosen(trainer)
-        metrics = {**chosen.metrics, **_test(cfg, trainer, module, data, checkpoint)}
-        if module.bad_steps.count:
-            metrics["bad_steps"] = float(module.bad_steps.count)
-        metrics |= inside.final_scalars(probe)
+            outcome.write_history(folder, _history(trainer).series)
+    history, chosen, checkpoint = _chosen(trainer)
+    metrics = {**chosen.metrics, **_test(cfg, trainer, module, data, checkpoint)}
+    if module.bad_steps.count:
+        metrics["bad_steps"] = float(module.bad_steps.count)
+    metrics |= inside.final_scalars(probe)
+    found: tuple[Finding, ...] = before.findings(checked)
+    if _first():
         title = describe.run_name(cfg, launch)
-        seen: tuple[Finding, ...] = before.findings(checked)
-        if _first():
-            seen += tuple(inside.write(folder, probe, title))
-            seen += free.write(folder, guesses, trainer, module, title)
-        facts = describe.RunFacts(
-            *(launch, data, module, metrics, chosen, checkpoint, folder, tracker, seconds),
-            findings=seen,
-            checked=checked,
-        )
-        if _first():
-            rows = outcome.write(cfg, facts, history)
-            tracker.log_table("examples", rows)
-            tracker.log_metrics(describe.best_metrics(chosen), step=chosen.step)
-            tracker.log_artifacts(folder)
-            if checkpoint is not None:
-                tracker.log_artifact(checkpoint, "checkpoints")
-    monitored = metrics.get(task.monitor, float("nan"))
-    return RunResult(metrics, monitored, folder, tracker.run_id, describe.summary(facts))
+        found += inside.write(folder, probe, title)
+        found += free.write(folder, guesses, trainer, module, title)
+    facts = describe.RunFacts(
+        *(launch, data, module, metrics, chosen, checkpoint, folder, tracker, seconds),
+        findings=found,
+        checked=checked,
+    )
+    return facts, history
 
 
 def _refuse_unread(cfg: DictConfig, launch: Launch) -> None:
