@@ -218,10 +218,13 @@ def test_gradients_are_drawn_a_line_a_cell_and_a_panel_a_length(sweep, tmp_path,
 def test_a_gradient_that_never_halves_is_told_so(sweep, tmp_path, drawn):
     grows = {"gradient/half_life": math.inf, "gradient/decay": 1.1, "gradient/verdict": 1.0}
     sweep("cell=rnn", {"val/mse": 0.1, **grows})
+    held = {"gradient/half_life": 1000.0, "gradient/horizon": 100.0, "gradient/verdict": 0.0}
+    sweep("cell=lstm", {"val/mse": 0.1, **held})
     jobs = sweep("cell=gru", {"val/mse": 0.1})
     rows = _rows(_page(tmp_path, jobs, ends_in="gradients")[0], "Gradients")
     assert [(row["half-life, steps"], row["gradient"]) for row in rows] == [
         ("never", "exploding"),
+        ("≥ 1,000", "healthy"),
         ("", ""),
     ]
 

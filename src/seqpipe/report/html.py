@@ -20,7 +20,7 @@ from seqpipe.report.blocks import (
 )
 
 _STYLE = Path(__file__).with_name("page.css")
-_NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%| s)?|nan|inf|-inf")
+_NUMBER = re.compile(r"(≥ )?[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%| s)?|nan|inf|-inf")
 _LONG = 60  # characters of a cell that is given a width to be read in
 _NAVIGATION_FROM = 4  # sections; a shorter page is seen at once
 

@@ -18,6 +18,7 @@ COLOURS = ("#b91c1c", "#1f5fa8", "#9a6a00", "#0f766e", "#7c3aed", "#374151")
 _MARKS = ("o", "s", "^", "D", "v", "P")
 VERDICTS = {-1: "vanishing", 0: "healthy", 1: "exploding"}
 _FLOOR, _HORIZON = 1e-6, 0.01  # shares of the peak: what is drawn, and what still counts
+_LONGEST = 10  # half-life that the probe tells, in lengths of what it saw
 _NOT_SHOWN = ("seed",)
 
 
@@ -170,6 +171,8 @@ def _half_life(metrics: Mapping[str, float]) -> str:
     value, decay = metrics.get("gradient/half_life"), metrics.get("gradient/decay", math.nan)
     if value is None:
         return ""
+    if value == _LONGEST * metrics.get("gradient/horizon", math.nan):  # nothing longer is told apart
+        return f"≥ {_whole(value)}"
     return _whole(value) if math.isfinite(value) else "never" if decay >= 1 else ""
 
 
@@ -191,7 +194,7 @@ def _told(
     sentences = [
         "The lines are the norm of the loss's gradient at each step of the sequence, counted back "
         "from the loss, as a share of its peak: dashed before training, full after it. Beyond "
-        "the horizon, where a line falls under 1 %, a step has almost no say in what is learnt."
+        "the horizon, from which on a line stays under 1 %, a step has almost no say in what is learnt."
     ]
     for panel in panels:
         here = [job for job in jobs if setting(job, panel_keys) == panel]
