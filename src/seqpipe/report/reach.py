@@ -171,7 +171,9 @@ def _half_life(metrics: Mapping[str, float]) -> str:
     value, decay = metrics.get("gradient/half_life"), metrics.get("gradient/decay", math.nan)
     if value is None:
         return ""
-    if value == _LONGEST * metrics.get("gradient/horizon", math.nan):  # nothing longer is told apart
+    if value == _LONGEST * metrics.get(
+        "gradient/horizon", math.nan
+    ):  # nothing longer is told apart
         return f"≥ {_whole(value)}"
     return _whole(value) if math.isfinite(value) else "never" if decay >= 1 else ""
 
@@ -194,7 +196,8 @@ def _told(
     sentences = [
         "The lines are the norm of the loss's gradient at each step of the sequence, counted back "
         "from the loss, as a share of its peak: dashed before training, full after it. Beyond "
-        "the horizon, from which on a line stays under 1 %, a step has almost no say in what is learnt."
+        "the horizon, from which on a line stays under 1 %, a step has almost no say in what is "
+        "learnt."
     ]
     for panel in panels:
         here = [job for job in jobs if setting(job, panel_keys) == panel]
