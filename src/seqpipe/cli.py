@@ -186,9 +186,8 @@ def _compare(sweep: Comparison, command: str) -> None:
         _complain(f"{sweep.folder}: the jobs could not be compared")
         return
     if page is None:
-        _remove_if_all_were_refused(sweep.folder)
-    else:
-        _say(f"comparison: {page.relative_to(Path.cwd()) if Path.cwd() in page.parents else page}")
+        return _remove_if_all_were_refused(sweep.folder)
+    _say(f"comparison: {page.relative_to(Path.cwd()) if Path.cwd() in page.parents else page}")
 
 
 def _place_in_sweep(launch: Launch) -> tuple[Path | None, int]:
