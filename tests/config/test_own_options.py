@@ -147,4 +147,5 @@ def test_the_command_line_finds_modules_in_the_current_folder(mine, command):
 def test_the_command_line_finds_modules_beside_the_options(mine, command):
     (mine.parent / "my_cells_for_tests.py").rename(mine / "my_cells_for_tests.py")
     done = command("-cd", "conf", "-m", "cell=leaky", "depth=1,2")
-    assert (done.code, done.out) == (0, "ran leaky 1\nran leaky 2\n")
+    assert done.code == 0
+    assert done.out.startswith("ran leaky 1\nran leaky 2\n")

@@ -82,6 +82,7 @@ FIELDS = {
     "Nucleotides, masked": (Nucleotides("x", masked=True), DNA),
     "Nucleotides, merged": (Nucleotides("x", ambiguity="merged"), DNA),
     "Nucleotides as shares": (Nucleotides("x", codes="shares"), DNA),
+    "Nucleotides with places": (Nucleotides("x", codes="shares", position=True), DNA),
     "Frames": (Frames("x"), frames(3, 1)),
     "Frames, changed": (Frames("x", differences=True, standardize=True), frames(3, 1)),
     "Frames by a backbone": (Frames("x", backbone=Tiny()), frames(3, 1)),
@@ -89,7 +90,9 @@ FIELDS = {
     "LogMel, each": (LogMel("x", normalize="example", deltas=1, stack=2), sounds()),
     "Mfcc": (Mfcc("x"), sounds()),
 }
-LOSSY = {"Nucleotides, merged", "Nucleotides as shares", "Nucleotides"}
+LOSSY = {"Nucleotides, merged", "Nucleotides as shares", "Nucleotides"} | {
+    "Nucleotides with places"
+}
 
 
 def records(entries):

@@ -128,3 +128,15 @@ def test_the_shares_of_a_complement_are_the_shares_mirrored():
     forward = field.encode({"s": "ARNGT"}).numpy()
     other = field.encode({"s": reverse_complement("ARNGT")}).numpy()
     assert np.array_equal(other, forward[::-1, ::-1])
+
+
+def test_a_base_may_know_where_it_stands():
+    field = Nucleotides("s", codes="shares", position=True, masked=True)
+    encoded = field.encode({"s": "ACgTN"})
+    assert encoded[:, -1].tolist() == [-1.0, -0.5, 0.0, 0.5, 1.0]
+    assert encoded.shape[1] == field.spec.size == 6
+    assert field.decode(encoded) == "ACgTN"
+    without = Nucleotides("s", codes="shares", masked=True).encode({"s": "ACgTN"})
+    assert torch.equal(encoded[:, :-1], without)
+    with pytest.raises(ConfigError, match="position=true: ids have no room for it"):
+        Nucleotides("s", position=True)

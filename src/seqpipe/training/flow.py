@@ -161,6 +161,21 @@ class GradientFlow:
         sizes = norms_by_group(groups, both[len(groups) :])
         return {group: moved[group] / size for group, size in sizes.items() if size > 0}
 
+    def told(self) -> str:
+        """What the gradient was like and what clipping made of it, in a sentence or two."""
+        updates = int(self._run["updates"])
+        if updates == 0:
+            return "No update was made."
+        said = (
+            f"In {updates:,} updates the norm of the gradient was {self._median():.3g} in the"
+            f" median and {self._run['largest']:.3g} at most."
+        )
+        if self._limit is None:
+            return f"{said} Nothing was clipped (trainer.gradient_clip_val=null)."
+        share = self._run["acted"] / updates
+        of = "each number" if self._by_value else "the norm"
+        return f"{said} Clipping {of} at {self._limit:g} changed {share:.1%} of them."
+
     def advice(self) -> list[str]:
         """What a person might change, in sentences; none after few updates."""
         updates, acted, largest = (self._run[name] for name in ("updates", "acted", "largest"))

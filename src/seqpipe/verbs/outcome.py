@@ -76,7 +76,7 @@ def write(cfg: DictConfig, facts: RunFacts, history: History) -> list[dict[str, 
     folder, data, module = facts.folder, facts.data, facts.module
     report.write_metrics(folder, facts.metrics)
     name = describe.run_name(cfg, facts.launch)
-    found = [*_curves(facts, history), *facts.findings, *_confusion(facts, name)]
+    found = [*_curves(facts, history), *_flow(facts), *facts.findings, *_confusion(facts, name)]
     # With overfit_batches the first batch is what was trained on, validated and tested.
     overfit = cfg.trainer.overfit_batches > 0
     rows = examples(module, data, "train" if overfit else "test", first=overfit)
@@ -113,6 +113,17 @@ def _curves(facts: RunFacts, history: History) -> list[Finding]:
     told = {"monitor": task.monitor, "mode": task.mode}
     shown = curves_finding(series, **told, best_step=best_step, figure=figure)
     return [shown, *curves_advice(series, **told)]
+
+
+def _flow(facts: RunFacts) -> list[Finding]:
+    """How large the gradient was, part by part in the last update, and what clipping did."""
+    flow = facts.module.flow
+    rows = [
+        {"part": part, "norm in the last update": f"{norm:.3g}"}
+        for part, norm in flow.groups.items()
+    ]
+    advice = [Finding("Clipping", text, group="Advice") for text in flow.advice()]
+    return [Finding("Gradient flow", flow.told(), rows=rows, group="Gradient flow"), *advice]
 
 
 def _confusion(facts: RunFacts, name: str) -> list[Finding]:

@@ -1,6 +1,6 @@
 """DNA and RNA, base by base."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -15,7 +15,7 @@ _CHOICES = {"codes": ("symbols", "shares"), "ambiguity": ("separate", "merged")}
 
 
 class Nucleotides(Field):
-    """DNA with its IUPAC codes, base by base: ids (T_x,), or shares of A, C, G, T (T_x, 4).
+    """DNA with its IUPAC codes, base by base: ids (T_x,), or shares of A, C, G, T (T_x, D).
 
     Args:
         column: the key of the entry in a record; its value is text.
@@ -27,6 +27,9 @@ class Nucleotides(Field):
         masked: tell lower case (soft-masked repeats) from upper: other ids, or a fifth number,
             1 for lower case. False: both are the same.
         rna: read U as T. False: U is refused.
+        position: one number more, for shares only: where a base stands in its sequence, from -1,
+            the first, to 1, the last. For sequences cut around a site, whose middle means
+            something.
     """
 
     kind = "symbols"  # as shares "values", which fit the same models
@@ -39,6 +42,7 @@ class Nucleotides(Field):
         ambiguity: Literal["separate", "merged"] = "separate",
         masked: bool = False,
         rna: bool = False,
+        position: bool = False,
     ) -> None:
         super().__init__(column)
         for name, value in {"codes": codes, "ambiguity": ambiguity}.items():
@@ -46,17 +50,17 @@ class Nucleotides(Field):
                 allowed = ", ".join(_CHOICES[name])
                 hint = did_you_mean(value, _CHOICES[name])
                 raise ConfigError(f"{name}={value}: unknown choice; allowed: {allowed}{hint}")
+        if position and codes != "shares":
+            raise ConfigError("position=true: ids have no room for it; allowed: with codes=shares")
         self.codes, self.ambiguity, self.masked, self.rna = codes, ambiguity, masked, rna
+        self.position = position
         upper = CODES if ambiguity == "separate" else f"{BASES}N"
         self.names = tuple(upper + upper.lower() if masked else upper)
         self._id_of = self._ids()
         self._shares = np.array([_share_of(name, masked) for name in self.names], dtype=np.float32)
 
-    def fit(self, records: Iterable[Record]) -> None:
-        """Nothing to learn: the letters are known."""
-
     def encode(self, record: Record) -> Tensor:
-        """(T_x,) uint8, or (T_x, D) float32 with D = 4, 5 with `masked`.
+        """(T_x,) uint8, or (T_x, D) float32: D = 4, and 1 each for `masked` and `position`.
 
         Raises:
             DataError: not text, or a letter that is no code.
@@ -67,7 +71,12 @@ class Nucleotides(Field):
         ids = self._id_of[np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8)]
         if (ids == _NONE).any():
             self._refuse_letter(text, int(np.argmax(ids == _NONE)))
-        return torch.from_numpy(ids if self.codes == "symbols" else self._shares[ids])
+        if self.codes == "symbols":
+            return torch.from_numpy(ids)
+        shares = torch.from_numpy(self._shares[ids])
+        if not self.position:
+            return shares
+        return torch.cat([shares, torch.linspace(-1, 1, len(ids)).unsqueeze(1)], dim=1)
 
     def encode_target(self, record: Record) -> Tensor:
         """Refused: a model that writes symbols has to know where they end.
@@ -84,7 +93,8 @@ class Nucleotides(Field):
         """The letters; of shares the code that comes closest."""
         array = np.asarray(values)
         if self.codes == "shares" and array.size:
-            apart = array[:, None, :] - self._shares[None, :, :]
+            bases = array[:, : self._shares.shape[1]]
+            apart = bases[:, None, :] - self._shares[None, :, :]
             array = (apart**2).sum(axis=-1).argmin(axis=-1)
         return "".join(self.names[int(id_)] for id_ in array)
 
@@ -92,14 +102,18 @@ class Nucleotides(Field):
     def spec(self) -> FieldSpec:
         """Size: the number of codes, or D."""
         if self.codes == "shares":
-            return FieldSpec("values", self._shares.shape[1])
+            return FieldSpec("values", self._width)
         return FieldSpec("symbols", len(self.names), self.names, unit="bases")
 
     def describe(self, counts: object) -> str:
         """How a base is given."""
         if self.codes == "shares":
-            return f"DNA, {self._shares.shape[1]} numbers a base"
+            return f"DNA, {self._width} numbers a base"
         return f"DNA, {len(self.names)} codes"
+
+    @property
+    def _width(self) -> int:
+        return self._shares.shape[1] + self.position
 
     def _ids(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Byte of a letter -> its id, (256,)."""
