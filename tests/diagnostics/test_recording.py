@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from seqpipe.data.base import SequenceBatch
+from seqpipe.data.sampling import evenly_spread
 from seqpipe.diagnostics.gradients import through_time
-from seqpipe.diagnostics.probe import Probe, probe_examples
+from seqpipe.diagnostics.probe import Probe
 from seqpipe.diagnostics.recording import StepwiseCopy
 from seqpipe.diagnostics.settings import Settings
 from seqpipe.nn.cells import GRU
@@ -104,9 +105,9 @@ def test_an_update_takes_over_what_the_training_has_come_to(make, make_batch):
 
 
 def test_examples_are_spread_over_the_split():
-    assert probe_examples(4, 100) == [0, 25, 50, 75]
-    assert probe_examples(4, 2) == [0, 1]
-    assert probe_examples(0, 9) == []
+    assert evenly_spread(4, 100) == [0, 25, 50, 75]
+    assert evenly_spread(4, 2) == [0, 1]
+    assert evenly_spread(0, 9) == []
 
 
 def test_gradients_far_below_what_float32_can_hold_are_measured(make):

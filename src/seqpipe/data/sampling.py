@@ -146,3 +146,13 @@ def rank_and_world() -> tuple[int, int]:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
+
+
+def evenly_spread(count: int, size: int) -> list[int]:
+    """Which of `size` examples stand for all: `count` of them, or as many as there are.
+
+    >>> evenly_spread(4, 100)
+    [0, 25, 50, 75]
+    """
+    count = min(count, size)
+    return [place * size // count for place in range(count)]

@@ -11,6 +11,7 @@ import numpy as np
 from seqpipe.data.base import SPLITS, Field, FieldSpec
 from seqpipe.data.columns import Column, Integers
 from seqpipe.data.dataset import SequenceData
+from seqpipe.data.sampling import evenly_spread
 from seqpipe.data.fields.text import unknown_rate
 from seqpipe.data.vocabulary import SPECIALS
 
@@ -145,11 +146,8 @@ def _number_rows(data: SequenceData, role: str) -> Iterator[Row]:
 def _examples(
     data: SequenceData, fields: dict[str, Field], specs: dict[str, FieldSpec]
 ) -> list[Row]:
-    size = len(data.columns("train"))
-    count = min(EXAMPLES, size)
     rows: list[Row] = []
-    for place in range(count):
-        index = place * size // count
+    for index in evenly_spread(EXAMPLES, len(data.columns("train"))):
         row: Row = {}
         for role, fld in fields.items():
             values: Any = column_of(data, "train", role)[index].to(specs[role].dtype)

@@ -15,6 +15,7 @@ from torch import nn
 
 from seqpipe.data.base import SequenceBatch, SequenceSpec
 from seqpipe.data.dataset import SequenceData
+from seqpipe.data.sampling import evenly_spread
 from seqpipe.diagnostics import answers, learning
 from seqpipe.diagnostics.subject import Check, Subject
 from seqpipe.diagnostics.tracing import chance_kept, shapes_of
@@ -165,6 +166,4 @@ def few_of(data: SequenceData) -> SequenceBatch:
 
 
 def _spread(data: SequenceData, most: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    size = len(data.columns("train"))
-    count = min(size, most)
-    return np.arange(count, dtype=np.int64) * size // count
+    return np.asarray(evenly_spread(most, len(data.columns("train"))), dtype=np.int64)

@@ -175,9 +175,3 @@ class Probe(Callback):
                 Look(saved["step"], gradients_of(saved["gradients"]), cells_of(saved["cells"]))
                 for saved in state_dict["looks"]
             ]
-
-
-def probe_examples(count: int, size: int) -> list[int]:
-    """Which of `size` examples are looked at: `count` of them, or all, evenly spread."""
-    count = min(count, size)
-    return [place * size // count for place in range(count)]

@@ -11,10 +11,11 @@ from pyarrow import parquet
 
 from seqpipe.build import instantiate
 from seqpipe.data.dataset import SequenceData
+from seqpipe.data.sampling import evenly_spread
 from seqpipe.diagnostics.cells import InsideCell
 from seqpipe.diagnostics.decay import overall
 from seqpipe.diagnostics.gradients import ThroughTime
-from seqpipe.diagnostics.probe import Look, Probe, probe_examples
+from seqpipe.diagnostics.probe import Look, Probe
 from seqpipe.diagnostics.settings import Settings
 from seqpipe.report.cells import Spread, draw_cells
 from seqpipe.report.findings import Finding
@@ -31,7 +32,7 @@ def make_probe(cfg: DictConfig, task: Task, data: SequenceData, tracker: Tracker
     Of texts in lanes, the examples are pieces of `data.bptt` steps, each from a fresh state.
     """
     settings: Settings = instantiate(cfg.diagnostics)
-    chosen = probe_examples(settings.examples, len(data.columns("train")))
+    chosen = evenly_spread(settings.examples, len(data.columns("train")))
     if not chosen:
         return None
     pictures: dict[str, ThroughTimePicture] = {}

@@ -12,6 +12,7 @@ from torch import Tensor
 from seqpipe.config.compose import Launch
 from seqpipe.data.base import SequenceBatch
 from seqpipe.data.dataset import SequenceData
+from seqpipe.data.sampling import evenly_spread
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.report import run as report
@@ -150,9 +151,7 @@ def examples(
         first: those of the first batch; False: evenly spread over the split.
     """
     module.eval()
-    size = data.sizes[split]
-    count = min(EXAMPLES, size)
-    chosen = [place * size // count for place in range(count)]
+    chosen = evenly_spread(EXAMPLES, data.sizes[split])
     if first:
         chosen = next(iter(data.loader(split, shuffle=False))).index.tolist()[:EXAMPLES]
     batch = _batch(module, data, chosen, split)

@@ -113,7 +113,7 @@ class Nucleotides(Field):
 
     @property
     def _width(self) -> int:
-        return self._shares.shape[1] + self.position
+        return int(self._shares.shape[1]) + self.position
 
     def _ids(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Byte of a letter -> its id, (256,)."""
