@@ -87,7 +87,10 @@ OPTIONS = [
         "+experiment=first: is in the configuration already; allowed: without the plus: "
         "experiment=first",
     ),
-    ("experiment=frist", "experiment=frist: no such option; allowed: first; did you mean 'first'?"),
+    (
+        "experiment=frist",
+        "experiment=frist: no such option; allowed: exploding, first, vanishing; did you mean 'first'?",
+    ),
 ]
 VALUES = [
     ("depth=0", "depth=0: out of range; allowed: an integer >= 1"),

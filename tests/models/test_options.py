@@ -128,8 +128,7 @@ def test_reading_the_truth_step_by_step_is_reading_it_at_once(build, ragged, ran
     randomise(model).train()
     batch = ragged(spec, torch.float64)
     memory, mask, state = model._encode(batch.x, batch.x_lengths)
-    model.teacher_forcing = 1.0
-    stepped = model._forced_in_part(memory, mask, state, batch.y)
+    stepped = model._forced_in_part(memory, mask, state, batch.y, share=1.0)
     at_once = model(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
     real = task.mask(batch)
     assert_close(stepped[real], at_once[real], rtol=0, atol=1e-12)
@@ -169,5 +168,4 @@ def test_teacher_forcing_changes_training_only(build, ragged, answer, randomise)
     randomise(model).eval()
     batch = ragged(spec, torch.float64)
     free = answer(model, batch)
-    model.teacher_forcing = 1.0
     assert_close(answer(model, batch), free, rtol=0, atol=0)
