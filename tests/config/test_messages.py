@@ -89,7 +89,8 @@ OPTIONS = [
     ),
     (
         "experiment=frist",
-        "experiment=frist: no such option; allowed: exploding, first, vanishing; did you mean 'first'?",
+        "experiment=frist: no such option; allowed: exploding, first, vanishing;"
+        " did you mean 'first'?",
     ),
 ]
 VALUES = [
