@@ -41,6 +41,11 @@ class Decay:
     peak: float
     verdict: str
 
+    @property
+    def without_end(self) -> bool:
+        """Whether the half-life is longer than can be told."""
+        return self.half_life >= LONGEST_HALF_LIFE * self.distances
+
     def scalars(self) -> dict[str, float]:
         """What is worth a column: half-life, horizon, decay, verdict (-1, 0, 1)."""
         return {
@@ -67,7 +72,7 @@ class Decay:
         else:
             reach = f"over 1 % of its peak as far as {seen} steps back"
         half = f"half-life {self.half_life:.3g} steps"
-        if self.half_life >= LONGEST_HALF_LIFE * self.distances:
+        if self.without_end:
             half = "no decay to speak of"
         return f"{self.verdict}: {reach}, {half}"
 

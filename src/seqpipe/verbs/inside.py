@@ -78,10 +78,9 @@ def decay_rows(look: Look) -> list[dict[str, object]]:
         {
             "layer": str(layer),
             "verdict": decay.verdict,
-            "half-life, steps": decay.half_life,
-            "memory horizon, steps": decay.horizon,
-            "of": decay.distances,
-            "factor a step": decay.decay,
+            "half-life, steps": f"{'over ' * decay.without_end}{decay.half_life:.3g}",
+            "memory horizon, steps": f"{decay.horizon} of {decay.distances}",
+            "factor a step": f"{decay.decay:.3g}",
             "peak": f"{decay.peak:.3g}",
         }
         for layer, decay in look.decays().items()
