@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqpipe.diagnostics.cells import inside, spectral_radius
+from seqpipe.diagnostics.cells import histogram, inside, spectral_radius
 from seqpipe.diagnostics.recording import LayerName, Recorded, RecordingLoop
 from seqpipe.nn.cells import GRU, LSTM, RNN, PeepholeLSTM, SimplifiedGRU
 from seqpipe.nn.recurrent import RecurrentLayer
@@ -122,3 +122,25 @@ def test_states_that_are_no_numbers_are_left_out_of_the_picture():
     spread = inside(found).spread["h"]
     assert spread.counts.sum() == 7 * 4 - 1
     assert np.isfinite(spread.edges).all()
+
+
+@pytest.mark.parametrize(
+    "values", [[1.0, 1.0 - 1e-16], [5e-324, 0.0], [1e308, -1e308], [float("nan")], [3.0]]
+)
+def test_whatever_the_values_are_they_can_be_binned(values):
+    found = histogram(torch.tensor(values, dtype=torch.float64))
+    assert found.counts.sum() == sum(value == value for value in values)
+    assert (np.diff(found.edges) > 0).all()
+
+
+def test_a_cell_without_a_square_recurrent_matrix_has_no_spectral_radius():
+    class Diagonal(RNN):
+        def __init__(self):
+            super().__init__(3, 4)
+            self.weight_hidden = torch.nn.Parameter(torch.ones(4))
+
+        def recur(self, projected_t, state):
+            return (torch.tanh(projected_t + self.weight_hidden * state[0]),)
+
+    found, _ = recorded(Diagonal())
+    assert "spectral_radius" not in inside(found).scalars()

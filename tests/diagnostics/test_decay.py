@@ -65,7 +65,21 @@ def test_no_gradient_at_all_is_said():
 
 
 def test_two_steps_are_too_few_to_tell():
-    assert decay_of(np.array([1.0, 0.5])).words() == "healthy: only 2 steps, too few to tell"
+    found = decay_of(np.array([1.0, 0.5]))
+    assert (found.words(), found.scalars()) == ("too short to tell: 2 steps", {})
+    assert decay_of(np.array([1.0])).words() == "too short to tell: 1 step"
+    assert overall([found, decay_of(np.full(3, 1e-9))]).verdict == "healthy"
+
+
+@pytest.mark.parametrize("norms", [[1.0, 2.0], [1.0, 2.0, 4.0], [1.0, 2.0, 4.0, 8.0]])
+def test_growth_has_no_half_life_however_short(norms):
+    found = decay_of(np.array(norms))
+    assert found.decay == pytest.approx(2)
+    assert found.without_end
+
+
+def test_all_but_nothing_a_step_away_is_the_fastest_decay_that_can_be_told():
+    assert decay_of(np.array([1.0, 1e-20, 0.0])).decay == pytest.approx(1e-12)
 
 
 def test_a_model_explodes_where_one_layer_does_and_remembers_as_long_as_its_best():

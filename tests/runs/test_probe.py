@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from pyarrow import parquet
 
 from seqpipe.build import build_model
+from seqpipe.errors import ConfigError
 from seqpipe.verbs import train
 
 STORE = "logger.tracking_uri=sqlite:///mlflow.db"
@@ -156,3 +157,51 @@ def test_a_relu_network_with_large_weights_and_no_clipping_is_said_to_explode(la
     assert result.metrics["gradient/verdict"] == 1.0
     assert result.metrics["gradient/decay"] == pytest.approx(1.2, rel=0.02)
     assert "**exploding: " in (result.output_dir / "report.md").read_text()
+
+
+def test_a_resumed_run_may_look_at_other_examples(launch_in, tmp_path):
+    more = ["trainer.max_epochs=2", "diagnostics.every=3", "scheduler=none"]
+    first = launch_in(
+        tmp_path, "adding", *more, "trainer.max_steps=4", "diagnostics.examples=8", folder="first"
+    )
+    last = first.output_dir / "checkpoints" / "last.ckpt"
+    rest = launch_in(
+        tmp_path, "adding", *more, "diagnostics.examples=2", f"resume={last}", folder="rest"
+    )
+    table = parquet.read_table(rest.output_dir / "gradients.parquet").to_pandas()
+    looked = table.groupby("step")["example"].nunique().to_dict()
+    assert looked == {0: 8, 3: 8, 4: 2, 6: 2, 8: 2}
+
+
+def test_a_model_that_draws_chance_when_evaluated_is_trained_the_same(
+    launch_in, tmp_path, monkeypatch
+):
+    class Noisy(torch.nn.Module):
+        def forward(self, values):
+            return values + 0.1 * torch.randn_like(values)
+
+    def noisy(*arguments):
+        model = build_model(*arguments)
+        model.head = torch.nn.Sequential(Noisy(), model.head)
+        return model
+
+    monkeypatch.setattr(train, "build_model", noisy)
+    for data in ("adding", "dates"):
+        looked = launch_in(tmp_path, data, *LOOKS, folder=f"{data} looked")
+        plain = launch_in(tmp_path, data, *WITHOUT, folder=f"{data} plain")
+        assert {name: looked.metrics[name] for name in plain.metrics} == plain.metrics
+
+
+@pytest.mark.parametrize(
+    ("data", "option", "lacks"),
+    [
+        ("digits_flat", "diagnostics.every=3", "OneToOne has no recurrent layer"),
+        ("adding", "diagnostics.free_running=9", "ManyToOne writes no y"),
+    ],
+)
+def test_an_option_that_finds_nothing_to_look_at_is_refused(launch, tmp_path, data, option, lacks):
+    text = f"{option}: {lacks}, so there is nothing to look at; allowed: leave it out"
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        launch(data, option)
+    assert not (tmp_path / "runs").exists()
+    launch(data, "diagnostics.free_running=0", "trainer.max_epochs=1")

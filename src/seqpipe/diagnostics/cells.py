@@ -15,6 +15,7 @@ from seqpipe.nn.masks import length_mask
 
 SHUT, OPEN = 0.05, 0.95  # a gate beyond them hardly learns: its slope is under 0.05
 BINS = 40
+NARROWEST, LARGEST = 1e-9, 1e150  # width of all bins, in values; and a value
 MOST_BINNED = 50_000  # values of a histogram; of more, evenly spread ones are counted
 LONGEST_MEMORY = 1e6  # steps; a unit that keeps all of it has no memory in steps
 CANDIDATES = ("a", "g", "c")  # what a gate is called that is none: the new content
@@ -37,7 +38,8 @@ class InsideCell:
         saturated: share of gate values under 0.05 or over 0.95, by gate; empty without gates.
         memory: steps after which what is in memory has shrunk to 1/e, if its gate stays as open
             as it is on average: the median over units of -1 / ln(share kept). None without gates.
-        radius: spectral radius of the recurrent matrix of the new content, rows of `candidate`.
+        radius: spectral radius of the recurrent matrix of the new content; None for a cell whose
+            `weight_hidden` holds no square matrix for each gate.
         spread: values of each gate and each part of the state.
 
     Source: for the memory, Tallec & Ollivier (2018), section 2: 1 / (1 - f) is its first order.
@@ -46,7 +48,7 @@ class InsideCell:
     layer: LayerName
     saturated: dict[str, float]
     memory: float | None
-    radius: float
+    radius: float | None
     spread: dict[str, Histogram]
 
     def scalars(self) -> dict[str, float]:
@@ -54,7 +56,9 @@ class InsideCell:
         numbers = {f"{gate}_saturated": share for gate, share in self.saturated.items()}
         if self.memory is not None:
             numbers["memory"] = self.memory
-        return {**numbers, "spectral_radius": self.radius}
+        if self.radius is not None:
+            numbers["spectral_radius"] = self.radius
+        return numbers
 
 
 @torch.no_grad()
@@ -88,20 +92,28 @@ def histogram(values: Tensor, bounds: tuple[float, float] | None = None) -> Hist
     """
     stride = max(1, values.numel() // MOST_BINNED) | 1  # odd: the units come in even numbers
     numbers = values.flatten()[::stride].double().cpu().numpy()
-    numbers = numbers[np.isfinite(numbers)]
+    numbers = np.clip(numbers[np.isfinite(numbers)], -LARGEST, LARGEST)
+    if bounds is None and len(numbers):
+        low, high = float(numbers.min()), float(numbers.max())
+        least = NARROWEST * max(1.0, abs(low), abs(high))  # narrower, bins would have no width
+        room = max(0.0, least - (high - low)) / 2
+        bounds = low - room, high + room
     counts, edges = np.histogram(numbers, bins=BINS, range=bounds)
     return Histogram(counts.astype(np.int64), edges)
 
 
-def spectral_radius(cell: Cell) -> float:
+def spectral_radius(cell: Cell) -> float | None:
     """Largest absolute eigenvalue of the rows of `weight_hidden` that make the new content.
 
     Under 1, what a plain RNN passes on shrinks from step to step; over 1 it can grow.
 
     Source: Pascanu et al. (2013), section 2.1.
     """
-    rows = cell.weight_hidden.double().split(cell.hidden_size)
-    names = cell.gate_names
+    H, names = cell.hidden_size, cell.gate_names
+    weights = getattr(cell, "weight_hidden", None)
+    if not isinstance(weights, Tensor) or weights.shape != (len(names) * H, H):
+        return None  # a cell of the user's own
+    rows = weights.double().split(H)
     chosen = next((names.index(name) for name in CANDIDATES if name in names), len(names) - 1)
     if not torch.isfinite(rows[chosen]).all():
         return float("nan")

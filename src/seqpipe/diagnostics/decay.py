@@ -14,6 +14,7 @@ HORIZON = 0.01  # of the peak
 EXPLODES, STILL_GROWS = 100.0, 8.0  # growth in all, and over the farther half
 SMALLEST = 1e-12  # of the peak; what is below is rounding, and not fitted
 LONGEST_HALF_LIFE = 10  # times the distances seen: a longer one cannot be told from none
+TOO_SHORT, SHORTEST = "too short", 3
 VERDICTS = {"vanishing": -1, "healthy": 0, "exploding": 1}
 
 
@@ -30,7 +31,8 @@ class Decay:
         growth: norm at the farthest distance over the largest of the nearest tenth.
         peak: the largest norm.
         verdict: `vanishing`: under 1 % of the peak within what was seen; `exploding`: 100 times
-            as large far from the loss as at it, and still growing; else `healthy`.
+            as large far from the loss as at it, and still growing; `too short` to tell: fewer than
+            three steps; else `healthy`.
     """
 
     decay: float
@@ -47,7 +49,12 @@ class Decay:
         return self.half_life >= LONGEST_HALF_LIFE * self.distances
 
     def scalars(self) -> dict[str, float]:
-        """What is worth a column: half-life, horizon, decay, verdict (-1, 0, 1)."""
+        """What is worth a column: half-life, horizon, decay, verdict (-1, 0, 1).
+
+        Nothing where too few steps were seen to tell.
+        """
+        if self.verdict == TOO_SHORT:
+            return {}
         return {
             "half_life": self.half_life,
             "horizon": float(self.horizon),
@@ -59,8 +66,9 @@ class Decay:
         """The verdict with the numbers behind it, for a person."""
         if self.peak == 0.0:
             return "no gradient at all: the loss does not depend on any step"
-        if self.distances < 3:
-            return f"{self.verdict}: only {self.distances} steps, too few to tell"
+        if self.verdict == TOO_SHORT:
+            steps = "step" if self.distances == 1 else "steps"
+            return f"too short to tell: {self.distances} {steps}"
         seen = self.distances - 1
         if self.verdict == "exploding":
             if not math.isfinite(self.growth):
@@ -95,10 +103,10 @@ def decay_of(norms: Numbers) -> Decay:
     half_life = min(longest, math.log(2) / -slope) if slope < 0 else longest
     near = float(norms[: max(1, D // 10)].max())
     growth = float(norms[-1]) / near if near > 0 else math.inf
-    verdict = "healthy"
+    verdict = "healthy" if D >= SHORTEST else TOO_SHORT
     if growth >= EXPLODES and _still_grows(norms):
         verdict = "exploding"
-    elif far < D:
+    elif far < D and D >= SHORTEST:
         verdict = "vanishing"
     return Decay(math.exp(slope), half_life, int(far), D, growth, peak, verdict)
 
@@ -112,18 +120,19 @@ def overall(decays: list[Decay]) -> Decay:
     worst = [one for one in decays if one.verdict == "exploding"]
     if worst:
         return max(worst, key=lambda one: (one.growth, one.peak))
-    return max(decays, key=lambda one: (one.horizon / one.distances, one.half_life))
+    told = [one for one in decays if one.verdict != TOO_SHORT] or decays
+    return max(told, key=lambda one: (one.horizon / one.distances, one.half_life))
 
 
 def _slope(norms: Numbers, peak: float) -> float:
     """Of the logarithm, least squares, from where it is largest on; of all of it if it grows."""
     start = int(norms.argmax())
-    if start > len(norms) // 2:
+    if start > (len(norms) - 1) // 2:
         start = 0
     distances = np.arange(start, len(norms))
     counted = norms[start:] > SMALLEST * peak
     if counted.sum() < 2:
-        return 0.0 if len(norms) < 2 else math.log(SMALLEST)
+        return math.log(SMALLEST) if start == 0 < len(norms) - 1 and norms[0] > 0 else 0.0
     x, y = distances[counted], np.log(norms[start:][counted])
     return float(np.polyfit(x, y, 1)[0])
 

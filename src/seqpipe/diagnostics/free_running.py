@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from seqpipe.data.base import SequenceBatch
 from seqpipe.data.batching import pad
 from seqpipe.data.dataset import SequenceData
+from seqpipe.data.sampling import evenly_spread
+from seqpipe.diagnostics.tracing import chance_kept
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import precise
 
@@ -142,8 +144,7 @@ def examples_of(data: SequenceData, count: int, *, split: str = "valid") -> Sequ
     Where texts are cut in windows or read in lanes, pieces of them, each as if it began a text.
     """
     examples = data.columns(split)
-    count = min(count, len(examples))
-    chosen = [place * len(examples) // count for place in range(count)]
+    chosen = evenly_spread(count, len(examples))
     x, x_lengths = None, None
     if examples.x is not None and data.spec.x is not None:
         x, x_lengths = pad([examples.x.array(i) for i in chosen], data.spec.x)
@@ -198,4 +199,5 @@ class FreeRunning(Callback):
     @staticmethod
     def _found(trainer: Trainer, module: Any, batch: SequenceBatch) -> ByPosition:
         batch = trainer.precision_plugin.convert_input(batch.to(module.device))
-        return by_position(module.model, batch)
+        with chance_kept():
+            return by_position(module.model, batch)

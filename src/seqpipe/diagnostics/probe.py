@@ -21,6 +21,7 @@ from seqpipe.diagnostics.gradients import ThroughTime, through_time
 from seqpipe.diagnostics.kept import cells_of, gradients_of, plain_cells, plain_gradients
 from seqpipe.diagnostics.recording import LayerName, StepwiseCopy
 from seqpipe.diagnostics.settings import Settings
+from seqpipe.diagnostics.tracing import chance_kept
 from seqpipe.nn.recurrent import RecurrentLayer
 from seqpipe.tasks.base import Task
 
@@ -35,11 +36,13 @@ class Look:
 
     Args:
         step: optimizer updates before it.
+        examples: (B,) of the training split, which were looked at.
         gradients: of each layer and loss.
         cells: of each layer.
     """
 
     step: int
+    examples: NDArray[np.int64]
     gradients: list[ThroughTime]
     cells: list[InsideCell]
 
@@ -125,16 +128,18 @@ class Probe(Callback):
             return
         started = time.perf_counter()
         try:
-            look = self._found(step, module.model, module.device)
-        except (RuntimeError, TypeError, NotImplementedError) as error:  # a model of one's own
+            with chance_kept():
+                look = self._found(step, module.model, module.device)
+        except Exception as error:  # of a model of one's own; what only looks ends no training
             self._gave_up = True
-            reason = str(error).partition("\n")[0]
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
             log.warning(
-                "diagnostics: %s cannot be run step by step in float64 (%s), so its gradient"
-                " through time is not measured; training goes on",
+                "diagnostics: the gradient through time of %s cannot be measured (%s), which runs"
+                " it step by step in float64; training goes on, and diagnostics=none is silent",
                 type(module.model).__name__,
                 reason,
             )
+            log.debug("diagnostics", exc_info=True)
             return
         if look.gradients:
             self.looks.append(look)
@@ -146,7 +151,7 @@ class Probe(Callback):
 
     def _found(self, step: int, model: nn.Module, device: torch.device) -> Look:
         if not any(isinstance(part, RecurrentLayer) for part in model.modules()):
-            return Look(step, [], [])
+            return Look(step, np.zeros(0, dtype=np.int64), [], [])
         if self._copy is None:
             self._copy = StepwiseCopy(model)
         self._copy.update(model)
@@ -154,13 +159,14 @@ class Probe(Callback):
         measured = {one.layer for one in gradients}
         cells = [inside(layer) for layer in self._copy.layers if layer.name in measured]
         self._copy.forget()
-        return Look(step, gradients, cells)
+        return Look(step, self.batch.index.cpu().numpy(), gradients, cells)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain containers and tensors, for the checkpoint."""
         looks = [
             {
                 "step": look.step,
+                "examples": torch.from_numpy(look.examples),
                 "gradients": plain_gradients(look.gradients),
                 "cells": plain_cells(look.cells),
             }
@@ -172,6 +178,11 @@ class Probe(Callback):
         """Goes on from a checkpoint; a test of the best one must not forget what came after it."""
         if self._training:
             self.looks = [
-                Look(saved["step"], gradients_of(saved["gradients"]), cells_of(saved["cells"]))
+                Look(
+                    saved["step"],
+                    saved["examples"].cpu().numpy(),
+                    gradients_of(saved["gradients"]),
+                    cells_of(saved["cells"]),
+                )
                 for saved in state_dict["looks"]
             ]

@@ -17,7 +17,7 @@ Profiles = Mapping[str, NDArray[np.float64]]
 
 LOW, HIGH = -8.0, 2.0  # log10 of the norms a colour tells apart: the same in every picture
 COLOURS = "magma"
-MOST_PANELS = 6
+MOST_PANELS, MARKED = 6, 40
 _LINES = ("#1f5fa8", "#9a6a00", "#15803d", "#b91c1c", "#6d28d9", "#0e7490")
 
 
@@ -82,7 +82,15 @@ def draw_profiles(folder: Path, first: Profiles, last: Profiles, title: str) -> 
         for place, name in enumerate(names):
             colour = _LINES[place % len(_LINES)]
             style: Any = ["-", "-.", ":"][place // len(_LINES) % 3]
-            axes.plot(_seen(last[name]), color=colour, linestyle=style, label=name)
+            mark = "o" if len(last[name]) <= MARKED else ""
+            axes.plot(
+                _seen(last[name]),
+                marker=mark,
+                markersize=3,
+                color=colour,
+                linestyle=style,
+                label=name,
+            )
             if name in first and first is not last:
                 axes.plot(_seen(first[name]), color=colour, linestyle=(0, (4, 3)), alpha=0.5)
         _log_axis(axes, [*first.values(), *last.values()])

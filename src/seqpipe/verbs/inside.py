@@ -1,6 +1,6 @@
 """What is seen inside a model while it is trained: measured, drawn, kept, and put in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +8,19 @@ import numpy as np
 import pyarrow as pa
 from omegaconf import DictConfig
 from pyarrow import parquet
+from torch import nn
 
 from seqpipe.build import instantiate
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
 from seqpipe.diagnostics.cells import InsideCell
 from seqpipe.diagnostics.decay import overall
+from seqpipe.diagnostics.free_running import RunsFree
 from seqpipe.diagnostics.gradients import ThroughTime
 from seqpipe.diagnostics.probe import Look, Probe
 from seqpipe.diagnostics.settings import Settings
+from seqpipe.errors import ConfigError
+from seqpipe.nn.recurrent import RecurrentLayer
 from seqpipe.report.cells import Spread, draw_cells
 from seqpipe.report.findings import Finding
 from seqpipe.report.gradients import ThroughTimePicture, draw_over_training, draw_profiles
@@ -43,6 +47,27 @@ def make_probe(cfg: DictConfig, task: Task, data: SequenceData, tracker: Tracker
     return Probe(task, data.batch("train", chosen), settings, record=tracker.log_metrics, show=show)
 
 
+def check(overrides: Sequence[str], model: nn.Module) -> None:
+    """Refuses what was typed of `diagnostics` and finds nothing in this model to look at.
+
+    Raises:
+        ConfigError: with each of them.
+    """
+    recurrent = any(isinstance(part, RecurrentLayer) for part in model.modules())
+    needs = dict.fromkeys(("diagnostics.every", "diagnostics.examples"), recurrent)
+    needs["diagnostics.free_running"] = isinstance(model, RunsFree)
+    problems = []
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        if needs.get(key, True) or value in ("0", "null"):
+            continue
+        lacks = "writes no y" if key.endswith("free_running") else "has no recurrent layer"
+        text = f"{type(model).__name__} {lacks}, so there is nothing to look at"
+        problems.append(f"{override}: {text}; allowed: leave it out")
+    if problems:
+        raise ConfigError(problems)
+
+
 def _picture(pictures: dict[str, ThroughTimePicture], look: Look) -> "np.ndarray[Any, Any]":
     profiles = look.profiles()
     if "" not in pictures:
@@ -57,7 +82,7 @@ def write(folder: Path, probe: Probe | None, title: str) -> tuple[Finding, ...]:
     if probe is None or not probe.looks:
         return ()
     first, last = probe.looks[0], probe.looks[-1]
-    write_parquet(folder / "gradients.parquet", gradient_columns(probe.looks, probe.batch.index))
+    write_parquet(folder / "gradients.parquet", gradient_columns(probe.looks))
     write_parquet(folder / "cells.parquet", cell_columns(probe.looks))
     profiles = draw_profiles(folder, first.profiles(), last.profiles(), title)
     over_training = None
@@ -95,7 +120,9 @@ def cell_rows(look: Look) -> list[dict[str, object]]:
         row |= {f"{gate} saturated": f"{share:.1%}" for gate, share in cell.saturated.items()}
         if cell.memory is not None:
             row["memory, steps"] = cell.memory
-        rows.append({**row, "spectral radius": cell.radius})
+        if cell.radius is not None:
+            row["spectral radius"] = cell.radius
+        rows.append(row)
     return rows
 
 
@@ -122,8 +149,9 @@ def _told_of_cells(look: Look) -> str:
         for cell in look.cells
         for gate, share in cell.saturated.items()
     }
-    radius = max(cell.radius for cell in look.cells)
-    told = [f"The largest spectral radius of a recurrent matrix is {radius:.3g}."]
+    told = []
+    if radii := [cell.radius for cell in look.cells if cell.radius is not None]:
+        told = [f"The largest spectral radius of a recurrent matrix is {max(radii):.3g}."]
     if stuck:
         gate = max(stuck, key=lambda name: stuck[name])
         told.insert(0, f"The most saturated gate is {gate}: {stuck[gate]:.1%} of its values.")
@@ -145,14 +173,12 @@ def write_parquet(path: Path, columns: Mapping[str, Any]) -> Path:
     return path
 
 
-def gradient_columns(looks: list[Look], index: Any) -> dict[str, Any]:
+def gradient_columns(looks: list[Look]) -> dict[str, Any]:
     """A row for each norm: step, stack, layer, direction, loss, example, time_step, distance, norm.
 
-    Args:
-        looks: what was found.
-        index: (B,) which examples of the training split were looked at.
+    `example` counts those of the training split.
     """
-    parts = [_rows(look.step, one, np.asarray(index)) for look in looks for one in look.gradients]
+    parts = [_rows(look.step, one, look.examples) for look in looks for one in look.gradients]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

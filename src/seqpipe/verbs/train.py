@@ -84,7 +84,7 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         told = replay.run(cfg, data)
         return RunResult({}, math.nan, launch.output_dir, None, told)
     check_limits(cfg, data, processes)
-    ready = _made(cfg, data, resumed)
+    ready = _made(cfg, launch, data, resumed)
     folder = outcome.claim_folder(launch.output_dir) if _first() else launch.output_dir
     tracker = build_tracker(cfg, launch.root, folder) if _first() else _silent(launch, folder)
     with recording(tracker):
@@ -112,12 +112,15 @@ class _Ready:
     resumed: resuming.Resumed | None
 
 
-def _made(cfg: DictConfig, data: SequenceData, resumed: resuming.Resumed | None) -> _Ready:
+def _made(
+    cfg: DictConfig, launch: Launch, data: SequenceData, resumed: resuming.Resumed | None
+) -> _Ready:
     task = build_task(cfg, data)
     check_monitors(cfg, task)
     # After the data: the weights must not depend on how many numbers it drew.
     seed_everything(cfg.seed, workers=True, verbose=False)
     model = build_model(cfg, data.spec, task.output_size)
+    inside.check(launch.overrides, model)
     module = build_module(cfg, model, task, data.digests)
     check_optimizer(cfg, module)
     checked = before.check(cfg, module, data, first=_first())
