@@ -58,6 +58,34 @@ def test_the_norm_of_a_part_is_the_root_of_its_squares():
     assert norms_by_group(["a", "b", "a"], [3.0, 7.0, 4.0]) == {"a": 5.0, "b": 7.0}
 
 
+@pytest.mark.parametrize("size", [1e20, 1e30, 3e38])
+def test_a_gradient_whose_squares_overflow_is_finite_and_is_clipped(size):
+    weights = [nn.Parameter(torch.zeros(4)), nn.Parameter(torch.zeros(2))]
+    weights[0].grad, weights[1].grad = torch.full((4,), size), torch.tensor([0.0, -size])
+    flow = GradientFlow({"head.w": weights[0], "tail.w": weights[1]})
+    assert flow.measure() == pytest.approx(math.sqrt(5) * size, rel=1e-6)
+    assert flow.groups == pytest.approx({"head": 2 * size, "tail": size}, rel=1e-6)
+    flow.clip(1.0, "norm")
+    torch.testing.assert_close(weights[0].grad, torch.full((4,), 1 / math.sqrt(5)))
+    torch.testing.assert_close(weights[1].grad, torch.tensor([0.0, -1 / math.sqrt(5)]))
+
+
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
+def test_a_gradient_with_a_number_that_is_not_finite_is_not(number):
+    weight = nn.Parameter(torch.zeros(4))
+    weight.grad = torch.tensor([1e30, 1e30, number, 0.0])
+    assert not math.isfinite(GradientFlow({"weight": weight}).measure())
+
+
+def test_a_training_whose_squares_overflow_goes_on_clipped(module, trainer, loader, watch):
+    made = module(scale=1e12)
+    run = trainer(max_epochs=1, gradient_clip_val=1.0)
+    run.fit(made, loader(target=lambda x: 1e12 * x[:, :1]), loader())
+    assert made.bad_steps.count == 0
+    steps = [(b - a).norm().item() for a, b in zip(watch.weights, watch.weights[1:], strict=False)]
+    assert steps == pytest.approx([0.1] * 4, rel=1e-4)
+
+
 def test_every_update_that_is_logged_says_how_far_it_went(module, trainer, loader, watch):
     recorder = Recorder()
     run = trainer(max_epochs=2, logger=recorder, log_every_n_steps=2, gradient_clip_val=0.5)
@@ -176,6 +204,11 @@ def test_a_spike_that_nothing_clips_is_told():
         "nothing was clipped, and the largest norm of the gradient was 500, 500 times the median"
         " of 1: trainer.gradient_clip_val would bound such steps"
     )
+
+
+def test_a_training_without_an_update_says_so():
+    (sentence,) = told([], limit=1.0)
+    assert sentence == "no update was made: the weights are those that the training began with"
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,10 @@ def group_of(name: str) -> str:
 
 def norms_by_group(groups: Iterable[str], norms: Iterable[float]) -> dict[str, float]:
     """The norm of each group, from those of its parameters."""
-    squares: dict[str, float] = {}
+    totals: dict[str, float] = {}
     for group, norm in zip(groups, norms, strict=True):
-        squares[group] = squares.get(group, 0.0) + norm * norm
-    return {group: math.sqrt(total) for group, total in squares.items()}
+        totals[group] = math.hypot(totals.get(group, 0.0), norm)
+    return totals
 
 
 class GradientFlow:
@@ -58,6 +58,7 @@ class GradientFlow:
         self._norms: list[float] = []
         self._measured: list[tuple[str, nn.Parameter]] = []
         self.total, self.window = 0.0, 1
+        self._overflowed = False  # the squares of the present gradient did
         self._waiting: list[float] = []  # totals of the window that is not full yet
         self._epoch = {"updates": 0, "acted": 0, "scales": 0.0}
         self._run = {"updates": 0, "acted": 0, "largest": 0.0, "largest_number": 0.0}
@@ -68,12 +69,17 @@ class GradientFlow:
     def measure(self) -> float:
         """The norm of the whole gradient: waits for the device once.
 
-        Not finite where a number of the gradient is not, or where the norm is too large for the
-        numbers' precision.
+        Not finite only where a number of the gradient is not: squares that are too large for the
+        numbers' precision are measured again, as shares of the largest number.
         """
         self._measured = [(group, p) for group, p in self._parameters if p.grad is not None]
         self._norms = _norms(self._gradients())
         self.total = math.sqrt(sum(norm * norm for norm in self._norms))
+        self._overflowed = False
+        if not math.isfinite(self.total):
+            self._norms = _large_norms(self._gradients())
+            self.total = math.hypot(*self._norms)
+            self._overflowed = math.isfinite(self.total)
         return self.total
 
     @property
@@ -94,14 +100,18 @@ class GradientFlow:
             acted = largest > limit
             if acted:
                 nn.utils.clip_grad_value_([p for _, p in self._measured], limit)
-                scale = math.sqrt(sum(n * n for n in _norms(gradients))) / self.total
+                scale = math.hypot(*_norms(gradients)) / self.total
             self._run["largest_number"] = max(self._run["largest_number"], largest)
         else:
             assert algorithm in (None, "norm"), algorithm
             if acted:
+                scale = limit / (self.total + 1e-6)  # as torch does
+            if acted and self._overflowed:  # the scale may be too small for the numbers' precision
+                for _ in range(2):
+                    torch._foreach_mul_(gradients, math.sqrt(scale))
+            elif acted:
                 total = torch.tensor(self.total, dtype=torch.float64)
                 nn.utils.clip_grads_with_norm_([p for _, p in self._measured], limit, total)
-                scale = limit / (self.total + 1e-6)  # as torch does
         self._limit, self._by_value = limit, algorithm == "value"
         self._epoch["updates"] += 1
         self._epoch["acted"] += acted
@@ -177,8 +187,10 @@ class GradientFlow:
         return f"{said} Clipping {of} at {self._limit:g} changed {share:.1%} of them."
 
     def advice(self) -> list[str]:
-        """What a person might change, in sentences; none after few updates."""
+        """What a person might change, in sentences; after few updates only that none was made."""
         updates, acted, largest = (self._run[name] for name in ("updates", "acted", "largest"))
+        if updates == 0:
+            return ["no update was made: the weights are those that the training began with"]
         if updates < FEW:
             return []
         median = self._median()
@@ -236,3 +248,12 @@ def _norms(tensors: list[Tensor], order: float = 2.0) -> list[float]:
         return []
     numbers: list[float] = torch.stack(torch._foreach_norm(tensors, order)).tolist()
     return numbers
+
+
+def _large_norms(tensors: list[Tensor]) -> list[float]:
+    """The norm of each, whose squares may be too large; not finite where a number is not."""
+    largest = _norms(tensors, math.inf)
+    if not all(map(math.isfinite, largest)):
+        return largest
+    shares = torch._foreach_div(tensors, [size or 1.0 for size in largest])
+    return [norm * size for norm, size in zip(_norms(list(shares)), largest, strict=True)]
