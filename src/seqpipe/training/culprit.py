@@ -12,6 +12,7 @@ from seqpipe.data.base import SequenceBatch
 from seqpipe.tasks.base import Task
 from seqpipe.training.carrying import Carried, Tree, answer
 from seqpipe.training.finite import (
+    Order,
     at,
     bad_in,
     first_step,
@@ -95,10 +96,12 @@ def find(model: nn.Module, task: Task, kept: Kept) -> Finding | None:
     carried.lanes = kept.lanes
     with torch.enable_grad(), watch.on(model):
         outputs = answer(model, batch, carried)
-        if watch.found is not None:
-            return watch.found
+        found = watch.found()
+        if found is not None:
+            return found
         if not bool(outputs.isfinite().all()):
             kind, step, rows = where(outputs, batch, 0)
+            step = step if outputs.ndim > 2 else None
             text = f"{type(model).__name__} puts out {kind}{at(step)}"
             return Finding(text, batch.index[rows].tolist(), time_step=step)
         loss = task.loss(outputs, batch, training=True)
@@ -125,7 +128,8 @@ def _in_batch(batch: SequenceBatch) -> Finding | None:
             continue
         bad = bad_in(values, batch, role)
         if bool(bad.any()):
-            kind, step, rows = word_for(values[bad]), first_step(bad, values, batch), rows_of(bad)
+            kind, rows = word_for(values[bad]), rows_of(bad)
+            step = first_step(bad, values, batch) if values.ndim > 2 else None
             return Finding(f"{role} holds {kind}{at(step)}", batch.index[rows].tolist(), None, step)
     return None
 
@@ -174,14 +178,35 @@ class _Call:
     rows: Tensor | None = None
 
 
+@dataclass
+class _Fault:
+    """The first numbers that are not finite, put out from finite ones."""
+
+    module: str
+    kind: str
+    step: int | None  # if the module is called once a step, or has time
+    rows: Tensor
+    timed: bool  # what it puts out has time
+
+
 class _Watch:
     """Hooks on every module of a model: the first that turns finite numbers into others."""
 
     def __init__(self, batch: SequenceBatch) -> None:
         self.batch = batch
-        self.found: Finding | None = None
+        self._first: _Fault | None = None
         self.calls: list[_Call] = []  # in the order they ended: parts before the whole
         self._count: dict[str, int] = {}
+        self._reversed: list[str] = []  # layers that read from the end
+
+    def found(self) -> Finding | None:
+        """The first fault; a module without time that was called once has no step."""
+        fault = self._first
+        if fault is None:
+            return None
+        step = fault.step if fault.timed or self._count[fault.module] > 0 else None
+        text = f"{fault.module} puts out {fault.kind}{at(step)} from finite input"
+        return Finding(text, self.batch.index[fault.rows].tolist(), fault.module, step)
 
     @contextlib.contextmanager
     def on(self, model: nn.Module) -> Iterator[None]:
@@ -189,6 +214,8 @@ class _Watch:
         hooks = []
         for name, module in model.named_modules():
             shown = name or type(model).__name__
+            if getattr(module, "reverse", False):
+                self._reversed.append(shown)
 
             def after(
                 module: nn.Module, args: Any, named: Any, output: Any, name: str = shown
@@ -204,13 +231,12 @@ class _Watch:
 
     def _see(self, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
         calls = self._count[name] = self._count.get(name, -1) + 1
-        if self.found is None and not any(is_bad(part, self.batch) for part in inputs):
+        if self._first is None and not any(is_bad(part, self.batch) for part in inputs):
             for part in outputs:
                 if is_bad(part, self.batch):
-                    kind, step, rows = where(part, self.batch, calls)
-                    text = f"{name} puts out {kind}{at(step)} from finite input"
-                    examples = self.batch.index[rows].tolist()
-                    self.found = Finding(text, examples, name, step)
+                    timed = part.ndim > 2
+                    found = where(part, self.batch, calls, self._order(name))
+                    self._first = _Fault(name, *found, timed)
                     break
         call = _Call(name)
         self.calls.append(call)
@@ -220,6 +246,13 @@ class _Watch:
         for part in inputs:
             if part.requires_grad:
                 part.register_hook(lambda gradient: _note(call, gradient, above=False))
+
+    def _order(self, name: str) -> Order:
+        """In which a module's steps are computed; inside a reversed layer they stand so, too."""
+        if name in self._reversed:
+            return "backwards"
+        inside = any(name.startswith(f"{layer}.") for layer in self._reversed)
+        return "turned" if inside else "forwards"
 
     def source(self, bad: set[str]) -> tuple[str | None, Tensor | None]:
         """The module nearest the loss whose backward pass went wrong, and the examples' rows.

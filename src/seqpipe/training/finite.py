@@ -1,11 +1,14 @@
 """What is not finite in the tensors of a batch: which kind, at which step, of which example."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from seqpipe.data.base import SequenceBatch
+
+Order = Literal["forwards", "backwards", "turned"]
+"""From the first step; from the last; from the last, which stands first in the tensor."""
 
 
 def tensors_in(tree: Any) -> list[Tensor]:
@@ -51,31 +54,52 @@ def rows_of(bad: Tensor) -> Tensor:
     return bad.flatten(1).any(dim=1) if bad.ndim > 1 else bad
 
 
-def first_step(bad: Tensor, values: Tensor, batch: SequenceBatch, calls: int = 0) -> int | None:
-    """From 1; None where there is no time.
+def first_step(
+    bad: Tensor, values: Tensor, batch: SequenceBatch, calls: int = 0, order: Order = "forwards"
+) -> int | None:
+    """The time step that was computed first, from 1; None where there is no time.
 
     Args:
         bad: where `values` are not finite.
         values: (B, T, ...), or one step's (B, ...) where the module is called for each step.
         batch: what they belong to.
         calls: how often the module was called before.
+        order: in which the steps were computed, and stand in `values`.
     """
-    if values.ndim < 3:
-        return calls + 1 if calls else None
-    if len(values) != len(batch):
+    if values.ndim >= 3 and len(values) != len(batch):
         return None
+    if values.ndim < 3 or values.shape[1] == 1:
+        if order == "forwards" or len(values) != len(batch):
+            return calls + 1
+        ends = _lengths(batch, None).to(bad.device)[rows_of(bad)]
+        return max(1, int(ends.max()) - calls)
     lengths = [v.shape[1] for v in (batch.x, batch.y) if v is not None and v.ndim > 1]
-    if values.shape[1] == 1:
-        return calls + 1
     if values.shape[1] not in lengths:
         return None
-    return 1 + int(bad.flatten(2).any(dim=2).any(dim=0).int().argmax())
+    steps = torch.arange(values.shape[1], device=bad.device)
+    wrong = bad.flatten(2).any(dim=2)
+    ends = _lengths(batch, values.shape[1]).to(bad.device).unsqueeze(1)
+    place = steps if order != "backwards" else ends - 1 - steps  # in the order of computing
+    place = torch.where(wrong, place, values.shape[1])
+    row = int(place.min(dim=1).values.argmin())
+    first = int(place[row].min())
+    return 1 + first if order == "forwards" else int(ends[row]) - first
 
 
-def where(values: Tensor, batch: SequenceBatch, calls: int) -> tuple[str, int | None, Tensor]:
+def _lengths(batch: SequenceBatch, steps: int | None) -> Tensor:
+    """(B,), of the x or y that has so many steps; None: of x."""
+    for padded, lengths in ((batch.x, batch.x_lengths), (batch.y, batch.y_lengths)):
+        if padded is not None and padded.ndim > 1 and steps in (None, padded.shape[1]):
+            return torch.full((len(padded),), padded.shape[1]) if lengths is None else lengths
+    return torch.ones(len(batch), dtype=torch.long)
+
+
+def where(
+    values: Tensor, batch: SequenceBatch, calls: int, order: Order = "forwards"
+) -> tuple[str, int | None, Tensor]:
     """What kind of number, the first time step, and (B,) True for each example that has some."""
     bad = bad_in(values, batch)
-    step, rows = first_step(bad, values, batch, calls), rows_of(bad)
+    step, rows = first_step(bad, values, batch, calls, order), rows_of(bad)
     if len(rows) != len(batch):
         rows = torch.ones(len(batch), dtype=torch.bool)
     return word_for(values[bad]), step, rows.to(batch.index.device)
