@@ -204,7 +204,8 @@ def test_a_head_out_of_scale_is_told_and_the_run_goes_on(build, ragged):
     checked = preflight(model, task, spec, ragged(spec))
     assert results(checked)["loss at initialisation"] == "warning"
     told = detail(checked, "loss at initialisation")
-    assert "expected ln 4 = 1.386: over 1.5 times the expectation; look at the scale of" in told
+    assert "expected ln 4 = 1.386: over 1.5 times the expectation; the last layer's " in told
+    assert "times as long as torch's; look at the scale of the head's first weights" in told
 
 
 def test_a_model_that_reads_the_answer_is_told_of_its_first_loss():

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.diagnostics.disturbing import MORE, other_from, poisoned
+from seqpipe.diagnostics.fresh import last_layer, losses_of_fresh
 from seqpipe.diagnostics.subject import (
     Check,
     Place,
@@ -23,7 +24,10 @@ from seqpipe.nn.masks import length_mask
 from seqpipe.tasks.base import StepTask
 
 TOO_MUCH, TOO_LITTLE = 1.5, 0.5
-"""A first loss is told of when it is more or less than that times what is expected."""
+"""A first loss between these, times what is expected, is looked at no further."""
+
+TOO_LONG = 3.0
+"""Weights of a last layer are told of when they are longer than that, see `Last.length`."""
 
 
 def finite(subject: Subject, loss: float, trace: Trace) -> Check:
@@ -61,7 +65,12 @@ def _not_finite_parameter(subject: Subject, part: str) -> str:
 
 
 def first_loss(subject: Subject, loss: float) -> Check:
-    """The first loss against that of a model that says nothing, and of one that knows y alone."""
+    """The first loss against that of a model that says nothing, and of one that knows y alone.
+
+    A narrow model says something from its first step on, so one that is far from the expectation
+    is held against last layers drawn anew, too. Some that are out of scale come near it by chance:
+    their weights give them away.
+    """
     name = "loss at initialisation"
     expected = subject.task.untrained_loss(subject.batch)
     if expected is None:
@@ -71,15 +80,29 @@ def first_loss(subject: Subject, loss: float) -> Check:
     marginal = subject.task.marginal_loss(subject.batch)
     if marginal is not None:
         told += f", {marginal[1]} {marginal[0]:.4g}"
-    if value == 0 or TOO_LITTLE * value <= loss <= TOO_MUCH * value:
+    last = last_layer(subject)
+    too_long = last is not None and last.length > TOO_LONG
+    near = value == 0 or TOO_LITTLE * value <= loss <= TOO_MUCH * value
+    if near and not too_long:
         return Check(name, "passed", told)
+    if last is not None and not too_long:
+        others = losses_of_fresh(subject, last)
+        low, high = min(others), max(others)
+        told += f", {len(others):,} last layers drawn anew say {low:.4g} to {high:.4g}"
+        if low <= loss <= high:
+            return Check(name, "passed", told)
+    wrong = []
+    if not near:
+        bound = f"over {TOO_MUCH}" if loss > value else f"under {TOO_LITTLE}"
+        wrong.append(f"{bound} times the expectation")
+    if last is not None and too_long:
+        wrong.append(f"the last layer's weights are {last.length:.3g} times as long as torch's")
     look = (
         "look at the scale of the head's first weights and of x and y"
-        if loss > value
+        if loss > value or too_long
         else "the model may read the answer, or x and y may hold it"
     )
-    bound = f"over {TOO_MUCH} times" if loss > value else f"under {TOO_LITTLE} times"
-    return Check(name, "warning", f"{told}: {bound} the expectation; {look}")
+    return Check(name, "warning", f"{told}: {'; '.join([*wrong, look])}")
 
 
 def padding(subject: Subject, outputs: Tensor) -> Check:
