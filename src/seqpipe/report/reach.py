@@ -51,7 +51,7 @@ def draw_gradients(
         for panel, ax in zip(panels, axes, strict=False):
             here = [job for job in kept if setting(job, panel_keys) == panel]
             _draw_profiles(ax, folder, here, line_key, lines)
-            ax.set_title(plain(panel, 40) or "gradient")
+            ax.set_title(plain(panel, 40) if panel else "gradient")
         _draw_results(
             axes[len(panels)], kept, line_key, lines, panel_keys, panels, guessing, solved
         )
@@ -124,7 +124,7 @@ def _draw_results(
                 va="bottom",
                 color=GREY,
             )
-    axes.set_xticks(range(len(panels)), [plain(panel, 24) for panel in panels])
+    axes.set_xticks(range(len(panels)), [plain(panel, 24) if panel else "" for panel in panels])
     axes.set_xlim(-0.6, len(panels) - 0.4)
     axes.set_title(judged_by(jobs))
 
