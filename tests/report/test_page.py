@@ -178,6 +178,19 @@ def test_a_page_without_examples_or_sample_has_no_empty_parts(tmp_path):
     assert re.findall(r"^## (.*)", page, flags=re.MULTILINE) == ["Data", "Model", "Metrics"]
 
 
+def test_the_test_is_told_first_and_single_layers_only_where_they_have_tables(tmp_path):
+    names = ["best/mse", "gradient/horizon", "test/mse", "val/loss", "grad_norm/total"]
+    layers = ["gradient/encoder.0.forwards/horizon", "cell/encoder.0.forwards/memory"]
+    metrics = dict.fromkeys([*names, *layers], 1.0)
+    path = write_report(tmp_path, title="t", command="c", data={}, model=[], metrics=metrics)
+    section = path.read_text().split("## Metrics\n")[1]
+    assert re.findall(r"^\| (\S+/\S+) ", section, flags=re.MULTILINE) == [
+        *("test/mse", "val/loss", "best/mse", "grad_norm/total", "gradient/horizon")
+    ]
+    line = "`metrics.json` has 2 more, `gradient/` and `cell/` of single layers."
+    assert line in section
+
+
 def test_numbers_are_flush_right_and_marked_rows_stand_out(tmp_path):
     rows = [{"a": 1.5, "b": "x"}, {"a": "", "b": Link("2 <", "2 <")}]
     page = to_html([Heading("t", 1), Table(rows, marked=frozenset({1}))], tmp_path)

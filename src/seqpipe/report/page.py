@@ -57,11 +57,31 @@ def write_report(
     blocks += _examples(folder, [f for f in findings if f.group == EXAMPLES], examples)
     blocks += [Heading("A sample"), Code(sample)] if sample else []
     blocks += _sections(folder, [finding for finding in findings if finding.group == ADVICE])
-    rows = [{"metric": name, "value": number(value)} for name, value in sorted(metrics.items())]
-    blocks += [Heading("Metrics"), Table(rows)]
+    blocks += _metrics(metrics)
     if versions:
         blocks += [Heading("Made with"), Table([{"": k, " ": v} for k, v in versions.items()])]
     return write_page(folder / "report", blocks)
+
+
+def _metrics(metrics: Mapping[str, float]) -> Iterator[Block]:
+    """The test first, then the validation; of single layers their own tables have said enough."""
+    yield Heading("Metrics")
+    shown = sorted((name for name in metrics if not _of_a_layer(name)), key=_place)
+    yield Table([{"metric": name, "value": number(metrics[name])} for name in shown])
+    left = len(metrics) - len(shown)
+    if left:
+        yield Prose(f"`metrics.json` has {left} more, `gradient/` and `cell/` of single layers.")
+
+
+def _of_a_layer(name: str) -> bool:
+    """`cell/encoder.0.forwards/memory`, `gradient/encoder.0.forwards/decay`; the model's is not."""
+    return name.startswith("cell/") or (name.startswith("gradient/") and name.count("/") > 1)
+
+
+def _place(name: str) -> tuple[int, str]:
+    first = ("test", "val")
+    stage = name.partition("/")[0]
+    return first.index(stage) if stage in first else len(first), name
 
 
 def write_page(path: Path, blocks: Sequence[Block]) -> Path:
