@@ -146,7 +146,7 @@ def _run_job(cfg: DictConfig, jobs: _Jobs) -> float:
 
         with _one_job_for_children(), noted(*_place_in_sweep(launch), cfg, launch) as ended:
             result = run(cfg, launch)
-            ended.folder = result.output_dir
+            ended.folder, ended.judged_on = result.output_dir, result.judged_on
     except SeqpipeError as error:
         _complain(error)
         wrong_input = isinstance(error, (ConfigError, DataError))

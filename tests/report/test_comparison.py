@@ -93,13 +93,23 @@ def test_failed_refused_and_unfinished_jobs_are_shown_with_their_reason(sweep, t
 
 
 def test_the_best_is_the_best_of_what_can_be_compared(sweep):
-    sweep("data=a seed=0", {"val/acc": 0.9}, monitor="val/acc", mode="max")
-    sweep("data=a seed=1", {"val/acc": 0.95}, monitor="val/acc", mode="max")
-    sweep("data=b data.length=5", {"val/mse": 0.3})
-    sweep("data=b data.length=9", {"val/mse": 0.2})
-    sweep("data=b data.length=9 depth=2", {"val/mse": math.nan})
-    jobs = sweep("data=b data.length=9 depth=3", {"val/mse": 0.1}, status=FAILED)
+    sweep("data=a seed=0", {"val/acc": 0.9}, monitor="val/acc", mode="max", judged_on="a")
+    sweep("data=a seed=1", {"val/acc": 0.95}, monitor="val/acc", mode="max", judged_on="a")
+    sweep("data=b data.length=5", {"val/mse": 0.3}, judged_on="b5")
+    sweep("data=b data.length=9", {"val/mse": 0.2}, judged_on="b9")
+    sweep("data=b data.length=9 depth=2", {"val/mse": math.nan}, judged_on="b9")
+    told = {"status": FAILED, "judged_on": "b9"}
+    jobs = sweep("data=b data.length=9 depth=3", {"val/mse": 0.1}, **told)
     assert best_of(jobs) == {1, 2, 3}
+
+
+def test_jobs_that_differ_in_their_batches_are_judged_alike_and_have_one_best(sweep, tmp_path):
+    sweep("data=a data.batch_size=16", {"val/mse": 0.3}, judged_on="a")
+    jobs = sweep("data=a data.batch_size=64", {"val/mse": 0.2}, judged_on="a")
+    assert best_of(jobs) == {1}
+    page = _page(tmp_path, jobs)[0]
+    assert "`data.batch_size=64` is the best" in page
+    assert "cannot be compared" not in page
 
 
 def test_repeats_over_seeds_are_told_as_mean_and_spread(sweep, tmp_path):
@@ -213,6 +223,15 @@ def test_gradients_are_drawn_a_line_a_cell_and_a_panel_a_length(sweep, tmp_path,
         "- `data.length=5`: lstm solved; rnn not solved; horizon, in steps: 17 (rnn), 17"
         in markdown
     )
+
+
+def test_where_nothing_but_the_cell_differs_the_panel_is_called_gradient(sweep, tmp_path, drawn):
+    for cell in ("rnn", "lstm"):
+        jobs = sweep(f"cell={cell} data.length=5", {"test/mse": 0.1, "val/mse": 0.1})
+    _page(tmp_path, jobs, ends_in="gradients")
+    panel, result = drawn[0].axes[:2]
+    assert panel.get_title(loc="left") == "gradient"
+    assert [tick.get_text() for tick in result.get_xticklabels()] == [""]
 
 
 def test_a_gradient_that_never_halves_is_told_so(sweep, tmp_path, drawn):

@@ -68,14 +68,14 @@ def write_comparison(
 def best_of(jobs: Sequence[Job]) -> frozenset[int]:
     """Numbers of the jobs with the best monitored value, chosen on the validation split.
 
-    Values of other data or of another metric cannot be compared: each has its own best.
+    Values of other data or of another metric cannot be compared: each has its own best. Other data
+    is another validation or test; how batches are made is not.
     """
-    best: dict[tuple[str, ...], Job] = {}
+    best: dict[tuple[str, str], Job] = {}
     for job in jobs:
         if job.status != FINISHED or not math.isfinite(job.monitored):
             continue
-        data = [f"{k}={v}" for k, v in job.overrides.items() if k == "data" or k[:5] == "data."]
-        key = (job.monitor, *sorted(data))
+        key = (job.monitor, job.judged_on)
         sign = 1 if job.mode == "max" else -1
         if key not in best or sign * job.monitored > sign * best[key].monitored:
             best[key] = job

@@ -29,6 +29,7 @@ class Job:
         folder: its run folder, relative to that of the sweep; empty where it left none.
         monitor: the metric by which its best weights were chosen.
         mode: `min` or `max`, what is better.
+        judged_on: a hash of what was validated and tested; jobs that share it can be compared.
         metrics: those of metrics.json that are numbers.
     """
 
@@ -40,6 +41,7 @@ class Job:
     folder: str = ""
     monitor: str = ""
     mode: str = "min"
+    judged_on: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property

@@ -20,18 +20,23 @@ from seqpipe.report.jobs import FAILED, FINISHED, REFUSED, Job, forget_jobs, not
 
 @dataclass
 class Ended:
-    """Where a job's run lies, once it is known.
+    """What is known of a job's run once it has ended.
 
     Args:
         folder: of the run.
+        judged_on: a hash of what it was validated and tested on.
     """
 
     folder: Path
+    judged_on: str = ""
 
 
 @contextlib.contextmanager
 def noted(sweep: Path | None, number: int, cfg: DictConfig, launch: Launch) -> Iterator[Ended]:
     """Notes that a job starts, and how the block ends; lets every exception through.
+
+    A job that trains nothing (`describe=true`, `replay=...`) has no number to compare: it is not
+    noted, and a sweep of such jobs ends in no comparison.
 
     Args:
         sweep: folder of the sweep; None where there is none: then nothing is noted.
@@ -40,7 +45,8 @@ def noted(sweep: Path | None, number: int, cfg: DictConfig, launch: Launch) -> I
         launch: how it was started.
     """
     ended = Ended(launch.output_dir)
-    if sweep is None:
+    trains = not (OmegaConf.select(cfg, "describe") or OmegaConf.select(cfg, "replay"))
+    if sweep is None or not trains:
         yield ended
         return
     overrides = dict(_key_and_value(override) for override in launch.overrides)
@@ -57,8 +63,8 @@ def noted(sweep: Path | None, number: int, cfg: DictConfig, launch: Launch) -> I
         seconds = time.monotonic() - started
         note_job(sweep, replace(job, status=status, message=message, folder=left, seconds=seconds))
         raise
-    folder, seconds = ended.folder, time.monotonic() - started
-    note_job(sweep, replace(job, status=FINISHED, folder=_below(sweep, folder), seconds=seconds))
+    job = replace(job, folder=_below(sweep, ended.folder), judged_on=ended.judged_on)
+    note_job(sweep, replace(job, status=FINISHED, seconds=time.monotonic() - started))
 
 
 def _below(sweep: Path, folder: Path) -> str:

@@ -1,12 +1,14 @@
 """What a run is, in words: its name, the table at its start, the lines at its end."""
 
+import hashlib
+import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from torch import nn
 
@@ -95,6 +97,22 @@ def identity(cfg: DictConfig, launch: Launch, data: SequenceData) -> dict[str, A
         "tags": tags,
         "datasets": datasets,
     }
+
+
+def judged_on(cfg: DictConfig, data: SequenceData) -> str:
+    """A hash of what is validated and tested: runs that share it can be compared.
+
+    It is of the records of both splits and of y: how it is read, its classes, its unit, its steps.
+    How x is read and how batches are made is the model's matter.
+    """
+    y, splits = data.spec.y, ("valid", "test")
+    told = {
+        "records": [data.digests[split] for split in splits],
+        "steps": [int(data.columns(split).y.lengths.sum()) for split in splits],
+        "read": OmegaConf.to_container(cfg.data.y, resolve=True),
+        "unit": [y.kind, y.size, y.names, y.mean, y.scale],
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def best_metrics(chosen: Validation) -> dict[str, float]:

@@ -45,6 +45,7 @@ class RunResult:
         output_dir: the run's folder.
         run_id: of MLflow, None where it was not asked.
         summary: the lines a person reads at the end.
+        judged_on: a hash of what was validated and tested, see `describe.judged_on`.
     """
 
     metrics: dict[str, float]
@@ -52,6 +53,7 @@ class RunResult:
     output_dir: Path
     run_id: str | None
     summary: str
+    judged_on: str = ""
 
 
 def run(cfg: DictConfig, launch: Launch) -> RunResult:
@@ -99,7 +101,8 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
             if facts.checkpoint is not None:
                 tracker.log_artifact(facts.checkpoint, "checkpoints")
     monitored = facts.metrics.get(ready.module.task.monitor, float("nan"))
-    return RunResult(facts.metrics, monitored, folder, tracker.run_id, describe.summary(facts))
+    told, judged_on = describe.summary(facts), describe.judged_on(cfg, data)
+    return RunResult(facts.metrics, monitored, folder, tracker.run_id, told, judged_on)
 
 
 @dataclass(frozen=True)
