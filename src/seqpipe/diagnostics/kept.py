@@ -1,25 +1,65 @@
-"""Looks as a checkpoint can hold them: plain containers and tensors, no code."""
+"""A look as a checkpoint can hold it: one tensor of bytes, plain values in it, no code.
+
+A look has dozens of small arrays, and a checkpoint is written every epoch: tensor by tensor that
+would cost more than all looks together. So each look is packed once, when it is taken.
+"""
 
 from __future__ import annotations
 
+import io
+import json
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from seqpipe.diagnostics.cells import Histogram, InsideCell
 from seqpipe.diagnostics.gradients import ThroughTime
 from seqpipe.diagnostics.recording import LayerName
 
 
+def packed(tree: Any) -> Tensor:
+    """Plain containers and numpy arrays as one tensor, (N,) uint8."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, np.ndarray):
+            name = f"array{len(arrays)}"
+            arrays[name] = part
+            return {"array": name}
+        if isinstance(part, dict):
+            return {name: plain(value) for name, value in part.items()}
+        return [plain(value) for value in part] if isinstance(part, (list, tuple)) else part
+
+    told = json.dumps(plain(tree)).encode()
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, told=np.frombuffer(told, dtype=np.uint8), **arrays)
+    return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
+
+
+def unpacked(bytes_of: Tensor) -> Any:
+    """What `packed` was given, tuples as lists. Nothing in it is run."""
+    with np.load(io.BytesIO(bytes_of.cpu().numpy().tobytes()), allow_pickle=False) as arrays:
+
+        def plain(part: Any) -> Any:
+            if isinstance(part, dict) and set(part) == {"array"}:
+                return arrays[part["array"]]
+            if isinstance(part, dict):
+                return {name: plain(value) for name, value in part.items()}
+            return [plain(value) for value in part] if isinstance(part, list) else part
+
+        return plain(json.loads(arrays["told"].tobytes()))
+
+
 def plain_gradients(found: list[ThroughTime]) -> list[dict[str, Any]]:
-    """For `torch.save`."""
+    """For `packed`."""
     return [
         {
             "layer": tuple(one.layer),
             "loss": one.loss,
-            "norms": torch.from_numpy(one.norms),
-            "lengths": torch.from_numpy(one.lengths),
+            "norms": one.norms,
+            "lengths": one.lengths,
             "fits": one.fits,
         }
         for one in found
@@ -28,30 +68,18 @@ def plain_gradients(found: list[ThroughTime]) -> list[dict[str, Any]]:
 
 def gradients_of(saved: list[dict[str, Any]]) -> list[ThroughTime]:
     """What `plain_gradients` was made of."""
-    return [
-        ThroughTime(
-            LayerName(*one["layer"]),
-            one["loss"],
-            one["norms"].cpu().numpy(),
-            one["lengths"].cpu().numpy(),
-            one["fits"],
-        )
-        for one in saved
-    ]
+    return [ThroughTime(**{**one, "layer": LayerName(*one["layer"])}) for one in saved]
 
 
 def plain_cells(found: list[InsideCell]) -> list[dict[str, Any]]:
-    """For `torch.save`."""
+    """For `packed`."""
     return [
         {
             "layer": tuple(one.layer),
             "saturated": dict(one.saturated),
             "memory": one.memory,
             "radius": one.radius,
-            "spread": {
-                name: (torch.from_numpy(h.counts), torch.from_numpy(h.edges))
-                for name, h in one.spread.items()
-            },
+            "spread": {name: [h.counts, h.edges] for name, h in one.spread.items()},
         }
         for one in found
     ]
@@ -65,12 +93,7 @@ def cells_of(saved: list[dict[str, Any]]) -> list[InsideCell]:
             one["saturated"],
             one["memory"],
             one["radius"],
-            {name: Histogram(*map(_array, pair)) for name, pair in one["spread"].items()},
+            {name: Histogram(*pair) for name, pair in one["spread"].items()},
         )
         for one in saved
     ]
-
-
-def _array(values: torch.Tensor) -> np.ndarray[Any, Any]:
-    array: np.ndarray[Any, Any] = values.cpu().numpy()
-    return array

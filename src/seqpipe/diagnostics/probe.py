@@ -12,13 +12,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import nn
+from torch import Tensor, nn
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.diagnostics.cells import InsideCell, inside
 from seqpipe.diagnostics.decay import Decay, overall
 from seqpipe.diagnostics.gradients import ThroughTime, through_time
-from seqpipe.diagnostics.kept import cells_of, gradients_of, plain_cells, plain_gradients
+from seqpipe.diagnostics.kept import (
+    cells_of,
+    gradients_of,
+    packed,
+    plain_cells,
+    plain_gradients,
+    unpacked,
+)
 from seqpipe.diagnostics.recording import LayerName, StepwiseCopy
 from seqpipe.diagnostics.settings import Settings
 from seqpipe.diagnostics.tracing import chance_kept
@@ -97,6 +104,7 @@ class Probe(Callback):
         self.task, self.batch, self.settings = task, batch, settings
         self.record, self.show = record, show
         self.looks: list[Look] = []
+        self._packed: dict[int, Tensor] = {}
         self.seconds = 0.0
         self._copy: StepwiseCopy | None = None
         self._training, self._gave_up = True, False
@@ -143,6 +151,7 @@ class Probe(Callback):
             return
         if look.gradients:
             self.looks.append(look)
+            self._packed[step] = packed(_plain(look))
             if len(self.looks) > MOST_KEPT:
                 self.looks = [*self.looks[:-1:2], look]
             self.record(look.scalars(), step)
@@ -163,26 +172,26 @@ class Probe(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain containers and tensors, for the checkpoint."""
-        looks = [
-            {
-                "step": look.step,
-                "examples": torch.from_numpy(look.examples),
-                "gradients": plain_gradients(look.gradients),
-                "cells": plain_cells(look.cells),
-            }
-            for look in self.looks
-        ]
-        return {"looks": looks}
+        return {"looks": [self._packed[look.step] for look in self.looks]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from a checkpoint; a test of the best one must not forget what came after it."""
-        if self._training:
-            self.looks = [
-                Look(
-                    saved["step"],
-                    saved["examples"].cpu().numpy(),
-                    gradients_of(saved["gradients"]),
-                    cells_of(saved["cells"]),
-                )
-                for saved in state_dict["looks"]
-            ]
+        if not self._training:
+            return
+        self.looks = [_look_of(unpacked(saved)) for saved in state_dict["looks"]]
+        steps = [look.step for look in self.looks]
+        self._packed = dict(zip(steps, state_dict["looks"], strict=True))
+
+
+def _plain(look: Look) -> dict[str, Any]:
+    return {
+        "step": look.step,
+        "examples": look.examples,
+        "gradients": plain_gradients(look.gradients),
+        "cells": plain_cells(look.cells),
+    }
+
+
+def _look_of(saved: dict[str, Any]) -> Look:
+    gradients, cells = gradients_of(saved["gradients"]), cells_of(saved["cells"])
+    return Look(saved["step"], saved["examples"], gradients, cells)

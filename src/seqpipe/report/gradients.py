@@ -24,7 +24,8 @@ _LINES = ("#1f5fa8", "#9a6a00", "#15803d", "#b91c1c", "#6d28d9", "#0e7490")
 class ThroughTimePicture:
     """The norms of every layer at one step of a training, drawn again and again.
 
-    One figure is kept: to make one anew takes far longer than to change its numbers.
+    All that stays the same is drawn once and kept as pixels: only the colours and the title are
+    drawn anew, in a tenth of the time.
 
     Args:
         names: of the layers, the lowest first.
@@ -32,27 +33,35 @@ class ThroughTimePicture:
     """
 
     def __init__(self, names: Sequence[str], distances: int) -> None:
+        from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
         self.names, self.distances = tuple(names), distances
-        with report.figure(8, 1.3 + 0.32 * len(names)) as drawn:
+        height = 1.1 + 0.3 * len(names)
+        with rc_context(report.STYLE):
+            drawn = Figure(figsize=(8, height), dpi=100, facecolor="white")  # laid out by hand
             self.canvas = FigureCanvasAgg(drawn)
-            axes = drawn.add_subplot()
-            self.image = axes.imshow(
+            tall = 1 - 0.85 / height
+            self.axes = drawn.add_axes((0.17, 0.5 / height, 0.7, tall))
+            self.image = self.axes.imshow(
                 np.zeros((len(names), distances)),
                 extent=(-0.5, distances - 0.5, -0.5, len(names) - 0.5),
                 aspect="auto",
                 origin="lower",
                 interpolation="nearest",
+                animated=True,
                 **_colours(),
             )
-            axes.set_yticks(range(len(names)), [report.plain(name, 40) for name in names])
-            axes.set_xlabel("distance from the loss, steps")
-            axes.grid(False)
-            self.title = axes.set_title(" ")
-            drawn.colorbar(self.image, ax=axes, label="log10 of the norm of dL/dh", pad=0.02)
+            labels = [report.plain(name, 24) for name in names]
+            self.axes.set_yticks(range(len(names)), labels, fontsize=8)
+            self.axes.set_xlabel("distance from the loss, steps")
+            self.axes.grid(False)
+            self.title = drawn.text(0.01, 1 - 0.22 / height, " ", weight="bold", animated=True)
+            bar = drawn.add_axes((0.885, 0.5 / height, 0.015, tall))
+            drawn.colorbar(self.image, cax=bar, ticks=[LOW, -4, 0, HIGH], label="log10 of the norm")
             self.canvas.draw()
-            drawn.set_layout_engine("none")  # as it stands: laying out again is half of the time
+            self.still = self.canvas.copy_from_bbox(drawn.bbox)
 
     def draw(self, profiles: Profiles, title: str) -> NDArray[np.uint8]:
         """The picture, (height, width, 3), 0..255."""
@@ -62,7 +71,9 @@ class ThroughTimePicture:
             rows[place, : len(norms)] = log10(norms)
         self.image.set_data(rows)
         self.title.set_text(report.plain(title, 100))
-        self.canvas.draw()
+        self.canvas.restore_region(self.still)
+        self.axes.draw_artist(self.image)
+        self.canvas.figure.draw_artist(self.title)
         pixels = np.asarray(self.canvas.buffer_rgba())
         return np.ascontiguousarray(pixels[..., :3])
 

@@ -24,7 +24,7 @@ TRAIN, VALID, GREY = (
     "#1f5fa8",
     "#6b7280",
 )  # told apart in grey and by the colour-blind
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -161,7 +161,7 @@ def figure(width: float, height: float) -> Iterator["Figure"]:
     from matplotlib import rc_context  # half a second that a refused configuration need not wait
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE), warnings.catch_warnings():
+    with rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # a box will do
         yield Figure(figsize=(width, height), dpi=130, layout="constrained")
 
