@@ -3,11 +3,14 @@
 A device that is not there, a metric that nobody measures, a validation that would never come.
 """
 
+import contextlib
 from collections.abc import Iterator
 
+import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
+from torch import nn
 
 from seqpipe.build import instantiate, trainer_node
 from seqpipe.config.rules import shown
@@ -60,7 +63,8 @@ def check_optimizer(cfg: DictConfig, module: SequenceModule) -> None:
     """Makes the optimizer and forgets it.
 
     Raises:
-        ConfigError: it takes its arguments one by one, but not together.
+        ConfigError: it takes its arguments one by one, but not together; or one of its steps is
+            made of several, which nothing here could count, clip or skip.
     """
     try:
         module.make_optimizer(module.parameters())
@@ -68,6 +72,27 @@ def check_optimizer(cfg: DictConfig, module: SequenceModule) -> None:
         given = ", ".join(f"optim.{k}={shown(v)}" for k, v in cfg.optim.items() if k[0] != "_")
         text = f"{cfg.optim._target_} refuses them ({error}); allowed: what it takes together"
         raise ConfigError(f"{given}: {text}") from None
+    if _evaluations(module) > 1:
+        text = "computes the loss more than once in a step; allowed: an optimizer that does so once"
+        raise ConfigError(f"optim._target_={cfg.optim._target_}: {text}, as optim=adamw")
+
+
+def _evaluations(module: SequenceModule) -> int:
+    """How often the optimizer asks for the loss in one step, tried on a square."""
+    weight = nn.Parameter(torch.ones(2, 2))
+    asked = 0
+
+    def closure() -> torch.Tensor:
+        nonlocal asked
+        asked += 1
+        weight.grad = None
+        loss = weight.square().sum()
+        loss.backward()
+        return loss
+
+    with contextlib.suppress(ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
+        module.make_optimizer([weight]).step(closure)  # it may be made for these parameters alone
+    return asked
 
 
 def check_limits(cfg: DictConfig, data: SequenceData, processes: int) -> None:

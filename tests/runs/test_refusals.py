@@ -29,6 +29,12 @@ from seqpipe.errors import ConfigError
             r"optim.nesterov=true, .*: torch.optim.SGD refuses them \(Nesterov momentum requires",
         ),
         (
+            "optim=sgd ~optim.momentum ~optim.weight_decay ~optim.nesterov"
+            " optim._target_=torch.optim.LBFGS",
+            r"^optim._target_=torch.optim.LBFGS: computes the loss more than once in a step; "
+            r"allowed: an optimizer that does so once, as optim=adamw$",
+        ),
+        (
             "trainer.val_check_interval=5",
             r"^trainer.val_check_interval=5: an epoch has 4 batches, so none would be validated; "
             r"allowed: at most 4, or a share$",
