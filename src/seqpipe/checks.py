@@ -82,13 +82,13 @@ def _evaluations(module: SequenceModule) -> int:
     weight = nn.Parameter(torch.ones(2, 2))
     asked = 0
 
-    def closure() -> torch.Tensor:
+    def closure() -> float:
         nonlocal asked
         asked += 1
         weight.grad = None
         loss = weight.square().sum()
         loss.backward()
-        return loss
+        return float(loss.detach())
 
     with contextlib.suppress(ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
         module.make_optimizer([weight]).step(closure)  # it may be made for these parameters alone

@@ -260,6 +260,26 @@ def test_weights_that_are_not_finite_end_the_training_at_once(trainer):
     )
 
 
+@pytest.mark.parametrize("options", [{"max_epochs": 1}, {"max_steps": 3, "max_epochs": 2}])
+def test_weights_that_the_last_update_made_not_finite_are_told(trainer, options):
+    training = made(optimizer="sgd")
+    updates = options.get("max_steps", 4)
+
+    class Bursting(torch.optim.SGD):
+        def step(self, closure=None):
+            closure()
+            with torch.no_grad():
+                if training.global_step == updates - 1:
+                    training.model.head.weight.fill_(torch.nan)
+
+    training.make_optimizer = lambda parameters: Bursting(parameters, lr=0.1)
+    with pytest.raises(TrainingError) as caught:
+        trainer(**options).fit(training, loader_of(*sequences()), valid())
+    assert str(caught.value).startswith(
+        f"after update {updates} the weights of head are not finite; a lower optim.lr, "
+    )
+
+
 @pytest.mark.parametrize("limit", [0, 2])
 def test_a_training_survives_so_many_bad_updates_and_no_more(trainer, limit, watch, tmp_path):
     training = made(max_bad_steps=limit)

@@ -181,3 +181,17 @@ def test_a_checkpoint_holds_the_configuration_and_no_code(module, trainer, loade
     run.fit(module(), loader(), loader())
     saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert saved["seqpipe"]["config"] == {"of": "the run"}
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan")])
+def test_a_validation_that_is_not_finite_is_never_the_best(
+    unmeasured, trainer, loader, tmp_path, bad, mode
+):
+    keeps = keeper(tmp_path / "none", mode)
+    trainer(Pretend([bad, bad]), keeps, max_epochs=2).fit(unmeasured(), loader(), loader())
+    assert keeps.best is None
+    assert not keeps.best_path.exists()
+    keeps = keeper(tmp_path / "one", mode)
+    trainer(Pretend([bad, 2.0, bad]), keeps, max_epochs=3).fit(unmeasured(), loader(), loader())
+    assert (keeps.best.epoch, step_of(keeps.best_path)) == (2, 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -163,6 +164,9 @@ class ResumableLoader(DataLoader[SequenceBatch]):
         batches: what to load.
         sampler: the order.
         num_workers: processes; 0 loads in this one.
+
+    Attributes:
+        seconds: that the newest batch was waited for.
     """
 
     def __init__(
@@ -172,6 +176,7 @@ class ResumableLoader(DataLoader[SequenceBatch]):
         num_workers: int = 0,
     ) -> None:
         self._handed_out = 0
+        self.seconds = 0.0
         self._order = sampler
         super().__init__(
             batches,  # type: ignore[arg-type]  # yields batches, not examples
@@ -191,9 +196,12 @@ class ResumableLoader(DataLoader[SequenceBatch]):
     def __iter__(self) -> Iterator[SequenceBatch]:  # type: ignore[override]
         """The batches of an epoch, or what is left of it after `load_state_dict`."""
         self._handed_out = self._order.skip
+        started = time.perf_counter()
         for batch in super().__iter__():
             self._handed_out += 1  # counts what was handed out, not what workers prefetched
+            self.seconds = time.perf_counter() - started
             yield batch
+            started = time.perf_counter()
         self._handed_out = 0
 
     def state_dict(self) -> dict[str, int]:

@@ -20,7 +20,7 @@ from seqpipe.data.base import SequenceBatch
 from seqpipe.errors import TrainingError
 from seqpipe.tasks.base import Task
 from seqpipe.training.carrying import Carried, Tree
-from seqpipe.training.culprit import Finding, Kept, as_it_was, find
+from seqpipe.training.culprit import Finding, Kept, as_it_was, find, in_weights
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,16 @@ class BadSteps:
         """
         bad = any(not bool(loss.isfinite()) for loss in self._losses)
         return any(_from_all(bad))
+
+    def check_weights(self, update: int) -> None:
+        """What an update made of the weights, where no other comes to see it.
+
+        Raises:
+            TrainingError: they are not finite.
+        """
+        found = in_weights(self.model)
+        if found is not None:
+            raise TrainingError(f"after update {update} {found}; {MORE}")
 
     def skip(self, update: int, carried: Carried, folder: Path, context: Context) -> None:
         """Puts everything back, says what was bad, and keeps the batch. All processes call it.

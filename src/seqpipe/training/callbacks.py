@@ -1,7 +1,6 @@
 """Callbacks: throughput, and one line of progress."""
 
 import sys
-import time
 from typing import Any
 
 import torch
@@ -11,32 +10,34 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from seqpipe.data.batching import ResumableLoader
+from seqpipe.training.module import SequenceModule
+
 
 class Throughput(Callback):
     """Logs `examples_per_second`: training examples over the time spent on training batches.
 
-    Validation, checkpoints and logging between batches are not counted, loading the batches is.
-    Over all ranks.
+    That is the time from where the model gets a batch to the end of its update, and the time the
+    loader takes to hand the batch out. What happens in between is not counted: validation,
+    checkpoints, logging, and what other callbacks look at. Over all ranks; of an epoch that is
+    resumed, over the rest of it.
     """
 
     def __init__(self) -> None:
-        self._examples, self._seconds, self._started = 0, 0.0, 0.0
+        self._examples, self._seconds = 0, 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock."""
-        self._examples, self._seconds, self._started = 0, 0.0, time.perf_counter()
+        """Starts an epoch's count."""
+        self._examples, self._seconds = 0, 0.0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Counts the batch."""
-        now = time.perf_counter()
+        loader = trainer.train_dataloader
+        assert isinstance(pl_module, SequenceModule) and isinstance(loader, ResumableLoader)
         self._examples += len(batch)
-        self._seconds, self._started = self._seconds + now - self._started, now
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The time of a validation inside an epoch is not training time."""
-        self._started = time.perf_counter()
+        self._seconds += pl_module.clock.taken() + loader.seconds
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the epoch's mean."""

@@ -205,9 +205,10 @@ class BestAndLast(Checkpoint):
 
     def _is_best(self, now: Validation) -> bool:
         value = now.metrics.get(self.monitor, math.nan)
-        if self.best is None:
-            return not math.isnan(value)
-        return self.sign * value >= self.sign * self.best.metrics[self.monitor]
+        if self.best is None:  # what is not finite is no better than nothing
+            return math.isfinite(value)
+        better = self.sign * value >= self.sign * self.best.metrics[self.monitor]
+        return better and math.isfinite(value)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keeps the best, and the last of a whole epoch."""

@@ -89,7 +89,7 @@ def find(model: nn.Module, task: Task, kept: Kept) -> Finding | None:
     numbers and gives the precision.
     """
     batch = kept.batch
-    found = _in_weights(model) or _in_batch(batch)
+    found = in_weights(model) or _in_batch(batch)
     if found is not None:
         return found
     watch, carried = _Watch(batch), Carried()
@@ -112,7 +112,8 @@ def find(model: nn.Module, task: Task, kept: Kept) -> Finding | None:
         return _in_gradient(loss, model, watch, batch)
 
 
-def _in_weights(model: nn.Module) -> Finding | None:
+def in_weights(model: nn.Module) -> Finding | None:
+    """The parts whose weights are not finite; None where there are none."""
     bad = dict.fromkeys(
         group_of(name) for name, p in model.named_parameters() if not bool(p.isfinite().all())
     )

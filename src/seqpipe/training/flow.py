@@ -33,6 +33,11 @@ def group_of(name: str) -> str:
     return ".".join(layer.groups()) if layer else name.partition(".")[0]
 
 
+def by_name(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters, those of the model without `model.` before their names."""
+    return {name.removeprefix("model."): p for name, p in module.named_parameters()}
+
+
 def norms_by_group(groups: Iterable[str], norms: Iterable[float]) -> dict[str, float]:
     """The norm of each group, from those of its parameters."""
     totals: dict[str, float] = {}

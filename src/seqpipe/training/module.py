@@ -19,7 +19,8 @@ from seqpipe.training import standing
 from seqpipe.training.bad_steps import BadSteps, watched
 from seqpipe.training.carrying import Carried, answer
 from seqpipe.training.checkpoints import record
-from seqpipe.training.flow import WINDOWS, GradientFlow
+from seqpipe.training.clock import Clock
+from seqpipe.training.flow import WINDOWS, GradientFlow, by_name
 
 Stage = Literal["train", "val", "test"]
 
@@ -53,6 +54,7 @@ class SequenceModule(LightningModule):
     Attributes:
         flow: the gradient's norms, and advice on its clipping.
         bad_steps: watches over updates that are not finite.
+        clock: of the present training batch.
     """
 
     def __init__(
@@ -73,8 +75,9 @@ class SequenceModule(LightningModule):
         self.metrics = nn.ModuleDict({f"{stage}_metrics": task.metrics(stage) for stage in stages})
         self.test_report: dict[str, Tensor] = {}
         self.carried = {stage: Carried() for stage in stages}
-        self.flow = GradientFlow(_by_name(self))
+        self.flow = GradientFlow(by_name(self))
         self.bad_steps = BadSteps(model, task, max_bad_steps)
+        self.clock = Clock()
         self._uncounted: list[_Counted] = []  # batches of the present update
         self._resumed: dict[str, Any] = {}  # of the checkpoint that is resumed from
 
@@ -85,6 +88,7 @@ class SequenceModule(LightningModule):
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
         """One update's mean loss; the sums of the epoch learn of it when the update is made."""
+        self.clock.start()
         self.bad_steps.keep(batch, self.carried["train"], self.device)
         loss, counted = self._run(batch, "train")
         self._uncounted.append(counted)
@@ -131,15 +135,22 @@ class SequenceModule(LightningModule):
                 self.log(name, value, sync_dist=True)  # it is the same in every process
 
     def on_train_end(self) -> None:
-        """Records the last window of gradient norms, full or not."""
-        last = max(0, self.global_step - 1)
-        record(self.trainer, self.flow.of_window(ended=True), last)
+        """Records the last window of gradient norms, full or not.
+
+        Raises:
+            TrainingError: the last update made weights that are not finite.
+        """
+        self.bad_steps.check_weights(self.global_step)
+        record(self.trainer, self.flow.of_window(ended=True), max(0, self.global_step - 1))
+
+    def on_validation_start(self) -> None:
+        """Weights that are not finite are never the best."""
+        self.bad_steps.check_weights(self.global_step)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the validation, and shows it to a schedule that waits for better ones.
 
-        Lightning would show it only after the checkpoint of the epoch is written, and an old one
-        in epochs without a validation.
+        Lightning would show it after the epoch's checkpoint, or an old one without a validation.
         """
         _, scalars = self._log_stage("val")
         schedule = self.lr_schedulers() if self.trainer.state.fn == "fit" else None
@@ -200,6 +211,7 @@ class SequenceModule(LightningModule):
             watched(backwards, loss, self.global_step + 1)
         else:
             backwards()
+        self.clock.stop()
 
     def optimizer_step(
         self,
@@ -208,12 +220,10 @@ class SequenceModule(LightningModule):
         optimizer: Any,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """Steps, and records each part's gradient and step; Lightning calls it once per update.
-
-        Not by `log`, which costs something in every step for all that it was ever told.
-        """
+        """Steps, and records each part's gradient and step, not by `log`, which costs more."""
         before, update = self.flow.weights() if self._logging_now else None, self.global_step
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.clock.stop()
         if before is not None and math.isfinite(self.flow.total):  # else there was no step
             norms = {f"grad_norm/{name}": norm for name, norm in self.flow.groups.items()}
             ratios = self.flow.update_ratios(before).items()
@@ -228,8 +238,7 @@ class SequenceModule(LightningModule):
     ) -> None:
         """Measures the gradient, and clips it, or skips the update if it is not finite.
 
-        Called by Lightning once per update, after unscaling and before the optimizer step. The
-        norm is computed once and reused for the clip.
+        Called once per update, after unscaling and before the optimizer step.
 
         Raises:
             TrainingError: too many updates were not finite.
@@ -288,8 +297,3 @@ class SequenceModule(LightningModule):
             standing.restore(self, self._resumed)
         elif self.global_rank > 0:
             torch.manual_seed(torch.initial_seed() + self.global_rank)
-
-
-def _by_name(module: SequenceModule) -> dict[str, nn.Parameter]:
-    """The parameters, those of the model without `model.` before their names."""
-    return {name.removeprefix("model."): p for name, p in module.named_parameters()}

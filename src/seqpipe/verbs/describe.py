@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -213,4 +214,7 @@ def summary(facts: RunFacts) -> str:
         "again": command(facts.launch),
     }
     advice = [f"{'advice:':<12}{sentence}" for sentence in facts.module.flow.advice()]
+    if not math.isfinite(facts.chosen.metrics[monitor]):
+        text = f"{monitor} was never finite: the training is of no use; a lower optim.lr may help"
+        advice.insert(0, f"{'advice:':<12}{text}")
     return "\n".join([*(f"{key + ':':<12}{value}" for key, value in rows.items()), *advice])
