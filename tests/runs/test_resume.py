@@ -160,7 +160,7 @@ def test_an_early_stop_within_an_update_finishes_it_first(launch):
 def test_a_validation_that_is_not_a_number_is_told(launch, monkeypatch, caplog):
     monkeypatch.setattr(WeightedMean, "compute", lambda self: self.total / 0 * 0)
     result = launch("adding", "trainer.max_epochs=3", "task.monitor=val/loss")
-    assert "advice:     val/loss was never finite: the training is of no use" in result.summary
+    assert "advice:     val/loss is nan: the training is of no use" in result.summary
     assert "val/loss is nan after epoch 1: the training is of no use" in caplog.text
 
 

@@ -215,6 +215,7 @@ def summary(facts: RunFacts) -> str:
     }
     advice = [f"{'advice:':<12}{sentence}" for sentence in facts.module.flow.advice()]
     if not math.isfinite(facts.chosen.metrics[monitor]):
-        text = f"{monitor} was never finite: the training is of no use; a lower optim.lr may help"
+        value = facts.chosen.metrics[monitor]  # the last one's, where no checkpoint is kept
+        text = f"{monitor} is {value}: the training is of no use; a lower optim.lr may help"
         advice.insert(0, f"{'advice:':<12}{text}")
     return "\n".join([*(f"{key + ':':<12}{value}" for key, value in rows.items()), *advice])
