@@ -65,6 +65,7 @@ def test_the_wheel_holds_the_whole_package_and_conf_and_nothing_else(wheel: Path
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     source = {f"seqpipe/{name}" for name in files_below(REPOSITORY / "src/seqpipe", "*.py")}
+    source |= {f"seqpipe/{name}" for name in files_below(REPOSITORY / "src/seqpipe", "*.css")}
     conf = {f"seqpipe/conf/{name}" for name in files_below(REPOSITORY / "conf", "*.yaml")}
     assert "seqpipe/conf/config.yaml" in conf
     assert names == source | conf | {"seqpipe/py.typed"}
