@@ -176,6 +176,17 @@ def trainer_node(cfg: DictConfig) -> DictConfig:
     return OmegaConf.create({k: v for k, v in written.items() if k not in taken})
 
 
+def bare_trainer(cfg: DictConfig) -> Trainer:
+    """Lightning's Trainer of the configuration, which records, keeps and shows nothing.
+
+    Raises:
+        InstantiationException: Lightning refuses to make it.
+    """
+    parts = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer: Trainer = instantiate(trainer_node(cfg), **parts)
+    return trainer
+
+
 def build_trainer(
     cfg: DictConfig, folder: Path, tracker: Tracker, callbacks: Sequence[Callback] = ()
 ) -> Trainer:

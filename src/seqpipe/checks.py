@@ -9,10 +9,9 @@ from collections.abc import Iterator
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
-from pytorch_lightning import Trainer
 from torch import nn
 
-from seqpipe.build import instantiate, trainer_node
+from seqpipe.build import bare_trainer
 from seqpipe.config.rules import shown
 from seqpipe.data.dataset import SequenceData
 from seqpipe.errors import ConfigError, did_you_mean
@@ -26,9 +25,8 @@ def check_trainer(cfg: DictConfig) -> int:
     Raises:
         ConfigError: Lightning refuses to make it.
     """
-    parts = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     try:
-        trainer: Trainer = instantiate(trainer_node(cfg), **parts)
+        trainer = bare_trainer(cfg)
     except InstantiationException as error:
         usual = {"accelerator": "auto", "devices": 1, "strategy": "auto", "precision": 32}
         given = {key: cfg.trainer.get(key, value) for key, value in usual.items()}

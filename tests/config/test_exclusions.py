@@ -5,7 +5,7 @@ import re
 import pytest
 
 from seqpipe.config.compose import compose
-from seqpipe.config.validate import validate
+from seqpipe.config.validate import problems_of, validate
 from seqpipe.errors import ConfigError
 
 CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
@@ -207,3 +207,4 @@ ACCEPTED = [
 def test_what_can_work_is_accepted(overrides):
     cfg, choices = compose(overrides.split())
     validate(cfg, choices)
+    assert problems_of(cfg, choices) == []

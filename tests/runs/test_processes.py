@@ -26,10 +26,9 @@ LITTLE = (
 )
 
 
-def run(folder: Path, *overrides: str, with_warnings: bool = False) -> tuple[Path, str]:
-    """The folder of the run that the command line makes, and what it printed."""
-    folder.mkdir(exist_ok=True)
-    done = subprocess.run(
+def started(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """How the command line ends."""
+    return subprocess.run(
         [sys.executable, "-m", "seqpipe", *TWO, *QUIET, *overrides],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
@@ -38,6 +37,12 @@ def run(folder: Path, *overrides: str, with_warnings: bool = False) -> tuple[Pat
         timeout=300,
         check=False,
     )
+
+
+def run(folder: Path, *overrides: str, with_warnings: bool = False) -> tuple[Path, str]:
+    """The folder of the run that the command line makes, and what it printed."""
+    folder.mkdir(exist_ok=True)
+    done = started(folder, *overrides)
     assert done.returncode == 0, done.stderr
     (made,) = (folder / "outputs" / "runs").iterdir()
     return made, done.stdout + done.stderr * with_warnings
@@ -128,15 +133,7 @@ def test_a_nan_in_one_process_is_skipped_by_both_and_named_by_the_one_that_had_i
 def test_too_many_nans_end_both_processes(tmp_path):
     (tmp_path / "planting.py").write_text(PLANTING)
     planted = ("data.x._target_=planting.Planting", "trainer.max_bad_steps=0", "preflight=none")
-    done = subprocess.run(
-        [sys.executable, "-m", "seqpipe", *TWO, *QUIET, *LITTLE, *planted],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = started(tmp_path, *LITTLE, *planted)
     assert done.returncode == 1
     assert "x holds nan at time step 3; example 5 of train; a lower optim.lr" in done.stderr
     assert "Traceback" not in done.stderr

@@ -16,6 +16,11 @@ from seqpipe.config.schema import RULES
 from seqpipe.config.tree import Tree
 from seqpipe.errors import ConfigError
 
+_FILES = {
+    "resume": "a checkpoint, as outputs/runs/.../checkpoints/last.ckpt",
+    "replay": "a batch that was kept, as outputs/runs/.../bad_steps/step_12_rank0.pt",
+}
+
 
 def validate(cfg: DictConfig, choices: dict[str, str]) -> None:
     """Refuse a configuration that cannot work.
@@ -75,14 +80,10 @@ def _value_problems(tree: Tree) -> Iterator[Problem]:
         rule = _rule_for(key)
         if rule is not None and (fault := rule.fault(value)):
             yield Problem(origin, value, fault)
-    resume = tree.get("resume")
-    if isinstance(resume, str) and not Path(resume).is_file():
-        allowed = "a checkpoint, as outputs/runs/.../checkpoints/last.ckpt, or null"
-        yield Problem("resume", resume, f"no such file; allowed: {allowed}")
-    replay = tree.get("replay")
-    if isinstance(replay, str) and not Path(replay).is_file():
-        allowed = "a batch that was kept, as outputs/runs/.../bad_steps/step_12_rank0.pt, or null"
-        yield Problem("replay", replay, f"no such file; allowed: {allowed}")
+    for key, what in _FILES.items():
+        file = tree.get(key)
+        if isinstance(file, str) and not Path(file).is_file():
+            yield Problem(key, file, f"no such file; allowed: {what}, or null")
 
 
 @functools.cache

@@ -156,8 +156,7 @@ def cut(batch: SequenceBatch, steps: int, total: int) -> SequenceBatch:
     """The first `steps` steps of y, of rows evenly spread; with padding at most `total`."""
     assert batch.y_lengths is not None
     longest = min(steps, batch.y.shape[1])
-    rows = min(len(batch), max(1, total // longest))
-    chosen = torch.arange(rows) * len(batch) // rows
+    chosen = torch.tensor(evenly_spread(max(1, total // longest), len(batch)))
     lengths = batch.y_lengths[chosen].clamp(max=longest)
     return SequenceBatch(
         None if batch.x is None else batch.x[chosen],

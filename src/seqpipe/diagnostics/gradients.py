@@ -17,7 +17,7 @@ from torch import Tensor
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.diagnostics.decay import Decay, decay_of
-from seqpipe.diagnostics.recording import LayerName, Recorded, StepwiseCopy
+from seqpipe.diagnostics.recording import LayerName, Recorded, StepwiseCopy, in_precision
 from seqpipe.tasks.base import Task
 
 
@@ -86,16 +86,6 @@ def through_time(copy: StepwiseCopy, task: Task, batch: SequenceBatch) -> list[T
                 total = task.loss(*of, training=True) * len(batch)
                 found += _measured(loss.split()[0], total, wanted, copy, task.by_step(batch))
     return found
-
-
-def in_precision(batch: SequenceBatch, dtype: torch.dtype) -> SequenceBatch:
-    """The batch with its floats in one precision."""
-    parts = {
-        name: value.to(dtype)
-        for name in ("x", "y")
-        if (value := getattr(batch, name)) is not None and value.is_floating_point()
-    }
-    return replace(batch, **parts)
 
 
 def one_step(outputs: Tensor, batch: SequenceBatch, *, first: bool) -> tuple[Tensor, SequenceBatch]:

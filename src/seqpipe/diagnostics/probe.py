@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +88,6 @@ class Probe(Callback):
 
     Attributes:
         looks: at most 32, the first and the last among them.
-        seconds: that all looks took.
     """
 
     def __init__(
@@ -105,7 +103,6 @@ class Probe(Callback):
         self.record, self.show = record, show
         self.looks: list[Look] = []
         self._packed: dict[int, Tensor] = {}
-        self.seconds = 0.0
         self._copy: StepwiseCopy | None = None
         self._training, self._gave_up = True, False
 
@@ -134,7 +131,6 @@ class Probe(Callback):
         seen = bool(self.looks) and self.looks[-1].step == step
         if not trainer.is_global_zero or self._gave_up or seen:
             return
-        started = time.perf_counter()
         try:
             with chance_kept():
                 look = self._found(step, module.model, module.device)
@@ -156,7 +152,6 @@ class Probe(Callback):
                 self.looks = [*self.looks[:-1:2], look]
             self.record(look.scalars(), step)
             self.show(look)
-        self.seconds += time.perf_counter() - started
 
     def _found(self, step: int, model: nn.Module, device: torch.device) -> Look:
         if not any(isinstance(part, RecurrentLayer) for part in model.modules()):

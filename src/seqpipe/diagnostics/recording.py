@@ -8,12 +8,13 @@ each kernel has the answer, and h_t is the very tensor that the next step reads.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from seqpipe.data.base import SequenceBatch
 from seqpipe.nn.cells import Cell, State
 from seqpipe.nn.kernels.loop import StepLoop
 from seqpipe.nn.recurrent import RecurrentLayer
@@ -134,6 +135,16 @@ class StepwiseCopy:
         """Let go of the last pass, which holds every activation."""
         for layer in self.layers:
             layer.loop.states = []
+
+
+def in_precision(batch: SequenceBatch, dtype: torch.dtype) -> SequenceBatch:
+    """The batch with its floats in one precision."""
+    parts = {
+        name: value.to(dtype)
+        for name in ("x", "y")
+        if (value := getattr(batch, name)) is not None and value.is_floating_point()
+    }
+    return replace(batch, **parts)
 
 
 def _name_of(path: str, layer: RecurrentLayer) -> LayerName:

@@ -2,12 +2,13 @@
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from seqpipe.data.base import SequenceBatch, SequenceSpec
+from seqpipe.diagnostics.recording import in_precision
 from seqpipe.diagnostics.tracing import Trace, traced
 from seqpipe.nn.masks import length_mask
 from seqpipe.tasks.base import Task
@@ -79,17 +80,13 @@ class Subject:
 
     def in_double(self) -> "Subject":
         """The same in float64, to tell a fault from a rounding; as it is where it cannot be."""
-        batch = replace(self.batch, x=_wide(self.batch.x), y=_wide(self.batch.y))
+        batch = in_precision(self.batch, torch.float64)
         wide = replace(self, model=copy.deepcopy(self.model).double(), batch=batch)
         try:
             wide.answer(batch)
         except RuntimeError:  # float32 is written somewhere inside
             return self
         return wide
-
-
-def _wide(values: Any) -> Any:
-    return values.double() if values is not None and values.is_floating_point() else values
 
 
 def lengths_for(output: Tensor, batch: SequenceBatch) -> Tensor | None:

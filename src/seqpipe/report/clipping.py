@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from seqpipe.report.blocks import number
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.jobs import FINISHED, Job, differing, judged_by, setting
-from seqpipe.report.reach import COLOURS, VERDICTS, is_solved
-from seqpipe.report.run import GREY, figure, plain, save
+from seqpipe.report.reach import COLOURS, draw_level, solved_or_not, verdict_of
+from seqpipe.report.run import figure, plain, save
 from seqpipe.report.sentences import History
 
 if TYPE_CHECKING:
@@ -51,16 +51,7 @@ def draw_clipping(
         below.set_title("val/loss")
         below.set_xlabel("optimizer step")
         if guessing is not None:
-            below.axhline(guessing, color=GREY, linewidth=0.9, linestyle=":")
-            below.annotate(
-                "guessing",
-                (1, guessing),
-                xycoords=("axes fraction", "data"),
-                fontsize=8,
-                ha="right",
-                va="bottom",
-                color=GREY,
-            )
+            draw_level(below, guessing, "guessing")
         drawn.legend(loc="outside lower center", ncols=min(4, len(jobs)))
         path = save(drawn, folder / "figures" / "clipping.png")
     told = zip(jobs, histories, strict=True)
@@ -127,13 +118,12 @@ def _row(job: Job, keys: Sequence[str], judged: str, history: History, solved: f
     row["bad steps"] = f"{bad:.0f}" if math.isfinite(bad) else ""
     clipped = [value for _, value in history.get("grad_norm/clipped_fraction", ())]
     row["clipped"] = f"{sum(clipped) / len(clipped):.0%}" if clipped else ""
-    verdict = job.metrics.get("gradient/verdict", math.nan)
-    row["gradient"] = VERDICTS.get(int(verdict), "") if math.isfinite(verdict) else ""
+    row["gradient"] = verdict_of(job)
     if math.isinf(_largest(history)):  # a training that broke off has no last look
         row["gradient"] = "exploded"
     row[judged] = _shown(job.metrics.get(judged, math.nan))
     if solved is not None:
-        row["solved"] = "" if job.status != FINISHED else "yes" if is_solved(job, solved) else "no"
+        row["solved"] = solved_or_not(job, solved)
     row["status"] = job.status
     return row
 

@@ -10,7 +10,7 @@ from seqpipe.report.blocks import Block, Code, Heading, Link, Picture, Prose, Ta
 from seqpipe.report.clipping import draw_clipping
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.jobs import FINISHED, Job, differing, setting
-from seqpipe.report.page import told, write_page
+from seqpipe.report.page import sections, write_page
 from seqpipe.report.reach import draw_gradients
 from seqpipe.report.run import VALID, figure, plain, save
 
@@ -48,10 +48,7 @@ def write_comparison(
     best = best_of(jobs)
     blocks: list[Block] = [Heading(_title(jobs), 1), Code(command, "sh")]
     blocks += [Prose(_in_short(jobs, best))]
-    for group in dict.fromkeys(finding.group for finding in findings):
-        blocks.append(Heading(group))
-        for finding in findings:
-            blocks += told(folder, finding) if finding.group == group else ()
+    blocks += sections(folder, findings)
     marked = frozenset(place for place, job in enumerate(jobs) if job.number in best)
     blocks += [Heading("Jobs"), Table(list(_rows(jobs, best)), marked)]
     repeats = list(_repeats(jobs))

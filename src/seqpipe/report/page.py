@@ -53,10 +53,10 @@ def write_report(
     blocks += [Heading("Model"), Table(model)]
     findings = _with_other_pictures(folder, findings)
     last = (EXAMPLES, ADVICE)
-    blocks += _sections(folder, [finding for finding in findings if finding.group not in last])
+    blocks += sections(folder, [finding for finding in findings if finding.group not in last])
     blocks += _examples(folder, [f for f in findings if f.group == EXAMPLES], examples)
     blocks += [Heading("A sample"), Code(sample)] if sample else []
-    blocks += _sections(folder, [finding for finding in findings if finding.group == ADVICE])
+    blocks += sections(folder, [finding for finding in findings if finding.group == ADVICE])
     blocks += _metrics(metrics)
     if versions:
         blocks += [Heading("Made with"), Table([{"": k, " ": v} for k, v in versions.items()])]
@@ -114,7 +114,7 @@ def _with_other_pictures(folder: Path, findings: Iterable[Finding]) -> list[Find
     return found
 
 
-def _sections(folder: Path, findings: Sequence[Finding]) -> Iterator[Block]:
+def sections(folder: Path, findings: Sequence[Finding]) -> Iterator[Block]:
     """A section a group; a group of one finding that says no more than its name has one heading."""
     groups = list(dict.fromkeys(finding.group for finding in findings))
     groups.sort(key=lambda name: GROUPS.index(name) if name in GROUPS else len(GROUPS))

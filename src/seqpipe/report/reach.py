@@ -114,19 +114,24 @@ def _draw_results(
         axes.set_yscale("log")
     for level, words in ((guessing, "guessing"), (solved, "solved")):
         if level is not None:
-            axes.axhline(level, color=GREY, linewidth=0.9, linestyle=":")
-            axes.annotate(
-                words,
-                (1, level),
-                xycoords=("axes fraction", "data"),
-                fontsize=8,
-                ha="right",
-                va="bottom",
-                color=GREY,
-            )
+            draw_level(axes, level, words)
     axes.set_xticks(range(len(panels)), [plain(panel, 24) if panel else "" for panel in panels])
     axes.set_xlim(-0.6, len(panels) - 0.4)
     axes.set_title(judged_by(jobs))
+
+
+def draw_level(axes: "Axes", level: float, words: str) -> None:
+    """A dotted line across, with what it stands for at its right end."""
+    axes.axhline(level, color=GREY, linewidth=0.9, linestyle=":")
+    axes.annotate(
+        words,
+        (1, level),
+        xycoords=("axes fraction", "data"),
+        fontsize=8,
+        ha="right",
+        va="bottom",
+        color=GREY,
+    )
 
 
 def _legend(drawn: object, lines: Sequence[str]) -> None:
@@ -150,14 +155,26 @@ def _row(job: Job, keys: Sequence[str], judged: str, solved: float | None) -> Ro
     row: dict[str, object] = {key: job.overrides.get(key, "") for key in keys}
     row["half-life, steps"] = _half_life(job.metrics)
     row["horizon, steps"] = _whole(job.metrics.get("gradient/horizon"))
-    verdict = job.metrics.get("gradient/verdict", math.nan)
-    row["gradient"] = VERDICTS.get(int(verdict), "") if math.isfinite(verdict) else ""
+    row["gradient"] = verdict_of(job)
     row[judged] = number(job.metrics[judged]) if judged in job.metrics else ""
     if solved is not None:
-        row["solved"] = "" if job.status != FINISHED else "yes" if is_solved(job, solved) else "no"
+        row["solved"] = solved_or_not(job, solved)
     if job.status != FINISHED:
         row["status"] = job.status
     return row
+
+
+def verdict_of(job: Job) -> str:
+    """What the job's last look at its gradient said; empty where there was none."""
+    verdict = job.metrics.get("gradient/verdict", math.nan)
+    return VERDICTS.get(int(verdict), "") if math.isfinite(verdict) else ""
+
+
+def solved_or_not(job: Job, solved: float) -> str:
+    """`yes` or `no`; empty for a job that did not finish."""
+    if job.status != FINISHED:
+        return ""
+    return "yes" if is_solved(job, solved) else "no"
 
 
 def is_solved(job: Job, solved: float) -> bool:

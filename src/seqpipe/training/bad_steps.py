@@ -5,7 +5,6 @@ on the unchanged weights, with the random numbers of that step.
 """
 
 import logging
-import pickle
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -20,6 +19,7 @@ from seqpipe.data.base import SequenceBatch
 from seqpipe.errors import TrainingError
 from seqpipe.tasks.base import Task
 from seqpipe.training.carrying import Carried, Tree
+from seqpipe.training.checkpoints import UNREADABLE
 from seqpipe.training.culprit import Finding, Kept, as_it_was, find, in_weights
 
 log = logging.getLogger(__name__)
@@ -233,7 +233,7 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         saved: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError):
+    except UNREADABLE:
         raise ValueError("no file of torch's that can be read") from None
     if not isinstance(saved, dict) or saved.get("seqpipe") != KIND or not saved.keys() >= PARTS:
         raise ValueError("not a batch that seqpipe kept")

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,6 +15,9 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
 log = logging.getLogger(__name__)
+
+UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError)
+"""What `torch.load(weights_only=True)` raises of a file that is none of torch's, or damaged."""
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,10 @@ def make_probe(cfg: DictConfig, task: Task, data: SequenceData, tracker: Tracker
     chosen = evenly_spread(settings.examples, len(data.columns("train")))
     if not chosen:
         return None
-    pictures: dict[str, ThroughTimePicture] = {}
+    slides = _Slides()
 
     def show(look: Look) -> None:
-        tracker.log_image("gradient_through_time", lambda: _picture(pictures, look), look.step)
+        tracker.log_image("gradient_through_time", lambda: slides.draw(look), look.step)
 
     return Probe(task, data.batch("train", chosen), settings, record=tracker.log_metrics, show=show)
 
@@ -68,13 +68,19 @@ def check(overrides: Sequence[str], model: nn.Module) -> None:
         raise ConfigError(problems)
 
 
-def _picture(pictures: dict[str, ThroughTimePicture], look: Look) -> "np.ndarray[Any, Any]":
-    profiles = look.profiles()
-    if "" not in pictures:
-        longest = max(len(norms) for norms in profiles.values())
-        pictures[""] = ThroughTimePicture([*profiles], longest)
-    told = overall([*look.decays().values()]).words()
-    return pictures[""].draw(profiles, f"step {look.step:,}: {told}")
+class _Slides:
+    """A picture of each look; what all have alike is drawn at the first."""
+
+    def __init__(self) -> None:
+        self._picture: ThroughTimePicture | None = None
+
+    def draw(self, look: Look) -> "np.ndarray[Any, Any]":
+        profiles = look.profiles()
+        if self._picture is None:
+            longest = max(len(norms) for norms in profiles.values())
+            self._picture = ThroughTimePicture([*profiles], longest)
+        told = overall([*look.decays().values()]).words()
+        return self._picture.draw(profiles, f"step {look.step:,}: {told}")
 
 
 def write(folder: Path, probe: Probe | None, title: str) -> tuple[Finding, ...]:

@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
-from seqpipe.build import build_model, build_module, build_task, instantiate, trainer_node
+from seqpipe.build import bare_trainer, build_model, build_module, build_task
 from seqpipe.data.dataset import SequenceData
 from seqpipe.errors import ConfigError, SeqpipeError
 from seqpipe.training.bad_steps import read, replayed
@@ -32,8 +32,7 @@ def run(cfg: DictConfig, data: SequenceData) -> str:
         raise ConfigError(f"replay={path}: {error}; allowed: {ALLOWED}") from None
     task = build_task(cfg, data)
     module = build_module(cfg, build_model(cfg, data.spec, task.output_size), task)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer: Trainer = instantiate(trainer_node(cfg), **quiet)
+    trainer = bare_trainer(cfg)
     try:
         found = _look(module, trainer, saved)
     except (

@@ -1,7 +1,6 @@
 """Going on from a checkpoint: is it one of ours, and of the same model and data?"""
 
 import logging
-import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from seqpipe.errors import ConfigError
+from seqpipe.training.checkpoints import UNREADABLE
 
 log = logging.getLogger(__name__)
 
 MUST_AGREE = ("architecture", "cell", "data", "task", "optim", "scheduler", "seed")
 ALLOWED = "outputs/runs/.../checkpoints/last.ckpt"
-_UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError)
 MAY_DIFFER = ("data.num_workers", "data.path", "data.cache")  # what files hold is compared
 
 
@@ -136,7 +135,7 @@ def _read(path: Path) -> dict[str, Any]:
     """Only plain values and tensors are read: a checkpoint cannot run code."""
     try:
         saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         reason = str(error).strip().partition("\n")[0].partition(". ")[0]
         reason = reason if any(map(str.isalpha, reason)) else "not written by torch, or damaged"
         text = f"no checkpoint that can be read ({reason}); allowed: {ALLOWED}"
