@@ -4,12 +4,10 @@ import contextlib
 import math
 import os
 import shlex
-import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 import hydra
@@ -25,19 +23,26 @@ from seqpipe.config.loader import VERSION_BASE, choices_of
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.sweeping import Comparison
 from seqpipe.errors import ConfigError, DataError, SeqpipeError
+from seqpipe.terminal import (
+    FAILED,
+    INTERRUPTED,
+    RANKS,
+    WRONG_INPUT,
+    code_of,
+    complain,
+    on_sigterm,
+    only_prints,
+    rank,
+    say,
+)
+from seqpipe.verbs.calling import call, listed, split
 
-WRONG_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
-_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 _SET_BY_LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _ABOUT_SWEEPS = (
     *("hydra.mode=", "hydra/sweeper", "hydra/launcher"),
     *("hydra.sweeper", "hydra.launcher", "hydra.sweep."),
 )
 _BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-
-
-class Terminated(SystemExit):
-    """SIGTERM, as an exception: everything that must be closed is closed on its way up."""
 
 
 class _Jobs:
@@ -56,7 +61,7 @@ class _Jobs:
             return 0
         if self.count > 1:
             names = ", ".join(name for name, _ in self.failed)
-            _complain(f"{len(self.failed)} of {self.count} jobs failed: {names}")
+            complain(f"{len(self.failed)} of {self.count} jobs failed: {names}")
         return self.failed[0][1]
 
 
@@ -66,16 +71,20 @@ def main() -> int:
         sys.path.insert(0, os.getcwd())
     _spin_less()
     try:
-        return _main(sys.argv[1:])
+        verb, words = split(sys.argv[1:])
+        if verb is not None:
+            return call(verb, words)
+        sys.argv[1:] = words  # Hydra reads it, and Lightning's child processes
+        return _main(words)
     except ConfigError as error:
-        if _rank() == 0:
-            _complain(error)
+        if rank() == 0:
+            complain(error)
         return WRONG_INPUT
     except KeyboardInterrupt:
-        _complain("interrupted")
+        complain("interrupted")
         return INTERRUPTED
     finally:
-        _say("", end="")  # here, so that a closed pipe is met where it is expected
+        say("", end="")  # here, so that a closed pipe is met where it is expected
 
 
 def _spin_less() -> None:
@@ -92,17 +101,18 @@ def _spin_less() -> None:
 
 def _main(argv: list[str]) -> int:
     if argv == ["--version"]:
-        _say(f"seqpipe {__version__}")
+        say(f"seqpipe {__version__}")
         return 0
     if "-sc" not in argv and "--shell-completion" not in argv:
         _check(argv)
     jobs = _Jobs()
+    OmegaConf.register_new_resolver("verbs", listed, replace=True)  # for the text of --help
 
     @hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name="config")
     def task(cfg: DictConfig) -> float:
         return _run_job(cfg, jobs)
 
-    signal.signal(signal.SIGTERM, _terminate)
+    on_sigterm()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints a traceback and exits
     try:
         task()
@@ -112,13 +122,7 @@ def _main(argv: list[str]) -> int:
         text = f"cannot be made ({error.strerror}); allowed: a folder that can be written to"
         raise ConfigError(f"{error.filename}: {text}, or hydra.run.dir=...") from None
     except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C
-            raise KeyboardInterrupt from None
-        if error.code == TERMINATED:
-            _complain("terminated")
-        if isinstance(error.code, str):
-            _complain(error.code)
-        return error.code if isinstance(error.code, int) else int(error.code is not None)
+        return code_of(error)
     finally:
         if Comparison.started is not None:
             _compare(Comparison.started, shlex.join(["python", "-m", "seqpipe", *argv]))
@@ -132,8 +136,8 @@ def _check(argv: list[str]) -> None:
     if not flags.hydra_help:
         check_command(flags)
     prints_only = flags.help or flags.hydra_help or flags.cfg or flags.info
-    if prints_only and hasattr(signal, "SIGPIPE"):  # `--help | head` ends as for any other program
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if prints_only:
+        only_prints()
 
 
 def _run_job(cfg: DictConfig, jobs: _Jobs) -> float:
@@ -148,7 +152,7 @@ def _run_job(cfg: DictConfig, jobs: _Jobs) -> float:
             result = run(cfg, launch)
             ended.folder, ended.judged_on = result.output_dir, result.judged_on
     except SeqpipeError as error:
-        _complain(error)
+        complain(error)
         wrong_input = isinstance(error, (ConfigError, DataError))
         jobs.failed.append((_name_of_job(), WRONG_INPUT if wrong_input else FAILED))
         if _has_own_process():
@@ -162,8 +166,8 @@ def _run_job(cfg: DictConfig, jobs: _Jobs) -> float:
         return math.nan
     finally:
         _remove_empty(launch.output_dir, launch.root)
-    if _rank() == 0:
-        _say(result.summary)
+    if rank() == 0:
+        say(result.summary)
     return result.monitored
 
 
@@ -183,16 +187,16 @@ def _compare(sweep: Comparison, command: str) -> None:
         page = compare(sweep.folder, command=command, figure=sweep.figure, **sweep.options)
     except Exception:  # the runs are there all the same
         traceback.print_exc()
-        _complain(f"{sweep.folder}: the jobs could not be compared")
+        complain(f"{sweep.folder}: the jobs could not be compared")
         return
     if page is None:
         return _remove_if_all_were_refused(sweep.folder)
-    _say(f"comparison: {page.relative_to(Path.cwd()) if Path.cwd() in page.parents else page}")
+    say(f"comparison: {page.relative_to(Path.cwd()) if Path.cwd() in page.parents else page}")
 
 
 def _place_in_sweep(launch: Launch) -> tuple[Path | None, int]:
     """The folder of the sweep and the job's number; no folder where nothing is to be noted."""
-    if launch.sweep is None or _rank() != 0:
+    if launch.sweep is None or rank() != 0:
         return None, 0
     return launch.root / HydraConfig.get().sweep.dir, HydraConfig.get().job.num
 
@@ -230,7 +234,7 @@ def _launch() -> Launch:
 @contextlib.contextmanager
 def _one_job_for_children() -> Iterator[None]:
     """Lightning's child processes run `sys.argv` again: make that this job, not the sweep."""
-    if any(name in os.environ for name in _RANKS):  # a child, torchrun or SLURM
+    if any(name in os.environ for name in RANKS):  # a child, torchrun or SLURM
         yield
         return
     argv, environment = sys.argv, {name: os.environ.get(name) for name in _SET_BY_LIGHTNING}
@@ -276,25 +280,3 @@ def _leave_process_group() -> None:
     distributed = sys.modules.get("torch.distributed")
     if distributed and distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
-
-
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: closing must not be cut short
-    raise Terminated(TERMINATED)
-
-
-def _rank() -> int:
-    """Number of this process among those of one run; the first alone prints."""
-    return int(next((os.environ[name] for name in _RANKS if name in os.environ), "0"))
-
-
-def _say(text: str, end: str = "\n") -> None:
-    """Print; whoever reads may have had enough (`| head`), which is no mistake."""
-    try:
-        print(text, end=end, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _complain(message: object) -> None:
-    print(f"seqpipe: {message}", file=sys.stderr)
