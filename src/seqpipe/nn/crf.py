@@ -1,0 +1,195 @@
+"""Linear-chain conditional random field: how likely a whole sequence of tags is, not each alone.
+
+A network says potentials, (B, T, K, K): `[t, i, j]` is the score of tag j at step t after tag i at
+step t - 1. At the first step nothing comes before, so there all rows are alike. The probability
+of a sequence of tags is exp(sum of its scores) over that of all K^T sequences.
+
+Everything here rests on one recursion from the last step to the first, which turns potentials into
+p(y_t | y_{t-1}, x): by the chain rule their product is p(y | x).
+
+Shapes: B sequences, T steps, K tags. Steps after the length are never read.
+Source: Lafferty, McCallum & Pereira (2001); Sutton & McCallum (2012), section 4.1, for the
+recursions; Lample et al. (2016) for the potentials of a recurrent network.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from seqpipe.nn.head import Head
+from seqpipe.nn.masks import length_mask
+from seqpipe.nn.precision import precise
+
+FORBIDDEN = -1e30
+"""Score of what cannot be: its probability is exactly 0, and no gradient of it is NaN."""
+
+
+class Allowed(NamedTuple):
+    """Which tags may follow each other; True where they may.
+
+    Args:
+        start: (K,) of the first step.
+        follow: (K, K), `[i, j]`: j right after i.
+        end: (K,) of the last real step.
+    """
+
+    start: Bool[Tensor, " K"]
+    follow: Bool[Tensor, "K K"]
+    end: Bool[Tensor, " K"]
+
+
+class CRFHead(Head):
+    """From a recurrent layer's output to the potentials of a sequence of tags.
+
+    The score of j at t after i is what the layers of a `Head` say of j at t, and what is learned of
+    i -> j; at the first and at the last real step, what is learned of j as first or last tag.
+
+    Args:
+        input_size: D, of one step.
+        output_size: K.
+        hidden: widths of the layers in between, none by default.
+        dropout: probability that one output of a layer in between is set to 0 in training.
+        activation: of the layers in between.
+
+    Raises:
+        ConfigError: see `Head`.
+
+    Source: Lample et al. (2016), section 2.2, with scores of the ends in place of two more tags.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        *,
+        hidden: list[int] | tuple[int, ...] = (),
+        dropout: float = 0.0,
+        activation: Literal["relu", "tanh"] = "relu",
+    ) -> None:
+        super().__init__(
+            input_size, output_size, hidden=hidden, dropout=dropout, activation=activation
+        )
+        # All alike at first: the untrained model knows nothing of what follows what.
+        self.transitions = nn.Parameter(torch.zeros(output_size, output_size))
+        self.start = nn.Parameter(torch.zeros(output_size))
+        self.end = nn.Parameter(torch.zeros(output_size))
+
+    def forward(  # type: ignore[override]
+        self, x: Float[Tensor, "B T D"], lengths: Int[Tensor, " B"]
+    ) -> Float[Tensor, "B T K K"]:
+        """x: (B, T, D); lengths: (B,) real steps. Returns the potentials, (B, T, K, K)."""
+        return self.potentials(super().forward(x), lengths)
+
+    def potentials(
+        self, emissions: Float[Tensor, "B T K"], lengths: Int[Tensor, " B"]
+    ) -> Float[Tensor, "B T K K"]:
+        """From what each step says of each tag, (B, T, K), to the potentials, (B, T, K, K)."""
+        T = emissions.shape[1]
+        t = torch.arange(T, device=emissions.device)
+        last = (t == lengths.to(emissions.device).unsqueeze(1) - 1).unsqueeze(-1)
+        ends = torch.where(last, emissions + self.end, emissions)
+        before = torch.where((t == 0).view(T, 1, 1), self.start, self.transitions)
+        return before + ends.unsqueeze(2)
+
+
+def constrained(
+    potentials: Float[Tensor, "B T K K"], lengths: Int[Tensor, " B"], allowed: Allowed
+) -> Float[Tensor, "B T K K"]:
+    """The potentials with `FORBIDDEN` wherever a sequence would break the rules, (B, T, K, K)."""
+    T = potentials.shape[1]
+    start, follow, end = (part.to(potentials.device) for part in allowed)
+    t = torch.arange(T, device=potentials.device)
+    last = t == lengths.to(potentials.device).unsqueeze(1) - 1
+    may = torch.where((t == 0).view(T, 1, 1), start, follow)
+    may = may & (end | ~last.unsqueeze(-1)).unsqueeze(2)
+    return precise(potentials).masked_fill(~may, FORBIDDEN)
+
+
+def conditional_logits(
+    potentials: Float[Tensor, "B T K K"], lengths: Int[Tensor, " B"], y: Int[Tensor, "B T"]
+) -> Float[Tensor, "B T K"]:
+    """Logits of p(y_t | y_1..y_{t-1}, x), (B, T, K): their cross entropy with y is -log p(y | x).
+
+    Args:
+        potentials: (B, T, K, K).
+        lengths: (B,) real steps.
+        y: (B, T) ids; those of padding need not be any.
+
+    Source: Sutton & McCallum (2012), equation 4.10; the sum over what comes after t, per tag at t,
+    is the only thing of the future that matters. Computed in float32 at least.
+    """
+    mask, scores = _real(potentials, lengths)
+    y = y.masked_fill(~mask, 0)
+    before = nn.functional.pad(y, (1, 0))[:, :-1]  # the first one is any: all rows are alike
+    rows = before.view(*y.shape, 1, 1).expand(-1, -1, 1, scores.shape[-1])
+    return scores.gather(2, rows).squeeze(2) + _ahead(scores)
+
+
+def log_likelihood(
+    potentials: Float[Tensor, "B T K K"], lengths: Int[Tensor, " B"], y: Int[Tensor, "B T"]
+) -> Float[Tensor, " B"]:
+    """Log p(y | x) in nats of each sequence, (B,); arguments as of `conditional_logits`."""
+    mask = length_mask(lengths.to(potentials.device), potentials.shape[1])
+    log_p = conditional_logits(potentials, lengths, y).log_softmax(dim=-1)
+    chosen = log_p.gather(-1, y.masked_fill(~mask, 0).unsqueeze(-1)).squeeze(-1)
+    return chosen.masked_fill(~mask, 0.0).sum(dim=1)
+
+
+def marginals(
+    potentials: Float[Tensor, "B T K K"], lengths: Int[Tensor, " B"]
+) -> Float[Tensor, "B T K"]:
+    """p(y_t = k | x), of every tag at every step, (B, T, K); 0 in the padding.
+
+    Source: forward-backward, Sutton & McCallum (2012), section 4.1. The forward pass is over
+    probabilities, p(y_t) = sum over y_{t-1} of p(y_{t-1}) p(y_t | y_{t-1}), so nothing overflows.
+    """
+    mask, scores = _real(potentials, lengths)
+    step = (scores + _ahead(scores).unsqueeze(2)).softmax(dim=-1)
+    found = [step[:, 0, 0]]
+    for t in range(1, scores.shape[1]):
+        p = (found[-1].unsqueeze(1) @ step[:, t]).squeeze(1)
+        found.append(p / p.sum(dim=-1, keepdim=True))  # it is 1, but for rounding
+    return torch.stack(found, dim=1).masked_fill(~mask.unsqueeze(-1), 0.0)
+
+
+@torch.no_grad()
+def viterbi(potentials: Float[Tensor, "B T K K"], lengths: Int[Tensor, " B"]) -> Int[Tensor, "B T"]:
+    """The likeliest sequence of tags, (B, T) ids; 0 in the padding.
+
+    Source: Viterbi (1967); Sutton & McCallum (2012), section 4.1.
+    """
+    mask, scores = _real(potentials, lengths)
+    best = scores[:, 0, 0]  # of what ends in each tag, less that of the best
+    came_from: list[Tensor] = []
+    for t in range(1, scores.shape[1]):  # into the padding, all 0, from the best last tag
+        reached, tags = (best.unsqueeze(2) + scores[:, t]).max(dim=1)
+        came_from.append(tags)
+        best = reached - reached.amax(dim=-1, keepdim=True)
+    path = [best.argmax(dim=-1, keepdim=True)]
+    for tags in reversed(came_from):
+        path.append(tags.gather(1, path[-1]))
+    return torch.cat(path[::-1], dim=1).masked_fill(~mask, 0)  # where all tags are as good
+
+
+def _real(potentials: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """The mask, (B, T), and precise potentials that are 0 in the padding, whatever stood there."""
+    mask = length_mask(lengths.to(potentials.device), potentials.shape[1])
+    # NaN times the zero gradient of a step that is not read would be NaN.
+    return mask, precise(potentials).masked_fill(~mask.view(*mask.shape, 1, 1), 0.0)
+
+
+def _ahead(scores: Tensor) -> Tensor:
+    """Log of the sum over all that may come after step t, given the tag at t, (B, T, K).
+
+    Of each step less its largest, which is no matter to a softmax over tags: so long sequences
+    lose no digits, and the subtraction needs no gradient. Potentials of 0, as in the padding, say
+    the same of every tag: 0 here.
+    """
+    B, T, K = scores.shape[:3]
+    ahead = [scores.new_zeros(B, K)]
+    for t in range(T - 1, 0, -1):
+        summed = (scores[:, t] + ahead[-1].unsqueeze(1)).logsumexp(dim=-1)
+        ahead.append(summed - summed.detach().amax(dim=-1, keepdim=True))
+    return torch.stack(ahead[::-1], dim=1)
