@@ -25,8 +25,8 @@ from seqpipe.data.batching import pad
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
 from seqpipe.diagnostics.tracing import chance_kept
+from seqpipe.models.decoding import log_probabilities
 from seqpipe.nn.masks import length_mask
-from seqpipe.nn.precision import precise
 
 MOST_STEPS = 256
 """Of each example; what comes after is not looked at: a step waits for the one before it."""
@@ -79,12 +79,7 @@ def losses_by_step(outputs: Tensor, y: Tensor) -> Tensor:
 
     outputs: (B, T, V) or (B, T, K); y: (B, T) ids, or (B, T, K) of 0 and 1. Returns (B, T).
     """
-    logits = precise(outputs)
-    if y.is_floating_point():
-        target = y.to(logits.dtype)
-        notes = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        return notes.sum(dim=-1)
-    return nn.functional.cross_entropy(logits.mT, y, reduction="none")
+    return -log_probabilities(outputs, y)
 
 
 @torch.no_grad()

@@ -6,12 +6,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from seqpipe.errors import ConfigError
+from seqpipe.models.beam import Hypotheses, beam_search, states_of
 from seqpipe.models.bridge import Bridge
-from seqpipe.models.decoding import lengths_to_end, next_input
+from seqpipe.models.decoding import PAD, lengths_to_end, log_probabilities, next_input, without
 from seqpipe.models.inputs import EMBEDDED, InputLayer, check_freeze
 from seqpipe.nn.attention import Attention
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
+from seqpipe.nn.precision import precise
 from seqpipe.nn.recurrent import RecurrentStack, StackState
 
 
@@ -125,9 +128,40 @@ class EncoderDecoder(nn.Module):
         memory, mask, state = self._encode(x, x_lengths)
         if self.training and self.teacher_forcing < 1.0:
             return self._forced_in_part(memory, mask, state, y, share=self.teacher_forcing)
-        inputs = self.target(next_input(y, self.bos))
-        outputs, _ = self.decoder(inputs, y_lengths, state)
-        return self._read_out(outputs, memory, mask)
+        return self._read_out(self._forced(state, y, y_lengths), memory, mask)
+
+    @torch.no_grad()
+    def log_probabilities(
+        self, x: Tensor, x_lengths: Tensor, y: Tensor, y_lengths: Tensor
+    ) -> Tensor:
+        """Log p of each y_t given x and y_1..y_{t-1}, in nats, 0 at padding; as `forward`.
+
+        Returns (B, T_y); summed over a row it is log p(y | x).
+        """
+        memory, mask, state = self._encode(x, x_lengths)
+        logits = self._read_out(self._forced(state, y, y_lengths), memory, mask)
+        scores = log_probabilities(logits, y)
+        return scores.masked_fill(~length_mask(y_lengths, y.shape[1]), 0.0)
+
+    @torch.no_grad()
+    def attention_of(self, x: Tensor, x_lengths: Tensor, y: Tensor, y_lengths: Tensor) -> Tensor:
+        """How much each step of y looks at each step of x, as `forward`.
+
+        Returns (B, T_y, T_x): 0 at padding of either, sum 1 over the steps of x elsewhere.
+
+        Raises:
+            ConfigError: the model has no attention.
+        """
+        if self.attention is None:
+            raise ConfigError(
+                "architecture.attention=none: there are no weights to show; train with"
+                " architecture.attention=dot, general or additive"
+            )
+        memory, mask, state = self._encode(x, x_lengths)
+        weights: Tensor
+        _, weights = self.attention(self._forced(state, y, y_lengths), memory, mask)
+        real = length_mask(y_lengths, y.shape[1]).unsqueeze(2)
+        return weights.masked_fill(~real, 0.0)
 
     @torch.no_grad()
     def free_running(self, x: Tensor, x_lengths: Tensor, y: Tensor, y_lengths: Tensor) -> Tensor:
@@ -139,11 +173,19 @@ class EncoderDecoder(nn.Module):
         return self._forced_in_part(memory, mask, state, y, share=0.0)
 
     @torch.no_grad()
-    def greedy(self, x: Tensor, x_lengths: Tensor, max_length: int) -> tuple[Tensor, Tensor]:
-        """The likeliest symbol at each step, read back at the next.
+    def greedy(
+        self, x: Tensor, x_lengths: Tensor, max_length: int, *, banned: tuple[int, ...] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """The likeliest symbol at each step, read back at the next; never <PAD> or <BOS>.
 
-        x: (B, T_x) or (B, T_x, 1 + C) ids, or (B, T_x, D); x_lengths: (B,). Returns ids (B, T)
-        and lengths (B,), <EOS> included where it came within `max_length` steps.
+        Args:
+            x: (B, T_x) or (B, T_x, 1 + C) ids, or (B, T_x, D).
+            x_lengths: (B,).
+            max_length: steps at most.
+            banned: more ids that are never written, for example <UNK>.
+
+        Returns:
+            ids (B, T) and lengths (B,), <EOS> included where it came within `max_length` steps.
         """
         memory, mask, state = self._encode(x, x_lengths)
         symbol = torch.full((len(x),), self.bos, device=x.device)
@@ -151,13 +193,64 @@ class EncoderDecoder(nn.Module):
         ended = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         for _ in range(max_length):
             logits, state = self._step(symbol, state, memory, mask)
-            symbol = logits.argmax(dim=-1)
+            symbol = without(logits, (PAD, self.bos, *banned)).argmax(dim=-1)
             ids.append(symbol)
             ended |= symbol == self.eos
             if bool(ended.all()):
                 break
         decoded = torch.stack(ids, dim=1)
         return decoded, lengths_to_end(decoded, self.eos)
+
+    @torch.no_grad()
+    def beam(
+        self,
+        x: Tensor,
+        x_lengths: Tensor,
+        max_length: int,
+        *,
+        beam_size: int,
+        length_penalty: float = 0.6,
+        n_best: int = 1,
+        banned: tuple[int, ...] = (),
+    ) -> Hypotheses:
+        """The n best answers that beam search finds; never with <PAD> or <BOS>.
+
+        Args:
+            x: (B, T_x) or (B, T_x, 1 + C) ids, or (B, T_x, D).
+            x_lengths: (B,).
+            max_length: steps at most.
+            beam_size: hypotheses at each step; 1 is `greedy`.
+            length_penalty: alpha of `length_norm`; 0: rank by log p alone.
+            n_best: answers of each x, at most `beam_size`.
+            banned: more ids that are never written, for example <UNK>.
+
+        Raises:
+            ConfigError: see `check_beam`.
+        """
+        memory, mask, state = self._encode(x, x_lengths)
+        B = len(x)
+        starts = torch.arange(B, device=x.device).unsqueeze(1) * beam_size
+        state = states_of(state, torch.arange(B, device=x.device).repeat_interleave(beam_size))
+
+        def step(symbols: Tensor, parents: Tensor) -> Tensor:
+            nonlocal state
+            state = states_of(state, (starts + parents).flatten())
+            inputs = self.target(symbols.view(-1, 1))[:, 0]
+            output, state = self.decoder.step(inputs, state)
+            logits = self._read_out(output.view(B, beam_size, -1), memory, mask)
+            return without(precise(logits).log_softmax(dim=-1), (PAD, self.bos, *banned))
+
+        return beam_search(
+            step,
+            B,
+            first=self.bos,
+            eos=self.eos,
+            max_length=max_length,
+            beam_size=beam_size,
+            length_penalty=length_penalty,
+            n_best=n_best,
+            device=x.device,
+        )
 
     def _encode(self, x: Tensor, x_lengths: Tensor) -> tuple[Tensor, Tensor, StackState]:
         memory, final = self.encoder(self.input(x), x_lengths)
@@ -168,6 +261,12 @@ class EncoderDecoder(nn.Module):
             for level in range(self.decoder.depth)
         ]
         return memory, length_mask(x_lengths, memory.shape[1]), self.bridge(sources)
+
+    def _forced(self, state: StackState, y: Tensor, y_lengths: Tensor) -> Tensor:
+        """The decoder's outputs where each step reads the true y_{t-1}, (B, T_y, H)."""
+        outputs: Tensor
+        outputs, _ = self.decoder(self.target(next_input(y, self.bos)), y_lengths, state)
+        return outputs
 
     def _read_out(self, outputs: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """outputs: (B, T, H) of the decoder. Returns (B, T, V)."""

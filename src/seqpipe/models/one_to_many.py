@@ -1,5 +1,6 @@
 """The sequence itself, y_1..y_Ty, from nothing or from one condition."""
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -7,9 +8,17 @@ from torch import Tensor, nn
 
 from seqpipe.errors import ConfigError
 from seqpipe.models.bridge import Bridge
-from seqpipe.models.decoding import draw, draw_each, lengths_to_end, next_input
+from seqpipe.models.decoding import (
+    check_drawing,
+    draw,
+    draw_each,
+    lengths_to_end,
+    log_probabilities,
+    next_input,
+)
 from seqpipe.models.inputs import InputLayer
 from seqpipe.nn.head import Head
+from seqpipe.nn.masks import length_mask
 from seqpipe.nn.recurrent import RecurrentStack, StackState
 
 
@@ -165,13 +174,27 @@ class OneToMany(nn.Module):
         return self.head(output), state
 
     @torch.no_grad()
+    def log_probabilities(
+        self, x: Tensor | None, x_lengths: Tensor | None, y: Tensor, y_lengths: Tensor
+    ) -> Tensor:
+        """Log p of each y_t given x and y_1..y_{t-1}, in nats, 0 at padding; as `forward`.
+
+        Returns (B, T_y); summed over a row it is log p(y | x).
+        """
+        scores = log_probabilities(self(x, x_lengths, y, y_lengths), y)
+        return scores.masked_fill(~length_mask(y_lengths, y.shape[1]), 0.0)
+
+    @torch.no_grad()
     def sample(
         self,
         x: Tensor | None = None,
         *,
         count: int = 1,
+        prompt: Tensor | None = None,
         max_length: int = 200,
         temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
         banned: tuple[int, ...] = (),
         stop: bool = True,
         generator: torch.Generator | None = None,
@@ -181,30 +204,56 @@ class OneToMany(nn.Module):
         Args:
             x: the condition of each, (count, D) or (count,), where the model has one.
             count: sequences to draw.
-            max_length: steps at most; of a roll, all.
+            prompt: what each begins with, (count, P) ids or (count, P, K) of a roll; P may be 0.
+            max_length: steps drawn at most; of a roll, all.
             temperature: see `draw` and `draw_each`.
+            top_k: see `draw`; not of a roll.
+            top_p: see `draw`; not of a roll.
             banned: ids never drawn, for example <UNK>; not of a roll.
             stop: end at <EOS>; False: go on to `max_length`.
-            generator: random state.
+            generator: random state, see `draw`.
 
         Returns:
-            ids (count, T) and lengths (count,), <EOS> included; or a roll (count, T, K) of 0 and 1.
+            what follows the prompt: ids (count, T) and lengths (count,), <EOS> included; or a roll
+            (count, T, K) of 0 and 1.
+
+        Raises:
+            ConfigError: see `check_drawing`; `top_k` or `top_p` of a roll.
         """
+        check_drawing(temperature, top_k, top_p, roll=self.y_kind == "roll")
+        pick = functools.partial(draw_each, temperature=temperature, generator=generator)
+        if self.y_kind == "symbols":
+            pick = functools.partial(
+                draw,
+                temperature=temperature,
+                banned=banned,
+                top_k=top_k,
+                top_p=top_p,
+                generator=generator,
+            )
         stop = stop and self.y_kind == "symbols"
         y_t, state = self._start(x, count)
+        if prompt is not None and prompt.shape[1] > 0:
+            y_t, state = self._read(prompt, y_t, state)
         drawn: list[Tensor] = []
+        ended = torch.zeros(count, dtype=torch.bool, device=y_t.device)
         for _ in range(max_length):
             logits, state = self._step(y_t, state)
-            if self.y_kind == "symbols":
-                y_t = draw(logits, temperature=temperature, banned=banned, generator=generator)
-            else:
-                y_t = draw_each(logits, temperature=temperature, generator=generator)
+            y_t = pick(logits)
             drawn.append(y_t)
-            if stop and bool(torch.stack(drawn, dim=1).eq(self.eos).any(dim=1).all()):
-                break
+            if stop:
+                ended |= y_t == self.eos
+                if bool(ended.all()):
+                    break
         y = torch.stack(drawn, dim=1)
-        lengths = lengths_to_end(y, self.eos) if stop else torch.full((count,), len(drawn))
-        return y, lengths
+        every = torch.full((count,), len(drawn), device=y.device)
+        return y, lengths_to_end(y, self.eos) if stop else every
+
+    def _read(self, prompt: Tensor, before: Tensor, state: StackState) -> tuple[Tensor, StackState]:
+        """Reads a prompt but for its last step, which the first step drawn reads."""
+        assert len(prompt) == len(before), "one prompt for each sequence"
+        _, state = self.decoder(self.input(next_input(prompt, before)), None, state)
+        return prompt[:, -1], state
 
 
 def _condition_layer(kind: str, size: int, hidden_size: int) -> tuple[nn.Module, int]:

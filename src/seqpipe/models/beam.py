@@ -1,0 +1,183 @@
+"""Beam search: the likeliest sequences a decoder writes, as far as a few candidates a step find.
+
+Shapes: B sequences, k = beam_size hypotheses of each, n = n_best, T steps, V symbols.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seqpipe.errors import ConfigError
+from seqpipe.models.decoding import PAD
+from seqpipe.nn.recurrent import StackState
+
+Step = Callable[[Tensor, Tensor], Tensor]
+"""From (B, k) symbols and the places (B, k), in the beam of the last call, of the hypotheses that
+they go on from, to log p of the next symbols (B, k, V): -inf where one is never written."""
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """The n best sequences found for each x, the best first.
+
+    Those that end in <EOS> stand before those cut off at the most steps, whose probability is that
+    of all that could follow. Where fewer than n are found, the rest have length 0 and score -inf.
+
+    Args:
+        ids: (B, n, T), <PAD> after the end.
+        lengths: (B, n), <EOS> included.
+        scores: (B, n) log p(y | x) in nats.
+        normalised: (B, n) scores over `length_norm`, by which they are ranked.
+    """
+
+    ids: Tensor
+    lengths: Tensor
+    scores: Tensor
+    normalised: Tensor
+
+
+def length_norm(length: int, length_penalty: float) -> float:
+    """What log p is divided by: lp(Y) = (5 + |Y|)^alpha / (5 + 1)^alpha.
+
+    Args:
+        length: |Y|, <EOS> included.
+        length_penalty: alpha; with 0 it is 1 for all, with more longer answers gain.
+
+    Source: Wu et al. (2016), equation 14, without the coverage penalty.
+    """
+    return float(((5 + length) / 6) ** length_penalty)
+
+
+def check_beam(beam_size: int, length_penalty: float, n_best: int) -> None:
+    """Refuse what cannot be searched with.
+
+    Raises:
+        ConfigError: a beam below 1, more answers than the beam is wide, a negative penalty.
+    """
+    if beam_size < 1:
+        raise ConfigError(f"beam_size={beam_size}: must be at least 1, which is greedy decoding")
+    if n_best < 1:
+        raise ConfigError(f"n_best={n_best}: must be at least 1")
+    if n_best > beam_size:
+        raise ConfigError(
+            f"n_best={n_best}: more answers than beam_size={beam_size} finds;"
+            f" n_best=1..{beam_size}, or a wider beam"
+        )
+    if not length_penalty >= 0:
+        raise ConfigError(f"length_penalty={length_penalty}: must be 0 (none) or above")
+
+
+@torch.no_grad()
+def beam_search(
+    step: Step,
+    rows: int,
+    *,
+    first: int,
+    eos: int,
+    max_length: int,
+    beam_size: int,
+    length_penalty: float,
+    n_best: int,
+    device: torch.device,
+) -> Hypotheses:
+    """The best sequences for each of B rows.
+
+    At each step the k likeliest of all continuations of a row's hypotheses are kept; those that
+    end in <EOS> leave the beam for the list of the n best, the others go on. A row is done when
+    nothing that goes on can still enter the list: log p only falls, and the largest norm it can
+    be divided by is that of `max_length`.
+
+    Args:
+        step: one step of the decoder for all hypotheses at once.
+        rows: B.
+        first: id read at the first step.
+        eos: id that ends a sequence.
+        max_length: steps at most.
+        beam_size: k; 1 is greedy decoding.
+        length_penalty: alpha of `length_norm`.
+        n_best: n, at most k.
+        device: where to search.
+
+    Raises:
+        ConfigError: see `check_beam`.
+
+    Source: Graves (2012), "Sequence transduction", section 2.5, and Sutskever et al. (2014),
+    section 3.2, for beams; Wu et al. (2016), section 7, for the norm.
+    """
+    check_beam(beam_size, length_penalty, n_best)
+    nothing = torch.full((rows, beam_size), -torch.inf, dtype=torch.float64, device=device)
+    ids = torch.full((rows, beam_size, max_length), PAD, device=device)
+    best = _hypotheses(ids, nothing, 0, length_penalty)
+    scores = nothing.clone()
+    scores[:, 0] = 0.0  # of the one hypothesis there is before the first step
+    symbols, parents = torch.full_like(ids[..., 0], first), torch.zeros_like(ids[..., 0])
+    for t in range(max_length):
+        scores, parents, symbols = _grown(scores, step(symbols, parents))
+        ids = ids.gather(1, parents.unsqueeze(2).expand_as(ids))
+        ids[:, :, t] = symbols
+        ended = symbols == eos
+        found = _hypotheses(ids, scores.where(ended, -torch.inf), t + 1, length_penalty)
+        best = _merged(best, found, n_best, eos)
+        scores = scores.masked_fill(ended, -torch.inf)
+        settled = _settled(scores, best.normalised[:, -1:], max_length, length_penalty)
+        scores = scores.masked_fill(settled, -torch.inf)
+        if bool(settled.all()):
+            break
+    best = _merged(best, _hypotheses(ids, scores, t + 1, length_penalty), n_best, eos)
+    longest = max(1, int(best.lengths.max()))
+    return Hypotheses(best.ids[..., :longest], best.lengths, best.scores, best.normalised)
+
+
+def states_of(state: StackState, rows: Tensor) -> StackState:
+    """The state of the rows given, (N,) places in the batch; one may be given often."""
+    return tuple(
+        tuple(tuple(part.index_select(0, rows) for part in parts) for parts in layer)
+        for layer in state
+    )
+
+
+def _grown(scores: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The k likeliest continuations. scores: (B, k); log_p: (B, k, V).
+
+    Returns scores, places in the beam they go on from, and symbols, (B, k) each.
+    """
+    V = log_p.shape[2]
+    scores, chosen = (scores.unsqueeze(2) + log_p).flatten(1).topk(scores.shape[1], dim=1)
+    return scores, chosen // V, chosen % V
+
+
+def _settled(scores: Tensor, worst: Tensor, max_length: int, length_penalty: float) -> Tensor:
+    """Whether nothing that goes on can pass the worst that is kept. Returns (B, 1)."""
+    most = scores.amax(dim=1, keepdim=True) / length_norm(max_length, length_penalty)
+    return most <= worst
+
+
+def _hypotheses(ids: Tensor, scores: Tensor, length: int, length_penalty: float) -> Hypotheses:
+    """Those of one length; none where the score is -inf."""
+    there = scores > -torch.inf
+    return Hypotheses(
+        ids.masked_fill(~there.unsqueeze(2), PAD),
+        there * length,
+        scores,
+        scores / length_norm(length, length_penalty),
+    )
+
+
+def _merged(these: Hypotheses, those: Hypotheses, count: int, eos: int) -> Hypotheses:
+    """The best `count` of both, those that ended first."""
+    ids, lengths, scores, normalised = (
+        torch.cat([getattr(each, name) for each in (these, those)], dim=1)
+        for name in ("ids", "lengths", "scores", "normalised")
+    )
+    ended = (ids == eos).any(dim=2)
+    order = normalised.argsort(dim=1, descending=True, stable=True)
+    first = ended.gather(1, order).byte().argsort(dim=1, descending=True, stable=True)
+    order = order.gather(1, first)[:, :count]
+    return Hypotheses(
+        ids.gather(1, order.unsqueeze(2).expand(-1, -1, ids.shape[2])),
+        lengths.gather(1, order),
+        scores.gather(1, order),
+        normalised.gather(1, order),
+    )
