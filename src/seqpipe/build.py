@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
+from hydra.utils import get_object
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
@@ -21,6 +22,7 @@ from seqpipe.data.base import SequenceSpec
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.vocabulary import BOS, EOS
 from seqpipe.errors import ConfigError, SeqpipeError
+from seqpipe.nn.crf import CRFHead
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
 from seqpipe.training.callbacks import OneBar, Throughput
@@ -85,9 +87,18 @@ def build_task(cfg: DictConfig, data: SequenceData) -> Task:
     sizes: dict[str, Any] = {"y": data.spec.y}
     if "max_length" in cfg.task:  # decodes freely, so it must know when to give up
         sizes["longest_y"] = data.longest_y("train")
+    if "crf" in signature(make_task).parameters:
+        sizes["crf"] = has_crf(cfg)
     task: Task = make_task(**sizes)
     task.check(data)
     return task
+
+
+def has_crf(cfg: DictConfig) -> bool:
+    """Whether the model answers with the potentials of a CRF."""
+    target = OmegaConf.select(cfg, "architecture.head._target_")
+    head = None if target is None else get_object(target)
+    return isinstance(head, type) and issubclass(head, CRFHead)
 
 
 def build_model(cfg: DictConfig, spec: SequenceSpec, output_size: int | None = None) -> nn.Module:

@@ -20,6 +20,7 @@ from seqpipe import __version__
 from seqpipe.config.commandline import check_command, read_flags
 from seqpipe.config.compose import Launch
 from seqpipe.config.loader import VERSION_BASE, choices_of
+from seqpipe.config.nested import with_dots, with_slashes
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.sweeping import Comparison
 from seqpipe.errors import ConfigError, DataError, SeqpipeError
@@ -133,6 +134,8 @@ def _check(argv: list[str]) -> None:
     flags = read_flags(argv)
     if flags.config_dir is not None:  # the user's own cells may lie beside their options
         sys.path.append(os.path.abspath(flags.config_dir))
+    own = [] if flags.config_dir is None else [flags.config_dir]
+    sys.argv[1:] = with_slashes(argv, own)  # Hydra reads it
     if not flags.hydra_help:
         check_command(flags)
     prints_only = flags.help or flags.hydra_help or flags.cfg or flags.info
@@ -213,7 +216,7 @@ def _name_of_job() -> str:
     """Number of the job in its sweep, and what distinguishes it."""
     config = HydraConfig.get()
     number = config.job.num if config.mode == RunMode.MULTIRUN else 0
-    return f"#{number} ({' '.join(config.overrides.task)})"
+    return f"#{number} ({' '.join(map(with_dots, config.overrides.task))})"
 
 
 def _has_own_process() -> bool:
@@ -226,7 +229,8 @@ def _launch() -> Launch:
     folder = Path(config.runtime.output_dir)
     sweep = Path(config.sweep.dir).name if config.mode == RunMode.MULTIRUN else None
     chosen = choices_of(config)
-    overrides, root = tuple(config.overrides.task), Path(config.runtime.cwd)
+    overrides = tuple(map(with_dots, config.overrides.task))
+    root = Path(config.runtime.cwd)
     flags = (*_flags(sys.argv[1:]), *_of_hydra())
     return Launch(folder, root, chosen, overrides, sweep, flags)
 

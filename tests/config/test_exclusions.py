@@ -108,6 +108,44 @@ EXCLUSIONS = [
         "allowed: trainer.max_epochs or max_steps",
     ),
     (
+        "architecture.head=crf",
+        "architecture.head=crf: scores sequences of tags, which architecture=many_to_one has not; "
+        "allowed: architecture.head=linear, or data of task=tagging",
+    ),
+    (
+        "data=dates architecture=many_to_many task=transcription architecture.head=crf",
+        "architecture.head=crf: scores sequences of tags, which task=transcription has not; "
+        "allowed: architecture.head=linear, or data of task=tagging",
+    ),
+    (
+        "data=copy_memory architecture.head=crf task.label_smoothing=0.1",
+        "task.label_smoothing=0.1: spreads mass over the tags of one step, architecture.head=crf "
+        "answers with whole sequences; allowed: 0",
+    ),
+    (
+        "data=copy_memory architecture.head=crf data.bptt=8",
+        "data.bptt=8: a carried state does not hold the tag before, which architecture.head=crf "
+        "needs; allowed: null, data.window in its place, or architecture.head=linear",
+    ),
+    (
+        "data=copy_memory architecture.head=crf architecture.head.dropout=0.5",
+        "architecture.head.dropout=0.5: acts between layers of the head, which has one; "
+        "allowed: 0, or also architecture.head.hidden=[64]",
+    ),
+    (
+        "data=copy_memory architecture.head=crg",
+        "architecture.head=crg: no such option; allowed: crf, linear; did you mean 'crf'?",
+    ),
+    (
+        "architecture.head=null",
+        "architecture.head=null: an option must be chosen; allowed: crf, linear",
+    ),
+    (
+        "+architecture.head=crf",
+        "+architecture.head=crf: is in the configuration already; "
+        "allowed: without the plus: architecture.head=crf",
+    ),
+    (
         "data.source.valid=0.5 data.source.test=0.5",
         "data.source.test=0.5: leaves nothing to train on; "
         "allowed: data.source.valid + data.source.test < 1",
@@ -187,6 +225,8 @@ ACCEPTED = [
     "trainer.max_epochs=-1 trainer.max_steps=10 scheduler=cosine",
     "trainer.limit_train_batches=3 trainer.limit_val_batches=0.5 trainer.gradient_clip_val=null",
     "architecture.head.hidden=[64,32] architecture.pooling=mean",
+    "data=copy_memory architecture.head=crf task.class_weights=sqrt data.window=64",
+    "data=copy_memory architecture.head.hidden=[64] architecture.head=crf",
     "data=dates bidirectional=true architecture.encoder.learn_initial_state=true",
     "data=dates architecture=many_to_many task=transcription",
     "data=dates architecture.attention=none architecture.teacher_forcing=0.5",

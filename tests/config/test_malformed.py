@@ -27,8 +27,6 @@ def test_a_mapping_is_refused_where_a_value_belongs(value):
 @pytest.mark.parametrize(
     "override",
     [
-        "architecture.head=64",
-        "architecture.head=null",
         "architecture.encoder=gru",
         "architecture.encoder.cell=gru",
         "data.source=digits",

@@ -37,6 +37,7 @@ NEEDS = {
     "architecture=one_to_many": ["data=python_docs"],
     "architecture=encoder_decoder": ["data=dates"],
     "sweep=cells": ["cell=rnn", "depth=1"],
+    "architecture/head=crf": ["data=copy_memory"],
     "task=tagging": ["data=copy_memory"],
     "task=language_modeling": ["data=python_docs"],
     "task=transduction": ["data=dates"],

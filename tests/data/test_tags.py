@@ -1,12 +1,24 @@
 """Tags that mark spans: schemes, from one to another, and the field that knows them."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seqpipe.data.base import PlacedRecord
 from seqpipe.data.fields.labels import Tags
-from seqpipe.data.tags import SCHEMES, Span, convert, detect, faults, spans, tags_of
+from seqpipe.data.tags import (
+    SCHEMES,
+    Span,
+    all_tags,
+    convert,
+    detect,
+    faults,
+    rules,
+    spans,
+    tags_of,
+)
 from seqpipe.errors import ConfigError, DataError
 
 # Japan | Tokyo | New York City, two of LOC touching, and a person
@@ -120,6 +132,18 @@ def test_tags_that_break_a_scheme_are_read_as_conlleval_does(tags, read):
 )
 def test_what_breaks_a_scheme_is_told_with_its_step(scheme, tags, found):
     assert faults(tags.split(), scheme) == [found]
+
+
+@pytest.mark.parametrize("types", [("",), ("X", "Y")])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_rules_of_a_scheme_allow_what_has_no_fault(scheme, types):
+    names = all_tags(types, scheme)
+    start, follow, end = rules(names, scheme)
+    for length in (1, 2, 3):
+        for ids in itertools.product(range(len(names)), repeat=length):
+            kept = all(follow[i][j] for i, j in itertools.pairwise(ids))
+            kept = kept and start[ids[0]] and end[ids[-1]]
+            assert kept == (faults([names[i] for i in ids], scheme) == [])
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from seqpipe.build import build_model
+from seqpipe.build import build_model, has_crf
 from seqpipe.config.compose import compose
 from seqpipe.data.base import ALIGNED_KINDS, FieldSpec, SequenceBatch, SequenceSpec
 from seqpipe.data.vocabulary import EOS
@@ -39,6 +39,7 @@ class Shape(NamedTuple):
 VALUES, TEXT = FieldSpec("values", 3), FieldSpec("symbols", 9)
 SPELLED = FieldSpec("spelled", 9, characters=7)
 CLASS, TAGS = FieldSpec("category", 4), FieldSpec("tags", 4)
+SPANS = FieldSpec("tags", 5, ("O", "B-X", "I-X", "B-Y", "I-Y"), scheme="bio")
 LABELS, ROLL = FieldSpec("multi_label", 4), FieldSpec("roll", 5)
 MULTI_LABEL = "task=multi_label data.y._target_=seqpipe.data.fields"
 SHAPES = {
@@ -50,6 +51,10 @@ SHAPES = {
     },
     "many_to_one text": Shape("digits", {}, SequenceSpec(TEXT, CLASS)),
     "many_to_many": Shape("copy_memory", {}, SequenceSpec(VALUES, TAGS)),
+    "many_to_many crf": Shape("copy_memory architecture.head=crf", {}, SequenceSpec(VALUES, TAGS)),
+    "many_to_many crf spans": Shape(
+        "copy_memory architecture.head=crf", {}, SequenceSpec(TEXT, SPANS)
+    ),
     "many_to_many text": Shape("copy_memory", {}, SequenceSpec(TEXT, TAGS)),
     "many_to_one spelled": Shape("digits", {}, SequenceSpec(SPELLED, CLASS)),
     "many_to_many spelled": Shape(
@@ -98,7 +103,13 @@ def shape(request: pytest.FixtureRequest) -> str:
 
 
 # Fewer where the rest is the same code for every cell: (cell, shape, bidirectional).
-CORE = ("many_to_one last", "many_to_one mean", "many_to_many", "encoder_decoder additive")
+CORE = (
+    "many_to_one last",
+    "many_to_one mean",
+    "many_to_many",
+    "many_to_many crf",
+    "encoder_decoder additive",
+)
 CASES = [
     (cell, shape, bidirectional)
     for cell in CELLS
@@ -141,6 +152,8 @@ def build() -> Callable[..., Built]:
         if cfg.bidirectional and options.get("architecture.attention") == "dot":
             cfg.architecture.decoder.hidden_size = 2 * cfg.hidden_size  # dot needs equal widths
         sizes = {"longest_y": 5} if "max_length" in cfg.task else {}
+        if has_crf(cfg):
+            sizes["crf"] = True
         task = instantiate(cfg.task)(y=spec.y, **sizes)
         return Built(build_model(cfg, spec, task.output_size), task, spec, cfg)
 
@@ -157,6 +170,8 @@ def _values_of(field: FieldSpec, lengths: Tensor, generator: torch.Generator) ->
         return torch.randn(shapes[field.kind], generator=generator)
     if field.kind == "spelled":
         return _spelled(field, B, T, generator)
+    if field.scheme is not None:  # spans of two steps, of one type and the other
+        return torch.tensor([1, 2, 0, 3, 4]).repeat(B, 1)
     lowest = EOS + 1 if field.kind == "symbols" else 0
     return torch.randint(lowest, field.size, shapes.get(field.kind, (B, T)), generator=generator)
 

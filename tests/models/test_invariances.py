@@ -77,15 +77,18 @@ def test_poisoned_padding_changes_neither_answers_nor_loss_nor_gradients(
     model, task, spec = built(build, randomise, *case)
     clean = ragged(spec, torch.float64)
     bad = poisoned(clean, spec)
-    results = []
+    results, answers = [], []
     for batch in (clean, bad):
         logits = answer(model, batch)
         loss = task.loss(logits, batch, training=True)
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         real = logits if clean.y_lengths is None else logits[task.mask(batch)]
         results.append((real, loss, gradients))
+        if clean.y_lengths is not None and spec.y.kind == "tags":
+            answers.append(task.predict(model, logits, batch)[task.mask(batch)])
     assert_close(results[0], results[1], rtol=0, atol=1e-6)  # the loss is float32
     assert_close(results[0][0], results[1][0], rtol=0, atol=1e-12)
+    assert not answers or torch.equal(*answers)
 
 
 def test_a_language_model_sees_the_past_only(build, ragged, answer, randomise, cell):

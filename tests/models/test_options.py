@@ -12,6 +12,7 @@ ARCHITECTURES = [
     "many_to_one mean",
     "many_to_one max",
     "many_to_many",
+    "many_to_many crf",
     "one_to_many",
     "encoder_decoder none",
     "encoder_decoder additive",
@@ -64,7 +65,7 @@ def test_layers_of_the_head_are_built_and_used(build, ragged, answer, shape):
     assert not torch.allclose(logits_of(deep, ragged, answer), logits)
 
 
-@pytest.mark.parametrize("shape", ["many_to_one last", "many_to_many"])
+@pytest.mark.parametrize("shape", ["many_to_one last", "many_to_many", "many_to_many crf"])
 def test_dropout_of_the_head_acts_on_its_layers(build, ragged, answer, shape):
     changes = {"architecture.head.hidden": [8], "architecture.head.dropout": 0.5}
     built = build(shape, **changes)

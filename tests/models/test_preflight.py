@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -197,6 +198,17 @@ def test_sequences_of_one_step_are_no_fault(build, ragged, shape):
     assert "that connect steps: sequences have one step here" in detail(checked, "gradients")
 
 
+def test_tags_of_one_step_leave_nothing_to_learn_of_what_follows_what(build, ragged):
+    model, task, spec, _ = build("many_to_many crf")
+    batch, ones = ragged(spec), torch.ones(4, dtype=torch.long)
+    batch = replace(batch, x=batch.x[:, :1], y=batch.y[:, :1], x_lengths=ones, y_lengths=ones)
+    checked = preflight(model, task, spec, batch)
+    assert results(checked)["gradients"] == "passed"
+    stack = sum(1 for name, _ in model.named_parameters() if "hidden" in name)
+    told = detail(checked, "gradients")
+    assert f"but {stack + 1} that connect steps: sequences have one step here" in told
+
+
 def test_a_head_out_of_scale_is_told_and_the_run_goes_on(build, ragged):
     model, task, spec, _ = build("many_to_one last")
     with torch.no_grad():
@@ -282,6 +294,34 @@ def test_a_few_examples_are_memorised_and_what_cannot_be_is_told(build, ragged):
     told = detail(checked, "memorising")
     assert told.startswith("4 examples, loss 1.")
     assert "in 300 updates of Adam, not under 10% of its start" in told
+
+
+@pytest.mark.parametrize("shape", ["many_to_many crf", "many_to_many crf spans"])
+def test_a_crf_memorises_a_few_examples(build, ragged, shape):
+    model, task, spec, _ = build(shape, hidden_size=16, bidirectional=True)
+    batch = ragged(spec)
+    assert results(preflight(model, task, spec, batch, batch))["memorising"] == "passed"
+
+
+@pytest.mark.parametrize("shape", ["many_to_one last", "many_to_many crf"])
+def test_a_head_out_of_scale_is_told_below_a_crf_too(build, ragged, shape):
+    model, task, spec, _ = build(shape)
+    with torch.no_grad():
+        model.head.output.bias.zero_()
+        model.head.output.weight.mul_(300)
+    told = detail(preflight(model, task, spec, ragged(spec)), "loss at initialisation")
+    assert "the last layer's weights are" in told
+
+
+def test_the_expected_first_loss_of_a_crf_is_that_of_potentials_of_0(build, ragged):
+    for shape in ("many_to_many crf", "many_to_many crf spans"):
+        _, task, spec, _ = build(shape)
+        batch = ragged(spec)
+        zeros = torch.zeros(*batch.y.shape, spec.y.size, spec.y.size)
+        value, words = task.untrained_loss(batch)
+        assert value == pytest.approx(task.loss(zeros, batch, training=False).item(), rel=1e-6)
+        assert (words == "ln 4") == (shape == "many_to_many crf")
+        assert (value < math.log(spec.y.size)) == (shape == "many_to_many crf spans")
 
 
 @pytest.mark.parametrize("shape", ["many_to_one last", "many_to_many", "many_to_one labels"])

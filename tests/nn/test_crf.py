@@ -220,7 +220,8 @@ def test_long_sequences_lose_no_digits_in_float32():
     )
     total = marginals(single, length).sum(dim=-1)
     assert_close(total, torch.ones_like(total), rtol=0, atol=5e-7)
-    assert torch.equal(viterbi(single, length), viterbi(potentials, length))
+    near = (50 + (potentials - 50) / 100).float()  # whose best is not much better
+    assert torch.equal(viterbi(near, length), viterbi(near.double(), length))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

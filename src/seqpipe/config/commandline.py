@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 
 from seqpipe.config.loader import Composed, Loader, parse
+from seqpipe.config.nested import with_dots, with_slashes
 from seqpipe.config.rules import Problem
 from seqpipe.config.shadowing import shadowed
 from seqpipe.config.sweeping import comparison_problems
@@ -91,7 +92,7 @@ def check(
     Raises:
         ConfigError: nothing can be composed at all.
     """
-    parsed, unreadable = parse(overrides)
+    parsed, unreadable = parse(with_slashes(overrides, config_dirs))
     of_hydra = [str(o.input_line) for o in parsed if o.is_hydra_override()]
     parsed = [o for o in parsed if not o.is_hydra_override()]
     loader = Loader(config_dirs, of_hydra, config_name)
@@ -142,7 +143,7 @@ def _job_problems(loader: Loader, base: Composed, overrides: Sequence[Override])
     for fixed, swept in jobs:
         composed = loader.compose([*fixed, *swept])
         for problem in dict.fromkeys(map(str, _problems(composed))):
-            having.setdefault(problem, []).append({str(o.input_line) for o in swept})
+            having.setdefault(problem, []).append({with_dots(str(o.input_line)) for o in swept})
     for problem, swept_in in having.items():
         common = " ".join(sorted(set.intersection(*swept_in)))
         where = f" (in {len(swept_in)} of {len(jobs)} jobs{': ' if common else ''}{common})"

@@ -100,7 +100,8 @@ def _node_problems(tree: Tree, key: str) -> Iterator[Problem]:
     """Problems of a mapping that is built into an object."""
     node, target = tree.raw(key), tree.get(f"{key}._target_")
     if not isinstance(node, dict):
-        yield Problem(key, node, "wrong type; allowed: a mapping with _target_")
+        text = f"wrong type; allowed: a mapping with _target_{_as_an_option(key, node)}"
+        yield Problem(key, node, text)
         return
     if key == "cell" and target is None and "_target_" in node:  # cell=none
         yield from (_unknown_problem(tree, key, name) for name in node if name not in SPECIAL)
@@ -136,6 +137,15 @@ def _node_problems(tree: Tree, key: str) -> Iterator[Problem]:
             yield Problem(f"{key}.{name}", "", f"is missing; {target} needs it")
 
 
+def _as_an_option(key: str, name: Any) -> str:
+    """How to choose an option in a file, where its name stands in place of a mapping."""
+    group = key.replace(".", "/")
+    if not (conf_dir() / group / f"{name}.yaml").is_file():
+        return ""
+    chosen = f", or in the defaults of a file: override /{group}: {name}"
+    return chosen if group == key else f"{chosen}; in hydra.sweeper.params: {group}"
+
+
 def _required(key: str, node: dict[Any, Any], signature: Signature) -> frozenset[str]:
     """What a node must give itself; whoever completes a `_partial_` one gives the others."""
     if not node.get("_partial_"):
@@ -164,7 +174,8 @@ def _value_problems(tree: Tree, key: str, signature: Signature) -> Iterator[Prob
     if rule is None and name in signature.rules and _is_ours(signature.name):
         # What has no rule in our own classes is an object, made by a _target_ of its own.
         if value is not None or not key.startswith("data."):
-            yield Problem(key, value, "wrong type; allowed: a mapping with _target_")
+            allowed = f"a mapping with _target_{_as_an_option(key, value)}"
+            yield Problem(key, value, f"wrong type; allowed: {allowed}")
         return
     if rule is not None and raw != "???" and (fault := rule.fault(value)):
         if value is not None or raw is None:  # else an interpolation leads nowhere

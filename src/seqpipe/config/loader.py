@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from seqpipe.config.keys import unknown_key
+from seqpipe.config.nested import with_dots
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.rules import Problem, shown
 from seqpipe.config.schema import GROUPS, MAY_BE_NULL
@@ -131,7 +132,7 @@ class Loader:
     def choice_problem(self, override: Override) -> Problem | str | None:
         """What is wrong with the choice of an option, or None."""
         group, value, options = override.key_or_group, override.value(), None
-        typed = override.get_key_element()
+        typed = with_dots(override.get_key_element())
         if override.is_delete():
             allowed = "an option, or null" if group in MAY_BE_NULL else "an option"
             refused = group in (*GROUPS, *MAY_BE_NULL)

@@ -19,7 +19,7 @@ def flat_params(cfg: DictConfig, choices: Mapping[str, str]) -> dict[str, Param]
         choices: the option chosen in each group.
     """
     chosen: dict[str, Param] = {
-        group: option
+        group.replace("/", "."): option
         for group, option in choices.items()
         if option is not None and "@" not in group and group.split("/")[0] != "hydra"
     }

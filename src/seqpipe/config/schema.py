@@ -33,7 +33,7 @@ GIVEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
         *("y_kind", "y_size", "y_vectors"),
         *("input_size", "output_size", "bos", "eos"),
     ),
-    "task": ("y", "longest_y"),
+    "task": ("y", "longest_y", "crf"),
     "optim": ("params",),
     "scheduler": ("optimizer", "total_steps", "monitor", "mode"),
     "trainer": (

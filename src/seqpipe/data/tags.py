@@ -136,10 +136,14 @@ def faults(tags: Sequence[str], scheme: str) -> list[tuple[int, str]]:
             after = f"after {tag_of(*before)}" if place else "at the start"
             found.append((place, f"{wrong} {after}; allowed in {scheme}: {allowed}"))
         before = now
-    if scheme == "bioes" and before[0] in ("B", "I"):
+    if _leaves_open(before, scheme):
         allowed = tag_of("S" if before[0] == "B" else "E", before[1])
         found.append((len(tags) - 1, f"leaves its span open; allowed in bioes: {allowed}"))
     return found
+
+
+def _leaves_open(last: tuple[str, str], scheme: str) -> bool:
+    return scheme == "bioes" and last[0] in ("B", "I")
 
 
 def _fault(before: tuple[str, str], now: tuple[str, str], scheme: str) -> tuple[str, str] | None:
@@ -157,6 +161,32 @@ def _fault(before: tuple[str, str], now: tuple[str, str], scheme: str) -> tuple[
     if before[0] not in ("B", "I") and prefix in ("I", "E"):
         return "continues no span", f"{tag_of('B', type_)}, {tag_of('S', type_)}"
     return None
+
+
+class Rules(NamedTuple):
+    """Which tags of a scheme may stand where, by their place among its names; True: they may.
+
+    Args:
+        start: first in a sequence.
+        follow: `[i][j]`: j right after i.
+        end: last in a sequence.
+    """
+
+    start: list[bool]
+    follow: list[list[bool]]
+    end: list[bool]
+
+
+def rules(names: Sequence[str], scheme: str) -> Rules:
+    """What `faults` would find nothing wrong with, tag by tag.
+
+    >>> rules(("O", "B", "I"), "bio").start
+    [True, True, False]
+    """
+    tags = [_known(name) for name in names]
+    follow = [[_fault(before, now, scheme) is None for now in tags] for before in tags]
+    start = [_fault((OUTSIDE, ""), now, scheme) is None for now in tags]
+    return Rules(start, follow, [not _leaves_open(now, scheme) for now in tags])
 
 
 def detect(sequences: Iterable[Sequence[str]]) -> str | None:

@@ -2,22 +2,34 @@
 
 import copy
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from seqpipe.diagnostics.subject import Subject
+from seqpipe.nn.crf import CRFHead
 
 DRAWN, FEWEST, WORK = 1000, 10, 2e10
 """Layers drawn; of large ones fewer, as many as stay under that many multiplications."""
+DRAWN_BELOW_A_CRF = 100
+"""Likewise: each goes through its time steps one by one."""
 
 
 class Last(NamedTuple):
-    """The linear layer whose word is the model's answer, and what it read: (..., D)."""
+    """The linear layer whose word is the model's answer.
+
+    Args:
+        layer: of the model.
+        read: (..., D), what it read.
+        potentials: from what a layer says to what a CRF answers; None where there is none.
+    """
 
     layer: nn.Linear
     read: Tensor
+    potentials: Callable[[Tensor], Tensor] | None = None
 
     @property
     def length(self) -> float:
@@ -30,14 +42,21 @@ class Last(NamedTuple):
 
 
 def last_layer(subject: Subject) -> Last | None:
-    """None where what the model answers is not what one linear layer says."""
+    """None where what the model answers is not what one linear layer says, or a CRF of it."""
     said: list[tuple[Last, Tensor]] = []
 
     def keep(layer: Any, args: tuple[Any, ...], output: Tensor) -> None:
         said.append((Last(layer, args[0]), output))
 
-    layers = [part for part in subject.model.modules() if type(part) is nn.Linear]
-    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    def keep_crf(head: Any, args: tuple[Any, ...], output: Tensor) -> None:
+        last = said[-1][0]
+        assert last.layer is head.output, "the last to speak below a CRF"
+        potentials = partial(head.potentials, lengths=args[1])
+        said.append((last._replace(potentials=potentials), output))
+
+    parts = list(subject.model.modules())
+    hooks = [part.register_forward_hook(keep) for part in parts if type(part) is nn.Linear]
+    hooks += [part.register_forward_hook(keep_crf) for part in parts if isinstance(part, CRFHead)]
     try:
         answer = subject.answer(subject.batch)
     finally:
@@ -55,10 +74,13 @@ def losses_of_fresh(subject: Subject, last: Last) -> list[float]:
     cases, whatever its cell, its width and its task: 0.2 % for 1,000.
     """
     cost = last.read.numel() * last.layer.out_features
-    count = int(min(DRAWN, max(FEWEST, WORK // cost)))
+    most = DRAWN if last.potentials is None else DRAWN_BELOW_A_CRF
+    count = int(min(most, max(FEWEST, WORK // cost)))
     other, losses = copy.deepcopy(last.layer), []
     torch.manual_seed(0)
     for _ in range(count):
         other.reset_parameters()
-        losses.append(subject.loss(other(last.read), subject.batch))
+        said = other(last.read)
+        answer = said if last.potentials is None else last.potentials(said)
+        losses.append(subject.loss(answer, subject.batch))
     return losses

@@ -6,7 +6,7 @@ Shapes: B sequences, T steps, H = hidden_size.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -88,19 +88,6 @@ def through_time(copy: StepwiseCopy, task: Task, batch: SequenceBatch) -> list[T
     return found
 
 
-def one_step(outputs: Tensor, batch: SequenceBatch, *, first: bool) -> tuple[Tensor, SequenceBatch]:
-    """The answers and the truth of one step of each sequence: the last real one, or the first.
-
-    outputs: (B, T_y, K). Returns (B, 1, K), and a batch whose y has one step.
-    """
-    assert batch.y_lengths is not None
-    rows = torch.arange(len(batch), device=outputs.device)
-    place = torch.zeros_like(batch.y_lengths) if first else batch.y_lengths - 1
-    y = batch.y[rows, place].unsqueeze(1)
-    ones = torch.ones_like(batch.y_lengths)
-    return outputs[rows, place].unsqueeze(1), replace(batch, y=y, y_lengths=ones)
-
-
 def _losses(
     task: Task, outputs: Tensor, batch: SequenceBatch
 ) -> Iterator[tuple[str, tuple[Tensor, SequenceBatch]]]:
@@ -110,8 +97,8 @@ def _losses(
     """
     yield "whole", (outputs, batch)
     if task.by_step(batch):
-        yield "last forwards", one_step(outputs, batch, first=False)
-        yield "last backwards", one_step(outputs, batch, first=True)
+        yield "last forwards", task.one_step(outputs, batch, first=False)
+        yield "last backwards", task.one_step(outputs, batch, first=True)
 
 
 def _concerns(loss: str, layer: Recorded) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seqpipe.data.base import SequenceBatch
 from seqpipe.diagnostics.subject import Check, Subject
 from seqpipe.nn.attention import Attention
+from seqpipe.nn.crf import CRFHead
 from seqpipe.nn.recurrent import RecurrentStack
 
 UPDATES, SECONDS, SHARE, LR = 300, 20.0, 0.1, 0.01
@@ -63,13 +64,15 @@ def _one_step(batch: SequenceBatch) -> bool:
 
 
 def _connecting_steps(model: nn.Module) -> set[str]:
-    """Names of the parameters of recurrent stacks and of attention."""
-    return {
+    """Names of the parameters of recurrent stacks, of attention, and of a CRF's transitions."""
+    inside = {
         f"{name}.{inner}"
         for name, part in model.named_modules()
         if isinstance(part, (RecurrentStack, Attention))
         for inner, _ in part.named_parameters()
     }
+    crfs = (name for name, part in model.named_modules() if isinstance(part, CRFHead))
+    return inside | {f"{name}.transitions" for name in crfs}
 
 
 def memorising(subject: Subject, few: SequenceBatch, *, bar: bool) -> Check:

@@ -6,6 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from seqpipe.models.inputs import InputLayer
+from seqpipe.nn.crf import CRFHead
 from seqpipe.nn.head import Head
 from seqpipe.nn.recurrent import RecurrentStack, StackState
 
@@ -18,7 +19,8 @@ class ManyToMany(nn.Module):
         x_size: V or D.
         output_size: K.
         encoder: makes the stack from `input_size`.
-        head: makes the output layers from `input_size` and `output_size`.
+        head: makes the output layers from `input_size` and `output_size`; with a `CRFHead` the
+            answer is the potentials of a CRF.
         embedding_size: see `InputLayer`, as for the rest.
         characters: what reads the characters of a spelled word.
         characters_size: numbers it says of a word.
@@ -65,7 +67,8 @@ class ManyToMany(nn.Module):
     ) -> Tensor:
         """One answer for each step; y is not read.
 
-        x: (B, T_x) or (B, T_x, 1 + C) ids, or (B, T_x, D); x_lengths: (B,). Returns (B, T_x, K).
+        x: (B, T_x) or (B, T_x, 1 + C) ids, or (B, T_x, D); x_lengths: (B,). Returns (B, T_x, K),
+        or (B, T_x, K, K) potentials, see `seqpipe.nn.crf`.
         """
         logits, _ = self._run(x, x_lengths, None)
         return logits
@@ -84,4 +87,6 @@ class ManyToMany(nn.Module):
         self, x: Tensor, x_lengths: Tensor, state: StackState | None
     ) -> tuple[Tensor, StackState]:
         outputs, final_state = self.encoder(self.input(x), x_lengths, state)
+        if isinstance(self.head, CRFHead):
+            return self.head(outputs, x_lengths), final_state
         return self.head(outputs), final_state

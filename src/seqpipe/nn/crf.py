@@ -127,6 +127,18 @@ def conditional_logits(
     return scores.gather(2, rows).squeeze(2) + _ahead(scores)
 
 
+def first_logits(
+    potentials: Float[Tensor, "B T K K"], lengths: Int[Tensor, " B"], y: Int[Tensor, "B T"]
+) -> Float[Tensor, "B 1 K"]:
+    """Logits of p(y_1 | y_2, y_3, ..., x), (B, 1, K); arguments as of `conditional_logits`."""
+    mask, scores = _real(potentials, lengths)
+    first = scores[:, 0, 0]
+    if scores.shape[1] > 1:  # of a sequence of one step the rest is padding, all 0
+        after = y.masked_fill(~mask, 0)[:, 1].view(-1, 1, 1).expand_as(first.unsqueeze(2))
+        first = first + scores[:, 1].gather(2, after).squeeze(2)
+    return first.unsqueeze(1)
+
+
 def log_likelihood(
     potentials: Float[Tensor, "B T K K"], lengths: Int[Tensor, " B"], y: Int[Tensor, "B T"]
 ) -> Float[Tensor, " B"]:

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -95,6 +96,21 @@ class Task(ABC):
     def by_step(self, batch: SequenceBatch) -> bool:
         """Whether each step of y has an answer and a loss of its own."""
         return batch.y_lengths is not None
+
+    def one_step(
+        self, outputs: Tensor, batch: SequenceBatch, *, first: bool
+    ) -> tuple[Tensor, SequenceBatch]:
+        """The answers and the truth of one step of each sequence: the last real one, or the first.
+
+        outputs: (B, T_y, ...). Returns (B, 1, ...), and a batch whose y has one step. Only where
+        the loss is `by_step`.
+        """
+        assert batch.y_lengths is not None
+        rows = torch.arange(len(batch), device=outputs.device)
+        place = torch.zeros_like(batch.y_lengths) if first else batch.y_lengths - 1
+        y = batch.y[rows, place].unsqueeze(1)
+        ones = torch.ones_like(batch.y_lengths)
+        return outputs[rows, place].unsqueeze(1), replace(batch, y=y, y_lengths=ones)
 
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str] | None:
         """The loss of a model that writes 0 everywhere, and how it comes about (`ln 10`).

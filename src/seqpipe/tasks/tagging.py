@@ -1,13 +1,26 @@
 """One of K tags for each step."""
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from seqpipe.data.base import FieldSpec, SequenceBatch
-from seqpipe.data.tags import types
+from seqpipe.data.base import SPLITS, FieldSpec, SequenceBatch
+from seqpipe.data.dataset import SequenceData
+from seqpipe.data.problems import MOST_PROBLEMS
+from seqpipe.data.tags import rules, types
+from seqpipe.errors import ConfigError, DataError
+from seqpipe.nn.crf import (
+    Allowed,
+    conditional_logits,
+    constrained,
+    first_logits,
+    marginals,
+    viterbi,
+)
 from seqpipe.tasks.base import Pairs, StepTask, class_scalars
 from seqpipe.tasks.entities import IGNORED, EntityScores
 from seqpipe.tasks.metrics import class_metrics
@@ -17,6 +30,11 @@ from seqpipe.tasks.weights import ClassWeights, weights_of
 class Tagging(StepTask):
     """Cross entropy in nats per real step; accuracy, macro-F1 and F1 of each tag, over real steps.
 
+    Outputs are logits of each step, (B, T_y, K), or the potentials of a CRF, (B, T_y, K, K). Then
+    the loss is -log p(y | x) in nats per real step, and what is predicted is the likeliest sequence
+    of tags. By the chain rule each step has its part in that loss, -log p(y_t | y_{t-1}, x).
+    Tags that mark spans then keep the rules of their scheme: what breaks them has probability 0.
+
     Where the tags mark spans (`y.scheme`), also precision, recall and F1 of spans: see
     `EntityScores`. Class weights change the training loss only: losses of validation and test
     count every step alike.
@@ -25,8 +43,13 @@ class Tagging(StepTask):
         y: kind `tags`.
         label_smoothing: mass spread over all tags in the training loss, in [0, 1).
         class_weights: `balanced` or `sqrt`, see `weights_of`; None: every step weighs the same.
+            Of a CRF, they weigh each step's part of the loss.
+        crf: the outputs are potentials.
         monitor: see `Task`.
         mode: see `Task`.
+
+    Raises:
+        ConfigError: see `Task`; or label smoothing of a CRF.
     """
 
     name = "tagging"
@@ -38,19 +61,98 @@ class Tagging(StepTask):
         y: FieldSpec,
         label_smoothing: float = 0.0,
         class_weights: ClassWeights | None = None,
+        crf: bool = False,
         monitor: str = "val/accuracy",
         mode: Literal["min", "max"] = "max",
     ) -> None:
         self.span_names = y.names if y.scheme is not None and y.names is not None else ()
         super().__init__(y=y, monitor=monitor, mode=mode)
-        self.label_smoothing = label_smoothing
+        if crf and label_smoothing:
+            text = "spreads mass over the tags of one step, a CRF answers with whole sequences"
+            raise ConfigError(f"task.label_smoothing={label_smoothing}: {text}; allowed: 0")
+        self.label_smoothing, self.crf = label_smoothing, crf
         self.weights = weights_of(class_weights, y)
+        self.allowed = _allowed(self.span_names, y.scheme) if y.scheme is not None else None
 
     def metric_names(self) -> list[str]:
         """Loss, accuracy, macro-F1; precision, recall and F1 of spans."""
         names = ["loss", "accuracy", "macro_f1"]
         spans = ["entity_precision", "entity_recall", "entity_f1"]
         return [*names, *spans] if self.span_names else names
+
+    def check(self, data: SequenceData) -> None:
+        """Refuse a sequence that was cut in mid-span: to a CRF it would be impossible.
+
+        Raises:
+            DataError: with the first ten of them.
+        """
+        if self.crf and self.allowed is not None:
+            problems = list(islice(self._cut(data, self.allowed), MOST_PROBLEMS))
+            if problems:
+                raise DataError(problems)
+
+    def _cut(self, data: SequenceData, allowed: Allowed) -> Iterator[str]:
+        start, end = allowed.start.tolist(), allowed.end.tolist()
+        for split in SPLITS:
+            y = data.columns(split).y
+            for number in range(len(y)):
+                tags = y.array(number)
+                for may, tag, wrong in ((start, tags[0], "starts"), (end, tags[-1], "ends")):
+                    if not may[tag]:
+                        text = f"{wrong} inside a span, with {self.span_names[tag]}, so a CRF"
+                        cut = "data.window=null data.max_length=null, or architecture.head=linear"
+                        yield f"{split}[{number}]: {text} cannot answer it; allowed: {cut}"
+
+    def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
+        """In nats per real step. outputs: (B, T_y, K), or (B, T_y, K, K) potentials."""
+        if outputs.ndim == 4:
+            assert batch.y_lengths is not None
+            potentials = self._possible(outputs, batch)
+            outputs = conditional_logits(potentials, batch.y_lengths, batch.y)
+        return super().loss(outputs, batch, training=training)
+
+    def _possible(self, potentials: Tensor, batch: SequenceBatch) -> Tensor:
+        assert batch.y_lengths is not None
+        if self.allowed is None:
+            return potentials
+        return constrained(potentials, batch.y_lengths, self.allowed)
+
+    def one_step(
+        self, outputs: Tensor, batch: SequenceBatch, *, first: bool
+    ) -> tuple[Tensor, SequenceBatch]:
+        """As `Task`; of a CRF, logits given the true tag next to it: what the step itself says."""
+        if outputs.ndim == 4:
+            assert batch.y_lengths is not None
+            given = first_logits if first else conditional_logits
+            outputs = given(self._possible(outputs, batch), batch.y_lengths, batch.y)
+        return super().one_step(outputs, batch, first=first)
+
+    def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
+        """Ln K, or where a CRF keeps the rules of a scheme, ln of how many sequences do, a step."""
+        if not self.crf or self.allowed is None:
+            return super().untrained_loss(batch)
+        nothing = torch.zeros(*batch.y.shape, self.output_size, self.output_size)
+        on_cpu = batch.to("cpu")
+        value = float(self.loss(nothing, on_cpu, training=False))
+        return value, f"ln of all sequences of {self.y.scheme} a step"
+
+    def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str] | None:
+        """See `StepTask`; None of a CRF, which knows the tag before without looking at x."""
+        return None if self.crf else super().marginal_loss(batch)
+
+    def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Tensor:
+        """(B, T_y) ids: the likeliest tag of each step, of a CRF the likeliest sequence."""
+        if outputs.ndim == 4:
+            assert batch.y_lengths is not None
+            return viterbi(self._possible(outputs, batch), batch.y_lengths)
+        return outputs.argmax(dim=-1)
+
+    def probabilities(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:
+        """p(y_t = k | x), (B, T_y, K); of a CRF over all sequences. Only `y_lengths` is read."""
+        if outputs.ndim == 4:
+            assert batch.y_lengths is not None
+            return marginals(self._possible(outputs, batch), batch.y_lengths)
+        return outputs.softmax(dim=-1)
 
     def pairs(self, predictions: Any, batch: SequenceBatch) -> Pairs:
         """Predictions and truth, (B, T_y) ids each, IGNORED in the truth where a step is none."""
@@ -71,3 +173,8 @@ class Tagging(StepTask):
             per_type = zip(types(self.span_names), f1, strict=True)
             scalars |= {f"entity_f1/{type_}": value for type_, value in per_type if type_}
         return scalars
+
+
+def _allowed(names: tuple[str, ...], scheme: str) -> Allowed:
+    start, follow, end = rules(names, scheme)
+    return Allowed(torch.tensor(start), torch.tensor(follow), torch.tensor(end))
