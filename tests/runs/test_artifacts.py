@@ -41,6 +41,7 @@ def test_every_data_set_runs_end_to_end_and_leaves_its_files(launch, data):
     folder = result.output_dir
     promised = {
         "config.yaml",
+        "provenance.json",
         "metrics.json",
         "report.md",
         "report.html",

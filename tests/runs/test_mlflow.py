@@ -1,11 +1,13 @@
 """MLflow holds what ran, under the names that are documented."""
 
+import json
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
+from seqpipe.tracking.found import of_folder
 from seqpipe.training.module import SequenceModule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +103,25 @@ def test_mlflow_holds_the_files_and_the_identity_of_the_data(recorded, tmp_path)
     } <= artifacts_of(client, run.info.run_id)
     kept = client.download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))
     assert OmegaConf.load(kept) == OmegaConf.load(result.output_dir / "config.yaml")
+
+
+def test_the_run_folder_and_the_record_know_each_other(recorded, store):
+    result, _, _, run = recorded
+    found = of_folder(result.output_dir, "folder")
+    assert (found.run_id, found.tracking_uri) == (
+        run.info.run_id,
+        f"sqlite:///{store}/outputs/mlflow.db",
+    )
+    assert Path(run.data.tags["folder"]) == result.output_dir
+    assert found.name == run.info.run_name
+    assert found.params.items() >= {"cell": "gru", "optim.lr": "0.01"}.items()
+    assert found.tags.items() <= run.data.tags.items()
+    assert {"device": "cpu", "threads": "1"}.items() <= found.tags.items()
+    whole = {entry.tags[0].value: entry.dataset.source for entry in run.inputs.dataset_inputs}
+    assert {
+        split: json.loads(source)["sha256"] for split, source in whole.items()
+    } == found.datasets
+    assert found.metrics == result.metrics
 
 
 def test_a_run_that_fails_is_recorded_as_failed(launch_in, store, monkeypatch):

@@ -21,6 +21,7 @@ class Launch:
         overrides: what was typed on the command line.
         sweep: name of the sweep's folder, or None for a single run.
         flags: what else was typed and decides what runs, such as --config-dir=mine.
+        tags: more to record of the run, (name, value).
     """
 
     output_dir: Path
@@ -29,6 +30,7 @@ class Launch:
     overrides: tuple[str, ...]
     sweep: str | None = None
     flags: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
 
 
 def compose(

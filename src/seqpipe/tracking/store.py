@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from seqpipe.errors import ConfigError
+from seqpipe.errors import ConfigError, SeqpipeError
 
 # MLflow reads it when it is imported. Nobody asked to be counted; "false" sends the counts again.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 
 log = logging.getLogger(__name__)
 
+KEY = "logger.tracking_uri"
 _SQLITE = "sqlite:///"
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_SECONDS = 5.0
@@ -34,18 +35,19 @@ _IMPATIENT = {  # MLflow's own settings wait several minutes for a server that i
 }
 
 
-def resolve_uri(tracking_uri: str, root: Path) -> str:
+def resolve_uri(tracking_uri: str, root: Path, key: str = KEY) -> str:
     """The URI with a sqlite path made absolute, so that it stays true whatever the folder.
 
     Args:
         tracking_uri: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, or the address
             of a server or database.
         root: the folder a relative path starts from.
+        key: what was typed to name it, for messages.
 
     Raises:
         ConfigError: The URI is a folder or has no file.
     """
-    key = f"logger.tracking_uri={tracking_uri}"
+    key = f"{key}={tracking_uri}"
     allowed = "sqlite:///path/to/mlflow.db for a file, http://host:port for a server"
     if tracking_uri.startswith("sqlite"):
         path = tracking_uri.removeprefix(_SQLITE)
@@ -75,6 +77,37 @@ def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     Raises:
         ConfigError: The store cannot be reached or opened.
     """
+    with reaching(uri):
+        client = MlflowClient(uri)
+        return client, _experiment_id(client, uri, experiment)
+
+
+def require_store(uri: str, key: str) -> None:
+    """Refuses a store that would have to be made: nothing is found in it.
+
+    Args:
+        uri: as `resolve_uri` returns it.
+        key: what was typed to name it, for messages.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    if uri.startswith(_SQLITE) and not _database(uri).is_file():
+        text = "no such store; allowed: the one that runs were written to, or run=<a run folder>"
+        raise ConfigError(f"{key}={uri}: {text}")
+
+
+@contextlib.contextmanager
+def reaching(uri: str, key: str = KEY) -> Iterator[None]:
+    """Whatever goes wrong with the store inside is told as a mistake in naming it.
+
+    Args:
+        uri: as `resolve_uri` returns it.
+        key: what was typed to name it.
+
+    Raises:
+        ConfigError: The store cannot be reached or opened.
+    """
     for noisy in ("alembic", "mlflow.store.db.utils"):  # forty lines about each new store
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # A line for each attempt: what came of them is told below, and by the buffer.
@@ -82,8 +115,10 @@ def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     try:
         with _only_one(uri), impatient():
             _probe(uri)
-            client = MlflowClient(uri)
-            return client, _experiment_id(client, uri, experiment)
+            yield
+            return
+    except SeqpipeError:
+        raise
     except Timeout:
         reason = f"another process has held {_database(uri)}.lock for {_LOCK_SECONDS:.0f} s"
     except (MlflowException, OSError, sqlite3.Error) as error:
@@ -91,7 +126,7 @@ def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     except Exception as error:  # the drivers of other databases each raise their own
         reason = f"{type(error).__name__}: {_first_line(error)}"
     verb = "opened" if uri.startswith(_SQLITE) else "reached"
-    raise ConfigError(f"logger.tracking_uri={uri}: cannot be {verb} ({reason})") from None
+    raise ConfigError(f"{key}={uri}: cannot be {verb} ({reason})") from None
 
 
 @contextlib.contextmanager

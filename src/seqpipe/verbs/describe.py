@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from torch import nn
@@ -75,13 +76,38 @@ def run_name(cfg: DictConfig, launch: Launch) -> str:
     return " ".join(words)
 
 
-def identity(cfg: DictConfig, launch: Launch, data: SequenceData) -> dict[str, Any]:
+def machine(accelerator: str) -> dict[str, str]:
+    """Tags of what may change the last digits of a sum.
+
+    Args:
+        accelerator: `trainer.accelerator`, which decides whether a GPU is used.
+
+    Returns:
+        `device` (`cpu`, or the name of the GPU), `threads` of torch, `cpu.capability` (the vector
+        instructions that torch uses).
+    """
+    device = accelerator.replace("auto", "cpu")
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    elif accelerator in ("auto", "gpu") and torch.backends.mps.is_available():
+        device = "mps"
+    return {
+        "device": device,
+        "threads": str(torch.get_num_threads()),
+        "cpu.capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def identity(cfg: DictConfig, launch: Launch, data: SequenceData, folder: Path) -> dict[str, Any]:
     """What the tracker is told at the start: name, experiment, params, tags, datasets."""
     name = launch.choices.get("data", "data")
     tags = {
         "data": name,
         "command": command(launch),
+        "folder": str(folder),
         **environment_tags(launch.root),
+        **machine(cfg.trainer.accelerator),
+        **dict(launch.tags),
     }
     if launch.sweep is not None:
         tags["sweep"] = launch.sweep

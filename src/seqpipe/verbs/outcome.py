@@ -23,6 +23,7 @@ from seqpipe.report.sentences import confusion_finding, curves_advice, curves_fi
 from seqpipe.tasks.language_modeling import LanguageModeling
 from seqpipe.tasks.multi_label import MultiLabel
 from seqpipe.tracking.base import Tracker
+from seqpipe.tracking.found import write_provenance
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.training.checkpoints import History
 from seqpipe.training.module import SequenceModule
@@ -53,12 +54,14 @@ def start(
     """Writes the configuration and opens the record; leaves nothing if that cannot be opened."""
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     try:
-        tracker.start(**describe.identity(cfg, launch, data))
+        identity = describe.identity(cfg, launch, data, folder)
+        tracker.start(**identity)
     except BaseException:
         (folder / "config.yaml").unlink()
         folder.rmdir()
         raise
     tracker.log_artifact(folder / "config.yaml")
+    tracker.log_artifact(write_provenance(folder, tracker.run_id, tracker.location, identity))
 
 
 def write_history(folder: Path, series: Mapping[str, Sequence[tuple[int, float]]]) -> None:

@@ -1,0 +1,263 @@
+"""A recorded run that was found again: what it was, and its files on this machine."""
+
+import json
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Protocol
+
+from omegaconf import OmegaConf
+
+from seqpipe.errors import ConfigError, DataError
+from seqpipe.tracking.base import Dataset
+
+PROVENANCE = "provenance.json"
+"""In the run's folder: what the tracker was told at the start, and the id it gave the run."""
+
+_MOST_FILES, _DEEPEST = 10_000, 32  # of one artifact folder: a listing without an end is refused
+
+
+class Listed(Protocol):
+    """An entry of an artifact folder, as MLflow describes it."""
+
+    path: str
+    is_dir: bool
+
+
+class Artifacts(Protocol):
+    """Where a run's files are kept, as MLflow's artifact repositories are."""
+
+    def list_artifacts(self, path: str | None = None) -> list[Any]:
+        """The entries of a folder."""
+
+    def _download_file(self, remote_file_path: str, local_path: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A recorded run.
+
+    Args:
+        name: for people, `digits lstm 3x64`.
+        run_id: of MLflow; None for the folder of a run that it does not know.
+        folder: the run's own, None where it is not on this machine.
+        experiment: the group it belongs to.
+        tracking_uri: the store it is recorded in; None where run_id is.
+        params: what was chosen, flat, as typed: `optim.lr` -> `0.001`.
+        tags: the rest, such as `command` and `git.commit`.
+        metrics: the last value of each, or from a folder those of its metrics.json.
+        datasets: sha256 of the records of each split (train, val, test).
+        artifacts: where MLflow keeps its files.
+    """
+
+    name: str
+    run_id: str | None = None
+    folder: Path | None = None
+    experiment: str = ""
+    tracking_uri: str | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    artifacts: Artifacts | None = None
+
+    @property
+    def typed(self) -> str:
+        """What names it on the command line: `run=...` with the id, or the folder."""
+        return f"run={self.run_id or self.folder}"
+
+    def has(self, path: str) -> bool:
+        """Whether it left a file or folder, named as below its run folder (`metrics.json`)."""
+        if self.folder is not None and (self.folder / path).exists():
+            return True
+        parent = str(PurePosixPath(path).parent)
+        return self.artifacts is not None and any(
+            entry.path == path for entry in self.artifacts.list_artifacts(_or_none(parent))
+        )
+
+    def local(self, path: str) -> Path:
+        """Where a file or folder of the run lies on this machine; it is fetched if it must be.
+
+        What is fetched is kept as long as this object.
+
+        Raises:
+            ConfigError: the run left no such file.
+            DataError: its files have names that lead out of the folder they are fetched to.
+        """
+        if self.folder is not None and (self.folder / path).exists():
+            return self.folder / path
+        if not self.has(path):
+            raise ConfigError(f"{self.typed}: it left no {path}; allowed: a run that did")
+        assert self.artifacts is not None
+        target = self._fetched
+        if not (target / path).exists():
+            for file in list(_files(self.artifacts, path)):  # all are looked at before the first
+                place = target.joinpath(*PurePosixPath(file).parts)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                self.artifacts._download_file(file, str(place))
+        return target / path
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Its configuration, resolved, as its config.yaml has it; reading it runs nothing.
+
+        Raises:
+            ConfigError: it left none.
+            DataError: it cannot be read.
+        """
+        path = self.local("config.yaml")
+        try:
+            read: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        except Exception as error:  # whatever YAML finds
+            raise DataError(f"{path}: cannot be read ({_first_line(error)})") from None
+        if not isinstance(read, dict) or not read:
+            raise DataError(f"{path}: not the configuration of a run; allowed: one with its keys")
+        return {str(key): value for key, value in read.items()}
+
+    @cached_property
+    def _fetched(self) -> Path:
+        folder = tempfile.mkdtemp(prefix="seqpipe-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
+
+
+def of_folder(folder: Path, run: str) -> FoundRun:
+    """The run that left a folder; no store is asked.
+
+    Args:
+        folder: the run's.
+        run: as typed, for messages.
+
+    Raises:
+        ConfigError: it is no run folder.
+        DataError: what it left cannot be read.
+    """
+    config = folder / "config.yaml"
+    if not config.is_file() or config.stat().st_size == 0:
+        inside = [path.parent.name for path in sorted(folder.glob("*/config.yaml"))]
+        hint = f"; it has run folders inside, such as {inside[-1]}" if inside else ""
+        text = "no run folder: it has no config.yaml; allowed: outputs/runs/..."
+        raise ConfigError(f"run={run}: {text}{hint}")
+    told = _read_json(folder / PROVENANCE)
+    metrics = _read_json(folder / "metrics.json")
+    return FoundRun(
+        name=str(told.get("run_name") or folder.name),
+        run_id=_or_nothing(told.get("run_id")),
+        folder=folder.absolute(),
+        experiment=str(told.get("experiment") or ""),
+        tracking_uri=_or_nothing(told.get("tracking_uri")),
+        params={key: _as_typed(value) for key, value in _entries(told, "params").items()},
+        tags={key: str(value) for key, value in _entries(told, "tags").items()},
+        metrics={key: float(v) for key, v in metrics.items() if isinstance(v, (int, float))},
+        datasets={
+            split: str(data["digest"])
+            for split, data in _entries(told, "datasets").items()
+            if isinstance(data, dict) and "digest" in data
+        },
+    )
+
+
+def write_provenance(
+    folder: Path, run_id: str | None, tracking_uri: str, identity: Mapping[str, Any]
+) -> Path:
+    """Writes provenance.json: what `Tracker.start` was told, and where the run is recorded.
+
+    Args:
+        folder: the run's.
+        run_id: in the store; None where runs have none.
+        tracking_uri: the store.
+        identity: the arguments of `Tracker.start`.
+    """
+    where = {} if run_id is None else {"run_id": run_id, "tracking_uri": tracking_uri}
+    datasets = {split: Dataset(*data)._asdict() for split, data in identity["datasets"].items()}
+    told = {**where, **identity, "datasets": datasets}
+    path = folder / PROVENANCE
+    text = json.dumps(told, indent=2, ensure_ascii=False, default=str)
+    path.write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def is_of(folder: Path, run_id: str) -> bool:
+    """Whether a folder is the one that a run left, and not another at its place."""
+    try:
+        return bool(_read_json(folder / PROVENANCE).get("run_id") == run_id)
+    except DataError:
+        return False
+
+
+def _files(artifacts: Artifacts, path: str) -> Iterator[str]:
+    """The files at or below a path; no name among them leads elsewhere.
+
+    Raises:
+        DataError: one does, or there is no end of them.
+    """
+    waiting, count = [path], 0
+    parent = str(PurePosixPath(path).parent)
+    entries = {entry.path: entry.is_dir for entry in artifacts.list_artifacts(_or_none(parent))}
+    if not entries.get(path, False):
+        yield path
+        return
+    while waiting:
+        folder = waiting.pop()
+        for entry in artifacts.list_artifacts(folder):
+            count += 1
+            name = PurePosixPath(entry.path)
+            below = name.parent == PurePosixPath(folder) and ".." not in name.parts
+            if not below or not re.fullmatch(r"[^\\\0]+", entry.path) or _drive(entry.path):
+                text = "leads out of the folder of its run; nothing was fetched"
+                raise DataError(f"{entry.path!r}: the name of a file that {text}")
+            if count > _MOST_FILES or len(name.parts) > _DEEPEST:
+                text = f"more than {_MOST_FILES} files, or folders more than {_DEEPEST} deep"
+                raise DataError(f"{path}: has {text}; nothing was fetched")
+            if entry.is_dir:
+                waiting.append(entry.path)
+            else:
+                yield entry.path
+
+
+def _drive(path: str) -> bool:
+    return any(PureWindowsPath(part).drive for part in PurePosixPath(path).parts)
+
+
+def _or_none(parent: str) -> str | None:
+    return None if parent == "." else parent
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """What a file of ours says; nothing where there is no such file.
+
+    Raises:
+        DataError: it is no JSON object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of the encoding, too
+        raise DataError(f"{path}: cannot be read ({_first_line(error)})") from None
+    if not isinstance(read, dict):
+        raise DataError(f"{path}: cannot be read (no JSON object)")
+    return read
+
+
+def _entries(told: Mapping[str, Any], key: str) -> dict[str, Any]:
+    entries = told.get(key)
+    return entries if isinstance(entries, dict) else {}
+
+
+def _or_nothing(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _as_typed(value: object) -> str:
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

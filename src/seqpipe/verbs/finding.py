@@ -1,0 +1,44 @@
+"""The run that a verb is about, from its options."""
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from seqpipe.config.paths import conf_dir
+from seqpipe.errors import ConfigError
+from seqpipe.tasks.base import better
+from seqpipe.tracking.found import FoundRun
+from seqpipe.tracking.runs import find
+from seqpipe.verbs.registry import OfARun
+
+
+def find_run(options: OfARun, root: Path, *, needs: str | None = "model") -> FoundRun:
+    """The run that is meant by `run`, `tracking_uri`, `experiment` and `metric`.
+
+    Args:
+        options: of the verb.
+        root: the folder the user works in.
+        needs: a file or folder that the run must have left; None: nothing.
+
+    Raises:
+        ConfigError: there is no such run; with what there is.
+        DataError: its folder cannot be read.
+    """
+    found = find(
+        options.run,
+        root=root,
+        tracking_uri=options.tracking_uri or training_store(),
+        better=better,
+        experiment=options.experiment,
+        metric=options.metric,
+        needs=needs,
+    )
+    if options.tracking_uri is not None and found.artifacts is None:
+        text = f"is not read where run={options.run} is a folder; allowed: one of them"
+        raise ConfigError(f"tracking_uri={options.tracking_uri}: {text}")
+    return found
+
+
+def training_store() -> str:
+    """The store that training writes to where nothing else is said."""
+    return str(OmegaConf.load(conf_dir() / "logger" / "mlflow.yaml").tracking_uri)
