@@ -5,11 +5,9 @@ The only place where a name in YAML meets a size known from the data.
 
 import re
 from collections.abc import Mapping, Sequence
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from hydra.utils import instantiate as hydra_instantiate
@@ -20,8 +18,8 @@ from torch import nn
 from seqpipe.config.schema import TAKEN_BY_THE_RUN
 from seqpipe.data.base import SequenceSpec
 from seqpipe.data.dataset import SequenceData
-from seqpipe.data.vocabulary import BOS, EOS
 from seqpipe.errors import ConfigError, SeqpipeError
+from seqpipe.inference.making import informed, sized
 from seqpipe.nn.crf import CRFHead
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
@@ -83,13 +81,8 @@ def build_task(cfg: DictConfig, data: SequenceData) -> Task:
     Raises:
         DataError: the task cannot take what the data holds.
     """
-    make_task = instantiate(cfg.task)
-    sizes: dict[str, Any] = {"y": data.spec.y}
-    if "max_length" in cfg.task:  # decodes freely, so it must know when to give up
-        sizes["longest_y"] = data.longest_y("train")
-    if "crf" in signature(make_task).parameters:
-        sizes["crf"] = has_crf(cfg)
-    task: Task = make_task(**sizes)
+    told = {"longest_y": data.longest_y("train"), "crf": has_crf(cfg)}
+    task = informed(instantiate(cfg.task), data.spec.y, **told)
     task.check(data)
     return task
 
@@ -113,26 +106,8 @@ def build_model(cfg: DictConfig, spec: SequenceSpec, output_size: int | None = N
         ConfigError: the architecture cannot read or write what the data has.
     """
     make_model = instantiate(cfg.architecture)
-    sizes: dict[str, Any] = {}
-    if spec.x is not None:
-        sizes |= {"x_kind": spec.x.kind, "x_size": spec.x.size}
-        if spec.x.characters is not None:
-            sizes["x_characters"] = spec.x.characters
-    taken = signature(make_model).parameters
-    for role, field in (("x", spec.x), ("y", spec.y)):
-        if field is not None and field.vectors is not None:
-            if f"{role}_vectors" not in taken:
-                text = f"the architecture does not read {role}; data.{role}.vectors=null"
-                raise ConfigError(f"data.{role}.vectors: {text}")
-            sizes[f"{role}_vectors"] = torch.tensor(field.vectors)
-    if spec.y.kind == "symbols" and "bos" in taken:  # it writes them
-        sizes |= {"y_size": spec.y.size, "bos": BOS, "eos": EOS}
-    elif spec.y.has_time and not (spec.x is not None and spec.x.has_time):
-        sizes |= {"y_size": spec.y.size, "y_kind": spec.y.kind}  # each step reads its own last y
-    else:
-        sizes["output_size"] = spec.y.size if output_size is None else output_size
     try:
-        model: nn.Module = make_model(**sizes)
+        model = sized(make_model, spec, output_size)
     except (RuntimeError, TypeError) as error:  # torch has no class for either
         if not re.search("allocate memory|[Oo]verflow", str(error)):
             raise

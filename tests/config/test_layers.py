@@ -12,10 +12,11 @@ MAY_IMPORT = {
     "cli": {"__init__", "verbs", "config", "terminal", "errors"},
     "verbs": {
         *("__init__", "build", "checks", "report", "tracking", "training", "tasks", "models"),
-        *("data", "diagnostics", "nn", "config", "terminal", "errors"),
+        *("data", "diagnostics", "nn", "inference", "config", "terminal", "errors"),
     },
     "checks": {"build", "training", "tasks", "data", "config", "errors"},
     "build": {
+        "inference",
         "diagnostics",
         "training",
         "tracking",
@@ -30,6 +31,7 @@ MAY_IMPORT = {
     "diagnostics": {"models", "tasks", "data", "nn", "errors"},
     "testing": {"data", "nn", "errors"},
     "training": {"models", "tasks", "data", "nn", "errors"},
+    "inference": {"__init__", "models", "tasks", "data", "nn", "errors"},
     "tracking": {"__init__", "errors"},
     "tasks": {"data", "nn", "errors"},
     "models": {"nn", "errors"},

@@ -127,6 +127,10 @@ class Task(ABC):
         """The answers themselves, from the outputs or from the model run freely."""
         return outputs.argmax(dim=-1)
 
+    def probabilities(self, outputs: Tensor, batch: SequenceBatch) -> Tensor | None:
+        """Of each class or label, (B, K) or (B, T, K) float32; None where the answer has none."""
+        return None
+
     @abstractmethod
     def pairs(self, predictions: Any, batch: SequenceBatch) -> Pairs:
         """Predictions and truth as the metrics take them, padding removed."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs, Task, class_scalars, entropy_of
 from seqpipe.tasks.metrics import class_metrics
 from seqpipe.tasks.weights import ClassWeights, cross_entropy, weights_of
@@ -67,6 +68,10 @@ class Classification(Task):
     def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str] | None:
         """The entropy of the classes of the training split, in nats."""
         return entropy_of(self.y)
+
+    def probabilities(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:
+        """outputs: (B, K) logits. Returns (B, K)."""
+        return precise(outputs).softmax(dim=-1)
 
     def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
         """Two (B,) tensors of classes."""

@@ -84,6 +84,10 @@ class MultiLabel(Task):
         """Which labels are at least as likely as the threshold, of the shape of outputs, bool."""
         return outputs.float().sigmoid() >= self.threshold
 
+    def probabilities(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:
+        """outputs: (B, K) or (B, T_y, K) logits. Returns the same shape."""
+        return precise(outputs).sigmoid()
+
     def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
         """Two (N, K) bool tensors over the N real steps or examples."""
         mask = self.mask(batch)

@@ -92,6 +92,10 @@ class Ordinal(Task):
         assert self.rule == "mode", self.rule
         return log_probabilities(outputs).argmax(dim=-1)
 
+    def probabilities(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:
+        """outputs: (B, K - 1). Returns (B, K)."""
+        return log_probabilities(outputs).exp()
+
     def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
         """Two (B,) tensors of classes."""
         return predictions, batch.y

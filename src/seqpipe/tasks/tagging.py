@@ -21,6 +21,7 @@ from seqpipe.nn.crf import (
     marginals,
     viterbi,
 )
+from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs, StepTask, class_scalars
 from seqpipe.tasks.entities import IGNORED, EntityScores
 from seqpipe.tasks.metrics import class_metrics
@@ -152,7 +153,7 @@ class Tagging(StepTask):
         if outputs.ndim == 4:
             assert batch.y_lengths is not None
             return marginals(self._possible(outputs, batch), batch.y_lengths)
-        return outputs.softmax(dim=-1)
+        return precise(outputs).softmax(dim=-1)
 
     def pairs(self, predictions: Any, batch: SequenceBatch) -> Pairs:
         """Predictions and truth, (B, T_y) ids each, IGNORED in the truth where a step is none."""

@@ -94,6 +94,21 @@ class Tracker(Protocol):
             step: optimizer updates so far.
         """
 
+    def write_model(
+        self, folder: Path, data: Path, inputs: Sequence[Row], answers: Sequence[Row]
+    ) -> bool:
+        """Makes of a model's folder what the record's own tools can load.
+
+        Args:
+            folder: to be made, in the run's folder.
+            data: the model's folder, copied to <folder>/data/.
+            inputs: an example of what it reads.
+            answers: what it answers to them.
+
+        Returns:
+            False where there are no such tools, and nothing was written.
+        """
+
     def end(self, status: Status) -> None:
         """Writes what is waiting, then the status. Only the first call counts."""
 
@@ -137,6 +152,12 @@ class NoTracker:
 
     def log_image(self, key: str, draw: "Callable[[], Pixels]", step: int) -> None:
         """Does nothing."""
+
+    def write_model(
+        self, folder: Path, data: Path, inputs: Sequence[Row], answers: Sequence[Row]
+    ) -> bool:
+        """There is nothing that could load it."""
+        return False
 
     def end(self, status: Status) -> None:
         """Does nothing."""

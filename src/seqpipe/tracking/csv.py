@@ -94,6 +94,12 @@ class CsvTracker:
     def log_image(self, key: str, draw: Callable[[], "Pixels"], step: int) -> None:
         """Does nothing: the run's folder has one figure of all steps."""
 
+    def write_model(
+        self, folder: Path, data: Path, inputs: Sequence[Row], answers: Sequence[Row]
+    ) -> bool:
+        """There is nothing that could load it."""
+        return False
+
     def end(self, status: Status) -> None:
         """Writes the status to run.json."""
         if self._facts and not self._ended:

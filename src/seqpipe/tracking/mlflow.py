@@ -21,6 +21,7 @@ from seqpipe.tracking.base import Dataset, ParamValue, Row, Status
 from seqpipe.tracking.buffer import Buffer
 from seqpipe.tracking.csv import append_metrics
 from seqpipe.tracking.logger import TrackerLogger, writes_here
+from seqpipe.tracking.pyfunc import write_pyfunc
 from seqpipe.tracking.store import impatient, open_store, resolve_uri
 
 # isort: split
@@ -154,6 +155,15 @@ class MLflowTracker:
             return
         keep = functools.partial(self._client.log_image, key=key, step=step, synchronous=True)
         self._attempt(f"{key} of step {step}", keep, self.run_id, draw())
+
+    def write_model(
+        self, folder: Path, data: Path, inputs: Sequence[Row], answers: Sequence[Row]
+    ) -> bool:
+        """As pyfunc; `log_artifacts` sends it with the rest of the run's folder."""
+        if self.run_id is None:
+            return False
+        self._attempt(f"{folder.name}/MLmodel", write_pyfunc, folder, data, inputs, answers)
+        return folder.is_dir()
 
     def end(self, status: Status) -> None:
         """Writes the waiting metrics, then the status; then says what could not be written."""

@@ -30,7 +30,7 @@ from seqpipe.report.findings import Finding
 from seqpipe.tracking.base import NoTracker, Tracker, recording
 from seqpipe.training.checkpoints import BestAndLast, History, Validation
 from seqpipe.training.module import SequenceModule
-from seqpipe.verbs import before, describe, free, inside, look, outcome, replay, resuming
+from seqpipe.verbs import before, describe, free, inside, keep, look, outcome, replay, resuming
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +94,7 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
             outcome.start(tracker, cfg, launch, data, folder)
         facts, history = _trained(cfg, launch, ready, folder, tracker)
         if _first():
+            keep.write(cfg, data, ready.module, folder, tracker, facts.metrics)
             rows = outcome.write(cfg, facts, history)
             tracker.log_table("examples", rows)
             tracker.log_metrics(describe.best_metrics(facts.chosen), step=facts.chosen.step)

@@ -1,0 +1,1 @@
+"""Trained models, used: kept in a folder, opened again, asked."""

@@ -1,0 +1,144 @@
+"""From raw records to batches that a trained model reads, whether or not they hold a y."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqpipe.data.base import ALIGNED_KINDS, Field, Record, SequenceBatch, SequenceSpec
+from seqpipe.data.batching import pad
+from seqpipe.data.columns import Array
+from seqpipe.data.lengths import MaxLength
+from seqpipe.errors import DataError
+
+MOST_ROWS = 256  # of a batch
+MOST_STEPS = 16_384  # of a batch, padding included
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a model reads at once of an example.
+
+    Args:
+        row: which example it is of.
+        x: (T, ...) or (...); None where there is no x.
+        y: likewise; None where it is to be predicted.
+    """
+
+    row: int
+    x: Array | None
+    y: Array | None
+
+    @property
+    def steps(self) -> int:
+        """Of the longer of both; 1 where neither has time."""
+        return max(1, *(len(part) for part in (self.x, self.y) if part is not None and part.ndim))
+
+
+class Encoder:
+    """Turns records into what was read in training: encoded, trimmed, and cut in pieces.
+
+    Args:
+        spec: of the trained model.
+        x: fitted; None for a language model.
+        y: fitted.
+        data: the configuration of the data: `max_length`, `longer`, `keep`, `window`,
+            `eval_window`, `bptt`.
+    """
+
+    def __init__(
+        self, spec: SequenceSpec, x: Field | None, y: Field, data: Mapping[str, Any]
+    ) -> None:
+        self.spec, self.x, self.y = spec, x, y
+        self.trim: MaxLength | None = None
+        if data.get("max_length") is not None:
+            x_kind = None if x is None else x.kind
+            ends = {name: data[name] for name in ("longer", "keep")}
+            self.trim = MaxLength(data["max_length"], x_kind, y.kind, **ends)
+        # Lanes carry their state from piece to piece: a whole sequence says the same at once.
+        window = data.get("window") and (data.get("eval_window") or data["window"])
+        self.window: int | None = window if self.aligned else None
+
+    @property
+    def aligned(self) -> bool:
+        """True where y has a step for each step of x."""
+        x = self.spec.x
+        return x is not None and x.has_time and self.spec.y.kind in ALIGNED_KINDS
+
+    def pieces(self, row: int, record: Record, *, labelled: bool) -> list[Piece]:
+        """One example as it is read: one piece, or several where training cut it in windows.
+
+        Args:
+            row: its number, kept in the pieces.
+            record: with the columns of x and, if `labelled`, of y.
+            labelled: encode y, too.
+
+        Raises:
+            DataError: the record cannot be read so.
+        """
+        x = None if self.x is None else self.x.encode(record).numpy()
+        y = self.y.encode_target(record).numpy() if labelled else None
+        for role, spec, values in (("x", self.spec.x, x), ("y", self.spec.y, y)):
+            if spec is not None and spec.has_time and values is not None and len(values) == 0:
+                raise DataError(f"{role} has no steps; allowed: one or more")
+        if self.aligned and x is not None and y is not None and len(x) != len(y):
+            raise DataError(f"y has {len(y)} steps, x has {len(x)}; each step of x needs one of y")
+        x, y = self._trimmed(x, y)
+        if self.window is None or x is None:
+            return [Piece(row, x, y)]
+        starts = range(0, len(x), self.window)
+        cuts = [slice(start, start + self.window) for start in starts]
+        return [Piece(row, x[cut], None if y is None else y[cut]) for cut in cuts]
+
+    def _trimmed(self, x: Array | None, y: Array | None) -> tuple[Array | None, Array | None]:
+        if self.trim is None:
+            return x, y
+        stands_in = y
+        if y is None:  # of x alone, as if y were as long as that allows
+            stands_in = np.zeros(len(x) if self.aligned and x is not None else 1)
+        assert stands_in is not None
+        trimmed = self.trim(x, stands_in)
+        if trimmed is None:
+            text = f"has more than {self.trim.steps} steps"
+            raise DataError(f"{text}, which data.longer=drop left out; allowed: a shorter one")
+        return trimmed[0], (None if y is None else trimmed[1])
+
+    def batch(self, pieces: Sequence[Piece]) -> SequenceBatch:
+        """Pieces padded to the longest; a y that is to be predicted is 0, with x's steps or one."""
+        spec = self.spec
+        x, x_lengths = None, None
+        if spec.x is not None:
+            x, x_lengths = pad([p.x for p in pieces if p.x is not None], spec.x)
+        if pieces[0].y is not None:
+            y, y_lengths = pad([p.y for p in pieces if p.y is not None], spec.y)
+        else:
+            y, y_lengths = self._no_y(len(pieces), x, x_lengths)
+        return SequenceBatch(x, x_lengths, y, y_lengths, torch.tensor([p.row for p in pieces]))
+
+    def _no_y(
+        self, rows: int, x: Tensor | None, x_lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        spec = self.spec.y
+        width = () if spec.kind in ("category", "ordinal", "tags", "symbols") else (spec.size,)
+        if not spec.has_time:
+            return torch.zeros(rows, *width, dtype=spec.dtype), None
+        if self.aligned and x is not None:
+            return torch.zeros(*x.shape[:2], *width, dtype=spec.dtype), x_lengths
+        return torch.zeros(rows, 1, *width, dtype=spec.dtype), torch.ones(rows, dtype=torch.int64)
+
+
+def batched(pieces: Sequence[Piece], rows: int, steps: int) -> Iterator[list[int]]:
+    """Which pieces are read together: of like length, at most `rows`, at most `steps` padded."""
+    order = sorted(range(len(pieces)), key=lambda place: pieces[place].steps)
+    batch: list[int] = []
+    for place in order:
+        wide = (len(batch) + 1) * pieces[place].steps
+        if batch and (len(batch) == rows or wide > steps):
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch

@@ -1,0 +1,121 @@
+"""Objects from the nodes of a configuration, without Hydra, and only of classes that are known.
+
+A configuration that comes with a model is somebody else's file: a `_target_` in it may name
+anything that Python can import and call. So only classes of seqpipe's own parts are made, and
+those of modules that the caller trusts by name.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import nn
+
+from seqpipe.data.base import Field, SequenceSpec, Source
+from seqpipe.data.vocabulary import BOS, EOS
+from seqpipe.errors import ConfigError
+from seqpipe.tasks.base import Task
+
+OUR_PARTS = ("nn", "models", "tasks", "data.fields", "data.sources")
+MADE = (nn.Module, Field, Source, Task)
+
+
+class Maker:
+    """Makes objects of nodes with a `_target_`, as Hydra's `instantiate` would.
+
+    Args:
+        trust: modules (`my_cells`, `torchvision.models`) whose classes and functions may be
+            called, too; those inside them are trusted likewise.
+    """
+
+    def __init__(self, trust: Sequence[str] = ()) -> None:
+        self.trust = tuple(trust)
+
+    def make(self, node: Any, key: str) -> Any:
+        """What a node stands for: plain values as they are, `_target_`s called or made partial.
+
+        Args:
+            node: plain containers.
+            key: where it stands in the configuration, for messages.
+
+        Raises:
+            ConfigError: a `_target_` that is not allowed or not there, or refuses its arguments.
+        """
+        if isinstance(node, list):
+            return [self.make(value, f"{key}[{place}]") for place, value in enumerate(node)]
+        if not isinstance(node, Mapping):
+            return node
+        rest = {
+            name: self.make(value, f"{key}.{name}")
+            for name, value in node.items()
+            if name not in ("_target_", "_partial_", "_convert_")
+        }
+        if "_target_" not in node:
+            return rest
+        target = self._found(str(node["_target_"]), f"{key}._target_={node['_target_']}")
+        if node.get("_partial_", False):
+            return functools.partial(target, **rest)
+        try:
+            return target(**rest)
+        except TypeError as error:
+            raise ConfigError(f"{key}: {error}; allowed: what this version of it takes") from None
+
+    def _found(self, target: str, shown: str) -> Callable[..., Any]:
+        module, _, name = target.rpartition(".")
+        ours = any(_inside(module, f"seqpipe.{part}") for part in OUR_PARTS)
+        if not ours and not any(_inside(module, trusted) for trusted in self.trust):
+            first = module.partition(".")[0] or target
+            raise ConfigError(
+                f"{shown}: is no part of seqpipe, and what comes with a model is not run"
+                f" unasked; allowed: trust={first}, if you know what is in it"
+            )
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            text = "cannot be found" if ours else f"cannot be found ({error})"
+            raise ConfigError(f"{shown}: {text}; allowed: a class of this version") from None
+        if ours and not (isinstance(found, type) and issubclass(found, MADE)):
+            raise ConfigError(f"{shown}: is no model, field, source or task; allowed: one of them")
+        assert callable(found)
+        return found  # type: ignore[no-any-return]
+
+
+def _inside(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def sized(
+    make_model: Callable[..., nn.Module], spec: SequenceSpec, output_size: int | None = None
+) -> nn.Module:
+    """The model that an architecture makes, told the sizes of x and y.
+
+    Args:
+        make_model: the architecture, with all that does not depend on the data.
+        spec: what the data is like.
+        output_size: K, width of one prediction, as the task wants it; None: the size of y.
+
+    Raises:
+        ConfigError: the architecture cannot read or write what the data has.
+    """
+    sizes: dict[str, Any] = {}
+    if spec.x is not None:
+        sizes |= {"x_kind": spec.x.kind, "x_size": spec.x.size}
+        if spec.x.characters is not None:
+            sizes["x_characters"] = spec.x.characters
+    taken = signature(make_model).parameters
+    for role, field in (("x", spec.x), ("y", spec.y)):
+        if field is not None and field.vectors is not None:
+            if f"{role}_vectors" not in taken:
+                text = f"the architecture does not read {role}; data.{role}.vectors=null"
+                raise ConfigError(f"data.{role}.vectors: {text}")
+            sizes[f"{role}_vectors"] = torch.tensor(field.vectors)
+    if spec.y.kind == "symbols" and "bos" in taken:  # it writes them
+        sizes |= {"y_size": spec.y.size, "bos": BOS, "eos": EOS}
+    elif spec.y.has_time and not (spec.x is not None and spec.x.has_time):
+        sizes |= {"y_size": spec.y.size, "y_kind": spec.y.kind}  # each step reads its own last y
+    else:
+        sizes["output_size"] = spec.y.size if output_size is None else output_size
+    return make_model(**sizes)

@@ -1,0 +1,170 @@
+"""A trained model as a folder of plain files, which another program can read as well.
+
+    config.yaml         everything that was chosen, resolved
+    model.safetensors   the weights
+    fields.json         what the fields of x and y learned: vocabularies, classes, scalers
+    fields.npz          the arrays among it
+    seqpipe.json        version of this format, versions of programs, sha256 of the files
+
+Nothing in it is code, and reading it runs none. The format has a number: a later version of
+seqpipe reads all that came before, an earlier one says that it does not know it.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from seqpipe import __version__
+from seqpipe.data.cache import packed, unpacked
+from seqpipe.errors import ConfigError
+
+FORMAT = 1
+ABOUT = "seqpipe.json"
+FILES = ("config.yaml", "model.safetensors", "fields.json", "fields.npz")
+"""All but `ABOUT`, which tells their hashes."""
+_ALLOWED = "a folder that seqpipe wrote, unchanged: outputs/runs/.../model/data"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a model's folder holds.
+
+    Args:
+        config: the configuration it was trained with, plain containers.
+        weights: by name.
+        fields: role (`x`, `y`) -> what the field learned.
+        counts: role -> how often each class or symbol occurs in the training split, where counted.
+        facts: more that is known of the training: `longest_y`, `lengths`, digests.
+        versions: of the programs that wrote it.
+    """
+
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+    fields: dict[str, dict[str, Any]]
+    counts: dict[str, "np.ndarray[Any, Any]"] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def write(folder: Path, saved: Saved) -> Path:
+    """Writes a model's folder; it is there as a whole or not at all.
+
+    Args:
+        folder: must not be there yet.
+        saved: what it is to hold.
+
+    Raises:
+        ConfigError: the folder is there, or cannot be written.
+    """
+    if folder.exists():
+        raise ConfigError(f"output={folder}: is there already; allowed: a new folder")
+    made = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        made.mkdir(parents=True)
+        _write_files(made, saved)
+        made.rename(folder)
+    except OSError as error:
+        text = f"cannot be written ({error.strerror}); allowed: a new folder"
+        raise ConfigError(f"output={folder}: {text}") from None
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return folder
+
+
+def _write_files(folder: Path, saved: Saved) -> None:
+    text = yaml.safe_dump(saved.config, sort_keys=False, allow_unicode=True)
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    weights = {name: value.detach().cpu().contiguous() for name, value in saved.weights.items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    held: dict[str, np.ndarray[Any, Any]] = {}
+    told = {
+        "fields": {role: packed(state, held, role) for role, state in saved.fields.items()},
+        "counts": packed(saved.counts, held, "counts"),
+    }
+    (folder / "fields.json").write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+    np.savez(folder / "fields.npz", allow_pickle=False, **held)
+    about = {
+        "format": FORMAT,
+        "versions": {"seqpipe": __version__, "torch": torch.__version__, "numpy": np.__version__},
+        "facts": saved.facts,
+        "sha256": {name: _hash_of(folder / name) for name in FILES},
+    }
+    (folder / ABOUT).write_text(json.dumps(about, indent=2), encoding="utf-8")
+
+
+def read(folder: Path) -> Saved:
+    """Reads what `write` wrote.
+
+    Raises:
+        ConfigError: it is none, of a later format, damaged, or not as it was written.
+    """
+    if not (folder / ABOUT).is_file():
+        text = f"no folder of a model, {ABOUT} is missing"
+        raise ConfigError(f"{folder}: {text}; allowed: {_ALLOWED}")
+    about = _json(folder, ABOUT)
+    version = about.get("format")
+    if version != FORMAT:
+        by = about.get("versions", {}).get("seqpipe", "another version")
+        text = f"is of format {version}, written by seqpipe {by}; this is seqpipe {__version__}"
+        allowed = f"format {FORMAT}, or a version of seqpipe that knows it"
+        raise ConfigError(f"{folder}: {text}; allowed: {allowed}")
+    _check_files(folder, about)
+    try:
+        return _opened(folder, about)
+    except (SafetensorError, zipfile.BadZipFile, yaml.YAMLError, ValueError, LookupError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"{folder}: cannot be read ({reason}); allowed: {_ALLOWED}") from None
+
+
+def _opened(folder: Path, about: Mapping[str, Any]) -> Saved:
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    told = _json(folder, "fields.json")
+    with np.load(folder / "fields.npz", allow_pickle=False) as arrays:
+        held = {name: arrays[name] for name in arrays.files}
+    return Saved(
+        config,
+        load_file(folder / "model.safetensors", device="cpu"),
+        {role: unpacked(state, held) for role, state in told["fields"].items()},
+        unpacked(told["counts"], held),
+        about["facts"],
+        about["versions"],
+    )
+
+
+def _check_files(folder: Path, about: Mapping[str, Any]) -> None:
+    hashes = about.get("sha256")
+    hashes = hashes if isinstance(hashes, dict) else {}
+    for name in FILES:
+        file = folder / name
+        if not file.is_file():
+            raise ConfigError(f"{file}: is missing; allowed: {_ALLOWED}")
+        if _hash_of(file) != hashes.get(name):
+            raise ConfigError(f"{file}: is damaged or was changed; allowed: {_ALLOWED}")
+
+
+def _json(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        told = json.loads((folder / name).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{folder / name}: is damaged ({error}); allowed: {_ALLOWED}") from None
+    if not isinstance(told, dict):
+        raise ConfigError(f"{folder / name}: holds no names; allowed: {_ALLOWED}")
+    return told
+
+
+def _hash_of(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

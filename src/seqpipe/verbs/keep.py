@@ -1,0 +1,76 @@
+"""What a run keeps of its model, for every use after the training: `<run folder>/model`."""
+
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from seqpipe.data.dataset import SequenceData
+from seqpipe.inference import saved
+from seqpipe.inference.examples import first_records, needed
+from seqpipe.inference.model import Model, kept, opened
+from seqpipe.inference.pyfunc import Served
+from seqpipe.tracking.base import Tracker
+from seqpipe.training.module import SequenceModule
+
+FOLDER, DATA = "model", "seqpipe"
+EXAMPLES = 2
+
+log = logging.getLogger(__name__)
+
+
+def write(
+    cfg: DictConfig,
+    data: SequenceData,
+    module: SequenceModule,
+    folder: Path,
+    tracker: Tracker,
+    metrics: dict[str, float],
+) -> None:
+    """Writes the trained model, with an example of what it reads and answers.
+
+    Args:
+        cfg: the whole configuration.
+        data: it was trained on.
+        module: with the weights that count.
+        folder: the run's.
+        tracker: makes of it what its record can load.
+        metrics: of those weights, kept beside them.
+    """
+    written: Any = OmegaConf.to_container(cfg, resolve=True)
+    fields = {"y": data.y} if data.x is None else {"x": data.x, "y": data.y}
+    facts: dict[str, Any] = {
+        "longest_y": data.longest_y("train"),
+        "digests": data.digests,
+        "metrics": {name: value for name, value in metrics.items() if "/" in name},
+    }
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".model") as made:
+        plain = Path(made) / DATA
+        saved.write(plain, kept(written, fields, data.spec, module.model, facts))
+        model = opened(plain, trusted(written))
+        inputs = example(model, data)
+        answers = Served(model).predict(inputs)
+        if not tracker.write_model(folder / FOLDER, plain, inputs, answers):
+            (folder / FOLDER / "data").mkdir(parents=True)
+            shutil.move(plain, folder / FOLDER / "data" / DATA)
+
+
+def trusted(written: Any) -> list[str]:
+    """The modules that a configuration names, which this very process has run already."""
+    if isinstance(written, list):
+        return [name for value in written for name in trusted(value)]
+    if not isinstance(written, dict):
+        return []
+    own = [str(written["_target_"]).rpartition(".")[0]] if "_target_" in written else []
+    return [*own, *(name for value in written.values() for name in trusted(value))]
+
+
+def example(model: Model, data: SequenceData) -> list[dict[str, Any]]:
+    """Records that the model reads; of a language model, what it is to go on from."""
+    if model.x is None:
+        return [{"prompt": ""}]
+    found = [needed(model.x, record) for record in first_records(data.source, EXAMPLES)]
+    return [{"prompt": "", **columns} for columns in found] if model.samples else found
