@@ -5,7 +5,10 @@
 Each pair trains the same model twice, each in a process of its own, once looked into and once not,
 in an order that alternates. The ratio is that of the processor's seconds in the training, from the
 first batch to the last: validations, pictures and MLflow's store are in it, and what both do before
-and after (imports, the report) is not. The cadence is what conf/ says. Two cases: the default model
+and after (imports, the report) is not. Beside it stands the share that the looks themselves took of
+the training that was looked into, measured around them in one process: where a machine's speed
+drifts by more than that between two processes, the ratio says nothing and the share does.
+The cadence is what conf/ says. Two cases: the default model
 (`python -m seqpipe`), and a language model of two layers of 256 units (`data=python_docs depth=2
 hidden_size=256`), cut to a number of updates.
 """
@@ -36,25 +39,28 @@ def main() -> None:
     parser.add_argument("--case", nargs="*", default=list(CASES), choices=list(CASES))
     arguments = parser.parse_args()
     for case in arguments.case:
-        ratios = []
+        ratios, shares = [], []
         for pair in range(arguments.pairs):
             order = [False, True] if pair % 2 else [True, False]
-            seconds = {looked: trained(case, looked) for looked in order}
+            found = {looked: trained(case, looked) for looked in order}
+            seconds = {looked: one["seconds"] for looked, one in found.items()}
             ratios.append(seconds[True] / seconds[False])
+            shares.append(found[True]["looking"] / seconds[True])
             print(
-                f"{case}: {seconds[True]:.2f} s with, {seconds[False]:.2f} s without, "
+                f"{case}: {seconds[True]:.2f} s with, of which {found[True]['looking']:.2f} s "
+                f"looking ({shares[-1]:.1%}), {seconds[False]:.2f} s without, "
                 f"ratio {ratios[-1]:.3f}",
                 flush=True,
             )
         print(
-            f"{case}: median ratio {statistics.median(ratios):.3f} "
-            f"(from {min(ratios):.3f} to {max(ratios):.3f})",
+            f"{case}: median share {statistics.median(shares):.1%}, median ratio "
+            f"{statistics.median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f})",
             flush=True,
         )
 
 
-def trained(case: str, looked: bool) -> float:
-    """Seconds of the processor in the training of a run of its own."""
+def trained(case: str, looked: bool) -> dict[str, float]:
+    """Seconds of the processor in the training of a run of its own, and those of looking."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--one", *CASES[case], *([] if looked else OFF)]
         result = subprocess.run(
@@ -67,7 +73,8 @@ def trained(case: str, looked: bool) -> float:
         )
         if result.returncode:
             raise SystemExit(result.stderr)
-        return float(json.loads(result.stdout.splitlines()[-1])["seconds"])
+        told: dict[str, float] = json.loads(result.stdout.splitlines()[-1])
+        return told
 
 
 def one(overrides: list[str]) -> None:
@@ -78,25 +85,35 @@ def one(overrides: list[str]) -> None:
     import matplotlib.backends.backend_agg  # every run draws, but one that is looked into sooner
 
     from seqpipe.config.compose import Launch, compose
+    from seqpipe.diagnostics.free_running import FreeRunning
+    from seqpipe.diagnostics.probe import Probe
     from seqpipe.verbs import train
 
     assert matplotlib
-
-    seconds = []
-    fit = train._fit
-
-    def timed(*arguments: Any) -> float:
-        begin = time.process_time()
-        told = fit(*arguments)
-        seconds.append(time.process_time() - begin)
-        return told
-
-    train._fit = timed
+    seconds, looking = [0.0], [0.0]
+    timed(train, "_fit", seconds)
+    for name in ("on_train_start", "on_train_batch_end", "on_train_end"):
+        timed(Probe, name, looking)
+    timed(FreeRunning, "on_validation_epoch_end", looking)
     typed = ["trainer.enable_progress_bar=false", *overrides]
     cfg, choices = compose(typed)
     root = Path.cwd()
     train.run(cfg, Launch(root / "outputs" / "runs" / "one", root, choices, tuple(typed)))
-    print(json.dumps({"seconds": seconds[0]}))
+    print(json.dumps({"seconds": seconds[0], "looking": looking[0]}))
+
+
+def timed(owner: Any, name: str, total: list[float]) -> None:
+    """From now on each call adds the processor's seconds to `total`."""
+    function = getattr(owner, name)
+
+    def run(*arguments: Any) -> Any:
+        begin = time.process_time()
+        try:
+            return function(*arguments)
+        finally:
+            total[0] += time.process_time() - begin
+
+    setattr(owner, name, run)
 
 
 if __name__ == "__main__":

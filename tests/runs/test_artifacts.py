@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from seqpipe.config.compose import compose
 from seqpipe.errors import ConfigError
+from seqpipe.inference.saved import ABOUT, FILES
 
 FEW = (
     "trainer.max_epochs=1",
@@ -50,6 +51,7 @@ def test_every_data_set_runs_end_to_end_and_leaves_its_files(launch, data):
         "figures/learning_curves.png",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
+        *(f"model/data/seqpipe/{name}" for name in (ABOUT, *FILES)),
     }
     if any(name.endswith("macro_f1") for name in DATA[data]):
         promised |= {"figures/confusion_matrix.png"}

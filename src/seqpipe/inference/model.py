@@ -3,18 +3,17 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from seqpipe.data.base import Field, FieldSpec, Found, PlacedRecord, Record, SequenceSpec
+from seqpipe.data.base import Field, Found, PlacedRecord, Record, SequenceSpec
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.inference import saved
 from seqpipe.inference.answers import Answer, answer_of
 from seqpipe.inference.encoding import MOST_ROWS, MOST_STEPS, Encoder, Piece, batched
-from seqpipe.inference.making import Maker, sized
+from seqpipe.inference.sampling import Sample, sample
+from seqpipe.inference.scoring import Score, score
 from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.tasks.base import Task
@@ -104,8 +103,77 @@ class Model:
             raise DataError(problems[:10])
         return [one.answer for one in asked if one.answer is not None]
 
-    def records(self, inputs: Iterable[Any]) -> Iterator[Record]:
+    def sample(
+        self,
+        n: int = 1,
+        *,
+        prompt: str = "",
+        condition: Any = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        max_length: int | None = None,
+        seed: int = 0,
+        allow_unknown: bool = False,
+    ) -> list[Sample]:
+        """New sequences, drawn step by step; for models of one_to_many.
+
+        Args:
+            n: how many.
+            prompt: text that each goes on from; it is part of none.
+            condition: a record or an entry of x, where the model has one.
+            temperature: above 0; 1 is the model's own distribution, below it the likely gains.
+            top_k: draw among this many likeliest symbols only.
+            top_p: draw among the likeliest symbols that together have this probability.
+            max_length: most steps; None: as long as the task's own samples, or the longest y.
+            seed: the same one draws the same.
+            allow_unknown: <UNK> may be drawn, and stand in the prompt.
+
+        Returns:
+            text; or, of a piano roll, (T, K) of 0 and 1.
+
+        Raises:
+            ConfigError: the model samples nothing, or an option does not fit it.
+            DataError: a prompt or a condition that cannot be read.
+        """
+        return sample(
+            *(self.network, self.task, self.x, self.y, self.config["data"]),
+            n=n,
+            prompt=prompt,
+            condition=condition,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            max_length=max_length or min(200, self.facts["longest_y"]),
+            seed=seed,
+            allow_unknown=allow_unknown,
+        )
+
+    def score(self, inputs: Iterable[Any]) -> list[Score]:
+        """How likely sequences are, in nats: each symbol given those before it, and x if any.
+
+        Args:
+            inputs: records, or entries of y alone.
+
+        Returns:
+            a score for each, in their order.
+
+        Raises:
+            ConfigError: the model gives sequences no probability.
+            DataError: inputs that cannot be read.
+        """
+        column = self.y.column
+        return [
+            score(self.network, self.task, self.x, self.y, record)
+            for record in self.records(inputs, column)
+        ]
+
+    def records(self, inputs: Iterable[Any], column: str | None = None) -> Iterator[PlacedRecord]:
         """Inputs as records, with their places.
+
+        Args:
+            inputs: records, or entries of one column.
+            column: which; None: that of x, or of y where there is no x.
 
         Raises:
             DataError: text in place of a list of texts.
@@ -113,7 +181,7 @@ class Model:
         if isinstance(inputs, (str, bytes, Mapping)):
             kind = type(inputs).__name__
             raise DataError(f"inputs: is one {kind}; allowed: a list of inputs, [...]")
-        column = (self.y if self.x is None else self.x).column
+        column = column or (self.y if self.x is None else self.x).column
         for number, value in enumerate(inputs):
             columns = value if isinstance(value, Mapping) else {column: value}
             yield PlacedRecord(columns, f"inputs[{number}]")
@@ -188,7 +256,7 @@ class Model:
         outputs = None
         if not isinstance(self.network, EncoderDecoder):  # which would read a y, to no use
             outputs = self.network(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
-        predictions = self.task.predict(self.network, outputs, batch)
+        predictions = self.task.predict(self.network, cast(Tensor, outputs), batch)
         decoded = [predicted for predicted, _ in self.task.decoded(predictions, batch)]
         if outputs is None or (chances := self.task.probabilities(outputs, batch)) is None:
             return [(predicted, None) for predicted in decoded]
@@ -201,7 +269,7 @@ class Model:
     def __repr__(self) -> str:
         """What it reads, what it answers, and how large it is."""
         numbers = sum(weight.numel() for weight in self.network.parameters())
-        stack = getattr(self.network, "encoder", getattr(self.network, "decoder", None))
+        stack: Any = getattr(self.network, "encoder", getattr(self.network, "decoder", None))
         kernel = f", {stack.kernel_name}" if hasattr(stack, "kernel_name") else ""
         reads = "nothing" if self.x is None else self.x.describe({})
         return (
@@ -216,59 +284,3 @@ def _joined(parts: list[tuple[Any, Tensor | None]]) -> tuple[Any, Tensor | None]
         return parts[0]
     chances = [chance for _, chance in parts if chance is not None]
     return torch.cat([part for part, _ in parts]), torch.cat(chances) if chances else None
-
-
-def kept(
-    config: Mapping[str, Any],
-    fields: Mapping[str, Field],
-    spec: SequenceSpec,
-    network: nn.Module,
-    facts: Mapping[str, Any],
-) -> saved.Saved:
-    """What `saved.write` is given of a trained model.
-
-    Args:
-        config: what it was trained with, resolved, plain containers.
-        fields: by role, fitted.
-        spec: what the data is like, with its counts.
-        network: with the trained weights.
-        facts: more that is known of the training.
-    """
-    specs = {"x": spec.x, "y": spec.y}
-    counts = {role: s.counts for role, s in specs.items() if s is not None and s.counts is not None}
-    states = {role: fld.state() for role, fld in fields.items()}
-    return saved.Saved(dict(config), network.state_dict(), states, counts, dict(facts))
-
-
-def opened(folder: Path, trust: Sequence[str] = ()) -> Model:
-    """The model in a folder that `saved.write` wrote, on the CPU.
-
-    Args:
-        folder: of the model.
-        trust: modules outside of seqpipe that its configuration may use, see `Maker`.
-
-    Raises:
-        ConfigError: it cannot be read, or not by this version.
-    """
-    found = saved.read(folder)
-    data, maker = found.config["data"], Maker(trust)
-    fields: dict[str, Field] = {}
-    specs: dict[str, FieldSpec] = {}
-    for role, state in found.fields.items():
-        fields[role] = maker.make(data[role], f"data.{role}")
-        fields[role].restore(state)
-        specs[role] = replace(fields[role].spec, counts=found.counts.get(role))
-    spec = SequenceSpec(specs.get("x"), specs["y"])
-    given: dict[str, Any] = {"y": spec.y}
-    if "max_length" in found.config["task"]:  # decodes freely, so it must know when to give up
-        given["longest_y"] = found.facts["longest_y"]
-    task: Task = maker.make(found.config["task"], "task")(**given)
-    made = maker.make(found.config["architecture"], "architecture")
-    network = sized(made, spec, task.output_size)
-    try:
-        network.load_state_dict(found.weights)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()
-        text = f"the weights are not those of its config.yaml ({reason})"
-        raise ConfigError(f"{folder}: {text}; allowed: both of one run") from None
-    return Model(found.config, fields.get("x"), fields["y"], spec, task, network, found.facts)

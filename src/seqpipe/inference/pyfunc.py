@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.inference.model import Model, opened
+from seqpipe.inference.model import Model
+from seqpipe.inference.opening import opened
 from seqpipe.inference.writing import flat
 
 TRUST = "SEQPIPE_TRUST"

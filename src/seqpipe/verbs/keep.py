@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from seqpipe.data.dataset import SequenceData
 from seqpipe.inference import saved
 from seqpipe.inference.examples import first_records, needed
-from seqpipe.inference.model import Model, kept, opened
+from seqpipe.inference.model import Model
+from seqpipe.inference.opening import kept
 from seqpipe.inference.pyfunc import Served
 from seqpipe.tracking.base import Tracker
 from seqpipe.training.module import SequenceModule
@@ -50,22 +51,12 @@ def write(
     with tempfile.TemporaryDirectory(dir=folder, prefix=".model") as made:
         plain = Path(made) / DATA
         saved.write(plain, kept(written, fields, data.spec, module.model, facts))
-        model = opened(plain, trusted(written))
+        model = Model(written, data.x, data.y, data.spec, module.task, module.model, facts)
         inputs = example(model, data)
         answers = Served(model).predict(inputs)
         if not tracker.write_model(folder / FOLDER, plain, inputs, answers):
             (folder / FOLDER / "data").mkdir(parents=True)
             shutil.move(plain, folder / FOLDER / "data" / DATA)
-
-
-def trusted(written: Any) -> list[str]:
-    """The modules that a configuration names, which this very process has run already."""
-    if isinstance(written, list):
-        return [name for value in written for name in trusted(value)]
-    if not isinstance(written, dict):
-        return []
-    own = [str(written["_target_"]).rpartition(".")[0]] if "_target_" in written else []
-    return [*own, *(name for value in written.values() for name in trusted(value))]
 
 
 def example(model: Model, data: SequenceData) -> list[dict[str, Any]]:

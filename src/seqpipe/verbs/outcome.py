@@ -13,7 +13,7 @@ from seqpipe.config.compose import Launch
 from seqpipe.data.base import SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
-from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
+from seqpipe.inference.sampling import endings
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.report import run as report
 from seqpipe.report.findings import Finding
@@ -191,10 +191,7 @@ def sample(module: SequenceModule, data: SequenceData, seed: int) -> Tensor | No
         return roll[0].cpu()
     if not isinstance(task, LanguageModeling) or task.sample_length == 0:
         return None
-    # Pieces of a text seldom end: then neither does the sample.
-    stop = data.window is None and data.bptt is None
-    paragraphs = task.y.unit == "words"  # then <EOS> is in the midst of a text, too
-    banned = (PAD, UNK, BOS) if stop or paragraphs else (PAD, UNK, BOS, EOS)
+    stop, banned = endings(task, {"window": data.window, "bptt": data.bptt})
     ids, lengths = model.sample(
         x,
         max_length=task.sample_length,

@@ -116,6 +116,45 @@ class Forecast(FileSource):
         """All windows of a file, from its first row to its last."""
         return iter(_Windows(self, [file], "train", {}))
 
+    def beyond(self, file: Path) -> Iterator[Found]:
+        """The last P rows of each series, to forecast what comes after them: no `future`."""
+        ends: dict[str, deque[_Row]] = {}
+        broken: dict[str, DataError] = {}
+        for at, raw in self.rows(file):
+            id_ = "" if self.id is None or isinstance(raw, DataError) else raw[self.id]
+            end = ends.setdefault(id_, deque(maxlen=self.past))
+            try:
+                if isinstance(raw, DataError):
+                    raise raw
+                end.append(self.row(at, raw, end[-1] if end else None))
+            except (ValueError, DataError) as problem:
+                text = (
+                    problem if isinstance(problem, DataError) else f"{place(file, at)}: {problem}"
+                )
+                broken[id_] = text if isinstance(text, DataError) else DataError(text)
+                end.clear()
+        for id_, end in ends.items():
+            if len(end) == self.past:
+                yield self._last(id_, end, file)
+            elif id_ in broken:
+                yield broken[id_]
+            else:
+                name = "" if self.id is None else f"{self.id}={id_}: "
+                text = f"{name}has {len(end)} rows; allowed: {self.past} or more, past={self.past}"
+                yield DataError(f"{file}: {text}")
+
+    def _last(self, id_: str, rows: Sequence[_Row], file: Path) -> PlacedRecord:
+        past, last = np.stack([row.values for row in rows]), rows[-1].targets
+        columns: dict[str, object] = {
+            "past": past - past[-1] if self.relative_to_last else past,
+            "last": last,
+        }
+        if self.id is not None:
+            columns[self.id] = id_
+        if self.time is not None:
+            columns["after"] = rows[-1].time
+        return PlacedRecord(columns, file, rows[-1].line)
+
     def rows(self, file: Path) -> Iterator[tuple[int, dict[str, str] | DataError]]:
         """The rows of a file with their lines."""
         single = [column for column in (self.time, self.id) if column is not None]

@@ -1,0 +1,170 @@
+"""Raw input as records: a table, a text example a line, or files as the training read them."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from seqpipe.data.base import Found, PlacedRecord
+from seqpipe.data.sources.files import FileSource, MissingFiles, lines
+from seqpipe.data.sources.forecast import Forecast
+from seqpipe.data.sources.table import FORMATS, Table
+from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.inference.making import Maker
+
+Format = Literal["csv", "tsv", "jsonl", "parquet", "lines", "source"]
+STANDARD_INPUT = Path("/dev/stdin")
+_TABLE_OPTIONS = ("delimiter", "quote", "strip", "encoding", "header")
+_TEXT = ("symbols", "spelled")
+
+
+class Reader:
+    """Reads what a model is asked about.
+
+    Formats: `csv`, `tsv`, `jsonl`, `parquet`, a record a row with the column of x; `lines`, a
+    text a line; `source`, files as the training's own source reads them (sound, FASTA, frames,
+    columns of CoNLL, ...). None: by the file's name; else lines where x is text, else `source`.
+
+    Args:
+        data: the configuration of the data the model was trained on.
+        column: of x, or of what the model is asked for in its place.
+        kind: of that field.
+        maker: makes the training's source.
+        format: see above.
+        encoding: of text.
+
+    Raises:
+        ConfigError: there is no such format.
+    """
+
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        column: str,
+        kind: str,
+        maker: Maker,
+        format: Format | None = None,
+        encoding: str = "utf-8",
+    ) -> None:
+        if format is not None and format not in get_args(Format):
+            allowed = ", ".join(get_args(Format))
+            hint = did_you_mean(format, get_args(Format))
+            raise ConfigError(f"format={format}: no such format; allowed: {allowed}{hint}")
+        self.data, self.column, self.kind, self.maker = data, column, kind, maker
+        self.format, self.encoding = format, encoding
+
+    def read(self, input: str) -> Iterator[Found]:
+        """The records of a file, a pattern, a folder, or of standard input (`-`).
+
+        Raises:
+            ConfigError: the format cannot be told, or not be read so.
+            DataError: nothing is there, or the column is not.
+        """
+        format = self.format_of(input)
+        if format == "source":
+            yield from self._as_trained(input)
+            return
+        file = STANDARD_INPUT if input == "-" else Path(input)
+        if input != "-" and not file.is_file():
+            beside = [one.name for one in file.parent.iterdir()] if file.parent.is_dir() else []
+            text = f"no such file{did_you_mean(file.name, beside)}"
+            raise MissingFiles(f"input={input}: {text}; allowed: a file, or - for standard input")
+        found = self._lines(file) if format == "lines" else self._rows(file, format)
+        for one in found:
+            yield _told_of_input(one) if input == "-" else one
+
+    def format_of(self, input: str) -> Format:
+        """What is read how; see the class.
+
+        Raises:
+            ConfigError: Parquet from standard input, or a way that needs files.
+        """
+        if self.format is not None:
+            if input == "-" and self.format in ("parquet", "source"):
+                text = "cannot be read from standard input; allowed: a file"
+                raise ConfigError(f"input=- format={self.format}: {text}")
+            return self.format
+        name = Path(input.lower().removesuffix(".gz"))
+        table = FORMATS.get(name.suffix)
+        if table is not None and Path(input).is_file():
+            return table  # type: ignore[return-value]
+        if self.kind in _TEXT and (input == "-" or Path(input).is_file()):
+            node = self._node()
+            of_sequences = str(node.get("_target_", "")).rpartition(".")[2]
+            if of_sequences not in ("Fasta", "GenBank", "FastaGff", "MidiEvents"):
+                return "lines"
+        return "jsonl" if input == "-" else "source"
+
+    def _lines(self, file: Path) -> Iterator[Found]:
+        for number, line in lines(file, self.encoding):
+            if isinstance(line, DataError):
+                yield line
+            else:
+                yield PlacedRecord({self.column: line}, file, number)
+
+    def _rows(self, file: Path, format: str) -> Iterator[Found]:
+        node, options = self._node(), {"encoding": self.encoding}
+        if str(node.get("_target_", "")).endswith(".Table"):
+            options |= {name: node[name] for name in _TABLE_OPTIONS if name in node}
+        if format not in ("csv", "tsv"):
+            options = {"encoding": options["encoding"], "strip": options.get("strip", False)}
+        columns = [self.column] if "+" in self.column else None
+        made: dict[str, Any] = {"format": format, "columns": columns, **options}
+        table = Table(train=str(file), **made)
+        checked = False
+        for found in table.parse(file):
+            if not checked and not isinstance(found, DataError):
+                self._check(found, file)
+                checked = True
+            yield found
+
+    def _check(self, record: Mapping[str, Any], file: Path) -> None:
+        if self.column not in record:
+            hint = did_you_mean(self.column, record)
+            name = "standard input" if file == STANDARD_INPUT else file
+            text = f"has no column {self.column!r}, which the model reads"
+            raise DataError(f"{name}: {text}; it has {', '.join(record)}{hint}")
+
+    def _as_trained(self, input: str) -> Iterator[Found]:
+        node = self._node()
+        inner: Any = node.get("source")
+        if isinstance(inner, Mapping):  # sound that a table names, and the like
+            made = {**node, "source": _only(inner, input)}
+        else:
+            made = _only(node, input)
+        source = self.maker.make(made, "data.source")
+        if isinstance(source, Forecast):
+            for file in source.files_of("train"):
+                yield from source.beyond(file)
+        elif isinstance(source, FileSource):
+            for file in source.files_of("train"):
+                yield from source.parse(file)
+        elif hasattr(source, "add") and isinstance(getattr(source, "source", None), FileSource):
+            for file in source.source.files_of("train"):
+                for one in source.source.parse(file):
+                    yield one if isinstance(one, DataError) else source.add(one)
+        else:
+            name = type(source).__name__
+            text = f"{name}, which the model was trained on, reads no files"
+            raise ConfigError(f"input={input}: {text}; allowed: a table or JSON lines")
+
+    def _node(self) -> Mapping[str, Any]:
+        """The training's source as it was written; of a named set, that of its files."""
+        node: Mapping[str, Any] = self.data["source"]
+        if str(node.get("_target_", "")).endswith(".Named"):
+            node = {k: v for k, v in node["local"].items() if k != "_partial_"}
+        return node
+
+
+def _only(node: Mapping[str, Any], input: str) -> dict[str, Any]:
+    """A source of files that reads one input and parts nothing."""
+    made = {k: v for k, v in node.items() if k not in ("path", "group", "stratify")}
+    return {**made, "train": input, "valid": 0.1, "test": 0.1}
+
+
+def _told_of_input(one: Found) -> Found:
+    """A record of standard input, called so."""
+    if isinstance(one, DataError):
+        return DataError([text.replace(f"{STANDARD_INPUT}", "input") for text in one.problems])
+    if isinstance(one, PlacedRecord):
+        return PlacedRecord(one, "input", one.line, goes_on=one.goes_on)
+    return one
