@@ -81,8 +81,8 @@ def build_task(cfg: DictConfig, data: SequenceData) -> Task:
     Raises:
         DataError: the task cannot take what the data holds.
     """
-    told = {"longest_y": data.longest_y("train"), "crf": has_crf(cfg)}
-    task = informed(instantiate(cfg.task), data.spec.y, **told)
+    make_task, longest_y = instantiate(cfg.task), data.longest_y("train")
+    task = informed(make_task, data.spec.y, longest_y=longest_y, crf=has_crf(cfg))
     task.check(data)
     return task
 

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from seqpipe.data.base import Field, SequenceSpec, Source
+from seqpipe.data.base import Field, FieldSpec, SequenceSpec, Source
 from seqpipe.data.vocabulary import BOS, EOS
 from seqpipe.errors import ConfigError
+from seqpipe.nn.crf import CRFHead
 from seqpipe.tasks.base import Task
 
 OUR_PARTS = ("nn", "models", "tasks", "data.fields", "data.sources")
@@ -119,3 +120,24 @@ def sized(
     else:
         sizes["output_size"] = spec.y.size if output_size is None else output_size
     return make_model(**sizes)
+
+
+def informed(make_task: Callable[..., Task], y: FieldSpec, *, longest_y: int, crf: bool) -> Task:
+    """The task, told what it takes of these.
+
+    Args:
+        make_task: the task, with all that does not depend on the data.
+        y: what the data says of y.
+        longest_y: steps of the longest y of the training split.
+        crf: the model answers with the potentials of a CRF.
+    """
+    taken = signature(make_task).parameters
+    told = {"longest_y": longest_y, "crf": crf}
+    return make_task(y=y, **{name: value for name, value in told.items() if name in taken})
+
+
+def writes_crf(make_model: Callable[..., nn.Module]) -> bool:
+    """Whether an architecture, made partial, has a CRF for its head."""
+    head: Any = getattr(make_model, "keywords", {}).get("head")
+    made = getattr(head, "func", None)
+    return isinstance(made, type) and issubclass(made, CRFHead)

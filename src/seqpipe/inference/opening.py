@@ -10,9 +10,8 @@ from torch import nn
 from seqpipe.data.base import Field, FieldSpec, SequenceSpec
 from seqpipe.errors import ConfigError
 from seqpipe.inference import saved
-from seqpipe.inference.making import Maker, sized
+from seqpipe.inference.making import Maker, informed, sized, writes_crf
 from seqpipe.inference.model import Model
-from seqpipe.tasks.base import Task
 
 
 def kept(
@@ -56,11 +55,9 @@ def opened(folder: Path, trust: Sequence[str] = ()) -> Model:
         fields[role].restore(state)
         specs[role] = replace(fields[role].spec, counts=found.counts.get(role))
     spec = SequenceSpec(specs.get("x"), specs["y"])
-    given: dict[str, Any] = {"y": spec.y}
-    if "max_length" in found.config["task"]:  # decodes freely, so it must know when to give up
-        given["longest_y"] = found.facts["longest_y"]
-    task: Task = maker.make(found.config["task"], "task")(**given)
     made = maker.make(found.config["architecture"], "architecture")
+    make_task, longest_y = maker.make(found.config["task"], "task"), found.facts["longest_y"]
+    task = informed(make_task, spec.y, longest_y=longest_y, crf=writes_crf(made))
     network = sized(made, spec, task.output_size)
     try:
         network.load_state_dict(found.weights)

@@ -102,7 +102,8 @@ class Reader:
                 yield PlacedRecord({self.column: line}, file, number)
 
     def _rows(self, file: Path, format: str) -> Iterator[Found]:
-        node, options = self._node(), {"encoding": self.encoding}
+        node = self._node()
+        options: dict[str, Any] = {"encoding": self.encoding}
         if str(node.get("_target_", "")).endswith(".Table"):
             options |= {name: node[name] for name in _TABLE_OPTIONS if name in node}
         if format not in ("csv", "tsv"):

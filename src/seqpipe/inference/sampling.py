@@ -68,12 +68,6 @@ def sample(
     stop, banned = endings(task, data)
     if allow_unknown:
         banned = tuple(id_ for id_ in banned if id_ != UNK)
-    asked = {
-        "prompt": _prompt(y, prompt, n, device, allow_unknown),
-        "top_k": top_k,
-        "top_p": top_p,
-    }
-    options |= {name: value for name, value in asked.items() if value is not None}
     ids, lengths = network.sample(
         given,
         count=n,
@@ -81,6 +75,9 @@ def sample(
         temperature=temperature,
         banned=banned,
         stop=stop,
+        prompt=_prompt(y, prompt, n, device, allow_unknown),
+        top_k=top_k,
+        top_p=top_p,
         **options,
     )
     cut = zip(ids.cpu(), lengths.tolist(), strict=True)
