@@ -1,41 +1,21 @@
 """A trained model, ready to be asked: the class behind `seqpipe.load`."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from seqpipe.data.base import Field, Found, PlacedRecord, Record, SequenceSpec
+from seqpipe.data.base import Field, Found, PlacedRecord, SequenceSpec
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.inference.answers import Answer, answer_of
-from seqpipe.inference.encoding import MOST_ROWS, MOST_STEPS, Encoder, Piece, batched
+from seqpipe.inference.answering import CHUNK, Answering, Asked
+from seqpipe.inference.answers import Answer
+from seqpipe.inference.decoding import Decoding
+from seqpipe.inference.encoding import MOST_ROWS, Encoder
 from seqpipe.inference.sampling import Sample, sample
 from seqpipe.inference.scoring import Score, score
-from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.tasks.base import Task
-
-CHUNK = 4_096  # records that are sorted by length together
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What was asked, and what came of it.
-
-    Args:
-        record: as it was given; None where nothing could be read.
-        place: `reviews.csv:17`, or `inputs[16]`.
-        answer: of the model; None where there is an error.
-        error: why there is no answer.
-    """
-
-    record: Record | None
-    place: str
-    answer: Answer | None
-    error: str | None = None
 
 
 class Model:
@@ -80,24 +60,33 @@ class Model:
         return self
 
     def predict(
-        self, inputs: Iterable[Any], *, batch_size: int = MOST_ROWS, **decoding: Any
+        self,
+        inputs: Iterable[Any],
+        *,
+        beam_size: int | None = None,
+        n_best: int = 1,
+        length_penalty: float | None = None,
+        batch_size: int = MOST_ROWS,
     ) -> list[Answer]:
         """An answer for each input, in their order.
 
         Args:
             inputs: records, `{"text": ..., ...}` with the columns of the training data; or what
                 stands in the column of x alone: a text, an array (T, D), ...
+            beam_size: of translations and transcripts, see `Decoding`, as the next two.
+            n_best: answers of each input, under that name.
+            length_penalty: alpha of the length normalisation.
             batch_size: examples that are computed at once, at most.
-            decoding: see `answers`.
 
         Returns:
             plain values by name, `prediction` among them; see `seqpipe.inference.answers`.
 
         Raises:
             DataError: inputs that cannot be read; the first ten.
-            ConfigError: this kind of model has nothing to predict.
+            ConfigError: this kind of model has nothing to predict, or an option does not fit it.
         """
-        asked = [*self.answers(self.records(inputs), batch_size=batch_size, **decoding)]
+        how = Decoding(beam_size, n_best, length_penalty)
+        asked = [*self.answers(self.records(inputs), decoding=how, batch_size=batch_size)]
         problems = [f"{one.place}: {one.error}" for one in asked if one.error is not None]
         if problems:
             raise DataError(problems[:10])
@@ -186,30 +175,32 @@ class Model:
             columns = value if isinstance(value, Mapping) else {column: value}
             yield PlacedRecord(columns, f"inputs[{number}]")
 
-    @torch.inference_mode()
     def answers(
         self,
         found: Iterable[Found],
         *,
+        decoding: Decoding | None = None,
         batch_size: int = MOST_ROWS,
-        batch_steps: int = MOST_STEPS,
         chunk: int = CHUNK,
+        ahead: bool = False,
     ) -> Iterator[Asked]:
         """An answer for each record, in their order, however many there are.
 
         Args:
             found: records, and errors where one could not be read.
+            decoding: how translations and transcripts are searched for; None: as in the test.
             batch_size: examples that are computed at once, at most.
-            batch_steps: their steps, padding included, at most (one example may have more).
             chunk: records that are read before the first is answered, and sorted by length.
+            ahead: read and encode the next ones in a thread of its own meanwhile.
 
         Raises:
-            ConfigError: this kind of model has nothing to predict.
+            ConfigError: this kind of model has nothing to predict, or `decoding` does not fit it.
         """
         self.check_predicts()
-        rest = iter(found)
-        while records := list(islice(rest, chunk)):
-            yield from self._chunk(records, batch_size, batch_steps)
+        how = decoding or Decoding()
+        how.check(self.network, self.task)
+        asking = Answering(self.network, self.task, self.encoder, self.y, how)
+        return asking.answers(found, rows=batch_size, chunk=chunk, ahead=ahead)
 
     @property
     def samples(self) -> bool:
@@ -226,46 +217,6 @@ class Model:
             text = "writes sequences and answers none"
             raise ConfigError(f"architecture=one_to_many: {text}; allowed: sample or score")
 
-    def _chunk(self, found: list[Found], rows: int, steps: int) -> Iterator[Asked]:
-        pieces: list[Piece] = []
-        asked: list[Asked] = []
-        for row, one in enumerate(found):
-            place = getattr(one, "place", "")
-            if isinstance(one, DataError):
-                asked.append(Asked(None, place, None, "; ".join(one.problems)))
-                continue
-            try:
-                pieces += self.encoder.pieces(row, one, labelled=False)
-                asked.append(Asked(one, place, None))
-            except DataError as error:
-                asked.append(Asked(one, place, None, "; ".join(error.problems)))
-        parts: dict[int, dict[int, tuple[Any, Tensor | None]]] = {}
-        for chosen in batched(pieces, rows, steps):
-            written = self._written([pieces[place] for place in chosen])
-            for place, one_part in zip(chosen, written, strict=True):
-                parts.setdefault(pieces[place].row, {})[place] = one_part
-        for row, of_row in parts.items():
-            joined = _joined([of_row[place] for place in sorted(of_row)])
-            answer = answer_of(self.y, self.spec.y, *joined)
-            asked[row] = replace(asked[row], answer=answer)
-        yield from asked
-
-    def _written(self, pieces: Sequence[Piece]) -> list[tuple[Any, Tensor | None]]:
-        """(prediction, probabilities) of each piece, without padding."""
-        batch = self.encoder.batch(pieces).to(self.device)
-        outputs = None
-        if not isinstance(self.network, EncoderDecoder):  # which would read a y, to no use
-            outputs = self.network(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
-        predictions = self.task.predict(self.network, cast(Tensor, outputs), batch)
-        decoded = [predicted for predicted, _ in self.task.decoded(predictions, batch)]
-        if outputs is None or (chances := self.task.probabilities(outputs, batch)) is None:
-            return [(predicted, None) for predicted in decoded]
-        cut = [None] * len(decoded) if batch.y_lengths is None else batch.y_lengths.tolist()
-        return [
-            (predicted, rows[:steps] if steps is not None else rows)
-            for predicted, rows, steps in zip(decoded, chances.cpu(), cut, strict=True)
-        ]
-
     def __repr__(self) -> str:
         """What it reads, what it answers, and how large it is."""
         numbers = sum(weight.numel() for weight in self.network.parameters())
@@ -276,11 +227,3 @@ class Model:
             f"<seqpipe model: {type(self.network).__name__}{kernel}, {numbers:,} weights,"
             f" {self.task.name}; reads {reads}; writes {self.y.describe({})}>"
         )
-
-
-def _joined(parts: list[tuple[Any, Tensor | None]]) -> tuple[Any, Tensor | None]:
-    """The pieces of one example, one after the other."""
-    if len(parts) == 1:
-        return parts[0]
-    chances = [chance for _, chance in parts if chance is not None]
-    return torch.cat([part for part, _ in parts]), torch.cat(chances) if chances else None
