@@ -28,6 +28,7 @@ TEXT, CLASS, TAGS = FieldSpec("symbols", 9), FieldSpec("category", 4), FieldSpec
 SHAPES = {
     "many_to_one": ("digits", SequenceSpec(TEXT, CLASS), Classification),
     "many_to_many": ("copy_memory", SequenceSpec(TEXT, TAGS), Tagging),
+    "crf": ("copy_memory architecture.head=crf", SequenceSpec(TEXT, TAGS), Tagging),
     "one_to_many": ("python_docs", SequenceSpec(None, TEXT), LanguageModeling),
     "encoder_decoder": ("dates", SequenceSpec(TEXT, TEXT), Transduction),
 }
@@ -36,7 +37,7 @@ X_LENGTHS, Y_LENGTHS = torch.tensor([7, 3, 1]), torch.tensor([4, 6, 2])
 
 @functools.cache
 def composed(cell, data):
-    return compose([f"data={data}", *CELLS[cell], "hidden_size=5"])[0]
+    return compose([*f"data={data}".split(), *CELLS[cell], "hidden_size=5"])[0]
 
 
 def make(cell, shape, depth, both):
@@ -60,7 +61,7 @@ def make_batch(shape):
     index = torch.arange(3)
     if shape == "many_to_one":
         return SequenceBatch(x, X_LENGTHS, torch.tensor([0, 3, 1]), None, index)
-    if shape == "many_to_many":
+    if shape in ("many_to_many", "crf"):
         tags = torch.randint(0, 4, (3, 7), generator=generator)
         return SequenceBatch(x, X_LENGTHS, tags, X_LENGTHS, index)
     if shape == "one_to_many":

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from seqpipe.data.base import SequenceBatch
 from seqpipe.diagnostics.gradients import through_time
 from seqpipe.diagnostics.recording import StepwiseCopy
+from seqpipe.nn.crf import log_likelihood
 
 CELLS = (
     *("rnn", "rnn relu", "gru_simplified", "gru", "gru reset after"),
@@ -22,6 +23,7 @@ CASES = [
     for cell, shape, depth, both in itertools.product(CELLS, SHAPES, (1, 2, 3), (False, True))
     if not (both and shape == "one_to_many")
 ]
+CASES += [("lstm", "crf", depth, both) for depth in (1, 2) for both in (False, True)]
 
 
 def unrolled(stack, x, state=None):
@@ -59,6 +61,8 @@ def answers(model, shape, batch, b):
         return model.head(torch.cat([part[0] for part in final[-1]], dim=-1)), h_of
     if shape == "many_to_many":
         return model.head(memory), h_of
+    if shape == "crf":
+        return model.head(memory[None], torch.tensor([len(memory)]))[0], h_of
     y = batch.y[b, : batch.y_lengths[b]]
     read = torch.cat([torch.tensor([2]), y[:-1]])
     if shape == "one_to_many":
@@ -76,9 +80,24 @@ def losses(shape, logits, batch, b):
     if shape == "many_to_one":
         return {"whole": cross_entropy(logits, batch.y[b : b + 1])}
     n = int(batch.y_lengths[b])
+    if shape == "crf":
+        return losses_of_crf(logits, batch.y[b, :n], len(batch) / int(batch.y_lengths.sum()))
     each = cross_entropy(logits, batch.y[b, :n], reduction="none")
     share = len(batch) / int(batch.y_lengths.sum())
     return {"whole": each.sum() * share, "forwards": each[-1], "backwards": each[0]}
+
+
+def losses_of_crf(potentials, y, share):
+    """Each step's answer is the one given the true tag next to it; potentials: (T, K, K)."""
+    first, last = potentials[0, 0], potentials[-1, y[-2] if len(y) > 1 else 0]
+    if len(y) > 1:
+        first = first + potentials[1, :, y[1]]
+    whole = -log_likelihood(potentials[None], torch.tensor([len(y)]), y[None]).sum()
+    return {
+        "whole": whole * share,
+        "forwards": cross_entropy(last, y[-1]),
+        "backwards": cross_entropy(first, y[0]),
+    }
 
 
 @pytest.mark.parametrize(("cell", "shape", "depth", "both"), CASES)

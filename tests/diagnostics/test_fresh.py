@@ -9,14 +9,17 @@ from torch import nn
 from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
 from seqpipe.data.sources.generated import Adding
 from seqpipe.diagnostics import answers
-from seqpipe.diagnostics.fresh import DRAWN, last_layer, losses_of_fresh
+from seqpipe.diagnostics.fresh import DRAWN, DRAWN_BELOW_A_CRF, last_layer, losses_of_fresh
 from seqpipe.diagnostics.subject import Subject
+from seqpipe.models.many_to_many import ManyToMany
 from seqpipe.models.many_to_one import ManyToOne
 from seqpipe.nn.cells import GRU, LSTM, RNN
+from seqpipe.nn.crf import CRFHead
 from seqpipe.nn.head import Head
 from seqpipe.nn.recurrent import RecurrentStack
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.regression import Regression
+from seqpipe.tasks.tagging import Tagging
 
 N, T = 32, 10
 
@@ -95,6 +98,47 @@ def test_the_last_layer_is_the_one_whose_word_is_the_answer(subject):
     assert len(set(losses)) == len(losses) == DRAWN
     healthy.model.head.register_forward_hook(lambda head, args, y: y + 1)
     assert last_layer(healthy) is None
+
+
+@pytest.fixture
+def crf(subject):
+    """crf(hidden_size, seed): a CRF that finds the steps with large numbers."""
+
+    def make(hidden_size=8, seed=0):
+        batch = subject(RNN).batch
+        torch.manual_seed(seed)
+        encoder = partial(RecurrentStack, cell=RNN, hidden_size=hidden_size)
+        model = ManyToMany(x_kind="values", x_size=2, output_size=3, encoder=encoder, head=CRFHead)
+        field, y = FieldSpec("tags", 3), (batch.x[..., 0] * 3).long().clamp(0, 2)
+        batch = SequenceBatch(batch.x, batch.x_lengths, y, batch.x_lengths, batch.index)
+        spec = SequenceSpec(FieldSpec("values", 2), field)
+        return Subject(model, Tagging(y=field, crf=True), spec, batch)
+
+    return make
+
+
+def test_the_last_layer_below_a_crf_is_drawn_anew_too(crf):
+    healthy = crf()
+    last = last_layer(healthy)
+    assert last.layer is healthy.model.head.output
+    said = last.potentials(last.layer(last.read))
+    answer = healthy.answer(healthy.batch)
+    assert torch.equal(said, answer)
+    losses = losses_of_fresh(healthy, last)
+    assert len(set(losses)) == len(losses) == DRAWN_BELOW_A_CRF
+    wide = max(losses) - min(losses)
+    assert min(losses) - wide < healthy.loss(answer, healthy.batch) < max(losses) + wide
+
+
+def test_a_crf_that_is_healthy_is_not_warned_of_and_one_out_of_scale_is(crf):
+    found = [first_loss(crf(8, seed)).result for seed in range(10)]
+    assert found.count("passed") >= 9
+    scaled = crf()
+    with torch.no_grad():
+        scaled.model.head.output.weight.mul_(10)
+    check = first_loss(scaled)
+    assert check.result == "warning"
+    assert "times as long as torch's" in check.detail
 
 
 def test_drawing_anew_changes_nothing_of_the_model(subject):
