@@ -193,6 +193,23 @@ EXCLUSIONS = [
         "cell.nonlinearity=sigmoid: unknown choice; allowed: tanh, relu",
     ),
     (
+        "data=dates task.beam_size=5",
+        "task.beam_size=5: greedy decoding has no beam; allowed: null, or also task.decoding=beam",
+    ),
+    (
+        "data=dates task.length_penalty=0.0",
+        "task.length_penalty=0.0: greedy decoding has no beam; "
+        "allowed: null, or also task.decoding=beam",
+    ),
+    (
+        "data=yesno data.path=x task.beam_size=1",
+        "task.beam_size=1: greedy decoding has no beam; allowed: null, or also task.decoding=beam",
+    ),
+    (
+        "data=dates task.decoding=bean",
+        "task.decoding=bean: unknown choice; allowed: greedy, beam; did you mean 'beam'?",
+    ),
+    (
         "cell=gruu cell.reset_after=true",
         f"cell=gruu: no such option; allowed: {CELLS}; did you mean 'gru'?",
     ),
@@ -228,6 +245,8 @@ ACCEPTED = [
     "data=copy_memory architecture.head=crf task.class_weights=sqrt data.window=64",
     "data=copy_memory architecture.head.hidden=[64] architecture.head=crf",
     "data=dates bidirectional=true architecture.encoder.learn_initial_state=true",
+    "data=dates task.decoding=beam task.beam_size=3 task.length_penalty=0",
+    "data=yesno data.path=x task.decoding=beam",
     "data=dates architecture=many_to_many task=transcription",
     "data=dates architecture.attention=none architecture.teacher_forcing=0.5",
     "data=python_docs data.by=words data.window=64",

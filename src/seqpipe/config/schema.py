@@ -134,6 +134,8 @@ RULES: dict[str, Rule] = {
     "task.sample_temperature": real("(0, inf)"),
     "task.threshold": real("(0, 1)"),
     "task.max_length": either(whole(1), null()),
+    "task.beam_size": either(whole(1), null()),
+    "task.length_penalty": either(real("[0, inf)"), null()),
     "optim.lr": real("(0, inf)"),
     "optim.weight_decay": real("[0, inf)"),
     "optim.momentum": real("[0, 1)"),

@@ -10,10 +10,12 @@ from torchmetrics import MetricCollection
 from seqpipe.data.base import SPLITS, FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.problems import MOST_PROBLEMS
-from seqpipe.data.vocabulary import EOS, PAD
+from seqpipe.data.vocabulary import BOS, EOS, PAD
 from seqpipe.errors import DataError
 from seqpipe.nn.ctc import best_path, ctc_loss, steps_needed
+from seqpipe.nn.ctc_beam import prefix_beam
 from seqpipe.tasks.base import Pairs, Task
+from seqpipe.tasks.decoding import Decoding, beam_size_of
 from seqpipe.tasks.metrics import ErrorRate, ExactMatch
 
 Decoded = tuple[Tensor, Tensor]
@@ -23,12 +25,17 @@ class Transcription(Task):
     """Connectionist temporal classification (CTC): each step of x says a symbol, or nothing.
 
     <PAD> is the blank, since no y holds it; the <EOS> at the end of y is not said. The loss is
-    -log p(y | x) in nats per true symbol; the metrics are of greedy decoding (best path).
+    -log p(y | x) in nats per true symbol; the metrics are of what is decoded.
 
     Args:
         y: kind `symbols`.
+        decoding: `greedy`: the best path; `beam`: prefix beam search; with validation and test.
+        beam_size: prefixes at each step of a beam; None: 5.
         monitor: see `Task`.
         mode: see `Task`.
+
+    Raises:
+        ConfigError: `beam_size` where decoding is greedy; see `Task`.
 
     Source: Graves et al. (2006), see `seqpipe.nn.ctc`.
     """
@@ -40,10 +47,13 @@ class Transcription(Task):
         self,
         *,
         y: FieldSpec,
+        decoding: Decoding = "greedy",
+        beam_size: int | None = None,
         monitor: str = "val/error_rate",
         mode: Literal["min", "max"] = "min",
     ) -> None:
         super().__init__(y=y, monitor=monitor, mode=mode)
+        self.beam_size = beam_size_of(decoding, beam_size)
 
     def metric_names(self) -> list[str]:
         """Loss, exact match, error rate."""
@@ -82,9 +92,14 @@ class Transcription(Task):
         return False
 
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Decoded:
-        """Greedy decoding: ids (B, T_x) and how many of them count (B,)."""
+        """What is said: ids (B, T) and how many of them count (B,)."""
         assert batch.x_lengths is not None
-        return best_path(outputs, batch.x_lengths, blank=PAD)
+        if self.beam_size is None:
+            return best_path(outputs, batch.x_lengths, blank=PAD)
+        found = prefix_beam(
+            outputs, batch.x_lengths, blank=PAD, beam_size=self.beam_size, banned=(BOS, EOS)
+        )
+        return found.ids[:, 0], found.lengths[:, 0]
 
     def pairs(self, predictions: Decoded, batch: SequenceBatch) -> Pairs:
         """Two lists of id lists, without blanks and <EOS>."""

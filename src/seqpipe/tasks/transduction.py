@@ -7,14 +7,16 @@ from torchmetrics import MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.vocabulary import EOS
+from seqpipe.errors import ConfigError
 from seqpipe.tasks.base import Pairs, StepTask
+from seqpipe.tasks.decoding import LENGTH_PENALTY, Decoding, beam_size_of
 from seqpipe.tasks.metrics import ErrorRate, ExactMatch
 
 Decoded = tuple[Tensor, Tensor]
 
 
 class Transduction(StepTask):
-    """Cross entropy with teacher forcing; exact match and error rate on greedy decoding.
+    """Cross entropy with teacher forcing; exact match and error rate on what is decoded.
 
     The metrics come from decoding freely, as the model would be used: the model never sees the
     true y. Only the loss does.
@@ -24,8 +26,14 @@ class Transduction(StepTask):
         longest_y: longest y of the training split, <EOS> included.
         label_smoothing: mass spread over all symbols in the training loss, in [0, 1).
         max_length: symbols decoded at most; None: `longest_y` and ten more.
+        decoding: `greedy`, or `beam`: with validation and test.
+        beam_size: hypotheses at each step of a beam; None: 5.
+        length_penalty: alpha of `seqpipe.models.beam.length_norm`; None: 0.6.
         monitor: see `Task`.
         mode: see `Task`.
+
+    Raises:
+        ConfigError: options of a beam where decoding is greedy; see `Task`.
     """
 
     name = "transduction"
@@ -38,21 +46,39 @@ class Transduction(StepTask):
         longest_y: int,
         label_smoothing: float = 0.0,
         max_length: int | None = None,
+        decoding: Decoding = "greedy",
+        beam_size: int | None = None,
+        length_penalty: float | None = None,
         monitor: str = "val/exact_match",
         mode: Literal["min", "max"] = "max",
     ) -> None:
         super().__init__(y=y, monitor=monitor, mode=mode)
         self.label_smoothing = label_smoothing
         self.max_length = longest_y + 10 if max_length is None else max_length
+        self.beam_size = beam_size_of(decoding, beam_size, length_penalty=length_penalty)
+        self.length_penalty = LENGTH_PENALTY if length_penalty is None else length_penalty
 
     def metric_names(self) -> list[str]:
         """Loss, exact match, error rate."""
         return ["loss", "exact_match", "error_rate"]
 
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Decoded:
-        """Greedy decoding: ids (B, T) and lengths (B,)."""
-        decoded: Decoded = model.greedy(batch.x, batch.x_lengths, self.max_length)
-        return decoded
+        """What the model writes, reading x alone: ids (B, T) and lengths (B,).
+
+        Raises:
+            ConfigError: the user's own architecture cannot search with a beam.
+        """
+        if self.beam_size is None:
+            decoded: Decoded = model.greedy(batch.x, batch.x_lengths, self.max_length)
+            return decoded
+        if not hasattr(model, "beam"):
+            raise ConfigError(
+                f"task.decoding=beam: {type(model).__name__} has no method beam;"
+                " allowed: task.decoding=greedy, or an architecture with it"
+            )
+        options = {"beam_size": self.beam_size, "length_penalty": self.length_penalty}
+        found = model.beam(batch.x, batch.x_lengths, self.max_length, **options)
+        return found.ids[:, 0], found.lengths[:, 0]
 
     def pairs(self, predictions: Decoded, batch: SequenceBatch) -> Pairs:
         """Two lists of id lists, <EOS> removed."""
