@@ -143,8 +143,8 @@ def of_folder(folder: Path, run: str) -> FoundRun:
         hint = f"; it has run folders inside, such as {inside[-1]}" if inside else ""
         text = "no run folder: it has no config.yaml; allowed: outputs/runs/..."
         raise ConfigError(f"run={run}: {text}{hint}")
-    told = _read_json(folder / PROVENANCE)
-    metrics = _read_json(folder / "metrics.json")
+    told = read_json(folder / PROVENANCE)
+    metrics = read_json(folder / "metrics.json")
     return FoundRun(
         name=str(told.get("run_name") or folder.name),
         run_id=_or_nothing(told.get("run_id")),
@@ -185,7 +185,7 @@ def write_provenance(
 def is_of(folder: Path, run_id: str) -> bool:
     """Whether a folder is the one that a run left, and not another at its place."""
     try:
-        return bool(_read_json(folder / PROVENANCE).get("run_id") == run_id)
+        return bool(read_json(folder / PROVENANCE).get("run_id") == run_id)
     except DataError:
         return False
 
@@ -228,8 +228,8 @@ def _or_none(parent: str) -> str | None:
     return None if parent == "." else parent
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """What a file of ours says; nothing where there is no such file.
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file of a run says; nothing where there is no such file.
 
     Raises:
         DataError: it is no JSON object.

@@ -72,7 +72,7 @@ def call(name: str, words: Sequence[str]) -> int:
         return 0
     options = read(verb.options, words, name)
     on_sigterm()
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    _warn_on_stderr()
     try:
         module = importlib.import_module(f"seqpipe.verbs.{verb.module}")
         answer: Answer = module.run(options, Path.cwd())
@@ -91,3 +91,11 @@ def call(name: str, words: Sequence[str]) -> int:
     if answer.text and rank() == 0:
         say(answer.text)
     return answer.code
+
+
+def _warn_on_stderr() -> None:
+    """Warnings of any library, on the terminal, as conf/hydra/default.yaml has it for training."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)  # loggers with a level of their own pass the root's
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from seqpipe.config.options import option
+from seqpipe.config.rules import real
 
 
 class Answer(NamedTuple):
@@ -66,4 +67,24 @@ class OfARun:
             yield f"metric={self.metric}: {text}"
 
 
-VERBS: dict[str, Verb] = {}
+@dataclass(frozen=True, kw_only=True)
+class Rerun(OfARun):
+    """Train a run again and compare the metrics, bit for bit.
+
+    Rebuilds configuration, seed and number of threads from the record, and says what differs of
+    code, machine and data before it trains. The new run has the tag rerun_of. The exit code is 0
+    where all metrics are the same, 1 where one differs.
+    """
+
+    tolerance: float = option(
+        "how far a metric may be off, as a share of what it was; 0: not at all",
+        0.0,
+        rule=real("[0, inf)"),
+    )
+    strict: bool = option("stop before training where code, machine or data differ", False)
+    own_code: bool = option("import what the run names beside seqpipe and its options", False)
+
+
+VERBS: dict[str, Verb] = {
+    "rerun": Verb("rerun", Rerun),
+}

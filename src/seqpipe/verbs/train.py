@@ -4,6 +4,7 @@ import logging
 import math
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,12 +57,21 @@ class RunResult:
     judged_on: str = ""
 
 
-def run(cfg: DictConfig, launch: Launch) -> RunResult:
+def run(
+    cfg: DictConfig,
+    launch: Launch,
+    on_data: Callable[[SequenceData], None] = lambda data: None,
+    *,
+    resolved: bool = False,
+) -> RunResult:
     """Everything from a composed configuration to a tested and recorded model.
 
     Args:
         cfg: the whole configuration, see conf/config.yaml.
         launch: how the run was started.
+        on_data: called with the data before anything is made of it; what it raises ends the run.
+        resolved: cfg is a run's config.yaml: it was checked when it was composed, and says no
+            longer which of its keys are read by others.
 
     Raises:
         ConfigError: the configuration or the model cannot work; raised before anything is
@@ -69,13 +79,15 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         DataError: the data cannot be used; likewise.
         TrainingError: too many updates were not finite.
     """
-    validate(cfg, launch.choices)
+    if not resolved:
+        validate(cfg, launch.choices)
     _refuse_unread(cfg, launch)
     OmegaConf.set_readonly(cfg, True)
-    _quiet()
+    quiet()
     processes = check_trainer(cfg)
     resumed = resuming.check(cfg)
     data = build_data(cfg)
+    on_data(data)
     resuming.check_data(cfg, resumed, data.digests)
     _tell_of_skipped(data)
     _tell_of_leaks(data)
@@ -275,7 +287,7 @@ def _show(table: object) -> None:
         console.print(table)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """What Lightning says at every start is not news to somebody who reads our own summary."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     # Batches come from memory in this process: workers would only add the cost of sending them.
