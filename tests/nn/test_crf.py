@@ -268,3 +268,16 @@ def test_an_untrained_head_knows_nothing_of_the_order_of_tags():
     each = said.log_softmax(dim=-1).gather(-1, y.unsqueeze(-1)).squeeze(-1)
     real = torch.arange(T) < LENGTHS.unsqueeze(1)
     assert_close(log_p, (each * real).sum(dim=1))
+
+
+@pytest.mark.gpu
+def test_a_gpu_has_the_answers_and_gradients_of_the_cpu():
+    allowed, y, found = rules(4), torch.zeros(B, T, dtype=torch.int64), []
+    for device in ("cpu", "cuda"):
+        free = potentials_of(4).to(device).requires_grad_()
+        potentials = constrained(free, LENGTHS, allowed)  # lengths and rules where they were
+        log_p = log_likelihood(potentials, LENGTHS.to(device), y.to(device))
+        (gradient,) = torch.autograd.grad(log_p.sum(), free)
+        answers = [marginals(potentials, LENGTHS), viterbi(potentials, LENGTHS)]
+        found.append([part.cpu() for part in (log_p, gradient, *answers)])
+    assert_close(*found)

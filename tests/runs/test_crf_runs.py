@@ -1,9 +1,13 @@
 """Whole runs with architecture.head=crf."""
 
 import json
+import random
 
 import pytest
 import torch
+
+from seqpipe.data.tags import faults, spans
+from seqpipe.inference.opening import opened
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -44,3 +48,37 @@ def test_stopping_and_resuming_is_training_straight_through(launch):
     more = [*overrides, "trainer.max_epochs=2", f"resume={last}"]
     resumed = launch("copy_memory", *more, folder="resumed")
     assert resumed.metrics == straight.metrics
+
+
+def sentences():
+    """Random ones, in which names of one to three words are persons and Rome is a place."""
+    draw = random.Random(0)
+    for _ in range(200):
+        for _ in range(draw.randint(1, 5)):
+            kind = draw.choice(("person", "place", "other"))
+            if kind == "person":
+                yield "Ann B-PER\n" + "Lee I-PER\n" * draw.randint(0, 2)
+            else:
+                yield "Rome B-LOC\n" if kind == "place" else f"{draw.choice('abc')} O\n"
+        yield "\n"
+
+
+def test_what_was_trained_predicts_what_keeps_the_rules_alone_as_in_company(launch, tmp_path):
+    file = tmp_path / "names.conll"
+    file.write_text("".join(sentences()))
+    more = ["architecture.head=crf", "trainer.max_epochs=6", "optim.lr=0.02"]
+    result = launch("conll", f"data.path={file}", *more)
+    assert result.metrics["test/entity_f1"] > 0.9
+    (folder,) = {found.parent for found in result.output_dir.rglob("seqpipe.json")}
+    model = opened(folder)
+    asked = [["Ann", "Lee", "Rome"], ["Lee"], ["a", "Lee", "Lee", "b"], ["Rome"]]
+    answers = model.predict(asked)
+    alone = model.predict(asked, batch_size=1)
+    for tokens, answer, single in zip(asked, answers, alone, strict=True):
+        tags = answer["prediction"]
+        assert len(tags) == len(answer["probability"]) == len(tokens)
+        assert not faults(tags, "bio")
+        assert answer["spans"] == [span._asdict() for span in spans(tags)]
+        assert single["prediction"] == tags
+        assert single["probability"] == pytest.approx(answer["probability"], abs=1e-5)
+    assert answers[0]["prediction"] == ["B-PER", "I-PER", "B-LOC"]

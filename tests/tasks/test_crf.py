@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from seqpipe.build import build_task, has_crf
+from seqpipe.build import build_data, build_task, has_crf
 from seqpipe.config.compose import compose
 from seqpipe.data.base import FieldSpec, SequenceBatch, Source, Splits
 from seqpipe.data.dataset import SequenceData
@@ -279,6 +279,28 @@ def test_the_task_is_told_what_the_head_says():
     assert has_crf(cfg)
     cfg.architecture = {"_target_": f"{__name__}.Mine"}  # an architecture without a head
     assert not has_crf(cfg)
+
+
+@pytest.mark.realdata
+def test_no_answer_to_a_real_sentence_breaks_its_scheme(shared_data):
+    """Which those of a model that was not trained would, one after the other, without the rules."""
+    cfg, _ = compose(["data=wnut17", f"data.path={shared_data / 'ner_wnut17'}", "data.cache=null"])
+    data = build_data(cfg)
+    names, broken = data.spec.y.names, {}
+    for crf in (True, False):
+        task, broken[crf] = Tagging(y=data.spec.y, crf=crf), 0
+        for start in range(0, 1287, 143):
+            batch = data.batch("test", list(range(start, start + 143)))
+            K, generator = len(names), torch.Generator().manual_seed(start)
+            logits = torch.randn(*batch.y.shape, K, generator=generator)
+            potentials = logits.unsqueeze(2).expand(-1, -1, K, -1)
+            predictions = task.predict(None, potentials if crf else logits, batch)
+            assert task.loss(potentials, batch, training=False) < 10
+            rows = zip(predictions.tolist(), batch.y_lengths.tolist(), strict=True)
+            told = (faults([names[i] for i in row[:length]], "bio") for row, length in rows)
+            broken[crf] += sum(map(bool, told))
+    assert broken[True] == 0
+    assert broken[False] > 1000
 
 
 class Mine(CRFHead):
