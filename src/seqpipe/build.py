@@ -25,6 +25,7 @@ from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
 from seqpipe.training.callbacks import OneBar, Throughput
 from seqpipe.training.checkpoints import BestAndLast, History
+from seqpipe.training.forcing import ForcingDecay
 from seqpipe.training.module import SequenceModule
 
 DATA_ARGUMENTS = (
@@ -142,7 +143,7 @@ def build_module(
 
 def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
     """Those of the configuration, checkpoints in the run's folder, and those every run has."""
-    callbacks: list[Callback] = [Throughput(), History()]
+    callbacks: list[Callback] = [Throughput(), History(), ForcingDecay()]
     for node in cfg.callbacks.values():
         callback = instantiate(node)
         if not isinstance(callback, Callback):  # a checkpoint waiting for its folder

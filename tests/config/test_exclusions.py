@@ -206,6 +206,22 @@ EXCLUSIONS = [
         "task.beam_size=1: greedy decoding has no beam; allowed: null, or also task.decoding=beam",
     ),
     (
+        "data=dates architecture.teacher_forcing=0 architecture.teacher_forcing_decay=linear",
+        "architecture.teacher_forcing=0: is 0 from the start, architecture.teacher_forcing_decay "
+        "has nothing to do; allowed: above 0, or architecture.teacher_forcing_decay=none",
+    ),
+    (
+        "data=dates architecture.teacher_forcing=0.5 architecture.teacher_forcing_decay=linear "
+        "architecture.teacher_forcing_decay.end=0.5",
+        "architecture.teacher_forcing_decay.end=0.5: starts at architecture.teacher_forcing=0.5 "
+        "and decays; allowed: less than that",
+    ),
+    (
+        "data=dates architecture.teacher_forcing_decay=exponential "
+        "architecture.teacher_forcing_decay.base=1.0",
+        "architecture.teacher_forcing_decay.base=1.0: out of range; allowed: a number in (0, 1)",
+    ),
+    (
         "data=dates task.decoding=bean",
         "task.decoding=bean: unknown choice; allowed: greedy, beam; did you mean 'beam'?",
     ),

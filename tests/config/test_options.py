@@ -38,6 +38,11 @@ NEEDS = {
     "architecture=encoder_decoder": ["data=dates"],
     "sweep=cells": ["cell=rnn", "depth=1"],
     "architecture/head=crf": ["data=copy_memory"],
+    **{
+        f"architecture/teacher_forcing_decay={file.stem}": ["data=dates"]
+        for file in FILES
+        if file.parent.name == "teacher_forcing_decay"
+    },
     "task=tagging": ["data=copy_memory"],
     "task=language_modeling": ["data=python_docs"],
     "task=transduction": ["data=dates"],

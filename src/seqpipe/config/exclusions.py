@@ -10,6 +10,7 @@ from seqpipe.config.annotations import TargetError
 from seqpipe.config.crf import crf_problems
 from seqpipe.config.cuts import cut_problems
 from seqpipe.config.decoding import decoding_problems
+from seqpipe.config.forcing import forcing_problems
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.rules import Problem
 from seqpipe.config.signatures import class_attribute
@@ -73,6 +74,7 @@ def exclusions(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
     yield from _decoder(tree, choices, architecture)
     yield from crf_problems(tree, architecture, _packaged_name(tree, "task", "tasks"))
     yield from decoding_problems(tree)
+    yield from forcing_problems(tree)
     yield from cut_problems(tree, aligned=_aligned(tree), architecture=architecture)
     yield from _end_of_training(tree, choices)
     yield from _unused_values(tree, architecture)

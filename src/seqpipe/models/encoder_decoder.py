@@ -10,6 +10,7 @@ from seqpipe.errors import ConfigError
 from seqpipe.models.beam import Hypotheses, beam_search, states_of
 from seqpipe.models.bridge import Bridge
 from seqpipe.models.decoding import PAD, lengths_to_end, log_probabilities, next_input, without
+from seqpipe.models.forcing import Decay, TeacherForced
 from seqpipe.models.inputs import EMBEDDED, InputLayer, check_freeze
 from seqpipe.nn.attention import Attention
 from seqpipe.nn.head import Head
@@ -18,7 +19,7 @@ from seqpipe.nn.precision import precise
 from seqpipe.nn.recurrent import RecurrentStack, StackState
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(TeacherForced):
     """An encoder reads x, a decoder writes y, with attention over the encoder's outputs or not.
 
     Each layer of the decoder starts from the last state (all parts and directions) of a layer of
@@ -36,6 +37,7 @@ class EncoderDecoder(nn.Module):
         attention: `none`, `dot`, `general` or `additive`.
         teacher_forcing: probability that a training step reads y_{t-1} rather than its own guess.
             Evaluation of the loss always reads y_{t-1}; `greedy` never does.
+        teacher_forcing_decay: of that probability with the updates; None: it stays.
         embedding_size: width of a symbol's vector (of x where it has symbols, and of y).
         characters: what reads the characters of a spelled word, see `InputLayer`.
         characters_size: numbers it says of a word.
@@ -67,6 +69,7 @@ class EncoderDecoder(nn.Module):
         head: Callable[..., Head],
         attention: Literal["none", "dot", "general", "additive"] = "additive",
         teacher_forcing: float = 1.0,
+        teacher_forcing_decay: Decay | None = None,
         embedding_size: int | None = None,
         characters: Literal["cnn", "lstm"] | None = None,
         characters_size: int | None = None,
@@ -79,7 +82,7 @@ class EncoderDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.y_size, self.bos, self.eos = y_size, bos, eos
-        self.teacher_forcing = teacher_forcing
+        self.start_forcing(teacher_forcing, teacher_forcing_decay)
         check_freeze(freeze_vectors, x_vectors, y_vectors)
         self.input = InputLayer(
             x_kind,
@@ -126,8 +129,8 @@ class EncoderDecoder(nn.Module):
             (B, T_y, V).
         """
         memory, mask, state = self._encode(x, x_lengths)
-        if self.training and self.teacher_forcing < 1.0:
-            return self._forced_in_part(memory, mask, state, y, share=self.teacher_forcing)
+        if self.training and self.forced_share < 1.0:
+            return self._forced_in_part(memory, mask, state, y, share=self.forced_share)
         return self._read_out(self._forced(state, y, y_lengths), memory, mask)
 
     @torch.no_grad()
@@ -158,8 +161,7 @@ class EncoderDecoder(nn.Module):
                 " architecture.attention=dot, general or additive"
             )
         memory, mask, state = self._encode(x, x_lengths)
-        weights: Tensor
-        _, weights = self.attention(self._forced(state, y, y_lengths), memory, mask)
+        weights: Tensor = self.attention(self._forced(state, y, y_lengths), memory, mask)[1]
         real = length_mask(y_lengths, y.shape[1]).unsqueeze(2)
         return weights.masked_fill(~real, 0.0)
 
@@ -179,7 +181,7 @@ class EncoderDecoder(nn.Module):
         """The likeliest symbol at each step, read back at the next; never <PAD> or <BOS>.
 
         Args:
-            x: (B, T_x) or (B, T_x, 1 + C) ids, or (B, T_x, D).
+            x: as of `forward`.
             x_lengths: (B,).
             max_length: steps at most.
             banned: more ids that are never written, for example <UNK>.
@@ -216,7 +218,7 @@ class EncoderDecoder(nn.Module):
         """The n best answers that beam search finds; never with <PAD> or <BOS>.
 
         Args:
-            x: (B, T_x) or (B, T_x, 1 + C) ids, or (B, T_x, D).
+            x: as of `forward`.
             x_lengths: (B,).
             max_length: steps at most.
             beam_size: hypotheses at each step; 1 is `greedy`.
@@ -228,21 +230,19 @@ class EncoderDecoder(nn.Module):
             ConfigError: see `check_beam`.
         """
         memory, mask, state = self._encode(x, x_lengths)
-        B = len(x)
-        starts = torch.arange(B, device=x.device).unsqueeze(1) * beam_size
-        state = states_of(state, torch.arange(B, device=x.device).repeat_interleave(beam_size))
+        rows = torch.arange(len(x), device=x.device)
+        state = states_of(state, rows.repeat_interleave(beam_size))
 
         def step(symbols: Tensor, parents: Tensor) -> Tensor:
             nonlocal state
-            state = states_of(state, (starts + parents).flatten())
-            inputs = self.target(symbols.view(-1, 1))[:, 0]
-            output, state = self.decoder.step(inputs, state)
-            logits = self._read_out(output.view(B, beam_size, -1), memory, mask)
+            state = states_of(state, (rows.unsqueeze(1) * beam_size + parents).flatten())
+            output, state = self.decoder.step(self.target(symbols.view(-1, 1))[:, 0], state)
+            logits = self._read_out(output.view(len(x), beam_size, -1), memory, mask)
             return without(precise(logits).log_softmax(dim=-1), (PAD, self.bos, *banned))
 
         return beam_search(
             step,
-            B,
+            len(x),
             first=self.bos,
             eos=self.eos,
             max_length=max_length,

@@ -17,6 +17,7 @@ from torch import Tensor, distributed, nn
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.errors import TrainingError
+from seqpipe.models.forcing import TeacherForced
 from seqpipe.tasks.base import Task
 from seqpipe.training.carrying import Carried, Tree
 from seqpipe.training.checkpoints import UNREADABLE
@@ -254,5 +255,7 @@ def replayed(
     lanes = Carried()
     lanes.restore(saved["lanes"], device)
     kept = Kept(SequenceBatch(**saved["batch"]).to(device), saved["random"], lanes.lanes)
+    if isinstance(model, TeacherForced):
+        model.update = saved["update"] - 1
     with as_it_was(kept, device):
         return find(model, task, kept)

@@ -1,0 +1,135 @@
+"""How teacher forcing decays while a model is trained: scheduled sampling.
+
+Source: Bengio, Vinyals, Jaitly & Shazeer (2015), "Scheduled sampling for sequence prediction with
+recurrent neural networks", section 2.4. There epsilon_i starts at 1; here at `teacher_forcing`.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import nn
+
+from seqpipe.errors import ConfigError
+from seqpipe.nn.checks import at_least_one
+
+KEY = "architecture.teacher_forcing_decay"
+
+
+class Decay(nn.Module, ABC):
+    """From what teacher forcing starts with and the updates made to what it is now.
+
+    It has no state: a training that is resumed goes on with what its updates say.
+    """
+
+    falls: ClassVar[bool] = True
+
+    @abstractmethod
+    def forward(self, start: float, update: int) -> float:
+        """Probability at an update. start: at update 0, in [0, 1]; update: made before it."""
+
+
+class Constant(Decay):
+    """It stays what it is."""
+
+    falls = False
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, start: float, update: int) -> float:
+        """See `Decay`."""
+        return start
+
+
+class Linear(Decay):
+    """epsilon_i = max(end, start - c i), with c such that `end` is reached after `updates`.
+
+    Args:
+        updates: that it takes.
+        end: probability where it ends.
+
+    Raises:
+        ConfigError: less than one update, an end outside [0, 1].
+    """
+
+    def __init__(self, *, updates: int = 2000, end: float = 0.0) -> None:
+        super().__init__()
+        self.updates = at_least_one(f"{KEY}.updates", updates)
+        if not 0 <= end <= 1:
+            raise ConfigError(f"{KEY}.end={end}: must lie in [0, 1]")
+        self.end = end
+
+    def forward(self, start: float, update: int) -> float:
+        """See `Decay`."""
+        gone = min(1.0, update / self.updates)
+        return start + (self.end - start) * gone
+
+
+class Exponential(Decay):
+    """epsilon_i = start * base^i.
+
+    Args:
+        base: k of the source.
+
+    Raises:
+        ConfigError: a base outside (0, 1).
+    """
+
+    def __init__(self, *, base: float = 0.999) -> None:
+        super().__init__()
+        if not 0 < base < 1:
+            raise ConfigError(f"{KEY}.base={base}: must lie in (0, 1)")
+        self.base = base
+
+    def forward(self, start: float, update: int) -> float:
+        """See `Decay`."""
+        return float(start * self.base**update)
+
+
+class InverseSigmoid(Decay):
+    """epsilon_i = start * k / (k + exp(i / k)).
+
+    Args:
+        k: the larger, the later and slower.
+
+    Raises:
+        ConfigError: k below 1.
+    """
+
+    def __init__(self, *, k: float = 200.0) -> None:
+        super().__init__()
+        if not k >= 1:
+            raise ConfigError(f"{KEY}.k={k}: must be at least 1")
+        self.k = k
+
+    def forward(self, start: float, update: int) -> float:
+        """See `Decay`."""
+        # 1 / (1 + exp(z)), where exp(z) may be larger than any number
+        z = update / self.k - math.log(self.k)
+        return start / (1 + math.exp(z)) if z < 700 else 0.0
+
+
+class TeacherForced(nn.Module):
+    """A model whose training steps read the true y_{t-1} or its own guess, by chance.
+
+    Attributes:
+        teacher_forcing: probability of the truth at the first update.
+        decay: what becomes of it.
+        update: how many updates were made before the present one; the training says it.
+    """
+
+    teacher_forcing: float
+    decay: Decay
+    update: int
+
+    def start_forcing(self, teacher_forcing: float, decay: Decay | None) -> None:
+        """Before the first update. decay: None: it stays what it is."""
+        self.teacher_forcing, self.update = teacher_forcing, 0
+        self.decay = Constant() if decay is None else decay
+
+    @property
+    def forced_share(self) -> float:
+        """Probability that a training step of the present update reads the truth."""
+        share: float = self.decay(self.teacher_forcing, self.update)
+        return share
