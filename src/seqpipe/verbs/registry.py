@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from seqpipe.config.options import option
-from seqpipe.config.rules import real
+from seqpipe.config.rules import real, whole
 
 
 class Answer(NamedTuple):
@@ -85,6 +85,42 @@ class Rerun(OfARun):
     own_code: bool = option("import what the run names beside seqpipe and its options", False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Serve(OfARun):
+    """Answer requests over HTTP with a run's model, by MLflow's own scoring server.
+
+    Starts `mlflow models serve` in this environment, asks it once, and prints the curl command
+    that does so. Ctrl-C ends it.
+    """
+
+    host: str = option("where it listens; 0.0.0.0: to be reached from other machines", "127.0.0.1")
+    port: int = option("likewise; 0: one that is free", 5001, rule=whole(0, 65535))
+    workers: int = option("processes that answer", 1, rule=whole(1, 256))
+    register: str | None = option("a name in MLflow's registry for the model", None)
+    alias: str | None = option("of the version registered, such as champion", None)
+
+    def problems(self) -> Iterator[str]:
+        """An alias of nothing."""
+        yield from super().problems()
+        if self.alias is not None and self.register is None:
+            text = "is not read where nothing is registered; allowed: with register=..."
+            yield f"alias={self.alias}: {text}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Register(OfARun):
+    """Give a run's model a name in MLflow's registry.
+
+    From then on run=models:/name@alias finds it, here and with MLflow itself. A run that is
+    registered under the name already keeps its version.
+    """
+
+    name: str = option("of the registered model; it is made where it is new")
+    alias: str | None = option("of the version, such as champion; another version loses it", None)
+
+
 VERBS: dict[str, Verb] = {
     "rerun": Verb("rerun", Rerun),
+    "serve": Verb("serve", Serve),
+    "register": Verb("register", Register),
 }

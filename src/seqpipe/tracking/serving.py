@@ -1,0 +1,202 @@
+"""MLflow's scoring server, started from this environment and ended with everything it started."""
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seqpipe.errors import ConfigError, DataError, SeqpipeError
+from seqpipe.tracking.pyfunc import LOADER
+
+MLMODEL = "MLmodel"
+_EXAMPLE = "serving_input_example.json"
+_ALLOWED = {"loader_module", "data", "env", "python_version", "code", "streamable"}
+_START_SECONDS = 120.0  # torch and MLflow are imported in every worker
+_END_SECONDS = 10.0
+_LONGEST_TYPED = 1500  # characters of a body that stands in the command; longer ones in a file
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers.
+
+    Args:
+        url: where it is asked.
+        process: of MLflow, the first of a group of its own.
+    """
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+
+    def ask(self, body: Any, seconds: float = 60.0) -> Any:
+        """What it answers to a body of JSON.
+
+        Raises:
+            SeqpipeError: it refuses, with its words.
+        """
+        data = json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"{self.url}/invocations", data, {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=seconds) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            text = error.read().decode(errors="replace").strip()
+            raise SeqpipeError(f"{self.url}: refused its own example ({text[:500]})") from None
+
+
+def check_model(folder: Path) -> None:
+    """Refuses a folder that would run code when it is loaded: only ours names seqpipe's loader.
+
+    Args:
+        folder: with MLmodel.
+
+    Raises:
+        DataError: it is none of ours.
+    """
+    path = folder / MLMODEL
+    try:
+        flavors = yaml.safe_load(path.read_text(encoding="utf-8"))["flavors"]
+        (name,) = flavors
+        flavor = dict(flavors[name])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        raise DataError(f"{path}: cannot be read; allowed: what training wrote") from None
+    ours = name == "python_function" and flavor.get("loader_module") == LOADER
+    if not ours or flavor.get("code") is not None or not set(flavor) <= _ALLOWED:
+        loader = flavor.get("loader_module", name)
+        text = f"would be loaded by code that is not seqpipe's ({loader})"
+        raise DataError(f"{path}: {text}; allowed: what training wrote")
+    data = (folder / str(flavor.get("data"))).resolve()
+    if not data.is_relative_to(folder.resolve()):
+        raise DataError(f"{path}: data={flavor.get('data')} leads out of its folder")
+
+
+def free_port(host: str, port: int) -> int:
+    """The port, or for 0 one that is free.
+
+    Raises:
+        ConfigError: it is taken, or this machine has no such address.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        text = f"no address of this machine ({error.strerror}); allowed: 127.0.0.1, or 0.0.0.0"
+        raise ConfigError(f"host={host}: {text} to be reached from others") from None
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        try:
+            trial.bind(address)
+        except PermissionError:
+            text = "may not be opened by this user; allowed: 1024 or more"
+            raise ConfigError(f"port={port}: {text}") from None
+        except OSError as error:
+            text = (
+                f"cannot be had on host={host} ({error.strerror}); allowed: a free one, 0 for any"
+            )
+            raise ConfigError(f"port={port}: {text}") from None
+        return int(trial.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *, host: str, port: int, workers: int) -> Iterator[Server]:
+    """A server of a model, answering; it and all its processes end with the block.
+
+    What it writes goes to stderr.
+
+    Args:
+        folder: with MLmodel, see `check_model`.
+        host: it listens at.
+        port: likewise.
+        workers: processes that answer.
+
+    Raises:
+        SeqpipeError: it does not come up.
+    """
+    words = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
+    words += ["-m", str(folder), "--host", host, "--port", str(port), "--workers", str(workers)]
+    here = str(Path(sys.executable).parent)  # MLflow looks for uvicorn in PATH
+    path = os.pathsep.join([here, os.environ.get("PATH", os.defpath)])
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+    environment = {**quiet, **os.environ, "PATH": path}
+    process = subprocess.Popen(
+        words,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr.fileno(),
+        start_new_session=True,  # a group to end; Ctrl-C comes to us alone
+    )
+    try:
+        reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        shown = f"[{reached}]" if ":" in reached else reached
+        server = Server(f"http://{shown}:{port}", process)
+        _wait(server)
+        yield server
+    finally:
+        _end(process)
+
+
+def example_of(folder: Path) -> Any:
+    """A body of one row that the model reads, from what is kept beside it.
+
+    Raises:
+        DataError: there is none.
+    """
+    path = folder / _EXAMPLE
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        split = body["dataframe_split"]
+        return {"dataframe_split": {**split, "data": split["data"][:1]}}
+    except (OSError, ValueError, TypeError, KeyError):
+        raise DataError(f"{path}: cannot be read; allowed: what training wrote") from None
+
+
+def curl(server: Server, folder: Path, body: Any) -> str:
+    """The command that asks the server for that body, for a shell."""
+    data = json.dumps(body)
+    if len(data) > _LONGEST_TYPED:
+        data = f"@{folder / _EXAMPLE}"
+    words = ["curl", "-s", f"{server.url}/invocations"]
+    return shlex.join([*words, "-H", "Content-Type: application/json", "-d", data])
+
+
+def _wait(server: Server) -> None:
+    until = time.monotonic() + _START_SECONDS
+    while time.monotonic() < until:
+        if server.process.poll() is not None:
+            code = server.process.returncode
+            raise SeqpipeError(f"MLflow's server ended with code {code}; its words stand above")
+        with contextlib.suppress(OSError):
+            with urllib.request.urlopen(f"{server.url}/ping", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        time.sleep(0.1)
+    raise SeqpipeError(f"{server.url}: no answer within {_START_SECONDS:.0f} s")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ends the whole group: MLflow, its shell, uvicorn and its workers."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        until = time.monotonic() + _END_SECONDS
+        while time.monotonic() < until:
+            process.poll()  # or it would stay in the group, ended
+            try:
+                os.killpg(process.pid, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(0.05)

@@ -1,0 +1,49 @@
+"""Answer over HTTP, by MLflow's own scoring server: `python -m seqpipe serve run=latest`."""
+
+import json
+from pathlib import Path
+
+from seqpipe.errors import SeqpipeError
+from seqpipe.terminal import say
+from seqpipe.tracking.registry import check_names
+from seqpipe.tracking.serving import (
+    MLMODEL,
+    check_model,
+    curl,
+    example_of,
+    free_port,
+    serving,
+)
+from seqpipe.verbs.finding import find_run
+from seqpipe.verbs.keep import FOLDER
+from seqpipe.verbs.register import registered
+from seqpipe.verbs.registry import Answer, Serve
+
+_LONGEST_ANSWER = 500  # characters of an answer, as it is shown
+
+
+def run(options: Serve, root: Path) -> Answer:
+    """Serves until it is interrupted; says where and how it is asked, once it answers.
+
+    Raises:
+        ConfigError: there is no such run, or the port cannot be had.
+        DataError: what the run left would run code, or cannot be read.
+        SeqpipeError: the server does not come up, or ends by itself.
+    """
+    if options.register is not None:
+        check_names(options.register, options.alias, "register")
+    found = find_run(options, root, needs=f"{FOLDER}/{MLMODEL}")
+    folder = found.local(FOLDER)
+    check_model(folder)
+    example, port = example_of(folder), free_port(options.host, options.port)
+    lines = [f"run:        {found.typed.removeprefix('run=')}, {found.name}"]
+    if options.register is not None:
+        lines.append(registered(found, options.register, options.alias, "register"))
+    with serving(folder, host=options.host, port=port, workers=options.workers) as server:
+        answer = json.dumps(server.ask(example))
+        lines.append(f"serving:    {server.url}, until Ctrl-C; a request, and what it answers:")
+        lines.append(curl(server, folder, example))
+        lines.append(answer[:_LONGEST_ANSWER] + "..." * (len(answer) > _LONGEST_ANSWER))
+        say("\n".join(lines))
+        code = server.process.wait()
+    raise SeqpipeError(f"MLflow's server ended with code {code}; its words stand above")
