@@ -16,7 +16,7 @@ def axes_of(tmp_path, monkeypatch):
         save = report.save
         with monkeypatch.context() as patched:
             patched.setattr(report, "save", lambda f, path: figures.append(f) or save(f, path))
-            path = draw_roll(tmp_path, roll, NAMES, title="a sample")
+            path = draw_roll(tmp_path / "figures" / "sample.png", roll, NAMES, title="a sample")
         assert path == tmp_path / "figures" / "sample.png"
         assert imread(path).shape[0] > 300
         return figures[0].axes[0]

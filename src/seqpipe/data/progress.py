@@ -1,4 +1,4 @@
-"""A bar for the preparation of data, which may take minutes."""
+"""A bar for what goes through many records, which may take minutes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ class Progress:
 
     Args:
         show: False: never.
+        doing: what it is about.
     """
 
-    def __init__(self, show: bool = True) -> None:
+    def __init__(self, show: bool = True, doing: str = "preparing data") -> None:
         console = Console(stderr=True)
         self._bar = Bar(
             SpinnerColumn(),
-            TextColumn("preparing data: {task.description}"),
+            TextColumn(f"{doing}: {{task.description}}"),
             MofNCompleteColumn(),
             TextColumn("records,"),
             TimeElapsedColumn(),

@@ -11,12 +11,12 @@ _MARKED = 12  # notes with a name beside them, at most
 
 
 def draw_roll(
-    folder: Path, roll: Sequence[Sequence[float]], names: Sequence[str], title: str = ""
+    path: Path, roll: Sequence[Sequence[float]], names: Sequence[str], title: str = ""
 ) -> Path:
-    """Draws figures/sample.png: a column a step, a row a note, from the lowest that sounds.
+    """Draws a picture: a column a step, a row a note, from the lowest that sounds.
 
     Args:
-        folder: the run's folder.
+        path: of the picture.
         roll: 0 and 1, a row for each of at least one step.
         names: of the notes, low to high, as many as a step has.
         title: what made it.
@@ -35,4 +35,4 @@ def draw_roll(
         axes.set_yticks(notes, [names[low + note] for note in notes], fontsize=8)
         axes.set_xlabel("step")
         axes.set_title(report.plain(title, 60))
-        return report.save(drawn, folder / "figures" / "sample.png")
+        return report.save(drawn, path)

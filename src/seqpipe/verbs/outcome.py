@@ -90,7 +90,8 @@ def write(cfg: DictConfig, facts: RunFacts, history: History) -> list[dict[str, 
     if text:
         report.write_sample(folder, text)
     if drawn is not None and data.spec.y.kind == "roll":
-        draw_roll(folder, drawn.tolist(), data.spec.y.names or (), title=f"{name}: a sample")
+        path = folder / "figures" / "sample.png"
+        draw_roll(path, drawn.tolist(), data.spec.y.names or (), title=f"{name}: a sample")
     digests: dict[str, object] = {f"sha256 {k}": v[:16] for k, v in data.digests.items()}
     write_report(
         folder,

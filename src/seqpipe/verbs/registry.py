@@ -14,12 +14,15 @@ SeqpipeError where it cannot go on (1). SIGTERM and Ctrl-C reach it as exception
 goes to `sys.stdout`; a reader that leaves ends it quietly. Progress and warnings go to stderr.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from seqpipe.config.options import option
 from seqpipe.config.rules import real, whole
+from seqpipe.verbs.asking import Evaluate, Export, Predict, Sample, Score, Translate
+from seqpipe.verbs.of_a_run import OfARun
+
+__all__ = ["VERBS", "Answer", "OfARun", "Rerun", "Verb"]
 
 
 class Answer(NamedTuple):
@@ -39,32 +42,6 @@ class Verb(NamedTuple):
 
     module: str
     options: type[Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class OfARun:
-    """The options that name a run; inherited."""
-
-    run: str = option(
-        "which run: latest, best, an MLflow run id or its beginning, models:/name@alias, "
-        "models:/name/3, or a run folder"
-    )
-    tracking_uri: str | None = option(
-        "the MLflow store of the runs; without it the one that training writes to", None
-    )
-    experiment: str | None = option("the experiment in which run=latest or run=best looks", None)
-    metric: str | None = option(
-        "the metric that run=best goes by; without it the one that the runs monitored", None
-    )
-
-    def problems(self) -> Iterator[str]:
-        """What does not fit together."""
-        if self.experiment is not None and self.run not in ("latest", "best"):
-            text = f"is not read with run={self.run}; allowed: with run=latest or run=best"
-            yield f"experiment={self.experiment}: {text}"
-        if self.metric is not None and self.run != "best":
-            text = f"is not read with run={self.run}; allowed: with run=best"
-            yield f"metric={self.metric}: {text}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +97,13 @@ class Register(OfARun):
 
 
 VERBS: dict[str, Verb] = {
+    "evaluate": Verb("evaluate", Evaluate),
+    "predict": Verb("predict", Predict),
+    "translate": Verb("translate", Translate),
+    "sample": Verb("sample", Sample),
+    "score": Verb("score", Score),
     "rerun": Verb("rerun", Rerun),
     "serve": Verb("serve", Serve),
     "register": Verb("register", Register),
+    "export": Verb("export", Export),
 }

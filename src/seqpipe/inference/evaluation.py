@@ -1,0 +1,197 @@
+"""A model measured on labelled examples: the whole, its slices, and how sure one may be.
+
+Every metric of a task is a function of sums over examples. So what each example adds is kept, and
+any set of examples, a slice or a bootstrap sample, is measured by adding up again: nothing is
+computed by the model twice.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+from seqpipe.data.base import SequenceBatch
+from seqpipe.tasks.base import Task
+from seqpipe.tasks.metrics import WeightedMean
+
+MOST_GROUPS = 2_000
+"""Sums that are kept: of more examples, those of random groups of like size."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metrics of some examples.
+
+    Args:
+        slice: which; `all`, or a kind and a value: `length 1-12`, `class spam`.
+        examples: how many.
+        metrics: name -> value.
+        low: name -> lower end of the interval; empty where none was asked for.
+        high: likewise.
+    """
+
+    slice: str
+    examples: int
+    metrics: dict[str, float]
+    low: dict[str, float] = field(default_factory=dict)
+    high: dict[str, float] = field(default_factory=dict)
+
+
+class Evaluation:
+    """Collects what examples add to the metrics of a task.
+
+    Args:
+        task: whose loss and metrics.
+        cells: of each example, its slices: ("length 1-12", "class spam"); may be empty.
+        seed: of the groups and of the bootstrap.
+    """
+
+    def __init__(self, task: Task, cells: Sequence[tuple[str, ...]], seed: int = 0) -> None:
+        self.task, self.cells = task, list(cells)
+        chosen = {name: one for name, one in task.metrics("test").items() if name != "confusion"}
+        self.metrics = MetricCollection(chosen, compute_groups=False)
+        self.loss = WeightedMean()
+        self.rng = np.random.default_rng(seed)
+        self.group_of, self.cell_of = _grouped(self.cells, self.rng)
+        self._sums: dict[str, Tensor] = {}
+
+    @torch.inference_mode()
+    def add(self, network: nn.Module, batch: SequenceBatch, outputs: Tensor) -> None:
+        """Take up a batch, one example after the other.
+
+        Args:
+            network: in eval mode.
+            batch: with its y; `index` numbers the examples.
+            outputs: of the network.
+        """
+        predictions = None
+        if len(cast(Any, self.metrics)):
+            predictions = self.task.predict(network, outputs, batch)
+        for row in range(len(batch)):
+            one, own = row_of(batch, row), outputs[row : row + 1]
+            self.loss.reset()
+            loss = self.task.loss(own, one, training=False)
+            self.loss.update(loss.cpu(), self.task.units(one).cpu())
+            if predictions is not None:
+                self.metrics.reset()
+                self.metrics.update(*self.task.pairs(_row(predictions, row), one))
+            self._note(int(self.group_of[int(batch.index[row])]))
+
+    def _note(self, group: int) -> None:
+        for name, metric in self._all():
+            for state, value in metric.metric_state.items():
+                assert isinstance(value, Tensor), f"{name}.{state} is no sum"
+                key, total = f"{name}.{state}", value.detach().to("cpu", torch.float64)
+                if key not in self._sums:
+                    shape = (len(self.cell_of), *total.shape)
+                    self._sums[key] = torch.zeros(shape, dtype=torch.float64)
+                self._sums[key][group] += total
+
+    def _all(self) -> Iterator[tuple[str, Metric]]:
+        yield "loss", self.loss
+        yield from cast(Any, self.metrics).items()
+
+    def measured(self, resamples: int, confidence: float) -> list[Measured]:
+        """All examples together, then each slice.
+
+        Args:
+            resamples: of the bootstrap; 0: no intervals.
+            confidence: of the intervals, in (0, 1).
+
+        Source: Efron & Tibshirani (1993), "An introduction to the bootstrap", section 13.3,
+        percentile intervals.
+        """
+        names = list(dict.fromkeys(name for cell in self.cell_of for name in cell))
+        found = [self._of("all", None, resamples, confidence)]
+        return [*found, *(self._of(name, name, resamples, confidence) for name in names)]
+
+    def _of(self, name: str, within: str | None, resamples: int, confidence: float) -> Measured:
+        inside = np.array([within is None or within in cell for cell in self.cell_of])
+        members = np.flatnonzero(inside)
+        examples = sum(within is None or within in cell for cell in self.cells)
+        metrics = self._computed(torch.from_numpy(inside.astype(np.float64)))
+        if resamples == 0 or len(members) < 2:
+            return Measured(name, examples, metrics)
+        drawn: dict[str, list[float]] = {key: [] for key in metrics}
+        for _ in range(resamples):
+            weights = np.zeros(len(inside))
+            np.add.at(weights, self.rng.choice(members, len(members)), 1.0)
+            for key, value in self._computed(torch.from_numpy(weights)).items():
+                drawn[key].append(value)
+        ends = ((1 - confidence) / 2, (1 + confidence) / 2)
+        low, high = (
+            {key: float(np.nanquantile(values, end)) for key, values in drawn.items()}
+            for end in ends
+        )
+        return Measured(name, examples, metrics, low, high)
+
+    def _computed(self, weights: Tensor) -> dict[str, float]:
+        """The metrics of a weighted sum of groups. weights: (groups,) float64."""
+        for name, metric in self._all():
+            metric.reset()
+            for state in list(metric.metric_state):
+                like = getattr(metric, state)
+                total = torch.tensordot(weights, self._sums[f"{name}.{state}"], dims=1)
+                setattr(metric, state, total.to(like.dtype).reshape(like.shape))
+            metric._update_count = 1  # else torchmetrics warns that nothing was added
+        loss = self.loss.compute()
+        told = {"loss": loss, **self.task.derived(loss)}
+        if len(cast(Any, self.metrics)):
+            told |= self.task.scalars(self.metrics.compute())
+        return {name: float(value) for name, value in told.items()}
+
+
+def _grouped(
+    cells: Sequence[tuple[str, ...]], rng: np.random.Generator
+) -> tuple["np.ndarray[Any, Any]", list[tuple[str, ...]]]:
+    """The group of each example, and the slices of each group: those of all its examples."""
+    group_of = np.zeros(len(cells), dtype=np.int64)
+    cell_of: list[tuple[str, ...]] = []
+    members: dict[tuple[str, ...], list[int]] = {}
+    for number, cell in enumerate(cells):
+        members.setdefault(cell, []).append(number)
+    for cell, numbers in members.items():
+        count = len(numbers)
+        if len(cells) > MOST_GROUPS:
+            count = min(count, max(1, round(MOST_GROUPS * count / len(cells))))
+        group_of[numbers] = len(cell_of) + rng.permutation(np.arange(len(numbers)) % count)
+        cell_of += [cell] * count
+    return group_of, cell_of
+
+
+def lengths_parted(lengths: Sequence[int], parts: int = 4) -> list[str]:
+    """`length 3-12` of each example: as many in each part as equal lengths allow; "" of one part.
+
+    >>> lengths_parted([1, 2, 9, 9], parts=2)
+    ['length 1-2', 'length 1-2', 'length 9-9', 'length 9-9']
+    """
+    values = np.asarray(lengths)
+    borders = np.unique(np.quantile(values, np.linspace(0, 1, parts + 1)[1:-1], method="higher"))
+    part = np.searchsorted(borders, values, side="right")
+    names: dict[int, str] = {}
+    for number in np.unique(part):
+        own = values[part == number]
+        names[int(number)] = f"length {own.min()}-{own.max()}"
+    return [names[int(number)] if len(names) > 1 else "" for number in part]
+
+
+def _row(predictions: Any, row: int) -> Any:
+    if isinstance(predictions, tuple):
+        return tuple(_row(part, row) for part in predictions)
+    return predictions[row : row + 1]
+
+
+def row_of(batch: SequenceBatch, row: int) -> SequenceBatch:
+    """One example of a batch, with its padding."""
+    part = slice(row, row + 1)
+    return SequenceBatch(
+        None if batch.x is None else batch.x[part],
+        None if batch.x_lengths is None else batch.x_lengths[part],
+        batch.y[part],
+        None if batch.y_lengths is None else batch.y_lengths[part],
+        batch.index[part],
+    )

@@ -1,0 +1,49 @@
+"""`seqpipe.load`: a trained model from a folder, or from what MLflow knows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from seqpipe.errors import ConfigError
+from seqpipe.inference.model import Model
+from seqpipe.inference.opening import opened
+from seqpipe.inference.saved import ABOUT
+
+PLACES = (".", "data/seqpipe", "model/data/seqpipe")
+"""Where the model lies below a folder that was exported, logged by MLflow, or left by a run."""
+
+
+def load(
+    where: str | Path,
+    *,
+    device: str = "cpu",
+    trust: Sequence[str] = (),
+    tracking_uri: str | None = None,
+) -> Model:
+    """A trained model, ready for `predict`, `sample` and `score`.
+
+    A folder is opened without Hydra, MLflow or Lightning. Nothing in it is run.
+
+    Args:
+        where: a folder that `export` wrote or a run left; or what `run=` takes on the command
+            line: an MLflow run id, `runs:/<id>`, `latest`, `models:/name@alias`.
+        device: where it computes.
+        trust: modules of your own whose classes its configuration may use (`["my_cells"]`).
+        tracking_uri: the MLflow store, where `where` is no folder; None: the one that training
+            writes to, outputs/mlflow.db.
+
+    Raises:
+        ConfigError: it is not there, cannot be read, or is of another version.
+    """
+    folder = Path(where)
+    if folder.is_dir():
+        for place in PLACES:
+            if (folder / place / ABOUT).is_file():
+                return opened(folder / place, trust).to(device)
+        raise ConfigError(
+            f"{where}: holds no model; allowed: a folder of a run, or an exported one"
+        )
+    from seqpipe.verbs.finding import find_run
+    from seqpipe.verbs.of_a_run import OfARun
+
+    found = find_run(OfARun(run=str(where), tracking_uri=tracking_uri), Path.cwd())
+    return opened(found.local("model") / "data" / "seqpipe", trust).to(device)

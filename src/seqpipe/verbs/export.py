@@ -1,0 +1,33 @@
+"""Write the model to use it elsewhere: `python -m seqpipe export run=latest format=onnx ...`."""
+
+import shutil
+from pathlib import Path
+
+from seqpipe.errors import ConfigError
+from seqpipe.inference import saved
+from seqpipe.verbs.asking import Export
+from seqpipe.verbs.finding import find_run
+from seqpipe.verbs.opened import open_model
+from seqpipe.verbs.registry import Answer
+
+
+def run(options: Export, root: Path) -> Answer:
+    """Writes the file or folder; nothing that is there is written over.
+
+    Raises:
+        ConfigError: the output is there, or the model cannot be written so.
+    """
+    output = root / options.output
+    if output.exists():
+        raise ConfigError(f"output={options.output}: is there already; allowed: a new name")
+    if options.format == "safetensors":
+        found = find_run(options, root)
+        kept = found.local("model") / "data" / "seqpipe"
+        saved.read(kept)  # what is damaged is not handed on
+        output.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(kept, output)
+        return Answer(f'{output}: seqpipe.load("{options.output}") opens it')
+    from seqpipe.inference.onnx import export_onnx
+
+    model, _ = open_model(options, root)
+    return Answer("\n".join(export_onnx(model, output)))

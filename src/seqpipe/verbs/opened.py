@@ -1,0 +1,47 @@
+"""The model of a run, from the options of a verb."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqpipe.errors import ConfigError
+from seqpipe.inference.making import Maker
+from seqpipe.inference.model import Model
+from seqpipe.inference.opening import opened
+from seqpipe.inference.reading import Format, Reader
+from seqpipe.tracking.found import FoundRun
+from seqpipe.verbs.finding import find_run
+from seqpipe.verbs.of_a_run import OfAModel
+
+
+def open_model(options: OfAModel, root: Path) -> tuple[Model, FoundRun]:
+    """The model that the options name, where they want it.
+
+    Raises:
+        ConfigError: there is no such run, it left no model, the model cannot be opened, or the
+            device is not there.
+    """
+    device = device_of(options.device)
+    found = find_run(options, root)
+    return opened(found.local("model") / "data" / "seqpipe", options.trust).to(device), found
+
+
+def device_of(asked: str) -> str:
+    """`cpu` or `cuda`.
+
+    Raises:
+        ConfigError: there is no GPU.
+    """
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise ConfigError("device=cuda: there is no GPU that torch can use; allowed: auto, cpu")
+    return "cuda" if there and asked != "cpu" else "cpu"
+
+
+def reader_of(model: Model, trust: tuple[str, ...], format: Any, encoding: str) -> Reader:
+    """What reads the raw input of a model: of its x, or of its y where it has no x."""
+    field = model.y if model.x is None else model.x
+    asked: Format | None = format
+    maker = Maker(trust)
+    return Reader(model.config["data"], field.column, field.kind, maker, asked, encoding)

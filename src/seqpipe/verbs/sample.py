@@ -1,0 +1,71 @@
+"""New sequences: `python -m seqpipe sample run=latest n=5 prompt="def " temperature=0.8`."""
+
+from pathlib import Path
+from typing import Any
+
+from seqpipe.errors import ConfigError
+from seqpipe.inference.midi import write_midi
+from seqpipe.inference.model import Model
+from seqpipe.report.music import draw_roll
+from seqpipe.verbs.asking import Sample
+from seqpipe.verbs.opened import open_model
+from seqpipe.verbs.registry import Answer
+
+
+def run(options: Sample, root: Path) -> Answer:
+    """Samples; text is printed, music written as MIDI and drawn.
+
+    Raises:
+        ConfigError: the model samples nothing, or an option does not fit it.
+        DataError: a prompt or a condition that cannot be read.
+    """
+    model, _ = open_model(options, root)
+    music = model.spec.y.kind == "roll"
+    if not music:
+        _refuse_of_music(options)
+    drawn = model.sample(
+        options.n,
+        prompt=options.prompt,
+        condition=options.condition,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        max_length=options.max_length,
+        seed=options.seed,
+        allow_unknown=options.allow_unknown,
+    )
+    if not music:
+        joined = "\n".join(f"{options.prompt}{text}" for text in drawn)
+        return Answer(joined)
+    return Answer("\n".join(_written(drawn, model, options, root)))
+
+
+def _refuse_of_music(options: Sample) -> None:
+    given = {"output": options.output, "tempo": options.tempo if options.tempo != 120.0 else None}
+    problems = [
+        f"{name}={value}: is of music, and the model writes text; allowed: leave it out"
+        for name, value in given.items()
+        if value is not None
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _written(drawn: list[Any], model: Model, options: Sample, root: Path) -> list[str]:
+    """A .mid and a .png for each; nothing that is there is written over."""
+    folder = root if options.output is None else root / options.output
+    lines = []
+    names = model.spec.y.names or ()
+    lowest = int(getattr(model.y, "lowest", 21))
+    for number, roll in enumerate(drawn, 1):
+        stem = f"sample_{options.seed}_{number}"
+        midi, picture = folder / f"{stem}.mid", folder / f"{stem}.png"
+        for path in (midi, picture):
+            if path.exists():
+                text = f"{path} is there already; allowed: another folder"
+                raise ConfigError(f"output={options.output}: {text}")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_midi(midi, roll, lowest=lowest, steps_per_minute=options.tempo)
+        draw_roll(picture, roll.tolist(), names, title=f"sample {number}, seed {options.seed}")
+        lines.append(f"{midi}  {picture}  {len(roll)} steps, {int(roll.sum())} notes")
+    return lines

@@ -1,0 +1,89 @@
+"""How likely a model finds sequences: `python -m seqpipe score run=latest text="a pair | a pear"`."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from seqpipe.data.base import Found
+from seqpipe.data.progress import Progress
+from seqpipe.errors import DataError
+from seqpipe.inference.model import Model
+from seqpipe.inference.scoring import Score as Likelihood
+from seqpipe.inference.scoring import ranked
+from seqpipe.inference.writing import Output, format_of
+from seqpipe.verbs.asking import Score
+from seqpipe.verbs.opened import open_model, reader_of
+from seqpipe.verbs.registry import Answer
+
+SEPARATOR = " | "
+
+
+def run(options: Score, root: Path) -> Answer:
+    """Scores the texts and ranks them, or the rows of an input in their order.
+
+    Raises:
+        ConfigError: the model gives sequences no probability.
+        DataError: a sequence that cannot be read.
+    """
+    kind = "" if options.input is None else format_of(options.output, None)
+    model, _ = open_model(options, root)
+    if options.input is not None:
+        return _of_input(options, options.input, model, kind)
+    assert options.text is not None
+    texts = [text for text in options.text.split(SEPARATOR) if text]
+    scores = model.score(texts)
+    table = Table(title="log-probability in nats, the likeliest first", title_justify="left")
+    for name in ("rank", "total", "per token", "perplexity", "tokens", "unknown", "text"):
+        table.add_column(name, justify="left" if name == "text" else "right", overflow="fold")
+    for rank, place in enumerate(ranked(scores), 1):
+        one = scores[place]
+        numbers = (f"{one.total:.3f}", f"{one.per_token:.3f}", f"{one.perplexity:.3f}")
+        counts = (str(len(one.tokens)), str(one.unknown))
+        table.add_row(str(rank), *numbers, *counts, texts[place])
+    console = Console(record=True, file=sys.stdout, width=None if sys.stdout.isatty() else 120)
+    console.print(table, markup=False, highlight=False)
+    return (
+        Answer("\n\n".join(_by_token(texts[p], scores[p]) for p in ranked(scores)))
+        if (options.tokens)
+        else Answer()
+    )
+
+
+def _by_token(text: str, score: Likelihood) -> str:
+    rows = zip(score.tokens, score.log_probabilities, strict=True)
+    return "\n".join([text, *(f"{value:9.3f}  {_shown(token)}" for token, value in rows)])
+
+
+def _shown(token: str) -> str:
+    return token if token.isprintable() and token.strip() else repr(token)
+
+
+def _of_input(options: Score, input: str, model: Model, kind: str) -> Answer:
+    reader = reader_of(model, options.trust, options.format, options.encoding)
+    reader.column = model.y.column
+    with (
+        Output(options.output, kind, sys.stdout) as output,
+        Progress(options.output != "-", "scoring") as progress,
+    ):
+        for row in _rows(progress.count(reader.read(input), input), model, options.tokens):
+            output.write([row])
+    return Answer()
+
+
+def _rows(found: Iterator[Found], model: Model, tokens: bool) -> Iterator[dict[str, Any]]:
+    for one in found:
+        if isinstance(one, DataError):
+            raise one
+        score = model.score([one])[0]
+        row: dict[str, Any] = {"line": getattr(one, "line", None)}
+        row |= {k: v for k, v in one.items() if isinstance(v, (str, int, float))}
+        row |= {"total": score.total, "per_token": score.per_token}
+        row |= {"perplexity": score.perplexity, "tokens": len(score.tokens)}
+        row["unknown"] = score.unknown
+        if tokens:
+            row |= {"symbols": score.tokens, "log_probabilities": score.log_probabilities}
+        yield row
