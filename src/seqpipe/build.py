@@ -49,8 +49,14 @@ def instantiate(node: DictConfig, **extra: Any) -> Any:
         raise
 
 
-def build_data(cfg: DictConfig) -> SequenceData:
+def build_data(
+    cfg: DictConfig, fitted: Mapping[str, Mapping[str, Any]] | None = None
+) -> SequenceData:
     """Reads the source, fits the fields on its training split and encodes all splits.
+
+    Args:
+        cfg: the whole configuration.
+        fitted: what the fields of a trained model learned, see `SequenceData`.
 
     Raises:
         DataError: the data cannot be used as it is.
@@ -65,6 +71,7 @@ def build_data(cfg: DictConfig) -> SequenceData:
         y=instantiate(node.y),
         recipe=recipe,
         show_progress=cfg.trainer.enable_progress_bar,
+        fitted=fitted,
         **{name: node[name] for name in DATA_ARGUMENTS},
     )
 

@@ -48,6 +48,10 @@ class TrainingError(SeqpipeError):
     """Training cannot go on, for example because the loss is not finite."""
 
 
+class TrackingError(SeqpipeError):
+    """A record cannot be written to."""
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Suffix for a message: the allowed word closest to the one given, or nothing.
 

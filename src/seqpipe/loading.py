@@ -39,9 +39,7 @@ def load(
         for place in PLACES:
             if (folder / place / ABOUT).is_file():
                 return opened(folder / place, trust).to(device)
-        raise ConfigError(
-            f"{where}: holds no model; allowed: a folder of a run, or an exported one"
-        )
+        raise ConfigError(f"{where}: holds no model; allowed: a run folder, or an exported one")
     from seqpipe.verbs.finding import find_run
     from seqpipe.verbs.of_a_run import OfARun
 

@@ -60,6 +60,8 @@ class SequenceData:
         recipe: how source and fields were made, as JSON can write it: with what the files hold,
             what the cache goes by.
         show_progress: whether preparing may draw a bar on a terminal.
+        fitted: what the fields learned in another training, by role, in place of learning it here;
+            prepared in memory.
 
     Attributes:
         spec: what a model must know.
@@ -91,6 +93,7 @@ class SequenceData:
         cache: str | None = None,
         recipe: Mapping[str, Any] | None = None,
         show_progress: bool = False,
+        fitted: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         check_fields(x, y)
         check_numbers(batch_size=batch_size, num_workers=num_workers)
@@ -107,7 +110,11 @@ class SequenceData:
         cut = window if bptt is None else bptt
         longest = cut if eval_window is None else eval_window
         self._windows = {"train": cut, "valid": longest, "test": longest}
-        prepared = self._prepared(cache, recipe)
+        self._fitted = fitted
+        for role, fld in {} if fitted is None else {"x": x, "y": y}.items():
+            if fld is not None:
+                fld.restore(fitted[role])
+        prepared = self._prepared(cache if fitted is None else None, recipe)
         self.facts = prepared.facts
         self.spec = SequenceSpec(None if x is None else self._spec("x", x), self._spec("y", y))
         self._examples = {s: self._cut(s, prepared.columns[s]) for s in SPLITS}
@@ -206,6 +213,7 @@ class SequenceData:
                     skip=self.on_error == "skip",
                     progress=progress,
                     trim=self.trim,
+                    fit=self._fitted is None,
                 )
 
         files = self.source.inputs() if cache is not None and recipe is not None else []

@@ -77,6 +77,7 @@ def prepare(
     skip: bool,
     progress: Progress,
     trim: Callable[[Array | None, Array], tuple[Array | None, Array] | None] | None = None,
+    fit: bool = True,
 ) -> Prepared:
     """Fit the fields on the training split and encode all of them.
 
@@ -88,6 +89,7 @@ def prepare(
         skip: leave bad records out, in place of stopping at them.
         progress: told of every record.
         trim: shortens what is too long, or drops it (None).
+        fit: False: the fields are fitted already.
 
     Raises:
         DataError: records that cannot be used, the first ten; a split without any.
@@ -96,7 +98,8 @@ def prepare(
     splits = source.read().by_name()
     roles: dict[str, Field] = {"y": y} if x is None else {"x": x, "y": y}
     for role, fld in roles.items():
-        _fit(role, fld, splits["train"], skip, progress)
+        if fit:
+            _fit(role, fld, splits["train"], skip, progress)
         _check_classes(role, fld)
     columns, facts = {}, {}
     seen: Items | None = None

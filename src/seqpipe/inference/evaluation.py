@@ -52,7 +52,9 @@ class Evaluation:
 
     def __init__(self, task: Task, cells: Sequence[tuple[str, ...]], seed: int = 0) -> None:
         self.task, self.cells = task, list(cells)
-        chosen = {name: one for name, one in task.metrics("test").items() if name != "confusion"}
+        chosen: dict[str, Metric | MetricCollection] = {
+            name: one for name, one in task.metrics("test").items() if name != "confusion"
+        }
         self.metrics = MetricCollection(chosen, compute_groups=False)
         self.loss = WeightedMean()
         self.rng = np.random.default_rng(seed)

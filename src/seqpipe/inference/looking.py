@@ -1,4 +1,4 @@
-"""Where a translation looked: the attention of each of its steps, with the symbols on both sides."""
+"""Where a translation looked: the attention of each of its steps, with the symbols."""
 
 from typing import Any
 

@@ -120,7 +120,7 @@ class MLflowTracker:
         now = int(time.time() * 1000)
         self._buffer.add(
             [
-                entities.Metric(_metric_name(name), _finite_or_nan(value), now, step)
+                entities.Metric(metric_name(name), _finite_or_nan(value), now, step)
                 for name, value in metrics.items()
             ]
         )
@@ -253,7 +253,7 @@ def _key(name: str) -> str:
 
 
 @functools.cache  # the same few names, at every step
-def _metric_name(name: str) -> str:
+def metric_name(name: str) -> str:
     """As `_key`; MLflow also reads metric names as paths, so no part may be empty or dots."""
     return "/".join("_" if part in ("", ".", "..") else part for part in _key(name).split("/"))
 

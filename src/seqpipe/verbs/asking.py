@@ -8,15 +8,12 @@ from seqpipe.config.options import option, passed_on
 from seqpipe.config.rules import real, whole
 from seqpipe.verbs.of_a_run import OfAModel
 
-InputFormat = Literal["csv", "tsv", "jsonl", "parquet", "lines", "source"]
-OutputFormat = Literal["csv", "tsv", "jsonl", "parquet"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Reading(OfAModel):
     """Options of verbs that read raw input."""
 
-    format: InputFormat | None = option(
+    format: Literal["csv", "tsv", "jsonl", "parquet", "lines", "source"] | None = option(
         "of the input; without it by the file's name, else lines of text, else files as the "
         "training's own source reads them",
         None,
@@ -53,7 +50,7 @@ class Predict(_Decoding):
 
     input: str = option("a file, a folder, a pattern, or - for standard input")
     output: str = option("a file (.csv .tsv .jsonl .parquet), or - for standard output", "-")
-    output_format: OutputFormat | None = option(
+    output_format: Literal["csv", "tsv", "jsonl", "parquet"] | None = option(
         "of the output; without it by the file's name, jsonl on standard output", None
     )
     on_error: Literal["row", "stop"] = option(
@@ -136,7 +133,9 @@ class Evaluate(OfAModel):
 
     split: Literal["train", "valid", "test"] = option("of the run's data", "test")
     input: str | None = option("in place of it: a labelled file, as predict reads one", None)
-    format: InputFormat | None = option("of the input, see predict", None)
+    format: Literal["csv", "tsv", "jsonl", "parquet", "lines", "source"] | None = option(
+        "of the input, see predict", None
+    )
     data: tuple[str, ...] = passed_on("changes of the run's data, data.path=...", "data")
     confidence: float = option("of the intervals", 0.95, rule=real("(0, 1)"))
     resamples: int = option("of the bootstrap; 0: no intervals", 1000, rule=whole(0))
@@ -173,4 +172,5 @@ def _one_of(**given: object) -> Iterator[str]:
     if not there:
         yield f"{next(iter(given))}=: is missing; allowed: {names}"
     elif len(there) > 1:
-        yield f"{' '.join(f'{name}={given[name]}' for name in there)}: one of them; allowed: {names}"
+        typed = " ".join(f"{name}={given[name]}" for name in there)
+        yield f"{typed}: exclude each other; allowed: {names}"

@@ -1,4 +1,4 @@
-"""How likely a model finds sequences: `python -m seqpipe score run=latest text="a pair | a pear"`."""
+"""How likely a model finds sequences: `python -m seqpipe score run=latest text="a pear"`."""
 
 import sys
 from collections.abc import Iterator

@@ -1,0 +1,207 @@
+"""Measure a trained model: `python -m seqpipe evaluate run=latest split=test`."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from seqpipe.build import build_data
+from seqpipe.config.compose import compose
+from seqpipe.data.base import SequenceBatch
+from seqpipe.data.dataset import SequenceData
+from seqpipe.data.progress import Progress
+from seqpipe.errors import ConfigError, DataError
+from seqpipe.inference.encoding import MOST_ROWS, MOST_STEPS, batched
+from seqpipe.inference.evaluation import Evaluation, Measured, lengths_parted
+from seqpipe.inference.model import Model
+from seqpipe.tracking.adding import add_to_run
+from seqpipe.tracking.found import FoundRun
+from seqpipe.training.carrying import Carried, answer
+from seqpipe.verbs.asking import Evaluate
+from seqpipe.verbs.opened import open_model, reader_of
+from seqpipe.verbs.registry import Answer
+
+CLASSES_SHOWN = 20
+STAGES = {"train": "train", "valid": "val", "test": "test"}
+
+
+def run(options: Evaluate, root: Path) -> Answer:
+    """Measures, prints and logs.
+
+    Raises:
+        ConfigError: an option that does not fit the run.
+        DataError: data that cannot be read, or is not labelled.
+    """
+    model, found = open_model(options, root)
+    if options.input is not None:
+        name, evaluation = Path(options.input).name, _of_input(model, options, options.input)
+    else:
+        data = build_data(_config(found, options), fitted=_fitted(model))
+        changed = data.digests[options.split] != model.facts["digests"][options.split]
+        name = f"{options.split} of {' '.join(options.data)}" if options.data else options.split
+        if changed and not options.data:
+            text = f"its {options.split} split is not what it was at training; allowed: data.path="
+            raise DataError(f"{found.typed}: {text}... to measure other data")
+        evaluation = _of_split(model, data, options)
+    measured = evaluation.measured(options.resamples, options.confidence)
+    trained = found.metrics if options.input is None and not options.data else {}
+    before = {
+        key.partition("/")[2]: value
+        for key, value in trained.items()
+        if key.startswith(f"{STAGES[options.split]}/")
+    }
+    _print(measured, before, f"{found.name}: {name}", options)
+    if options.log:
+        where = add_to_run(found, _flat(name, measured), f"evaluation {name}", _rows(measured))
+        return Answer(f"logged to {where}")
+    return Answer()
+
+
+def _config(found: FoundRun, options: Evaluate) -> DictConfig:
+    """The run's configuration; with other data, composed anew from what was typed then and now."""
+    if not options.data:
+        cfg = OmegaConf.create(found.config)
+    else:
+        command = found.tags.get("command")
+        if command is None:
+            text = f"{found.typed} does not tell how it was started; allowed: input=FILE"
+            raise ConfigError(f"{options.data[0]}: {text}")
+        words = shlex.split(command)[3:]
+        dirs = [w.partition("=")[2] for w in words if w.startswith("--config-dir=")]
+        typed = [w for w in words if not w.startswith(("-", "hydra."))]
+        cfg, _ = compose([*typed, *options.data], dirs)
+    cfg.trainer.enable_progress_bar = True
+    return cfg
+
+
+def _fitted(model: Model) -> dict[str, dict[str, Any]]:
+    states = {"y": model.y.state()}
+    return states if model.x is None else {**states, "x": model.x.state()}
+
+
+def _of_split(model: Model, data: SequenceData, options: Evaluate) -> Evaluation:
+    split = options.split
+    examples = data.columns(split)
+    lanes = data.bptt is not None
+    lengths = [0] * data.sizes[split]
+    if not lanes:
+        timed = examples.y if examples.x is None or not examples.x.has_time else examples.x
+        lengths = timed.lengths.tolist()
+    truths = [] if lanes else _classes(model, (examples.y.array(i) for i in range(len(lengths))))
+    evaluation = Evaluation(model.task, _cells(lengths, truths), options.seed)
+    carried = Carried()
+    loader = data.loader(split, shuffle=False)
+    with Progress(doing="evaluating") as progress, torch.inference_mode():
+        for batch in progress.count(loader, split):
+            moved = batch.to(model.device)
+            evaluation.add(model.network, moved, answer(model.network, moved, carried))
+    return evaluation
+
+
+def _of_input(model: Model, options: Evaluate, input: str) -> Evaluation:
+    reader = reader_of(model, options.trust, options.format, "utf-8")
+    pieces, problems = [], []
+    for row, one in enumerate(reader.read(input)):
+        try:
+            if isinstance(one, DataError):
+                raise one
+            pieces += model.encoder.pieces(row, one, labelled=True)
+        except DataError as error:
+            where = "" if isinstance(one, DataError) else f"{getattr(one, 'place', row)}: "
+            problems += [f"{where}{text}" for text in error.problems]
+        if len(problems) >= 10:
+            break
+    if problems:
+        raise DataError(problems[:10])
+    if not pieces:
+        raise DataError(f"input={input}: holds no examples; allowed: one or more")
+    steps = [piece.steps for piece in pieces]
+    truths = _classes(model, (piece.y for piece in pieces if piece.y is not None))
+    evaluation = Evaluation(model.task, _cells(steps, truths), options.seed)
+    with Progress(doing="evaluating") as progress, torch.inference_mode():
+        for chosen in progress.count(batched(pieces, MOST_ROWS, MOST_STEPS), input):
+            batch = model.encoder.batch([pieces[place] for place in chosen]).to(model.device)
+            batch.index = torch.tensor(chosen)
+            evaluation.add(model.network, batch, _outputs(model, batch))
+    return evaluation
+
+
+def _outputs(model: Model, batch: SequenceBatch) -> Tensor:
+    outputs: Tensor = model.network(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+    return outputs
+
+
+def _classes(model: Model, truths: Iterator[Any]) -> list[str]:
+    """`class spam` of each example, where y is one of a few classes."""
+    spec = model.spec.y
+    if spec.kind not in ("category", "ordinal") or spec.size > CLASSES_SHOWN:
+        return []
+    names = spec.names or ()
+    return [f"class {names[int(np.asarray(truth))]}" for truth in truths]
+
+
+def _cells(lengths: Sequence[int], classes: Sequence[str]) -> list[tuple[str, ...]]:
+    of_length = lengths_parted(lengths)
+    every = [of_length, list(classes)] if classes else [of_length]
+    return [tuple(name for name in cell if name) for cell in zip(*every, strict=True)]
+
+
+def _print(
+    measured: Sequence[Measured], before: dict[str, float], title: str, options: Evaluate
+) -> None:
+    console = Console(width=None if Console().is_terminal else 140)
+    whole = measured[0]
+    table = Table(title=f"{title}, {whole.examples:,} examples", title_justify="left")
+    for name in ("metric", "value", f"{options.confidence:.0%} interval", "at training"):
+        table.add_column(name, justify="left" if name == "metric" else "right")
+    for key, value in whole.metrics.items():
+        ends = f"{whole.low[key]:.4g} to {whole.high[key]:.4g}" if key in whole.low else ""
+        then = f"{before[key]:.4g}" if key in before else ""
+        table.add_row(key, f"{value:.4g}", ends, then)
+    console.print(table, markup=False, highlight=False)
+    if len(measured) == 1:
+        return
+    keys = [key for key in whole.metrics if "/" not in key]
+    sliced = Table(title="by slice", title_justify="left")
+    for name in ("slice", "examples", *keys):
+        sliced.add_column(name, justify="left" if name == "slice" else "right")
+    for one in measured[1:]:
+        cells = [_with_ends(one, key) for key in keys]
+        sliced.add_row(one.slice, f"{one.examples:,}", *cells)
+    console.print(sliced, markup=False, highlight=False)
+
+
+def _with_ends(one: Measured, key: str) -> str:
+    if key not in one.low:
+        return f"{one.metrics[key]:.4g}"
+    return f"{one.metrics[key]:.4g} ({one.low[key]:.3g} to {one.high[key]:.3g})"
+
+
+def _flat(name: str, measured: Sequence[Measured]) -> dict[str, float]:
+    """`evaluate/<split>/<metric>`, and its ends."""
+    whole, stem = measured[0], f"evaluate/{name.replace('/', '_')}"
+    numbers = {f"{stem}/{key}": value for key, value in whole.metrics.items()}
+    numbers |= {f"{stem}/{key}_low": value for key, value in whole.low.items()}
+    return numbers | {f"{stem}/{key}_high": value for key, value in whole.high.items()}
+
+
+def _rows(measured: Sequence[Measured]) -> list[dict[str, Any]]:
+    return [
+        {
+            "slice": one.slice,
+            "examples": one.examples,
+            "metric": key,
+            "value": value,
+            "low": one.low.get(key),
+            "high": one.high.get(key),
+        }
+        for one in measured
+        for key, value in one.metrics.items()
+    ]
