@@ -111,9 +111,10 @@ class SequenceData:
         longest = cut if eval_window is None else eval_window
         self._windows = {"train": cut, "valid": longest, "test": longest}
         self._fitted = fitted
-        for role, fld in {} if fitted is None else {"x": x, "y": y}.items():
-            if fld is not None:
-                fld.restore(fitted[role])
+        for role, state in (fitted or {}).items():
+            known = {"x": x, "y": y}[role]
+            assert known is not None, "learned by a field that is not there"
+            known.restore(state)
         prepared = self._prepared(cache if fitted is None else None, recipe)
         self.facts = prepared.facts
         self.spec = SequenceSpec(None if x is None else self._spec("x", x), self._spec("y", y))
