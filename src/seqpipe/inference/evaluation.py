@@ -107,9 +107,11 @@ class Evaluation:
         Source: Efron & Tibshirani (1993), "An introduction to the bootstrap", section 13.3,
         percentile intervals.
         """
-        names = list(dict.fromkeys(name for cell in self.cell_of for name in cell))
-        found = [self._of("all", None, resamples, confidence)]
-        return [*found, *(self._of(name, name, resamples, confidence) for name in names)]
+        names = sorted({name for cell in self.cell_of for name in cell}, key=_in_order)
+        whole = self._of("all", None, resamples, confidence)
+        for name in [one for one in self.metrics if one == "f1_per_class"]:
+            del self.metrics[name]  # of a slice it says nothing that the slices do not
+        return [whole, *(self._of(name, name, resamples, confidence) for name in names)]
 
     def _of(self, name: str, within: str | None, resamples: int, confidence: float) -> Measured:
         inside = np.array([within is None or within in cell for cell in self.cell_of])
@@ -145,6 +147,12 @@ class Evaluation:
         if len(cast(Any, self.metrics)):
             told |= self.task.scalars(self.metrics.compute())
         return {name: float(value) for name, value in told.items()}
+
+
+def _in_order(name: str) -> tuple[str, list[Any]]:
+    """Lengths by their numbers, classes by their names."""
+    kind, _, value = name.partition(" ")
+    return kind, [int(part) if part.isdigit() else part for part in value.split("-")]
 
 
 def _grouped(

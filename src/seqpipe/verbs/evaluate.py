@@ -168,7 +168,7 @@ def _print(
     console.print(table, markup=False, highlight=False)
     if len(measured) == 1:
         return
-    keys = [key for key in whole.metrics if "/" not in key]
+    keys = [key for key in measured[1].metrics if "/" not in key]
     sliced = Table(title="by slice", title_justify="left")
     for name in ("slice", "examples", *keys):
         sliced.add_column(name, justify="left" if name == "slice" else "right")
@@ -179,6 +179,8 @@ def _print(
 
 
 def _with_ends(one: Measured, key: str) -> str:
+    if key == "macro_f1" and one.slice.startswith("class "):
+        return ""  # a mean over classes, of which the slice holds one
     if key not in one.low:
         return f"{one.metrics[key]:.4g}"
     return f"{one.metrics[key]:.4g} ({one.low[key]:.3g} to {one.high[key]:.3g})"

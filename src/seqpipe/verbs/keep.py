@@ -1,5 +1,6 @@
 """What a run keeps of its model, for every use after the training: `<run folder>/model`."""
 
+import copy
 import logging
 import shutil
 import tempfile
@@ -48,10 +49,11 @@ def write(
         "digests": data.digests,
         "metrics": {name: value for name, value in metrics.items() if "/" in name},
     }
+    network = copy.deepcopy(module.model).float()  # of training in another precision, too
     with tempfile.TemporaryDirectory(dir=folder, prefix=".model") as made:
         plain = Path(made) / DATA
-        saved.write(plain, kept(written, fields, data.spec, module.model, facts))
-        model = Model(written, data.x, data.y, data.spec, module.task, module.model, facts)
+        saved.write(plain, kept(written, fields, data.spec, network, facts))
+        model = Model(written, data.x, data.y, data.spec, module.task, network, facts)
         inputs = example(model, data)
         answers = Served(model).predict(inputs)
         if not tracker.write_model(folder / FOLDER, plain, inputs, answers):

@@ -14,6 +14,7 @@ SeqpipeError where it cannot go on (1). SIGTERM and Ctrl-C reach it as exception
 goes to `sys.stdout`; a reader that leaves ends it quietly. Progress and warnings go to stderr.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
