@@ -231,6 +231,7 @@ class Every:
     shares: tuple[float, ...] = option("some numbers", (), rule=real("[0, 1]"))
     by: tuple[Literal["length", "class"], ...] = option("some words", ("length",))
     name: str = option("a name", "a", rule=text(r"\w+", "letters"))
+    said: str | None = option("a text or none", None)
     overrides: tuple[str, ...] = passed_on("of the run's configuration", "data", "task")
 
     def problems(self):
@@ -250,6 +251,9 @@ def typed(*words: str) -> Every:
         ("heat=2", "heat", 2.0),
         ("heat=1e-3", "heat", 0.001),
         ("seed=null", "seed", None),
+        ("said=null", "said", "null"),
+        ("said=3", "said", "3"),
+        ("said=", "said", ""),
         ("seed=3", "seed", 3),
         ("format=jsonl", "format", "jsonl"),
         ("loud=true", "loud", True),

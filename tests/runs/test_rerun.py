@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
@@ -214,3 +215,14 @@ def test_numbers_are_the_same_where_every_bit_is():
     assert same == {"a": True, "b": True, "c": False, "d": False, "e": False, "f": False, "g": True}
     near = {name: same for name, _, _, same in compare(before, now, 1e-9)}
     assert near == same | {"c": True}
+
+
+def test_it_is_trained_with_as_many_threads_as_it_was(folder, tmp_path):
+    change(folder / "provenance.json", '"threads": "1"', '"threads": "2"')
+    before = torch.get_num_threads()
+    try:
+        again(folder, tmp_path)
+    finally:
+        torch.set_num_threads(before)
+    (new,) = made(tmp_path)
+    assert of_folder(new, "now").tags["threads"] == "2"
