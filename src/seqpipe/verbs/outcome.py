@@ -27,7 +27,7 @@ from seqpipe.tracking.found import write_provenance
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.training.checkpoints import History
 from seqpipe.training.module import SequenceModule
-from seqpipe.verbs import describe
+from seqpipe.verbs import attending, describe
 from seqpipe.verbs.describe import RunFacts
 
 EXAMPLES = 100  # of the test split, in examples.csv
@@ -83,8 +83,11 @@ def write(cfg: DictConfig, facts: RunFacts, history: History) -> list[dict[str, 
     found = [*_curves(facts, history), *_flow(facts), *facts.findings, *_confusion(facts, name)]
     # With overfit_batches the first batch is what was trained on, validated and tested.
     overfit = cfg.trainer.overfit_batches > 0
-    rows = examples(module, data, "train" if overfit else "test", first=overfit)
+    split = "train" if overfit else "test"
+    rows = examples(module, data, split, first=overfit)
     report.write_examples(folder, rows)
+    looked_at = _chosen(data, split, attending.SHOWN, first=overfit)
+    found += attending.attention(facts, _batch(module, data, looked_at, split), name)
     drawn = sample(module, data, cfg.seed)
     text = "" if drawn is None else data.y.decode(drawn)
     if text:
@@ -155,10 +158,7 @@ def examples(
         first: those of the first batch; False: evenly spread over the split.
     """
     module.eval()
-    chosen = evenly_spread(EXAMPLES, data.sizes[split])
-    if first:
-        chosen = next(iter(data.loader(split, shuffle=False))).index.tolist()[:EXAMPLES]
-    batch = _batch(module, data, chosen, split)
+    batch = _batch(module, data, _chosen(data, split, EXAMPLES, first=first), split)
     predictions = module.task.predict(module.model, module(batch), batch)
     rows = []
     for b, (predicted, truth) in enumerate(module.task.decoded(predictions, batch)):
@@ -202,6 +202,14 @@ def sample(module: SequenceModule, data: SequenceData, seed: int) -> Tensor | No
         **options,
     )
     return ids[0, : int(lengths[0])].cpu()
+
+
+def _chosen(data: SequenceData, split: str, most: int, *, first: bool) -> Sequence[int]:
+    """Examples of the first batch of a split, or evenly spread over it."""
+    if first:
+        index: list[int] = next(iter(data.loader(split, shuffle=False))).index.tolist()
+        return index[:most]
+    return evenly_spread(most, data.sizes[split])
 
 
 def _batch(

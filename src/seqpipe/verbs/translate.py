@@ -65,6 +65,10 @@ def _check_attention(options: Translate, model: Model) -> None:
 
 def _drawn(model: Model, pairs: Any, path: Path) -> Path:
     from seqpipe.inference.looking import attended
-    from seqpipe.report.attention import draw_attention
+    from seqpipe.report.attention import Looks, draw_attention
 
-    return draw_attention(path, [attended(model, record, text) for record, text in pairs])
+    looks = []
+    for record, text in pairs:
+        weights, x, y = attended(model, record, text)
+        looks.append(Looks(x, y, weights))
+    return draw_attention(path, looks)
