@@ -60,7 +60,7 @@ def main() -> None:
         ratios = []
         for pair in range(arguments.pairs):
             seconds = {}
-            for one in (("predict", "bare") if pair % 2 else ("bare", "predict")):
+            for one in ("predict", "bare") if pair % 2 else ("bare", "predict"):
                 if one == "bare":
                     seconds[one] = bare(model, folder / "in.txt", arguments.rows)
                 else:

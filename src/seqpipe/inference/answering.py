@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seqpipe.data.base import Field, Found, Record
 from seqpipe.errors import DataError
-from seqpipe.inference.answers import Answer, answer_of
+from seqpipe.inference.answers import Answer, Floats, answer_of
 from seqpipe.inference.decoding import Decoding, decoded, decodes
 from seqpipe.inference.encoding import MOST_STEPS, Encoder, Piece, batched
 from seqpipe.tasks.base import Task
@@ -108,29 +109,30 @@ class Answering:
             asked[row] = replace(asked[row], answer=answer)
         return asked
 
-    def _answer(self, parts: list[tuple[Any, Tensor | None]]) -> Answer:
+    def _answer(self, parts: list[tuple[Any, Floats | None]]) -> Answer:
         return answer_of(self.y, self.spec, *_joined(parts))
 
-    def _written(self, batch: Any) -> list[tuple[Any, Tensor | None]]:
+    def _written(self, batch: Any) -> list[tuple[Any, Floats | None]]:
         """(prediction, probabilities) of each piece, without padding."""
         outputs = self.network(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
         predictions = self.task.predict(self.network, outputs, batch)
         answers = [predicted for predicted, _ in self.task.decoded(predictions, batch)]
-        chances = self.task.probabilities(outputs, batch)
-        if chances is None:
+        found = self.task.probabilities(outputs, batch)
+        if found is None:
             return [(predicted, None) for predicted in answers]
+        chances = found.cpu().numpy()
         if batch.y_lengths is None:
-            return list(zip(answers, chances.cpu(), strict=True))
-        each = zip(answers, chances.cpu(), batch.y_lengths.tolist(), strict=True)
+            return list(zip(answers, chances, strict=True))
+        each = zip(answers, chances, batch.y_lengths.tolist(), strict=True)
         return [(predicted, rows[:steps]) for predicted, rows, steps in each]
 
 
-def _joined(parts: list[tuple[Any, Tensor | None]]) -> tuple[Any, Tensor | None]:
+def _joined(parts: list[tuple[Any, Floats | None]]) -> tuple[Any, Floats | None]:
     """The pieces of one example, one after the other."""
     if len(parts) == 1:
         return parts[0]
     chances = [chance for _, chance in parts if chance is not None]
-    return torch.cat([part for part, _ in parts]), torch.cat(chances) if chances else None
+    return torch.cat([part for part, _ in parts]), np.concatenate(chances) if chances else None
 
 
 def read_ahead(items: Iterator[T]) -> Iterator[T]:

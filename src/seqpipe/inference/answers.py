@@ -3,17 +3,19 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec
 from seqpipe.data.tags import spans
 
+Floats = np.ndarray[Any, np.dtype[np.float32]]
 Answer = dict[str, Any]
 """Plain values by name; `prediction` is always among them."""
 
 
-def answer_of(y: Field, spec: FieldSpec, predicted: Any, probabilities: Tensor | None) -> Answer:
+def answer_of(y: Field, spec: FieldSpec, predicted: Any, probabilities: Floats | None) -> Answer:
     """One example's answer.
 
     Args:
@@ -35,7 +37,7 @@ def answer_of(y: Field, spec: FieldSpec, predicted: Any, probabilities: Tensor |
     return _ANSWERS[spec.kind](y, spec, predicted, probabilities)
 
 
-def _category(y: Field, spec: FieldSpec, predicted: Any, probabilities: Tensor | None) -> Answer:
+def _category(y: Field, spec: FieldSpec, predicted: Any, probabilities: Floats | None) -> Answer:
     assert spec.names is not None and probabilities is not None
     chances = probabilities.tolist()
     return {
@@ -45,7 +47,7 @@ def _category(y: Field, spec: FieldSpec, predicted: Any, probabilities: Tensor |
     }
 
 
-def _labels(y: Field, spec: FieldSpec, predicted: Any, probabilities: Tensor | None) -> Answer:
+def _labels(y: Field, spec: FieldSpec, predicted: Any, probabilities: Floats | None) -> Answer:
     assert spec.names is not None and probabilities is not None
     on = zip(spec.names, predicted.tolist(), strict=True)
     return {
@@ -54,15 +56,15 @@ def _labels(y: Field, spec: FieldSpec, predicted: Any, probabilities: Tensor | N
     }
 
 
-def _number(y: Field, spec: FieldSpec, predicted: Any, probabilities: Tensor | None) -> Answer:
+def _number(y: Field, spec: FieldSpec, predicted: Any, probabilities: Floats | None) -> Answer:
     numbers = _in_units(spec, predicted).tolist()
     return {"prediction": numbers[0] if len(numbers) == 1 else numbers}
 
 
-def _tags(y: Field, spec: FieldSpec, predicted: Any, probabilities: Tensor | None) -> Answer:
+def _tags(y: Field, spec: FieldSpec, predicted: Any, probabilities: Floats | None) -> Answer:
     assert spec.names is not None and probabilities is not None
     tags = [spec.names[int(id_)] for id_ in predicted]
-    chances = probabilities.gather(1, predicted.long().unsqueeze(1)).squeeze(1)
+    chances = probabilities[range(len(predicted)), predicted.numpy()]
     answer: Answer = {"prediction": tags, "probability": chances.tolist()}
     if spec.scheme is not None:
         answer["spans"] = [
@@ -71,7 +73,7 @@ def _tags(y: Field, spec: FieldSpec, predicted: Any, probabilities: Tensor | Non
     return answer
 
 
-def _roll(y: Field, spec: FieldSpec, predicted: Any, probabilities: Tensor | None) -> Answer:
+def _roll(y: Field, spec: FieldSpec, predicted: Any, probabilities: Floats | None) -> Answer:
     names: Sequence[str] = spec.names or ()
     rows = torch.as_tensor(predicted).tolist()
     return {
@@ -79,11 +81,11 @@ def _roll(y: Field, spec: FieldSpec, predicted: Any, probabilities: Tensor | Non
     }
 
 
-def _values(y: Field, spec: FieldSpec, predicted: Any, probabilities: Tensor | None) -> Answer:
+def _values(y: Field, spec: FieldSpec, predicted: Any, probabilities: Floats | None) -> Answer:
     return {"prediction": _in_units(spec, predicted).tolist()}
 
 
-def _text(y: Field, spec: FieldSpec, predicted: Any, probabilities: Tensor | None) -> Answer:
+def _text(y: Field, spec: FieldSpec, predicted: Any, probabilities: Floats | None) -> Answer:
     return {"prediction": y.decode(predicted)}
 
 
@@ -95,7 +97,7 @@ def _in_units(spec: FieldSpec, numbers: Any) -> Tensor:
     return values * torch.tensor(spec.scale) + torch.tensor(spec.mean)
 
 
-_ANSWERS: dict[str, Callable[[Field, FieldSpec, Any, Tensor | None], Answer]] = {
+_ANSWERS: dict[str, Callable[[Field, FieldSpec, Any, Floats | None], Answer]] = {
     "category": _category,
     "ordinal": _category,
     "multi_label": _labels,

@@ -87,4 +87,4 @@ class Classification(Task):
 
     def decoded(self, predictions: Tensor, batch: SequenceBatch) -> list[tuple[Any, Any]]:
         """The class of each example."""
-        return list(zip(predictions.cpu(), batch.y.cpu(), strict=True))
+        return list(zip(predictions.tolist(), batch.y.tolist(), strict=True))

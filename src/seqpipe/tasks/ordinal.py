@@ -110,7 +110,7 @@ class Ordinal(Task):
 
     def decoded(self, predictions: Tensor, batch: SequenceBatch) -> list[tuple[Any, Any]]:
         """The class of each example."""
-        return list(zip(predictions.cpu(), batch.y.cpu(), strict=True))
+        return list(zip(predictions.tolist(), batch.y.tolist(), strict=True))
 
 
 def cumulative_logits(outputs: Tensor) -> Tensor:
