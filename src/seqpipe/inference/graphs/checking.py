@@ -1,0 +1,226 @@
+"""A graph held against the network it was written from, on random sequences.
+
+What is fed at padding is NaN, or an id that no symbol has: it may not move an answer. The network
+answers in float64; a graph may differ by `TOLERANCE`, absolute and relative, or `STRAYING` times as
+much as the network's own float32 does: some networks multiply the rounding of every step.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
+from seqpipe.errors import ConfigError
+from seqpipe.models.one_to_many import OneToMany
+from seqpipe.nn.masks import length_mask
+from seqpipe.tasks.base import Task
+from seqpipe.tasks.regression import Regression
+
+TOLERANCE = 1e-5
+STRAYING = 10.0
+"""As many times the rounding of float32 is allowed."""
+BATCHES = ((1, 1), (1, 2), (1, 200), (3, 1), (3, 200), (64, 1), (64, 200))
+"""(sequences, steps of the longest)."""
+MOST_NUMBERS = 8_000_000
+"""Of an answer; with many symbols a batch has fewer steps."""
+NO_ID = 2**40
+
+Arrays = dict[str, "np.ndarray[Any, Any]"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One batch.
+
+    Args:
+        inputs: by name, 0 at padding.
+        real: (B, T), true at real steps; None where nothing has time.
+    """
+
+    inputs: dict[str, Tensor]
+    real: Tensor | None
+
+    def fed(self) -> Arrays:
+        """What a session is given, padding poisoned."""
+        fed = {}
+        for name, value in self.inputs.items():
+            if name in ("x", "y_before") and self.real is not None and value.ndim >= 2:
+                poison = torch.nan if value.is_floating_point() else NO_ID
+                padding = ~self.real.view(*self.real.shape, *[1] * (value.ndim - 2))
+                value = value.masked_fill(padding, poison) if _timed(value, self.real) else value
+            fed[name] = value.numpy()
+        return fed
+
+
+class Differs(NamedTuple):
+    """How far numbers are from those of the network in float64, the most of all.
+
+    Each over the largest number of its step, where that is above 1.
+
+    Args:
+        graph: those of the graph.
+        network: those of the network in float32.
+    """
+
+    graph: float
+    network: float
+
+
+def check(session: Any, network: nn.Module, task: Task, spec: SequenceSpec) -> Differs:
+    """Runs a session of onnxruntime and the network on the same batches.
+
+    Raises:
+        ConfigError: an answer differs; says of which output, batch, sequence and step.
+    """
+    exact = copy.deepcopy(network).cpu().double().eval()
+    rough = copy.deepcopy(network).cpu().float().eval()
+    names = [output.name for output in session.get_outputs()]
+    largest = Differs(0.0, 0.0)
+    for case in cases(network, task, spec):
+        found = dict(zip(names, session.run(names, case.fed()), strict=True))
+        with torch.inference_mode():
+            want = _answers(exact, task, spec, case, torch.float64)
+            near = _answers(rough, task, spec, case, torch.float32)
+        for name in names:
+            differs = _compared(name, found[name], want[name], near[name], case)
+            largest = Differs(*map(max, zip(largest, differs, strict=True)))
+    return largest
+
+
+def cases(network: nn.Module, task: Task, spec: SequenceSpec) -> Iterator[Case]:
+    """The batches of `BATCHES`, ragged, the same each time."""
+    generator = torch.Generator().manual_seed(0)
+    for rows, longest in BATCHES:
+        timed = isinstance(network, OneToMany) or (spec.x is not None and spec.x.has_time)
+        if not timed:
+            assert spec.x is not None
+            yield Case({"x": _drawn(spec.x, (rows,), generator)}, None)
+            continue
+        steps = max(1, min(longest, MOST_NUMBERS // (rows * task.output_size)))
+        lengths = torch.randint(1, steps + 1, (rows,), generator=generator)
+        lengths[-1] = steps
+        real = length_mask(lengths, steps)
+        if isinstance(network, OneToMany):
+            inputs = _of_steps(network, spec, rows, steps, generator)
+        else:
+            assert spec.x is not None
+            inputs = {"x": _drawn(spec.x, (rows, steps), generator)}
+        for name in ("x", "y_before"):
+            if name in inputs and _timed(inputs[name], real):
+                padding = ~real.view(rows, steps, *[1] * (inputs[name].ndim - 2))
+                inputs[name] = inputs[name].masked_fill(padding, 0)
+        yield Case({**inputs, "lengths": lengths}, real)
+
+
+def _timed(value: Tensor, real: Tensor) -> bool:
+    return value.shape[:2] == real.shape
+
+
+def _of_steps(
+    network: OneToMany, spec: SequenceSpec, rows: int, steps: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Of a one_to_many: some sequences start here, others go on from a state."""
+    stack = network.decoder
+    shape = (stack.depth, rows, stack.hidden_size)
+    inputs = {"y_before": _drawn(spec.y, (rows, steps), generator)}
+    inputs["fresh"] = torch.randint(0, 2, (rows,), generator=generator).bool()
+    for name in stack.cell_state_names:
+        inputs[name] = torch.rand(shape, generator=generator) - 0.5
+    if spec.x is not None:
+        inputs["x"] = _drawn(spec.x, (rows,), generator)
+    return inputs
+
+
+def _drawn(field: FieldSpec, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Random numbers or ids of a field, for each row or each step."""
+    if field.kind in ("values", "vector"):
+        return torch.randn(*shape, field.size, generator=generator)
+    if field.kind == "roll":
+        return torch.randint(0, 2, (*shape, field.size), generator=generator).float()
+    ids = torch.randint(0, field.size, shape, generator=generator)
+    if field.kind != "spelled":
+        return ids
+    assert field.characters is not None
+    longest = 12
+    letters = torch.randint(1, field.characters, (*shape, longest), generator=generator)
+    count = torch.randint(0, longest + 1, (*shape, 1), generator=generator)
+    letters = letters.where(torch.arange(longest) < count, 0)
+    return torch.cat([ids.unsqueeze(-1), letters], dim=-1)
+
+
+def _answers(
+    network: nn.Module, task: Task, spec: SequenceSpec, case: Case, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """The same outputs, of the network."""
+    inputs = {
+        name: value.to(dtype) if value.is_floating_point() else value
+        for name, value in case.inputs.items()
+    }
+    if isinstance(network, OneToMany):
+        said, answers = _stepped(network, inputs)
+    else:
+        said, answers = network(inputs["x"], inputs.get("lengths")), {}
+    if isinstance(task, Regression):
+        if task.y.mean is not None and task.y.scale is not None:
+            said = said * said.new_tensor(task.y.scale) + said.new_tensor(task.y.mean)
+        return {"prediction": said}
+    answers["logits"] = said
+    lengths = inputs.get("lengths") if spec.y.has_time else None
+    index = torch.arange(len(said))
+    batch = SequenceBatch(inputs.get("x"), inputs.get("lengths"), index, lengths, index)
+    chances = task.probabilities(said, batch)
+    answers["probabilities"] = said.softmax(dim=-1) if chances is None else chances
+    return answers
+
+
+def _stepped(network: OneToMany, inputs: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits, and the next state."""
+    names, stack, fresh = network.decoder.cell_state_names, network.decoder, inputs["fresh"]
+    _, start = network._start(inputs.get("x"), len(fresh))
+    chosen = fresh.unsqueeze(1)
+    state = tuple(
+        (
+            tuple(
+                torch.where(chosen, first, inputs[name][level])
+                for name, first in zip(names, start[level][0], strict=True)
+            ),
+        )
+        for level in range(stack.depth)
+    )
+    outputs, final = stack(network.input(inputs["y_before"]), inputs["lengths"], state)
+    after = {
+        f"{name}_next": torch.stack([layers[0][place] for layers in final])
+        for place, name in enumerate(names)
+    }
+    return network.head(outputs), after
+
+
+def _compared(name: str, found: Any, want: Tensor, near: Tensor, case: Case) -> Differs:
+    """The largest differences of one output."""
+    values = torch.from_numpy(np.asarray(found)).double()
+    size = want.abs().amax(dim=-1, keepdim=True).clamp(min=1.0)  # of the other numbers beside it
+    wrong, stray = (values - want).abs() / size, (near.double() - want).abs() / size
+    if case.real is not None and _timed(want, case.real):
+        wrong, stray = wrong[case.real], stray[case.real]
+    # Where the network itself says infinity or NaN there is nothing to be compared with.
+    known = stray.isfinite()
+    wrong, stray = wrong[known], stray[known]
+    if wrong.numel() == 0:
+        return Differs(0.0, 0.0)
+    worst = float(wrong.nan_to_num(nan=torch.inf).max())
+    strays = float(stray.max())
+    allowed = max(TOLERANCE, STRAYING * strays)
+    if worst > allowed:
+        rows = len(case.inputs["x" if "x" in case.inputs else "y_before"])
+        steps = "" if case.real is None else f" of up to {case.real.shape[1]} steps"
+        raise ConfigError(
+            f"format=onnx: output {name!r} of {rows} sequence(s){steps} differs from the model by"
+            f" {worst:.3g}, more than {allowed:.3g}; nothing was written; allowed:"
+            " format=safetensors"
+        )
+    return Differs(worst, strays)
