@@ -5,7 +5,8 @@ from torch import nn
 
 from seqpipe.data.base import SequenceSpec
 from seqpipe.errors import ConfigError
-from seqpipe.inference.graphs.base import FLOAT, Graph, Value
+from seqpipe.inference.graphs.base import FLOAT, INTEGER, Graph, Value
+from seqpipe.inference.graphs.crf import marginals_of, potentials_of, tags_of
 from seqpipe.inference.graphs.networks import (
     SEQUENCE,
     many_to_many,
@@ -23,6 +24,7 @@ from seqpipe.tasks.base import Task
 from seqpipe.tasks.multi_label import MultiLabel
 from seqpipe.tasks.ordinal import Ordinal
 from seqpipe.tasks.regression import Regression
+from seqpipe.tasks.tagging import Tagging
 
 Axes = tuple[str | int, ...]
 
@@ -40,11 +42,12 @@ def graph_of(network: nn.Module, task: Task, spec: SequenceSpec) -> Graph:
         return graph
     assert spec.x is not None
     if isinstance(network, ManyToMany):
+        said, steps = many_to_many(graph, network, spec.x)
         if isinstance(network.head, CRFHead):
-            raise ConfigError(
-                "architecture.head=crf: is not written as ONNX yet; allowed: format=safetensors"
-            )
-        said, _ = many_to_many(graph, network, spec.x)
+            assert isinstance(task, Tagging)
+            scores = potentials_of(graph, network.head, said, steps, task.allowed)
+            _whole_sequences(graph, scores, task.output_size)
+            return graph
         _answer(graph, task, said, (*SEQUENCE, task.output_size))
     elif isinstance(network, ManyToOne):
         _answer(graph, task, many_to_one(graph, network, spec.x), ("batch", task.output_size))
@@ -73,6 +76,14 @@ def _answer(graph: Graph, task: Task, said: Value, axes: Axes) -> None:
         graph.output("probabilities", graph.op("Sigmoid", said), FLOAT, axes)
     else:
         graph.output("probabilities", graph.op("Softmax", said, axis=-1), FLOAT, axes)
+
+
+def _whole_sequences(graph: Graph, scores: Value, size: int) -> None:
+    """The outputs of a CRF. scores: (T, B, K, K)."""
+    tags = graph.op("Transpose", tags_of(graph, scores), perm=[1, 0])
+    graph.output("tags", tags, INTEGER, SEQUENCE)
+    chances = graph.op("Transpose", marginals_of(graph, scores), perm=[1, 0, 2])
+    graph.output("probabilities", chances, FLOAT, (*SEQUENCE, size))
 
 
 def _in_units(graph: Graph, task: Regression, said: Value) -> Value:

@@ -86,6 +86,13 @@ def check(session: Any, network: nn.Module, task: Task, spec: SequenceSpec) -> D
         with torch.inference_mode():
             want = _answers(exact, task, spec, case, torch.float64)
             near = _answers(rough, task, spec, case, torch.float32)
+        if "tags" in found:
+            assert case.real is not None
+            true = want["potentials"]
+            found["tags"], want["tags"], near["tags"] = (
+                _scores(torch.as_tensor(tags), true, case.real)
+                for tags in (found["tags"], want["tags"], near["tags"])
+            )
         for name in names:
             differs = _compared(name, found[name], want[name], near[name], case)
             largest = Differs(*map(max, zip(largest, differs, strict=True)))
@@ -169,13 +176,25 @@ def _answers(
         if task.y.mean is not None and task.y.scale is not None:
             said = said * said.new_tensor(task.y.scale) + said.new_tensor(task.y.mean)
         return {"prediction": said}
-    answers["logits"] = said
     lengths = inputs.get("lengths") if spec.y.has_time else None
     index = torch.arange(len(said))
     batch = SequenceBatch(inputs.get("x"), inputs.get("lengths"), index, lengths, index)
     chances = task.probabilities(said, batch)
     answers["probabilities"] = said.softmax(dim=-1) if chances is None else chances
-    return answers
+    if said.ndim == 4:
+        return {"tags": task.predict(network, said, batch), "potentials": said, **answers}
+    return {"logits": said, **answers}
+
+
+def _scores(tags: Tensor, potentials: Tensor, real: Tensor) -> Tensor:
+    """Of sequences of tags, (B, 1). potentials: (B, T, K, K).
+
+    Of two sequences as likely as each other a graph may well find the other one.
+    """
+    tags = tags.where(real, 0)
+    before = nn.functional.pad(tags, (1, 0))[:, :-1]
+    rows = torch.arange(len(tags)).unsqueeze(1), torch.arange(tags.shape[1])
+    return potentials[*rows, before, tags].where(real, 0.0).sum(dim=1, keepdim=True)
 
 
 def _stepped(network: OneToMany, inputs: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

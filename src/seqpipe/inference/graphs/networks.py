@@ -69,7 +69,7 @@ def many_to_many(graph: Graph, network: ManyToMany, x: FieldSpec) -> tuple[Value
     value, steps = sequences(graph, "x", x)
     vectors = _vectors(graph, network.input, value, steps)
     outputs, _ = stack_of(graph, network.encoder, vectors, steps.short)
-    # Operators say nothing of what they leave at padding; NaN there would be no answer.
+    # ONNX does not say what its operators leave at padding; NaN there would be no answer.
     outputs = graph.op("Where", steps.real, outputs, graph.constant(0.0))
     return head_of(graph, network.head, outputs), steps
 
@@ -117,8 +117,8 @@ def sequences(graph: Graph, name: str, kind: FieldSpec) -> tuple[Value, Steps]:
     value = graph.input(name, numbers, axes)
     lengths = graph.input("lengths", INTEGER, ("batch",))
     value = graph.op("Transpose", value, perm=[1, 0, 2][: len(axes)])
-    real = graph.op("Less", _places(graph, value, 0, (1,)), _at(graph, lengths, 0))  # (T, B)
-    steps = Steps(lengths, graph.op("Cast", lengths, to=INT32), _at(graph, real, 2))
+    real = graph.op("Less", places(graph, value, 0, (1,)), at(graph, lengths, 0))  # (T, B)
+    steps = Steps(lengths, graph.op("Cast", lengths, to=INT32), at(graph, real, 2))
     if numbers == INTEGER:
         zero = graph.constant(0, np.int64)
         return graph.op("Where", steps.real if len(axes) == 3 else real, value, zero), steps
@@ -197,9 +197,9 @@ def _filtered(
     graph: Graph, encoder: CharacterCNN, vectors: Value, lengths: Value, at_least_one: Value
 ) -> Value:
     """vectors: (N, C, 30); lengths: (N,). Returns (N, W)."""
-    places = _places(graph, vectors, 1, (0,))  # (1, C)
-    inside = graph.op("Less", places, _at(graph, lengths, 1))
-    vectors = graph.op("Where", _at(graph, inside, 2), vectors, graph.constant(0.0))
+    place = places(graph, vectors, 1, (0,))  # (1, C)
+    inside = graph.op("Less", place, at(graph, lengths, 1))
+    vectors = graph.op("Where", at(graph, inside, 2), vectors, graph.constant(0.0))
     found = graph.op(
         "Conv",
         graph.op("Transpose", vectors, perm=[0, 2, 1]),
@@ -208,12 +208,12 @@ def _filtered(
         kernel_shape=[3],
         pads=[1, 1],
     )
-    inside = graph.op("Less", places, _at(graph, at_least_one, 1))
-    found = graph.op("Where", _at(graph, inside, 1), found, graph.constant(-np.inf))
+    inside = graph.op("Less", place, at(graph, at_least_one, 1))
+    found = graph.op("Where", at(graph, inside, 1), found, graph.constant(-np.inf))
     return graph.op("Tanh", graph.op("ReduceMax", found, graph.integers(2), keepdims=0))
 
 
-def _places(graph: Graph, value: Value, axis: int, unsqueezed: tuple[int, ...]) -> Value:
+def places(graph: Graph, value: Value, axis: int, unsqueezed: tuple[int, ...]) -> Value:
     """0, 1, 2, ... along an axis of a value, with further axes of length 1."""
     size = graph.op("Squeeze", graph.size(value, axis), graph.integers(0))
     one = graph.constant(1, np.int64)
@@ -221,7 +221,7 @@ def _places(graph: Graph, value: Value, axis: int, unsqueezed: tuple[int, ...]) 
     return graph.op("Unsqueeze", counted, graph.integers(*unsqueezed))
 
 
-def _at(graph: Graph, value: Value, axis: int) -> Value:
+def at(graph: Graph, value: Value, axis: int) -> Value:
     """The value with one more axis, of length 1."""
     return graph.op("Unsqueeze", value, graph.integers(axis))
 

@@ -1,0 +1,147 @@
+"""ONNX files: what is in them, when there is none, and what the check before it sees."""
+
+import json
+import sys
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from seqpipe.errors import ConfigError
+from seqpipe.inference.graphs import base, cells, checking
+from seqpipe.inference.onnx import export_onnx
+from seqpipe.models.encoder_decoder import EncoderDecoder
+from seqpipe.models.many_to_many import ManyToMany
+from seqpipe.models.many_to_one import ManyToOne
+from seqpipe.nn.cells import LSTM
+from seqpipe.tasks.regression import Regression
+from seqpipe.tasks.tagging import Tagging
+from seqpipe.tasks.transcription import Transcription
+from seqpipe.tasks.transduction import Transduction
+
+
+def session_of(path):
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def test_the_file_says_what_its_numbers_mean(made, tmp_path):
+    export_onnx(made(ManyToMany, Tagging, "spelled", "tags"), tmp_path / "m.onnx")
+    told = session_of(tmp_path / "m.onnx").get_modelmeta().custom_metadata_map
+    x, y = json.loads(told["x"]), json.loads(told["y"])
+    assert (told["architecture"], told["task"], told["format"]) == ("ManyToMany", "tagging", "1")
+    assert x["names"][:4] == x["characters"][:4] == ["<PAD>", "<UNK>", "<BOS>", "<EOS>"]
+    assert {"apple", "pear"} <= set(x["names"])
+    assert set("aple") <= set(x["characters"])
+    assert y == {"kind": "tags", "size": 2, "names": ["N", "O"], "options": {"column": "label"}}
+    export_onnx(made(ManyToOne, Regression, "series", "number"), tmp_path / "n.onnx")
+    told = session_of(tmp_path / "n.onnx").get_modelmeta().custom_metadata_map
+    assert len(json.loads(told["x"])["mean"]) == 3
+    export_onnx(made(ManyToMany, Transcription, "series", "characters"), tmp_path / "c.onnx")
+    assert session_of(tmp_path / "c.onnx").get_modelmeta().custom_metadata_map["blank"] == "0"
+
+
+def test_a_model_is_written_alike_each_time_and_told_in_lines(classifier, tmp_path):
+    first, second = (export_onnx(classifier(), tmp_path / name) for name in ("a", "b"))
+    assert first == second
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert first[:2] == ["input: x (batch, steps) int64", "input: lengths (batch) int64"]
+    assert "output: probabilities (batch, 3) float32" in first
+    assert first[-1].startswith(f"checked: onnxruntime {onnxruntime.__version__} differs")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    assert onnx.load(tmp_path / "a").opset_import[0].version == 18
+
+
+@pytest.mark.parametrize("fault", ["a gate", "the length", "the direction"])
+def test_a_graph_that_answers_otherwise_leaves_no_file(classifier, fault, tmp_path, monkeypatch):
+    real = base.Graph.ops
+
+    def wrong(self, kind, count, *inputs, **attributes):
+        if kind == "LSTM" and fault == "the length":
+            inputs = tuple("" if place == 4 else value for place, value in enumerate(inputs))
+        if kind == "LSTM" and fault == "the direction":
+            attributes["direction"] = "forward"
+        return real(self, kind, count, *inputs, **attributes)
+
+    monkeypatch.setattr(base.Graph, "ops", wrong)
+    if fault == "a gate":
+        monkeypatch.setattr(cells, "torch_rows", lambda weight, order: weight.detach())
+    with pytest.raises(ConfigError, match=r"format=onnx: output '.*' of .* differs from the model"):
+        export_onnx(classifier(bidirectional=True), tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+class OtherLSTM(LSTM):
+    """Somebody's own step."""
+
+
+def test_a_cell_of_ones_own_is_refused_with_those_that_can_be_written(classifier, tmp_path):
+    model = classifier()
+    (layer,) = model.network.encoder.layers[0].values()
+    layer.cell.__class__ = OtherLSTM
+    message = "cell=OtherLSTM: cannot be .*: RNN, SimplifiedGRU, GRU, LSTM, PeepholeLSTM, or format"
+    with pytest.raises(ConfigError, match=message):
+        export_onnx(model, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_translation_is_refused_with_the_reason(made, tmp_path):
+    model = made(EncoderDecoder, Transduction, "words", "characters")
+    message = r"architecture=encoder_decoder: is not written as ONNX: .*format=safetensors"
+    with pytest.raises(ConfigError, match=message):
+        export_onnx(model, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("module", ["onnx", "onnxruntime"])
+def test_a_missing_extra_is_asked_for(classifier, module, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    message = rf"format=onnx: needs {module}, .*pip install 'seqpipe\[onnx\]'"
+    with pytest.raises(ConfigError, match=message):
+        export_onnx(classifier(), tmp_path / "m.onnx")
+
+
+def test_a_file_that_is_there_is_not_replaced(classifier, tmp_path):
+    (tmp_path / "m.onnx").write_text("mine")
+    with pytest.raises(ConfigError, match=r"output=.*m\.onnx: is there already; allowed: a new"):
+        export_onnx(classifier(), tmp_path / "m.onnx")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"output=.*: cannot be written .*; allowed: a new file"):
+        export_onnx(classifier(), tmp_path / "file" / "m.onnx")
+
+
+def test_more_weights_than_a_file_holds_are_refused(classifier, tmp_path, monkeypatch):
+    monkeypatch.setattr("seqpipe.inference.onnx.LARGEST", 1000)
+    with pytest.raises(ConfigError, match=r"format=onnx: 0\.0 GB of weights, one ONNX file holds"):
+        export_onnx(classifier(), tmp_path / "m.onnx")
+
+
+def test_rounding_that_a_network_multiplies_is_no_fault_of_the_file(made, tmp_path):
+    model = made(ManyToMany, Tagging, "series", "tags", "rnn", scale=4.0)  # chaotic
+    lines = export_onnx(model, tmp_path / "m.onnx")
+    assert "(the model's own float32 from its float64 by" in lines[-1]
+
+
+def test_a_model_in_double_precision_is_written_in_single_and_stays_as_it_is(classifier, tmp_path):
+    model = classifier()
+    model.network.double()
+    export_onnx(model, tmp_path / "m.onnx")
+    assert next(model.network.parameters()).dtype == torch.float64
+    assert session_of(tmp_path / "m.onnx").get_outputs()[0].type == "tensor(float)"
+
+
+@pytest.mark.gpu
+def test_a_model_on_the_gpu_is_written_and_stays_there(classifier, tmp_path):
+    model = classifier().to("cuda")
+    export_onnx(model, tmp_path / "m.onnx")
+    assert model.device.type == "cuda"
+
+
+def test_the_check_sees_batches_of_one_and_many_ragged_and_up_to_200_steps(classifier):
+    model = classifier()
+    cases = list(checking.cases(model.network, model.task, model.spec))
+    assert {len(case.inputs["x"]) for case in cases} == {1, 3, 64}
+    assert max(case.inputs["x"].shape[1] for case in cases) == 200
+    assert len(cases[-1].inputs["lengths"].unique()) > 20
+    fed = cases[-1].fed()["x"]
+    assert (fed[~cases[-1].real.numpy()] == checking.NO_ID).all()
