@@ -89,6 +89,7 @@ def _write_files(folder: Path, saved: Saved) -> None:
     (folder / "config.yaml").write_text(text, encoding="utf-8")
     weights = {name: value.detach().cpu().contiguous() for name, value in saved.weights.items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    shutil.copymode(folder / "config.yaml", folder / "model.safetensors")  # whom umask lets read
     held: dict[str, np.ndarray[Any, Any]] = {}
     told = {
         "fields": {role: packed(state, held, role) for role, state in saved.fields.items()},

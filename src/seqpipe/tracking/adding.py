@@ -1,6 +1,7 @@
 """What is found out about a run after it ended, added to its record."""
 
 import json
+import logging
 import re
 import tempfile
 import time
@@ -12,12 +13,14 @@ from seqpipe.errors import TrackingError
 from seqpipe.tracking.base import Row
 from seqpipe.tracking.found import FoundRun
 from seqpipe.tracking.mlflow import metric_name
-from seqpipe.tracking.store import impatient
+from seqpipe.tracking.store import impatient, require_store
 
 # isort: split
 from mlflow import MlflowClient, entities  # after the store, which settles what it reads
 
 FOLDER = "evaluations"
+
+log = logging.getLogger(__name__)
 
 
 def add_to_run(run: FoundRun, metrics: Mapping[str, float], name: str, rows: Sequence[Row]) -> str:
@@ -43,21 +46,27 @@ def add_to_run(run: FoundRun, metrics: Mapping[str, float], name: str, rows: Seq
         path.parent.mkdir(exist_ok=True)
         path.write_text(text + "\n", encoding="utf-8")
         where.append(str(path))
-    if run.run_id is not None and run.tracking_uri is not None and run.artifacts is not None:
-        _send(run.run_id, run.tracking_uri, metrics, stem, text)
-        where.append(f"mlflow run {run.run_id}")
+    if run.run_id is not None and run.tracking_uri is not None:
+        try:
+            _send(run.run_id, run.tracking_uri, metrics, stem, text)
+            where.append(f"mlflow run {run.run_id}")
+        except TrackingError as error:
+            if not where:
+                raise
+            log.warning("%s", error)  # of a folder, whose store may be gone
     if not where:
         raise TrackingError(f"{run.typed}: nothing more can be recorded; allowed: log=false")
     return " and ".join(where)
 
 
 def _send(run_id: str, uri: str, metrics: Mapping[str, float], stem: str, text: str) -> None:
-    client = MlflowClient(uri)
     values: list[Any] = [
         entities.Metric(metric_name(key), float(value), int(time.time() * 1000), 0)
         for key, value in metrics.items()
     ]
     try:
+        require_store(uri, "tracking_uri")
+        client = MlflowClient(uri)
         with impatient(), tempfile.TemporaryDirectory() as folder:
             client.log_batch(run_id, metrics=values)
             file = Path(folder) / f"{stem}.json"
