@@ -15,6 +15,7 @@ from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.models.many_to_many import ManyToMany
 from seqpipe.models.many_to_one import ManyToOne
 from seqpipe.nn.cells import LSTM
+from seqpipe.nn.crf import CRFHead
 from seqpipe.tasks.regression import Regression
 from seqpipe.tasks.tagging import Tagging
 from seqpipe.tasks.transcription import Transcription
@@ -145,3 +146,16 @@ def test_the_check_sees_batches_of_one_and_many_ragged_and_up_to_200_steps(class
     assert len(cases[-1].inputs["lengths"].unique()) > 20
     fed = cases[-1].fed()["x"]
     assert (fed[~cases[-1].real.numpy()] == checking.NO_ID).all()
+
+
+def test_a_wide_network_is_checked_on_shorter_batches_and_on_one_long_sequence(
+    made, classifier, monkeypatch
+):
+    monkeypatch.setattr(checking, "MOST_NUMBERS", 64 * 24 * 10)  # 4 gates of 6: ten steps of 64
+    model = classifier()
+    cases = list(checking.cases(model.network, model.task, model.spec))
+    assert cases[-1].inputs["x"].shape == (64, 10)
+    assert (1, 200) in [case.inputs["x"].shape for case in cases]
+    crf = made(ManyToMany, Tagging, "words", "spans", head=CRFHead)  # 25 pairs of tags
+    cases = list(checking.cases(crf.network, crf.task, crf.spec))
+    assert cases[-1].inputs["x"].shape == (64, 9)

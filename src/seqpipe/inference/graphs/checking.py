@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
 from seqpipe.errors import ConfigError
 from seqpipe.models.one_to_many import OneToMany
+from seqpipe.nn.crf import CRFHead
 from seqpipe.nn.masks import length_mask
 from seqpipe.tasks.base import Task
 from seqpipe.tasks.regression import Regression
@@ -26,8 +27,8 @@ STRAYING = 10.0
 """As many times the rounding of float32 is allowed."""
 BATCHES = ((1, 1), (1, 2), (1, 200), (3, 1), (3, 200), (64, 1), (64, 200))
 """(sequences, steps of the longest)."""
-MOST_NUMBERS = 8_000_000
-"""Of an answer; with many symbols a batch has fewer steps."""
+MOST_NUMBERS = 32_000_000
+"""That a batch of several sequences is turned into at once; a wide network gets fewer steps."""
 NO_ID = 2**40
 
 Arrays = dict[str, "np.ndarray[Any, Any]"]
@@ -108,7 +109,8 @@ def cases(network: nn.Module, task: Task, spec: SequenceSpec) -> Iterator[Case]:
             assert spec.x is not None
             yield Case({"x": _drawn(spec.x, (rows,), generator)}, None)
             continue
-        steps = max(1, min(longest, MOST_NUMBERS // (rows * task.output_size)))
+        most = MOST_NUMBERS // (rows * _numbers(network, task)) if rows > 1 else longest
+        steps = max(1, min(longest, most))
         lengths = torch.randint(1, steps + 1, (rows,), generator=generator)
         lengths[-1] = steps
         real = length_mask(lengths, steps)
@@ -122,6 +124,14 @@ def cases(network: nn.Module, task: Task, spec: SequenceSpec) -> Iterator[Case]:
                 padding = ~real.view(rows, steps, *[1] * (inputs[name].ndim - 2))
                 inputs[name] = inputs[name].masked_fill(padding, 0)
         yield Case({**inputs, "lengths": lengths}, real)
+
+
+def _numbers(network: nn.Module, task: Task) -> int:
+    """How many numbers a step becomes, at its widest: the gates of a layer, or the answer."""
+    stack = network.decoder if isinstance(network, OneToMany) else network.encoder
+    crf = isinstance(network.head, CRFHead)
+    answer: int = task.output_size ** (2 if crf else 1)
+    return max(answer, 4 * int(stack.output_size))  # type: ignore[union-attr, arg-type]
 
 
 def _timed(value: Tensor, real: Tensor) -> bool:
