@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seqpipe.data.dataset import SequenceData
+from seqpipe.errors import DataError
 from seqpipe.inference import saved
 from seqpipe.inference.examples import first_records, needed
 from seqpipe.inference.model import Model
@@ -19,7 +20,8 @@ from seqpipe.tracking.base import Tracker
 from seqpipe.training.module import SequenceModule
 
 FOLDER, DATA = "model", "seqpipe"
-EXAMPLES = 2
+EXAMPLES, TRIED = 2, 100
+Rows = list[dict[str, Any]]
 
 log = logging.getLogger(__name__)
 
@@ -54,16 +56,31 @@ def write(
         plain = Path(made) / DATA
         saved.write(plain, kept(written, fields, data.spec, network, facts))
         model = Model(written, data.x, data.y, data.spec, module.task, network, facts)
-        inputs = example(model, data)
-        answers = Served(model).predict(inputs)
-        if not tracker.write_model(folder / FOLDER, plain, inputs, answers):
+        inputs, answers = examples(model, data)
+        if not inputs:
+            log.warning("none of the first %d records can be answered: MLflow gets no model", TRIED)
+        if not (inputs and tracker.write_model(folder / FOLDER, plain, inputs, answers)):
             (folder / FOLDER / "data").mkdir(parents=True)
             shutil.move(plain, folder / FOLDER / "data" / DATA)
 
 
-def example(model: Model, data: SequenceData) -> list[dict[str, Any]]:
-    """Records that the model reads; of a language model, what it is to go on from."""
+def examples(model: Model, data: SequenceData) -> tuple[Rows, Rows]:
+    """A few records that the model reads, and what it answers; of a language model, a prompt.
+
+    Records may be bad ones that training has left out: those are left out here, too.
+    """
+    asked: Rows = []
     if model.x is None:
-        return [{"prompt": ""}]
-    found = [needed(model.x, record) for record in first_records(data.source, EXAMPLES)]
-    return [{"prompt": "", **columns} for columns in found] if model.samples else found
+        asked = [{"prompt": ""}]
+    else:
+        for record in first_records(data.source, TRIED):
+            if len(asked) == EXAMPLES:
+                break
+            try:
+                columns = needed(model.x, record)
+                one = {"prompt": "", **columns} if model.samples else columns
+                Served(model).predict([one])
+            except DataError:
+                continue
+            asked.append(one)
+    return asked, Served(model).predict(asked) if asked else []
