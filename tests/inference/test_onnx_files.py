@@ -14,8 +14,10 @@ from seqpipe.inference.onnx import export_onnx
 from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.models.many_to_many import ManyToMany
 from seqpipe.models.many_to_one import ManyToOne
+from seqpipe.models.one_to_one import OneToOne
 from seqpipe.nn.cells import LSTM
 from seqpipe.nn.crf import CRFHead
+from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.regression import Regression
 from seqpipe.tasks.tagging import Tagging
 from seqpipe.tasks.transcription import Transcription
@@ -42,14 +44,17 @@ def test_the_file_says_what_its_numbers_mean(made, tmp_path):
     assert session_of(tmp_path / "c.onnx").get_modelmeta().custom_metadata_map["blank"] == "0"
 
 
-def test_a_model_is_written_alike_each_time_and_told_in_lines(classifier, tmp_path):
+def test_a_model_is_written_alike_each_time_and_told_in_lines(classifier, made, tmp_path):
     first, second = (export_onnx(classifier(), tmp_path / name) for name in ("a", "b"))
     assert first == second
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert first[:2] == ["input: x (batch, steps) int64", "input: lengths (batch) int64"]
     assert "output: probabilities (batch, 3) float32" in first
+    assert first[-1].endswith("at most, with 1 to 64 sequences of 1 to 200 steps")
+    flat = export_onnx(made(OneToOne, Classification, "vector", "category"), tmp_path / "c")
+    assert flat[-1].endswith("at most, with 1 to 64 inputs")
     assert first[-1].startswith(f"checked: onnxruntime {onnxruntime.__version__} differs")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
     assert onnx.load(tmp_path / "a").opset_import[0].version == 18
 
 
@@ -123,11 +128,14 @@ def test_rounding_that_a_network_multiplies_is_no_fault_of_the_file(made, tmp_pa
     assert "(the model's own float32 from its float64 by" in lines[-1]
 
 
-def test_a_model_in_double_precision_is_written_in_single_and_stays_as_it_is(classifier, tmp_path):
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_a_model_in_another_precision_is_written_in_single_and_stays_as_it_is(
+    classifier, kind, tmp_path
+):
     model = classifier()
-    model.network.double()
+    model.network.to(kind)
     export_onnx(model, tmp_path / "m.onnx")
-    assert next(model.network.parameters()).dtype == torch.float64
+    assert next(model.network.parameters()).dtype == kind
     assert session_of(tmp_path / "m.onnx").get_outputs()[0].type == "tensor(float)"
 
 

@@ -74,10 +74,12 @@ def export_onnx(model: Model, path: Path) -> list[str]:
     if differs.graph > TOLERANCE:
         checked += f" (the model's own float32 from its float64 by {differs.network:.1e})"
     rows, steps = (max(sizes) for sizes in zip(*BATCHES, strict=True))
+    timed = any(value.name == "lengths" for value in session.get_inputs())
+    tried = f"1 to {rows} " + (f"sequences of 1 to {steps} steps" if timed else "inputs")
     return [
         *(f"input: {_told(value)}" for value in session.get_inputs()),
         *(f"output: {_told(value)}" for value in session.get_outputs()),
-        f"checked: {checked} at most, with 1 to {rows} sequences of 1 to {steps} steps",
+        f"checked: {checked} at most, with {tried}",
     ]
 
 

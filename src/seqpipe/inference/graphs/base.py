@@ -5,7 +5,6 @@ comes first, (T, B, ...), as ONNX's recurrent operators and `Scan` want it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,22 +23,11 @@ Body = Callable[[list[Value], list[Value]], tuple[list[Value], list[Value]]]
 """One step of a `scan`: from states and slices to the next states and what is told of the step."""
 
 
-@dataclass
-class _Scope:
-    """The nodes of the graph, or of the body of a loop in it."""
-
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-
-
 class Graph:
-    """Collects what becomes an ONNX graph.
-
-    Attributes:
-        weights: bytes that its tensors take.
-    """
+    """Collects what becomes an ONNX graph."""
 
     def __init__(self) -> None:
-        self.scopes = [_Scope()]
+        self.scopes: list[list[onnx.NodeProto]] = [[]]  # the graph, bodies of loops in it
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
@@ -62,9 +50,11 @@ class Graph:
         self.outputs.append(helper.make_tensor_value_info(name, kind, axes))
 
     def constant(self, array: Any, kind: Any = np.float32) -> Value:
-        """Numbers: a tensor (numbers with a point become float32), a list, one number."""
-        values = array.detach().cpu().numpy() if isinstance(array, Tensor) else array
-        values = np.asarray(values, dtype=kind, order="C")
+        """Numbers, of this kind: a tensor, a list, or one."""
+        if isinstance(array, Tensor):
+            array = array.detach().cpu()  # numpy does not know every half precision
+            array = (array.float() if array.is_floating_point() else array).numpy()
+        values: np.ndarray[Any, Any] = np.asarray(array, dtype=kind, order="C")
         key = (values.shape, values.dtype.str, values.tobytes())
         if key not in self._constants:
             name = self._name("constant")
@@ -102,7 +92,7 @@ class Graph:
 
         Args:
             body: writes one step down.
-            states: before the first step; floats, or integers as `over[0]` are.
+            states: before the first step.
             over: values (T, ...) of which each step sees one slice.
             backwards: from the last step to the first.
 
@@ -110,12 +100,12 @@ class Graph:
             the last states; what each step told, (T, ...).
         """
         ins = [self._name("state") for _ in states], [self._name("slice") for _ in over]
-        self.scopes.append(_Scope())
+        self.scopes.append([])
         after, told = body(*ins)
         # A graph may not answer with a value of the graph around it, or with the same one twice.
         after, told = ([self.op("Identity", value) for value in part] for part in (after, told))
         made = helper.make_graph(
-            self.scopes.pop().nodes,
+            self.scopes.pop(),
             self._name("body"),
             [helper.make_empty_tensor_value_info(name) for part in ins for name in part],
             [helper.make_empty_tensor_value_info(name) for name in (*after, *told)],
@@ -135,7 +125,7 @@ class Graph:
     def model(self, name: str, producer: tuple[str, str]) -> onnx.ModelProto:
         """All of it. producer: program and version that wrote it."""
         graph = helper.make_graph(
-            self.scopes[0].nodes, name, self.inputs, self.outputs, [*self.initializers.values()]
+            self.scopes[0], name, self.inputs, self.outputs, [*self.initializers.values()]
         )
         return helper.make_model(
             graph,
@@ -149,7 +139,7 @@ class Graph:
         self, kind: str, inputs: Sequence[Value], outputs: Sequence[Value], attributes: Any
     ) -> None:
         node = helper.make_node(kind, inputs, outputs, name=self._name("node"), **attributes)
-        self.scopes[-1].nodes.append(node)
+        self.scopes[-1].append(node)
 
     def _name(self, kind: str) -> str:
         self._count += 1
