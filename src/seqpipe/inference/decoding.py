@@ -6,11 +6,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from seqpipe.data.base import Field, SequenceBatch
-from seqpipe.data.vocabulary import EOS, PAD
+from seqpipe.data.vocabulary import BOS, EOS, PAD
 from seqpipe.errors import ConfigError
 from seqpipe.inference.answers import Answer
 from seqpipe.models.encoder_decoder import EncoderDecoder
-from seqpipe.nn.ctc import ctc_loss
+from seqpipe.nn.ctc import best_path, ctc_loss
 from seqpipe.nn.ctc_beam import prefix_beam
 from seqpipe.tasks.base import Task
 from seqpipe.tasks.transcription import Transcription
@@ -133,11 +133,15 @@ def _transcripts(network: Any, task: Any, batch: SequenceBatch, how: Decoding) -
     assert batch.x_lengths is not None
     if how.size(task) > 1:
         best = prefix_beam(
-            logits, batch.x_lengths, blank=PAD, beam_size=how.size(task), n_best=how.n_best
+            *(logits, batch.x_lengths),
+            blank=PAD,
+            beam_size=how.size(task),
+            n_best=how.n_best,
+            banned=(BOS, EOS),  # as in the test
         )
         every = zip(best.ids.cpu(), best.lengths.tolist(), best.scores.tolist(), strict=True)
         return [[(row[:n], s) for row, n, s in zip(*one, strict=True)] for one in every]
-    ids, said = task.predict(network, logits, batch)
+    ids, said = best_path(logits, batch.x_lengths, blank=PAD)
     losses = ctc_loss(logits, batch.x_lengths, ids, said, blank=PAD)
     every_one = zip(ids.cpu(), said.tolist(), losses.tolist(), strict=True)
     return [[(row[:n], -loss)] for row, n, loss in every_one]

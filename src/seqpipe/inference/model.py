@@ -1,6 +1,7 @@
 """A trained model, ready to be asked: the class behind `seqpipe.load`."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from seqpipe.inference.answering import CHUNK, Answering, Asked
 from seqpipe.inference.answers import Answer
 from seqpipe.inference.decoding import Decoding
 from seqpipe.inference.encoding import MOST_ROWS, Encoder
+from seqpipe.inference.placing import placed
 from seqpipe.inference.sampling import Sample, sample
 from seqpipe.inference.scoring import Score, score
 from seqpipe.models.one_to_many import OneToMany
@@ -200,7 +202,12 @@ class Model:
         how = decoding or Decoding()
         how.check(self.network, self.task)
         asking = Answering(self.network, self.task, self.encoder, self.y, how)
-        return asking.answers(found, rows=batch_size, chunk=chunk, ahead=ahead)
+        return map(self._placed, asking.answers(found, rows=batch_size, chunk=chunk, ahead=ahead))
+
+    def _placed(self, one: Asked) -> Asked:
+        if one.answer is None or one.record is None:
+            return one
+        return replace(one, answer=placed(one.answer, one.record, self.x, self.config["data"]))
 
     @property
     def samples(self) -> bool:

@@ -71,10 +71,10 @@ def _rows(asked: Iterator[Asked], model: Model, options: Predict) -> Iterator[di
         if one.error is not None and options.on_error == "stop":
             where = f"{one.place}: " if one.place else ""
             raise DataError(f"{where}{one.error.removeprefix(where)}")
-        yield _row(one, model, options.columns)
+        yield _row(one, options.columns)
 
 
-def _row(one: Asked, model: Model, columns: bool) -> dict[str, Any]:
+def _row(one: Asked, columns: bool) -> dict[str, Any]:
     """Where it stood, its own columns, and the answer or what is wrong."""
     row: dict[str, Any] = {}
     record = one.record
@@ -83,45 +83,9 @@ def _row(one: Asked, model: Model, columns: bool) -> dict[str, Any]:
     if columns and record is not None:
         answer = one.answer or {}
         row |= {k: v for k, v in record.items() if isinstance(v, _PLAIN) and k not in answer}
-    row |= _with_text(one, model) if one.answer is not None else {}
+    row |= one.answer or {}
     row["error"] = one.error
     return row
-
-
-def _with_text(one: Asked, model: Model) -> dict[str, Any]:
-    """The answer; a forecast of differences as the number itself; spans with their words."""
-    assert one.answer is not None
-    answer, record = dict(one.answer), one.record
-    if record is not None and "last" in record and "past" in record:
-        answer["prediction"] = _undone(answer["prediction"], model, record["last"])
-    if record is not None and model.x is not None and "spans" in answer:
-        words = _words(record.get(model.x.column))
-        if words is not None and len(words) == len(answer["prediction"]):
-            answer["spans"] = [
-                {**span, "text": " ".join(words[span["start"] : span["end"]])}
-                for span in answer["spans"]
-            ]
-    return answer
-
-
-def _undone(prediction: Any, model: Model, last: Any) -> Any:
-    """A forecast in the units of its series, where the model was trained on differences."""
-    source: Any = model.config["data"]["source"]
-    node = source.get("local") or source
-    if not node.get("relative_to_last", False):
-        return prediction
-    start = last.tolist()
-    if not isinstance(prediction, list):
-        return prediction + start[0]
-    if len(start) == 1:
-        return [value + start[0] for value in prediction]
-    return [value + start[place % len(start)] for place, value in enumerate(prediction)]
-
-
-def _words(value: Any) -> list[str] | None:
-    if isinstance(value, str):
-        return value.split()
-    return [str(word) for word in value] if isinstance(value, (list, tuple)) else None
 
 
 def _tell(options: Predict, total: int, failed: int, seconds: float) -> None:

@@ -1,0 +1,71 @@
+"""Answers put back into the records they answer: spans with their words, forecasts in units."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from seqpipe.data.base import Field, Record
+from seqpipe.data.fields.spelling import PARTED, Spelled
+from seqpipe.inference.answers import Answer
+
+_Steps = tuple[list[str], str]  # and what stands between them
+
+
+def placed(answer: Answer, record: Record, x: Field | None, data: Mapping[str, Any]) -> Answer:
+    """An answer in the words and units of its record.
+
+    Spans get the words they are of, and are counted from the first word of the record where
+    training kept the last steps only. A forecast of differences to the last step becomes numbers
+    of the series, where the record holds that step as `last`.
+
+    Args:
+        answer: of the model.
+        record: that was asked.
+        x: the field that was read.
+        data: the configuration of the data: its source, `keep`.
+    """
+    if "spans" in answer and x is not None:
+        steps = _steps(x, record.get(x.column))
+        return {**answer, "spans": _spans(answer, steps, data)}
+    if is_relative(data) and "last" in record:
+        return {**answer, "prediction": _undone(answer["prediction"], record["last"])}
+    return answer
+
+
+def is_relative(data: Mapping[str, Any]) -> bool:
+    """Whether what is answered are differences to the last step of the past."""
+    source: Mapping[str, Any] = data["source"]
+    return bool((source.get("local") or source).get("relative_to_last", False))
+
+
+def _spans(answer: Answer, steps: _Steps, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    words, between = steps
+    answered, before = len(answer["prediction"]), 0
+    if len(words) > answered == data.get("max_length"):
+        before = len(words) - answered if data["keep"] == "last" else 0
+    elif len(words) != answered:
+        return answer["spans"]  # type: ignore[no-any-return]
+    placed = []
+    for span in answer["spans"]:
+        start, end = span["start"] + before, span["end"] + before
+        placed.append({**span, "start": start, "end": end, "text": between.join(words[start:end])})
+    return placed
+
+
+def _steps(x: Field, value: Any) -> _Steps:
+    """What each step of x reads, as text; nothing where that cannot be told."""
+    if isinstance(value, (list, tuple)):
+        return [str(word) for word in value], " "
+    by = x.by if isinstance(x, Spelled) else x.spec.unit
+    if not isinstance(value, str) or by is None:
+        return [], ""
+    if by == "characters":
+        return list(value), ""
+    return (PARTED[by](value) if by in PARTED else []), " "
+
+
+def _undone(prediction: Any, last: Any) -> Any:
+    """(H,) or (H * K,) differences and (K,) numbers, or one of each."""
+    start = [float(number) for number in last]
+    if not isinstance(prediction, list):
+        return prediction + start[0]
+    return [value + start[place % len(start)] for place, value in enumerate(prediction)]
