@@ -86,13 +86,22 @@ class Reader:
         name = Path(input.lower().removesuffix(".gz"))
         table = FORMATS.get(name.suffix)
         if table is not None and Path(input).is_file():
-            return table  # type: ignore[return-value]
+            return "source" if self._reads(name) else table  # type: ignore[return-value]
         if self.kind in _TEXT and (input == "-" or Path(input).is_file()):
             node = self._node()
             of_sequences = str(node.get("_target_", "")).rpartition(".")[2]
             if of_sequences not in ("Fasta", "GenBank", "FastaGff", "MidiEvents"):
                 return "lines"
         return "jsonl" if input == "-" else "source"
+
+    def _reads(self, name: Path) -> bool:
+        """Whether the training's source has a way of its own to read such a table: a series."""
+        node = self._node()
+        if isinstance(node.get("source"), Mapping):  # sound that a table names, and the like
+            return True
+        made = self.maker.make({**node, "_partial_": True}, "data.source").func
+        suffixes = tuple(getattr(made, "suffixes", ()))
+        return made is not Table and bool(suffixes) and name.name.endswith(suffixes)
 
     def _lines(self, file: Path) -> Iterator[Found]:
         for number, line in lines(file, self.encoding):
