@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from seqpipe.errors import ConfigError
 from seqpipe.inference.model import Model
 from seqpipe.inference.opening import opened
@@ -32,8 +34,11 @@ def load(
             writes to, outputs/mlflow.db.
 
     Raises:
-        ConfigError: it is not there, cannot be read, or is of another version.
+        ConfigError: the model or the device is not there; it cannot be read, or is of another
+            version.
     """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device={device}: there is no GPU that torch can use; allowed: cpu")
     folder = Path(where)
     if folder.is_dir():
         for place in PLACES:

@@ -209,6 +209,14 @@ class Field(ABC):
         for name in self.fitted:
             setattr(self, name, state[name])
 
+    def weights(self) -> dict[str, Tensor]:
+        """Of a network inside that encodes, and which training does not change; by name."""
+        return {}
+
+    def restore_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take up such weights, before `restore`."""
+        assert not weights, "of a field without a network"
+
     @abstractmethod
     def encode(self, record: Record) -> Tensor:
         """The entry as numbers, without batch axis: (T, D), (T,), (D,) or ()."""

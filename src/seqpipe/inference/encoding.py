@@ -12,6 +12,7 @@ from seqpipe.data.base import ALIGNED_KINDS, Field, Record, SequenceBatch, Seque
 from seqpipe.data.batching import pad
 from seqpipe.data.columns import Array
 from seqpipe.data.lengths import MaxLength
+from seqpipe.data.uses import check_cuts
 from seqpipe.errors import DataError
 
 MOST_ROWS = 256  # of a batch
@@ -47,12 +48,17 @@ class Encoder:
         y: fitted.
         data: the configuration of the data: `max_length`, `longer`, `keep`, `window`,
             `eval_window`, `bptt`.
+
+    Raises:
+        ConfigError: x and y cannot be cut so.
     """
 
     def __init__(
         self, spec: SequenceSpec, x: Field | None, y: Field, data: Mapping[str, Any]
     ) -> None:
         self.spec, self.x, self.y = spec, x, y
+        cuts = {name: data.get(name) for name in ("window", "eval_window", "bptt")}
+        check_cuts(x, y, **cuts, tokens=None)
         self.trim: MaxLength | None = None
         if data.get("max_length") is not None:
             x_kind = None if x is None else x.kind

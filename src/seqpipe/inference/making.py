@@ -33,7 +33,7 @@ class Maker:
     """
 
     def __init__(self, trust: Sequence[str] = ()) -> None:
-        self.trust = tuple(trust)
+        self.trust = (trust,) if isinstance(trust, str) else tuple(trust)
 
     def make(self, node: Any, key: str) -> Any:
         """What a node stands for: plain values as they are, `_target_`s called or made partial.

@@ -8,7 +8,8 @@ from typing import Any
 from torch import nn
 
 from seqpipe.data.base import Field, FieldSpec, SequenceSpec
-from seqpipe.errors import ConfigError
+from seqpipe.data.uses import check_fields
+from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference import saved
 from seqpipe.inference.making import Maker, informed, sized, writes_crf
 from seqpipe.inference.model import Model
@@ -33,7 +34,14 @@ def kept(
     specs = {"x": spec.x, "y": spec.y}
     counts = {role: s.counts for role, s in specs.items() if s is not None and s.counts is not None}
     states = {role: fld.state() for role, fld in fields.items()}
-    return saved.Saved(dict(config), network.state_dict(), states, counts, dict(facts))
+    weights = network.state_dict()
+    for role, fld in fields.items():
+        weights |= {_name(role, name): value for name, value in fld.weights().items()}
+    return saved.Saved(dict(config), weights, states, counts, dict(facts))
+
+
+def _name(role: str, name: str) -> str:
+    return f"data.{role}.{name}"
 
 
 def opened(folder: Path, trust: Sequence[str] = ()) -> Model:
@@ -47,22 +55,50 @@ def opened(folder: Path, trust: Sequence[str] = ()) -> Model:
         ConfigError: it cannot be read, or not by this version.
     """
     found = saved.read(folder)
-    data, maker = found.config["data"], Maker(trust)
+    try:
+        return _model(found, Maker(trust))
+    except (ConfigError, DataError) as error:
+        raise ConfigError([_of(folder, problem) for problem in error.problems]) from error
+    except Exception as error:  # files that were made up may lead to any
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        text = f"its files make no model ({lines[0]})"
+        raise ConfigError(f"{folder}: {text}; allowed: those of one run, unchanged") from error
+
+
+def _of(folder: Path, problem: str) -> str:
+    return problem if str(folder) in problem else f"{folder}: {problem}"
+
+
+def _model(found: saved.Saved, maker: Maker) -> Model:
+    data, own = found.config["data"], dict(found.weights)
     fields: dict[str, Field] = {}
     specs: dict[str, FieldSpec] = {}
     for role, state in found.fields.items():
-        fields[role] = maker.make(data[role], f"data.{role}")
-        fields[role].restore(state)
-        specs[role] = replace(fields[role].spec, counts=found.counts.get(role))
+        field = maker.make(_without_files(data[role]), f"data.{role}")
+        start = _name(role, "")
+        names = [name for name in own if name.startswith(start)]
+        if not isinstance(field, Field) or not isinstance(field.column, str):
+            raise ConfigError(f"data.{role}: is no field with a column; allowed: one of them")
+        field.restore_weights({name.removeprefix(start): own.pop(name) for name in names})
+        field.restore(state)
+        fields[role], specs[role] = field, replace(field.spec, counts=found.counts.get(role))
+    check_fields(fields.get("x"), fields["y"])
     spec = SequenceSpec(specs.get("x"), specs["y"])
     made = maker.make(found.config["architecture"], "architecture")
     make_task, longest_y = maker.make(found.config["task"], "task"), found.facts["longest_y"]
     task = informed(make_task, spec.y, longest_y=longest_y, crf=writes_crf(made))
     network = sized(made, spec, task.output_size)
     try:
-        network.load_state_dict(found.weights)
+        network.load_state_dict(own)
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         text = f"the weights are not those of its config.yaml ({reason})"
-        raise ConfigError(f"{folder}: {text}; allowed: both of one run") from None
+        raise ConfigError(f"{text}; allowed: both of one run") from None
     return Model(found.config, fields.get("x"), fields["y"], spec, task, network, found.facts)
+
+
+def _without_files(node: Any) -> Any:
+    """A field's node that names no file to start from: what it learned is in the folder."""
+    if not isinstance(node, Mapping) or not str(node.get("_target_")).startswith("seqpipe."):
+        return node
+    return {name: value for name, value in node.items() if name not in ("vectors", "weights")}

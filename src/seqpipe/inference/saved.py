@@ -14,8 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -71,23 +69,46 @@ def write(folder: Path, saved: Saved) -> Path:
     """
     if folder.exists():
         raise ConfigError(f"output={folder}: is there already; allowed: a new folder")
+    _make(folder, lambda made: _write_files(made, saved))
+    return folder
+
+
+def copy(folder: Path, to: Path) -> Path:
+    """Copies the files of a model's folder, and no others that lie there.
+
+    Raises:
+        ConfigError: `to` is there, or cannot be written.
+    """
+
+    def fill(made: Path) -> None:
+        for name in (*FILES, ABOUT):
+            shutil.copyfile(folder / name, made / name, follow_symlinks=False)
+
+    if to.exists():
+        raise ConfigError(f"output={to}: is there already; allowed: a new folder")
+    _make(to, fill)
+    return to
+
+
+def _make(folder: Path, fill: Callable[[Path], None]) -> None:
     made = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         made.mkdir(parents=True)
-        _write_files(made, saved)
+        fill(made)
         made.rename(folder)
     except OSError as error:
         text = f"cannot be written ({error.strerror}); allowed: a new folder"
         raise ConfigError(f"output={folder}: {text}") from None
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    return folder
 
 
 def _write_files(folder: Path, saved: Saved) -> None:
-    text = yaml.safe_dump(saved.config, sort_keys=False, allow_unicode=True)
+    text = yaml.dump(saved.config, Dumper=_InFull, sort_keys=False, allow_unicode=True)
     (folder / "config.yaml").write_text(text, encoding="utf-8")
-    weights = {name: value.detach().cpu().contiguous() for name, value in saved.weights.items()}
+    weights = {
+        name: value.detach().cpu().clone().contiguous() for name, value in saved.weights.items()
+    }
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     shutil.copymode(folder / "config.yaml", folder / "model.safetensors")  # whom umask lets read
     held: dict[str, np.ndarray[Any, Any]] = {}
@@ -112,36 +133,71 @@ def read(folder: Path) -> Saved:
     Raises:
         ConfigError: it is none, of a later format, damaged, or not as it was written.
     """
+    for name in (ABOUT, *FILES):
+        if (folder / name).is_symlink():  # whose file it is, the folder does not tell
+            raise ConfigError(f"{folder / name}: is a link; allowed: {_ALLOWED}")
     if not (folder / ABOUT).is_file():
         text = f"no folder of a model, {ABOUT} is missing"
         raise ConfigError(f"{folder}: {text}; allowed: {_ALLOWED}")
     about = _json(folder, ABOUT)
-    version = about.get("format")
-    if version != FORMAT:
-        by = about.get("versions", {}).get("seqpipe", "another version")
+    version, versions = about.get("format"), about.get("versions")
+    versions = versions if isinstance(versions, dict) else {}
+    if type(version) is not int or version != FORMAT:
+        by = versions.get("seqpipe", "another version")
         text = f"is of format {version}, written by seqpipe {by}; this is seqpipe {__version__}"
         allowed = f"format {FORMAT}, or a version of seqpipe that knows it"
         raise ConfigError(f"{folder}: {text}; allowed: {allowed}")
     _check_files(folder, about)
     try:
-        return _opened(folder, about)
-    except (SafetensorError, zipfile.BadZipFile, yaml.YAMLError, ValueError, LookupError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"{folder}: cannot be read ({reason}); allowed: {_ALLOWED}") from None
+        return _opened(folder, about, versions)
+    except Exception as error:  # each of the formats has its own, and a forger finds others
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ConfigError(f"{folder}: cannot be read ({reason}); allowed: {_ALLOWED}") from error
 
 
-def _opened(folder: Path, about: Mapping[str, Any]) -> Saved:
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+class _InFull(yaml.SafeDumper):
+    """What stands in two places is written twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """All of them."""
+        return True
+
+
+class _WithoutAliases(yaml.SafeLoader):
+    """With aliases, a few lines can stand for more than any memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """A node that stands there itself."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("config.yaml has aliases")
+        return super().compose_node(parent, index)
+
+
+def _opened(folder: Path, about: Mapping[str, Any], versions: Mapping[str, str]) -> Saved:
+    text = (folder / "config.yaml").read_text(encoding="utf-8")
+    config = yaml.load(text, Loader=_WithoutAliases)
     told = _json(folder, "fields.json")
-    with np.load(folder / "fields.npz", allow_pickle=False) as arrays:
+    with (
+        (folder / "fields.npz").open("rb") as opened,
+        np.load(opened, allow_pickle=False) as arrays,
+    ):
         held = {name: arrays[name] for name in arrays.files}
+    parts = {
+        "config.yaml": config,
+        "fields": told["fields"],
+        "counts": told["counts"],
+        "facts": about["facts"],
+    }
+    for name, part in parts.items():
+        if not isinstance(part, dict):
+            raise ValueError(f"{name} holds no names")
     return Saved(
         config,
         load_file(folder / "model.safetensors", device="cpu"),
         {role: unpacked(state, held) for role, state in told["fields"].items()},
         unpacked(told["counts"], held),
         about["facts"],
-        about["versions"],
+        dict(versions),
     )
 
 
@@ -159,7 +215,7 @@ def _check_files(folder: Path, about: Mapping[str, Any]) -> None:
 def _json(folder: Path, name: str) -> dict[str, Any]:
     try:
         told = json.loads((folder / name).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{folder / name}: is damaged ({error}); allowed: {_ALLOWED}") from None
     if not isinstance(told, dict):
         raise ConfigError(f"{folder / name}: holds no names; allowed: {_ALLOWED}")

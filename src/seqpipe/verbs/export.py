@@ -1,6 +1,5 @@
 """Write the model to use it elsewhere: `python -m seqpipe export run=latest format=onnx ...`."""
 
-import shutil
 from pathlib import Path
 
 from seqpipe.errors import ConfigError
@@ -24,8 +23,7 @@ def run(options: Export, root: Path) -> Answer:
         found = find_run(options, root)
         kept = found.local("model") / "data" / "seqpipe"
         saved.read(kept)  # what is damaged is not handed on
-        output.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(kept, output)
+        saved.copy(kept, output)
         return Answer(f'{output}: seqpipe.load("{options.output}") opens it')
     from seqpipe.inference.onnx import export_onnx
 

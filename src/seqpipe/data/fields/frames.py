@@ -105,6 +105,15 @@ class Frames(Field):
         super().restore(state)
         self.shape = tuple(int(size) for size in self.shape)
 
+    def weights(self) -> dict[str, Tensor]:
+        """Those of the backbone."""
+        return {} if self.backbone is None else dict(self.backbone.network.state_dict())
+
+    def restore_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take up those of the backbone."""
+        if self.backbone is not None:
+            self.backbone.network.load_state_dict(weights)
+
     def encode(self, record: Record) -> Tensor:
         """(T, D) float32.
 
