@@ -14,7 +14,7 @@ from seqpipe.inference.answers import Answer
 from seqpipe.inference.decoding import Decoding
 from seqpipe.inference.encoding import MOST_ROWS, Encoder
 from seqpipe.inference.placing import placed
-from seqpipe.inference.sampling import Sample, sample
+from seqpipe.inference.sampling import Drawing, Sample, sample
 from seqpipe.inference.scoring import Score, score
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.tasks.base import Task
@@ -127,18 +127,19 @@ class Model:
             ConfigError: the model samples nothing, or an option does not fit it.
             DataError: a prompt or a condition that cannot be read.
         """
-        return sample(
-            *(self.network, self.task, self.x, self.y, self.config["data"]),
+        longest = min(200, self.facts["longest_y"])
+        asked = Drawing(
             n=n,
             prompt=prompt,
             condition=condition,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
-            max_length=max_length or min(200, self.facts["longest_y"]),
+            max_length=longest if max_length is None else max_length,
             seed=seed,
             allow_unknown=allow_unknown,
         )
+        return sample(self.network, self.task, self.x, self.y, self.config["data"], asked)
 
     def score(self, inputs: Iterable[Any]) -> list[Score]:
         """How likely sequences are, in nats: each symbol given those before it, and x if any.

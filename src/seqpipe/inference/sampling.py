@@ -1,6 +1,7 @@
 """New sequences from a model of one_to_many, as text or as a piano roll."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,21 @@ from seqpipe.tasks.base import Task
 Sample = str | np.ndarray[Any, np.dtype[np.uint8]]
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """What is to be drawn; see `Model.sample`."""
+
+    n: int
+    prompt: str
+    condition: Any
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    max_length: int
+    seed: int
+    allow_unknown: bool
+
+
 @torch.inference_mode()
 def sample(
     network: nn.Module,
@@ -23,16 +39,7 @@ def sample(
     x: Field | None,
     y: Field,
     data: Mapping[str, Any],
-    *,
-    n: int,
-    prompt: str,
-    condition: Any,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    max_length: int,
-    seed: int,
-    allow_unknown: bool,
+    asked: Drawing,
 ) -> list[Sample]:
     """See `Model.sample`.
 
@@ -42,42 +49,38 @@ def sample(
         x: field of the condition, fitted; None where there is none.
         y: field of what is written, fitted.
         data: the configuration of the data: how its sequences were cut.
-        n: see there, as for the rest.
-        prompt: see there.
-        condition: see there.
-        temperature: see there.
-        top_k: see there.
-        top_p: see there.
-        max_length: see there.
-        seed: see there.
-        allow_unknown: see there.
+        asked: how much, from where, and how.
     """
     if not isinstance(network, OneToMany):
         text = "answers its x and makes up nothing; allowed: a model of one_to_many"
         raise ConfigError(f"{type(network).__name__}: {text}")
-    _check(n=n, max_length=max_length, temperature=temperature, top_k=top_k, top_p=top_p)
+    _check(asked)
     device = next(network.parameters()).device
-    given = _condition(x, condition, n, device)
-    options: dict[str, Any] = {"generator": torch.Generator(device).manual_seed(seed)}
+    given = _condition(x, asked.condition, asked.n, device)
+    options: dict[str, Any] = {"generator": torch.Generator(device).manual_seed(asked.seed)}
     if y.spec.kind == "roll":
-        _refuse_for_rolls(prompt=prompt, top_k=top_k, top_p=top_p, allow_unknown=allow_unknown)
+        _refuse_for_rolls(asked)
         roll, _ = network.sample(
-            given, count=n, max_length=max_length, temperature=temperature, **options
+            given,
+            count=asked.n,
+            max_length=asked.max_length,
+            temperature=asked.temperature,
+            **options,
         )
         return [row.to(torch.uint8).cpu().numpy() for row in roll]
     stop, banned = endings(task, data)
-    if allow_unknown:
+    if asked.allow_unknown:
         banned = tuple(id_ for id_ in banned if id_ != UNK)
     ids, lengths = network.sample(
         given,
-        count=n,
-        max_length=max_length,
-        temperature=temperature,
+        count=asked.n,
+        max_length=asked.max_length,
+        temperature=asked.temperature,
         banned=banned,
         stop=stop,
-        prompt=_prompt(y, prompt, n, device, allow_unknown),
-        top_k=top_k,
-        top_p=top_p,
+        prompt=_prompt(y, asked, device),
+        top_k=asked.top_k,
+        top_p=asked.top_p,
         **options,
     )
     cut = zip(ids.cpu(), lengths.tolist(), strict=True)
@@ -99,11 +102,11 @@ def endings(task: Task, data: Mapping[str, Any]) -> tuple[bool, tuple[int, ...]]
     return stop, (PAD, UNK, BOS) if stop or paragraphs else (PAD, UNK, BOS, EOS)
 
 
-def _check(
-    *, n: int, max_length: int, temperature: float, top_k: int | None, top_p: float | None
-) -> None:
+def _check(asked: Drawing) -> None:
     problems = []
-    for name, count in (("n", n), ("max_length", max_length), ("top_k", top_k)):
+    temperature, top_p = asked.temperature, asked.top_p
+    for name in ("n", "max_length", "top_k"):
+        count = getattr(asked, name)
         if count is not None and count < 1:
             problems.append(f"{name}={count}: must be at least 1")
     if not temperature > 0:
@@ -115,7 +118,9 @@ def _check(
         raise ConfigError(problems)
 
 
-def _refuse_for_rolls(**given: Any) -> None:
+def _refuse_for_rolls(asked: Drawing) -> None:
+    names = ("prompt", "top_k", "top_p", "allow_unknown")
+    given = {name: getattr(asked, name) for name in names}
     problems = [
         f"{name}={value}: is not of a piano roll, whose notes are drawn each on its own;"
         " allowed: leave it out"
@@ -140,16 +145,15 @@ def _condition(x: Field | None, condition: Any, n: int, device: torch.device) ->
     return encoded.expand(n, *encoded.shape).to(device)
 
 
-def _prompt(
-    y: Field, prompt: str, n: int, device: torch.device, allow_unknown: bool
-) -> Tensor | None:
+def _prompt(y: Field, asked: Drawing, device: torch.device) -> Tensor | None:
     """(n, P) ids that are read before the first is drawn."""
+    prompt = asked.prompt
     if not prompt:
         return None
     ids = y.encode({y.column: prompt}).long()
-    if not allow_unknown and bool((ids == UNK).any()):
+    if not asked.allow_unknown and bool((ids == UNK).any()):
         place = int((ids == UNK).nonzero()[0])
         known = y.decode(ids[:place])
         text = f"what comes after {known!r} was never met in training"
         raise DataError(f"prompt={prompt}: {text}; allowed: known symbols, or allow_unknown=true")
-    return ids.expand(n, -1).to(device)
+    return ids.expand(asked.n, -1).to(device)

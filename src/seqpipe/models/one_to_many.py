@@ -231,12 +231,22 @@ class OneToMany(nn.Module):
                 top_p=top_p,
                 generator=generator,
             )
-        stop = stop and self.y_kind == "symbols"
         y_t, state = self._start(x, count)
         if prompt is not None and prompt.shape[1] > 0:
             y_t, state = self._read(prompt, y_t, state)
+        return self._drawn(pick, y_t, state, max_length, stop and self.y_kind == "symbols")
+
+    def _drawn(
+        self,
+        pick: Callable[[Tensor], Tensor],
+        y_t: Tensor,
+        state: StackState,
+        max_length: int,
+        stop: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """What is picked step by step, each read at the next, and how long it is."""
         drawn: list[Tensor] = []
-        ended = torch.zeros(count, dtype=torch.bool, device=y_t.device)
+        ended = torch.zeros(len(y_t), dtype=torch.bool, device=y_t.device)
         for _ in range(max_length):
             logits, state = self._step(y_t, state)
             y_t = pick(logits)
@@ -246,7 +256,7 @@ class OneToMany(nn.Module):
                 if bool(ended.all()):
                     break
         y = torch.stack(drawn, dim=1)
-        every = torch.full((count,), len(drawn), device=y.device)
+        every = torch.full((len(y),), len(drawn), device=y.device)
         return y, lengths_to_end(y, self.eos) if stop else every
 
     def _read(self, prompt: Tensor, before: Tensor, state: StackState) -> tuple[Tensor, StackState]:
