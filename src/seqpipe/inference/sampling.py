@@ -57,15 +57,17 @@ def sample(
     _check(asked)
     device = next(network.parameters()).device
     given = _condition(x, asked.condition, asked.n, device)
-    options: dict[str, Any] = {"generator": torch.Generator(device).manual_seed(asked.seed)}
+    options: dict[str, Any] = {
+        "count": asked.n,
+        "max_length": asked.max_length,
+        "temperature": asked.temperature,
+        "generator": torch.Generator(device).manual_seed(asked.seed),
+    }
     if y.spec.kind == "roll":
         _refuse_for_rolls(asked)
         roll, _ = network.sample(
             given,
-            count=asked.n,
-            max_length=asked.max_length,
-            temperature=asked.temperature,
-            **options,
+                        **options,
         )
         return [row.to(torch.uint8).cpu().numpy() for row in roll]
     stop, banned = endings(task, data)
