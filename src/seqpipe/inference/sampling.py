@@ -65,19 +65,13 @@ def sample(
     }
     if y.spec.kind == "roll":
         _refuse_for_rolls(asked)
-        roll, _ = network.sample(
-            given,
-                        **options,
-        )
+        roll, _ = network.sample(given, **options)
         return [row.to(torch.uint8).cpu().numpy() for row in roll]
     stop, banned = endings(task, data)
     if asked.allow_unknown:
         banned = tuple(id_ for id_ in banned if id_ != UNK)
     ids, lengths = network.sample(
         given,
-        count=asked.n,
-        max_length=asked.max_length,
-        temperature=asked.temperature,
         banned=banned,
         stop=stop,
         prompt=_prompt(y, asked, device),
