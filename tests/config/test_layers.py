@@ -9,6 +9,7 @@ SRC = Path(seqpipe.__file__).parent
 MAY_IMPORT = {
     "__init__": {"loading", "inference"},
     "loading": {"verbs", "inference", "errors"},
+    "pyfunc": {"tracking", "inference", "errors"},
     "__main__": {"cli"},
     "cli": {"__init__", "verbs", "config", "terminal", "errors"},
     "verbs": {

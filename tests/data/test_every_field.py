@@ -3,6 +3,8 @@
 import copy
 import importlib
 import inspect
+import json
+import math
 import pkgutil
 
 import numpy as np
@@ -24,6 +26,8 @@ from seqpipe.data.fields.series import Series, Vector
 from seqpipe.data.fields.spelling import Spelled
 from seqpipe.data.fields.symbols import Symbols
 from seqpipe.data.fields.text import Text
+from seqpipe.errors import DataError
+from seqpipe.inference.examples import needed
 from seqpipe.testing import check_field
 
 TEXTS = ["to be, or not to be", "Be (quick) to see", "to see it, see it be"]
@@ -152,3 +156,50 @@ def test_what_a_field_learns_does_not_depend_on_the_order_of_classes_or_of_fitti
 @pytest.mark.parametrize("by", ["characters", "bytes"])
 def test_any_text_at_all_keeps_the_promises_of_text(by, texts):
     check_field(Text("x", by=by), [{"x": text} for text in texts if text] or [{"x": "a"}])
+
+
+DEEP: list[object] = []
+for _ in range(900):
+    DEEP = [DEEP]
+STRANGE = [
+    *(None, True, 3, -1, 2.5, 10**400, math.nan, math.inf, "", " ", "x", "\0", "\ud800", b"x"),
+    *(
+        [],
+        [[]],
+        [[], []],
+        {},
+        {"a": 1},
+        [{}],
+        [None],
+        [None, 1],
+        ["a"],
+        [1, "a"],
+        [["a"]],
+        [[["a"]]],
+    ),
+    *([[1], [1, 2]], [10**400], [[10**400]], [1e308], [[math.inf]], [True], [[2] * 88], DEEP),
+    *([[[0] * 5] * 3], [[[300] * 5] * 4], [[[-1] * 5] * 4], [[[0.5] * 5] * 4]),
+]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_an_entry_of_any_kind_is_encoded_or_refused(name):
+    field, entries = copy.deepcopy(FIELDS[name])
+    field.fit(records(entries))
+    refused = 0
+    for entry in STRANGE:
+        for beside in ({}, {"rate": 8000}):
+            try:
+                field.encode({"x": entry, **beside})
+            except DataError:
+                refused += 1
+    assert refused > len(STRANGE) // 2
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_an_entry_is_the_same_after_it_was_json(name):
+    field, entries = copy.deepcopy(FIELDS[name])
+    field.fit(records(entries))
+    for record in records(entries):
+        sent = json.loads(json.dumps(needed(field, record)))
+        assert torch.equal(field.encode(sent), field.encode(record))

@@ -20,7 +20,7 @@ from seqpipe.tracking.registry import register
 from seqpipe.tracking.serving import check_model, curl, example_of, free_port, serving
 from seqpipe.tracking.store import open_store
 
-OURS = "flavors:\n  python_function:\n    loader_module: seqpipe.inference.pyfunc\n    data: data\n"
+OURS = "flavors:\n  python_function:\n    loader_module: seqpipe.pyfunc\n    data: data\n"
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def test_a_model_of_ours_may_be_served(model):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("seqpipe.inference.pyfunc", "evil", "code that is not seqpipe's (evil); allowed: what"),
-        ("python_function", "sklearn", "code that is not seqpipe's (seqpipe.inference.pyfunc)"),
+        ("seqpipe.pyfunc", "evil", "code that is not seqpipe's (evil); allowed: what"),
+        ("python_function", "sklearn", "code that is not seqpipe's (seqpipe.pyfunc)"),
         ("data: data", "data: data\n    code: code", "would be loaded by code that is not seqpipe"),
         (
             "data: data",

@@ -24,6 +24,22 @@ def note_name(note: int) -> str:
     return f"{_LETTERS[note % 12]}{note // 12 - 1}"
 
 
+def is_matrix(value: Any) -> bool:
+    """Whether an entry is a matrix, or one in lists as JSON has it; else a step lists its notes.
+
+    No piano has note 0 or 1: a row of 88 or 128 of them can only be one of a matrix.
+    """
+    if isinstance(value, np.ndarray):
+        return True
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) > 0
+        and all(isinstance(row, (list, tuple)) and len(row) in (KEYS, ALL_NOTES) for row in value)
+        and len({len(row) for row in value}) == 1
+        and all(key in (0, 1) for row in value for key in row)
+    )
+
+
 def matrix_roll(array: np.ndarray[Any, Any]) -> Roll:
     """A matrix of 0 and 1 as a roll of the piano's keys. array: (T, 88) or (T, 128).
 

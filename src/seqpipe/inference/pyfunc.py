@@ -1,23 +1,16 @@
-"""What MLflow calls to load a model and to ask it: raw records in, rows of answers out.
+"""A model as MLflow asks it: raw records in, rows of answers out."""
 
-`MLmodel` names this module as the loader, so that nothing in a logged model is code or a pickle:
-`mlflow.pyfunc.load_model("runs:/<id>/model")` works wherever seqpipe is installed.
-"""
-
-import os
+import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import ConfigError, DataError, SeqpipeError
 from seqpipe.inference.model import Model
-from seqpipe.inference.opening import opened
 from seqpipe.inference.writing import flat
 
-TRUST = "SEQPIPE_TRUST"
-"""Environment variable: modules outside of seqpipe that a served model may use, with commas."""
+_MOST_TOLD = 10  # rows that cannot be read
 
 
 class Served:
@@ -42,23 +35,40 @@ class Served:
             params: none are known.
 
         Raises:
-            DataError: rows that cannot be read; the first ten.
+            DataError: rows that cannot be read, the first ten of them; or there is no row.
+            ConfigError: `params`.
         """
         if params:
             raise ConfigError(f"params: {', '.join(params)} are not known; allowed: none")
-        if self.model.samples:
-            return self._samples(_rows(data))
-        return [flat(answer) for answer in self.model.predict(_rows(data))]
+        rows = _rows(data)
+        if not rows:
+            raise DataError("inputs: hold no rows; allowed: one or more")
+        answers = self._samples(rows) if self.model.samples else self.model.predict(rows)
+        return [_finite(flat(answer)) for answer in answers]
 
     def _samples(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
-        written = []
+        written: list[dict[str, Any]] = []
+        problems: list[str] = []
         for number, row in enumerate(rows):
-            columns = row if isinstance(row, Mapping) else {"prompt": row}
-            prompt = str(columns.get("prompt") or "")
-            rest = {name: value for name, value in columns.items() if name != "prompt"}
-            drawn = self.model.sample(1, prompt=prompt, condition=rest or None, seed=number)
-            written.append(flat({"prediction": drawn[0]}))
+            try:
+                written.append({"prediction": self._sample(row, number)})
+            except SeqpipeError as error:
+                problems.append(f"inputs[{number}]: {error}")
+            if len(problems) == _MOST_TOLD:
+                break
+        if problems:
+            raise DataError(problems)
         return written
+
+    def _sample(self, row: Any, seed: int) -> Any:
+        columns = row if isinstance(row, Mapping) else {"prompt": row}
+        prompt = columns.get("prompt")
+        prompt = "" if prompt is None else prompt
+        if not isinstance(prompt, str):
+            raise DataError(f"prompt={prompt}: is not text; allowed: text, or nothing")
+        rest = {name: value for name, value in columns.items() if name != "prompt"}
+        drawn = self.model.sample(1, prompt=prompt, condition=rest or None, seed=seed)[0]
+        return drawn.tolist() if isinstance(drawn, np.ndarray) else drawn
 
 
 def _rows(data: Any) -> list[Any]:
@@ -79,15 +89,31 @@ def _rows(data: Any) -> list[Any]:
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A record whose arrays of arrays, as tables hold them, are lists again."""
-    return {str(name): _list(value) for name, value in row.items()}
+    """A record as JSON gave it: arrays of arrays are lists again, and empty cells None.
+
+    A cell of a table is NaN where its row lacks a column that another row has.
+    """
+    return {str(name): None if _missing(cell) else _list(cell) for name, cell in row.items()}
 
 
 def _list(value: Any) -> Any:
     return [_list(one) for one in value] if isinstance(value, np.ndarray) else value
 
 
-def _load_pyfunc(path: str) -> Served:
-    """Called by MLflow with the folder that `MLmodel` names as `data`."""
-    trust = [name for name in os.environ.get(TRUST, "").split(",") if name]
-    return Served(opened(Path(path), trust))
+def _missing(cell: Any) -> bool:
+    return isinstance(cell, float) and math.isnan(cell)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: None in their places."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return value
+
+
+def _list(value: Any) -> Any:
+    return [_list(one) for one in value] if isinstance(value, np.ndarray) else value

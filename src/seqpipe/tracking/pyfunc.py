@@ -8,7 +8,7 @@ from typing import Any
 
 from seqpipe import __version__
 
-LOADER = "seqpipe.inference.pyfunc"
+LOADER = "seqpipe.pyfunc"
 log = logging.getLogger(__name__)
 
 
@@ -20,20 +20,23 @@ def write_pyfunc(
     Args:
         folder: to be made.
         data: the model's folder; it is copied to <folder>/data/.
-        inputs: an example of what it reads; the signature follows from it.
+        inputs: an example of what it reads; the signature follows from it, see `_signature`.
         answers: what it answers to them, flat.
 
     Returns:
         the folder.
     """
-    import mlflow.pyfunc
     import pandas as pd
-    from mlflow.models import infer_signature
 
     with warnings.catch_warnings():
-        # Of integers that might be missing one day: our numbers are what they are.
-        warnings.filterwarnings("ignore", message=".*integer column.*")
-        signature = infer_signature(pd.DataFrame(list(inputs)), list(answers))
+        # MLflow is told of what others deprecate, tells of type hints in classes of its own and of
+        # integers that might be missing one day. Nobody who trains can mend that, and where
+        # warnings are errors there would be no model.
+        warnings.simplefilter("ignore")
+        import mlflow.pyfunc
+
+        example = pd.DataFrame(list(inputs))
+        signature = _signature(example, list(answers))
         quiet = logging.getLogger("mlflow")
         level = quiet.level
         quiet.setLevel(logging.ERROR)  # it tells that it looks at the example, and of our version
@@ -43,9 +46,30 @@ def write_pyfunc(
                 loader_module=LOADER,
                 data_path=str(data),
                 signature=signature,
-                input_example=pd.DataFrame(list(inputs)),
+                input_example=example,
                 pip_requirements=[f"seqpipe=={__version__}"],
             )
         finally:
             quiet.setLevel(level)
     return folder
+
+
+def _signature(example: Any, answers: list[Any]) -> Any:
+    """What MLflow checks before it asks the model: that each column is there, and which are text.
+
+    All else is `any` to it. MLflow would compare each number of an array with its type, which takes
+    longer than the answer does, would refuse an integer for a float that was an integer in the
+    example, and would say neither in which row nor in which words of ours. The model checks it.
+    """
+    from mlflow.models import infer_signature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType
+
+    signature = infer_signature(example, answers)
+    signature.inputs = Schema(
+        [
+            column if column.type == DataType.string else ColSpec(AnyType(), column.name)
+            for column in signature.inputs
+        ]
+    )
+    return signature

@@ -156,7 +156,13 @@ class Frames(Field):
 
     def _pictures(self, record: Record) -> np.ndarray[Any, np.dtype[np.uint8]]:
         value = self.value(record)
-        frames = np.asarray(value)
+        try:
+            frames = np.asarray(value)
+        except ValueError:  # ragged, or too deep
+            self.refuse(value, "not frames; allowed: all of one height and width")
+        if isinstance(value, (list, tuple)) and frames.dtype.kind == "i" and frames.size:
+            if 0 <= frames.min() and frames.max() <= _WHOLE_RANGE:
+                frames = frames.astype(np.uint8)  # as JSON has them
         wanted = "(frames, height, width) or (frames, height, width, 3) uint8"
         if frames.dtype != np.uint8 or not (frames.ndim == 3 or frames.shape[3:] == (3,)):
             told = f"{frames.dtype} of shape {frames.shape}"

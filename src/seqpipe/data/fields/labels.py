@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.classes import Classes
-from seqpipe.data.fields.series import Moments, units
+from seqpipe.data.fields.series import Moments, floats, units
 from seqpipe.data.tags import SCHEMES, all_tags, allowed_in, belongs, detect, faults, types
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
@@ -126,7 +126,11 @@ class Tags(Classes):
             DataError: a tag does not occur in the training split, or breaks the scheme.
         """
         tags = self.value(record)
-        ids = {tag: self._id(tag) for tag in set(tags)}
+        try:
+            different = set(tags)
+        except TypeError:  # a number, or lists in a list
+            self.refuse(tags, "not a list of tags, one for each step")
+        ids = {tag: self._id(tag) for tag in different}
         if self.found_scheme:
             names = [str(tag) for tag in tags]
             wrong = faults(names, self.found_scheme)
@@ -265,7 +269,7 @@ class Number(Field):
     def _numbers(self, record: Record) -> np.ndarray[Any, np.dtype[np.float32]]:
         value = self.value(record)
         try:
-            numbers = np.array(value, dtype=np.float32).reshape(-1)
+            numbers = floats(value).reshape(-1)
         except (TypeError, ValueError):
             self.refuse(value, "not a number, nor a list of numbers")
         if not np.isfinite(numbers).all():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
-from seqpipe.data.rolls import HIGHEST, LOWEST, matrix_roll, note_name, notes_roll
+from seqpipe.data.rolls import HIGHEST, LOWEST, is_matrix, matrix_roll, note_name, notes_roll
 from seqpipe.errors import ConfigError, DataError
 
 
@@ -17,7 +17,8 @@ class PianoRoll(Field):
 
     Args:
         column: the key of the entry in a record: an array (T, 88) whose column k is MIDI note
-            21 + k, or (T, 128) with note k; or a list with the MIDI numbers of each step.
+            21 + k, or (T, 128) with note k, or the same in lists; or a list with the MIDI numbers
+            of each step.
         lowest: MIDI number of the lowest note, the first of the K.
         highest: of the highest note.
 
@@ -45,7 +46,7 @@ class PianoRoll(Field):
         """
         value = self.value(record)
         try:
-            roll = matrix_roll(value) if isinstance(value, np.ndarray) else notes_roll(value)
+            roll = matrix_roll(np.asarray(value)) if is_matrix(value) else notes_roll(value)
         except DataError as error:
             raise DataError([f"{self.column}: {problem}" for problem in error.problems]) from None
         first, end = self.lowest - LOWEST, self.highest - LOWEST + 1

@@ -12,6 +12,20 @@ from seqpipe.data.base import Field, FieldSpec, Record
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
+def floats(value: object) -> Floats:
+    """Numbers of a record in float32; what that cannot hold is infinity.
+
+    Raises:
+        TypeError: no number, nor an array of numbers.
+        ValueError: likewise, or an array that is ragged or too deep.
+    """
+    with np.errstate(over="ignore"):
+        try:
+            return np.array(value, dtype=np.float32)
+        except OverflowError:  # integers of Python may have more digits than any float
+            raise ValueError("an integer that no float can hold") from None
+
+
 class Moments:
     """Mean and standard deviation of rows that come a few at a time, in float64.
 
@@ -115,7 +129,7 @@ class _Floats(Field):
 
     def _finite(self, value: object) -> Floats:
         try:
-            array = np.array(value, dtype=np.float32)
+            array = floats(value)
         except (TypeError, ValueError):
             self.refuse(value, "not an array of numbers")
         if not np.isfinite(array).all():

@@ -35,7 +35,10 @@ class Symbols(Field):
             DataError: not a flat list of integers, or one outside 0..size-1.
         """
         value = self.value(record)
-        ids = np.asarray(value)
+        try:
+            ids = np.asarray(value)
+        except ValueError:  # ragged, or too deep
+            self.refuse(value, "not a flat list of integers")
         if ids.ndim != 1 or (len(ids) and ids.dtype.kind not in "iu"):
             self.refuse(value, "not a flat list of integers")
         outside = ids[(ids < 0) | (ids >= self.size)]
