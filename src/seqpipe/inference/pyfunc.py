@@ -113,7 +113,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _finite(one) for name, one in value.items()}
     return value
-
-
-def _list(value: Any) -> Any:
-    return [_list(one) for one in value] if isinstance(value, np.ndarray) else value

@@ -66,9 +66,10 @@ def _signature(example: Any, answers: list[Any]) -> Any:
     from mlflow.types.schema import AnyType
 
     signature = infer_signature(example, answers)
+    any_type = AnyType()  # type: ignore[no-untyped-call]
     signature.inputs = Schema(
         [
-            column if column.type == DataType.string else ColSpec(AnyType(), column.name)
+            column if column.type == DataType.string else ColSpec(any_type, column.name)
             for column in signature.inputs
         ]
     )
