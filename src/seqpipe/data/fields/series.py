@@ -19,6 +19,8 @@ def floats(value: object) -> Floats:
         TypeError: no number, nor an array of numbers.
         ValueError: likewise, or an array that is ragged or too deep.
     """
+    if value is None:  # NaN to numpy
+        raise TypeError("nothing")
     with np.errstate(over="ignore"):
         try:
             return np.array(value, dtype=np.float32)
