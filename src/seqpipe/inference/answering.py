@@ -157,6 +157,10 @@ def read_ahead(items: Iterator[T]) -> Iterator[T]:
             put(None, None, True)
         except BaseException as error:  # told where it is waited for
             put(None, error, True)
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
 
     thread = threading.Thread(target=run, name="reads ahead", daemon=True)
     thread.start()
@@ -170,4 +174,4 @@ def read_ahead(items: Iterator[T]) -> Iterator[T]:
             yield item  # type: ignore[misc]  # None only with `last`
     finally:
         stopped.set()
-        thread.join()
+        thread.join(timeout=1.0)  # it may wait for input that never comes; it dies with the process

@@ -15,6 +15,7 @@ Format = Literal["csv", "tsv", "jsonl", "parquet", "lines", "source"]
 STANDARD_INPUT = Path("/dev/stdin")
 _TABLE_OPTIONS = ("delimiter", "quote", "strip", "encoding", "header")
 _TEXT = ("symbols", "spelled")
+_OF_SEQUENCES = ("Fasta", "GenBank", "FastaGff", "MidiEvents")  # sources
 
 
 class Reader:
@@ -59,6 +60,13 @@ class Reader:
             ConfigError: the format cannot be told, or not be read so.
             DataError: nothing is there, or the column is not.
         """
+        try:
+            for one in self._found(input):
+                yield _told_of_input(one, input)
+        except DataError as error:
+            raise _told(error, input) from None
+
+    def _found(self, input: str) -> Iterator[Found]:
         format = self.format_of(input)
         if format == "source":
             yield from self._as_trained(input)
@@ -68,9 +76,7 @@ class Reader:
             beside = [one.name for one in file.parent.iterdir()] if file.parent.is_dir() else []
             text = f"no such file{did_you_mean(file.name, beside)}"
             raise MissingFiles(f"input={input}: {text}; allowed: a file, or - for standard input")
-        found = self._lines(file) if format == "lines" else self._rows(file, format)
-        for one in found:
-            yield _told_of_input(one) if input == "-" else one
+        yield from self._lines(file) if format == "lines" else self._rows(file, format)
 
     def format_of(self, input: str) -> Format:
         """What is read how; see the class.
@@ -90,7 +96,8 @@ class Reader:
         if self.kind in _TEXT and (input == "-" or Path(input).is_file()):
             node = self._node()
             of_sequences = str(node.get("_target_", "")).rpartition(".")[2]
-            if of_sequences not in ("Fasta", "GenBank", "FastaGff", "MidiEvents"):
+            tagged = of_sequences in ("Conll", "ConllU") and name.suffix not in ("", ".txt")
+            if not tagged and of_sequences not in _OF_SEQUENCES:
                 return "lines"
         return "jsonl" if input == "-" else "source"
 
@@ -171,10 +178,24 @@ def _only(node: Mapping[str, Any], input: str) -> dict[str, Any]:
     return {**made, "train": input, "valid": 0.1, "test": 0.1}
 
 
-def _told_of_input(one: Found) -> Found:
-    """A record of standard input, called so."""
+def _told_of_input(one: Found, input: str) -> Found:
+    """A record of standard input, called so; an error in the words of the verb."""
     if isinstance(one, DataError):
-        return DataError([text.replace(f"{STANDARD_INPUT}", "input") for text in one.problems])
-    if isinstance(one, PlacedRecord):
+        return _told(one, input)
+    if input == "-" and isinstance(one, PlacedRecord):
         return PlacedRecord(one, "input", one.line, goes_on=one.goes_on)
     return one
+
+
+def _told(error: DataError, input: str) -> DataError:
+    """An error without the keys of a training, which the verb does not have."""
+    problems = []
+    for text in error.problems:
+        for theirs, ours in (
+            ("data.source.encoding=", "encoding="),
+            ("data.source.train=", "input="),
+            (f"{STANDARD_INPUT}", "input"),
+        ):
+            text = text.replace(theirs, ours)
+        problems.append(text)
+    return type(error)(problems)

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +12,7 @@ from typing import IO, Any, Protocol
 import pyarrow as pa
 from pyarrow import parquet
 
-from seqpipe.errors import ConfigError
+from seqpipe.errors import ConfigError, DataError
 
 Row = Mapping[str, Any]
 ROWS = 4_096  # of a group of Parquet
@@ -63,18 +65,27 @@ class Writer(Protocol):
 
 
 class JsonLines:
-    """An object a line, names within names as they are."""
+    """An object a line, names within names as they are; what is no number is null, as in JSON."""
 
     def __init__(self, sink: IO[str]) -> None:
         self.sink = sink
 
     def write(self, rows: Sequence[Row]) -> None:
         """Adds rows."""
-        self.sink.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+        self.sink.writelines(f"{json.dumps(_sound(row), ensure_ascii=False)}\n" for row in rows)
 
     def close(self) -> None:
         """Leaves the sink to whoever opened it."""
         self.sink.flush()
+
+
+def _sound(value: Any) -> Any:
+    """Without NaN and infinity, which JSON does not know."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _sound(one) for name, one in value.items()}
+    return [_sound(one) for one in value] if isinstance(value, list) else value
 
 
 class Delimited:
@@ -110,10 +121,15 @@ def _cell(value: Any) -> Any:
 
 
 class ParquetRows:
-    """Typed columns; what Arrow cannot type alike in all rows is text."""
+    """Typed columns: those that are known before, and others as their first rows are.
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self.path, self.columns = path, list(columns)
+    Text takes whatever else comes later; numbers do not.
+    """
+
+    def __init__(
+        self, path: Path, columns: Sequence[str], types: Mapping[str, pa.DataType]
+    ) -> None:
+        self.path, self.columns, self.types = path, list(columns), types
         self.writer: parquet.ParquetWriter | None = None
         self.waiting: list[dict[str, Any]] = []
 
@@ -126,26 +142,45 @@ class ParquetRows:
     def _flush(self) -> None:
         columns = {name: [row.get(name) for row in self.waiting] for name in self.columns}
         if self.writer is None:
-            table = pa.table({name: _typed(values) for name, values in columns.items()})
-            self.writer = parquet.ParquetWriter(self.path, table.schema, compression="zstd")
+            typed = {name: self.types.get(name) or _type(columns[name]) for name in columns}
+            self.writer = parquet.ParquetWriter(self.path, pa.schema(typed), compression="zstd")
         schema = self.writer.schema
-        arrays = [pa.array(columns[field.name], type=field.type) for field in schema]
+        arrays = [self._array(columns[field.name], field) for field in schema]
         self.writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
         self.waiting = []
+
+    def _array(self, values: list[Any], field: pa.Field) -> pa.Array:
+        if field.type == pa.string():
+            values = [value if value is None else _text(value) for value in values]
+        try:
+            return pa.array(values, type=field.type)
+        except (pa.ArrowException, OverflowError, TypeError):
+            text = f"its column {field.name!r} holds {field.type} first, and something else later"
+            raise DataError(f"{self.path}: {text}; allowed: output as .jsonl or .csv") from None
 
     def close(self) -> None:
         """Writes what is left."""
         if self.waiting or self.writer is None:
             self._flush()
-        assert self.writer is not None
-        self.writer.close()
+        self.leave()
+
+    def leave(self) -> None:
+        """Closes the file as it is."""
+        if self.writer is not None:
+            self.writer.close()
 
 
-def _typed(values: list[Any]) -> pa.Array:
-    """A column as Arrow sees it; one without any value yet holds text, as errors do."""
-    if all(value is None for value in values):
-        return pa.array(values, type=pa.string())
-    return pa.array(values)
+def _type(values: list[Any]) -> pa.DataType:
+    """What Arrow takes all of them for; text where it cannot tell, or they differ."""
+    try:
+        found = pa.array([value for value in values if value is not None]).type
+    except (pa.ArrowException, OverflowError):
+        return pa.string()
+    return pa.string() if found == pa.null() else found
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(_sound(value), ensure_ascii=False)
 
 
 class Output:
@@ -155,12 +190,25 @@ class Output:
         output: the file, or `-`.
         kind: `csv`, `tsv`, `jsonl` or `parquet`.
         stdout: what `-` stands for.
+        types: of columns that are there whether or not the first rows hold them; they come last,
+            but for those that are named in `after`.
+        after: columns behind them.
     """
 
-    def __init__(self, output: str, kind: str, stdout: IO[str]) -> None:
+    def __init__(
+        self,
+        output: str,
+        kind: str,
+        stdout: IO[str],
+        types: Mapping[str, pa.DataType] | None = None,
+        after: Sequence[str] = (),
+    ) -> None:
         self.output, self.kind, self.stdout = output, kind, stdout
+        self.types, self.after = dict(types or {}), tuple(after)
         self.path = None if output == "-" else Path(output)
-        self.made = None if self.path is None else self.path.with_name(f".{self.path.name}.part")
+        self.made: Path | None = None
+        if self.path is not None:
+            self.made = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         self.sink: IO[str] = stdout
         self.writer: Writer | None = None
 
@@ -170,6 +218,8 @@ class Output:
         Raises:
             ConfigError: it cannot be written.
         """
+        if self.path is not None and self.path.is_dir():
+            raise ConfigError(f"output={self.output}: is a folder; allowed: a file, or -")
         if self.made is not None:
             try:
                 self.made.parent.mkdir(parents=True, exist_ok=True)
@@ -180,10 +230,12 @@ class Output:
         return self
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Adds rows; the first ones say which columns there are."""
+        """Adds rows; the first ones say which columns there are, besides those of `types`."""
         if self.writer is None:
-            columns = list(dict.fromkeys(name for row in rows for name in flat(row)))
-            self.writer = self._made(columns)
+            found = dict.fromkeys(name for row in rows for name in flat(row))
+            placed = {*self.types, *self.after}
+            first = [name for name in found if name not in placed]
+            self.writer = self._made([*first, *self.types, *self.after])
         self.writer.write(rows)
 
     def _made(self, columns: Sequence[str]) -> Writer:
@@ -191,7 +243,7 @@ class Output:
             return JsonLines(self.sink)
         if self.kind == "parquet":
             assert self.made is not None
-            return ParquetRows(self.made, columns)
+            return ParquetRows(self.made, columns, self.types)
         return Delimited(self.sink, "," if self.kind == "csv" else "\t", columns)
 
     def __exit__(
@@ -201,11 +253,17 @@ class Output:
         trace: TracebackType | None,
     ) -> None:
         """Gives the file its name, or removes it where something went wrong."""
-        if self.writer is not None and kind is None:
-            self.writer.close()
-        if self.made is not None and self.path is not None:
-            self.sink.close()
-            if kind is None:
-                self.made.replace(self.path)
-            else:
-                self.made.unlink(missing_ok=True)
+        whole = False
+        try:
+            if self.writer is not None and kind is None:
+                self.writer.close()
+            whole = kind is None
+        finally:
+            if self.made is not None and self.path is not None:
+                self.sink.close()
+                if isinstance(self.writer, ParquetRows) and not whole:
+                    self.writer.leave()
+                if whole:
+                    self.made.replace(self.path)
+                else:
+                    self.made.unlink(missing_ok=True)

@@ -1,10 +1,11 @@
 """Answer raw input: `python -m seqpipe predict run=latest input=new.csv output=answers.csv`."""
 
 import logging
+import re
 import sys
 import time
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Collection, Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ from seqpipe.data.base import PlacedRecord
 from seqpipe.data.progress import Progress
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.answering import Asked
+from seqpipe.inference.columns import of_answers, of_input
 from seqpipe.inference.decoding import Decoding
-from seqpipe.inference.model import Model
 from seqpipe.inference.writing import Output, format_of
 from seqpipe.verbs.asking import Predict
 from seqpipe.verbs.opened import open_model, reader_of
 from seqpipe.verbs.registry import Answer
 
 WRITTEN = 1_024  # rows at once
-_PLAIN = (str, int, float, bool)
+MOST_UNREAD = 100_000  # rows without a record that are held
+_PLACE = re.compile(r".*?:(\d+): ", re.DOTALL)
 
 log = logging.getLogger(__name__)
 
@@ -33,58 +35,89 @@ def run(options: Predict, root: Path) -> Answer:
         DataError: with on_error=stop, a row that cannot be answered.
     """
     kind = format_of(options.output, options.output_format)
-    _refuse_own_input(options)
+    refuse_own_input(options.input, options.output)
     model, _ = open_model(options, root)
     reader = reader_of(model, options.trust, options.format, options.encoding)
     how = Decoding(options.beam_size, options.n_best, options.length_penalty)
     asked = model.answers(
         reader.read(options.input), decoding=how, batch_size=options.batch_size, ahead=True
     )
+    types = of_answers(model.spec.y, options.n_best)
     started, failed, total = time.perf_counter(), 0, 0
     with (
-        Output(options.output, kind, sys.stdout) as output,
+        Output(options.output, kind, sys.stdout, types, after=("error",)) as output,
         Progress(options.output != "-", "predicting") as progress,
     ):
-        rows = _rows(progress.count(asked, options.input), model, options)
-        for some in iter(lambda: list(islice(rows, WRITTEN)), []):
+        counted = progress.count(asked, options.input)
+        head = _head(counted, options) if kind != "jsonl" else []
+        rows = _rows(chain(head, counted), options, types)
+        some = list(islice(rows, max(WRITTEN, len(head))))
+        while some:
             output.write(some)
             total += len(some)
             failed += sum(row["error"] is not None for row in some)
-    if total == 0:
-        raise DataError(f"input={options.input}: holds nothing to answer; allowed: one row or more")
+            some = list(islice(rows, WRITTEN))
+        if total == 0:
+            text = "holds nothing to answer; allowed: one row or more"
+            raise DataError(f"input={options.input}: {text}")
     seconds = time.perf_counter() - started
     _tell(options, total, failed, seconds)
     return Answer()
 
 
-def _refuse_own_input(options: Predict) -> None:
-    """What is read must not be written over."""
-    if "-" in (options.input, options.output):
-        return
-    if Path(options.input).resolve() == Path(options.output).resolve():
-        text = "is the input; allowed: another file"
-        raise ConfigError(f"output={options.output}: {text}")
+def refuse_own_input(input: str, output: str) -> None:
+    """What is read must not be written over.
+
+    Raises:
+        ConfigError: both are one file.
+    """
+    if "-" not in (input, output) and Path(input).resolve() == Path(output).resolve():
+        raise ConfigError(f"output={output}: is the input; allowed: another file")
 
 
-def _rows(asked: Iterator[Asked], model: Model, options: Predict) -> Iterator[dict[str, Any]]:
+def _head(asked: Iterator[Asked], options: Predict) -> list[Asked]:
+    """The first rows, of which one at least was read: they say which columns a table has.
+
+    Raises:
+        DataError: there is none among very many.
+    """
+    head = list(islice(asked, WRITTEN))
+    while options.on_error == "row" and head and all(one.record is None for one in head):
+        if len(head) > MOST_UNREAD:
+            text = f"none of the first {len(head):,} rows can be read, as: {head[0].error}"
+            raise DataError(f"input={options.input}: {text}; allowed: another format=...")
+        more = list(islice(asked, WRITTEN))
+        if not more:
+            break
+        head += more
+    return head
+
+
+def _rows(
+    asked: Iterator[Asked], options: Predict, types: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    taken = {"line", "error", *types, *(name.partition(".")[0] for name in types)}
     for one in asked:
         if one.error is not None and options.on_error == "stop":
             where = f"{one.place}: " if one.place else ""
             raise DataError(f"{where}{one.error.removeprefix(where)}")
-        yield _row(one, options.columns)
+        yield _row(one, options.columns, taken)
 
 
-def _row(one: Asked, columns: bool) -> dict[str, Any]:
+def _row(one: Asked, columns: bool, taken: Collection[str]) -> dict[str, Any]:
     """Where it stood, its own columns, and the answer or what is wrong."""
     row: dict[str, Any] = {}
-    record = one.record
+    record, error = one.record, one.error
     if isinstance(record, PlacedRecord) and record.line is not None:
         row["line"] = record.line
+    elif record is None and error is not None:
+        told = _PLACE.match(error)
+        if told is not None:
+            row["line"], error = int(told[1]), error[told.end() :]
     if columns and record is not None:
-        answer = one.answer or {}
-        row |= {k: v for k, v in record.items() if isinstance(v, _PLAIN) and k not in answer}
+        row |= of_input(record, taken)
     row |= one.answer or {}
-    row["error"] = one.error
+    row["error"] = error
     return row
 
 

@@ -11,12 +11,14 @@ from rich.table import Table
 from seqpipe.data.base import Found
 from seqpipe.data.progress import Progress
 from seqpipe.errors import DataError
+from seqpipe.inference.columns import of_input
 from seqpipe.inference.model import Model
 from seqpipe.inference.scoring import Score as Likelihood
 from seqpipe.inference.scoring import ranked
 from seqpipe.inference.writing import Output, format_of
 from seqpipe.verbs.asking import Score
 from seqpipe.verbs.opened import open_model, reader_of
+from seqpipe.verbs.predict import refuse_own_input
 from seqpipe.verbs.registry import Answer
 
 SEPARATOR = " | "
@@ -35,6 +37,8 @@ def run(options: Score, root: Path) -> Answer:
         return _of_input(options, options.input, model, kind)
     assert options.text is not None
     texts = [text for text in options.text.split(SEPARATOR) if text]
+    if not texts:
+        raise DataError(f"text={options.text}: holds no sequence; allowed: one or more")
     scores = model.score(texts)
     table = Table(title="log-probability in nats, the likeliest first", title_justify="left")
     for name in ("rank", "total", "per token", "perplexity", "tokens", "unknown", "text"):
@@ -63,14 +67,19 @@ def _shown(token: str) -> str:
 
 
 def _of_input(options: Score, input: str, model: Model, kind: str) -> Answer:
+    refuse_own_input(input, options.output)
     reader = reader_of(model, options.trust, options.format, options.encoding)
     reader.column = model.y.column
+    total = 0
     with (
         Output(options.output, kind, sys.stdout) as output,
         Progress(options.output != "-", "scoring") as progress,
     ):
         for row in _rows(progress.count(reader.read(input), input), model, options.tokens):
             output.write([row])
+            total += 1
+        if total == 0:
+            raise DataError(f"input={input}: holds nothing to score; allowed: one row or more")
     return Answer()
 
 
@@ -78,12 +87,19 @@ def _rows(found: Iterator[Found], model: Model, tokens: bool) -> Iterator[dict[s
     for one in found:
         if isinstance(one, DataError):
             raise one
-        score = model.score([one])[0]
-        row: dict[str, Any] = {"line": getattr(one, "line", None)}
-        row |= {k: v for k, v in one.items() if isinstance(v, (str, int, float))}
-        row |= {"total": score.total, "per_token": score.per_token}
-        row |= {"perplexity": score.perplexity, "tokens": len(score.tokens)}
-        row["unknown"] = score.unknown
+        try:
+            score = model.score([one])[0]
+        except DataError as error:
+            where = getattr(one, "place", "inputs")
+            raise DataError([f"{where}: {problem}" for problem in error.problems]) from None
+        scored: dict[str, Any] = {
+            "total": score.total,
+            "per_token": score.per_token,
+            "perplexity": score.perplexity,
+            "tokens": len(score.tokens),
+            "unknown": score.unknown,
+        }
         if tokens:
-            row |= {"symbols": score.tokens, "log_probabilities": score.log_probabilities}
-        yield row
+            scored |= {"symbols": score.tokens, "log_probabilities": score.log_probabilities}
+        line = getattr(one, "line", None)
+        yield {"line": line, **of_input(one, {"line", *scored}), **scored}
