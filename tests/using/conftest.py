@@ -25,7 +25,6 @@ FIELDS = "seqpipe.data.fields"
 
 
 def texts(count: int, longest: int = 9) -> list[str]:
-    """Of 1 to `longest` words; the first has one, the second the most."""
     lengths = [1, longest, *draw.integers(1, longest + 1, count - 2)]
     return [" ".join(draw.choice(WORDS, length)) for length in lengths]
 
@@ -46,7 +45,6 @@ def of_labels(text: str) -> str:
 
 
 def conll(folder: Path) -> None:
-    """Sentences with spans of animals and of things."""
     tags = {"cat": ["B-ANI"], "dog": ["B-ANI", "I-ANI"], "mat": ["B-THI"]}
     blocks = []
     for text in texts(48):
@@ -215,7 +213,7 @@ KINDS = {**ANSWERING, **DIFFERENCES, **WRITING}
 
 
 class Made(NamedTuple):
-    """What a training would have left, and what it was trained on."""
+    """What a training would have left."""
 
     cfg: DictConfig
     data: SequenceData
@@ -277,6 +275,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Made]:
 @pytest.fixture(params=ANSWERING)
 def answering(request: pytest.FixtureRequest, made: Callable[..., Made]) -> Made:
     """Each kind of model that answers its x."""
+    return made(request.param)
+
+
+@pytest.fixture(params=KINDS)
+def any_kind(request: pytest.FixtureRequest, made: Callable[..., Made]) -> Made:
     return made(request.param)
 
 

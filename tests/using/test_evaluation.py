@@ -1,0 +1,113 @@
+"""What evaluate measures is what the test of the training logged, whole and in parts."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from seqpipe.inference.evaluation import Evaluation, lengths_parted
+from seqpipe.tasks.metrics import WeightedMean
+from seqpipe.training.carrying import Carried, answer
+
+
+@torch.inference_mode()
+def logged(made) -> dict[str, float]:
+    """The metrics of the test step, batch by batch."""
+    data, model, task = made.data, made.model.network, made.model.task
+    metrics, mean, carried = task.metrics("test"), WeightedMean(), Carried()
+    for batch in data.loader("test"):
+        outputs = answer(model, batch, carried)
+        mean.update(task.loss(outputs, batch, training=False), task.units(batch))
+        if len(metrics):
+            predictions = task.predict(model, outputs, batch)
+            metrics.update(*task.pairs(predictions, batch))
+    loss = mean.compute()
+    told = {"loss": loss, **task.derived(loss)}
+    if len(metrics):
+        told |= task.scalars(metrics.compute())
+    return {name: float(value) for name, value in told.items()}
+
+
+@torch.inference_mode()
+def evaluation(made, cells=None) -> Evaluation:
+    data, carried = made.data, Carried()
+    count = data.sizes["test"]
+    found = Evaluation(made.model.task, cells or [()] * count)
+    for batch in data.loader("test", shuffle=False):
+        found.add(made.model.network, batch, answer(made.model.network, batch, carried))
+    return found
+
+
+def test_an_evaluation_is_the_test_of_the_training(any_kind):
+    (whole,) = evaluation(any_kind).measured(0, 0.95)
+    expected = logged(any_kind)
+    assert whole.metrics.keys() == expected.keys()
+    for name, value in expected.items():
+        assert whole.metrics[name] == pytest.approx(value, rel=2e-5, abs=1e-6), name
+
+
+def test_slices_part_the_examples_and_add_up(made):
+    there = made("category of text")
+    lengths = there.data.columns("test").x.lengths.tolist()
+    cells = [(name,) for name in lengths_parted(lengths, parts=2)]
+    whole, *slices = evaluation(there, cells).measured(0, 0.95)
+    assert len(slices) == 2
+    assert sum(one.examples for one in slices) == whole.examples == len(lengths)
+    for name in ("loss", "accuracy"):
+        mean = sum(one.metrics[name] * one.examples for one in slices) / whole.examples
+        assert whole.metrics[name] == pytest.approx(mean, rel=1e-5)
+    alone = [n for n, cell in enumerate(cells) if cell == (slices[0].slice,)]
+    batch = there.data.batch("test", alone)
+    with torch.inference_mode():
+        outputs = answer(there.model.network, batch, Carried())
+        expected = there.model.task.loss(outputs, batch, training=False)
+    assert slices[0].metrics["loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+@pytest.mark.parametrize("lengths", [[1], [3, 3, 3], [1, 2, 9, 9], [5, 1, 2, 8, 1, 1, 40]])
+def test_each_length_is_in_one_part(lengths, parts):
+    names = lengths_parted(lengths, parts)
+    for length, name in zip(lengths, names, strict=True):
+        if name:
+            low, high = map(int, name.removeprefix("length ").split("-"))
+            assert low <= length <= high
+        else:
+            assert len(set(names)) == 1
+    assert len(set(names)) <= parts
+    by_length = {}
+    for length, name in zip(lengths, names, strict=True):
+        assert by_length.setdefault(length, name) == name
+
+
+def test_an_interval_of_the_bootstrap_is_that_of_scipy(made):
+    there = made("category of text", "data.source.test=0.6")
+    found = evaluation(there)
+    (whole,) = found.measured(4000, 0.9)
+    with torch.inference_mode():
+        hits = []
+        for batch in there.data.loader("test"):
+            outputs = answer(there.model.network, batch, Carried())
+            hits += (outputs.argmax(dim=-1) == batch.y).tolist()
+    assert 0.2 < np.mean(hits) < 0.8
+    theirs = stats.bootstrap(
+        (np.array(hits, dtype=float),),
+        np.mean,
+        n_resamples=4000,
+        confidence_level=0.9,
+        method="percentile",
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    step = 1.01 / len(hits)  # the accuracy of so few moves in steps
+    assert whole.low["accuracy"] == pytest.approx(theirs.low, abs=step)
+    assert whole.high["accuracy"] == pytest.approx(theirs.high, abs=step)
+    assert whole.low["accuracy"] < whole.metrics["accuracy"] < whole.high["accuracy"]
+    again = evaluation(there).measured(4000, 0.9)[0]
+    assert (again.low, again.high) == (whole.low, whole.high)  # of the same seed
+
+
+def test_an_interval_is_wider_where_one_wants_to_be_surer(made):
+    there = made("number")
+    ends = [evaluation(there).measured(500, confidence)[0] for confidence in (0.5, 0.95)]
+    assert ends[1].low["mse"] < ends[0].low["mse"] < ends[0].metrics["mse"]
+    assert ends[1].high["mse"] > ends[0].high["mse"] > ends[0].metrics["mse"]
