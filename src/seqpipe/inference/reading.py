@@ -1,11 +1,12 @@
 """Raw input as records: a table, a text example a line, or files as the training read them."""
 
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from seqpipe.data.base import Found, PlacedRecord
-from seqpipe.data.sources.files import FileSource, MissingFiles, lines
+from seqpipe.data.sources.files import FileSource, MissingFiles, check_encoding, lines
 from seqpipe.data.sources.forecast import Forecast
 from seqpipe.data.sources.table import FORMATS, Table
 from seqpipe.errors import ConfigError, DataError, did_you_mean
@@ -13,7 +14,7 @@ from seqpipe.inference.making import Maker
 
 Format = Literal["csv", "tsv", "jsonl", "parquet", "lines", "source"]
 STANDARD_INPUT = Path("/dev/stdin")
-_TABLE_OPTIONS = ("delimiter", "quote", "strip", "encoding", "header")
+_TABLE_OPTIONS = ("delimiter", "quote", "strip", "header")
 _TEXT = ("symbols", "spelled")
 _OF_SEQUENCES = ("Fasta", "GenBank", "FastaGff", "MidiEvents")  # sources
 
@@ -31,10 +32,10 @@ class Reader:
         kind: of that field.
         maker: makes the training's source.
         format: see above.
-        encoding: of text.
+        encoding: of text; None: as in the training where that read text, else UTF-8.
 
     Raises:
-        ConfigError: there is no such format.
+        ConfigError: there is no such format, or no such encoding.
     """
 
     def __init__(
@@ -44,14 +45,17 @@ class Reader:
         kind: str,
         maker: Maker,
         format: Format | None = None,
-        encoding: str = "utf-8",
+        encoding: str | None = None,
     ) -> None:
         if format is not None and format not in get_args(Format):
             allowed = ", ".join(get_args(Format))
             hint = did_you_mean(format, get_args(Format))
             raise ConfigError(f"format={format}: no such format; allowed: {allowed}{hint}")
         self.data, self.column, self.kind, self.maker = data, column, kind, maker
-        self.format, self.encoding = format, encoding
+        self.format, self.asked = format, encoding
+        if encoding is not None:
+            check_encoding(encoding, "encoding")
+        self.encoding = encoding or self._node().get("encoding") or "utf-8"
 
     def read(self, input: str) -> Iterator[Found]:
         """The records of a file, a pattern, a folder, or of standard input (`-`).
@@ -106,7 +110,7 @@ class Reader:
         node = self._node()
         if isinstance(node.get("source"), Mapping):  # sound that a table names, and the like
             return True
-        made = self.maker.make({**node, "_partial_": True}, "data.source").func
+        made = self._class_of(node)
         suffixes = tuple(getattr(made, "suffixes", ()))
         return made is not Table and bool(suffixes) and name.name.endswith(suffixes)
 
@@ -119,11 +123,15 @@ class Reader:
 
     def _rows(self, file: Path, format: str) -> Iterator[Found]:
         node = self._node()
-        options: dict[str, Any] = {"encoding": self.encoding}
+        if format == "parquet" and self.asked is not None:
+            text = "Parquet says itself how its text is written; allowed: leave it out"
+            raise ConfigError(f"encoding={self.asked}: {text}")
+        options: dict[str, Any] = {}
         if str(node.get("_target_", "")).endswith(".Table"):
             options |= {name: node[name] for name in _TABLE_OPTIONS if name in node}
         if format not in ("csv", "tsv"):
-            options = {"encoding": options["encoding"], "strip": options.get("strip", False)}
+            options = {"strip": options.get("strip", False)}
+        options["encoding"] = self.encoding
         columns = [self.column] if "+" in self.column else None
         made: dict[str, Any] = {"format": format, "columns": columns, **options}
         table = Table(train=str(file), **made)
@@ -137,32 +145,41 @@ class Reader:
     def _check(self, record: Mapping[str, Any], file: Path) -> None:
         if self.column not in record:
             hint = did_you_mean(self.column, record)
-            name = "standard input" if file == STANDARD_INPUT else file
             text = f"has no column {self.column!r}, which the model reads"
-            raise DataError(f"{name}: {text}; it has {', '.join(record)}{hint}")
+            raise DataError(f"{file}: {text}; it has {', '.join(record)}{hint}")
 
     def _as_trained(self, input: str) -> Iterator[Found]:
         node = self._node()
         inner: Any = node.get("source")
-        if isinstance(inner, Mapping):  # sound that a table names, and the like
-            made = {**node, "source": _only(inner, input)}
-        else:
-            made = _only(node, input)
-        source = self.maker.make(made, "data.source")
+        part = inner if isinstance(inner, Mapping) else node  # sound that a table names, ...
+        self._check_of_files(part, input)
+        read = _only(part, input)
+        if self.asked is not None:
+            read["encoding"] = self.asked
+        source = self.maker.make({**node, "source": read} if part is inner else read, "data.source")
         if isinstance(source, Forecast):
             for file in source.files_of("train"):
                 yield from source.beyond(file)
         elif isinstance(source, FileSource):
             for file in source.files_of("train"):
                 yield from source.parse(file)
-        elif hasattr(source, "add") and isinstance(getattr(source, "source", None), FileSource):
+        else:
+            assert hasattr(source, "add") and isinstance(source.source, FileSource)
             for file in source.source.files_of("train"):
                 for one in source.source.parse(file):
                     yield one if isinstance(one, DataError) else source.add(one)
-        else:
-            name = type(source).__name__
-            text = f"{name}, which the model was trained on, reads no files"
+
+    def _check_of_files(self, node: Mapping[str, Any], input: str) -> None:
+        made = self._class_of(node)
+        if not (isinstance(made, type) and issubclass(made, FileSource)):
+            text = f"{made.__name__}, which the model was trained on, reads no files"
             raise ConfigError(f"input={input}: {text}; allowed: a table or JSON lines")
+        if self.asked is not None and "encoding" not in signature(made).parameters:
+            text = f"{made.__name__} reads no text; allowed: leave it out"
+            raise ConfigError(f"encoding={self.asked}: {text}")
+
+    def _class_of(self, node: Mapping[str, Any]) -> Any:
+        return self.maker.make({**node, "_partial_": True}, "data.source").func
 
     def _node(self) -> Mapping[str, Any]:
         """The training's source as it was written; of a named set, that of its files."""

@@ -18,7 +18,9 @@ class _Reading(OfAModel):
         "training's own source reads them",
         None,
     )
-    encoding: str = option("of text", "utf-8")
+    encoding: str | None = option(
+        "of text; without it as the training's own text, else utf-8", None
+    )
     batch_size: int = option("examples that are computed at once, at most", 256, rule=whole(1))
 
 

@@ -39,7 +39,7 @@ def device_of(asked: str) -> str:
     return "cuda" if there and asked != "cpu" else "cpu"
 
 
-def reader_of(model: Model, trust: tuple[str, ...], format: Any, encoding: str) -> Reader:
+def reader_of(model: Model, trust: tuple[str, ...], format: Any, encoding: str | None) -> Reader:
     """What reads the raw input of a model: of its x, or of its y where it has no x."""
     field = model.y if model.x is None else model.x
     asked: Format | None = format

@@ -239,8 +239,12 @@ def is_wide(encoding: str) -> bool:
     return "\n".encode(encoding) != b"\n"
 
 
-def check_encoding(encoding: str) -> None:
+def check_encoding(encoding: str, key: str = "data.source.encoding") -> None:
     """Refuse an encoding that Python does not know.
+
+    Args:
+        encoding: its name.
+        key: as typed, for the message.
 
     Raises:
         ConfigError: it does not.
@@ -249,6 +253,4 @@ def check_encoding(encoding: str) -> None:
         "".encode(encoding)
     except LookupError:
         allowed = "utf-8, latin-1, cp1252, utf-16 and others that Python knows"
-        raise ConfigError(
-            f"data.source.encoding={encoding}: no such encoding; allowed: {allowed}"
-        ) from None
+        raise ConfigError(f"{key}={encoding}: no such encoding; allowed: {allowed}") from None
