@@ -57,13 +57,13 @@ def _written(drawn: list[Any], model: Model, options: Sample, root: Path) -> lis
     lines = []
     names = model.spec.y.names or ()
     lowest = int(getattr(model.y, "lowest", 21))
-    for number, roll in enumerate(drawn, 1):
-        stem = f"sample_{options.seed}_{number}"
-        midi, picture = folder / f"{stem}.mid", folder / f"{stem}.png"
-        for path in (midi, picture):
-            if path.exists():
-                text = f"{path} is there already; allowed: another folder"
-                raise ConfigError(f"output={options.output}: {text}")
+    stems = [folder / f"sample_{options.seed}_{number}" for number in range(1, len(drawn) + 1)]
+    paths = [(stem.with_suffix(".mid"), stem.with_suffix(".png")) for stem in stems]
+    for path in (path for both in paths for path in both):  # all, before the first is written
+        if path.exists():
+            text = f"{path} is there already; allowed: another folder"
+            raise ConfigError(f"output={options.output}: {text}")
+    for number, (roll, (midi, picture)) in enumerate(zip(drawn, paths, strict=True), 1):
         folder.mkdir(parents=True, exist_ok=True)
         write_midi(midi, roll, lowest=lowest, steps_per_minute=options.tempo)
         draw_roll(picture, roll.tolist(), names, title=f"sample {number}, seed {options.seed}")
