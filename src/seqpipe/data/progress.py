@@ -26,7 +26,7 @@ class Progress:
         console = Console(stderr=True)
         self._bar = Bar(
             SpinnerColumn(),
-            TextColumn(f"{doing}: {{task.description}}"),
+            TextColumn(f"{doing}: {{task.description}}", markup=False),
             MofNCompleteColumn(),
             TextColumn("records,"),
             TimeElapsedColumn(),

@@ -59,6 +59,9 @@ class Decoding:
         if self.length_penalty is not None and isinstance(task, Transcription):
             text = "a transcript is ranked by its probability alone; allowed: leave it out"
             problems.append(f"length_penalty={self.length_penalty}: {text}")
+        elif self.length_penalty is not None and size == 1:
+            text = "greedy decoding has no beam; allowed: also beam_size=2 or more"
+            problems.append(f"length_penalty={self.length_penalty}: {text}")
         elif self.length_penalty is not None and self.length_penalty < 0:
             problems.append(f"length_penalty={self.length_penalty}: must be 0 or more")
         return problems

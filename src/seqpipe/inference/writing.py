@@ -80,12 +80,19 @@ class JsonLines:
 
 
 def _sound(value: Any) -> Any:
-    """Without NaN and infinity, which JSON does not know."""
+    """Without NaN and infinity, which JSON does not know, and as UTF-8 can hold it."""
+    if isinstance(value, str):
+        return _encodable(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {name: _sound(one) for name, one in value.items()}
     return [_sound(one) for one in value] if isinstance(value, list) else value
+
+
+def _encodable(text: str) -> str:
+    """Half of a surrogate pair, which UTF-8 cannot hold, is written as its escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Delimited:
@@ -114,10 +121,10 @@ def _cell(value: Any) -> Any:
     if value is None:
         return ""
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return " ".join(value)
+        return _encodable(" ".join(value))
     if isinstance(value, (list, Mapping)):
-        return json.dumps(value, ensure_ascii=False)
-    return value
+        return json.dumps(_sound(value), ensure_ascii=False)
+    return _encodable(value) if isinstance(value, str) else value
 
 
 class ParquetRows:
@@ -180,7 +187,9 @@ def _type(values: list[Any]) -> pa.DataType:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(_sound(value), ensure_ascii=False)
+    if isinstance(value, str):
+        return _encodable(value)
+    return json.dumps(_sound(value), ensure_ascii=False)
 
 
 class Output:

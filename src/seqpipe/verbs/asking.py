@@ -33,7 +33,7 @@ class _Decoding(_Reading):
         None,
         rule=whole(1),
     )
-    n_best: int = option("answers of each input", 1, rule=whole(1))
+    n_best: int = option("answers of each input, at most beam_size", 1, rule=whole(1))
     length_penalty: float | None = option(
         "of translations: alpha of the length normalisation, 0 for none; null: as the test",
         None,
@@ -76,6 +76,8 @@ class Translate(_Decoding):
         """What does not fit together."""
         yield from super().problems()
         yield from _one_of(text=self.text, input=self.input)
+        if self.input is None and self.format is not None:
+            yield f"format={self.format}: is of an input; allowed: with input=..."
         if self.attention is not None and not self.attention.endswith(".png"):
             yield f"attention={self.attention}: is a picture; allowed: a name that ends in .png"
 
@@ -100,7 +102,7 @@ class Sample(OfAModel):
     max_length: int | None = option(
         "most steps of each; null: the longest y of the training, at most 200", None, rule=whole(1)
     )
-    seed: int = option("the same one draws the same", 0)
+    seed: int = option("the same one draws the same", 0, rule=whole(0, 2**63 - 1))
     allow_unknown: bool = option("true: <UNK> may be written, and stand in the prompt", False)
     output: str | None = option("a folder for the .mid and .png of music; null: here", None)
     tempo: float = option("of music, steps a minute in its MIDI", 120.0, rule=real("(0, inf)"))
@@ -122,6 +124,8 @@ class Score(_Reading):
         """What does not fit together."""
         yield from super().problems()
         yield from _one_of(text=self.text, input=self.input)
+        if self.input is None and self.format is not None:
+            yield f"format={self.format}: is of an input; allowed: with input=..."
         if self.input is None and self.output != "-":
             yield f"output={self.output}: is of an input; allowed: with input=..., or leave it out"
 
@@ -133,7 +137,9 @@ class Evaluate(OfAModel):
     Intervals are of the bootstrap over examples. What is found is logged to the same run.
     """
 
-    split: Literal["train", "valid", "test"] = option("of the run's data", "test")
+    split: Literal["train", "valid", "test"] | None = option(
+        "of the run's data; without it test", None
+    )
     input: str | None = option("in place of it: a labelled file, as predict reads one", None)
     format: Literal["csv", "tsv", "jsonl", "parquet", "lines", "source"] | None = option(
         "of the input, see predict", None
@@ -141,7 +147,7 @@ class Evaluate(OfAModel):
     data: tuple[str, ...] = passed_on("changes of the run's data, data.path=...", "data")
     confidence: float = option("of the intervals", 0.95, rule=real("(0, 1)"))
     resamples: int = option("of the bootstrap; 0: no intervals", 1000, rule=whole(0))
-    seed: int = option("of the resampling", 0)
+    seed: int = option("of the resampling", 0, rule=whole(0, 2**63 - 1))
     log: bool = option("false: print only", True)
 
     def problems(self) -> Iterator[str]:
@@ -149,6 +155,14 @@ class Evaluate(OfAModel):
         yield from super().problems()
         if self.input is None and self.format is not None:
             yield f"format={self.format}: is of an input; allowed: with input=..."
+        for one in self.data:
+            key = one.partition("=")[0].lstrip("+~")
+            if key.startswith(("data.x", "data.y")) and not key.endswith(".column"):
+                allowed = "data.path, data.source.*, data.x.column, data.y.column"
+                yield f"{one}: the model reads as it was trained to; allowed: {allowed}"
+        if self.input is not None and self.split is not None:
+            text = f"is not read with input={self.input}; allowed: one of them"
+            yield f"split={self.split}: {text}"
         if self.input is not None and self.data:
             text = f"is not read with input={self.input}; allowed: one of them"
             yield from (f"{one}: {text}" for one in self.data)

@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
 from seqpipe.build import build_data
@@ -40,14 +41,15 @@ def run(options: Evaluate, root: Path) -> Answer:
         DataError: data that cannot be read, or is not labelled.
     """
     model, found = open_model(options, root)
+    split = options.split or "test"
     if options.input is not None:
         name, evaluation = Path(options.input).name, _of_input(model, options, options.input)
     else:
         data = build_data(_config(found, options), fitted=_fitted(model))
-        changed = data.digests[options.split] != model.facts["digests"][options.split]
-        name = f"{options.split} of {' '.join(options.data)}" if options.data else options.split
+        changed = data.digests[split] != model.facts["digests"][split]
+        name = f"{split} of {' '.join(options.data)}" if options.data else split
         if changed and not options.data:
-            text = f"its {options.split} split is not what it was at training; allowed: data.path="
+            text = f"its {split} split is not what it was at training; allowed: data.path="
             raise DataError(f"{found.typed}: {text}... to measure other data")
         evaluation = _of_split(model, data, options)
     measured = evaluation.measured(options.resamples, options.confidence)
@@ -55,7 +57,7 @@ def run(options: Evaluate, root: Path) -> Answer:
     before = {
         key.partition("/")[2]: value
         for key, value in trained.items()
-        if key.startswith(f"{STAGES[options.split]}/")
+        if key.startswith(f"{STAGES[split]}/")
     }
     _print(measured, before, f"{found.name}: {name}", options)
     if options.log:
@@ -87,7 +89,7 @@ def _fitted(model: Model) -> dict[str, dict[str, Any]]:
 
 
 def _of_split(model: Model, data: SequenceData, options: Evaluate) -> Evaluation:
-    split = options.split
+    split = options.split or "test"
     examples = data.columns(split)
     lanes = data.bptt is not None
     lengths = [0] * data.sizes[split]
@@ -158,7 +160,7 @@ def _print(
 ) -> None:
     console = Console(width=None if Console().is_terminal else 140)
     whole = measured[0]
-    table = Table(title=f"{title}, {whole.examples:,} examples", title_justify="left")
+    table = Table(title=Text(f"{title}, {whole.examples:,} examples"), title_justify="left")
     for name in ("metric", "value", f"{options.confidence:.0%} interval", "at training"):
         table.add_column(name, justify="left" if name == "metric" else "right")
     for key, value in whole.metrics.items():

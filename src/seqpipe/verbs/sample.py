@@ -35,8 +35,8 @@ def run(options: Sample, root: Path) -> Answer:
         allow_unknown=options.allow_unknown,
     )
     if not music:
-        joined = "\n".join(f"{options.prompt}{text}" for text in drawn)
-        return Answer(joined)
+        between = " " if options.prompt and model.spec.y.unit in ("words", "tokens") else ""
+        return Answer("\n".join(f"{options.prompt}{between}{text}" for text in drawn))
     return Answer("\n".join(_written(drawn, model, options, root)))
 
 
