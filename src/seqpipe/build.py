@@ -4,7 +4,7 @@ The only place where a name in YAML meets a size known from the data.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +50,17 @@ def instantiate(node: DictConfig, **extra: Any) -> Any:
 
 
 def build_data(
-    cfg: DictConfig, fitted: Mapping[str, Mapping[str, Any]] | None = None
+    cfg: DictConfig,
+    fitted: Mapping[str, Mapping[str, Any]] | None = None,
+    make: Callable[[Any, str], Any] | None = None,
 ) -> SequenceData:
     """Reads the source, fits the fields on its training split and encodes all splits.
 
     Args:
         cfg: the whole configuration.
         fitted: what the fields of a trained model learned, see `SequenceData`.
+        make: source or field of (node, `data.x`), where the configuration came with a model and
+            may name anything; None: Hydra.
 
     Raises:
         DataError: the data cannot be used as it is.
@@ -64,11 +68,15 @@ def build_data(
     """
     node = cfg.data
     written: Any = OmegaConf.to_container(node, resolve=True)
-    recipe = {name: _without_paths(written[name]) for name in ("source", "x", "y")}
+    names = ("source", "x", "y")
+    recipe = {name: _without_paths(written[name]) for name in names}
+    parts = {
+        name: instantiate(node[name]) if make is None else make(written[name], f"data.{name}")
+        for name in names
+        if node[name] is not None
+    }
     return SequenceData(
-        source=instantiate(node.source),
-        x=None if node.x is None else instantiate(node.x),
-        y=instantiate(node.y),
+        **parts,
         recipe=recipe,
         show_progress=cfg.trainer.enable_progress_bar,
         fitted=fitted,

@@ -81,15 +81,15 @@ def test_each_length_is_in_one_part(lengths, parts):
 
 
 def test_an_interval_of_the_bootstrap_is_that_of_scipy(made):
-    there = made("category of text", "data.source.test=0.6")
+    there = made("category of a vector", "data.source.test=0.3")
     found = evaluation(there)
-    (whole,) = found.measured(4000, 0.9)
+    (whole,) = found.measured(1000, 0.9)
     with torch.inference_mode():
         hits = []
         for batch in there.data.loader("test"):
             outputs = answer(there.model.network, batch, Carried())
             hits += (outputs.argmax(dim=-1) == batch.y).tolist()
-    assert 0.2 < np.mean(hits) < 0.8
+    assert 0.05 < np.mean(hits) < 0.95 and len(hits) > 500
     theirs = stats.bootstrap(
         (np.array(hits, dtype=float),),
         np.mean,
@@ -98,11 +98,11 @@ def test_an_interval_of_the_bootstrap_is_that_of_scipy(made):
         method="percentile",
         rng=np.random.default_rng(1),
     ).confidence_interval
-    step = 1.01 / len(hits)  # the accuracy of so few moves in steps
+    step = 2.01 / len(hits)  # the accuracy of so few moves in steps
     assert whole.low["accuracy"] == pytest.approx(theirs.low, abs=step)
     assert whole.high["accuracy"] == pytest.approx(theirs.high, abs=step)
     assert whole.low["accuracy"] < whole.metrics["accuracy"] < whole.high["accuracy"]
-    again = evaluation(there).measured(4000, 0.9)[0]
+    again = evaluation(there).measured(1000, 0.9)[0]
     assert (again.low, again.high) == (whole.low, whole.high)  # of the same seed
 
 

@@ -74,7 +74,7 @@ def _model(found: saved.Saved, maker: Maker) -> Model:
     fields: dict[str, Field] = {}
     specs: dict[str, FieldSpec] = {}
     for role, state in found.fields.items():
-        field = maker.make(_without_files(data[role]), f"data.{role}")
+        field = maker.make(without_files(data[role]), f"data.{role}")
         start = _name(role, "")
         names = [name for name in own if name.startswith(start)]
         if not isinstance(field, Field) or not isinstance(field.column, str):
@@ -97,7 +97,7 @@ def _model(found: saved.Saved, maker: Maker) -> Model:
     return Model(found.config, fields.get("x"), fields["y"], spec, task, network, found.facts)
 
 
-def _without_files(node: Any) -> Any:
+def without_files(node: Any) -> Any:
     """A field's node that names no file to start from: what it learned is in the folder."""
     if not isinstance(node, Mapping) or not str(node.get("_target_")).startswith("seqpipe."):
         return node

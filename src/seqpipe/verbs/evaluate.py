@@ -1,7 +1,7 @@
 """Measure a trained model: `python -m seqpipe evaluate run=latest split=test`."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from seqpipe.data.progress import Progress
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.encoding import MOST_ROWS, MOST_STEPS, batched
 from seqpipe.inference.evaluation import Evaluation, Measured, lengths_parted
+from seqpipe.inference.making import Maker
 from seqpipe.inference.model import Model
+from seqpipe.inference.opening import without_files
 from seqpipe.tracking.adding import add_to_run
 from seqpipe.tracking.found import FoundRun
 from seqpipe.training.carrying import Carried, answer
@@ -45,7 +47,7 @@ def run(options: Evaluate, root: Path) -> Answer:
     if options.input is not None:
         name, evaluation = Path(options.input).name, _of_input(model, options, options.input)
     else:
-        data = build_data(_config(found, options), fitted=_fitted(model))
+        data = build_data(_config(found, options), _fitted(model), _maker(model, options))
         changed = data.digests[split] != model.facts["digests"][split]
         name = f"{split} of {' '.join(options.data)}" if options.data else split
         if changed and not options.data:
@@ -76,11 +78,36 @@ def _config(found: FoundRun, options: Evaluate) -> DictConfig:
             text = f"{found.typed} does not tell how it was started; allowed: input=FILE"
             raise ConfigError(f"{options.data[0]}: {text}")
         words = shlex.split(command)[3:]
+        _check_own(words, found, options)
         dirs = [w.partition("=")[2] for w in words if w.startswith("--config-dir=")]
         typed = [w for w in words if not w.startswith(("-", "hydra."))]
         cfg, _ = compose([*typed, *options.data], dirs)
     cfg.trainer.enable_progress_bar = True
     return cfg
+
+
+def _check_own(words: Sequence[str], found: FoundRun, options: Evaluate) -> None:
+    """A record from elsewhere could name any code; to check a configuration is to import it."""
+    own = [word for word in words if "_target_" in word or word.startswith("--config-dir")]
+    if own and not options.trust:
+        text = f"its command names options or code of its own ({own[0]})"
+        allowed = "trust=[my_cells], the modules of yours it may use, or input=FILE"
+        raise ConfigError(f"{options.data[0]}: {found.typed}: {text}; allowed: {allowed}")
+
+
+def _maker(model: Model, options: Evaluate) -> Callable[[Any, str], Any]:
+    """Makes a source or a field, the latter with the network it had in training."""
+    maker = Maker(options.trust)
+
+    def make(node: Any, key: str) -> Any:
+        trained = {"data.x": model.x, "data.y": model.y}.get(key)
+        if trained is None:
+            return maker.make(node, key)
+        field = maker.make(without_files(node), key)
+        field.restore_weights(trained.weights())
+        return field
+
+    return make
 
 
 def _fitted(model: Model) -> dict[str, dict[str, Any]]:

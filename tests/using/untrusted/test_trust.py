@@ -1,5 +1,6 @@
 """Code of one's own beside a model: run where it is trusted; and what is handed on of a folder."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -10,11 +11,13 @@ import yaml
 import seqpipe
 from seqpipe.errors import ConfigError
 from seqpipe.inference import saved
+from seqpipe.verbs.evaluate import run as evaluate
 from seqpipe.verbs.export import run as export
 from seqpipe.verbs.predict import run as predict
 from seqpipe.verbs.registry import VERBS
 
 Export, Predict = VERBS["export"].options, VERBS["predict"].options
+Evaluate = VERBS["evaluate"].options
 
 
 def test_weights_of_another_model_are_refused(folder, made, sign, refused):
@@ -88,6 +91,46 @@ def as_run(folder: Path) -> Path:
     shutil.copy(folder / "config.yaml", run)
     shutil.copytree(folder, run / "model" / "data" / "seqpipe")
     return run
+
+
+@pytest.mark.parametrize("place", ["source", "x", "y"])
+def test_what_a_run_says_of_its_data_is_not_run(folder, tmp_path, canary, place):
+    run = as_run(folder)
+    told = yaml.safe_load((run / "config.yaml").read_text())
+    told["data"][place] = {"_target_": "os.mkdir", "path": str(canary)}
+    (run / "config.yaml").write_text(yaml.safe_dump(told))
+    with pytest.raises(ConfigError) as caught:
+        evaluate(Evaluate(run=str(run)), tmp_path)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"data.{place}._target_=os.mkdir: is no part of seqpipe, and what")
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "data.source._target_=runs_own.Source",
+        "'+data.x={_target_: runs_own.X}'",
+        "--config-dir=own",
+    ],
+)
+def test_the_command_of_a_run_is_not_run(folder, tmp_path, canary, monkeypatch, word):
+    run = as_run(folder)
+    (tmp_path / "runs_own.py").write_text(
+        f"from pathlib import Path\nPath({str(canary)!r}).mkdir()"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    command = f"python -m seqpipe data=digits {word}"
+    (run / "provenance.json").write_text(json.dumps({"tags": {"command": command}}))
+    with pytest.raises(ConfigError) as caught:
+        evaluate(Evaluate(run=str(run), data=("data.source.test=0.2",)), tmp_path)
+    shown = word.strip("'")
+    text = f"its command names options or code of its own ({shown})"
+    assert caught.value.problems == [
+        f"data.source.test=0.2: run={run}: {text}; allowed: trust=[my_cells], the modules of yours"
+        " it may use, or input=FILE"
+    ]
+    assert not canary.exists()
 
 
 def test_only_what_was_looked_at_is_handed_on(folder, tmp_path):

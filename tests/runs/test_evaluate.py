@@ -1,0 +1,88 @@
+"""A run that was trained is measured again, on its own data and on others, and told of it."""
+
+import json
+import random
+
+import pytest
+from mlflow import MlflowClient
+
+import seqpipe
+from seqpipe.tracking.found import of_folder
+from seqpipe.verbs.evaluate import run as evaluate
+from seqpipe.verbs.registry import VERBS
+
+Evaluate = VERBS["evaluate"].options
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+QUICK = ("trainer.max_epochs=1", "preflight=none", "diagnostics=none", "logger=mlflow")
+
+
+def table(path, seed, count=60, words="the cat sat on a mat good bad"):
+    draw = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        text = " ".join(draw.choices(words.split(), k=draw.randint(1, 8)))
+        rows.append(json.dumps({"text": text, "label": "yes" if "good" in text else "no"}) + "\n")
+    path.write_text("".join(rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(launch_in, tmp_path_factory):
+    """A run on a table, with its root."""
+    root = tmp_path_factory.mktemp("evaluated")
+    data = ("table", f"data.path={table(root / 'in.jsonl', 1)}", "data.x.min_count=1")
+    return root, launch_in(root, *data, "data.cache=null", *QUICK)
+
+
+def measured(folder, name):
+    told = json.loads((folder / "evaluations" / f"{name}.json").read_text())
+    return {row["metric"]: row["value"] for row in told if row["slice"] == "all"}
+
+
+def test_the_test_is_what_it_was_and_is_added_to_the_run(trained, capsys):
+    root, result = trained
+    answer = evaluate(Evaluate(run=str(result.output_dir), resamples=50), root)
+    values = measured(result.output_dir, "evaluation_test")
+    for name, value in values.items():
+        assert value == pytest.approx(result.metrics[f"test/{name}"], rel=1e-6), name
+    assert set(values) == {
+        key.removeprefix("test/") for key in result.metrics if key.startswith("test/")
+    }
+    out = capsys.readouterr().out
+    assert "class yes" in out
+    assert "length " in out
+    found = of_folder(result.output_dir, "run")
+    assert answer.text.startswith("logged to ")
+    metrics = MlflowClient(found.tracking_uri).get_run(found.run_id).data.metrics
+    again = {k: v for k, v in metrics.items() if k.startswith("evaluate/test/")}
+    for name, value in values.items():
+        if not name.startswith("f1/"):
+            assert again[f"evaluate/test/{name}"] == pytest.approx(value)
+            assert again[f"evaluate/test/{name}_low"] <= again[f"evaluate/test/{name}_high"]
+
+
+def test_validation_is_measured_as_it_was(trained):
+    root, result = trained
+    evaluate(Evaluate(run=str(result.output_dir), split="valid", resamples=0), root)
+    values = measured(result.output_dir, "evaluation_valid")
+    assert values["loss"] == pytest.approx(result.metrics["val/loss"], rel=1e-5)
+    assert values["accuracy"] == result.metrics["val/accuracy"]
+
+
+def test_other_data_are_read_with_what_the_fields_learned(trained):
+    """Their words are those of the training; what it never met is unknown, not learned anew."""
+    root, result = trained
+    other = table(root / "other.jsonl", 2, words="the cat zebra good lion bad")
+    run = str(result.output_dir)
+    evaluate(Evaluate(run=run, data=(f"data.source.test={other}",), resamples=0), root)
+    evaluate(Evaluate(run=run, input=str(other), resamples=0), root)
+    values = measured(result.output_dir, "evaluation_other.jsonl")
+    model = seqpipe.load(result.output_dir)
+    rows = [json.loads(line) for line in other.read_text().splitlines()]
+    answers = model.predict([row["text"] for row in rows])
+    hits = [one["prediction"] == row["label"] for one, row in zip(answers, rows, strict=True)]
+    assert values["accuracy"] == pytest.approx(sum(hits) / len(hits))
+    (file,) = (result.output_dir / "evaluations").glob("evaluation_test_of_*.json")
+    assert measured(result.output_dir, file.stem) == pytest.approx(values, rel=1e-5)
