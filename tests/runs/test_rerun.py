@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.tracking.found import of_folder
+from seqpipe.verbs.rebuilding import _targets
 from seqpipe.verbs.registry import Rerun
 from seqpipe.verbs.rerun import compare, run
 
@@ -226,3 +227,18 @@ def test_it_is_trained_with_as_many_threads_as_it_was(folder, tmp_path):
         torch.set_num_threads(before)
     (new,) = made(tmp_path)
     assert of_folder(new, "now").tags["threads"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("target", "ours"),
+    [
+        ("seqpipe.nn.cells.LSTM", True),
+        ("seqpipe.training.schedules.cosine", True),
+        ("seqpipe.data.cache.os.system", False),
+        ("seqpipe.data.cache.shutil.rmtree", False),
+        ("seqpipe.data.cache.Path", False),
+        ("seqpipe.data.cache.packed", False),
+    ],
+)
+def test_what_our_modules_import_is_not_ours_to_call(target, ours):
+    assert (target not in _targets({"_target_": target})) == ours

@@ -4,6 +4,7 @@ The run's config.yaml is what ran, resolved. Where its command composes the same
 taken: it still says which value is read by which other, and is checked like any.
 """
 
+import importlib
 import os
 import re
 import shlex
@@ -176,14 +177,28 @@ def _targets(node: Any) -> Iterator[str]:
     if isinstance(node, Mapping):
         if "_target_" in node:
             target = str(node["_target_"])
-            parts = target.split(".")
-            if parts[0] != "seqpipe" or parts[1:2] == [] or parts[1] not in _OURS:
+            if not _is_ours(target):
                 yield target
         for value in node.values():
             yield from _targets(value)
     elif isinstance(node, (list, tuple)):
         for value in node:
             yield from _targets(value)
+
+
+def _is_ours(target: str) -> bool:
+    """A class written in one of our parts, or a schedule; not what their modules import."""
+    module, _, name = target.rpartition(".")
+    if not any(f"{module}.".startswith(f"seqpipe.{part}.") for part in _OURS):
+        return False
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError:  # `seqpipe.data.cache.os` is no module of ours
+        return False
+    if found is None:  # of another version: `_misfits` tells
+        return True
+    known = isinstance(found, type) or module == "seqpipe.training.schedules"
+    return known and str(getattr(found, "__module__", "")).startswith("seqpipe.")
 
 
 def _misfits(node: Any, key: str = "") -> Iterator[str]:
