@@ -67,8 +67,7 @@ TIME_KINDS = frozenset({"values", "symbols", "spelled", "tags", "roll"})
 """Kinds with a time axis; the others hold one row an example."""
 ALIGNED_KINDS = frozenset({"tags", "roll", "values"})
 """Kinds of y that, where there is an x with time, have one step for each of its steps."""
-ID_KINDS = frozenset({"symbols", "spelled", "tags", "category", "ordinal"})
-"""Kinds that are ids, int64 in a batch; the others are float32."""
+ID_KINDS = frozenset({"symbols", "spelled", "tags", "category", "ordinal"})  # int64, else float32
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,11 @@ from typing import IO, Any, Protocol
 import pyarrow as pa
 from pyarrow import parquet
 
+from seqpipe.data.sources.table import FORMATS
 from seqpipe.errors import ConfigError, DataError
 
 Row = Mapping[str, Any]
 ROWS = 4_096  # of a group of Parquet
-FORMATS = {
-    **{".csv": "csv", ".tsv": "tsv", ".tab": "tsv"},
-    **{".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"},
-}
 
 
 def flat(answer: Row) -> dict[str, Any]:
