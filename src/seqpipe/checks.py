@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 from torch import nn
 
 from seqpipe.build import bare_trainer
-from seqpipe.config.rules import shown
 from seqpipe.data.dataset import SequenceData
 from seqpipe.errors import ConfigError, did_you_mean
+from seqpipe.rules import shown
 from seqpipe.tasks.base import Task, better
 from seqpipe.training.module import SequenceModule
 

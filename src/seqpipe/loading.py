@@ -8,10 +8,7 @@ import torch
 from seqpipe.errors import ConfigError
 from seqpipe.inference.model import Model
 from seqpipe.inference.opening import opened
-from seqpipe.inference.saved import ABOUT
-
-PLACES = (".", "data/seqpipe", "model/data/seqpipe")
-"""Where the model lies below a folder that was exported, logged by MLflow, or left by a run."""
+from seqpipe.inference.saved import ABOUT, LOGGED, PLACES
 
 
 def load(
@@ -37,6 +34,9 @@ def load(
         ConfigError: the model or the device is not there; it cannot be read, or is of another
             version.
     """
+    if not isinstance(where, (str, Path)):
+        text = f"is {type(where).__name__}; allowed: a folder, or a run as text"
+        raise ConfigError(f"where={where}: {text}")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"device={device}: there is no GPU that torch can use; allowed: cpu")
     folder = Path(where)
@@ -49,4 +49,4 @@ def load(
     from seqpipe.verbs.of_a_run import OfARun
 
     found = find_run(OfARun(run=str(where), tracking_uri=tracking_uri), Path.cwd())
-    return opened(found.local("model") / "data" / "seqpipe", trust).to(device)
+    return opened(found.local("model") / LOGGED, trust).to(device)

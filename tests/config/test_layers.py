@@ -14,9 +14,9 @@ MAY_IMPORT = {
     "cli": {"__init__", "verbs", "config", "terminal", "errors"},
     "verbs": {
         *("__init__", "build", "checks", "report", "tracking", "training", "tasks", "models"),
-        *("data", "diagnostics", "nn", "inference", "config", "terminal", "errors"),
+        *("data", "diagnostics", "nn", "inference", "config", "rules", "terminal", "errors"),
     },
-    "checks": {"build", "training", "tasks", "data", "config", "errors"},
+    "checks": {"build", "training", "tasks", "data", "config", "rules", "errors"},
     "build": {
         "inference",
         "diagnostics",
@@ -33,13 +33,14 @@ MAY_IMPORT = {
     "diagnostics": {"models", "tasks", "data", "nn", "errors"},
     "testing": {"data", "nn", "errors"},
     "training": {"models", "tasks", "data", "nn", "errors"},
-    "inference": {"__init__", "models", "tasks", "data", "nn", "errors"},
+    "inference": {"__init__", "models", "tasks", "data", "nn", "rules", "errors"},
     "tracking": {"__init__", "errors"},
     "tasks": {"data", "nn", "errors"},
     "models": {"nn", "errors"},
     "data": {"__init__", "errors"},
     "nn": {"errors"},
-    "config": {"errors"},
+    "config": {"rules", "errors"},
+    "rules": {"errors"},
     "terminal": set(),
     "errors": set(),
 }

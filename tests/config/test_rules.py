@@ -1,6 +1,6 @@
 import pytest
 
-from seqpipe.config.rules import (
+from seqpipe.rules import (
     choice,
     either,
     flag,

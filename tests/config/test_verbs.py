@@ -12,8 +12,8 @@ from typing import Literal
 import pytest
 
 from seqpipe.config.options import first_line, help_of, option, passed_on, read
-from seqpipe.config.rules import real, text, whole
 from seqpipe.errors import ConfigError
+from seqpipe.rules import real, text, whole
 from seqpipe.verbs.calling import split
 from seqpipe.verbs.registry import VERBS, OfARun
 

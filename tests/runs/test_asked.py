@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from seqpipe.errors import ConfigError
 from seqpipe.inference.pyfunc import Served
 from seqpipe.report import run as report
 from seqpipe.tracking.serving import check_model, example_of
@@ -121,11 +122,35 @@ def test_a_sample_goes_on_from_its_prompt_and_another_row_draws_another(opened):
     assert all(set(text) <= set("abc ") for text in (first, second, third))
     assert ask(app, {"dataframe_records": [{"prompt": None}]})[0] == 200
     status, answer = ask(app, {"dataframe_records": [{"prompt": "a"}, {"prompt": "a?"}, {}]})
-    told = "inputs[1]: prompt=a?: what comes after 'a' was never met in training; allowed: "
+    told = "inputs[1]: prompt=a?: '?' after 'a' was never met in training; allowed: "
     assert (status, answer["message"].startswith(told)) == (400, True)
     status, answer = ask(app, {"dataframe_records": [{"prompt": 3}, {"prompt": "b"}]})
     told = "inputs[0]: prompt=3: is not text; allowed: text, or nothing"
     assert (status, answer["message"]) == (400, told)
+
+
+def test_how_a_model_is_asked_goes_by_params(opened):
+    drawn = opened("samples")
+    body = {"inputs": ["a b", "a b"]}
+
+    def written(**params):
+        status, answer = ask(drawn.app, {**body, "params": params})
+        assert status == 200
+        return [row["prediction"] for row in answer["predictions"]]
+
+    assert written(seed=0) == written()
+    assert written(seed=1)[0] == written()[1]
+    assert max(map(len, written(max_length=1))) == 1 < max(map(len, written()))
+    assert len(set(written(top_k=1))) == 1
+    status, answer = ask(drawn.app, {**body, "params": {"top_p": 2.0}})
+    told = "top_p=2.0: out of range; allowed: a number in (0, 1] or null"
+    assert (status, answer["message"]) == (400, told)
+    translated = opened("translation")
+    record = example_of(translated.folder)
+    status, answer = ask(translated.app, {**record, "params": {"beam_size": 3, "n_best": 2}})
+    assert (status, len(answer["predictions"][0]["n_best"])) == (200, 2)
+    with pytest.raises(ConfigError, match="temprature are not known; allowed: temperature, "):
+        drawn.served.predict(["a"], {"temprature": 1.0})
 
 
 IMAGE = [[0.5] * 8 for _ in range(8)]

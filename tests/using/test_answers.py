@@ -132,8 +132,8 @@ def test_options_of_a_search_are_refused_where_nothing_is_searched_for(made):
         "n_best=2: must lie in 1..1, as many as beam_size=1 finds"
     ]
     assert problems("translation", beam_size=0, length_penalty=-1.0) == [
-        "beam_size=0: must be at least 1, which is greedy decoding",
-        "length_penalty=-1.0: must be 0 or more",
+        "beam_size=0: out of range; allowed: an integer >= 1 or null",
+        "length_penalty=-1.0: out of range; allowed: a number >= 0 or null",
     ]
     assert problems("transcript", beam_size=2, length_penalty=0.5) == [
         "length_penalty=0.5: a transcript is ranked by its probability alone; allowed: leave it out"

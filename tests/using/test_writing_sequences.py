@@ -163,16 +163,16 @@ def test_the_likeliest_symbol_alone_is_what_top_k_1_draws(made):
 @pytest.mark.parametrize(
     ("name", "options", "problem"),
     [
-        ("lines", {"n": 0}, "n=0: must be at least 1"),
-        ("lines", {"max_length": 0}, "max_length=0: must be at least 1"),
-        ("lines", {"top_k": 0}, "top_k=0: must be at least 1"),
-        ("lines", {"top_p": 0.0}, "top_p=0.0: must lie in (0, 1]"),
-        ("lines", {"top_p": 1.5}, "top_p=1.5: must lie in (0, 1]"),
+        ("lines", {"n": 0}, "n=0: out of range; allowed: an integer >= 1"),
+        ("lines", {"n": 1.5}, "n=1.5: wrong type; allowed: an integer >= 1"),
+        ("lines", {"max_length": 0}, "max_length=0: out of range; allowed: an integer >= 1"),
+        ("lines", {"top_k": 0}, "top_k=0: out of range; allowed: an integer >= 1 or null"),
+        ("lines", {"top_p": 0.0}, "top_p=0.0: out of range; allowed: a number in (0, 1] or null"),
+        ("lines", {"top_p": 1.5}, "top_p=1.5: out of range; allowed: a number in (0, 1] or null"),
         (
             "lines",
             {"temperature": 0.0},
-            "temperature=0.0: must be above 0; towards 0 the likeliest symbol is drawn, top_k=1"
-            " draws no other",
+            "temperature=0.0: out of range; allowed: a number > 0",
         ),
         (
             "lines",
@@ -182,7 +182,7 @@ def test_the_likeliest_symbol_alone_is_what_top_k_1_draws(made):
         (
             "lines",
             {"prompt": "the Q"},
-            "prompt=the Q: what comes after 'the ' was never met in training; allowed: known"
+            "prompt=the Q: 'Q' after 'the ' was never met in training; allowed: known"
             " symbols, or allow_unknown=true",
         ),
         (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 
-from seqpipe.config.rules import (
+from seqpipe.rules import (
     Rule,
     choice,
     either,

@@ -14,11 +14,11 @@ from hydra.types import RunMode
 
 from seqpipe.config.loader import Composed, Loader, parse
 from seqpipe.config.nested import with_dots, with_slashes
-from seqpipe.config.rules import Problem
 from seqpipe.config.shadowing import shadowed
 from seqpipe.config.sweeping import comparison_problems
 from seqpipe.config.validate import problems_of
 from seqpipe.errors import ConfigError
+from seqpipe.rules import Problem
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 

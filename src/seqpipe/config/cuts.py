@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from seqpipe.config.rules import Problem
 from seqpipe.config.tree import Tree
+from seqpipe.rules import Problem
 
 CARRY = ("one_to_many", "many_to_many")  # architectures that pass their state to the next batch
 

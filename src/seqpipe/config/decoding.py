@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from seqpipe.config.rules import Problem
 from seqpipe.config.tree import Tree
+from seqpipe.rules import Problem
 
 
 def decoding_problems(tree: Tree) -> Iterator[Problem]:

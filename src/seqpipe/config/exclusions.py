@@ -12,9 +12,9 @@ from seqpipe.config.cuts import cut_problems
 from seqpipe.config.decoding import decoding_problems
 from seqpipe.config.forcing import forcing_problems
 from seqpipe.config.paths import conf_dir
-from seqpipe.config.rules import Problem
 from seqpipe.config.signatures import class_attribute
 from seqpipe.config.tree import Tree
+from seqpipe.rules import Problem
 
 
 class Fit(NamedTuple):

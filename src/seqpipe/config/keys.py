@@ -7,7 +7,6 @@ from omegaconf import DictConfig
 
 from seqpipe.config.annotations import Signature, TargetError
 from seqpipe.config.paths import PACKAGE, conf_dir
-from seqpipe.config.rules import Problem, flag, shown
 from seqpipe.config.schema import (
     COMPLETED_BY_THE_RUN,
     DATA_TARGET,
@@ -20,6 +19,7 @@ from seqpipe.config.schema import (
 from seqpipe.config.signatures import packaged_keys, signature_of
 from seqpipe.config.tree import Tree
 from seqpipe.errors import did_you_mean
+from seqpipe.rules import Problem, flag, shown
 
 LONGEST_LIST = 120  # characters; the arguments of a class beyond that are not listed
 SPECIAL = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")

@@ -22,9 +22,9 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from seqpipe.config.keys import unknown_key
 from seqpipe.config.nested import with_dots
 from seqpipe.config.paths import conf_dir
-from seqpipe.config.rules import Problem, shown
 from seqpipe.config.schema import GROUPS, MAY_BE_NULL
 from seqpipe.errors import ConfigError, did_you_mean
+from seqpipe.rules import Problem, shown
 
 VERSION_BASE = "1.3"
 

@@ -25,8 +25,8 @@ from dataclasses import MISSING, Field, field
 from typing import Any, Literal, TypeVar, Union
 
 from seqpipe.config.annotations import rule_of
-from seqpipe.config.rules import Rule, list_of, shown
 from seqpipe.errors import ConfigError, did_you_mean
+from seqpipe.rules import Rule, list_of, or_null, shown
 
 T = TypeVar("T")
 _WIDTH = 96
@@ -215,9 +215,4 @@ def _rule(one: "Field[Any]", annotation: Any) -> Rule:
         limit = list_of(limit)
     if types.NoneType not in kinds:
         return limit
-    return Rule(
-        f"{limit.allowed} or null",
-        lambda value: value is None or limit.has_type(value),
-        lambda value: value is None or limit.in_range(value),
-        limit.words,
-    )
+    return or_null(limit)

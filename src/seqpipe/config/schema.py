@@ -1,6 +1,6 @@
 """What the configuration holds, and what each value may be: tables, nothing else."""
 
-from seqpipe.config.rules import (
+from seqpipe.rules import (
     Rule,
     choice,
     either,

@@ -11,8 +11,8 @@ import yaml
 
 from seqpipe.config.annotations import Signature, TargetError, rule_of
 from seqpipe.config.paths import PACKAGE, conf_dir
-from seqpipe.config.rules import either, null
 from seqpipe.config.written import written_attribute, written_signature
+from seqpipe.rules import either, null
 
 
 def signature_of(target: str) -> Signature:

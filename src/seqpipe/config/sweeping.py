@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Optional
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from seqpipe.config.rules import Problem, Rule, choice, either, null, real
+from seqpipe.rules import Problem, Rule, choice, either, null, real
 
 FIGURES = ("gradients", "clipping")  # those of seqpipe.report.comparison
 _KEY = "hydra.callbacks.comparison"

@@ -11,10 +11,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seqpipe.config.exclusions import exclusions
 from seqpipe.config.keys import key_problems
-from seqpipe.config.rules import Problem, Rule
 from seqpipe.config.schema import RULES
 from seqpipe.config.tree import Tree
 from seqpipe.errors import ConfigError
+from seqpipe.rules import Problem, Rule
 
 _FILES = {
     "resume": "a checkpoint, as outputs/runs/.../checkpoints/last.ckpt",

@@ -8,7 +8,7 @@ from typing import Any, Literal, Optional, Union
 
 from seqpipe.config.annotations import Signature, TargetError, rule_of
 from seqpipe.config.paths import PACKAGE
-from seqpipe.config.rules import Rule, either, null
+from seqpipe.rules import Rule, either, null
 
 
 def written_signature(target: str) -> Signature:

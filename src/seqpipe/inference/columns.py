@@ -51,7 +51,7 @@ def of_answers(y: FieldSpec, n_best: int = 1) -> dict[str, pa.DataType]:
 
 
 def of_input(record: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
-    """The columns of a record that a table can hold: no arrays, no lists but of words.
+    """The columns of a record as a table can hold them: no arrays, no bytes.
 
     Args:
         record: that was read.
@@ -63,7 +63,15 @@ def of_input(record: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any
             value = value.item()
         if isinstance(value, (date, time, Decimal)):
             value = str(value)
-        words = isinstance(value, list) and all(isinstance(one, str) for one in value)
-        if value is None or words or isinstance(value, (str, int, float, bool)):
+        if _is_plain(value):
             columns[f"input.{name}" if name in taken else name] = value
     return columns
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON has such values."""
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(one) for key, one in value.items())
+    return value is None or isinstance(value, (str, int, float, bool))

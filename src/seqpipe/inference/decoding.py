@@ -12,8 +12,15 @@ from seqpipe.inference.answers import Answer
 from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.nn.ctc import best_path, ctc_loss
 from seqpipe.nn.ctc_beam import prefix_beam
+from seqpipe.rules import faults, or_null, real, whole
 from seqpipe.tasks.base import Task
 from seqpipe.tasks.transcription import Transcription
+
+_RULES = {
+    "beam_size": or_null(whole(1)),  # 1 is greedy
+    "n_best": whole(1),
+    "length_penalty": or_null(real("[0, inf)")),
+}
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,11 @@ class Decoding:
             raise ConfigError(problems)
 
     def _misfits(self, task: Task) -> list[str]:
-        problems = []
+        problems = faults(_RULES, vars(self))
+        if problems:
+            return problems
         size = self.size(task)
-        if size < 1:
-            problems.append(f"beam_size={size}: must be at least 1, which is greedy decoding")
-        elif not 1 <= self.n_best <= size:
+        if self.n_best > size:
             text = f"must lie in 1..{size}, as many as beam_size={size} finds"
             problems.append(f"n_best={self.n_best}: {text}")
         if self.length_penalty is not None and isinstance(task, Transcription):
@@ -62,8 +69,6 @@ class Decoding:
         elif self.length_penalty is not None and size == 1:
             text = "greedy decoding has no beam; allowed: also beam_size=2 or more"
             problems.append(f"length_penalty={self.length_penalty}: {text}")
-        elif self.length_penalty is not None and self.length_penalty < 0:
-            problems.append(f"length_penalty={self.length_penalty}: must be 0 or more")
         return problems
 
     def size(self, task: Task) -> int:

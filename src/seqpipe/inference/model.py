@@ -17,6 +17,7 @@ from seqpipe.inference.placing import placed
 from seqpipe.inference.sampling import Drawing, Sample, sample
 from seqpipe.inference.scoring import Score, score
 from seqpipe.models.one_to_many import OneToMany
+from seqpipe.rules import faults, whole
 from seqpipe.tasks.base import Task
 
 
@@ -127,7 +128,6 @@ class Model:
             ConfigError: the model samples nothing, or an option does not fit it.
             DataError: a prompt or a condition that cannot be read.
         """
-        longest = min(200, self.facts["longest_y"])
         asked = Drawing(
             n=n,
             prompt=prompt,
@@ -135,7 +135,7 @@ class Model:
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
-            max_length=longest if max_length is None else max_length,
+            max_length=self.longest_sample if max_length is None else max_length,
             seed=seed,
             allow_unknown=allow_unknown,
         )
@@ -170,7 +170,7 @@ class Model:
         Raises:
             DataError: text in place of a list of texts.
         """
-        if isinstance(inputs, (str, bytes, Mapping)):
+        if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
             kind = type(inputs).__name__
             raise DataError(f"inputs: is one {kind}; allowed: a list of inputs, [...]")
         column = column or (self.y if self.x is None else self.x).column
@@ -200,6 +200,9 @@ class Model:
             ConfigError: this kind of model has nothing to predict, or `decoding` does not fit it.
         """
         self.check_predicts()
+        problems = faults({"batch_size": whole(1)}, {"batch_size": batch_size})
+        if problems:
+            raise ConfigError(problems)
         how = decoding or Decoding()
         how.check(self.network, self.task)
         asking = Answering(self.network, self.task, self.encoder, self.y, how)
@@ -209,6 +212,11 @@ class Model:
         if one.answer is None or one.record is None:
             return one
         return replace(one, answer=placed(one.answer, one.record, self.x, self.config["data"]))
+
+    @property
+    def longest_sample(self) -> int:
+        """Most steps that `sample` writes where nothing is said of it."""
+        return min(200, int(self.facts["longest_y"]))
 
     @property
     def samples(self) -> bool:

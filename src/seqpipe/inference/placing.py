@@ -24,7 +24,7 @@ def placed(answer: Answer, record: Record, x: Field | None, data: Mapping[str, A
         data: the configuration of the data: its source, `keep`.
     """
     if "spans" in answer and x is not None:
-        steps = _steps(x, record.get(x.column))
+        steps = steps_of(x, record.get(x.column))
         return {**answer, "spans": _spans(answer, steps, data)}
     if is_relative(data) and "last" in record:
         return {**answer, "prediction": _undone(answer["prediction"], record["last"])}
@@ -51,7 +51,7 @@ def _spans(answer: Answer, steps: _Steps, data: Mapping[str, Any]) -> list[dict[
     return placed
 
 
-def _steps(x: Field, value: Any) -> _Steps:
+def steps_of(x: Field, value: Any) -> _Steps:
     """What each step of x reads, as text; nothing where that cannot be told."""
     if isinstance(value, (list, tuple)):
         return [str(word) for word in value], " "

@@ -7,10 +7,21 @@ from typing import Any
 import numpy as np
 
 from seqpipe.errors import ConfigError, DataError, SeqpipeError
+from seqpipe.inference.decoding import decodes
 from seqpipe.inference.model import Model
+from seqpipe.inference.sampling import RULES
 from seqpipe.inference.writing import flat
+from seqpipe.rules import faults
 
 _MOST_TOLD = 10  # rows that cannot be read
+Params = Mapping[str, tuple[type, Any]]
+_OF_SAMPLES: Params = {"temperature": (float, 1.0), "seed": (int, 0)}
+_OF_TEXT: Params = {"top_k": (int, None), "top_p": (float, None), "allow_unknown": (bool, False)}
+_OF_SEARCH: Params = {
+    "beam_size": (int, None),
+    "n_best": (int, 1),
+    "length_penalty": (float, None),
+}
 
 
 class Served:
@@ -32,26 +43,46 @@ class Served:
         Args:
             data: a pandas table, a list of records or of entries of x, an array, or one of these
                 as JSON gives it.
-            params: none are known.
+            params: see there; of samples, `seed` is the first row's, each later one has the next.
 
         Raises:
             DataError: rows that cannot be read, the first ten of them; or there is no row.
             ConfigError: `params`.
         """
-        if params:
-            raise ConfigError(f"params: {', '.join(params)} are not known; allowed: none")
+        known = self.params
+        strange = [name for name in params or {} if name not in known]
+        if strange:
+            allowed = ", ".join(known) or "none"
+            raise ConfigError(f"params: {', '.join(strange)} are not known; allowed: {allowed}")
+        how: dict[str, Any] = {name: default for name, (_, default) in known.items()}
+        how |= params or {}
+        if self.model.samples and (problems := faults(RULES, how)):
+            raise ConfigError(problems)
         rows = _rows(data)
         if not rows:
             raise DataError("inputs: hold no rows; allowed: one or more")
-        answers = self._samples(rows) if self.model.samples else self.model.predict(rows)
+        ask = self._samples if self.model.samples else self.model.predict
+        answers = ask(rows, **how)
         return [_finite(flat(answer)) for answer in answers]
 
-    def _samples(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
+    @property
+    def params(self) -> Params:
+        """How it may be asked: name -> (type, what holds where it is not given).
+
+        Those of `Model.sample`, or of `Model.predict` where it searches; none for other models.
+        """
+        if self.model.samples:
+            text = {} if self.model.spec.y.kind == "roll" else _OF_TEXT
+            return {**_OF_SAMPLES, "max_length": (int, self.model.longest_sample), **text}
+        return _OF_SEARCH if decodes(self.model.network, self.model.task) else {}
+
+    def _samples(self, rows: Sequence[Any], *, seed: int, **how: Any) -> list[dict[str, Any]]:
         written: list[dict[str, Any]] = []
         problems: list[str] = []
         for number, row in enumerate(rows):
             try:
-                written.append({"prediction": self._sample(row, number)})
+                drawn = self._sample(row, seed=seed + number, **how)
+                written.append({"prediction": drawn})
             except SeqpipeError as error:
                 problems.append(f"inputs[{number}]: {error}")
             if len(problems) == _MOST_TOLD:
@@ -60,14 +91,14 @@ class Served:
             raise DataError(problems)
         return written
 
-    def _sample(self, row: Any, seed: int) -> Any:
+    def _sample(self, row: Any, **how: Any) -> Any:
         columns = row if isinstance(row, Mapping) else {"prompt": row}
         prompt = columns.get("prompt")
         prompt = "" if prompt is None else prompt
         if not isinstance(prompt, str):
             raise DataError(f"prompt={prompt}: is not text; allowed: text, or nothing")
         rest = {name: value for name, value in columns.items() if name != "prompt"}
-        drawn = self.model.sample(1, prompt=prompt, condition=rest or None, seed=seed)[0]
+        drawn = self.model.sample(1, prompt=prompt, condition=rest or None, **how)[0]
         return drawn.tolist() if isinstance(drawn, np.ndarray) else drawn
 
 

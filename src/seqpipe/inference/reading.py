@@ -157,7 +157,10 @@ class Reader:
         if self.asked is not None:
             read["encoding"] = self.asked
         source = self.maker.make({**node, "source": read} if part is inner else read, "data.source")
-        if isinstance(source, Forecast):
+        if isinstance(source, Table):  # of which the column of x is enough
+            for file in source.files_of("train"):
+                yield from self._rows(file, source.format_of(file))
+        elif isinstance(source, Forecast):
             for file in source.files_of("train"):
                 yield from source.beyond(file)
         elif isinstance(source, FileSource):
@@ -214,5 +217,6 @@ def _told(error: DataError, input: str) -> DataError:
             (f"{STANDARD_INPUT}", "input"),
         ):
             text = text.replace(theirs, ours)
+        text = text.replace("data.source.", "the training's ")  # told, not to be typed
         problems.append(text)
     return type(error)(problems)

@@ -11,8 +11,20 @@ from torch import Tensor, nn
 from seqpipe.data.base import Field
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.inference.placing import steps_of
 from seqpipe.models.one_to_many import OneToMany
+from seqpipe.rules import faults, or_null, real, whole
 from seqpipe.tasks.base import Task
+
+RULES = {
+    "n": whole(1),
+    "max_length": whole(1),
+    "temperature": real("(0, inf)"),  # towards 0 the likeliest is drawn; top_k=1 draws no other
+    "top_k": or_null(whole(1)),
+    "top_p": or_null(real("(0, 1]")),
+    "seed": whole(0, 2**63 - 1),
+}
+"""What the options of `Drawing` may be."""
 
 Sample = str | np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -54,7 +66,9 @@ def sample(
     if not isinstance(network, OneToMany):
         text = "answers its x and makes up nothing; allowed: a model of one_to_many"
         raise ConfigError(f"{type(network).__name__}: {text}")
-    _check(asked)
+    problems = faults(RULES, vars(asked))
+    if problems:
+        raise ConfigError(problems)
     device = next(network.parameters()).device
     given = _condition(x, asked.condition, asked.n, device)
     options: dict[str, Any] = {
@@ -98,22 +112,6 @@ def endings(task: Task, data: Mapping[str, Any]) -> tuple[bool, tuple[int, ...]]
     return stop, (PAD, UNK, BOS) if stop or paragraphs else (PAD, UNK, BOS, EOS)
 
 
-def _check(asked: Drawing) -> None:
-    problems = []
-    temperature, top_p = asked.temperature, asked.top_p
-    for name in ("n", "max_length", "top_k"):
-        count = getattr(asked, name)
-        if count is not None and count < 1:
-            problems.append(f"{name}={count}: must be at least 1")
-    if not temperature > 0:
-        text = "must be above 0; towards 0 the likeliest symbol is drawn, top_k=1 draws no other"
-        problems.append(f"temperature={temperature}: {text}")
-    if top_p is not None and not 0 < top_p <= 1:
-        problems.append(f"top_p={top_p}: must lie in (0, 1]")
-    if problems:
-        raise ConfigError(problems)
-
-
 def _refuse_for_rolls(asked: Drawing) -> None:
     names = ("prompt", "top_k", "top_p", "allow_unknown")
     given = {name: getattr(asked, name) for name in names}
@@ -149,7 +147,8 @@ def _prompt(y: Field, asked: Drawing, device: torch.device) -> Tensor | None:
     ids = y.encode({y.column: prompt}).long()
     if not asked.allow_unknown and bool((ids == UNK).any()):
         place = int((ids == UNK).nonzero()[0])
-        known = y.decode(ids[:place])
-        text = f"what comes after {known!r} was never met in training"
+        steps, _ = steps_of(y, prompt)
+        unknown = repr(steps[place]) if len(steps) == len(ids) else "what comes"
+        text = f"{unknown} after {y.decode(ids[:place])!r} was never met in training"
         raise DataError(f"prompt={prompt}: {text}; allowed: known symbols, or allow_unknown=true")
     return ids.expand(asked.n, -1).to(device)

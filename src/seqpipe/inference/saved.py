@@ -33,6 +33,10 @@ FORMAT = 1
 ABOUT = "seqpipe.json"
 FILES = ("config.yaml", "model.safetensors", "fields.json", "fields.npz")
 """All but `ABOUT`, which tells their hashes."""
+LOGGED = "data/seqpipe"
+"""Where such a folder lies below one that MLflow logged."""
+PLACES = (".", LOGGED, f"model/{LOGGED}")
+"""Where it lies below a folder that was exported, logged by MLflow, or left by a run."""
 _ALLOWED = "a folder that seqpipe wrote, unchanged: outputs/runs/.../model/data"
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from seqpipe.errors import ConfigError, DataError
 
 Row = Mapping[str, Any]
 ROWS = 4_096  # of a group of Parquet
+
+log = logging.getLogger(__name__)
 
 
 def flat(answer: Row) -> dict[str, Any]:
@@ -92,22 +95,37 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-class Delimited:
-    """Cells; a list of words is joined by spaces, another list or object is written as JSON.
+class _Columns:
+    """The columns of a table: those of its first rows, for a later one would move the cells.
 
-    The columns are those of the first rows: a later row with another name would move cells.
+    A column that only later rows have is left out, and told once.
     """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names, self.known = list(names), set(names)
+
+    def cells(self, row: Row) -> list[Any]:
+        """What stands in each column of a row."""
+        flattened = flat(row)
+        for name in flattened.keys() - self.known:
+            self.known.add(name)
+            text = "column %r is left out: the first rows had none; as .jsonl it would be kept"
+            log.warning(text, name)
+        return [flattened.get(name) for name in self.names]
+
+
+class Delimited:
+    """Cells; a list of words is joined by spaces, another list or object is written as JSON."""
 
     def __init__(self, sink: IO[str], delimiter: str, columns: Sequence[str]) -> None:
         self.writer = csv.writer(sink, delimiter=delimiter, lineterminator="\n")
-        self.columns, self.sink = list(columns), sink
-        self.writer.writerow(self.columns)
+        self.columns, self.sink = _Columns(columns), sink
+        self.writer.writerow(self.columns.names)
 
     def write(self, rows: Sequence[Row]) -> None:
         """Adds rows."""
         for row in rows:
-            flattened = flat(row)
-            self.writer.writerow([_cell(flattened.get(name)) for name in self.columns])
+            self.writer.writerow([_cell(value) for value in self.columns.cells(row)])
 
     def close(self) -> None:
         """Leaves the sink to whoever opened it."""
@@ -133,18 +151,19 @@ class ParquetRows:
     def __init__(
         self, path: Path, columns: Sequence[str], types: Mapping[str, pa.DataType]
     ) -> None:
-        self.path, self.columns, self.types = path, list(columns), types
+        self.path, self.columns, self.types = path, _Columns(columns), types
         self.writer: parquet.ParquetWriter | None = None
-        self.waiting: list[dict[str, Any]] = []
+        self.waiting: list[list[Any]] = []
 
     def write(self, rows: Sequence[Row]) -> None:
         """Adds rows."""
-        self.waiting += [flat(row) for row in rows]
+        self.waiting += [self.columns.cells(row) for row in rows]
         if len(self.waiting) >= ROWS:
             self._flush()
 
     def _flush(self) -> None:
-        columns = {name: [row.get(name) for row in self.waiting] for name in self.columns}
+        names = self.columns.names
+        columns = {name: [row[at] for row in self.waiting] for at, name in enumerate(names)}
         if self.writer is None:
             typed = {name: self.types.get(name) or _type(columns[name]) for name in columns}
             self.writer = parquet.ParquetWriter(self.path, pa.schema(typed), compression="zstd")

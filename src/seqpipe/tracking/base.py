@@ -36,6 +36,17 @@ class Dataset(NamedTuple):
     description: str = ""
 
 
+class Usage(NamedTuple):
+    """How a model is used: what it reads, what it answers to that, and how it may be asked.
+
+    `params`: name -> (type, what holds where it is not given).
+    """
+
+    inputs: Sequence[Row]
+    answers: Sequence[Row]
+    params: Mapping[str, tuple[type, object]]
+
+
 class Tracker(Protocol):
     """Records one run. No method after `start` raises because of the place it records to."""
 
@@ -94,16 +105,13 @@ class Tracker(Protocol):
             step: optimizer updates so far.
         """
 
-    def write_model(
-        self, folder: Path, data: Path, inputs: Sequence[Row], answers: Sequence[Row]
-    ) -> bool:
+    def write_model(self, folder: Path, data: Path, usage: Usage) -> bool:
         """Makes of a model's folder what the record's own tools can load.
 
         Args:
             folder: to be made, in the run's folder.
             data: the model's folder, copied to <folder>/data/.
-            inputs: an example of what it reads.
-            answers: what it answers to them.
+            usage: what it reads and answers, by example.
 
         Returns:
             False where there are no such tools, and nothing was written.
@@ -153,9 +161,7 @@ class NoTracker:
     def log_image(self, key: str, draw: "Callable[[], Pixels]", step: int) -> None:
         """Does nothing."""
 
-    def write_model(
-        self, folder: Path, data: Path, inputs: Sequence[Row], answers: Sequence[Row]
-    ) -> bool:
+    def write_model(self, folder: Path, data: Path, usage: Usage) -> bool:
         """There is nothing that could load it."""
         return False
 

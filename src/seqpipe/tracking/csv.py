@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqpipe.tracking.base import Dataset, ParamValue, Row, Status
+from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Usage
 from seqpipe.tracking.logger import TrackerLogger, writes_here
 
 if TYPE_CHECKING:
@@ -94,9 +94,7 @@ class CsvTracker:
     def log_image(self, key: str, draw: Callable[[], "Pixels"], step: int) -> None:
         """Does nothing: the run's folder has one figure of all steps."""
 
-    def write_model(
-        self, folder: Path, data: Path, inputs: Sequence[Row], answers: Sequence[Row]
-    ) -> bool:
+    def write_model(self, folder: Path, data: Path, usage: Usage) -> bool:
         """There is nothing that could load it."""
         return False
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqpipe.errors import ConfigError
-from seqpipe.tracking.base import Dataset, ParamValue, Row, Status
+from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Usage
 from seqpipe.tracking.buffer import Buffer
 from seqpipe.tracking.csv import append_metrics
 from seqpipe.tracking.logger import TrackerLogger, writes_here
@@ -156,13 +156,11 @@ class MLflowTracker:
         keep = functools.partial(self._client.log_image, key=key, step=step, synchronous=True)
         self._attempt(f"{key} of step {step}", keep, self.run_id, draw())
 
-    def write_model(
-        self, folder: Path, data: Path, inputs: Sequence[Row], answers: Sequence[Row]
-    ) -> bool:
+    def write_model(self, folder: Path, data: Path, usage: Usage) -> bool:
         """As pyfunc; `log_artifacts` sends it with the rest of the run's folder."""
         if self.run_id is None:
             return False
-        self._attempt(f"{folder.name}/MLmodel", write_pyfunc, folder, data, inputs, answers)
+        self._attempt(f"{folder.name}/MLmodel", write_pyfunc, folder, data, usage)
         return folder.is_dir()
 
     def end(self, status: Status) -> None:

@@ -2,26 +2,24 @@
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from seqpipe import __version__
+from seqpipe.tracking.base import Usage
 
 LOADER = "seqpipe.pyfunc"
+_TYPES: dict[type, str] = {bool: "boolean", int: "long", float: "double"}
 log = logging.getLogger(__name__)
 
 
-def write_pyfunc(
-    folder: Path, data: Path, inputs: Sequence[Mapping[str, Any]], answers: Sequence[Any]
-) -> Path:
+def write_pyfunc(folder: Path, data: Path, usage: Usage) -> Path:
     """Writes what `mlflow.pyfunc.load_model` and `mlflow models serve` open.
 
     Args:
         folder: to be made.
         data: the model's folder; it is copied to <folder>/data/.
-        inputs: an example of what it reads; the signature follows from it, see `_signature`.
-        answers: what it answers to them, flat.
+        usage: what it reads and answers; the signature follows from it, see `_signature`.
 
     Returns:
         the folder.
@@ -35,8 +33,8 @@ def write_pyfunc(
         warnings.simplefilter("ignore")
         import mlflow.pyfunc
 
-        example = pd.DataFrame(list(inputs))
-        signature = _signature(example, list(answers))
+        example = pd.DataFrame(list(usage.inputs))
+        signature = _signature(example, usage)
         quiet = logging.getLogger("mlflow")
         level = quiet.level
         quiet.setLevel(logging.ERROR)  # it tells that it looks at the example, and of our version
@@ -54,7 +52,7 @@ def write_pyfunc(
     return folder
 
 
-def _signature(example: Any, answers: list[Any]) -> Any:
+def _signature(example: Any, usage: Usage) -> Any:
     """What MLflow checks before it asks the model: that each column is there, and which are text.
 
     All else is `any` to it. MLflow would compare each number of an array with its type, which takes
@@ -62,10 +60,10 @@ def _signature(example: Any, answers: list[Any]) -> Any:
     example, and would say neither in which row nor in which words of ours. The model checks it.
     """
     from mlflow.models import infer_signature
-    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType
 
-    signature = infer_signature(example, answers)
+    signature = infer_signature(example, list(usage.answers))
     any_type = AnyType()  # type: ignore[no-untyped-call]
     signature.inputs = Schema(
         [
@@ -73,4 +71,8 @@ def _signature(example: Any, answers: list[Any]) -> Any:
             for column in signature.inputs
         ]
     )
+    if usage.params:
+        signature.params = ParamSchema(
+            [ParamSpec(name, _TYPES[of], value) for name, (of, value) in usage.params.items()]
+        )
     return signature

@@ -21,7 +21,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 KEY = "tracking_uri"
 ALLOWED = (
     "latest, best, an MLflow run id or its beginning, models:/name@alias, models:/name/3, "
-    "or a run folder"
+    "a run folder, or one that was exported"
 )
 _ID = r"[0-9a-f]{4,32}"
 _SHOWN = 5  # of what exists, in a message

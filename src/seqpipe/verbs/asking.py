@@ -1,12 +1,12 @@
 """The options of the verbs that use a trained model."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from seqpipe.config.options import option, passed_on
-from seqpipe.config.rules import real, whole
-from seqpipe.verbs.of_a_run import OfAModel
+from seqpipe.rules import real, whole
+from seqpipe.verbs.of_a_run import OfAModel, OfARun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +76,8 @@ class Translate(_Decoding):
         """What does not fit together."""
         yield from super().problems()
         yield from _one_of(text=self.text, input=self.input)
-        if self.input is None and self.format is not None:
-            yield f"format={self.format}: is of an input; allowed: with input=..."
+        if self.input is None:
+            yield from _inert(self, "of an input=...", "format", "encoding", "batch_size")
         if self.attention is not None and not self.attention.endswith(".png"):
             yield f"attention={self.attention}: is a picture; allowed: a name that ends in .png"
 
@@ -124,10 +124,10 @@ class Score(_Reading):
         """What does not fit together."""
         yield from super().problems()
         yield from _one_of(text=self.text, input=self.input)
-        if self.input is None and self.format is not None:
-            yield f"format={self.format}: is of an input; allowed: with input=..."
-        if self.input is None and self.output != "-":
-            yield f"output={self.output}: is of an input; allowed: with input=..., or leave it out"
+        if self.input is None:
+            yield from _inert(self, "of an input=...", "format", "encoding", "batch_size")
+        if self.input is None:
+            yield from _inert(self, "of an input=...", "output")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +155,10 @@ class Evaluate(OfAModel):
         yield from super().problems()
         if self.input is None and self.format is not None:
             yield f"format={self.format}: is of an input; allowed: with input=..."
+        if self.resamples == 0:
+            yield from _inert(
+                self, "of the bootstrap, and resamples=0 is none", "confidence", "seed"
+            )
         for one in self.data:
             key = one.partition("=")[0].lstrip("+~")
             if key.startswith(("data.x", "data.y")) and not key.endswith(".column"):
@@ -179,6 +183,14 @@ class Export(OfAModel):
 
     format: Literal["onnx", "safetensors"] = option("of what is written")
     output: str = option("a new file .onnx, or a new folder")
+
+
+def _inert(options: OfARun, why: str, *names: str) -> Iterator[str]:
+    """Options that were given and would do nothing."""
+    for one in fields(options):
+        value = getattr(options, one.name)
+        if one.name in names and value != one.default:
+            yield f"{one.name}={value}: is {why}; allowed: leave it out"
 
 
 def _one_of(**given: object) -> Iterator[str]:

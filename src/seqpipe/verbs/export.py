@@ -5,8 +5,7 @@ from pathlib import Path
 from seqpipe.errors import ConfigError
 from seqpipe.inference import saved
 from seqpipe.verbs.asking import Export
-from seqpipe.verbs.finding import find_run
-from seqpipe.verbs.opened import open_model
+from seqpipe.verbs.opened import find_model, open_model
 from seqpipe.verbs.registry import Answer
 
 
@@ -19,9 +18,11 @@ def run(options: Export, root: Path) -> Answer:
     output = root / options.output
     if output.exists():
         raise ConfigError(f"output={options.output}: is there already; allowed: a new name")
+    if options.format == "onnx" and output.suffix != ".onnx":
+        text = "is no name of a graph; allowed: one that ends in .onnx"
+        raise ConfigError(f"output={options.output}: {text}")
     if options.format == "safetensors":
-        found = find_run(options, root)
-        kept = found.local("model") / "data" / "seqpipe"
+        kept, _ = find_model(options, root)
         saved.read(kept)  # what is damaged is not handed on
         saved.copy(kept, output)
         return Answer(f'{output}: seqpipe.load("{options.output}") opens it')

@@ -16,10 +16,10 @@ from seqpipe.inference.examples import first_records, needed
 from seqpipe.inference.model import Model
 from seqpipe.inference.opening import kept
 from seqpipe.inference.pyfunc import Served
-from seqpipe.tracking.base import Tracker
+from seqpipe.tracking.base import Tracker, Usage
 from seqpipe.training.module import SequenceModule
 
-FOLDER, DATA = "model", "seqpipe"
+FOLDER = "model"
 EXAMPLES, TRIED = 2, 100
 Rows = list[dict[str, Any]]
 
@@ -53,23 +53,25 @@ def write(
     }
     network = copy.deepcopy(module.model).float()  # of training in another precision, too
     with tempfile.TemporaryDirectory(dir=folder, prefix=".model") as made:
-        plain = Path(made) / DATA
+        plain = Path(made) / Path(saved.LOGGED).name
         saved.write(plain, kept(written, fields, data.spec, network, facts))
         model = Model(written, data.x, data.y, data.spec, module.task, network, facts)
-        inputs, answers = examples(model, data)
-        if not inputs:
+        usage = examples(model, data)
+        if not usage.inputs:
             log.warning("none of the first %d records can be answered: MLflow gets no model", TRIED)
-        if not (inputs and tracker.write_model(folder / FOLDER, plain, inputs, answers)):
-            (folder / FOLDER / "data").mkdir(parents=True)
-            shutil.move(plain, folder / FOLDER / "data" / DATA)
+        if not (usage.inputs and tracker.write_model(folder / FOLDER, plain, usage)):
+            place = folder / FOLDER / saved.LOGGED
+            place.parent.mkdir(parents=True)
+            shutil.move(plain, place)
 
 
-def examples(model: Model, data: SequenceData) -> tuple[Rows, Rows]:
+def examples(model: Model, data: SequenceData) -> Usage:
     """A few records that the model reads, and what it answers; of a language model, a prompt.
 
     Records may be bad ones that training has left out: those are left out here, too.
     """
     asked: Rows = []
+    served = Served(model)
     if model.x is None:
         asked = [{"prompt": ""}]
     else:
@@ -79,8 +81,8 @@ def examples(model: Model, data: SequenceData) -> tuple[Rows, Rows]:
             try:
                 columns = needed(model.x, record)
                 one = {"prompt": "", **columns} if model.samples else columns
-                Served(model).predict([one])
+                served.predict([one])
             except DataError:
                 continue
             asked.append(one)
-    return asked, Served(model).predict(asked) if asked else []
+    return Usage(asked, served.predict(asked) if asked else [], served.params)

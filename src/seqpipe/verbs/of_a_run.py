@@ -13,7 +13,7 @@ class OfARun:
 
     run: str = option(
         "which run: latest, best, an MLflow run id or its beginning, models:/name@alias, "
-        "models:/name/3, or a run folder"
+        "models:/name/3, a run folder, or one that was exported"
     )
     tracking_uri: str | None = option(
         "the MLflow store of the runs; without it the one that training writes to", None

@@ -6,13 +6,14 @@ from typing import Any
 import torch
 
 from seqpipe.errors import ConfigError
+from seqpipe.inference import saved
 from seqpipe.inference.making import Maker
 from seqpipe.inference.model import Model
 from seqpipe.inference.opening import opened
 from seqpipe.inference.reading import Format, Reader
 from seqpipe.tracking.found import FoundRun
 from seqpipe.verbs.finding import find_run
-from seqpipe.verbs.of_a_run import OfAModel
+from seqpipe.verbs.of_a_run import OfAModel, OfARun
 
 
 def open_model(options: OfAModel, root: Path) -> tuple[Model, FoundRun]:
@@ -23,8 +24,21 @@ def open_model(options: OfAModel, root: Path) -> tuple[Model, FoundRun]:
             device is not there.
     """
     device = device_of(options.device)
+    place, found = find_model(options, root)
+    return opened(place, options.trust).to(device), found
+
+
+def find_model(options: OfARun, root: Path) -> tuple[Path, FoundRun]:
+    """The folder of the model that the options name, and its run; or a folder that was exported.
+
+    Raises:
+        ConfigError: there is no such run, or it left no model.
+    """
+    exported = root / Path(options.run).expanduser()
+    if options.run not in ("latest", "best") and (exported / saved.ABOUT).is_file():
+        return exported, find_run(options, root, needs=None)
     found = find_run(options, root)
-    return opened(found.local("model") / "data" / "seqpipe", options.trust).to(device), found
+    return found.local("model") / saved.LOGGED, found
 
 
 def device_of(asked: str) -> str:

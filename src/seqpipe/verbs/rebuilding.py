@@ -24,10 +24,10 @@ from seqpipe.config.compose import Launch
 from seqpipe.config.loader import Composed
 from seqpipe.config.params import flat_params
 from seqpipe.config.paths import conf_dir
-from seqpipe.config.rules import shown
 from seqpipe.config.schema import GROUPS, PANEL, TAKEN_BY_THE_RUN
 from seqpipe.config.signatures import signature_of
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.rules import shown
 from seqpipe.tracking.found import FoundRun
 from seqpipe.tracking.store import resolve_uri
 

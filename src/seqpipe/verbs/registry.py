@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from seqpipe.config.options import option
-from seqpipe.config.rules import real, whole
+from seqpipe.rules import real, whole
 from seqpipe.verbs.asking import Evaluate, Export, Predict, Sample, Score, Translate
 from seqpipe.verbs.of_a_run import OfARun
 

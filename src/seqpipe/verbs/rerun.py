@@ -10,9 +10,9 @@ import torch
 from hydra.errors import InstantiationException
 
 from seqpipe.checks import check_trainer
-from seqpipe.config.rules import shown
 from seqpipe.data.dataset import SequenceData
 from seqpipe.errors import ConfigError
+from seqpipe.rules import shown
 from seqpipe.tracking.found import FoundRun, read_json
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.verbs.describe import STAGES, machine

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from seqpipe.errors import SeqpipeError
+from seqpipe.errors import ConfigError, SeqpipeError
 from seqpipe.terminal import say
 from seqpipe.tracking.registry import check_names
 from seqpipe.tracking.serving import (
@@ -32,7 +32,10 @@ def run(options: Serve, root: Path) -> Answer:
     """
     if options.register is not None:
         check_names(options.register, options.alias, "register")
-    found = find_run(options, root, needs=f"{FOLDER}/{MLMODEL}")
+    found = find_run(options, root, needs=FOLDER)
+    if not found.has(f"{FOLDER}/{MLMODEL}"):
+        text = "its model was written without MLflow, which serves it"
+        raise ConfigError(f"run={options.run}: {text}; allowed: a run of logger=mlflow")
     folder = found.local(FOLDER)
     check_model(folder)
     example, port = example_of(folder), free_port(options.host, options.port)

@@ -100,7 +100,7 @@ class Table(FileSource):
             yield cells if isinstance(cells, DataError) else self._record(cells, file, line)
 
     def _rows(self, file: Path) -> Iterable[Row]:
-        kind = self._format_of(file)
+        kind = self.format_of(file)
         if kind == "parquet":
             names = parquet_columns(file)
             self._check_columns(file, names)
@@ -125,7 +125,12 @@ class Table(FileSource):
                 unchecked = False
             yield line, cells
 
-    def _format_of(self, file: Path) -> str:
+    def format_of(self, file: Path) -> str:
+        """`csv`, `tsv`, `jsonl` or `parquet`.
+
+        Raises:
+            DataError: its name does not tell, or an option does not fit it.
+        """
         if self.format is not None:
             return self.format
         kind = FORMATS.get(Path(file.name.lower().removesuffix(".gz")).suffix)

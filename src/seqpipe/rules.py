@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -96,6 +96,22 @@ def real(interval: str = "(-inf, inf)") -> Rule:
     if high == math.inf and low > -math.inf:
         allowed = f"a number {'>=' if with_low else '>'} {interval[1:-1].split(',')[0]}"
     return Rule(allowed, _is_real, inside)
+
+
+def faults(rules: Mapping[str, Rule], values: Mapping[str, object]) -> list[str]:
+    """`name=value: what is wrong; what is allowed`, of each value that breaks its rule."""
+    found = {name: rules[name].fault(value) for name, value in values.items() if name in rules}
+    return [f"{name}={shown(values[name])}: {fault}" for name, fault in found.items() if fault]
+
+
+def or_null(rule: Rule) -> Rule:
+    """What the rule allows, or None."""
+    return Rule(
+        f"{rule.allowed} or null",
+        lambda value: value is None or rule.has_type(value),
+        lambda value: value is None or rule.in_range(value),
+        rule.words,
+    )
 
 
 def flag() -> Rule:
