@@ -201,5 +201,5 @@ def test_an_entry_is_the_same_after_it_was_json(name):
     field, entries = copy.deepcopy(FIELDS[name])
     field.fit(records(entries))
     for record in records(entries):
-        sent = json.loads(json.dumps(needed(field, record)))
+        sent = json.loads(json.dumps(needed(field, record, {})))
         assert torch.equal(field.encode(sent), field.encode(record))

@@ -108,7 +108,7 @@ def test_a_run_that_mlflow_does_not_know_is_neither_served_nor_registered(tmp_pa
     assert (done.returncode, done.stderr) == (2, f"seqpipe: name=x: {told}\n")
     done = seqpipe(tmp_path, "serve", f"run={folder}")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"seqpipe: run={folder}: it left no model/MLmodel; allowed: ")
+    assert done.stderr.startswith(f"seqpipe: run={folder}: its model was written without MLflow, ")
 
 
 def test_a_port_that_is_taken_is_refused_before_anything_is_registered(store):

@@ -36,10 +36,6 @@ def table(folder: Path, answers: Callable[[str], str], name: str = "table.jsonl"
     (folder / name).write_text(text, encoding="utf-8")
 
 
-def of_class(text: str) -> str:
-    return "good" if len(text) % 3 else "bad"
-
-
 def of_labels(text: str) -> str:
     return "|".join(sorted({word for word in text.split() if word in ("cat", "dog", "mat")}))
 
@@ -66,10 +62,6 @@ def pairs(folder: Path, answers: Callable[[str], str]) -> None:
 
 def reversed_words(text: str) -> str:
     return " ".join(reversed(text.split()))
-
-
-def every_other(text: str) -> str:
-    return "".join(word[0] for word in text.split()[::2])
 
 
 def series(folder: Path) -> None:
@@ -130,11 +122,13 @@ class Kind(NamedTuple):
     write: Callable[[Path], None] = lambda folder: None
 
 
-good_or_bad = functools.partial(table, answers=of_class)
+good_or_bad = functools.partial(table, answers=lambda text: "good" if len(text) % 3 else "bad")
 with_labels = functools.partial(table, answers=of_labels)
 in_stars = functools.partial(table, answers=lambda text: str(1 + len(text) % 4))
 turned = functools.partial(pairs, answers=reversed_words)
-spelled = functools.partial(pairs, answers=every_other)
+spelled = functools.partial(
+    pairs, answers=lambda text: "".join(word[0] for word in text.split()[::2])
+)
 in_classes = functools.partial(arrays, answers=lambda x: (x.sum((1, 2)) > 0).astype(int))
 
 
@@ -270,6 +264,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Made]:
         return make(folder, (*kind.overrides, *more), kind.write)
 
     return of
+
+
+@pytest.fixture(scope="session")
+def making() -> Callable[..., Made]:
+    """making(folder, overrides, write): see `make`."""
+    return make
 
 
 @pytest.fixture(params=ANSWERING)

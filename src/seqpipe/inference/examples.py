@@ -10,6 +10,7 @@ from seqpipe.data.base import Field, Found, Record, Source
 from seqpipe.data.digests import plain
 from seqpipe.data.sources.files import FileSource
 from seqpipe.errors import DataError
+from seqpipe.inference.placing import is_relative
 
 
 class _Watched(dict[str, Any]):
@@ -30,10 +31,18 @@ class _Watched(dict[str, Any]):
         return super().get(column, default)
 
 
-def needed(x: Field, record: Record) -> dict[str, Any]:
-    """The columns of a record that a field reads, as JSON can hold them."""
+def needed(x: Field, record: Record, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a record that its answer is made from, as JSON can hold them.
+
+    Args:
+        x: reads some of them.
+        record: with all.
+        data: the configuration of the data: a forecast may need the last step of the past.
+    """
     watched = _Watched(record)
     x.encode(watched)
+    if is_relative(data):
+        watched.get("last")
     return {column: _plain(watched.get(column)) for column in watched.read}
 
 

@@ -33,6 +33,7 @@ class Reader:
         maker: makes the training's source.
         format: see above.
         encoding: of text; None: as in the training where that read text, else UTF-8.
+        labelled: the records hold y, too, as those of the training do.
 
     Raises:
         ConfigError: there is no such format, or no such encoding.
@@ -46,13 +47,14 @@ class Reader:
         maker: Maker,
         format: Format | None = None,
         encoding: str | None = None,
+        labelled: bool = False,
     ) -> None:
         if format is not None and format not in get_args(Format):
             allowed = ", ".join(get_args(Format))
             hint = did_you_mean(format, get_args(Format))
             raise ConfigError(f"format={format}: no such format; allowed: {allowed}{hint}")
         self.data, self.column, self.kind, self.maker = data, column, kind, maker
-        self.format, self.asked = format, encoding
+        self.format, self.asked, self.labelled = format, encoding, labelled
         if encoding is not None:
             check_encoding(encoding, "encoding")
         self.encoding = encoding or self._node().get("encoding") or "utf-8"
@@ -101,7 +103,8 @@ class Reader:
             node = self._node()
             of_sequences = str(node.get("_target_", "")).rpartition(".")[2]
             tagged = of_sequences in ("Conll", "ConllU") and name.suffix not in ("", ".txt")
-            if not tagged and of_sequences not in _OF_SEQUENCES:
+            apart = self.labelled and self.data.get("x") is not None  # y is none of the text
+            if not (tagged or apart) and of_sequences not in _OF_SEQUENCES:
                 return "lines"
         return "jsonl" if input == "-" else "source"
 
@@ -160,7 +163,7 @@ class Reader:
         if isinstance(source, Table):  # of which the column of x is enough
             for file in source.files_of("train"):
                 yield from self._rows(file, source.format_of(file))
-        elif isinstance(source, Forecast):
+        elif isinstance(source, Forecast) and not self.labelled:
             for file in source.files_of("train"):
                 yield from source.beyond(file)
         elif isinstance(source, FileSource):

@@ -135,7 +135,7 @@ def _of_split(model: Model, data: SequenceData, options: Evaluate) -> Evaluation
 
 
 def _of_input(model: Model, options: Evaluate, input: str) -> Evaluation:
-    reader = reader_of(model, options.trust, options.format, None)
+    reader = reader_of(model, options.trust, options.format, labelled=True)
     pieces, problems = [], []
     for row, one in enumerate(reader.read(input)):
         try:

@@ -79,7 +79,7 @@ def examples(model: Model, data: SequenceData) -> Usage:
             if len(asked) == EXAMPLES:
                 break
             try:
-                columns = needed(model.x, record)
+                columns = needed(model.x, record, model.config["data"])
                 one = {"prompt": "", **columns} if model.samples else columns
                 served.predict([one])
             except DataError:

@@ -53,9 +53,15 @@ def device_of(asked: str) -> str:
     return "cuda" if there and asked != "cpu" else "cpu"
 
 
-def reader_of(model: Model, trust: tuple[str, ...], format: Any, encoding: str | None) -> Reader:
-    """What reads the raw input of a model: of its x, or of its y where it has no x."""
+def reader_of(
+    model: Model,
+    trust: tuple[str, ...],
+    format: Any,
+    encoding: str | None = None,
+    labelled: bool = False,
+) -> Reader:
+    """What reads the raw input of a model: of its x, or of its y where it has no x; or both."""
     field = model.y if model.x is None else model.x
     asked: Format | None = format
     maker = Maker(trust)
-    return Reader(model.config["data"], field.column, field.kind, maker, asked, encoding)
+    return Reader(model.config["data"], field.column, field.kind, maker, asked, encoding, labelled)

@@ -1,12 +1,17 @@
 """Run folders with a model, for the verbs that ask it."""
 
+import csv
+import io
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
+from seqpipe.verbs import predict
 from seqpipe.verbs.registry import VERBS
 
 
@@ -33,3 +38,26 @@ def options() -> Callable[..., Any]:
         return VERBS[verb].options(**given)
 
     return of
+
+
+@pytest.fixture
+def ask(run_of, options, tmp_path):
+    """ask("category of text", input=..., output=...): the rows that are written."""
+
+    def of(name, *more, **given):
+        output = tmp_path / given.pop("output", "out.jsonl")
+        run = run_of(name, *more)
+        predict.run(options("predict", run=run, output=str(output), **given), tmp_path)
+        return rows_of(output)
+
+    return of
+
+
+def rows_of(path: Path) -> list[dict[str, object]]:
+    if path.suffix == ".parquet":
+        return parquet.read_table(path).to_pylist()
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in text.splitlines()]
+    delimiter = "," if path.suffix == ".csv" else "\t"
+    return list(csv.DictReader(io.StringIO(text), delimiter=delimiter))

@@ -1,7 +1,5 @@
 """predict: rows in, rows out, in their order, in every format, whatever is wrong with some."""
 
-import csv
-import io
 import json
 import os
 import signal
@@ -11,36 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from pyarrow import parquet
 
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference import writing
 from seqpipe.verbs import predict
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def ask(run_of, options, tmp_path):
-    """ask("category of text", input=..., output=...): the rows that are written."""
-
-    def of(name, *more, **given):
-        output = tmp_path / given.pop("output", "out.jsonl")
-        run = run_of(name, *more)
-        predict.run(options("predict", run=run, output=str(output), **given), tmp_path)
-        return rows_of(output)
-
-    return of
-
-
-def rows_of(path: Path) -> list[dict[str, object]]:
-    if path.suffix == ".parquet":
-        return parquet.read_table(path).to_pylist()
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".jsonl":
-        return [json.loads(line) for line in text.splitlines()]
-    delimiter = "," if path.suffix == ".csv" else "\t"
-    return list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
 
 
 def write(path: Path, text: str | bytes) -> str:

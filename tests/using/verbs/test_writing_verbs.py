@@ -2,19 +2,23 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from seqpipe.config.options import read
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.verbs import evaluate, sample, score, translate
+from seqpipe.verbs import evaluate, export, predict, sample, score, translate
+from seqpipe.verbs.registry import VERBS
 
 
 @pytest.fixture
 def say(run_of, options, tmp_path):
     """say("sample", "lines", n=3): the text of the answer."""
-    verbs = {"sample": sample, "score": score, "translate": translate, "evaluate": evaluate}
+    verbs = {"sample": sample, "score": score, "translate": translate}
+    verbs |= {"evaluate": evaluate, "export": export}
 
     def of(verb, name, *more, **given):
         return verbs[verb].run(options(verb, run=run_of(name, *more), **given), tmp_path).text
@@ -189,3 +193,52 @@ def test_a_file_without_labels_is_told(say, tmp_path):
     path.write_text('{"text": "the cat", "label": "ugly"}\n')
     (wrong,) = problems(DataError, say, "evaluate", "category of text", input=str(path))
     assert wrong.startswith(f"{path}:1: label='ugly': ")
+
+
+def test_a_forecast_is_measured_on_every_window_of_a_file(say, made, run_of):
+    name = "numbers, differences"
+    say("evaluate", name, input=str(made(name).source / "series.csv"))
+    (file,) = (Path(run_of(name)) / "evaluations").glob("*.json")
+    counts = [row["examples"] for row in json.loads(file.read_text()) if row["slice"] == "all"]
+    assert set(counts) == {120 - 6 - 2 + 1}
+
+
+def test_tagged_text_is_measured_whatever_its_file_is_called(say, made, run_of, tmp_path):
+    file = tmp_path / "tags.txt"
+    shutil.copy(made("tags of spans").source / "tags.conll", file)
+    say("evaluate", "tags of spans", input=str(file), resamples=0)
+    (told,) = (Path(run_of("tags of spans")) / "evaluations").glob("*.json")
+    assert json.loads(told.read_text())[0]["examples"] == 48
+
+
+def test_an_exported_folder_is_asked_as_its_run_is(say, made, run_of, options, tmp_path):
+    name, exported = "category of text", tmp_path / "exported"
+    say("export", name, format="safetensors", output=str(exported))
+    input, answers = str(made(name).source / "table.jsonl"), {}
+    for run in (run_of(name), str(exported)):
+        output = tmp_path / "out.jsonl"
+        asked = options("predict", run=run, input=input, output=str(output))
+        predict.run(asked, tmp_path)
+        answers[run] = output.read_text()
+    assert len(set(answers.values())) == 1
+    graph = str(tmp_path / "graph")
+    (wrong,) = problems(ConfigError, say, "export", name, format="onnx", output=graph)
+    assert wrong == f"output={graph}: is no name of a graph; allowed: one that ends in .onnx"
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "wrong"),
+    [
+        ("evaluate", ["resamples=0", "seed=3"], "seed=3: is of the bootstrap, and resamples=0 is"),
+        ("evaluate", ["resamples=0", "confidence=0.9"], "confidence=0.9: is of the bootstrap, "),
+        ("score", ["text=a", "batch_size=3"], "batch_size=3: is of an input=...; allowed: leave"),
+        ("score", ["text=a", "output=o.csv"], "output=o.csv: is of an input=...; allowed: leave"),
+        ("translate", ["text=a", "encoding=latin-1"], "encoding=latin-1: is of an input=...; "),
+        ("translate", ["text=a", "format=csv"], "format=csv: is of an input=...; allowed: leave"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(verb, words, wrong):
+    with pytest.raises(ConfigError) as refused:
+        read(VERBS[verb].options, ["run=latest", *words], verb)
+    (told,) = refused.value.problems
+    assert told.startswith(wrong)
