@@ -3,8 +3,8 @@
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -64,7 +64,6 @@ class Answering:
         self.network, self.task, self.encoder, self.y, self.how = network, task, encoder, y, how
         self.spec = encoder.spec.y
 
-    @torch.inference_mode()
     def answers(
         self, found: Iterable[Found], *, rows: int, chunk: int, ahead: bool
     ) -> Iterator[Asked]:
@@ -90,9 +89,10 @@ class Answering:
                     asked.append(Asked(record, place, None, "; ".join(error.problems)))
             yield _Chunk(asked, pieces)
 
+    @torch.inference_mode()
     def _answered(self, chunk: _Chunk, rows: int) -> list[Asked]:
         asked, pieces = list(chunk.asked), chunk.pieces
-        parts: dict[int, dict[int, Any]] = {}
+        written_of: list[Any] = [None] * len(pieces)
         searched = decodes(self.network, self.task)
         for chosen in batched(pieces, rows, MOST_STEPS):
             batch = self.encoder.batch([pieces[place] for place in chosen])
@@ -102,11 +102,11 @@ class Answering:
             else:
                 written = self._written(batch)
             for place, part in zip(chosen, written, strict=True):
-                parts.setdefault(pieces[place].row, {})[place] = part
-        for row, of_row in parts.items():
-            in_order = [of_row[place] for place in sorted(of_row)]
-            answer: Answer = in_order[0] if searched else self._answer(in_order)
-            asked[row] = replace(asked[row], answer=answer)
+                written_of[place] = part
+        for row, of_row in groupby(zip(pieces, written_of, strict=True), lambda one: one[0].row):
+            parts = [part for _, part in of_row]
+            answer: Answer = parts[0] if searched else self._answer(parts)
+            asked[row] = Asked(asked[row].record, asked[row].place, answer)
         return asked
 
     def _answer(self, parts: list[tuple[Any, Floats | None]]) -> Answer:

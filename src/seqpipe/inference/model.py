@@ -211,7 +211,8 @@ class Model:
     def _placed(self, one: Asked) -> Asked:
         if one.answer is None or one.record is None:
             return one
-        return replace(one, answer=placed(one.answer, one.record, self.x, self.config["data"]))
+        answer = placed(one.answer, one.record, self.x, self.config["data"])
+        return one if answer is one.answer else replace(one, answer=answer)
 
     @property
     def longest_sample(self) -> int:

@@ -10,7 +10,7 @@ from seqpipe.errors import ConfigError, DataError, SeqpipeError
 from seqpipe.inference.decoding import decodes
 from seqpipe.inference.model import Model
 from seqpipe.inference.sampling import RULES
-from seqpipe.inference.writing import flat
+from seqpipe.inference.writers import flat
 from seqpipe.rules import faults
 
 _MOST_TOLD = 10  # rows that cannot be read

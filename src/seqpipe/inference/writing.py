@@ -1,36 +1,16 @@
-"""Answers as rows of a table: csv, JSON lines or Parquet, written as they come."""
+"""Where answers are written to: a file that is there when it is whole, or standard output."""
 
-import csv
-import json
-import logging
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol
+from typing import IO
 
 import pyarrow as pa
-from pyarrow import parquet
 
 from seqpipe.data.sources.table import FORMATS
-from seqpipe.errors import ConfigError, DataError
-
-Row = Mapping[str, Any]
-ROWS = 4_096  # of a group of Parquet
-
-log = logging.getLogger(__name__)
-
-
-def flat(answer: Row) -> dict[str, Any]:
-    """An answer whose names within names are joined by a dot: `probabilities.spam`."""
-    row: dict[str, Any] = {}
-    for name, value in answer.items():
-        if isinstance(value, Mapping):
-            row |= {f"{name}.{inner}": one for inner, one in value.items()}
-        else:
-            row[name] = value
-    return row
+from seqpipe.errors import ConfigError
+from seqpipe.inference.writers import Delimited, JsonLines, ParquetRows, Row, Writer, flat
 
 
 def format_of(output: str, asked: str | None) -> str:
@@ -52,160 +32,6 @@ def format_of(output: str, asked: str | None) -> str:
             "output=- output_format=parquet: cannot be written to a pipe; allowed: a file"
         )
     return found
-
-
-class Writer(Protocol):
-    """Takes rows as they come; `close` when all are there."""
-
-    def write(self, rows: Sequence[Row]) -> None:
-        """Adds rows."""
-
-    def close(self) -> None:
-        """Writes what is left."""
-
-
-class JsonLines:
-    """An object a line, names within names as they are; what is no number is null, as in JSON."""
-
-    def __init__(self, sink: IO[str]) -> None:
-        self.sink = sink
-
-    def write(self, rows: Sequence[Row]) -> None:
-        """Adds rows."""
-        self.sink.writelines(f"{json.dumps(_sound(row), ensure_ascii=False)}\n" for row in rows)
-
-    def close(self) -> None:
-        """Leaves the sink to whoever opened it."""
-        self.sink.flush()
-
-
-def _sound(value: Any) -> Any:
-    """Without NaN and infinity, which JSON does not know, and as UTF-8 can hold it."""
-    if isinstance(value, str):
-        return _encodable(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {name: _sound(one) for name, one in value.items()}
-    return [_sound(one) for one in value] if isinstance(value, list) else value
-
-
-def _encodable(text: str) -> str:
-    """Half of a surrogate pair, which UTF-8 cannot hold, is written as its escape."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-class _Columns:
-    """The columns of a table: those of its first rows, for a later one would move the cells.
-
-    A column that only later rows have is left out, and told once.
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names, self.known = list(names), set(names)
-
-    def cells(self, row: Row) -> list[Any]:
-        """What stands in each column of a row."""
-        flattened = flat(row)
-        for name in flattened.keys() - self.known:
-            self.known.add(name)
-            text = "column %r is left out: the first rows had none; as .jsonl it would be kept"
-            log.warning(text, name)
-        return [flattened.get(name) for name in self.names]
-
-
-class Delimited:
-    """Cells; a list of words is joined by spaces, another list or object is written as JSON."""
-
-    def __init__(self, sink: IO[str], delimiter: str, columns: Sequence[str]) -> None:
-        self.writer = csv.writer(sink, delimiter=delimiter, lineterminator="\n")
-        self.columns, self.sink = _Columns(columns), sink
-        self.writer.writerow(self.columns.names)
-
-    def write(self, rows: Sequence[Row]) -> None:
-        """Adds rows."""
-        for row in rows:
-            self.writer.writerow([_cell(value) for value in self.columns.cells(row)])
-
-    def close(self) -> None:
-        """Leaves the sink to whoever opened it."""
-        self.sink.flush()
-
-
-def _cell(value: Any) -> Any:
-    if value is None:
-        return ""
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return _encodable(" ".join(value))
-    if isinstance(value, (list, Mapping)):
-        return json.dumps(_sound(value), ensure_ascii=False)
-    return _encodable(value) if isinstance(value, str) else value
-
-
-class ParquetRows:
-    """Typed columns: those that are known before, and others as their first rows are.
-
-    Text takes whatever else comes later; numbers do not.
-    """
-
-    def __init__(
-        self, path: Path, columns: Sequence[str], types: Mapping[str, pa.DataType]
-    ) -> None:
-        self.path, self.columns, self.types = path, _Columns(columns), types
-        self.writer: parquet.ParquetWriter | None = None
-        self.waiting: list[list[Any]] = []
-
-    def write(self, rows: Sequence[Row]) -> None:
-        """Adds rows."""
-        self.waiting += [self.columns.cells(row) for row in rows]
-        if len(self.waiting) >= ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        names = self.columns.names
-        columns = {name: [row[at] for row in self.waiting] for at, name in enumerate(names)}
-        if self.writer is None:
-            typed = {name: self.types.get(name) or _type(columns[name]) for name in columns}
-            self.writer = parquet.ParquetWriter(self.path, pa.schema(typed), compression="zstd")
-        schema = self.writer.schema
-        arrays = [self._array(columns[field.name], field) for field in schema]
-        self.writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-        self.waiting = []
-
-    def _array(self, values: list[Any], field: pa.Field) -> pa.Array:
-        if field.type == pa.string():
-            values = [value if value is None else _text(value) for value in values]
-        try:
-            return pa.array(values, type=field.type)
-        except (pa.ArrowException, OverflowError, TypeError):
-            text = f"its column {field.name!r} holds {field.type} first, and something else later"
-            raise DataError(f"{self.path}: {text}; allowed: output as .jsonl or .csv") from None
-
-    def close(self) -> None:
-        """Writes what is left."""
-        if self.waiting or self.writer is None:
-            self._flush()
-        self.leave()
-
-    def leave(self) -> None:
-        """Closes the file as it is."""
-        if self.writer is not None:
-            self.writer.close()
-
-
-def _type(values: list[Any]) -> pa.DataType:
-    """What Arrow takes all of them for; text where it cannot tell, or they differ."""
-    try:
-        found = pa.array([value for value in values if value is not None]).type
-    except (pa.ArrowException, OverflowError):
-        return pa.string()
-    return pa.string() if found == pa.null() else found
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return _encodable(value)
-    return json.dumps(_sound(value), ensure_ascii=False)
 
 
 class Output:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.inference import writing
+from seqpipe.inference import writers
 from seqpipe.verbs import predict
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -137,9 +137,9 @@ def test_a_job_that_fails_leaves_the_old_file(ask, tmp_path, monkeypatch, output
         raise KeyboardInterrupt
 
     old = write(tmp_path / output, "as it was")
-    for kind in (writing.JsonLines, writing.Delimited):
+    for kind in (writers.JsonLines, writers.Delimited):
         monkeypatch.setattr(kind, "write", broken)
-    monkeypatch.setattr(writing.ParquetRows, "_array", broken)
+    monkeypatch.setattr(writers.ParquetRows, "_array", broken)
     with pytest.raises((KeyboardInterrupt, TypeError)):
         ask("category of text", input=table(tmp_path), output=output)
     assert Path(old).read_text() == "as it was"
@@ -188,7 +188,7 @@ def test_columns_of_parquet_that_change_their_type_are_text_or_refused(ask, tmp_
     write(path, "".join(f'{{"text": "cat", "n": {n}}}\n' for n in ("1", '"x"', "[]", "2.5")))
     rows = ask("category of text", input=str(path), output="out.parquet")
     assert [row["n"] for row in rows] == ["1", "x", "[]", "2.5"]
-    monkeypatch.setattr(writing, "ROWS", 1)
+    monkeypatch.setattr(writers, "ROWS", 1)
     monkeypatch.setattr(predict, "WRITTEN", 1)
     write(path, '{"text": "cat", "n": 1}\n{"text": "cat", "n": "x"}\n')
     with pytest.raises(DataError, match=r"its column 'n' holds int64 first, and something else"):
