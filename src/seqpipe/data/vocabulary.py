@@ -8,6 +8,7 @@ import numpy as np
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<PAD>", "<UNK>", "<BOS>", "<EOS>")
+_MOST_SHORT = int(np.iinfo(np.int16).max)
 
 
 class Vocabulary:
@@ -53,4 +54,4 @@ class Vocabulary:
 
 def id_type(size: int) -> type[np.signedinteger[Any]]:
     """The narrowest signed integer that holds ids 0..size-1: what is kept of them is short."""
-    return np.int16 if size <= np.iinfo(np.int16).max else np.int32
+    return np.int16 if size <= _MOST_SHORT else np.int32

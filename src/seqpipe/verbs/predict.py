@@ -1,5 +1,6 @@
 """Answer raw input: `python -m seqpipe predict run=latest input=new.csv output=answers.csv`."""
 
+import gc
 import logging
 import re
 import sys
@@ -42,6 +43,7 @@ def run(options: Predict, root: Path) -> Answer:
     asked = model.answers(
         reader.read(options.input), decoding=how, batch_size=options.batch_size, ahead=True
     )
+    gc.freeze()  # what is there by now stays: it is not looked through again for each few rows
     types = of_answers(model.spec.y, options.n_best)
     started, failed, total = time.perf_counter(), 0, 0
     with (

@@ -39,7 +39,7 @@ CSV = 'id,text\r\n1,"a ""b"", c"\r\n2,"two\nlines"\r\n'
     ("name", "content"),
     [
         ("in.csv", b"\xef\xbb\xbf" + CSV.encode()),
-        ("in.csv.gz", gzip.compress(CSV.encode())),
+        ("in.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("in.tsv", CSV.replace(",", "\t").replace("\t c", ", c")),
         (
             "in.jsonl",

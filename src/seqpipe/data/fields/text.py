@@ -75,17 +75,23 @@ class Text(Field):
 
     def encode(self, record: Record) -> Tensor:
         """(T,) integers, without an <EOS> at the end."""
-        ids = self.encode_target(record)
-        return ids if getattr(record, "goes_on", False) else ids[:-1]
+        goes_on = getattr(record, "goes_on", False)
+        return self._tensor(self._ids(record) if goes_on else self._ids(record)[:-1])
 
     def encode_target(self, record: Record) -> Tensor:
         """(T + 1,) integers, ending in <EOS>; empty where the text is."""
+        return self._tensor(self._ids(record))
+
+    def _ids(self, record: Record) -> list[int]:
         ids: list[int] = []
         for part in self.way.encode(self._entry(record)):
             ids += part
             ids.append(EOS)
         if getattr(record, "goes_on", False) and not self._ends_paragraph(record):
             ids = ids[:-1]
+        return ids
+
+    def _tensor(self, ids: list[int]) -> Tensor:
         return torch.from_numpy(np.array(ids, dtype=id_type(len(self.way.names))))
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:

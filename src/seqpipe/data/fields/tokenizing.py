@@ -145,7 +145,7 @@ class Words(Listed):
     def parts(self, entry: Entry) -> Iterable[Sequence[str]]:
         """The words of each paragraph that has any."""
         assert isinstance(entry, str)
-        paragraphs = map(words_of, _PARAGRAPH.split(entry))
+        paragraphs = map(words_of, _PARAGRAPH.split(entry) if "\n" in entry else [entry])
         return [words for words in paragraphs if words]
 
     def decode(self, ids: Sequence[int]) -> str:
