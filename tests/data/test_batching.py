@@ -9,7 +9,7 @@ from torch import distributed
 
 from seqpipe.data.base import FieldSpec, SequenceSpec
 from seqpipe.data.batching import Batches, Example, Examples, ResumableLoader, collate
-from seqpipe.data.columns import Column
+from seqpipe.data.columns import Chunk, Column
 from seqpipe.data.sampling import BucketBatchSampler
 
 TAGGED = SequenceSpec(FieldSpec("values", 2), FieldSpec("tags", 5))
@@ -243,3 +243,19 @@ def test_tokens_are_steps_of_the_longer_of_x_and_y():
     examples = Examples(x, y)
     assert examples.longer[np.arange(3)].tolist() == [4, 4, 4]
     assert examples.lengths[np.arange(3)].tolist() == [5, 5, 8]
+
+
+@given(
+    chunks=st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size=4),
+    window=st.none() | st.integers(1, 5),
+)
+def test_the_longest_example_is_found_chunk_by_chunk(chunks, window):
+    column = Column(
+        [
+            Chunk(np.zeros(sum(lengths), np.int16), np.cumsum([0, *lengths], dtype=np.int64))
+            for lengths in chunks
+        ],
+        window,
+    )
+    every = column.lengths
+    assert column.longest == (every.max() if len(every) else 0)

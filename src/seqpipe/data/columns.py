@@ -81,6 +81,13 @@ class Column:
         return int(self._steps[-1])
 
     @property
+    def longest(self) -> int:
+        """Steps of the longest example; 0 without time. Looks at one chunk after the other."""
+        bounds = [c.bounds for c in self.chunks if c.bounds is not None and len(c.bounds) > 1]
+        longest = max((int(np.diff(one).max()) for one in bounds), default=0)
+        return longest if self.window is None else min(longest, self.window)
+
+    @property
     def lengths(self) -> Integers:
         """Steps of each example, (examples,); 0 where there is no time axis."""
         return self.lengths_of(np.arange(len(self)))

@@ -143,7 +143,7 @@ class SequenceData:
 
     def longest_y(self, split: str) -> int:
         """Steps of the longest y of a split, T_y; 0 where y has no time axis."""
-        return int(self._examples[_known(split)].y.lengths.max())
+        return self._examples[_known(split)].y.longest
 
     def origin(self, split: str, index: int) -> tuple[int, int]:
         """Which record an example was cut from, and at which of its steps it starts."""

@@ -135,7 +135,7 @@ def judged_on(cfg: DictConfig, data: SequenceData) -> str:
     y, splits = data.spec.y, ("valid", "test")
     told = {
         "records": [data.digests[split] for split in splits],
-        "steps": [int(data.columns(split).y.lengths.sum()) for split in splits],
+        "steps": [data.columns(split).y.steps for split in splits],
         "read": OmegaConf.to_container(cfg.data.y, resolve=True),
         "unit": [y.kind, y.size, y.names, y.mean, y.scale],
     }
