@@ -14,7 +14,7 @@ from seqpipe.inference.saved import ABOUT, LOGGED, PLACES
 def load(
     where: str | Path,
     *,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     trust: Sequence[str] = (),
     tracking_uri: str | None = None,
 ) -> Model:
@@ -37,7 +37,11 @@ def load(
     if not isinstance(where, (str, Path)):
         text = f"is {type(where).__name__}; allowed: a folder, or a run as text"
         raise ConfigError(f"where={where}: {text}")
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    try:
+        kind = torch.device(device).type
+    except (RuntimeError, TypeError):
+        raise ConfigError(f"device={device}: no device of torch; allowed: cpu, cuda") from None
+    if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device={device}: there is no GPU that torch can use; allowed: cpu")
     folder = Path(where)
     if folder.is_dir():

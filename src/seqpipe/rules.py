@@ -1,6 +1,7 @@
 """Rules: what one value may be, and how to say so."""
 
 import math
+import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,11 +65,11 @@ class Rule:
 
 
 def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _is_real(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def whole(low: int | None = None, high: int | None = None) -> Rule:
@@ -90,7 +91,7 @@ def real(interval: str = "(-inf, inf)") -> Rule:
     def inside(value: float) -> bool:
         above = value >= low if with_low else value > low
         below = value <= high if with_high else value < high
-        return math.isfinite(value) and above and below
+        return abs(value) < math.inf and above and below
 
     allowed = "a number" if interval == "(-inf, inf)" else f"a number in {interval}"
     if high == math.inf and low > -math.inf:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from seqpipe.data.base import FieldSpec
 
+_VALUES = (str, int, float, bool)
 _TEXT, _NUMBER = pa.string(), pa.float64()
 _TEXTS, _NUMBERS = pa.list_(_TEXT), pa.list_(_NUMBER)
 _SPAN = {"type": _TEXT, "start": pa.int64(), "end": pa.int64(), "text": _TEXT}
@@ -51,7 +52,7 @@ def of_answers(y: FieldSpec, n_best: int = 1) -> dict[str, pa.DataType]:
 
 
 def of_input(record: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
-    """The columns of a record as a table can hold them: no arrays, no bytes.
+    """The columns of a record that a table can hold: values and lists of values, no arrays.
 
     Args:
         record: that was read.
@@ -59,19 +60,14 @@ def of_input(record: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any
     """
     columns = {}
     for name, value in record.items():
-        if isinstance(value, np.generic):
-            value = value.item()
-        if isinstance(value, (date, time, Decimal)):
-            value = str(value)
-        if _is_plain(value):
-            columns[f"input.{name}" if name in taken else name] = value
+        cells = [_plain(one) for one in (value if isinstance(value, list) else [value])]
+        if all(one is None or isinstance(one, _VALUES) for one in cells):
+            kept = cells if isinstance(value, list) else cells[0]
+            columns[f"input.{name}" if name in taken else name] = kept
     return columns
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether JSON has such values."""
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_plain(one) for key, one in value.items())
-    return value is None or isinstance(value, (str, int, float, bool))
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    return str(value) if isinstance(value, (date, time, Decimal)) else value

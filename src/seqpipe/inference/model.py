@@ -164,13 +164,16 @@ class Model:
         """Inputs as records, with their places.
 
         Args:
-            inputs: records, or entries of one column.
+            inputs: records, a table of pandas, or entries of one column.
             column: which; None: that of x, or of y where there is no x.
 
         Raises:
             DataError: text in place of a list of texts.
         """
-        if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
+        if hasattr(inputs, "to_dict") and hasattr(inputs, "columns"):  # of pandas
+            inputs = inputs.to_dict(orient="records")
+        single = isinstance(inputs, (str, bytes, Mapping)) or getattr(inputs, "ndim", 1) == 0
+        if single or not isinstance(inputs, Iterable):
             kind = type(inputs).__name__
             raise DataError(f"inputs: is one {kind}; allowed: a list of inputs, [...]")
         column = column or (self.y if self.x is None else self.x).column
@@ -211,7 +214,10 @@ class Model:
     def _placed(self, one: Asked) -> Asked:
         if one.answer is None or one.record is None:
             return one
-        answer = placed(one.answer, one.record, self.x, self.config["data"])
+        try:
+            answer = placed(one.answer, one.record, self.x, self.config["data"])
+        except DataError as error:
+            return replace(one, answer=None, error=str(error))
         return one if answer is one.answer else replace(one, answer=answer)
 
     @property

@@ -1,10 +1,12 @@
 """Answers put back into the records they answer: spans with their words, forecasts in units."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from seqpipe.data.base import Field, Record
 from seqpipe.data.fields.spelling import PARTED, Spelled
+from seqpipe.errors import DataError
 from seqpipe.inference.answers import Answer
 
 _Steps = tuple[list[str], str]  # and what stands between them
@@ -22,6 +24,9 @@ def placed(answer: Answer, record: Record, x: Field | None, data: Mapping[str, A
         record: that was asked.
         x: the field that was read.
         data: the configuration of the data: its source, `keep`.
+
+    Raises:
+        DataError: `last` holds no such numbers.
     """
     if "spans" in answer and x is not None:
         steps = steps_of(x, record.get(x.column))
@@ -65,7 +70,14 @@ def steps_of(x: Field, value: Any) -> _Steps:
 
 def _undone(prediction: Any, last: Any) -> Any:
     """(H,) or (H * K,) differences and (K,) numbers, or one of each."""
-    start = [float(number) for number in last]
+    many = len(prediction) if isinstance(prediction, list) else 1
+    try:
+        start = [float(number) for number in last] if not isinstance(last, str) else []
+    except (TypeError, ValueError, OverflowError):
+        start = []
+    if not start or many % len(start) or not all(map(math.isfinite, start)):
+        text = "the last step of the past is added to what is forecast; allowed: a list of numbers"
+        raise DataError(f"last={last!r}: {text}")
     if not isinstance(prediction, list):
         return prediction + start[0]
     return [value + start[place % len(start)] for place, value in enumerate(prediction)]

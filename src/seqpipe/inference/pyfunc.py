@@ -81,7 +81,7 @@ class Served:
         problems: list[str] = []
         for number, row in enumerate(rows):
             try:
-                drawn = self._sample(row, seed=seed + number, **how)
+                drawn = self._sample(row, seed=(seed + number) % 2**63, **how)
                 written.append({"prediction": drawn})
             except SeqpipeError as error:
                 problems.append(f"inputs[{number}]: {error}")

@@ -1,5 +1,6 @@
 """Raw input as records: a table, a text example a line, or files as the training read them."""
 
+import re
 from collections.abc import Iterator, Mapping
 from inspect import signature
 from pathlib import Path
@@ -220,6 +221,6 @@ def _told(error: DataError, input: str) -> DataError:
             (f"{STANDARD_INPUT}", "input"),
         ):
             text = text.replace(theirs, ours)
-        text = text.replace("data.source.", "the training's ")  # told, not to be typed
+        text = re.sub(r"\bdata\.source\.(\w+=)", r"the training's \1", text)  # not to be typed
         problems.append(text)
     return type(error)(problems)

@@ -13,7 +13,7 @@ from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.placing import steps_of
 from seqpipe.models.one_to_many import OneToMany
-from seqpipe.rules import faults, or_null, real, whole
+from seqpipe.rules import faults, flag, or_null, real, text, whole
 from seqpipe.tasks.base import Task
 
 RULES = {
@@ -23,6 +23,8 @@ RULES = {
     "top_k": or_null(whole(1)),
     "top_p": or_null(real("(0, 1]")),
     "seed": whole(0, 2**63 - 1),
+    "allow_unknown": flag(),
+    "prompt": text(),
 }
 """What the options of `Drawing` may be."""
 
@@ -75,7 +77,7 @@ def sample(
         "count": asked.n,
         "max_length": asked.max_length,
         "temperature": asked.temperature,
-        "generator": torch.Generator(device).manual_seed(asked.seed),
+        "generator": torch.Generator(device).manual_seed(int(asked.seed)),
     }
     if y.spec.kind == "roll":
         _refuse_for_rolls(asked)

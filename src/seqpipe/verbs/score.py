@@ -36,7 +36,7 @@ def run(options: Score, root: Path) -> Answer:
     if options.input is not None:
         return _of_input(options, options.input, model, kind)
     assert options.text is not None
-    texts = [text for text in options.text.split(SEPARATOR) if text.strip(" |")]
+    texts = [text for text in options.text.split(SEPARATOR) if text]
     if not texts:
         raise DataError(f"text={options.text}: holds no sequence; allowed: one or more")
     scores = model.score(texts)

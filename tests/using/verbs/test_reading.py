@@ -234,3 +234,16 @@ def test_records_are_read_only_when_they_are_asked_for(made, tmp_path):
             next(answers)
         assert asked <= 30 + 30 * ahead
         del answers
+
+
+@pytest.mark.parametrize(
+    "last",
+    [None, "1200", "abc", 1200.0, True, [], [None], [[1.0]], [1.0, 2.0, 3.0], [float("nan")]],
+)
+def test_a_last_step_that_is_none_is_an_error_of_its_row(made, last):
+    model = made("numbers, differences").model
+    record = {"past": np.zeros((6, 1)), "last": [20.0]}
+    good, bad, again = model.answers(model.records([record, {**record, "last": last}, record]))
+    assert good.answer == again.answer
+    assert bad.answer is None
+    assert bad.error.startswith(f"last={last!r}: ")
