@@ -10,7 +10,7 @@ the training that was looked into, measured around them in one process: where a 
 drifts by more than that between two processes, the ratio says nothing and the share does.
 The cadence is what conf/ says. Two cases: the default model
 (`python -m seqpipe`), and a language model of two layers of 256 units (`data=python_docs depth=2
-hidden_size=256`), cut to a number of updates.
+hidden_size=256`), cut to 600 updates: looks at the start, after 500 and at the end.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent.parent
 CASES = {
     "digits": [],
-    "lm": ["data=python_docs", "depth=2", "hidden_size=256", "trainer.max_steps=150"],
+    "lm": ["data=python_docs", "depth=2", "hidden_size=256", "trainer.max_steps=600"],
 }
 OFF = ["diagnostics=none"]
 
