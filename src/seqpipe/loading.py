@@ -8,7 +8,7 @@ import torch
 from seqpipe.errors import ConfigError
 from seqpipe.inference.model import Model
 from seqpipe.inference.opening import opened
-from seqpipe.inference.saved import ABOUT, LOGGED, PLACES
+from seqpipe.inference.saved import ABOUT, PLACES
 
 
 def load(
@@ -49,8 +49,8 @@ def load(
             if (folder / place / ABOUT).is_file():
                 return opened(folder / place, trust).to(device)
         raise ConfigError(f"{where}: holds no model; allowed: a run folder, or an exported one")
-    from seqpipe.verbs.finding import find_run
     from seqpipe.verbs.of_a_run import OfARun
+    from seqpipe.verbs.opened import find_model
 
-    found = find_run(OfARun(run=str(where), tracking_uri=tracking_uri), Path.cwd())
-    return opened(found.local("model") / LOGGED, trust).to(device)
+    kept, _run = find_model(OfARun(run=str(where), tracking_uri=tracking_uri), Path.cwd())
+    return opened(kept, trust).to(device)  # what was fetched is there as long as the run

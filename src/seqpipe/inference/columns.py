@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from seqpipe.data.base import FieldSpec
 
-_VALUES = (str, int, float, bool)
+_VALUES = (str, int, float, type(None))  # bool is an int
 _TEXT, _NUMBER = pa.string(), pa.float64()
 _TEXTS, _NUMBERS = pa.list_(_TEXT), pa.list_(_NUMBER)
 _SPAN = {"type": _TEXT, "start": pa.int64(), "end": pa.int64(), "text": _TEXT}
@@ -61,7 +61,7 @@ def of_input(record: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any
     columns = {}
     for name, value in record.items():
         cells = [_plain(one) for one in (value if isinstance(value, list) else [value])]
-        if all(one is None or isinstance(one, _VALUES) for one in cells):
+        if all(isinstance(one, _VALUES) for one in cells):
             kept = cells if isinstance(value, list) else cells[0]
             columns[f"input.{name}" if name in taken else name] = kept
     return columns

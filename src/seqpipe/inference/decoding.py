@@ -9,17 +9,18 @@ from seqpipe.data.base import Field, SequenceBatch
 from seqpipe.data.vocabulary import BOS, EOS, PAD
 from seqpipe.errors import ConfigError
 from seqpipe.inference.answers import Answer
+from seqpipe.inference.limits import SEARCH
 from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.nn.ctc import best_path, ctc_loss
 from seqpipe.nn.ctc_beam import prefix_beam
-from seqpipe.rules import faults, or_null, real, whole
+from seqpipe.rules import faults, or_null
 from seqpipe.tasks.base import Task
 from seqpipe.tasks.transcription import Transcription
 
 _RULES = {
-    "beam_size": or_null(whole(1)),  # 1 is greedy
-    "n_best": whole(1),
-    "length_penalty": or_null(real("[0, inf)")),
+    **SEARCH,
+    "beam_size": or_null(SEARCH["beam_size"]),
+    "length_penalty": or_null(SEARCH["length_penalty"]),
 }
 
 

@@ -13,11 +13,13 @@ from seqpipe.inference.answering import CHUNK, Answering, Asked
 from seqpipe.inference.answers import Answer
 from seqpipe.inference.decoding import Decoding
 from seqpipe.inference.encoding import MOST_ROWS, Encoder
+from seqpipe.inference.limits import BATCH_SIZE
 from seqpipe.inference.placing import placed
 from seqpipe.inference.sampling import Drawing, Sample, sample
 from seqpipe.inference.scoring import Score, score
+from seqpipe.inference.tables import is_table, records_of
 from seqpipe.models.one_to_many import OneToMany
-from seqpipe.rules import faults, whole
+from seqpipe.rules import faults
 from seqpipe.tasks.base import Task
 
 
@@ -170,8 +172,8 @@ class Model:
         Raises:
             DataError: text in place of a list of texts.
         """
-        if hasattr(inputs, "to_dict") and hasattr(inputs, "columns"):  # of pandas
-            inputs = inputs.to_dict(orient="records")
+        if is_table(inputs):
+            inputs = records_of(inputs)
         single = isinstance(inputs, (str, bytes, Mapping)) or getattr(inputs, "ndim", 1) == 0
         if single or not isinstance(inputs, Iterable):
             kind = type(inputs).__name__
@@ -203,7 +205,7 @@ class Model:
             ConfigError: this kind of model has nothing to predict, or `decoding` does not fit it.
         """
         self.check_predicts()
-        problems = faults({"batch_size": whole(1)}, {"batch_size": batch_size})
+        problems = faults({"batch_size": BATCH_SIZE}, {"batch_size": batch_size})
         if problems:
             raise ConfigError(problems)
         how = decoding or Decoding()

@@ -10,6 +10,7 @@ from seqpipe.errors import ConfigError, DataError, SeqpipeError
 from seqpipe.inference.decoding import decodes
 from seqpipe.inference.model import Model
 from seqpipe.inference.sampling import RULES
+from seqpipe.inference.tables import is_table, plain, records_of
 from seqpipe.inference.writers import flat
 from seqpipe.rules import faults
 
@@ -104,8 +105,8 @@ class Served:
 
 def _rows(data: Any) -> list[Any]:
     """Records, or entries of x, whatever they came in."""
-    if hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas; it need not be installed
-        return [_plain(row) for row in data.to_dict(orient="records")]
+    if is_table(data):
+        return records_of(data)
     if isinstance(data, Mapping):  # columns
         columns = {name: list(values) for name, values in data.items()}
         if len({len(values) for values in columns.values()}) != 1:
@@ -114,25 +115,9 @@ def _rows(data: Any) -> list[Any]:
     if isinstance(data, str):
         return [data]
     if isinstance(data, np.ndarray | Sequence):
-        return [_plain(row) if isinstance(row, Mapping) else row for row in data]
+        return [plain(row) if isinstance(row, Mapping) else row for row in data]
     kind = type(data).__name__
     raise DataError(f"inputs: is {kind}; allowed: a table, or a list of records or entries of x")
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as JSON gave it: arrays of arrays are lists again, and empty cells None.
-
-    A cell of a table is NaN where its row lacks a column that another row has.
-    """
-    return {str(name): None if _missing(cell) else _list(cell) for name, cell in row.items()}
-
-
-def _list(value: Any) -> Any:
-    return [_list(one) for one in value] if isinstance(value, np.ndarray) else value
-
-
-def _missing(cell: Any) -> bool:
-    return isinstance(cell, float) and math.isnan(cell)
 
 
 def _finite(value: Any) -> Any:

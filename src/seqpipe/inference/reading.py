@@ -161,15 +161,14 @@ class Reader:
         if self.asked is not None:
             read["encoding"] = self.asked
         source = self.maker.make({**node, "source": read} if part is inner else read, "data.source")
-        if isinstance(source, Table):  # of which the column of x is enough
+        if isinstance(source, FileSource):
             for file in source.files_of("train"):
-                yield from self._rows(file, source.format_of(file))
-        elif isinstance(source, Forecast) and not self.labelled:
-            for file in source.files_of("train"):
-                yield from source.beyond(file)
-        elif isinstance(source, FileSource):
-            for file in source.files_of("train"):
-                yield from source.parse(file)
+                if isinstance(source, Table):  # of which the column of x is enough
+                    yield from self._rows(file, source.format_of(file))
+                elif isinstance(source, Forecast) and not self.labelled:
+                    yield from source.beyond(file)
+                else:
+                    yield from source.parse(file)
         else:
             assert hasattr(source, "add") and isinstance(source.source, FileSource)
             for file in source.source.files_of("train"):

@@ -8,23 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqpipe import rules
 from seqpipe.data.base import Field
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.inference.limits import SAMPLING
 from seqpipe.inference.placing import steps_of
 from seqpipe.models.one_to_many import OneToMany
-from seqpipe.rules import faults, flag, or_null, real, text, whole
 from seqpipe.tasks.base import Task
 
 RULES = {
-    "n": whole(1),
-    "max_length": whole(1),
-    "temperature": real("(0, inf)"),  # towards 0 the likeliest is drawn; top_k=1 draws no other
-    "top_k": or_null(whole(1)),
-    "top_p": or_null(real("(0, 1]")),
-    "seed": whole(0, 2**63 - 1),
-    "allow_unknown": flag(),
-    "prompt": text(),
+    **SAMPLING,
+    "top_k": rules.or_null(SAMPLING["top_k"]),
+    "top_p": rules.or_null(SAMPLING["top_p"]),
+    "allow_unknown": rules.flag(),
+    "prompt": rules.text(),
 }
 """What the options of `Drawing` may be."""
 
@@ -68,7 +66,7 @@ def sample(
     if not isinstance(network, OneToMany):
         text = "answers its x and makes up nothing; allowed: a model of one_to_many"
         raise ConfigError(f"{type(network).__name__}: {text}")
-    problems = faults(RULES, vars(asked))
+    problems = rules.faults(RULES, vars(asked))
     if problems:
         raise ConfigError(problems)
     device = next(network.parameters()).device

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from seqpipe.config.options import option, passed_on
+from seqpipe.inference.limits import BATCH_SIZE, SAMPLING, SEARCH
 from seqpipe.rules import real, whole
 from seqpipe.verbs.of_a_run import OfAModel, OfARun
 
@@ -21,7 +22,7 @@ class _Reading(OfAModel):
     encoding: str | None = option(
         "of text; without it as the training's own text, else utf-8", None
     )
-    batch_size: int = option("examples that are computed at once, at most", 256, rule=whole(1))
+    batch_size: int = option("examples that are computed at once, at most", 256, rule=BATCH_SIZE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +32,13 @@ class _Decoding(_Reading):
     beam_size: int | None = option(
         "of translations and transcripts: hypotheses at each step, 1 is greedy; null: as the test",
         None,
-        rule=whole(1),
+        rule=SEARCH["beam_size"],
     )
-    n_best: int = option("answers of each input, at most beam_size", 1, rule=whole(1))
+    n_best: int = option("answers of each input, at most beam_size", 1, rule=SEARCH["n_best"])
     length_penalty: float | None = option(
         "of translations: alpha of the length normalisation, 0 for none; null: as the test",
         None,
-        rule=real("[0, inf)"),
+        rule=SEARCH["length_penalty"],
     )
 
 
@@ -89,20 +90,22 @@ class Sample(OfAModel):
     For models of one_to_many. Each step is drawn from what the model expects there.
     """
 
-    n: int = option("how many", 1, rule=whole(1))
+    n: int = option("how many", 1, rule=SAMPLING["n"])
     prompt: str = option("text that each goes on from", "")
     condition: str | None = option("a value of x, where the model has one", None)
     temperature: float = option(
-        "1: as the model expects; below 1 the likely gains", 1.0, rule=real("(0, inf)")
+        "1: as the model expects; below 1 the likely gains", 1.0, rule=SAMPLING["temperature"]
     )
-    top_k: int | None = option("draw among this many likeliest only", None, rule=whole(1))
+    top_k: int | None = option("draw among this many likeliest only", None, rule=SAMPLING["top_k"])
     top_p: float | None = option(
-        "draw among the likeliest that together have this probability", None, rule=real("(0, 1]")
+        "draw among the likeliest that together have this probability", None, rule=SAMPLING["top_p"]
     )
     max_length: int | None = option(
-        "most steps of each; null: the longest y of the training, at most 200", None, rule=whole(1)
+        "most steps of each; null: the longest y of the training, at most 200",
+        None,
+        rule=SAMPLING["max_length"],
     )
-    seed: int = option("the same one draws the same", 0, rule=whole(0, 2**63 - 1))
+    seed: int = option("the same one draws the same", 0, rule=SAMPLING["seed"])
     allow_unknown: bool = option("true: <UNK> may be written, and stand in the prompt", False)
     output: str | None = option("a folder for the .mid and .png of music; null: here", None)
     tempo: float = option("of music, steps a minute in its MIDI", 120.0, rule=real("(0, inf)"))
@@ -125,9 +128,8 @@ class Score(_Reading):
         yield from super().problems()
         yield from _one_of(text=self.text, input=self.input)
         if self.input is None:
-            yield from _inert(self, "of an input=...", "format", "encoding", "batch_size")
-        if self.input is None:
-            yield from _inert(self, "of an input=...", "output")
+            names = ("format", "encoding", "batch_size", "output")
+            yield from _inert(self, "of an input=...", *names)
 
 
 @dataclass(frozen=True, kw_only=True)

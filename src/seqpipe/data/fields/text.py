@@ -75,8 +75,8 @@ class Text(Field):
 
     def encode(self, record: Record) -> Tensor:
         """(T,) integers, without an <EOS> at the end."""
-        goes_on = getattr(record, "goes_on", False)
-        return self._tensor(self._ids(record) if goes_on else self._ids(record)[:-1])
+        ids = self._ids(record)
+        return self._tensor(ids if getattr(record, "goes_on", False) else ids[:-1])
 
     def encode_target(self, record: Record) -> Tensor:
         """(T + 1,) integers, ending in <EOS>; empty where the text is."""
