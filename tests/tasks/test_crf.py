@@ -258,10 +258,12 @@ def test_a_sequence_cut_in_mid_span_is_refused_before_training(cut, places):
 
 def test_cuts_between_spans_and_of_other_tags_are_none_of_a_crfs_business():
     cfg, _ = compose(CRF)
-    build_task(cfg, data_of("O O B-X E-X", "O S-X", window=2))
-    build_task(cfg, data_of("a b c", "b a a", scheme=None, window=2))
     linear, _ = compose(["data=copy_memory"])
-    build_task(linear, data_of("O B-X I-X E-X", window=2))
+    whole = build_task(cfg, data_of("O O B-X E-X", "O S-X", window=2))
+    other = build_task(cfg, data_of("a b c", "b a a", scheme=None, window=2))
+    cut = build_task(linear, data_of("O B-X I-X E-X", window=2))
+    assert [whole.crf, other.crf, cut.crf] == [True, True, False]
+    assert [task.allowed is None for task in (whole, other, cut)] == [False, True, False]
 
 
 def test_no_more_than_ten_of_them_are_named():

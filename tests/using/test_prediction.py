@@ -2,10 +2,12 @@
 
 from typing import Any, NamedTuple
 
+import pandas
 import pytest
 import torch
 from torch import Tensor
 
+from seqpipe.errors import DataError
 from seqpipe.training.carrying import Carried, answer
 
 NEAR = {"rtol": 1e-5, "atol": 1e-5}
@@ -53,9 +55,7 @@ def _joined(made, parts) -> Expected:
     return Expected(made.data.y.decode(values), parts[0][2], chances)
 
 
-def compare(made, answers: list[dict[str, Any]]) -> None:
-    expected = as_tested(made)
-    assert len(answers) == len(expected) >= 3
+def compare(made, answers: list[dict[str, Any]], expected: list[Expected]) -> None:
     for got, want in zip(answers, expected, strict=True):
         if want.numbers is None:
             assert said(made, got["prediction"]) == want.said
@@ -89,7 +89,9 @@ def compare_chances(spec, got, want: Tensor) -> None:
 
 
 def test_a_prediction_of_raw_records_is_that_of_the_test(answering):
-    compare(answering, answering.model.predict(answering.records))
+    answers, expected = answering.model.predict(answering.records), as_tested(answering)
+    assert len(answers) == len(expected) >= 3
+    compare(answering, answers, expected)
 
 
 def test_a_model_that_was_saved_and_opened_answers_bit_for_bit_the_same(answering):
@@ -162,4 +164,15 @@ def test_one_step_and_very_many_are_answered_in_company_as_alone(answering, near
 @pytest.mark.parametrize("keep", ["first", "last"])
 def test_what_training_cut_off_is_not_read(made, name, keep):
     cut = made(name, "data.max_length=4", f"data.keep={keep}")
-    compare(cut, cut.model.predict(cut.records))
+    answers, expected = cut.model.predict(cut.records), as_tested(cut)
+    assert len(answers) == len(expected) >= 3
+    compare(cut, answers, expected)
+
+
+def test_the_rows_of_a_table_are_records(made):
+    model = made("category of text").model
+    records = [{"text": "the cat", "n": 1.0}, {"text": "dog"}]
+    assert model.predict(pandas.DataFrame(records)) == model.predict(records)
+    with pytest.raises(DataError) as refused:
+        model.predict(pandas.DataFrame([{"text": "dog"}, {"n": 1.0}]))
+    assert refused.value.problems == ["inputs[1]: text=None: not text"]

@@ -116,8 +116,8 @@ def test_files_are_answered_as_the_records_of_the_training_were(made_of, name, t
     options = predict.Predict(run=str(made.folder), input=input, output=str(output))
     predict.run(options, tmp_path)
     rows = [json.loads(line) for line in output.read_text().splitlines()]
-    every = [*made.data.source.read().train, *made.data.source.read().valid]
-    every += made.data.source.read().test
+    splits = made.data.source.read()
+    every = [*splits.train, *splits.valid, *splits.test]
     expected = made.model.predict(every)
     assert 2 < len(rows) <= len(every)
     assert [row["error"] for row in rows] == [None] * len(rows)
