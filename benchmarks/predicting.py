@@ -26,18 +26,24 @@ from seqpipe.data.fields.labels import Category
 from seqpipe.data.fields.text import Text
 from seqpipe.data.sources.table import Table
 from seqpipe.inference.encoding import MOST_ROWS, MOST_STEPS, batched
-from seqpipe.inference.making import Maker
 from seqpipe.inference.model import Model
-from seqpipe.inference.reading import Reader
-from seqpipe.inference.writing import Output
 from seqpipe.models.many_to_one import ManyToOne
 from seqpipe.nn.cells import LSTM
 from seqpipe.nn.head import Head
 from seqpipe.nn.recurrent import RecurrentStack
 from seqpipe.tasks.classification import Classification
+from seqpipe.verbs.asking import Predict
+from seqpipe.verbs.opened import reader_of
+from seqpipe.verbs.predict import answer_all
 
 WORDS = [f"word{number}" for number in range(5_000)]
-CONFIG = {"window": None, "eval_window": None, "bptt": None, "max_length": None, "source": {}}
+CONFIG: dict[str, Any] = {
+    "window": None,
+    "eval_window": None,
+    "bptt": None,
+    "max_length": None,
+    "source": {},
+}
 
 
 def main() -> None:
@@ -113,22 +119,18 @@ def model_of(folder: Path, hidden: int, depth: int) -> Model:
 
 
 def predicted(model: Model, source: Path, target: Path) -> float:
-    """Seconds of the stream from file to file."""
-    assert model.x is not None
-    reader = Reader(CONFIG, model.x.column, model.x.kind, Maker(), "lines")
+    """Seconds of the verb, once the model is open: from file to file."""
+    options = Predict(run="none", input=str(source), output=str(target), format="lines")
+    reader = reader_of(model, (), options.format)
     started = time.perf_counter()
-    with Output(str(target), "jsonl", None) as output:  # type: ignore[arg-type]
-        asked = model.answers(reader.read(str(source)), ahead=True)
-        rows = ({**one.record, **one.answer} for one in asked)  # type: ignore[dict-item]
-        for some in iter(lambda: list(islice(rows, 1_024)), []):
-            output.write(some)
+    answer_all(model, reader, options)
     return time.perf_counter() - started
 
 
 def bare(model: Model, source: Path, rows: int) -> float:
     """Seconds of the network alone, on the same batches."""
     assert model.x is not None
-    reader = Reader(CONFIG, model.x.column, model.x.kind, Maker(), "lines")
+    reader = reader_of(model, (), "lines")
     seconds, found = 0.0, iter(reader.read(str(source)))
     while some := list(islice(found, 4_096)):
         pieces: list[Any] = []

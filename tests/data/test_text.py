@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqpipe.data.base import PlacedRecord
+from seqpipe.data.fields import tokenizing
 from seqpipe.data.fields.text import Text, unknown_rate
+from seqpipe.data.fields.tokenizing import Words
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from seqpipe.errors import ConfigError, DataError
 
@@ -194,6 +196,25 @@ def test_words_come_back_as_a_text_with_usual_spaces_was(phrases):
     text = " ".join(word + mark for word, mark in phrases)
     field = fitted(text, by="words", min_count=1)
     assert field.decode(field.encode({"text": text})) == text
+
+
+@given(st.text(st.characters() | st.sampled_from("ab,.'\u2019\n \x85\x1f\u2028\u3000")))
+def test_words_are_looked_up_as_they_are_listed(text):
+    """What stands between white space is remembered; words and marks never reach across it."""
+    way = Words(min_count=1)
+    way.fit([text[: len(text) // 2], "a b, ab"])
+    expected = [way.vocabulary.encode(part) for part in way.parts(text)]
+    assert way.encode(text) == expected
+    assert way.encode(text) == expected
+
+
+def test_what_is_remembered_of_words_stays_small(monkeypatch):
+    monkeypatch.setattr(tokenizing, "_MOST_KNOWN", 3)
+    field = fitted("a b c d e f a b", by="words", min_count=1)
+    for _ in range(2):
+        ids = field.encode({"text": "a b c d e f g, " + "a" * 1000})
+        assert [field.spec.names[id_] for id_ in ids] == [*"abcdef", "<UNK>", "<UNK>", "<UNK>"]
+    assert len(field.way._known) <= 3
 
 
 @pytest.mark.parametrize("by", ["characters", "words", "tokens", "bytes", "subwords"])

@@ -109,13 +109,17 @@ def test_a_prediction_depends_on_no_batch_size_and_no_order(answering, near, bat
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 1000])
-@pytest.mark.parametrize("ahead", [False, True])
-def test_a_prediction_depends_on_no_chunk_and_keeps_the_order(answering, chunk, ahead, near):
+@pytest.mark.parametrize("threads", [None, 1, 3])
+def test_a_prediction_depends_on_no_chunk_and_keeps_the_order(answering, chunk, threads, near):
     model, records = answering.model, answering.records * 2
-    asked = model.answers(model.records(records), chunk=chunk, ahead=ahead)
-    found = [(one.place, one.answer) for one in asked]
-    assert [place for place, _ in found] == [f"inputs[{n}]" for n in range(len(records))]
-    assert near([one for _, one in found], model.predict(answering.records) * 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        asked = [*model.answers(model.records(records), chunk=chunk, ahead=threads is not None)]
+    finally:
+        torch.set_num_threads(before)
+    assert [one.place for one in asked] == [f"inputs[{n}]" for n in range(len(records))]
+    assert near([one.answer for one in asked], model.predict(answering.records) * 2)
 
 
 def test_a_prediction_does_not_depend_on_who_else_is_asked(answering, near):

@@ -3,8 +3,9 @@
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby, islice
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from seqpipe.errors import DataError
 from seqpipe.inference.answers import Answer, Floats, answer_of
 from seqpipe.inference.decoding import Decoding, decoded, decodes
 from seqpipe.inference.encoding import MOST_STEPS, Encoder, Piece, batched
+from seqpipe.inference.threads import in_threads
 from seqpipe.tasks.base import Task
 
 CHUNK = 4_096  # records that are sorted by length together
@@ -28,23 +30,37 @@ class Asked:
 
     Args:
         record: as it was given; None where nothing could be read.
-        place: `reviews.csv:17`, or `inputs[16]`.
         answer: of the model; None where there is an error.
         error: why there is no answer.
     """
 
     record: Record | None
-    place: str
     answer: Answer | None
     error: str | None = None
 
+    @property
+    def place(self) -> str:
+        """`reviews.csv:17`, or `inputs[16]`; nothing where the record does not know."""
+        return getattr(self.record, "place", "")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class _Chunk:
     """Records in their order, and what is read of those that can be."""
 
-    asked: list[Asked]
+    found: list[Found]
+    errors: dict[int, DataError]
     pieces: list[Piece]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Pieces of a chunk that are computed together, by their places; and what came of each."""
+
+    chunk: _Chunk
+    places: list[int]
+    last: bool
+    written: Sequence[Any] = ()
 
 
 class Answering:
@@ -62,52 +78,68 @@ class Answering:
         self, network: nn.Module, task: Task, encoder: Encoder, y: Field, how: Decoding
     ) -> None:
         self.network, self.task, self.encoder, self.y, self.how = network, task, encoder, y, how
-        self.spec = encoder.spec.y
+        self.spec, self.searched = encoder.spec.y, decodes(network, task)
 
     def answers(
         self, found: Iterable[Found], *, rows: int, chunk: int, ahead: bool
     ) -> Iterator[Asked]:
         """See `Model.answers`; rows: examples that are computed at once."""
-        chunks = self._chunks(found, chunk)
-        for one in read_ahead(chunks) if ahead else chunks:
-            yield from self._answered(one, rows)
+        batches = self._batches(found, rows, chunk)
+        device = next(self.network.parameters()).device
+        work = partial(self._computed, device=device)
+        done = in_threads(work, batches, device) if ahead else map(work, batches)
+        together: list[_Batch] = []
+        for batch in done:
+            together.append(batch)
+            if batch.last:  # told at once, whether or not more is there to read
+                yield from self._answered(together)
+                together = []
+
+    def _batches(self, found: Iterable[Found], rows: int, size: int) -> Iterator[_Batch]:
+        for chunk in self._chunks(found, size):
+            batches = [*batched(chunk.pieces, rows, MOST_STEPS)] or [[]]
+            for number, places in enumerate(batches, 1):
+                yield _Batch(chunk, places, number == len(batches))
 
     def _chunks(self, found: Iterable[Found], size: int) -> Iterator[_Chunk]:
         rest = iter(found)
         while some := list(islice(rest, size)):
-            asked: list[Asked] = []
+            errors: dict[int, DataError] = {}
             pieces: list[Piece] = []
             for row, one in enumerate(some):
-                place = getattr(one, "place", "")
                 try:
                     if isinstance(one, DataError):
                         raise one
                     pieces += self.encoder.pieces(row, one, labelled=False)
-                    asked.append(Asked(one, place, None))
                 except DataError as error:
-                    record = None if isinstance(one, DataError) else one
-                    asked.append(Asked(record, place, None, "; ".join(error.problems)))
-            yield _Chunk(asked, pieces)
+                    errors[row] = error
+            yield _Chunk(some, errors, pieces)
 
     @torch.inference_mode()
-    def _answered(self, chunk: _Chunk, rows: int) -> list[Asked]:
-        asked, pieces = list(chunk.asked), chunk.pieces
-        written_of: list[Any] = [None] * len(pieces)
-        searched = decodes(self.network, self.task)
-        for chosen in batched(pieces, rows, MOST_STEPS):
-            batch = self.encoder.batch([pieces[place] for place in chosen])
-            batch = batch.to(next(self.network.parameters()).device)
-            if searched:
-                written: Sequence[Any] = decoded(self.network, self.task, self.y, batch, self.how)
-            else:
-                written = self._written(batch)
-            for place, part in zip(chosen, written, strict=True):
+    def _computed(self, given: _Batch, device: torch.device) -> _Batch:
+        if not given.places:
+            return given
+        batch = self.encoder.batch([given.chunk.pieces[place] for place in given.places])
+        batch = batch.to(device)
+        if self.searched:
+            return replace(given, written=decoded(self.network, self.task, self.y, batch, self.how))
+        return replace(given, written=self._written(batch))
+
+    def _answered(self, batches: Sequence[_Batch]) -> Iterator[Asked]:
+        chunk = batches[0].chunk
+        parts_of: list[list[Any]] = [[] for _ in chunk.found]
+        written_of: list[Any] = [None] * len(chunk.pieces)
+        for batch in batches:
+            for place, part in zip(batch.places, batch.written, strict=True):
                 written_of[place] = part
-        for row, of_row in groupby(zip(pieces, written_of, strict=True), lambda one: one[0].row):
-            parts = [part for _, part in of_row]
-            answer: Answer = parts[0] if searched else self._answer(parts)
-            asked[row] = Asked(asked[row].record, asked[row].place, answer)
-        return asked
+        for piece, part in zip(chunk.pieces, written_of, strict=True):
+            parts_of[piece.row].append(part)
+        for row, (one, parts) in enumerate(zip(chunk.found, parts_of, strict=True)):
+            record = None if isinstance(one, DataError) else one
+            if row in chunk.errors:
+                yield Asked(record, None, "; ".join(chunk.errors[row].problems))
+            else:
+                yield Asked(record, parts[0] if self.searched else self._answer(parts))
 
     def _answer(self, parts: list[tuple[Any, Floats | None]]) -> Answer:
         return answer_of(self.y, self.spec, *_joined(parts))

@@ -1,8 +1,7 @@
 """From raw records to batches that a trained model reads, whether or not they hold a y."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,24 +18,20 @@ MOST_ROWS = 256  # of a batch
 MOST_STEPS = 16_384  # of a batch, padding included
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """What a model reads at once of an example.
 
     Args:
         row: which example it is of.
         x: (T, ...) or (...); None where there is no x.
         y: likewise; None where it is to be predicted.
+        steps: of the longer of both; 1 where neither has time.
     """
 
     row: int
     x: Array | None
     y: Array | None
-
-    @property
-    def steps(self) -> int:
-        """Of the longer of both; 1 where neither has time."""
-        return max(1, *(len(part) for part in (self.x, self.y) if part is not None and part.ndim))
+    steps: int
 
 
 class Encoder:
@@ -49,6 +44,9 @@ class Encoder:
         data: the configuration of the data: `max_length`, `longer`, `keep`, `window`,
             `eval_window`, `bptt`.
 
+    Attributes:
+        aligned: True where y has a step for each step of x.
+
     Raises:
         ConfigError: x and y cannot be cut so.
     """
@@ -57,6 +55,9 @@ class Encoder:
         self, spec: SequenceSpec, x: Field | None, y: Field, data: Mapping[str, Any]
     ) -> None:
         self.spec, self.x, self.y = spec, x, y
+        self.x_has_time = spec.x is not None and spec.x.has_time
+        self.y_has_time = spec.y.has_time
+        self.aligned = self.x_has_time and spec.y.kind in ALIGNED_KINDS
         cuts = {name: data.get(name) for name in ("window", "eval_window", "bptt")}
         check_cuts(x, y, **cuts, tokens=None)
         self.trim: MaxLength | None = None
@@ -67,12 +68,6 @@ class Encoder:
         # Lanes carry their state from piece to piece: a whole sequence says the same at once.
         window = data.get("window") and (data.get("eval_window") or data["window"])
         self.window: int | None = window if self.aligned else None
-
-    @property
-    def aligned(self) -> bool:
-        """True where y has a step for each step of x."""
-        x = self.spec.x
-        return x is not None and x.has_time and self.spec.y.kind in ALIGNED_KINDS
 
     def pieces(self, row: int, record: Record, *, labelled: bool) -> list[Piece]:
         """One example as it is read: one piece, or several where training cut it in windows.
@@ -87,28 +82,38 @@ class Encoder:
         """
         x = None if self.x is None else self.x.encode(record).numpy()
         y = self.y.encode_target(record).numpy() if labelled else None
-        for role, spec, values in (("x", self.spec.x, x), ("y", self.spec.y, y)):
-            if spec is not None and spec.has_time and values is not None and len(values) == 0:
+        self._check(x, y)
+        if self.trim is not None:
+            x, y = self._trimmed(self.trim, x, y)
+        if self.window is None or x is None:
+            return [self._piece(row, x, y)]
+        starts = range(0, len(x), self.window)
+        cuts = [slice(start, start + self.window) for start in starts]
+        return [self._piece(row, x[cut], None if y is None else y[cut]) for cut in cuts]
+
+    def _check(self, x: Array | None, y: Array | None) -> None:
+        for role, timed, values in (("x", self.x_has_time, x), ("y", self.y_has_time, y)):
+            if timed and values is not None and len(values) == 0:
                 raise DataError(f"{role} has no steps; allowed: one or more")
         if self.aligned and x is not None and y is not None and len(x) != len(y):
             raise DataError(f"y has {len(y)} steps, x has {len(x)}; each step of x needs one of y")
-        x, y = self._trimmed(x, y)
-        if self.window is None or x is None:
-            return [Piece(row, x, y)]
-        starts = range(0, len(x), self.window)
-        cuts = [slice(start, start + self.window) for start in starts]
-        return [Piece(row, x[cut], None if y is None else y[cut]) for cut in cuts]
 
-    def _trimmed(self, x: Array | None, y: Array | None) -> tuple[Array | None, Array | None]:
-        if self.trim is None:
-            return x, y
+    def _piece(self, row: int, x: Array | None, y: Array | None) -> Piece:
+        steps = len(x) if self.x_has_time and x is not None else 1
+        if self.y_has_time and y is not None:
+            steps = max(steps, len(y))
+        return Piece(row, x, y, steps)
+
+    def _trimmed(
+        self, trim: MaxLength, x: Array | None, y: Array | None
+    ) -> tuple[Array | None, Array | None]:
         stands_in = y
         if y is None:  # of x alone, as if y were as long as that allows
             stands_in = np.zeros(len(x) if self.aligned and x is not None else 1)
         assert stands_in is not None
-        trimmed = self.trim(x, stands_in)
+        trimmed = trim(x, stands_in)
         if trimmed is None:
-            text = f"has more than {self.trim.steps} steps"
+            text = f"has more than {trim.steps} steps"
             raise DataError(f"{text}, which data.longer=drop left out; allowed: a shorter one")
         return trimmed[0], (None if y is None else trimmed[1])
 
@@ -138,10 +143,10 @@ class Encoder:
 
 def batched(pieces: Sequence[Piece], rows: int, steps: int) -> Iterator[list[int]]:
     """Which pieces are read together: of like length, at most `rows`, at most `steps` padded."""
-    order = sorted(range(len(pieces)), key=lambda place: pieces[place].steps)
+    long = [piece.steps for piece in pieces]
     batch: list[int] = []
-    for place in order:
-        wide = (len(batch) + 1) * pieces[place].steps
+    for place in sorted(range(len(pieces)), key=long.__getitem__):
+        wide = (len(batch) + 1) * long[place]
         if batch and (len(batch) == rows or wide > steps):
             yield batch
             batch = []

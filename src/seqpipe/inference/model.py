@@ -14,7 +14,7 @@ from seqpipe.inference.answers import Answer
 from seqpipe.inference.decoding import Decoding
 from seqpipe.inference.encoding import MOST_ROWS, Encoder
 from seqpipe.inference.limits import BATCH_SIZE
-from seqpipe.inference.placing import placed
+from seqpipe.inference.placing import is_relative, placed
 from seqpipe.inference.sampling import Drawing, Sample, sample
 from seqpipe.inference.scoring import Score, score
 from seqpipe.inference.tables import is_table, records_of
@@ -199,7 +199,7 @@ class Model:
             decoding: how translations and transcripts are searched for; None: as in the test.
             batch_size: examples that are computed at once, at most.
             chunk: records that are read before the first is answered, and sorted by length.
-            ahead: read and encode the next ones in a thread of its own meanwhile.
+            ahead: read the next ones meanwhile, and compute several batches at once, in threads.
 
         Raises:
             ConfigError: this kind of model has nothing to predict, or `decoding` does not fit it.
@@ -211,7 +211,11 @@ class Model:
         how = decoding or Decoding()
         how.check(self.network, self.task)
         asking = Answering(self.network, self.task, self.encoder, self.y, how)
-        return map(self._placed, asking.answers(found, rows=batch_size, chunk=chunk, ahead=ahead))
+        answers = asking.answers(found, rows=batch_size, chunk=chunk, ahead=ahead)
+        has_spans = self.spec.y.scheme is not None
+        return (
+            map(self._placed, answers) if has_spans or is_relative(self.config["data"]) else answers
+        )
 
     def _placed(self, one: Asked) -> Asked:
         if one.answer is None or one.record is None:

@@ -16,6 +16,8 @@ from seqpipe.errors import DataError
 Row = Mapping[str, Any]
 ROWS = 4_096  # of a group of Parquet
 
+_AS_IT_IS = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
 log = logging.getLogger(__name__)
 
 
@@ -58,7 +60,7 @@ class JsonLines:
 def _json(row: Row) -> str:
     """Nearly every row can be written as it is; the others as `_sound` makes them."""
     try:
-        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        text = _AS_IT_IS(row)
         text.encode()
         return text
     except (TypeError, ValueError):

@@ -16,12 +16,15 @@ from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.answering import Asked
 from seqpipe.inference.columns import of_answers, of_input
 from seqpipe.inference.decoding import Decoding
+from seqpipe.inference.model import Model
+from seqpipe.inference.reading import Reader
 from seqpipe.inference.writing import Output, format_of
 from seqpipe.verbs.asking import Predict
 from seqpipe.verbs.opened import open_model, reader_of
 from seqpipe.verbs.registry import Answer
 
 WRITTEN = 1_024  # rows at once
+SELDOM = 50_000  # objects that are made between two looks for garbage
 MOST_UNREAD = 100_000  # rows without a record that are held
 _PLACE = re.compile(r".*?:(\d+): ", re.DOTALL)
 
@@ -35,17 +38,34 @@ def run(options: Predict, root: Path) -> Answer:
         ConfigError: an option that does not fit the model, or output that cannot be written.
         DataError: with on_error=stop, a row that cannot be answered.
     """
-    kind = format_of(options.output, options.output_format)
+    format_of(options.output, options.output_format)
     refuse_own_input(options.input, options.output)
     model, _ = open_model(options, root)
     reader = reader_of(model, options.trust, options.format, options.encoding)
+    started = time.perf_counter()
+    total, failed = answer_all(model, reader, options)
+    _tell(options, total, failed, time.perf_counter() - started)
+    return Answer()
+
+
+def answer_all(model: Model, reader: Reader, options: Predict) -> tuple[int, int]:
+    """From the input to the output, a few thousand rows at a time.
+
+    Returns:
+        how many rows there were, and of how many there is no answer.
+
+    Raises:
+        ConfigError, DataError: see `run`.
+    """
+    kind = format_of(options.output, options.output_format)
     how = Decoding(options.beam_size, options.n_best, options.length_penalty)
     asked = model.answers(
         reader.read(options.input), decoding=how, batch_size=options.batch_size, ahead=True
     )
-    gc.freeze()  # what is there by now stays: it is not looked through again for each few rows
+    gc.freeze()  # what is there by now stays
+    gc.set_threshold(SELDOM)  # rows come and go: few at a time need not be looked through
     types = of_answers(model.spec.y, options.n_best)
-    started, failed, total = time.perf_counter(), 0, 0
+    failed, total = 0, 0
     with (
         Output(options.output, kind, sys.stdout, types, after=("error",)) as output,
         Progress(options.output != "-", "predicting") as progress,
@@ -62,9 +82,7 @@ def run(options: Predict, root: Path) -> Answer:
         if total == 0:
             text = "holds nothing to answer; allowed: one row or more"
             raise DataError(f"input={options.input}: {text}")
-    seconds = time.perf_counter() - started
-    _tell(options, total, failed, seconds)
-    return Answer()
+    return total, failed
 
 
 def refuse_own_input(input: str, output: str) -> None:

@@ -3,6 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, ClassVar
 
 from seqpipe.data.vocabulary import SPECIALS, UNK, Vocabulary
@@ -11,6 +12,7 @@ from seqpipe.errors import ConfigError
 UNKNOWN = "\ufffd"  # shown for <UNK>, and for bytes that are no text
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*|([^\w\s])\1*")  # a word, or a run of one punctuation mark
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
+_LONGEST_KNOWN, _MOST_KNOWN = 40, 100_000  # characters; entries, about 20 MB
 _NO_SPACE_BEFORE = frozenset(".,;:!?)]}%\u2026\u201d\u2019")
 _NO_SPACE_AFTER = frozenset("([{\u201c\u2018")
 
@@ -77,7 +79,7 @@ class Listed(Way):
 
     def __init__(self, max_vocabulary: int | None = None, min_count: int | None = None) -> None:
         super().__init__(max_vocabulary, min_count)
-        self.vocabulary = Vocabulary()
+        self._take(Vocabulary())
 
     @abstractmethod
     def parts(self, entry: Entry) -> Iterable[Sequence[str]]:
@@ -144,13 +146,37 @@ class Words(Listed):
 
     def parts(self, entry: Entry) -> Iterable[Sequence[str]]:
         """The words of each paragraph that has any."""
-        assert isinstance(entry, str)
-        paragraphs = map(words_of, _PARAGRAPH.split(entry) if "\n" in entry else [entry])
-        return [words for words in paragraphs if words]
+        return [words for words in map(words_of, _paragraphs(entry)) if words]
+
+    def encode(self, entry: Entry) -> list[list[int]]:
+        """The ids of each paragraph; what white space parts is looked up, for most come again."""
+        ids_of = self._known.__getitem__
+        found = [[*chain.from_iterable(map(ids_of, one.split()))] for one in _paragraphs(entry)]
+        return [ids for ids in found if ids]
+
+    def _take(self, vocabulary: Vocabulary) -> None:
+        super()._take(vocabulary)
+        self._known = _Known(vocabulary)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The words, with spaces where they usually stand."""
         return _spaced(self.vocabulary.decode(ids))
+
+
+class _Known(dict[str, list[int]]):
+    """The ids of what stands between white space: `word,` has two. Forgets when it holds many."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+
+    def __missing__(self, text: str) -> list[int]:
+        ids = self.vocabulary.encode(words_of(text))
+        if len(text) <= _LONGEST_KNOWN:
+            if len(self) >= _MOST_KNOWN:
+                self.clear()
+            self[text] = ids
+        return ids
 
 
 class Bytes(Way):
@@ -178,6 +204,11 @@ class Bytes(Way):
             UNKNOWN.encode() if id_ == UNK else bytes([id_ - len(SPECIALS)]) for id_ in ids
         )
         return found.decode(errors="replace")
+
+
+def _paragraphs(entry: Entry) -> list[str]:
+    assert isinstance(entry, str)
+    return _PARAGRAPH.split(entry) if "\n" in entry else [entry]
 
 
 def words_of(text: str) -> list[str]:
