@@ -37,6 +37,9 @@ def load(
     if not isinstance(where, (str, Path)):
         text = f"is {type(where).__name__}; allowed: a folder, or a run as text"
         raise ConfigError(f"where={where}: {text}")
+    if not isinstance(tracking_uri, str | None):
+        text = f"is {type(tracking_uri).__name__}; allowed: an address as text, or None"
+        raise ConfigError(f"tracking_uri={tracking_uri}: {text}")
     try:
         kind = torch.device(device).type
     except (RuntimeError, TypeError):

@@ -51,8 +51,12 @@ def test_a_forecast_of_differences_is_in_the_units_of_its_series(made):
     model, source = relative.model, relative.data.source
     record = next(iter(source.read().test))
     (answer,) = model.predict([record])
-    (differences,) = model.predict([{"past": record["past"]}])
+    (differences,) = model.predict([{"past": record["past"], "last": [0.0]}])
     assert answer["prediction"] == [d + float(record["last"][0]) for d in differences["prediction"]]
+    with pytest.raises(DataError) as caught:
+        model.predict([{"past": record["past"]}])
+    (problem,) = caught.value.problems
+    assert problem.startswith("inputs[0]: last: is missing; allowed: the last step of the past")
 
 
 def test_records_that_cannot_be_read_are_told_with_their_places(made):
@@ -132,8 +136,8 @@ def test_options_of_a_search_are_refused_where_nothing_is_searched_for(made):
         "n_best=2: must lie in 1..1, as many as beam_size=1 finds"
     ]
     assert problems("translation", beam_size=0, length_penalty=-1.0) == [
-        "beam_size=0: out of range; allowed: an integer >= 1 or null",
-        "length_penalty=-1.0: out of range; allowed: a number >= 0 or null",
+        "beam_size=0: out of range; allowed: an integer from 1 to 10000 or null",
+        "length_penalty=-1.0: out of range; allowed: a number in [0, 10] or null",
     ]
     assert problems("transcript", beam_size=2, length_penalty=0.5) == [
         "length_penalty=0.5: a transcript is ranked by its probability alone; allowed: leave it out"

@@ -11,6 +11,9 @@ from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference import scoring
 from seqpipe.inference.scoring import ranked
 
+MANY, WARM = "an integer from 1 to 1000000", "a number in [0.0001, 10000]"
+SHARE = "a number in [1e-06, 1]"
+
 
 def batch_of(made, text: str, x: str | None = None) -> SequenceBatch:
     model = made.model
@@ -163,16 +166,26 @@ def test_the_likeliest_symbol_alone_is_what_top_k_1_draws(made):
 @pytest.mark.parametrize(
     ("name", "options", "problem"),
     [
-        ("lines", {"n": 0}, "n=0: out of range; allowed: an integer >= 1"),
-        ("lines", {"n": 1.5}, "n=1.5: wrong type; allowed: an integer >= 1"),
-        ("lines", {"max_length": 0}, "max_length=0: out of range; allowed: an integer >= 1"),
+        ("lines", {"n": 0}, f"n=0: out of range; allowed: {MANY}"),
+        ("lines", {"n": 1.5}, f"n=1.5: wrong type; allowed: {MANY}"),
+        ("lines", {"max_length": 0}, f"max_length=0: out of range; allowed: {MANY}"),
+        ("lines", {"n": 10**15}, f"n=1000000000000000: out of range; allowed: {MANY}"),
+        ("lines", {"temperature": 1e-40}, f"temperature=1e-40: out of range; allowed: {WARM}"),
         ("lines", {"top_k": 0}, "top_k=0: out of range; allowed: an integer >= 1 or null"),
-        ("lines", {"top_p": 0.0}, "top_p=0.0: out of range; allowed: a number in (0, 1] or null"),
-        ("lines", {"top_p": 1.5}, "top_p=1.5: out of range; allowed: a number in (0, 1] or null"),
+        (
+            "lines",
+            {"top_p": 0.0},
+            f"top_p=0.0: out of range; allowed: {SHARE} or null",
+        ),
+        (
+            "lines",
+            {"top_p": 1.5},
+            f"top_p=1.5: out of range; allowed: {SHARE} or null",
+        ),
         (
             "lines",
             {"temperature": 0.0},
-            "temperature=0.0: out of range; allowed: a number > 0",
+            f"temperature=0.0: out of range; allowed: {WARM}",
         ),
         (
             "lines",

@@ -17,7 +17,7 @@ def placed(answer: Answer, record: Record, x: Field | None, data: Mapping[str, A
 
     Spans get the words they are of, and are counted from the first word of the record where
     training kept the last steps only. A forecast of differences to the last step becomes numbers
-    of the series, where the record holds that step as `last`.
+    of the series, for which the record holds that step as `last`.
 
     Args:
         answer: of the model.
@@ -26,12 +26,15 @@ def placed(answer: Answer, record: Record, x: Field | None, data: Mapping[str, A
         data: the configuration of the data: its source, `keep`.
 
     Raises:
-        DataError: `last` holds no such numbers.
+        DataError: `last` is missing, or holds no such numbers.
     """
     if "spans" in answer and x is not None:
         steps = steps_of(x, record.get(x.column))
         return {**answer, "spans": _spans(answer, steps, data)}
-    if is_relative(data) and "last" in record:
+    if is_relative(data):
+        if "last" not in record:
+            text = "the last step of the past, which what is forecast is added to"
+            raise DataError(f"last: is missing; allowed: {text}; 0 for the differences alone")
         return {**answer, "prediction": _undone(answer["prediction"], record["last"])}
     return answer
 

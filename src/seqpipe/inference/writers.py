@@ -15,6 +15,7 @@ from seqpipe.errors import DataError
 
 Row = Mapping[str, Any]
 ROWS = 4_096  # of a group of Parquet
+MOST_TOLD = 10  # columns that are left out
 
 _AS_IT_IS = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
@@ -86,19 +87,23 @@ def _encodable(text: str) -> str:
 class _Columns:
     """The columns of a table: those of its first rows, for a later one would move the cells.
 
-    A column that only later rows have is left out, and told once.
+    A column that only later rows have is left out, and told once, if there are not too many.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.names, self.known = list(names), set(names)
+        self.names, self.known, self.late = list(names), set(names), 0
 
     def cells(self, row: Row) -> list[Any]:
         """What stands in each column of a row."""
         flattened = flat(row)
         for name in flattened.keys() - self.known:
+            if self.late == MOST_TOLD:
+                break
+            self.late += 1
             self.known.add(name)
             text = "column %r is left out: the first rows had none; as .jsonl it would be kept"
-            log.warning(text, name)
+            more = "; no more of such columns are told" if self.late == MOST_TOLD else ""
+            log.warning(text + more, name)
         return [flattened.get(name) for name in self.names]
 
 

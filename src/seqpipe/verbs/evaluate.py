@@ -45,7 +45,7 @@ def run(options: Evaluate, root: Path) -> Answer:
     model, found = open_model(options, root)
     split = options.split or "test"
     if options.input is not None:
-        name, evaluation = Path(options.input).name, _of_input(model, options, options.input)
+        name, evaluation = _name(options.input, root), _of_input(model, options, options.input)
     else:
         data = build_data(_config(found, options), _fitted(model), _maker(model, options))
         changed = data.digests[split] != model.facts["digests"][split]
@@ -66,6 +66,14 @@ def run(options: Evaluate, root: Path) -> Answer:
         where = add_to_run(found, _flat(name, measured), f"evaluation {name}", _rows(measured))
         return Answer(f"logged to {where}")
     return Answer()
+
+
+def _name(input: str, root: Path) -> str:
+    """With its folders, seen from where one works: there may be several files of one name."""
+    path = Path(input)
+    inside = path.is_absolute() and path.is_relative_to(root)
+    parts = (path.relative_to(root) if inside else path).parts
+    return "/".join(part for part in parts if part not in ("/", "..")) or "input"
 
 
 def _config(found: FoundRun, options: Evaluate) -> DictConfig:

@@ -6,6 +6,7 @@ from omegaconf import OmegaConf
 
 from seqpipe.config.paths import conf_dir
 from seqpipe.errors import ConfigError
+from seqpipe.inference.saved import ABOUT
 from seqpipe.tasks.base import better
 from seqpipe.tracking.found import FoundRun
 from seqpipe.tracking.runs import find
@@ -24,6 +25,9 @@ def find_run(options: OfARun, root: Path, *, needs: str | None = "model") -> Fou
         ConfigError: there is no such run; with what there is.
         DataError: its folder cannot be read.
     """
+    if needs is not None and exported_folder(options, root) is not None:
+        text = "was exported from a run, and keeps no record of it; allowed: the run"
+        raise ConfigError(f"run={options.run}: {text}")
     found = find(
         options.run,
         root=root,
@@ -37,6 +41,13 @@ def find_run(options: OfARun, root: Path, *, needs: str | None = "model") -> Fou
         text = f"is not read where run={options.run} is a folder; allowed: one of them"
         raise ConfigError(f"tracking_uri={options.tracking_uri}: {text}")
     return found
+
+
+def exported_folder(options: OfARun, root: Path) -> Path | None:
+    """The folder that `run` means, if `export` wrote it."""
+    folder = root / Path(options.run).expanduser()
+    named = options.run not in ("latest", "best") and (folder / ABOUT).is_file()
+    return folder if named else None
 
 
 def training_store() -> str:

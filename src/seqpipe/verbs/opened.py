@@ -12,7 +12,7 @@ from seqpipe.inference.model import Model
 from seqpipe.inference.opening import opened
 from seqpipe.inference.reading import Format, Reader
 from seqpipe.tracking.found import FoundRun
-from seqpipe.verbs.finding import find_run
+from seqpipe.verbs.finding import exported_folder, find_run
 from seqpipe.verbs.of_a_run import OfAModel, OfARun
 
 
@@ -34,8 +34,8 @@ def find_model(options: OfARun, root: Path) -> tuple[Path, FoundRun]:
     Raises:
         ConfigError: there is no such run, or it left no model.
     """
-    exported = root / Path(options.run).expanduser()
-    if options.run not in ("latest", "best") and (exported / saved.ABOUT).is_file():
+    exported = exported_folder(options, root)
+    if exported is not None:
         return exported, find_run(options, root, needs=None)
     found = find_run(options, root)
     return found.local("model") / saved.LOGGED, found

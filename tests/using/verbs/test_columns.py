@@ -49,6 +49,17 @@ def test_a_column_that_only_later_rows_have_is_left_out_and_told(
     assert ask("category of text", input=input)[-1]["note"] == "x"
 
 
+def test_of_columns_that_come_late_only_some_are_told(ask, write, monkeypatch, caplog):
+    monkeypatch.setattr(predict, "WRITTEN", 2)
+    rows = [{"text": "dog"}] * 2 + [{"text": "cat", f"note{n}": n} for n in range(50)]
+    written = ask("category of text", input=write(rows), output="out.csv")
+    assert len(written) == 52
+    told = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert len(told) == 10
+    assert "'note9'" in told[-1]
+    assert told[-1].endswith("; no more of such columns are told")
+
+
 def test_the_tables_of_a_folder_or_a_pattern_need_no_label(ask, tmp_path):
     for name in "ab":
         (tmp_path / "new").mkdir(exist_ok=True)

@@ -192,7 +192,7 @@ def test_a_forecast_is_of_what_comes_after_the_last_row(read, made, tmp_path, na
     expected = past - past[-1] if name.endswith("differences") else past
     np.testing.assert_allclose(one["past"], expected, rtol=1e-6)
     (answer,) = made(name).model.predict([one])
-    (bare,) = made(name).model.predict([{"past": one["past"]}])
+    (bare,) = made(name).model.predict([{**one, "last": [0.0]}])
     start = 22.5 if name.endswith("differences") else 0.0
     assert answer["prediction"] == pytest.approx([start + v for v in bare["prediction"]])
     (short,) = read(name, write(tmp_path / "short.csv", "value\n1\n2\n"))

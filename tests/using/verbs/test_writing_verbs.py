@@ -10,7 +10,17 @@ import pytest
 
 from seqpipe.config.options import read
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.verbs import evaluate, export, predict, sample, score, translate
+from seqpipe.verbs import (
+    evaluate,
+    export,
+    predict,
+    register,
+    rerun,
+    sample,
+    score,
+    serve,
+    translate,
+)
 from seqpipe.verbs.registry import VERBS
 
 
@@ -211,6 +221,20 @@ def test_tagged_text_is_measured_whatever_its_file_is_called(say, made, run_of, 
     assert json.loads(told.read_text())[0]["examples"] == 48
 
 
+def test_files_of_one_name_are_measured_side_by_side(say, made, run_of, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(made("category of text").source / "table.jsonl", tmp_path / folder / "n.jsonl")
+    for typed in ("a/n.jsonl", str(tmp_path / "b" / "n.jsonl")):
+        say("evaluate", "category of text", input=typed, resamples=0)
+    kept = (Path(run_of("category of text")) / "evaluations").glob("*n.jsonl.json")
+    assert sorted(file.name for file in kept) == [
+        "evaluation_a_n.jsonl.json",
+        "evaluation_b_n.jsonl.json",
+    ]
+
+
 def test_an_exported_folder_is_asked_as_its_run_is(say, made, run_of, options, tmp_path):
     name, exported = "category of text", tmp_path / "exported"
     say("export", name, format="safetensors", output=str(exported))
@@ -221,6 +245,10 @@ def test_an_exported_folder_is_asked_as_its_run_is(say, made, run_of, options, t
         predict.run(asked, tmp_path)
         answers[run] = output.read_text()
     assert len(set(answers.values())) == 1
+    text = "was exported from a run, and keeps no record of it; allowed: the run"
+    for verb, more in ((rerun, {}), (register, {"name": "n"}), (serve, {})):
+        asked = options(verb.__name__.rpartition(".")[2], run=str(exported), **more)
+        assert problems(ConfigError, verb.run, asked, tmp_path) == [f"run={exported}: {text}"]
     graph = str(tmp_path / "graph")
     (wrong,) = problems(ConfigError, say, "export", name, format="onnx", output=graph)
     assert wrong == f"output={graph}: is no name of a graph; allowed: one that ends in .onnx"
