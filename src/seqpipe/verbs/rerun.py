@@ -78,6 +78,10 @@ def run(options: Rerun, root: Path) -> Answer:
         *_verdict(len(rows), len(different), options.tolerance, _apart(found, result.output_dir)),
     ]
     if different:
+        clock = rebuilt.cfg.trainer.get("max_time")
+        if clock is not None:
+            text = "the clock may have ended either at another update"
+            differences.append(f"trainer.max_time={shown(clock)}: {text}")
         none = "nothing that was recorded: the computation does not repeat itself on this device"
         lines += [f"differs:    {text}" for text in differences or [none]]
     return Answer("\n".join(lines), int(bool(different)))
