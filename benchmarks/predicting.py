@@ -123,7 +123,7 @@ def predicted(model: Model, source: Path, target: Path) -> float:
     options = Predict(run="none", input=str(source), output=str(target), format="lines")
     reader = reader_of(model, (), options.format)
     started = time.perf_counter()
-    answer_all(model, reader, options)
+    answer_all(model, reader, options, "jsonl")
     return time.perf_counter() - started
 
 

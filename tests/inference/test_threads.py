@@ -1,19 +1,19 @@
-"""Several items at once, in their order; the threads end when nobody asks for more."""
+"""Reading and computing in threads: order, errors, and that nothing is left behind."""
 
-import gc
+import itertools
 import threading
 import time
 
 import pytest
 import torch
 
-from seqpipe.inference.threads import MOST_WORKERS, WAITING, in_threads, read_ahead
+from seqpipe.inference.threads import MOST_WORKERS, Ahead, Workers
 
-NAMES = ("works", "reads ahead")
+NAMES = ("computes", "reads ahead")
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(params=[1, 2, 3, 2 * MOST_WORKERS])
+@pytest.fixture(params=[1, 2, 3, 7, 2 * MOST_WORKERS])
 def threads(request):
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
@@ -21,121 +21,111 @@ def threads(request):
     torch.set_num_threads(before)
 
 
-def of_us() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith(NAMES)]
-
-
 def gone() -> bool:
     deadline = time.monotonic() + 5
-    while of_us() and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        if not [one for one in threading.enumerate() if one.name.startswith(NAMES)]:
+            return True
         time.sleep(0.01)
-    return not of_us()
+    return False
 
 
-def test_results_come_in_the_order_of_their_items(threads):
-    def slow_if_even(item):
-        time.sleep(0.002 * (item % 2 == 0))
-        return item
-
-    assert list(in_threads(slow_if_even, range(60), CPU)) == list(range(60))
-    assert list(in_threads(slow_if_even, [], CPU)) == []
-    assert gone()
+def threads_of_a_new_thread() -> int:
+    found = []
+    new = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    new.start()
+    new.join()
+    return found[0]
 
 
-def test_each_works_with_its_share_of_the_threads_of_torch(threads):
+def test_each_worker_has_its_share_of_the_threads_of_torch(threads):
     workers = min(threads, MOST_WORKERS)
     met = threading.Barrier(workers, timeout=5)  # passed only if so many work at once
 
-    def seen(_):
+    def seen():
         met.wait()
         return torch.get_num_threads(), threading.current_thread().name
 
-    found = list(in_threads(seen, range(workers), CPU))
-    assert {share for share, _ in found} == {threads // workers}
-    assert len({name for _, name in found}) == workers
-    assert torch.get_num_threads() == threads
+    with Workers(CPU) as pool:
+        found = [result() for result in [pool.start(seen) for _ in range(workers)]]
+        assert sum(share for share, _ in found) == threads
+        assert max(share for share, _ in found) <= min(share for share, _ in found) + 1
+        assert len({name for _, name in found}) == workers
+        assert torch.get_num_threads() == threads_of_a_new_thread() == threads
+    assert gone()
+    assert torch.get_num_threads() == threads_of_a_new_thread() == threads
 
 
 def test_one_thread_feeds_a_gpu(threads):
-    def seen(_):
+    def seen():
         time.sleep(0.002)
         return torch.get_num_threads(), threading.current_thread().name
 
-    (found,) = set(in_threads(seen, range(20), torch.device("cuda")))
+    with Workers(torch.device("cuda")) as pool:
+        (found,) = {result() for result in [pool.start(seen) for _ in range(20)]}
     assert found[0] == threads
 
 
-def test_items_are_gone_through_a_few_ahead(threads):
-    made = []
-    results = in_threads(lambda item: item, (made.append(n) or n for n in range(1_000)), CPU)
-    for asked in range(1, 100):
-        next(results)
-        assert len(made) <= asked + WAITING * MOST_WORKERS + 2
-    results.close()
+def test_two_at_once_do_not_change_each_other(threads):
+    with Workers(CPU) as one, Workers(CPU) as other:
+        share = threads // min(threads, MOST_WORKERS)
+        assert one.start(torch.get_num_threads)() in (share, share + 1)
+        assert other.start(torch.get_num_threads)() in (share, share + 1)
+    assert torch.get_num_threads() == threads_of_a_new_thread() == threads
 
 
-def test_what_is_done_comes_though_the_next_item_may_never():
+def test_an_error_of_some_work_is_raised_where_it_is_waited_for():
+    def broken(text):
+        raise KeyError(text)
+
+    with Workers(CPU) as pool:
+        results = [pool.start(int, "1"), pool.start(broken, "here"), pool.start(int, "2")]
+        assert (results[0](), results[2]()) == (1, 2)
+        with pytest.raises(KeyError, match="here"):
+            results[1]()
+    assert gone()
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(0, []), (3, [3]), (4, [4]), (10, [4, 4, 2])])
+def test_items_come_in_lists_and_in_their_order(count, sizes):
+    with Ahead(range(count), 4) as ahead:
+        found = list(iter(lambda: ahead.next(wait=True), []))
+    assert [len(one) for one in found] == sizes
+    assert list(itertools.chain(*found)) == list(range(count))
+    assert gone()
+
+
+def test_few_items_are_made_before_they_are_asked_for():
+    made = itertools.count()
+    with Ahead(made, 10) as ahead:
+        assert len(ahead.next(wait=True)) == 10
+        time.sleep(0.2)
+        assert next(made) <= 30
+    assert gone()
+
+
+def test_an_error_comes_after_what_was_read_before_it():
+    def items():
+        yield from range(6)
+        raise KeyError("here")
+
+    with Ahead(items(), 4) as ahead:
+        assert ahead.next(wait=True) == [0, 1, 2, 3]
+        assert ahead.next(wait=True) == [4, 5]
+        with pytest.raises(KeyError, match="here"):
+            ahead.next(wait=True)
+    assert gone()
+
+
+def test_what_is_not_there_yet_is_not_waited_for():
     more = threading.Event()
 
     def items():
         yield 1
         more.wait(30)
 
-    results = in_threads(lambda item: item, items(), CPU)
-    assert next(results) == 1
-    started = time.monotonic()
-    results.close()
-    assert time.monotonic() - started < 5
+    with Ahead(items(), 1) as ahead:
+        assert ahead.next(wait=True) == [1]
+        assert ahead.next(wait=False) is None
     more.set()
     assert gone()
-
-
-def test_nothing_is_an_item_too():
-    assert list(read_ahead(iter([None, 1, None]), 1)) == [None, 1, None]
-    assert gone()
-
-
-@pytest.mark.parametrize("where", ["items", "work"])
-def test_an_error_comes_where_it_is_waited_for(threads, where):
-    def items():
-        yield 1
-        if where == "items":
-            raise KeyError("here")
-        yield 2
-
-    def work(item):
-        if item == 2:
-            raise KeyError("here")
-        return item
-
-    results = in_threads(work, items(), CPU)
-    assert next(results) == 1
-    with pytest.raises(KeyError, match="here"):
-        next(results)
-    assert gone()
-    assert torch.get_num_threads() == threads
-
-
-@pytest.mark.parametrize("end", ["close", "throw", "drop"])
-def test_the_threads_end_with_the_one_who_asks(threads, end):
-    closed = threading.Event()
-
-    def items():
-        try:
-            yield from range(10**9)
-        finally:
-            closed.set()
-
-    results = in_threads(lambda item: item, items(), CPU)
-    next(results)
-    assert of_us()
-    if end == "throw":
-        with pytest.raises(ValueError, match="mine"):
-            results.throw(ValueError("mine"))
-    elif end == "close":
-        results.close()
-    del results
-    gc.collect()
-    assert gone()
-    assert closed.is_set()
-    assert torch.get_num_threads() == threads

@@ -1,12 +1,12 @@
 """A stream of records through a model: sorted by length a few thousand at a time, in order out."""
 
-import queue
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +17,11 @@ from seqpipe.errors import DataError
 from seqpipe.inference.answers import Answer, Floats, answer_of
 from seqpipe.inference.decoding import Decoding, decoded, decodes
 from seqpipe.inference.encoding import MOST_STEPS, Encoder, Piece, batched
-from seqpipe.inference.threads import in_threads
+from seqpipe.inference.threads import Ahead, Workers
 from seqpipe.tasks.base import Task
 
 CHUNK = 4_096  # records that are sorted by length together
-T = TypeVar("T")
+BEGUN = 2  # chunks at once that are computed or being told; two more are read ahead
 
 
 @dataclass(frozen=True)
@@ -40,27 +40,17 @@ class Asked:
 
     @property
     def place(self) -> str:
-        """`reviews.csv:17`, or `inputs[16]`; nothing where the record does not know."""
+        """`reviews.csv:17`, or `inputs[16]`; nothing without a record: its error tells it."""
         return getattr(self.record, "place", "")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Chunk:
     """Records in their order, and what is read of those that can be."""
 
     found: list[Found]
     errors: dict[int, DataError]
     pieces: list[Piece]
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Pieces of a chunk that are computed together, by their places; and what came of each."""
-
-    chunk: _Chunk
-    places: list[int]
-    last: bool
-    written: Sequence[Any] = ()
 
 
 class Answering:
@@ -79,59 +69,76 @@ class Answering:
     ) -> None:
         self.network, self.task, self.encoder, self.y, self.how = network, task, encoder, y, how
         self.spec, self.searched = encoder.spec.y, decodes(network, task)
+        self.device = next(network.parameters()).device
 
     def answers(
         self, found: Iterable[Found], *, rows: int, chunk: int, ahead: bool
     ) -> Iterator[Asked]:
         """See `Model.answers`; rows: examples that are computed at once."""
-        batches = self._batches(found, rows, chunk)
-        device = next(self.network.parameters()).device
-        work = partial(self._computed, device=device)
-        done = in_threads(work, batches, device) if ahead else map(work, batches)
-        together: list[_Batch] = []
-        for batch in done:
-            together.append(batch)
-            if batch.last:  # told at once, whether or not more is there to read
-                yield from self._answered(together)
-                together = []
+        if not ahead:
+            rest = iter(found)
+            while together := list(islice(rest, chunk)):
+                yield from self._begin(together, rows, partial)()
+            return
+        with Ahead(found, chunk) as reading, self._computing() as start:
+            begun: deque[Callable[[], Iterator[Asked]]] = deque()
+            more = True
+            while more or begun:
+                some = reading.next(wait=not begun) if more and len(begun) < BEGUN else None
+                if some is None:  # what is begun is told, whether or not more comes
+                    yield from begun.popleft()()
+                elif some:
+                    begun.append(self._begin(some, rows, start))
+                else:
+                    more = False
 
-    def _batches(self, found: Iterable[Found], rows: int, size: int) -> Iterator[_Batch]:
-        for chunk in self._chunks(found, size):
-            batches = [*batched(chunk.pieces, rows, MOST_STEPS)] or [[]]
-            for number, places in enumerate(batches, 1):
-                yield _Batch(chunk, places, number == len(batches))
+    @contextmanager
+    def _computing(self) -> Iterator[Callable[..., Any]]:
+        """What begins a batch. A search is many small steps, which gain nothing by threads."""
+        if self.searched:
+            yield partial
+        else:
+            with Workers(self.device) as workers:
+                yield workers.start
 
-    def _chunks(self, found: Iterable[Found], size: int) -> Iterator[_Chunk]:
-        rest = iter(found)
-        while some := list(islice(rest, size)):
-            errors: dict[int, DataError] = {}
-            pieces: list[Piece] = []
-            for row, one in enumerate(some):
-                try:
-                    if isinstance(one, DataError):
-                        raise one
-                    pieces += self.encoder.pieces(row, one, labelled=False)
-                except DataError as error:
-                    errors[row] = error
-            yield _Chunk(some, errors, pieces)
+    def _begin(
+        self, found: list[Found], rows: int, start: Callable[..., Any]
+    ) -> Callable[[], Iterator[Asked]]:
+        chunk = self._chunk(found)
+        batches = list(batched(chunk.pieces, rows, MOST_STEPS))
+        begun = [start(self._computed, [chunk.pieces[p] for p in places]) for places in batches]
+        return partial(self._answered, chunk, batches, begun)
+
+    def _chunk(self, found: list[Found]) -> _Chunk:
+        errors: dict[int, DataError] = {}
+        pieces: list[Piece] = []
+        for row, one in enumerate(found):
+            try:
+                if isinstance(one, DataError):
+                    raise one
+                pieces += self.encoder.pieces(row, one, labelled=False)
+            except DataError as error:
+                errors[row] = error
+        return _Chunk(found, errors, pieces)
 
     @torch.inference_mode()
-    def _computed(self, given: _Batch, device: torch.device) -> _Batch:
-        if not given.places:
-            return given
-        batch = self.encoder.batch([given.chunk.pieces[place] for place in given.places])
-        batch = batch.to(device)
+    def _computed(self, pieces: Sequence[Piece]) -> Sequence[Any]:
+        batch = self.encoder.batch(pieces).to(self.device)
         if self.searched:
-            return replace(given, written=decoded(self.network, self.task, self.y, batch, self.how))
-        return replace(given, written=self._written(batch))
+            return decoded(self.network, self.task, self.y, batch, self.how)
+        return self._written(batch)
 
-    def _answered(self, batches: Sequence[_Batch]) -> Iterator[Asked]:
-        chunk = batches[0].chunk
-        parts_of: list[list[Any]] = [[] for _ in chunk.found]
+    def _answered(
+        self,
+        chunk: _Chunk,
+        batches: Sequence[list[int]],
+        begun: Sequence[Callable[[], Sequence[Any]]],
+    ) -> Iterator[Asked]:
         written_of: list[Any] = [None] * len(chunk.pieces)
-        for batch in batches:
-            for place, part in zip(batch.places, batch.written, strict=True):
+        for places, result in zip(batches, begun, strict=True):
+            for place, part in zip(places, result(), strict=True):
                 written_of[place] = part
+        parts_of: list[list[Any]] = [[] for _ in chunk.found]
         for piece, part in zip(chunk.pieces, written_of, strict=True):
             parts_of[piece.row].append(part)
         for row, (one, parts) in enumerate(zip(chunk.found, parts_of, strict=True)):
@@ -165,45 +172,3 @@ def _joined(parts: list[tuple[Any, Floats | None]]) -> tuple[Any, Floats | None]
         return parts[0]
     chances = [chance for _, chance in parts if chance is not None]
     return torch.cat([part for part, _ in parts]), np.concatenate(chances) if chances else None
-
-
-def read_ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, the next of which is made in a thread of its own while one is worked on."""
-    made: queue.Queue[tuple[T | None, BaseException | None, bool]] = queue.Queue(maxsize=1)
-    stopped = threading.Event()
-
-    def put(item: T | None, error: BaseException | None, last: bool) -> bool:
-        while not stopped.is_set():
-            try:
-                made.put((item, error, last), timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def run() -> None:
-        try:
-            for item in items:
-                if not put(item, None, False):
-                    return
-            put(None, None, True)
-        except BaseException as error:  # told where it is waited for
-            put(None, error, True)
-        finally:
-            close = getattr(items, "close", None)
-            if close is not None:
-                close()
-
-    thread = threading.Thread(target=run, name="reads ahead", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error, last = made.get()
-            if error is not None:
-                raise error
-            if last:
-                return
-            yield item  # type: ignore[misc]  # None only with `last`
-    finally:
-        stopped.set()
-        thread.join(timeout=1.0)  # it may wait for input that never comes; it dies with the process

@@ -1,94 +1,142 @@
-"""Work on a stream by some threads at once, a few items ahead of who asks."""
+"""Reading and computing in threads, beside the one that asks for the results."""
 
 import queue
+import sys
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from typing import TypeVar
+from types import TracebackType
+from typing import Generic, ParamSpec, TypeVar
 
 import torch
 
 MOST_WORKERS = 4  # Python lets one of them run at a time between two operations of torch
-WAITING = 4  # items of each worker that are begun, done or wait for it
 
 Item = TypeVar("Item")
+Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
-def in_threads(
-    work: Callable[[Item], Result], items: Iterable[Item], device: torch.device
-) -> Iterator[Result]:
-    """Like `map`, while the next items are made and worked on already.
-
-    On a CPU, several whole batches at once, each by fewer threads of torch, take less time than
-    one after the other by all of them: nothing waits for the slowest part of every operation. On
-    a GPU one thread feeds it.
+class Ahead(Generic[Item]):
+    """Items in lists, the next of which is made in a thread of its own.
 
     Args:
-        work: of torch, mostly; called in threads of its own.
-        items: gone through in a thread of its own, a few ahead.
-        device: where the work is done.
-
-    Raises:
-        what `work` or `items` raises, when the results before it have been asked for.
+        items: gone through by that thread. It may wait for input that never comes: then it ends
+            with the process. So it is not to use torch, which a thread must not be ended in.
+        size: of a list; the last may be shorter.
     """
-    threads = torch.get_num_threads()
-    workers = min(threads, MOST_WORKERS) if device.type == "cpu" else 1
-    share = threads // workers
-    pool = ThreadPoolExecutor(workers, "works", torch.set_num_threads, (share,))
-    begun = (pool.submit(work, item) for item in items)
-    try:
-        with closing(read_ahead(begun, WAITING * workers)) as futures:
-            for future in futures:
-                yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)  # a part of it is the whole process's: that of MKL
 
+    def __init__(self, items: Iterable[Item], size: int) -> None:
+        self.made: queue.Queue[list[Item] | BaseException] = queue.Queue(maxsize=1)
+        self.stopped = threading.Event()
+        self._finalizing = sys.is_finalizing
+        arguments = (items, size)
+        self.thread = threading.Thread(
+            target=self._run, args=arguments, name="reads ahead", daemon=True
+        )
+        self.thread.start()
 
-def read_ahead(items: Iterator[Item], most: int) -> Generator[Item]:
-    """The same items, the next of which are made in a thread of its own while one is worked on.
+    def next(self, wait: bool) -> list[Item] | None:
+        """The next list, empty at the end; without `wait`, None where it is not there yet.
 
-    Args:
-        items: gone through by that thread.
-        most: how many may be made before they are asked for.
-    """
-    made: queue.Queue[tuple[Item | None, BaseException | None, bool]] = queue.Queue(maxsize=most)
-    stopped = threading.Event()
+        Raises:
+            what `items` raises, after all that came before it.
+        """
+        try:
+            made = self.made.get(block=wait)
+        except queue.Empty:
+            return None
+        if isinstance(made, BaseException):
+            raise made
+        return made
 
-    def put(item: Item | None, error: BaseException | None, last: bool) -> bool:
-        while not stopped.is_set():
-            try:
-                made.put((item, error, last), timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def run() -> None:
+    def _run(self, items: Iterable[Item], size: int) -> None:
+        some: list[Item] = []
+        last: list[Item] | BaseException = []
         try:
             for item in items:
-                if not put(item, None, False):
+                if self.stopped.is_set():
                     return
-            put(None, None, True)
-        except BaseException as error:  # told where it is waited for
-            put(None, error, True)
-        finally:
-            close = getattr(items, "close", None)
-            if close is not None:
-                close()
+                some.append(item)
+                if len(some) == size:
+                    self._put(some)
+                    some = []
+        except BaseException as error:  # raised where it is waited for
+            last = error
+        if some:
+            self._put(some)
+        self._put(last)
 
-    thread = threading.Thread(target=run, name="reads ahead", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error, last = made.get()
-            if error is not None:
-                raise error
-            if last:
+    def _put(self, made: list[Item] | BaseException) -> None:
+        while not self.stopped.is_set():
+            try:
+                self.made.put(made, timeout=0.1)
                 return
-            yield item  # type: ignore[misc]  # None only with `last`
-    finally:
-        stopped.set()
-        thread.join(timeout=1.0)  # it may wait for input that never comes; it dies with the process
+            except queue.Full:
+                continue
+
+    def __enter__(self) -> "Ahead[Item]":
+        """Itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends the thread, if it does not wait for input."""
+        if not self._finalizing():  # then threads have ended, and modules are gone
+            self.stopped.set()
+            if threading.current_thread() is not self.thread:
+                self.thread.join(timeout=1.0)
+
+
+class Workers:
+    """Threads that compute, each by its share of the threads of torch.
+
+    On a CPU, several whole batches at once, each by fewer threads, take less time than one after
+    the other by all of them: nothing waits for the slowest part of every operation. On a GPU one
+    thread feeds it.
+
+    Args:
+        device: where they compute.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._finalizing = sys.is_finalizing
+        threads = torch.get_num_threads()
+        count = min(threads, MOST_WORKERS) if device.type == "cpu" else 1
+        shares = iter([threads // count + (n < threads % count) for n in range(count)])
+        self.pool = ThreadPoolExecutor(count, "computes", lambda: _take(next(shares)))
+        there = threading.Barrier(count + 1)
+        for _ in range(count):
+            self.pool.submit(there.wait)
+        there.wait()
+        torch.set_num_threads(threads)  # what the last one took is else that of every new thread
+
+    def start(
+        self, work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs
+    ) -> Callable[[], Result]:
+        """Begins some work. Returns what waits for it, and gives its result or raises its error."""
+        return self.pool.submit(work, *given, **named).result
+
+    def __enter__(self) -> "Workers":
+        """Itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Lets the threads end when they have done what they are at."""
+        if not self._finalizing():  # then they have ended
+            self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _take(share: int) -> None:
+    """Sets how many threads of torch the current one has."""
+    torch.get_num_threads()  # takes the number of the process, the first time: not after it is set
+    torch.set_num_threads(share)

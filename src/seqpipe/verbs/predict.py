@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -38,18 +39,24 @@ def run(options: Predict, root: Path) -> Answer:
         ConfigError: an option that does not fit the model, or output that cannot be written.
         DataError: with on_error=stop, a row that cannot be answered.
     """
-    format_of(options.output, options.output_format)
+    kind = format_of(options.output, options.output_format)
     refuse_own_input(options.input, options.output)
     model, _ = open_model(options, root)
     reader = reader_of(model, options.trust, options.format, options.encoding)
     started = time.perf_counter()
-    total, failed = answer_all(model, reader, options)
+    total, failed = answer_all(model, reader, options, kind)
     _tell(options, total, failed, time.perf_counter() - started)
     return Answer()
 
 
-def answer_all(model: Model, reader: Reader, options: Predict) -> tuple[int, int]:
-    """From the input to the output, a few thousand rows at a time.
+def answer_all(model: Model, reader: Reader, options: Predict, kind: str) -> tuple[int, int]:
+    """From the input to the output, of which some thousand rows are held at a time.
+
+    Args:
+        model: that is asked.
+        reader: of the input.
+        options: of the verb.
+        kind: of the output, see `format_of`.
 
     Returns:
         how many rows there were, and of how many there is no answer.
@@ -57,16 +64,14 @@ def answer_all(model: Model, reader: Reader, options: Predict) -> tuple[int, int
     Raises:
         ConfigError, DataError: see `run`.
     """
-    kind = format_of(options.output, options.output_format)
     how = Decoding(options.beam_size, options.n_best, options.length_penalty)
     asked = model.answers(
         reader.read(options.input), decoding=how, batch_size=options.batch_size, ahead=True
     )
-    gc.freeze()  # what is there by now stays
-    gc.set_threshold(SELDOM)  # rows come and go: few at a time need not be looked through
     types = of_answers(model.spec.y, options.n_best)
     failed, total = 0, 0
     with (
+        _seldom_collected(),
         Output(options.output, kind, sys.stdout, types, after=("error",)) as output,
         Progress(options.output != "-", "predicting") as progress,
     ):
@@ -83,6 +88,19 @@ def answer_all(model: Model, reader: Reader, options: Predict) -> tuple[int, int
             text = "holds nothing to answer; allowed: one row or more"
             raise DataError(f"input={options.input}: {text}")
     return total, failed
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """What is there by now stays, and rows come and go: few of them need not be looked through."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(SELDOM)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def refuse_own_input(input: str, output: str) -> None:

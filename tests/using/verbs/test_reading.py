@@ -11,7 +11,6 @@ from pyarrow import parquet
 
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference import reading
-from seqpipe.inference.threads import MOST_WORKERS, WAITING
 from seqpipe.verbs.opened import reader_of
 
 
@@ -218,7 +217,7 @@ def test_generated_data_have_no_files(read, tmp_path):
 
 
 def test_records_are_read_only_when_they_are_asked_for(made, tmp_path):
-    """However many there are, a few thousand are held: some batches for each thread."""
+    """However many there are, a few thousand are held."""
     model = made("category of text").model
     asked = 0
 
@@ -233,7 +232,7 @@ def test_records_are_read_only_when_they_are_asked_for(made, tmp_path):
         answers = model.answers(endless(), chunk=10, ahead=ahead)
         for _ in range(25):
             next(answers)
-        assert asked <= 30 + 10 * WAITING * MOST_WORKERS * ahead
+        assert asked <= 30 + 40 * ahead
         del answers
 
 

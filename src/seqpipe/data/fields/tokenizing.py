@@ -12,7 +12,7 @@ from seqpipe.errors import ConfigError
 UNKNOWN = "\ufffd"  # shown for <UNK>, and for bytes that are no text
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*|([^\w\s])\1*")  # a word, or a run of one punctuation mark
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
-_LONGEST_KNOWN, _MOST_KNOWN = 40, 100_000  # characters; entries, about 20 MB
+_LONGEST_KNOWN, _MOST_KNOWN = 40, 100_000  # characters; entries, tens of MB
 _NO_SPACE_BEFORE = frozenset(".,;:!?)]}%\u2026\u201d\u2019")
 _NO_SPACE_AFTER = frozenset("([{\u201c\u2018")
 

@@ -1,0 +1,66 @@
+"""Streams of answers that end before their input does."""
+
+import gc
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+NAMES = ("computes", "reads ahead")
+
+
+def gone() -> bool:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if not [one for one in threading.enumerate() if one.name.startswith(NAMES)]:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize("end", ["close", "throw", "drop", "cycle"])
+def test_a_stream_that_nobody_asks_on_ends(made, end):
+    model, closed = made("category of text").model, threading.Event()
+
+    def endless():
+        try:
+            while True:
+                yield {"text": "the cat"}
+        finally:
+            closed.set()
+
+    answers = model.answers(endless(), chunk=10, ahead=True)
+    next(answers)
+    if end == "throw":
+        with pytest.raises(ValueError, match="mine"):
+            answers.throw(ValueError("mine"))
+    elif end == "close":
+        answers.close()
+    elif end == "cycle":
+        itself = [answers]
+        itself.append(itself)
+        del itself
+    del answers
+    gc.collect()
+    assert gone()
+    assert closed.is_set()
+
+
+def test_a_program_that_ends_in_the_middle_ends_quietly(made, tmp_path):
+    """With the stream still held, its threads at work and its input without an end."""
+    folder = made("category of text").folder
+    program = (
+        "import itertools, sys, torch, seqpipe\n"
+        "torch.set_num_threads(2)\n"
+        "model = seqpipe.load(sys.argv[1])\n"
+        "texts = ({'text': 'the cat sat ' * 50} for _ in itertools.count())\n"
+        "answers = model.answers(texts, ahead=True)\n"
+        "print('asked', next(answers).error)\n"
+    )
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(folder)], capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "asked None\n", "")
