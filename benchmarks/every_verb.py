@@ -3,8 +3,8 @@
     python benchmarks/every_verb.py --folder FOLDER [--only dates]
 
 Trains a minute or less of each on embedded data in FOLDER, then asks, samples, scores, measures,
-trains again, exports, serves and registers. The transcript is written into docs/use.md, between
-its marks; a command that fails ends the script.
+trains again, exports, serves and registers. What was said is kept in FOLDER, and, where all five
+are there, written into docs/use.md between its marks; a command that fails ends the script.
 """
 
 import argparse
@@ -46,7 +46,7 @@ ASKED = {
     "dates": [
         "predict run={name} input=dates.txt beam_size=5 n_best=2",
         "translate run={name} text='3 May 1979' beam_size=5 n_best=3 attention=attention.png",
-        "score run={name} input=pairs.jsonl output_format=csv",
+        "score run={name} input=pairs.jsonl",
     ],
 }
 
@@ -59,13 +59,13 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     os.chdir(arguments.folder)
-    told = []
     for name, (architecture, options) in TRAINED.items():
         if arguments.only in (None, name):
-            told += [f"### {architecture}\n", "```text", *one(name, options), "```", ""]
-    text = "\n".join(told).rstrip()
-    Path("transcript.md").write_text(text + "\n")
-    if arguments.only is None:
+            told = [f"### {architecture}\n", "```text", *one(name, options), "```"]
+            Path(f"{name}.md").write_text("\n".join(told))
+    files = [Path(f"{name}.md") for name in TRAINED]
+    if all(file.is_file() for file in files):
+        text = "\n\n".join(file.read_text() for file in files)
         before, _, rest = DOC.read_text().partition(START)
         DOC.write_text(f"{before}{START}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
 

@@ -1,12 +1,11 @@
 """What `predict` costs beside the model itself: a bare forward loop over the same batches, paired.
 
-    python benchmarks/predicting.py [--rows 100000] [--pairs 3] [--hidden 128] [--depth 1]
+    python benchmarks/predicting.py [--rows 100000] [--pairs 3] [--cell lstm] [--depth 3] ...
 
-A bidirectional LSTM with random weights reads generated sentences, a line each. One half of a pair
-streams the file through `Model.answers` and the writer of `predict`, as the verb does; the other
-only runs the network on the same batches, encoded and padded beforehand. Printed: rows a second
-of both, their ratio, and how much memory `predict` holds at most for the first and for all of the
-rows.
+A bidirectional network with random weights reads generated sentences, a line each. One half of a
+pair is the verb, from file to file, once the model is open; the other only runs the network on
+the same batches, encoded and padded beforehand. Printed: rows a second of both, their ratio, and
+how much memory this process has held at most before the first and after the last pair.
 """
 
 import argparse
@@ -28,7 +27,7 @@ from seqpipe.data.sources.table import Table
 from seqpipe.inference.encoding import MOST_ROWS, MOST_STEPS, batched
 from seqpipe.inference.model import Model
 from seqpipe.models.many_to_one import ManyToOne
-from seqpipe.nn.cells import LSTM
+from seqpipe.nn.cells import GRU, LSTM, RNN
 from seqpipe.nn.head import Head
 from seqpipe.nn.recurrent import RecurrentStack
 from seqpipe.tasks.classification import Classification
@@ -37,6 +36,7 @@ from seqpipe.verbs.opened import reader_of
 from seqpipe.verbs.predict import answer_all
 
 WORDS = [f"word{number}" for number in range(5_000)]
+CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 CONFIG: dict[str, Any] = {
     "window": None,
     "eval_window": None,
@@ -52,13 +52,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--hidden", type=int, default=128)
-    parser.add_argument("--depth", type=int, default=1)
+    parser.add_argument("--depth", type=int, default=3)
+    parser.add_argument("--cell", choices=CELLS, default="lstm")
     parser.add_argument("--words", type=int, default=20, help="of a line, on average")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         lines(folder / "in.txt", arguments.rows, arguments.words)
-        model = model_of(folder, arguments.hidden, arguments.depth)
+        model = model_of(folder, arguments.cell, arguments.hidden, arguments.depth)
         few = folder / "few.txt"
         lines(few, min(5_000, arguments.rows), arguments.words)
         predicted(model, few, folder / "few.jsonl")
@@ -96,8 +97,8 @@ def lines(path: Path, count: int, words: int) -> None:
             opened.write(" ".join(rng.choices(WORDS, k=length)) + "\n")
 
 
-def model_of(folder: Path, hidden: int, depth: int) -> Model:
-    """A bidirectional LSTM on words, with random weights."""
+def model_of(folder: Path, cell: str, hidden: int, depth: int) -> Model:
+    """A bidirectional network on words, with random weights."""
     table = folder / "train.csv"
     rows = [f"{' '.join(WORDS[i : i + 50])},{'ab'[i % 2]}" for i in range(0, len(WORDS), 25)]
     table.write_text("\n".join(["text,label", *rows]))
@@ -107,7 +108,7 @@ def model_of(folder: Path, hidden: int, depth: int) -> Model:
 
     def stack(input_size: int) -> RecurrentStack:
         return RecurrentStack(
-            input_size, cell=LSTM, hidden_size=hidden, depth=depth, bidirectional=True
+            input_size, cell=CELLS[cell], hidden_size=hidden, depth=depth, bidirectional=True
         )
 
     assert spec.x is not None
