@@ -143,7 +143,7 @@ def test_how_a_model_is_asked_goes_by_params(opened):
     assert max(map(len, written(max_length=1))) == 1 < max(map(len, written()))
     assert len(set(written(top_k=1))) == 1
     status, answer = ask(drawn.app, {**body, "params": {"top_p": 2.0}})
-    told = "top_p=2.0: out of range; allowed: a number in (0, 1] or null"
+    told = "top_p=2.0: out of range; allowed: a number in [1e-06, 1] or null"
     assert (status, answer["message"]) == (400, told)
     translated = opened("translation")
     record = example_of(translated.folder)
