@@ -112,8 +112,7 @@ def said(command: str) -> list[str]:
     done = subprocess.run(in_shell(command), shell=True, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"{command}\nended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    lines = (done.stdout + done.stderr).splitlines()
-    return [line for line in lines if "WARNING mlflow" not in line and " INFO " not in line]
+    return done.stdout.splitlines()
 
 
 def served(name: str) -> Iterator[str]:
@@ -144,7 +143,7 @@ def in_shell(command: str) -> str:
 def cut(lines: list[str]) -> Iterator[str]:
     """Some lines of an answer, as wide as a page."""
     plain = [line.rstrip().replace(f"{Path.cwd()}/", "") for line in lines if line.strip()]
-    if len(plain) > LINES:
+    if len(plain) > LINES + 1:
         plain[LINES:-1] = [f"... ({len(plain) - LINES - 1} more lines)"]
     for line in plain:
         yield line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
