@@ -24,6 +24,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.labels import Category
 from seqpipe.data.fields.text import Text
 from seqpipe.data.sources.table import Table
+from seqpipe.inference.answering import CHUNK
 from seqpipe.inference.encoding import MOST_ROWS, MOST_STEPS, batched
 from seqpipe.inference.model import Model
 from seqpipe.models.many_to_one import ManyToOne
@@ -133,7 +134,7 @@ def bare(model: Model, source: Path, rows: int) -> float:
     assert model.x is not None
     reader = reader_of(model, (), "lines")
     seconds, found = 0.0, iter(reader.read(str(source)))
-    while some := list(islice(found, 4_096)):
+    while some := list(islice(found, CHUNK)):
         pieces: list[Any] = []
         for row, one in enumerate(some):
             pieces += model.encoder.pieces(row, one, labelled=False)  # type: ignore[arg-type]

@@ -1,6 +1,9 @@
 """What holds for every test: one thread, no telemetry, no screen, checked shape annotations."""
 
 import os
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 # Before torch, MLflow and matplotlib are imported, and for the programs that tests start.
@@ -28,6 +31,22 @@ settings.load_profile("seqpipe")
 def shared_data() -> Path:
     """The folder of real data sets; for tests marked `realdata`."""
     return SHARED / "data"
+
+
+@pytest.fixture
+def gone() -> Callable[[], bool]:
+    """gone(): the threads of a stream of answers have ended, or do within five seconds."""
+
+    def of_streams() -> bool:
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            names = [thread.name for thread in threading.enumerate()]
+            if not [name for name in names if name.startswith(("computes", "reads ahead"))]:
+                return True
+            time.sleep(0.01)
+        return False
+
+    return of_streams
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

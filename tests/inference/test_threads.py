@@ -9,7 +9,6 @@ import torch
 
 from seqpipe.inference.threads import MOST_WORKERS, Ahead, Workers
 
-NAMES = ("computes", "reads ahead")
 CPU = torch.device("cpu")
 
 
@@ -21,15 +20,6 @@ def threads(request):
     torch.set_num_threads(before)
 
 
-def gone() -> bool:
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        if not [one for one in threading.enumerate() if one.name.startswith(NAMES)]:
-            return True
-        time.sleep(0.01)
-    return False
-
-
 def threads_of_a_new_thread() -> int:
     found = []
     new = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
@@ -38,7 +28,7 @@ def threads_of_a_new_thread() -> int:
     return found[0]
 
 
-def test_each_worker_has_its_share_of_the_threads_of_torch(threads):
+def test_each_worker_has_its_share_of_the_threads_of_torch(threads, gone):
     workers = min(threads, MOST_WORKERS)
     met = threading.Barrier(workers, timeout=5)  # passed only if so many work at once
 
@@ -74,7 +64,7 @@ def test_two_at_once_do_not_change_each_other(threads):
     assert torch.get_num_threads() == threads_of_a_new_thread() == threads
 
 
-def test_an_error_of_some_work_is_raised_where_it_is_waited_for():
+def test_an_error_of_some_work_is_raised_where_it_is_waited_for(gone):
     def broken(text):
         raise KeyError(text)
 
@@ -87,7 +77,7 @@ def test_an_error_of_some_work_is_raised_where_it_is_waited_for():
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (3, [3]), (4, [4]), (10, [4, 4, 2])])
-def test_items_come_in_lists_and_in_their_order(count, sizes):
+def test_items_come_in_lists_and_in_their_order(count, sizes, gone):
     with Ahead(range(count), 4) as ahead:
         found = list(iter(lambda: ahead.next(wait=True), []))
     assert [len(one) for one in found] == sizes
@@ -95,7 +85,7 @@ def test_items_come_in_lists_and_in_their_order(count, sizes):
     assert gone()
 
 
-def test_few_items_are_made_before_they_are_asked_for():
+def test_few_items_are_made_before_they_are_asked_for(gone):
     made = itertools.count()
     with Ahead(made, 10) as ahead:
         assert len(ahead.next(wait=True)) == 10
@@ -104,7 +94,7 @@ def test_few_items_are_made_before_they_are_asked_for():
     assert gone()
 
 
-def test_an_error_comes_after_what_was_read_before_it():
+def test_an_error_comes_after_what_was_read_before_it(gone):
     def items():
         yield from range(6)
         raise KeyError("here")
@@ -117,7 +107,7 @@ def test_an_error_comes_after_what_was_read_before_it():
     assert gone()
 
 
-def test_what_is_not_there_yet_is_not_waited_for():
+def test_what_is_not_there_yet_is_not_waited_for(gone):
     more = threading.Event()
 
     def items():

@@ -4,24 +4,12 @@ import gc
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
-NAMES = ("computes", "reads ahead")
-
-
-def gone() -> bool:
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        if not [one for one in threading.enumerate() if one.name.startswith(NAMES)]:
-            return True
-        time.sleep(0.01)
-    return False
-
 
 @pytest.mark.parametrize("end", ["close", "throw", "drop", "cycle"])
-def test_a_stream_that_nobody_asks_on_ends(made, end):
+def test_a_stream_that_nobody_asks_on_ends(made, end, gone):
     model, closed = made("category of text").model, threading.Event()
 
     def endless():

@@ -3,10 +3,10 @@
 import queue
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Generic, ParamSpec, TypeVar
+from typing import Generic, ParamSpec, Self, TypeVar
 
 import torch
 
@@ -17,7 +17,26 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
-class Ahead(Generic[Item]):
+class _Ended(ABC):
+    """Threads that are there for the length of a `with`."""
+
+    _finalizing = staticmethod(sys.is_finalizing)  # of the class: at the very end modules are gone
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends them."""
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Ends the threads; when Python itself ends, they have."""
+        if not self._finalizing():
+            self.close()
+
+
+class Ahead(_Ended, Generic[Item]):
     """Items in lists, the next of which is made in a thread of its own.
 
     Args:
@@ -29,7 +48,6 @@ class Ahead(Generic[Item]):
     def __init__(self, items: Iterable[Item], size: int) -> None:
         self.made: queue.Queue[list[Item] | BaseException] = queue.Queue(maxsize=1)
         self.stopped = threading.Event()
-        self._finalizing = sys.is_finalizing
         arguments = (items, size)
         self.thread = threading.Thread(
             target=self._run, args=arguments, name="reads ahead", daemon=True
@@ -75,24 +93,14 @@ class Ahead(Generic[Item]):
             except queue.Full:
                 continue
 
-    def __enter__(self) -> "Ahead[Item]":
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Ends the thread, if it does not wait for input."""
-        if not self._finalizing():  # then threads have ended, and modules are gone
-            self.stopped.set()
-            if threading.current_thread() is not self.thread:
-                self.thread.join(timeout=1.0)
+        self.stopped.set()
+        if threading.current_thread() is not self.thread:
+            self.thread.join(timeout=1.0)
 
 
-class Workers:
+class Workers(_Ended):
     """Threads that compute, each by its share of the threads of torch.
 
     On a CPU, several whole batches at once, each by fewer threads, take less time than one after
@@ -104,7 +112,6 @@ class Workers:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._finalizing = sys.is_finalizing
         threads = torch.get_num_threads()
         count = min(threads, MOST_WORKERS) if device.type == "cpu" else 1
         shares = iter([threads // count + (n < threads % count) for n in range(count)])
@@ -121,19 +128,9 @@ class Workers:
         """Begins some work. Returns what waits for it, and gives its result or raises its error."""
         return self.pool.submit(work, *given, **named).result
 
-    def __enter__(self) -> "Workers":
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Lets the threads end when they have done what they are at."""
-        if not self._finalizing():  # then they have ended
-            self.pool.shutdown(wait=False, cancel_futures=True)
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _take(share: int) -> None:
