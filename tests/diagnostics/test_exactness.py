@@ -70,7 +70,8 @@ def answers(model, shape, batch, b):
         return model.head(outputs), h_of
     joined = [torch.cat([part for state in layer for part in state], dim=-1) for layer in final]
     outputs, _ = run("decoder", model.target(read.unsqueeze(0))[0], model.bridge(joined))
-    context, _ = model.attention(outputs[None], memory[None], torch.ones(1, len(x)).bool())
+    keys = model.attention.prepare(memory[None], torch.ones(1, len(x)).bool())
+    context, _ = model.attention(outputs[None], keys)
     outputs = torch.tanh(model.combine(torch.cat([context[0], outputs], dim=-1)))
     return model.head(outputs), h_of
 

@@ -163,6 +163,18 @@ def test_the_probabilities_of_all_short_texts_add_up_to_one(build, randomise):
     assert scores.exp().sum().item() == pytest.approx(1.0, abs=1e-12)
 
 
+@pytest.mark.parametrize("decoding", ["greedy", "beam"])
+def test_additive_attention_maps_the_keys_once_for_all_steps(build, ragged, randomise, decoding):
+    model, _, spec, _ = build("encoder_decoder additive", "lstm")
+    randomise(model).eval()
+    batch = ragged(spec, torch.float64)
+    mapped = []
+    model.attention.map_key.register_forward_hook(lambda *_: mapped.append(1))
+    options = {"beam_size": 3} if decoding == "beam" else {}
+    getattr(model, decoding)(batch.x, batch.x_lengths, 7, banned=(3,), **options)
+    assert len(mapped) == 1
+
+
 @pytest.mark.parametrize("forcing", [0.0, 1.0])
 @pytest.mark.parametrize("attention", ["dot", "general", "additive"])
 def test_the_attention_of_given_answers_is_what_their_steps_look_at(

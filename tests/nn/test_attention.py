@@ -28,7 +28,7 @@ def scores_by_hand(attention, kind, query, key):
 def test_attention_equals_a_computation_by_hand(randomise, kind, K):
     attention = randomise(Attention(Q, K, kind=kind))
     queries, keys = torch.randn(B, T_y, Q), torch.randn(B, T_x, K)
-    context, weights = attention(queries, keys, length_mask(LENGTHS, T_x))
+    context, weights = attention(queries, attention.prepare(keys, length_mask(LENGTHS, T_x)))
     for b, t in torch.cartesian_prod(torch.arange(B), torch.arange(T_y)).tolist():
         real = keys[b, : LENGTHS[b]]
         scores = [math.exp(scores_by_hand(attention, kind, queries[b, t], key)) for key in real]
@@ -43,8 +43,9 @@ def test_padding_gets_no_weight_and_cannot_change_the_context(randomise, kind, p
     attention = randomise(Attention(Q, Q, kind=kind))
     queries, keys = torch.randn(1, T_y, Q), torch.randn(1, T_x, Q)
     padded = torch.cat([keys, torch.full((1, 2, Q), poison)], dim=1)
-    context, weights = attention(queries, padded, length_mask(torch.tensor([T_x]), T_x + 2))
-    alone, _ = attention(queries, keys, torch.ones(1, T_x, dtype=torch.bool))
+    mask = length_mask(torch.tensor([T_x]), T_x + 2)
+    context, weights = attention(queries, attention.prepare(padded, mask))
+    alone, _ = attention(queries, attention.prepare(keys, mask[:, :T_x]))
     assert_close(context, alone)
     assert weights[:, :, T_x:].eq(0).all()
 
@@ -54,7 +55,7 @@ def test_every_parameter_of_attention_gets_a_gradient_and_padding_none(randomise
     attention = randomise(Attention(Q, Q, kind=kind))
     keys = torch.randn(B, T_x, Q, requires_grad=True)
     mask = length_mask(LENGTHS, T_x)
-    context, _ = attention(torch.randn(B, T_y, Q), keys, mask)
+    context, _ = attention(torch.randn(B, T_y, Q), attention.prepare(keys, mask))
     context.square().sum().backward()
     assert all(parameter.grad.ne(0).any() for parameter in attention.parameters())
     assert keys.grad[~mask].eq(0).all()

@@ -1,6 +1,7 @@
 """The CRF against the definition: every sequence of tags is written out and scored by hand."""
 
 import itertools
+from collections import Counter
 
 import pytest
 import torch
@@ -206,6 +207,33 @@ def test_a_sequence_is_answered_alone_as_in_company():
         assert_close(log_likelihood(alone, length, y[b : b + 1, :n])[0], log_p[b])
         assert_close(marginals(alone, length)[0], p[b, :n])
         assert torch.equal(viterbi(alone, length)[0], best[b, :n])
+
+
+def operations_of(output):
+    """How often each operation stands in the graph that made a tensor, by name."""
+    seen, waiting, names = set(), [output.grad_fn], []
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            names.append(type(node).__name__)
+            waiting += [before for before, _ in node.next_functions]
+    return Counter(names)
+
+
+@pytest.mark.parametrize("function", [log_likelihood, marginals])
+def test_time_is_cut_once_since_the_gradient_of_a_slice_is_as_large_as_the_whole(function):
+    """T slices of (B, T, K, K) would make the backward pass quadratic in T."""
+
+    def slices(T):
+        potentials = torch.randn(2, T, 3, 3, requires_grad=True)
+        given = (potentials, torch.tensor([T, T - 2]))
+        given = given if function is marginals else (*given, torch.zeros(2, T).long())
+        counts = operations_of(function(*given).sum())
+        assert counts["LogsumexpBackward0"] == T - 1
+        return counts["SelectBackward0"] + counts["SliceBackward0"]
+
+    assert slices(20) == slices(40)
 
 
 def test_long_sequences_lose_no_digits_in_float32():

@@ -12,7 +12,7 @@ from seqpipe.models.bridge import Bridge
 from seqpipe.models.decoding import PAD, lengths_to_end, log_probabilities, next_input, without
 from seqpipe.models.forcing import Decay, TeacherForced
 from seqpipe.models.inputs import EMBEDDED, InputLayer, check_freeze
-from seqpipe.nn.attention import Attention
+from seqpipe.nn.attention import Attention, Keys
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import precise
@@ -128,10 +128,10 @@ class EncoderDecoder(TeacherForced):
         Returns:
             (B, T_y, V).
         """
-        memory, mask, state = self._encode(x, x_lengths)
+        keys, state = self._encode(x, x_lengths)
         if self.training and self.forced_share < 1.0:
-            return self._forced_in_part(memory, mask, state, y, share=self.forced_share)
-        return self._read_out(self._forced(state, y, y_lengths), memory, mask)
+            return self._forced_in_part(keys, state, y, share=self.forced_share)
+        return self._read_out(self._forced(state, y, y_lengths), keys)
 
     @torch.no_grad()
     def log_probabilities(
@@ -141,8 +141,8 @@ class EncoderDecoder(TeacherForced):
 
         Returns (B, T_y); summed over a row it is log p(y | x).
         """
-        memory, mask, state = self._encode(x, x_lengths)
-        logits = self._read_out(self._forced(state, y, y_lengths), memory, mask)
+        keys, state = self._encode(x, x_lengths)
+        logits = self._read_out(self._forced(state, y, y_lengths), keys)
         scores = log_probabilities(logits, y)
         return scores.masked_fill(~length_mask(y_lengths, y.shape[1]), 0.0)
 
@@ -160,8 +160,8 @@ class EncoderDecoder(TeacherForced):
                 "architecture.attention=none: there are no weights to show; train with"
                 " architecture.attention=dot, general or additive"
             )
-        memory, mask, state = self._encode(x, x_lengths)
-        weights: Tensor = self.attention(self._forced(state, y, y_lengths), memory, mask)[1]
+        keys, state = self._encode(x, x_lengths)
+        weights: Tensor = self.attention(self._forced(state, y, y_lengths), keys)[1]
         real = length_mask(y_lengths, y.shape[1]).unsqueeze(2)
         return weights.masked_fill(~real, 0.0)
 
@@ -171,8 +171,8 @@ class EncoderDecoder(TeacherForced):
 
         Of y only the number of steps is read. Returns (B, T_y, V).
         """
-        memory, mask, state = self._encode(x, x_lengths)
-        return self._forced_in_part(memory, mask, state, y, share=0.0)
+        keys, state = self._encode(x, x_lengths)
+        return self._forced_in_part(keys, state, y, share=0.0)
 
     @torch.no_grad()
     def greedy(
@@ -189,12 +189,12 @@ class EncoderDecoder(TeacherForced):
         Returns:
             ids (B, T) and lengths (B,), <EOS> included where it came within `max_length` steps.
         """
-        memory, mask, state = self._encode(x, x_lengths)
+        keys, state = self._encode(x, x_lengths)
         symbol = torch.full((len(x),), self.bos, device=x.device)
         ids: list[Tensor] = []
         ended = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         for _ in range(max_length):
-            logits, state = self._step(symbol, state, memory, mask)
+            logits, state = self._step(symbol, state, keys)
             symbol = without(logits, (PAD, self.bos, *banned)).argmax(dim=-1)
             ids.append(symbol)
             ended |= symbol == self.eos
@@ -229,7 +229,7 @@ class EncoderDecoder(TeacherForced):
         Raises:
             ConfigError: see `check_beam`.
         """
-        memory, mask, state = self._encode(x, x_lengths)
+        keys, state = self._encode(x, x_lengths)
         rows = torch.arange(len(x), device=x.device)
         state = states_of(state, rows.repeat_interleave(beam_size))
 
@@ -237,7 +237,7 @@ class EncoderDecoder(TeacherForced):
             nonlocal state
             state = states_of(state, (rows.unsqueeze(1) * beam_size + parents).flatten())
             output, state = self.decoder.step(self.target(symbols.view(-1, 1))[:, 0], state)
-            logits = self._read_out(output.view(len(x), beam_size, -1), memory, mask)
+            logits = self._read_out(output.view(len(x), beam_size, -1), keys)
             return without(precise(logits).log_softmax(dim=-1), (PAD, self.bos, *banned))
 
         return beam_search(
@@ -252,7 +252,8 @@ class EncoderDecoder(TeacherForced):
             device=x.device,
         )
 
-    def _encode(self, x: Tensor, x_lengths: Tensor) -> tuple[Tensor, Tensor, StackState]:
+    def _encode(self, x: Tensor, x_lengths: Tensor) -> tuple[Keys | None, StackState]:
+        """What attention looks at, None without attention; the decoder's first state."""
         memory, final = self.encoder(self.input(x), x_lengths)
         layers = [torch.cat([part for state in layer for part in state], dim=-1) for layer in final]
         lowest, top = max(0, len(layers) - self.decoder.depth), len(layers) - 1
@@ -260,7 +261,10 @@ class EncoderDecoder(TeacherForced):
             self.encoder.drop(layers[min(lowest + level, top)])
             for level in range(self.decoder.depth)
         ]
-        return memory, length_mask(x_lengths, memory.shape[1]), self.bridge(sources)
+        keys = None
+        if self.attention is not None:
+            keys = self.attention.prepare(memory, length_mask(x_lengths, memory.shape[1]))
+        return keys, self.bridge(sources)
 
     def _forced(self, state: StackState, y: Tensor, y_lengths: Tensor) -> Tensor:
         """The decoder's outputs where each step reads the true y_{t-1}, (B, T_y, H)."""
@@ -268,29 +272,29 @@ class EncoderDecoder(TeacherForced):
         outputs, _ = self.decoder(self.target(next_input(y, self.bos)), y_lengths, state)
         return outputs
 
-    def _read_out(self, outputs: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+    def _read_out(self, outputs: Tensor, keys: Keys | None) -> Tensor:
         """outputs: (B, T, H) of the decoder. Returns (B, T, V)."""
         if self.attention is not None:
-            context, _ = self.attention(outputs, memory, mask)
+            context, _ = self.attention(outputs, keys)
             outputs = torch.tanh(self.combine(torch.cat([context, outputs], dim=-1)))
         logits: Tensor = self.head(outputs)
         return logits
 
     def _step(
-        self, symbol: Tensor, state: StackState, memory: Tensor, mask: Tensor
+        self, symbol: Tensor, state: StackState, keys: Keys | None
     ) -> tuple[Tensor, StackState]:
         """symbol: (B,) ids. Returns logits (B, V) and the next state."""
         output, state = self.decoder.step(self.target(symbol.unsqueeze(1))[:, 0], state)
-        return self._read_out(output.unsqueeze(1), memory, mask)[:, 0], state
+        return self._read_out(output.unsqueeze(1), keys)[:, 0], state
 
     def _forced_in_part(
-        self, memory: Tensor, mask: Tensor, state: StackState, y: Tensor, share: float
+        self, keys: Keys | None, state: StackState, y: Tensor, share: float
     ) -> Tensor:
         """Step by step, each sequence reading the truth with probability `share`."""
         symbol = torch.full_like(y[:, 0], self.bos)
         steps: list[Tensor] = []
         for t in range(y.shape[1]):
-            logits, state = self._step(symbol, state, memory, mask)
+            logits, state = self._step(symbol, state, keys)
             steps.append(logits)
             symbol = logits.argmax(dim=-1)
             if share > 0:

@@ -3,7 +3,7 @@
 Shapes: B sequences, T_y queries of Q numbers, T_x keys of K numbers.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,6 +13,20 @@ from seqpipe.errors import ConfigError
 from seqpipe.nn.checks import one_of
 
 KINDS = ("dot", "general", "additive")
+
+
+class Keys(NamedTuple):
+    """Keys that are prepared once and then looked up by any number of queries.
+
+    Args:
+        values: (B, T_x, K), 0 at padding.
+        scored: what a query is compared with, (B, T_x, Q) for `additive`, else `values`.
+        mask: (B, T_x), True at real steps.
+    """
+
+    values: Float[Tensor, "B T_x K"]
+    scored: Float[Tensor, "B T_x S"]
+    mask: Bool[Tensor, "B T_x"]
 
 
 class Attention(nn.Module):
@@ -52,35 +66,41 @@ class Attention(nn.Module):
             self.map_key = nn.Linear(key_size, query_size)
             self.score = nn.Linear(query_size, 1, bias=False)
 
+    def prepare(self, keys: Float[Tensor, "B T_x K"], key_mask: Bool[Tensor, "B T_x"]) -> Keys:
+        """The part of a look-up that does not depend on the query.
+
+        Args:
+            keys: (B, T_x, K); padding may hold anything.
+            key_mask: (B, T_x), True at real steps; at least one a sequence.
+        """
+        values = keys.masked_fill(~key_mask.unsqueeze(-1), 0.0)
+        scored = self.map_key(values) if self.kind == "additive" else values
+        return Keys(values, scored, key_mask)
+
     def forward(
-        self,
-        queries: Float[Tensor, "B T_y Q"],
-        keys: Float[Tensor, "B T_x K"],
-        key_mask: Bool[Tensor, "B T_x"],
+        self, queries: Float[Tensor, "B T_y Q"], keys: Keys
     ) -> tuple[Float[Tensor, "B T_y K"], Float[Tensor, "B T_y T_x"]]:
         """Looks every query up.
 
         Args:
             queries: (B, T_y, Q).
-            keys: (B, T_x, K); padding may hold anything.
-            key_mask: (B, T_x), True at real steps; at least one a sequence.
+            keys: from `prepare`.
 
         Returns:
             context (B, T_y, K); weights (B, T_y, T_x), 0 at padding, sum 1 over real steps.
         """
-        keys = keys.masked_fill(~key_mask.unsqueeze(-1), 0.0)
-        scores = self._scores(queries, keys).masked_fill(~key_mask.unsqueeze(1), -torch.inf)
-        weights = scores.softmax(dim=-1)
-        return weights.to(keys.dtype) @ keys, weights
+        scores = self._scores(queries, keys.scored)
+        weights = scores.masked_fill(~keys.mask.unsqueeze(1), -torch.inf).softmax(dim=-1)
+        return weights.to(keys.values.dtype) @ keys.values, weights
 
-    def _scores(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Returns (B, T_y, T_x)."""
+    def _scores(self, queries: Tensor, scored: Tensor) -> Tensor:
+        """scored: of `Keys`. Returns (B, T_y, T_x)."""
         if self.kind == "dot":
-            return queries @ keys.mT
+            return queries @ scored.mT
         if self.kind == "general":
             mapped: Tensor = self.map_query(queries)
-            return mapped @ keys.mT
+            return mapped @ scored.mT
         assert self.kind == "additive", self.kind
-        summed = self.map_query(queries).unsqueeze(2) + self.map_key(keys).unsqueeze(1)
+        summed = self.map_query(queries).unsqueeze(2) + scored.unsqueeze(1)
         scores: Tensor = self.score(torch.tanh(summed)).squeeze(-1)  # of (B, T_y, T_x, Q)
         return scores

@@ -160,8 +160,8 @@ def marginals(
     mask, scores = _real(potentials, lengths)
     step = (scores + _ahead(scores).unsqueeze(2)).softmax(dim=-1)
     found = [step[:, 0, 0]]
-    for t in range(1, scores.shape[1]):
-        p = (found[-1].unsqueeze(1) @ step[:, t]).squeeze(1)
+    for step_t in step.unbind(1)[1:]:
+        p = (found[-1].unsqueeze(1) @ step_t).squeeze(1)
         found.append(p / p.sum(dim=-1, keepdim=True))  # it is 1, but for rounding
     return torch.stack(found, dim=1).masked_fill(~mask.unsqueeze(-1), 0.0)
 
@@ -175,8 +175,8 @@ def viterbi(potentials: Float[Tensor, "B T K K"], lengths: Int[Tensor, " B"]) ->
     mask, scores = _real(potentials, lengths)
     best = scores[:, 0, 0]  # of what ends in each tag, less that of the best
     came_from: list[Tensor] = []
-    for t in range(1, scores.shape[1]):  # into the padding, all 0, from the best last tag
-        reached, tags = (best.unsqueeze(2) + scores[:, t]).max(dim=1)
+    for scores_t in scores.unbind(1)[1:]:  # into the padding, all 0, from the best last tag
+        reached, tags = (best.unsqueeze(2) + scores_t).max(dim=1)
         came_from.append(tags)
         best = reached - reached.amax(dim=-1, keepdim=True)
     path = [best.argmax(dim=-1, keepdim=True)]
@@ -199,9 +199,10 @@ def _ahead(scores: Tensor) -> Tensor:
     lose no digits, and the subtraction needs no gradient. Potentials of 0, as in the padding, say
     the same of every tag: 0 here.
     """
-    B, T, K = scores.shape[:3]
+    B, _, K = scores.shape[:3]
     ahead = [scores.new_zeros(B, K)]
-    for t in range(T - 1, 0, -1):
-        summed = (scores[:, t] + ahead[-1].unsqueeze(1)).logsumexp(dim=-1)
+    # Unbound once: the gradient of a slice is as large as the whole, so T slices cost T^2.
+    for scores_t in reversed(scores.unbind(1)[1:]):
+        summed = (scores_t + ahead[-1].unsqueeze(1)).logsumexp(dim=-1)
         ahead.append(summed - summed.detach().amax(dim=-1, keepdim=True))
     return torch.stack(ahead[::-1], dim=1)
