@@ -1,8 +1,14 @@
 import platform
 import subprocess
+from importlib import metadata
 
+import hydra
+import mlflow
+import pytest
+import pytorch_lightning
 import torch
 
+import seqpipe
 from seqpipe.tracking.provenance import environment_tags
 
 
@@ -42,4 +48,26 @@ def test_versions_are_those_that_run(tmp_path):
     tags = environment_tags(tmp_path)
     assert tags["version.torch"] == torch.__version__
     assert tags["version.python"] == platform.python_version()
-    assert {"version.seqpipe", "version.lightning", "version.hydra", "version.mlflow"} <= set(tags)
+    assert tags["version.lightning"] == pytorch_lightning.__version__
+    assert tags["version.hydra"] == hydra.__version__
+    assert tags["version.mlflow"] == mlflow.__version__
+    assert tags["version.seqpipe"] == seqpipe.__version__
+
+
+@pytest.mark.parametrize("build", ["2.13.0+cu130", "2.13.0+cpu", "2.13.0"])
+def test_the_build_of_torch_is_kept_whatever_its_distribution_is_called(
+    build, tmp_path, monkeypatch
+):
+    """The wheels of the package index are named 2.13.0 and hold 2.13.0+cu130."""
+    monkeypatch.setattr(torch, "__version__", build)
+    monkeypatch.setattr(metadata, "version", lambda name: "2.13.0")
+    assert environment_tags(tmp_path)["version.torch"] == build
+
+
+def test_versions_do_not_ask_for_a_distribution_named_seqpipe(tmp_path, monkeypatch):
+    """On the package index that name belongs to another project."""
+    asked: list[str] = []
+    monkeypatch.setattr(metadata, "version", lambda name: asked.append(name) or "1.0")
+    assert environment_tags(tmp_path)["version.seqpipe"] == seqpipe.__version__
+    assert asked
+    assert "seqpipe" not in asked

@@ -5,9 +5,11 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+import torch
+
+from seqpipe import __version__
+
 _VERSIONS = {  # tag -> name of the distribution
-    "seqpipe": "seqpipe",
-    "torch": "torch",
     "lightning": "pytorch-lightning",
     "hydra": "hydra-core",
     "mlflow": "mlflow",
@@ -33,6 +35,9 @@ def environment_tags(root: Path) -> dict[str, str]:
         "git.commit": commit or "none",
         "git.dirty": "none" if commit is None or changes is None else str(bool(changes)).lower(),
         "version.python": platform.python_version(),
+        "version.seqpipe": __version__,
+        # With its build, 2.13.0+cu130: the name of the distribution may leave that out.
+        "version.torch": str(torch.__version__),
         **{f"version.{tag}": _version(name) for tag, name in _VERSIONS.items()},
         "platform": platform.platform(),
     }
