@@ -239,6 +239,7 @@ def test_the_scheme_is_that_of_the_training_files(written):
     ]
 
 
+SKIPPED = "; data.on_error=skip leaves such sentences out"
 BROKEN = "a O\n# no token\nb I-PER\nc I-PER\n\nd O\n"
 
 
@@ -261,7 +262,7 @@ def test_tags_that_break_the_scheme_are_repaired_where_that_is_asked_for(written
 def test_what_is_no_tag_cannot_be_repaired(written, invalid):
     folder = written("a O\nb PER\n")
     assert read(conll(folder, scheme="bio", invalid=invalid), folder) == [
-        ["train:2: tags=PER: no tag of bio; allowed: O, B-TYPE, I-TYPE"]
+        ["train:2: tags=PER: no tag of bio; allowed: O, B-TYPE, I-TYPE" + SKIPPED]
     ]
 
 
@@ -405,3 +406,166 @@ def test_ud_ewt_is_what_its_readme_says(shared_data):
     assert data.spec.y.size == 17
     documents = {record["document"] for record in data.source.read().train}
     assert len(documents) == 53
+
+
+BIO = "B-PER I-PER O B-PER B-LOC I-LOC I-LOC"
+NOTATIONS = {
+    "bilou": "B-PER L-PER O U-PER B-LOC I-LOC L-LOC",
+    "bmes": "B-PER E-PER O S-PER B-LOC M-LOC E-LOC",
+    "bmewo": "B-PER E-PER O W-PER B-LOC M-LOC E-LOC",
+    "iobes": "B-PER E-PER O S-PER B-LOC I-LOC E-LOC",
+    "iob1": "I-PER I-PER O I-PER I-LOC I-LOC I-LOC",
+    "ioe": "I-PER E-PER O E-PER I-LOC I-LOC E-LOC",
+    "under": BIO.replace("-", "_"),
+    "lower": BIO.lower(),
+    "lower_under": BIO.lower().replace("-", "_"),
+    "lower_bilou": "b-per l-per o u-per b-loc i-loc l-loc",
+    "type_first": "PER-B PER-I O PER-B LOC-B LOC-I LOC-I",
+    "type_first_under": "PER_B PER_I O PER_B LOC_B LOC_I LOC_I",
+}
+
+
+def lines_of(tags):
+    return "".join(f"w{number} {tag}\n" for number, tag in enumerate(tags.split())) + "\n"
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_known_notations_are_read_as_the_same_spans(written, notation):
+    folder = written(lines_of(NOTATIONS[notation]))
+    tags = read(conll(folder, scheme="auto", convert_to="bio"))[0]["tags"]
+    assert (
+        tags
+        == (BIO.lower() if "lower" in notation else BIO)
+        .replace("b-", "B-")
+        .replace("i-", "I-")
+        .replace("o ", "O ")
+        .split()
+    )
+
+
+@pytest.mark.parametrize(("scheme", "notation"), [("bioes", "bilou"), ("bio", "under")])
+def test_a_scheme_that_is_given_is_read_in_its_notation(written, scheme, notation):
+    source = conll(written(lines_of(NOTATIONS[notation])), scheme=scheme, convert_to="bio")
+    assert read(source)[0]["tags"] == BIO.split()
+    source = conll(written("a U\nb O\n"), scheme="bioes", convert_to="bio")
+    assert read(source)[0]["tags"] == ["B", "O"]
+
+
+@pytest.mark.parametrize(
+    ("odd", "shown", "hint"),
+    [
+        ("0", "0", ""),
+        ("o", "o", ""),
+        ("B_PER", "B_PER", "; did you mean 'B-PER'?"),
+        ("b-PER", "b-PER", "; did you mean 'B-PER'?"),
+        ("PER-B", "PER-B", ""),
+        ("B-PER.", "B-PER.", "; did you mean 'B-PER'?"),
+        ("B-per", "B-per", "; did you mean 'B-PER'?"),
+        ("B-PER\u200b", "'B-PER\\u200b'", "; did you mean 'B-PER'?"),
+        ("\u200b", "'\\u200b'", ""),
+        ("NOUN", "NOUN", ""),
+        ("B", "B", ""),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["auto", "bio"])
+def test_one_odd_tag_decides_nothing_and_is_refused_with_its_line(
+    written, scheme, odd, shown, hint
+):
+    usual = lines_of(BIO) * 20
+    folder = written(f"{usual}odd {odd}\n")
+    found = read(conll(folder, scheme=scheme, convert_to="bio"), folder)
+    assert [one["tags"] for one in found[:20]] == [BIO.split()] * 20
+    [problem] = found[20]
+    assert problem.startswith(f"train:161: tags={shown}: no tag of bio; allowed: O, B-TYPE, I-TYPE")
+    assert problem.endswith(f"{hint}{SKIPPED}")
+
+
+def test_two_wrong_tags_of_iob1_leave_all_other_sentences_as_they_are(written):
+    wrong = "x O\ny B-PER\n\n"
+    text = lines_of(NOTATIONS["iob1"]) * 20 + wrong * 2
+    found = read(conll(written(text), scheme="auto", convert_to="bio"))
+    assert [one["tags"] for one in found[:20]] == [BIO.split()] * 20
+    assert "tags=B-PER: parts no spans after O; allowed in iob1: I-PER" in found[20][0]
+    repaired = read(conll(written(text), scheme="auto", convert_to="bio", invalid="repair"))
+    assert repaired[20]["tags"] == ["O", "B-PER"]
+
+
+def test_what_is_wrong_in_a_file_is_reported_before_what_follows_from_it(written):
+    folder = written("a O\n\nb O\nc X-PER\n", names=["train", "valid", "test"])
+    with pytest.raises(DataError) as error:
+        given(folder, "data.source.scheme=bio")
+    assert "train:4: tags=X-PER: no tag of bio" in str(error.value)
+    with pytest.raises(DataError) as error:
+        given(folder, "data.source.scheme=bio", "data.on_error=skip")
+    assert "one class only, O (1 records could not be used and were skipped, " in str(error.value)
+
+
+def given(folder, *overrides):
+    names = (f"data.source.{name}={name}" for name in ("train", "valid", "test"))
+    cfg, choices = compose(["data=conll", f"data.path={folder}", *names, *overrides])
+    validate(cfg, choices)
+    cfg.data.cache = None
+    return build_data(cfg)
+
+
+def test_an_odd_tag_never_takes_the_scores_of_spans_away(written):
+    folder = written(f"{lines_of(BIO) * 20}odd 0\n", lines_of(BIO))
+    with pytest.raises(DataError, match=r"train:161: tags=0: no tag of bio"):
+        given(folder)
+    data = given(folder, "data.on_error=skip")
+    assert data.spec.y.scheme == "bio"
+    assert (data.sizes["train"], data.facts["train"].skipped) == (20, 1)
+
+
+@pytest.mark.parametrize(
+    ("tags", "text"),
+    [
+        (
+            "NOUN VERB",
+            "(NOUN, VERB) mark no spans, so no entity_f1 is measured; data.source.scheme",
+        ),
+        ("O O", "there is nothing but O"),
+        ("B I O", "if they do, name their scheme: data.source.scheme=io, iob1, bio, bioes"),
+    ],
+)
+def test_tags_without_spans_are_said_to_have_none(written, caplog, tags, text):
+    folder = written(lines_of(tags) * 2)
+    read(conll(folder, scheme="auto", convert_to="bio"))
+    assert text in caplog.text
+    if tags == "NOUN VERB":
+        assert given(folder).y.describe({}) == (
+            "one of 2 tags a step, which mark no spans (NOUN, VERB)"
+        )
+
+
+def test_a_byte_order_mark_inside_a_file_is_refused_with_its_line(written):
+    folder = written("\ufeffa O\n\n\ufeff-DOCSTART- O\n\nb O\n")
+    found = read(conll(folder), folder)
+    assert found[1][0].startswith("train:3: starts with a byte order mark")
+    assert [one["tokens"] for one in (found[0], found[2])] == [["a"], ["b"]]
+    folder = written(f"{TREE}\n\ufeff{TREE}")
+    assert read(conllu(folder), folder)[2][0].startswith("train:14: starts with a byte order mark")
+    folder = written("Dub\ufeff O\n")
+    assert read(conll(folder))[0]["tokens"] == ["Dub\ufeff"]
+
+
+def test_a_treebank_is_recognised_among_columns(written):
+    folder = written(TREE)
+    records = read(conll(folder, scheme="auto"))
+    assert [record["tokens"] for record in records] == [["I", "do", "n't", "."], ["New York"]]
+    assert records[0]["tags"] == ["PRON", "AUX", "PART", "PUNCT"]
+    assert [record.line for record in records] == [4, 12]
+    records = read(conll(folder, columns={"word": 2, "role": -3}, spans="word"))
+    assert records[0]["role"] == ["nsubj", "root", "advmod", "punct"]
+    assert Conll(".", path=folder)._takes(type(records[0].file)("a.conllu.gz"))
+
+
+def test_the_official_training_file_of_conll2003_needs_no_option(written):
+    text = NEWS + "\n\nx NN O O\ny NN I-NP B-PER\n"
+    folder = written(text, names=["eng.train", "eng.testa", "eng.testb"])
+    cfg, choices = compose(["data=conll2003", f"data.path={folder}"])
+    validate(cfg, choices)
+    cfg.data.cache = None
+    data = build_data(cfg)
+    assert data.y.decode(data.examples("train")[3].y) == "O B-PER"
+    assert data.facts["train"].skipped == 0

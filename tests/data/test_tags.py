@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from seqpipe.data.base import PlacedRecord
 from seqpipe.data.fields.labels import Tags
+from seqpipe.data.notation import Survey
 from seqpipe.data.tags import (
     SCHEMES,
     Span,
     all_tags,
     convert,
-    detect,
     faults,
     rules,
     spans,
@@ -146,6 +146,12 @@ def test_the_rules_of_a_scheme_allow_what_has_no_fault(scheme, types):
             assert kept == (faults([names[i] for i in ids], scheme) == [])
 
 
+def detect(sequences):
+    """The scheme that a survey finds."""
+    found = Survey(sequences).convention()
+    return None if found is None else found.scheme
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_scheme_is_known_by_its_tags(scheme):
     assert detect([WRITTEN[scheme].split()]) == scheme
@@ -238,3 +244,24 @@ def test_a_scheme_that_does_not_exist_is_refused():
         "scheme=bios: no such scheme; allowed: auto, io, iob1, bio, bioes, null; "
         "did you mean 'bioes'?"
     )
+
+
+def test_a_field_reads_other_notations_as_the_tags_of_its_scheme():
+    field = fitted("O U-PER B-LOC L-LOC", "O O")
+    assert field.spec.scheme == "bioes"
+    assert field.decode(field.encode({"tags": ["U-PER", "O"]})) == "S-PER O"
+    after = Tags("tags", scheme="auto")
+    after.restore(field.state())
+    assert after.encode({"tags": ["U-PER"]}).tolist() == field.encode({"tags": ["U-PER"]}).tolist()
+
+
+def test_a_field_refuses_one_odd_tag_and_keeps_the_scheme():
+    field = fitted(*["O B-PER I-PER"] * 20, "O B_PER", "O B-PER.")
+    assert (field.spec.scheme, field.spec.names) == ("bio", ("B-PER", "I-PER", "O"))
+    for odd in ("B_PER", "B-PER."):
+        with pytest.raises(DataError) as error:
+            field.encode({"tags": ["O", odd]})
+        assert str(error.value) == (
+            f"tags[1]={odd}: no tag of bio; allowed: O, B-TYPE, I-TYPE, or data.y.scheme=null; "
+            "did you mean 'B-PER'?"
+        )

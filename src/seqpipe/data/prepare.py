@@ -100,7 +100,7 @@ def prepare(
     for role, fld in roles.items():
         if fit:
             _fit(role, fld, splits["train"], skip, progress)
-        _check_classes(role, fld)
+        _check_classes(role, fld, splits["train"], skip)
     columns, facts = {}, {}
     seen: Items | None = None
     problems = Problems(skip)
@@ -116,13 +116,21 @@ def prepare(
     return Prepared(columns, facts)
 
 
-def _check_classes(role: str, fld: Field) -> None:
-    """Refuse to tell apart what is all alike."""
+def _check_classes(role: str, fld: Field, found: Iterable[Found], skip: bool) -> None:
+    """Refuse a y with one class only; records that could not be read are the cause to report."""
     spec = fld.spec
-    if role == "y" and spec.kind in ("category", "ordinal", "tags") and spec.size < 2:
-        only = ", ".join(spec.names or ())
-        text = f"the training split has one class only, {only}; allowed: two or more"
-        raise DataError(f"{fld.column}: {text}")
+    if role != "y" or spec.kind not in ("category", "ordinal", "tags") or spec.size >= 2:
+        return
+    problems, unread = Problems(skip), 0
+    for one in found:
+        if isinstance(one, DataError):
+            unread += 1
+            problems.add("", one.problems)
+    problems.check()
+    text = f"the training split has one class only, {', '.join(spec.names or ())}"
+    if unread:
+        text += f" ({unread:,} records could not be used and were skipped, {problems.told[0]})"
+    raise DataError(f"{fld.column}: {text}; allowed: two or more")
 
 
 def _why_empty(split: str, facts: SplitFacts) -> str:

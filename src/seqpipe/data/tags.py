@@ -142,6 +142,19 @@ def faults(tags: Sequence[str], scheme: str) -> list[tuple[int, str]]:
     return found
 
 
+def follows(before: str, now: str | None, scheme: str) -> bool:
+    """True where a scheme allows a tag right after another.
+
+    Args:
+        before: a tag of the scheme; O stands for the start of a sequence, too.
+        now: any tag; None stands for the end of a sequence.
+        scheme: one of `SCHEMES`.
+    """
+    if now is None:
+        return not _leaves_open(_known(before), scheme)
+    return belongs(now, scheme) and _fault(_known(before), _known(now), scheme) is None
+
+
 def _leaves_open(last: tuple[str, str], scheme: str) -> bool:
     return scheme == "bioes" and last[0] in ("B", "I")
 
@@ -187,27 +200,6 @@ def rules(names: Sequence[str], scheme: str) -> Rules:
     follow = [[_fault(before, now, scheme) is None for now in tags] for before in tags]
     start = [_fault((OUTSIDE, ""), now, scheme) is None for now in tags]
     return Rules(start, follow, [not _leaves_open(now, scheme) for now in tags])
-
-
-def detect(sequences: Iterable[Sequence[str]]) -> str | None:
-    """The scheme that sequences of tags are written in; None where they mark no spans.
-
-    What occurs decides: E or S speak for `bioes`; B that does not part two spans of a type, for
-    `bio`; else any B for `iob1`; I alone for `io`. Tags without a type mark spans only where one
-    says so: B, I and E may be anything.
-    """
-    seen: set[str] = set()
-    for tags in sequences:
-        before = (OUTSIDE, "")
-        for tag in tags:
-            now = parted(tag)
-            if now is None or (now[0] != OUTSIDE and not now[1]):
-                return None
-            parts = now[0] == "B" and before[0] != OUTSIDE and before[1] == now[1]
-            seen.add("parting B" if parts else now[0])
-            before = now
-    evidence = {"E": "bioes", "S": "bioes", "B": "bio", "parting B": "iob1", "I": "io"}
-    return next((scheme for sign, scheme in evidence.items() if sign in seen), None)
 
 
 def types(tags: Iterable[str]) -> list[str]:

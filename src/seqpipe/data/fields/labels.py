@@ -1,6 +1,6 @@
 """Labels: one class, one number (or a few), or a class for each step."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.classes import Classes
 from seqpipe.data.fields.series import Moments, floats, units
-from seqpipe.data.tags import SCHEMES, all_tags, allowed_in, belongs, detect, faults, types
+from seqpipe.data.notation import PLAIN, Convention, Notation, Survey
+from seqpipe.data.tags import SCHEMES, all_tags, allowed_in, belongs, faults, types
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 
@@ -66,12 +67,13 @@ class Tags(Classes):
     Args:
         column: the key of the entry in a record; its value is a list as long as x.
         scheme: of tags that mark spans, `io`, `iob1`, `bio` or `bioes` (see `seqpipe.data.tags`);
-            a sequence that breaks it is refused. `auto`: what the training split looks like, if
-            anything. None: they mark none.
+            a sequence that breaks it is refused. `auto`: the one that most tags of the training
+            split follow, if any; other notations (BILOU, B_PER, see `seqpipe.data.notation`) are
+            read as its tags, odd tags are refused. None: they mark none.
     """
 
     kind = "tags"
-    fitted = ("names", "found_scheme")
+    fitted = ("names", "found_scheme", "notation")
 
     def __init__(
         self,
@@ -86,6 +88,8 @@ class Tags(Classes):
             raise ConfigError(f"scheme={scheme}: no such scheme; allowed: {allowed}{hint}")
         self.scheme = scheme
         self.found_scheme = ""
+        self.notation: tuple[Any, ...] = PLAIN
+        self._odd: dict[str, str] = {}
 
     def fit(self, records: Iterable[Record]) -> None:
         """Learn the classes, and the scheme where it is to be found out.
@@ -93,20 +97,19 @@ class Tags(Classes):
         Raises:
             DataError: what is no tag of the scheme.
         """
-        names: set[str] = set()
-
-        def sequences() -> Iterator[list[str]]:
-            for record in records:
-                tags = [str(tag) for tag in self.value(record)]
-                names.update(tags)
-                yield tags
-
-        rest = sequences()
-        scheme = detect(rest) if self.scheme == "auto" else self.scheme
-        for _ in rest:  # detection may have seen enough
-            pass
-        self.found_scheme = scheme or ""
-        self._learn(names if scheme is None else self._all_of(names, scheme))
+        sequences = ([str(tag) for tag in self.value(record)] for record in records)
+        if self.scheme != "auto":
+            names = {tag for tags in sequences for tag in tags}
+            self.found_scheme = self.scheme or ""
+            self._learn(names if self.scheme is None else self._all_of(names, self.scheme))
+            return
+        survey = Survey(sequences)
+        found = survey.convention()
+        if found is None:
+            self._learn(survey.tags)
+            return
+        self.found_scheme, self.notation, self._odd = found.scheme, found.notation, found.odd
+        self._learn(all_tags(types(found.read(found.usual)), found.scheme))
 
     def _all_of(self, names: Iterable[str], scheme: str) -> list[str]:
         for name in sorted(names):
@@ -118,6 +121,7 @@ class Tags(Classes):
         """Take up the classes and the scheme."""
         super().restore(state)
         self.found_scheme = state["found_scheme"]
+        self.notation = state.get("notation", PLAIN)
 
     def encode(self, record: Record) -> Tensor:
         """(T,) int64.
@@ -130,14 +134,26 @@ class Tags(Classes):
             different = set(tags)
         except TypeError:  # a number, or lists in a list
             self.refuse(tags, "not a list of tags, one for each step")
-        ids = {tag: self._id(tag) for tag in different}
-        if self.found_scheme:
-            names = [str(tag) for tag in tags]
-            wrong = faults(names, self.found_scheme)
-            if wrong:
-                shown = (f"{self.column}[{step}]={names[step]}: {text}" for step, text in wrong)
-                raise DataError([f"{one}, or data.y.scheme=null" for one in shown])
-        return torch.tensor([ids[tag] for tag in tags], dtype=torch.int64)
+        if not self.found_scheme:
+            ids = {tag: self._id(tag) for tag in different}
+            return torch.tensor([ids[tag] for tag in tags], dtype=torch.int64)
+        names = self._read([str(tag) for tag in tags])
+        return torch.tensor([self._id(name) for name in names], dtype=torch.int64)
+
+    def _read(self, written: list[str]) -> list[str]:
+        """Tags as the scheme has them."""
+        convention = Convention(
+            self.found_scheme, Notation(*self.notation), self._odd, tuple(self.names)
+        )
+        names = convention.read(written) if self.scheme == "auto" else written
+        problems = []
+        for step, text in faults(names, self.found_scheme):
+            hint = "" if names[step] else convention.likely(written[step])
+            shown = f"{self.column}[{step}]={written[step]}: {text}"
+            problems.append(f"{shown}, or data.y.scheme=null{hint}")
+        if problems:
+            raise DataError(problems)
+        return names
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
         """The names of the tags, with spaces between."""
@@ -152,6 +168,7 @@ class Tags(Classes):
         """The number of classes and their names, or the types of spans."""
         told = f"one of {len(self.names)} tags a step"
         if not self.found_scheme:
+            told += ", which mark no spans" if self.scheme == "auto" else ""
             return f"{told} ({self.shown_names()})"
         found = [type_ or "spans" for type_ in types(self.names)]
         return f"{told} ({self.found_scheme}: {', '.join(found)})"

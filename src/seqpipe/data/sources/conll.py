@@ -1,5 +1,6 @@
 """Columns of tokens and tags, one token a line: CoNLL and CoNLL-U."""
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -7,13 +8,21 @@ from pathlib import Path
 from typing import Literal
 
 from seqpipe.data.base import Found, PlacedRecord, place
+from seqpipe.data.notation import Convention, Survey
 from seqpipe.data.sources.files import Names, lines
 from seqpipe.data.sources.token_lines import Sentence, TokenLines
-from seqpipe.data.tags import convert, detect, faults, parted
+from seqpipe.data.tags import convert, faults
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
+log = logging.getLogger(__name__)
+
 CONLLU = tuple("id form lemma upos xpos feats head deprel deps misc".split())
+_COLUMNS = {"tokens": 0, "tags": -1}
 _DOCUMENT = "-DOCSTART-"
+_MARK = "\ufeff"
+MARK_INSIDE = (
+    "starts with a byte order mark, as where files are joined; allowed: one at the start of a file"
+)
 _SPACES = re.compile("[ \t]+")
 _ID = re.compile(r"[1-9][0-9]*")
 _SKIPPED_ID = re.compile(r"[1-9][0-9]*-[0-9]+|[0-9]+\.[1-9][0-9]*")
@@ -21,6 +30,9 @@ _SKIPPED_ID = re.compile(r"[1-9][0-9]*-[0-9]+|[0-9]+\.[1-9][0-9]*")
 
 class Conll(TokenLines):
     """Sentences of the CoNLL shared tasks: a token and its tags a line, in columns.
+
+    A file in the ten columns of CoNLL-U is recognised and read as `ConllU` reads it; the default
+    columns then are the words and their universal parts of speech.
 
     A line that is empty, or holds white space only, ends a sentence; so does -DOCSTART-, which
     starts a document. Every other line has as many columns as the first. A sentence with a line
@@ -43,8 +55,9 @@ class Conll(TokenLines):
         comment: lines that start so are left out, `#`; None: there are none, # is a token.
         spans: the column whose tags `scheme` is about.
         scheme: these mark spans, written as `io`, `iob1`, `bio` or `bioes` (see
-            `seqpipe.data.tags`); `auto`: what the files of train look like, if anything. None:
-            leave them as they are.
+            `seqpipe.data.tags`); `auto`: the one that most tags of train follow, if any. With
+            either, other notations (BILOU, BMES, B_PER, b-per, PER-B) are read as its tags, and
+            a tag that does not fit is refused with its line. None: leave tags as they are.
         convert_to: write them so; None: as `scheme`. Of no effect where nothing marks spans.
         invalid: of tags that break the scheme: `error`, or `repair`, as conlleval reads them.
         path: see `FileSource`.
@@ -53,7 +66,8 @@ class Conll(TokenLines):
         order: see `FileSource`.
         seed: see `FileSource`.
 
-    Of a folder, files called *.conll, *.iob, *.bio, *.tsv and *.txt are read, packed (.gz) or not.
+    Of a folder, files called *.conll, *.iob, *.bio, *.tsv, *.txt and *.conllu are read, packed
+    (.gz) or not.
 
     Raises:
         ConfigError: `spans` is none of the columns, or no scheme is given to convert from.
@@ -61,7 +75,7 @@ class Conll(TokenLines):
 
     suffixes = tuple(
         f".{name}{packed}"
-        for name in ("conll", "iob", "bio", "tsv", "txt")
+        for name in ("conll", "iob", "bio", "tsv", "txt", "conllu")
         for packed in ("", ".gz")
     )
 
@@ -87,7 +101,7 @@ class Conll(TokenLines):
         super().__init__(
             train, valid, test, path=path, encoding=encoding, group=group, order=order, seed=seed
         )
-        self.columns = {"tokens": 0, "tags": -1} if columns is None else columns
+        self.columns = _COLUMNS if columns is None else columns
         self.separator, self.comment = separator, comment
         self.spans, self.scheme = spans, scheme
         self.convert_to, self.invalid = convert_to, invalid
@@ -109,12 +123,18 @@ class Conll(TokenLines):
 
     def _read(self, file: Path) -> Iterator[tuple[int, Sentence]]:
         """Each sentence as it is written, with the number of its document."""
+        if self._is_conllu(file):
+            yield from self._treebank(file)
+            return
         sentence, document = Sentence(list(self.columns)), 0
         first: tuple[int, int] | None = None  # line of the first token, its columns
         by_tab = self.separator == "tab"
         for number, line in lines(file, self.encoding):
             if isinstance(line, DataError):
                 sentence.problems += line.problems
+                continue
+            if line.startswith(_MARK):
+                sentence.problems.append(f"{place(file, number)}: {MARK_INSIDE}")
                 continue
             starts = line.startswith(_DOCUMENT)
             if starts or not line.strip():
@@ -140,6 +160,26 @@ class Conll(TokenLines):
         if sentence:
             yield document, sentence
 
+    def _is_conllu(self, file: Path) -> bool:
+        """True where the first line of words has the ten columns of CoNLL-U."""
+        for _, line in lines(file, self.encoding):
+            if isinstance(line, DataError):
+                return False
+            if line.strip() and not line.startswith("#"):
+                cells = line.split("\t")
+                numbered = _ID.fullmatch(cells[0]) or _SKIPPED_ID.fullmatch(cells[0])
+                return len(cells) == len(CONLLU) and numbered is not None
+        return False
+
+    def _treebank(self, file: Path) -> Iterator[tuple[int, Sentence]]:
+        """The sentences of a file in CoNLL-U; all are of its document 0 without `# newdoc`."""
+        numbers = {"tokens": 1, "tags": 3} if self.columns == _COLUMNS else self.columns
+        columns = {name: CONLLU[number] for name, number in numbers.items()}
+        read = ConllU(file.name, columns=columns, path=str(file.parent), encoding=self.encoding)
+        documents: dict[str, int] = {}
+        for _, document, sentence in read.read_sentences(file):
+            yield documents.setdefault(document, len(documents)), sentence
+
     def _check_columns(self, file: Path, number: int, width: int) -> None:
         for name, column in self.columns.items():
             if not -width <= column < width:
@@ -158,33 +198,47 @@ class Conll(TokenLines):
 
     def _finished(self, file: Path, document: int, sentence: Sentence) -> Found:
         columns: dict[str, object] = {**sentence.columns}
-        scheme = self._scheme
-        if scheme is not None:
-            tags = sentence.columns[self.spans]
-            wrong = faults(tags, scheme)
-            if self.invalid == "repair":
-                wrong = [(step, text) for step, text in wrong if parted(tags[step]) is None]
-            for step, text in wrong:
-                at = f"{place(file, sentence.lines[step])}: {self.spans}={tags[step]}: {text}"
-                repair = " or data.source.invalid=repair" if parted(tags[step]) else ""
-                sentence.problems.append(f"{at}{repair}")
-            if not wrong:
-                columns[self.spans] = convert(tags, self.convert_to or scheme)
+        convention = self._convention
+        if convention is not None:
+            columns[self.spans] = self._spans(file, sentence, convention)
         if sentence.problems:
             return DataError(sentence.problems)
         columns["document"] = f"{file.name}:{document}"
         return PlacedRecord(columns, file, sentence.lines[0])
 
+    def _spans(self, file: Path, sentence: Sentence, convention: Convention) -> list[str]:
+        """The tags of a sentence, converted; what is wrong with them is added to its problems."""
+        written, scheme = sentence.columns[self.spans], convention.scheme
+        tags = convention.read(written)
+        wrong = faults(tags, scheme)
+        if self.invalid == "repair":
+            wrong = [(step, text) for step, text in wrong if not tags[step]]
+        for step, text in wrong:
+            shown = written[step] if written[step].isprintable() else ascii(written[step])
+            if tags[step] and tags[step] != written[step]:
+                shown += f" (read as {tags[step]})"
+            hint = " or data.source.invalid=repair"
+            if not tags[step]:
+                hint = convention.likely(written[step])
+                hint += "; data.on_error=skip leaves such sentences out"
+            at = f"{place(file, sentence.lines[step])}: {self.spans}={shown}: {text}"
+            sentence.problems.append(f"{at}{hint}")
+        return tags if wrong else convert(tags, self.convert_to or scheme)
+
     @cached_property
-    def _scheme(self) -> str | None:
-        """What the tags are written in; reads the files of train where that is to be found out."""
-        if self.scheme != "auto":
-            return self.scheme
-        return detect(
+    def _convention(self) -> Convention | None:
+        """How the tags are written, from the files of train; None where they mark no spans."""
+        if self.scheme is None:
+            return None
+        survey = Survey(
             sentence.columns[self.spans]
             for file in self.files_of("train")
             for _, sentence in self._read(file)
         )
+        convention = survey.convention(None if self.scheme == "auto" else self.scheme)
+        if convention is None:
+            log.warning("data.source.scheme=auto: %s", survey.without_spans(self.spans))
+        return convention
 
 
 class ConllU(TokenLines):
@@ -246,13 +300,20 @@ class ConllU(TokenLines):
 
     def sentences(self, file: Path) -> Iterator[Found]:
         """Words only, with what the comments say."""
+        for sent_id, document, sentence in self.read_sentences(file):
+            yield self._finished(file, document, sent_id, sentence)
+
+    def read_sentences(self, file: Path) -> Iterator[tuple[str, str, Sentence]]:
+        """Each sentence with its `sent_id` and the name of its document, "" without them."""
         sentence, documents, document, sent_id = Sentence(list(self.columns)), 0, "", ""
         for number, line in lines(file, self.encoding):
             if isinstance(line, DataError):
                 sentence.problems += line.problems
+            elif line.startswith(_MARK):
+                sentence.problems.append(f"{place(file, number)}: {MARK_INSIDE}")
             elif not line.strip():
                 if sentence:
-                    yield self._finished(file, document, sent_id, sentence)
+                    yield sent_id, document, sentence
                 sentence, sent_id = Sentence(list(self.columns)), ""
             elif line.startswith("#"):
                 key, _, value = (part.strip() for part in line[1:].partition("="))
@@ -264,7 +325,7 @@ class ConllU(TokenLines):
             else:
                 self._add(file, sentence, number, line.split("\t"))
         if sentence:
-            yield self._finished(file, document, sent_id, sentence)
+            yield sent_id, document, sentence
 
     def _add(self, file: Path, sentence: Sentence, number: int, cells: Sequence[str]) -> None:
         if len(cells) != len(CONLLU):
