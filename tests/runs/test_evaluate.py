@@ -60,7 +60,7 @@ def test_the_test_is_what_it_was_and_is_added_to_the_run(trained, capsys):
     for name, value in values.items():
         if not name.startswith("f1/"):
             assert again[f"evaluate/test/{name}"] == pytest.approx(value)
-            assert again[f"evaluate/test/{name}_low"] <= again[f"evaluate/test/{name}_high"]
+            assert again[f"evaluate/test/low/{name}"] <= again[f"evaluate/test/high/{name}"]
 
 
 def test_validation_is_measured_as_it_was(trained):

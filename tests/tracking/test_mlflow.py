@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 
 from seqpipe.errors import ConfigError
 from seqpipe.tracking.base import recording
+from seqpipe.tracking.runs import find
 
 
 def test_a_run_is_read_back_as_it_was_recorded(make_tracker, a_run, client):
@@ -58,9 +59,9 @@ def test_params_that_mlflow_cannot_take_are_kept_in_full_as_an_artifact(
     tracker.start(**{**a_run, "params": {"cell@x": None, "long": "w" * 9000, "depth": 3}})
     tracker.end("FINISHED")
     params = client.get_run(tracker.run_id).data.params
-    assert params == {"cell_x": "null", "long": "w" * 6000, "depth": "3"}
+    assert params == {"cell_x40_x": "null", "long": "w" * 6000, "depth": "3"}
     path = client.download_artifacts(tracker.run_id, "params_in_full.json", str(tmp_path))
-    assert json.loads(Path(path).read_text()) == {"cell@x": None, "long": "w" * 9000}
+    assert json.loads(Path(path).read_text()) == {"long": "w" * 9000}
 
 
 def test_metrics_that_are_not_finite_are_stored_as_nan(make_tracker, a_run, client):
@@ -74,16 +75,30 @@ def test_metrics_that_are_not_finite_are_stored_as_nan(make_tracker, a_run, clie
     assert metrics["lr"] == 0.1
 
 
-def test_a_class_may_be_named_with_any_characters(make_tracker, a_run, client):
+def test_every_class_keeps_a_metric_of_its_own_and_is_found_by_its_name(
+    make_tracker, a_run, client, store_root
+):
+    classes = ["<=50K", ">=50K", "=>50K", ",", ".", "$", "#", "😀", "😢", "..", "a/../b", "/", "né"]
+    classes += ["x" * 300, "x" * 299 + "y", "loss", "B-PER", "a:b", "us", "US", "a", "a ", "\n"]
+    metrics = {f"test/f1/{name}": float(k) for k, name in enumerate(classes)}
     tracker = make_tracker()
     tracker.start(**a_run)
-    tracker.log_metrics({"test/f1/B-PER": 1, "test/f1/.": 2, "test/f1/=": 3, "test/f1/né": 4}, 0)
+    tracker.log_metrics(metrics, 0)
     tracker.end("FINISHED")
-    assert set(client.get_run(tracker.run_id).data.metrics) == {
-        "test/f1/B-PER",
-        "test/f1/_",
-        "test/f1/né",
-    }
+    assert len(client.get_run(tracker.run_id).data.metrics) == len(classes)
+    uri = f"sqlite:///{store_root}/outputs/mlflow.db"
+    found = find(tracker.run_id, root=store_root, tracking_uri=uri, better=lambda name: "max")
+    assert found.metrics == metrics
+
+
+def test_more_long_names_and_params_than_one_call_takes(make_tracker, a_run, client):
+    tracker = make_tracker()
+    tracker.start(**{**a_run, "params": {f"p{k}": k for k in range(250)}})
+    tracker.log_metrics({f"f1/{k}{'x' * 300}": k for k in range(120)}, 0)
+    tracker.end("FINISHED")
+    data = client.get_run(tracker.run_id).data
+    assert (len(data.params), len(data.metrics)) == (250, 120)
+    assert sum(key.startswith("metric_name.") for key in data.tags) == 120
 
 
 def test_metrics_are_sent_in_few_calls(make_tracker, a_run, client, monkeypatch):

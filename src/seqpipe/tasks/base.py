@@ -1,6 +1,7 @@
 """What a task owes the training loop: a loss, predictions, metrics, and what to monitor."""
 
 import math
+import re
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -23,8 +24,13 @@ BETTER_HIGH = {
 
 
 def better(metric: str) -> str:
-    """Which way a metric is better, `min` or `max`; metric: its name, with a stage or without."""
-    return "max" if metric.rpartition("/")[2] in BETTER_HIGH else "min"
+    """Which way a metric is better, `min` or `max`.
+
+    Args:
+        metric: its name, with a stage or without: `val/loss`, `test/f1/<class>`.
+    """
+    score = re.search(r"(?:^|/)(?:entity_)?f1/", metric)  # a class may be called loss
+    return "max" if score or metric.rpartition("/")[2] in BETTER_HIGH else "min"
 
 
 class Task(ABC):

@@ -1,24 +1,26 @@
 """What is found out about a run after it ended, added to its record."""
 
+import hashlib
 import json
 import logging
 import re
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from seqpipe.errors import TrackingError
 from seqpipe.tracking.base import Row
+from seqpipe.tracking.buffer import CHUNK
 from seqpipe.tracking.found import FoundRun
-from seqpipe.tracking.mlflow import metric_name
+from seqpipe.tracking.mlflow import recorded_metrics
+from seqpipe.tracking.names import encoded_together, tags_of_long
 from seqpipe.tracking.store import impatient, require_store
 
 # isort: split
-from mlflow import MlflowClient, entities  # after the store, which settles what it reads
+from mlflow import MlflowClient  # after the store, which settles what it reads
 
 FOLDER = "evaluations"
+_LONGEST = 60  # characters of a file's name: 255 bytes at most, four a character
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ def add_to_run(run: FoundRun, metrics: Mapping[str, float], name: str, rows: Seq
     Raises:
         TrackingError: neither takes them.
     """
-    stem = re.sub(r"[^\w.-]+", "_", name)
+    stem = _file_name(name)
     text = json.dumps([dict(row) for row in rows], indent=1, ensure_ascii=False)
     where = []
     if run.folder is not None:
@@ -59,16 +61,25 @@ def add_to_run(run: FoundRun, metrics: Mapping[str, float], name: str, rows: Seq
     return " and ".join(where)
 
 
+def _file_name(name: str) -> str:
+    """The name of a file that no other name has, also where it is long or has odd characters."""
+    stem = re.sub(r"[^\w.-]+", "_", name)
+    if len(stem) <= _LONGEST and re.fullmatch(r"\w+ [A-Za-z0-9./-]+", name):
+        return stem
+    return f"{stem[:_LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
 def _send(run_id: str, uri: str, metrics: Mapping[str, float], stem: str, text: str) -> None:
-    values: list[Any] = [
-        entities.Metric(metric_name(key), float(value), int(time.time() * 1000), 0)
-        for key, value in metrics.items()
-    ]
+    long = tags_of_long(encoded_together(metrics))
     try:
         require_store(uri, "tracking_uri")
         client = MlflowClient(uri)
         with impatient(), tempfile.TemporaryDirectory() as folder:
-            client.log_batch(run_id, metrics=values)
+            values = recorded_metrics(metrics, step=0)
+            for start in range(0, len(values), CHUNK):
+                client.log_batch(run_id, metrics=values[start : start + CHUNK])
+            for key, name in long.items():
+                client.set_tag(run_id, key, name)
             file = Path(folder) / f"{stem}.json"
             file.write_text(text + "\n", encoding="utf-8")
             client.log_artifact(run_id, str(file), FOLDER)

@@ -10,17 +10,17 @@ import getpass
 import json
 import logging
 import math
-import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from seqpipe.errors import ConfigError
 from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Usage
 from seqpipe.tracking.buffer import Buffer
 from seqpipe.tracking.csv import append_metrics
 from seqpipe.tracking.logger import TrackerLogger, writes_here
+from seqpipe.tracking.names import LONGEST, decoded, encoded, encoded_together, tags_of_long
 from seqpipe.tracking.pyfunc import write_pyfunc
 from seqpipe.tracking.store import impatient, open_store, resolve_uri
 
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from seqpipe.tracking.base import Pixels
 
 log = logging.getLogger(__name__)
+_Pair = TypeVar("_Pair", entities.Param, entities.RunTag)
 
-_KEY_LENGTH, _VALUE_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 250, 6000, 5000, 36
+_VALUE_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 6000, 5000, 36
+_PAIRS_A_CALL = 100  # params or tags that MLflow takes at once
 _IN_FULL = "params_in_full.json"  # the artifact with the params that MLflow cannot take as they are
 
 
@@ -77,6 +79,7 @@ class MLflowTracker:
         self._client: MlflowClient
         self._ended = False
         self._tables: list[dict[str, str]] = []  # those that MLflow's page is told of
+        self._long: dict[str, str] = {}  # tags with the names that are too long
         self._missing: list[str] = []  # what the record lacks, for the last message
 
     def start(
@@ -97,16 +100,14 @@ class MLflowTracker:
             return
         experiment = self._experiment_name or experiment
         self._client, experiment_id = open_store(self.location, experiment)
-        run = self._client.create_run(experiment_id, tags=_run_tags(tags), run_name=run_name)
+        run = self._client.create_run(
+            experiment_id, tags=_run_tags(tags), run_name=run_name[:LONGEST]
+        )
         self.run_id = str(run.info.run_id)
         accepted, in_full = _accepted_params(params)
-        self._attempt(
-            "the params",
-            self._client.log_batch,
-            self.run_id,
-            (),  # no metrics
-            [entities.Param(key, value) for key, value in accepted.items()],
-        )
+        pairs = [entities.Param(key, value) for key, value in accepted.items()]
+        for some in _parts(pairs):
+            self._attempt("the params", self._client.log_batch, self.run_id, (), some)
         inputs = [_dataset_input(split, Dataset(*data)) for split, data in datasets.items()]
         if inputs:
             self._attempt("the datasets", self._client.log_inputs, self.run_id, inputs)
@@ -117,13 +118,10 @@ class MLflowTracker:
         """Takes the metrics; they are written within `flush_seconds`, with the next ones."""
         if self.run_id is None:
             return
-        now = int(time.time() * 1000)
-        self._buffer.add(
-            [
-                entities.Metric(metric_name(name), _finite_or_nan(value), now, step)
-                for name, value in metrics.items()
-            ]
-        )
+        self._buffer.add(recorded_metrics(metrics, step))
+        long = tags_of_long(encoded_together(metrics))
+        self._tag({key: name for key, name in long.items() if key not in self._long})
+        self._long |= long
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Copies a file to the run's artifacts."""
@@ -180,6 +178,11 @@ class MLflowTracker:
                 "; ".join(self._missing),
             )
 
+    def _tag(self, tags: Mapping[str, str]) -> None:
+        pairs = [entities.RunTag(key, value[:_TAG_LENGTH]) for key, value in tags.items()]
+        for some in _parts(pairs):
+            self._attempt("the names of metrics", self._client.log_batch, self.run_id, (), (), some)
+
     def _send(self, metrics: Sequence[entities.Metric]) -> None:
         assert self.run_id is not None
         with impatient():
@@ -200,7 +203,9 @@ class MLflowTracker:
             self._missing.append(f"{self._buffer.dropped} metric values, lost")
         if unsent:
             path = self._output_dir / "metrics_unsent.csv"
-            rows = [(m.timestamp / 1000, m.step, m.key, m.value) for m in unsent]
+            rows = [
+                (m.timestamp / 1000, m.step, decoded(m.key, self._long), m.value) for m in unsent
+            ]
             self._missing.append(f"{len(unsent)} metric values, kept in {path}")
             self._attempt(str(path), append_metrics, path, rows)
 
@@ -220,7 +225,7 @@ def _run_tags(tags: Mapping[str, str]) -> dict[str, str]:
         shown["mlflow.user"] = getpass.getuser()
     if tags.get("git.commit", "none") != "none":
         shown["mlflow.source.git.commit"] = tags["git.commit"]
-    shown.update({_key(key): str(value)[:_TAG_LENGTH] for key, value in tags.items()})
+    shown.update({encoded(key): str(value)[:_TAG_LENGTH] for key, value in tags.items()})
     return shown
 
 
@@ -230,11 +235,11 @@ def _accepted_params(
     """Splits params in what MLflow takes, and those of which it takes only a part."""
     accepted: dict[str, str] = {}
     in_full: dict[str, ParamValue] = {}
-    for key, value in params.items():
-        name, text = _key(key), _as_typed(value)
-        if name != key or len(text) > _VALUE_LENGTH:
-            in_full[key] = value
-        accepted.setdefault(name, text[:_VALUE_LENGTH])
+    for key, name in encoded_together(params).items():
+        text = _as_typed(params[key])
+        if decoded(name, {}) != key or len(text) > _VALUE_LENGTH:
+            in_full[key] = params[key]
+        accepted[name] = text[:_VALUE_LENGTH]
     return accepted, in_full
 
 
@@ -245,15 +250,19 @@ def _as_typed(value: ParamValue) -> str:
     return str(value)
 
 
-def _key(name: str) -> str:
-    """A key that MLflow takes: the characters it refuses become underscores."""
-    return re.sub(r"[^\w\-./: ]", "_", name)[:_KEY_LENGTH]
+def _parts(pairs: Sequence[_Pair]) -> Iterator[Sequence[_Pair]]:
+    """As many at a time as MLflow takes."""
+    for start in range(0, len(pairs), _PAIRS_A_CALL):
+        yield pairs[start : start + _PAIRS_A_CALL]
 
 
-@functools.cache  # the same few names, at every step
-def metric_name(name: str) -> str:
-    """As `_key`; MLflow also reads metric names as paths, so no part may be empty or dots."""
-    return "/".join("_" if part in ("", ".", "..") else part for part in _key(name).split("/"))
+def recorded_metrics(metrics: Mapping[str, float], step: int) -> list[entities.Metric]:
+    """Metrics as MLflow takes them, of this moment; see `seqpipe.tracking.names`."""
+    now, names = int(time.time() * 1000), encoded_together(metrics)
+    return [
+        entities.Metric(names[name], _finite_or_nan(value), now, step)
+        for name, value in metrics.items()
+    ]
 
 
 def _finite_or_nan(value: float) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.tracking.found import FoundRun, is_of, of_folder
+from seqpipe.tracking.names import decoded
 from seqpipe.tracking.store import impatient, reaching, require_store, resolve_uri
 
 # isort: split
@@ -128,9 +129,9 @@ class _Look:
             folder=folder,
             experiment=self.client.get_experiment(run.info.experiment_id).name,
             tracking_uri=self.uri,
-            params=dict(run.data.params),
-            tags=tags,
-            metrics=dict(run.data.metrics),
+            params={decoded(key, tags): value for key, value in run.data.params.items()},
+            tags={decoded(key, {}): value for key, value in tags.items()},
+            metrics=_metrics(run),
             datasets=dict(_split_and_digest(entry) for entry in inputs),
             artifacts=_Patient(get_artifact_repository(run.info.artifact_uri, self.uri)),
         )
@@ -168,7 +169,7 @@ class _Look:
         values = [(_value(run, metric or ""), run) for run in runs]
         ranked = [(value, run) for value, run in values if value is not None]
         if runs and not ranked:
-            known = sorted({name for run in runs for name in run.data.metrics})
+            known = sorted({name for run in runs for name in _metrics(run)})
             near = [
                 name for name in known if name.startswith(("test/", "val/")) and "f1/" not in name
             ]
@@ -280,9 +281,14 @@ class _Patient:
             self.repository._download_file(remote_file_path, local_path)
 
 
+def _metrics(run: entities.Run) -> dict[str, float]:
+    """The last value of each metric, under the names they were logged by."""
+    return {decoded(name, run.data.tags): value for name, value in run.data.metrics.items()}
+
+
 def _value(run: entities.Run, metric: str) -> float | None:
     """Of the weights that were kept; None where there is none that can be compared."""
-    metrics = run.data.metrics
+    metrics = _metrics(run)
     kept = f"best/{metric.removeprefix('val/')}"
     name = kept if metric.startswith("val/") and kept in metrics else metric
     value = metrics.get(name, math.nan)

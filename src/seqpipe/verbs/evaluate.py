@@ -224,11 +224,11 @@ def _with_ends(one: Measured, key: str) -> str:
 
 
 def _flat(name: str, measured: Sequence[Measured]) -> dict[str, float]:
-    """`evaluate/<split>/<metric>`, and its ends."""
-    whole, stem = measured[0], f"evaluate/{name.replace('/', '_')}"
+    """`evaluate/<split>/<metric>`, and the ends of its interval, which no class can be named."""
+    whole, stem = measured[0], f"evaluate/{name}"
     numbers = {f"{stem}/{key}": value for key, value in whole.metrics.items()}
-    numbers |= {f"{stem}/{key}_low": value for key, value in whole.low.items()}
-    return numbers | {f"{stem}/{key}_high": value for key, value in whole.high.items()}
+    numbers |= {f"{stem}/low/{key}": value for key, value in whole.low.items()}
+    return numbers | {f"{stem}/high/{key}": value for key, value in whole.high.items()}
 
 
 def _rows(measured: Sequence[Measured]) -> list[dict[str, Any]]:

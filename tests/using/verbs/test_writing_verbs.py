@@ -235,6 +235,16 @@ def test_files_of_one_name_are_measured_side_by_side(say, made, run_of, tmp_path
     ]
 
 
+def test_measurements_of_files_whose_names_differ_little_are_all_kept(say, made, run_of, tmp_path):
+    for name in ("a b.jsonl", "a_b.jsonl", "a#b.jsonl", f"{'é' * 100}.jsonl"):
+        path = tmp_path / name
+        shutil.copy(made("category of text").source / "table.jsonl", path)
+        say("evaluate", "category of text", input=str(path), resamples=0)
+    folder = Path(run_of("category of text")) / "evaluations"
+    assert len([*folder.glob("evaluation_a_b.jsonl-*.json")]) == 3
+    assert len([*folder.glob("evaluation_éé*.json")]) == 1
+
+
 def test_an_exported_folder_is_asked_as_its_run_is(say, made, run_of, options, tmp_path):
     name, exported = "category of text", tmp_path / "exported"
     say("export", name, format="safetensors", output=str(exported))
