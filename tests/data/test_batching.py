@@ -132,6 +132,34 @@ def test_evaluation_has_the_same_order_in_every_epoch_and_seed():
     assert list(one) == list(other)
 
 
+@pytest.mark.parametrize("options", [{"pool": 50}, {"pool": 3}, {"batch_tokens": 300}])
+@pytest.mark.parametrize("limit", [3, 5, 8])
+def test_the_first_batches_of_an_evaluation_are_not_the_shortest(options, limit):
+    """`trainer.limit_val_batches` takes the first: they must stand for the whole split."""
+    lengths = np.random.default_rng(3).integers(1, 200, 997)
+    batches = list(BucketBatchSampler(lengths, 16, shuffle=False, **options))[:limit]
+    assert lengths[np.concatenate(batches)].mean() == pytest.approx(lengths.mean(), rel=0.25)
+
+
+def test_the_first_batch_of_an_epoch_does_not_wait_for_all_others():
+    looked_up = []
+
+    class Counted:
+        def __len__(self):
+            return 10_000
+
+        def __getitem__(self, indices):
+            looked_up.append(len(indices))
+            return indices % 50
+
+    sampler = BucketBatchSampler(Counted(), 10, shuffle=True, pool=5)
+    batches = iter(sampler)
+    next(batches)
+    assert sum(looked_up) == 50
+    assert len(list(batches)) == 999
+    assert sum(looked_up) == 10_000  # each once
+
+
 @pytest.mark.parametrize(("n", "world"), [(203, 3), (203, 2), (5, 4)])
 def test_in_training_every_rank_gets_equally_many_batches_and_all_is_covered(ranks, n, world):
     per_rank = []

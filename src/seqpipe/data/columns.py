@@ -5,6 +5,7 @@ A column is read piece by piece from where it lies; nothing is loaded as a whole
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,10 +163,13 @@ class Column:
     def _row_lengths(self, rows: Array) -> Integers:
         lengths = np.empty(len(rows), dtype=np.int64)
         which = np.searchsorted(self._firsts, rows, side="right") - 1
-        for number in np.unique(which):
-            bounds = self.chunks[number].bounds
+        by_chunk = np.argsort(which, kind="stable")
+        ends = np.searchsorted(which[by_chunk], np.arange(len(self.chunks) + 1))
+        for number, (start, end) in enumerate(itertools.pairwise(ends.tolist())):
+            if start == end:
+                continue
+            bounds, here = self.chunks[number].bounds, by_chunk[start:end]
             assert bounds is not None
-            here = which == number
             places = rows[here] - self._firsts[number]
             lengths[here] = bounds[places + 1].astype(np.int64) - bounds[places]
         return lengths

@@ -44,8 +44,10 @@ class BucketBatchSampler(Sampler[list[int]]):
 
     Examples are shuffled, sorted by length within pools of some batches, cut into batches, and
     the batches shuffled. In training every rank gets equally many (some come twice if they do
-    not divide, or the ranks would wait for each other); in evaluation nothing is shuffled and
-    every example comes exactly once, so ranks may differ by one batch.
+    not divide, or the ranks would wait for each other). In evaluation no example is shuffled and
+    every one comes exactly once, so ranks may differ by one batch; the batches come in a fixed
+    order of which any beginning is spread over all lengths, so that a limit on the number of
+    batches does not measure the shortest sequences only.
 
     Args:
         lengths: steps of each example, (examples,), to sort by.
@@ -90,26 +92,32 @@ class BucketBatchSampler(Sampler[list[int]]):
         """The batches of this rank in this epoch, from the first."""
         rank, world = rank_and_world()
         rng = np.random.default_rng([self.seed, self.epoch])
-        order, starts = self._fixed or self._by_size(rng, world)
+        n = len(self.lengths)
+        if self._fixed is None:
+            order = np.arange(n, dtype=np.uint32)
+            order = rng.permutation(order) if self.shuffle else order
+            starts = np.append(np.arange(0, n, self._size(world)), n)
+            width = self.pool * self.batch_size * world
+        else:
+            (order, starts), width = self._fixed, 0
         count = len(starts) - 1
-        numbers: Iterator[int] = iter(range(rank, count, world))
+        numbers: Iterator[int] = iter(spread(count)[rank::world].tolist())
         if self.shuffle:
             # Neighbours go to the ranks together: they are equally long, so nobody waits. Where
             # batches do not divide, the first come again.
             groups = rng.permutation(-(-count // world))
             numbers = (int(group * world + rank) % count for group in groups)
+        sorted_pools: set[int] = set()
         for number in numbers:
-            yield order[starts[number] : starts[number + 1]].tolist()
-
-    def _by_size(self, rng: np.random.Generator, world: int) -> tuple[Array, Array]:
-        """Examples in their order, and where in it each batch starts and the last ends."""
-        n, width = len(self.lengths), self.pool * self.batch_size * world
-        order = np.arange(n, dtype=np.uint32)
-        order = rng.permutation(order) if self.shuffle else order
-        for start in range(0, n, width):
-            pool = order[start : start + width]
-            order[start : start + width] = pool[np.argsort(self.lengths[pool], kind="stable")]
-        return order, np.append(np.arange(0, n, self._size(world)), n)
+            start, end = int(starts[number]), int(starts[number + 1])
+            if width:
+                # Sorted when a batch needs it: all pools at once would delay the first batch.
+                for pool in range(start // width, -(-end // width)):
+                    if pool not in sorted_pools:
+                        sorted_pools.add(pool)
+                        part = order[pool * width : (pool + 1) * width]
+                        part[:] = part[np.argsort(self.lengths[part], kind="stable")]
+            yield order[start:end].tolist()
 
     def _by_tokens(self, most: int) -> tuple[Array, Array]:
         """The same; nothing depends on the epoch."""
@@ -146,6 +154,19 @@ def rank_and_world() -> tuple[int, int]:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
+
+
+def spread(count: int) -> Integers:
+    """An order of 0..count-1 of which any beginning is spread evenly over the whole range.
+
+    Source: Weyl (1916), the multiples of the golden ratio modulo 1, here by their ranks.
+
+    >>> spread(8).tolist()
+    [3, 0, 5, 2, 7, 4, 1, 6]
+    """
+    places = (0.5 + np.arange(count) * ((5**0.5 - 1) / 2)) % 1.0
+    ranks: Integers = np.argsort(np.argsort(places))
+    return ranks
 
 
 def evenly_spread(count: int, size: int) -> list[int]:

@@ -122,14 +122,14 @@ class Transcription(Task):
 def _too_short(data: SequenceData) -> Iterator[str]:
     for split in SPLITS:
         examples = data.columns(split)
-        for number in range(len(examples)):
-            x, y = examples[number].x, examples[number].y.long()
-            assert x is not None
+        assert examples.x is not None
+        for number, steps in enumerate(examples.x.lengths.tolist()):  # sound itself is not read
+            y = examples.y[number].long()
             said = y[:-1] if y[-1] == EOS else y
             needed = steps_needed(said)
             if len(said) == 0:
                 yield f"{split}[{number}]: y has no symbols; allowed: one or more"
-            elif len(x) < needed:
-                text = f"x has {len(x)} steps, {len(said)} symbols of y need {needed} by CTC"
+            elif steps < needed:
+                text = f"x has {steps} steps, {len(said)} symbols of y need {needed} by CTC"
                 allowed = "a shorter y, or more steps of x (for sound, data.x.stack=1)"
                 yield f"{split}[{number}]: {text}; allowed: {allowed}"
