@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from seqpipe.nn.cells import GRU, LSTM, RNN, PeepholeLSTM, SimplifiedGRU
 from seqpipe.nn.kernels.loop import StepLoop
 from seqpipe.nn.kernels.select import select_kernel
-from seqpipe.nn.recurrent import RecurrentLayer
+from seqpipe.nn.recurrent import RecurrentLayer, RecurrentStack
 
 D, H, B, T = 3, 4, 4, 6
 LENGTHS = torch.tensor([6, 2, 1, 5])
@@ -123,6 +123,64 @@ def test_the_fused_memory_cell_passes_long_padding_unchanged(autocast, tolerance
         _, short = layer(x[:, :T], LENGTHS)
     assert short[1].abs().max() > 30 * tolerance
     assert_close(final, short, rtol=0, atol=tolerance)
+
+
+@pytest.fixture
+def contiguous_only(monkeypatch):
+    """torch's fused layers refuse what cuDNN refuses: states that are not contiguous."""
+    seen = []
+
+    def refusing(run):
+        def checked(x, state, *args):
+            for part in state if isinstance(state, list) else [state]:
+                seen.append(part.is_contiguous())
+                assert part.is_contiguous(), part.stride()
+            return run(x, state, *args)
+
+        return checked
+
+    for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
+        monkeypatch.setattr(torch, name, refusing(getattr(torch, name)))
+    return seen
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_learned_initial_state_is_contiguous_in_every_layer_and_direction(
+    make_cell, contiguous_only, depth, bidirectional
+):
+    stack = RecurrentStack(
+        D,
+        cell=make_cell,
+        hidden_size=H,
+        depth=depth,
+        bidirectional=bidirectional,
+        learn_initial_state=True,
+    )
+    for layer in stack.initial_state(B):
+        assert all(part.is_contiguous() for direction in layer for part in direction)
+    stack(torch.randn(B, T, D), LENGTHS)[0].sum().backward()
+    rows = {name: p.grad for name, p in stack.named_parameters() if ".initial." in name}
+    assert len(rows) == depth * (1 + bidirectional) * len(stack.cell_state_names)
+    assert all(grad.abs().sum() > 0 for grad in rows.values())
+
+
+@pytest.mark.parametrize("shape", ["expanded", "transposed", "every other row"])
+def test_a_state_of_any_layout_reaches_the_fused_layers_contiguous(
+    make_cell, randomise, contiguous_only, shape
+):
+    cell = randomise(make_cell(D, H))
+    layout = {
+        "expanded": lambda: torch.randn(1, H).expand(B, -1),
+        "transposed": lambda: torch.randn(H, B).t(),
+        "every other row": lambda: torch.randn(2 * B, H)[::2],
+    }
+    state = tuple(layout[shape]() for _ in cell.state_names)
+    assert not any(part.is_contiguous() for part in state)
+    outputs, final = RecurrentLayer(cell)(torch.randn(B, T, D), LENGTHS, state)
+    assert outputs.isfinite().all()
+    assert bool(contiguous_only) == select_kernel(cell).name.startswith("fused")
+    assert len(final) == len(state)
 
 
 @pytest.mark.gpu

@@ -88,7 +88,8 @@ class RecurrentLayer(nn.Module):
         """The state before the first step, (batch_size, H) for each part."""
         if len(self.initial) == 0:
             return self.cell.initial_state(batch_size)
-        return tuple(self.initial[name].expand(batch_size, -1) for name in self.cell.state_names)
+        learned = (self.initial[name] for name in self.cell.state_names)
+        return tuple(part.expand(batch_size, -1).contiguous() for part in learned)
 
     def _check(self, x: Tensor, state: State | None) -> None:
         if x.ndim != 3 or x.shape[1] == 0 or x.shape[2] != self.cell.input_size:

@@ -45,9 +45,8 @@ class FusedLSTM:
             g = o = weight_input.new_zeros(gate)
             x, weight_input = _mark_padding(x, lengths, weight_input, torch.cat([i, f, g, o]))
         weights = [weight_input, cell.weight_hidden, cell.bias, torch.zeros_like(cell.bias)]
-        before = [part.unsqueeze(0) for part in state]
         with _weights_in_pieces(x):
-            outputs, h, c = torch.lstm(x, before, weights, *_one_layer())
+            outputs, h, c = torch.lstm(x, _one_layer_of(state), weights, *_one_layer())
         return outputs, _as_precise_as(state, (_last_h(outputs, h, lengths), c[0]))
 
 
@@ -81,7 +80,7 @@ class FusedGRU:
             torch.cat([no_bias, cell.bias_hidden]),
         ]
         with _weights_in_pieces(x):
-            outputs, h = torch.gru(x, state[0].unsqueeze(0), weights, *_one_layer())
+            outputs, h = torch.gru(x, _one_layer_of(state)[0], weights, *_one_layer())
         return outputs, _as_precise_as(state, (_last_h(outputs, h, lengths),))
 
 
@@ -111,8 +110,16 @@ class FusedRNN:
             x, weight_input = _mark_padding(x, lengths, weight_input, column)
         weights = [weight_input, cell.weight_hidden, cell.bias, torch.zeros_like(cell.bias)]
         with _weights_in_pieces(x):
-            outputs, h = self._run(x, state[0].unsqueeze(0), weights, *_one_layer())
+            outputs, h = self._run(x, _one_layer_of(state)[0], weights, *_one_layer())
         return outputs, _as_precise_as(state, (_last_h(outputs, h, lengths),))
+
+
+def _one_layer_of(state: State) -> list[Tensor]:
+    """The state as torch's layers take it, (1, B, H) for each part.
+
+    cuDNN refuses a state that is not contiguous, such as an expanded or a transposed one.
+    """
+    return [part.contiguous().unsqueeze(0) for part in state]
 
 
 def _one_layer() -> tuple[bool, int, float, bool, bool, bool]:
