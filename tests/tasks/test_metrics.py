@@ -1,6 +1,7 @@
 """Every metric against a count by hand, and against a library that shares no code with it."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from seqpipe.data.base import FieldSpec
 from seqpipe.data.vocabulary import EOS
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
-from seqpipe.tasks.metrics import ErrorRate, ExactMatch, WeightedMean
+from seqpipe.tasks.metrics import ErrorRate, ExactMatch, MeanError, WeightedMean
+from seqpipe.tasks.ordinal import Ordinal
 from seqpipe.tasks.regression import Regression
 from seqpipe.tasks.tagging import Tagging
 from seqpipe.tasks.transduction import Transduction
@@ -193,6 +195,74 @@ def test_a_mean_of_means_is_weighted_and_hides_nothing():
     assert metric.compute() == 2.0
     metric.update(torch.tensor(math.nan), torch.tensor(1))
     assert metric.compute().isnan()
+
+
+def test_a_million_batches_do_not_wear_a_mean_down():
+    metric = WeightedMean()
+    metric.update(torch.tensor(1.0), torch.tensor(2**24))  # a float32 sum would stay here
+    for _ in range(1000):
+        metric.update(torch.tensor(2.0), torch.tensor(1))
+    wanted = (2**24 + 2 * 1000) / (2**24 + 1000)
+    assert metric.compute().item() == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_a_million_errors_do_not_wear_a_mean_error_down(power):
+    metric = MeanError(power)
+    metric.update(torch.full((1, 1), 4096.0), torch.zeros(1, 1))
+    many = torch.full((1000, 1), 1e-3)
+    for _ in range(1000):
+        metric.update(many, torch.zeros(1000, 1))
+    wanted = (4096.0**power + 1e6 * 1e-3**power) / (1e6 + 1)
+    assert metric.compute().item() == pytest.approx(wanted, rel=1e-6)
+
+
+def test_two_mean_errors_of_a_perfect_start_stay_two():
+    task = Regression(y=FieldSpec("number", 1))
+    metrics = task.metrics("val")
+    metrics.update(torch.zeros(3, 1), torch.zeros(3, 1))
+    metrics.update(torch.full((3, 1), 3.0), torch.zeros(3, 1))
+    assert {k: v.item() for k, v in metrics.compute().items()} == {"mse": 4.5, "mae": 1.5}
+
+
+@pytest.mark.parametrize("make", [WeightedMean, partial(MeanError, 1), partial(MeanError, 2)])
+@pytest.mark.parametrize("change", ["half", "to half", "a device without float64"])
+def test_sums_stay_in_float64_whatever_becomes_of_the_model(make, change):
+    def without_float64(held):
+        if held.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return held
+
+    model = torch.nn.ModuleDict({"net": torch.nn.Linear(2, 2), "metric": make()})
+    if change == "half":
+        model.half()
+    elif change == "to half":
+        model.to(dtype=torch.float16)
+    else:
+        model["metric"]._apply(without_float64)
+    metric = model["metric"]
+    sums = {k: v for k, v in metric.metric_state.items() if k != "count"}
+    assert sums
+    assert {value.dtype for value in sums.values()} == {torch.float64}
+    metric.update(torch.tensor(2.0), torch.tensor(1))
+    metric.reset()
+    metric.update(torch.tensor(3.0), torch.tensor(1))
+    wanted = {"WeightedMean": 3.0, "MeanError": 2.0 ** getattr(metric, "power", 1)}
+    assert metric.compute().item() == wanted[type(metric).__name__]
+
+
+@pytest.mark.parametrize("task", ["adding", "ordinal", "classification"])
+def test_every_sum_of_numbers_that_a_task_keeps_is_in_float64(task):
+    made = {
+        "adding": lambda: Regression(y=FieldSpec("number", 1)),
+        "ordinal": lambda: Ordinal(y=FieldSpec("ordinal", 3, tuple("abc"))),
+        "classification": lambda: Classification(y=FieldSpec("category", 3, tuple("abc"))),
+    }[task]()
+    for stage in ("train", "val", "test"):
+        for name, metric in made.metrics(stage).items():
+            for state, value in metric.metric_state.items():
+                exact = not value.is_floating_point() or value.dtype == torch.float64
+                assert exact, f"{stage} {name}.{state} is {value.dtype}"
 
 
 class Parrot:

@@ -12,6 +12,7 @@ from torch import Tensor
 from seqpipe.diagnostics.recording import LayerName, Recorded
 from seqpipe.nn.cells import Cell
 from seqpipe.nn.masks import length_mask
+from seqpipe.nn.precision import widest
 
 SHUT, OPEN = 0.05, 0.95  # a gate beyond them hardly learns: its slope is under 0.05
 BINS = 40
@@ -91,7 +92,7 @@ def histogram(values: Tensor, bounds: tuple[float, float] | None = None) -> Hist
     Of many values, about 50,000 evenly spread ones are counted.
     """
     stride = max(1, values.numel() // MOST_BINNED) | 1  # odd: the units come in even numbers
-    numbers = values.flatten()[::stride].double().cpu().numpy()
+    numbers = values.flatten()[::stride].cpu().double().numpy()
     numbers = np.clip(numbers[np.isfinite(numbers)], -LARGEST, LARGEST)
     if bounds is None and len(numbers):
         low, high = float(numbers.min()), float(numbers.max())
@@ -113,7 +114,7 @@ def spectral_radius(cell: Cell) -> float | None:
     weights = getattr(cell, "weight_hidden", None)
     if not isinstance(weights, Tensor) or weights.shape != (len(names) * H, H):
         return None  # a cell of the user's own
-    rows = weights.double().split(H)
+    rows = weights.cpu().double().split(H)
     chosen = next((names.index(name) for name in CANDIDATES if name in names), len(names) - 1)
     if not torch.isfinite(rows[chosen]).all():
         return float("nan")
@@ -121,12 +122,12 @@ def spectral_radius(cell: Cell) -> float | None:
 
 
 def _saturated(values: Tensor) -> float:
-    return float(((values < SHUT) | (values > OPEN)).double().mean())
+    return float(((values < SHUT) | (values > OPEN)).to(widest(values.device)).mean())
 
 
 def _memory(kept: Tensor | None) -> float | None:
     """kept: (N, H), the share of the old memory each step keeps. Steps, the median over units."""
     if kept is None:
         return None
-    share = kept.double().mean(dim=0).clamp(min=1e-12, max=1 - 1 / LONGEST_MEMORY)
+    share = kept.to(widest(kept.device)).mean(dim=0).clamp(min=1e-12, max=1 - 1 / LONGEST_MEMORY)
     return float((-1.0 / share.log()).median())

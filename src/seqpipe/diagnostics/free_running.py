@@ -27,6 +27,7 @@ from seqpipe.data.sampling import evenly_spread
 from seqpipe.diagnostics.tracing import chance_kept
 from seqpipe.models.decoding import log_probabilities
 from seqpipe.nn.masks import length_mask
+from seqpipe.nn.precision import widest
 
 MOST_STEPS = 256
 """Of each example; what comes after is not looked at: a step waits for the one before it."""
@@ -99,7 +100,7 @@ def by_position(model: Any, batch: SequenceBatch) -> ByPosition:
             given = (part.x, part.x_lengths, part.y, part.y_lengths)
             mask = length_mask(part.y_lengths, T)
             for row, run in enumerate((model, model.free_running)):
-                losses = losses_by_step(run(*given), part.y).double()
+                losses = losses_by_step(run(*given), part.y).to(widest(part.y.device))
                 sums[row] += losses.masked_fill(~mask, 0.0).sum(dim=0).cpu()
             count += mask.sum(dim=0).cpu()
     reached = count > 0

@@ -18,6 +18,7 @@ from torch import Tensor
 from seqpipe.data.base import SequenceBatch
 from seqpipe.diagnostics.decay import Decay, decay_of
 from seqpipe.diagnostics.recording import LayerName, Recorded, StepwiseCopy, in_precision
+from seqpipe.nn.precision import widest
 from seqpipe.tasks.base import Task
 
 
@@ -126,7 +127,10 @@ def _measured(
     )
     for layer, over_time in zip(layers, steps, strict=True):
         by_time = torch.stack(list(islice(gradients, len(over_time))), dim=1)  # (B, T, H)
-        norms, lengths = by_time.double().norm(dim=-1).cpu().numpy(), layer.lengths().cpu().numpy()
+        norms, lengths = (
+            by_time.to(widest(by_time.device)).norm(dim=-1).cpu().numpy(),
+            layer.lengths().cpu().numpy(),
+        )
         own_loss = by_step and layer.name.stack not in before
         yield ThroughTime(
             layer.name,

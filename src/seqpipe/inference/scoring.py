@@ -11,7 +11,7 @@ from seqpipe.data.base import Field, Record
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.models.one_to_many import OneToMany
-from seqpipe.nn.precision import precise
+from seqpipe.nn.precision import precise, widest
 from seqpipe.tasks.base import Task
 
 CHUNK = 2_048  # steps whose logits are held at once
@@ -106,11 +106,11 @@ def _logits(network: OneToMany | EncoderDecoder, x: Field | None, record: Record
 def _of(piece: tuple[int, Tensor], y: Tensor, field: Field) -> Tensor:
     """Log-probabilities of the true steps of a piece, (T,) float64."""
     start, logits = piece
-    logits = precise(logits[0]).double()
+    logits = precise(logits[0]).to(widest(y.device))
     truth = y[0, start : start + len(logits)]
     if field.spec.kind == "roll":
         return -torch.nn.functional.binary_cross_entropy_with_logits(
-            logits, truth.double(), reduction="none"
+            logits, truth.to(logits.dtype), reduction="none"
         ).sum(dim=-1)
     chosen: Tensor = logits.log_softmax(dim=-1).gather(1, truth.long().unsqueeze(1)).squeeze(1)
     return chosen

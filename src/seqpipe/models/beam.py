@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seqpipe.errors import ConfigError
 from seqpipe.models.decoding import PAD
+from seqpipe.nn.precision import widest
 from seqpipe.nn.recurrent import StackState
 
 Step = Callable[[Tensor, Tensor], Tensor]
@@ -107,7 +108,7 @@ def beam_search(
     section 3.2, for beams; Wu et al. (2016), section 7, for the norm.
     """
     check_beam(beam_size, length_penalty, n_best)
-    nothing = torch.full((rows, beam_size), -torch.inf, dtype=torch.float64, device=device)
+    nothing = torch.full((rows, beam_size), -torch.inf, dtype=widest(device), device=device)
     ids = torch.full((rows, beam_size, max_length), PAD, device=device)
     best = _hypotheses(ids, nothing, 0, length_penalty)
     scores = nothing.clone()

@@ -14,7 +14,7 @@ from torch import Tensor
 from seqpipe.errors import ConfigError
 from seqpipe.nn.ctc import ctc_loss
 from seqpipe.nn.masks import length_mask
-from seqpipe.nn.precision import precise
+from seqpipe.nn.precision import precise, widest
 
 
 class Transcripts(NamedTuple):
@@ -90,10 +90,11 @@ def prefix_beam(
         )
     B, T = logits.shape[:2]
     real = length_mask(x_lengths, T)
-    log_p = precise(logits).masked_fill(~real.unsqueeze(2), 0.0).log_softmax(dim=-1).double()
+    log_p = precise(logits).masked_fill(~real.unsqueeze(2), 0.0).log_softmax(dim=-1)
+    log_p = log_p.to(widest(logits.device))
     log_p = log_p.index_fill(2, torch.tensor(banned, device=logits.device).long(), -torch.inf)
     ids = torch.full((B, beam_size, T), blank, device=logits.device)
-    nothing = torch.full((B, beam_size), -torch.inf, dtype=torch.float64, device=logits.device)
+    nothing = torch.full((B, beam_size), -torch.inf, dtype=log_p.dtype, device=logits.device)
     first = nothing.clone()
     first[:, 0] = 0.0  # the empty prefix, before anything is said
     beam = _Prefixes(ids, torch.zeros_like(ids[..., 0]), first, nothing)
@@ -120,7 +121,8 @@ def _grown(beam: _Prefixes, log_p: Tensor, blank: int) -> _Prefixes:
     meets = _meets(beam, blank)  # (B, k of j, k of i)
     by_last = longer.mT.gather(1, last.expand(B, k, k)).masked_fill(~meets, -torch.inf)
     again = torch.logaddexp(beam.symbol + log_p_last, by_last.logsumexp(dim=2))
-    gone = torch.zeros_like(longer).scatter_add(2, last.mT.expand(B, k, k), meets.mT.double())
+    met = meets.mT.to(longer.dtype)
+    gone = torch.zeros_like(longer).scatter_add(2, last.mT.expand(B, k, k), met)
     longer = longer.masked_fill(gone > 0, -torch.inf)
     # No prefix grows by a blank: that column stands for the prefix as it is.
     longer[:, :, blank] = again

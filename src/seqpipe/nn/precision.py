@@ -1,4 +1,4 @@
-"""In what precision losses are computed."""
+"""In what precision losses are computed, and sums of many of them."""
 
 import torch
 from torch import Tensor
@@ -7,3 +7,8 @@ from torch import Tensor
 def precise(values: Tensor) -> Tensor:
     """The values in float32, or in float64 where they are that: sums in half precision are none."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """float64, or float32 on a device that has no float64 (Apple's GPUs)."""
+    return torch.float32 if device.type == "mps" else torch.float64

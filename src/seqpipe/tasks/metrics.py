@@ -1,11 +1,13 @@
 """Metrics beyond torchmetrics' own, and the sets that tasks share."""
 
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Self
 
 import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
-from torchmetrics import MeanAbsoluteError, Metric, MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassCohenKappa,
@@ -40,7 +42,7 @@ def class_metrics(size: int, stage: str, ignored: int | None = None) -> MetricCo
 def ordinal_metrics(size: int, stage: str) -> MetricCollection:
     """`class_metrics`, and the mean distance to the true class; kappa in validation and test."""
     metrics: dict[str, Metric | MetricCollection] = dict(class_metrics(size, stage).items())
-    metrics["mae"] = MeanAbsoluteError()
+    metrics["mae"] = MeanError(1)
     if stage != "train":
         metrics["kappa"] = QuadraticKappa(size, weights="quadratic", validate_args=False)
     return MetricCollection(metrics)
@@ -60,30 +62,102 @@ class QuadraticKappa(MulticlassCohenKappa):
         return torch.nan_to_num(super().compute(), nan=0.0)
 
 
-class WeightedMean(Metric):
-    """Mean of means, each weighted by what it goes over.
+class Sums(Metric):
+    """Running sums in float64, whatever the precision of the model.
 
-    A mean that is not a number makes the whole not a number. (torchmetrics' MeanMetric leaves it
-    out; told not to, it leaves out the weights.)
+    In float32 a sum of a million batches is wrong by a percent: what is added is rounded to the
+    digits of the sum. On a device without float64 (Apple's GPUs) the sums stay on the CPU.
     """
 
     full_state_update = False
+
+    def add_sum(self, name: str) -> None:
+        """A sum of that name, 0 at first, added up over processes."""
+        self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def exact(self, values: Tensor) -> Tensor:
+        """The values in float64, where the sums are."""
+        # In two steps: a device without float64 cannot convert before it copies.
+        return values.detach().to(self._sum_device).double()
+
+    @property
+    def _sum_device(self) -> torch.device:
+        held: Tensor = getattr(self, next(iter(self._defaults)))
+        return held.device
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Self:
+        """Moves the sums with the module, but keeps them in float64."""
+
+        @functools.wraps(fn)  # torchmetrics looks at the name
+        def moved(held: Tensor) -> Tensor:
+            if held.dtype != torch.float64:
+                return fn(held)
+            try:
+                return fn(held).double()
+            except TypeError:  # the device has no float64
+                return held
+
+        super()._apply(moved, exclude_state)
+        return self
+
+
+class WeightedMean(Sums):
+    """Mean of means, each weighted by what it goes over.
+
+    A mean that is not a number makes the whole not a number. (torchmetrics' MeanMetric leaves it
+    out; set not to, it leaves out the weights.)
+    """
+
     total: Tensor
     weight: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("weight", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_sum("total")
+        self.add_sum("weight")
 
     def update(self, mean: Tensor, weight: Tensor) -> None:
         """Adds a mean, a scalar, and how many things it goes over."""
-        self.total += mean * weight
-        self.weight += weight
+        exact = self.exact(weight)
+        self.total += self.exact(mean) * exact
+        self.weight += exact
 
     def compute(self) -> Tensor:
         """Total over weight."""
         return self.total / self.weight
+
+
+class MeanError(Sums):
+    """Mean of |prediction - truth|, or of its square, over all numbers.
+
+    The differences, too, are taken in float64: torchmetrics' own take them in the precision of
+    what they are given.
+
+    Args:
+        power: 1: mean absolute error; 2: mean squared error.
+    """
+
+    count: Tensor
+
+    def __init__(self, power: Literal[1, 2], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.power = power
+        # A name of its own: torchmetrics takes metrics with equal states for one.
+        self.total = {1: "absolute", 2: "squared"}[power]
+        self.add_sum(self.total)
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, predictions: Tensor, truths: Tensor) -> None:
+        """Adds the errors of two tensors of one shape."""
+        errors = self.exact(predictions) - self.exact(truths)
+        added = errors.abs().sum() if self.power == 1 else errors.square().sum()
+        setattr(self, self.total, getattr(self, self.total) + added)
+        self.count += errors.numel()
+
+    def compute(self) -> Tensor:
+        """Total over count."""
+        total: Tensor = getattr(self, self.total)
+        return total / self.count
 
 
 class ExactMatch(Metric):

@@ -9,7 +9,7 @@ from torchmetrics import MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.masks import length_mask
-from seqpipe.nn.precision import precise
+from seqpipe.nn.precision import precise, widest
 from seqpipe.tasks.base import Pairs, Task, class_scalars
 from seqpipe.tasks.metrics import LabelCounts
 
@@ -69,7 +69,7 @@ class MultiLabel(Task):
 
     def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str]:
         """The entropies of the K labels in this batch, summed, in nats."""
-        shares = batch.y[self.mask(batch)].double().mean(dim=0)
+        shares = batch.y[self.mask(batch)].to(widest(batch.y.device)).mean(dim=0)
         entropies = torch.special.entr(shares) + torch.special.entr(1 - shares)
         return float(entropies.sum()), "entropy of the batch's labels"
 

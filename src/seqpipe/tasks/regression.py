@@ -4,12 +4,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
+from torchmetrics import MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.masks import length_mask
-from seqpipe.nn.precision import precise
+from seqpipe.nn.precision import precise, widest
 from seqpipe.tasks.base import Pairs, Task
+from seqpipe.tasks.metrics import MeanError
 
 
 class Regression(Task):
@@ -52,11 +53,11 @@ class Regression(Task):
 
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
         """The mean of y squared, the loss of outputs 0."""
-        return float(_real(batch.y, batch)[1].double().square().mean()), "mean of y^2"
+        return float(_wide(batch).square().mean()), "mean of y^2"
 
     def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str]:
         """The variance of y in this batch: the loss of its mean."""
-        y = _real(batch.y, batch)[1].double()
+        y = _wide(batch)
         return float(y.var(dim=0, correction=0).mean()), "variance of y"
 
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Tensor:
@@ -73,7 +74,7 @@ class Regression(Task):
 
     def metrics(self, stage: str) -> MetricCollection:
         """MSE and MAE."""
-        return MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError()})
+        return MetricCollection({"mse": MeanError(2), "mae": MeanError(1)})
 
     def decoded(self, predictions: Tensor, batch: SequenceBatch) -> list[tuple[Any, Any]]:
         """The numbers of each example as the field encodes them, without padding."""
@@ -81,6 +82,11 @@ class Regression(Task):
         if batch.y_lengths is None:
             return list(pairs)
         return [(p[:n], t[:n]) for (p, t), n in zip(pairs, batch.y_lengths.tolist(), strict=True)]
+
+
+def _wide(batch: SequenceBatch) -> Tensor:
+    """The numbers of y, (N, K), in float64 where the device has it."""
+    return _real(batch.y, batch)[1].to(widest(batch.y.device))
 
 
 def _real(outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:

@@ -39,8 +39,10 @@ def restore(module: SequenceModule, saved: dict[str, Any]) -> None:
         module.bad_steps.count = saved["bad_steps"]
     metrics = _metrics(module)
     for name in metrics.keys() & saved["sums"].keys():
-        for part, value in saved["sums"][name].items():
-            setattr(metrics[name], part, value.to(module.device))
+        held = metrics[name].metric_state
+        for part in held.keys() & saved["sums"][name].keys():
+            value, like = saved["sums"][name][part], torch.as_tensor(held[part])
+            setattr(metrics[name], part, value.to(like.device, like.dtype))
         metrics[name]._update_count = 1  # else torchmetrics warns: nothing to compute
 
 
