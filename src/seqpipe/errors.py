@@ -13,19 +13,22 @@ class _Problems(SeqpipeError):
 
     Args:
         problems: one message, or several, each `key=value: what is wrong; what is allowed`.
+        hint: what else can be done about all of them; shown once, below.
     """
 
     where = "the input"
 
-    def __init__(self, problems: str | Sequence[str]) -> None:
+    def __init__(self, problems: str | Sequence[str], hint: str = "") -> None:
         self.problems = [problems] if isinstance(problems, str) else list(problems)
-        super().__init__(self.problems)
+        self.hint = hint
+        super().__init__(self.problems, hint)
 
     def __str__(self) -> str:
+        hint = [f"  {self.hint}"] if self.hint else []
         if len(self.problems) == 1:
-            return self.problems[0]
+            return "\n".join([self.problems[0], *hint])
         lines = [f"  {number}. {problem}" for number, problem in enumerate(self.problems, 1)]
-        return "\n".join([f"{len(self.problems)} problems in {self.where}:", *lines])
+        return "\n".join([f"{len(self.problems)} problems in {self.where}:", *lines, *hint])
 
 
 class ConfigError(_Problems):

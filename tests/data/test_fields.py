@@ -66,7 +66,12 @@ def test_several_numbers_are_a_row_of_their_own_width():
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [("x", "y='x': not a number, nor a list of numbers"), (float("nan"), "y=nan: not finite")],
+    [
+        ("x", "y='x': not a number, nor a list of numbers"),
+        (float("nan"), "y=nan: is missing; allowed: a value"),
+        ([1, float("nan")], "y=[1, nan]: not finite"),
+        ("NA", "y='NA': is missing; allowed: a number"),
+    ],
 )
 def test_what_is_no_number_is_refused(value, message):
     with pytest.raises(DataError) as error:

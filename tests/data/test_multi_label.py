@@ -53,7 +53,7 @@ def test_labels_come_back(examples):
             "y='jaz': not a class of the training split; it has jazz, rock; did you mean 'jazz'?",
         ),
         (3, "y=3: neither a list of labels nor text, as a|b"),
-        (None, "y=None: neither a list of labels nor text, as a|b"),
+        (None, "y=None: is missing; allowed: a value"),
     ],
 )
 def test_bad_labels_are_refused(value, message):

@@ -6,6 +6,7 @@ format is a new `Source`, a new kind of entry a new `Field`; nothing else change
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqpipe.data.missing import is_blank, is_missing
 from seqpipe.errors import DataError, did_you_mean
 
 Record = Mapping[str, Any]
@@ -195,6 +197,14 @@ class Field(ABC):
         once, keep what is needed.
         """
 
+    def check(self, record: Record) -> None:
+        """Refuse a record that `fit` cannot use; the field itself learns nothing.
+
+        Raises:
+            DataError: it cannot be used.
+        """
+        copy.deepcopy(self).fit([record])
+
     def inputs(self) -> list[Path]:
         """Every file that `fit` depends on, besides those of the source."""
         return []
@@ -246,13 +256,25 @@ class Field(ABC):
         """The raw entry.
 
         Raises:
-            DataError: the record has no such column.
+            DataError: the record has no such column, or holds nothing there.
         """
         if self.column not in record:
             columns = ", ".join(record)
             hint = did_you_mean(self.column, record)
             raise DataError(f"column={self.column}: not in the record; it has {columns}{hint}")
-        return record[self.column]
+        value = record[self.column]
+        if is_missing(value):
+            self.refuse(value, "is missing; allowed: a value")
+        return value
+
+    def refuse_blank(self, record: Record) -> None:
+        """Refuse text of nothing but white space.
+
+        Raises:
+            DataError: it is.
+        """
+        if is_blank(record[self.column]):
+            self.refuse(record[self.column], "is empty; allowed: text")
 
     def refuse(self, value: object, problem: str) -> NoReturn:
         """Raise the DataError of a bad entry, shortened to what fits a line."""

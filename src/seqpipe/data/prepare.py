@@ -138,7 +138,8 @@ def _why_empty(split: str, facts: SplitFacts) -> str:
     if facts.dropped:
         left_out.append(f"{facts.dropped:,} are longer than data.max_length and were dropped")
     if facts.skipped:
-        left_out.append(f"{facts.skipped:,} could not be used and were skipped")
+        first = f", the first: {facts.problems[0]}" if facts.problems else ""
+        left_out.append(f"{facts.skipped:,} could not be used and were skipped{first}")
     why = f" ({'; '.join(left_out)})" if left_out else ""
     return f"{split}: holds no records{why}; allowed: a file or a share that holds some"
 
@@ -156,10 +157,12 @@ def _fit(role: str, fld: Field, found: Iterable[Found], skip: bool, progress: Pr
                 problems.add("", one.problems)
                 continue
             try:
-                copy.deepcopy(unfitted).fit([one])
+                unfitted.check(one)
             except DataError as error:
                 bad.add(number)
                 problems.add(place_of(one, "train", number), error.problems)
+            else:
+                problems.usable += 1
         problems.check()
         if not bad:
             raise
@@ -214,6 +217,7 @@ class _Encoder:
             goes_on = np.array(getattr(one, "goes_on", False), dtype=np.uint8)
             writer.add({**has_time, "goes_on": False}, **encoded, goes_on=goes_on)
             self.records += 1
+            self.problems.usable += 1
         return writer.close()
 
     def _skip(self, place: str, error: DataError) -> None:
@@ -226,6 +230,8 @@ class _Encoder:
         roles = self.roles
         y = roles["y"].encode_target(record).numpy()
         _check_steps(roles["y"], "y", self.specs["y"], y)
+        if "x" in roles and self.specs["y"].kind == "symbols":
+            roles["y"].refuse_blank(record)  # white space alone is no answer to an x
         x = None
         if "x" in roles:
             x = roles["x"].encode(record).numpy()

@@ -7,6 +7,7 @@ from seqpipe.data.base import Found, PlacedRecord
 from seqpipe.errors import DataError
 
 MOST_PROBLEMS = 10  # shown at once
+SKIP = "or leave such records out, and count them: data.on_error=skip"
 _MOST_READ = 1000  # problems, before reading stops: the same one may stand in every line
 
 
@@ -19,6 +20,7 @@ class Problems:
 
     def __init__(self, skip: bool) -> None:
         self.skip = skip
+        self.usable = 0  # records; without any, skipping the others is no advice
         self.told: list[str] = []
         self._more: Counter[str] = Counter()
         self._read = 0
@@ -44,7 +46,8 @@ class Problems:
             DataError: with the first ten, each kind once.
         """
         if self.told and not self.skip:
-            raise DataError([self._with_count(text) for text in self.told])
+            told = [self._with_count(text) for text in self.told]
+            raise DataError(told, hint=SKIP if self.usable else "")
 
     def _with_count(self, text: str) -> str:
         for problem, count in self._more.items():

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from seqpipe.data.base import Field, FieldSpec
+from seqpipe.data.missing import missing_among_numbers
 from seqpipe.errors import did_you_mean
 
 
@@ -27,7 +28,8 @@ class Classes(Field):
         self._ids: dict[str, int] = {}
 
     def _learn(self, values: Iterable[object]) -> None:
-        self._set(class_names(values))
+        names = {str(value) for value in values}
+        self._set(class_names(names - missing_among_numbers(names)))
 
     def _set(self, names: tuple[str, ...]) -> None:
         self.names = names
@@ -40,6 +42,8 @@ class Classes(Field):
     def _id(self, value: object) -> int:
         name = str(value)
         if name not in self._ids:
+            if missing_among_numbers([*self.names, name]):
+                self.refuse(value, "is missing, among classes that are numbers; allowed: a class")
             shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
             problem = f"not a class of the training split; it has {shown}"
             self.refuse(value, problem + did_you_mean(name, self.names))

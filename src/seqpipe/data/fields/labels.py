@@ -11,6 +11,7 @@ from torch import Tensor
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.classes import Classes
 from seqpipe.data.fields.series import Moments, floats, units
+from seqpipe.data.missing import MISSING_WORDS, is_blank
 from seqpipe.data.notation import PLAIN, Convention, Notation, Survey
 from seqpipe.data.tags import SCHEMES, all_tags, allowed_in, belongs, faults, types
 from seqpipe.errors import ConfigError, DataError, did_you_mean
@@ -43,8 +44,8 @@ class Category(Classes):
 
     def _label(self, record: Record) -> object:
         value = self.value(record)
-        if value is None or not str(value).strip():
-            self.refuse(value, "the label is missing; allowed: a class")
+        if is_blank(value):
+            self.refuse(value, "is missing; allowed: a class")
         if not isinstance(value, (str, int, float, np.generic)):
             self.refuse(value, "not one label; allowed: text or a number")
         return value
@@ -97,7 +98,7 @@ class Tags(Classes):
         Raises:
             DataError: what is no tag of the scheme.
         """
-        sequences = ([str(tag) for tag in self.value(record)] for record in records)
+        sequences = ([str(tag) for tag in self._tags(record)] for record in records)
         if self.scheme != "auto":
             names = {tag for tags in sequences for tag in tags}
             self.found_scheme = self.scheme or ""
@@ -129,13 +130,9 @@ class Tags(Classes):
         Raises:
             DataError: a tag does not occur in the training split, or breaks the scheme.
         """
-        tags = self.value(record)
-        try:
-            different = set(tags)
-        except TypeError:  # a number, or lists in a list
-            self.refuse(tags, "not a list of tags, one for each step")
+        tags = self._tags(record)
         if not self.found_scheme:
-            ids = {tag: self._id(tag) for tag in different}
+            ids = {tag: self._id(tag) for tag in set(tags)}
             return torch.tensor([ids[tag] for tag in tags], dtype=torch.int64)
         names = self._read([str(tag) for tag in tags])
         return torch.tensor([self._id(name) for name in names], dtype=torch.int64)
@@ -154,6 +151,18 @@ class Tags(Classes):
         if problems:
             raise DataError(problems)
         return names
+
+    def _tags(self, record: Record) -> Sequence[Any]:
+        tags: Sequence[Any] = self.value(record)
+        try:
+            set(tags)
+        except TypeError:  # a number, or lists in a list
+            self.refuse(tags, "not a list of tags, one for each step")
+        for step, tag in enumerate(tags):
+            if is_blank(tag):
+                text = f"[{step}]={tag!r}: is missing; allowed: a tag for each step"
+                raise DataError(f"{self.column}{text}")
+        return tags
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
         """The names of the tags, with spaces between."""
@@ -197,6 +206,14 @@ class Ordinal(Category):
             shown = ",".join(self.order)
             text = "allowed: two classes or more, each once"
             raise ConfigError(f"data.y.order=[{shown}]: is no order; {text}")
+
+    def check(self, record: Record) -> None:
+        """Refuse a label that is missing; one record alone has no two classes.
+
+        Raises:
+            DataError: it is missing.
+        """
+        self._label(record)
 
     def fit(self, records: Iterable[Record]) -> None:
         """Learn the classes.
@@ -285,6 +302,8 @@ class Number(Field):
 
     def _numbers(self, record: Record) -> np.ndarray[Any, np.dtype[np.float32]]:
         value = self.value(record)
+        if isinstance(value, str) and value.strip().lower() in MISSING_WORDS:
+            self.refuse(value, "is missing; allowed: a number")
         try:
             numbers = floats(value).reshape(-1)
         except (TypeError, ValueError):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from seqpipe.data.base import Record
 from seqpipe.data.fields.classes import Classes
+from seqpipe.data.missing import is_missing
 from seqpipe.errors import DataError
 
 
@@ -36,6 +37,14 @@ class MultiLabel(Classes):
         if not self.names:
             raise DataError(f"{self.column}: no example has a label; allowed: one or more that has")
 
+    def check(self, record: Record) -> None:
+        """Refuse what is no list of labels; one example alone may have none.
+
+        Raises:
+            DataError: it is none.
+        """
+        self._labels(record)
+
     def encode(self, record: Record) -> Tensor:
         """(K,) uint8.
 
@@ -61,5 +70,9 @@ class MultiLabel(Classes):
             value = value.split(self.separator)
         if not isinstance(value, (list, tuple)):
             self.refuse(value, f"neither a list of labels nor text, as a{self.separator}b")
+        for place, label in enumerate(value):
+            if is_missing(label):
+                text = f"[{place}]={label!r}: is missing; allowed: a label, or a list without it"
+                raise DataError(f"{self.column}{text}")
         labels = [str(label).strip() for label in value]
         return [label for label in labels if label]

@@ -10,15 +10,13 @@ from typing import Any, Literal
 import numpy as np
 
 from seqpipe.data.base import place
+from seqpipe.data.missing import MISSING_WORDS
 from seqpipe.data.sources.files import lines
 from seqpipe.errors import DataError, did_you_mean
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Missing = Literal["error", "previous", "linear", "zero"]
 """What becomes of a number that is missing: refused, the one before it, on a line, 0."""
-
-MISSING = frozenset({"", "?", "nan", "na", "n/a", "null"})
-"""How files write a number that is missing, in small letters."""
 
 
 def cells(line: str, delimiter: str | None = ",") -> list[str]:
@@ -44,7 +42,7 @@ def number(cell: str) -> float:
         ValueError: neither.
     """
     text = cell.strip()
-    if text.lower() in MISSING:
+    if text.lower() in MISSING_WORDS:
         return math.nan
     try:
         value = math.inf if "_" in text else float(text)  # Python alone reads 1_000 as a number

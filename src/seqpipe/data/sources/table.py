@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seqpipe.data.base import Found, PlacedRecord, place
+from seqpipe.data.missing import is_missing
 from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.data.sources.formats import (
     Row,
@@ -174,7 +175,9 @@ class Table(FileSource):
             for part in parts:
                 if part not in cells:
                     return DataError(f"{place(file, line)}: has no {part!r}; allowed: a value")
-                if len(parts) > 1 and not isinstance(cells[part], (str, int, float)):
+                if len(parts) > 1 and (
+                    is_missing(cells[part]) or not isinstance(cells[part], (str, int, float))
+                ):
                     text = f"{part}={cells[part]!r}: cannot be put together with others"
                     return DataError(f"{place(file, line)}: {text}; allowed: text or a number")
             whole = len(parts) == 1

@@ -1,0 +1,42 @@
+"""Missing values: which entries of a record hold nothing, and how text files write that."""
+
+from collections.abc import Iterable
+from math import isfinite
+
+MISSING_WORDS = frozenset({"", "?", "nan", "na", "n/a", "null", "none", "nat", "<na>"})
+"""How text files write a number that is missing, in small letters."""
+_NOTHING = frozenset({"NAType", "NaTType"})  # of pandas, which need not be installed
+
+
+def is_missing(value: object) -> bool:
+    """True for None, NaN, NaT and the NA of pandas; text is never missing, not even `nan`."""
+    if value is None or type(value).__name__ in _NOTHING:
+        return True
+    if isinstance(value, (str, bytes, bool, int, list, tuple, dict)):
+        return False
+    try:
+        return bool(value != value)  # NaN and NaT alone differ from themselves
+    except (TypeError, ValueError, RuntimeError):  # an array
+        return False
+
+
+def is_blank(value: object) -> bool:
+    """True for a missing value and for text of nothing but white space."""
+    return is_missing(value) or (isinstance(value, str) and not value.strip())
+
+
+def missing_among_numbers(names: Iterable[str]) -> frozenset[str]:
+    """Words as `nan` or `NA` that stand among names that are all numbers: missing values.
+
+    Among other words they are words: the language Nan, the country code NA.
+    """
+    words = frozenset(name for name in names if name.strip().lower() in MISSING_WORDS)
+    rest = [name for name in names if name not in words]
+    return words if rest and all(map(_is_number, rest)) else frozenset()
+
+
+def _is_number(name: str) -> bool:
+    try:
+        return isfinite(float(name))
+    except ValueError:
+        return False
