@@ -1,23 +1,38 @@
 # Each target does all its own set-up, once: `.venv` is made again only when its inputs change.
-# Needs Python 3.11 or later, make and git. Without make: see "Plain pip" in README.md.
+# Needs Python 3.11, 3.12 or 3.13, make and git. Without make: see "Plain pip" in README.md.
 
 PYTHON ?= python3
 WORKERS ?= 2
 PORT ?= 5000
+TORCH ?=
 ARGS ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+
+# TORCH=cpu: torch's wheels for machines without a GPU, gigabytes smaller than the default on Linux.
+# The stamp remembers it: without TORCH= an existing .venv keeps its build, TORCH=cpu replaces another.
+BUILT := $(strip $(shell cat $(INSTALLED) 2>/dev/null))
+BUILD := $(or $(strip $(TORCH)),$(BUILT))
+ifeq ($(BUILD),cpu)
+TORCH_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu
+else ifneq ($(BUILD),)
+$(error TORCH=$(BUILD): unknown build of torch; allowed: TORCH=cpu, or leave TORCH out)
+endif
+ifneq ($(BUILD),$(BUILT))
+FRESH := fresh
+endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install train ui test test-slow lint format clean
+.PHONY: fresh help install train ui test test-slow lint format clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo 'ARGS="..." is passed on: make train ARGS="trainer.max_epochs=3", make test ARGS="-k lstm"'
 	@echo 'PYTHON=python3.12 chooses the Python, PORT=5001 the port of the UI'
+	@echo 'TORCH=cpu installs torch without CUDA, for machines without a GPU: make train TORCH=cpu'
 
 install: $(INSTALLED) ## make .venv and install the tested versions into it
 
@@ -50,10 +65,14 @@ clean: ## remove .venv, caches and builds; never outputs/ or data/
 	find src tests conf -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so an installation that was cut short is taken up again.
-$(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
-		"PYTHON=$(PYTHON): seqpipe needs Python 3.11 or later; name one: make PYTHON=python3.12 ..."; exit 1; }
+$(INSTALLED): pyproject.toml constraints.txt $(FRESH)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { echo \
+		"PYTHON=$(PYTHON): seqpipe needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12 ..."; \
+		exit 1; }
+	@if [ -n "$(FRESH)" ]; then rm -rf .venv; fi
 	@echo "installing into .venv (minutes the first time)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
-	@touch $@
+	@$(BIN)/python -m pip install --quiet $(TORCH_INDEX) -c constraints.txt -e ".[dev]"
+	@echo "$(BUILD)" > $@
+
+fresh:

@@ -264,7 +264,7 @@ def test_without_soundfile_the_extra_that_brings_it_is_named(monkeypatch):
         Audio("x")
     assert str(refused.value) == (
         "data.source=Audio: needs soundfile, which is not installed; "
-        "allowed: pip install 'seqpipe[audio]'"
+        'allowed: pip install "soundfile>=0.12"'
     )
 
 

@@ -304,7 +304,7 @@ def test_without_the_library_the_message_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert refusal("stanfordnlp/sst2") == (
         "data.source=Hub: needs datasets, which is not installed; "
-        "allowed: pip install 'seqpipe[hub]'"
+        'allowed: pip install "datasets>=3.0"'
     )
 
 

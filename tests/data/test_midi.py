@@ -189,7 +189,7 @@ def test_without_symusic_the_message_says_how_to_install_it(monkeypatch):
         MidiRolls("tune.mid")
     assert str(error.value) == (
         "data.source=MidiRolls: needs symusic, which is not installed; "
-        "allowed: pip install 'seqpipe[midi]'"
+        'allowed: pip install "symusic>=0.5"'
     )
 
 

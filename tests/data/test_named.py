@@ -94,6 +94,6 @@ def test_a_hub_without_its_library_is_told_with_how_to_get_the_files(monkeypatch
         Named(None, GET, local=Some, hub=lambda: Hub("stanfordnlp/imdb"))
     assert error.value.problems == [
         "data.source=Hub: needs datasets, which is not installed; "
-        "allowed: pip install 'seqpipe[hub]'",
+        'allowed: pip install "datasets>=3.0"',
         INSTEAD,
     ]

@@ -124,5 +124,5 @@ def test_without_the_library_it_is_said_how_to_install_it(monkeypatch):
         Text("text", by="subwords")
     assert str(error.value) == (
         "by=subwords: needs tokenizers, which is not installed; "
-        "allowed: pip install 'seqpipe[subwords]'"
+        'allowed: pip install "tokenizers>=0.20"'
     )

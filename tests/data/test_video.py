@@ -316,7 +316,7 @@ def test_without_pyav_the_message_says_how_to_install_it(monkeypatch):
     with pytest.raises(ConfigError) as error:
         Video("a.mkv")
     assert str(error.value) == (
-        "data.source=Video: needs av, which is not installed; allowed: pip install 'seqpipe[video]'"
+        'data.source=Video: needs av, which is not installed; allowed: pip install "av>=13"'
     )
 
 

@@ -71,6 +71,14 @@ def test_the_wheel_holds_the_whole_package_and_conf_and_nothing_else(wheel: Path
     assert names == source | conf | {"seqpipe/py.typed"}
 
 
+def test_the_wheel_has_the_name_that_is_ours(wheel: Path) -> None:
+    assert wheel.name.startswith("seqpipe_rnn-")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        about = archive.read(name).decode().splitlines()
+    assert "Name: seqpipe-rnn" in about
+
+
 def test_the_sdist_holds_what_the_wheel_is_built_from_and_no_run(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -101,3 +109,28 @@ def test_it_trains_from_an_empty_folder(site: Path, empty_folder: Path) -> None:
     run(sys.executable, "-m", "seqpipe", *arguments, cwd=empty_folder, site=site)
     (saved,) = (empty_folder / "outputs" / "runs").glob("*/config.yaml")
     assert "hidden_size: 7" in saved.read_text().splitlines()
+
+
+ASK = """
+import mlflow.pyfunc, seqpipe
+print(seqpipe.__file__)
+print(mlflow.pyfunc.load_model("model").predict([{"human": "3 May 1979"}])[0]["prediction"])
+"""
+
+
+def test_a_logged_model_is_loaded_by_the_wheel_beside_it(site: Path, tmp_path: Path) -> None:
+    """Trained by an installed package, without sources; then there is what the model brings."""
+    size = [f"data.source.{split}=30" for split in ("train", "valid", "test")]
+    short = ("hidden_size=4", "trainer.max_epochs=1", "diagnostics=none", "preflight=none")
+    train = (sys.executable, "-m", "seqpipe", "data=dates", *size, *short)
+    run(*train, cwd=tmp_path, site=site)
+    (folder,) = (tmp_path / "outputs" / "runs").glob("*/model")
+    (named,) = [
+        line for line in (folder / "requirements.txt").read_text().splitlines() if "whl" in line
+    ]
+    other = tmp_path / "other"
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index")
+    run(*pip, "--target", other, named, cwd=folder)
+    assert files_below(other / "seqpipe", "*.py") == files_below(REPOSITORY / "src/seqpipe", "*.py")
+    where, _ = run(sys.executable, "-c", ASK, cwd=folder.parent, site=other).splitlines()
+    assert Path(where).is_relative_to(other)

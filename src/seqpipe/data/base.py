@@ -218,6 +218,11 @@ class Field(ABC):
         for name in self.fitted:
             setattr(self, name, state[name])
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Extras of seqpipe whose libraries encoding and decoding need."""
+        return ()
+
     def weights(self) -> dict[str, Tensor]:
         """Of a network inside that encodes, and which training does not change; by name."""
         return {}

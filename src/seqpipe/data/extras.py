@@ -1,8 +1,11 @@
 """Libraries that only some data needs, asked for where they are missing."""
 
 import importlib
+import importlib.util
+import re
 from types import ModuleType
 
+from seqpipe.distribution import requirements
 from seqpipe.errors import ConfigError
 
 
@@ -21,5 +24,21 @@ def need(module: str, *, extra: str, what: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         missing = error.name or module
-        text = f"needs {missing}, which is not installed; allowed: pip install 'seqpipe[{extra}]'"
+        text = f"needs {missing}, which is not installed; allowed: {command(module, extra)}"
         raise ConfigError(f"{what}: {text}") from None
+
+
+def command(module: str, extra: str) -> str:
+    """The command that installs a library, and what else its extra lacks.
+
+    Args:
+        module: to import, `onnx`.
+        extra: of seqpipe that has it, `onnx`: `pip install "onnx>=1.17" "onnxruntime>=1.20"`.
+    """
+    bounds = {re.split(r"[^\w.-]", one, maxsplit=1)[0]: one for one in requirements(extra)}
+    wanted = [module, *(name for name in bounds if name != module and not _is_there(name))]
+    return " ".join(["pip install", *(f'"{bounds.get(name, name)}"' for name in wanted)])
+
+
+def _is_there(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None

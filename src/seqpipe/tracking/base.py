@@ -39,12 +39,14 @@ class Dataset(NamedTuple):
 class Usage(NamedTuple):
     """How a model is used: what it reads, what it answers to that, and how it may be asked.
 
-    `params`: name -> (type, what holds where it is not given).
+    `params`: name -> (type, what holds where it is not given). `extras`: of seqpipe, whose
+    libraries it needs.
     """
 
     inputs: Sequence[Row]
     answers: Sequence[Row]
     params: Mapping[str, tuple[type, object]]
+    extras: Sequence[str] = ()
 
 
 class Tracker(Protocol):

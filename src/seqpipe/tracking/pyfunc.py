@@ -1,14 +1,19 @@
 """A model's folder as MLflow's pyfunc: `MLmodel` beside it, which names seqpipe as its loader."""
 
 import logging
+import shutil
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
-from seqpipe import __version__
+import torch
+
+from seqpipe.distribution import pinned, requirements, write_wheel
 from seqpipe.tracking.base import Usage
 
 LOADER = "seqpipe.pyfunc"
+WHEELS = "wheels"  # a folder beside MLmodel, as MLflow itself names it
 _TYPES: dict[type, str] = {bool: "boolean", int: "long", float: "double"}
 log = logging.getLogger(__name__)
 
@@ -22,7 +27,8 @@ def write_pyfunc(folder: Path, data: Path, usage: Usage) -> Path:
         usage: what it reads and answers; the signature follows from it, see `_signature`.
 
     Returns:
-        the folder.
+        the folder. Its `wheels` holds the package as it runs here, and its requirements name that
+        file and no package of an index, where `seqpipe` is another project.
     """
     import pandas as pd
 
@@ -37,18 +43,24 @@ def write_pyfunc(folder: Path, data: Path, usage: Usage) -> Path:
         signature = _signature(example, usage)
         quiet = logging.getLogger("mlflow")
         level = quiet.level
-        quiet.setLevel(logging.ERROR)  # it tells that it looks at the example, and of our version
-        try:
-            mlflow.pyfunc.save_model(
-                str(folder),
-                loader_module=LOADER,
-                data_path=str(data),
-                signature=signature,
-                input_example=example,
-                pip_requirements=[f"seqpipe=={__version__}"],
-            )
-        finally:
-            quiet.setLevel(level)
+        with tempfile.TemporaryDirectory() as made:
+            wheel = write_wheel(Path(made))
+            needed = [f"{WHEELS}/{wheel.name}", *pinned("torch", torch.__version__)]
+            needed += [one for extra in usage.extras for one in requirements(extra)]
+            quiet.setLevel(logging.ERROR)  # it tells that it looks at the example, and of our wheel
+            try:
+                mlflow.pyfunc.save_model(
+                    str(folder),
+                    loader_module=LOADER,
+                    data_path=str(data),
+                    signature=signature,
+                    input_example=example,
+                    pip_requirements=needed,
+                )
+            finally:
+                quiet.setLevel(level)
+            (folder / WHEELS).mkdir()
+            shutil.copyfile(wheel, folder / WHEELS / wheel.name)
     return folder
 
 

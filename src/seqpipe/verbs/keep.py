@@ -85,4 +85,5 @@ def examples(model: Model, data: SequenceData) -> Usage:
             except DataError:
                 continue
             asked.append(one)
-    return Usage(asked, served.predict(asked) if asked else [], served.params)
+    extras = [extra for field in (model.x, model.y) if field is not None for extra in field.extras]
+    return Usage(asked, served.predict(asked) if asked else [], served.params, extras)

@@ -26,7 +26,7 @@ class Subwords(Way):
         ConfigError: the library is not installed, or an option out of range.
     """
 
-    unit, least = "subwords", EVERY_BYTE
+    unit, least, extra = "subwords", EVERY_BYTE, "subwords"
 
     def __init__(self, max_vocabulary: int | None = None, min_count: int | None = None) -> None:
         super().__init__(max_vocabulary, min_count)

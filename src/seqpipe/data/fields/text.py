@@ -68,6 +68,11 @@ class Text(Field):
             raise ConfigError(f"vectors={vectors}: are of words; by=words, by=tokens, or null")
         self.vectors = Pretrained(vectors)
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """That of the way, where it needs one."""
+        return () if self.way.extra is None else (self.way.extra,)
+
     def fit(self, records: Iterable[Record]) -> None:
         """Learn the vocabulary."""
         self.way.fit(self._entry(record) for record in records)

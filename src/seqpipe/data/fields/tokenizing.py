@@ -42,6 +42,8 @@ class Way(ABC):
     """True where an entry may be parted already."""
     ends_paragraphs = False
     """True where every paragraph is ended, False where only the whole text is."""
+    extra: ClassVar[str | None] = None
+    """The extra of seqpipe whose libraries it needs."""
     names: tuple[str, ...] = SPECIALS
 
     def __init__(self, max_vocabulary: int | None = None, min_count: int | None = None) -> None:

@@ -1,0 +1,38 @@
+"""What goes with a logged model, so that it can be served where seqpipe is not installed."""
+
+import re
+
+import pytest
+import torch
+import yaml
+
+from seqpipe.tracking.base import Usage
+from seqpipe.tracking.pyfunc import write_pyfunc
+
+
+@pytest.fixture
+def model(tmp_path):
+    data = tmp_path / "made"
+    data.mkdir()
+    (data / "seqpipe.json").write_text("{}")
+    usage = Usage([{"text": "a b"}], [{"prediction": "1"}], {}, ["subwords"])
+    return write_pyfunc(tmp_path / "model", data, usage)
+
+
+def test_the_requirements_name_the_wheel_beside_them_and_no_package_of_an_index(model):
+    lines = (model / "requirements.txt").read_text().splitlines()
+    (wheel,) = (model / "wheels").iterdir()
+    assert f"wheels/{wheel.name}" in lines
+    assert re.fullmatch(r"seqpipe_rnn-.*\.whl", wheel.name)
+    assert f"torch=={torch.__version__.partition('+')[0]}" in lines
+    assert "tokenizers>=0.20" in lines
+    assert [line for line in lines if "seqpipe" in line] == [f"wheels/{wheel.name}"]
+
+
+def test_every_environment_that_mlflow_describes_has_the_wheel(model):
+    (wheel,) = (model / "wheels").iterdir()
+    conda = yaml.safe_load((model / "conda.yaml").read_text())["dependencies"]
+    (by_pip,) = [one["pip"] for one in conda if isinstance(one, dict)]
+    assert f"wheels/{wheel.name}" in by_pip
+    virtual = yaml.safe_load((model / "python_env.yaml").read_text())
+    assert virtual["dependencies"] == ["-r requirements.txt"]
