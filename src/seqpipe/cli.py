@@ -24,16 +24,23 @@ from seqpipe.config.nested import with_dots, with_slashes
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.sweeping import Comparison
 from seqpipe.errors import ConfigError, DataError, SeqpipeError
+from seqpipe.processes import (
+    RANKS,
+    ignore_stale_ranks,
+    is_launched,
+    mark_children,
+    rank,
+    unmark_children,
+)
 from seqpipe.terminal import (
     FAILED,
     INTERRUPTED,
-    RANKS,
     WRONG_INPUT,
     code_of,
     complain,
     on_sigterm,
     only_prints,
-    rank,
+    open_streams,
     say,
 )
 from seqpipe.verbs.calling import call, listed, split
@@ -70,6 +77,7 @@ def main() -> int:
     """Run the command in `sys.argv`. Returns the exit code of the process."""
     if os.getcwd() not in sys.path:  # `python -m` does so, a console script does not
         sys.path.insert(0, os.getcwd())
+    open_streams()
     _spin_less()
     try:
         verb, words = split(sys.argv[1:])
@@ -78,7 +86,7 @@ def main() -> int:
         sys.argv[1:] = words  # Hydra reads it, and Lightning's child processes
         return _main(words)
     except ConfigError as error:
-        if rank() == 0:
+        if rank() == 0 or not is_launched():
             complain(error)
         return WRONG_INPUT
     except KeyboardInterrupt:
@@ -148,6 +156,8 @@ def _run_job(cfg: DictConfig, jobs: _Jobs) -> float:
     jobs.count += 1
     launch = _launch()
     try:
+        if ignored := ignore_stale_ranks(cfg.trainer):
+            complain(ignored)
         from seqpipe.verbs.compare import noted
         from seqpipe.verbs.train import run  # torch is imported only for a config that works
 
@@ -241,6 +251,7 @@ def _one_job_for_children() -> Iterator[None]:
     if any(name in os.environ for name in RANKS):  # a child, torchrun or SLURM
         yield
         return
+    mark_children()
     argv, environment = sys.argv, {name: os.environ.get(name) for name in _SET_BY_LIGHTNING}
     config, whole = HydraConfig.get(), cast(DictConfig, HydraConfig.instance().cfg)
     if config.mode == RunMode.MULTIRUN:
@@ -251,6 +262,7 @@ def _one_job_for_children() -> Iterator[None]:
         yield
     finally:  # the next job starts processes of its own
         _leave_process_group()
+        unmark_children()
         sys.argv = argv
         for name, value in environment.items():
             os.environ.pop(name, None)

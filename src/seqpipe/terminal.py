@@ -1,12 +1,14 @@
 """What every command shares at its end: what it says, exit codes, signals, readers that leave."""
 
+import io
 import os
 import signal
 import sys
 from types import FrameType
 
+from seqpipe.display import visible
+
 WRONG_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
-RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 
 
 class Terminated(SystemExit):
@@ -38,15 +40,10 @@ def code_of(error: SystemExit) -> int:
     return error.code if isinstance(error.code, int) else int(error.code is not None)
 
 
-def rank() -> int:
-    """Number of this process among those of one run; the first alone prints."""
-    return int(next((os.environ[name] for name in RANKS if name in os.environ), "0"))
-
-
 def say(text: str, end: str = "\n") -> None:
     """Print; whoever reads may have had enough (`| head`), which is no mistake."""
     try:
-        print(text, end=end, flush=True)
+        print(visible(text), end=end, flush=True)
     except BrokenPipeError:
         say_no_more()
 
@@ -64,4 +61,24 @@ def only_prints() -> None:
 
 def complain(message: object) -> None:
     """A line on stderr, under the name of the program."""
-    print(f"seqpipe: {message}", file=sys.stderr)
+    print(f"seqpipe: {visible(str(message))}", file=sys.stderr)
+
+
+def open_streams() -> None:
+    """Standard streams that the caller closed (`>&-`) lead nowhere.
+
+    Otherwise the next file opened would get their number, and be read or written in their place.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: for PYTHONIOENCODING=ascii

@@ -248,9 +248,19 @@ def test_whoever_reads_may_stop_before_the_first_line(environment, flag):
 
 
 def test_a_child_of_a_distributed_run_complains_only_once(environment, command):
-    environment["env"]["LOCAL_RANK"] = "1"
+    environment["env"] |= {"LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "1"}
     done = command("depth=0")
     assert (done.code, done.err) == (2, "")
+
+
+def test_a_rank_that_a_launcher_left_behind_silences_nothing(environment, command):
+    environment["env"]["LOCAL_RANK"] = "1"
+    assert command("depth=0").err == "seqpipe: depth=0: out of range; allowed: an integer >= 1\n"
+    body = "    import os; print('LOCAL_RANK' in os.environ)"
+    done = command("trainer.accelerator=cpu", body=body)
+    assert (done.code, done.out) == (0, "False\nran lstm 1\n")
+    ignored = "ignored, since trainer.devices=1 asks for one process"
+    assert done.err == f"seqpipe: LOCAL_RANK=1 in the environment: {ignored}\n"
 
 
 def test_children_of_a_sweep_are_told_to_run_one_job(command):

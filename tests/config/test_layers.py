@@ -11,10 +11,13 @@ MAY_IMPORT = {
     "loading": {"verbs", "inference", "errors"},
     "pyfunc": {"tracking", "inference", "errors"},
     "__main__": {"cli"},
-    "cli": {"__init__", "verbs", "config", "terminal", "errors"},
+    "cli": {"display", "__init__", "verbs", "config", "processes", "terminal", "errors"},
     "verbs": {
+        "console",
+        "display",
         *("__init__", "build", "checks", "report", "tracking", "training", "tasks", "models"),
         *("data", "diagnostics", "nn", "inference", "config", "rules", "terminal", "errors"),
+        "processes",
     },
     "checks": {"build", "training", "tasks", "data", "config", "rules", "errors"},
     "build": {
@@ -29,20 +32,23 @@ MAY_IMPORT = {
         "config",
         "errors",
     },
-    "report": {"errors"},
+    "report": {"display", "errors"},
     "diagnostics": {"models", "tasks", "data", "nn", "errors"},
     "testing": {"data", "nn", "errors"},
-    "training": {"models", "tasks", "data", "nn", "errors"},
+    "training": {"console", "display", "models", "tasks", "data", "nn", "errors"},
     "inference": {"__init__", "models", "tasks", "data", "nn", "rules", "errors"},
     "tracking": {"__init__", "distribution", "errors"},
     "tasks": {"data", "nn", "errors"},
     "models": {"nn", "errors"},
-    "data": {"__init__", "distribution", "errors"},
+    "data": {"console", "display", "__init__", "distribution", "errors"},
     "nn": {"errors"},
     "distribution": {"__init__", "config"},
     "config": {"rules", "errors"},
     "rules": {"errors"},
-    "terminal": set(),
+    "processes": {"errors"},
+    "terminal": {"display"},
+    "console": {"display"},
+    "display": set(),
     "errors": set(),
 }
 HEAVY = {"torch", "pytorch_lightning", "lightning_fabric", "mlflow", "torchmetrics", "sklearn"}
@@ -86,7 +92,10 @@ def test_packages_import_only_downwards():
 
 
 def test_what_runs_before_a_command_is_accepted_names_no_heavy_library():
-    files = [SRC / f"{name}.py" for name in ("__init__", "__main__", "cli", "errors", "terminal")]
+    files = [
+        SRC / f"{name}.py"
+        for name in ("__init__", "__main__", "cli", "errors", "terminal", "processes")
+    ]
     files += [SRC / "verbs" / f"{name}.py" for name in ("__init__", "calling", "registry")]
     for file in [*files, *(SRC / "config").rglob("*.py")]:
         used = {module.split(".")[0] for module in _imports(file)}

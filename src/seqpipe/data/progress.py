@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Sized
 from types import TracebackType
 from typing import TypeVar
 
-from rich.console import Console
 from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+
+from seqpipe.console import PlainConsole
+from seqpipe.display import visible
 
 Item = TypeVar("Item")
 _EVERY = 64  # records between two looks at the bar
@@ -23,7 +25,7 @@ class Progress:
     """
 
     def __init__(self, show: bool = True, doing: str = "preparing data") -> None:
-        console = Console(stderr=True)
+        console = PlainConsole(stderr=True)
         self._bar = Bar(
             SpinnerColumn(),
             TextColumn(f"{doing}: {{task.description}}", markup=False),
@@ -52,7 +54,7 @@ class Progress:
     def count(self, items: Iterable[Item], what: str) -> Iterator[Item]:
         """The items, counted under a name; how many there are is known from an earlier pass."""
         total = len(items) if isinstance(items, Sized) else None
-        task = self._bar.add_task(what, total=total)
+        task = self._bar.add_task(visible(what), total=total)
         number = 0
         for number, item in enumerate(items, 1):
             yield item

@@ -191,5 +191,5 @@ def _draw_results(folder: Path, jobs: Sequence[Job], best: frozenset[int]) -> Pa
             axes.set_xscale("log")
         axes.set_yticks(range(len(lines)), [plain(name, 50) for name in lines])
         axes.set_ylim(len(lines) - 0.5, -0.5)
-        axes.set_title(shown[0].judged)
+        axes.set_title(plain(shown[0].judged, 60))
         return save(drawn, folder / "figures" / "results.png")

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from seqpipe.display import visible
 from seqpipe.report.findings import Row
-from seqpipe.report.markdown import table
+from seqpipe.report.markdown import escaped, table
 from seqpipe.report.run import GREY, TRAIN, VALID, figure, plain, save, write
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class DataSummary(Protocol):
 
 def write_data(folder: Path, *, title: str, told: str, summary: DataSummary) -> Path:
     """Writes data.md: counts, balance, coverage and examples."""
-    parts = [f"# {title}", told, "## Splits", table(summary.splits)]
+    parts = [f"# {escaped(title)}", escaped(told), "## Splits", table(summary.splits)]
     for role, rows in summary.classes.items():
         parts += [f"## How often each {role} occurs", table(rows)]
     for role, rows in summary.numbers.items():
@@ -42,9 +43,9 @@ def write_data(folder: Path, *, title: str, told: str, summary: DataSummary) -> 
         parts.append(table([{"of": role, **rates} for role, rates in summary.unknown.items()]))
     parts += ["## Examples of the training split, decoded", table(summary.examples)]
     if summary.problems:
-        parts += ["## Records left out", *(f"- {problem}" for problem in summary.problems)]
+        parts += ["## Records left out", *(f"- {escaped(problem)}" for problem in summary.problems)]
     parts.append("![lengths and balance](figures/data.png)")
-    return write(folder / "data.md", "\n\n".join(parts))
+    return write(folder / "data.md", visible("\n\n".join(parts)))
 
 
 def draw_data(folder: Path, summary: DataSummary, title: str = "") -> Path | None:

@@ -33,13 +33,12 @@ class ThroughTimePicture:
     """
 
     def __init__(self, names: Sequence[str], distances: int) -> None:
-        from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         self.names, self.distances = tuple(names), distances
         height = 1.1 + 0.3 * len(names)
-        with rc_context(report.STYLE):
+        with report.style():
             drawn = Figure(figsize=(8, height), dpi=100, facecolor="white")  # laid out by hand
             self.canvas = FigureCanvasAgg(drawn)
             tall = 1 - 0.85 / height

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from seqpipe.display import visible
 from seqpipe.report.blocks import (
     Block,
     Code,
@@ -33,11 +34,11 @@ def to_html(blocks: Sequence[Block], folder: Path) -> str:
         folder: where the paths of the pictures start.
     """
     title = next((block.text for block in blocks if isinstance(block, Heading)), "seqpipe")
-    body = "\n".join(part for part in _parts(blocks, folder) if part)
+    body = visible("\n".join(part for part in _parts(blocks, folder) if part))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n"
+        f"<title>{html.escape(visible(title))}</title>\n"
         f"<style>\n{_STYLE.read_text(encoding='utf-8')}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>"
     )

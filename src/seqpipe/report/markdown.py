@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from seqpipe.display import visible
 from seqpipe.report.blocks import (
     Block,
     Code,
@@ -17,11 +18,16 @@ from seqpipe.report.blocks import (
 )
 from seqpipe.report.findings import Row
 
+_MARKS = re.compile(
+    r"[\\`*|<$~]|(?<=!)\[|\[(?=[^]]*\][(\[:])|&(?=#?\w+;)"
+    r"|(?<![^\W_])_|_(?![^\W_])|^#+(?= )|^[-+>](?= )"
+)
+
 
 def to_markdown(blocks: Sequence[Block]) -> str:
     """A page as Markdown. What stands in tables is text, never HTML or a picture."""
     parts = [_block(block) for block in blocks]
-    return "\n\n".join(part for part in parts if part)
+    return visible("\n\n".join(part for part in parts if part))
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -29,14 +35,14 @@ def table(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
     columns = columns_of(rows)
-    lines = [list(map(_escaped, columns)), ["---"] * len(columns)]
+    lines = [list(map(escaped, columns)), ["---"] * len(columns)]
     lines += [[_cell(row.get(column, "")) for column in columns] for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _block(block: Block) -> str:
     if isinstance(block, Heading):
-        return f"{'#' * block.level} {_escaped(' '.join(block.text.split()))}"
+        return f"{'#' * block.level} {escaped(' '.join(block.text.split()))}"
     if isinstance(block, Prose):
         return block.text
     if isinstance(block, Code):
@@ -53,10 +59,10 @@ def _block(block: Block) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, Link):
-        return f"[{_escaped(cell(value))}]({value.target.replace(' ', '%20')})"
-    return _escaped(cell(value))
+        return f"[{escaped(cell(value))}]({value.target.replace(' ', '%20')})"
+    return escaped(cell(value))
 
 
-def _escaped(text: str) -> str:
-    """Text that neither ends its cell nor becomes a tag (<EOS> is no tag) or a picture."""
-    return text.replace("|", "\\|").replace("<", "\\<").replace("![", "!\\[")
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is: no end of a cell, no tag, link or emphasis."""
+    return _MARKS.sub(r"\\\g<0>", text)

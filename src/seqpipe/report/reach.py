@@ -117,7 +117,7 @@ def _draw_results(
             draw_level(axes, level, words)
     axes.set_xticks(range(len(panels)), [plain(panel, 24) if panel else "" for panel in panels])
     axes.set_xlim(-0.6, len(panels) - 0.4)
-    axes.set_title(judged_by(jobs))
+    axes.set_title(plain(judged_by(jobs), 60))
 
 
 def draw_level(axes: "Axes", level: float, words: str) -> None:

@@ -3,12 +3,14 @@
 import csv
 import json
 import math
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqpipe.display import visible
 from seqpipe.report.blocks import columns_of, number
 from seqpipe.report.findings import Row
 from seqpipe.report.sentences import History
@@ -41,6 +43,7 @@ STYLE: Any = {
 _COUNTS_UP_TO = 15  # classes; beyond it the cells are too small for a number
 _NAMES_UP_TO = 60  # classes; beyond it only some are named on the axes
 _LONGEST_NAME, _LONGEST_TITLE = 18, 60
+_NUMBERS = re.compile(r"[-+]?[\d.][-+\d., eE]*")  # one number, or a row of them
 _CHARACTER = 0.65  # width of a character, in font sizes
 
 
@@ -65,13 +68,23 @@ def write_examples(folder: Path, rows: Sequence[Row]) -> Path:
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> Path:
-    """Writes rows as CSV, and the folder above it."""
+    """Writes rows as CSV for people, and the folder above it.
+
+    A spreadsheet takes text that starts with one of `= + - @` for a formula, and runs it: such
+    text gets an apostrophe in front. Files that are read again (predictions) hold it as it is.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=columns_of(rows))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
     return path
+
+
+def _no_formula(value: object) -> object:
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    return value if _NUMBERS.fullmatch(value) else f"'{value}"
 
 
 def draw_confusion(
@@ -138,7 +151,7 @@ def draw_curves(
         for axes, (title, names) in zip(grid, shown.items(), strict=False):
             for name in names:
                 _draw_curve(axes, name, history[name])
-            axes.set_title(title)
+            axes.set_title(plain(title, _LONGEST_TITLE))
             if title.startswith("gradient") and any(value > 0 for _, value in history[names[0]]):
                 axes.set_yscale("log")
             _mark_best(axes, best_step, history[monitor] if monitor in names else ())
@@ -156,14 +169,27 @@ def write(path: Path, text: str) -> Path:
 
 
 @contextmanager
+def style() -> Iterator[None]:
+    """Our style inside, whatever the user's matplotlibrc says; their own again outside."""
+    import matplotlib  # half a second that a refused configuration need not wait
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # the backend stays
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+@contextmanager
 def figure(width: float, height: float) -> Iterator["Figure"]:
     """An empty figure, in inches. It is not pyplot's, so nothing has to be closed."""
-    from matplotlib import rc_context  # half a second that a refused configuration need not wait
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with rc_context(STYLE), warnings.catch_warnings():
+    with style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # a box will do
-        yield Figure(figsize=(width, height), dpi=130, layout="constrained")
+        drawn = Figure(figsize=(width, height), dpi=130, layout="constrained")
+        FigureCanvasAgg(drawn)
+        yield drawn
 
 
 def save(drawn: "Figure", path: Path) -> Path:
@@ -197,16 +223,24 @@ def _write_counts(axes: "Axes", counts: Matrix, shares: Matrix, cell: float) -> 
 def _draw_curve(axes: "Axes", name: str, points: Sequence[tuple[int, float]]) -> None:
     """A line; where there are many points, a faint one with its running mean over it."""
     colour = TRAIN if name.startswith("train/") else VALID
+    label = plain(name, _LONGEST_TITLE)
     steps, values = [step for step, _ in points], [value for _, value in points]
     window = len(points) // 40
     if window < 3:
         mark = "o" if len(points) <= 40 else ""
-        axes.plot(steps, values, color=colour, marker=mark, markersize=3, label=name)
+        axes.plot(
+            steps,
+            values,
+            color=colour,
+            marker=mark,
+            markersize=3,
+            label=label,
+        )
         return
     axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
     ends = range(window, len(values) + 1)
     means = [sum(values[end - window : end]) / window for end in ends]
-    axes.plot(steps[window - 1 :], means, color=colour, linewidth=1.6, label=name)
+    axes.plot(steps[window - 1 :], means, color=colour, linewidth=1.6, label=label)
 
 
 def _mark_best(axes: "Axes", step: int | None, monitored: Sequence[tuple[int, float]]) -> None:
@@ -220,7 +254,7 @@ def _mark_best(axes: "Axes", step: int | None, monitored: Sequence[tuple[int, fl
 
 
 def plain(name: str, longest: int = _LONGEST_NAME) -> str:
-    """A name as an axis can show it: short, one line, and its dollars no mathematics."""
-    text = " ".join(str(name).split()) or repr(str(name))
+    """A name as an axis can show it: short, one line, no control characters, no mathematics."""
+    text = visible(" ".join(str(name).split())) or repr(str(name))
     short = text if len(text) <= longest else text[: longest - 1] + "…"
     return short.replace("$", r"\$")

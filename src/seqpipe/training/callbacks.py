@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from seqpipe.console import PlainConsole
 from seqpipe.data.batching import ResumableLoader
+from seqpipe.display import visible
 from seqpipe.training.module import SequenceModule
 
 
@@ -59,7 +60,7 @@ class OneBar(ProgressBar):
         self._monitor = monitor
         self._enabled = True
         self._bar: Progress | None = None
-        self._console = Console(file=sys.stderr)
+        self._console = PlainConsole(file=sys.stderr)
 
     def disable(self) -> None:
         """Called by Lightning on all ranks but the first."""
@@ -74,11 +75,11 @@ class OneBar(ProgressBar):
         if not (self._enabled and self._console.is_terminal):
             return
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=16),
             MofNCompleteColumn(table_column=Column(min_width=9)),
             TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(min_width=7)),
-            TextColumn("{task.fields[news]}"),
+            TextColumn("{task.fields[news]}", markup=False),
             console=self._console,
         )
         total = trainer.estimated_stepping_batches
@@ -102,7 +103,9 @@ class OneBar(ProgressBar):
         shown = ("train/loss", "val/loss", self._monitor)
         metrics = trainer.callback_metrics
         news = "  ".join(
-            f"{name} {metrics[name].item():.4g}" for name in dict.fromkeys(shown) if name in metrics
+            f"{visible(name)} {metrics[name].item():.4g}"
+            for name in dict.fromkeys(shown)
+            if name in metrics
         )
         if self._bar is not None:
             self._bar.update(self._task, news=news)

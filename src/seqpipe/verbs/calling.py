@@ -12,6 +12,7 @@ from pathlib import Path
 from seqpipe.config.options import first_line, help_of, read
 from seqpipe.config.schema import GROUPS, PANEL
 from seqpipe.errors import ConfigError, DataError, SeqpipeError, did_you_mean
+from seqpipe.processes import ignore_stale_ranks
 from seqpipe.terminal import (
     FAILED,
     WRONG_INPUT,
@@ -19,7 +20,6 @@ from seqpipe.terminal import (
     complain,
     on_sigterm,
     only_prints,
-    rank,
     say,
     say_no_more,
 )
@@ -74,11 +74,12 @@ def call(name: str, words: Sequence[str]) -> int:
     on_sigterm()
     _warn_on_stderr()
     try:
+        if ignored := ignore_stale_ranks({}):
+            complain(ignored)
         module = importlib.import_module(f"seqpipe.verbs.{verb.module}")
         answer: Answer = module.run(options, Path.cwd())
     except SeqpipeError as error:
-        if rank() == 0:
-            complain(error)
+        complain(error)
         return WRONG_INPUT if isinstance(error, (ConfigError, DataError)) else FAILED
     except BrokenPipeError:  # of `| head`, see `say`
         say_no_more()
@@ -88,7 +89,7 @@ def call(name: str, words: Sequence[str]) -> int:
     except Exception:
         traceback.print_exc()
         return FAILED
-    if answer.text and rank() == 0:
+    if answer.text:
         say(answer.text)
     return answer.code
 

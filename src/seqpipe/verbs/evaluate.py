@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from torch import Tensor
 
 from seqpipe.build import build_data
 from seqpipe.config.compose import compose
+from seqpipe.console import PlainConsole
 from seqpipe.data.base import SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.progress import Progress
@@ -193,16 +192,18 @@ def _cells(lengths: Sequence[int], classes: Sequence[str]) -> list[tuple[str, ..
 def _print(
     measured: Sequence[Measured], before: dict[str, float], title: str, options: Evaluate
 ) -> None:
-    console = Console(width=None if Console().is_terminal else 140)
+    console = PlainConsole()
+    if not console.is_terminal:
+        console.width = 140
     whole = measured[0]
-    table = Table(title=Text(f"{title}, {whole.examples:,} examples"), title_justify="left")
+    table = Table(title=f"{title}, {whole.examples:,} examples", title_justify="left")
     for name in ("metric", "value", f"{options.confidence:.0%} interval", "at training"):
         table.add_column(name, justify="left" if name == "metric" else "right")
     for key, value in whole.metrics.items():
         ends = f"{whole.low[key]:.4g} to {whole.high[key]:.4g}" if key in whole.low else ""
         then = f"{before[key]:.4g}" if key in before else ""
         table.add_row(key, f"{value:.4g}", ends, then)
-    console.print(table, markup=False, highlight=False)
+    console.print(table)
     if len(measured) == 1:
         return
     keys = [key for key in measured[1].metrics if "/" not in key]
@@ -212,7 +213,7 @@ def _print(
     for one in measured[1:]:
         cells = [_with_ends(one, key) for key in keys]
         sliced.add_row(one.slice, f"{one.examples:,}", *cells)
-    console.print(sliced, markup=False, highlight=False)
+    console.print(sliced)
 
 
 def _with_ends(one: Measured, key: str) -> str:

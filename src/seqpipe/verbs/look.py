@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
 from seqpipe.build import build_tracker
 from seqpipe.config.compose import Launch
+from seqpipe.console import PlainConsole
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.summary import Row, Summary, summary_of
 from seqpipe.report.data import draw_data, write_data
@@ -61,10 +61,10 @@ def metrics(summary: Summary) -> dict[str, float]:
 
 def show(told: str, summary: Summary) -> None:
     """Prints the tables."""
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     if not console.is_terminal:  # a file or a pipe has no width of its own
         console.width = 140
-    console.print(told, markup=False, highlight=False)
+    console.print(told)
     _print(console, "splits", summary.splits)
     for role, rows in summary.classes.items():
         _print(console, f"{role}: how often", rows)
@@ -72,13 +72,13 @@ def show(told: str, summary: Summary) -> None:
         _print(console, f"{role}: numbers of a step, as the model reads them", rows)
     for role, shares in summary.unknown.items():
         rates = ", ".join(f"{split} {share:.2%}" for split, share in shares.items())
-        console.print(f"{role}: share not in the vocabulary: {rates}", highlight=False)
+        console.print(f"{role}: share not in the vocabulary: {rates}")
     _print(console, "examples of train", summary.examples)
     for problem in summary.problems:
-        console.print(f"left out: {problem}", markup=False, highlight=False)
+        console.print(f"left out: {problem}")
 
 
-def _print(console: Console, title: str, rows: list[Row]) -> None:
+def _print(console: PlainConsole, title: str, rows: list[Row]) -> None:
     table = Table(title=title, title_justify="left")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     for name in columns:
@@ -86,7 +86,7 @@ def _print(console: Console, title: str, rows: list[Row]) -> None:
         table.add_column(name, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(name, "")) for name in columns))
-    console.print(table, markup=False)
+    console.print(table)
 
 
 def _cell(value: object) -> str:

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from seqpipe.console import PlainConsole
 from seqpipe.data.base import Found
 from seqpipe.data.progress import Progress
+from seqpipe.display import visible
 from seqpipe.errors import DataError
 from seqpipe.inference.columns import of_input
 from seqpipe.inference.model import Model
@@ -48,8 +49,8 @@ def run(options: Score, root: Path) -> Answer:
         numbers = (f"{one.total:.3f}", f"{one.per_token:.3f}", f"{one.perplexity:.3f}")
         counts = (str(len(one.tokens)), str(one.unknown))
         table.add_row(str(rank), *numbers, *counts, texts[place])
-    console = Console(record=True, file=sys.stdout, width=None if sys.stdout.isatty() else 120)
-    console.print(table, markup=False, highlight=False)
+    console = PlainConsole(record=True, file=sys.stdout, width=None if sys.stdout.isatty() else 120)
+    console.print(table)
     return (
         Answer("\n\n".join(_by_token(texts[p], scores[p]) for p in ranked(scores)))
         if (options.tokens)
@@ -59,7 +60,7 @@ def run(options: Score, root: Path) -> Answer:
 
 def _by_token(text: str, score: Likelihood) -> str:
     rows = zip(score.tokens, score.log_probabilities, strict=True)
-    return "\n".join([text, *(f"{value:9.3f}  {_shown(token)}" for token, value in rows)])
+    return "\n".join([visible(text), *(f"{value:9.3f}  {_shown(token)}" for token, value in rows)])
 
 
 def _shown(token: str) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer, seed_everything
-from rich.console import Console
 
 from seqpipe.build import (
     build_data,
@@ -24,6 +23,7 @@ from seqpipe.build import (
 from seqpipe.checks import check_limits, check_monitors, check_optimizer, check_trainer
 from seqpipe.config.compose import Launch
 from seqpipe.config.validate import validate
+from seqpipe.console import PlainConsole
 from seqpipe.data.dataset import SequenceData
 from seqpipe.diagnostics.preflight import Preflight
 from seqpipe.errors import ConfigError
@@ -281,7 +281,7 @@ def _silent(launch: Launch, folder: Path) -> Tracker:
 
 def _show(table: object) -> None:
     if _first():
-        console = Console(stderr=True)
+        console = PlainConsole(stderr=True)
         if not console.is_terminal:  # a file or a pipe has no width of its own
             console.width = 120
         console.print(table)

@@ -1,0 +1,22 @@
+"""A console of rich for text of ours and of the user's."""
+
+from typing import Any
+
+from rich.console import Console
+
+from seqpipe.display import visible
+
+
+class PlainConsole(Console):
+    """Rich's console for text of ours and of the user's: `[/red]` and `:smile:` are plain text.
+
+    Args:
+        **options: as of `rich.console.Console`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"markup": False, "highlight": False, "emoji": False, **options})
+
+    def render_str(self, text: str, **options: Any) -> Any:
+        """Every plain string that is printed comes by here, cells and titles of tables included."""
+        return super().render_str(visible(text), **options)

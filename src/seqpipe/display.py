@@ -1,0 +1,18 @@
+"""Text of the user's data where people read it: nothing in it may steer a terminal or a page."""
+
+import re
+
+# C0 and C1 controls but for tab and line end, DEL, separators of lines and paragraphs, marks that
+# turn the reading direction around, halves of surrogate pairs.
+_STEERING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    r"""Text whose control characters are shown, not obeyed.
+
+    >>> print(visible("\x1b[31mred"))
+    \x1b[31mred
+    """
+    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)

@@ -1,0 +1,119 @@
+"""Which processes belong to one training, and variables of a launcher that is long gone.
+
+Lightning takes RANK, LOCAL_RANK and WORLD_SIZE for its own wherever they come from: a single
+process that inherits LOCAL_RANK=1 would train in silence as the second one, and write nothing.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from seqpipe.errors import ConfigError
+
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+_STARTED_BY = "SEQPIPE_STARTED_BY"  # id of the process of ours that started this one
+_PLACES = ("MASTER_ADDR", "MASTER_PORT")
+_OF_A_PROCESS = (
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK"),
+    *("SLURM_PROCID", "SLURM_LOCALID", "JSM_NAMESPACE_RANK"),
+)
+
+
+def mark_children() -> None:
+    """Processes started from here on know that this process started them."""
+    os.environ[_STARTED_BY] = str(os.getpid())
+
+
+def unmark_children() -> None:
+    """Processes started from here on are programs of their own."""
+    os.environ.pop(_STARTED_BY, None)
+
+
+def is_child() -> bool:
+    """Whether a training of ours started this process."""
+    return os.environ.get(_STARTED_BY) == str(os.getppid())
+
+
+def is_launched() -> bool:
+    """Whether a launcher started this process: a training of ours, torchrun or srun."""
+    return is_child() or "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_STEP_ID" in os.environ
+
+
+def rank() -> int:
+    """Number of this process among those of one run; the first alone prints."""
+    values = [os.environ[name] for name in RANKS if name in os.environ]
+    return int(values[0]) if values and values[0].isdecimal() else 0
+
+
+def ignore_stale_ranks(trainer: Mapping[str, Any]) -> str | None:
+    """Remove variables that say this process is one of several where it is not.
+
+    What the trainer asks for decides. One process: none of them counts. Several: they count where
+    they are complete, which is how processes are started by hand.
+
+    Args:
+        trainer: `devices`, `num_nodes`, `accelerator`; empty for a command that does not train.
+
+    Returns:
+        What was ignored, for the terminal; None where there was nothing.
+
+    Raises:
+        ConfigError: torchrun or srun really started several processes, and the trainer asks for
+            one; or it asks for another number.
+    """
+    asked = processes_of(trainer)
+    if is_child():
+        return None
+    words = f"trainer.devices={trainer['devices']}" if "devices" in trainer else "this command"
+    if is_launched():
+        if asked == 1 and rank() > 0:
+            raise ConfigError(
+                f"{words}: asks for one process, and a launcher started more, of which this is "
+                f"number {rank()}; allowed: as many trainer.devices as the launcher starts "
+                "processes, with trainer.strategy=ddp; or without the launcher"
+            )
+        return None
+    if asked == 1:
+        found = [name for name in _OF_A_PROCESS if name in os.environ and not _is_first(name)]
+        return _ignored(found, f"{words} asks for one process")
+    if int(trainer.get("num_nodes", 1)) > 1:
+        return None
+    ranks = [name for name in (*_OF_A_PROCESS, *_PLACES) if name in os.environ]
+    complete = {"WORLD_SIZE", *_PLACES} <= set(ranks) and {"RANK", "LOCAL_RANK"} & set(ranks)
+    if not complete:
+        found = [name for name in ranks if not name.startswith("SLURM") or not _is_first(name)]
+        return _ignored(
+            found, "not all of WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT are set"
+        )
+    world = os.environ["WORLD_SIZE"]
+    if asked is not None and world != str(asked):
+        raise ConfigError(
+            f"{words}: asks for {asked} processes, and the environment has WORLD_SIZE={world}; "
+            f"allowed: trainer.devices={world}, or without the variables {', '.join(ranks)}"
+        )
+    return None
+
+
+def processes_of(trainer: Mapping[str, Any]) -> int | None:
+    """How many processes a trainer asks for; None where that depends on the machine."""
+    devices, nodes = trainer.get("devices", 1), int(trainer.get("num_nodes", 1))
+    if isinstance(devices, str) and "," in devices:
+        devices = [part for part in devices.split(",") if part]
+    if isinstance(devices, str) and devices.isdecimal():
+        devices = int(devices)
+    if isinstance(devices, int) and devices > 0:
+        return devices * nodes
+    if not isinstance(devices, (str, int)) and devices is not None:
+        return len(devices) * nodes
+    on_cpu = trainer.get("accelerator") == "cpu" and devices == "auto"
+    return nodes if on_cpu else None  # as many as there are GPUs
+
+
+def _is_first(name: str) -> bool:
+    """Whether a variable says no more than that this is the only process, or the first task."""
+    return os.environ[name] == ("1" if name.endswith("WORLD_SIZE") else "0")
+
+
+def _ignored(names: list[str], why: str) -> str | None:
+    shown = ", ".join(f"{name}={os.environ.pop(name)}" for name in names)
+    return f"{shown} in the environment: ignored, since {why}" if shown else None
