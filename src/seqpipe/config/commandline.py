@@ -108,13 +108,20 @@ def check(
         problems += map(str, comparison_problems(composed.hydra))
         problems += _job_problems(loader, composed, parsed)
     else:
-        problems += [
-            f"{o.input_line}: several values; allowed: one value, or a job for each with -m"
-            for o in sweeping
-        ]
+        problems += map(_several, sweeping)
         problems += _no_sweep(composed, parsed)
-        problems += map(str, _problems(composed))
+        given = {o.get_key_element() for o in sweeping}
+        problems += [p for p in map(str, _problems(composed)) if p.partition("=")[0] not in given]
     return Checked(composed, problems)
+
+
+def _several(override: Override) -> str:
+    """Several values of a key that one job has; of files, how to give them all to it."""
+    line = str(override.input_line)
+    key, _, values = line.partition("=")
+    files = key == "data.path" or key.startswith("data.source.")
+    listed = f", or all of them in one: '{key}=[{values}]'" if files else ""
+    return f"{line}: several values; allowed: one value{listed}, or a job for each with -m"
 
 
 def _swept_by_an_option(composed: Composed) -> dict[str, str]:

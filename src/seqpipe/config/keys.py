@@ -217,6 +217,10 @@ def _unknown(tree: Tree, parent: str, name: str, key: str) -> str:
         allowed = [n for n in tree.raw(parent) if n != name and n != "_target_"]
     hint = _hint(tree, key, name, allowed)
     wrong = "unknown key"
+    if key == "data.path" and tree.has("data.source.train"):
+        train = shown(tree.raw("data.source.train"))
+        one = "one of them; data.source.path=FOLDER, where the names are relative to a folder"
+        return f"data.source.train={train} names the files to train on; allowed: {one}"
     if parent == "data" and name in tree.written["data"]:
         wrong = "nothing in the configuration reads it"
     listed = ", ".join(allowed) or "none"

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+from seqpipe.config.data_path import settle_path
 from seqpipe.config.keys import unknown_key
 from seqpipe.config.nested import with_dots
 from seqpipe.config.paths import conf_dir
@@ -183,6 +184,7 @@ class Loader:
         hydra = cfg.hydra
         with open_dict(cfg):
             del cfg["hydra"]
+        settle_path(cfg)
         return Composed(cfg, choices_of(hydra), hydra, problems, frozenset(refused))
 
     def _compose_groups(self, lines: tuple[str, ...]) -> DictConfig:

@@ -94,7 +94,9 @@ RULES: dict[str, Rule] = {
     "data.batch_tokens": either(whole(1), null()),
     "data.on_error": choice("stop", "skip"),
     "data.cache": either(text(r".+", "a folder"), null()),
-    "data.path": either(text(r".+", "a folder or file"), null()),
+    "data.path": either(
+        text(r".+", "a folder or file"), list_of(text(allowed="a folder or file")), null()
+    ),
     "data.num_workers": whole(0),
     "data.window": either(whole(2), null()),
     "data.eval_window": either(whole(2), null()),

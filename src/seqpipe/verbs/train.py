@@ -22,6 +22,7 @@ from seqpipe.build import (
 )
 from seqpipe.checks import check_limits, check_monitors, check_optimizer, check_trainer
 from seqpipe.config.compose import Launch
+from seqpipe.config.data_path import settle_path
 from seqpipe.config.validate import validate
 from seqpipe.console import PlainConsole
 from seqpipe.data.dataset import SequenceData
@@ -79,6 +80,7 @@ def run(
         DataError: the data cannot be used; likewise.
         TrainingError: too many updates were not finite.
     """
+    settle_path(cfg)
     if not resolved:
         validate(cfg, launch.choices)
     _refuse_unread(cfg, launch)

@@ -143,6 +143,9 @@ class FileSource(Source):
             if not files:
                 raise MissingFiles(f"{key}: no file in {self.path.resolve()} is called so")
             return files
+        if self.path.is_file():
+            text = f"data.path={self.path} is a file, and names are relative to a folder"
+            raise MissingFiles(f"{key}: {text}; allowed: data.path=FOLDER, or leave it out")
         folder = file.parent
         beside = sorted(f.name for f in folder.iterdir()) if folder.is_dir() else []
         where = f"no such file in {folder.resolve()}"

@@ -1,0 +1,134 @@
+"""Files to train on: by `data.path`, by `data.source.train`, one or several."""
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from seqpipe.build import build_data
+from seqpipe.config.compose import compose
+from seqpipe.config.data_path import settle_path
+from seqpipe.config.paths import conf_dir
+from seqpipe.config.signatures import signature_of
+from seqpipe.errors import ConfigError, DataError
+
+
+def options():
+    """The packaged options whose source reads files, and where that names those of train."""
+    for file in sorted((conf_dir() / "data").glob("*.yaml")):
+        node = yaml.safe_load(file.read_text())["data"]
+        for key in ("data.source", "data.source.source"):
+            source = node["source"] if key == "data.source" else node["source"].get("source")
+            if "path" in node and isinstance(source, dict) and isinstance(source.get("train"), str):
+                if not str(source["_target_"]).endswith(".Hub"):
+                    yield file.stem, key
+
+
+OPTIONS = dict(options())
+
+
+def settled(name, **values):
+    """The source of an option where keys of the data have other values; without composing all."""
+    node = yaml.safe_load((conf_dir() / "data" / f"{name}.yaml").read_text())["data"]
+    cfg = OmegaConf.create({"seed": 0, "data": node})
+    for key, value in values.items():
+        OmegaConf.update(cfg, key.replace("__", "."), value)
+    settle_path(cfg)
+    before = OmegaConf.to_container(cfg)
+    settle_path(cfg)
+    assert OmegaConf.to_container(cfg) == before
+    source = OmegaConf.to_container(OmegaConf.select(cfg, OPTIONS[name]), resolve=True)
+    rules = signature_of(source["_target_"]).rules
+    assert [rules[k].fault(source[k]) for k in ("train", "valid", "test", "path")] == [None] * 4
+    return source
+
+
+def test_the_list_of_options_holds_both_kinds():
+    assert {"table", "npz", "conll", "audio_folders", "audio_table", "fasta"} <= set(OPTIONS)
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name != "class_folders"])
+def test_files_named_one_by_one_need_no_path(name):
+    key, end = ("data", ".*") if name == "parallel" else (OPTIONS[name], ".x")
+    names = {"train": [f"a{end}", f"b{end}"], "valid": f"v{end}", "test": f"t{end}"}
+    source = settled(name, **{f"{key}.{split}": value for split, value in names.items()})
+    assert {split: source[split] for split in names} == names
+    assert source["path"] is None
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in OPTIONS if n not in ("class_folders", "audio_table", "parallel")]
+)
+def test_a_list_as_path_is_what_is_trained_on(name):
+    source = settled(name, data__path=["a.x", "b.x"])
+    assert (source["train"], source["path"]) == (["a.x", "b.x"], None)
+
+
+@pytest.mark.parametrize("name", ["audio_table", "sst2"])
+def test_a_list_where_only_a_folder_can_be_is_refused(name):
+    with pytest.raises(ConfigError, match=r"^data.path=\[a.x,b.x\]: wrong type; allowed: "):
+        compose([f"data={name}", "data.path=[a.x,b.x]"])
+
+
+@pytest.mark.parametrize("name", ["table", "npz"])
+def test_two_names_for_the_training_files_are_refused(name):
+    with pytest.raises(ConfigError) as error:
+        compose([f"data={name}", "data.source.train=a.x", "data.path=b.x"])
+    assert str(error.value) == (
+        "data.path=b.x: data.source.train=a.x names the files to train on; allowed: one of them; "
+        "data.source.path=FOLDER, where the names are relative to a folder"
+    )
+
+
+def test_no_files_at_all_are_asked_for():
+    with pytest.raises(ConfigError, match=r"^data.path=\?\?\?: must be given"):
+        compose(["data=table", "data.source.valid=a.csv", "data.source.test=b.csv"])
+
+
+def test_several_values_of_a_path_are_shown_as_a_list():
+    with pytest.raises(ConfigError) as error:
+        compose(["data=table", "data.path=a.csv,b.csv"])
+    assert error.value.problems == [
+        "data.path=a.csv,b.csv: several values; allowed: one value, or all of them in one: "
+        "'data.path=[a.csv,b.csv]', or a job for each with -m"
+    ]
+
+
+def tables(folder):
+    for name in ("tr", "va", "te", "more"):
+        rows = "".join(f"w{row % 5} {name}{row},{row % 2}\n" for row in range(20))
+        (folder / f"{name}.csv").write_text(f"text,label\n{rows}")
+
+
+@pytest.mark.parametrize(
+    ("typed", "sizes"),
+    [
+        (["data.source.train=[tr.csv,more.csv]"], (32, 4, 4)),
+        (["data.source.train=[tr.csv,more.csv]", "data.source.test=te.csv"], (36, 4, 20)),
+        (["data.path=[tr.csv,more.csv]", "data.source.test=te.csv"], (36, 4, 20)),
+        (["data.path=tr.csv", "data.source.valid=va.csv", "data.source.test=te.csv"], (20,) * 3),
+        (["data.path='*r*.csv'", "data.source.valid=va.csv"], (32, 20, 4)),
+    ],
+)
+def test_a_table_is_read_from_the_files_that_were_named(tmp_path, monkeypatch, typed, sizes):
+    monkeypatch.chdir(tmp_path)
+    tables(tmp_path)
+    if "*" in typed[0]:
+        sizes = (36, 20, 4)
+    cfg, _ = compose(["data=table", "data.cache=null", *typed])
+    assert tuple(build_data(cfg).sizes.values()) == sizes
+
+
+def test_a_file_in_place_of_a_folder_stands_beside_files_of_the_other_splits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("tr", "va", "te"):
+        (tmp_path / f"{name}.conll").write_text(f"{name} B-X\nb O\n\n" * 3)
+    rest = ["data.source.valid=va.conll", "data.source.test=te.conll", "data.cache=null"]
+    cfg, _ = compose(["data=conll", "data.path=tr.conll", *rest])
+    assert build_data(cfg).sizes == {"train": 3, "valid": 3, "test": 3}
+    cfg, _ = compose(["data=conll", "data.path=tr.conll", "data.source.train=va.conll", *rest])
+    with pytest.raises(DataError) as error:
+        build_data(cfg)
+    assert str(error.value) == (
+        "data.source.train=va.conll: data.path=tr.conll is a file, and names are relative to a "
+        "folder; allowed: data.path=FOLDER, or leave it out"
+    )
