@@ -10,7 +10,7 @@ from sklearn import metrics as sklearn_metrics
 from torch import nn
 
 from seqpipe.data.base import FieldSpec
-from seqpipe.data.vocabulary import EOS
+from seqpipe.data.vocabulary import EOS, SPECIALS, UNK, Vocabulary
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
 from seqpipe.tasks.metrics import ErrorRate, ExactMatch, MeanError, WeightedMean
@@ -298,3 +298,51 @@ def test_the_longest_answer_can_be_chosen(batch_of):
     parrot = Parrot([[5, EOS]])
     task.predict(parrot, torch.zeros(0), batch_of([[5, EOS]], [2]))
     assert parrot.asked == 7
+
+
+def symbols_of(*names, text=None):
+    return FieldSpec("symbols", 4 + len(names), (*SPECIALS, *names), unit="words", text=text)
+
+
+def test_unknown_written_for_an_unknown_symbol_is_an_error(batch_of):
+    """The second truth holds two words that are not in the vocabulary, the third one."""
+    task = Transduction(y=symbols_of("a", "b"), longest_y=3)
+    truths = batch_of([[4, 5, EOS, 0], [UNK, 4, UNK, EOS], [UNK, EOS, 0, 0]], [3, 4, 2])
+    written = torch.tensor([[4, 5, EOS, 0], [UNK, 4, UNK, EOS], [4, EOS, 0, 0]])
+    metrics = task.metrics("val")
+    metrics.update(*task.pairs((written, None), truths))
+    computed = {name: value.item() for name, value in metrics.compute().items()}
+    assert computed == pytest.approx({"exact_match": 1 / 3, "error_rate": (0 + 2 + 1) / 6})
+
+
+def test_unknown_written_for_a_known_symbol_is_an_error_as_before(batch_of):
+    task = Transduction(y=symbols_of("a", "b"), longest_y=3)
+    metrics = task.metrics("val")
+    written = torch.tensor([[UNK, 5, EOS]])
+    metrics.update(*task.pairs((written, None), batch_of([[4, 5, EOS]], [3])))
+    assert metrics.compute()["error_rate"].item() == pytest.approx(1 / 2)
+
+
+def test_symbols_that_spell_the_same_text_are_the_same(batch_of):
+    """Subwords: `ab` may be written as one symbol or as two."""
+    names = ("a", "b", "ab")
+    y = symbols_of(*names, text=lambda ids: "".join(names[id_ - 4] for id_ in ids))
+    task = Transduction(y=y, longest_y=3)
+    metrics = task.metrics("val")
+    truths = batch_of([[6, 4, EOS], [6, 4, EOS]], [3, 3])
+    written = torch.tensor([[4, 5, 4, EOS], [4, 4, 4, EOS]])
+    metrics.update(*task.pairs((written, None), truths))
+    computed = {name: value.item() for name, value in metrics.compute().items()}
+    assert computed == pytest.approx({"exact_match": 1 / 2, "error_rate": 2 / 4})
+
+
+@pytest.mark.parametrize(("unknown", "accuracy"), [(None, 1 / 3), ("<unk>", 2 / 3)])
+def test_a_language_model_is_right_about_unknown_only_where_the_text_says_so(
+    batch_of, unknown, accuracy
+):
+    """Of three next symbols one is known and right, one unknown, one wrong."""
+    names = Vocabulary(["a", "b"], unknown=unknown).names
+    task = LanguageModeling(y=FieldSpec("symbols", 6, names, unit="words"))
+    batch = batch_of([[4, UNK, 5]], [3])
+    scalars, _ = scalars_of(task, likely([[4, UNK, 4]], 6), batch)
+    assert scalars == pytest.approx({"accuracy": accuracy})

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.missing import is_blank, is_missing
+from seqpipe.data.vocabulary import SPECIALS, UNK
 from seqpipe.errors import DataError, did_you_mean
 
 Record = Mapping[str, Any]
@@ -96,6 +97,7 @@ class FieldSpec:
         vectors: trained before, (size, D) float32, where symbols have some; NaN in the rows of
             those that have none.
         scheme: of tags that mark spans, `io`, `iob1`, `bio` or `bioes`; None for others.
+        text: writes ids of "symbols" as text; None where that is not known.
     """
 
     kind: str
@@ -112,6 +114,15 @@ class FieldSpec:
         default=None, compare=False, repr=False
     )
     scheme: str | None = None
+    text: Callable[[Sequence[int]], str] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def unknown(self) -> int | None:
+        """The id of what is not in the vocabulary; None where there is no vocabulary."""
+        names = self.names or ()
+        specials = [name for id_, name in enumerate(SPECIALS) if id_ != UNK]
+        found = [name for id_, name in enumerate(names[: len(SPECIALS)]) if id_ != UNK]
+        return UNK if found == specials else None
 
     @property
     def has_time(self) -> bool:
@@ -256,6 +267,19 @@ class Field(ABC):
         """
         spec = self.spec
         return f"{spec.kind} ({spec.size})"
+
+    def notes(self) -> list[str]:
+        """What to warn about in the training data, each note starting with `option=value: `."""
+        return []
+
+    def steps(self, value: Any) -> tuple[list[str], Callable[[Sequence[str]], str]]:
+        """What each step of a raw entry reads, none where it is no text, and what joins them."""
+        is_list = isinstance(value, (list, tuple))
+        return [str(one) for one in value] if is_list else [], " ".join
+
+    def between(self, before: str, text: str) -> str:
+        """What stands between a text and another that continues it."""
+        return ""
 
     def value(self, record: Record) -> Any:
         """The raw entry.

@@ -197,6 +197,12 @@ class SequenceData:
         rest = "".join(f"; {count:,} {what}" for what, count in counted.items() if count)
         return f"{name}: {sizes}; {told}{rest}"
 
+    @property
+    def notes(self) -> list[str]:
+        """What the fields warn about, each note starting with the key: `data.x.by=words: ...`."""
+        fields = {"y": self.y} if self.x is None else {"x": self.x, "y": self.y}
+        return [f"data.{role}.{note}" for role, fld in fields.items() for note in fld.notes()]
+
     def counts(self, role: str) -> dict[str, Integers]:
         """How often each class or symbol of `x` or `y` occurs, (size,), by split; {} for floats."""
         return {s: f.counts[role] for s, f in self.facts.items() if role in f.counts}

@@ -16,10 +16,12 @@ class Vocabulary:
 
     Args:
         symbols: the symbols after the special ones, each once.
+        unknown: what UNK is called; None: `<UNK>`.
     """
 
-    def __init__(self, symbols: Iterable[str] = ()) -> None:
-        self.names: tuple[str, ...] = (*SPECIALS, *symbols)
+    def __init__(self, symbols: Iterable[str] = (), *, unknown: str | None = None) -> None:
+        pad, unk, *rest = SPECIALS
+        self.names: tuple[str, ...] = (pad, unknown or unk, *rest, *symbols)
         self._ids = {symbol: id_ for id_, symbol in enumerate(self.names) if id_ > EOS}
 
     @classmethod

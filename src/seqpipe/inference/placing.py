@@ -1,15 +1,14 @@
 """Answers put back into the records they answer: spans with their words, forecasts in units."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from seqpipe.data.base import Field, Record
-from seqpipe.data.fields.spelling import PARTED, Spelled
 from seqpipe.errors import DataError
 from seqpipe.inference.answers import Answer
 
-_Steps = tuple[list[str], str]  # and what stands between them
+_Steps = tuple[list[str], Callable[[Sequence[str]], str]]  # and what joins them
 
 
 def placed(answer: Answer, record: Record, x: Field | None, data: Mapping[str, Any]) -> Answer:
@@ -29,7 +28,7 @@ def placed(answer: Answer, record: Record, x: Field | None, data: Mapping[str, A
         DataError: `last` is missing, or holds no such numbers.
     """
     if "spans" in answer and x is not None:
-        steps = steps_of(x, record.get(x.column))
+        steps = x.steps(record.get(x.column))
         return {**answer, "spans": _spans(answer, steps, data)}
     if is_relative(data):
         if "last" not in record:
@@ -46,7 +45,7 @@ def is_relative(data: Mapping[str, Any]) -> bool:
 
 
 def _spans(answer: Answer, steps: _Steps, data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    words, between = steps
+    words, join = steps
     answered, before = len(answer["prediction"]), 0
     if len(words) > answered == data.get("max_length"):
         before = len(words) - answered if data["keep"] == "last" else 0
@@ -55,20 +54,8 @@ def _spans(answer: Answer, steps: _Steps, data: Mapping[str, Any]) -> list[dict[
     placed = []
     for span in answer["spans"]:
         start, end = span["start"] + before, span["end"] + before
-        placed.append({**span, "start": start, "end": end, "text": between.join(words[start:end])})
+        placed.append({**span, "start": start, "end": end, "text": join(words[start:end])})
     return placed
-
-
-def steps_of(x: Field, value: Any) -> _Steps:
-    """What each step of x reads, as text; nothing where that cannot be told."""
-    if isinstance(value, (list, tuple)):
-        return [str(word) for word in value], " "
-    by = x.by if isinstance(x, Spelled) else x.spec.unit
-    if not isinstance(value, str) or by is None:
-        return [], ""
-    if by == "characters":
-        return list(value), ""
-    return (PARTED[by](value) if by in PARTED else []), " "
 
 
 def _undone(prediction: Any, last: Any) -> Any:

@@ -13,7 +13,6 @@ from seqpipe.data.base import Field
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.limits import SAMPLING
-from seqpipe.inference.placing import steps_of
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.tasks.base import Task
 
@@ -147,7 +146,7 @@ def _prompt(y: Field, asked: Drawing, device: torch.device) -> Tensor | None:
     ids = y.encode({y.column: prompt}).long()
     if not asked.allow_unknown and bool((ids == UNK).any()):
         place = int((ids == UNK).nonzero()[0])
-        steps, _ = steps_of(y, prompt)
+        steps, _ = y.steps(prompt)
         unknown = repr(steps[place]) if len(steps) == len(ids) else "what comes"
         text = f"{unknown} after {y.decode(ids[:place])!r} was never met in training"
         raise DataError(f"prompt={prompt}: {text}; allowed: known symbols, or allow_unknown=true")

@@ -1,14 +1,15 @@
 """The next symbol of a sequence."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from seqpipe.data.base import FieldSpec
-from seqpipe.tasks.base import StepTask, perplexity
+from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.data.vocabulary import PAD, SPECIALS, UNK
+from seqpipe.tasks.base import Pairs, StepTask, perplexity
 
 BITS = {"characters": "bits_per_character", "bytes": "bits_per_byte"}
 """What the loss in bits is called, by the unit of y."""
@@ -48,6 +49,14 @@ class LanguageModeling(StepTask):
         """Loss, accuracy, perplexity, and bits where a symbol is a character or a byte."""
         names = ["loss", "accuracy", "perplexity"]
         return names if self.bits is None else [*names, self.bits]
+
+    def pairs(self, predictions: Any, batch: SequenceBatch) -> Pairs:
+        """See `StepTask`; <UNK> is never right, unless the texts themselves hold such a symbol."""
+        predicted, truth = super().pairs(predictions, batch)
+        names = self.y.names or ()
+        if self.y.unknown is not None and names[UNK] == SPECIALS[UNK]:
+            predicted = predicted.masked_fill(truth == UNK, PAD)  # which is no symbol of a text
+        return predicted, truth
 
     def metrics(self, stage: str) -> MetricCollection:
         """Share of steps whose likeliest symbol is right; none while training."""

@@ -15,6 +15,10 @@ from torchmetrics.classification import (
     MulticlassF1Score,
 )
 
+from seqpipe.data.base import FieldSpec
+
+Pairs = tuple[Any, Any]
+
 
 def class_metrics(size: int, stage: str, ignored: int | None = None) -> MetricCollection:
     """Accuracy; macro-F1 in validation and test; per class and confusion matrix in the test.
@@ -158,6 +162,36 @@ class MeanError(Sums):
         """Total over count."""
         total: Tensor = getattr(self, self.total)
         return total / self.count
+
+
+NEVER = -1
+"""Stands in a truth for a symbol that is not in the vocabulary: no prediction equals it."""
+
+
+def compared(decoded: Sequence[tuple[Tensor, Tensor]], y: FieldSpec) -> Pairs:
+    """Predictions and truths as they are compared: by what the texts say.
+
+    <UNK> written for a symbol that is not known is an error, since the text holds another one.
+    Different symbols that spell the same text are the same: subwords may be put together in more
+    than one way.
+
+    Args:
+        decoded: (prediction, truth) of each example, ids.
+        y: whose symbols they are.
+
+    Returns:
+        two lists of id lists.
+    """
+    predictions, truths = [], []
+    for prediction, truth in decoded:
+        written, wanted = prediction.tolist(), truth.tolist()
+        if y.unknown in wanted:
+            wanted = [NEVER if id_ == y.unknown else id_ for id_ in wanted]
+        elif written != wanted and y.text is not None and y.unknown not in written:
+            written = wanted if y.text(written) == y.text(wanted) else written
+        predictions.append(written)
+        truths.append(wanted)
+    return predictions, truths
 
 
 class ExactMatch(Metric):

@@ -16,7 +16,7 @@ from seqpipe.nn.ctc import best_path, ctc_loss, steps_needed
 from seqpipe.nn.ctc_beam import prefix_beam
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.decoding import Decoding, beam_size_of
-from seqpipe.tasks.metrics import ErrorRate, ExactMatch
+from seqpipe.tasks.metrics import ErrorRate, ExactMatch, compared
 
 Decoded = tuple[Tensor, Tensor]
 
@@ -102,9 +102,8 @@ class Transcription(Task):
         return found.ids[:, 0], found.lengths[:, 0]
 
     def pairs(self, predictions: Decoded, batch: SequenceBatch) -> Pairs:
-        """Two lists of id lists, without blanks and <EOS>."""
-        both = self.decoded(predictions, batch)
-        return [p.tolist() for p, _ in both], [t.tolist() for _, t in both]
+        """Two lists of id lists, without blanks and <EOS>; see `compared`."""
+        return compared(self.decoded(predictions, batch), self.y)
 
     def metrics(self, stage: str) -> MetricCollection:
         """Exact match and error rate; none while training."""

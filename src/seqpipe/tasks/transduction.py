@@ -10,7 +10,7 @@ from seqpipe.data.vocabulary import EOS
 from seqpipe.errors import ConfigError
 from seqpipe.tasks.base import Pairs, StepTask
 from seqpipe.tasks.decoding import LENGTH_PENALTY, Decoding, beam_size_of
-from seqpipe.tasks.metrics import ErrorRate, ExactMatch
+from seqpipe.tasks.metrics import ErrorRate, ExactMatch, compared
 
 Decoded = tuple[Tensor, Tensor]
 
@@ -81,9 +81,8 @@ class Transduction(StepTask):
         return found.ids[:, 0], found.lengths[:, 0]
 
     def pairs(self, predictions: Decoded, batch: SequenceBatch) -> Pairs:
-        """Two lists of id lists, <EOS> removed."""
-        both = self.decoded(predictions, batch)
-        return [p.tolist() for p, _ in both], [t.tolist() for _, t in both]
+        """Two lists of id lists, <EOS> removed; see `compared`."""
+        return compared(self.decoded(predictions, batch), self.y)
 
     def metrics(self, stage: str) -> MetricCollection:
         """Exact match and error rate; none while training, which does not decode."""

@@ -168,7 +168,9 @@ def examples(
             row["x"] = data.x.decode(batch.x[b, steps].cpu())
         row |= {"truth": data.y.decode(truth), "prediction": data.y.decode(predicted)}
         if data.spec.y.kind not in ("number", "values"):
-            row["correct"] = row["truth"] == row["prediction"]
+            unknown = data.spec.y.unknown  # what the text holds there was another symbol
+            known = unknown is None or not bool((torch.as_tensor(truth) == unknown).any())
+            row["correct"] = known and row["truth"] == row["prediction"]
         rows.append(row)
     return rows
 

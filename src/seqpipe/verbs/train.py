@@ -93,6 +93,8 @@ def run(
     resuming.check_data(cfg, resumed, data.digests)
     _tell_of_skipped(data)
     _tell_of_leaks(data)
+    for note in data.notes:
+        log.warning("%s", note)
     if cfg.describe:
         looked = look.run(cfg, launch, data)
         return RunResult({}, math.nan, *looked)

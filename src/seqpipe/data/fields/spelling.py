@@ -1,7 +1,7 @@
 """Words together with the characters they are spelled with."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,12 +11,13 @@ from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.text import Counts, unknown_rates
-from seqpipe.data.fields.tokenizing import UNKNOWN, words_of
+from seqpipe.data.fields.tokenizing import UNKNOWN, UNSPACED
 from seqpipe.data.fields.vectors import Pretrained
+from seqpipe.data.fields.words import READING, Spacing, WordCutter, composed, lowered
 from seqpipe.data.vocabulary import PAD, SPECIALS, UNK, Vocabulary, id_type
 from seqpipe.errors import ConfigError, did_you_mean
 
-PARTED: dict[str, Callable[[str], list[str]]] = {"tokens": str.split, "words": words_of}
+WAYS = ("tokens", "words")
 
 
 class Spelled(Field):
@@ -27,8 +28,9 @@ class Spelled(Field):
 
     Args:
         column: the key of the entry in a record; text, or a list of words.
-        by: what is a word of a text: `tokens`, what white space parts; `words`, a word or a run
-            of one punctuation mark. A list holds words already.
+        by: what is a word of a text: `tokens`, what white space separates; `words`, a word or a
+            run of one punctuation mark. A list holds words already. Both are read in Unicode's
+            normal form C.
         characters: C, how many of a word's are read: the first ones. A shorter word is filled up
             with 0.
         max_vocabulary: most words to know, the four special symbols included; None for all.
@@ -56,9 +58,9 @@ class Spelled(Field):
         vectors: str | None = None,
     ) -> None:
         super().__init__(column)
-        if by not in PARTED:
-            hint = did_you_mean(by, PARTED)
-            raise ConfigError(f"by={by}: not a way to read words; {', '.join(PARTED)}{hint}")
+        if by not in WAYS:
+            hint = did_you_mean(by, WAYS)
+            raise ConfigError(f"by={by}: not a way to read words; {', '.join(WAYS)}{hint}")
         if characters < 1:
             raise ConfigError(f"characters={characters}: must be at least 1")
         if max_vocabulary is not None and max_vocabulary <= len(SPECIALS):
@@ -69,7 +71,8 @@ class Spelled(Field):
         self.by, self.characters = by, characters
         self.max_vocabulary = max_vocabulary
         self.min_count = min_count
-        self.lowercase = lowercase
+        self.lowercase, self.reading = lowercase, READING
+        self.cut, self.spacing = WordCutter(), Spacing()
         self.vocabulary = Vocabulary()
         self.alphabet = Vocabulary()
         self.counts: Counts = np.zeros(len(SPECIALS), dtype=np.int64)  # (V,), in training
@@ -77,7 +80,9 @@ class Spelled(Field):
 
     def fit(self, records: Iterable[Record]) -> None:
         """Learn the words and the characters, the most frequent first."""
-        spelled = Counter(word for record in records for word in self._words(record))
+        self.spacing = Spacing()
+        spelled = Counter(word for record in self._seen(records) for word in self._words(record))
+        self.spacing.learn()
         words: Counter[str] = Counter()
         letters: Counter[str] = Counter()
         for word, count in spelled.items():
@@ -116,9 +121,19 @@ class Spelled(Field):
         raise ConfigError("data.y=Spelled: can only be read; use Text, by words or by characters")
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
-        """The words with spaces between, padding left out; an unknown character is U+FFFD."""
+        """The words as a text, padding left out; an unknown character is U+FFFD."""
         rows = np.asarray(values).reshape(-1, 1 + self.characters)
-        return " ".join(self._word(row) for row in rows.tolist() if row[0] != PAD)
+        return self._join([self._word(row) for row in rows.tolist() if row[0] != PAD])
+
+    def notes(self) -> list[str]:
+        """Words that no blanks separate."""
+        return [UNSPACED] if self.spacing.unspaced else []
+
+    def steps(self, value: Any) -> tuple[list[str], Callable[[Sequence[str]], str]]:
+        """The words of an entry, and what joins them."""
+        if isinstance(value, str):
+            return self._cut(self._composed(value)), self._join
+        return super().steps(value)
 
     @property
     def spec(self) -> FieldSpec:
@@ -145,6 +160,8 @@ class Spelled(Field):
             "words": self.vocabulary.names[len(SPECIALS) :],
             "characters": self.alphabet.names[len(SPECIALS) :],
             "counts": self.counts,
+            "reading": self.reading,
+            "spacing": self.spacing.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -153,15 +170,40 @@ class Spelled(Field):
         self.vocabulary = Vocabulary(state["words"])
         self.alphabet = Vocabulary(state["characters"])
         self.counts = state["counts"]
+        self.reading, self.spacing = state.get("reading", 1), Spacing()
+        self.cut = WordCutter(reading=self.reading)
+        if "spacing" in state:
+            self.spacing.restore(state["spacing"])
 
     def _known_by(self, word: str) -> str:
-        return word.lower() if self.lowercase else word
+        if not self.lowercase:
+            return word
+        return word.lower() if self.reading == 1 else lowered(word)
+
+    def _composed(self, text: str) -> str:
+        return text if self.reading == 1 else composed(text)
+
+    def _cut(self, text: str) -> list[str]:
+        return text.split() if self.by == "tokens" else self.cut(text)
+
+    def _join(self, words: Sequence[str]) -> str:
+        return " ".join(words) if self.by == "tokens" else self.spacing.write(words)
+
+    def _seen(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The records; blanks between the words of texts are learned from them."""
+        for record in records:
+            text = self.value(record)
+            if self.by == "words" and isinstance(text, str) and not self.spacing.full:
+                self.spacing.see([*self.cut.spaced(composed(text))])
+            yield record
 
     def _words(self, record: Record) -> Sequence[str]:
         value = self.value(record)
-        words = PARTED[self.by](value) if isinstance(value, str) else value
+        words = self._cut(self._composed(value)) if isinstance(value, str) else value
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             self.refuse(value, "neither text nor a list of words")
+        if not isinstance(value, str):
+            words = [self._composed(word) for word in words]
         if "" in words:
             self.refuse(value, f"word {words.index('') + 1} has no characters")
         return words

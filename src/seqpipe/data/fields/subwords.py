@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from seqpipe.data.extras import need
-from seqpipe.data.fields.tokenizing import EVERY_BYTE, UNKNOWN, Entry, Way
+from seqpipe.data.fields.tokenizing import EVERY_BYTE, UNKNOWN, Entry, Way, refuse_unknown
 from seqpipe.data.vocabulary import SPECIALS, UNK
 
 DEFAULT_VOCABULARY = 8000
@@ -28,8 +28,14 @@ class Subwords(Way):
 
     unit, least, extra = "subwords", EVERY_BYTE, "subwords"
 
-    def __init__(self, max_vocabulary: int | None = None, min_count: int | None = None) -> None:
+    def __init__(
+        self,
+        max_vocabulary: int | None = None,
+        min_count: int | None = None,
+        unknown: str | None = None,
+    ) -> None:
         super().__init__(max_vocabulary, min_count)
+        refuse_unknown(self.unit, unknown)
         _library()  # asked for here, not kept: a field is copied, a module cannot be
         self._pieces: Any = None  # a tokenizers.Tokenizer, whose ids start at 0
 
@@ -72,6 +78,7 @@ class Subwords(Way):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up the pieces."""
+        super().restore(state)
         self._take(_library().Tokenizer.from_str(state["tokenizer"]))
 
     def _take(self, pieces: Any) -> None:

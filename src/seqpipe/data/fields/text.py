@@ -1,7 +1,7 @@
-"""Text, by characters, bytes, words, subwords, or the tokens it is already parted in."""
+"""Text, by characters, bytes, words, subwords, or the tokens it is already cut into."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +11,17 @@ from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.subwords import Subwords
-from seqpipe.data.fields.tokenizing import Bytes, Characters, Entry, Tokens, Way, Words
+from seqpipe.data.fields.tokenizing import (
+    Bytes,
+    Characters,
+    Entry,
+    Listed,
+    Tokens,
+    Way,
+    Words,
+)
 from seqpipe.data.fields.vectors import Pretrained
+from seqpipe.data.fields.words import composed, lowered
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK, id_type
 from seqpipe.errors import ConfigError, did_you_mean
 
@@ -24,10 +33,13 @@ WAYS: dict[str, type[Way]] = {way.unit: way for way in (Characters, Words, Token
 class Text(Field):
     """Text as ids, (T,) integers. As y it ends in <EOS>, as x it does not.
 
-    By words, a token is a word or a run of one punctuation mark, white space is dropped, and
-    <EOS> ends every paragraph (what blank lines part), so that the end is learned. By tokens, a
-    token is what white space parts, or an entry where the record holds a list of them. By bytes
-    and by subwords (pieces of words learned from the training split) nothing is unknown.
+    By words, a token is a word or a run of one punctuation mark (see
+    `seqpipe.data.fields.words.WordCutter`), white space is dropped and put back as training has
+    it, and <EOS> ends every paragraph (blank lines separate them), so that the end is learned. By
+    tokens, a token is what white space separates, or an entry where the record holds a list of
+    them. Both are read in Unicode's normal form C. By characters, a symbol is a code point as it
+    stands. By bytes and by subwords (pieces of words learned from the training split) nothing is
+    unknown.
 
     Args:
         column: the key of the entry in a record.
@@ -39,6 +51,9 @@ class Text(Field):
             some, and a tenth of the words of a text occur once. Subwords are not joined to one
             that occurs less often; bytes are all kept, so that it must be None.
         lowercase: make all letters small first.
+        unknown: the symbol that the texts themselves hold in place of unknown words, `<unk>` in
+            Penn Treebank and WikiText: it becomes the <UNK> of the vocabulary. None: they hold
+            none. By words, characters or tokens only.
         vectors: a file of word vectors that the embedding starts from (GloVe, word2vec or
             fastText, as text or .gz); by words or tokens only. None: random ones.
 
@@ -56,6 +71,7 @@ class Text(Field):
         max_vocabulary: int | None = None,
         min_count: int | None = None,
         lowercase: bool = False,
+        unknown: str | None = None,
         vectors: str | None = None,
     ) -> None:
         super().__init__(column)
@@ -63,7 +79,9 @@ class Text(Field):
             hint = did_you_mean(by, WAYS)
             raise ConfigError(f"by={by}: not a way to read text; {', '.join(WAYS)}{hint}")
         self.lowercase = lowercase
-        self.way = WAYS[by](max_vocabulary, min_count)
+        own = lowered(unknown) if unknown is not None and lowercase else unknown
+        self.way = WAYS[by](max_vocabulary, min_count, own)
+        self.unnamed = Unnamed()
         if vectors is not None and not isinstance(self.way, Words | Tokens):
             raise ConfigError(f"vectors={vectors}: are of words; by=words, by=tokens, or null")
         self.vectors = Pretrained(vectors)
@@ -75,7 +93,9 @@ class Text(Field):
 
     def fit(self, records: Iterable[Record]) -> None:
         """Learn the vocabulary."""
-        self.way.fit(self._entry(record) for record in records)
+        entries = (self._entry(record) for record in records)
+        listed = isinstance(self.way, Listed) and self.way.unknown is None
+        self.way.fit(self.unnamed.seen(entries) if listed else entries)
         self.vectors.fit(self.way.names)
 
     def encode(self, record: Record) -> Tensor:
@@ -116,7 +136,7 @@ class Text(Field):
         """Size: V, the vocabulary with its four special symbols."""
         names = self.way.names
         unit, vectors = self.way.unit, self.vectors.matrix
-        return FieldSpec(self.kind, len(names), names, unit=unit, vectors=vectors)
+        return FieldSpec(self.kind, len(names), names, unit=unit, vectors=vectors, text=self.decode)
 
     def describe(self, counts: Mapping[str, Counts]) -> str:
         """The size of the vocabulary, the share of <UNK> in each split, how many have vectors."""
@@ -128,13 +148,29 @@ class Text(Field):
         return self.vectors.inputs()
 
     def state(self) -> dict[str, Any]:
-        """The vocabulary and its vectors."""
-        return self.way.state() | self.vectors.state()
+        """The vocabulary and its vectors, and how texts are read."""
+        read = {"reading": self.way.reading, "unnamed": self.unnamed.counts}
+        return self.way.state() | self.vectors.state() | read
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up the vocabulary and its vectors."""
         self.way.restore(state)
         self.vectors.restore(state)
+        self.unnamed.counts = dict(state.get("unnamed", {}))
+
+    def notes(self) -> list[str]:
+        """Words that no blanks separate, and symbols for unknown words that nobody named."""
+        return [*self.way.notes(), *self.unnamed.notes()]
+
+    def steps(self, value: Any) -> tuple[list[str], Callable[[Sequence[str]], str]]:
+        """What each step of a text reads, and what joins them."""
+        if isinstance(value, str):
+            return self.way.steps(self._composed(value))
+        return super().steps(value)
+
+    def between(self, before: str, text: str) -> str:
+        """What stands between a text and another that continues it."""
+        return self.way.between(before, text)
 
     def _ends_paragraph(self, record: Record) -> bool:
         """Whether a piece of a longer text ends where a paragraph does, which is by words only."""
@@ -144,12 +180,21 @@ class Text(Field):
     def _entry(self, record: Record) -> Entry:
         value = self.value(record)
         if isinstance(value, str):
-            value = value.lower() if self.lowercase else value
-            return value if value.isascii() else self._sound(value)
+            return self._read(value if value.isascii() else self._sound(value))
         is_list = isinstance(value, list) and all(isinstance(token, str) for token in value)
         if not (self.way.takes_lists and is_list):
             self.refuse(value, "not text" + (", nor a list of it" if self.way.takes_lists else ""))
-        return [token.lower() for token in value] if self.lowercase else list(value)
+        return [self._read(token) for token in value]
+
+    def _read(self, text: str) -> str:
+        """The text in the form that it is looked up in."""
+        text = self._composed(text)
+        if not self.lowercase:
+            return text
+        return text.lower() if self.way.reading == 1 else lowered(text)
+
+    def _composed(self, text: str) -> str:
+        return composed(text) if self.way.composes and self.way.reading > 1 else text
 
     def _sound(self, text: str) -> str:
         """The text, if it can be written as UTF-8: half a surrogate pair cannot."""
@@ -158,6 +203,38 @@ class Text(Field):
         except UnicodeEncodeError as error:
             self.refuse(text, f"character {error.start + 1} is half of a surrogate pair")
         return text
+
+
+class Unnamed:
+    """Symbols for unknown words that texts hold, and that no option names.
+
+    Attributes:
+        counts: how often training holds each.
+    """
+
+    usual = ("<unk>", "<UNK>", "<unknown>", "[UNK]")
+    few = 5
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    def seen(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """The entries, counted."""
+        self.counts = {}
+        for entry in entries:
+            for symbol in self.usual:
+                if symbol in entry:
+                    self.counts[symbol] = self.counts.get(symbol, 0) + entry.count(symbol)
+            yield entry
+
+    def notes(self) -> list[str]:
+        """What to do about them."""
+        return [
+            f"unknown=null: the texts hold {symbol} {count:,} times, here a symbol like any other,"
+            f" and not that of words that training never showed; allowed: unknown='{symbol}'"
+            for symbol, count in self.counts.items()
+            if count >= self.few
+        ]
 
 
 def unknown_rate(counts: Counts) -> float:

@@ -1,21 +1,24 @@
-"""Ways to part a text in symbols and to put it together again."""
+"""Ways to cut a text into symbols and to put it together again."""
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, ClassVar
 
+from seqpipe.data.fields.words import READING, Spacing, WordCutter
 from seqpipe.data.vocabulary import SPECIALS, UNK, Vocabulary
 from seqpipe.errors import ConfigError
 
 UNKNOWN = "\ufffd"  # shown for <UNK>, and for bytes that are no text
-_WORD = re.compile(r"\w+(?:['\u2019]\w+)*|([^\w\s])\1*")  # a word, or a run of one punctuation mark
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
 _LONGEST_KNOWN, _MOST_KNOWN = 40, 100_000  # characters; entries, tens of MB
-_NO_SPACE_BEFORE = frozenset(".,;:!?)]}%\u2026\u201d\u2019")
-_NO_SPACE_AFTER = frozenset("([{\u201c\u2018")
 
+UNSPACED = (
+    "by=words: no blanks separate the words of these texts (as in Chinese, Japanese, Thai, Lao,"
+    " Khmer, Burmese), so that each run of letters counts as one word; allowed: by=characters,"
+    " by=subwords, or texts with blanks between their words"
+)
 Entry = str | list[str]
 EVERY_BYTE = (len(SPECIALS) + 256, f"256 bytes and {len(SPECIALS)} special symbols")
 
@@ -26,9 +29,11 @@ class Way(ABC):
     Args:
         max_vocabulary: most symbols to know, the special ones included; None: as many as occur.
         min_count: symbols that occur less often become <UNK>; None: as suits this way.
+        unknown: how the texts themselves write an unknown symbol; it is <UNK>. None: they do not.
 
     Attributes:
         names: what each symbol is called, by id.
+        reading: see `seqpipe.data.fields.words.READING`.
 
     Raises:
         ConfigError: an option out of range.
@@ -44,15 +49,26 @@ class Way(ABC):
     """True where every paragraph is ended, False where only the whole text is."""
     extra: ClassVar[str | None] = None
     """The extra of seqpipe whose libraries it needs."""
+    composes = False
+    """True where texts are read in Unicode's normal form C."""
     names: tuple[str, ...] = SPECIALS
+    reading = READING
 
-    def __init__(self, max_vocabulary: int | None = None, min_count: int | None = None) -> None:
+    def __init__(
+        self,
+        max_vocabulary: int | None = None,
+        min_count: int | None = None,
+        unknown: str | None = None,
+    ) -> None:
         least, why = self.least
         if max_vocabulary is not None and max_vocabulary < least:
             raise ConfigError(f"max_vocabulary={max_vocabulary}: must be at least {least}, {why}")
         if min_count is not None and min_count < 1:
             raise ConfigError(f"min_count={min_count}: must be at least 1")
-        self.max_vocabulary, self.min_count = max_vocabulary, min_count
+        if unknown is not None and unknown.split() != [unknown]:
+            text = "must be one symbol without blanks; allowed: <unk>, or null"
+            raise ConfigError(f"unknown={unknown}: {text}")
+        self.max_vocabulary, self.min_count, self.unknown = max_vocabulary, min_count, unknown
 
     @abstractmethod
     def fit(self, entries: Iterable[Entry]) -> None:
@@ -70,8 +86,21 @@ class Way(ABC):
         """What `fit` learned."""
         return {}
 
-    def restore(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what `fit` learned on the same data before."""
+        self.reading = state.get("reading", 1)
+
+    def steps(self, entry: Entry) -> tuple[list[str], Callable[[Sequence[str]], str]]:
+        """What each step of a text reads, none where it is no text, and what joins them."""
+        return [], "".join
+
+    def between(self, before: str, text: str) -> str:
+        """What stands between a text and another that continues it."""
+        return ""
+
+    def notes(self) -> list[str]:
+        """What to warn about in the texts that were fitted, each starting with `option=value`."""
+        return []
 
 
 class Listed(Way):
@@ -79,9 +108,14 @@ class Listed(Way):
 
     default_min_count: ClassVar[int]
 
-    def __init__(self, max_vocabulary: int | None = None, min_count: int | None = None) -> None:
-        super().__init__(max_vocabulary, min_count)
-        self._take(Vocabulary())
+    def __init__(
+        self,
+        max_vocabulary: int | None = None,
+        min_count: int | None = None,
+        unknown: str | None = None,
+    ) -> None:
+        super().__init__(max_vocabulary, min_count, unknown)
+        self._take(())
 
     @abstractmethod
     def parts(self, entry: Entry) -> Iterable[Sequence[str]]:
@@ -90,8 +124,10 @@ class Listed(Way):
     def fit(self, entries: Iterable[Entry]) -> None:
         """Count and list the symbols."""
         tokens = (token for entry in entries for part in self.parts(entry) for token in part)
+        known = (token for token in tokens if token != self.unknown)
         least = self.default_min_count if self.min_count is None else self.min_count
-        self._take(Vocabulary.of(tokens, max_size=self.max_vocabulary, min_count=least))
+        found = Vocabulary.of(known, max_size=self.max_vocabulary, min_count=least)
+        self._take(found.names[len(SPECIALS) :])
 
     def encode(self, entry: Entry) -> list[list[int]]:
         """The ids of each part; <UNK> for what is not listed."""
@@ -103,32 +139,50 @@ class Listed(Way):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up the vocabulary."""
-        self._take(Vocabulary(state["symbols"]))
+        super().restore(state)
+        self._take(state["symbols"])
 
-    def _take(self, vocabulary: Vocabulary) -> None:
-        self.vocabulary, self.names = vocabulary, vocabulary.names
+    def steps(self, entry: Entry) -> tuple[list[str], Callable[[Sequence[str]], str]]:
+        """The symbols."""
+        return [token for part in self.parts(entry) for token in part], self.join
+
+    def join(self, symbols: Sequence[str]) -> str:
+        """Symbols as a text."""
+        return " ".join(symbols)
+
+    def _take(self, symbols: Sequence[str]) -> None:
+        self.vocabulary = Vocabulary(symbols, unknown=self.unknown)
+        self.names = self.vocabulary.names
 
 
 class Characters(Listed):
-    """A symbol is a character, with none left out; an unknown one shows as U+FFFD."""
+    """A symbol is a code point, with none left out; an unknown one shows as U+FFFD."""
 
     unit, default_min_count = "characters", 1
 
     def parts(self, entry: Entry) -> Iterable[Sequence[str]]:
         """The text itself."""
         assert isinstance(entry, str)
-        return [entry] if entry else []
+        if self.unknown is None or self.unknown not in entry:
+            return [entry] if entry else []
+        known = entry.split(self.unknown)
+        return [[*known[0], *(one for part in known[1:] for one in (self.unknown, *part))]]
+
+    def join(self, symbols: Sequence[str]) -> str:
+        """Characters as a text."""
+        return "".join(symbols)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The characters."""
-        return "".join(UNKNOWN if id_ == UNK else self.names[id_] for id_ in ids)
+        unknown = UNKNOWN if self.unknown is None else self.unknown
+        return "".join(unknown if id_ == UNK else self.names[id_] for id_ in ids)
 
 
 class Tokens(Listed):
-    """A symbol is what white space parts, or an item of a list."""
+    """A symbol is what white space separates, or an item of a list."""
 
     unit, default_min_count = "tokens", 2
-    takes_lists = True
+    takes_lists = composes = True
 
     def parts(self, entry: Entry) -> Iterable[Sequence[str]]:
         """The tokens."""
@@ -137,18 +191,47 @@ class Tokens(Listed):
 
     def decode(self, ids: Sequence[int]) -> str:
         """The tokens, with spaces between."""
-        return " ".join(self.vocabulary.decode(ids))
+        return self.join(self.vocabulary.decode(ids))
+
+    def between(self, before: str, text: str) -> str:
+        """A blank."""
+        return " " if before else ""
 
 
 class Words(Listed):
-    """A symbol is a word or a run of one punctuation mark; white space is dropped."""
+    """A symbol is a word or a run of one punctuation mark; white space is dropped.
+
+    Where blanks stand is learned, so that what is written reads as the training texts do.
+    """
 
     unit, default_min_count = "words", 2
-    ends_paragraphs = True
+    ends_paragraphs = composes = True
+
+    def __init__(
+        self,
+        max_vocabulary: int | None = None,
+        min_count: int | None = None,
+        unknown: str | None = None,
+    ) -> None:
+        self.spacing = Spacing()
+        super().__init__(max_vocabulary, min_count, unknown)
+
+    def fit(self, entries: Iterable[Entry]) -> None:
+        """Count and list the words, and learn where blanks stand."""
+        self.spacing = Spacing()
+        super().fit(self._seen(entries))
+        self.spacing.learn()
+
+    def _seen(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        for entry in entries:
+            if not self.spacing.full:
+                for part in _paragraphs(entry):
+                    self.spacing.see([*self.cut.spaced(part)])
+            yield entry
 
     def parts(self, entry: Entry) -> Iterable[Sequence[str]]:
         """The words of each paragraph that has any."""
-        return [words for words in map(words_of, _paragraphs(entry)) if words]
+        return [words for words in map(self.cut, _paragraphs(entry)) if words]
 
     def encode(self, entry: Entry) -> list[list[int]]:
         """The ids of each paragraph; what white space parts is looked up, for most come again."""
@@ -156,24 +239,51 @@ class Words(Listed):
         found = [[*chain.from_iterable(map(ids_of, one.split()))] for one in _paragraphs(entry)]
         return [ids for ids in found if ids]
 
-    def _take(self, vocabulary: Vocabulary) -> None:
-        super()._take(vocabulary)
-        self._known = _Known(vocabulary)
+    def _take(self, symbols: Sequence[str]) -> None:
+        super()._take(symbols)
+        self.cut = WordCutter(self.unknown, self.reading)
+        self._known = _Known(self.vocabulary, self.cut)
+
+    def join(self, symbols: Sequence[str]) -> str:
+        """Words as a text, with blanks where they stood in training."""
+        return self.spacing.write(symbols)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The words, with spaces where they usually stand."""
-        return _spaced(self.vocabulary.decode(ids))
+        """The words, with blanks where they stood in training."""
+        return self.join(self.vocabulary.decode(ids))
+
+    def between(self, before: str, text: str) -> str:
+        """The blank between the last word of the one and the first of the other."""
+        words = self.cut(before)
+        if not words or not text or before[-1].isspace():
+            return ""
+        return self.spacing.write(self.cut(text)[:2], words).partition(text[:1])[0]
+
+    def state(self) -> dict[str, Any]:
+        """The vocabulary, and where blanks stand."""
+        return {**super().state(), "spacing": self.spacing.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up the vocabulary, and where blanks stand."""
+        super().restore(state)
+        self.spacing = Spacing()
+        if "spacing" in state:
+            self.spacing.restore(state["spacing"])
+
+    def notes(self) -> list[str]:
+        """Words that no blanks separate."""
+        return [UNSPACED] if self.spacing.unspaced else []
 
 
 class _Known(dict[str, list[int]]):
     """The ids of what stands between white space: `word,` has two. Forgets when it holds many."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, cut: WordCutter) -> None:
         super().__init__()
-        self.vocabulary = vocabulary
+        self.vocabulary, self.cut = vocabulary, cut
 
     def __missing__(self, text: str) -> list[int]:
-        ids = self.vocabulary.encode(words_of(text))
+        ids = self.vocabulary.encode(self.cut(text))
         if len(text) <= _LONGEST_KNOWN:
             if len(self) >= _MOST_KNOWN:
                 self.clear()
@@ -187,10 +297,16 @@ class Bytes(Way):
     unit, least = "bytes", EVERY_BYTE
     names = (*SPECIALS, *(f"<0x{byte:02X}>" for byte in range(256)))
 
-    def __init__(self, max_vocabulary: int | None = None, min_count: int | None = None) -> None:
+    def __init__(
+        self,
+        max_vocabulary: int | None = None,
+        min_count: int | None = None,
+        unknown: str | None = None,
+    ) -> None:
         super().__init__(max_vocabulary, min_count)
         if min_count is not None:
             raise ConfigError(f"min_count={min_count}: by bytes none is left out; null")
+        refuse_unknown(self.unit, unknown)
 
     def fit(self, entries: Iterable[Entry]) -> None:
         """Nothing to learn."""
@@ -208,24 +324,16 @@ class Bytes(Way):
         return found.decode(errors="replace")
 
 
+def refuse_unknown(unit: str, unknown: str | None) -> None:
+    """Refuse a symbol for what is unknown where nothing is.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    if unknown is not None:
+        raise ConfigError(f"unknown={unknown}: by {unit} nothing is unknown; allowed: null")
+
+
 def _paragraphs(entry: Entry) -> list[str]:
     assert isinstance(entry, str)
     return _PARAGRAPH.split(entry) if "\n" in entry else [entry]
-
-
-def words_of(text: str) -> list[str]:
-    """The words and the runs of one punctuation mark, white space left out."""
-    return [match[0] for match in _WORD.finditer(text)]
-
-
-def _spaced(tokens: Sequence[str]) -> str:
-    """Words and marks as a line to read: no space inside brackets, quotes or before a comma."""
-    line = ""
-    glue = True
-    quoted = False
-    for token in tokens:
-        closing = token == '"' and quoted
-        line += token if glue or closing or token[0] in _NO_SPACE_BEFORE else f" {token}"
-        quoted = quoted != (token == '"')
-        glue = token[-1] in _NO_SPACE_AFTER or (token == '"' and not closing)
-    return line
