@@ -9,6 +9,7 @@ from seqpipe.errors import ConfigError
 from seqpipe.inference.model import Model
 from seqpipe.inference.opening import opened
 from seqpipe.inference.saved import ABOUT, PLACES
+from seqpipe.records import BadRecordError, inside
 
 
 def load(
@@ -50,7 +51,11 @@ def load(
     if folder.is_dir():
         for place in PLACES:
             if (folder / place / ABOUT).is_file():
-                return opened(folder / place, trust).to(device)
+                try:
+                    return opened(inside(folder, place), trust).to(device)
+                except BadRecordError as error:
+                    text = f"{error}; allowed: a folder without links to other places"
+                    raise ConfigError(f"{folder / place}: {text}") from None
         raise ConfigError(f"{where}: holds no model; allowed: a run folder, or an exported one")
     from seqpipe.verbs.of_a_run import OfARun
     from seqpipe.verbs.opened import find_model

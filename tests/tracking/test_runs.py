@@ -340,10 +340,10 @@ def test_a_folder_without_an_end_is_refused(server):
     ("file", "text", "message"),
     [
         ("provenance.json", "{", r"provenance.json: cannot be read \("),
-        ("provenance.json", "[]", r"provenance.json: cannot be read \(no JSON object\)"),
+        ("provenance.json", "[]", r"provenance.json: cannot be read \(holds no JSON object\)"),
         ("metrics.json", "\udcff", r"metrics.json: cannot be read \("),
         ("config.yaml", "a: [", r"config.yaml: cannot be read \("),
-        ("config.yaml", "- a", r"config.yaml: not the configuration of a run"),
+        ("config.yaml", "- a", r"config.yaml: cannot be read \(holds no keys\)"),
         ("config.yaml", "a: !!python/object/apply:os.getcwd []", r"config.yaml: cannot be read \("),
     ],
 )

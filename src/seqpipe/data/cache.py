@@ -21,9 +21,11 @@ from seqpipe.data.base import SPLITS, Field
 from seqpipe.data.columns import open_columns
 from seqpipe.data.prepare import Prepared, SplitFacts
 from seqpipe.errors import ConfigError
+from seqpipe.records import BadRecordError, read_arrays, read_json
 
 FORMAT = 1
 _BLOCK = 2**22  # bytes hashed at a time
+_MOST_JSON = 2**29  # bytes: it holds whole vocabularies
 _YOUNG = 2.0  # seconds; a file changed so lately may change again without a new time
 
 
@@ -41,11 +43,20 @@ class Cache:
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._check_links(folder)
             with FileLock(folder / "files.lock"):
                 pass
         except OSError as error:
             text = f"cannot be written ({error.strerror}); allowed: a folder, or null"
             raise ConfigError(f"data.cache={folder}: {text}") from None
+
+    @staticmethod
+    def _check_links(folder: Path) -> None:
+        """A link in a folder that came from elsewhere would have another file written or read."""
+        links = sorted(entry.name for entry in folder.iterdir() if entry.is_symlink())
+        if links:
+            text = f"holds a link, {links[0]}; allowed: a folder that only seqpipe writes to"
+            raise ConfigError(f"data.cache={folder}: {text}")
 
     def key(self, recipe: Mapping[str, Any], files: Sequence[Path]) -> str:
         """What was prepared from these files in this way is found under this name.
@@ -73,14 +84,26 @@ class Cache:
             yield
 
     def load(self, key: str, fields: Mapping[str, Field]) -> Prepared | None:
-        """What was prepared before, its fields as they were fitted then; None where nothing was."""
+        """What was prepared before, its fields as they were fitted then; None where nothing was.
+
+        Raises:
+            ConfigError: what is there was not written by this program, or is damaged.
+        """
         folder = self.folder / key
         names = ("prepared.json", "arrays.npz", *(f"{split}.arrow" for split in SPLITS))
         if not all((folder / name).is_file() for name in names):
             return None
-        told = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
-        with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
-            held = {name: arrays[name] for name in arrays.files}
+        self._check_links(folder)
+        try:
+            return self._loaded(folder, fields)
+        except (BadRecordError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            text = f"cannot be read ({reason}); allowed: what seqpipe wrote; delete the folder"
+            raise ConfigError(f"data.cache={self.folder}: {key}: {text} {folder}") from None
+
+    def _loaded(self, folder: Path, fields: Mapping[str, Field]) -> Prepared:
+        told = read_json(folder / "prepared.json", _MOST_JSON)
+        held = read_arrays(folder / "arrays.npz")
         for role, fld in fields.items():
             fld.restore(unpacked(told["fields"][role], held))
         facts = {}
@@ -149,10 +172,15 @@ class Cache:
 def _index(file: Path) -> dict[str, Any]:
     """Hashes that were taken before; none where the file is damaged: they can be taken again."""
     try:
-        known = json.loads(file.read_text(encoding="utf-8"))
+        known = read_json(file, _MOST_JSON)
     except (FileNotFoundError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return {name: entry for name, entry in known.items() if _is_entry(entry)}
+
+
+def _is_entry(entry: object) -> bool:
+    """Size, time, place and hash of a file."""
+    return isinstance(entry, list) and len(entry) == 4 and isinstance(entry[3], str)
 
 
 def _hash_of(file: Path) -> str:

@@ -237,14 +237,27 @@ class ColumnsWriter:
 
 
 def open_columns(path: Path) -> dict[str, Column]:
-    """The columns of an Arrow file, mapped into memory, by field."""
-    return _columns(pa.ipc.open_file(pa.memory_map(str(path))))
+    """The columns of an Arrow file, mapped into memory, by field.
+
+    Raises:
+        ValueError: it is none, or has rows that lie outside of it.
+    """
+    try:
+        return _columns(pa.ipc.open_file(pa.memory_map(str(path))), path.stat().st_size)
+    except (pa.ArrowException, LookupError, TypeError, AttributeError, MemoryError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{path.name}: no columns of seqpipe's, {reason}") from None
 
 
-def _columns(reader: Any) -> dict[str, Column]:
+def _columns(reader: Any, size: int | None = None) -> dict[str, Column]:
+    """size: bytes of the file, where it may be somebody else's."""
     chunks: dict[str, list[Chunk]] = {name: [] for name in reader.schema.names}
     for number in range(reader.num_record_batches):
         batch = reader.get_batch(number)
+        if size is not None:
+            if batch.nbytes > size:  # packed: we write what can be read where it lies
+                raise ValueError(f"{batch.nbytes:,} bytes in a file of {size:,}")
+            batch.validate(full=True)  # or offsets would point anywhere in memory
         for field, lists in zip(reader.schema, batch.columns, strict=True):
             shape = [int(n) for n in field.metadata[b"shape"].decode().split(",") if n]
             width = int(np.prod(shape, dtype=np.int64))

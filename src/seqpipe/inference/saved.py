@@ -28,6 +28,7 @@ from torch import Tensor
 from seqpipe import __version__
 from seqpipe.data.cache import packed, unpacked
 from seqpipe.errors import ConfigError
+from seqpipe.records import BadRecordError, read_arrays, read_json, read_yaml
 
 FORMAT = 1
 ABOUT = "seqpipe.json"
@@ -35,6 +36,7 @@ FILES = ("config.yaml", "model.safetensors", "fields.json", "fields.npz")
 """All but `ABOUT`, which tells their hashes."""
 LOGGED = "data/seqpipe"
 """Where such a folder lies below one that MLflow logged."""
+_MOST_JSON = 2**29  # bytes: `fields.json` holds whole vocabularies
 PLACES = (".", LOGGED, f"model/{LOGGED}")
 """Where it lies below a folder that was exported, logged by MLflow, or left by a run."""
 _ALLOWED = "a folder that seqpipe wrote, unchanged: outputs/runs/.../model/data"
@@ -167,34 +169,15 @@ class _InFull(yaml.SafeDumper):
         return True
 
 
-class _WithoutAliases(yaml.SafeLoader):
-    """With aliases, a few lines can stand for more than any memory holds."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """A node that stands there itself."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("config.yaml has aliases")
-        return super().compose_node(parent, index)
-
-
 def _opened(folder: Path, about: Mapping[str, Any], versions: Mapping[str, str]) -> Saved:
-    text = (folder / "config.yaml").read_text(encoding="utf-8")
-    config = yaml.load(text, Loader=_WithoutAliases)
+    config = _named("config.yaml", read_yaml, folder / "config.yaml")
     told = _json(folder, "fields.json")
-    with (
-        (folder / "fields.npz").open("rb") as opened,
-        np.load(opened, allow_pickle=False) as arrays,
-    ):
-        held = {name: arrays[name] for name in arrays.files}
-    parts = {
-        "config.yaml": config,
-        "fields": told["fields"],
-        "counts": told["counts"],
-        "facts": about["facts"],
-    }
+    held = _named("fields.npz", read_arrays, folder / "fields.npz")
+    parts = {"fields": told["fields"], "counts": told["counts"], "facts": about["facts"]}
     for name, part in parts.items():
         if not isinstance(part, dict):
             raise ValueError(f"{name} holds no names")
+    _check_facts(about["facts"])
     return Saved(
         config,
         load_file(folder / "model.safetensors", device="cpu"),
@@ -203,6 +186,21 @@ def _opened(folder: Path, about: Mapping[str, Any], versions: Mapping[str, str])
         about["facts"],
         dict(versions),
     )
+
+
+def _named(name: str, read: Callable[[Path], dict[str, Any]], path: Path) -> dict[str, Any]:
+    try:
+        return read(path)
+    except BadRecordError as error:
+        raise BadRecordError(f"{name}: {error}") from None
+
+
+def _check_facts(facts: Mapping[str, Any]) -> None:
+    longest, digests = facts.get("longest_y"), facts.get("digests", {})
+    if type(longest) is not int or longest < 0:
+        raise ValueError("facts hold no longest_y")
+    if not isinstance(digests, dict) or not all(isinstance(one, str) for one in digests.values()):
+        raise ValueError("facts hold no digests")
 
 
 def _check_files(folder: Path, about: Mapping[str, Any]) -> None:
@@ -218,12 +216,9 @@ def _check_files(folder: Path, about: Mapping[str, Any]) -> None:
 
 def _json(folder: Path, name: str) -> dict[str, Any]:
     try:
-        told = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        return read_json(folder / name, _MOST_JSON)
+    except (BadRecordError, OSError) as error:
         raise ConfigError(f"{folder / name}: is damaged ({error}); allowed: {_ALLOWED}") from None
-    if not isinstance(told, dict):
-        raise ConfigError(f"{folder / name}: holds no names; allowed: {_ALLOWED}")
-    return told
 
 
 def _hash_of(file: Path) -> str:

@@ -44,7 +44,7 @@ def add_to_run(run: FoundRun, metrics: Mapping[str, float], name: str, rows: Seq
     text = json.dumps([dict(row) for row in rows], indent=1, ensure_ascii=False)
     where = []
     if run.folder is not None:
-        path = run.folder / FOLDER / f"{stem}.json"
+        path = run.inside(f"{FOLDER}/{stem}.json")
         path.parent.mkdir(exist_ok=True)
         path.write_text(text + "\n", encoding="utf-8")
         where.append(str(path))

@@ -11,9 +11,10 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Protocol
 
-from omegaconf import OmegaConf
-
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.records import BadRecordError, inside, is_own
+from seqpipe.records import read_json as read_object
+from seqpipe.records import read_yaml
 from seqpipe.tracking.base import Dataset
 
 PROVENANCE = "provenance.json"
@@ -53,6 +54,7 @@ class FoundRun:
         metrics: the last value of each, or from a folder those of its metrics.json.
         datasets: sha256 of the records of each split (train, val, test).
         artifacts: where MLflow keeps its files.
+        unasked: the store that the record of somebody else's names, which is not connected to.
     """
 
     name: str
@@ -65,6 +67,7 @@ class FoundRun:
     metrics: Mapping[str, float] = field(default_factory=dict)
     datasets: Mapping[str, str] = field(default_factory=dict)
     artifacts: Artifacts | None = None
+    unasked: str | None = None
 
     @property
     def typed(self) -> str:
@@ -87,10 +90,11 @@ class FoundRun:
 
         Raises:
             ConfigError: the run left no such file.
-            DataError: its files have names that lead out of the folder they are fetched to.
+            DataError: its files have names that lead out of the folder they are fetched to, or a
+                link leads out of its folder.
         """
         if self.folder is not None and (self.folder / path).exists():
-            return self.folder / path
+            return self.inside(path)
         if not self.has(path):
             raise ConfigError(f"{self.typed}: it left no {path}; allowed: a run that did")
         assert self.artifacts is not None
@@ -102,6 +106,31 @@ class FoundRun:
                 self.artifacts._download_file(file, str(place))
         return target / path
 
+    def inside(self, path: str) -> Path:
+        """The place of a file in the run's own folder.
+
+        Raises:
+            DataError: a link leads out of it: what is read or written there would be another file.
+        """
+        assert self.folder is not None
+        try:
+            return inside(self.folder, path)
+        except BadRecordError as error:
+            text = f"{error}; allowed: a run folder without links to other places"
+            raise DataError(f"{self.folder / path}: {text}") from None
+
+    def is_own(self, root: Path) -> bool:
+        """Whether its configuration was trained from a folder, exactly as it is.
+
+        Args:
+            root: the folder the user works in.
+
+        Raises:
+            ConfigError: it left no configuration.
+            DataError: that cannot be read.
+        """
+        return is_own(root, self.config)
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """Its configuration, resolved, as its config.yaml has it; reading it runs nothing.
@@ -112,11 +141,10 @@ class FoundRun:
         """
         path = self.local("config.yaml")
         try:
-            read: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-        except Exception as error:  # whatever YAML finds
-            raise DataError(f"{path}: cannot be read ({_first_line(error)})") from None
-        if not isinstance(read, dict) or not read:
-            raise DataError(f"{path}: not the configuration of a run; allowed: one with its keys")
+            read = read_yaml(path, floats=True)
+        except (BadRecordError, OSError) as error:
+            text = f"cannot be read ({error}); allowed: the configuration of a run, as it was written"
+            raise DataError(f"{path}: {text}") from None
         return {str(key): value for key, value in read.items()}
 
     @cached_property
@@ -143,8 +171,9 @@ def of_folder(folder: Path, run: str) -> FoundRun:
         hint = f"; it has run folders inside, such as {inside[-1]}" if inside else ""
         text = "no run folder: it has no config.yaml; allowed: outputs/runs/..."
         raise ConfigError(f"run={run}: {text}{hint}")
-    told = read_json(folder / PROVENANCE)
-    metrics = read_json(folder / "metrics.json")
+    empty = FoundRun(name=folder.name, folder=folder.absolute())
+    told = read_json(empty.inside(PROVENANCE))
+    metrics = read_json(empty.inside("metrics.json"))
     return FoundRun(
         name=str(told.get("run_name") or folder.name),
         run_id=_or_nothing(told.get("run_id")),
@@ -153,7 +182,7 @@ def of_folder(folder: Path, run: str) -> FoundRun:
         tracking_uri=_or_nothing(told.get("tracking_uri")),
         params={key: _as_typed(value) for key, value in _entries(told, "params").items()},
         tags={key: str(value) for key, value in _entries(told, "tags").items()},
-        metrics={key: float(v) for key, v in metrics.items() if isinstance(v, (int, float))},
+        metrics={key: float(v) for key, v in metrics.items() if _is_number(v)},
         datasets={
             split: str(data["digest"])
             for split, data in _entries(told, "datasets").items()
@@ -237,12 +266,29 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of the encoding, too
-        raise DataError(f"{path}: cannot be read ({_first_line(error)})") from None
-    if not isinstance(read, dict):
-        raise DataError(f"{path}: cannot be read (no JSON object)")
+        return read_object(path)
+    except (BadRecordError, OSError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); allowed: what training wrote") from None
+
+
+def read_metrics(path: Path) -> dict[str, float | None]:
+    """The metrics of a run; None: a number that was not finite.
+
+    Raises:
+        DataError: it is no JSON object of numbers.
+    """
+    read = read_json(path)
+    wrong = [name for name, value in read.items() if value is not None and not _is_number(value)]
+    if wrong:
+        text = f"{wrong[0]} is no number; allowed: what training wrote"
+        raise DataError(f"{path}: {text}")
     return read
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return isinstance(value, float) or abs(value) < 2**1000  # more is no float
 
 
 def _entries(told: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -256,8 +302,3 @@ def _or_nothing(value: object) -> str | None:
 
 def _as_typed(value: object) -> str:
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -53,6 +53,10 @@ def register(found: FoundRun, model: str, name: str, alias: str | None, key: str
         ConfigError: the run or its model is not in a store.
     """
     check_names(name, alias, key)
+    if found.unasked is not None:
+        text = f"{found.typed} was not trained from this folder, and its record names a store"
+        allowed = f"tracking_uri={found.unasked} with run={found.run_id}, if you trust it"
+        raise ConfigError(f"{key}={name}: {text} that is not asked; allowed: {allowed}")
     if found.run_id is None or found.tracking_uri is None:
         text = f"{found.typed} is not recorded in MLflow; allowed: a run of logger=mlflow"
         raise ConfigError(f"{key}={name}: {text}")

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def find(
     """
     folder = _folder(run, root)
     if folder is not None:
-        found = of_folder(folder, run)
+        found = _as_known(of_folder(folder, run), root)
         if needs is not None and not found.has(needs):
             raise ConfigError(_lacking(run, needs))
         return found
@@ -78,6 +78,22 @@ def find(
         if needs is not None and not found.has(needs):
             raise ConfigError(_lacking(run, needs))
         return found
+
+
+def _as_known(found: FoundRun, root: Path) -> FoundRun:
+    """The run of a folder; nobody else's record names a store that is written to.
+
+    Raises:
+        DataError: its configuration cannot be read.
+    """
+    logger = found.config.get("logger")
+    if found.tracking_uri is None:
+        return found
+    written = logger.get("tracking_uri") if isinstance(logger, dict) else None
+    if isinstance(written, str) and found.is_own(root):
+        if resolve_uri(written, root) == found.tracking_uri:
+            return found
+    return replace(found, tracking_uri=None, unasked=found.tracking_uri)
 
 
 def _folder(run: str, root: Path) -> Path | None:

@@ -16,14 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from seqpipe.errors import ConfigError, DataError, SeqpipeError
+from seqpipe.records import inside, is_elsewhere, read_json, read_yaml
 from seqpipe.tracking.pyfunc import LOADER
 
 MLMODEL = "MLmodel"
 _EXAMPLE = "serving_input_example.json"
 _ALLOWED = {"loader_module", "data", "env", "python_version", "code", "streamable"}
+_OF_MLMODEL = {
+    *("artifact_path", "flavors", "is_signature_from_type_hint", "mlflow_version", "model_id"),
+    *("model_size_bytes", "model_uuid", "prompts", "run_id", "saved_input_example_info"),
+    *("signature", "type_hint_from_example", "utc_time_created"),
+}
 _START_SECONDS = 120.0  # torch and MLflow are imported in every worker
 _END_SECONDS = 10.0
 _LONGEST_TYPED = 1500  # characters of a body that stands in the command; longer ones in a file
@@ -70,19 +74,30 @@ def check_model(folder: Path) -> None:
     """
     path = folder / MLMODEL
     try:
-        flavors = yaml.safe_load(path.read_text(encoding="utf-8"))["flavors"]
+        told = read_yaml(inside(folder, MLMODEL))
+        flavors = told["flavors"]
         (name,) = flavors
         flavor = dict(flavors[name])
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+    except (OSError, ValueError, TypeError, KeyError):
         raise DataError(f"{path}: cannot be read; allowed: what training wrote") from None
+    unknown = sorted(set(told) - _OF_MLMODEL)
+    if unknown or told.get("prompts") is not None:  # MLflow would look for what they name
+        text = f"has {', '.join(unknown) or 'prompts'}, which training does not write"
+        raise DataError(f"{path}: {text}; allowed: what training wrote")
+    for entry in folder.rglob("*"):
+        if entry.is_symlink():
+            raise DataError(f"{entry}: is a link; allowed: what training wrote")
     ours = name == "python_function" and flavor.get("loader_module") == LOADER
     if not ours or flavor.get("code") is not None or not set(flavor) <= _ALLOWED:
         loader = flavor.get("loader_module", name)
         text = f"would be loaded by code that is not seqpipe's ({loader})"
         raise DataError(f"{path}: {text}; allowed: what training wrote")
-    data = (folder / str(flavor.get("data"))).resolve()
-    if not data.is_relative_to(folder.resolve()):
-        raise DataError(f"{path}: data={flavor.get('data')} leads out of its folder")
+    example = told.get("saved_input_example_info") or {}
+    names = {"data": flavor.get("data"), **(example if isinstance(example, dict) else {})}
+    for key, file in names.items():
+        if file is not None and is_elsewhere(str(file)):
+            text = f"{key}={file} leads out of its folder; allowed: what training wrote"
+            raise DataError(f"{path}: {text}")
 
 
 def free_port(host: str, port: int) -> int:
@@ -157,7 +172,7 @@ def example_of(folder: Path) -> Any:
     """
     path = folder / _EXAMPLE
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = read_json(inside(folder, _EXAMPLE))
         split = body["dataframe_split"]
         return {"dataframe_split": {**split, "data": split["data"][:1]}}
     except (OSError, ValueError, TypeError, KeyError):

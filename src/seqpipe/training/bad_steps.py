@@ -20,7 +20,7 @@ from seqpipe.errors import TrainingError
 from seqpipe.models.forcing import TeacherForced
 from seqpipe.tasks.base import Task
 from seqpipe.training.carrying import Carried, Tree
-from seqpipe.training.checkpoints import UNREADABLE
+from seqpipe.training.checkpoints import UNREADABLE, read_archive
 from seqpipe.training.culprit import Finding, Kept, as_it_was, find, in_weights
 
 log = logging.getLogger(__name__)
@@ -233,7 +233,7 @@ def read(path: Path) -> dict[str, Any]:
         ValueError: it is not one of ours.
     """
     try:
-        saved: Any = torch.load(path, map_location="cpu", weights_only=True)
+        saved: Any = read_archive(path)
     except UNREADABLE:
         raise ValueError("no file of torch's that can be read") from None
     if not isinstance(saved, dict) or saved.get("seqpipe") != KIND or not saved.keys() >= PARTS:

@@ -14,10 +14,22 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
+from seqpipe.records import check_archive
+
 log = logging.getLogger(__name__)
 
 UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError)
-"""What `torch.load(weights_only=True)` raises of a file that is none of torch's, or damaged."""
+"""What `read_archive` raises of a file that is none of torch's, or damaged."""
+
+
+def read_archive(path: Path) -> Any:
+    """What `torch.save` wrote: tensors and plain values, on the CPU. No code in it can run.
+
+    Raises:
+        UNREADABLE: it is none, is damaged, or claims to hold more than it does.
+    """
+    check_archive(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 @dataclass(frozen=True)
@@ -199,7 +211,7 @@ class BestAndLast(Checkpoint):
             trainer.save_checkpoint(self.best_path)
             return
         if self._first:
-            saved = torch.load(self.last_path, map_location="cpu", weights_only=True)
+            saved = read_archive(self.last_path)
             saved["callbacks"][self.state_key] = self.state_dict()
             torch.save(saved, self.best_path)
             copy = self.last_path.with_suffix(".new")
@@ -257,7 +269,7 @@ def _step_of(path: Path) -> int | None:
     """The optimizer step a checkpoint was written at; None where there is none."""
     if not path.is_file():
         return None
-    return int(torch.load(path, map_location="cpu", weights_only=True)["global_step"])
+    return int(read_archive(path)["global_step"])
 
 
 def _stops(trainer: Trainer) -> bool:

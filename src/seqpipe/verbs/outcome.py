@@ -1,6 +1,7 @@
 """What a run leaves in its folder: configuration, metrics, figures, examples, a sample."""
 
 import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
 from seqpipe.inference.sampling import endings
 from seqpipe.models.one_to_many import OneToMany
+from seqpipe.records import SEALS, note_seal
 from seqpipe.report import run as report
 from seqpipe.report.findings import Finding
 from seqpipe.report.music import draw_roll
@@ -29,6 +31,8 @@ from seqpipe.training.checkpoints import History
 from seqpipe.training.module import SequenceModule
 from seqpipe.verbs import attending, describe
 from seqpipe.verbs.describe import RunFacts
+
+log = logging.getLogger(__name__)
 
 EXAMPLES = 100  # of the test split, in examples.csv
 
@@ -60,8 +64,19 @@ def start(
         (folder / "config.yaml").unlink()
         folder.rmdir()
         raise
+    _note(launch.root, cfg)
     tracker.log_artifact(folder / "config.yaml")
     tracker.log_artifact(write_provenance(folder, tracker.run_id, tracker.location, identity))
+
+
+def _note(root: Path, cfg: DictConfig) -> None:
+    """Notes that the configuration is the user's own: what it names is read again unasked."""
+    written: Any = OmegaConf.to_container(cfg, resolve=True)
+    try:
+        note_seal(root, written)
+    except OSError as error:
+        text = "cannot be written (%s): for this run evaluate and rerun will want own_data=true"
+        log.warning(f"%s: {text}", root / SEALS, error.strerror)
 
 
 def write_history(folder: Path, series: Mapping[str, Sequence[tuple[int, float]]]) -> None:

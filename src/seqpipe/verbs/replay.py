@@ -41,6 +41,8 @@ def run(cfg: DictConfig, data: SequenceData) -> str:
         TypeError,
         ValueError,
         AssertionError,
+        AttributeError,
+        OverflowError,
         SeqpipeError,
     ) as error:
         reason = " ".join(" ".join(str(error).splitlines()[:2]).split()).rstrip(".")

@@ -13,7 +13,7 @@ from seqpipe.checks import check_trainer
 from seqpipe.data.dataset import SequenceData
 from seqpipe.errors import ConfigError
 from seqpipe.rules import shown
-from seqpipe.tracking.found import FoundRun, read_json
+from seqpipe.tracking.found import FoundRun, read_metrics
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.verbs.describe import STAGES, machine
 from seqpipe.verbs.finding import find_run
@@ -38,7 +38,7 @@ def run(options: Rerun, root: Path) -> Answer:
         DataError: its record or its data cannot be read.
     """
     found = find_run(options, root, needs="metrics.json")
-    before = read_json(found.local("metrics.json"))
+    before = read_metrics(found.local("metrics.json"))
     name = found.run_id or str(found.folder)
     tags = {"rerun_of": name}
     rebuilt = rebuild(found, root, tags=tags, own_code=options.own_code)
@@ -69,7 +69,7 @@ def run(options: Rerun, root: Path) -> Answer:
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
         text = f"its configuration does not fit this version ({reason}); allowed: the one it was"
         raise ConfigError(f"{found.typed}: {text} trained with") from None
-    rows = list(compare(before, read_json(result.output_dir / "metrics.json"), options.tolerance))
+    rows = list(compare(before, read_metrics(result.output_dir / "metrics.json"), options.tolerance))
     different = [row for row in rows if not row[3]]
     lines = [
         f"run:        {name}, {found.name}",

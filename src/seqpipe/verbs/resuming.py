@@ -2,15 +2,15 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from seqpipe.errors import ConfigError
-from seqpipe.training.checkpoints import UNREADABLE
+from seqpipe.training.checkpoints import UNREADABLE, read_archive
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +28,12 @@ class Resumed:
         batches: of the unfinished epoch that are behind it; 0 where an epoch ended. Lightning
             would tell the loader, but it has set the loader up before it reads this: as soon as a
             schedule asks for the number of steps.
+        shapes: of the weights, by name.
     """
 
     digests: Mapping[str, str]
     batches: int
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def check(cfg: DictConfig) -> Resumed | None:
@@ -47,6 +49,14 @@ def check(cfg: DictConfig) -> Resumed | None:
         return None
     path = Path(cfg.resume)
     saved = _read(path)
+    try:
+        return _checked(cfg, saved, path)
+    except (TypeError, LookupError, AttributeError, ValueError) as error:
+        text = f"not a checkpoint of seqpipe ({type(error).__name__}: {error})"
+        raise ConfigError(f"resume={path}: {text}; allowed: {ALLOWED}") from None
+
+
+def _checked(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
     written: Any = OmegaConf.to_container(cfg, resolve=True)
     before, now = dict(_flat(saved["seqpipe"]["config"])), dict(_flat(written))
     problems = [
@@ -60,7 +70,29 @@ def check(cfg: DictConfig) -> Resumed | None:
     if problems:
         raise ConfigError(problems)
     _tell_of_another_curve(now, before)
-    return Resumed(saved["seqpipe"].get("digests", {}), _batches_behind(saved))
+    shapes = {str(name): tuple(value.shape) for name, value in saved["state_dict"].items()}
+    return Resumed(dict(saved["seqpipe"].get("digests", {})), _batches_behind(saved), shapes)
+
+
+def check_weights(cfg: DictConfig, resumed: Resumed | None, module: nn.Module) -> None:
+    """Refuses weights that the model does not have.
+
+    Args:
+        cfg: the whole configuration.
+        resumed: what the run goes on from, if anything.
+        module: what is trained.
+
+    Raises:
+        ConfigError: names or shapes differ.
+    """
+    if resumed is None:
+        return
+    here = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    for name in sorted({*here, *resumed.shapes}):
+        then, now = resumed.shapes.get(name), here.get(name)
+        if then != now:
+            text = f"its weights are not those of this model ({name}: {then}, here {now})"
+            raise ConfigError(f"resume={cfg.resume}: {text}; allowed: {ALLOWED}")
 
 
 def check_data(cfg: DictConfig, resumed: Resumed | None, digests: Mapping[str, str]) -> None:
@@ -134,7 +166,7 @@ def _between_updates(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Iter
 def _read(path: Path) -> dict[str, Any]:
     """Only plain values and tensors are read: a checkpoint cannot run code."""
     try:
-        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        saved: dict[str, Any] = read_archive(path)
     except UNREADABLE as error:
         reason = str(error).strip().partition("\n")[0].partition(". ")[0]
         reason = reason if any(map(str.isalpha, reason)) else "not written by torch, or damaged"
@@ -142,7 +174,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"resume={path}: {text}") from None
     try:
         saved["seqpipe"]["config"], saved["seqpipe"]["processes"], saved["callbacks"]
-        saved["loops"]["fit_loop"]["epoch_progress"]
+        saved["loops"]["fit_loop"]["epoch_progress"], saved["state_dict"], saved["global_step"]
     except (TypeError, KeyError, IndexError):
         raise ConfigError(
             f"resume={path}: not a checkpoint of seqpipe; allowed: {ALLOWED}"

@@ -142,6 +142,7 @@ def _made(
     model = build_model(cfg, data.spec, task.output_size)
     inside.check(launch.overrides, model)
     module = build_module(cfg, model, task, data.digests)
+    resuming.check_weights(cfg, resumed, module)
     check_optimizer(cfg, module)
     checked = before.check(cfg, module, data, first=_first())
     return _Ready(data, module, checked, resumed)

@@ -233,7 +233,7 @@ def test_a_few_lines_that_stand_for_more_than_memory_holds_are_refused(folder, s
         lines.append(f"a{level}: &a{level} [{inner}]")
     (folder / "config.yaml").write_text("\n".join([*lines, "architecture: *a8", "data: *a8"]))
     sign()
-    assert "cannot be read (config.yaml has aliases)" in refused()
+    assert "cannot be read (config.yaml: has aliases)" in refused()
 
 
 def test_what_is_deep_beyond_measure_is_refused(folder, sign, refused):
