@@ -196,6 +196,8 @@ def check_plain(value: Any, key: str = "") -> None:
     elif isinstance(value, str):
         if "${" in value:
             raise BadRecordError(f"{where}has an interpolation, {_short(value)}")
+        if value == "???":
+            raise BadRecordError(f"{where}has no value, ???")
     elif not isinstance(value, _PLAIN):
         raise BadRecordError(f"{where}is {type(value).__name__}, no plain value")
 
@@ -263,11 +265,11 @@ def _check_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
         raise BadRecordError(f"{entry.filename}: claims to be {shape}, and holds {left} bytes")
 
 
-def targets(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """(key of the node, `_target_`) of every object that a configuration names, at any depth."""
+def targets(node: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(its key, itself) of every node with a `_target_`, at any depth, also in lists."""
     if isinstance(node, Mapping):
-        if "_target_" in node:
-            yield key, str(node["_target_"])
+        if node.get("_target_") is not None:
+            yield key, node
         for name, value in node.items():
             yield from targets(value, f"{key}.{name}" if key else str(name))
     elif isinstance(node, (list, tuple)):

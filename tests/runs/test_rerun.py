@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.tracking.found import of_folder
-from seqpipe.verbs.rebuilding import _targets
+from seqpipe.verbs.foreign import foreign_targets
 from seqpipe.verbs.registry import Rerun
 from seqpipe.verbs.rerun import compare, run
 
@@ -230,15 +230,23 @@ def test_it_is_trained_with_as_many_threads_as_it_was(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("target", "ours"),
+    ("key", "target", "ours"),
     [
-        ("seqpipe.nn.cells.LSTM", True),
-        ("seqpipe.training.schedules.cosine", True),
-        ("seqpipe.data.cache.os.system", False),
-        ("seqpipe.data.cache.shutil.rmtree", False),
-        ("seqpipe.data.cache.Path", False),
-        ("seqpipe.data.cache.packed", False),
+        ("cell", "seqpipe.nn.cells.LSTM", True),
+        ("scheduler", "seqpipe.training.schedules.cosine", True),
+        ("data", "seqpipe.data.cache.os.system", False),
+        ("data", "seqpipe.data.cache.shutil.rmtree", False),
+        ("data", "seqpipe.data.cache.Path", False),
+        ("data", "seqpipe.data.cache.packed", False),
+        ("data", "seqpipe.data.cache.Cache", False),
+        ("data", "seqpipe.data.columns.ColumnsWriter", False),
+        ("cell", "seqpipe.data.sources.hub.Hub", False),
+        ("task", "seqpipe.nn.cells.LSTM", False),
+        ("optim", "pytorch_lightning.Trainer", False),
+        ("callbacks", "seqpipe.config.sweeping.Comparison", False),
     ],
 )
-def test_what_our_modules_import_is_not_ours_to_call(target, ours):
-    assert (target not in _targets({"_target_": target})) == ours
+def test_what_our_modules_import_or_use_elsewhere_is_no_part_of_a_run(key, target, ours):
+    node = {"_target_": target, "_partial_": True}
+    config = {key: node} if key in ("cell", "scheduler", "task", "optim") else {key: {"x": [node]}}
+    assert (target not in foreign_targets(config)) == ours

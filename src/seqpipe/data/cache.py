@@ -21,7 +21,7 @@ from seqpipe.data.base import SPLITS, Field
 from seqpipe.data.columns import open_columns
 from seqpipe.data.prepare import Prepared, SplitFacts
 from seqpipe.errors import ConfigError
-from seqpipe.records import BadRecordError, read_arrays, read_json
+from seqpipe.records import read_arrays, read_json
 
 FORMAT = 1
 _BLOCK = 2**22  # bytes hashed at a time
@@ -96,7 +96,13 @@ class Cache:
         self._check_links(folder)
         try:
             return self._loaded(folder, fields)
-        except (BadRecordError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+        ) as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             text = f"cannot be read ({reason}); allowed: what seqpipe wrote; delete the folder"
             raise ConfigError(f"data.cache={self.folder}: {key}: {text} {folder}") from None

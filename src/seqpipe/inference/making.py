@@ -21,7 +21,39 @@ from seqpipe.nn.crf import CRFHead
 from seqpipe.tasks.base import Task
 
 OUR_PARTS = ("nn", "models", "tasks", "data.fields", "data.sources")
-MADE = (nn.Module, Field, Source, Task)
+PARTS: dict[str, tuple[type, ...]] = {
+    "architecture": (nn.Module,),
+    "cell": (nn.Module,),
+    "task": (Task,),
+    "data.source": (Source,),
+    "data.x": (Field, nn.Module),
+    "data.y": (Field, nn.Module),
+}
+"""What may stand where in a configuration, or below."""
+
+
+def part(target: str, key: str) -> type | None:
+    """The class of seqpipe's own behind a `_target_`; None where it is none, or not for this place.
+
+    Only modules of seqpipe's own are imported. A class that this version does not have is given
+    back as the base of what may stand there: naming it runs nothing.
+
+    Args:
+        target: `module.Class`.
+        key: where it stands in the configuration.
+    """
+    bases = next((PARTS[place] for place in PARTS if _inside(key, place)), None)
+    module, _, name = target.rpartition(".")
+    if bases is None or not any(_inside(module, f"seqpipe.{one}") for one in OUR_PARTS):
+        return None
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except (ImportError, ValueError):  # `seqpipe.data.fields.os` is no module of ours
+        return None
+    if found is None:
+        return bases[0]
+    ours = isinstance(found, type) and found.__module__.startswith("seqpipe.")
+    return found if ours and issubclass(found, bases) else None
 
 
 class Maker:
@@ -56,7 +88,7 @@ class Maker:
         }
         if "_target_" not in node:
             return rest
-        target = self._found(str(node["_target_"]), f"{key}._target_={node['_target_']}")
+        target = self.find(str(node["_target_"]), key)
         if node.get("_partial_", False):
             return functools.partial(target, **rest)
         try:
@@ -64,9 +96,19 @@ class Maker:
         except TypeError as error:
             raise ConfigError(f"{key}: {error}; allowed: what this version of it takes") from None
 
-    def _found(self, target: str, shown: str) -> Callable[..., Any]:
+    def find(self, target: str, key: str) -> Callable[..., Any]:
+        """The class or function behind a `_target_`.
+
+        Args:
+            target: `module.Class`.
+            key: where it stands in the configuration.
+
+        Raises:
+            ConfigError: it is not allowed there, or not there.
+        """
         module, _, name = target.rpartition(".")
-        ours = any(_inside(module, f"seqpipe.{part}") for part in OUR_PARTS)
+        shown = f"{key}._target_={target}"
+        ours = any(_inside(module, f"seqpipe.{one}") for one in OUR_PARTS)
         if not ours and not any(_inside(module, trusted) for trusted in self.trust):
             first = module.partition(".")[0] or target
             raise ConfigError(
@@ -78,7 +120,7 @@ class Maker:
         except (ImportError, AttributeError) as error:
             text = "cannot be found" if ours else f"cannot be found ({error})"
             raise ConfigError(f"{shown}: {text}; allowed: a class of this version") from None
-        if ours and not (isinstance(found, type) and issubclass(found, MADE)):
+        if ours and part(target, key) is None:
             raise ConfigError(f"{shown}: is no model, field, source or task; allowed: one of them")
         assert callable(found)
         return found  # type: ignore[no-any-return]

@@ -99,6 +99,10 @@ def _model(found: saved.Saved, maker: Maker) -> Model:
 
 def without_files(node: Any) -> Any:
     """A field's node that names no file to start from: what it learned is in the folder."""
-    if not isinstance(node, Mapping) or not str(node.get("_target_")).startswith("seqpipe."):
+    if isinstance(node, list):
+        return [without_files(value) for value in node]
+    if not isinstance(node, Mapping):
         return node
-    return {name: value for name, value in node.items() if name not in ("vectors", "weights")}
+    ours = str(node.get("_target_")).startswith("seqpipe.")
+    files = ("vectors", "weights") if ours else ()
+    return {name: without_files(value) for name, value in node.items() if name not in files}

@@ -12,9 +12,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Protocol
 
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.records import BadRecordError, inside, is_own
+from seqpipe.records import BadRecordError, inside, is_own, read_yaml
 from seqpipe.records import read_json as read_object
-from seqpipe.records import read_yaml
 from seqpipe.tracking.base import Dataset
 
 PROVENANCE = "provenance.json"
@@ -143,7 +142,7 @@ class FoundRun:
         try:
             read = read_yaml(path, floats=True)
         except (BadRecordError, OSError) as error:
-            text = f"cannot be read ({error}); allowed: the configuration of a run, as it was written"
+            text = f"cannot be read ({error}); allowed: the configuration of a run, unchanged"
             raise DataError(f"{path}: {text}") from None
         return {str(key): value for key, value in read.items()}
 

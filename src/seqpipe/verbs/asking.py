@@ -23,6 +23,9 @@ class _Reading(OfAModel):
         "of text; without it as the training's own text, else utf-8", None
     )
     batch_size: int = option("examples that are computed at once, at most", 256, rule=BATCH_SIZE)
+    own_data: bool = option(
+        "read the files beside the input that the record names, though it is somebody else's", False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +150,10 @@ class Evaluate(OfAModel):
         "of the input, see predict", None
     )
     data: tuple[str, ...] = passed_on("changes of the run's data, data.path=...", "data")
+    own_data: bool = option(
+        "read the files and data sets that the record of somebody else's run names",
+        False,
+    )
     confidence: float = option("of the intervals", 0.95, rule=real("(0, 1)"))
     resamples: int = option("of the bootstrap; 0: no intervals", 1000, rule=whole(0))
     seed: int = option("of the resampling", 0, rule=whole(0, 2**63 - 1))

@@ -1,6 +1,5 @@
 """Measure a trained model: `python -m seqpipe evaluate run=latest split=test`."""
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,12 @@ from seqpipe.inference.evaluation import Evaluation, Measured, lengths_parted
 from seqpipe.inference.making import Maker
 from seqpipe.inference.model import Model
 from seqpipe.inference.opening import without_files
+from seqpipe.records import targets
 from seqpipe.tracking.adding import add_to_run
 from seqpipe.tracking.found import FoundRun
 from seqpipe.training.carrying import Carried, answer
 from seqpipe.verbs.asking import Evaluate
+from seqpipe.verbs.foreign import OF_HYDRA, check_beside, check_data, is_plain, words_of
 from seqpipe.verbs.opened import open_model, reader_of
 from seqpipe.verbs.registry import Answer
 
@@ -44,10 +45,13 @@ def run(options: Evaluate, root: Path) -> Answer:
     model, found = open_model(options, root)
     split = options.split or "test"
     if options.input is not None:
-        name, evaluation = _name(options.input, root), _of_input(model, options, options.input)
+        name, evaluation = (
+            _name(options.input, root),
+            _of_input(model, options, options.input, root),
+        )
     else:
-        data = build_data(_config(found, options), _fitted(model), _maker(model, options))
-        changed = data.digests[split] != model.facts["digests"][split]
+        data = build_data(_config(found, options, root), _fitted(model), _maker(model, options))
+        changed = data.digests[split] != model.facts.get("digests", {}).get(split)
         name = f"{split} of {' '.join(options.data)}" if options.data else split
         if changed and not options.data:
             text = f"its {split} split is not what it was at training; allowed: data.path="
@@ -75,7 +79,7 @@ def _name(input: str, root: Path) -> str:
     return "/".join(part for part in parts if part not in ("/", "..")) or "input"
 
 
-def _config(found: FoundRun, options: Evaluate) -> DictConfig:
+def _config(found: FoundRun, options: Evaluate, root: Path) -> DictConfig:
     """The run's configuration; with other data, composed anew from what was typed then and now."""
     if not options.data:
         cfg = OmegaConf.create(found.config)
@@ -84,18 +88,37 @@ def _config(found: FoundRun, options: Evaluate) -> DictConfig:
         if command is None:
             text = f"{found.typed} does not tell how it was started; allowed: input=FILE"
             raise ConfigError(f"{options.data[0]}: {text}")
-        words = shlex.split(command)[3:]
+        words = [w for w in words_of(command) if not OF_HYDRA.match(w)]
         _check_own(words, found, options)
         dirs = [w.partition("=")[2] for w in words if w.startswith("--config-dir=")]
-        typed = [w for w in words if not w.startswith(("-", "hydra."))]
+        typed = [w for w in words if not w.startswith("-")]
         cfg, _ = compose([*typed, *options.data], dirs)
+    _check_data(cfg, found, options, root)
     cfg.trainer.enable_progress_bar = True
     return cfg
 
 
+def _check_data(cfg: DictConfig, found: FoundRun, options: Evaluate, root: Path) -> None:
+    """Somebody else's record neither has files of this machine read, nor says where to write."""
+    read: Any = OmegaConf.to_container(cfg, resolve=True)
+    instead = "data.path=... of yours, input=FILE, or "
+    for key, node in targets(read["data"], "data"):
+        Maker(options.trust).find(str(node["_target_"]), key)
+    told: dict[str, Any] = {"own_data": options.own_data, "instead": instead}
+    check_data(found, {**read, "resume": None}, root, typed=options.data, **told)
+    typed = any(one.lstrip("+").startswith("data.cache=") for one in options.data)
+    if not typed and not found.is_own(root):
+        cfg.data.cache = None
+
+
 def _check_own(words: Sequence[str], found: FoundRun, options: Evaluate) -> None:
     """A record from elsewhere could name any code; to check a configuration is to import it."""
-    own = [word for word in words if "_target_" in word or word.startswith("--config-dir")]
+    resolved = [word for word in words if "${" in word and ":" in word.partition("${")[2]]
+    if resolved:
+        text = f"its command has an interpolation that runs code ({resolved[0]})"
+        allowed = "input=FILE, or a run without it"
+        raise ConfigError(f"{options.data[0]}: {found.typed}: {text}; allowed: {allowed}")
+    own = [word for word in words if not is_plain([word])]
     if own and not options.trust:
         text = f"its command names options or code of its own ({own[0]})"
         allowed = "trust=[my_cells], the modules of yours it may use, or input=FILE"
@@ -141,7 +164,8 @@ def _of_split(model: Model, data: SequenceData, options: Evaluate) -> Evaluation
     return evaluation
 
 
-def _of_input(model: Model, options: Evaluate, input: str) -> Evaluation:
+def _of_input(model: Model, options: Evaluate, input: str, root: Path) -> Evaluation:
+    check_beside(model.config, root, own_data=options.own_data)
     reader = reader_of(model, options.trust, options.format, labelled=True)
     pieces, problems = [], []
     for row, one in enumerate(reader.read(input)):

@@ -11,6 +11,7 @@ from seqpipe.inference.making import Maker
 from seqpipe.inference.model import Model
 from seqpipe.inference.opening import opened
 from seqpipe.inference.reading import Format, Reader
+from seqpipe.records import BadRecordError, inside
 from seqpipe.tracking.found import FoundRun
 from seqpipe.verbs.finding import exported_folder, find_run
 from seqpipe.verbs.of_a_run import OfAModel, OfARun
@@ -38,7 +39,12 @@ def find_model(options: OfARun, root: Path) -> tuple[Path, FoundRun]:
     if exported is not None:
         return exported, find_run(options, root, needs=None)
     found = find_run(options, root)
-    return found.local("model") / saved.LOGGED, found
+    kept = found.local("model")
+    try:
+        return inside(kept, saved.LOGGED), found
+    except BadRecordError as error:
+        text = f"{error}; allowed: a run folder without links to other places"
+        raise ConfigError(f"{kept / saved.LOGGED}: {text}") from None
 
 
 def device_of(asked: str) -> str:

@@ -21,6 +21,7 @@ from seqpipe.inference.model import Model
 from seqpipe.inference.reading import Reader
 from seqpipe.inference.writing import Output, format_of
 from seqpipe.verbs.asking import Predict
+from seqpipe.verbs.foreign import check_beside
 from seqpipe.verbs.opened import open_model, reader_of
 from seqpipe.verbs.registry import Answer
 
@@ -42,6 +43,7 @@ def run(options: Predict, root: Path) -> Answer:
     kind = format_of(options.output, options.output_format)
     refuse_own_input(options.input, options.output)
     model, _ = open_model(options, root)
+    check_beside(model.config, root, own_data=options.own_data)
     reader = reader_of(model, options.trust, options.format, options.encoding)
     started = time.perf_counter()
     total, failed = answer_all(model, reader, options, kind)

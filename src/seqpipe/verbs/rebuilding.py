@@ -4,10 +4,8 @@ The run's config.yaml is what ran, resolved. Where its command composes the same
 taken: it still says which value is read by which other, and is checked like any.
 """
 
-import importlib
+import logging
 import os
-import re
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from seqpipe.config.annotations import TargetError
@@ -24,16 +21,24 @@ from seqpipe.config.compose import Launch
 from seqpipe.config.loader import Composed
 from seqpipe.config.params import flat_params
 from seqpipe.config.paths import conf_dir
-from seqpipe.config.schema import GROUPS, PANEL, TAKEN_BY_THE_RUN
+from seqpipe.config.schema import GROUPS, PANEL, READ_BY_THE_RUN, TAKEN_BY_THE_RUN
 from seqpipe.config.signatures import signature_of
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import shown
 from seqpipe.tracking.found import FoundRun
 from seqpipe.tracking.store import resolve_uri
+from seqpipe.verbs.finding import training_store
+from seqpipe.verbs.foreign import (
+    OF_HYDRA,
+    check_data,
+    foreign_targets,
+    given_by_the_run,
+    is_plain,
+    option_of,
+    words_of,
+)
 
-_OF_HYDRA = re.compile(r"[+~]*hydra[./]")
-_OURS = ("data", "nn", "models", "tasks", "training", "tracking", "diagnostics")
-_START = ["python", "-m", "seqpipe"]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Rebuilt:
         cfg: its configuration.
         launch: how it was started, with a folder of its own.
         resolved: whether cfg is its config.yaml, see `train.run`.
-        changed: keys that its command would set otherwise today, with both values.
+        changed: keys that its command would set otherwise today, with both values; or why its
+            command was not composed.
     """
 
     cfg: DictConfig
@@ -54,30 +60,41 @@ class Rebuilt:
 
 
 def rebuild(
-    found: FoundRun, root: Path, *, tags: Mapping[str, str], own_code: bool = False
+    found: FoundRun,
+    root: Path,
+    *,
+    tags: Mapping[str, str],
+    own_code: bool = False,
+    own_data: bool = False,
 ) -> Rebuilt:
-    """The run, made anew from its record.
+    """A recorded run, ready to be trained again.
 
     Args:
         found: the run.
         root: the folder the user works in.
         tags: more to record of the new run.
-        own_code: whether it may name classes of the user's own: a record from elsewhere could
-            name anything, and naming it is running it.
+        own_code: whether it may name classes and options of the user's own: a record from elsewhere
+            could name anything, and naming it is running it.
+        own_data: whether files and data sets that it names may be read, though it was not trained
+            from `root`.
 
     Raises:
-        ConfigError: it trained nothing, or names code of the user's own.
+        ConfigError: it trained nothing, or names code or data of the user's own.
         DataError: it lacks what every run has, or has what this version does not take.
     """
     cfg = _recorded(found, own_code)
-    words = _words(found.tags.get("command", ""))
-    flags = [word for word in words if word.startswith("-") or _OF_HYDRA.match(word)]
+    check_data(found, found.config, root, own_data=own_data, instead="")
+    words = words_of(found.tags.get("command", ""))
+    flags = [word for word in words if word.startswith("-") or OF_HYDRA.match(word)]
     overrides = [word for word in words if word not in flags]
+    composed, why = None, "its command no longer composes"
     if own_code:  # cells may lie beside their options, as when the run was started
         sys.path.extend(os.path.abspath(root / folder) for folder in _config_dirs(flags))
-    composed = None
-    if words and (own_code or not any("_target_" in word for word in words)):
-        composed = _composed(flags, overrides, root)
+        composed = _composed(flags, overrides, root) if words else None
+    elif is_plain([word for word in words if not OF_HYDRA.match(word)]):
+        composed = _composed([], overrides, root) if words else None
+    else:
+        why = "its command names options or code of its own, which own_code=true would compose"
     choices, changed = _choices(found, cfg), tuple(_changed(cfg, composed))
     if composed is not None and not changed:
         cfg, choices = composed.cfg, composed.choices
@@ -86,39 +103,67 @@ def rebuild(
         version = found.tags.get("version.seqpipe", "unknown")
         text = f"its configuration does not fit this version ({'; '.join(misfits)})"
         raise DataError(f"{found.typed}: {text}; allowed: the version that wrote it ({version})")
-    written_to = cfg.logger.get("tracking_uri")
-    if None not in (found.tracking_uri, written_to):  # the new run is recorded beside it
-        if resolve_uri(written_to, root) != found.tracking_uri:
-            cfg.logger.tracking_uri = found.tracking_uri
+    _place(cfg, found, root, own=found.is_own(root))
     name = "_".join([choices.get("data", "data"), choices.get("cell", "custom")])
     folder = root / "outputs" / "runs" / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{name}"
     more = tuple(sorted(tags.items()))
     launch = Launch(folder, root, choices, tuple(overrides), flags=tuple(flags), tags=more)
+    changed = changed if composed is not None else (why,)
     return Rebuilt(cfg, launch, composed is None or bool(changed), changed)
+
+
+def _place(cfg: DictConfig, found: FoundRun, root: Path, *, own: bool) -> None:
+    """The new run is recorded where the old one was looked for, or by default.
+
+    Only a record of the user's own says otherwise, or where prepared data is kept.
+    """
+    then = found.config["logger"].get("tracking_uri")
+    if then is not None:
+        asked = found.tracking_uri if found.artifacts is not None else None
+        if asked is not None and resolve_uri(str(then), root) == asked:
+            asked = str(then)
+        cfg.logger.tracking_uri = asked or (then if own else training_store())
+        if not own and asked is None and then != cfg.logger.tracking_uri:
+            text = "the new run is recorded in %s, not in %s, which somebody else's record names"
+            log.warning(text, cfg.logger.tracking_uri, then)
+    if not own and cfg.data.cache is not None:
+        cfg.data.cache = OmegaConf.load(conf_dir() / "config.yaml").data.cache
 
 
 def _recorded(found: FoundRun, own_code: bool) -> DictConfig:
     """The run's config.yaml, looked over."""
-    cfg = OmegaConf.create(found.config)
-    lacking = [key for key in (*PANEL, *GROUPS) if key not in cfg]
+    config, version = found.config, found.tags.get("version.seqpipe", "unknown")
+    lacking = [key for key in (*PANEL, *GROUPS) if key not in config]
+    nodes = {key: config[key] for key in GROUPS if key not in lacking}
+    lacking += [key for key, node in nodes.items() if not isinstance(node, dict)]
+    lacking += [
+        f"{group}.{name}"
+        for group, names in READ_BY_THE_RUN.items()
+        for name in names
+        if isinstance(config.get(group), dict) and name not in config[group]
+    ]
     if lacking:
-        version = found.tags.get("version.seqpipe", "unknown")
         text = f"its config.yaml lacks {', '.join(lacking)}; allowed: the version that wrote it"
         raise DataError(f"{found.typed}: {text} ({version})")
     for key in ("describe", "replay"):
-        if cfg[key]:
-            text = f"it trained nothing ({key}={shown(cfg[key])}); allowed: a run that did"
+        if config[key]:
+            text = f"it trained nothing ({key}={shown(config[key])}); allowed: a run that did"
             raise ConfigError(f"{found.typed}: {text}")
-    foreign = sorted(set(_targets(found.config)) - _packaged())
+    foreign = foreign_targets(config)
     if foreign and not own_code:
         text = f"names code that is not seqpipe's ({', '.join(foreign)}), which would run"
         raise ConfigError(f"{found.typed}: {text}; allowed: own_code=true, if you trust it")
+    if given := given_by_the_run(config):
+        text = f"sets what only a run can know ({', '.join(given)})"
+        raise DataError(f"{found.typed}: {text}; allowed: the version that wrote it ({version})")
+    cfg = OmegaConf.create(config)
+    assert isinstance(cfg, DictConfig)
     return cfg
 
 
 def _composed(flags: list[str], overrides: list[str], root: Path) -> Composed | None:
     """What the command composes today; None where it no longer works."""
-    of_hydra = [word for word in flags if _OF_HYDRA.match(word)]
+    of_hydra = [word for word in flags if OF_HYDRA.match(word)]
     names = [word.partition("=")[2] for word in flags if word.startswith("--config-name=")]
     folders = [root / folder for folder in _config_dirs(flags)]
     try:
@@ -152,14 +197,6 @@ def _config_dirs(flags: list[str]) -> list[str]:
     return [word.partition("=")[2] for word in flags if word.startswith("--config-dir=")]
 
 
-def _words(command: str) -> list[str]:
-    try:
-        words = shlex.split(command)
-    except ValueError:  # cut off: the store keeps so many characters
-        return []
-    return words[len(_START) :] if words[: len(_START)] == _START else []
-
-
 def _choices(found: FoundRun, cfg: DictConfig) -> dict[str, str]:
     """The option chosen in each group: the params that are no key of the configuration."""
     keys = flat_params(cfg, {})
@@ -167,45 +204,16 @@ def _choices(found: FoundRun, cfg: DictConfig) -> dict[str, str]:
     for file in conf_dir().rglob("*/*.yaml"):
         group = file.parent.relative_to(conf_dir()).as_posix()
         name = group.replace("/", ".")
-        if name in found.params and name not in keys:
-            chosen[group] = found.params[name]
+        if name not in keys and (option := option_of(found.params.get(name))):
+            chosen[group] = option  # it becomes part of a folder's name
     return chosen
-
-
-def _targets(node: Any) -> Iterator[str]:
-    """Every `_target_` in a configuration, but for classes of seqpipe's own."""
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            target = str(node["_target_"])
-            if not _is_ours(target):
-                yield target
-        for value in node.values():
-            yield from _targets(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from _targets(value)
-
-
-def _is_ours(target: str) -> bool:
-    """A class written in one of our parts, or a schedule; not what their modules import."""
-    module, _, name = target.rpartition(".")
-    if not any(f"{module}.".startswith(f"seqpipe.{part}.") for part in _OURS):
-        return False
-    try:
-        found = getattr(importlib.import_module(module), name, None)
-    except ImportError:  # `seqpipe.data.cache.os` is no module of ours
-        return False
-    if found is None:  # of another version: `_misfits` tells
-        return True
-    known = isinstance(found, type) or module == "seqpipe.training.schedules"
-    return known and str(getattr(found, "__module__", "")).startswith("seqpipe.")
 
 
 def _misfits(node: Any, key: str = "") -> Iterator[str]:
     """What this version does not take of a configuration that an older one wrote."""
     if not isinstance(node, Mapping):
         return
-    if "_target_" in node:
+    if node.get("_target_") is not None:
         try:
             taken = signature_of(str(node["_target_"]))
         except TargetError as error:
@@ -216,13 +224,3 @@ def _misfits(node: Any, key: str = "") -> Iterator[str]:
         yield from (f"{key}.{name}: {taken.name} has no such argument" for name in unknown)
     for name, value in node.items():
         yield from _misfits(value, f"{key}.{name}" if key else str(name))
-
-
-def _packaged() -> set[str]:
-    """What the packaged options name, such as torch.optim.Adam."""
-    files = conf_dir().rglob("*.yaml")
-    return {
-        target
-        for file in files
-        for target in _targets(yaml.safe_load(file.read_text(encoding="utf-8")))
-    }

@@ -61,6 +61,10 @@ class Rerun(OfARun):
     )
     strict: bool = option("stop before training where code, machine or data differ", False)
     own_code: bool = option("import what the run names beside seqpipe and its options", False)
+    own_data: bool = option(
+        "read the files and data sets that the record of somebody else's run names",
+        False,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

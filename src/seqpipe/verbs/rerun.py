@@ -3,6 +3,7 @@
 import csv
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -41,20 +42,20 @@ def run(options: Rerun, root: Path) -> Answer:
     before = read_metrics(found.local("metrics.json"))
     name = found.run_id or str(found.folder)
     tags = {"rerun_of": name}
-    rebuilt = rebuild(found, root, tags=tags, own_code=options.own_code)
+    own = {"own_code": options.own_code, "own_data": options.own_data}
+    rebuilt = rebuild(found, root, tags=tags, **own)
     quiet()
     processes = check_trainer(rebuilt.cfg)
     if processes > 1:
         text = f"was trained in {processes} processes; allowed: a run of one, or its own command"
         raise ConfigError(f"{found.typed}: {text}, {found.tags.get('command', 'not recorded')}")
     threads = found.tags.get("threads", "")
-    if threads.isdecimal() and int(threads) > 0:
+    if re.fullmatch(r"[1-9]\d{0,3}", threads):
         torch.set_num_threads(int(threads))
     now = {**environment_tags(root), **machine(rebuilt.cfg.trainer.accelerator)}
     differences = list(_differences(found.tags, now))
     if rebuilt.resolved:  # it is trained as recorded, but its command is no longer this run
-        options_changed = rebuilt.changed or ("its command no longer composes",)
-        differences += [f"options of today: {text}" for text in options_changed]
+        differences += [f"options of today: {text}" for text in rebuilt.changed]
     _tell(differences, options)
 
     def compare_data(data: SequenceData) -> None:
@@ -69,7 +70,9 @@ def run(options: Rerun, root: Path) -> Answer:
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
         text = f"its configuration does not fit this version ({reason}); allowed: the one it was"
         raise ConfigError(f"{found.typed}: {text} trained with") from None
-    rows = list(compare(before, read_metrics(result.output_dir / "metrics.json"), options.tolerance))
+    rows = list(
+        compare(before, read_metrics(result.output_dir / "metrics.json"), options.tolerance)
+    )
     different = [row for row in rows if not row[3]]
     lines = [
         f"run:        {name}, {found.name}",
@@ -167,13 +170,13 @@ def _apart(found: FoundRun, folder: Path) -> str | None:
 
 def _history(path: Path) -> dict[tuple[str, int], float]:
     """{(metric, update): value} of history.csv, without times."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
         return {
             (row["metric"], int(row["step"])): float(row["value"])
             for row in rows
             if row["metric"] not in _TIMES
         }
-    except (KeyError, TypeError, ValueError):  # not ours: then nothing is said of it
+    except (KeyError, TypeError, ValueError, csv.Error):  # not ours: then nothing is said of it
         return {}

@@ -18,6 +18,7 @@ from seqpipe.inference.scoring import Score as Likelihood
 from seqpipe.inference.scoring import ranked
 from seqpipe.inference.writing import Output, format_of
 from seqpipe.verbs.asking import Score
+from seqpipe.verbs.foreign import check_beside
 from seqpipe.verbs.opened import open_model, reader_of
 from seqpipe.verbs.predict import refuse_own_input
 from seqpipe.verbs.registry import Answer
@@ -35,7 +36,7 @@ def run(options: Score, root: Path) -> Answer:
     kind = "" if options.input is None else format_of(options.output, None)
     model, _ = open_model(options, root)
     if options.input is not None:
-        return _of_input(options, options.input, model, kind)
+        return _of_input(options, options.input, model, kind, root)
     assert options.text is not None
     texts = [text for text in options.text.split(SEPARATOR) if text]
     if not texts:
@@ -67,8 +68,9 @@ def _shown(token: str) -> str:
     return token if token.isprintable() and token.strip() else repr(token)
 
 
-def _of_input(options: Score, input: str, model: Model, kind: str) -> Answer:
+def _of_input(options: Score, input: str, model: Model, kind: str, root: Path) -> Answer:
     refuse_own_input(input, options.output)
+    check_beside(model.config, root, own_data=options.own_data)
     reader = reader_of(model, options.trust, options.format, options.encoding)
     reader.column = model.y.column
     total = 0

@@ -9,6 +9,7 @@ from seqpipe.inference.decoding import Decoding, decodes
 from seqpipe.inference.model import Model
 from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.verbs.asking import Translate
+from seqpipe.verbs.foreign import check_beside
 from seqpipe.verbs.opened import open_model, reader_of
 from seqpipe.verbs.registry import Answer
 
@@ -29,6 +30,7 @@ def run(options: Translate, root: Path) -> Answer:
     texts: Any = [options.text]
     records = list(model.records(texts))
     if options.input is not None:
+        check_beside(model.config, root, own_data=options.own_data)
         reader = reader_of(model, options.trust, options.format, options.encoding)
         records = [_sound(one) for one in reader.read(options.input)]
     lines, pairs = [], []
