@@ -16,6 +16,7 @@ from seqpipe.data.base import SequenceBatch
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.metrics import WeightedMean
 from seqpipe.training import standing
+from seqpipe.training.accumulation import Accumulation
 from seqpipe.training.bad_steps import BadSteps, watched
 from seqpipe.training.carrying import Carried, answer
 from seqpipe.training.checkpoints import record
@@ -35,6 +36,9 @@ class _Counted(NamedTuple):
 
 class SequenceModule(LightningModule):
     """Trains `model` on `task`: losses, metrics, clipping, optimizer and schedule.
+
+    The gradient of an update is that of the mean over all that the task counts (`Task.units`) in
+    all batches and processes of the update.
 
     Logged: `<stage>/loss` and the task's metrics, each over the whole split and weighted by what
     it counts. Of the gradient before clipping `grad_norm/total` and `grad_norm/<part>`, and
@@ -79,6 +83,8 @@ class SequenceModule(LightningModule):
         self.bad_steps = BadSteps(model, task, max_bad_steps)
         self.clock = Clock()
         self._uncounted: list[_Counted] = []  # batches of the present update
+        self._accumulation = Accumulation()
+        self._last_batch = False  # of the present update
         self._resumed: dict[str, Any] = {}  # of the checkpoint that is resumed from
 
     def forward(self, batch: SequenceBatch) -> Tensor:
@@ -87,7 +93,7 @@ class SequenceModule(LightningModule):
         return logits
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
-        """One update's mean loss; the sums of the epoch learn of it when the update is made."""
+        """The mean loss of a batch; the epoch's sums learn of it when the update is made."""
         self.clock.start()
         self.bad_steps.keep(batch, self.carried["train"], self.device)
         loss, counted = self._run(batch, "train")
@@ -203,15 +209,31 @@ class SequenceModule(LightningModule):
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Backpropagates; with `trainer.detect_anomaly` says where a NaN comes up.
 
+        Args:
+            loss: of a batch, divided by `trainer.accumulate_grad_batches`, and scaled by a scaler.
+            args: of Lightning.
+            kwargs: of Lightning.
+
         Raises:
             TrainingError: it does.
         """
+        together = (self.trainer.world_size, self._added_up)
+        loss = self._accumulation.weighted(
+            loss * self.trainer.accumulate_grad_batches,
+            self._uncounted[-1].units,
+            self.parameters(),
+            over_processes=together if self._last_batch and together[0] > 1 else None,
+        )
         backwards = functools.partial(super().backward, loss, *args, **kwargs)
         if torch.is_anomaly_enabled():
             watched(backwards, loss, self.global_step + 1)
         else:
             backwards()
         self.clock.stop()
+
+    def _added_up(self, number: Tensor) -> Tensor:
+        """The sum over all processes."""
+        return cast(Tensor, self.trainer.strategy.reduce(number, reduce_op="sum"))
 
     def optimizer_step(
         self,
@@ -222,7 +244,12 @@ class SequenceModule(LightningModule):
     ) -> None:
         """Steps, and records each part's gradient and step, not by `log`, which costs more."""
         before, update = self.flow.weights() if self._logging_now else None, self.global_step
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self._last_batch = True
+        try:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        finally:
+            self._last_batch = False
+            self._accumulation.start()
         self.clock.stop()
         if before is not None and math.isfinite(self.flow.total):  # else there was no step
             norms = {f"grad_norm/{name}": norm for name, norm in self.flow.groups.items()}
@@ -293,6 +320,7 @@ class SequenceModule(LightningModule):
 
         Processes that train together each draw their own numbers.
         """
+        self._accumulation.start()  # a gradient accumulated so far is in no checkpoint
         if self._resumed:
             standing.restore(self, self._resumed)
         elif self.global_rank > 0:

@@ -1,0 +1,294 @@
+"""An update is the gradient of the mean over all real steps of it, however it is cut.
+
+Run as a program, this file is one of several processes: RANK and WORLD_SIZE say which; the first
+writes the updates to the file that it is given.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import GradientAccumulationScheduler
+from torch import Tensor
+from torch.testing import assert_close
+
+from seqpipe.build import build_model
+from seqpipe.config.compose import compose
+from seqpipe.data.base import FieldSpec, SequenceSpec
+from seqpipe.data.batching import Batches, Examples, ResumableLoader
+from seqpipe.data.columns import Column
+from seqpipe.data.vocabulary import EOS
+from seqpipe.tasks.classification import Classification
+from seqpipe.tasks.language_modeling import LanguageModeling
+from seqpipe.tasks.multi_label import MultiLabel
+from seqpipe.tasks.ordinal import Ordinal
+from seqpipe.tasks.regression import Regression
+from seqpipe.tasks.tagging import Tagging
+from seqpipe.tasks.transcription import Transcription
+from seqpipe.tasks.transduction import Transduction
+from seqpipe.training.module import SequenceModule
+from seqpipe.training.schedules import constant
+
+NAMES = tuple("abcd")
+COUNTS = torch.tensor([10, 1, 5, 3]).numpy()
+TEXT, VALUES = FieldSpec("symbols", 9, unit="characters"), FieldSpec("values", 3)
+CATEGORY = FieldSpec("category", 4, NAMES, counts=COUNTS)
+TAGS = FieldSpec("tags", 4, NAMES, counts=COUNTS)
+LENGTHS = [40, 1, 30, 2, 1, 10, 3, 25]
+DATES = "data=dates architecture.attention=dot"
+SPELT = "data=copy_memory"
+CASES: dict[str, tuple[str, Any, SequenceSpec]] = {
+    "classification": ("data=digits", Classification, SequenceSpec(VALUES, CATEGORY)),
+    "class weights": (
+        "data=digits",
+        partial(Classification, class_weights="balanced"),
+        SequenceSpec(VALUES, CATEGORY),
+    ),
+    "label smoothing": (
+        "data=digits",
+        partial(Classification, label_smoothing=0.1),
+        SequenceSpec(VALUES, CATEGORY),
+    ),
+    "ordinal": (
+        "data=digits task=ordinal data.y._target_=seqpipe.data.fields.labels.Ordinal",
+        partial(Ordinal, class_weights="sqrt"),
+        SequenceSpec(VALUES, FieldSpec("ordinal", 4, NAMES, counts=COUNTS)),
+    ),
+    "regression": ("data=adding", Regression, SequenceSpec(VALUES, FieldSpec("number", 2))),
+    "regression of each step": (
+        "data=copy_memory task=regression data.y._target_=seqpipe.data.fields.series.Series",
+        Regression,
+        SequenceSpec(TEXT, FieldSpec("values", 2)),
+    ),
+    "tagging": (SPELT, Tagging, SequenceSpec(TEXT, TAGS)),
+    "tagging with weights": (
+        SPELT,
+        partial(Tagging, class_weights="balanced"),
+        SequenceSpec(TEXT, TAGS),
+    ),
+    "tagging with a crf": (
+        f"{SPELT} architecture/head=crf",
+        partial(Tagging, crf=True),
+        SequenceSpec(TEXT, TAGS),
+    ),
+    "crf with weights": (
+        f"{SPELT} architecture/head=crf",
+        partial(Tagging, crf=True, class_weights="sqrt"),
+        SequenceSpec(TEXT, TAGS),
+    ),
+    "language modeling": (
+        "data=python_docs",
+        partial(LanguageModeling, label_smoothing=0.1),
+        SequenceSpec(None, TEXT),
+    ),
+    "multi-label": (
+        "data=digits task=multi_label data.y._target_=seqpipe.data.fields.multilabel.MultiLabel",
+        MultiLabel,
+        SequenceSpec(VALUES, FieldSpec("multi_label", 4, NAMES)),
+    ),
+    "piano roll": ("data=jsb_chorales", MultiLabel, SequenceSpec(None, FieldSpec("roll", 5))),
+    "transduction": (DATES, partial(Transduction, longest_y=6), SequenceSpec(TEXT, TEXT)),
+    "transcription": (
+        "data=dates architecture=many_to_many task=transcription",
+        Transcription,
+        SequenceSpec(VALUES, TEXT),
+    ),
+}
+
+
+def examples_of(spec: SequenceSpec) -> Examples:
+    """Eight of very uneven lengths."""
+    generator = torch.Generator().manual_seed(2)
+
+    def column(field: FieldSpec, lengths: Sequence[int]) -> Column:
+        rows = []
+        for n in lengths:
+            shape = (n,) if field.has_time else ()
+            wide = (*shape, field.size)
+            if field.kind in ("values", "number"):
+                rows.append(torch.randn(wide, generator=generator))
+            elif field.kind in ("roll", "multi_label"):
+                rows.append(torch.randint(0, 2, wide, generator=generator, dtype=torch.uint8))
+            elif field.kind == "symbols":
+                ids = torch.randint(4, field.size, (n,), generator=generator)
+                rows.append(torch.cat([ids[:-1], torch.tensor([EOS])]))
+            else:
+                rows.append(torch.randint(0, field.size, shape, generator=generator))
+        return Column.of(rows, field.has_time)
+
+    if spec.x is VALUES and spec.y is TEXT:  # an x long enough to say y, a symbol before <EOS>
+        said = [1 + n // 3 for n in LENGTHS]
+        return Examples(
+            column(spec.x, [3 * n + 2 for n in LENGTHS]), column(spec.y, [n + 1 for n in said])
+        )
+    other = spec.y.kind == "symbols" and spec.x is not None
+    x = None if spec.x is None else column(spec.x, LENGTHS)
+    return Examples(x, column(spec.y, LENGTHS[::-1] if other else LENGTHS))
+
+
+class Cut:
+    """The batches of an epoch, as they are given."""
+
+    seed = 0
+
+    def __init__(self, batches: Sequence[Sequence[int]]) -> None:
+        self.given, self.skip, self.sampler = list(batches), 0, self
+
+    def set_epoch(self, epoch: int) -> None:
+        pass
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    def __iter__(self):
+        skip, self.skip = self.skip, 0
+        yield from self.given[skip:]
+
+
+def made(case: str, lr: float = 1.0) -> tuple[SequenceModule, Examples, SequenceSpec]:
+    overrides, make_task, spec = CASES[case]
+    torch.manual_seed(0)
+    task = make_task(y=spec.y)
+    cfg, _ = compose([*overrides.split(), "hidden_size=5", "dropout=0.0"])
+    model = build_model(cfg, spec, task.output_size)
+    sgd = partial(torch.optim.SGD, lr=lr)
+    return SequenceModule(model, task, sgd, constant, {}), examples_of(spec), spec
+
+
+def update(case: str, cut: Sequence[Sequence[int]], **options: Any) -> dict[str, Tensor]:
+    """What an epoch of batches adds to each parameter, by name."""
+    module, examples, spec = made(case)
+    before = {name: p.detach().clone() for name, p in module.model.named_parameters()}
+    settings: dict[str, Any] = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "max_epochs": 1,
+        "limit_val_batches": 0,
+        "use_distributed_sampler": False,
+        "accumulate_grad_batches": len(cut),
+    }
+    loader = ResumableLoader(Batches(examples, spec), Cut(cut))
+    Trainer(**{**settings, **options}).fit(module, loader, loader)
+    after = dict(module.model.named_parameters())
+    return {name: after[name].detach() - old for name, old in before.items()}
+
+
+WHOLE = [list(range(8))]
+PROCESSES = {  # the batches of each of two processes
+    "even": ([[0, 1], [2, 3]], [[4, 5], [6, 7]]),
+    "one batch": ([[0, 2, 3, 5, 6, 7]], [[1, 4]]),
+    "last window incomplete": ([[0, 1], [2, 3], [5]], [[4], [6], [7]]),
+}
+exactly = {"rtol": 1e-5, "atol": 1e-6}
+
+
+def norm_of(found: dict[str, Tensor]) -> float:
+    return torch.cat([part.flatten() for part in found.values()]).norm().item()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_update_does_not_depend_on_how_it_is_cut_into_batches(case):
+    whole = update(case, WHOLE)
+    assert norm_of(whole) > 1e-3
+    assert_close(update(case, [[0, 1, 2, 3, 5], [4, 6, 7]]), whole, **exactly)
+    assert_close(update(case, [[1], [0, 2, 3], [4], [5, 6, 7]]), whole, **exactly)
+
+
+@pytest.mark.parametrize("case", ["classification", "tagging", "transduction"])
+def test_the_last_update_of_an_epoch_is_whole_though_its_window_is_not(case):
+    straight = update(case, [[0, 1, 2, 3], [4, 5, 6, 7]], accumulate_grad_batches=1)
+    cut = [[0, 1], [2], [3], [4, 5], [6, 7]]
+    assert_close(update(case, cut, accumulate_grad_batches=3), straight, **exactly)
+
+
+@pytest.mark.filterwarnings("ignore:When using `Trainer.accumulate_grad_batches:UserWarning")
+def test_a_window_that_changes_its_size_in_training_still_weights_every_step_alike():
+    grows = GradientAccumulationScheduler({0: 1, 1: 2})
+    options = {"max_epochs": 2, "accumulate_grad_batches": 1}
+    cut = [[0, 1, 2, 3], [4], [5, 6, 7]]  # three updates, then two
+    found = update("tagging", cut, callbacks=[grows], **options)
+    straight = stepped("tagging", [[0, 1, 2, 3], [4], [5, 6, 7], [0, 1, 2, 3, 4], [5, 6, 7]])
+    assert_close(found, straight, **exactly)
+
+
+def stepped(case: str, batches: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """SGD by hand, without Lightning: one update a batch."""
+    module, examples, spec = made(case)
+    model = module.model.train()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for indices in batches:
+        batch = examples.batch(indices, spec)
+        outputs = model(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+        model.zero_grad()
+        module.task.loss(outputs, batch, training=True).backward()
+        with torch.no_grad():
+            for p in model.parameters():
+                p -= 0 if p.grad is None else p.grad
+    return {name: p.detach() - before[name] for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_batch_an_update_is_what_it_was(case):
+    batches = [[0, 1, 2, 3], [4, 5, 6, 7]]
+    found = update(case, batches, accumulate_grad_batches=1)
+    assert_close(found, stepped(case, batches), rtol=0, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_an_update_does_not_depend_on_how_it_is_cut_into_processes(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    root = Path(__file__).resolve().parents[2]
+    started = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(tmp_path / "updates.pt")],
+            env={
+                **{**os.environ, **together, "PYTHONPATH": str(root / "src")},
+                **{"RANK": str(rank), "LOCAL_RANK": str(rank), "TORCHELASTIC_RUN_ID": "test"},
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for process in started:
+        _, problems = process.communicate(timeout=400)
+        assert process.returncode == 0, problems
+    together = torch.load(tmp_path / "updates.pt")
+    assert len(together) > len(CASES)
+    for (case, cut), found in together.items():
+        ranks, windows = PROCESSES[cut], []
+        for start in range(0, len(ranks[0]), 2):
+            batches = [batch for rank in ranks for batch in rank[start : start + 2]]
+            windows.append([index for batch in batches for index in batch])
+        alone = update(case, windows, accumulate_grad_batches=1)
+        assert_close(found, alone, **exactly, msg=lambda text, of=(case, cut): f"{of}: {text}")
+
+
+def main(path: str) -> None:
+    rank = int(os.environ["RANK"])
+    together = {"strategy": "ddp", "devices": int(os.environ["WORLD_SIZE"])}
+    found = {
+        (case, cut): update(case, ranks[rank], **together, accumulate_grad_batches=2)
+        for cut, ranks in PROCESSES.items()
+        for case in (CASES if cut == "even" else ["classification", "tagging", "transduction"])
+    }
+    if rank == 0:
+        torch.save(found, path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
