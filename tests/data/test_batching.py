@@ -10,7 +10,7 @@ from torch import distributed
 from seqpipe.data.base import FieldSpec, SequenceSpec
 from seqpipe.data.batching import Batches, Example, Examples, ResumableLoader, collate
 from seqpipe.data.columns import Chunk, Column
-from seqpipe.data.sampling import BucketBatchSampler
+from seqpipe.data.sampling import BucketBatchSampler, Repeated
 
 TAGGED = SequenceSpec(FieldSpec("values", 2), FieldSpec("tags", 5))
 LENGTHS = [int(n) for n in np.random.default_rng(0).integers(1, 60, 203)]
@@ -169,7 +169,21 @@ def test_in_training_every_rank_gets_equally_many_batches_and_all_is_covered(ran
         per_rank.append(list(sampler))
         assert len(sampler) == len(per_rank[-1])
     assert len({len(batches) for batches in per_rank}) == 1
-    assert {i for batches in per_rank for batch in batches for i in batch} == set(range(n))
+    everywhere = [batch for batches in per_rank for batch in batches]
+    counted = [i for batch in everywhere if not isinstance(batch, Repeated) for i in batch]
+    assert sorted(counted) == list(range(n))
+    known = {tuple(batch) for batch in everywhere if not isinstance(batch, Repeated)}
+    assert all(tuple(batch) in known for batch in everywhere)
+
+
+def test_a_batch_that_comes_once_more_says_so(ranks):
+    ranks(3, 4)
+    made = loader(5, shuffle=True)
+    (batch,) = made
+    assert batch.repeated.tolist() == [True] * len(batch)
+    ranks(0, 4)
+    (batch,) = made
+    assert batch.repeated is None
 
 
 @pytest.mark.parametrize(("n", "world"), [(203, 3), (203, 2), (5, 4), (4, 2), (3, 2), (4, 4)])

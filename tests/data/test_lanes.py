@@ -14,6 +14,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.labels import Tags
 from seqpipe.data.fields.text import Text
 from seqpipe.data.lanes import LaneSampler
+from seqpipe.data.sampling import Repeated
 from seqpipe.data.vocabulary import EOS
 from seqpipe.errors import ConfigError, DataError
 
@@ -101,6 +102,8 @@ def test_ranks_share_the_steps_and_get_equally_many_batches(monkeypatch, world):
     ]
     assert set.union(*seen) == set(range(184))
     assert sum(map(len, seen)) == 184  # no step in two ranks
+    once = [b for batches in per_rank for b in batches if not isinstance(b, Repeated)]
+    assert sum(p.end - p.start for batch in once for p in batch) == 184  # each counts once
 
 
 def test_a_single_document_is_evaluated_by_all_ranks(monkeypatch):

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import GradientAccumulationScheduler
 from torch import Tensor
 from torch.testing import assert_close
@@ -25,6 +25,7 @@ from seqpipe.config.compose import compose
 from seqpipe.data.base import FieldSpec, SequenceSpec
 from seqpipe.data.batching import Batches, Examples, ResumableLoader
 from seqpipe.data.columns import Column
+from seqpipe.data.sampling import Repeated
 from seqpipe.data.vocabulary import EOS
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
@@ -188,6 +189,7 @@ WHOLE = [list(range(8))]
 PROCESSES = {  # the batches of each of two processes
     "even": ([[0, 1], [2, 3]], [[4, 5], [6, 7]]),
     "one batch": ([[0, 2, 3, 5, 6, 7]], [[1, 4]]),
+    "one comes once more": ([[0, 1], [2, 3]], [[4, 5], Repeated([0, 1])]),
     "last window incomplete": ([[0, 1], [2, 3], [5]], [[4], [6], [7]]),
 }
 exactly = {"rtol": 1e-5, "atol": 1e-6}
@@ -220,6 +222,27 @@ def test_a_window_that_changes_its_size_in_training_still_weights_every_step_ali
     found = update("tagging", cut, callbacks=[grows], **options)
     straight = stepped("tagging", [[0, 1, 2, 3], [4], [5, 6, 7], [0, 1, 2, 3, 4], [5, 6, 7]])
     assert_close(found, straight, **exactly)
+
+
+def test_a_batch_that_comes_once_more_counts_in_no_update_and_no_metric():
+    recorder = Recorder()
+    cut = [[0, 1, 2, 3], Repeated([4, 5, 6, 7]), [4, 5, 6, 7]]
+    found = update("classification", cut, accumulate_grad_batches=3, callbacks=[recorder])
+    assert_close(found, update("classification", WHOLE, callbacks=[recorder]), **exactly)
+    first, second = recorder.ended
+    assert {"train/loss", "train/accuracy"} <= set(first)
+    assert first["train/loss"] == pytest.approx(second["train/loss"], rel=1e-6)
+    assert first["train/accuracy"] == second["train/accuracy"]
+
+
+class Recorder(Callback):
+    """What each training ended with."""
+
+    def __init__(self) -> None:
+        self.ended: list[dict[str, float]] = []
+
+    def on_fit_end(self, trainer, pl_module) -> None:
+        self.ended.append({k: v.item() for k, v in trainer.callback_metrics.items()})
 
 
 def stepped(case: str, batches: Sequence[Sequence[int]]) -> dict[str, Tensor]:
@@ -273,6 +296,7 @@ def test_an_update_does_not_depend_on_how_it_is_cut_into_processes(tmp_path):
         ranks, windows = PROCESSES[cut], []
         for start in range(0, len(ranks[0]), 2):
             batches = [batch for rank in ranks for batch in rank[start : start + 2]]
+            batches = [batch for batch in batches if not isinstance(batch, Repeated)]
             windows.append([index for batch in batches for index in batch])
         alone = update(case, windows, accumulate_grad_batches=1)
         assert_close(found, alone, **exactly, msg=lambda text, of=(case, cut): f"{of}: {text}")

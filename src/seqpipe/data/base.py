@@ -324,6 +324,8 @@ class SequenceBatch:
         index: (B,) int64, which example of the split a row is; in lanes, which document.
         lane: (B,) int64, whose state a row goes on from; None where no state is carried.
         fresh: (B,) bool, True where a row of a lane starts anew.
+        repeated: (B,) bool, all True, of a batch that comes once more so that each process gets
+            equally many: it counts in no update and no metric. None for all others.
     """
 
     x: Tensor | None
@@ -333,6 +335,7 @@ class SequenceBatch:
     index: Tensor
     lane: Tensor | None = None
     fresh: Tensor | None = None
+    repeated: Tensor | None = None
 
     def __len__(self) -> int:
         """Examples in the batch, B."""

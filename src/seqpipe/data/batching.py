@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
 from seqpipe.data.columns import Array, Column, Integers
-from seqpipe.data.sampling import BatchSampler
+from seqpipe.data.sampling import BatchSampler, Repeated
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,14 @@ class Batches:
 
     def __getitems__(self, asked: Any) -> SequenceBatch:
         """The examples that a sampler put together."""
-        return self.examples.batch(asked, self.spec)
+        return marked(self.examples.batch(asked, self.spec), asked)
+
+
+def marked(batch: SequenceBatch, asked: Any) -> SequenceBatch:
+    """The batch, marked if a sampler asked for it once more."""
+    if not isinstance(asked, Repeated):
+        return batch
+    return replace(batch, repeated=torch.ones(len(batch), dtype=torch.bool))
 
 
 def _as_it_is(batch: Any) -> SequenceBatch:

@@ -16,9 +16,9 @@ import torch
 from torch.utils.data import Sampler
 
 from seqpipe.data.base import SequenceBatch
-from seqpipe.data.batching import Batches, Examples, pad
+from seqpipe.data.batching import Batches, Examples, marked, pad
 from seqpipe.data.columns import Integers
-from seqpipe.data.sampling import rank_and_world
+from seqpipe.data.sampling import Repeated, rank_and_world
 
 
 class Part(NamedTuple):
@@ -54,9 +54,9 @@ class LaneSampler(Sampler[list[Piece]]):
     equal length; each epoch puts the parts of every lane in a new order. So each step comes once
     an epoch, and every epoch has equally many batches. Where a document ends, the next starts in
     a fresh state. Every rank gets equally many batches: one whose lanes have ended starts them
-    again. In evaluation documents stay whole, a lane that is through takes the next one, and
-    nothing depends on how many lanes there are. (Only where there are fewer documents than ranks
-    are they cut, so that no rank is left without any.)
+    again, as `Repeated` batches. In evaluation documents stay whole, a lane that is through takes
+    the next one, and nothing depends on how many lanes there are. (Only where there are fewer
+    documents than ranks are they cut, so that no rank is left without any.)
 
     Args:
         bounds: (documents + 1,) the step each document starts at, and where the last ends.
@@ -97,8 +97,9 @@ class LaneSampler(Sampler[list[Piece]]):
         ]
         given = 0
         while given < len(self):
+            again = given > 0
             for batch in self._side_by_side(lanes):
-                yield batch
+                yield Repeated(batch) if again else batch
                 given += 1
                 if given == len(self):
                     return
@@ -192,7 +193,7 @@ class LaneBatches(Batches):
         if self.examples.x is not None and self.spec.x is not None:
             x, x_lengths = pad([self.examples.x.span(*span) for span in spans], self.spec.x)
         y, y_lengths = pad([self.examples.y.span(*span) for span in spans], self.spec.y)
-        return SequenceBatch(
+        batch = SequenceBatch(
             x,
             x_lengths,
             y,
@@ -201,6 +202,7 @@ class LaneBatches(Batches):
             lane=torch.tensor([piece.lane for piece in pieces]),
             fresh=torch.tensor([piece.fresh for piece in pieces]),
         )
+        return marked(batch, asked)
 
 
 def documents(examples: Examples, goes_on: Integers) -> Integers:

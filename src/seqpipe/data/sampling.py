@@ -39,12 +39,17 @@ class HasLengths(Protocol):
         """Steps of some examples. indices: (N,). Returns (N,)."""
 
 
+class Repeated(list[Any]):
+    """A batch that comes once more in its epoch, so that all processes get equally many."""
+
+
 class BucketBatchSampler(Sampler[list[int]]):
     """Batches of similar length; a pure function of (seed, epoch), with a position to resume.
 
     Examples are shuffled, sorted by length within pools of some batches, cut into batches, and
-    the batches shuffled. In training every rank gets equally many (some come twice if they do
-    not divide, or the ranks would wait for each other). In evaluation no example is shuffled and
+    the batches shuffled. In training every rank gets equally many: where they do not divide, some
+    come once more as `Repeated`, or the ranks would wait for each other, and count for nothing
+    the second time. In evaluation no example is shuffled and
     every one comes exactly once, so ranks may differ by one batch; the batches come in a fixed
     order of which any beginning is spread over all lengths, so that a limit on the number of
     batches does not measure the shortest sequences only.
@@ -106,10 +111,11 @@ class BucketBatchSampler(Sampler[list[int]]):
             # Neighbours go to the ranks together: they are equally long, so nobody waits. Where
             # batches do not divide, the first come again.
             groups = rng.permutation(-(-count // world))
-            numbers = (int(group * world + rank) % count for group in groups)
+            numbers = (int(group * world + rank) for group in groups)
         sorted_pools: set[int] = set()
         for number in numbers:
-            start, end = int(starts[number]), int(starts[number + 1])
+            place = number % count
+            start, end = int(starts[place]), int(starts[place + 1])
             if width:
                 # Sorted when a batch needs it: all pools at once would delay the first batch.
                 for pool in range(start // width, -(-end // width)):
@@ -117,7 +123,8 @@ class BucketBatchSampler(Sampler[list[int]]):
                         sorted_pools.add(pool)
                         part = order[pool * width : (pool + 1) * width]
                         part[:] = part[np.argsort(self.lengths[part], kind="stable")]
-            yield order[start:end].tolist()
+            batch = order[start:end].tolist()
+            yield batch if number < count else Repeated(batch)
 
     def _by_tokens(self, most: int) -> tuple[Array, Array]:
         """The same; nothing depends on the epoch."""

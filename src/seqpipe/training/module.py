@@ -112,12 +112,14 @@ class SequenceModule(LightningModule):
         """The mean loss of a batch, and what is to be counted of it."""
         outputs = answer(self.model, batch, self.carried[stage])
         loss = self.task.loss(outputs, batch, training=stage == "train")
-        pairs = None
+        pairs, units = None, self.task.units(batch)
+        if batch.repeated is not None:
+            return loss, _Counted(loss.detach(), torch.zeros_like(units), None)
         if len(cast(Any, self.metrics[f"{stage}_metrics"])):
             with torch.no_grad():
                 predictions = self.task.predict(self.model, outputs, batch)
                 pairs = self.task.pairs(predictions, batch)
-        return loss, _Counted(loss.detach(), self.task.units(batch), pairs)
+        return loss, _Counted(loss.detach(), units, pairs)
 
     def _count(self, counted: _Counted, stage: Stage) -> None:
         cast(WeightedMean, self.losses[f"{stage}_loss"]).update(counted.loss, counted.units)
