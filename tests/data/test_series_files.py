@@ -68,7 +68,7 @@ def test_a_ts_file_gives_steps_of_all_dimensions_and_a_label(parsed):
     assert series_of(found) == [[[1, 4], [2, 5], [3, 6]], [[0.5, pytest.approx(-1e-3)]]]
     assert [record["label"] for record in found] == ["up", "down"]
     assert [record.place for record in found] == [f"{file}:10", f"{file}:12"]
-    assert found[0]["series"].dtype == np.float32
+    assert found[0]["series"].dtype == np.float64
 
 
 def test_a_ts_file_may_have_one_dimension_a_number_to_answer_or_no_label(parsed):

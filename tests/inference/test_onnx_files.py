@@ -2,7 +2,9 @@
 
 import json
 import sys
+from dataclasses import replace
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -167,3 +169,17 @@ def test_a_wide_network_is_checked_on_shorter_batches_and_on_one_long_sequence(
     crf = made(ManyToMany, Tagging, "words", "spans", head=CRFHead)  # 25 pairs of tags
     cases = list(checking.cases(crf.network, crf.task, crf.spec))
     assert cases[-1].inputs["x"].shape == (64, 9)
+
+
+def test_numbers_far_from_0_are_answered_in_float64(made, tmp_path):
+    model = made(ManyToOne, Regression, "series", "number")
+    model.task.y = replace(model.task.y, mean=(1.7e9,), scale=(10.0,))
+    told = export_onnx(model, tmp_path / "n.onnx")
+    assert "output: prediction (batch, 1) float64" in told
+    x, lengths = torch.randn(5, 9, 3), torch.full((5,), 9)
+    with torch.inference_mode():
+        want = model.network(x, lengths).double() * 10 + 1.7e9
+    fed = {"x": x.numpy(), "lengths": lengths.numpy()}
+    (found,) = session_of(tmp_path / "n.onnx").run(["prediction"], fed)
+    assert len(np.unique(found)) == 5
+    np.testing.assert_allclose(found, want, rtol=0, atol=1e-4)

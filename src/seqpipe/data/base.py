@@ -179,6 +179,10 @@ class Source(ABC):
         """
         return []
 
+    def warnings(self) -> list[str]:
+        """What was noticed while the records were read and should be known; by default nothing."""
+        return []
+
     def keep_together(self, columns: Sequence[str]) -> None:  # noqa: B027
         """Told before reading which columns hold x: records alike in them are one item.
 
@@ -245,6 +249,20 @@ class Field(ABC):
     @abstractmethod
     def encode(self, record: Record) -> Tensor:
         """The entry as numbers, without batch axis: (T, D), (T,), (D,) or ()."""
+
+    def watch(self) -> None:  # noqa: B027
+        """Called before the training split is encoded; by default nothing."""
+
+    def digit_loss(self, role: str) -> str | None:
+        """What was lost of the numbers encoded since `watch`, for a warning; None: nothing.
+
+        Args:
+            role: x or y, for messages.
+
+        Raises:
+            DataError: so much that nothing can be learned of them.
+        """
+        return None
 
     def encode_target(self, record: Record) -> Tensor:
         """The entry as a model has to write it: text adds its end, the others change nothing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class SplitFacts:
         problems: the first of those that were skipped.
         repeated: records whose x stands in training too (in train: more than once).
         counts: how often each class or symbol occurs, by role; none for floats.
+        warnings: what else should be known of the data; of train for all splits.
     """
 
     digest: str
@@ -53,6 +54,7 @@ class SplitFacts:
     problems: tuple[str, ...]
     repeated: int
     counts: Mapping[str, Integers] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,16 +106,33 @@ def prepare(
     columns, facts = {}, {}
     seen: Items | None = None
     problems = Problems(skip)
+    for fld in roles.values() if fit else ():
+        fld.watch()
+    losses: list[DataError | str] = []
     for split in SPLITS:
         sink = None if folder is None else folder / f"{split}.arrow"
         encoder = _Encoder(split, roles, problems, trim)
         columns[split] = encoder.run(progress.count(splits[split], f"encoding {split}"), sink)
         seen, facts[split] = encoder.facts(seen, columns[split])
+        if split == "train":
+            losses = [_digit_loss(role, fld) for role, fld in roles.items()]
     problems.check()
+    if refused := [p for one in losses if isinstance(one, DataError) for p in one.problems]:
+        raise DataError(refused)
+    warnings = *(one for one in losses if isinstance(one, str) and one), *source.warnings()
+    facts["train"] = replace(facts["train"], warnings=warnings)
     empty = [_why_empty(split, facts[split]) for split in SPLITS if not facts[split].records]
     if empty:
         raise DataError(empty)
     return Prepared(columns, facts)
+
+
+def _digit_loss(role: str, fld: Field) -> DataError | str:
+    """A warning of the field, empty where there is none, or its error; see `Field.digit_loss`."""
+    try:
+        return fld.digit_loss(role) or ""
+    except DataError as error:
+        return error
 
 
 def _check_classes(role: str, fld: Field, found: Iterable[Found], skip: bool) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec
 from seqpipe.data.tags import spans
+from seqpipe.tasks.regression import in_units
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Answer = dict[str, Any]
@@ -90,11 +91,8 @@ def _text(y: Field, spec: FieldSpec, predicted: Any, probabilities: Floats | Non
 
 
 def _in_units(spec: FieldSpec, numbers: Any) -> Tensor:
-    """(..., K) as they were before they were standardised."""
-    values = torch.as_tensor(numbers, dtype=torch.float32)
-    if spec.mean is None or spec.scale is None:
-        return values
-    return values * torch.tensor(spec.scale) + torch.tensor(spec.mean)
+    """(..., K) float64 as they were before they were standardised."""
+    return in_units(spec, torch.as_tensor(numbers, dtype=torch.float64))
 
 
 _ANSWERS: dict[str, Callable[[Field, FieldSpec, Any, Floats | None], Answer]] = {

@@ -130,5 +130,5 @@ def _field(field: Field, spec: FieldSpec, options: Mapping[str, Any]) -> dict[st
 def _told(value: Any) -> str:
     """`x (batch, steps) int64`."""
     kind = value.type.removeprefix("tensor(").removesuffix(")")
-    kind = {"float": "float32"}.get(kind, kind)
+    kind = {"float": "float32", "double": "float64"}.get(kind, kind)
     return f"{value.name} ({', '.join(str(axis) for axis in value.shape)}) {kind}"

@@ -12,3 +12,8 @@ def precise(values: Tensor) -> Tensor:
 def widest(device: torch.device) -> torch.dtype:
     """float64, or float32 on a device that has no float64 (Apple's GPUs)."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def exact(values: Tensor) -> Tensor:
+    """The values in float64, on the CPU where their device has none (Apple's GPUs)."""
+    return (values.cpu() if values.device.type == "mps" else values).double()

@@ -8,7 +8,7 @@ from torchmetrics import MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.masks import length_mask
-from seqpipe.nn.precision import precise, widest
+from seqpipe.nn.precision import exact, precise, widest
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.metrics import MeanError
 
@@ -65,12 +65,12 @@ class Regression(Task):
         return outputs
 
     def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
-        """Two (N, K) tensors in the units of the data, over N examples or real steps."""
-        predicted, truth = _real(predictions, batch)
-        if self.y.mean is None or self.y.scale is None:
-            return predicted, truth
-        mean, scale = predicted.new_tensor(self.y.mean), predicted.new_tensor(self.y.scale)
-        return predicted * scale + mean, truth * scale + mean
+        """Two (N, K) in the units of the data, float64, over N examples or real steps.
+
+        In float32 a large mean would leave no digits of the differences.
+        """
+        predicted, truth = map(exact, _real(predictions, batch))
+        return in_units(self.y, predicted), in_units(self.y, truth)
 
     def metrics(self, stage: str) -> MetricCollection:
         """MSE and MAE."""
@@ -82,6 +82,13 @@ class Regression(Task):
         if batch.y_lengths is None:
             return list(pairs)
         return [(p[:n], t[:n]) for (p, t), n in zip(pairs, batch.y_lengths.tolist(), strict=True)]
+
+
+def in_units(y: FieldSpec, numbers: Tensor) -> Tensor:
+    """Numbers of a model, (..., K) float64, as they were before they were standardised."""
+    if y.mean is None or y.scale is None:
+        return numbers
+    return numbers * numbers.new_tensor(y.scale) + numbers.new_tensor(y.mean)
 
 
 def _wide(batch: SequenceBatch) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
-from seqpipe.data.fields.series import Floats, Moments, floats
+from seqpipe.data.fields.digit_loss import Floats, narrowed
+from seqpipe.data.fields.series import Moments, doubles
 from seqpipe.data.fields.spectra import (
     FLOOR,
     WINDOWS,
@@ -178,7 +179,7 @@ class LogMel(Field):
     def _samples(self, record: Record) -> Floats:
         value = self.value(record)
         try:
-            sound = floats(value)
+            sound = narrowed(doubles(value))
         except (TypeError, ValueError):
             self.refuse(value, "not samples; allowed: a flat array of numbers in [-1, 1]")
         if sound.ndim != 1 or len(sound) == 0:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from seqpipe.data.base import Field, FieldSpec, Record
-from seqpipe.data.fields.series import Floats, Moments, units
+from seqpipe.data.fields.digit_loss import Doubles, Floats, narrowed
+from seqpipe.data.fields.series import Moments, units
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 _AT_ONCE = 32  # frames that pass a backbone together
@@ -72,8 +73,8 @@ class Frames(Field):
             self.backbone = _Backbone(backbone, layer, weights, channel_mean, channel_deviation)
         self.shape: tuple[int, ...] = ()  # of a frame
         self.size = 0
-        self.mean: Floats = np.zeros(1, dtype=np.float32)
-        self.scale: Floats = np.ones(1, dtype=np.float32)
+        self.mean: Doubles = np.zeros(1)
+        self.scale: Doubles = np.ones(1)
 
     def fit(self, records: Iterable[Record]) -> None:
         """Learn the size of a frame, D and, to standardize, means and standard deviations."""
@@ -86,7 +87,7 @@ class Frames(Field):
                 return
             total.add(self._steps(record))
         if total.count:
-            self.mean, self.scale = total.mean.astype(np.float32), total.scale
+            self.mean, self.scale = total.mean, total.scale
 
     def state(self) -> dict[str, Any]:
         """What `fit` learned, and which weights the backbone has."""
@@ -121,7 +122,7 @@ class Frames(Field):
             DataError: not uint8 frames, of another size than in training, or features that are
                 not finite.
         """
-        return torch.from_numpy((self._steps(record) - self.mean) / self.scale)
+        return torch.from_numpy(narrowed((self._steps(record) - self.mean) / self.scale))
 
     def pictures(self, values: Tensor | Sequence[Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """The frames, (T, height, width) or (T, height, width, 3), that encoded pixels stand for.

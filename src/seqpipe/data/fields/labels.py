@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqpipe.data.base import Field, FieldSpec, Record
+from seqpipe.data.base import FieldSpec, Record
 from seqpipe.data.fields.classes import Classes
-from seqpipe.data.fields.series import Moments, floats, units
+from seqpipe.data.fields.digit_loss import Doubles, shown
+from seqpipe.data.fields.series import Moments, Standardized, doubles, units
 from seqpipe.data.missing import MISSING_WORDS, is_blank
 from seqpipe.data.notation import PLAIN, Convention, Notation, Survey
 from seqpipe.data.tags import SCHEMES, all_tags, allowed_in, belongs, faults, types
@@ -240,7 +241,7 @@ class Ordinal(Category):
         return f"{len(self.names)} ordered classes ({self.shown_names()})"
 
 
-class Number(Field):
+class Number(Standardized):
     """One number an example, or a few, (K,) float32.
 
     Args:
@@ -251,14 +252,6 @@ class Number(Field):
     """
 
     kind = "number"
-    fitted = ("size", "mean", "scale")
-
-    def __init__(self, column: str, *, standardize: bool = False) -> None:
-        super().__init__(column)
-        self.standardize = standardize
-        self.size = 0
-        self.mean = np.zeros(1, dtype=np.float32)
-        self.scale = np.ones(1, dtype=np.float32)
 
     def fit(self, records: Iterable[Record]) -> None:
         """Learn K and, to standardize, the mean and standard deviation of each number."""
@@ -269,7 +262,7 @@ class Number(Field):
                 return
             total.add(self._checked(record)[None])
         if total.count:
-            self.mean, self.scale = total.mean.astype(np.float32), total.scale
+            self.mean, self.scale = total.mean, total.scale
 
     def encode(self, record: Record) -> Tensor:
         """(K,) float32.
@@ -277,9 +270,9 @@ class Number(Field):
         Raises:
             DataError: not finite, not a number, or not K of them.
         """
-        return torch.from_numpy((self._checked(record) - self.mean) / self.scale)
+        return self._encoded(self._checked(record), record)
 
-    def _checked(self, record: Record) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def _checked(self, record: Record) -> Doubles:
         numbers = self._numbers(record)
         if len(numbers) != self.size:
             wanted = f"the training split starts with {self.size}"
@@ -288,8 +281,10 @@ class Number(Field):
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
         """The numbers as they were, to four digits, with spaces between."""
-        array = np.asarray(values, dtype=np.float32).reshape(-1) * self.scale + self.mean
-        return " ".join(f"{value:.4g}" for value in array.tolist())
+        numbers = self._in_units(np.asarray(values, dtype=np.float64).reshape(-1)).tolist()
+        if not self.standardize:
+            return " ".join(f"{value:.4g}" for value in numbers)
+        return " ".join(map(shown, numbers, np.broadcast_to(self.scale, self.size).tolist()))
 
     @property
     def spec(self) -> FieldSpec:
@@ -300,12 +295,12 @@ class Number(Field):
         """The width."""
         return "a number" if self.size == 1 else f"{self.size} numbers"
 
-    def _numbers(self, record: Record) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def _numbers(self, record: Record) -> Doubles:
         value = self.value(record)
         if isinstance(value, str) and value.strip().lower() in MISSING_WORDS:
             self.refuse(value, "is missing; allowed: a number")
         try:
-            numbers = floats(value).reshape(-1)
+            numbers = doubles(value).reshape(-1)
         except (TypeError, ValueError):
             self.refuse(value, "not a number, nor a list of numbers")
         if not np.isfinite(numbers).all():

@@ -1,6 +1,7 @@
 """Numbers measured at each step, or all at once."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, TypedDict
 
 import numpy as np
@@ -8,12 +9,15 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
+from seqpipe.data.fields.digit_loss import DigitLoss, Doubles, Floats, narrowed, shown
+from seqpipe.errors import DataError
 
-Floats = np.ndarray[Any, np.dtype[np.float32]]
+_EPSILON = float(np.finfo(np.float64).eps)
+_ROUNDING = 64  # times the epsilon of float64: how far the mean of equal numbers is off at most
 
 
-def floats(value: object) -> Floats:
-    """Numbers of a record in float32; what that cannot hold is infinity.
+def doubles(value: object) -> Doubles:
+    """Numbers of a record in float64.
 
     Raises:
         TypeError: no number, nor an array of numbers.
@@ -21,11 +25,10 @@ def floats(value: object) -> Floats:
     """
     if value is None:  # NaN to numpy
         raise TypeError("nothing")
-    with np.errstate(over="ignore"):
-        try:
-            return np.array(value, dtype=np.float32)
-        except OverflowError:  # integers of Python may have more digits than any float
-            raise ValueError("an integer that no float can hold") from None
+    try:
+        return np.array(value, dtype=np.float64)
+    except OverflowError:  # integers of Python may have more digits than any float
+        raise ValueError("an integer that no float can hold") from None
 
 
 class Moments:
@@ -40,28 +43,30 @@ class Moments:
         self.mean: Any = 0.0
         self._squares: Any = 0.0  # sum of squared distances to the mean
 
-    def add(self, rows: Floats) -> None:
+    def add(self, rows: Doubles | Floats) -> None:
         """rows: (N, D)."""
         if len(rows) == 0:
             return
         new = rows.astype(np.float64)
         mean, size = new.mean(axis=0), len(new)
         apart, count = mean - self.mean, self.count + size
-        squares = ((new - mean) ** 2).sum(axis=0)
-        self._squares = self._squares + squares + apart**2 * (self.count * size / count)
+        with np.errstate(over="ignore"):  # then the deviation is infinite
+            squares = ((new - mean) ** 2).sum(axis=0)
+            self._squares = self._squares + squares + apart**2 * (self.count * size / count)
         self.mean = self.mean + apart * (size / count)
         self.count = count
 
     @property
-    def deviation(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def deviation(self) -> Doubles:
         """(D,), of the rows as a whole population."""
         return np.sqrt(np.asarray(self._squares) / max(1, self.count))
 
     @property
-    def scale(self) -> Floats:
+    def scale(self) -> Doubles:
         """(D,), the deviation to divide by; 1 for a number that never changes: it becomes 0."""
         deviation = self.deviation
-        return np.where(deviation > 0, deviation, 1.0).astype(np.float32)
+        rounding = _ROUNDING * _EPSILON * np.abs(self.mean)
+        return np.where(deviation > rounding, deviation, 1.0)
 
 
 class _Units(TypedDict, total=False):
@@ -71,15 +76,20 @@ class _Units(TypedDict, total=False):
     scale: tuple[float, ...]
 
 
-def units(standardize: bool, mean: Floats, scale: Floats) -> _Units:
+def units(standardize: bool, mean: Doubles, scale: Doubles) -> _Units:
     """What a FieldSpec says of standardised numbers; nothing of those that are as they stood."""
     if not standardize:
         return {}
     return {"mean": tuple(mean.tolist()), "scale": tuple(scale.tolist())}
 
 
-class _Floats(Field):
-    """What Series and Vector share: finite float32 of a width that the first record sets."""
+class Standardized(Field):
+    """What fields of numbers share: standardised in float64, handed to the model in float32.
+
+    Args:
+        column: the key of the entry in a record.
+        standardize: subtract a mean and divide by a standard deviation, of the training split.
+    """
 
     fitted = ("size", "mean", "scale")
 
@@ -87,8 +97,47 @@ class _Floats(Field):
         super().__init__(column)
         self.standardize = standardize
         self.size = 0
-        self.mean: Floats = np.zeros(1, dtype=np.float32)
-        self.scale: Floats = np.ones(1, dtype=np.float32)
+        self.mean: Doubles = np.zeros(1)
+        self.scale: Doubles = np.ones(1)
+        self._loss: DigitLoss | None = None
+
+    def watch(self) -> None:
+        """Look at what is encoded from now on, for `digit_loss`."""
+        self._loss = DigitLoss()
+
+    def digit_loss(self, role: str) -> str | None:
+        """How many different numbers became equal in what was encoded since `watch`, if many did.
+
+        Raises:
+            DataError: many did, and the field does not standardize.
+        """
+        told, self._loss = None if self._loss is None else self._loss.told(), None
+        if told is not None and not self.standardize:
+            raise DataError(f"{self.column}: {told}; allowed: data.{role}.standardize=true")
+        if told is None:
+            return None
+        text = f"{told}, though standardised; numbers far from all others may be the cause"
+        return f"data.{role}.column={self.column}: {text}"
+
+    def _encoded(self, numbers: Doubles, record: Record) -> Tensor:
+        """Standardised, in float32. numbers: (..., D)."""
+        kept = narrowed((numbers - self.mean) / self.scale)
+        if not np.isfinite(kept).all():
+            allowed = "below 3e38" if self.standardize else "below 3e38, or standardize=true"
+            text = f"holds numbers too large for float32; allowed: {allowed}"
+            self.refuse(self.value(record), text)
+        if self._loss is not None:
+            width = numbers.shape[-1]
+            self._loss.add(numbers.reshape(-1, width), kept.reshape(-1, width))
+        return torch.from_numpy(kept)
+
+    def _in_units(self, values: Tensor | Sequence[Any] | Doubles) -> Doubles:
+        """Numbers of a model as they were before they were standardised."""
+        return np.asarray(values, dtype=np.float64) * self.scale + self.mean
+
+
+class _Arrays(Standardized):
+    """What Series and Vector share: finite numbers of a width that the first record sets."""
 
     def fit(self, records: Iterable[Record]) -> None:
         """Learn D and, to standardize, the mean and standard deviation of each of the D numbers."""
@@ -99,7 +148,7 @@ class _Floats(Field):
                 return
             total.add(self._checked(record).reshape(-1, self.size))
         if total.count:
-            self.mean, self.scale = total.mean.astype(np.float32), total.scale
+            self.mean, self.scale = total.mean, total.scale
 
     def encode(self, record: Record) -> Tensor:
         """(T, D) of a Series, (D,) of a Vector, float32.
@@ -107,31 +156,35 @@ class _Floats(Field):
         Raises:
             DataError: not numbers, not finite, or not of width D.
         """
-        return torch.from_numpy((self._checked(record) - self.mean) / self.scale)
+        return self._encoded(self._checked(record), record)
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
         """The numbers as they were, to three digits, a line for each step."""
-        array = np.atleast_2d(np.asarray(values, dtype=np.float32) * self.scale + self.mean)
-        return "\n".join(" ".join(f"{value:.3g}" for value in row) for row in array.tolist())
+        scales = np.broadcast_to(self.scale, self.size).tolist() if self.standardize else None
+        rows = np.atleast_2d(self._in_units(values)).tolist()
+        if scales is None:
+            return "\n".join(" ".join(f"{value:.3g}" for value in row) for row in rows)
+        lines = (map(partial(shown, digits=3), row, scales) for row in rows)
+        return "\n".join(map(" ".join, lines))
 
     @property
     def spec(self) -> FieldSpec:
         """Size: D."""
         return FieldSpec(self.kind, self.size, **units(self.standardize, self.mean, self.scale))
 
-    def _array(self, record: Record) -> Floats:
+    def _array(self, record: Record) -> Doubles:
         raise NotImplementedError
 
-    def _checked(self, record: Record) -> Floats:
+    def _checked(self, record: Record) -> Doubles:
         array = self._array(record)
         if array.shape[-1] != self.size:
             wanted = f"the training split starts with {self.size}"
             self.refuse(self.value(record), f"is {array.shape[-1]} wide; {wanted}")
         return array
 
-    def _finite(self, value: object) -> Floats:
+    def _finite(self, value: object) -> Doubles:
         try:
-            array = floats(value)
+            array = doubles(value)
         except (TypeError, ValueError):
             self.refuse(value, "not an array of numbers")
         if not np.isfinite(array).all():
@@ -139,7 +192,7 @@ class _Floats(Field):
         return array
 
 
-class Series(_Floats):
+class Series(_Arrays):
     """D numbers for each step, (T, D) float32; as x, or as y one row for each step of x.
 
     Args:
@@ -150,7 +203,7 @@ class Series(_Floats):
 
     kind = "values"
 
-    def _array(self, record: Record) -> Floats:
+    def _array(self, record: Record) -> Doubles:
         value = self.value(record)
         array = self._finite(value)
         if array.ndim not in (1, 2):
@@ -162,7 +215,7 @@ class Series(_Floats):
         return f"{self.size} numbers a step"
 
 
-class Vector(_Floats):
+class Vector(_Arrays):
     """All numbers at once, flattened: (D,) float32, without time.
 
     Args:
@@ -172,7 +225,7 @@ class Vector(_Floats):
 
     kind = "vector"
 
-    def _array(self, record: Record) -> Floats:
+    def _array(self, record: Record) -> Doubles:
         return self._finite(self.value(record)).reshape(-1)
 
     def describe(self, counts: object) -> str:

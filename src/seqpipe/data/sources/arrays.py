@@ -11,7 +11,7 @@ from numpy.lib import format as npy
 
 from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.data.sources.numeric import Floats, Missing, filled
+from seqpipe.data.sources.numeric import Missing, Numbers, filled
 from seqpipe.errors import DataError, did_you_mean
 
 Array = np.ndarray[Any, Any]
@@ -23,8 +23,9 @@ class Npz(FileSource):
     With lengths (N,), X is padded and cut to them; or it holds all steps one after the other,
     (sum of lengths, D).
 
-    Records: `series` (T, D) float32; `label`, where there is a y: str of a class (integers and
-    text), float (floats), or an array, a row of a y with more axes.
+    Records: `series` (T, D), float32 where that holds every digit, else float64; `label`, where
+    there is a y: str of a class (integers and text), float (floats), or an array, a row of a y
+    with more axes.
 
     Args:
         train: see `FileSource`.
@@ -113,10 +114,10 @@ class Npz(FileSource):
             else:
                 yield PlacedRecord(columns, file, at)
 
-    def _series(self, steps: Array) -> Floats:
+    def _series(self, steps: Array) -> Numbers:
         if len(steps) == 0:
             raise ValueError(f"{self.x} has no steps here; allowed: one or more")
-        array = steps.astype(np.float32)
+        array: Numbers = steps.astype(np.float32 if _is_narrow(steps.dtype) else np.float64)
         array = array[:, None] if array.ndim == 1 else array
         if np.isinf(array).any():
             raise ValueError(f"{self.x} holds infinity; allowed: finite numbers")
@@ -143,6 +144,11 @@ class Npz(FileSource):
                 yield next(rows)[:length]
             else:
                 yield np.array([next(rows) for _ in range(length)])
+
+
+def _is_narrow(dtype: np.dtype[Any]) -> bool:
+    """True where float32 holds every number of the type."""
+    return dtype.itemsize <= 2 or dtype == np.float32
 
 
 class _Header(NamedTuple):

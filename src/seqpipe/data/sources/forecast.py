@@ -12,7 +12,7 @@ import numpy as np
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits, place
 from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.data.sources.numeric import Floats, moment, named_numbers, table
+from seqpipe.data.sources.numeric import Numbers, moment, named_numbers, table
 from seqpipe.data.sources.parts import check_sizes
 from seqpipe.errors import ConfigError, DataError
 
@@ -23,8 +23,8 @@ class _Row(NamedTuple):
     line: int
     time: str
     moment: float
-    values: Floats  # (D,)
-    targets: Floats  # (K,)
+    values: Numbers  # (D,)
+    targets: Numbers  # (K,)
 
 
 class Forecast(FileSource):
@@ -35,8 +35,8 @@ class Forecast(FileSource):
     splits is left out. So no target is met before it is tested; what a window reads of its past
     may be a target of an earlier split, as it is known when the forecast is made.
 
-    Records: `past` (P, D) float32; `future` (H,) float32, or (H, K) with several targets;
-    `last` (K,) float32, the targets at the last step of the past; `time` str of the first target
+    Records: `past` (P, D) float64; `future` (H,) float64, or (H, K) with several targets;
+    `last` (K,) float64, the targets at the last step of the past; `time` str of the first target
     where there is a column of it.
 
     Args:

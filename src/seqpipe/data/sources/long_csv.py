@@ -10,7 +10,7 @@ import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.data.sources.numeric import Floats, Missing, filled, moment, named_numbers, table
+from seqpipe.data.sources.numeric import Missing, Numbers, filled, moment, named_numbers, table
 from seqpipe.errors import DataError
 
 
@@ -19,8 +19,8 @@ class _Step(NamedTuple):
 
     line: int
     time: float
-    features: Floats  # (D,)
-    targets: Floats  # (K,)
+    features: Numbers  # (D,)
+    targets: Numbers  # (K,)
     tag: str
     label: str
 
@@ -30,8 +30,8 @@ class LongCsv(FileSource):
 
     The rows of one series stand together, so that a file of any size is read row by row.
 
-    Records: `series` (T, D) float32; `id` str; `label` str, of the whole series, if one is given;
-    `tags`, T of str, if one is given; `targets` (T, K) float32, if some are given.
+    Records: `series` (T, D) float64; `id` str; `label` str, of the whole series, if one is given;
+    `tags`, T of str, if one is given; `targets` (T, K) float64, if some are given.
 
     Args:
         train: see `FileSource`.

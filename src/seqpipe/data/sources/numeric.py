@@ -14,7 +14,7 @@ from seqpipe.data.missing import MISSING_WORDS
 from seqpipe.data.sources.files import lines
 from seqpipe.errors import DataError, did_you_mean
 
-Floats = np.ndarray[Any, np.dtype[np.float32]]
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
 Missing = Literal["error", "previous", "linear", "zero"]
 """What becomes of a number that is missing: refused, the one before it, on a line, 0."""
 
@@ -53,13 +53,13 @@ def number(cell: str) -> float:
     return value
 
 
-def named_numbers(row: Mapping[str, str], columns: Sequence[str]) -> Floats:
-    """Some cells of a row of `table` as float32, (columns,); NaN where one is missing.
+def named_numbers(row: Mapping[str, str], columns: Sequence[str]) -> Numbers:
+    """Some cells of a row of `table` as float64, (columns,); NaN where one is missing.
 
     Raises:
         ValueError: one is not a number; names its column.
     """
-    values = np.empty(len(columns), dtype=np.float32)
+    values = np.empty(len(columns))
     for place_, column in enumerate(columns):
         try:
             values[place_] = number(row[column])
@@ -68,16 +68,16 @@ def named_numbers(row: Mapping[str, str], columns: Sequence[str]) -> Floats:
     return values
 
 
-def numbers(row: Sequence[str]) -> Floats:
-    """Cells as float32, (cells,); NaN where one is missing.
+def numbers(row: Sequence[str]) -> Numbers:
+    """Cells as float64, (cells,); NaN where one is missing.
 
     Raises:
         ValueError: one is not a number.
     """
-    return np.array([number(cell) for cell in row], dtype=np.float32)
+    return np.array([number(cell) for cell in row], dtype=np.float64)
 
 
-def filled(series: Floats, missing: Missing) -> Floats:
+def filled(series: Numbers, missing: Missing) -> Numbers:
     """The series without NaN, (T, D), each of the D for itself.
 
     Before the first number that is there, `previous` and `linear` take that one.
@@ -94,7 +94,7 @@ def filled(series: Floats, missing: Missing) -> Floats:
         where = f"step {t + 1}" + (f", number {d + 1}," if series.shape[1] > 1 else "")
         raise ValueError(f"{where} is missing; allowed: a number, or {fills}")
     if missing == "zero":
-        return np.where(gaps, np.float32(0), series)
+        return np.where(gaps, series.dtype.type(0), series)
     if gaps.all(axis=0).any():
         always = int(np.argmax(gaps.all(axis=0))) + 1
         raise ValueError(f"number {always} is missing at every step; allowed: missing=zero")

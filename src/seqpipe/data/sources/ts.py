@@ -9,7 +9,7 @@ import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource, Names, lines
-from seqpipe.data.sources.numeric import Floats, Missing, filled, number, numbers
+from seqpipe.data.sources.numeric import Missing, Numbers, filled, number, numbers
 from seqpipe.errors import DataError, did_you_mean
 
 _LABELS, _TARGETS = "@classlabel", "@targetlabel"
@@ -18,7 +18,7 @@ _LABELS, _TARGETS = "@classlabel", "@targetlabel"
 class Ts(FileSource):
     """Series of one or several dimensions, equally long or not, a series a line.
 
-    Records: `series` (T, D) float32; `label` str, one of @classLabel, or float, with
+    Records: `series` (T, D) float64; `label` str, one of @classLabel, or float, with
     @targetLabel, where the header announces one.
 
     Args:
@@ -108,7 +108,7 @@ class Ts(FileSource):
         except ValueError as problem:
             return DataError(f"{place(file, line)}: {problem}")
 
-    def _series(self, dimensions: list[str], header: dict[str, list[str]]) -> Floats:
+    def _series(self, dimensions: list[str], header: dict[str, list[str]]) -> Numbers:
         wanted = int(header.get("@dimension", [len(dimensions)])[0])
         if len(dimensions) != wanted:
             text = f"holds {len(dimensions)} dimensions; allowed: {wanted}, as @dimensions says"

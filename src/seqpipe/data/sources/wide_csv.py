@@ -10,8 +10,8 @@ import numpy as np
 from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource, Names, lines
 from seqpipe.data.sources.numeric import (
-    Floats,
     Missing,
+    Numbers,
     cells,
     class_names,
     filled,
@@ -36,7 +36,7 @@ class _Places(NamedTuple):
 class WideCsv(FileSource):
     """A series a row: its numbers, a label, and other columns to group by.
 
-    Records: `series` (T, D) float32; `label` str, if one is given; the columns of `keep`, str.
+    Records: `series` (T, D) float64; `label` str, if one is given; the columns of `keep`, str.
 
     Args:
         train: see `FileSource`.
@@ -190,8 +190,8 @@ class WideCsv(FileSource):
             record["label"] = self._label(row[places.label].strip())
         return record | {places.names[p]: row[p].strip() for p in places.keep}
 
-    def _series(self, row: list[str], places: _Places) -> Floats:
-        values = np.empty(len(places.series), dtype=np.float32)
+    def _series(self, row: list[str], places: _Places) -> Numbers:
+        values = np.empty(len(places.series))
         try:
             values[:] = numbers([row[p] for p in places.series])
         except ValueError:
@@ -201,7 +201,7 @@ class WideCsv(FileSource):
                 except ValueError as problem:
                     raise ValueError(f"column={places.names[p]}: {problem}") from None
         if self.unequal:
-            values = np.append(values, [np.float32("nan")] * (-len(values) % self.features))
+            values = np.append(values, [np.nan] * (-len(values) % self.features))
         if self.layout == "interleaved":
             series = values.reshape(-1, self.features)
         else:

@@ -5,7 +5,7 @@ from torch import nn
 
 from seqpipe.data.base import SequenceSpec
 from seqpipe.errors import ConfigError
-from seqpipe.inference.graphs.base import FLOAT, INTEGER, Graph, Value
+from seqpipe.inference.graphs.base import DOUBLE, FLOAT, INTEGER, Graph, Value
 from seqpipe.inference.graphs.crf import marginals_of, potentials_of, tags_of
 from seqpipe.inference.graphs.networks import (
     SEQUENCE,
@@ -67,7 +67,7 @@ def _answer(graph: Graph, task: Task, said: Value, axes: Axes) -> None:
     if len(axes) == 3:
         said = graph.op("Transpose", said, perm=[1, 0, 2])
     if isinstance(task, Regression):
-        graph.output("prediction", _in_units(graph, task, said), FLOAT, axes)
+        graph.output("prediction", *_in_units(graph, task, said), axes)
         return
     graph.output("logits", said, FLOAT, axes)
     if isinstance(task, Ordinal):
@@ -86,12 +86,13 @@ def _whole_sequences(graph: Graph, scores: Value, size: int) -> None:
     graph.output("probabilities", chances, FLOAT, (*SEQUENCE, size))
 
 
-def _in_units(graph: Graph, task: Regression, said: Value) -> Value:
-    """Numbers as they were before they were standardised."""
+def _in_units(graph: Graph, task: Regression, said: Value) -> tuple[Value, int]:
+    """Numbers as they were before they were standardised, in float64 if they were; their type."""
     if task.y.mean is None or task.y.scale is None:
-        return said
-    scaled = graph.op("Mul", said, graph.constant(task.y.scale))
-    return graph.op("Add", scaled, graph.constant(task.y.mean))
+        return said, FLOAT
+    exact = graph.op("Cast", said, to=DOUBLE)
+    scaled = graph.op("Mul", exact, graph.constant(task.y.scale, np.float64))
+    return graph.op("Add", scaled, graph.constant(task.y.mean, np.float64)), DOUBLE
 
 
 def _ordinal(graph: Graph, said: Value) -> Value:

@@ -17,6 +17,7 @@ OPSET = 18
 IR_VERSION = 9
 """Of files that onnxruntime reads from 1.17 on."""
 FLOAT, INTEGER, BOOLEAN = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+DOUBLE = TensorProto.DOUBLE
 
 Value = str
 Body = Callable[[list[Value], list[Value]], tuple[list[Value], list[Value]]]

@@ -20,7 +20,7 @@ from seqpipe.models.one_to_many import OneToMany
 from seqpipe.nn.crf import CRFHead
 from seqpipe.nn.masks import length_mask
 from seqpipe.tasks.base import Task
-from seqpipe.tasks.regression import Regression
+from seqpipe.tasks.regression import Regression, in_units
 
 TOLERANCE = 1e-5
 STRAYING = 10.0
@@ -183,9 +183,7 @@ def _answers(
     else:
         said, answers = network(inputs["x"], inputs.get("lengths")), {}
     if isinstance(task, Regression):
-        if task.y.mean is not None and task.y.scale is not None:
-            said = said * said.new_tensor(task.y.scale) + said.new_tensor(task.y.mean)
-        return {"prediction": said}
+        return {"prediction": in_units(task.y, said.double())}
     lengths = inputs.get("lengths") if spec.y.has_time else None
     index = torch.arange(len(said))
     batch = SequenceBatch(inputs.get("x"), inputs.get("lengths"), index, lengths, index)

@@ -1,0 +1,71 @@
+"""How many digits of the numbers are left when they become float32."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+Doubles = np.ndarray[Any, np.dtype[np.float64]]
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+_BLOCK = 256  # rows that stand together: neighbours differ least
+_BLOCKS = 16
+_COLUMNS = 64
+_LOST = 0.01  # share of the different values; of many random ones a few are always equal
+
+
+def narrowed(numbers: Doubles) -> Floats:
+    """The numbers as a model reads them; what float32 cannot hold is infinity."""
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32)
+
+
+def shown(value: float, scale: float, digits: int = 4) -> str:
+    """A number with so many digits, and more where numbers `scale` apart would look alike.
+
+    >>> shown(1_700_000_012.34, 10.0), shown(0.123456, 1.0), shown(123.456, 10.0)
+    ('1700000012.3', '0.1235', '123.5')
+    """
+    larger = abs(value) / scale if value else 0.0
+    places = digits - 2 + math.ceil(math.log10(larger)) if larger > 1 and larger < math.inf else 0
+    return f"{value:.{min(17, max(digits, places))}g}"
+
+
+class DigitLoss:
+    """Looks whether different numbers become equal in float32, in blocks of rows of all of them.
+
+    At most 16 blocks of 256 rows are kept, evenly spread over what was added, and 64 columns.
+    """
+
+    def __init__(self) -> None:
+        self._seen, self._every = 0, 1  # rows so far; one block in so many is kept
+        self._blocks: dict[int, list[tuple[Doubles, Floats]]] = {}
+
+    def add(self, exact: Doubles, kept: Floats) -> None:
+        """Rows before and after, both (N, D)."""
+        step = -(-exact.shape[1] // _COLUMNS)
+        first, end = self._seen, self._seen + len(exact)
+        self._seen = end
+        for block in range(first // _BLOCK, -(-end // _BLOCK)):
+            if block % self._every:
+                continue
+            rows = slice(max(first, block * _BLOCK) - first, (block + 1) * _BLOCK - first)
+            pair = exact[rows, ::step].copy(), kept[rows, ::step].copy()
+            self._blocks.setdefault(block, []).append(pair)
+        while len(self._blocks) > _BLOCKS:
+            self._every *= 2
+            self._blocks = {b: rows for b, rows in self._blocks.items() if b % self._every == 0}
+
+    def told(self) -> str | None:
+        """`125 different numbers become 2` of the column that lost most; None where none did."""
+        worst: tuple[float, int, int] = (_LOST, 0, 0)
+        pairs = (zip(*rows, strict=True) for rows in self._blocks.values())
+        blocks = [[np.concatenate(side) for side in pair] for pair in pairs]
+        if not blocks:
+            return None
+        for column in range(blocks[0][0].shape[1]):
+            counts = [[len(np.unique(side[:, column])) for side in block] for block in blocks]
+            before, after = np.sum(counts, axis=0).tolist()
+            worst = max(worst, (1 - after / before, before, after))
+        _, before, after = worst
+        return f"{before:,} different numbers become {after:,} in float32" if before else None
