@@ -53,6 +53,7 @@ def build_data(
     cfg: DictConfig,
     fitted: Mapping[str, Mapping[str, Any]] | None = None,
     make: Callable[[Any, str], Any] | None = None,
+    only: str | None = None,
 ) -> SequenceData:
     """Reads the source, fits the fields on its training split and encodes all splits.
 
@@ -61,6 +62,7 @@ def build_data(
         fitted: what the fields of a trained model learned, see `SequenceData`.
         make: source or field of (node, `data.x`), where the configuration came with a model and
             may name anything; None: Hydra.
+        only: the one split to encode, see `SequenceData`.
 
     Raises:
         DataError: the data cannot be used as it is.
@@ -80,6 +82,7 @@ def build_data(
         recipe=recipe,
         show_progress=cfg.trainer.enable_progress_bar,
         fitted=fitted,
+        only=only,
         **{name: node[name] for name in DATA_ARGUMENTS},
     )
 

@@ -86,3 +86,39 @@ def test_other_data_are_read_with_what_the_fields_learned(trained):
     assert values["accuracy"] == pytest.approx(sum(hits) / len(hits))
     (file,) = (result.output_dir / "evaluations").glob("evaluation_test_of_*.json")
     assert measured(result.output_dir, file.stem) == pytest.approx(values, rel=1e-5)
+
+
+def test_all_of_another_file_is_measured_where_test_was_a_share(trained, capsys):
+    root, result = trained
+    other = table(root / "more.jsonl", 3, count=47)
+    run = str(result.output_dir)
+    evaluate(Evaluate(run=run, data=(f"data.path={other}",), resamples=20), root)
+    out = capsys.readouterr().out
+    assert " 47 examples" in " ".join(out.split())
+    assert f"records read: 47 of {other}" in out
+    assert "length " in out
+    evaluate(Evaluate(run=run, input=str(other), resamples=0), root)
+    assert f"records read: 47 of {other}" in capsys.readouterr().out
+    (file,) = (result.output_dir / "evaluations").glob("evaluation_all_of_*.json")
+    again = measured(result.output_dir, "evaluation_more.jsonl")
+    assert measured(result.output_dir, file.stem) == pytest.approx(again, rel=1e-5)
+
+
+def test_a_model_of_the_characters_of_words_is_measured_on_other_data(launch_in, tmp_path):
+    """Its command names a class of seqpipe's own, which is no code of the user's."""
+    data = ("table", f"data.path={table(tmp_path / 'in.jsonl', 1)}", "data.cache=null")
+    spelled = "{_target_:seqpipe.data.fields.spelling.Spelled,column:text,min_count:1}"
+    result = launch_in(tmp_path, *data, "~data.x", f"+data.x={spelled}", *QUICK)
+    other = table(tmp_path / "other.jsonl", 2, count=31)
+    run = str(result.output_dir)
+    evaluate(Evaluate(run=run, data=(f"data.path={other}",), resamples=0, log=False), tmp_path)
+
+
+def test_a_long_text_is_measured_whole(launch_in, tmp_path, capsys):
+    for name, lines in (("in.txt", 200), ("other.txt", 90)):
+        (tmp_path / name).write_text("the cat sat on the mat\n" * lines)
+    typed = (f"data.path={tmp_path / 'in.txt'}", "data.cache=null", "data.bptt=8")
+    result = launch_in(tmp_path, "stream", *typed, "trainer.max_steps=2", *QUICK)
+    run, other = str(result.output_dir), tmp_path / "other.txt"
+    evaluate(Evaluate(run=run, data=(f"data.path={other}",), resamples=0, log=False), tmp_path)
+    assert f"records read: 1 of {other}" in capsys.readouterr().out

@@ -172,6 +172,17 @@ class Source(ABC):
             DataError: nothing can be read; the message starts with `file:line:` if it can.
         """
 
+    def whole(self, split: str) -> Iterable[Found]:
+        """Every record of a split; where that is a share of train, every record of train.
+
+        Args:
+            split: one of `SPLITS`.
+
+        Raises:
+            DataError: as `read`.
+        """
+        return self.read().by_name()[split]
+
     def inputs(self) -> list[Path]:
         """Every file that `read` depends on: what is prepared from them is kept until one changes.
 

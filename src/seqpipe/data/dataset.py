@@ -62,6 +62,7 @@ class SequenceData:
         show_progress: whether preparing may draw a bar on a terminal.
         fitted: what the fields learned in another training, by role, in place of learning it here;
             prepared in memory.
+        only: the one split to encode, where the fields are fitted; None: all.
 
     Attributes:
         spec: what a model must know.
@@ -94,6 +95,7 @@ class SequenceData:
         recipe: Mapping[str, Any] | None = None,
         show_progress: bool = False,
         fitted: Mapping[str, Mapping[str, Any]] | None = None,
+        only: str | None = None,
     ) -> None:
         check_fields(x, y)
         check_numbers(batch_size=batch_size, num_workers=num_workers)
@@ -111,6 +113,8 @@ class SequenceData:
         longest = cut if eval_window is None else eval_window
         self._windows = {"train": cut, "valid": longest, "test": longest}
         self._fitted = fitted
+        self._only = SPLITS if only is None else (_known(only),)
+        assert only is None or fitted is not None, "fields are fitted on the training split"
         for role, state in (fitted or {}).items():
             known = {"x": x, "y": y}[role]
             assert known is not None, "learned by a field that is not there"
@@ -118,8 +122,8 @@ class SequenceData:
         prepared = self._prepared(cache if fitted is None else None, recipe)
         self.facts = prepared.facts
         self.spec = SequenceSpec(None if x is None else self._spec("x", x), self._spec("y", y))
-        self._examples = {s: self._cut(s, prepared.columns[s]) for s in SPLITS}
-        self._lanes = {s: _documents(prepared.columns[s]) for s in SPLITS} if bptt else {}
+        self._examples = {s: self._cut(s, prepared.columns[s]) for s in self._only}
+        self._lanes = {s: _documents(prepared.columns[s]) for s in self._only} if bptt else {}
         self.sizes = {split: len(examples) for split, examples in self._examples.items()}
         self.sizes |= {split: len(bounds) - 1 for split, (_, bounds) in self._lanes.items()}
 
@@ -221,6 +225,7 @@ class SequenceData:
                     progress=progress,
                     trim=self.trim,
                     fit=self._fitted is None,
+                    only=self._only,
                 )
 
         files = self.source.inputs() if cache is not None and recipe is not None else []
@@ -235,7 +240,8 @@ class SequenceData:
             return kept.load(key, fields) or kept.make(key, fields, make)
 
     def _spec(self, role: str, fld: Field) -> FieldSpec:
-        return replace(fld.spec, counts=self.facts["train"].counts.get(role))
+        train = self.facts.get("train")
+        return replace(fld.spec, counts=None if train is None else train.counts.get(role))
 
     def _cut(self, split: str, columns: Mapping[str, Column]) -> Examples:
         window = self._windows[split]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,7 @@ def prepare(
     progress: Progress,
     trim: Callable[[Array | None, Array], tuple[Array | None, Array] | None] | None = None,
     fit: bool = True,
+    only: Sequence[str] = SPLITS,
 ) -> Prepared:
     """Fit the fields on the training split and encode all of them.
 
@@ -92,6 +93,7 @@ def prepare(
         progress: told of every record.
         trim: shortens what is too long, or drops it (None).
         fit: False: the fields are fitted already.
+        only: the splits to encode; `train` is among them where the fields are to be fitted.
 
     Raises:
         DataError: records that cannot be used, the first ten; a split without any.
@@ -109,7 +111,7 @@ def prepare(
     for fld in roles.values() if fit else ():
         fld.watch()
     losses: list[DataError | str] = []
-    for split in SPLITS:
+    for split in only:
         sink = None if folder is None else folder / f"{split}.arrow"
         encoder = _Encoder(split, roles, problems, trim)
         columns[split] = encoder.run(progress.count(splits[split], f"encoding {split}"), sink)
@@ -120,8 +122,8 @@ def prepare(
     if refused := [p for one in losses if isinstance(one, DataError) for p in one.problems]:
         raise DataError(refused)
     warnings = *(one for one in losses if isinstance(one, str) and one), *source.warnings()
-    facts["train"] = replace(facts["train"], warnings=warnings)
-    empty = [_why_empty(split, facts[split]) for split in SPLITS if not facts[split].records]
+    facts[only[0]] = replace(facts[only[0]], warnings=warnings)
+    empty = [_why_empty(split, facts[split]) for split in only if not facts[split].records]
     if empty:
         raise DataError(empty)
     return Prepared(columns, facts)

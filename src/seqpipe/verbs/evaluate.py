@@ -11,12 +11,11 @@ from rich.table import Table
 from torch import Tensor
 
 from seqpipe.build import build_data
-from seqpipe.config.compose import compose
 from seqpipe.console import PlainConsole
 from seqpipe.data.base import SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.progress import Progress
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import DataError
 from seqpipe.inference.encoding import MOST_ROWS, MOST_STEPS, batched
 from seqpipe.inference.evaluation import Evaluation, Measured, lengths_parted
 from seqpipe.inference.making import Maker
@@ -27,8 +26,10 @@ from seqpipe.tracking.adding import add_to_run
 from seqpipe.tracking.found import FoundRun
 from seqpipe.training.carrying import Carried, answer
 from seqpipe.verbs.asking import Evaluate
-from seqpipe.verbs.foreign import OF_HYDRA, check_beside, check_data, is_plain, words_of
+from seqpipe.verbs.foreign import check_beside, check_data
 from seqpipe.verbs.opened import open_model, reader_of
+from seqpipe.verbs.other_data import Counted, OtherData, counted, told
+from seqpipe.verbs.other_data import changed as other_data
 from seqpipe.verbs.registry import Answer
 
 CLASSES_SHOWN = 20
@@ -43,20 +44,22 @@ def run(options: Evaluate, root: Path) -> Answer:
         DataError: data that cannot be read, or is not labelled.
     """
     model, found = open_model(options, root)
-    split = options.split or "test"
+    split: str = options.split or "test"
+    counts: dict[str, int] = {}
     if options.input is not None:
-        name, evaluation = (
-            _name(options.input, root),
-            _of_input(model, options, options.input, root),
-        )
+        name = _name(options.input, root)
+        evaluation = _of_input(model, options, options.input, root, counts)
     else:
-        data = build_data(_config(found, options, root), _fitted(model), _maker(model, options))
+        cfg, other = _config(found, options, root)
+        split = other.split
+        make = _maker(model, options, other, counts)
+        data = build_data(cfg, _fitted(model), make, only=split)
         changed = data.digests[split] != model.facts.get("digests", {}).get(split)
-        name = f"{split} of {' '.join(options.data)}" if options.data else split
+        name = f"{other.name} of {' '.join(options.data)}" if options.data else split
         if changed and not options.data:
             text = f"its {split} split is not what it was at training; allowed: data.path="
             raise DataError(f"{found.typed}: {text}... to measure other data")
-        evaluation = _of_split(model, data, options)
+        evaluation = _of_split(model, data, split, options)
     measured = evaluation.measured(options.resamples, options.confidence)
     trained = found.metrics if options.input is None and not options.data else {}
     before = {
@@ -64,7 +67,7 @@ def run(options: Evaluate, root: Path) -> Answer:
         for key, value in trained.items()
         if key.startswith(f"{STAGES[split]}/")
     }
-    _print(measured, before, f"{found.name}: {name}", options)
+    _print(measured, before, f"{found.name}: {name}", options, told(counts))
     if options.log:
         where = add_to_run(found, _flat(name, measured), f"evaluation {name}", _rows(measured))
         return Answer(f"logged to {where}")
@@ -79,23 +82,16 @@ def _name(input: str, root: Path) -> str:
     return "/".join(part for part in parts if part not in ("/", "..")) or "input"
 
 
-def _config(found: FoundRun, options: Evaluate, root: Path) -> DictConfig:
-    """The run's configuration; with other data, composed anew from what was typed then and now."""
-    if not options.data:
-        cfg = OmegaConf.create(found.config)
-    else:
-        command = found.tags.get("command")
-        if command is None:
-            text = f"{found.typed} does not tell how it was started; allowed: input=FILE"
-            raise ConfigError(f"{options.data[0]}: {text}")
-        words = [w for w in words_of(command) if not OF_HYDRA.match(w)]
-        _check_own(words, found, options)
-        dirs = [w.partition("=")[2] for w in words if w.startswith("--config-dir=")]
-        typed = [w for w in words if not w.startswith("-")]
-        cfg, _ = compose([*typed, *options.data], dirs)
+def _config(found: FoundRun, options: Evaluate, root: Path) -> tuple[DictConfig, OtherData]:
+    """The run's configuration; with other data, what was typed in place of its own."""
+    cfg = OmegaConf.create(found.config)
+    other = OtherData(found.config["data"], options.split or "test", whole=False)
+    if options.data:
+        other = other_data(found.config, options.data, options.split)
+        cfg.data = OmegaConf.create(other.data)
     _check_data(cfg, found, options, root)
     cfg.trainer.enable_progress_bar = True
-    return cfg
+    return cfg, other
 
 
 def _check_data(cfg: DictConfig, found: FoundRun, options: Evaluate, root: Path) -> None:
@@ -104,32 +100,22 @@ def _check_data(cfg: DictConfig, found: FoundRun, options: Evaluate, root: Path)
     instead = "data.path=... of yours, input=FILE, or "
     for key, node in targets(read["data"], "data"):
         Maker(options.trust).find(str(node["_target_"]), key)
-    told: dict[str, Any] = {"own_data": options.own_data, "instead": instead}
-    check_data(found, {**read, "resume": None}, root, typed=options.data, **told)
+    how: dict[str, Any] = {"own_data": options.own_data, "instead": instead}
+    check_data(found, {**read, "resume": None}, root, typed=options.data, **how)
     typed = any(one.lstrip("+").startswith("data.cache=") for one in options.data)
     if not typed and not found.is_own(root):
         cfg.data.cache = None
 
 
-def _check_own(words: Sequence[str], found: FoundRun, options: Evaluate) -> None:
-    """A record from elsewhere could name any code; to check a configuration is to import it."""
-    resolved = [word for word in words if "${" in word and ":" in word.partition("${")[2]]
-    if resolved:
-        text = f"its command has an interpolation that runs code ({resolved[0]})"
-        allowed = "input=FILE, or a run without it"
-        raise ConfigError(f"{options.data[0]}: {found.typed}: {text}; allowed: {allowed}")
-    own = [word for word in words if not is_plain([word])]
-    if own and not options.trust:
-        text = f"its command names options or code of its own ({own[0]})"
-        allowed = "trust=[my_cells], the modules of yours it may use, or input=FILE"
-        raise ConfigError(f"{options.data[0]}: {found.typed}: {text}; allowed: {allowed}")
-
-
-def _maker(model: Model, options: Evaluate) -> Callable[[Any, str], Any]:
-    """Makes a source or a field, the latter with the network it had in training."""
+def _maker(
+    model: Model, options: Evaluate, other: OtherData, counts: dict[str, int]
+) -> Callable[[Any, str], Any]:
+    """Makes a source, which counts what it reads, or a field with the network of the training."""
     maker = Maker(options.trust)
 
     def make(node: Any, key: str) -> Any:
+        if key == "data.source":
+            return Counted(maker.make(node, key), other.split, whole=other.whole, counts=counts)
         trained = {"data.x": model.x, "data.y": model.y}.get(key)
         if trained is None:
             return maker.make(node, key)
@@ -145,8 +131,7 @@ def _fitted(model: Model) -> dict[str, dict[str, Any]]:
     return states if model.x is None else {**states, "x": model.x.state()}
 
 
-def _of_split(model: Model, data: SequenceData, options: Evaluate) -> Evaluation:
-    split = options.split or "test"
+def _of_split(model: Model, data: SequenceData, split: str, options: Evaluate) -> Evaluation:
     examples = data.columns(split)
     lanes = data.bptt is not None
     lengths = [0] * data.sizes[split]
@@ -164,11 +149,13 @@ def _of_split(model: Model, data: SequenceData, options: Evaluate) -> Evaluation
     return evaluation
 
 
-def _of_input(model: Model, options: Evaluate, input: str, root: Path) -> Evaluation:
+def _of_input(
+    model: Model, options: Evaluate, input: str, root: Path, counts: dict[str, int]
+) -> Evaluation:
     check_beside(model.config, root, own_data=options.own_data)
     reader = reader_of(model, options.trust, options.format, labelled=True)
     pieces, problems = [], []
-    for row, one in enumerate(reader.read(input)):
+    for row, one in enumerate(counted(reader.read(input), counts)):
         try:
             if isinstance(one, DataError):
                 raise one
@@ -214,7 +201,11 @@ def _cells(lengths: Sequence[int], classes: Sequence[str]) -> list[tuple[str, ..
 
 
 def _print(
-    measured: Sequence[Measured], before: dict[str, float], title: str, options: Evaluate
+    measured: Sequence[Measured],
+    before: dict[str, float],
+    title: str,
+    options: Evaluate,
+    read: str,
 ) -> None:
     console = PlainConsole()
     if not console.is_terminal:
@@ -228,6 +219,8 @@ def _print(
         then = f"{before[key]:.4g}" if key in before else ""
         table.add_row(key, f"{value:.4g}", ends, then)
     console.print(table)
+    if read:
+        console.print(read)
     if len(measured) == 1:
         return
     keys = [key for key in measured[1].metrics if "/" not in key]

@@ -201,6 +201,10 @@ class WithAudio(Source):
         found = self.source.read().by_name()
         return Splits(**{split: _WithAudio(self, records) for split, records in found.items()})
 
+    def whole(self, split: str) -> Iterable[Found]:
+        """See `Source`."""
+        return _WithAudio(self, self.source.whole(split))
+
     def inputs(self) -> list[Path]:
         """The files of the other source, and every sound file named there that is there."""
         named = [

@@ -107,6 +107,11 @@ class FileSource(Source):
             views |= {split: Part(whole, of, split) for split in ("train", *shares)}
         return Splits(**views)
 
+    def whole(self, split: str) -> Iterable[Found]:
+        """See `Source`."""
+        name = "train" if isinstance(self.names[split], float) else split
+        return Files(self, self.files_of(name))
+
     def keep_together(self, columns: Sequence[str]) -> None:
         """Takes the columns of x where no `group` was given."""
         self.group = self.group or tuple(columns)

@@ -106,6 +106,10 @@ class Hub(Source):
             found |= {split: Part(whole, of, split) for split in ("train", *shares)}
         return Splits(**found)
 
+    def whole(self, split: str) -> Iterable[Found]:
+        """See `Source`."""
+        return self.rows("train" if isinstance(self.splits[split], float) else split)
+
     def rows(self, split: str) -> Iterable[Found]:
         """The records of `train`, `valid` or `test`, where that is no share.
 

@@ -1,10 +1,10 @@
 """Well-known data sets: local files where they are, the hub where the machine can reach it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from seqpipe.data.base import Source, Splits
+from seqpipe.data.base import Found, Source, Splits
 from seqpipe.data.sources.files import MissingFiles
 from seqpipe.errors import ConfigError, DataError
 
@@ -49,6 +49,11 @@ class Named(Source):
         """
         with self._both_ways():
             return self.source.read()
+
+    def whole(self, split: str) -> Iterable[Found]:
+        """See `Source`."""
+        with self._both_ways():
+            return self.source.whole(split)
 
     def inputs(self) -> list[Path]:
         """Those of the chosen source.
