@@ -248,6 +248,9 @@ class _Change:
         for part in parts[:-1]:
             node = node.setdefault(part, {})
         self.is_other |= node is reading and name in ("path", "name")
+        if isinstance(value, float):  # another share of the run's own data
+            node[name] = value
+            return
         if node is reading and name in SPLITS and _is_file(node.get("path")):
             node |= {"train": node["path"], "path": None}  # no folder that names are relative to
         if node is reading and name in SPLITS and name != "train":
