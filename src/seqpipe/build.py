@@ -18,6 +18,7 @@ from torch import nn
 from seqpipe.config.schema import TAKEN_BY_THE_RUN
 from seqpipe.data.base import SequenceSpec
 from seqpipe.data.dataset import SequenceData
+from seqpipe.data.prepare import ExampleCheck
 from seqpipe.errors import ConfigError, SeqpipeError
 from seqpipe.inference.making import informed, sized
 from seqpipe.nn.crf import CRFHead
@@ -54,6 +55,7 @@ def build_data(
     fitted: Mapping[str, Mapping[str, Any]] | None = None,
     make: Callable[[Any, str], Any] | None = None,
     only: str | None = None,
+    task: Task | None = None,
 ) -> SequenceData:
     """Reads the source, fits the fields on its training split and encodes all splits.
 
@@ -63,6 +65,7 @@ def build_data(
         make: source or field of (node, `data.x`), where the configuration came with a model and
             may name anything; None: Hydra.
         only: the one split to encode, see `SequenceData`.
+        task: of that model; None: that of the configuration.
 
     Raises:
         DataError: the data cannot be used as it is.
@@ -83,8 +86,16 @@ def build_data(
         show_progress=cfg.trainer.enable_progress_bar,
         fitted=fitted,
         only=only,
+        check=_example_check(cfg) if task is None else task.own_check,
         **{name: node[name] for name in DATA_ARGUMENTS},
     )
+
+
+def _example_check(cfg: DictConfig) -> ExampleCheck | None:
+    """What the task of the configuration cannot take of single examples."""
+    task = get_object(cfg.task._target_)
+    known = isinstance(task, type) and issubclass(task, Task)
+    return task.example_check(crf=has_crf(cfg)) if known else None
 
 
 def _without_paths(node: Any) -> Any:

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from seqpipe.build import build_data, build_task, has_crf
 from seqpipe.config.compose import compose
-from seqpipe.data.base import FieldSpec, SequenceBatch, Source, Splits
+from seqpipe.data.base import FieldSpec, PlacedRecord, SequenceBatch, Source, Splits
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.labels import Tags
 from seqpipe.data.fields.series import Series
@@ -224,6 +224,14 @@ class Given(Source):
         return Splits(self.records, self.records[:1], self.records[:1])
 
 
+class Held(Source):
+    def __init__(self, splits):
+        self.splits = splits
+
+    def read(self):
+        return self.splits
+
+
 def data_of(*rows, scheme="bioes", **cut):
     y = Tags("y", scheme=scheme)
     return SequenceData(Given(rows), y=y, x=Series("x"), **cut)
@@ -254,6 +262,20 @@ def test_a_sequence_cut_in_mid_span_is_refused_before_training(cut, places):
             "so a CRF cannot answer it; "
             "allowed: data.window=null data.max_length=null, or architecture.head=linear"
         )
+
+
+def test_a_sequence_cut_in_mid_span_is_named_by_file_and_line_or_skipped():
+    rows = ["O B-X I-X E-X", "O S-X", "O O B-X E-X"]
+    tags = [{"x": [0.5] * len(row.split()), "y": row.split()} for row in rows]
+    placed = [PlacedRecord(record, "t.jsonl", n) for n, record in enumerate(tags, 1)]
+    fields = {"y": Tags("y", scheme="bioes"), "x": Series("x"), "window": 2}
+    source, check = Held(Splits(placed, placed[1:2], placed[1:2])), Tagging.example_check(crf=True)
+    with pytest.raises(DataError) as refused:
+        SequenceData(source, check=check, **fields)
+    (problem,) = refused.value.problems
+    assert problem.startswith("t.jsonl:1: ends inside a span, with B-X, so a CRF cannot")
+    data = SequenceData(source, check=check, on_error="skip", **fields)
+    assert data.sizes == {"train": 3, "valid": 1, "test": 1}
 
 
 def test_cuts_between_spans_and_of_other_tags_are_none_of_a_crfs_business():

@@ -1,6 +1,7 @@
 """CTC: the loss by enumeration of all paths, greedy decoding, what is refused, invariances."""
 
 import itertools
+import json
 import math
 
 import pytest
@@ -15,6 +16,7 @@ from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec, Source, Sp
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.series import Series
 from seqpipe.data.fields.text import Text
+from seqpipe.data.sources.table import Table
 from seqpipe.data.vocabulary import EOS, PAD
 from seqpipe.errors import DataError
 from seqpipe.nn.ctc import best_path, ctc_loss, steps_needed
@@ -181,3 +183,46 @@ def test_no_more_than_ten_of_them_are_named():
     with pytest.raises(DataError) as refused:
         Transcription(y=FieldSpec("symbols", 6)).check(data_of(*[(1, "a b")] * 30))
     assert len(refused.value.problems) == 10
+
+
+def transcripts(folder, *pairs, **options):
+    """Examples in a file, as a run reads them."""
+    each = enumerate(pairs)
+    lines = (json.dumps({"x": [n / 100] * steps, "y": y}) + "\n" for n, (steps, y) in each)
+    (folder / "t.jsonl").write_text("".join(lines))
+    source = Table("t.jsonl", path=str(folder), order="file")
+    y = Text("y", by="tokens", min_count=1)
+    check = Transcription.example_check()
+    return SequenceData(source, y=y, x=Series("x"), check=check, **options)
+
+
+def test_a_transcript_too_long_for_its_sound_is_named_by_file_and_line_or_skipped(tmp_path):
+    pairs = [(9, f"a b{n}") for n in range(20)]
+    pairs[2], pairs[7], pairs[19] = (3, "a a b0"), (9, ""), (1, "a b0")
+    with pytest.raises(DataError) as refused:
+        transcripts(tmp_path, *pairs)
+    file = tmp_path / "t.jsonl"
+    allowed = "allowed: a shorter y, or more steps of x (for sound, data.x.stack=1)"
+    assert refused.value.problems == [
+        f"{file}:3: x has 3 steps, 3 symbols of y need 4 by CTC; {allowed}",
+        f"{file}:8: y: y has no steps",
+        f"{file}:20: x has 1 steps, 2 symbols of y need 2 by CTC; {allowed}",
+    ]
+    assert "data.on_error=skip" in str(refused.value)
+    for _ in range(2):  # from the files, and as it was kept
+        recipe = {"any": "source"}
+        kept = {"cache": str(tmp_path / "kept"), "recipe": recipe}
+        data = transcripts(tmp_path, *pairs, on_error="skip", **kept)
+        assert sum(data.sizes.values()) == 17
+        assert data.facts["train"].skipped == 2
+        assert data.facts["train"].problems[0].startswith(f"{file}:3: x has 3 steps")
+        Transcription(y=data.spec.y).check(data)
+
+
+def test_what_another_task_kept_is_not_taken_up(tmp_path):
+    kept = {"cache": str(tmp_path / "kept"), "recipe": {"any": "source"}}
+    pairs = [(9, f"a b{n}") for n in range(20)]
+    transcripts(tmp_path, *pairs, **kept)
+    source = Table("t.jsonl", path=str(tmp_path), order="file")
+    SequenceData(source, y=Text("y", by="tokens", min_count=1), x=Series("x"), **kept)
+    assert len([*(tmp_path / "kept").glob("*/prepared.json")]) == 2

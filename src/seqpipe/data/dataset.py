@@ -25,7 +25,7 @@ from seqpipe.data.cache import Cache
 from seqpipe.data.columns import Column, Integers
 from seqpipe.data.lanes import LaneBatches, LaneSampler, documents
 from seqpipe.data.lengths import MaxLength
-from seqpipe.data.prepare import Prepared, prepare
+from seqpipe.data.prepare import ExampleCheck, Prepared, prepare
 from seqpipe.data.progress import Progress
 from seqpipe.data.sampling import BucketBatchSampler
 from seqpipe.data.uses import check_cuts, check_fields, check_longer, check_numbers
@@ -63,6 +63,7 @@ class SequenceData:
         fitted: what the fields learned in another training, by role, in place of learning it here;
             prepared in memory.
         only: the one split to encode, where the fields are fitted; None: all.
+        check: what the task cannot take of single examples, see `ExampleCheck`.
 
     Attributes:
         spec: what a model must know.
@@ -96,6 +97,7 @@ class SequenceData:
         show_progress: bool = False,
         fitted: Mapping[str, Mapping[str, Any]] | None = None,
         only: str | None = None,
+        check: ExampleCheck | None = None,
     ) -> None:
         check_fields(x, y)
         check_numbers(batch_size=batch_size, num_workers=num_workers)
@@ -112,7 +114,7 @@ class SequenceData:
         cut = window if bptt is None else bptt
         longest = cut if eval_window is None else eval_window
         self._windows = {"train": cut, "valid": longest, "test": longest}
-        self._fitted = fitted
+        self._fitted, self.check = fitted, check
         self._only = SPLITS if only is None else (_known(only),)
         assert only is None or fitted is not None, "fields are fitted on the training split"
         for role, state in (fitted or {}).items():
@@ -205,7 +207,8 @@ class SequenceData:
     def notes(self) -> list[str]:
         """What the fields warn about, each note starting with the key: `data.x.by=words: ...`."""
         fields = {"y": self.y} if self.x is None else {"x": self.x, "y": self.y}
-        return [f"data.{role}.{note}" for role, fld in fields.items() for note in fld.notes()]
+        told = [f"data.{role}.{note}" for role, fld in fields.items() for note in fld.notes()]
+        return [*told, *(one for facts in self.facts.values() for one in facts.warnings)]
 
     def counts(self, role: str) -> dict[str, Integers]:
         """How often each class or symbol of `x` or `y` occurs, (size,), by split; {} for floats."""
@@ -226,6 +229,8 @@ class SequenceData:
                     trim=self.trim,
                     fit=self._fitted is None,
                     only=self._only,
+                    check=self.check,
+                    windows=self._windows,
                 )
 
         files = self.source.inputs() if cache is not None and recipe is not None else []
@@ -235,6 +240,8 @@ class SequenceData:
         kept = Cache(Path(cache))
         parts = (*_sources(self.source), *fields.values())
         told = {"recipe": recipe, "on_error": self.on_error, "trim": repr(self.trim)}
+        if self.check is not None:
+            told |= {"check": self.check.name, "windows": self._windows}
         key = kept.key({**told, "code": [_code_of(part) for part in parts]}, files)
         with kept.held(key):
             return kept.load(key, fields) or kept.make(key, fields, make)

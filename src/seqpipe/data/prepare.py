@@ -70,6 +70,22 @@ class Prepared:
     facts: dict[str, SplitFacts]
 
 
+@dataclass(frozen=True)
+class ExampleCheck:
+    """What a task cannot take of single examples, found while they are encoded.
+
+    So it is told by file and line, and `data.on_error=skip` leaves such a record out.
+
+    Args:
+        name: of the rule; what was kept by another rule is not taken up.
+        of: given y, fitted, the rule: what is wrong with an x and its y, encoded, trimmed and cut
+            in windows; None: nothing.
+    """
+
+    name: str
+    of: Callable[[FieldSpec], Callable[[Array | None, Array], str | None]]
+
+
 def prepare(
     source: Source,
     x: Field | None,
@@ -81,6 +97,8 @@ def prepare(
     trim: Callable[[Array | None, Array], tuple[Array | None, Array] | None] | None = None,
     fit: bool = True,
     only: Sequence[str] = SPLITS,
+    check: ExampleCheck | None = None,
+    windows: Mapping[str, int | None] | None = None,
 ) -> Prepared:
     """Fit the fields on the training split and encode all of them.
 
@@ -94,6 +112,8 @@ def prepare(
         trim: shortens what is too long, or drops it (None).
         fit: False: the fields are fitted already.
         only: the splits to encode; `train` is among them where the fields are to be fitted.
+        check: refuses single examples.
+        windows: split -> steps that its sequences are cut into before they are checked.
 
     Raises:
         DataError: records that cannot be used, the first ten; a split without any.
@@ -114,6 +134,8 @@ def prepare(
     for split in only:
         sink = None if folder is None else folder / f"{split}.arrow"
         encoder = _Encoder(split, roles, problems, trim)
+        encoder.rule = None if check is None else check.of(y.spec)
+        encoder.window = (windows or {}).get(split)
         columns[split] = encoder.run(progress.count(splits[split], f"encoding {split}"), sink)
         seen, facts[split] = encoder.facts(seen, columns[split])
         if split == "train":
@@ -213,6 +235,8 @@ class _Encoder:
         self.dropped = self.truncated = 0
         self.first_problems: list[str] = []
         self.items: list[int] = []
+        self.rule: Callable[[Array | None, Array], str | None] | None = None
+        self.window: int | None = None
 
     def run(self, found: Iterable[Found], sink: Path | None) -> dict[str, Column]:
         """Encode everything."""
@@ -271,8 +295,20 @@ class _Encoder:
                 return None
             self.truncated += trimmed[0] is not x or trimmed[1] is not y
             x, y = trimmed
+        self._check(x, y)
         encoded = {} if x is None else {"x": _small(x, self.specs["x"])}
         return {**encoded, "y": _small(y, self.specs["y"])}
+
+    def _check(self, x: Array | None, y: Array) -> None:
+        if self.rule is None:
+            return
+        cuts = [slice(None)]
+        if self.window is not None:
+            cuts = [slice(at, at + self.window) for at in range(0, len(y), self.window)]
+        for cut in cuts:
+            problem = self.rule(None if x is None else x[cut], y[cut])
+            if problem is not None:
+                raise DataError(problem)
 
     def facts(
         self, training: Items | None, columns: Mapping[str, Column]

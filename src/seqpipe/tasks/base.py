@@ -3,16 +3,20 @@
 import math
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.data.base import SPLITS, FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
-from seqpipe.errors import ConfigError
+from seqpipe.data.prepare import ExampleCheck
+from seqpipe.data.problems import MOST_PROBLEMS
+from seqpipe.errors import ConfigError, DataError
 from seqpipe.nn.masks import length_mask
 from seqpipe.tasks.weights import cross_entropy
 
@@ -84,12 +88,49 @@ class Task(ABC):
     def metric_names(self) -> list[str]:
         """Names of the scalars of a validation, `loss` first."""
 
-    def check(self, data: SequenceData) -> None:  # noqa: B027
-        """Refuse data that only this task cannot take, before a run writes anything.
+    @classmethod
+    def example_check(cls, *, crf: bool = False) -> ExampleCheck | None:
+        """What this task cannot take of single examples; None: it takes all.
+
+        Args:
+            crf: the model answers with the potentials of a CRF.
+        """
+        return None
+
+    @property
+    def own_check(self) -> ExampleCheck | None:
+        """`example_check` of this task as it was made."""
+        return self.example_check(crf=getattr(self, "crf", False))
+
+    def check_pieces(self, pieces: Iterable[tuple[Any, Any]]) -> None:
+        """Refuse single examples that this task cannot take.
+
+        Args:
+            pieces: x and y, encoded.
+
+        Raises:
+            DataError: one of them.
+        """
+        check = self.own_check
+        rule = None if check is None else check.of(self.y)
+        for x, y in pieces:
+            problem = None if rule is None else rule(x, y)
+            if problem is not None:
+                raise DataError(problem)
+
+    def check(self, data: SequenceData) -> None:
+        """Refuse data that only this task cannot take, unless it was checked while it was read.
 
         Raises:
             DataError: with the first ten examples of it.
         """
+        check = self.own_check
+        if check is None or (data.check is not None and data.check.name == check.name):
+            return
+        rule = check.of(self.y)
+        problems = list(islice(_refused(data, rule), MOST_PROBLEMS))
+        if problems:
+            raise DataError(problems)
 
     @abstractmethod
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
@@ -204,6 +245,17 @@ class StepTask(Task):
         assert batch.y_lengths is not None
         lengths = batch.y_lengths.tolist()
         return [(predictions[b, :n].cpu(), batch.y[b, :n].cpu()) for b, n in enumerate(lengths)]
+
+
+def _refused(data: SequenceData, rule: Callable[[Any, Any], str | None]) -> Iterator[str]:
+    """What a rule says of the examples of all splits, one after the other."""
+    for split in SPLITS:
+        examples = data.columns(split)
+        for number in range(len(examples)):
+            x = None if examples.x is None else examples.x.array(number)
+            problem = rule(x, examples.y.array(number))
+            if problem is not None:
+                yield f"{split}[{number}]: {problem}"
 
 
 def entropy_of(y: FieldSpec) -> tuple[float, str] | None:

@@ -1,18 +1,16 @@
 """One of K tags for each step."""
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from seqpipe.data.base import SPLITS, FieldSpec, SequenceBatch
-from seqpipe.data.dataset import SequenceData
-from seqpipe.data.problems import MOST_PROBLEMS
+from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.tags import rules, types
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import ConfigError
 from seqpipe.nn.crf import (
     Allowed,
     conditional_logits,
@@ -81,28 +79,10 @@ class Tagging(StepTask):
         spans = ["entity_precision", "entity_recall", "entity_f1"]
         return [*names, *spans] if self.span_names else names
 
-    def check(self, data: SequenceData) -> None:
-        """Refuse a sequence that was cut in mid-span: to a CRF it would be impossible.
-
-        Raises:
-            DataError: with the first ten of them.
-        """
-        if self.crf and self.allowed is not None:
-            problems = list(islice(self._cut(data, self.allowed), MOST_PROBLEMS))
-            if problems:
-                raise DataError(problems)
-
-    def _cut(self, data: SequenceData, allowed: Allowed) -> Iterator[str]:
-        start, end = allowed.start.tolist(), allowed.end.tolist()
-        for split in SPLITS:
-            y = data.columns(split).y
-            for number in range(len(y)):
-                tags = y.array(number)
-                for may, tag, wrong in ((start, tags[0], "starts"), (end, tags[-1], "ends")):
-                    if not may[tag]:
-                        text = f"{wrong} inside a span, with {self.span_names[tag]}, so a CRF"
-                        cut = "data.window=null data.max_length=null, or architecture.head=linear"
-                        yield f"{split}[{number}]: {text} cannot answer it; allowed: {cut}"
+    @classmethod
+    def example_check(cls, *, crf: bool = False) -> ExampleCheck | None:
+        """Refuses a sequence that was cut in mid-span: to a CRF it would be impossible."""
+        return ExampleCheck("spans of a crf", _whole_spans) if crf else None
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """In nats per real step. outputs: (B, T_y, K), or (B, T_y, K, K) potentials."""
@@ -174,6 +154,24 @@ class Tagging(StepTask):
             per_type = zip(types(self.span_names), f1, strict=True)
             scalars |= {f"entity_f1/{type_}": value for type_, value in per_type if type_}
         return scalars
+
+
+def _whole_spans(y: FieldSpec) -> Callable[[Any, Any], str | None]:
+    """The rule that no sequence starts or ends inside a span."""
+    if y.scheme is None or y.names is None:
+        return lambda x, tags: None
+    names, allowed = y.names, _allowed(y.names, y.scheme)
+    start, end = allowed.start.tolist(), allowed.end.tolist()
+
+    def rule(x: Any, tags: Any) -> str | None:
+        for may, tag, wrong in ((start, tags[0], "starts"), (end, tags[-1], "ends")):
+            if not may[tag]:
+                text = f"{wrong} inside a span, with {names[tag]}, so a CRF cannot answer it"
+                cut = "data.window=null data.max_length=null, or architecture.head=linear"
+                return f"{text}; allowed: {cut}"
+        return None
+
+    return rule
 
 
 def _allowed(names: tuple[str, ...], scheme: str) -> Allowed:

@@ -1,17 +1,15 @@
 """A shorter sequence in the order of x, without an alignment: speech to words."""
 
-from collections.abc import Iterator
-from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
+import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from seqpipe.data.base import SPLITS, FieldSpec, SequenceBatch
-from seqpipe.data.dataset import SequenceData
-from seqpipe.data.problems import MOST_PROBLEMS
+from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.vocabulary import BOS, EOS, PAD
-from seqpipe.errors import DataError
 from seqpipe.nn.ctc import best_path, ctc_loss, steps_needed
 from seqpipe.nn.ctc_beam import prefix_beam
 from seqpipe.tasks.base import Pairs, Task
@@ -59,15 +57,10 @@ class Transcription(Task):
         """Loss, exact match, error rate."""
         return ["loss", "exact_match", "error_rate"]
 
-    def check(self, data: SequenceData) -> None:
-        """Refuse an x with fewer steps than its y needs: its loss would be infinite.
-
-        Raises:
-            DataError: with the first ten of them.
-        """
-        problems = list(islice(_too_short(data), MOST_PROBLEMS))
-        if problems:
-            raise DataError(problems)
+    @classmethod
+    def example_check(cls, *, crf: bool = False) -> ExampleCheck:
+        """Refuses an x with fewer steps than its y needs: its loss would be infinite."""
+        return ExampleCheck("ctc", lambda y: _too_short)
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """Nats per true symbol. outputs: (B, T_x, V)."""
@@ -118,17 +111,13 @@ class Transcription(Task):
         return [(ids[b, :p].cpu(), batch.y[b, :t].cpu()) for b, (p, t) in enumerate(counts)]
 
 
-def _too_short(data: SequenceData) -> Iterator[str]:
-    for split in SPLITS:
-        examples = data.columns(split)
-        assert examples.x is not None
-        for number, steps in enumerate(examples.x.lengths.tolist()):  # sound itself is not read
-            y = examples.y[number].long()
-            said = y[:-1] if y[-1] == EOS else y
-            needed = steps_needed(said)
-            if len(said) == 0:
-                yield f"{split}[{number}]: y has no symbols; allowed: one or more"
-            elif steps < needed:
-                text = f"x has {steps} steps, {len(said)} symbols of y need {needed} by CTC"
-                allowed = "a shorter y, or more steps of x (for sound, data.x.stack=1)"
-                yield f"{split}[{number}]: {text}; allowed: {allowed}"
+def _too_short(x: Any, y: Any) -> str | None:
+    """What is wrong with an x (T_x, ...) and its y (T_y,), if anything."""
+    said = y[:-1] if len(y) and y[-1] == EOS else y
+    if len(said) == 0:
+        return "y has no symbols; allowed: one or more"
+    needed = steps_needed(torch.from_numpy(said.astype(np.int64)))
+    if len(x) >= needed:
+        return None
+    text = f"x has {len(x)} steps, {len(said)} symbols of y need {needed} by CTC"
+    return f"{text}; allowed: a shorter y, or more steps of x (for sound, data.x.stack=1)"

@@ -53,7 +53,7 @@ def run(options: Evaluate, root: Path) -> Answer:
         cfg, other = _config(found, options, root)
         split = other.split
         make = _maker(model, options, other, counts)
-        data = build_data(cfg, _fitted(model), make, only=split)
+        data = build_data(cfg, _fitted(model), make, model.task, only=split)
         changed = data.digests[split] != model.facts.get("digests", {}).get(split)
         name = f"{other.name} of {' '.join(options.data)}" if options.data else split
         if changed and not options.data:
@@ -159,7 +159,9 @@ def _of_input(
         try:
             if isinstance(one, DataError):
                 raise one
-            pieces += model.encoder.pieces(row, one, labelled=True)
+            read = model.encoder.pieces(row, one, labelled=True)
+            model.task.check_pieces((piece.x, piece.y) for piece in read)
+            pieces += read
         except DataError as error:
             where = "" if isinstance(one, DataError) else f"{getattr(one, 'place', row)}: "
             problems += [f"{where}{text}" for text in error.problems]

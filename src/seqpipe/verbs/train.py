@@ -198,8 +198,6 @@ def _tell_of_skipped(data: SequenceData) -> None:
             shown = "\n".join(f"  {problem}" for problem in facts.problems)
             counted = f"{facts.skipped} records of {split} could not be used and are left out"
             log.warning("data.on_error=skip: %s; the first:\n%s", counted, shown)
-        for warning in facts.warnings:
-            log.warning("%s", warning)
 
 
 def _tell_of_leaks(data: SequenceData) -> None:
