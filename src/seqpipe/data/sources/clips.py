@@ -3,7 +3,6 @@
 A clip becomes a record {frames, file, name, folder, piece} and what its name or its table tell.
 """
 
-import csv
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource, Names, lines
+from seqpipe.data.sources.numeric import cells
 from seqpipe.data.sources.parts import check_sizes
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
@@ -189,7 +189,14 @@ def listed(file: Path, encoding: str) -> Iterator[PlacedRecord | DataError]:
             continue
         if not line.strip():
             continue
-        row = next(csv.reader([line], delimiter="\t" if file.suffix.lower() == ".tsv" else ","))
+        try:
+            row = cells(line, "\t" if file.suffix.lower() == ".tsv" else ",")
+        except ValueError as problem:
+            error = DataError(f"{place(file, number)}: {problem}")
+            if header is None:
+                raise error from None
+            yield error
+            continue
         if header is None:
             header = [entry.strip() for entry in row]
             _check_header(place(file, number), header)

@@ -13,6 +13,7 @@ from seqpipe.errors import DataError
 Row = tuple[int, dict[str, Any] | DataError]
 """Its line, from 1, and its cells by column, or why it has none."""
 
+CARRIAGE_RETURN = "a carriage return within a row; allowed: \\n or \\r\\n at the end of each line"
 LONGEST_CELL = 2**24
 """Characters; what is longer is a quote that was never closed."""
 _ROWS = 1024  # of a Parquet file in memory at once
@@ -93,8 +94,7 @@ def _cells(
 def _csv_error(file: Path, line: int, error: csv.Error, quote: str | None) -> DataError:
     reason = str(error)
     if "new-line" in reason:
-        allowed = "\\n or \\r\\n at the end of each line"
-        return DataError(f"{place(file, line)}: a carriage return within a row; allowed: {allowed}")
+        return DataError(f"{place(file, line)}: {CARRIAGE_RETURN}")
     wrong = f"a cell opened with {quote} is never closed"
     if "expected after" in reason:
         wrong = f"a cell in {quote} goes on behind the closing one"

@@ -1,12 +1,12 @@
 """A table that says which class each id has, for sources whose examples have ids."""
 
-import csv
 from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 
 from seqpipe.data.base import place
 from seqpipe.data.sources.files import lines
+from seqpipe.data.sources.numeric import cells
 from seqpipe.errors import DataError, did_you_mean
 
 
@@ -88,7 +88,14 @@ class LabelTable:
                 continue
             if not line.strip():
                 continue
-            row = [entry.strip() for entry in next(csv.reader([line], delimiter=delimiter))]
+            try:
+                row = [entry.strip() for entry in cells(line, delimiter)]
+            except ValueError as problem:
+                error = DataError(f"{place(self.file, number)}: {problem}")
+                if places is None:
+                    raise error from None
+                yield error
+                continue
             if places is None:
                 places, width = self._places(row, number), len(row)
             elif len(row) != width:

@@ -12,6 +12,7 @@ import numpy as np
 from seqpipe.data.base import place
 from seqpipe.data.missing import MISSING_WORDS
 from seqpipe.data.sources.files import lines
+from seqpipe.data.sources.formats import CARRIAGE_RETURN
 from seqpipe.errors import DataError, did_you_mean
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
@@ -23,15 +24,20 @@ def cells(line: str, delimiter: str | None = ",") -> list[str]:
     """The cells of a line; quotes are those of csv. delimiter: None for any white space.
 
     Raises:
-        ValueError: a quote that does not end.
+        ValueError: a quote that does not end, or a carriage return outside quotes.
     """
+    line = line.rstrip("\r")
     if delimiter is None:
         return line.split()
     if '"' not in line:
+        if "\r" in line:
+            raise ValueError(CARRIAGE_RETURN)
         return line.split(delimiter)
     try:
         return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error as error:
+        if "new-line" in str(error):
+            raise ValueError(CARRIAGE_RETURN) from None
         raise ValueError(f"not csv ({error}); allowed: a row on a line, quotes in pairs") from None
 
 
@@ -177,7 +183,10 @@ def table(
         try:
             row = cells(line, delimiter)
         except ValueError as problem:
-            yield at, DataError(f"{place(file, at)}: {problem}")
+            error = DataError(f"{place(file, at)}: {problem}")
+            if places is None:
+                raise error from None
+            yield at, error
             continue
         if places is None:
             names, width = [cell.strip() for cell in row], len(row)

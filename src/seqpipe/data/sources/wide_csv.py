@@ -136,7 +136,10 @@ class WideCsv(FileSource):
                         continue
                 yield PlacedRecord(self._record(row, places), file, at)
             except ValueError as problem:
-                yield DataError(f"{place(file, at)}: {problem}")
+                error = DataError(f"{place(file, at)}: {problem}")
+                if places is None and self.header:
+                    raise error from None
+                yield error
         if count <= self.header:
             below = " below its header" if self.header else ""
             raise DataError(f"{file}: has no rows{below}; allowed: a series a row")
