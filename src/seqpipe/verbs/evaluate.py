@@ -53,7 +53,7 @@ def run(options: Evaluate, root: Path) -> Answer:
         cfg, other = _config(found, options, root)
         split = other.split
         make = _maker(model, options, other, counts)
-        data = build_data(cfg, _fitted(model), make, model.task, only=split)
+        data = build_data(cfg, _fitted(model), make, only=split, task=model.task)
         changed = data.digests[split] != model.facts.get("digests", {}).get(split)
         name = f"{other.name} of {' '.join(options.data)}" if options.data else split
         if changed and not options.data:
