@@ -24,7 +24,7 @@ from seqpipe.inference.making import informed, sized
 from seqpipe.nn.crf import CRFHead
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
-from seqpipe.training.callbacks import OneBar, Throughput
+from seqpipe.training.callbacks import CountedUpdates, OneBar, Throughput
 from seqpipe.training.checkpoints import BestAndLast, History
 from seqpipe.training.forcing import ForcingDecay
 from seqpipe.training.module import SequenceModule
@@ -172,7 +172,7 @@ def build_module(
 
 def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
     """Those of the configuration, checkpoints in the run's folder, and those every run has."""
-    callbacks: list[Callback] = [Throughput(), History(), ForcingDecay()]
+    callbacks: list[Callback] = [CountedUpdates(), Throughput(), History(), ForcingDecay()]
     for node in cfg.callbacks.values():
         callback = instantiate(node)
         if not isinstance(callback, Callback):  # a checkpoint waiting for its folder

@@ -23,7 +23,8 @@ from seqpipe.config.loader import VERSION_BASE, choices_of
 from seqpipe.config.nested import with_dots, with_slashes
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.sweeping import Comparison
-from seqpipe.errors import ConfigError, DataError, SeqpipeError
+from seqpipe.errors import ConfigError, DataError, RecordError, SeqpipeError
+from seqpipe.files import unusable
 from seqpipe.processes import (
     RANKS,
     ignore_stale_ranks,
@@ -38,6 +39,7 @@ from seqpipe.terminal import (
     WRONG_INPUT,
     code_of,
     complain,
+    heard_by_nobody,
     on_sigterm,
     only_prints,
     open_streams,
@@ -79,21 +81,22 @@ def main() -> int:
         sys.path.insert(0, os.getcwd())
     open_streams()
     _spin_less()
-    try:
-        verb, words = split(sys.argv[1:])
-        if verb is not None:
-            return call(verb, words)
-        sys.argv[1:] = words  # Hydra reads it, and Lightning's child processes
-        return _main(words)
-    except ConfigError as error:
-        if rank() == 0 or not is_launched():
-            complain(error)
-        return WRONG_INPUT
-    except KeyboardInterrupt:
-        complain("interrupted")
-        return INTERRUPTED
-    finally:
-        say("", end="")  # here, so that a closed pipe is met where it is expected
+    with heard_by_nobody():
+        try:
+            verb, words = split(sys.argv[1:])
+            if verb is not None:
+                return call(verb, words)
+            sys.argv[1:] = words  # Hydra reads it, and Lightning's child processes
+            return _main(words)
+        except ConfigError as error:
+            if rank() == 0 or not is_launched():
+                complain(error)
+            return WRONG_INPUT
+        except KeyboardInterrupt:
+            complain("interrupted")
+            return INTERRUPTED
+        finally:
+            say("", end="")  # here, so that a closed pipe is met where it is expected
 
 
 def _spin_less() -> None:
@@ -165,14 +168,19 @@ def _run_job(cfg: DictConfig, jobs: _Jobs) -> float:
             result = run(cfg, launch)
             ended.folder, ended.judged_on = result.output_dir, result.judged_on
     except SeqpipeError as error:
+        if isinstance(error, RecordError) and rank() == 0:
+            say(error.summary)
         complain(error)
         wrong_input = isinstance(error, (ConfigError, DataError))
         jobs.failed.append((_name_of_job(), WRONG_INPUT if wrong_input else FAILED))
         if _has_own_process():
             raise
         return math.nan
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        if (told := unusable(error)) is not None:
+            complain(told)
+        else:
+            traceback.print_exc()
         jobs.failed.append((_name_of_job(), FAILED))
         if _has_own_process():
             raise

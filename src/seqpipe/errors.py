@@ -55,6 +55,19 @@ class TrackingError(SeqpipeError):
     """A record cannot be written to."""
 
 
+class RecordError(TrackingError):
+    """A run came to its end, and not all of what it leaves could be written.
+
+    Args:
+        message: what could not, and why.
+        summary: the closing lines of the run.
+    """
+
+    def __init__(self, message: str, summary: str = "") -> None:
+        super().__init__(message)
+        self.summary = summary
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Suffix for a message: the allowed word closest to the one given, or nothing.
 

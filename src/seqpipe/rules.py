@@ -176,3 +176,11 @@ def either(*rules: Rule) -> Rule:
         lambda value: any(rule.accepts(value) for rule in rules),
         tuple(words),
     )
+
+
+def best_of(metric: str) -> str:
+    """The name of a validation metric for the weights that were kept: `best/val/accuracy`.
+
+    Under its own name, `val/accuracy`, it is that of the last epoch.
+    """
+    return f"best/{metric}"

@@ -1,28 +1,43 @@
 """What every command shares at its end: what it says, exit codes, signals, readers that leave."""
 
+import contextlib
 import io
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
+from typing import Any, TextIO, cast
 
 from seqpipe.display import visible
 
 WRONG_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+ENDING = tuple(
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGXCPU")  # of batch systems, closed terminals
+    if hasattr(signal, name)
+)
 
 
 class Terminated(SystemExit):
-    """SIGTERM, as an exception: everything that must be closed is closed on its way up."""
+    """A signal that ends the process, as an exception: on its way up all is closed."""
+
+
+def heeded() -> list[signal.Signals]:
+    """The signals that end this process; under `nohup`, SIGHUP does not."""
+    return [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def on_sigterm() -> None:
-    """From here on SIGTERM unwinds the stack as `Terminated`."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """From here on SIGTERM, SIGHUP, SIGQUIT and SIGXCPU unwind the stack as `Terminated`."""
+    for number in heeded():
+        signal.signal(number, _terminate)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: closing must not be cut short
-    raise Terminated(TERMINATED)
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)  # once: closing must not be cut short
+    raise Terminated(128 + signum)
 
 
 def code_of(error: SystemExit) -> int:
@@ -35,6 +50,10 @@ def code_of(error: SystemExit) -> int:
         raise KeyboardInterrupt from None
     if error.code == TERMINATED:
         complain("terminated")
+    else:
+        for number in ENDING:
+            if error.code == 128 + number:
+                complain(f"ended by {number.name}")
     if isinstance(error.code, str):
         complain(error.code)
     return error.code if isinstance(error.code, int) else int(error.code is not None)
@@ -51,6 +70,45 @@ def say(text: str, end: str = "\n") -> None:
 def say_no_more() -> None:
     """Nobody reads any longer: what is still to be printed goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def heard_by_nobody() -> Iterator[None]:
+    """A stderr that is gone (a closed terminal or pipe, a full disk) ends no run."""
+    stream = sys.stderr
+    tolerant = cast(TextIO, _Tolerant(stream))
+    sys.stderr = tolerant
+    try:
+        yield
+    finally:
+        if sys.stderr is tolerant:
+            sys.stderr = stream
+
+
+class _Tolerant:
+    """A stream whose text goes nowhere once it cannot be written."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._write_no_more()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._write_no_more()
+
+    def _write_no_more(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def only_prints() -> None:

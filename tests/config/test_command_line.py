@@ -203,7 +203,12 @@ def test_lightnings_exit_on_ctrl_c_counts_as_an_interrupt(command):
 
 @pytest.mark.parametrize(
     ("number", "code", "seen"),
-    [(signal.SIGTERM, 143, "Terminated"), (signal.SIGINT, 130, "KeyboardInterrupt")],
+    [
+        (signal.SIGTERM, 143, "Terminated"),
+        (signal.SIGHUP, 129, "Terminated"),
+        (signal.SIGXCPU, 152, "Terminated"),
+        (signal.SIGINT, 130, "KeyboardInterrupt"),
+    ],
 )
 def test_a_signal_closes_what_is_open_and_ends_with_its_code(
     environment, start, number, code, seen
@@ -225,7 +230,60 @@ def test_a_signal_closes_what_is_open_and_ends_with_its_code(
     _, err = running.communicate(timeout=60)
     assert running.returncode == code
     assert (environment["cwd"] / "closed").read_text() == seen
-    assert err == f"seqpipe: {'terminated' if code == 143 else 'interrupted'}\n"
+    told = {143: "terminated", 130: "interrupted"}
+    assert err == f"seqpipe: {told.get(code, f'ended by {number.name}')}\n"
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(environment, command):
+    body = (
+        "    import os, signal\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    open('went on', 'w').close()"
+    )
+    environment["preexec_fn"] = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert command(body=body).code == 0
+    assert (environment["cwd"] / "went on").exists()
+
+
+def test_a_run_whose_messages_nobody_reads_comes_to_its_end(environment, start):
+    body = (
+        "    for _ in range(1000): print('epoch', file=sys.stderr, flush=True)\n"
+        "    open('went on', 'w').close()"
+    )
+    running = start(body)
+    running.stderr.close()
+    assert running.wait(timeout=60) == 0
+    assert (environment["cwd"] / "went on").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("OSError(28, 'No space left on device')", "No space left on device; allowed: "),
+        ("OSError(28, 'No space left on device', 'a/b')", "a/b: No space left on device; "),
+        ("PermissionError(13, 'Permission denied', 'a/b')", "a/b: Permission denied; allowed: "),
+        ("OSError(122, 'Disk quota exceeded')", "Disk quota exceeded; allowed: "),
+        ("OSError(30, 'Read-only file system', 'x')", "x: Read-only file system; allowed: "),
+        ("RuntimeError('PytorchStreamWriter failed writing file data/5')", "PytorchStreamWriter"),
+        ("MemoryError()", "out of memory: the machine has no more; allowed: a smaller "),
+        ("RuntimeError('[enforce] DefaultCPUAllocator: can\\'t allocate memory')", "out of memory"),
+    ],
+)
+def test_a_place_that_takes_no_more_is_one_line(command, error, told):
+    done = command(body=f"    raise {error}")
+    (line,) = done.err.splitlines()
+    assert done.code == 1
+    assert line.startswith(f"seqpipe: {told}")
+
+
+def test_the_result_of_a_run_whose_files_could_not_be_written_is_shown(command):
+    body = (
+        "    from seqpipe.errors import RecordError\n"
+        "    raise RecordError('x: No space left', 'test: loss 0.5')"
+    )
+    done = command(body=body)
+    assert (done.code, done.out) == (1, "test: loss 0.5\n")
+    assert done.err == "seqpipe: x: No space left\n"
 
 
 def test_whoever_reads_may_stop_reading(environment):

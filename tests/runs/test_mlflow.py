@@ -77,11 +77,8 @@ def test_mlflow_holds_what_ran(recorded):
         *("grad_norm/total", "grad_norm/clipped_fraction", "lr", "examples_per_second"),
     } <= set(run.data.metrics)
     for name, value in result.metrics.items():
-        if name.startswith("test/"):
-            assert run.data.metrics[name] == pytest.approx(value), name
-        else:  # of the weights that were tested; val/ goes on to the last epoch
-            best = run.data.metrics[name.replace("val/", "best/")]
-            assert best == pytest.approx(value), name
+        assert run.data.metrics[name] == pytest.approx(value), name
+    assert {"test/loss", "val/loss", "best/val/loss", "best/epoch"} <= set(result.metrics)
     assert f"best epoch: {run.data.metrics['best/epoch']:.0f} " in result.summary
     losses = client.get_metric_history(run.info.run_id, "val/loss")
     assert [point.step for point in losses] == sorted(point.step for point in losses)

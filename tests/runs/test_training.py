@@ -164,7 +164,10 @@ def test_without_callbacks_the_last_weights_are_tested(launch):
     assert not (last.output_dir / "checkpoints").exists()
     validations = [value for _, value in history_of(kept)["val/mse"]]
     assert min(validations) != validations[-1]  # so that best and last differ
-    assert kept.metrics["val/mse"] == kept.monitored == min(validations)
+    assert kept.metrics["best/val/mse"] == kept.monitored == min(validations)
+    assert kept.metrics["val/mse"] == validations[-1]
+    assert last.metrics["val/mse"] == last.monitored == validations[-1]
+    assert not [name for name in last.metrics if name.startswith("best/")]
     assert kept.metrics["test/mse"] != last.metrics["test/mse"]
 
 

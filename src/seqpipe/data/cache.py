@@ -21,6 +21,7 @@ from seqpipe.data.base import SPLITS, Field
 from seqpipe.data.columns import open_columns
 from seqpipe.data.prepare import Prepared, SplitFacts
 from seqpipe.errors import ConfigError
+from seqpipe.files import FULL, replacing
 from seqpipe.records import read_arrays, read_json
 
 FORMAT = 1
@@ -47,8 +48,11 @@ class Cache:
             with FileLock(folder / "files.lock"):
                 pass
         except OSError as error:
-            text = f"cannot be written ({error.strerror}); allowed: a folder, or null"
-            raise ConfigError(f"data.cache={folder}: {text}") from None
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> ConfigError:
+        text = f"cannot be written ({error.strerror}); allowed: a folder with room, or null"
+        return ConfigError(f"data.cache={self.folder}: {text}")
 
     @staticmethod
     def _check_links(folder: Path) -> None:
@@ -146,6 +150,10 @@ class Cache:
             if final.exists():  # half of it was deleted by hand
                 shutil.rmtree(final)
             made.rename(final)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise self._unwritable(error) from None
         finally:
             shutil.rmtree(made, ignore_errors=True)
         kept = self.load(key, fields)
@@ -169,9 +177,11 @@ class Cache:
                 if time.time() - status.st_mtime > _YOUNG:
                     known[name], changed = [*now, hashes[file]], True
             if changed:
-                new = index.with_suffix(".new")
-                new.write_text(json.dumps(known), encoding="utf-8")
-                new.replace(index)
+                try:
+                    with replacing(index) as made:
+                        made.write_text(json.dumps(known), encoding="utf-8")
+                except OSError as error:
+                    raise self._unwritable(error) from None
         return hashes
 
 

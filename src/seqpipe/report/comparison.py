@@ -98,7 +98,7 @@ def _in_short(jobs: Sequence[Job], best: frozenset[int]) -> str:
     if len(best) == 1 and finished > 1:
         job = next(job for job in jobs if job.number in best)
         name = f"job {job.number}" if not keys else f"`{setting(job, keys).replace('`', '')}`"
-        text += f" By `{job.monitor}`, {number(job.monitored)}, {name} is the best"
+        text += f" By `{job.kept}`, {number(job.monitored)}, {name} is the best"
         text += f"; the test says {number(job.metrics[job.judged])}." if job.judged else "."
     elif len(best) > 1:
         text += " Jobs on other data, or judged by another metric, cannot be compared: "
@@ -107,7 +107,7 @@ def _in_short(jobs: Sequence[Job], best: frozenset[int]) -> str:
 
 
 def _rows(jobs: Sequence[Job], best: frozenset[int]) -> Iterator[Row]:
-    keys, monitors = differing(jobs), {job.monitor for job in jobs if job.metrics}
+    keys, monitors = differing(jobs), {job.kept for job in jobs if job.metrics}
     tests = _tests(jobs)
     failed = any(job.message for job in jobs)
     for job in jobs:
@@ -118,7 +118,7 @@ def _rows(jobs: Sequence[Job], best: frozenset[int]) -> Iterator[Row]:
         if len(monitors) == 1:
             row[next(iter(monitors))] = value
         elif monitors:
-            row["monitored"] = f"{job.monitor} {value}" if job.metrics else ""
+            row["monitored"] = f"{job.kept} {value}" if job.metrics else ""
         row |= {name: number(job.metrics[name]) if name in job.metrics else "" for name in tests}
         row["seconds"] = f"{job.seconds:.0f}" if math.isfinite(job.seconds) else ""
         row["run"] = _link(job)
@@ -148,7 +148,7 @@ def _repeats(jobs: Sequence[Job]) -> Iterator[Row]:
             groups.setdefault(tuple(job.overrides.get(key, "") for key in keys), []).append(job)
     if all(len(group) < 2 for group in groups.values()):
         return
-    names = dict.fromkeys([job.monitor for job in jobs if job.metrics] + _tests(jobs))
+    names = dict.fromkeys([job.kept for job in jobs if job.metrics] + _tests(jobs))
     for values, group in groups.items():
         row: dict[str, object] = dict(zip(keys, values, strict=True))
         row["seeds"] = len(group)

@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seqpipe.files import replacing
+from seqpipe.rules import best_of
+
 NOTES = "jobs"  # folder of the notes, below that of the sweep
 RUNNING, FINISHED, REFUSED, FAILED = "not finished", "finished", "refused", "failed"
 
@@ -46,24 +49,31 @@ class Job:
 
     @property
     def monitored(self) -> float:
-        """The value of the monitored metric; NaN where there is none."""
-        return self.metrics.get(self.monitor, math.nan)
+        """The monitored metric of the weights that were kept; NaN where there is none."""
+        return self.metrics.get(self.kept, math.nan)
+
+    @property
+    def kept(self) -> str:
+        """The monitored metric's name for the weights that were kept: the best or the last."""
+        best = best_of(self.monitor)
+        return best if best in self.metrics else self.monitor
 
     @property
     def judged(self) -> str:
         """The test's metric of the same name as the monitored one, or the monitored one."""
         tested = f"test/{self.monitor.removeprefix('val/')}"
-        return tested if tested in self.metrics else self.monitor
+        return tested if tested in self.metrics else self.kept
 
 
 def note_job(sweep: Path, job: Job) -> None:
     """Writes down what is known of a job; a later note takes the place of an earlier one."""
     path = sweep / NOTES / f"{job.number}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     known: dict[str, Any] = asdict(job)
     del known["metrics"]  # they lie in the run's folder
     known["seconds"] = job.seconds if math.isfinite(job.seconds) else None
-    path.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(known, indent=2, ensure_ascii=False)
+    with replacing(path) as made:
+        made.write_text(text + "\n", encoding="utf-8")
 
 
 def read_jobs(sweep: Path) -> list[Job]:
@@ -72,7 +82,8 @@ def read_jobs(sweep: Path) -> list[Job]:
     for path in (sweep / NOTES).glob("*.json"):
         known = json.loads(path.read_text(encoding="utf-8"))
         seconds = math.nan if known["seconds"] is None else known["seconds"]
-        metrics = _metrics(sweep / known["folder"]) if known["folder"] else {}
+        whole = known["folder"] and known["status"] == FINISHED
+        metrics = _metrics(sweep / known["folder"]) if whole else {}
         jobs.append(Job(**{**known, "seconds": seconds, "metrics": metrics}))
     return sorted(jobs, key=lambda job: job.number)
 

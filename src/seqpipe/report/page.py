@@ -10,7 +10,8 @@ from seqpipe.report.markdown import to_markdown
 from seqpipe.report.run import write
 
 # Sections in the order they are read; those not named here follow, in the order they come.
-GROUPS = ("Pre-flight", "Learning curves", "Gradients", "Gradient flow", "Inside the cell")
+ENDED = "What ended the run"
+GROUPS = (ENDED, "Pre-flight", "Learning curves", "Gradients", "Gradient flow", "Inside the cell")
 EXAMPLES, ADVICE = "Examples", "Advice"  # have places of their own, further down
 _EXAMPLES_SHOWN = 5  # right ones and wrong ones on the page
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from seqpipe.files import replacing
 from seqpipe.report.findings import Finding
 from seqpipe.report.run import GREY, TRAIN, VALID, figure, plain, save
 
@@ -23,8 +24,7 @@ class Position(NamedTuple):
 def write_positions(folder: Path, positions: Sequence[Position]) -> Path:
     """Writes loss_by_position.csv, a row for each step of y."""
     path = folder / "loss_by_position.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as made, made.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(Position._fields)
         for p in positions:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqpipe.display import visible
+from seqpipe.files import replacing
 from seqpipe.report.blocks import columns_of, number
 from seqpipe.report.findings import Row
 from seqpipe.report.sentences import History
@@ -73,8 +74,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> Path:
     A spreadsheet takes text that starts with one of `= + - @` for a formula, and runs it: such
     text gets an apostrophe in front. Files that are read again (predictions) hold it as it is.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as made, made.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=columns_of(rows))
         writer.writeheader()
         writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
@@ -163,8 +163,8 @@ def draw_curves(
 
 def write(path: Path, text: str) -> Path:
     """Writes a text that ends in one line end, and the folder above it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+    with replacing(path) as made:
+        made.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
     return path
 
 
@@ -194,8 +194,8 @@ def figure(width: float, height: float) -> Iterator["Figure"]:
 
 def save(drawn: "Figure", path: Path) -> Path:
     """Writes a picture, and the folder above it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawn.savefig(path, facecolor="white")
+    with replacing(path) as made:
+        drawn.savefig(made, facecolor="white")
     return path
 
 

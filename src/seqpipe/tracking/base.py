@@ -15,6 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from seqpipe.terminal import ENDING, heeded
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -175,11 +177,11 @@ class NoTracker:
 def recording(tracker: Tracker) -> Iterator[Tracker]:
     """Ends the run whichever way the block is left, and lets every exception through.
 
-    FINISHED if it runs to its end, KILLED on Ctrl-C, SIGTERM or any other SystemExit (Lightning
-    turns Ctrl-C into one), FAILED on every other exception.
+    FINISHED if it runs to its end, KILLED on Ctrl-C, a signal that ends the process or any
+    other SystemExit (Lightning turns Ctrl-C into one), FAILED on every other exception.
     """
     status: Status = "FAILED"
-    with _sigterm_as_exit():
+    with _signals_as_exit():
         try:
             yield tracker
             status = "FINISHED"
@@ -192,20 +194,20 @@ def recording(tracker: Tracker) -> Iterator[Tracker]:
 
 
 @contextlib.contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """SIGTERM unwinds the stack as SystemExit(143); by default it would end Python on the spot."""
+def _signals_as_exit() -> Iterator[None]:
+    """SIGTERM, SIGHUP, ... unwind the stack as SystemExit; by default they end Python at once."""
 
     def leave(signum: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + signum)
 
-    with _handling({signal.SIGTERM: leave}):
+    with _handling(dict.fromkeys(heeded(), leave)):
         yield
 
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
     """A second Ctrl-C (or SIGTERM, `timeout` sends two) must not cut off the writing of the end."""
-    with _handling({signal.SIGTERM: signal.SIG_IGN, signal.SIGINT: signal.SIG_IGN}):
+    with _handling(dict.fromkeys((*ENDING, signal.SIGINT), signal.SIG_IGN)):
         yield
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seqpipe.files import replacing
 from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Usage
 from seqpipe.tracking.logger import TrackerLogger, writes_here
 
@@ -107,7 +108,8 @@ class CsvTracker:
 
     def _write_facts(self) -> None:
         text = json.dumps(self._facts, indent=2, ensure_ascii=False, default=str)
-        (self._folder / "run.json").write_text(text + "\n", encoding="utf-8")
+        with replacing(self._folder / "run.json") as made:
+            made.write_text(text + "\n", encoding="utf-8")
 
     def _write(self, action: Callable[[], None]) -> None:
         """A full disk must not end a training that has no need of it."""

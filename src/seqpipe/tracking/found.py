@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Protocol
 
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.files import replacing
 from seqpipe.records import BadRecordError, inside, is_own, read_yaml
 from seqpipe.records import read_json as read_object
 from seqpipe.tracking.base import Dataset
@@ -206,7 +207,8 @@ def write_provenance(
     told = {**where, **identity, "datasets": datasets}
     path = folder / PROVENANCE
     text = json.dumps(told, indent=2, ensure_ascii=False, default=str)
-    path.write_text(text + "\n", encoding="utf-8")
+    with replacing(path) as made:
+        made.write_text(text + "\n", encoding="utf-8")
     return path
 
 

@@ -25,10 +25,15 @@ class TrackerLogger(Logger):
     Args:
         tracker: where the metrics go.
         save_dir: the run's folder.
+
+    Attributes:
+        unfinished: updates that are made but not yet in the step that Lightning names: while it
+            trains it counts those before the present update, and epochs from 0.
     """
 
     def __init__(self, tracker: Tracker, save_dir: Path) -> None:
         super().__init__()
+        self.unfinished = 0
         self._tracker = tracker
         self._save_dir = save_dir
 
@@ -49,8 +54,10 @@ class TrackerLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Records the metrics at this optimizer step."""
-        self._tracker.log_metrics(metrics, step or 0)
+        """Records the metrics at the number of updates made, and the epoch counted from 1."""
+        if self.unfinished and "epoch" in metrics:
+            metrics = {**metrics, "epoch": metrics["epoch"] + 1}
+        self._tracker.log_metrics(metrics, (step or 0) + self.unfinished)
 
     def log_hyperparams(
         self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any

@@ -10,19 +10,22 @@ import getpass
 import json
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from seqpipe.errors import ConfigError
+from seqpipe.errors import ConfigError, TrackingError
+from seqpipe.files import replacing
 from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Usage
 from seqpipe.tracking.buffer import Buffer
 from seqpipe.tracking.csv import append_metrics
 from seqpipe.tracking.logger import TrackerLogger, writes_here
 from seqpipe.tracking.names import LONGEST, decoded, encoded, encoded_together, tags_of_long
+from seqpipe.tracking.patience import Patience
 from seqpipe.tracking.pyfunc import write_pyfunc
-from seqpipe.tracking.store import impatient, open_store, resolve_uri
+from seqpipe.tracking.store import first_line, impatient, open_store, reaching, resolve_uri
 
 # isort: split
 from mlflow import (
@@ -37,6 +40,9 @@ log = logging.getLogger(__name__)
 _Pair = TypeVar("_Pair", entities.Param, entities.RunTag)
 
 _VALUE_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 6000, 5000, 36
+_UNSENT = "record_unsent.json"
+_SLOWEST = 1e6  # bytes a second that a store takes of a large file
+_NAMED = 8  # of what a record lacks
 _PAIRS_A_CALL = 100  # params or tags that MLflow takes at once
 _IN_FULL = "params_in_full.json"  # the artifact with the params that MLflow cannot take as they are
 
@@ -78,6 +84,9 @@ class MLflowTracker:
         self._buffer: Buffer[entities.Metric] = Buffer(self._send, flush_seconds)
         self._client: MlflowClient
         self._ended = False
+        self._patience = Patience()
+        self._failing = False  # the last call did
+        self._undone: list[_Call] = []  # what failed, to be tried again at the end
         self._tables: list[dict[str, str]] = []  # those that MLflow's page is told of
         self._long: dict[str, str] = {}  # tags with the names that are too long
         self._missing: list[str] = []  # what the record lacks, for the last message
@@ -100,9 +109,10 @@ class MLflowTracker:
             return
         experiment = self._experiment_name or experiment
         self._client, experiment_id = open_store(self.location, experiment)
-        run = self._client.create_run(
-            experiment_id, tags=_run_tags(tags), run_name=run_name[:LONGEST]
-        )
+        with reaching(self.location):  # it may have gone since
+            run = self._client.create_run(
+                experiment_id, tags=_run_tags(tags), run_name=run_name[:LONGEST]
+            )
         self.run_id = str(run.info.run_id)
         accepted, in_full = _accepted_params(params)
         pairs = [entities.Param(key, value) for key, value in accepted.items()]
@@ -125,22 +135,22 @@ class MLflowTracker:
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Copies a file to the run's artifacts."""
-        if self.run_id is not None:
-            self._attempt(
-                str(path), self._client.log_artifact, self.run_id, str(path), folder or None
-            )
+        if self.run_id is None:
+            return
+        more = path.stat().st_size / _SLOWEST if path.is_file() else 0.0
+        inside = path.is_relative_to(self._output_dir)
+        name = str(path.relative_to(self._output_dir) if inside else path)
+        keep = self._client.log_artifact
+        self._attempt(name, keep, self.run_id, str(path), folder or None, more=more)
 
     def log_artifacts(self, folder: Path) -> None:
         """Copies a folder to the run's artifacts, without checkpoints/."""
         if self.run_id is None:
             return
-        for entry in sorted(folder.iterdir()):
-            if entry.is_file():
-                self.log_artifact(entry)
-            elif entry.name != "checkpoints":
-                self._attempt(
-                    str(entry), self._client.log_artifacts, self.run_id, str(entry), entry.name
-                )
+        for path in sorted(folder.rglob("*")):
+            place = path.relative_to(folder)
+            if path.is_file() and place.parts[0] != "checkpoints":
+                self.log_artifact(path, "" if len(place.parts) == 1 else place.parent.as_posix())
 
     def log_table(self, name: str, rows: Sequence[Row]) -> None:
         """Keeps rows as <name>.json, which MLflow shows as a table."""
@@ -158,25 +168,32 @@ class MLflowTracker:
         """As pyfunc; `log_artifacts` sends it with the rest of the run's folder."""
         if self.run_id is None:
             return False
-        self._attempt(f"{folder.name}/MLmodel", write_pyfunc, folder, data, usage)
-        return folder.is_dir()
+        try:
+            write_pyfunc(folder, data, usage)
+        except Exception as error:  # of MLflow; what it made is of no use
+            shutil.rmtree(folder, ignore_errors=True)
+            log.warning("%s: MLflow gets no model: %s", folder, first_line(error))
+            self._missing.append(f"{folder.name}/MLmodel")
+            return False
+        return True
 
     def end(self, status: Status) -> None:
-        """Writes the waiting metrics, then the status; then says what could not be written."""
+        """Writes what is waiting, then the status; then says what could not be written."""
         if self.run_id is None or self._ended:
             return
         self._ended = True
+        self._patience.at_the_end()
         self._buffer.flush()
+        undone, self._undone = self._undone, []
+        for one in undone:  # the store may be back
+            self._make(one)
         self._keep_unsent()
-        with impatient():
-            self._attempt(f"the status {status}", self._client.set_terminated, self.run_id, status)
-        if self._missing:
-            log.error(
-                "the record of run %s in %s lacks: %s",
-                self.run_id,
-                self.location,
-                "; ".join(self._missing),
-            )
+        self._attempt(f"the status {status}", self._client.set_terminated, self.run_id, status)
+        missing = [*self._missing, *_shown([one.what for one in self._undone])]
+        if missing:
+            self._keep_record(status, missing)
+            where = f"run {self.run_id} in {self.location}"
+            log.error("the record of %s lacks: %s", where, "; ".join(missing))
 
     def _tag(self, tags: Mapping[str, str]) -> None:
         pairs = [entities.RunTag(key, value[:_TAG_LENGTH]) for key, value in tags.items()]
@@ -185,8 +202,11 @@ class MLflowTracker:
 
     def _send(self, metrics: Sequence[entities.Metric]) -> None:
         assert self.run_id is not None
-        with impatient():
-            self._client.log_batch(self.run_id, metrics=metrics)
+        try:
+            with impatient():
+                self._patience.call(self._client.log_batch, self.run_id, metrics)
+        except Exception as error:
+            raise TrackingError(first_line(error)) from error
 
     def _write_table(self, path: str, rows: Sequence[Row]) -> None:
         """As MlflowClient.log_table, which warns about pandas 3 and cannot take unlike columns."""
@@ -206,16 +226,52 @@ class MLflowTracker:
             rows = [
                 (m.timestamp / 1000, m.step, decoded(m.key, self._long), m.value) for m in unsent
             ]
-            self._missing.append(f"{len(unsent)} metric values, kept in {path}")
-            self._attempt(str(path), append_metrics, path, rows)
+            try:
+                append_metrics(path, rows)
+                self._missing.append(f"{len(unsent)} metric values, kept in {path}")
+            except OSError as error:
+                self._missing.append(f"{len(unsent)} metric values, lost ({error.strerror})")
 
-    def _attempt(self, what: str, action: Callable[..., object], *arguments: object) -> None:
-        """Calls the store; a failure is reported and remembered, but does not end the training."""
+    def _keep_record(self, status: Status, missing: Sequence[str]) -> None:
+        """What the store was not told, in the run's folder."""
+        facts = {"run_id": self.run_id, "tracking_uri": self.location, "status": status}
+        with contextlib.suppress(OSError), replacing(self._output_dir / _UNSENT) as path:
+            text = json.dumps({**facts, "lacks": list(missing)}, indent=2, ensure_ascii=False)
+            path.write_text(text + "\n", encoding="utf-8")
+
+    def _attempt(
+        self, what: str, action: Callable[..., object], *arguments: object, more: float = 0.0
+    ) -> None:
+        """Calls the store; what fails is tried once more at the end, and does not end the run."""
+        self._make(_Call(what, action, arguments, more))
+
+    def _make(self, one: "_Call") -> None:
         try:
-            action(*arguments)
+            with impatient():
+                self._patience.call(one.action, *one.arguments, more=one.more)
+            self._failing = False
         except Exception as error:  # each kind of store, and of artifact store, has its own
-            log.warning("%s cannot be written, training goes on: %s", what, error)
-            self._missing.append(what)
+            if not (self._failing or self._buffer.failing or self._ended):
+                reason = first_line(error)
+                log.warning("%s cannot be written, training goes on: %s", one.what, reason)
+            self._failing = True
+            self._undone.append(one)
+
+
+class _Call(NamedTuple):
+    """A call of the store that failed, to be made again; `what` names it for people."""
+
+    what: str
+    action: Callable[..., object]
+    arguments: tuple[object, ...]
+    more: float
+
+
+def _shown(names: Sequence[str]) -> list[str]:
+    """Some of what is missing, each once."""
+    known = list(dict.fromkeys(names))
+    left = len(known) - _NAMED
+    return [*known[:_NAMED], f"and {left} more"] if left > 1 else known
 
 
 def _run_tags(tags: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seqpipe.errors import ConfigError, did_you_mean
+from seqpipe.rules import best_of
 from seqpipe.tracking.found import FoundRun, is_of, of_folder
 from seqpipe.tracking.names import decoded
 from seqpipe.tracking.store import impatient, reaching, require_store, resolve_uri
@@ -305,8 +306,9 @@ def _metrics(run: entities.Run) -> dict[str, float]:
 def _value(run: entities.Run, metric: str) -> float | None:
     """Of the weights that were kept; None where there is none that can be compared."""
     metrics = _metrics(run)
-    kept = f"best/{metric.removeprefix('val/')}"
-    name = kept if metric.startswith("val/") and kept in metrics else metric
+    older = f"best/{metric.removeprefix('val/')}"  # as older runs have it
+    kept = [name for name in (best_of(metric), older) if name in metrics]
+    name = kept[0] if metric.startswith("val/") and kept else metric
     value = metrics.get(name, math.nan)
     return value if math.isfinite(value) else None
 

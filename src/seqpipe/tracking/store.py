@@ -122,9 +122,9 @@ def reaching(uri: str, key: str = KEY) -> Iterator[None]:
     except Timeout:
         reason = f"another process has held {_database(uri)}.lock for {_LOCK_SECONDS:.0f} s"
     except (MlflowException, OSError, sqlite3.Error) as error:
-        reason = _first_line(error)
+        reason = first_line(error)
     except Exception as error:  # the drivers of other databases each raise their own
-        reason = f"{type(error).__name__}: {_first_line(error)}"
+        reason = f"{type(error).__name__}: {first_line(error)}"
     verb = "opened" if uri.startswith(_SQLITE) else "reached"
     raise ConfigError(f"{key}={uri}: cannot be {verb} ({reason})") from None
 
@@ -193,7 +193,7 @@ def _database(uri: str) -> Path:
     return Path(uri.removeprefix(_SQLITE))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """What matters of a message: where a connection failed, the system's own words for it."""
     found = re.findall(r"\[Errno -?\d+\] ([\w ]+)", str(error))
     lines = [*found[-1:], *str(error).strip().splitlines()]

@@ -4,6 +4,7 @@ A loss or a gradient that is not finite never reaches the weights. What it came 
 on the unchanged weights, with the random numbers of that step.
 """
 
+import io
 import logging
 import warnings
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from torch import Tensor, distributed, nn
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.errors import TrainingError
+from seqpipe.files import replacing
 from seqpipe.models.forcing import TeacherForced
 from seqpipe.tasks.base import Task
 from seqpipe.training.carrying import Carried, Tree
@@ -158,8 +160,13 @@ class BadSteps:
             "model": _plain(dict(self.model.state_dict())),
         }
         name = f"bad_steps/step_{update}_rank{rank}.pt"
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        torch.save(saved, folder / name)
+        try:
+            with replacing(folder / name) as made, made.open("wb") as file:
+                held = io.BytesIO()  # torch has an error of its own for a full disk
+                torch.save(saved, held)
+                file.write(held.getbuffer())
+        except OSError as error:  # the training survives the step, and must survive this
+            return f"; not kept ({error.strerror})"
         return f"; kept in {name}"
 
 

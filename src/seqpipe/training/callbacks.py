@@ -46,6 +46,34 @@ class Throughput(Callback):
         pl_module.log("examples_per_second", rate, reduce_fx="sum", sync_dist=True)
 
 
+class CountedUpdates(Callback):
+    """Makes Lightning's steps count the updates that were made, in training, validation and test.
+
+    While it trains, Lightning names the number of updates before the present one. A logger with
+    the attribute `unfinished` adds it.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Training begins, or a validation or test by itself."""
+        self._set(trainer, int(stage == "fit"))
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Between two batches of one update nothing is unfinished."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            batch = trainer.fit_loop.batch_idx + 1
+            within = batch % trainer.accumulate_grad_batches and not trainer.is_last_batch
+            self._set(trainer, int(not within))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The training continues."""
+        self._set(trainer, int(trainer.state.fn == "fit"))
+
+    def _set(self, trainer: Trainer, updates: int) -> None:
+        for logger in trainer.loggers:
+            if hasattr(logger, "unfinished"):
+                logger.unfinished = updates
+
+
 class OneBar(ProgressBar):
     """One bar over all epochs with the newest loss and validation metrics.
 

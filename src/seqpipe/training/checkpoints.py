@@ -1,5 +1,6 @@
 """The numbers of a run, epoch by epoch, and the checkpoints it keeps: the best and the last."""
 
+import io
 import logging
 import math
 import pickle
@@ -14,6 +15,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
+from seqpipe.files import replacing
 from seqpipe.records import check_archive
 
 log = logging.getLogger(__name__)
@@ -193,7 +195,7 @@ class BestAndLast(Checkpoint):
             if not training:
                 self._keep_closing(trainer)
             elif not self._unsaved:
-                trainer.save_checkpoint(self.best_path)
+                _save(trainer, self.best_path)
         if training and not trainer.is_last_batch:
             if (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches:
                 self._stopping = self._stopping or trainer.should_stop
@@ -208,15 +210,16 @@ class BestAndLast(Checkpoint):
         """
         stands = _step_of(self.last_path) if self._first else None  # who writes it also reads it
         if trainer.strategy.broadcast(stands) != trainer.global_step:
-            trainer.save_checkpoint(self.best_path)
+            _save(trainer, self.best_path)
             return
         if self._first:
             saved = read_archive(self.last_path)
             saved["callbacks"][self.state_key] = self.state_dict()
-            torch.save(saved, self.best_path)
-            copy = self.last_path.with_suffix(".new")
-            shutil.copyfile(self.best_path, copy)
-            copy.replace(self.last_path)
+            for path in (self.best_path, self.last_path):
+                with replacing(path) as made, made.open("wb") as file:
+                    held = io.BytesIO()  # torch has an error of its own for a full disk
+                    torch.save(saved, held)
+                    file.write(held.getbuffer())
         trainer.strategy.barrier()
 
     def _is_best(self, now: Validation) -> bool:
@@ -230,13 +233,13 @@ class BestAndLast(Checkpoint):
         """Keeps the best, and the last of a whole epoch."""
         if self._unsaved:
             self._unsaved = False
-            trainer.save_checkpoint(self.best_path)
+            _save(trainer, self.best_path)
         if trainer.is_last_batch:
             self._write_last(trainer)
 
     def _write_last(self, trainer: Trainer) -> None:
         if self.save_last:
-            trainer.save_checkpoint(self.last_path)
+            _save(trainer, self.last_path)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain containers, for the checkpoint."""
@@ -261,8 +264,21 @@ class BestAndLast(Checkpoint):
             return
         self.best = best
         if self._first and saved.resolve() != self.best_path.resolve():
-            self.best_path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(saved, self.best_path)
+            with replacing(self.best_path) as made:
+                shutil.copyfile(saved, made)
+
+
+def _save(trainer: Trainer, path: Path) -> None:
+    """A checkpoint that takes the place of the one before only when it is whole.
+
+    All processes call it; the first writes.
+    """
+    if trainer.is_global_zero:
+        with replacing(path) as made:
+            trainer.save_checkpoint(made)
+    else:
+        trainer.save_checkpoint(path)  # it takes part, and writes nothing
+    trainer.strategy.barrier("checkpoint")  # nobody reads the one before
 
 
 def _step_of(path: Path) -> int | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from seqpipe.config.options import first_line, help_of, read
 from seqpipe.config.schema import GROUPS, PANEL
 from seqpipe.errors import ConfigError, DataError, SeqpipeError, did_you_mean
+from seqpipe.files import unusable
 from seqpipe.processes import ignore_stale_ranks
 from seqpipe.terminal import (
     FAILED,
@@ -86,8 +87,11 @@ def call(name: str, words: Sequence[str]) -> int:
         return 0
     except SystemExit as error:
         return code_of(error)
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        if (told := unusable(error)) is not None:
+            complain(told)
+        else:
+            traceback.print_exc()
         return FAILED
     if answer.text:
         say(answer.text)

@@ -20,6 +20,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.diagnostics.preflight import Preflight
 from seqpipe.nn.recurrent import RecurrentStack
 from seqpipe.report.findings import Finding
+from seqpipe.rules import best_of
 from seqpipe.tracking.base import Dataset, Tracker
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.training.checkpoints import Validation
@@ -37,7 +38,7 @@ class RunFacts:
         launch: how it was started.
         data: what it was trained on.
         module: what was trained, with the weights that count.
-        metrics: `test/...`, and `val/...` of those weights.
+        metrics: `test/...`, `val/...` of the last epoch, `best/val/...` of those weights.
         chosen: their validation.
         checkpoint: their file; None where none is kept: then they are the last.
         folder: the run's.
@@ -143,9 +144,17 @@ def judged_on(cfg: DictConfig, data: SequenceData) -> str:
 
 
 def best_metrics(chosen: Validation) -> dict[str, float]:
-    """`best/epoch`, and `best/<name>` for each `val/<name>`: what belongs to the test's numbers."""
-    numbers = {f"best/{name.removeprefix('val/')}": v for name, v in chosen.metrics.items()}
+    """`best/epoch`, and `best/val/<name>` for each `val/<name>`: of the weights that are tested."""
+    numbers = {best_of(name): value for name, value in chosen.metrics.items()}
     return {"best/epoch": float(chosen.epoch), **numbers}
+
+
+def _kept(facts: RunFacts) -> tuple[str, str]:
+    """(best epoch or last epoch, the monitored metric's name for those weights)."""
+    monitor = facts.module.task.monitor
+    if facts.checkpoint is None:
+        return "last epoch", monitor
+    return "best epoch", best_of(monitor)
 
 
 def layers(model: nn.Module) -> Iterator[tuple[str, str, int]]:
@@ -200,8 +209,8 @@ def key_numbers(facts: RunFacts) -> list[tuple[str, str, str]]:
     tests = [name for name in facts.metrics if name.startswith("test/") and "f1/" not in name]
     numbers = [(name, f"{facts.metrics[name]:.4g}", "") for name in tests]
     monitor, epoch = facts.module.task.monitor, str(facts.chosen.epoch)
-    which = "last epoch" if facts.checkpoint is None else "best epoch"
-    numbers.append((which, epoch, f"{monitor} {facts.chosen.metrics[monitor]:.4g}"))
+    which, name = _kept(facts)
+    numbers.append((which, epoch, f"{name} {facts.chosen.metrics[monitor]:.4g}"))
     parameters = sum(p.numel() for p in facts.module.model.parameters())
     numbers.append(("parameters", f"{parameters:,}", ""))
     numbers.append(("training", duration(facts.seconds), facts.module.device.type))
@@ -225,8 +234,8 @@ def summary(facts: RunFacts) -> str:
     stack = next((m for m in model.modules() if isinstance(m, RecurrentStack)), None)
     kernel = "" if stack is None else f", {stack.kernel_name}"
     monitor = facts.module.task.monitor
-    epoch = "last epoch" if facts.checkpoint is None else "best epoch"
-    chosen = f"{facts.chosen.epoch} ({monitor} {facts.chosen.metrics[monitor]:.4g})"
+    epoch, name = _kept(facts)
+    chosen = f"{facts.chosen.epoch} ({name} {facts.chosen.metrics[monitor]:.4g})"
     tests = [name for name in facts.metrics if name.startswith("test/") and "f1/" not in name]
     tested = ", ".join(f"{name.removeprefix('test/')} {facts.metrics[name]:.4g}" for name in tests)
     run = facts.tracker.run_id

@@ -1,6 +1,6 @@
 """Measure a trained model: `python -m seqpipe evaluate run=latest split=test`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from seqpipe.inference.making import Maker
 from seqpipe.inference.model import Model
 from seqpipe.inference.opening import without_files
 from seqpipe.records import targets
+from seqpipe.rules import best_of
 from seqpipe.tracking.adding import add_to_run
 from seqpipe.tracking.found import FoundRun
 from seqpipe.training.carrying import Carried, answer
@@ -62,16 +63,19 @@ def run(options: Evaluate, root: Path) -> Answer:
         evaluation = _of_split(model, data, split, options)
     measured = evaluation.measured(options.resamples, options.confidence)
     trained = found.metrics if options.input is None and not options.data else {}
-    before = {
-        key.partition("/")[2]: value
-        for key, value in trained.items()
-        if key.startswith(f"{STAGES[split]}/")
-    }
+    before = _before(trained, STAGES[split])
     _print(measured, before, f"{found.name}: {name}", options, told(counts))
     if options.log:
         where = add_to_run(found, _flat(name, measured), f"evaluation {name}", _rows(measured))
         return Answer(f"logged to {where}")
     return Answer()
+
+
+def _before(metrics: Mapping[str, float], stage: str) -> dict[str, float]:
+    """What was measured in training with the weights that were kept, by metric."""
+    kept = best_of(f"{stage}/")
+    prefix = kept if any(name.startswith(kept) for name in metrics) else f"{stage}/"
+    return {n.removeprefix(prefix): v for n, v in metrics.items() if n.startswith(prefix)}
 
 
 def _name(input: str, root: Path) -> str:

@@ -22,6 +22,7 @@ from seqpipe.report.findings import Finding
 from seqpipe.report.music import draw_roll
 from seqpipe.report.page import write_report
 from seqpipe.report.sentences import confusion_finding, curves_advice, curves_finding
+from seqpipe.tasks.base import Task
 from seqpipe.tasks.language_modeling import LanguageModeling
 from seqpipe.tasks.multi_label import MultiLabel
 from seqpipe.tracking.base import Tracker
@@ -93,9 +94,10 @@ def write_history(folder: Path, series: Mapping[str, Sequence[tuple[int, float]]
 def write(cfg: DictConfig, facts: RunFacts, history: History) -> list[dict[str, Any]]:
     """Everything a person looks at afterwards, into the run's folder. Returns the examples."""
     folder, data, module = facts.folder, facts.data, facts.module
-    report.write_metrics(folder, facts.metrics)
     name = describe.run_name(cfg, facts.launch)
-    found = [*_curves(facts, history), *_flow(facts), *facts.findings, *_confusion(facts, name)]
+    best_step = None if facts.checkpoint is None else facts.chosen.step
+    shown = curves(folder, module.task, history, best_step)
+    found = [*shown, *gradient_flow(module), *facts.findings, *_confusion(facts, name)]
     # With overfit_batches the first batch is what was trained on, validated and tested.
     overfit = cfg.trainer.overfit_batches > 0
     split = "train" if overfit else "test"
@@ -127,20 +129,19 @@ def write(cfg: DictConfig, facts: RunFacts, history: History) -> list[dict[str, 
     return rows
 
 
-def _curves(facts: RunFacts, history: History) -> list[Finding]:
+def curves(folder: Path, task: Task, history: History, best_step: int | None) -> list[Finding]:
     """The learning curves drawn, what they show, and what they suggest."""
-    task, series = facts.module.task, history.series
-    best_step = None if facts.checkpoint is None else facts.chosen.step
-    path = report.draw_curves(facts.folder, series, monitor=task.monitor, best_step=best_step)
+    series = history.series
+    path = report.draw_curves(folder, series, monitor=task.monitor, best_step=best_step)
     figure = None if path is None else path.name
     told = {"monitor": task.monitor, "mode": task.mode}
     shown = curves_finding(series, **told, best_step=best_step, figure=figure)
     return [shown, *curves_advice(series, **told)]
 
 
-def _flow(facts: RunFacts) -> list[Finding]:
+def gradient_flow(module: SequenceModule) -> list[Finding]:
     """How large the gradient was, part by part in the last update, and what clipping did."""
-    flow = facts.module.flow
+    flow = module.flow
     rows = [
         {"part": part, "norm in the last update": f"{norm:.3g}"}
         for part, norm in flow.groups.items()

@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from seqpipe.checks import check_trainer
 from seqpipe.data.dataset import SequenceData
 from seqpipe.errors import ConfigError
-from seqpipe.rules import shown
+from seqpipe.rules import best_of, shown
 from seqpipe.tracking.found import FoundRun, read_metrics
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.verbs.describe import STAGES, machine
@@ -70,9 +70,8 @@ def run(options: Rerun, root: Path) -> Answer:
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
         text = f"its configuration does not fit this version ({reason}); allowed: the one it was"
         raise ConfigError(f"{found.typed}: {text} trained with") from None
-    rows = list(
-        compare(before, read_metrics(result.output_dir / "metrics.json"), options.tolerance)
-    )
+    after = _as_recorded(read_metrics(result.output_dir / "metrics.json"), before)
+    rows = list(compare(before, after, options.tolerance))
     different = [row for row in rows if not row[3]]
     lines = [
         f"run:        {name}, {found.name}",
@@ -106,6 +105,16 @@ def compare(
         if not same and then is not None and new is not None:
             same = abs(new - then) <= tolerance * abs(then)
         yield name, then, new, same
+
+
+def _as_recorded(now: Numbers, before: Numbers) -> Numbers:
+    """Metrics under the names of an older record, whose `val/` is of the weights that were kept."""
+    prefix = best_of("")
+    if any(name.startswith(prefix) for name in before):
+        return now
+    kept = {best_of(name): name for name in before}
+    others = {n: v for n, v in now.items() if not n.startswith(prefix)}
+    return others | {kept[name]: value for name, value in now.items() if name in kept}
 
 
 def _differences(then: Mapping[str, str], now: Mapping[str, str], of: str = "") -> Iterator[str]:

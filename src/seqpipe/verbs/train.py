@@ -27,12 +27,25 @@ from seqpipe.config.validate import validate
 from seqpipe.console import PlainConsole
 from seqpipe.data.dataset import SequenceData
 from seqpipe.diagnostics.preflight import Preflight
-from seqpipe.errors import ConfigError
+from seqpipe.errors import ConfigError, RecordError
+from seqpipe.files import unwritable
+from seqpipe.report import run as report
 from seqpipe.report.findings import Finding
 from seqpipe.tracking.base import NoTracker, Tracker, recording
 from seqpipe.training.checkpoints import BestAndLast, History, Validation
 from seqpipe.training.module import SequenceModule
-from seqpipe.verbs import before, describe, free, inside, keep, look, outcome, replay, resuming
+from seqpipe.verbs import (
+    before,
+    describe,
+    failure,
+    free,
+    inside,
+    keep,
+    look,
+    outcome,
+    replay,
+    resuming,
+)
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +55,8 @@ class RunResult:
     """What a finished run came to.
 
     Args:
-        metrics: `test/...`, and `val/...` of the weights that were tested.
+        metrics: `test/...`, `val/...` of the last epoch, `best/val/...` of the weights that were
+            tested.
         monitored: the value of `task.monitor` for those weights; NaN if there was no validation.
         output_dir: the run's folder.
         run_id: of MLflow, None where it was not asked.
@@ -108,18 +122,43 @@ def run(
     with recording(tracker):
         if _first():
             outcome.start(tracker, cfg, launch, data, folder)
-        facts, history = _trained(cfg, launch, ready, folder, tracker)
-        if _first():
-            keep.write(cfg, data, ready.module, folder, tracker, facts.metrics)
-            rows = outcome.write(cfg, facts, history)
-            tracker.log_table("examples", rows)
-            tracker.log_metrics(describe.best_metrics(facts.chosen), step=facts.chosen.step)
-            tracker.log_artifacts(folder)
-            if facts.checkpoint is not None:
-                tracker.log_artifact(facts.checkpoint, "checkpoints")
-    monitored = facts.metrics.get(ready.module.task.monitor, float("nan"))
+        progress = failure.Progress()
+        try:
+            facts, history = _trained(cfg, launch, ready, folder, tracker, progress)
+            if _first():
+                _keep(cfg, facts, history)
+        except BaseException as error:
+            if _first():
+                about = (ready.data, ready.module, ready.checked, folder, tracker)
+                failure.write(cfg, launch, *about, progress, error)
+            raise
+    monitored = facts.chosen.metrics.get(ready.module.task.monitor, float("nan"))
     told, judged_on = describe.summary(facts), describe.judged_on(cfg, data)
     return RunResult(facts.metrics, monitored, folder, tracker.run_id, told, judged_on)
+
+
+def _keep(cfg: DictConfig, facts: describe.RunFacts, history: History) -> None:
+    """Writes what the run leaves, the smallest and most wanted first, and records it.
+
+    Raises:
+        RecordError: the place takes no more; with the closing lines, which are not lost.
+    """
+    folder, tracker = facts.folder, facts.tracker
+    try:
+        report.write_metrics(folder, facts.metrics)
+        if facts.checkpoint is not None:
+            tracker.log_metrics(describe.best_metrics(facts.chosen), step=facts.chosen.step)
+        keep.write(cfg, facts.data, facts.module, folder, tracker, facts.metrics)
+        tracker.log_table("examples", outcome.write(cfg, facts, history))
+    except Exception as error:
+        place = unwritable(error)
+        if place is None:
+            raise
+        text = f"{place}: the run was trained and tested, but {folder} does not hold all of it"
+        raise RecordError(text, describe.summary(facts)) from error
+    tracker.log_artifacts(folder)
+    if facts.checkpoint is not None:
+        tracker.log_artifact(facts.checkpoint, "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -149,7 +188,12 @@ def _made(
 
 
 def _trained(
-    cfg: DictConfig, launch: Launch, ready: _Ready, folder: Path, tracker: Tracker
+    cfg: DictConfig,
+    launch: Launch,
+    ready: _Ready,
+    folder: Path,
+    tracker: Tracker,
+    progress: failure.Progress,
 ) -> tuple[describe.RunFacts, History]:
     """Trains, tests, and draws what was seen on the way."""
     data, module, checked = ready.data, ready.module, ready.checked
@@ -161,16 +205,19 @@ def _trained(
     probe = inside.make_probe(cfg, module.task, data, tracker)
     looking = [callback for callback in (probe, guesses) if callback is not None]
     trainer = build_trainer(cfg, folder, tracker, looking)
-    try:
-        seconds = _fit(cfg, trainer, module, data, ready.resumed)
-    finally:  # of a training that breaks off, too
-        if _first():
-            outcome.write_history(folder, _history(trainer).series)
+    progress.trainer, progress.probe = trainer, probe
+    seconds = _fit(cfg, trainer, module, data, ready.resumed)
+    if _first():
+        outcome.write_history(folder, _history(trainer).series)
     history, chosen, checkpoint = _chosen(trainer)
-    metrics = {**chosen.metrics, **_test(cfg, trainer, module, data, checkpoint)}
+    metrics = dict(history.last.metrics if history.last is not None else chosen.metrics)
+    if checkpoint is not None:
+        metrics |= describe.best_metrics(chosen)
+    metrics |= _test(cfg, trainer, module, data, checkpoint)
     if module.bad_steps.count:
         metrics["bad_steps"] = float(module.bad_steps.count)
     metrics |= inside.final_scalars(probe)
+    progress.metrics = metrics
     found: tuple[Finding, ...] = before.findings(checked)
     if _first():
         title = describe.run_name(cfg, launch)
