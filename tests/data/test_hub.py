@@ -354,3 +354,19 @@ def test_a_hub_whose_name_cannot_be_looked_up_is_not_asked_again_and_again(
     monkeypatch.setattr("socket.getaddrinfo", look_up)
     hub._ask_no_hub_in_vain()
     assert os.environ.get("HF_HUB_OFFLINE") == expected
+
+
+def test_splits_of_a_set_are_found_by_their_other_names_and_unused_ones_are_named(tmp_path):
+    parts = {"train": rows(20), "dev": rows(4, 20), "test": rows(5, 24)}
+    datasets.disable_progress_bars()
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    datasets.enable_progress_bars()
+    source = Hub("saved", path=str(tmp_path))
+    assert [len(records) for records in found(source).values()] == [20, 4, 5]
+    assert source.warnings() == []
+    source = Hub("saved", valid=0.1, test=0.1, path=str(tmp_path), group="sentence")
+    assert [len(records) for records in found(source).values()] == [16, 2, 2]
+    assert source.warnings() == [
+        "saved holds dev, test too, which is not read; valid and test is a share of train"
+    ]
+    assert len(list(source.whole("test"))) == 20

@@ -9,8 +9,9 @@ from typing import IO, Any, Literal, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
-from seqpipe.data.base import Found, PlacedRecord, place
+from seqpipe.data.base import SPLITS, Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.given import by_split, split_of, without_split
 from seqpipe.data.sources.numeric import Missing, Numbers, filled
 from seqpipe.errors import DataError, did_you_mean
 
@@ -73,36 +74,77 @@ class Npz(FileSource):
         )
         self.x, self.y, self.lengths, self.missing = x, y, lengths, missing
 
+    def splits_inside(self, file: Path) -> dict[str, Names]:
+        """The splits whose arrays a file holds, `X_train` and `X_test` in place of `X`."""
+        names = _names(file)
+        found = {} if self.x in names else by_split(n for n in names if _is(n, self.x))
+        return {split: f"{self.typed['train']}/{split}" for split in SPLITS if split in found}
+
+    def inputs(self) -> list[Path]:
+        """The files themselves, each once."""
+        found = [_located(file)[0] for split in SPLITS for file in self.files_of(split)]
+        return list(dict.fromkeys(found))
+
+    def _matching(self, split: str, name: str) -> list[Path]:
+        file, inside = Path(name).parent, Path(name).name
+        if file.suffix.lower() not in self.suffixes or inside not in SPLITS:
+            return super()._matching(split, name)
+        super()._matching(split, str(file))  # refuses a file that is not there
+        return [self.path / name]
+
     def parse(self, file: Path) -> Iterator[Found]:
         """A record for each series; its line is its number in the file, from 1.
+
+        Of a file that holds splits, `file.npz/train` is one of them, the file itself all.
 
         Raises:
             DataError: no .npz, an array that is missing, has objects, or does not fit the others.
         """
+        file, split = _located(file)
+        inside = [split] if split else [s for s in SPLITS if s in self.splits_inside(file)]
+        splits: list[str | None] = [*inside] or [None]
         try:
             with zipfile.ZipFile(file) as opened:
-                yield from self._records(opened, file)
+                for one in splits:
+                    yield from self._records(opened, file, *self._arrays(opened, file, one))
         except (zipfile.BadZipFile, EOFError) as error:
             raise DataError(f"{file}: is no .npz file, or cut short ({error})") from None
 
-    def _records(self, opened: zipfile.ZipFile, file: Path) -> Iterator[Found]:
-        y = None if self.y is None else _whole(opened, file, self.y)
-        shape = _header(opened, file, self.x).shape
-        rows = _rows(opened, file, self.x)
+    def _arrays(
+        self, opened: zipfile.ZipFile, file: Path, split: str | None
+    ) -> Iterator[str | None]:
+        """The names of x, y and lengths; those of a split where they are called by it."""
+        names = _names(file)
+        for name in (self.x, self.y, self.lengths):
+            own = [n for n in names if name and _is(n, name) and split_of(n) == split]
+            yield own[0] if split and own else name
+
+    def _records(
+        self,
+        opened: zipfile.ZipFile,
+        file: Path,
+        of_x: str | None,
+        of_y: str | None,
+        of_lengths: str | None,
+    ) -> Iterator[Found]:
+        assert of_x is not None
+        y = None if of_y is None else _whole(opened, file, of_y)
+        shape = _header(opened, file, of_x).shape
+        rows = _rows(opened, file, of_x)
         if len(shape) not in (2, 3):
-            raise DataError(f"{file}: {self.x} has shape {shape}; allowed: (N, T, D) or (N, T)")
-        if self.lengths is None:
+            raise DataError(f"{file}: {of_x} has shape {shape}; allowed: (N, T, D) or (N, T)")
+        if of_lengths is None:
             series: Iterator[Array] = rows
             count = shape[0]
         else:
-            lengths = self._counts(_whole(opened, file, self.lengths), shape, file)
+            lengths = self._counts(_whole(opened, file, of_lengths), shape, file)
             series = self._cut(rows, lengths, padded=len(lengths) == shape[0])
             count = len(lengths)
         if y is not None and len(y) != count:
-            text = f"{self.y} has {len(y)} rows, {self.x} {count} series"
+            text = f"{of_y} has {len(y)} rows, {of_x} {count} series"
             raise DataError(f"{file}: {text}; allowed: a row a series")
         if count == 0:
-            raise DataError(f"{file}: {self.x} holds no series; allowed: one or more")
+            raise DataError(f"{file}: {of_x} holds no series; allowed: one or more")
         for at, one in enumerate(series, 1):
             columns: dict[str, object] = {}
             try:
@@ -149,6 +191,25 @@ class Npz(FileSource):
 def _is_narrow(dtype: np.dtype[Any]) -> bool:
     """True where float32 holds every number of the type."""
     return dtype.itemsize <= 2 or dtype == np.float32
+
+
+def _located(file: Path) -> tuple[Path, str | None]:
+    """A file and the split in it that a path means, if it means one."""
+    return (file.parent, file.name) if file.parent.is_file() else (file, None)
+
+
+def _names(file: Path) -> list[str]:
+    """The arrays of a file; nothing where it is none, which `parse` reports."""
+    try:
+        with zipfile.ZipFile(file) as opened:
+            return [member.removesuffix(".npy") for member in opened.namelist()]
+    except (zipfile.BadZipFile, EOFError, OSError):
+        return []
+
+
+def _is(name: str, wanted: str) -> bool:
+    """True for `X_train`, `train_x` and the like of X."""
+    return split_of(name) is not None and without_split(name).lower() == wanted.lower()
 
 
 class _Header(NamedTuple):

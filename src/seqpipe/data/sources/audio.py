@@ -201,6 +201,10 @@ class WithAudio(Source):
         found = self.source.read().by_name()
         return Splits(**{split: _WithAudio(self, records) for split, records in found.items()})
 
+    def warnings(self) -> list[str]:
+        """Those of the other source."""
+        return self.source.warnings()
+
     def whole(self, split: str) -> Iterable[Found]:
         """See `Source`."""
         return _WithAudio(self, self.source.whole(split))

@@ -7,6 +7,7 @@ import io
 import zlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from glob import glob
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -14,6 +15,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits, place
+from seqpipe.data.sources.given import in_folder, merged, told, unread_beside
 from seqpipe.data.sources.parts import check_shares, part
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
@@ -30,6 +32,10 @@ class FileSource(Source):
     """Records of files: some for each split, or shares of those of `train`.
 
     A source of a format says how to read one file, in `parse`; the rest is here.
+
+    Where valid and test are shares, and train names one folder or file that holds splits (the
+    folders train/ and test/, train.csv and test.csv, X_TRAIN.ts and X_TEST.ts, arrays), these are
+    used, and `warnings` says so.
 
     Args:
         train: a file, several, a pattern (`*.csv`) or a folder (every file in it, sorted).
@@ -66,11 +72,61 @@ class FileSource(Source):
     ) -> None:
         check_shares(valid, test)
         check_encoding(encoding)
-        self.names: dict[str, Names | float] = {"train": train, "valid": valid, "test": test}
+        self.typed: dict[str, Names | float] = {"train": train, "valid": valid, "test": test}
+        self._remarks: list[str] = []
         self.path = Path(path) if path is not None else Path()
         self.encoding = encoding
         self.group = (group,) if isinstance(group, str) else tuple(group or ())
         self.stratify, self.order, self.seed = stratify, order, seed
+
+    @cached_property
+    def names(self) -> dict[str, Names | float]:
+        """Of each split, its files or its share: as typed, or as they are called in one folder."""
+        return {**self.typed, **self._splits_of_train()}
+
+    def as_one(self) -> None:
+        """Everything that `train` names is read, whatever its folders or files are called."""
+        self.names = dict(self.typed)
+
+    def splits_inside(self, file: Path) -> dict[str, Names]:
+        """What `train` would be called to read one split of a file that holds several.
+
+        Args:
+            file: it is there.
+        """
+        return {}
+
+    def warnings(self) -> list[str]:
+        """Which splits were found in a folder or file, or were not used."""
+        return self._remarks if self.names else []
+
+    def _splits_of_train(self) -> dict[str, Names]:
+        """The splits that what was typed for train holds, where the others are only shares."""
+        train = self.typed["train"]
+        shares = all(isinstance(self.typed[split], float) for split in ("valid", "test"))
+        if not isinstance(train, str) or not shares:
+            return {}
+        place = self.path / train
+        if place.is_file():
+            inside = self.splits_inside(place)
+            self._remarks = [told(str(place), inside)] if inside else unread_beside(place)
+            return inside
+        if not place.is_dir():
+            self._remarks = merged(train, map(Path, glob(str(place), recursive=True)))
+            return {}
+        taken = [f for f in place.rglob("*") if f.is_file() and self._takes(f, place)]
+        found, rest = in_folder(place, taken)
+        names: dict[str, Names] = {
+            split: [str(Path(train) / file.relative_to(place)) for file in files]
+            for split, files in found.items()
+        }
+        if names and rest and not all(file.is_dir() for file in found["train"]):
+            self._remarks = merged(train, [*(f for files in found.values() for f in files), *rest])
+            return {}
+        if names:
+            unread = f"; not read: {rest[0]} and {len(rest) - 1} more" if rest else ""
+            self._remarks = [told(str(place), names) + unread]
+        return {split: listed if len(listed) > 1 else listed[0] for split, listed in names.items()}
 
     @abstractmethod
     def parse(self, file: Path) -> Iterator[Found]:
@@ -109,6 +165,7 @@ class FileSource(Source):
 
     def whole(self, split: str) -> Iterable[Found]:
         """See `Source`."""
+        self.as_one()
         name = "train" if isinstance(self.names[split], float) else split
         return Files(self, self.files_of(name))
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from seqpipe.data.base import Found, PlacedRecord, Source, Splits, place
+from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits, place
 from seqpipe.data.extras import need
 from seqpipe.data.sources.files import Names, Part
+from seqpipe.data.sources.given import split_of
 from seqpipe.data.sources.hub_values import Convert, all_columns, column_of, converter
 from seqpipe.data.sources.parts import check_shares, part
 from seqpipe.errors import ConfigError, DataError, did_you_mean
@@ -73,6 +74,7 @@ class Hub(Source):
         self.columns, self.names, self.streaming = columns, names, streaming
         self.group = (group,) if isinstance(group, str) else tuple(group or ())
         self.stratify, self.order, self.seed = stratify, order, seed
+        self._remarks: list[str] = []
         self.is_format = name in FORMATS
         self.is_folder = not self.is_format and (self.path / name).is_dir()
         self.is_saved = self.is_folder and any((self.path / name / f).is_file() for f in _SAVED)
@@ -137,17 +139,35 @@ class Hub(Source):
     def _rows(self) -> dict[str, "_Rows"]:
         """The splits that are no shares, by our names."""
         found = self._loaded()
-        rows = {}
+        rows: dict[str, _Rows] = {}
+        read: list[str] = []
         for split, names in self.splits.items():
             if isinstance(names, float):
                 continue
-            name = split if self.is_format else names
+            name = split if self.is_format else self._called(names, found)
             if not isinstance(name, str) or name not in found:
                 key, has = f"data.source.{split}={name}", ", ".join(map(str, found))
                 hint = did_you_mean(str(name), map(str, found))
                 raise DataError(f"{key}: not a split of {self.id}; it has {has}{hint}")
             rows[split] = _Rows(self, found[name], f"{self.id}/{name}")
+            read.append(name)
+        unread = [n for n in map(str, found) if n not in read and split_of(n) is not None]
+        if unread and len(rows) < len(SPLITS):
+            shares = " and ".join(split for split in SPLITS if split not in rows)
+            text = (
+                f"{self.id} holds {', '.join(unread)} too, which is not read; {shares} is a share"
+            )
+            self._remarks.append(f"{text} of train")
         return rows
+
+    def _called(self, name: Any, found: Mapping[str, Any]) -> Any:
+        """A split as the set calls it: its dev is our validation."""
+        same = [n for n in map(str, found) if split_of(n) == split_of(str(name)) is not None]
+        return same[0] if name not in found and len(same) == 1 else name
+
+    def warnings(self) -> list[str]:
+        """Splits of the set that are not used."""
+        return self._remarks
 
     def _loaded(self) -> Mapping[str, Any]:
         """Every split there is, by its own name."""

@@ -84,6 +84,10 @@ class HubDocuments(Documents):
         """Its name in place of files; none where it is a share of train."""
         return [] if isinstance(self.names[split], float) else [Path(split)]
 
+    def _splits_of_train(self) -> dict[str, Names]:
+        """None: what it reads are splits of a set, no files."""
+        return {}
+
     def _lines(self, file: Path) -> Iterator[Line]:
         for number, found in enumerate(self.hub.rows(file.name), 1):
             if isinstance(found, DataError):

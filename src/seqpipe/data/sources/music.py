@@ -13,6 +13,7 @@ import numpy as np
 from seqpipe.data.base import SPLITS, Found, PlacedRecord
 from seqpipe.data.rolls import matrix_roll, notes_roll
 from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.given import by_split
 from seqpipe.errors import DataError, did_you_mean
 
 
@@ -53,6 +54,14 @@ class PianoRolls(FileSource):
         super()._matching(split, str(file))  # refuses a file that is not there
         return [self.path / name]
 
+    def splits_inside(self, file: Path) -> dict[str, Names]:
+        """The variables of a file that are called by splits."""
+        found = by_split(_variables(file))
+        found.pop("", None)
+        return {
+            split: [f"{self.typed['train']}/{n}" for n in names] for split, names in found.items()
+        }
+
     def inputs(self) -> list[Path]:
         """The files themselves, each once."""
         found = [_located(file)[0] for split in SPLITS for file in self.files_of(split)]
@@ -82,6 +91,25 @@ class PianoRolls(FileSource):
 def _located(file: Path) -> tuple[Path, str | None]:
     """A file and the variable in it that a path means, if it means one."""
     return (file.parent, file.name) if file.parent.is_file() else (file, None)
+
+
+_BROKEN = (ValueError, TypeError, IndexError, KeyError, OSError, EOFError)
+
+
+def _variables(file: Path) -> list[str]:
+    """What a file holds by name; nothing where it cannot be read, which `parse` reports."""
+    try:
+        if file.suffix.lower() == ".mat":
+            from scipy.io import whosmat
+
+            return [str(name) for name, *_ in whosmat(file)]
+        if file.suffix.lower() == ".npz":
+            with zipfile.ZipFile(file) as opened:
+                return [member.removesuffix(".npy") for member in opened.namelist()]
+        held = json.loads(file.read_bytes())
+    except (*_BROKEN, NotImplementedError, zipfile.BadZipFile, zlib.error, struct.error):
+        return []
+    return list(map(str, held)) if isinstance(held, dict) else []
 
 
 def _pieces(file: Path, variable: str | None) -> Iterator[Any]:

@@ -50,6 +50,10 @@ class Named(Source):
         with self._both_ways():
             return self.source.read()
 
+    def warnings(self) -> list[str]:
+        """Those of the other source."""
+        return self.source.warnings()
+
     def whole(self, split: str) -> Iterable[Found]:
         """See `Source`."""
         with self._both_ways():

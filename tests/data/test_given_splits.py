@@ -1,0 +1,234 @@
+"""Splits that data comes with are used, or it is said that they are not."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from seqpipe.config.paths import conf_dir
+from seqpipe.data.base import SPLITS
+from seqpipe.data.sources.arrays import Npz
+from seqpipe.data.sources.given import split_of, without_split
+from seqpipe.data.sources.music import PianoRolls
+from seqpipe.data.sources.table import Table
+from seqpipe.errors import DataError
+from seqpipe.inference.making import Maker
+
+SIZES = {"train": 8, "valid": 3, "test": 4}
+
+
+def source_of(name, path, *overrides):
+    node = yaml.safe_load((conf_dir() / "data" / f"{name}.yaml").read_text())["data"]
+    cfg = OmegaConf.create({"seed": 0, "data": {**node, "path": str(path)}})
+    for one in overrides:
+        key, _, value = one.partition("=")
+        OmegaConf.update(cfg, key, yaml.safe_load(value))
+    data = OmegaConf.to_container(cfg, resolve=True)["data"]
+    made = Maker().make(data["source"], "data.source")
+    made.keep_together([(data.get("x") or data["y"])["column"]])
+    return made
+
+
+def sizes(source):
+    found = source.read().by_name()
+    bad = [one for records in found.values() for one in records if isinstance(one, DataError)]
+    assert bad == []
+    return {split: len(list(records)) for split, records in found.items()}
+
+
+def write_texts(file, number, tag):
+    file.write_text(f"{tag} text {number}")
+
+
+def write_sound(file, number, tag):
+    import soundfile
+
+    soundfile.write(file, np.random.rand(800) * 0.1, 8000)
+
+
+def write_picture(file, number, tag):
+    from PIL import Image
+
+    file.mkdir()
+    Image.new("L", (2, 2), number).save(file / "1.png")
+
+
+def write_midi(file, number, tag):
+    symusic = pytest.importorskip("symusic")
+    score = symusic.Score(480)
+    track = symusic.Track()
+    for step in range(3 + number):
+        track.notes.append(symusic.Note(step * 480, 480, 60 + number, 80))
+    score.tracks.append(track)
+    score.dump_midi(str(file))
+
+
+FOLDERS = {
+    "class_folders": (write_texts, "txt", True),
+    "audio_folders": (write_sound, "wav", True),
+    "frame_folders": (write_picture, "", True),
+    "documents": (write_texts, "txt", False),
+    "midi": (write_midi, "mid", False),
+    "abc": (
+        lambda file, number, tag: file.write_text(f"X:1\nT:{tag}{number}\nK:C\nCDE|\n"),
+        "abc",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("words", [("train", "valid", "test"), ("Training", "dev", "Test")])
+@pytest.mark.parametrize("name", FOLDERS)
+def test_folders_of_splits_are_used(tmp_path, name, words):
+    write, end, has_classes = FOLDERS[name]
+    for split, word in zip(SPLITS, words, strict=True):
+        for number in range(SIZES[split]):
+            folder = tmp_path / word / (f"c{number % 2}" if has_classes else "")
+            folder.mkdir(parents=True, exist_ok=True)
+            write(folder / (f"{number}.{end}" if end else f"{number}"), number, split)
+    source = source_of(name, tmp_path)
+    assert sizes(source) == SIZES
+    (warning,) = source.warnings()
+    assert warning.startswith(f"{tmp_path} holds splits, which are used (train: ")
+    if has_classes:
+        labels = {record.get("label", record.get("folder")) for record in source.read().train}
+        assert labels == {"c0", "c1"}
+    whole = source_of(name, tmp_path)
+    assert len(list(whole.whole("test"))) == 15 or name == "class_folders"
+
+
+def rows(n, row, head=""):
+    return head + "".join(row.format(number) for number in range(n))
+
+
+FILES = {
+    "table": ("w{0},c{0}\n", "text,label\n", "{}.csv"),
+    "lines": ("line {0}\n", "", "names.{}.txt"),
+    "conll": ("w{0} B-X\n\n", "", "eng-{}.conll"),
+    "series_csv": ("{0},1,c\n", "a,b,label\n", "GunPoint_{}.csv"),
+    "pairs": ("a{0}\tb{0}\n", "", "{}.tsv"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_of_splits_in_one_folder_are_used(tmp_path, name):
+    row, head, called = FILES[name]
+    for split, word in zip(SPLITS, ("TRAIN", "val", "Test"), strict=True):
+        text = rows(
+            SIZES[split], row.replace("{0}", split + "{0}") if head != "a,b,label\n" else row, head
+        )
+        (tmp_path / called.format(word)).write_text(text)
+    source = source_of(name, tmp_path)
+    assert sizes(source) == SIZES
+    assert f"test: {called.format('Test')}" in source.warnings()[0].replace(f"{tmp_path}/", "")
+
+
+def test_without_a_given_validation_split_it_is_a_share_of_train(tmp_path):
+    for split, n in (("train", 20), ("test", 5)):
+        (tmp_path / f"{split}.csv").write_text(rows(n, "w{0} " + split + ",c\n", "text,label\n"))
+    source = source_of("table", tmp_path)
+    assert sizes(source) == {"train": 18, "valid": 2, "test": 5}
+    assert source.warnings()[0].endswith("; valid is a share of train")
+
+
+def test_what_is_typed_comes_before_what_is_found(tmp_path):
+    for split, n in (("train", 20), ("test", 5), ("more", 7)):
+        (tmp_path / f"{split}.csv").write_text(rows(n, "w{0} " + split + ",c\n", "text,label\n"))
+    more = f"data.source.test={tmp_path}/more.csv"
+    assert sizes(source_of("table", f"{tmp_path}/train.csv", more))["test"] == 7
+    source = source_of("table", f"{tmp_path}/*t*.csv")
+    assert sum(sizes(source).values()) == 25
+    assert "all are merged" in source.warnings()[0]
+    source = source_of("table", tmp_path)
+    assert sum(sizes(source).values()) == 32
+    assert "all are merged, and split by shares" in source.warnings()[0]
+    source = source_of("table", f"{tmp_path}/train.csv")
+    assert sizes(source) == {"train": 16, "valid": 2, "test": 2}
+    assert "test.csv beside it is not read" in source.warnings()[0]
+    assert source_of("table", f"{tmp_path}/more.csv").warnings() == []
+
+
+def test_arrays_of_splits_in_a_file_are_used(tmp_path):
+    def arrays(*names):
+        held = {}
+        for split, (x, y) in zip(SPLITS, names, strict=False):
+            held[x] = (
+                np.full((SIZES[split], 3, 2), len(split)) + np.arange(SIZES[split])[:, None, None]
+            )
+            held[y] = np.arange(SIZES[split]) % 2
+        np.savez(tmp_path / "all.npz", **held)
+        return Npz("all.npz", path=str(tmp_path))
+
+    given = [("X_train", "y_train"), ("X_val", "y_val"), ("X_test", "y_test")]
+    assert sizes(arrays(*given)) == SIZES
+    assert sizes(arrays(("train_x", "train_y"), ("dev_x", "dev_y"), ("test_x", "test_y"))) == SIZES
+    source = arrays(*given)
+    assert source.inputs() == [tmp_path / "all.npz"]
+    assert len(list(source.whole("test"))) == 15
+    source = arrays(("x_train", "y_train"), ("x_test", "y_test"))
+    assert sizes(source) == {"train": 7, "valid": 1, "test": 3}
+    assert "holds splits, which are used" in source.warnings()[0]
+
+
+def test_variables_of_splits_in_a_file_of_rolls_are_used(tmp_path):
+    held = {split: [[[60 + n]] for n in range(size)] for split, size in SIZES.items()}
+    (tmp_path / "a.json").write_text(json.dumps(held))
+    source = PianoRolls("a.json", path=str(tmp_path))
+    assert sizes(source) == SIZES
+    assert source.inputs() == [tmp_path / "a.json"]
+    scipy_io = pytest.importorskip("scipy.io")
+    cells = {}
+    for split, size in SIZES.items():
+        cell = np.empty((1, size), dtype=object)
+        for n in range(size):
+            cell[0, n] = np.eye(88, dtype=np.uint8)[n : n + 2]
+        cells[f"{split}data"] = cell
+    scipy_io.savemat(tmp_path / "b.mat", cells)
+    source = PianoRolls("b.mat", path=str(tmp_path))
+    assert sizes(source) == SIZES
+    assert source.warnings() == [
+        f"{tmp_path}/b.mat holds splits, which are used (train: b.mat/traindata, "
+        "valid: b.mat/validdata, test: b.mat/testdata)"
+    ]
+    assert len(list(source.whole("test"))) == 15
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train", "train"),
+        ("GunPoint_TEST.tsv", "test"),
+        ("en_ewt-ud-dev.conllu", "valid"),
+        ("wiki.valid.tokens", "valid"),
+        ("traindata", "train"),
+        ("testimony.txt", None),
+        ("trains", None),
+        ("train_test.csv", None),
+        ("latest.csv", None),
+    ],
+)
+def test_a_name_says_which_split_it_is(name, split):
+    assert split_of(name) == split
+
+
+def test_the_rest_of_a_name_is_what_is_held():
+    assert {without_split(name) for name in ("X_train", "train_X", "test-X")} == {"X"}
+
+
+def test_a_class_called_as_a_split_is_no_split(tmp_path):
+    for label in ("train", "test", "bus"):
+        (tmp_path / label).mkdir()
+        for n in range(12):
+            (tmp_path / label / f"{n}.txt").write_text(f"{label} {n}")
+    source = source_of("class_folders", tmp_path)
+    assert sum(sizes(source).values()) == 36
+    assert {record["label"] for record in source.read().train} == {"train", "test", "bus"}
+
+
+def test_a_table_knows_its_splits_in_training(tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\na,b\nd,e\n")
+    (tmp_path / "test.csv").write_text("text,label\nc,d\n")
+    source = Table(".", 0.5, path=str(tmp_path))
+    assert [record["text"] for record in source.read().test] == ["c"]
