@@ -222,8 +222,8 @@ def refusal(*arguments, **options):
 
 
 def test_a_split_or_a_column_that_is_not_there_is_named_with_those_there_are(saved):
-    assert refusal("saved", valid="valid", path=str(saved)) == (
-        "data.source.valid=valid: not a split of saved; it has train, validation, test; "
+    assert refusal("saved", valid="validaton", path=str(saved)) == (
+        "data.source.valid=validaton: not a split of saved; it has train, validation, test; "
         "did you mean 'validation'?"
     )
     assert refusal("saved", path=str(saved), columns={"sentance": "text"}) == (
