@@ -6,6 +6,7 @@ from hydra.utils import instantiate
 from seqpipe.build import build_data
 from seqpipe.config.compose import compose
 from seqpipe.config.validate import validate
+from seqpipe.data.vocabulary import UNK
 
 WIKITEXT = ["data.train=valid.txt", "data.valid=0.1", "data.test=test.txt"]
 
@@ -74,6 +75,20 @@ def test_the_streams_hold_as_many_symbols_as_their_files(built, shared_data):
     assert len(words["test"]) - words["test"].count("<eos>") == 121_223
 
 
+@pytest.mark.realdata
+def test_the_unknown_symbol_of_wikitext_is_trained_and_the_only_one(built, shared_data):
+    """valid.txt holds <unk> some 11,000 times; what only the other file holds is the same."""
+    data = built("data=wikitext2", f"data.path={shared_data / 'lm_wikitext2'}", *WIKITEXT)
+    train = " ".join(record["text"] for record in records(data, "train")).split()
+    counts = data.counts("y")
+    assert counts["train"][UNK] == train.count("<unk>") > 5_000
+    assert [name for name in data.spec.y.names if "unk>" in name.lower()] == ["<unk>"]
+    test = " ".join(record["text"] for record in records(data, "test")).split()
+    strange = sum(token not in set(train) for token in test)
+    assert counts["test"][UNK] == test.count("<unk>") + strange
+    assert data.y.encode({"text": "<unk> zyzzyva"}).tolist() == [UNK, UNK]
+
+
 SMALL = {
     "imdb": {
         f"{split}/{label}/{n}_1.txt": f"{split} {label} {n}<br />words"
@@ -118,6 +133,7 @@ def test_a_named_set_is_read_in_its_official_format(built, tmp_path, name, sizes
     data = built(f"data={name}", f"data.path={tmp_path}")
     assert tuple(len(records(data, split)) for split in data.sizes) == sizes
     assert first is None or first in list(records(data, "train"))
+    assert all(name not in (data.spec.y.names or ())[4:] for name in ("<unk>", "<UNK>"))
 
 
 @pytest.mark.parametrize(

@@ -252,3 +252,57 @@ def test_by_words_what_occurs_once_is_unknown_so_that_unknown_is_learned():
     assert words.spec.names[4:] == ("a",)
     assert share_of_unknown(words, [{"text": "a a b"}]) == pytest.approx(1 / 3)
     assert fitted("aab", by="characters").spec.names[4:] == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("by", "unknown", "text", "other"),
+    [
+        ("tokens", "<unk>", "a <unk> b <unk>", "a zebra b zebra"),
+        ("words", "<unk>", "a <unk>, b (<unk>)", "a zebra, b (zebra)"),
+        ("words", "N", "a N b NN", "a zebra b NN"),
+        ("characters", "<unk>", "a<unk>b<unk>", "axbx"),
+        ("characters", "?", "a?b?", "axbx"),
+    ],
+)
+def test_the_unknown_symbol_of_a_text_is_that_of_the_vocabulary(by, unknown, text, other):
+    field = fitted(text, by=by, unknown=unknown, min_count=1)
+    ids = field.encode({"text": text})
+    assert (ids == UNK).sum() == (1 if unknown == "N" else 2)
+    assert field.encode({"text": other}).equal(ids)
+    assert field.decode(ids) == text
+    assert unknown not in field.spec.names[4:]
+    assert field.notes("data.y") == []
+    again = Text("text", by=by, unknown=unknown)
+    again.restore(field.state())
+    assert again.encode({"text": text}).equal(ids)
+    assert again.decode(ids) == text
+
+
+def test_the_unknown_symbol_of_a_text_is_lowered_with_it():
+    field = fitted("A <UNK> b", by="tokens", unknown="<UNK>", lowercase=True, min_count=1)
+    assert field.encode({"text": "a <UNK> zebra"}).tolist()[1:] == [UNK, UNK]
+    assert "<unk>" not in field.spec.names[4:]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"by": "bytes", "unknown": "<unk>"}, "unknown=<unk>: by bytes nothing is unknown; "),
+        ({"by": "subwords", "unknown": "<unk>"}, "unknown=<unk>: by subwords nothing is unknown; "),
+        ({"by": "tokens", "unknown": "a b"}, "unknown=a b: must be one symbol without blanks; "),
+        ({"by": "tokens", "unknown": ""}, "unknown=: must be one symbol without blanks; "),
+    ],
+)
+def test_an_unknown_symbol_that_cannot_be_is_refused(options, message):
+    with pytest.raises(ConfigError) as error:
+        Text("text", **options)
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("by", ["tokens", "words", "characters"])
+def test_a_text_that_holds_an_unknown_symbol_which_nobody_named_is_warned_about(by):
+    field = fitted("a <unk> b " * 6, by=by, min_count=1)
+    (note,) = field.notes("data.y")
+    assert note.startswith("data.y.unknown=null: the texts hold <unk> 6 times")
+    assert "\"+data.y.unknown='<unk>'\"" in note
+    assert fitted("a <unk> b", by=by, min_count=1).notes("data.y") == []

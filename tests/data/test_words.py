@@ -158,12 +158,13 @@ UNSPACED = (
 def test_words_that_no_blanks_separate_are_warned_about(make, text):
     field = make("text", by="words")
     field.fit([{"text": text}] * 3)
-    (note,) = field.notes()
-    assert note.startswith("by=words: no blanks separate the words")
-    assert "by=characters, by=subwords" in note
+    (note,) = field.notes("data.x")
+    assert note.startswith("data.x.by=words: no blanks separate the words")
+    assert "by=characters" in note
+    assert "by=subwords" in note
     other = make("text", by="words")
     other.restore(field.state())
-    assert other.notes() == [note]
+    assert other.notes("data.x") == [note]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_words_that_no_blanks_separate_are_warned_about(make, text):
     ],
 )
 def test_words_with_blanks_between_them_are_not_warned_about(text):
-    assert fitted(text, text).notes() == []
+    assert fitted(text, text).notes("data.x") == []
 
 
 def test_a_warning_names_the_key_of_its_field(source_of):

@@ -136,6 +136,12 @@ def lines(folder: Path) -> None:
     (folder / "lines.txt").write_text("\n".join(dict.fromkeys(texts(48))) + "\n")
 
 
+def rare(folder: Path) -> None:
+    """Lines whose rare words are <unk> already, as in Penn Treebank."""
+    found = (text.replace("dog", "<unk>") for text in dict.fromkeys(texts(48)))
+    (folder / "lines.txt").write_text("\n".join(found) + "\n")
+
+
 ANSWERING = {
     "category of text": Kind(TABLE, good_or_bad),
     "category of series": Kind((*NPZ, "architecture.pooling=mean"), in_classes),
@@ -200,6 +206,9 @@ DIFFERENCES = {"numbers, differences": Kind((*FORECAST, "data.source.horizon=2")
 WRITING = {
     "lines": Kind(LINES, lines),
     "words": Kind((*LINES, "data.y.by=words", "data.y.min_count=2"), lines),
+    "corpus with unknowns": Kind(
+        (*LINES, "data.y.by=tokens", "data.y.min_count=1", "+data.y.unknown='<unk>'"), rare
+    ),
     "stream": Kind(("data=stream", "data.path={folder}/lines.txt", "data.bptt=8"), lines),
     "piano rolls": Kind(ROLLS, rolls),
 }

@@ -4,6 +4,7 @@ import pytest
 
 from seqpipe.data.base import PlacedRecord
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.inference.columns import of_answers
 
 
 def test_spans_have_their_words(made):
@@ -142,3 +143,29 @@ def test_options_of_a_search_are_refused_where_nothing_is_searched_for(made):
     assert problems("transcript", beam_size=2, length_penalty=0.5) == [
         "length_penalty=0.5: a transcript is ranked by its probability alone; allowed: leave it out"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "records", "wanted"),
+    [
+        ("category of text", ["the zebra sat, zebra", "the cat"], [3, 0]),
+        ("category of words and characters", ["the zebra", "cat"], [1, 0]),
+        ("tags of spans", ["cat zebra dog"], [1]),
+        ("tags of spans in windows", ["zebra " * 7], [7]),
+        ("translation", ["the zebra sat", "a cat"], [1, 0]),
+        ("translation by beam", ["the zebra sat"], [1]),
+        ("transcript", ["zebra the"], [1]),
+    ],
+)
+def test_unknown_symbols_of_an_input_are_counted_in_its_answer(made, name, records, wanted):
+    model = made(name).model
+    assert [answer["unknown"] for answer in model.predict(records)] == wanted
+    columns = [*of_answers(model.spec.y, 1, model.spec.x)]
+    assert columns[-1] == "unknown"
+    assert {key.partition(".")[0] for key in columns} == set(model.predict(records)[0])
+
+
+def test_where_nothing_can_be_unknown_nothing_is_counted(made):
+    for name in ("category of series", "number", "tags"):
+        model, records = made(name).model, made(name).records[:1]
+        assert "unknown" not in model.predict(records)[0]

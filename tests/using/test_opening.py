@@ -131,7 +131,11 @@ def test_a_folder_of_format_1_opens_and_answers_as_it_did(near):
     expected = json.loads((FIXTURES / "format_1.json").read_text())
     for name in ("tags", "numbers"):
         answers = seqpipe.load(folder / name).predict(expected[name]["inputs"])
-        assert near(answers, expected[name]["answers"])
+        before = expected[name]["answers"]
+        kept = [
+            {key: answer[key] for key in old} for answer, old in zip(answers, before, strict=True)
+        ]
+        assert near(kept, before)
 
 
 def test_a_folder_is_there_as_a_whole_or_not_at_all(made, tmp_path, monkeypatch):

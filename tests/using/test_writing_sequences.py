@@ -9,7 +9,7 @@ import torch
 from seqpipe.data.base import SequenceBatch
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference import scoring
-from seqpipe.inference.scoring import ranked
+from seqpipe.inference.scoring import probability_of, ranked
 
 MANY, WARM = "an integer from 1 to 1000000", "a number in [0.0001, 10000]"
 SHARE = "a number in [1e-06, 1]"
@@ -80,6 +80,54 @@ def test_unknown_symbols_are_counted(made):
     (score,) = made("words").model.score(["the zebra sat zebra"])
     assert score.unknown == 2
     assert score.tokens[1] == "<UNK>"
+
+
+def test_unknown_symbols_are_left_out_of_a_total_or_refused_as_asked(made):
+    model, text = made("words").model, "the zebra sat zebra"
+    (counted,), (skipped,) = model.score([text]), model.score([text], unknown="skip")
+    known = [counted.log_probabilities[step] for step in (0, 2, 4)]  # the last is <EOS>
+    assert skipped.total == pytest.approx(sum(known))
+    assert skipped.per_token == pytest.approx(sum(known) / 3)
+    assert counted.total == pytest.approx(sum(counted.log_probabilities))
+    assert skipped.log_probabilities == counted.log_probabilities
+    assert model.score(["the cat sat"], unknown="refuse") == model.score(["the cat sat"])
+    with pytest.raises(DataError) as caught:
+        model.score([text], unknown="refuse")
+    assert caught.value.problems == [
+        "text: holds 2 unknown symbols ('zebra'); allowed: known symbols, unknown=skip or"
+        " unknown=count"
+    ]
+    with pytest.raises(ConfigError) as wrong:
+        model.score([text], unknown="skp")
+    assert wrong.value.problems == [
+        "unknown=skp: no such policy; allowed: count, skip, refuse; did you mean 'skip'?"
+    ]
+
+
+def test_probabilities_are_those_of_the_totals_however_small(made):
+    (score,) = made("lines").model.score(["the cat"])
+    assert score.probability == pytest.approx(math.exp(score.total))
+    assert float(probability_of(score.total)) == pytest.approx(score.probability, rel=0.05)
+    assert probability_of(math.log(5.7e-10)) == "5.7e-10"
+    assert probability_of(-1000 * math.log(10)) == "1.0e-1000"
+    assert probability_of(0.0) == "1"
+    assert probability_of(-math.inf) == "0"
+
+
+def test_the_unknown_symbol_of_a_corpus_is_that_of_the_model(made):
+    """A word that training never had and the <unk> that stood in its place are one symbol."""
+    model = made("corpus with unknowns").model
+    own, other = model.score(["the <unk> sat", "the zebra sat"])
+    assert own.log_probabilities == other.log_probabilities
+    assert own.tokens == other.tokens == ["the", "<unk>", "sat", "<EOS>"]
+    assert own.unknown == other.unknown == 1
+    assert [name for name in model.spec.y.names if "unk" in name.lower()] == ["<unk>"]
+    drawn = " ".join(model.sample(40, seed=1, max_length=12))
+    assert "unk" not in drawn.lower()
+    assert "cat" in drawn
+    allowed = " ".join(model.sample(40, seed=1, max_length=12, allow_unknown=True))
+    assert "<unk>" in allowed
+    assert "<UNK>" not in allowed
 
 
 def test_what_cannot_be_scored_is_told(made):

@@ -297,8 +297,8 @@ class Field(ABC):
         spec = self.spec
         return f"{spec.kind} ({spec.size})"
 
-    def notes(self) -> list[str]:
-        """What to warn about in the training data, each note starting with `option=value: `."""
+    def notes(self, key: str) -> list[str]:
+        """What to warn about in the training data; key: of the field in the configuration."""
         return []
 
     def steps(self, value: Any) -> tuple[list[str], Callable[[Sequence[str]], str]]:

@@ -205,9 +205,9 @@ class SequenceData:
 
     @property
     def notes(self) -> list[str]:
-        """What the fields warn about, each note starting with the key: `data.x.by=words: ...`."""
+        """What the fields warn about: `data.x.by=words: ...`."""
         fields = {"y": self.y} if self.x is None else {"x": self.x, "y": self.y}
-        told = [f"data.{role}.{note}" for role, fld in fields.items() for note in fld.notes()]
+        told = [note for role, fld in fields.items() for note in fld.notes(f"data.{role}")]
         return [*told, *(one for facts in self.facts.values() for one in facts.warnings)]
 
     def counts(self, role: str) -> dict[str, Integers]:

@@ -18,6 +18,7 @@ from seqpipe.inference.answers import Answer, Floats, answer_of
 from seqpipe.inference.decoding import Decoding, decoded, decodes
 from seqpipe.inference.encoding import MOST_STEPS, Encoder, Piece, batched
 from seqpipe.inference.threads import Ahead, Workers
+from seqpipe.inference.unknowns import counts_unknown, unknown_at
 from seqpipe.tasks.base import Task
 
 CHUNK = 4_096  # records that are sorted by length together
@@ -141,12 +142,26 @@ class Answering:
         parts_of: list[list[Any]] = [[] for _ in chunk.found]
         for piece, part in zip(chunk.pieces, written_of, strict=True):
             parts_of[piece.row].append(part)
+        unknown = self._unknown(chunk)
         for row, (one, parts) in enumerate(zip(chunk.found, parts_of, strict=True)):
             record = None if isinstance(one, DataError) else one
             if row in chunk.errors:
                 yield Asked(record, None, "; ".join(chunk.errors[row].problems))
             else:
-                yield Asked(record, parts[0] if self.searched else self._answer(parts))
+                answer = dict(parts[0]) if self.searched else self._answer(parts)
+                if unknown is not None:
+                    answer["unknown"] = unknown[row]
+                yield Asked(record, answer)
+
+    def _unknown(self, chunk: _Chunk) -> list[int] | None:
+        """How many symbols of each x the model does not know; None where it knows all."""
+        spec = self.encoder.spec.x
+        if spec is None or not counts_unknown(spec):
+            return None
+        counts = [0] * len(chunk.found)
+        for piece in chunk.pieces:
+            counts[piece.row] += int(unknown_at(spec, piece.x).sum())
+        return counts
 
     def _answer(self, parts: list[tuple[Any, Floats | None]]) -> Answer:
         return answer_of(self.y, self.spec, *_joined(parts))

@@ -34,6 +34,7 @@ def answer_of(y: Field, spec: FieldSpec, predicted: Any, probabilities: Floats |
         roll: `prediction`, the names of the notes of each step.
         values: `prediction`, (T, K) numbers in the data's units.
         symbols: `prediction`, text.
+        Where x is text, `Answering` adds `unknown`, how many of its symbols are not known.
     """
     return _ANSWERS[spec.kind](y, spec, predicted, probabilities)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from seqpipe.data.base import FieldSpec
+from seqpipe.inference.unknowns import counts_unknown
 
 _VALUES = (str, int, float, type(None))  # bool is an int
 _TEXT, _NUMBER = pa.string(), pa.float64()
@@ -26,13 +27,19 @@ _PREDICTION = {
 }
 
 
-def of_answers(y: FieldSpec, n_best: int = 1) -> dict[str, pa.DataType]:
+def of_answers(y: FieldSpec, n_best: int = 1, x: FieldSpec | None = None) -> dict[str, pa.DataType]:
     """What a model writes of each example, flat, before it wrote any: name -> type.
 
     Args:
         y: what is answered, see `seqpipe.inference.answers.answer_of`.
         n_best: answers of each input, where they are searched for.
+        x: what is read; of text, a column counts the symbols that the model does not know.
     """
+    unknown = {"unknown": pa.int64()} if counts_unknown(x) else {}
+    return _of_predictions(y, n_best) | unknown
+
+
+def _of_predictions(y: FieldSpec, n_best: int) -> dict[str, pa.DataType]:
     if y.kind == "number":
         return {"prediction": _NUMBER if y.size == 1 else _NUMBERS}
     columns = {"prediction": _PREDICTION[y.kind]}

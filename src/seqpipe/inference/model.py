@@ -16,7 +16,7 @@ from seqpipe.inference.encoding import MOST_ROWS, Encoder
 from seqpipe.inference.limits import BATCH_SIZE
 from seqpipe.inference.placing import is_relative, placed
 from seqpipe.inference.sampling import Drawing, Sample, sample
-from seqpipe.inference.scoring import Score, score
+from seqpipe.inference.scoring import Score, Unknown, score
 from seqpipe.inference.tables import is_table, records_of
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.rules import faults
@@ -143,11 +143,13 @@ class Model:
         )
         return sample(self.network, self.task, self.x, self.y, self.config["data"], asked)
 
-    def score(self, inputs: Iterable[Any]) -> list[Score]:
+    def score(self, inputs: Iterable[Any], *, unknown: Unknown = "count") -> list[Score]:
         """How likely sequences are, in nats: each symbol given those before it, and x if any.
 
         Args:
             inputs: records, or entries of y alone.
+            unknown: symbols that are not in the vocabulary: `count`, `skip` or `refuse`, see
+                `seqpipe.inference.scoring.score`.
 
         Returns:
             a score for each, in their order.
@@ -158,7 +160,7 @@ class Model:
         """
         column = self.y.column
         return [
-            score(self.network, self.task, self.x, self.y, record)
+            score(self.network, self.task, self.x, self.y, record, unknown)
             for record in self.records(inputs, column)
         ]
 

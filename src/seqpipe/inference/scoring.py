@@ -2,19 +2,21 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from seqpipe.data.base import Field, Record
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.inference.unknowns import counts_unknown, shown, unknown_at, unknown_symbols
 from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.nn.precision import precise, widest
 from seqpipe.tasks.base import Task
 
 CHUNK = 2_048  # steps whose logits are held at once
+Unknown = Literal["count", "skip", "refuse"]
 
 
 @dataclass(frozen=True)
@@ -24,20 +26,35 @@ class Score:
     Args:
         tokens: the symbols, <EOS> included where the field writes one; of a roll, the steps.
         log_probabilities: of each, given those before it.
+        unknown_at: True where the model does not know a symbol, and scores its <UNK> in its place.
+        skip: leave those out of the total. They are still read before the next ones.
     """
 
     tokens: list[str]
     log_probabilities: list[float]
+    unknown_at: list[bool]
+    skip: bool = False
+
+    @property
+    def counted(self) -> list[float]:
+        """The log-probabilities that the total is of."""
+        every = zip(self.log_probabilities, self.unknown_at, strict=True)
+        return [value for value, unknown in every if not (self.skip and unknown)]
 
     @property
     def total(self) -> float:
         """Of the whole sequence: what sequences are ranked by."""
-        return math.fsum(self.log_probabilities)
+        return math.fsum(self.counted)
 
     @property
     def per_token(self) -> float:
-        """The mean: what sequences of different length are compared by."""
-        return self.total / len(self.log_probabilities)
+        """The mean: what sequences of different length are compared by; NaN of none."""
+        return self.total / len(self.counted) if self.counted else math.nan
+
+    @property
+    def probability(self) -> float:
+        """exp(total); 0 below the smallest number of 64 bits, some 1e-308."""
+        return math.exp(self.total)
 
     @property
     def perplexity(self) -> float:
@@ -47,11 +64,18 @@ class Score:
     @property
     def unknown(self) -> int:
         """How many symbols the model does not know: it scored <UNK> in their place."""
-        return sum(token == "<UNK>" for token in self.tokens)
+        return sum(self.unknown_at)
 
 
 @torch.inference_mode()
-def score(network: nn.Module, task: Task, x: Field | None, y: Field, record: Record) -> Score:
+def score(
+    network: nn.Module,
+    task: Task,
+    x: Field | None,
+    y: Field,
+    record: Record,
+    unknown: Unknown = "count",
+) -> Score:
     """The log-probability of a record's y, given its x where there is one.
 
     The whole sequence is read from its start, however training cut it.
@@ -62,11 +86,17 @@ def score(network: nn.Module, task: Task, x: Field | None, y: Field, record: Rec
         x: fitted; None for a language model.
         y: fitted.
         record: with the columns of both.
+        unknown: what becomes of symbols that are not in the vocabulary: `count` scores <UNK> in
+            their place, `skip` leaves them out of the total, `refuse` raises.
 
     Raises:
-        ConfigError: the model gives sequences no probability.
-        DataError: the record cannot be read.
+        ConfigError: the model gives sequences no probability, or `unknown` is none of these.
+        DataError: the record cannot be read, or holds unknown symbols that are refused.
     """
+    if unknown not in get_args(Unknown):
+        allowed = ", ".join(get_args(Unknown))
+        hint = did_you_mean(str(unknown), get_args(Unknown))
+        raise ConfigError(f"unknown={unknown}: no such policy; allowed: {allowed}{hint}")
     if not isinstance(network, OneToMany | EncoderDecoder):
         text = "gives no probability to sequences; allowed: one_to_many or encoder_decoder"
         raise ConfigError(f"{type(network).__name__}: {text}")
@@ -74,6 +104,13 @@ def score(network: nn.Module, task: Task, x: Field | None, y: Field, record: Rec
     symbols = y.encode_target(record)
     if len(symbols) == 0:
         raise DataError(f"{y.column}: has no steps; allowed: one or more")
+    there = [False] * len(symbols)
+    if counts_unknown(y.spec):
+        there = unknown_at(y.spec, symbols).tolist()
+    if unknown == "refuse" and any(there):
+        found = shown(unknown_symbols(y, record.get(y.column), symbols), sum(there))
+        allowed = "known symbols, unknown=skip or unknown=count"
+        raise DataError(f"{y.column}: holds {found}; allowed: {allowed}")
     ids = symbols.to(y.spec.dtype).unsqueeze(0).to(device)
     parts = [_of(one, ids, y) for one in _logits(network, x, record, ids)]
     values = torch.cat(parts).tolist()
@@ -82,7 +119,7 @@ def score(network: nn.Module, task: Task, x: Field | None, y: Field, record: Rec
         tokens = [y.decode(row.unsqueeze(0)) for row in symbols]
     else:
         tokens = [names[int(id_)] for id_ in symbols]
-    return Score(tokens, values)
+    return Score(tokens, values, there, skip=unknown == "skip")
 
 
 def _logits(network: OneToMany | EncoderDecoder, x: Field | None, record: Record, y: Tensor) -> Any:
@@ -114,6 +151,23 @@ def _of(piece: tuple[int, Tensor], y: Tensor, field: Field) -> Tensor:
         ).sum(dim=-1)
     chosen: Tensor = logits.log_softmax(dim=-1).gather(1, truth.long().unsqueeze(1)).squeeze(1)
     return chosen
+
+
+def probability_of(total: float) -> str:
+    """A log-probability in nats as the probability itself, however small: `5.7e-10`.
+
+    >>> probability_of(math.log(0.25)), probability_of(-21.28), probability_of(-1000.0)
+    ('0.25', '5.7e-10', '5.1e-435')
+    """
+    if total > -700:  # about the logarithm of the smallest number of 64 bits
+        return f"{math.exp(total):.2g}"
+    if total == -math.inf or math.isnan(total):
+        return f"{math.exp(total):g}"
+    exponent = math.floor(total / math.log(10))
+    digits = 10 ** (total / math.log(10) - exponent)
+    if float(f"{digits:.1f}") == 10:
+        digits, exponent = 1.0, exponent + 1
+    return f"{digits:.1f}e{exponent}"
 
 
 def ranked(scores: list[Score]) -> list[int]:

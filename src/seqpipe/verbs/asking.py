@@ -125,6 +125,9 @@ class Score(_Reading):
     input: str | None = option("in place of text: a file with one a line or a row, or -", None)
     output: str = option("of an input: a file (.csv .tsv .jsonl .parquet), or -", "-")
     tokens: bool = option("true: also each symbol's own log-probability", False)
+    unknown: Literal["count", "skip", "refuse"] = option(
+        "symbols not in the vocabulary: score <UNK> for them, leave them out, or refuse", "count"
+    )
 
     def problems(self) -> Iterator[str]:
         """What does not fit together."""

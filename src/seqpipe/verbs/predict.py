@@ -70,7 +70,7 @@ def answer_all(model: Model, reader: Reader, options: Predict, kind: str) -> tup
     asked = model.answers(
         reader.read(options.input), decoding=how, batch_size=options.batch_size, ahead=True
     )
-    types = of_answers(model.spec.y, options.n_best)
+    types = of_answers(model.spec.y, options.n_best, model.spec.x)
     failed, total = 0, 0
     with (
         _seldom_collected(),

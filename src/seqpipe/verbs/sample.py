@@ -1,15 +1,19 @@
 """New sequences: `python -m seqpipe sample run=latest n=5 prompt="def " temperature=0.8`."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from seqpipe.errors import ConfigError
 from seqpipe.inference.midi import write_midi
 from seqpipe.inference.model import Model
+from seqpipe.inference.unknowns import counts_unknown, shown, unknown_at, unknown_symbols
 from seqpipe.report.music import draw_roll
 from seqpipe.verbs.asking import Sample
 from seqpipe.verbs.opened import open_model
 from seqpipe.verbs.registry import Answer
+
+log = logging.getLogger(__name__)
 
 
 def run(options: Sample, root: Path) -> Answer:
@@ -35,9 +39,22 @@ def run(options: Sample, root: Path) -> Answer:
         allow_unknown=options.allow_unknown,
     )
     if not music:
-        between = " " if options.prompt and model.spec.y.unit in ("words", "tokens") else ""
-        return Answer("\n".join(f"{options.prompt}{between}{text}" for text in drawn))
+        _tell_of_unknown(options.prompt, model)
+        texts = [str(text) for text in drawn]
+        between = [model.y.between(options.prompt, text) for text in texts]
+        both = zip(between, texts, strict=True)
+        return Answer("\n".join(f"{options.prompt}{blank}{text}" for blank, text in both))
     return Answer("\n".join(_written(drawn, model, options, root)))
+
+
+def _tell_of_unknown(prompt: str, model: Model) -> None:
+    """What of the prompt the model could not read; only with `allow_unknown` it gets here."""
+    if prompt and counts_unknown(model.spec.y):
+        ids = model.y.encode({model.y.column: prompt})
+        count = int(unknown_at(model.spec.y, ids).sum())
+        if count:
+            found = shown(unknown_symbols(model.y, prompt, ids), count)
+            log.warning("prompt=%s: holds %s, read as <UNK>", prompt, found)
 
 
 def _refuse_of_music(options: Sample) -> None:

@@ -1,7 +1,8 @@
 """How likely a model finds sequences: `python -m seqpipe score run=latest text="a pear"`."""
 
+import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from seqpipe.errors import DataError
 from seqpipe.inference.columns import of_input
 from seqpipe.inference.model import Model
 from seqpipe.inference.scoring import Score as Likelihood
-from seqpipe.inference.scoring import ranked
+from seqpipe.inference.scoring import probability_of, ranked
 from seqpipe.inference.writing import Output, format_of
 from seqpipe.verbs.asking import Score
 from seqpipe.verbs.foreign import check_beside
@@ -24,6 +25,8 @@ from seqpipe.verbs.predict import refuse_own_input
 from seqpipe.verbs.registry import Answer
 
 SEPARATOR = " | "
+
+log = logging.getLogger(__name__)
 
 
 def run(options: Score, root: Path) -> Answer:
@@ -41,13 +44,18 @@ def run(options: Score, root: Path) -> Answer:
     texts = [text for text in options.text.split(SEPARATOR) if text]
     if not texts:
         raise DataError(f"text={options.text}: holds no sequence; allowed: one or more")
-    scores = model.score(texts)
+    scores = model.score(texts, unknown=options.unknown)
+    _tell_of_unknown([one.unknown for one in scores], options)
     table = Table(title="log-probability in nats, the likeliest first", title_justify="left")
-    for name in ("rank", "total", "per token", "perplexity", "tokens", "unknown", "text"):
+    for name in (
+        *("rank", "total", "probability", "per token"),
+        *("perplexity", "tokens", "unknown", "text"),
+    ):
         table.add_column(name, justify="left" if name == "text" else "right", overflow="fold")
     for rank, place in enumerate(ranked(scores), 1):
         one = scores[place]
-        numbers = (f"{one.total:.3f}", f"{one.per_token:.3f}", f"{one.perplexity:.3f}")
+        total = (f"{one.total:.3f}", probability_of(one.total))
+        numbers = (*total, f"{one.per_token:.3f}", f"{one.perplexity:.3f}")
         counts = (str(len(one.tokens)), str(one.unknown))
         table.add_row(str(rank), *numbers, *counts, texts[place])
     console = PlainConsole(record=True, file=sys.stdout, width=None if sys.stdout.isatty() else 120)
@@ -73,36 +81,51 @@ def _of_input(options: Score, input: str, model: Model, kind: str, root: Path) -
     check_beside(model.config, root, own_data=options.own_data)
     reader = reader_of(model, options.trust, options.format, options.encoding)
     reader.column = model.y.column
-    total = 0
+    unknown: list[int] = []
     with (
         Output(options.output, kind, sys.stdout) as output,
         Progress(options.output != "-", "scoring") as progress,
     ):
-        for row in _rows(progress.count(reader.read(input), input), model, options.tokens):
+        for row in _rows(progress.count(reader.read(input), input), model, options):
             output.write([row])
-            total += 1
-        if total == 0:
+            unknown.append(row["unknown"])
+        if not unknown:
             raise DataError(f"input={input}: holds nothing to score; allowed: one row or more")
+    _tell_of_unknown(unknown, options)
     return Answer()
 
 
-def _rows(found: Iterator[Found], model: Model, tokens: bool) -> Iterator[dict[str, Any]]:
+def _tell_of_unknown(counts: Sequence[int], options: Score) -> None:
+    """Totals of sequences with different numbers of unknown symbols are not comparable."""
+    if len(set(counts)) < 2:
+        return
+    what = {"count": "score <UNK> for them", "skip": "leave them out"}[options.unknown]
+    other = {"count": "skip", "skip": "count"}[options.unknown]
+    log.warning(
+        "unknown=%s: the sequences hold %s to %s unknown symbols; totals that %s are not"
+        " comparable; allowed: sequences with equally many, unknown=refuse or unknown=%s",
+        *(options.unknown, min(counts), max(counts), what, other),
+    )
+
+
+def _rows(found: Iterator[Found], model: Model, options: Score) -> Iterator[dict[str, Any]]:
     for one in found:
         if isinstance(one, DataError):
             raise one
         try:
-            score = model.score([one])[0]
+            score = model.score([one], unknown=options.unknown)[0]
         except DataError as error:
             where = getattr(one, "place", "inputs")
             raise DataError([f"{where}: {problem}" for problem in error.problems]) from None
         scored: dict[str, Any] = {
             "total": score.total,
+            "probability": score.probability or None,  # too small a number is none, not 0
             "per_token": score.per_token,
             "perplexity": score.perplexity,
             "tokens": len(score.tokens),
             "unknown": score.unknown,
         }
-        if tokens:
+        if options.tokens:
             scored |= {"symbols": score.tokens, "log_probabilities": score.log_probabilities}
         line = getattr(one, "line", None)
         yield {"line": line, **of_input(one, {"line", *scored}), **scored}

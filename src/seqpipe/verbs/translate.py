@@ -1,12 +1,15 @@
 """Write y for x: `python -m seqpipe translate run=latest text="Guten Morgen" beam_size=5`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from seqpipe.data.base import Record
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.answers import Answer as Found
 from seqpipe.inference.decoding import Decoding, decodes
 from seqpipe.inference.model import Model
+from seqpipe.inference.unknowns import shown, unknown_symbols
 from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.verbs.asking import Translate
 from seqpipe.verbs.foreign import check_beside
@@ -37,8 +40,8 @@ def run(options: Translate, root: Path) -> Answer:
     for one in model.answers(records, decoding=how, batch_size=options.batch_size):
         if one.answer is None:
             raise DataError(f"{one.place}: {one.error}")
-        lines += _lines(one.answer)
         assert one.record is not None
+        lines += [*_lines(one.answer), *_unknown(model, one.record, one.answer)]
         pairs.append((one.record, one.answer["prediction"]))
     if options.attention is not None:
         lines.append(f"attention: {_drawn(model, pairs, Path(options.attention))}")
@@ -54,6 +57,14 @@ def _sound(one: Any) -> Any:
 def _lines(answer: Found) -> list[str]:
     best = answer.get("n_best", [answer])
     return [f"{row['score']:9.3f}  {row['prediction']}" for row in best]
+
+
+def _unknown(model: Model, record: Record, answer: Found) -> Iterator[str]:
+    """Says what of the input the model could not read."""
+    count = answer.get("unknown", 0)
+    if count and model.x is not None:
+        symbols = unknown_symbols(model.x, record[model.x.column], model.x.encode(record))
+        yield f"{'':11}{shown(symbols, count)} in the input"
 
 
 def _check_attention(options: Translate, model: Model) -> None:

@@ -80,7 +80,9 @@ def test_no_column_is_lost_where_the_first_rows_are_errors(ask, tmp_path, monkey
     if suffix == "jsonl":
         assert list(rows[0]) == ["line", "error"]
     else:
-        assert list(rows[0]) == [*names, "probabilities.bad", "probabilities.good", "error"]
+        assert list(rows[0]) == [
+            *(*names, "probabilities.bad", "probabilities.good", "unknown", "error")
+        ]
     assert [int(row["line"]) for row in rows] == list(range(2, 11))
     assert rows[0]["error"] == "1 cell, the header has 2; allowed: 2 cells"
     assert rows[6]["error"] == "x has no steps; allowed: one or more"

@@ -1,6 +1,7 @@
 """sample, score, translate and evaluate as they are typed."""
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -138,6 +139,52 @@ def test_translations_are_printed_with_their_scores(say, made, tmp_path):
     ]
     transcript = say("translate", "transcript", text="the cat sat")
     assert transcript[11:] == made("transcript").model.predict(["the cat sat"])[0]["prediction"]
+
+
+def test_unknown_symbols_of_an_input_are_named_below_its_translation(say):
+    lines = say("translate", "translation", text="the zebra sat").splitlines()
+    assert lines[1:] == ["           1 unknown symbol ('zebra') in the input"]
+    assert len(say("translate", "translation", text="the cat sat").splitlines()) == 1
+
+
+def test_totals_with_different_numbers_of_unknown_symbols_are_warned_about(say, capsys, caplog):
+    text = "the cat sat | the zebra sat"
+    say("score", "words", text=text)
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert sorted(row[-3].strip() for row in rows) == ["0", "1"]
+    totals = [float(row[2]) for row in rows]
+    shown = [float(row[3]) for row in rows]
+    assert shown == pytest.approx([math.exp(total) for total in totals], rel=0.06)
+    (warned,) = caplog.messages
+    assert warned == (
+        "unknown=count: the sequences hold 0 to 1 unknown symbols; totals that score <UNK> for them"
+        " are not comparable; allowed: sequences with equally many, unknown=refuse or unknown=skip"
+    )
+    caplog.clear()
+    say("score", "words", text="the cat sat | the dog sat")
+    assert not caplog.messages
+    (refused,) = problems(DataError, say, "score", "words", text=text, unknown="refuse")
+    assert refused.startswith("text: holds 1 unknown symbol ('zebra'); allowed: ")
+
+
+def test_rows_with_different_numbers_of_unknown_symbols_are_warned_about(say, tmp_path, caplog):
+    path, output = tmp_path / "in.txt", tmp_path / "out.jsonl"
+    path.write_text("the cat sat\nthe zebra sat\n")
+    say("score", "words", input=str(path), output=str(output), unknown="skip")
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["unknown"] for row in rows] == [0, 1]
+    assert rows[1]["probability"] == pytest.approx(math.exp(rows[1]["total"]))
+    (warned,) = caplog.messages
+    assert warned.startswith("unknown=skip: the sequences hold 0 to 1 unknown symbols; totals that")
+    (refused,) = problems(
+        *(DataError, say, "score", "words"), input=str(path), output="-", unknown="refuse"
+    )
+    assert refused.startswith(f"{path}:2: text: holds 1 unknown symbol ('zebra'); allowed: ")
+
+
+def test_unknown_symbols_of_a_prompt_are_named_where_they_are_allowed(say, caplog):
+    say("sample", "words", prompt="the zebra", allow_unknown=True, max_length=3)
+    assert caplog.messages == ["prompt=the zebra: holds 1 unknown symbol ('zebra'), read as <UNK>"]
 
 
 def test_what_cannot_be_translated_is_told(say, tmp_path):

@@ -11,13 +11,18 @@ from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.text import Counts, unknown_rates
-from seqpipe.data.fields.tokenizing import UNKNOWN, UNSPACED
+from seqpipe.data.fields.tokenizing import UNKNOWN
 from seqpipe.data.fields.vectors import Pretrained
 from seqpipe.data.fields.words import READING, Spacing, WordCutter, composed, lowered
 from seqpipe.data.vocabulary import PAD, SPECIALS, UNK, Vocabulary, id_type
 from seqpipe.errors import ConfigError, did_you_mean
 
 WAYS = ("tokens", "words")
+UNSPACED = (
+    "{key}.by=words: no blanks separate the words of these texts (as in Chinese, Japanese, Thai,"
+    " Lao, Khmer, Burmese), so that each run of letters counts as one word; allowed: the field"
+    " seqpipe.data.fields.text.Text with by=characters or by=subwords, or lists of words"
+)
 
 
 class Spelled(Field):
@@ -125,9 +130,9 @@ class Spelled(Field):
         rows = np.asarray(values).reshape(-1, 1 + self.characters)
         return self._join([self._word(row) for row in rows.tolist() if row[0] != PAD])
 
-    def notes(self) -> list[str]:
+    def notes(self, key: str) -> list[str]:
         """Words that no blanks separate."""
-        return [UNSPACED] if self.spacing.unspaced else []
+        return [UNSPACED.format(key=key)] if self.spacing.unspaced else []
 
     def steps(self, value: Any) -> tuple[list[str], Callable[[Sequence[str]], str]]:
         """The words of an entry, and what joins them."""

@@ -158,9 +158,9 @@ class Text(Field):
         self.vectors.restore(state)
         self.unnamed.counts = dict(state.get("unnamed", {}))
 
-    def notes(self) -> list[str]:
+    def notes(self, key: str) -> list[str]:
         """Words that no blanks separate, and symbols for unknown words that nobody named."""
-        return [*self.way.notes(), *self.unnamed.notes()]
+        return [*self.way.notes(key), *self.unnamed.notes(key)]
 
     def steps(self, value: Any) -> tuple[list[str], Callable[[Sequence[str]], str]]:
         """What each step of a text reads, and what joins them."""
@@ -227,11 +227,12 @@ class Unnamed:
                     self.counts[symbol] = self.counts.get(symbol, 0) + entry.count(symbol)
             yield entry
 
-    def notes(self) -> list[str]:
-        """What to do about them."""
+    def notes(self, key: str) -> list[str]:
+        """What to do about them; key: of the field."""
         return [
-            f"unknown=null: the texts hold {symbol} {count:,} times, here a symbol like any other,"
-            f" and not that of words that training never showed; allowed: unknown='{symbol}'"
+            f"{key}.unknown=null: the texts hold {symbol} {count:,} times, which is a symbol like"
+            " any other here, not the one for words that training never showed; allowed:"
+            f" \"+{key}.unknown='{symbol}'\" if it stands for unknown words"
             for symbol, count in self.counts.items()
             if count >= self.few
         ]

@@ -15,9 +15,9 @@ _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
 _LONGEST_KNOWN, _MOST_KNOWN = 40, 100_000  # characters; entries, tens of MB
 
 UNSPACED = (
-    "by=words: no blanks separate the words of these texts (as in Chinese, Japanese, Thai, Lao,"
-    " Khmer, Burmese), so that each run of letters counts as one word; allowed: by=characters,"
-    " by=subwords, or texts with blanks between their words"
+    "{key}.by=words: no blanks separate the words of these texts (as in Chinese, Japanese, Thai,"
+    " Lao, Khmer, Burmese), so that each run of letters counts as one word; allowed:"
+    " {key}.by=characters, {key}.by=subwords, or texts with blanks between their words"
 )
 Entry = str | list[str]
 EVERY_BYTE = (len(SPECIALS) + 256, f"256 bytes and {len(SPECIALS)} special symbols")
@@ -98,8 +98,8 @@ class Way(ABC):
         """What stands between a text and another that continues it."""
         return ""
 
-    def notes(self) -> list[str]:
-        """What to warn about in the texts that were fitted, each starting with `option=value`."""
+    def notes(self, key: str) -> list[str]:
+        """What to warn about in the texts that were fitted; key: of the field."""
         return []
 
 
@@ -270,9 +270,9 @@ class Words(Listed):
         if "spacing" in state:
             self.spacing.restore(state["spacing"])
 
-    def notes(self) -> list[str]:
+    def notes(self, key: str) -> list[str]:
         """Words that no blanks separate."""
-        return [UNSPACED] if self.spacing.unspaced else []
+        return [UNSPACED.format(key=key)] if self.spacing.unspaced else []
 
 
 class _Known(dict[str, list[int]]):

@@ -50,8 +50,7 @@ class WordCutter:
     """
 
     def __init__(self, unknown: str | None = None, reading: int = READING) -> None:
-        self.unknown = unknown
-        own = "" if unknown is None else rf"{re.escape(unknown)}|"
+        own = "" if unknown is None or re.fullmatch(_WORD, unknown) else rf"{re.escape(unknown)}|"
         self._ascii = re.compile(own + _WORD)
         self._any = self._ascii if reading == 1 else regex.compile(own + _WORD_OF_ANY_SCRIPT)
 

@@ -1,0 +1,51 @@
+"""Symbols of an input that a model has no word for: training never showed them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqpipe.data.base import Field, FieldSpec
+from seqpipe.data.vocabulary import EOS
+
+
+def unknown_at(spec: FieldSpec, ids: Any) -> Tensor:
+    """(T,) bool, True where a step is unknown. ids: (T,), or (T, 1 + C) of spelled words."""
+    steps = torch.as_tensor(ids)
+    first = steps[:, 0] if spec.kind == "spelled" else steps
+    return (
+        torch.zeros_like(first, dtype=torch.bool) if spec.unknown is None else first == spec.unknown
+    )
+
+
+def counts_unknown(spec: FieldSpec | None) -> bool:
+    """Whether anything can be unknown: not numbers, and neither bytes nor subwords."""
+    if spec is None or spec.kind not in ("symbols", "spelled"):
+        return False
+    return spec.unknown is not None and spec.unit not in ("bytes", "subwords")
+
+
+def unknown_symbols(fld: Field, value: Any, ids: Tensor) -> list[str]:
+    """The unknown symbols of a raw entry, as it spells them; none where that cannot be found out.
+
+    Args:
+        fld: fitted.
+        value: the entry.
+        ids: it was encoded to; may hold <EOS>.
+    """
+    spec = fld.spec
+    steps, _ = fld.steps(value)
+    ends = torch.zeros(len(ids), dtype=torch.bool)
+    if spec.kind == "symbols":
+        ends = ids == EOS
+    unknown = unknown_at(spec, ids)[~ends]
+    if len(steps) != len(unknown):
+        return []
+    return [step for step, one in zip(steps, unknown.tolist(), strict=True) if one]
+
+
+def shown(symbols: list[str], count: int) -> str:
+    """`2 unknown symbols ('P', 'ü')`; symbols: as far as they are known."""
+    named = ", ".join(map(repr, list(dict.fromkeys(symbols))[:5]))
+    named = f" ({named}{', ...' if len(set(symbols)) > 5 else ''})" if named else ""
+    return f"{count:,} unknown symbol{'s' if count != 1 else ''}{named}"
