@@ -16,10 +16,11 @@ from pytorch_lightning import Callback, Trainer
 from torch import nn
 
 from seqpipe.config.schema import TAKEN_BY_THE_RUN
+from seqpipe.config.tree import Tree
 from seqpipe.data.base import SequenceSpec
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.prepare import ExampleCheck
-from seqpipe.errors import ConfigError, SeqpipeError
+from seqpipe.errors import ConfigError, DataError, SeqpipeError
 from seqpipe.inference.making import informed, sized
 from seqpipe.nn.crf import CRFHead
 from seqpipe.tasks.base import Task
@@ -71,6 +72,19 @@ def build_data(
         DataError: the data cannot be used as it is.
         ConfigError: a setting does not fit the data.
     """
+    try:
+        return _data(cfg, fitted, make, only, task)
+    except (ConfigError, DataError) as error:
+        raise type(error)([Tree(cfg).as_written(text) for text in error.problems]) from None
+
+
+def _data(
+    cfg: DictConfig,
+    fitted: Mapping[str, Mapping[str, Any]] | None,
+    make: Callable[[Any, str], Any] | None,
+    only: str | None,
+    task: Task | None,
+) -> SequenceData:
     node = cfg.data
     written: Any = OmegaConf.to_container(node, resolve=True)
     names = ("source", "x", "y")
@@ -109,11 +123,18 @@ def build_task(cfg: DictConfig, data: SequenceData) -> Task:
     """The task, told what y is like.
 
     Raises:
+        ConfigError: it has no such metric to be judged by.
         DataError: the task cannot take what the data holds.
     """
-    make_task, longest_y = instantiate(cfg.task), data.longest_y("train")
-    task = informed(make_task, data.spec.y, longest_y=longest_y, crf=has_crf(cfg))
+    task = unchecked_task(cfg, data)
     task.check(data)
+    return task
+
+
+def unchecked_task(cfg: DictConfig, data: SequenceData) -> Task:
+    """As `build_task`, for data that is only looked at."""
+    make_task, longest_y = instantiate(cfg.task), data.longest_y("train")
+    task: Task = informed(make_task, data.spec.y, longest_y=longest_y, crf=has_crf(cfg))
     return task
 
 

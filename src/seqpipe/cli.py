@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,8 +17,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from seqpipe import __version__
-from seqpipe.config.commandline import check_command, read_flags
+from seqpipe.config.commandline import check_command, flags_first, read_flags
 from seqpipe.config.compose import Launch
+from seqpipe.config.inherited import drop_inherited
 from seqpipe.config.loader import VERSION_BASE, choices_of
 from seqpipe.config.nested import with_dots, with_slashes
 from seqpipe.config.paths import conf_dir
@@ -52,6 +53,7 @@ _ABOUT_SWEEPS = (
     *("hydra.mode=", "hydra/sweeper", "hydra/launcher"),
     *("hydra.sweeper", "hydra.launcher", "hydra.sweep."),
 )
+_TO_BE_REMOVED = "to_be_removed"
 _BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
@@ -146,12 +148,19 @@ def _check(argv: list[str]) -> None:
     if flags.config_dir is not None:  # the user's own cells may lie beside their options
         sys.path.append(os.path.abspath(flags.config_dir))
     own = [] if flags.config_dir is None else [flags.config_dir]
-    sys.argv[1:] = with_slashes(argv, own)  # Hydra reads it
+    sys.argv[1:] = with_slashes(flags_first(argv), own)  # Hydra reads it
     if not flags.hydra_help:
-        check_command(flags)
+        nulls = check_command(flags).nulls
+        sys.argv[1:] = [part for word in sys.argv[1:] for part in _hydras_delete(word, nulls)]
     prints_only = flags.help or flags.hydra_help or flags.cfg or flags.info
     if prints_only:
         only_prints()
+
+
+def _hydras_delete(word: str, nulls: Collection[str]) -> list[str]:
+    """A `~key` as Hydra takes it: it refuses one of a key that holds null."""
+    key = word.removeprefix("~")
+    return [f"{key}={_TO_BE_REMOVED}", word] if word != key and key in nulls else [word]
 
 
 def _run_job(cfg: DictConfig, jobs: _Jobs) -> float:
@@ -164,6 +173,7 @@ def _run_job(cfg: DictConfig, jobs: _Jobs) -> float:
         from seqpipe.verbs.compare import noted
         from seqpipe.verbs.train import run  # torch is imported only for a config that works
 
+        drop_inherited(cfg, launch.overrides)
         with _one_job_for_children(), noted(*_place_in_sweep(launch), cfg, launch) as ended:
             result = run(cfg, launch)
             ended.folder, ended.judged_on = result.output_dir, result.judged_on
@@ -247,7 +257,8 @@ def _launch() -> Launch:
     folder = Path(config.runtime.output_dir)
     sweep = Path(config.sweep.dir).name if config.mode == RunMode.MULTIRUN else None
     chosen = choices_of(config)
-    overrides = tuple(map(with_dots, config.overrides.task))
+    typed = [o for o in config.overrides.task if not o.endswith(f"={_TO_BE_REMOVED}")]
+    overrides = tuple(map(with_dots, typed))
     root = Path(config.runtime.cwd)
     flags = (*_flags(sys.argv[1:]), *_of_hydra())
     return Launch(folder, root, chosen, overrides, sweep, flags)

@@ -42,6 +42,11 @@ def test_a_mistake_is_refused_before_anything_is_imported_or_written(command, li
             "--config-path=conf: would hide the packaged options; allowed: --config-dir=conf",
         ),
         ("-m --cfg job", "--multirun --cfg: exclude each other; allowed: one of them"),
+        (
+            "data=digits --bogus cell=gru",
+            "--bogus: no such flag; allowed: --multirun, --config-dir, --config-name, --cfg, "
+            "--resolve, --info, --help, --version",
+        ),
         ("--resolve", "--resolve: has nothing to resolve; allowed: --cfg job --resolve"),
         ("-cd nowhere", "--config-dir=nowhere: no such folder; allowed: a folder"),
     ],
@@ -49,6 +54,22 @@ def test_a_mistake_is_refused_before_anything_is_imported_or_written(command, li
 def test_a_flag_that_cannot_be_used_is_refused(command, line, message):
     done = command(*line.split())
     assert (done.code, done.err) == (2, f"seqpipe: {message}\n")
+
+
+def test_flags_may_stand_between_overrides(environment, command):
+    (environment["cwd"] / "mine").mkdir()
+    body = "    print(launch.overrides, launch.flags)"
+    done = command("depth=2", "-m", "cell=gru,rnn", "--config-dir", "mine", "seed=1", body=body)
+    assert done.code == 0
+    assert [line for line in done.out.splitlines() if line.startswith("(")] == [
+        f"('depth=2', 'cell={cell}', 'seed=1') ('--config-dir=mine',)" for cell in ("gru", "rnn")
+    ]
+
+
+def test_a_key_that_holds_null_can_be_removed_and_the_record_says_so(command):
+    body = "    print(launch.overrides, 'max_time' in cfg.trainer)"
+    done = command("~trainer.max_time", body=body)
+    assert done.out.splitlines()[0] == "('~trainer.max_time',) False"
 
 
 def test_several_mistakes_are_listed_together(command):

@@ -68,7 +68,7 @@ def test_a_key_that_the_run_reads_cannot_be_deleted(key):
     ],
 )
 def test_what_a_partial_object_needs_cannot_be_deleted(key, target):
-    assert problems(f"~{key}") == [f"{key}=: is missing; {target} needs it"]
+    assert problems(f"~{key}") == [f"{key}=: is missing; allowed: a value, which {target} needs"]
 
 
 def test_a_plus_before_a_key_that_exists_is_refused_in_our_own_words():

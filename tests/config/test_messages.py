@@ -15,7 +15,13 @@ DATA = (
     "source, y, x, batch_size, batch_tokens, num_workers, seed, window, eval_window, bptt, "
     "max_length, longer, keep, on_error, cache"
 )
-TRAINER = "arguments of pytorch_lightning.Trainer"
+TRAINER = (
+    "max_epochs, accelerator, devices, num_nodes, strategy, precision, min_epochs, max_steps, "
+    "max_time, gradient_clip_val, gradient_clip_algorithm, accumulate_grad_batches, "
+    "check_val_every_n_epoch, val_check_interval, log_every_n_steps, limit_train_batches, "
+    "limit_val_batches, limit_test_batches, overfit_batches, num_sanity_val_steps, deterministic, "
+    "detect_anomaly, enable_progress_bar, max_bad_steps"
+)
 FIELDS = "seqpipe.data.fields"
 
 UNKNOWN_KEYS = [
@@ -28,8 +34,8 @@ UNKNOWN_KEYS = [
     ),
     (
         "trainer.profiler=simple",
-        f"trainer.profiler=simple: unknown key; allowed: {TRAINER}, one that is not listed yet "
-        "with a plus: +trainer.profiler=simple",
+        f"trainer.profiler=simple: unknown key; allowed: {TRAINER}, or with a plus "
+        "another argument of pytorch_lightning.Trainer: +trainer.profiler=simple",
     ),
     (
         "cell.forget_bais=1",
@@ -52,7 +58,8 @@ UNKNOWN_KEYS = [
     ),
     (
         "+callbacks.early_stoping.patience=3",
-        "callbacks.early_stoping.patience=3: unknown key; allowed: early_stopping, checkpoint; "
+        "callbacks.early_stoping.patience=3: unknown key; allowed: early_stopping, checkpoint, "
+        "or a new one with its class: +callbacks.early_stoping._target_=module.Class; "
         "did you mean 'early_stopping'?",
     ),
     ("data.lenght=5", f"data.lenght=5: unknown key; allowed: {DATA}; did you mean 'max_length'?"),
@@ -68,8 +75,7 @@ UNKNOWN_KEYS = [
     ),
     (
         "trainer.max_bad_step=3",
-        "trainer.max_bad_step=3: unknown key; allowed: arguments of pytorch_lightning.Trainer; "
-        "did you mean 'max_bad_steps'?",
+        f"trainer.max_bad_step=3: unknown key; allowed: {TRAINER}; did you mean 'max_bad_steps'?",
     ),
     (
         "~trainer.max_bad_steps",
@@ -193,7 +199,7 @@ TARGETS = [
     ),
     (
         "~data.y.column",
-        f"data.y.column=: is missing; {FIELDS}.labels.Category needs it",
+        f"data.y.column=: is missing; allowed: a value, which {FIELDS}.labels.Category needs",
     ),
 ]
 COMMAND_LINE = [
@@ -201,6 +207,31 @@ COMMAND_LINE = [
         "depth=[",
         "depth=[: cannot be read (no viable alternative at input '['); allowed: key=value, "
         "+key=value or ~key, special characters in quotes: 'key=\"a b\"'",
+    ),
+    (
+        "data=table data.path=a=b(ü).csv",
+        "data.path=a=b(ü).csv: cannot be read (mismatched input '=' expecting <EOF>); "
+        "allowed: in quotes, 'data.path=\"a=b(ü).csv\"'",
+    ),
+    (
+        "data=table data.path=a,b.csv",
+        "data.path=a,b.csv: several values; allowed: one value, or all of them in one: "
+        "'data.path=[a,b.csv]', or a job for each with -m; a comma of a name in quotes, 'data.path=\"a,b.csv\"'",
+    ),
+    (
+        "cell=lst(m cell.forget_bais=1",
+        "cell=lst(m: cannot be read (no viable alternative at input 'lst(m'); "
+        f"allowed: {CELLS}; did you mean 'lstm'?",
+    ),
+    (
+        "callbacks.ema._target_=my.EMA",
+        "callbacks.ema._target_=my.EMA: unknown key; allowed: early_stopping, checkpoint, or a new "
+        "one with its class: +callbacks.ema._target_=module.Class",
+    ),
+    (
+        "~cell.forget",
+        "~cell.forget: no such key; allowed: ~cell.forget_bias, ~cell.output_tanh; "
+        "did you mean '~cell.forget_bias'?",
     ),
     ("depth=1,2", "depth=1,2: several values; allowed: one value, or a job for each with -m"),
 ]
@@ -218,9 +249,10 @@ def test_what_is_wrong_is_said_in_full(override, message):
 def test_an_argument_that_no_option_lists_is_checked_against_the_real_constructor():
     with pytest.raises(ConfigError) as caught:
         compose(["+trainer.profilr=simple"])
-    assert caught.value.problems == [
-        f"trainer.profilr=simple: unknown key; allowed: {TRAINER}; did you mean 'profiler'?"
-    ]
+    (problem,) = caught.value.problems
+    assert problem.startswith("trainer.profilr=simple: unknown key; allowed: accelerator, ")
+    assert "inference_mode, profiler, detect_anomaly" in problem
+    assert problem.endswith("; did you mean 'profiler'?")
 
 
 def test_all_problems_are_told_at_once():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seqpipe.errors import ConfigError
+from seqpipe.errors import ConfigError, DataError
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,34 @@ def test_what_a_constructor_finds_wrong_is_not_wrapped_by_hydra(launch, tmp_path
     with pytest.raises(ConfigError, match=r"^data.source.valid=5: must lie in \(0, 1\)"):
         launch("digits", "data.source.valid=5")
     assert not (tmp_path / "runs").exists()
+
+
+def test_describing_refuses_what_training_would_refuse(launch, tmp_path):
+    with pytest.raises(ConfigError, match=r"^task.monitor=val/recall: .*allowed: val/loss"):
+        launch("adding", "describe=true", "task.monitor=val/recall")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("data=table data.path=nowhere.csv", r"^data.path=nowhere.csv: no such file in "),
+        (
+            "data=table data.path=here.csv data.source.valid=v.csv",
+            r"^data.source.valid=v.csv: no such file in .*here.csv",
+        ),
+        ("data=audio_folders data.path=clipz", r"^data.path=clipz: no such folder .*'clips'\?$"),
+    ],
+)
+def test_a_place_that_is_not_there_is_named_as_it_was_typed(
+    launch, tmp_path, monkeypatch, typed, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "here.csv").write_text("text,label\na,b\n")
+    data, *overrides = typed.removeprefix("data=").split()
+    with pytest.raises(DataError, match=message):
+        launch(data, *overrides)
 
 
 @pytest.mark.parametrize("saved", [{"seqpipe": 3}, {"seqpipe": {"config": {}}}, [1]])

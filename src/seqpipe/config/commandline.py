@@ -2,7 +2,8 @@
 
 import argparse
 import itertools
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,14 +13,16 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 
-from seqpipe.config.loader import Composed, Loader, parse
+from seqpipe.config.loader import Composed, Loader, in_quotes, parse
 from seqpipe.config.nested import with_dots, with_slashes
 from seqpipe.config.shadowing import shadowed
 from seqpipe.config.sweeping import comparison_problems
 from seqpipe.config.validate import problems_of
-from seqpipe.errors import ConfigError
+from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import Problem
 
+_FLAGS = ("multirun", "config_dir", "config_name", "cfg", "resolve", "info", "help", "version")
+_NUMBERS = re.compile(r"[^=]+=[-+\d., eE]*")
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
@@ -41,11 +44,9 @@ def read_flags(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
         ConfigError: a flag that does not exist, or cannot be used here.
     """
-    flags, unknown = get_args_parser().parse_known_args(list(argv))
-    problems = [
-        f"{word}: no such flag; allowed: keys are written without dashes, {word.lstrip('-')}"
-        for word in unknown
-    ]
+    flags, unknown = get_args_parser().parse_known_intermixed_args(list(argv))
+    problems = [_no_flag(word) for word in unknown if word.startswith("-")]
+    flags.overrides += [word for word in unknown if not word.startswith("-")]  # behind a bad flag
     if flags.config_path is not None:
         problems.append(
             f"--config-path={flags.config_path}: would hide the packaged options; "
@@ -61,8 +62,35 @@ def read_flags(argv: Sequence[str]) -> argparse.Namespace:
     return flags
 
 
-def check_command(flags: argparse.Namespace) -> None:
+def _no_flag(word: str) -> str:
+    if "=" in word:
+        allowed = f"keys are written without dashes, {word.lstrip('-')}"
+        return f"{word}: no such flag; allowed: {allowed}"
+    flags = [f"--{name.replace('_', '-')}" for name in _FLAGS]
+    return f"{word}: no such flag; allowed: {', '.join(flags)}{did_you_mean(word, flags)}"
+
+
+def flags_first(argv: Sequence[str]) -> list[str]:
+    """The same command with its flags before its overrides, as Hydra's own parser needs it.
+
+    Args:
+        argv: flags and overrides in any order; `read_flags` accepts them.
+    """
+    overrides = list(read_flags(argv).overrides)
+    flags, left = list[str](), list(overrides)
+    for word in argv:
+        if left and word == left[0]:
+            left.pop(0)
+        else:
+            flags.append(word)
+    return [*flags, *overrides]
+
+
+def check_command(flags: argparse.Namespace) -> Composed:
     """Refuse a command that cannot work, with every problem found.
+
+    Returns:
+        its configuration; for a sweep the one its jobs start from.
 
     Raises:
         ConfigError: with every problem found.
@@ -72,6 +100,7 @@ def check_command(flags: argparse.Namespace) -> None:
     checked = check(flags.overrides, dirs, sweep=flags.multirun, config_name=name)
     if checked.problems:
         raise ConfigError(checked.problems)
+    return checked.composed
 
 
 def check(
@@ -96,32 +125,35 @@ def check(
     of_hydra = [str(o.input_line) for o in parsed if o.is_hydra_override()]
     parsed = [o for o in parsed if not o.is_hydra_override()]
     loader = Loader(config_dirs, of_hydra, config_name)
-    problems = [*map(str, unreadable), *shadowed(loader.user_dirs())]
+    problems = [*map(loader.unreadable_problem, unreadable.values())]
+    problems += shadowed(loader.user_dirs())
     problems += [
         f"{line}: names no folder; allowed: {line}outputs/runs/my_run"
         for line in of_hydra
         if line in ("hydra.run.dir=", "hydra.sweep.dir=")
     ]
     sweeping = [o for o in parsed if o.is_sweep_override()]
-    composed = loader.compose([o for o in parsed if not o.is_sweep_override()])
+    composed = loader.compose([o for o in parsed if not o.is_sweep_override()], unreadable)
     if sweep or composed.hydra.mode == RunMode.MULTIRUN:
         problems += map(str, comparison_problems(composed.hydra))
-        problems += _job_problems(loader, composed, parsed)
+        problems += _job_problems(loader, composed, parsed, unreadable)
     else:
         problems += map(_several, sweeping)
         problems += _no_sweep(composed, parsed)
-        given = {o.get_key_element() for o in sweeping}
-        problems += [p for p in map(str, _problems(composed)) if p.partition("=")[0] not in given]
+        unjudged = composed.refused | {o.key_or_group for o in sweeping}
+        problems += map(str, _problems(composed._replace(refused=unjudged)))
     return Checked(composed, problems)
 
 
 def _several(override: Override) -> str:
     """Several values of a key that one job has; of files, how to give them all to it."""
-    line = str(override.input_line)
+    line = with_dots(str(override.input_line))
     key, _, values = line.partition("=")
     files = key == "data.path" or key.startswith("data.source.")
     listed = f", or all of them in one: '{key}=[{values}]'" if files else ""
-    return f"{line}: several values; allowed: one value{listed}, or a job for each with -m"
+    text = f"{line}: several values; allowed: one value{listed}, or a job for each with -m"
+    is_name = any(mark in values for mark in "./") and not _NUMBERS.fullmatch(line)
+    return f"{text}; a comma of a name {in_quotes(line)}" if is_name else text
 
 
 def _swept_by_an_option(composed: Composed) -> dict[str, str]:
@@ -143,12 +175,14 @@ def _problems(composed: Composed) -> list[Problem | str]:
     return [*composed.problems, *found]
 
 
-def _job_problems(loader: Loader, base: Composed, overrides: Sequence[Override]) -> Iterator[str]:
+def _job_problems(
+    loader: Loader, base: Composed, overrides: Sequence[Override], unread: Collection[str]
+) -> Iterator[str]:
     """What is wrong with the jobs of a sweep, each problem once, with the jobs that have it."""
     jobs = list(_jobs(loader, base, overrides))
     having: dict[str, list[set[str]]] = {}
     for fixed, swept in jobs:
-        composed = loader.compose([*fixed, *swept])
+        composed = loader.compose([*fixed, *swept], unread)
         for problem in dict.fromkeys(map(str, _problems(composed))):
             having.setdefault(problem, []).append({with_dots(str(o.input_line)) for o in swept})
     for problem, swept_in in having.items():

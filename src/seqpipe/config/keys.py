@@ -21,7 +21,6 @@ from seqpipe.config.tree import Tree
 from seqpipe.errors import did_you_mean
 from seqpipe.rules import Problem, flag, shown
 
-LONGEST_LIST = 120  # characters; the arguments of a class beyond that are not listed
 SPECIAL = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 
 
@@ -37,10 +36,23 @@ def unknown_key(cfg: DictConfig, key: str, value: object) -> str:
         if target and parts[depth + 1 :] == [] and parts[depth] in signature_of(target).rules:
             return f"is not listed yet; allowed: with a plus: +{key}={shown(value)}"
         return _unknown(tree, parent, parts[depth], key)
-    known = packaged_keys(parent.split(".")[0], target)
+    listed = [name for name in tree.raw(parent) if name not in SPECIAL]
+    known = list(dict.fromkeys([*listed, *sorted(packaged_keys(parent.split(".")[0], target))]))
+    known = [name for name in known if name not in SPECIAL]
     hint = _hint(tree, key, parts[depth], known)
-    more = "" if hint else f", one that is not listed yet with a plus: +{key}={shown(value)}"
-    return f"unknown key; allowed: arguments of {target}{more}{hint}"
+    more = f", or with a plus another argument of {target}: +{key}={shown(value)}"
+    return f"unknown key; allowed: {', '.join(known)}{'' if hint else more}{hint}"
+
+
+def deletable(cfg: DictConfig, key: str) -> str:
+    """What may stand behind a `~`, where `key` is not there."""
+    tree, parts = Tree(cfg), key.split(".")
+    depth = next(i for i in range(len(parts)) if not tree.has(".".join(parts[: i + 1])))
+    parent = ".".join(parts[:depth])
+    holder = tree.raw(parent)
+    names = [n for n in holder if n not in SPECIAL] if isinstance(holder, dict) else []
+    listed = [f"~{parent}.{name}" if parent else f"~{name}" for name in names]
+    return (", ".join(listed) or "leave it out") + did_you_mean(f"~{key}", listed)
 
 
 def key_problems(tree: Tree) -> Iterator[Problem]:
@@ -134,7 +146,9 @@ def _node_problems(tree: Tree, key: str) -> Iterator[Problem]:
         yield Problem(f"{key}._partial_", node["_partial_"], fault)
     if "_args_" not in node:
         for name in sorted(_required(key, node, signature) - set(node)):
-            yield Problem(f"{key}.{name}", "", f"is missing; {target} needs it")
+            yield Problem(
+                f"{key}.{name}", "", f"is missing; allowed: a value, which {target} needs"
+            )
 
 
 def _as_an_option(key: str, name: Any) -> str:
@@ -224,8 +238,8 @@ def _unknown(tree: Tree, parent: str, name: str, key: str) -> str:
     if parent == "data" and name in tree.written["data"]:
         wrong = "nothing in the configuration reads it"
     listed = ", ".join(allowed) or "none"
-    if target and len(listed) > LONGEST_LIST:
-        listed = f"arguments of {target}"
+    if parent == "callbacks":
+        listed += f", or a new one with its class: +callbacks.{name}._target_=module.Class"
     return f"{wrong}; allowed: {listed}{hint}"
 
 
@@ -235,6 +249,6 @@ def _hint(tree: Tree, key: str, name: str, allowed: Iterable[str]) -> str:
     written = [leaf for leaf, _ in tree.leaves() if tree.origin(leaf) == leaf and leaf != key]
     same = [leaf for leaf in written if leaf.rpartition(".")[2] == last]
     close = did_you_mean(name, allowed)
-    if close or not same:
+    if close or not same or last in SPECIAL:
         return close
     return f"; did you mean '{min(same, key=len)}'?"

@@ -2,7 +2,8 @@
 
 import copy
 import os
-from collections.abc import Sequence
+import shlex
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.utils import setup_globals
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
@@ -20,7 +21,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from seqpipe.config.data_path import settle_path
-from seqpipe.config.keys import unknown_key
+from seqpipe.config.inherited import drop_inherited
+from seqpipe.config.keys import deletable, unknown_key
 from seqpipe.config.nested import with_dots
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import GROUPS, MAY_BE_NULL
@@ -38,7 +40,9 @@ class Composed(NamedTuple):
         choices: the option chosen in each group.
         hydra: Hydra's own node.
         problems: overrides that could not be applied, and so are not in cfg.
-        refused: groups whose option does not exist; cfg has their default option.
+        refused: groups whose option does not exist, cfg has their default option; and keys whose
+            value cannot be read.
+        nulls: keys that held null and were removed, which Hydra itself refuses.
     """
 
     cfg: DictConfig
@@ -46,6 +50,7 @@ class Composed(NamedTuple):
     hydra: DictConfig
     problems: list[Problem | str]
     refused: frozenset[str]
+    nulls: frozenset[str] = frozenset()
 
 
 def choices_of(hydra: Any) -> dict[str, str]:
@@ -57,9 +62,16 @@ def choices_of(hydra: Any) -> dict[str, str]:
     }
 
 
-def parse(overrides: Sequence[str]) -> tuple[list[Override], list[Problem | str]]:
-    """The overrides that can be read, and what is wrong with the others."""
-    parser, parsed, problems = OverridesParser.create(), list[Override](), list[Problem | str]()
+class Unreadable(NamedTuple):
+    """An override that Hydra's grammar does not take, and what its parser says."""
+
+    line: str
+    reason: str
+
+
+def parse(overrides: Sequence[str]) -> tuple[list[Override], dict[str, Unreadable]]:
+    """The overrides that can be read, and the others by their keys."""
+    parser, parsed, unreadable = OverridesParser.create(), list[Override](), dict[str, Unreadable]()
     for line in overrides:
         try:
             override = parser.parse_override(line)
@@ -67,10 +79,22 @@ def parse(overrides: Sequence[str]) -> tuple[list[Override], list[Problem | str]
                 raise HydraException("no key")
             parsed.append(override)
         except HydraException as error:
-            reason = str(error).splitlines()[0]
-            expected = "key=value, +key=value or ~key, special characters in quotes: 'key=\"a b\"'"
-            problems.append(f"{line}: cannot be read ({reason}); allowed: {expected}")
-    return parsed, problems
+            key = line.partition("=")[0].lstrip("+~")
+            unreadable[key] = Unreadable(line, str(error).splitlines()[0])
+    return parsed, unreadable
+
+
+def in_quotes(line: str) -> str:
+    """An override with its value in quotes, as a shell takes it; else how one is written."""
+    key, is_pair, value = line.partition("=")
+    if is_pair and key.lstrip("+~") and value[:1] not in ("[", "{"):
+        text = QuotedString(text=value, quote=Quote.double).with_quotes()
+        try:
+            if OverridesParser.create().parse_override(f"{key}={text}").value() == value:
+                return f"in quotes, {shlex.quote(f'{with_dots(key)}={text}')}"
+        except HydraException:  # its key is what cannot be read
+            pass
+    return "key=value, +key=value or ~key, special characters in quotes: 'key=\"a b\"'"
 
 
 class Loader:
@@ -130,6 +154,15 @@ class Loader:
         """The options of a group, packaged and the user's."""
         return self.repository.get_group_options(group)
 
+    def unreadable_problem(self, found: Unreadable) -> str:
+        """What is wrong with an override that cannot be read."""
+        line, group = with_dots(found.line), found.line.partition("=")[0].lstrip("+~")
+        allowed = in_quotes(found.line)
+        if group and self.repository.group_exists(group):
+            options = self.options(group)
+            allowed = ", ".join(options) + did_you_mean(found.line.partition("=")[2], options)
+        return f"{line}: cannot be read ({found.reason}); allowed: {allowed}"
+
     def choice_problem(self, override: Override) -> Problem | str | None:
         """What is wrong with the choice of an option, or None."""
         group, value, options = override.key_or_group, override.value(), None
@@ -155,14 +188,18 @@ class Loader:
             return Problem(typed, value, f"{wrong}; allowed: {', '.join(options)}{hint}")
         return None
 
-    def compose(self, overrides: Sequence[Override]) -> Composed:
+    def compose(self, overrides: Sequence[Override], unread: Collection[str] = ()) -> Composed:
         """Apply what can be applied and list what cannot.
+
+        Args:
+            overrides: all but those that cannot be read.
+            unread: keys and groups of those: they are not judged by their defaults.
 
         Raises:
             ConfigError: the groups chosen cannot be composed at all.
         """
         problems: list[Problem | str] = []
-        refused: set[str] = set()
+        refused: set[str] = set(unread)
         lines, values = list[str](), list[Override]()
         for override in overrides:
             if not self.is_group(override):
@@ -176,16 +213,22 @@ class Loader:
             cfg = self._compose_groups(tuple(lines))
         except ConfigError as error:
             raise ConfigError([*map(str, problems), *error.problems]) from None
+        nulls = set[str]()
         for override in values:
+            if override.is_delete() and OmegaConf.select(cfg, override.key_or_group) is None:
+                nulls.add(override.key_or_group)
             problem = _apply(override, cfg)
             # Keys of an option that does not exist cannot be judged by those of another.
             if problem and override.key_or_group.split(".")[0] not in refused:
                 problems.append(problem)
+        drop_inherited(cfg, [str(override.input_line) for override in values])
         hydra = cfg.hydra
         with open_dict(cfg):
             del cfg["hydra"]
         settle_path(cfg)
-        return Composed(cfg, choices_of(hydra), hydra, problems, frozenset(refused))
+        return Composed(
+            cfg, choices_of(hydra), hydra, problems, frozenset(refused), frozenset(nulls)
+        )
 
     def _compose_groups(self, lines: tuple[str, ...]) -> DictConfig:
         """Compose the options chosen; a sweep does so once for each set of options."""
@@ -217,6 +260,8 @@ def _apply(override: Override, cfg: DictConfig) -> Problem | str | None:
     holder = OmegaConf.select(cfg, parent) if parent else cfg
     if holder is not None and not OmegaConf.is_config(holder):  # Hydra would replace it by {}
         return f"{override.input_line}: {parent} holds a value; allowed: {parent}=..."
+    if override.is_delete():
+        return _delete(override, cfg)
     try:
         ConfigLoaderImpl._apply_overrides_to_config([override], cfg)
     except ConfigCompositionException as error:
@@ -227,4 +272,19 @@ def _apply(override: Override, cfg: DictConfig) -> Problem | str | None:
             allowed = f"without the plus: {key}={shown(value)}"
             return f"+{key}={shown(value)}: is in the configuration already; allowed: {allowed}"
         return f"{override.input_line}: {_in_words(error)}"
+    return None
+
+
+def _delete(override: Override, cfg: DictConfig) -> str | None:
+    """Remove a key, also one that holds null, which Hydra takes for one that is not there."""
+    key, line = override.key_or_group, str(override.input_line)
+    parent, _, name = key.rpartition(".")
+    holder = OmegaConf.select(cfg, parent) if parent else cfg
+    if not OmegaConf.is_dict(holder) or name not in holder:
+        return f"{line}: no such key; allowed: {deletable(cfg, key)}"
+    found = OmegaConf.select(holder, name)
+    if override.value() is not None and override.value() != found:
+        return f"{line}: {key} holds {shown(found)}; allowed: ~{key}"
+    with open_dict(holder):
+        del holder[name]
     return None

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+_KEY = re.compile(r"\bdata\.[\w.]+(?==)")
 REFERENCE = re.compile(r"\$\{\s*(\.*)([\w.]+)\s*\}")
 
 
@@ -57,6 +58,10 @@ class Tree:
                 return key
             key = _absolute(key, *found.groups())
         return key
+
+    def as_written(self, message: str) -> str:
+        """A message of a part, its keys named where their values are written: data.path=..."""
+        return _KEY.sub(lambda found: self.origin(found[0]), message)
 
     def has(self, key: str) -> bool:
         """Whether something, null included, is written at a dotted key."""

@@ -45,15 +45,17 @@ def problems_of(
     Args:
         cfg: as `validate`.
         choices: as `validate`.
-        unknown: groups of which the chosen option does not exist: they are not judged.
+        unknown: groups of which the chosen option does not exist, and keys whose value could not be
+            read: they are not judged.
     """
     tree = Tree(cfg)
     problems = [*_value_problems(tree), *key_problems(tree)]
     if not unknown:
         problems += exclusions(tree, choices)
     found: dict[str, Problem] = {}
+    skipped = [key.replace("/", ".") for key in unknown]
     for problem in problems:
-        if problem.key.split(".")[0] not in unknown:
+        if not any(f"{problem.key}.".startswith(f"{key}.") for key in skipped):
             found.setdefault(problem.key, problem)
     return list(found.values())
 

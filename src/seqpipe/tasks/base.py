@@ -16,7 +16,7 @@ from seqpipe.data.base import SPLITS, FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.problems import MOST_PROBLEMS
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.nn.masks import length_mask
 from seqpipe.tasks.weights import cross_entropy
 
@@ -70,13 +70,14 @@ class Task(ABC):
         known = [f"val/{name}" for name in self.metric_names()]
         if monitor not in known:
             raise ConfigError(
-                f"task.monitor={monitor}: task={self.name} has no such metric; one of "
+                f"task.monitor={monitor}: task={self.name} has no such metric; allowed: "
                 + ", ".join(known)
+                + did_you_mean(monitor, known)
             )
         if mode != better(monitor):
             raise ConfigError(
                 f"task.mode={mode}: would keep the worst checkpoint by {monitor};"
-                f" task.mode={better(monitor)}"
+                f" allowed: task.mode={better(monitor)}"
             )
 
     @property

@@ -69,20 +69,25 @@ def _refuse_of_music(options: Sample) -> None:
 
 
 def _written(drawn: list[Any], model: Model, options: Sample, root: Path) -> list[str]:
-    """A .mid and a .png for each; nothing that is there is written over."""
+    """A .mid and a .png for each; nothing that is there is written over: the numbers go on."""
     folder = root if options.output is None else root / options.output
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output={options.output}: is a file; allowed: a folder")
     lines = []
     names = model.spec.y.names or ()
     lowest = int(getattr(model.y, "lowest", 21))
-    stems = [folder / f"sample_{options.seed}_{number}" for number in range(1, len(drawn) + 1)]
+    name = f"sample_{options.seed}"
+    taken = [_number(path.stem, name) for path in folder.glob(f"{name}_*.*")]
+    stems = [folder / f"{name}_{max(taken, default=0) + n}" for n in range(1, len(drawn) + 1)]
     paths = [(stem.with_suffix(".mid"), stem.with_suffix(".png")) for stem in stems]
-    for path in (path for both in paths for path in both):  # all, before the first is written
-        if path.exists():
-            text = f"{path} is there already; allowed: another folder"
-            raise ConfigError(f"output={options.output}: {text}")
     for number, (roll, (midi, picture)) in enumerate(zip(drawn, paths, strict=True), 1):
         folder.mkdir(parents=True, exist_ok=True)
         write_midi(midi, roll, lowest=lowest, steps_per_minute=options.tempo)
         draw_roll(picture, roll.tolist(), names, title=f"sample {number}, seed {options.seed}")
         lines.append(f"{midi}  {picture}  {len(roll)} steps, {int(roll.sum())} notes")
     return lines
+
+
+def _number(stem: str, name: str) -> int:
+    number = stem.removeprefix(f"{name}_")
+    return int(number) if number.isdecimal() else 0

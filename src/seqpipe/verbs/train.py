@@ -19,6 +19,7 @@ from seqpipe.build import (
     build_task,
     build_tracker,
     build_trainer,
+    unchecked_task,
 )
 from seqpipe.checks import check_limits, check_monitors, check_optimizer, check_trainer
 from seqpipe.config.compose import Launch
@@ -110,6 +111,7 @@ def run(
     for note in data.notes:
         log.warning("%s", note)
     if cfg.describe:
+        check_monitors(cfg, unchecked_task(cfg, data))
         looked = look.run(cfg, launch, data)
         return RunResult({}, math.nan, *looked)
     if cfg.replay is not None:

@@ -193,6 +193,8 @@ class FileSource(Source):
         file = self.path / name
         if file.is_file():
             return [file]
+        if self.path != Path() and not self.path.is_dir():
+            raise MissingFiles(_no_folder(self.path))
         key = f"data.source.{split}={name}"
         if file.is_dir():
             files = sorted(f for f in file.rglob("*") if f.is_file() and self._takes(f, file))
@@ -219,6 +221,16 @@ class FileSource(Source):
         """Hidden files, and what lies in hidden folders (.git, .ipynb_checkpoints), is nobody's."""
         hidden = any(part.startswith(".") for part in file.relative_to(folder or file.parent).parts)
         return not hidden and (not self.suffixes or file.name.lower().endswith(self.suffixes))
+
+
+def _no_folder(path: Path) -> str:
+    """Why there is no folder at data.source.path, and which there are beside it."""
+    if path.exists():
+        return f"data.source.path={path}: is a file; allowed: a folder"
+    above = path.parent
+    beside = sorted(f.name for f in above.iterdir() if f.is_dir()) if above.is_dir() else []
+    hint = did_you_mean(path.name, beside)
+    return f"data.source.path={path}: no such folder in {above.resolve()}; allowed: a folder{hint}"
 
 
 class Files:
