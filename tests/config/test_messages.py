@@ -216,12 +216,17 @@ COMMAND_LINE = [
     (
         "data=table data.path=a,b.csv",
         "data.path=a,b.csv: several values; allowed: one value, or all of them in one: "
-        "'data.path=[a,b.csv]', or a job for each with -m; a comma of a name in quotes, 'data.path=\"a,b.csv\"'",
+        "'data.path=[a,b.csv]', or a job for each with -m",
     ),
     (
         "cell=lst(m cell.forget_bais=1",
         "cell=lst(m: cannot be read (no viable alternative at input 'lst(m'); "
         f"allowed: {CELLS}; did you mean 'lstm'?",
+    ),
+    (
+        "data=table data.path=x data.x.column=a,b.c",
+        "data.x.column=a,b.c: several values; allowed: one value, or a job for each with -m; "
+        "a comma of a name in quotes, 'data.x.column=\"a,b.c\"'",
     ),
     (
         "callbacks.ema._target_=my.EMA",

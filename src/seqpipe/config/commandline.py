@@ -152,7 +152,7 @@ def _several(override: Override) -> str:
     files = key == "data.path" or key.startswith("data.source.")
     listed = f", or all of them in one: '{key}=[{values}]'" if files else ""
     text = f"{line}: several values; allowed: one value{listed}, or a job for each with -m"
-    is_name = any(mark in values for mark in "./") and not _NUMBERS.fullmatch(line)
+    is_name = not files and any(mark in values for mark in "./") and not _NUMBERS.fullmatch(line)
     return f"{text}; a comma of a name {in_quotes(line)}" if is_name else text
 
 

@@ -26,7 +26,7 @@ DATA_TARGET = "seqpipe.data.dataset.SequenceData"  # what takes the data node
 
 # Parameters that only the run can know: in YAML they would be accepted and then replaced.
 GIVEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
-    "data": ("recipe", "show_progress", "fitted"),
+    "data": ("recipe", "show_progress", "fitted", "only", "check"),
     "cell": ("input_size", "hidden_size"),
     "architecture": (
         *("x_kind", "x_size", "x_characters", "x_vectors"),

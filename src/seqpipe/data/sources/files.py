@@ -193,7 +193,7 @@ class FileSource(Source):
         file = self.path / name
         if file.is_file():
             return [file]
-        if self.path != Path() and not self.path.is_dir():
+        if self.path != Path() and not self.path.exists():
             raise MissingFiles(_no_folder(self.path))
         key = f"data.source.{split}={name}"
         if file.is_dir():
@@ -224,9 +224,7 @@ class FileSource(Source):
 
 
 def _no_folder(path: Path) -> str:
-    """Why there is no folder at data.source.path, and which there are beside it."""
-    if path.exists():
-        return f"data.source.path={path}: is a file; allowed: a folder"
+    """What is wrong where nothing is at data.source.path; folders beside it with such a name."""
     above = path.parent
     beside = sorted(f.name for f in above.iterdir() if f.is_dir()) if above.is_dir() else []
     hint = did_you_mean(path.name, beside)
