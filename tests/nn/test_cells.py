@@ -42,6 +42,15 @@ def c() -> Tensor:
     return torch.randn(B, H)
 
 
+def test_the_recurrent_weights_of_a_new_rnn_are_orthogonal_times_their_gain():
+    cell = RNN(D, H, recurrent_gain=1.5)
+    assert_close(torch.linalg.svdvals(cell.weight_hidden), torch.full((H,), 1.5))
+    torch.manual_seed(0)
+    one = RNN(D, H).weight_hidden
+    torch.manual_seed(0)
+    assert_close(RNN(D, H, recurrent_gain=0.5).weight_hidden, 0.5 * one)
+
+
 @pytest.mark.parametrize(("nonlinearity", "g"), [("tanh", tanh), ("relu", torch.relu)])
 def test_rnn_follows_the_lecture(randomise, x, a, nonlinearity, g):
     cell = randomise(RNN(D, H, nonlinearity=nonlinearity))

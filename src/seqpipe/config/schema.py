@@ -126,6 +126,7 @@ RULES: dict[str, Rule] = {
     "data.*.characters": whole(1),
     "data.*.columns.*": either(whole(), text(r".+", "a column of the record")),
     "data.*.features.*": either(text(allowed="a class"), null()),
+    "cell.recurrent_gain": real("(0, inf)"),
     "architecture.embedding_size": either(whole(1), null()),
     "architecture.characters_size": either(whole(1), null()),
     "architecture.teacher_forcing": FRACTION,
