@@ -244,9 +244,10 @@ def test_sums_stay_in_float64_whatever_becomes_of_the_model(make, change):
     sums = {k: v for k, v in metric.metric_state.items() if k != "count"}
     assert sums
     assert {value.dtype for value in sums.values()} == {torch.float64}
-    metric.update(torch.tensor(2.0), torch.tensor(1))
+    shape = () if isinstance(metric, WeightedMean) else (1,)
+    metric.update(torch.full(shape, 2.0), torch.ones(shape))
     metric.reset()
-    metric.update(torch.tensor(3.0), torch.tensor(1))
+    metric.update(torch.full(shape, 3.0), torch.ones(shape))
     wanted = {"WeightedMean": 3.0, "MeanError": 2.0 ** getattr(metric, "power", 1)}
     assert metric.compute().item() == wanted[type(metric).__name__]
 

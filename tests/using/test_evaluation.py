@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch.testing import assert_close
+from torchmetrics import MeanSquaredError, Metric
 
-from seqpipe.inference.evaluation import Evaluation, lengths_parted
+from seqpipe.inference.evaluation import Evaluation, _added, lengths_parted, row_of
+from seqpipe.tasks.base import examples_of
 from seqpipe.tasks.metrics import WeightedMean
 from seqpipe.training.carrying import Carried, answer
 
@@ -44,6 +47,61 @@ def test_an_evaluation_is_the_test_of_the_training(any_kind):
     assert whole.metrics.keys() == expected.keys()
     for name, value in expected.items():
         assert whole.metrics[name] == pytest.approx(value, rel=2e-5, abs=1e-6), name
+
+
+@torch.inference_mode()
+def test_what_each_example_adds_is_what_it_would_add_alone(any_kind):
+    """Loss and metrics of a batch are taken apart without going through it row by row."""
+    data, network, task = any_kind.data, any_kind.model.network, any_kind.model.task
+    batch = next(iter(data.loader("test")))
+    outputs = answer(network, batch, Carried())
+    losses, units = task.losses(outputs, batch)
+    predictions, metrics = task.predict(network, outputs, batch), task.metrics("test")
+    answers, truths = task.pairs(predictions, batch)
+    of = examples_of(len(truths), batch)
+    for row in range(min(len(batch), 6)):
+        alone = row_of(batch, row)
+        mean = task.loss(outputs[row : row + 1], alone, training=False)
+        assert units[row] == task.units(alone)
+        assert_close(losses[row], mean * task.units(alone), rtol=1e-5, atol=1e-6)
+        own = predictions
+        own = tuple(p[row : row + 1] for p in own) if isinstance(own, tuple) else own[row : row + 1]
+        for name, metric in metrics.items():
+            if name == "confusion":  # not part of an evaluation
+                continue
+            metric.reset()
+            # torchmetrics' own update, where there is one
+            metric.update(*task.pairs(own, alone))
+            added = metric.of_examples(answers, truths, of, len(batch))
+            assert added.keys() == metric.metric_state.keys()
+            for state, value in metric.metric_state.items():
+                assert_close(
+                    added[state][row].double(), value.double().reshape_as(added[state][row])
+                )
+
+
+class Lengths(Metric):
+    """A metric of somebody else's, of lists."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("steps", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, predictions, truths):
+        self.steps += sum(map(len, predictions)) - sum(map(len, truths))
+
+    def compute(self):
+        return self.steps
+
+
+def test_a_metric_that_knows_whole_batches_only_is_asked_example_by_example():
+    metric = MeanSquaredError()
+    answers, truths = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 0.0, 0.0])
+    added = _added(metric, answers, truths, torch.tensor([0, 1, 1]), 2)
+    assert added["sum_squared_error"].flatten().tolist() == [0.0, 13.0]
+    assert added["total"].tolist() == [1, 2]
+    added = _added(Lengths(), [[1], [2, 3, 4]], [[1], [2]], torch.arange(2), 2)
+    assert added["steps"].tolist() == [0, 2]
 
 
 def test_slices_part_the_examples_and_add_up(made):

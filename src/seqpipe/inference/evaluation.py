@@ -5,7 +5,7 @@ any set of examples, a slice or a bootstrap sample, is measured by adding up aga
 computed by the model twice.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from seqpipe.data.base import SequenceBatch
-from seqpipe.tasks.base import Task
+from seqpipe.tasks.base import Task, examples_of
 from seqpipe.tasks.metrics import WeightedMean
 
 MOST_GROUPS = 2_000
@@ -63,35 +63,44 @@ class Evaluation:
 
     @torch.inference_mode()
     def add(self, network: nn.Module, batch: SequenceBatch, outputs: Tensor) -> None:
-        """Take up a batch, one example after the other.
+        """Take up a batch.
 
         Args:
             network: in eval mode.
             batch: with its y; `index` numbers the examples.
             outputs: of the network.
         """
-        predictions = None
+        groups = torch.from_numpy(self.group_of[batch.index.cpu().numpy()])
+        losses, units = self._losses(outputs, batch)
+        self._note("loss", {"total": losses, "weight": units}, groups)
         if len(cast(Any, self.metrics)):
             predictions = self.task.predict(network, outputs, batch)
-        for row in range(len(batch)):
-            one, own = row_of(batch, row), outputs[row : row + 1]
-            self.loss.reset()
-            loss = self.task.loss(own, one, training=False)
-            self.loss.update(loss.cpu(), self.task.units(one).cpu())
-            if predictions is not None:
-                self.metrics.reset()
-                self.metrics.update(*self.task.pairs(_row(predictions, row), one))
-            self._note(int(self.group_of[int(batch.index[row])]))
+            answers, truths = self.task.pairs(predictions, batch)
+            examples = examples_of(len(truths), batch)
+            if not isinstance(truths, Tensor):
+                examples = examples.cpu()
+            for name, metric in cast(Any, self.metrics).items():
+                added = _added(metric, answers, truths, examples, len(batch))
+                self._note(name, added, groups)
 
-    def _note(self, group: int) -> None:
-        for name, metric in self._all():
-            for state, value in metric.metric_state.items():
-                assert isinstance(value, Tensor), f"{name}.{state} is no sum"
-                key, total = f"{name}.{state}", value.detach().to("cpu", torch.float64)
-                if key not in self._sums:
-                    shape = (len(self.cell_of), *total.shape)
-                    self._sums[key] = torch.zeros(shape, dtype=torch.float64)
-                self._sums[key][group] += total
+    def _losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        """What each example adds to the loss, and its units, (B,) each."""
+        known = self.task.losses(outputs, batch)
+        if known is not None:
+            return known
+        rows = [(row_of(batch, row), outputs[row : row + 1]) for row in range(len(batch))]
+        units = torch.stack([self.task.units(one) for one, _ in rows])
+        means = [self.task.loss(own, one, training=False) for one, own in rows]
+        return torch.stack(means) * units, units
+
+    def _note(self, name: str, added: Mapping[str, Tensor], groups: Tensor) -> None:
+        """Adds to a metric's states what each example contributes, (B, ...), by its group."""
+        for state, values in added.items():
+            key, exact = f"{name}.{state}", values.detach().to("cpu", torch.float64)
+            if key not in self._sums:
+                shape = (len(self.cell_of), *values.shape[1:])
+                self._sums[key] = torch.zeros(shape, dtype=torch.float64)
+            self._sums[key].index_add_(0, groups, exact)
 
     def _all(self) -> Iterator[tuple[str, Metric]]:
         yield "loss", self.loss
@@ -189,10 +198,26 @@ def lengths_parted(lengths: Sequence[int], parts: int = 4) -> list[str]:
     return [names[int(number)] if len(names) > 1 else "" for number in part]
 
 
-def _row(predictions: Any, row: int) -> Any:
-    if isinstance(predictions, tuple):
-        return tuple(_row(part, row) for part in predictions)
-    return predictions[row : row + 1]
+def _added(
+    metric: Metric, answers: Any, truths: Any, examples: Tensor, count: int
+) -> dict[str, Tensor]:
+    """What each example adds to the states of a metric, (count, ...)."""
+    of_examples = getattr(metric, "of_examples", None)
+    if of_examples is not None:
+        added: dict[str, Tensor] = of_examples(answers, truths, examples, count)
+        return added
+    states: dict[str, list[Tensor]] = {}
+    for example in range(count):  # a metric of somebody else's
+        own = (examples == example).nonzero().flatten()
+        metric.reset()
+        if isinstance(truths, Tensor):
+            metric.update(answers[own], truths[own])
+        else:
+            metric.update(*([side[i] for i in own.tolist()] for side in (answers, truths)))
+        for state, value in metric.metric_state.items():
+            assert isinstance(value, Tensor), f"{type(metric).__name__}.{state} is no sum"
+            states.setdefault(state, []).append(value.detach().clone())
+    return {state: torch.stack(values) for state, values in states.items()}
 
 
 def row_of(batch: SequenceBatch, row: int) -> SequenceBatch:

@@ -18,7 +18,8 @@ from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.problems import MOST_PROBLEMS
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.nn.masks import length_mask
-from seqpipe.tasks.weights import cross_entropy
+from seqpipe.tasks.metrics import added_up
+from seqpipe.tasks.weights import cross_entropy, cross_entropy_of_each
 
 Pairs = tuple[Any, Any]
 BETTER_HIGH = {
@@ -141,6 +142,16 @@ class Task(ABC):
     def units(self, batch: SequenceBatch) -> Tensor:
         """How many things the mean loss of this batch goes over, a scalar."""
 
+    def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor] | None:
+        """What each example adds to the loss outside training, and how many units it counts.
+
+        The sum of the one over the sum of the other is `loss(..., training=False)`.
+
+        Returns:
+            (B,) and (B,); None where a task knows its loss of a whole batch only.
+        """
+        return None
+
     def by_step(self, batch: SequenceBatch) -> bool:
         """Whether each step of y has an answer and a loss of its own."""
         return batch.y_lengths is not None
@@ -222,6 +233,13 @@ class StepTask(Task):
             weights=self.weights if training else None,
         )
 
+    def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        """See `Task`. outputs: (B, T_y, K)."""
+        assert batch.y_lengths is not None
+        mask = self.mask(batch)
+        of_steps = cross_entropy_of_each(outputs[mask], batch.y[mask])
+        return added_up(of_steps, examples_of(len(of_steps), batch), len(batch)), batch.y_lengths
+
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
         """Ln K: every symbol or tag is as likely as any other."""
         return math.log(self.output_size), f"ln {self.output_size}"
@@ -257,6 +275,15 @@ def _refused(data: SequenceData, rule: Callable[[Any, Any], str | None]) -> Iter
             problem = rule(x, examples.y.array(number))
             if problem is not None:
                 yield f"{split}[{number}]: {problem}"
+
+
+def examples_of(count: int, batch: SequenceBatch) -> Tensor:
+    """Whose each of `count` answers of a batch is, (count,): one an example, or one a real step."""
+    examples = torch.arange(len(batch), device=batch.y.device)
+    if count == len(batch):
+        return examples
+    assert batch.y_lengths is not None, f"{count} answers to {len(batch)} examples without steps"
+    return examples.repeat_interleave(batch.y_lengths)
 
 
 def entropy_of(y: FieldSpec) -> tuple[float, str] | None:

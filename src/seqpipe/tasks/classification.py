@@ -11,7 +11,7 @@ from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs, Task, class_scalars, entropy_of
 from seqpipe.tasks.metrics import class_metrics
-from seqpipe.tasks.weights import ClassWeights, cross_entropy, weights_of
+from seqpipe.tasks.weights import ClassWeights, cross_entropy, cross_entropy_of_each, weights_of
 
 
 class Classification(Task):
@@ -60,6 +60,10 @@ class Classification(Task):
             label_smoothing=self.label_smoothing if training else 0.0,
             weights=self.weights if training else None,
         )
+
+    def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        """See `Task`. outputs: (B, K) logits."""
+        return cross_entropy_of_each(outputs, batch.y), torch.ones_like(batch.y)
 
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
         """Ln K: every class is as likely as any other."""

@@ -5,15 +5,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from seqpipe.data.tags import spans, types
+from seqpipe.data.tags import Span, spans, types
+from seqpipe.tasks.metrics import ByExample, added_up
 
 IGNORED = -1
 """Stands in the truth where a sequence has no step."""
 
 
-class EntityScores(Metric):
+class EntityScores(ByExample):
     """Precision, recall and F1 of spans; one is right if its type and both its ends are.
 
     Counted over the whole split and all types (micro), as by conlleval. Tags that break the
@@ -30,7 +30,6 @@ class EntityScores(Metric):
     Source: conlleval.pl (Tjong Kim Sang & Buchholz 2000).
     """
 
-    full_state_update = False
     right: Tensor
     predicted: Tensor
     true: Tensor
@@ -42,25 +41,28 @@ class EntityScores(Metric):
             zeros = torch.zeros(len(self.types), dtype=torch.int64)
             self.add_state(state, zeros, dist_reduce_fx="sum")
 
-    def update(self, predictions: Tensor, truths: Tensor) -> None:
-        """Adds sequences; predictions: (B, T) ids, truths: (B, T) ids, IGNORED from the end on."""
+    def of_examples(
+        self, predictions: Tensor, truths: Tensor, examples: Tensor, count: int
+    ) -> dict[str, Tensor]:
+        """See `ByExample`; predictions, truths: (B, T) ids, in truths IGNORED from the end on."""
         lengths = (truths != IGNORED).sum(dim=1).tolist()
         rows = zip(predictions.tolist(), truths.tolist(), lengths, strict=True)
-        right: Counter[str] = Counter()
-        predicted: Counter[str] = Counter()
-        true: Counter[str] = Counter()
+        right, predicted, true = [], [], []
         for guess, truth, length in rows:
             guessed = set(spans(self.names[id_] for id_ in guess[:length]))
             real = set(spans(self.names[id_] for id_ in truth[:length]))
-            right.update(span.type for span in guessed & real)
-            predicted.update(span.type for span in guessed)
-            true.update(span.type for span in real)
-        self.right += self._by_type(right)
-        self.predicted += self._by_type(predicted)
-        self.true += self._by_type(true)
+            right.append(self._by_type(guessed & real))
+            predicted.append(self._by_type(guessed))
+            true.append(self._by_type(real))
+        states = {"right": right, "predicted": predicted, "true": true}
+        return {
+            name: added_up(torch.tensor(rows, device=examples.device), examples, count)
+            for name, rows in states.items()
+        }
 
-    def _by_type(self, counts: Counter[str]) -> Tensor:
-        return torch.tensor([counts[type_] for type_ in self.types], device=self.right.device)
+    def _by_type(self, found: set[Span]) -> list[int]:
+        counts = Counter(span.type for span in found)
+        return [counts[type_] for type_ in self.types]
 
     def compute(self) -> dict[str, Tensor]:
         """Of everything added; F1 is twice the right ones over predicted and true together."""

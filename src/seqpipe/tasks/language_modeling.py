@@ -5,11 +5,11 @@ from typing import Any, Literal
 
 from torch import Tensor
 from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.vocabulary import PAD, SPECIALS, UNK
 from seqpipe.tasks.base import Pairs, StepTask, perplexity
+from seqpipe.tasks.metrics import Accuracy
 
 BITS = {"characters": "bits_per_character", "bytes": "bits_per_byte"}
 """What the loss in bits is called, by the unit of y."""
@@ -62,7 +62,7 @@ class LanguageModeling(StepTask):
         """Share of steps whose likeliest symbol is right; none while training."""
         if stage == "train":
             return MetricCollection({})
-        accuracy = MulticlassAccuracy(self.output_size, average="micro", validate_args=False)
+        accuracy = Accuracy(self.output_size, average="micro", validate_args=False)
         return MetricCollection({"accuracy": accuracy})
 
     def derived(self, loss: Tensor) -> dict[str, Tensor]:

@@ -33,12 +33,12 @@ def class_metrics(size: int, stage: str, ignored: int | None = None) -> MetricCo
     """
     options: dict[str, Any] = {"validate_args": False, "ignore_index": ignored}
     metrics: dict[str, Metric | MetricCollection] = {
-        "accuracy": MulticlassAccuracy(size, average="micro", **options)
+        "accuracy": Accuracy(size, average="micro", **options)
     }
     if stage != "train":
-        metrics["macro_f1"] = MulticlassF1Score(size, average="macro", **options)
+        metrics["macro_f1"] = F1(size, average="macro", **options)
     if stage == "test":
-        metrics["f1_per_class"] = MulticlassF1Score(size, average=None, **options)
+        metrics["f1_per_class"] = F1(size, average=None, **options)
         metrics["confusion"] = MulticlassConfusionMatrix(size, **options)
     return MetricCollection(metrics)
 
@@ -52,6 +52,92 @@ def ordinal_metrics(size: int, stage: str) -> MetricCollection:
     return MetricCollection(metrics)
 
 
+def added_up(values: Tensor, examples: Tensor, count: int) -> Tensor:
+    """Sums of (N, ...) values by example, (count, ...); examples: (N,), whose each value is."""
+    return values.new_zeros(count, *values.shape[1:]).index_add_(0, examples, values)
+
+
+class ByExample(Metric):
+    """A metric of sums that can say what each example of a batch adds to them, all at once.
+
+    `update` adds all of it. A metric without `of_examples` is asked example by example, which is
+    slow.
+    """
+
+    full_state_update = False
+
+    def of_examples(
+        self, predictions: Any, truths: Any, examples: Tensor, count: int
+    ) -> dict[str, Tensor]:
+        """What each example adds.
+
+        Args:
+            predictions: N of them, as `update` takes them.
+            truths: likewise.
+            examples: (N,) whose each is.
+            count: how many examples there are.
+
+        Returns:
+            state -> (count, ...).
+        """
+        raise NotImplementedError
+
+    def update(self, predictions: Any, truths: Any) -> None:
+        """Adds what N predictions and truths contribute, as if all were of one example."""
+        device = truths.device if isinstance(truths, Tensor) else None
+        one = torch.zeros(len(truths), dtype=torch.long, device=device)
+        for name, added in self.of_examples(predictions, truths, one, 1).items():
+            held: Tensor = getattr(self, name)
+            setattr(self, name, held + added[0].to(held.device))
+
+
+class Accuracy(MulticlassAccuracy):
+    """Share of right decisions, all classes together (micro)."""
+
+    def of_examples(
+        self, predictions: Tensor, truths: Tensor, examples: Tensor, count: int
+    ) -> dict[str, Tensor]:
+        """See `ByExample`."""
+        predictions, truths, examples = _counted(self.ignore_index, predictions, truths, examples)
+        right = added_up((predictions == truths).long(), examples, count)
+        total = added_up(torch.ones_like(truths), examples, count)
+        assert self.num_classes is not None
+        wrong, others = total - right, (self.num_classes - 1) * total
+        return {"tp": right, "fp": wrong, "fn": wrong, "tn": others - wrong}
+
+
+class F1(MulticlassF1Score):
+    """F1 of each class, or the mean over classes (macro)."""
+
+    def of_examples(
+        self, predictions: Tensor, truths: Tensor, examples: Tensor, count: int
+    ) -> dict[str, Tensor]:
+        """See `ByExample`."""
+        predictions, truths, examples = _counted(self.ignore_index, predictions, truths, examples)
+
+        K = self.num_classes
+        assert K is not None
+
+        def of_each_class(classes: Tensor, of: Tensor) -> Tensor:
+            return torch.bincount(of * K + classes, minlength=count * K).view(count, K)
+
+        right = predictions == truths
+        tp = of_each_class(truths[right], examples[right])
+        fp = of_each_class(predictions, examples) - tp
+        fn = of_each_class(truths, examples) - tp
+        total = torch.bincount(examples, minlength=count).unsqueeze(1)
+        return {"tp": tp, "fp": fp, "fn": fn, "tn": total - tp - fp - fn}
+
+
+def _counted(ignored: int | None, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Predictions, truths and examples, (M,) each, of the decisions that count."""
+    predictions, truths, examples = tensors
+    if truths.ndim == 2:
+        examples = examples.unsqueeze(1).expand_as(truths)
+    counts = torch.ones_like(truths, dtype=torch.bool) if ignored is None else truths != ignored
+    return predictions[counts], truths[counts], examples[counts]
+
+
 class QuadraticKappa(MulticlassCohenKappa):
     """Agreement beyond chance, squared distances between classes weighed; at most 1.
 
@@ -60,6 +146,14 @@ class QuadraticKappa(MulticlassCohenKappa):
 
     Source: Cohen (1968), "Weighted kappa".
     """
+
+    def of_examples(
+        self, predictions: Tensor, truths: Tensor, examples: Tensor, count: int
+    ) -> dict[str, Tensor]:
+        """See `ByExample`."""
+        K = self.num_classes
+        cells = (examples * K + truths) * K + predictions
+        return {"confmat": torch.bincount(cells, minlength=count * K * K).view(count, K, K)}
 
     def compute(self) -> Tensor:
         """1 - observed over expected squared distance."""
@@ -131,7 +225,7 @@ class WeightedMean(Sums):
         return self.total / self.weight
 
 
-class MeanError(Sums):
+class MeanError(ByExample, Sums):
     """Mean of |prediction - truth|, or of its square, over all numbers.
 
     The differences, too, are taken in float64: torchmetrics' own take them in the precision of
@@ -151,12 +245,18 @@ class MeanError(Sums):
         self.add_sum(self.total)
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, predictions: Tensor, truths: Tensor) -> None:
-        """Adds the errors of two tensors of one shape."""
-        errors = self.exact(predictions) - self.exact(truths)
-        added = errors.abs().sum() if self.power == 1 else errors.square().sum()
-        setattr(self, self.total, getattr(self, self.total) + added)
-        self.count += errors.numel()
+    def of_examples(
+        self, predictions: Tensor, truths: Tensor, examples: Tensor, count: int
+    ) -> dict[str, Tensor]:
+        """See `ByExample`; predictions and truths are of one shape, (N,) or (N, K)."""
+        errors = (self.exact(predictions) - self.exact(truths)).reshape(len(truths), -1)
+        powers = errors.abs() if self.power == 1 else errors.square()
+        examples = examples.to(errors.device)
+        numbers = torch.full_like(examples, errors.shape[1])
+        return {
+            self.total: added_up(powers.sum(dim=1), examples, count),
+            "count": added_up(numbers, examples, count),
+        }
 
     def compute(self) -> Tensor:
         """Total over count."""
@@ -194,10 +294,9 @@ def compared(decoded: Sequence[tuple[Tensor, Tensor]], y: FieldSpec) -> Pairs:
     return predictions, truths
 
 
-class ExactMatch(Metric):
+class ExactMatch(ByExample):
     """Share of sequences that are right in every symbol. Updated with two lists of id lists."""
 
-    full_state_update = False
     right: Tensor
     total: Tensor
 
@@ -206,17 +305,22 @@ class ExactMatch(Metric):
         self.add_state("right", torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, predictions: list[list[int]], truths: list[list[int]]) -> None:
-        """Counts equal pairs."""
-        self.right += sum(p == t for p, t in zip(predictions, truths, strict=True))
-        self.total += len(truths)
+    def of_examples(
+        self, predictions: list[list[int]], truths: list[list[int]], examples: Tensor, count: int
+    ) -> dict[str, Tensor]:
+        """See `ByExample`."""
+        right = torch.tensor([p == t for p, t in zip(predictions, truths, strict=True)])
+        return {
+            "right": added_up(right.long(), examples, count),
+            "total": added_up(torch.ones_like(examples), examples, count),
+        }
 
     def compute(self) -> Tensor:
         """Right of all, in [0, 1]."""
         return self.right / self.total
 
 
-class ErrorRate(Metric):
+class ErrorRate(ByExample):
     """Edit distance to the truth per true symbol: the word, character or phoneme error rate.
 
     Summed over the whole split before the division, so that long sequences weigh more, as is
@@ -225,7 +329,6 @@ class ErrorRate(Metric):
     Source: Levenshtein (1966); unit costs of insertion, deletion and substitution.
     """
 
-    full_state_update = False
     edits: Tensor
     symbols: Tensor
 
@@ -234,19 +337,22 @@ class ErrorRate(Metric):
         self.add_state("edits", torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("symbols", torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, predictions: list[list[int]], truths: list[list[int]]) -> None:
-        """Adds edits and true symbols."""
-        self.edits += sum(
-            Levenshtein.distance(p, t) for p, t in zip(predictions, truths, strict=True)
-        )
-        self.symbols += sum(map(len, truths))
+    def of_examples(
+        self, predictions: list[list[int]], truths: list[list[int]], examples: Tensor, count: int
+    ) -> dict[str, Tensor]:
+        """See `ByExample`."""
+        edits = [Levenshtein.distance(p, t) for p, t in zip(predictions, truths, strict=True)]
+        return {
+            "edits": added_up(torch.tensor(edits, dtype=torch.long), examples, count),
+            "symbols": added_up(torch.tensor([*map(len, truths)]).long(), examples, count),
+        }
 
     def compute(self) -> Tensor:
         """Edits per true symbol."""
         return self.edits / self.symbols.clamp(min=1)
 
 
-class LabelCounts(Metric):
+class LabelCounts(ByExample):
     """Hits (TP), false alarms (FP) and misses (FN) of each of K labels, and the scores of them.
 
     Summed over the whole split before any division. A label that neither occurs nor is predicted
@@ -260,7 +366,6 @@ class LabelCounts(Metric):
         systems", eq. 1 (accuracy); exact match is the subset accuracy of multi-label learning.
     """
 
-    full_state_update = False
     hits: Tensor
     alarms: Tensor
     misses: Tensor
@@ -275,13 +380,18 @@ class LabelCounts(Metric):
         for name in ("right", "rows"):
             self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, predictions: Tensor, truths: Tensor) -> None:
-        """Counts N rows."""
-        self.hits += (predictions & truths).sum(dim=0)
-        self.alarms += (predictions & ~truths).sum(dim=0)
-        self.misses += (~predictions & truths).sum(dim=0)
-        self.right += (predictions == truths).all(dim=1).sum()
-        self.rows += len(truths)
+    def of_examples(
+        self, predictions: Tensor, truths: Tensor, examples: Tensor, count: int
+    ) -> dict[str, Tensor]:
+        """See `ByExample`."""
+        counted = {
+            "hits": predictions & truths,
+            "alarms": predictions & ~truths,
+            "misses": ~predictions & truths,
+            "right": (predictions == truths).all(dim=1),
+            "rows": torch.ones_like(examples),
+        }
+        return {name: added_up(one.long(), examples, count) for name, one in counted.items()}
 
     def compute(self) -> dict[str, Tensor]:
         """Accuracy, micro-F1, macro-F1, exact match; `f1_per_class` where asked for."""

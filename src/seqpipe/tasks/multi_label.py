@@ -10,8 +10,8 @@ from torchmetrics import MetricCollection
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import precise, widest
-from seqpipe.tasks.base import Pairs, Task, class_scalars
-from seqpipe.tasks.metrics import LabelCounts
+from seqpipe.tasks.base import Pairs, Task, class_scalars, examples_of
+from seqpipe.tasks.metrics import LabelCounts, added_up
 
 
 class MultiLabel(Task):
@@ -62,6 +62,16 @@ class MultiLabel(Task):
         y = batch.y[mask].to(logits.dtype)
         total = nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="sum")
         return total / len(y)
+
+    def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        """See `Task`. outputs: (B, K) or (B, T_y, K) logits."""
+        mask = self.mask(batch)
+        logits = precise(outputs[mask])
+        y = batch.y[mask].to(logits.dtype)
+        each = nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none")
+        of = examples_of(len(y), batch)
+        count = len(batch)
+        return added_up(each.sum(dim=-1), of, count), added_up(torch.ones_like(of), of, count)
 
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
         """K ln 2: each label is there or not, as likely the one as the other."""

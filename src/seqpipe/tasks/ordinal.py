@@ -76,6 +76,11 @@ class Ordinal(Task):
             log_p = log_p * self.weights.to(log_p.device)[batch.y]
         return -log_p.mean()
 
+    def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        """See `Task`. outputs: (B, K - 1)."""
+        log_p = log_probabilities(outputs).gather(1, batch.y.unsqueeze(1)).squeeze(1)
+        return -log_p, torch.ones_like(batch.y)
+
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
         """Of outputs 0, which make the classes not equally likely: 1/2, 1/6, 2/15, ..."""
         zeros = torch.zeros(len(batch), self.output_size, device=batch.y.device)

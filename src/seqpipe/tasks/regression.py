@@ -9,8 +9,8 @@ from torchmetrics import MetricCollection
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import exact, precise, widest
-from seqpipe.tasks.base import Pairs, Task
-from seqpipe.tasks.metrics import MeanError
+from seqpipe.tasks.base import Pairs, Task, examples_of
+from seqpipe.tasks.metrics import MeanError, added_up
 
 
 class Regression(Task):
@@ -50,6 +50,13 @@ class Regression(Task):
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """Outputs and y: (B, K), or (B, T, K)."""
         return nn.functional.mse_loss(*_real(outputs, batch))
+
+    def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        """See `Task`. Outputs and y: (B, K), or (B, T, K)."""
+        answers, y = _real(outputs, batch)
+        errors = nn.functional.mse_loss(answers, y, reduction="none").mean(dim=-1)
+        of = examples_of(len(y), batch)
+        return added_up(errors, of, len(batch)), added_up(torch.ones_like(of), of, len(batch))
 
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
         """The mean of y squared, the loss of outputs 0."""

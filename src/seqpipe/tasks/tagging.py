@@ -86,11 +86,18 @@ class Tagging(StepTask):
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """In nats per real step. outputs: (B, T_y, K), or (B, T_y, K, K) potentials."""
-        if outputs.ndim == 4:
-            assert batch.y_lengths is not None
-            potentials = self._possible(outputs, batch)
-            outputs = conditional_logits(potentials, batch.y_lengths, batch.y)
-        return super().loss(outputs, batch, training=training)
+        return super().loss(self._logits(outputs, batch), batch, training=training)
+
+    def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        """See `Task`; outputs as of `loss`."""
+        return super().losses(self._logits(outputs, batch), batch)
+
+    def _logits(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:
+        """The outputs of a linear head; of a CRF, logits given the true tags before."""
+        if outputs.ndim != 4:
+            return outputs
+        assert batch.y_lengths is not None
+        return conditional_logits(self._possible(outputs, batch), batch.y_lengths, batch.y)
 
     def _possible(self, potentials: Tensor, batch: SequenceBatch) -> Tensor:
         assert batch.y_lengths is not None

@@ -64,10 +64,14 @@ class Transcription(Task):
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """Nats per true symbol. outputs: (B, T_x, V)."""
+        losses, lengths = self.losses(outputs, batch)
+        return losses.sum() / lengths.sum()
+
+    def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        """See `Task`. outputs: (B, T_x, V)."""
         assert batch.x_lengths is not None
         lengths = self.lengths(batch)
-        losses = ctc_loss(outputs, batch.x_lengths, batch.y, lengths, blank=PAD)
-        return losses.sum() / lengths.sum()
+        return ctc_loss(outputs, batch.x_lengths, batch.y, lengths, blank=PAD), lengths
 
     def units(self, batch: SequenceBatch) -> Tensor:
         """True symbols of the batch, <EOS> left out."""

@@ -60,3 +60,8 @@ def cross_entropy(
     if weights is None:
         return loss()
     return (loss(reduction="none") * weights.to(logits.device)[classes]).mean()
+
+
+def cross_entropy_of_each(logits: Tensor, classes: Tensor) -> Tensor:
+    """Cross entropy in nats of each of N things, (N,). logits: (N, K); classes: (N,) ids."""
+    return nn.functional.cross_entropy(precise(logits), classes, reduction="none")
