@@ -53,7 +53,7 @@ def record(root: Path, name: str, experiment: str, status: str, model: bool, **f
 
 def accuracy(best: float, last: float) -> dict[str, float]:
     return {
-        "best/accuracy": best,
+        "best/val/accuracy": best,
         "val/accuracy": last,
         "val/loss": 1 - last,
         "test/accuracy": last,
@@ -129,7 +129,7 @@ def test_a_run_is_found_by_its_id_its_beginning_and_its_address(look, ids, root)
     assert found.folder == root / "outputs" / "runs" / "fair"
     assert found.params["depth"] == "2"
     assert found.tags["command"] == "python -m seqpipe"
-    assert found.metrics["best/accuracy"] == 0.8
+    assert found.metrics["best/val/accuracy"] == 0.8
     assert found.datasets == {"train": "a1" * 32}
     assert found.tracking_uri == f"sqlite:///{root}/outputs/mlflow.db"
     assert found.config == {"seed": 3, "optim": {"lr": 1e-5}}

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,13 @@ ALLOWED = (
 )
 _ID = r"[0-9a-f]{4,32}"
 _SHOWN = 5  # of what exists, in a message
+_LIMITS = {  # what runs without the tag `partial` have where they saw all of each split
+    "overfit_batches": ("0", "0.0"),
+    "limit_train_batches": ("1.0",),
+    "limit_val_batches": ("1.0",),
+    "limit_test_batches": ("1.0",),
+    "fast_dev_run": ("false", "0"),
+}
 _PAGE = 200  # runs read at a time
 
 
@@ -171,8 +179,11 @@ class _Look:
                 yield run
 
     def ranked(self, metric: str | None, better: Callable[[str], str]) -> Iterator[entities.Run]:
-        """Runs that finished, the best first; of equal ones the newest."""
-        runs = list(self.finished())
+        """Runs that finished on whole splits, the best first; of equal ones the newest."""
+        finished = list(self.finished())
+        runs = [run for run in finished if _part(run) is None]
+        if not runs and finished:
+            raise ConfigError(f"run=best: {self._none_is_whole(finished)}")
         if self.experiment is None and len({run.info.experiment_id for run in runs}) > 1:
             names = ", ".join(sorted(self._experiments()))
             text = "runs on different data cannot be compared; allowed with it: experiment="
@@ -194,6 +205,18 @@ class _Look:
             raise ConfigError(f"metric={metric}: {text}{did_you_mean(metric or '', known)}")
         sign = -1 if better(metric or "") == "max" else 1
         yield from (run for _, run in sorted(ranked, key=lambda pair: sign * pair[0]))
+
+    def _none_is_whole(self, finished: list[entities.Run]) -> str:
+        """Why no run competes, with those there are."""
+        parts = [f"{run.info.run_id[:8]} ({_part(run)})" for run in finished[:_SHOWN]]
+        shown = ", ".join(parts) + ", ..." * (len(finished) > _SHOWN)
+        counts = Counter(run.info.status for run in self._search(""))
+        others = [
+            f"{count} {status.lower()}" for status, count in counts.items() if status != "FINISHED"
+        ]
+        text = f"no run trained and tested on whole splits: {shown}"
+        left = f"; not finished: {', '.join(sorted(others))}" if others else ""
+        return f"{text}{left}; allowed: train one first, or name one of them, run={parts[0][:8]}"
 
     def by_id(self, run_id: str) -> entities.Run:
         """The run of an id, or of the beginning of one that no other shares."""
@@ -296,6 +319,16 @@ class _Patient:
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
         with impatient():
             self.repository._download_file(remote_file_path, local_path)
+
+
+def _part(run: entities.Run) -> str | None:
+    """The setting because of which it saw only a part of a split; None where it saw all."""
+    told = run.data.tags.get("partial")
+    if told is not None:
+        return None if told == "no" else told
+    params = {key: run.data.params.get(f"trainer.{key}") for key in _LIMITS}
+    found = [key for key, value in params.items() if value not in (None, "null", *_LIMITS[key])]
+    return f"trainer.{found[0]}={params[found[0]]}" if found else None
 
 
 def _metrics(run: entities.Run) -> dict[str, float]:

@@ -110,6 +110,8 @@ def identity(cfg: DictConfig, launch: Launch, data: SequenceData, folder: Path) 
         **machine(cfg.trainer.accelerator),
         **dict(launch.tags),
     }
+    if not cfg.describe:
+        tags["partial"] = part_of(cfg, data) or "no"
     if launch.sweep is not None:
         tags["sweep"] = launch.sweep
     if cfg.resume is not None:
@@ -125,6 +127,31 @@ def identity(cfg: DictConfig, launch: Launch, data: SequenceData, folder: Path) 
         "tags": tags,
         "datasets": datasets,
     }
+
+
+def part_of(cfg: DictConfig, data: SequenceData) -> str | None:
+    """The setting because of which not all of a split is trained on, validated or tested.
+
+    Returns:
+        as typed, `trainer.limit_val_batches=3`; None where the splits are whole.
+    """
+    limits = {
+        "overfit_batches": None,
+        "limit_train_batches": "train",
+        "limit_val_batches": "valid",
+        "limit_test_batches": "test",
+        "fast_dev_run": None,
+    }
+    for key, split in limits.items():
+        limit = cfg.trainer.get(key)
+        if limit is None or limit is False or (split is None and limit == 0):
+            continue
+        whole = limit == 1.0 if isinstance(limit, float) else False
+        if split is not None and isinstance(limit, int):  # no split has more batches than examples
+            whole = limit >= data.sizes[split]
+        if not whole:
+            return f"trainer.{key}={limit}"
+    return None
 
 
 def judged_on(cfg: DictConfig, data: SequenceData) -> str:
