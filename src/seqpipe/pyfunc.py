@@ -6,18 +6,14 @@ seqpipe is installed.
 """
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from seqpipe.errors import SeqpipeError
-from seqpipe.inference.opening import opened
+from seqpipe.inference.opening import opened, trusted
 from seqpipe.inference.pyfunc import Served
 from seqpipe.tracking.refusing import Failed, Refused
-
-TRUST = "SEQPIPE_TRUST"
-"""Environment variable: modules outside of seqpipe that a served model may use, with commas."""
 
 log = logging.getLogger(__name__)
 
@@ -52,5 +48,4 @@ class Asked:
 
 def _load_pyfunc(path: str) -> Asked:
     """Called by MLflow with the folder that `MLmodel` names as `data`."""
-    trust = [name for name in os.environ.get(TRUST, "").split(",") if name]
-    return Asked(Served(opened(Path(path), trust)))
+    return Asked(Served(opened(Path(path), trusted())))

@@ -1,5 +1,6 @@
 """Trained models into folders and out of them."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,14 @@ from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference import saved
 from seqpipe.inference.making import Maker, informed, sized, writes_crf
 from seqpipe.inference.model import Model
+
+TRUST = "SEQPIPE_TRUST"
+"""Environment variable: modules outside of seqpipe that a served model may use, with commas."""
+
+
+def trusted() -> list[str]:
+    """The modules that the environment of a server trusts."""
+    return [name for name in os.environ.get(TRUST, "").split(",") if name]
 
 
 def kept(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from seqpipe.tracking.found import FoundRun
 from seqpipe.tracking.registry import register
+from seqpipe.tracking.serving import MLMODEL, check_model
 from seqpipe.verbs.finding import find_run
 from seqpipe.verbs.keep import FOLDER
 from seqpipe.verbs.registry import Answer, Register
@@ -21,6 +22,8 @@ def run(options: Register, root: Path) -> Answer:
 
 def registered(found: FoundRun, name: str, alias: str | None, key: str) -> str:
     """Registers the model of a run. Returns the line that says so; see `tracking.registry`."""
+    if found.has(f"{FOLDER}/{MLMODEL}"):
+        check_model(found.local(f"{FOLDER}/{MLMODEL}").parent)
     version = register(found, FOLDER, name, alias, key)
     names = [f"models:/{name}/{version}", *([] if alias is None else [f"models:/{name}@{alias}"])]
     return f"registered: {', '.join(names)} is {found.typed}"

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 from seqpipe.errors import ConfigError, SeqpipeError
+from seqpipe.inference.opening import opened, trusted
+from seqpipe.inference.saved import LOGGED
 from seqpipe.terminal import say
 from seqpipe.tracking.registry import check_names
 from seqpipe.tracking.serving import (
@@ -38,6 +40,7 @@ def run(options: Serve, root: Path) -> Answer:
         raise ConfigError(f"run={options.run}: {text}; allowed: a run of logger=mlflow")
     folder = found.local(FOLDER)
     check_model(folder)
+    opened(folder / LOGGED, trusted())  # a server would only say that it does not come up
     example, port = example_of(folder), free_port(options.host, options.port)
     lines = [f"run:        {found.typed.removeprefix('run=')}, {found.name}"]
     if options.register is not None:
