@@ -4,6 +4,7 @@ from pathlib import Path
 
 from seqpipe.errors import ConfigError
 from seqpipe.inference import saved
+from seqpipe.inference.opening import opened
 from seqpipe.verbs.asking import Export
 from seqpipe.verbs.opened import find_model, open_model
 from seqpipe.verbs.registry import Answer
@@ -23,7 +24,7 @@ def run(options: Export, root: Path) -> Answer:
         raise ConfigError(f"output={options.output}: {text}")
     if options.format == "safetensors":
         kept, _ = find_model(options, root)
-        saved.read(kept)  # what is damaged is not handed on
+        opened(kept, options.trust)  # what is damaged, or not trusted, is not handed on
         saved.copy(kept, output)
         return Answer(f'{output}: seqpipe.load("{options.output}") opens it')
     from seqpipe.inference.onnx import export_onnx

@@ -92,7 +92,8 @@ def work(tmp_path, monkeypatch) -> Path:
     """The folder the user works in: the record lies in it, and the user never trained there."""
     folder = tmp_path / "work"
     folder.mkdir()
-    (folder / "mine.jsonl").write_text('{"text": "the cat", "label": "no"}\n' * 20)
+    rows = [{"text": f"the cat sat {n}", "label": "yes" if n % 3 else "no"} for n in range(40)]
+    (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.chdir(folder)
     return folder
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
+from seqpipe.records import note_seal, read_yaml
 from seqpipe.verbs import predict
 from seqpipe.verbs.registry import VERBS
 
@@ -25,6 +26,7 @@ def run_of(made: Any, tmp_path: Path) -> Callable[..., str]:
             left = made(name, *more).folder
             shutil.copytree(left, folder / "model" / "data" / "seqpipe")
             shutil.copy(left / "config.yaml", folder)
+            note_seal(tmp_path, read_yaml(folder / "config.yaml"))  # it was trained here
         return str(folder)
 
     return make
