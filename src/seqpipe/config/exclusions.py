@@ -25,18 +25,19 @@ class Fit(NamedTuple):
 
 
 SEQUENCE = ("values", "symbols", "spelled")
-CONDITION = (None, "vector", "category")
+VECTOR = ("vector", "number")
+CONDITION = (None, *VECTOR, "category", "ordinal")
 # (kind of x, kind of y) -> what fits, the usual first; the kinds are those of seqpipe.data.fields.
 FITS: dict[tuple[str | None, str], tuple[Fit, ...]] = {
-    ("vector", "category"): (Fit("one_to_one", "classification"),),
-    ("vector", "number"): (Fit("one_to_one", "regression"),),
-    ("vector", "multi_label"): (Fit("one_to_one", "multi_label"),),
+    **{(x, "category"): (Fit("one_to_one", "classification"),) for x in VECTOR},
+    **{(x, "number"): (Fit("one_to_one", "regression"),) for x in VECTOR},
+    **{(x, "multi_label"): (Fit("one_to_one", "multi_label"),) for x in VECTOR},
     **{(x, "category"): (Fit("many_to_one", "classification"),) for x in SEQUENCE},
     **{(x, "number"): (Fit("many_to_one", "regression"),) for x in SEQUENCE},
     **{(x, "multi_label"): (Fit("many_to_one", "multi_label"),) for x in SEQUENCE},
     **{(x, "roll"): (Fit("many_to_many", "multi_label"),) for x in SEQUENCE},
     **{(x, "roll"): (Fit("one_to_many", "multi_label"),) for x in CONDITION},
-    ("vector", "ordinal"): (Fit("one_to_one", "ordinal"),),
+    **{(x, "ordinal"): (Fit("one_to_one", "ordinal"),) for x in VECTOR},
     **{(x, "ordinal"): (Fit("many_to_one", "ordinal"),) for x in SEQUENCE},
     **{(x, "values"): (Fit("many_to_many", "regression"),) for x in SEQUENCE},
     **{(x, "tags"): (Fit("many_to_many", "tagging"),) for x in SEQUENCE},

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 import torch
@@ -64,12 +64,14 @@ Found = Record | DataError
 """What reading comes upon: a record, or in its place why it cannot be used."""
 
 SPLITS = ("train", "valid", "test")
-X_KINDS = ("values", "symbols", "spelled", "vector", "category")
+X_KINDS = ("values", "symbols", "spelled", "vector", "category", "number", "ordinal")
 Y_KINDS = ("category", "ordinal", "number", "multi_label", "tags", "roll", "values", "symbols")
 TIME_KINDS = frozenset({"values", "symbols", "spelled", "tags", "roll"})
 """Kinds with a time axis; the others hold one row an example."""
 ALIGNED_KINDS = frozenset({"tags", "roll", "values"})
 """Kinds of y that, where there is an x with time, have one step for each of its steps."""
+CONDITION_KINDS = frozenset({"vector", "category", "number", "ordinal"})
+"""Kinds of x that, before a y with time, are a condition: y is written, x says of which sort."""
 ID_KINDS = frozenset({"symbols", "spelled", "tags", "category", "ordinal"})  # int64, else float32
 
 
@@ -80,8 +82,9 @@ class FieldSpec:
     Args:
         kind: as x, "values" (B, T_x, D) float32, "symbols" (B, T_x) int64, "spelled"
             (B, T_x, 1 + C) int64 (a word and its characters), "vector" (B, D) float32 without
-            time, "category" (B,) int64; as y, "category" (B,) int64, "ordinal" (B,) int64 (the
-            order of the classes means something), "number" (B, K) float32, "multi_label" (B, K)
+            time, "category" and "ordinal" (B,) int64, "number" (B, K) float32; as y, "category"
+            (B,) int64, "ordinal" (B,) int64 (the order of the classes means something), "number"
+            (B, K) float32, "multi_label" (B, K)
             float32 of 0 and 1, "tags" (B, T) int64, "roll" (B, T, K) float32 of 0 and 1, and
             "values" (B, T, K) float32, the three with T = T_x where there is an x with time;
             "symbols" (B, T_y) int64.
@@ -195,7 +198,9 @@ class Source(ABC):
         return []
 
     def keep_together(self, columns: Sequence[str]) -> None:  # noqa: B027
-        """Told before reading which columns hold x: records alike in them are one item.
+        """Told before reading which columns hold the items: records alike in them are one item.
+
+        Those are the columns of x, or of y where a model writes it (see `item_role`).
 
         A source that parts its records itself never puts one item in two splits, unless it was
         told otherwise by its own arguments.
@@ -279,6 +284,14 @@ class Field(ABC):
         """The entry as a model has to write it: text adds its end, the others change nothing."""
         return self.encode(record)
 
+    def typed(self, text: str) -> Any:
+        """The entry that text on a command line stands for: by default the text itself.
+
+        Raises:
+            DataError: it stands for none.
+        """
+        return text
+
     @abstractmethod
     def decode(self, values: Tensor | Sequence[Any]) -> str:
         """The entry that numbers of one example stand for, for people to read."""
@@ -339,6 +352,16 @@ class Field(ABC):
         shown = repr(value)
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
         raise DataError(f"{self.column}={shown}: {problem}")
+
+
+def item_role(x: Field | None, y: Field) -> Literal["x", "y"]:
+    """The field whose entries are the items: what must not be in two splits.
+
+    That is x, or y where there is no x or only a condition, which many examples share.
+    """
+    if x is None or (x.kind in CONDITION_KINDS and y.kind in TIME_KINDS):
+        return "y"
+    return "x"
 
 
 @dataclass

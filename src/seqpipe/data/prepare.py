@@ -19,6 +19,7 @@ from seqpipe.data.base import (
     Found,
     Record,
     Source,
+    item_role,
 )
 from seqpipe.data.columns import Array, Column, ColumnsWriter, Integers
 from seqpipe.data.digests import Digest
@@ -41,7 +42,8 @@ class SplitFacts:
         dropped: how many were longer than `data.max_length`, and left out.
         truncated: how many were longer, and cut.
         problems: the first of those that were skipped.
-        repeated: records whose x stands in training too (in train: more than once).
+        repeated: records whose item, x or y (see `item_role`), is in training too (in train: more
+            than once).
         counts: how often each class or symbol occurs, by role; none for floats.
         warnings: what else should be known of the data; of train for all splits.
     """
@@ -118,9 +120,10 @@ def prepare(
     Raises:
         DataError: records that cannot be used, the first ten; a split without any.
     """
-    source.keep_together([(y if x is None else x).column])
-    splits = source.read().by_name()
     roles: dict[str, Field] = {"y": y} if x is None else {"x": x, "y": y}
+    items = roles[item_role(x, y)]
+    source.keep_together([items.column])
+    splits = source.read().by_name()
     for role, fld in roles.items():
         if fit:
             _fit(role, fld, splits["train"], skip, progress)
@@ -133,7 +136,7 @@ def prepare(
     losses: list[DataError | str] = []
     for split in only:
         sink = None if folder is None else folder / f"{split}.arrow"
-        encoder = _Encoder(split, roles, problems, trim)
+        encoder = _Encoder(split, roles, items, problems, trim)
         encoder.rule = None if check is None else check.of(y.spec)
         encoder.window = (windows or {}).get(split)
         columns[split] = encoder.run(progress.count(splits[split], f"encoding {split}"), sink)
@@ -225,12 +228,13 @@ class _Encoder:
         self,
         split: str,
         roles: Mapping[str, Field],
+        items: Field,
         problems: Problems,
         trim: Callable[[Array | None, Array], tuple[Array | None, Array] | None] | None,
     ) -> None:
         self.split, self.roles, self.problems, self.trim = split, roles, problems, trim
         self.specs = {role: fld.spec for role, fld in roles.items()}
-        self.item_of = roles.get("x", roles["y"])
+        self.item_of = items
         self.digest, self.records, self.skipped = Digest(), 0, 0
         self.dropped = self.truncated = 0
         self.first_problems: list[str] = []

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seqpipe.data.base import SPLITS, Field, FieldSpec
+from seqpipe.data.base import SPLITS, Field, FieldSpec, item_role
 from seqpipe.data.columns import Column, Integers
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.text import unknown_rate
@@ -95,7 +95,7 @@ def _split_row(data: SequenceData, split: str, lengths: dict[str, dict[str, Inte
         "records": facts.records,
         "left out": facts.skipped,
         **({"dropped": facts.dropped, "truncated": facts.truncated} if data.trim else {}),
-        "x seen in train before": facts.repeated,
+        f"{item_role(data.x, data.y)} seen in train before": facts.repeated,
     }
     for role, steps in lengths.items():
         low, middle, high = np.percentile(steps[split], [0, 50, 100]).astype(int).tolist()

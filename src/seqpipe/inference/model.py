@@ -15,7 +15,7 @@ from seqpipe.inference.decoding import Decoding
 from seqpipe.inference.encoding import MOST_ROWS, Encoder
 from seqpipe.inference.limits import BATCH_SIZE
 from seqpipe.inference.placing import is_relative, placed
-from seqpipe.inference.sampling import Drawing, Sample, sample
+from seqpipe.inference.sampling import Drawing, Sample, encoded_condition, sample
 from seqpipe.inference.scoring import Score, Unknown, score
 from seqpipe.inference.tables import is_table, records_of
 from seqpipe.models.one_to_many import OneToMany
@@ -143,11 +143,14 @@ class Model:
         )
         return sample(self.network, self.task, self.x, self.y, self.config["data"], asked)
 
-    def score(self, inputs: Iterable[Any], *, unknown: Unknown = "count") -> list[Score]:
+    def score(
+        self, inputs: Iterable[Any], *, condition: Any = None, unknown: Unknown = "count"
+    ) -> list[Score]:
         """How likely sequences are, in nats: each symbol given those before it, and x if any.
 
         Args:
             inputs: records, or entries of y alone.
+            condition: an entry of x that every input is given; None: x is in the records.
             unknown: symbols that are not in the vocabulary: `count`, `skip` or `refuse`, see
                 `seqpipe.inference.scoring.score`.
 
@@ -158,18 +161,31 @@ class Model:
             ConfigError: the model gives sequences no probability.
             DataError: inputs that cannot be read.
         """
+        given: Mapping[str, Any] = {}
+        if condition is not None:
+            if self.x is None:
+                text = "the model was trained without one; allowed: leave it out"
+                raise ConfigError(f"condition={condition}: {text}")
+            encoded_condition(self.x, condition)
+            given = condition if isinstance(condition, Mapping) else {self.x.column: condition}
         column = self.y.column
         return [
             score(self.network, self.task, self.x, self.y, record, unknown)
-            for record in self.records(inputs, column)
+            for record in self.records(inputs, column, given)
         ]
 
-    def records(self, inputs: Iterable[Any], column: str | None = None) -> Iterator[PlacedRecord]:
+    def records(
+        self,
+        inputs: Iterable[Any],
+        column: str | None = None,
+        given: Mapping[str, Any] | None = None,
+    ) -> Iterator[PlacedRecord]:
         """Inputs as records, with their places.
 
         Args:
             inputs: records, a table of pandas, or entries of one column.
             column: which; None: that of x, or of y where there is no x.
+            given: columns that every record has besides.
 
         Raises:
             DataError: text in place of a list of texts.
@@ -183,7 +199,7 @@ class Model:
         column = column or (self.y if self.x is None else self.x).column
         for number, value in enumerate(inputs):
             columns = value if isinstance(value, Mapping) else {column: value}
-            yield PlacedRecord(columns, f"inputs[{number}]")
+            yield PlacedRecord({**columns, **(given or {})}, f"inputs[{number}]")
 
     def answers(
         self,

@@ -1,5 +1,6 @@
 """New sequences from a model of one_to_many, as text or as a piano roll."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ RULES = {
 }
 """What the options of `Drawing` may be."""
 
+_MOST_NAMED = 20  # classes in a message
 Sample = str | np.ndarray[Any, np.dtype[np.uint8]]
 
 
@@ -131,11 +133,45 @@ def _condition(x: Field | None, condition: Any, n: int, device: torch.device) ->
             text = "the model was trained without one; allowed: leave it out"
             raise ConfigError(f"condition={condition}: {text}")
         return None
-    if condition is None:
-        raise ConfigError(f"condition=null: the model needs one; allowed: a value of {x.column}")
-    record = condition if isinstance(condition, Mapping) else {x.column: condition}
-    encoded = x.encode(record).to(x.spec.dtype)
+    encoded = encoded_condition(x, condition)
     return encoded.expand(n, *encoded.shape).to(device)
+
+
+def encoded_condition(x: Field, condition: Any) -> Tensor:
+    """A condition as the model reads it, () or (D,).
+
+    Args:
+        x: its field, fitted.
+        condition: an entry of x, or a record with one.
+
+    Raises:
+        ConfigError: there is none.
+        DataError: it cannot be read.
+    """
+    if condition is None:
+        names = ", ".join((x.spec.names or ())[:_MOST_NAMED])
+        more = ", ..." if len(x.spec.names or ()) > _MOST_NAMED else ""
+        allowed = f"{names}{more}" if names else f"{x.describe({})}, {x.column}"
+        raise ConfigError(f"condition=null: the model needs one; allowed: {allowed}")
+    if isinstance(condition, Mapping):
+        return x.encode(condition).to(x.spec.dtype)
+    asked = copy.copy(x)
+    asked.column = "condition"  # what messages name
+    return asked.encode({"condition": condition}).to(x.spec.dtype)
+
+
+def typed_condition(x: Field | None, typed: str | None) -> Any:
+    """A condition that was typed on a command line, as an entry of x.
+
+    Raises:
+        DataError: it is none.
+    """
+    if x is None or typed is None:
+        return typed
+    try:
+        return x.typed(typed)
+    except DataError as error:
+        raise DataError([f"condition={problem}" for problem in error.problems]) from None
 
 
 def _prompt(y: Field, asked: Drawing, device: torch.device) -> Tensor | None:

@@ -272,6 +272,6 @@ def _condition_layer(kind: str, size: int, hidden_size: int) -> tuple[nn.Module,
     if kind == "category":
         return nn.Embedding(size, hidden_size), hidden_size
     raise ConfigError(
-        f"architecture=one_to_many: x is a sequence ({kind}); a condition is one vector or one"
-        " category, and architecture=encoder_decoder reads a sequence"
+        f"architecture=one_to_many: x is a sequence ({kind}); a condition is one vector, number,"
+        " category or ordered class, and architecture=encoder_decoder reads a sequence"
     )

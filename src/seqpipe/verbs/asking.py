@@ -122,6 +122,7 @@ class Score(_Reading):
     """
 
     text: str | None = option("one sequence, or several: 'a pair | a pear'", None)
+    condition: str | None = option("of the text: a value of x, where the model has one", None)
     input: str | None = option("in place of text: a file with one a line or a row, or -", None)
     output: str = option("of an input: a file (.csv .tsv .jsonl .parquet), or -", "-")
     tokens: bool = option("true: also each symbol's own log-probability", False)
@@ -136,6 +137,8 @@ class Score(_Reading):
         if self.input is None:
             names = ("format", "encoding", "batch_size", "output")
             yield from _inert(self, "of an input=...", *names)
+        else:
+            yield from _inert(self, "of text=..., and in the records of an input", "condition")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqpipe.build import build_data
 from seqpipe.console import PlainConsole
-from seqpipe.data.base import SequenceBatch
+from seqpipe.data.base import SequenceBatch, item_role
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.progress import Progress
 from seqpipe.errors import DataError
@@ -142,7 +142,9 @@ def _of_split(model: Model, data: SequenceData, split: str, options: Evaluate) -
     if not lanes:
         timed = examples.y if examples.x is None or not examples.x.has_time else examples.x
         lengths = timed.lengths.tolist()
-    truths = [] if lanes else _classes(model, (examples.y.array(i) for i in range(len(lengths))))
+    column = examples.x if _by_condition(model) else examples.y
+    assert column is not None
+    truths = [] if lanes else _classes(model, (column.array(i) for i in range(len(lengths))))
     evaluation = Evaluation(model.task, _cells(lengths, truths), options.seed)
     carried = Carried()
     loader = data.loader(split, shuffle=False)
@@ -176,7 +178,9 @@ def _of_input(
     if not pieces:
         raise DataError(f"input={input}: holds no examples; allowed: one or more")
     steps = [piece.steps for piece in pieces]
-    truths = _classes(model, (piece.y for piece in pieces if piece.y is not None))
+    by_x = _by_condition(model)
+    entries = (piece.x if by_x else piece.y for piece in pieces)
+    truths = _classes(model, (entry for entry in entries if entry is not None))
     evaluation = Evaluation(model.task, _cells(steps, truths), options.seed)
     with Progress(doing="evaluating") as progress, torch.inference_mode():
         for chosen in progress.count(batched(pieces, MOST_ROWS, MOST_STEPS), input):
@@ -191,9 +195,15 @@ def _outputs(model: Model, batch: SequenceBatch) -> Tensor:
     return outputs
 
 
+def _by_condition(model: Model) -> bool:
+    """Whether the classes of the slices are those of x, a condition."""
+    return model.x is not None and item_role(model.x, model.y) == "y"
+
+
 def _classes(model: Model, truths: Iterator[Any]) -> list[str]:
-    """`class spam` of each example, where y is one of a few classes."""
-    spec = model.spec.y
+    """`class spam` of each example, where y, or the condition x of a y, is one of a few classes."""
+    spec = model.spec.x if _by_condition(model) else model.spec.y
+    assert spec is not None
     if spec.kind not in ("category", "ordinal") or spec.size > CLASSES_SHOWN:
         return []
     names = spec.names or ()

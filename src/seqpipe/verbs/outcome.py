@@ -8,14 +8,11 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
 from seqpipe.config.compose import Launch
 from seqpipe.data.base import SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
-from seqpipe.inference.sampling import endings
-from seqpipe.models.one_to_many import OneToMany
 from seqpipe.records import SEALS, note_seal
 from seqpipe.report import run as report
 from seqpipe.report.findings import Finding
@@ -23,14 +20,12 @@ from seqpipe.report.music import draw_roll
 from seqpipe.report.page import write_report
 from seqpipe.report.sentences import confusion_finding, curves_advice, curves_finding
 from seqpipe.tasks.base import Task
-from seqpipe.tasks.language_modeling import LanguageModeling
-from seqpipe.tasks.multi_label import MultiLabel
 from seqpipe.tracking.base import Tracker
 from seqpipe.tracking.found import write_provenance
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.training.checkpoints import History
 from seqpipe.training.module import SequenceModule
-from seqpipe.verbs import attending, describe
+from seqpipe.verbs import attending, describe, sampled
 from seqpipe.verbs.describe import RunFacts
 
 log = logging.getLogger(__name__)
@@ -105,13 +100,15 @@ def write(cfg: DictConfig, facts: RunFacts, history: History) -> list[dict[str, 
     report.write_examples(folder, rows)
     looked_at = _chosen(data, split, attending.SHOWN, first=overfit)
     found += attending.attention(facts, _batch(module, data, looked_at, split), name)
-    drawn = sample(module, data, cfg.seed)
-    text = "" if drawn is None else data.y.decode(drawn)
+    drawn = sampled.samples(module, data, cfg.seed)
+    text = sampled.as_text(drawn, data.y)
     if text:
         report.write_sample(folder, text)
-    if drawn is not None and data.spec.y.kind == "roll":
+    if drawn and data.spec.y.kind == "roll":
         path = folder / "figures" / "sample.png"
-        draw_roll(path, drawn.tolist(), data.spec.y.names or (), title=f"{name}: a sample")
+        first = drawn[0]
+        title = f"{name}: a sample" + (f", {first.condition}" if first.condition else "")
+        draw_roll(path, first.drawn[0].tolist(), data.spec.y.names or (), title=title)
     digests: dict[str, object] = {f"sha256 {k}": v[:16] for k, v in data.digests.items()}
     write_report(
         folder,
@@ -180,8 +177,8 @@ def examples(
     for b, (predicted, truth) in enumerate(module.task.decoded(predictions, batch)):
         row: dict[str, Any] = {}
         if data.x is not None and batch.x is not None:
-            steps = slice(None) if batch.x_lengths is None else slice(int(batch.x_lengths[b]))
-            row["x"] = data.x.decode(batch.x[b, steps].cpu())
+            x = batch.x[b].cpu()  # a condition has no steps
+            row["x"] = data.x.decode(x if batch.x_lengths is None else x[: batch.x_lengths[b]])
         row |= {"truth": data.y.decode(truth), "prediction": data.y.decode(predicted)}
         if data.spec.y.kind not in ("number", "values"):
             unknown = data.spec.y.unknown  # what the text holds there was another symbol
@@ -189,37 +186,6 @@ def examples(
             row["correct"] = known and row["truth"] == row["prediction"]
         rows.append(row)
     return rows
-
-
-def sample(module: SequenceModule, data: SequenceData, seed: int) -> Tensor | None:
-    """What a model that writes a y from nothing, or from one condition, makes up.
-
-    Returns:
-        ids (T,) without <UNK>, or a roll (T, K) as long as the first test example; None for other
-        models.
-    """
-    model, task = module.model, module.task
-    if not isinstance(model, OneToMany):
-        return None
-    first = _batch(module, data, [0])
-    x = None if data.spec.x is None else first.x  # the condition of the first test example
-    options: dict[str, Any] = {"generator": torch.Generator(module.device).manual_seed(seed)}
-    module.eval()
-    if isinstance(task, MultiLabel):
-        roll, _ = model.sample(x, max_length=first.y.shape[1], **options)
-        return roll[0].cpu()
-    if not isinstance(task, LanguageModeling) or task.sample_length == 0:
-        return None
-    stop, banned = endings(task, {"window": data.window, "bptt": data.bptt})
-    ids, lengths = model.sample(
-        x,
-        max_length=task.sample_length,
-        temperature=task.sample_temperature,
-        banned=banned,
-        stop=stop,
-        **options,
-    )
-    return ids[0, : int(lengths[0])].cpu()
 
 
 def _chosen(data: SequenceData, split: str, most: int, *, first: bool) -> Sequence[int]:

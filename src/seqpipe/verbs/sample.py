@@ -7,6 +7,7 @@ from typing import Any
 from seqpipe.errors import ConfigError
 from seqpipe.inference.midi import write_midi
 from seqpipe.inference.model import Model
+from seqpipe.inference.sampling import typed_condition
 from seqpipe.inference.unknowns import counts_unknown, shown, unknown_at, unknown_symbols
 from seqpipe.report.music import draw_roll
 from seqpipe.verbs.asking import Sample
@@ -30,7 +31,7 @@ def run(options: Sample, root: Path) -> Answer:
     drawn = model.sample(
         options.n,
         prompt=options.prompt,
-        condition=options.condition,
+        condition=typed_condition(model.x, options.condition),
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,

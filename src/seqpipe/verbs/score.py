@@ -15,6 +15,7 @@ from seqpipe.display import visible
 from seqpipe.errors import DataError
 from seqpipe.inference.columns import of_input
 from seqpipe.inference.model import Model
+from seqpipe.inference.sampling import encoded_condition, typed_condition
 from seqpipe.inference.scoring import Score as Likelihood
 from seqpipe.inference.scoring import probability_of, ranked
 from seqpipe.inference.writing import Output, format_of
@@ -44,7 +45,10 @@ def run(options: Score, root: Path) -> Answer:
     texts = [text for text in options.text.split(SEPARATOR) if text]
     if not texts:
         raise DataError(f"text={options.text}: holds no sequence; allowed: one or more")
-    scores = model.score(texts, unknown=options.unknown)
+    condition = typed_condition(model.x, options.condition)
+    if condition is None and model.x is not None:
+        encoded_condition(model.x, None)  # says which there are
+    scores = model.score(texts, condition=condition, unknown=options.unknown)
     _tell_of_unknown([one.unknown for one in scores], options)
     table = Table(title="log-probability in nats, the likeliest first", title_justify="left")
     for name in (

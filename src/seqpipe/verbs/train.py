@@ -26,6 +26,7 @@ from seqpipe.config.compose import Launch
 from seqpipe.config.data_path import settle_path
 from seqpipe.config.validate import validate
 from seqpipe.console import PlainConsole
+from seqpipe.data.base import item_role
 from seqpipe.data.dataset import SequenceData
 from seqpipe.diagnostics.preflight import Preflight
 from seqpipe.errors import ConfigError, RecordError
@@ -255,7 +256,8 @@ def _tell_of_leaks(data: SequenceData) -> None:
         facts = data.facts[split]
         if facts.repeated > facts.records / 100:
             share = f"{facts.repeated:,} of {facts.records:,}"
-            log.warning("%s examples of %s have an x that stands in train too", share, split)
+            what = {"x": "an x", "y": "a y"}[item_role(data.x, data.y)]
+            log.warning("%s examples of %s have %s that stands in train too", share, split, what)
 
 
 def _fit(

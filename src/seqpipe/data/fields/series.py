@@ -1,5 +1,6 @@
 """Numbers measured at each step, or all at once."""
 
+import json
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, TypedDict
@@ -118,6 +119,16 @@ class Standardized(Field):
             return None
         text = f"{told}, though standardised; numbers far from all others may be the cause"
         return f"data.{role}.column={self.column}: {text}"
+
+    def typed(self, text: str) -> Any:
+        """Numbers as typed on a command line: 3.5, or [0.3,1.0], or a list of lists."""
+        listed = text.strip()
+        try:
+            value: list[Any] = json.loads(listed if listed.startswith("[") else f"[{listed}]")
+            doubles(value)
+        except (TypeError, ValueError):
+            raise DataError(f"{text}: no numbers; allowed: 3.5, or a list [0.3,1.0]") from None
+        return value
 
     def _encoded(self, numbers: Doubles, record: Record) -> Tensor:
         """Standardised, in float32. numbers: (..., D)."""

@@ -172,7 +172,7 @@ class PythonTokens(Source):
         for path in candidates:
             if len(picked) == self.files:
                 break
-            text = _read_python(path)
+            text = read_python(path)
             content = hashlib.sha256(text.encode()).digest()
             tags = token_tags(text) if len(text) in _SIZES and content not in seen else None
             if tags is not None:
@@ -201,7 +201,7 @@ def library_files(library: Path) -> list[Path]:
     return sorted(found)
 
 
-def _read_python(path: Path) -> str:
+def read_python(path: Path) -> str:
     """The text of a file; nothing where its encoding is not what it says."""
     try:
         with tokenize.open(path) as file:

@@ -155,7 +155,7 @@ def _of_steps(
 
 def _drawn(field: FieldSpec, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Random numbers or ids of a field, for each row or each step."""
-    if field.kind in ("values", "vector"):
+    if field.kind in ("values", "vector", "number"):
         return torch.randn(*shape, field.size, generator=generator)
     if field.kind == "roll":
         return torch.randint(0, 2, (*shape, field.size), generator=generator).float()
