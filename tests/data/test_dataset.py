@@ -126,7 +126,7 @@ def test_numbers_out_of_range_are_refused(source_of, options, message):
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
-        (Number("sum"), Number("sum"), "data.x=Number: number cannot be read; values, symbols, "),
+        (Tags("series"), Number("sum"), "data.x=Tags: tags cannot be read; values, symbols, "),
         (None, Vector("series"), "data.y=Vector: vector cannot be answered; category, ordinal, "),
         (None, Tags("series"), "data.y=Tags: needs an x with steps to tag; Series, Text or Symb"),
         (Series("series"), Symbols("sum", size=3), "data.y=Symbols: has no end of sequence; use "),

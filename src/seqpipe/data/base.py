@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import torch
@@ -200,7 +200,7 @@ class Source(ABC):
     def keep_together(self, columns: Sequence[str]) -> None:  # noqa: B027
         """Told before reading which columns hold the items: records alike in them are one item.
 
-        Those are the columns of x, or of y where a model writes it (see `item_role`).
+        Those are the columns of x, or of y where a model writes it (see `seqpipe.data.uses`).
 
         A source that parts its records itself never puts one item in two splits, unless it was
         told otherwise by its own arguments.
@@ -352,16 +352,6 @@ class Field(ABC):
         shown = repr(value)
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
         raise DataError(f"{self.column}={shown}: {problem}")
-
-
-def item_role(x: Field | None, y: Field) -> Literal["x", "y"]:
-    """The field whose entries are the items: what must not be in two splits.
-
-    That is x, or y where there is no x or only a condition, which many examples share.
-    """
-    if x is None or (x.kind in CONDITION_KINDS and y.kind in TIME_KINDS):
-        return "y"
-    return "x"
 
 
 @dataclass

@@ -19,13 +19,13 @@ from seqpipe.data.base import (
     Found,
     Record,
     Source,
-    item_role,
 )
 from seqpipe.data.columns import Array, Column, ColumnsWriter, Integers
 from seqpipe.data.digests import Digest
 from seqpipe.data.problems import MOST_PROBLEMS, Problems, place_of
 from seqpipe.data.progress import Progress
 from seqpipe.data.sources.parts import item_number
+from seqpipe.data.uses import item_role
 from seqpipe.errors import DataError
 
 Items = np.ndarray[Any, np.dtype[np.uint64]]

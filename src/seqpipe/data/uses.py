@@ -1,7 +1,26 @@
 """What fields, sizes and cuts can be used together: refused before anything is read."""
 
-from seqpipe.data.base import ALIGNED_KINDS, TIME_KINDS, X_KINDS, Y_KINDS, Field
+from typing import Literal
+
+from seqpipe.data.base import (
+    ALIGNED_KINDS,
+    CONDITION_KINDS,
+    TIME_KINDS,
+    X_KINDS,
+    Y_KINDS,
+    Field,
+)
 from seqpipe.errors import ConfigError
+
+
+def item_role(x: Field | None, y: Field) -> Literal["x", "y"]:
+    """The field whose entries are the items: what must not be in two splits.
+
+    That is x, or y where there is no x or only a condition, which many examples share.
+    """
+    if x is None or (x.kind in CONDITION_KINDS and y.kind in TIME_KINDS):
+        return "y"
+    return "x"
 
 
 def check_fields(x: Field | None, y: Field) -> None:

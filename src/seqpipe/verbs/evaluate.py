@@ -12,9 +12,10 @@ from torch import Tensor
 
 from seqpipe.build import build_data
 from seqpipe.console import PlainConsole
-from seqpipe.data.base import SequenceBatch, item_role
+from seqpipe.data.base import SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.progress import Progress
+from seqpipe.data.uses import item_role
 from seqpipe.errors import DataError
 from seqpipe.inference.encoding import MOST_ROWS, MOST_STEPS, batched
 from seqpipe.inference.evaluation import Evaluation, Measured, lengths_parted

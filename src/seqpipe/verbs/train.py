@@ -26,8 +26,8 @@ from seqpipe.config.compose import Launch
 from seqpipe.config.data_path import settle_path
 from seqpipe.config.validate import validate
 from seqpipe.console import PlainConsole
-from seqpipe.data.base import item_role
 from seqpipe.data.dataset import SequenceData
+from seqpipe.data.uses import item_role
 from seqpipe.diagnostics.preflight import Preflight
 from seqpipe.errors import ConfigError, RecordError
 from seqpipe.files import unwritable
