@@ -194,8 +194,14 @@ class Source(ABC):
         return []
 
     def warnings(self) -> list[str]:
-        """What was noticed while the records were read and should be known; by default nothing."""
-        return []
+        """What was noticed while the records were read and should be known."""
+        inner = getattr(self, "source", None)
+        return inner.warnings() if isinstance(inner, Source) else []
+
+    def passed_over(self) -> list[str]:
+        """Files of its folders that are not read; known once `read` or `inputs` looked there."""
+        inner = getattr(self, "source", None)
+        return inner.passed_over() if isinstance(inner, Source) else []
 
     def keep_together(self, columns: Sequence[str]) -> None:  # noqa: B027
         """Told before reading which columns hold the items: records alike in them are one item.

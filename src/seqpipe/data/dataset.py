@@ -205,10 +205,11 @@ class SequenceData:
 
     @property
     def notes(self) -> list[str]:
-        """What the fields warn about: `data.x.by=words: ...`."""
+        """What fields and source warn about: `data.x.by=words: ...`."""
         fields = {"y": self.y} if self.x is None else {"x": self.x, "y": self.y}
         told = [note for role, fld in fields.items() for note in fld.notes(f"data.{role}")]
-        return [*told, *(one for facts in self.facts.values() for one in facts.warnings)]
+        told += [one for facts in self.facts.values() for one in facts.warnings]
+        return [*told, *self.source.passed_over()]
 
     def counts(self, role: str) -> dict[str, Integers]:
         """How often each class or symbol of `x` or `y` occurs, (size,), by split; {} for floats."""

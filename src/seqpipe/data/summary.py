@@ -34,7 +34,6 @@ class Summary:
         unknown: role -> split -> share of symbols that are not in the vocabulary.
         examples: a few of the training split, decoded.
         problems: of records that were left out, the first.
-        warnings: what else should be known of the data.
     """
 
     splits: list[Row]
@@ -44,7 +43,6 @@ class Summary:
     unknown: dict[str, dict[str, float]]
     examples: list[Row]
     problems: list[str]
-    warnings: list[str]
 
 
 def summary_of(data: SequenceData) -> Summary:
@@ -76,7 +74,6 @@ def summary_of(data: SequenceData) -> Summary:
         unknown=unknown,
         examples=_examples(data, fields, specs),
         problems=[p for split in SPLITS for p in data.facts[split].problems],
-        warnings=[w for split in SPLITS for w in data.facts[split].warnings],
     )
 
 

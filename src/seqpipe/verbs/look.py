@@ -76,8 +76,6 @@ def show(told: str, summary: Summary) -> None:
     _print(console, "examples of train", summary.examples)
     for problem in summary.problems:
         console.print(f"left out: {problem}")
-    for warning in summary.warnings:
-        console.print(f"warning: {warning}")
 
 
 def _print(console: PlainConsole, title: str, rows: list[Row]) -> None:

@@ -6,6 +6,7 @@ import gzip
 import io
 import zlib
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from glob import glob
@@ -20,6 +21,7 @@ from seqpipe.data.sources.parts import check_shares, part
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 Names = str | list[str]
+_TYPES = 5  # shown of the files that are not read
 UNREADABLE = (gzip.BadGzipFile, zlib.error, EOFError, UnicodeError)
 """What comes of a packed file that is none, or broken, or of another encoding throughout."""
 
@@ -78,6 +80,11 @@ class FileSource(Source):
         self.encoding = encoding
         self.group = (group,) if isinstance(group, str) else tuple(group or ())
         self.stratify, self.order, self.seed = stratify, order, seed
+        self._passed_over: dict[str, str] = {}  # key as typed -> how many files, of which types
+
+    def passed_over(self) -> list[str]:
+        """Files that were passed over in the folders of all splits."""
+        return [f"{key}: {text}" for key, text in self._passed_over.items()]
 
     @cached_property
     def names(self) -> dict[str, Names | float]:
@@ -114,7 +121,7 @@ class FileSource(Source):
         if not place.is_dir():
             self._remarks = merged(train, map(Path, glob(str(place), recursive=True)))
             return {}
-        taken = [f for f in place.rglob("*") if f.is_file() and self._takes(f, place)]
+        taken, others = self._inside(place)
         found, rest = in_folder(place, taken)
         names: dict[str, Names] = {
             split: [str(Path(train) / file.relative_to(place)) for file in files]
@@ -124,6 +131,7 @@ class FileSource(Source):
             self._remarks = merged(train, [*(f for files in found.values() for f in files), *rest])
             return {}
         if names:
+            self._pass_over(f"data.source.train={train}", others, len(taken) + len(others))
             unread = f"; not read: {rest[0]} and {len(rest) - 1} more" if rest else ""
             self._remarks = [told(str(place), names) + unread]
         return {split: listed if len(listed) > 1 else listed[0] for split, listed in names.items()}
@@ -197,7 +205,8 @@ class FileSource(Source):
             raise MissingFiles(_no_folder(self.path))
         key = f"data.source.{split}={name}"
         if file.is_dir():
-            files = sorted(f for f in file.rglob("*") if f.is_file() and self._takes(f, file))
+            files, others = self._inside(file)
+            self._pass_over(key, others, len(files) + len(others))
             if not files:
                 wanted = f"*{', *'.join(self.suffixes)}" if self.suffixes else "any"
                 raise MissingFiles(f"{key}: {file} holds no files; allowed: {wanted}")
@@ -217,10 +226,31 @@ class FileSource(Source):
         shown += ", ..." if len(beside) > 8 else ""
         raise MissingFiles(f"{key}: {where}{shown}{did_you_mean(file.name, beside)}")
 
-    def _takes(self, file: Path, folder: Path | None = None) -> bool:
-        """Hidden files, and what lies in hidden folders (.git, .ipynb_checkpoints), is nobody's."""
-        hidden = any(part.startswith(".") for part in file.relative_to(folder or file.parent).parts)
-        return not hidden and (not self.suffixes or file.name.lower().endswith(self.suffixes))
+    def _pass_over(self, key: str, others: Iterable[Path], count: int) -> None:
+        """Remember which of `count` files of a folder are not read, for a warning."""
+        types = Counter(file.suffix.lower() or "without an ending" for file in others)
+        if not types:
+            return
+        shown = ", ".join(f"{number:,} {type_}" for type_, number in types.most_common(_TYPES))
+        shown += ", ..." if len(types) > _TYPES else ""
+        text = f"{types.total():,} of {count:,} files are of other types and not read ({shown})"
+        read = f"; read are *{', *'.join(self.suffixes)}" if self.suffixes else ""
+        self._passed_over[key] = text + read
+
+    def _inside(self, folder: Path) -> tuple[list[Path], list[Path]]:
+        """The files of a folder that are read, and those of other types, each sorted.
+
+        Hidden files, and what lies in hidden folders (.git, .ipynb_checkpoints), are neither.
+        """
+        seen = (f for f in sorted(folder.rglob("*")) if f.is_file() and not _is_hidden(f, folder))
+        taken: dict[bool, list[Path]] = {True: [], False: []}
+        for file in seen:
+            taken[self._takes(file)].append(file)
+        return taken[True], taken[False]
+
+    def _takes(self, file: Path) -> bool:
+        """Whether a file that is not hidden is of a type that is read."""
+        return not self.suffixes or file.name.lower().endswith(self.suffixes)
 
 
 def _no_folder(path: Path) -> str:
@@ -229,6 +259,11 @@ def _no_folder(path: Path) -> str:
     beside = sorted(f.name for f in above.iterdir() if f.is_dir()) if above.is_dir() else []
     hint = did_you_mean(path.name, beside)
     return f"data.source.path={path}: no such folder in {above.resolve()}; allowed: a folder{hint}"
+
+
+def _is_hidden(file: Path, folder: Path) -> bool:
+    """Whether a file, or a folder that it lies in, has a name that starts with a dot."""
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 class Files:

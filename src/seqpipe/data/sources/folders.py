@@ -1,6 +1,6 @@
 """A folder a class, a file a document."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -69,14 +69,14 @@ class ClassFolders(FileSource):
             beside = [f.name for f in folder.parent.iterdir()] if folder.parent.is_dir() else []
             text = f"no such folder in {folder.parent.resolve()}"
             raise DataError(f"{key}: {text}{did_you_mean(folder.name, beside)}")
-        found = sorted(f.name for f in folder.iterdir() if f.is_dir() and f.name[0] != ".")
+        visible = [f for f in folder.iterdir() if f.name[0] != "."]
+        found = sorted(f.name for f in visible if f.is_dir())
         files = []
         for label in found if self.classes is None else self.classes:
             if label not in found:
                 text = f"{folder} has no folder {label}; it has {', '.join(found)}"
                 raise DataError(f"data.source.classes={label}: {text}")
-            below = (folder / label).rglob("*")
-            inside = sorted(file for file in below if file.is_file() and self._takes(file))
+            inside, _ = self._inside(folder / label)
             if not inside:
                 text = f"{folder / label} holds no files; allowed: one for each text"
                 raise DataError(f"{key}: {text}")
@@ -84,7 +84,16 @@ class ClassFolders(FileSource):
             files += inside
         if not files:
             raise DataError(f"{key}: {folder} holds no folders; allowed: one for each class")
+        others = [f for f in visible if f.is_file()]
+        self._pass_over(key, others, len(files) + len(others))
         return files
+
+    def _pass_over(self, key: str, others: Iterable[Path], count: int) -> None:
+        """Files beside the class folders."""
+        beside = [*others]
+        if beside:
+            text = f"{len(beside):,} of {count:,} files lie beside the folders of the classes"
+            self._passed_over[key] = f"{text} and are not read ({beside[0].name}, ...)"
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The one record of a file, or what is wrong with it."""

@@ -228,7 +228,8 @@ class FrameFolders(Clips):
         return np.stack([self._picture(file) for file in pictures])
 
     def _pictures(self, folder: Path) -> list[Path]:
-        files = [file for file in folder.iterdir() if self._is_picture(file) and self._takes(file)]
+        visible = (file for file in folder.iterdir() if not file.name.startswith("."))
+        files = [file for file in visible if self._is_picture(file)]
         return sorted(files, key=lambda file: natural_key(file.name))
 
     def _is_picture(self, file: Path) -> bool:
