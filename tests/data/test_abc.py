@@ -40,7 +40,7 @@ def tunes(file, **options):
     return list(Abc(file.name, path=str(file.parent), **options).parse(file))
 
 
-def test_a_tune_goes_from_its_number_to_an_empty_line_or_the_next(abc):
+def test_a_tune_goes_from_its_number_to_the_next(abc):
     first, second = tunes(abc)
     assert first["text"] == ('M:6/8\nK:D\nA | d>ed [fa]2g |1 (3abc "Am"c/2 :|\nA:| _B,, ^c\' z4 |]')
     assert first["tokens"] == [
@@ -113,6 +113,49 @@ def test_other_encodings_are_read_where_they_are_named(tmp_path):
     (tmp_path / "a.abc").write_bytes("X:1\nT:Café\nK:C\nC\n".encode("latin-1"))
     (tune,) = tunes(tmp_path / "a.abc", encoding="latin-1")
     assert (tune["title"], tune["tune"]) == ("Café", "café")
+
+
+def read(tmp_path, text):
+    (tmp_path / "v.abc").write_text(text)
+    source = Abc("v.abc", path=str(tmp_path))
+    return [tune["text"] for tune in source.parse(tmp_path / "v.abc")], source.warnings()
+
+
+def test_an_empty_line_does_not_end_a_tune(tmp_path):
+    text = "X:1\nK:C\nCDE|\n\nFGA|\n\n\n\nW:words below\n\nB2 c' z\n\nX:2\nK:D\nD|\n"
+    assert read(tmp_path, text) == (["K:C\nCDE|\nFGA|\nB2 c' z", "K:D\nD|"], [])
+
+
+def test_text_between_tunes_is_no_music(tmp_path):
+    text = "X:1\nK:C\nCDE|\n\nThe next tune is old.\nIt has a bag of notes.\n\nX:2\nK:D\nD|\n"
+    assert read(tmp_path, text)[0] == ["K:C\nCDE|", "K:D\nD|"]
+
+
+@pytest.mark.parametrize(
+    "music",
+    [
+        "V:1\nCDE|\nV:2\nc,d,e,|\nV:1\nFGA|\n[V:2] f,|\n",
+        "V:1 clef=treble\nCDE|\nV:2 clef=bass\nM:3/4\nc,d,e,|\n\nV:1\nFGA|\n",
+        "[V:T1] CDE|\n[V:B1] c,d,e,|\n[V:T1]FGA|\n[V:B1]f,|\n",
+        "CDE|\nV:2\nc,|\nV:1\nFGA|\n",
+        "CDE & c2|\nFGA & f2|\n",
+    ],
+)
+@pytest.mark.parametrize("header", ["", "V:1\nV:2 name=bass\n"])
+def test_the_first_of_several_voices_is_read_and_the_others_are_told(tmp_path, music, header):
+    if "T1" in music:
+        header = header.replace("V:1", "V:T1").replace("V:2", "V:B1")
+    text = f"X:1\nT:x\n{header}K:C\n{music}\nX:2\nK:D\nV:1\nD|\n"
+    (first, second), (told,) = read(tmp_path, text)
+    assert first.replace(" ", "") == "K:C\nCDE|\nFGA|"
+    assert second == "K:D\nD|"
+    assert told == (
+        f"{tmp_path / 'v.abc'}:1: 1 tune has several voices, of which the first is read"
+    )
+
+
+def test_a_chord_with_an_ampersand_is_no_voice(tmp_path):
+    assert read(tmp_path, 'X:1\nK:C\n"A&B"CDE|\n') == (['K:C\n"A&B"CDE|'], [])
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "some text\n"])

@@ -210,22 +210,112 @@ def test_sizes_of_a_window_are_checked(made, size):
 
 @pytest.mark.realdata
 @pytest.mark.parametrize(
-    ("file", "value", "time", "rows", "naive"),
+    ("file", "value", "time", "rows", "gaps", "naive"),
     [
-        ("airline-passengers.csv", "Passengers", "Month", 144, 44.72),
-        ("monthly-sunspots.csv", "Sunspots", "Month", 2820, 14.84),
-        ("daily-min-temperatures.csv", "Temp", "Date", 3650, 1.95),
+        ("airline-passengers.csv", "Passengers", "Month", 144, 0, 44.72),
+        ("monthly-sunspots.csv", "Sunspots", "Month", 2820, 0, 14.84),
+        ("daily-min-temperatures.csv", "Temp", "Date", 3650, 2, 1.95),  # lacks two leap days
     ],
 )
 def test_the_last_value_forecasts_the_real_series_as_their_readme_says(
-    shared_data, file, value, time, rows, naive
+    shared_data, file, value, time, rows, gaps, naive
 ):
     path = str(shared_data / "ts_forecasting")
     source = Forecast(file, path=path, values=[value], time=time, past=1, relative_to_last=True)
     splits = source.read()
     sizes = [len(list(found)) for found in splits.by_name().values()]
-    assert sum(sizes) == rows - 1
-    assert sizes[2] == round(0.2 * rows)
+    assert sum(sizes) == rows - 1 - gaps
+    assert sizes[2] == round(0.2 * rows) - gaps // 2
     error = np.mean([abs(record["future"][0]) for record in splits.test])
     assert error == pytest.approx(naive, abs=0.006)
     assert datetime.date.fromisoformat(f"{next(iter(splits.test))['time']}-01"[:10])
+
+
+DAY = datetime.date(2024, 1, 1)
+
+
+def days(*numbers, name="date"):
+    """A row for each day, counted from the first one; the value is its number."""
+    dates = ((DAY + datetime.timedelta(n)).isoformat() for n in numbers)
+    rows = (f"{date},{n}" for date, n in zip(dates, numbers, strict=True))
+    return "\n".join([f"{name},v", *rows])
+
+
+@pytest.mark.parametrize("time", ["date", None])
+def test_no_window_goes_across_a_gap_in_time(made, time):
+    with_gaps = [*range(30), *range(33, 60), *range(90, 100)]
+    source = made(days(*with_gaps), time=time, past=3, horizon=2)
+    found = [w for split in windows(source).values() for w in split]
+    assert len(found) > 30
+    assert all(np.ptp([*past, *future]) == 4 for past, future in found)
+    (told,) = source.warnings()
+    assert told == (
+        f"data.source.time=date: 2 gaps in its time stamps, the first in {source.path / 'f.csv'},"
+        " line 32 (2024-01-30 to 2024-02-03), usually 1 day; no window goes across, unless"
+        " data.source.gaps=ignore"
+    )
+    ignored = made(days(*with_gaps), time=time, past=3, horizon=2, gaps="ignore")
+    more = [w for split in windows(ignored).values() for w in split]
+    assert len(more) > len(found)
+    assert ignored.warnings() == []
+
+
+def test_numbers_are_times_too_but_only_where_they_are_named(made):
+    text = "\n".join(["t,v", *(f"{n},{n}" for n in [*range(20), *range(25, 50)])])
+    named = made(text, time="t")
+    assert not any(past[-1] == 19 for part in windows(named).values() for past, _ in part)
+    assert "1 gap in its time stamps" in named.warnings()[0]
+    assert "(19 to 25), usually 1;" in named.warnings()[0]
+    unnamed = made(text)
+    assert any(past[-1] == 19 for part in windows(unnamed).values() for past, _ in part)
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        [n for n in range(80) if n % 7 < 5],  # weekdays
+        [n for n in range(900) if (DAY + datetime.timedelta(n)).day == 1],  # months
+        range(0, 365 * 40, 365),
+    ],
+)
+def test_a_rhythm_of_its_own_is_no_gap(made, dates):
+    source = made(days(*dates), time="date")
+    assert sum(map(len, windows(source).values())) == len(list(dates)) - 2
+    assert source.warnings() == []
+
+
+def test_stamps_that_go_back_are_a_gap_where_nobody_named_the_column(made):
+    text = days(*range(20), *range(10, 30))
+    source = made(text)
+    found = [w for split in windows(source).values() for w in split]
+    assert all(np.ptp([*past, *future]) == 2 for past, future in found)
+    assert "1 gap" in source.warnings()[0]
+    assert "does not grow" in problems(made(text, time="date"))[0]
+
+
+def test_each_series_has_its_own_rhythm_and_its_own_gaps(made):
+    rows = [f"a,{DAY + datetime.timedelta(n)},{n}" for n in range(20)]
+    rows += [f"b,{DAY + datetime.timedelta(7 * n)},{n}" for n in [*range(20), *range(25, 40)]]
+    source = made("\n".join(["i,date,v", *rows]), time="date", id="i")
+    found = [w for split in windows(source).values() for w in split]
+    assert all(np.ptp([*past, *future]) == 2 for past, future in found)
+    assert source.warnings()[0].startswith("data.source.time=date: 1 gap in its time stamps")
+    assert "line 42 (2024-05-13 to 2024-06-24), usually 7 days" in source.warnings()[0]
+
+
+def test_what_follows_is_not_forecast_from_rows_across_a_gap(made):
+    source = made(days(*range(20), *range(30, 34)), time="date", past=4)
+    (last,) = source.beyond(source.path / "f.csv")
+    assert last["past"].ravel().tolist() == [30, 31, 32, 33]
+    source = made(days(*range(20), *range(30, 33)), time="date", past=4)
+    (told,) = source.beyond(source.path / "f.csv")
+    assert "f.csv:22: 2024-01-20 to 2024-01-31 is a gap in time; allowed: 4 rows after it" in str(
+        told
+    )
+
+
+def test_a_number_that_is_missing_behind_a_gap_is_still_the_previous_one(made):
+    text = days(*range(20), *range(30, 40)).replace("2024-01-31,30", "2024-01-31,?")
+    source = made(text, time="date", missing="previous")
+    found = [w for split in windows(source).values() for w in split]
+    assert ([19, 31], [32]) in found

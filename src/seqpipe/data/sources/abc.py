@@ -1,7 +1,7 @@
 """Tunes in ABC notation."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -27,11 +27,19 @@ _TOKEN = re.compile(
 )
 
 
+_VOICE = re.compile(r"\[V:\s*([^\]\s]+)[^\]]*\]")
+_OVERLAY = re.compile(r'&(?=(?:[^"]*"[^"]*")*[^"]*$)[^|]*')  # not within a chord's name
+_NOTES = re.compile(r"""(?:[\sA-Ga-gxzXZ\d/,'^_=<>\[\](){}~.\-+&*:|\\vuTHLMPS]|"[^"]*"|![^!]*!)+""")
+_NOTE = re.compile(r"[A-Ga-gzx]")
+
+
 class Abc(FileSource):
     """A record a tune of .abc files: its text, its tokens, and what its header says.
 
-    A tune starts at a line `X:` and ends at an empty line or the next `X:`. Comments are left
-    out, and all but one of several spaces. The columns:
+    A tune starts at a line `X:` and ends before the next `X:`. Empty lines do not end it, but text
+    that is no music is left out behind one. Of several voices (`V:`, or `&` within a bar) the
+    first is read, and the run warns. Comments are left out, and all but one of several spaces.
+    The columns:
 
     - `text`: the header lines that are kept and the music, line by line;
     - `tokens`: the same as a list of header lines, notes, bar lines and other signs;
@@ -88,6 +96,15 @@ class Abc(FileSource):
                 text = "a field of a tune is one letter; allowed: X, T, M, L, K, Z, ..."
                 raise ConfigError(f"data.source.keep={letter}: {text}")
         self.keep = frozenset(keep)
+        self._many_voices: dict[Path, list[str]] = {}  # places of tunes with several voices
+
+    def warnings(self) -> list[str]:
+        """Tunes of which only the first voice is read."""
+        places = [one for found in self._many_voices.values() for one in found]
+        if not places:
+            return []
+        many = "1 tune has" if len(places) == 1 else f"{len(places):,} tunes have"
+        return [f"{places[0]}: {many} several voices, of which the first is read"]
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The tunes of a file.
@@ -96,6 +113,7 @@ class Abc(FileSource):
             DataError: there are none.
         """
         any_tune = False
+        voices = self._many_voices[file] = []
         for start, block in _blocks(lines(file, self.encoding)):
             bad = next((line for line in block if isinstance(line, DataError)), None)
             text = [line for line in block if isinstance(line, str)]
@@ -104,7 +122,10 @@ class Abc(FileSource):
             if bad is not None:
                 yield bad
             elif is_tune:
-                yield self._record(file, start, text)
+                tune, first = _first_voice(text)
+                if first:
+                    voices.append(place(file, start))
+                yield self._record(file, start, tune)
         if not any_tune:
             raise DataError(f"{file}: holds no tune; allowed: each starts at a line X:1")
 
@@ -144,19 +165,70 @@ class Abc(FileSource):
 def _blocks(
     lines: Iterable[tuple[int, str | DataError]],
 ) -> Iterator[tuple[int, list[str | DataError]]]:
-    """Lines between empty ones, with the number of the first; a line X: starts anew."""
+    """Each tune from its line X: on, with the number of that line; what stands before the first.
+
+    Behind an empty line a tune goes on with music or a field; other text is not part of it.
+    """
     block: list[str | DataError] = []
-    start = 1
+    start, after_empty, is_text = 1, False, False
     for number, line in lines:
-        empty = isinstance(line, str) and not line.strip()
-        if block and (empty or (isinstance(line, str) and line.startswith("X:"))):
-            yield start, block
-            block = []
-        if not empty:
-            start = start if block else number
+        if isinstance(line, str) and not line.strip():
+            after_empty = True
+            continue
+        if isinstance(line, str) and line.startswith("X:"):
+            if block:
+                yield start, block
+            block, start, is_text = [], number, False
+        elif isinstance(line, str) and after_empty and block:
+            is_text = not (_FIELD.match(line) or _is_music(line))
+        after_empty = False
+        if not is_text:
             block.append(line)
     if block:
         yield start, block
+
+
+def _is_music(line: str) -> bool:
+    line = line.partition("%")[0]
+    return "|" in line or (_NOTES.fullmatch(line) is not None and _NOTE.search(line) is not None)
+
+
+def _first_voice(tune: Sequence[str]) -> tuple[list[str], bool]:
+    """The lines of a tune that belong to its first voice, and whether there are others."""
+    kept: list[str] = []
+    first, now, others, in_body = "", "", False, False
+    for line in tune:
+        field = _FIELD.match(line)
+        if field is not None and field[1] == "V":
+            name = (field[2].split() or [""])[0]
+            if in_body:
+                now = name
+            elif not now:  # defined in the header: the first one is where the music starts
+                now = name
+            if name == (first or now):
+                kept.append(line)
+            continue
+        in_body = in_body or (field is not None and field[1] == "K")
+        if field is not None:
+            if not first or now == first:
+                kept.append(line)
+            continue
+        music, parts = [], _VOICE.split(line)
+        for place_, part in enumerate(parts):
+            if place_ % 2:
+                now = part
+            elif part.strip():
+                first = first or now or "1"
+                now = now or "1"
+                others |= now != first
+                if now == first:
+                    music.append(part)
+        whole = " ".join(music)
+        alone = _OVERLAY.sub("", whole)
+        others |= alone != whole
+        if alone.strip():
+            kept.append(alone)
+    return kept, others
 
 
 def _plain(title: str) -> str:

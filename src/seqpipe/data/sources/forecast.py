@@ -12,6 +12,15 @@ import numpy as np
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits, place
 from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.gaps import (
+    Gap,
+    date_column,
+    is_gap,
+    is_number,
+    known_moment,
+    shown_step,
+    usual_step,
+)
 from seqpipe.data.sources.numeric import Numbers, moment, named_numbers, table
 from seqpipe.data.sources.parts import check_sizes
 from seqpipe.errors import ConfigError, DataError
@@ -48,7 +57,11 @@ class Forecast(FileSource):
         past: P, steps that are read.
         horizon: H, steps that are forecast.
         stride: steps from one window to the next.
-        time: column by which rows must be in order, numbers or ISO dates; None: not checked.
+        time: column by which rows must be in order, numbers or ISO dates; None: not checked, but
+            see `gaps`.
+        gaps: what becomes of windows over a step in time that is longer than the usual one of the
+            series: `break`, there are none, and the run warns; `ignore`, windows are of rows,
+            whenever they were measured. Without `time`, a column of ISO dates is looked at.
         id: column that tells several series apart, whose rows stand together; None: one a file.
         relative_to_last: whether `past` and `future` are differences to the last step of the
             past, which a trend then cannot carry out of the range of training. Errors stay in the
@@ -76,6 +89,7 @@ class Forecast(FileSource):
         stride: int = 1,
         targets: list[str] | None = None,
         time: str | None = None,
+        gaps: Literal["break", "ignore"] = "break",
         id: str | None = None,
         relative_to_last: bool = False,
         missing: Literal["error", "previous"] = "error",
@@ -91,7 +105,10 @@ class Forecast(FileSource):
             text = f"the last {unread} is not read; allowed: false, or also in values"
             raise ConfigError(f"data.source.relative_to_last=true: {text}")
         self.past, self.horizon, self.stride = past, horizon, stride
-        self.time, self.id = time, id
+        self.time, self.gaps, self.id = time, gaps, id
+        self._stamps: dict[Path, str | None] = {}  # the column of each file
+        self._usual: dict[Path, dict[str, float]] = {}  # the usual step of each series
+        self.found_gaps: dict[Path, list[Gap]] = {}
         self.relative_to_last, self.missing, self.delimiter = relative_to_last, missing, delimiter
 
     def read(self) -> Splits:
@@ -112,6 +129,18 @@ class Forecast(FileSource):
     def keep_together(self, columns: Sequence[str]) -> None:
         """Windows are parted by their time, whatever they hold."""
 
+    def warnings(self) -> list[str]:
+        """The gaps that were found, once the training split was gone through."""
+        found = [(file, gap) for file, gaps in self.found_gaps.items() for gap in gaps]
+        if not found:
+            return []
+        file, first = found[0]
+        usual = shown_step(first.usual, dates=not is_number(first.time or first.before))
+        many = "1 gap" if len(found) == 1 else f"{len(found):,} gaps"
+        text = f"{many} in its time stamps, the first in {file}, {first}, usually {usual}"
+        key = f"data.source.time={self.stamps(file)}"
+        return [f"{key}: {text}; no window goes across, unless data.source.gaps=ignore"]
+
     def parse(self, file: Path) -> Iterator[Found]:
         """All windows of a file, from its first row to its last."""
         return iter(_Windows(self, [file], "train", {}))
@@ -120,13 +149,20 @@ class Forecast(FileSource):
         """The last P rows of each series, to forecast what comes after them: no `future`."""
         ends: dict[str, deque[_Row]] = {}
         broken: dict[str, DataError] = {}
+        stamps, usual = self.stamps(file), self.usual_steps(file)
         for at, raw in self.rows(file):
             id_ = "" if self.id is None or isinstance(raw, DataError) else raw[self.id]
             end = ends.setdefault(id_, deque(maxlen=self.past))
             try:
                 if isinstance(raw, DataError):
                     raise raw
-                end.append(self.row(at, raw, end[-1] if end else None))
+                row = self.row(at, raw, end[-1] if end else None, stamps)
+                if usual and end and is_gap(row.moment - end[-1].moment, usual[id_]):
+                    step = f"{end[-1].time or 'none'} to {row.time or 'none'} is a gap in time"
+                    allowed = f"{self.past} rows after it, past={self.past}, or gaps=ignore"
+                    broken[id_] = DataError(f"{place(file, at)}: {step}; allowed: {allowed}")
+                    end.clear()
+                end.append(row)
             except (ValueError, DataError) as problem:
                 text = (
                     problem if isinstance(problem, DataError) else f"{place(file, at)}: {problem}"
@@ -157,9 +193,32 @@ class Forecast(FileSource):
 
     def rows(self, file: Path) -> Iterator[tuple[int, dict[str, str] | DataError]]:
         """The rows of a file with their lines."""
-        single = [column for column in (self.time, self.id) if column is not None]
+        single = [column for column in (self.stamps(file), self.id) if column is not None]
         wanted = list(dict.fromkeys([*single, *self.values, *self.targets]))
         yield from table(file, self.encoding, self.delimiter, wanted)
+
+    def stamps(self, file: Path) -> str | None:
+        """The column with the time stamps of a file: `time`, or one of ISO dates."""
+        if self.time is not None or self.gaps == "ignore":
+            return self.time
+        if file not in self._stamps:
+            taken = {*self.values, *self.targets, self.id}
+            self._stamps[file] = date_column(file, self.encoding, self.delimiter, taken)
+        return self._stamps[file]
+
+    def usual_steps(self, file: Path) -> dict[str, float]:
+        """The usual step in time of each series of a file; none where gaps are not looked for."""
+        column = self.stamps(file)
+        if column is None or self.gaps == "ignore":
+            return {}
+        if file not in self._usual:
+            moments: dict[str, list[float]] = {}
+            for _, raw in self.rows(file):
+                if not isinstance(raw, DataError):
+                    id_ = "" if self.id is None else raw[self.id]
+                    moments.setdefault(id_, []).append(known_moment(raw[column]))
+            self._usual[file] = {id_: usual_step(times) for id_, times in moments.items()}
+        return self._usual[file]
 
     def record(self, window: Sequence[_Row], file: Path) -> PlacedRecord:
         """A window of P + H rows."""
@@ -178,15 +237,15 @@ class Forecast(FileSource):
             columns["time"] = first.time
         return PlacedRecord(columns, file, first.line)
 
-    def row(self, line: int, raw: dict[str, str], before: _Row | None) -> _Row:
-        """A row as numbers.
+    def row(self, line: int, raw: dict[str, str], before: _Row | None, stamps: str | None) -> _Row:
+        """A row as numbers; stamps: the column with its time.
 
         Raises:
             ValueError: a number that is none or missing, a time that is not later than before.
         """
-        time = "" if self.time is None else raw[self.time]
-        at = math.nan if self.time is None else moment(time)
-        if before is not None and at <= before.moment:
+        time = "" if stamps is None else raw[stamps]
+        at = known_moment(time) if self.time is None else moment(time)
+        if self.time is not None and before is not None and at <= before.moment:
             allowed = f"later than the row before, {before.time}"
             raise ValueError(f"{self.time}={time}: does not grow; allowed: {allowed}")
         values, targets = named_numbers(raw, self.values), named_numbers(raw, self.targets)
@@ -220,13 +279,17 @@ class _Windows:
         if count == 0:
             source, files = self.source, ", ".join(map(str, self.files))
             sizes = f"past={source.past} and horizon={source.horizon}"
-            text = f"no window of {sizes} fits the rows of {self.split}"
+            between = " between gaps in time" if any(source.found_gaps.values()) else ""
+            text = f"no window of {sizes} fits the rows of {self.split}{between}"
             raise DataError(f"{files}: {text}; allowed: shorter ones, or more rows")
 
     def _of(self, file: Path) -> Iterator[Found]:
         source, bounds, seen = self.source, self._bounds(file), set[str]()
+        stamps, usual = source.stamps(file), source.usual_steps(file)
+        gaps = source.found_gaps[file] = [] if self.tells else source.found_gaps.get(file, [])
         window: deque[_Row] = deque(maxlen=source.past + source.horizon)
         now, read = "", 0
+        before: _Row | None = None
         for at, raw in source.rows(file):
             if isinstance(raw, DataError):
                 window.clear()  # no window goes over a gap
@@ -239,16 +302,23 @@ class _Windows:
                     text = f"{source.id}={id_} comes back; allowed: the rows of one id together"
                     raise DataError(f"{place(file, at)}: {text}")
                 seen.add(id_)
-                now, read = id_, 0
+                now, read, before = id_, 0, None
                 window.clear()
             read += 1
             try:
-                window.append(source.row(at, raw, window[-1] if window else None))
+                row = source.row(at, raw, before, stamps)
             except ValueError as problem:
+                before = None
                 window.clear()
                 if self.tells:
                     yield DataError(f"{place(file, at)}: {problem}")
                 continue
+            if usual and before is not None and is_gap(row.moment - before.moment, usual[id_]):
+                window.clear()
+                if self.tells:
+                    gaps.append(Gap(at, before.time, row.time, usual[id_]))
+            before = row
+            window.append(row)
             first, end = bounds.get(id_, (0, math.inf))
             target = read - source.horizon  # rows before the first target
             fits = len(window) == window.maxlen and first <= target and read <= end
