@@ -99,12 +99,13 @@ class Abc(FileSource):
         self._many_voices: dict[Path, list[str]] = {}  # places of tunes with several voices
 
     def warnings(self) -> list[str]:
-        """Tunes of which only the first voice is read."""
+        """As every source of files; tunes of which only the first voice is read."""
         places = [one for found in self._many_voices.values() for one in found]
         if not places:
-            return []
+            return super().warnings()
         many = "1 tune has" if len(places) == 1 else f"{len(places):,} tunes have"
-        return [f"{places[0]}: {many} several voices, of which the first is read"]
+        voices = f"{places[0]}: {many} several voices, of which the first is read"
+        return [*super().warnings(), voices]
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The tunes of a file.

@@ -130,16 +130,17 @@ class Forecast(FileSource):
         """Windows are parted by their time, whatever they hold."""
 
     def warnings(self) -> list[str]:
-        """The gaps that were found, once the training split was gone through."""
+        """As every source of files; the gaps, once the training split was gone through."""
         found = [(file, gap) for file, gaps in self.found_gaps.items() for gap in gaps]
         if not found:
-            return []
+            return super().warnings()
         file, first = found[0]
         usual = shown_step(first.usual, dates=not is_number(first.time or first.before))
         many = "1 gap" if len(found) == 1 else f"{len(found):,} gaps"
         text = f"{many} in its time stamps, the first in {file}, {first}, usually {usual}"
         key = f"data.source.time={self.stamps(file)}"
-        return [f"{key}: {text}; no window goes across, unless data.source.gaps=ignore"]
+        gaps = f"{key}: {text}; no window goes across, unless data.source.gaps=ignore"
+        return [*super().warnings(), gaps]
 
     def parse(self, file: Path) -> Iterator[Found]:
         """All windows of a file, from its first row to its last."""
