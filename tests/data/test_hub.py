@@ -370,3 +370,22 @@ def test_splits_of_a_set_are_found_by_their_other_names_and_unused_ones_are_name
         "saved holds dev, test too, which is not read; valid and test is a share of train"
     ]
     assert len(list(source.whole("test"))) == 20
+
+
+def test_words_that_look_like_missing_values_stay_words_in_csv(tmp_path):
+    words = ["None", "NA", "null", "nan", "N/A"] * 4
+    rows = "".join(f"{word},{n}\n" for n, word in enumerate(words))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.csv").write_text(f"label,n\n{rows}")
+    (tmp_path / "some.csv").write_text(f"label,n\n{rows},20\n")
+    options = {"path": str(tmp_path), "columns": {"label": "label", "n": "n"}}
+    for source in (
+        Hub("csv", "some.csv", 0.2, 0.2, **options),
+        Hub("set", "train", 0.2, 0.2, **options),
+    ):
+        records = [one for split in found(source).values() for one in split]
+        labels = [one["label"] for one in records if not isinstance(one, DataError)]
+        assert sorted(labels) == sorted(words)
+        missing = [str(one) for one in records if isinstance(one, DataError)]
+        wanted = "csv/train:21: label=null: holds nothing; allowed: a value in every row"
+        assert missing == ([wanted] if source.id == "csv" else [])

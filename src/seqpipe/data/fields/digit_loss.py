@@ -11,6 +11,7 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 _BLOCK = 256  # rows that stand together: neighbours differ least
 _BLOCKS = 16
 _COLUMNS = 64
+_HALF = 0.5
 _LOST = 0.01  # share of the different values; of many random ones a few are always equal
 
 
@@ -43,7 +44,7 @@ class DigitLoss:
 
     def add(self, exact: Doubles, kept: Floats) -> None:
         """Rows before and after, both (N, D)."""
-        step = -(-exact.shape[1] // _COLUMNS)
+        step = max(1, -(-exact.shape[1] // _COLUMNS))
         first, end = self._seen, self._seen + len(exact)
         self._seen = end
         for block in range(first // _BLOCK, -(-end // _BLOCK)):
@@ -56,8 +57,11 @@ class DigitLoss:
             self._every *= 2
             self._blocks = {b: rows for b, rows in self._blocks.items() if b % self._every == 0}
 
-    def told(self) -> str | None:
-        """`125 different numbers become 2` of the column that lost most; None where none did."""
+    def told(self) -> tuple[str, bool] | None:
+        """`125 different numbers become 2` of the column that lost most; None where none did.
+
+        The second value: it lost half of them, or more.
+        """
         worst: tuple[float, int, int] = (_LOST, 0, 0)
         pairs = (zip(*rows, strict=True) for rows in self._blocks.values())
         blocks = [[np.concatenate(side) for side in pair] for pair in pairs]
@@ -67,5 +71,7 @@ class DigitLoss:
             counts = [[len(np.unique(side[:, column])) for side in block] for block in blocks]
             before, after = np.sum(counts, axis=0).tolist()
             worst = max(worst, (1 - after / before, before, after))
-        _, before, after = worst
-        return f"{before:,} different numbers become {after:,} in float32" if before else None
+        lost, before, after = worst
+        if not before:
+            return None
+        return f"{before:,} different numbers become {after:,} in float32", lost >= _HALF

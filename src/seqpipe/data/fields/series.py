@@ -110,15 +110,18 @@ class Standardized(Field):
         """How many different numbers became equal in what was encoded since `watch`, if many did.
 
         Raises:
-            DataError: many did, and the field does not standardize.
+            DataError: half of them did, or more, and the field does not standardize.
         """
-        told, self._loss = None if self._loss is None else self._loss.told(), None
-        if told is not None and not self.standardize:
-            raise DataError(f"{self.column}: {told}; allowed: data.{role}.standardize=true")
-        if told is None:
+        loss, self._loss = None if self._loss is None else self._loss.told(), None
+        if loss is None:
             return None
-        text = f"{told}, though standardised; numbers far from all others may be the cause"
-        return f"data.{role}.column={self.column}: {text}"
+        told, grave = loss
+        if self.standardize:
+            text = f"{told}, though standardised; numbers far from all others may be the cause"
+            return f"data.{role}.column={self.column}: {text}"
+        if grave:
+            raise DataError(f"{self.column}: {told}; allowed: data.{role}.standardize=true")
+        return f"data.{role}.standardize=false: of {self.column}, {told}; true keeps their digits"
 
     def typed(self, text: str) -> Any:
         """Numbers as typed on a command line: 3.5, or [0.3,1.0], or a list of lists."""

@@ -18,6 +18,8 @@ from seqpipe.data.sources.parts import check_shares, part
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 FORMATS = ("csv", "json", "parquet", "arrow", "text")
+_WORDS_STAY = {"keep_default_na": False, "na_values": [""]}  # of pandas, which reads csv
+_DATA = {".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow", ".txt"}
 _AT_ONCE = 1000  # rows turned into Python's objects together
 _SAVED = ("dataset_dict.json", "state.json")  # either stands in a folder of save_to_disk
 
@@ -180,6 +182,7 @@ class Hub(Source):
                 for split, names in listed.items()
                 if not isinstance(names, float)
             }
+        read = _WORDS_STAY if self._reads_csv() else {}
         with self._told(), _quiet(self.datasets):
             if self.is_saved:
                 found = self.datasets.load_from_disk(where)
@@ -190,8 +193,16 @@ class Hub(Source):
                     data_files=files,
                     revision=self.revision,
                     streaming=self.streaming,
+                    **read,
                 )
         return found if isinstance(found, dict) else {"train": found}
+
+    def _reads_csv(self) -> bool:
+        """Whether the library reads csv files, in which it would take NA for a missing value."""
+        if not self.is_folder or self.is_saved:
+            return self.id == "csv"
+        files = [f for f in (self.path / self.id).rglob("*") if f.is_file()]
+        return {f.suffix for f in files if f.suffix in _DATA} == {".csv"}
 
     @contextmanager
     def _told(self) -> Iterator[None]:
