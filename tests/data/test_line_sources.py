@@ -6,9 +6,11 @@ import pytest
 
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.labels import Category
+from seqpipe.data.fields.multilabel import MultiLabel
 from seqpipe.data.fields.text import Text
 from seqpipe.data.sources.dictionary import Dictionary
 from seqpipe.data.sources.folders import ClassFolders
+from seqpipe.data.sources.formats import CARRIAGE_RETURN
 from seqpipe.data.sources.parallel import Parallel
 from seqpipe.data.sources.text import LabelledLines, Lines
 from seqpipe.errors import ConfigError, DataError
@@ -255,3 +257,86 @@ def test_a_dictionary_without_words_or_with_bad_bytes_is_told(write):
         read(whole(Dictionary))
     assert str(error.value) == "t.txt: holds no words; allowed: WORD PHONEME PHONEME ... a line"
     assert read(whole(Dictionary, "bad.txt"))[0].startswith("bad.txt:1: byte 0xe9 at column 4 is")
+
+
+SEVERAL = b"__label__a __label__b-c x y\n__label__a x\n__label__b-c z\n"
+
+
+def test_several_labels_a_line_are_a_list_that_several_labels_take(write):
+    write(t_txt=SEVERAL)
+    found = read(whole(LabelledLines, prefix="__label__"))
+    assert found[0] == {"label": ["a", "b-c"], "text": "x y"}
+    assert [record["label"] for record in found[1:]] == ["a", "b-c"]
+    field = MultiLabel("label")
+    field.fit(found)
+    assert field.names == ("a", "b-c")
+    assert [field.encode(record).tolist() for record in found] == [[1, 1], [1, 0], [0, 1]]
+
+
+def test_several_labels_a_line_are_refused_where_one_is_wanted(write):
+    write(t_txt=SEVERAL * 9)
+    source = LabelledLines("t.txt", prefix="__label__", order="file", valid=0.2, test=0.2)
+    with pytest.raises(DataError) as error:
+        SequenceData(source, Category("label"), Text("text"))
+    assert error.value.problems[0].startswith(
+        "t.txt:1: label=['a', 'b-c']: 2 labels; allowed: one, or several with task=multi_label"
+        " data.y._target_=seqpipe.data.fields.multilabel.MultiLabel"
+    )
+    write(t_txt=b"".join(b"__label__a __label__b %d\n__label__a x%d\n" % (n, n) for n in range(9)))
+    source = LabelledLines("t.txt", prefix="__label__", stratify="label", valid=0.2, test=0.2)
+    kept = SequenceData(source, MultiLabel("label"), Text("text"))
+    assert sum(facts.records for facts in kept.facts.values()) == 18
+
+
+@pytest.mark.parametrize(
+    ("prefix", "line", "problem"),
+    [
+        ("", "__label__a __label__b x", "'__label__b' would be a word of the text; allowed: "),
+        ("", "__label__a x __label__b", "'__label__b' would be a word of the text; allowed: "),
+        (
+            "__label__",
+            "__label__a x __label__b y",
+            "'__label__b' stands inside the text; allowed: ",
+        ),
+        ("label:", "label:a x label:b", "'label:b' stands inside the text; allowed: labels before"),
+        ("__label__", "__label__a __label__b", "'__label__b' stands alone; allowed: "),
+        ("__label__", "__label__ a x", "'__label__' stands without a label; allowed: "),
+        ("#", "a #b x", "'a' does not start with #; allowed: #LABEL text"),
+    ],
+)
+def test_a_label_that_would_be_a_word_of_the_text_is_refused(write, prefix, line, problem):
+    write(t_txt=f"{line}\n".encode())
+    (found,) = read(whole(LabelledLines, prefix=prefix))
+    assert found.startswith(f"t.txt:1: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "line", "record"),
+    [
+        ("#", "#a #b x #c", {"label": ["a", "b"], "text": "x #c"}),
+        ("label:", "label:a label:b  x  y", {"label": ["a", "b"], "text": "x  y"}),
+        ("", "__label__a x y", {"label": "__label__a", "text": "x y"}),
+        ("", "a label x", {"label": "a", "text": "label x"}),
+    ],
+)
+def test_labels_of_other_prefixes_are_read_alike(write, prefix, line, record):
+    write(t_txt=f"{line}\n".encode())
+    assert read(whole(LabelledLines, prefix=prefix)) == [record]
+
+
+def test_a_line_with_a_carriage_return_inside_is_refused_by_its_place(write):
+    write(t_txt=b"a one\r\nb two\rc three\rd four\n")
+    for make in (Lines, LabelledLines):
+        found = read(whole(make))
+        assert len(found) == 2
+        assert found[1] == f"t.txt:2: {CARRIAGE_RETURN}"
+
+
+def test_classes_that_are_several_labels_together_are_warned_about():
+    field = Category("label")
+    field.fit([{"label": name} for name in ("a", "b", "a|b", "c;d", "R&B")])
+    (note,) = field.notes("data.y")
+    assert note.startswith("data.y: 1 classes look like several labels, as 'a|b', and each")
+    assert "+data.y.separator='|'" in note
+    field.fit([{"label": name} for name in ("a", "b", "x|y", "rock, pop", "a|x")])
+    assert field.notes("data.y") == []

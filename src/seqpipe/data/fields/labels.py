@@ -17,6 +17,14 @@ from seqpipe.data.notation import PLAIN, Convention, Notation, Survey
 from seqpipe.data.tags import SCHEMES, all_tags, allowed_in, belongs, faults, types
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
+SEPARATORS = ("|", ";", ",")
+
+
+def _joins(name: str, separator: str, names: Sequence[str]) -> bool:
+    """Whether a class is made of others, with a separator between them."""
+    parts = [part.strip() for part in name.split(separator)]
+    return len(parts) > 1 and all(part in names for part in parts)
+
 
 class Category(Classes):
     """One class an example, () int64. Class names sorted, numbers by their value.
@@ -47,6 +55,9 @@ class Category(Classes):
         value = self.value(record)
         if is_blank(value):
             self.refuse(value, "is missing; allowed: a class")
+        if isinstance(value, (list, tuple)) and len(value) > 1:
+            several = "task=multi_label data.y._target_=seqpipe.data.fields.multilabel.MultiLabel"
+            self.refuse(value, f"{len(value)} labels; allowed: one, or several with {several}")
         if not isinstance(value, (str, int, float, np.generic)):
             self.refuse(value, "not one label; allowed: text or a number")
         return value
@@ -58,6 +69,19 @@ class Category(Classes):
     def describe(self, counts: object) -> str:
         """The number of classes and their names."""
         return f"{len(self.names)} classes ({self.shown_names()})"
+
+    def notes(self, key: str) -> list[str]:
+        """Classes that look like several others together."""
+        for separator in SEPARATORS:
+            together = [name for name in self.names if _joins(name, separator, self.names)]
+            if together:
+                several = f"task=multi_label {key}._target_=seqpipe.data.fields.multilabel"
+                return [
+                    f"{key}: {len(together):,} classes look like several labels, as"
+                    f" {together[0]!r}, and each is a class of its own; allowed: several labels"
+                    f" with {several}.MultiLabel +{key}.separator='{separator}'"
+                ]
+        return []
 
 
 class Tags(Classes):

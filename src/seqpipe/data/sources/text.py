@@ -8,7 +8,10 @@ from typing import Literal
 
 from seqpipe.data.base import Found, PlacedRecord, Record
 from seqpipe.data.sources.files import FileSource, Names, rows
+from seqpipe.data.sources.formats import CARRIAGE_RETURN
 from seqpipe.errors import DataError
+
+FASTTEXT = "__label__"
 
 
 class LineSource(FileSource):
@@ -49,6 +52,8 @@ class LineSource(FileSource):
             raise DataError(f"{file}: holds no text; allowed: an example a line")
 
     def _placed(self, row: PlacedRecord) -> Found:
+        if "\r" in row["line"]:
+            return DataError(f"{row.place}: {CARRIAGE_RETURN}")
         try:
             return PlacedRecord(self.record(row["line"]), row.file, row.line)
         except (DataError, TypeError, ValueError) as error:
@@ -124,12 +129,16 @@ class Lines(LineSource):
 class LabelledLines(LineSource):
     """A record a line, `LABEL text`: `label` before the first white space, `text` after it.
 
+    With a prefix a line may have several labels, `__label__a __label__b text`. They are a list
+    then, which `multilabel.MultiLabel` reads and `labels.Category` refuses.
+
     Args:
         train: see `FileSource`, as all that are not described here.
         valid: a share is one of the distinct texts.
         test: as `valid`.
         path: folder that the names are relative to.
-        prefix: what every label starts with, left out of it: `__label__` of fastText.
+        prefix: what every label starts with, left out of it: `__label__` of fastText. All words
+            at the start of a line that start with it are labels.
         blank: lines without text are left out (`skip`), or refused (`error`).
         encoding: of the text.
         group: columns; records alike in all of them stay in one split.
@@ -170,7 +179,7 @@ class LabelledLines(LineSource):
         """The label and the text.
 
         Raises:
-            DataError: one of the two is missing, or the prefix.
+            DataError: one of the two is missing, or the prefix; or a label stands in the text.
         """
         label, *rest = line.split(maxsplit=1)
         if not rest:
@@ -178,4 +187,28 @@ class LabelledLines(LineSource):
         if not label.startswith(self.prefix):
             text = f"does not start with {self.prefix}; allowed: {self.prefix}LABEL text"
             raise DataError(f"{label!r} {text}")
-        return {"label": label.removeprefix(self.prefix), "text": rest[0].rstrip()}
+        labels, text = [label.removeprefix(self.prefix)], rest[0].rstrip()
+        while self.prefix and text.startswith(self.prefix):
+            label, *rest = text.split(maxsplit=1)
+            if not rest:
+                raise DataError(f"{label!r} stands alone; allowed: {self.prefix}LABEL text")
+            labels.append(label.removeprefix(self.prefix))
+            text = rest[0]
+        if "" in labels:
+            raise DataError(f"{self.prefix!r} stands without a label; allowed: {self.prefix}LABEL")
+        self._refuse_within(label, text)
+        return {"label": labels[0] if len(labels) == 1 else labels, "text": text}
+
+    def _refuse_within(self, label: str, text: str) -> None:
+        """Refuse a label that would be read as a word of the text.
+
+        A prefix of one sign, as #, may start words of a text as well.
+        """
+        usual = FASTTEXT if not self.prefix and label.startswith(FASTTEXT) else self.prefix
+        inside = [one for one in text.split() if len(usual) > 1 and one.startswith(usual)]
+        if inside and self.prefix:
+            before = f"labels before the text, as {label} {inside[0]} text"
+            raise DataError(f"{inside[0]!r} stands inside the text; allowed: {before}")
+        if inside:
+            several = f"data.source.prefix={usual}, which reads several labels a line"
+            raise DataError(f"{inside[0]!r} would be a word of the text; allowed: {several}")
