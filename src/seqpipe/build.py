@@ -184,10 +184,11 @@ def build_module(
     return SequenceModule(
         model,
         task,
-        instantiate(cfg.optim),
+        instantiate(given_on(cfg, "optim")),
         instantiate(cfg.scheduler),
         saved_config=saved,
         max_bad_steps=cfg.trainer.max_bad_steps,
+        decay_all=cfg.optim.get("weight_decay_on") == "all",
     )
 
 
@@ -206,10 +207,10 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
     return callbacks
 
 
-def trainer_node(cfg: DictConfig) -> DictConfig:
-    """What Lightning's Trainer is given of `cfg.trainer`: all but what the run takes itself."""
-    written: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
-    taken = TAKEN_BY_THE_RUN["trainer"]
+def given_on(cfg: DictConfig, group: str) -> DictConfig:
+    """The node of a group without the keys that the run takes itself."""
+    written: Any = OmegaConf.to_container(cfg[group], resolve=True)
+    taken = TAKEN_BY_THE_RUN[group]
     return OmegaConf.create({k: v for k, v in written.items() if k not in taken})
 
 
@@ -220,7 +221,7 @@ def bare_trainer(cfg: DictConfig) -> Trainer:
         InstantiationException: Lightning refuses to make it.
     """
     parts = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer: Trainer = instantiate(trainer_node(cfg), **parts)
+    trainer: Trainer = instantiate(given_on(cfg, "trainer"), **parts)
     return trainer
 
 
@@ -236,7 +237,7 @@ def build_trainer(
         callbacks: besides those of the configuration; checkpoints keep their state.
     """
     trainer: Trainer = instantiate(
-        trainer_node(cfg),
+        given_on(cfg, "trainer"),
         callbacks=[*callbacks, *build_callbacks(cfg, folder)],
         logger=tracker.logger or False,
         default_root_dir=str(folder),

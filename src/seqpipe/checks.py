@@ -65,7 +65,7 @@ def check_optimizer(cfg: DictConfig, module: SequenceModule) -> None:
             made of several, which nothing here could count, clip or skip.
     """
     try:
-        module.make_optimizer(module.parameters())
+        module.optimizer()
     except (RuntimeError, TypeError, ValueError) as error:
         given = ", ".join(f"optim.{k}={shown(v)}" for k, v in cfg.optim.items() if k[0] != "_")
         text = f"{cfg.optim._target_} refuses them ({error}); allowed: what it takes together"

@@ -175,6 +175,15 @@ EXCLUSIONS = [
         "optim.nesterov=true: needs a momentum; allowed: optim.momentum=0.9, or false",
     ),
     (
+        "optim=sgd optim.weight_decay_on=all",
+        "optim.weight_decay_on=all: nothing decays where optim.weight_decay=0; "
+        "allowed: matrices, or a decay above 0",
+    ),
+    (
+        "optim.weight_decay_on=biases",
+        "optim.weight_decay_on=biases: unknown choice; allowed: matrices, all",
+    ),
+    (
         "trainer.gradient_clip_val=null trainer.gradient_clip_algorithm=value",
         "trainer.gradient_clip_algorithm=value: nothing is clipped; "
         "allowed: also trainer.gradient_clip_val=1.0, or norm",
@@ -271,6 +280,7 @@ ACCEPTED = [
     "data=python_docs data.by=words +data.y.vectors=glove.txt architecture.freeze_vectors=true",
     "data=adding data.length=400 cell=gru cell.reset_after=true",
     "optim=sgd optim.nesterov=true optim.lr=1",
+    "optim=adamw optim.weight_decay_on=all",
     "callbacks=none scheduler=plateau",
     "~callbacks.early_stopping",
     "+trainer.min_steps=3 hydra.run.dir=/tmp/x",

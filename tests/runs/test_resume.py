@@ -198,6 +198,33 @@ def test_a_resumed_run_leaves_the_run_it_came_from_as_it_was(launch):
     assert {p: p.read_bytes() for p in first.output_dir.rglob("*") if p.is_file()} == before
 
 
+def of_an_older_version(checkpoint, copy):
+    """The checkpoint as it was written when weight decay reached all parameters."""
+    saved = torch.load(checkpoint, weights_only=True)
+    del saved["seqpipe"]["config"]["optim"]["weight_decay_on"]
+    torch.save(saved, copy)
+    return copy
+
+
+def test_a_training_whose_decay_reached_all_parameters_goes_on_only_if_it_still_does(
+    launch, tmp_path
+):
+    adamw = [*STEADY, "optim=adamw", "optim.weight_decay=0.1", "trainer.max_epochs=1"]
+    first = launch("adding", *adamw, "optim.weight_decay_on=all", folder="first")
+    old = of_an_older_version(last(first), tmp_path / "last.ckpt")
+    more = [*adamw[:-1], "trainer.max_epochs=2", f"resume={old}"]
+    text = "optim.weight_decay_on=matrices: .* was trained with optim.weight_decay_on=all"
+    with pytest.raises(ConfigError, match=text):
+        launch("adding", *more, folder="refused")
+    launch("adding", *more, "optim.weight_decay_on=all", folder="second")
+
+
+def test_where_nothing_decays_a_checkpoint_of_an_older_version_goes_on(launch, tmp_path):
+    first = launch("adding", *STEADY, "trainer.max_epochs=1", folder="first")
+    old = of_an_older_version(last(first), tmp_path / "last.ckpt")
+    launch("adding", *STEADY, "trainer.max_epochs=2", f"resume={old}", folder="second")
+
+
 @pytest.fixture
 def trained(launch):
     return launch("adding", *STEADY, "trainer.max_epochs=2", folder="trained")

@@ -262,3 +262,6 @@ def _unused_values(tree: Tree, architecture: str | None) -> Iterator[Problem]:
     if tree.get("optim.nesterov") is True and tree.get("optim.momentum") == 0:
         text = "needs a momentum; allowed: optim.momentum=0.9, or false"
         yield Problem("optim.nesterov", True, text)
+    if tree.get("optim.weight_decay_on") == "all" and tree.get("optim.weight_decay") == 0:
+        text = "nothing decays where optim.weight_decay=0; allowed: matrices, or a decay above 0"
+        yield Problem("optim.weight_decay_on", "all", text)

@@ -62,7 +62,10 @@ READ_BY_THE_RUN: dict[str, tuple[str, ...]] = {
 }
 
 # Of those, what the run keeps to itself: no arguments of what the node is built into.
-TAKEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {"trainer": ("max_bad_steps",)}
+TAKEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
+    "trainer": ("max_bad_steps",),
+    "optim": ("weight_decay_on",),
+}
 
 SEED = whole(0, 2**32 - 1)  # numpy takes no more
 FRACTION = real("[0, 1]")
@@ -145,6 +148,7 @@ RULES: dict[str, Rule] = {
     "task.length_penalty": either(real("[0, inf)"), null()),
     "optim.lr": real("(0, inf)"),
     "optim.weight_decay": real("[0, inf)"),
+    "optim.weight_decay_on": choice("matrices", "all"),
     "optim.momentum": real("[0, 1)"),
     "optim.alpha": real("[0, 1)"),
     "optim.betas": list_of(real("[0, 1)"), length=2),

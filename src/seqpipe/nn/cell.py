@@ -34,10 +34,12 @@ class Cell(nn.Module, ABC):
         weight_input: (G*H, D), rows packed in the order of `gate_names`.
         weight_hidden: (G*H, H), likewise.
         bias: (G*H,), likewise.
+        undecayed: names of parameters of two dimensions that weight decay does not shrink.
     """
 
     gate_names: ClassVar[tuple[str, ...]]
     state_names: ClassVar[tuple[str, ...]] = ("h",)
+    undecayed: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()

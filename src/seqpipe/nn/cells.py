@@ -239,6 +239,8 @@ class PeepholeLSTM(LSTM):
     Source: Gers & Schmidhuber (2000); Graves et al. (2013), equations 3 to 7, for `current`.
     """
 
+    undecayed = ("peephole",)  # diagonals, no matrix
+
     def __init__(
         self,
         input_size: int,

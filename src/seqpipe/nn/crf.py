@@ -59,6 +59,8 @@ class CRFHead(Head):
     Source: Lample et al. (2016), section 2.2, with scores of the ends in place of two more tags.
     """
 
+    undecayed = ("transitions", "start", "end")  # scores, which multiply nothing
+
     def __init__(
         self,
         input_size: int,

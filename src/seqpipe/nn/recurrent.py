@@ -34,6 +34,8 @@ class RecurrentLayer(nn.Module):
         initial: the learned (1, H) for each part of the state, or empty.
     """
 
+    undecayed = ("initial",)
+
     def __init__(
         self, cell: Cell, *, reverse: bool = False, learn_initial_state: bool = False
     ) -> None:

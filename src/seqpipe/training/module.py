@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from seqpipe.data.base import SequenceBatch
+from seqpipe.nn.decay import decayed
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.metrics import WeightedMean
 from seqpipe.training import standing
@@ -54,6 +55,7 @@ class SequenceModule(LightningModule):
         make_schedule: from the optimizer, `total_steps`, `monitor` and `mode`.
         saved_config: plain containers kept in every checkpoint.
         max_bad_steps: updates that are not finite and that a training survives.
+        decay_all: weight decay shrinks all parameters; False: those of `seqpipe.nn.decay`.
 
     Attributes:
         flow: the gradient's norms, and advice on its clipping.
@@ -69,11 +71,12 @@ class SequenceModule(LightningModule):
         make_schedule: Callable[..., Any],
         saved_config: dict[str, Any],
         max_bad_steps: int = 10,
+        decay_all: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.task = model, task
         self.make_optimizer, self.make_schedule = make_optimizer, make_schedule
-        self.saved_config = saved_config
+        self.saved_config, self.decay_all = saved_config, decay_all
         stages: tuple[Stage, ...] = ("train", "val", "test")
         self.losses = nn.ModuleDict({f"{stage}_loss": WeightedMean() for stage in stages})
         self.metrics = nn.ModuleDict({f"{stage}_metrics": task.metrics(stage) for stage in stages})
@@ -182,9 +185,24 @@ class SequenceModule(LightningModule):
         metrics.reset()
         return computed, scalars
 
+    def optimizer(self) -> Optimizer:
+        """A fresh optimizer; one that decays weights has two groups of parameters."""
+        optimizer = self.make_optimizer(self.parameters())
+        if self.decay_all or not optimizer.defaults.get("weight_decay"):
+            return optimizer
+        decays = decayed(self)
+        groups: list[dict[str, Any]] = [
+            {"params": [p for name, p in self.named_parameters() if decays[name]]},
+            {
+                "params": [p for name, p in self.named_parameters() if not decays[name]],
+                "weight_decay": 0.0,
+            },
+        ]
+        return self.make_optimizer([group for group in groups if group["params"]])
+
     def configure_optimizers(self) -> Any:
         """The optimizer, and the schedule over the run's estimated steps."""
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.optimizer()
         updates = self.trainer.estimated_stepping_batches
         shown = math.ceil(updates / WINDOWS) if math.isfinite(updates) else 1
         self.flow.window = max(self._every, shown)

@@ -59,6 +59,7 @@ def check(cfg: DictConfig) -> Resumed | None:
 def _checked(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
     written: Any = OmegaConf.to_container(cfg, resolve=True)
     before, now = dict(_flat(saved["seqpipe"]["config"])), dict(_flat(written))
+    _align_decay(before, now)
     problems = [
         f"{key}={now.get(key)}: {path} was trained with {key}={before.get(key)}; they must agree"
         for key in sorted({*before, *now})
@@ -93,6 +94,18 @@ def check_weights(cfg: DictConfig, resumed: Resumed | None, module: nn.Module) -
         if then != now:
             text = f"its weights are not those of this model ({name}: {then}, here {now})"
             raise ConfigError(f"resume={cfg.resume}: {text}; allowed: {ALLOWED}")
+
+
+def _align_decay(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Completes what an older version did not write: there, weight decay reached all parameters.
+
+    Where nothing decays, it does not matter.
+    """
+    key = "optim.weight_decay_on"
+    before.setdefault(key, "all")
+    now.setdefault(key, "matrices")
+    if before.get("optim.weight_decay") == now.get("optim.weight_decay") == 0:
+        before[key] = now[key]
 
 
 def check_data(cfg: DictConfig, resumed: Resumed | None, digests: Mapping[str, str]) -> None:

@@ -1,0 +1,34 @@
+"""Which parameters weight decay shrinks: the weights that a layer multiplies its input by."""
+
+from torch import nn
+
+LOOKED_UP = (nn.Embedding, nn.EmbeddingBag)
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
+
+
+def decayed(model: nn.Module) -> dict[str, bool]:
+    """Whether weight decay shrinks each parameter, by its name.
+
+    It shrinks weights of two and more dimensions. Not biases, gains of norms, embeddings and other
+    vectors; nor what a module names in its attribute `undecayed`, a tuple of names of parameters or
+    parts: initial states, transitions of a CRF, the diagonals of peepholes. A parameter of several
+    modules decays if it does in each of them.
+
+    Source: Goodfellow et al. (2016), section 7.1, which leaves biases out: they need little data,
+    and without them a model underfits.
+    """
+    kept = {id(parameter) for module in model.modules() for parameter in _undecayed(module)}
+    return {name: id(p) not in kept for name, p in model.named_parameters()}
+
+
+def _undecayed(module: nn.Module) -> list[nn.Parameter]:
+    """Those parameters of a module that it keeps from decay, of its parts only named ones."""
+    found = []
+    for own, parameter in module.named_parameters(recurse=False):
+        is_bias = own.startswith("bias")  # of several dimensions in nn.MultiheadAttention
+        if parameter.ndim < 2 or is_bias or isinstance(module, (*LOOKED_UP, *NORMS)):
+            found.append(parameter)
+    for part in getattr(module, "undecayed", ()):
+        held = getattr(module, part)
+        found += held.parameters() if isinstance(held, nn.Module) else [held]
+    return found
