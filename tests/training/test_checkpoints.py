@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import StochasticWeightAveraging
 
-from seqpipe.training.checkpoints import BestAndLast, History
+from seqpipe.training.checkpoints import TRAINED, BestAndLast, History, same
 
 
 class Pretend(Callback):
@@ -68,6 +69,57 @@ def test_a_test_of_the_best_checkpoint_leaves_the_history_whole(
     run.test(made, loader(), ckpt_path=tmp_path / "best.ckpt", weights_only=True)
     assert history.state_dict() == before
     assert [step for step, _ in history.series["val/mse"]] == [4, 8, 12]
+
+
+class Exchanging(Callback):
+    """Validates weights of its own, of which no checkpoint knows, as an averaging callback may."""
+
+    def on_validation_epoch_start(self, trainer, pl_module):
+        self.trained = [p.detach().clone() for p in pl_module.parameters()]
+        with torch.no_grad():
+            for parameter in pl_module.parameters():
+                parameter.fill_(float(trainer.global_step))
+
+    def on_validation_epoch_end(self, trainer, pl_module):
+        with torch.no_grad():
+            for parameter, own in zip(pl_module.parameters(), self.trained, strict=True):
+                parameter.copy_(own)
+
+
+@pytest.mark.parametrize("interval", [1.0, 0.5], ids=["at the end of epochs", "within them"])
+def test_the_best_checkpoint_holds_the_weights_that_were_validated(
+    unmeasured, trainer, loader, tmp_path, watch, interval
+):
+    made, exchanging = unmeasured(), Exchanging()
+    callbacks = (exchanging, Pretend([3.0, 1.0, 4.0]), keeper(tmp_path), History())
+    run = trainer(*callbacks, max_epochs=3, val_check_interval=interval)
+    run.fit(made, loader(), loader())
+    best = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    assert best["global_step"] == 8
+    assert all((part == 8.0).all() for part in best["state_dict"].values())
+    trained = torch.cat([part.flatten() for part in best[TRAINED].values()])
+    assert torch.equal(trained, watch.weights[8])
+    last = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert TRAINED not in last
+    more = trainer(keeper(tmp_path / "more"), History(), Pretend([0.0] * 9), max_epochs=3)
+    more.fit(unmeasured(), loader(), loader(), ckpt_path=tmp_path / "best.ckpt", weights_only=True)
+    assert torch.equal(watch.weights[-1], watch.weights[12])  # as if it had never been exchanged
+
+
+def test_an_average_of_the_very_end_is_kept_if_it_is_the_best(
+    unmeasured, trainer, loader, tmp_path
+):
+    swa = StochasticWeightAveraging(swa_lrs=0.1, swa_epoch_start=1, annealing_epochs=1)
+    made, values = unmeasured(), [3.0, 2.0, 1.0, 0.5]  # the last one is of the closing validation
+    run = trainer(swa, Pretend(values), keeper(tmp_path), History(), max_epochs=3)
+    run.fit(made, loader(), loader())
+    assert not same(made.validated, made.state_dict())
+    run.validate(made, loader(), verbose=False)
+    best = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    assert same(best["state_dict"], made.state_dict())
+    last = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert same(last[TRAINED], best[TRAINED])
+    assert not same(best[TRAINED], best["state_dict"])
 
 
 @pytest.mark.parametrize(("mode", "best"), [("min", 4), ("max", 3)])

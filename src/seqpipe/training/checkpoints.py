@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
 
 from seqpipe.files import replacing
 from seqpipe.records import check_archive
@@ -32,6 +33,10 @@ def read_archive(path: Path) -> Any:
     """
     check_archive(path)
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+TRAINED = "trained_state_dict"
+"""Of a checkpoint: the weights to train on with, where those that were validated are others."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,9 @@ class BestAndLast(Checkpoint):
     own callback forgets the best score when the folder changes, keeps the first of equal values,
     and saves nothing of a validation in an epoch that `max_time` cuts short.)
 
+    The weights of `best.ckpt` are those that were validated: a callback that averages weights
+    validates others than it trains.
+
     Args:
         dirpath: where checkpoints go.
         monitor: the metric.
@@ -164,6 +172,8 @@ class BestAndLast(Checkpoint):
         self.resumed_from: Path | None = None
         self._training = self._first = True
         self._unsaved = False  # the best is of this epoch's end, and saved there
+        self._validated: dict[str, Tensor] = {}  # weights of the best validation, till it is saved
+        self._saving_best = False
         self._stopping = False  # somebody asked for it in the middle of an update
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -191,11 +201,12 @@ class BestAndLast(Checkpoint):
         training = trainer.state.fn == TrainerFn.FITTING
         if trainer.strategy.reduce_boolean_decision(self._is_best(now)):
             self.best = now
+            self._validated = getattr(pl_module, "validated", {})
             self._unsaved = training and trainer.is_last_batch
             if not training:
                 self._keep_closing(trainer)
             elif not self._unsaved:
-                _save(trainer, self.best_path)
+                self._write_best(trainer)
         if training and not trainer.is_last_batch:
             if (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches:
                 self._stopping = self._stopping or trainer.should_stop
@@ -210,11 +221,12 @@ class BestAndLast(Checkpoint):
         """
         stands = _step_of(self.last_path) if self._first else None  # who writes it also reads it
         if trainer.strategy.broadcast(stands) != trainer.global_step:
-            _save(trainer, self.best_path)
+            self._write_best(trainer)
             return
         if self._first:
             saved = read_archive(self.last_path)
             saved["callbacks"][self.state_key] = self.state_dict()
+            _keep(self._validated, saved)
             for path in (self.best_path, self.last_path):
                 with replacing(path) as made, made.open("wb") as file:
                     held = io.BytesIO()  # torch has an error of its own for a full disk
@@ -233,9 +245,21 @@ class BestAndLast(Checkpoint):
         """Keeps the best, and the last of a whole epoch."""
         if self._unsaved:
             self._unsaved = False
-            _save(trainer, self.best_path)
+            self._write_best(trainer)
         if trainer.is_last_batch:
             self._write_last(trainer)
+
+    def _write_best(self, trainer: Trainer) -> None:
+        self._saving_best = True
+        _save(trainer, self.best_path)
+        self._saving_best, self._validated = False, {}
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Called after all callbacks that are no `Checkpoint`."""
+        if self._saving_best:
+            _keep(self._validated, checkpoint)
 
     def _write_last(self, trainer: Trainer) -> None:
         if self.save_last:
@@ -279,6 +303,26 @@ def _save(trainer: Trainer, path: Path) -> None:
     else:
         trainer.save_checkpoint(path)  # it takes part, and writes nothing
     trainer.strategy.barrier("checkpoint")  # nobody reads the one before
+
+
+def _keep(validated: Mapping[str, Tensor], checkpoint: dict[str, Any]) -> None:
+    """Puts the validated weights into a checkpoint; others that it has are kept to train on with.
+
+    Args:
+        validated: the weights; empty: not known.
+        checkpoint: on any device.
+    """
+    held = checkpoint["state_dict"]
+    if validated and not same(validated, held):
+        checkpoint.setdefault(TRAINED, held)
+        checkpoint["state_dict"] = {k: v.to(held[k].device) for k, v in validated.items()}
+
+
+def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Whether two sets of weights are equal, on whatever devices."""
+    return one.keys() == other.keys() and all(
+        torch.equal(part, other[name].to(part.device)) for name, part in one.items()
+    )
 
 
 def _step_of(path: Path) -> int | None:

@@ -20,7 +20,7 @@ from seqpipe.training import standing
 from seqpipe.training.accumulation import Accumulation
 from seqpipe.training.bad_steps import BadSteps, watched
 from seqpipe.training.carrying import Carried, answer
-from seqpipe.training.checkpoints import record
+from seqpipe.training.checkpoints import TRAINED, record
 from seqpipe.training.clock import Clock
 from seqpipe.training.flow import WINDOWS, GradientFlow, by_name
 
@@ -61,6 +61,8 @@ class SequenceModule(LightningModule):
         flow: the gradient's norms, and advice on its clipping.
         bad_steps: watches over updates that are not finite.
         clock: of the present training batch.
+        validated: the weights of the newest validation, as they were in it; empty before the first.
+            A callback that averages weights may exchange them for a validation.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class SequenceModule(LightningModule):
         self.losses = nn.ModuleDict({f"{stage}_loss": WeightedMean() for stage in stages})
         self.metrics = nn.ModuleDict({f"{stage}_metrics": task.metrics(stage) for stage in stages})
         self.test_report: dict[str, Tensor] = {}
+        self.validated: dict[str, Tensor] = {}
         self.carried = {stage: Carried() for stage in stages}
         self.flow = GradientFlow(by_name(self))
         self.bad_steps = BadSteps(model, task, max_bad_steps)
@@ -157,6 +160,10 @@ class SequenceModule(LightningModule):
     def on_validation_start(self) -> None:
         """Weights that are not finite are never the best."""
         self.bad_steps.check_weights(self.global_step)
+
+    def on_validation_epoch_start(self) -> None:
+        """Keeps the weights that are validated. Callbacks have made their exchange before."""
+        self.validated = {name: part.detach().clone() for name, part in self.state_dict().items()}
 
     def on_validation_epoch_end(self) -> None:
         """Logs the validation, and shows it to a schedule that waits for better ones.
@@ -330,7 +337,8 @@ class SequenceModule(LightningModule):
         checkpoint["seqpipe"] = {**self.saved_config, "processes": standing.save(self)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remembers what `on_train_start` goes on with."""
+        """Remembers what `on_train_start` goes on with; a training goes on with its own weights."""
+        checkpoint["state_dict"] = checkpoint.get(TRAINED, checkpoint["state_dict"])
         saved = checkpoint["seqpipe"]["processes"]
         rank = self.global_rank
         self._resumed = saved[rank] if len(saved) == self.trainer.world_size else {}

@@ -34,7 +34,7 @@ from seqpipe.files import unwritable
 from seqpipe.report import run as report
 from seqpipe.report.findings import Finding
 from seqpipe.tracking.base import NoTracker, Tracker, recording
-from seqpipe.training.checkpoints import BestAndLast, History, Validation
+from seqpipe.training.checkpoints import BestAndLast, History, Validation, read_archive, same
 from seqpipe.training.module import SequenceModule
 from seqpipe.verbs import (
     before,
@@ -279,7 +279,9 @@ def _fit(
     trainer.fit(module, train, valid, ckpt_path=cfg.resume, weights_only=True)
     seconds = time.perf_counter() - started
     last = _history(trainer).last
-    if last is None or last.step != trainer.global_step:  # max_steps or max_time came in between
+    # max_steps or max_time came in between, or a callback averaged the weights at the very end.
+    changed = not same(module.validated, module.state_dict())
+    if last is None or last.step != trainer.global_step or changed:
         trainer.validate(module, valid, verbose=False)
     _tell_of_nan(_history(trainer).last, module.task.monitor)
     return seconds
@@ -304,8 +306,11 @@ def _test(
     """Tests the best checkpoint, or the last weights where no checkpoint was kept."""
     overfit = cfg.trainer.overfit_batches > 0
     loader = data.loader("train", shuffle=False) if overfit else data.loader("test")
-    path = None if checkpoint is None else str(checkpoint)
-    trainer.test(module, loader, ckpt_path=path, verbose=False, weights_only=True)
+    if checkpoint is not None:
+        # Not by Lightning: a callback that averages weights would go back to those it trained.
+        saved = read_archive(checkpoint)
+        module.load_state_dict(saved["state_dict"])
+    trainer.test(module, loader, verbose=False)
     return {name: value.item() for name, value in trainer.callback_metrics.items()}
 
 

@@ -1,0 +1,87 @@
+"""Callbacks that average weights: what was validated is what is tested, kept and exported."""
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from pytorch_lightning import Trainer
+
+from seqpipe import build
+from seqpipe.inference.opening import opened
+from seqpipe.inference.saved import LOGGED
+from seqpipe.training.checkpoints import same
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+PLAIN = ("scheduler=none", "optim.lr=0.03", "trainer.max_epochs=3", "preflight=none")
+EMA = (
+    "+callbacks.ema._target_=pytorch_lightning.callbacks.EMAWeightAveraging",
+    "+callbacks.ema.decay=0.8",
+)
+# Averages after the validation of each epoch, so the last average is of the very end.
+LATE = (*EMA, "+callbacks.ema.update_starting_at_epoch=0", "+callbacks.ema.update_every_n_steps=0")
+SWA = (
+    "+callbacks.swa._target_=pytorch_lightning.callbacks.StochasticWeightAveraging",
+    "+callbacks.swa.swa_lrs=0.03",
+    "+callbacks.swa.swa_epoch_start=1",
+    "+callbacks.swa.annealing_epochs=1",
+)
+
+
+def measured(folder, weights):
+    """Metrics of some weights in validation and test, by a trainer without callbacks."""
+    cfg = OmegaConf.load(folder / "config.yaml")
+    data = build.build_data(cfg)
+    task = build.build_task(cfg, data)
+    module = build.build_module(cfg, build.build_model(cfg, data.spec, task.output_size), task)
+    module.load_state_dict(weights)
+    found = {}
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    for split, stage in (("valid", "validate"), ("test", "test")):
+        trainer = Trainer(accelerator="cpu", enable_checkpointing=False, **quiet)
+        getattr(trainer, stage)(module, data.loader(split), verbose=False)
+        found |= {k: v.item() for k, v in trainer.callback_metrics.items()}
+    return found
+
+
+def kept(result, name="best"):
+    return torch.load(result.output_dir / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize(
+    "averaging", [EMA, LATE, SWA, ()], ids=["ema", "ema after epochs", "swa", "none"]
+)
+def test_the_weights_that_were_validated_are_tested_kept_and_exported(launch, averaging):
+    result = launch("adding", *PLAIN, *averaging)
+    best = kept(result)
+    wanted = measured(result.output_dir, best["state_dict"])
+    assert {"val/loss", "test/loss"} < set(wanted)
+    assert {name: result.metrics[name] for name in wanted} == pytest.approx(wanted, rel=1e-6)
+    exported = {
+        f"model.{k}": v
+        for k, v in opened(result.output_dir / "model" / LOGGED).network.state_dict().items()
+    }
+    assert same(exported, best["state_dict"])
+    trained = best.get("current_model_state", best["state_dict"])
+    assert same(trained, best["state_dict"]) != (averaging in (EMA, LATE))
+
+
+@pytest.mark.parametrize("averaging", [EMA, SWA], ids=["ema", "swa"])
+def test_without_checkpoints_the_averages_are_validated_and_tested(launch, averaging):
+    result = launch("adding", *PLAIN, "callbacks=none", *averaging)
+    network = opened(result.output_dir / "model" / LOGGED).network
+    weights = {f"model.{name}": part for name, part in network.state_dict().items()}
+    wanted = measured(result.output_dir, weights)
+    assert {name: result.metrics[name] for name in wanted} == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_training_with_averages_goes_on_with_the_weights_it_trained(launch):
+    more = [*PLAIN[:2], "preflight=none", *LATE, "dropout=0.3"]
+    straight = launch("adding", *more, "trainer.max_epochs=3", folder="straight")
+    first = launch("adding", *more, "trainer.max_epochs=2", folder="first")
+    checkpoint = first.output_dir / "checkpoints" / "last.ckpt"
+    resumed = launch(
+        "adding", *more, "trainer.max_epochs=3", f"resume={checkpoint}", folder="resumed"
+    )
+    for part in ("state_dict", "current_model_state"):
+        assert same(kept(straight, "last")[part], kept(resumed, "last")[part]), part
+    assert resumed.metrics == pytest.approx(straight.metrics)
