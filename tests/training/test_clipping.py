@@ -1,7 +1,10 @@
 """The gradient is measured, then clipped, then used."""
 
+from functools import partial
+
 import pytest
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision
 
 from seqpipe.data.base import SequenceBatch
 
@@ -116,3 +119,62 @@ def test_an_update_that_a_scaler_skips_is_neither_clipped_nor_counted(
     monkeypatch.setattr(made.bad_steps, "of_the_loss", lambda: False)
     run.fit(made, loader(target=target), loader())
     assert run.callback_metrics["grad_norm/clipped_fraction"] == fraction
+
+
+def half(*, scale=2.0**8):
+    """16-mixed, which Lightning itself would not allow on a CPU."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    return MixedPrecision("16-mixed", "cpu", scaler)
+
+
+@pytest.mark.parametrize("windows", [1, 2])
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+@pytest.mark.parametrize("fused", [False, True])
+def test_with_a_scaler_the_gradient_is_measured_and_clipped_without_its_scale(
+    module, trainer, loader, watch, fused, algorithm, windows
+):
+    made = module(partial(torch.optim.SGD, lr=1.0, fused=fused))
+    options = {"gradient_clip_val": 0.5, "gradient_clip_algorithm": algorithm}
+    run = trainer(max_epochs=1, plugins=[half()], accumulate_grad_batches=windows, **options)
+    run.fit(made, loader(), loader())
+    assert made.bad_steps.count == 0
+    for start in range(0, 4, windows):
+        batches = watch.batches[start : start + windows]
+        gradients = [gradient_by_hand(watch.weights[start], batch, 1.0) for batch in batches]
+        gradient = torch.stack(gradients).mean(dim=0)
+        wanted = -gradient.clamp(-0.5, 0.5)
+        if algorithm == "norm":
+            wanted = -gradient * min(1.0, 0.5 / gradient.norm().item())
+        moved = watch.weights[start + windows] - watch.weights[start]
+        torch.testing.assert_close(moved, wanted, rtol=2e-2, atol=2e-3)
+    logged = run.callback_metrics["grad_norm/total"].item()
+    assert logged == pytest.approx(gradient.norm().item(), rel=2e-2)
+
+
+@pytest.mark.parametrize("optimizer", ["Adam", "AdamW", "Adagrad"])
+def test_a_fused_optimizer_makes_the_steps_that_it_makes_otherwise(
+    module, trainer, loader, watch, optimizer
+):
+    weights = []
+    for fused in (False, True):
+        made = module(partial(getattr(torch.optim, optimizer), lr=0.1, fused=fused))
+        run = trainer(max_epochs=2, plugins=[half()], gradient_clip_val=0.5)
+        run.fit(made, loader(), loader())
+        weights.append(watch.weights[-1])
+    assert weights[0].abs().max() > 0.1
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("windows", [1, 2])
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_gradient_that_overflows_under_a_scaler_makes_no_step(
+    module, trainer, loader, watch, fused, windows
+):
+    made = module(partial(torch.optim.SGD, lr=1.0, fused=fused))
+    plugin = half(scale=2.0**120)
+    run = trainer(max_epochs=1, plugins=[plugin], accumulate_grad_batches=windows)
+    run.fit(made, loader(target=lambda x: 1e3 * x[:, :1]), loader())
+    assert torch.equal(watch.weights[windows], watch.weights[0])
+    assert plugin.scaler.get_scale() < 2.0**120
+    assert made.bad_steps.count == 0
+    assert watch.weights[-1].isfinite().all()

@@ -271,9 +271,11 @@ class SequenceModule(LightningModule):
     ) -> None:
         """Steps, and records each part's gradient and step, not by `log`, which costs more."""
         before, update = self.flow.weights() if self._logging_now else None, self.global_step
+        assert optimizer_closure is not None
+        closure = functools.partial(self._unscaled, optimizer, optimizer_closure)
         self._last_batch = True
         try:
-            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+            super().optimizer_step(epoch, batch_idx, optimizer, closure)
         finally:
             self._last_batch = False
             self._accumulation.start()
@@ -283,6 +285,19 @@ class SequenceModule(LightningModule):
             ratios = self.flow.update_ratios(before).items()
             steps = {f"update_ratio/{name}": ratio for name, ratio in ratios}
             record(self.trainer, norms | steps, update, kept=False)
+
+    def _unscaled(self, optimizer: Any, closure: Callable[[], Any]) -> Any:
+        """Computes the gradient; that of a fused optimizer is unscaled here.
+
+        Under 16-mixed a fused optimizer would unscale it within its step, which Lightning leaves to
+        it: what is measured and clipped before would be the gradient times the scale.
+        """
+        result = closure()
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        plain = getattr(optimizer, "optimizer", optimizer)  # without Lightning's wrapper
+        if scaler is not None and getattr(plain, "_step_supports_amp_scaling", False):
+            scaler.unscale_(plain)
+        return result
 
     def configure_gradient_clipping(
         self,
