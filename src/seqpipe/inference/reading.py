@@ -1,7 +1,7 @@
 """Raw input as records: a table, a text example a line, or files as the training read them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 from seqpipe.data.base import Found, PlacedRecord
 from seqpipe.data.sources.files import FileSource, MissingFiles, check_encoding, lines
 from seqpipe.data.sources.forecast import Forecast
-from seqpipe.data.sources.table import FORMATS, Table
+from seqpipe.data.sources.formats import first_cells
+from seqpipe.data.sources.table import DELIMITERS, FORMATS, Table
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.inference.making import Maker
 
@@ -17,6 +18,8 @@ Format = Literal["csv", "tsv", "jsonl", "parquet", "lines", "source"]
 STANDARD_INPUT = Path("/dev/stdin")
 _TABLE_OPTIONS = ("delimiter", "quote", "strip", "header")
 _TEXT = ("symbols", "spelled")
+_OF_LINES = ("Conll", "ConllU", "LabelledLines", "Dictionary")  # sources of text files
+_WITH_SUFFIXES = ("Hub", "HubDocuments")  # whose files are tables
 _OF_SEQUENCES = ("Fasta", "GenBank", "FastaGff", "MidiEvents")  # sources
 
 
@@ -35,6 +38,8 @@ class Reader:
         format: see above.
         encoding: of text; None: as in the training where that read text, else UTF-8.
         labelled: the records hold y, too, as those of the training do.
+        y: the column of y, which otherwise is not read and need not be there.
+        known: the classes of y.
 
     Raises:
         ConfigError: there is no such format, or no such encoding.
@@ -49,6 +54,8 @@ class Reader:
         format: Format | None = None,
         encoding: str | None = None,
         labelled: bool = False,
+        y: str = "",
+        known: Sequence[str] = (),
     ) -> None:
         if format is not None and format not in get_args(Format):
             allowed = ", ".join(get_args(Format))
@@ -56,6 +63,8 @@ class Reader:
             raise ConfigError(f"format={format}: no such format; allowed: {allowed}{hint}")
         self.data, self.column, self.kind, self.maker = data, column, kind, maker
         self.format, self.asked, self.labelled = format, encoding, labelled
+        self.y, self.known = y, tuple(known)
+        self.notes: list[str] = []
         if encoding is not None:
             check_encoding(encoding, "encoding")
         self.encoding = encoding or self._node().get("encoding") or "utf-8"
@@ -97,17 +106,45 @@ class Reader:
                 raise ConfigError(f"input=- format={self.format}: {text}")
             return self.format
         name = Path(input.lower().removesuffix(".gz"))
-        table = FORMATS.get(name.suffix)
-        if table is not None and Path(input).is_file():
-            return "source" if self._reads(name) else table  # type: ignore[return-value]
-        if self.kind in _TEXT and (input == "-" or Path(input).is_file()):
+        table, is_file = FORMATS.get(name.suffix), Path(input).is_file()
+        if table is not None and is_file:
+            if self._reads(name) or not self._has_column(Path(input), table):
+                return "source"
+            return table  # type: ignore[return-value]
+        if self.kind in _TEXT and (input == "-" or is_file):
             node = self._node()
-            of_sequences = str(node.get("_target_", "")).rpartition(".")[2]
-            tagged = of_sequences in ("Conll", "ConllU") and name.suffix not in ("", ".txt")
+            made = str(node.get("_target_", "")).rpartition(".")[2]
+            if made == "Table" and is_file and node.get("format") is not None:
+                if self._has_column(Path(input), node["format"]):
+                    return node["format"]  # type: ignore[no-any-return]
+            if made in _OF_SEQUENCES:
+                return "jsonl" if input == "-" else "source"
             apart = self.labelled and self.data.get("x") is not None  # y is none of the text
-            if not (tagged or apart) and of_sequences not in _OF_SEQUENCES:
+            if not (is_file and made in _OF_LINES and self._holds(Path(input))) and not apart:
                 return "lines"
         return "jsonl" if input == "-" else "source"
+
+    def _holds(self, file: Path) -> bool:
+        """Whether a text file is written as those of the training are."""
+        source = self._source(self._node(), str(file))
+        return bool(source.holds(file))
+
+    def _has_column(self, file: Path, format: str) -> bool:
+        """Whether a table, in the words of the training, has the column that is read."""
+        node = self._node()
+        of_table = str(node.get("_target_", "")).endswith(".Table")
+        if of_table and node.get("format") in (None, format) and FORMATS.get(file.suffix):
+            return True  # a column that is missing is reported
+        if format not in DELIMITERS or str(node.get("_target_", "")).endswith(_WITH_SUFFIXES):
+            return True
+        delimiter = (of_table and node.get("delimiter")) or DELIMITERS[format]
+        quote = node.get("quote", '"') if of_table else '"'
+        first = first_cells(file, self.encoding, delimiter, quote)
+        header = node.get("header") if of_table else None
+        if isinstance(header, list):
+            return 1 < len(first) <= len(header)
+        parts = self.column.split("+")
+        return self.column in first or all(part in first for part in parts)
 
     def _reads(self, name: Path) -> bool:
         """Whether the training's source has a way of its own to read such a table: a series."""
@@ -139,6 +176,8 @@ class Reader:
         columns = [self.column] if "+" in self.column else None
         made: dict[str, Any] = {"format": format, "columns": columns, **options}
         table = Table(train=str(file), **made)
+        if not self.labelled and self.y:
+            table.without_y(self.y, self.known)
         checked = False
         for found in table.parse(file):
             if not checked and not isinstance(found, DataError):
@@ -160,7 +199,7 @@ class Reader:
         read = _only(part, input)
         if self.asked is not None:
             read["encoding"] = self.asked
-        source = self.maker.make({**node, "source": read} if part is inner else read, "data.source")
+        source = self._source({**node, "source": read} if part is inner else read)
         if isinstance(source, FileSource):
             for file in source.files_of("train"):
                 if isinstance(source, Table):  # of which the column of x is enough
@@ -174,6 +213,34 @@ class Reader:
             for file in source.source.files_of("train"):
                 for one in source.source.parse(file):
                     yield one if isinstance(one, DataError) else source.add(one)
+
+    def _source(self, node: Mapping[str, Any], input: str | None = None) -> Any:
+        """The training's source, to read an input; without its y, where that is asked for."""
+        node = node if input is None else _only(node, input)
+        source = self.maker.make(node, "data.source")
+        files = source if isinstance(source, FileSource) else getattr(source, "source", None)
+        if isinstance(files, FileSource):
+            files.as_one()
+            if not self.labelled and self.y:
+                note = files.without_y(self.y, self.known)
+                self.notes = [note] if note else []
+        return source
+
+    def told(self, input: str) -> str:
+        """How an input is read, for people.
+
+        Raises:
+            ConfigError: as `read`.
+        """
+        format = self.format_of(input)
+        if format == "source":
+            node: Any = self._node()
+            made = str(node["_target_"]).rpartition(".")[2]
+            text = f"as the training's files were ({made})"
+        else:
+            text = "as a text a line" if format == "lines" else f"as {format}, column {self.column}"
+        notes = "".join(f", {note}" for note in self.notes)
+        return f"input={input}: read {text}{notes}; format=... reads it otherwise"
 
     def _check_of_files(self, node: Mapping[str, Any], input: str) -> None:
         made = self._class_of(node)

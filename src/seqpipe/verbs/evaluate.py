@@ -1,5 +1,6 @@
 """Measure a trained model: `python -m seqpipe evaluate run=latest split=test`."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,8 @@ def _of_input(
 ) -> Evaluation:
     check_beside(model.config, root, own_data=options.own_data)
     reader = reader_of(model, options.trust, options.format, labelled=True)
+    if input != "-":
+        print(reader.told(input), file=sys.stderr)
     pieces, problems = [], []
     for row, one in enumerate(counted(reader.read(input), counts)):
         try:

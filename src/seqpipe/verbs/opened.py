@@ -70,4 +70,8 @@ def reader_of(
     field = model.y if model.x is None else model.x
     asked: Format | None = format
     maker = Maker(trust)
-    return Reader(model.config["data"], field.column, field.kind, maker, asked, encoding, labelled)
+    y = "" if model.x is None else model.y.column
+    known = model.spec.y.names or () if y else ()
+    return Reader(
+        model.config["data"], field.column, field.kind, maker, asked, encoding, labelled, y, known
+    )

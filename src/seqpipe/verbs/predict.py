@@ -45,6 +45,8 @@ def run(options: Predict, root: Path) -> Answer:
     model, _ = open_model(options, root)
     check_beside(model.config, root, own_data=options.own_data)
     reader = reader_of(model, options.trust, options.format, options.encoding)
+    if options.input != "-":
+        print(reader.told(options.input), file=sys.stderr)
     started = time.perf_counter()
     total, failed = answer_all(model, reader, options, kind)
     _tell(options, total, failed, time.perf_counter() - started)

@@ -9,8 +9,9 @@ import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord
 from seqpipe.data.nucleotides import item, reverse_complement
-from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.errors import ConfigError
+from seqpipe.data.sources.files import FileSource, Names, lines
+from seqpipe.data.sources.sequence_files import Piece, fasta, sequences
+from seqpipe.errors import ConfigError, DataError
 
 REGION = 10  # windows of a region, where nobody says how long one is
 
@@ -110,10 +111,45 @@ class Annotated(FileSource):
         ranked = [name for name in features.values() if name is not None]
         self.classes = (*ranked, background if between is None else between, background)
         self.strand, self.case = strand, case
+        self.bare = False
         self.length, self.stride = length, length if stride is None else stride
         self.region = region
         if region is None and length is not None:
             self.region = REGION * length
+
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """Sequences are read without their features, FASTA too, and forward, as they stand."""
+        self.bare = column == "tags"
+        if not self.bare:
+            return ""
+        strand = ", and not by strand=coding" if self.strand == "coding" else ""
+        self.strand = "forward"
+        return f"without annotation, each sequence forward as it stands in the file{strand}"
+
+    def bare_records(self, file: Path) -> Iterator[Found]:
+        """The sequences of FASTA or FASTQ, or their windows, without features."""
+        whole = self.region is None
+        every = sequences(file, self.encoding, "dna") if whole else self._pieces(file)
+        for found in every:
+            if isinstance(found, DataError):
+                yield found
+                continue
+            yield from self.records(
+                found.sequence,
+                (),
+                file=file,
+                line=found.line,
+                name=(found.id, found.description),
+                start=found.start,
+            )
+
+    def _pieces(self, file: Path) -> Iterator[Piece | DataError]:
+        return fasta(file, self.encoding, "dna", size=self.region)
+
+    def starts_with(self, file: Path, *signs: str) -> bool:
+        """Whether the first line that is not blank starts with one of these."""
+        found = (line for _, line in lines(file, self.encoding) if isinstance(line, str))
+        return next((line for line in found if line.strip()), "").startswith(signs)
 
     def keep_together(self, columns: Sequence[str]) -> None:
         """Whatever x is: a region is one item; uncut, a sequence and its reverse complement."""

@@ -2,7 +2,7 @@
 
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -73,6 +73,11 @@ class Npz(FileSource):
             seed=seed,
         )
         self.x, self.y, self.lengths, self.missing = x, y, lengths, missing
+
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """The array of y is not read."""
+        self.y = None if column == "label" else self.y
+        return ""
 
     def splits_inside(self, file: Path) -> dict[str, Names]:
         """The splits whose arrays a file holds, `X_train` and `X_test` in place of `X`."""

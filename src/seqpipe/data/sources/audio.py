@@ -84,6 +84,7 @@ class Audio(FileSource):
                 raise ConfigError(f"data.source.replace.{column}: {text}")
         self.leave_out = [leave_out] if isinstance(leave_out, str) else list(leave_out or [])
         self.recordings = Recordings(rate, channel)
+        self._bare = False
         self._listed: dict[Path, str] = {}  # file -> where it is listed
 
     def files_of(self, split: str) -> list[Path]:
@@ -108,6 +109,11 @@ class Audio(FileSource):
             raise DataError(f"data.source.train={self.names['train']}: {text}")
         return files
 
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """A name need not fit the pattern that holds the column."""
+        self._bare = self.pattern is not None and column in self.pattern.groupindex
+        return ""
+
     def inputs(self) -> list[Path]:
         """All sound files of all splits, and the lists."""
         lists = [
@@ -124,14 +130,16 @@ class Audio(FileSource):
         columns: dict[str, Any] = {"file": file.name, "folder": file.parent.name}
         if self.pattern is not None:
             match = self.pattern.fullmatch(file.stem)
-            if match is None:
+            if match is None and not self._bare:
                 text = f"{file.stem} does not fit data.source.pattern={self.pattern.pattern}"
                 yield DataError(f"{where}: {text}; allowed: a name that fits it whole")
                 return
-            columns |= {name: said or "" for name, said in match.groupdict().items()}
+            found = {} if match is None else match.groupdict()
+            columns |= {name: said or "" for name, said in found.items()}
         for column, changes in self.replace.items():
             for old, new in changes.items():
-                columns[column] = columns[column].replace(old, new)
+                if column in columns:
+                    columns[column] = columns[column].replace(old, new)
         try:
             audio, rate = self.recordings.read(file, where)
         except DataError as error:

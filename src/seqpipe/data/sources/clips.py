@@ -85,6 +85,7 @@ class Clips(FileSource):
         if color not in ("grey", "rgb"):
             raise ConfigError(f"data.source.color={color}: unknown choice; allowed: grey, rgb")
         self.pattern = None if pattern is None else _compiled(pattern)
+        self._bare = False
         self.height, self.width, self.color, self.pieces = height, width, color, pieces
         self._kept: dict[Path, Frames] = {}
         self._room = _MOST_KEPT
@@ -118,6 +119,11 @@ class Clips(FileSource):
                 hint = did_you_mean(clip.name, beside)
                 yield DataError(f"{row.place}: {problem}; {allowed}{hint}")
 
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """A name need not fit the pattern that holds the column."""
+        self._bare = self.pattern is not None and column in self.pattern.groupindex
+        return ""
+
     def keep_together(self, columns: Sequence[str]) -> None:
         """The columns of x, and with several pieces the whole clip, where no `group` was given."""
         super().keep_together(["file"] if self.pieces > 1 else columns)
@@ -141,11 +147,12 @@ class Clips(FileSource):
         name = clip.name if clip.is_dir() else clip.stem
         if self.pattern is not None:
             match = self.pattern.fullmatch(name)
-            if match is None:
+            if match is None and not self._bare:
                 text = f"{name!r} does not match data.source.pattern={self.pattern.pattern}"
                 yield DataError(f"{found_at}: {text}; allowed: a pattern for the whole name")
                 return
-            told |= {group: text or "" for group, text in match.groupdict().items()}
+            found = {} if match is None else match.groupdict()
+            told |= {group: text or "" for group, text in found.items()}
         try:
             frames = self._kept_frames(clip)
         except DataError as error:

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 CONLLU = tuple("id form lemma upos xpos feats head deprel deps misc".split())
 _COLUMNS = {"tokens": 0, "tags": -1}
+_LOOKED_AT = 200  # lines, to tell columns from text
 _DOCUMENT = "-DOCSTART-"
 _MARK = "\ufeff"
 MARK_INSIDE = (
@@ -105,6 +107,7 @@ class Conll(TokenLines):
         self.separator, self.comment = separator, comment
         self.spans, self.scheme = spans, scheme
         self.convert_to, self.invalid = convert_to, invalid
+        self._bare, self._known = False, frozenset[str]()
         if scheme is not None and spans not in self.columns:
             allowed = ", ".join(self.columns) + did_you_mean(spans, self.columns)
             raise ConfigError(f"data.source.spans={spans}: not a column; allowed: {allowed}")
@@ -121,9 +124,36 @@ class Conll(TokenLines):
         for document, sentence in self._read(file):
             yield self._finished(file, document, sentence)
 
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """The column of the tags is not read; words may stand alone."""
+        self._known, width = frozenset(known), len(self.columns)
+        self.columns = {name: at for name, at in self.columns.items() if name != column}
+        self._bare = len(self.columns) < width
+        if column == self.spans:
+            self.scheme = None
+        return ""
+
+    def holds(self, file: Path) -> bool:
+        """True for columns with known tags, and for words a line with sentences between them."""
+        if _is_conllu(file, self.encoding):
+            return True
+        found = (line for _, line in lines(file, self.encoding) if isinstance(line, str))
+        first = [line.split() for line in islice(found, _LOOKED_AT)]
+        while first and not first[-1]:
+            first.pop()
+        rows = [cells for cells in first if cells]
+        widths = {len(cells) for cells in rows}
+        if len(widths) != 1:
+            return False
+        if widths == {1}:
+            return len(rows) < len(first)
+        tags = [cells[-1] for cells in rows]
+        tagged = 2 * sum(tag in self._known for tag in tags) >= len(tags)
+        return tagged or (len(rows) > 1 and len(rows) < len(first))
+
     def _read(self, file: Path) -> Iterator[tuple[int, Sentence]]:
         """Each sentence as it is written, with the number of its document."""
-        if self._is_conllu(file):
+        if _is_conllu(file, self.encoding):
             yield from self._treebank(file)
             return
         sentence, document = Sentence(list(self.columns)), 0
@@ -160,20 +190,11 @@ class Conll(TokenLines):
         if sentence:
             yield document, sentence
 
-    def _is_conllu(self, file: Path) -> bool:
-        """True where the first line of words has the ten columns of CoNLL-U."""
-        for _, line in lines(file, self.encoding):
-            if isinstance(line, DataError):
-                return False
-            if line.strip() and not line.startswith("#"):
-                cells = line.split("\t")
-                numbered = _ID.fullmatch(cells[0]) or _SKIPPED_ID.fullmatch(cells[0])
-                return len(cells) == len(CONLLU) and numbered is not None
-        return False
-
     def _treebank(self, file: Path) -> Iterator[tuple[int, Sentence]]:
         """The sentences of a file in CoNLL-U; all are of its document 0 without `# newdoc`."""
-        numbers = {"tokens": 1, "tags": 3} if self.columns == _COLUMNS else self.columns
+        usual = self.columns.items() <= _COLUMNS.items()
+        conllu = {"tokens": 1, "tags": 3}
+        numbers = {n: conllu[n] for n in self.columns} if usual else self.columns
         columns = {name: CONLLU[number] for name, number in numbers.items()}
         read = ConllU(file.name, columns=columns, path=str(file.parent), encoding=self.encoding)
         documents: dict[str, int] = {}
@@ -182,13 +203,16 @@ class Conll(TokenLines):
 
     def _check_columns(self, file: Path, number: int, width: int) -> None:
         for name, column in self.columns.items():
+            if self._bare and width == 1:
+                continue
             if not -width <= column < width:
                 text = f"data.source.columns.{name}={column}: the line has {width} columns"
                 allowed = f"{-width} to {width - 1}; data.source.separator=tab or space"
                 raise DataError(f"{place(file, number)}: {text}; allowed: {allowed}")
 
     def _add(self, file: Path, sentence: Sentence, number: int, cells: Sequence[str]) -> None:
-        kept = {name: cells[column].strip(" ") for name, column in self.columns.items()}
+        alone = self._bare and len(cells) == 1
+        kept = {n: cells[0 if alone else at].strip(" ") for n, at in self.columns.items()}
         empty = [name for name, cell in kept.items() if not cell]
         for name in empty:
             at = f"{place(file, number)}: {name} is empty"
@@ -294,6 +318,15 @@ class ConllU(TokenLines):
                 key = f"data.source.columns.{name}={column}"
                 raise ConfigError(f"{key}: not a column of CoNLL-U; allowed: {allowed}")
 
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """The column is not read."""
+        self.columns = {name: at for name, at in self.columns.items() if name != column}
+        return ""
+
+    def holds(self, file: Path) -> bool:
+        """True for ten columns, the first of them numbers."""
+        return _is_conllu(file, self.encoding)
+
     def wanted(self) -> str:
         """For messages."""
         return "in ten columns parted by tabs"
@@ -348,3 +381,15 @@ class ConllU(TokenLines):
             "document": document or f"{file.name}:0",
         }
         return PlacedRecord(found, file, line)
+
+
+def _is_conllu(file: Path, encoding: str) -> bool:
+    """True where the first line of words has the ten columns of CoNLL-U."""
+    for _, line in lines(file, encoding):
+        if isinstance(line, DataError):
+            return False
+        if line.strip() and not line.startswith("#"):
+            cells = line.split("\t")
+            numbered = _ID.fullmatch(cells[0]) or _SKIPPED_ID.fullmatch(cells[0])
+            return len(cells) == len(CONLLU) and numbered is not None
+    return False

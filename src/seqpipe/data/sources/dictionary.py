@@ -1,7 +1,7 @@
 """Pronunciation dictionaries: a word and its phonemes a line."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -56,6 +56,12 @@ class Dictionary(FileSource):
             seed=seed,
         )
         self.alternatives, self.stress = alternatives, stress
+        self._bare = False
+
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """A word may stand alone."""
+        self._bare = column == "phonemes"
+        return ""
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The entries of one file.
@@ -75,7 +81,7 @@ class Dictionary(FileSource):
             empty = False
             word, *phonemes = entry
             alternative = _ALTERNATIVE.fullmatch(word)
-            if not phonemes:
+            if not phonemes and not self._bare:
                 text = f"{word!r} has no phonemes; allowed: WORD PHONEME PHONEME ..."
                 yield DataError(f"{place(file, number)}: {text}")
             elif alternative is None or self.alternatives == "keep":

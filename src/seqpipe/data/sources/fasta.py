@@ -94,6 +94,7 @@ class Fasta(FileSource):
         if labels is not None:
             self.table = LabelTable(self.path / labels, id_column, label_column, encoding)
         self.alphabet, self.case, self.strands = alphabet, case, strands
+        self._bare = False
 
     def read(self) -> Splits:
         """As every source of files; rows of the table without a sequence stand in train.
@@ -115,6 +116,11 @@ class Fasta(FileSource):
                 splits = replace(splits, train=Preceded(problems, splits.train))
         return splits
 
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """No class is looked for, in the name of a file, a header or the table."""
+        self._bare = column == "label"
+        return ""
+
     def inputs(self) -> list[Path]:
         """All files of all splits, and the table."""
         return [*super().inputs(), *([] if self.table is None else [self.table.file])]
@@ -130,7 +136,7 @@ class Fasta(FileSource):
                 yield found
                 continue
             try:
-                label = self._label(file, found)
+                label = None if self._bare else self._label(file, found)
             except DataError as error:
                 yield error
                 continue
@@ -139,7 +145,7 @@ class Fasta(FileSource):
                 "id": found.id,
                 "description": found.description,
                 "sequence": sequence,
-                "label": label,
+                **({} if self._bare else {"label": label}),
                 "item": item(sequence, one_strand=self.alphabet == "protein"),
             }
             if found.quality is not None:

@@ -95,6 +95,22 @@ class FileSource(Source):
         """Everything that `train` names is read, whatever its folders or files are called."""
         self.names = dict(self.typed)
 
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """Read on without the column of y, which what is to be predicted need not have.
+
+        Args:
+            column: of the record; whether the files still hold it makes no difference.
+            known: the classes of y, by which a file shows that it holds it.
+
+        Returns:
+            what is read in another way than in training, for people; or nothing.
+        """
+        return ""
+
+    def holds(self, file: Path) -> bool:
+        """Whether a text file is written as this source reads it, with or without its y."""
+        return True
+
     def splits_inside(self, file: Path) -> dict[str, Names]:
         """What `train` would be called to read one split of a file that holds several.
 

@@ -1,6 +1,6 @@
 """A folder a class, a file a document."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -53,7 +53,13 @@ class ClassFolders(FileSource):
             seed=seed,
         )
         self.classes = classes
+        self._bare = False
         self._labels: dict[Path, str] = {}
+
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """Texts may lie in any folder, or in none."""
+        self._bare = column == "label"
+        return ""
 
     def files_of(self, split: str) -> list[Path]:
         """The files of the classes, sorted by class and name; none where it is a share of train.
@@ -64,6 +70,8 @@ class ClassFolders(FileSource):
         name = self.names[split]
         if isinstance(name, float):
             return []
+        if self._bare:
+            return super().files_of(split)
         key, folder = f"data.source.{split}={name}", self.path / str(name)
         if not folder.is_dir():
             beside = [f.name for f in folder.parent.iterdir()] if folder.parent.is_dir() else []
@@ -105,6 +113,7 @@ class ClassFolders(FileSource):
             text.append(line)
         whole = "\n".join(text).strip()
         if whole:
-            yield PlacedRecord({"text": whole, "label": self._labels[file]}, file)
+            label = {} if self._bare else {"label": self._labels[file]}
+            yield PlacedRecord({"text": whole, **label}, file)
         else:
             yield DataError(f"{file}: is empty; allowed: a text")

@@ -126,6 +126,11 @@ class Forecast(FileSource):
             views[split] = _Windows(self, files, split, cut)
         return Splits(**views)
 
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """Numbers that are only forecast are not read."""
+        self.targets = [name for name in self.targets if name in self.values]
+        return ""
+
     def keep_together(self, columns: Sequence[str]) -> None:
         """Windows are parted by their time, whatever they hold."""
 

@@ -57,6 +57,12 @@ def delimited_rows(
         raise DataError(f"{file}: is empty; allowed: a row of column names, and others")
 
 
+def first_cells(file: Path, encoding: str, delimiter: str, quote: str | None) -> list[str]:
+    """The cells of the first row; nothing where there is none that can be read."""
+    _, cells = next(_cells(file, encoding, delimiter, quote), (0, []))
+    return [] if isinstance(cells, DataError) else cells
+
+
 def _cells(
     file: Path, encoding: str, delimiter: str, quote: str | None
 ) -> Iterator[tuple[int, list[str] | DataError]]:

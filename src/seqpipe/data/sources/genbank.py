@@ -33,6 +33,9 @@ class GenBank(Annotated):
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The records of a file, or their windows; one is held at a time."""
+        if self.bare and self.starts_with(file, ">", "@"):
+            yield from self.bare_records(file)
+            return
         entry: _Entry | None = None
         seen: dict[str, None] = {}
         entries = 0
@@ -57,7 +60,7 @@ class GenBank(Annotated):
             yield entry.cut_off()
         if not entries:
             yield DataError(f"{file}: holds no record; allowed: LOCUS ... ORIGIN ... //")
-        elif seen and not any(kind in seen for kind in self.ranks):
+        elif seen and not self.bare and not any(kind in seen for kind in self.ranks):
             yield unknown_kinds(file, list(self.ranks), list(seen))
 
     def _records(self, entry: "_Entry") -> Iterator[Found]:
@@ -67,7 +70,7 @@ class GenBank(Annotated):
             yield fault
             return
         spans: list[Span] = []
-        for feature in entry.features:
+        for feature in () if self.bare else entry.features:
             if feature.kind not in self.ranks:
                 continue
             try:

@@ -114,9 +114,12 @@ class FastaGff(Annotated):
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The sequences of a file, or their windows; with `length` a region is held at a time."""
+        if self.bare and self.starts_with(file, ">", "@"):
+            yield from self.bare_records(file)
+            return
         inside = self.annotation is None
         annotation = self._read([file]) if inside else self._given
-        if inside:
+        if inside and not self.bare:
             yield from annotation.problems
         after = _FASTA if inside else None
         ids: list[str] = []
@@ -129,15 +132,15 @@ class FastaGff(Annotated):
             end = found.start + len(found.sequence)
             yield from self.records(
                 found.sequence,
-                annotation.within(found.id, found.start, end),
+                () if self.bare else annotation.within(found.id, found.start, end),
                 file=file,
                 line=found.line,
                 name=(found.id, found.description),
                 start=found.start,
             )
-            if found.last:
+            if found.last and not self.bare:
                 yield from annotation.outside(found, file)
-        if ids and not annotation.names.intersection(ids):
+        if ids and not self.bare and not annotation.names.intersection(ids):
             yield _strangers(file, ids, annotation)
 
     @cached_property

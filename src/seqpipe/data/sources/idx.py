@@ -1,9 +1,10 @@
 """The idx files of MNIST and its kin: images and labels, big-endian, plain or gzip."""
 
+import contextlib
 import gzip
 import logging
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Literal
 
@@ -66,6 +67,12 @@ class Idx(FileSource):
             seed=seed,
         )
         self.steps, self.permute_seed = steps, permute_seed
+        self._bare = False
+
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """Images need no labels."""
+        self._bare = column == "label"
+        return ""
 
     def inputs(self) -> list[Path]:
         """Images and labels of all splits."""
@@ -79,10 +86,11 @@ class Idx(FileSource):
             DataError: no idx file, labels that are missing or not as many, a file cut short.
         """
         labels_file = labels_of(file)
-        if not labels_file.is_file():
+        if not self._bare and not labels_file.is_file():
             raise DataError(f"{labels_file}: no such file; allowed: the labels of {file.name}")
         try:
-            with open_bytes(file) as images, open_bytes(labels_file) as labels:
+            opened = contextlib.nullcontext() if self._bare else open_bytes(labels_file)
+            with open_bytes(file) as images, opened as labels:
                 yield from self._records(images, file, labels, labels_file)
         except (gzip.BadGzipFile, EOFError) as error:
             raise DataError(f"{file}: cannot be read to its end ({error})") from None
@@ -91,11 +99,11 @@ class Idx(FileSource):
         self,
         images: IO[bytes] | gzip.GzipFile,
         file: Path,
-        labels: IO[bytes] | gzip.GzipFile,
+        labels: IO[bytes] | gzip.GzipFile | None,
         labels_file: Path,
     ) -> Iterator[Found]:
         count, height, width = header(images, _IMAGES, file)
-        (label_count,) = header(labels, _LABELS, labels_file)
+        (label_count,) = (count,) if labels is None else header(labels, _LABELS, labels_file)
         if count != label_count:
             text = f"holds {label_count} labels, {file.name} {count} images"
             raise DataError(f"{labels_file}: {text}; allowed: a label an image")
@@ -104,15 +112,17 @@ class Idx(FileSource):
             order = np.random.default_rng(self.permute_seed).permutation(height * width)
         shape = (height, width) if self.steps == "rows" else (height * width, 1)
         for at in range(1, count + 1):
-            raw, label = images.read(height * width), labels.read(1)
-            for read, wanted, where in ((raw, height * width, file), (label, 1, labels_file)):
+            raw, label = images.read(height * width), b"" if labels is None else labels.read(1)
+            parts = ((raw, height * width, file), (label, labels is not None, labels_file))
+            for read, wanted, where in parts:
                 if len(read) < wanted:
                     text = f"ends within entry {at} of {count}"
                     raise DataError(f"{where}: {text}; allowed: a file that was copied whole")
             pixels = np.frombuffer(raw, dtype=np.uint8)
             pixels = pixels if order is None else pixels[order]
             image = pixels.reshape(shape).astype(np.float32) / np.float32(255)
-            yield PlacedRecord({"image": image, "label": label[0]}, file, at)
+            columns: dict[str, object] = {"image": image}
+            yield PlacedRecord(columns | ({"label": label[0]} if label else {}), file, at)
 
 
 class Mnist(Idx):

@@ -1,6 +1,6 @@
 """Series in long form: a step a row, the rows of one series together."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -99,6 +99,16 @@ class LongCsv(FileSource):
         self.id, self.time, self.label, self.tags = id, time, label, tags
         self.features, self.targets = features, targets or []
         self.time_order, self.delimiter, self.missing = time_order, delimiter, missing
+
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """The column of the label, of the tags or the targets is not read."""
+        if column == "label":
+            self.label = self.labels_file = None
+        elif column == "tags":
+            self.tags = None
+        elif column == "targets":
+            self.targets = []
+        return ""
 
     def inputs(self) -> list[Path]:
         """All files of all splits, and the labels."""

@@ -1,6 +1,6 @@
 """Tables: csv, tsv, JSON lines and Parquet."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.data.sources.formats import (
     Row,
     delimited_rows,
+    first_cells,
     json_rows,
     parquet_columns,
     parquet_rows,
@@ -88,8 +89,25 @@ class Table(FileSource):
         self.columns = None if columns is None else tuple(columns)
         self.format, self.delimiter, self.quote, self.strip = format, delimiter, quote, strip
         self.header = None if isinstance(header, bool) else list(header)
+        self._without: tuple[str, ...] = ()
         if format is not None:
             self.suffixes = ()  # a folder's files, whatever they are called
+
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """The columns of y need not be there; nor their names where a file has no header."""
+        self._without = (column, *column.split("+"))
+        self.columns = self.columns and tuple(c for c in self.columns if c not in self._without)
+        return ""
+
+    def _header_of(self, file: Path, delimiter: str) -> list[str] | None:
+        """The names of the columns that a file has; None where its first row holds them."""
+        if self.header is None or not self._without:
+            return self.header
+        first = first_cells(file, self.encoding, delimiter, self.quote)
+        left = [name for name in self.header if name not in self._without]
+        if first in (self.header, left):
+            return None
+        return left if len(first) == len(left) else self.header
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The rows of one file.
@@ -116,13 +134,14 @@ class Table(FileSource):
         return self._delimited(file, self.delimiter or DELIMITERS[kind])
 
     def _delimited(self, file: Path, delimiter: str) -> Iterator[Row]:
+        names = self._header_of(file, delimiter)
         rows = delimited_rows(
-            file, self.encoding, delimiter=delimiter, quote=self.quote, names=self.header
+            file, self.encoding, delimiter=delimiter, quote=self.quote, names=names
         )
         unchecked = True
         for line, cells in rows:
             if unchecked and isinstance(cells, dict):
-                self._check_columns(place(file, None if self.header else 1), list(cells))
+                self._check_columns(place(file, None if names else 1), list(cells))
                 unchecked = False
             yield line, cells
 

@@ -2,12 +2,13 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from seqpipe.data.base import Found, PlacedRecord, Record
-from seqpipe.data.sources.files import FileSource, Names, rows
+from seqpipe.data.sources.files import FileSource, Names, lines, rows
 from seqpipe.data.sources.formats import CARRIAGE_RETURN
 from seqpipe.errors import DataError
 
@@ -126,6 +127,9 @@ class Lines(LineSource):
         return {"text": line.strip()}
 
 
+_LOOKED_AT = 1_000  # lines, to tell whether they start with labels
+
+
 class LabelledLines(LineSource):
     """A record a line, `LABEL text`: `label` before the first white space, `text` after it.
 
@@ -174,6 +178,27 @@ class LabelledLines(LineSource):
             seed=seed,
         )
         self.blank, self.prefix = blank, prefix
+        self._known: frozenset[str] | None = None  # to predict: the labels, which may be missing
+        self._bare = False
+
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """Lines of a file that mostly start with no known label are texts as they stand."""
+        if column == "label":
+            self._known = frozenset(known)
+        return ""
+
+    def parse(self, file: Path) -> Iterator[Found]:
+        """The lines of one file; see `without_y`."""
+        if self._known is not None:
+            self._bare = not self._are_labelled(file, self._known)
+        yield from super().parse(file)
+
+    def _are_labelled(self, file: Path, known: frozenset[str]) -> bool:
+        """True where half the lines or more, of the first thousand, start with a known label."""
+        texts = (line for _, line in lines(file, self.encoding) if isinstance(line, str))
+        first = [line.split()[0] for line in islice((t for t in texts if t.strip()), _LOOKED_AT)]
+        labels = [word for word in first if word.startswith(self.prefix)]
+        return 2 * sum(word.removeprefix(self.prefix) in known for word in labels) >= len(first)
 
     def record(self, line: str) -> Record:
         """The label and the text.
@@ -181,6 +206,8 @@ class LabelledLines(LineSource):
         Raises:
             DataError: one of the two is missing, or the prefix; or a label stands in the text.
         """
+        if self._bare:
+            return {"text": line.strip()}
         label, *rest = line.split(maxsplit=1)
         if not rest:
             raise DataError(f"{label!r} stands alone; allowed: LABEL text")

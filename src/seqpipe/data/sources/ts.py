@@ -1,7 +1,7 @@
 """The .ts files of the UCR and UEA archives, as sktime and aeon write them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -66,6 +66,12 @@ class Ts(FileSource):
             seed=seed,
         )
         self.missing = missing
+        self._bare = False
+
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """A series may come without its label, or with one that training never had."""
+        self._bare = column == "label"
+        return ""
 
     def parse(self, file: Path) -> Iterator[Found]:
         """A record for each line after @data.
@@ -99,10 +105,14 @@ class Ts(FileSource):
     def _record(self, text: str, header: dict[str, list[str]], file: Path, line: int) -> Found:
         try:
             *dimensions, label = text.split(":") if _labelled(header) else [*text.split(":"), ""]
+            if self._bare:
+                univariate = header.get("@univariate", ["false"])[0].lower() == "true"
+                wanted = int(header.get("@dimension", [1 if univariate else len(dimensions)])[0])
+                dimensions = text.split(":")[: wanted or None]
             if not dimensions:
                 raise ValueError("no `:` parts the series from its label; allowed: 1,2,3:label")
             columns: dict[str, object] = {"series": self._series(dimensions, header)}
-            if _labelled(header):
+            if _labelled(header) and not self._bare:
                 columns["label"] = _label(label.strip(), header)
             return PlacedRecord(columns, file, line)
         except ValueError as problem:

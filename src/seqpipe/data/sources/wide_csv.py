@@ -1,7 +1,9 @@
 """Series in wide form: all numbers of one series on one line."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -31,6 +33,9 @@ class _Places(NamedTuple):
     series: list[int]
     label: int | None
     keep: list[int]
+
+
+_LOOKED_AT = 100  # rows, to tell whether they hold labels
 
 
 class WideCsv(FileSource):
@@ -107,6 +112,13 @@ class WideCsv(FileSource):
         self.features, self.layout, self.unequal = features, layout, unequal
         self.names_file = None if names is None else self._beside(names)
         self.delimiter, self.missing = delimiter, missing
+        self._known: frozenset[str] | None = None  # to predict: the labels, which may be missing
+
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """A file need not have the label's column; without a header it shows by known classes."""
+        if column == "label":
+            self._known = frozenset(known)
+        return ""
 
     def inputs(self) -> list[Path]:
         """All files of all splits, and the class names."""
@@ -120,6 +132,11 @@ class WideCsv(FileSource):
         """
         places: _Places | None = None
         count = 0
+        if self._known is not None and not self._has_label(file, self._known):
+            bare = copy.copy(self)
+            bare.label, bare._known = None, None
+            yield from bare.parse(file)
+            return
         for at, line in lines(file, self.encoding):
             if isinstance(line, DataError):
                 yield line
@@ -153,6 +170,24 @@ class WideCsv(FileSource):
         """
         assert self.names_file is not None
         return class_names(self.names_file, self.encoding)
+
+    def _has_label(self, file: Path, known: frozenset[str]) -> bool:
+        """Whether a file still has the column of the label."""
+        found = (line for _, line in lines(file, self.encoding) if isinstance(line, str))
+        rows = [cells(line, self.delimiter) for line in islice(found, _LOOKED_AT) if line.strip()]
+        if self.label is None or not rows:
+            return False
+        try:
+            names = (
+                [c.strip() for c in rows[0]] if self.header else list(map(str, range(len(rows[0]))))
+            )
+            at = self._at(self.label, names)
+        except ValueError:
+            return False
+        if self.header or not known or self.names_file is not None:
+            return True
+        held = [row[at].strip() for row in rows if at < len(row)]
+        return 2 * sum(label in known for label in held) >= len(rows)
 
     def _beside(self, name: str) -> Path:
         return (self.path if self.path.is_dir() else self.path.parent) / name
