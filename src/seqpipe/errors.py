@@ -13,7 +13,7 @@ class _Problems(SeqpipeError):
 
     Args:
         problems: one message, or several, each `key=value: what is wrong; what is allowed`.
-        hint: what else can be done about all of them; shown once, below.
+        hint: what else can be done about all of them; shown once.
     """
 
     where = "the input"
@@ -24,11 +24,11 @@ class _Problems(SeqpipeError):
         super().__init__(self.problems, hint)
 
     def __str__(self) -> str:
-        hint = [f"  {self.hint}"] if self.hint else []
         if len(self.problems) == 1:
-            return "\n".join([self.problems[0], *hint])
+            return "; ".join([self.problems[0], *([self.hint] if self.hint else [])])
+        hint = f" ({self.hint})" if self.hint else ""
         lines = [f"  {number}. {problem}" for number, problem in enumerate(self.problems, 1)]
-        return "\n".join([f"{len(self.problems)} problems in {self.where}:", *lines, *hint])
+        return "\n".join([f"{len(self.problems)} problems in {self.where}{hint}:", *lines])
 
 
 class ConfigError(_Problems):

@@ -163,3 +163,17 @@ def test_a_hint_to_skip_is_no_advice_where_nothing_would_be_left(tmp_path):
     with pytest.raises(DataError) as error:
         data_of(source, Category("label"))
     assert "on_error" not in str(error.value)
+
+
+def test_the_way_out_stands_beside_the_first_words_of_an_error(tmp_path):
+    labels = [1.0, 2.0] * 15
+    labels[3] = None
+    with pytest.raises(DataError) as error:
+        data_of(written(tmp_path, "t.jsonl", labels), Category("label"))
+    way = "or data.on_error=skip, which leaves such records out and counts them"
+    told = "t.jsonl:4: label=None: is missing; allowed: a value"
+    assert str(error.value) == f"{tmp_path / told}; {way}"
+    labels[4] = math.nan
+    with pytest.raises(DataError) as error:
+        data_of(written(tmp_path, "t.jsonl", labels), Category("label"))
+    assert str(error.value).startswith(f"2 problems in the data ({way}):\n  1. {tmp_path}")

@@ -7,7 +7,7 @@ from seqpipe.data.base import Found, PlacedRecord
 from seqpipe.errors import DataError
 
 MOST_PROBLEMS = 10  # shown at once
-SKIP = "or leave such records out, and count them: data.on_error=skip"
+SKIP = "or data.on_error=skip, which leaves such records out and counts them"
 _MOST_READ = 1000  # problems, before reading stops: the same one may stand in every line
 
 
@@ -47,7 +47,8 @@ class Problems:
         """
         if self.told and not self.skip:
             told = [self._with_count(text) for text in self.told]
-            raise DataError(told, hint=SKIP if self.usable else "")
+            said = any("data.on_error=skip" in text for text in told)
+            raise DataError(told, hint=SKIP if self.usable and not said else "")
 
     def _with_count(self, text: str) -> str:
         for problem, count in self._more.items():
