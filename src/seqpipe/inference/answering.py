@@ -160,7 +160,8 @@ class Answering:
             return None
         counts = [0] * len(chunk.found)
         for piece in chunk.pieces:
-            counts[piece.row] += int(unknown_at(spec, piece.x).sum())
+            assert piece.x is not None
+            counts[piece.row] += int(np.count_nonzero(unknown_at(spec, piece.x)))
         return counts
 
     def _answer(self, parts: list[tuple[Any, Floats | None]]) -> Answer:

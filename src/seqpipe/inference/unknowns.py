@@ -2,20 +2,18 @@
 
 from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec
 from seqpipe.data.vocabulary import EOS
 
 
-def unknown_at(spec: FieldSpec, ids: Any) -> Tensor:
+def unknown_at(spec: FieldSpec, ids: Any) -> Any:
     """(T,) bool, True where a step is unknown. ids: (T,), or (T, 1 + C) of spelled words."""
-    steps = torch.as_tensor(ids)
+    steps = np.asarray(ids)
     first = steps[:, 0] if spec.kind == "spelled" else steps
-    return (
-        torch.zeros_like(first, dtype=torch.bool) if spec.unknown is None else first == spec.unknown
-    )
+    return np.zeros(len(first), dtype=bool) if spec.unknown is None else first == spec.unknown
 
 
 def counts_unknown(spec: FieldSpec | None) -> bool:
@@ -35,10 +33,9 @@ def unknown_symbols(fld: Field, value: Any, ids: Tensor) -> list[str]:
     """
     spec = fld.spec
     steps, _ = fld.steps(value)
-    ends = torch.zeros(len(ids), dtype=torch.bool)
+    unknown = unknown_at(spec, ids)
     if spec.kind == "symbols":
-        ends = ids == EOS
-    unknown = unknown_at(spec, ids)[~ends]
+        unknown = unknown[np.asarray(ids) != EOS]
     if len(steps) != len(unknown):
         return []
     return [step for step, one in zip(steps, unknown.tolist(), strict=True) if one]
