@@ -319,3 +319,10 @@ def test_a_number_that_is_missing_behind_a_gap_is_still_the_previous_one(made):
     source = made(text, time="date", missing="previous")
     found = [w for split in windows(source).values() for w in split]
     assert ([19, 31], [32]) in found
+
+
+def test_dates_that_several_rows_share_are_no_clock(made):
+    rows = [f"{DAY + datetime.timedelta(n // 4)},{n}" for n in range(40)]
+    source = made("\n".join(["date,v", *rows]))
+    assert sum(map(len, windows(source).values())) == 38
+    assert source.warnings() == []

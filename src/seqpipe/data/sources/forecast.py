@@ -15,6 +15,7 @@ from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.data.sources.gaps import (
     Gap,
     date_column,
+    grows,
     is_gap,
     is_number,
     known_moment,
@@ -223,7 +224,10 @@ class Forecast(FileSource):
                 if not isinstance(raw, DataError):
                     id_ = "" if self.id is None else raw[self.id]
                     moments.setdefault(id_, []).append(known_moment(raw[column]))
-            self._usual[file] = {id_: usual_step(times) for id_, times in moments.items()}
+            # A column that nobody named tells nothing where it does not grow: a date, many rows.
+            known = self.time is not None or grows(moments.values())
+            steps = {id_: usual_step(times) for id_, times in moments.items()}
+            self._usual[file] = steps if known else {}
         return self._usual[file]
 
     def record(self, window: Sequence[_Row], file: Path) -> PlacedRecord:

@@ -1,7 +1,7 @@
 """Gaps in the time stamps of a series: steps longer than its usual ones."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -47,6 +47,12 @@ def usual_step(moments: Sequence[float]) -> float:
     if len(steps) < 2:
         return math.inf
     return float(np.quantile(steps, _USUAL, method="lower"))
+
+
+def grows(series: Iterable[Sequence[float]]) -> bool:
+    """Whether times mostly grow from row to row. series: the moments of each."""
+    steps = np.concatenate([np.diff(np.asarray(times, dtype=np.float64)) for times in series])
+    return bool((steps > 0).mean() >= _USUAL) if len(steps) else False
 
 
 def is_gap(step: float, usual: float) -> bool:
