@@ -17,6 +17,8 @@ from seqpipe.config.loader import Composed, Loader, in_quotes, parse
 from seqpipe.config.nested import with_dots, with_slashes
 from seqpipe.config.shadowing import shadowed
 from seqpipe.config.sweeping import comparison_problems
+from seqpipe.config.tree import Tree
+from seqpipe.config.unread import unread_problems
 from seqpipe.config.validate import problems_of
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import Problem
@@ -141,7 +143,7 @@ def check(
         problems += map(_several, sweeping)
         problems += _no_sweep(composed, parsed)
         unjudged = composed.refused | {o.key_or_group for o in sweeping}
-        problems += map(str, _problems(composed._replace(refused=unjudged)))
+        problems += map(str, _problems(composed._replace(refused=unjudged), parsed))
     return Checked(composed, problems)
 
 
@@ -170,9 +172,13 @@ def _no_sweep(composed: Composed, overrides: Sequence[Override]) -> Iterator[str
         yield f"{name}: a job for each {', '.join(keys)}; allowed: -m {name}"
 
 
-def _problems(composed: Composed) -> list[Problem | str]:
-    found = problems_of(composed.cfg, composed.choices, composed.refused)
-    return [*composed.problems, *found]
+def _problems(composed: Composed, typed: Sequence[Override]) -> list[Problem | str]:
+    found: list[Problem | str] = [*composed.problems]
+    found += problems_of(composed.cfg, composed.choices, composed.refused)
+    if not found:
+        keys = {o.key_or_group for o in typed if not o.is_delete() and o.value() is not None}
+        found += unread_problems(Tree(composed.cfg), keys)
+    return found
 
 
 def _job_problems(
@@ -183,7 +189,7 @@ def _job_problems(
     having: dict[str, list[set[str]]] = {}
     for fixed, swept in jobs:
         composed = loader.compose([*fixed, *swept], unread)
-        for problem in dict.fromkeys(map(str, _problems(composed))):
+        for problem in dict.fromkeys(map(str, _problems(composed, [*fixed, *swept]))):
             having.setdefault(problem, []).append({with_dots(str(o.input_line)) for o in swept})
     for problem, swept_in in having.items():
         common = " ".join(sorted(set.intersection(*swept_in)))

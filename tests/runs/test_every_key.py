@@ -1,0 +1,299 @@
+"""Every key that an option writes has an effect: another value changes something, or is refused.
+
+The keys are those of composed configurations, not a list. Of each, values that its rule allows are
+tried until one changes the data's batches, the model's weights or outputs, the loss or what is
+decoded, three updates and forty learning rates, or what the trainer, its callbacks and the records
+are made with.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from seqpipe.build import (
+    bare_trainer,
+    build_callbacks,
+    build_data,
+    build_model,
+    build_module,
+    build_task,
+    instantiate,
+)
+from seqpipe.checks import check_trainer
+from seqpipe.config.annotations import TargetError
+from seqpipe.config.compose import compose
+from seqpipe.config.signatures import signature_of
+from seqpipe.config.tree import Tree
+from seqpipe.config.validate import _rule_for
+from seqpipe.errors import SeqpipeError
+
+TINY = ("hidden_size=4", "data.cache=null", "trainer.accelerator=cpu", "data.batch_size=4")
+ADDING = (
+    *("data=adding", "data.length=6", "data.source.train=24", "data.source.valid=8"),
+    "data.source.test=8",
+)
+DATES = ("data=dates", "data.source.train=24", "data.source.valid=8", "data.source.test=8")
+COPY = ("data=copy_memory", "data.length=4", *ADDING[2:])
+CASES = {
+    **{f"cell={cell}": (*ADDING, f"cell={cell}") for cell in ("rnn", "gru", "gru_simplified")},
+    **{f"cell={cell}": (*ADDING, f"cell={cell}") for cell in ("lstm", "lstm_peephole")},
+    **{f"optim={name}": (*ADDING, f"optim={name}") for name in ("sgd", "adam", "adamw", "rmsprop")},
+    **{f"scheduler={s}": (*ADDING, f"scheduler={s}") for s in ("step", "cosine", "plateau")},
+    "scheduler=warmup_cosine": (*ADDING, "scheduler=warmup_cosine"),
+    **{
+        f"decay={name}": (
+            *(*DATES, f"architecture.teacher_forcing_decay={name}"),
+            "architecture.teacher_forcing=0.5",
+        )
+        for name in ("linear", "exponential", "inverse_sigmoid")
+    },
+    "digits": ("data=digits",),
+    "digits_flat": ("data=digits_flat", "architecture.head.hidden=[4]"),
+    "ordinal": (
+        *("data=table", "data.path={folder}/table.csv", "task=ordinal"),
+        "data.y._target_=seqpipe.data.fields.labels.Ordinal",
+    ),
+    "copy_memory": COPY,
+    "dates": DATES,
+    "beam": (*DATES, "task.decoding=beam"),
+    "table": ("data=table", "data.path={folder}/table.csv"),
+    "conll": ("data=conll", "data.path={folder}/tags.conll"),
+    "crf": ("data=conll", "data.path={folder}/tags.conll", "architecture.head=crf"),
+    "pairs": ("data=pairs", "data.path={folder}/pairs.tsv"),
+    "transcription": (
+        *("data=pairs", "data.path={folder}/pairs.tsv"),
+        *("architecture=many_to_many", "task=transcription"),
+    ),
+    "lines": ("data=lines", "data.path={folder}/lines.txt"),
+}
+
+# key, or its end -> why another value need not change anything that is compared here
+EXEMPT = {
+    "callbacks.early_stopping.check_on_train_epoch_end": "only false is allowed",
+    "resume": "names a checkpoint; tests/runs/test_resume.py",
+    "replay": "names a batch that was kept; tests/runs/test_bad_steps.py",
+    "describe": "chooses what is done, not how; tests/runs/test_look.py",
+    "preflight": "chooses which checks run; tests/runs/test_preflight.py",
+    "data.cache": "where prepared data is kept; tests/data/test_cache.py",
+    "data.num_workers": "the same batches from other processes; tests/data/test_batching.py",
+    "data.on_error": "acts on bad records only; tests/data/test_tables.py",
+    "data.path": "names the data itself",
+    "data.keep": "acts where a sequence is longer than data.max_length",
+    "data.longer": "acts where a sequence is longer than data.max_length",
+    "data.eval_window": "needs a text that is cut; tests/data/test_dataset.py",
+    "data.source.path": "names the data itself",
+    "data.source.encoding": "the sample files are ASCII; tests/data/test_tables.py",
+    "data.source.quote": "the sample files hold no quotes; tests/data/test_tables.py",
+    "data.source.strip": "the sample files hold no white space to strip; tests/data/test_tables.py",
+    "data.source.columns": "which columns are read; those of x and y always are",
+    "data.source.blank": "the sample files hold no blank line; tests/data/test_line_sources.py",
+    "data.source.comment": "the sample files hold no comment; tests/data/test_conll.py",
+    "data.source.invalid": "the sample files hold no broken tag; tests/data/test_conll.py",
+    "data.source.scheme": "`auto` finds what another value says; tests/data/test_conll.py",
+    "data.source.spans": "names a column; tests/data/test_conll.py",
+    "data.source.format": "names what the file's end says; tests/data/test_tables.py",
+    "data.source.separator": "`auto` finds what another value says; tests/data/test_conll.py",
+    "data.x.unknown": "the sample files hold no unknown symbol; tests/data/test_text.py",
+    "data.y.unknown": "as data.x.unknown",
+    "data.y.scheme": "`auto` finds what another value says; tests/data/test_tags.py",
+    "trainer.enable_progress_bar": "what the terminal shows",
+    "trainer.max_bad_steps": "acts on updates that are not finite; tests/runs/test_bad_steps.py",
+    "logger": "where the record is written; tests/tracking",
+    "diagnostics": "what is looked at; tests/runs/test_probe.py, tests/runs/test_free_running.py",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small file for each reader of files."""
+    made = tmp_path_factory.mktemp("every_key")
+    words = "The cat sat on a mat and saw no Dog".split()
+    texts = [" ".join(words[(k * m) % 10] for m in range(1, 3 + k % 5)) for k in range(40)]
+    rows = "".join(f"{text} w{k % 7},{k % 3}\n" for k, text in enumerate(texts))
+    (made / "table.csv").write_text(f"text,label\n{rows}")
+    pairs = "".join(f"{text} w{k % 9} x\tSay {k % 4} r{k % 15}\n" for k, text in enumerate(texts))
+    (made / "pairs.tsv").write_text(pairs)
+    (made / "lines.txt").write_text("".join(f"{text}\n" for text in [*texts, *texts[:9]]))
+    blocks = [
+        "".join(f"{w} {'B-X' if w in ('cat', 'Dog') else 'O'}\n" for w in text.split())
+        for text in texts
+    ]
+    (made / "tags.conll").write_text("\n".join(blocks))
+    return made
+
+
+def digest(*parts: Any) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def numbers(tensor: torch.Tensor | None) -> Any:
+    return None if tensor is None else (tuple(tensor.shape), tensor.double().flatten().tolist())
+
+
+@functools.lru_cache(maxsize=64)
+def data_of(written: str) -> Any:
+    return build_data(OmegaConf.create(json.loads(written)))
+
+
+def plain(value: Any, depth: int = 3) -> Any:
+    """Numbers, words and flags of an object, and of what it holds."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple, set)):
+        return [plain(one, depth) for one in list(value)[:20]]
+    if isinstance(value, dict):
+        return {str(k): plain(v, depth) for k, v in list(value.items())[:80] if str(k) != "trainer"}
+    if isinstance(value, functools.partial):
+        return plain(value.keywords, depth)
+    held = getattr(value, "__dict__", None)
+    if depth == 0 or held is None or isinstance(value, torch.Tensor):
+        return type(value).__name__
+    return [type(value).__name__, plain({k: v for k, v in held.items()}, depth - 1)]
+
+
+def effects(cfg: DictConfig) -> Iterator[str]:
+    """What a configuration comes to, part by part, the cheapest first."""
+    whole = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(whole, dict)
+    keys = {"data": whole["data"], "trainer": {"enable_progress_bar": False}, "task": whole["task"]}
+    head = {"head": whole["architecture"].get("head", {})}
+    data = data_of(json.dumps({**keys, "architecture": head}, sort_keys=True))
+    batches = [b for split in ("train", "valid") for b in data.loader(split, shuffle=True)]
+    yield digest(
+        data.description,
+        [(b.index.tolist(), numbers(b.x), numbers(b.y)) for b in batches],
+    )
+    task = build_task(cfg, data)
+    torch.manual_seed(cfg.seed)
+    model = build_model(cfg, data.spec, task.output_size)
+    state = {k: numbers(v) for k, v in model.state_dict().items()}
+    torch.manual_seed(3)
+    batch = data.batch("train", range(4))
+    outputs = model.train()(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+    loss = task.loss(outputs, batch, training=True)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3.0)
+        model.eval()
+        outputs = model(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+        decoded = task.predict(model, outputs, batch)
+    yield digest(state, float(loss), plain(vars(task), 1), str(decoded), plain(model, 4))
+    module = build_module(cfg, model, task, {})
+    yield digest(updates(module))
+    check_trainer(cfg)
+    made = [bare_trainer(cfg), build_callbacks(cfg, Path("somewhere"))]
+    exact = torch.get_deterministic_debug_mode()
+    torch.use_deterministic_algorithms(False)
+    yield digest(plain(made, 4), plain(instantiate(cfg.logger), 2), exact)
+
+
+def updates(module: Any) -> Any:
+    """Weights after three steps of random gradients, and forty learning rates."""
+    torch.manual_seed(1)
+    optimizer = module.make_optimizer(module.parameters())
+    schedule = module.make_schedule(optimizer, total_steps=40, monitor="val/loss", mode="min")
+    for _ in range(3):
+        for parameter in module.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        optimizer.step()
+    weights = [numbers(parameter) for parameter in module.parameters()]
+    rates = []
+    for step in range(40 if schedule is not None else 0):
+        scheduler = schedule["scheduler"]
+        by_metric = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+        scheduler.step(*([1.0 + step // 20] if by_metric else []))
+        rates.append(optimizer.param_groups[0]["lr"])
+    return weights, rates
+
+
+def candidates(tree: Tree, key: str) -> Iterator[str]:
+    """Other values of a key that its rules allow, as they are typed."""
+    value, parent, name = tree.get(key), *key.rpartition(".")[::2]
+    try:
+        target = tree.get(f"{parent}._target_")
+        rule = signature_of(target).rules.get(name) if isinstance(target, str) else None
+    except TargetError:
+        rule = None
+    rules = [one for one in (rule, _rule_for(key)) if one is not None]
+    words = [word for one in rules for word in one.words]
+    tried: list[Any] = [*words]
+    if isinstance(value, bool):
+        tried.append(not value)
+    elif isinstance(value, int):
+        tried += [value + 1, value + 2, max(1, value // 2), value * 3, 0, 0.5, 6]
+    elif isinstance(value, float):
+        tried += [value / 2, value + 0.1, value * 3, 0.3, 0.9, 2]
+    elif isinstance(value, list):
+        tried += [[*value, 3], [0.5, 0.6], value[:1], ["label"], ["text", "label"]]
+    elif isinstance(value, str):
+        tried += ["x", "y", "text", "val/loss", "val/perplexity", "tokens"]
+    else:
+        tried += [2, 3, 6, 0.5, True, "label", "x", ["x"], ["label"], "00:00:05:00"]
+    for other in tried:
+        if other != value and all(one.accepts(other) for one in rules):
+            yield json.dumps(other).replace('"', "") if isinstance(other, list) else str(other)
+
+
+def changes(case: tuple[str, ...], key: str, before: list[str], tree: Tree) -> bool | str:
+    """True: another value changes something, or is refused; else what was tried in vain."""
+    tried = []
+    for other in candidates(tree, key):
+        override = f"{key}={other}"
+        try:
+            cfg, _ = compose([*case, override])
+            for was, now in zip(before, effects(cfg), strict=False):
+                if was != now:
+                    return True
+        except (SeqpipeError, RuntimeError, ValueError):  # refused, by us or by the library
+            return True
+        tried.append(override)
+    return " ".join(tried) or f"{key}: no other value is known"
+
+
+def is_exempt(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in EXEMPT)
+
+
+WALKED: set[tuple[str, str]] = set()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", CASES)
+def test_another_value_of_every_key_changes_something_or_is_refused(name, folder):
+    case = (*TINY, *(word.format(folder=folder) for word in CASES[name]))
+    cfg, _ = compose(case)
+    tree = Tree(cfg)
+    before = list(effects(cfg))
+    inert = []
+    for key, _ in tree.leaves():
+        parent, _, last = key.rpartition(".")
+        where = (f"{parent}:{tree.get(f'{parent}._target_')}", last)
+        if last in ("_target_", "_partial_", "_convert_") or where in WALKED or is_exempt(key):
+            continue
+        if tree.origin(key) != key:
+            continue
+        WALKED.add(where)
+        told = changes(case, key, before, tree)
+        if told is not True:
+            inert.append(told)
+    assert not inert, "\n".join(map(str, inert))
+
+
+def test_every_exemption_has_its_reason_and_names_a_key_that_exists():
+    known = {key for case in CASES.values() for key, _ in _leaves(case)}
+    for key, reason in EXEMPT.items():
+        assert reason
+        assert any(one == key or one.startswith(f"{key}.") for one in known), key
+
+
+def _leaves(case: tuple[str, ...]) -> list[tuple[str, Any]]:
+    cfg, _ = compose([word.format(folder=".") for word in case])
+    return list(Tree(cfg).leaves())
