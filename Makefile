@@ -42,7 +42,7 @@ train: $(INSTALLED) ## train a stacked bidirectional LSTM on handwritten digits
 ui: $(INSTALLED) ## open the MLflow UI on the runs of this folder
 	@test -f outputs/mlflow.db || { echo "no runs yet in outputs/: make train first"; exit 1; }
 	PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui \
-		--backend-store-uri "sqlite:///$(CURDIR)/outputs/mlflow.db" --workers 1 --port $(PORT)
+		--backend-store-uri "sqlite:///outputs/mlflow.db" --workers 1 --port $(PORT)
 
 test: $(INSTALLED) ## run the tests, without the slow ones
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from seqpipe.errors import ConfigError
+from seqpipe.tracking.mlflow import MLflowTracker
+from seqpipe.tracking.runs import find
 from seqpipe.tracking.store import open_store, resolve_uri
 
 
@@ -22,6 +24,44 @@ from seqpipe.tracking.store import open_store, resolve_uri
 )
 def test_only_a_relative_sqlite_path_depends_on_the_folder(given, absolute):
     assert resolve_uri(given, Path("/home/me")) == absolute
+
+
+@pytest.mark.parametrize(
+    ("folder", "address"),
+    [
+        ("q?x", "sqlite:////q%3Fx/mlflow.db"),
+        ("p%20x", "sqlite:////p%2520x/mlflow.db"),
+        ("p%3Fx", "sqlite:////p%253Fx/mlflow.db"),
+        ("100%", "sqlite:////100%/mlflow.db"),
+        ("h#x;a b", "sqlite:////h#x;a b/mlflow.db"),
+    ],
+)
+def test_an_address_names_the_file_whatever_its_folder_is_called(folder, address):
+    assert resolve_uri("sqlite:///mlflow.db", Path("/", folder)) == address
+    assert resolve_uri(address, Path("/elsewhere")) == address  # as it is printed and recorded
+
+
+def test_a_store_lies_in_its_folder_and_is_found_there_whatever_that_is_called(
+    tmp_path, monkeypatch
+):
+    root = tmp_path / "st*r [x]?a=b%20c%#;'\"ü{a}"
+    folder = root / "outputs" / "runs" / "a run"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(root)
+    (folder / "metrics.json").write_text("{}")
+    tracker = MLflowTracker(root, folder, "sqlite:///outputs/mlflow.db")
+    tracker.start(run_name="r", experiment="digits", params={}, tags={}, datasets={})
+    tracker.log_metrics({"val/loss": 0.5}, 1)
+    tracker.log_artifacts(folder)
+    tracker.end("FINISHED")
+    assert [path.name for path in tmp_path.iterdir()] == [root.name]
+    assert (root / "outputs" / "mlflow.db").stat().st_size > 0
+    options = {"better": lambda name: "min", "needs": "metrics.json"}
+    for uri in ("sqlite:///outputs/mlflow.db", tracker.location):
+        found = find("latest", root=root, tracking_uri=uri, **options)
+        assert found.run_id == tracker.run_id
+        assert found.metrics == {"val/loss": 0.5}
+        assert found.local("metrics.json").read_text() == "{}"
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "./mlruns", "/home/me/mlruns", "file:///tmp/mlruns"])

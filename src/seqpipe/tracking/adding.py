@@ -14,7 +14,7 @@ from seqpipe.tracking.buffer import CHUNK
 from seqpipe.tracking.found import FoundRun
 from seqpipe.tracking.mlflow import recorded_metrics
 from seqpipe.tracking.names import encoded_together, tags_of_long
-from seqpipe.tracking.store import impatient, require_store
+from seqpipe.tracking.store import impatient, remove_stray, require_store
 
 # isort: split
 from mlflow import MlflowClient  # after the store, which settles what it reads
@@ -74,6 +74,7 @@ def _send(run_id: str, uri: str, metrics: Mapping[str, float], stem: str, text: 
     try:
         require_store(uri, "tracking_uri")
         client = MlflowClient(uri)
+        remove_stray(uri)
         with impatient(), tempfile.TemporaryDirectory() as folder:
             values = recorded_metrics(metrics, step=0)
             for start in range(0, len(values), CHUNK):

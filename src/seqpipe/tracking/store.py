@@ -8,7 +8,7 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock, Timeout
 
@@ -53,7 +53,7 @@ def resolve_uri(tracking_uri: str, root: Path, key: str = KEY) -> str:
         path = tracking_uri.removeprefix(_SQLITE)
         if not tracking_uri.startswith(_SQLITE) or path in ("", ":memory:"):
             raise ConfigError(f"{key}: does not name a file; {allowed}")
-        return _SQLITE + str((root.absolute() / path).resolve())
+        return _address((root.absolute() / unquote(path)).resolve())
     if tracking_uri.startswith("databricks"):
         return tracking_uri
     if tracking_uri.startswith("file:") or "://" not in tracking_uri:
@@ -113,7 +113,7 @@ def reaching(uri: str, key: str = KEY) -> Iterator[None]:
     # A line for each attempt: what came of them is told below, and by the buffer.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     try:
-        with _only_one(uri), impatient():
+        with _only_one(uri), impatient(), _beside(uri):
             _probe(uri)
             yield
             return
@@ -142,6 +142,39 @@ def impatient() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _beside(uri: str) -> Iterator[None]:
+    """Keeps what MLflow makes by itself beside the database, whatever its folder is called.
+
+    Its experiment `Default` would get files in `mlruns` of the present folder, whose name it puts
+    into a statement of SQL as it is; and it makes the folder of the address, not of the file.
+    """
+    if not uri.startswith(_SQLITE):
+        yield
+        return
+    root, variable = _artifacts(uri), "_MLFLOW_SERVER_ARTIFACT_ROOT"
+    before = os.environ.get(variable)
+    os.environ[variable] = root
+    try:
+        yield
+    finally:
+        os.environ.pop(variable)
+        if before is not None:
+            os.environ[variable] = before
+        remove_stray(uri)
+
+
+def remove_stray(uri: str) -> None:
+    """Removes the empty folder that MLflow made of an address with escapes."""
+    made = Path(uri.removeprefix(_SQLITE)).parent
+    if not uri.startswith(_SQLITE) or made == _database(uri).parent:
+        return
+    with contextlib.suppress(OSError):  # not empty, or not there: no stray
+        while True:
+            made.rmdir()
+            made = made.parent
+
+
+@contextlib.contextmanager
 def _only_one(uri: str) -> Iterator[None]:
     if not uri.startswith(_SQLITE):
         yield
@@ -166,8 +199,7 @@ def _probe(uri: str) -> None:
 
 def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
     """The id of the experiment of this name: found, brought back, or made."""
-    artifacts = _database(uri).parent / "mlartifacts" if uri.startswith(_SQLITE) else None
-    location = artifacts.as_uri() if artifacts else None
+    location = _artifacts(uri) if uri.startswith(_SQLITE) else None
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
@@ -189,8 +221,18 @@ def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
     return str(found.experiment_id)
 
 
+def _artifacts(uri: str) -> str:
+    return (_database(uri).parent / "mlartifacts").as_uri()
+
+
 def _database(uri: str) -> Path:
-    return Path(uri.removeprefix(_SQLITE))
+    return Path(unquote(uri.removeprefix(_SQLITE)))
+
+
+def _address(database: Path) -> str:
+    """The address of a file; in it a `?` would begin options, and `%20` stand for a blank."""
+    path = re.sub(r"%(?=[0-9A-Fa-f]{2})", "%25", str(database))
+    return _SQLITE + path.replace("?", "%3F")
 
 
 def first_line(error: Exception) -> str:
