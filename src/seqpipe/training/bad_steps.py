@@ -245,6 +245,8 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError("no file of torch's that can be read") from None
     if not isinstance(saved, dict) or saved.get("seqpipe") != KIND or not saved.keys() >= PARTS:
         raise ValueError("not a batch that seqpipe kept")
+    if type(saved["update"]) is not int or not isinstance(saved["text"], str):
+        raise ValueError("not a batch that seqpipe kept")
     return saved
 
 

@@ -1,0 +1,142 @@
+"""A checkpoint of somebody else's to resume from, and a batch of theirs to replay."""
+
+import shutil
+import zipfile
+
+import pytest
+import torch
+
+from seqpipe.config.compose import Launch, compose
+from seqpipe.errors import ConfigError
+from seqpipe.verbs.train import run
+
+QUICK = (
+    *("data=adding", "data.length=6", "data.source.train=60", "data.source.valid=16"),
+    *("data.source.test=16", "hidden_size=8", "data.batch_size=16", "logger=none"),
+    *("trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "preflight=none"),
+    *("diagnostics=none", "data.cache=null", "trainer.log_every_n_steps=1"),
+)
+
+
+def packed(path):
+    """The same archive, deflated: a few bytes could unfold to anything."""
+    with zipfile.ZipFile(path) as archive:
+        entries = [(one.filename, archive.read(one)) for one in archive.infolist()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries:
+            archive.writestr(name, content)
+
+
+def entry(*keys, value):
+    """Another value in what a checkpoint holds."""
+
+    def spoil(path, evil):
+        saved = torch.load(path, weights_only=True)
+        node = saved
+        for key in keys[:-1]:
+            node = node[key]
+        node[keys[-1]] = value
+        torch.save(saved, path)
+
+    return spoil
+
+
+def grown(path, evil):
+    """A weight of another shape."""
+    saved = torch.load(path, weights_only=True)
+    name = next(iter(saved["state_dict"]))
+    saved["state_dict"][name] = torch.zeros(1).expand(10**12)
+    torch.save(saved, path)
+
+
+FIT = ("loops", "fit_loop")
+SPOILED = {
+    "a pickle": lambda path, evil: path.write_bytes(evil[0]),
+    "a pickle in an archive": lambda path, evil: torch.save({"seqpipe": evil[1]}, path),
+    "a pickled archive of old": lambda path, evil: torch.save(
+        {"seqpipe": evil[1]}, path, _use_new_zipfile_serialization=False
+    ),
+    "packed": lambda path, evil: packed(path),
+    "half": lambda path, evil: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "empty": lambda path, evil: path.write_bytes(b""),
+    "a list": lambda path, evil: torch.save([1], path),
+    "no configuration": entry("seqpipe", value={}),
+    "another configuration": entry("seqpipe", "config", value=[["a"]]),
+    "a resolver in the configuration": entry(
+        *("seqpipe", "config", "optim", "lr"), value="${oc.env:HOME}"
+    ),
+    "code in the configuration": entry(
+        *("seqpipe", "config", "optim"), value={"_target_": "os.mkdir", "path": "CANARY"}
+    ),
+    "other loops": entry(*FIT, "epoch_progress", value=3),
+    "text for a number": entry(*FIT, "epoch_progress", "current", "processed", value="one"),
+    "other callbacks": entry("callbacks", value=[1]),
+    "other weights": entry("state_dict", value={"x": torch.zeros(3)}),
+    "weights that are none": entry("state_dict", value={"x": "y"}),
+    "a weight beyond memory": grown,
+}
+
+
+def again(root, *more):
+    cfg, choices = compose([*QUICK, "trainer.max_epochs=2", *more])
+    return run(cfg, Launch(root / "runs" / "new", root, choices, ()))
+
+
+@pytest.mark.parametrize("case", SPOILED)
+def test_a_checkpoint_is_plain_data(generated, work, evil, evil_object, harmless, case):
+    path = work / "last.ckpt"
+    shutil.copy(generated / "checkpoints" / "last.ckpt", path)
+    SPOILED[case](path, (evil, evil_object))
+    with harmless(), pytest.raises(ConfigError) as caught:
+        again(work, f"resume={path}")
+    assert all(str(path) in problem for problem in caught.value.problems)
+    if case not in ("packed", "other weights"):
+        with harmless(), pytest.raises(ConfigError, match="replay="):
+            again(work, f"replay={path}")
+
+
+@pytest.fixture
+def batch(work):
+    """A batch as a run keeps it, which was not finite."""
+    cfg, _ = compose(list(QUICK))
+    from seqpipe.build import build_data, build_model
+
+    data = build_data(cfg)
+    whole = data.batch("train", [0, 1])
+    parts = {name: getattr(whole, name) for name in whole.__dataclass_fields__}
+    path = work / "step_1_rank0.pt"
+    saved = {
+        **{"seqpipe": "bad step", "update": 1, "text": "then", "batch": parts, "lanes": None},
+        **{"random": {"cpu": torch.get_rng_state()}},
+        "model": build_model(cfg, data.spec, 1).state_dict(),
+    }
+    torch.save(saved, path)
+    return path
+
+
+IN_BATCH = {
+    "a good one": None,
+    "a pickle": SPOILED["a pickle"],
+    "a pickle in an archive": SPOILED["a pickle in an archive"],
+    "packed": SPOILED["packed"],
+    "half": SPOILED["half"],
+    "no batch": entry("batch", value="x"),
+    "another batch": entry("batch", value={"x": 1}),
+    "text for a tensor": entry("batch", "x", value="x"),
+    "lengths beyond the steps": entry("batch", "x_lengths", value=torch.tensor([10**9, -3])),
+    "text for a number": entry("update", value="x"),
+    "random numbers that are none": entry("random", value={"cpu": torch.zeros(3)}),
+    "no random numbers": entry("random", value=3),
+    "other weights": entry("model", value={"x": torch.zeros(3)}),
+    "other lanes": entry("lanes", value="x"),
+}
+
+
+@pytest.mark.parametrize("case", IN_BATCH)
+def test_a_batch_to_replay_is_plain_data(batch, work, evil, evil_object, harmless, case):
+    if IN_BATCH[case] is None:
+        assert "are finite" in again(work, f"replay={batch}").summary
+        return
+    IN_BATCH[case](batch, (evil, evil_object))
+    with harmless(), pytest.raises(ConfigError, match="replay="):
+        again(work, f"replay={batch}")
