@@ -31,6 +31,7 @@ from seqpipe.data.uses import item_role
 from seqpipe.diagnostics.preflight import Preflight
 from seqpipe.errors import ConfigError, RecordError
 from seqpipe.files import unwritable
+from seqpipe.records import BadRecordError, check_plain
 from seqpipe.report import run as report
 from seqpipe.report.findings import Finding
 from seqpipe.tracking.base import NoTracker, Tracker, recording
@@ -100,6 +101,7 @@ def run(
     if not resolved:
         validate(cfg, launch.choices)
     _refuse_unread(cfg, launch)
+    _refuse_unrecordable(cfg)
     OmegaConf.set_readonly(cfg, True)
     quiet()
     processes = check_trainer(cfg)
@@ -240,6 +242,15 @@ def _refuse_unread(cfg: DictConfig, launch: Launch) -> None:
     if typed and cfg.data.batch_tokens is not None:
         text = "is not read where data.batch_tokens says how large a batch is; allowed: one of them"
         raise ConfigError(f"{typed[-1]}: {text}")
+
+
+def _refuse_unrecordable(cfg: DictConfig) -> None:
+    """Text with `${` left in it: the run's own record could not be read again."""
+    try:
+        check_plain(OmegaConf.to_container(cfg, resolve=True))
+    except BadRecordError as error:
+        text = "which a record cannot hold; allowed: plain text, numbers, lists and mappings"
+        raise ConfigError(f"{error}, {text}") from None
 
 
 def _tell_of_skipped(data: SequenceData) -> None:

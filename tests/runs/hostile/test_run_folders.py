@@ -6,6 +6,7 @@ import shutil
 import pytest
 import yaml
 
+from seqpipe.errors import ConfigError
 from seqpipe.verbs.calling import call
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -214,6 +215,14 @@ def test_nor_for_other_data(theirs, own, canary, refused, words, monkeypatch):
     tell(theirs, tags={"command": f"python -m seqpipe data=table {words}"})
     message = refused("evaluate", "run=theirs", "data.path=mine.jsonl", "log=false")
     assert message.startswith("seqpipe: ")
+
+
+def test_a_run_that_could_not_be_read_again_is_not_started(launch, tmp_path):
+    """An escaped interpolation is text, until somebody reads the record."""
+    with pytest.raises(ConfigError) as caught:
+        launch("adding", "logger=mlflow", r"logger.experiment_name='\${seed}'")
+    assert "logger.experiment_name: has an interpolation, ${seed}, which" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 ADDRESS = "http://evil.invalid:5000"
