@@ -152,14 +152,14 @@ def test_all_bad_records_of_a_split_are_told_at_once(source_of):
     with pytest.raises(DataError) as error:
         tagging(source_of(TAGGED, test=bad))
     assert error.value.problems == [
-        "test[0]: tags: y has no steps",
+        "test[0]: tags: is empty, y has no steps; allowed: one or more",
         "test[2]: tags='w': not a class of the training split; it has x, y, z",
         "test[3]: column=text: not in the record; it has tags",
     ]
 
 
 def test_an_x_without_steps_is_refused(source_of):
-    with pytest.raises(DataError, match=r"valid\[0\]: text: x has no steps"):
+    with pytest.raises(DataError, match=r"valid\[0\]: text: is empty, x has no steps"):
         SequenceData(
             source_of([{"text": "a", "y": 1}], valid=[{"text": "", "y": 1}]),
             Number("y"),

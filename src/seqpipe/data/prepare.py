@@ -344,7 +344,7 @@ class _Encoder:
 
 def _check_steps(fld: Field, role: str, spec: FieldSpec, values: Array) -> None:
     if spec.has_time and len(values) == 0:
-        raise DataError(f"{fld.column}: {role} has no steps")
+        raise DataError(f"{fld.column}: is empty, {role} has no steps; allowed: one or more")
 
 
 def _small(values: Array, spec: FieldSpec) -> Array:
