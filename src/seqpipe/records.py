@@ -217,8 +217,8 @@ def check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise BadRecordError(f"is no archive that can be read, {error}") from None
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        raise BadRecordError("is no archive, or is damaged") from None
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise BadRecordError("is packed; files of seqpipe are not")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:

@@ -115,5 +115,5 @@ def test_what_only_looks_like_a_checkpoint_is_refused(launch, tmp_path, saved):
 
 def test_an_empty_file_is_refused_with_a_reason(launch, tmp_path):
     (tmp_path / "empty.ckpt").touch()
-    with pytest.raises(ConfigError, match=r"can be read \(not written by torch, or damaged\)"):
+    with pytest.raises(ConfigError, match=r"can be read \(is no archive, or is damaged\)"):
         launch("adding", f"resume={tmp_path}/empty.ckpt")
