@@ -209,7 +209,13 @@ def reader(name, overrides, classes, labelled=False):
         cfg.data.path = "old"
     settle_path(cfg)
     data = OmegaConf.to_container(cfg, resolve=True)["data"]
-    kinds = {"text": "symbols", "tokens": "symbols", "word": "symbols", "x": "symbols"}
+    kinds = {
+        "text": "symbols",
+        "tokens": "symbols",
+        "word": "symbols",
+        "x": "symbols",
+        "de": "symbols",
+    }
     x, y = data["x"]["column"], data["y"]["column"]
     kind = "symbols" if name.startswith("celegans") else kinds.get(x, "values")
     return Reader(data, x, kind, Maker(), labelled=labelled, y=y, known=classes.split())
@@ -250,13 +256,13 @@ def test_a_model_of_marked_bases_reads_fasta_and_says_that_no_strand_is_known(tm
     file = tmp_path / "n.fa"
     file.write_text(">s1\nACGTAA\n")
     made = reader("celegans", ("data.path=.",), "coding noncoding")
-    found = list(made.read(str(file)))
-    assert [(one["sequence"], one["strand"]) for one in found] == [("ACGTAA", "+")]
     assert made.told(str(file)) == (
         f"input={file}: read as the training's files were (GenBank), without annotation, each "
         "sequence forward as it stands in the file, and not by strand=coding; "
         "format=... reads it otherwise"
     )
+    found = list(made.read(str(file)))
+    assert [(one["sequence"], one["strand"]) for one in found] == [("ACGTAA", "+")]
 
 
 def test_a_strand_is_taken_from_the_annotation_only_to_evaluate(tmp_path):
@@ -282,3 +288,12 @@ def test_labelled_lines_are_read_with_their_labels_to_evaluate(tmp_path):
         .told(str(file))
         .startswith(f"input={file}: read as a text a line; ")
     )
+
+
+def test_a_table_without_the_column_is_refused_by_its_name(tmp_path):
+    file = tmp_path / "n.csv"
+    file.write_text("dee,en\na,b\n")
+    with pytest.raises(
+        DataError, match=r"n.csv: has no column 'de', which the model reads; it has"
+    ):
+        list(reader("parallel", (), "").read(str(file)))

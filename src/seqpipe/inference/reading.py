@@ -19,7 +19,6 @@ STANDARD_INPUT = Path("/dev/stdin")
 _TABLE_OPTIONS = ("delimiter", "quote", "strip", "header")
 _TEXT = ("symbols", "spelled")
 _OF_LINES = ("Conll", "ConllU", "LabelledLines", "Dictionary")  # sources of text files
-_WITH_SUFFIXES = ("Hub", "HubDocuments")  # whose files are tables
 _OF_SEQUENCES = ("Fasta", "GenBank", "FastaGff", "MidiEvents")  # sources
 
 
@@ -108,12 +107,12 @@ class Reader:
         name = Path(input.lower().removesuffix(".gz"))
         table, is_file = FORMATS.get(name.suffix), Path(input).is_file()
         if table is not None and is_file:
-            if self._reads(name) or not self._has_column(Path(input), table):
+            own_lines = self._made() in _OF_LINES and not self._has_column(Path(input), table)
+            if self._reads(name) or own_lines:
                 return "source"
             return table  # type: ignore[return-value]
         if self.kind in _TEXT and (input == "-" or is_file):
-            node = self._node()
-            made = str(node.get("_target_", "")).rpartition(".")[2]
+            node, made = self._node(), self._made()
             if made == "Table" and is_file and node.get("format") is not None:
                 if self._has_column(Path(input), node["format"]):
                     return node["format"]  # type: ignore[no-any-return]
@@ -132,10 +131,8 @@ class Reader:
     def _has_column(self, file: Path, format: str) -> bool:
         """Whether a table, in the words of the training, has the column that is read."""
         node = self._node()
-        of_table = str(node.get("_target_", "")).endswith(".Table")
-        if of_table and node.get("format") in (None, format) and FORMATS.get(file.suffix):
-            return True  # a column that is missing is reported
-        if format not in DELIMITERS or str(node.get("_target_", "")).endswith(_WITH_SUFFIXES):
+        of_table = self._made() == "Table"
+        if format not in DELIMITERS:
             return True
         delimiter = (of_table and node.get("delimiter")) or DELIMITERS[format]
         quote = node.get("quote", '"') if of_table else '"'
@@ -192,14 +189,7 @@ class Reader:
             raise DataError(f"{file}: {text}; it has {', '.join(record)}{hint}")
 
     def _as_trained(self, input: str) -> Iterator[Found]:
-        node = self._node()
-        inner: Any = node.get("source")
-        part = inner if isinstance(inner, Mapping) else node  # sound that a table names, ...
-        self._check_of_files(part, input)
-        read = _only(part, input)
-        if self.asked is not None:
-            read["encoding"] = self.asked
-        source = self._source({**node, "source": read} if part is inner else read)
+        source = self._trained(input)
         if isinstance(source, FileSource):
             for file in source.files_of("train"):
                 if isinstance(source, Table):  # of which the column of x is enough
@@ -213,6 +203,17 @@ class Reader:
             for file in source.source.files_of("train"):
                 for one in source.source.parse(file):
                     yield one if isinstance(one, DataError) else source.add(one)
+
+    def _trained(self, input: str) -> Any:
+        """The training's source, made to read an input."""
+        node = self._node()
+        inner: Any = node.get("source")
+        part = inner if isinstance(inner, Mapping) else node  # sound that a table names, ...
+        self._check_of_files(part, input)
+        read = _only(part, input)
+        if self.asked is not None:
+            read["encoding"] = self.asked
+        return self._source({**node, "source": read} if part is inner else read)
 
     def _source(self, node: Mapping[str, Any], input: str | None = None) -> Any:
         """The training's source, to read an input; without its y, where that is asked for."""
@@ -234,9 +235,8 @@ class Reader:
         """
         format = self.format_of(input)
         if format == "source":
-            node: Any = self._node()
-            made = str(node["_target_"]).rpartition(".")[2]
-            text = f"as the training's files were ({made})"
+            self._trained(input)
+            text = f"as the training's files were ({self._made()})"
         else:
             text = "as a text a line" if format == "lines" else f"as {format}, column {self.column}"
         notes = "".join(f", {note}" for note in self.notes)
@@ -253,6 +253,10 @@ class Reader:
 
     def _class_of(self, node: Mapping[str, Any]) -> Any:
         return self.maker.make({**node, "_partial_": True}, "data.source").func
+
+    def _made(self) -> str:
+        """The name of the training's source."""
+        return str(self._node().get("_target_", "")).rpartition(".")[2]
 
     def _node(self) -> Mapping[str, Any]:
         """The training's source as it was written; of a named set, that of its files."""

@@ -162,7 +162,7 @@ def _of_input(
 ) -> Evaluation:
     check_beside(model.config, root, own_data=options.own_data)
     reader = reader_of(model, options.trust, options.format, labelled=True)
-    if input != "-":
+    if Path(input).exists():
         print(reader.told(input), file=sys.stderr)
     pieces, problems = [], []
     for row, one in enumerate(counted(reader.read(input), counts)):
