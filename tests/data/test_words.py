@@ -118,6 +118,13 @@ def test_what_training_never_showed_is_spaced_as_in_english():
     assert Spacing().write(words) == 'He said "no" (now), then! <UNK>.'
 
 
+def test_an_answer_with_an_unknown_word_is_read_again_as_it_was_written():
+    field = fitted("the cat, the dog")
+    ids = field.encode({"text": "the zebra, the dog"})
+    assert field.decode(ids) == "the <UNK>, the dog"
+    assert field.encode({"text": field.decode(ids)}).equal(ids)
+
+
 def test_what_continues_a_prompt_starts_with_the_blank_of_the_language():
     field = fitted("one, two-three (four)", "one two, three")
     assert field.between("one", ", two") == ""

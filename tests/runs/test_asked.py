@@ -102,8 +102,8 @@ def test_every_kind_of_model_answers_its_own_example(opened, kind):
     expected = {
         "classification": {"prediction", "probability"},
         "regression": {"prediction"},
-        "translation": {"prediction", "score"},
-        "tagging": {"prediction", "probability", "spans"},
+        "translation": {"prediction", "score", "unknown"},
+        "tagging": {"prediction", "probability", "spans", "unknown"},
         "samples": {"prediction"},
     }
     assert {name for name in row if "." not in name} == expected[kind]

@@ -9,7 +9,7 @@ from typing import Any
 
 import regex
 
-from seqpipe.data.vocabulary import SPECIALS
+from seqpipe.data.vocabulary import SPECIALS, UNK
 
 READING = 2
 """How text is read today. 1: until version 0.9, without Unicode's rules for marks."""
@@ -43,14 +43,17 @@ class WordCutter:
     between words (Chinese, Thai) stay together.
 
     Args:
-        unknown: the text's own symbol for unknown words, kept as one word; None: it has none.
+        unknown: the text's own symbol for unknown words, kept as one word; None: it has none, and
+            <UNK> is.
         reading: see `READING`.
 
     Source: Unicode Standard Annex #29, rules GB3 to GB13, WB4 to WB7c and WB13a.
     """
 
     def __init__(self, unknown: str | None = None, reading: int = READING) -> None:
-        own = "" if unknown is None or re.fullmatch(_WORD, unknown) else rf"{re.escape(unknown)}|"
+        kept = SPECIALS[UNK] if unknown is None else unknown  # an answer with it is read again
+        whole = reading == 1 or re.fullmatch(_WORD, kept)
+        own = "" if whole else rf"{re.escape(kept)}|"
         self._ascii = re.compile(own + _WORD)
         self._any = self._ascii if reading == 1 else regex.compile(own + _WORD_OF_ANY_SCRIPT)
 
