@@ -195,7 +195,7 @@ def test_evaluate_repeats_the_test_and_slices_by_the_classes_of_the_condition(tr
     rows = rows["rows"] if isinstance(rows, dict) and "rows" in rows else rows
     text = json.dumps(rows)
     assert repr(before["test/loss"])[:8] in text or f"{before['test/loss']:.6f}"[:8] in text
-    assert ("class " in text) == (trained.kind in ("category", "ordinal"))
+    assert ("condition " in text) == (trained.kind in ("category", "ordinal"))
 
 
 def test_predict_says_what_the_model_does_instead(trained, tmp_path):
@@ -243,3 +243,80 @@ def test_a_rerun_gives_the_same_bits(trained):
         pytest.skip("one is enough: how x is read does not matter")
     answer = asked(rerun, "rerun", trained)
     assert "bit for bit" in answer.text, answer.text
+
+
+MOODS = '''
+import numpy as np
+from seqpipe.data.base import Source, Splits
+
+class Moods(Source):
+    """Two notes that go up where glad and down where sad."""
+
+    def __init__(self, valid, test, seed):
+        pass
+
+    def read(self):
+        records = []
+        for number in range(20):
+            roll = np.zeros((6, 88), dtype=np.uint8)
+            steps = range(6) if number % 2 else range(6)[::-1]
+            roll[list(range(6)), [40 + number + step for step in steps]] = 1
+            records.append({"mood": "glad" if number % 2 else "sad", "roll": roll})
+        return Splits(train=records[:12], valid=records[12:16], test=records[16:])
+'''
+
+
+def test_a_roll_is_written_from_a_condition_too(launch, tmp_path, monkeypatch):
+    (tmp_path / "moods_of_a_test.py").write_text(MOODS)
+    monkeypatch.syspath_prepend(tmp_path)
+    result = launch(
+        "identifiers",
+        "task=multi_label",
+        "data.source._target_=moods_of_a_test.Moods",
+        "data.x.column=mood",
+        "~data.y.by",
+        "data.y._target_=seqpipe.data.fields.rolls.PianoRoll",
+        "data.y.column=roll",
+        "trainer.max_epochs=1",
+        "diagnostics=none",
+    )
+    text = (result.output_dir / "sample.txt").read_text()
+    assert text.startswith("condition=glad\n")
+    assert "condition=sad\n" in text
+    assert (result.output_dir / "figures" / "sample.png").stat().st_size > 1000
+    model = seqpipe.load(result.output_dir, trust=["moods_of_a_test"])
+    glad, sad = (model.sample(1, condition=mood, max_length=30)[0] for mood in ("glad", "sad"))
+    assert glad.shape == sad.shape == (30, 88)
+    assert (glad != sad).any()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.bptt=8", "data.bptt=8: "),
+        ("data.window=8", "data.window=8: only a text alone, or one y for each x, can be cut"),
+        ("architecture.decoder.learn_initial_state=true", "learn_initial_state=true: the decoder"),
+        ("bidirectional=true", "bidirectional=true: the decoder of architecture=one_to_many"),
+        ("architecture=encoder_decoder", "one category with a text; allowed: architecture=one_to_"),
+        ("task=classification", "task=classification: data=identifiers needs another; allowed: ta"),
+    ],
+)
+def test_what_a_condition_cannot_go_with_is_refused(override, message, launch, table):
+    with pytest.raises(ConfigError) as caught:
+        launch("identifiers", *overrides("category", table), override)
+    assert message in str(caught.value)
+
+
+def test_what_is_described_counts_the_classes_of_the_condition(launch, table):
+    result = launch("identifiers", *overrides("category", table), "describe=true")
+    text = (result.output_dir / "data.md").read_text()
+    assert "y seen in train before" in text
+    assert "big" in text
+    assert "small" in text
+
+
+def test_a_condition_may_go_with_a_longest_length(launch, table):
+    few = ("diagnostics=none", "data.max_length=3", "data.longer=truncate")
+    result = launch("identifiers", *overrides("vector", table), *few)
+    rows = list(csv.DictReader((result.output_dir / "examples.csv").read_text().splitlines()))
+    assert {len(row["truth"]) for row in rows} == {3}

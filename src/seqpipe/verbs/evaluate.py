@@ -205,13 +205,14 @@ def _by_condition(model: Model) -> bool:
 
 
 def _classes(model: Model, truths: Iterator[Any]) -> list[str]:
-    """`class spam` of each example, where y, or the condition x of a y, is one of a few classes."""
+    """`class spam` of each example, where y is one of a few classes; of x, `condition spam`."""
     spec = model.spec.x if _by_condition(model) else model.spec.y
     assert spec is not None
     if spec.kind not in ("category", "ordinal") or spec.size > CLASSES_SHOWN:
         return []
     names = spec.names or ()
-    return [f"class {names[int(np.asarray(truth))]}" for truth in truths]
+    what = "condition" if _by_condition(model) else "class"
+    return [f"{what} {names[int(np.asarray(truth))]}" for truth in truths]
 
 
 def _cells(lengths: Sequence[int], classes: Sequence[str]) -> list[tuple[str, ...]]:
