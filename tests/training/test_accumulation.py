@@ -4,6 +4,7 @@ Run as a program, this file is one of several processes: RANK and WORLD_SIZE say
 writes the updates to the file that it is given.
 """
 
+import copy
 import os
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
@@ -25,6 +27,7 @@ from seqpipe.config.compose import compose
 from seqpipe.data.base import FieldSpec, SequenceSpec
 from seqpipe.data.batching import Batches, Examples, ResumableLoader
 from seqpipe.data.columns import Column
+from seqpipe.data.lanes import LaneBatches, LaneSampler
 from seqpipe.data.sampling import Repeated
 from seqpipe.data.vocabulary import EOS
 from seqpipe.tasks.classification import Classification
@@ -35,6 +38,7 @@ from seqpipe.tasks.regression import Regression
 from seqpipe.tasks.tagging import Tagging
 from seqpipe.tasks.transcription import Transcription
 from seqpipe.tasks.transduction import Transduction
+from seqpipe.training.carrying import Carried, answer
 from seqpipe.training.module import SequenceModule
 from seqpipe.training.schedules import constant
 
@@ -168,6 +172,14 @@ def update(case: str, cut: Sequence[Sequence[int]], **options: Any) -> dict[str,
     """What an epoch of batches adds to each parameter, by name."""
     module, examples, spec = made(case)
     before = {name: p.detach().clone() for name, p in module.model.named_parameters()}
+    loader = ResumableLoader(Batches(examples, spec), Cut(cut))
+    fitted(module, loader, **{"accumulate_grad_batches": len(cut), **options})
+    after = dict(module.model.named_parameters())
+    return {name: after[name].detach() - old for name, old in before.items()}
+
+
+def fitted(module: SequenceModule, loader: ResumableLoader, **options: Any) -> None:
+    """Trains for an epoch."""
     settings: dict[str, Any] = {
         "accelerator": "cpu",
         "logger": False,
@@ -177,12 +189,8 @@ def update(case: str, cut: Sequence[Sequence[int]], **options: Any) -> dict[str,
         "max_epochs": 1,
         "limit_val_batches": 0,
         "use_distributed_sampler": False,
-        "accumulate_grad_batches": len(cut),
     }
-    loader = ResumableLoader(Batches(examples, spec), Cut(cut))
     Trainer(**{**settings, **options}).fit(module, loader, loader)
-    after = dict(module.model.named_parameters())
-    return {name: after[name].detach() - old for name, old in before.items()}
 
 
 WHOLE = [list(range(8))]
@@ -259,6 +267,39 @@ def stepped(case: str, batches: Sequence[Sequence[int]]) -> dict[str, Tensor]:
             for p in model.parameters():
                 p -= 0 if p.grad is None else p.grad
     return {name: p.detach() - before[name] for name, p in model.named_parameters()}
+
+
+def test_lanes_that_end_early_weight_every_step_alike():
+    """Truncated backpropagation: the state passes from batch to batch of an update."""
+    module, _, spec = made("language modeling")
+    texts = [torch.arange(4, 8).repeat(n)[:n] for n in (30, 1, 19, 7)]
+    bounds = np.append(0, np.cumsum([len(text) for text in texts]))
+    examples = Examples(None, Column.of(texts, True))
+    batches = LaneBatches(examples, spec)
+    sampler = LaneSampler(bounds, lanes=3, bptt=5, shuffle=False)
+    assert len({sum(p.end - p.start for p in pieces) for pieces in sampler.batches()}) > 2
+    by_hand, carried = copy.deepcopy(module), Carried()
+    windows = [list(window) for window in batched(sampler.batches(), 3)]
+    for window in windows:
+        total, units = torch.zeros(()), 0
+        for pieces in window:
+            batch = batches.__getitems__(pieces)
+            outputs = answer(by_hand.model, batch, carried)
+            n = int(by_hand.task.units(batch))
+            total, units = total + n * by_hand.task.loss(outputs, batch, training=True), units + n
+        by_hand.model.zero_grad()
+        (total / units).backward()
+        with torch.no_grad():
+            for p in by_hand.model.parameters():
+                p -= p.grad
+    fitted(module, ResumableLoader(batches, sampler), accumulate_grad_batches=3)
+    assert_close(module.model.state_dict(), by_hand.model.state_dict(), **exactly)
+
+
+def batched(items, size):
+    """The items in lists of `size`, the last one shorter."""
+    items = list(items)
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 @pytest.mark.parametrize("case", CASES)

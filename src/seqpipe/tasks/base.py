@@ -140,7 +140,11 @@ class Task(ABC):
 
     @abstractmethod
     def units(self, batch: SequenceBatch) -> Tensor:
-        """How many things the mean loss of this batch goes over, a scalar."""
+        """How many things the mean loss of this batch goes over, a scalar.
+
+        An update of several batches weights each by it, so that its gradient is that of the mean
+        over all of them. A term that a loss adds for a whole batch is weighted with the rest.
+        """
 
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor] | None:
         """What each example adds to the loss outside training, and how many units it counts.
