@@ -133,7 +133,7 @@ def test_the_best_weights_of_a_closing_validation_survive_a_resume(launch):
     assert torch.load(best, weights_only=True)["global_step"] == 6
     resumed = launch("adding", *worse, f"resume={last(first)}", folder="resumed")
     assert resumed.monitored == first.monitored  # what came after was worse
-    tested = {k: v for k, v in first.metrics.items() if k.startswith(("val/", "test/"))}
+    tested = {k: v for k, v in first.metrics.items() if k.startswith(("best/", "test/"))}
     assert {k: resumed.metrics[k] for k in tested} == tested
     again = launch("adding", *worse, f"resume={best}", folder="again")
     assert_same_state(last(again), last(resumed))
