@@ -1,5 +1,6 @@
 """Text of the user's data where people read it: nothing in it may steer a terminal or a page."""
 
+import logging
 import re
 
 # C0 and C1 controls but for tab and line end, DEL, separators of lines and paragraphs, marks that
@@ -16,3 +17,11 @@ def visible(text: str) -> str:
     \x1b[31mred
     """
     return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class PlainFormatter(logging.Formatter):
+    """Formats records of a log whose messages hold text of the user's."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, its control characters shown."""
+        return visible(super().format(record))

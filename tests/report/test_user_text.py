@@ -3,6 +3,7 @@
 import csv
 import html
 import io
+import logging
 import os
 import re
 import subprocess
@@ -16,7 +17,7 @@ from rich.table import Table as RichTable
 
 import seqpipe
 from seqpipe.console import PlainConsole
-from seqpipe.display import visible
+from seqpipe.display import PlainFormatter, visible
 from seqpipe.report.blocks import Code, Heading, Prose, Table, Tiles
 from seqpipe.report.html import to_html
 from seqpipe.report.markdown import to_markdown
@@ -53,6 +54,15 @@ def test_a_terminal_shows_the_text_and_obeys_nothing_in_it(capsys):
 def test_a_figure_shows_any_class(tmp_path):
     counts = [[i + j for j in range(len(NASTY))] for i in range(len(NASTY))]
     assert draw_confusion(tmp_path, counts, NASTY, title=NASTY[0]).stat().st_size > 5_000
+
+
+def test_a_log_shows_what_it_warns_about_and_obeys_nothing_in_it():
+    told = io.StringIO()
+    handler = logging.StreamHandler(told)
+    handler.setFormatter(PlainFormatter("%(levelname)s %(message)s"))
+    record = logging.LogRecord("x", logging.WARNING, "x.py", 1, "left out: %s", (NASTY[4],), None)
+    handler.emit(record)
+    assert told.getvalue() == "WARNING left out: \\x1b[31mred\n"
 
 
 @pytest.mark.parametrize("text", ["$\\frac{$", "_under", "\x1b[31mred"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from seqpipe.config.options import first_line, help_of, read
 from seqpipe.config.schema import GROUPS, PANEL
+from seqpipe.display import PlainFormatter
 from seqpipe.errors import ConfigError, DataError, SeqpipeError, did_you_mean
 from seqpipe.files import unusable
 from seqpipe.processes import ignore_stale_ranks
@@ -102,5 +103,5 @@ def _warn_on_stderr() -> None:
     """Warnings of any library, on the terminal, as conf/hydra/default.yaml has it for training."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)  # loggers with a level of their own pass the root's
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(PlainFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
