@@ -132,3 +132,11 @@ def test_a_file_in_place_of_a_folder_stands_beside_files_of_the_other_splits(tmp
         "data.source.train=va.conll: data.path=tr.conll is a file, and names are relative to a "
         "folder; allowed: data.path=FOLDER, or leave it out"
     )
+
+
+def test_a_path_that_was_not_given_need_not_be_deleted():
+    with pytest.raises(ConfigError) as error:
+        compose(["data=table", "~data.path", "data.source.train=[a.csv,b.csv]"])
+    assert error.value.problems == [
+        "~data.path: has no value, so there is nothing to delete; allowed: leave it out"
+    ]

@@ -280,6 +280,8 @@ def _delete(override: Override, cfg: DictConfig) -> str | None:
     key, line = override.key_or_group, str(override.input_line)
     parent, _, name = key.rpartition(".")
     holder = OmegaConf.select(cfg, parent) if parent else cfg
+    if OmegaConf.is_dict(holder) and OmegaConf.is_missing(holder, name):
+        return f"{line}: has no value, so there is nothing to delete; allowed: leave it out"
     if not OmegaConf.is_dict(holder) or name not in holder:
         return f"{line}: no such key; allowed: {deletable(cfg, key)}"
     found = OmegaConf.select(holder, name)
