@@ -69,6 +69,10 @@ class Unreadable(NamedTuple):
     reason: str
 
 
+Typed = Override
+"""One override of a command line, for modules that may not import Hydra."""
+
+
 def parse(overrides: Sequence[str]) -> tuple[list[Override], dict[str, Unreadable]]:
     """The overrides that can be read, and the others by their keys."""
     parser, parsed, unreadable = OverridesParser.create(), list[Override](), dict[str, Unreadable]()

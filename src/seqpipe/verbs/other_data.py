@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from seqpipe.config.compose import compose
-from seqpipe.config.loader import parse
+from seqpipe.config.loader import Typed, parse
 from seqpipe.config.signatures import signature_of
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits
 from seqpipe.errors import ConfigError, did_you_mean
@@ -164,7 +163,7 @@ class _Change:
     is_other: bool = False
     problems: list[str] = field(default_factory=list)
 
-    def apply(self, override: Override) -> None:
+    def apply(self, override: Typed) -> None:
         """Change what one word says."""
         key, line = override.key_or_group, str(override.input_line)
         if override.is_sweep_override():
