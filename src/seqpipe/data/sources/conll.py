@@ -1,6 +1,5 @@
 """Columns of tokens and tags, one token a line: CoNLL and CoNLL-U."""
 
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -14,8 +13,6 @@ from seqpipe.data.sources.files import Names, lines
 from seqpipe.data.sources.token_lines import Sentence, TokenLines
 from seqpipe.data.tags import convert, faults
 from seqpipe.errors import ConfigError, DataError, did_you_mean
-
-log = logging.getLogger(__name__)
 
 CONLLU = tuple("id form lemma upos xpos feats head deprel deps misc".split())
 _COLUMNS = {"tokens": 0, "tags": -1}
@@ -261,7 +258,7 @@ class Conll(TokenLines):
         )
         convention = survey.convention(None if self.scheme == "auto" else self.scheme)
         if convention is None:
-            log.warning("data.source.scheme=auto: %s", survey.without_spans(self.spans))
+            self._remarks.append(f"data.source.scheme=auto: {survey.without_spans(self.spans)}")
         return convention
 
 
