@@ -170,9 +170,11 @@ def test_what_a_command_names_is_not_read_with_other_data(theirs, secret, refuse
 
 
 WORDS = [
+    "--config-dir=own optim=theirs",
     "--config-dir=own",
     "--config-dir=own data=theirs",
     "hydra.searchpath=[file://own] experiment=theirs",
+    "hydra.searchpath=[file://own] optim=theirs",
     "'optim.lr=${oc.create:{_target_: os.mkdir, path: CANARY}}'",
     "optim._target_=hostile_code.Optimizer",
     "'+callbacks.x={_target_: hostile_code.Callback}'",
@@ -188,7 +190,7 @@ def own(work, canary):
     """A folder of options that name code, beside the code."""
     (work / "hostile_code.py").write_text(f"import os\nos.mkdir({str(canary)!r})\n")
     options = "_target_: hostile_code.Source\n"
-    for group in ("data", "experiment", "."):
+    for group in ("optim", "data", "experiment", "."):
         place = work / "own" / group
         place.mkdir(parents=True, exist_ok=True)
         for name in ("theirs", "config"):
