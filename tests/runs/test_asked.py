@@ -162,7 +162,7 @@ NARROW = [[0.5] * 7]
     [
         ([{"image": IMAGE}] * 50 + [{"image": NARROW}], "inputs[50]: image=[[0.5, 0.5, "),
         ([{"image": NARROW}], "inputs[0]: image=[[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]]: is 7 wide"),
-        ([{"image": IMAGE}, {}], "inputs[1]: image=None: not an array of numbers"),
+        ([{"image": IMAGE}, {}], "inputs[1]: image=None: is missing; allowed: a value"),
         ([{"image": "seven"}], "inputs[0]: image='seven': not an array of numbers"),
         ([{"image": [[1] * 8, [1] * 7]}], "not an array of numbers"),
         ([{"image": [[10**400] * 8]}], "not an array of numbers"),

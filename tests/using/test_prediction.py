@@ -60,7 +60,9 @@ def compare(made, answers: list[dict[str, Any]], expected: list[Expected]) -> No
         if want.numbers is None:
             assert said(made, got["prediction"]) == want.said
         else:
-            numbers = torch.tensor(got["prediction"]).reshape(want.numbers.shape)
+            numbers = torch.tensor(got["prediction"], dtype=torch.float64).reshape(
+                want.numbers.shape
+            )
             torch.testing.assert_close(numbers, want.numbers, **NEAR)
         if want.chances is not None:
             compare_chances(made.data.spec.y, got, want.chances)
@@ -179,4 +181,4 @@ def test_the_rows_of_a_table_are_records(made):
     assert model.predict(pandas.DataFrame(records)) == model.predict(records)
     with pytest.raises(DataError) as refused:
         model.predict(pandas.DataFrame([{"text": "dog"}, {"n": 1.0}]))
-    assert refused.value.problems == ["inputs[1]: text=None: not text"]
+    assert refused.value.problems == ["inputs[1]: text=None: is missing; allowed: a value"]
