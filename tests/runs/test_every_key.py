@@ -100,8 +100,6 @@ EXEMPT = {
     "data.source.spans": "names a column; tests/data/test_conll.py",
     "data.source.format": "names what the file's end says; tests/data/test_tables.py",
     "data.source.separator": "`auto` finds what another value says; tests/data/test_conll.py",
-    "data.x.unknown": "the sample files hold no unknown symbol; tests/data/test_text.py",
-    "data.y.unknown": "as data.x.unknown",
     "data.y.scheme": "`auto` finds what another value says; tests/data/test_tags.py",
     "trainer.enable_progress_bar": "what the terminal shows",
     "trainer.max_bad_steps": "acts on updates that are not finite; tests/runs/test_bad_steps.py",
