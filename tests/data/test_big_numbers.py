@@ -117,6 +117,17 @@ def test_an_entry_without_numbers_is_no_loss_of_digits():
     assert loss.told() is None
 
 
+def test_the_rounding_of_differences_is_no_loss():
+    numbers = np.round(np.arange(400) * 3 + 2 * np.sin(np.arange(400) / 4), 1)
+    for start in (0.0, 1e9):
+        loss = DigitLoss()
+        for at in range(380):
+            window = start + numbers[at : at + 12]
+            rows = (window - window[-1])[:, None]
+            loss.add(rows, narrowed(rows / 10))
+        assert loss.told() is None
+
+
 def test_random_numbers_are_no_loss_of_digits():
     rng = np.random.default_rng(0)
     for mean in (0.0, 1000.0):

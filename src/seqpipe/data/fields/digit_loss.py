@@ -12,6 +12,7 @@ _BLOCK = 256  # rows that stand together: neighbours differ least
 _BLOCKS = 16
 _COLUMNS = 64
 _HALF = 0.5
+_ALIKE = 1e-6  # of the spread of the middle half: nothing is learned from less
 _LOST = 0.01  # share of the different values; of many random ones a few are always equal
 
 
@@ -68,10 +69,22 @@ class DigitLoss:
         if not blocks:
             return None
         for column in range(blocks[0][0].shape[1]):
-            counts = [[len(np.unique(side[:, column])) for side in block] for block in blocks]
+            counts = [
+                (_different(exact[:, column]), len(np.unique(kept[:, column])))
+                for exact, kept in blocks
+            ]
             before, after = np.sum(counts, axis=0).tolist()
             worst = max(worst, (1 - after / before, before, after))
         lost, before, after = worst
         if not before:
             return None
         return f"{before:,} different numbers become {after:,} in float32", lost >= _HALF
+
+
+def _different(numbers: Doubles) -> int:
+    """How many numbers differ by more than rounding: differences of large ones are not exact."""
+    low, middle, high = np.quantile(numbers, [0.25, 0.5, 0.75])
+    with np.errstate(over="ignore", invalid="ignore"):
+        grid = _ALIKE * (high - low if high > low else numbers.std())
+        cells = np.round((numbers - middle) / grid) if 0 < grid < np.inf else numbers
+    return len(np.unique(cells))
