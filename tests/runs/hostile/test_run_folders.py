@@ -162,11 +162,11 @@ def test_files_and_sets_that_a_record_names_are_not_read(theirs, secret, refused
         assert "own_data=true, if that may be read" in refused("evaluate", "run=theirs")
 
 
-def test_what_a_command_names_is_not_read_with_other_data(theirs, secret, refused):
+def test_what_a_command_names_is_not_read_with_other_data(theirs, secret, harmless):
     command = f"python -m seqpipe data=table data.source.test={secret}"
     tell(theirs, tags={"command": command})
-    message = refused("evaluate", "run=theirs", "data.path=mine.jsonl")
-    assert f"data.source.test={secret}" in message
+    with harmless(written=True):
+        assert call("evaluate", ["run=theirs", "data.path=mine.jsonl", "resamples=0"]) == 0
 
 
 WORDS = [
@@ -210,13 +210,14 @@ def test_the_command_of_a_record_is_not_composed(
         assert call("rerun", ["run=theirs"]) == 0
 
 
-@pytest.mark.parametrize("words", WORDS[:-1])
-def test_nor_for_other_data(theirs, own, canary, refused, words, monkeypatch):
+@pytest.mark.parametrize("words", WORDS)
+def test_nor_for_other_data(theirs, own, canary, harmless, words, monkeypatch):
+    """The source is made from the run's configuration, which is checked."""
     monkeypatch.syspath_prepend(own.parent)
     words = words.replace("CANARY", str(canary))
     tell(theirs, tags={"command": f"python -m seqpipe data=table {words}"})
-    message = refused("evaluate", "run=theirs", "data.path=mine.jsonl", "log=false")
-    assert message.startswith("seqpipe: ")
+    with harmless(written=True):
+        assert call("evaluate", ["run=theirs", "data.path=mine.jsonl", "resamples=0"]) == 0
 
 
 def test_a_run_that_could_not_be_read_again_is_not_started(launch, tmp_path):
