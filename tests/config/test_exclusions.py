@@ -141,7 +141,7 @@ EXCLUSIONS = [
         "architecture.head=null: an option must be chosen; allowed: crf, linear",
     ),
     (
-        "+architecture.head=crf",
+        "data=python_tokens +architecture.head=crf",
         "+architecture.head=crf: is in the configuration already; "
         "allowed: without the plus: architecture.head=crf",
     ),
