@@ -172,6 +172,34 @@ def test_arrays_of_splits_in_a_file_are_used(tmp_path):
     assert "holds splits, which are used" in source.warnings()[0]
 
 
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [("trainX", "trainY"), ("Xtrain", "ytrain"), ("TrainX", "TrainY"), ("x.train", "y.train")],
+)
+def test_arrays_whose_names_are_joined_to_their_split_are_used(tmp_path, x, y):
+    held = {}
+    for split, size in SIZES.items():
+        rows = np.arange(size)
+        for name in (x, y):
+            called = name.replace("train", split).replace("Train", split.title())
+            held[called] = rows % 2 if name == y else np.zeros((size, 3, 2)) + rows[:, None, None]
+    np.savez(tmp_path / "all.npz", **held)
+    assert sizes(Npz("all.npz", path=str(tmp_path))) == SIZES
+    one = Npz("all.npz", path=str(tmp_path), x=x, y=y)
+    assert sum(sizes(one).values()) == SIZES["train"]
+    (said,) = one.warnings()
+    assert "is not read; valid and test are shares of" in said
+    typed = dict(word.removeprefix("data.source.").split("=") for word in said.split()[-6:-4])
+    assert sizes(Npz("all.npz", path=str(tmp_path), **typed)) == SIZES
+
+
+def test_an_array_missing_in_one_split_is_named(tmp_path):
+    x = {f"X_{split}": np.arange(60.0).reshape(10, 3, 2) for split in ("train", "test")}
+    np.savez(tmp_path / "all.npz", **x, y_train=np.arange(10) % 2)
+    with pytest.raises(DataError, match="has no array y_test; allowed: X_train, X_test, y_train"):
+        sizes(Npz("all.npz", path=str(tmp_path)))
+
+
 def test_variables_of_splits_in_a_file_of_rolls_are_used(tmp_path):
     held = {split: [[[60 + n]] for n in range(size)] for split, size in SIZES.items()}
     (tmp_path / "a.json").write_text(json.dumps(held))

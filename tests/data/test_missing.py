@@ -134,6 +134,22 @@ def test_a_label_of_a_list_may_not_be_missing(missing):
     assert "labels[1]=" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("field", "entry", "problem"),
+    [
+        (MultiLabel("y"), [["a"]], "y[0]=['a']: not one label; allowed: text or a number"),
+        (MultiLabel("y"), ["a", {"b": 1}], "y[1]={'b': 1}: not one label; allowed: text"),
+        (Number("y"), [], "y=[]: is empty; allowed: a number, or a list of them"),
+        (Text("y", by="tokens"), ["a", ""], "y[1]='': is missing; allowed: a token for each step"),
+    ],
+)
+def test_what_a_list_holds_in_place_of_an_entry_is_no_entry(field, entry, problem):
+    for read in (field.encode, field.check):
+        with pytest.raises(DataError) as error:
+            read({"y": entry})
+        assert problem in str(error.value)
+
+
 @pytest.mark.parametrize("missing", [None, math.nan, pd.NaT, pd.NA, np.float64("nan")])
 @pytest.mark.parametrize("make", [Text, Category, Vector, Series, Spelled, Number, Tags])
 def test_a_missing_entry_is_refused_by_every_field(make, missing):

@@ -327,6 +327,8 @@ class Number(Standardized):
             numbers = doubles(value).reshape(-1)
         except (TypeError, ValueError):
             self.refuse(value, "not a number, nor a list of numbers")
+        if not numbers.size:
+            self.refuse(value, "is empty; allowed: a number, or a list of them")
         if not np.isfinite(numbers).all():
             self.refuse(value, "not finite")
         return numbers

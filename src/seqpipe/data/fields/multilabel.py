@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,6 +74,9 @@ class MultiLabel(Classes):
         for place, label in enumerate(value):
             if is_missing(label):
                 text = f"[{place}]={label!r}: is missing; allowed: a label, or a list without it"
+                raise DataError(f"{self.column}{text}")
+            if not isinstance(label, (str, int, float, np.generic)):
+                text = f"[{place}]={label!r}: not one label; allowed: text or a number"
                 raise DataError(f"{self.column}{text}")
         labels = [str(label).strip() for label in value]
         return [label for label in labels if label]

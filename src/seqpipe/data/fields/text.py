@@ -23,7 +23,7 @@ from seqpipe.data.fields.tokenizing import (
 from seqpipe.data.fields.vectors import Pretrained
 from seqpipe.data.fields.words import composed, lowered
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK, id_type
-from seqpipe.errors import ConfigError, did_you_mean
+from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*\Z")
 Counts = np.ndarray[Any, np.dtype[np.int64]]
@@ -184,6 +184,9 @@ class Text(Field):
         is_list = isinstance(value, list) and all(isinstance(token, str) for token in value)
         if not (self.way.takes_lists and is_list):
             self.refuse(value, "not text" + (", nor a list of it" if self.way.takes_lists else ""))
+        if "" in value:
+            text = "is missing; allowed: a token for each step"
+            raise DataError(f"{self.column}[{value.index('')}]='': {text}")
         return [self._read(token) for token in value]
 
     def _read(self, text: str) -> str:

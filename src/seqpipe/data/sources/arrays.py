@@ -11,7 +11,7 @@ from numpy.lib import format as npy
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.data.sources.given import by_split, split_of, without_split
+from seqpipe.data.sources.given import split_of_array, without_split_of_array
 from seqpipe.data.sources.numeric import Missing, Numbers, filled
 from seqpipe.errors import DataError, did_you_mean
 
@@ -81,9 +81,22 @@ class Npz(FileSource):
 
     def splits_inside(self, file: Path) -> dict[str, Names]:
         """The splits whose arrays a file holds, `X_train` and `X_test` in place of `X`."""
-        names = _names(file)
-        found = {} if self.x in names else by_split(n for n in names if _is(n, self.x))
+        found = _splits(file, self.x)
+        if self.x in _names(file) or "train" not in found or len(found) == 1:
+            return {}
         return {split: f"{self.typed['train']}/{split}" for split in SPLITS if split in found}
+
+    def unread(self, file: Path) -> list[str]:
+        """The arrays of other splits in the file, where `x` is the array of one."""
+        whole = without_split_of_array(self.x)
+        found = {} if whole is None else _splits(file, whole)
+        others = sorted(name for name in found.values() if name != self.x)
+        if not others or self.x not in found.values():
+            return super().unread(file)
+        y = without_split_of_array(self.y or "")
+        allowed = f"data.source.x={whole}" + (f" data.source.y={y} use" if y else " uses")
+        text = f"{', '.join(others)} is not read; valid and test are shares of {self.x}"
+        return [f"{file}: {text}; {allowed} the given ones"]
 
     def inputs(self) -> list[Path]:
         """The files themselves, each once."""
@@ -119,10 +132,11 @@ class Npz(FileSource):
         self, opened: zipfile.ZipFile, file: Path, split: str | None
     ) -> Iterator[str | None]:
         """The names of x, y and lengths; those of a split where they are called by it."""
-        names = _names(file)
         for name in (self.x, self.y, self.lengths):
-            own = [n for n in names if name and _is(n, name) and split_of(n) == split]
-            yield own[0] if split and own else name
+            if split is None or name is None or name in _names(file):
+                yield name
+            else:
+                yield _splits(file, name).get(split, f"{name}_{split}")
 
     def _records(
         self,
@@ -212,9 +226,14 @@ def _names(file: Path) -> list[str]:
         return []
 
 
-def _is(name: str, wanted: str) -> bool:
-    """True for `X_train`, `train_x` and the like of X."""
-    return split_of(name) is not None and without_split(name).lower() == wanted.lower()
+def _splits(file: Path, name: str) -> dict[str, str]:
+    """The arrays `X_train`, `trainX` and the like of X, by their split."""
+    found: dict[str, str] = {}
+    for one in _names(file):
+        split = split_of_array(one, name)
+        if split is not None:
+            found.setdefault(split, one)
+    return found
 
 
 class _Header(NamedTuple):

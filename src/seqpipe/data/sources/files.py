@@ -119,6 +119,14 @@ class FileSource(Source):
         """
         return {}
 
+    def unread(self, file: Path) -> list[str]:
+        """What to say of other splits that `train` is not, beside the one file that it names.
+
+        Args:
+            file: it is there, and none of its splits is read as such.
+        """
+        return unread_beside(file)
+
     def warnings(self) -> list[str]:
         """Which splits were found in a folder or file, or were not used."""
         return self._remarks if self.names else []
@@ -132,7 +140,7 @@ class FileSource(Source):
         place = self.path / train
         if place.is_file():
             inside = self.splits_inside(place)
-            self._remarks = [told(str(place), inside)] if inside else unread_beside(place)
+            self._remarks = [told(str(place), inside)] if inside else self.unread(place)
             return inside
         if not place.is_dir():
             self._remarks = merged(train, map(Path, glob(str(place), recursive=True)))

@@ -34,6 +34,30 @@ def without_split(name: str) -> str:
     return name.strip("._- ")
 
 
+def split_of_array(name: str, wanted: str) -> str | None:
+    """Which split of an array another one holds, by its name; None where it is none of it.
+
+    >>> [split_of_array(name, "X") for name in ("x_train", "testX", "Xval", "y_test", "max")]
+    ['train', 'test', 'valid', None, None]
+    """
+    name, wanted = name.lower(), wanted.lower()
+    for rest in (name.removeprefix(wanted), name.removesuffix(wanted)):
+        if rest != name and not without_split(rest):
+            return split_of(rest)
+    return None
+
+
+def without_split_of_array(name: str) -> str | None:
+    """The array that one holds a split of, by its name; None where it names no split.
+
+    >>> without_split_of_array("X_train"), without_split_of_array("trainX"), split_of("X")
+    ('X', 'X', None)
+    """
+    words = "|".join(_WORDS.values())
+    found = re.fullmatch(rf"(?:{words})[._\- ]*(.+?)|(.+?)[._\- ]*(?:{words})", name, re.IGNORECASE)
+    return (found[1] or found[2]) if found else None
+
+
 def by_split(names: Iterable[str]) -> dict[str, list[str]]:
     """The names of each split, those of none under ""; nothing without train and another one."""
     found: dict[str, list[str]] = {}
