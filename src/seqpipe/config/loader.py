@@ -94,10 +94,11 @@ def in_quotes(line: str) -> str:
     if is_pair and key.lstrip("+~") and value[:1] not in ("[", "{"):
         text = QuotedString(text=value, quote=Quote.double).with_quotes()
         try:
-            if OverridesParser.create().parse_override(f"{key}={text}").value() == value:
-                return f"in quotes, {shlex.quote(f'{with_dots(key)}={text}')}"
+            is_read = OverridesParser.create().parse_override(f"{key}={text}").value() == value
         except HydraException:  # its key is what cannot be read
-            pass
+            is_read = False
+        if is_read:
+            return f"in quotes, {shlex.quote(f'{with_dots(key)}={text}')}"
     return "key=value, +key=value or ~key, special characters in quotes: 'key=\"a b\"'"
 
 

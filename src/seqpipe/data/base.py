@@ -1,7 +1,6 @@
-"""The words of the data package: records, sources, fields, what a model must know, a batch.
+"""Records, sources, fields, what a model must know of them, a batch.
 
-A source yields records, two fields (x and y) turn one entry of a record into numbers. A new
-format is a new `Source`, a new kind of entry a new `Field`; nothing else changes.
+A new format is a new `Source`, a new kind of entry a new `Field`; nothing else changes.
 """
 
 from __future__ import annotations
@@ -32,8 +31,7 @@ class PlacedRecord(dict[str, Any]):
         columns: column -> value.
         file: where it stands; None for a record that stands in no file.
         line: the line it starts at, from 1; None where the format has no lines.
-        goes_on: the next record continues this one (a long text read in pieces): a field of text
-            puts no <EOS> between them, and a carried state passes on.
+        goes_on: the next record continues this one: no <EOS> between them, the state passes on.
     """
 
     __slots__ = ("file", "goes_on", "line")

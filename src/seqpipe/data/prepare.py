@@ -128,9 +128,8 @@ def prepare(
         if fit:
             _fit(role, fld, splits["train"], skip, progress)
         _check_classes(role, fld, splits["train"], skip)
-    columns, facts = {}, {}
+    columns, facts, problems = {}, {}, Problems(skip)
     seen: Items | None = None
-    problems = Problems(skip)
     for fld in roles.values() if fit else ():
         fld.watch()
     losses: list[DataError | str] = []
@@ -144,14 +143,22 @@ def prepare(
         if split == "train":
             losses = [_digit_loss(role, fld) for role, fld in roles.items()]
     problems.check()
-    if refused := [p for one in losses if isinstance(one, DataError) for p in one.problems]:
-        raise DataError(refused)
-    warnings = *(one for one in losses if isinstance(one, str) and one), *source.warnings()
+    warnings = *_warnings_of(losses), *source.warnings()
     facts[only[0]] = replace(facts[only[0]], warnings=warnings)
-    empty = [_why_empty(split, facts[split]) for split in only if not facts[split].records]
-    if empty:
+    if empty := [_why_empty(split, facts[split]) for split in only if not facts[split].records]:
         raise DataError(empty)
     return Prepared(columns, facts)
+
+
+def _warnings_of(losses: Iterable[DataError | str]) -> list[str]:
+    """The warnings among what `_digit_loss` found.
+
+    Raises:
+        DataError: with the errors among it.
+    """
+    if refused := [p for one in losses if isinstance(one, DataError) for p in one.problems]:
+        raise DataError(refused)
+    return [one for one in losses if isinstance(one, str) and one]
 
 
 def _digit_loss(role: str, fld: Field) -> DataError | str:

@@ -18,7 +18,7 @@ from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.problems import MOST_PROBLEMS
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.nn.masks import length_mask
-from seqpipe.tasks.metrics import added_up
+from seqpipe.tasks.sums import added_up
 from seqpipe.tasks.weights import cross_entropy, cross_entropy_of_each
 
 Pairs = tuple[Any, Any]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.tags import Span, spans, types
-from seqpipe.tasks.metrics import ByExample, added_up
+from seqpipe.tasks.sums import ByExample, added_up
 
 IGNORED = -1
 """Stands in the truth where a sequence has no step."""

@@ -109,17 +109,12 @@ def run(
     data = build_data(cfg)
     on_data(data)
     resuming.check_data(cfg, resumed, data.digests)
-    _tell_of_skipped(data)
-    _tell_of_leaks(data)
-    for note in data.notes:
-        log.warning("%s", note)
+    _warn_of(data)
     if cfg.describe:
         check_monitors(cfg, unchecked_task(cfg, data))
-        looked = look.run(cfg, launch, data)
-        return RunResult({}, math.nan, *looked)
+        return RunResult({}, math.nan, *look.run(cfg, launch, data))
     if cfg.replay is not None:
-        told = replay.run(cfg, data)
-        return RunResult({}, math.nan, launch.output_dir, None, told)
+        return RunResult({}, math.nan, launch.output_dir, None, replay.run(cfg, data))
     check_limits(cfg, data, processes)
     ready = _made(cfg, launch, data, resumed)
     folder = outcome.claim_folder(launch.output_dir) if _first() else launch.output_dir
@@ -140,6 +135,14 @@ def run(
     monitored = facts.chosen.metrics.get(ready.module.task.monitor, float("nan"))
     told, judged_on = describe.summary(facts), describe.judged_on(cfg, data)
     return RunResult(facts.metrics, monitored, folder, tracker.run_id, told, judged_on)
+
+
+def _warn_of(data: SequenceData) -> None:
+    """What is known of the data and a user should know before a model is made."""
+    _tell_of_skipped(data)
+    _tell_of_leaks(data)
+    for note in data.notes:
+        log.warning("%s", note)
 
 
 def _keep(cfg: DictConfig, facts: describe.RunFacts, history: History) -> None:

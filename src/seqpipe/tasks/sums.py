@@ -1,0 +1,87 @@
+"""Sums that metrics are made of: in float64 where they are of numbers, and by example."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+def added_up(values: Tensor, examples: Tensor, count: int) -> Tensor:
+    """Sums of (N, ...) values by example, (count, ...); examples: (N,), whose each value is."""
+    return values.new_zeros(count, *values.shape[1:]).index_add_(0, examples, values)
+
+
+class ByExample(Metric):
+    """A metric of sums that can say what each example of a batch adds to them, all at once.
+
+    `update` adds all of it. A metric without `of_examples` is asked example by example, which is
+    slow.
+    """
+
+    full_state_update = False
+
+    def of_examples(
+        self, predictions: Any, truths: Any, examples: Tensor, count: int
+    ) -> dict[str, Tensor]:
+        """What each example adds.
+
+        Args:
+            predictions: N of them, as `update` takes them.
+            truths: likewise.
+            examples: (N,) whose each is.
+            count: how many examples there are.
+
+        Returns:
+            state -> (count, ...).
+        """
+        raise NotImplementedError
+
+    def update(self, predictions: Any, truths: Any) -> None:
+        """Adds what N predictions and truths contribute, as if all were of one example."""
+        device = truths.device if isinstance(truths, Tensor) else None
+        one = torch.zeros(len(truths), dtype=torch.long, device=device)
+        for name, added in self.of_examples(predictions, truths, one, 1).items():
+            held: Tensor = getattr(self, name)
+            setattr(self, name, held + added[0].to(held.device))
+
+
+class Sums(Metric):
+    """Running sums in float64, whatever the precision of the model.
+
+    In float32 a sum of a million batches is wrong by a percent: what is added is rounded to the
+    digits of the sum. On a device without float64 (Apple's GPUs) the sums stay on the CPU.
+    """
+
+    full_state_update = False
+
+    def add_sum(self, name: str) -> None:
+        """A sum of that name, 0 at first, added up over processes."""
+        self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def exact(self, values: Tensor) -> Tensor:
+        """The values in float64, where the sums are."""
+        # In two steps: a device without float64 cannot convert before it copies.
+        return values.detach().to(self._sum_device).double()
+
+    @property
+    def _sum_device(self) -> torch.device:
+        held: Tensor = getattr(self, next(iter(self._defaults)))
+        return held.device
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Self:
+        """Moves the sums with the module, but keeps them in float64."""
+
+        @functools.wraps(fn)  # torchmetrics looks at the name
+        def moved(held: Tensor) -> Tensor:
+            if held.dtype != torch.float64:
+                return fn(held)
+            try:
+                return fn(held).double()
+            except TypeError:  # the device has no float64
+                return held
+
+        super()._apply(moved, exclude_state)
+        return self
