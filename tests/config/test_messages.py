@@ -68,6 +68,14 @@ UNKNOWN_KEYS = [
         f"data.length=5: nothing in the configuration reads it; allowed: {DATA}; "
         "did you mean 'max_length'?",
     ),
+    (
+        "data=parallel data.source.train=a.*",
+        "data.source.train=a.*: its value stands in data.train; allowed: data.train=a.*",
+    ),
+    (
+        "data=wikitext2 data.source.local.train=a.txt",
+        "data.source.local.train=a.txt: its value stands in data.train; allowed: data.train=a.txt",
+    ),
     ("depth.foo=3", "depth.foo=3: depth holds a value; allowed: depth=..."),
     (
         "+architecture.x_size=3",

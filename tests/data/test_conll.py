@@ -146,6 +146,16 @@ def test_documents_stay_whole_where_records_are_grouped_by_them(tmp_path):
     ("text", "problems"),
     [
         ("a O\nb\nc O\n", [["train:2: 1 columns, line 1 has 2; allowed: 2, parted by spaces"]]),
+        (
+            "# one\na O x\n# of two\nb O\n",
+            [
+                [
+                    f"train:{line}: {count} columns, line 1 has 2; allowed: 2, parted by spaces; "
+                    "'data.source.comment=\"#\"' leaves lines that start with # out"
+                    for line, count in ((2, 3), (3, 3))
+                ]
+            ],
+        ),
         ("a\tO\nb O\n", [["train:2: 1 columns, line 1 has 2; allowed: 2, parted by tabs"]]),
         (
             "a\tO\n\tO\nb\t\n",

@@ -291,7 +291,12 @@ def test_several_labels_a_line_are_refused_where_one_is_wanted(write):
 @pytest.mark.parametrize(
     ("prefix", "line", "problem"),
     [
-        ("", "__label__a __label__b x", "'__label__b' would be a word of the text; allowed: "),
+        (
+            "",
+            "__label__a __label__b x",
+            "'__label__b' would be a word of the text; allowed: data.source.prefix=__label__, and "
+            "for several labels a line also task=multi_label data.y._target_=",
+        ),
         ("", "__label__a x __label__b", "'__label__b' would be a word of the text; allowed: "),
         (
             "__label__",

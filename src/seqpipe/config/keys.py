@@ -102,10 +102,21 @@ def _data_problems(tree: Tree) -> Iterator[Problem]:
         elif name in signature.rules:
             yield from _value_problems(tree, key, signature)
         elif not any(reference == key or reference.startswith(f"{key}.") for reference in read):
-            yield _unknown_problem(tree, "data", name)
+            yield _replaced(tree, name) or _unknown_problem(tree, "data", name)
     for part in ("source", "y"):
         if tree.raw(f"data.{part}") is None:
             yield Problem(f"data.{part}", None, "is missing; allowed: a mapping with _target_")
+
+
+def _replaced(tree: Tree, name: str) -> Problem | None:
+    """A key of the source that was typed in place of the key of data that it reads; or none."""
+    if name == "path":
+        return None
+    for leaf, _ in tree.leaves():
+        if leaf.startswith("data.source.") and leaf.endswith(f".{name}"):
+            text = f"its value stands in data.{name}; allowed: data.{name}={shown(tree.get(leaf))}"
+            return Problem(leaf, tree.get(leaf), text)
+    return None
 
 
 def _node_problems(tree: Tree, key: str) -> Iterator[Problem]:

@@ -22,6 +22,7 @@ _MARK = "\ufeff"
 MARK_INSIDE = (
     "starts with a byte order mark, as where files are joined; allowed: one at the start of a file"
 )
+_COMMENTS = "; 'data.source.comment=\"#\"' leaves lines that start with # out"
 _SPACES = re.compile("[ \t]+")
 _ID = re.compile(r"[1-9][0-9]*")
 _SKIPPED_ID = re.compile(r"[1-9][0-9]*-[0-9]+|[0-9]+\.[1-9][0-9]*")
@@ -155,7 +156,7 @@ class Conll(TokenLines):
             return
         sentence, document = Sentence(list(self.columns)), 0
         first: tuple[int, int] | None = None  # line of the first token, its columns
-        by_tab = self.separator == "tab"
+        by_tab, hash_first = self.separator == "tab", False
         for number, line in lines(file, self.encoding):
             if isinstance(line, DataError):
                 sentence.problems += line.problems
@@ -176,11 +177,12 @@ class Conll(TokenLines):
                 by_tab = "\t" in line
             cells = line.split("\t") if by_tab else _SPACES.split(line.strip(" \t"))
             if first is None:
-                first = number, len(cells)
+                first, hash_first = (number, len(cells)), line[0] == "#"
                 self._check_columns(file, *first)
             if len(cells) != first[1]:
                 allowed = f"{first[1]}, parted by {'tabs' if by_tab else 'spaces'}"
                 text = f"{len(cells)} columns, line {first[0]} has {first[1]}; allowed: {allowed}"
+                text += _COMMENTS if self.comment is None and (line[0] == "#" or hash_first) else ""
                 sentence.problems.append(f"{place(file, number)}: {text}")
                 continue
             self._add(file, sentence, number, cells)

@@ -13,6 +13,7 @@ from seqpipe.data.sources.formats import CARRIAGE_RETURN
 from seqpipe.errors import DataError
 
 FASTTEXT = "__label__"
+SEVERAL = "task=multi_label data.y._target_=seqpipe.data.fields.multilabel.MultiLabel"
 
 
 class LineSource(FileSource):
@@ -237,5 +238,5 @@ class LabelledLines(LineSource):
             before = f"labels before the text, as {label} {inside[0]} text"
             raise DataError(f"{inside[0]!r} stands inside the text; allowed: {before}")
         if inside:
-            several = f"data.source.prefix={usual}, which reads several labels a line"
+            several = f"data.source.prefix={usual}, and for several labels a line also {SEVERAL}"
             raise DataError(f"{inside[0]!r} would be a word of the text; allowed: {several}")
