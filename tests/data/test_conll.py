@@ -581,3 +581,12 @@ def test_the_official_training_file_of_conll2003_needs_no_option(written):
     data = build_data(cfg)
     assert data.y.decode(data.examples("train")[3].y) == "O B-PER"
     assert data.facts["train"].skipped == 0
+
+
+@pytest.mark.parametrize(
+    "sign", ["\N{CYRILLIC CAPITAL LETTER O}", "\N{FULLWIDTH LATIN CAPITAL LETTER O}"]
+)
+def test_a_sign_that_looks_like_o_is_shown_by_its_number(written, sign):
+    folder = written(f"a B-X\nb O\nc {sign}\n\n" + "a B-X\nb O\n\n" * 9)
+    (problems, *_) = read(Conll("train", "valid", "test", path=folder, scheme="auto"), folder)
+    assert problems[0].startswith(f"train:3: tags={sign!a}: no tag of bio; allowed: O, ")

@@ -237,7 +237,9 @@ class Conll(TokenLines):
         if self.invalid == "repair":
             wrong = [(step, text) for step, text in wrong if not tags[step]]
         for step, text in wrong:
-            shown = written[step] if written[step].isprintable() else ascii(written[step])
+            shown = written[step]
+            if not shown.isprintable() or (len(shown) == 1 and not shown.isascii()):
+                shown = ascii(shown)  # a letter of another script looks like O
             if tags[step] and tags[step] != written[step]:
                 shown += f" (read as {tags[step]})"
             hint = " or data.source.invalid=repair"
