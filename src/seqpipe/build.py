@@ -3,6 +3,7 @@
 The only place where a name in YAML meets a size known from the data.
 """
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import nn
 
 from seqpipe.config.schema import TAKEN_BY_THE_RUN
 from seqpipe.config.tree import Tree
-from seqpipe.data.base import SequenceSpec
+from seqpipe.data.base import Field, SequenceSpec, Source
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.errors import ConfigError, DataError, SeqpipeError
@@ -94,6 +95,12 @@ def _data(
         for name in names
         if node[name] is not None
     }
+    for name, part in parts.items() if make is None else ():
+        base = Source if name == "source" else Field
+        if not isinstance(part, base):
+            key = f"data.{name}._target_={written[name]['_target_']}"
+            allowed = f"a class below {base.__module__}.{base.__name__}"
+            raise ConfigError(f"{key}: makes no {base.__name__.lower()}; allowed: {allowed}")
     return SequenceData(
         **parts,
         recipe=recipe,
@@ -195,10 +202,14 @@ def build_module(
 def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
     """Those of the configuration, checkpoints in the run's folder, and those every run has."""
     callbacks: list[Callback] = [CountedUpdates(), Throughput(), History(), ForcingDecay()]
-    for node in cfg.callbacks.values():
+    for name, node in cfg.callbacks.items():
         callback = instantiate(node)
-        if not isinstance(callback, Callback):  # a checkpoint waiting for its folder
+        if isinstance(callback, functools.partial):  # a checkpoint waiting for its folder
             callback = callback(dirpath=folder / "checkpoints")
+        if not isinstance(callback, Callback):
+            key = f"callbacks.{name}._target_={node['_target_']}"
+            allowed = "a class below pytorch_lightning.Callback"
+            raise ConfigError(f"{key}: makes no callback; allowed: {allowed}")
         if isinstance(callback, BestAndLast) and cfg.resume is not None:
             callback.resumed_from = Path(cfg.resume)
         callbacks.append(callback)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from seqpipe.config.commandline import check, read_flags
 from seqpipe.config.compose import compose
 from seqpipe.config.validate import validate
 from seqpipe.errors import ConfigError
@@ -87,7 +88,7 @@ UNKNOWN_KEYS = [
     ),
     (
         "~trainer.max_bad_steps",
-        "trainer.max_bad_steps=: is missing, and the run reads it; allowed: a value",
+        "~trainer.max_bad_steps: the run needs this key; allowed: leave ~trainer.max_bad_steps out",
     ),
     ("+trainer.logger=false", "trainer.logger=false: is set by the run; allowed: leave it out"),
 ]
@@ -207,7 +208,7 @@ TARGETS = [
     ),
     (
         "~data.y.column",
-        f"data.y.column=: is missing; allowed: a value, which {FIELDS}.labels.Category needs",
+        "~data.y.column: the run needs this key; allowed: leave ~data.y.column out",
     ),
 ]
 COMMAND_LINE = [
@@ -247,7 +248,88 @@ COMMAND_LINE = [
         "did you mean '~cell.forget_bias'?",
     ),
     ("depth=1,2", "depth=1,2: several values; allowed: one value, or a job for each with -m"),
+    ("~seed", "~seed: the run needs this key; allowed: leave ~seed out"),
+    ("~depth", "~depth: the run needs this key; allowed: leave ~depth out"),
+    (
+        "data.y={digits:2}",
+        "data.y={digits:2}: adds keys (digits); allowed: with a plus: +data.y={digits:2}",
+    ),
+    (
+        "architecture.head={hiden:[3]}",
+        "architecture.head={hiden:[3]}: adds keys (hiden); "
+        "allowed: with a plus: +architecture.head={hiden:[3]}",
+    ),
+    (
+        "architecture.head.hidden={a:3}",
+        "architecture.head.hidden={a:3}: wrong type; allowed: a list, each an integer >= 1",
+    ),
+    ("data=table data.path=x data.x.column=5", "data.x.column=5: wrong type; allowed: text"),
+    (
+        "data=table data.path=x data.y=null",
+        "data.y=null: is missing; allowed: a mapping with _target_",
+    ),
+    (
+        "data.y._target_=3",
+        "data.y._target_=3: wrong type; allowed: a class, as module.Class",
+    ),
+    (
+        "+callbacks=ema",
+        "+callbacks=ema: no such option; allowed: default, none; "
+        "one more callback: +callbacks.ema._target_=module.Class",
+    ),
+    (
+        "callbacks.foo.every=2",
+        "callbacks.foo.every=2: unknown key; allowed: early_stopping, checkpoint, or a new one "
+        "with its class: +callbacks.foo._target_=module.Class",
+    ),
+    (
+        "+tuned=none",
+        "+tuned=none: is in the configuration already; allowed: without the plus: tuned=none",
+    ),
 ]
+FLAGS = [
+    ("--config-dir", "--config-dir: expected one argument; allowed: --config-dir CONFIG-DIR"),
+    (
+        "--cfg jobs",
+        "--cfg: invalid choice: 'jobs' (choose from 'job', 'hydra', 'all'); "
+        "allowed: --cfg job, --cfg hydra, --cfg all",
+    ),
+    (
+        "--multirun=3",
+        "--multirun: ignored explicit argument '3'; allowed: --multirun by itself",
+    ),
+    (
+        "--hidden-size=3",
+        "--hidden-size=3: no such flag; allowed: keys are written without dashes, hidden_size=3",
+    ),
+    ("--lr=3", "--lr=3: no such flag; allowed: keys are written without dashes, lr=3"),
+    (
+        "--experimental-rerun=config.pickle",
+        "--experimental-rerun=config.pickle: would unpickle a file, which can run code; "
+        "allowed: python -m seqpipe rerun run=FOLDER",
+    ),
+]
+
+
+@pytest.mark.parametrize(("typed", "message"), FLAGS)
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_flag_that_cannot_be_used_is_named_wherever_it_stands(typed, message, place):
+    words = [*typed.split(), "cell=gru"] if place == "before" else ["cell=gru", *typed.split()]
+    if typed == "--config-dir" and place == "before":
+        words = ["-m", "--config-dir"]
+    with pytest.raises(ConfigError) as caught:
+        read_flags(words)
+    assert caught.value.problems == [message]
+
+
+def test_a_primary_configuration_that_is_not_there_is_named_as_a_flag():
+    with pytest.raises(ConfigError, match=r"^--config-name=foo: no such configuration; allowed: "):
+        check([], config_name="foo")
+
+
+def test_two_values_that_read_each_other_are_reported():
+    with pytest.raises(ConfigError, match="leads nowhere"):
+        compose(["seed=${data.seed}"])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import DATA_TARGET, GROUPS, PANEL
 from seqpipe.config.signatures import signature_of
 from seqpipe.config.tree import Tree
-from seqpipe.config.validate import _rule_for, validate
+from seqpipe.config.validate import rule_for, validate
 
 CONF = conf_dir()
 FILES = sorted(CONF.rglob("*/*.yaml"))
@@ -105,7 +105,7 @@ def test_every_value_of_every_option_has_a_rule(option):
             parent, _, name = parent.rpartition(".")
             target = tree.get(f"{parent}._target_")
             own = str(target).startswith("seqpipe.")
-        rule = _rule_for(key) or (signature_of(target).rules.get(name) if own else None)
+        rule = rule_for(key) or (signature_of(target).rules.get(name) if own else None)
         read_elsewhere = key in tree.references() or isinstance(tree.get(key), dict)
         nothing = tree.raw(key) is None and key.startswith("data.")  # else a mapping, or refused
         assert rule or read_elsewhere or nothing, f"{key} may be anything"

@@ -1,6 +1,7 @@
 """Recordings: which files, what their names say, what is refused; at any rate and of any width."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import soundfile
 
 from seqpipe.data.base import SPLITS
 from seqpipe.data.sources.audio import Audio, WithAudio
-from seqpipe.data.sources.recordings import ENDINGS, resampled
+from seqpipe.data.sources.recordings import ENDINGS, Recordings, resampled
 from seqpipe.data.sources.text import LabelledLines
 from seqpipe.errors import ConfigError, DataError
 
@@ -117,6 +118,13 @@ def test_a_listed_file_that_is_missing_is_told_with_its_line(tmp_path):
         [f"{tmp_path / 'list.txt'}:2: there is no file {missing}; allowed: one that is there; "
          "did you mean 'a.wav'?"]
     ]  # fmt: skip
+
+
+def test_a_name_with_other_slashes_is_told_how_it_is_written_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "yes" / "a.wav")
+    with pytest.raises(DataError, match=r"; did you mean 'yes/a\.wav'\?$"):
+        Recordings().read(Path("yes\\a.wav"), "list.txt:1")
 
 
 def test_a_transcript_in_the_name_is_rewritten(tmp_path):

@@ -31,7 +31,7 @@ from seqpipe.config.annotations import TargetError
 from seqpipe.config.compose import compose
 from seqpipe.config.signatures import signature_of
 from seqpipe.config.tree import Tree
-from seqpipe.config.validate import _rule_for
+from seqpipe.config.validate import rule_for
 from seqpipe.errors import SeqpipeError
 
 TINY = ("hidden_size=4", "data.cache=null", "trainer.accelerator=cpu", "data.batch_size=4")
@@ -219,7 +219,7 @@ def candidates(tree: Tree, key: str) -> Iterator[str]:
         rule = signature_of(target).rules.get(name) if isinstance(target, str) else None
     except TargetError:
         rule = None
-    rules = [one for one in (rule, _rule_for(key)) if one is not None]
+    rules = [one for one in (rule, rule_for(key)) if one is not None]
     words = [word for one in rules for word in one.words]
     tried: list[Any] = [*words]
     if isinstance(value, bool):

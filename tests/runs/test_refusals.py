@@ -59,6 +59,18 @@ from seqpipe.errors import ConfigError, DataError
             "trainer=ddp trainer.devices=17 trainer.accelerator=cpu",
             r"trainer.devices=17: valid has 16 examples, each process needs one; allowed: at most",
         ),
+        (
+            "data.x._target_=collections.Counter",
+            r"^data.x._target_=collections.Counter: makes no field; allowed: a class below ",
+        ),
+        (
+            "data.source._target_=collections.Counter",
+            r"^data.source._target_=collections.Counter: makes no source; allowed: a class below ",
+        ),
+        (
+            "+callbacks.a._target_=builtins.dict",
+            r"^callbacks.a._target_=builtins.dict: what it takes is not known; allowed: a class",
+        ),
         ("hidden_size=10000000", r"^hidden_size=10000000: the model does not fit in memory"),
         ("hidden_size=99999999999999999999", r"^hidden_size=9+: the model does not fit in memory"),
     ],
@@ -69,6 +81,24 @@ def test_what_cannot_be_built_is_named_by_its_key_and_leaves_nothing(
     with pytest.raises(ConfigError, match=message):
         launch("adding", *override.split())
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (
+            "collections.Counter",
+            r"^callbacks.a._target_=collections.Counter: makes no callback; allowed: a class below",
+        ),
+        (
+            "pytorch_lightning.callbacks.LearningRateMonitor",
+            r"^callbacks: .*LearningRateMonitor.*; allowed: ",
+        ),
+    ],
+)
+def test_a_callback_that_cannot_be_one_is_a_message(launch, target, message):
+    with pytest.raises(ConfigError, match=message):
+        launch("adding", f"+callbacks.a._target_={target}", "preflight=none", "diagnostics=none")
 
 
 def test_what_a_constructor_finds_wrong_is_not_wrapped_by_hydra(launch, tmp_path):
@@ -92,6 +122,7 @@ def test_describing_refuses_what_training_would_refuse(launch, tmp_path):
             r"^data.source.valid=v.csv: no such file in .*here.csv",
         ),
         ("data=audio_folders data.path=clipz", r"^data.path=clipz: no such folder .*'clips'\?$"),
+        ("data=audio_table data.path=clipz", r"^data.path=clipz: no such folder .*'clips'\?$"),
     ],
 )
 def test_a_place_that_is_not_there_is_named_as_it_was_typed(

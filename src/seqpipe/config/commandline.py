@@ -46,13 +46,24 @@ def read_flags(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
         ConfigError: a flag that does not exist, or cannot be used here.
     """
-    flags, unknown = get_args_parser().parse_known_intermixed_args(list(argv))
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        flags, unknown = parser.parse_known_intermixed_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise ConfigError(_no_value(parser, error)) from None
     problems = [_no_flag(word) for word in unknown if word.startswith("-")]
     flags.overrides += [word for word in unknown if not word.startswith("-")]  # behind a bad flag
     if flags.config_path is not None:
         problems.append(
             f"--config-path={flags.config_path}: would hide the packaged options; "
             f"allowed: --config-dir={flags.config_path}"
+        )
+    if flags.experimental_rerun is not None:
+        wrong = "would unpickle a file, which can run code"
+        allowed = "python -m seqpipe rerun run=FOLDER"
+        problems.append(
+            f"--experimental-rerun={flags.experimental_rerun}: {wrong}; allowed: {allowed}"
         )
     asked = [f"--{name}" for name in ("run", "multirun", "cfg", "info") if getattr(flags, name)]
     if len(asked) > 1:
@@ -64,12 +75,26 @@ def read_flags(argv: Sequence[str]) -> argparse.Namespace:
     return flags
 
 
+def _no_value(parser: argparse.ArgumentParser, error: argparse.ArgumentError) -> str:
+    """A flag that is one, with a value that it does not take or without the one it needs."""
+    name = str(error.argument_name).partition("/")[0]
+    action = next(one for one in parser._actions if name in one.option_strings)
+    if action.nargs == 0:
+        allowed = f"{name} by itself"
+    elif action.choices:
+        allowed = ", ".join(f"{name} {choice}" for choice in action.choices)
+    else:
+        allowed = f"{name} {name.lstrip('-').upper()}"
+    return f"{name}: {error.message}; allowed: {allowed}"
+
+
 def _no_flag(word: str) -> str:
-    if "=" in word:
-        allowed = f"keys are written without dashes, {word.lstrip('-')}"
-        return f"{word}: no such flag; allowed: {allowed}"
     flags = [f"--{name.replace('_', '-')}" for name in _FLAGS]
-    return f"{word}: no such flag; allowed: {', '.join(flags)}{did_you_mean(word, flags)}"
+    name, is_pair, value = word.partition("=")
+    if is_pair and not did_you_mean(name, [one for one in flags if "-c" in one]):
+        key = f"{name.lstrip('-').replace('-', '_')}={value}"
+        return f"{word}: no such flag; allowed: keys are written without dashes, {key}"
+    return f"{word}: no such flag; allowed: {', '.join(flags)}{did_you_mean(name, flags)}"
 
 
 def flags_first(argv: Sequence[str]) -> list[str]:
@@ -174,7 +199,11 @@ def _no_sweep(composed: Composed, overrides: Sequence[Override]) -> Iterator[str
 
 def _problems(composed: Composed, typed: Sequence[Override]) -> list[Problem | str]:
     found: list[Problem | str] = [*composed.problems]
-    found += problems_of(composed.cfg, composed.choices, composed.refused)
+    removed = {o.key_or_group: with_dots(str(o.input_line)) for o in typed if o.is_delete()}
+    for problem in problems_of(composed.cfg, composed.choices, composed.refused):
+        line = removed.get(problem.key) if problem.value == "" else None
+        text = f"{line}: the run needs this key; allowed: leave {line} out"
+        found.append(problem if line is None else text)
     if not found:
         keys = {o.key_or_group for o in typed if not o.is_delete() and o.value() is not None}
         found += unread_problems(Tree(composed.cfg), keys)

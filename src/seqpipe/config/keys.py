@@ -26,7 +26,11 @@ SPECIAL = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 
 def unknown_key(cfg: DictConfig, key: str, value: object) -> str:
     """Why a key that was typed is refused, what is allowed there, and the closest key."""
-    tree, parts = Tree(cfg), key.split(".")
+    tree = Tree(cfg)
+    if isinstance(value, dict) and isinstance(tree.raw(key), dict):
+        new = ", ".join(str(name) for name in value if name not in tree.raw(key)) or "below it"
+        return f"adds keys ({new}); allowed: with a plus: +{key}={shown(value)}"
+    parts = key.split(".")
     depth = next(i for i in range(len(parts)) if not tree.has(".".join(parts[: i + 1])))
     parent = ".".join(parts[:depth])
     target = tree.get(f"{parent}._target_") if parent else None
@@ -130,7 +134,8 @@ def _node_problems(tree: Tree, key: str) -> Iterator[Problem]:
         yield from (_unknown_problem(tree, key, name) for name in node if name not in SPECIAL)
         return
     if not isinstance(target, str):
-        yield Problem(f"{key}._target_", target, "is missing; allowed: a class, as module.Class")
+        wrong = "is missing" if "_target_" not in node else "wrong type"
+        yield Problem(f"{key}._target_", target, f"{wrong}; allowed: a class, as module.Class")
         return
     given = GIVEN_BY_THE_RUN.get(key.split(".")[0], ())
     taken = TAKEN_BY_THE_RUN.get(key, ())
@@ -260,6 +265,7 @@ def _hint(tree: Tree, key: str, name: str, allowed: Iterable[str]) -> str:
     written = [leaf for leaf, _ in tree.leaves() if tree.origin(leaf) == leaf and leaf != key]
     same = [leaf for leaf in written if leaf.rpartition(".")[2] == last]
     close = did_you_mean(name, allowed)
-    if close or not same or last in SPECIAL:
+    # What a new callback is given does not belong to another part.
+    if close or not same or last in SPECIAL or key.startswith("callbacks."):
         return close
     return f"; did you mean '{min(same, key=len)}'?"

@@ -26,6 +26,7 @@ from seqpipe.config.keys import deletable, unknown_key
 from seqpipe.config.nested import with_dots
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import GROUPS, MAY_BE_NULL
+from seqpipe.config.validate import rule_for
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import Problem, shown
 
@@ -102,6 +103,10 @@ def in_quotes(line: str) -> str:
     return "key=value, +key=value or ~key, special characters in quotes: 'key=\"a b\"'"
 
 
+def _as_key(name: object) -> str:
+    return str(name) if str(name).isidentifier() else "NAME"
+
+
 class Loader:
     """Composes the packaged configuration, and that of more folders.
 
@@ -141,6 +146,9 @@ class Loader:
             )
         except Exception as error:  # whatever Hydra or YAML finds in the primary configuration
             raise ConfigError(f"{self.config_name}.yaml: {error}") from None
+        if not repository.config_exists(self.config_name):
+            text = "no such configuration; allowed: config, or NAME of a NAME.yaml in --config-dir"
+            raise ConfigError(f"--config-name={self.config_name}: {text}")
         return repository
 
     def user_dirs(self) -> list[Path]:
@@ -176,7 +184,9 @@ class Loader:
             allowed = "an option, or null" if group in MAY_BE_NULL else "an option"
             refused = group in (*GROUPS, *MAY_BE_NULL)
             return f"{override.input_line}: must stay; allowed: {allowed}" if refused else None
-        if override.is_add() and group in (*GROUPS, *MAY_BE_NULL) and override.package is None:
+        known = isinstance(value, str) and self.repository.config_exists(f"{group}/{value}")
+        chosen = (*GROUPS, *MAY_BE_NULL, "tuned")
+        if override.is_add() and known and group in chosen and override.package is None:
             allowed = f"without the plus: {group}={shown(value)}"
             return Problem(typed, value, f"is in the configuration already; allowed: {allowed}")
         if isinstance(value, list) and group in GROUPS and group != "callbacks":
@@ -190,6 +200,8 @@ class Loader:
             options = self.options(group)
             wrong = "an option must be chosen" if name is None else "no such option"
             hint = did_you_mean(shown(name), options)
+            if group == "callbacks" and not hint:
+                hint = f"; one more callback: +callbacks.{_as_key(name)}._target_=module.Class"
             return Problem(typed, value, f"{wrong}; allowed: {', '.join(options)}{hint}")
         return None
 
@@ -243,7 +255,9 @@ class Loader:
                     self.config_name, [*self.hydra_overrides, *lines], RunMode.RUN
                 )
             except Exception as error:  # whatever Hydra or YAML finds in the user's files
-                raise ConfigError(_in_words(error)) from None
+                # Hydra does not always name the one of these that it stumbles over.
+                typed = f"{' '.join(self.hydra_overrides)}: " if self.hydra_overrides else ""
+                raise ConfigError(f"{typed}{_in_words(error)}") from None
         return copy.deepcopy(self._composed[lines])
 
 
@@ -276,6 +290,9 @@ def _apply(override: Override, cfg: DictConfig) -> Problem | str | None:
         if "Could not append" in str(error):
             allowed = f"without the plus: {key}={shown(value)}"
             return f"+{key}={shown(value)}: is in the configuration already; allowed: {allowed}"
+        rule = rule_for(key)
+        if rule is not None and (fault := rule.fault(value)):
+            return Problem(key, value, fault)
         return f"{override.input_line}: {_in_words(error)}"
     return None
 

@@ -57,7 +57,10 @@ def _imported(target: str) -> Any:
 @functools.cache
 def _imported_signature(target: str) -> Signature:
     found = _imported(target)
-    parameters = inspect.signature(found).parameters.values()
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except ValueError:  # builtins, such as dict
+        raise TargetError("what it takes is not known") from None
     try:
         hints = typing.get_type_hints(found.__init__ if inspect.isclass(found) else found)
     except (NameError, TypeError):  # names that exist for type checkers only

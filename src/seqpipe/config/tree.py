@@ -61,7 +61,13 @@ class Tree:
 
     def as_written(self, message: str) -> str:
         """A message of a part, its keys named where their values are written: data.path=..."""
-        return _KEY.sub(lambda found: self.origin(found[0]), message)
+        return _KEY.sub(lambda found: self.origin(self._nested(found[0])), message)
+
+    def _nested(self, key: str) -> str:
+        """`data.source.path`, where only a source within that source has a path: its key."""
+        parent, _, name = key.rpartition(".")
+        inner = [one for one, _ in self.leaves(parent) if one.endswith(f".{name}")]
+        return inner[0] if len(inner) == 1 and not self.has(key) else key
 
     def has(self, key: str) -> bool:
         """Whether something, null included, is written at a dotted key."""
@@ -86,11 +92,11 @@ class Tree:
             for name in node:
                 yield from self.mappings(f"{key}.{name}" if key else str(name))
 
-    def references(self) -> set[str]:
-        """Every key that some `${...}` reads."""
+    def references(self, below: str = "") -> set[str]:
+        """Every key that some `${...}` reads, of those written at or below a key."""
         return {
             _absolute(key, *found.groups())
-            for key, raw in self.leaves()
+            for key, raw in self.leaves(below)
             for found in REFERENCE.finditer(str(raw))
         }
 

@@ -3,7 +3,7 @@
 import fnmatch
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -57,19 +57,32 @@ def problems_of(
     for problem in problems:
         if not any(f"{problem.key}.".startswith(f"{key}.") for key in skipped):
             found.setdefault(problem.key, problem)
-    return list(found.values())
+    causes = [problem for problem in found.values() if not _follows(problem, tree, found)]
+    return causes or list(found.values())  # those of a circle have no first one
+
+
+def _follows(problem: Problem, tree: Tree, found: Collection[str]) -> bool:
+    """Whether a value is wrong because it reads another key, which has a problem of its own."""
+    read = [_parts(key) for key in tree.references(problem.key)]
+    return any(key in found for parts in read for key in parts if key != problem.key)
+
+
+def _parts(key: str) -> list[str]:
+    """A dotted key and those above it."""
+    names = key.split(".")
+    return [".".join(names[:depth]) for depth in range(len(names), 0, -1)]
 
 
 def _value_problems(tree: Tree) -> Iterator[Problem]:
     """Values out of range, interpolations that lead nowhere, values still to be given."""
     for key, node in tree.mappings():
-        rule = _rule_for(key)
+        rule = rule_for(key)
         if rule is not None and "_target_" not in node and (fault := rule.fault(node)):
             yield Problem(key, node, fault)
     for key, _ in tree.leaves():
         origin = tree.origin(key)
         if tree.raw(origin) == "???":
-            rule = _rule_for(origin)
+            rule = rule_for(origin)
             allowed = "a value" if rule is None else rule.allowed.removesuffix(" or null")
             yield Problem(origin, "???", f"must be given; allowed: {allowed}")
             continue
@@ -79,7 +92,7 @@ def _value_problems(tree: Tree) -> Iterator[Problem]:
             text = f"leads nowhere ({str(error).splitlines()[0]}); allowed: a key that exists"
             yield Problem(origin, tree.raw(origin), text)
             continue
-        rule = _rule_for(key)
+        rule = rule_for(key)
         if rule is not None and (fault := rule.fault(value)):
             yield Problem(origin, value, fault)
     for key, what in _FILES.items():
@@ -89,7 +102,8 @@ def _value_problems(tree: Tree) -> Iterator[Problem]:
 
 
 @functools.cache
-def _rule_for(key: str) -> Rule | None:
+def rule_for(key: str) -> Rule | None:
+    """What a value at a dotted key may be; None where no rule says."""
     return next((rule for pattern, rule in _patterns() if pattern.fullmatch(key)), None)
 
 

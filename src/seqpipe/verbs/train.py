@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer, seed_everything
@@ -290,7 +291,11 @@ def _fit(
     valid = data.loader("train", shuffle=False) if overfit else data.loader("valid")
     train.load_state_dict({"batches": 0 if resumed is None else resumed.batches})
     started = time.perf_counter()
-    trainer.fit(module, train, valid, ckpt_path=cfg.resume, weights_only=True)
+    try:
+        trainer.fit(module, train, valid, ckpt_path=cfg.resume, weights_only=True)
+    except MisconfigurationException as error:  # mostly of a callback that the user added
+        allowed = "callbacks, logger and trainer that work together, or ~callbacks.NAME"
+        raise ConfigError(f"callbacks: {error}; allowed: {allowed}") from None
     seconds = time.perf_counter() - started
     last = _history(trainer).last
     # max_steps or max_time came in between, or a callback averaged the weights at the very end.

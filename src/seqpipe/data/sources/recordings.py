@@ -51,6 +51,9 @@ class Recordings:
         """
         if not file.is_file():
             hint = did_you_mean(file.name, _beside(file))
+            slashed = str(file).replace("\\", "/")
+            if slashed != str(file):  # as another system writes it
+                hint = f"; did you mean '{slashed}'?" if Path(slashed).is_file() else ""
             raise DataError(f"{where}: there is no file {file}; allowed: one that is there{hint}")
         try:
             sound, rate = self.soundfile.read(file, dtype="float32", always_2d=True)
