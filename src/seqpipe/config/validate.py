@@ -37,6 +37,20 @@ def validate(cfg: DictConfig, choices: dict[str, str]) -> None:
         raise ConfigError([str(problem) for problem in problems])
 
 
+def check_values(cfg: DictConfig) -> None:
+    """Refuse values that their keys cannot have, in a configuration that comes with a record.
+
+    Args:
+        cfg: the whole configuration, resolved.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    problems = list(_value_problems(Tree(cfg)))
+    if problems:
+        raise ConfigError([str(problem) for problem in problems])
+
+
 def problems_of(
     cfg: DictConfig, choices: dict[str, str], unknown: frozenset[str] = frozenset()
 ) -> list[Problem]:

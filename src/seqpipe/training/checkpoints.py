@@ -69,16 +69,22 @@ class History(Checkpoint):
     Attributes:
         series: name -> [(step, value), ...].
         last: the newest validation; None before the first.
+        started: whether the training began, after all of a checkpoint was taken over.
     """
 
     def __init__(self) -> None:
         self.series: dict[str, list[tuple[int, float]]] = {}
         self.last: Validation | None = None
+        self.started = False
         self._training = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Notes what the run goes on to do."""
         self._training = stage == "fit"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes that the training begins."""
+        self.started = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes the validation."""

@@ -12,6 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from seqpipe.build import build_data
+from seqpipe.config.validate import check_values
 from seqpipe.console import PlainConsole
 from seqpipe.data.base import SequenceBatch
 from seqpipe.data.dataset import SequenceData
@@ -29,7 +30,7 @@ from seqpipe.tracking.adding import add_to_run
 from seqpipe.tracking.found import FoundRun
 from seqpipe.training.carrying import Carried, answer
 from seqpipe.verbs.asking import Evaluate
-from seqpipe.verbs.foreign import check_beside, check_data
+from seqpipe.verbs.foreign import check_beside, check_data, foreign_targets, lacking, misfits
 from seqpipe.verbs.opened import open_model, reader_of
 from seqpipe.verbs.other_data import Counted, OtherData, counted, told
 from seqpipe.verbs.other_data import changed as other_data
@@ -53,7 +54,7 @@ def run(options: Evaluate, root: Path) -> Answer:
         name = _name(options.input, root)
         evaluation = _of_input(model, options, options.input, root, counts)
     else:
-        cfg, other = _config(found, options, root)
+        cfg, other = _config(found, model, options, root)
         split = other.split
         make = _maker(model, options, other, counts)
         data = build_data(cfg, _fitted(model), make, only=split, task=model.task)
@@ -88,16 +89,34 @@ def _name(input: str, root: Path) -> str:
     return "/".join(part for part in parts if part not in ("/", "..")) or "input"
 
 
-def _config(found: FoundRun, options: Evaluate, root: Path) -> tuple[DictConfig, OtherData]:
+def _config(
+    found: FoundRun, model: Model, options: Evaluate, root: Path
+) -> tuple[DictConfig, OtherData]:
     """The run's configuration; with other data, what was typed in place of its own."""
+    _check_recorded(found, model)
     cfg = OmegaConf.create(found.config)
     other = OtherData(found.config["data"], options.split or "test", whole=False)
     if options.data:
         other = other_data(found.config, options.data, options.split)
         cfg.data = OmegaConf.create(other.data)
     _check_data(cfg, found, options, root)
-    cfg.trainer.enable_progress_bar = True
+    cfg.trainer = {"enable_progress_bar": True}  # nothing else of it is read
     return cfg, other
+
+
+def _check_recorded(found: FoundRun, model: Model) -> None:
+    """Refuses a configuration by which no data can be read, before anything is."""
+    faults = [f"lacks {key}" for key in lacking(found.config, ("data",))]
+    if not faults:
+        data: dict[str, Any] = {"data": found.config["data"]}
+        if not foreign_targets(data):  # those are refused, or trusted and then made as they are
+            check_values(OmegaConf.create(data))
+            faults += misfits(data)
+        if (data["data"]["x"] is None) != (model.x is None):
+            faults.append("data.x is not what its model reads")
+    if faults:
+        allowed = "allowed: the configuration of a run, unchanged"
+        raise DataError(f"{found.typed}: its config.yaml: {'; '.join(faults)}; {allowed}")
 
 
 def _check_data(cfg: DictConfig, found: FoundRun, options: Evaluate, root: Path) -> None:

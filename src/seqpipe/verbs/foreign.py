@@ -13,14 +13,22 @@ from typing import Any
 
 import yaml
 
+from seqpipe.config.annotations import Signature, TargetError
 from seqpipe.config.loader import parse
 from seqpipe.config.nested import with_slashes
 from seqpipe.config.paths import conf_dir
-from seqpipe.config.schema import GIVEN_BY_THE_RUN
+from seqpipe.config.schema import (
+    DATA_TARGET,
+    GIVEN_BY_THE_RUN,
+    READ_BY_THE_RUN,
+    TAKEN_BY_THE_RUN,
+)
+from seqpipe.config.signatures import signature_of
 from seqpipe.data.base import Source
 from seqpipe.errors import ConfigError
 from seqpipe.inference.making import part
 from seqpipe.records import BadRecordError, check_plain, is_elsewhere, is_own, targets
+from seqpipe.rules import shown
 from seqpipe.tracking.found import FoundRun
 
 OF_HYDRA = re.compile(r"[+~]*hydra[./]")
@@ -45,6 +53,68 @@ def foreign_targets(config: Mapping[str, Any]) -> list[str]:
         if part(target, key) is None and _place(key, node) not in _packaged():
             found.add(target)
     return sorted(found)
+
+
+def lacking(config: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
+    """Keys that a run reads of its configuration, and that a record does not have.
+
+    Args:
+        config: of the record.
+        groups: those that are read.
+    """
+    found = []
+    for group in groups:
+        node = config.get(group)
+        if not isinstance(node, Mapping):
+            found.append(group)
+            continue
+        found += [f"{group}.{name}" for name in READ_BY_THE_RUN.get(group, ()) if name not in node]
+        parts = {f"data.{name}": node.get(name) for name in ("source", "y")}
+        for key, part_of in (parts if group == "data" else {}).items():
+            named = isinstance(part_of, Mapping) and isinstance(part_of.get("_target_"), str)
+            found += [] if named else [f"{key}._target_"]
+    return found
+
+
+def misfits(node: Any, key: str = "") -> Iterator[str]:
+    """What this version does not take of a recorded configuration: arguments, and their values.
+
+    The classes that it names are imported.
+
+    Args:
+        node: plain containers.
+        key: where it stands.
+    """
+    if not isinstance(node, Mapping):
+        return
+    target = DATA_TARGET if key == "data" else node.get("_target_")
+    if target is not None:
+        try:
+            taken = signature_of(str(target))
+        except TargetError as error:
+            yield f"{key}: {error}"
+            return
+        known = {*taken.rules, "_target_", "_partial_", *TAKEN_BY_THE_RUN.get(key, ())}
+        unknown = sorted(map(str, node.keys() - known)) if key != "data" else []
+        if not taken.takes_any:
+            yield from (f"{key}.{name}: {taken.name} has no such argument" for name in unknown)
+        yield from _wrong_values(node, key, taken)
+    for name, value in node.items():
+        yield from misfits(value, f"{key}.{name}" if key else str(name))
+
+
+def _wrong_values(node: Mapping[str, Any], key: str, taken: Signature) -> Iterator[str]:
+    """Values of a type that their argument does not take; what is built is judged by itself."""
+    ours = taken.name.startswith("seqpipe.")
+    for name, rule in taken.rules.items():
+        value = node.get(name)
+        if name not in node or (isinstance(value, Mapping) and "_target_" in value):
+            continue
+        fault = None if rule is None else rule.fault(value)
+        if rule is None and ours and value is not None:  # an object, made by a _target_ of its own
+            fault = "wrong type; allowed: a mapping with _target_"
+        if fault is not None:
+            yield f"{key}.{name}={shown(value)}: {fault}"
 
 
 def given_by_the_run(config: Mapping[str, Any]) -> list[str]:

@@ -15,14 +15,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seqpipe.config.annotations import TargetError
 from seqpipe.config.commandline import check
 from seqpipe.config.compose import Launch
 from seqpipe.config.loader import Composed
 from seqpipe.config.params import flat_params
 from seqpipe.config.paths import conf_dir
-from seqpipe.config.schema import GROUPS, PANEL, READ_BY_THE_RUN, TAKEN_BY_THE_RUN
-from seqpipe.config.signatures import signature_of
+from seqpipe.config.schema import GROUPS, PANEL
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import shown
 from seqpipe.tracking.found import FoundRun
@@ -34,6 +32,8 @@ from seqpipe.verbs.foreign import (
     foreign_targets,
     given_by_the_run,
     is_plain,
+    lacking,
+    misfits,
     option_of,
     words_of,
 )
@@ -98,10 +98,10 @@ def rebuild(
     choices, changed = _choices(found, cfg), tuple(_changed(cfg, composed))
     if composed is not None and not changed:
         cfg, choices = composed.cfg, composed.choices
-    misfits = [] if composed is not None and not changed else list(_misfits(found.config))
-    if misfits:
+    wrong = [] if composed is not None and not changed else list(misfits(found.config))
+    if wrong:
         version = found.tags.get("version.seqpipe", "unknown")
-        text = f"its configuration does not fit this version ({'; '.join(misfits)})"
+        text = f"its configuration does not fit this version ({'; '.join(wrong)})"
         raise DataError(f"{found.typed}: {text}; allowed: the version that wrote it ({version})")
     _place(cfg, found, root, own=found.is_own(root))
     name = "_".join([choices.get("data", "data"), choices.get("cell", "custom")])
@@ -133,17 +133,9 @@ def _place(cfg: DictConfig, found: FoundRun, root: Path, *, own: bool) -> None:
 def _recorded(found: FoundRun, own_code: bool) -> DictConfig:
     """The run's config.yaml, looked over."""
     config, version = found.config, found.tags.get("version.seqpipe", "unknown")
-    lacking = [key for key in (*PANEL, *GROUPS) if key not in config]
-    nodes = {key: config[key] for key in GROUPS if key not in lacking}
-    lacking += [key for key, node in nodes.items() if not isinstance(node, dict)]
-    lacking += [
-        f"{group}.{name}"
-        for group, names in READ_BY_THE_RUN.items()
-        for name in names
-        if isinstance(config.get(group), dict) and name not in config[group]
-    ]
-    if lacking:
-        text = f"its config.yaml lacks {', '.join(lacking)}; allowed: the version that wrote it"
+    missing = [key for key in PANEL if key not in config] + lacking(config, GROUPS)
+    if missing:
+        text = f"its config.yaml lacks {', '.join(missing)}; allowed: the version that wrote it"
         raise DataError(f"{found.typed}: {text} ({version})")
     for key in ("describe", "replay"):
         if config[key]:
@@ -207,20 +199,3 @@ def _choices(found: FoundRun, cfg: DictConfig) -> dict[str, str]:
         if name not in keys and (option := option_of(found.params.get(name))):
             chosen[group] = option  # it becomes part of a folder's name
     return chosen
-
-
-def _misfits(node: Any, key: str = "") -> Iterator[str]:
-    """What this version does not take of a configuration that an older one wrote."""
-    if not isinstance(node, Mapping):
-        return
-    if node.get("_target_") is not None:
-        try:
-            taken = signature_of(str(node["_target_"]))
-        except TargetError as error:
-            yield f"{key}: {error}"
-            return
-        known = {*taken.rules, "_target_", "_partial_", *TAKEN_BY_THE_RUN.get(key, ())}
-        unknown = [] if taken.takes_any else sorted(map(str, node.keys() - known))
-        yield from (f"{key}.{name}: {taken.name} has no such argument" for name in unknown)
-    for name, value in node.items():
-        yield from _misfits(value, f"{key}.{name}" if key else str(name))

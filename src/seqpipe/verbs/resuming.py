@@ -1,7 +1,9 @@
 """Going on from a checkpoint: is it one of ours, and of the same model and data?"""
 
+import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,20 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from seqpipe.errors import ConfigError
-from seqpipe.training.checkpoints import UNREADABLE, read_archive
+from seqpipe.files import unusable
+from seqpipe.training.checkpoints import (
+    UNREADABLE,
+    BestAndLast,
+    History,
+    Validation,
+    read_archive,
+)
 
 log = logging.getLogger(__name__)
 
 MUST_AGREE = ("architecture", "cell", "data", "task", "optim", "scheduler", "seed")
 ALLOWED = "outputs/runs/.../checkpoints/last.ckpt"
+_REASON = 160  # characters of somebody else's message
 MAY_DIFFER = ("data.num_workers", "data.path", "data.cache")  # what files hold is compared
 
 
@@ -57,6 +67,7 @@ def check(cfg: DictConfig) -> Resumed | None:
 
 
 def _checked(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
+    _look_at_states(saved)
     written: Any = OmegaConf.to_container(cfg, resolve=True)
     before, now = dict(_flat(saved["seqpipe"]["config"])), dict(_flat(written))
     _align_decay(before, now)
@@ -73,6 +84,25 @@ def _checked(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
     _tell_of_another_curve(now, before)
     shapes = {str(name): tuple(value.shape) for name, value in saved["state_dict"].items()}
     return Resumed(dict(saved["seqpipe"].get("digests", {})), _batches_behind(saved), shapes)
+
+
+def _look_at_states(saved: dict[str, Any]) -> None:
+    """Raises at states that no run writes; Lightning would, after the run has its folder."""
+    version = saved["pytorch-lightning_version"]
+    if not re.fullmatch(r"\d+(\.\w+)*([+.-]\w+)*", version):
+        raise ValueError(f"no version of Lightning, {version[:_REASON]!r}")
+    for kind in ("optimizer_states", "lr_schedulers"):
+        if not isinstance(saved[kind], list) or not all(isinstance(s, dict) for s in saved[kind]):
+            raise TypeError(f"{kind} holds no states")
+    for name, state in saved["callbacks"].items():
+        if not isinstance(state, dict):
+            raise TypeError(f"callbacks: {name} holds no state")
+    history = saved["callbacks"].get(History.__qualname__)
+    if history is not None:
+        History().load_state_dict(history)
+    best = saved["callbacks"].get(BestAndLast.__qualname__, {}).get("best")
+    if best is not None:
+        Validation(**best).metrics.items()
 
 
 def check_weights(cfg: DictConfig, resumed: Resumed | None, module: nn.Module) -> None:
@@ -94,6 +124,31 @@ def check_weights(cfg: DictConfig, resumed: Resumed | None, module: nn.Module) -
         if then != now:
             text = f"its weights are not those of this model ({name}: {then}, here {now})"
             raise ConfigError(f"resume={cfg.resume}: {text}; allowed: {ALLOWED}")
+
+
+@contextlib.contextmanager
+def restoring(resume: str | None, started: Callable[[], bool]) -> Iterator[None]:
+    """Says that the checkpoint is damaged, where it cannot be taken over.
+
+    Lightning and torch read most of it themselves: optimizers, schedules, callbacks, loops. Each
+    raises errors of its own for a state that it did not write.
+
+    Args:
+        resume: the checkpoint; None: there is none, and every error stays what it is.
+        started: whether the training began: what comes later is no fault of the file.
+
+    Raises:
+        ConfigError: the file cannot be taken over.
+    """
+    try:
+        yield
+    except (TypeError, LookupError, AttributeError, ValueError, RuntimeError) as error:
+        if resume is None or started() or unusable(error) is not None:
+            raise
+        reason = " ".join(str(error).split()) or "no reason given"
+        reason = reason if len(reason) <= _REASON else f"{reason[:_REASON]}..."
+        text = f"cannot be taken over ({type(error).__name__}: {reason})"
+        raise ConfigError(f"resume={resume}: {text}; allowed: {ALLOWED}, unchanged") from error
 
 
 def _align_decay(before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from seqpipe.build import (
 from seqpipe.checks import check_limits, check_monitors, check_optimizer, check_trainer
 from seqpipe.config.compose import Launch
 from seqpipe.config.data_path import settle_path
-from seqpipe.config.validate import validate
+from seqpipe.config.validate import check_values, validate
 from seqpipe.console import PlainConsole
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.uses import item_role
@@ -89,8 +89,8 @@ def run(
         cfg: the whole configuration, see conf/config.yaml.
         launch: how the run was started.
         on_data: called with the data before anything is made of it; what it raises ends the run.
-        resolved: cfg is a run's config.yaml: it was checked when it was composed, and says no
-            longer which of its keys are read by others.
+        resolved: cfg is a run's config.yaml, which says no longer which of its keys are read by
+            others: only its values are checked.
 
     Raises:
         ConfigError: the configuration or the model cannot work; raised before anything is
@@ -99,7 +99,9 @@ def run(
         TrainingError: too many updates were not finite.
     """
     settle_path(cfg)
-    if not resolved:
+    if resolved:
+        check_values(cfg)
+    else:
         validate(cfg, launch.choices)
     _refuse_unread(cfg, launch)
     _refuse_unrecordable(cfg)
@@ -292,7 +294,8 @@ def _fit(
     train.load_state_dict({"batches": 0 if resumed is None else resumed.batches})
     started = time.perf_counter()
     try:
-        trainer.fit(module, train, valid, ckpt_path=cfg.resume, weights_only=True)
+        with resuming.restoring(cfg.resume, lambda: _history(trainer).started):
+            trainer.fit(module, train, valid, ckpt_path=cfg.resume, weights_only=True)
     except MisconfigurationException as error:  # mostly of a callback that the user added
         allowed = "callbacks, logger and trainer that work together, or ~callbacks.NAME"
         raise ConfigError(f"callbacks: {error}; allowed: {allowed}") from None

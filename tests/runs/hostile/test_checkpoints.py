@@ -71,6 +71,13 @@ SPOILED = {
     "other loops": entry(*FIT, "epoch_progress", value=3),
     "text for a number": entry(*FIT, "epoch_progress", "current", "processed", value="one"),
     "other callbacks": entry("callbacks", value=[1]),
+    "text for the state of a callback": entry("callbacks", "x", value="y"),
+    "another history": entry("callbacks", "History", value={"series": {"a": [1]}, "last": None}),
+    "another best": entry("callbacks", "BestAndLast", value={"best": {"x": 1}}),
+    "text for a version": entry("pytorch-lightning_version", value="x"),
+    "no version": entry("pytorch-lightning_version", value=None),
+    "text for the optimizers": entry("optimizer_states", value="x"),
+    "no schedules": entry("lr_schedulers", value=None),
     "other weights": entry("state_dict", value={"x": torch.zeros(3)}),
     "weights that are none": entry("state_dict", value={"x": "y"}),
     "a weight beyond memory": grown,
@@ -93,6 +100,24 @@ def test_a_checkpoint_is_plain_data(generated, work, evil, evil_object, harmless
     if case not in ("packed", "other weights"):
         with harmless(), pytest.raises(ConfigError, match="replay="):
             again(work, f"replay={path}")
+
+
+TAKEN_OVER_LATE = {
+    "an optimizer of other weights": entry("optimizer_states", 0, "param_groups", value=[]),
+    "optimizers of nothing": entry("optimizer_states", value=[{}]),
+    "a history of text": entry(
+        *("callbacks", "History"), value={"series": {"a": [["x", 1.0]]}, "last": None}
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TAKEN_OVER_LATE)
+def test_what_lightning_cannot_take_over_is_no_traceback(generated, work, harmless, case):
+    path = work / "last.ckpt"
+    shutil.copy(generated / "checkpoints" / "last.ckpt", path)
+    TAKEN_OVER_LATE[case](path, None)
+    with harmless(written=True), pytest.raises(ConfigError, match=r"last\.ckpt: .*allowed: "):
+        again(work, f"resume={path}")
 
 
 @pytest.fixture

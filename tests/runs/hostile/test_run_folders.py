@@ -93,6 +93,34 @@ def test_a_link_that_leads_out_is_not_followed(theirs, tmp_path, refused, comman
     assert "leads out of its folder" in message or "is a link" in message
 
 
+VALUES = {
+    "a seed below zero": ("seed", -1, "seed=-1: "),
+    "a seed in a list": ("seed", [1], "seed=[1]: "),
+    "a seed of many digits": ("seed", 10**30, "seed=1000"),
+    "updates in words": ("trainer.max_steps", "many", "max_steps"),
+    "no source": ("data.source", None, "lacks data.source._target_"),
+    "a source in a word": ("data.source", "x", "lacks data.source._target_"),
+    "a source of no class": ("data.source", {"a": 1}, "lacks data.source._target_"),
+    "a batch in words": ("data.batch_size", "x", "data.batch_size=x: "),
+    "a window in a mapping": ("data.window", {"a": 1}, "data.window="),
+    "a column that is a number": ("data.x.column", -1, "data.x.column=-1: wrong type"),
+    "a field in a word": ("data.x", "x", "data.x=x: wrong type"),
+    "an unknown format": ("data.source.format", "x", "data.source.format=x: "),
+    "files that are mappings": ("data.source.train", [{"a": 1}], "data.source.train="),
+    "no y": ("data.y", None, "lacks data.y._target_"),
+}
+
+
+@pytest.mark.parametrize("case", VALUES)
+@pytest.mark.parametrize("command", ["rerun, own_data", "evaluate", "evaluate, other data"])
+def test_a_value_that_no_run_has_is_no_traceback(theirs, refused, command, case):
+    key, value, text = VALUES[case]
+    change(theirs, key, value)
+    if command.startswith("evaluate") and not key.startswith("data."):
+        return  # it reads neither
+    assert text in refused(command.partition(",")[0], *COMMANDS[command])
+
+
 CODE = {
     "in a list": ("callbacks.more", [{"_target_": "os.mkdir", "path": "CANARY"}], "os.mkdir"),
     "deep": ("data.y.more", {"a": [[{"_target_": "os.mkdir", "path": "CANARY"}]]}, "os.mkdir"),
