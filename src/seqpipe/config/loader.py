@@ -19,6 +19,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+from yaml import YAMLError
 
 from seqpipe.config.data_path import settle_path
 from seqpipe.config.inherited import drop_inherited
@@ -270,7 +271,9 @@ def _in_words(error: Exception) -> str:
         wanted = str(error.missing_cfg_file).rpartition("/")[2]
         hint = did_you_mean(wanted, error.options)
         return f"{lines[0]}; allowed: {', '.join(error.options)}{hint}"
-    return " ".join(lines) or type(error).__name__
+    if isinstance(error, YAMLError) or isinstance(error.__cause__, YAMLError):
+        lines.append("; allowed: a file that YAML can read")
+    return " ".join(lines).replace(" ; ", "; ") or type(error).__name__
 
 
 def _apply(override: Override, cfg: DictConfig) -> Problem | str | None:
