@@ -271,20 +271,20 @@ def test_no_server_that_a_record_names_is_asked(theirs, harmless, capfd):
     assert f"allowed: tracking_uri={ADDRESS} with run=" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("address", [ADDRESS, "sqlite:///their.db"])
 def test_a_rerun_is_recorded_here_and_not_where_the_record_says(
-    theirs_without_files, work, tmp_path, harmless, caplog
+    theirs_without_files, work, tmp_path, harmless, caplog, address
 ):
-    elsewhere = tmp_path / "their.db"
+    address = address.replace("their.db", str(tmp_path / "their.db"))
     node = {"_target_": "seqpipe.tracking.mlflow.MLflowTracker", "_partial_": True}
-    for address in (ADDRESS, f"sqlite:///{elsewhere}"):
-        node |= {"tracking_uri": address, "experiment_name": None, "flush_seconds": 2.0}
-        change(theirs_without_files, "logger", node)
-        tell(theirs_without_files, tracking_uri=address, run_id="0" * 32)
-        change(theirs_without_files, "data.cache", str(tmp_path / "their cache"))
-        with harmless(written=True):
-            assert call("rerun", ["run=theirs"]) == 0
-        assert f"not in {address}, which somebody else's record names" in caplog.text
-    assert not elsewhere.exists()
+    node |= {"tracking_uri": address, "experiment_name": None, "flush_seconds": 2.0}
+    change(theirs_without_files, "logger", node)
+    tell(theirs_without_files, tracking_uri=address, run_id="0" * 32)
+    change(theirs_without_files, "data.cache", str(tmp_path / "their cache"))
+    with harmless(written=True):
+        assert call("rerun", ["run=theirs"]) == 0
+    assert f"not in {address}, which somebody else's record names" in caplog.text
+    assert not (tmp_path / "their.db").exists()
     assert not (tmp_path / "their cache").exists()
     assert (work / "outputs" / "mlflow.db").is_file()
 
