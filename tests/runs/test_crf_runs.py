@@ -33,8 +33,8 @@ def test_one_batch_can_be_memorised_by_a_crf(launch):
     result = launch(
         "copy_memory",
         *("architecture.head=crf", "architecture.head.hidden=[16]", "bidirectional=true"),
-        *("trainer=overfit", "hidden_size=32", "optim.lr=0.05", "data.batch_size=4"),
-        *("trainer.max_epochs=150", "trainer.check_val_every_n_epoch=150", "preflight=none"),
+        *("trainer=overfit", "hidden_size=32", "optim.lr=0.02", "data.batch_size=4"),
+        *("trainer.max_epochs=300", "trainer.check_val_every_n_epoch=300", "preflight=none"),
         *("trainer.accelerator=cpu", "trainer.enable_progress_bar=false"),
     )
     assert result.metrics["test/accuracy"] == result.metrics["val/accuracy"] == 1.0

@@ -268,7 +268,7 @@ def test_a_store_that_never_answers_costs_a_run_seconds_and_says_so_once(
     [
         ("log_batch", ["the params", "1 metric values"]),
         ("log_inputs", ["the datasets"]),
-        ("log_artifact", ["test_mlflow.py"]),
+        ("log_artifact", ["test_mlflow.py", "rows.json", "look of step 1"]),
         ("log_dict", ["rows.json"]),
         ("log_image", ["look of step 1"]),
         ("set_terminated", ["the status FINISHED"]),

@@ -130,7 +130,7 @@ def test_a_row_that_cannot_be_answered_stops_the_job_where_that_is_asked(ask, tm
         ask("category of text", input=path, output="out.csv", on_error="stop")
     assert caught.value.problems == [f"{path}:3: x has no steps; allowed: one or more"]
     assert Path(old).read_text() == "as it was"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.csv", "out.csv", "runs"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.csv", "out.csv", "outputs", "runs"]
 
 
 @pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.parquet"])
@@ -145,7 +145,9 @@ def test_a_job_that_fails_leaves_the_old_file(ask, tmp_path, monkeypatch, output
     with pytest.raises((KeyboardInterrupt, TypeError)):
         ask("category of text", input=table(tmp_path), output=output)
     assert Path(old).read_text() == "as it was"
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["in.csv", output, "runs"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        ["in.csv", output, "outputs", "runs"]
+    )
 
 
 def test_an_empty_input_is_told_and_leaves_the_old_file(ask, tmp_path):
@@ -195,7 +197,8 @@ def test_columns_of_parquet_that_change_their_type_are_text_or_refused(ask, tmp_
     write(path, '{"text": "cat", "n": 1}\n{"text": "cat", "n": "x"}\n')
     with pytest.raises(DataError, match=r"its column 'n' holds int64 first, and something else"):
         ask("category of text", input=str(path), output="other.parquet")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.jsonl", "out.parquet", "runs"]
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["in.jsonl", "out.parquet", "outputs", "runs"]
 
 
 def test_words_are_written_beside_their_tags(ask, tmp_path):
