@@ -78,12 +78,14 @@ def _draw(axes: "Axes", points: Sequence[tuple[int, float]], colour: str, name: 
     """A line over the finite values; a cross where one was not finite."""
     finite = [(step, value) for step, value in points if math.isfinite(value)]
     label = name or None
+    few = len(finite) < 3  # a training that broke off at once: a ring that others do not hide
     axes.plot(
         [s for s, _ in finite],
         [v for _, v in finite],
         color=colour,
         marker="o",
-        markersize=3,
+        markersize=10 if few else 3,
+        markerfacecolor="none" if few else colour,
         label=label,
     )
     if any(value > 0 for _, value in finite):
