@@ -195,7 +195,7 @@ def effects(cfg: DictConfig) -> Iterator[str]:
 def updates(module: Any) -> Any:
     """Weights after three steps of random gradients, and forty learning rates."""
     torch.manual_seed(1)
-    optimizer = module.make_optimizer(module.parameters())
+    optimizer = module.optimizer()
     schedule = module.make_schedule(optimizer, total_steps=40, monitor="val/loss", mode="min")
     for _ in range(3):
         for parameter in module.parameters():
