@@ -27,12 +27,8 @@ from seqpipe.build import (
     instantiate,
 )
 from seqpipe.checks import check_trainer
-from seqpipe.config.annotations import TargetError
 from seqpipe.config.compose import compose
-from seqpipe.config.signatures import signature_of
 from seqpipe.config.tree import Tree
-from seqpipe.config.validate import rule_for
-from seqpipe.errors import SeqpipeError
 
 TINY = ("hidden_size=4", "data.cache=null", "trainer.accelerator=cpu", "data.batch_size=4")
 ADDING = (
@@ -211,78 +207,16 @@ def updates(module: Any) -> Any:
     return weights, rates
 
 
-def candidates(tree: Tree, key: str) -> Iterator[str]:
-    """Other values of a key that its rules allow, as they are typed."""
-    value, parent, name = tree.get(key), *key.rpartition(".")[::2]
-    try:
-        target = tree.get(f"{parent}._target_")
-        rule = signature_of(target).rules.get(name) if isinstance(target, str) else None
-    except TargetError:
-        rule = None
-    rules = [one for one in (rule, rule_for(key)) if one is not None]
-    words = [word for one in rules for word in one.words]
-    tried: list[Any] = [*words]
-    if isinstance(value, bool):
-        tried.append(not value)
-    elif isinstance(value, int):
-        tried += [value + 1, value + 2, max(1, value // 2), value * 3, 0, 0.5, 6]
-    elif isinstance(value, float):
-        tried += [value / 2, value + 0.1, value * 3, 0.3, 0.9, 2]
-    elif isinstance(value, list):
-        tried += [[*value, 3], [0.5, 0.6], value[:1], ["label"], ["text", "label"]]
-    elif isinstance(value, str):
-        tried += ["x", "y", "text", "val/loss", "val/perplexity", "tokens"]
-    else:
-        tried += [2, 3, 6, 0.5, True, "label", "x", ["x"], ["label"], "00:00:05:00"]
-    for other in tried:
-        if other != value and all(one.accepts(other) for one in rules):
-            yield json.dumps(other).replace('"', "") if isinstance(other, list) else str(other)
-
-
-def changes(case: tuple[str, ...], key: str, before: list[str], tree: Tree) -> bool | str:
-    """True: another value changes something, or is refused; else what was tried in vain."""
-    tried = []
-    for other in candidates(tree, key):
-        override = f"{key}={other}"
-        try:
-            cfg, _ = compose([*case, override])
-            for was, now in zip(before, effects(cfg), strict=False):
-                if was != now:
-                    return True
-        except (SeqpipeError, RuntimeError, ValueError):  # refused, by us or by the library
-            return True
-        tried.append(override)
-    return " ".join(tried) or f"{key}: no other value is known"
-
-
-def is_exempt(key: str) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in EXEMPT)
-
-
 WALKED: set[tuple[str, str]] = set()
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", CASES)
-def test_another_value_of_every_key_changes_something_or_is_refused(name, folder):
+def test_another_value_of_every_key_changes_something_or_is_refused(name, folder, inert_keys):
     case = (*TINY, *(word.format(folder=folder) for word in CASES[name]))
-    cfg, _ = compose(case)
-    tree = Tree(cfg)
-    before = list(effects(cfg))
-    inert = []
-    for key, _ in tree.leaves():
-        parent, _, last = key.rpartition(".")
-        where = (f"{parent}:{tree.get(f'{parent}._target_')}", last)
-        if last in ("_target_", "_partial_", "_convert_") or where in WALKED or is_exempt(key):
-            continue
-        if tree.origin(key) != key:
-            continue
-        WALKED.add(where)
-        told = changes(case, key, before, tree)
-        if told is not True:
-            inert.append(told)
-    assert not inert, "\n".join(map(str, inert))
+    inert = inert_keys(case, effects, EXEMPT, WALKED)
+    assert not inert, "\n".join(inert)
 
 
 def test_every_exemption_has_its_reason_and_names_a_key_that_exists():

@@ -33,6 +33,9 @@ def _of_sources(tree: Tree) -> Iterator[tuple[str, str]]:
         if {"train", "valid", "test"} <= node.keys() and all(map(_is_names, splits)):
             text = f"every split is named, so nothing is drawn; {_LEAVE_OUT}"
             yield from ((f"{key}.{name}", f"{text}, or {key}.valid=0.1") for name in _OF_SHARES)
+        if node.get("labels", key) is None:
+            text = f"no table of labels is read; {_LEAVE_OUT}, or also {key}.labels=FILE"
+            yield from ((f"{key}.{name}", text) for name in ("id_column", "label_column"))
         written = _format(tree, key) if "format" in node else None
         if written is not None:
             for name in (*_OF_CELLS, *(["encoding"] if written == "parquet" else [])):
