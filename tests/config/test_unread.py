@@ -7,6 +7,7 @@ from seqpipe.errors import ConfigError
 
 FILES = "data=table data.path=a.csv data.source.valid=v.csv data.source.test=[t.csv,u.csv]"
 UNREAD = [
+    ("data=fasta data.source.label_column=kind", "no table of labels is read"),
     (f"{FILES} data.source.seed=3", "every split is named, so nothing is drawn"),
     (f"{FILES} data.source.group=[x]", "every split is named, so nothing is drawn"),
     (f"{FILES} data.source.stratify=label", "every split is named, so nothing is drawn"),
@@ -27,6 +28,7 @@ UNREAD = [
     ("data=pairs data.path=a.tsv data.y.by=bytes data.y.max_vocabulary=300", "by bytes there are"),
 ]
 READ = [
+    "data=fasta data.source.labels=l.csv data.source.label_column=kind",
     "data=table data.path=a.csv data.source.valid=v.csv data.source.seed=3",
     f"{FILES}",
     f"{FILES} data.source.group=null",
