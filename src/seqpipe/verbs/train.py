@@ -91,12 +91,10 @@ def run(
         cfg: the whole configuration, see conf/config.yaml.
         launch: how the run was started.
         on_data: called with the data before anything is made of it; what it raises ends the run.
-        resolved: cfg is a run's config.yaml, which says no longer which of its keys are read by
-            others: only its values are checked.
+        resolved: cfg is a run's config.yaml, which was checked when it was composed.
 
     Raises:
-        ConfigError: the configuration or the model cannot work; raised before anything is
-            written.
+        ConfigError: the configuration or the model cannot work; before anything is written.
         DataError: the data cannot be used; likewise.
         TrainingError: too many updates were not finite.
     """
