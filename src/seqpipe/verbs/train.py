@@ -91,7 +91,7 @@ def run(
         cfg: the whole configuration, see conf/config.yaml.
         launch: how the run was started.
         on_data: called with the data before anything is made of it; what it raises ends the run.
-        resolved: cfg is a run's config.yaml, which was checked when it was composed.
+        resolved: cfg is a run's config.yaml, of which only the values are checked.
 
     Raises:
         ConfigError: the configuration or the model cannot work; before anything is written.
