@@ -104,7 +104,7 @@ def test_all_of_another_file_is_measured_where_test_was_a_share(trained, capsys)
     assert measured(result.output_dir, file.stem) == pytest.approx(again, rel=1e-5)
 
 
-def test_a_model_of_the_characters_of_words_is_measured_on_other_data(launch_in, tmp_path):
+def test_a_model_of_the_characters_of_words_is_measured_on_other_data(launch_in, tmp_path, capsys):
     """Its command names a class of seqpipe's own, which is no code of the user's."""
     data = ("table", f"data.path={table(tmp_path / 'in.jsonl', 1)}", "data.cache=null")
     spelled = "{_target_:seqpipe.data.fields.spelling.Spelled,column:text,min_count:1}"
@@ -112,6 +112,7 @@ def test_a_model_of_the_characters_of_words_is_measured_on_other_data(launch_in,
     other = table(tmp_path / "other.jsonl", 2, count=31)
     run = str(result.output_dir)
     evaluate(Evaluate(run=run, data=(f"data.path={other}",), resamples=0, log=False), tmp_path)
+    assert f"records read: 31 of {other}" in capsys.readouterr().out
 
 
 def test_a_long_text_is_measured_whole(launch_in, tmp_path, capsys):

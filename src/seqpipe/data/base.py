@@ -202,7 +202,7 @@ class Source(ABC):
         return inner.passed_over() if isinstance(inner, Source) else []
 
     def keep_together(self, columns: Sequence[str]) -> None:  # noqa: B027
-        """Told before reading which columns hold the items: records alike in them are one item.
+        """Names, before reading, the columns that hold the items: records alike in them are one.
 
         Those are the columns of x, or of y where a model writes it (see `seqpipe.data.uses`).
 
