@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -80,25 +80,22 @@ class FieldSpec:
     Args:
         kind: as x, "values" (B, T_x, D) float32, "symbols" (B, T_x) int64, "spelled"
             (B, T_x, 1 + C) int64 (a word and its characters), "vector" (B, D) float32 without
-            time, "category" and "ordinal" (B,) int64, "number" (B, K) float32; as y, "category"
-            (B,) int64, "ordinal" (B,) int64 (the order of the classes means something), "number"
-            (B, K) float32, "multi_label" (B, K)
-            float32 of 0 and 1, "tags" (B, T) int64, "roll" (B, T, K) float32 of 0 and 1, and
-            "values" (B, T, K) float32, the three with T = T_x where there is an x with time;
-            "symbols" (B, T_y) int64.
+            time, "category" and "ordinal" (B,) int64 (the order of ordinal classes means
+            something), "number" (B, K) float32; as y, "category", "ordinal" and "number" too,
+            "multi_label" (B, K) float32 of 0 and 1, "symbols" (B, T_y) int64, and with T = T_x
+            where x has time, "tags" (B, T) int64, "roll" (B, T, K) float32 of 0 and 1, and
+            "values" (B, T, K) float32.
         size: D, K, the number of classes, or the size of the vocabulary.
         names: what the classes or symbols are called, by id; None for floats.
         unit: what one symbol is, "characters" or "words"; None where that has no name.
-        counts: how often each class or symbol occurs in the training split, (size,) int64; None
-            for floats, and before everything is encoded.
-        characters: of "spelled", how many ids of characters there are; `size` counts words.
-        mean: subtracted from each of the D or K numbers before it was divided by `scale`, (size,);
-            None for ids, and for numbers that are as they stood.
+        counts: of each class or symbol in the training split, (size,) int64; None for floats.
+        characters: of "spelled", the number of ids of characters; `size` counts words.
+        mean: what each number lost before it was divided by `scale`, (size,); None: nothing.
         scale: see `mean`.
-        vectors: trained before, (size, D) float32, where symbols have some; NaN in the rows of
-            those that have none.
+        vectors: trained before, (size, D) float32; NaN for symbols that have none.
         scheme: of tags that mark spans, `io`, `iob1`, `bio` or `bioes`; None for others.
-        text: writes ids of "symbols" as text; None where that is not known.
+        text: writes ids of "symbols" as text, to compare it; None where that is not known.
+        cut: cuts a text in symbols, where texts have a symbol for unknown ones: the name of UNK.
     """
 
     kind: str
@@ -116,6 +113,7 @@ class FieldSpec:
     )
     scheme: str | None = None
     text: Callable[[Sequence[int]], str] | None = field(default=None, compare=False, repr=False)
+    cut: Callable[[str], Sequence[str]] | None = field(default=None, compare=False, repr=False)
 
     @property
     def unknown(self) -> int | None:
@@ -148,9 +146,8 @@ class SequenceSpec:
 class Splits:
     """What a source found, parted once and for all: nothing of one split is in another.
 
-    Each split can be gone through again and again, and gives the same in the same order: a list,
-    or an object whose `__iter__` reads the files anew. A DataError in the place of a record says
-    why that one cannot be used; `data.on_error` decides what becomes of it.
+    Each split can be read again and again, in the same order: a list, or an object whose `__iter__`
+    reads the files. A DataError in the place of a record says why that one cannot be used.
     """
 
     train: Iterable[Found]
@@ -204,10 +201,8 @@ class Source(ABC):
     def keep_together(self, columns: Sequence[str]) -> None:  # noqa: B027
         """Names, before reading, the columns that hold the items: records alike in them are one.
 
-        Those are the columns of x, or of y where a model writes it (see `seqpipe.data.uses`).
-
-        A source that parts its records itself never puts one item in two splits, unless it was
-        told otherwise by its own arguments.
+        Those are the columns of x, or of y where a model writes it (see `seqpipe.data.uses`). A
+        source never puts one item in two splits, unless its own arguments say so.
         """
 
 
@@ -220,7 +215,7 @@ class Field(ABC):
 
     kind: ClassVar[str]
     fitted: ClassVar[tuple[str, ...]] = ()
-    """Attributes that `fit` sets, kept with prepared data: numbers, text, their tuples, arrays."""
+    """Attributes that `fit` sets and are kept: numbers, text, their tuples, arrays."""
 
     def __init__(self, column: str) -> None:
         self.column = column
@@ -288,6 +283,10 @@ class Field(ABC):
         """The entry as a model has to write it: text adds its end, the others change nothing."""
         return self.encode(record)
 
+    def truth(self, record: Record) -> str:
+        """The raw entry, where answers are texts: what they are compared with; else nothing."""
+        return ""
+
     def typed(self, text: str) -> Any:
         """The entry that text on a command line stands for: by default the text itself.
 
@@ -353,8 +352,7 @@ class Field(ABC):
 
     def refuse(self, value: object, problem: str) -> NoReturn:
         """Raise the DataError of a bad entry, shortened to what fits a line."""
-        shown = repr(value)
-        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+        shown = shown if len(shown := repr(value)) <= 60 else f"{shown[:57]}..."
         raise DataError(f"{self.column}={shown}: {problem}")
 
 
@@ -370,8 +368,9 @@ class SequenceBatch:
         index: (B,) int64, which example of the split a row is; in lanes, which document.
         lane: (B,) int64, whose state a row goes on from; None where no state is carried.
         fresh: (B,) bool, True where a row of a lane starts anew.
-        repeated: (B,) bool, all True, of a batch that comes once more so that each process gets
-            equally many: it counts in no update and no metric. None for all others.
+        repeated: (B,) bool, all True, of a batch that comes again to fill up the last round of
+            several processes: it counts in no update and no metric. None for all others.
+        texts: the raw y of each row, where y is a text that answers x; "" where ids say all.
     """
 
     x: Tensor | None
@@ -382,6 +381,7 @@ class SequenceBatch:
     lane: Tensor | None = None
     fresh: Tensor | None = None
     repeated: Tensor | None = None
+    texts: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         """Examples in the batch, B."""
@@ -396,5 +396,6 @@ class SequenceBatch:
         return self._map(lambda tensor: tensor.pin_memory())
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> SequenceBatch:
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{k: change(v) for k, v in tensors.items() if v is not None})
+        held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        held |= {name: change(value) for name, value in held.items() if isinstance(value, Tensor)}
+        return SequenceBatch(**held)

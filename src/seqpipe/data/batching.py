@@ -32,11 +32,13 @@ class Examples(Dataset[Example]):
     Args:
         x: None for a language model.
         y: as many examples as x.
+        text: the raw y of each, as UTF-8, where answers are compared with it; else None.
     """
 
-    def __init__(self, x: Column | None, y: Column) -> None:
+    def __init__(self, x: Column | None, y: Column, text: Column | None = None) -> None:
         self.x = x
         self.y = y
+        self.text = text
 
     def __len__(self) -> int:
         """Examples in the split."""
@@ -57,7 +59,10 @@ class Examples(Dataset[Example]):
         if self.x is not None and spec.x is not None:
             x, x_lengths = pad([self.x.array(i) for i in indices], spec.x)
         y, y_lengths = pad([self.y.array(i) for i in indices], spec.y)
-        return SequenceBatch(x, x_lengths, y, y_lengths, torch.tensor(indices))
+        texts = None
+        if self.text is not None:
+            texts = tuple(self.text.array(i).tobytes().decode() for i in indices)
+        return SequenceBatch(x, x_lengths, y, y_lengths, torch.tensor(indices), texts=texts)
 
     @property
     def lengths(self) -> Lengths:

@@ -256,7 +256,7 @@ class SequenceData:
         x, y = columns.get("x"), columns["y"]
         if window is not None:
             x, y = None if x is None else x.cut(window), y.cut(window)
-        return Examples(x, y)
+        return Examples(x, y, columns.get("text"))
 
 
 def _documents(columns: Mapping[str, Column]) -> tuple[Examples, Integers]:

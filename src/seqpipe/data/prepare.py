@@ -64,7 +64,7 @@ class Prepared:
     """Encoded splits.
 
     Args:
-        columns: split -> role (`x`, `y`, `goes_on`) -> column.
+        columns: split -> role (`x`, `y`, `goes_on`, of a y in words `text`) -> column.
         facts: by split.
     """
 
@@ -261,7 +261,7 @@ class _Encoder:
                 if self.trim is not None and getattr(one, "goes_on", False):
                     text = "is a piece of a longer text, which data.max_length would tear apart"
                     raise DataError(f"{text}; allowed: null, and data.window or data.bptt")
-                encoded = self._trimmed(*self._encode(one))
+                encoded = self._trimmed(*self._encode(one), self._text(one))
             except DataError as error:
                 self._skip(place if not isinstance(one, DataError) else "", error)
                 continue
@@ -271,7 +271,8 @@ class _Encoder:
             self.digest.update(one)
             self.items.append(item_number(one[self.item_of.column]))
             goes_on = np.array(getattr(one, "goes_on", False), dtype=np.uint8)
-            writer.add({**has_time, "goes_on": False}, **encoded, goes_on=goes_on)
+            timed = {**has_time, "goes_on": False, "text": True}
+            writer.add(timed, **encoded, goes_on=goes_on)
             self.records += 1
             self.problems.usable += 1
         return writer.close()
@@ -298,17 +299,27 @@ class _Encoder:
                 raise DataError(f"{lengths} {len(x)}; each step of x needs one of y")
         return x, y
 
-    def _trimmed(self, x: Array | None, y: Array) -> dict[str, Array] | None:
+    def _text(self, record: Record) -> dict[str, Array]:
+        """The raw y, where it is a text that answers an x."""
+        if "x" not in self.roles or self.specs["y"].kind != "symbols":
+            return {}
+        return {"text": np.frombuffer(self.roles["y"].truth(record).encode(), dtype=np.uint8)}
+
+    def _trimmed(
+        self, x: Array | None, y: Array, text: dict[str, Array]
+    ) -> dict[str, Array] | None:
         """The example by role, no longer than wanted; None where it is dropped."""
         if self.trim is not None:
             trimmed = self.trim(x, y)
             if trimmed is None:
                 return None
             self.truncated += trimmed[0] is not x or trimmed[1] is not y
+            if trimmed[1] is not y:  # the raw y says more than what is left of it
+                text = {name: values[:0] for name, values in text.items()}
             x, y = trimmed
         self._check(x, y)
         encoded = {} if x is None else {"x": _small(x, self.specs["x"])}
-        return {**encoded, "y": _small(y, self.specs["y"])}
+        return {**encoded, **text, "y": _small(y, self.specs["y"])}
 
     def _check(self, x: Array | None, y: Array) -> None:
         if self.rule is None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -218,4 +219,5 @@ def _twice(subject: Subject) -> Iterator[Subject]:
 
 def _with_another_future(subject: Subject, role: str, start: int) -> SequenceBatch:
     values, field = getattr(subject.batch, role), getattr(subject.spec, role)
-    return replace(subject.batch, **{role: other_from(values, start, field)})
+    changed: dict[str, Any] = {role: other_from(values, start, field)}
+    return replace(subject.batch, **changed)

@@ -26,12 +26,14 @@ class Piece(NamedTuple):
         x: (T, ...) or (...); None where there is no x.
         y: likewise; None where it is to be predicted.
         steps: of the longer of both; 1 where neither has time.
+        text: the raw y, see `SequenceBatch.texts`.
     """
 
     row: int
     x: Array | None
     y: Array | None
     steps: int
+    text: str = ""
 
 
 class Encoder:
@@ -83,10 +85,14 @@ class Encoder:
         x = None if self.x is None else self.x.encode(record).numpy()
         y = self.y.encode_target(record).numpy() if labelled else None
         self._check(x, y)
+        text = ""
         if self.trim is not None:
-            x, y = self._trimmed(self.trim, x, y)
+            x, y = self._trimmed(self.trim, x, whole := y)
+            labelled = labelled and y is whole
+        if labelled and x is not None and self.spec.y.kind == "symbols":
+            text = self.y.truth(record)
         if self.window is None or x is None:
-            return [self._piece(row, x, y)]
+            return [self._piece(row, x, y)._replace(text=text)]
         starts = range(0, len(x), self.window)
         cuts = [slice(start, start + self.window) for start in starts]
         return [self._piece(row, x[cut], None if y is None else y[cut]) for cut in cuts]
@@ -127,7 +133,8 @@ class Encoder:
             y, y_lengths = pad([p.y for p in pieces if p.y is not None], spec.y)
         else:
             y, y_lengths = self._no_y(len(pieces), x, x_lengths)
-        return SequenceBatch(x, x_lengths, y, y_lengths, torch.tensor([p.row for p in pieces]))
+        index, texts = torch.tensor([p.row for p in pieces]), tuple(p.text for p in pieces)
+        return SequenceBatch(x, x_lengths, y, y_lengths, index, texts=texts)
 
     def _no_y(
         self, rows: int, x: Tensor | None, x_lengths: Tensor | None

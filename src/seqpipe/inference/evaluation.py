@@ -229,4 +229,5 @@ def row_of(batch: SequenceBatch, row: int) -> SequenceBatch:
         batch.y[part],
         None if batch.y_lengths is None else batch.y_lengths[part],
         batch.index[part],
+        texts=None if batch.texts is None else batch.texts[part],
     )

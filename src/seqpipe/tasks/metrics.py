@@ -15,6 +15,7 @@ from torchmetrics.classification import (
 )
 
 from seqpipe.data.base import FieldSpec
+from seqpipe.data.vocabulary import UNK
 from seqpipe.tasks.sums import ByExample, Sums, added_up
 
 Pairs = tuple[Any, Any]
@@ -190,7 +191,22 @@ NEVER = -1
 """Stands in a truth for a symbol that is not in the vocabulary: no prediction equals it."""
 
 
-def compared(decoded: Sequence[tuple[Tensor, Tensor]], y: FieldSpec) -> Pairs:
+class Written(list[int]):
+    """Ids of a sequence, and the text that they are compared by.
+
+    Args:
+        ids: of its symbols.
+        text: None where only the ids are compared.
+    """
+
+    def __init__(self, ids: Sequence[int], text: str | None = None) -> None:
+        super().__init__(ids)
+        self.text = text
+
+
+def compared(
+    decoded: Sequence[tuple[Tensor, Tensor]], y: FieldSpec, texts: Sequence[str] | None = None
+) -> tuple[list[Written], list[Written]]:
     """Predictions and truths as they are compared: by what the texts say.
 
     <UNK> written for a symbol that is not known is an error, since the text holds another one.
@@ -200,24 +216,57 @@ def compared(decoded: Sequence[tuple[Tensor, Tensor]], y: FieldSpec) -> Pairs:
     Args:
         decoded: (prediction, truth) of each example, ids.
         y: whose symbols they are.
+        texts: the raw truth of each example, see `SequenceBatch`; None: what its ids spell.
 
     Returns:
-        two lists of id lists.
+        two lists, of the predictions and of the truths.
     """
     predictions, truths = [], []
-    for prediction, truth in decoded:
+    for place, (prediction, truth) in enumerate(decoded):
         written, wanted = prediction.tolist(), truth.tolist()
-        if y.unknown in wanted:
-            wanted = [NEVER if id_ == y.unknown else id_ for id_ in wanted]
-        elif written != wanted and y.text is not None and y.unknown not in written:
-            written = wanted if y.text(written) == y.text(wanted) else written
-        predictions.append(written)
-        truths.append(wanted)
+        text = (texts[place] if texts and y.text else "") or _text_of(wanted, y)
+        answer = _text_of(written, y)
+        if text is not None and answer == text:
+            written = wanted
+        elif y.unknown in wanted:
+            unknown = _never_written(wanted, text, y)
+            wanted = [NEVER if one else id_ for id_, one in zip(wanted, unknown, strict=True)]
+        predictions.append(Written(written, answer))
+        truths.append(Written(wanted, text))
     return predictions, truths
 
 
+def _text_of(ids: list[int], y: FieldSpec) -> str | None:
+    """What ids spell; None where <UNK> is among them and the texts have no such symbol."""
+    if y.text is None or (y.unknown in ids and y.cut is None):
+        return None
+    return y.text(ids)
+
+
+def _never_written(ids: list[int], text: str | None, y: FieldSpec) -> list[bool]:
+    """Which symbols of a truth no answer can write: those that stand for unknown ones."""
+    unknown = [id_ == y.unknown for id_ in ids]
+    if y.cut is None or text is None or y.names is None:
+        return unknown
+    symbols = y.cut(text)
+    if len(symbols) != len(ids):
+        return unknown
+    own = y.names[UNK]
+    return [one and symbol != own for one, symbol in zip(unknown, symbols, strict=True)]
+
+
+def is_right(prediction: list[int], truth: list[int]) -> bool:
+    """Whether an answer is the truth: as a text, where that of the truth is known."""
+    if not isinstance(truth, Written) or truth.text is None:
+        return prediction == truth
+    return isinstance(prediction, Written) and prediction.text == truth.text
+
+
 class ExactMatch(ByExample):
-    """Share of sequences that are right in every symbol. Updated with two lists of id lists."""
+    """Share of sequences that are right: as texts, where these are known, else in every symbol.
+
+    Updated with two lists, of `Written` or of plain id lists.
+    """
 
     right: Tensor
     total: Tensor
@@ -231,7 +280,7 @@ class ExactMatch(ByExample):
         self, predictions: list[list[int]], truths: list[list[int]], examples: Tensor, count: int
     ) -> dict[str, Tensor]:
         """See `ByExample`."""
-        right = torch.tensor([p == t for p, t in zip(predictions, truths, strict=True)])
+        right = torch.tensor([*map(is_right, predictions, truths)])
         return {
             "right": added_up(right.long(), examples, count),
             "total": added_up(torch.ones_like(examples), examples, count),

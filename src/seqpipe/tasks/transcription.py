@@ -100,7 +100,7 @@ class Transcription(Task):
 
     def pairs(self, predictions: Decoded, batch: SequenceBatch) -> Pairs:
         """Two lists of id lists, without blanks and <EOS>; see `compared`."""
-        return compared(self.decoded(predictions, batch), self.y)
+        return compared(self.decoded(predictions, batch), self.y, batch.texts)
 
     def metrics(self, stage: str) -> MetricCollection:
         """Exact match and error rate; none while training."""

@@ -82,7 +82,7 @@ class Transduction(StepTask):
 
     def pairs(self, predictions: Decoded, batch: SequenceBatch) -> Pairs:
         """Two lists of id lists, <EOS> removed; see `compared`."""
-        return compared(self.decoded(predictions, batch), self.y)
+        return compared(self.decoded(predictions, batch), self.y, batch.texts)
 
     def metrics(self, stage: str) -> MetricCollection:
         """Exact match and error rate; none while training, which does not decode."""

@@ -20,6 +20,7 @@ from seqpipe.report.music import draw_roll
 from seqpipe.report.page import write_report
 from seqpipe.report.sentences import confusion_finding, curves_advice, curves_finding
 from seqpipe.tasks.base import Task
+from seqpipe.tasks.metrics import compared, is_right
 from seqpipe.tracking.base import Tracker
 from seqpipe.tracking.found import write_provenance
 from seqpipe.tracking.provenance import environment_tags
@@ -174,16 +175,19 @@ def examples(
     batch = _batch(module, data, _chosen(data, split, EXAMPLES, first=first), split)
     predictions = module.task.predict(module.model, module(batch), batch)
     rows = []
-    for b, (predicted, truth) in enumerate(module.task.decoded(predictions, batch)):
+    answers = module.task.decoded(predictions, batch)
+    texts = batch.texts or ("",) * len(batch)
+    for b, (predicted, truth) in enumerate(answers):
         row: dict[str, Any] = {}
         if data.x is not None and batch.x is not None:
             x = batch.x[b].cpu()  # a condition has no steps
             row["x"] = data.x.decode(x if batch.x_lengths is None else x[: batch.x_lengths[b]])
-        row |= {"truth": data.y.decode(truth), "prediction": data.y.decode(predicted)}
-        if data.spec.y.kind not in ("number", "values"):
-            unknown = data.spec.y.unknown  # what the text holds there was another symbol
-            known = unknown is None or not bool((torch.as_tensor(truth) == unknown).any())
-            row["correct"] = known and row["truth"] == row["prediction"]
+        row |= {"truth": texts[b] or data.y.decode(truth), "prediction": data.y.decode(predicted)}
+        if data.spec.y.kind == "symbols":
+            (written,), (wanted,) = compared([(predicted, truth)], data.spec.y, texts[b : b + 1])
+            row["correct"] = is_right(written, wanted)
+        elif data.spec.y.kind not in ("number", "values"):
+            row["correct"] = row["truth"] == row["prediction"]
         rows.append(row)
     return rows
 

@@ -131,12 +131,30 @@ class Text(Field):
             return self.way.decode(parts[0])
         return "\n\n".join(self.way.decode(part) for part in parts if part)
 
+    def truth(self, record: Record) -> str:
+        """The text as it is read; where white space is dropped, runs of it as one blank."""
+        entry = self._entry(record)
+        return self.way.spaced(entry if isinstance(entry, str) else " ".join(entry))
+
+    def _compared(self, ids: Sequence[int]) -> str:
+        return self.way.spaced(self.decode(ids))
+
+    def _cut(self, text: str) -> Sequence[str]:
+        return self.way.steps(text)[0]
+
     @property
     def spec(self) -> FieldSpec:
         """Size: V, the vocabulary with its four special symbols."""
         names = self.way.names
-        unit, vectors = self.way.unit, self.vectors.matrix
-        return FieldSpec(self.kind, len(names), names, unit=unit, vectors=vectors, text=self.decode)
+        return FieldSpec(
+            self.kind,
+            len(names),
+            names,
+            unit=self.way.unit,
+            vectors=self.vectors.matrix,
+            text=self._compared,
+            cut=None if self.way.unknown is None else self._cut,
+        )
 
     def describe(self, counts: Mapping[str, Counts]) -> str:
         """The size of the vocabulary, the share of <UNK> in each split, how many have vectors."""

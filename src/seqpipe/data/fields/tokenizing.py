@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, ClassVar
 
-from seqpipe.data.fields.words import READING, Spacing, WordCutter
+from seqpipe.data.fields.words import READING, Spacing, WordCutter, one_blank
 from seqpipe.data.vocabulary import SPECIALS, UNK, Vocabulary
 from seqpipe.errors import ConfigError
 
@@ -97,6 +97,10 @@ class Way(ABC):
     def between(self, before: str, text: str) -> str:
         """What stands between a text and another that continues it."""
         return ""
+
+    def spaced(self, text: str) -> str:
+        """A text as two are compared: white space that is not read does not tell them apart."""
+        return text
 
     def notes(self, key: str) -> list[str]:
         """What to warn about in the texts that were fitted; key: of the field."""
@@ -193,6 +197,10 @@ class Tokens(Listed):
         """The tokens, with spaces between."""
         return self.join(self.vocabulary.decode(ids))
 
+    def spaced(self, text: str) -> str:
+        """One blank between two tokens."""
+        return " ".join(text.split())
+
     def between(self, before: str, text: str) -> str:
         """A blank."""
         return " " if before else ""
@@ -251,6 +259,10 @@ class Words(Listed):
     def decode(self, ids: Sequence[int]) -> str:
         """The words, with blanks where they stood in training."""
         return self.join(self.vocabulary.decode(ids))
+
+    def spaced(self, text: str) -> str:
+        """White space of any kind and length as one blank."""
+        return one_blank(text)
 
     def between(self, before: str, text: str) -> str:
         """The blank between the last word of the one and the first of the other."""

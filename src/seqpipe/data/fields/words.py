@@ -21,6 +21,7 @@ _PART = rf"[{_IN}][{_IN}\u05f3\u00ad\u200c\u200d\u2060]*"
 _BLANK = r"\s\x1c-\x1f\u200b\ufeff"
 _JOINT = r"['\u2019\u00b7\u0387\u2027]|(?<=\p{Hebrew})[\x22\u05f4](?=\p{Hebrew})"
 _WORD_OF_ANY_SCRIPT = rf"{_PART}(?:(?:{_JOINT}){_PART})*|(?=[^{_IN}{_BLANK}])(\X)\1*"
+_BLANKS, _OTHER_BLANK = regex.compile(rf"[{_BLANK}]+"), re.compile(r"[\t-\r\x1c-\x1f]")
 _STARTS_WORD = regex.compile(rf"[{_IN}]")
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 
@@ -79,6 +80,13 @@ def composed(text: str) -> str:
     (2, 1)
     """
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def one_blank(text: str) -> str:
+    """The text with one space in place of each run of what is white space between words."""
+    if text.isascii() and "  " not in text and not _OTHER_BLANK.search(text):
+        return text.strip(" ")
+    return str(_BLANKS.sub(" ", text.replace("\ufeff", ""))).strip(" ")
 
 
 def lowered(text: str) -> str:
