@@ -1,6 +1,7 @@
 """What holds for every test: one thread, no telemetry, no screen, checked shape annotations."""
 
 import os
+import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -71,3 +72,31 @@ class StopAfter(Callback):
 def stop_after() -> type[StopAfter]:
     """stop_after(6): a callback that ends a training after six batches."""
     return StopAfter
+
+
+class Evil:
+    """Pickled, it makes a folder where it is opened."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.canary),)
+
+
+@pytest.fixture
+def canary(tmp_path) -> Path:
+    """A folder that exists only if a hostile file was executed."""
+    return tmp_path / "canary"
+
+
+@pytest.fixture
+def evil_object(canary) -> Evil:
+    """An object whose pickle makes the canary where it is opened."""
+    return Evil(canary)
+
+
+@pytest.fixture
+def evil(evil_object) -> bytes:
+    """The pickle of the evil object."""
+    return pickle.dumps(evil_object)

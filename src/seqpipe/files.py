@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,12 @@ def replacing(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError):
             error.filename = str(path)
         raise
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 (hex) of a file's bytes."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def out_of_memory(error: BaseException) -> bool:

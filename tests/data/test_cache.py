@@ -122,7 +122,7 @@ def test_a_file_that_moved_with_its_folder_is_known(folder):
 
 def test_a_file_that_is_the_same_is_not_hashed_again(folder, monkeypatch):
     data_of(folder)
-    monkeypatch.setattr("seqpipe.data.cache._hash_of", lambda file: pytest.fail("read again"))
+    monkeypatch.setattr("seqpipe.data.cache.sha256_of", lambda file: pytest.fail("read again"))
     assert data_of(folder).source.read_lines == 0
 
 

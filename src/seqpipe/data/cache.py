@@ -21,11 +21,10 @@ from seqpipe.data.base import SPLITS, Field
 from seqpipe.data.columns import open_columns
 from seqpipe.data.prepare import Prepared, SplitFacts
 from seqpipe.errors import ConfigError
-from seqpipe.files import FULL, replacing
+from seqpipe.files import FULL, replacing, sha256_of
 from seqpipe.records import read_arrays, read_json
 
 FORMAT = 1
-_BLOCK = 2**22  # bytes hashed at a time
 _MOST_JSON = 2**29  # bytes: it holds whole vocabularies
 _YOUNG = 2.0  # seconds; a file changed so lately may change again without a new time
 
@@ -173,7 +172,7 @@ class Cache:
                 if entry is not None and entry[:3] == now:
                     hashes[file] = entry[3]
                     continue
-                hashes[file] = _hash_of(file)
+                hashes[file] = sha256_of(file)
                 if time.time() - status.st_mtime > _YOUNG:
                     known[name], changed = [*now, hashes[file]], True
             if changed:
@@ -197,14 +196,6 @@ def _index(file: Path) -> dict[str, Any]:
 def _is_entry(entry: object) -> bool:
     """Size, time, place and hash of a file."""
     return isinstance(entry, list) and len(entry) == 4 and isinstance(entry[3], str)
-
-
-def _hash_of(file: Path) -> str:
-    total = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(_BLOCK):
-            total.update(block)
-    return total.hexdigest()
 
 
 def _code() -> str:

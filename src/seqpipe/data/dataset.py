@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +29,7 @@ from seqpipe.data.progress import Progress
 from seqpipe.data.sampling import BucketBatchSampler
 from seqpipe.data.uses import check_cuts, check_fields, check_longer, check_numbers
 from seqpipe.errors import ConfigError, did_you_mean
+from seqpipe.files import sha256_of
 
 
 class SequenceData:
@@ -275,7 +275,7 @@ def _sources(source: Source) -> list[Source]:
 def _code_of(part: object) -> str:
     """What the module that a source or field was written in holds, as a hash."""
     file = getattr(sys.modules[type(part).__module__], "__file__", None)
-    return "" if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return "" if file is None else sha256_of(Path(file))
 
 
 def _known(split: str) -> str:

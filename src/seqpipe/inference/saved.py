@@ -10,7 +10,6 @@ Nothing in it is code, and reading it runs none. The format has a number: a late
 seqpipe reads all that came before, an earlier one says that it does not know it.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -28,6 +27,7 @@ from torch import Tensor
 from seqpipe import __version__
 from seqpipe.data.cache import packed, unpacked
 from seqpipe.errors import ConfigError
+from seqpipe.files import sha256_of
 from seqpipe.records import BadRecordError, read_arrays, read_json, read_yaml
 
 FORMAT = 1
@@ -128,7 +128,7 @@ def _write_files(folder: Path, saved: Saved) -> None:
         "format": FORMAT,
         "versions": {"seqpipe": __version__, "torch": torch.__version__, "numpy": np.__version__},
         "facts": saved.facts,
-        "sha256": {name: _hash_of(folder / name) for name in FILES},
+        "sha256": {name: sha256_of(folder / name) for name in FILES},
     }
     (folder / ABOUT).write_text(json.dumps(about, indent=2), encoding="utf-8")
 
@@ -210,7 +210,7 @@ def _check_files(folder: Path, about: Mapping[str, Any]) -> None:
         file = folder / name
         if not file.is_file():
             raise ConfigError(f"{file}: is missing; allowed: {_ALLOWED}")
-        if _hash_of(file) != hashes.get(name):
+        if sha256_of(file) != hashes.get(name):
             raise ConfigError(f"{file}: is damaged or was changed; allowed: {_ALLOWED}")
 
 
@@ -219,8 +219,3 @@ def _json(folder: Path, name: str) -> dict[str, Any]:
         return read_json(folder / name, _MOST_JSON)
     except (BadRecordError, OSError) as error:
         raise ConfigError(f"{folder / name}: is damaged ({error}); allowed: {_ALLOWED}") from None
-
-
-def _hash_of(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from seqpipe.nn.precision import exact
+
 
 def added_up(values: Tensor, examples: Tensor, count: int) -> Tensor:
     """Sums of (N, ...) values by example, (count, ...); examples: (N,), whose each value is."""
@@ -63,8 +65,7 @@ class Sums(Metric):
 
     def exact(self, values: Tensor) -> Tensor:
         """The values in float64, where the sums are."""
-        # In two steps: a device without float64 cannot convert before it copies.
-        return values.detach().to(self._sum_device).double()
+        return exact(values.detach()).to(self._sum_device)
 
     @property
     def _sum_device(self) -> torch.device:

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import os
-import pickle
 import random
 import shutil
 import sys
@@ -33,16 +31,6 @@ class _Watch:
 WATCH = _Watch()
 
 
-class Evil:
-    """Pickled, it makes a folder where it is opened."""
-
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.canary),)
-
-
 @pytest.fixture(scope="session")
 def trained(launch_in, tmp_path_factory) -> Path:
     """The folder of a run on a table, recorded in MLflow, which each test has a copy of."""
@@ -62,29 +50,11 @@ def generated(launch_in, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def canary(tmp_path) -> Path:
-    """What is there if something was run."""
-    return tmp_path / "canary"
-
-
-@pytest.fixture
 def secret(tmp_path) -> Path:
     """A file that no record may have read, or written to."""
     path = tmp_path / "secret.txt"
     path.write_text("a secret that is nobody's business\n")
     return path
-
-
-@pytest.fixture
-def evil(canary) -> bytes:
-    """A pickle that makes the canary where it is opened."""
-    return pickle.dumps(Evil(canary))
-
-
-@pytest.fixture
-def evil_object(canary) -> Evil:
-    """What it is a pickle of."""
-    return Evil(canary)
 
 
 @pytest.fixture

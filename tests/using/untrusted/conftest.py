@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,38 +13,10 @@ from seqpipe.errors import ConfigError
 from seqpipe.inference import saved
 
 
-class Evil:
-    """Pickled, it makes a file where it is opened."""
-
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.canary),)
-
-
 @pytest.fixture
 def folder(made, tmp_path) -> Path:
     """A model's folder that a test may change."""
     return Path(shutil.copytree(made("category of text").folder, tmp_path / "model"))
-
-
-@pytest.fixture
-def canary(tmp_path) -> Path:
-    """What is there if something was run."""
-    return tmp_path / "canary"
-
-
-@pytest.fixture
-def evil(canary) -> bytes:
-    """A pickle that runs a command where it is opened."""
-    return pickle.dumps(Evil(canary))
-
-
-@pytest.fixture
-def evil_object(canary) -> Evil:
-    """What it is a pickle of."""
-    return Evil(canary)
 
 
 @pytest.fixture
