@@ -12,6 +12,7 @@ from seqpipe.data.base import SPLITS
 from seqpipe.data.sources.arrays import Npz
 from seqpipe.data.sources.given import split_of, without_split
 from seqpipe.data.sources.music import PianoRolls
+from seqpipe.data.sources.parallel import Parallel
 from seqpipe.data.sources.table import Table
 from seqpipe.errors import DataError
 from seqpipe.inference.making import Maker
@@ -143,11 +144,163 @@ def test_what_is_typed_comes_before_what_is_found(tmp_path):
     assert "all are merged" in source.warnings()[0]
     source = source_of("table", tmp_path)
     assert sum(sizes(source).values()) == 32
-    assert "all are merged, and split by shares" in source.warnings()[0]
+    assert "all are merged, and valid and test are shares of the whole" in source.warnings()[0]
     source = source_of("table", f"{tmp_path}/train.csv")
     assert sizes(source) == {"train": 16, "valid": 2, "test": 2}
     assert "test.csv beside it is not read" in source.warnings()[0]
     assert source_of("table", f"{tmp_path}/more.csv").warnings() == []
+
+
+def write_table(file, n, tag="", columns="text,label"):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    more = ",x" * (columns.count(",") - 1)
+    file.write_text(rows(n, f"w{{0}} {tag or file.stem},c{more}\n", columns + "\n"))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["corpus/train.csv", "corpus/dev.csv", "corpus/test.csv"],
+        ["corpus/v1/train/a.csv", "corpus/v1/valid/a.csv", "corpus/v1/test/a.csv"],
+        ["a.train.csv", "a.val.csv", "a.eval.csv"],
+        ["train.csv", "eval.csv", "test.csv"],
+        ["train1.csv", "testa.csv", "testb.csv"],
+        ["MyTrain.csv", "MyValidation.csv", "MyTest.csv"],
+        ["data (train).csv", "data (dev).csv", "data (test).csv"],
+        ["train/more/train.csv", "val/more/train.csv", "heldout/more/train.csv"],
+        [
+            "train-00000-of-00001.csv",
+            "validation-00000-of-00001.csv",
+            "test-00000-of-00001.csv",
+        ],
+    ],
+)
+def test_splits_at_any_depth_and_by_other_names_are_used(tmp_path, names):
+    for name, split in zip(names, SPLITS, strict=True):
+        write_table(tmp_path / "all" / name, SIZES[split], split)
+    source = source_of("table", tmp_path / "all")
+    assert sizes(source) == SIZES
+    assert "holds splits, which are used" in source.warnings()[0]
+    pattern = source_of("table", f"{tmp_path}/all/**/*.csv")
+    assert sum(sizes(pattern).values()) == 15
+    assert "all are merged" in pattern.warnings()[0]
+    listed = source_of("table", "unread")
+    listed.typed["train"] = [str(tmp_path / "all" / name) for name in names]
+    assert sum(sizes(listed).values()) == 15
+    assert "all are merged" in listed.warnings()[0]
+
+
+def test_several_corpora_with_splits_are_used_split_by_split(tmp_path):
+    for corpus in ("a", "b"):
+        for split in SPLITS:
+            write_table(tmp_path / corpus / split / "x.csv", SIZES[split], corpus + split)
+    write_table(tmp_path / "c" / "more.csv", 9)
+    source = source_of("table", tmp_path)
+    assert sizes(source) == {split: 2 * size for split, size in SIZES.items()}
+    assert source.warnings()[0].endswith("; not read: " + f"{tmp_path}/c/more.csv and 0 more")
+
+
+@pytest.mark.parametrize("name", ["class_folders", "audio_folders", "frame_folders"])
+def test_class_folders_below_splits_are_used_at_any_depth_and_beside_others(tmp_path, name):
+    write, end, _ = FOLDERS[name]
+    for split in SPLITS:
+        for number in range(12 if split == "train" else SIZES[split]):
+            folder = tmp_path / "corpus" / split / f"c{number % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
+            write(folder / (f"{number}.{end}" if end else f"{number}"), number, split)
+    source = source_of(name, tmp_path)
+    assert sizes(source) == {**SIZES, "train": 12}
+    assert {r.get("label", r.get("folder")) for r in source.read().train} == {"c0", "c1"}
+    extra = tmp_path / "corpus" / "unsup"
+    extra.mkdir()
+    write(extra / (f"7.{end}" if end else "7"), 7, "unsup")
+    source = source_of(name, tmp_path / "corpus")
+    assert sizes(source) == {**SIZES, "train": 12}
+    assert "; not read: " in source.warnings()[0]
+    source = source_of(name, tmp_path / "corpus" / "train")
+    assert sum(sizes(source).values()) == 12
+    (said,) = source.warnings()
+    assert "test, valid beside it is not read; valid and test are shares of train" in said
+
+
+def test_classes_that_each_hold_splits_are_said_to_be_merged(tmp_path):
+    for label in ("neg", "pos"):
+        for split in SPLITS:
+            folder = tmp_path / label / split
+            folder.mkdir(parents=True)
+            for n in range(6):
+                (folder / f"{n}.txt").write_text(f"{label} {split} {n}")
+    source = source_of("class_folders", tmp_path)
+    assert sum(sizes(source).values()) == 36
+    assert "train: neg/train, pos/train" in source.warnings()[0]
+
+
+def test_a_given_test_split_beside_a_typed_validation_file_is_used_or_named(tmp_path):
+    for split in SPLITS:
+        write_table(tmp_path / f"{split}.csv", SIZES[split], split)
+    write_table(tmp_path / "more" / "mine.csv", 5)
+    typed = f"data.source.valid={tmp_path}/more/mine.csv"
+    assert sizes(source_of("table", tmp_path, typed)) == {**SIZES, "valid": 5}
+    source = source_of("table", f"{tmp_path}/train.csv", typed)
+    sizes(source)
+    assert source.warnings() == [
+        f"{tmp_path}/train.csv: test.csv beside it is not read; test is a share of train; "
+        "data.source.test=FILE uses a given one"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"), [("corpus.csv", "corpus_test.csv"), ("train/a.csv", "test/a.csv")]
+)
+def test_a_split_beside_what_is_read_is_named(tmp_path, name, beside):
+    write_table(tmp_path / name, 20)
+    write_table(tmp_path / beside, 5)
+    source = source_of("table", tmp_path / name)
+    sizes(source)
+    assert f"{beside.partition('/')[0]} beside it is not read" in source.warnings()[0]
+    source = source_of("table", f"{tmp_path / name}".replace("a.csv", "*.csv"))
+    sizes(source)
+    assert "/" not in name or "test beside it is not read" in source.warnings()[0]
+
+
+@pytest.mark.parametrize("chosen", [["text", "label"], None])
+def test_a_column_that_names_splits_is_said_not_to_be_used(tmp_path, chosen):
+    values = ["train"] * 8 + ["dev"] * 3 + ["test"] * 4
+    table = "".join(f"w{n},c,{split}\n" for n, split in enumerate(values))
+    (tmp_path / "all.csv").write_text("text,label,Split\n" + table)
+    (tmp_path / "no.csv").write_text("text,label,set\n" + table.replace("dev", "red"))
+    for name, said in (("all.csv", 1), ("no.csv", 0)):
+        source = Table(name, columns=chosen, path=str(tmp_path), group="text")
+        sizes(source)
+        assert len(source.warnings()) == said
+    source = Table("all.csv", columns=chosen, path=str(tmp_path), group="text")
+    sizes(source)
+    assert source.warnings()[0].startswith(
+        "column Split: names given splits (dev, test, train), which are not used; "
+        "valid and test are shares of all"
+    )
+
+
+def test_lines_in_other_languages_beside_those_that_are_read_are_named(tmp_path):
+    for split in SPLITS:
+        for language in ("de", "en"):
+            text = rows(SIZES[split], f"{split} {{0}} {language}\n")
+            (tmp_path / f"{split}.{language}").write_text(text)
+    source = Parallel("train.*", languages=["de", "en"], path=str(tmp_path), group="de")
+    assert sum(sizes(source).values()) == SIZES["train"]
+    assert "test.de, valid.de beside it is not read" in source.warnings()[0]
+
+
+def test_a_chosen_variable_names_those_beside_it(tmp_path):
+    held = {split: [[[60 + n]] for n in range(size)] for split, size in SIZES.items()}
+    (tmp_path / "a.json").write_text(json.dumps(held))
+    source = PianoRolls("a.json/train", path=str(tmp_path))
+    sizes(source)
+    assert "valid, test is not read; valid and test are shares of" in source.warnings()[0]
+    np.savez(tmp_path / "b.npz", X=np.zeros((9, 2)), y=np.arange(9), train_idx=np.arange(3))
+    source = Npz("b.npz", path=str(tmp_path))
+    sizes(source)
+    assert "train_idx is not read" in source.warnings()[0]
 
 
 def test_arrays_of_splits_in_a_file_are_used(tmp_path):

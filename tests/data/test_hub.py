@@ -223,8 +223,8 @@ def refusal(*arguments, **options):
 
 def test_a_split_or_a_column_that_is_not_there_is_named_with_those_there_are(saved):
     assert refusal("saved", valid="validaton", path=str(saved)) == (
-        "data.source.valid=validaton: not a split of saved; it has train, validation, test; "
-        "did you mean 'validation'?"
+        "data.source.valid=validaton: not a split of saved; it has train, validation, test, "
+        "or a share of train, as 0.1; did you mean 'validation'?"
     )
     assert refusal("saved", path=str(saved), columns={"sentance": "text"}) == (
         "data.source.columns.sentance: not a column of saved/train; it has sentence, label, tags, "
@@ -367,9 +367,25 @@ def test_splits_of_a_set_are_found_by_their_other_names_and_unused_ones_are_name
     source = Hub("saved", valid=0.1, test=0.1, path=str(tmp_path), group="sentence")
     assert [len(records) for records in found(source).values()] == [16, 2, 2]
     assert source.warnings() == [
-        "saved holds dev, test too, which is not read; valid and test is a share of train"
+        "saved holds dev, test too, which is not read; valid and test are shares of train"
     ]
     assert len(list(source.whole("test"))) == 20
+
+
+def test_a_folder_whose_splits_the_library_does_not_know_is_warned_about(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name, n in (("train", 12), ("heldout", 5)):
+        lines = [f"w{i} {name},c{i % 2}\n" for i in range(n)]
+        (folder / f"{name}.csv").write_text("sentence,label\n" + "".join(lines))
+    source = Hub("mine", valid=0.2, test=0.2, path=str(tmp_path), group="sentence")
+    found(source)
+    (said,) = source.warnings()
+    assert "test: heldout.csv" in said
+    source = Hub(*("csv", "mine/train.csv", 0.2, 0.2), path=str(tmp_path), group="sentence")
+    found(source)
+    (said,) = source.warnings()
+    assert "heldout.csv beside it is not read; valid and test are shares of train" in said
 
 
 def test_words_that_look_like_missing_values_stay_words_in_csv(tmp_path):

@@ -11,7 +11,7 @@ from numpy.lib import format as npy
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.data.sources.given import split_of_array, without_split_of_array
+from seqpipe.data.sources.given import split_of, split_of_array, without_split_of_array
 from seqpipe.data.sources.numeric import Missing, Numbers, filled
 from seqpipe.errors import DataError, did_you_mean
 
@@ -88,15 +88,17 @@ class Npz(FileSource):
 
     def unread(self, file: Path) -> list[str]:
         """The arrays of other splits in the file, where `x` is the array of one."""
-        whole = without_split_of_array(self.x)
-        found = {} if whole is None else _splits(file, whole)
-        others = sorted(name for name in found.values() if name != self.x)
-        if not others or self.x not in found.values():
+        read = {self.x, self.y, self.lengths}
+        others = sorted(n for n in _names(file) if n not in read and split_of(n) is not None)
+        if not others:
             return super().unread(file)
-        y = without_split_of_array(self.y or "")
-        allowed = f"data.source.x={whole}" + (f" data.source.y={y} use" if y else " uses")
+        whole, y = without_split_of_array(self.x), without_split_of_array(self.y or "")
+        allowed = "data.source.x and y with the name of one split, and a file for each other one"
+        if whole is not None and len(_splits(file, whole)) > 1:
+            allowed = f"data.source.x={whole}" + (f" data.source.y={y} use" if y else " uses")
+            allowed += " the given ones"
         text = f"{', '.join(others)} is not read; valid and test are shares of {self.x}"
-        return [f"{file}: {text}; {allowed} the given ones"]
+        return [f"{file}: {text}; {allowed}"]
 
     def inputs(self) -> list[Path]:
         """The files themselves, each once."""

@@ -42,6 +42,7 @@ class Audio(FileSource):
     """
 
     suffixes = ENDINGS
+    class_depth = 2
 
     def __init__(
         self,

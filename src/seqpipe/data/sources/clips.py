@@ -54,6 +54,8 @@ class Clips(FileSource):
         ConfigError: a size below 1, a pattern that is none or names no column.
     """
 
+    class_depth = 2
+
     def __init__(
         self,
         train: Names,

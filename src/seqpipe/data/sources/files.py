@@ -16,7 +16,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits, place
-from seqpipe.data.sources.given import in_folder, merged, told, unread_beside
+from seqpipe.data.sources import given
 from seqpipe.data.sources.parts import check_shares, part
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
@@ -58,6 +58,8 @@ class FileSource(Source):
 
     suffixes: tuple[str, ...] = ()
     """Of the files taken from a folder; empty: all."""
+    class_depth = 0
+    """Parts of a path from the folder of a class on; 0: no folder is one."""
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class FileSource(Source):
         check_encoding(encoding)
         self.typed: dict[str, Names | float] = {"train": train, "valid": valid, "test": test}
         self._remarks: list[str] = []
+        self._column_remarks: list[str] = []
         self.path = Path(path) if path is not None else Path()
         self.encoding = encoding
         self.group = (group,) if isinstance(group, str) else tuple(group or ())
@@ -125,40 +128,44 @@ class FileSource(Source):
         Args:
             file: it is there, and none of its splits is read as such.
         """
-        return unread_beside(file)
+        return given.unread_beside(file, [s for s in SPLITS if isinstance(self.typed[s], float)])
 
     def warnings(self) -> list[str]:
         """Which splits were found in a folder or file, or were not used."""
-        return self._remarks if self.names else []
+        return [*self._remarks, *self._column_remarks] if self.names else []
 
     def _splits_of_train(self) -> dict[str, Names]:
-        """The splits that what was typed for train holds, where the others are only shares."""
-        train = self.typed["train"]
-        shares = all(isinstance(self.typed[split], float) for split in ("valid", "test"))
-        if not isinstance(train, str) or not shares:
+        """The splits that what was typed for train holds, in place of those that were not typed."""
+        train, typed = self.typed["train"], self.typed
+        shares = [split for split in SPLITS if isinstance(typed[split], float)]
+        if not isinstance(train, str):
+            listed = train if isinstance(train, list) else []
+            taken = [file for name in listed for file in self._taken(self.path / name)]
+            self._remarks = given.of_several(train, taken, shares)
             return {}
         place = self.path / train
         if place.is_file():
             inside = self.splits_inside(place)
-            self._remarks = [told(str(place), inside)] if inside else self.unread(place)
-            return inside
+            self._remarks = given.told(place, inside, shares) if inside else self.unread(place)
+            return {split: inside[split] for split in inside if split in ("train", *shares)}
+        if place.parent.is_file():
+            self._remarks = given.unread_inside(place, self.splits_inside(place.parent), shares)
+            return {}
         if not place.is_dir():
-            self._remarks = merged(train, map(Path, glob(str(place), recursive=True)))
+            self._remarks = given.of_several(train, self._taken(place), shares)
             return {}
         taken, others = self._inside(place)
-        found, rest = in_folder(place, taken)
-        names: dict[str, Names] = {
-            split: [str(Path(train) / file.relative_to(place)) for file in files]
-            for split, files in found.items()
-        }
-        if names and rest and not all(file.is_dir() for file in found["train"]):
-            self._remarks = merged(train, [*(f for files in found.values() for f in files), *rest])
-            return {}
+        left = sorted(set(taken) - given.typed_files(self.path, self.typed))
+        names, self._remarks = given.of_folder(place, train, left, shares, self.class_depth)
         if names:
             self._pass_over(f"data.source.train={train}", others, len(taken) + len(others))
-            unread = f"; not read: {rest[0]} and {len(rest) - 1} more" if rest else ""
-            self._remarks = [told(str(place), names) + unread]
-        return {split: listed if len(listed) > 1 else listed[0] for split, listed in names.items()}
+        return {**names}
+
+    def _taken(self, place: Path) -> list[Path]:
+        """The files that one name means, a file, a folder or a pattern."""
+        if place.is_dir():
+            return self._inside(place)[0]
+        return [place] if place.is_file() else sorted(map(Path, glob(str(place), recursive=True)))
 
     @abstractmethod
     def parse(self, file: Path) -> Iterator[Found]:
@@ -183,14 +190,16 @@ class FileSource(Source):
             split: Files(self, files) for split, files in found.items() if split not in shares
         }
         if shares:
+            watched = given.SplitColumn(views["train"])
             of = part(
-                views["train"],
+                watched,
                 shares,
                 group=self.group,
                 stratify=self.stratify,
                 order=self.order,
                 seed=self.seed,
             )
+            self._column_remarks = watched.remarks(shares)
             whole = views["train"]
             views |= {split: Part(whole, of, split) for split in ("train", *shares)}
         return Splits(**views)
@@ -216,9 +225,7 @@ class FileSource(Source):
             DataError: one is not there, or a folder or pattern holds none.
         """
         names = self.names[split]
-        if isinstance(names, float):
-            return []
-        listed = [names] if isinstance(names, str) else names
+        listed = [names] if isinstance(names, str) else [] if isinstance(names, float) else names
         return [file for name in listed for file in self._matching(split, name)]
 
     def _matching(self, split: str, name: str) -> list[Path]:
@@ -257,8 +264,8 @@ class FileSource(Source):
             return
         shown = ", ".join(f"{number:,} {type_}" for type_, number in types.most_common(_TYPES))
         shown += ", ..." if len(types) > _TYPES else ""
-        text = f"{types.total():,} of {count:,} files are of other types and not read ({shown})"
         read = f"; read are *{', *'.join(self.suffixes)}" if self.suffixes else ""
+        text = f"{types.total():,} of {count:,} files are of other types and not read ({shown})"
         self._passed_over[key] = text + read
 
     def _inside(self, folder: Path) -> tuple[list[Path], list[Path]]:

@@ -27,6 +27,8 @@ class ClassFolders(FileSource):
         seed: of the random order.
     """
 
+    class_depth = 2
+
     def __init__(
         self,
         train: str,
@@ -72,7 +74,12 @@ class ClassFolders(FileSource):
             return []
         if self._bare:
             return super().files_of(split)
-        key, folder = f"data.source.{split}={name}", self.path / str(name)
+        listed = [name] if isinstance(name, str) else name
+        return [file for one in listed for file in self._of_classes(split, one)]
+
+    def _of_classes(self, split: str, name: str) -> list[Path]:
+        """The files in the class folders of one folder."""
+        key, folder = f"data.source.{split}={name}", self.path / name
         if not folder.is_dir():
             beside = [f.name for f in folder.parent.iterdir()] if folder.parent.is_dir() else []
             text = f"no such folder in {folder.parent.resolve()}"

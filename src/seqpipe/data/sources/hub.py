@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from glob import glob
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -12,7 +13,15 @@ from urllib.parse import urlsplit
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits, place
 from seqpipe.data.extras import need
 from seqpipe.data.sources.files import Names, Part
-from seqpipe.data.sources.given import split_of
+from seqpipe.data.sources.given import (
+    InFolder,
+    SplitColumn,
+    merged,
+    of_several,
+    shares_of,
+    split_of,
+    splits_of,
+)
 from seqpipe.data.sources.hub_values import Convert, all_columns, column_of, converter
 from seqpipe.data.sources.parts import check_shares, part
 from seqpipe.errors import ConfigError, DataError, did_you_mean
@@ -77,6 +86,7 @@ class Hub(Source):
         self.group = (group,) if isinstance(group, str) else tuple(group or ())
         self.stratify, self.order, self.seed = stratify, order, seed
         self._remarks: list[str] = []
+        self._column_remarks: list[str] = []
         self.is_format = name in FORMATS
         self.is_folder = not self.is_format and (self.path / name).is_dir()
         self.is_saved = self.is_folder and any((self.path / name / f).is_file() for f in _SAVED)
@@ -100,13 +110,15 @@ class Hub(Source):
         shares = {s: n for s, n in self.splits.items() if isinstance(n, float)}
         if shares:
             whole = found["train"]
+            watched = SplitColumn(whole)
             of = part(
-                *(whole, shares),
+                *(watched, shares),
                 group=self.group,
                 stratify=self.stratify,
                 order=self.order,
                 seed=self.seed,
             )
+            self._column_remarks = watched.remarks(shares)
             found |= {split: Part(whole, of, split) for split in ("train", *shares)}
         return Splits(**found)
 
@@ -150,26 +162,44 @@ class Hub(Source):
             if not isinstance(name, str) or name not in found:
                 key, has = f"data.source.{split}={name}", ", ".join(map(str, found))
                 hint = did_you_mean(str(name), map(str, found))
-                raise DataError(f"{key}: not a split of {self.id}; it has {has}{hint}")
+                share = "" if split == "train" else ", or a share of train, as 0.1"
+                raise DataError(f"{key}: not a split of {self.id}; it has {has}{share}{hint}")
             rows[split] = _Rows(self, found[name], f"{self.id}/{name}")
             read.append(name)
-        unread = [n for n in map(str, found) if n not in read and split_of(n) is not None]
-        if unread and len(rows) < len(SPLITS):
-            shares = " and ".join(split for split in SPLITS if split not in rows)
-            text = (
-                f"{self.id} holds {', '.join(unread)} too, which is not read; {shares} is a share"
-            )
-            self._remarks.append(f"{text} of train")
+        self._remarks = self._unread(found, read)
         return rows
+
+    def _unread(self, found: Iterable[Any], read: Sequence[str]) -> list[str]:
+        """What to say of given splits that are not read."""
+        shares = [split for split in SPLITS if isinstance(self.splits[split], float)]
+        if self.is_format:
+            names = self.splits["train"]
+            listed = [names] if isinstance(names, str) else names
+            assert not isinstance(listed, float), "checked where it was made"
+            files = [Path(one) for name in listed for one in glob(str(self.path / name))]
+            return of_several(names, files, shares)
+        known = list(map(str, found))
+        unread = [n for n in known if n not in read and split_of(n) is not None]
+        if unread and shares:
+            text = f"{self.id} holds {', '.join(unread)} too, which is not read"
+            return [f"{text}; {shares_of('train', shares)}"]
+        if not self.is_folder or self.is_saved:
+            return []
+        folder = self.path / self.id
+        data = [f for f in folder.rglob("*") if f.suffix in _DATA and f.is_file()]
+        inside = InFolder(folder, data).found
+        missed = inside.keys() - {split_of(name) for name in known}
+        return merged(self.splits["train"], inside, shares) if missed else []
 
     def _called(self, name: Any, found: Mapping[str, Any]) -> Any:
         """A split as the set calls it: its dev is our validation."""
-        same = [n for n in map(str, found) if split_of(n) == split_of(str(name)) is not None]
+        splits = splits_of(map(str, found))
+        same = [n for n, split in splits.items() if split == split_of(str(name))]
         return same[0] if name not in found and len(same) == 1 else name
 
     def warnings(self) -> list[str]:
         """Splits of the set that are not used."""
-        return self._remarks
+        return [*self._remarks, *self._column_remarks]
 
     def _loaded(self) -> Mapping[str, Any]:
         """Every split there is, by its own name."""

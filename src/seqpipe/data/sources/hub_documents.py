@@ -80,6 +80,10 @@ class HubDocuments(Documents):
         """As `Hub`."""
         return self.hub.inputs()
 
+    def warnings(self) -> list[str]:
+        """As `Hub`."""
+        return self.hub.warnings()
+
     def files_of(self, split: str) -> list[Path]:
         """Its name in place of files; none where it is a share of train."""
         return [] if isinstance(self.names[split], float) else [Path(split)]

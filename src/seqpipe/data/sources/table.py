@@ -16,6 +16,7 @@ from seqpipe.data.sources.formats import (
     parquet_columns,
     parquet_rows,
 )
+from seqpipe.data.sources.given import SplitColumn, split_columns
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 FORMATS = {
@@ -90,6 +91,7 @@ class Table(FileSource):
         self.format, self.delimiter, self.quote, self.strip = format, delimiter, quote, strip
         self.header = None if isinstance(header, bool) else list(header)
         self._without: tuple[str, ...] = ()
+        self._seen = SplitColumn([])  # in columns that no record holds
         if format is not None:
             self.suffixes = ()  # a folder's files, whatever they are called
 
@@ -98,6 +100,12 @@ class Table(FileSource):
         self._without = (column, *column.split("+"))
         self.columns = self.columns and tuple(c for c in self.columns if c not in self._without)
         return ""
+
+    def warnings(self) -> list[str]:
+        """See `FileSource`; and a column that names splits, whether records hold it or not."""
+        shares = [split for split, names in self.names.items() if isinstance(names, float)]
+        seen = self._seen.remarks(shares) if shares else []
+        return list(dict.fromkeys([*super().warnings(), *seen]))
 
     def _header_of(self, file: Path, delimiter: str) -> list[str] | None:
         """The names of the columns that a file has; None where its first row holds them."""
@@ -116,6 +124,7 @@ class Table(FileSource):
             DataError: it is empty, broken, or lacks a column.
         """
         for line, cells in self._rows(file):
+            self._seen.look(cells)
             yield cells if isinstance(cells, DataError) else self._record(cells, file, line)
 
     def _rows(self, file: Path) -> Iterable[Row]:
@@ -123,7 +132,8 @@ class Table(FileSource):
         if kind == "parquet":
             names = parquet_columns(file)
             self._check_columns(file, names)
-            return parquet_rows(file, None if self.columns is None else self._read_of(names))
+            read = None if self.columns is None else [*self._read_of(names), *split_columns(names)]
+            return parquet_rows(file, read and list(dict.fromkeys(read)))
         if kind == "jsonl":
             rows = json_rows(file, self.encoding)
             first = list(islice(rows, _LOOKED_AT))

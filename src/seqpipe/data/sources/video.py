@@ -160,6 +160,7 @@ class FrameFolders(Clips):
     """
 
     suffixes = PICTURES
+    class_depth = 3  # class/clip/1.png
 
     def __init__(
         self,
