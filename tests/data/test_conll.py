@@ -453,6 +453,45 @@ def test_known_notations_are_read_as_the_same_spans(written, notation):
     )
 
 
+JOINED = {
+    "slash": BIO.replace("-", "/"),
+    "colon": BIO.replace("-", ":"),
+    "bar": BIO.replace("-", "|"),
+    "type first, slash": "PER/B PER/I O PER/B LOC/B LOC/I LOC/I",
+    "small prefix": BIO.replace("B-", "b-").replace("I-", "i-"),
+    "small prefix, slash": BIO.replace("B-", "b/").replace("I-", "i/"),
+    "type first, small prefix": "PER-b PER-i O PER-b LOC-b LOC-i LOC-i",
+    "small o": BIO.replace("O ", "o "),
+    "small o, slash, BILOU": "B/PER L/PER o U/PER B/LOC I/LOC L/LOC",
+    "IOE1": "I-PER I-PER O I-PER I-LOC I-LOC I-LOC",
+}
+
+
+@pytest.mark.parametrize("notation", JOINED)
+def test_prefix_and_type_may_be_joined_in_any_way(written, notation):
+    """One IOE1 sentence more: its E- stands before another span of its type."""
+    ends = "I-LOC E-LOC I-LOC\n".split() if notation == "IOE1" else []
+    text = lines_of(JOINED[notation]) * 20 + (lines_of(" ".join(ends)) if ends else "")
+    source = conll(written(text), scheme="auto", convert_to="bio")
+    records = read(source)
+    assert records[0]["tags"] == BIO.split()
+    assert not ends or records[20]["tags"] == ["B-LOC", "I-LOC", "B-LOC"]
+    assert source.warnings() == []
+
+
+def test_one_e_that_ends_a_span_is_not_ioe(written):
+    folder = written(lines_of(NOTATIONS["iob1"]) * 20 + "a I-PER\nb E-PER\nc O\n")
+    found = read(conll(folder, scheme="auto"), folder)
+    assert found[20][0].startswith("train:162: tags=E-PER: no tag of iob1; allowed: O, ")
+
+
+@pytest.mark.parametrize("tags", ["DT NN VB:PAST NN:PL", "S:sg S:pl W:x M:y", "x/B2 y/I2 z/O2"])
+def test_classes_that_are_no_spans_stay_as_they_are(written, tags):
+    source = conll(written(lines_of(tags) * 3), scheme="auto", convert_to="bio")
+    assert read(source)[0]["tags"] == tags.split()
+    assert "mark no spans" in source.warnings()[0]
+
+
 @pytest.mark.parametrize(("scheme", "notation"), [("bioes", "bilou"), ("bio", "under")])
 def test_a_scheme_that_is_given_is_read_in_its_notation(written, scheme, notation):
     source = conll(written(lines_of(NOTATIONS[notation])), scheme=scheme, convert_to="bio")
@@ -464,11 +503,17 @@ def test_a_scheme_that_is_given_is_read_in_its_notation(written, scheme, notatio
 @pytest.mark.parametrize(
     ("odd", "shown", "hint"),
     [
-        ("0", "0", ""),
-        ("o", "o", ""),
+        ("0", "0", "; did you mean 'O'?"),
+        ("o", "o", "; did you mean 'O'?"),
+        ("\uff2f", "'\\uff2f'", "; did you mean 'O'?"),
+        ("O\u00a0", "'O\\xa0'", "; did you mean 'O'?"),
+        ("\ufeffO", "'\\ufeffO'", "; did you mean 'O'?"),
+        ("B/PER", "B/PER", "; did you mean 'B-PER'?"),
+        ("\uff22-PER", "'\\uff22-PER'", "; did you mean 'B-PER'?"),
+        ("B\u2013PER", "'B\\u2013PER'", "; did you mean 'B-PER'?"),
         ("B_PER", "B_PER", "; did you mean 'B-PER'?"),
         ("b-PER", "b-PER", "; did you mean 'B-PER'?"),
-        ("PER-B", "PER-B", ""),
+        ("PER-B", "PER-B", "; did you mean 'B-PER'?"),
         ("B-PER.", "B-PER.", "; did you mean 'B-PER'?"),
         ("B-per", "B-per", "; did you mean 'B-PER'?"),
         ("B-PER\u200b", "'B-PER\\u200b'", "; did you mean 'B-PER'?"),

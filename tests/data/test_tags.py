@@ -255,6 +255,19 @@ def test_a_field_reads_other_notations_as_the_tags_of_its_scheme():
     assert after.encode({"tags": ["U-PER"]}).tolist() == field.encode({"tags": ["U-PER"]}).tolist()
 
 
+def test_a_field_reads_prefixes_joined_in_another_way_and_knows_what_was_meant():
+    field = fitted(*["o PER/b LOC/b LOC/i"] * 20)
+    assert field.spec.names == ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
+    after = Tags("tags", scheme="auto")
+    after.restore(field.state())
+    for one in (field, after):
+        assert one.decode(one.encode({"tags": ["LOC/b", "LOC/i", "o"]})) == "B-LOC I-LOC O"
+        with pytest.raises(DataError, match=r"tags\[0\]=B-PER: no tag of bio.*mean '.*PER.*'"):
+            one.encode({"tags": ["B-PER"]})
+        with pytest.raises(DataError, match=r"tags\[0\]=0: no tag of bio.*did you mean 'o'"):
+            one.encode({"tags": ["0"]})
+
+
 def test_a_field_refuses_one_odd_tag_and_keeps_the_scheme():
     field = fitted(*["O B-PER I-PER"] * 20, "O B_PER", "O B-PER.")
     assert (field.spec.scheme, field.spec.names) == ("bio", ("B-PER", "I-PER", "O"))

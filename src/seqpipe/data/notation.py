@@ -1,12 +1,13 @@
-"""How files write the tags of spans: BILOU, BMES, B_PER, b-per, PER-B, and in which scheme.
+"""How files write the tags of spans: BILOU, BMES, B_PER, B/PER, b-per, PER-B; in which scheme.
 
 A file's own way of writing is its notation. What it writes is read as a tag of
 `seqpipe.data.tags`: U-PER and W-PER as S-PER, L-PER as E-PER, M-PER as I-PER. The notation and the
 scheme are those that most tags follow, so that a few odd ones decide nothing and are refused.
 """
 
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -18,7 +19,8 @@ _PREFIXES = {
     **{"L": "E", "U": "S"},  # BILOU: last, unit
     **{"M": "I", "W": "S"},  # BMES, BMEWO: middle, whole
 }
-_SEPARATORS = "-_"
+_USUAL_SEPARATORS = "-_"
+_LOOK_LIKE_O = frozenset("o0\u03bf\u043e\u0585\u25cb\u25ef")  # Greek, Cyrillic, Armenian; circles
 _FEW_ENDS = 0.05  # of span tags; fewer E- in a file without B- and S- are mistakes
 _RARE = 0.1  # of the tags of another type that is spelled almost alike
 
@@ -27,11 +29,12 @@ class Notation(NamedTuple):
     """How a file writes a tag.
 
     Args:
-        separator: what stands between prefix and type, `-` or `_`.
+        separator: the sign between prefix and type.
         type_first: PER-B.
-        lower: small letters, b-per and o.
+        lower: the prefix is a small letter, b-per.
         typed: a prefix without a type is no tag.
         ends: spans are marked by their ends, with I- and E- alone (IOE).
+        outside: what stands for O, `O` or `o`.
     """
 
     separator: str = "-"
@@ -39,6 +42,7 @@ class Notation(NamedTuple):
     lower: bool = False
     typed: bool = False
     ends: bool = False
+    outside: str = OUTSIDE
 
     def tag(self, written: str) -> str | None:
         """The tag of `seqpipe.data.tags`; None for what is none in this notation.
@@ -46,7 +50,7 @@ class Notation(NamedTuple):
         >>> Notation("_").tag("U_PER"), Notation().tag("O"), Notation().tag("B_PER")
         ('S-PER', 'O', None)
         """
-        if written == (OUTSIDE.lower() if self.lower else OUTSIDE):
+        if written == self.outside:
             return OUTSIDE
         if self.separator not in written:
             prefix, type_ = written, ""
@@ -71,7 +75,8 @@ class Convention(NamedTuple):
         scheme: one of `seqpipe.data.tags.SCHEMES`.
         notation: of the file.
         odd: tags that are spelled almost as more frequent ones, `B-PER.` among `B-PER`, and those.
-        usual: all other tags of the training split, as they are written, the frequent ones first.
+        usual: all other tags of the training split, as they are written, the frequent ones first;
+            or as `seqpipe.data.tags` has them.
     """
 
     scheme: str
@@ -88,9 +93,38 @@ class Convention(NamedTuple):
 
     def likely(self, written: str) -> str:
         """Suffix for a message: the usual tag that an odd one was meant for, or nothing."""
-        same = [tag for tag in self.usual if _letters(tag) == _letters(written)]
-        meant = self.odd.get(written) or next(iter(same if written else ()), None)
+        if looks_like_outside(written):
+            return did_you_mean(self.notation.outside, [self.notation.outside])
+        written = unicodedata.normalize("NFKC", written)
+        read = {self.notation.tag(tag) or tag: tag for tag in self.usual}
+        others = (one.tag(written) for one in _notations([written]))
+        same = [read[tag] for tag in others if tag in read]
+        same += [tag for tag in self.usual if _letters(tag) == _letters(written)]
+        meant = self.odd.get(written) or next(iter(same if _letters(written) else ()), None)
         return did_you_mean(written, self.usual) if meant is None else did_you_mean(meant, [meant])
+
+
+def looks_like_outside(written: str) -> bool:
+    """True for a zero, a small o, O of another script or width, or with signs that do not show.
+
+    >>> [looks_like_outside(tag) for tag in ("0", "o", "O\u00a0", "B")]
+    [True, True, True, False]
+    """
+    plain = unicodedata.normalize("NFKC", written).casefold()
+    return "".join(sign for sign in plain if sign.isprintable()).strip() in _LOOK_LIKE_O
+
+
+def _notations(tags: Iterable[str]) -> Iterator[Notation]:
+    """Every way to write typed tags with signs that stand where a separator may, the usual first.
+
+    Args:
+        tags: as they are written.
+    """
+    signs = {sign for tag in tags if len(tag) > 2 for sign in (tag[1], tag[-2])}
+    signs = {sign for sign in signs if not sign.isalnum() and not sign.isspace()}
+    ordered = [*_USUAL_SEPARATORS, *sorted(signs - {*_USUAL_SEPARATORS})]
+    for separator, first, lower in product(ordered, (False, True), (False, True)):
+        yield Notation(separator, first, lower, typed=True)
 
 
 class Survey:
@@ -126,7 +160,9 @@ class Survey:
         for written, tag in read.items():
             used[(tag or OUTSIDE)[0]] += self.tags[written]
         del used[OUTSIDE]
-        ends = set(used) == {"I", "E"} and used["E"] >= _FEW_ENDS * used.total()
+        ends = set(used) == {"I", "E"} and (
+            used["E"] >= _FEW_ENDS * used.total() or self._parts_spans(read)
+        )
         if scheme is None:
             faults = {name: self._faults(read, name) for name in SCHEMES}
             if faults["io"]:  # iob1 is io where B- may occur, and says better what is wrong
@@ -145,7 +181,7 @@ class Survey:
         shown = ", ".join(tag for tag, _ in self.tags.most_common(5))
         shown += ", ..." if len(self.tags) > 5 else ""
         text = f"the {column} of train ({shown}) mark no spans, so no entity_f1 is measured"
-        if set(self.tags) <= {OUTSIDE, "o"}:
+        if all(looks_like_outside(tag) for tag in self.tags):
             return f"{text}: there is nothing but {shown}"
         if {tag.upper() for tag in self.tags} <= {OUTSIDE, *_PREFIXES}:
             schemes = ", ".join(SCHEMES)
@@ -155,15 +191,32 @@ class Survey:
     def _notation(self) -> Notation | None:
         """The one that reads most tags besides O; None unless that is more than half of them."""
         best: tuple[int, Notation] | None = None
-        for separator, first, lower in product(_SEPARATORS, (False, True), (False, True)):
-            notation = Notation(separator, first, lower, typed=True)
-            rest = {tag: count for tag, count in self.tags.items() if tag not in ("O", "o")}
-            read = [tag for tag in rest if notation.tag(tag) is not None]
+        rest = {t: count for t, count in self.tags.items() if not looks_like_outside(t)}
+        for notation in _notations(rest):
+            read = {tag: notation.tag(tag) for tag in rest}
+            read = {tag: plain for tag, plain in read.items() if plain is not None}
             count = sum(rest[tag] for tag in read)
             most = 2 * count > sum(rest.values()) or 2 * len(read) > len(rest)
-            if read and most and (best is None or count > best[0]):
+            usual = notation.separator in _USUAL_SEPARATORS
+            prefixes = {tag[-1 if notation.type_first else 0].upper() for tag in read}
+            spans = usual or not prefixes.isdisjoint("BI")
+            if read and most and spans and (best is None or count > best[0]):
                 best = count, notation
-        return None if best is None else best[1]
+        if best is None:
+            return None
+        outside = max(OUTSIDE, OUTSIDE.lower(), key=lambda tag: self.tags[tag])
+        return best[1]._replace(outside=outside)
+
+    def _parts_spans(self, read: dict[str, str | None]) -> bool:
+        """Whether each E- stands right before another span of its type, as in IOE1."""
+        for (before, now), _ in self.pairs.items():
+            last = None if before is None else read[before]
+            if last is None or last[0] != "E":
+                continue
+            tag = None if now is None else read[now]
+            if tag is None or tag == OUTSIDE or _type(tag) != _type(last):
+                return False
+        return True
 
     def _faults(self, read: dict[str, str | None], scheme: str) -> int:
         """How many tags break a scheme, those that are none of any left out."""

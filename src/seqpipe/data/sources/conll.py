@@ -56,8 +56,9 @@ class Conll(TokenLines):
         spans: the column whose tags `scheme` is about.
         scheme: these mark spans, written as `io`, `iob1`, `bio` or `bioes` (see
             `seqpipe.data.tags`); `auto`: the one that most tags of train follow, if any. With
-            either, other notations (BILOU, BMES, B_PER, b-per, PER-B) are read as its tags, and
-            a tag that does not fit is refused with its line. None: leave tags as they are.
+            either, other notations (BILOU, BMES, IOE, B_PER, B/PER, b-per, PER-B, o for O) are
+            read as its tags, and a tag that does not fit is refused with its line. None: leave
+            tags as they are.
         convert_to: write them so; None: as `scheme`. Of no effect where nothing marks spans.
         invalid: of tags that break the scheme: `error`, or `repair`, as conlleval reads them.
         path: see `FileSource`.
@@ -238,8 +239,8 @@ class Conll(TokenLines):
             wrong = [(step, text) for step, text in wrong if not tags[step]]
         for step, text in wrong:
             shown = written[step]
-            if not shown.isprintable() or (len(shown) == 1 and not shown.isascii()):
-                shown = ascii(shown)  # a letter of another script looks like O
+            if not shown.isprintable() or not shown[:2].isascii():
+                shown = ascii(shown)  # a sign of another script looks like O, B or -
             if tags[step] and tags[step] != written[step]:
                 shown += f" (read as {tags[step]})"
             hint = " or data.source.invalid=repair"
