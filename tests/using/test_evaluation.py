@@ -122,6 +122,15 @@ def test_slices_part_the_examples_and_add_up(made):
     assert slices[0].metrics["loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_slices_of_classes_that_only_partly_are_numbers_are_all_measured(made):
+    there = made("category of text")
+    names = ("class 10", "class other", "class 9", "class -1", "class x²", "class ", "class 1-b")
+    _, *slices = evaluation(there, [names] * there.data.sizes["test"]).measured(0, 0.95)
+    by_number = ["class 9", "class 10"]
+    assert sorted(one.slice for one in slices) == sorted(names)
+    assert [one.slice for one in slices if one.slice in by_number] == by_number
+
+
 @pytest.mark.parametrize("parts", [1, 2, 4])
 @pytest.mark.parametrize("lengths", [[1], [3, 3, 3], [1, 2, 9, 9], [5, 1, 2, 8, 1, 1, 40]])
 def test_each_length_is_in_one_part(lengths, parts):

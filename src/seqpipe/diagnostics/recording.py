@@ -150,6 +150,6 @@ def in_precision(batch: SequenceBatch, dtype: torch.dtype) -> SequenceBatch:
 def _name_of(path: str, layer: RecurrentLayer) -> LayerName:
     """`encoder.layers.0.forwards` is layer 0 of the encoder; a lone layer is layer 0 of itself."""
     *stack, _, level, direction = [*[""] * 3, *path.split(".")]
-    if level.isdigit():
+    if level.isdecimal():
         return LayerName(".".join(filter(None, stack)), int(level), direction)
     return LayerName(path, 0, "backwards" if layer.reverse else "forwards")

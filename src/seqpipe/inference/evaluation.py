@@ -158,10 +158,15 @@ class Evaluation:
         return {name: float(value) for name, value in told.items()}
 
 
-def _in_order(name: str) -> tuple[str, list[Any]]:
-    """Lengths by their numbers, classes by their names."""
+def _in_order(name: str) -> tuple[str, list[tuple[bool, int, str]]]:
+    """Sort key of a slice: by its kind, then numbers by their value, before any other text.
+
+    >>> sorted(["class b", "class 10", "class 9", "class -1", "class x²"], key=_in_order)
+    ['class 9', 'class 10', 'class -1', 'class b', 'class x²']
+    """
     kind, _, value = name.partition(" ")
-    return kind, [int(part) if part.isdigit() else part for part in value.split("-")]
+    parts = value.split("-")
+    return kind, [(False, int(p), "") if p.isdecimal() else (True, 0, p) for p in parts]
 
 
 def _grouped(

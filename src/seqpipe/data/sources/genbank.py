@@ -129,7 +129,7 @@ class _Entry:
         """Take up a line; what is wrong with it."""
         if not line.strip():
             return None
-        if self.section == "ORIGIN" and (line[0] == " " or line[0].isdigit()):
+        if self.section == "ORIGIN" and (line[0] == " " or line[0].isdecimal()):
             return self._add_letters(number, line)
         if line[0] != " ":
             self.section = line.split()[0]
@@ -157,7 +157,7 @@ class _Entry:
 
     def _add_letters(self, number: int, line: str) -> DataError | None:
         position, _, rest = line.strip().partition(" ")
-        if not position.isdigit() or int(position) != self.count + 1:
+        if not position.isdecimal() or int(position) != self.count + 1:
             text = f"the line starts at base {position}; allowed: {self.count + 1}, a line is lost"
             return DataError(f"{place(self.file, number)}: {text} or too many")
         if fault := _WRONG.search(rest):
