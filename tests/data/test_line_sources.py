@@ -273,6 +273,21 @@ def test_several_labels_a_line_are_a_list_that_several_labels_take(write):
     assert [field.encode(record).tolist() for record in found] == [[1, 1], [1, 0], [0, 1]]
 
 
+@pytest.mark.parametrize("label", ["R&B|Soul", "a,b", "a;b", "x/y", "a||b"])
+def test_labels_with_marks_of_their_own_are_never_cut(write, label):
+    text = f"__label__{label} x\n__label__{label} __label__pop y\n__label__pop z\n"
+    write(t_txt=text.encode())
+    found = read(whole(LabelledLines, prefix="__label__"))
+    for field in (MultiLabel("label"), MultiLabel("label", separator=",")):
+        field.fit(found)
+        assert set(field.names) == {label, "pop"}
+        assert [int(field.encode(record).sum()) for record in found] == [1, 2, 1]
+    assert found[0]["label"] == label
+    one = Category("label")
+    one.fit([found[0], found[2]])
+    assert set(one.names) == {label, "pop"}
+
+
 def test_several_labels_a_line_are_refused_where_one_is_wanted(write):
     write(t_txt=SEVERAL * 9)
     source = LabelledLines("t.txt", prefix="__label__", order="file", valid=0.2, test=0.2)

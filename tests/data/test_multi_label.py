@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from seqpipe.data.base import FieldSpec
 from seqpipe.data.fields.multilabel import MultiLabel
-from seqpipe.errors import DataError
+from seqpipe.errors import ConfigError, DataError
 
 
 def fitted(values, **options):
@@ -66,3 +66,30 @@ def test_a_training_split_without_labels_is_refused():
     with pytest.raises(DataError) as error:
         fitted(["", []])
     assert str(error.value) == "y: no example has a label; allowed: one or more that has"
+
+
+def test_labels_that_hold_the_separator_are_shown_as_a_list():
+    field = fitted([["R&B|Soul", "pop"]])
+    assert field.names == ("R&B|Soul", "pop")
+    assert field.decode([1, 1]) == '["R&B|Soul", "pop"]'
+    assert field.decode([0, 1]) == "pop"
+
+
+def test_labels_of_a_text_may_hold_blanks_and_other_signs():
+    field = fitted(["new wave|rock, hard", "rock, hard"])
+    assert field.names == ("new wave", "rock, hard")
+    assert field.notes("data.y") == []
+
+
+def test_a_separator_that_is_not_that_of_the_texts_is_warned_about():
+    (note,) = fitted(["a;b", "b", "a"]).notes("data.y")
+    assert note.startswith("data.y.separator=|: 1 labels look like several, as 'a;b', and each is")
+    assert note.endswith("allowed: +data.y.separator=';' if they are")
+    assert fitted(["a;b", "b", "a"], separator=";").notes("data.y") == []
+
+
+def test_an_empty_separator_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"data\.y\.separator='': is between no two labels; allowed"
+    ):
+        MultiLabel("y", separator="")

@@ -1,11 +1,13 @@
 """What fields of named classes share."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from seqpipe.data.base import Field, FieldSpec
 from seqpipe.data.missing import missing_among_numbers
 from seqpipe.errors import did_you_mean
+
+SEPARATORS = ("|", ";", ",")
 
 
 def class_names(values: Iterable[object]) -> tuple[str, ...]:
@@ -15,6 +17,24 @@ def class_names(values: Iterable[object]) -> tuple[str, ...]:
         return tuple(sorted(names, key=float))
     except ValueError:
         return tuple(names)
+
+
+def several_in(names: Sequence[str]) -> tuple[str, list[str]] | None:
+    """The sign between names that make up other names, and these; None where there are none.
+
+    >>> several_in(["a", "a;b", "b"])
+    (';', ['a;b'])
+    """
+    for separator in SEPARATORS:
+        together = [name for name in names if _joins(name, separator, names)]
+        if together:
+            return separator, together
+    return None
+
+
+def _joins(name: str, separator: str, names: Sequence[str]) -> bool:
+    parts = [part.strip() for part in name.split(separator)]
+    return len(parts) > 1 and all(part in names for part in parts)
 
 
 class Classes(Field):

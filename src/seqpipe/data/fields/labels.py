@@ -9,21 +9,13 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.base import FieldSpec, Record
-from seqpipe.data.fields.classes import Classes
+from seqpipe.data.fields.classes import Classes, several_in
 from seqpipe.data.fields.digit_loss import Doubles, shown
 from seqpipe.data.fields.series import Moments, Standardized, doubles, units
 from seqpipe.data.missing import MISSING_WORDS, is_blank
 from seqpipe.data.notation import PLAIN, Convention, Notation, Survey
 from seqpipe.data.tags import SCHEMES, all_tags, allowed_in, belongs, faults, types
 from seqpipe.errors import ConfigError, DataError, did_you_mean
-
-SEPARATORS = ("|", ";", ",")
-
-
-def _joins(name: str, separator: str, names: Sequence[str]) -> bool:
-    """Whether a class is made of others, with a separator between them."""
-    parts = [part.strip() for part in name.split(separator)]
-    return len(parts) > 1 and all(part in names for part in parts)
 
 
 class Category(Classes):
@@ -72,16 +64,16 @@ class Category(Classes):
 
     def notes(self, key: str) -> list[str]:
         """Classes that look like several others together."""
-        for separator in SEPARATORS:
-            together = [name for name in self.names if _joins(name, separator, self.names)]
-            if together:
-                several = f"task=multi_label {key}._target_=seqpipe.data.fields.multilabel"
-                return [
-                    f"{key}: {len(together):,} classes look like several labels, as"
-                    f" {together[0]!r}, and each is a class of its own; allowed: several labels"
-                    f" with {several}.MultiLabel +{key}.separator='{separator}'"
-                ]
-        return []
+        found = several_in(self.names)
+        if found is None:
+            return []
+        separator, together = found
+        several = f"task=multi_label {key}._target_=seqpipe.data.fields.multilabel"
+        return [
+            f"{key}: {len(together):,} classes look like several labels, as"
+            f" {together[0]!r}, and each is a class of its own; allowed: several labels"
+            f" with {several}.MultiLabel +{key}.separator='{separator}'"
+        ]
 
 
 class Tags(Classes):

@@ -1,5 +1,6 @@
 """Any of K labels for a whole example."""
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,9 +9,10 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.base import Record
-from seqpipe.data.fields.classes import Classes
+from seqpipe.data.fields.classes import Classes, several_in
+from seqpipe.data.marked import OneLabel
 from seqpipe.data.missing import is_missing
-from seqpipe.errors import DataError
+from seqpipe.errors import ConfigError, DataError
 
 
 class MultiLabel(Classes):
@@ -18,14 +20,20 @@ class MultiLabel(Classes):
 
     Args:
         column: the key of the entry in a record: a list of labels, or text with `separator`
-            between them; empty for none.
+            between them; empty for none. What a source marks as one label stays one.
         separator: between two labels of a text.
+
+    Raises:
+        ConfigError: an empty separator.
     """
 
     kind = "multi_label"
 
     def __init__(self, column: str, *, separator: str = "|") -> None:
         super().__init__(column)
+        if not separator:
+            text = "is between no two labels; allowed: one sign or more, |"
+            raise ConfigError(f"data.y.separator='': {text}")
         self.separator = separator
 
     def fit(self, records: Iterable[Record]) -> None:
@@ -57,18 +65,34 @@ class MultiLabel(Classes):
         return row
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
-        """The labels, with the separator between."""
+        """The labels, with the separator between; as a JSON list where one of them holds it."""
         row = torch.as_tensor(values).tolist()
-        return self.separator.join(name for name, on in zip(self.names, row, strict=True) if on)
+        labels = [name for name, on in zip(self.names, row, strict=True) if on]
+        if any(self.separator in label for label in labels):
+            return json.dumps(labels, ensure_ascii=False)
+        return self.separator.join(labels)
 
     def describe(self, counts: object) -> str:
         """The number of labels and their names."""
         return f"any of {len(self.names)} labels ({self.shown_names()})"
 
+    def notes(self, key: str) -> list[str]:
+        """Labels that look like several others with another sign between them."""
+        found = several_in(self.names)
+        if found is None or found[0] == self.separator:
+            return []
+        separator, together = found
+        return [
+            f"{key}.separator={self.separator}: {len(together):,} labels look like several, as"
+            f" {together[0]!r}, and each is a label of its own; allowed: +{key}.separator="
+            f"'{separator}' if they are"
+        ]
+
     def _labels(self, record: Record) -> list[str]:
         value = self.value(record)
         if isinstance(value, str):
-            value = value.split(self.separator)
+            one = isinstance(value, OneLabel)
+            value = [value] if one else value.split(self.separator)
         if not isinstance(value, (list, tuple)):
             self.refuse(value, f"neither a list of labels nor text, as a{self.separator}b")
         for place, label in enumerate(value):

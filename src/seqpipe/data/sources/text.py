@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from seqpipe.data.base import Found, PlacedRecord, Record
+from seqpipe.data.marked import OneLabel
 from seqpipe.data.sources.files import FileSource, Names, lines, rows
 from seqpipe.data.sources.formats import CARRIAGE_RETURN
 from seqpipe.errors import DataError
@@ -135,7 +136,8 @@ class LabelledLines(LineSource):
     """A record a line, `LABEL text`: `label` before the first white space, `text` after it.
 
     With a prefix a line may have several labels, `__label__a __label__b text`. They are a list
-    then, which `multilabel.MultiLabel` reads and `labels.Category` refuses.
+    then, which `multilabel.MultiLabel` reads and `labels.Category` refuses; each is one label,
+    whatever signs it holds.
 
     Args:
         train: see `FileSource`, as all that are not described here.
@@ -225,7 +227,9 @@ class LabelledLines(LineSource):
         if "" in labels:
             raise DataError(f"{self.prefix!r} stands without a label; allowed: {self.prefix}LABEL")
         self._refuse_within(label, text)
-        return {"label": labels[0] if len(labels) == 1 else labels, "text": text}
+        if not self.prefix:
+            return {"label": labels[0], "text": text}
+        return {"label": OneLabel(labels[0]) if len(labels) == 1 else labels, "text": text}
 
     def _refuse_within(self, label: str, text: str) -> None:
         """Refuse a label that would be read as a word of the text.
