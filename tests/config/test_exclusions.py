@@ -186,7 +186,13 @@ EXCLUSIONS = [
     (
         "trainer.gradient_clip_val=null trainer.gradient_clip_algorithm=value",
         "trainer.gradient_clip_algorithm=value: nothing is clipped; "
-        "allowed: also trainer.gradient_clip_val=1.0, or norm",
+        "allowed: leave it out, or also trainer.gradient_clip_val=1.0",
+    ),
+    (
+        "data=identifiers architecture.decoder.learn_initial_state=true",
+        "architecture.decoder.learn_initial_state=true: "
+        "the decoder starts in a state made from the condition; "
+        "allowed: architecture.decoder.learn_initial_state=false",
     ),
     (
         "data=adding data.length=0",

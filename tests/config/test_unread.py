@@ -26,6 +26,39 @@ UNREAD = [
         "by bytes there are always 260 symbols",
     ),
     ("data=pairs data.path=a.tsv data.y.by=bytes data.y.max_vocabulary=300", "by bytes there are"),
+    (
+        "data=table data.path=a.csv data.source.order=file data.source.seed=3",
+        "in the order of the file nothing is drawn",
+    ),
+    (
+        "data=names data.path=. +data.source.local.order=file data.source.local.seed=3",
+        "in the order of the file nothing is drawn",
+    ),
+    ("data=ag_news data.path=. data.source.hub.name=x", "the data is read from files"),
+    ("data=ag_news data.source.local.train=x.csv", "the data is read from the hub"),
+    ("architecture.encoder.hidden_size=6 hidden_size=5", "read in its place: architecture.encoder"),
+    ("architecture.encoder.dropout=0 dropout=0.5", "read in its place: architecture.encoder"),
+    ("architecture.encoder.bidirectional=false bidirectional=true", "read in its place: "),
+    (
+        "data=dates architecture.encoder.depth=1 architecture.decoder.depth=1 depth=2",
+        "read in its place: architecture.encoder.depth, architecture.decoder.depth",
+    ),
+    ("diagnostics.examples=0 diagnostics.every=10", "no example is looked at"),
+    ("diagnostics=none diagnostics.every=10", "no example is looked at"),
+    ("trainer.gradient_clip_val=null trainer.gradient_clip_algorithm=norm", "nothing is clipped"),
+    ("trainer=overfit trainer.limit_train_batches=3", "read in its place: trainer.overfit_batches"),
+    ("trainer.overfit_batches=1 trainer.limit_val_batches=0.5", "read in its place: "),
+    ("trainer.overfit_batches=0.1 trainer.limit_test_batches=3", "read in its place: "),
+    ("callbacks=none trainer.min_epochs=2", "nothing stops the training early"),
+    ("~callbacks.early_stopping +trainer.min_steps=9", "nothing stops the training early"),
+    (
+        "scheduler=step trainer.max_epochs=5 scheduler.gamma=0.1",
+        "the learning rate would not change within trainer.max_epochs=5",
+    ),
+    (
+        "scheduler=step trainer.max_epochs=5 scheduler.step_size=5",
+        "the learning rate would not change within trainer.max_epochs=5",
+    ),
 ]
 READ = [
     "data=fasta data.source.labels=l.csv data.source.label_column=kind",
@@ -39,6 +72,18 @@ READ = [
     "data=table data.path=a.csv data.x.by=bytes",  # the option's max_vocabulary was not typed
     "data=class_folders data.path=a data.source.valid=b data.source.test=c",  # nor its stratify
     "data=adding data.source.seed=3",
+    "data=table data.path=a.csv data.source.order=file data.source.group=[text]",
+    "data=ag_news data.path=. data.source.local.train=x.csv",
+    "data=ag_news data.source.hub.name=x",
+    "data=dates architecture.encoder.hidden_size=6 hidden_size=5",  # the decoder reads it
+    "diagnostics.examples=2 diagnostics.every=10",
+    "trainer.limit_train_batches=3 trainer.overfit_batches=0",
+    "trainer.min_epochs=2",
+    "callbacks=none trainer.min_epochs=2 trainer.max_time=00:00:01:00",
+    "scheduler=step trainer.max_epochs=5",
+    "scheduler=step trainer.max_epochs=5 scheduler.step_size=4 scheduler.gamma=0.1",
+    "scheduler=step scheduler.gamma=0.1 trainer.max_epochs=-1 trainer.max_steps=100",
+    "scheduler=step scheduler.gamma=0.1 trainer=debug",
 ]
 
 
@@ -47,7 +92,7 @@ def test_a_typed_key_that_nothing_reads_is_refused(line, why):
     with pytest.raises(ConfigError) as caught:
         compose(line.split())
     (problem,) = caught.value.problems
-    assert problem.startswith(f"{line.split()[-1]}: {why}")
+    assert problem.startswith(f"{line.split()[-1].lstrip('+')}: {why}")
     assert "; allowed: leave it out" in problem
 
 

@@ -269,7 +269,39 @@ def test_a_step_holds_one_number_or_more():
     assert str(error.value) == "data.source.features=0: must be at least 1"
 
 
+def test_a_layout_of_blocks_is_refused_where_there_is_one_block():
+    with pytest.raises(ConfigError) as error:
+        WideCsv("f.csv", layout="blocks")
+    assert str(error.value) == (
+        "data.source.layout=blocks: each step is one number, which makes one block; "
+        "allowed: interleaved, or data.source.features above 1"
+    )
+    WideCsv("f.csv", layout="blocks", features=2)
+
+
 # Long csv
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"time_order": "sort"},
+            "data.source.time_order=sort: there is nothing to sort by; "
+            "allowed: check, or also data.source.time=COLUMN",
+        ),
+        (
+            {"labels": "l.csv"},
+            "data.source.labels=l.csv: no label is read; "
+            "allowed: null, or also data.source.label=COLUMN",
+        ),
+    ],
+)
+def test_an_option_of_a_long_csv_that_nothing_reads_is_refused(options, message):
+    with pytest.raises(ConfigError) as error:
+        LongCsv("f.csv", id="i", features=["x"], **options)
+    assert str(error.value) == message
+
 
 LONG = """id,t,x,z,part,y
 7,2024-01-30,1,10,a,up

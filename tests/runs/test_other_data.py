@@ -211,6 +211,27 @@ def test_what_cannot_be_changed_is_refused(typed, message):
     assert str(error.value).startswith(message)
 
 
+@pytest.mark.parametrize("name", ["seed=3", "group=[text]", "stratify=label", "order=file"])
+def test_how_shares_are_drawn_is_refused_where_all_of_the_data_is_measured(name):
+    run = trained("table", "data.path=old.csv")
+    for other in ("data.path=new.csv", "data.source.test=new.csv", "data=table data.path=new.csv"):
+        with pytest.raises(ConfigError) as error:
+            changed(run, [*other.split(), f"data.source.{name}"], None)
+        assert str(error.value) == (
+            f"data.source.{name}: all of the data is measured, so nothing is drawn; "
+            "allowed: leave it out"
+        )
+    assert not changed(run, [f"data.source.{name}"], None).whole  # another share of its own data
+
+
+def test_the_order_of_a_training_is_refused_where_its_model_is_measured():
+    run = trained("table", "data.path=old.csv")
+    run["data"]["seed"] = 0
+    with pytest.raises(ConfigError) as error:
+        changed(run, ["data.seed=3"], None)
+    assert str(error.value).startswith("data.seed=3: is of the order in training")
+
+
 def test_many_files_are_told_in_one_line():
     counts = {f"{name}.txt": 1000 for name in "abcdefg"}
     assert told(counts) == (

@@ -189,9 +189,12 @@ def _decoder(tree: Tree, choices: dict[str, str], architecture: str | None) -> I
         name = f"architecture={architecture}"
         text = f"the decoder of {name} would read the answer, y_{{t+1}}; allowed: {origin}=false"
         yield Problem(origin, tree.get(origin), text)
-    if architecture == "encoder_decoder" and tree.get(f"{key}.learn_initial_state"):
+    given = {"encoder_decoder": "the encoder's final state"}
+    if tree.raw("data.x") is not None:
+        given["one_to_many"] = "a state made from the condition"
+    if architecture in given and tree.get(f"{key}.learn_initial_state"):
         origin = tree.origin(f"{key}.learn_initial_state")
-        text = f"the decoder starts in the encoder's final state; allowed: {origin}=false"
+        text = f"the decoder starts in {given[architecture]}; allowed: {origin}=false"
         yield Problem(origin, True, text)
 
 
@@ -257,7 +260,7 @@ def _unused_values(tree: Tree, architecture: str | None) -> Iterator[Problem]:
     if trainer.get("gradient_clip_algorithm") == "value" and (
         trainer.get("gradient_clip_val") is None
     ):
-        text = "nothing is clipped; allowed: also trainer.gradient_clip_val=1.0, or norm"
+        text = "nothing is clipped; allowed: leave it out, or also trainer.gradient_clip_val=1.0"
         yield Problem("trainer.gradient_clip_algorithm", "value", text)
     if tree.get("optim.nesterov") is True and tree.get("optim.momentum") == 0:
         text = "needs a momentum; allowed: optim.momentum=0.9, or false"

@@ -9,9 +9,14 @@ from typing import Any
 from seqpipe.config.tree import Tree
 from seqpipe.rules import Problem
 
-_OF_SHARES = ("group", "stratify", "order", "seed")
+OF_SHARES = ("group", "stratify", "order", "seed")
+"""Options of a source by which shares are drawn."""
+
 _PACKED = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", ".parquet")
 _OF_CELLS = ("quote", "delimiter", "header")
+_OF_STACKS = ("hidden_size", "depth", "bidirectional", "dropout")
+_LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
+_NEVER_STOPS = ("seqpipe.training.checkpoints.BestAndLast",)
 _LEAVE_OUT = "allowed: leave it out"
 
 
@@ -22,7 +27,8 @@ def unread_problems(tree: Tree, typed: Collection[str]) -> Iterator[Problem]:
         tree: of the configuration.
         typed: keys as they were typed.
     """
-    for key, text in (*_of_sources(tree), *_of_texts(tree), *_of_models(tree), *_of_tasks(tree)):
+    rules = (_of_sources, _of_texts, _of_models, _of_tasks, _of_trainer, _of_schedule)
+    for key, text in (found for rule in rules for found in rule(tree)):
         if key in typed and tree.has(key):
             yield Problem(key, tree.get(key), text)
 
@@ -32,7 +38,10 @@ def _of_sources(tree: Tree) -> Iterator[tuple[str, str]]:
         splits = [tree.get(f"{key}.{split}") for split in ("valid", "test")]
         if {"train", "valid", "test"} <= node.keys() and all(map(_is_names, splits)):
             text = f"every split is named, so nothing is drawn; {_LEAVE_OUT}"
-            yield from ((f"{key}.{name}", f"{text}, or {key}.valid=0.1") for name in _OF_SHARES)
+            yield from ((f"{key}.{name}", f"{text}, or {key}.valid=0.1") for name in OF_SHARES)
+        elif node.get("order") == "file":
+            text = f"in the order of the file nothing is drawn; {_LEAVE_OUT}, or {key}.order=random"
+            yield f"{key}.seed", text
         if node.get("labels", key) is None:
             text = f"no table of labels is read; {_LEAVE_OUT}, or also {key}.labels=FILE"
             yield from ((f"{key}.{name}", text) for name in ("id_column", "label_column"))
@@ -40,6 +49,13 @@ def _of_sources(tree: Tree) -> Iterator[tuple[str, str]]:
         if written is not None:
             for name in (*_OF_CELLS, *(["encoding"] if written == "parquet" else [])):
                 yield f"{key}.{name}", f"{written} has none; {_LEAVE_OUT}"
+        if isinstance(node.get("local"), dict) and isinstance(node.get("hub"), dict):
+            from_hub = tree.get(f"{key}.path") is None
+            where = "the hub" if from_hub else "files"
+            text = f"the data is read from {where}; {_LEAVE_OUT}, or data.path="
+            text += "FOLDER" if from_hub else "null"
+            unused = tree.leaves(f"{key}.{'local' if from_hub else 'hub'}")
+            yield from ((name, text) for name, _ in unused)
 
 
 def _is_names(value: Any) -> bool:
@@ -68,6 +84,14 @@ def _of_texts(tree: Tree) -> Iterator[tuple[str, str]]:
 
 
 def _of_models(tree: Tree) -> Iterator[tuple[str, str]]:
+    read = tree.references()
+    stacks = [key for key, node in tree.mappings("architecture") if "hidden_size" in node]
+    for name in _OF_STACKS:
+        if name not in read:
+            keys = [f"{key}.{name}" for key in stacks if tree.has(f"{key}.{name}")]
+            if keys or tree.get(name) is not False:  # bidirectional=false is true of any
+                instead = f"read in its place: {', '.join(keys)}" if keys else "nothing reads it"
+                yield name, f"{instead}; {_LEAVE_OUT}"
     head = "architecture.head"
     if tree.get(f"{head}.hidden") == []:
         text = f"acts between layers of the head, which has one; {_LEAVE_OUT}, or also"
@@ -81,3 +105,32 @@ def _of_tasks(tree: Tree) -> Iterator[tuple[str, str]]:
     if tree.get("task.sample_length") == 0:
         text = f"no sample is drawn; {_LEAVE_OUT}, or task.sample_length=400"
         yield "task.sample_temperature", text
+    if tree.get("diagnostics.examples") == 0:
+        text = f"no example is looked at; {_LEAVE_OUT}, or also diagnostics.examples=8"
+        yield "diagnostics.every", text
+
+
+def _of_trainer(tree: Tree) -> Iterator[tuple[str, str]]:
+    if tree.get("trainer.overfit_batches"):
+        text = f"read in its place: trainer.overfit_batches; {_LEAVE_OUT}"
+        yield from ((f"trainer.{name}", text) for name in _LIMITS)
+    if tree.get("trainer.gradient_clip_val") is None:
+        text = f"nothing is clipped; {_LEAVE_OUT}, or also trainer.gradient_clip_val=1.0"
+        yield "trainer.gradient_clip_algorithm", text
+    targets = [node.get("_target_") for _, node in tree.mappings("callbacks")]
+    stops = any(target not in (None, *_NEVER_STOPS) for target in targets)
+    if not stops and tree.get("trainer.max_time") is None:
+        text = f"nothing stops the training early; {_LEAVE_OUT}, or callbacks=default"
+        yield from ((f"trainer.{name}", text) for name in ("min_epochs", "min_steps"))
+
+
+def _of_schedule(tree: Tree) -> Iterator[tuple[str, str]]:
+    """A step that comes after the end; a training on a part of the batches is only a trial."""
+    epochs, size = tree.get("trainer.max_epochs"), tree.get("scheduler.step_size")
+    whole = tree.get("trainer.limit_train_batches") in (None, 1.0)
+    stepwise = tree.get("scheduler._target_") == "seqpipe.training.schedules.step"
+    if stepwise and whole and isinstance(size, int) and 0 < epochs <= size:
+        text = f"the learning rate would not change within trainer.max_epochs={epochs}"
+        allowed = f"{_LEAVE_OUT}, or scheduler.step_size below {epochs}"
+        yield "scheduler.step_size", f"{text}; {allowed}"
+        yield "scheduler.gamma", f"{text}, since scheduler.step_size={size}; {allowed}"

@@ -113,6 +113,13 @@ class Sample(OfAModel):
     output: str | None = option("a folder for the .mid and .png of music; null: here", None)
     tempo: float = option("of music, steps a minute in its MIDI", 120.0, rule=real("(0, inf)"))
 
+    def problems(self) -> Iterator[str]:
+        """Chance where there is only one to draw."""
+        yield from super().problems()
+        if self.top_k == 1:
+            why = "of what is drawn by chance, and top_k=1 takes the likeliest"
+            yield from _inert(self, why, "temperature", "top_p", "seed")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score(_Reading):

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from seqpipe.config.compose import compose
 from seqpipe.config.loader import Typed, parse
 from seqpipe.config.signatures import signature_of
+from seqpipe.config.unread import OF_SHARES
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import Problem
@@ -112,7 +113,8 @@ def changed(config: dict[str, Any], typed: Sequence[str], split: str | None) -> 
         split: that was asked for; None: test.
 
     Raises:
-        ConfigError: a key or value that the source does not take; a split that is only a share.
+        ConfigError: a key or value that the source does not take, or that nothing would read; a
+            split that is only a share.
     """
     overrides, unreadable = parse(typed)
     if unreadable:
@@ -122,13 +124,39 @@ def changed(config: dict[str, Any], typed: Sequence[str], split: str | None) -> 
     if chosen:
         other, _ = compose(typed)
         node: Any = OmegaConf.to_container(other.data.source, resolve=True)
+        _refuse_unread(overrides, whole=True)
         return _with_split({**before, "source": node}, split, typed, whole=True)
     change = _Change(before)
     for override in overrides:
         change.apply(override)
+    if not change.problems:
+        _refuse_unread(overrides, whole=change.is_other)
     if change.problems:
         raise ConfigError(change.problems)
     return _with_split(change.data, split or change.split, typed, whole=change.is_other)
+
+
+def _refuse_unread(overrides: Iterable[Typed], *, whole: bool) -> None:
+    """Refuse keys that change nothing of what is measured.
+
+    Args:
+        overrides: that were typed.
+        whole: nothing is drawn of the data, all of it is measured.
+
+    Raises:
+        ConfigError: with each of them.
+    """
+    problems = []
+    for override in overrides:
+        key, leave_out = override.key_or_group, "allowed: leave it out"
+        if whole and key.startswith("data.source.") and key.rpartition(".")[2] in OF_SHARES:
+            text = f"all of the data is measured, so nothing is drawn; {leave_out}"
+            problems.append(f"{override.input_line}: {text}")
+        if key == "data.seed":
+            text = f"is of the order in training, a measurement has none; {leave_out}"
+            problems.append(f"{override.input_line}: {text}")
+    if problems:
+        raise ConfigError(problems)
 
 
 def _with_split(

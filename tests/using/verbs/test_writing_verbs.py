@@ -22,6 +22,7 @@ from seqpipe.verbs import (
     serve,
     translate,
 )
+from seqpipe.verbs.asking import Sample
 from seqpipe.verbs.registry import VERBS
 
 
@@ -82,6 +83,21 @@ def test_options_of_music_are_refused_of_text(say):
         f"output=x: {text}",
         f"tempo=60.0: {text}",
     ]
+
+
+def test_options_of_chance_are_refused_where_the_likeliest_is_taken():
+    text = "is of what is drawn by chance, and top_k=1 takes the likeliest; allowed: leave it out"
+    given = {"top_k": 1, "temperature": 0.5, "top_p": 0.9, "seed": 3}
+    words = ["run=latest", *(f"{name}={value}" for name, value in given.items())]
+    with pytest.raises(ConfigError) as error:
+        read(Sample, words, "sample")
+    assert error.value.problems == [
+        f"temperature=0.5: {text}",
+        f"top_p=0.9: {text}",
+        f"seed=3: {text}",
+    ]
+    assert read(Sample, ["run=latest", "top_k=1", "n=2"], "sample").top_k == 1
+    assert read(Sample, ["run=latest", "top_k=2", "temperature=0.5"], "sample").top_k == 2
 
 
 def test_texts_are_ranked_by_how_likely_they_are(say, made, capsys):

@@ -11,7 +11,7 @@ import numpy as np
 from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.data.sources.numeric import Missing, Numbers, filled, moment, named_numbers, table
-from seqpipe.errors import DataError
+from seqpipe.errors import ConfigError, DataError
 
 
 class _Step(NamedTuple):
@@ -56,6 +56,9 @@ class LongCsv(FileSource):
         stratify: see `FileSource`.
         order: of the series in parting them, see `FileSource`.
         seed: see `FileSource`.
+
+    Raises:
+        ConfigError: an option that nothing would read, and what `FileSource` refuses.
     """
 
     suffixes = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
@@ -94,6 +97,12 @@ class LongCsv(FileSource):
             order=order,
             seed=seed,
         )
+        if time_order == "sort" and time is None:
+            text = "there is nothing to sort by; allowed: check, or also data.source.time=COLUMN"
+            raise ConfigError(f"data.source.time_order=sort: {text}")
+        if labels is not None and label is None:
+            text = "no label is read; allowed: null, or also data.source.label=COLUMN"
+            raise ConfigError(f"data.source.labels={labels}: {text}")
         folder = self.path if self.path.is_dir() else self.path.parent
         self.labels_file = None if labels is None else folder / labels
         self.id, self.time, self.label, self.tags = id, time, label, tags

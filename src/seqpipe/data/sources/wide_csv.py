@@ -21,7 +21,7 @@ from seqpipe.data.sources.numeric import (
     position,
 )
 from seqpipe.data.sources.parts import check_sizes
-from seqpipe.errors import DataError
+from seqpipe.errors import ConfigError, DataError
 
 Column = str | int
 
@@ -68,7 +68,7 @@ class WideCsv(FileSource):
         seed: see `FileSource`.
 
     Raises:
-        ConfigError: `features` below 1, and what `FileSource` refuses.
+        ConfigError: `features` below 1, blocks of one feature, and what `FileSource` refuses.
     """
 
     suffixes = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
@@ -108,6 +108,9 @@ class WideCsv(FileSource):
             seed=seed,
         )
         check_sizes(features=features)
+        if layout == "blocks" and features == 1:
+            text = "each step is one number, which makes one block; allowed: interleaved"
+            raise ConfigError(f"data.source.layout=blocks: {text}, or data.source.features above 1")
         self.header, self.label, self.columns, self.keep = header, label, columns, keep or []
         self.features, self.layout, self.unequal = features, layout, unequal
         self.names_file = None if names is None else self._beside(names)
