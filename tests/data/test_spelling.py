@@ -150,3 +150,24 @@ def test_a_text_is_parted_as_it_was_chosen(by):
     assert join(steps) == "Stop, now!"
     assert len(field.encode({"words": "Stop, now!"})) == len(wanted)
     assert field.decode(field.encode({"words": "Stop, now!"})) == "Stop, now!"
+
+
+@pytest.mark.parametrize("by", ["tokens", "words"])
+def test_the_symbol_of_the_texts_for_unknown_words_is_ours(by):
+    field = Spelled("words", by=by, unknown="<unk>", min_count=1)
+    field.fit([{"words": "a <unk> b"}] * 6)
+    other = Spelled("words", by=by, unknown="<unk>", min_count=1)
+    other.restore(field.state())
+    for one in (field, other):
+        rows = one.encode({"words": "<unk> zebra a"})
+        assert rows[:2, 0].tolist() == [UNK, UNK]
+        assert rows[0, 1:].tolist() == [0] * 20
+        assert one.decode(rows[[0, 2]]) == "<unk> a"
+        assert "u" not in one.alphabet.names
+        assert one.notes("data.x") == []
+    unnamed = Spelled("words", by=by, min_count=1)
+    unnamed.fit([{"words": "a <unk> b"}] * 6)
+    (note,) = unnamed.notes("data.x")
+    assert note.startswith("data.x.unknown=null: the texts hold <unk> 6 times")
+    with pytest.raises(ConfigError, match="unknown=a b: must be one symbol without blanks"):
+        Spelled("words", unknown="a b")

@@ -306,3 +306,22 @@ def test_a_text_that_holds_an_unknown_symbol_which_nobody_named_is_warned_about(
     assert note.startswith("data.y.unknown=null: the texts hold <unk> 6 times")
     assert "\"+data.y.unknown='<unk>'\"" in note
     assert fitted("a <unk> b", by=by, min_count=1).notes("data.y") == []
+
+
+SPELLED = [
+    "a <pad> b <s> c </s> <UNK> <PAD> <UNK>",
+    "<BOS> x <EOS> <unk> [UNK] [PAD] <EOS>",
+    "<0x41> \ufffd <mask> <|endoftext|> [CLS] \u0120",
+]
+
+
+@pytest.mark.parametrize("by", ["characters", "words", "tokens", "bytes", "subwords"])
+def test_texts_that_spell_special_symbols_are_texts_like_others(by):
+    """None of them becomes a symbol of ours, and all come back."""
+    field = Text("text", by=by, **({} if by == "bytes" else {"min_count": 1}))
+    field.fit([{"text": text} for text in SPELLED])
+    for text in SPELLED:
+        ids = field.encode_target({"text": text}).tolist()
+        assert [id_ for id_ in ids if id_ < 4] == [EOS]
+        assert field.decode(ids) == text
+        assert field.truth({"text": text}) == field.spec.text(ids) == text

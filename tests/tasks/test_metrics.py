@@ -337,13 +337,16 @@ def test_symbols_that_spell_the_same_text_are_the_same(batch_of):
     assert computed == pytest.approx({"exact_match": 1 / 2, "error_rate": 2 / 4})
 
 
-@pytest.mark.parametrize(("unknown", "accuracy"), [(None, 1 / 3), ("<unk>", 2 / 3)])
+@pytest.mark.parametrize(
+    ("unknown", "accuracy"), [(None, 1 / 3), ("<unk>", 2 / 3), ("<UNK>", 2 / 3)]
+)
 def test_a_language_model_is_right_about_unknown_only_where_the_text_says_so(
     batch_of, unknown, accuracy
 ):
     """Of three next symbols one is known and right, one unknown, one wrong."""
     names = Vocabulary(["a", "b"], unknown=unknown).names
-    task = LanguageModeling(y=FieldSpec("symbols", 6, names, unit="words"))
+    cut = None if unknown is None else str.split
+    task = LanguageModeling(y=FieldSpec("symbols", 6, names, unit="words", cut=cut))
     batch = batch_of([[4, UNK, 5]], [3])
     scalars, _ = scalars_of(task, likely([[4, UNK, 4]], 6), batch)
     assert scalars == pytest.approx({"accuracy": accuracy})

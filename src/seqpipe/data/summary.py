@@ -59,7 +59,7 @@ def summary_of(data: SequenceData) -> Summary:
         counts = data.counts(role)
         if counts:
             classes[role] = _class_rows(spec, counts)
-        if counts and spec.names is not None and spec.names[: len(SPECIALS)] == SPECIALS:
+        if counts and spec.unknown is not None:
             unknown[role] = {split: unknown_rate(count) for split, count in counts.items()}
     numbers = {
         role: list(_number_rows(data, role))
@@ -116,7 +116,7 @@ def _class_rows(spec: FieldSpec, counts: dict[str, Integers]) -> list[Row]:
 
 
 def _is_special(spec: FieldSpec, number: int) -> bool:
-    return spec.names is not None and spec.names[number] in SPECIALS
+    return spec.unknown is not None and number < len(SPECIALS)
 
 
 def _shares(counts: dict[str, Integers], which: list[int]) -> Row:

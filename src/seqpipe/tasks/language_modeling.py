@@ -54,7 +54,8 @@ class LanguageModeling(StepTask):
         """See `StepTask`; <UNK> is never right, unless the texts themselves hold such a symbol."""
         predicted, truth = super().pairs(predictions, batch)
         names = self.y.names or ()
-        if self.y.unknown is not None and names[UNK] == SPECIALS[UNK]:
+        own = self.y.cut is not None or (names and names[UNK] != SPECIALS[UNK])
+        if self.y.unknown is not None and not own:
             predicted = predicted.masked_fill(truth == UNK, PAD)  # which is no symbol of a text
         return predicted, truth
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
-from seqpipe.data.fields.text import Counts, unknown_rates
-from seqpipe.data.fields.tokenizing import UNKNOWN
+from seqpipe.data.fields.text import Counts, Unnamed, unknown_rates
+from seqpipe.data.fields.tokenizing import UNKNOWN, check_unknown
 from seqpipe.data.fields.vectors import Pretrained
 from seqpipe.data.fields.words import READING, Spacing, WordCutter, composed, lowered
 from seqpipe.data.vocabulary import PAD, SPECIALS, UNK, Vocabulary, id_type
@@ -42,6 +42,8 @@ class Spelled(Field):
         min_count: words that occur less often in the training split become <UNK>; with 1 no
             training word does, and nothing is learned of <UNK>. Characters are all known.
         lowercase: make the letters small by which a word is known; its characters stay.
+        unknown: the word that the texts themselves hold in place of unknown ones, `<unk>` in Penn
+            Treebank: it becomes <UNK>, without characters. None: they hold none.
         vectors: a file of word vectors that the embedding starts from (GloVe, word2vec or
             fastText, as text or .gz). None: random ones.
 
@@ -60,6 +62,7 @@ class Spelled(Field):
         max_vocabulary: int | None = None,
         min_count: int = 2,
         lowercase: bool = False,
+        unknown: str | None = None,
         vectors: str | None = None,
     ) -> None:
         super().__init__(column)
@@ -77,8 +80,11 @@ class Spelled(Field):
         self.max_vocabulary = max_vocabulary
         self.min_count = min_count
         self.lowercase, self.reading = lowercase, READING
-        self.cut, self.spacing = WordCutter(), Spacing()
-        self.vocabulary = Vocabulary()
+        check_unknown(unknown)
+        self.unknown = lowered(unknown) if unknown is not None and lowercase else unknown
+        self.unnamed = Unnamed()
+        self.cut, self.spacing = WordCutter(self.unknown), Spacing()
+        self.vocabulary = Vocabulary(unknown=self.unknown)
         self.alphabet = Vocabulary()
         self.counts: Counts = np.zeros(len(SPECIALS), dtype=np.int64)  # (V,), in training
         self.vectors = Pretrained(vectors)
@@ -92,11 +98,13 @@ class Spelled(Field):
         letters: Counter[str] = Counter()
         for word, count in spelled.items():
             words[self._known_by(word)] += count
-            for letter in word:
+            for letter in "" if self._is_unknown(word) else word:
                 letters[letter] += count
-        self.vocabulary = Vocabulary.of(
-            words, max_size=self.max_vocabulary, min_count=self.min_count
+        known = {word: count for word, count in words.items() if word != self.unknown}
+        found = Vocabulary.of(
+            Counter(known), max_size=self.max_vocabulary, min_count=self.min_count
         )
+        self.vocabulary = Vocabulary(found.names[len(SPECIALS) :], unknown=self.unknown)
         self.counts = np.zeros(len(self.vocabulary), dtype=np.int64)
         np.add.at(self.counts, self.vocabulary.encode(words), list(words.values()))
         self.alphabet = Vocabulary.of(letters)
@@ -113,7 +121,8 @@ class Spelled(Field):
         ids = np.zeros((len(words), 1 + self.characters), dtype=kept)
         ids[:, 0] = self.vocabulary.encode(map(self._known_by, words))
         for row, word in zip(ids, words, strict=True):
-            spelled = self.alphabet.encode(word[: self.characters])
+            letters = "" if self._is_unknown(word) else word[: self.characters]
+            spelled = self.alphabet.encode(letters)
             row[1 : 1 + len(spelled)] = spelled
         return torch.from_numpy(ids)
 
@@ -131,8 +140,9 @@ class Spelled(Field):
         return self._join([self._word(row) for row in rows.tolist() if row[0] != PAD])
 
     def notes(self, key: str) -> list[str]:
-        """Words that no blanks separate."""
-        return [UNSPACED.format(key=key)] if self.spacing.unspaced else []
+        """Words that no blanks separate, and symbols for unknown words that nobody named."""
+        unspaced = [UNSPACED.format(key=key)] if self.spacing.unspaced else []
+        return [*unspaced, *self.unnamed.notes(key)]
 
     def steps(self, value: Any) -> tuple[list[str], Callable[[Sequence[str]], str]]:
         """The words of an entry, and what joins them."""
@@ -167,18 +177,23 @@ class Spelled(Field):
             "counts": self.counts,
             "reading": self.reading,
             "spacing": self.spacing.state(),
+            "unnamed": self.unnamed.counts,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up the words, their vectors and the characters."""
         self.vectors.restore(state)
-        self.vocabulary = Vocabulary(state["words"])
+        self.vocabulary = Vocabulary(state["words"], unknown=self.unknown)
+        self.unnamed.counts = dict(state.get("unnamed", {}))
         self.alphabet = Vocabulary(state["characters"])
         self.counts = state["counts"]
         self.reading, self.spacing = state.get("reading", 1), Spacing()
-        self.cut = WordCutter(reading=self.reading)
+        self.cut = WordCutter(self.unknown, self.reading)
         if "spacing" in state:
             self.spacing.restore(state["spacing"])
+
+    def _is_unknown(self, word: str) -> bool:
+        return self.unknown is not None and self._known_by(word) == self.unknown
 
     def _known_by(self, word: str) -> str:
         if not self.lowercase:
@@ -196,8 +211,11 @@ class Spelled(Field):
 
     def _seen(self, records: Iterable[Record]) -> Iterator[Record]:
         """The records; blanks between the words of texts are learned from them."""
+        self.unnamed.counts = {}
         for record in records:
             text = self.value(record)
+            if self.unknown is None and isinstance(text, (str, list)):
+                self.unnamed.see(text)
             if self.by == "words" and isinstance(text, str) and not self.spacing.full:
                 self.spacing.see([*self.cut.spaced(composed(text))])
             yield record
@@ -216,6 +234,8 @@ class Spelled(Field):
     def _word(self, row: Sequence[int]) -> str:
         """As it was spelled; by its id where that says more: the end of a long word."""
         word, spelled = row[0], [id_ for id_ in row[1:] if id_ != PAD]
+        if not spelled:  # the text's own symbol: every word has characters
+            return self.vocabulary.names[word]
         if word != UNK and len(spelled) == self.characters:
             return self.vocabulary.names[word]
         names = self.alphabet.names

@@ -243,10 +243,14 @@ class Unnamed:
         """The entries, counted."""
         self.counts = {}
         for entry in entries:
-            for symbol in self.usual:
-                if symbol in entry:
-                    self.counts[symbol] = self.counts.get(symbol, 0) + entry.count(symbol)
+            self.see(entry)
             yield entry
+
+    def see(self, entry: Entry) -> None:
+        """Counts those of one entry."""
+        for symbol in self.usual:
+            if symbol in entry:
+                self.counts[symbol] = self.counts.get(symbol, 0) + entry.count(symbol)
 
     def notes(self, key: str) -> list[str]:
         """What to do about them; key: of the field."""

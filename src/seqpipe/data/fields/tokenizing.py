@@ -65,9 +65,7 @@ class Way(ABC):
             raise ConfigError(f"max_vocabulary={max_vocabulary}: must be at least {least}, {why}")
         if min_count is not None and min_count < 1:
             raise ConfigError(f"min_count={min_count}: must be at least 1")
-        if unknown is not None and unknown.split() != [unknown]:
-            text = "must be one symbol without blanks; allowed: <unk>, or null"
-            raise ConfigError(f"unknown={unknown}: {text}")
+        check_unknown(unknown)
         self.max_vocabulary, self.min_count, self.unknown = max_vocabulary, min_count, unknown
 
     @abstractmethod
@@ -334,6 +332,17 @@ class Bytes(Way):
             UNKNOWN.encode() if id_ == UNK else bytes([id_ - len(SPECIALS)]) for id_ in ids
         )
         return found.decode(errors="replace")
+
+
+def check_unknown(unknown: str | None) -> None:
+    """Refuse a symbol for what is unknown that is none.
+
+    Raises:
+        ConfigError: it is empty, or holds white space.
+    """
+    if unknown is not None and unknown.split() != [unknown]:
+        text = "must be one symbol without blanks; allowed: <unk>, or null"
+        raise ConfigError(f"unknown={unknown}: {text}")
 
 
 def refuse_unknown(unit: str, unknown: str | None) -> None:
