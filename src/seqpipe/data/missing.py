@@ -1,7 +1,10 @@
 """Missing values: which entries of a record hold nothing, and how text files write that."""
 
 from collections.abc import Iterable
-from math import isfinite
+from decimal import Decimal
+from math import isfinite, isinf
+
+import numpy as np
 
 MISSING_WORDS = frozenset({"", "?", "nan", "na", "n/a", "null", "none", "nat", "<na>"})
 """How text files write a number that is missing, in small letters."""
@@ -18,6 +21,15 @@ def is_missing(value: object) -> bool:
         return bool(value != value)  # NaN and NaT alone differ from themselves
     except (TypeError, ValueError, RuntimeError):  # an array
         return False
+    except ArithmeticError:  # a Decimal that signals that it is none
+        return True
+
+
+def is_infinite(value: object) -> bool:
+    """True for a number that is not finite; text is never, not even `inf`."""
+    if not isinstance(value, (float, np.floating, Decimal)) or is_missing(value):
+        return False
+    return isinf(value)
 
 
 def is_blank(value: object) -> bool:
@@ -26,13 +38,19 @@ def is_blank(value: object) -> bool:
 
 
 def missing_among_numbers(names: Iterable[str]) -> frozenset[str]:
-    """Words as `nan` or `NA` that stand among names that are all numbers: missing values.
+    """Words as `nan`, `NA` or `inf` that stand among names that are all numbers: no values.
 
     Among other words they are words: the language Nan, the country code NA.
     """
-    words = frozenset(name for name in names if name.strip().lower() in MISSING_WORDS)
+    words = frozenset(name for name in names if is_no_number(name))
     rest = [name for name in names if name not in words]
     return words if rest and all(map(_is_number, rest)) else frozenset()
+
+
+def is_no_number(word: str) -> bool:
+    """Whether a word is how files write a number that is missing or infinite."""
+    plain = word.strip().lower()
+    return plain in MISSING_WORDS or plain.lstrip("+-") in ("inf", "infinity")
 
 
 def _is_number(name: str) -> bool:

@@ -1,18 +1,50 @@
 """What fields of named classes share."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal
 from typing import Any, ClassVar
+
+import numpy as np
 
 from seqpipe.data.base import Field, FieldSpec
 from seqpipe.data.missing import missing_among_numbers
 from seqpipe.errors import did_you_mean
 
+_WHOLE = re.compile(r"[+-]?[0-9]+\.0*")
 SEPARATORS = ("|", ";", ",")
+
+
+def class_name(value: object) -> str:
+    """What the class of a value is called: text as it stands, a number by its value.
+
+    >>> class_name(1.0), class_name(-0.0), class_name(0.5), class_name("1.0"), class_name(True)
+    ('1', '0', '0.5', '1.0', 'True')
+    """
+    if isinstance(value, (float, np.floating, Decimal)) and value == value // 1:
+        return str(int(value))
+    return str(value)
+
+
+def alike_in(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Names that stand for one thing: the same number, or the same text but for white space.
+
+    >>> alike_in(["1", "1.0", "2", "yes", "yes "]), alike_in(["0", "1", "True"])
+    ([('1', '1.0'), ('yes', 'yes ')], [('1', 'True')])
+    """
+    groups: dict[object, list[str]] = {}
+    for name in names:
+        key: object = name.strip()
+        with suppress(ValueError):
+            key = float({"True": "1", "False": "0"}.get(name, name))
+        groups.setdefault(key, []).append(name)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
 def class_names(values: Iterable[object]) -> tuple[str, ...]:
     """Distinct names in order: as numbers where all are numbers, else as text."""
-    names = sorted({str(value) for value in values})
+    names = sorted({class_name(value) for value in values})
     try:
         return tuple(sorted(names, key=float))
     except ValueError:
@@ -48,7 +80,7 @@ class Classes(Field):
         self._ids: dict[str, int] = {}
 
     def _learn(self, values: Iterable[object]) -> None:
-        names = {str(value) for value in values}
+        names = {class_name(value) for value in values}
         self._set(class_names(names - missing_among_numbers(names)))
 
     def _set(self, names: tuple[str, ...]) -> None:
@@ -60,14 +92,30 @@ class Classes(Field):
         self._set(tuple(state["names"]))
 
     def _id(self, value: object) -> int:
-        name = str(value)
+        name = self._name(value)
         if name not in self._ids:
             if missing_among_numbers([*self.names, name]):
-                self.refuse(value, "is missing, among classes that are numbers; allowed: a class")
+                wrong = "is not finite" if "inf" in name.lower() else "is missing"
+                self.refuse(value, f"{wrong}, among classes that are numbers; allowed: a class")
             shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
             problem = f"not a class of the training split; it has {shown}"
             self.refuse(value, problem + did_you_mean(name, self.names))
         return self._ids[name]
+
+    def notes(self, key: str) -> list[str]:
+        """Classes that stand for one thing."""
+        return [
+            f"{key}: the classes {' and '.join(map(repr, group))} stand for one"
+            " thing, and each is a class of its own; allowed: one way to write it"
+            for group in alike_in(self.names)[:3]
+        ]
+
+    def _name(self, value: object) -> str:
+        """What the class of a value is called here: 1.0 is 1, in a text file too."""
+        text = str(value)
+        others = (text, class_name(float(text)) if _WHOLE.fullmatch(text) else text)
+        known = (name for name in (class_name(value), *others) if name in self._ids)
+        return next(known, class_name(value))
 
     @property
     def spec(self) -> FieldSpec:

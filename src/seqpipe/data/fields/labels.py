@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
@@ -9,10 +10,10 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.base import FieldSpec, Record
-from seqpipe.data.fields.classes import Classes, several_in
+from seqpipe.data.fields.classes import Classes, class_name, several_in
 from seqpipe.data.fields.digit_loss import Doubles, shown
 from seqpipe.data.fields.series import Moments, Standardized, doubles, units
-from seqpipe.data.missing import MISSING_WORDS, is_blank
+from seqpipe.data.missing import MISSING_WORDS, is_blank, is_infinite
 from seqpipe.data.notation import PLAIN, Convention, Notation, Survey
 from seqpipe.data.tags import SCHEMES, all_tags, allowed_in, belongs, faults, types
 from seqpipe.errors import ConfigError, DataError, did_you_mean
@@ -50,8 +51,10 @@ class Category(Classes):
         if isinstance(value, (list, tuple)) and len(value) > 1:
             several = "task=multi_label data.y._target_=seqpipe.data.fields.multilabel.MultiLabel"
             self.refuse(value, f"{len(value)} labels; allowed: one, or several with {several}")
-        if not isinstance(value, (str, int, float, np.generic)):
+        if not isinstance(value, (str, int, float, Decimal, np.generic)):
             self.refuse(value, "not one label; allowed: text or a number")
+        if is_infinite(value):
+            self.refuse(value, "is not finite; allowed: a class")
         return value
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
@@ -63,16 +66,18 @@ class Category(Classes):
         return f"{len(self.names)} classes ({self.shown_names()})"
 
     def notes(self, key: str) -> list[str]:
-        """Classes that look like several others together."""
+        """Classes that stand for one thing, or look like several others together."""
+        alike = super().notes(key)
         found = several_in(self.names)
         if found is None:
-            return []
+            return alike
         separator, together = found
         several = f"task=multi_label {key}._target_=seqpipe.data.fields.multilabel"
         return [
+            *alike,
             f"{key}: {len(together):,} classes look like several labels, as"
             f" {together[0]!r}, and each is a class of its own; allowed: several labels"
-            f" with {several}.MultiLabel +{key}.separator='{separator}'"
+            f" with {several}.MultiLabel +{key}.separator='{separator}'",
         ]
 
 
@@ -115,7 +120,7 @@ class Tags(Classes):
         Raises:
             DataError: what is no tag of the scheme.
         """
-        sequences = ([str(tag) for tag in self._tags(record)] for record in records)
+        sequences = ([class_name(tag) for tag in self._tags(record)] for record in records)
         if self.scheme != "auto":
             names = {tag for tags in sequences for tag in tags}
             self.found_scheme = self.scheme or ""
@@ -151,7 +156,7 @@ class Tags(Classes):
         if not self.found_scheme:
             ids = {tag: self._id(tag) for tag in set(tags)}
             return torch.tensor([ids[tag] for tag in tags], dtype=torch.int64)
-        names = self._read([str(tag) for tag in tags])
+        names = self._read([class_name(tag) for tag in tags])
         return torch.tensor([self._id(name) for name in names], dtype=torch.int64)
 
     def _read(self, written: list[str]) -> list[str]:
@@ -176,8 +181,9 @@ class Tags(Classes):
         except TypeError:  # a number, or lists in a list
             self.refuse(tags, "not a list of tags, one for each step")
         for step, tag in enumerate(tags):
-            if is_blank(tag):
-                text = f"[{step}]={tag!r}: is missing; allowed: a tag for each step"
+            if is_blank(tag) or is_infinite(tag):
+                wrong = "is missing" if is_blank(tag) else "is not finite"
+                text = f"[{step}]={tag!r}: {wrong}; allowed: a tag for each step"
                 raise DataError(f"{self.column}{text}")
         return tags
 
@@ -216,7 +222,7 @@ class Ordinal(Category):
 
     def __init__(self, column: str, *, order: list[str | int | float] | None = None) -> None:
         super().__init__(column)
-        self.order = None if order is None else [str(name) for name in order]
+        self.order = None if order is None else [class_name(name) for name in order]
         if self.order is not None and (
             len(self.order) < 2 or len(set(self.order)) < len(self.order)
         ):

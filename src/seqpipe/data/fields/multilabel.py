@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,9 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.base import Record
-from seqpipe.data.fields.classes import Classes, several_in
+from seqpipe.data.fields.classes import Classes, class_name, several_in
 from seqpipe.data.marked import OneLabel
-from seqpipe.data.missing import is_missing
+from seqpipe.data.missing import is_infinite, is_missing
 from seqpipe.errors import ConfigError, DataError
 
 
@@ -78,14 +79,16 @@ class MultiLabel(Classes):
 
     def notes(self, key: str) -> list[str]:
         """Labels that look like several others with another sign between them."""
+        alike = super().notes(key)
         found = several_in(self.names)
         if found is None or found[0] == self.separator:
-            return []
+            return alike
         separator, together = found
         return [
+            *alike,
             f"{key}.separator={self.separator}: {len(together):,} labels look like several, as"
             f" {together[0]!r}, and each is a label of its own; allowed: +{key}.separator="
-            f"'{separator}' if they are"
+            f"'{separator}' if they are",
         ]
 
     def _labels(self, record: Record) -> list[str]:
@@ -99,8 +102,11 @@ class MultiLabel(Classes):
             if is_missing(label):
                 text = f"[{place}]={label!r}: is missing; allowed: a label, or a list without it"
                 raise DataError(f"{self.column}{text}")
-            if not isinstance(label, (str, int, float, np.generic)):
+            if is_infinite(label):
+                text = f"[{place}]={label!r}: is not finite; allowed: a label"
+                raise DataError(f"{self.column}{text}")
+            if not isinstance(label, (str, int, float, Decimal, np.generic)):
                 text = f"[{place}]={label!r}: not one label; allowed: text or a number"
                 raise DataError(f"{self.column}{text}")
-        labels = [str(label).strip() for label in value]
+        labels = [class_name(label).strip() for label in value]
         return [label for label in labels if label]
