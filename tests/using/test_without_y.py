@@ -1,5 +1,7 @@
 """What is to be predicted is read as the training read its files, with or without its y."""
 
+import gzip
+
 import numpy as np
 import pytest
 import yaml
@@ -8,6 +10,7 @@ from omegaconf import OmegaConf
 from seqpipe.config.data_path import settle_path
 from seqpipe.config.paths import conf_dir
 from seqpipe.errors import DataError
+from seqpipe.inference import reading
 from seqpipe.inference.making import Maker
 from seqpipe.inference.reading import Reader
 
@@ -297,3 +300,143 @@ def test_a_table_without_the_column_is_refused_by_its_name(tmp_path):
         DataError, match=r"n.csv: has no column 'de', which the model reads; it has"
     ):
         list(reader("parallel", (), "").read(str(file)))
+
+
+GFF = "s{0}\tx\tCDS\t{1}\t{2}\t.\t+\t0\tID=a\n"
+
+
+def of_gff(place, name="n.fa", annotation="traingenes.gff", first=2, last=4):
+    place.mkdir(parents=True, exist_ok=True)
+    (place / name).write_text(">s1\nACGTACGT\n")
+    (place / annotation).write_text(GFF.format(1, first, last))
+
+
+@pytest.mark.parametrize("annotation", ["n.gff3", "n.gff", "n.gtf", "traingenes.gff", "n.gff.gz"])
+def test_the_annotation_of_an_input_stands_beside_it(tmp_path, monkeypatch, annotation):
+    monkeypatch.chdir(tmp_path)
+    of_gff(tmp_path, annotation="traingenes.gff", first=1, last=1)  # of other examples
+    of_gff(tmp_path / "new", annotation="traingenes.gff", first=1, last=8)
+    packed = gzip.open if annotation.endswith(".gz") else open
+    with packed(tmp_path / "new" / annotation, "wt") as opened:
+        opened.write(GFF.format(1, 2, 4))
+    made = reader("celegans_gff", ("data.path=.",), "coding noncoding", labelled=True)
+    (one,) = made.read("new/n.fa")
+    assert one["tags"] == ["noncoding", *["coding"] * 3, *["noncoding"] * 4]
+    assert f"annotation from new/{annotation}" in made.told("new/n.fa")
+
+
+def test_a_file_that_holds_its_annotation_needs_none_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "n.gff3").write_text(GFF.format(1, 2, 4) + "##FASTA\n>s1\nACGTACGT\n")
+    made = reader("celegans_gff", ("data.path=.",), "coding noncoding", labelled=True)
+    (one,) = made.read("n.gff3")
+    assert one["tags"].count("coding") == 3
+
+
+def test_without_an_annotation_beside_it_only_ones_own_training_lends_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    of_gff(tmp_path / "old")
+    (tmp_path / "n.fa").write_text(">s1\nACGTACGT\n")
+    made = reader("celegans_gff", ("data.path=old",), "coding noncoding", labelled=True)
+    with pytest.raises(DataError, match=r"annotation=traingenes\.gff: no such file in"):
+        list(made.read("n.fa"))
+    made.own = True
+    assert next(iter(made.read("n.fa")))["tags"].count("coding") == 3
+
+
+def test_labels_and_names_of_classes_stand_beside_an_input(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "n.fa").write_text(">s1\nACGT\n")
+    (new / "labels.tsv").write_text("id\tlabel\ns1\tb\n")
+    (tmp_path / "labels.tsv").write_text("id\tlabel\ns1\ta\n")
+    made = reader("fasta", ("data.source.labels=labels.tsv",), "a b", labelled=True)
+    assert [one["label"] for one in made.read("new/n.fa")] == ["b"]
+    (new / "n.csv").write_text("id,v\n1,2\n")
+    (new / "l.csv").write_text("id,c\n1,b\n")
+    more = ("data.source.id=id", "data.source.features=[v]", "data.source.label=c")
+    made = reader("long_csv", (*more, "data.source.labels=l.csv"), "a b", labelled=True)
+    assert [one["label"] for one in made.read("new/n.csv")] == ["b"]
+    (new / "s.csv").write_text("label,p,q\n0,1,2\n1,3,4\n")
+    (new / "names.txt").write_text("red\nblue\n")
+    made = reader("series_csv", ("data.source.names=names.txt",), "red blue", labelled=True)
+    assert [one["label"] for one in made.read("new/s.csv")] == ["red", "blue"]
+
+
+# as in CASES, with an y that means nothing, or in another order, quoted, packed
+OTHERS = {
+    "table, y of nonsense": ("table", text('text,label\nw x,"?,\n"\ny,\n')),
+    "table, another order, quoted": ("table", text('label,"text"\n"a","w x"\n,"y"\n')),
+    "labelled lines, labels in a folder of others": (
+        "labelled lines",
+        text("1 How far is it\n5 Who\n"),
+    ),
+    "pairs, y of nonsense": ("pairs", text("w x\t<<>>\ny\t\n")),
+    "dictionary, other sounds": ("dictionary", text("CAT  ?? 0\nDOG  \u20ac\n")),
+    "conll, tags of nonsense in some": ("conll", text("Jane B-PER\nran ???\n\nOK I-LOC\n")),
+    "long csv, y of nonsense": ("long csv, label", text("c,v,id\n?,2,1\n!,3,1\n,4,2\n")),
+    "series csv, y of nonsense": ("series csv", text("p,label,q\n1,???,2\n3,,4\n")),
+    "series csv, headerless, y of nonsense": (
+        "series csv, headerless",
+        text("zz,1,2\n?,3,4\n"),
+    ),
+    "series csv, headerless, unknown numbers": (
+        "series csv, headerless",
+        text("7,1.0,2.0\n7,3.0,4.0\n"),
+    ),
+    "npz, y of nonsense": ("npz", npz(X=X, y=np.array(["?", "!"]))),
+    "npz, y of another length": ("npz", npz(X=X, y=np.zeros((5, 2)))),
+    "ucr, labels that are unknown": (
+        "ucr",
+        text("@univariate true\n@classLabel true q\n@data\n1,2:q\n3,4:?\n"),
+    ),
+    "fasta, other headers": (
+        "fasta, a class in the header",
+        text(">s1 class=?\nACGT\n>s2 klass\nAC\n"),
+    ),
+    "genbank, features of nonsense": (
+        "genbank",
+        text(GB.format(feature="     CDS             join(99..1234,q\n")),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_y_that_means_nothing_does_not_matter(tmp_path, monkeypatch, case, packed):
+    monkeypatch.chdir(tmp_path)
+    name, write = OTHERS[case]
+    (option, overrides, classes, file), _, (column, values) = CASES[name]
+    write(tmp_path / file)
+    if packed:
+        if file.endswith(".npz"):
+            pytest.skip("is packed already")
+        (tmp_path / f"{file}.gz").write_bytes(gzip.compress((tmp_path / file).read_bytes()))
+        file = f"{file}.gz"
+    found = list(reader(option, overrides, classes).read(file))
+    assert [one for one in found if isinstance(one, DataError)] == []
+    assert [plain(one[column]) for one in found] == values
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "case",
+    [c for c in CASES if "folder" not in c and "gff" not in c and "of their own" not in c],
+)
+def test_standard_input_is_read_as_a_file_of_the_training(tmp_path, monkeypatch, case, packed):
+    monkeypatch.chdir(tmp_path)
+    (option, overrides, classes, file), writers, (column, values) = CASES[case]
+    if packed and file.endswith(".npz"):
+        pytest.skip("is packed already")
+    for write in writers:
+        write(tmp_path / file)
+        raw = (tmp_path / file).read_bytes()
+        (tmp_path / "pipe").write_bytes(gzip.compress(raw) if packed else raw)
+        monkeypatch.setattr(reading, "STANDARD_INPUT", tmp_path / "pipe")
+        made = reader(option, overrides, classes)
+        assert made.told("-").startswith("input=-: read as ")
+        found = list(made.read("-"))
+        assert [one for one in found if isinstance(one, DataError)] == []
+        assert [plain(one[column]) for one in found] == values
+        assert all(str(one.file) == "input" for one in found)

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from seqpipe.data.base import Found, PlacedRecord
+from seqpipe.data.sources.companions import companions
 from seqpipe.data.sources.files import FileSource, MissingFiles, check_encoding, lines
 from seqpipe.data.sources.forecast import Forecast
 from seqpipe.data.sources.formats import first_cells
 from seqpipe.data.sources.table import DELIMITERS, FORMATS, Table
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.inference.making import Maker
+from seqpipe.inference.standard_input import StandardInput
 
 Format = Literal["csv", "tsv", "jsonl", "parquet", "lines", "source"]
 STANDARD_INPUT = Path("/dev/stdin")
@@ -38,6 +40,7 @@ class Reader:
         encoding: of text; None: as in the training where that read text, else UTF-8.
         labelled: the records hold y, too, as those of the training do.
         y: the column of y, which otherwise is not read and need not be there.
+        own: files of the training may be read, where what they tell does not stand beside an input.
         known: the classes of y.
 
     Raises:
@@ -55,6 +58,7 @@ class Reader:
         labelled: bool = False,
         y: str = "",
         known: Sequence[str] = (),
+        own: bool = False,
     ) -> None:
         if format is not None and format not in get_args(Format):
             allowed = ", ".join(get_args(Format))
@@ -62,8 +66,9 @@ class Reader:
             raise ConfigError(f"format={format}: no such format; allowed: {allowed}{hint}")
         self.data, self.column, self.kind, self.maker = data, column, kind, maker
         self.format, self.asked, self.labelled = format, encoding, labelled
-        self.y, self.known = y, tuple(known)
+        self.y, self.known, self.own = y, tuple(known), own
         self.notes: list[str] = []
+        self._pipe: StandardInput | None = None
         if encoding is not None:
             check_encoding(encoding, "encoding")
         self.encoding = encoding or self._node().get("encoding") or "utf-8"
@@ -77,21 +82,71 @@ class Reader:
         """
         try:
             for one in self._found(input):
-                yield _told_of_input(one, input)
+                yield _told(one) if isinstance(one, DataError) else one
         except DataError as error:
-            raise _told(error, input) from None
+            raise _told(error) from None
 
     def _found(self, input: str) -> Iterator[Found]:
         format = self.format_of(input)
+        if input == "-":
+            yield from self._found_in_pipe(format)
+            return
         if format == "source":
             yield from self._as_trained(input)
             return
-        file = STANDARD_INPUT if input == "-" else Path(input)
-        if input != "-" and not file.is_file():
+        file = Path(input)
+        if not file.is_file():
             beside = [one.name for one in file.parent.iterdir()] if file.parent.is_dir() else []
             text = f"no such file{did_you_mean(file.name, beside)}"
             raise MissingFiles(f"input={input}: {text}; allowed: a file, or - for standard input")
         yield from self._lines(file) if format == "lines" else self._rows(file, format)
+
+    def _found_in_pipe(self, format: Format) -> Iterator[Found]:
+        """The records of standard input; a text a line as it comes, else when all of it is there.
+
+        Raises:
+            DataError: as `read`, of a file that is called `input`.
+        """
+        pipe, self._pipe = self._standard_input(), None
+        if format == "lines" and not pipe.is_packed:
+            for number, line in pipe.lines(self.encoding):
+                yield self._of_line(line, Path("input"), number)
+            return
+        with pipe.copied() as file:
+            try:
+                if format == "source":
+                    found = self._as_trained(str(file))
+                else:
+                    found = self._lines(file) if format == "lines" else self._rows(file, format)
+                for one in found:
+                    yield _called_input(one, file)
+            except DataError as error:
+                raise _called_input(error, file) from None
+
+    def _standard_input(self) -> StandardInput:
+        self._pipe = self._pipe or StandardInput(STANDARD_INPUT)
+        return self._pipe
+
+    def _format_of_pipe(self) -> Format:
+        """What standard input holds, by its beginning; see `format_of`."""
+        pipe = self._standard_input()
+        node, made = self._node(), self._made()
+        named = pipe.first_object(self.encoding)
+        is_text = self.kind in _TEXT and not (self.labelled and self.data.get("x") is not None)
+        default: Format = "lines" if is_text else "jsonl"
+        if not pipe.head.strip() or (named is not None and (not is_text or self.column in named)):
+            return "jsonl" if named is not None else default
+        with pipe.beginning() as file:
+            if made == "Table":
+                formats: tuple[Format, ...] = ("csv", "tsv")
+                known = [f for f in formats if node.get("format") in (None, f)]
+                return next((f for f in known if self._has_column(file, f)), default)
+            if made in _OF_LINES:
+                return "source" if not is_text or self._holds(file) else default
+        if made in _OF_SEQUENCES or self.kind not in _TEXT:
+            is_read = issubclass(self._class_of(node), FileSource) and named is None
+            return "source" if is_read else "jsonl"
+        return default
 
     def format_of(self, input: str) -> Format:
         """What is read how; see the class.
@@ -100,10 +155,12 @@ class Reader:
             ConfigError: Parquet from standard input, or a way that needs files.
         """
         if self.format is not None:
-            if input == "-" and self.format in ("parquet", "source"):
+            if input == "-" and self.format == "parquet":
                 text = "cannot be read from standard input; allowed: a file"
                 raise ConfigError(f"input=- format={self.format}: {text}")
             return self.format
+        if input == "-":
+            return self._format_of_pipe()
         name = Path(input.lower().removesuffix(".gz"))
         table, is_file = FORMATS.get(name.suffix), Path(input).is_file()
         if table is not None and is_file:
@@ -111,17 +168,17 @@ class Reader:
             if self._reads(name) or own_lines:
                 return "source"
             return table  # type: ignore[return-value]
-        if self.kind in _TEXT and (input == "-" or is_file):
+        if self.kind in _TEXT and is_file:
             node, made = self._node(), self._made()
-            if made == "Table" and is_file and node.get("format") is not None:
+            if made == "Table" and node.get("format") is not None:
                 if self._has_column(Path(input), node["format"]):
                     return node["format"]  # type: ignore[no-any-return]
             if made in _OF_SEQUENCES:
-                return "jsonl" if input == "-" else "source"
+                return "source"
             apart = self.labelled and self.data.get("x") is not None  # y is none of the text
-            if not (is_file and made in _OF_LINES and self._holds(Path(input))) and not apart:
+            if not (made in _OF_LINES and self._holds(Path(input))) and not apart:
                 return "lines"
-        return "jsonl" if input == "-" else "source"
+        return "source"
 
     def _holds(self, file: Path) -> bool:
         """Whether a text file is written as those of the training are."""
@@ -139,7 +196,7 @@ class Reader:
         first = first_cells(file, self.encoding, delimiter, quote)
         header = node.get("header") if of_table else None
         if isinstance(header, list):
-            return 1 < len(first) <= len(header)
+            return first == [self.column] or 1 < len(first) <= len(header)
         parts = self.column.split("+")
         return self.column in first or all(part in first for part in parts)
 
@@ -154,10 +211,12 @@ class Reader:
 
     def _lines(self, file: Path) -> Iterator[Found]:
         for number, line in lines(file, self.encoding):
-            if isinstance(line, DataError):
-                yield line
-            else:
-                yield PlacedRecord({self.column: line}, file, number)
+            yield self._of_line(line, file, number)
+
+    def _of_line(self, line: str | DataError, file: Path, number: int) -> Found:
+        if isinstance(line, DataError):
+            return line
+        return PlacedRecord({self.column: line}, file, number)
 
     def _rows(self, file: Path, format: str) -> Iterator[Found]:
         node = self._node()
@@ -213,13 +272,25 @@ class Reader:
         read = _only(part, input)
         if self.asked is not None:
             read["encoding"] = self.asked
-        return self._source({**node, "source": read} if part is inner else read)
+        beside = self._companions(part, input) if self.labelled else {}
+        read |= beside
+        source = self._source({**node, "source": read} if part is inner else read)
+        self.notes += [f"{key} from {_listed(name)}" for key, name in beside.items() if name]
+        return source
+
+    def _companions(self, node: Mapping[str, Any], input: str) -> dict[str, Any]:
+        """What stands beside an input and says what its y is."""
+        made = self._class_of(node)
+        path = node.get("path") or self.data["source"].get("path")
+        before = (Path() if path is None else Path(path)) if self.own else None
+        return dict(companions(made, node, input, before))
 
     def _source(self, node: Mapping[str, Any], input: str | None = None) -> Any:
         """The training's source, to read an input; without its y, where that is asked for."""
         node = node if input is None else _only(node, input)
         source = self.maker.make(node, "data.source")
         files = source if isinstance(source, FileSource) else getattr(source, "source", None)
+        self.notes = []
         if isinstance(files, FileSource):
             files.as_one()
             if not self.labelled and self.y:
@@ -266,29 +337,33 @@ class Reader:
         return node
 
 
+def _listed(name: str | list[str]) -> str:
+    return name if isinstance(name, str) else ", ".join(name)
+
+
 def _only(node: Mapping[str, Any], input: str) -> dict[str, Any]:
     """A source of files that reads one input and parts nothing."""
     made = {k: v for k, v in node.items() if k not in ("path", "group", "stratify")}
     return {**made, "train": input, "valid": 0.1, "test": 0.1}
 
 
-def _told_of_input(one: Found, input: str) -> Found:
-    """A record of standard input, called so; an error in the words of the verb."""
+def _called_input(one: Found, file: Path) -> Any:
+    """A record or an error of a copy of standard input, called so."""
     if isinstance(one, DataError):
-        return _told(one, input)
-    if input == "-" and isinstance(one, PlacedRecord):
+        return type(one)([text.replace(f"{file}", "input") for text in one.problems])
+    if isinstance(one, PlacedRecord):
         return PlacedRecord(one, "input", one.line, goes_on=one.goes_on)
     return one
 
 
-def _told(error: DataError, input: str) -> DataError:
+def _told(error: DataError) -> DataError:
     """An error without the keys of a training, which the verb does not have."""
     problems = []
     for text in error.problems:
         for theirs, ours in (
             ("data.source.encoding=", "encoding="),
             ("data.source.train=", "input="),
-            (f"{STANDARD_INPUT}", "input"),
+            ("data.source.format=", "format="),
         ):
             text = text.replace(theirs, ours)
         text = re.sub(r"\bdata\.source\.(\w+=)", r"the training's \1", text)  # not to be typed

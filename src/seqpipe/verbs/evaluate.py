@@ -24,7 +24,7 @@ from seqpipe.inference.evaluation import Evaluation, Measured, lengths_parted
 from seqpipe.inference.making import Maker
 from seqpipe.inference.model import Model
 from seqpipe.inference.opening import without_files
-from seqpipe.records import targets
+from seqpipe.records import is_own, targets
 from seqpipe.rules import best_of
 from seqpipe.tracking.adding import add_to_run
 from seqpipe.tracking.found import FoundRun
@@ -180,8 +180,9 @@ def _of_input(
     model: Model, options: Evaluate, input: str, root: Path, counts: dict[str, int]
 ) -> Evaluation:
     check_beside(model.config, root, own_data=options.own_data)
-    reader = reader_of(model, options.trust, options.format, labelled=True)
-    if Path(input).exists():
+    own = options.own_data or is_own(root, model.config)
+    reader = reader_of(model, options.trust, options.format, labelled=True, own=own)
+    if input == "-" or Path(input).exists():
         print(reader.told(input), file=sys.stderr)
     pieces, problems = [], []
     for row, one in enumerate(counted(reader.read(input), counts)):

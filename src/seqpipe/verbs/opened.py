@@ -65,6 +65,7 @@ def reader_of(
     format: Any,
     encoding: str | None = None,
     labelled: bool = False,
+    own: bool = False,
 ) -> Reader:
     """What reads the raw input of a model: of its x, or of its y where it has no x; or both."""
     field = model.y if model.x is None else model.x
@@ -72,6 +73,5 @@ def reader_of(
     maker = Maker(trust)
     y = "" if model.x is None else model.y.column
     known = model.spec.y.names or () if y else ()
-    return Reader(
-        model.config["data"], field.column, field.kind, maker, asked, encoding, labelled, y, known
-    )
+    how = (maker, asked, encoding, labelled, y, known, own)
+    return Reader(model.config["data"], field.column, field.kind, *how)

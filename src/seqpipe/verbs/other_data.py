@@ -5,6 +5,7 @@ record holds is not run, and a field or a source of the user's own is no obstacl
 """
 
 import copy
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,10 @@ from seqpipe.config.loader import Typed, parse
 from seqpipe.config.signatures import signature_of
 from seqpipe.config.unread import OF_SHARES
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits
+from seqpipe.data.sources.companions import companions
+from seqpipe.data.sources.files import FileSource
 from seqpipe.errors import ConfigError, did_you_mean
+from seqpipe.inference.making import Maker
 from seqpipe.rules import Problem
 
 _OURS = "seqpipe.data.sources."
@@ -133,6 +137,7 @@ def changed(config: dict[str, Any], typed: Sequence[str], split: str | None) -> 
         _refuse_unread(overrides, whole=change.is_other)
     if change.problems:
         raise ConfigError(change.problems)
+    change.find_companions(_path_of(config["data"]["source"]))
     return _with_split(change.data, split or change.split, typed, whole=change.is_other)
 
 
@@ -189,6 +194,7 @@ class _Change:
     data: dict[str, Any]
     split: str | None = None
     is_other: bool = False
+    typed: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
     def apply(self, override: Typed) -> None:
@@ -272,6 +278,7 @@ class _Change:
         node: Any = self.data["source"]
         reading = _reading(node)
         name = parts[-1]
+        self.typed.add(name)
         for part in parts[:-1]:
             node = node.setdefault(part, {})
         self.is_other |= node is reading and name in ("path", "name")
@@ -286,6 +293,25 @@ class _Change:
             self.is_other = True
             node |= {"valid": _SHARE, "test": _SHARE}
         node[name] = value
+
+    def find_companions(self, old: str | None) -> None:
+        """Annotations and labels of other files stand beside these, unless they were typed.
+
+        Args:
+            old: folder that the names of the run's files are relative to.
+        """
+        node = _reading(self.data["source"])
+        made = _class_of(node)
+        names = node.get(self.split or "train")
+        names = node.get("train") if isinstance(names, float) else names
+        if made is None or not self.is_other or not isinstance(names, (str, list)):
+            return
+        path = _path_of(self.data["source"])
+        folder = Path(path or ".")
+        listed = [str(folder / name) for name in ([names] if isinstance(names, str) else names)]
+        for key, found in companions(made, node, listed, Path(old or ".")).items():
+            if key not in self.typed:
+                node[key] = _seen_from(path, found)
 
     def _set_knob(self, parts: list[str], value: Any) -> None:
         """A key that the source reads by `${...}`: what held its value holds the new one."""
@@ -317,6 +343,30 @@ def _replaced(node: Any, old: Any, new: Any) -> Any:
     if isinstance(node, str) and isinstance(old, str) and len(old) > 2 and isinstance(new, str):
         return node.replace(old, new)
     return node
+
+
+def _path_of(source: dict[str, Any]) -> str | None:
+    """The folder that the names of a source are relative to; of a named set, its own."""
+    path = _reading(source).get("path") or source.get("path")
+    return path if isinstance(path, str) else None
+
+
+def _class_of(node: dict[str, Any]) -> type[FileSource] | None:
+    """The source of a configuration, where it is one of ours that reads files."""
+    target = node.get("_target_")
+    if not (isinstance(target, str) and target.startswith(_OURS)):
+        return None
+    made = Maker().find(target, "data.source")
+    return made if isinstance(made, type) and issubclass(made, FileSource) else None
+
+
+def _seen_from(folder: str | None, names: str | list[str] | None) -> str | list[str] | None:
+    """Names relative to a folder, where there is one."""
+    if folder is None or names is None:
+        return names
+    if isinstance(names, list):
+        return [os.path.relpath(name, folder) for name in names]
+    return os.path.relpath(names, folder)
 
 
 def _is_file(path: Any) -> bool:

@@ -45,7 +45,7 @@ def run(options: Predict, root: Path) -> Answer:
     model, _ = open_model(options, root)
     check_beside(model.config, root, own_data=options.own_data)
     reader = reader_of(model, options.trust, options.format, options.encoding)
-    if Path(options.input).exists():
+    if options.input == "-" or Path(options.input).exists():
         print(reader.told(options.input), file=sys.stderr)
     started = time.perf_counter()
     total, failed = answer_all(model, reader, options, kind)

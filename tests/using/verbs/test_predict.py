@@ -224,7 +224,8 @@ def start(folder: Path, *arguments: str, **more) -> "subprocess.Popen[bytes]":
 def test_lines_from_a_pipe_are_answered_to_a_pipe(run_of, tmp_path):
     running = start(tmp_path, f"run={run_of('category of text')}", "input=-")
     out, err = running.communicate(b"the cat\nna\xefve\n\ndog", timeout=60)
-    assert (running.returncode, err.decode().count("\n")) == (0, 1)
+    assert (running.returncode, err.decode().count("\n")) == (0, 2)
+    assert err.decode().startswith("input=-: read as a text a line; format=... reads it otherwise")
     rows = [json.loads(line) for line in out.decode().splitlines()]
     assert [row["line"] for row in rows] == [1, 2, 3, 4]
     assert [row.get("text") for row in rows] == ["the cat", None, "", "dog"]
@@ -242,7 +243,7 @@ def test_who_closes_the_pipe_ends_the_job_though_more_could_be_read(run_of, tmp_
     running.stdout.readline()
     running.stdout.close()
     assert running.wait(timeout=60) == 0  # stdin is still open
-    assert running.stderr.read() == b""
+    assert running.stderr.read().count(b"\n") == 1  # how the input is read
     running.stdin.close()
     running.stderr.close()
 

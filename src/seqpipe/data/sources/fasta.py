@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class Fasta(FileSource):
     """
 
     suffixes = (*SUFFIXES, ".fq", ".fq.gz", ".fastq", ".fastq.gz")
+    companions: ClassVar = {"labels": (".tsv", ".csv", ".tab")}
 
     def __init__(
         self,

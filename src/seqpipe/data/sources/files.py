@@ -7,11 +7,11 @@ import io
 import zlib
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from glob import glob
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -60,6 +60,8 @@ class FileSource(Source):
     """Of the files taken from a folder; empty: all."""
     class_depth = 0
     """Parts of a path from the folder of a class on; 0: no folder is one."""
+    companions: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Arguments that name files besides these, and endings of such files, see `companions`."""
 
     def __init__(
         self,

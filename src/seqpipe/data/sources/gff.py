@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import unquote
 
 import numpy as np
@@ -52,6 +52,7 @@ class FastaGff(Annotated):
     """
 
     suffixes = (*SUFFIXES, ".gff", ".gff3", ".gff.gz", ".gff3.gz")
+    companions: ClassVar = {"annotation": (".gff3", ".gff", ".gtf")}
 
     def __init__(
         self,
@@ -152,9 +153,13 @@ class FastaGff(Annotated):
         annotation = _Annotation(files, self.ranks, rank)
         for file in files:
             if not file.is_file():
-                beside = sorted(f.name for f in self.path.iterdir()) if self.path.is_dir() else []
-                text = f"no such file in {file.parent.resolve()}{did_you_mean(file.name, beside)}"
-                raise DataError(f"data.source.annotation={file.name}: {text}")
+                folder = file.parent
+                beside = sorted(f.name for f in folder.iterdir()) if folder.is_dir() else []
+                text = (
+                    f"no such file in {folder.resolve()}; allowed: a GFF or GTF file of its genes"
+                )
+                hint = did_you_mean(file.name, beside)
+                raise DataError(f"data.source.annotation={file.name}: {text}{hint}")
             annotation.add(file, self.encoding)
         annotation.sort()
         return annotation

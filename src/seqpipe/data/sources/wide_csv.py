@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -72,6 +72,7 @@ class WideCsv(FileSource):
     """
 
     suffixes = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+    companions: ClassVar = {"names": ()}
 
     def __init__(
         self,
@@ -189,8 +190,8 @@ class WideCsv(FileSource):
             return False
         if self.header or not known or self.names_file is not None:
             return True
-        held = [row[at].strip() for row in rows if at < len(row)]
-        return 2 * sum(label in known for label in held) >= len(rows)
+        held = [row for row in rows if at < len(row)]
+        return 2 * sum(_is_label(row, at, known) for row in held) >= len(rows)
 
     def _beside(self, name: str) -> Path:
         return (self.path if self.path.is_dir() else self.path.parent) / name
@@ -227,7 +228,7 @@ class WideCsv(FileSource):
             first = "the header" if self.header else "the first row"
             raise ValueError(f"holds {len(row)} cells; allowed: {width}, as {first}")
         record: dict[str, object] = {"series": self._series(row, places)}
-        if places.label is not None:
+        if places.label is not None and self._known is None:
             record["label"] = self._label(row[places.label].strip())
         return record | {places.names[p]: row[p].strip() for p in places.keep}
 
@@ -263,3 +264,15 @@ class WideCsv(FileSource):
             allowed = f"0 to {len(self.classes) - 1}, those that {self.names_file} names"
             raise ValueError(f"label={text}: not the number of a class; allowed: {allowed}")
         return self.classes[int(text)]
+
+
+def _is_label(row: list[str], at: int, known: frozenset[str]) -> bool:
+    """Whether a cell of a row is a label, known or not: a word, or whole before decimal numbers."""
+    label = row[at].strip()
+    try:
+        numbers([label])
+    except ValueError:
+        return True
+    others = [cell for place, cell in enumerate(row) if place != at]
+    decimal = sum("." in cell for cell in others)
+    return label in known or (label.lstrip("+-").isdecimal() and 2 * decimal > len(others))
