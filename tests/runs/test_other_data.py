@@ -238,3 +238,35 @@ def test_many_files_are_told_in_one_line():
         "records read: 1,000 of a.txt, 1,000 of b.txt, 1,000 of c.txt, 1,000 of d.txt, "
         "1,000 of e.txt, 2,000 of 2 more files"
     )
+
+
+def genome(folder, name, bases, annotation):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(f">s1\n{'ACGT' * (bases // 4)}\n")
+    (folder / annotation).write_text(f"s1\tx\tCDS\t1\t{bases // 2}\t.\t+\t0\tID=a\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        (["data.path=new"], "new/traingenes.gff"),
+        (["data.path=new/more.fa"], "new/more.gff3"),
+        (["data.path=[new/more.fa]"], "new/more.gff3"),
+        (["data.source.test=../new/more.fa"], "new/more.gff3"),
+        (["data.path=new/more.fa", "data.source.annotation=a.gff"], "a.gff"),
+        (["data.source.annotation=a.gff", "data.path=new/more.fa"], "a.gff"),
+    ],
+)
+def test_other_sequences_have_their_own_annotation(place, typed, found):
+    genome(place / "old", "genome.fa", 400, "traingenes.gff")
+    genome(place / "new", "genome.fa", 80, "traingenes.gff")
+    genome(place / "new", "more.fa", 40, "more.gff3")
+    genome(place, "other.fa", 40, "a.gff")
+    config = trained(
+        "celegans_gff", "data.path=old", "data.length=20", "data.source.local.region=20"
+    )
+    other = changed(config, typed, None)
+    source = Maker().make(other.data["source"], "data.source")
+    inner = getattr(source, "source", source)
+    assert [str(file.resolve().relative_to(place)) for file in inner.annotation] == [found]
+    measured(config, *typed)

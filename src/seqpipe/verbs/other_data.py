@@ -131,7 +131,7 @@ def changed(config: dict[str, Any], typed: Sequence[str], split: str | None) -> 
         _refuse_unread(overrides, whole=True)
         return _with_split({**before, "source": node}, split, typed, whole=True)
     change = _Change(before)
-    for override in overrides:
+    for override in sorted(overrides, key=lambda one: one.key_or_group != "data.path"):
         change.apply(override)
     if not change.problems:
         _refuse_unread(overrides, whole=change.is_other)
@@ -214,7 +214,7 @@ class _Change:
             text = "is no plain value; allowed: the value itself"
             self.problems.append(f"{line}: {text}")
             return
-        parts = key.split(".")[1:]
+        parts = self._within(key.split(".")[1:])
         fault = self._fault(parts, value)
         if fault is not None:
             self.problems.append(str(Problem(key, value, fault)))
@@ -224,6 +224,17 @@ class _Change:
             self._set_of_source(parts[1:], value)
         else:
             self._set_knob(parts, value)
+
+    def _within(self, parts: list[str]) -> list[str]:
+        """A key of the part that names files, also where that lies in another source."""
+        node: Any = self.data
+        for place, part in enumerate(parts):
+            if part == "source" and isinstance(node, dict) and place < len(parts) - 1:
+                inner = _inner(node.get("source"), parts[place + 1])
+                if inner is not None:
+                    return self._within([*parts[: place + 1], inner, *parts[place + 1 :]])
+            node = node.get(part) if isinstance(node, dict) else None
+        return parts
 
     def _fault(self, parts: list[str], value: Any) -> str | None:
         """What is wrong with a key, or with its value; None for what cannot be judged."""
@@ -345,6 +356,16 @@ def _replaced(node: Any, old: Any, new: Any) -> Any:
     return node
 
 
+def _inner(source: Any, part: str) -> str | None:
+    """`local` or `source`, where a key is one of the source in it and not of the outer one."""
+    target = source.get("_target_") if isinstance(source, dict) else None
+    if not (isinstance(target, str) and target.startswith(_OURS)):
+        return None
+    if part in signature_of(target).rules:
+        return None
+    return next((k for k in ("local", "source") if isinstance(source.get(k), dict)), None)
+
+
 def _path_of(source: dict[str, Any]) -> str | None:
     """The folder that the names of a source are relative to; of a named set, its own."""
     path = _reading(source).get("path") or source.get("path")
@@ -364,9 +385,10 @@ def _seen_from(folder: str | None, names: str | list[str] | None) -> str | list[
     """Names relative to a folder, where there is one."""
     if folder is None or names is None:
         return names
-    if isinstance(names, list):
-        return [os.path.relpath(name, folder) for name in names]
-    return os.path.relpath(names, folder)
+    seen = [
+        os.path.relpath(name, folder) for name in ([names] if isinstance(names, str) else names)
+    ]
+    return seen if isinstance(names, list) else seen[0]
 
 
 def _is_file(path: Any) -> bool:
