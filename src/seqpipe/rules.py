@@ -3,11 +3,11 @@
 import math
 import numbers
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from seqpipe.errors import did_you_mean
+from seqpipe.errors import ConfigError, did_you_mean
 
 
 def shown(value: object) -> str:
@@ -34,6 +34,20 @@ class Problem(NamedTuple):
         return f"{self.key}={shown(self.value)}: {self.text}"
 
 
+def refusal(key: str, value: object, wrong: str, allowed: str, words: Iterable[str] = ()) -> str:
+    """The message that refuses a value: `key=value: what is wrong; allowed: what is allowed`.
+
+    Args:
+        key: as typed on the command line.
+        value: that it was given.
+        wrong: what is wrong with it.
+        allowed: what could be typed in its place.
+        words: the closest one is added, as `did you mean`.
+    """
+    hint = did_you_mean(shown(value), words)
+    return str(Problem(key, value, f"{wrong}; allowed: {allowed}{hint}"))
+
+
 @dataclass(frozen=True)
 class Rule:
     """What one value may be.
@@ -53,6 +67,10 @@ class Rule:
     def accepts(self, value: object) -> bool:
         """Whether the value obeys the rule."""
         return self.has_type(value) and self.in_range(value)
+
+    def because(self, reason: str) -> "Rule":
+        """The same rule with its reason in the message: `an integer >= 2 (for each mark)`."""
+        return replace(self, allowed=f"{self.allowed} ({reason})")
 
     def fault(self, value: object) -> str | None:
         """What is wrong with the value and what is allowed, or None."""
@@ -99,10 +117,31 @@ def real(interval: str = "(-inf, inf)") -> Rule:
     return Rule(allowed, _is_real, inside)
 
 
-def faults(rules: Mapping[str, Rule], values: Mapping[str, object]) -> list[str]:
-    """`name=value: what is wrong; what is allowed`, of each value that breaks its rule."""
+def faults(rules: Mapping[str, Rule], values: Mapping[str, object], below: str = "") -> list[str]:
+    """`name=value: what is wrong; allowed: what is allowed`, for each value that breaks its rule.
+
+    Args:
+        rules: by name; a value without one may be anything.
+        values: by name.
+        below: the key that the names stand under, with a dot at its end, as `data.x.`.
+    """
     found = {name: rules[name].fault(value) for name, value in values.items() if name in rules}
-    return [f"{name}={shown(values[name])}: {fault}" for name, fault in found.items() if fault]
+    return [str(Problem(below + name, values[name], text)) for name, text in found.items() if text]
+
+
+def require(key: str, value: object, rule: Rule) -> None:
+    """Refuse a value that breaks its rule.
+
+    Args:
+        key: as typed on the command line.
+        value: that it was given.
+        rule: what it may be.
+
+    Raises:
+        ConfigError: the value breaks the rule.
+    """
+    if problems := faults({key: rule}, {key: value}):
+        raise ConfigError(problems)
 
 
 def or_null(rule: Rule) -> Rule:

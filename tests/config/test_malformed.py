@@ -113,7 +113,11 @@ def test_words_that_are_allowed_are_listed_once():
 @pytest.mark.parametrize(
     ("override", "reason"),
     [
-        ("depth=range(1,4,0)", "cannot be read (range() arg 3 must not be zero)"),
+        (
+            "depth=range(1,4,0)",
+            "cannot be read (range() arg 3 must not be zero); allowed: key=value1,value2, "
+            "range(1,4) or glob(*)",
+        ),
         ("depth=range(3,1)", "no values; allowed: one value or more"),
         ("cell=glob(z*)", "no values; allowed: one value or more"),
         ("optim.lr=interval(0.1,0.2)", "has no end of values; allowed: a list, range(...)"),

@@ -231,8 +231,9 @@ REFUSED = [
      "allowed: folder, file"),
     ({"pattern": "(?P<words>.+)", "replace": {"word": {}}}, "data.source.replace.word: no such "
      "column; allowed: words, folder, file; did you mean 'words'?"),
-    ({"rate": 0}, "data.source.rate=0: must be at least 1 sample a second"),
-    ({"channel": -1}, "data.source.channel=-1: must be at least 0, or null"),
+    ({"rate": 0}, "data.source.rate=0: out of range; "
+     "allowed: an integer >= 1 or null (in samples a second)"),
+    ({"channel": -1}, "data.source.channel=-1: out of range; allowed: an integer >= 0 or null"),
 ]  # fmt: skip
 
 

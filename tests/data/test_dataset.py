@@ -106,7 +106,7 @@ def test_a_window_is_refused_where_x_and_y_are_not_aligned(source_of, y):
     with pytest.raises(ConfigError) as error:
         SequenceData(source_of(NUMBERED), y, Series("series"), window=256)
     assert str(error.value) == (
-        "data.window=256: x and y cannot be cut together; "
+        "data.window=256: x and y cannot be cut together; allowed: "
         "null, or a y for each step (Tags), or text without an x"
     )
 
@@ -114,9 +114,12 @@ def test_a_window_is_refused_where_x_and_y_are_not_aligned(source_of, y):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 0}, "data.window=0: must be at least 1, or null not to cut"),
-        ({"batch_size": 0}, "data.batch_size=0: must be at least 1"),
-        ({"num_workers": -1}, "data.num_workers=-1: must be at least 0"),
+        (
+            {"window": 0},
+            "data.window=0: out of range; allowed: an integer >= 1 or null (null: not cut)",
+        ),
+        ({"batch_size": 0}, "data.batch_size=0: out of range; allowed: an integer >= 1"),
+        ({"num_workers": -1}, "data.num_workers=-1: out of range; allowed: an integer >= 0"),
     ],
 )
 def test_numbers_out_of_range_are_refused(source_of, options, message):
@@ -128,10 +131,26 @@ def test_numbers_out_of_range_are_refused(source_of, options, message):
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
-        (Tags("series"), Number("sum"), "data.x=Tags: tags cannot be read; values, symbols, "),
-        (None, Vector("series"), "data.y=Vector: vector cannot be answered; category, ordinal, "),
-        (None, Tags("series"), "data.y=Tags: needs an x with steps to tag; Series, Text or Symb"),
-        (Series("series"), Symbols("sum", size=3), "data.y=Symbols: has no end of sequence; use "),
+        (
+            Tags("series"),
+            Number("sum"),
+            "data.x=Tags: tags cannot be read; allowed: an x of kind values, symbols, ",
+        ),
+        (
+            None,
+            Vector("series"),
+            "data.y=Vector: vector cannot be answered; allowed: a y of kind category, ordinal, ",
+        ),
+        (
+            None,
+            Tags("series"),
+            "data.y=Tags: needs an x with steps to tag; allowed: Series, Text or Symb",
+        ),
+        (
+            Series("series"),
+            Symbols("sum", size=3),
+            "data.y=Symbols: has no end of sequence; allowed: ",
+        ),
     ],
 )
 def test_fields_in_a_role_they_cannot_play_are_refused(source_of, x, y, message):
@@ -191,7 +210,7 @@ def test_an_unknown_split_is_refused(source_of):
     with pytest.raises(ConfigError) as error:
         tagging(source_of(TAGGED)).loader("val")
     assert str(error.value) == (
-        "split=val: no such split; train, valid, test; did you mean 'valid'?"
+        "split=val: no such split; allowed: train, valid, test; did you mean 'valid'?"
     )
 
 
@@ -289,8 +308,15 @@ def test_a_label_that_is_missing_or_none_is_told_by_its_place(source_of, label, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"longer": "drop"}, "data.longer=drop: nothing is too long; also data.max_length"),
-        ({"keep": "last"}, "data.keep=last: nothing is truncated; also data.max_length"),
+        (
+            {"longer": "drop"},
+            "data.longer=drop: nothing is too long; allowed: truncate, or also data.max_length",
+        ),
+        (
+            {"keep": "last"},
+            "data.keep=last: nothing is truncated; "
+            "allowed: first, or also data.max_length with data.longer=truncate",
+        ),
     ],
 )
 def test_a_policy_that_nothing_reads_is_refused(source_of, options, message):

@@ -43,12 +43,19 @@ def test_the_seed_makes_the_split():
 @pytest.mark.parametrize(
     ("shares", "message"),
     [
-        ({"valid": 0.0}, "data.source.valid=0.0: must lie in (0, 1), a share of the data"),
-        ({"test": 1.5}, "data.source.test=1.5: must lie in (0, 1), a share of the data"),
+        (
+            {"valid": 0.0},
+            "data.source.valid=0.0: out of range; "
+            "allowed: a number in (0, 1) (a share of the data)",
+        ),
+        (
+            {"test": 1.5},
+            "data.source.test=1.5: out of range; allowed: a number in (0, 1) (a share of the data)",
+        ),
         (
             {"valid": 0.5, "test": 0.5},
-            "data.source.valid=0.5 data.source.test=0.5: leave nothing to train on; "
-            "together less than 1",
+            "data.source.valid=0.5 data.source.test=0.5: leave nothing to train on; allowed: "
+            "shares that together are less than 1",
         ),
     ],
 )

@@ -138,7 +138,9 @@ def test_symbols_outside_their_range_are_refused(value, message):
 
 
 def test_symbols_cannot_be_answered_since_nothing_ends_them():
-    with pytest.raises(ConfigError, match=r"data\.y=Symbols: has no end of sequence; use Tags"):
+    with pytest.raises(
+        ConfigError, match=r"data\.y=Symbols: has no end of sequence; allowed: Tags"
+    ):
         Symbols("y", size=4).encode_target({"y": [1]})
 
 

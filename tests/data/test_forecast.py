@@ -205,7 +205,7 @@ def test_a_file_without_windows_is_refused(made, text, options, message):
 def test_sizes_of_a_window_are_checked(made, size):
     with pytest.raises(ConfigError) as error:
         made("", **{size: 0})
-    assert str(error.value) == f"data.source.{size}=0: must be at least 1"
+    assert str(error.value) == f"data.source.{size}=0: out of range; allowed: an integer >= 1"
 
 
 @pytest.mark.realdata

@@ -213,7 +213,7 @@ def unused(name, value):
     [
         ({"layer": "pool"}, unused("layer", "pool")),
         ({"weights": "w.pt"}, unused("weights", "w.pt")),
-        ({"channel_mean": [0.0] * 3}, unused("channel_mean", "[0.0, 0.0, 0.0]")),
+        ({"channel_mean": [0.0] * 3}, unused("channel_mean", "[0.0,0.0,0.0]")),
         (
             {"backbone": Tiny(), "layer": "pol"},
             "data.x.layer=pol: no such part of the backbone; allowed: pool, mix, drop and parts of "
@@ -221,11 +221,13 @@ def unused(name, value):
         ),
         (
             {"backbone": Tiny(), "channel_mean": [0.5]},
-            "data.x.channel_mean=[0.5]: must be three numbers, of red, green and blue",
+            "data.x.channel_mean=[0.5]: out of range; "
+            "allowed: a list of 3, each a number (red, green, blue)",
         ),
         (
             {"backbone": Tiny(), "channel_deviation": [1.0, 0.0, 1.0]},
-            "data.x.channel_deviation=[1.0, 0.0, 1.0]: must be above 0",
+            "data.x.channel_deviation=[1.0,0.0,1.0]: out of range; "
+            "allowed: a list, each a number > 0",
         ),
     ],
 )
@@ -239,7 +241,10 @@ def test_weights_that_do_not_fit_the_backbone_are_refused(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as error:
         Frames("x", backbone=Tiny(), weights="w.pt")
-    assert str(error.value) == f"data.x.weights=w.pt: no such file in {tmp_path}"
+    assert (
+        str(error.value)
+        == f"data.x.weights=w.pt: no such file in {tmp_path}; allowed: a file that exists, or null"
+    )
     torch.save(Tiny(features=5).state_dict(), "w.pt")
     with pytest.raises(ConfigError) as error:
         Frames("x", backbone=Tiny(), weights="w.pt")

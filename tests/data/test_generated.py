@@ -143,10 +143,19 @@ def test_the_seed_makes_the_data(source):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Adding(length=1), "data.length=1: must be at least 2, a step for each mark"),
-        (lambda: CopyMemory(length=0), "data.length=0: must be at least 1, the step of the mark"),
-        (lambda: Dates(valid=0), "data.source.valid=0: must be at least 1"),
-        (lambda: Adding(length=9, train=-5), "data.source.train=-5: must be at least 1"),
+        (
+            lambda: Adding(length=1),
+            "data.length=1: out of range; allowed: an integer >= 2 (a step for each mark)",
+        ),
+        (
+            lambda: CopyMemory(length=0),
+            "data.length=0: out of range; allowed: an integer >= 1 (the step of the mark)",
+        ),
+        (lambda: Dates(valid=0), "data.source.valid=0: out of range; allowed: an integer >= 1"),
+        (
+            lambda: Adding(length=9, train=-5),
+            "data.source.train=-5: out of range; allowed: an integer >= 1",
+        ),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(make, message):

@@ -286,7 +286,8 @@ def test_without_the_hub_the_message_says_what_can_be_done():
         (
             ["csv", "a.csv", 1.5],
             {},
-            "data.source.valid=1.5: must lie in (0, 1), a share of train, or name a file",
+            "data.source.valid=1.5: out of range; "
+            "allowed: a number in (0, 1) (a share of train) or a file",
         ),
     ],
 )

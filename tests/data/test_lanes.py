@@ -182,8 +182,11 @@ def test_tags_are_read_in_lanes_with_their_x(source_of):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 4}, "data.window=4 data.bptt=4: one of the two cuts; data.window=null, or d"),
-        ({"batch_tokens": 64}, "data.batch_tokens=64: lanes are as many as data.batch_size; null"),
+        ({"window": 4}, "data.window=4 data.bptt=4: one of the two cuts; allowed: data.wind"),
+        (
+            {"batch_tokens": 64},
+            "data.batch_tokens=64: lanes are as many as data.batch_size; allowed: null",
+        ),
     ],
 )
 def test_two_ways_of_cutting_at_once_are_refused(source_of, options, message):

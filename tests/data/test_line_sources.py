@@ -204,7 +204,7 @@ def test_languages_and_their_files_have_to_be_there(write):
     with pytest.raises(ConfigError) as refused:
         Parallel("t.de", "*.*", 0.1, languages=["de"])
     assert refused.value.problems == [
-        "data.source.languages=[de]: must be two different ones or more",
+        "data.source.languages=[de]: not enough of them; allowed: two different ones or more",
         "data.source.train=t.de: needs one star, for the language; allowed: as train.*",
         "data.source.valid=*.*: needs one star, for the language; allowed: as train.*",
     ]

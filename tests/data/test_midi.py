@@ -166,14 +166,18 @@ def test_midi_without_notes_and_notes_without_a_key_are_named(file_of):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MidiRolls("t", steps=0), "data.source.steps=0: must be above 0"),
+        (
+            lambda: MidiRolls("t", steps=0),
+            "data.source.steps=0: out of range; allowed: a number > 0",
+        ),
         (
             lambda: MidiEvents("t", longest_wait=0),
-            "data.source.longest_wait=0: must be at least 1",
+            "data.source.longest_wait=0: out of range; allowed: an integer >= 1",
         ),
         (
             lambda: MidiEvents("t", velocity_bins=129),
-            "data.source.velocity_bins=129: must lie in 1..128, or be null",
+            "data.source.velocity_bins=129: out of range; "
+            "allowed: an integer from 1 to 128 or null",
         ),
     ],
 )

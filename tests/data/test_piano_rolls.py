@@ -279,8 +279,8 @@ def test_notes_that_no_piano_has_are_refused_as_a_range(lowest, highest):
     with pytest.raises(ConfigError) as error:
         PianoRoll("r", lowest=lowest, highest=highest)
     assert str(error.value) == (
-        f"lowest={lowest} highest={highest}: must be two keys of a piano, the lower first; "
-        "21 to 108"
+        f"lowest={lowest} highest={highest}: not two keys of a piano, the lower first; "
+        "allowed: from 21 to 108"
     )
 
 

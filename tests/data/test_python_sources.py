@@ -197,7 +197,10 @@ def test_a_file_that_stands_twice_is_taken_once(tmp_path, monkeypatch):
     assert len({r["file"] for records in splits.by_name().values() for r in records}) == 3
     with pytest.raises(ConfigError) as error:
         PythonTokens(files=4).read()
-    assert str(error.value) == "data.source.files=4: only 3 can be used"
+    assert (
+        str(error.value)
+        == "data.source.files=4: only 3 can be used; allowed: an integer from 3 to 3"
+    )
 
 
 def test_the_seed_picks_the_files():
@@ -209,8 +212,11 @@ def test_the_seed_picks_the_files():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"files": 2}, "data.source.files=2: must be at least 3, one for each split"),
-        ({"max_length": 0}, "data.source.max_length=0: must be at least 1"),
+        (
+            {"files": 2},
+            "data.source.files=2: out of range; allowed: an integer >= 3 (one for each split)",
+        ),
+        ({"max_length": 0}, "data.source.max_length=0: out of range; allowed: an integer >= 1"),
     ],
 )
 def test_too_few_files_or_characters_are_refused(options, message):

@@ -189,13 +189,13 @@ def test_a_step_is_told_in_words():
 
 
 REFUSED = [
-    ({"n_mels": 0}, "data.x.n_mels=0: must be at least 1"),
-    ({"stack": 0}, "data.x.stack=0: must be at least 1"),
-    ({"f_min": -1.0}, "data.x.f_min=-1.0: must be at least 0"),
-    ({"frame_ms": 0}, "data.x.frame_ms=0: must be more than 0"),
-    ({"hop_ms": -2.0}, "data.x.hop_ms=-2.0: must be more than 0"),
-    ({"preemphasis": 1.0}, "data.x.preemphasis=1.0: must lie in [0, 1)"),
-    ({"deltas": 3}, "data.x.deltas=3: must be 0, 1 or 2"),
+    ({"n_mels": 0}, "data.x.n_mels=0: out of range; allowed: an integer >= 1"),
+    ({"stack": 0}, "data.x.stack=0: out of range; allowed: an integer >= 1"),
+    ({"f_min": -1.0}, "data.x.f_min=-1.0: out of range; allowed: a number >= 0"),
+    ({"frame_ms": 0}, "data.x.frame_ms=0: out of range; allowed: a number > 0"),
+    ({"hop_ms": -2.0}, "data.x.hop_ms=-2.0: out of range; allowed: a number > 0"),
+    ({"preemphasis": 1.0}, "data.x.preemphasis=1.0: out of range; allowed: a number in [0, 1)"),
+    ({"deltas": 3}, "data.x.deltas=3: out of range; allowed: 0, 1, 2"),
     ({"normalize": "trian"}, "data.x.normalize=trian: unknown choice; allowed: none, train, "
      "example; did you mean 'train'?"),
     ({"scale": "bark"}, "data.x.scale=bark: unknown choice; allowed: htk, slaney"),
@@ -214,7 +214,10 @@ def test_options_out_of_range_are_refused(options, message):
 def test_more_cepstra_than_bands_are_refused():
     with pytest.raises(ConfigError) as refused:
         Mfcc(n_mfcc=30)
-    assert str(refused.value) == "data.x.n_mfcc=30: must lie in 1..26, data.x.n_mels"
+    assert (
+        str(refused.value) == "data.x.n_mfcc=30: out of range; "
+        "allowed: an integer from 1 to 26 (which is data.x.n_mels)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -111,10 +111,14 @@ def test_what_is_no_list_of_words_is_refused(value, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"by": "word"}, "by=word: not a way to read words; tokens, words; did you mean 'words'?"),
-        ({"characters": 0}, "characters=0: must be at least 1"),
-        ({"max_vocabulary": 4}, "max_vocabulary=4: must be at least 5, 4 symbols are special"),
-        ({"min_count": 0}, "min_count=0: must be at least 1"),
+        ({"by": "word"}, "by=word: unknown choice; allowed: tokens, words; did you mean 'words'?"),
+        ({"characters": 0}, "characters=0: out of range; allowed: an integer >= 1"),
+        (
+            {"max_vocabulary": 4},
+            "max_vocabulary=4: out of range; "
+            "allowed: an integer >= 5 or null (4 symbols are special)",
+        ),
+        ({"min_count": 0}, "min_count=0: out of range; allowed: an integer >= 1"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options, message):
@@ -127,7 +131,7 @@ def test_spelled_words_are_read_and_not_written():
     with pytest.raises(ConfigError) as error:
         fitted("a").encode_target({"words": "a"})
     assert str(error.value) == (
-        "data.y=Spelled: can only be read; use Text, by words or by characters"
+        "data.y=Spelled: can only be read; allowed: Text, by words or by characters"
     )
 
 
@@ -169,5 +173,5 @@ def test_the_symbol_of_the_texts_for_unknown_words_is_ours(by):
     unnamed.fit([{"words": "a <unk> b"}] * 6)
     (note,) = unnamed.notes("data.x")
     assert note.startswith("data.x.unknown=null: the texts hold <unk> 6 times")
-    with pytest.raises(ConfigError, match="unknown=a b: must be one symbol without blanks"):
+    with pytest.raises(ConfigError, match="unknown=a b: wrong form; allowed: a symbol without blanks"):
         Spelled("words", unknown="a b")

@@ -266,21 +266,22 @@ def test_a_file_that_cannot_be_used_at_all_is_refused(parsed, content, name, opt
     ("options", "problem"),
     [
         ({"delimiter": "\\t"}, (
-            "data.source.delimiter=\\t: must be one character, or null; "
-            "for tabs: data.source.format=tsv"
+            "data.source.delimiter=\\t: wrong form; allowed: one character, or null, "
+            "for tabs data.source.format=tsv"
         )),
-        ({"quote": ""}, "data.source.quote=: must be one character, or null"),
+        ({"quote": ""}, "data.source.quote=: wrong form; allowed: one character, or null"),
         ({"header": False}, (
             "data.source.header=false: the columns need names; allowed: true, or a list of them"
         )),
         ({"header": ["a", "a"]}, (
-            "data.source.header=['a', 'a']: a name of its own for each column"
+            "data.source.header=[a,a]: a name comes twice; "
+            "allowed: a name of its own for each column"
         )),
         ({"format": "jsonl", "delimiter": ";"}, (
             "data.source.delimiter=;: format=jsonl has none; allowed: null"
         )),
         ({"format": "parquet", "header": ["a"]}, (
-            "data.source.header=['a']: format=parquet names its columns"
+            "data.source.header=[a]: format=parquet names its columns; allowed: true"
         )),
         ({"encoding": "utf8x"}, (
             "data.source.encoding=utf8x: no such encoding; "

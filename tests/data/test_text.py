@@ -116,22 +116,25 @@ def test_lowercase_makes_one_word_of_two():
     [
         (
             {"by": "letters"},
-            "by=letters: not a way to read text; characters, words, tokens, bytes, subwords",
+            "by=letters: unknown choice; allowed: characters, words, tokens, bytes, subwords",
         ),
         (
             {"max_vocabulary": 4},
-            "max_vocabulary=4: must be at least 5, 4 symbols are special",
+            "max_vocabulary=4: out of range; "
+            "allowed: an integer >= 5 or null (4 symbols are special)",
         ),
-        ({"min_count": 0}, "min_count=0: must be at least 1"),
+        ({"min_count": 0}, "min_count=0: out of range; allowed: an integer >= 1 or null"),
         (
             {"by": "bytes", "max_vocabulary": 259},
-            "max_vocabulary=259: must be at least 260, 256 bytes and 4 special symbols",
+            "max_vocabulary=259: out of range; "
+            "allowed: an integer >= 260 or null (256 bytes and 4 special symbols)",
         ),
         (
             {"by": "subwords", "max_vocabulary": 100},
-            "max_vocabulary=100: must be at least 260, 256 bytes and 4 special symbols",
+            "max_vocabulary=100: out of range; "
+            "allowed: an integer >= 260 or null (256 bytes and 4 special symbols)",
         ),
-        ({"by": "bytes", "min_count": 2}, "min_count=2: by bytes none is left out; null"),
+        ({"by": "bytes", "min_count": 2}, "min_count=2: by bytes none is left out; allowed: null"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options, message):
@@ -289,8 +292,11 @@ def test_the_unknown_symbol_of_a_text_is_lowered_with_it():
     [
         ({"by": "bytes", "unknown": "<unk>"}, "unknown=<unk>: by bytes nothing is unknown; "),
         ({"by": "subwords", "unknown": "<unk>"}, "unknown=<unk>: by subwords nothing is unknown; "),
-        ({"by": "tokens", "unknown": "a b"}, "unknown=a b: must be one symbol without blanks; "),
-        ({"by": "tokens", "unknown": ""}, "unknown=: must be one symbol without blanks; "),
+        (
+            {"by": "tokens", "unknown": "a b"},
+            "unknown=a b: wrong form; allowed: a symbol without blanks",
+        ),
+        ({"by": "tokens", "unknown": ""}, "unknown=: wrong form; allowed: a symbol without blanks"),
     ],
 )
 def test_an_unknown_symbol_that_cannot_be_is_refused(options, message):

@@ -161,10 +161,13 @@ def test_a_file_that_is_not_there_and_a_text_without_words_are_refused(tmp_path,
     with pytest.raises(ConfigError) as error:
         Text("text", by="words", vectors=str(tmp_path / "no.txt"))
     assert str(error.value) == (
-        f"vectors={tmp_path / 'no.txt'}: no such file in {tmp_path}; a file, or null"
+        f"vectors={tmp_path / 'no.txt'}: no such file in {tmp_path}; "
+        "allowed: a file that exists, or null"
     )
     file = vectors(PLAIN)
     for by in ("characters", "bytes", "subwords"):
         with pytest.raises(ConfigError) as error:
             Text("text", by=by, vectors=file)
-        assert str(error.value) == f"vectors={file}: are of words; by=words, by=tokens, or null"
+        assert str(error.value) == (
+            f"vectors={file}: are of words; allowed: null, or also by=words or by=tokens"
+        )

@@ -275,14 +275,17 @@ def test_more_pieces_than_frames_are_refused(tmp_path, video):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"height": 0}, "data.source.height=0: must be at least 1"),
-        ({"pieces": 0}, "data.source.pieces=0: must be at least 1"),
-        ({"frames": 0}, "data.source.frames=0: must be above 0, or null"),
+        ({"height": 0}, "data.source.height=0: out of range; allowed: an integer >= 1"),
+        ({"pieces": 0}, "data.source.pieces=0: out of range; allowed: an integer >= 1"),
+        ({"frames": 0}, "data.source.frames=0: out of range; allowed: a number > 0 or null"),
         (
             {"frames_per_second": -1.0},
-            "data.source.frames_per_second=-1.0: must be above 0, or null",
+            "data.source.frames_per_second=-1.0: out of range; allowed: a number > 0 or null",
         ),
-        ({"max_seconds": 0}, "data.source.max_seconds=0: must be above 0, or null"),
+        (
+            {"max_seconds": 0},
+            "data.source.max_seconds=0: out of range; allowed: a number > 0 or null",
+        ),
         ({"color": "gray"}, "data.source.color=gray: unknown choice; allowed: grey, rgb"),
         (
             {"frames": 5, "frames_per_second": 2.0},
@@ -292,7 +295,7 @@ def test_more_pieces_than_frames_are_refused(tmp_path, video):
         (
             {"pattern": "(?P<a"},
             "data.source.pattern=(?P<a: no regular expression (missing >, unterminated name at "
-            "position 4)",
+            "position 4); allowed: one with a named group, as (?P<label>[^/]*)/.*",
         ),
         (
             {"pattern": r"\d+"},

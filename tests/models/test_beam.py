@@ -259,18 +259,21 @@ def test_one_step_of_the_decoder_serves_all_hypotheses_of_all_rows():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"beam_size": 0}, "beam_size=0: must be at least 1, which is greedy decoding"),
+        (
+            {"beam_size": 0},
+            "beam_size=0: out of range; allowed: an integer >= 1 (1: greedy decoding)",
+        ),
         (
             {"beam_size": 2, "n_best": 3},
-            "n_best=3: more answers than beam_size=2 finds; n_best=1..2, or a wider beam",
+            "n_best=3: out of range; allowed: an integer from 1 to 2 (which beam_size=2 finds)",
         ),
         (
             {"beam_size": 2, "n_best": 0},
-            "n_best=0: must be at least 1",
+            "n_best=0: out of range; allowed: an integer from 1 to 2 (which beam_size=2 finds)",
         ),
         (
             {"beam_size": 2, "length_penalty": -0.5},
-            "length_penalty=-0.5: must be 0 (none) or above",
+            "length_penalty=-0.5: out of range; allowed: a number >= 0 (0: none)",
         ),
     ],
 )

@@ -38,10 +38,10 @@ def test_a_decay_never_rises_and_stays_a_probability_however_long_it_takes(decay
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Linear(updates=0), "updates=0: must be at least 1"),
-        (lambda: Linear(end=1.5), "end=1.5: must lie in [0, 1]"),
-        (lambda: Exponential(base=1.0), "base=1.0: must lie in (0, 1)"),
-        (lambda: InverseSigmoid(k=0.5), "k=0.5: must be at least 1"),
+        (lambda: Linear(updates=0), "updates=0: out of range; allowed: an integer >= 1"),
+        (lambda: Linear(end=1.5), "end=1.5: out of range; allowed: a number in [0, 1]"),
+        (lambda: Exponential(base=1.0), "base=1.0: out of range; allowed: a number in (0, 1)"),
+        (lambda: InverseSigmoid(k=0.5), "k=0.5: out of range; allowed: a number >= 1"),
     ],
 )
 def test_what_does_not_decay_is_refused(make, message):

@@ -74,30 +74,31 @@ def test_frozen_vectors_get_no_gradient_and_characters_do():
             "symbols",
             {"vectors": VECTORS, "embedding_size": 8},
             "architecture.embedding_size=8: the vectors are 3 wide; "
-            "architecture.embedding_size=null or 3",
+            "allowed: architecture.embedding_size=null or 3",
         ),
         (
             "symbols",
             {"freeze_vectors": True},
             "architecture.freeze_vectors=true: random vectors would stay as they are; "
-            "architecture.freeze_vectors=false, or vectors of the field",
+            "allowed: architecture.freeze_vectors=false, or vectors of the field",
         ),
         (
             "symbols",
             {"characters": "lstm"},
             "architecture.characters=lstm: x is symbols, without the characters of words; "
-            "architecture.characters=null, or a Spelled x",
+            "allowed: architecture.characters=null, or a Spelled x",
         ),
         (
             "values",
             {"characters_size": 8},
             "architecture.characters_size=8: x is values, without the characters of words; "
-            "architecture.characters_size=null, or a Spelled x",
+            "allowed: architecture.characters_size=null, or a Spelled x",
         ),
         (
             "vector",
             {},
-            "data.x: a vector is no sequence to read step by step; symbols, spelled or values",
+            "data.x: a vector is no sequence to read step by step; "
+            "allowed: symbols, spelled or values",
         ),
     ],
 )
@@ -147,5 +148,5 @@ def test_vectors_that_an_architecture_does_not_read_are_refused(build):
     with pytest.raises(ConfigError) as error:
         build_model(built.cfg, spec)
     assert str(error.value) == (
-        "data.y.vectors: the architecture does not read y; data.y.vectors=null"
+        "data.y.vectors: the architecture does not read y; allowed: data.y.vectors=null"
     )

@@ -54,10 +54,19 @@ def test_rows_are_cut_each_on_its_own_and_ties_are_not_widened():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.0}, "temperature=0.0: must be above 0; near 0, or top_k=1, is the"),
-        ({"top_k": 0}, "top_k=0: must be at least 1, or null for all symbols"),
-        ({"top_p": 0.0}, "top_p=0.0: must lie in (0, 1], or be null for all symbols"),
-        ({"top_p": 1.5}, "top_p=1.5: must lie in (0, 1], or be null for all symbols"),
+        ({"temperature": 0.0}, "temperature=0.0: out of range; allowed: a number > 0 (near 0"),
+        (
+            {"top_k": 0},
+            "top_k=0: out of range; allowed: an integer >= 1 or null (null: all symbols)",
+        ),
+        (
+            {"top_p": 0.0},
+            "top_p=0.0: out of range; allowed: a number in (0, 1] or null (null: all symbols)",
+        ),
+        (
+            {"top_p": 1.5},
+            "top_p=1.5: out of range; allowed: a number in (0, 1] or null (null: all symbols)",
+        ),
     ],
 )
 def test_what_nothing_can_be_drawn_with_is_refused(build, options, message):
@@ -71,7 +80,7 @@ def test_notes_of_a_roll_have_no_likeliest_few(build, option, value):
     with pytest.raises(ConfigError) as refused:
         build("one_to_many roll").model.sample(**{option: value})
     assert refused.value.problems == [
-        f"{option}={value}: each note of a roll is drawn on its own, 1 or 0; {option}=null"
+        f"{option}={value}: each note of a roll is drawn on its own, 1 or 0; allowed: {option}=null"
     ]
 
 
@@ -212,6 +221,6 @@ def test_a_model_without_attention_has_none_to_show(build, ragged):
     with pytest.raises(ConfigError) as refused:
         model.attention_of(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
     assert refused.value.problems == [
-        "architecture.attention=none: there are no weights to show; train with"
-        " architecture.attention=dot, general or additive"
+        "architecture.attention=none: the model has no weights to show; allowed: a model trained"
+        " with architecture.attention=dot, general or additive"
     ]

@@ -66,8 +66,8 @@ def test_dot_attention_over_keys_of_another_width_names_the_alternatives():
     with pytest.raises(ConfigError) as error:
         Attention(4, 8, kind="dot")
     assert str(error.value) == (
-        "architecture.attention=dot: the decoder's outputs are 4 wide and the encoder's 8, dot"
-        " needs them equal; general, additive, or architecture.decoder.hidden_size=8"
+        "architecture.attention=dot: the decoder's outputs are 4 wide and the encoder's 8;"
+        " allowed: general, additive, or architecture.decoder.hidden_size=8"
     )
 
 
@@ -76,6 +76,6 @@ def test_an_unknown_kind_of_attention_lists_the_known():
     with pytest.raises(ConfigError) as error:
         Attention(4, 4, kind="aditive")
     assert str(error.value) == (
-        "architecture.attention=aditive: unknown; one of dot, general, additive;"
+        "architecture.attention=aditive: unknown choice; allowed: dot, general, additive;"
         " did you mean 'additive'?"
     )

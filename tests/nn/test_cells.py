@@ -153,15 +153,15 @@ def test_forget_bias_starts_in_the_forget_gate_only(kind):
     [
         (
             lambda: RNN(D, H, nonlinearity="tahn"),
-            "cell.nonlinearity=tahn: unknown; one of tanh, relu; did you mean 'tanh'?",
+            "cell.nonlinearity=tahn: unknown choice; allowed: tanh, relu; did you mean 'tanh'?",
         ),
         (
             lambda: PeepholeLSTM(D, H, output_peephole="curent"),
-            "cell.output_peephole=curent: unknown; one of previous, current;"
+            "cell.output_peephole=curent: unknown choice; allowed: previous, current;"
             " did you mean 'current'?",
         ),
-        (lambda: GRU(D, 0), "hidden_size=0: must be at least 1"),
-        (lambda: LSTM(0, H), "input_size=0: must be at least 1"),
+        (lambda: GRU(D, 0), "hidden_size=0: out of range; allowed: an integer >= 1"),
+        (lambda: LSTM(0, H), "input_size=0: out of range; allowed: an integer >= 1"),
     ],
 )
 def test_a_cell_that_cannot_be_is_refused_by_name(make, message):

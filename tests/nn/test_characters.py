@@ -87,12 +87,12 @@ def test_the_lstm_ends_at_the_last_character_and_at_the_first():
 @pytest.mark.parametrize(
     ("encoder", "size", "message"),
     [
-        (CharacterCNN, 0, "architecture.characters_size=0: must be at least 1"),
+        (CharacterCNN, 0, "architecture.characters_size=0: out of range; allowed: an integer >= 1"),
         (
             CharacterLSTM,
             3,
             "architecture.characters_size=3: the two directions of architecture.characters=lstm "
-            "share it; an even number",
+            "share it; allowed: an even number",
         ),
     ],
 )

@@ -142,9 +142,15 @@ def test_a_wider_beam_finds_nothing_worse():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"beam_size": 0}, "beam_size=0: must be at least 1"),
-        ({"beam_size": 2, "n_best": 3}, "n_best=3: must lie in 1..2, as many as beam_size=2 finds"),
-        ({"beam_size": 2, "n_best": 0}, "n_best=0: must lie in 1..2, as many as beam_size=2 finds"),
+        ({"beam_size": 0}, "beam_size=0: out of range; allowed: an integer >= 1"),
+        (
+            {"beam_size": 2, "n_best": 3},
+            "n_best=3: out of range; allowed: an integer from 1 to 2 (which beam_size=2 finds)",
+        ),
+        (
+            {"beam_size": 2, "n_best": 0},
+            "n_best=0: out of range; allowed: an integer from 1 to 2 (which beam_size=2 finds)",
+        ),
     ],
 )
 def test_what_cannot_be_searched_with_is_refused(options, message):

@@ -57,15 +57,28 @@ def test_dropout_of_a_head_is_on_its_hidden_layers_and_not_on_its_output():
     [
         (
             lambda: Head(3, 2, activation="rleu"),
-            "architecture.head.activation=rleu: unknown; one of relu, tanh; did you mean 'relu'?",
+            "architecture.head.activation=rleu: unknown choice; "
+            "allowed: relu, tanh; did you mean 'relu'?",
         ),
-        (lambda: Head(3, 2, hidden=[4, 0]), "architecture.head.hidden=0: must be at least 1"),
-        (lambda: Head(3, 2, dropout=1.0), "architecture.head.dropout=1.0: must lie in [0, 1)"),
-        (lambda: FeedForward(3, hidden_size=0), "hidden_size=0: must be at least 1"),
-        (lambda: FeedForward(3, hidden_size=4, depth=0), "depth=0: must be at least 1"),
+        (
+            lambda: Head(3, 2, hidden=[4, 0]),
+            "architecture.head.hidden=0: out of range; allowed: an integer >= 1",
+        ),
+        (
+            lambda: Head(3, 2, dropout=1.0),
+            "architecture.head.dropout=1.0: out of range; allowed: a number in [0, 1)",
+        ),
+        (
+            lambda: FeedForward(3, hidden_size=0),
+            "hidden_size=0: out of range; allowed: an integer >= 1",
+        ),
+        (
+            lambda: FeedForward(3, hidden_size=4, depth=0),
+            "depth=0: out of range; allowed: an integer >= 1",
+        ),
         (
             lambda: FeedForward(3, hidden_size=4, dropout=-0.1),
-            "dropout=-0.1: must lie in [0, 1)",
+            "dropout=-0.1: out of range; allowed: a number in [0, 1)",
         ),
     ],
 )

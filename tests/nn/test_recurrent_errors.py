@@ -70,10 +70,10 @@ def test_a_tensor_of_the_wrong_shape_is_named_with_what_is_wanted(call, message)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"depth": 0}, "depth=0: must be at least 1"),
-        ({"hidden_size": -1}, "hidden_size=-1: must be at least 1"),
-        ({"dropout": 1.5}, "dropout=1.5: must lie in [0, 1)"),
-        ({"dropout": 1.0}, "dropout=1.0: must lie in [0, 1)"),
+        ({"depth": 0}, "depth=0: out of range; allowed: an integer >= 1"),
+        ({"hidden_size": -1}, "hidden_size=-1: out of range; allowed: an integer >= 1"),
+        ({"dropout": 1.5}, "dropout=1.5: out of range; allowed: a number in [0, 1)"),
+        ({"dropout": 1.0}, "dropout=1.0: out of range; allowed: a number in [0, 1)"),
     ],
 )
 def test_a_stack_that_cannot_be_is_refused_by_name(options, message):

@@ -102,7 +102,11 @@ def test_a_callback_that_cannot_be_one_is_a_message(launch, target, message):
 
 
 def test_what_a_constructor_finds_wrong_is_not_wrapped_by_hydra(launch, tmp_path):
-    with pytest.raises(ConfigError, match=r"^data.source.valid=5: must lie in \(0, 1\)"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^data.source.valid=5: out of range; "
+        r"allowed: a number in \(0, 1\) \(a share of train\) or a file",
+    ):
         launch("digits", "data.source.valid=5")
     assert not (tmp_path / "runs").exists()
 

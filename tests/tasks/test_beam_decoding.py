@@ -89,11 +89,15 @@ def test_transcription_is_judged_on_the_beam_it_is_told():
         (Transcription, {"beam_size": 3}, "task.beam_size=3: greedy decoding has no beam"),
         (Transduction, {"beam_size": 3}, "task.beam_size=3: greedy decoding has no beam"),
         (Transduction, {"length_penalty": 0.0}, "task.length_penalty=0.0: greedy decoding has no"),
-        (Transduction, {"decoding": "beem"}, "task.decoding=beem: unknown; one of greedy, beam"),
+        (
+            Transduction,
+            {"decoding": "beem"},
+            "task.decoding=beem: unknown choice; allowed: greedy, beam",
+        ),
         (
             Transduction,
             {"decoding": "beam", "beam_size": 0},
-            "task.beam_size=0: must be at least 1",
+            "task.beam_size=0: out of range; allowed: an integer >= 1",
         ),
     ],
 )

@@ -120,5 +120,7 @@ def test_a_task_refuses_another_kind_of_y(name):
     other = FieldSpec("tags" if name != "tagging" else "symbols", 5)
     kind = type(TASKS[name]())
     sizes = {"longest_y": 3} if name == "transduction" else {}
-    with pytest.raises(ConfigError, match=f"task={name}: y is of kind {other.kind}; it must be"):
+    with pytest.raises(
+        ConfigError, match=f"task={name}: y is of kind {other.kind}; allowed: a y of kind"
+    ):
         kind(y=other, **sizes)

@@ -123,5 +123,5 @@ def test_both_kinds_of_y_are_taken_and_others_refused():
     with pytest.raises(ConfigError) as error:
         MultiLabel(y=FieldSpec("tags", 3))
     assert str(error.value) == (
-        "task=multi_label: y is of kind tags; it must be multi_label or roll"
+        "task=multi_label: y is of kind tags; allowed: a y of kind multi_label or roll"
     )

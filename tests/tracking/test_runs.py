@@ -227,7 +227,11 @@ def test_a_deleted_run_is_refused(look, root):
     [
         ("lastest", "run=lastest: no such folder, and no id; allowed: latest, best, an MLflow run"),
         ("outputs/runs/god", "; did you mean 'good'?"),
-        ("good", "run=good: no such folder; did you mean 'outputs/runs/good'?"),
+        (
+            "good",
+            "run=good: no such folder; allowed: run=outputs/runs/good; "
+            "did you mean 'outputs/runs/good'?",
+        ),
         ("outputs/runs", "no run folder: it has no config.yaml; allowed: outputs/runs/...; it has"),
         ("outputs/runs/good/config.yaml", "good/config.yaml: a file; allowed: latest, best, an"),
         ("runs:/xyz", "run=xyz: no id of MLflow; allowed: latest, best"),
@@ -236,7 +240,7 @@ def test_a_deleted_run_is_refused(look, root):
         ("models:/digit reader/7", "no such version; allowed: models:/digit reader@champion"),
         ("models:/digit raeder/1", "allowed: digit reader; did you mean 'digit reader'?"),
         ("models:/a/b/c", "wrong form; allowed: models:/name@alias, models:/name/3"),
-        ("best", "different data cannot be compared; allowed with it: experiment= one of "),
+        ("best", "different data cannot be compared; allowed: also experiment=NAME, one of "),
     ],
 )
 def test_a_name_that_leads_nowhere_is_refused_with_what_there_is(look, run, message):
@@ -273,7 +277,7 @@ def test_runs_that_monitored_different_metrics_are_compared_only_by_one_that_is_
     message = refused(look, "best", experiment="mixed")
     assert message == (
         "run=best: the runs monitored different metrics (val/accuracy, val/loss); "
-        "allowed with it: metric=..."
+        "allowed: also metric=val/accuracy"
     )
     assert look("best", experiment="mixed", metric="val/loss").name == "mixed accuracy"
 

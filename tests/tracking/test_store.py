@@ -70,7 +70,7 @@ def test_a_folder_is_refused_and_sqlite_named(uri):
         resolve_uri(uri, Path("/home/me"))
     assert str(error.value) == (
         f"logger.tracking_uri={uri}: MLflow no longer writes to plain folders; "
-        "sqlite:///path/to/mlflow.db for a file, http://host:port for a server"
+        "allowed: sqlite:///path/to/mlflow.db for a file, http://host:port for a server"
     )
 
 

@@ -134,7 +134,7 @@ def test_options_of_a_search_are_refused_where_nothing_is_searched_for(made):
         f"n_best=3: {text}",
     ]
     assert problems("translation", n_best=2) == [
-        "n_best=2: must lie in 1..1, as many as beam_size=1 finds"
+        "n_best=2: out of range; allowed: an integer from 1 to 1 (which beam_size=1 finds)"
     ]
     assert problems("translation", beam_size=0, length_penalty=-1.0) == [
         "beam_size=0: out of range; allowed: an integer from 1 to 10000 or null",

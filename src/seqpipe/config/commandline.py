@@ -245,7 +245,8 @@ def _jobs(
             (override,) = parser.parse_overrides([line])
         except HydraException as error:
             reason = str(error).splitlines()[0]
-            raise ConfigError(f"hydra.sweeper.params: {line}: cannot be read ({reason})") from None
+            text = f"cannot be read ({reason}); allowed: key: value1,value2"
+            raise ConfigError(f"hydra.sweeper.params: {line}: {text}") from None
         key = override.get_key_element()
         fixed.pop(key, None)
         swept.pop(key, None)
@@ -255,7 +256,10 @@ def _jobs(
                 swept[key] = [parser.parse_override(value) for value in values]
             except (HydraException, ValueError) as error:  # range(1,4,0); a name found by glob
                 reason = str(error).splitlines()[0]
-                raise ConfigError(f"{line}: cannot be read ({reason})") from None
+                allowed = "key=value1,value2, range(1,4) or glob(*)"
+                raise ConfigError(
+                    f"{line}: cannot be read ({reason}); allowed: {allowed}"
+                ) from None
             if not values:
                 raise ConfigError(f"{line}: no values; allowed: one value or more")
         elif not override.is_sweep_override():

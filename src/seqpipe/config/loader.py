@@ -146,7 +146,7 @@ class Loader:
                 self.config_name, self.hydra_overrides
             )
         except Exception as error:  # whatever Hydra or YAML finds in the primary configuration
-            raise ConfigError(f"{self.config_name}.yaml: {error}") from None
+            raise ConfigError(f"{self.config_name}.yaml: {_in_words(error)}") from None
         if not repository.config_exists(self.config_name):
             text = "no such configuration; allowed: config, or NAME of a NAME.yaml in --config-dir"
             raise ConfigError(f"--config-name={self.config_name}: {text}")
@@ -273,7 +273,9 @@ def _in_words(error: Exception) -> str:
         return f"{lines[0]}; allowed: {', '.join(error.options)}{hint}"
     if isinstance(error, YAMLError) or isinstance(error.__cause__, YAMLError):
         lines.append("; allowed: a file that YAML can read")
-    return " ".join(lines).replace(" ; ", "; ") or type(error).__name__
+    else:
+        lines.append("; allowed: what Hydra can compose")
+    return " ".join(lines).replace(" ; ", "; ")
 
 
 def _apply(override: Override, cfg: DictConfig) -> Problem | str | None:

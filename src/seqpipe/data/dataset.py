@@ -28,8 +28,9 @@ from seqpipe.data.prepare import ExampleCheck, Prepared, prepare
 from seqpipe.data.progress import Progress
 from seqpipe.data.sampling import BucketBatchSampler
 from seqpipe.data.uses import check_cuts, check_fields, check_longer, check_numbers
-from seqpipe.errors import ConfigError, did_you_mean
+from seqpipe.errors import ConfigError
 from seqpipe.files import sha256_of
+from seqpipe.rules import refusal
 
 
 class SequenceData:
@@ -280,6 +281,5 @@ def _code_of(part: object) -> str:
 
 def _known(split: str) -> str:
     if split not in SPLITS:
-        allowed = ", ".join(SPLITS)
-        raise ConfigError(f"split={split}: no such split; {allowed}{did_you_mean(split, SPLITS)}")
+        raise ConfigError(refusal("split", split, "no such split", ", ".join(SPLITS), SPLITS))
     return split

@@ -6,7 +6,8 @@ from typing import Any, Literal
 import numpy as np
 
 from seqpipe.data.base import ALIGNED_KINDS, TIME_KINDS
-from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.errors import ConfigError, DataError
+from seqpipe.rules import choice, or_null, refusal, require, whole
 
 Array = np.ndarray[Any, np.dtype[Any]]
 LONGER = ("truncate", "drop", "refuse")
@@ -42,19 +43,15 @@ class MaxLength:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done, before anything is read."""
-        for name, allowed in (("longer", LONGER), ("keep", KEEP)):
-            value = getattr(self, name)
-            if value not in allowed:
-                hint = did_you_mean(value, allowed)
-                raise ConfigError(f"data.{name}={value}: unknown; {', '.join(allowed)}{hint}")
-        if self.steps < 1:
-            raise ConfigError(f"data.max_length={self.steps}: must be at least 1, or null")
+        require("data.longer", self.longer, choice(*LONGER))
+        require("data.keep", self.keep, choice(*KEEP))
+        require("data.max_length", self.steps, or_null(whole(1)))
         if not (self._x_has_time or self._y_has_time):
-            text = "neither x nor y has steps; null"
-            raise ConfigError(f"data.max_length={self.steps}: {text}")
+            wrong = "neither x nor y has steps"
+            raise ConfigError(refusal("data.max_length", self.steps, wrong, "null"))
         if self.longer == "truncate" and self._x_has_time and self._y_has_time and not self.aligned:
-            text = "a part of x is not answered by a part of y; drop or refuse"
-            raise ConfigError(f"data.longer=truncate: {text}")
+            wrong = "a part of x is not answered by a part of y"
+            raise ConfigError(refusal("data.longer", self.longer, wrong, "drop or refuse"))
 
     @property
     def aligned(self) -> bool:

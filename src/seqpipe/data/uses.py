@@ -11,6 +11,7 @@ from seqpipe.data.base import (
     Field,
 )
 from seqpipe.errors import ConfigError
+from seqpipe.rules import faults, or_null, refusal, whole
 
 
 def item_role(x: Field | None, y: Field) -> Literal["x", "y"]:
@@ -28,25 +29,23 @@ def check_fields(x: Field | None, y: Field) -> None:
     problems = []
     if x is not None and x.kind not in X_KINDS:
         name = type(x).__name__
-        problems.append(f"data.x={name}: {x.kind} cannot be read; {', '.join(X_KINDS)}")
+        allowed = f"an x of kind {', '.join(X_KINDS)}"
+        problems.append(refusal("data.x", name, f"{x.kind} cannot be read", allowed))
     if y.kind not in Y_KINDS:
         name = type(y).__name__
-        problems.append(f"data.y={name}: {y.kind} cannot be answered; {', '.join(Y_KINDS)}")
+        allowed = f"a y of kind {', '.join(Y_KINDS)}"
+        problems.append(refusal("data.y", name, f"{y.kind} cannot be answered", allowed))
     if y.kind == "tags" and (x is None or x.kind not in TIME_KINDS):
-        problems.append("data.y=Tags: needs an x with steps to tag; Series, Text or Symbols")
+        wrong = "needs an x with steps to tag"
+        problems.append(refusal("data.y", "Tags", wrong, "Series, Text or Symbols as data.x"))
     if problems:
         raise ConfigError(problems)
 
 
 def check_numbers(**least: int) -> None:
     """Refuse sizes that are too small."""
-    bounds = {"batch_size": 1, "num_workers": 0}
-    problems = [
-        f"data.{name}={value}: must be at least {bounds[name]}"
-        for name, value in least.items()
-        if value < bounds[name]
-    ]
-    if problems:
+    rules = {"batch_size": whole(1), "num_workers": whole(0)}
+    if problems := faults(rules, least, below="data."):
         raise ConfigError(problems)
 
 
@@ -65,23 +64,26 @@ def check_cuts(
     aligned &= x is None or (timed_x and y.kind in ALIGNED_KINDS)
     problems = []
     for name, value in (("window", window), ("bptt", bptt)):
-        if value is not None and value < 1:
-            problems.append(f"data.{name}={value}: must be at least 1, or null not to cut")
+        if fault := or_null(whole(1)).because("null: not cut").fault(value):
+            problems.append(f"data.{name}={value}: {fault}")
         elif value is not None and not aligned:
+            wrong = "x and y cannot be cut together"
             allowed = "null, or a y for each step (Tags), or text without an x"
-            problems.append(f"data.{name}={value}: x and y cannot be cut together; {allowed}")
+            problems.append(refusal(f"data.{name}", value, wrong, allowed))
     if window is not None and bptt is not None:
-        text = "one of the two cuts; data.window=null, or data.bptt=null"
-        problems.append(f"data.window={window} data.bptt={bptt}: {text}")
+        allowed = "data.window=null, or data.bptt=null"
+        both = f"data.window={window} data.bptt"
+        problems.append(refusal(both, bptt, "one of the two cuts", allowed))
     if tokens is not None and not timed_x and y.kind not in TIME_KINDS:
-        text = "neither x nor y has steps to count; null"
-        problems.append(f"data.batch_tokens={tokens}: {text}")
+        wrong = "neither x nor y has steps to count"
+        problems.append(refusal("data.batch_tokens", tokens, wrong, "null"))
     if tokens is not None and bptt is not None:
-        text = "lanes are as many as data.batch_size; null"
-        problems.append(f"data.batch_tokens={tokens}: {text}")
+        wrong = "lanes are as many as data.batch_size"
+        problems.append(refusal("data.batch_tokens", tokens, wrong, "null"))
     if eval_window is not None and window is None and bptt is None:
-        text = "there is nothing to cut in training either; null, or also data.window"
-        problems.append(f"data.eval_window={eval_window}: {text}")
+        wrong = "there is nothing to cut in training either"
+        allowed = "null, or also data.window"
+        problems.append(refusal("data.eval_window", eval_window, wrong, allowed))
     if problems:
         raise ConfigError(problems)
 
@@ -90,8 +92,10 @@ def check_longer(max_length: int | None, *, longer: str, keep: str) -> None:
     """Refuse a policy on long examples where none is too long, and one that nothing reads."""
     problems = []
     if max_length is None and longer != "truncate":
-        problems.append(f"data.longer={longer}: nothing is too long; also data.max_length")
+        allowed = "truncate, or also data.max_length"
+        problems.append(refusal("data.longer", longer, "nothing is too long", allowed))
     if (max_length is None or longer != "truncate") and keep != "first":
-        problems.append(f"data.keep={keep}: nothing is truncated; also data.max_length")
+        allowed = "first, or also data.max_length with data.longer=truncate"
+        problems.append(refusal("data.keep", keep, "nothing is truncated", allowed))
     if problems:
         raise ConfigError(problems)

@@ -13,7 +13,7 @@ from seqpipe.inference.limits import SEARCH
 from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.nn.ctc import best_path, ctc_loss
 from seqpipe.nn.ctc_beam import prefix_beam
-from seqpipe.rules import faults, or_null
+from seqpipe.rules import faults, or_null, whole
 from seqpipe.tasks.base import Task
 from seqpipe.tasks.transcription import Transcription
 
@@ -62,8 +62,8 @@ class Decoding:
             return problems
         size = self.size(task)
         if self.n_best > size:
-            text = f"must lie in 1..{size}, as many as beam_size={size} finds"
-            problems.append(f"n_best={self.n_best}: {text}")
+            most = whole(1, size).because(f"which beam_size={size} finds")
+            problems += faults({"n_best": most}, {"n_best": self.n_best})
         if self.length_penalty is not None and isinstance(task, Transcription):
             text = "a transcript is ranked by its probability alone; allowed: leave it out"
             problems.append(f"length_penalty={self.length_penalty}: {text}")

@@ -155,8 +155,8 @@ def sized(
     for role, field in (("x", spec.x), ("y", spec.y)):
         if field is not None and field.vectors is not None:
             if f"{role}_vectors" not in taken:
-                text = f"the architecture does not read {role}; data.{role}.vectors=null"
-                raise ConfigError(f"data.{role}.vectors: {text}")
+                key, wrong = f"data.{role}.vectors", f"the architecture does not read {role}"
+                raise ConfigError(f"{key}: {wrong}; allowed: {key}=null")
             sizes[f"{role}_vectors"] = torch.tensor(field.vectors)
     if spec.y.kind == "symbols" and "bos" in taken:  # it writes them
         sizes |= {"y_size": spec.y.size, "bos": BOS, "eos": EOS}

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seqpipe.errors import ConfigError
 from seqpipe.models.decoding import PAD
 from seqpipe.nn.precision import widest
 from seqpipe.nn.recurrent import StackState
+from seqpipe.rules import real, require, whole
 
 Step = Callable[[Tensor, Tensor], Tensor]
 """From (B, k) symbols and the places (B, k), in the beam of the last call, of the hypotheses that
@@ -57,17 +57,9 @@ def check_beam(beam_size: int, length_penalty: float, n_best: int) -> None:
     Raises:
         ConfigError: a beam below 1, more answers than the beam is wide, a negative penalty.
     """
-    if beam_size < 1:
-        raise ConfigError(f"beam_size={beam_size}: must be at least 1, which is greedy decoding")
-    if n_best < 1:
-        raise ConfigError(f"n_best={n_best}: must be at least 1")
-    if n_best > beam_size:
-        raise ConfigError(
-            f"n_best={n_best}: more answers than beam_size={beam_size} finds;"
-            f" n_best=1..{beam_size}, or a wider beam"
-        )
-    if not length_penalty >= 0:
-        raise ConfigError(f"length_penalty={length_penalty}: must be 0 (none) or above")
+    require("beam_size", beam_size, whole(1).because("1: greedy decoding"))
+    require("n_best", n_best, whole(1, beam_size).because(f"which beam_size={beam_size} finds"))
+    require("length_penalty", length_penalty, real("[0, inf)").because("0: none"))
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seqpipe.errors import ConfigError
 from seqpipe.nn.recurrent import RecurrentStack, StackState
+from seqpipe.rules import refusal
 
 
 class Bridge(nn.Module):
@@ -27,10 +28,8 @@ class Bridge(nn.Module):
     def __init__(self, source_sizes: Sequence[int], stack: RecurrentStack) -> None:
         super().__init__()
         if any(".initial." in name for name, _ in stack.named_parameters()):
-            raise ConfigError(
-                "architecture.decoder.learn_initial_state=true: the decoder starts from what x"
-                " says; architecture.decoder.learn_initial_state=false"
-            )
+            key, wrong = "architecture.decoder.learn_initial_state", "the decoder starts from x"
+            raise ConfigError(refusal(key, True, wrong, f"{key}=false"))
         self.maps = nn.ModuleList(
             nn.ModuleDict(
                 {part: nn.Linear(size, stack.hidden_size) for part in stack.cell_state_names}

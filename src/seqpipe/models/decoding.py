@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from seqpipe.errors import ConfigError
 from seqpipe.nn.precision import precise
+from seqpipe.rules import or_null, real, refusal, require, whole
 
 PAD = 0
 """<PAD> of every vocabulary: what stands after the end."""
@@ -97,17 +98,12 @@ def check_drawing(
     """
     for name, value in {"top_k": top_k, "top_p": top_p}.items():
         if roll and value is not None:
-            raise ConfigError(
-                f"{name}={value}: each note of a roll is drawn on its own, 1 or 0; {name}=null"
-            )
-    if not temperature > 0:
-        raise ConfigError(
-            f"temperature={temperature}: must be above 0; near 0, or top_k=1, is the likeliest"
-        )
-    if top_k is not None and top_k < 1:
-        raise ConfigError(f"top_k={top_k}: must be at least 1, or null for all symbols")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ConfigError(f"top_p={top_p}: must lie in (0, 1], or be null for all symbols")
+            wrong = "each note of a roll is drawn on its own, 1 or 0"
+            raise ConfigError(refusal(name, value, wrong, f"{name}=null"))
+    likeliest = "near 0, or with top_k=1: the likeliest"
+    require("temperature", temperature, real("(0, inf)").because(likeliest))
+    require("top_k", top_k, or_null(whole(1)).because("null: all symbols"))
+    require("top_p", top_p, or_null(real("(0, 1]")).because("null: all symbols"))
 
 
 def draw_each(

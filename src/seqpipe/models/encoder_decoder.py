@@ -17,6 +17,7 @@ from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import precise
 from seqpipe.nn.recurrent import RecurrentStack, StackState
+from seqpipe.rules import refusal
 
 
 class EncoderDecoder(TeacherForced):
@@ -156,10 +157,9 @@ class EncoderDecoder(TeacherForced):
             ConfigError: the model has no attention.
         """
         if self.attention is None:
-            raise ConfigError(
-                "architecture.attention=none: there are no weights to show; train with"
-                " architecture.attention=dot, general or additive"
-            )
+            wrong = "the model has no weights to show"
+            allowed = "a model trained with architecture.attention=dot, general or additive"
+            raise ConfigError(refusal("architecture.attention", "none", wrong, allowed))
         keys, state = self._encode(x, x_lengths)
         weights: Tensor = self.attention(self._forced(state, y, y_lengths), keys)[1]
         real = length_mask(y_lengths, y.shape[1]).unsqueeze(2)

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from seqpipe.errors import ConfigError
 from seqpipe.nn.checks import at_least_one
+from seqpipe.rules import real, require
 
 KEY = "architecture.teacher_forcing_decay"
 
@@ -56,8 +56,7 @@ class Linear(Decay):
     def __init__(self, *, updates: int = 2000, end: float = 0.0) -> None:
         super().__init__()
         self.updates = at_least_one(f"{KEY}.updates", updates)
-        if not 0 <= end <= 1:
-            raise ConfigError(f"{KEY}.end={end}: must lie in [0, 1]")
+        require(f"{KEY}.end", end, real("[0, 1]"))
         self.end = end
 
     def forward(self, start: float, update: int) -> float:
@@ -78,8 +77,7 @@ class Exponential(Decay):
 
     def __init__(self, *, base: float = 0.999) -> None:
         super().__init__()
-        if not 0 < base < 1:
-            raise ConfigError(f"{KEY}.base={base}: must lie in (0, 1)")
+        require(f"{KEY}.base", base, real("(0, 1)"))
         self.base = base
 
     def forward(self, start: float, update: int) -> float:
@@ -99,8 +97,7 @@ class InverseSigmoid(Decay):
 
     def __init__(self, *, k: float = 200.0) -> None:
         super().__init__()
-        if not k >= 1:
-            raise ConfigError(f"{KEY}.k={k}: must be at least 1")
+        require(f"{KEY}.k", k, real("[1, inf)"))
         self.k = k
 
     def forward(self, start: float, update: int) -> float:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from seqpipe.errors import ConfigError, ShapeError
 from seqpipe.nn.characters import CharacterCNN, CharacterEncoder, CharacterLSTM
 from seqpipe.nn.checks import one_of
+from seqpipe.rules import refusal
 
 WIDEST_DEFAULT = 128  # of an embedding whose width nobody chose
 CHARACTERS_DEFAULT = 50  # numbers that say what a word looks like, likewise
@@ -63,16 +64,14 @@ class InputLayer(nn.Module):
             self.output_size = self.embedding.embedding_dim
         elif kind == "values":
             if embedding_size is not None:
-                raise ConfigError(
-                    f"architecture.embedding_size={embedding_size}: x is a series of {size} numbers"
-                    " a step, which is not embedded; architecture.embedding_size=null"
-                )
+                key = "architecture.embedding_size"
+                wrong = f"x is a series of {size} numbers a step, which is not embedded"
+                raise ConfigError(refusal(key, embedding_size, wrong, f"{key}=null"))
             self.output_size = size
         else:
-            allowed = ", ".join(EMBEDDED)
-            raise ConfigError(
-                f"data.x: a {kind} is no sequence to read step by step; {allowed} or values"
-            )
+            allowed = f"{', '.join(EMBEDDED)} or values"
+            wrong = f"a {kind} is no sequence to read step by step"
+            raise ConfigError(f"data.x: {wrong}; allowed: {allowed}")
         check_freeze(freeze_vectors, vectors)
         if freeze_vectors and self.embedding is not None:
             self.embedding.weight.requires_grad_(False)
@@ -105,20 +104,16 @@ def check_freeze(freeze_vectors: bool, *vectors: Tensor | None) -> None:
         ConfigError: there are none.
     """
     if freeze_vectors and all(each is None for each in vectors):
-        raise ConfigError(
-            "architecture.freeze_vectors=true: random vectors would stay as they are;"
-            " architecture.freeze_vectors=false, or vectors of the field"
-        )
+        key, wrong = "architecture.freeze_vectors", "random vectors would stay as they are"
+        raise ConfigError(refusal(key, True, wrong, f"{key}=false, or vectors of the field"))
 
 
 def _embedding(size: int, width: int | None, vectors: Tensor | None) -> nn.Embedding:
     if vectors is None:
         return nn.Embedding(size, min(size, WIDEST_DEFAULT) if width is None else width)
     if width not in (None, vectors.shape[1]):
-        raise ConfigError(
-            f"architecture.embedding_size={width}: the vectors are {vectors.shape[1]} wide;"
-            f" architecture.embedding_size=null or {vectors.shape[1]}"
-        )
+        key, wrong = "architecture.embedding_size", f"the vectors are {vectors.shape[1]} wide"
+        raise ConfigError(refusal(key, width, wrong, f"{key}=null or {vectors.shape[1]}"))
     embedding = nn.Embedding(size, vectors.shape[1])
     known = ~vectors.isnan()
     with torch.no_grad():
@@ -130,7 +125,5 @@ def _embedding(size: int, width: int | None, vectors: Tensor | None) -> nn.Embed
 def _refuse_characters(kind: str, **options: object) -> None:
     for name, value in options.items():
         if value is not None:
-            raise ConfigError(
-                f"architecture.{name}={value}: x is {kind}, without the characters of words;"
-                f" architecture.{name}=null, or a Spelled x"
-            )
+            key, wrong = f"architecture.{name}", f"x is {kind}, without the characters of words"
+            raise ConfigError(refusal(key, value, wrong, f"{key}=null, or a Spelled x"))

@@ -20,6 +20,7 @@ from seqpipe.models.inputs import InputLayer
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.recurrent import RecurrentStack, StackState
+from seqpipe.rules import refusal
 
 
 class OneToMany(nn.Module):
@@ -74,10 +75,8 @@ class OneToMany(nn.Module):
         )
         self.decoder = decoder(input_size=self.input.output_size)
         if self.decoder.directions != 1:
-            raise ConfigError(
-                "bidirectional=true: architecture=one_to_many would read its own answer backwards,"
-                " from y_{t+1} on; bidirectional=false"
-            )
+            wrong = "architecture=one_to_many would read its own answer backwards, from y_{t+1} on"
+            raise ConfigError(refusal("bidirectional", True, wrong, "bidirectional=false"))
         self.condition: nn.Module | None = None
         if x_kind is not None:
             self.condition, width = _condition_layer(x_kind, x_size, self.decoder.hidden_size)
@@ -271,7 +270,6 @@ def _condition_layer(kind: str, size: int, hidden_size: int) -> tuple[nn.Module,
         return nn.Identity(), size
     if kind == "category":
         return nn.Embedding(size, hidden_size), hidden_size
-    raise ConfigError(
-        f"architecture=one_to_many: x is a sequence ({kind}); a condition is one vector, number,"
-        " category or ordered class, and architecture=encoder_decoder reads a sequence"
-    )
+    wrong = f"x is a sequence ({kind}), which is no condition"
+    allowed = "architecture=encoder_decoder, or one vector, number, category or ordered class as x"
+    raise ConfigError(refusal("architecture", "one_to_many", wrong, allowed))

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from seqpipe.errors import ConfigError
 from seqpipe.nn.head import FeedForward, Head
+from seqpipe.rules import refusal
 
 
 class OneToOne(nn.Module):
@@ -33,10 +34,9 @@ class OneToOne(nn.Module):
     ) -> None:
         super().__init__()
         if x_kind != "vector":
-            raise ConfigError(
-                f"architecture=one_to_one: x is a sequence ({x_kind}), not one vector;"
-                " architecture=many_to_one reads a sequence"
-            )
+            wrong = f"x is a sequence ({x_kind}), not one vector"
+            allowed = "architecture=many_to_one, which reads a sequence"
+            raise ConfigError(refusal("architecture", "one_to_one", wrong, allowed))
         self.encoder = encoder(input_size=x_size)
         self.head = head(input_size=self.encoder.output_size, output_size=output_size)
 

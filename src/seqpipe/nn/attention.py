@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seqpipe.errors import ConfigError
 from seqpipe.nn.checks import one_of
+from seqpipe.rules import refusal
 
 KINDS = ("dot", "general", "additive")
 
@@ -54,11 +55,9 @@ class Attention(nn.Module):
         one_of("architecture.attention", kind, KINDS)
         self.kind = kind
         if kind == "dot" and query_size != key_size:
-            raise ConfigError(
-                f"architecture.attention=dot: the decoder's outputs are {query_size} wide and the"
-                f" encoder's {key_size}, dot needs them equal; general, additive, or"
-                f" architecture.decoder.hidden_size={key_size}"
-            )
+            wrong = f"the decoder's outputs are {query_size} wide and the encoder's {key_size}"
+            allowed = f"general, additive, or architecture.decoder.hidden_size={key_size}"
+            raise ConfigError(refusal("architecture.attention", kind, wrong, allowed))
         if kind == "general":
             self.map_query = nn.Linear(query_size, key_size, bias=False)
         if kind == "additive":

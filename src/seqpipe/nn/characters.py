@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from seqpipe.errors import ConfigError
 from seqpipe.nn.cells import LSTM
+from seqpipe.nn.checks import at_least_one
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.recurrent import RecurrentStack
+from seqpipe.rules import refusal
 
 CHARACTER_WIDTH = 30  # of a character's own vector (Ma & Hovy 2016, table 1)
 
@@ -33,9 +35,7 @@ class CharacterEncoder(nn.Module, ABC):
 
     def __init__(self, alphabet: int, output_size: int) -> None:
         super().__init__()
-        if output_size < 1:
-            raise ConfigError(f"architecture.characters_size={output_size}: must be at least 1")
-        self.output_size = output_size
+        self.output_size = at_least_one("architecture.characters_size", output_size)
         self.embedding = nn.Embedding(alphabet, CHARACTER_WIDTH)
 
     def forward(self, characters: Int[Tensor, "B T C"]) -> Float[Tensor, "B T W"]:
@@ -85,10 +85,9 @@ class CharacterLSTM(CharacterEncoder):
     def __init__(self, alphabet: int, output_size: int) -> None:
         super().__init__(alphabet, output_size)
         if output_size % 2:
-            raise ConfigError(
-                f"architecture.characters_size={output_size}: the two directions of"
-                " architecture.characters=lstm share it; an even number"
-            )
+            wrong = "the two directions of architecture.characters=lstm share it"
+            key = "architecture.characters_size"
+            raise ConfigError(refusal(key, output_size, wrong, "an even number"))
         self.stack = RecurrentStack(
             CHARACTER_WIDTH,
             cell=LSTM,

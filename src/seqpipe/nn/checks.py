@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from seqpipe.errors import ConfigError, did_you_mean
+from seqpipe.rules import choice, real, require, whole
 
 
 def at_least_one(key: str, value: int) -> int:
@@ -11,8 +11,7 @@ def at_least_one(key: str, value: int) -> int:
     Raises:
         ConfigError: it is not.
     """
-    if value < 1:
-        raise ConfigError(f"{key}={value}: must be at least 1")
+    require(key, value, whole(1))
     return value
 
 
@@ -22,8 +21,7 @@ def probability_below_one(key: str, value: float) -> float:
     Raises:
         ConfigError: it does not.
     """
-    if not 0.0 <= value < 1.0:
-        raise ConfigError(f"{key}={value}: must lie in [0, 1)")
+    require(key, value, real("[0, 1)"))
     return value
 
 
@@ -33,8 +31,5 @@ def one_of(key: str, value: str, allowed: Sequence[str]) -> str:
     Raises:
         ConfigError: it is not.
     """
-    if value not in allowed:
-        raise ConfigError(
-            f"{key}={value}: unknown; one of {', '.join(allowed)}{did_you_mean(value, allowed)}"
-        )
+    require(key, value, choice(*allowed))
     return value

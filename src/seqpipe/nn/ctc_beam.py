@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seqpipe.errors import ConfigError
+from seqpipe.nn.checks import at_least_one
 from seqpipe.nn.ctc import ctc_loss
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import precise, widest
+from seqpipe.rules import require, whole
 
 
 class Transcripts(NamedTuple):
@@ -82,12 +83,8 @@ def prefix_beam(
     Raises:
         ConfigError: a beam below 1, or `n_best` outside 1..k.
     """
-    if beam_size < 1:
-        raise ConfigError(f"beam_size={beam_size}: must be at least 1")
-    if not 1 <= n_best <= beam_size:
-        raise ConfigError(
-            f"n_best={n_best}: must lie in 1..{beam_size}, as many as beam_size={beam_size} finds"
-        )
+    at_least_one("beam_size", beam_size)
+    require("n_best", n_best, whole(1, beam_size).because(f"which beam_size={beam_size} finds"))
     B, T = logits.shape[:2]
     real = length_mask(x_lengths, T)
     log_p = precise(logits).masked_fill(~real.unsqueeze(2), 0.0).log_softmax(dim=-1)

@@ -18,6 +18,7 @@ from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.problems import MOST_PROBLEMS
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.nn.masks import length_mask
+from seqpipe.rules import refusal
 from seqpipe.tasks.sums import added_up
 from seqpipe.tasks.weights import cross_entropy, cross_entropy_of_each
 
@@ -61,8 +62,8 @@ class Task(ABC):
     def __init__(self, *, y: FieldSpec, monitor: str, mode: str) -> None:
         kinds = (self.y_kind,) if isinstance(self.y_kind, str) else self.y_kind
         if y.kind not in kinds:
-            wanted = " or ".join(kinds)
-            raise ConfigError(f"task={self.name}: y is of kind {y.kind}; it must be {wanted}")
+            wrong, wanted = f"y is of kind {y.kind}", f"a y of kind {' or '.join(kinds)}"
+            raise ConfigError(refusal("task", self.name, wrong, wanted))
         self.y, self.monitor, self.mode = y, monitor, mode
         self._check_monitor()
 

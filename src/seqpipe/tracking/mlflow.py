@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from seqpipe.errors import ConfigError, TrackingError
+from seqpipe.errors import TrackingError
 from seqpipe.files import replacing
+from seqpipe.rules import real, require
 from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Usage
 from seqpipe.tracking.buffer import Buffer
 from seqpipe.tracking.csv import append_metrics
@@ -74,8 +75,7 @@ class MLflowTracker:
         experiment_name: str | None = None,
         flush_seconds: float = 2.0,
     ) -> None:
-        if flush_seconds < 0:
-            raise ConfigError(f"logger.flush_seconds={flush_seconds}: must be 0 or more")
+        require("logger.flush_seconds", flush_seconds, real("[0, inf)"))
         self.location = resolve_uri(tracking_uri, root)
         self.logger = TrackerLogger(self, output_dir)
         self.run_id: str | None = None  # None until started, and in processes that do not record

@@ -122,9 +122,9 @@ def _folder(run: str, root: Path) -> Path | None:
     runs = root / "outputs" / "runs"
     names = [entry.name for entry in runs.iterdir()] if runs.is_dir() else []
     if run in names:
-        raise ConfigError(
-            f"run={run}: no such folder; did you mean '{Path('outputs/runs') / run}'?"
-        )
+        there = Path("outputs/runs") / run
+        hint = f"did you mean '{there}'?"
+        raise ConfigError(f"run={run}: no such folder; allowed: run={there}; {hint}")
     hint = did_you_mean(run, ["latest", "best"]) or did_you_mean(Path(run).name, names)
     raise ConfigError(f"run={run}: no such folder, and no id; allowed: {ALLOWED}{hint}")
 
@@ -186,13 +186,13 @@ class _Look:
             raise ConfigError(f"run=best: {self._none_is_whole(finished)}")
         if self.experiment is None and len({run.info.experiment_id for run in runs}) > 1:
             names = ", ".join(sorted(self._experiments()))
-            text = "runs on different data cannot be compared; allowed with it: experiment="
-            raise ConfigError(f"run=best: {text} one of {names}")
+            text = "runs on different data cannot be compared; allowed: also experiment=NAME"
+            raise ConfigError(f"run=best: {text}, one of {names}")
         if metric is None and runs:
             monitors = sorted({run.data.params.get("task.monitor", "val/loss") for run in runs})
             if len(monitors) > 1:
                 text = f"the runs monitored different metrics ({', '.join(monitors)})"
-                raise ConfigError(f"run=best: {text}; allowed with it: metric=...")
+                raise ConfigError(f"run=best: {text}; allowed: also metric={monitors[0]}")
             (metric,) = monitors
         values = [(_value(run, metric or ""), run) for run in runs]
         ranked = [(value, run) for value, run in values if value is not None]

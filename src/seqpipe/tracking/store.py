@@ -52,12 +52,12 @@ def resolve_uri(tracking_uri: str, root: Path, key: str = KEY) -> str:
     if tracking_uri.startswith("sqlite"):
         path = tracking_uri.removeprefix(_SQLITE)
         if not tracking_uri.startswith(_SQLITE) or path in ("", ":memory:"):
-            raise ConfigError(f"{key}: does not name a file; {allowed}")
+            raise ConfigError(f"{key}: does not name a file; allowed: {allowed}")
         return _address((root.absolute() / unquote(path)).resolve())
     if tracking_uri.startswith("databricks"):
         return tracking_uri
     if tracking_uri.startswith("file:") or "://" not in tracking_uri:
-        raise ConfigError(f"{key}: MLflow no longer writes to plain folders; {allowed}")
+        raise ConfigError(f"{key}: MLflow no longer writes to plain folders; allowed: {allowed}")
     return tracking_uri
 
 
@@ -125,8 +125,11 @@ def reaching(uri: str, key: str = KEY) -> Iterator[None]:
         reason = first_line(error)
     except Exception as error:  # the drivers of other databases each raise their own
         reason = f"{type(error).__name__}: {first_line(error)}"
-    verb = "opened" if uri.startswith(_SQLITE) else "reached"
-    raise ConfigError(f"{key}={uri}: cannot be {verb} ({reason})") from None
+    if uri.startswith(_SQLITE):
+        text = f"cannot be opened ({reason}); allowed: a database of MLflow in a folder to write to"
+    else:
+        text = f"cannot be reached ({reason}); allowed: the address of a store that answers"
+    raise ConfigError(f"{key}={uri}: {text}") from None
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from torch import nn
 
 from seqpipe.errors import ConfigError
 from seqpipe.files import unusable
+from seqpipe.rules import refusal, shown
 from seqpipe.training.checkpoints import (
     UNREADABLE,
     BestAndLast,
@@ -72,7 +73,12 @@ def _checked(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
     before, now = dict(_flat(saved["seqpipe"]["config"])), dict(_flat(written))
     _align_decay(before, now)
     problems = [
-        f"{key}={now.get(key)}: {path} was trained with {key}={before.get(key)}; they must agree"
+        refusal(
+            key,
+            now.get(key),
+            f"{path} was trained with another value",
+            f"{key}={shown(before.get(key))}",
+        )
         for key in sorted({*before, *now})
         if key.split(".")[0] in MUST_AGREE
         and key not in MAY_DIFFER

@@ -21,7 +21,8 @@ from seqpipe.data.fields.spectra import (
     stacked,
     with_deltas,
 )
-from seqpipe.errors import ConfigError, did_you_mean
+from seqpipe.errors import ConfigError
+from seqpipe.rules import choice, faults, real, require, whole
 
 NORMALIZE = ("none", "train", "example")
 SCALES = ("htk", "slaney")
@@ -192,30 +193,21 @@ class LogMel(Field):
         return sound
 
     def _check(self) -> None:
-        least = (("n_mels", self.n_mels, 1), ("stack", self.stack, 1), ("f_min", self.f_min, 0))
-        problems = [
-            f"data.x.{name}={value}: must be at least {low}"
-            for name, value, low in least
-            if value < low
-        ]
-        problems += [
-            f"data.x.{name}={value}: must be more than 0"
-            for name, value in (("frame_ms", self.frame_ms), ("hop_ms", self.hop_ms))
-            if not value > 0
-        ]
-        if not 0 <= self.preemphasis < 1:
-            problems.append(f"data.x.preemphasis={self.preemphasis}: must lie in [0, 1)")
-        if self.deltas not in (0, 1, 2):
-            problems.append(f"data.x.deltas={self.deltas}: must be 0, 1 or 2")
-        for name, word, words in (
-            ("normalize", self.normalize, NORMALIZE),
-            ("scale", self.mel_scale, SCALES),
-            ("window", self.window, tuple(WINDOWS)),
-        ):
-            if word not in words:
-                text = f"unknown choice; allowed: {', '.join(words)}{did_you_mean(word, words)}"
-                problems.append(f"data.x.{name}={word}: {text}")
-        if problems:
+        above_0 = real("(0, inf)")
+        rules = {
+            "n_mels": whole(1),
+            "stack": whole(1),
+            "f_min": real("[0, inf)"),
+            "frame_ms": above_0,
+            "hop_ms": above_0,
+            "preemphasis": real("[0, 1)"),
+            "deltas": choice(0, 1, 2),
+            "normalize": choice(*NORMALIZE),
+            "scale": choice(*SCALES),
+            "window": choice(*WINDOWS),
+        }
+        values = {**vars(self), "scale": self.mel_scale}
+        if problems := faults(rules, {name: values[name] for name in rules}, below="data.x."):
             raise ConfigError(problems)
 
 
@@ -267,8 +259,7 @@ class Mfcc(LogMel):
         stack: int = 1,
         rate: int | None = None,
     ) -> None:
-        if not 1 <= n_mfcc <= n_mels:
-            raise ConfigError(f"data.x.n_mfcc={n_mfcc}: must lie in 1..{n_mels}, data.x.n_mels")
+        require("data.x.n_mfcc", n_mfcc, whole(1, n_mels).because("which is data.x.n_mels"))
         self.n_mfcc = n_mfcc
         super().__init__(
             column,

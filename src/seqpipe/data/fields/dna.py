@@ -9,7 +9,8 @@ from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.nucleotides import BASES, CODES, STANDS_FOR
-from seqpipe.errors import ConfigError, did_you_mean
+from seqpipe.errors import ConfigError
+from seqpipe.rules import choice, refusal, require
 
 _CHOICES = {"codes": ("symbols", "shares"), "ambiguity": ("separate", "merged")}
 
@@ -46,12 +47,10 @@ class Nucleotides(Field):
     ) -> None:
         super().__init__(column)
         for name, value in {"codes": codes, "ambiguity": ambiguity}.items():
-            if value not in _CHOICES[name]:
-                allowed = ", ".join(_CHOICES[name])
-                hint = did_you_mean(value, _CHOICES[name])
-                raise ConfigError(f"{name}={value}: unknown choice; allowed: {allowed}{hint}")
+            require(name, value, choice(*_CHOICES[name]))
         if position and codes != "shares":
-            raise ConfigError("position=true: ids have no room for it; allowed: with codes=shares")
+            allowed = "false, or also codes=shares"
+            raise ConfigError(refusal("position", True, "ids have no room for it", allowed))
         self.codes, self.ambiguity, self.masked, self.rna = codes, ambiguity, masked, rna
         self.position = position
         upper = CODES if ambiguity == "separate" else f"{BASES}N"
@@ -84,10 +83,8 @@ class Nucleotides(Field):
         Raises:
             ConfigError: always.
         """
-        raise ConfigError(
-            "data.y=Nucleotides: has no end of sequence; use Text by characters to write DNA, "
-            "or Tags for a class at each base"
-        )
+        allowed = "Text by characters to write DNA, or Tags for a class at each base"
+        raise ConfigError(refusal("data.y", "Nucleotides", "has no end of sequence", allowed))
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
         """The letters; of shares the code that comes closest."""

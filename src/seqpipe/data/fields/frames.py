@@ -13,6 +13,7 @@ from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.digit_loss import Doubles, Floats, narrowed
 from seqpipe.data.fields.series import Moments, units
 from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.rules import list_of, real, refusal, require
 
 _AT_ONCE = 32  # frames that pass a backbone together
 _WHOLE_RANGE = 255  # of a pixel
@@ -65,8 +66,9 @@ class Frames(Field):
             "channel_deviation": channel_deviation,
         }
         if backbone is None and (unused := [name for name in given if given[name] is not None]):
-            text = "there is no backbone to use it; allowed: null, or also data.x.backbone"
-            raise ConfigError([f"data.x.{name}={given[name]}: {text}" for name in unused])
+            wrong, allowed = "there is no backbone to use it", "null, or also data.x.backbone"
+            told = [refusal(f"data.x.{name}", given[name], wrong, allowed) for name in unused]
+            raise ConfigError(told)
         self.differences, self.standardize = differences, standardize
         self.backbone = None
         if backbone is not None:
@@ -211,8 +213,8 @@ class _Backbone:
         self.part = network if layer is None else parts[layer]
         self.mean = _channels("channel_mean", mean, 0.0)
         self.deviation = _channels("channel_deviation", deviation, 1.0)
-        if not bool((self.deviation > 0).all()):
-            raise ConfigError(f"data.x.channel_deviation={deviation}: must be above 0")
+        if deviation is not None:
+            require("data.x.channel_deviation", deviation, list_of(real("(0, inf)")))
 
     def digest(self) -> str:
         """sha256 (hex) of all weights."""
@@ -265,7 +267,8 @@ class _Backbone:
 def _load(network: nn.Module, weights: str) -> None:
     key = f"data.x.weights={weights}"
     if not Path(weights).is_file():
-        raise ConfigError(f"{key}: no such file in {Path.cwd()}")
+        wrong = f"no such file in {Path.cwd()}"
+        raise ConfigError(refusal("data.x.weights", weights, wrong, "a file that exists, or null"))
     try:
         network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     except Exception as error:  # pickle, zip, key and shape errors of many kinds
@@ -277,6 +280,6 @@ def _load(network: nn.Module, weights: str) -> None:
 def _channels(name: str, numbers: list[float] | None, default: float) -> Tensor:
     """(3, 1, 1) float32."""
     chosen = [default] * 3 if numbers is None else numbers
-    if len(chosen) != 3:
-        raise ConfigError(f"data.x.{name}={chosen}: must be three numbers, of red, green and blue")
+    colors = list_of(real(), length=3).because("red, green, blue")
+    require(f"data.x.{name}", chosen, colors)
     return torch.tensor(chosen, dtype=torch.float32).reshape(3, 1, 1)

@@ -10,6 +10,7 @@ from torch import Tensor
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.rolls import HIGHEST, LOWEST, is_matrix, matrix_roll, note_name, notes_roll
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.rules import refusal
 
 
 class PianoRoll(Field):
@@ -31,8 +32,9 @@ class PianoRoll(Field):
     def __init__(self, column: str, *, lowest: int = LOWEST, highest: int = HIGHEST) -> None:
         super().__init__(column)
         if not LOWEST <= lowest <= highest <= HIGHEST:
-            text = f"must be two keys of a piano, the lower first; {LOWEST} to {HIGHEST}"
-            raise ConfigError(f"lowest={lowest} highest={highest}: {text}")
+            wrong = "not two keys of a piano, the lower first"
+            allowed = f"from {LOWEST} to {HIGHEST}"
+            raise ConfigError(refusal(f"lowest={lowest} highest", highest, wrong, allowed))
         self.lowest, self.highest = lowest, highest
 
     def fit(self, records: Iterable[Record]) -> None:

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.text import Counts, Unnamed, unknown_rates
-from seqpipe.data.fields.tokenizing import UNKNOWN, check_unknown
+from seqpipe.data.fields.tokenizing import UNKNOWN, Way, check_unknown, vocabulary_of
 from seqpipe.data.fields.vectors import Pretrained
 from seqpipe.data.fields.words import READING, Spacing, WordCutter, composed, lowered
 from seqpipe.data.vocabulary import PAD, SPECIALS, UNK, Vocabulary, id_type
-from seqpipe.errors import ConfigError, did_you_mean
+from seqpipe.errors import ConfigError
+from seqpipe.rules import choice, refusal, require, whole
 
 WAYS = ("tokens", "words")
 UNSPACED = (
@@ -66,16 +67,10 @@ class Spelled(Field):
         vectors: str | None = None,
     ) -> None:
         super().__init__(column)
-        if by not in WAYS:
-            hint = did_you_mean(by, WAYS)
-            raise ConfigError(f"by={by}: not a way to read words; {', '.join(WAYS)}{hint}")
-        if characters < 1:
-            raise ConfigError(f"characters={characters}: must be at least 1")
-        if max_vocabulary is not None and max_vocabulary <= len(SPECIALS):
-            least = f"must be at least {len(SPECIALS) + 1}, {len(SPECIALS)} symbols are special"
-            raise ConfigError(f"max_vocabulary={max_vocabulary}: {least}")
-        if min_count < 1:
-            raise ConfigError(f"min_count={min_count}: must be at least 1")
+        require("by", by, choice(*WAYS))
+        require("characters", characters, whole(1))
+        require("max_vocabulary", max_vocabulary, vocabulary_of(*Way.least))
+        require("min_count", min_count, whole(1))
         self.by, self.characters = by, characters
         self.max_vocabulary = max_vocabulary
         self.min_count = min_count
@@ -132,7 +127,8 @@ class Spelled(Field):
         Raises:
             ConfigError: always.
         """
-        raise ConfigError("data.y=Spelled: can only be read; use Text, by words or by characters")
+        allowed = "Text, by words or by characters"
+        raise ConfigError(refusal("data.y", "Spelled", "can only be read", allowed))
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
         """The words as a text, padding left out; an unknown character is U+FFFD."""

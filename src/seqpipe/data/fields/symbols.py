@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.errors import ConfigError
+from seqpipe.rules import refusal
 
 
 class Symbols(Field):
@@ -52,10 +53,8 @@ class Symbols(Field):
         Raises:
             ConfigError: always.
         """
-        raise ConfigError(
-            "data.y=Symbols: has no end of sequence; use Tags for a class at each step of x, "
-            "or Text for a sequence of another length"
-        )
+        allowed = "Tags for a class at each step of x, or Text for a sequence of another length"
+        raise ConfigError(refusal("data.y", "Symbols", "has no end of sequence", allowed))
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
         """The ids, with spaces between."""

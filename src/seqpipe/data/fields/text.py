@@ -23,7 +23,8 @@ from seqpipe.data.fields.tokenizing import (
 from seqpipe.data.fields.vectors import Pretrained
 from seqpipe.data.fields.words import composed, lowered
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK, id_type
-from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.errors import ConfigError, DataError
+from seqpipe.rules import choice, refusal, require
 
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*\Z")
 Counts = np.ndarray[Any, np.dtype[np.int64]]
@@ -75,15 +76,14 @@ class Text(Field):
         vectors: str | None = None,
     ) -> None:
         super().__init__(column)
-        if by not in WAYS:
-            hint = did_you_mean(by, WAYS)
-            raise ConfigError(f"by={by}: not a way to read text; {', '.join(WAYS)}{hint}")
+        require("by", by, choice(*WAYS))
         self.lowercase = lowercase
         own = lowered(unknown) if unknown is not None and lowercase else unknown
         self.way = WAYS[by](max_vocabulary, min_count, own)
         self.unnamed = Unnamed()
         if vectors is not None and not isinstance(self.way, Words | Tokens):
-            raise ConfigError(f"vectors={vectors}: are of words; by=words, by=tokens, or null")
+            allowed = "null, or also by=words or by=tokens"
+            raise ConfigError(refusal("vectors", vectors, "are of words", allowed))
         self.vectors = Pretrained(vectors)
 
     @property

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from seqpipe.data.fields.words import READING, Spacing, WordCutter, one_blank
 from seqpipe.data.vocabulary import SPECIALS, UNK, Vocabulary
 from seqpipe.errors import ConfigError
+from seqpipe.rules import Rule, or_null, refusal, require, text, whole
 
 UNKNOWN = "\ufffd"  # shown for <UNK>, and for bytes that are no text
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
@@ -60,11 +61,8 @@ class Way(ABC):
         min_count: int | None = None,
         unknown: str | None = None,
     ) -> None:
-        least, why = self.least
-        if max_vocabulary is not None and max_vocabulary < least:
-            raise ConfigError(f"max_vocabulary={max_vocabulary}: must be at least {least}, {why}")
-        if min_count is not None and min_count < 1:
-            raise ConfigError(f"min_count={min_count}: must be at least 1")
+        require("max_vocabulary", max_vocabulary, vocabulary_of(*self.least))
+        require("min_count", min_count, or_null(whole(1)))
         check_unknown(unknown)
         self.max_vocabulary, self.min_count, self.unknown = max_vocabulary, min_count, unknown
 
@@ -315,7 +313,7 @@ class Bytes(Way):
     ) -> None:
         super().__init__(max_vocabulary, min_count)
         if min_count is not None:
-            raise ConfigError(f"min_count={min_count}: by bytes none is left out; null")
+            raise ConfigError(refusal("min_count", min_count, "by bytes none is left out", "null"))
         refuse_unknown(self.unit, unknown)
 
     def fit(self, entries: Iterable[Entry]) -> None:
@@ -340,9 +338,17 @@ def check_unknown(unknown: str | None) -> None:
     Raises:
         ConfigError: it is empty, or holds white space.
     """
-    if unknown is not None and unknown.split() != [unknown]:
-        text = "must be one symbol without blanks; allowed: <unk>, or null"
-        raise ConfigError(f"unknown={unknown}: {text}")
+    require("unknown", unknown, or_null(text(r"\S+", "a symbol without blanks, as <unk>,")))
+
+
+def vocabulary_of(least: int, why: str) -> Rule:
+    """The rule of `max_vocabulary`.
+
+    Args:
+        least: how many symbols cannot be done without.
+        why: the reason.
+    """
+    return or_null(whole(least)).because(why)
 
 
 def refuse_unknown(unit: str, unknown: str | None) -> None:
@@ -352,7 +358,7 @@ def refuse_unknown(unit: str, unknown: str | None) -> None:
         ConfigError: there is one.
     """
     if unknown is not None:
-        raise ConfigError(f"unknown={unknown}: by {unit} nothing is unknown; allowed: null")
+        raise ConfigError(refusal("unknown", unknown, f"by {unit} nothing is unknown", "null"))
 
 
 def _paragraphs(entry: Entry) -> list[str]:

@@ -12,6 +12,7 @@ from seqpipe.data.base import place
 from seqpipe.data.sources.files import open_bytes
 from seqpipe.data.vocabulary import EOS, SPECIALS
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.rules import refusal
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -29,8 +30,8 @@ class Pretrained:
 
     def __init__(self, file: str | None) -> None:
         if file is not None and not Path(file).is_file():
-            where = Path(file).resolve().parent
-            raise ConfigError(f"vectors={file}: no such file in {where}; a file, or null")
+            wrong = f"no such file in {Path(file).resolve().parent}"
+            raise ConfigError(refusal("vectors", file, wrong, "a file that exists, or null"))
         self.file = None if file is None else Path(file)
         self._names: Sequence[str] = ()
         self._matrix: Floats | None = None

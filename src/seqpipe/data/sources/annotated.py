@@ -12,6 +12,7 @@ from seqpipe.data.nucleotides import item, reverse_complement
 from seqpipe.data.sources.files import FileSource, Names, lines
 from seqpipe.data.sources.sequence_files import Piece, fasta, sequences
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.rules import faults, or_null, whole
 
 REGION = 10  # windows of a region, where nobody says how long one is
 
@@ -245,11 +246,8 @@ def spans_between(parts: Sequence[tuple[int, int, int]], rank: int) -> Iterator[
 
 def _check_windows(length: int | None, stride: int | None, region: int | None) -> None:
     given: dict[str, Any] = {"length": length, "stride": stride, "region": region}
-    problems = [
-        f"data.source.{name}={value}: must be at least 1"
-        for name, value in given.items()
-        if value is not None and value < 1
-    ]
+    rules = dict.fromkeys(given, or_null(whole(1)))
+    problems = faults(rules, given, below="data.source.")
     if length is None:
         problems += [
             f"data.source.{name}={given[name]}: nothing is cut; allowed: null, or also "

@@ -16,6 +16,7 @@ from seqpipe.data.sources.files import FileSource, Names, lines
 from seqpipe.data.sources.numeric import cells
 from seqpipe.data.sources.parts import check_sizes
 from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.rules import refusal
 
 Frames = np.ndarray[Any, np.dtype[np.uint8]]
 OWN_COLUMNS = ("frames", "file", "name", "folder", "piece")
@@ -256,7 +257,9 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise ConfigError(f"{key}: no regular expression ({error})") from None
+        wrong = f"no regular expression ({error})"
+        allowed = "one with a named group, as (?P<label>[^/]*)/.*"
+        raise ConfigError(refusal("data.source.pattern", pattern, wrong, allowed)) from None
     if not compiled.groupindex:
         raise ConfigError(f"{key}: names no column; allowed: a named group, (?P<label>...)")
     taken = [name for name in compiled.groupindex if name in OWN_COLUMNS]

@@ -8,6 +8,7 @@ import numpy as np
 from seqpipe.data.base import Record, Source, Splits
 from seqpipe.data.sources.parts import check_sizes
 from seqpipe.errors import ConfigError
+from seqpipe.rules import require, whole
 
 # Written out, since calendar's names follow the machine's language.
 MONTHS = (
@@ -152,8 +153,7 @@ class Adding(Source):
         seed: int = 0,
     ) -> None:
         check_sizes(train=train, valid=valid, test=test)
-        if length < 2:
-            raise ConfigError(f"data.length={length}: must be at least 2, a step for each mark")
+        require("data.length", length, whole(2).because("a step for each mark"))
         self.length = length
         self.sizes = {"train": train, "valid": valid, "test": test}
         self.seed = seed
@@ -205,8 +205,7 @@ class CopyMemory(Source):
         seed: int = 0,
     ) -> None:
         check_sizes(train=train, valid=valid, test=test)
-        if length < 1:
-            raise ConfigError(f"data.length={length}: must be at least 1, the step of the mark")
+        require("data.length", length, whole(1).because("the step of the mark"))
         self.length = length
         self.sizes = {"train": train, "valid": valid, "test": test}
         self.seed = seed

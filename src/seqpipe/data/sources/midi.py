@@ -11,7 +11,8 @@ from seqpipe.data.base import Found, PlacedRecord
 from seqpipe.data.extras import need
 from seqpipe.data.rolls import ALL_NOTES, HIGHEST, KEYS, LOWEST, no_key
 from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import DataError
+from seqpipe.rules import or_null, real, require, whole
 
 Notes = np.ndarray[Any, np.dtype[np.int64]]
 """(N, 4): first step, step after the last, pitch, velocity; by first step, then pitch."""
@@ -36,8 +37,7 @@ class _Midi(FileSource):
         seed: int,
     ) -> None:
         super().__init__(train, valid, test, path=path, group=column, order=order, seed=seed)
-        if steps <= 0:
-            raise ConfigError(f"data.source.steps={steps}: must be above 0")
+        require("data.source.steps", steps, real("(0, inf)"))
         self.steps, self.per = steps, per
         self._symusic()
 
@@ -178,11 +178,8 @@ class MidiEvents(_Midi):
     ) -> None:
         options: dict[str, Any] = {"path": path, "order": order, "seed": seed}
         super().__init__(train, valid, test, column="events", steps=steps, per=per, **options)
-        if longest_wait < 1:
-            raise ConfigError(f"data.source.longest_wait={longest_wait}: must be at least 1")
-        if velocity_bins is not None and not 1 <= velocity_bins <= ALL_NOTES:
-            text = f"must lie in 1..{ALL_NOTES}, or be null"
-            raise ConfigError(f"data.source.velocity_bins={velocity_bins}: {text}")
+        require("data.source.longest_wait", longest_wait, whole(1))
+        require("data.source.velocity_bins", velocity_bins, or_null(whole(1, ALL_NOTES)))
         self.longest_wait, self.velocity_bins = longest_wait, velocity_bins
 
     def parse(self, file: Path) -> Iterator[Found]:

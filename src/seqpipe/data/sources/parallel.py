@@ -8,6 +8,7 @@ from typing import Literal
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource, Names, lines
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.rules import refusal
 
 
 class Parallel(FileSource):
@@ -61,8 +62,8 @@ class Parallel(FileSource):
         self._of_all: dict[Path, list[Path]] = {}  # the first language's file -> those of all
         problems = []
         if len(set(languages)) < max(2, len(languages)):
-            text = "must be two different ones or more"
-            problems.append(f"data.source.languages=[{','.join(languages)}]: {text}")
+            wrong, allowed = "not enough of them", "two different ones or more"
+            problems.append(refusal("data.source.languages", list(languages), wrong, allowed))
         for split in SPLITS:
             for name in self._patterns(split):
                 if name.count("*") != 1:

@@ -11,6 +11,7 @@ from seqpipe.data.base import SPLITS, Found, Record
 from seqpipe.data.digests import plain
 from seqpipe.data.problems import MOST_PROBLEMS
 from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.rules import either, faults, real, refusal, require, text, whole
 
 
 def check_fractions(valid: float, test: float) -> None:
@@ -19,15 +20,13 @@ def check_fractions(valid: float, test: float) -> None:
     Raises:
         ConfigError: a share outside (0, 1), or both together 1 or more.
     """
-    shares = {"valid": valid, "test": test}
-    problems = [
-        f"data.source.{name}={share}: must lie in (0, 1), a share of the data"
-        for name, share in shares.items()
-        if not 0 < share < 1
-    ]
+    share = real("(0, 1)").because("a share of the data")
+    given = {"valid": valid, "test": test}
+    problems = faults(dict.fromkeys(given, share), given, below="data.source.")
     if not problems and valid + test >= 1:
-        both = f"data.source.valid={valid} data.source.test={test}"
-        problems = [f"{both}: leave nothing to train on; together less than 1"]
+        both = f"data.source.valid={valid} data.source.test"
+        wrong = "leave nothing to train on"
+        problems = [refusal(both, test, wrong, "shares that together are less than 1")]
     if problems:
         raise ConfigError(problems)
 
@@ -43,9 +42,8 @@ def check_shares(valid: object, test: object) -> None:
         check_fractions(*shares)
     elif shares:
         name = "valid" if isinstance(valid, (int, float)) else "test"
-        if not 0 < shares[0] < 1:
-            text = "must lie in (0, 1), a share of train, or name a file"
-            raise ConfigError(f"data.source.{name}={shares[0]}: {text}")
+        share = real("(0, 1)").because("a share of train")
+        require(f"data.source.{name}", shares[0], either(share, text(allowed="a file")))
 
 
 def check_sizes(**sizes: int) -> None:
@@ -54,10 +52,8 @@ def check_sizes(**sizes: int) -> None:
     Raises:
         ConfigError: a count below 1.
     """
-    problems = [
-        f"data.source.{name}={size}: must be at least 1" for name, size in sizes.items() if size < 1
-    ]
-    if problems:
+    rules = dict.fromkeys(sizes, whole(1))
+    if problems := faults(rules, sizes, below="data.source."):
         raise ConfigError(problems)
 
 

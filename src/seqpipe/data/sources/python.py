@@ -17,6 +17,7 @@ from typing import NoReturn
 from seqpipe.data.base import Record, Source, Splits
 from seqpipe.data.sources.parts import check_fractions, check_sizes
 from seqpipe.errors import ConfigError
+from seqpipe.rules import refusal, require, whole
 
 _SHARED_FROM = 40  # characters; shorter paragraphs ("Example:") may stand in several splits
 _MOST_OF_A_SPLIT = 4  # quarter: valid and test then differ less (0.1 bits in an n-gram model)
@@ -154,8 +155,7 @@ class PythonTokens(Source):
     ) -> None:
         check_fractions(valid, test)
         check_sizes(max_length=max_length)
-        if files < 3:
-            raise ConfigError(f"data.source.files={files}: must be at least 3, one for each split")
+        require("data.source.files", files, whole(3).because("one for each split"))
         self.files = files
         self.valid = valid
         self.test = test
@@ -180,7 +180,8 @@ class PythonTokens(Source):
                 name = path.relative_to(library).as_posix()
                 picked.append(_cut(name, text, tags, self.max_length))
         if len(picked) < self.files:
-            raise ConfigError(f"data.source.files={self.files}: only {len(picked)} can be used")
+            wrong, most = f"only {len(picked)} can be used", f"an integer from 3 to {len(picked)}"
+            raise ConfigError(refusal("data.source.files", self.files, wrong, most))
         n_valid = max(1, round(self.valid * self.files))
         n_test = max(1, round(self.test * self.files))
         parts = picked[:n_valid], picked[n_valid : n_valid + n_test], picked[n_valid + n_test :]

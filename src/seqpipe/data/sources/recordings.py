@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from seqpipe.data.extras import need
-from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.errors import DataError, did_you_mean
+from seqpipe.rules import or_null, require, whole
 
 Samples = np.ndarray[Any, np.dtype[np.float32]]
 ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
@@ -32,10 +33,8 @@ class Recordings:
 
     def __init__(self, rate: int | None = None, channel: int | None = None) -> None:
         self.soundfile: ModuleType = need("soundfile", extra="audio", what="data.source=Audio")
-        if rate is not None and rate < 1:
-            raise ConfigError(f"data.source.rate={rate}: must be at least 1 sample a second")
-        if channel is not None and channel < 0:
-            raise ConfigError(f"data.source.channel={channel}: must be at least 0, or null")
+        require("data.source.rate", rate, or_null(whole(1)).because("in samples a second"))
+        require("data.source.channel", channel, or_null(whole(0)))
         self.rate, self.channel = rate, channel
         self._first: tuple[int, Path] | None = None  # the rate of the file that was read first
 

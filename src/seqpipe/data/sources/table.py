@@ -18,6 +18,7 @@ from seqpipe.data.sources.formats import (
 )
 from seqpipe.data.sources.given import SplitColumn, split_columns
 from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.rules import refusal
 
 FORMATS = {
     **{".csv": "csv", ".tsv": "tsv", ".tab": "tsv"},
@@ -220,19 +221,21 @@ def _check_options(
     problems = []
     for name, value in (("delimiter", delimiter), ("quote", quote)):
         if value is not None and len(value) != 1:
-            text = "must be one character, or null"
-            tab = "; for tabs: data.source.format=tsv" if name == "delimiter" else ""
-            problems.append(f"data.source.{name}={value}: {text}{tab}")
+            tab = ", for tabs data.source.format=tsv" if name == "delimiter" else ""
+            allowed = f"one character, or null{tab}"
+            problems.append(refusal(f"data.source.{name}", value, "wrong form", allowed))
     if header is False or header == []:
-        text = "the columns need names; allowed: true, or a list of them"
-        problems.append(f"data.source.header={'false' if header is False else header}: {text}")
+        wrong, allowed = "the columns need names", "true, or a list of them"
+        problems.append(refusal("data.source.header", header, wrong, allowed))
     elif isinstance(header, list) and len(set(header)) < len(header):
-        problems.append(f"data.source.header={header}: a name of its own for each column")
+        wrong, allowed = "a name comes twice", "a name of its own for each column"
+        problems.append(refusal("data.source.header", header, wrong, allowed))
     if format in ("jsonl", "parquet"):
         if delimiter is not None:
-            text = f"format={format} has none; allowed: null"
-            problems.append(f"data.source.delimiter={delimiter}: {text}")
+            wrong = f"format={format} has none"
+            problems.append(refusal("data.source.delimiter", delimiter, wrong, "null"))
         if isinstance(header, list):
-            problems.append(f"data.source.header={header}: format={format} names its columns")
+            wrong = f"format={format} names its columns"
+            problems.append(refusal("data.source.header", header, wrong, "true"))
     if problems:
         raise ConfigError(problems)

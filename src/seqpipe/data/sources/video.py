@@ -11,6 +11,7 @@ from seqpipe.data.sources.clips import Clips, Frames, evenly, natural_key
 from seqpipe.data.sources.files import Names
 from seqpipe.data.sources.parts import check_sizes
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.rules import faults, or_null, real
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 _FORMATS = {"grey": "gray", "rgb": "rgb24"}  # as FFmpeg calls them
@@ -254,10 +255,6 @@ class FrameFolders(Clips):
 
 
 def _check_above_0(**numbers: float | None) -> None:
-    problems = [
-        f"data.source.{name}={number}: must be above 0, or null"
-        for name, number in numbers.items()
-        if number is not None and number <= 0
-    ]
-    if problems:
+    rules = dict.fromkeys(numbers, or_null(real("(0, inf)")))
+    if problems := faults(rules, numbers, below="data.source."):
         raise ConfigError(problems)
