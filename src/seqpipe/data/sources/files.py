@@ -17,6 +17,7 @@ import numpy as np
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits, place
 from seqpipe.data.sources import given
+from seqpipe.data.sources.encodings import advice, check_start
 from seqpipe.data.sources.parts import check_shares, part
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
@@ -348,6 +349,7 @@ def lines(file: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str | Data
     wide = is_wide(encoding)
     try:
         with open_bytes(file) as opened:
+            check_start(file, opened, encoding)
             found: Iterable[Any] = (
                 io.TextIOWrapper(opened, encoding, newline="\n") if wide else opened
             )
@@ -371,8 +373,9 @@ def decoded(file: Path, number: int, raw: bytes | str, encoding: str) -> str | D
         except UnicodeDecodeError as error:
             byte = raw[error.start]
             text = f"byte 0x{byte:02x} at column {error.start + 1} is not {encoding}"
-            allowed = "data.source.encoding=latin-1, cp1252, ... as the file was written"
-            return DataError(f"{place(file, number)}: {text}; allowed: {allowed}")
+            return DataError(
+                f"{place(file, number)}: {text}; allowed: {advice(file, encoding, open_bytes)}"
+            )
     text = raw.removesuffix("\n").removesuffix("\r")
     return text.removeprefix("\ufeff") if number == 1 else text
 

@@ -176,6 +176,8 @@ def table(
     width = 0
     for at, line in lines(file, encoding):
         if isinstance(line, DataError):
+            if places is None:  # the first line that is not blank is the header
+                raise line
             yield at, line
             continue
         if not line.strip():

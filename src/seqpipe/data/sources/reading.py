@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from seqpipe.data.sources.encodings import check_start
 from seqpipe.data.sources.files import UNREADABLE, decoded, open_bytes
 from seqpipe.errors import DataError
 
@@ -33,6 +34,7 @@ def text_lines(
             open_bytes(file) as opened,
             io.TextIOWrapper(opened, encoding, errors="surrogateescape", newline="\n") as text,
         ):
+            check_start(file, opened, encoding)
             while line := text.readline(limit):
                 number += whole
                 whole = line.endswith("\n")

@@ -143,6 +143,8 @@ class WideCsv(FileSource):
             return
         for at, line in lines(file, self.encoding):
             if isinstance(line, DataError):
+                if places is None and self.header:
+                    raise line
                 yield line
                 continue
             if not line.strip():
