@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 import seqpipe
+from seqpipe.errors import DataError
 from seqpipe.tracking.found import of_folder
 from seqpipe.verbs.evaluate import run as evaluate
 from seqpipe.verbs.registry import VERBS
@@ -104,6 +105,25 @@ def test_all_of_another_file_is_measured_where_test_was_a_share(trained, capsys)
     assert measured(result.output_dir, file.stem) == pytest.approx(again, rel=1e-5)
 
 
+def test_what_is_left_out_and_what_is_empty_is_said(trained, capsys):
+    root, result = trained
+    other = table(root / "labels.jsonl", 5, count=9)
+    with other.open("a") as opened:
+        opened.write('{"text": "good", "label": "perhaps"}\n')
+    run, typed = str(result.output_dir), (f"data.path={other}", "data.on_error=skip")
+    with pytest.raises(DataError, match=r"labels\.jsonl:10: label='perhaps': not a class of the"):
+        evaluate(Evaluate(run=run, data=typed[:1], resamples=0, log=False), root)
+    evaluate(Evaluate(run=run, data=typed, resamples=0, log=False), root)
+    out = " ".join(capsys.readouterr().out.split())
+    assert " 9 examples" in out
+    assert f"records read: 10 of {other}; 1 could not be used and were left out" in out
+    (root / "none.jsonl").write_text('{"text": "good", "label": "perhaps"}\n')
+    typed = (f"data.path={root / 'none.jsonl'}", "data.on_error=skip")
+    with pytest.raises(DataError) as caught:
+        evaluate(Evaluate(run=run, data=typed, resamples=0, log=False), root)
+    assert str(caught.value).startswith(f"{typed[0]}: holds no records (1 could not be used")
+
+
 def test_a_model_of_the_characters_of_words_is_measured_on_other_data(launch_in, tmp_path, capsys):
     """Its command names a class of seqpipe's own, which is no code of the user's."""
     data = ("table", f"data.path={table(tmp_path / 'in.jsonl', 1)}", "data.cache=null")
@@ -122,4 +142,10 @@ def test_a_long_text_is_measured_whole(launch_in, tmp_path, capsys):
     result = launch_in(tmp_path, "stream", *typed, "trainer.max_steps=2", *QUICK)
     run, other = str(result.output_dir), tmp_path / "other.txt"
     evaluate(Evaluate(run=run, data=(f"data.path={other}",), resamples=0, log=False), tmp_path)
-    assert f"records read: 1 of {other}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"records read: 1 of {other}" in out
+    assert ", 1 example " in " ".join(out.split()) + " "
+    evaluate(Evaluate(run=run, input=str(other), resamples=0, log=False), tmp_path)
+    read = capsys.readouterr()
+    assert "read as the training's files were (Stream)" in read.err
+    assert f"records read: 1 of {other}" in read.out

@@ -21,6 +21,7 @@ STANDARD_INPUT = Path("/dev/stdin")
 _TABLE_OPTIONS = ("delimiter", "quote", "strip", "header")
 _TEXT = ("symbols", "spelled")
 _OF_LINES = ("Conll", "ConllU", "LabelledLines", "Dictionary")  # sources of text files
+_OF_LONG_TEXTS = ("Stream", "Documents")  # sources
 _OF_SEQUENCES = ("Fasta", "GenBank", "FastaGff", "MidiEvents")  # sources
 
 
@@ -174,6 +175,8 @@ class Reader:
                 if self._has_column(Path(input), node["format"]):
                     return node["format"]  # type: ignore[no-any-return]
             if made in _OF_SEQUENCES:
+                return "source"
+            if self.labelled and made in _OF_LONG_TEXTS:  # whose lines are no examples
                 return "source"
             apart = self.labelled and self.data.get("x") is not None  # y is none of the text
             if not (made in _OF_LINES and self._holds(Path(input))) and not apart:

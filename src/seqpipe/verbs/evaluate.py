@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def run(options: Evaluate, root: Path) -> Answer:
     model, found = open_model(options, root)
     split: str = options.split or "test"
     counts: dict[str, int] = {}
+    left_out = 0
     if options.input is not None:
         name = _name(options.input, root)
         evaluation = _of_input(model, options, options.input, root, counts)
@@ -57,7 +59,9 @@ def run(options: Evaluate, root: Path) -> Answer:
         cfg, other = _config(found, model, options, root)
         split = other.split
         make = _maker(model, options, other, counts)
-        data = build_data(cfg, _fitted(model), make, only=split, task=model.task)
+        with _called(options.data, split):
+            data = build_data(cfg, _fitted(model), make, only=split, task=model.task)
+        left_out = data.facts[split].skipped
         changed = data.digests[split] != model.facts.get("digests", {}).get(split)
         name = f"{other.name} of {' '.join(options.data)}" if options.data else split
         if changed and not options.data:
@@ -67,11 +71,25 @@ def run(options: Evaluate, root: Path) -> Answer:
     measured = evaluation.measured(options.resamples, options.confidence)
     trained = found.metrics if options.input is None and not options.data else {}
     before = _before(trained, STAGES[split])
-    _print(measured, before, f"{found.name}: {name}", options, told(counts))
+    _print(measured, before, f"{found.name}: {name}", options, told(counts, left_out))
     if options.log:
         where = add_to_run(found, _flat(name, measured), f"evaluation {name}", _rows(measured))
         return Answer(f"logged to {where}")
     return Answer()
+
+
+@contextmanager
+def _called(typed: Sequence[str], split: str) -> Iterator[None]:
+    """An error about a split that is empty names what was typed in place of the split."""
+    try:
+        yield
+    except DataError as error:
+        empty = f"{split}: holds no records"
+        if not typed or not error.problems[0].startswith(empty):
+            raise
+        key = next((one for one in typed if one.startswith("data.path=")), typed[0])
+        first = error.problems[0].replace(empty, f"{key}: holds no records", 1)
+        raise DataError([first, *error.problems[1:]]) from None
 
 
 def _before(metrics: Mapping[str, float], stage: str) -> dict[str, float]:
@@ -252,7 +270,8 @@ def _print(
     if not console.is_terminal:
         console.width = 140
     whole = measured[0]
-    table = Table(title=f"{title}, {whole.examples:,} examples", title_justify="left")
+    examples = "1 example" if whole.examples == 1 else f"{whole.examples:,} examples"
+    table = Table(title=f"{title}, {examples}", title_justify="left")
     for name in ("metric", "value", f"{options.confidence:.0%} interval", "at training"):
         table.add_column(name, justify="left" if name == "metric" else "right")
     for key, value in whole.metrics.items():

@@ -98,14 +98,13 @@ def counted(found: Iterable[Found], counts: dict[str, int]) -> Iterator[Found]:
         yield one
 
 
-def told(counts: dict[str, int]) -> str:
-    """`12 records of a.csv, 30 of b.csv`, the first five files."""
-    if not counts:
-        return ""
+def told(counts: dict[str, int], left_out: int = 0) -> str:
+    """`records read: 12 of a.csv, 30 of b.csv`, the first five files, and how many are not used."""
     listed = [f"{count:,} of {name}" for name, count in counts.items()]
-    rest = f", {sum([*counts.values()][5:]):,} of {len(listed) - 5} more files"
-    text = ", ".join(listed[:5]) + (rest if len(listed) > 5 else "")
-    return f"records read: {text}"
+    if len(listed) > 5:
+        listed[5:] = [f"{sum([*counts.values()][5:]):,} of {len(listed) - 5} more files"]
+    unused = f"; {left_out:,} could not be used and were left out" if left_out else ""
+    return f"records read: {', '.join(listed)}{unused}" if counts else ""
 
 
 def changed(config: dict[str, Any], typed: Sequence[str], split: str | None) -> OtherData:
@@ -317,8 +316,7 @@ class _Change:
         names = node.get("train") if isinstance(names, float) else names
         if made is None or not self.is_other or not isinstance(names, (str, list)):
             return
-        path = _path_of(self.data["source"])
-        folder = Path(path or ".")
+        folder = Path((path := _path_of(self.data["source"])) or ".")
         listed = [str(folder / name) for name in ([names] if isinstance(names, str) else names)]
         for key, found in companions(made, node, listed, Path(old or ".")).items():
             if key not in self.typed:
