@@ -3,27 +3,26 @@
 The only place where a name in YAML meets a size known from the data.
 """
 
-import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import InstantiationException
 from hydra.utils import get_object
-from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import ProgressBar
 from torch import nn
 
 from seqpipe.config.schema import TAKEN_BY_THE_RUN
 from seqpipe.config.tree import Tree
-from seqpipe.data.base import Field, SequenceSpec, Source
+from seqpipe.data.base import SequenceSpec
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.prepare import ExampleCheck
-from seqpipe.errors import ConfigError, DataError, SeqpipeError
+from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.making import informed, sized
 from seqpipe.nn.crf import CRFHead
+from seqpipe.targets import BASES, check_kind, check_kinds, instantiate, refusing
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
 from seqpipe.training.callbacks import CountedUpdates, OneBar, Throughput
@@ -36,20 +35,6 @@ DATA_ARGUMENTS = (
     *("window", "eval_window", "bptt", "on_error", "cache"),
     *("max_length", "longer", "keep"),
 )
-
-
-def instantiate(node: DictConfig, **extra: Any) -> Any:
-    """What a node's `_target_` makes, given plain lists and dicts in place of OmegaConf's.
-
-    Raises:
-        SeqpipeError: what the `_target_` says is wrong, not wrapped in an error of Hydra's.
-    """
-    try:
-        return hydra_instantiate(node, _convert_="all", **extra)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, SeqpipeError):
-            raise error.__cause__ from None
-        raise
 
 
 def build_data(
@@ -91,25 +76,26 @@ def _data(
     names = ("source", "x", "y")
     recipe = {name: _without_paths(written[name]) for name in names}
     parts = {
-        name: instantiate(node[name]) if make is None else make(written[name], f"data.{name}")
+        name: (
+            instantiate(node[name], f"data.{name}")
+            if make is None
+            else make(written[name], f"data.{name}")
+        )
         for name in names
         if node[name] is not None
     }
     for name, part in parts.items() if make is None else ():
-        base = Source if name == "source" else Field
-        if not isinstance(part, base):
-            key = f"data.{name}._target_={written[name]['_target_']}"
-            allowed = f"a class below {base.__module__}.{base.__name__}"
-            raise ConfigError(f"{key}: makes no {base.__name__.lower()}; allowed: {allowed}")
-    return SequenceData(
-        **parts,
-        recipe=recipe,
-        show_progress=cfg.trainer.enable_progress_bar,
-        fitted=fitted,
-        only=only,
-        check=_example_check(cfg) if task is None else task.own_check,
-        **{name: node[name] for name in DATA_ARGUMENTS},
-    )
+        check_kind(part, f"data.{name}", written[name]["_target_"])
+    with refusing(cfg, *([] if make else ["data"])):
+        return SequenceData(
+            **parts,
+            recipe=recipe,
+            show_progress=cfg.trainer.enable_progress_bar,
+            fitted=fitted,
+            only=only,
+            check=_example_check(cfg) if task is None else task.own_check,
+            **{name: node[name] for name in DATA_ARGUMENTS},
+        )
 
 
 def _example_check(cfg: DictConfig) -> ExampleCheck | None:
@@ -140,8 +126,11 @@ def build_task(cfg: DictConfig, data: SequenceData) -> Task:
 
 def unchecked_task(cfg: DictConfig, data: SequenceData) -> Task:
     """As `build_task`, for data that is only looked at."""
-    make_task, longest_y = instantiate(cfg.task), data.longest_y("train")
-    task: Task = informed(make_task, data.spec.y, longest_y=longest_y, crf=has_crf(cfg))
+    check_kinds(cfg, "task")
+    make_task, longest_y = instantiate(cfg.task, "task"), data.longest_y("train")
+    with refusing(cfg, "task"):
+        task: Task = informed(make_task, data.spec.y, longest_y=longest_y, crf=has_crf(cfg))
+    check_kind(task, "task", cfg.task["_target_"])
     return task
 
 
@@ -163,14 +152,17 @@ def build_model(cfg: DictConfig, spec: SequenceSpec, output_size: int | None = N
     Raises:
         ConfigError: the architecture cannot read or write what the data has.
     """
-    make_model = instantiate(cfg.architecture)
+    check_kinds(cfg, "architecture", "cell")
+    make_model = instantiate(cfg.architecture, "architecture")
     try:
-        model = sized(make_model, spec, output_size)
+        with refusing(cfg, "architecture", "cell"):
+            model = sized(make_model, spec, output_size)
     except (RuntimeError, TypeError) as error:  # torch has no class for either
         if not re.search("allocate memory|[Oo]verflow", str(error)):
             raise
         wanted = f"hidden_size={cfg.hidden_size}: the model does not fit in memory"
         raise ConfigError(f"{wanted} (depth={cfg.depth}); allowed: a smaller one") from None
+    check_kind(model, "architecture", cfg.architecture["_target_"])
     return model
 
 
@@ -191,8 +183,8 @@ def build_module(
     return SequenceModule(
         model,
         task,
-        instantiate(given_on(cfg, "optim")),
-        instantiate(cfg.scheduler),
+        instantiate(given_on(cfg, "optim"), "optim"),
+        instantiate(cfg.scheduler, "scheduler"),
         saved_config=saved,
         max_bad_steps=cfg.trainer.max_bad_steps,
         decay_all=cfg.optim.get("weight_decay_on") == "all",
@@ -200,20 +192,25 @@ def build_module(
 
 
 def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
-    """Those of the configuration, checkpoints in the run's folder, and those every run has."""
+    """Those every run has, and those of the configuration, checkpoints in the run's folder.
+
+    A progress bar of the user's takes the place of ours.
+
+    Raises:
+        ConfigError: one makes no callback, or refuses its arguments.
+    """
     callbacks: list[Callback] = [CountedUpdates(), Throughput(), History(), ForcingDecay()]
     for name, node in cfg.callbacks.items():
-        callback = instantiate(node)
-        if isinstance(callback, functools.partial):  # a checkpoint waiting for its folder
-            callback = callback(dirpath=folder / "checkpoints")
-        if not isinstance(callback, Callback):
-            key = f"callbacks.{name}._target_={node['_target_']}"
-            allowed = "a class below pytorch_lightning.Callback"
-            raise ConfigError(f"{key}: makes no callback; allowed: {allowed}")
+        key = f"callbacks.{name}"
+        callback = instantiate(node, key)
+        if callable(callback) and node.get("_partial_"):  # a checkpoint waiting for its folder
+            with refusing(cfg, key):
+                callback = callback(dirpath=folder / "checkpoints")
+        check_kind(callback, key, node["_target_"], BASES["callbacks.*"])
         if isinstance(callback, BestAndLast) and cfg.resume is not None:
             callback.resumed_from = Path(cfg.resume)
         callbacks.append(callback)
-    if cfg.trainer.enable_progress_bar:
+    if cfg.trainer.enable_progress_bar and not any(isinstance(c, ProgressBar) for c in callbacks):
         callbacks.append(OneBar(cfg.task.monitor))
     return callbacks
 
@@ -231,8 +228,13 @@ def bare_trainer(cfg: DictConfig) -> Trainer:
     Raises:
         InstantiationException: Lightning refuses to make it.
     """
-    parts = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    parts: dict[str, Any] = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+    }
     trainer: Trainer = instantiate(given_on(cfg, "trainer"), **parts)
+    check_kind(trainer, "trainer", cfg.trainer["_target_"])
     return trainer
 
 
@@ -263,5 +265,7 @@ def build_trainer(
 
 def build_tracker(cfg: DictConfig, root: Path, folder: Path) -> Tracker:
     """What records the run."""
-    tracker: Tracker = instantiate(cfg.logger)(root=root, output_dir=folder)
+    with refusing(cfg, "logger"):
+        tracker: Tracker = instantiate(cfg.logger, "logger")(root=root, output_dir=folder)
+    check_kind(tracker, "logger", cfg.logger["_target_"])
     return tracker

@@ -4,18 +4,38 @@ A device that is not there, a metric that nobody measures, a validation that wou
 """
 
 import contextlib
+import copy
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import (
+    BackboneFinetuning,
+    BaseFinetuning,
+    BasePredictionWriter,
+    BatchSizeFinder,
+    DeviceStatsMonitor,
+    LearningRateFinder,
+    LearningRateMonitor,
+    ModelPruning,
+    ThroughputMonitor,
+)
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from seqpipe.build import bare_trainer
+from seqpipe.build import bare_trainer, build_trainer
+from seqpipe.config.signatures import packaged_keys
 from seqpipe.data.dataset import SequenceData
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import shown
+from seqpipe.targets import TOGETHER, check_kinds, foreign_in, key_of, reason, refusing
 from seqpipe.tasks.base import Task, better
+from seqpipe.tracking.base import NoTracker
 from seqpipe.training.module import SequenceModule
 
 
@@ -35,6 +55,60 @@ def check_trainer(cfg: DictConfig) -> int:
         text = f"cannot be had here ({reason}); allowed: trainer.accelerator=auto trainer.devices=1"
         raise ConfigError(f"{' '.join(asked) or 'trainer'}: {text}") from None
     return trainer.world_size
+
+
+def check_callbacks(cfg: DictConfig, folder: Path) -> None:
+    """Makes the callbacks and a Trainer that has them, and forgets them.
+
+    Args:
+        cfg: the whole configuration.
+        folder: the run's, which is not made.
+
+    Raises:
+        ConfigError: one is no callback, does not fit the others, or could do nothing here.
+    """
+    check_kinds(cfg, "logger")
+    try:
+        trainer = build_trainer(cfg, folder, NoTracker(folder, folder))
+    except InstantiationException as error:
+        text = f"{reason(error.__cause__ or error)}; allowed: {TOGETHER}"
+        raise ConfigError(f"callbacks: {text}") from None
+    problems = []
+    for callback in vars(trainer)["callbacks"]:
+        if (why := _why_not(callback, cfg, trainer)) and (key := key_of(cfg, callback)):
+            text = f"{why}, or without it: ~{key}"
+            problems.append(f"{key}._target_={OmegaConf.select(cfg, key)['_target_']}: {text}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _why_not(callback: Callback, cfg: DictConfig, trainer: Trainer) -> str | None:
+    """What is wrong with one of Lightning's callbacks here, and what is allowed; None: nothing."""
+    if isinstance(callback, BatchSizeFinder):
+        return "a run batches its data itself; allowed: data.batch_size=N or data.batch_tokens=N"
+    if isinstance(callback, LearningRateFinder):
+        text = "would train at another rate than the run records; allowed: -m optim.lr=0.001,0.01"
+        return text
+    if isinstance(callback, ModelPruning):
+        text = "masks weights in a hook that the kernels of cells do not call"
+        return f"{text}; allowed: training without pruning"
+    if isinstance(callback, BackboneFinetuning):
+        text = "freezes model.backbone, which no architecture here has"
+        return f"{text}; allowed: a class of your own below BaseFinetuning"
+    unsaid = BaseFinetuning.freeze_before_training
+    if isinstance(callback, BaseFinetuning) and type(callback).freeze_before_training is unsaid:
+        text = "does not say what it freezes"
+        return f"{text}; allowed: a class below it with freeze_before_training"
+    if isinstance(callback, BasePredictionWriter):
+        text = "writes predictions, and a training makes none"
+        return f"{text}; allowed: python -m seqpipe predict run=latest input=FILE"
+    if isinstance(callback, (DeviceStatsMonitor, LearningRateMonitor, ThroughputMonitor)):
+        if getattr(get_object(cfg.logger["_target_"]), "logger", True) is None:
+            return "records to a logger, and there is none; allowed: logger=csv or logger=mlflow"
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    if isinstance(callback, DeviceStatsMonitor) and on_cpu and find_spec("psutil") is None:
+        return "needs psutil for a CPU; allowed: after pip install psutil"
+    return None
 
 
 def check_monitors(cfg: DictConfig, task: Task) -> None:
@@ -64,6 +138,7 @@ def check_optimizer(cfg: DictConfig, module: SequenceModule) -> None:
         ConfigError: it takes its arguments one by one, but not together; or one of its steps is
             made of several, which nothing here could count, clip or skip.
     """
+    check_kinds(cfg, "optim")
     try:
         module.optimizer()
     except (RuntimeError, TypeError, ValueError) as error:
@@ -73,6 +148,43 @@ def check_optimizer(cfg: DictConfig, module: SequenceModule) -> None:
     if _evaluations(module) > 1:
         text = "computes the loss more than once in a step; allowed: an optimizer that does so once"
         raise ConfigError(f"optim._target_={cfg.optim._target_}: {text}, as optim=adamw")
+    if not set(cfg.optim) - {"_target_", "_partial_"} <= packaged_keys("optim", cfg.optim._target_):
+        with refusing(cfg, "optim"):
+            _step_once(copy.deepcopy(module))
+
+
+def _step_once(module: SequenceModule) -> None:
+    """A step of the optimizer; of a copy, since it changes the weights."""
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    module.optimizer().step()
+
+
+def check_schedule(cfg: DictConfig, module: SequenceModule) -> None:
+    """Makes a schedule of the user's and forgets it.
+
+    Raises:
+        ConfigError: it refuses what a run gives it, or makes none.
+    """
+    for key, target in foreign_in(cfg, "scheduler").items():
+        with refusing(cfg, "scheduler"):
+            made = module.make_schedule(
+                copy.deepcopy(module).optimizer(),
+                total_steps=_SOME_STEPS,
+                monitor=module.task.monitor,
+                mode=module.task.mode,
+            )
+        whole = made.get("scheduler") if isinstance(made, dict) else made
+        watches = isinstance(whole, ReduceLROnPlateau) and whole is made  # who would show it what?
+        if made is not None and (watches or not isinstance(whole, LRScheduler)):
+            allowed = (
+                "a schedule of torch.optim.lr_scheduler, or a mapping with scheduler, interval"
+            )
+            text = f"makes no schedule that can be moved here; allowed: {allowed}"
+            raise ConfigError(f"{key}._target_={target}: {text}; or scheduler=plateau")
+
+
+_SOME_STEPS = 100
 
 
 def _evaluations(module: SequenceModule) -> int:

@@ -18,10 +18,15 @@ MAY_IMPORT = {
         "display",
         *("__init__", "build", "checks", "report", "tracking", "training", "tasks", "models"),
         *("data", "diagnostics", "nn", "inference", "config", "rules", "terminal", "errors"),
-        *("records", "processes"),
+        *("records", "processes", "targets"),
     },
-    "checks": {"build", "training", "tasks", "data", "config", "rules", "errors"},
+    "checks": {
+        *("build", "targets", "tracking"),
+        *("training", "tasks", "data", "config", "rules", "errors"),
+    },
+    "targets": {"tracking", "tasks", "data", "nn", "config", "files", "errors"},
     "build": {
+        "targets",
         "inference",
         "diagnostics",
         "training",

@@ -83,24 +83,6 @@ def test_what_cannot_be_built_is_named_by_its_key_and_leaves_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("target", "message"),
-    [
-        (
-            "collections.Counter",
-            r"^callbacks.a._target_=collections.Counter: makes no callback; allowed: a class below",
-        ),
-        (
-            "pytorch_lightning.callbacks.LearningRateMonitor",
-            r"^callbacks: .*LearningRateMonitor.*; allowed: ",
-        ),
-    ],
-)
-def test_a_callback_that_cannot_be_one_is_a_message(launch, target, message):
-    with pytest.raises(ConfigError, match=message):
-        launch("adding", f"+callbacks.a._target_={target}", "preflight=none", "diagnostics=none")
-
-
 def test_what_a_constructor_finds_wrong_is_not_wrapped_by_hydra(launch, tmp_path):
     with pytest.raises(
         ConfigError,

@@ -1,5 +1,6 @@
 """What a constructor takes, and the rules its annotations stand for."""
 
+import datetime
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,12 @@ class Signature:
     takes_any: bool = False
 
 
+_MADE = Rule(  # YAML has no word for these
+    "what a function of your own makes, as a mapping with _target_",
+    lambda value: isinstance(value, dict) and "_target_" in value,
+)
+
+
 def rule_of(annotation: Any) -> Rule | None:
     """The rule a type annotation stands for; None where it stands for none."""
     simple: dict[Any, Callable[[], Rule]] = {
@@ -54,6 +61,8 @@ def rule_of(annotation: Any) -> Rule | None:
     if isinstance(annotation, (type, types.NoneType)) and annotation in simple:
         return simple[annotation]()
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in (datetime.timedelta, Callable, typing.Callable) or origin is Callable:
+        return _MADE
     if origin is Literal:
         return choice(*inner)
     if origin in (Union, types.UnionType):

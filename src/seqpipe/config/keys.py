@@ -13,6 +13,7 @@ from seqpipe.config.schema import (
     GIVEN_BY_THE_RUN,
     GROUPS,
     PANEL,
+    PASSED_BY_THE_RUN,
     READ_BY_THE_RUN,
     TAKEN_BY_THE_RUN,
 )
@@ -145,11 +146,15 @@ def _node_problems(tree: Tree, key: str) -> Iterator[Problem]:
     except TargetError as error:
         yield Problem(f"{key}._target_", target, f"{error}; allowed: a class, as module.Class")
         return
+    if untaken := _untaken(key, signature):
+        yield Problem(f"{key}._target_", target, untaken)
+        return
     for name in node:
         if name in SPECIAL or name in taken:
             continue
         if name in given:
-            yield Problem(f"{key}.{name}", node[name], "is set by the run; allowed: leave it out")
+            text = f"is set by the run; allowed: {_left_to_the_run(key, node, signature, name)}"
+            yield Problem(f"{key}.{name}", node[name], text)
         elif name not in signature.rules and not signature.takes_any:
             yield _unknown_problem(tree, key, name)
         else:
@@ -162,9 +167,28 @@ def _node_problems(tree: Tree, key: str) -> Iterator[Problem]:
         yield Problem(f"{key}._partial_", node["_partial_"], fault)
     if "_args_" not in node:
         for name in sorted(_required(key, node, signature) - set(node)):
-            yield Problem(
-                f"{key}.{name}", "", f"is missing; allowed: a value, which {target} needs"
-            )
+            if name in given:
+                text = f"is missing; allowed: {_left_to_the_run(key, node, signature, name)}"
+            else:
+                text = f"is missing; allowed: a value, which {target} needs"
+            yield Problem(f"{key}.{name}", "", text)
+
+
+def _untaken(key: str, signature: Signature) -> str:
+    """Why a class cannot stand at a key, where it does not take what the run gives it."""
+    names, like = PASSED_BY_THE_RUN.get(key, ((), ""))
+    missing = [name for name in names if name not in signature.rules]
+    if not missing or signature.takes_any:
+        return ""
+    text = f"takes no {', '.join(missing)}, which the run gives it"
+    return f"{text}; allowed: a class or function that does, as {like}"
+
+
+def _left_to_the_run(key: str, node: dict[Any, Any], signature: Signature, name: str) -> str:
+    """How to leave an argument to the run, which it gives only to what it completes."""
+    if name in signature.required and not node.get("_partial_"):
+        return f"+{key}._partial_=true, and the run sets it"
+    return "leave it out"
 
 
 def _as_an_option(key: str, name: Any) -> str:

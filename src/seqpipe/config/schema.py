@@ -44,6 +44,17 @@ GIVEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
     "logger": ("root", "output_dir"),
 }
 
+# Of those, what each class or function at a key must take, and one that does.
+PASSED_BY_THE_RUN: dict[str, tuple[tuple[str, ...], str]] = {
+    "cell": (("input_size", "hidden_size"), "seqpipe.nn.cells.LSTM"),
+    "architecture.encoder": (("input_size",), "seqpipe.nn.recurrent.RecurrentStack"),
+    "architecture.decoder": (("input_size",), "seqpipe.nn.recurrent.RecurrentStack"),
+    "architecture.head": (("input_size", "output_size"), "seqpipe.nn.head.Head"),
+    "task": (("y",), "seqpipe.tasks.classification.Classification"),
+    "scheduler": (("total_steps", "monitor", "mode"), "seqpipe.training.schedules.cosine"),
+    "logger": (("root", "output_dir"), "seqpipe.tracking.csv.CsvTracker"),
+}
+
 # Groups whose options are told the rest once the data is read.
 COMPLETED_BY_THE_RUN = ("cell", "architecture", "task", "optim", "scheduler", "logger")
 

@@ -160,7 +160,13 @@ class Splits:
 
 
 class Source(ABC):
-    """Where records come from. Reading twice gives the same records in the same order."""
+    """Where records come from. Reading twice gives the same records in the same order.
+
+    Attributes:
+        bundled: its files come with Python or a library, and no option names others.
+    """
+
+    bundled: ClassVar[bool] = False
 
     @abstractmethod
     def read(self) -> Splits:

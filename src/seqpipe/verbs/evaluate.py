@@ -140,7 +140,7 @@ def _check_recorded(found: FoundRun, model: Model) -> None:
 def _check_data(cfg: DictConfig, found: FoundRun, options: Evaluate, root: Path) -> None:
     """Somebody else's record neither has files of this machine read, nor says where to write."""
     read: Any = OmegaConf.to_container(cfg, resolve=True)
-    instead = "data.path=... of yours, input=FILE, or "
+    instead = "input=FILE, or "
     for key, node in targets(read["data"], "data"):
         Maker(options.trust).find(str(node["_target_"]), key)
     how: dict[str, Any] = {"own_data": options.own_data, "instead": instead}

@@ -137,13 +137,7 @@ def named_data(config: Mapping[str, Any]) -> list[str]:
     data = config.get("data")
     data = data if isinstance(data, Mapping) else {}
     named = []
-    reads = any(
-        (made := part(str(node["_target_"]), key)) is None
-        or not issubclass(made, Source)
-        or made.inputs is not Source.inputs
-        for key, node in targets(data.get("source"), "data.source")
-    )
-    if reads:
+    if any(_reads(node, key) for key, node in targets(data.get("source"), "data.source")):
         named += [
             f"{key}={value}"
             for key, value in _texts(data, "data")
@@ -155,6 +149,14 @@ def named_data(config: Mapping[str, Any]) -> list[str]:
     if config.get("resume") is not None:
         named.append(f"resume={config['resume']}")
     return named
+
+
+def _reads(node: Mapping[str, Any], key: str) -> bool:
+    """Whether a source may read what its node names."""
+    made = part(str(node["_target_"]), key)
+    if made is None or not issubclass(made, Source):
+        return True
+    return made.inputs is not Source.inputs and not made.bundled
 
 
 def check_data(
@@ -191,8 +193,15 @@ def check_data(
     if named:
         shown = ", ".join(named[:_SHOWN])
         text = f"was not trained from this folder, and its record names what is read ({shown})"
-        allowed = f"{instead}own_data=true, if that may be read"
+        allowed = f"{_others(named) if instead else ''}{instead}own_data=true, if that may be read"
         raise ConfigError(f"{found.typed}: {text}; allowed: {allowed}")
+
+
+def _others(named: Sequence[str]) -> str:
+    """How to name data of one's own, where a record names somebody else's."""
+    keys = [one.partition("=")[0] for one in named if one.startswith("data.") and "=" in one]
+    key = "data.path" if "data.path" in keys else next(iter(keys), None)
+    return f"{key}=... of yours, " if key else ""
 
 
 def check_beside(config: Mapping[str, Any], root: Path, *, own_data: bool) -> None:

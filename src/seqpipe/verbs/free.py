@@ -6,12 +6,12 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 from torch import nn
 
-from seqpipe.build import instantiate
 from seqpipe.data.dataset import SequenceData
 from seqpipe.diagnostics.free_running import FreeRunning, RunsFree, examples_of
 from seqpipe.diagnostics.settings import Settings
 from seqpipe.report.findings import Finding
 from seqpipe.report.positions import Position, draw_positions, positions_finding, write_positions
+from seqpipe.targets import instantiate
 from seqpipe.training.module import SequenceModule
 
 

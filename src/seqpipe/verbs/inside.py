@@ -10,7 +10,6 @@ from omegaconf import DictConfig
 from pyarrow import parquet
 from torch import nn
 
-from seqpipe.build import instantiate
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
 from seqpipe.diagnostics.cells import InsideCell
@@ -24,6 +23,7 @@ from seqpipe.nn.recurrent import RecurrentLayer
 from seqpipe.report.cells import Spread, draw_cells
 from seqpipe.report.findings import Finding
 from seqpipe.report.gradients import ThroughTimePicture, draw_over_training, draw_profiles
+from seqpipe.targets import instantiate
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
 

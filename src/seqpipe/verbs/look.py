@@ -6,7 +6,6 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.table import Table
 
-from seqpipe.build import build_tracker
 from seqpipe.config.compose import Launch
 from seqpipe.console import PlainConsole
 from seqpipe.data.dataset import SequenceData
@@ -24,8 +23,7 @@ def run(cfg: DictConfig, launch: Launch, data: SequenceData) -> tuple[Path, str 
     Returns:
         the run's folder; its id in MLflow, None where it was not asked; the closing lines.
     """
-    folder = outcome.claim_folder(launch.output_dir)
-    tracker = build_tracker(cfg, launch.root, folder)
+    folder, tracker = outcome.claim(cfg, launch)
     summary = summary_of(data)
     with recording(tracker):
         outcome.start(tracker, cfg, launch, data, folder)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from seqpipe.build import build_tracker
 from seqpipe.config.compose import Launch
 from seqpipe.data.base import SequenceBatch
 from seqpipe.data.dataset import SequenceData
@@ -49,6 +50,22 @@ def claim_folder(wanted: Path) -> Path:
     raise AssertionError(f"{wanted}: a thousand runs have this name")
 
 
+def claim(cfg: DictConfig, launch: Launch) -> tuple[Path, Tracker]:
+    """The run's folder, and what records it; leaves no folder where that cannot be made."""
+    folder = claim_folder(launch.output_dir)
+    try:
+        return folder, build_tracker(cfg, launch.root, folder)
+    except BaseException:
+        _leave(folder)
+        raise
+
+
+def _leave(folder: Path) -> None:
+    """Gives back a folder in which nothing was written yet."""
+    (folder / "config.yaml").unlink()
+    folder.rmdir()
+
+
 def start(
     tracker: Tracker, cfg: DictConfig, launch: Launch, data: SequenceData, folder: Path
 ) -> None:
@@ -58,8 +75,7 @@ def start(
         identity = describe.identity(cfg, launch, data, folder)
         tracker.start(**identity)
     except BaseException:
-        (folder / "config.yaml").unlink()
-        folder.rmdir()
+        _leave(folder)
         raise
     _note(launch.root, cfg)
     tracker.log_artifact(folder / "config.yaml")

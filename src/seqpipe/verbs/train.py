@@ -1,5 +1,6 @@
 """Train a model, test its best checkpoint, and leave a record: the life of one run."""
 
+import functools
 import logging
 import math
 import time
@@ -11,20 +12,23 @@ from pathlib import Path
 from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer, seed_everything
-from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-defined]
-    MisconfigurationException,
-)
 
 from seqpipe.build import (
     build_data,
     build_model,
     build_module,
     build_task,
-    build_tracker,
     build_trainer,
     unchecked_task,
 )
-from seqpipe.checks import check_limits, check_monitors, check_optimizer, check_trainer
+from seqpipe.checks import (
+    check_callbacks,
+    check_limits,
+    check_monitors,
+    check_optimizer,
+    check_schedule,
+    check_trainer,
+)
 from seqpipe.config.compose import Launch
 from seqpipe.config.data_path import settle_path
 from seqpipe.config.validate import check_values, validate
@@ -37,6 +41,7 @@ from seqpipe.files import unwritable
 from seqpipe.records import BadRecordError, check_plain
 from seqpipe.report import run as report
 from seqpipe.report.findings import Finding
+from seqpipe.targets import beginning
 from seqpipe.tracking.base import NoTracker, Tracker, recording
 from seqpipe.training.checkpoints import BestAndLast, History, Validation, read_archive, same
 from seqpipe.training.module import SequenceModule
@@ -108,6 +113,7 @@ def run(
     OmegaConf.set_readonly(cfg, True)
     quiet()
     processes = check_trainer(cfg)
+    check_callbacks(cfg, launch.output_dir)
     resumed = resuming.check(cfg)
     data = build_data(cfg)
     on_data(data)
@@ -120,8 +126,10 @@ def run(
         return RunResult({}, math.nan, launch.output_dir, None, replay.run(cfg, data))
     check_limits(cfg, data, processes)
     ready = _made(cfg, launch, data, resumed)
-    folder = outcome.claim_folder(launch.output_dir) if _first() else launch.output_dir
-    tracker = build_tracker(cfg, launch.root, folder) if _first() else _silent(launch, folder)
+    if _first():
+        folder, tracker = outcome.claim(cfg, launch)
+    else:
+        folder, tracker = launch.output_dir, _silent(launch, launch.output_dir)
     with recording(tracker):
         if _first():
             outcome.start(tracker, cfg, launch, data, folder)
@@ -193,7 +201,9 @@ def _made(
     inside.check(launch.overrides, model)
     module = build_module(cfg, model, task, data.digests)
     resuming.check_weights(cfg, resumed, module)
+    before.check_answers(cfg, module, data)
     check_optimizer(cfg, module)
+    check_schedule(cfg, module)
     checked = before.check(cfg, module, data, first=_first())
     return _Ready(data, module, checked, resumed)
 
@@ -293,12 +303,9 @@ def _fit(
     valid = data.loader("train", shuffle=False) if overfit else data.loader("valid")
     train.load_state_dict({"batches": 0 if resumed is None else resumed.batches})
     started = time.perf_counter()
-    try:
-        with resuming.restoring(cfg.resume, lambda: _history(trainer).started):
-            trainer.fit(module, train, valid, ckpt_path=cfg.resume, weights_only=True)
-    except MisconfigurationException as error:  # mostly of a callback that the user added
-        allowed = "callbacks, logger and trainer that work together, or ~callbacks.NAME"
-        raise ConfigError(f"callbacks: {error}; allowed: {allowed}") from None
+    begun = functools.partial(getattr, _history(trainer), "started")
+    with beginning(cfg, trainer, begun), resuming.restoring(cfg.resume, begun):
+        trainer.fit(module, train, valid, ckpt_path=cfg.resume, weights_only=True)
     seconds = time.perf_counter() - started
     last = _history(trainer).last
     # max_steps or max_time came in between, or a callback averaged the weights at the very end.

@@ -34,6 +34,8 @@ class Identifiers(Source):
         seed: of the split.
     """
 
+    bundled = True
+
     def __init__(self, valid: float = 0.1, test: float = 0.1, seed: int = 0) -> None:
         check_fractions(valid, test)
         self.valid, self.test, self.seed = valid, test, seed

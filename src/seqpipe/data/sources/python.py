@@ -145,6 +145,8 @@ class PythonTokens(Source):
     Source: classes from `tokenize`, keywords from `keyword.iskeyword`.
     """
 
+    bundled = True
+
     def __init__(
         self,
         files: int = 120,
