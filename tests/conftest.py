@@ -4,8 +4,9 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Before torch, MLflow and matplotlib are imported, and for the programs that tests start.
 os.environ |= {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MPLBACKEND": "Agg"}
@@ -14,7 +15,11 @@ import pytest
 import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
+from omegaconf import DictConfig
 from pytorch_lightning import Callback
+
+from seqpipe.config.loader import Loader
+from seqpipe.config.paths import conf_dir
 
 torch.set_num_threads(1)  # the workers of pytest-xdist share the cores
 # Before they are imported: from here on `Float[Tensor, "B T_x D"]` is true or the test fails.
@@ -26,6 +31,25 @@ SHARED = Path(os.environ.get("SEQPIPE_SHARED", REPOSITORY.parent / "shared"))
 # A busy machine is no defect: how long an example takes is not judged.
 settings.register_profile("seqpipe", deadline=None)
 settings.load_profile("seqpipe")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def composed_once() -> Iterator[None]:
+    """The packaged options of a choice are composed once, as a sweep does, not in every test.
+
+    Hydra's composition takes five times as long as all else of `compose`, and thousands of tests
+    call it. A loader with folders or overrides of Hydra's own composes for itself.
+    """
+    plain, composed = Loader.__init__, dict[tuple[Path, str], dict[tuple[str, ...], DictConfig]]()
+
+    def sharing(self: Loader, *args: Any, **options: Any) -> None:
+        plain(self, *args, **options)
+        if not self.hydra_overrides and not self.user_dirs():
+            self._composed = composed.setdefault((conf_dir(), self.config_name), {})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loader, "__init__", sharing)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -255,14 +255,16 @@ def test_a_signal_closes_what_is_open_and_ends_with_its_code(
     assert err == f"seqpipe: {told.get(code, f'ended by {number.name}')}\n"
 
 
-def test_under_nohup_a_closed_terminal_ends_nothing(environment, command):
+def test_under_nohup_a_closed_terminal_ends_nothing(environment, start):
     body = (
         "    import os, signal\n"
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
         "    open('went on', 'w').close()"
     )
     environment["preexec_fn"] = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    assert command(body=body).code == 0
+    running = start(body)
+    running.communicate(timeout=60)
+    assert running.returncode == 0
     assert (environment["cwd"] / "went on").exists()
 
 

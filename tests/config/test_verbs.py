@@ -65,14 +65,13 @@ def start(environment) -> Callable[..., "subprocess.Popen[str]"]:
 
 
 @pytest.fixture
-def seqpipe(start, environment) -> Callable[..., tuple[int, str, str]]:
+def seqpipe(forked, environment) -> Callable[..., tuple[int, str, str]]:
     """(exit code, stdout, stderr); a command that imports a heavy library fails the test."""
 
     def run(*arguments: str, body: str = ANSWER) -> tuple[int, str, str]:
-        running = start(*arguments, body=body)
-        out, err = running.communicate(timeout=120)
+        done = forked(PLANT.format(body=body) + MAIN, *arguments)
         assert (environment["cwd"] / "imported").read_text().strip() == ""
-        return running.returncode, out, err
+        return done.returncode, done.stdout, done.stderr
 
     return run
 
@@ -207,11 +206,9 @@ def test_whoever_reads_a_stream_may_stop_reading(environment):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_of_every_verb_needs_nothing_heavy(environment, verb):
-    code = f"import sys; sys.argv = ['seqpipe', '{verb}', '--help']" + MAIN
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, **environment
-    )
+def test_help_of_every_verb_needs_nothing_heavy(environment, forked, verb):
+    done = forked("import sys" + MAIN, verb, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
     assert (environment["cwd"] / "imported").read_text().strip() == ""
     assert done.stdout.startswith(f"python -m seqpipe {verb} ")
     assert max(map(len, done.stdout.splitlines())) <= 100
