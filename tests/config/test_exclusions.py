@@ -200,8 +200,8 @@ EXCLUSIONS = [
     ),
     (
         "data=python_docs data.by=word",
-        "data.by=word: unknown choice; allowed: characters, words, tokens, bytes, subwords; "
-        "did you mean 'words'?",
+        "data.by=word: unknown choice; allowed: characters, words, tokens, bytes, subwords, "
+        "graphemes; did you mean 'words'?",
     ),
     (
         "cell=rnn cell.nonlinearity=sigmoid",

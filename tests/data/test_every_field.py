@@ -79,6 +79,7 @@ FIELDS = {
     "Text by words": (Text("x", by="words", min_count=1), TEXTS),
     "Text by tokens": (Text("x", by="tokens", min_count=1), TEXTS),
     "Text by tokens in a list": (Text("x", by="tokens", min_count=1), [["a", "b"], ["c"]]),
+    "Text by graphemes": (Text("x", by="graphemes"), [*TEXTS, "e\u0301a"]),
     "Text by bytes": (Text("x", by="bytes"), [*TEXTS, "\u00fc\u4e2d"]),
     "Text by subwords": (Text("x", by="subwords", max_vocabulary=280), TEXTS * 3),
     "Spelled": (Spelled("x", min_count=1), [["to", "be"], ["be"], ["see", "to", "it"]]),

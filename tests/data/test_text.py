@@ -116,7 +116,8 @@ def test_lowercase_makes_one_word_of_two():
     [
         (
             {"by": "letters"},
-            "by=letters: unknown choice; allowed: characters, words, tokens, bytes, subwords",
+            "by=letters: unknown choice; allowed: characters, words, tokens, bytes, subwords, "
+            "graphemes",
         ),
         (
             {"max_vocabulary": 4},

@@ -191,3 +191,77 @@ def test_a_warning_names_the_key_of_its_field(source_of):
     rows = [{"text": f"这是第{n}句话没有空格", "label": str(n % 2)} for n in range(6)]
     data = SequenceData(source_of(rows), Category("label"), Text("text", by="words"))
     assert [note.partition(": ")[0] for note in data.notes] == ["data.x.by=words"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("नमस्ते दुनिया, यह हिन्दी है।", "नमस्ते|दुनिया|,|यह|हिन्दी|है|।"),
+        ("আমি বাংলায় লিখছি।", "আমি|বাংলায়|লিখছি|।"),
+        ("తెలుగు భాష ශ්\u200dරී", "తెలుగు|భాష|ශ්\u200dරී"),
+        ("ភាសាខ្មែរ\u200bល្អ", "ភាសាខ្មែរ|ល្អ"),
+        ("ٱللَّه، كتاب؟ محـــمد", "ٱللَّه|،|كتاب|؟|محـــمد"),
+        ("می\u200cخواهم کتاب\u200cها", "می\u200cخواهم|کتاب\u200cها"),
+        ("안녕하세요, 세계!", "안녕하세요|,|세계|!"),
+        ("l'homme d’abord l'àvia dogs'", "l'homme|d’abord|l'àvia|dogs|'"),
+        ("re-élection https://é.org/a_b", "re|-|élection|https|:|//|é|.|org|/|a_b"),
+        ("@émile #été 3,5 ½", "@|émile|#|été|3|,|5|½"),
+        ("abc \u200eשלום\u200f \u202bdef\u202c", "abc|שלום|def"),
+        ("10\u00a0km\u202f! a\u2028b\u0085c\x1cd", "10|km|!|a|b|c|d"),
+        ("Ｈｅｌｌｏ　Ｗｏｒｌｄ１２！", "Ｈｅｌｌｏ|Ｗｏｒｌｄ１２|！"),
+        ("é\r\nb\tc\x0bd", "é|b|c|d"),
+        ("hi 👨‍👩‍👧👍🏽👍🏽 🇩🇪🇫🇷🇩🇪", "hi|👨‍👩‍👧|👍🏽👍🏽|🇩🇪|🇫🇷|🇩🇪"),
+    ],
+)
+def test_texts_of_many_scripts_are_cut_into_their_words(text, words):
+    for form in ("NFC", "NFD"):
+        found = WordCutter()(composed(unicodedata.normalize(form, text)))
+        assert found == [composed(word) for word in words.split("|")]
+
+
+def test_marks_that_only_turn_the_direction_are_dropped_like_blanks():
+    field = fitted("\u200eשלום\u200f, עולם", "שלום, עולם")
+    ids = [
+        field.encode({"text": text}).tolist() for text in ("\u200eשלום\u200f, עולם", "שלום, עולם")
+    ]
+    assert ids[0] == ids[1]
+    assert again(field, "\u202bשלום, עולם\u202c") == "שלום, עולם"
+    assert field.truth({"text": "\u202bשלום,  עולם\u202c"}) == "שלום, עולם"
+
+
+def test_graphemes_are_what_readers_take_for_one_character():
+    text = "नमस्ते 👨‍👩‍👧👍🏽🇩🇪🇫🇷 ẍ̣ é שָׁ 각"
+    wanted = [
+        "न",
+        "म",
+        "स्ते",
+        " ",
+        "👨‍👩‍👧",
+        "👍🏽",
+        "🇩🇪",
+        "🇫🇷",
+        " ",
+        "ẍ̣",
+        " ",
+        "é",
+        " ",
+        "שָׁ",
+        " ",
+        "각",
+    ]
+    for form in ("NFC", "NFD"):
+        field = fitted(unicodedata.normalize(form, text), by="graphemes")
+        assert field.steps(unicodedata.normalize(form, text))[0] == [composed(w) for w in wanted]
+        ids = field.encode({"text": text})
+        assert len(ids) == len(wanted)
+        assert field.decode(ids) == field.truth({"text": text}) == composed(text)
+    assert field.spec.unit == "graphemes"
+    assert again(field, "न👍🏿") == "न\ufffd"  # another skin tone is another symbol
+    named = fitted("é<unk>é", by="graphemes", unknown="<unk>")
+    assert named.encode({"text": "é<unk>"}).tolist() == [4, UNK]
+
+
+@given(st.text(min_size=1))
+def test_any_text_comes_back_from_its_graphemes_in_form_c(text):
+    field = fitted(text, by="graphemes")
+    assert again(field, text) == composed(text)

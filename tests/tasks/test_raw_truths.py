@@ -53,7 +53,7 @@ def tasks_of(data):
     return [Transduction(y=data.spec.y, longest_y=60), Transcription(y=data.spec.y)]
 
 
-WAYS = ["characters", "words", "tokens", "bytes", "subwords"]
+WAYS = ["characters", "graphemes", "words", "tokens", "bytes", "subwords"]
 
 
 @pytest.mark.parametrize("by", WAYS)

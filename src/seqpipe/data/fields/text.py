@@ -15,6 +15,7 @@ from seqpipe.data.fields.tokenizing import (
     Bytes,
     Characters,
     Entry,
+    Graphemes,
     Listed,
     Tokens,
     Way,
@@ -28,7 +29,9 @@ from seqpipe.rules import choice, refusal, require
 
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*\Z")
 Counts = np.ndarray[Any, np.dtype[np.int64]]
-WAYS: dict[str, type[Way]] = {way.unit: way for way in (Characters, Words, Tokens, Bytes, Subwords)}
+WAYS: dict[str, type[Way]] = {
+    way.unit: way for way in (Characters, Words, Tokens, Bytes, Subwords, Graphemes)
+}
 
 
 class Text(Field):
@@ -38,9 +41,10 @@ class Text(Field):
     `seqpipe.data.fields.words.WordCutter`), white space is dropped and put back as training has
     it, and <EOS> ends every paragraph (blank lines separate them), so that the end is learned. By
     tokens, a token is what white space separates, or an entry where the record holds a list of
-    them. Both are read in Unicode's normal form C. By characters, a symbol is a code point as it
-    stands. By bytes and by subwords (pieces of words learned from the training split) nothing is
-    unknown.
+    them. By characters, a symbol is a code point as it stands; by graphemes, it is what readers
+    take for one character: a letter with its marks, a joined emoji. Words, tokens and graphemes
+    are read in Unicode's normal form C. By bytes and by subwords (pieces of words learned from the
+    training split) nothing is unknown.
 
     Args:
         column: the key of the entry in a record.
@@ -48,13 +52,13 @@ class Text(Field):
         max_vocabulary: most symbols to know, <PAD> <UNK> <BOS> <EOS> included; None for all, or
             8000 subwords. There are always 260 bytes, and at least as many subwords.
         min_count: symbols that occur less often in the training split become <UNK>. None: 1 for
-            characters; else 2, since a model only learns what to do with <UNK> where it meets
-            some, and a tenth of the words of a text occur once. Subwords are not joined to one
-            that occurs less often; bytes are all kept, so that it must be None.
+            characters and graphemes; else 2, since a model only learns what to do with <UNK> where
+            it meets some, and a tenth of the words of a text occur once. Subwords are not joined
+            to one that occurs less often; bytes are all kept, so that it must be None.
         lowercase: make all letters small first.
         unknown: the symbol that the texts themselves hold in place of unknown words, `<unk>` in
             Penn Treebank and WikiText: it becomes the <UNK> of the vocabulary. None: they hold
-            none. By words, characters or tokens only.
+            none. Not by bytes or subwords.
         vectors: a file of word vectors that the embedding starts from (GloVe, word2vec or
             fastText, as text or .gz); by words or tokens only. None: random ones.
 
@@ -68,7 +72,9 @@ class Text(Field):
         self,
         column: str,
         *,
-        by: Literal["characters", "words", "tokens", "bytes", "subwords"] = "characters",
+        by: Literal[
+            "characters", "words", "tokens", "bytes", "subwords", "graphemes"
+        ] = "characters",
         max_vocabulary: int | None = None,
         min_count: int | None = None,
         lowercase: bool = False,

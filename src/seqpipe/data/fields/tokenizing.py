@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, ClassVar
 
-from seqpipe.data.fields.words import READING, Spacing, WordCutter, one_blank
+from seqpipe.data.fields.words import READING, Spacing, WordCutter, graphemes, one_blank
 from seqpipe.data.vocabulary import SPECIALS, UNK, Vocabulary
 from seqpipe.errors import ConfigError
 from seqpipe.rules import Rule, or_null, refusal, require, text, whole
@@ -164,9 +164,13 @@ class Characters(Listed):
         """The text itself."""
         assert isinstance(entry, str)
         if self.unknown is None or self.unknown not in entry:
-            return [entry] if entry else []
-        known = entry.split(self.unknown)
-        return [[*known[0], *(one for part in known[1:] for one in (self.unknown, *part))]]
+            return [self.cut(entry)] if entry else []
+        first, *rest = map(self.cut, entry.split(self.unknown))
+        return [[*first, *(one for part in rest for one in (self.unknown, *part))]]
+
+    def cut(self, text: str) -> Sequence[str]:
+        """The characters of a text."""
+        return text
 
     def join(self, symbols: Sequence[str]) -> str:
         """Characters as a text."""
@@ -176,6 +180,20 @@ class Characters(Listed):
         """The characters."""
         unknown = UNKNOWN if self.unknown is None else self.unknown
         return "".join(unknown if id_ == UNK else self.names[id_] for id_ in ids)
+
+
+class Graphemes(Characters):
+    """A symbol is what readers take for one character, a letter with its marks, a joined emoji.
+
+    Source: Unicode Standard Annex #29, extended grapheme clusters.
+    """
+
+    unit = "graphemes"
+    composes = True
+
+    def cut(self, text: str) -> Sequence[str]:
+        """The grapheme clusters of a text."""
+        return text if text.isascii() and "\r\n" not in text else graphemes(text)
 
 
 class Tokens(Listed):

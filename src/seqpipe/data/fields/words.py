@@ -18,10 +18,13 @@ _WORD = r"\w+(?:['\u2019]\w+)*|([^\w\s])\1*"
 _FIRST_READING = re.compile(_WORD)  # and today's of ASCII, where both say the same
 _IN = r"\p{L}\p{N}\p{M}_"  # marks belong to the letter before them
 _PART = rf"[{_IN}][{_IN}\u05f3\u00ad\u200c\u200d\u2060]*"
-_BLANK = r"\s\x1c-\x1f\u200b\ufeff"
+_UNSEEN = "\ufeff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks of order and direction
+_BLANK = rf"\s\x1c-\x1f\u200b{_UNSEEN}"
 _JOINT = r"['\u2019\u00b7\u0387\u2027]|(?<=\p{Hebrew})[\x22\u05f4](?=\p{Hebrew})"
 _WORD_OF_ANY_SCRIPT = rf"{_PART}(?:(?:{_JOINT}){_PART})*|(?=[^{_IN}{_BLANK}])(\X)\1*"
+_MARKS = re.compile(f"[{_UNSEEN}]")
 _BLANKS, _OTHER_BLANK = regex.compile(rf"[{_BLANK}]+"), re.compile(r"[\t-\r\x1c-\x1f]")
+_GRAPHEME = regex.compile(r"\X")
 _STARTS_WORD = regex.compile(rf"[{_IN}]")
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 
@@ -82,11 +85,21 @@ def composed(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+def graphemes(text: str) -> list[str]:
+    """Extended grapheme clusters.
+
+    >>> graphemes("e\N{COMBINING ACUTE ACCENT}a")[1:]
+    ['a']
+    """
+    found: list[str] = _GRAPHEME.findall(text)
+    return found
+
+
 def one_blank(text: str) -> str:
     """The text with one space in place of each run of what is white space between words."""
     if text.isascii() and "  " not in text and not _OTHER_BLANK.search(text):
         return text.strip(" ")
-    return str(_BLANKS.sub(" ", text.replace("\ufeff", ""))).strip(" ")
+    return str(_BLANKS.sub(" ", _MARKS.sub("", text))).strip(" ")
 
 
 def lowered(text: str) -> str:
@@ -245,7 +258,7 @@ def _category(kind: str) -> str:
 
 def _blank(text: str) -> str:
     """Blanks of printing as they are, line ends and runs of blanks as one space."""
-    text = text.replace("\ufeff", "")
+    text = _MARKS.sub("", text)
     return text if text in _KEPT_BLANKS else " "
 
 
