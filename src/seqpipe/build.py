@@ -74,7 +74,7 @@ def _data(
     node = cfg.data
     written: Any = OmegaConf.to_container(node, resolve=True)
     names = ("source", "x", "y")
-    recipe = {name: _without_paths(written[name]) for name in names}
+    recipe = recipe_of(written)
     parts = {
         name: (
             instantiate(node[name], f"data.{name}")
@@ -105,10 +105,21 @@ def _example_check(cfg: DictConfig) -> ExampleCheck | None:
     return task.example_check(crf=has_crf(cfg)) if known else None
 
 
+def recipe_of(written: Mapping[str, Any]) -> dict[str, Any]:
+    """How source and fields were made, but for where files lie: a folder may move.
+
+    Args:
+        written: the configuration of the data, resolved.
+    """
+    fields = {name: written[name] for name in ("x", "y")}
+    return {"source": _without_paths(written["source"]), **fields}
+
+
 def _without_paths(node: Any) -> Any:
-    """What was written, but for where files lie: a folder that moved holds the same data."""
+    """Without the argument `path` of a source and of those in it; a column may be called so."""
     if isinstance(node, dict):
-        return {key: _without_paths(value) for key, value in node.items() if key != "path"}
+        is_made = "_target_" in node
+        return {k: _without_paths(v) for k, v in node.items() if not (is_made and k == "path")}
     return [_without_paths(value) for value in node] if isinstance(node, list) else node
 
 

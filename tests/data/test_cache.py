@@ -1,6 +1,7 @@
 """What is prepared from files is kept, mapped, and made anew when anything changes."""
 
 import gzip
+import importlib
 import json
 import os
 import time
@@ -8,12 +9,16 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import yaml
 
+from seqpipe.build import recipe_of
+from seqpipe.config.paths import conf_dir
 from seqpipe.data.base import PlacedRecord
 from seqpipe.data.cache import Cache
-from seqpipe.data.dataset import SequenceData
+from seqpipe.data.dataset import SequenceData, _code_of
 from seqpipe.data.fields.labels import Category
 from seqpipe.data.fields.text import Text
+from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.sources.files import FileSource, lines
 from seqpipe.data.sources.named import Named
 from seqpipe.errors import ConfigError, DataError
@@ -53,12 +58,15 @@ def data_of(folder, source=None, recipe="r", **options):
     source = source or Labelled("all.txt", path=str(folder))
     fields = {"y": Category("label"), "x": Text("text")}
     cache = str(folder / "cache")
-    return SequenceData(source, cache=cache, recipe={"is": recipe}, **fields, **options)
+    made = None if recipe is None else {"is": recipe}
+    return SequenceData(source, cache=cache, recipe=made, **fields, **options)
 
 
 def told(data):
     batches = [b for split in ("train", "valid", "test") for b in data.loader(split)]
-    rows = [(b.index.tolist(), b.x.tolist(), b.y.tolist(), b.x_lengths.tolist()) for b in batches]
+    rows = [
+        (b.index.tolist(), None if b.x is None else b.x.tolist(), b.y.tolist()) for b in batches
+    ]
     return rows, data.spec, data.description, data.digests, data.facts["train"].repeated
 
 
@@ -121,6 +129,7 @@ def test_a_file_that_moved_with_its_folder_is_known(folder):
 
 
 def test_a_file_that_is_the_same_is_not_hashed_again(folder, monkeypatch):
+    monkeypatch.setattr("seqpipe.data.cache._YOUNG", -1)
     data_of(folder)
     monkeypatch.setattr("seqpipe.data.cache.sha256_of", lambda file: pytest.fail("read again"))
     assert data_of(folder).source.read_lines == 0
@@ -134,6 +143,127 @@ def test_a_file_that_changed_just_now_is_not_trusted(folder):
     (folder / "all.txt").write_text(text.replace("0 a\n", "0 c\n", 1))
     os.utime(folder / "all.txt", ns=(status.st_atime_ns, status.st_mtime_ns))
     assert data_of(folder).source.read_lines > 0
+
+
+def test_a_file_that_changed_under_its_old_time_is_read_again(folder, monkeypatch):
+    monkeypatch.setattr("seqpipe.data.cache._YOUNG", -1)
+    data_of(folder)
+    status, text = (folder / "all.txt").stat(), (folder / "all.txt").read_text()
+    time.sleep(0.02)  # the clock of the file system is coarse
+    (folder / "all.txt").write_text(text.replace("0 a\n", "0 c\n", 1))
+    os.utime(folder / "all.txt", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert data_of(folder).source.read_lines > 0
+
+
+def leaves(node, at=()):
+    """Every value of a configuration, with its place."""
+    if isinstance(node, dict) and node:
+        for key, value in node.items():
+            yield from leaves(value, (*at, key))
+    else:
+        yield at, node
+
+
+def with_other(node, at):
+    """The configuration with another value at one place."""
+    if not at:
+        return "other" if node != "other" else "another"
+    return {**node, at[0]: with_other(node[at[0]], at[1:])}
+
+
+OPTIONS = sorted((conf_dir() / "data").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", OPTIONS, ids=lambda file: file.stem)
+def test_no_option_of_source_and_fields_finds_what_another_value_made(folder, file):
+    """Each key but where files lie; what holds no files is kept in memory."""
+    written = {"x": None, **yaml.safe_load(file.read_text())["data"]}
+    cache, files = Cache(folder / "cache"), [folder / "all.txt"]
+    before = cache.key(recipe_of(written), files)
+    walked = 0
+    for at, value in leaves({name: written[name] for name in ("source", "x", "y")}):
+        same = cache.key(recipe_of(with_other(written, at)), files) == before
+        assert same == (at[0] == "source" and at[-1] == "path"), (at, value)
+        walked += 1
+    assert walked > 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"features": {"CDS": "a", "exon": "b"}}, {"features": {"exon": "b", "CDS": "a"}}),
+        ({"columns": {"path": 0}}, {"columns": {"path": 1}}),
+        ({"replace": {"a": {"b": "c", "c": "d"}}}, {"replace": {"a": {"c": "d", "b": "c"}}}),
+        ({"steps": 1}, {"steps": True}),
+        ({"classes": ["a", "b"]}, {"classes": ["b", "a"]}),
+    ],
+)
+def test_the_order_of_a_mapping_and_a_column_called_path_count(folder, one, other):
+    def key(options):
+        source = {"_target_": "a.B", "path": "x", **options}
+        written = {"source": source, "x": None, "y": {"_target_": "a.C", "column": "label"}}
+        return Cache(folder / "cache").key(recipe_of(written), [folder / "all.txt"])
+
+    assert key(one) != key(other)
+    assert key(one) == key({**one, "path": "elsewhere"})
+
+
+RULES = {
+    "short": ExampleCheck("short", lambda spec: lambda x, y: "long" if len(y) > 35 else None),
+    "shorter": ExampleCheck("shorter", lambda spec: lambda x, y: "long" if len(y) > 31 else None),
+}
+
+
+def written_of(folder, recipe="r", **options):
+    """The texts alone, to be written."""
+    source = Labelled("all.txt", path=str(folder))
+    made = None if recipe is None else {"is": recipe}
+    return SequenceData(source, Text("text"), cache=str(folder / "cache"), recipe=made, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_length": 31},
+        {"max_length": 31, "keep": "last"},
+        {"max_length": 31, "longer": "drop"},
+        {"max_length": 32, "longer": "drop"},
+        {"on_error": "skip"},
+        {"on_error": "skip", "check": RULES["short"]},
+        {"on_error": "skip", "check": RULES["shorter"]},
+    ],
+)
+def test_an_option_of_preparing_gives_with_what_was_kept_what_it_gives_without(folder, options):
+    """Whatever the folder holds of other options."""
+    written_of(folder)
+    for others in ({"max_length": 31}, {"on_error": "skip"}, {"max_length": 35, "longer": "drop"}):
+        written_of(folder, **others)
+    written_of(folder, on_error="skip", check=RULES["short"])
+    assert told(written_of(folder, **options)) == told(written_of(folder, None, **options))
+
+
+def test_a_module_beside_that_of_a_source_counts(folder, monkeypatch):
+    monkeypatch.syspath_prepend(folder / "code")
+    (folder / "code").mkdir()
+    (folder / "code" / "own_helper.py").write_text("SIGN = '+'\n")
+    (folder / "code" / "own_source.py").write_text(
+        "from own_helper import SIGN\nclass Own:\n    pass\n"
+    )
+    own = importlib.import_module("own_source").Own
+    before = _code_of(own)
+    assert _code_of(own) == before
+    (folder / "code" / "own_helper.py").write_text("SIGN = '-'\n")
+    assert _code_of(own) != before
+
+
+def test_a_warning_about_files_beside_is_not_an_old_one(folder):
+    (folder / "all.txt").rename(folder / "train.txt")
+    assert data_of(folder, Labelled("train.txt", path=str(folder))).notes == []
+    (folder / "test.txt").write_text("0 a\n")
+    (note,) = data_of(folder, Labelled("train.txt", path=str(folder))).notes
+    assert "test.txt beside it is not read" in note
+    (folder / "test.txt").unlink()
+    assert data_of(folder, Labelled("train.txt", path=str(folder))).notes == []
 
 
 class Interrupted(Labelled):
@@ -227,7 +357,7 @@ def test_the_code_of_a_field_is_part_of_what_is_kept(folder):
 
 def test_the_code_of_a_source_inside_another_counts(folder, monkeypatch):
     seen = []
-    monkeypatch.setattr("seqpipe.data.dataset._code_of", lambda part: seen.append(type(part)) or "")
+    monkeypatch.setattr("seqpipe.data.dataset._code_of", lambda part: seen.append(part) or [])
     source = Named(str(folder), "all.txt", lambda path: Labelled("all.txt", path=path))
     data = data_of(folder, source)
     assert seen == [Named, Labelled, Text, Category] or seen == [Named, Labelled, Category, Text]

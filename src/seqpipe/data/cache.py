@@ -7,9 +7,11 @@ import json
 import os
 import shutil
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,10 @@ from seqpipe.files import FULL, replacing, sha256_of
 from seqpipe.records import read_arrays, read_json
 
 FORMAT = 1
+_LIBRARIES = (
+    *("av", "datasets", "numpy", "pillow", "pyarrow", "regex", "scipy", "soundfile"),
+    *("symusic", "tokenizers", "torch", "torchvision"),
+)
 _MOST_JSON = 2**29  # bytes: it holds whole vocabularies
 _YOUNG = 2.0  # seconds; a file changed so lately may change again without a new time
 
@@ -74,7 +80,8 @@ class Cache:
             "format": FORMAT,
             "version": __version__,
             "code": _code(),
-            "recipe": recipe,
+            "recipe": json.dumps(recipe, ensure_ascii=False),  # of features the first decides
+            "libraries": _libraries(),
             "files": [[os.path.relpath(f.absolute(), common), hashes[f]] for f in files],
         }
         text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
@@ -167,13 +174,13 @@ class Cache:
             hashes, changed = {}, False
             for file in files:
                 name, status = str(file.absolute()), file.stat()
-                now = [status.st_size, status.st_mtime_ns, status.st_ino]
+                now = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
                 entry = known.get(name)
-                if entry is not None and entry[:3] == now:
-                    hashes[file] = entry[3]
+                if entry is not None and entry[:-1] == now:
+                    hashes[file] = entry[-1]
                     continue
                 hashes[file] = sha256_of(file)
-                if time.time() - status.st_mtime > _YOUNG:
+                if time.time() - max(status.st_mtime, status.st_ctime) > _YOUNG:
                     known[name], changed = [*now, hashes[file]], True
             if changed:
                 try:
@@ -194,8 +201,17 @@ def _index(file: Path) -> dict[str, Any]:
 
 
 def _is_entry(entry: object) -> bool:
-    """Size, time, place and hash of a file."""
-    return isinstance(entry, list) and len(entry) == 4 and isinstance(entry[3], str)
+    """Size, times, place and hash of a file."""
+    return isinstance(entry, list) and len(entry) == 5 and isinstance(entry[-1], str)
+
+
+def _libraries() -> dict[str, str]:
+    """Versions of what reads, cuts and computes while data is prepared."""
+    found = {"unicode": unicodedata.unidata_version}
+    for name in _LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _code() -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -241,10 +242,14 @@ class SequenceData:
         files += [file for fld in fields.values() for file in fld.inputs()]
         kept = Cache(Path(cache))
         parts = (*_sources(self.source), *fields.values())
-        told = {"recipe": recipe, "on_error": self.on_error, "trim": repr(self.trim)}
+        told: dict[str, Any] = {"recipe": recipe, "on_error": self.on_error}
+        told |= {"trim": repr(self.trim), "warnings": self.source.warnings()}
+        code = [_code_of(type(part)) for part in parts]
         if self.check is not None:
             told |= {"check": self.check.name, "windows": self._windows}
-        key = kept.key({**told, "code": [_code_of(part) for part in parts]}, files)
+            code.append(_code_of(self.check.of))
+        told |= {"code": code, "weights": [_weights_of(fld) for fld in fields.values()]}
+        key = kept.key(told, files)
         with kept.held(key):
             return kept.load(key, fields) or kept.make(key, fields, make)
 
@@ -273,10 +278,36 @@ def _sources(source: Source) -> list[Source]:
     return [source, *(_sources(inner) if isinstance(inner, Source) else [])]
 
 
-def _code_of(part: object) -> str:
-    """What the module that a source or field was written in holds, as a hash."""
-    file = getattr(sys.modules[type(part).__module__], "__file__", None)
-    return "" if file is None else sha256_of(Path(file))
+def _code_of(part: type | Callable[..., object]) -> list[str]:
+    """What the modules hold that a class, with those below it, or a function is written in.
+
+    Of the user's own code also what was imported from the same folder.
+    """
+    classes = part.__mro__ if isinstance(part, type) else (part,)
+    files = {file for one in classes for file in _files_of(one.__module__)}
+    return sorted(map(sha256_of, files))
+
+
+def _files_of(module: str) -> list[Path]:
+    found = getattr(sys.modules[module], "__file__", None)
+    if found is None or not found.endswith(".py"):
+        return []
+    file = Path(found)
+    package = module.partition(".")[0]
+    if package == "seqpipe" or package in sys.stdlib_module_names or "site-packages" in file.parts:
+        return [file]
+    files = [getattr(one, "__file__", None) for one in list(sys.modules.values())]
+    beside = {Path(one) for one in files if isinstance(one, str) and one.endswith(".py")}
+    return [one for one in beside if one.is_relative_to(file.parent) and one.is_file()]
+
+
+def _weights_of(fld: Field) -> str:
+    """What a network inside a field holds, as a hash; empty where there is none."""
+    total = hashlib.sha256()
+    weights = fld.weights()
+    for name in sorted(weights):
+        total.update(name.encode() + weights[name].detach().cpu().numpy().tobytes())
+    return total.hexdigest() if weights else ""
 
 
 def _known(split: str) -> str:
