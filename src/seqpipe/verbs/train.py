@@ -56,6 +56,7 @@ from seqpipe.verbs import (
     outcome,
     replay,
     resuming,
+    states,
 )
 
 log = logging.getLogger(__name__)
@@ -204,6 +205,7 @@ def _made(
     before.check_answers(cfg, module, data)
     check_optimizer(cfg, module)
     check_schedule(cfg, module)
+    states.check_states(cfg, module, resuming.ALLOWED)
     checked = before.check(cfg, module, data, first=_first())
     return _Ready(data, module, checked, resumed)
 

@@ -102,22 +102,81 @@ def test_a_checkpoint_is_plain_data(generated, work, evil, evil_object, harmless
             again(work, f"replay={path}")
 
 
-TAKEN_OVER_LATE = {
-    "an optimizer of other weights": entry("optimizer_states", 0, "param_groups", value=[]),
+GROUP = ("optimizer_states", 0, "param_groups", 0)
+MOMENT = ("optimizer_states", 0, "state", 0)
+ENDLESS = float("nan")
+STATES = {
+    "a weight that is not finite": lambda path, evil: spoil_weights(path, ENDLESS),
+    "weights of whole numbers": lambda path, evil: spoil_weights(path, None),
+    "an optimizer that goes uphill": entry(*GROUP, "maximize", value=True),
+    "another weight decay": entry(*GROUP, "weight_decay", value=9.0),
+    "a rate beyond the schedule": entry(*GROUP, "lr", value=9.0),
+    "a rate of text": entry(*GROUP, "lr", value="fast"),
+    "a rate below nothing": entry(*GROUP, "lr", value=-0.001),
+    "betas that are none": entry(*GROUP, "betas", value=[0.9, "x"]),
+    "no groups": entry("optimizer_states", 0, "param_groups", value=[]),
     "optimizers of nothing": entry("optimizer_states", value=[{}]),
+    "two optimizers": entry("optimizer_states", value=[{}, {}]),
+    "a moment of another shape": entry(*MOMENT, "exp_avg", value=torch.zeros(3)),
+    "a moment that is not finite": entry(*MOMENT, "exp_avg", value=torch.full((32, 2), ENDLESS)),
+    "a moment of text": entry(*MOMENT, "exp_avg_sq", value="x"),
+    "a step of text": entry(*MOMENT, "step", value="x"),
+    "a moment of no weight": entry("optimizer_states", 0, "state", 99, value={"step": 1.0}),
+    "another base rate": entry("lr_schedulers", 0, "base_lrs", value=[5.0]),
+    "a schedule with a method": entry("lr_schedulers", 0, "get_lr", value="x"),
+    "a schedule that stands nowhere": entry("lr_schedulers", 0, "last_epoch", value="x"),
+    "no schedule": entry("lr_schedulers", value=[]),
+    "patience of text": entry("callbacks", "EARLY", "patience", value="x"),
+    "a best score of text": entry("callbacks", "EARLY", "best_score", value="x"),
+    "batches of text": entry(*FIT, "epoch_loop.batch_progress", "total", value={"ready": "x"}),
+    "loops of nothing": entry(*FIT, "epoch_loop.automatic_optimization.optim_progress", value={}),
+    "random numbers of another size": entry(
+        *("seqpipe", "processes", 0, "cpu"), value=torch.zeros(3, dtype=torch.uint8)
+    ),
+    "random numbers of text": entry("seqpipe", "processes", 0, "cpu", value="x"),
     "a history of text": entry(
         *("callbacks", "History"), value={"series": {"a": [["x", 1.0]]}, "last": None}
     ),
 }
 
 
-@pytest.mark.parametrize("case", TAKEN_OVER_LATE)
-def test_what_lightning_cannot_take_over_is_no_traceback(generated, work, harmless, case):
+def spoil_weights(path, value):
+    """Weights that are not finite, or whole numbers in place of real ones."""
+    saved = torch.load(path, weights_only=True)
+    name = next(iter(saved["state_dict"]))
+    weight = saved["state_dict"][name]
+    saved["state_dict"][name] = weight.long() if value is None else weight.fill_(value)
+    torch.save(saved, path)
+
+
+def early_stopping(path):
+    saved = torch.load(path, weights_only=True)
+    for name in [one for one in saved["callbacks"] if one.startswith("EarlyStopping")]:
+        saved["callbacks"]["EARLY"] = saved["callbacks"].pop(name)
+        return saved, name
+    raise AssertionError("no early stopping")
+
+
+@pytest.mark.parametrize("case", STATES)
+def test_states_that_no_training_writes_are_refused_before_a_run_has_its_folder(
+    generated, work, harmless, case
+):
     path = work / "last.ckpt"
     shutil.copy(generated / "checkpoints" / "last.ckpt", path)
-    TAKEN_OVER_LATE[case](path, None)
-    with harmless(written=True), pytest.raises(ConfigError, match=r"last\.ckpt: .*allowed: "):
+    saved, name = early_stopping(path)
+    torch.save(saved, path)
+    STATES[case](path, None)
+    saved = torch.load(path, weights_only=True)
+    saved["callbacks"][name] = saved["callbacks"].pop("EARLY")
+    torch.save(saved, path)
+    with harmless(), pytest.raises(ConfigError, match=r"last\.ckpt: .*allowed: "):
         again(work, f"resume={path}")
+
+
+def test_the_same_checkpoint_unspoiled_is_resumed(generated, work):
+    path = work / "last.ckpt"
+    shutil.copy(generated / "checkpoints" / "last.ckpt", path)
+    assert again(work, f"resume={path}").metrics["test/mse"] > 0
 
 
 @pytest.fixture

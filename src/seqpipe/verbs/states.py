@@ -1,0 +1,190 @@
+"""What a checkpoint holds besides its weights, compared with what a fresh training would hold.
+
+Lightning and torch take most of it over as it is: an optimizer's settings replace those of the
+configuration, and a value of another type shows only when a step needs it.
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, Trainer
+from torch import Tensor
+
+from seqpipe.build import build_trainer
+from seqpipe.config.signatures import packaged_keys
+from seqpipe.errors import ConfigError
+from seqpipe.tracking.base import NoTracker
+from seqpipe.training import standing
+from seqpipe.training.checkpoints import TRAINED, History, read_archive
+from seqpipe.training.module import SequenceModule
+
+_SOME_STEPS = 100
+_MOVES = (  # of a schedule; all else is chosen in the configuration
+    *("last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial"),
+    *("best", "num_bad_epochs", "cooldown_counter"),
+)
+_SHOWN = 60  # characters of a value
+
+
+def check_states(cfg: DictConfig, module: SequenceModule, allowed: str) -> None:
+    """Refuses states that this training could not have written.
+
+    Args:
+        cfg: the whole configuration; `resume` is a checkpoint whose weights fit.
+        module: what is trained.
+        allowed: what may be resumed from, for the message.
+
+    Raises:
+        ConfigError: another type or shape than a fresh training has, a number that is not finite,
+            or a setting that is not the configuration's.
+    """
+    if cfg.resume is None:
+        return
+    saved = read_archive(Path(cfg.resume))
+    trainer = build_trainer(cfg, Path(cfg.resume).parent, NoTracker(Path(), Path()))
+    try:
+        faults = [*_faults(cfg, saved, module, trainer)]
+    except (TypeError, LookupError, AttributeError, ValueError) as error:
+        faults = [f"{type(error).__name__}: {error}"]
+    if faults:
+        text = f"holds what no training writes ({faults[0]}); allowed: {allowed}, unchanged"
+        raise ConfigError(f"resume={cfg.resume}: {text}")
+
+
+def _faults(
+    cfg: DictConfig, saved: dict[str, Any], module: SequenceModule, trainer: Trainer
+) -> Iterator[str]:
+    for name in ("state_dict", TRAINED):
+        for key, value in saved.get(name, {}).items():
+            yield from _unlike(value, module.state_dict()[key], f"{name}.{key}")
+    trial = copy.deepcopy(module)
+    yield from _of_optimizer(cfg, saved["optimizer_states"], trial)
+    yield from _of_schedule(cfg, saved["lr_schedulers"], trial)
+    callbacks: list[Callback] = vars(trainer)["callbacks"]
+    for callback in callbacks:
+        state = saved["callbacks"].get(callback.state_key)
+        if state is not None and not isinstance(callback, History):
+            fresh = callback.state_dict()
+            yield from _unlike(state, fresh, f"callbacks.{callback.state_key}", finite=False)
+    fresh = {"fit_loop": trainer.fit_loop.state_dict()}
+    yield from _unlike({"fit_loop": saved["loops"]["fit_loop"]}, fresh, "loops")
+    (here,) = standing.save(module)
+    for place, process in enumerate(saved["seqpipe"]["processes"]):
+        known = {name: here[name] for name in here if name in ("cpu", "bad_steps")}
+        fresh = {name: value for name, value in known.items() if name in process}
+        yield from _unlike(process, fresh, f"seqpipe.processes.{place}")
+
+
+def _of_optimizer(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> Iterator[str]:
+    """Settings are those of the configuration, except for a rate that is scheduled."""
+    optimizer = trial.optimizer()
+    initial = [group["lr"] for group in optimizer.param_groups]
+    for parameter in trial.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    (state,), fresh = saved, optimizer.state_dict()
+    if len(state["param_groups"]) != len(initial):
+        yield f"{len(state['param_groups'])} groups of parameters, here {len(initial)}"
+        return
+    exact = _is_packaged(cfg, "optim")
+    parts = zip(state["param_groups"], fresh["param_groups"], initial, strict=True)
+    for place, (group, wanted, lr) in enumerate(parts):
+        where = f"optimizer.param_groups.{place}"
+        yield from _unlike(group, wanted, where)
+        for name, value in wanted.items():
+            moved = name == "lr" and 0 <= group[name] <= lr * (1 + 1e-9)
+            if exact and not moved and not _equal(group.get(name), value):
+                yield f"{where}.{name}={str(group.get(name))[:_SHOWN]}, here {value}"
+    for number, held in state["state"].items():
+        yield from _unlike(held, fresh["state"][number], f"optimizer.state.{number}")
+
+
+def _of_schedule(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> Iterator[str]:
+    """A schedule stands somewhere, and is otherwise as the configuration says."""
+    task = trial.task
+    made = trial.make_schedule(
+        trial.optimizer(), total_steps=_SOME_STEPS, monitor=task.monitor, mode=task.mode
+    )
+    whole = made["scheduler"] if isinstance(made, Mapping) else made
+    if not _is_packaged(cfg):
+        return
+    if len(saved) != int(whole is not None):
+        yield f"{len(saved)} schedules, here {int(whole is not None)}"
+    for state in saved if whole is not None else ():
+        fresh = whole.state_dict()
+        yield from _unlike(state, fresh, "schedule", finite=False)
+        yield from (f"schedule.{name}: unknown" for name in sorted(state.keys() - fresh.keys()))
+        for name in fresh.keys() - set(_MOVES):
+            if not _equal(state.get(name), fresh[name]):
+                yield f"schedule.{name}={str(state.get(name))[:_SHOWN]}, here {fresh[name]}"
+
+
+def _is_packaged(cfg: DictConfig, *groups: str) -> bool:
+    """Whether no part of somebody else's may set the optimizer and the schedule another way.
+
+    A callback may: StochasticWeightAveraging puts its own schedule in place of the run's.
+    """
+    named = [(group, cfg[group]["_target_"]) for group in groups]
+    named += [("callbacks", node["_target_"]) for node in cfg.callbacks.values()]
+    return all(packaged_keys(group, target) for group, target in named)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) or isinstance(other, Tensor):
+        return (
+            isinstance(one, Tensor) and isinstance(other, Tensor) and bool(torch.equal(one, other))
+        )
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        same = len(one) == len(other)
+        return same and all(_equal(a, b) for a, b in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+def _unlike(saved: Any, fresh: Any, where: str, *, finite: bool = True) -> Iterator[str]:
+    """What is of another kind than in a fresh training, or not finite.
+
+    Args:
+        saved: the value.
+        fresh: that of a fresh training; None may have become anything.
+        where: it stands, for the message.
+        finite: refuse numbers that are not finite.
+    """
+    if isinstance(saved, Tensor):
+        if finite and not bool(saved.isfinite().all()):
+            yield f"{where}: is not finite"
+    elif finite and isinstance(saved, float) and not math.isfinite(saved):
+        yield f"{where}={saved}: is not finite"
+    if fresh is None or saved is None:
+        return
+    if _kind(saved) != _kind(fresh):
+        yield f"{where}: a {_kind(saved)}, here a {_kind(fresh)}"
+    elif isinstance(fresh, Tensor) and fresh.ndim and saved.shape != fresh.shape:
+        yield f"{where}: of shape {tuple(saved.shape)}, here {tuple(fresh.shape)}"
+    elif isinstance(fresh, Mapping):
+        for name, value in fresh.items():
+            if name not in saved:
+                yield f"{where}.{name}: is missing"
+            else:
+                yield from _unlike(saved[name], value, f"{where}.{name}", finite=finite)
+    elif isinstance(fresh, (list, tuple)) and fresh:
+        for place, value in enumerate(saved):
+            like = fresh[min(place, len(fresh) - 1)]
+            yield from _unlike(value, like, f"{where}.{place}", finite=finite)
+
+
+def _kind(value: Any) -> str:
+    """A word for the type of a value; numbers of one kind may stand for each other."""
+    if isinstance(value, Tensor):
+        kinds = {torch.is_floating_point(value): "tensor", value.is_complex(): "complex tensor"}
+        return kinds.get(True, "number" if value.ndim == 0 else f"tensor of {value.dtype}")
+    if isinstance(value, bool):
+        return "flag"
+    if isinstance(value, (int, float)):
+        return "number"
+    names: dict[type, str] = {str: "text", list: "list", tuple: "list", dict: "mapping"}
+    return next((n for kind, n in names.items() if isinstance(value, kind)), type(value).__name__)
