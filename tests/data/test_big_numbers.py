@@ -1,8 +1,10 @@
 """Numbers far from 0 keep their digits: they are standardised in float64."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from pyarrow import parquet
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
@@ -217,3 +219,68 @@ def _source(records):
             return Splits(records, records[:6], records[:6])
 
     return Held()
+
+
+HUGE = [2**60 + n for n in range(40)]
+
+
+def write_huge(folder):
+    np.savez(folder / "n.npz", X=np.array(HUGE, dtype=np.uint64).reshape(40, 1, 1), y=np.arange(40))
+    rows = [f"{n % 2},{value},s{n}\n" for n, value in enumerate(HUGE)]
+    (folder / "t.csv").write_text("label,series,id\n" + "".join(rows))
+    (folder / "t.jsonl").write_text(
+        "".join(f'{{"series": [[{value}]], "label": {n % 2}}}\n' for n, value in enumerate(HUGE))
+    )
+    parquet.write_table(pa.table({"series": HUGE, "label": ["a", "b"] * 20}), folder / "t.parquet")
+    series = (f"{value},{value}:{'ab'[n % 2]}\n" for n, value in enumerate(HUGE))
+    (folder / "t.ts").write_text(
+        "@univariate true\n@classLabel true a b\n@data\n" + "".join(series)
+    )
+
+
+OF_HUGE = {
+    "n.npz": (Npz, {}, Series("series", standardize=True), "label"),
+    "t.csv": (Table, {}, Vector("series", standardize=True), "label"),
+    "t.jsonl": (Table, {}, Series("series", standardize=True), "label"),
+    "t.parquet": (Table, {}, Number("series", standardize=True), "label"),
+    "t.ts": (Ts, {}, Series("series", standardize=True), "label"),
+}
+AS_OTHERS = [
+    ("t.csv", WideCsv, {"label": "label", "columns": ["series"]}),
+    ("t.csv", LongCsv, {"id": "id", "features": ["series"], "label": "label"}),
+    ("t.csv", Forecast, {"values": ["series"], "past": 2}),
+]
+
+
+@pytest.mark.parametrize("name", OF_HUGE)
+def test_whole_numbers_beyond_float64_are_refused_by_their_line(tmp_path, name):
+    write_huge(tmp_path)
+    made, options, field, label = OF_HUGE[name]
+    source = made(name, path=str(tmp_path), **options)
+    with pytest.raises(DataError, match=f"{HUGE[1]} has more digits than float64 holds") as caught:
+        SequenceData(source, Category(label), field)
+    assert f"{name}:{5 if name == 't.ts' else 2 if name != 't.csv' else 3}: " in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "made", "options"), AS_OTHERS)
+def test_cells_of_such_numbers_are_refused_too(tmp_path, name, made, options):
+    write_huge(tmp_path)
+    source = made(name, path=str(tmp_path), **options)
+    found = (one for one in source.parse(tmp_path / name) if isinstance(one, DataError))
+    assert str(next(found)).startswith(f"{tmp_path / name}:3: column=series: {HUGE[1]} has more")
+
+
+def test_large_numbers_that_float64_holds_are_read():
+    field = Number("y", standardize=True)
+    values = [2.0**60, "1e300", str(2**60), 10**20, np.uint64(2**63), "100000000000000000000"]
+    field.fit([{"y": value} for value in values])
+    assert [float(field._numbers({"y": value})[0]) for value in values] == [*map(float, values)]
+
+
+@pytest.mark.parametrize("text", ["1e400", "inf", "-Infinity", "1_000", "1,5", "1.234,5", "0x10"])
+@pytest.mark.parametrize("made", [Number, Vector, Series])
+def test_text_that_is_no_finite_number_is_refused(made, text):
+    field = made("v", standardize=True)
+    value = [text] if field.kind == "values" else text
+    with pytest.raises(DataError, match=r"v=.*(not finite|NaN or infinity|allowed: )"):
+        field.check({"v": value})

@@ -67,7 +67,7 @@ def test_several_numbers_are_a_row_of_their_own_width():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("x", "y='x': not a number, nor a list of numbers"),
+        ("x", "y='x': not a number, nor a list of numbers; allowed: as 12, -0.5 or 1e-3"),
         (float("nan"), "y=nan: is missing; allowed: a value"),
         ([1, float("nan")], "y=[1, nan]: not finite"),
         ("NA", "y='NA': is missing; allowed: a number"),
@@ -105,7 +105,10 @@ def test_encoding_copies_so_that_the_record_stays_as_it_was():
     [
         ([[1, 2, 3]], "x=[[1, 2, 3]]: is 3 wide; the training split starts with 2"),
         ([[1, float("inf")]], "x=[[1, inf]]: holds NaN or infinity"),
-        ([["a", "b"]], "x=[['a', 'b']]: not an array of numbers"),
+        (
+            [["a", "b"]],
+            "x=[['a', 'b']]: not an array of numbers; allowed: numbers as 12, -0.5 or 1e-3",
+        ),
         ([[[1, 2]]], "x=[[[1, 2]]]: has shape (1, 1, 2); expected (steps, numbers) or (steps,)"),
     ],
 )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.base import FieldSpec, Record
+from seqpipe.data.exact import LostDigitsError
 from seqpipe.data.fields.classes import Classes, class_name, several_in
 from seqpipe.data.fields.digit_loss import Doubles, shown
 from seqpipe.data.fields.series import Moments, Standardized, doubles, units
@@ -323,8 +324,10 @@ class Number(Standardized):
             self.refuse(value, "is missing; allowed: a number")
         try:
             numbers = doubles(value).reshape(-1)
+        except LostDigitsError as error:
+            self.refuse(value, str(error))
         except (TypeError, ValueError):
-            self.refuse(value, "not a number, nor a list of numbers")
+            self.refuse(value, "not a number, nor a list of numbers; allowed: as 12, -0.5 or 1e-3")
         if not numbers.size:
             self.refuse(value, "is empty; allowed: a number, or a list of them")
         if not np.isfinite(numbers).all():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
+from seqpipe.data.exact import LostDigitsError, check_exact
 from seqpipe.data.fields.digit_loss import DigitLoss, Doubles, Floats, narrowed, shown
 from seqpipe.errors import DataError
 
@@ -23,13 +24,20 @@ def doubles(value: object) -> Doubles:
     Raises:
         TypeError: no number, nor an array of numbers.
         ValueError: likewise, or an array that is ragged or too deep.
+        LostDigitsError: a whole number that float64 does not hold.
     """
     if value is None:  # NaN to numpy
         raise TypeError("nothing")
+    if isinstance(value, (str, list, tuple)):
+        raw = np.asarray(value)
+        if raw.dtype.kind == "U" and (np.char.find(raw, "_") >= 0).any():
+            raise ValueError("1_000 is a number to Python alone")
     try:
-        return np.array(value, dtype=np.float64)
+        numbers: Doubles = np.array(value, dtype=np.float64)
     except OverflowError:  # integers of Python may have more digits than any float
         raise ValueError("an integer that no float can hold") from None
+    check_exact(value, numbers)
+    return numbers
 
 
 class Moments:
@@ -199,8 +207,10 @@ class _Arrays(Standardized):
     def _finite(self, value: object) -> Doubles:
         try:
             array = doubles(value)
+        except LostDigitsError as error:
+            self.refuse(value, str(error))
         except (TypeError, ValueError):
-            self.refuse(value, "not an array of numbers")
+            self.refuse(value, "not an array of numbers; allowed: numbers as 12, -0.5 or 1e-3")
         if not np.isfinite(array).all():
             self.refuse(value, "holds NaN or infinity")
         return array

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, place
+from seqpipe.data.exact import check_exact
 from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.data.sources.given import split_of, split_of_array, without_split_of_array
 from seqpipe.data.sources.numeric import Missing, Numbers, filled
@@ -182,6 +183,7 @@ class Npz(FileSource):
             raise ValueError(f"{self.x} has no steps here; allowed: one or more")
         array: Numbers = steps.astype(np.float32 if _is_narrow(steps.dtype) else np.float64)
         array = array[:, None] if array.ndim == 1 else array
+        check_exact(steps, array)
         if np.isinf(array).any():
             raise ValueError(f"{self.x} holds infinity; allowed: finite numbers")
         return filled(array, self.missing)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from seqpipe.data.base import place
+from seqpipe.data.exact import MOST, check_exact
 from seqpipe.data.missing import MISSING_WORDS
 from seqpipe.data.sources.files import lines
 from seqpipe.data.sources.formats import CARRIAGE_RETURN
@@ -56,6 +57,8 @@ def number(cell: str) -> float:
         value = math.inf
     if math.isinf(value):
         raise ValueError(f"{_shown(cell)} is not a number; allowed: as 12, -0.5 or 1e-3")
+    if abs(value) > MOST:
+        check_exact(text, np.array(value))
     return value
 
 
