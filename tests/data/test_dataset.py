@@ -288,6 +288,22 @@ def test_one_class_cannot_be_told_apart(source_of):
 
 
 @pytest.mark.parametrize(
+    ("labels", "found"), [(["only", None, " "], "one class only, only"), ([None] * 2, "no class")]
+)
+def test_where_skipped_labels_leave_less_than_two_classes_the_first_of_them_is_shown(
+    source_of, labels, found
+):
+    records = [{"text": "ab", "y": y} for y in labels]
+    with pytest.raises(DataError) as error:
+        SequenceData(source_of(records), Category("y"), Text("text"), on_error="skip")
+    first = labels.index(None)
+    assert str(error.value) == (
+        f"y: the training split has {found} (2 records could not be used and were skipped, "
+        f"train[{first}]: y=None: is missing; allowed: a value); allowed: two or more"
+    )
+
+
+@pytest.mark.parametrize(
     ("label", "problem"),
     [
         (None, "y=None: is missing; allowed: a value"),

@@ -175,12 +175,18 @@ def _check_classes(role: str, fld: Field, found: Iterable[Found], skip: bool) ->
     if role != "y" or spec.kind not in ("category", "ordinal", "tags") or spec.size >= 2:
         return
     problems, unread = Problems(skip), 0
-    for one in found:
-        if isinstance(one, DataError):
+    for number, one in enumerate(found):
+        try:
+            if isinstance(one, DataError):
+                raise one
+            fld.check(one)
+        except DataError as error:
             unread += 1
-            problems.add("", one.problems)
+            at = "" if error is one else place_of(one, "train", number)
+            problems.add(at, error.problems)
     problems.check()
-    text = f"the training split has one class only, {', '.join(spec.names or ())}"
+    names = ", ".join(spec.names or ())
+    text = f"the training split has {f'one class only, {names}' if names else 'no class'}"
     if unread:
         text += f" ({unread:,} records could not be used and were skipped, {problems.told[0]})"
     raise DataError(f"{fld.column}: {text}; allowed: two or more")
