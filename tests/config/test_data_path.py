@@ -118,6 +118,46 @@ def test_a_table_is_read_from_the_files_that_were_named(tmp_path, monkeypatch, t
     assert tuple(build_data(cfg).sizes.values()) == sizes
 
 
+@pytest.mark.parametrize(
+    ("typed", "note", "sizes"),
+    [
+        (
+            ["data.path=[tr.csv,more.csv,./tr.csv]", "data.source.test=te.csv"],
+            "tr.csv: named more than once for train, and read once",
+            (40, 20, 20),
+        ),
+        (
+            ["data.path=['m*.csv',tr.csv,more.csv]", "data.source.test=te.csv"],
+            "more.csv: named more than once for train, and read once",
+            (40, 20, 20),
+        ),
+        (
+            ["data.path=tr.csv", "data.source.test=[te.csv,more.csv,te.csv]"],
+            "te.csv: named more than once for test, and read once",
+            (20, 20, 40),
+        ),
+    ],
+)
+def test_a_file_that_is_named_twice_is_read_once(tmp_path, monkeypatch, typed, note, sizes):
+    monkeypatch.chdir(tmp_path)
+    tables(tmp_path)
+    cfg, _ = compose(["data=table", "data.cache=null", "data.source.valid=va.csv", *typed])
+    data = build_data(cfg)
+    assert tuple(data.sizes.values()) == sizes
+    assert note in data.notes
+
+
+@pytest.mark.parametrize("key", ["data.path", "data.source.train", "data.source.valid"])
+def test_an_empty_list_of_files_is_refused_as_such(tmp_path, monkeypatch, key):
+    monkeypatch.chdir(tmp_path)
+    tables(tmp_path)
+    more = ["data.path=tr.csv"] if key.endswith("valid") else []
+    cfg, _ = compose(["data=table", "data.cache=null", *more, f"{key}=[]"])
+    with pytest.raises(DataError) as error:
+        build_data(cfg)
+    assert str(error.value) == f"{key}=[]: names no file; allowed: one or more"
+
+
 def test_a_file_in_place_of_a_folder_stands_beside_files_of_the_other_splits(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("tr", "va", "te"):

@@ -18,7 +18,7 @@ import numpy as np
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits, place
 from seqpipe.data.sources import given
 from seqpipe.data.sources.encodings import advice, check_start
-from seqpipe.data.sources.parts import check_shares, part
+from seqpipe.data.sources.parts import check_shares, each_once, part
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 Names = str | list[str]
@@ -87,6 +87,7 @@ class FileSource(Source):
         self.group = (group,) if isinstance(group, str) else tuple(group or ())
         self.stratify, self.order, self.seed = stratify, order, seed
         self._passed_over: dict[str, str] = {}  # key as typed -> how many files, of which types
+        self._repeated: dict[str, str] = {}  # split -> files that are named more than once
 
     def passed_over(self) -> list[str]:
         """Files that were passed over in the folders of all splits."""
@@ -134,8 +135,9 @@ class FileSource(Source):
         return given.unread_beside(file, [s for s in SPLITS if isinstance(self.typed[s], float)])
 
     def warnings(self) -> list[str]:
-        """Which splits were found in a folder or file, or were not used."""
-        return [*self._remarks, *self._column_remarks] if self.names else []
+        """Splits found in a folder or file, or not used; files that are named more than once."""
+        remarks = (*self._remarks, *self._column_remarks) if self.names else ()
+        return [*remarks, *self._repeated.values()]
 
     def _splits_of_train(self) -> dict[str, Names]:
         """The splits that what was typed for train holds, in place of those that were not typed."""
@@ -222,14 +224,17 @@ class FileSource(Source):
         return [file for split in SPLITS for file in self.files_of(split)]
 
     def files_of(self, split: str) -> list[Path]:
-        """The files of one split; none where it is a share of train.
+        """The files of one split, each once; none where it is a share of train.
 
         Raises:
             DataError: one is not there, or a folder or pattern holds none.
         """
         names = self.names[split]
+        if names == []:
+            raise MissingFiles(f"data.source.{split}=[]: names no file; allowed: one or more")
         listed = [names] if isinstance(names, str) else [] if isinstance(names, float) else names
-        return [file for name in listed for file in self._matching(split, name)]
+        matching = [file for name in listed for file in self._matching(split, name)]
+        return each_once(matching, split, self._repeated)
 
     def _matching(self, split: str, name: str) -> list[Path]:
         file = self.path / name

@@ -7,6 +7,7 @@ from typing import Literal
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource, Names, lines
+from seqpipe.data.sources.parts import each_once
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import refusal
 
@@ -98,7 +99,7 @@ class Parallel(FileSource):
             ]
             self._of_all[files[0]] = files
             found.append(files[0])
-        return found
+        return each_once(found, split, self._repeated)
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The lines of a file with those of the other languages.

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,25 @@ from seqpipe.data.digests import plain
 from seqpipe.data.problems import MOST_PROBLEMS
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.rules import either, faults, real, refusal, require, text, whole
+
+
+def each_once(files: Sequence[Path], split: str, remarks: MutableMapping[str, str]) -> list[Path]:
+    """Each file once, however often it is named; otherwise its examples would weigh more.
+
+    Args:
+        files: of a split, in their order.
+        split: its name.
+        remarks: split -> a warning about the files that are named more than once; added to.
+    """
+    once: dict[Path, Path] = {}
+    again: dict[Path, Path] = {}
+    for file in files:
+        whole = file.resolve()
+        (again if whole in once else once).setdefault(whole, file)
+    if again:
+        shown = ", ".join(map(str, again.values()))
+        remarks[split] = f"{shown}: named more than once for {split}, and read once"
+    return list(once.values())
 
 
 def check_fractions(valid: float, test: float) -> None:
