@@ -1,12 +1,16 @@
 """Trained models into folders and out of them."""
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.parameter import UninitializedParameter
 
 from seqpipe.data.base import Field, FieldSpec, SequenceSpec
 from seqpipe.data.uses import check_fields
@@ -15,6 +19,8 @@ from seqpipe.inference import saved
 from seqpipe.inference.making import Maker, informed, sized, writes_crf
 from seqpipe.inference.model import Model
 
+_TIMES = 4
+"""As many parameters as the weights have may be made: some are replaced, or counted twice."""
 TRUST = "SEQPIPE_TRUST"
 """Environment variable: modules outside of seqpipe that a served model may use, with commas."""
 
@@ -96,7 +102,8 @@ def _model(found: saved.Saved, maker: Maker) -> Model:
     made = maker.make(found.config["architecture"], "architecture")
     make_task, longest_y = maker.make(found.config["task"], "task"), found.facts["longest_y"]
     task = informed(make_task, spec.y, longest_y=longest_y, crf=writes_crf(made))
-    network = sized(made, spec, task.output_size)
+    with _no_larger_than(own):
+        network = sized(made, spec, task.output_size)
     try:
         network.load_state_dict(own)
     except RuntimeError as error:
@@ -104,6 +111,33 @@ def _model(found: saved.Saved, maker: Maker) -> Model:
         text = f"the weights are not those of its config.yaml ({reason})"
         raise ConfigError(f"{text}; allowed: both of one run") from None
     return Model(found.config, fields.get("x"), fields["y"], spec, task, network, found.facts)
+
+
+@contextlib.contextmanager
+def _no_larger_than(weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """While a network is made, stops as soon as it is far larger than its weights.
+
+    A configuration of a few bytes can name a depth or a width that takes hours or all memory.
+
+    Raises:
+        ConfigError: it is.
+    """
+    left, owner = _TIMES * sum(value.numel() for value in weights.values()), threading.get_ident()
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal left
+        mine = threading.get_ident() == owner  # the hook is there for all threads
+        if mine and parameter is not None and not isinstance(parameter, UninitializedParameter):
+            left -= parameter.numel()
+            if left < 0:
+                text = "the network of its config.yaml is far larger than its weights"
+                raise ConfigError(f"{text}; allowed: both of one run")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def without_files(node: Any) -> Any:

@@ -130,6 +130,15 @@ SPOILED = {
     "a tensor beyond memory": (absurd_tensor, "cannot be read"),
     "JSON without an end": (nested_json, "fields.json: is damaged (is nested too deeply)"),
     "other facts": (facts, "facts hold no longest_y"),
+    "a depth beyond time": (in_config("architecture.encoder.depth", 10**8), "is far larger than"),
+    "a width beyond memory": (
+        in_config("architecture.encoder.hidden_size", 20_000),
+        "is far larger than its weights",
+    ),
+    "a head beyond its weights": (
+        in_config("architecture.head.hidden", [100] * 9),
+        "is far larger than its weights",
+    ),
     "a link": (linked_file, "is a link"),
     "weights cut short": (cut_short, "cannot be read"),
 }
