@@ -1,6 +1,7 @@
 """Tokens and their tags in columns: CoNLL, CoNLL-U."""
 
 import gzip
+from pathlib import Path
 
 import pytest
 
@@ -477,6 +478,19 @@ def test_prefix_and_type_may_be_joined_in_any_way(written, notation):
     assert records[0]["tags"] == BIO.split()
     assert not ends or records[20]["tags"] == ["B-LOC", "I-LOC", "B-LOC"]
     assert source.warnings() == []
+
+
+@pytest.mark.parametrize("tag", ["B-PER", "B/PER", "PER_B", "b-PER"])
+def test_a_file_to_predict_is_known_by_its_tags_in_any_notation(written, tag):
+    """One sentence, without a blank line."""
+    folder = written(f"Ada {tag}\nLovelace {tag}\n")
+    source = conll(folder, scheme="auto")
+    source.without_y("tags", ["B-PER", "I-PER", "O"])
+    file = Path(folder) / "train"
+    assert source.holds(file)
+    assert read(source)[0]["tokens"] == ["Ada", "Lovelace"]
+    file.write_text("Ada sings\nLovelace sings\n")
+    assert not source.holds(file)
 
 
 def test_one_e_that_ends_a_span_is_not_ioe(written):

@@ -61,7 +61,8 @@ class Examples(Dataset[Example]):
         y, y_lengths = pad([self.y.array(i) for i in indices], spec.y)
         texts = None
         if self.text is not None:
-            texts = tuple(self.text.array(i).tobytes().decode() for i in indices)
+            raw = (self.text.array(i).tobytes() for i in indices)
+            texts = tuple(one.decode(errors="replace") for one in raw)  # a cache may be damaged
         return SequenceBatch(x, x_lengths, y, y_lengths, torch.tensor(indices), texts=texts)
 
     @property

@@ -114,6 +114,16 @@ def looks_like_outside(written: str) -> bool:
     return "".join(sign for sign in plain if sign.isprintable()).strip() in _LOOK_LIKE_O
 
 
+def readings(written: str) -> set[str]:
+    """What a tag may be in any notation, and as it is written.
+
+    >>> sorted(readings("PER/B"))
+    ['B-PER', 'PER/B']
+    """
+    found = {one.tag(written) for one in _notations([written])}
+    return {written, *(tag for tag in found if tag is not None)}
+
+
 def _notations(tags: Iterable[str]) -> Iterator[Notation]:
     """Every way to write typed tags with signs that stand where a separator may, the usual first.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from seqpipe.data.base import Found, PlacedRecord, place
-from seqpipe.data.notation import Convention, Survey
+from seqpipe.data.notation import Convention, Survey, readings
 from seqpipe.data.sources.files import Names, lines
 from seqpipe.data.sources.token_lines import Sentence, TokenLines
 from seqpipe.data.tags import convert, faults
@@ -147,7 +147,8 @@ class Conll(TokenLines):
         if widths == {1}:
             return len(rows) < len(first)
         tags = [cells[-1] for cells in rows]
-        tagged = 2 * sum(tag in self._known for tag in tags) >= len(tags)
+        known = (not self._known.isdisjoint(readings(tag)) for tag in tags)
+        tagged = 2 * sum(known) >= len(tags)
         return tagged or (len(rows) > 1 and len(rows) < len(first))
 
     def _read(self, file: Path) -> Iterator[tuple[int, Sentence]]:
