@@ -6,7 +6,6 @@ import gzip
 import io
 import zlib
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from glob import glob
@@ -22,7 +21,6 @@ from seqpipe.data.sources.parts import check_shares, each_once, part
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 Names = str | list[str]
-_TYPES = 5  # shown of the files that are not read
 UNREADABLE = (gzip.BadGzipFile, zlib.error, EOFError, UnicodeError)
 """What comes of a packed file that is none, or broken, or of another encoding throughout."""
 
@@ -132,7 +130,11 @@ class FileSource(Source):
         Args:
             file: it is there, and none of its splits is read as such.
         """
-        return given.unread_beside(file, [s for s in SPLITS if isinstance(self.typed[s], float)])
+        return given.unread_beside(file, self._shares)
+
+    @property
+    def _shares(self) -> list[str]:
+        return [split for split in SPLITS if isinstance(self.typed[split], float)]
 
     def warnings(self) -> list[str]:
         """Splits found in a folder or file, or not used; files that are named more than once."""
@@ -141,12 +143,11 @@ class FileSource(Source):
 
     def _splits_of_train(self) -> dict[str, Names]:
         """The splits that what was typed for train holds, in place of those that were not typed."""
-        train, typed = self.typed["train"], self.typed
-        shares = [split for split in SPLITS if isinstance(typed[split], float)]
-        if not isinstance(train, str):
-            listed = train if isinstance(train, list) else []
-            taken = [file for name in listed for file in self._taken(self.path / name)]
+        train, shares = self.typed["train"], self._shares
+        if isinstance(train, list):
+            taken = [file for name in train for file in self._taken(self.path / name)]
             self._remarks = given.of_several(train, taken, shares)
+        if not isinstance(train, str):
             return {}
         place = self.path / train
         if place.is_file():
@@ -267,14 +268,8 @@ class FileSource(Source):
 
     def _pass_over(self, key: str, others: Iterable[Path], count: int) -> None:
         """Remember which of `count` files of a folder are not read, for a warning."""
-        types = Counter(file.suffix.lower() or "without an ending" for file in others)
-        if not types:
-            return
-        shown = ", ".join(f"{number:,} {type_}" for type_, number in types.most_common(_TYPES))
-        shown += ", ..." if len(types) > _TYPES else ""
-        read = f"; read are *{', *'.join(self.suffixes)}" if self.suffixes else ""
-        text = f"{types.total():,} of {count:,} files are of other types and not read ({shown})"
-        self._passed_over[key] = text + read
+        if text := given.other_types(others, count, self.suffixes):
+            self._passed_over[key] = text
 
     def _inside(self, folder: Path) -> tuple[list[Path], list[Path]]:
         """The files of a folder that are read, and those of other types, each sorted.
@@ -313,7 +308,12 @@ class Files:
 
     def __iter__(self) -> Iterator[Found]:
         for file in self.files:
-            yield from self.source.parse(file)
+            try:
+                yield from self.source.parse(file)
+            except DataError as error:
+                if len(self.files) == 1:
+                    raise
+                yield error  # one of several files that cannot be read is one that may be skipped
 
 
 class Part:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ _TOKENS = {  # Xtrain and train1 too
 }
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])")  # of GunPointTrain
 _SIGNS = "._- "
+_TYPES = 5  # shown of the files that are not read
 
 
 def _kind(name: str) -> str | None:
@@ -301,6 +303,23 @@ def unread_beside(place: Path, shares: Collection[str]) -> list[str]:
 def _same(name: str) -> str:
     """The name without its split and the numbers of its pieces."""
     return re.sub(r"\d+", "0", without_split(name).lower())
+
+
+def other_types(others: Iterable[Path], count: int, suffixes: Collection[str]) -> str:
+    """How many of the files in a folder are of other types than those that are read, or nothing.
+
+    Args:
+        others: those files.
+        count: of all files.
+        suffixes: of those that are read.
+    """
+    types = Counter(file.suffix.lower() or "without an ending" for file in others)
+    if not types:
+        return ""
+    shown = ", ".join(f"{number:,} {type_}" for type_, number in types.most_common(_TYPES))
+    shown += ", ..." if len(types) > _TYPES else ""
+    read = f"; read are *{', *'.join(suffixes)}" if suffixes else ""
+    return f"{types.total():,} of {count:,} files are of other types and not read ({shown}){read}"
 
 
 _MOST_SPLITS = 8  # by other names, as train1 and train2
