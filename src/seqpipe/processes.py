@@ -15,7 +15,7 @@ _STARTED_BY = "SEQPIPE_STARTED_BY"  # id of the process of ours that started thi
 _PLACES = ("MASTER_ADDR", "MASTER_PORT")
 _OF_A_PROCESS = (
     *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK"),
-    *("SLURM_PROCID", "SLURM_LOCALID", "JSM_NAMESPACE_RANK"),
+    *("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS", "JSM_NAMESPACE_RANK"),
 )
 
 
@@ -111,7 +111,7 @@ def processes_of(trainer: Mapping[str, Any]) -> int | None:
 
 def _is_first(name: str) -> bool:
     """Whether a variable says no more than that this is the only process, or the first task."""
-    return os.environ[name] == ("1" if name.endswith("WORLD_SIZE") else "0")
+    return os.environ[name] == ("1" if name.endswith(("WORLD_SIZE", "NTASKS")) else "0")
 
 
 def _ignored(names: list[str], why: str) -> str | None:

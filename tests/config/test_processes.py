@@ -40,6 +40,7 @@ def variables(monkeypatch):
         {"SLURM_PROCID": "2"},
         {"NODE_RANK": "1"},
         {"LOCAL_RANK": "none of ours"},
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"},  # without srun; Lightning refuses to start
         BY_HAND,
     ],
 )
@@ -55,7 +56,7 @@ def test_one_process_takes_no_rank_from_its_environment_and_says_so(variables, l
 
 
 @pytest.mark.parametrize(
-    "left", [{}, {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, {"LOCAL_RANK": "0"}]
+    "left", [{}, {"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, {"LOCAL_RANK": "0"}]
 )
 def test_what_says_no_more_than_the_first_process_is_left_alone(variables, left):
     variables(**left)
