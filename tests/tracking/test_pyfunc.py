@@ -1,5 +1,6 @@
 """What goes with a logged model, so that it can be served where seqpipe is not installed."""
 
+import json
 import re
 
 import pytest
@@ -36,3 +37,24 @@ def test_every_environment_that_mlflow_describes_has_the_wheel(model):
     assert f"wheels/{wheel.name}" in by_pip
     virtual = yaml.safe_load((model / "python_env.yaml").read_text())
     assert virtual["dependencies"] == ["-r requirements.txt"]
+
+
+def test_columns_that_need_not_be_there_are_not_asked_for_and_whole_numbers_may_stand_in_vectors(
+    tmp_path, caplog
+):
+    """MLflow infers no type of a list that holds integers beside floats."""
+    data = tmp_path / "made"
+    data.mkdir()
+    (data / "seqpipe.json").write_text("{}")
+    rows = [{"prompt": "", "sort": "a", "vector": [0.5, 1]}]
+    usage = Usage(rows, [{"prediction": "1"}], {}, [], ["prompt"])
+    folder = write_pyfunc(tmp_path / "model", data, usage)
+    signature = yaml.safe_load((folder / "MLmodel").read_text())["signature"]
+    assert [
+        (one["name"], one["type"], one["required"]) for one in json.loads(signature["inputs"])
+    ] == [
+        ("prompt", "string", False),
+        ("sort", "string", True),
+        ("vector", "any", True),
+    ]
+    assert [record for record in caplog.records if record.name.startswith("mlflow")] == []

@@ -42,13 +42,14 @@ class Usage(NamedTuple):
     """How a model is used: what it reads, what it answers to that, and how it may be asked.
 
     `params`: name -> (type, what holds where it is not given). `extras`: of seqpipe, whose
-    libraries it needs.
+    libraries it needs. `optional`: columns of the inputs that need not be there.
     """
 
     inputs: Sequence[Row]
     answers: Sequence[Row]
     params: Mapping[str, tuple[type, object]]
     extras: Sequence[str] = ()
+    optional: Sequence[str] = ()
 
 
 class Tracker(Protocol):

@@ -65,7 +65,7 @@ def write_pyfunc(folder: Path, data: Path, usage: Usage) -> Path:
 
 
 def _signature(example: Any, usage: Usage) -> Any:
-    """What MLflow checks before it asks the model: that each column is there, and which are text.
+    """What MLflow checks before it asks the model: that columns are there, and which are text.
 
     All else is `any` to it. MLflow would compare each number of an array with its type, which takes
     longer than the answer does, would refuse an integer for a float that was an integer in the
@@ -75,14 +75,15 @@ def _signature(example: Any, usage: Usage) -> Any:
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType
 
-    signature = infer_signature(example, list(usage.answers))
+    answers: Any = list(usage.answers)
+    signature = infer_signature(model_output=answers)
     any_type = AnyType()  # type: ignore[no-untyped-call]
-    signature.inputs = Schema(
-        [
-            column if column.type == DataType.string else ColSpec(any_type, column.name)
-            for column in signature.inputs
-        ]
-    )
+    columns: list[Any] = []
+    for name in example.columns:
+        text = all(isinstance(value, str) for value in example[name])
+        of = DataType.string if text else any_type
+        columns.append(ColSpec(of, name, required=name not in usage.optional))
+    signature.inputs = Schema(columns)
     if usage.params:
         signature.params = ParamSchema(
             [ParamSpec(name, _TYPES[of], value) for name, (of, value) in usage.params.items()]

@@ -86,4 +86,6 @@ def examples(model: Model, data: SequenceData) -> Usage:
                 continue
             asked.append(one)
     extras = [extra for field in (model.x, model.y) if field is not None for extra in field.extras]
-    return Usage(asked, served.predict(asked) if asked else [], served.params, extras)
+    answers = served.predict(asked) if asked else []
+    optional = ["prompt"] if model.samples and model.x is not None else []
+    return Usage(asked, answers, served.params, extras, optional)
