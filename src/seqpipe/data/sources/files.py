@@ -34,9 +34,8 @@ class FileSource(Source):
 
     A source of a format says how to read one file, in `parse`; the rest is here.
 
-    Where valid and test are shares, and train names one folder or file that holds splits (the
-    folders train/ and test/, train.csv and test.csv, X_TRAIN.ts and X_TEST.ts, arrays), these are
-    used, and `warnings` says so.
+    A folder or file named by train that holds splits (see `given`) is read split by split where
+    valid or test are shares, and `warnings` says so.
 
     Args:
         train: a file, several, a pattern (`*.csv`) or a folder (every file in it, sorted).
@@ -78,8 +77,7 @@ class FileSource(Source):
         check_shares(valid, test)
         check_encoding(encoding)
         self.typed: dict[str, Names | float] = {"train": train, "valid": valid, "test": test}
-        self._remarks: list[str] = []
-        self._column_remarks: list[str] = []
+        self._remarks, self._column_remarks = list[str](), list[str]()
         self.path = Path(path) if path is not None else Path()
         self.encoding = encoding
         self.group = (group,) if isinstance(group, str) else tuple(group or ())

@@ -13,13 +13,15 @@ import numpy as np
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits, place
 from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.data.sources.gaps import (
+    Clock,
     Gap,
-    date_column,
+    clock_of,
+    column_of,
     grows,
     is_gap,
-    is_number,
     known_moment,
-    shown_step,
+    time_column,
+    told,
     usual_step,
 )
 from seqpipe.data.sources.numeric import Numbers, moment, named_numbers, table
@@ -107,6 +109,7 @@ class Forecast(FileSource):
             raise ConfigError(f"data.source.relative_to_last=true: {text}")
         self.past, self.horizon, self.stride = past, horizon, stride
         self.time, self.gaps, self.id = time, gaps, id
+        self._clocks: dict[Path, Clock] = {}
         self._stamps: dict[Path, str | None] = {}  # the column of each file
         self._usual: dict[Path, dict[str, float]] = {}  # the usual step of each series
         self.found_gaps: dict[Path, list[Gap]] = {}
@@ -141,12 +144,9 @@ class Forecast(FileSource):
         if not found:
             return super().warnings()
         file, first = found[0]
-        usual = shown_step(first.usual, dates=not is_number(first.time or first.before))
-        many = "1 gap" if len(found) == 1 else f"{len(found):,} gaps"
-        text = f"{many} in its time stamps, the first in {file}, {first}, usually {usual}"
-        key = f"data.source.time={self.stamps(file)}"
-        gaps = f"{key}: {text}; no window goes across, unless data.source.gaps=ignore"
-        return [*super().warnings(), gaps]
+        gaps = told(f"data.source.time={self.stamps(file)}", file, first, len(found))
+        across = "no window goes across, unless data.source.gaps=ignore"
+        return [*super().warnings(), f"{gaps}; {across}"]
 
     def parse(self, file: Path) -> Iterator[Found]:
         """All windows of a file, from its first row to its last."""
@@ -156,14 +156,14 @@ class Forecast(FileSource):
         """The last P rows of each series, to forecast what comes after them: no `future`."""
         ends: dict[str, deque[_Row]] = {}
         broken: dict[str, DataError] = {}
-        stamps, usual = self.stamps(file), self.usual_steps(file)
+        usual = self.usual_steps(file)
         for at, raw in self.rows(file):
             id_ = "" if self.id is None or isinstance(raw, DataError) else raw[self.id]
             end = ends.setdefault(id_, deque(maxlen=self.past))
             try:
                 if isinstance(raw, DataError):
                     raise raw
-                row = self.row(at, raw, end[-1] if end else None, stamps)
+                row = self.row(at, raw, end[-1] if end else None, file)
                 if usual and end and is_gap(row.moment - end[-1].moment, usual[id_]):
                     step = f"{end[-1].time or 'none'} to {row.time or 'none'} is a gap in time"
                     allowed = f"{self.past} rows after it, past={self.past}, or gaps=ignore"
@@ -210,8 +210,18 @@ class Forecast(FileSource):
             return self.time
         if file not in self._stamps:
             taken = {*self.values, *self.targets, self.id}
-            self._stamps[file] = date_column(file, self.encoding, self.delimiter, taken)
+            found = time_column(file, self.encoding, self.delimiter, taken)
+            self._stamps[file], self._clocks[file] = found or (None, known_moment)
         return self._stamps[file]
+
+    def clock(self, file: Path) -> Clock:
+        """What reads the time stamps of a file."""
+        if file not in self._clocks:
+            column = self.stamps(file)
+            if file not in self._clocks:  # of a column that was named
+                first = column_of(file, self.encoding, self.delimiter, column)
+                self._clocks[file] = clock_of(first) or known_moment
+        return self._clocks[file]
 
     def usual_steps(self, file: Path) -> dict[str, float]:
         """The usual step in time of each series of a file; none where gaps are not looked for."""
@@ -220,10 +230,11 @@ class Forecast(FileSource):
             return {}
         if file not in self._usual:
             moments: dict[str, list[float]] = {}
+            clock = self.clock(file)
             for _, raw in self.rows(file):
                 if not isinstance(raw, DataError):
                     id_ = "" if self.id is None else raw[self.id]
-                    moments.setdefault(id_, []).append(known_moment(raw[column]))
+                    moments.setdefault(id_, []).append(clock(raw[column]))
             # A column that nobody named tells nothing where it does not grow: a date, many rows.
             known = self.time is not None or grows(moments.values())
             steps = {id_: usual_step(times) for id_, times in moments.items()}
@@ -247,14 +258,17 @@ class Forecast(FileSource):
             columns["time"] = first.time
         return PlacedRecord(columns, file, first.line)
 
-    def row(self, line: int, raw: dict[str, str], before: _Row | None, stamps: str | None) -> _Row:
-        """A row as numbers; stamps: the column with its time.
+    def row(self, line: int, raw: dict[str, str], before: _Row | None, file: Path) -> _Row:
+        """A row as numbers; file: that it stands in, with the column of its time.
 
         Raises:
             ValueError: a number that is none or missing, a time that is not later than before.
         """
+        stamps = self.stamps(file)
         time = "" if stamps is None else raw[stamps]
-        at = known_moment(time) if self.time is None else moment(time)
+        at = math.nan if stamps is None else self.clock(file)(time)
+        if self.time is not None and math.isnan(at):
+            at = moment(time)  # refuses it
         if self.time is not None and before is not None and at <= before.moment:
             allowed = f"later than the row before, {before.time}"
             raise ValueError(f"{self.time}={time}: does not grow; allowed: {allowed}")
@@ -295,7 +309,7 @@ class _Windows:
 
     def _of(self, file: Path) -> Iterator[Found]:
         source, bounds, seen = self.source, self._bounds(file), set[str]()
-        stamps, usual = source.stamps(file), source.usual_steps(file)
+        usual = source.usual_steps(file)
         gaps = source.found_gaps[file] = [] if self.tells else source.found_gaps.get(file, [])
         window: deque[_Row] = deque(maxlen=source.past + source.horizon)
         now, read = "", 0
@@ -316,7 +330,7 @@ class _Windows:
                 window.clear()
             read += 1
             try:
-                row = source.row(at, raw, before, stamps)
+                row = source.row(at, raw, before, file)
             except ValueError as problem:
                 before = None
                 window.clear()

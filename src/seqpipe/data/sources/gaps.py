@@ -1,19 +1,27 @@
 """Gaps in the time stamps of a series: steps longer than its usual ones."""
 
+import datetime
 import math
-from collections.abc import Collection, Iterable, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from seqpipe.data.sources.files import lines
-from seqpipe.data.sources.numeric import cells, moment
+from seqpipe.data.sources.numeric import Numbers, cells, moment
 
 _USUAL = 0.9  # nine steps of ten are no longer than the usual one: weekends are no gaps
 _LONGER = 1.5  # times the usual step: months have 28 to 31 days
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+
+
+Clock = Callable[[str], float]
+"""From a time as it is written to a number that grows with it; NaN for what is none."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,20 @@ class Gap:
 
     def __str__(self) -> str:
         return f"line {self.line} ({self.before or 'none'} to {self.time or 'none'})"
+
+
+def told(key: str, file: Path, first: Gap, count: int) -> str:
+    """How many gaps there are, and where the first is.
+
+    Args:
+        key: the column with the times, as typed.
+        file: of the first one.
+        first: of the gaps.
+        count: of all.
+    """
+    usual = shown_step(first.usual, dates=not is_number(first.time or first.before))
+    many = "1 gap" if count == 1 else f"{count:,} gaps"
+    return f"{key}: {many} in its time stamps, the first in {file}, {first}, usually {usual}"
 
 
 def usual_step(moments: Sequence[float]) -> float:
@@ -89,19 +111,100 @@ def is_number(cell: str) -> bool:
     return True
 
 
-def date_column(
-    file: Path, encoding: str, delimiter: str | None, taken: Collection[str | None]
-) -> str | None:
-    """The first column whose first cell is an ISO date, and which is none of those `taken`."""
-    rows = (line for _, line in lines(file, encoding) if isinstance(line, str) and line.strip())
+def _read(cell: str, form: str) -> float:
     try:
-        found: list[list[str]] = [cells(line, delimiter) for line in islice(rows, 2)]
-    except ValueError:  # reading the file refuses it by its line
-        return None
-    if len(found) < 2 or len(found[0]) != len(found[1]):
-        return None
-    names, first = found
-    for name, cell in zip(names, first, strict=True):
-        if name.strip() not in taken and not is_number(cell) and known_moment(cell) > -math.inf:
-            return name.strip()
-    return None
+        when = datetime.datetime.strptime(cell.strip(), form)
+    except ValueError:
+        return math.nan
+    return when.replace(tzinfo=datetime.UTC).timestamp()
+
+
+def clock_of(times: Sequence[str]) -> Clock | None:
+    """What reads the times of a column, by its first cells; None where nothing reads them all.
+
+    Of several, as of 01/02/2024, the one by which they grow most evenly.
+
+    >>> clock_of(["28.02.2024", "29.02.2024"])("01.03.2024") - clock_of(["20240229"])("20240229")
+    86400.0
+    """
+    cells = [cell for cell in times if cell.strip()]
+    found: list[tuple[tuple[float, ...], Clock]] = []
+    for clock in _CLOCKS if cells else ():
+        if math.isnan(clock(cells[0])):
+            continue
+        moments = np.array([clock(cell) for cell in cells])
+        if np.isfinite(moments).all():
+            found.append((_order(moments), clock))
+    return max(found, key=lambda one: one[0])[1] if found else None
+
+
+def _order(moments: Numbers) -> tuple[float, ...]:
+    """What is larger for times that grow from row to row, without gaps, by like steps."""
+    steps = np.diff(moments)
+    if not len(steps):
+        return (1.0,)
+    usual = usual_step(moments.tolist())
+    gaps = sum(is_gap(step, usual) for step in steps.tolist())
+    return float((steps > 0).mean()), -gaps, -len(np.unique(steps))
+
+
+_DAYS = (
+    *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d.%m.%y", "%m/%d/%y"),
+    *("%d %b %Y", "%b %d, %Y", "%d-%b-%Y", "%d %B %Y", "%B %d, %Y"),
+)
+_HOURS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+_COMPACT = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])")
+_CLOCKS: tuple[Clock, ...] = (
+    lambda cell: _read(cell, "%Y%m%d") if _COMPACT.fullmatch(cell.strip()) else math.nan,
+    known_moment,
+    *(partial(_read, form=day + hour) for day in _DAYS for hour in _HOURS),
+)
+_LOOKED_AT = 200  # rows, to find out how times are written
+_CALLED = re.compile(
+    r"(?:^|[\W_])(?:time|timestamp|epoch|unix\w*|date|datetime|ts)s?(?:$|[\W_])", re.IGNORECASE
+)
+_UNIX = (6e8, 4e9)  # seconds, 1989 to 2096; also in thousandths and beyond
+
+
+def column_of(file: Path, encoding: str, delimiter: str | None, name: str | None) -> list[str]:
+    """The first cells of a column; nothing where it is not there."""
+    names, rows = _head(file, encoding, delimiter)
+    at = names.index(name) if name in names else -1
+    return [] if at < 0 else [row[at] for row in rows]
+
+
+def time_column(
+    file: Path, encoding: str, delimiter: str | None, taken: Collection[str | None]
+) -> tuple[str, Clock] | None:
+    """The first column of dates that is none of those `taken`, else of growing Unix times."""
+    names, rows = _head(file, encoding, delimiter)
+    numeric: tuple[str, Clock] | None = None
+    for at, name in enumerate(names):
+        column = [row[at] for row in rows]
+        clock = None if name in taken else clock_of(column)
+        if clock is None:
+            continue
+        if not all(is_number(cell) for cell in column if cell.strip()) or clock is _CLOCKS[0]:
+            return name, clock
+        if numeric is None and _counts_time(name, [clock(cell) for cell in column]):
+            numeric = name, clock
+    return numeric
+
+
+def _counts_time(name: str, moments: Sequence[float]) -> bool:
+    """Whether growing numbers are times: by the name of their column, or as Unix times."""
+    low, high = _UNIX
+    scales = [1.0, 1e3, 1e6, 1e9]
+    is_unix = any(low * scale <= min(moments) and max(moments) <= high * scale for scale in scales)
+    return grows([moments]) and (is_unix or _CALLED.search(name) is not None)
+
+
+def _head(file: Path, encoding: str, delimiter: str | None) -> tuple[list[str], list[list[str]]]:
+    """The names of the columns, and the first rows that have as many cells."""
+    found = (line for _, line in lines(file, encoding) if isinstance(line, str) and line.strip())
+    rows: list[list[str]] = []
+    for line in islice(found, _LOOKED_AT + 1):
+        with suppress(ValueError):  # reading the file refuses it by its line
+            rows.append(cells(line, delimiter))
+    names = [name.strip() for name in rows[0]] if rows else []
+    return names, [row for row in rows[1:] if len(row) == len(names)]

@@ -1,5 +1,6 @@
 """Series in long form: a step a row, the rows of one series together."""
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -10,6 +11,18 @@ import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.gaps import (
+    Clock,
+    Gap,
+    clock_of,
+    column_of,
+    grows,
+    is_gap,
+    known_moment,
+    time_column,
+    told,
+    usual_step,
+)
 from seqpipe.data.sources.numeric import Missing, Numbers, filled, moment, named_numbers, table
 from seqpipe.errors import ConfigError, DataError
 
@@ -23,6 +36,7 @@ class _Step(NamedTuple):
     targets: Numbers  # (K,)
     tag: str
     label: str
+    stamp: str
 
 
 class LongCsv(FileSource):
@@ -108,6 +122,8 @@ class LongCsv(FileSource):
         self.labels_file = None if labels is None else folder / labels
         self.id, self.time, self.label, self.tags = id, time, label, tags
         self.features, self.targets = features, targets or []
+        self._gaps: dict[Path, list[Gap]] = {}
+        self._stamps: dict[Path, tuple[str | None, Clock]] = {}
         self.time_order, self.delimiter, self.missing = time_order, delimiter, missing
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
@@ -124,6 +140,39 @@ class LongCsv(FileSource):
         """All files of all splits, and the labels."""
         return [*super().inputs(), *([self.labels_file] if self.labels_file else [])]
 
+    def warnings(self) -> list[str]:
+        """As every source of files; gaps in time within a series, once the files were read."""
+        found = [(file, gap) for file, gaps in self._gaps.items() for gap in gaps]
+        if not found:
+            return super().warnings()
+        file, first = found[0]
+        gaps = told(f"data.source.time={self._time_of(file)[0]}", file, first, len(found))
+        return [*super().warnings(), f"{gaps}; a series is read as if all its steps were alike"]
+
+    def _time_of(self, file: Path) -> tuple[str | None, Clock]:
+        """The column with the times of a file, `time` or one that looks so, and what reads it."""
+        if file not in self._stamps:
+            if self.time is not None:
+                first = column_of(file, self.encoding, self.delimiter, self.time)
+                self._stamps[file] = self.time, clock_of(first) or known_moment
+            else:
+                taken = {*self.features, *self.targets, self.id, self.label, self.tags}
+                found = time_column(file, self.encoding, self.delimiter, taken)
+                self._stamps[file] = found or (None, known_moment)
+        return self._stamps[file]
+
+    def _look_for_gaps(self, steps: Sequence[_Step], file: Path) -> None:
+        """Remember the gaps in time within a series."""
+        column, clock = self._time_of(file)
+        moments = [] if column is None else [clock(step.stamp) for step in steps]
+        usual = usual_step(moments)
+        if not math.isfinite(usual) or (self.time is None and not grows([moments])):
+            return
+        for (before, step), length in zip(pairwise(steps), np.diff(moments).tolist(), strict=True):
+            if is_gap(length, usual):
+                gap = Gap(step.line, before.stamp, step.stamp, usual)
+                self._gaps.setdefault(file, []).append(gap)
+
     def parse(self, file: Path) -> Iterator[Found]:
         """A record for each series; one with a bad row is left out, and the row told.
 
@@ -133,7 +182,9 @@ class LongCsv(FileSource):
         now: str | None = None
         steps: list[_Step] = []
         broken, seen = False, set[str]()
-        for at, row in table(file, self.encoding, self.delimiter, self._wanted()):
+        self._gaps.pop(file, None)
+        stamps, _ = self._time_of(file)
+        for at, row in table(file, self.encoding, self.delimiter, self._wanted(stamps)):
             if isinstance(row, DataError):
                 yield row
                 broken = True
@@ -149,7 +200,7 @@ class LongCsv(FileSource):
             if broken:
                 continue
             try:
-                steps.append(self._step(at, row))
+                steps.append(self._step(at, row, "" if stamps is None else row[stamps]))
             except ValueError as problem:
                 yield DataError(f"{place(file, at)}: {problem}")
                 broken = True
@@ -179,13 +230,13 @@ class LongCsv(FileSource):
                 raise DataError(f"{where}: id={row[self.id]} has two labels; allowed: one")
         return found
 
-    def _wanted(self) -> list[str]:
+    def _wanted(self, stamps: str | None) -> list[str]:
         """The columns of the file to read."""
         in_rows = None if self.labels_file else self.label
-        single = [c for c in (self.id, self.time, in_rows, self.tags) if c is not None]
+        single = [c for c in (self.id, stamps, in_rows, self.tags) if c is not None]
         return list(dict.fromkeys([*single, *self.features, *self.targets]))
 
-    def _step(self, line: int, row: dict[str, str]) -> _Step:
+    def _step(self, line: int, row: dict[str, str], stamp: str) -> _Step:
         label = ""
         if self.label is not None:
             label = self._label_of(row[self.id]) if self.labels_file else row[self.label]
@@ -196,6 +247,7 @@ class LongCsv(FileSource):
             named_numbers(row, self.targets),
             "" if self.tags is None else row[self.tags],
             label,
+            stamp,
         )
 
     def _label_of(self, id_: str) -> str:
@@ -220,6 +272,7 @@ class LongCsv(FileSource):
                 problem += "; allowed: one label a series"
             if problem is not None:
                 return DataError(f"{place(file, step.line)}: {problem}")
+        self._look_for_gaps(steps, file)
         columns: dict[str, object] = {"id": id_}
         try:
             columns["series"] = filled(np.stack([s.features for s in steps]), self.missing)
