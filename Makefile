@@ -25,7 +25,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: fresh help install train ui test test-slow lint format clean
+.PHONY: fresh help install train ui test test-slow test-full lint format clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -45,10 +45,13 @@ ui: $(INSTALLED) ## open the MLflow UI on the runs of this folder
 		--backend-store-uri "sqlite:///outputs/mlflow.db" --workers 1 --port $(PORT)
 
 test: $(INSTALLED) ## run the tests, without the slow ones
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not full" $(ARGS)
 
 test-slow: $(INSTALLED) ## run the slow tests: the wheel, built, installed and used
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow tests $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "slow and not full" tests $(ARGS)
+
+test-full: $(INSTALLED) ## run the cases that the others leave out: every combination, not every pair
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m full tests $(ARGS)
 
 lint: $(INSTALLED) ## ruff, mypy, yamllint
 	$(BIN)/ruff check

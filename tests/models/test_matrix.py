@@ -34,11 +34,10 @@ def trained(model, task, batch, answer):
     return losses, unused
 
 
-@pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize("bidirectional", [False, True])
 def test_a_model_learns_and_every_parameter_gets_a_gradient_or_it_is_refused(
-    build, ragged, answer, cell, shape, bidirectional, depth
+    build, ragged, answer, crossed
 ):
+    cell, shape, bidirectional, depth = crossed
     changes = {"depth": depth, "bidirectional": bidirectional}
     if shape.startswith("encoder_decoder"):
         changes["architecture.decoder.bidirectional"] = False  # as the option file has it

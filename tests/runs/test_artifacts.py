@@ -38,7 +38,7 @@ def files_of(folder):
 
 @pytest.mark.parametrize("data", DATA)
 def test_every_data_set_runs_end_to_end_and_leaves_its_files(launch, data):
-    result = launch(data, *FEW, *OPTIONS.get(data, ()))
+    result = launch(data, *FEW, *OPTIONS.get(data, ()), painted=True)
     folder = result.output_dir
     promised = {
         "config.yaml",

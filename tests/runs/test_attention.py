@@ -27,7 +27,7 @@ def test_examples_are_drawn_with_the_names_of_their_steps(launch, monkeypatch, o
         return draw(path, examples, title)
 
     monkeypatch.setattr(attending, "draw_attention", watched)
-    result = launch("dates", *SHORT, *overrides)
+    result = launch("dates", *SHORT, *overrides, painted=True)
     assert (result.output_dir / "figures" / "attention.png").stat().st_size > 5000
     assert "## Attention" in (result.output_dir / "report.md").read_text()
     assert len(drawn) == attending.SHOWN

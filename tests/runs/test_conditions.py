@@ -279,6 +279,7 @@ def test_a_roll_is_written_from_a_condition_too(launch, tmp_path, monkeypatch):
         "data.y.column=roll",
         "trainer.max_epochs=1",
         "diagnostics=none",
+        painted=True,
     )
     text = (result.output_dir / "sample.txt").read_text()
     assert text.startswith("condition=glad\n")

@@ -7,7 +7,7 @@ from seqpipe.config.validate import ConfigError
 
 
 def test_the_data_is_told_drawn_and_recorded_and_nothing_is_trained(launch, capfd):
-    result = launch("dates", "describe=true", "data.source.train=300", "logger=csv")
+    result = launch("dates", "describe=true", "data.source.train=300", "logger=csv", painted=True)
     told = capfd.readouterr().err
     assert "Dates: train 300, valid 10, test 10" in told
     page = (result.output_dir / "data.md").read_text()

@@ -22,7 +22,7 @@ def rolls(tmp_path):
 
 def test_a_run_on_piano_rolls_leaves_scores_examples_and_a_sample_to_look_at(launch, rolls):
     overrides = (*FEW, "data.y.lowest=48", "data.y.highest=72")
-    result = launch("piano_rolls", f"data.path={rolls / 'rolls.npz'}", *overrides)
+    result = launch("piano_rolls", f"data.path={rolls / 'rolls.npz'}", *overrides, painted=True)
     metrics = json.loads((result.output_dir / "metrics.json").read_text())
     names = {"loss", "accuracy", "micro_f1", "macro_f1", "exact_match"}
     assert {name.removeprefix("test/") for name in metrics if name.startswith("test/")} == names

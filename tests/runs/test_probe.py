@@ -72,7 +72,7 @@ def test_the_backward_direction_is_told_in_its_own_order(launch):
 
 
 def test_what_is_seen_is_drawn_and_told_on_the_page(launch):
-    result = launch("adding", *LOOKS)
+    result = launch("adding", *LOOKS, painted=True)
     page = (result.output_dir / "report.md").read_text()
     for name in ("gradient_through_time", "gradient_over_training", "inside_the_cells"):
         picture = matplotlib.image.imread(result.output_dir / "figures" / f"{name}.png")

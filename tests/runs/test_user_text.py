@@ -10,8 +10,8 @@ def test_any_class_name_goes_through_describing_training_and_the_page(launch, tm
     rows = "".join(f"w{k % 5} {NASTY[k % 8]},{NASTY[k % 8]}\n" for k in range(96))
     (tmp_path / "t.csv").write_text(f"text,label\n{rows}", encoding="utf-8")
     typed = ["table", f"data.path={tmp_path}/t.csv", "data.cache=null", "logger=csv"]
-    described = launch(*typed, "describe=true", folder="look")
-    trained = launch(*typed, "trainer.max_epochs=1", "diagnostics=none")
+    described = launch(*typed, "describe=true", folder="look", painted=True)
+    trained = launch(*typed, "trainer.max_epochs=1", "diagnostics=none", painted=True)
     out, err = capfd.readouterr()
     shown = f"{described.summary} {out} {err}"
     assert not STEERING.search(shown)
