@@ -81,7 +81,7 @@ def test_a_first_loss_out_of_scale_is_a_warning(launch, caplog):
         ["data=python_docs", "data.bptt=16", "data.window=null"],
         ["data=digits_flat"],
         ["data=dates", "architecture.teacher_forcing=0.5"],
-        ["data=python_tokens", "cell=gru", "bidirectional=true"],
+        ["data=python_tokens", "data.source.files=12", "cell=gru", "bidirectional=true"],
     ],
 )
 def test_whatever_is_trained_can_be_looked_over(launch, overrides, capsys):

@@ -72,7 +72,7 @@ def test_a_source_and_a_field_of_a_users_own_are_checked_and_trained_on(folder, 
     assert re.search(r"^test: +loss 0\.\d+, accuracy ", trained.stdout, flags=re.M)
     # What was prepared is kept, but not when their code changes.
     (folder / "my_data.py").write_text(page["python"].replace(".diff()[:, None]", "[:, None]"))
-    again = run(train, folder)
+    again = run(f"{train} diagnostics=none preflight=none", folder)
     assert "; 3 to 7 steps; " in again.stdout, again.stderr
 
 
