@@ -89,6 +89,26 @@ def test_other_data_are_read_with_what_the_fields_learned(trained):
     assert measured(result.output_dir, file.stem) == pytest.approx(values, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        (["data.path=gone.jsonl"], "data.path=gone.jsonl"),
+        (["data.path=[in.jsonl,gone.jsonl]"], "data.path=gone.jsonl"),
+        (["data.path='gone*.jsonl'"], "data.path=gone*.jsonl"),
+        (["data.source.test=gone.jsonl"], "data.source.test=gone.jsonl"),
+    ],
+)
+def test_a_file_that_is_not_there_is_named_by_the_key_that_was_typed(
+    trained, monkeypatch, typed, named
+):
+    root, result = trained
+    monkeypatch.chdir(root)
+    with pytest.raises(DataError) as caught:
+        evaluate(Evaluate(run=str(result.output_dir), data=tuple(typed)), root)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{named}: no ")
+
+
 def test_all_of_another_file_is_measured_where_test_was_a_share(trained, capsys):
     root, result = trained
     other = table(root / "more.jsonl", 3, count=47)

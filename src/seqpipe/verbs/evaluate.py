@@ -1,5 +1,6 @@
 """Measure a trained model: `python -m seqpipe evaluate run=latest split=test`."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ def run(options: Evaluate, root: Path) -> Answer:
         cfg, other = _config(found, model, options, root)
         split = other.split
         make = _maker(model, options, other, counts)
-        with _called(options.data, split):
+        with _called(cfg.data.get("path"), options.data, split):
             data = build_data(cfg, _fitted(model), make, only=split, task=model.task)
         left_out = data.facts[split].skipped
         changed = data.digests[split] != model.facts.get("digests", {}).get(split)
@@ -79,17 +80,22 @@ def run(options: Evaluate, root: Path) -> Answer:
 
 
 @contextmanager
-def _called(typed: Sequence[str], split: str) -> Iterator[None]:
-    """An error about a split that is empty names what was typed in place of the split."""
+def _called(path: Any, typed: Sequence[str], split: str) -> Iterator[None]:
+    """Errors about files and empty splits name what was typed: data.path, not a key below it."""
     try:
         yield
     except DataError as error:
+        of_path = path if isinstance(path, Sequence) and not isinstance(path, str) else [path]
+        starts = [re.escape(str(one)) for one in of_path]
+        below = re.compile(rf"^data\.(?:source\.)+(?:train|path)=(?=(?:{'|'.join(starts)}): )")
+        problems = [below.sub("data.path=", problem) for problem in error.problems]
         empty = f"{split}: holds no records"
-        if not typed or not error.problems[0].startswith(empty):
+        if typed and problems[0].startswith(empty):
+            key = next((one for one in typed if one.startswith("data.path=")), typed[0])
+            problems[0] = problems[0].replace(empty, f"{key}: holds no records", 1)
+        if problems == error.problems:
             raise
-        key = next((one for one in typed if one.startswith("data.path=")), typed[0])
-        first = error.problems[0].replace(empty, f"{key}: holds no records", 1)
-        raise DataError([first, *error.problems[1:]]) from None
+        raise DataError(problems) from None
 
 
 def _before(metrics: Mapping[str, float], stage: str) -> dict[str, float]:
