@@ -143,7 +143,7 @@ class FileSource(Source):
         """The splits that what was typed for train holds, in place of those that were not typed."""
         train, shares = self.typed["train"], self._shares
         if isinstance(train, list):
-            taken = [file for name in train for file in self._taken(self.path / name)]
+            taken = [file for name in train for file in given.named(self.path / name, self._inside)]
             self._remarks = given.of_several(train, taken, shares)
         if not isinstance(train, str):
             return {}
@@ -156,7 +156,7 @@ class FileSource(Source):
             self._remarks = given.unread_inside(place, self.splits_inside(place.parent), shares)
             return {}
         if not place.is_dir():
-            self._remarks = given.of_several(train, self._taken(place), shares)
+            self._remarks = given.of_several(train, given.named(place, self._inside), shares)
             return {}
         taken, others = self._inside(place)
         left = sorted(set(taken) - given.typed_files(self.path, self.typed))
@@ -164,12 +164,6 @@ class FileSource(Source):
         if names:
             self._pass_over(f"data.source.train={train}", others, len(taken) + len(others))
         return {**names}
-
-    def _taken(self, place: Path) -> list[Path]:
-        """The files that one name means, a file, a folder or a pattern."""
-        if place.is_dir():
-            return self._inside(place)[0]
-        return [place] if place.is_file() else sorted(map(Path, glob(str(place), recursive=True)))
 
     @abstractmethod
     def parse(self, file: Path) -> Iterator[Found]:

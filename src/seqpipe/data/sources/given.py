@@ -3,7 +3,8 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,18 @@ def merged(train: object, found: Mapping[str, list[Path]], shares: Collection[st
     typed = f"[{','.join(map(str, train))}]" if isinstance(train, list) else train
     use = "data.source.train=FILE data.source.test=FILE uses given ones"
     return [f"data.source.train={typed}: {text}{by}; {use}"]
+
+
+def named(place: Path, inside: Callable[[Path], tuple[list[Path], list[Path]]]) -> list[Path]:
+    """The files that one name means.
+
+    Args:
+        place: a file, a folder or a pattern.
+        inside: of a folder, the files that are taken, and others.
+    """
+    if place.is_dir():
+        return inside(place)[0]
+    return [place] if place.is_file() else sorted(map(Path, glob(str(place), recursive=True)))
 
 
 def of_several(train: object, files: Collection[Path], shares: Collection[str]) -> list[str]:
