@@ -8,6 +8,8 @@ from seqpipe.errors import ConfigError
 FILES = "data=table data.path=a.csv data.source.valid=v.csv data.source.test=[t.csv,u.csv]"
 UNREAD = [
     ("data=fasta data.source.label_column=kind", "no table of labels is read"),
+    ("data=conll data.source.scheme=null data.source.convert_to=bioes", "no spans are read"),
+    ("data=conll data.source.scheme=null data.source.invalid=repair", "no spans are read"),
     (f"{FILES} data.source.seed=3", "every split is named, so nothing is drawn"),
     (f"{FILES} data.source.group=[x]", "every split is named, so nothing is drawn"),
     (f"{FILES} data.source.stratify=label", "every split is named, so nothing is drawn"),

@@ -210,17 +210,24 @@ def test_a_column_that_is_not_there_is_refused(written):
             {"scheme": "bio", "spans": "tag"},
             "data.source.spans=tag: not a column; allowed: tokens, tags; did you mean 'tags'?",
         ),
-        (
-            {"convert_to": "bio"},
-            "data.source.convert_to=bio: needs to know what it is converted from; "
-            "allowed: null, or data.source.scheme=auto with it",
-        ),
     ],
 )
 def test_options_that_cannot_work_are_refused(options, message):
     with pytest.raises(ConfigError) as error:
         Conll("train", **options)
     assert str(error.value) == message
+
+
+def test_parts_of_speech_need_no_other_option_than_the_one_that_the_warning_names(tmp_path):
+    """The option data=conll writes convert_to=bio, which is of no effect then."""
+    sentences = [f"w{number} NOUN\nv{number} VERB\n\n" for number in range(40)]
+    (tmp_path / "pos.conll").write_text("".join(sentences))
+    typed = ["data=conll", f"data.path={tmp_path}/pos.conll", "data.cache=null"]
+    data = build_data(compose(typed)[0])
+    assert [note for note in data.notes if "data.source.scheme=null" in note] != []
+    data = build_data(compose([*typed, "data.source.scheme=null"])[0])
+    assert data.y.names == ("NOUN", "VERB")
+    assert data.notes == []
 
 
 @pytest.mark.parametrize("scheme", ["iob1", "auto"])

@@ -45,6 +45,9 @@ def _of_sources(tree: Tree) -> Iterator[tuple[str, str]]:
         if node.get("labels", key) is None:
             text = f"no table of labels is read; {_LEAVE_OUT}, or also {key}.labels=FILE"
             yield from ((f"{key}.{name}", text) for name in ("id_column", "label_column"))
+        if "convert_to" in node and tree.get(f"{key}.scheme") is None:
+            text = f"no spans are read; {_LEAVE_OUT}, or {key}.scheme=auto"
+            yield from ((f"{key}.{name}", text) for name in ("spans", "convert_to", "invalid"))
         written = _format(tree, key) if "format" in node else None
         if written is not None:
             for name in (*_OF_CELLS, *(["encoding"] if written == "parquet" else [])):

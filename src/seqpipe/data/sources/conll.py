@@ -71,7 +71,7 @@ class Conll(TokenLines):
     (.gz) or not.
 
     Raises:
-        ConfigError: `spans` is none of the columns, or no scheme is given to convert from.
+        ConfigError: `spans` is none of the columns.
     """
 
     suffixes = tuple(
@@ -110,9 +110,6 @@ class Conll(TokenLines):
         if scheme is not None and spans not in self.columns:
             allowed = ", ".join(self.columns) + did_you_mean(spans, self.columns)
             raise ConfigError(f"data.source.spans={spans}: not a column; allowed: {allowed}")
-        if scheme is None and convert_to is not None:
-            text = "needs to know what it is converted from; allowed: null, or data.source.scheme"
-            raise ConfigError(f"data.source.convert_to={convert_to}: {text}=auto with it")
 
     def wanted(self) -> str:
         """For messages."""
