@@ -21,6 +21,7 @@ from pytorch_lightning import Callback
 from seqpipe.config.loader import Loader
 from seqpipe.config.paths import conf_dir
 
+pytest_plugins = ["refusals"]
 torch.set_num_threads(1)  # the workers of pytest-xdist share the cores
 # Before they are imported: from here on `Float[Tensor, "B T_x D"]` is true or the test fails.
 install_import_hook(["seqpipe.nn", "seqpipe.models"], "beartype.beartype")

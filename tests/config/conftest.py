@@ -1,20 +1,15 @@
 import json
 import os
-import re
 import select
-import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import seqpipe
-from seqpipe.config import commandline
-from seqpipe.config import compose as composing
-from seqpipe.errors import ConfigError
 
 # A verb in place of the real one: these tests are about the command line, not about training.
 FAKE_VERB = """
@@ -143,83 +138,3 @@ def command(environment, forked) -> Callable[..., Outcome]:
         return Outcome(done.returncode, done.stdout, done.stderr, torch_imported, left)
 
     return run
-
-
-class Advice:
-    """Takes the advice of every refusal that a test of this folder meets, once for each wording.
-
-    A refusal names what was typed or what it stands for, says what is allowed, and where that is
-    an override or a name, typing it makes the refusal go away.
-    """
-
-    def __init__(self) -> None:
-        self.seen: set[str] = set()
-        self.faults: list[str] = []
-        self.taken = 0
-
-    def judge(self, overrides: list[str], folders: Sequence[object], problem: str) -> None:
-        """Notes what is wrong with one message."""
-        shape = re.sub(r"'[^']*'|[\w./]+=\S*|\(.*?\)", "…", problem)
-        if shape in self.seen:
-            return
-        self.seen.add(shape)
-        key = problem.partition(": ")[0].partition("=")[0]
-        if not re.search(r"; (allowed: |did you mean )", problem):
-            self.faults.append(f"says nothing that is allowed: {problem}")
-        for change in self.proposed(problem, key):
-            kept = [o for o in overrides if o.lstrip("+~").partition("=")[0] not in change]
-            kept = [o for o in kept if o.lstrip("+~").partition("=")[0] != key.lstrip("+~")]
-            self.taken += 1
-            try:
-                left = commandline.check([*kept, *change.values()], folders).problems
-            except ConfigError as error:
-                left = error.problems
-            if problem in left or any(one.startswith(tuple(change.values())) for one in left):
-                self.faults.append(f"{problem}\n  taken: {change}\n  left: {left}")
-
-    def proposed(self, problem: str, key: str) -> Iterator[dict[str, str]]:
-        """Overrides that the message proposes, each way a mapping key -> override."""
-        hint = re.search(r"did you mean '([^']+)'\?$", problem)
-        allowed = problem.partition("; allowed: ")[2].partition("; did you mean")[0]
-        quoted = re.search(r"in quotes, (.*)$", allowed)
-        if quoted:
-            (word,) = shlex.split(quoted[1])
-            yield {key: word}
-        elif hint and "no such option" in problem:
-            yield {key: f"{key}={hint[1]}"}
-        for part in re.split(r", or | or |, (?=\w+=)", "" if quoted else allowed):
-            words = [
-                w.rstrip(",;") for w in part.split() if re.fullmatch(r"[\w.]+=[\w.\-\[\]]+", w)
-            ]
-            if words and not part.startswith(("a ", "also ", "-m ", "data of ", "with a plus")):
-                if not any(w.endswith(("...", "NAME", "FILE", "Class")) for w in words):
-                    yield {w.partition("=")[0]: w for w in words}
-
-
-ADVICE = Advice()
-
-
-@pytest.fixture(autouse=True)
-def advice_works(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every refusal of a test here goes through one check."""
-    met: list[tuple[list[str], Sequence[object], str]] = []
-    plain = commandline.check
-
-    def noting(overrides, folders=(), **options):
-        try:
-            checked = plain(overrides, folders, **options)
-        except ConfigError as error:
-            met.extend((list(overrides), folders, problem) for problem in error.problems)
-            raise
-        if not options.get("sweep"):
-            met.extend((list(overrides), folders, problem) for problem in checked.problems)
-        return checked
-
-    monkeypatch.setattr(commandline, "check", noting)
-    monkeypatch.setattr(composing, "check", noting)
-    yield
-    monkeypatch.undo()
-    for overrides, folders, problem in met:
-        ADVICE.judge(overrides, folders, problem)
-    faults, ADVICE.faults = ADVICE.faults, []
-    assert not faults, "\n".join(faults)

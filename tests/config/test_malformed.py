@@ -164,7 +164,7 @@ def test_a_grid_is_refused_where_one_job_runs():
     [
         (
             "~optim._partial_",
-            "optim._partial_=null: the run completes what is built; allowed: true",
+            "~optim._partial_: the run needs this key; allowed: leave ~optim._partial_ out",
         ),
         (
             "scheduler._partial_=false",

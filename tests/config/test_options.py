@@ -3,17 +3,21 @@
 import functools
 import importlib
 import inspect
+import re
 
 import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from refusals import values
+from seqpipe.build import instantiate
 from seqpipe.config.compose import compose
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import DATA_TARGET, GROUPS, PANEL
 from seqpipe.config.signatures import signature_of
 from seqpipe.config.tree import Tree
-from seqpipe.config.validate import rule_for, validate
+from seqpipe.config.validate import rule_at, rule_for, validate
+from seqpipe.errors import ConfigError
 
 CONF = conf_dir()
 FILES = sorted(CONF.rglob("*/*.yaml"))
@@ -109,6 +113,30 @@ def test_every_value_of_every_option_has_a_rule(option):
         read_elsewhere = key in tree.references() or isinstance(tree.get(key), dict)
         nothing = tree.raw(key) is None and key.startswith("data.")  # else a mapping, or refused
         assert rule or read_elsewhere or nothing, f"{key} may be anything"
+
+
+REFUSED = (0, -1, 1.5, "no such word", None, True, [])
+AS_A_VALUE = re.compile(r": (out of range|wrong (type|form)|unknown choice);")
+
+
+@pytest.mark.parametrize("option", [one for one in OPTIONS if one.startswith("data=")])
+def test_values_that_a_refusal_allows_are_those_that_the_class_takes(option):
+    cfg, _ = composed(option)
+    written = OmegaConf.to_container(cfg.data, resolve=True)
+    faults = []
+    for part in ("source", "x", "y"):
+        node = written[part] or {}
+        for name in [name for name in node if not name.startswith("_")]:
+            key = f"data.{part}.{name}"
+            rule = rule_at(Tree(cfg), key)
+            refused = map(rule.fault, REFUSED) if rule else ()
+            for value in {v for text in refused if text for v in values(f"{key}: {text}")}:
+                try:
+                    instantiate(OmegaConf.create({**node, name: yaml.safe_load(value)}))
+                except ConfigError as error:
+                    again = [p for p in error.problems if f"{name}={value}: " in p]
+                    faults += [f"{key}={value}: {p}" for p in again if AS_A_VALUE.search(p)]
+    assert not faults
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -5,7 +5,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
 from seqpipe.rules import (
     Rule,
@@ -63,6 +63,8 @@ def rule_of(annotation: Any) -> Rule | None:
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in (datetime.timedelta, Callable, typing.Callable) or origin is Callable:
         return _MADE
+    if origin is Annotated:
+        return next((rule for rule in inner if isinstance(rule, Rule)), rule_of(inner[0]))
     if origin is Literal:
         return choice(*inner)
     if origin in (Union, types.UnionType):

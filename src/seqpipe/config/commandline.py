@@ -3,7 +3,7 @@
 import argparse
 import itertools
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -152,8 +152,7 @@ def check(
     of_hydra = [str(o.input_line) for o in parsed if o.is_hydra_override()]
     parsed = [o for o in parsed if not o.is_hydra_override()]
     loader = Loader(config_dirs, of_hydra, config_name)
-    problems = [*map(loader.unreadable_problem, unreadable.values())]
-    problems += shadowed(loader.user_dirs())
+    problems = [*shadowed(loader.user_dirs())]
     problems += [
         f"{line}: names no folder; allowed: {line}outputs/runs/my_run"
         for line in of_hydra
@@ -161,6 +160,8 @@ def check(
     ]
     sweeping = [o for o in parsed if o.is_sweep_override()]
     composed = loader.compose([o for o in parsed if not o.is_sweep_override()], unreadable)
+    unread = [loader.unreadable_problem(each, composed.cfg) for each in unreadable.values()]
+    problems = [*unread, *problems]
     if sweep or composed.hydra.mode == RunMode.MULTIRUN:
         problems += map(str, comparison_problems(composed.hydra))
         problems += _job_problems(loader, composed, parsed, unreadable)
@@ -168,7 +169,7 @@ def check(
         problems += map(_several, sweeping)
         problems += _no_sweep(composed, parsed)
         unjudged = composed.refused | {o.key_or_group for o in sweeping}
-        problems += map(str, _problems(composed._replace(refused=unjudged), parsed))
+        problems += _problems(composed._replace(refused=unjudged), parsed)
     return Checked(composed, problems)
 
 
@@ -197,17 +198,37 @@ def _no_sweep(composed: Composed, overrides: Sequence[Override]) -> Iterator[str
         yield f"{name}: a job for each {', '.join(keys)}; allowed: -m {name}"
 
 
-def _problems(composed: Composed, typed: Sequence[Override]) -> list[Problem | str]:
+def _problems(composed: Composed, typed: Sequence[Override]) -> list[str]:
+    """What is wrong with a job, each key and value as they were typed."""
     found: list[Problem | str] = [*composed.problems]
     removed = {o.key_or_group: with_dots(str(o.input_line)) for o in typed if o.is_delete()}
     for problem in problems_of(composed.cfg, composed.choices, composed.refused):
-        line = removed.get(problem.key) if problem.value == "" else None
+        line = removed.get(problem.key)
         text = f"{line}: the run needs this key; allowed: leave {line} out"
         found.append(problem if line is None else text)
     if not found:
         keys = {o.key_or_group for o in typed if not o.is_delete() and o.value() is not None}
         found += unread_problems(Tree(composed.cfg), keys)
-    return found
+    lines = {o.key_or_group: _line(o) for o in typed if not o.is_delete()}
+    return [_as_typed(problem, lines) for problem in found]
+
+
+def _line(override: Override) -> str:
+    """An override as it was typed, a text without its quotes."""
+    value, key = override.value(), with_dots(override.get_key_element())
+    return f"{key}={value}" if isinstance(value, str) else with_dots(str(override.input_line))
+
+
+def _as_typed(problem: Problem | str, lines: Mapping[str, str]) -> str:
+    """A message that starts with what was typed: `hidden_size=1e2`, not `hidden_size=100.0`.
+
+    Args:
+        problem: of a key.
+        lines: the overrides, by their keys.
+    """
+    if isinstance(problem, str) or problem.key not in lines:
+        return str(problem)
+    return f"{lines[problem.key]}: {problem.text}"
 
 
 def _job_problems(
@@ -218,7 +239,7 @@ def _job_problems(
     having: dict[str, list[set[str]]] = {}
     for fixed, swept in jobs:
         composed = loader.compose([*fixed, *swept], unread)
-        for problem in dict.fromkeys(map(str, _problems(composed, [*fixed, *swept]))):
+        for problem in dict.fromkeys(_problems(composed, [*fixed, *swept])):
             having.setdefault(problem, []).append({with_dots(str(o.input_line)) for o in swept})
     for problem, swept_in in having.items():
         common = " ".join(sorted(set.intersection(*swept_in)))

@@ -41,12 +41,29 @@ def unknown_key(cfg: DictConfig, key: str, value: object) -> str:
         if target and parts[depth + 1 :] == [] and parts[depth] in signature_of(target).rules:
             return f"is not listed yet; allowed: with a plus: +{key}={shown(value)}"
         return _unknown(tree, parent, parts[depth], key)
-    listed = [name for name in tree.raw(parent) if name not in SPECIAL]
-    known = list(dict.fromkeys([*listed, *sorted(packaged_keys(parent.split(".")[0], target))]))
-    known = [name for name in known if name not in SPECIAL]
-    hint = _hint(tree, key, parts[depth], known)
-    more = f", or with a plus another argument of {target}: +{key}={shown(value)}"
-    return f"unknown key; allowed: {', '.join(known)}{'' if hint else more}{hint}"
+    return _unknown_of_another(tree, key, parent, parts[depth], value)
+
+
+def _unknown_of_another(tree: Tree, key: str, parent: str, name: str, value: object) -> str:
+    """As `unknown_key`, of a class that is not ours: what else it takes is typed with a plus."""
+    group, target = parent.split(".")[0], str(tree.get(f"{parent}._target_"))
+    listed = [*tree.raw(parent), *sorted(packaged_keys(group, target))]
+    known = [one for one in dict.fromkeys(listed) if one not in SPECIAL]
+    text = f"unknown key; allowed: {', '.join(known)}"
+    if hint := _hint(tree, key, name, known):
+        return f"{text}{hint}"
+    text += f", or with a plus another argument of {target}"
+    try:
+        taken = signature_of(target)
+    except TargetError:  # which is a problem of its own
+        return f"{text}: +{key}={shown(value)}"
+    others = [one for one in taken.rules if one not in (*known, *GIVEN_BY_THE_RUN.get(group, ()))]
+    if name in others or taken.takes_any:
+        return f"{text}: +{key}={shown(value)}"
+    closest = did_you_mean(name, others)
+    for other in others:
+        closest = closest.replace(f"'{other}'", f"'+{parent}.{other}'")
+    return f"{text}: {', '.join(others) or 'none'}{closest}"
 
 
 def deletable(cfg: DictConfig, key: str) -> str:
@@ -106,6 +123,8 @@ def _data_problems(tree: Tree) -> Iterator[Problem]:
             yield Problem(key, tree.written["data"][name], text)
         elif name in signature.rules:
             yield from _value_problems(tree, key, signature)
+        elif name == "path" and tree.raw("data.source.train") is None:
+            continue  # with nothing to train on, that is the problem
         elif not any(reference == key or reference.startswith(f"{key}.") for reference in read):
             yield _replaced(tree, name) or _unknown_problem(tree, "data", name)
     for part in ("source", "y"):
@@ -268,8 +287,10 @@ def _unknown(tree: Tree, parent: str, name: str, key: str) -> str:
         given = GIVEN_BY_THE_RUN.get(parent.split(".")[0], ())
         allowed = [n for n in signature_of(target).rules if n not in given]
     else:
-        allowed = [n for n in tree.raw(parent) if n != name and n != "_target_"]
+        allowed = [n for n in tree.raw(parent) or () if n != name and n != "_target_"]
     hint = _hint(tree, key, name, allowed)
+    if parent and tree.raw(parent) is None:
+        return f"{parent} holds null; allowed: {parent}=...{hint}"
     wrong = "unknown key"
     if key == "data.path" and tree.has("data.source.train"):
         train = shown(tree.raw("data.source.train"))

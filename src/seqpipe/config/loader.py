@@ -27,7 +27,8 @@ from seqpipe.config.keys import deletable, unknown_key
 from seqpipe.config.nested import with_dots
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import GROUPS, MAY_BE_NULL
-from seqpipe.config.validate import rule_for
+from seqpipe.config.tree import Tree
+from seqpipe.config.validate import rule_at, rule_for
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import Problem, shown
 
@@ -168,10 +169,13 @@ class Loader:
         """The options of a group, packaged and the user's."""
         return self.repository.get_group_options(group)
 
-    def unreadable_problem(self, found: Unreadable) -> str:
-        """What is wrong with an override that cannot be read."""
+    def unreadable_problem(self, found: Unreadable, cfg: DictConfig) -> str:
+        """What is wrong with an override that cannot be read, in a configuration without it."""
         line, group = with_dots(found.line), found.line.partition("=")[0].lstrip("+~")
         allowed = in_quotes(found.line)
+        rule = rule_at(Tree(cfg), with_dots(group))
+        if rule is not None and not rule.accepts(found.line.partition("=")[2]):
+            allowed = rule.allowed
         if group and self.repository.group_exists(group):
             options = self.options(group)
             allowed = ", ".join(options) + did_you_mean(found.line.partition("=")[2], options)
@@ -286,6 +290,9 @@ def _apply(override: Override, cfg: DictConfig) -> Problem | str | None:
         return f"{override.input_line}: {parent} holds a value; allowed: {parent}=..."
     if override.is_delete():
         return _delete(override, cfg)
+    if holder is None and not override.is_add() and Tree(cfg).has(parent):  # null: as a value
+        key, value = override.key_or_group, override.value()
+        return Problem(key, value, unknown_key(cfg, key, value))
     try:
         ConfigLoaderImpl._apply_overrides_to_config([override], cfg)
     except ConfigCompositionException as error:

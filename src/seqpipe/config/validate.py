@@ -1,5 +1,6 @@
 """Everything that is wrong with a configuration, at once, without importing torch."""
 
+import contextlib
 import fnmatch
 import functools
 import re
@@ -9,12 +10,15 @@ from pathlib import Path
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from seqpipe.config.annotations import TargetError
 from seqpipe.config.exclusions import exclusions
 from seqpipe.config.keys import key_problems
+from seqpipe.config.paths import PACKAGE
 from seqpipe.config.schema import RULES
+from seqpipe.config.signatures import signature_of
 from seqpipe.config.tree import Tree
 from seqpipe.errors import ConfigError
-from seqpipe.rules import Problem, Rule
+from seqpipe.rules import Problem, Rule, narrowed
 
 _FILES = {
     "resume": "a checkpoint, as outputs/runs/.../checkpoints/last.ckpt",
@@ -106,13 +110,31 @@ def _value_problems(tree: Tree) -> Iterator[Problem]:
             text = f"leads nowhere ({str(error).splitlines()[0]}); allowed: a key that exists"
             yield Problem(origin, tree.raw(origin), text)
             continue
-        rule = rule_for(key)
+        rule = rule_at(tree, key) if rule_for(key) else None
         if rule is not None and (fault := rule.fault(value)):
             yield Problem(origin, value, fault)
     for key, what in _FILES.items():
         file = tree.get(key)
         if isinstance(file, str) and not Path(file).is_file():
             yield Problem(key, file, f"no such file; allowed: {what}, or null")
+
+
+def rule_at(tree: Tree, key: str) -> Rule | None:
+    """What a value at a dotted key may be, given the class whose argument it is, if that is ours.
+
+    Args:
+        tree: of the configuration.
+        key: of the value.
+    """
+    rule, taken = rule_for(key), None
+    parent, _, name = key.rpartition(".")
+    target = tree.get(f"{parent}._target_") if parent else None
+    if str(target).startswith(f"{PACKAGE.name}.") and (rule is None or rule.options):
+        with contextlib.suppress(TargetError):
+            taken = signature_of(str(target)).rules.get(name)
+    if rule is None or taken is None:
+        return rule or taken
+    return narrowed(rule, taken)
 
 
 @functools.cache

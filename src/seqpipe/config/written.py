@@ -4,11 +4,11 @@ import ast
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Optional, Union
+from typing import Annotated, Any, Literal, Optional, Union
 
 from seqpipe.config.annotations import Signature, TargetError, rule_of
 from seqpipe.config.paths import PACKAGE
-from seqpipe.rules import Rule, either, null
+from seqpipe.rules import Rule, either, null, whole
 
 
 def written_signature(target: str) -> Signature:
@@ -152,7 +152,7 @@ class _Names(dict[str, Any]):
     def __init__(self, module: _Module) -> None:
         super().__init__(int=int, float=float, bool=bool, str=str, list=list, tuple=tuple)
         self.update(Literal=Literal, Optional=Optional, Union=Union, Sequence=Sequence)
-        self.update(dict=dict, Mapping=Mapping)
+        self.update(dict=dict, Mapping=Mapping, Annotated=Annotated, whole=whole)
         self.module = module
 
     def __missing__(self, name: str) -> Any:

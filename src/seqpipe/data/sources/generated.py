@@ -2,6 +2,7 @@
 
 import datetime
 import random
+from typing import Annotated
 
 import numpy as np
 
@@ -146,7 +147,7 @@ class Adding(Source):
 
     def __init__(
         self,
-        length: int,
+        length: Annotated[int, whole(2)],
         train: int = 10_000,
         valid: int = 1_000,
         test: int = 1_000,
@@ -198,7 +199,7 @@ class CopyMemory(Source):
 
     def __init__(
         self,
-        length: int,
+        length: Annotated[int, whole(1)],
         train: int = 10_000,
         valid: int = 1_000,
         test: int = 1_000,

@@ -12,7 +12,7 @@ import tokenize
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 from seqpipe.data.base import Record, Source, Splits
 from seqpipe.data.sources.parts import check_fractions, check_sizes
@@ -149,7 +149,7 @@ class PythonTokens(Source):
 
     def __init__(
         self,
-        files: int = 120,
+        files: Annotated[int, whole(3)] = 120,
         valid: float = 0.1,
         test: float = 0.1,
         max_length: int = 256,
