@@ -4,6 +4,7 @@ It names a key as it was typed, it says what is allowed, and whoever takes its a
 for the same key again. A plugin, so that it holds for tests that do not ask for it.
 """
 
+import difflib
 import functools
 import inspect
 import re
@@ -104,7 +105,10 @@ class Advice:
 
 def _stands(override: str, problem: str) -> bool:
     """Whether a message starts with what was typed, or with that and with another key."""
-    return override.replace("/", ".") in problem.replace("/", ".").partition(": ")[0] + ": "
+    override, problem = (
+        re.sub("['\"]", "", each).replace("/", ".") for each in (override, problem)
+    )
+    return override in problem.partition(": ")[0]
 
 
 def proposed(problem: str, key: str) -> Iterator[dict[str, str]]:
@@ -129,14 +133,19 @@ def proposed(problem: str, key: str) -> Iterator[dict[str, str]]:
 def renamed(problem: str, key: str) -> Iterator[tuple[str, str]]:
     """The key that an unknown one may have meant, with the value that was typed.
 
-    >>> list(renamed("cell.forget_bais=1: unknown key; did you mean 'forget_bias'?", "cell.forget"))
-    [('cell.forget_bias', '1')]
+    >>> list(renamed("cell.outptu=1: unknown key; did you mean 'output'?", "cell.outptu"))
+    [('cell.output', '1')]
     """
     hint = re.search(r": unknown key; .*did you mean '(\+?)([\w.]+)'\?$", problem)
     if hint:
         value = problem.partition(": ")[0].partition("=")[2]
-        parent = "" if "." in hint[2] else key.lstrip("+").rpartition(".")[0]
-        yield f"{hint[1]}{parent}.{hint[2]}".replace("+.", "+").lstrip("."), value
+        sign, parts = key[: key.startswith("+")] or hint[1], key.lstrip("+").split(".")
+        if "." in hint[2]:
+            parts = [hint[2]]
+        else:  # the part that it is close to
+            (close,) = difflib.get_close_matches(hint[2], parts, n=1, cutoff=0)
+            parts[parts.index(close)] = hint[2]
+        yield sign + ".".join(parts), value
 
 
 def values(problem: str) -> Iterator[str]:
