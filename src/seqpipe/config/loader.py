@@ -19,7 +19,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
-from yaml import YAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 from seqpipe.config.data_path import settle_path
 from seqpipe.config.inherited import drop_inherited
@@ -274,7 +274,11 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         wanted = str(error.missing_cfg_file).rpartition("/")[2]
         hint = did_you_mean(wanted, error.options)
-        return f"{lines[0]}; allowed: {', '.join(error.options)}{hint}"
+        file = str(error.missing_cfg_file)
+        return f"{file}: {lines[0]}; allowed: {', '.join(error.options)}{hint}"
+    if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark):
+        place = f"{mark.name}:{mark.line + 1}"
+        return f"{place}: {error.problem}; allowed: a file that YAML can read"
     if isinstance(error, YAMLError) or isinstance(error.__cause__, YAMLError):
         lines.append("; allowed: a file that YAML can read")
     else:
