@@ -86,7 +86,7 @@ def test_what_cannot_be_built_is_named_by_its_key_and_leaves_nothing(
 def test_what_a_constructor_finds_wrong_is_not_wrapped_by_hydra(launch, tmp_path):
     with pytest.raises(
         ConfigError,
-        match=r"^data.source.header=\[a,a\]: a name comes twice; allowed: a name of its own for each",
+        match=r"^data.source.header=\[a,a\]: a name comes twice; allowed: a name of its own",
     ):
         launch("table", "data.path=x.csv", "data.source.header=[a,a]")
     assert not (tmp_path / "runs").exists()
