@@ -319,7 +319,8 @@ def test_a_feature_beyond_its_sequence_and_names_that_do_not_meet_are_told(write
     with pytest.raises(DataError) as caught:
         annotated(fa, "a.gtf")
     assert caught.value.problems == [
-        f"data.source.annotation=a.gtf: no such file in {fa.parent}; did you mean 'a.gff'?"
+        f"data.source.annotation=a.gtf: no such file in {fa.parent}; "
+        "allowed: a GFF or GTF file of its genes; did you mean 'a.gff'?"
     ]
     assert problems(FastaGff("a.fa", "a.fa", "a.fa", path=str(fa.parent), annotation="a.gff",
                              features={"cds": "x"}).read().train) == [
