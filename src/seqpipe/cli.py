@@ -79,9 +79,14 @@ class _Jobs:
 
 def main() -> int:
     """Run the command in `sys.argv`. Returns the exit code of the process."""
-    if os.getcwd() not in sys.path:  # `python -m` does so, a console script does not
-        sys.path.insert(0, os.getcwd())
     open_streams()
+    try:
+        here = os.getcwd()
+    except OSError as error:
+        complain(f"the current folder cannot be read ({error.strerror}); allowed: cd to another")
+        return WRONG_INPUT
+    if here not in sys.path:  # `python -m` does so, a console script does not
+        sys.path.insert(0, here)
     _spin_less()
     with heard_by_nobody():
         try:

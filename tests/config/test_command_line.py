@@ -373,3 +373,14 @@ def test_the_command_that_repeats_a_run_names_the_folder_of_options(environment,
     done = command("-cd", "my conf", "depth=2", "hydra.job.name=x", body=body)
     line = "python -m seqpipe '--config-dir=my conf' hydra.job.name=x depth=2"
     assert done.out.splitlines()[0] == line
+
+
+def test_a_folder_that_was_deleted_under_the_user_is_a_message(forked):
+    """As in a terminal that still stands in a folder which is gone."""
+    code = "import os, sys\nos.mkdir('gone')\nos.chdir('gone')\nos.rmdir('../gone')\n"
+    done = forked(code + "from seqpipe.cli import main\nsys.exit(main())", "data=adding")
+    assert (done.returncode, done.stdout) == (2, "")
+    message = (
+        "the current folder cannot be read (No such file or directory); allowed: cd to another"
+    )
+    assert done.stderr == f"seqpipe: {message}\n"

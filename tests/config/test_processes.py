@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from pytorch_lightning import Trainer
 
 from seqpipe.errors import ConfigError
 from seqpipe.processes import ignore_stale_ranks, is_launched, mark_children, processes_of, rank
@@ -15,6 +16,7 @@ BY_HAND = {
 }
 NAMES = (
     *("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT"),
+    *("SLURM_JOB_ID", "SLURM_JOB_NAME"),
     *("SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_ID", "TORCHELASTIC_RUN_ID", "SEQPIPE_STARTED_BY"),
 )
 
@@ -38,6 +40,7 @@ def variables(monkeypatch):
         {"LOCAL_RANK": "1"},
         {"RANK": "3", "WORLD_SIZE": "4"},
         {"SLURM_PROCID": "2"},
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"},  # of a batch script that does not use srun
         {"NODE_RANK": "1"},
         {"LOCAL_RANK": "none of ours"},
         {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"},  # without srun; Lightning refuses to start
@@ -62,6 +65,13 @@ def test_what_says_no_more_than_the_first_process_is_left_alone(variables, left)
     variables(**left)
     assert ignore_stale_ranks(ONE) is None
     assert left.items() <= os.environ.items()
+
+
+def test_lightning_makes_a_trainer_of_one_process_in_a_batch_script_of_several_tasks(variables):
+    """It takes the number of tasks for that of processes, and refuses one process."""
+    variables(SLURM_PROCID="0", SLURM_NTASKS="4", SLURM_JOB_ID="7", SLURM_JOB_NAME="train")
+    assert "SLURM_NTASKS=4" in str(ignore_stale_ranks(ONE))
+    assert Trainer(devices=1, accelerator="cpu", logger=False).world_size == 1
 
 
 def test_a_rank_without_a_place_to_meet_does_not_make_one_of_two_processes(variables):
