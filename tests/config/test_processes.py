@@ -40,7 +40,6 @@ def variables(monkeypatch):
         {"LOCAL_RANK": "1"},
         {"RANK": "3", "WORLD_SIZE": "4"},
         {"SLURM_PROCID": "2"},
-        {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"},  # of a batch script that does not use srun
         {"NODE_RANK": "1"},
         {"LOCAL_RANK": "none of ours"},
         {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"},  # without srun; Lightning refuses to start
