@@ -11,8 +11,11 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from PIL import Image
 
+from seqpipe.build import build_data
+from seqpipe.config import commandline
 from seqpipe.config.annotations import TargetError
 from seqpipe.config.compose import Launch, compose
+from seqpipe.config.loader import Loader
 from seqpipe.config.signatures import signature_of
 from seqpipe.config.tree import Tree
 from seqpipe.config.validate import rule_for
@@ -104,7 +107,7 @@ def candidates(tree: Tree, key: str, more: Mapping[str, list[Any]]) -> Iterator[
         rule = None
     rules = [one for one in (rule, rule_for(key)) if one is not None]
     words = [word for one in rules for word in one.words]
-    tried: list[Any] = [*more.get(name, []), *words]
+    tried: list[Any] = [*more.get(key, []), *more.get(name, []), *words]
     if isinstance(value, bool):
         tried.append(not value)
     elif isinstance(value, int):
@@ -123,22 +126,64 @@ def candidates(tree: Tree, key: str, more: Mapping[str, list[Any]]) -> Iterator[
             yield json.dumps(other).replace('"', "") if held else str(other)
 
 
+DOES_NOT_APPLY = (
+    *("can be cut", "is not cut in windows", "nothing is cut in training", "nothing is too long"),
+    *("nothing is truncated", "allowed: with codes=shares", "parts the documents already"),
+    *("two ways to choose frames", "there is no backbone to use it", "no table of labels is read"),
+    *("the data is read from files", "no list of files is read", "nothing is drawn"),
+    *("only a set on the hub", "parquet has none", "are of words", "nothing is unknown"),
+    *("neither x nor y reads", "nothing to sort by", "no label is read", "one block"),
+    *("would read the answer", "the decoder starts in", "layers of the head, which has one"),
+    *("x does not hold the characters", "random vectors would stay", "greedy decoding has no beam"),
+    *("would keep the worst checkpoint", "nothing decays where", "which is not embedded"),
+    "nothing to look at",
+)
+"""Words of refusals which say that a key does not apply where it was typed."""
+
+LOOKED_FOR = (
+    *("not in the record", "not in the header", "has no column", "has no array", "no such file"),
+    *("there is no file", "is not the folder that is meant", "not a column of", "is called so"),
+    *("no header names", "need names", "not JSON", "header names", "needs one star"),
+    *("is blank", "is missing", "does not grow", "no code of DNA", "no column", "valid would be"),
+    *("names are relative to a folder", "nothing reads"),
+)
+"""Words of refusals which show that a value was used: what it names was looked for in the files, or
+they hold what it does not let pass."""
+
+BY_CHANGE = ("group", "stratify", "columns", "keep", "values")  # of which that does not show enough
+
+
 def _in_vain(
-    case: tuple[str, ...], key: str, others: Iterable[str], effects: Effects, before: list[str]
-) -> str:
-    """Nothing where another value changes something, or is refused; else what was tried."""
-    tried = []
-    for other in others:
-        override = f"{key}={other}"
+    case: tuple[str, ...],
+    key: str,
+    others: Iterable[str],
+    effects: Effects,
+    before: list[str],
+) -> tuple[str, bool]:
+    """Nothing where another value changes something; else what was tried, and what came of it.
+
+    A value that its key cannot have shows nothing, nor does one that is taken and changes nothing.
+    A refusal counts where it says that the key does not apply, or shows that the value was used.
+
+    Returns:
+        what was tried in vain; whether a change was seen.
+    """
+    tried, idle = [], False
+    used = () if key.rpartition(".")[2] in BY_CHANGE else LOOKED_FOR
+    for override in (f"{key}={other}" for other in others):
         try:
             cfg, _ = compose([*case, override])
-            for was, now in zip(before, effects(cfg), strict=False):
-                if was != now:
-                    return ""
-        except (SeqpipeError, RuntimeError, ValueError):  # refused, by us or by the library
-            return ""
-        tried.append(override)
-    return " ".join(tried) or f"{key}: no other value is known"
+            if any(was != now for was, now in zip(before, effects(cfg), strict=False)):
+                return "", True
+            tried.append(override)
+        except SeqpipeError as error:
+            if any(word in str(error) for word in used):
+                return "", True
+            idle = idle or any(word in str(error) for word in DOES_NOT_APPLY)
+            tried.append(f"{override} (refused: {str(error).splitlines()[-1][:200]})")
+        if idle:
+            return "", False
+    return " | ".join(tried) or f"{key}: no other value is known", False
 
 
 def _inert_keys(
@@ -158,22 +203,71 @@ def _inert_keys(
         where = (f"{parent}:{tree.get(f'{parent}._target_')}", last)
         if last in ("_target_", "_partial_", "_convert_") or where in walked:
             continue
-        if any(key == name or key.startswith(f"{name}.") for name in exempt):
+        if key in exempt:
             continue
-        if tree.origin(key) != key or not key.startswith(within):
-            continue
-        walked.add(where)
-        others = candidates(tree, key, more or {})
-        inert.append(_in_vain(case, key, others, effects, before))
+        origin = tree.origin(key)
+        if not key.startswith(within) or (origin != key and origin.startswith(within)):
+            continue  # that other key is walked
+        found, changed = _in_vain(case, key, candidates(tree, key, more or {}), effects, before)
+        inert.append(found)
+        if changed:
+            walked.add(where)
     return [one for one in inert if one]
 
 
 @pytest.fixture(scope="session")
-def inert_keys() -> Callable[..., list[str]]:
+def inert_keys() -> Iterator[Callable[..., list[str]]]:
     """inert_keys(case, effects, exempt, walked): keys of a composed case without an effect.
 
     Each as the overrides that were tried in vain. `effects` gives what a configuration comes to,
     part by part; keys of classes in `walked` are passed over and added to it; `within` is the
-    start of the keys that are walked, and `more` holds values to try first, by a key's last name.
+    start of the keys that are walked, and `more` holds values to try first, by a key or its last
+    name.
     """
-    return _inert_keys
+    loader = Loader((), ())  # it composes the same options once
+
+    def shared(folders: Any, of_hydra: Any, name: str) -> Loader:
+        assert not folders
+        assert not of_hydra
+        return loader
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commandline, "Loader", shared)
+        yield _inert_keys
+
+
+@pytest.fixture(scope="module")
+def inert_data_keys(inert_keys: Any) -> Callable[..., list[str]]:
+    """inert_data_keys(name, overrides, folder, exempt, more): as `inert_keys`, of the data alone.
+
+    The name starts with that of the option, where the overrides choose none.
+    """
+    walked: set[tuple[str, str]] = set()
+
+    def inert(
+        name: str, words: tuple[str, ...], folder: Path, exempt: Any, more: Mapping[str, list[Any]]
+    ) -> list[str]:
+        chosen = () if any(word.startswith("data=") for word in words) else (f"data={name}",)
+        small = ("hidden_size=4", "data.cache=null", "data.batch_size=4")
+        case = (*small, *chosen, *(word.format(folder=folder) for word in words))
+        values = {
+            key: [one.format(folder=folder) if isinstance(one, str) else one for one in others]
+            for key, others in more.items()
+        }
+        found: list[str] = inert_keys(case, batches_of, exempt, walked, "data.", values)
+        return found
+
+    return inert
+
+
+def batches_of(cfg: DictConfig) -> Iterator[str]:
+    """What the data of a configuration comes to."""
+    data = build_data(cfg)
+    batches = [one for split in ("train", "valid", "test") for one in data.loader(split)]
+    named = [None if field is None else field.names for field in (data.spec.x, data.spec.y)]
+    drawn = [(one.index.tolist(), numbers(one.x), numbers(one.y)) for one in batches]
+    yield repr((data.description, named, drawn))
+
+
+def numbers(part: Any) -> Any:
+    return None if part is None else (tuple(part.shape), part.double().flatten().tolist())

@@ -1,4 +1,4 @@
-"""Every key that an option writes has an effect: another value changes something, or is refused.
+"""Every key that an option writes has an effect: another value changes something.
 
 The keys are those of composed configurations, not a list. Of each, values that its rule allows are
 tried until one changes the data's batches, the model's weights or outputs, the loss or what is
@@ -29,6 +29,11 @@ from seqpipe.build import (
 from seqpipe.checks import check_trainer
 from seqpipe.config.compose import compose
 from seqpipe.config.tree import Tree
+from seqpipe.diagnostics.settings import Settings
+from seqpipe.tracking.base import NoTracker
+from seqpipe.verbs.free import make_free_running
+from seqpipe.verbs.inside import check as check_looks
+from seqpipe.verbs.inside import make_probe
 
 TINY = ("hidden_size=4", "data.cache=null", "trainer.accelerator=cpu", "data.batch_size=4")
 ADDING = (
@@ -77,6 +82,8 @@ EXEMPT = {
     "replay": "names a batch that was kept; tests/runs/test_bad_steps.py",
     "describe": "chooses what is done, not how; tests/runs/test_look.py",
     "preflight": "chooses which checks run; tests/runs/test_preflight.py",
+    "data.x": "null where nothing is read; a field is walked where there is one",
+    "trainer.accelerator": "other hardware, where the machine has it",
     "data.cache": "where prepared data is kept; tests/data/test_cache.py",
     "data.num_workers": "the same batches from other processes; tests/data/test_batching.py",
     "data.on_error": "acts on bad records only; tests/data/test_tables.py",
@@ -99,8 +106,7 @@ EXEMPT = {
     "data.y.scheme": "`auto` finds what another value says; tests/data/test_tags.py",
     "trainer.enable_progress_bar": "what the terminal shows",
     "trainer.max_bad_steps": "acts on updates that are not finite; tests/runs/test_bad_steps.py",
-    "logger": "where the record is written; tests/tracking",
-    "diagnostics": "what is looked at; tests/runs/test_probe.py, tests/runs/test_free_running.py",
+    "logger.tracking_uri": "where the record is kept; tests/tracking/test_store.py",
 }
 
 
@@ -186,6 +192,18 @@ def effects(cfg: DictConfig) -> Iterator[str]:
     exact = torch.get_deterministic_debug_mode()
     torch.use_deterministic_algorithms(False)
     yield digest(plain(made, 4), plain(instantiate(cfg.logger), 2), exact)
+    yield digest(looked_at(cfg, model, data))
+
+
+def looked_at(cfg: DictConfig, model: Any, data: Any) -> Any:
+    """Which examples a run looks into the model with, and how often; what it refuses of that."""
+    asked = instantiate(cfg.diagnostics)
+    typed = {k: v for k, v in vars(asked).items() if v != getattr(Settings(), k)}
+    check_looks([f"diagnostics.{name}={value}" for name, value in typed.items()], model)
+    probe = make_probe(cfg, build_task(cfg, data), data, NoTracker(root=Path(), output_dir=Path()))
+    guesses = make_free_running(cfg, model, data)
+    every = None if probe is None else (probe.settings.every, probe.batch.index.tolist())
+    return every, None if guesses is None else guesses.batch.index.tolist()
 
 
 def updates(module: Any) -> Any:
@@ -208,14 +226,24 @@ def updates(module: Any) -> Any:
 
 
 WALKED: set[tuple[str, str]] = set()
+OTHERS: dict[str, list[Any]] = {
+    "group": [["text", "label"], ["tokens", "tags"], ["x", "y"]],
+    "delimiter": ["';'"],
+    "length_penalty": [0.5],
+    "monitor": ["val/macro_f1", "val/mae"],
+    "free_running": [2],
+    "flush_seconds": [1.0],
+    "experiment_name": ["another"],
+}
+"""A key's last name, and values to try first."""
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", CASES)
-def test_another_value_of_every_key_changes_something_or_is_refused(name, folder, inert_keys):
+def test_another_value_of_every_key_changes_something(name, folder, inert_keys):
     case = (*TINY, *(word.format(folder=folder) for word in CASES[name]))
-    inert = inert_keys(case, effects, EXEMPT, WALKED)
+    inert = inert_keys(case, effects, EXEMPT, WALKED, more=OTHERS)
     assert not inert, "\n".join(inert)
 
 

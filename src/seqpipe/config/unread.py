@@ -3,6 +3,7 @@
 Only what was typed is judged: an option may write a key that its other keys make idle.
 """
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ OF_SHARES = ("group", "stratify", "order", "seed")
 """Options of a source by which shares are drawn."""
 
 _PACKED = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", ".parquet")
+_LISTS = (".csv", ".tsv", ".txt")
+_OF_STEPS = ("label", "tags", "targets")
 _OF_CELLS = ("quote", "delimiter", "header")
 _OF_STACKS = ("hidden_size", "depth", "bidirectional", "dropout")
 _LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
@@ -34,6 +37,7 @@ def unread_problems(tree: Tree, typed: Collection[str]) -> Iterator[Problem]:
 
 
 def _of_sources(tree: Tree) -> Iterator[tuple[str, str]]:
+    fields = [tree.get("data.x.column"), tree.get("data.y.column")]
     for key, node in tree.mappings("data.source"):
         splits = [tree.get(f"{key}.{split}") for split in ("valid", "test")]
         if {"train", "valid", "test"} <= node.keys() and all(map(_is_names, splits)):
@@ -52,6 +56,18 @@ def _of_sources(tree: Tree) -> Iterator[tuple[str, str]]:
         if written is not None:
             for name in (*_OF_CELLS, *(["encoding"] if written == "parquet" else [])):
                 yield f"{key}.{name}", f"{written} has none; {_LEAVE_OUT}"
+        if "pattern" in node and not any(name.endswith(_LISTS) for name in _names(tree, key)):
+            text = f"no list of files is read; {_LEAVE_OUT}, or also {key}.train=LIST.csv"
+            yield f"{key}.encoding", text
+        groups = re.findall(r"\(\?P<(\w+)>", str(node.get("pattern") or ""))
+        readers = str([*fields, node.get("group"), node.get("stratify")])
+        if groups and not any(name in readers for name in groups):
+            text = f"nothing reads {' or '.join(groups)}; {_LEAVE_OUT}"
+            yield f"{key}.pattern", f"{text}, or also data.y.column={groups[0]}"
+        for name in _OF_STEPS if node.keys() >= {"id", *_OF_STEPS} else ():
+            text = f"neither x nor y reads it; {_LEAVE_OUT}, or also data.y.column={name}"
+            if name not in readers:
+                yield f"{key}.{name}", text
         if isinstance(node.get("local"), dict) and isinstance(node.get("hub"), dict):
             from_hub = tree.get(f"{key}.path") is None
             where = "the hub" if from_hub else "files"
@@ -70,12 +86,17 @@ def _format(tree: Tree, key: str) -> str | None:
     given = tree.get(f"{key}.format")
     if given is not None:
         return str(given) if given in ("jsonl", "parquet") else None
-    values = [tree.get(f"{key}.{split}") for split in ("train", "valid", "test")]
-    listed = [name for value in values for name in (value if isinstance(value, list) else [value])]
-    names = [name.lower() for name in listed if isinstance(name, str)]
+    names = _names(tree, key)
     if not names or not all(name.endswith(_PACKED) for name in names):
         return None
     return "parquet" if all(name.endswith(".parquet") for name in names) else "jsonl"
+
+
+def _names(tree: Tree, key: str) -> list[str]:
+    """The files of all splits of a source, as they are called, in small letters."""
+    values = [tree.get(f"{key}.{split}") for split in ("train", "valid", "test")]
+    listed = [name for value in values for name in (value if isinstance(value, list) else [value])]
+    return [name.lower() for name in listed if isinstance(name, str)]
 
 
 def _of_texts(tree: Tree) -> Iterator[tuple[str, str]]:
