@@ -137,6 +137,7 @@ DOES_NOT_APPLY = (
     *("x does not hold the characters", "random vectors would stay", "greedy decoding has no beam"),
     *("would keep the worst checkpoint", "nothing decays where", "which is not embedded"),
     "nothing to look at",
+    "a part of x is not answered",
 )
 """Words of refusals which say that a key does not apply where it was typed."""
 

@@ -299,7 +299,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("name", CASES)
-def test_another_value_of_every_key_of_data_changes_the_batches(name, folder, inert_data_keys):
-    inert = inert_data_keys(name, CASES[name], folder, EXEMPT, ANYWHERE | OTHERS.get(name, {}))
+def test_another_value_of_every_key_of_data_changes_the_batches(folder, inert_data_keys):
+    inert = []  # in one test: a key that was seen to act is not walked again in the cases below
+    for name, words in CASES.items():
+        found = inert_data_keys(name, words, folder, EXEMPT, ANYWHERE | OTHERS.get(name, {}))
+        inert += [f"{name}: {one}" for one in found]
     assert not inert, "\n".join(inert)
