@@ -247,6 +247,10 @@ def test_a_name_that_leads_nowhere_is_refused_with_what_there_is(look, run, mess
     assert message in refused(look, run)
 
 
+def test_only_experiments_that_have_a_best_run_are_named(look):
+    assert "Default" not in refused(look, "best")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -9,6 +9,7 @@ import torch
 from seqpipe.data.base import SequenceBatch
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference import scoring
+from seqpipe.inference.sampling import encoded_condition
 from seqpipe.inference.scoring import probability_of, ranked
 
 MANY, WARM = "an integer from 1 to 1000000", "a number in [0.0001, 10000]"
@@ -137,6 +138,13 @@ def test_what_cannot_be_scored_is_told(made):
     assert caught.value.problems == [f"ManyToOne: {text}"]
     with pytest.raises(DataError):
         made("lines").model.score([{"txet": "a"}])
+
+
+def test_a_text_without_the_one_that_it_is_given_is_refused_without_a_list_of_symbols(made):
+    with pytest.raises(ConfigError) as caught:
+        encoded_condition(made("translation").model.x, None)
+    text = "the model needs one; allowed: an entry of the column x"
+    assert caught.value.problems == [f"condition=null: {text}"]
 
 
 def test_the_likeliest_comes_first(made):

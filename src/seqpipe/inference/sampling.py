@@ -152,6 +152,8 @@ def encoded_condition(x: Field, condition: Any) -> Tensor:
         names = ", ".join((x.spec.names or ())[:_MOST_NAMED])
         more = ", ..." if len(x.spec.names or ()) > _MOST_NAMED else ""
         allowed = f"{names}{more}" if names else f"{x.describe({})}, {x.column}"
+        if x.spec.has_time:  # its names are those of single steps
+            allowed = f"an entry of the column {x.column}"
         raise ConfigError(f"condition=null: the model needs one; allowed: {allowed}")
     if isinstance(condition, Mapping):
         return x.encode(condition).to(x.spec.dtype)

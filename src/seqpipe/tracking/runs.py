@@ -185,7 +185,8 @@ class _Look:
         if not runs and finished:
             raise ConfigError(f"run=best: {self._none_is_whole(finished)}")
         if self.experiment is None and len({run.info.experiment_id for run in runs}) > 1:
-            names = ", ".join(sorted(self._experiments()))
+            ids = {run.info.experiment_id for run in runs}
+            names = ", ".join(sorted(n for n, id_ in self._experiments().items() if id_ in ids))
             text = "runs on different data cannot be compared; allowed: also experiment=NAME"
             raise ConfigError(f"run=best: {text}, one of {names}")
         if metric is None and runs:
