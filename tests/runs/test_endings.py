@@ -32,6 +32,7 @@ MOMENTS = {
     "in the test": (SequenceModule, "test_step"),
     "writing the model": (keep, "write"),
 }
+HELD: list[sqlite3.Connection] = []  # till the process ends
 ENDS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
@@ -109,6 +110,31 @@ def test_a_signal_leaves_the_store_with_a_final_state(ended, tmp_path):
     assert code == 143
     with sqlite3.connect(tmp_path / "outputs" / "mlflow.db") as store:
         assert store.execute("SELECT status FROM runs").fetchall() == [("KILLED",)]
+
+
+def test_a_store_that_is_locked_keeps_no_run_waiting(ended, tmp_path):
+    """Another program holds it: messages without a traceback, and the results all the same."""
+    code, told, _ = ended(lambda: None, "logger=mlflow", "trainer.max_epochs=1")
+    assert code == 0, told
+    store = tmp_path / "outputs" / "mlflow.db"
+
+    def lock() -> None:
+        def locking(*arguments, **named):
+            SequenceModule.training_step = call
+            HELD.append(sqlite3.connect(store, check_same_thread=False))
+            HELD[0].execute("BEGIN EXCLUSIVE")
+            return call(*arguments, **named)
+
+        call = SequenceModule.training_step
+        SequenceModule.training_step = locking
+
+    code, told, seconds = ended(lock, "logger=mlflow")
+    assert "Traceback" not in told
+    assert "lacks: " in told
+    assert seconds < 90, told  # on a busy machine; the waiting itself is bounded
+    newest = sorted(tmp_path.glob("outputs/runs/*"))[-1]
+    assert json.loads((newest / "metrics.json").read_text())["test/mse"] > 0
+    assert (newest / "checkpoints" / "best.ckpt").is_file()
 
 
 def test_outputs_that_take_no_files_are_one_message(ended, tmp_path):

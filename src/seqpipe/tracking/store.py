@@ -108,8 +108,9 @@ def reaching(uri: str, key: str = KEY) -> Iterator[None]:
     Raises:
         ConfigError: The store cannot be reached or opened.
     """
-    for noisy in ("alembic", "mlflow.store.db.utils"):  # forty lines about each new store
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # forty lines about each new store
+    # And a traceback for each attempt at one that is locked or full, which the buffer reports.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # A line for each attempt: what came of them is told below, and by the buffer.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     try:
