@@ -190,7 +190,7 @@ def lines_of(folder: Path) -> None:
         ]
         (folder / f"hub_{name}.csv").write_text("text,label,kind\n" + "".join(rows))
     table = {
-        "text": [f"{text} {k}" for k, text in enumerate(texts)],
+        "text": [f"{text} {k} " for k, text in enumerate(texts)],
         "label": list("aab" * 13 + "b"),
     }
     pq.write_table(pa.table(table), folder / "table.parquet")
