@@ -34,6 +34,8 @@ from mlflow import (
     entities,
 )  # after the store, which settles what MLflow reads at its import
 
+from seqpipe.tracking.abandoned import PROCESS, end_abandoned, process_mark
+
 if TYPE_CHECKING:
     from seqpipe.tracking.base import Pixels
 
@@ -110,6 +112,8 @@ class MLflowTracker:
         experiment = self._experiment_name or experiment
         self._client, experiment_id = open_store(self.location, experiment)
         with reaching(self.location):  # it may have gone since
+            if self.location.startswith("sqlite:"):
+                end_abandoned(self._client)
             run = self._client.create_run(
                 experiment_id, tags=_run_tags(tags), run_name=run_name[:LONGEST]
             )
@@ -281,6 +285,8 @@ def _run_tags(tags: Mapping[str, str]) -> dict[str, str]:
         shown["mlflow.user"] = getpass.getuser()
     if tags.get("git.commit", "none") != "none":
         shown["mlflow.source.git.commit"] = tags["git.commit"]
+    if (mark := process_mark()) is not None:
+        shown[PROCESS] = mark
     shown.update({encoded(key): str(value)[:_TAG_LENGTH] for key, value in tags.items()})
     return shown
 
