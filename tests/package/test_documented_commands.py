@@ -1,0 +1,63 @@
+"""What README.md and docs/*.md say to type is accepted, or refused in the words they quote."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from seqpipe.config.commandline import check_command, read_flags
+from seqpipe.config.options import read
+from seqpipe.errors import ConfigError
+from seqpipe.verbs.calling import split
+from seqpipe.verbs.registry import VERBS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMMAND = re.compile(r" *(?:again: +)?(?:\$ )?(?:\.venv/bin/)?python -m seqpipe (?P<words>.+)")
+ROW = re.compile(r"\| `(?P<words>[a-z]+=[^`]*)` \|")
+REFUSAL = re.compile(r"seqpipe: .*|  \d+\. .*")
+# Known only when the data is read.
+LATER = ("callbacks.early_stopping.monitor=val/mse",)
+
+
+def documented() -> dict[str, str]:
+    """The refusal that is quoted below each command; empty where none is."""
+    found: dict[str, str] = {}
+    words = ""
+    for path in (REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/*.md"))):
+        rows = False
+        for line in path.read_text(encoding="utf-8").splitlines():
+            rows = line.startswith("|") and (rows or line.startswith("| `python -m seqpipe ...` |"))
+            if typed := COMMAND.fullmatch(line) or (ROW.match(line) if rows else None):
+                words = typed["words"].partition("   ")[0].strip()
+                found.setdefault(words, "")
+            elif words and REFUSAL.fullmatch(line):
+                found[words] = f"{found[words]}\n{line}".strip()
+            else:
+                words = ""
+    return found
+
+
+DOCUMENTED = documented()
+
+
+def test_commands_are_found_in_blocks_and_in_the_table():
+    kinds = [split(shlex.split(words))[0] for words in DOCUMENTED]
+    assert kinds.count(None) > 30
+    assert {*VERBS} <= {*kinds}
+    assert "data=copy_memory" in DOCUMENTED
+    assert sum(map(bool, DOCUMENTED.values())) == 3
+
+
+@pytest.mark.parametrize("words", [words for words in DOCUMENTED if "--config-dir" not in words])
+def test_a_documented_command_is_accepted_or_refused_as_quoted(words):
+    verb, arguments = split(shlex.split(words))
+    if verb is not None:
+        assert read(VERBS[verb].options, arguments, verb)
+        return
+    refusal = ""
+    try:
+        check_command(read_flags(arguments))
+    except ConfigError as error:
+        refusal = f"seqpipe: {error}"
+    assert refusal == ("" if words in LATER else DOCUMENTED[words])
