@@ -4,8 +4,10 @@ import gzip
 import importlib
 import json
 import os
+import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow as pa
 import pytest
@@ -252,6 +254,16 @@ def test_a_module_beside_that_of_a_source_counts(folder, monkeypatch):
     own = importlib.import_module("own_source").Own
     before = _code_of(own)
     assert _code_of(own) == before
+    library = folder / "code" / ".venv" / "site-packages"
+    library.mkdir(parents=True)
+    (library / "some_library.py").write_text("")
+    (folder / "code" / "train_own.py").write_text("")
+    monkeypatch.syspath_prepend(library)
+    importlib.import_module("some_library")
+    script = ModuleType("__main__")
+    script.__file__ = str(folder / "code" / "train_own.py")
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    assert _code_of(own) == before, "of libraries the version counts, and scripts only use it"
     (folder / "code" / "own_helper.py").write_text("SIGN = '-'\n")
     assert _code_of(own) != before
 

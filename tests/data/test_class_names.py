@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from decimal import Decimal
 
 import numpy as np
@@ -107,3 +108,27 @@ def test_files_that_store_the_same_numbers_in_other_ways_have_the_same_classes(t
     data = SequenceData(source, Ordinal("label"), Text("text", min_count=1))
     assert data.spec.y.names == ("0", "1", "2")
     assert data.counts("y")["test"].tolist() == [4, 4, 4]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_decimal_of_more_digits_than_decimal_computes_with_is_a_class(name, tmp_path):
+    """Parquet holds up to 76 of them."""
+    make, entry = FIELDS[name]
+    large, larger = (Decimal(f"12345678901234567890123456789{end}") for end in "01")
+    values = [large, larger, Decimal("1E+30"), Decimal("0.5")]
+    field = fitted(make, [entry(value) for value in values])
+    assert set(field.names) == {"0.5", str(large), str(larger), "1" + "0" * 30}
+    table = pa.table(
+        {"text": [f"a{n}" for n in range(20)], "y": pa.array([large, Decimal(7)] * 10)}
+    )
+    parquet.write_table(table, tmp_path / "t.parquet")
+    found = list(Table("t.parquet", path=str(tmp_path)).read().train)
+    assert set(fitted(Category, [one["y"] for one in found]).names) == {"7", str(large)}
+
+
+@pytest.mark.parametrize("make", [Category, MultiLabel])
+def test_many_classes_with_signs_are_looked_at_quickly(make):
+    field = fitted(make, [f"a{n},b{n}" for n in range(10_000)])
+    start = time.process_time()
+    assert field.notes("data.y") == []
+    assert time.process_time() - start < 1.0

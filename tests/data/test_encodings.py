@@ -1,6 +1,7 @@
 """Files of other encodings are refused with the encoding that they are of, in every source."""
 
 import gzip
+import time
 
 import pytest
 
@@ -121,6 +122,7 @@ def test_a_mark_tells_the_encoding_where_every_byte_is_a_letter(tmp_path):
         (b"", "utf-8"),
         (b"\xef\xbb\xbfa\n", "utf-8"),
         (b"\xef\xbb\xbfa\n", "utf-8-sig"),
+        (b"a\n", "utf-8-sig"),
         ("\u0436\u0443\u043a\n".encode("utf-16"), "utf-16"),
         ("\ufeff\u0436\u0443\u043a\n".encode("utf-16-le"), "utf-16-le"),
         ("\u732b\n".encode("utf-16-be"), "utf-16-be"),
@@ -147,3 +149,21 @@ def test_text_of_wide_encodings_is_what_it_is(tmp_path):
     field = Text("text", by="words", min_count=1)
     field.fit(source.read().train)
     assert field.spec.names[4:] == ("caf\u00e9", "na\u00efve")
+
+
+def test_utf_8_sig_reads_files_with_a_mark_and_without(tmp_path):
+    for content in (b"a\n\xff\nb\n", b"\xef\xbb\xbfa\n\xff\nb\n"):
+        (tmp_path / "t.txt").write_bytes(content)
+        source = Lines("t.txt", "t.txt", "t.txt", path=str(tmp_path), encoding="utf-8-sig")
+        first, bad, last = source.read().train
+        assert (first["text"], last["text"]) == ("a", "b")
+        assert bad.problems[0].startswith(f"{tmp_path / 't.txt'}:2: byte 0xff at column 1 is not")
+
+
+def test_the_look_at_the_first_bytes_costs_little():
+    """A corpus may be 50,000 files, each read several times."""
+    head = (b"hello world this is text\n" * 200)[:4096]
+    start = time.process_time()
+    for _ in range(200):
+        assert misread(head, "utf-8") is None
+    assert time.process_time() - start < 0.2

@@ -100,3 +100,22 @@ def test_days_and_months_are_told_apart_by_which_grow_evenly():
     months = [f"{month:02}/01/{year}" for year in (2023, 2024) for month in range(1, 13)]
     assert clock_of(months)("02/01/2024") - clock_of(months)("01/01/2024") == 31 * DAY
     assert clock_of(["red", "blue"]) is None
+
+
+def test_times_in_long_form_are_looked_at_once_however_often_the_file_is_read(
+    tmp_path, monkeypatch
+):
+    rows = [f"{id_},{stamp},1\n" for id_ in "ab" for stamp in ("26.01.2024", "27.01.2024")]
+    rows += [f"c,{day:02}.01.2024,1\n" for day in (*range(1, 15), 20)]
+    (tmp_path / "l.csv").write_text("id,stamp,v\n" + "".join(rows))
+    source = LongCsv("l.csv", id="id", features=["v"], path=str(tmp_path))
+    first = list(source.parse(tmp_path / "l.csv"))
+    (told,) = source.warnings()
+    assert "1 gap in its time stamps" in told
+
+    def again(moments):
+        raise AssertionError("the times were read before")
+
+    monkeypatch.setattr("seqpipe.data.sources.long_csv.usual_step", again)
+    assert len(list(source.parse(tmp_path / "l.csv"))) == len(first) == 3
+    assert source.warnings() == [told]

@@ -1,6 +1,10 @@
 """What is to be predicted is read as the training read its files, with or without its y."""
 
 import gzip
+import json
+import os
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -440,3 +444,44 @@ def test_standard_input_is_read_as_a_file_of_the_training(tmp_path, monkeypatch,
         assert [one for one in found if isinstance(one, DataError)] == []
         assert [plain(one[column]) for one in found] == values
         assert all(str(one.file) == "input" for one in found)
+
+
+LONG = json.dumps({"series": [[n] for n in range(5000)]})  # more than a pipe holds at once
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_long_first_line_of_standard_input_is_json(tmp_path, monkeypatch, packed):
+    raw = f"{LONG}\n{LONG}\n".encode()
+    (tmp_path / "pipe").write_bytes(gzip.compress(raw) if packed else raw)
+    monkeypatch.setattr(reading, "STANDARD_INPUT", tmp_path / "pipe")
+    (option, overrides, classes, _), *_ = CASES["long csv, label"]
+    made = reader(option, overrides, classes)
+    assert made.format_of("-") == "jsonl"
+    assert [len(one["series"]) for one in made.read("-")] == [5000, 5000]
+
+
+@pytest.mark.parametrize(
+    ("at", "encoding"),
+    [(1, "utf-8"), (6, "utf-8"), (6, "utf-16"), (14, "utf-16"), (99, "utf-16")],
+)
+def test_a_first_line_that_comes_in_pieces_is_one_line(tmp_path, monkeypatch, at, encoding):
+    """Written by a slow program; the lines after it come as they did."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    monkeypatch.setattr(reading, "STANDARD_INPUT", tmp_path / "pipe")
+    raw = "w x a\ny\nb\n".encode(encoding)
+
+    def write():
+        with open("pipe", "wb", buffering=0) as pipe:
+            pipe.write(raw[:at])
+            time.sleep(0.05)
+            pipe.write(raw[at:])
+
+    (option, _, _, _), *_ = CASES["table"]
+    node = yaml.safe_load((conf_dir() / "data" / f"{option}.yaml").read_text())["data"]
+    writer = threading.Thread(target=write)
+    writer.start()
+    made = Reader(node, "text", "symbols", Maker(), encoding=encoding, y="label", known=["a"])
+    found = [(one["text"], one.line) for one in made.read("-")]
+    writer.join()
+    assert found == [("w x a", 1), ("y", 2), ("b", 3)]

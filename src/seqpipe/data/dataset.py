@@ -33,6 +33,9 @@ from seqpipe.errors import ConfigError
 from seqpipe.files import sha256_of
 from seqpipe.rules import refusal
 
+_INSTALLED = frozenset({"site-packages", "dist-packages"})  # folders
+_STARTED = ("__main__", "__mp_main__")  # not imported: what a script does with its data is not code
+
 
 class SequenceData:
     """Reads a source, fits its fields on the training split, encodes, and gives out batches.
@@ -289,16 +292,26 @@ def _code_of(part: type | Callable[..., object]) -> list[str]:
 
 
 def _files_of(module: str) -> list[Path]:
-    found = getattr(sys.modules[module], "__file__", None)
-    if found is None or not found.endswith(".py"):
-        return []
-    file = Path(found)
+    """The file of a module; of the user's own one also the others that were imported beside it."""
+    file = _file_of(module)
+    if file is None or _is_library(module, file):
+        return [] if file is None else [file]
+    loaded = {name: _file_of(name) for name in list(sys.modules) if name not in _STARTED}
+    own = {one for name, one in loaded.items() if one is not None and not _is_library(name, one)}
+    beside = {one for one in own if one.is_relative_to(file.parent) and one.is_file()}
+    return [*{file, *beside}]
+
+
+def _file_of(module: str) -> Path | None:
+    found = getattr(sys.modules.get(module), "__file__", None)
+    return Path(found) if isinstance(found, str) and found.endswith(".py") else None
+
+
+def _is_library(module: str, file: Path) -> bool:
+    """Whether a version says what a module holds; which of them are loaded may differ."""
     package = module.partition(".")[0]
-    if package == "seqpipe" or package in sys.stdlib_module_names or "site-packages" in file.parts:
-        return [file]
-    files = [getattr(one, "__file__", None) for one in list(sys.modules.values())]
-    beside = {Path(one) for one in files if isinstance(one, str) and one.endswith(".py")}
-    return [one for one in beside if one.is_relative_to(file.parent) and one.is_file()]
+    is_installed = not _INSTALLED.isdisjoint(file.parts)
+    return is_installed or package == "seqpipe" or package in sys.stdlib_module_names
 
 
 def _weights_of(fld: Field) -> str:

@@ -137,7 +137,7 @@ class Reader:
         default: Format = "lines" if is_text else "jsonl"
         if not pipe.head.strip() or (named is not None and (not is_text or self.column in named)):
             return "jsonl" if named is not None else default
-        with pipe.beginning() as file:
+        with pipe.beginning(self.encoding) as file:
             if made == "Table":
                 formats: tuple[Format, ...] = ("csv", "tsv")
                 known = [f for f in formats if node.get("format") in (None, f)]

@@ -1,15 +1,16 @@
 """What fields of named classes share."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
+from math import isfinite
 from typing import Any, ClassVar
 
 import numpy as np
 
 from seqpipe.data.base import Field, FieldSpec
-from seqpipe.data.missing import missing_among_numbers
+from seqpipe.data.missing import is_missing, missing_among_numbers
 from seqpipe.errors import did_you_mean
 
 _WHOLE = re.compile(r"[+-]?[0-9]+\.0*")
@@ -22,8 +23,9 @@ def class_name(value: object) -> str:
     >>> class_name(1.0), class_name(-0.0), class_name(0.5), class_name("1.0"), class_name(True)
     ('1', '0', '0.5', '1.0', 'True')
     """
-    if isinstance(value, (float, np.floating, Decimal)) and value == value // 1:
-        return str(int(value))
+    if isinstance(value, (float, np.floating, Decimal)) and not is_missing(value):
+        if isfinite(value) and value == int(value):
+            return str(int(value))
     return str(value)
 
 
@@ -57,14 +59,15 @@ def several_in(names: Sequence[str]) -> tuple[str, list[str]] | None:
     >>> several_in(["a", "a;b", "b"])
     (';', ['a;b'])
     """
+    known = frozenset(names)
     for separator in SEPARATORS:
-        together = [name for name in names if _joins(name, separator, names)]
+        together = [name for name in names if _joins(name, separator, known)]
         if together:
             return separator, together
     return None
 
 
-def _joins(name: str, separator: str, names: Sequence[str]) -> bool:
+def _joins(name: str, separator: str, names: Collection[str]) -> bool:
     parts = [part.strip() for part in name.split(separator)]
     return len(parts) > 1 and all(part in names for part in parts)
 
@@ -112,6 +115,8 @@ class Classes(Field):
 
     def _name(self, value: object) -> str:
         """What the class of a value is called here: 1.0 is 1, in a text file too."""
+        if isinstance(value, str) and value in self._ids:  # the usual case, for each tag of a text
+            return value
         text = str(value)
         others = (text, class_name(float(text)) if _WHOLE.fullmatch(text) else text)
         known = (name for name in (class_name(value), *others) if name in self._ids)

@@ -65,8 +65,7 @@ def misread(head: bytes, encoding: str) -> str | None:
     found = _MARKS.get(mark) or _by_zeros(head)
     own = codecs.lookup(encoding).name
     if found is None:
-        is_wide = "\n".encode(encoding) != b"\n"
-        return "utf-8" if is_wide and head and is_utf_8(head, cut=True) else None
+        return "utf-8" if is_wide(encoding) and head and is_utf_8(head, cut=True) else None
     width = found.rpartition("-")[0] if mark and found != "utf-8" else found
     fits = own in (found, width, *(("utf-8-sig",) if found == "utf-8" else ()))
     return None if fits else width
@@ -74,6 +73,8 @@ def misread(head: bytes, encoding: str) -> str | None:
 
 def _by_zeros(head: bytes) -> str | None:
     """utf-16 or utf-32 without a mark: in both, a line end holds bytes that are zero."""
+    if b"\0" not in head:
+        return None
     for width in (4, 2):
         for order in ("le", "be"):
             encoding = f"utf-{8 * width}-{order}"
@@ -89,6 +90,11 @@ def _by_zeros(head: bytes) -> str | None:
 def _is_ascii(unit: bytes, order: str) -> bool:
     low = unit[0] if order == "le" else unit[-1]
     return 0 < low < 128 and unit.count(0) == len(unit) - 1
+
+
+def is_wide(encoding: str) -> bool:
+    """True where a line end is not one byte, as in utf-16; a mark at the start is no part of it."""
+    return not "\n\n".encode(encoding).endswith(b"\n\n")
 
 
 def is_utf_8(data: bytes, *, cut: bool = False) -> bool:

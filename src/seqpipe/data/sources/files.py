@@ -16,7 +16,7 @@ import numpy as np
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits, place
 from seqpipe.data.sources import given
-from seqpipe.data.sources.encodings import advice, check_start
+from seqpipe.data.sources.encodings import advice, check_start, is_wide
 from seqpipe.data.sources.parts import check_shares, each_once, part
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
@@ -375,11 +375,6 @@ def decoded(file: Path, number: int, raw: bytes | str, encoding: str) -> str | D
             )
     text = raw.removesuffix("\n").removesuffix("\r")
     return text.removeprefix("\ufeff") if number == 1 else text
-
-
-def is_wide(encoding: str) -> bool:
-    """True where a line end is not one byte, as in utf-16."""
-    return "\n".encode(encoding) != b"\n"
 
 
 def check_encoding(encoding: str, key: str = "data.source.encoding") -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 
@@ -111,6 +111,7 @@ def is_number(cell: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=2**16)  # the series of a file often have the same times
 def _read(cell: str, form: str) -> float:
     try:
         when = datetime.datetime.strptime(cell.strip(), form)

@@ -161,8 +161,8 @@ class LongCsv(FileSource):
                 self._stamps[file] = found or (None, known_moment)
         return self._stamps[file]
 
-    def _look_for_gaps(self, steps: Sequence[_Step], file: Path) -> None:
-        """Remember the gaps in time within a series."""
+    def _gaps_in(self, steps: Sequence[_Step], file: Path) -> Iterator[Gap]:
+        """The gaps in time within a series."""
         column, clock = self._time_of(file)
         moments = [] if column is None else [clock(step.stamp) for step in steps]
         usual = usual_step(moments)
@@ -170,8 +170,7 @@ class LongCsv(FileSource):
             return
         for (before, step), length in zip(pairwise(steps), np.diff(moments).tolist(), strict=True):
             if is_gap(length, usual):
-                gap = Gap(step.line, before.stamp, step.stamp, usual)
-                self._gaps.setdefault(file, []).append(gap)
+                yield Gap(step.line, before.stamp, step.stamp, usual)
 
     def parse(self, file: Path) -> Iterator[Found]:
         """A record for each series; one with a bad row is left out, and the row told.
@@ -182,7 +181,7 @@ class LongCsv(FileSource):
         now: str | None = None
         steps: list[_Step] = []
         broken, seen = False, set[str]()
-        self._gaps.pop(file, None)
+        gaps: list[Gap] | None = None if file in self._gaps else []  # found the first time
         stamps, _ = self._time_of(file)
         for at, row in table(file, self.encoding, self.delimiter, self._wanted(stamps)):
             if isinstance(row, DataError):
@@ -191,7 +190,7 @@ class LongCsv(FileSource):
                 continue
             if row[self.id] != now:
                 if steps and not broken:
-                    yield self._series(now or "", steps, file)
+                    yield self._series(now or "", steps, file, gaps)
                 now, steps, broken = row[self.id], [], row[self.id] in seen
                 if broken:
                     text = f"id={now} comes back; allowed: the rows of one id together"
@@ -207,7 +206,9 @@ class LongCsv(FileSource):
         if now is None and not broken:
             raise DataError(f"{file}: has no rows below its header; allowed: a step a row")
         if steps and not broken:
-            yield self._series(now or "", steps, file)
+            yield self._series(now or "", steps, file, gaps)
+        if gaps is not None:
+            self._gaps[file] = gaps
 
     @cached_property
     def label_of(self) -> dict[str, str]:
@@ -256,8 +257,8 @@ class LongCsv(FileSource):
             raise ValueError(text)
         return self.label_of[id_]
 
-    def _series(self, id_: str, steps: list[_Step], file: Path) -> Found:
-        """The record of a series, or why it cannot be used."""
+    def _series(self, id_: str, steps: list[_Step], file: Path, gaps: list[Gap] | None) -> Found:
+        """The record of a series, or why it cannot be used; gaps in its time go to `gaps`."""
         first = steps[0]
         if self.time_order == "sort":
             steps = sorted(steps, key=lambda step: step.time)
@@ -272,7 +273,8 @@ class LongCsv(FileSource):
                 problem += "; allowed: one label a series"
             if problem is not None:
                 return DataError(f"{place(file, step.line)}: {problem}")
-        self._look_for_gaps(steps, file)
+        if gaps is not None:
+            gaps += self._gaps_in(steps, file)
         columns: dict[str, object] = {"id": id_}
         try:
             columns["series"] = filled(np.stack([s.features for s in steps]), self.missing)
