@@ -2,6 +2,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,14 @@ def test_six_processes_may_open_a_new_store_at_once(tmp_path):
         rows = connection.execute("SELECT name, artifact_location FROM experiments").fetchall()
     connection.close()
     assert ("together", (tmp_path / "new" / "mlartifacts").as_uri()) in rows
+
+
+def test_warnings_of_the_libraries_of_mlflow_are_no_errors(tmp_path):
+    uri = resolve_uri("sqlite:///mlflow.db", tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as PYTHONWARNINGS=error
+        client, experiment = open_store(uri, "mine")
+        run = client.create_run(experiment)
+        assert [one.info.run_id for one in client.search_runs([experiment])] == [run.info.run_id]
+        with pytest.raises(DeprecationWarning, match="of mine"):
+            warnings.warn("of mine", DeprecationWarning, stacklevel=1)

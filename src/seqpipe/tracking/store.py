@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import sqlite3
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 KEY = "logger.tracking_uri"
 _SQLITE = "sqlite:///"
+_LIBRARIES = r"(mlflow|sqlalchemy|alembic)\b"
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_SECONDS = 5.0
 _LOCK_SECONDS = 300.0  # making a store takes seconds, many in a row more
@@ -113,6 +115,8 @@ def reaching(uri: str, key: str = KEY) -> Iterator[None]:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # A line for each attempt: what came of them is told below, and by the buffer.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    # PYTHONWARNINGS=error is about the user's code, not about what MLflow calls in its libraries.
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=_LIBRARIES)
     try:
         with _only_one(uri), impatient(), _beside(uri):
             _probe(uri)
