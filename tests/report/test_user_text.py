@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import logging
+import math
 import os
 import re
 import subprocess
@@ -18,8 +19,11 @@ from rich.table import Table as RichTable
 import seqpipe
 from seqpipe.console import PlainConsole
 from seqpipe.display import PlainFormatter, visible
+from seqpipe.report import run as report
 from seqpipe.report.blocks import Code, Heading, Prose, Table, Tiles
+from seqpipe.report.comparison import write_comparison
 from seqpipe.report.html import to_html
+from seqpipe.report.jobs import FAILED, FINISHED, Job, note_job, read_jobs
 from seqpipe.report.markdown import to_markdown
 from seqpipe.report.run import draw_confusion, draw_curves, style, write_rows
 from seqpipe.terminal import complain, say
@@ -135,3 +139,40 @@ def test_a_file_for_a_spreadsheet_starts_no_formula(tmp_path):
     assert {row["y"] for row in rows} == {"-1.5"}
     assert {"'=1+1", "'+x", "'-x", "'@cmd", "'- item"} <= set(found)
     assert [name.removeprefix("'") for name in found[:-2]] == names
+
+
+TEXTS = [text for text in NASTY if text.strip() and "\ud800" not in text]
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory):
+    """(Markdown, HTML) of sweeps with each text as a key, a value, a metric and a message."""
+
+    def compared(text, values):
+        folder = tmp_path_factory.mktemp("sweep")
+        for number, value in enumerate(values):  # one that is not finite is not drawn
+            told = {"status": FINISHED, "seconds": 2.0, "monitor": f"val/{text}"}
+            keys = {"experiment": text, text: TEXTS[number - 1] if number else "gru", "seed": "0"}
+            report.write_metrics(folder / str(number), {f"val/{text}": value})
+            note_job(folder, Job(number, keys, folder=str(number), **told))
+        note_job(folder, Job(len(values), {"cell": text}, status=FAILED, message=text))
+        path = write_comparison(folder, read_jobs(folder), command=f"python -m seqpipe {text}")
+        return path.read_text(), path.with_suffix(".html").read_text()
+
+    drawn = [("$\\frac{$", compared("$\\frac{$", range(len(TEXTS) + 1)))]
+    return drawn + [(text, compared(text, [1.0, math.nan])) for text in TEXTS]
+
+
+def test_the_page_of_a_sweep_shows_the_text_and_obeys_nothing_in_it(sweeps):
+    reader = MarkdownIt("gfm-like", {"linkify": False, "html": True})
+    for text, (markdown, page) in sweeps:
+        rendered = reader.render(markdown)
+        for made in (rendered, page.partition("<main>")[2]):
+            assert not STEERING.search(made), text
+            assert not re.search(r"<(b|script|em|s|blockquote|ul|strong)\b", made), text
+            ours = r"#s\d|\d+/report\.html|figures/results\.png|data:image/png"
+            assert not re.search(rf'(src|href)="(?!{ours})', made), text
+            cells = [html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", made)]
+            assert visible(" ".join(text.split())) in cells, text
+            short = " ".join(html.unescape(re.sub("<.*?>", "", made)).split())
+            assert f"By {visible(' '.join(f'val/{text}'.split()))}, " in short, text

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from seqpipe.report.blocks import number
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.jobs import FINISHED, Job, differing, judged_by, setting
+from seqpipe.report.markdown import in_code
 from seqpipe.report.reach import COLOURS, draw_level, solved_or_not, verdict_of
 from seqpipe.report.run import figure, plain, save
 from seqpipe.report.sentences import History
@@ -136,7 +137,7 @@ def _shown(value: float) -> str:
 
 def _sentence(job: Job, name: str, history: History) -> str:
     """How large the gradient grew, and what became of the training."""
-    largest, words = _largest(history), f"- `{name.replace('`', '')}`:"
+    largest, words = _largest(history), f"- {in_code(name)}:"
     if not math.isnan(largest):
         grew = f"the largest gradient norm seen is {number(largest)}"
         words += f" {grew if math.isfinite(largest) else 'the gradient was not finite'};"

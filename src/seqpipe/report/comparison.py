@@ -10,6 +10,7 @@ from seqpipe.report.blocks import Block, Code, Heading, Link, Picture, Prose, Ta
 from seqpipe.report.clipping import draw_clipping
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.jobs import FINISHED, Job, differing, setting
+from seqpipe.report.markdown import in_code
 from seqpipe.report.page import sections, write_page
 from seqpipe.report.reach import draw_gradients
 from seqpipe.report.run import VALID, figure, plain, save
@@ -97,8 +98,8 @@ def _in_short(jobs: Sequence[Job], best: frozenset[int]) -> str:
     keys = differing(jobs)
     if len(best) == 1 and finished > 1:
         job = next(job for job in jobs if job.number in best)
-        name = f"job {job.number}" if not keys else f"`{setting(job, keys).replace('`', '')}`"
-        text += f" By `{job.kept}`, {number(job.monitored)}, {name} is the best"
+        name = f"job {job.number}" if not keys else in_code(setting(job, keys))
+        text += f" By {in_code(job.kept)}, {number(job.monitored)}, {name} is the best"
         text += f"; the test says {number(job.metrics[job.judged])}." if job.judged else "."
     elif len(best) > 1:
         text += " Jobs on other data, or judged by another metric, cannot be compared: "

@@ -65,7 +65,7 @@ def _block(block: Block, folder: Path) -> str:
     if isinstance(block, Heading):
         return f"<h{block.level}>{html.escape(block.text)}</h{block.level}>"
     if isinstance(block, Prose):
-        return _prose(block.text)
+        return _prose(visible(block.text))
     if isinstance(block, Code):
         hint = ' title="one click selects it"' if block.language == "sh" else ""
         return f'<pre class="{block.language}"{hint}><code>{html.escape(block.text)}</code></pre>'

@@ -63,6 +63,17 @@ def _cell(value: object) -> str:
     return escaped(cell(value))
 
 
+def in_code(text: str) -> str:
+    """A name within a sentence, in the type of code: whatever it holds ends nothing.
+
+    >>> print(in_code("val/f1/`a`"))
+    `` val/f1/`a` ``
+    """
+    line = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence} {line} {fence}" if len(fence) > 1 else f"`{line}`"
+
+
 def escaped(text: str) -> str:
     """Text that Markdown shows as it is: no end of a cell, no tag, link or emphasis."""
     return _MARKS.sub(r"\\\g<0>", text)

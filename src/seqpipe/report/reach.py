@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from seqpipe.report.blocks import number
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.jobs import FINISHED, Job, differing, judged_by, setting
+from seqpipe.report.markdown import escaped, in_code
 from seqpipe.report.profiles import profiles
 from seqpipe.report.run import GREY, figure, plain, save
 
@@ -231,15 +232,15 @@ def _told(
         parts.append(f"horizon, in steps: {', '.join(reach)}" if reach else "")
         words = "; ".join(part for part in parts if part)
         if words:
-            sentences.append(f"- {f'`{panel}`: ' if panel else ''}{words}.")
+            sentences.append(f"- {f'{in_code(panel)}: ' if panel else ''}{words}.")
     if guessing is not None and jobs:
-        sentences[0] += f" Guessing gives {jobs[0].judged} {number(guessing)}."
+        sentences[0] += f" Guessing gives {escaped(jobs[0].judged)} {number(guessing)}."
     lines = sentences[1:]
     return sentences[0] + ("\n\n" + "\n".join(lines) if lines else "")
 
 
 def _name(job: Job, line_key: str) -> str:
-    name = job.overrides.get(line_key, "this job").replace("`", "")
+    name = escaped(job.overrides.get(line_key, "this job"))
     seed = job.overrides.get("seed")
     return name if seed is None else f"{name} (seed {seed})"
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from seqpipe.report.blocks import number
 from seqpipe.report.findings import Finding
+from seqpipe.report.markdown import in_code
 
 History = Mapping[str, Sequence[tuple[int, float]]]
 
@@ -34,6 +35,7 @@ def curves_finding(
 def _about_best(
     points: Sequence[tuple[int, float]], monitor: str, mode: str, best_step: int | None
 ) -> Iterator[str]:
+    name = in_code(monitor)
     finite = [(step, value) for step, value in points if math.isfinite(value)]
     if not finite:
         return
@@ -41,16 +43,16 @@ def _about_best(
     step, value = next((p for p in finite if p[0] == best_step), best)
     later = [at for at, _ in finite if at > step]
     if best_step is None and value != finite[-1][1]:
-        last = f"`{monitor}` is {number(finite[-1][1])} at the end; the weights tested are the last"
+        last = f"{name} is {number(finite[-1][1])} at the end; the weights tested are the last"
         yield f"{last}. It was best at update {step:,}: {number(value)}."
     elif len(finite) == 1:
-        yield f"`{monitor}` was measured once, at update {step:,}: {number(value)}."
+        yield f"{name} was measured once, at update {step:,}: {number(value)}."
     elif later:
         many = "once" if len(later) == 1 else f"{len(later)} times"
-        yield f"`{monitor}` is best at update {step:,}: {number(value)}."
+        yield f"{name} is best at update {step:,}: {number(value)}."
         yield f"It was measured {many} more without getting better."
     else:
-        yield f"`{monitor}` is best at the last validation, update {step:,}: {number(value)}."
+        yield f"{name} is best at the last validation, update {step:,}: {number(value)}."
 
 
 def _about_losses(history: History, best_step: int | None) -> Iterator[str]:
@@ -78,7 +80,7 @@ def _about_broken(history: History, monitor: str) -> Iterator[str]:
     for name in dict.fromkeys(("train/loss", "val/loss", monitor)):
         broken = [step for step, value in history.get(name, ()) if not math.isfinite(value)]
         if broken:
-            yield f"At update {broken[0]:,} `{name}` was not a finite number."
+            yield f"At update {broken[0]:,} {in_code(name)} was not a finite number."
 
 
 def _best(points: Sequence[tuple[int, float]], mode: str) -> tuple[int, float]:
@@ -93,10 +95,9 @@ def curves_advice(history: History, *, monitor: str, mode: str) -> Iterator[Find
     if len(points) > 2 and _best(points, mode) == points[-1]:
         before, last = _best(points[:-1], mode)[1], points[-1][1]
         if abs(last - before) > _STILL_BETTER * abs(before):
-            text = (
-                f"`{monitor}` went from {number(before)} to {number(last)} in the last validation"
-            )
-            text += ": it was still getting better. A larger `trainer.max_epochs` may help."
+            text = f"{in_code(monitor)} went from {number(before)} to {number(last)}"
+            text += " in the last validation: it was still getting better."
+            text += " A larger `trainer.max_epochs` may help."
             yield Finding("Train for longer", text, group="Advice")
     losses = [value for _, value in history.get("val/loss", ()) if math.isfinite(value)]
     train = [value for _, value in history.get("train/loss", ()) if math.isfinite(value)]
