@@ -14,21 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqpipe.data.base import (
-    ID_KINDS,
-    SPLITS,
-    X_KINDS,
-    Y_KINDS,
-    Field,
-    FieldSpec,
-    Found,
-    Record,
-    Source,
-    Splits,
-)
+from seqpipe.data.base import SPLITS, Field, FieldSpec, Found, Record, Source, Splits
 from seqpipe.data.batching import pad
 from seqpipe.data.cache import packed, unpacked
 from seqpipe.data.digests import digest
+from seqpipe.data.kinds import ID_KINDS, X_KINDS, Y_KINDS
 from seqpipe.data.vocabulary import EOS
 from seqpipe.errors import ConfigError, DataError
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from seqpipe.build import build_model, has_crf
 from seqpipe.config.compose import compose
-from seqpipe.data.base import ALIGNED_KINDS, FieldSpec, SequenceBatch, SequenceSpec
+from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
+from seqpipe.data.kinds import ALIGNED_KINDS
 from seqpipe.data.vocabulary import EOS
 from seqpipe.tasks.base import Task
 

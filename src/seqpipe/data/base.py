@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqpipe.data.kinds import ID_KINDS, TIME_KINDS
 from seqpipe.data.missing import is_blank, is_missing
 from seqpipe.data.vocabulary import SPECIALS, UNK
 from seqpipe.errors import DataError, did_you_mean
@@ -62,15 +63,6 @@ Found = Record | DataError
 """What reading comes upon: a record, or in its place why it cannot be used."""
 
 SPLITS = ("train", "valid", "test")
-X_KINDS = ("values", "symbols", "spelled", "vector", "category", "number", "ordinal")
-Y_KINDS = ("category", "ordinal", "number", "multi_label", "tags", "roll", "values", "symbols")
-TIME_KINDS = frozenset({"values", "symbols", "spelled", "tags", "roll"})
-"""Kinds with a time axis; the others hold one row an example."""
-ALIGNED_KINDS = frozenset({"tags", "roll", "values"})
-"""Kinds of y that, where there is an x with time, have one step for each of its steps."""
-CONDITION_KINDS = frozenset({"vector", "category", "number", "ordinal"})
-"""Kinds of x that, before a y with time, are a condition: y is written, x says of which sort."""
-ID_KINDS = frozenset({"symbols", "spelled", "tags", "category", "ordinal"})  # int64, else float32
 
 
 @dataclass(frozen=True)

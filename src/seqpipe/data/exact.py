@@ -25,11 +25,14 @@ def check_exact(value: object, held: np.ndarray[Any, np.dtype[np.float64]]) -> N
     Raises:
         LostDigitsError: one of them did.
     """
-    large = np.abs(held.reshape(-1)) > MOST
+    large = np.abs(held.reshape(-1)) >= MOST  # the first one that is lost becomes MOST itself
     if not large.any():
         return
-    raw = np.asarray(value).reshape(-1)
+    # As objects: among floats numpy makes an integer one before it can be looked at.
+    raw = np.asarray(value, dtype=None if isinstance(value, np.ndarray) else object).reshape(-1)
     for one, number in zip(raw[large], held.reshape(-1)[large].tolist(), strict=True):
         text = str(one).strip()
-        if text.lstrip("+-").isdecimal() and np.isfinite(number) and int(text) != int(number):
+        whole, _, rest = text.partition(".")
+        is_whole = whole.lstrip("+-").isdecimal() and not rest.strip("0")
+        if is_whole and np.isfinite(number) and int(whole) != int(number):
             raise LostDigitsError(f"{text} {_LOST}")

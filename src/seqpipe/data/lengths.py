@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from seqpipe.data.base import ALIGNED_KINDS, TIME_KINDS
+from seqpipe.data.kinds import ALIGNED_KINDS, TIME_KINDS
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import choice, or_null, refusal, require, whole
 

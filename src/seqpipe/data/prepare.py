@@ -10,18 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from seqpipe.data.base import (
-    ALIGNED_KINDS,
-    ID_KINDS,
-    SPLITS,
-    Field,
-    FieldSpec,
-    Found,
-    Record,
-    Source,
-)
+from seqpipe.data.base import SPLITS, Field, FieldSpec, Found, Record, Source
 from seqpipe.data.columns import Array, Column, ColumnsWriter, Integers
 from seqpipe.data.digests import Digest
+from seqpipe.data.kinds import ALIGNED_KINDS, ID_KINDS
 from seqpipe.data.problems import MOST_PROBLEMS, Problems, place_of
 from seqpipe.data.progress import Progress
 from seqpipe.data.sources.parts import item_number

@@ -2,14 +2,8 @@
 
 from typing import Literal
 
-from seqpipe.data.base import (
-    ALIGNED_KINDS,
-    CONDITION_KINDS,
-    TIME_KINDS,
-    X_KINDS,
-    Y_KINDS,
-    Field,
-)
+from seqpipe.data.base import Field
+from seqpipe.data.kinds import ALIGNED_KINDS, CONDITION_KINDS, TIME_KINDS, X_KINDS, Y_KINDS
 from seqpipe.errors import ConfigError
 from seqpipe.rules import faults, or_null, refusal, whole
 

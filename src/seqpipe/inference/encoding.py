@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqpipe.data.base import ALIGNED_KINDS, Field, Record, SequenceBatch, SequenceSpec
+from seqpipe.data.base import Field, Record, SequenceBatch, SequenceSpec
 from seqpipe.data.batching import pad
 from seqpipe.data.columns import Array
+from seqpipe.data.kinds import ALIGNED_KINDS
 from seqpipe.data.lengths import MaxLength
 from seqpipe.data.uses import check_cuts
 from seqpipe.errors import DataError

@@ -57,7 +57,7 @@ def number(cell: str) -> float:
         value = math.inf
     if math.isinf(value):
         raise ValueError(f"{_shown(cell)} is not a number; allowed: as 12, -0.5 or 1e-3")
-    if abs(value) > MOST:
+    if abs(value) >= MOST:
         check_exact(text, np.array(value))
     return value
 
