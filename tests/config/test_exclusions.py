@@ -196,7 +196,7 @@ EXCLUSIONS = [
     ),
     (
         "data=adding data.length=0",
-        "data.length=0: out of range; allowed: an integer >= 1",
+        "data.length=0: out of range; allowed: an integer >= 2",
     ),
     (
         "data=python_docs data.by=word",

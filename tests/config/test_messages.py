@@ -370,3 +370,27 @@ def test_a_configuration_changed_after_composing_is_checked_again():
     cfg.depth = 0
     with pytest.raises(ConfigError, match=r"^depth=0: out of range; allowed: an integer >= 1$"):
         validate(cfg, choices)
+
+
+@pytest.mark.parametrize("other", ["many_to_many", "one_to_many", "encoder_decoder"])
+def test_an_option_that_does_not_fit_is_the_only_problem(other):
+    """Not what the data gave to the architecture that it brings."""
+    typed = ["data=table", "data.path=x.csv", f"architecture={other}"]
+    (problem,) = check(typed).problems
+    assert problem.startswith(f"architecture={other}: data=table answers a text with one category")
+
+
+def test_what_is_refused_for_its_plus_is_judged_with_its_value():
+    typed = ["+optim.weight_decay=0.1", "optim.weight_decay_on=all"]
+    (problem,) = check(typed).problems
+    assert problem.startswith("+optim.weight_decay=0.1: is in the configuration already;")
+    assert check(["optim.weight_decay=0.1", typed[1]]).problems == []
+
+
+def test_an_option_of_a_part_that_is_not_there_is_refused_as_typed():
+    typed = "architecture.teacher_forcing_decay=linear"
+    assert check(["data=dates", typed]).problems == []
+    with pytest.raises(ConfigError) as error:
+        check(["data=digits", typed])
+    text = "the chosen architecture has no teacher_forcing_decay; allowed: leave it out, or another"
+    assert str(error.value) == f"{typed}: {text} architecture"

@@ -6,6 +6,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
+from seqpipe.config.commandline import check
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.digit_loss import DigitLoss, narrowed, shown
@@ -82,7 +83,7 @@ def test_numbers_that_become_equal_are_refused_where_nothing_standardises(tmp_pa
     with pytest.raises(DataError) as error:
         SequenceData(make(tmp_path), Category("label"), Series("series"))
     told = str(error.value)
-    assert "different numbers become 2 in float32; allowed: data.x.standardize=true" in told
+    assert "different numbers become 2 in float32; allowed: ++data.x.standardize=true" in told
 
 
 def test_y_is_refused_in_the_same_way():
@@ -90,8 +91,13 @@ def test_y_is_refused_in_the_same_way():
     source = _source(records)
     with pytest.raises(DataError) as error:
         SequenceData(source, Number("y"), Vector("x"))
-    told = "y: 60 different numbers become 1 in float32; allowed: data.y.standardize=true"
+    told = "y: 60 different numbers become 1 in float32; allowed: ++data.y.standardize=true"
     assert str(error.value) == told
+    advice = told.partition("allowed: ")[
+        2
+    ]  # of data=adding the key is not listed, of forecast it is
+    assert check(["data=adding", advice]).problems == []
+    assert check(["data=forecast", "data.path=x.csv", advice]).problems == []
     data = SequenceData(source, Number("y", standardize=True), Vector("x"))
     assert len({float(example.y) for example in data.examples("train")}) == 60
     assert data.facts["train"].warnings == ()

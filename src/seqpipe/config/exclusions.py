@@ -70,9 +70,11 @@ def exclusions(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
     if not all(isinstance(tree.raw(group), dict) for group in ("data", "architecture", "task")):
         return
     architecture = _packaged_name(tree, "architecture", "models")
-    yield from _data_and_architecture(tree, choices, architecture)
+    misfits = list(_data_and_architecture(tree, choices, architecture))
+    yield from misfits
     yield from _cell_and_architecture(tree, choices, architecture)
-    yield from _decoder(tree, choices, architecture)
+    if all(problem.key != "architecture" for problem in misfits):
+        yield from _decoder(tree, choices, architecture)
     yield from crf_problems(tree, architecture, _packaged_name(tree, "task", "tasks"))
     yield from decoding_problems(tree)
     yield from forcing_problems(tree)

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -260,10 +261,22 @@ class Loader:
                     self.config_name, [*self.hydra_overrides, *lines], RunMode.RUN
                 )
             except Exception as error:  # whatever Hydra or YAML finds in the user's files
+                if problem := _without_place(error, lines):
+                    raise ConfigError(problem) from None
                 # Hydra does not always name the one of these that it stumbles over.
                 typed = f"{' '.join(self.hydra_overrides)}: " if self.hydra_overrides else ""
                 raise ConfigError(f"{typed}{_in_words(error)}") from None
         return copy.deepcopy(self._composed[lines])
+
+
+def _without_place(error: Exception, lines: Sequence[str]) -> str | None:
+    """What is wrong with an option of a part that the options above it do not have."""
+    found = re.match(r"Could not override '(\w+)/(\w+)'", str(error))
+    line = next((one for one in lines if found and one.startswith(f"{found[1]}/{found[2]}=")), None)
+    if found is None or line is None:
+        return None
+    text = f"the chosen {found[1]} has no {found[2]}; allowed: leave it out, or another {found[1]}"
+    return f"{with_dots(line)}: {text}"
 
 
 def _in_words(error: Exception) -> str:
@@ -305,6 +318,8 @@ def _apply(override: Override, cfg: DictConfig) -> Problem | str | None:
             return Problem(key, value, unknown_key(cfg, key, value))
         if "Could not append" in str(error):
             allowed = f"without the plus: {key}={shown(value)}"
+            if not OmegaConf.is_config(OmegaConf.select(cfg, key)):  # judged by what was meant
+                OmegaConf.update(cfg, key, value, merge=False)
             return f"+{key}={shown(value)}: is in the configuration already; allowed: {allowed}"
         rule = rule_for(key)
         if rule is not None and (fault := rule.fault(value)):

@@ -67,9 +67,13 @@ def problems_of(
             read: they are not judged.
     """
     tree = Tree(cfg)
-    problems = [*_value_problems(tree), *key_problems(tree)]
-    if not unknown:
-        problems += exclusions(tree, choices)
+    excluded = [] if unknown else list(exclusions(tree, choices))
+    # Keys that other options gave to a part are not judged by the wrong one in its place.
+    parts = tuple(
+        f"{problem.key}." for problem in excluded if isinstance(tree.raw(problem.key), dict)
+    )
+    keys = [problem for problem in key_problems(tree) if not problem.key.startswith(parts)]
+    problems = [*_value_problems(tree), *keys, *excluded]
     found: dict[str, Problem] = {}
     skipped = [key.replace("/", ".") for key in unknown]
     for problem in problems:
@@ -81,6 +85,8 @@ def problems_of(
 
 def _follows(problem: Problem, tree: Tree, found: Collection[str]) -> bool:
     """Whether a value is wrong because it reads another key, which has a problem of its own."""
+    if isinstance(tree.raw(problem.key), dict):  # an option is not wrong because of what is in it
+        return False
     read = [_parts(key) for key in tree.references(problem.key)]
     return any(key in found for parts in read for key in parts if key != problem.key)
 

@@ -128,7 +128,7 @@ class Standardized(Field):
             text = f"{told}, though standardised; numbers far from all others may be the cause"
             return f"data.{role}.column={self.column}: {text}"
         if grave:
-            raise DataError(f"{self.column}: {told}; allowed: data.{role}.standardize=true")
+            raise DataError(f"{self.column}: {told}; allowed: ++data.{role}.standardize=true")
         return f"data.{role}.standardize=false: of {self.column}, {told}; true keeps their digits"
 
     def typed(self, text: str) -> Any:
