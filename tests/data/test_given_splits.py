@@ -1,6 +1,7 @@
 """Splits that data comes with are used, or it is said that they are not."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -413,3 +414,16 @@ def test_a_table_knows_its_splits_in_training(tmp_path):
     (tmp_path / "test.csv").write_text("text,label\nc,d\n")
     source = Table(".", 0.5, path=str(tmp_path))
     assert [record["text"] for record in source.read().test] == ["c"]
+
+
+def test_a_file_in_a_folder_that_cannot_be_listed_is_read(tmp_path, monkeypatch):
+    """What lies beside it is not known then, and not needed."""
+    (tmp_path / "t.csv").write_text("text\n" + "".join(f"a{n}\n" for n in range(10)))
+
+    def closed(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    source = Table("t.csv", path=str(tmp_path), valid=0.2, test=0.2)
+    assert sizes(source) == {"train": 6, "valid": 2, "test": 2}
+    assert source.warnings() == []

@@ -8,13 +8,14 @@ from typing import Any, Literal, get_args
 
 from seqpipe.data.base import Found, PlacedRecord
 from seqpipe.data.sources.companions import companions
-from seqpipe.data.sources.files import FileSource, MissingFiles, check_encoding, lines
+from seqpipe.data.sources.encodings import check_encoding
+from seqpipe.data.sources.files import FileSource, MissingFiles, lines
 from seqpipe.data.sources.forecast import Forecast
 from seqpipe.data.sources.formats import first_cells
 from seqpipe.data.sources.table import DELIMITERS, FORMATS, Table
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.inference.making import Maker
-from seqpipe.inference.standard_input import StandardInput
+from seqpipe.inference.standard_input import StandardInput, called_input
 
 Format = Literal["csv", "tsv", "jsonl", "parquet", "lines", "source"]
 STANDARD_INPUT = Path("/dev/stdin")
@@ -114,15 +115,12 @@ class Reader:
                 yield self._of_line(line, Path("input"), number)
             return
         with pipe.copied() as file:
-            try:
-                if format == "source":
-                    found = self._as_trained(str(file))
-                else:
-                    found = self._lines(file) if format == "lines" else self._rows(file, format)
-                for one in found:
-                    yield _called_input(one, file)
-            except DataError as error:
-                raise _called_input(error, file) from None
+            if format == "source":
+                found = self._as_trained(str(file))
+            else:
+                found = self._lines(file) if format == "lines" else self._rows(file, format)
+            for one in found:
+                yield called_input(one, file)
 
     def _standard_input(self) -> StandardInput:
         self._pipe = self._pipe or StandardInput(STANDARD_INPUT)
@@ -348,15 +346,6 @@ def _only(node: Mapping[str, Any], input: str) -> dict[str, Any]:
     """A source of files that reads one input and parts nothing."""
     made = {k: v for k, v in node.items() if k not in ("path", "group", "stratify")}
     return {**made, "train": input, "valid": 0.1, "test": 0.1}
-
-
-def _called_input(one: Found, file: Path) -> Any:
-    """A record or an error of a copy of standard input, called so."""
-    if isinstance(one, DataError):
-        return type(one)([text.replace(f"{file}", "input") for text in one.problems])
-    if isinstance(one, PlacedRecord):
-        return PlacedRecord(one, "input", one.line, goes_on=one.goes_on)
-    return one
 
 
 def _told(error: DataError) -> DataError:

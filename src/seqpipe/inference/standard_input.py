@@ -7,17 +7,44 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import chain
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from seqpipe.data.base import Found, PlacedRecord
 from seqpipe.data.sources.encodings import is_wide
-from seqpipe.data.sources.files import decoded
+from seqpipe.data.sources.files import lines_in
 from seqpipe.errors import ConfigError, DataError
 
 _GZIP = b"\x1f\x8b"
 _JUDGED = 2**20  # bytes of what is packed, and of what is in them
+
+
+class _Again(io.RawIOBase):
+    """A stream from its start, of which some bytes were read.
+
+    Args:
+        taken: those bytes.
+        rest: what is left of the stream.
+    """
+
+    def __init__(self, taken: bytes, rest: io.BufferedReader) -> None:
+        self._taken, self._rest = io.BytesIO(taken), rest
+
+    def readable(self) -> bool:
+        """See `io`."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """See `io`."""
+        read = self._taken.read(len(buffer)) or self._rest.read1(len(buffer))
+        buffer[: len(read)] = read
+        return len(read)
+
+    def close(self) -> None:
+        """The rest too."""
+        self._rest.close()
+        super().close()
 
 
 class StandardInput:
@@ -38,25 +65,18 @@ class StandardInput:
             self._opened = file.open("rb")
             first = self._opened.peek()
             self.is_packed = first.startswith(_GZIP)
-            self._taken = b""  # read already; only of what does not show its first line at once
-            if self.is_packed:
-                self._taken = self._opened.read(_JUDGED)
-            elif b"\n" not in first:
-                self._taken = self._opened.readline()
+            if self.is_packed or b"\n" not in first:  # else the first line is there at once
+                first = self._opened.read(_JUDGED) if self.is_packed else self._opened.readline()
+                self._opened = io.BufferedReader(_Again(first, self._opened))
         except OSError as error:
             text = f"standard input cannot be read ({error.strerror}); allowed: a pipe, or a file"
             raise ConfigError(f"input=-: {text}") from None
-        self.head = _unpacked(self._taken) if self.is_packed else self._taken or first
+        self.head = _unpacked(first) if self.is_packed else first
 
     def lines(self, encoding: str) -> Iterator[tuple[int, str | DataError]]:
         """Each line with its number as it comes, see `seqpipe.data.sources.files.lines`."""
         with self._opened as opened:
-            found: Any = chain([self._taken] if self._taken else [], opened)
-            if is_wide(encoding):
-                whole = io.BytesIO(self._taken + opened.read()) if self._taken else opened
-                found = io.TextIOWrapper(whole, encoding, newline="\n")
-            for number, raw in enumerate(found, 1):
-                yield number, decoded(Path("input"), number, raw, encoding)
+            yield from lines_in(Path("input"), opened, encoding, self.head)
 
     def first_object(self, encoding: str) -> dict[str, Any] | None:
         """The JSON object in the first line, where one is."""
@@ -73,12 +93,14 @@ class StandardInput:
         cut = self.head.rfind(b"\n") + 1
         whole = self.head[:cut] if cut else self.head
         if is_wide(encoding):  # a line end is some bytes, and the last sign may be cut
-            text = codecs.getincrementaldecoder(encoding)("replace").decode(self.head)
-            whole = (text[: text.rfind("\n") + 1] or text).encode(encoding)
+            with suppress(UnicodeError):  # the reading says what is wrong
+                text = codecs.getincrementaldecoder(encoding)("replace").decode(self.head)
+                whole = (text[: text.rfind("\n") + 1] or text).encode(encoding)
         with tempfile.TemporaryDirectory(prefix="seqpipe-") as folder:
             file = Path(folder) / "input"
             file.write_bytes(whole)
-            yield file
+            with self._named(file):
+                yield file
 
     @contextmanager
     def copied(self) -> Iterator[Path]:
@@ -86,9 +108,26 @@ class StandardInput:
         with tempfile.TemporaryDirectory(prefix="seqpipe-") as folder, self._opened as opened:
             file = Path(folder) / ("input.gz" if self.is_packed else "input")
             with file.open("wb") as copy:
-                copy.write(self._taken)
                 shutil.copyfileobj(opened, copy)
-            yield file
+            with self._named(file):
+                yield file
+
+    @contextmanager
+    def _named(self, file: Path) -> Iterator[None]:
+        try:
+            yield
+        except DataError as error:
+            self._opened.close()
+            raise called_input(error, file) from None
+
+
+def called_input(one: Found, file: Path) -> Any:
+    """A record or an error of a copy of standard input, called so."""
+    if isinstance(one, DataError):
+        return type(one)([text.replace(f"{file}", "input") for text in one.problems])
+    if isinstance(one, PlacedRecord):
+        return PlacedRecord(one, "input", one.line, goes_on=one.goes_on)
+    return one
 
 
 def _unpacked(head: bytes) -> bytes:

@@ -246,3 +246,39 @@ def test_a_last_step_that_is_none_is_an_error_of_its_row(made, last):
     assert good.answer == again.answer
     assert bad.answer is None
     assert bad.error.startswith(f"last={last!r}: ")
+
+
+@pytest.mark.parametrize("end", ["\n", " " * 9000 + "\n"])
+def test_bad_bytes_of_lines_from_standard_input_are_problems_of_theirs(read, tmp_path, end):
+    """A pipe cannot be opened again to look at its encoding."""
+
+    def problem(content, encoding=None):
+        stdin = write(tmp_path / "pipe", content)
+        try:
+            found = read("category of text", "-", format="lines", encoding=encoding, stdin=stdin)
+        except DataError as error:
+            return error.problems[0]
+        (bad,) = [one for one in found if isinstance(one, DataError)]
+        assert len(found) == 2
+        return bad.problems[0]
+
+    latin = f"caf\u00e9{end}ok\n".encode("latin-1")
+    told = "input:1: byte 0xe9 at column 4 is not utf-8; allowed: encoding=latin-1, cp1252, ..."
+    assert problem(latin) == f"{told} as the file was written"
+    mixed = f"caf\u00e9{end}".encode() + b"\xe9\n"
+    assert problem(mixed).startswith("input:2: byte 0xe9 at column 1 is not utf-8")
+    assert problem(f"a{end}b\n".encode(), "utf-16") == (
+        "input:1: is written in utf-8, not in utf-16; allowed: encoding=utf-8"
+    )
+    assert problem(f"a{end}b\n".encode("utf-16")) == (
+        "input:1: is written in utf-16, not in utf-8; allowed: encoding=utf-16"
+    )
+
+
+def test_a_pipe_in_another_encoding_is_called_input_while_its_format_is_looked_for(read, tmp_path):
+    stdin = write(tmp_path / "pipe", "text,n\na,1\n")
+    with pytest.raises(DataError) as caught:
+        read("category of text", "-", encoding="utf-16", stdin=stdin)
+    assert caught.value.problems == [
+        "input:1: is written in utf-8, not in utf-16; allowed: encoding=utf-8"
+    ]

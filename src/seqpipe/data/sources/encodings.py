@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seqpipe.data.base import place
-from seqpipe.errors import DataError
+from seqpipe.errors import ConfigError, DataError
 
 HEAD = 4096
 """Bytes at the start of a file that are looked at."""
@@ -19,6 +19,23 @@ _MARKS = {  # the longer ones first: that of utf-32-le starts with that of utf-1
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
+
+
+def check_encoding(encoding: str, key: str = "data.source.encoding") -> None:
+    """Refuse an encoding that Python does not know.
+
+    Args:
+        encoding: its name.
+        key: as typed, for the message.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    try:
+        "".encode(encoding)
+    except LookupError:
+        allowed = "utf-8, latin-1, cp1252, utf-16 and others that Python knows"
+        raise ConfigError(f"{key}={encoding}: no such encoding; allowed: {allowed}") from None
 
 
 def check_start(file: Path, opened: Any, encoding: str) -> None:
@@ -37,9 +54,22 @@ def check_start(file: Path, opened: Any, encoding: str) -> None:
         raise DataError(f"{place(file, 1)}: {text}; allowed: data.source.encoding={other}")
 
 
-def advice(file: Path, encoding: str, opener: Callable[[Path], Any]) -> str:
-    """What to do about a byte that is not of the encoding; opener: opens the bytes of a file."""
-    if not _is_mostly_utf_8(file, file.stat().st_mtime_ns, opener):
+def advice(
+    file: Path, encoding: str, opener: Callable[[Path], Any], start: bytes | None = None
+) -> str:
+    """What to do about a byte that is not of the encoding.
+
+    Args:
+        file: that it stands in.
+        encoding: that the file is read in.
+        opener: opens the bytes of a file.
+        start: its first bytes, where it cannot be opened again; None: it can.
+    """
+    if start is None:
+        is_mostly = _is_mostly_utf_8(file, file.stat().st_mtime_ns, opener)
+    else:
+        is_mostly = mostly_utf_8(start)
+    if not is_mostly:
         return "data.source.encoding=latin-1, cp1252, ... as the file was written"
     same = codecs.lookup(encoding).name == "utf-8"
     return "utf-8 here too, as other lines hold it" if same else "data.source.encoding=utf-8"

@@ -16,9 +16,9 @@ import numpy as np
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits, place
 from seqpipe.data.sources import given
-from seqpipe.data.sources.encodings import advice, check_start, is_wide
+from seqpipe.data.sources.encodings import advice, check_encoding, check_start, is_wide
 from seqpipe.data.sources.parts import check_shares, each_once, part
-from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.errors import DataError, did_you_mean
 
 Names = str | list[str]
 UNREADABLE = (gzip.BadGzipFile, zlib.error, EOFError, UnicodeError)
@@ -343,15 +343,27 @@ def lines(file: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str | Data
     Raises:
         DataError: a .gz file that is none, or broken.
     """
-    wide = is_wide(encoding)
+    with open_bytes(file) as opened:
+        yield from lines_in(file, opened, encoding)
+
+
+def lines_in(
+    file: Path, opened: Any, encoding: str, start: bytes | None = None
+) -> Iterator[tuple[int, str | DataError]]:
+    """The lines of what was opened for reading bytes; see `lines`.
+
+    Args:
+        file: what it is called.
+        opened: with `peek`; it is closed.
+        encoding: of its text.
+        start: its first bytes, where it cannot be opened again; None: it can.
+    """
     try:
-        with open_bytes(file) as opened:
-            check_start(file, opened, encoding)
-            found: Iterable[Any] = (
-                io.TextIOWrapper(opened, encoding, newline="\n") if wide else opened
-            )
+        check_start(file, opened, encoding)
+        wide = is_wide(encoding)
+        with io.TextIOWrapper(opened, encoding, newline="\n") if wide else opened as found:
             for number, raw in enumerate(found, 1):
-                yield number, decoded(file, number, raw, encoding)
+                yield number, decoded(file, number, raw, encoding, start)
     except UNREADABLE as error:
         raise DataError(f"{file}: cannot be read to its end ({error})") from None
 
@@ -362,7 +374,9 @@ def rows(file: Path, encoding: str = "utf-8") -> Iterator[PlacedRecord | DataErr
         yield line if isinstance(line, DataError) else PlacedRecord({"line": line}, file, number)
 
 
-def decoded(file: Path, number: int, raw: bytes | str, encoding: str) -> str | DataError:
+def decoded(
+    file: Path, number: int, raw: bytes | str, encoding: str, start: bytes | None = None
+) -> str | DataError:
     """A line without its line end; a DataError that names the byte that is not of the encoding."""
     if isinstance(raw, bytes):
         try:
@@ -370,25 +384,7 @@ def decoded(file: Path, number: int, raw: bytes | str, encoding: str) -> str | D
         except UnicodeDecodeError as error:
             byte = raw[error.start]
             text = f"byte 0x{byte:02x} at column {error.start + 1} is not {encoding}"
-            return DataError(
-                f"{place(file, number)}: {text}; allowed: {advice(file, encoding, open_bytes)}"
-            )
+            allowed = advice(file, encoding, open_bytes, start)
+            return DataError(f"{place(file, number)}: {text}; allowed: {allowed}")
     text = raw.removesuffix("\n").removesuffix("\r")
     return text.removeprefix("\ufeff") if number == 1 else text
-
-
-def check_encoding(encoding: str, key: str = "data.source.encoding") -> None:
-    """Refuse an encoding that Python does not know.
-
-    Args:
-        encoding: its name.
-        key: as typed, for the message.
-
-    Raises:
-        ConfigError: it does not.
-    """
-    try:
-        "".encode(encoding)
-    except LookupError:
-        allowed = "utf-8, latin-1, cp1252, utf-16 and others that Python knows"
-        raise ConfigError(f"{key}={encoding}: no such encoding; allowed: {allowed}") from None

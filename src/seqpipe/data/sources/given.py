@@ -4,6 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -295,7 +296,9 @@ def unread_beside(place: Path, shares: Collection[str]) -> list[str]:
         shares: the splits that are a share of it.
     """
     place = place.absolute()
-    listed = [other.name for other in place.parent.iterdir() if other.is_dir() == place.is_dir()]
+    listed: list[str] = []
+    with suppress(OSError):  # a folder that may be passed through, but not listed
+        listed += [one.name for one in place.parent.iterdir() if one.is_dir() == place.is_dir()]
     splits = splits_of(listed)
     if splits.get(place.name, "train") != "train" or (place.is_dir() and place.name not in splits):
         return []
