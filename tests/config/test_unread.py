@@ -63,6 +63,11 @@ UNREAD = [
         "the learning rate would not change within trainer.max_epochs=5",
     ),
     (
+        "scheduler=step trainer.max_epochs=1 scheduler.step_size=1",
+        "the learning rate would not change within trainer.max_epochs=1; allowed: leave it out, "
+        "or more trainer.max_epochs",
+    ),
+    (
         "scheduler=step trainer.max_epochs=5 scheduler.step_size=5",
         "the learning rate would not change within trainer.max_epochs=5",
     ),

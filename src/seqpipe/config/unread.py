@@ -155,6 +155,7 @@ def _of_schedule(tree: Tree) -> Iterator[tuple[str, str]]:
     stepwise = tree.get("scheduler._target_") == "seqpipe.training.schedules.step"
     if stepwise and whole and isinstance(size, int) and 0 < epochs <= size:
         text = f"the learning rate would not change within trainer.max_epochs={epochs}"
-        allowed = f"{_LEAVE_OUT}, or scheduler.step_size below {epochs}"
+        below = f"scheduler.step_size below {epochs}" if epochs > 1 else "more trainer.max_epochs"
+        allowed = f"{_LEAVE_OUT}, or {below}"
         yield "scheduler.step_size", f"{text}; {allowed}"
         yield "scheduler.gamma", f"{text}, since scheduler.step_size={size}; {allowed}"
