@@ -8,6 +8,7 @@ from seqpipe.data.base import SPLITS
 from seqpipe.data.sources.forecast import Forecast
 from seqpipe.data.sources.gaps import clock_of
 from seqpipe.data.sources.long_csv import LongCsv
+from seqpipe.errors import DataError
 
 START = datetime.datetime(2024, 1, 26, tzinfo=datetime.UTC)
 DAY = 86_400
@@ -71,7 +72,7 @@ def test_a_column_of_counts_that_is_called_time_is_looked_at_and_another_is_not(
 
 
 @pytest.mark.parametrize("time", [None, "stamp"])
-@pytest.mark.parametrize("form", ["iso", "unix seconds"])
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "english"])
 def test_gaps_within_a_series_in_long_form_are_warned_about(tmp_path, form, time):
     def write(days):
         lines = [
@@ -119,3 +120,35 @@ def test_times_in_long_form_are_looked_at_once_however_often_the_file_is_read(
     monkeypatch.setattr("seqpipe.data.sources.long_csv.usual_step", again)
     assert len(list(source.parse(tmp_path / "l.csv"))) == len(first) == 3
     assert source.warnings() == [told]
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "english"])
+def test_series_in_long_form_are_ordered_by_times_however_they_are_written(tmp_path, form):
+    days = [0, 2, 1, *range(3, 40)]
+    rows = [f"a,{FORMS[form](START + datetime.timedelta(days=day))},{day}\n" for day in days]
+    (tmp_path / "l.csv").write_text("id,stamp,v\n" + "".join(rows) + "b,soon,1\n")
+    options = {"id": "id", "features": ["v"], "time": "stamp", "path": str(tmp_path)}
+    source = LongCsv("l.csv", time_order="sort", **options)
+    (found, bad) = source.parse(tmp_path / "l.csv")
+    assert found["series"][:, 0].tolist() == [*range(40)]
+    assert "time 'soon' cannot be ordered" in bad.problems[0]
+    (unordered, _) = LongCsv("l.csv", **options).parse(tmp_path / "l.csv")
+    assert "l.csv:4: stamp does not grow within id=a" in unordered.problems[0]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("at", [0, 7])
+def test_one_time_that_is_none_is_one_row_that_is_refused(tmp_path, form, at):
+    """And not all of them, because no form reads the whole column."""
+    stamped(tmp_path, form, range(30))
+    (file,) = tmp_path.glob("*.csv")
+    rows = file.read_text().split("\n")
+    value = rows[1 + at].rpartition(",")[2]
+    rows[1 + at] = f"soon,{value}"
+    file.write_text("\n".join(rows))
+    names = rows[0].split(",")
+    source = Forecast(
+        file.name, path=str(tmp_path), past=2, horizon=1, time=names[0], values=[names[1]]
+    )
+    (bad,) = [one for one in source.parse(file) if isinstance(one, DataError)]
+    assert bad.problems[0].startswith(f"{file}:{2 + at}: time 'soon' cannot be ordered")

@@ -20,11 +20,12 @@ from seqpipe.data.sources.gaps import (
     grows,
     is_gap,
     known_moment,
+    moment_by,
     time_column,
     told,
     usual_step,
 )
-from seqpipe.data.sources.numeric import Numbers, moment, named_numbers, table
+from seqpipe.data.sources.numeric import Numbers, named_numbers, table
 from seqpipe.data.sources.parts import check_sizes
 from seqpipe.errors import ConfigError, DataError
 
@@ -60,11 +61,11 @@ class Forecast(FileSource):
         past: P, steps that are read.
         horizon: H, steps that are forecast.
         stride: steps from one window to the next.
-        time: column by which rows must be in order, numbers or ISO dates; None: not checked, but
-            see `gaps`.
+        time: column by which rows must be in order, numbers or dates of a common form; None: not
+            checked, but see `gaps`.
         gaps: what becomes of windows over a step in time that is longer than the usual one of the
             series: `break`, there are none, and the run warns; `ignore`, windows are of rows,
-            whenever they were measured. Without `time`, a column of ISO dates is looked at.
+            whenever they were measured. Without `time`, a column of dates is looked at.
         id: column that tells several series apart, whose rows stand together; None: one a file.
         relative_to_last: whether `past` and `future` are differences to the last step of the
             past, which a trend then cannot carry out of the range of training. Errors stay in the
@@ -220,7 +221,7 @@ class Forecast(FileSource):
             column = self.stamps(file)
             if file not in self._clocks:  # of a column that was named
                 first = column_of(file, self.encoding, self.delimiter, column)
-                self._clocks[file] = clock_of(first) or known_moment
+                self._clocks[file] = clock_of(first, named=True) or known_moment
         return self._clocks[file]
 
     def usual_steps(self, file: Path) -> dict[str, float]:
@@ -266,9 +267,10 @@ class Forecast(FileSource):
         """
         stamps = self.stamps(file)
         time = "" if stamps is None else raw[stamps]
-        at = math.nan if stamps is None else self.clock(file)(time)
-        if self.time is not None and math.isnan(at):
-            at = moment(time)  # refuses it
+        at = math.nan
+        if stamps is not None:
+            read = self.clock(file)
+            at = read(time) if self.time is None else moment_by(read, time)
         if self.time is not None and before is not None and at <= before.moment:
             allowed = f"later than the row before, {before.time}"
             raise ValueError(f"{self.time}={time}: does not grow; allowed: {allowed}")

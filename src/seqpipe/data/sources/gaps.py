@@ -102,6 +102,16 @@ def known_moment(cell: str) -> float:
         return math.nan
 
 
+def moment_by(clock: Clock, cell: str) -> float:
+    """What times are ordered by, by the clock of their column.
+
+    Raises:
+        ValueError: a time that cannot be ordered.
+    """
+    at = clock(cell)
+    return moment(cell) if math.isnan(at) else at
+
+
 def is_number(cell: str) -> bool:
     """Whether a time is a number, not a date."""
     try:
@@ -120,10 +130,15 @@ def _read(cell: str, form: str) -> float:
     return when.replace(tzinfo=datetime.UTC).timestamp()
 
 
-def clock_of(times: Sequence[str]) -> Clock | None:
+def clock_of(times: Sequence[str], *, named: bool = False) -> Clock | None:
     """What reads the times of a column, by its first cells; None where nothing reads them all.
 
     Of several, as of 01/02/2024, the one by which they grow most evenly.
+
+    Args:
+        times: the cells.
+        named: it is known that the column holds times: what reads most of them, since some may be
+            wrong, each of which is refused with its line.
 
     >>> clock_of(["28.02.2024", "29.02.2024"])("01.03.2024") - clock_of(["20240229"])("20240229")
     86400.0
@@ -131,11 +146,12 @@ def clock_of(times: Sequence[str]) -> Clock | None:
     cells = [cell for cell in times if cell.strip()]
     found: list[tuple[tuple[float, ...], Clock]] = []
     for clock in _CLOCKS if cells else ():
-        if math.isnan(clock(cells[0])):
+        if all(math.isnan(clock(cell)) for cell in cells[: _TRIED if named else 1]):
             continue
         moments = np.array([clock(cell) for cell in cells])
-        if np.isfinite(moments).all():
-            found.append((_order(moments), clock))
+        are_read = np.isfinite(moments)
+        if are_read.all() or (named and are_read.mean() > 0.5):
+            found.append(((float(are_read.mean()), *_order(moments[are_read])), clock))
     return max(found, key=lambda one: one[0])[1] if found else None
 
 
@@ -160,6 +176,7 @@ _CLOCKS: tuple[Clock, ...] = (
     known_moment,
     *(partial(_read, form=day + hour) for day in _DAYS for hour in _HOURS),
 )
+_TRIED = 5  # cells, before it is clear that a form is another one
 _LOOKED_AT = 200  # rows, to find out how times are written
 _CALLED = re.compile(
     r"(?:^|[\W_])(?:time|timestamp|epoch|unix\w*|date|datetime|ts)s?(?:$|[\W_])", re.IGNORECASE

@@ -19,11 +19,12 @@ from seqpipe.data.sources.gaps import (
     grows,
     is_gap,
     known_moment,
+    moment_by,
     time_column,
     told,
     usual_step,
 )
-from seqpipe.data.sources.numeric import Missing, Numbers, filled, moment, named_numbers, table
+from seqpipe.data.sources.numeric import Missing, Numbers, filled, named_numbers, table
 from seqpipe.errors import ConfigError, DataError
 
 
@@ -53,8 +54,8 @@ class LongCsv(FileSource):
         test: see `FileSource`.
         id: column whose value is the same for all rows of a series.
         features: columns with the D numbers of a step.
-        time: column by which the steps of a series are ordered: numbers or ISO dates; None: as
-            they stand.
+        time: column by which the steps of a series are ordered: numbers, or dates of a common
+            form; None: as they stand.
         time_order: `check` that steps stand in order, or `sort` those of each series.
         label: column with the class or number of a whole series, the same in all its rows, or,
             with `labels`, a column of that file.
@@ -154,7 +155,7 @@ class LongCsv(FileSource):
         if file not in self._stamps:
             if self.time is not None:
                 first = column_of(file, self.encoding, self.delimiter, self.time)
-                self._stamps[file] = self.time, clock_of(first) or known_moment
+                self._stamps[file] = self.time, clock_of(first, named=True) or known_moment
             else:
                 taken = {*self.features, *self.targets, self.id, self.label, self.tags}
                 found = time_column(file, self.encoding, self.delimiter, taken)
@@ -182,7 +183,7 @@ class LongCsv(FileSource):
         steps: list[_Step] = []
         broken, seen = False, set[str]()
         gaps: list[Gap] | None = None if file in self._gaps else []  # found the first time
-        stamps, _ = self._time_of(file)
+        stamps, clock = self._time_of(file)
         for at, row in table(file, self.encoding, self.delimiter, self._wanted(stamps)):
             if isinstance(row, DataError):
                 yield row
@@ -199,7 +200,7 @@ class LongCsv(FileSource):
             if broken:
                 continue
             try:
-                steps.append(self._step(at, row, "" if stamps is None else row[stamps]))
+                steps.append(self._step(at, row, "" if stamps is None else row[stamps], clock))
             except ValueError as problem:
                 yield DataError(f"{place(file, at)}: {problem}")
                 broken = True
@@ -237,13 +238,13 @@ class LongCsv(FileSource):
         single = [c for c in (self.id, stamps, in_rows, self.tags) if c is not None]
         return list(dict.fromkeys([*single, *self.features, *self.targets]))
 
-    def _step(self, line: int, row: dict[str, str], stamp: str) -> _Step:
+    def _step(self, line: int, row: dict[str, str], stamp: str, clock: Clock) -> _Step:
         label = ""
         if self.label is not None:
             label = self._label_of(row[self.id]) if self.labels_file else row[self.label]
         return _Step(
             line,
-            0.0 if self.time is None else moment(row[self.time]),
+            0.0 if self.time is None else moment_by(clock, stamp),
             named_numbers(row, self.features),
             named_numbers(row, self.targets),
             "" if self.tags is None else row[self.tags],
