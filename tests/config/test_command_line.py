@@ -18,6 +18,8 @@ REFUSED = {
     "depth=0": "seqpipe: depth=0: out of range; allowed: an integer >= 1",
     "dropout=1.5": "seqpipe: dropout=1.5: out of range; allowed: a number in [0, 1)",
     "data=python_docs bidirectional=true": "allowed: bidirectional=false",
+    "trainer.profiler=simple": "another argument of pytorch_lightning.Trainer",
+    "optim.epsilon=1": "another argument of torch.optim.Adam",
 }
 
 

@@ -36,7 +36,7 @@ UNKNOWN_KEYS = [
     (
         "trainer.profiler=simple",
         f"trainer.profiler=simple: unknown key; allowed: {TRAINER}, or with a plus "
-        "another argument of pytorch_lightning.Trainer: +trainer.profiler=simple",
+        "another argument of pytorch_lightning.Trainer",
     ),
     (
         "cell.forget_bais=1",

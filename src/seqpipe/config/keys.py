@@ -47,12 +47,15 @@ def unknown_key(cfg: DictConfig, key: str, value: object) -> str:
 def _unknown_of_another(tree: Tree, key: str, parent: str, name: str, value: object) -> str:
     """As `unknown_key`, of a class that is not ours: what else it takes is typed with a plus."""
     group, target = parent.split(".")[0], str(tree.get(f"{parent}._target_"))
-    listed = [*tree.raw(parent), *sorted(packaged_keys(group, target))]
+    packaged = packaged_keys(group, target)
+    listed = [*tree.raw(parent), *sorted(packaged)]
     known = [one for one in dict.fromkeys(listed) if one not in SPECIAL]
     text = f"unknown key; allowed: {', '.join(known)}"
     if hint := _hint(tree, key, name, known):
         return f"{text}{hint}"
     text += f", or with a plus another argument of {target}"
+    if packaged:  # to look at what else it takes is to import torch, which takes seconds
+        return text
     try:
         taken = signature_of(target)
     except TargetError:  # which is a problem of its own
