@@ -308,7 +308,7 @@ def _file_of(module: str) -> Path | None:
 
 
 def _is_library(module: str, file: Path) -> bool:
-    """Whether a version says what a module holds; which of them are loaded may differ."""
+    """True for modules of seqpipe and of what is installed: the cache goes by their versions."""
     package = module.partition(".")[0]
     is_installed = not _INSTALLED.isdisjoint(file.parts)
     return is_installed or package == "seqpipe" or package in sys.stdlib_module_names

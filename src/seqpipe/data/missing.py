@@ -48,7 +48,7 @@ def missing_among_numbers(names: Iterable[str]) -> frozenset[str]:
 
 
 def is_no_number(word: str) -> bool:
-    """Whether a word is how files write a number that is missing or infinite."""
+    """True for a word with which files write a number that is missing or infinite."""
     plain = word.strip().lower()
     return plain in MISSING_WORDS or plain.lstrip("+-") in ("inf", "infinity")
 

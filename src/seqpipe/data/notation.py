@@ -218,7 +218,7 @@ class Survey:
         return best[1]._replace(outside=outside)
 
     def _parts_spans(self, read: dict[str, str | None]) -> bool:
-        """Whether each E- stands right before another span of its type, as in IOE1."""
+        """True where each E- stands right before another span of its type, as in IOE1."""
         for (before, now), _ in self.pairs.items():
             last = None if before is None else read[before]
             if last is None or last[0] != "E":

@@ -256,7 +256,7 @@ def _never_written(ids: list[int], text: str | None, y: FieldSpec) -> list[bool]
 
 
 def is_right(prediction: list[int], truth: list[int]) -> bool:
-    """Whether an answer is the truth: as a text, where that of the truth is known."""
+    """True where an answer is the truth: as a text, where that of the truth is known."""
     if not isinstance(truth, Written) or truth.text is None:
         return prediction == truth
     return isinstance(prediction, Written) and prediction.text == truth.text

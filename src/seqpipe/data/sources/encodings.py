@@ -128,7 +128,7 @@ def is_wide(encoding: str) -> bool:
 
 
 def is_utf_8(data: bytes, *, cut: bool = False) -> bool:
-    """Whether bytes without a zero are utf-8; cut: the last sign may be a part of one."""
+    """True for bytes of utf-8, without a zero; cut: the last sign may be a part of one."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(data, final=not cut)
     except UnicodeDecodeError:
@@ -137,7 +137,7 @@ def is_utf_8(data: bytes, *, cut: bool = False) -> bool:
 
 
 def mostly_utf_8(data: bytes) -> bool:
-    """Whether half the lines with letters beyond ASCII, or more, are utf-8."""
+    """True where half the lines with letters beyond ASCII, or more, are utf-8."""
     lines = [line for line in data.split(b"\n") if not line.isascii()]
     right = sum(map(is_utf_8, lines))
     return right > 0 and 2 * right >= len(lines)

@@ -210,7 +210,7 @@ def time_column(
 
 
 def _counts_time(name: str, moments: Sequence[float]) -> bool:
-    """Whether growing numbers are times: by the name of their column, or as Unix times."""
+    """True where growing numbers are times: by the name of their column, or as Unix times."""
     low, high = _UNIX
     scales = [1.0, 1e3, 1e6, 1e9]
     is_unix = any(low * scale <= min(moments) and max(moments) <= high * scale for scale in scales)

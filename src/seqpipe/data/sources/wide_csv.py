@@ -269,7 +269,7 @@ class WideCsv(FileSource):
 
 
 def _is_label(row: list[str], at: int, known: frozenset[str]) -> bool:
-    """Whether a cell of a row is a label, known or not: a word, or whole before decimal numbers."""
+    """True for a cell that is a label, known or not: a word, or whole before decimal numbers."""
     label = row[at].strip()
     try:
         numbers([label])
