@@ -165,14 +165,16 @@ def test_line_k_of_one_file_goes_with_line_k_of_the_other(write):
         t_en_gz=gzip.compress(b"two men\n\na dog\n"),
         v_de=b"ja\n",
         v_en=b"yes\r\n",
+        w_de=b"nein\n",
+        w_en=b"no",
     )
-    source = Parallel("t.*.gz", "v.*", ["v.*", "v.*"], languages=["de", "en"])
+    source = Parallel("t.*.gz", "v.*", ["v.*", "w.*"], languages=["de", "en"])
     found = read(source)
     assert found == [{"de": "Zwei Männer", "en": "two men"}, {"de": "ein Hund", "en": "a dog"}]
     assert found[1].place == "t.de.gz:3"
-    assert read(source, "test") == [{"de": "ja", "en": "yes"}] * 2
+    assert read(source, "test") == [{"de": "ja", "en": "yes"}, {"de": "nein", "en": "no"}]
     assert [file.name for file in source.inputs()] == [
-        *("t.de.gz", "t.en.gz", "v.de", "v.en", "v.de", "v.en", "v.de", "v.en"),
+        *("t.de.gz", "t.en.gz", "v.de", "v.en", "v.de", "v.en", "w.de", "w.en"),
     ]
 
 

@@ -3,6 +3,8 @@
 What they cannot do is found out with the parts, by a step or by one batch; what works is trained.
 """
 
+import re
+
 import pytest
 import torch
 from pytorch_lightning import callbacks
@@ -224,7 +226,7 @@ def test_a_callback_that_cannot_work_is_refused_before_a_run_has_its_folder(laun
     typed = f"+callbacks.a._target_={LIGHTNING}.{name}".split()
     with pytest.raises(ConfigError, match=IMPOSSIBLE[name]) as refused:
         launch("adding", *QUICK, *typed)
-    assert str(refused.value).startswith("callbacks")
+    assert re.match(r"\+?callbacks", str(refused.value))
     assert not (tmp_path / "runs").exists()
 
 

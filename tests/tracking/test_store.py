@@ -96,7 +96,7 @@ def test_a_server_that_does_not_answer_is_refused_within_seconds(uri, monkeypatc
 def test_a_server_that_does_not_answer_is_named_in_one_short_line(caplog):
     with pytest.raises(ConfigError) as error:
         open_store("http://127.0.0.1:9", "digits")
-    reason = "cannot be reached (Connection refused)"
+    reason = "cannot be reached (Connection refused); allowed: the address of a store that answers"
     assert str(error.value) == f"logger.tracking_uri=http://127.0.0.1:9: {reason}"
     assert caplog.records == []
 

@@ -24,6 +24,8 @@ _TIMES = 4
 TRUST = "SEQPIPE_TRUST"
 """Environment variable: modules outside of seqpipe that a served model may use, with commas."""
 
+_BOTH = "allowed: configuration and weights of one run"
+
 
 def trusted() -> list[str]:
     """The modules that the environment of a server trusts."""
@@ -107,9 +109,10 @@ def _model(found: saved.Saved, maker: Maker) -> Model:
     try:
         network.load_state_dict(own)
     except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()
-        text = f"the weights are not those of its config.yaml ({reason})"
-        raise ConfigError(f"{text}; allowed: both of one run") from None
+        reason = (
+            f"the weights are not those of its config.yaml ({str(error).splitlines()[1].strip()})"
+        )
+        raise ConfigError(f"model.safetensors: {reason}; {_BOTH}") from None
     return Model(found.config, fields.get("x"), fields["y"], spec, task, network, found.facts)
 
 
@@ -130,8 +133,8 @@ def _no_larger_than(weights: Mapping[str, Tensor]) -> Iterator[None]:
         if mine and parameter is not None and not isinstance(parameter, UninitializedParameter):
             left -= parameter.numel()
             if left < 0:
-                text = "the network of its config.yaml is far larger than its weights"
-                raise ConfigError(f"{text}; allowed: both of one run")
+                text = "its network is far larger than its weights"
+                raise ConfigError(f"config.yaml: {text}; {_BOTH}")
 
     hook = register_module_parameter_registration_hook(count)
     try:

@@ -211,11 +211,12 @@ def _nothing_left(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Iterato
     for key, (count, what) in done.items():
         wanted = cfg.trainer[key]
         if wanted is not None and 0 <= wanted <= count:
-            yield f"trainer.{key}={wanted}: {path} has {count} {what} behind it; a higher number"
+            text = f"{path} has {count} {what} behind it; allowed: more than {count}"
+            yield f"trainer.{key}={wanted}: {text}"
     spent = saved["callbacks"].get("Timer", {}).get("time_elapsed", {}).get("train", 0.0)
     given = cfg.trainer.max_time
     if given is not None and _seconds(given) <= spent:
-        text = f"{path} was trained for {spent:.0f} s; a longer time, which counts those"
+        text = f"{path} was trained for {spent:.0f} s; allowed: a longer time, which counts those"
         yield f"trainer.max_time={given}: {text}"
 
 
