@@ -175,7 +175,7 @@ def test_another_end_of_a_cosine_is_told(launch, caplog):
 def test_a_time_that_is_used_up_is_refused(launch, tmp_path):
     overrides = [*STEADY, "trainer.max_epochs=100000", "trainer.max_time=00:00:00:01"]
     first = launch("adding", *overrides, folder="first")
-    message = r"trainer.max_time=00:00:00:01: .*last.ckpt was trained for \d+ s; allowed: a longer time"
+    message = r"trainer.max_time=00:00:00:01: .*last.ckpt was trained for \d+ s; allowed: a longer"
     with pytest.raises(ConfigError, match=message):
         launch("adding", *overrides, f"resume={last(first)}", folder="refused")
     assert not (tmp_path / "runs" / "refused").exists()
