@@ -31,9 +31,9 @@ from seqpipe.models.many_to_one import ManyToOne
 from seqpipe.nn.cells import GRU, LSTM, RNN
 from seqpipe.nn.head import Head
 from seqpipe.nn.recurrent import RecurrentStack
+from seqpipe.runs.open_model import reader_of
 from seqpipe.tasks.classification import Classification
 from seqpipe.verbs.asking import Predict
-from seqpipe.verbs.opened import reader_of
 from seqpipe.verbs.predict import answer_all
 
 WORDS = [f"word{number}" for number in range(5_000)]

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from seqpipe._version import __version__
 
 if TYPE_CHECKING:
     from seqpipe.inference.model import Model

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from seqpipe import __version__
+from seqpipe._version import __version__
 from seqpipe.config.commandline import check_command, flags_first, read_flags
 from seqpipe.config.compose import Launch
 from seqpipe.config.inherited import drop_inherited

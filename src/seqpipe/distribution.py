@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqpipe import __version__
+from seqpipe._version import __version__
 from seqpipe.config.paths import PACKAGE, conf_dir
 
 NAME = "seqpipe-rnn"  # the name seqpipe on the package index belongs to another project

@@ -7,7 +7,7 @@ import torch
 
 from seqpipe.errors import ConfigError
 from seqpipe.inference.model import Model
-from seqpipe.inference.opening import opened
+from seqpipe.inference.opening import opened, usable_device
 from seqpipe.inference.saved import ABOUT, PLACES
 from seqpipe.records import BadRecordError, inside
 
@@ -26,7 +26,7 @@ def load(
     Args:
         where: a folder that `export` wrote or a run left; or what `run=` takes on the command
             line: an MLflow run id, `runs:/<id>`, `latest`, `models:/name@alias`.
-        device: where it computes.
+        device: where it computes; "auto": a GPU where there is one.
         trust: modules of your own whose classes its configuration may use (`["my_cells"]`).
         tracking_uri: the MLflow store, where `where` is no folder; None: the one that training
             writes to, outputs/mlflow.db.
@@ -41,24 +41,19 @@ def load(
     if not isinstance(tracking_uri, str | None):
         text = f"is {type(tracking_uri).__name__}; allowed: an address as text, or None"
         raise ConfigError(f"tracking_uri={tracking_uri}: {text}")
-    try:
-        kind = torch.device(device).type
-    except (RuntimeError, TypeError):
-        raise ConfigError(f"device={device}: no device of torch; allowed: cpu, cuda") from None
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device={device}: there is no GPU that torch can use; allowed: cpu")
+    computes = usable_device(device)
     folder = Path(where)
     if folder.is_dir():
         for place in PLACES:
             if (folder / place / ABOUT).is_file():
                 try:
-                    return opened(inside(folder, place), trust).to(device)
+                    return opened(inside(folder, place), trust).to(computes)
                 except BadRecordError as error:
                     text = f"{error}; allowed: a folder without links to other places"
                     raise ConfigError(f"{folder / place}: {text}") from None
         raise ConfigError(f"{where}: holds no model; allowed: a run folder, or an exported one")
-    from seqpipe.verbs.of_a_run import OfARun
-    from seqpipe.verbs.opened import find_model
+    from seqpipe.runs.open_model import find_model
+    from seqpipe.runs.options import RunOptions
 
-    kept, _run = find_model(OfARun(run=str(where), tracking_uri=tracking_uri), Path.cwd())
-    return opened(kept, trust).to(device)  # what was fetched is there as long as the run
+    kept, _run = find_model(RunOptions(run=str(where), tracking_uri=tracking_uri), Path.cwd())
+    return opened(kept, trust).to(computes)  # what was fetched is there as long as the run

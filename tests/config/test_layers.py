@@ -7,70 +7,43 @@ import seqpipe
 SRC = Path(seqpipe.__file__).parent
 # What stands in a line may import what stands right of it: the table of the design.
 MAY_IMPORT = {
-    "__init__": {"loading", "inference"},
-    "loading": {"verbs", "inference", "records", "errors"},
-    "pyfunc": {"tracking", "inference", "errors"},
+    "__init__": {"loading", "inference", "_version"},
     "__main__": {"cli"},
-    "cli": {"files", "display", "__init__", "verbs", "config", "processes", "terminal", "errors"},
+    "loading": {"runs", "inference", "records", "errors"},
+    "pyfunc": {"tracking", "inference", "errors"},
+    "cli": {"verbs", "config", "processes", "terminal", "display", "files", "errors", "_version"},
     "verbs": {
-        "console",
-        "files",
-        "display",
-        *("__init__", "build", "checks", "report", "tracking", "training", "tasks", "models"),
-        *("data", "diagnostics", "nn", "inference", "config", "rules", "terminal", "errors"),
-        *("records", "processes", "targets"),
+        *("runs", "checks", "build", "report", "diagnostics", "tracking", "training", "inference"),
+        *("tasks", "models", "data", "nn", "config", "rules", "records", "processes", "terminal"),
+        *("targets", "console", "display", "files", "errors"),
     },
+    "runs": {"tracking", "inference", "tasks", "config", "records", "errors"},
     "checks": {
-        *("build", "targets", "tracking"),
-        *("training", "tasks", "data", "config", "rules", "errors"),
-    },
-    "targets": {"tracking", "tasks", "data", "nn", "config", "files", "errors"},
-    "build": {
-        "targets",
-        "inference",
-        "diagnostics",
-        "training",
-        "tracking",
-        "tasks",
-        "models",
-        "data",
-        "nn",
-        "config",
+        *("build", "targets", "tracking", "training", "tasks", "data", "config", "rules"),
         "errors",
     },
-    "report": {"display", "rules", "files", "errors"},
+    "build": {
+        *("inference", "diagnostics", "targets", "training", "tracking", "tasks", "models", "data"),
+        *("nn", "config", "errors"),
+    },
+    "targets": {"tracking", "tasks", "data", "nn", "config", "files", "errors"},
+    "report": {"rules", "display", "files", "errors"},
     "diagnostics": {"models", "tasks", "data", "nn", "errors"},
     "testing": {"data", "nn", "errors"},
     "training": {
-        "console",
-        "display",
-        "models",
-        "tasks",
-        "data",
-        "nn",
-        "records",
-        "files",
-        "errors",
+        *("models", "tasks", "data", "nn", "records", "console", "display", "files", "errors"),
     },
     "inference": {
-        "__init__",
-        "models",
-        "tasks",
-        "data",
-        "nn",
-        "rules",
-        "records",
-        "files",
-        "errors",
+        *("models", "tasks", "data", "nn", "rules", "records", "files", "errors", "_version"),
     },
-    "tracking": {"__init__", "distribution", "records", "rules", "terminal", "files", "errors"},
+    "tracking": {"distribution", "rules", "records", "terminal", "files", "errors", "_version"},
     "tasks": {"data", "nn", "rules", "errors"},
     "models": {"nn", "rules", "errors"},
     "data": {
-        *("console", "display", "__init__", "distribution", "records", "files", "rules", "errors"),
+        *("distribution", "rules", "records", "console", "display", "files", "errors", "_version"),
     },
     "nn": {"rules", "errors"},
-    "distribution": {"__init__", "config"},
+    "distribution": {"config", "_version"},
     "config": {"rules", "errors"},
     "rules": {"errors"},
     "records": set(),
@@ -80,6 +53,7 @@ MAY_IMPORT = {
     "display": set(),
     "files": set(),
     "errors": set(),
+    "_version": set(),
 }
 HEAVY = {"torch", "pytorch_lightning", "lightning_fabric", "mlflow", "torchmetrics", "sklearn"}
 
@@ -88,7 +62,7 @@ def _layer(module: str) -> str:
     parts = module.split(".")
     name = parts[1] if len(parts) > 1 else "__init__"
     known = (SRC / name).is_dir() or (SRC / f"{name}.py").is_file()
-    return name if known else "__init__"  # `from seqpipe import __version__`
+    return name if known else "__init__"  # a name of the package itself, as `seqpipe.load`
 
 
 def _imports(file: Path) -> Iterator[str]:
@@ -119,6 +93,39 @@ def test_packages_import_only_downwards():
             checked += 1
             assert used == layer or used in MAY_IMPORT[layer], f"{file} imports {module}"
     assert checked > 50
+
+
+def _modules() -> dict[str, set[str]]:
+    """The modules of the package, and those that each imports, lazily or not."""
+    files = {
+        ".".join(("seqpipe", *f.relative_to(SRC).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        ): f
+        for f in SRC.rglob("*.py")
+    }
+    return {
+        module: {
+            name if name in files else name.rpartition(".")[0]
+            for name in _imports(file)
+            if name in files or name.rpartition(".")[0] in files
+        }
+        - {module}
+        for module, file in files.items()
+    }
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    left = _modules()
+    while free := {module for module, used in left.items() if not used & left.keys()}:
+        left = {module: used for module, used in left.items() if module not in free}
+    assert not left, f"in a cycle, or above one: {sorted(left)}"
+
+
+def test_a_cycle_of_lazy_imports_is_seen(tmp_path, monkeypatch):
+    (tmp_path / "a.py").write_text("def f():\n    from seqpipe.b import g\n")
+    (tmp_path / "b.py").write_text("from seqpipe.a import f\n")
+    monkeypatch.setitem(globals(), "SRC", tmp_path)
+    assert _modules() == {"seqpipe.a": {"seqpipe.b"}, "seqpipe.b": {"seqpipe.a"}}
 
 
 def test_what_runs_before_a_command_is_accepted_names_no_heavy_library():

@@ -14,8 +14,9 @@ import pytest
 from seqpipe.config.options import first_line, help_of, option, passed_on, read
 from seqpipe.errors import ConfigError
 from seqpipe.rules import real, text, whole
+from seqpipe.runs.options import RunOptions
 from seqpipe.verbs.calling import split
-from seqpipe.verbs.registry import VERBS, OfARun
+from seqpipe.verbs.registry import VERBS
 
 PLANT = """
 import sys, types
@@ -319,9 +320,9 @@ def test_help_tells_types_limits_and_defaults():
 
 def test_options_that_only_choose_among_runs_are_refused_where_a_run_is_named():
     with pytest.raises(ConfigError) as caught:
-        read(OfARun, ["run=abc1", "experiment=digits", "metric=val/loss"], "look")
+        read(RunOptions, ["run=abc1", "experiment=digits", "metric=val/loss"], "look")
     assert caught.value.problems == [
         "experiment=digits: is not read with run=abc1; allowed: with run=latest or run=best",
         "metric=val/loss: is not read with run=abc1; allowed: with run=best",
     ]
-    assert read(OfARun, ["run=latest", "experiment=digits"], "look").experiment == "digits"
+    assert read(RunOptions, ["run=latest", "experiment=digits"], "look").experiment == "digits"

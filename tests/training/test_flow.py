@@ -174,7 +174,7 @@ def told(norms, limit=None, algorithm="norm"):
             flow.clip(limit, algorithm)
         flow.note()
     other = GradientFlow({"weight": weight})
-    other.restore(flow.state())
+    other.load_state_dict(flow.state_dict())
     other._limit, other._by_value = flow._limit, flow._by_value
     assert other.advice() == flow.advice()
     return flow.advice()

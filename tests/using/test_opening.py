@@ -93,7 +93,7 @@ def test_a_device_that_is_not_there_is_told(made):
     with pytest.raises(ConfigError) as caught:
         seqpipe.load(made("number").folder, device="cuda")
     assert caught.value.problems == [
-        "device=cuda: there is no GPU that torch can use; allowed: cpu"
+        "device=cuda: there is no GPU that torch can use; allowed: auto, cpu"
     ]
 
 

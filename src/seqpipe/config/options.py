@@ -1,7 +1,7 @@
 """Options of a verb: a frozen dataclass is their types, defaults, limits and help at once.
 
     @dataclass(frozen=True, kw_only=True)
-    class Sample(OfARun):
+    class Sample(RunOptions):
         \"\"\"Write new sequences.\"\"\"
 
         n: int = option("how many", 5, rule=whole(1))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seqpipe import __version__
+from seqpipe._version import __version__
 from seqpipe.data.base import Field, FieldSpec
 from seqpipe.data.extras import need
 from seqpipe.data.vocabulary import BOS, EOS, PAD, SPECIALS

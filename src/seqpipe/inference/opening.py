@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.nn.parameter import UninitializedParameter
@@ -59,6 +60,24 @@ def kept(
 
 def _name(role: str, name: str) -> str:
     return f"data.{role}.{name}"
+
+
+def usable_device(asked: str | torch.device) -> torch.device:
+    """The device to compute on; `auto` is a GPU where torch can use one, else the CPU.
+
+    Raises:
+        ConfigError: torch knows no such device, or there is no GPU.
+    """
+    gpu = torch.cuda.is_available()
+    try:
+        device = torch.device(("cuda" if gpu else "cpu") if asked == "auto" else asked)
+    except (RuntimeError, TypeError):
+        text = "no device of torch; allowed: auto, cpu, cuda"
+        raise ConfigError(f"device={asked}: {text}") from None
+    if device.type == "cuda" and not gpu:
+        text = "there is no GPU that torch can use; allowed: auto, cpu"
+        raise ConfigError(f"device={asked}: {text}")
+    return device
 
 
 def opened(folder: Path, trust: Sequence[str] = ()) -> Model:

@@ -24,7 +24,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from seqpipe import __version__
+from seqpipe._version import __version__
 from seqpipe.data.cache import packed, unpacked
 from seqpipe.errors import ConfigError
 from seqpipe.files import sha256_of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from seqpipe import __version__
+from seqpipe._version import __version__
 
 _VERSIONS = {  # tag -> name of the distribution
     "lightning": "pytorch-lightning",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.errors import TrainingError
@@ -23,7 +23,9 @@ from seqpipe.models.forcing import TeacherForced
 from seqpipe.tasks.base import Task
 from seqpipe.training.carrying import Carried, Tree
 from seqpipe.training.checkpoints import UNREADABLE, read_archive
+from seqpipe.training.collectives import gather, rank
 from seqpipe.training.culprit import Finding, Kept, as_it_was, find, in_weights
+from seqpipe.training.random_state import random_state
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +60,7 @@ class BadSteps:
         """Remembers what a step begins with. Called before anything draws random numbers."""
         if not self._kept:
             self._buffers = [(held, held.clone()) for held in self.model.buffers()]
-        random = {"cpu": torch.get_rng_state()}
-        if device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state(device)
-        self._kept.append(Kept(batch, random, carried.lanes))
+        self._kept.append(Kept(batch, random_state(device), carried.lanes))
 
     def checked(self, loss: Tensor) -> Tensor:
         """The loss, with a gradient that is not finite where the loss is not.
@@ -84,7 +83,7 @@ class BadSteps:
         A scaler's own gradients overflow now and then, which is no fault: then the loss decides.
         """
         bad = any(not bool(loss.isfinite()) for loss in self._losses)
-        return any(_from_all(bad))
+        return any(gather(bad))
 
     def check_weights(self, update: int) -> None:
         """What an update made of the weights, where no other comes to see it.
@@ -114,18 +113,18 @@ class BadSteps:
                 held.copy_(before)
         carried.lanes = self._kept[0].lanes
         mine = self._look(context)
-        found = _from_all(None if mine is None else str(mine))
+        found = gather(None if mine is None else str(mine))
         if all(text is None for text in found):
             ids = [int(i) for kept in self._kept for i in kept.batch.index]
             mine = Finding("it is finite when the batch is run again", ids, again=False)
-            found = _from_all(str(mine))
-        rank = _rank()
+            found = gather(str(mine))
+        here = rank()
         where = next(text for text in found if text is not None)
-        if mine is not None and (mine.again or rank == 0):
-            kept = self._save(folder, update, rank, mine)
+        if mine is not None and (mine.again or here == 0):
+            kept = self._save(folder, update, here, mine)
             told = f"update {update} is skipped, {self.count} so far: {mine}{kept}"
             log.warning("%s", told)
-        fatal = any(_from_all(mine is not None and mine.fatal))
+        fatal = any(gather(mine is not None and mine.fatal))
         self.settle()
         if fatal:
             raise TrainingError(f"update {update} cannot be made: {where}; {MORE}")
@@ -216,23 +215,6 @@ def _plain(tree: Tree) -> Any:
     return tree.detach().cpu().clone() if isinstance(tree, Tensor) else tree
 
 
-def _together() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
-
-
-def _rank() -> int:
-    return distributed.get_rank() if _together() else 0
-
-
-def _from_all(value: Any) -> list[Any]:
-    """What each process has, in the order of their ranks."""
-    if not _together():
-        return [value]
-    values: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(values, value)
-    return values
-
-
 def read(path: Path) -> dict[str, Any]:
     """A batch that was kept; only plain values and tensors are read: the file cannot run code.
 
@@ -262,7 +244,7 @@ def replayed(
         device: where to run it.
     """
     lanes = Carried()
-    lanes.restore(saved["lanes"], device)
+    lanes.load_state_dict(saved["lanes"], device)
     kept = Kept(SequenceBatch(**saved["batch"]).to(device), saved["random"], lanes.lanes)
     if isinstance(model, TeacherForced):
         model.update = saved["update"] - 1

@@ -59,8 +59,12 @@ class Carried:
             self.lanes = _mapped(lambda rows: rows.new_zeros(count, *rows.shape[1:]), ended)
         self.lanes = _mapped(lambda held, rows: held.index_copy(0, lane, rows), self.lanes, ended)
 
-    def restore(self, lanes: Tree, device: torch.device) -> None:
-        """Take up the states that a checkpoint kept; None: there were none."""
+    def state_dict(self) -> Tree:
+        """The states of all lanes; None before the first batch."""
+        return self.lanes
+
+    def load_state_dict(self, lanes: Tree, device: torch.device) -> None:
+        """Continues with the states of a checkpoint; None: there were none."""
         self.lanes = None if lanes is None else _mapped(lambda held: held.to(device), lanes)
 
 

@@ -23,6 +23,7 @@ from seqpipe.training.finite import (
     word_for,
 )
 from seqpipe.training.flow import group_of
+from seqpipe.training.random_state import restore_random_state
 
 SHOWN = 8  # examples named in a message
 
@@ -74,11 +75,8 @@ class Finding:
 @contextlib.contextmanager
 def as_it_was(kept: Kept, device: torch.device) -> Iterator[None]:
     """The random numbers of that step, and afterwards those from before."""
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng([device] if on_gpu else []):
-        torch.set_rng_state(kept.random["cpu"].cpu())
-        if on_gpu and "cuda" in kept.random:
-            torch.cuda.set_rng_state(kept.random["cuda"].cpu(), device)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        restore_random_state(kept.random, device)
         yield
 
 

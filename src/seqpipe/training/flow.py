@@ -229,8 +229,8 @@ class GradientFlow:
                 return math.exp(place / _BINS)
         return 0.0
 
-    def state(self) -> dict[str, Any]:
-        """Plain containers, for the checkpoint."""
+    def state_dict(self) -> dict[str, Any]:
+        """The numbers of the present epoch, run and window, in plain containers."""
         return {
             "epoch": dict(self._epoch),
             "run": dict(self._run),
@@ -238,8 +238,8 @@ class GradientFlow:
             "window": list(self._waiting),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues with the numbers of a checkpoint."""
         self._epoch, self._run = dict(state["epoch"]), dict(state["run"])
         self._histogram, self._waiting = dict(state["histogram"]), list(state["window"])
 

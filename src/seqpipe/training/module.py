@@ -11,18 +11,21 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import Metric
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.nn.decay import decayed
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.metrics import WeightedMean
-from seqpipe.training import standing
 from seqpipe.training.accumulation import Accumulation
 from seqpipe.training.bad_steps import BadSteps, watched
 from seqpipe.training.carrying import Carried, answer
 from seqpipe.training.checkpoints import TRAINED, record
 from seqpipe.training.clock import Clock
+from seqpipe.training.collectives import gather
 from seqpipe.training.flow import WINDOWS, GradientFlow, by_name
+from seqpipe.training.metric_sums import restore_sums, saved_sums
+from seqpipe.training.random_state import random_state, restore_random_state
 
 Stage = Literal["train", "val", "test"]
 
@@ -349,7 +352,7 @@ class SequenceModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the configuration, and where the training stands in each process; no code."""
-        checkpoint["seqpipe"] = {**self.saved_config, "processes": standing.save(self)}
+        checkpoint["seqpipe"] = {**self.saved_config, "processes": gather(self._progress())}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remembers what `on_train_start` goes on with; a training goes on with its own weights."""
@@ -365,6 +368,30 @@ class SequenceModule(LightningModule):
         """
         self._accumulation.start()  # a gradient accumulated so far is in no checkpoint
         if self._resumed:
-            standing.restore(self, self._resumed)
+            self._resume(self._resumed)
         elif self.global_rank > 0:
             torch.manual_seed(torch.initial_seed() + self.global_rank)
+
+    def _progress(self) -> dict[str, Any]:
+        """What a resumed training of this process needs besides the weights."""
+        return {
+            **random_state(self.device),
+            "sums": saved_sums(self._epoch_metrics()),
+            "carried": self.carried["train"].state_dict(),
+            "flow": self.flow.state_dict(),
+            "bad_steps": self.bad_steps.count,
+        }
+
+    def _resume(self, saved: dict[str, Any]) -> None:
+        """Continues where `_progress` was saved."""
+        restore_random_state(saved, self.device)
+        restore_sums(self._epoch_metrics(), saved["sums"])
+        self.carried["train"].load_state_dict(saved["carried"], self.device)
+        if "flow" in saved:  # not in the checkpoints of older versions
+            self.flow.load_state_dict(saved["flow"])
+            self.bad_steps.count = saved["bad_steps"]
+
+    def _epoch_metrics(self) -> dict[str, Metric]:
+        """The metrics that are summed up over a training epoch, by name."""
+        metrics = cast(dict[str, Metric], dict(cast(Any, self.metrics["train_metrics"]).items()))
+        return {**metrics, "loss": cast(WeightedMean, self.losses["train_loss"])}

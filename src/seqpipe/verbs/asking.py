@@ -7,11 +7,11 @@ from typing import Literal
 from seqpipe.config.options import option, passed_on
 from seqpipe.inference.limits import BATCH_SIZE, SAMPLING, SEARCH
 from seqpipe.rules import real, whole
-from seqpipe.verbs.of_a_run import OfAModel, OfARun
+from seqpipe.runs.options import ModelOptions, RunOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Reading(OfAModel):
+class _Reading(ModelOptions):
     """Options of verbs that read raw input."""
 
     format: Literal["csv", "tsv", "jsonl", "parquet", "lines", "source"] | None = option(
@@ -87,7 +87,7 @@ class Translate(_Decoding):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample(OfAModel):
+class Sample(ModelOptions):
     """Write new sequences: text, or music as MIDI and as a picture.
 
     For models of one_to_many. Each step is drawn from what the model expects there.
@@ -149,7 +149,7 @@ class Score(_Reading):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(OfAModel):
+class Evaluate(ModelOptions):
     """Measure the model of a run on a split, or on new labelled data, with intervals and slices.
 
     Intervals are of the bootstrap over examples. What is found is logged to the same run.
@@ -195,7 +195,7 @@ class Evaluate(OfAModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(OfAModel):
+class Export(ModelOptions):
     """Write the model to use it elsewhere.
 
     onnx: a graph for other programs, checked against the model at several sizes. safetensors: a
@@ -207,7 +207,7 @@ class Export(OfAModel):
     output: str = option("a new file .onnx, or a new folder")
 
 
-def _inert(options: OfARun, why: str, *names: str) -> Iterator[str]:
+def _inert(options: RunOptions, why: str, *names: str) -> Iterator[str]:
     """Options that were given and would do nothing."""
     for one in fields(options):
         value = getattr(options, one.name)

@@ -28,12 +28,12 @@ from seqpipe.inference.model import Model
 from seqpipe.inference.opening import without_files
 from seqpipe.records import is_own, targets
 from seqpipe.rules import best_of
+from seqpipe.runs.open_model import open_model, reader_of
 from seqpipe.tracking.adding import add_to_run
 from seqpipe.tracking.found import FoundRun
 from seqpipe.training.carrying import Carried, answer
 from seqpipe.verbs.asking import Evaluate
 from seqpipe.verbs.foreign import check_beside, check_data, foreign_targets, lacking, misfits
-from seqpipe.verbs.opened import open_model, reader_of
 from seqpipe.verbs.other_data import Counted, OtherData, counted, told
 from seqpipe.verbs.other_data import changed as other_data
 from seqpipe.verbs.registry import Answer

@@ -5,8 +5,8 @@ from pathlib import Path
 from seqpipe.errors import ConfigError
 from seqpipe.inference import saved
 from seqpipe.inference.opening import opened
+from seqpipe.runs.open_model import find_model, open_model
 from seqpipe.verbs.asking import Export
-from seqpipe.verbs.opened import find_model, open_model
 from seqpipe.verbs.registry import Answer
 
 

@@ -20,9 +20,9 @@ from seqpipe.inference.decoding import Decoding
 from seqpipe.inference.model import Model
 from seqpipe.inference.reading import Reader
 from seqpipe.inference.writing import Output, format_of
+from seqpipe.runs.open_model import open_model, reader_of
 from seqpipe.verbs.asking import Predict
 from seqpipe.verbs.foreign import check_beside
-from seqpipe.verbs.opened import open_model, reader_of
 from seqpipe.verbs.registry import Answer
 
 WRITTEN = 1_024  # rows at once

@@ -23,9 +23,9 @@ from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import GROUPS, PANEL
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import shown
+from seqpipe.runs.find_run import training_store
 from seqpipe.tracking.found import FoundRun
 from seqpipe.tracking.store import resolve_uri
-from seqpipe.verbs.finding import training_store
 from seqpipe.verbs.foreign import (
     OF_HYDRA,
     check_data,

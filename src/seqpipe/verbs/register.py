@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from seqpipe.runs.find_run import find_run
 from seqpipe.tracking.found import FoundRun
 from seqpipe.tracking.registry import register
 from seqpipe.tracking.serving import MLMODEL, check_model
-from seqpipe.verbs.finding import find_run
 from seqpipe.verbs.keep import FOLDER
 from seqpipe.verbs.registry import Answer, Register
 

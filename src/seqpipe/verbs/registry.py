@@ -7,7 +7,7 @@ To add one:
    Those of a verb about one run inherit `run`, `tracking_uri`, `experiment` and `metric`.
 2. A module `seqpipe.verbs.<name>` with `run(options, root) -> Answer`; root: the folder the user
    works in. It is imported once the options are accepted, so torch and MLflow may stand at its top;
-   they may not be imported here. `seqpipe.verbs.finding.find_run(options, root)` finds the run.
+   they may not be imported here. `seqpipe.runs.find_run.find_run(options, root)` finds the run.
 
 A verb raises ConfigError or DataError for a mistake of the user's (exit code 2), another
 SeqpipeError where it cannot go on (1). SIGTERM and Ctrl-C reach it as exceptions. What it streams
@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 from seqpipe.config.options import option
 from seqpipe.rules import real, whole
+from seqpipe.runs.options import RunOptions
 from seqpipe.verbs.asking import Evaluate, Export, Predict, Sample, Score, Translate
-from seqpipe.verbs.of_a_run import OfARun
 
-__all__ = ["VERBS", "Answer", "OfARun", "Rerun", "Verb"]
+__all__ = ["VERBS", "Answer", "Rerun", "Verb"]
 
 
 class Answer(NamedTuple):
@@ -46,7 +46,7 @@ class Verb(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rerun(OfARun):
+class Rerun(RunOptions):
     """Train a run again and compare the metrics, bit for bit.
 
     Rebuilds configuration, seed and number of threads from the record, and says what differs of
@@ -68,7 +68,7 @@ class Rerun(OfARun):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Serve(OfARun):
+class Serve(RunOptions):
     """Answer requests over HTTP with a run's model, by MLflow's own scoring server.
 
     Starts `mlflow models serve` in this environment, asks it once, and prints the curl command
@@ -90,7 +90,7 @@ class Serve(OfARun):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Register(OfARun):
+class Register(RunOptions):
     """Give a run's model a name in MLflow's registry.
 
     From then on run=models:/name@alias finds it, here and with MLflow itself. A run that is

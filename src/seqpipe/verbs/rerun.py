@@ -14,10 +14,10 @@ from seqpipe.checks import check_trainer
 from seqpipe.data.dataset import SequenceData
 from seqpipe.errors import ConfigError
 from seqpipe.rules import best_of, shown
+from seqpipe.runs.find_run import find_run
 from seqpipe.tracking.found import FoundRun, read_metrics
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.verbs.describe import STAGES, machine
-from seqpipe.verbs.finding import find_run
 from seqpipe.verbs.rebuilding import rebuild
 from seqpipe.verbs.registry import Answer, Rerun
 from seqpipe.verbs.train import quiet

@@ -10,8 +10,8 @@ from seqpipe.inference.model import Model
 from seqpipe.inference.sampling import typed_condition
 from seqpipe.inference.unknowns import counts_unknown, shown, unknown_at, unknown_symbols
 from seqpipe.report.music import draw_roll
+from seqpipe.runs.open_model import open_model
 from seqpipe.verbs.asking import Sample
-from seqpipe.verbs.opened import open_model
 from seqpipe.verbs.registry import Answer
 
 log = logging.getLogger(__name__)

@@ -19,9 +19,9 @@ from seqpipe.inference.sampling import encoded_condition, typed_condition
 from seqpipe.inference.scoring import Score as Likelihood
 from seqpipe.inference.scoring import probability_of, ranked
 from seqpipe.inference.writing import Output, format_of
+from seqpipe.runs.open_model import open_model, reader_of
 from seqpipe.verbs.asking import Score
 from seqpipe.verbs.foreign import check_beside
-from seqpipe.verbs.opened import open_model, reader_of
 from seqpipe.verbs.predict import refuse_own_input
 from seqpipe.verbs.registry import Answer
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from seqpipe.errors import ConfigError, SeqpipeError
 from seqpipe.inference.opening import opened, trusted
 from seqpipe.inference.saved import LOGGED
+from seqpipe.runs.find_run import find_run
 from seqpipe.terminal import say
 from seqpipe.tracking.registry import check_names
 from seqpipe.tracking.serving import (
@@ -16,7 +17,6 @@ from seqpipe.tracking.serving import (
     free_port,
     serving,
 )
-from seqpipe.verbs.finding import find_run
 from seqpipe.verbs.keep import FOLDER
 from seqpipe.verbs.register import registered
 from seqpipe.verbs.registry import Answer, Serve

@@ -11,9 +11,9 @@ from seqpipe.inference.decoding import Decoding, decodes
 from seqpipe.inference.model import Model
 from seqpipe.inference.unknowns import shown, unknown_symbols
 from seqpipe.models.encoder_decoder import EncoderDecoder
+from seqpipe.runs.open_model import open_model, reader_of
 from seqpipe.verbs.asking import Translate
 from seqpipe.verbs.foreign import check_beside
-from seqpipe.verbs.opened import open_model, reader_of
 from seqpipe.verbs.registry import Answer
 
 

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference import reading
-from seqpipe.verbs.opened import reader_of
+from seqpipe.runs.open_model import reader_of
 
 
 @pytest.fixture

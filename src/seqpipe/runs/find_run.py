@@ -7,13 +7,13 @@ from omegaconf import OmegaConf
 from seqpipe.config.paths import conf_dir
 from seqpipe.errors import ConfigError
 from seqpipe.inference.saved import ABOUT
+from seqpipe.runs.options import RunOptions
 from seqpipe.tasks.base import better
 from seqpipe.tracking.found import FoundRun
 from seqpipe.tracking.runs import find
-from seqpipe.verbs.registry import OfARun
 
 
-def find_run(options: OfARun, root: Path, *, needs: str | None = "model") -> FoundRun:
+def find_run(options: RunOptions, root: Path, *, needs: str | None = "model") -> FoundRun:
     """The run that is meant by `run`, `tracking_uri`, `experiment` and `metric`.
 
     Args:
@@ -43,7 +43,7 @@ def find_run(options: OfARun, root: Path, *, needs: str | None = "model") -> Fou
     return found
 
 
-def exported_folder(options: OfARun, root: Path) -> Path | None:
+def exported_folder(options: RunOptions, root: Path) -> Path | None:
     """The folder that `run` means, if `export` wrote it."""
     folder = root / Path(options.run).expanduser()
     named = options.run not in ("latest", "best") and (folder / ABOUT).is_file()

@@ -8,7 +8,7 @@ from seqpipe.config.options import option
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfARun:
+class RunOptions:
     """The options that name a run; inherited."""
 
     run: str = option(
@@ -34,7 +34,7 @@ class OfARun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfAModel(OfARun):
+class ModelOptions(RunOptions):
     """The options of verbs that ask the model of a run; inherited."""
 
     device: Literal["auto", "cpu", "cuda"] = option(

@@ -3,33 +3,31 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from seqpipe.errors import ConfigError
 from seqpipe.inference import saved
 from seqpipe.inference.making import Maker
 from seqpipe.inference.model import Model
-from seqpipe.inference.opening import opened
+from seqpipe.inference.opening import opened, usable_device
 from seqpipe.inference.reading import Format, Reader
 from seqpipe.records import BadRecordError, inside
+from seqpipe.runs.find_run import exported_folder, find_run
+from seqpipe.runs.options import ModelOptions, RunOptions
 from seqpipe.tracking.found import FoundRun
-from seqpipe.verbs.finding import exported_folder, find_run
-from seqpipe.verbs.of_a_run import OfAModel, OfARun
 
 
-def open_model(options: OfAModel, root: Path) -> tuple[Model, FoundRun]:
+def open_model(options: ModelOptions, root: Path) -> tuple[Model, FoundRun]:
     """The model that the options name, where they want it.
 
     Raises:
         ConfigError: there is no such run, it left no model, the model cannot be opened, or the
             device is not there.
     """
-    device = device_of(options.device)
+    device = usable_device(options.device)
     place, found = find_model(options, root)
     return opened(place, options.trust).to(device), found
 
 
-def find_model(options: OfARun, root: Path) -> tuple[Path, FoundRun]:
+def find_model(options: RunOptions, root: Path) -> tuple[Path, FoundRun]:
     """The folder of the model that the options name, and its run; or a folder that was exported.
 
     Raises:
@@ -45,18 +43,6 @@ def find_model(options: OfARun, root: Path) -> tuple[Path, FoundRun]:
     except BadRecordError as error:
         text = f"{error}; allowed: a run folder without links to other places"
         raise ConfigError(f"{kept / saved.LOGGED}: {text}") from None
-
-
-def device_of(asked: str) -> str:
-    """`cpu` or `cuda`.
-
-    Raises:
-        ConfigError: there is no GPU.
-    """
-    there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
-        raise ConfigError("device=cuda: there is no GPU that torch can use; allowed: auto, cpu")
-    return "cuda" if there and asked != "cpu" else "cpu"
 
 
 def reader_of(

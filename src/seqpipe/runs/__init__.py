@@ -1,0 +1,1 @@
+"""What several commands share: finding a run and opening its model."""
