@@ -352,7 +352,7 @@ class SequenceModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the configuration, and where the training stands in each process; no code."""
-        checkpoint["seqpipe"] = {**self.saved_config, "processes": gather(self._progress())}
+        checkpoint["seqpipe"] = {**self.saved_config, "processes": gather(self.progress())}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remembers what `on_train_start` goes on with; a training goes on with its own weights."""
@@ -372,7 +372,7 @@ class SequenceModule(LightningModule):
         elif self.global_rank > 0:
             torch.manual_seed(torch.initial_seed() + self.global_rank)
 
-    def _progress(self) -> dict[str, Any]:
+    def progress(self) -> dict[str, Any]:
         """What a resumed training of this process needs besides the weights."""
         return {
             **random_state(self.device),
@@ -383,7 +383,7 @@ class SequenceModule(LightningModule):
         }
 
     def _resume(self, saved: dict[str, Any]) -> None:
-        """Continues where `_progress` was saved."""
+        """Continues where `progress` was saved."""
         restore_random_state(saved, self.device)
         restore_sums(self._epoch_metrics(), saved["sums"])
         self.carried["train"].load_state_dict(saved["carried"], self.device)

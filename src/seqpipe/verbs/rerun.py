@@ -18,9 +18,9 @@ from seqpipe.runs.find_run import find_run
 from seqpipe.tracking.found import FoundRun, read_metrics
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.verbs.describe import STAGES, machine
+from seqpipe.verbs.load_data import quiet
 from seqpipe.verbs.rebuilding import rebuild
 from seqpipe.verbs.registry import Answer, Rerun
-from seqpipe.verbs.train import quiet
 from seqpipe.verbs.train import run as train
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,6 @@ from seqpipe.build import build_trainer
 from seqpipe.config.signatures import packaged_keys
 from seqpipe.errors import ConfigError
 from seqpipe.tracking.base import NoTracker
-from seqpipe.training import standing
 from seqpipe.training.checkpoints import TRAINED, History, read_archive
 from seqpipe.training.module import SequenceModule
 
@@ -73,7 +72,7 @@ def _faults(
             yield from _unlike(state, fresh, f"callbacks.{callback.state_key}", finite=False)
     fresh = {"fit_loop": trainer.fit_loop.state_dict()}
     yield from _unlike({"fit_loop": saved["loops"]["fit_loop"]}, fresh, "loops")
-    (here,) = standing.save(module)
+    here = module.progress()
     for place, process in enumerate(saved["seqpipe"]["processes"]):
         known = {name: here[name] for name in here if name in ("cpu", "bad_steps")}
         fresh = {name: value for name, value in known.items() if name in process}

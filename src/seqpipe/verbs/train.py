@@ -4,17 +4,15 @@ import functools
 import logging
 import math
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_utilities.core.rank_zero import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 
 from seqpipe.build import (
-    build_data,
     build_model,
     build_module,
     build_task,
@@ -22,23 +20,17 @@ from seqpipe.build import (
     unchecked_task,
 )
 from seqpipe.checks import (
-    check_callbacks,
     check_limits,
     check_monitors,
     check_optimizer,
     check_schedule,
-    check_trainer,
 )
 from seqpipe.config.compose import Launch
-from seqpipe.config.data_path import settle_path
-from seqpipe.config.validate import check_values, validate
 from seqpipe.console import PlainConsole
 from seqpipe.data.dataset import SequenceData
-from seqpipe.data.uses import item_role
 from seqpipe.diagnostics.preflight import Preflight
-from seqpipe.errors import ConfigError, RecordError
+from seqpipe.errors import RecordError
 from seqpipe.files import unwritable
-from seqpipe.records import BadRecordError, check_plain
 from seqpipe.report import run as report
 from seqpipe.report.findings import Finding
 from seqpipe.targets import beginning
@@ -58,6 +50,7 @@ from seqpipe.verbs import (
     resuming,
     states,
 )
+from seqpipe.verbs.load_data import load_data
 
 log = logging.getLogger(__name__)
 
@@ -104,29 +97,15 @@ def run(
         DataError: the data cannot be used; likewise.
         TrainingError: too many updates were not finite.
     """
-    settle_path(cfg)
-    if resolved:
-        check_values(cfg)
-    else:
-        validate(cfg, launch.choices)
-    _refuse_unread(cfg, launch)
-    _refuse_unrecordable(cfg)
-    OmegaConf.set_readonly(cfg, True)
-    quiet()
-    processes = check_trainer(cfg)
-    check_callbacks(cfg, launch.output_dir)
-    resumed = resuming.check(cfg)
-    data = build_data(cfg)
-    on_data(data)
-    resuming.check_data(cfg, resumed, data.digests)
-    _warn_of(data)
+    loaded = load_data(cfg, launch, on_data, resolved=resolved)
+    data = loaded.data
     if cfg.describe:
         check_monitors(cfg, unchecked_task(cfg, data))
         return RunResult({}, math.nan, *look.run(cfg, launch, data))
     if cfg.replay is not None:
         return RunResult({}, math.nan, launch.output_dir, None, replay.run(cfg, data))
-    check_limits(cfg, data, processes)
-    ready = _made(cfg, launch, data, resumed)
+    check_limits(cfg, data, loaded.processes)
+    ready = _made(cfg, launch, data, loaded.resumed)
     if _first():
         folder, tracker = outcome.claim(cfg, launch)
     else:
@@ -147,14 +126,6 @@ def run(
     monitored = facts.chosen.metrics.get(ready.module.task.monitor, float("nan"))
     told, judged_on = describe.summary(facts), describe.judged_on(cfg, data)
     return RunResult(facts.metrics, monitored, folder, tracker.run_id, told, judged_on)
-
-
-def _warn_of(data: SequenceData) -> None:
-    """What is known of the data and a user should know before a model is made."""
-    _tell_of_skipped(data)
-    _tell_of_leaks(data)
-    for note in data.notes:
-        log.warning("%s", note)
 
 
 def _keep(cfg: DictConfig, facts: describe.RunFacts, history: History) -> None:
@@ -254,41 +225,6 @@ def _trained(
     return facts, history
 
 
-def _refuse_unread(cfg: DictConfig, launch: Launch) -> None:
-    """A batch size that was typed, and that nothing reads where batches go by their steps."""
-    typed = [o for o in launch.overrides if o.lstrip("+").startswith("data.batch_size=")]
-    if typed and cfg.data.batch_tokens is not None:
-        text = "is not read where data.batch_tokens says how large a batch is; allowed: one of them"
-        raise ConfigError(f"{typed[-1]}: {text}")
-
-
-def _refuse_unrecordable(cfg: DictConfig) -> None:
-    """Text with `${` left in it: the run's own record could not be read again."""
-    try:
-        check_plain(OmegaConf.to_container(cfg, resolve=True))
-    except BadRecordError as error:
-        text = "which a record cannot hold; allowed: plain text, numbers, lists and mappings"
-        raise ConfigError(f"{error}, {text}") from None
-
-
-def _tell_of_skipped(data: SequenceData) -> None:
-    for split, facts in data.facts.items():
-        if facts.skipped:
-            shown = "\n".join(f"  {problem}" for problem in facts.problems)
-            counted = f"{facts.skipped} records of {split} could not be used and are left out"
-            log.warning("data.on_error=skip: %s; the first:\n%s", counted, shown)
-
-
-def _tell_of_leaks(data: SequenceData) -> None:
-    """Given splits may share examples; a source that parts its own never does."""
-    for split in ("valid", "test"):
-        facts = data.facts[split]
-        if facts.repeated > facts.records / 100:
-            share = f"{facts.repeated:,} of {facts.records:,}"
-            what = {"x": "an x", "y": "a y"}[item_role(data.x, data.y)]
-            log.warning("%s examples of %s have %s that stands in train too", share, split, what)
-
-
 def _fit(
     cfg: DictConfig,
     trainer: Trainer,
@@ -377,12 +313,3 @@ def _show(table: object) -> None:
         if not console.is_terminal:  # a file or a pipe has no width of its own
             console.width = 120
         console.print(table)
-
-
-def quiet() -> None:
-    """What Lightning says at every start is not news to somebody who reads our own summary."""
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    # Batches come from memory in this process: workers would only add the cost of sending them.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # Lightning 2.6 meets torch 2.8 or later; nothing that a user could mend.
-    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
