@@ -298,7 +298,7 @@ def test_a_state_that_is_not_carried_over_a_resume_would_be_seen(launch, monkeyp
     overrides += ["trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
     straight = launch("python_docs", *overrides, "trainer.max_steps=5", folder="straight")
     first = launch("python_docs", *overrides, "trainer.max_steps=3", folder="first")
-    monkeypatch.setattr(Carried, "restore", lambda self, lanes, device: None)
+    monkeypatch.setattr(Carried, "load_state_dict", lambda self, lanes, device: None)
     resumed = launch(
         "python_docs", *overrides, "trainer.max_steps=5", f"resume={last(first)}", folder="resumed"
     )
