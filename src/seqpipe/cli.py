@@ -273,7 +273,10 @@ def _launch() -> Launch:
 def _one_job_for_children() -> Iterator[None]:
     """Lightning's child processes run `sys.argv` again: make that this job, not the sweep."""
     if any(name in os.environ for name in RANKS):  # a child, torchrun or SLURM
-        yield
+        try:
+            yield
+        finally:  # else the threads of the group may abort the process as it exits
+            _leave_process_group()
         return
     mark_children()
     argv, environment = sys.argv, {name: os.environ.get(name) for name in _SET_BY_LIGHTNING}

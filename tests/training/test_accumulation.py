@@ -353,6 +353,8 @@ def main(path: str) -> None:
     }
     if rank == 0:
         torch.save(found, path)
+    # Else the threads of the group may abort the process as it exits.
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
