@@ -47,21 +47,14 @@ def end_abandoned(client: MlflowClient) -> None:
     Args:
         client: of the store.
     """
+    mine = (process_mark() or "").split()
     for run in _running(client):
         mark = run.data.tags.get(PROCESS, "").split()
-        if len(mark) != 4 or " ".join(mark[:2]) != _here():
-            continue
-        if process_mark(mark[2]) != " ".join(mark):
+        here = len(mark) == 4 and mark[:2] == mine[:2]
+        if here and process_mark(mark[2]) != " ".join(mark):
             client.set_terminated(run.info.run_id, "KILLED")
             text = "run %s (%s) is set to KILLED: its process ended without a word"
             log.warning(text, run.info.run_id[:8], run.info.run_name)
-
-
-def _here() -> str | None:
-    try:
-        return _machine()
-    except OSError:
-        return None
 
 
 def _running(client: MlflowClient) -> Iterator[entities.Run]:

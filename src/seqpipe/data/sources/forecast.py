@@ -15,13 +15,10 @@ from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.data.sources.gaps import (
     Clock,
     Gap,
-    clock_of,
-    column_of,
     grows,
     is_gap,
-    known_moment,
     moment_by,
-    time_column,
+    times_of,
     told,
     usual_step,
 )
@@ -110,8 +107,7 @@ class Forecast(FileSource):
             raise ConfigError(f"data.source.relative_to_last=true: {text}")
         self.past, self.horizon, self.stride = past, horizon, stride
         self.time, self.gaps, self.id = time, gaps, id
-        self._clocks: dict[Path, Clock] = {}
-        self._stamps: dict[Path, str | None] = {}  # the column of each file
+        self._stamps: dict[Path, tuple[str | None, Clock]] = {}
         self._usual: dict[Path, dict[str, float]] = {}  # the usual step of each series
         self.found_gaps: dict[Path, list[Gap]] = {}
         self.relative_to_last, self.missing, self.delimiter = relative_to_last, missing, delimiter
@@ -209,20 +205,18 @@ class Forecast(FileSource):
         """The column with the time stamps of a file: `time`, or one of ISO dates."""
         if self.time is not None or self.gaps == "ignore":
             return self.time
-        if file not in self._stamps:
-            taken = {*self.values, *self.targets, self.id}
-            found = time_column(file, self.encoding, self.delimiter, taken)
-            self._stamps[file], self._clocks[file] = found or (None, known_moment)
-        return self._stamps[file]
+        return self._times(file)[0]
 
     def clock(self, file: Path) -> Clock:
-        """What reads the time stamps of a file."""
-        if file not in self._clocks:
-            column = self.stamps(file)
-            if file not in self._clocks:  # of a column that was named
-                first = column_of(file, self.encoding, self.delimiter, column)
-                self._clocks[file] = clock_of(first, named=True) or known_moment
-        return self._clocks[file]
+        """What reads the time stamps of a file that has a column of them."""
+        return self._times(file)[1]
+
+    def _times(self, file: Path) -> tuple[str | None, Clock]:
+        """The column with the time stamps of a file, and what reads it."""
+        if file not in self._stamps:
+            taken = {*self.values, *self.targets, self.id}
+            self._stamps[file] = times_of(file, self.encoding, self.delimiter, self.time, taken)
+        return self._stamps[file]
 
     def usual_steps(self, file: Path) -> dict[str, float]:
         """The usual step in time of each series of a file; none where gaps are not looked for."""

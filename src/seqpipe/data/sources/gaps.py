@@ -184,18 +184,33 @@ _CALLED = re.compile(
 _UNIX = (6e8, 4e9)  # seconds, 1989 to 2096; also in thousandths and beyond
 
 
-def column_of(file: Path, encoding: str, delimiter: str | None, name: str | None) -> list[str]:
-    """The first cells of a column; nothing where it is not there."""
+def times_of(
+    file: Path,
+    encoding: str,
+    delimiter: str | None,
+    named: str | None,
+    taken: Collection[str | None],
+) -> tuple[str | None, Clock]:
+    """The column with the times of a file, and the clock that reads it; None if there is none.
+
+    Args:
+        file: a csv with a header.
+        encoding: of its text.
+        delimiter: between cells; None: any white space.
+        named: the column, where the user says which one it is.
+        taken: columns that hold something else.
+    """
     names, rows = _head(file, encoding, delimiter)
-    at = names.index(name) if name in names else -1
-    return [] if at < 0 else [row[at] for row in rows]
+    if named is None:
+        return _time_column(names, rows, taken) or (None, known_moment)
+    first = [row[names.index(named)] for row in rows] if named in names else []
+    return named, clock_of(first, named=True) or known_moment
 
 
-def time_column(
-    file: Path, encoding: str, delimiter: str | None, taken: Collection[str | None]
+def _time_column(
+    names: Sequence[str], rows: Sequence[Sequence[str]], taken: Collection[str | None]
 ) -> tuple[str, Clock] | None:
     """The first column of dates that is none of those `taken`, else of growing Unix times."""
-    names, rows = _head(file, encoding, delimiter)
     numeric: tuple[str, Clock] | None = None
     for at, name in enumerate(names):
         column = [row[at] for row in rows]

@@ -14,13 +14,10 @@ from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.data.sources.gaps import (
     Clock,
     Gap,
-    clock_of,
-    column_of,
     grows,
     is_gap,
-    known_moment,
     moment_by,
-    time_column,
+    times_of,
     told,
     usual_step,
 )
@@ -153,13 +150,8 @@ class LongCsv(FileSource):
     def _time_of(self, file: Path) -> tuple[str | None, Clock]:
         """The column with the times of a file, `time` or one that looks so, and what reads it."""
         if file not in self._stamps:
-            if self.time is not None:
-                first = column_of(file, self.encoding, self.delimiter, self.time)
-                self._stamps[file] = self.time, clock_of(first, named=True) or known_moment
-            else:
-                taken = {*self.features, *self.targets, self.id, self.label, self.tags}
-                found = time_column(file, self.encoding, self.delimiter, taken)
-                self._stamps[file] = found or (None, known_moment)
+            taken = {*self.features, *self.targets, self.id, self.label, self.tags}
+            self._stamps[file] = times_of(file, self.encoding, self.delimiter, self.time, taken)
         return self._stamps[file]
 
     def _gaps_in(self, steps: Sequence[_Step], file: Path) -> Iterator[Gap]:
