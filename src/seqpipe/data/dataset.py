@@ -189,16 +189,16 @@ class SequenceData:
     def description(self) -> str:
         """One line: how many examples, what is read, what is answered."""
         sizes = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
-        told = self.y.describe(self.counts("y"))
+        text = self.y.describe(self.counts("y"))
         if self.x is not None:
-            told = f"{self.x.describe(self.counts('x'))} -> {told}"
+            text = f"{self.x.describe(self.counts('x'))} -> {text}"
         examples = self._examples["train"]
         lengths = examples.y if examples.x is None else examples.x
         name = type(_sources(self.source)[-1]).__name__
         if lengths.has_time:
             steps = np.diff(self._lanes["train"][1]) if self._lanes else lengths.lengths
             low, high = int(steps.min()), int(steps.max())
-            told = (f"{low:,} steps; " if low == high else f"{low:,} to {high:,} steps; ") + told
+            text = (f"{low:,} steps; " if low == high else f"{low:,} to {high:,} steps; ") + text
         every = self.facts.values()
         counted = {
             "bad records left out": sum(facts.skipped for facts in every),
@@ -206,15 +206,15 @@ class SequenceData:
             "truncated": sum(facts.truncated for facts in every),
         }
         rest = "".join(f"; {count:,} {what}" for what, count in counted.items() if count)
-        return f"{name}: {sizes}; {told}{rest}"
+        return f"{name}: {sizes}; {text}{rest}"
 
     @property
     def notes(self) -> list[str]:
         """What fields and source warn about: `data.x.by=words: ...`."""
         fields = {"y": self.y} if self.x is None else {"x": self.x, "y": self.y}
-        told = [note for role, fld in fields.items() for note in fld.notes(f"data.{role}")]
-        told += [one for facts in self.facts.values() for one in facts.warnings]
-        return [*told, *self.source.passed_over()]
+        notes = [note for role, fld in fields.items() for note in fld.notes(f"data.{role}")]
+        notes += [one for facts in self.facts.values() for one in facts.warnings]
+        return [*notes, *self.source.passed_over()]
 
     def counts(self, role: str) -> dict[str, Integers]:
         """How often each class or symbol of `x` or `y` occurs, (size,), by split; {} for floats."""
@@ -245,14 +245,14 @@ class SequenceData:
         files += [file for fld in fields.values() for file in fld.inputs()]
         kept = Cache(Path(cache))
         parts = (*_sources(self.source), *fields.values())
-        told: dict[str, Any] = {"recipe": recipe, "on_error": self.on_error}
-        told |= {"trim": repr(self.trim), "warnings": self.source.warnings()}
+        prepared_by: dict[str, Any] = {"recipe": recipe, "on_error": self.on_error}
+        prepared_by |= {"trim": repr(self.trim), "warnings": self.source.warnings()}
         code = [_code_of(type(part)) for part in parts]
         if self.check is not None:
-            told |= {"check": self.check.name, "windows": self._windows}
+            prepared_by |= {"check": self.check.name, "windows": self._windows}
             code.append(_code_of(self.check.of))
-        told |= {"code": code, "weights": [_weights_of(fld) for fld in fields.values()]}
-        key = kept.key(told, files)
+        prepared_by |= {"code": code, "weights": [_weights_of(fld) for fld in fields.values()]}
+        key = kept.key(prepared_by, files)
         with kept.held(key):
             return kept.load(key, fields) or kept.make(key, fields, make)
 

@@ -45,7 +45,7 @@ class Way(ABC):
     least: ClassVar[tuple[int, str]] = (len(SPECIALS) + 1, f"{len(SPECIALS)} symbols are special")
     """How many symbols cannot be done without, and why."""
     takes_lists = False
-    """True where an entry may be parted already."""
+    """True where an entry may be split already."""
     ends_paragraphs = False
     """True where every paragraph is ended, False where only the whole text is."""
     extra: ClassVar[str | None] = None

@@ -15,11 +15,11 @@ from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.data.sources.gaps import (
     Clock,
     Gap,
+    gaps_warning,
     grows,
     is_gap,
     moment_by,
     times_of,
-    told,
     usual_step,
 )
 from seqpipe.data.sources.numeric import Numbers, named_numbers, table
@@ -141,7 +141,7 @@ class Forecast(FileSource):
         if not found:
             return super().warnings()
         file, first = found[0]
-        gaps = told(f"data.source.time={self.stamps(file)}", file, first, len(found))
+        gaps = gaps_warning(f"data.source.time={self.stamps(file)}", file, first, len(found))
         across = "no window goes across, unless data.source.gaps=ignore"
         return [*super().warnings(), f"{gaps}; {across}"]
 

@@ -44,7 +44,7 @@ class Gap:
         return f"line {self.line} ({self.before or 'none'} to {self.time or 'none'})"
 
 
-def told(key: str, file: Path, first: Gap, count: int) -> str:
+def gaps_warning(key: str, file: Path, first: Gap, count: int) -> str:
     """How many gaps there are, and where the first is.
 
     Args:

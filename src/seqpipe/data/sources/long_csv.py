@@ -14,11 +14,11 @@ from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.data.sources.gaps import (
     Clock,
     Gap,
+    gaps_warning,
     grows,
     is_gap,
     moment_by,
     times_of,
-    told,
     usual_step,
 )
 from seqpipe.data.sources.numeric import Missing, Numbers, filled, named_numbers, table
@@ -144,7 +144,7 @@ class LongCsv(FileSource):
         if not found:
             return super().warnings()
         file, first = found[0]
-        gaps = told(f"data.source.time={self._time_of(file)[0]}", file, first, len(found))
+        gaps = gaps_warning(f"data.source.time={self._time_of(file)[0]}", file, first, len(found))
         return [*super().warnings(), f"{gaps}; a series is read as if all its steps were alike"]
 
     def _time_of(self, file: Path) -> tuple[str | None, Clock]:
