@@ -6,9 +6,11 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -46,13 +48,26 @@ from seqpipe.terminal import (
     open_streams,
     say,
 )
-from seqpipe.verbs.calling import call, listed, split
+from seqpipe.verbs.calling import (
+    PANEL_COMMANDS,
+    TRAIN,
+    call,
+    file_of_replay,
+    help_of_panel,
+    listed,
+    split,
+)
 
 _SET_BY_LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _ABOUT_SWEEPS = (
     *("hydra.mode=", "hydra/sweeper", "hydra/launcher"),
     *("hydra.sweeper", "hydra.launcher", "hydra.sweep."),
 )
+if TYPE_CHECKING:
+    from seqpipe.verbs.train import RunResult
+
+Run = Callable[[DictConfig, Launch], "RunResult"]
+_MODULES = {TRAIN: "train", "describe": "describe_data", "replay": "replay"}
 _TO_BE_REMOVED = "to_be_removed"
 _BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
@@ -90,11 +105,18 @@ def main() -> int:
     _spin_less()
     with heard_by_nobody():
         try:
-            verb, words = split(sys.argv[1:])
-            if verb is not None:
-                return call(verb, words)
+            command, words = split(sys.argv[1:])
+            if command not in PANEL_COMMANDS:
+                return call(command, words)
+            file = None
+            if command != TRAIN and {"-h", "--help"} & {*words}:
+                only_prints()
+                say(help_of_panel(command))
+                return 0
+            if command == "replay":
+                file, words = file_of_replay(words)
             sys.argv[1:] = words  # Hydra reads it, and Lightning's child processes
-            return _main(words)
+            return _main(words, command, file)
         except ConfigError as error:
             if rank() == 0 or not is_launched():
                 complain(error)
@@ -118,7 +140,7 @@ def _spin_less() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 
-def _main(argv: list[str]) -> int:
+def _main(argv: list[str], command: str, file: str | None) -> int:
     if argv == ["--version"]:
         say(f"seqpipe {__version__}")
         return 0
@@ -129,7 +151,7 @@ def _main(argv: list[str]) -> int:
 
     @hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name="config")
     def task(cfg: DictConfig) -> float:
-        return _run_job(cfg, jobs)
+        return _run_job(cfg, jobs, replace(_launch(), command=command, file=file))
 
     on_sigterm()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints a traceback and exits
@@ -144,7 +166,8 @@ def _main(argv: list[str]) -> int:
         return code_of(error)
     finally:
         if Comparison.started is not None:
-            _compare(Comparison.started, shlex.join(["python", "-m", "seqpipe", *argv]))
+            word = [] if command == TRAIN else [command]
+            _compare(Comparison.started, shlex.join(["python", "-m", "seqpipe", *word, *argv]))
     return jobs.exit_code()
 
 
@@ -168,16 +191,16 @@ def _hydras_delete(word: str, nulls: Collection[str]) -> list[str]:
     return [f"{key}={_TO_BE_REMOVED}", word] if word != key and key in nulls else [word]
 
 
-def _run_job(cfg: DictConfig, jobs: _Jobs) -> float:
-    """Train, print what came of it, and hand the monitored value to the sweeper."""
+def _run_job(cfg: DictConfig, jobs: _Jobs, launch: Launch) -> float:
+    """Do one job, print its result, and hand the monitored value to the sweeper."""
     jobs.count += 1
-    launch = _launch()
     try:
         if ignored := ignore_stale_ranks(cfg.trainer):
             complain(ignored)
         from seqpipe.verbs.compare import noted
-        from seqpipe.verbs.train import run  # torch is imported only for a config that works
 
+        # torch is imported only for a configuration that works
+        run: Run = import_module(f"seqpipe.verbs.{_MODULES[launch.command]}").run
         drop_inherited(cfg, launch.overrides)
         with _one_job_for_children(), noted(*_place_in_sweep(launch), cfg, launch) as ended:
             result = run(cfg, launch)
@@ -232,7 +255,7 @@ def _compare(sweep: Comparison, command: str) -> None:
 
 def _place_in_sweep(launch: Launch) -> tuple[Path | None, int]:
     """The folder of the sweep and the job's number; no folder where nothing is to be noted."""
-    if launch.sweep is None or rank() != 0:
+    if launch.sweep is None or launch.command != TRAIN or rank() != 0:
         return None, 0
     return launch.root / HydraConfig.get().sweep.dir, HydraConfig.get().job.num
 

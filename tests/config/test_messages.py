@@ -127,8 +127,8 @@ VALUES = [
     ),
     (
         "replay=nowhere.pt",
-        "replay=nowhere.pt: no such file; allowed: a batch that was kept, as "
-        "outputs/runs/.../bad_steps/step_12_rank0.pt, or null",
+        "replay=nowhere.pt: is a command now; allowed: python -m seqpipe replay file=..., with "
+        "the same keys",
     ),
     (
         "trainer.max_bad_steps=-1",

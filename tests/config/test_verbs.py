@@ -142,7 +142,7 @@ def test_train_is_the_verb_without_a_name(seqpipe):
     "argv", [[], ["cell=gru"], ["-m", "cell=gru"], ["+a.b=1"], ["~data.x"], ["--help"], [""]]
 )
 def test_words_without_a_verb_are_left_to_training(argv):
-    assert split(argv) == (None, argv)
+    assert split(argv) == ("train", argv)
 
 
 @pytest.mark.parametrize(

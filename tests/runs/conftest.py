@@ -21,8 +21,10 @@ from seqpipe.config.tree import Tree
 from seqpipe.config.validate import rule_for
 from seqpipe.errors import SeqpipeError
 from seqpipe.report import run as report
+from seqpipe.verbs import describe_data, replay
 from seqpipe.verbs.train import RunResult, run
 
+RUN = {"train": run, "describe": describe_data.run, "replay": replay.run}
 TINY = {
     "digits": ["data=digits", "data.source.test=0.1", "data.source.valid=0.1"],
     "adding": [
@@ -65,18 +67,25 @@ def _unpainted(figure: Figure, path: Path, **options: Any) -> None:
 def launch_in() -> Callable[..., RunResult]:
     """launch_in(root, "adding", "depth=2"): the result of that run, with its folder below root.
 
+    command="describe" does that with the same overrides; command="replay" with file=...
     Its figures are made, but painted only with painted=True: for tests that look at pictures.
     """
 
     def start(
-        root: Path, data: str, *overrides: str, folder: str = "run", painted: bool = False
+        root: Path,
+        data: str,
+        *overrides: str,
+        folder: str = "run",
+        painted: bool = False,
+        **how: Any,
     ) -> RunResult:
         typed = [*TINY.get(data, [f"data={data}"]), *SMALL, *overrides]
         cfg, choices = compose(typed)
+        launch = Launch(root / "runs" / folder, root, choices, tuple(typed), **how)
         with pytest.MonkeyPatch.context() as patch:
             if not painted:
                 patch.setattr(Figure, "savefig", _unpainted)
-            return run(cfg, Launch(root / "runs" / folder, root, choices, tuple(typed)))
+            return RUN[launch.command](cfg, launch)
 
     return start
 

@@ -66,7 +66,7 @@ def kept(launch, *overrides):
 
 def test_a_batch_is_replayed_and_nothing_is_trained(launch, plant, tmp_path):
     path = kept(launch)
-    again = launch("adding", *PLAIN, f"replay={path}", folder="again")
+    again = launch("adding", *PLAIN, folder="again", command="replay", file=str(path))
     file, then, now = again.summary.splitlines()
     assert file == f"file:       {path}, update {read(path)['update']}"
     assert then == "then:       x holds nan at time step 3; example 5 of train"
@@ -75,22 +75,24 @@ def test_a_batch_is_replayed_and_nothing_is_trained(launch, plant, tmp_path):
     mended = torch.load(path, weights_only=True)
     mended["batch"]["x"].nan_to_num_()
     torch.save(mended, tmp_path / "mended.pt")
-    again = launch("adding", *PLAIN, f"replay={tmp_path / 'mended.pt'}", folder="again")
+    again = launch(
+        "adding", *PLAIN, folder="again", command="replay", file=str(tmp_path / "mended.pt")
+    )
     assert again.summary.endswith("now:        the answer, the loss and its gradient are finite")
 
 
 def test_a_replay_that_does_not_fit_is_refused(launch, plant, tmp_path):
     path = kept(launch, "trainer.max_epochs=1")
     torch.save({"model": {}}, tmp_path / "foreign.pt")
-    for override, message in {
-        f"replay={path} hidden_size=9": r"does not fit the model or the data \(.*size mismatch",
-        f"replay={tmp_path}/foreign.pt": "not a batch that seqpipe kept; allowed: outputs/runs/",
-        f"replay={tmp_path}/no.pt": "no such file; allowed: a batch that was kept, as outputs/",
-        f"replay={path} describe=true": "describe=true: a replay runs one batch and does not read",
-        f"replay={path} resume={path}": "a replay runs one batch and does not read resume",
-    }.items():
+    for file, override, message in [
+        (path, "hidden_size=9", r"does not fit the model or the data \(.*size mismatch"),
+        (tmp_path / "foreign.pt", "", "not a batch that seqpipe kept; allowed: outputs/runs/"),
+        (tmp_path / "no.pt", "", r"file=\S+/no\.pt: no such file; allowed: outputs/runs/"),
+        (path, f"resume={path}", "resume=.*: replay runs one batch and does not read it"),
+    ]:
+        about = {"folder": "refused", "command": "replay", "file": str(file)}
         with pytest.raises(ConfigError, match=message):
-            launch("adding", *PLAIN, *override.split(), folder="refused")
+            launch("adding", *PLAIN, *override.split(), **about)
     assert not (tmp_path / "runs" / "refused").exists()
 
 
@@ -116,5 +118,5 @@ def test_a_lane_goes_back_to_the_state_before_a_bad_batch(launch, monkeypatch, c
     path = result.output_dir / "bad_steps" / "step_3_rank0.pt"
     saved = read(path)
     assert torch.equal(saved["lanes"][0], states[2][0])
-    replay = launch("python_docs", *PLAIN, *lanes, f"replay={path}", folder="again")
+    replay = launch("python_docs", *PLAIN, *lanes, folder="again", command="replay", file=str(path))
     assert replay.summary.endswith("the answer, the loss and its gradient are finite")

@@ -309,7 +309,7 @@ def test_what_a_condition_cannot_go_with_is_refused(override, message, launch, t
 
 
 def test_what_is_described_counts_the_classes_of_the_condition(launch, table):
-    result = launch("identifiers", *overrides("category", table), "describe=true")
+    result = launch("identifiers", *overrides("category", table), command="describe")
     text = (result.output_dir / "data.md").read_text()
     assert "y seen in train before" in text
     assert "big" in text

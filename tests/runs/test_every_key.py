@@ -79,8 +79,6 @@ CASES = {
 EXEMPT = {
     "callbacks.early_stopping.check_on_train_epoch_end": "only false is allowed",
     "resume": "names a checkpoint; tests/runs/test_resume.py",
-    "replay": "names a batch that was kept; tests/runs/test_bad_steps.py",
-    "describe": "chooses what is done, not how; tests/runs/test_look.py",
     "preflight": "chooses which checks run; tests/runs/test_preflight.py",
     "data.x": "null where nothing is read; a field is walked where there is one",
     "trainer.accelerator": "other hardware, where the machine has it",

@@ -272,7 +272,7 @@ def test_a_callback_that_fails_as_it_is_set_up_is_named_with_its_line(launch):
 def test_describing_refuses_such_callbacks_too(launch, tmp_path):
     typed = f"+callbacks.a._target_={LIGHTNING}.LearningRateFinder"
     with pytest.raises(ConfigError, match=r"^callbacks.a._target_=.*: would train at another rate"):
-        launch("adding", "describe=true", typed)
+        launch("adding", typed, command="describe")
     assert not (tmp_path / "runs").exists()
 
 

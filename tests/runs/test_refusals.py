@@ -94,7 +94,7 @@ def test_what_a_constructor_finds_wrong_is_not_wrapped_by_hydra(launch, tmp_path
 
 def test_describing_refuses_what_training_would_refuse(launch, tmp_path):
     with pytest.raises(ConfigError, match=r"^task.monitor=val/recall: .*allowed: val/loss"):
-        launch("adding", "describe=true", "task.monitor=val/recall")
+        launch("adding", "task.monitor=val/recall", command="describe")
     assert not (tmp_path / "runs").exists()
 
 

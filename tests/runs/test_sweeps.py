@@ -6,7 +6,7 @@ from seqpipe.build import build_data
 from seqpipe.config.compose import Launch, compose
 from seqpipe.report.jobs import read_jobs
 from seqpipe.verbs import describe
-from seqpipe.verbs.compare import compare, noted
+from seqpipe.verbs.compare import noted
 
 ADDING = ("data=adding", "data.length=6", "data.source.valid=16", "data.source.test=16")
 
@@ -35,21 +35,6 @@ def test_a_text_in_other_pieces_is_the_same_data_and_one_by_words_is_other(tmp_p
     whole = judged_on(*text, "data.window=16")
     assert judged_on(*text, "data.window=32") == whole
     assert judged_on(*text, "data.y.by=words", "data.window=16") != whole
-
-
-@pytest.mark.parametrize("key", ["describe=true", "replay=a.pt"])
-def test_a_job_that_trains_nothing_is_not_compared(tmp_path, key):
-    cfg, choices = compose(["data=adding"])
-    name, value = key.split("=")
-    cfg[name] = True if value == "true" else value
-    for number in range(2):
-        launch = Launch(tmp_path / str(number), tmp_path, choices, (key,))
-        with noted(tmp_path, number, cfg, launch) as ended:
-            launch.output_dir.mkdir()
-            (launch.output_dir / "data.md").touch()
-            ended.folder = launch.output_dir
-    assert compare(tmp_path, command="c", figure=None) is None
-    assert not (tmp_path / "comparison.md").exists()
 
 
 def test_a_job_notes_what_it_was_judged_on(tmp_path):

@@ -10,7 +10,7 @@ def test_any_class_name_goes_through_describing_training_and_the_page(launch, tm
     rows = "".join(f"w{k % 5} {NASTY[k % 8]},{NASTY[k % 8]}\n" for k in range(96))
     (tmp_path / "t.csv").write_text(f"text,label\n{rows}", encoding="utf-8")
     typed = ["table", f"data.path={tmp_path}/t.csv", "data.cache=null", "logger=csv"]
-    described = launch(*typed, "describe=true", folder="look", painted=True)
+    described = launch(*typed, folder="look", painted=True, command="describe")
     trained = launch(*typed, "trainer.max_epochs=1", "diagnostics=none", painted=True)
     out, err = capfd.readouterr()
     shown = f"{described.summary} {out} {err}"

@@ -22,6 +22,8 @@ class Launch:
         sweep: name of the sweep's folder, or None for a single run.
         flags: what else was typed and decides what runs, such as --config-dir=mine.
         tags: more to record of the run, (name, value).
+        command: train, describe or replay.
+        file: of `replay`, the batch that was kept; None for the others.
     """
 
     output_dir: Path
@@ -31,6 +33,8 @@ class Launch:
     sweep: str | None = None
     flags: tuple[str, ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
+    command: str = "train"
+    file: str | None = None
 
 
 def compose(

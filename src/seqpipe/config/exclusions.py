@@ -82,10 +82,6 @@ def exclusions(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
     yield from _end_of_training(tree, choices)
     yield from _unused_values(tree, architecture)
     yield from _splits(tree)
-    for other in ("resume", "describe"):
-        if isinstance(tree.get("replay"), str) and tree.get(other):
-            text = f"a replay runs one batch and does not read {other}; allowed: one of them"
-            yield Problem(other, tree.get(other), text)
 
 
 def _packaged_name(tree: Tree, group: str, package: str) -> str | None:

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from seqpipe.config.annotations import Signature, TargetError
 from seqpipe.config.paths import PACKAGE, conf_dir
 from seqpipe.config.schema import (
+    COMMANDS,
     COMPLETED_BY_THE_RUN,
     DATA_TARGET,
     GIVEN_BY_THE_RUN,
@@ -279,6 +280,8 @@ def _unknown_problem(tree: Tree, parent: str, name: str) -> Problem:
 def _unknown(tree: Tree, parent: str, name: str, key: str) -> str:
     target: Any = tree.get(f"{parent}._target_") if parent else None
     knobs = tree.references()
+    if not parent and name in COMMANDS:
+        return f"is a command now; allowed: {COMMANDS[name]}"
     if not parent:
         allowed: list[str] = [*PANEL, *GROUPS]
     elif parent == "data":

@@ -15,12 +15,17 @@ from seqpipe.rules import (
 
 PANEL = (
     *("seed", "hidden_size", "depth", "bidirectional", "dropout"),
-    *("resume", "describe", "replay", "preflight"),
+    *("resume", "preflight"),
 )
 GROUPS = (
     *("data", "architecture", "task", "cell", "optim", "scheduler"),
     *("trainer", "callbacks", "logger", "diagnostics"),
 )
+# Keys of earlier versions that are commands now.
+COMMANDS = {
+    "describe": "python -m seqpipe describe, with the same keys",
+    "replay": "python -m seqpipe replay file=..., with the same keys",
+}
 MAY_BE_NULL = ("experiment", "sweep")  # groups without a node of their own
 DATA_TARGET = "seqpipe.data.dataset.SequenceData"  # what takes the data node
 
@@ -96,10 +101,8 @@ RULES: dict[str, Rule] = {
     "*.bidirectional": flag(),
     "dropout": real("[0, 1)"),
     "*.dropout": real("[0, 1)"),
-    "describe": flag(),
     "preflight": choice("quick", "full", "none"),
     "resume": either(text(allowed="a checkpoint file"), null()),
-    "replay": either(text(allowed="a file of bad_steps/"), null()),
     "data.batch_size": whole(1),
     "data.bptt": either(whole(2), null()),
     "data.max_length": either(whole(1), null()),

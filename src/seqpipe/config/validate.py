@@ -20,10 +20,7 @@ from seqpipe.config.tree import Tree
 from seqpipe.errors import ConfigError
 from seqpipe.rules import Problem, Rule, narrowed
 
-_FILES = {
-    "resume": "a checkpoint, as outputs/runs/.../checkpoints/last.ckpt",
-    "replay": "a batch that was kept, as outputs/runs/.../bad_steps/step_12_rank0.pt",
-}
+_CHECKPOINT = "a checkpoint, as outputs/runs/.../checkpoints/last.ckpt"
 
 
 def validate(cfg: DictConfig, choices: dict[str, str]) -> None:
@@ -119,10 +116,9 @@ def _value_problems(tree: Tree) -> Iterator[Problem]:
         rule = rule_at(tree, key) if rule_for(key) else None
         if rule is not None and (fault := rule.fault(value)):
             yield Problem(origin, value, fault)
-    for key, what in _FILES.items():
-        file = tree.get(key)
-        if isinstance(file, str) and not Path(file).is_file():
-            yield Problem(key, file, f"no such file; allowed: {what}, or null")
+    file = tree.get("resume")
+    if isinstance(file, str) and not Path(file).is_file():
+        yield Problem("resume", file, f"no such file; allowed: {_CHECKPOINT}, or null")
 
 
 def rule_at(tree: Tree, key: str) -> Rule | None:

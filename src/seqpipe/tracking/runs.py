@@ -175,7 +175,9 @@ class _Look:
     def finished(self) -> Iterator[entities.Run]:
         """Runs that trained and came to their end, the newest first."""
         for run in self._search("attributes.status = 'FINISHED'"):
-            if run.data.params.get("describe") != "true":
+            # Up to version 0.1.0 `describe=true` was a parameter of the run.
+            trains = run.data.tags.get("trains", "yes") == "yes"
+            if trains and run.data.params.get("describe") != "true":
                 yield run
 
     def ranked(self, metric: str | None, better: Callable[[str], str]) -> Iterator[entities.Run]:

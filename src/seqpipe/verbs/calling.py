@@ -28,22 +28,27 @@ from seqpipe.terminal import (
 from seqpipe.verbs.registry import VERBS, Answer
 
 TRAIN = "train"
+PANEL_COMMANDS = {
+    TRAIN: "Train a model: what is done where no command is given.",
+    "describe": "Examine the data before training: examples, lengths, classes, unknown symbols.",
+    "replay": "Run a batch that gave NaN or Inf once more, and name the part that does.",
+}
+"""The commands that take the keys of the panel, and what each does."""
+_FILE = "file=outputs/runs/.../bad_steps/step_12_rank0.pt, with the overrides of its run"
 
 
-def split(argv: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The verb and the words behind it; None is training, which may be called `train` or nothing.
+def split(argv: Sequence[str]) -> tuple[str, list[str]]:
+    """The command and the words after it; without one it is `train`.
 
     Raises:
         ConfigError: there is no such verb.
     """
     word = argv[0] if argv else ""
     if not word or word[0] in "-+~" or "=" in word:
-        return None, list(argv)
-    if word == TRAIN:
-        return None, list(argv[1:])
-    if word in VERBS:
+        return TRAIN, list(argv)
+    if word in PANEL_COMMANDS or word in VERBS:
         return word, list(argv[1:])
-    verbs = (TRAIN, *VERBS)
+    verbs = (*PANEL_COMMANDS, *VERBS)
     hint = did_you_mean(word, verbs)
     if word.partition(".")[0] in (*GROUPS, *PANEL):
         hint = f", or a key with its value: {word}=..."
@@ -53,11 +58,36 @@ def split(argv: Sequence[str]) -> tuple[str | None, list[str]]:
 def listed() -> str:
     """All verbs, each with what it does, for the help of the program."""
     rows = {
-        TRAIN: "Train a model: what is done where no verb is given.",
+        **PANEL_COMMANDS,
         **{name: first_line(verb.options) for name, verb in VERBS.items()},
     }
     width = max(map(len, rows))
     return "".join(f"{name:<{width}}  {told}\n" for name, told in rows.items())
+
+
+def help_of_panel(command: str) -> str:
+    """The help of a command that takes the keys of the panel."""
+    word = "" if command == TRAIN else f" {command}"
+    file = f"  {_FILE}\n" if command == "replay" else ""
+    keys = "Takes the keys of the panel, as training does: python -m seqpipe --help"
+    return f"python -m seqpipe{word} [key=value ...]\n\n{PANEL_COMMANDS[command]}\n\n{file}{keys}"
+
+
+def file_of_replay(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The `file=` of `replay`, and the other words.
+
+    Raises:
+        ConfigError: there is none, more than one, or the command is a sweep.
+    """
+    files = [word.removeprefix("file=") for word in words if word.startswith("file=")]
+    others = [word for word in words if not word.startswith("file=")]
+    if len(files) != 1 or not files[0]:
+        text = "is missing" if not files else "one file is replayed at a time"
+        raise ConfigError(f"file={','.join(files)}: {text}; allowed: {_FILE}")
+    for flag in ("-m", "--multirun"):
+        if flag in others:
+            raise ConfigError(f"{flag}: replay runs one batch; allowed: leave it out")
+    return files[0], others
 
 
 def call(name: str, words: Sequence[str]) -> int:

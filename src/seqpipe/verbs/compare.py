@@ -35,9 +35,6 @@ class Ended:
 def noted(sweep: Path | None, number: int, cfg: DictConfig, launch: Launch) -> Iterator[Ended]:
     """Notes that a job starts, and how the block ends; lets every exception through.
 
-    A job that trains nothing (`describe=true`, `replay=...`) has no number to compare: it is not
-    noted, and a sweep of such jobs ends in no comparison.
-
     Args:
         sweep: folder of the sweep; None where there is none: then nothing is noted.
         number: of the job.
@@ -45,8 +42,7 @@ def noted(sweep: Path | None, number: int, cfg: DictConfig, launch: Launch) -> I
         launch: how it was started.
     """
     ended = Ended(launch.output_dir)
-    trains = not (OmegaConf.select(cfg, "describe") or OmegaConf.select(cfg, "replay"))
-    if sweep is None or not trains:
+    if sweep is None:
         yield ended
         return
     overrides = dict(_key_and_value(override) for override in launch.overrides)

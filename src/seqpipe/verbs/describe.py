@@ -63,7 +63,8 @@ class RunFacts:
 
 def command(launch: Launch) -> str:
     """The command that repeats the run, quoted for a shell."""
-    return shlex.join(["python", "-m", "seqpipe", *launch.flags, *launch.overrides])
+    word = () if launch.command == "train" else (launch.command,)
+    return shlex.join(["python", "-m", "seqpipe", *word, *launch.flags, *launch.overrides])
 
 
 def run_name(cfg: DictConfig, launch: Launch) -> str:
@@ -105,12 +106,13 @@ def identity(cfg: DictConfig, launch: Launch, data: SequenceData, folder: Path) 
     tags = {
         "data": name,
         "command": command(launch),
+        "trains": "yes" if launch.command == "train" else "no",
         "folder": str(folder),
         **environment_tags(launch.root),
         **machine(cfg.trainer.accelerator),
         **dict(launch.tags),
     }
-    if not cfg.describe:
+    if launch.command == "train":
         tags["partial"] = part_of(cfg, data) or "no"
     if launch.sweep is not None:
         tags["sweep"] = launch.sweep

@@ -1,4 +1,4 @@
-"""From a configuration to its data, checked: what a run begins with."""
+"""From a configuration to its data, checked: what training, `describe` and `replay` begin with."""
 
 import logging
 import warnings

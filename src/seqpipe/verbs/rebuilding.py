@@ -20,7 +20,7 @@ from seqpipe.config.compose import Launch
 from seqpipe.config.loader import Composed
 from seqpipe.config.params import flat_params
 from seqpipe.config.paths import conf_dir
-from seqpipe.config.schema import GROUPS, PANEL
+from seqpipe.config.schema import COMMANDS, GROUPS, PANEL
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import shown
 from seqpipe.runs.find_run import training_store
@@ -137,8 +137,8 @@ def _recorded(found: FoundRun, own_code: bool) -> DictConfig:
     if missing:
         text = f"its config.yaml lacks {', '.join(missing)}; allowed: the version that wrote it"
         raise DataError(f"{found.typed}: {text} ({version})")
-    for key in ("describe", "replay"):
-        if config[key]:
+    for key in COMMANDS:
+        if config.get(key):
             text = f"it trained nothing ({key}={shown(config[key])}); allowed: a run that did"
             raise ConfigError(f"{found.typed}: {text}")
     foreign = foreign_targets(config)
@@ -148,7 +148,7 @@ def _recorded(found: FoundRun, own_code: bool) -> DictConfig:
     if given := given_by_the_run(config):
         text = f"sets what only a run can know ({', '.join(given)})"
         raise DataError(f"{found.typed}: {text}; allowed: the version that wrote it ({version})")
-    cfg = OmegaConf.create(config)
+    cfg = OmegaConf.create({key: value for key, value in config.items() if key not in COMMANDS})
     assert isinstance(cfg, DictConfig)
     return cfg
 

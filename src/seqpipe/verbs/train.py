@@ -12,13 +12,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 
-from seqpipe.build import (
-    build_model,
-    build_module,
-    build_task,
-    build_trainer,
-    unchecked_task,
-)
+from seqpipe.build import build_model, build_module, build_task, build_trainer
 from seqpipe.checks import (
     check_limits,
     check_monitors,
@@ -37,19 +31,7 @@ from seqpipe.targets import beginning
 from seqpipe.tracking.base import NoTracker, Tracker, recording
 from seqpipe.training.checkpoints import BestAndLast, History, Validation, read_archive, same
 from seqpipe.training.module import SequenceModule
-from seqpipe.verbs import (
-    before,
-    describe,
-    failure,
-    free,
-    inside,
-    keep,
-    look,
-    outcome,
-    replay,
-    resuming,
-    states,
-)
+from seqpipe.verbs import before, describe, failure, free, inside, keep, outcome, resuming, states
 from seqpipe.verbs.load_data import load_data
 
 log = logging.getLogger(__name__)
@@ -99,11 +81,6 @@ def run(
     """
     loaded = load_data(cfg, launch, on_data, resolved=resolved)
     data = loaded.data
-    if cfg.describe:
-        check_monitors(cfg, unchecked_task(cfg, data))
-        return RunResult({}, math.nan, *look.run(cfg, launch, data))
-    if cfg.replay is not None:
-        return RunResult({}, math.nan, launch.output_dir, None, replay.run(cfg, data))
     check_limits(cfg, data, loaded.processes)
     ready = _made(cfg, launch, data, loaded.resumed)
     if _first():

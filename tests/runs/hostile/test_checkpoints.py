@@ -8,6 +8,7 @@ import torch
 
 from seqpipe.config.compose import Launch, compose
 from seqpipe.errors import ConfigError
+from seqpipe.verbs import replay
 from seqpipe.verbs.train import run
 
 QUICK = (
@@ -89,6 +90,12 @@ def again(root, *more):
     return run(cfg, Launch(root / "runs" / "new", root, choices, ()))
 
 
+def replayed(root, file):
+    cfg, choices = compose(QUICK)
+    launch = Launch(root / "runs" / "new", root, choices, (), command="replay", file=str(file))
+    return replay.run(cfg, launch)
+
+
 @pytest.mark.parametrize("case", SPOILED)
 def test_a_checkpoint_is_plain_data(generated, work, evil, evil_object, harmless, case):
     path = work / "last.ckpt"
@@ -98,8 +105,8 @@ def test_a_checkpoint_is_plain_data(generated, work, evil, evil_object, harmless
         again(work, f"resume={path}")
     assert all(str(path) in problem for problem in caught.value.problems)
     if case not in ("packed", "other weights"):
-        with harmless(), pytest.raises(ConfigError, match="replay="):
-            again(work, f"replay={path}")
+        with harmless(), pytest.raises(ConfigError, match="file="):
+            replayed(work, path)
 
 
 GROUP = ("optimizer_states", 0, "param_groups", 0)
@@ -219,8 +226,8 @@ IN_BATCH = {
 @pytest.mark.parametrize("case", IN_BATCH)
 def test_a_batch_to_replay_is_plain_data(batch, work, evil, evil_object, harmless, case):
     if IN_BATCH[case] is None:
-        assert "are finite" in again(work, f"replay={batch}").summary
+        assert "are finite" in replayed(work, batch).summary
         return
     IN_BATCH[case](batch, (evil, evil_object))
-    with harmless(), pytest.raises(ConfigError, match="replay="):
-        again(work, f"replay={batch}")
+    with harmless(), pytest.raises(ConfigError, match="file="):
+        replayed(work, batch)

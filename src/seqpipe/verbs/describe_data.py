@@ -1,28 +1,43 @@
-"""Look at the data before anything is trained: `describe=true`."""
+"""`python -m seqpipe describe`: examine the data before anything is trained."""
 
+import math
 from dataclasses import replace
-from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.table import Table
 
+from seqpipe.build import unchecked_task
+from seqpipe.checks import check_monitors
 from seqpipe.config.compose import Launch
 from seqpipe.console import PlainConsole
-from seqpipe.data.dataset import SequenceData
 from seqpipe.data.summary import Row, Summary, summary_of
+from seqpipe.errors import ConfigError
 from seqpipe.report.data import draw_data, write_data
 from seqpipe.tracking.base import recording
 from seqpipe.verbs import describe, outcome
+from seqpipe.verbs.load_data import load_data
+from seqpipe.verbs.train import RunResult
 
 _LONGEST = 160  # characters of an example on the screen; data.md has more
 
 
-def run(cfg: DictConfig, launch: Launch, data: SequenceData) -> tuple[Path, str | None, str]:
+def run(cfg: DictConfig, launch: Launch) -> RunResult:
     """Prints, draws and records what was understood of the data; trains nothing.
 
-    Returns:
-        the run's folder; its id in MLflow, None where it was not asked; the closing lines.
+    Args:
+        cfg: the whole configuration, as for training.
+        launch: how the command was started.
+
+    Raises:
+        ConfigError: the configuration cannot work; before anything is written.
+        DataError: the data cannot be used; likewise.
     """
+    if cfg.resume is not None:
+        text = "describe trains nothing and does not read it; allowed: leave it out"
+        raise ConfigError(f"resume={cfg.resume}: {text}")
+    data = load_data(cfg, launch).data
+    check_monitors(cfg, unchecked_task(cfg, data))
+    launch = replace(launch, command="describe")
     folder, tracker = outcome.claim(cfg, launch)
     summary = summary_of(data)
     with recording(tracker):
@@ -34,14 +49,13 @@ def run(cfg: DictConfig, launch: Launch, data: SequenceData) -> tuple[Path, str 
         tracker.log_metrics(metrics(summary), step=0)
         tracker.log_artifacts(folder)
     recorded = f"{tracker.run_id} in {tracker.location}" if tracker.run_id else "not recorded"
-    trained = tuple(o for o in launch.overrides if not o.lstrip("+").startswith("describe="))
     rows = {
         "folder": str(folder),
         "mlflow run": recorded,
-        "to train": describe.command(replace(launch, overrides=trained)),
+        "to train": describe.command(replace(launch, command="train")),
     }
     told = "\n".join(f"{key + ':':<12}{value}" for key, value in rows.items())
-    return folder, tracker.run_id, told
+    return RunResult({}, math.nan, folder, tracker.run_id, told)
 
 
 def metrics(summary: Summary) -> dict[str, float]:
