@@ -84,10 +84,10 @@ def one(overrides: list[str]) -> None:
     """
     import matplotlib.backends.backend_agg  # every run draws, but one that is looked into sooner
 
+    from seqpipe.commands import train
     from seqpipe.config.compose import Launch, compose
     from seqpipe.diagnostics.free_running import FreeRunning
     from seqpipe.diagnostics.probe import Probe
-    from seqpipe.verbs import train
 
     assert matplotlib
     seconds, looking = [0.0], [0.0]

@@ -3,7 +3,7 @@
     python benchmarks/predicting.py [--rows 100000] [--pairs 3] [--cell lstm] [--depth 3] ...
 
 A bidirectional network with random weights reads generated sentences, a line each. One half of a
-pair is the verb, from file to file, once the model is open; the other only runs the network on
+pair is the command, from file to file, once the model is open; the other only runs the network on
 the same batches, encoded and padded beforehand. Printed: rows a second of both, their ratio, and
 how much memory this process has held at most before the first and after the last pair.
 """
@@ -20,21 +20,21 @@ from typing import Any
 
 import torch
 
+from seqpipe.commands.options import Predict
+from seqpipe.commands.predict import answer_all
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.labels import Category
 from seqpipe.data.fields.text import Text
 from seqpipe.data.sources.table import Table
-from seqpipe.inference.answering import CHUNK
-from seqpipe.inference.encoding import MOST_ROWS, MOST_STEPS, batched
 from seqpipe.inference.model import Model
+from seqpipe.inference.predictor import CHUNK
+from seqpipe.inference.preprocess import MOST_ROWS, MOST_STEPS, batched
 from seqpipe.models.many_to_one import ManyToOne
 from seqpipe.nn.cells import GRU, LSTM, RNN
 from seqpipe.nn.head import Head
 from seqpipe.nn.recurrent import RecurrentStack
 from seqpipe.runs.open_model import reader_of
 from seqpipe.tasks.classification import Classification
-from seqpipe.verbs.asking import Predict
-from seqpipe.verbs.predict import answer_all
 
 WORDS = [f"word{number}" for number in range(5_000)]
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
@@ -121,7 +121,7 @@ def model_of(folder: Path, cell: str, hidden: int, depth: int) -> Model:
 
 
 def predicted(model: Model, source: Path, target: Path) -> float:
-    """Seconds of the verb, once the model is open: from file to file."""
+    """Seconds of the command, once the model is open: from file to file."""
     options = Predict(run="none", input=str(source), output=str(target), format="lines")
     reader = reader_of(model, (), options.format)
     started = time.perf_counter()

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from seqpipe._version import __version__
 
 if TYPE_CHECKING:
+    from seqpipe.api import load
     from seqpipe.inference.model import Model
-    from seqpipe.loading import load
 
 __all__ = ["Model", "__version__", "load"]
 
@@ -46,7 +46,7 @@ _import_matplotlib()
 def __getattr__(name: str) -> Any:
     """`load` and `Model` bring torch with them: they are imported when they are asked for."""
     if name == "load":
-        from seqpipe.loading import load
+        from seqpipe.api import load
 
         return load
     if name == "Model":

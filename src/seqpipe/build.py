@@ -14,20 +14,19 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ProgressBar
 from torch import nn
 
+from seqpipe.config.config_view import Tree
 from seqpipe.config.schema import TAKEN_BY_THE_RUN
-from seqpipe.config.tree import Tree
 from seqpipe.data.base import SequenceSpec
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.inference.making import informed, sized
+from seqpipe.inference.instantiate import informed, sized
 from seqpipe.nn.crf import CRFHead
 from seqpipe.targets import BASES, check_kind, check_kinds, instantiate, refusing
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
-from seqpipe.training.callbacks import CountedUpdates, OneBar, Throughput
+from seqpipe.training.callbacks import CountedUpdates, ForcingDecay, OneBar, Throughput
 from seqpipe.training.checkpoints import BestAndLast, History
-from seqpipe.training.forcing import ForcingDecay
 from seqpipe.training.module import SequenceModule
 
 DATA_ARGUMENTS = (

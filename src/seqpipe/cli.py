@@ -19,13 +19,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from seqpipe._version import __version__
+from seqpipe.commands.dispatch import (
+    PANEL_COMMANDS,
+    TRAIN,
+    call,
+    file_of_replay,
+    help_of_panel,
+    listed,
+    split,
+)
+from seqpipe.config.class_override import drop_inherited
 from seqpipe.config.commandline import check_command, flags_first, read_flags
 from seqpipe.config.compose import Launch
-from seqpipe.config.inherited import drop_inherited
 from seqpipe.config.loader import VERSION_BASE, choices_of
-from seqpipe.config.nested import with_dots, with_slashes
+from seqpipe.config.nested_groups import with_dots, with_slashes
 from seqpipe.config.paths import conf_dir
-from seqpipe.config.sweeping import Comparison
+from seqpipe.config.sweep_callback import Comparison
 from seqpipe.errors import ConfigError, DataError, RecordError, SeqpipeError
 from seqpipe.files import unusable
 from seqpipe.processes import (
@@ -48,15 +57,6 @@ from seqpipe.terminal import (
     open_streams,
     say,
 )
-from seqpipe.verbs.calling import (
-    PANEL_COMMANDS,
-    TRAIN,
-    call,
-    file_of_replay,
-    help_of_panel,
-    listed,
-    split,
-)
 
 _SET_BY_LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _ABOUT_SWEEPS = (
@@ -64,7 +64,7 @@ _ABOUT_SWEEPS = (
     *("hydra.sweeper", "hydra.launcher", "hydra.sweep."),
 )
 if TYPE_CHECKING:
-    from seqpipe.verbs.train import RunResult
+    from seqpipe.commands.train import RunResult
 
 Run = Callable[[DictConfig, Launch], "RunResult"]
 _MODULES = {TRAIN: "train", "describe": "describe_data", "replay": "replay"}
@@ -147,7 +147,7 @@ def _main(argv: list[str], command: str, file: str | None) -> int:
     if "-sc" not in argv and "--shell-completion" not in argv:
         _check(argv)
     jobs = _Jobs()
-    OmegaConf.register_new_resolver("verbs", listed, replace=True)  # for the text of --help
+    OmegaConf.register_new_resolver("commands", listed, replace=True)  # for the text of --help
 
     @hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name="config")
     def task(cfg: DictConfig) -> float:
@@ -197,10 +197,10 @@ def _run_job(cfg: DictConfig, jobs: _Jobs, launch: Launch) -> float:
     try:
         if ignored := ignore_stale_ranks(cfg.trainer):
             complain(ignored)
-        from seqpipe.verbs.compare import noted
+        from seqpipe.runs.compare import noted
 
         # torch is imported only for a configuration that works
-        run: Run = import_module(f"seqpipe.verbs.{_MODULES[launch.command]}").run
+        run: Run = import_module(f"seqpipe.commands.{_MODULES[launch.command]}").run
         drop_inherited(cfg, launch.overrides)
         with _one_job_for_children(), noted(*_place_in_sweep(launch), cfg, launch) as ended:
             result = run(cfg, launch)
@@ -240,7 +240,7 @@ def _remove_empty(folder: Path, root: Path) -> None:
 
 def _compare(sweep: Comparison, command: str) -> None:
     """Leaves the page about a sweep, or, where no job left anything, nothing of the sweep."""
-    from seqpipe.verbs.compare import compare
+    from seqpipe.runs.compare import compare
 
     try:
         page = compare(sweep.folder, command=command, figure=sweep.figure, **sweep.options)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from seqpipe.errors import SeqpipeError
-from seqpipe.inference.opening import opened, trusted
+from seqpipe.inference.load import opened, trusted
 from seqpipe.inference.pyfunc import Served
-from seqpipe.tracking.refusing import Failed, Refused
+from seqpipe.tracking.serving import Failed, Refused
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Objects from the nodes of a configuration; what a class of the user's refuses is a message.
 
 A `_target_` may name any class or function. What is known of it without calling it is checked with
-the configuration (`config/keys.py`); the rest shows only when it is called, here.
+the configuration (`config/key_checks.py`); the rest shows only when it is called, here.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
 from torch import nn
 from torch.optim import Optimizer
 
+from seqpipe.config.config_view import Tree
 from seqpipe.config.paths import PACKAGE
-from seqpipe.config.tree import Tree
 from seqpipe.data.base import Field, Source
 from seqpipe.errors import ConfigError, SeqpipeError
 from seqpipe.files import out_of_memory, unwritable

@@ -17,7 +17,7 @@ from torch import Tensor
 from seqpipe.data.base import SPLITS, Field, FieldSpec, Found, Record, Source, Splits
 from seqpipe.data.batching import pad
 from seqpipe.data.cache import packed, unpacked
-from seqpipe.data.digests import digest
+from seqpipe.data.hashing import digest
 from seqpipe.data.kinds import ID_KINDS, X_KINDS, Y_KINDS
 from seqpipe.data.vocabulary import EOS
 from seqpipe.errors import ConfigError, DataError

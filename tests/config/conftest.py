@@ -11,7 +11,7 @@ import pytest
 
 import seqpipe
 
-# A verb in place of the real one: these tests are about the command line, not about training.
+# A command in place of the real one: these tests are about the command line, not about training.
 FAKE_VERB = """
 import sys, types
 from types import SimpleNamespace
@@ -23,9 +23,9 @@ def run(cfg, launch):
         summary=summary, monitored=0.5, output_dir=launch.output_dir, judged_on=""
     )
 
-fake = types.ModuleType("seqpipe.verbs.train")
+fake = types.ModuleType("seqpipe.commands.train")
 fake.run = run
-sys.modules["seqpipe.verbs.train"] = fake
+sys.modules["seqpipe.commands.train"] = fake
 """
 MAIN = """
 import sys
@@ -80,7 +80,7 @@ def environment(tmp_path):
 
 @pytest.fixture
 def start(environment) -> Callable[[str], "subprocess.Popen[str]"]:
-    """Start `seqpipe` with `body` as the verb, and come back at once."""
+    """Start `seqpipe` with `body` as the command, and come back at once."""
 
     def run(body: str) -> "subprocess.Popen[str]":
         code = [sys.executable, "-c", FAKE_VERB.format(body=body) + MAIN]
@@ -123,7 +123,7 @@ def forked(
 
 @pytest.fixture
 def command(environment, forked) -> Callable[..., Outcome]:
-    """Run `seqpipe ...` in an empty folder, with `body` as the verb."""
+    """Run `seqpipe ...` in an empty folder, with `body` as the command."""
 
     def run(*arguments: str, body: str = "    pass") -> Outcome:
         done = forked(FAKE_VERB.format(body=body) + MAIN, *arguments)

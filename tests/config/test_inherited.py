@@ -3,7 +3,7 @@
 import pytest
 
 from seqpipe.config.compose import compose
-from seqpipe.config.tree import Tree
+from seqpipe.config.config_view import Tree
 from seqpipe.errors import ConfigError
 
 FIELDS, SOURCES = "seqpipe.data.fields", "seqpipe.data.sources"

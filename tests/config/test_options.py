@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 from refusals import values
 from seqpipe.build import instantiate
 from seqpipe.config.compose import compose
+from seqpipe.config.config_view import Tree
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import DATA_TARGET, GROUPS, PANEL
 from seqpipe.config.signatures import signature_of
-from seqpipe.config.tree import Tree
 from seqpipe.config.validate import rule_at, rule_for, validate
 from seqpipe.errors import ConfigError
 

@@ -9,7 +9,7 @@ import soundfile
 
 from seqpipe.data.base import SPLITS
 from seqpipe.data.sources.audio import Audio, WithAudio
-from seqpipe.data.sources.recordings import ENDINGS, Recordings, resampled
+from seqpipe.data.sources.sound_file import ENDINGS, Recordings, resampled
 from seqpipe.data.sources.text import LabelledLines
 from seqpipe.errors import ConfigError, DataError
 

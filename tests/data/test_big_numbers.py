@@ -9,9 +9,9 @@ from pyarrow import parquet
 from seqpipe.config.commandline import check
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
-from seqpipe.data.fields.digit_loss import DigitLoss, narrowed, shown
 from seqpipe.data.fields.labels import Category, Number
 from seqpipe.data.fields.series import Moments, Series, Vector
+from seqpipe.data.number_precision import DigitLoss, narrowed, shown
 from seqpipe.data.sources.arrays import Npz
 from seqpipe.data.sources.forecast import Forecast
 from seqpipe.data.sources.long_csv import LongCsv
@@ -19,7 +19,7 @@ from seqpipe.data.sources.table import Table
 from seqpipe.data.sources.ts import Ts
 from seqpipe.data.sources.wide_csv import WideCsv
 from seqpipe.errors import DataError
-from seqpipe.inference.answers import answer_of
+from seqpipe.inference.outputs import answer_of
 from seqpipe.tasks.regression import Regression
 
 BASE = 1_600_000_000  # Unix seconds

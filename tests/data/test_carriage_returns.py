@@ -3,11 +3,11 @@
 import pytest
 
 from seqpipe.data.base import place
-from seqpipe.data.sources.clips import listed
 from seqpipe.data.sources.fasta import Fasta
 from seqpipe.data.sources.forecast import Forecast
 from seqpipe.data.sources.long_csv import LongCsv
 from seqpipe.data.sources.table import Table
+from seqpipe.data.sources.video_clips import listed
 from seqpipe.data.sources.wide_csv import WideCsv
 from seqpipe.errors import DataError
 

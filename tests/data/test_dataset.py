@@ -6,11 +6,11 @@ import torch
 
 from seqpipe.data.base import FieldSpec, SequenceSpec
 from seqpipe.data.dataset import SequenceData
-from seqpipe.data.digests import digest
 from seqpipe.data.fields.labels import Category, Number, Tags
 from seqpipe.data.fields.series import Series, Vector
 from seqpipe.data.fields.symbols import Symbols
 from seqpipe.data.fields.text import Text
+from seqpipe.data.hashing import digest
 from seqpipe.data.vocabulary import EOS, UNK
 from seqpipe.errors import ConfigError, DataError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from seqpipe.data.digests import digest
+from seqpipe.data.hashing import digest
 from seqpipe.data.sources.digits import Digits
 from seqpipe.errors import ConfigError
 

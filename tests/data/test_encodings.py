@@ -9,11 +9,11 @@ from seqpipe.data.fields.text import Text
 from seqpipe.data.sources.abc import Abc
 from seqpipe.data.sources.conll import Conll
 from seqpipe.data.sources.dictionary import Dictionary
-from seqpipe.data.sources.encodings import misread
 from seqpipe.data.sources.forecast import Forecast
 from seqpipe.data.sources.stream import Stream
 from seqpipe.data.sources.table import Table
 from seqpipe.data.sources.text import LabelledLines, Lines
+from seqpipe.data.sources.text_encoding import misread
 from seqpipe.errors import DataError
 
 SOURCES = {

@@ -5,7 +5,7 @@ import pytest
 
 from seqpipe.data.nucleotides import reverse_complement
 from seqpipe.data.sources.fasta import Fasta
-from seqpipe.data.sources.sequence_files import fasta
+from seqpipe.data.sources.fasta_records import fasta
 from seqpipe.errors import ConfigError, DataError
 
 CODES = "A C G T U R Y S W K M B D H V N"

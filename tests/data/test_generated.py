@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from seqpipe.data.dataset import SequenceData
-from seqpipe.data.digests import digest
 from seqpipe.data.fields.labels import Tags
 from seqpipe.data.fields.symbols import Symbols
+from seqpipe.data.hashing import digest
 from seqpipe.data.sources.generated import DATE_FORMATS, Adding, CopyMemory, Dates, spell
 from seqpipe.errors import ConfigError
 

@@ -11,12 +11,12 @@ from omegaconf import OmegaConf
 from seqpipe.config.paths import conf_dir
 from seqpipe.data.base import SPLITS
 from seqpipe.data.sources.arrays import Npz
-from seqpipe.data.sources.given import split_of, without_split
+from seqpipe.data.sources.given_splits import split_of, without_split
 from seqpipe.data.sources.music import PianoRolls
 from seqpipe.data.sources.parallel import Parallel
 from seqpipe.data.sources.table import Table
 from seqpipe.errors import DataError
-from seqpipe.inference.making import Maker
+from seqpipe.inference.instantiate import Maker
 
 SIZES = {"train": 8, "valid": 3, "test": 4}
 

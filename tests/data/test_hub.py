@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seqpipe.data.digests import digest
+from seqpipe.data.hashing import digest
 from seqpipe.data.sources import hub
 from seqpipe.data.sources.hub import Hub
 from seqpipe.data.sources.hub_documents import HubDocuments

@@ -13,8 +13,8 @@ from seqpipe.data.base import PlacedRecord
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.labels import Tags
 from seqpipe.data.fields.text import Text
-from seqpipe.data.lanes import LaneSampler
 from seqpipe.data.sampling import Repeated
+from seqpipe.data.tbptt_sampler import LaneSampler
 from seqpipe.data.vocabulary import EOS
 from seqpipe.errors import ConfigError, DataError
 

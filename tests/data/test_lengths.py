@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqpipe.data.lengths import MaxLength
+from seqpipe.data.truncation import MaxLength
 from seqpipe.errors import ConfigError, DataError
 
 X, Y = np.arange(10).reshape(5, 2), np.arange(5)

@@ -10,8 +10,8 @@ from seqpipe.data.fields.multilabel import MultiLabel
 from seqpipe.data.fields.text import Text
 from seqpipe.data.sources.dictionary import Dictionary
 from seqpipe.data.sources.folders import ClassFolders
-from seqpipe.data.sources.formats import CARRIAGE_RETURN
 from seqpipe.data.sources.parallel import Parallel
+from seqpipe.data.sources.table_formats import CARRIAGE_RETURN
 from seqpipe.data.sources.text import LabelledLines, Lines
 from seqpipe.errors import ConfigError, DataError
 

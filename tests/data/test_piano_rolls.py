@@ -12,7 +12,7 @@ from scipy.io import savemat
 
 from seqpipe.data.base import FieldSpec
 from seqpipe.data.fields.rolls import PianoRoll, PianoRollSeries
-from seqpipe.data.rolls import note_name
+from seqpipe.data.piano_roll import note_name
 from seqpipe.data.sources.music import PianoRolls
 from seqpipe.errors import ConfigError, DataError
 

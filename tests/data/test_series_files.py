@@ -12,7 +12,7 @@ from seqpipe.data.fields.series import Series
 from seqpipe.data.sources.arrays import Npz
 from seqpipe.data.sources.idx import Idx, Mnist
 from seqpipe.data.sources.long_csv import LongCsv
-from seqpipe.data.sources.numeric import cells, filled, moment, number
+from seqpipe.data.sources.numeric_text import cells, filled, moment, number
 from seqpipe.data.sources.ts import Ts
 from seqpipe.data.sources.wide_csv import WideCsv
 from seqpipe.errors import ConfigError, DataError

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.labels import Tags
 from seqpipe.data.fields.spelling import Spelled
-from seqpipe.data.fields.words import composed
+from seqpipe.data.fields.word_segmentation import composed
 from seqpipe.data.vocabulary import UNK
 from seqpipe.errors import ConfigError, DataError
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.labels import Category
 from seqpipe.data.fields.text import Text
-from seqpipe.data.sources import formats
+from seqpipe.data.sources import table_formats
 from seqpipe.data.sources.table import Table
 from seqpipe.errors import ConfigError, DataError
 
@@ -303,7 +303,7 @@ def test_a_quote_that_swallows_a_large_file_is_found(parsed, monkeypatch):
     import csv
 
     limit = csv.field_size_limit()
-    monkeypatch.setattr(formats, "LONGEST_CELL", 1000)
+    monkeypatch.setattr(table_formats, "LONGEST_CELL", 1000)
     csv.field_size_limit(1000)
     try:
         found = parsed(b'a\n"x\n' + b"y\n" * 2000 + b"z\n")

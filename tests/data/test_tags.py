@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from seqpipe.data.base import PlacedRecord
 from seqpipe.data.fields.labels import Tags
-from seqpipe.data.notation import Survey
+from seqpipe.data.tag_notation import Survey
 from seqpipe.data.tags import (
     SCHEMES,
     Span,

@@ -6,8 +6,8 @@ import pytest
 
 from seqpipe.data.base import SPLITS
 from seqpipe.data.sources.forecast import Forecast
-from seqpipe.data.sources.gaps import clock_of
 from seqpipe.data.sources.long_csv import LongCsv
+from seqpipe.data.sources.time_gaps import clock_of
 from seqpipe.errors import DataError
 
 START = datetime.datetime(2024, 1, 26, tzinfo=datetime.UTC)

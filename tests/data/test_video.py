@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seqpipe.data.digests import digest
-from seqpipe.data.sources.clips import listed
+from seqpipe.data.hashing import digest
 from seqpipe.data.sources.video import FrameFolders, Video
+from seqpipe.data.sources.video_clips import listed
 from seqpipe.errors import ConfigError, DataError
 
 
@@ -129,7 +129,7 @@ def test_a_clip_is_decoded_once_while_there_is_room(tmp_path, video, monkeypatch
         Video, "frames_of", lambda self, clip: (decoded.append(clip), plain(self, clip))[1]
     )
     for room, times in ((7680, 1), (7679, 3)):
-        monkeypatch.setattr("seqpipe.data.sources.clips._MOST_KEPT", room)
+        monkeypatch.setattr("seqpipe.data.sources.video_clips._MOST_KEPT", room)
         source = Video("a.mkv", "a.mkv", "a.mkv", path=str(tmp_path))
         decoded.clear()
         assert len({digest(split) for split in source.read().by_name().values()}) == 1

@@ -13,7 +13,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.labels import Category
 from seqpipe.data.fields.spelling import Spelled
 from seqpipe.data.fields.text import Text
-from seqpipe.data.fields.words import Spacing, WordCutter, composed, lowered
+from seqpipe.data.fields.word_segmentation import Spacing, WordCutter, composed, lowered
 from seqpipe.data.vocabulary import UNK
 
 FIRST_READING = re.compile(r"\w+(?:['\u2019]\w+)*|([^\w\s])\1*")

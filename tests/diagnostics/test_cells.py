@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from seqpipe.diagnostics.cells import histogram, inside, spectral_radius
-from seqpipe.diagnostics.recording import LayerName, Recorded, RecordingLoop
+from seqpipe.diagnostics.cell_stats import histogram, inside, spectral_radius
+from seqpipe.diagnostics.probe import LayerName, Recorded, RecordingLoop
 from seqpipe.nn.cells import GRU, LSTM, RNN, PeepholeLSTM, SimplifiedGRU
 from seqpipe.nn.recurrent import RecurrentLayer
 

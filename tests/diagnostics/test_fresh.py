@@ -8,9 +8,9 @@ from torch import nn
 
 from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
 from seqpipe.data.sources.generated import Adding
-from seqpipe.diagnostics import answers
-from seqpipe.diagnostics.fresh import DRAWN, DRAWN_BELOW_A_CRF, last_layer, losses_of_fresh
-from seqpipe.diagnostics.subject import Subject
+from seqpipe.diagnostics import output_checks
+from seqpipe.diagnostics.output_checks import DRAWN, DRAWN_BELOW_A_CRF, last_layer, losses_of_fresh
+from seqpipe.diagnostics.preflight_context import Subject
 from seqpipe.models.many_to_many import ManyToMany
 from seqpipe.models.many_to_one import ManyToOne
 from seqpipe.nn.cells import GRU, LSTM, RNN
@@ -46,7 +46,9 @@ def subject():
 
 
 def first_loss(subject):
-    return answers.first_loss(subject, subject.loss(subject.answer(subject.batch), subject.batch))
+    return output_checks.first_loss(
+        subject, subject.loss(subject.answer(subject.batch), subject.batch)
+    )
 
 
 @pytest.mark.parametrize("classes", [None, 2])

@@ -13,7 +13,7 @@ from seqpipe.data.fields.multilabel import MultiLabel
 from seqpipe.data.fields.series import Series, Vector
 from seqpipe.data.fields.spelling import Spelled
 from seqpipe.data.fields.text import Text
-from seqpipe.inference.making import informed, sized
+from seqpipe.inference.instantiate import informed, sized
 from seqpipe.inference.model import Model
 from seqpipe.models.many_to_many import ManyToMany
 from seqpipe.models.many_to_one import ManyToOne

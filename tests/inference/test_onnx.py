@@ -8,13 +8,13 @@ import onnxruntime
 import pytest
 import torch
 
-from seqpipe.inference.onnx import export_onnx
 from seqpipe.models.many_to_many import ManyToMany
 from seqpipe.models.many_to_one import ManyToOne
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.models.one_to_one import OneToOne
 from seqpipe.nn.crf import CRFHead
 from seqpipe.nn.head import Head
+from seqpipe.onnx.export import export_onnx
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
 from seqpipe.tasks.multi_label import MultiLabel

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from seqpipe.errors import ConfigError
-from seqpipe.inference.graphs import base, cells, checking
-from seqpipe.inference.onnx import export_onnx
 from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.models.many_to_many import ManyToMany
 from seqpipe.models.many_to_one import ManyToOne
 from seqpipe.models.one_to_one import OneToOne
 from seqpipe.nn.cells import LSTM
 from seqpipe.nn.crf import CRFHead
+from seqpipe.onnx import cells, checking, graph
+from seqpipe.onnx.export import export_onnx
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.regression import Regression
 from seqpipe.tasks.tagging import Tagging
@@ -62,7 +62,7 @@ def test_a_model_is_written_alike_each_time_and_told_in_lines(classifier, made, 
 
 @pytest.mark.parametrize("fault", ["a gate", "the length", "the direction"])
 def test_a_graph_that_answers_otherwise_leaves_no_file(classifier, fault, tmp_path, monkeypatch):
-    real = base.Graph.ops
+    real = graph.Graph.ops
 
     def wrong(self, kind, count, *inputs, **attributes):
         if kind == "LSTM" and fault == "the length":
@@ -71,7 +71,7 @@ def test_a_graph_that_answers_otherwise_leaves_no_file(classifier, fault, tmp_pa
             attributes["direction"] = "forward"
         return real(self, kind, count, *inputs, **attributes)
 
-    monkeypatch.setattr(base.Graph, "ops", wrong)
+    monkeypatch.setattr(graph.Graph, "ops", wrong)
     if fault == "a gate":
         monkeypatch.setattr(cells, "torch_rows", lambda weight, order: weight.detach())
     with pytest.raises(ConfigError, match=r"format=onnx: output '.*' of .* differs from the model"):
@@ -119,7 +119,7 @@ def test_a_file_that_is_there_is_not_replaced(classifier, tmp_path):
 
 
 def test_more_weights_than_a_file_holds_are_refused(classifier, tmp_path, monkeypatch):
-    monkeypatch.setattr("seqpipe.inference.onnx.LARGEST", 1000)
+    monkeypatch.setattr("seqpipe.onnx.export.LARGEST", 1000)
     with pytest.raises(ConfigError, match=r"format=onnx: 0\.0 GB of weights, one ONNX file holds"):
         export_onnx(classifier(), tmp_path / "m.onnx")
 

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from seqpipe.inference.threads import MOST_WORKERS, Ahead, Workers
+from seqpipe.inference.prefetch import MOST_WORKERS, Ahead, Workers
 
 CPU = torch.device("cpu")
 

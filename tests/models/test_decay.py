@@ -5,8 +5,8 @@ import re
 import torch
 from torch import nn
 
-from seqpipe.nn.decay import decayed
 from seqpipe.nn.head import FeedForward
+from seqpipe.nn.weight_decay import decayed
 
 # By name: each must fit exactly one pattern, so that a new kind of parameter is decided upon.
 SHRUNK = (

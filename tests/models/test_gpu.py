@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from seqpipe.data.vocabulary import UNK
-from seqpipe.nn.ctc_beam import prefix_beam
+from seqpipe.nn.ctc import prefix_beam
 
 
 @pytest.mark.gpu

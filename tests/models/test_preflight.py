@@ -356,7 +356,7 @@ def test_the_marginal_is_the_entropy_of_the_training_labels():
 
 
 def test_padding_that_is_poisoned_is_all_of_it(ragged):
-    from seqpipe.diagnostics.disturbing import poisoned
+    from seqpipe.diagnostics.output_checks import poisoned
 
     spec = SequenceSpec(FieldSpec("values", 3), FieldSpec("symbols", 9))
     batch = ragged(spec)

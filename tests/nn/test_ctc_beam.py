@@ -8,9 +8,8 @@ import torch
 from torch.testing import assert_close
 
 from seqpipe.errors import ConfigError
-from seqpipe.nn import ctc_beam
-from seqpipe.nn.ctc import best_path, ctc_loss
-from seqpipe.nn.ctc_beam import prefix_beam
+from seqpipe.nn import ctc
+from seqpipe.nn.ctc import best_path, ctc_loss, prefix_beam
 
 
 def said_by(path, blank):
@@ -59,9 +58,9 @@ def test_a_wide_beam_finds_every_y_with_the_sum_of_all_its_paths(T, V, blank, ba
 @pytest.mark.parametrize("beam_size", [6, 20, 63])
 def test_the_sums_of_the_search_itself_are_those_of_all_paths(beam_size, monkeypatch):
     """Without scoring once more: with all 63 prefixes exact, with fewer never more than exact."""
-    seen, scored = [], ctc_beam._scored
+    seen, scored = [], ctc._scored
     monkeypatch.setattr(
-        ctc_beam, "_scored", lambda beam, *given: (seen.append(beam), scored(beam, *given))[1]
+        ctc, "_scored", lambda beam, *given: (seen.append(beam), scored(beam, *given))[1]
     )
     logits = logits_of(5, 3, seed=1)
     prefix_beam(logits, torch.tensor([5, 5, 5]), blank=0, beam_size=beam_size)

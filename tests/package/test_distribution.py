@@ -159,11 +159,11 @@ def test_the_same_code_gives_the_same_wheel_and_other_code_another_name(tmp_path
     ],
 )
 def test_a_hint_names_what_is_missing_and_nothing_that_is_there(there, command, monkeypatch):
-    from seqpipe.data import extras
+    from seqpipe.data import optional_deps
 
-    monkeypatch.setattr(extras, "_is_there", lambda name: name in there)
-    assert extras.command("onnx", "onnx") == command
-    assert extras.command("unheard_of", "no such extra") == 'pip install "unheard_of"'
+    monkeypatch.setattr(optional_deps, "_is_there", lambda name: name in there)
+    assert optional_deps.command("onnx", "onnx") == command
+    assert optional_deps.command("unheard_of", "no such extra") == 'pip install "unheard_of"'
 
 
 @pytest.mark.parametrize(

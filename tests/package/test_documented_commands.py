@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from seqpipe.commands.dispatch import COMMANDS, split
+from seqpipe.config.command_options import read
 from seqpipe.config.commandline import check_command, read_flags
-from seqpipe.config.options import read
 from seqpipe.errors import ConfigError
-from seqpipe.verbs.calling import split
-from seqpipe.verbs.registry import VERBS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = re.compile(r" *(?:again: +)?(?:\$ )?(?:\.venv/bin/)?python -m seqpipe (?P<words>.+)")
@@ -44,16 +43,16 @@ DOCUMENTED = documented()
 def test_commands_are_found_in_blocks_and_in_the_table():
     kinds = [split(shlex.split(words))[0] for words in DOCUMENTED]
     assert kinds.count(None) > 30
-    assert {*VERBS} <= {*kinds}
+    assert {*COMMANDS} <= {*kinds}
     assert "data=copy_memory" in DOCUMENTED
     assert sum(map(bool, DOCUMENTED.values())) == 3
 
 
 @pytest.mark.parametrize("words", [words for words in DOCUMENTED if "--config-dir" not in words])
 def test_a_documented_command_is_accepted_or_refused_as_quoted(words):
-    verb, arguments = split(shlex.split(words))
-    if verb is not None:
-        assert read(VERBS[verb].options, arguments, verb)
+    command, arguments = split(shlex.split(words))
+    if command is not None:
+        assert read(COMMANDS[command].options, arguments, command)
         return
     refusal = ""
     try:

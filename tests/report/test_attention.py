@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from seqpipe.report import run as report
+from seqpipe.report import run_files as report
 from seqpipe.report.attention import Looks, attention_finding, draw_attention
 
 WEIGHTS = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.5, 0.25, 0.25]])

@@ -8,23 +8,25 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from seqpipe.config.sweeping import FIGURES as ALLOWED
-from seqpipe.report import reach
-from seqpipe.report import run as report
+from seqpipe.config.sweep_callback import FIGURES as ALLOWED
+from seqpipe.report import gradient_comparison
+from seqpipe.report import run_files as report
 from seqpipe.report.clipping import read_history
-from seqpipe.report.comparison import FIGURES, best_of, write_comparison
-from seqpipe.report.jobs import (
+from seqpipe.report.comparison import (
     FAILED,
+    FIGURES,
     FINISHED,
     REFUSED,
     RUNNING,
     Job,
+    best_of,
     forget_jobs,
     note_job,
     read_jobs,
     setting,
+    write_comparison,
 )
-from seqpipe.report.profiles import profiles
+from seqpipe.report.gradient_comparison import profiles
 
 
 @pytest.fixture
@@ -186,7 +188,7 @@ def test_a_profile_is_the_mean_over_examples_as_a_share_of_its_peak(tmp_path):
 def drawn(monkeypatch):
     figures = []
     for module in (
-        reach,
+        gradient_comparison,
         *(__import__(f"seqpipe.report.{n}", fromlist=["x"]) for n in ("clipping",)),
     ):
         kept = module.save

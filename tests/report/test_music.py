@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.image import imread
 
-from seqpipe.report import run as report
+from seqpipe.report import run_files as report
 from seqpipe.report.music import draw_roll
 
 NAMES = ("A0", "A#0", "B0", "C1", "C#1")

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from seqpipe.report import run as report
+from seqpipe.report import run_files as report
 from seqpipe.report.blocks import Heading, Link, Table
 from seqpipe.report.findings import Finding
 from seqpipe.report.html import to_html

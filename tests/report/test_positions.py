@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from seqpipe.report.positions import (
+from seqpipe.report.loss_by_position import (
     Position,
     binned,
     draw_positions,

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.image import imread
 
-from seqpipe.report import run as report
+from seqpipe.report import run_files as report
 
 
 @pytest.fixture
@@ -117,5 +117,5 @@ def test_the_sample_is_written_as_it_is(tmp_path):
 
 
 def test_matplotlib_is_imported_only_when_something_is_drawn():
-    code = "import sys, seqpipe.report.run; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, seqpipe.report.run_files; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

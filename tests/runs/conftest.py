@@ -12,17 +12,16 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from seqpipe.build import build_data
+from seqpipe.commands import describe_data, replay
+from seqpipe.commands.train import RunResult, run
 from seqpipe.config import commandline
-from seqpipe.config.annotations import TargetError
 from seqpipe.config.compose import Launch, compose
+from seqpipe.config.config_view import Tree
 from seqpipe.config.loader import Loader
-from seqpipe.config.signatures import signature_of
-from seqpipe.config.tree import Tree
+from seqpipe.config.signatures import TargetError, signature_of
 from seqpipe.config.validate import rule_for
 from seqpipe.errors import SeqpipeError
-from seqpipe.report import run as report
-from seqpipe.verbs import describe_data, replay
-from seqpipe.verbs.train import RunResult, run
+from seqpipe.report import run_files as report
 
 RUN = {"train": run, "describe": describe_data.run, "replay": replay.run}
 TINY = {

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from seqpipe.config.compose import compose
 from seqpipe.errors import ConfigError
-from seqpipe.inference.saved import ABOUT, FILES
+from seqpipe.inference.model_format import ABOUT, FILES
 
 FEW = (
     "trainer.max_epochs=1",

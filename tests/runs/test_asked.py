@@ -11,7 +11,7 @@ import torch
 
 from seqpipe.errors import ConfigError
 from seqpipe.inference.pyfunc import Served
-from seqpipe.report import run as report
+from seqpipe.report import run_files as report
 from seqpipe.tracking.serving import check_model, example_of
 
 QUICK = (

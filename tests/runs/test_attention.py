@@ -3,7 +3,7 @@
 import pytest
 
 from seqpipe.report import attention
-from seqpipe.verbs import attending
+from seqpipe.runs import artifacts
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -26,11 +26,11 @@ def test_examples_are_drawn_with_the_names_of_their_steps(launch, monkeypatch, o
         drawn.extend(examples)
         return draw(path, examples, title)
 
-    monkeypatch.setattr(attending, "draw_attention", watched)
+    monkeypatch.setattr(artifacts, "draw_attention", watched)
     result = launch("dates", *SHORT, *overrides, painted=True)
     assert (result.output_dir / "figures" / "attention.png").stat().st_size > 5000
     assert "## Attention" in (result.output_dir / "report.md").read_text()
-    assert len(drawn) == attending.SHOWN
+    assert len(drawn) == artifacts.SHOWN
     rows = (result.output_dir / "examples.csv").read_text()
     for looks in drawn:
         assert "".join(looks.x) in rows  # a test example, by characters

@@ -6,8 +6,8 @@ from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
 
 from seqpipe import build
-from seqpipe.inference.opening import opened
-from seqpipe.inference.saved import LOGGED
+from seqpipe.inference.load import opened
+from seqpipe.inference.model_format import LOGGED
 from seqpipe.training.checkpoints import same
 
 pytestmark = pytest.mark.usefixtures("undrawn")

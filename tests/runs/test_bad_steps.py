@@ -7,7 +7,7 @@ import torch
 
 from seqpipe.data.batching import Examples
 from seqpipe.errors import ConfigError, TrainingError
-from seqpipe.training.bad_steps import read
+from seqpipe.training.nonfinite_guard import read
 
 PLAIN = ["trainer.max_epochs=2", "scheduler=none", "optim.lr=0.01"]
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 import seqpipe
+from seqpipe.commands import evaluate, export, predict, rerun, sample, score
+from seqpipe.commands.dispatch import COMMANDS
 from seqpipe.data.base import SPLITS
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.pyfunc import Served
-from seqpipe.report import run as report
-from seqpipe.verbs import evaluate, export, predict, rerun, sample, score
-from seqpipe.verbs.registry import VERBS
+from seqpipe.report import run_files as report
 
 FIELDS = {  # kind of the condition -> its field, what is typed of it, what Python is given
     "category": ("labels.Category", "kind", "big", "big"),
@@ -87,8 +87,8 @@ def trained(request, launch_in, tmp_path_factory, table) -> Trained:
     return Trained(request.param, folder, seqpipe.load(folder), typed, given, told)
 
 
-def asked(module: Any, verb: str, trained: Trained, **given: Any) -> Any:
-    options = VERBS[verb].options(run=str(trained.folder), **given)
+def asked(module: Any, command: str, trained: Trained, **given: Any) -> Any:
+    options = COMMANDS[command].options(run=str(trained.folder), **given)
     return module.run(options, trained.folder.parents[1])
 
 
@@ -152,9 +152,9 @@ def test_what_is_typed_and_what_python_is_given_draw_the_same(trained):
     assert trained.model.sample(10, condition={column: value}, max_length=9) == drawn
 
 
-@pytest.mark.parametrize("verb", ["sample", "score"])
-def test_a_condition_that_is_none_is_refused_by_what_was_typed(verb, trained):
-    module, more = {"sample": (sample, {}), "score": (score, {"text": "A1"})}[verb]
+@pytest.mark.parametrize("command", ["sample", "score"])
+def test_a_condition_that_is_none_is_refused_by_what_was_typed(command, trained):
+    module, more = {"sample": (sample, {}), "score": (score, {"text": "A1"})}[command]
     wrong, messages = {
         "category": ("bigg", ["condition='bigg': not a class", "did you mean 'big'?"]),
         "ordinal": ("4", ["condition='4': not a class of the training split; it has 1, 2, 5"]),
@@ -162,10 +162,10 @@ def test_a_condition_that_is_none_is_refused_by_what_was_typed(verb, trained):
         "vector": ("[1,2,3]", ["condition=[1, 2, 3]: is 3 wide; the training split starts with"]),
     }[trained.kind]
     with pytest.raises((ConfigError, DataError)) as caught:
-        asked(module, verb, trained, condition=wrong, **more)
+        asked(module, command, trained, condition=wrong, **more)
     assert all(message in str(caught.value) for message in messages), str(caught.value)
     with pytest.raises(ConfigError, match="condition=null: the model needs one; allowed: ") as none:
-        asked(module, verb, trained, **more)
+        asked(module, command, trained, **more)
     if trained.kind == "category":
         assert str(none.value).endswith("allowed: big, small")
 

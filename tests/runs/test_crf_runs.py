@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seqpipe.data.tags import faults, spans
-from seqpipe.inference.opening import opened
+from seqpipe.inference.load import opened
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

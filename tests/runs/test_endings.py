@@ -13,8 +13,8 @@ import pytest
 
 from seqpipe import cli
 from seqpipe.data.sources.generated import Adding
+from seqpipe.runs import saved_model
 from seqpipe.training.module import SequenceModule
-from seqpipe.verbs import keep
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")]
 
@@ -30,7 +30,7 @@ MOMENTS = {
     "in a step": (SequenceModule, "training_step"),
     "in validation": (SequenceModule, "validation_step"),
     "in the test": (SequenceModule, "test_step"),
-    "writing the model": (keep, "write"),
+    "writing the model": (saved_model, "write"),
 }
 HELD: list[sqlite3.Connection] = []  # till the process ends
 ENDS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}

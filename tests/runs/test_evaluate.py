@@ -7,12 +7,12 @@ import pytest
 from mlflow import MlflowClient
 
 import seqpipe
+from seqpipe.commands.dispatch import COMMANDS
+from seqpipe.commands.evaluate import run as evaluate
 from seqpipe.errors import DataError
-from seqpipe.tracking.found import of_folder
-from seqpipe.verbs.evaluate import run as evaluate
-from seqpipe.verbs.registry import VERBS
+from seqpipe.tracking.run_record import of_folder
 
-Evaluate = VERBS["evaluate"].options
+Evaluate = COMMANDS["evaluate"].options
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -28,12 +28,12 @@ from seqpipe.build import (
 )
 from seqpipe.checks import check_trainer
 from seqpipe.config.compose import compose
-from seqpipe.config.tree import Tree
+from seqpipe.config.config_view import Tree
 from seqpipe.diagnostics.settings import Settings
+from seqpipe.runs.free_running_report import make_free_running
+from seqpipe.runs.probe_report import check as check_looks
+from seqpipe.runs.probe_report import make_probe
 from seqpipe.tracking.base import NoTracker
-from seqpipe.verbs.free import make_free_running
-from seqpipe.verbs.inside import check as check_looks
-from seqpipe.verbs.inside import make_probe
 
 TINY = ("hidden_size=4", "data.cache=null", "trainer.accelerator=cpu", "data.batch_size=4")
 ADDING = (

@@ -9,9 +9,9 @@ import pytest
 from pytorch_lightning import Trainer
 
 from seqpipe.errors import RecordError, TrainingError
-from seqpipe.report import run as report
+from seqpipe.report import run_files as report
+from seqpipe.runs import artifacts, free_running_report, saved_model
 from seqpipe.training.module import SequenceModule
-from seqpipe.verbs import free, keep, outcome
 
 PLAIN = ["trainer.max_epochs=3", "scheduler=none", "logger=csv", "preflight=none"]
 QUICK = [*PLAIN, "diagnostics=none"]
@@ -41,7 +41,14 @@ def raise_at(monkeypatch, place: object, name: str, error: BaseException, after:
 
 # An epoch has four updates.
 STAGES = [
-    (free, "make_free_running", 0, RuntimeError("planted"), "RuntimeError: planted", set()),
+    (
+        free_running_report,
+        "make_free_running",
+        0,
+        RuntimeError("planted"),
+        "RuntimeError: planted",
+        set(),
+    ),
     (SequenceModule, "training_step", 0, ValueError("planted"), "ValueError: planted", set()),
     (SequenceModule, "training_step", 2, KeyboardInterrupt(), "Ctrl-C", {"train/loss"}),
     (
@@ -58,10 +65,17 @@ STAGES = [
         *("out of memory: CUDA out of memory", {"train/loss", "val/loss", "best/val/loss"}),
     ),
     (
-        *(outcome, "examples", 0, MemoryError("8 GB"), "out of memory: 8 GB"),
+        *(artifacts, "examples", 0, MemoryError("8 GB"), "out of memory: 8 GB"),
         {"test/loss", "val/loss", "best/val/loss"},
     ),
-    (outcome, "examples", 0, OSError(errno.EIO, "Input/output error"), "Input/output error", set()),
+    (
+        artifacts,
+        "examples",
+        0,
+        OSError(errno.EIO, "Input/output error"),
+        "Input/output error",
+        set(),
+    ),
 ]
 
 
@@ -114,11 +128,11 @@ def test_what_was_seen_inside_a_model_before_a_break_is_drawn(launch, tmp_path, 
     [
         (Trainer, "save_checkpoint", 0),
         (Trainer, "save_checkpoint", 3),
-        (outcome, "write_history", 0),
+        (artifacts, "write_history", 0),
         (report, "write_metrics", 0),
-        (keep, "write", 0),
-        (outcome, "examples", 0),
-        (outcome, "write_report", 0),
+        (saved_model, "write", 0),
+        (artifacts, "examples", 0),
+        (artifacts, "write_report", 0),
     ],
 )
 def test_a_full_disk_ends_a_run_with_its_state_and_what_was_written(

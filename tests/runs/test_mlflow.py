@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
-from seqpipe.tracking.found import of_folder
+from seqpipe.tracking.run_record import of_folder
 from seqpipe.training.module import SequenceModule
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from seqpipe.config.data_path import settle_path
 from seqpipe.config.paths import conf_dir
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.inference.making import Maker
-from seqpipe.verbs.other_data import Counted, changed, told
+from seqpipe.inference.instantiate import Maker
+from seqpipe.runs.other_data import Counted, changed, told
 
 TREE = "1\t{0}\t_\tNOUN\t_\t_\t0\t_\t_\t_\n\n"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

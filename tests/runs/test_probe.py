@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from pyarrow import parquet
 
 from seqpipe.build import build_model
+from seqpipe.commands import train
 from seqpipe.errors import ConfigError
-from seqpipe.verbs import train
 
 STORE = "logger.tracking_uri=sqlite:///mlflow.db"
 LOOKS = ["diagnostics.every=3", "diagnostics.examples=5", "trainer.max_epochs=2"]

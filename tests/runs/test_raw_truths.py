@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from seqpipe.verbs.evaluate import run as evaluate
-from seqpipe.verbs.registry import VERBS
+from seqpipe.commands.dispatch import COMMANDS
+from seqpipe.commands.evaluate import run as evaluate
 
-Evaluate = VERBS["evaluate"].options
+Evaluate = COMMANDS["evaluate"].options
 WORDS = "uno due tre quattro".split()
 RARE = "zebra"  # each once: min_count=2 makes <UNK> of it
 

@@ -11,11 +11,11 @@ import torch
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
+from seqpipe.commands.dispatch import Rerun
+from seqpipe.commands.rerun import compare, run
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.tracking.found import of_folder
-from seqpipe.verbs.foreign import foreign_targets
-from seqpipe.verbs.registry import Rerun
-from seqpipe.verbs.rerun import compare, run
+from seqpipe.runs.trust import foreign_targets
+from seqpipe.tracking.run_record import of_folder
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -248,7 +248,7 @@ def test_it_is_trained_with_as_many_threads_as_it_was(folder, tmp_path):
         ("cell", "seqpipe.data.sources.hub.Hub", False),
         ("task", "seqpipe.nn.cells.LSTM", False),
         ("optim", "pytorch_lightning.Trainer", False),
-        ("callbacks", "seqpipe.config.sweeping.Comparison", False),
+        ("callbacks", "seqpipe.config.sweep_callback.Comparison", False),
     ],
 )
 def test_what_our_modules_import_or_use_elsewhere_is_no_part_of_a_run(key, target, ours):

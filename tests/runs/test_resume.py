@@ -7,7 +7,7 @@ from seqpipe import build
 from seqpipe.config.compose import compose
 from seqpipe.errors import ConfigError
 from seqpipe.tasks.metrics import WeightedMean
-from seqpipe.training.carrying import Carried
+from seqpipe.training.carried_state import Carried
 from seqpipe.training.module import SequenceModule
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -4,16 +4,16 @@ import pytest
 
 from seqpipe.build import build_data
 from seqpipe.config.compose import Launch, compose
-from seqpipe.report.jobs import read_jobs
-from seqpipe.verbs import describe
-from seqpipe.verbs.compare import noted
+from seqpipe.report.comparison import read_jobs
+from seqpipe.runs import summary
+from seqpipe.runs.compare import noted
 
 ADDING = ("data=adding", "data.length=6", "data.source.valid=16", "data.source.test=16")
 
 
 def judged_on(*typed):
     cfg, _ = compose(typed)
-    return describe.judged_on(cfg, build_data(cfg))
+    return summary.judged_on(cfg, build_data(cfg))
 
 
 @pytest.mark.parametrize("typed", ["data.batch_size=16", "data.batch_tokens=64", "seed=1"])

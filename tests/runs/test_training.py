@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from seqpipe.build import build_data
+from seqpipe.commands.train import run
 from seqpipe.config.compose import Launch, compose
 from seqpipe.errors import TrainingError
 from seqpipe.training.module import SequenceModule
-from seqpipe.verbs.train import run
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

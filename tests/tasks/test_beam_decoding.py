@@ -8,7 +8,7 @@ from seqpipe.config.compose import compose
 from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
 from seqpipe.data.vocabulary import EOS, PAD
 from seqpipe.errors import ConfigError
-from seqpipe.nn.ctc_beam import prefix_beam
+from seqpipe.nn.ctc import prefix_beam
 from seqpipe.tasks.transcription import Transcription
 from seqpipe.tasks.transduction import Transduction
 

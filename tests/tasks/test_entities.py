@@ -7,7 +7,7 @@ from torch import nn
 
 from seqpipe.data.base import FieldSpec
 from seqpipe.data.tags import all_tags
-from seqpipe.tasks.entities import EntityScores
+from seqpipe.tasks.entity_metrics import EntityScores
 from seqpipe.tasks.tagging import Tagging
 
 NAMES = tuple(sorted(all_tags(["LOC", "PER"], "bio")))

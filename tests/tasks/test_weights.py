@@ -9,10 +9,10 @@ from seqpipe.build import build_data, build_task
 from seqpipe.config.compose import compose
 from seqpipe.data.base import FieldSpec
 from seqpipe.errors import ConfigError
+from seqpipe.tasks.class_weights import weights_of
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.ordinal import Ordinal
 from seqpipe.tasks.tagging import Tagging
-from seqpipe.tasks.weights import weights_of
 
 COUNTS = np.array([90, 9, 1])
 TASKS = {

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from seqpipe.tracking.abandoned import PROCESS, process_mark
+from seqpipe.tracking.abandoned_runs import PROCESS, process_mark
 
 pytestmark = pytest.mark.skipif(process_mark() is None, reason="no /proc")
 

@@ -7,9 +7,9 @@ import pytest
 
 from seqpipe.config.compose import compose
 from seqpipe.errors import ConfigError
-from seqpipe.tracking.found import FoundRun
-from seqpipe.tracking.runs import find
-from seqpipe.verbs.describe import part_of
+from seqpipe.runs.summary import part_of
+from seqpipe.tracking.run_lookup import find
+from seqpipe.tracking.run_record import FoundRun
 
 PLAIN = {"task.monitor": "val/accuracy"}
 WHOLE = {

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from seqpipe.errors import ConfigError
 from seqpipe.tracking.base import recording
-from seqpipe.tracking.runs import find
+from seqpipe.tracking.run_lookup import find
 
 
 def test_a_run_is_read_back_as_it_was_recorded(make_tracker, a_run, client):
@@ -238,10 +238,10 @@ def test_a_store_that_never_answers_costs_a_run_seconds_and_says_so_once(
         (tmp_path / "figures" / f"{k}.png").write_bytes(b"a picture")
     tracker = make_tracker(flush_seconds=0)
     tracker.start(**a_run)
-    monkeypatch.setattr("seqpipe.tracking.patience._CALL", 0.2)
-    monkeypatch.setattr("seqpipe.tracking.patience._NEXT", 0.1)
-    monkeypatch.setattr("seqpipe.tracking.patience._TRAINING", 0.4)
-    monkeypatch.setattr("seqpipe.tracking.patience._END", 0.4)
+    monkeypatch.setattr("seqpipe.tracking.timeouts._CALL", 0.2)
+    monkeypatch.setattr("seqpipe.tracking.timeouts._NEXT", 0.1)
+    monkeypatch.setattr("seqpipe.tracking.timeouts._TRAINING", 0.4)
+    monkeypatch.setattr("seqpipe.tracking.timeouts._END", 0.4)
     hangs = lambda *a, **b: time.sleep(20)  # noqa: E731
     for name in ("log_batch", "log_artifact", "log_dict", "set_terminated"):
         monkeypatch.setattr(MlflowClient, name, hangs)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name, _validate_tag_name
 
-from seqpipe.tracking.names import LONGEST, decoded, encoded, encoded_together, tags_of_long
+from seqpipe.tracking.metric_names import LONGEST, decoded, encoded, encoded_together, tags_of_long
 
 HARD = [
     *("<=50K", ">=50K", "=>50K", "C++", "C#", "R&D", "50%", "a:b", "A\tB", ",", ".", ":", "$", "#"),

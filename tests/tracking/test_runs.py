@@ -10,9 +10,9 @@ from mlflow import MlflowClient
 
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.tracking.base import Dataset
-from seqpipe.tracking.found import FoundRun, write_provenance
 from seqpipe.tracking.mlflow import MLflowTracker
-from seqpipe.tracking.runs import find
+from seqpipe.tracking.run_lookup import find
+from seqpipe.tracking.run_record import FoundRun, write_provenance
 from seqpipe.tracking.store import open_store
 
 STORE = "sqlite:///outputs/mlflow.db"
@@ -211,7 +211,7 @@ def test_an_id_that_does_not_exist_is_refused_with_the_newest_runs(look, ids):
 
 def test_the_beginning_of_several_ids_is_refused(look, ids, monkeypatch):
     twins = [SimpleNamespace(info=SimpleNamespace(run_id=f"abcd{k}" * 6)) for k in (1, 2)]
-    monkeypatch.setattr("seqpipe.tracking.runs._Look._search", lambda *a, **b: iter(twins))
+    monkeypatch.setattr("seqpipe.tracking.run_lookup._Look._search", lambda *a, **b: iter(twins))
     message = refused(look, "abcd")
     assert message == "run=abcd: 2 runs begin so; allowed: more of abcd1abcd1ab, abcd2abcd2ab"
 

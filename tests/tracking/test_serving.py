@@ -15,8 +15,8 @@ import pytest
 from mlflow import MlflowClient
 
 from seqpipe.errors import ConfigError, DataError, SeqpipeError
-from seqpipe.tracking.found import FoundRun
 from seqpipe.tracking.registry import register
+from seqpipe.tracking.run_record import FoundRun
 from seqpipe.tracking.serving import check_model, curl, example_of, free_port, serving
 from seqpipe.tracking.store import open_store
 

@@ -9,7 +9,7 @@ import pytest
 
 from seqpipe.errors import ConfigError
 from seqpipe.tracking.mlflow import MLflowTracker
-from seqpipe.tracking.runs import find
+from seqpipe.tracking.run_lookup import find
 from seqpipe.tracking.store import open_store, resolve_uri
 
 

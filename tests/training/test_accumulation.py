@@ -27,8 +27,8 @@ from seqpipe.config.compose import compose
 from seqpipe.data.base import FieldSpec, SequenceSpec
 from seqpipe.data.batching import Batches, Examples, ResumableLoader
 from seqpipe.data.columns import Column
-from seqpipe.data.lanes import LaneBatches, LaneSampler
 from seqpipe.data.sampling import Repeated
+from seqpipe.data.tbptt_sampler import LaneBatches, LaneSampler
 from seqpipe.data.vocabulary import EOS
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
@@ -38,7 +38,7 @@ from seqpipe.tasks.regression import Regression
 from seqpipe.tasks.tagging import Tagging
 from seqpipe.tasks.transcription import Transcription
 from seqpipe.tasks.transduction import Transduction
-from seqpipe.training.carrying import Carried, answer
+from seqpipe.training.carried_state import Carried, answer
 from seqpipe.training.module import SequenceModule
 from seqpipe.training.schedules import constant
 

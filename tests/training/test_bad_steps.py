@@ -14,8 +14,8 @@ from seqpipe.errors import TrainingError
 from seqpipe.nn.cells import LSTM
 from seqpipe.nn.recurrent import RecurrentStack
 from seqpipe.tasks.regression import Regression
-from seqpipe.training.bad_steps import read, replayed
 from seqpipe.training.module import SequenceModule
+from seqpipe.training.nonfinite_guard import read, replayed
 from seqpipe.training.schedules import constant
 
 SPEC = SequenceSpec(FieldSpec("values", 2), FieldSpec("number", 1))
@@ -210,7 +210,7 @@ def test_looking_for_the_culprit_draws_no_random_numbers(trainer, monkeypatch):
         return [p.detach() for p in training.parameters()]
 
     looked = trained()
-    monkeypatch.setattr("seqpipe.training.bad_steps.find", lambda *a: None)
+    monkeypatch.setattr("seqpipe.training.nonfinite_guard.find", lambda *a: None)
     assert same(looked, trained())
 
 

@@ -5,7 +5,7 @@ import torch
 
 from seqpipe.build import build_data, build_model, build_module, build_task
 from seqpipe.config.compose import compose
-from seqpipe.training.carrying import Carried
+from seqpipe.training.carried_state import Carried
 
 
 def module_of(*overrides):

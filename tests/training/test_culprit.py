@@ -7,7 +7,7 @@ from torch import nn
 from seqpipe.data.base import SequenceBatch
 from seqpipe.nn.cells import RNN
 from seqpipe.nn.recurrent import RecurrentLayer
-from seqpipe.training.culprit import Kept, find
+from seqpipe.training.nonfinite_trace import Kept, find
 
 LENGTHS = torch.tensor([7, 4, 6])
 

@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning.loggers.logger import DummyLogger
 from torch import nn
 
-from seqpipe.training.flow import GradientFlow, group_of, norms_by_group
+from seqpipe.training.gradient_stats import GradientFlow, group_of, norms_by_group
 
 
 class Recorder(DummyLogger):

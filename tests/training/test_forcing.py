@@ -7,7 +7,7 @@ from seqpipe.config.compose import compose
 from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
 from seqpipe.models.forcing import Linear
 from seqpipe.tasks.transduction import Transduction
-from seqpipe.training import bad_steps
+from seqpipe.training import nonfinite_guard
 
 
 def test_a_replay_is_forced_as_its_update_was(monkeypatch):
@@ -16,7 +16,7 @@ def test_a_replay_is_forced_as_its_update_was(monkeypatch):
     model = build_model(cfg, SequenceSpec(text, text))
     assert isinstance(model.decay, Linear)
     seen = []
-    monkeypatch.setattr(bad_steps, "find", lambda *given: seen.append(model.forced_share))
+    monkeypatch.setattr(nonfinite_guard, "find", lambda *given: seen.append(model.forced_share))
     ids, lengths = torch.tensor([[4, 3]]), torch.tensor([2])
     batch = SequenceBatch(ids, lengths, ids, lengths, torch.tensor([0]))
     saved = {
@@ -26,5 +26,5 @@ def test_a_replay_is_forced_as_its_update_was(monkeypatch):
         "lanes": None,
     }
     task = Transduction(y=text, longest_y=2)
-    assert bad_steps.replayed(model, task, saved, torch.device("cpu")) is None
+    assert nonfinite_guard.replayed(model, task, saved, torch.device("cpu")) is None
     assert seen == [0.75]  # after 500 of 2000 updates

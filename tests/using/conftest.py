@@ -15,9 +15,9 @@ from seqpipe.build import build_data, build_model, build_task
 from seqpipe.config.compose import compose
 from seqpipe.data.base import Record
 from seqpipe.data.dataset import SequenceData
-from seqpipe.inference import saved
+from seqpipe.inference import model_format
+from seqpipe.inference.load import kept, opened
 from seqpipe.inference.model import Model
-from seqpipe.inference.opening import kept, opened
 
 draw = np.random.default_rng(0)
 WORDS = "the cat sat on a mat and saw no dog it was good bad fine very not".split()
@@ -258,7 +258,7 @@ def make(folder: Path, overrides: tuple[str, ...], write: Callable[[Path], None]
     written: Any = OmegaConf.to_container(cfg, resolve=True)
     facts = {"longest_y": data.longest_y("train"), "digests": data.digests}
     model = Model(written, data.x, data.y, data.spec, task, network, facts)
-    place = saved.write(folder / "model", kept(written, fields, data.spec, network, facts))
+    place = model_format.write(folder / "model", kept(written, fields, data.spec, network, facts))
     return Made(cfg, data, model, place, folder)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from seqpipe.data.base import PlacedRecord
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.inference.columns import of_answers
+from seqpipe.inference.outputs import of_answers
 
 
 def test_spans_have_their_words(made):

@@ -10,7 +10,7 @@ from torchmetrics import MeanSquaredError, Metric
 from seqpipe.inference.evaluation import Evaluation, _added, lengths_parted, row_of
 from seqpipe.tasks.base import examples_of
 from seqpipe.tasks.metrics import WeightedMean
-from seqpipe.training.carrying import Carried, answer
+from seqpipe.training.carried_state import Carried, answer
 
 
 @torch.inference_mode()

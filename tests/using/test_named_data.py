@@ -5,7 +5,7 @@ from omegaconf import OmegaConf
 
 from seqpipe.config.compose import compose
 from seqpipe.errors import ConfigError
-from seqpipe.verbs.foreign import check_data, named_data
+from seqpipe.runs.trust import check_data, named_data
 
 BUNDLED = (
     *("adding", "copy_memory", "dates", "digits", "digits_flat"),

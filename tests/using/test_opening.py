@@ -13,9 +13,9 @@ from torch import nn
 
 import seqpipe
 from seqpipe.errors import ConfigError
-from seqpipe.inference import saved
+from seqpipe.inference import model_format
+from seqpipe.inference.load import kept, opened
 from seqpipe.inference.model import Model
-from seqpipe.inference.opening import kept, opened
 
 FIXTURES = Path(__file__).with_name("fixtures")
 
@@ -51,7 +51,7 @@ def test_the_weights_of_a_backbone_are_in_the_folder(made, tmp_path, monkeypatch
         **{"_target_": "seqpipe.data.fields.frames.Frames", "column": "frames"},
         **{"weights": "weights.pt", "backbone": {"_target_": "my_backbone.tiny"}},
     }
-    from seqpipe.inference.making import Maker
+    from seqpipe.inference.instantiate import Maker
 
     x = Maker(["my_backbone"]).make(node, "data.x")
     x.fit([{"frames": clip} for clip in clips])
@@ -59,7 +59,9 @@ def test_the_weights_of_a_backbone_are_in_the_folder(made, tmp_path, monkeypatch
     spec = type(model.spec)(x.spec, model.spec.y)
     here = Model(config, x, model.y, spec, model.task, model.network, model.facts)
     fields = {"x": x, "y": model.y}
-    folder = saved.write(tmp_path / "kept", kept(config, fields, spec, model.network, model.facts))
+    folder = model_format.write(
+        tmp_path / "kept", kept(config, fields, spec, model.network, model.facts)
+    )
     (tmp_path / "weights.pt").unlink()
     with pytest.raises(ConfigError, match=r"my_backbone.tiny: is no part of seqpipe"):
         opened(folder)
@@ -142,13 +144,13 @@ def test_a_folder_is_there_as_a_whole_or_not_at_all(made, tmp_path, monkeypatch)
     model = made("number").model
     held = kept(model.config, {"x": model.x, "y": model.y}, model.spec, model.network, model.facts)
     monkeypatch.setattr(
-        saved.np, "savez", lambda *a, **b: (_ for _ in ()).throw(OSError(28, "full"))
+        model_format.np, "savez", lambda *a, **b: (_ for _ in ()).throw(OSError(28, "full"))
     )
     with pytest.raises(ConfigError, match=r"output=.*new: cannot be written \(full\); allowed: "):
-        saved.write(tmp_path / "new", held)
+        model_format.write(tmp_path / "new", held)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
-    saved.write(tmp_path / "new", held)
+    model_format.write(tmp_path / "new", held)
     with pytest.raises(ConfigError, match=r"output=.*new: is there already; allowed: a new folder"):
-        saved.write(tmp_path / "new", held)
+        model_format.write(tmp_path / "new", held)
     assert [path.name for path in tmp_path.iterdir()] == ["new"]

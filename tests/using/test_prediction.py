@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqpipe.errors import DataError
-from seqpipe.training.carrying import Carried, answer
+from seqpipe.training.carried_state import Carried, answer
 
 NEAR = {"rtol": 1e-5, "atol": 1e-5}
 

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from seqpipe.config.data_path import settle_path
 from seqpipe.config.paths import conf_dir
 from seqpipe.errors import DataError
-from seqpipe.inference import reading
-from seqpipe.inference.making import Maker
-from seqpipe.inference.reading import Reader
+from seqpipe.inference import readers
+from seqpipe.inference.instantiate import Maker
+from seqpipe.inference.readers import Reader
 
 GB = """LOCUS       S1 12 bp DNA
 DEFINITION  x.
@@ -437,7 +437,7 @@ def test_standard_input_is_read_as_a_file_of_the_training(tmp_path, monkeypatch,
         write(tmp_path / file)
         raw = (tmp_path / file).read_bytes()
         (tmp_path / "pipe").write_bytes(gzip.compress(raw) if packed else raw)
-        monkeypatch.setattr(reading, "STANDARD_INPUT", tmp_path / "pipe")
+        monkeypatch.setattr(readers, "STANDARD_INPUT", tmp_path / "pipe")
         made = reader(option, overrides, classes)
         assert made.told("-").startswith("input=-: read as ")
         found = list(made.read("-"))
@@ -453,7 +453,7 @@ LONG = json.dumps({"series": [[n] for n in range(5000)]})  # more than a pipe ho
 def test_a_long_first_line_of_standard_input_is_json(tmp_path, monkeypatch, packed):
     raw = f"{LONG}\n{LONG}\n".encode()
     (tmp_path / "pipe").write_bytes(gzip.compress(raw) if packed else raw)
-    monkeypatch.setattr(reading, "STANDARD_INPUT", tmp_path / "pipe")
+    monkeypatch.setattr(readers, "STANDARD_INPUT", tmp_path / "pipe")
     (option, overrides, classes, _), *_ = CASES["long csv, label"]
     made = reader(option, overrides, classes)
     assert made.format_of("-") == "jsonl"
@@ -468,7 +468,7 @@ def test_a_first_line_that_comes_in_pieces_is_one_line(tmp_path, monkeypatch, at
     """Written by a slow program; the lines after it come as they did."""
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe")
-    monkeypatch.setattr(reading, "STANDARD_INPUT", tmp_path / "pipe")
+    monkeypatch.setattr(readers, "STANDARD_INPUT", tmp_path / "pipe")
     raw = "w x a\ny\nb\n".encode(encoding)
 
     def write():

@@ -9,7 +9,7 @@ import torch
 from seqpipe.data.base import SequenceBatch
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference import scoring
-from seqpipe.inference.sampling import encoded_condition
+from seqpipe.inference.generate import encoded_condition
 from seqpipe.inference.scoring import probability_of, ranked
 
 MANY, WARM = "an integer from 1 to 1000000", "a number in [0.0001, 10000]"

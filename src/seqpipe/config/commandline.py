@@ -13,12 +13,11 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 
-from seqpipe.config.loader import Composed, Loader, in_quotes, parse
-from seqpipe.config.nested import with_dots, with_slashes
-from seqpipe.config.shadowing import shadowed
-from seqpipe.config.sweeping import comparison_problems
-from seqpipe.config.tree import Tree
-from seqpipe.config.unread import unread_problems
+from seqpipe.config.config_view import Tree
+from seqpipe.config.loader import Composed, Loader, in_quotes, parse, shadowed
+from seqpipe.config.nested_groups import with_dots, with_slashes
+from seqpipe.config.sweep_callback import comparison_problems
+from seqpipe.config.unused_keys import unread_problems
 from seqpipe.config.validate import problems_of
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import Problem

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from seqpipe.config.tree import Tree
+from seqpipe.config.config_view import Tree
 
 _PATH = "${data.path}"
 

@@ -4,7 +4,7 @@ import copy
 import os
 import re
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +22,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from yaml import MarkedYAMLError, YAMLError
 
+from seqpipe.config.class_override import drop_inherited
+from seqpipe.config.config_view import Tree
 from seqpipe.config.data_path import settle_path
-from seqpipe.config.inherited import drop_inherited
-from seqpipe.config.keys import deletable, unknown_key
-from seqpipe.config.nested import with_dots
+from seqpipe.config.key_checks import deletable, unknown_key
+from seqpipe.config.nested_groups import with_dots
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import GROUPS, MAY_BE_NULL
-from seqpipe.config.tree import Tree
 from seqpipe.config.validate import rule_at, rule_for
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import Problem, shown
@@ -343,3 +343,17 @@ def _delete(override: Override, cfg: DictConfig) -> str | None:
     with open_dict(holder):
         del holder[name]
     return None
+
+
+def shadowed(folders: Iterable[Path]) -> Iterator[str]:
+    """One problem for each file that has the place and name of a packaged file."""
+    packaged = conf_dir()
+    for folder in folders:
+        if folder.resolve() == packaged.resolve():
+            continue
+        for twin in sorted(packaged.rglob("*.yaml")):
+            place = twin.relative_to(packaged)
+            if (folder / place).is_file():
+                name = place.with_stem(f"my_{place.stem}")
+                text = f"has the name of the packaged {twin}; allowed: another name, {name}"
+                yield f"{folder / place}: {text}"

@@ -22,7 +22,7 @@ GROUPS = (
     *("trainer", "callbacks", "logger", "diagnostics"),
 )
 # Keys of earlier versions that are commands now.
-COMMANDS = {
+FORMER_KEYS = {
     "describe": "python -m seqpipe describe, with the same keys",
     "replay": "python -m seqpipe replay file=..., with the same keys",
 }

@@ -10,13 +10,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from seqpipe.config.annotations import TargetError
-from seqpipe.config.exclusions import exclusions
-from seqpipe.config.keys import key_problems
+from seqpipe.config.compatibility import exclusions
+from seqpipe.config.config_view import Tree
+from seqpipe.config.key_checks import key_problems
 from seqpipe.config.paths import PACKAGE
 from seqpipe.config.schema import RULES
-from seqpipe.config.signatures import signature_of
-from seqpipe.config.tree import Tree
+from seqpipe.config.signatures import TargetError, signature_of
 from seqpipe.errors import ConfigError
 from seqpipe.rules import Problem, Rule, narrowed
 

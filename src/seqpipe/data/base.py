@@ -199,7 +199,7 @@ class Source(ABC):
     def keep_together(self, columns: Sequence[str]) -> None:  # noqa: B027
         """Names, before reading, the columns that hold the items: records alike in them are one.
 
-        Those are the columns of x, or of y where a model writes it (see `seqpipe.data.uses`). A
+        Those are the columns of x, or of y where a model writes it (`data/field_checks.py`). A
         source never puts one item in two splits, unless its own arguments say so.
         """
 

@@ -23,12 +23,12 @@ from seqpipe.data.base import (
 from seqpipe.data.batching import Batches, Example, Examples, ResumableLoader
 from seqpipe.data.cache import Cache
 from seqpipe.data.columns import Column, Integers
-from seqpipe.data.lanes import LaneBatches, LaneSampler, documents
-from seqpipe.data.lengths import MaxLength
+from seqpipe.data.field_checks import check_cuts, check_fields, check_longer, check_numbers
 from seqpipe.data.prepare import ExampleCheck, Prepared, prepare
 from seqpipe.data.progress import Progress
 from seqpipe.data.sampling import BucketBatchSampler
-from seqpipe.data.uses import check_cuts, check_fields, check_longer, check_numbers
+from seqpipe.data.tbptt_sampler import LaneBatches, LaneSampler, documents
+from seqpipe.data.truncation import MaxLength
 from seqpipe.errors import ConfigError
 from seqpipe.files import sha256_of
 from seqpipe.rules import refusal

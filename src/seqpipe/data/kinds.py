@@ -1,4 +1,11 @@
-"""The kinds of entries: as what each may be used, and which have steps; see `FieldSpec`."""
+"""The kinds of entries: how each may be used, and which have steps; see `FieldSpec`."""
+
+
+class OneLabel(str):
+    """A label that its file marks as one, whatever signs it holds: `R&B|Soul`."""
+
+    __slots__ = ()
+
 
 X_KINDS = ("values", "symbols", "spelled", "vector", "category", "number", "ordinal")
 Y_KINDS = ("category", "ordinal", "number", "multi_label", "tags", "roll", "values", "symbols")

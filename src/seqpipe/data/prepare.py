@@ -12,12 +12,12 @@ import numpy as np
 
 from seqpipe.data.base import SPLITS, Field, FieldSpec, Found, Record, Source
 from seqpipe.data.columns import Array, Column, ColumnsWriter, Integers
-from seqpipe.data.digests import Digest
+from seqpipe.data.error_collector import MOST_PROBLEMS, Problems, place_of
+from seqpipe.data.field_checks import item_role
+from seqpipe.data.hashing import Digest
 from seqpipe.data.kinds import ALIGNED_KINDS, ID_KINDS
-from seqpipe.data.problems import MOST_PROBLEMS, Problems, place_of
 from seqpipe.data.progress import Progress
-from seqpipe.data.sources.parts import item_number
-from seqpipe.data.uses import item_role
+from seqpipe.data.sources.splitting import item_number
 from seqpipe.errors import DataError
 
 Items = np.ndarray[Any, np.dtype[np.uint64]]

@@ -11,9 +11,9 @@ import numpy as np
 from seqpipe.data.base import SPLITS, Field, FieldSpec
 from seqpipe.data.columns import Column, Integers
 from seqpipe.data.dataset import SequenceData
+from seqpipe.data.field_checks import item_role
 from seqpipe.data.fields.text import unknown_rate
 from seqpipe.data.sampling import evenly_spread
-from seqpipe.data.uses import item_role
 from seqpipe.data.vocabulary import SPECIALS
 
 Row = dict[str, object]

@@ -16,8 +16,8 @@ from torch import nn
 from seqpipe.data.base import SequenceBatch, SequenceSpec
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
-from seqpipe.diagnostics import answers, learning
-from seqpipe.diagnostics.subject import Check, Subject
+from seqpipe.diagnostics import learning_checks, output_checks
+from seqpipe.diagnostics.preflight_context import Check, Subject
 from seqpipe.diagnostics.tracing import chance_kept, shapes_of
 from seqpipe.tasks.base import Task
 
@@ -106,16 +106,16 @@ def preflight(
             return Preflight((Check("shapes", "not checked", _words(error)),), {}, _since(started))
         shapes = shapes_of(subject.model, trace)
         told = f"{len(shapes)} parts, the answer is {tuple(outputs.shape)}"
-        checks = [Check("shapes", "passed", told), answers.finite(subject, loss, trace)]
+        checks = [Check("shapes", "passed", told), output_checks.finite(subject, loss, trace)]
         if checks[-1].result == "passed":
             rest: dict[str, Callable[[], Check]] = {
-                "loss at initialisation": lambda: answers.first_loss(subject, loss),
-                "gradients": lambda: learning.gradients(subject),
-                "padding": lambda: answers.padding(subject, outputs),
-                "causality": lambda: answers.causality(subject, outputs),
+                "loss at initialisation": lambda: output_checks.first_loss(subject, loss),
+                "gradients": lambda: learning_checks.gradients(subject),
+                "padding": lambda: output_checks.padding(subject, outputs),
+                "causality": lambda: output_checks.causality(subject, outputs),
             }
             if few is not None:
-                rest["memorising"] = lambda: learning.memorising(subject, few, bar=bar)
+                rest["memorising"] = lambda: learning_checks.memorising(subject, few, bar=bar)
             checks += [_guarded(name, check) for name, check in rest.items()]
         expected = task.untrained_loss(batch)
     return Preflight(tuple(checks), shapes, _since(started), loss, expected)

@@ -9,15 +9,12 @@ from torch import nn
 
 from seqpipe.data.base import Field, Found, PlacedRecord, SequenceSpec
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.inference.answering import CHUNK, Answering, Asked
-from seqpipe.inference.answers import Answer
-from seqpipe.inference.decoding import Decoding
-from seqpipe.inference.encoding import MOST_ROWS, Encoder
+from seqpipe.inference.generate import Decoding, Drawing, Sample, encoded_condition, sample
 from seqpipe.inference.limits import BATCH_SIZE
-from seqpipe.inference.placing import is_relative, placed
-from seqpipe.inference.sampling import Drawing, Sample, encoded_condition, sample
+from seqpipe.inference.outputs import Answer, is_relative, placed
+from seqpipe.inference.predictor import CHUNK, Answering, Asked
+from seqpipe.inference.preprocess import MOST_ROWS, Encoder, is_table, records_of
 from seqpipe.inference.scoring import Score, Unknown, score
-from seqpipe.inference.tables import is_table, records_of
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.rules import faults
 from seqpipe.tasks.base import Task
@@ -84,7 +81,7 @@ class Model:
             batch_size: examples that are computed at once, at most.
 
         Returns:
-            plain values by name, `prediction` among them; see `seqpipe.inference.answers`.
+            plain values by name, `prediction` among them; see `seqpipe.inference.outputs`.
 
         Raises:
             DataError: inputs that cannot be read; the first ten.

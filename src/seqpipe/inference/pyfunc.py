@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from seqpipe.errors import ConfigError, DataError, SeqpipeError
-from seqpipe.inference.decoding import decodes
+from seqpipe.inference.generate import RULES, decodes
 from seqpipe.inference.model import Model
-from seqpipe.inference.sampling import RULES
-from seqpipe.inference.tables import is_table, plain, records_of
+from seqpipe.inference.preprocess import is_table, plain, records_of
 from seqpipe.inference.writers import flat
 from seqpipe.rules import faults
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from seqpipe.data.base import Field, Record
 from seqpipe.errors import ConfigError, DataError, did_you_mean
-from seqpipe.inference.unknowns import counts_unknown, shown, unknown_at, unknown_symbols
+from seqpipe.inference.unknown_symbols import counts_unknown, shown, unknown_at, unknown_symbols
 from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.nn.precision import precise, widest

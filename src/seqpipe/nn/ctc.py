@@ -1,4 +1,8 @@
-"""Connectionist temporal classification: symbols read off the steps of a longer sequence.
+"""Connectionist temporal classification: the loss, and prefix beam search.
+
+Shapes: B sequences, T steps of x, k = beam_size prefixes of y, n = n_best, V outputs.
+Source: Graves (2012), "Supervised sequence labelling", section 7.5.3; Hannun et al. (2014),
+algorithm 1, without its language model.
 
 Every step of x says one of V symbols or nothing (the blank). A path, one of them for each step,
 stands for the symbols that remain when repeats are merged and blanks are left out; the
@@ -8,12 +12,167 @@ Shapes: B sequences, T steps of x, U symbols of y, V outputs.
 Source: Graves, Fernandez, Gomez & Schmidhuber (2006), "Connectionist temporal classification".
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seqpipe.nn.checks import at_least_one
 from seqpipe.nn.masks import length_mask
-from seqpipe.nn.precision import precise
+from seqpipe.nn.precision import precise, widest
+from seqpipe.rules import require, whole
+
+
+class Transcripts(NamedTuple):
+    """The n likeliest y found for each x, the best first.
+
+    Where fewer are found, the rest are empty with a score of -inf. (An empty y that was found has
+    a score above that.)
+
+    Args:
+        ids: (B, n, U), filled up with the blank.
+        lengths: (B, n) symbols, maybe 0.
+        scores: (B, n) log p(y | x) in nats, of all paths, as of the loss.
+    """
+
+    ids: Tensor
+    lengths: Tensor
+    scores: Tensor
+
+
+class _Prefixes(NamedTuple):
+    """Beginnings of y that differ, and log p of the paths read so far that say them.
+
+    Args:
+        ids: (B, k, T), filled up with the blank.
+        lengths: (B, k).
+        blank: (B, k) of the paths that end in a blank.
+        symbol: (B, k) of those that end in the last symbol.
+    """
+
+    ids: Tensor
+    lengths: Tensor
+    blank: Tensor
+    symbol: Tensor
+
+    @property
+    def both(self) -> Tensor:
+        """(B, k) of all paths; -inf where there is no prefix."""
+        return torch.logaddexp(self.blank, self.symbol)
+
+
+@torch.no_grad()
+def prefix_beam(
+    logits: Float[Tensor, "B T V"],
+    x_lengths: Int[Tensor, " B"],
+    *,
+    blank: int,
+    beam_size: int,
+    n_best: int = 1,
+    banned: tuple[int, ...] = (),
+) -> Transcripts:
+    """The n likeliest y of each x, as far as k prefixes a step find them.
+
+    Step by step a prefix stays as it is (a blank, or its last symbol again) or grows by a symbol;
+    paths that come to the same prefix are added up, and the k likeliest go on. What a narrow beam
+    drops is missing in its sums, so those found at the end are scored once more, with all paths.
+
+    Args:
+        logits: (B, T, V); steps after the length are not read.
+        x_lengths: (B,) real steps of x.
+        blank: the id that says nothing.
+        beam_size: k.
+        n_best: n, at most k.
+        banned: ids never said.
+
+    Raises:
+        ConfigError: a beam below 1, or `n_best` outside 1..k.
+    """
+    at_least_one("beam_size", beam_size)
+    require("n_best", n_best, whole(1, beam_size).because(f"which beam_size={beam_size} finds"))
+    B, T = logits.shape[:2]
+    real = length_mask(x_lengths, T)
+    log_p = precise(logits).masked_fill(~real.unsqueeze(2), 0.0).log_softmax(dim=-1)
+    log_p = log_p.to(widest(logits.device))
+    log_p = log_p.index_fill(2, torch.tensor(banned, device=logits.device).long(), -torch.inf)
+    ids = torch.full((B, beam_size, T), blank, device=logits.device)
+    nothing = torch.full((B, beam_size), -torch.inf, dtype=log_p.dtype, device=logits.device)
+    first = nothing.clone()
+    first[:, 0] = 0.0  # the empty prefix, before anything is said
+    beam = _Prefixes(ids, torch.zeros_like(ids[..., 0]), first, nothing)
+    for t in range(T):
+        grown = _grown(beam, log_p[:, t], blank)
+        goes_on = real[:, t].unsqueeze(1)
+        beam = _Prefixes(
+            grown.ids.where(goes_on.unsqueeze(2), beam.ids),
+            *(new.where(goes_on, old) for new, old in zip(grown[1:], beam[1:], strict=True)),
+        )
+    return _scored(beam, n_best, logits, x_lengths, blank)
+
+
+def _grown(beam: _Prefixes, log_p: Tensor, blank: int) -> _Prefixes:
+    """The k likeliest prefixes one step on. log_p: (B, V)."""
+    B, k, T = beam.ids.shape
+    V = log_p.shape[1]
+    last = beam.ids.gather(2, (beam.lengths - 1).clamp(min=0).unsqueeze(2))  # (B, k, 1)
+    log_p_last = log_p.gather(1, last.squeeze(2))
+    # Longer by a symbol; by the last one only after a blank, for without it is the last one still.
+    longer = beam.both.unsqueeze(2) + log_p.unsqueeze(1)  # (B, k, V)
+    longer = longer.scatter(2, last, (beam.blank + log_p_last).unsqueeze(2))
+    # Prefix i longer by the last symbol of j may be prefix j: those paths belong to j.
+    meets = _meets(beam, blank)  # (B, k of j, k of i)
+    by_last = longer.mT.gather(1, last.expand(B, k, k)).masked_fill(~meets, -torch.inf)
+    again = torch.logaddexp(beam.symbol + log_p_last, by_last.logsumexp(dim=2))
+    met = meets.mT.to(longer.dtype)
+    gone = torch.zeros_like(longer).scatter_add(2, last.mT.expand(B, k, k), met)
+    longer = longer.masked_fill(gone > 0, -torch.inf)
+    # No prefix grows by a blank: that column stands for the prefix as it is.
+    longer[:, :, blank] = again
+    stays = torch.full_like(longer, -torch.inf)
+    stays[:, :, blank] = beam.both + log_p[:, blank].unsqueeze(1)
+    chosen = torch.logaddexp(stays, longer).flatten(1).topk(k, dim=1).indices
+    parents, symbols = chosen // V, chosen % V
+    lengths = beam.lengths.gather(1, parents)
+    ids = beam.ids.gather(1, parents.unsqueeze(2).expand(B, k, T))
+    return _Prefixes(
+        ids.scatter(2, lengths.unsqueeze(2), symbols.unsqueeze(2)),
+        lengths + (symbols != blank),
+        stays.flatten(1).gather(1, chosen),
+        longer.flatten(1).gather(1, chosen),
+    )
+
+
+def _meets(beam: _Prefixes, blank: int) -> Tensor:
+    """(B, k, k): [j, i] where prefix j without its last symbol is prefix i."""
+    longest = max(1, int(beam.lengths.max()))
+    ids = beam.ids[:, :, :longest]
+    t = torch.arange(longest, device=ids.device)
+    without_last = ids.masked_fill(t >= (beam.lengths - 1).unsqueeze(2), blank)
+    same = (without_last.unsqueeze(2) == ids.unsqueeze(1)).all(dim=3)
+    one_more = beam.lengths.unsqueeze(2) == beam.lengths.unsqueeze(1) + 1
+    return same & one_more & (beam.both > -torch.inf).unsqueeze(2)
+
+
+def _scored(
+    beam: _Prefixes, n_best: int, logits: Tensor, x_lengths: Tensor, blank: int
+) -> Transcripts:
+    """The n likeliest, by log p of all their paths."""
+    found, best = beam.both.topk(n_best, dim=1)
+    longest = max(1, int(beam.lengths.gather(1, best).max()))
+    ids = beam.ids.gather(1, best.unsqueeze(2).expand(*best.shape, beam.ids.shape[2]))
+    lengths = beam.lengths.gather(1, best)
+    losses = [
+        ctc_loss(logits, x_lengths, ids[:, n, :longest], lengths[:, n], blank=blank)
+        for n in range(n_best)
+    ]
+    there = found > -torch.inf
+    scores = (-torch.stack(losses, dim=1)).masked_fill(~there, -torch.inf)
+    scores, order = scores.sort(dim=1, descending=True, stable=True)
+    ids = ids.masked_fill(~there.unsqueeze(2), blank)[:, :, :longest]
+    return Transcripts(
+        ids.gather(1, order.unsqueeze(2).expand_as(ids)), (lengths * there).gather(1, order), scores
+    )
 
 
 def ctc_loss(

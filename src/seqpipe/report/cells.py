@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqpipe.report import run as report
+from seqpipe.report import run_files as report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

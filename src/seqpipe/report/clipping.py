@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqpipe.report.blocks import number
+from seqpipe.report.comparison import FINISHED, Job, differing, judged_by, setting
 from seqpipe.report.findings import Finding, Row
-from seqpipe.report.jobs import FINISHED, Job, differing, judged_by, setting
+from seqpipe.report.gradient_comparison import COLOURS, draw_level, solved_or_not, verdict_of
 from seqpipe.report.markdown import in_code
-from seqpipe.report.reach import COLOURS, draw_level, solved_or_not, verdict_of
-from seqpipe.report.run import figure, plain, save
+from seqpipe.report.run_files import figure, plain, save
 from seqpipe.report.sentences import History
 
 if TYPE_CHECKING:

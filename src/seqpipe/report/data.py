@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from seqpipe.display import visible
 from seqpipe.report.findings import Row
 from seqpipe.report.markdown import escaped, table
-from seqpipe.report.run import GREY, TRAIN, VALID, figure, plain, save, write
+from seqpipe.report.run_files import GREY, TRAIN, VALID, figure, plain, save, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

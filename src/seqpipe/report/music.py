@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seqpipe.report import run as report
+from seqpipe.report import run_files as report
 
 _MARKED = 12  # notes with a name beside them, at most
 

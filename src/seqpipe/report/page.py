@@ -7,7 +7,7 @@ from seqpipe.report.blocks import Block, Code, Heading, Picture, Prose, Table, T
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.html import to_html
 from seqpipe.report.markdown import to_markdown
-from seqpipe.report.run import write
+from seqpipe.report.run_files import write
 
 # Sections in the order they are read; those not named here follow, in the order they come.
 ENDED = "What ended the run"

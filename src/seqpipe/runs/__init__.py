@@ -1,1 +1,1 @@
-"""What several commands share: finding a run and opening its model."""
+"""What the commands share: finding, opening, resuming and comparing runs."""

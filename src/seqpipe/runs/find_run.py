@@ -1,4 +1,4 @@
-"""The run that a verb is about, from its options."""
+"""The run that a command is about, from its options."""
 
 from pathlib import Path
 
@@ -6,18 +6,18 @@ from omegaconf import OmegaConf
 
 from seqpipe.config.paths import conf_dir
 from seqpipe.errors import ConfigError
-from seqpipe.inference.saved import ABOUT
+from seqpipe.inference.model_format import ABOUT
 from seqpipe.runs.options import RunOptions
 from seqpipe.tasks.base import better
-from seqpipe.tracking.found import FoundRun
-from seqpipe.tracking.runs import find
+from seqpipe.tracking.run_lookup import find
+from seqpipe.tracking.run_record import FoundRun
 
 
 def find_run(options: RunOptions, root: Path, *, needs: str | None = "model") -> FoundRun:
     """The run that is meant by `run`, `tracking_uri`, `experiment` and `metric`.
 
     Args:
-        options: of the verb.
+        options: of the command.
         root: the folder the user works in.
         needs: a file or folder that the run must have left; None: nothing.
 

@@ -1,18 +1,18 @@
-"""The model of a run, from the options of a verb."""
+"""The model of a run, from the options of a command."""
 
 from pathlib import Path
 from typing import Any
 
 from seqpipe.errors import ConfigError
-from seqpipe.inference import saved
-from seqpipe.inference.making import Maker
+from seqpipe.inference import model_format
+from seqpipe.inference.instantiate import Maker
+from seqpipe.inference.load import opened, usable_device
 from seqpipe.inference.model import Model
-from seqpipe.inference.opening import opened, usable_device
-from seqpipe.inference.reading import Format, Reader
+from seqpipe.inference.readers import Format, Reader
 from seqpipe.records import BadRecordError, inside
 from seqpipe.runs.find_run import exported_folder, find_run
 from seqpipe.runs.options import ModelOptions, RunOptions
-from seqpipe.tracking.found import FoundRun
+from seqpipe.tracking.run_record import FoundRun
 
 
 def open_model(options: ModelOptions, root: Path) -> tuple[Model, FoundRun]:
@@ -39,10 +39,10 @@ def find_model(options: RunOptions, root: Path) -> tuple[Path, FoundRun]:
     found = find_run(options, root)
     kept = found.local("model")
     try:
-        return inside(kept, saved.LOGGED), found
+        return inside(kept, model_format.LOGGED), found
     except BadRecordError as error:
         text = f"{error}; allowed: a run folder without links to other places"
-        raise ConfigError(f"{kept / saved.LOGGED}: {text}") from None
+        raise ConfigError(f"{kept / model_format.LOGGED}: {text}") from None
 
 
 def reader_of(

@@ -1,10 +1,10 @@
-"""The options that name a run, and those of verbs that ask its model."""
+"""The options that name a run, and those of commands that ask its model."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from seqpipe.config.options import option
+from seqpipe.config.command_options import option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(RunOptions):
-    """The options of verbs that ask the model of a run; inherited."""
+    """The options of commands that ask the model of a run; inherited."""
 
     device: Literal["auto", "cpu", "cuda"] = option(
         "where it computes; auto: a GPU where there is one", "auto"

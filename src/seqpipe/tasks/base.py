@@ -14,13 +14,13 @@ from torchmetrics import MetricCollection
 
 from seqpipe.data.base import SPLITS, FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
+from seqpipe.data.error_collector import MOST_PROBLEMS
 from seqpipe.data.prepare import ExampleCheck
-from seqpipe.data.problems import MOST_PROBLEMS
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.nn.masks import length_mask
 from seqpipe.rules import refusal
-from seqpipe.tasks.sums import added_up
-from seqpipe.tasks.weights import cross_entropy, cross_entropy_of_each
+from seqpipe.tasks.class_weights import cross_entropy, cross_entropy_of_each
+from seqpipe.tasks.metric_sums import added_up
 
 Pairs = tuple[Any, Any]
 BETTER_HIGH = {

@@ -10,8 +10,13 @@ from torchmetrics import MetricCollection
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs, Task, class_scalars, entropy_of
+from seqpipe.tasks.class_weights import (
+    ClassWeights,
+    cross_entropy,
+    cross_entropy_of_each,
+    weights_of,
+)
 from seqpipe.tasks.metrics import class_metrics
-from seqpipe.tasks.weights import ClassWeights, cross_entropy, cross_entropy_of_each, weights_of
 
 
 class Classification(Task):

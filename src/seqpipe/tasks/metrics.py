@@ -16,7 +16,7 @@ from torchmetrics.classification import (
 
 from seqpipe.data.base import FieldSpec
 from seqpipe.data.vocabulary import UNK
-from seqpipe.tasks.sums import ByExample, Sums, added_up
+from seqpipe.tasks.metric_sums import ByExample, Sums, added_up
 
 Pairs = tuple[Any, Any]
 

@@ -11,8 +11,8 @@ from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import precise, widest
 from seqpipe.tasks.base import Pairs, Task, class_scalars, examples_of
+from seqpipe.tasks.metric_sums import added_up
 from seqpipe.tasks.metrics import LabelCounts
-from seqpipe.tasks.sums import added_up
 
 
 class MultiLabel(Task):

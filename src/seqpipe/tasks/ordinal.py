@@ -11,8 +11,8 @@ from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.errors import ConfigError
 from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs, Task, class_scalars, entropy_of
+from seqpipe.tasks.class_weights import ClassWeights, weights_of
 from seqpipe.tasks.metrics import ordinal_metrics
-from seqpipe.tasks.weights import ClassWeights, weights_of
 
 
 class Ordinal(Task):

@@ -10,8 +10,8 @@ from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import exact, precise, widest
 from seqpipe.tasks.base import Pairs, Task, examples_of
+from seqpipe.tasks.metric_sums import added_up
 from seqpipe.tasks.metrics import MeanError
-from seqpipe.tasks.sums import added_up
 
 
 class Regression(Task):

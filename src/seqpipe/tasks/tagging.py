@@ -21,9 +21,9 @@ from seqpipe.nn.crf import (
 )
 from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs, StepTask, class_scalars
-from seqpipe.tasks.entities import IGNORED, EntityScores
+from seqpipe.tasks.class_weights import ClassWeights, weights_of
+from seqpipe.tasks.entity_metrics import IGNORED, EntityScores
 from seqpipe.tasks.metrics import class_metrics
-from seqpipe.tasks.weights import ClassWeights, weights_of
 
 
 class Tagging(StepTask):

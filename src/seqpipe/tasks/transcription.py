@@ -10,8 +10,7 @@ from torchmetrics import MetricCollection
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.vocabulary import BOS, EOS, PAD
-from seqpipe.nn.ctc import best_path, ctc_loss, steps_needed
-from seqpipe.nn.ctc_beam import prefix_beam
+from seqpipe.nn.ctc import best_path, ctc_loss, prefix_beam, steps_needed
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.decoding import Decoding, beam_size_of
 from seqpipe.tasks.metrics import ErrorRate, ExactMatch, compared

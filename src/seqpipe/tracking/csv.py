@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from seqpipe.files import replacing
 from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Usage
-from seqpipe.tracking.logger import TrackerLogger, writes_here
+from seqpipe.tracking.lightning_logger import TrackerLogger, writes_here
 
 if TYPE_CHECKING:
     from seqpipe.tracking.base import Pixels

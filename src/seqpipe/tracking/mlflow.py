@@ -22,11 +22,11 @@ from seqpipe.rules import real, require
 from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Usage
 from seqpipe.tracking.buffer import Buffer
 from seqpipe.tracking.csv import append_metrics
-from seqpipe.tracking.logger import TrackerLogger, writes_here
-from seqpipe.tracking.names import LONGEST, decoded, encoded, encoded_together, tags_of_long
-from seqpipe.tracking.patience import Patience
+from seqpipe.tracking.lightning_logger import TrackerLogger, writes_here
+from seqpipe.tracking.metric_names import LONGEST, decoded, encoded, encoded_together, tags_of_long
 from seqpipe.tracking.pyfunc import write_pyfunc
 from seqpipe.tracking.store import first_line, impatient, open_store, reaching, resolve_uri
+from seqpipe.tracking.timeouts import Patience
 
 # isort: split
 from mlflow import (
@@ -34,7 +34,7 @@ from mlflow import (
     entities,
 )  # after the store, which settles what MLflow reads at its import
 
-from seqpipe.tracking.abandoned import PROCESS, end_abandoned, process_mark
+from seqpipe.tracking.abandoned_runs import PROCESS, end_abandoned, process_mark
 
 if TYPE_CHECKING:
     from seqpipe.tracking.base import Pixels
@@ -319,7 +319,7 @@ def _parts(pairs: Sequence[_Pair]) -> Iterator[Sequence[_Pair]]:
 
 
 def recorded_metrics(metrics: Mapping[str, float], step: int) -> list[entities.Metric]:
-    """Metrics as MLflow takes them, of this moment; see `seqpipe.tracking.names`."""
+    """Metrics as MLflow takes them, of this moment; see `seqpipe.tracking.metric_names`."""
     now, names = int(time.time() * 1000), encoded_together(metrics)
     return [
         entities.Metric(names[name], _finite_or_nan(value), now, step)

@@ -3,8 +3,8 @@
 import re
 
 from seqpipe.errors import ConfigError
-from seqpipe.tracking.found import FoundRun
-from seqpipe.tracking.runs import KEY
+from seqpipe.tracking.run_lookup import KEY
+from seqpipe.tracking.run_record import FoundRun
 from seqpipe.tracking.store import reaching, require_store
 
 # isort: split

@@ -14,18 +14,22 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
 
 from seqpipe.data.base import SequenceBatch
-from seqpipe.nn.decay import decayed
+from seqpipe.nn.weight_decay import decayed
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.metrics import WeightedMean
 from seqpipe.training.accumulation import Accumulation
-from seqpipe.training.bad_steps import BadSteps, watched
-from seqpipe.training.carrying import Carried, answer
+from seqpipe.training.callbacks import Clock
+from seqpipe.training.carried_state import Carried, answer
 from seqpipe.training.checkpoints import TRAINED, record
-from seqpipe.training.clock import Clock
-from seqpipe.training.collectives import gather
-from seqpipe.training.flow import WINDOWS, GradientFlow, by_name
-from seqpipe.training.metric_sums import restore_sums, saved_sums
-from seqpipe.training.random_state import random_state, restore_random_state
+from seqpipe.training.gradient_stats import WINDOWS, GradientFlow, by_name
+from seqpipe.training.nonfinite_guard import BadSteps, watched
+from seqpipe.training.process_state import (
+    gather,
+    random_state,
+    restore_random_state,
+    restore_sums,
+    saved_sums,
+)
 
 Stage = Literal["train", "val", "test"]
 
@@ -58,7 +62,7 @@ class SequenceModule(LightningModule):
         make_schedule: from the optimizer, `total_steps`, `monitor` and `mode`.
         saved_config: plain containers kept in every checkpoint.
         max_bad_steps: updates that are not finite and that a training survives.
-        decay_all: weight decay shrinks all parameters; False: those of `seqpipe.nn.decay`.
+        decay_all: weight decay shrinks all parameters; False: those of `seqpipe.nn.weight_decay`.
 
     Attributes:
         flow: the gradient's norms, and advice on its clipping.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from seqpipe.verbs.calling import call
+from seqpipe.commands.dispatch import call
 
 QUICK = ("trainer.max_epochs=1", "preflight=none", "diagnostics=none", "data.cache=null")
 EVIL = "evil.invalid"  # no such host: asking for its address is enough to be seen

@@ -6,10 +6,10 @@ import zipfile
 import pytest
 import torch
 
+from seqpipe.commands import replay
+from seqpipe.commands.train import run
 from seqpipe.config.compose import Launch, compose
 from seqpipe.errors import ConfigError
-from seqpipe.verbs import replay
-from seqpipe.verbs.train import run
 
 QUICK = (
     *("data=adding", "data.length=6", "data.source.train=60", "data.source.valid=16"),

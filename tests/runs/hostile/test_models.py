@@ -14,10 +14,10 @@ import torch
 import yaml
 
 import seqpipe
+from seqpipe.commands.dispatch import call
 from seqpipe.data.cache import Cache
 from seqpipe.errors import ConfigError
-from seqpipe.inference import saved
-from seqpipe.verbs.calling import call
+from seqpipe.inference import model_format
 
 COMMANDS = {
     "predict": ("input=mine.jsonl",),
@@ -34,7 +34,7 @@ COMMANDS = {
 @pytest.fixture(params=["run", "exported"])
 def place(request, theirs, work) -> tuple[str, Path]:
     """What `run=` is, and where the model's files are."""
-    kept = theirs / "model" / saved.LOGGED
+    kept = theirs / "model" / model_format.LOGGED
     if request.param == "run":
         return "theirs", kept
     return "exported", Path(shutil.copytree(kept, work / "exported"))
@@ -42,11 +42,12 @@ def place(request, theirs, work) -> tuple[str, Path]:
 
 def sign(folder: Path) -> None:
     """Renews the hashes: who changed a file can do that, too."""
-    about = json.loads((folder / saved.ABOUT).read_text())
+    about = json.loads((folder / model_format.ABOUT).read_text())
     about["sha256"] = {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in saved.FILES
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in model_format.FILES
     }
-    (folder / saved.ABOUT).write_text(json.dumps(about))
+    (folder / model_format.ABOUT).write_text(json.dumps(about))
 
 
 def in_config(key, value):
@@ -95,8 +96,8 @@ def nested_json(folder, canary, evil):
 
 
 def facts(folder, canary, evil):
-    about = json.loads((folder / saved.ABOUT).read_text())
-    (folder / saved.ABOUT).write_text(json.dumps({**about, "facts": {"longest_y": "many"}}))
+    about = json.loads((folder / model_format.ABOUT).read_text())
+    (folder / model_format.ABOUT).write_text(json.dumps({**about, "facts": {"longest_y": "many"}}))
 
 
 def linked_file(folder, canary, evil):
@@ -171,7 +172,7 @@ def test_a_folder_of_a_model_that_is_a_link_is_not_followed(theirs, tmp_path, re
 
 
 def test_files_beside_the_input_are_not_read(theirs, secret, refused):
-    folder = theirs / "model" / saved.LOGGED
+    folder = theirs / "model" / model_format.LOGGED
     in_config("data.source.annotation", str(secret))(folder, secret, None)
     sign(folder)
     for command in ("predict", "evaluate"):

@@ -6,8 +6,8 @@ import shutil
 import pytest
 import yaml
 
+from seqpipe.commands.dispatch import call
 from seqpipe.errors import ConfigError
-from seqpipe.verbs.calling import call
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

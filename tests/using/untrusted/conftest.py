@@ -10,7 +10,7 @@ import pytest
 
 import seqpipe
 from seqpipe.errors import ConfigError
-from seqpipe.inference import saved
+from seqpipe.inference import model_format
 
 
 @pytest.fixture
@@ -26,7 +26,8 @@ def sign(folder) -> Callable[[], None]:
     def renew() -> None:
         about = json.loads((folder / "seqpipe.json").read_text())
         about["sha256"] = {
-            name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in saved.FILES
+            name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            for name in model_format.FILES
         }
         (folder / "seqpipe.json").write_text(json.dumps(about))
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 import seqpipe
-from seqpipe.inference import saved
+from seqpipe.inference import model_format
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_pickle_of_torch_or_numpy_is_not_opened(folder, canary, name, sign, re
     "target",
     [
         *("os.system", "subprocess.Popen", "builtins.eval", "eval", "torch.load", "pickle.loads"),
-        *("seqpipe.cli.main", "seqpipe.verbs.train.run", "seqpipe.inference.opening.opened"),
+        *("seqpipe.cli.main", "seqpipe.commands.train.run", "seqpipe.inference.load.opened"),
         *("torch.nn.Linear", "seqpipe", "", ".", "seqpipe.", "seqpipe.nnx.head.Head"),
     ],
 )
@@ -114,21 +114,21 @@ def test_a_configuration_that_is_none_is_refused(folder, canary, text, sign, ref
     assert not canary.exists()
 
 
-@pytest.mark.parametrize("name", [*saved.FILES, saved.ABOUT])
+@pytest.mark.parametrize("name", [*model_format.FILES, model_format.ABOUT])
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_file_that_was_cut_short_is_refused(folder, name, share, sign, refused):
     file = folder / name
     whole = file.read_bytes()
     file.write_bytes(whole[: int(len(whole) * share)])
     assert str(folder) in refused()
-    if name != saved.ABOUT:
+    if name != model_format.ABOUT:
         sign()
         if name == "config.yaml" and share == 0.99:
             return  # it may lack what nobody needs
         assert str(folder) in refused()
 
 
-@pytest.mark.parametrize("name", saved.FILES)
+@pytest.mark.parametrize("name", model_format.FILES)
 def test_a_byte_that_was_changed_is_seen(folder, name, refused):
     file = folder / name
     content = bytearray(file.read_bytes())
@@ -138,18 +138,18 @@ def test_a_byte_that_was_changed_is_seen(folder, name, refused):
     assert refused().startswith(f"{file}: {text}")
 
 
-@pytest.mark.parametrize("name", [*saved.FILES, saved.ABOUT])
+@pytest.mark.parametrize("name", [*model_format.FILES, model_format.ABOUT])
 def test_a_file_that_is_not_there_is_missed(folder, name, refused):
     (folder / name).unlink()
     problem = refused()
     assert problem.startswith(
         f"{folder}: holds no model"
-        if name == saved.ABOUT
+        if name == model_format.ABOUT
         else f"{folder / name}: is missing; allowed: "
     )
 
 
-@pytest.mark.parametrize("name", [*saved.FILES, saved.ABOUT])
+@pytest.mark.parametrize("name", [*model_format.FILES, model_format.ABOUT])
 def test_a_link_is_not_followed(folder, tmp_path, name, refused):
     elsewhere = tmp_path / "elsewhere"
     (folder / name).rename(elsewhere)

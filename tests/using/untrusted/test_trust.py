@@ -10,15 +10,15 @@ import pytest
 import yaml
 
 import seqpipe
+from seqpipe.commands.dispatch import COMMANDS
+from seqpipe.commands.evaluate import run as evaluate
+from seqpipe.commands.export import run as export
+from seqpipe.commands.predict import run as predict
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.inference import saved
-from seqpipe.verbs.evaluate import run as evaluate
-from seqpipe.verbs.export import run as export
-from seqpipe.verbs.predict import run as predict
-from seqpipe.verbs.registry import VERBS
+from seqpipe.inference import model_format
 
-Export, Predict = VERBS["export"].options, VERBS["predict"].options
-Evaluate = VERBS["evaluate"].options
+Export, Predict = COMMANDS["export"].options, COMMANDS["predict"].options
+Evaluate = COMMANDS["evaluate"].options
 
 
 def test_weights_of_another_model_are_refused(folder, made, sign, refused):
@@ -139,7 +139,10 @@ def test_only_what_was_looked_at_is_handed_on(folder, tmp_path):
     (kept / "more.pkl").write_bytes(b"x")
     (kept / "linked").symlink_to("/etc/hostname")
     export(Export(run=str(run), format="safetensors", output="out"), tmp_path)
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {*saved.FILES, saved.ABOUT}
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        *model_format.FILES,
+        model_format.ABOUT,
+    }
     assert seqpipe.load(tmp_path / "out").predict(["the cat"])
 
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
-from seqpipe.data.fields.digit_loss import Floats, narrowed
 from seqpipe.data.fields.series import Moments, doubles
 from seqpipe.data.fields.spectra import (
     FLOOR,
@@ -21,6 +20,7 @@ from seqpipe.data.fields.spectra import (
     stacked,
     with_deltas,
 )
+from seqpipe.data.number_precision import Floats, narrowed
 from seqpipe.errors import ConfigError
 from seqpipe.rules import choice, faults, real, require, whole
 

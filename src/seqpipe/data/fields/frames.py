@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from seqpipe.data.base import Field, FieldSpec, Record
-from seqpipe.data.fields.digit_loss import Doubles, Floats, narrowed
 from seqpipe.data.fields.series import Moments, units
+from seqpipe.data.number_precision import Doubles, Floats, narrowed
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.rules import list_of, real, refusal, require
 

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.base import FieldSpec, Record
-from seqpipe.data.exact import LostDigitsError
 from seqpipe.data.fields.classes import Classes, class_name, several_in
-from seqpipe.data.fields.digit_loss import Doubles, shown
 from seqpipe.data.fields.series import Moments, Standardized, doubles, units
 from seqpipe.data.missing import MISSING_WORDS, is_blank, is_infinite
-from seqpipe.data.notation import PLAIN, Convention, Notation, Survey
+from seqpipe.data.number_precision import Doubles, LostDigitsError, shown
+from seqpipe.data.tag_notation import PLAIN, Convention, Notation, Survey
 from seqpipe.data.tags import SCHEMES, all_tags, allowed_in, belongs, faults, types
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
@@ -92,7 +91,7 @@ class Tags(Classes):
         column: the key of the entry in a record; its value is a list as long as x.
         scheme: of tags that mark spans, `io`, `iob1`, `bio` or `bioes` (see `seqpipe.data.tags`);
             a sequence that breaks it is refused. `auto`: the one that most tags of the training
-            split follow, if any; other notations (BILOU, B_PER, see `seqpipe.data.notation`) are
+            split follow, if any; other notations (BILOU, B_PER, see `data/tag_notation.py`) are
             read as its tags, odd tags are refused. None: they mark none.
     """
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
-from seqpipe.data.rolls import HIGHEST, LOWEST, is_matrix, matrix_roll, note_name, notes_roll
+from seqpipe.data.piano_roll import HIGHEST, LOWEST, is_matrix, matrix_roll, note_name, notes_roll
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import refusal
 

@@ -10,8 +10,15 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
-from seqpipe.data.exact import LostDigitsError, check_exact
-from seqpipe.data.fields.digit_loss import DigitLoss, Doubles, Floats, narrowed, shown
+from seqpipe.data.number_precision import (
+    DigitLoss,
+    Doubles,
+    Floats,
+    LostDigitsError,
+    check_exact,
+    narrowed,
+    shown,
+)
 from seqpipe.errors import DataError
 
 _EPSILON = float(np.finfo(np.float64).eps)

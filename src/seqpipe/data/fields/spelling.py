@@ -11,9 +11,9 @@ from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.text import Counts, Unnamed, unknown_rates
-from seqpipe.data.fields.tokenizing import UNKNOWN, Way, check_unknown, vocabulary_of
+from seqpipe.data.fields.tokenization import UNKNOWN, Way, check_unknown, vocabulary_of
 from seqpipe.data.fields.vectors import Pretrained
-from seqpipe.data.fields.words import READING, Spacing, WordCutter, composed, lowered
+from seqpipe.data.fields.word_segmentation import READING, Spacing, WordCutter, composed, lowered
 from seqpipe.data.vocabulary import PAD, SPECIALS, UNK, Vocabulary, id_type
 from seqpipe.errors import ConfigError
 from seqpipe.rules import choice, refusal, require, whole

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from seqpipe.data.extras import need
-from seqpipe.data.fields.tokenizing import EVERY_BYTE, UNKNOWN, Entry, Way, refuse_unknown
+from seqpipe.data.fields.tokenization import EVERY_BYTE, UNKNOWN, Entry, Way, refuse_unknown
+from seqpipe.data.optional_deps import need
 from seqpipe.data.vocabulary import SPECIALS, UNK
 
 DEFAULT_VOCABULARY = 8000

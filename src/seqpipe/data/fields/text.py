@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.subwords import Subwords
-from seqpipe.data.fields.tokenizing import (
+from seqpipe.data.fields.tokenization import (
     Bytes,
     Characters,
     Entry,
@@ -22,7 +22,7 @@ from seqpipe.data.fields.tokenizing import (
     Words,
 )
 from seqpipe.data.fields.vectors import Pretrained
-from seqpipe.data.fields.words import composed, lowered
+from seqpipe.data.fields.word_segmentation import composed, lowered
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK, id_type
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import choice, refusal, require
@@ -38,7 +38,7 @@ class Text(Field):
     """Text as ids, (T,) integers. As y it ends in <EOS>, as x it does not.
 
     By words, a token is a word or a run of one punctuation mark (see
-    `seqpipe.data.fields.words.WordCutter`), white space is dropped and put back as training has
+    `word_segmentation.WordCutter`), white space is dropped and put back as training has
     it, and <EOS> ends every paragraph (blank lines separate them), so that the end is learned. By
     tokens, a token is what white space separates, or an entry where the record holds a list of
     them. By characters, a symbol is a code point as it stands; by graphemes, it is what readers

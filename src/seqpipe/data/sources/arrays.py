@@ -10,10 +10,10 @@ import numpy as np
 from numpy.lib import format as npy
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, place
-from seqpipe.data.exact import check_exact
+from seqpipe.data.number_precision import check_exact
 from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.data.sources.given import split_of, split_of_array, without_split_of_array
-from seqpipe.data.sources.numeric import Missing, Numbers, filled
+from seqpipe.data.sources.given_splits import split_of, split_of_array, without_split_of_array
+from seqpipe.data.sources.numeric_text import Missing, Numbers, filled
 from seqpipe.errors import DataError, did_you_mean
 
 Array = np.ndarray[Any, Any]

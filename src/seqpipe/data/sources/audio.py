@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from seqpipe.data.base import Found, PlacedRecord, Source, Splits
 from seqpipe.data.sources.files import FileSource, Names, lines
-from seqpipe.data.sources.recordings import ENDINGS, Recordings
+from seqpipe.data.sources.sound_file import ENDINGS, Recordings
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 

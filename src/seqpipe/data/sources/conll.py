@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from seqpipe.data.base import Found, PlacedRecord, place
-from seqpipe.data.notation import Convention, Survey, readings
 from seqpipe.data.sources.files import Names, lines
-from seqpipe.data.sources.token_lines import Sentence, TokenLines
+from seqpipe.data.sources.text_lines import Sentence, TokenLines
+from seqpipe.data.tag_notation import Convention, Survey, readings
 from seqpipe.data.tags import convert, faults
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 import numpy as np
 
 from seqpipe.data.base import Record, Source, Splits
-from seqpipe.data.sources.parts import check_fractions
+from seqpipe.data.sources.splitting import check_fractions
 
 
 class Digits(Source):

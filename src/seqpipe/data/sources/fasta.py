@@ -10,9 +10,9 @@ import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord, Splits, place
 from seqpipe.data.nucleotides import item, reverse_complement
+from seqpipe.data.sources.fasta_records import SUFFIXES, Piece, sequences
 from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.data.sources.label_table import LabelTable
-from seqpipe.data.sources.sequence_files import SUFFIXES, Piece, sequences
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 

@@ -15,9 +15,9 @@ from typing import IO, Any, ClassVar, Literal
 import numpy as np
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits, place
-from seqpipe.data.sources import given
-from seqpipe.data.sources.encodings import advice, check_encoding, check_start, is_wide
-from seqpipe.data.sources.parts import check_shares, each_once, part
+from seqpipe.data.sources import given_splits
+from seqpipe.data.sources.splitting import check_shares, each_once, part
+from seqpipe.data.sources.text_encoding import advice, check_encoding, check_start, is_wide
 from seqpipe.errors import DataError, did_you_mean
 
 Names = str | list[str]
@@ -128,7 +128,7 @@ class FileSource(Source):
         Args:
             file: it is there, and none of its splits is read as such.
         """
-        return given.unread_beside(file, self._shares)
+        return given_splits.unread_beside(file, self._shares)
 
     @property
     def _shares(self) -> list[str]:
@@ -143,24 +143,34 @@ class FileSource(Source):
         """The splits that what was typed for train holds, in place of those that were not typed."""
         train, shares = self.typed["train"], self._shares
         if isinstance(train, list):
-            taken = [file for name in train for file in given.named(self.path / name, self._inside)]
-            self._remarks = given.of_several(train, taken, shares)
+            taken = [
+                file
+                for name in train
+                for file in given_splits.named(self.path / name, self._inside)
+            ]
+            self._remarks = given_splits.of_several(train, taken, shares)
         if not isinstance(train, str):
             return {}
         place = self.path / train
         if place.is_file():
             inside = self.splits_inside(place)
-            self._remarks = given.told(place, inside, shares) if inside else self.unread(place)
+            self._remarks = (
+                given_splits.told(place, inside, shares) if inside else self.unread(place)
+            )
             return {split: inside[split] for split in inside if split in ("train", *shares)}
         if place.parent.is_file():
-            self._remarks = given.unread_inside(place, self.splits_inside(place.parent), shares)
+            self._remarks = given_splits.unread_inside(
+                place, self.splits_inside(place.parent), shares
+            )
             return {}
         if not place.is_dir():
-            self._remarks = given.of_several(train, given.named(place, self._inside), shares)
+            self._remarks = given_splits.of_several(
+                train, given_splits.named(place, self._inside), shares
+            )
             return {}
         taken, others = self._inside(place)
-        left = sorted(set(taken) - given.typed_files(self.path, self.typed))
-        names, self._remarks = given.of_folder(place, train, left, shares, self.class_depth)
+        left = sorted(set(taken) - given_splits.typed_files(self.path, self.typed))
+        names, self._remarks = given_splits.of_folder(place, train, left, shares, self.class_depth)
         if names:
             self._pass_over(f"data.source.train={train}", others, len(taken) + len(others))
         return {**names}
@@ -188,7 +198,7 @@ class FileSource(Source):
             split: Files(self, files) for split, files in found.items() if split not in shares
         }
         if shares:
-            watched = given.SplitColumn(views["train"])
+            watched = given_splits.SplitColumn(views["train"])
             of = part(
                 watched,
                 shares,
@@ -260,7 +270,7 @@ class FileSource(Source):
 
     def _pass_over(self, key: str, others: Iterable[Path], count: int) -> None:
         """Remember which of `count` files of a folder are not read, for a warning."""
-        if text := given.other_types(others, count, self.suffixes):
+        if text := given_splits.other_types(others, count, self.suffixes):
             self._passed_over[key] = text
 
     def _inside(self, folder: Path) -> tuple[list[Path], list[Path]]:

@@ -12,7 +12,9 @@ import numpy as np
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits, place
 from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.data.sources.gaps import (
+from seqpipe.data.sources.numeric_text import Numbers, named_numbers, table
+from seqpipe.data.sources.splitting import check_sizes
+from seqpipe.data.sources.time_gaps import (
     Clock,
     Gap,
     gaps_warning,
@@ -22,8 +24,6 @@ from seqpipe.data.sources.gaps import (
     times_of,
     usual_step,
 )
-from seqpipe.data.sources.numeric import Numbers, named_numbers, table
-from seqpipe.data.sources.parts import check_sizes
 from seqpipe.errors import ConfigError, DataError
 
 

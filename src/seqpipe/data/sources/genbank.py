@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seqpipe.data.base import Found, place
 from seqpipe.data.nucleotides import allowed_letters, letters
-from seqpipe.data.sources.annotated import Annotated, Span, spans_between
+from seqpipe.data.sources.dna_features import Annotated, Span, spans_between
 from seqpipe.data.sources.files import lines
 from seqpipe.errors import DataError, did_you_mean
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from seqpipe.data.base import Record, Source, Splits
-from seqpipe.data.sources.parts import check_sizes
+from seqpipe.data.sources.splitting import check_sizes
 from seqpipe.errors import ConfigError
 from seqpipe.rules import require, whole
 

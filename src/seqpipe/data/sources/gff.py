@@ -11,11 +11,11 @@ from urllib.parse import unquote
 import numpy as np
 
 from seqpipe.data.base import Found, Splits, place
-from seqpipe.data.sources.annotated import Annotated, Span, spans_between
+from seqpipe.data.sources.dna_features import Annotated, Span, spans_between
 from seqpipe.data.sources.fasta import Preceded
+from seqpipe.data.sources.fasta_records import SUFFIXES, Piece, fasta
 from seqpipe.data.sources.files import Names, lines
 from seqpipe.data.sources.genbank import unknown_kinds
-from seqpipe.data.sources.sequence_files import SUFFIXES, Piece, fasta
 from seqpipe.errors import DataError, did_you_mean
 
 _COLUMNS = "seqid source type start end score strand phase attributes"

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits, place
-from seqpipe.data.extras import need
+from seqpipe.data.optional_deps import need
 from seqpipe.data.sources.files import Names, Part
-from seqpipe.data.sources.given import (
+from seqpipe.data.sources.given_splits import (
     InFolder,
     SplitColumn,
     merged,
@@ -23,7 +23,7 @@ from seqpipe.data.sources.given import (
     splits_of,
 )
 from seqpipe.data.sources.hub_values import Convert, all_columns, column_of, converter
-from seqpipe.data.sources.parts import check_shares, part
+from seqpipe.data.sources.splitting import check_shares, part
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 FORMATS = ("csv", "json", "parquet", "arrow", "text")

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seqpipe.data.base import Record, Source, Splits
-from seqpipe.data.sources.parts import check_fractions
 from seqpipe.data.sources.python import library_files, read_python
+from seqpipe.data.sources.splitting import check_fractions
 from seqpipe.errors import ConfigError
 
 _CONSTANT = re.compile(r"_*[A-Z][A-Z0-9_]+")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from seqpipe.data.base import place
 from seqpipe.data.sources.files import lines
-from seqpipe.data.sources.numeric import cells
+from seqpipe.data.sources.numeric_text import cells
 from seqpipe.errors import DataError, did_you_mean
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.data.sources.gaps import (
+from seqpipe.data.sources.numeric_text import Missing, Numbers, filled, named_numbers, table
+from seqpipe.data.sources.time_gaps import (
     Clock,
     Gap,
     gaps_warning,
@@ -21,7 +22,6 @@ from seqpipe.data.sources.gaps import (
     times_of,
     usual_step,
 )
-from seqpipe.data.sources.numeric import Missing, Numbers, filled, named_numbers, table
 from seqpipe.errors import ConfigError, DataError
 
 

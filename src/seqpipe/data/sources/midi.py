@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord
-from seqpipe.data.extras import need
-from seqpipe.data.rolls import ALL_NOTES, HIGHEST, KEYS, LOWEST, no_key
+from seqpipe.data.optional_deps import need
+from seqpipe.data.piano_roll import ALL_NOTES, HIGHEST, KEYS, LOWEST, no_key
 from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.errors import DataError
 from seqpipe.rules import or_null, real, require, whole

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord
-from seqpipe.data.rolls import matrix_roll, notes_roll
+from seqpipe.data.piano_roll import matrix_roll, notes_roll
 from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.data.sources.given import by_split
+from seqpipe.data.sources.given_splits import by_split
 from seqpipe.errors import DataError, did_you_mean
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource, Names, lines
-from seqpipe.data.sources.parts import each_once
+from seqpipe.data.sources.splitting import each_once
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import refusal
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 from seqpipe.data.base import Record, Source, Splits
-from seqpipe.data.sources.parts import check_fractions, check_sizes
+from seqpipe.data.sources.splitting import check_fractions, check_sizes
 from seqpipe.errors import ConfigError
 from seqpipe.rules import refusal, require, whole
 

@@ -9,8 +9,8 @@ from typing import Literal
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits
 from seqpipe.data.sources.files import Files, FileSource, Names
-from seqpipe.data.sources.parts import check_sizes
-from seqpipe.data.sources.reading import text_lines
+from seqpipe.data.sources.splitting import check_sizes
+from seqpipe.data.sources.text_lines import text_lines
 from seqpipe.errors import ConfigError, DataError
 
 Line = tuple[int, str | DataError]

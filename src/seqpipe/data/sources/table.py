@@ -8,7 +8,8 @@ from typing import Any, Literal
 from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.missing import is_missing
 from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.data.sources.formats import (
+from seqpipe.data.sources.given_splits import SplitColumn, split_columns
+from seqpipe.data.sources.table_formats import (
     Row,
     delimited_rows,
     first_cells,
@@ -16,7 +17,6 @@ from seqpipe.data.sources.formats import (
     parquet_columns,
     parquet_rows,
 )
-from seqpipe.data.sources.given import SplitColumn, split_columns
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.rules import refusal
 

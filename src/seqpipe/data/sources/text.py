@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from seqpipe.data.base import Found, PlacedRecord, Record
-from seqpipe.data.marked import OneLabel
+from seqpipe.data.kinds import OneLabel
 from seqpipe.data.sources.files import FileSource, Names, lines, rows
-from seqpipe.data.sources.formats import CARRIAGE_RETURN
+from seqpipe.data.sources.table_formats import CARRIAGE_RETURN
 from seqpipe.errors import DataError
 
 FASTTEXT = "__label__"

@@ -9,7 +9,7 @@ import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource, Names, lines
-from seqpipe.data.sources.numeric import Missing, Numbers, filled, number, numbers
+from seqpipe.data.sources.numeric_text import Missing, Numbers, filled, number, numbers
 from seqpipe.errors import DataError, did_you_mean
 
 _LABELS, _TARGETS = "@classlabel", "@targetlabel"

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from seqpipe.data.extras import need
-from seqpipe.data.sources.clips import Clips, Frames, evenly, natural_key
+from seqpipe.data.optional_deps import need
 from seqpipe.data.sources.files import Names
-from seqpipe.data.sources.parts import check_sizes
+from seqpipe.data.sources.splitting import check_sizes
+from seqpipe.data.sources.video_clips import Clips, Frames, evenly, natural_key
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import faults, or_null, real
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource, Names, lines
-from seqpipe.data.sources.numeric import (
+from seqpipe.data.sources.numeric_text import (
     Missing,
     Numbers,
     cells,
@@ -20,7 +20,7 @@ from seqpipe.data.sources.numeric import (
     numbers,
     position,
 )
-from seqpipe.data.sources.parts import check_sizes
+from seqpipe.data.sources.splitting import check_sizes
 from seqpipe.errors import ConfigError, DataError
 
 Column = str | int

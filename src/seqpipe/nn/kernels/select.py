@@ -1,9 +1,8 @@
 """Which kernel runs which cell."""
 
 from seqpipe.nn.cells import GRU, LSTM, RNN, Cell
-from seqpipe.nn.kernels.base import Kernel
+from seqpipe.nn.kernels.base import Kernel, StepLoop
 from seqpipe.nn.kernels.fused import FusedGRU, FusedLSTM, FusedRNN
-from seqpipe.nn.kernels.loop import StepLoop
 
 
 def select_kernel(cell: Cell) -> Kernel:

@@ -1,0 +1,1 @@
+"""The commands of `python -m seqpipe`, one file each."""

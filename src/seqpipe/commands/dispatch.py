@@ -1,0 +1,246 @@
+"""The commands: which one the command line names, its options, and how it ends.
+
+To add one:
+
+1. A frozen dataclass of its options below, and a line in `COMMANDS`. Its docstring is what `--help`
+   prints, the first line what the list of commands shows.
+   Those of a command about one run inherit `run`, `tracking_uri`, `experiment` and `metric`.
+   The types of options: `config/command_options.py`.
+2. A module `seqpipe.commands.<name>` with `run(options, root) -> Answer`; root: the folder the user
+   works in. It is imported once the options are accepted, so torch and MLflow may stand at its top;
+   they may not be imported here. `seqpipe.runs.find_run.find_run(options, root)` finds the run.
+
+A command raises ConfigError or DataError for a mistake of the user's (exit code 2), another
+SeqpipeError where it cannot go on (1). SIGTERM and Ctrl-C reach it as exceptions. What it streams
+goes to `sys.stdout`; a reader that leaves ends it quietly. Progress and warnings go to stderr.
+
+Imports neither torch nor anything that does: `--help` and mistakes are answered at once.
+"""
+
+import importlib
+import logging
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seqpipe.commands.options import Evaluate, Export, Predict, Sample, Score, Translate
+from seqpipe.config.command_options import first_line, help_of, option, read
+from seqpipe.config.schema import GROUPS, PANEL
+from seqpipe.display import PlainFormatter
+from seqpipe.errors import ConfigError, DataError, SeqpipeError, did_you_mean
+from seqpipe.files import unusable
+from seqpipe.processes import ignore_stale_ranks
+from seqpipe.rules import real, whole
+from seqpipe.runs.options import RunOptions
+from seqpipe.terminal import (
+    FAILED,
+    WRONG_INPUT,
+    code_of,
+    complain,
+    on_sigterm,
+    only_prints,
+    say,
+    say_no_more,
+)
+
+__all__ = ["COMMANDS", "Answer", "Command", "Rerun"]
+
+
+class Answer(NamedTuple):
+    """What a command came to.
+
+    Args:
+        text: printed at the end; empty: nothing is.
+        code: the exit code of the process.
+    """
+
+    text: str = ""
+    code: int = 0
+
+
+class Command(NamedTuple):
+    """A command: the module in `seqpipe.commands` that runs it, and the class of its options."""
+
+    module: str
+    options: type[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rerun(RunOptions):
+    """Train a run again and compare the metrics, bit for bit.
+
+    Rebuilds configuration, seed and number of threads from the record, and says what differs of
+    code, machine and data before it trains. The new run has the tag rerun_of. The exit code is 0
+    where all metrics are the same, 1 where one differs.
+    """
+
+    tolerance: float = option(
+        "how far a metric may be off, as a share of what it was; 0: not at all",
+        0.0,
+        rule=real("[0, inf)"),
+    )
+    strict: bool = option("stop before training where code, machine or data differ", False)
+    own_code: bool = option("import what the run names beside seqpipe and its options", False)
+    own_data: bool = option(
+        "read the files and data sets that the record of somebody else's run names",
+        False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serve(RunOptions):
+    """Answer requests over HTTP with a run's model, by MLflow's own scoring server.
+
+    Starts `mlflow models serve` in this environment, asks it once, and prints the curl command
+    that does so. Ctrl-C ends it.
+    """
+
+    host: str = option("where it listens; 0.0.0.0: to be reached from other machines", "127.0.0.1")
+    port: int = option("likewise; 0: one that is free", 5001, rule=whole(0, 65535))
+    workers: int = option("processes that answer", 1, rule=whole(1, 256))
+    register: str | None = option("a name in MLflow's registry for the model", None)
+    alias: str | None = option("of the version registered, such as champion", None)
+
+    def problems(self) -> Iterator[str]:
+        """An alias of nothing."""
+        yield from super().problems()
+        if self.alias is not None and self.register is None:
+            text = "is not read where nothing is registered; allowed: with register=..."
+            yield f"alias={self.alias}: {text}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Register(RunOptions):
+    """Give a run's model a name in MLflow's registry.
+
+    From then on run=models:/name@alias finds it, here and with MLflow itself. A run that is
+    registered under the name already keeps its version.
+    """
+
+    name: str = option("of the registered model; it is made where it is new")
+    alias: str | None = option("of the version, such as champion; another version loses it", None)
+
+
+COMMANDS: dict[str, Command] = {
+    "evaluate": Command("evaluate", Evaluate),
+    "predict": Command("predict", Predict),
+    "translate": Command("translate", Translate),
+    "sample": Command("sample", Sample),
+    "score": Command("score", Score),
+    "rerun": Command("rerun", Rerun),
+    "serve": Command("serve", Serve),
+    "register": Command("register", Register),
+    "export": Command("export", Export),
+}
+
+
+TRAIN = "train"
+PANEL_COMMANDS = {
+    TRAIN: "Train a model: what is done where no command is given.",
+    "describe": "Examine the data before training: examples, lengths, classes, unknown symbols.",
+    "replay": "Run a batch that gave NaN or Inf once more, and name the part that does.",
+}
+"""The commands that take the keys of the panel, and what each does."""
+_FILE = "file=outputs/runs/.../bad_steps/step_12_rank0.pt, with the overrides of its run"
+
+
+def split(argv: Sequence[str]) -> tuple[str, list[str]]:
+    """The command and the words after it; without one it is `train`.
+
+    Raises:
+        ConfigError: there is no such command.
+    """
+    word = argv[0] if argv else ""
+    if not word or word[0] in "-+~" or "=" in word:
+        return TRAIN, list(argv)
+    if word in PANEL_COMMANDS or word in COMMANDS:
+        return word, list(argv[1:])
+    commands = (*PANEL_COMMANDS, *COMMANDS)
+    hint = did_you_mean(word, commands)
+    if word.partition(".")[0] in (*GROUPS, *PANEL):
+        hint = f", or a key with its value: {word}=..."
+    raise ConfigError(f"{word}: no such command; allowed: {', '.join(commands)}{hint}")
+
+
+def listed() -> str:
+    """All commands, each with what it does, for the help of the program."""
+    rows = {
+        **PANEL_COMMANDS,
+        **{name: first_line(command.options) for name, command in COMMANDS.items()},
+    }
+    width = max(map(len, rows))
+    return "".join(f"{name:<{width}}  {told}\n" for name, told in rows.items())
+
+
+def help_of_panel(command: str) -> str:
+    """The help of a command that takes the keys of the panel."""
+    word = "" if command == TRAIN else f" {command}"
+    file = f"  {_FILE}\n" if command == "replay" else ""
+    keys = "Takes the keys of the panel, as training does: python -m seqpipe --help"
+    return f"python -m seqpipe{word} [key=value ...]\n\n{PANEL_COMMANDS[command]}\n\n{file}{keys}"
+
+
+def file_of_replay(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The `file=` of `replay`, and the other words.
+
+    Raises:
+        ConfigError: there is none, more than one, or the command is a sweep.
+    """
+    files = [word.removeprefix("file=") for word in words if word.startswith("file=")]
+    others = [word for word in words if not word.startswith("file=")]
+    if len(files) != 1 or not files[0]:
+        text = "is missing" if not files else "one file is replayed at a time"
+        raise ConfigError(f"file={','.join(files)}: {text}; allowed: {_FILE}")
+    for flag in ("-m", "--multirun"):
+        if flag in others:
+            raise ConfigError(f"{flag}: replay runs one batch; allowed: leave it out")
+    return files[0], others
+
+
+def call(name: str, words: Sequence[str]) -> int:
+    """Run a command. Returns the exit code of the process.
+
+    Raises:
+        ConfigError: its options cannot be read.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    command = COMMANDS[name]
+    if "--help" in words or "-h" in words:
+        only_prints()
+        say(help_of(command.options, name))
+        return 0
+    options = read(command.options, words, name)
+    on_sigterm()
+    _warn_on_stderr()
+    try:
+        if ignored := ignore_stale_ranks({}):
+            complain(ignored)
+        module = importlib.import_module(f"seqpipe.commands.{command.module}")
+        answer: Answer = module.run(options, Path.cwd())
+    except SeqpipeError as error:
+        complain(error)
+        return WRONG_INPUT if isinstance(error, (ConfigError, DataError)) else FAILED
+    except BrokenPipeError:  # of `| head`, see `say`
+        say_no_more()
+        return 0
+    except SystemExit as error:
+        return code_of(error)
+    except Exception as error:
+        if (told := unusable(error)) is not None:
+            complain(told)
+        else:
+            traceback.print_exc()
+        return FAILED
+    if answer.text:
+        say(answer.text)
+    return answer.code
+
+
+def _warn_on_stderr() -> None:
+    """Warnings of any library, on the terminal, as conf/hydra/default.yaml has it for training."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)  # loggers with a level of their own pass the root's
+    handler.setFormatter(PlainFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)

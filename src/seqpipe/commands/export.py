@@ -1,0 +1,33 @@
+"""Write the model to use it elsewhere: `python -m seqpipe export run=latest format=onnx ...`."""
+
+from pathlib import Path
+
+from seqpipe.commands.dispatch import Answer
+from seqpipe.commands.options import Export
+from seqpipe.errors import ConfigError
+from seqpipe.inference import model_format
+from seqpipe.inference.load import opened
+from seqpipe.runs.open_model import find_model, open_model
+
+
+def run(options: Export, root: Path) -> Answer:
+    """Writes the file or folder; nothing that is there is written over.
+
+    Raises:
+        ConfigError: the output is there, or the model cannot be written so.
+    """
+    output = root / options.output
+    if output.exists():
+        raise ConfigError(f"output={options.output}: is there already; allowed: a new name")
+    if options.format == "onnx" and output.suffix != ".onnx":
+        text = "is no name of a graph; allowed: one that ends in .onnx"
+        raise ConfigError(f"output={options.output}: {text}")
+    if options.format == "safetensors":
+        kept, _ = find_model(options, root)
+        opened(kept, options.trust)  # what is damaged, or not trusted, is not handed on
+        model_format.copy(kept, output)
+        return Answer(f'{output}: seqpipe.load("{options.output}") opens it')
+    from seqpipe.onnx.export import export_onnx
+
+    model, _ = open_model(options, root)
+    return Answer("\n".join(export_onnx(model, output)))

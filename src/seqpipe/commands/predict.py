@@ -1,0 +1,175 @@
+"""Answer raw input: `python -m seqpipe predict run=latest input=new.csv output=answers.csv`."""
+
+import gc
+import logging
+import re
+import sys
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from seqpipe.commands.dispatch import Answer
+from seqpipe.commands.options import Predict
+from seqpipe.data.base import PlacedRecord
+from seqpipe.data.progress import Progress
+from seqpipe.errors import ConfigError, DataError
+from seqpipe.inference.generate import Decoding
+from seqpipe.inference.model import Model
+from seqpipe.inference.outputs import of_answers, of_input
+from seqpipe.inference.predictor import Asked
+from seqpipe.inference.readers import Reader
+from seqpipe.inference.writers import Output, format_of
+from seqpipe.runs.open_model import open_model, reader_of
+from seqpipe.runs.trust import check_beside
+
+WRITTEN = 1_024  # rows at once
+SELDOM = 50_000  # objects that are made between two looks for garbage
+MOST_UNREAD = 100_000  # rows without a record that are held
+_PLACE = re.compile(r".*?:(\d+): ", re.DOTALL)
+
+log = logging.getLogger(__name__)
+
+
+def run(options: Predict, root: Path) -> Answer:
+    """Reads, answers and writes as it goes.
+
+    Raises:
+        ConfigError: an option that does not fit the model, or output that cannot be written.
+        DataError: with on_error=stop, a row that cannot be answered.
+    """
+    kind = format_of(options.output, options.output_format)
+    refuse_own_input(options.input, options.output)
+    model, _ = open_model(options, root)
+    check_beside(model.config, root, own_data=options.own_data)
+    reader = reader_of(model, options.trust, options.format, options.encoding)
+    if options.input == "-" or Path(options.input).exists():
+        print(reader.told(options.input), file=sys.stderr)
+    started = time.perf_counter()
+    total, failed = answer_all(model, reader, options, kind)
+    _tell(options, total, failed, time.perf_counter() - started)
+    return Answer()
+
+
+def answer_all(model: Model, reader: Reader, options: Predict, kind: str) -> tuple[int, int]:
+    """From the input to the output, of which some thousand rows are held at a time.
+
+    Args:
+        model: that is asked.
+        reader: of the input.
+        options: of the command.
+        kind: of the output, see `format_of`.
+
+    Returns:
+        how many rows there were, and of how many there is no answer.
+
+    Raises:
+        ConfigError, DataError: see `run`.
+    """
+    how = Decoding(options.beam_size, options.n_best, options.length_penalty)
+    asked = model.answers(
+        reader.read(options.input), decoding=how, batch_size=options.batch_size, ahead=True
+    )
+    types = of_answers(model.spec.y, options.n_best, model.spec.x)
+    failed, total = 0, 0
+    with (
+        _seldom_collected(),
+        Output(options.output, kind, sys.stdout, types, after=("error",)) as output,
+        Progress(options.output != "-", "predicting") as progress,
+    ):
+        counted = progress.count(asked, options.input)
+        head = _head(counted, options) if kind != "jsonl" else []
+        rows = _rows(chain(head, counted), options, types)
+        some = list(islice(rows, max(WRITTEN, len(head))))
+        while some:
+            output.write(some)
+            total += len(some)
+            failed += sum(row["error"] is not None for row in some)
+            some = list(islice(rows, WRITTEN))
+        if total == 0:
+            text = "holds nothing to answer; allowed: one row or more"
+            raise DataError(f"input={options.input}: {text}")
+    return total, failed
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """What is there by now stays, and rows come and go: few of them need not be looked through."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(SELDOM)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+def refuse_own_input(input: str, output: str) -> None:
+    """What is read must not be written over.
+
+    Raises:
+        ConfigError: both are one file.
+    """
+    if "-" not in (input, output) and Path(input).resolve() == Path(output).resolve():
+        raise ConfigError(f"output={output}: is the input; allowed: another file")
+
+
+def _head(asked: Iterator[Asked], options: Predict) -> list[Asked]:
+    """The first rows, of which one at least was read: they say which columns a table has.
+
+    Raises:
+        DataError: there is none among very many.
+    """
+    head = list(islice(asked, WRITTEN))
+    while options.on_error == "row" and head and all(one.record is None for one in head):
+        if len(head) > MOST_UNREAD:
+            text = f"none of the first {len(head):,} rows can be read, as: {head[0].error}"
+            raise DataError(f"input={options.input}: {text}; allowed: another format=...")
+        more = list(islice(asked, WRITTEN))
+        if not more:
+            break
+        head += more
+    return head
+
+
+def _rows(
+    asked: Iterator[Asked], options: Predict, types: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    taken = {"line", "error", *types, *(name.partition(".")[0] for name in types)}
+    for one in asked:
+        if one.error is not None and options.on_error == "stop":
+            where = f"{one.place}: " if one.place else ""
+            raise DataError(f"{where}{one.error.removeprefix(where)}")
+        yield _row(one, options.columns, taken)
+
+
+def _row(one: Asked, columns: bool, taken: Collection[str]) -> dict[str, Any]:
+    """Where it stood, its own columns, and the answer or what is wrong."""
+    row: dict[str, Any] = {}
+    record, error = one.record, one.error
+    if isinstance(record, PlacedRecord) and record.line is not None:
+        row["line"] = record.line
+    elif record is None and error is not None:
+        told = _PLACE.match(error)
+        if told is not None:
+            row["line"], error = int(told[1]), error[told.end() :]
+    if columns and record is not None:
+        row |= of_input(record, taken)
+    row |= one.answer or {}
+    row["error"] = error
+    return row
+
+
+def _tell(options: Predict, total: int, failed: int, seconds: float) -> None:
+    """What came of it, where it does not mix with the answers."""
+    if failed:
+        text = "%s of %s rows could not be answered, their column `error` says why"
+        log.warning(text, f"{failed:,}", f"{total:,}")
+    if options.output != "-":
+        told = (
+            f"{total - failed:,} answers in {options.output}, {total / seconds:,.0f} rows a second"
+        )
+        print(told, file=sys.stderr)

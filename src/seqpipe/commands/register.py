@@ -1,0 +1,29 @@
+"""Give the model of a run a name: `python -m seqpipe register run=best name=digits`."""
+
+from pathlib import Path
+
+from seqpipe.commands.dispatch import Answer, Register
+from seqpipe.runs.find_run import find_run
+from seqpipe.runs.saved_model import FOLDER
+from seqpipe.tracking.registry import register
+from seqpipe.tracking.run_record import FoundRun
+from seqpipe.tracking.serving import MLMODEL, check_model
+
+
+def run(options: Register, root: Path) -> Answer:
+    """Registers the model, and says how it is called from now on.
+
+    Raises:
+        ConfigError: there is no such run, it is in no store, or the name cannot be had.
+    """
+    found = find_run(options, root, needs=FOLDER)
+    return Answer(registered(found, options.name, options.alias, "name"))
+
+
+def registered(found: FoundRun, name: str, alias: str | None, key: str) -> str:
+    """Registers the model of a run. Returns the line that says so; see `tracking.registry`."""
+    if found.has(f"{FOLDER}/{MLMODEL}"):
+        check_model(found.local(f"{FOLDER}/{MLMODEL}").parent)
+    version = register(found, FOLDER, name, alias, key)
+    names = [f"models:/{name}/{version}", *([] if alias is None else [f"models:/{name}@{alias}"])]
+    return f"registered: {', '.join(names)} is {found.typed}"

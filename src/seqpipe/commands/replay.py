@@ -1,0 +1,77 @@
+"""`python -m seqpipe replay file=...`: run a batch that was not finite once more."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning import Trainer
+
+from seqpipe.build import bare_trainer, build_model, build_module, build_task
+from seqpipe.commands.train import RunResult
+from seqpipe.config.compose import Launch
+from seqpipe.errors import ConfigError, SeqpipeError
+from seqpipe.runs.load_data import load_data
+from seqpipe.training.module import SequenceModule
+from seqpipe.training.nonfinite_guard import read, replayed
+
+ALLOWED = "outputs/runs/.../bad_steps/step_12_rank0.pt, with the overrides of its run"
+
+
+def run(cfg: DictConfig, launch: Launch) -> RunResult:
+    """Loads the weights of that moment, runs the batch, and trains nothing.
+
+    Args:
+        cfg: the whole configuration, as of the training that kept the batch.
+        launch: how the command was started, with `file`.
+
+    Raises:
+        ConfigError: the file is none of ours, or is of another model or other data.
+    """
+    if cfg.resume is not None:
+        text = "replay runs one batch and does not read it; allowed: leave it out"
+        raise ConfigError(f"resume={cfg.resume}: {text}")
+    path = Path(str(launch.file))
+    if not path.is_file():
+        raise ConfigError(f"file={path}: no such file; allowed: {ALLOWED}")
+    try:
+        saved = read(path)
+    except ValueError as error:
+        raise ConfigError(f"file={path}: {error}; allowed: {ALLOWED}") from None
+    data = load_data(cfg, launch).data
+    task = build_task(cfg, data)
+    module = build_module(cfg, build_model(cfg, data.spec, task.output_size), task)
+    trainer = bare_trainer(cfg)
+    try:
+        found = _look(module, trainer, saved)
+    except (
+        RuntimeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AssertionError,
+        AttributeError,
+        OverflowError,
+        SeqpipeError,
+    ) as error:
+        reason = " ".join(" ".join(str(error).splitlines()[:2]).split()).rstrip(".")
+        text = f"does not fit the model or the data ({reason}); allowed: {ALLOWED}"
+        raise ConfigError(f"file={path}: {text}") from None
+    rows = {
+        "file": f"{path}, update {saved['update']}",
+        "then": saved["text"],
+        "now": found or "the answer, the loss and its gradient are finite",
+    }
+    summary = "\n".join(f"{key + ':':<12}{value}" for key, value in rows.items())
+    return RunResult({}, math.nan, launch.output_dir, None, summary)
+
+
+def _look(module: SequenceModule, trainer: Trainer, saved: dict[str, Any]) -> str:
+    precision, device = trainer.precision_plugin, trainer.strategy.root_device
+    precision.convert_module(module)
+    module.model.load_state_dict(saved["model"])
+    module.to(device).train()
+    with precision.train_step_context(), torch.enable_grad():
+        found = replayed(module.model, module.task, saved, device)
+    return "" if found is None else str(found)

@@ -1,0 +1,191 @@
+"""Train a recorded run again: is it what it was? `python -m seqpipe rerun run=latest`."""
+
+import csv
+import logging
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from hydra.errors import InstantiationException
+
+from seqpipe.checks import check_trainer
+from seqpipe.commands.dispatch import Answer, Rerun
+from seqpipe.commands.train import run as train
+from seqpipe.data.dataset import SequenceData
+from seqpipe.errors import ConfigError
+from seqpipe.rules import best_of, shown
+from seqpipe.runs.find_run import find_run
+from seqpipe.runs.load_data import quiet
+from seqpipe.runs.restore_config import rebuild
+from seqpipe.runs.summary import STAGES, machine
+from seqpipe.tracking.provenance import environment_tags
+from seqpipe.tracking.run_record import FoundRun, read_metrics
+
+log = logging.getLogger(__name__)
+
+Numbers = Mapping[str, float | None]
+_TIMES = ("examples_per_second",)  # of the machine, not of the computation
+_ALIKE_SHOWN = 20
+
+
+def run(options: Rerun, root: Path) -> Answer:
+    """Trains the run again, and tells what became of each metric.
+
+    Raises:
+        ConfigError: there is no such run, it cannot be trained again here, or with `strict`
+            something differs from when it ran.
+        DataError: its record or its data cannot be read.
+    """
+    found = find_run(options, root, needs="metrics.json")
+    before = read_metrics(found.local("metrics.json"))
+    name = found.run_id or str(found.folder)
+    tags = {"rerun_of": name}
+    own = {"own_code": options.own_code, "own_data": options.own_data}
+    rebuilt = rebuild(found, root, tags=tags, **own)
+    quiet()
+    processes = check_trainer(rebuilt.cfg)
+    if processes > 1:
+        text = f"was trained in {processes} processes; allowed: a run of one, or its own command"
+        raise ConfigError(f"{found.typed}: {text}, {found.tags.get('command', 'not recorded')}")
+    threads = found.tags.get("threads", "")
+    if re.fullmatch(r"[1-9]\d{0,3}", threads):
+        torch.set_num_threads(int(threads))
+    now = {**environment_tags(root), **machine(rebuilt.cfg.trainer.accelerator)}
+    differences = list(_differences(found.tags, now))
+    if rebuilt.resolved:  # it is trained as recorded, but its command is no longer this run
+        differences += [f"options of today: {text}" for text in rebuilt.changed]
+    _tell(differences, options)
+
+    def compare_data(data: SequenceData) -> None:
+        digests = {stage: data.digests[split] for split, stage in STAGES.items()}
+        changed = list(_differences(found.datasets, digests, "data of "))
+        _tell(changed, options)
+        differences.extend(changed)
+
+    try:
+        result = train(rebuilt.cfg, rebuilt.launch, compare_data, resolved=rebuilt.resolved)
+    except InstantiationException as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        text = f"its configuration does not fit this version ({reason}); allowed: the one it was"
+        raise ConfigError(f"{found.typed}: {text} trained with") from None
+    after = _as_recorded(read_metrics(result.output_dir / "metrics.json"), before)
+    rows = list(compare(before, after, options.tolerance))
+    different = [row for row in rows if not row[3]]
+    lines = [
+        f"run:        {name}, {found.name}",
+        f"again:      {result.run_id or 'not recorded'}, {result.output_dir}",
+        *_table(rows),
+        *_verdict(len(rows), len(different), options.tolerance, _apart(found, result.output_dir)),
+    ]
+    if different:
+        clock = rebuilt.cfg.trainer.get("max_time")
+        if clock is not None:
+            text = "the clock may have ended either at another update"
+            differences.append(f"trainer.max_time={shown(clock)}: {text}")
+        none = "nothing that was recorded: the computation does not repeat itself on this device"
+        lines += [f"differs:    {text}" for text in differences or [none]]
+    return Answer("\n".join(lines), int(bool(different)))
+
+
+def compare(
+    before: Numbers, now: Numbers, tolerance: float
+) -> Iterator[tuple[str, float | None, float | None, bool]]:
+    """(metric, then, now, whether they are the same) of each metric of either run.
+
+    Args:
+        before: as in metrics.json; None: a number that is not finite.
+        now: likewise.
+        tolerance: how far a number may be off, as a share of what it was; 0: bit for bit.
+    """
+    for name in sorted({*before, *now}):
+        then, new = before.get(name), now.get(name)
+        same = name in before and name in now and then == new
+        if not same and then is not None and new is not None:
+            same = abs(new - then) <= tolerance * abs(then)
+        yield name, then, new, same
+
+
+def _as_recorded(now: Numbers, before: Numbers) -> Numbers:
+    """Metrics under the names of an older record, whose `val/` is of the weights that were kept."""
+    prefix = best_of("")
+    if any(name.startswith(prefix) for name in before):
+        return now
+    kept = {best_of(name): name for name in before}
+    others = {n: v for n, v in now.items() if not n.startswith(prefix)}
+    return others | {kept[name]: value for name, value in now.items() if name in kept}
+
+
+def _differences(then: Mapping[str, str], now: Mapping[str, str], of: str = "") -> Iterator[str]:
+    """What is not as it was; what an older record does not tell is passed over."""
+    for key, value in now.items():
+        if key in then and then[key] != value:
+            yield f"{of}{key}: then {then[key]}, now {value}"
+        elif key == "git.dirty" and value == "true":
+            yield "git.dirty: changes that no commit has, then and now"
+
+
+def _tell(differences: list[str], options: Rerun) -> None:
+    if differences and options.strict:
+        text = "it is not as it was; allowed: strict=false, or to train where nothing differs"
+        raise ConfigError([f"strict=true: {difference}: {text}" for difference in differences])
+    for difference in differences:
+        log.warning("differs from the run: %s", difference)
+
+
+def _table(rows: list[tuple[str, float | None, float | None, bool]]) -> Iterator[str]:
+    """All that differ, and some that do not."""
+    alike = [row for row in rows if row[3]]
+    shown_alike = {row[0] for row in alike[-_ALIKE_SHOWN:]}  # test and val come last
+    chosen = [row for row in rows if not row[3] or row[0] in shown_alike]
+    width = max((len(row[0]) for row in chosen), default=6)
+    yield f"{'metric':<{width}}  {'then':>22}  {'now':>22}"
+    for name, then, now, same in chosen:
+        verdict = "same" if same else "differs"
+        yield f"{name:<{width}}  {_number(then):>22}  {_number(now):>22}  {verdict}"
+    if len(alike) > _ALIKE_SHOWN:
+        yield f"and {len(alike) - _ALIKE_SHOWN} more that are the same"
+
+
+def _number(value: float | None) -> str:
+    """All digits: those that differ may be the last."""
+    return "-" if value is None else shown(value)
+
+
+def _verdict(count: int, different: int, tolerance: float, apart: str | None) -> Iterator[str]:
+    how = "bit for bit" if tolerance == 0 else f"within {tolerance:g} of what they were"
+    if not different:
+        yield f"same:       all {count} metrics, {how}"
+    else:
+        yield f"different:  {different} of {count} metrics are not the same {how}"
+    if apart is not None:
+        yield f"first:      {apart}"
+
+
+def _apart(found: FoundRun, folder: Path) -> str | None:
+    """Where the two trainings first had different numbers; None: nowhere, or it is not known."""
+    if not found.has("history.csv") or not (folder / "history.csv").is_file():
+        return None
+    then, now = _history(found.local("history.csv")), _history(folder / "history.csv")
+    keys = sorted({*then, *now}, key=lambda key: (key[1], key[0]))
+    for name, step in keys:
+        one, other = then.get((name, step)), now.get((name, step))
+        both_nan = one is not None and other is not None and math.isnan(one) and math.isnan(other)
+        if one != other and not both_nan:
+            return f"{name} at update {step} was {_number(one)}, is {_number(other)}"
+    return None
+
+
+def _history(path: Path) -> dict[tuple[str, int], float]:
+    """{(metric, update): value} of history.csv, without times."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return {
+            (row["metric"], int(row["step"])): float(row["value"])
+            for row in rows
+            if row["metric"] not in _TIMES
+        }
+    except (KeyError, TypeError, ValueError, csv.Error):  # not ours: then nothing is said of it
+        return {}

@@ -1,0 +1,55 @@
+"""Answer over HTTP, by MLflow's own scoring server: `python -m seqpipe serve run=latest`."""
+
+import json
+from pathlib import Path
+
+from seqpipe.commands.dispatch import Answer, Serve
+from seqpipe.commands.register import registered
+from seqpipe.errors import ConfigError, SeqpipeError
+from seqpipe.inference.load import opened, trusted
+from seqpipe.inference.model_format import LOGGED
+from seqpipe.runs.find_run import find_run
+from seqpipe.runs.saved_model import FOLDER
+from seqpipe.terminal import say
+from seqpipe.tracking.registry import check_names
+from seqpipe.tracking.serving import (
+    MLMODEL,
+    check_model,
+    curl,
+    example_of,
+    free_port,
+    serving,
+)
+
+_LONGEST_ANSWER = 500  # characters of an answer, as it is shown
+
+
+def run(options: Serve, root: Path) -> Answer:
+    """Serves until it is interrupted; says where and how it is asked, once it answers.
+
+    Raises:
+        ConfigError: there is no such run, or the port cannot be had.
+        DataError: what the run left would run code, or cannot be read.
+        SeqpipeError: the server does not come up, or ends by itself.
+    """
+    if options.register is not None:
+        check_names(options.register, options.alias, "register")
+    found = find_run(options, root, needs=FOLDER)
+    if not found.has(f"{FOLDER}/{MLMODEL}"):
+        text = "its model was written without MLflow, which serves it"
+        raise ConfigError(f"run={options.run}: {text}; allowed: a run of logger=mlflow")
+    folder = found.local(FOLDER)
+    check_model(folder)
+    opened(folder / LOGGED, trusted())  # a server would only say that it does not come up
+    example, port = example_of(folder), free_port(options.host, options.port)
+    lines = [f"run:        {found.typed.removeprefix('run=')}, {found.name}"]
+    if options.register is not None:
+        lines.append(registered(found, options.register, options.alias, "register"))
+    with serving(folder, host=options.host, port=port, workers=options.workers) as server:
+        answer = json.dumps(server.ask(example))
+        lines.append(f"serving:    {server.url}, until Ctrl-C; a request, and what it answers:")
+        lines.append(curl(server, folder, example))
+        lines.append(answer[:_LONGEST_ANSWER] + "..." * (len(answer) > _LONGEST_ANSWER))
+        say("\n".join(lines))
+        code = server.process.wait()
+    raise SeqpipeError(f"MLflow's server ended with code {code}; its words stand above")

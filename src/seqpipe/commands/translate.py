@@ -1,0 +1,87 @@
+"""Write y for x: `python -m seqpipe translate run=latest text="Guten Morgen" beam_size=5`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from seqpipe.commands.dispatch import Answer
+from seqpipe.commands.options import Translate
+from seqpipe.data.base import Record
+from seqpipe.errors import ConfigError, DataError
+from seqpipe.inference.generate import Decoding, decodes
+from seqpipe.inference.model import Model
+from seqpipe.inference.outputs import Answer as Found
+from seqpipe.inference.unknown_symbols import shown, unknown_symbols
+from seqpipe.models.encoder_decoder import EncoderDecoder
+from seqpipe.runs.open_model import open_model, reader_of
+from seqpipe.runs.trust import check_beside
+
+
+def run(options: Translate, root: Path) -> Answer:
+    """Translates, and draws where each step looked.
+
+    Raises:
+        ConfigError: the model writes no sequences, or an option does not fit it.
+        DataError: an input that cannot be read.
+    """
+    model, _ = open_model(options, root)
+    if not decodes(model.network, model.task):
+        allowed = "predict, or a run of encoder_decoder"
+        raise ConfigError(f"task={model.task.name}: writes no other sequence; allowed: {allowed}")
+    _check_attention(options, model)
+    how = Decoding(options.beam_size, options.n_best, options.length_penalty)
+    texts: Any = [options.text]
+    records = list(model.records(texts))
+    if options.input is not None:
+        check_beside(model.config, root, own_data=options.own_data)
+        reader = reader_of(model, options.trust, options.format, options.encoding)
+        records = [_sound(one) for one in reader.read(options.input)]
+    lines, pairs = [], []
+    for one in model.answers(records, decoding=how, batch_size=options.batch_size):
+        if one.answer is None:
+            raise DataError(f"{one.place}: {one.error}")
+        assert one.record is not None
+        lines += [*_lines(one.answer), *_unknown(model, one.record, one.answer)]
+        pairs.append((one.record, one.answer["prediction"]))
+    if options.attention is not None:
+        lines.append(f"attention: {_drawn(model, pairs, Path(options.attention))}")
+    return Answer("\n".join(lines))
+
+
+def _sound(one: Any) -> Any:
+    if isinstance(one, DataError):
+        raise one
+    return one
+
+
+def _lines(answer: Found) -> list[str]:
+    best = answer.get("n_best", [answer])
+    return [f"{row['score']:9.3f}  {row['prediction']}" for row in best]
+
+
+def _unknown(model: Model, record: Record, answer: Found) -> Iterator[str]:
+    """Says what of the input the model could not read."""
+    count = answer.get("unknown", 0)
+    if count and model.x is not None:
+        symbols = unknown_symbols(model.x, record[model.x.column], model.x.encode(record))
+        yield f"{'':11}{shown(symbols, count)} in the input"
+
+
+def _check_attention(options: Translate, model: Model) -> None:
+    if options.attention is None:
+        return
+    network = model.network
+    if not isinstance(network, EncoderDecoder) or network.attention is None:
+        text = "the model has no attention to draw; allowed: leave it out"
+        raise ConfigError(f"attention={options.attention}: {text}")
+
+
+def _drawn(model: Model, pairs: Any, path: Path) -> Path:
+    from seqpipe.inference.attention_maps import attended
+    from seqpipe.report.attention import Looks, draw_attention
+
+    looks = []
+    for record, text in pairs:
+        weights, x, y = attended(model, record, text)
+        looks.append(Looks(x, y, weights))
+    return draw_attention(path, looks)

@@ -1,0 +1,372 @@
+"""Rules that span two options: the reason, and the value that would work."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import yaml
+
+from seqpipe.config.config_view import Tree
+from seqpipe.config.paths import conf_dir
+from seqpipe.config.signatures import TargetError, class_attribute
+from seqpipe.rules import Problem
+
+HEAD = "architecture.head"
+CRF = "seqpipe.nn.crf.CRFHead"
+
+
+def crf_problems(tree: Tree, architecture: str | None, task: str | None) -> Iterator[Problem]:
+    """What cannot be asked of a model that answers with a whole sequence of tags.
+
+    Args:
+        tree: of the configuration.
+        architecture: the packaged one that was chosen; None for the user's own.
+        task: likewise.
+    """
+    if tree.get(f"{HEAD}._target_") != CRF:
+        return
+    linear = f"allowed: {HEAD}=linear"
+    for group, name, wanted in (
+        ("architecture", architecture, "many_to_many"),
+        ("task", task, "tagging"),
+    ):
+        if name is not None and name != wanted:
+            text = f"scores sequences of tags, which {group}={name} has not"
+            yield Problem(HEAD, "crf", f"{text}; {linear}, or data of task=tagging")
+            return
+    if tree.get("data.bptt") is not None:
+        text = "a carried state does not hold the tag before, which architecture.head=crf needs"
+        allowed = f"null, data.window in its place, or {HEAD}=linear"
+        yield Problem("data.bptt", tree.get("data.bptt"), f"{text}; allowed: {allowed}")
+    smoothing = tree.get("task.label_smoothing")
+    if smoothing:
+        text = f"spreads mass over the tags of one step, {HEAD}=crf answers with whole sequences"
+        yield Problem("task.label_smoothing", smoothing, f"{text}; allowed: 0")
+
+
+CARRY = ("one_to_many", "many_to_many")  # architectures that pass their state to the next batch
+
+
+def cut_problems(tree: Tree, *, aligned: bool, architecture: str | None) -> Iterator[Problem]:
+    """Cuts that cannot be made.
+
+    Args:
+        tree: of the configuration.
+        aligned: there is a text alone, or one y for each step of x.
+        architecture: the packaged one that was chosen; None for the user's own.
+    """
+    window, bptt = tree.get("data.window"), tree.get("data.bptt")
+    for name, value in (("window", window), ("bptt", bptt)):
+        if value is not None and not aligned:
+            text = "only a text alone, or one y for each x, can be cut"
+            yield Problem(f"data.{name}", value, f"{text}; allowed: data.{name}=null")
+    longer = tree.get("data.eval_window")
+    if longer is not None and window is None and bptt is None:
+        text = "nothing is cut in training; allowed: null, or also data.window"
+        yield Problem("data.eval_window", longer, text)
+    if bptt is not None:
+        yield from _lane_problems(tree, bptt, architecture)
+
+
+def _lane_problems(tree: Tree, bptt: object, architecture: str | None) -> Iterator[Problem]:
+    if tree.get("data.window") is not None:
+        text = "what is read in lanes is not cut in windows; allowed: data.window=null"
+        yield Problem("data.bptt", bptt, f"{text}, or data.bptt=null")
+    if tree.get("data.batch_tokens") is not None:
+        text = "lanes are as many as data.batch_size; allowed: null, or data.bptt=null"
+        yield Problem("data.batch_tokens", tree.get("data.batch_tokens"), text)
+    if architecture == "many_to_many" and tree.get("architecture.encoder.bidirectional"):
+        origin = tree.origin("architecture.encoder.bidirectional")
+        text = "a state is carried forwards only (data.bptt); allowed"
+        yield Problem(origin, True, f"{text}: {origin}=false, or data.window for data.bptt")
+    if tree.raw("data.x") is not None and architecture == "one_to_many":
+        text = "a condition stands at the start of each example, lanes have none; allowed: null"
+        yield Problem("data.bptt", bptt, text)
+
+
+def decoding_problems(tree: Tree) -> Iterator[Problem]:
+    """Options of a beam where decoding is greedy, which would do nothing.
+
+    Args:
+        tree: of the configuration.
+    """
+    if tree.get("task.decoding") != "greedy":
+        return
+    for name in ("beam_size", "length_penalty"):
+        value = tree.get(f"task.{name}")
+        if value is not None:
+            text = "greedy decoding has no beam; allowed: null, or also task.decoding=beam"
+            yield Problem(f"task.{name}", value, text)
+
+
+DECAY = "architecture.teacher_forcing_decay"
+
+
+def forcing_problems(tree: Tree) -> Iterator[Problem]:
+    """A decay from where there is nothing to decay to.
+
+    Args:
+        tree: of the configuration.
+    """
+    start, target = tree.get("architecture.teacher_forcing"), tree.get(f"{DECAY}._target_")
+    if not isinstance(start, (int, float)) or not isinstance(target, str):
+        return
+    if start == 0 and target != "seqpipe.models.forcing.Constant":
+        text = f"is 0 from the start, {DECAY} has nothing to do; allowed: above 0, or {DECAY}=none"
+        yield Problem("architecture.teacher_forcing", start, text)
+        return
+    end = tree.get(f"{DECAY}.end")
+    if isinstance(end, (int, float)) and end >= start:
+        text = f"starts at architecture.teacher_forcing={start} and decays; allowed: less than that"
+        yield Problem(f"{DECAY}.end", end, text)
+
+
+class Fit(NamedTuple):
+    """The architecture and the task that data needs."""
+
+    architecture: str
+    task: str
+
+
+SEQUENCE = ("values", "symbols", "spelled")
+VECTOR = ("vector", "number")
+CONDITION = (None, *VECTOR, "category", "ordinal")
+# (kind of x, kind of y) -> what fits, the usual first; the kinds are those of seqpipe.data.fields.
+FITS: dict[tuple[str | None, str], tuple[Fit, ...]] = {
+    **{(x, "category"): (Fit("one_to_one", "classification"),) for x in VECTOR},
+    **{(x, "number"): (Fit("one_to_one", "regression"),) for x in VECTOR},
+    **{(x, "multi_label"): (Fit("one_to_one", "multi_label"),) for x in VECTOR},
+    **{(x, "category"): (Fit("many_to_one", "classification"),) for x in SEQUENCE},
+    **{(x, "number"): (Fit("many_to_one", "regression"),) for x in SEQUENCE},
+    **{(x, "multi_label"): (Fit("many_to_one", "multi_label"),) for x in SEQUENCE},
+    **{(x, "roll"): (Fit("many_to_many", "multi_label"),) for x in SEQUENCE},
+    **{(x, "roll"): (Fit("one_to_many", "multi_label"),) for x in CONDITION},
+    **{(x, "ordinal"): (Fit("one_to_one", "ordinal"),) for x in VECTOR},
+    **{(x, "ordinal"): (Fit("many_to_one", "ordinal"),) for x in SEQUENCE},
+    **{(x, "values"): (Fit("many_to_many", "regression"),) for x in SEQUENCE},
+    **{(x, "tags"): (Fit("many_to_many", "tagging"),) for x in SEQUENCE},
+    **{(x, "symbols"): (Fit("one_to_many", "language_modeling"),) for x in CONDITION},
+    **{
+        (x, "symbols"): (
+            Fit("encoder_decoder", "transduction"),
+            Fit("many_to_many", "transcription"),
+        )
+        for x in SEQUENCE
+    },
+}
+KINDS = {
+    None: "nothing",
+    "values": "a series",
+    "symbols": "a text",
+    "spelled": "spelled words",
+    "vector": "one vector",
+    "category": "one category",
+    "number": "one number",
+    "ordinal": "one ordered class",
+    "tags": "a tag for each step",
+    "multi_label": "any of several labels",
+    "roll": "a piano roll",
+}
+
+
+def exclusions(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
+    """Pairs of options that cannot work together."""
+    if not all(isinstance(tree.raw(group), dict) for group in ("data", "architecture", "task")):
+        return
+    architecture = _packaged_name(tree, "architecture", "models")
+    misfits = list(_data_and_architecture(tree, choices, architecture))
+    yield from misfits
+    yield from _cell_and_architecture(tree, choices, architecture)
+    if all(problem.key != "architecture" for problem in misfits):
+        yield from _decoder(tree, choices, architecture)
+    yield from crf_problems(tree, architecture, _packaged_name(tree, "task", "tasks"))
+    yield from decoding_problems(tree)
+    yield from forcing_problems(tree)
+    yield from cut_problems(tree, aligned=_aligned(tree), architecture=architecture)
+    yield from _end_of_training(tree, choices)
+    yield from _unused_values(tree, architecture)
+    yield from _splits(tree)
+
+
+def _packaged_name(tree: Tree, group: str, package: str) -> str | None:
+    """`many_to_one` for seqpipe.models.many_to_one.ManyToOne; None for the user's own."""
+    target = tree.get(f"{group}._target_")
+    parts = target.split(".") if isinstance(target, str) else []
+    return parts[2] if parts[:2] == ["seqpipe", package] and len(parts) == 4 else None
+
+
+def _kind(target: Any) -> str | None:
+    """What a field turns an entry into; None where that cannot be told without building it."""
+    try:
+        kind = class_attribute(target, "kind") if isinstance(target, str) else None
+    except TargetError:  # reported where it is written
+        return None
+    return kind if isinstance(kind, str) else None
+
+
+def _kind_of(node: Any) -> str | None:
+    return _kind(node.get("_target_")) if isinstance(node, dict) else None
+
+
+def _fits(x: Any, y: Any) -> tuple[Fit, ...]:
+    """What fits the nodes of x and y, the usual first; nothing where that cannot be told."""
+    x_target = x.get("_target_") if isinstance(x, dict) else None
+    y_kind = _kind(y.get("_target_")) if isinstance(y, dict) else None
+    x_kind = _kind(x_target)
+    if y_kind is None or (x is not None and x_kind is None):
+        return ()
+    return FITS.get((x_kind, y_kind), ())
+
+
+@functools.cache
+def _packaged_data(architecture: str) -> tuple[str, ...]:
+    """The packaged data that bring a packaged architecture."""
+    files = sorted((conf_dir() / "data").glob("*.yaml"))
+    nodes = [(file.stem, yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files]
+    brings = {"override /architecture": architecture}
+    return tuple(f"data={name}" for name, node in nodes if brings in node.get("defaults", []))
+
+
+def _data_and_architecture(
+    tree: Tree, choices: dict[str, str], architecture: str | None
+) -> Iterator[Problem]:
+    x, y = tree.raw("data.x"), tree.raw("data.y")
+    fits, task = _fits(x, y), _packaged_name(tree, "task", "tasks")
+    data = f"data={choices.get('data', '...')}"
+    if not fits and isinstance(y, dict) and (y_kind := _kind(y.get("_target_"))):
+        x_kind = _kind(x.get("_target_")) if isinstance(x, dict) else None
+        if x is None or x_kind is not None:
+            answers = " or ".join(sorted({KINDS[b] for a, b in FITS if a == x_kind})) or "nothing"
+            text = f"no architecture answers {KINDS[x_kind]} with {KINDS.get(y_kind, y_kind)}"
+            yield Problem("data.y", y.get("_target_"), f"{text}; allowed: {answers}")
+        return
+    fitting = [fit for fit in fits if fit.architecture == architecture]
+    if fits and architecture and not fitting:
+        x_kind = _kind(x["_target_"]) if isinstance(x, dict) else None
+        told = f"{data} answers {KINDS[x_kind]} with {KINDS[_kind(y['_target_']) or '']}"
+        works = [_change(f, architecture, task if len(fits) > 1 else f.task) for f in fits]
+        others = _packaged_data(architecture)
+        works += [", ".join(others[:3]) + (", ..." if len(others) > 3 else "")]
+        allowed = ", or ".join(filter(None, works))
+        yield Problem("architecture", choices.get("architecture"), f"{told}; allowed: {allowed}")
+    known = [fit for several in FITS.values() for fit in several]
+    taken = fitting or fits or [fit for fit in known if fit.architecture == architecture]
+    if task and taken and task not in [fit.task for fit in taken]:
+        why = f"{data} needs another" if fits else f"architecture={architecture} has another"
+        names = [f"task={fit.task}" for fit in dict.fromkeys(taken)]
+        if fitting:
+            names = [_change(fit, architecture, task) for fit in fits]
+        allowed = " or ".join(dict.fromkeys(names))
+        yield Problem("task", choices.get("task"), f"{why}; allowed: {allowed}")
+
+
+def _change(fit: Fit, architecture: str | None, task: str | None) -> str:
+    """What has to be typed to come from an architecture and a task to those that fit."""
+    changes = {"architecture": architecture, "task": task}
+    return " ".join(f"{k}={v}" for k, v in fit._asdict().items() if v != changes[k])
+
+
+def _cell_and_architecture(
+    tree: Tree, choices: dict[str, str], architecture: str | None
+) -> Iterator[Problem]:
+    no_cell = tree.get("cell._target_") is None
+    if architecture == "one_to_one":
+        if not no_cell:
+            text = "architecture=one_to_one has no recurrence; allowed: cell=none"
+            yield Problem("cell", choices.get("cell"), text)
+        if tree.get("bidirectional") is True:
+            text = "architecture=one_to_one reads in no direction; allowed: bidirectional=false"
+            yield Problem("bidirectional", True, text)
+    elif no_cell and architecture is not None:
+        cells = [file.stem for file in sorted((conf_dir() / "cell").glob("*.yaml"))]
+        names = ", ".join(name for name in cells if name != "none")
+        text = f"architecture={architecture} is recurrent; allowed: {names}"
+        yield Problem("cell", choices.get("cell"), text)
+
+
+def _decoder(tree: Tree, choices: dict[str, str], architecture: str | None) -> Iterator[Problem]:
+    key = "architecture.decoder"
+    if architecture in ("one_to_many", "encoder_decoder") and tree.get(f"{key}.bidirectional"):
+        origin = tree.origin(f"{key}.bidirectional")
+        name = f"architecture={architecture}"
+        text = f"the decoder of {name} would read the answer, y_{{t+1}}; allowed: {origin}=false"
+        yield Problem(origin, tree.get(origin), text)
+    given = {"encoder_decoder": "the encoder's final state"}
+    if tree.raw("data.x") is not None:
+        given["one_to_many"] = "a state made from the condition"
+    if architecture in given and tree.get(f"{key}.learn_initial_state"):
+        origin = tree.origin(f"{key}.learn_initial_state")
+        text = f"the decoder starts in {given[architecture]}; allowed: {origin}=false"
+        yield Problem(origin, True, text)
+
+
+def _aligned(tree: Tree) -> bool:
+    """Whether there is a text alone, or one y for each step of x; True where nobody can tell."""
+    x, y = tree.raw("data.x"), tree.raw("data.y")
+    fits = _fits(x, y)
+    return not fits or fits[0].architecture == "many_to_many" or x is None
+
+
+def _end_of_training(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
+    names = ("max_epochs", "max_steps", "max_time", "min_epochs")
+    epochs, steps, time, least = (tree.get(f"trainer.{name}") for name in names)
+    if isinstance(least, int) and isinstance(epochs, int) and 0 < epochs < least:
+        text = f"training ends after {epochs}; allowed: at most trainer.max_epochs={epochs}"
+        yield Problem("trainer.min_epochs", least, text)
+    if epochs == -1 and steps == -1:
+        if time is None:
+            text = "training would not end; allowed: trainer.max_steps or max_time with it"
+            yield Problem("trainer.max_epochs", epochs, text)
+        elif tree.get("scheduler._target_") in _NEED_AN_END:
+            name = choices.get("scheduler")
+            text = "needs to know the number of steps; allowed: trainer.max_epochs or max_steps"
+            yield Problem("scheduler", name, text)
+
+
+_NEED_AN_END = tuple(f"seqpipe.training.schedules.{name}" for name in ("cosine", "warmup_cosine"))
+
+
+def _splits(tree: Tree) -> Iterator[Problem]:
+    shares = [tree.get(f"data.source.{split}") for split in ("valid", "test")]
+    if all(isinstance(share, float) for share in shares) and sum(shares) >= 1:
+        text = "leaves nothing to train on; allowed: data.source.valid + data.source.test < 1"
+        yield Problem(tree.origin("data.source.test"), shares[1], text)
+
+
+def _unused_values(tree: Tree, architecture: str | None) -> Iterator[Problem]:
+    """Values that would be accepted and do nothing."""
+    width, x_kind = tree.get("architecture.embedding_size"), _kind_of(tree.raw("data.x"))
+    if width is not None and architecture in ("many_to_one", "many_to_many"):
+        if x_kind == "values":
+            text = "x is a series of numbers, which is not embedded; allowed: null"
+            yield Problem(tree.origin("architecture.embedding_size"), width, text)
+    is_roll = _kind_of(tree.raw("data.y")) == "roll"
+    if width is not None and architecture == "one_to_many" and is_roll:
+        text = "y is a piano roll, which is not embedded; allowed: null"
+        yield Problem(tree.origin("architecture.embedding_size"), width, text)
+    for name in ("characters", "characters_size"):
+        value = tree.get(f"architecture.{name}")
+        if value is not None and x_kind not in (None, "spelled"):
+            text = "x does not hold the characters of words; allowed: null, or a Spelled x"
+            yield Problem(tree.origin(f"architecture.{name}"), value, text)
+    frozen = tree.get("architecture.freeze_vectors") is True
+    if frozen and all(tree.get(f"data.{role}.vectors") is None for role in ("x", "y")):
+        role = "y" if tree.raw("data.x") is None else "x"
+        text = f"random vectors would stay as they are; allowed: false, or data.{role}.vectors=FILE"
+        yield Problem(tree.origin("architecture.freeze_vectors"), True, text)
+    if tree.get("architecture.head.dropout") and tree.get("architecture.head.hidden") == []:
+        text = "acts between layers of the head, which has one; allowed: 0, or also"
+        value = tree.get("architecture.head.dropout")
+        yield Problem("architecture.head.dropout", value, f"{text} architecture.head.hidden=[64]")
+    trainer = tree.raw("trainer") if isinstance(tree.raw("trainer"), dict) else {}
+    if trainer.get("gradient_clip_algorithm") == "value" and (
+        trainer.get("gradient_clip_val") is None
+    ):
+        text = "nothing is clipped; allowed: leave it out, or also trainer.gradient_clip_val=1.0"
+        yield Problem("trainer.gradient_clip_algorithm", "value", text)
+    if tree.get("optim.nesterov") is True and tree.get("optim.momentum") == 0:
+        text = "needs a momentum; allowed: optim.momentum=0.9, or false"
+        yield Problem("optim.nesterov", True, text)
+    if tree.get("optim.weight_decay_on") == "all" and tree.get("optim.weight_decay") == 0:
+        text = "nothing decays where optim.weight_decay=0; allowed: matrices, or a decay above 0"
+        yield Problem("optim.weight_decay_on", "all", text)

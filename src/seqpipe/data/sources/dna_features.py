@@ -1,0 +1,262 @@
+"""DNA with features: a class for each base, on either strand, whole or in windows."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from seqpipe.data.base import Found, PlacedRecord
+from seqpipe.data.nucleotides import item, reverse_complement
+from seqpipe.data.sources.fasta_records import Piece, fasta, sequences
+from seqpipe.data.sources.files import FileSource, Names, lines
+from seqpipe.errors import ConfigError, DataError
+from seqpipe.rules import faults, or_null, whole
+
+REGION = 10  # windows of a region, where nobody says how long one is
+
+
+class Span(NamedTuple):
+    """Bases start..end-1 of the forward strand, from 0, that have a class.
+
+    Args:
+        start: the first.
+        end: after the last.
+        strand: 1 forward, -1 complement, 0 where that has no meaning.
+        rank: which class, by its place in `Annotated.classes`.
+    """
+
+    start: int
+    end: int
+    strand: int
+    rank: int
+
+
+class Annotated(FileSource):
+    """Columns `sequence` and `tags`, a class for each base, from the features of a file.
+
+    Others are `id`, `description`, `start` (of a window in its sequence, from 1), `strand`,
+    `item`, the same for a sequence and its reverse complement, and `region`.
+
+    Args:
+        train: see `FileSource`, as the others that are not here.
+        valid: see there.
+        test: see there.
+        path: see there.
+        encoding: see there.
+        group: columns; records alike in all of them stay in one split. None: `region` where
+            sequences are cut, so that windows that overlap do; else `item`.
+        stratify: see there.
+        order: see there.
+        seed: see there.
+        features: kind of feature -> class of its bases; null: not read. Where several have a
+            base the first of the list decides. None: {CDS: coding}.
+        between: class of the bases between the parts of one feature, introns; None: `background`.
+        background: class of all others.
+        strand: `both`: features of both strands, on the strand that the file holds; `forward`:
+            features of that strand only; `coding`: features read forward, so a sequence or
+            window with features on the complement strand becomes its reverse complement (with
+            features on both it comes twice, each time with those of one strand).
+        case: `fold`: all letters large; `keep`: small ones stay (soft-masked repeats).
+        length: bases of a window; None: sequences are not cut.
+        stride: bases from the start of a window to the next; None: `length`, without overlap.
+        region: bases that stay in one split; no window crosses its ends. None: ten windows.
+
+    Raises:
+        ConfigError: no features, a region shorter than a window, windows without a length.
+    """
+
+    def __init__(
+        self,
+        train: Names,
+        valid: Names | float = 0.1,
+        test: Names | float = 0.1,
+        *,
+        path: str | None = None,
+        encoding: str = "utf-8",
+        group: Names | None = None,
+        stratify: str | None = None,
+        order: Literal["random", "file"] = "random",
+        seed: int = 0,
+        features: dict[str, str | None] | None = None,
+        between: str | None = None,
+        background: str = "noncoding",
+        strand: Literal["both", "forward", "coding"] = "both",
+        case: Literal["fold", "keep"] = "fold",
+        length: int | None = None,
+        stride: int | None = None,
+        region: int | None = None,
+    ) -> None:
+        super().__init__(
+            train,
+            valid,
+            test,
+            path=path,
+            encoding=encoding,
+            group=group,
+            stratify=stratify,
+            order=order,
+            seed=seed,
+        )
+        _check_windows(length, stride, region)
+        features = {"CDS": "coding"} if features is None else features
+        self.ranks = {
+            kind: rank
+            for rank, kind in enumerate(kind for kind, name in features.items() if name is not None)
+        }
+        if not self.ranks:
+            text = "no feature has a class; allowed: one or more, as {CDS: coding}"
+            raise ConfigError(f"data.source.features={features}: {text}")
+        self.between = between
+        ranked = [name for name in features.values() if name is not None]
+        self.classes = (*ranked, background if between is None else between, background)
+        self.strand, self.case = strand, case
+        self.bare = False
+        self.length, self.stride = length, length if stride is None else stride
+        self.region = region
+        if region is None and length is not None:
+            self.region = REGION * length
+
+    def without_y(self, column: str, known: Sequence[str]) -> str:
+        """Sequences are read without their features, FASTA too, and forward, as they stand."""
+        self.bare = column == "tags"
+        if not self.bare:
+            return ""
+        strand = ", and not by strand=coding" if self.strand == "coding" else ""
+        self.strand = "forward"
+        return f"without annotation, each sequence forward as it stands in the file{strand}"
+
+    def bare_records(self, file: Path) -> Iterator[Found]:
+        """The sequences of FASTA or FASTQ, or their windows, without features."""
+        whole = self.region is None
+        every = sequences(file, self.encoding, "dna") if whole else self._pieces(file)
+        for found in every:
+            if isinstance(found, DataError):
+                yield found
+                continue
+            yield from self.records(
+                found.sequence,
+                (),
+                file=file,
+                line=found.line,
+                name=(found.id, found.description),
+                start=found.start,
+            )
+
+    def _pieces(self, file: Path) -> Iterator[Piece | DataError]:
+        return fasta(file, self.encoding, "dna", size=self.region)
+
+    def starts_with(self, file: Path, *signs: str) -> bool:
+        """Whether the first line that is not blank starts with one of these."""
+        found = (line for _, line in lines(file, self.encoding) if isinstance(line, str))
+        return next((line for line in found if line.strip()), "").startswith(signs)
+
+    def keep_together(self, columns: Sequence[str]) -> None:
+        """Whatever x is: a region is one item; uncut, a sequence and its reverse complement."""
+        self.group = self.group or (("item",) if self.length is None else ("region",))
+
+    @property
+    def rank_between(self) -> int:
+        """Of the bases between the parts of a feature."""
+        return len(self.classes) - 2
+
+    def records(
+        self,
+        sequence: str,
+        spans: Sequence[Span],
+        *,
+        file: Path,
+        line: int,
+        name: tuple[str, str],
+        start: int = 0,
+    ) -> Iterator[Found]:
+        """The windows of a region, or of a whole sequence, as records.
+
+        Args:
+            sequence: letters of the forward strand.
+            spans: features that have to do with them, counted from the start of them.
+            file: it stands in.
+            line: it starts at.
+            name: id and description.
+            start: letters of the whole sequence that stand before.
+        """
+        sequence = sequence.upper() if self.case == "fold" else sequence
+        wanted = [span for span in spans if self.strand != "forward" or span.strand >= 0]
+        region = f"{name[0]}:{start + 1}-{start + len(sequence)}"
+        for a in self._starts(len(sequence)):
+            letters = sequence[a:] if self.length is None else sequence[a : a + self.length]
+            inside = [span for span in wanted if span.start < a + len(letters) and span.end > a]
+            for strand in self._strands(inside):
+                read = [
+                    span for span in inside if self.strand != "coding" or span.strand != -strand
+                ]
+                tags = self._tags(len(letters), read, a)
+                columns = {
+                    "id": name[0],
+                    "description": name[1],
+                    "start": start + a + 1,
+                    "strand": "+" if strand == 1 else "-",
+                    "sequence": letters if strand == 1 else reverse_complement(letters),
+                    "tags": tags if strand == 1 else tags[::-1],
+                    "item": item(letters),
+                    "region": region,
+                }
+                yield PlacedRecord(columns, file, line)
+
+    def _starts(self, count: int) -> range:
+        """Where the windows of a region start; none lies wholly in the one before."""
+        if self.length is None or self.stride is None:
+            return range(1)
+        overlap = max(0, self.length - self.stride)
+        return range(0, max(1, count - overlap), self.stride)
+
+    def _strands(self, spans: Sequence[Span]) -> list[int]:
+        """On which strands a window is read."""
+        if self.strand != "coding" or all(span.strand >= 0 for span in spans):
+            return [1]
+        return [1, -1] if any(span.strand == 1 for span in spans) else [-1]
+
+    def _tags(self, count: int, spans: Sequence[Span], start: int) -> list[str]:
+        """A class for each of `count` bases from `start`."""
+        ranks = np.full(count, len(self.classes) - 1, dtype=np.int64)
+        for span in sorted(spans, key=lambda span: -span.rank):  # the first kind is painted last
+            ranks[max(0, span.start - start) : max(0, span.end - start)] = span.rank
+        tags: list[str] = np.array(self.classes, dtype=object)[ranks].tolist()
+        return tags
+
+
+def spans_between(parts: Sequence[tuple[int, int, int]], rank: int) -> Iterator[Span]:
+    """What lies between the parts of one feature.
+
+    Parts that do not follow each other on one strand have nothing between them: those of
+    a feature that goes over the end of a circle, or is spliced from two strands.
+
+    Args:
+        parts: start, end and strand of each, in the order in which the gene is read.
+        rank: of the class.
+    """
+    for (start, end, strand), (next_start, next_end, next_strand) in pairwise(parts):
+        if strand != next_strand:
+            continue
+        a, b = (next_end, start) if strand == -1 else (end, next_start)
+        if a < b:
+            yield Span(a, b, strand, rank)
+
+
+def _check_windows(length: int | None, stride: int | None, region: int | None) -> None:
+    given: dict[str, Any] = {"length": length, "stride": stride, "region": region}
+    rules = dict.fromkeys(given, or_null(whole(1)))
+    problems = faults(rules, given, below="data.source.")
+    if length is None:
+        problems += [
+            f"data.source.{name}={given[name]}: nothing is cut; allowed: null, or also "
+            "data.source.length"
+            for name in ("stride", "region")
+            if given[name] is not None
+        ]
+    elif region is not None and region < length:
+        text = f"shorter than a window; allowed: data.source.length={length} or more, or null"
+        problems.append(f"data.source.region={region}: {text}")
+    if problems:
+        raise ConfigError(problems)

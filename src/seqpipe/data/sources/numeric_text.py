@@ -1,0 +1,232 @@
+"""Numbers as text files write them: cells to arrays, gaps filled or refused, times compared."""
+
+import csv
+import datetime
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from seqpipe.data.base import place
+from seqpipe.data.missing import MISSING_WORDS
+from seqpipe.data.number_precision import MOST, check_exact
+from seqpipe.data.sources.files import lines
+from seqpipe.data.sources.table_formats import CARRIAGE_RETURN
+from seqpipe.errors import DataError, did_you_mean
+
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+Missing = Literal["error", "previous", "linear", "zero"]
+"""What becomes of a number that is missing: refused, the one before it, on a line, 0."""
+
+
+def cells(line: str, delimiter: str | None = ",") -> list[str]:
+    """The cells of a line; quotes are those of csv. delimiter: None for any white space.
+
+    Raises:
+        ValueError: a quote that does not end, or a carriage return outside quotes.
+    """
+    line = line.rstrip("\r")
+    if delimiter is None:
+        return line.split()
+    if '"' not in line:
+        if "\r" in line:
+            raise ValueError(CARRIAGE_RETURN)
+        return line.split(delimiter)
+    try:
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        if "new-line" in str(error):
+            raise ValueError(CARRIAGE_RETURN) from None
+        raise ValueError(f"not csv ({error}); allowed: a row on a line, quotes in pairs") from None
+
+
+def number(cell: str) -> float:
+    """A finite number, or NaN where the cell says that it is missing.
+
+    Raises:
+        ValueError: neither.
+    """
+    text = cell.strip()
+    if text.lower() in MISSING_WORDS:
+        return math.nan
+    try:
+        value = math.inf if "_" in text else float(text)  # Python alone reads 1_000 as a number
+    except ValueError:
+        value = math.inf
+    if math.isinf(value):
+        raise ValueError(f"{_shown(cell)} is not a number; allowed: as 12, -0.5 or 1e-3")
+    if abs(value) >= MOST:
+        check_exact(text, np.array(value))
+    return value
+
+
+def named_numbers(row: Mapping[str, str], columns: Sequence[str]) -> Numbers:
+    """Some cells of a row of `table` as float64, (columns,); NaN where one is missing.
+
+    Raises:
+        ValueError: one is not a number; names its column.
+    """
+    values = np.empty(len(columns))
+    for place_, column in enumerate(columns):
+        try:
+            values[place_] = number(row[column])
+        except ValueError as problem:
+            raise ValueError(f"column={column}: {problem}") from None
+    return values
+
+
+def numbers(row: Sequence[str]) -> Numbers:
+    """Cells as float64, (cells,); NaN where one is missing.
+
+    Raises:
+        ValueError: one is not a number.
+    """
+    return np.array([number(cell) for cell in row], dtype=np.float64)
+
+
+def filled(series: Numbers, missing: Missing) -> Numbers:
+    """The series without NaN, (T, D), each of the D for itself.
+
+    Before the first number that is there, `previous` and `linear` take that one.
+
+    Raises:
+        ValueError: a number is missing and is to be refused, or all of one column are.
+    """
+    gaps = np.isnan(series)
+    if not gaps.any():
+        return series
+    fills = "missing=previous, linear or zero, which fill it"
+    if missing == "error":
+        t, d = np.argwhere(gaps)[0].tolist()
+        where = f"step {t + 1}" + (f", number {d + 1}," if series.shape[1] > 1 else "")
+        raise ValueError(f"{where} is missing; allowed: a number, or {fills}")
+    if missing == "zero":
+        return np.where(gaps, series.dtype.type(0), series)
+    if gaps.all(axis=0).any():
+        always = int(np.argmax(gaps.all(axis=0))) + 1
+        raise ValueError(f"number {always} is missing at every step; allowed: missing=zero")
+    steps, whole = np.arange(len(series)), series.copy()
+    for d in np.flatnonzero(gaps.any(axis=0)):
+        known = np.flatnonzero(~gaps[:, d])
+        if missing == "linear":
+            whole[:, d] = np.interp(steps, known, series[known, d])
+        else:
+            before = np.searchsorted(known, steps, side="right") - 1
+            whole[:, d] = series[known[np.maximum(before, 0)], d]
+    return whole
+
+
+def moment(cell: str) -> float:
+    """What times are ordered by: a number as it is, an ISO date in seconds.
+
+    Raises:
+        ValueError: neither.
+    """
+    text = cell.strip()
+    try:
+        value = float(text)
+    except ValueError:
+        month = len(text) == len("2024-01") and text[4:5] == "-"
+        try:
+            when = datetime.datetime.fromisoformat(f"{text}-01" if month else text)
+        except ValueError:
+            value = math.nan
+        else:
+            value = (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
+    if not math.isfinite(value):
+        allowed = "a number, 2024-01, 2024-01-31 or 2024-01-31 12:30:00"
+        raise ValueError(f"time {_shown(cell)} cannot be ordered; allowed: {allowed}")
+    return value
+
+
+def position(column: str | int, names: Sequence[str], *, header: bool) -> int:
+    """Where a column stands in a row, from 0.
+
+    Args:
+        column: its name in the header, or its place, from 0, or from the end, as -1.
+        names: of all columns; their places where there is no header.
+        header: whether the file has one.
+
+    Raises:
+        ValueError: there is no such column.
+    """
+    if isinstance(column, int):
+        if not -len(names) <= column < len(names):
+            raise ValueError(f"column={column}: there are {len(names)} columns; allowed: from 0")
+        return column % len(names)
+    if not header:
+        allowed = f"header=true, or a place from 0 to {len(names) - 1}"
+        raise ValueError(f"column={column}: no header names the columns; allowed: {allowed}")
+    if column not in names:
+        shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+        raise ValueError(
+            f"column={column}: not in the header; allowed: {shown}{did_you_mean(column, names)}"
+        )
+    return list(names).index(column)
+
+
+def table(
+    file: Path, encoding: str, delimiter: str | None, wanted: Sequence[str]
+) -> Iterator[tuple[int, dict[str, str] | DataError]]:
+    """Each row below the header, as the wanted columns, with its line.
+
+    Raises:
+        DataError: the header lacks a column, or the file is empty.
+    """
+    places: list[int] | None = None
+    width = 0
+    for at, line in lines(file, encoding):
+        if isinstance(line, DataError):
+            if places is None:  # the first line that is not blank is the header
+                raise line
+            yield at, line
+            continue
+        if not line.strip():
+            continue
+        try:
+            row = cells(line, delimiter)
+        except ValueError as problem:
+            error = DataError(f"{place(file, at)}: {problem}")
+            if places is None:
+                raise error from None
+            yield at, error
+            continue
+        if places is None:
+            names, width = [cell.strip() for cell in row], len(row)
+            try:
+                places = [position(column, names, header=True) for column in wanted]
+            except ValueError as problem:
+                raise DataError(f"{place(file, at)}: {problem}") from None
+        elif len(row) != width:
+            text = f"holds {len(row)} cells; allowed: {width}, as the header"
+            yield at, DataError(f"{place(file, at)}: {text}")
+        else:
+            yield at, {name: row[p].strip() for name, p in zip(wanted, places, strict=True)}
+    if places is None:
+        raise DataError(f"{file}: is empty; allowed: a header, and rows below it")
+
+
+def class_names(file: Path, encoding: str) -> tuple[str, ...]:
+    """What classes 0, 1, ... are called, a name a line.
+
+    Raises:
+        DataError: the file is not there or holds none, or bad bytes.
+    """
+    if not file.is_file():
+        raise DataError(f"{file}: no such file; allowed: one with the name of a class on each line")
+    found: list[str] = []
+    for _, line in lines(file, encoding):
+        if isinstance(line, DataError):
+            raise line
+        if line.strip():
+            found.append(line.strip())
+    if not found:
+        raise DataError(f"{file}: is empty; allowed: the name of a class on each line")
+    return tuple(found)
+
+
+def _shown(cell: str) -> str:
+    text = repr(cell.strip())
+    return text if len(text) <= 40 else f"{text[:37]}..."

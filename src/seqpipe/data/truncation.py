@@ -1,0 +1,100 @@
+"""Truncation: sequences that are longer than allowed are cut, dropped or refused."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from seqpipe.data.kinds import ALIGNED_KINDS, TIME_KINDS
+from seqpipe.errors import ConfigError, DataError
+from seqpipe.rules import choice, or_null, refusal, require, whole
+
+Array = np.ndarray[Any, np.dtype[Any]]
+LONGER = ("truncate", "drop", "refuse")
+KEEP = ("first", "last")
+
+
+@dataclass(frozen=True)
+class MaxLength:
+    """The policy of one x and y on sequences of more than `steps` steps.
+
+    To cut means: x alone where y is one answer; x and y at the same steps where y has one for
+    each step of x; y alone where x has no steps. A text that is cut at its end loses its <EOS>,
+    so that no model learns to end there. An x and a y of different lengths, as in translation,
+    are never cut: a part of x is not answered by a part of y.
+
+    Args:
+        steps: most steps of x, and of y.
+        x_kind: kind of the field x, None where there is none.
+        y_kind: kind of the field y.
+        longer: `truncate`, `drop` or `refuse`.
+        keep: which steps are kept where it is cut, the `first` or the `last`.
+
+    Raises:
+        ConfigError: an option that is none, nothing that has steps, or a cut that would part x
+            from its y.
+    """
+
+    steps: int
+    x_kind: str | None
+    y_kind: str
+    longer: Literal["truncate", "drop", "refuse"] = "truncate"
+    keep: Literal["first", "last"] = "first"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done, before anything is read."""
+        require("data.longer", self.longer, choice(*LONGER))
+        require("data.keep", self.keep, choice(*KEEP))
+        require("data.max_length", self.steps, or_null(whole(1)))
+        if not (self._x_has_time or self._y_has_time):
+            wrong = "neither x nor y has steps"
+            raise ConfigError(refusal("data.max_length", self.steps, wrong, "null"))
+        if self.longer == "truncate" and self._x_has_time and self._y_has_time and not self.aligned:
+            wrong = "a part of x is not answered by a part of y"
+            raise ConfigError(refusal("data.longer", self.longer, wrong, "drop or refuse"))
+
+    @property
+    def aligned(self) -> bool:
+        """True where y has one step for each of x."""
+        return self._x_has_time and self.y_kind in ALIGNED_KINDS
+
+    def __call__(self, x: Array | None, y: Array) -> tuple[Array | None, Array] | None:
+        """One example as it is to be used; None where it is dropped.
+
+        Args:
+            x: (T_x, ...), or (...) without steps; None without x.
+            y: (T_y, ...), or (...) without steps.
+
+        Raises:
+            DataError: it is longer, and that is refused.
+        """
+        lengths = {
+            role: len(values)
+            for role, values, has_time in (("x", x, self._x_has_time), ("y", y, self._y_has_time))
+            if has_time and values is not None
+        }
+        longest = max(lengths, key=lambda role: lengths[role])  # x where both are as long
+        if lengths[longest] <= self.steps:
+            return x, y
+        if self.longer == "refuse":
+            text = f"{longest} has {lengths[longest]} steps; allowed: data.max_length={self.steps}"
+            raise DataError(f"{text}, or data.longer=drop" + self._or_truncate)
+        if self.longer == "drop":
+            return None
+        kept = slice(self.steps) if self.keep == "first" else slice(-self.steps, None)
+        if x is not None and self._x_has_time:
+            x = x[kept]
+        return x, (y[kept] if self._y_has_time else y)
+
+    @property
+    def _or_truncate(self) -> str:
+        can = self.aligned or not (self._x_has_time and self._y_has_time)
+        return " or truncate" if can else ""
+
+    @property
+    def _x_has_time(self) -> bool:
+        return self.x_kind in TIME_KINDS
+
+    @property
+    def _y_has_time(self) -> bool:
+        return self.y_kind in TIME_KINDS

@@ -1,0 +1,133 @@
+"""Inside the cell: what its gates let through, how long it remembers, what h_t and c_t hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seqpipe.diagnostics.probe import LayerName, Recorded
+from seqpipe.nn.cells import Cell
+from seqpipe.nn.masks import length_mask
+from seqpipe.nn.precision import widest
+
+SHUT, OPEN = 0.05, 0.95  # a gate beyond them hardly learns: its slope is under 0.05
+BINS = 40
+NARROWEST, LARGEST = 1e-9, 1e150  # width of all bins, in values; and a value
+MOST_BINNED = 50_000  # values of a histogram; of more, evenly spread ones are counted
+LONGEST_MEMORY = 1e6  # steps; a unit that keeps all of it has no memory in steps
+CANDIDATES = ("a", "g", "c")  # what a gate is called that is none: the new content
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How values are spread. counts: (bins,); edges: (bins + 1,)."""
+
+    counts: NDArray[np.int64]
+    edges: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class InsideCell:
+    """One layer, over all real steps of some sequences and all units.
+
+    Args:
+        layer: which.
+        saturated: share of gate values under 0.05 or over 0.95, by gate; empty without gates.
+        memory: steps after which what is in memory has shrunk to 1/e, if its gate stays as open
+            as it is on average: the median over units of -1 / ln(share kept). None without gates.
+        radius: spectral radius of the recurrent matrix of the new content; None for a cell whose
+            `weight_hidden` holds no square matrix for each gate.
+        spread: values of each gate and each part of the state.
+
+    Source: for the memory, Tallec & Ollivier (2018), section 2: 1 / (1 - f) is its first order.
+    """
+
+    layer: LayerName
+    saturated: dict[str, float]
+    memory: float | None
+    radius: float | None
+    spread: dict[str, Histogram]
+
+    def scalars(self) -> dict[str, float]:
+        """What is worth a column."""
+        numbers = {f"{gate}_saturated": share for gate, share in self.saturated.items()}
+        if self.memory is not None:
+            numbers["memory"] = self.memory
+        if self.radius is not None:
+            numbers["spectral_radius"] = self.radius
+        return numbers
+
+
+@torch.no_grad()
+def inside(recorded: Recorded) -> InsideCell:
+    """Looks into a layer after a pass."""
+    cell, loop = recorded.cell, recorded.loop
+    T = len(loop.states)
+    mask = length_mask(recorded.lengths(), T)
+    states = [torch.stack(part, dim=1) for part in zip(*loop.states, strict=True)]  # (B, T, H)
+    before = [
+        torch.cat([first.unsqueeze(1), after[:, :-1]], dim=1)[mask]
+        for first, after in zip(loop.before, states, strict=True)
+    ]
+    gates = cell.gates(loop.projected[mask], tuple(before))  # (N, H) over the N real steps
+    spread = {name: histogram(values, (0.0, 1.0)) for name, values in gates.items()}
+    for name, part in zip(cell.state_names, states, strict=True):
+        spread[name] = histogram(part[mask])
+    return InsideCell(
+        recorded.name,
+        {name: _saturated(values) for name, values in gates.items()},
+        _memory(cell.kept(gates)),
+        spectral_radius(cell),
+        spread,
+    )
+
+
+def histogram(values: Tensor, bounds: tuple[float, float] | None = None) -> Histogram:
+    """values: any shape, not finite ones left out; bounds: of the bins, None: of the values.
+
+    Of many values, about 50,000 evenly spread ones are counted.
+    """
+    stride = max(1, values.numel() // MOST_BINNED) | 1  # odd: the units come in even numbers
+    numbers = values.flatten()[::stride].cpu().double().numpy()
+    numbers = np.clip(numbers[np.isfinite(numbers)], -LARGEST, LARGEST)
+    if bounds is None and len(numbers):
+        low, high = float(numbers.min()), float(numbers.max())
+        least = NARROWEST * max(1.0, abs(low), abs(high))  # narrower, bins would have no width
+        room = max(0.0, least - (high - low)) / 2
+        bounds = low - room, high + room
+    counts, edges = np.histogram(numbers, bins=BINS, range=bounds)
+    return Histogram(counts.astype(np.int64), edges)
+
+
+def spectral_radius(cell: Cell) -> float | None:
+    """Largest absolute eigenvalue of the rows of `weight_hidden` that make the new content.
+
+    Under 1, what a plain RNN passes on shrinks from step to step; over 1 it can grow.
+
+    Source: Pascanu et al. (2013), section 2.1.
+    """
+    H, names = cell.hidden_size, cell.gate_names
+    weights = getattr(cell, "weight_hidden", None)
+    if not isinstance(weights, Tensor) or weights.shape != (len(names) * H, H):
+        return None  # a cell of the user's own
+    rows = weights.cpu().double().split(H)
+    chosen = next((names.index(name) for name in CANDIDATES if name in names), len(names) - 1)
+    if not torch.isfinite(rows[chosen]).all():
+        return float("nan")
+    return float(torch.linalg.eigvals(rows[chosen]).abs().max())
+
+
+def _saturated(values: Tensor) -> float:
+    return float(((values < SHUT) | (values > OPEN)).to(widest(values.device)).mean())
+
+
+def _memory(kept: Tensor | None) -> float | None:
+    """kept: (N, H), the share of the old memory each step keeps. Steps, the median over units."""
+    if kept is None:
+        return None
+    share = kept.to(widest(kept.device)).mean(dim=0).clamp(min=1e-12, max=1 - 1 / LONGEST_MEMORY)
+    return float((-1.0 / share.log()).median())

@@ -1,0 +1,118 @@
+"""Checks of whether a model can learn: every parameter gets a gradient, a few examples are kept."""
+
+import copy
+import time
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from torch import Tensor, nn
+
+from seqpipe.data.base import SequenceBatch
+from seqpipe.diagnostics.preflight_context import Check, Subject
+from seqpipe.nn.attention import Attention
+from seqpipe.nn.crf import CRFHead
+from seqpipe.nn.recurrent import RecurrentStack
+
+UPDATES, SECONDS, SHARE, LR = 300, 20.0, 0.1, 0.01
+NAMED = 5  # parameters in a message
+
+
+def gradients(subject: Subject) -> Check:
+    """One pass as in training, dropout included: what gets no gradient, or one that is exactly 0.
+
+    Where every sequence has one step only, what connects steps, and attention, have nothing to
+    learn: that is told, and is no fault.
+    """
+    name, model, batch = "gradients", copy.deepcopy(subject.model), subject.batch
+    wanted = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    if not wanted:
+        return Check(name, "warning", "no parameter requires a gradient: there is nothing to learn")
+    torch.manual_seed(0)
+    with torch.enable_grad():
+        outputs = model.train()(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+        loss = subject.task.loss(outputs, batch, training=True)
+        if not loss.requires_grad:
+            text = "the loss depends on no parameter; look for detach() and no_grad()"
+            return Check(name, "warning", text)
+        found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
+    none = [n for n, grad in zip(wanted, found, strict=True) if grad is None]
+    zero = [n for n, grad in zip(wanted, found, strict=True) if grad is not None and _is_zero(grad)]
+    excused = set(none + zero) & _connecting_steps(model) if _one_step(batch) else set()
+    parts = []
+    for names, words in ((none, "not used by the loss"), (zero, "gradient exactly 0")):
+        shown = [each for each in names if each not in excused]
+        if shown:
+            more = f" and {len(shown) - NAMED} more" if len(shown) > NAMED else ""
+            parts.append(f"{', '.join(shown[:NAMED])}{more}: {words}")
+    if parts:
+        return Check(name, "warning", "; ".join(parts))
+    told = f"all {len(wanted)} parameters get one"
+    if excused:
+        told += f", but {len(excused)} that connect steps: sequences have one step here"
+    return Check(name, "passed", told)
+
+
+def _is_zero(grad: Tensor) -> bool:
+    return not bool(grad.count_nonzero())
+
+
+def _one_step(batch: SequenceBatch) -> bool:
+    """Whether x or y is a sequence of one step in every example."""
+    lengths = [each for each in (batch.x_lengths, batch.y_lengths) if each is not None]
+    return any(int(each.max()) == 1 for each in lengths)
+
+
+def _connecting_steps(model: nn.Module) -> set[str]:
+    """Names of the parameters of recurrent stacks, of attention, and of a CRF's transitions."""
+    inside = {
+        f"{name}.{inner}"
+        for name, part in model.named_modules()
+        if isinstance(part, (RecurrentStack, Attention))
+        for inner, _ in part.named_parameters()
+    }
+    crfs = (name for name, part in model.named_modules() if isinstance(part, CRFHead))
+    return inside | {f"{name}.transitions" for name in crfs}
+
+
+def memorising(subject: Subject, few: SequenceBatch, *, bar: bool) -> Check:
+    """Whether a few examples can be learned by heart, without dropout, by Adam.
+
+    Passes when the loss falls under `SHARE` of its start, within `UPDATES` updates or `SECONDS`.
+
+    Args:
+        subject: its model is copied once more.
+        few: the examples.
+        bar: show a bar where there is a terminal.
+    """
+    name, model = "memorising", copy.deepcopy(subject.model).eval()
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=LR)
+    torch.manual_seed(0)
+    started, losses = time.perf_counter(), list[float]()
+    with _bar(bar) as progress, torch.enable_grad():
+        task = progress.add_task("preflight: memorising", total=UPDATES)
+        while len(losses) <= UPDATES and time.perf_counter() - started < SECONDS:
+            outputs = model(few.x, few.x_lengths, few.y, few.y_lengths)
+            loss = subject.task.loss(outputs, few, training=False)
+            losses.append(float(loss.detach()))
+            progress.update(task, completed=len(losses) - 1)
+            if losses[-1] <= SHARE * losses[0]:
+                break
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+    told = f"{len(few)} examples, loss {losses[0]:.4g} -> {losses[-1]:.4g}"
+    told += f" in {len(losses) - 1} updates of Adam"
+    if losses[-1] <= SHARE * losses[0]:
+        return Check(name, "passed", told)
+    text = f"{told}, not under {SHARE:.0%} of its start; look at what x tells of y, and at the loss"
+    return Check(name, "warning", text)
+
+
+def _bar(shown: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=16), MofNCompleteColumn())
+    console = Console(stderr=True)
+    return Progress(
+        *columns, console=console, transient=True, disable=not (shown and console.is_terminal)
+    )

@@ -1,0 +1,335 @@
+"""Generated sequences: translations and transcripts with scores, and samples of one_to_many."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seqpipe import rules
+from seqpipe.data.base import Field, SequenceBatch
+from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
+from seqpipe.errors import ConfigError, DataError
+from seqpipe.inference.limits import SAMPLING, SEARCH
+from seqpipe.inference.outputs import Answer
+from seqpipe.models.encoder_decoder import EncoderDecoder
+from seqpipe.models.one_to_many import OneToMany
+from seqpipe.nn.ctc import best_path, ctc_loss, prefix_beam
+from seqpipe.rules import faults, or_null, whole
+from seqpipe.tasks.base import Task
+from seqpipe.tasks.transcription import Transcription
+
+_RULES = {
+    **SEARCH,
+    "beam_size": or_null(SEARCH["beam_size"]),
+    "length_penalty": or_null(SEARCH["length_penalty"]),
+}
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How an answer is searched for.
+
+    Args:
+        beam_size: hypotheses at each step; None: as the task was told, which is greedily where it
+            was told nothing.
+        n_best: answers of each x, at most `beam_size`.
+        length_penalty: of a translation, see `seqpipe.models.beam.length_norm`; None: as the task.
+    """
+
+    beam_size: int | None = None
+    n_best: int = 1
+    length_penalty: float | None = None
+
+    def check(self, network: nn.Module, task: Task) -> None:
+        """Refuses what has no say in what this model answers.
+
+        Raises:
+            ConfigError: with each option that was given.
+        """
+        given = {"beam_size": self.beam_size, "length_penalty": self.length_penalty}
+        given["n_best"] = self.n_best if self.n_best != 1 else None
+        asked = {name: value for name, value in given.items() if value is not None}
+        if not decodes(network, task):
+            text = f"task={task.name} searches for no sequence; allowed: leave it out"
+            problems = [f"{name}={value}: {text}" for name, value in asked.items()]
+        else:
+            problems = self._misfits(task)
+        if problems:
+            raise ConfigError(problems)
+
+    def _misfits(self, task: Task) -> list[str]:
+        problems = faults(_RULES, vars(self))
+        if problems:
+            return problems
+        size = self.size(task)
+        if self.n_best > size:
+            most = whole(1, size).because(f"which beam_size={size} finds")
+            problems += faults({"n_best": most}, {"n_best": self.n_best})
+        if self.length_penalty is not None and isinstance(task, Transcription):
+            text = "a transcript is ranked by its probability alone; allowed: leave it out"
+            problems.append(f"length_penalty={self.length_penalty}: {text}")
+        elif self.length_penalty is not None and size == 1:
+            text = "greedy decoding has no beam; allowed: also beam_size=2 or more"
+            problems.append(f"length_penalty={self.length_penalty}: {text}")
+        return problems
+
+    def size(self, task: Task) -> int:
+        """Hypotheses at each step; 1 is greedy."""
+        told: int = getattr(task, "beam_size", None) or 1
+        return told if self.beam_size is None else self.beam_size
+
+
+def decodes(network: nn.Module, task: Task) -> bool:
+    """Whether answers are searched for: translations of an encoder and decoder, transcripts."""
+    return isinstance(network, EncoderDecoder) or isinstance(task, Transcription)
+
+
+def decoded(
+    network: nn.Module, task: Task, y: Field, batch: SequenceBatch, how: Decoding
+) -> list[Answer]:
+    """`prediction` and its `score`, log p(y | x) in nats, of each x; with n_best > 1 also `n_best`.
+
+    Args:
+        network: in eval mode.
+        task: transduction or transcription.
+        y: the field of the answers, fitted.
+        batch: x of what is asked.
+        how: the search.
+    """
+    found = _translations if isinstance(network, EncoderDecoder) else _transcripts
+    answers = []
+    for best in found(network, task, batch, how):
+        rows = [
+            {"prediction": y.decode(ids), "score": score}
+            for ids, score in best
+            if score > float("-inf")
+        ]
+        answer: Answer = dict(rows[0])
+        if how.n_best > 1:
+            answer["n_best"] = rows
+        answers.append(answer)
+    return answers
+
+
+Found = list[list[tuple[Tensor, float]]]
+"""Of each x, the best answers: ids and log p."""
+
+
+def _translations(network: Any, task: Any, batch: SequenceBatch, how: Decoding) -> Found:
+    penalty = getattr(task, "length_penalty", None) if how.length_penalty is None else None
+    penalty = how.length_penalty if penalty is None else penalty
+    hypotheses = network.beam(
+        batch.x,
+        batch.x_lengths,
+        task.max_length,
+        beam_size=how.size(task),
+        n_best=how.n_best,
+        **({} if penalty is None else {"length_penalty": penalty}),
+    )
+    ids, lengths, scores = hypotheses.ids.cpu(), hypotheses.lengths.tolist(), hypotheses.scores
+    return [
+        [(_said(row[:n]), score) for row, n, score in zip(*one, strict=True)]
+        for one in zip(ids, lengths, scores.tolist(), strict=True)
+    ]
+
+
+def _said(ids: Tensor) -> Tensor:
+    """Without the <EOS> at the end."""
+    return ids[:-1] if len(ids) and int(ids[-1]) == EOS else ids
+
+
+def _transcripts(network: Any, task: Any, batch: SequenceBatch, how: Decoding) -> Found:
+    logits = network(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+    assert batch.x_lengths is not None
+    if how.size(task) > 1:
+        best = prefix_beam(
+            *(logits, batch.x_lengths),
+            blank=PAD,
+            beam_size=how.size(task),
+            n_best=how.n_best,
+            banned=(BOS, EOS),  # as in the test
+        )
+        every = zip(best.ids.cpu(), best.lengths.tolist(), best.scores.tolist(), strict=True)
+        return [[(row[:n], s) for row, n, s in zip(*one, strict=True)] for one in every]
+    ids, said = best_path(logits, batch.x_lengths, blank=PAD)
+    losses = ctc_loss(logits, batch.x_lengths, ids, said, blank=PAD)
+    every_one = zip(ids.cpu(), said.tolist(), losses.tolist(), strict=True)
+    return [[(row[:n], -loss)] for row, n, loss in every_one]
+
+
+RULES = {
+    **SAMPLING,
+    "top_k": rules.or_null(SAMPLING["top_k"]),
+    "top_p": rules.or_null(SAMPLING["top_p"]),
+    "allow_unknown": rules.flag(),
+    "prompt": rules.text(),
+}
+"""What the options of `Drawing` may be."""
+
+_MOST_NAMED = 20  # classes in a message
+Sample = str | np.ndarray[Any, np.dtype[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is to be drawn; see `Model.sample`."""
+
+    n: int
+    prompt: str
+    condition: Any
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    max_length: int
+    seed: int
+    allow_unknown: bool
+
+
+@torch.inference_mode()
+def sample(
+    network: nn.Module,
+    task: Task,
+    x: Field | None,
+    y: Field,
+    data: Mapping[str, Any],
+    asked: Drawing,
+) -> list[Sample]:
+    """See `Model.sample`.
+
+    Args:
+        network: a OneToMany, in eval mode.
+        task: it was trained for.
+        x: field of the condition, fitted; None where there is none.
+        y: field of what is written, fitted.
+        data: the configuration of the data: how its sequences were cut.
+        asked: how much, from where, and how.
+    """
+    if not isinstance(network, OneToMany):
+        text = "answers its x and makes up nothing; allowed: a model of one_to_many"
+        raise ConfigError(f"{type(network).__name__}: {text}")
+    problems = rules.faults(RULES, vars(asked))
+    if problems:
+        raise ConfigError(problems)
+    device = next(network.parameters()).device
+    given = _condition(x, asked.condition, asked.n, device)
+    options: dict[str, Any] = {
+        "count": asked.n,
+        "max_length": asked.max_length,
+        "temperature": asked.temperature,
+        "generator": torch.Generator(device).manual_seed(int(asked.seed)),
+    }
+    if y.spec.kind == "roll":
+        _refuse_for_rolls(asked)
+        roll, _ = network.sample(given, **options)
+        return [row.to(torch.uint8).cpu().numpy() for row in roll]
+    stop, banned = endings(task, data)
+    if asked.allow_unknown:
+        banned = tuple(id_ for id_ in banned if id_ != UNK)
+    ids, lengths = network.sample(
+        given,
+        banned=banned,
+        stop=stop,
+        prompt=_prompt(y, asked, device),
+        top_k=asked.top_k,
+        top_p=asked.top_p,
+        **options,
+    )
+    cut = zip(ids.cpu(), lengths.tolist(), strict=True)
+    return [y.decode(row[:length]) for row, length in cut]
+
+
+def endings(task: Task, data: Mapping[str, Any]) -> tuple[bool, tuple[int, ...]]:
+    """Whether a sample ends at <EOS>, and the symbols that are never drawn.
+
+    Pieces of a text seldom end: then neither does the sample. By words an <EOS> is in the midst
+    of a text, too, at the end of each paragraph.
+
+    Args:
+        task: says what a symbol is.
+        data: the configuration of the data: `window`, `bptt`.
+    """
+    stop = data["window"] is None and data["bptt"] is None
+    paragraphs = task.y.unit == "words"
+    return stop, (PAD, UNK, BOS) if stop or paragraphs else (PAD, UNK, BOS, EOS)
+
+
+def _refuse_for_rolls(asked: Drawing) -> None:
+    names = ("prompt", "top_k", "top_p", "allow_unknown")
+    given = {name: getattr(asked, name) for name in names}
+    problems = [
+        f"{name}={value}: is not of a piano roll, whose notes are drawn each on its own;"
+        " allowed: leave it out"
+        for name, value in given.items()
+        if value
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _condition(x: Field | None, condition: Any, n: int, device: torch.device) -> Tensor | None:
+    """(n,) or (n, D): the condition of each sample."""
+    if x is None:
+        if condition is not None:
+            text = "the model was trained without one; allowed: leave it out"
+            raise ConfigError(f"condition={condition}: {text}")
+        return None
+    encoded = encoded_condition(x, condition)
+    return encoded.expand(n, *encoded.shape).to(device)
+
+
+def encoded_condition(x: Field, condition: Any) -> Tensor:
+    """A condition as the model reads it, () or (D,).
+
+    Args:
+        x: its field, fitted.
+        condition: an entry of x, or a record with one.
+
+    Raises:
+        ConfigError: there is none.
+        DataError: it cannot be read.
+    """
+    if condition is None:
+        names = ", ".join((x.spec.names or ())[:_MOST_NAMED])
+        more = ", ..." if len(x.spec.names or ()) > _MOST_NAMED else ""
+        allowed = f"{names}{more}" if names else f"{x.describe({})}, {x.column}"
+        if x.spec.has_time:  # its names are those of single steps
+            allowed = f"an entry of the column {x.column}"
+        raise ConfigError(f"condition=null: the model needs one; allowed: {allowed}")
+    if isinstance(condition, Mapping):
+        return x.encode(condition).to(x.spec.dtype)
+    asked = copy.copy(x)
+    asked.column = "condition"  # what messages name
+    return asked.encode({"condition": condition}).to(x.spec.dtype)
+
+
+def typed_condition(x: Field | None, typed: str | None) -> Any:
+    """A condition that was typed on a command line, as an entry of x.
+
+    Raises:
+        DataError: it is none.
+    """
+    if x is None or typed is None:
+        return typed
+    try:
+        return x.typed(typed)
+    except DataError as error:
+        raise DataError([f"condition={problem}" for problem in error.problems]) from None
+
+
+def _prompt(y: Field, asked: Drawing, device: torch.device) -> Tensor | None:
+    """(n, P) ids that are read before the first is drawn."""
+    prompt = asked.prompt
+    if not prompt:
+        return None
+    ids = y.encode({y.column: prompt}).long()
+    if not asked.allow_unknown and bool((ids == UNK).any()):
+        place = int((ids == UNK).nonzero()[0])
+        steps, _ = y.steps(prompt)
+        unknown = repr(steps[place]) if len(steps) == len(ids) else "what comes"
+        text = f"{unknown} after {y.decode(ids[:place])!r} was never met in training"
+        raise DataError(f"prompt={prompt}: {text}; allowed: known symbols, or allow_unknown=true")
+    return ids.expand(asked.n, -1).to(device)

@@ -1,0 +1,173 @@
+"""Trained models into folders and out of them."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.parameter import UninitializedParameter
+
+from seqpipe.data.base import Field, FieldSpec, SequenceSpec
+from seqpipe.data.field_checks import check_fields
+from seqpipe.errors import ConfigError, DataError
+from seqpipe.inference import model_format
+from seqpipe.inference.instantiate import Maker, informed, sized, writes_crf
+from seqpipe.inference.model import Model
+
+_TIMES = 4
+"""As many parameters as the weights have may be made: some are replaced, or counted twice."""
+TRUST = "SEQPIPE_TRUST"
+"""Environment variable: modules outside of seqpipe that a served model may use, with commas."""
+
+_BOTH = "allowed: configuration and weights of one run"
+
+
+def trusted() -> list[str]:
+    """The modules that the environment of a server trusts."""
+    return [name for name in os.environ.get(TRUST, "").split(",") if name]
+
+
+def kept(
+    config: Mapping[str, Any],
+    fields: Mapping[str, Field],
+    spec: SequenceSpec,
+    network: nn.Module,
+    facts: Mapping[str, Any],
+) -> model_format.Saved:
+    """What `saved.write` is given of a trained model.
+
+    Args:
+        config: what it was trained with, resolved, plain containers.
+        fields: by role, fitted.
+        spec: what the data is like, with its counts.
+        network: with the trained weights.
+        facts: more that is known of the training.
+    """
+    specs = {"x": spec.x, "y": spec.y}
+    counts = {role: s.counts for role, s in specs.items() if s is not None and s.counts is not None}
+    states = {role: fld.state() for role, fld in fields.items()}
+    weights = network.state_dict()
+    for role, fld in fields.items():
+        weights |= {_name(role, name): value for name, value in fld.weights().items()}
+    return model_format.Saved(dict(config), weights, states, counts, dict(facts))
+
+
+def _name(role: str, name: str) -> str:
+    return f"data.{role}.{name}"
+
+
+def usable_device(asked: str | torch.device) -> torch.device:
+    """The device to compute on; `auto` is a GPU where torch can use one, else the CPU.
+
+    Raises:
+        ConfigError: torch knows no such device, or there is no GPU.
+    """
+    gpu = torch.cuda.is_available()
+    try:
+        device = torch.device(("cuda" if gpu else "cpu") if asked == "auto" else asked)
+    except (RuntimeError, TypeError):
+        text = "no device of torch; allowed: auto, cpu, cuda"
+        raise ConfigError(f"device={asked}: {text}") from None
+    if device.type == "cuda" and not gpu:
+        text = "there is no GPU that torch can use; allowed: auto, cpu"
+        raise ConfigError(f"device={asked}: {text}")
+    return device
+
+
+def opened(folder: Path, trust: Sequence[str] = ()) -> Model:
+    """The model in a folder that `saved.write` wrote, on the CPU.
+
+    Args:
+        folder: of the model.
+        trust: modules outside of seqpipe that its configuration may use, see `Maker`.
+
+    Raises:
+        ConfigError: it cannot be read, or not by this version.
+    """
+    found = model_format.read(folder)
+    try:
+        return _model(found, Maker(trust))
+    except (ConfigError, DataError) as error:
+        raise ConfigError([_of(folder, problem) for problem in error.problems]) from error
+    except Exception as error:  # files that were made up may lead to any
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        text = f"its files make no model ({lines[0]})"
+        raise ConfigError(f"{folder}: {text}; allowed: those of one run, unchanged") from error
+
+
+def _of(folder: Path, problem: str) -> str:
+    return problem if str(folder) in problem else f"{folder}: {problem}"
+
+
+def _model(found: model_format.Saved, maker: Maker) -> Model:
+    data, own = found.config["data"], dict(found.weights)
+    fields: dict[str, Field] = {}
+    specs: dict[str, FieldSpec] = {}
+    for role, state in found.fields.items():
+        field = maker.make(without_files(data[role]), f"data.{role}")
+        start = _name(role, "")
+        names = [name for name in own if name.startswith(start)]
+        if not isinstance(field, Field) or not isinstance(field.column, str):
+            raise ConfigError(f"data.{role}: is no field with a column; allowed: one of them")
+        field.restore_weights({name.removeprefix(start): own.pop(name) for name in names})
+        field.restore(state)
+        fields[role], specs[role] = field, replace(field.spec, counts=found.counts.get(role))
+    check_fields(fields.get("x"), fields["y"])
+    spec = SequenceSpec(specs.get("x"), specs["y"])
+    made = maker.make(found.config["architecture"], "architecture")
+    make_task, longest_y = maker.make(found.config["task"], "task"), found.facts["longest_y"]
+    task = informed(make_task, spec.y, longest_y=longest_y, crf=writes_crf(made))
+    with _no_larger_than(own):
+        network = sized(made, spec, task.output_size)
+    try:
+        network.load_state_dict(own)
+    except RuntimeError as error:
+        reason = (
+            f"the weights are not those of its config.yaml ({str(error).splitlines()[1].strip()})"
+        )
+        raise ConfigError(f"model.safetensors: {reason}; {_BOTH}") from None
+    return Model(found.config, fields.get("x"), fields["y"], spec, task, network, found.facts)
+
+
+@contextlib.contextmanager
+def _no_larger_than(weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """While a network is made, stops as soon as it is far larger than its weights.
+
+    A configuration of a few bytes can name a depth or a width that takes hours or all memory.
+
+    Raises:
+        ConfigError: it is.
+    """
+    left, owner = _TIMES * sum(value.numel() for value in weights.values()), threading.get_ident()
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal left
+        mine = threading.get_ident() == owner  # the hook is there for all threads
+        if mine and parameter is not None and not isinstance(parameter, UninitializedParameter):
+            left -= parameter.numel()
+            if left < 0:
+                text = "its network is far larger than its weights"
+                raise ConfigError(f"config.yaml: {text}; {_BOTH}")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def without_files(node: Any) -> Any:
+    """A field's node that names no file to start from: what it learned is in the folder."""
+    if isinstance(node, list):
+        return [without_files(value) for value in node]
+    if not isinstance(node, Mapping):
+        return node
+    ours = str(node.get("_target_")).startswith("seqpipe.")
+    files = ("vectors", "weights") if ours else ()
+    return {name: without_files(value) for name, value in node.items() if name not in files}

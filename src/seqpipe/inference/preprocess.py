@@ -1,0 +1,190 @@
+"""Raw records, and rows of tables, to batches that a trained model reads."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqpipe.data.base import Field, Record, SequenceBatch, SequenceSpec
+from seqpipe.data.batching import pad
+from seqpipe.data.columns import Array
+from seqpipe.data.field_checks import check_cuts
+from seqpipe.data.kinds import ALIGNED_KINDS
+from seqpipe.data.truncation import MaxLength
+from seqpipe.errors import DataError
+
+MOST_ROWS = 256  # of a batch
+MOST_STEPS = 16_384  # of a batch, padding included
+
+
+class Piece(NamedTuple):
+    """What a model reads at once of an example.
+
+    Args:
+        row: which example it is of.
+        x: (T, ...) or (...); None where there is no x.
+        y: likewise; None where it is to be predicted.
+        steps: of the longer of both; 1 where neither has time.
+        text: the raw y, see `SequenceBatch.texts`.
+    """
+
+    row: int
+    x: Array | None
+    y: Array | None
+    steps: int
+    text: str = ""
+
+
+class Encoder:
+    """Turns records into what was read in training: encoded, trimmed, and cut in pieces.
+
+    Args:
+        spec: of the trained model.
+        x: fitted; None for a language model.
+        y: fitted.
+        data: the configuration of the data: `max_length`, `longer`, `keep`, `window`,
+            `eval_window`, `bptt`.
+
+    Attributes:
+        aligned: True where y has a step for each step of x.
+
+    Raises:
+        ConfigError: x and y cannot be cut so.
+    """
+
+    def __init__(
+        self, spec: SequenceSpec, x: Field | None, y: Field, data: Mapping[str, Any]
+    ) -> None:
+        self.spec, self.x, self.y = spec, x, y
+        self.x_has_time = spec.x is not None and spec.x.has_time
+        self.y_has_time = spec.y.has_time
+        self.aligned = self.x_has_time and spec.y.kind in ALIGNED_KINDS
+        cuts = {name: data.get(name) for name in ("window", "eval_window", "bptt")}
+        check_cuts(x, y, **cuts, tokens=None)
+        self.trim: MaxLength | None = None
+        if data.get("max_length") is not None:
+            x_kind = None if x is None else x.kind
+            ends = {name: data[name] for name in ("longer", "keep")}
+            self.trim = MaxLength(data["max_length"], x_kind, y.kind, **ends)
+        # Lanes carry their state from piece to piece: a whole sequence says the same at once.
+        window = data.get("window") and (data.get("eval_window") or data["window"])
+        self.window: int | None = window if self.aligned else None
+
+    def pieces(self, row: int, record: Record, *, labelled: bool) -> list[Piece]:
+        """One example as it is read: one piece, or several where training cut it in windows.
+
+        Args:
+            row: its number, kept in the pieces.
+            record: with the columns of x and, if `labelled`, of y.
+            labelled: encode y, too.
+
+        Raises:
+            DataError: the record cannot be read so.
+        """
+        x = None if self.x is None else self.x.encode(record).numpy()
+        y = self.y.encode_target(record).numpy() if labelled else None
+        self._check(x, y)
+        text = ""
+        if self.trim is not None:
+            x, y = self._trimmed(self.trim, x, whole := y)
+            labelled = labelled and y is whole
+        if labelled and x is not None and self.spec.y.kind == "symbols":
+            text = self.y.truth(record)
+        if self.window is None or x is None:
+            return [self._piece(row, x, y)._replace(text=text)]
+        starts = range(0, len(x), self.window)
+        cuts = [slice(start, start + self.window) for start in starts]
+        return [self._piece(row, x[cut], None if y is None else y[cut]) for cut in cuts]
+
+    def _check(self, x: Array | None, y: Array | None) -> None:
+        for role, timed, values in (("x", self.x_has_time, x), ("y", self.y_has_time, y)):
+            if timed and values is not None and len(values) == 0:
+                raise DataError(f"{role} has no steps; allowed: one or more")
+        if self.aligned and x is not None and y is not None and len(x) != len(y):
+            raise DataError(f"y has {len(y)} steps, x has {len(x)}; each step of x needs one of y")
+
+    def _piece(self, row: int, x: Array | None, y: Array | None) -> Piece:
+        steps = len(x) if self.x_has_time and x is not None else 1
+        if self.y_has_time and y is not None:
+            steps = max(steps, len(y))
+        return Piece(row, x, y, steps)
+
+    def _trimmed(
+        self, trim: MaxLength, x: Array | None, y: Array | None
+    ) -> tuple[Array | None, Array | None]:
+        stands_in = y
+        if y is None:  # of x alone, as if y were as long as that allows
+            stands_in = np.zeros(len(x) if self.aligned and x is not None else 1)
+        assert stands_in is not None
+        trimmed = trim(x, stands_in)
+        if trimmed is None:
+            text = f"has more than {trim.steps} steps"
+            raise DataError(f"{text}, which data.longer=drop left out; allowed: a shorter one")
+        return trimmed[0], (None if y is None else trimmed[1])
+
+    def batch(self, pieces: Sequence[Piece]) -> SequenceBatch:
+        """Pieces padded to the longest; a y that is to be predicted is 0, with x's steps or one."""
+        spec = self.spec
+        x, x_lengths = None, None
+        if spec.x is not None:
+            x, x_lengths = pad([p.x for p in pieces if p.x is not None], spec.x)
+        if pieces[0].y is not None:
+            y, y_lengths = pad([p.y for p in pieces if p.y is not None], spec.y)
+        else:
+            y, y_lengths = self._no_y(len(pieces), x, x_lengths)
+        index, texts = torch.tensor([p.row for p in pieces]), tuple(p.text for p in pieces)
+        return SequenceBatch(x, x_lengths, y, y_lengths, index, texts=texts)
+
+    def _no_y(
+        self, rows: int, x: Tensor | None, x_lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        spec = self.spec.y
+        width = () if spec.kind in ("category", "ordinal", "tags", "symbols") else (spec.size,)
+        if not spec.has_time:
+            return torch.zeros(rows, *width, dtype=spec.dtype), None
+        if self.aligned and x is not None:
+            return torch.zeros(*x.shape[:2], *width, dtype=spec.dtype), x_lengths
+        return torch.zeros(rows, 1, *width, dtype=spec.dtype), torch.ones(rows, dtype=torch.int64)
+
+
+def batched(pieces: Sequence[Piece], rows: int, steps: int) -> Iterator[list[int]]:
+    """Which pieces are read together: of like length, at most `rows`, at most `steps` padded."""
+    long = [piece.steps for piece in pieces]
+    batch: list[int] = []
+    for place in sorted(range(len(pieces)), key=long.__getitem__):
+        wide = (len(batch) + 1) * long[place]
+        if batch and (len(batch) == rows or wide > steps):
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def is_table(data: Any) -> bool:
+    """Whether it has rows and columns as a table of pandas has."""
+    return hasattr(data, "to_dict") and hasattr(data, "columns")
+
+
+def records_of(table: Any) -> list[dict[str, Any]]:
+    """A record for each row of a table."""
+    return [plain(row) for row in table.to_dict(orient="records")]
+
+
+def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as JSON gave it: arrays of arrays are lists again, and empty cells None.
+
+    A cell of a table is NaN where its row lacks a column that another row has.
+    """
+    return {str(name): None if _missing(cell) else _list(cell) for name, cell in row.items()}
+
+
+def _list(value: Any) -> Any:
+    return [_list(one) for one in value] if isinstance(value, np.ndarray) else value
+
+
+def _missing(cell: Any) -> bool:
+    return isinstance(cell, float) and math.isnan(cell)

@@ -1,0 +1,134 @@
+"""A trained model as one ONNX file, which answers without seqpipe and without torch."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seqpipe._version import __version__
+from seqpipe.data.base import Field, FieldSpec
+from seqpipe.data.optional_deps import need
+from seqpipe.data.vocabulary import BOS, EOS, PAD, SPECIALS
+from seqpipe.errors import ConfigError
+from seqpipe.inference.model import Model
+from seqpipe.models.one_to_many import OneToMany
+from seqpipe.tasks.transcription import Transcription
+
+LARGEST = 2**31 - 1
+"""Bytes that one file of protobuf can hold."""
+FORMAT = 1
+"""Of what the metadata of a file says."""
+
+
+def export_onnx(model: Model, path: Path) -> list[str]:
+    """Writes a model's ONNX file: any number of sequences of any length, right under padding.
+
+    Inputs are `x` as the field of x encodes it, padded, and `lengths`; outputs are `logits` and
+    `probabilities`, or the `prediction` in the data's units. A model of one_to_many reads
+    `y_before` and a state in place of x, see `seqpipe.onnx.networks.one_to_many`. The
+    metadata of the file say what the numbers mean: see `metadata`. The file is written only when
+    onnxruntime gives the answers of the model, see `seqpipe.onnx.checking`.
+
+    Args:
+        model: on any device.
+        path: of the file, not there yet.
+
+    Returns:
+        lines that tell a person what was written.
+
+    Raises:
+        ConfigError: the model cannot be written so, onnx or onnxruntime is missing, the answers
+            differ, or the file is there or cannot be written.
+    """
+    onnx = need("onnx", extra="onnx", what="format=onnx")
+    onnxruntime = need("onnxruntime", extra="onnx", what="format=onnx")
+    from seqpipe.onnx.answers import graph_of
+    from seqpipe.onnx.checking import BATCHES, TOLERANCE, check
+
+    if path.exists():
+        raise ConfigError(f"output={path}: is there already; allowed: a new file")
+    graph = graph_of(model.network, model.task, model.spec)
+    if graph.weights > LARGEST:
+        size = f"{graph.weights / 1e9:.1f} GB of weights, one ONNX file holds {LARGEST / 1e9:.1f}"
+        raise ConfigError(f"format=onnx: {size}; allowed: format=safetensors")
+    written = graph.model(type(model.network).__name__, ("seqpipe", __version__))
+    onnx.helper.set_model_props(written, metadata(model))
+    onnx.checker.check_model(written, full_check=True)
+    made = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.write_bytes(written.SerializeToString(deterministic=True))
+    except OSError as error:
+        text = f"cannot be written ({error.strerror}); allowed: a new file"
+        raise ConfigError(f"output={path}: {text}") from None
+    try:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors; it warns of its own optimisations
+        session = onnxruntime.InferenceSession(made, options, providers=["CPUExecutionProvider"])
+        differs = check(session, model.network, model.task, model.spec)
+        made.rename(path)
+    finally:
+        made.unlink(missing_ok=True)
+    checked = f"onnxruntime {onnxruntime.__version__} differs from the model by {differs.graph:.1e}"
+    if differs.graph > TOLERANCE:
+        checked += f" (the model's own float32 from its float64 by {differs.network:.1e})"
+    rows, steps = (max(sizes) for sizes in zip(*BATCHES, strict=True))
+    timed = any(value.name == "lengths" for value in session.get_inputs())
+    tried = f"1 to {rows} " + (f"sequences of 1 to {steps} steps" if timed else "inputs")
+    return [
+        *(f"input: {_told(value)}" for value in session.get_inputs()),
+        *(f"output: {_told(value)}" for value in session.get_outputs()),
+        f"checked: {checked} at most, with {tried}",
+    ]
+
+
+def metadata(model: Model) -> dict[str, str]:
+    """What a file says of itself, by name; values are text, most of them JSON.
+
+    `seqpipe`: the version; `format`: of these metadata; `architecture`, `task`: names; `x`, `y`:
+    of each field its kind, size, names by id (classes, symbols), mean and scale, what it learned,
+    and its options; `data`: `max_length` and `window`, to which training cut sequences; `bos`,
+    `eos`, `pad`, `blank`: ids, where they mean something.
+    """
+    data = model.config["data"]
+    told: dict[str, Any] = {
+        "format": FORMAT,
+        "data": {name: data.get(name) for name in ("max_length", "keep", "longer", "window")},
+    }
+    for role, field, spec in (("x", model.x, model.spec.x), ("y", model.y, model.spec.y)):
+        if field is not None and spec is not None:
+            told[role] = _field(field, spec, data[role])
+    if isinstance(model.network, OneToMany) and model.spec.y.kind == "symbols":
+        told |= {"bos": BOS, "eos": EOS, "pad": PAD}
+    if isinstance(model.task, Transcription):
+        told["blank"] = PAD
+    names = {"architecture": type(model.network).__name__, "task": model.task.name}
+    return {
+        "seqpipe": __version__,
+        **names,
+        **{key: json.dumps(value, ensure_ascii=False) for key, value in told.items()},
+    }
+
+
+def _field(field: Field, spec: FieldSpec, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What another program must know to write what the field reads, or to read what it writes."""
+    told = {
+        "kind": spec.kind,
+        "size": spec.size,
+        "names": spec.names,
+        "mean": spec.mean,
+        "scale": spec.scale,
+        "scheme": spec.scheme,
+        "options": dict(options),
+    }
+    if spec.characters is not None:
+        told["characters"] = (*SPECIALS, *field.state()["characters"])
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _told(value: Any) -> str:
+    """`x (batch, steps) int64`."""
+    kind = value.type.removeprefix("tensor(").removesuffix(")")
+    kind = {"float": "float32", "double": "float64"}.get(kind, kind)
+    return f"{value.name} ({', '.join(str(axis) for axis in value.shape)}) {kind}"

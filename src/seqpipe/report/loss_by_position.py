@@ -1,0 +1,105 @@
+"""The loss at each step of what a model writes, with the truth before it and with its guesses."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from seqpipe.files import replacing
+from seqpipe.report.findings import Finding
+from seqpipe.report.run_files import GREY, TRAIN, VALID, figure, plain, save
+
+_BINS = 64  # at most, in the picture; the table has every position
+
+
+class Position(NamedTuple):
+    """One step of y, from 1, or the mean of some: nats of both, and sequences that reach it."""
+
+    position: float
+    sequences: float
+    teacher_forced: float
+    free_running: float
+
+
+def write_positions(folder: Path, positions: Sequence[Position]) -> Path:
+    """Writes loss_by_position.csv, a row for each step of y."""
+    path = folder / "loss_by_position.csv"
+    with replacing(path) as made, made.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(Position._fields)
+        for p in positions:
+            losses = (f"{p.teacher_forced:.6g}", f"{p.free_running:.6g}")
+            writer.writerow((int(p.position), int(p.sequences), *losses))
+    return path
+
+
+def binned(positions: Sequence[Position], most: int = _BINS) -> list[Position]:
+    """Neighbours put together so that at most `most` are left; each sequence counts alike."""
+    width = -(-len(positions) // most)
+    return [_mean(positions[i : i + width]) for i in range(0, len(positions), width)]
+
+
+def _mean(some: Sequence[Position]) -> Position:
+    total = sum(p.sequences for p in some)
+    return Position(
+        sum(p.position for p in some) / len(some),
+        total / len(some),
+        sum(p.teacher_forced * p.sequences for p in some) / total,
+        sum(p.free_running * p.sequences for p in some) / total,
+    )
+
+
+def draw_positions(folder: Path, positions: Sequence[Position], title: str = "") -> Path:
+    """Draws figures/loss_by_position.png.
+
+    Args:
+        folder: the run's folder.
+        positions: a row for each step of y, from the first on.
+        title: of the run.
+    """
+    shown = binned(positions)
+    at = [p.position for p in shown]
+    with figure(8, 4.2) as drawn:
+        axes, below = drawn.subplots(2, 1, sharex=True, height_ratios=[5, 1])
+        forced, free = [p.teacher_forced for p in shown], [p.free_running for p in shown]
+        mark = {"marker": "o", "markersize": 3} if len(shown) <= 40 else {}
+        axes.fill_between(at, forced, free, color=TRAIN, alpha=0.12, linewidth=0)
+        # Where both are one, the wider line is seen on both sides of the other.
+        axes.plot(at, free, color=TRAIN, linewidth=3, label="its own guesses read back", **mark)
+        axes.plot(at, forced, color=VALID, label="the true y before each step", **mark)
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("nats at this position")
+        axes.set_title(f"{plain(title, 60)}: loss by position" if title else "loss by position")
+        axes.legend(loc="best")
+        width = at[1] - at[0] if len(at) > 1 else 1.0
+        below.bar(at, [p.sequences for p in shown], width=0.9 * width, color=GREY, alpha=0.35)
+        below.set_ylabel("sequences")
+        below.set_xlabel("position in y" + (f" (means of {width:.0f})" if width > 1 else ""))
+        below.grid(False)
+        if len(positions) <= 20:
+            below.set_xticks([int(a) for a in at])
+        return save(drawn, folder / "figures" / "loss_by_position.png")
+
+
+def positions_finding(
+    positions: Sequence[Position], examples: int, figure: str | None = None
+) -> Finding:
+    """What reading its own guesses costs the model, in words and by position."""
+    whole = _mean(positions)
+    gap = whole.free_running - whole.teacher_forced
+    text = (
+        f"With the true y before each step the loss is {whole.teacher_forced:.3g} nats per step;"
+        f" when the model reads its own guesses, {whole.free_running:.3g}"
+        f" ({examples} examples of validation, scored against the true y at the same position)."
+    )
+    if len(positions) > 1 and gap > 0.01 * whole.teacher_forced:
+        worst = max(positions, key=lambda p: p.free_running - p.teacher_forced)
+        more = worst.free_running - worst.teacher_forced
+        text += (
+            f" The difference, **{gap:.2g} nats**, is the exposure gap: a mistake is read by the"
+            " steps after it, and another good continuation counts as wrong. Both are equal at"
+            f" position 1 and furthest apart at {worst.position:.0f} (by {more:.2g})."
+        )
+    else:
+        text += " Reading its own guesses costs nothing here."
+    return Finding("Free running", text, figure=figure, group="Free running")

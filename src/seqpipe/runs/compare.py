@@ -1,0 +1,102 @@
+"""What a sweep leaves beside its runs: notes of its jobs, and the page that compares them.
+
+Imports neither torch nor anything that does: a sweep may be refused before they are needed.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from seqpipe.config.compose import Launch
+from seqpipe.errors import ConfigError, DataError
+from seqpipe.report.comparison import (
+    FAILED,
+    FINISHED,
+    REFUSED,
+    Job,
+    forget_jobs,
+    note_job,
+    read_jobs,
+    write_comparison,
+)
+
+
+@dataclass
+class Ended:
+    """What is known of a job's run once it has ended.
+
+    Args:
+        folder: of the run.
+        judged_on: a hash of what it was validated and tested on.
+    """
+
+    folder: Path
+    judged_on: str = ""
+
+
+@contextlib.contextmanager
+def noted(sweep: Path | None, number: int, cfg: DictConfig, launch: Launch) -> Iterator[Ended]:
+    """Notes that a job starts, and how the block ends; lets every exception through.
+
+    Args:
+        sweep: folder of the sweep; None where there is none: then nothing is noted.
+        number: of the job.
+        cfg: the job's configuration.
+        launch: how it was started.
+    """
+    ended = Ended(launch.output_dir)
+    if sweep is None:
+        yield ended
+        return
+    overrides = dict(_key_and_value(override) for override in launch.overrides)
+    monitor, mode = (str(OmegaConf.select(cfg, f"task.{key}")) for key in ("monitor", "mode"))
+    job, started = Job(number, overrides, monitor=monitor, mode=mode), time.monotonic()
+    note_job(sweep, job)
+    try:
+        yield ended
+    except Exception as error:
+        message = next((line for line in str(error).splitlines() if line), type(error).__name__)
+        status = REFUSED if isinstance(error, (ConfigError, DataError)) else FAILED
+        folder = launch.output_dir
+        left = _below(sweep, folder) if folder.is_dir() and any(folder.iterdir()) else ""
+        seconds = time.monotonic() - started
+        note_job(sweep, replace(job, status=status, message=message, folder=left, seconds=seconds))
+        raise
+    job = replace(job, folder=_below(sweep, ended.folder), judged_on=ended.judged_on)
+    note_job(sweep, replace(job, status=FINISHED, seconds=time.monotonic() - started))
+
+
+def _below(sweep: Path, folder: Path) -> str:
+    """The path below the sweep's folder, or as it is for a folder elsewhere."""
+    inside = folder.is_relative_to(sweep)
+    return (folder.relative_to(sweep) if inside else folder).as_posix()
+
+
+def _key_and_value(override: str) -> tuple[str, str]:
+    key, _, value = override.partition("=")
+    return key.lstrip("+"), value
+
+
+def compare(sweep: Path, *, command: str, figure: str | None, **options: Any) -> Path | None:
+    """Compares the jobs of a sweep as far as they came.
+
+    Args:
+        sweep: folder of the sweep.
+        command: repeats it when typed in a shell.
+        figure: what an experiment ends in, one of seqpipe.report.comparison.FIGURES, or None.
+        options: more arguments of that figure.
+
+    Returns:
+        the page; None where no job left anything, and then no notes stay behind either.
+    """
+    jobs = read_jobs(sweep)
+    if not any(job.folder or job.status == FINISHED for job in jobs):
+        forget_jobs(sweep)
+        return None
+    written = write_comparison(sweep, jobs, command=command, ends_in=figure, options=options)
+    return written.with_suffix(".html")

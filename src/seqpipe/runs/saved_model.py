@@ -1,0 +1,91 @@
+"""What a run keeps of its model, for every use after the training: `<run folder>/model`."""
+
+import copy
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from seqpipe.data.dataset import SequenceData
+from seqpipe.errors import DataError
+from seqpipe.inference import model_format
+from seqpipe.inference.input_example import first_records, needed
+from seqpipe.inference.load import kept
+from seqpipe.inference.model import Model
+from seqpipe.inference.pyfunc import Served
+from seqpipe.tracking.base import Tracker, Usage
+from seqpipe.training.module import SequenceModule
+
+FOLDER = "model"
+EXAMPLES, TRIED = 2, 100
+Rows = list[dict[str, Any]]
+
+log = logging.getLogger(__name__)
+
+
+def write(
+    cfg: DictConfig,
+    data: SequenceData,
+    module: SequenceModule,
+    folder: Path,
+    tracker: Tracker,
+    metrics: dict[str, float],
+) -> None:
+    """Writes the trained model, with an example of what it reads and answers.
+
+    Args:
+        cfg: the whole configuration.
+        data: it was trained on.
+        module: with the weights that count.
+        folder: the run's.
+        tracker: makes of it what its record can load.
+        metrics: of those weights, kept beside them.
+    """
+    written: Any = OmegaConf.to_container(cfg, resolve=True)
+    fields = {"y": data.y} if data.x is None else {"x": data.x, "y": data.y}
+    facts: dict[str, Any] = {
+        "longest_y": data.longest_y("train"),
+        "digests": data.digests,
+        "metrics": {name: value for name, value in metrics.items() if "/" in name},
+    }
+    network = copy.deepcopy(module.model).float()  # of training in another precision, too
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".model") as made:
+        plain = Path(made) / Path(model_format.LOGGED).name
+        model_format.write(plain, kept(written, fields, data.spec, network, facts))
+        model = Model(written, data.x, data.y, data.spec, module.task, network, facts)
+        usage = examples(model, data)
+        if not usage.inputs:
+            log.warning("none of the first %d records can be answered: MLflow gets no model", TRIED)
+        if not (usage.inputs and tracker.write_model(folder / FOLDER, plain, usage)):
+            place = folder / FOLDER / model_format.LOGGED
+            place.parent.mkdir(parents=True)
+            shutil.move(plain, place)
+
+
+def examples(model: Model, data: SequenceData) -> Usage:
+    """A few records that the model reads, and what it answers; of a language model, a prompt.
+
+    Records may be bad ones that training has left out: those are left out here, too.
+    """
+    asked: Rows = []
+    served = Served(model)
+    if model.x is None:
+        asked = [{"prompt": ""}]
+    else:
+        for record in first_records(data.source, TRIED):
+            if len(asked) == EXAMPLES:
+                break
+            try:
+                columns = needed(model.x, record, model.config["data"])
+                one = {"prompt": "", **columns} if model.samples else columns
+                served.predict([one])
+            except DataError:
+                continue
+            asked.append(one)
+    extras = [extra for field in (model.x, model.y) if field is not None for extra in field.extras]
+    answers = served.predict(asked) if asked else []
+    optional = ["prompt"] if model.samples and model.x is not None else []
+    return Usage(asked, answers, served.params, extras, optional)

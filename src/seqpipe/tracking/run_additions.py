@@ -1,0 +1,89 @@
+"""What is found out about a run after it ended, added to its record."""
+
+import hashlib
+import json
+import logging
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from seqpipe.errors import TrackingError
+from seqpipe.tracking.base import Row
+from seqpipe.tracking.buffer import CHUNK
+from seqpipe.tracking.metric_names import encoded_together, tags_of_long
+from seqpipe.tracking.mlflow import recorded_metrics
+from seqpipe.tracking.run_record import FoundRun
+from seqpipe.tracking.store import impatient, remove_stray, require_store
+
+# isort: split
+from mlflow import MlflowClient  # after the store, which settles what it reads
+
+FOLDER = "evaluations"
+_LONGEST = 60  # characters of a file's name: 255 bytes at most, four a character
+
+log = logging.getLogger(__name__)
+
+
+def add_to_run(run: FoundRun, metrics: Mapping[str, float], name: str, rows: Sequence[Row]) -> str:
+    """Adds metrics and a table to a run: to its record in MLflow, and to its folder.
+
+    Args:
+        run: that was found.
+        metrics: by name, as they are logged.
+        name: of the table, a file in `evaluations`; an older one of that name is replaced.
+        rows: of the table.
+
+    Returns:
+        where they are, for people.
+
+    Raises:
+        TrackingError: neither takes them.
+    """
+    stem = _file_name(name)
+    text = json.dumps([dict(row) for row in rows], indent=1, ensure_ascii=False)
+    where = []
+    if run.folder is not None:
+        path = run.inside(f"{FOLDER}/{stem}.json")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text + "\n", encoding="utf-8")
+        where.append(str(path))
+    if run.run_id is not None and run.tracking_uri is not None:
+        try:
+            _send(run.run_id, run.tracking_uri, metrics, stem, text)
+            where.append(f"mlflow run {run.run_id}")
+        except TrackingError as error:
+            if not where:
+                raise
+            log.warning("%s", error)  # of a folder, whose store may be gone
+    if not where:
+        raise TrackingError(f"{run.typed}: nothing more can be recorded; allowed: log=false")
+    return " and ".join(where)
+
+
+def _file_name(name: str) -> str:
+    """The name of a file that no other name has, also where it is long or has odd characters."""
+    stem = re.sub(r"[^\w.-]+", "_", name)
+    if len(stem) <= _LONGEST and re.fullmatch(r"\w+ [A-Za-z0-9./-]+", name):
+        return stem
+    return f"{stem[:_LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _send(run_id: str, uri: str, metrics: Mapping[str, float], stem: str, text: str) -> None:
+    long = tags_of_long(encoded_together(metrics))
+    try:
+        require_store(uri, "tracking_uri")
+        client = MlflowClient(uri)
+        remove_stray(uri)
+        with impatient(), tempfile.TemporaryDirectory() as folder:
+            values = recorded_metrics(metrics, step=0)
+            for start in range(0, len(values), CHUNK):
+                client.log_batch(run_id, metrics=values[start : start + CHUNK])
+            for key, name in long.items():
+                client.set_tag(run_id, key, name)
+            file = Path(folder) / f"{stem}.json"
+            file.write_text(text + "\n", encoding="utf-8")
+            client.log_artifact(run_id, str(file), FOLDER)
+    except Exception as error:  # each kind of store has its own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TrackingError(f"mlflow run {run_id}: cannot be added to ({reason})") from None

@@ -1,0 +1,251 @@
+"""Skips, logs and saves updates that hold NaN or Inf, and stops the training after too many.
+
+A loss or a gradient that is not finite never reaches the weights. What it came from is looked for
+on the unchanged weights, with the random numbers of that step.
+"""
+
+import io
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqpipe.data.base import SequenceBatch
+from seqpipe.errors import TrainingError
+from seqpipe.files import replacing
+from seqpipe.models.forcing import TeacherForced
+from seqpipe.tasks.base import Task
+from seqpipe.training.carried_state import Carried, Tree
+from seqpipe.training.checkpoints import UNREADABLE, read_archive
+from seqpipe.training.nonfinite_trace import Finding, Kept, as_it_was, find, in_weights
+from seqpipe.training.process_state import gather, random_state, rank
+
+log = logging.getLogger(__name__)
+
+FILES = 20  # of a run in each process: each holds the weights
+HELP = "a lower optim.lr, trainer.gradient_clip_val (1.0 is usual) or trainer.precision=32 may help"
+MORE = f"{HELP}; trainer.detect_anomaly=true names the operation"
+KIND = "bad step"
+PARTS = {"update", "text", "batch", "random", "lanes", "model"}
+Context = Callable[[], AbstractContextManager[Any]]
+
+
+class BadSteps:
+    """Watches over the updates of a training.
+
+    Args:
+        model: what is trained.
+        task: what it is trained for.
+        limit: how many bad updates a training survives.
+
+    Attributes:
+        count: bad updates so far.
+    """
+
+    def __init__(self, model: nn.Module, task: Task, limit: int) -> None:
+        self.model, self.task, self.limit = model, task, limit
+        self.count = self._files = 0
+        self._kept: list[Kept] = []  # the batches of the present update
+        self._losses: list[Tensor] = []
+        self._buffers: list[tuple[Tensor, Tensor]] = []
+
+    def keep(self, batch: SequenceBatch, carried: Carried, device: torch.device) -> None:
+        """Remembers what a step begins with. Called before anything draws random numbers."""
+        if not self._kept:
+            self._buffers = [(held, held.clone()) for held in self.model.buffers()]
+        self._kept.append(Kept(batch, random_state(device), carried.lanes))
+
+    def checked(self, loss: Tensor) -> Tensor:
+        """The loss, with a gradient that is not finite where the loss is not.
+
+        So processes that train together all see it once they have added up their gradients.
+        Under `detect_anomaly` it stays as it is: the operation that is named must be the user's.
+        """
+        self._losses.append(loss.detach())
+        if torch.is_anomaly_enabled():
+            return loss
+        return loss * torch.where(torch.isfinite(loss), 1.0, torch.nan)
+
+    def settle(self) -> None:
+        """The update was a good one: forget what it began with."""
+        self._kept, self._losses, self._buffers = [], [], []
+
+    def of_the_loss(self) -> bool:
+        """Whether a loss of this update is not finite, in any process.
+
+        A scaler's own gradients overflow now and then, which is no fault: then the loss decides.
+        """
+        bad = any(not bool(loss.isfinite()) for loss in self._losses)
+        return any(gather(bad))
+
+    def check_weights(self, update: int) -> None:
+        """What an update made of the weights, where no other comes to see it.
+
+        Raises:
+            TrainingError: they are not finite.
+        """
+        found = in_weights(self.model)
+        if found is not None:
+            raise TrainingError(f"after update {update} {found}; {MORE}")
+
+    def skip(self, update: int, carried: Carried, folder: Path, context: Context) -> None:
+        """Puts everything back, says what was bad, and keeps the batch. All processes call it.
+
+        Args:
+            update: its number, from 1.
+            carried: gets back the state from before the update.
+            folder: of the run.
+            context: of the precision that is trained in.
+
+        Raises:
+            TrainingError: there were more than the limit, or no update can be good any more.
+        """
+        self.count += 1
+        with torch.no_grad():
+            for held, before in self._buffers:
+                held.copy_(before)
+        carried.lanes = self._kept[0].lanes
+        mine = self._look(context)
+        found = gather(None if mine is None else str(mine))
+        if all(text is None for text in found):
+            ids = [int(i) for kept in self._kept for i in kept.batch.index]
+            mine = Finding("it is finite when the batch is run again", ids, again=False)
+            found = gather(str(mine))
+        here = rank()
+        where = next(text for text in found if text is not None)
+        if mine is not None and (mine.again or here == 0):
+            kept = self._save(folder, update, here, mine)
+            told = f"update {update} is skipped, {self.count} so far: {mine}{kept}"
+            log.warning("%s", told)
+        fatal = any(gather(mine is not None and mine.fatal))
+        self.settle()
+        if fatal:
+            raise TrainingError(f"update {update} cannot be made: {where}; {MORE}")
+        if self.count > self.limit:
+            text = f"update {update} is not finite and trainer.max_bad_steps={self.limit}"
+            raise TrainingError(f"{text}: {where}; {MORE}")
+
+    def _look(self, context: Context) -> Finding | None:
+        self._found_in = self._kept[0]
+        for kept in self._kept:
+            with as_it_was(kept, kept.batch.index.device), context():
+                found = find(self.model, self.task, kept)
+            if found is not None:
+                self._found_in = kept
+                return found
+        return None
+
+    def _save(self, folder: Path, update: int, rank: int, found: Finding) -> str:
+        """Writes what a replay needs. Returns the end of the message."""
+        if self._files == FILES:
+            return f"; not kept, as {FILES} are"
+        self._files += 1
+        kept = self._found_in
+        batch = {f.name: getattr(kept.batch, f.name) for f in fields(kept.batch)}
+        saved = {
+            "seqpipe": KIND,
+            "update": update,
+            "text": str(found),
+            "batch": _plain(batch),
+            "random": _plain(kept.random),
+            "lanes": _plain(kept.lanes),
+            "model": _plain(dict(self.model.state_dict())),
+        }
+        name = f"bad_steps/step_{update}_rank{rank}.pt"
+        try:
+            with replacing(folder / name) as made, made.open("wb") as file:
+                held = io.BytesIO()  # torch has an error of its own for a full disk
+                torch.save(saved, held)
+                file.write(held.getbuffer())
+        except OSError as error:  # the training survives the step, and must survive this
+            return f"; not kept ({error.strerror})"
+        return f"; kept in {name}"
+
+
+def watched(backward: Callable[[], None], loss: Tensor, update: int) -> None:
+    """Backpropagates under `trainer.detect_anomaly`.
+
+    Raises:
+        TrainingError: a NaN comes up in it, told with the operation and the line it stands in; or
+            the loss is not finite.
+    """
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            backward()
+        except RuntimeError as error:
+            if "returned nan values" not in str(error):
+                raise
+            reason = f"{str(error).rstrip('.')}{_line_of(told)}"
+            raise TrainingError(f"update {update}: {reason}; {HELP}") from None
+    for one in told:
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    if not bool(loss.isfinite()):
+        text = f"update {update}: the loss is {loss.item()}, though no operation made a nan of it"
+        raise TrainingError(f"{text}; {HELP}")
+
+
+def _line_of(told: list[warnings.WarningMessage]) -> str:
+    """The line of the forward pass that torch names in a warning, the last that is not its own."""
+    lines = [line.strip() for one in told for line in str(one.message).splitlines()]
+    torchs = f'File "{Path(torch.__file__).parent}'
+    places = [
+        n
+        for n, line in enumerate(lines)
+        if line.startswith("File ") and not line.startswith(torchs)
+    ]
+    if not places:
+        return ""
+    return ", in " + ": ".join(lines[places[-1] : places[-1] + 2]).removeprefix("File ")
+
+
+def _plain(tree: Tree) -> Any:
+    """Tensors on the CPU in plain containers, each with memory of its own."""
+    if isinstance(tree, dict):
+        return {name: _plain(part) for name, part in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return tuple(_plain(part) for part in tree)
+    return tree.detach().cpu().clone() if isinstance(tree, Tensor) else tree
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A batch that was kept; only plain values and tensors are read: the file cannot run code.
+
+    Raises:
+        ValueError: it is not one of ours.
+    """
+    try:
+        saved: Any = read_archive(path)
+    except UNREADABLE:
+        raise ValueError("no file of torch's that can be read") from None
+    if not isinstance(saved, dict) or saved.get("seqpipe") != KIND or not saved.keys() >= PARTS:
+        raise ValueError("not a batch that seqpipe kept")
+    if type(saved["update"]) is not int or not isinstance(saved["text"], str):
+        raise ValueError("not a batch that seqpipe kept")
+    return saved
+
+
+def replayed(
+    model: nn.Module, task: Task, saved: dict[str, Any], device: torch.device
+) -> Finding | None:
+    """What is found when a kept batch is run again; None where everything is finite.
+
+    Args:
+        model: on `device`, with the weights of that step.
+        task: what it is trained for.
+        saved: as `read` gives it.
+        device: where to run it.
+    """
+    lanes = Carried()
+    lanes.load_state_dict(saved["lanes"], device)
+    kept = Kept(SequenceBatch(**saved["batch"]).to(device), saved["random"], lanes.lanes)
+    if isinstance(model, TeacherForced):
+        model.update = saved["update"] - 1
+    with as_it_was(kept, device):
+        return find(model, task, kept)

@@ -1,0 +1,382 @@
+"""Finds the first tensor that is not finite: in the batch, a module, the loss or its gradient."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqpipe.data.base import SequenceBatch
+from seqpipe.tasks.base import Task
+from seqpipe.training.carried_state import Carried, Tree, answer
+from seqpipe.training.gradient_stats import group_of
+from seqpipe.training.process_state import restore_random_state
+
+Order = Literal["forwards", "backwards", "turned"]
+"""From the first step; from the last; from the last, which stands first in the tensor."""
+
+
+def tensors_in(tree: Any) -> list[Tensor]:
+    """The floating tensors in a tree of containers."""
+    if isinstance(tree, Tensor):
+        return [tree] if tree.is_floating_point() else []
+    if isinstance(tree, dict):
+        tree = list(tree.values())
+    if isinstance(tree, (list, tuple)):
+        return [tensor for part in tree for tensor in tensors_in(part)]
+    return []
+
+
+def bad_in(values: Tensor, batch: SequenceBatch, role: str | None = None) -> Tensor:
+    """True where a number is not finite; padding may hold anything.
+
+    Args:
+        values: (B, ...), or (B, T, ...) where T is that of x or y.
+        batch: what it belongs to.
+        role: `x` or `y`, whose steps it has; None: those it fits.
+    """
+    bad = ~values.isfinite()
+    if values.ndim < 3 or len(values) != len(batch):
+        return bad
+    real = torch.zeros(bad.shape[:2], dtype=torch.bool, device=bad.device)
+    timed = False
+    for name in ("x", "y") if role is None else (role,):
+        padded, lengths = getattr(batch, name), getattr(batch, f"{name}_lengths")
+        if lengths is not None and padded is not None and padded.shape[1] == values.shape[1]:
+            steps = torch.arange(values.shape[1], device=bad.device)
+            real |= steps < lengths.to(bad.device).unsqueeze(1)
+            timed = True
+    return bad & real.view(*real.shape, *[1] * (bad.ndim - 2)) if timed else bad
+
+
+def is_bad(values: Tensor, batch: SequenceBatch) -> bool:
+    """Whether a number is not finite that is no padding."""
+    return bool(bad_in(values, batch).any())
+
+
+def rows_of(bad: Tensor) -> Tensor:
+    """(B,), True where a row of (B, ...) has any."""
+    return bad.flatten(1).any(dim=1) if bad.ndim > 1 else bad
+
+
+def first_step(
+    bad: Tensor, values: Tensor, batch: SequenceBatch, calls: int = 0, order: Order = "forwards"
+) -> int | None:
+    """The time step that was computed first, from 1; None where there is no time.
+
+    Args:
+        bad: where `values` are not finite.
+        values: (B, T, ...), or one step's (B, ...) where the module is called for each step.
+        batch: what they belong to.
+        calls: how often the module was called before.
+        order: in which the steps were computed, and stand in `values`.
+    """
+    if values.ndim >= 3 and len(values) != len(batch):
+        return None
+    if values.ndim < 3 or values.shape[1] == 1:
+        if order == "forwards" or len(values) != len(batch):
+            return calls + 1
+        ends = _lengths(batch, None).to(bad.device)[rows_of(bad)]
+        return max(1, int(ends.max()) - calls)
+    lengths = [v.shape[1] for v in (batch.x, batch.y) if v is not None and v.ndim > 1]
+    if values.shape[1] not in lengths:
+        return None
+    steps = torch.arange(values.shape[1], device=bad.device)
+    wrong = bad.flatten(2).any(dim=2)
+    ends = _lengths(batch, values.shape[1]).to(bad.device).unsqueeze(1)
+    place = steps if order != "backwards" else ends - 1 - steps  # in the order of computing
+    place = torch.where(wrong, place, values.shape[1])
+    row = int(place.min(dim=1).values.argmin())
+    first = int(place[row].min())
+    return 1 + first if order == "forwards" else int(ends[row]) - first
+
+
+def _lengths(batch: SequenceBatch, steps: int | None) -> Tensor:
+    """(B,), of the x or y that has so many steps; None: of x."""
+    for padded, lengths in ((batch.x, batch.x_lengths), (batch.y, batch.y_lengths)):
+        if padded is not None and padded.ndim > 1 and steps in (None, padded.shape[1]):
+            return torch.full((len(padded),), padded.shape[1]) if lengths is None else lengths
+    return torch.ones(len(batch), dtype=torch.long)
+
+
+def where(
+    values: Tensor, batch: SequenceBatch, calls: int, order: Order = "forwards"
+) -> tuple[str, int | None, Tensor]:
+    """What kind of number, the first time step, and (B,) True for each example that has some."""
+    bad = bad_in(values, batch)
+    step, rows = first_step(bad, values, batch, calls, order), rows_of(bad)
+    if len(rows) != len(batch):
+        rows = torch.ones(len(batch), dtype=torch.bool)
+    return word_for(values[bad]), step, rows.to(batch.index.device)
+
+
+def word_for(values: Tensor) -> str:
+    """`nan` where there is one, else `inf`."""
+    return "nan" if bool(values.isnan().any()) else "inf"
+
+
+def at(step: int | None) -> str:
+    """The end of a sentence, where there is time."""
+    return "" if step is None else f" at time step {step}"
+
+
+SHOWN = 8  # examples named in a message
+
+
+@dataclass
+class Kept:
+    """A batch, and what its step began with.
+
+    Args:
+        batch: as the model read it.
+        random: state of the random numbers, by device: `cpu`, and `cuda` where it is used.
+        lanes: the carried state, None where there is none.
+    """
+
+    batch: SequenceBatch
+    random: dict[str, Tensor]
+    lanes: Tree = None
+
+
+@dataclass
+class Finding:
+    """What was found.
+
+    Args:
+        text: in words, without the examples.
+        examples: which ones of the split; all of the batch where they cannot be told apart.
+        module: name of the module in the model; None where it is none.
+        time_step: the first one, counted from 1; None where there is no time.
+        fatal: no batch can be any better: the weights themselves are not finite.
+        again: it happened again when it was looked for.
+    """
+
+    text: str
+    examples: list[int] = field(default_factory=list)
+    module: str | None = None
+    time_step: int | None = None
+    fatal: bool = False
+    again: bool = True
+
+    def __str__(self) -> str:
+        if not self.examples:
+            return self.text
+        named = ", ".join(map(str, self.examples[:SHOWN]))
+        more = len(self.examples) - SHOWN
+        named += f" and {more} more" if more > 0 else ""
+        return f"{self.text}; example{'s' * (len(self.examples) > 1)} {named} of train"
+
+
+@contextlib.contextmanager
+def as_it_was(kept: Kept, device: torch.device) -> Iterator[None]:
+    """The random numbers of that step, and afterwards those from before."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        restore_random_state(kept.random, device)
+        yield
+
+
+def find(model: nn.Module, task: Task, kept: Kept) -> Finding | None:
+    """Runs the step again and looks; None where everything is finite.
+
+    Weights, their gradients and the metrics stay as they are. The caller restores the random
+    numbers and gives the precision.
+    """
+    batch = kept.batch
+    found = in_weights(model) or _in_batch(batch)
+    if found is not None:
+        return found
+    watch, carried = _Watch(batch), Carried()
+    carried.lanes = kept.lanes
+    with torch.enable_grad(), watch.on(model):
+        outputs = answer(model, batch, carried)
+        found = watch.found()
+        if found is not None:
+            return found
+        if not bool(outputs.isfinite().all()):
+            kind, step, rows = where(outputs, batch, 0)
+            step = step if outputs.ndim > 2 else None
+            text = f"{type(model).__name__} puts out {kind}{at(step)}"
+            return Finding(text, batch.index[rows].tolist(), time_step=step)
+        loss = task.loss(outputs, batch, training=True)
+        if not bool(loss.isfinite()):
+            rows = _rows_of_loss(task, outputs.detach(), batch)
+            text = f"the loss is {word_for(loss)} though the model's answer is finite"
+            return Finding(text, batch.index[rows].tolist())
+        return _in_gradient(loss, model, watch, batch)
+
+
+def in_weights(model: nn.Module) -> Finding | None:
+    """The parts whose weights are not finite; None where there are none."""
+    bad = dict.fromkeys(
+        group_of(name) for name, p in model.named_parameters() if not bool(p.isfinite().all())
+    )
+    if not bad:
+        return None
+    return Finding(f"the weights of {', '.join(bad)} are not finite", fatal=True)
+
+
+def _in_batch(batch: SequenceBatch) -> Finding | None:
+    for role in ("x", "y"):
+        values = getattr(batch, role)
+        if values is None or not values.is_floating_point():
+            continue
+        bad = bad_in(values, batch, role)
+        if bool(bad.any()):
+            kind, rows = word_for(values[bad]), rows_of(bad)
+            step = first_step(bad, values, batch) if values.ndim > 2 else None
+            return Finding(f"{role} holds {kind}{at(step)}", batch.index[rows].tolist(), None, step)
+    return None
+
+
+def _rows_of_loss(task: Task, outputs: Tensor, batch: SequenceBatch) -> Tensor:
+    """(B,), True for each example whose own loss is not finite; for all if none is."""
+    alone = []
+    for row in range(len(batch)):
+        part = slice(row, row + 1)
+        given = {f.name: getattr(batch, f.name) for f in fields(batch)}
+        one = replace(batch, **{k: v[part] for k, v in given.items() if v is not None})
+        alone.append(~task.loss(outputs[part], one, training=True).isfinite())
+    rows = torch.stack(alone)
+    return rows if bool(rows.any()) else torch.ones_like(rows)
+
+
+def _in_gradient(
+    loss: Tensor, model: nn.Module, watch: "_Watch", batch: SequenceBatch
+) -> Finding | None:
+    """Through autograd.grad, which leaves .grad and what other processes wait for alone."""
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(loss, [p for _, p in named], allow_unused=True)
+    bad = {
+        name
+        for (name, _), gradient in zip(named, gradients, strict=True)
+        if gradient is not None and not bool(gradient.isfinite().all())
+    }
+    if not bad:
+        return None
+    groups = ", ".join(dict.fromkeys(group_of(name) for name, _ in named if name in bad))
+    text = f"the gradient of {groups} is not finite though the loss is"
+    module, rows = watch.source(bad)
+    if module is not None:
+        text += f", it arises in {module}"
+    examples = batch.index if rows is None else batch.index[rows]
+    return Finding(text, examples.tolist(), module)
+
+
+@dataclass
+class _Call:
+    """What one call of a module saw on the way back."""
+
+    module: str
+    from_above: bool = False  # the gradient of what it put out is not finite
+    passed_on: bool = False  # the gradient of what it read is not
+    rows: Tensor | None = None
+
+
+@dataclass
+class _Fault:
+    """The first numbers that are not finite, put out from finite ones."""
+
+    module: str
+    kind: str
+    step: int | None  # if the module is called once a step, or has time
+    rows: Tensor
+    timed: bool  # what it puts out has time
+
+
+class _Watch:
+    """Hooks on every module of a model: the first that turns finite numbers into others."""
+
+    def __init__(self, batch: SequenceBatch) -> None:
+        self.batch = batch
+        self._first: _Fault | None = None
+        self.calls: list[_Call] = []  # in the order they ended: parts before the whole
+        self._count: dict[str, int] = {}
+        self._reversed: list[str] = []  # layers that read from the end
+
+    def found(self) -> Finding | None:
+        """The first fault; a module without time that was called once has no step."""
+        fault = self._first
+        if fault is None:
+            return None
+        step = fault.step if fault.timed or self._count[fault.module] > 0 else None
+        text = f"{fault.module} puts out {fault.kind}{at(step)} from finite input"
+        return Finding(text, self.batch.index[fault.rows].tolist(), fault.module, step)
+
+    @contextlib.contextmanager
+    def on(self, model: nn.Module) -> Iterator[None]:
+        """Watches while it lasts."""
+        hooks = []
+        for name, module in model.named_modules():
+            shown = name or type(model).__name__
+            if getattr(module, "reverse", False):
+                self._reversed.append(shown)
+
+            def after(
+                module: nn.Module, args: Any, named: Any, output: Any, name: str = shown
+            ) -> None:
+                self._see(name, [*tensors_in(args), *tensors_in(named)], tensors_in(output))
+
+            hooks.append(module.register_forward_hook(after, with_kwargs=True))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _see(self, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+        calls = self._count[name] = self._count.get(name, -1) + 1
+        if self._first is None and not any(is_bad(part, self.batch) for part in inputs):
+            for part in outputs:
+                if is_bad(part, self.batch):
+                    timed = part.ndim > 2
+                    found = where(part, self.batch, calls, self._order(name))
+                    self._first = _Fault(name, *found, timed)
+                    break
+        call = _Call(name)
+        self.calls.append(call)
+        for part in outputs:
+            if part.requires_grad:
+                part.register_hook(lambda gradient: _note(call, gradient, above=True))
+        for part in inputs:
+            if part.requires_grad:
+                part.register_hook(lambda gradient: _note(call, gradient, above=False))
+
+    def _order(self, name: str) -> Order:
+        """In which a module's steps are computed; inside a reversed layer they stand so, too."""
+        if name in self._reversed:
+            return "backwards"
+        inside = any(name.startswith(f"{layer}.") for layer in self._reversed)
+        return "turned" if inside else "forwards"
+
+    def source(self, bad: set[str]) -> tuple[str | None, Tensor | None]:
+        """The module nearest the loss whose backward pass went wrong, and the examples' rows.
+
+        Args:
+            bad: parameters with a gradient that is not finite.
+        """
+        owners = {name.rpartition(".")[0] for name in bad}
+        wrong = [
+            call
+            for call in self.calls
+            if not call.from_above and (call.passed_on or call.module in owners)
+        ]
+        names = {call.module for call in wrong}
+        for call in reversed(wrong):
+            if not any(name.startswith(f"{call.module}.") for name in names):
+                rows = call.rows
+                fits = rows is not None and len(rows) == len(self.batch) and bool(rows.any())
+                return call.module, rows if fits else None
+        return None, None
+
+
+def _note(call: _Call, gradient: Tensor, *, above: bool) -> None:
+    bad = ~gradient.isfinite()
+    if not bool(bad.any()):
+        return
+    if above:
+        call.from_above = True
+    else:
+        call.passed_on = True
+        call.rows = rows_of(bad) if bad.ndim > 1 else None
