@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seqpipe.diagnostics.cell_stats import histogram, inside, spectral_radius
-from seqpipe.diagnostics.probe import LayerName, Recorded, RecordingLoop
+from seqpipe.diagnostics.stepwise import LayerName, Recorded, RecordingLoop
 from seqpipe.nn.cells import GRU, LSTM, RNN, PeepholeLSTM, SimplifiedGRU
 from seqpipe.nn.recurrent import RecurrentLayer
 

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.diagnostics.gradients import through_time
-from seqpipe.diagnostics.probe import StepwiseCopy
+from seqpipe.diagnostics.stepwise import StepwiseCopy
 from seqpipe.nn.crf import log_likelihood
 
 CELLS = (

@@ -12,8 +12,9 @@ from torch import nn
 from seqpipe.data.base import SequenceBatch
 from seqpipe.data.sampling import evenly_spread
 from seqpipe.diagnostics.gradients import through_time
-from seqpipe.diagnostics.probe import Probe, StepwiseCopy
+from seqpipe.diagnostics.probe import Probe
 from seqpipe.diagnostics.settings import Settings
+from seqpipe.diagnostics.stepwise import StepwiseCopy
 from seqpipe.nn.cells import GRU
 from seqpipe.nn.recurrent import RecurrentLayer
 

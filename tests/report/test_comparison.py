@@ -12,21 +12,19 @@ from seqpipe.config.sweep_callback import FIGURES as ALLOWED
 from seqpipe.report import gradient_comparison
 from seqpipe.report import run_files as report
 from seqpipe.report.clipping import read_history
-from seqpipe.report.comparison import (
+from seqpipe.report.comparison import FIGURES, best_of, write_comparison
+from seqpipe.report.gradient_comparison import profiles
+from seqpipe.report.sweep_jobs import (
     FAILED,
-    FIGURES,
     FINISHED,
     REFUSED,
     RUNNING,
     Job,
-    best_of,
     forget_jobs,
     note_job,
     read_jobs,
     setting,
-    write_comparison,
 )
-from seqpipe.report.gradient_comparison import profiles
 
 
 @pytest.fixture

@@ -21,10 +21,11 @@ from seqpipe.console import PlainConsole
 from seqpipe.display import PlainFormatter, visible
 from seqpipe.report import run_files as report
 from seqpipe.report.blocks import Code, Heading, Prose, Table, Tiles
-from seqpipe.report.comparison import FAILED, FINISHED, Job, note_job, read_jobs, write_comparison
+from seqpipe.report.comparison import write_comparison
 from seqpipe.report.html import to_html
 from seqpipe.report.markdown import to_markdown
 from seqpipe.report.run_files import draw_confusion, draw_curves, style, write_rows
+from seqpipe.report.sweep_jobs import FAILED, FINISHED, Job, note_job, read_jobs
 from seqpipe.terminal import complain, say
 
 NASTY = (

@@ -4,7 +4,7 @@ import pytest
 
 from seqpipe.build import build_data
 from seqpipe.config.compose import Launch, compose
-from seqpipe.report.comparison import read_jobs
+from seqpipe.report.sweep_jobs import read_jobs
 from seqpipe.runs import summary
 from seqpipe.runs.compare import noted
 

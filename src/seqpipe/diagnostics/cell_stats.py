@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqpipe.diagnostics.probe import LayerName, Recorded
+from seqpipe.diagnostics.stepwise import LayerName, Recorded
 from seqpipe.nn.cells import Cell
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import widest

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seqpipe.data.base import SequenceBatch, SequenceSpec
-from seqpipe.diagnostics.probe import in_precision
+from seqpipe.diagnostics.stepwise import in_precision
 from seqpipe.diagnostics.tracing import Trace, traced
 from seqpipe.nn.masks import length_mask
 from seqpipe.tasks.base import Task

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seqpipe.diagnostics.cell_stats import Histogram, InsideCell
 from seqpipe.diagnostics.gradients import ThroughTime
-from seqpipe.diagnostics.probe import LayerName
+from seqpipe.diagnostics.stepwise import LayerName
 
 
 def packed(tree: Any) -> Tensor:

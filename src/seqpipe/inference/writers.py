@@ -16,6 +16,8 @@ from pyarrow import parquet
 from seqpipe.data.sources.table import FORMATS
 from seqpipe.errors import ConfigError, DataError
 
+Row = Mapping[str, Any]
+
 
 def format_of(output: str, asked: str | None) -> str:
     """`csv`, `tsv`, `jsonl` or `parquet`: as asked, or by the file's name; jsonl on the screen.
@@ -124,7 +126,6 @@ class Output:
                     self.made.unlink(missing_ok=True)
 
 
-Row = Mapping[str, Any]
 ROWS = 4_096  # of a group of Parquet
 MOST_TOLD = 10  # columns that are left out
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqpipe.report.blocks import number
-from seqpipe.report.comparison import FINISHED, Job, differing, judged_by, setting
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.gradient_comparison import COLOURS, draw_level, solved_or_not, verdict_of
 from seqpipe.report.markdown import in_code
 from seqpipe.report.run_files import figure, plain, save
 from seqpipe.report.sentences import History
+from seqpipe.report.sweep_jobs import FINISHED, Job, differing, judged_by, setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

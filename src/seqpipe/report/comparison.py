@@ -1,19 +1,11 @@
-"""The page about a sweep: a row a job, the best of them, and the spread over repeats.
+"""The page about a sweep: a row a job, the best of them, and what repeats come to."""
 
-Each job leaves a note of its own, so that it matters neither which process ran it nor in which
-order they ended.
-"""
-
-import json
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seqpipe import rules
-from seqpipe.files import replacing
 from seqpipe.report.blocks import Block, Code, Heading, Link, Picture, Prose, Table, number
 from seqpipe.report.clipping import draw_clipping
 from seqpipe.report.findings import Finding, Row
@@ -21,120 +13,7 @@ from seqpipe.report.gradient_comparison import draw_gradients
 from seqpipe.report.markdown import in_code
 from seqpipe.report.page import sections, write_page
 from seqpipe.report.run_files import VALID, figure, plain, save
-
-NOTES = "jobs"  # folder of the notes, below that of the sweep
-RUNNING, FINISHED, REFUSED, FAILED = "not finished", "finished", "refused", "failed"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One job of a sweep.
-
-    Args:
-        number: its place in the sweep, from 0.
-        overrides: what it was told, key by key.
-        status: `not finished` (still running, or ended from outside), `finished`, `refused` (the
-            configuration or the data cannot be used), `failed`.
-        message: why, in one line; empty for a finished one.
-        seconds: from its start to its end.
-        folder: its run folder, relative to that of the sweep; empty where it left none.
-        monitor: the metric by which its best weights were chosen.
-        mode: `min` or `max`, what is better.
-        judged_on: a hash of what was validated and tested; jobs that share it can be compared.
-        metrics: those of metrics.json that are numbers.
-    """
-
-    number: int
-    overrides: Mapping[str, str]
-    status: str = RUNNING
-    message: str = ""
-    seconds: float = math.nan
-    folder: str = ""
-    monitor: str = ""
-    mode: str = "min"
-    judged_on: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def monitored(self) -> float:
-        """The monitored metric of the weights that were kept; NaN where there is none."""
-        return self.metrics.get(self.kept, math.nan)
-
-    @property
-    def kept(self) -> str:
-        """The monitored metric's name for the weights that were kept: the best or the last."""
-        best = rules.best_of(self.monitor)
-        return best if best in self.metrics else self.monitor
-
-    @property
-    def judged(self) -> str:
-        """The test's metric of the same name as the monitored one, or the monitored one."""
-        tested = f"test/{self.monitor.removeprefix('val/')}"
-        return tested if tested in self.metrics else self.kept
-
-
-def note_job(sweep: Path, job: Job) -> None:
-    """Writes down what is known of a job; a later note takes the place of an earlier one."""
-    path = sweep / NOTES / f"{job.number}.json"
-    known: dict[str, Any] = asdict(job)
-    del known["metrics"]  # they lie in the run's folder
-    known["seconds"] = job.seconds if math.isfinite(job.seconds) else None
-    text = json.dumps(known, indent=2, ensure_ascii=False)
-    with replacing(path) as made:
-        made.write_text(text + "\n", encoding="utf-8")
-
-
-def read_jobs(sweep: Path) -> list[Job]:
-    """The jobs of a sweep in the order of their numbers, each with its metrics."""
-    jobs = []
-    for path in (sweep / NOTES).glob("*.json"):
-        known = json.loads(path.read_text(encoding="utf-8"))
-        seconds = math.nan if known["seconds"] is None else known["seconds"]
-        whole = known["folder"] and known["status"] == FINISHED
-        metrics = _metrics(sweep / known["folder"]) if whole else {}
-        jobs.append(Job(**{**known, "seconds": seconds, "metrics": metrics}))
-    return sorted(jobs, key=lambda job: job.number)
-
-
-def forget_jobs(sweep: Path) -> None:
-    """Removes the notes of a sweep, and their folder."""
-    for path in (sweep / NOTES).glob("*.json"):
-        path.unlink()
-    if (sweep / NOTES).is_dir():
-        (sweep / NOTES).rmdir()
-
-
-def _metrics(folder: Path) -> dict[str, float]:
-    """The numbers in metrics.json; null stands for what is not finite."""
-    path = folder / "metrics.json"
-    if not path.is_file():
-        return {}
-    values = json.loads(path.read_text(encoding="utf-8"))
-    return {name: math.nan if value is None else value for name, value in values.items()}
-
-
-def judged_by(jobs: Sequence[Job]) -> str:
-    """The metric that the jobs are judged by: that of the first one that has any."""
-    return next((job.judged for job in jobs if job.metrics), "result")
-
-
-def differing(jobs: Sequence[Job]) -> list[str]:
-    """The keys that are not the same in all jobs, in the order they were typed."""
-    keys = dict.fromkeys(key for job in jobs for key in job.overrides)
-    return [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
-
-
-def setting(job: Job, keys: Sequence[str]) -> str:
-    """What distinguishes a job: `gru 50`, or with names where a value does not speak for itself."""
-    words = []
-    for key in keys:
-        value = job.overrides.get(key, "")
-        speaks = "." not in key and not value.lstrip("-").replace(".", "", 1).isdigit()
-        words.append(
-            value if speaks and value not in ("true", "false", "null") else f"{key}={value}"
-        )
-    return " ".join(words)
-
+from seqpipe.report.sweep_jobs import FINISHED, Job, differing, setting
 
 REPEATED = "seed"  # jobs that differ in nothing else are repeats
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from seqpipe.report.blocks import number
-from seqpipe.report.comparison import FINISHED, Job, differing, judged_by, setting
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.markdown import escaped, in_code
 from seqpipe.report.run_files import GREY, figure, plain, save
+from seqpipe.report.sweep_jobs import FINISHED, Job, differing, judged_by, setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqpipe.config.compose import Launch
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.report.comparison import (
+from seqpipe.report.comparison import write_comparison
+from seqpipe.report.sweep_jobs import (
     FAILED,
     FINISHED,
     REFUSED,
@@ -22,7 +23,6 @@ from seqpipe.report.comparison import (
     forget_jobs,
     note_job,
     read_jobs,
-    write_comparison,
 )
 
 

@@ -13,8 +13,9 @@ from torch import nn
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
 from seqpipe.diagnostics.cell_stats import InsideCell
+from seqpipe.diagnostics.decay import overall
 from seqpipe.diagnostics.free_running import RunsFree
-from seqpipe.diagnostics.gradients import ThroughTime, overall
+from seqpipe.diagnostics.gradients import ThroughTime
 from seqpipe.diagnostics.probe import Look, Probe
 from seqpipe.diagnostics.settings import Settings
 from seqpipe.errors import ConfigError

@@ -1,7 +1,6 @@
-"""Callbacks: throughput, one line of progress, scheduled sampling."""
+"""Callbacks: throughput, and one line of progress."""
 
 import sys
-import time
 from typing import Any
 
 import torch
@@ -13,45 +12,7 @@ from rich.table import Column
 from seqpipe.console import PlainConsole
 from seqpipe.data.batching import ResumableLoader
 from seqpipe.display import visible
-from seqpipe.models.forcing import TeacherForced
 from seqpipe.training.module import SequenceModule
-
-
-class Clock:
-    """From where the model gets a batch to the end of what is done with it."""
-
-    def __init__(self) -> None:
-        self._started = self._ended = 0.0
-
-    def start(self) -> None:
-        """The model gets a batch."""
-        self._started = self._ended = time.perf_counter()
-
-    def stop(self) -> None:
-        """The gradients are there, or the update is made: the last call of a batch counts."""
-        self._ended = time.perf_counter()
-
-    def taken(self) -> float:
-        """Seconds of the present batch."""
-        return self._ended - self._started
-
-
-class ForcingDecay(Callback):
-    """Tells a model that is teacher-forced which update it is at, and logs `teacher_forcing`.
-
-    It keeps nothing: a training that is resumed goes on with what its updates say.
-    """
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Before each batch, those of one update alike."""
-        assert isinstance(pl_module, SequenceModule)
-        model = pl_module.model
-        if isinstance(model, TeacherForced):
-            model.update = trainer.global_step
-            if model.decay.falls:
-                pl_module.log("teacher_forcing", model.forced_share)
 
 
 class Throughput(Callback):

@@ -18,9 +18,9 @@ from seqpipe.nn.weight_decay import decayed
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.metrics import WeightedMean
 from seqpipe.training.accumulation import Accumulation
-from seqpipe.training.callbacks import Clock
 from seqpipe.training.carried_state import Carried, answer
 from seqpipe.training.checkpoints import TRAINED, record
+from seqpipe.training.clock import Clock
 from seqpipe.training.gradient_stats import WINDOWS, GradientFlow, by_name
 from seqpipe.training.nonfinite_guard import BadSteps, watched
 from seqpipe.training.process_state import (
