@@ -11,7 +11,7 @@ from typing import Literal
 
 import pytest
 
-from seqpipe.commands.dispatch import COMMANDS, split
+from seqpipe.commands.dispatch import COMMANDS, PANEL_COMMANDS, split
 from seqpipe.config.command_options import first_line, help_of, option, passed_on, read
 from seqpipe.errors import ConfigError
 from seqpipe.rules import real, text, whole
@@ -97,7 +97,7 @@ def test_mistakes_are_listed_together_before_anything_heavy_is_imported(seqpipe)
 def test_a_verb_that_does_not_exist_is_refused(seqpipe):
     code, out, err = seqpipe("eco", "text=a")
     assert (code, out) == (2, "")
-    commands = ", ".join(["train", *COMMANDS, "echo"])
+    commands = ", ".join([*PANEL_COMMANDS, *COMMANDS, "echo"])
     assert err == f"seqpipe: eco: no such command; allowed: {commands}; did you mean 'echo'?\n"
 
 
