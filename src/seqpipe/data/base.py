@@ -156,9 +156,12 @@ class Source(ABC):
 
     Attributes:
         bundled: its files come with Python or a library, and no option names others.
+        inner: the argument that holds another source, which names the files; None where this
+            source finds its records itself.
     """
 
     bundled: ClassVar[bool] = False
+    inner: ClassVar[str | None] = None
 
     @abstractmethod
     def read(self) -> Splits:
@@ -178,6 +181,10 @@ class Source(ABC):
             DataError: as `read`.
         """
         return self.read().by_name()[split]
+
+    def examples(self) -> Iterable[Found]:
+        """Records that show what the input of a model looks like: the cheapest ones to read."""
+        return self.read().test
 
     def inputs(self) -> list[Path]:
         """Every file that `read` depends on: what is prepared from them is kept until one changes.

@@ -187,6 +187,8 @@ class WithAudio(Source):
         ConfigError: soundfile is not installed, a value out of range.
     """
 
+    inner = "source"
+
     def __init__(
         self,
         source: Source,

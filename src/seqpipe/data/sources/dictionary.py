@@ -63,6 +63,10 @@ class Dictionary(FileSource):
         self._bare = column == "phonemes"
         return ""
 
+    def holds(self, file: Path) -> bool:
+        """True: a line is a word, with or without its phonemes."""
+        return True
+
     def parse(self, file: Path) -> Iterator[Found]:
         """The entries of one file.
 

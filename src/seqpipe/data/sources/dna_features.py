@@ -127,6 +127,10 @@ class Annotated(FileSource):
         self.strand = "forward"
         return f"without annotation, each sequence forward as it stands in the file{strand}"
 
+    def holds(self, file: Path) -> bool:
+        """True: letters of several lines make one sequence."""
+        return True
+
     def bare_records(self, file: Path) -> Iterator[Found]:
         """The sequences of FASTA or FASTQ, or their windows, without features."""
         whole = self.region is None

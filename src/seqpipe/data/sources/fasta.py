@@ -122,6 +122,10 @@ class Fasta(FileSource):
         self._bare = column == "label"
         return ""
 
+    def holds(self, file: Path) -> bool:
+        """True: letters of several lines make one sequence."""
+        return True
+
     def inputs(self) -> list[Path]:
         """All files of all splits, and the table."""
         return [*super().inputs(), *([] if self.table is None else [self.table.file])]

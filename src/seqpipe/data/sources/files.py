@@ -111,8 +111,17 @@ class FileSource(Source):
         return ""
 
     def holds(self, file: Path) -> bool:
-        """Whether a text file is written as this source reads it, with or without its y."""
-        return True
+        """True where a text file can only be read by this source, with or without its y.
+
+        False: a text file that a model is asked about holds a text a line.
+        """
+        return False
+
+    def examples(self) -> Iterator[Found]:
+        """Records of the first file that has some: nothing is split for them."""
+        for split in reversed(SPLITS):
+            for file in self.files_of(split):
+                yield from self.parse(file)
 
     def splits_inside(self, file: Path) -> dict[str, Names]:
         """What `train` would be called to read one split of a file that holds several.

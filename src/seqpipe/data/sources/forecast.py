@@ -105,6 +105,7 @@ class Forecast(FileSource):
             unread = ", ".join(sorted(set(self.targets) - set(values)))
             text = f"the last {unread} is not read; allowed: false, or also in values"
             raise ConfigError(f"data.source.relative_to_last=true: {text}")
+        self._bare = False
         self.past, self.horizon, self.stride = past, horizon, stride
         self.time, self.gaps, self.id = time, gaps, id
         self._stamps: dict[Path, tuple[str | None, Clock]] = {}
@@ -128,7 +129,8 @@ class Forecast(FileSource):
         return Splits(**views)
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
-        """Numbers that are only forecast are not read."""
+        """Only the end of each series is read; numbers that are only forecast are not."""
+        self._bare = True
         self.targets = [name for name in self.targets if name in self.values]
         return ""
 
@@ -146,7 +148,9 @@ class Forecast(FileSource):
         return [*super().warnings(), f"{gaps}; {across}"]
 
     def parse(self, file: Path) -> Iterator[Found]:
-        """All windows of a file, from its first row to its last."""
+        """All windows of a file, from its first row to its last; without y, see `beyond`."""
+        if self._bare:
+            return self.beyond(file)
         return iter(_Windows(self, [file], "train", {}))
 
     def beyond(self, file: Path) -> Iterator[Found]:

@@ -44,6 +44,10 @@ class _Midi(FileSource):
     def _symusic(self) -> ModuleType:
         return need("symusic", extra="midi", what=f"data.source={type(self).__name__}")
 
+    def holds(self, file: Path) -> bool:
+        """True: a file is not text."""
+        return True
+
     def notes(self, file: Path) -> Notes:
         """The notes of a file, each at least one step long; a key that is struck again ends.
 

@@ -22,6 +22,8 @@ class Named(Source):
         ConfigError: no path and no hub, no such folder, or what the chosen source refuses.
     """
 
+    inner = "local"
+
     def __init__(
         self,
         path: str | None,
@@ -58,6 +60,10 @@ class Named(Source):
         """See `Source`."""
         with self._both_ways():
             return self.source.whole(split)
+
+    def examples(self) -> Iterable[Found]:
+        """Those of the chosen source."""
+        return self.source.examples()
 
     def inputs(self) -> list[Path]:
         """Those of the chosen source.

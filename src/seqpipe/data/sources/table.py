@@ -102,6 +102,11 @@ class Table(FileSource):
         self.columns = self.columns and tuple(c for c in self.columns if c not in self._without)
         return ""
 
+    def only(self, column: str) -> None:
+        """Require no column but those that an entry is made of: what a model is asked about."""
+        self.columns = (column,) if "+" in column else None
+        self.group, self.stratify = (), None
+
     def warnings(self) -> list[str]:
         """See `FileSource`; and a column that names splits, whether records hold it or not."""
         shares = [split for split, names in self.names.items() if isinstance(names, float)]

@@ -190,6 +190,10 @@ class LabelledLines(LineSource):
             self._known = frozenset(known)
         return ""
 
+    def holds(self, file: Path) -> bool:
+        """True: a line is read as one of the training, with or without its label."""
+        return True
+
     def parse(self, file: Path) -> Iterator[Found]:
         """The lines of one file; see `without_y`."""
         if self._known is not None:
