@@ -42,7 +42,7 @@ MAY_IMPORT = {
     },
     "targets": {"tracking", "tasks", "data", "nn", "config", "files", "errors"},
     "report": {"rules", "display", "files", "errors"},
-    "diagnostics": {"models", "tasks", "data", "nn", "errors"},
+    "diagnostics": {"training", "models", "tasks", "data", "nn", "errors"},
     "testing": {"data", "nn", "errors"},
     "training": {
         *("models", "tasks", "data", "nn", "records", "console", "display", "files", "errors"),

@@ -20,11 +20,11 @@ from seqpipe.diagnostics.preflight_context import (
     lengths_for,
     part_that_differs,
 )
-from seqpipe.diagnostics.tracing import Trace
 from seqpipe.models.many_to_many import ManyToMany
 from seqpipe.nn.crf import CRFHead
 from seqpipe.nn.masks import length_mask
 from seqpipe.tasks.base import StepTask
+from seqpipe.training.nonfinite_trace import Kept, find
 
 MORE = 3  # padded steps added
 POISON = 1e6  # in place of the zeros of floats
@@ -168,38 +168,14 @@ TOO_LONG = 3.0
 """Weights of a last layer are told of when they are longer than that, see `Last.length`."""
 
 
-def finite(subject: Subject, loss: float, trace: Trace) -> Check:
-    """The first loss is a number; else the first part that said something else, and where."""
+def finite(subject: Subject, loss: float) -> Check:
+    """Check that the first loss is finite; if it is not, find the first tensor that is not."""
     name = "finite loss"
     if math.isfinite(loss):
         return Check(name, "passed", f"{loss:.4g}")
-    batch, told = subject.batch, f"the first loss is {loss}"
-    for part, output in trace.outputs.items():
-        lengths = lengths_for(output, batch) if trace.calls[part] == 1 else None
-        place = _not_finite(output, lengths, len(batch))
-        if place is not None:
-            where = f"{part} is the first part whose answer is not finite, {place}"
-            return Check(name, "failed", f"{told}: {where}{_not_finite_parameter(subject, part)}")
-    return Check(name, "failed", f"{told}: every part answers finite numbers, the loss is not")
-
-
-def _not_finite(output: Tensor, lengths: Tensor | None, rows: int) -> str | None:
-    wrong = ~output.isfinite()
-    if lengths is not None:
-        real = length_mask(lengths, output.shape[1])
-        wrong &= real.view(*real.shape, *[1] * (output.ndim - 2))
-    if not wrong.any():
-        return None
-    first = wrong.nonzero()[0].tolist()
-    step = "" if lengths is None else f", time step {first[1] + 1}"
-    return f"example {first[0] + 1} of the batch{step}" if len(output) == rows else "its answer"
-
-
-def _not_finite_parameter(subject: Subject, part: str) -> str:
-    """Said where a parameter, in the part or before it, is what is not finite."""
-    names = [n for n, p in subject.model.named_parameters() if not p.isfinite().all()]
-    inside = [name for name in names if name.startswith(f"{part}.")] or names
-    return f"; {inside[0]} holds numbers that are not finite" if inside else ""
+    found = find(subject.model, subject.task, Kept(subject.batch, {}))
+    reason = "the training loss of the same batch is finite" if found is None else found.text
+    return Check(name, "failed", f"the first loss is {loss}: {reason}")
 
 
 def first_loss(subject: Subject, loss: float) -> Check:

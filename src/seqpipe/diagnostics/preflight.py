@@ -106,7 +106,7 @@ def preflight(
             return Preflight((Check("shapes", "not checked", _words(error)),), {}, _since(started))
         shapes = shapes_of(subject.model, trace)
         told = f"{len(shapes)} parts, the answer is {tuple(outputs.shape)}"
-        checks = [Check("shapes", "passed", told), output_checks.finite(subject, loss, trace)]
+        checks = [Check("shapes", "passed", told), output_checks.finite(subject, loss)]
         if checks[-1].result == "passed":
             rest: dict[str, Callable[[], Check]] = {
                 "loss at initialisation": lambda: output_checks.first_loss(subject, loss),
