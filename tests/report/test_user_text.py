@@ -20,10 +20,9 @@ import seqpipe
 from seqpipe.console import PlainConsole
 from seqpipe.display import PlainFormatter, visible
 from seqpipe.report import run_files as report
-from seqpipe.report.blocks import Code, Heading, Prose, Table, Tiles
 from seqpipe.report.comparison import write_comparison
-from seqpipe.report.html import to_html
-from seqpipe.report.markdown import to_markdown
+from seqpipe.report.markdown import code, heading, table
+from seqpipe.report.page import write_page
 from seqpipe.report.run_files import draw_confusion, draw_curves, style, write_rows
 from seqpipe.report.sweep_jobs import FAILED, FINISHED, Job, note_job, read_jobs
 from seqpipe.terminal import complain, say
@@ -110,12 +109,11 @@ def test_the_backend_of_a_notebook_need_not_be_installed_here(backend, kept):
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """(Markdown, HTML) of a page with each text in every place that takes any text."""
-    blocks = [Heading("page", 1)]
+    parts = [heading("page", 1)]
     for name in NASTY:
-        blocks += [Heading(name), Table([{"name": name, name: "x"}]), Code(name)]
-        blocks += [Tiles([(name, name, name)])]
-    blocks.append(Prose("ours"))
-    return to_markdown(blocks), to_html(blocks, tmp_path_factory.mktemp("page"))
+        parts += [heading(name), table([{"name": name, name: "x"}]), code(name)]
+    path = write_page(tmp_path_factory.mktemp("page") / "page", [*parts, "ours"])
+    return path.read_text(), path.with_suffix(".html").read_text()
 
 
 def test_a_page_shows_the_text_and_holds_no_tag_link_or_picture_of_it(pages):
@@ -127,6 +125,10 @@ def test_a_page_shows_the_text_and_holds_no_tag_link_or_picture_of_it(pages):
         assert not re.search(r'href="(?!#s\d)', made)
         cells = [html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", made)]
         assert {visible(" ".join(name.split())) for name in NASTY} <= set(cells)
+        headings = [html.unescape(text) for text in re.findall(r"<h2[^>]*>(.*?)</h2>", made)]
+        assert headings == [visible(" ".join(name.split())) for name in NASTY]
+        shown = [html.unescape(text) for text in re.findall(r"<code[^>]*>(.*?)\n?</code>", made)]
+        assert shown == [visible(name) for name in NASTY]
 
 
 def test_a_file_for_a_spreadsheet_starts_no_formula(tmp_path):
@@ -169,7 +171,8 @@ def test_the_page_of_a_sweep_shows_the_text_and_obeys_nothing_in_it(sweeps):
         rendered = reader.render(markdown)
         for made in (rendered, page.partition("<main>")[2]):
             assert not STEERING.search(made), text
-            assert not re.search(r"<(b|script|em|s|blockquote|ul|strong)\b", made), text
+            assert not re.search(r"<(b|script|em|s|blockquote|ul)\b", made), text
+            assert set(re.findall(r"<strong>(.*?)</strong>", made)) <= {"best"}, text
             ours = r"#s\d|\d+/report\.html|figures/results\.png|data:image/png"
             assert not re.search(rf'(src|href)="(?!{ours})', made), text
             cells = [html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", made)]

@@ -45,7 +45,7 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         artifacts.start(tracker, cfg, launch, data, folder)
         show(data.description, summary)
         name = launch.choices.get("data", "data")
-        write_data(folder, title=f"{name}: the data", told=data.description, summary=summary)
+        write_data(folder, title=f"{name}: the data", text=data.description, summary=summary)
         draw_data(folder, summary, title=name)
         tracker.log_metrics(metrics(summary), step=0)
         tracker.log_artifacts(folder)

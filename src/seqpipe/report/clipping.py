@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqpipe.report.blocks import number
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.gradient_comparison import COLOURS, draw_level, solved_or_not, verdict_of
-from seqpipe.report.markdown import in_code
+from seqpipe.report.markdown import in_code, number
 from seqpipe.report.run_files import figure, plain, save
 from seqpipe.report.sentences import History
 from seqpipe.report.sweep_jobs import FINISHED, Job, differing, judged_by, setting

@@ -6,11 +6,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqpipe.report.blocks import Block, Code, Heading, Link, Picture, Prose, Table, number
 from seqpipe.report.clipping import draw_clipping
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.gradient_comparison import draw_gradients
-from seqpipe.report.markdown import in_code
+from seqpipe.report.markdown import (
+    Markup,
+    code,
+    heading,
+    in_code,
+    link,
+    number,
+    picture,
+    table,
+)
 from seqpipe.report.page import sections, write_page
 from seqpipe.report.run_files import VALID, figure, plain, save
 from seqpipe.report.sweep_jobs import FINISHED, Job, differing, setting
@@ -47,20 +55,18 @@ def write_comparison(
     assert jobs, "a comparison of something"
     findings = [] if ends_in is None else FIGURES[ends_in](folder, jobs, **(options or {}))
     best = best_of(jobs)
-    blocks: list[Block] = [Heading(_title(jobs), 1), Code(command, "sh")]
-    blocks += [Prose(_in_short(jobs, best))]
-    blocks += sections(folder, findings)
-    marked = frozenset(place for place, job in enumerate(jobs) if job.number in best)
-    blocks += [Heading("Jobs"), Table(list(_rows(jobs, best)), marked)]
+    parts = [heading(_title(jobs), 1), code(command, "sh"), _in_short(jobs, best)]
+    parts += sections(folder, findings)
+    parts += [heading("Jobs"), table(list(_rows(jobs, best)))]
     repeats = list(_repeats(jobs))
     if repeats:
         text = "Mean and standard deviation over the seeds, of the jobs that finished."
-        blocks += [Heading("Repeats"), Prose(text), Table(repeats)]
-    picture = None if findings else _draw_results(folder, jobs, best)
-    if picture is not None:
-        caption = "Each job's result; the best is filled."
-        blocks += [Heading("Results"), Picture(picture.relative_to(folder), caption)]
-    return write_page(folder / "comparison", blocks)
+        parts += [heading("Repeats"), text, table(repeats)]
+    drawn = None if findings else _draw_results(folder, jobs, best)
+    if drawn is not None:
+        text = "Each job's result; the best is filled."
+        parts += [heading("Results"), text, picture(drawn.relative_to(folder))]
+    return write_page(folder / "comparison", parts)
 
 
 def best_of(jobs: Sequence[Job]) -> frozenset[int]:
@@ -123,15 +129,15 @@ def _rows(jobs: Sequence[Job], best: frozenset[int]) -> Iterator[Row]:
         row |= {name: number(job.metrics[name]) if name in job.metrics else "" for name in tests}
         row["seconds"] = f"{job.seconds:.0f}" if math.isfinite(job.seconds) else ""
         row["run"] = _link(job)
-        row["best"] = "best" if job.number in best else ""
+        row["best"] = Markup("**best**") if job.number in best else ""
         if failed:
             row["why"] = job.message
         yield row
 
 
-def _link(job: Job) -> Link | str:
-    """Where a person goes on reading: the run's page, or its folder where there is none."""
-    return Link(job.folder, f"{job.folder}/report.html") if job.metrics else job.folder
+def _link(job: Job) -> str:
+    """A link to the run's page; its folder where there is none."""
+    return link(job.folder, f"{job.folder}/report.html") if job.metrics else job.folder
 
 
 def _tests(jobs: Sequence[Job]) -> list[str]:

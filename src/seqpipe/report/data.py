@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from seqpipe.display import visible
 from seqpipe.report.findings import Row
-from seqpipe.report.markdown import escaped, table
+from seqpipe.report.markdown import escaped, heading, picture, table
 from seqpipe.report.run_files import GREY, TRAIN, VALID, figure, plain, save, write
 
 if TYPE_CHECKING:
@@ -31,20 +31,21 @@ class DataSummary(Protocol):
     problems: Any
 
 
-def write_data(folder: Path, *, title: str, told: str, summary: DataSummary) -> Path:
+def write_data(folder: Path, *, title: str, text: str, summary: DataSummary) -> Path:
     """Writes data.md: counts, balance, coverage and examples."""
-    parts = [f"# {escaped(title)}", escaped(told), "## Splits", table(summary.splits)]
+    parts = [heading(title, 1), escaped(text), heading("Splits"), table(summary.splits)]
     for role, rows in summary.classes.items():
-        parts += [f"## How often each {role} occurs", table(rows)]
+        parts += [heading(f"How often each {role} occurs"), table(rows)]
     for role, rows in summary.numbers.items():
-        parts += [f"## The numbers of {role}, as the model reads them", table(rows)]
+        parts += [heading(f"The numbers of {role}, as the model reads them"), table(rows)]
     if summary.unknown:
-        parts.append("## Share of symbols that the vocabulary does not know")
+        parts.append(heading("Share of symbols that the vocabulary does not know"))
         parts.append(table([{"of": role, **rates} for role, rates in summary.unknown.items()]))
-    parts += ["## Examples of the training split, decoded", table(summary.examples)]
+    parts += [heading("Examples of the training split, decoded"), table(summary.examples)]
     if summary.problems:
-        parts += ["## Records left out", *(f"- {escaped(problem)}" for problem in summary.problems)]
-    parts.append("![lengths and balance](figures/data.png)")
+        parts += [heading("Records left out")]
+        parts += [f"- {escaped(problem)}" for problem in summary.problems]
+    parts.append(picture(Path("figures/data.png")))
     return write(folder / "data.md", visible("\n\n".join(parts)))
 
 

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from seqpipe.report.blocks import number
 from seqpipe.report.findings import Finding, Row
-from seqpipe.report.markdown import escaped, in_code
+from seqpipe.report.markdown import escaped, in_code, number
 from seqpipe.report.run_files import GREY, figure, plain, save
 from seqpipe.report.sweep_jobs import FINISHED, Job, differing, judged_by, setting
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from seqpipe.report.blocks import Block, Code, Heading, Picture, Prose, Table, Tiles, number
+from seqpipe.display import visible
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.html import to_html
-from seqpipe.report.markdown import to_markdown
+from seqpipe.report.markdown import code, heading, number, picture, table
 from seqpipe.report.run_files import write
 
 # Sections in the order they are read; those not named here follow, in the order they come.
@@ -39,39 +39,75 @@ def write_report(
         data: facts about the data, by name.
         model: a row for each part of the model, all with the same columns.
         metrics: the final numbers.
-        numbers: what is seen first: (name, value, a word about it).
+        numbers: the numbers shown first: (name, value, a comment).
         findings: what was found out, each with its sentence and picture.
         examples: predictions; where rows have a `correct` column (bool), some of each are shown.
-        sample: text that the model made.
-        versions: what it was made with.
+        sample: text that the model generated.
+        versions: the packages and the platform, by name.
 
     Returns:
         report.md.
     """
-    blocks: list[Block] = [Heading(title, 1), Code(command, "sh")]
-    blocks += [Tiles(numbers)] if numbers else []
-    blocks += [Heading("Data"), Table([{"": name, " ": value} for name, value in data.items()])]
-    blocks += [Heading("Model"), Table(model)]
+    parts = [heading(title, 1), code(command, "sh")]
+    parts += [table([{"": name, " ": value, "  ": comment} for name, value, comment in numbers])]
+    parts += [heading("Data"), _facts(data), heading("Model"), table(model)]
     findings = _with_other_pictures(folder, findings)
     last = (EXAMPLES, ADVICE)
-    blocks += sections(folder, [finding for finding in findings if finding.group not in last])
-    blocks += _examples(folder, [f for f in findings if f.group == EXAMPLES], examples)
-    blocks += [Heading("A sample"), Code(sample)] if sample else []
-    blocks += sections(folder, [finding for finding in findings if finding.group == ADVICE])
-    blocks += _metrics(metrics)
+    parts += sections(folder, [finding for finding in findings if finding.group not in last])
+    parts += _examples(folder, [f for f in findings if f.group == EXAMPLES], examples)
+    parts += [heading("A sample"), code(sample)] if sample else []
+    parts += sections(folder, [finding for finding in findings if finding.group == ADVICE])
+    parts += _metrics(metrics)
     if versions:
-        blocks += [Heading("Made with"), Table([{"": k, " ": v} for k, v in versions.items()])]
-    return write_page(folder / "report", blocks)
+        parts += [heading("Made with"), _facts(versions)]
+    return write_page(folder / "report", parts)
 
 
-def _metrics(metrics: Mapping[str, float]) -> Iterator[Block]:
-    """The test first, then the validation; of single layers their own tables have said enough."""
-    yield Heading("Metrics")
+def write_page(path: Path, parts: Iterable[str]) -> Path:
+    """Writes the Markdown parts of a page to `path`.md, and as HTML to `path`.html.
+
+    Returns:
+        the Markdown; pictures and links are relative to it.
+    """
+    markdown = visible("\n\n".join(part for part in parts if part))
+    write(path.with_suffix(".html"), to_html(markdown, path.parent))
+    return write(path.with_suffix(".md"), markdown)
+
+
+def sections(folder: Path, findings: Sequence[Finding]) -> Iterator[str]:
+    """A section a group; a group of one finding that says no more than its name has one heading."""
+    groups = list(dict.fromkeys(finding.group for finding in findings))
+    groups.sort(key=lambda name: GROUPS.index(name) if name in GROUPS else len(GROUPS))
+    for name in groups:
+        yield heading(name)
+        for finding in findings:
+            if finding.group == name:
+                yield from _finding(folder, finding)
+
+
+def _finding(folder: Path, finding: Finding) -> Iterator[str]:
+    """A heading, a sentence, a table, a picture; what is missing leaves no gap."""
+    if finding.title and finding.title != finding.group:
+        yield heading(finding.title, 3)
+    yield finding.text
+    yield table(finding.rows)
+    if finding.figure is not None:
+        path = Path("figures") / finding.figure
+        yield picture(path) if (folder / path).is_file() else f"(no `{path}`)"
+
+
+def _facts(facts: Mapping[str, object]) -> str:
+    return table([{"": name, " ": value} for name, value in facts.items()])
+
+
+def _metrics(metrics: Mapping[str, float]) -> Iterator[str]:
+    """The test first, then the validation; single layers have tables of their own."""
+    yield heading("Metrics")
     shown = sorted((name for name in metrics if not _of_a_layer(name)), key=_place)
-    yield Table([{"metric": name, "value": number(metrics[name])} for name in shown])
+    yield table([{"metric": name, "value": number(metrics[name])} for name in shown])
     left = len(metrics) - len(shown)
     if left:
-        yield Prose(f"`metrics.json` has {left} more, `gradient/` and `cell/` of single layers.")
+        yield f"`metrics.json` has {left} more, `gradient/` and `cell/` of single layers."
 
 
 def _of_a_layer(name: str) -> bool:
@@ -85,27 +121,8 @@ def _place(name: str) -> tuple[int, str]:
     return first.index(stage) if stage in first else len(first), name
 
 
-def write_page(path: Path, blocks: Sequence[Block]) -> Path:
-    """Writes `path`.html and `path`.md; pictures lie relative to them. Returns the Markdown."""
-    write(path.with_suffix(".html"), to_html(blocks, path.parent))
-    return write(path.with_suffix(".md"), to_markdown(blocks))
-
-
-def told(folder: Path, finding: Finding) -> Iterator[Block]:
-    """A heading, a sentence, a table, a picture; what is missing leaves no gap."""
-    if finding.title and finding.title != finding.group:
-        yield Heading(finding.title, 3)
-    if finding.text:
-        yield Prose(finding.text)
-    if finding.rows:
-        yield Table(finding.rows)
-    if finding.figure is not None:
-        path = Path("figures") / finding.figure
-        yield Picture(path, "") if (folder / path).is_file() else Prose(f"(no `{path}`)")
-
-
 def _with_other_pictures(folder: Path, findings: Iterable[Finding]) -> list[Finding]:
-    """A picture that nobody says anything about is shown all the same."""
+    """The findings, and one for each picture that none of them names."""
     found = list(findings)
     named = {finding.figure for finding in found}
     for path in sorted((folder / "figures").glob("*.png")):
@@ -115,30 +132,16 @@ def _with_other_pictures(folder: Path, findings: Iterable[Finding]) -> list[Find
     return found
 
 
-def sections(folder: Path, findings: Sequence[Finding]) -> Iterator[Block]:
-    """A section a group; a group of one finding that says no more than its name has one heading."""
-    groups = list(dict.fromkeys(finding.group for finding in findings))
-    groups.sort(key=lambda name: GROUPS.index(name) if name in GROUPS else len(GROUPS))
-    for name in groups:
-        yield Heading(name)
-        for finding in findings:
-            if finding.group == name:
-                yield from told(folder, finding)
-
-
-def _examples(
-    folder: Path, findings: Sequence[Finding], examples: Sequence[Row]
-) -> Iterator[Block]:
+def _examples(folder: Path, findings: Sequence[Finding], examples: Sequence[Row]) -> Iterator[str]:
     if not (examples or findings):
         return
-    yield Heading(EXAMPLES)
+    yield heading(EXAMPLES)
     for finding in findings:
-        yield from told(folder, finding)
+        yield from _finding(folder, finding)
     if not all("correct" in row for row in examples):
-        yield Table(examples[: 2 * _EXAMPLES_SHOWN])
+        yield table(examples[: 2 * _EXAMPLES_SHOWN])
         return
-    for heading, is_right in (("Right", True), ("Wrong", False)) if examples else ():
+    for title, is_right in (("Right", True), ("Wrong", False)) if examples else ():
         rows = [row for row in examples if bool(row["correct"]) is is_right][:_EXAMPLES_SHOWN]
-        yield Heading(heading, 3)
-        shown = [{key: row[key] for key in row if key != "correct"} for row in rows]
-        yield Table(shown) if shown else Prose("None.")
+        yield heading(title, 3)
+        yield table([{k: row[k] for k in row if k != "correct"} for row in rows]) or "None."

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from seqpipe.display import visible
 from seqpipe.files import replacing
-from seqpipe.report.blocks import columns_of, number
 from seqpipe.report.findings import Row
+from seqpipe.report.markdown import columns_of, number
 from seqpipe.report.sentences import History
 
 if TYPE_CHECKING:

@@ -3,9 +3,8 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from seqpipe.report.blocks import number
 from seqpipe.report.findings import Finding
-from seqpipe.report.markdown import in_code
+from seqpipe.report.markdown import in_code, number
 
 History = Mapping[str, Sequence[tuple[int, float]]]
 
