@@ -18,25 +18,11 @@ from seqpipe.data.base import SPLITS, Field, FieldSpec, Found, Record, Source, S
 from seqpipe.data.batching import pad
 from seqpipe.data.cache import packed, unpacked
 from seqpipe.data.hashing import digest
-from seqpipe.data.kinds import ID_KINDS, X_KINDS, Y_KINDS
+from seqpipe.data.kinds import KINDS
 from seqpipe.data.vocabulary import EOS
 from seqpipe.errors import ConfigError, DataError
 
 __all__ = ["check_field", "check_source"]
-
-# (T, size), and so on: the axes of one example, by kind; None: any length.
-_AXES: dict[str, tuple[str | None, ...]] = {
-    "values": (None, "size"),
-    "roll": (None, "size"),
-    "symbols": (None,),
-    "tags": (None,),
-    "spelled": (None, None),
-    "vector": ("size",),
-    "number": ("size",),
-    "multi_label": ("size",),
-    "category": (),
-    "ordinal": (),
-}
 
 
 def check_source(source: Source, *, columns: Sequence[str] = (), disjoint: bool = True) -> None:
@@ -112,7 +98,7 @@ def check_field(field: Field, records: Iterable[Found], *, round_trip: bool = Tr
     if digest(usable) != before:
         _broken(f"{name}: changes the records it is given")
     _check_padding(name, encoded, spec)
-    if spec.kind in ID_KINDS and spec.kind != "spelled":
+    if spec.is_counted:
         ids = torch.cat([values.reshape(-1).long() for values in encoded]).numpy()
         counts = {"train": np.bincount(ids, minlength=spec.size)}
     else:
@@ -164,15 +150,14 @@ def _item(record: Record, columns: Sequence[str]) -> str:
 
 
 def _check_spec(name: str, field: Field, spec: FieldSpec) -> None:
-    known = dict.fromkeys((*X_KINDS, *Y_KINDS))
-    if field.kind not in known:
-        _broken(f"{name}.kind={field.kind}: no such kind; allowed: {', '.join(known)}")
+    if field.kind not in KINDS:
+        _broken(f"{name}.kind={field.kind}: no such kind; allowed: {', '.join(KINDS)}")
     # Options may choose between kinds that fit the same models: ids or numbers for each step.
     if spec.kind != field.kind and not {spec.kind, field.kind} <= {"symbols", "values"}:
         _broken(f"{name}.spec.kind={spec.kind}: the class says {field.kind}")
     if spec.size < 1:
         _broken(f"{name}.spec.size={spec.size}: must be at least 1")
-    if spec.names is not None and len(spec.names) != spec.size and spec.kind != "spelled":
+    if spec.names is not None and len(spec.names) != spec.size:
         _broken(f"{name}.spec.names: {len(spec.names)} of them; the size is {spec.size}")
 
 
@@ -200,33 +185,32 @@ def _check_restoring(
 def _check_values(where: str, values: object, spec: FieldSpec) -> None:
     if not isinstance(values, Tensor):
         _broken(f"{where}: gives {type(values).__name__}; allowed: a tensor")
-    axes = _AXES[spec.kind]
-    wanted = [spec.size if axis == "size" else axis for axis in axes]
+    wanted = [spec.size if axis == "size" else None for axis in spec.form.axes]
     shape = tuple(values.shape)
     if len(shape) != len(wanted) or any(
         w not in (None, s) for w, s in zip(wanted, shape, strict=True)
     ):
         told = ", ".join("any" if axis is None else str(axis) for axis in wanted)
         _broken(f"{where}: shape {shape}; {spec.kind} have ({told})")
-    if spec.kind in ID_KINDS:
+    if spec.form.holds == "ids":
         if values.is_floating_point():
             _broken(f"{where}: {values.dtype}; {spec.kind} are whole numbers")
-        outside = values[(values < 0) | (values >= spec.size)] if spec.kind != "spelled" else values
-        if spec.kind != "spelled" and len(outside.reshape(-1)):
-            _broken(f"{where}: {int(outside.reshape(-1)[0])} is outside 0..{spec.size - 1}")
+        outside = values[(values < 0) | (values >= spec.size)].reshape(-1)
+        if spec.is_counted and len(outside):
+            _broken(f"{where}: {int(outside[0])} is outside 0..{spec.size - 1}")
     elif not bool(torch.isfinite(values).all()):
         _broken(f"{where}: holds NaN or infinity")
 
 
 def _check_target(name: str, field: Field, record: Record, spec: FieldSpec) -> None:
-    if spec.kind not in Y_KINDS:
+    if "y" not in spec.form.roles:
         return
     try:
         target = field.encode_target(record)
     except ConfigError:  # it says that it cannot be answered
         return
     _check_values(f"{name}.encode_target", target, spec)
-    ends = spec.kind != "symbols" or not len(target) or int(target[-1]) == EOS
+    ends = not spec.is_text or not len(target) or int(target[-1]) == EOS
     if not ends and not getattr(record, "goes_on", False):
         _broken(f"{name}.encode_target: ends in {int(target[-1])}; allowed: <EOS>, which is {EOS}")
 

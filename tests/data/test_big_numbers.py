@@ -19,7 +19,6 @@ from seqpipe.data.sources.table import Table
 from seqpipe.data.sources.ts import Ts
 from seqpipe.data.sources.wide_csv import WideCsv
 from seqpipe.errors import DataError
-from seqpipe.inference.outputs import answer_of
 from seqpipe.tasks.regression import Regression
 
 BASE = 1_600_000_000  # Unix seconds
@@ -183,7 +182,7 @@ def test_answers_are_put_back_in_units_in_float64():
     field = Number("y", standardize=True)
     field.fit([{"y": BASE + 0.1 * n} for n in range(100)])
     encoded = field.encode({"y": BASE + 1.7})
-    answer = answer_of(field, field.spec, encoded, None)
+    answer = field.spec.answer(encoded, None, field.decode)
     assert answer["prediction"] == pytest.approx(BASE + 1.7, abs=1e-5)
     assert field.decode(encoded) == "1600000001.7"
 

@@ -139,7 +139,7 @@ def test_numbers_out_of_range_are_refused(source_of, options, message):
         (
             None,
             Vector("series"),
-            "data.y=Vector: vector cannot be answered; allowed: a y of kind category, ordinal, ",
+            "data.y=Vector: vector cannot be answered; allowed: a y of kind values, symbols, ",
         ),
         (
             None,

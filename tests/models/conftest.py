@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from seqpipe.build import build_model, has_crf
 from seqpipe.config.compose import compose
 from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
-from seqpipe.data.kinds import ALIGNED_KINDS
 from seqpipe.data.vocabulary import EOS
 from seqpipe.tasks.base import Task
 
@@ -216,7 +215,7 @@ def ragged() -> Callable[..., SequenceBatch]:
     def make(spec: SequenceSpec, dtype: torch.dtype = torch.float32) -> SequenceBatch:
         generator = torch.Generator().manual_seed(3)
         x_lengths = torch.tensor([5, 2, 4, 1])
-        aligned = spec.y.kind in ALIGNED_KINDS and spec.x is not None and spec.x.has_time
+        aligned = spec.y.is_per_step_of(spec.x)
         y_lengths = x_lengths if aligned else torch.tensor([3, 5, 1, 2])
         x = None if spec.x is None else _values_of(spec.x, x_lengths, generator)
         y = _values_of(spec.y, y_lengths, generator)

@@ -252,7 +252,7 @@ def _classes(model: Model, truths: Iterator[Any]) -> list[str]:
     """`class spam` of each example, where y is one of a few classes; of x, `condition spam`."""
     spec = model.spec.x if _by_condition(model) else model.spec.y
     assert spec is not None
-    if spec.kind not in ("category", "ordinal") or spec.size > CLASSES_SHOWN:
+    if not spec.is_class or spec.size > CLASSES_SHOWN:
         return []
     names = spec.names or ()
     what = "condition" if _by_condition(model) else "class"

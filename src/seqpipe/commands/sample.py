@@ -25,7 +25,7 @@ def run(options: Sample, root: Path) -> Answer:
         DataError: a prompt or a condition that cannot be read.
     """
     model, _ = open_model(options, root)
-    music = model.spec.y.kind == "roll"
+    music = model.spec.y.is_roll
     if not music:
         _refuse_of_music(options)
     drawn = model.sample(

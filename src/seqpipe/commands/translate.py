@@ -7,10 +7,10 @@ from typing import Any
 from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Translate
 from seqpipe.data.base import Record
+from seqpipe.data.kinds import Answer as Found
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.generate import Decoding, decodes
 from seqpipe.inference.model import Model
-from seqpipe.inference.outputs import Answer as Found
 from seqpipe.inference.unknown_symbols import shown, unknown_symbols
 from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.runs.open_model import open_model, reader_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -16,13 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqpipe.data.kinds import ID_KINDS, TIME_KINDS
+from seqpipe.data.kinds import KINDS, Kind
+from seqpipe.data.kinds import FieldSpec as FieldSpec
+from seqpipe.data.kinds import SequenceSpec as SequenceSpec
 from seqpipe.data.missing import is_blank, is_missing
-from seqpipe.data.vocabulary import SPECIALS, UNK
 from seqpipe.errors import DataError, did_you_mean
 
 Record = Mapping[str, Any]
 """One example as it was found: column -> value."""
+
+
+class OneLabel(str):
+    """A label that its file marks as one, whatever signs it holds: `R&B|Soul`."""
+
+    __slots__ = ()
 
 
 class PlacedRecord(dict[str, Any]):
@@ -63,75 +70,6 @@ Found = Record | DataError
 """What reading comes upon: a record, or in its place why it cannot be used."""
 
 SPLITS = ("train", "valid", "test")
-
-
-@dataclass(frozen=True)
-class FieldSpec:
-    """What a model must know of one field.
-
-    Args:
-        kind: as x, "values" (B, T_x, D) float32, "symbols" (B, T_x) int64, "spelled"
-            (B, T_x, 1 + C) int64 (a word and its characters), "vector" (B, D) float32 without
-            time, "category" and "ordinal" (B,) int64 (the order of ordinal classes means
-            something), "number" (B, K) float32; as y, "category", "ordinal" and "number" too,
-            "multi_label" (B, K) float32 of 0 and 1, "symbols" (B, T_y) int64, and with T = T_x
-            where x has time, "tags" (B, T) int64, "roll" (B, T, K) float32 of 0 and 1, and
-            "values" (B, T, K) float32.
-        size: D, K, the number of classes, or the size of the vocabulary.
-        names: what the classes or symbols are called, by id; None for floats.
-        unit: what one symbol is, "characters" or "words"; None where that has no name.
-        counts: of each class or symbol in the training split, (size,) int64; None for floats.
-        characters: of "spelled", the number of ids of characters; `size` counts words.
-        mean: what each number lost before it was divided by `scale`, (size,); None: nothing.
-        scale: see `mean`.
-        vectors: trained before, (size, D) float32; NaN for symbols that have none.
-        scheme: of tags that mark spans, `io`, `iob1`, `bio` or `bioes`; None for others.
-        text: writes ids of "symbols" as text, to compare it; None where that is not known.
-        cut: cuts a text in symbols, where texts have a symbol for unknown ones: the name of UNK.
-    """
-
-    kind: str
-    size: int
-    names: tuple[str, ...] | None = None
-    unit: str | None = None
-    counts: np.ndarray[Any, np.dtype[np.int64]] | None = field(
-        default=None, compare=False, repr=False
-    )
-    characters: int | None = None
-    mean: tuple[float, ...] | None = None
-    scale: tuple[float, ...] | None = None
-    vectors: np.ndarray[Any, np.dtype[np.float32]] | None = field(
-        default=None, compare=False, repr=False
-    )
-    scheme: str | None = None
-    text: Callable[[Sequence[int]], str] | None = field(default=None, compare=False, repr=False)
-    cut: Callable[[str], Sequence[str]] | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def unknown(self) -> int | None:
-        """The id of what is not in the vocabulary; None where there is no vocabulary."""
-        names = self.names or ()
-        specials = [name for id_, name in enumerate(SPECIALS) if id_ != UNK]
-        found = [name for id_, name in enumerate(names[: len(SPECIALS)]) if id_ != UNK]
-        return UNK if found == specials else None
-
-    @property
-    def has_time(self) -> bool:
-        """True where an example is a sequence of steps."""
-        return self.kind in TIME_KINDS
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the numbers in a batch."""
-        return torch.int64 if self.kind in ID_KINDS else torch.float32
-
-
-@dataclass(frozen=True)
-class SequenceSpec:
-    """What a model must know of the data: its x (None for a language model) and its y."""
-
-    x: FieldSpec | None
-    y: FieldSpec
 
 
 @dataclass(frozen=True)
@@ -219,11 +157,17 @@ class Field(ABC):
     """
 
     kind: ClassVar[str]
+    """The name of one of `seqpipe.data.kinds.KINDS`."""
     fitted: ClassVar[tuple[str, ...]] = ()
     """Attributes that `fit` sets and are kept: numbers, text, their tuples, arrays."""
 
     def __init__(self, column: str) -> None:
         self.column = column
+
+    @property
+    def form(self) -> Kind:
+        """What holds for all fields of this kind; known before `fit`."""
+        return KINDS[self.kind]
 
     def fit(self, records: Iterable[Record]) -> None:  # noqa: B027
         """Learn classes, vocabulary or width; by default nothing.

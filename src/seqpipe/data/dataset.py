@@ -114,8 +114,8 @@ class SequenceData:
         self.trim: MaxLength | None = None
         check_longer(max_length, longer=longer, keep=keep)
         if max_length is not None:
-            x_kind = None if x is None else x.kind
-            self.trim = MaxLength(max_length, x_kind, y.kind, longer=longer, keep=keep)
+            x_form = None if x is None else x.form
+            self.trim = MaxLength(max_length, x_form, y.form, longer=longer, keep=keep)
         cut = window if bptt is None else bptt
         longest = cut if eval_window is None else eval_window
         self._windows = {"train": cut, "valid": longest, "test": longest}

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from seqpipe.data.base import Field
-from seqpipe.data.kinds import ALIGNED_KINDS, CONDITION_KINDS, TIME_KINDS, X_KINDS, Y_KINDS
+from seqpipe.data.kinds import KINDS, kinds_of
 from seqpipe.errors import ConfigError
 from seqpipe.rules import faults, or_null, refusal, whole
 
@@ -13,7 +13,7 @@ def item_role(x: Field | None, y: Field) -> Literal["x", "y"]:
 
     That is x, or y where there is no x or only a condition, which many examples share.
     """
-    if x is None or (x.kind in CONDITION_KINDS and y.kind in TIME_KINDS):
+    if x is None or (x.form.is_condition and y.form.has_time):
         return "y"
     return "x"
 
@@ -21,15 +21,15 @@ def item_role(x: Field | None, y: Field) -> Literal["x", "y"]:
 def check_fields(x: Field | None, y: Field) -> None:
     """Refuse fields in a role they cannot play."""
     problems = []
-    if x is not None and x.kind not in X_KINDS:
-        name = type(x).__name__
-        allowed = f"an x of kind {', '.join(X_KINDS)}"
-        problems.append(refusal("data.x", name, f"{x.kind} cannot be read", allowed))
-    if y.kind not in Y_KINDS:
-        name = type(y).__name__
-        allowed = f"a y of kind {', '.join(Y_KINDS)}"
-        problems.append(refusal("data.y", name, f"{y.kind} cannot be answered", allowed))
-    if y.kind == "tags" and (x is None or x.kind not in TIME_KINDS):
+    if x is not None and (x.kind not in KINDS or "x" not in x.form.roles):
+        allowed = f"an x of kind {kinds_of('x')}"
+        problems.append(refusal("data.x", type(x).__name__, f"{x.kind} cannot be read", allowed))
+    if y.kind not in KINDS or "y" not in y.form.roles:
+        allowed = f"a y of kind {kinds_of('y')}"
+        problems.append(
+            refusal("data.y", type(y).__name__, f"{y.kind} cannot be answered", allowed)
+        )
+    elif y.form.needs_steps and (x is None or not x.form.has_time):
         wrong = "needs an x with steps to tag"
         problems.append(refusal("data.y", "Tags", wrong, "Series, Text or Symbols as data.x"))
     if problems:
@@ -53,9 +53,8 @@ def check_cuts(
     tokens: int | None,
 ) -> None:
     """Refuse cuts of what cannot be cut, and two ways of cutting at once."""
-    timed_x = x is not None and x.kind in TIME_KINDS
-    aligned = y.kind in ALIGNED_KINDS or y.kind == "symbols"
-    aligned &= x is None or (timed_x and y.kind in ALIGNED_KINDS)
+    timed_x = x is not None and x.form.has_time
+    aligned = y.form.has_time if x is None else timed_x and y.form.per_step
     problems = []
     for name, value in (("window", window), ("bptt", bptt)):
         if fault := or_null(whole(1)).because("null: not cut").fault(value):
@@ -68,7 +67,7 @@ def check_cuts(
         allowed = "data.window=null, or data.bptt=null"
         both = f"data.window={window} data.bptt"
         problems.append(refusal(both, bptt, "one of the two cuts", allowed))
-    if tokens is not None and not timed_x and y.kind not in TIME_KINDS:
+    if tokens is not None and not timed_x and not y.form.has_time:
         wrong = "neither x nor y has steps to count"
         problems.append(refusal("data.batch_tokens", tokens, wrong, "null"))
     if tokens is not None and bptt is not None:

@@ -1,18 +1,356 @@
-"""The kinds of entries: how each may be used, and which have steps; see `FieldSpec`."""
+"""Kinds of entries, and what a model must know of a field that encodes to one of them.
+
+A kind says how entries are encoded, where they can be used, and how an answer is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from seqpipe.data.tags import spans
+from seqpipe.data.vocabulary import SPECIALS, UNK
+
+Answer = dict[str, Any]
+"""The plain values that answer one example, by name; `prediction` is always among them."""
+Columns = dict[str, pa.DataType]
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+_TEXT, _NUMBER = pa.string(), pa.float64()
+_TEXTS, _NUMBERS = pa.list_(_TEXT), pa.list_(_NUMBER)
+_SPAN = {"type": _TEXT, "start": pa.int64(), "end": pa.int64(), "text": _TEXT}
+_BEST = {"prediction": _TEXT, "score": _NUMBER}
 
 
-class OneLabel(str):
-    """A label that its file marks as one, whatever signs it holds: `R&B|Soul`."""
+@dataclass(frozen=True)
+class Kind:
+    """What is the same for all fields of one kind.
 
-    __slots__ = ()
+    Args:
+        name: the `kind` of fields and of `FieldSpec`.
+        phrase: an entry in words, for messages.
+        axes: of one encoded example: `T`, its steps; `size`, that of the spec; `any` number.
+        holds: `ids`, `bits` (0 and 1) or `floats`.
+        roles: as which it can be used, `x`, `y` or both.
+        per_step: as y, it has one entry for each step of an x that has steps.
+    """
+
+    name: str
+    phrase: str
+    axes: tuple[Literal["T", "size", "any"], ...]
+    holds: Literal["ids", "bits", "floats"]
+    roles: str = "xy"
+    per_step: bool = False
+
+    @property
+    def has_time(self) -> bool:
+        """True where an example is a sequence of steps."""
+        return "T" in self.axes
+
+    @property
+    def needs_steps(self) -> bool:
+        """True where it is only a y of an x with steps: a tag is of something."""
+        return self.per_step and self.holds == "ids"
+
+    @property
+    def is_condition(self) -> bool:
+        """True where, as x of a y with steps, it is a condition that many examples share."""
+        return "x" in self.roles and not self.has_time
+
+    def answer(
+        self,
+        spec: FieldSpec,
+        predicted: Any,
+        probabilities: Floats | None,
+        decode: Callable[[Any], str],
+    ) -> Answer:
+        """One example's answer, see `FieldSpec.answer`."""
+        raise AssertionError(f"{self.name} is no kind of y")
+
+    def columns(self, spec: FieldSpec, n_best: int) -> Columns:
+        """The type of each column of an answer, before there is any."""
+        raise AssertionError(f"{self.name} is no kind of y")
 
 
-X_KINDS = ("values", "symbols", "spelled", "vector", "category", "number", "ordinal")
-Y_KINDS = ("category", "ordinal", "number", "multi_label", "tags", "roll", "values", "symbols")
-TIME_KINDS = frozenset({"values", "symbols", "spelled", "tags", "roll"})
-"""Kinds with a time axis; the others hold one row an example."""
-ALIGNED_KINDS = frozenset({"tags", "roll", "values"})
-"""Kinds of y that, where there is an x with time, have one step for each of its steps."""
-CONDITION_KINDS = frozenset({"vector", "category", "number", "ordinal"})
-"""Kinds of x that, before a y with time, are a condition: y is written, x says of which sort."""
-ID_KINDS = frozenset({"symbols", "spelled", "tags", "category", "ordinal"})  # int64, else float32
+class _Class(Kind):
+    def answer(
+        self, spec: FieldSpec, predicted: Any, probabilities: Floats | None, decode: object
+    ) -> Answer:
+        assert spec.names is not None and probabilities is not None
+        chances = probabilities.tolist()
+        return {
+            "prediction": spec.names[int(predicted)],
+            "probability": chances[int(predicted)],
+            "probabilities": dict(zip(spec.names, chances, strict=True)),
+        }
+
+    def columns(self, spec: FieldSpec, n_best: int) -> Columns:
+        return {"prediction": _TEXT, "probability": _NUMBER, **_by_name(spec)}
+
+
+class _Labels(Kind):
+    def answer(
+        self, spec: FieldSpec, predicted: Any, probabilities: Floats | None, decode: object
+    ) -> Answer:
+        assert spec.names is not None and probabilities is not None
+        return {
+            "prediction": _named(spec, predicted.tolist()),
+            "probabilities": dict(zip(spec.names, probabilities.tolist(), strict=True)),
+        }
+
+    def columns(self, spec: FieldSpec, n_best: int) -> Columns:
+        return {"prediction": _TEXTS, **_by_name(spec)}
+
+
+class _Numbers(Kind):
+    def answer(
+        self, spec: FieldSpec, predicted: Any, probabilities: object, decode: object
+    ) -> Answer:
+        numbers = spec.in_units(np.asarray(predicted, dtype=np.float64)).tolist()
+        single = not self.has_time and len(numbers) == 1
+        return {"prediction": numbers[0] if single else numbers}
+
+    def columns(self, spec: FieldSpec, n_best: int) -> Columns:
+        if self.has_time:
+            return {"prediction": pa.list_(_NUMBERS)}
+        return {"prediction": _NUMBER if spec.size == 1 else _NUMBERS}
+
+
+class _Tags(Kind):
+    def answer(
+        self, spec: FieldSpec, predicted: Any, probabilities: Floats | None, decode: object
+    ) -> Answer:
+        assert spec.names is not None and probabilities is not None
+        tags = [spec.names[int(id_)] for id_ in predicted]
+        chances = probabilities[range(len(predicted)), np.asarray(predicted)]
+        answer: Answer = {"prediction": tags, "probability": chances.tolist()}
+        if spec.scheme is not None:
+            answer["spans"] = [
+                {"type": span.type, "start": span.start, "end": span.end} for span in spans(tags)
+            ]
+        return answer
+
+    def columns(self, spec: FieldSpec, n_best: int) -> Columns:
+        columns: Columns = {"prediction": _TEXTS, "probability": _NUMBERS}
+        if spec.scheme is not None:
+            columns["spans"] = pa.list_(pa.struct(list(_SPAN.items())))
+        return columns
+
+
+class _Roll(Kind):
+    def answer(
+        self, spec: FieldSpec, predicted: Any, probabilities: object, decode: object
+    ) -> Answer:
+        return {"prediction": [_named(spec, row) for row in np.asarray(predicted).tolist()]}
+
+    def columns(self, spec: FieldSpec, n_best: int) -> Columns:
+        return {"prediction": pa.list_(_TEXTS)}
+
+
+class _Symbols(Kind):
+    def answer(
+        self, spec: FieldSpec, predicted: Any, probabilities: object, decode: Callable[[Any], str]
+    ) -> Answer:
+        return {"prediction": decode(predicted)}
+
+    def columns(self, spec: FieldSpec, n_best: int) -> Columns:
+        columns: Columns = {"prediction": _TEXT, "score": _NUMBER}
+        if n_best > 1:
+            columns["n_best"] = pa.list_(pa.struct(list(_BEST.items())))
+        return columns
+
+
+def _named(spec: FieldSpec, row: list[Any]) -> list[str]:
+    return [name for name, on in zip(spec.names or (), row, strict=True) if on]
+
+
+def _by_name(spec: FieldSpec) -> Columns:
+    return {f"probabilities.{name}": _NUMBER for name in spec.names or ()}
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        _Numbers("values", "a series", ("T", "size"), "floats", per_step=True),
+        _Symbols("symbols", "a text", ("T",), "ids"),
+        Kind("spelled", "spelled words", ("T", "any"), "ids", roles="x"),
+        Kind("vector", "one vector", ("size",), "floats", roles="x"),
+        _Class("category", "one category", (), "ids"),
+        _Numbers("number", "one number", ("size",), "floats"),
+        _Class("ordinal", "one ordered class", (), "ids"),
+        _Labels("multi_label", "any of several labels", ("size",), "bits", roles="y"),
+        _Tags("tags", "a tag for each step", ("T",), "ids", roles="y", per_step=True),
+        _Roll("roll", "a piano roll", ("T", "size"), "bits", roles="y", per_step=True),
+    )
+}
+"""Every kind, by name."""
+
+
+def kinds_of(role: Literal["x", "y"]) -> str:
+    """The kinds that can be x or y, for messages: `values, symbols, ...`."""
+    return ", ".join(name for name, kind in KINDS.items() if role in kind.roles)
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """What a model must know of one field.
+
+    Args:
+        kind: as x, "values" (B, T_x, D) float32, "symbols" (B, T_x) int64, "spelled"
+            (B, T_x, 1 + C) int64 (a word and its characters), "vector" (B, D) float32 without
+            time, "category" and "ordinal" (B,) int64 (the order of ordinal classes means
+            something), "number" (B, K) float32; as y, "category", "ordinal" and "number" too,
+            "multi_label" (B, K) float32 of 0 and 1, "symbols" (B, T_y) int64, and with T = T_x
+            where x has time, "tags" (B, T) int64, "roll" (B, T, K) float32 of 0 and 1, and
+            "values" (B, T, K) float32.
+        size: D, K, the number of classes, or the size of the vocabulary.
+        names: what the classes or symbols are called, by id; None for floats.
+        unit: what one symbol is, "characters" or "words"; None where that has no name.
+        counts: of each class or symbol in the training split, (size,) int64; None for floats.
+        characters: of "spelled", the number of ids of characters; `size` counts words.
+        mean: what each number lost before it was divided by `scale`, (size,); None: nothing.
+        scale: see `mean`.
+        vectors: trained before, (size, D) float32; NaN for symbols that have none.
+        scheme: of tags that mark spans, `io`, `iob1`, `bio` or `bioes`; None for others.
+        text: writes ids of "symbols" as text, to compare it; None where that is not known.
+        cut: cuts a text in symbols, where texts have a symbol for unknown ones: the name of UNK.
+    """
+
+    kind: str
+    size: int
+    names: tuple[str, ...] | None = None
+    unit: str | None = None
+    counts: np.ndarray[Any, np.dtype[np.int64]] | None = field(
+        default=None, compare=False, repr=False
+    )
+    characters: int | None = None
+    mean: tuple[float, ...] | None = None
+    scale: tuple[float, ...] | None = None
+    vectors: np.ndarray[Any, np.dtype[np.float32]] | None = field(
+        default=None, compare=False, repr=False
+    )
+    scheme: str | None = None
+    text: Callable[[Sequence[int]], str] | None = field(default=None, compare=False, repr=False)
+    cut: Callable[[str], Sequence[str]] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def unknown(self) -> int | None:
+        """The id of what is not in the vocabulary; None where there is no vocabulary."""
+        names = self.names or ()
+        specials = [name for id_, name in enumerate(SPECIALS) if id_ != UNK]
+        found = [name for id_, name in enumerate(names[: len(SPECIALS)]) if id_ != UNK]
+        return UNK if found == specials else None
+
+    @property
+    def form(self) -> Kind:
+        """What holds for all fields of this kind."""
+        return KINDS[self.kind]
+
+    @property
+    def has_time(self) -> bool:
+        """True where an example is a sequence of steps."""
+        return self.form.has_time
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the numbers in a batch."""
+        return torch.int64 if self.form.holds == "ids" else torch.float32
+
+    @property
+    def holds_floats(self) -> bool:
+        """True for measured numbers; false for ids, and for bits."""
+        return self.form.holds == "floats"
+
+    @property
+    def is_counted(self) -> bool:
+        """True for ids below `size`, of which each can be counted."""
+        return self.form.holds == "ids" and not self.is_spelled
+
+    @property
+    def is_class(self) -> bool:
+        """True where an example is one of a few classes, ordered or not."""
+        return self.form.axes == ()
+
+    @property
+    def names_classes(self) -> bool:
+        """True where an example, or each of its steps, is one of a few classes."""
+        return self.is_class or (self.form.holds == "ids" and self.form.per_step)
+
+    @property
+    def is_text(self) -> bool:
+        """True where the steps are symbols of a text; as y it is written, and ends in <EOS>."""
+        return self.form.holds == "ids" and not self.names_classes
+
+    @property
+    def is_spelled(self) -> bool:
+        """True where each step is the id of a word and those of its characters."""
+        return "any" in self.form.axes
+
+    @property
+    def is_roll(self) -> bool:
+        """True where any of K notes can sound at each step."""
+        return self.form.holds == "bits" and self.has_time
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The axes of one step, or of an example without steps: (size,), or () for one id."""
+        return (self.size,) if "size" in self.form.axes else ()
+
+    def is_per_step_of(self, x: FieldSpec | None) -> bool:
+        """True where, as y, it has one entry for each step of x."""
+        return x is not None and x.has_time and self.form.per_step
+
+    def in_units(self, numbers: Any) -> Any:
+        """Numbers of a model, (..., size), as they were before they were standardised.
+
+        Args:
+            numbers: an array or a tensor of floats; the answer is of the same type.
+        """
+        if self.mean is None or self.scale is None:
+            return numbers
+        if isinstance(numbers, torch.Tensor):
+            return numbers * numbers.new_tensor(self.scale) + numbers.new_tensor(self.mean)
+        return numbers * np.array(self.scale) + np.array(self.mean)
+
+    def answer(
+        self, predicted: Any, probabilities: Floats | None, decode: Callable[[Any], str]
+    ) -> Answer:
+        """One example's answer, in plain values.
+
+        Args:
+            predicted: as `Task.decoded` gives it, of one example, without padding.
+            probabilities: of the classes or labels, (K,), or (T, K) where there is one a step;
+                None where the task gives none.
+            decode: `Field.decode` of the fitted field.
+
+        Returns:
+            category, ordinal: `prediction`, its `probability`, `probabilities` by class.
+            multi_label: `prediction`, a list of labels; `probabilities` by label.
+            number: `prediction`, a number, or a list where there are several; in the data's units.
+            tags: `prediction`, a tag a step; `probability` of each; `spans`, where tags mark some.
+            roll: `prediction`, the names of the notes of each step.
+            values: `prediction`, (T, K) numbers in the data's units.
+            symbols: `prediction`, text.
+        """
+        return self.form.answer(self, predicted, probabilities, decode)
+
+    def answer_columns(self, n_best: int = 1) -> Columns:
+        """The type of each column that answers are written to, before there are any.
+
+        Args:
+            n_best: answers of each input, where they are searched for.
+        """
+        return self.form.columns(self, n_best)
+
+
+@dataclass(frozen=True)
+class SequenceSpec:
+    """What a model must know of the data: its x (None for a language model) and its y."""
+
+    x: FieldSpec | None
+    y: FieldSpec

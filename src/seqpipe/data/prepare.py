@@ -15,7 +15,6 @@ from seqpipe.data.columns import Array, Column, ColumnsWriter, Integers
 from seqpipe.data.error_collector import MOST_PROBLEMS, Problems, place_of
 from seqpipe.data.field_checks import item_role
 from seqpipe.data.hashing import Digest
-from seqpipe.data.kinds import ALIGNED_KINDS, ID_KINDS
 from seqpipe.data.progress import Progress
 from seqpipe.data.sources.splitting import item_number
 from seqpipe.errors import DataError
@@ -164,7 +163,7 @@ def _digit_loss(role: str, fld: Field) -> DataError | str:
 def _check_classes(role: str, fld: Field, found: Iterable[Found], skip: bool) -> None:
     """Refuse a y with one class only; records that could not be read are the cause to report."""
     spec = fld.spec
-    if role != "y" or spec.kind not in ("category", "ordinal", "tags") or spec.size >= 2:
+    if role != "y" or not spec.names_classes or spec.size >= 2:
         return
     problems, unread = Problems(skip), 0
     for number, one in enumerate(found):
@@ -285,21 +284,20 @@ class _Encoder:
         roles = self.roles
         y = roles["y"].encode_target(record).numpy()
         _check_steps(roles["y"], "y", self.specs["y"], y)
-        if "x" in roles and self.specs["y"].kind == "symbols":
+        if "x" in roles and self.specs["y"].is_text:
             roles["y"].refuse_blank(record)  # white space alone is no answer to an x
         x = None
         if "x" in roles:
             x = roles["x"].encode(record).numpy()
             _check_steps(roles["x"], "x", self.specs["x"], x)
-            aligned = self.specs["y"].kind in ALIGNED_KINDS and self.specs["x"].has_time
-            if aligned and len(x) != len(y):
+            if self.specs["y"].is_per_step_of(self.specs["x"]) and len(x) != len(y):
                 lengths = f"{roles['y'].column} has {len(y)} steps, {roles['x'].column} has"
                 raise DataError(f"{lengths} {len(x)}; each step of x needs one of y")
         return x, y
 
     def _text(self, record: Record) -> dict[str, Array]:
         """The raw y, where it is a text that answers an x."""
-        if "x" not in self.roles or self.specs["y"].kind != "symbols":
+        if "x" not in self.roles or not self.specs["y"].is_text:
             return {}
         return {"text": np.frombuffer(self.roles["y"].truth(record).encode(), dtype=np.uint8)}
 
@@ -354,7 +352,7 @@ class _Encoder:
 
     def _counted(self) -> Iterator[str]:
         for role, spec in self.specs.items():
-            if self.records and spec.kind in ID_KINDS and spec.kind != "spelled":
+            if self.records and spec.is_counted:
                 yield role
 
 
@@ -365,6 +363,6 @@ def _check_steps(fld: Field, role: str, spec: FieldSpec, values: Array) -> None:
 
 def _small(values: Array, spec: FieldSpec) -> Array:
     """Ids in as few bytes as they need."""
-    if spec.kind not in ID_KINDS or spec.kind == "spelled":
+    if not spec.is_counted:
         return values
     return values.astype(np.min_scalar_type(max(0, spec.size - 1)), copy=False)

@@ -62,9 +62,7 @@ def summary_of(data: SequenceData) -> Summary:
         if counts and spec.unknown is not None:
             unknown[role] = {split: unknown_rate(count) for split, count in counts.items()}
     numbers = {
-        role: list(_number_rows(data, role))
-        for role, spec in specs.items()
-        if spec.kind in ("values", "vector", "number")
+        role: list(_number_rows(data, role)) for role, spec in specs.items() if spec.holds_floats
     }
     return Summary(
         splits=[_split_row(data, split, lengths) for split in SPLITS],

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from seqpipe.data.kinds import ALIGNED_KINDS, TIME_KINDS
+from seqpipe.data.kinds import Kind
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import choice, or_null, refusal, require, whole
 
@@ -25,8 +25,8 @@ class MaxLength:
 
     Args:
         steps: most steps of x, and of y.
-        x_kind: kind of the field x, None where there is none.
-        y_kind: kind of the field y.
+        x: kind of the field x, None where there is none.
+        y: kind of the field y.
         longer: `truncate`, `drop` or `refuse`.
         keep: which steps are kept where it is cut, the `first` or the `last`.
 
@@ -36,8 +36,8 @@ class MaxLength:
     """
 
     steps: int
-    x_kind: str | None
-    y_kind: str
+    x: Kind | None
+    y: Kind
     longer: Literal["truncate", "drop", "refuse"] = "truncate"
     keep: Literal["first", "last"] = "first"
 
@@ -56,7 +56,7 @@ class MaxLength:
     @property
     def aligned(self) -> bool:
         """True where y has one step for each of x."""
-        return self._x_has_time and self.y_kind in ALIGNED_KINDS
+        return self._x_has_time and self.y.per_step
 
     def __call__(self, x: Array | None, y: Array) -> tuple[Array | None, Array] | None:
         """One example as it is to be used; None where it is dropped.
@@ -93,8 +93,8 @@ class MaxLength:
 
     @property
     def _x_has_time(self) -> bool:
-        return self.x_kind in TIME_KINDS
+        return self.x is not None and self.x.has_time
 
     @property
     def _y_has_time(self) -> bool:
-        return self.y_kind in TIME_KINDS
+        return self.y.has_time

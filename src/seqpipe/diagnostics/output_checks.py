@@ -59,7 +59,7 @@ def _bad(values: Tensor, field: FieldSpec) -> Tensor:
     if values.is_floating_point():
         return torch.full_like(values, POISON)
     bad = torch.full_like(values, field.size - 1)
-    if field.kind == "spelled" and field.characters is not None:
+    if field.is_spelled and field.characters is not None:
         bad[..., 1:] = field.characters - 1
     return bad
 
@@ -71,7 +71,7 @@ def other_from(values: Tensor, step: int, field: FieldSpec) -> Tensor:
     that is ordinary.
     """
     late = values[:, step:]
-    if field.kind == "roll":
+    if field.is_roll:
         late = 1 - late
     elif values.is_floating_point():
         late = late + 1 + torch.rand(late.shape).to(late)
@@ -81,10 +81,10 @@ def other_from(values: Tensor, step: int, field: FieldSpec) -> Tensor:
 
 
 def _next_id(ids: Tensor, field: FieldSpec) -> Tensor:
-    lowest = EOS + 1 if field.kind in ("symbols", "spelled") and field.size > EOS + 2 else 0
-    words = ids[..., :1] if field.kind == "spelled" else ids
+    lowest = EOS + 1 if field.is_text and field.size > EOS + 2 else 0
+    words = ids[..., :1] if field.is_spelled else ids
     words = lowest + (words - lowest + 1).remainder(field.size - lowest)
-    return torch.cat([words, ids[..., 1:]], dim=-1) if field.kind == "spelled" else words
+    return torch.cat([words, ids[..., 1:]], dim=-1) if field.is_spelled else words
 
 
 DRAWN, FEWEST, WORK = 1000, 10, 2e10
@@ -307,7 +307,7 @@ def causality(subject: Subject, outputs: Tensor) -> Check:
 def _reads_its_answer(subject: Subject) -> bool:
     spec, task = subject.spec, subject.task
     alone = spec.y.has_time and not (spec.x is not None and spec.x.has_time)
-    return alone or (spec.y.kind == "symbols" and isinstance(task, StepTask))
+    return alone or (spec.y.is_text and isinstance(task, StepTask))
 
 
 def _peeks(subject: Subject, role: str, start: int, last: int) -> str | None:

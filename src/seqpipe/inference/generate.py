@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from seqpipe import rules
 from seqpipe.data.base import Field, SequenceBatch
+from seqpipe.data.kinds import Answer
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.limits import SAMPLING, SEARCH
-from seqpipe.inference.outputs import Answer
 from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.nn.ctc import best_path, ctc_loss, prefix_beam
@@ -222,7 +222,7 @@ def sample(
         "temperature": asked.temperature,
         "generator": torch.Generator(device).manual_seed(int(asked.seed)),
     }
-    if y.spec.kind == "roll":
+    if y.spec.is_roll:
         _refuse_for_rolls(asked)
         roll, _ = network.sample(given, **options)
         return [row.to(torch.uint8).cpu().numpy() for row in roll]

@@ -158,7 +158,7 @@ def sized(
                 key, wrong = f"data.{role}.vectors", f"the architecture does not read {role}"
                 raise ConfigError(f"{key}: {wrong}; allowed: {key}=null")
             sizes[f"{role}_vectors"] = torch.tensor(field.vectors)
-    if spec.y.kind == "symbols" and "bos" in taken:  # it writes them
+    if spec.y.is_text and "bos" in taken:  # it writes them
         sizes |= {"y_size": spec.y.size, "bos": BOS, "eos": EOS}
     elif spec.y.has_time and not (spec.x is not None and spec.x.has_time):
         sizes |= {"y_size": spec.y.size, "y_kind": spec.y.kind}  # each step reads its own last y

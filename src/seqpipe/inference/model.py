@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from seqpipe.data.base import Field, Found, PlacedRecord, SequenceSpec
+from seqpipe.data.kinds import Answer
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.generate import Decoding, Drawing, Sample, encoded_condition, sample
 from seqpipe.inference.limits import BATCH_SIZE
-from seqpipe.inference.outputs import Answer, is_relative, placed
+from seqpipe.inference.outputs import is_relative, placed
 from seqpipe.inference.predictor import CHUNK, Answering, Asked
 from seqpipe.inference.preprocess import MOST_ROWS, Encoder, is_table, records_of
 from seqpipe.inference.scoring import Score, Unknown, score

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from seqpipe.data.base import Field, Found, Record
+from seqpipe.data.kinds import Answer, Floats
 from seqpipe.errors import DataError
 from seqpipe.inference.generate import Decoding, decoded, decodes
-from seqpipe.inference.outputs import Answer, Floats, answer_of
 from seqpipe.inference.prefetch import Ahead, Workers
 from seqpipe.inference.preprocess import MOST_STEPS, Encoder, Piece, batched
 from seqpipe.inference.unknown_symbols import counts_unknown, unknown_at
@@ -165,7 +165,7 @@ class Answering:
         return counts
 
     def _answer(self, parts: list[tuple[Any, Floats | None]]) -> Answer:
-        return answer_of(self.y, self.spec, *_joined(parts))
+        return self.spec.answer(*_joined(parts), self.y.decode)
 
     def _written(self, batch: Any) -> list[tuple[Any, Floats | None]]:
         """(prediction, probabilities) of each piece, without padding."""

@@ -12,7 +12,6 @@ from seqpipe.data.base import Field, Record, SequenceBatch, SequenceSpec
 from seqpipe.data.batching import pad
 from seqpipe.data.columns import Array
 from seqpipe.data.field_checks import check_cuts
-from seqpipe.data.kinds import ALIGNED_KINDS
 from seqpipe.data.truncation import MaxLength
 from seqpipe.errors import DataError
 
@@ -61,14 +60,14 @@ class Encoder:
         self.spec, self.x, self.y = spec, x, y
         self.x_has_time = spec.x is not None and spec.x.has_time
         self.y_has_time = spec.y.has_time
-        self.aligned = self.x_has_time and spec.y.kind in ALIGNED_KINDS
+        self.aligned = spec.y.is_per_step_of(spec.x)
         cuts = {name: data.get(name) for name in ("window", "eval_window", "bptt")}
         check_cuts(x, y, **cuts, tokens=None)
         self.trim: MaxLength | None = None
         if data.get("max_length") is not None:
-            x_kind = None if x is None else x.kind
+            x_form = None if x is None else x.form
             ends = {name: data[name] for name in ("longer", "keep")}
-            self.trim = MaxLength(data["max_length"], x_kind, y.kind, **ends)
+            self.trim = MaxLength(data["max_length"], x_form, y.form, **ends)
         # Lanes carry their state from piece to piece: a whole sequence says the same at once.
         window = data.get("window") and (data.get("eval_window") or data["window"])
         self.window: int | None = window if self.aligned else None
@@ -91,7 +90,7 @@ class Encoder:
         if self.trim is not None:
             x, y = self._trimmed(self.trim, x, whole := y)
             labelled = labelled and y is whole
-        if labelled and x is not None and self.spec.y.kind == "symbols":
+        if labelled and x is not None and self.spec.y.is_text:
             text = self.y.truth(record)
         if self.window is None or x is None:
             return [self._piece(row, x, y)._replace(text=text)]
@@ -141,8 +140,7 @@ class Encoder:
     def _no_y(
         self, rows: int, x: Tensor | None, x_lengths: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        spec = self.spec.y
-        width = () if spec.kind in ("category", "ordinal", "tags", "symbols") else (spec.size,)
+        spec, width = self.spec.y, self.spec.y.row_shape
         if not spec.has_time:
             return torch.zeros(rows, *width, dtype=spec.dtype), None
         if self.aligned and x is not None:

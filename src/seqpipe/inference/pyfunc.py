@@ -72,7 +72,7 @@ class Served:
         Those of `Model.sample`, or of `Model.predict` where it searches; none for other models.
         """
         if self.model.samples:
-            text = {} if self.model.spec.y.kind == "roll" else _OF_TEXT
+            text = {} if self.model.spec.y.is_roll else _OF_TEXT
             return {**_OF_SAMPLES, "max_length": (int, self.model.longest_sample), **text}
         return _OF_SEARCH if decodes(self.model.network, self.model.task) else {}
 

@@ -115,7 +115,7 @@ def score(
     parts = [_of(one, ids, y) for one in _logits(network, x, record, ids)]
     values = torch.cat(parts).tolist()
     names = y.spec.names or ()
-    if y.spec.kind == "roll":
+    if y.spec.is_roll:
         tokens = [y.decode(row.unsqueeze(0)) for row in symbols]
     else:
         tokens = [names[int(id_)] for id_ in symbols]
@@ -145,7 +145,7 @@ def _of(piece: tuple[int, Tensor], y: Tensor, field: Field) -> Tensor:
     start, logits = piece
     logits = precise(logits[0]).to(widest(y.device))
     truth = y[0, start : start + len(logits)]
-    if field.spec.kind == "roll":
+    if field.spec.is_roll:
         return -torch.nn.functional.binary_cross_entropy_with_logits(
             logits, truth.to(logits.dtype), reduction="none"
         ).sum(dim=-1)

@@ -12,13 +12,13 @@ from seqpipe.data.vocabulary import EOS
 def unknown_at(spec: FieldSpec, ids: Any) -> Any:
     """(T,) bool, True where a step is unknown. ids: (T,), or (T, 1 + C) of spelled words."""
     steps = np.asarray(ids)
-    first = steps[:, 0] if spec.kind == "spelled" else steps
+    first = steps[:, 0] if spec.is_spelled else steps
     return np.zeros(len(first), dtype=bool) if spec.unknown is None else first == spec.unknown
 
 
 def counts_unknown(spec: FieldSpec | None) -> bool:
     """Whether anything can be unknown: not numbers, and neither bytes nor subwords."""
-    if spec is None or spec.kind not in ("symbols", "spelled"):
+    if spec is None or not spec.is_text:
         return False
     return spec.unknown is not None and spec.unit not in ("bytes", "subwords")
 
@@ -34,7 +34,7 @@ def unknown_symbols(fld: Field, value: Any, ids: Tensor) -> list[str]:
     spec = fld.spec
     steps, _ = fld.steps(value)
     unknown = unknown_at(spec, ids)
-    if spec.kind == "symbols":
+    if not spec.is_spelled:
         unknown = unknown[np.asarray(ids) != EOS]
     if len(steps) != len(unknown):
         return []

@@ -20,7 +20,7 @@ from seqpipe.models.one_to_many import OneToMany
 from seqpipe.nn.crf import CRFHead
 from seqpipe.nn.masks import length_mask
 from seqpipe.tasks.base import Task
-from seqpipe.tasks.regression import Regression, in_units
+from seqpipe.tasks.regression import Regression
 
 TOLERANCE = 1e-5
 STRAYING = 10.0
@@ -155,12 +155,12 @@ def _of_steps(
 
 def _drawn(field: FieldSpec, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Random numbers or ids of a field, for each row or each step."""
-    if field.kind in ("values", "vector", "number"):
+    if field.holds_floats:
         return torch.randn(*shape, field.size, generator=generator)
-    if field.kind == "roll":
+    if field.is_roll:
         return torch.randint(0, 2, (*shape, field.size), generator=generator).float()
     ids = torch.randint(0, field.size, shape, generator=generator)
-    if field.kind != "spelled":
+    if not field.is_spelled:
         return ids
     assert field.characters is not None
     longest = 12
@@ -183,7 +183,7 @@ def _answers(
     else:
         said, answers = network(inputs["x"], inputs.get("lengths")), {}
     if isinstance(task, Regression):
-        return {"prediction": in_units(task.y, said.double())}
+        return {"prediction": task.y.in_units(said.double())}
     lengths = inputs.get("lengths") if spec.y.has_time else None
     index = torch.arange(len(said))
     batch = SequenceBatch(inputs.get("x"), inputs.get("lengths"), index, lengths, index)

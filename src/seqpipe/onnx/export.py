@@ -99,7 +99,7 @@ def metadata(model: Model) -> dict[str, str]:
     for role, field, spec in (("x", model.x, model.spec.x), ("y", model.y, model.spec.y)):
         if field is not None and spec is not None:
             told[role] = _field(field, spec, data[role])
-    if isinstance(model.network, OneToMany) and model.spec.y.kind == "symbols":
+    if isinstance(model.network, OneToMany) and model.spec.y.is_text:
         told |= {"bos": BOS, "eos": EOS, "pad": PAD}
     if isinstance(model.task, Transcription):
         told["blank"] = PAD

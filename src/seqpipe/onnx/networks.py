@@ -83,7 +83,7 @@ def one_to_many(graph: Graph, network: OneToMany, x: FieldSpec | None, y: FieldS
 
     Returns what the network says of y<t>, (T, B, K).
     """
-    kind = FieldSpec("values", y.size) if y.kind == "roll" else y
+    kind = FieldSpec("values", y.size) if y.is_roll else y
     value, steps = sequences(graph, "y_before", kind)
     fresh = graph.op("Unsqueeze", graph.input("fresh", BOOLEAN, ("batch",)), graph.integers(1))
     start = _first_state(graph, network, x, graph.size(steps.lengths, 0))
@@ -109,11 +109,11 @@ def one_to_many(graph: Graph, network: OneToMany, x: FieldSpec | None, y: FieldS
 def sequences(graph: Graph, name: str, kind: FieldSpec) -> tuple[Value, Steps]:
     """Inputs: sequences, as (T, B, ...) with 0 at padding whatever was fed there; their lengths."""
     axes: tuple[str | int, ...] = SEQUENCE
-    if kind.kind == "values":
+    if kind.holds_floats:
         axes = (*SEQUENCE, kind.size)
-    elif kind.kind == "spelled":
+    elif kind.is_spelled:
         axes = (*SEQUENCE, "word_and_characters")
-    numbers = FLOAT if kind.kind == "values" else INTEGER
+    numbers = FLOAT if kind.holds_floats else INTEGER
     value = graph.input(name, numbers, axes)
     lengths = graph.input("lengths", INTEGER, ("batch",))
     value = graph.op("Transpose", value, perm=[1, 0, 2][: len(axes)])

@@ -256,7 +256,7 @@ def write(cfg: DictConfig, facts: RunFacts, history: History) -> list[dict[str, 
     text = artifacts.as_text(drawn, data.y)
     if text:
         report.write_sample(folder, text)
-    if drawn and data.spec.y.kind == "roll":
+    if drawn and data.spec.y.is_roll:
         path = folder / "figures" / "sample.png"
         first = drawn[0]
         title = f"{name}: a sample" + (f", {first.condition}" if first.condition else "")
@@ -334,10 +334,10 @@ def examples(
             x = batch.x[b].cpu()  # a condition has no steps
             row["x"] = data.x.decode(x if batch.x_lengths is None else x[: batch.x_lengths[b]])
         row |= {"truth": texts[b] or data.y.decode(truth), "prediction": data.y.decode(predicted)}
-        if data.spec.y.kind == "symbols":
+        if data.spec.y.is_text:
             (written,), (wanted,) = compared([(predicted, truth)], data.spec.y, texts[b : b + 1])
             row["correct"] = is_right(written, wanted)
-        elif data.spec.y.kind not in ("number", "values"):
+        elif not data.spec.y.holds_floats:
             row["correct"] = row["truth"] == row["prediction"]
         rows.append(row)
     return rows

@@ -108,7 +108,7 @@ class MultiLabel(Task):
         """None while training; in the test also of each label, unless they are notes."""
         if stage == "train":
             return MetricCollection({})
-        per_class = stage == "test" and self.y.kind == "multi_label"
+        per_class = stage == "test" and not self.y.has_time
         return MetricCollection({"labels": LabelCounts(self.output_size, per_class=per_class)})
 
     def scalars(self, computed: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -78,7 +78,7 @@ class Regression(Task):
         In float32 a large mean would leave no digits of the differences.
         """
         predicted, truth = map(exact, _real(predictions, batch))
-        return in_units(self.y, predicted), in_units(self.y, truth)
+        return self.y.in_units(predicted), self.y.in_units(truth)
 
     def metrics(self, stage: str) -> MetricCollection:
         """MSE and MAE."""
@@ -90,13 +90,6 @@ class Regression(Task):
         if batch.y_lengths is None:
             return list(pairs)
         return [(p[:n], t[:n]) for (p, t), n in zip(pairs, batch.y_lengths.tolist(), strict=True)]
-
-
-def in_units(y: FieldSpec, numbers: Tensor) -> Tensor:
-    """Numbers of a model, (..., K) float64, as they were before they were standardised."""
-    if y.mean is None or y.scale is None:
-        return numbers
-    return numbers * numbers.new_tensor(y.scale) + numbers.new_tensor(y.mean)
 
 
 def _wide(batch: SequenceBatch) -> Tensor:

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqpipe.data.base import Record
+from seqpipe.data.base import OneLabel, Record
 from seqpipe.data.fields.classes import Classes, class_name, several_in
-from seqpipe.data.kinds import OneLabel
 from seqpipe.data.missing import is_infinite, is_missing
 from seqpipe.errors import ConfigError, DataError
 

@@ -7,8 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from seqpipe.data.base import Found, PlacedRecord, Record
-from seqpipe.data.kinds import OneLabel
+from seqpipe.data.base import Found, OneLabel, PlacedRecord, Record
 from seqpipe.data.sources.files import FileSource, Names, lines, rows
 from seqpipe.data.sources.table_formats import CARRIAGE_RETURN
 from seqpipe.errors import DataError
