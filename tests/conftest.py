@@ -29,9 +29,11 @@ install_import_hook(["seqpipe.nn", "seqpipe.models"], "beartype.beartype")
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SEQPIPE_SHARED", REPOSITORY.parent / "shared"))
 
-# A busy machine is no defect: how long an example takes is not judged.
-settings.register_profile("seqpipe", deadline=None)
-settings.load_profile("seqpipe")
+# The same examples every time: a test fails because of a change, not by chance or a busy machine.
+# More of them, and other ones each time: make test ARGS=--hypothesis-profile=nightly
+settings.register_profile("few", deadline=None, max_examples=30, derandomize=True)
+settings.register_profile("nightly", deadline=None, max_examples=500)
+settings.load_profile("few")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,7 +10,7 @@ import pkgutil
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 from torch import nn
 
@@ -152,7 +152,6 @@ def test_what_a_field_learns_does_not_depend_on_the_order_of_classes_or_of_fitti
     assert again.spec == field.spec
 
 
-@settings(deadline=None, max_examples=30)
 @given(texts=some.lists(some.text(max_size=12), min_size=1, max_size=4))
 @pytest.mark.parametrize("by", ["characters", "bytes"])
 def test_any_text_at_all_keeps_the_promises_of_text(by, texts):

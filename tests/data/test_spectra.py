@@ -7,7 +7,7 @@ import pytest
 import scipy.fft
 import scipy.signal
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -133,7 +133,6 @@ def test_a_tone_is_loudest_in_the_band_that_holds_it():
         assert filters[loudest, round(hz * 256 / RATE)] >= 0.4
 
 
-@settings(max_examples=40)
 @given(
     st.integers(1, 3000), st.integers(1, 6), st.integers(0, 2),
     st.sampled_from(["none", "train", "example"]), st.sampled_from([10.0, 25.0]),
