@@ -114,7 +114,7 @@ def test_a_lane_goes_back_to_the_state_before_a_bad_batch(launch, monkeypatch, c
     monkeypatch.setattr(SequenceModule, "training_step", watched)
     result = launch("python_docs", *PLAIN, *lanes, "trainer.max_steps=5")
     assert states[3] is states[2]
-    assert "update 3 is skipped, 1 so far: it is finite when the batch is run again" in caplog.text
+    assert "update 3 is skipped, 1 so far: it is finite if the batch is run again" in caplog.text
     path = result.output_dir / "bad_steps" / "step_3_rank0.pt"
     saved = read(path)
     assert torch.equal(saved["lanes"][0], states[2][0])

@@ -124,10 +124,10 @@ def same(one, other) -> bool:
 PLANTS = {
     "nan in x": "x holds nan at time step 2; example 7 of train",
     "inf in y": "y holds inf; example 7 of train",
-    "large y": "the loss is inf though the model's answer is finite; example 7 of train",
+    "large y": "the loss is inf but the outputs of the model are finite; example 7 of train",
     "forwards": "middle puts out inf at time step 3 from finite input; example 7 of train",
     "backwards": (
-        "the gradient of first, middle is not finite though the loss is, it arises in middle;"
+        "the gradient of first, middle is not finite but the loss is, it arises in middle;"
         " example 7 of train"
     ),
 }
@@ -265,7 +265,7 @@ def test_weights_that_are_not_finite_end_the_training_at_once(trainer):
     with pytest.raises(TrainingError) as caught:
         trainer(max_epochs=1).fit(training, loader_of(*sequences()), valid())
     assert str(caught.value).startswith(
-        "update 2 cannot be made: the weights of head are not finite; a lower optim.lr, "
+        "update 2 is not possible: the weights of head are not finite; a lower optim.lr, "
     )
 
 
@@ -386,7 +386,7 @@ def test_what_is_not_ours_is_not_read(tmp_path):
     (tmp_path / "broken.pt").write_bytes(b"PK nothing")
     with pytest.raises(ValueError, match="not a batch that seqpipe kept"):
         read(tmp_path / "foreign.pt")
-    with pytest.raises(ValueError, match="no file of torch's that can be read"):
+    with pytest.raises(ValueError, match="not a readable file of torch"):
         read(tmp_path / "broken.pt")
 
 
@@ -404,5 +404,5 @@ def test_anomaly_detection_names_the_operation_and_its_line(trainer):
 
 def test_a_bad_loss_without_a_nan_on_the_way_back_ends_anomaly_detection_too(trainer):
     x, y = planted("large y")
-    with pytest.raises(TrainingError, match="update 3: the loss is inf, though no operation"):
+    with pytest.raises(TrainingError, match="update 3: the loss is inf, but no operation"):
         trainer(max_epochs=1, detect_anomaly=True).fit(made(), loader_of(x, y), valid())

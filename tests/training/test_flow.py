@@ -208,7 +208,7 @@ def test_a_spike_that_nothing_clips_is_told():
 
 def test_a_training_without_an_update_says_so():
     (sentence,) = told([], limit=1.0)
-    assert sentence == "no update was made: the weights are those that the training began with"
+    assert sentence == "no update was made: the weights are the initial ones"
 
 
 @pytest.mark.parametrize(

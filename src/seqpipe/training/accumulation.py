@@ -1,8 +1,8 @@
-"""How the batches of one update are weighted: every real step counts the same, however cut.
+"""Weights of the batches of one update: every real step counts the same in any division.
 
-An update may be made of several batches (`trainer.accumulate_grad_batches`) in several processes.
-Their mean losses go over different numbers of steps, so the mean of their gradients, which is what
-Lightning and DistributedDataParallel take, would give the steps of a small batch more weight.
+An update may use several batches (`trainer.accumulate_grad_batches`) in several processes. Their
+losses are means over different numbers of steps, so the mean of their gradients, which Lightning
+and DistributedDataParallel take, would give the steps of a small batch more weight.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,17 +14,17 @@ from seqpipe.nn.precision import widest
 
 
 class Accumulation:
-    """Keeps the gradient of an update at the mean over all that its loss counts so far.
+    """Keeps the accumulated gradient equal to that of the mean over all steps seen so far.
 
-    A gradient held so is never larger than that of a batch, whatever the number of steps: half
-    precision neither overflows nor underflows by it. With one batch an update nothing is changed.
+    Such a gradient is never larger than that of one batch, for any number of steps, so half
+    precision neither overflows nor underflows. With one batch per update nothing changes.
     """
 
     def __init__(self) -> None:
-        self._seen: Tensor | None = None  # what this process has counted in the present update
+        self._seen: Tensor | None = None  # counted by this process in the present update
 
     def start(self) -> None:
-        """The next batch is the first of an update."""
+        """Start an update with the next batch."""
         self._seen = None
 
     def weighted(
@@ -35,15 +35,15 @@ class Accumulation:
         *,
         over_processes: tuple[int, Callable[[Tensor], Tensor]] | None,
     ) -> Tensor:
-        """Scales the gradients held so far, and returns the loss, scaled to be added to them.
+        """Scale the gradients accumulated so far; return the loss, scaled to be added to them.
 
         Args:
             loss: mean over `units`, a scalar.
-            units: how many things it goes over.
-            parameters: whose gradients are added up.
-            over_processes: at the last batch of an update in several processes, which then take
-                the mean of their gradients: how many there are, and what adds a number up over
-                them; None: only what this process has counted is known.
+            units: number of steps or examples of that mean.
+            parameters: with the accumulated gradients.
+            over_processes: for the last batch of an update in several processes, which then average
+                their gradients: the number of processes, and a function that sums a number over
+                them. None: only the count of this process is known.
         """
         units = units.detach().to(widest(units.device))
         before, self._seen = self._seen, units if self._seen is None else self._seen + units
@@ -53,7 +53,7 @@ class Accumulation:
             each = self._seen
         else:
             processes, added_up = over_processes
-            each = added_up(self._seen.clone()) / processes  # counted by a process on average
+            each = added_up(self._seen.clone()) / processes  # mean over processes
         if before is not None:
             held = [p.grad for p in parameters if p.grad is not None]
             if held:
@@ -62,5 +62,5 @@ class Accumulation:
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
-    """Part / whole; 0 of nothing."""
+    """Return part / whole; 0 if the whole is 0."""
     return torch.where(whole > 0, part / whole.clamp(min=1e-30), 0.0)

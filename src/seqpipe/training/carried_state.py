@@ -1,4 +1,4 @@
-"""What passes from one batch to the next where long sequences are read in lanes."""
+"""Carried state: what passes from one batch to the next in truncated backpropagation."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Tree = Any
 
 @runtime_checkable
 class Carries(Protocol):
-    """A model that can go on from where another batch ended."""
+    """A model that can continue from the state in which another batch ended."""
 
     def start(self, rows: int) -> Tree:
-        """What each of some rows starts with, where nothing is carried over."""
+        """Return the state that each row starts with if nothing is carried over."""
 
     def carry(
         self,
@@ -29,22 +29,22 @@ class Carries(Protocol):
         y_lengths: Tensor,
         carried: Tree,
     ) -> tuple[Tensor, Tree]:
-        """Logits as from `forward`, and what the next batch of the same rows goes on from."""
+        """Return the logits of `forward`, and the state for the next batch of the same rows."""
 
 
 class Carried:
-    """The states of all lanes, each as its last batch left it, cut off from its gradient."""
+    """The detached state of each lane after its last batch."""
 
     def __init__(self) -> None:
         self.lanes: Tree = None
 
     def enter(self, start: Tree, lane: Tensor, fresh: Tensor) -> Tree:
-        """What the rows of a batch go on from.
+        """Return the state that each row of a batch starts from.
 
         Args:
-            start: of rows that start anew, of all rows.
-            lane: (B,) whose state each row goes on from.
-            fresh: (B,) True where it starts anew.
+            start: the initial state of each row.
+            lane: (B,), the lane whose state a row continues.
+            fresh: (B,), True where a row starts from the initial state.
         """
         if self.lanes is None:
             return start
@@ -52,7 +52,7 @@ class Carried:
         return _mapped(lambda new, old: torch.where(_wide(fresh, new), new, old), start, kept)
 
     def leave(self, state: Tree, lane: Tensor) -> None:
-        """Keep what the rows of a batch ended with."""
+        """Keep the state in which the rows of a batch ended."""
         ended = _mapped(lambda rows: rows.detach(), state)
         if self.lanes is None:  # the first batch has all lanes
             count = int(lane.max()) + 1
@@ -60,16 +60,16 @@ class Carried:
         self.lanes = _mapped(lambda held, rows: held.index_copy(0, lane, rows), self.lanes, ended)
 
     def state_dict(self) -> Tree:
-        """The states of all lanes; None before the first batch."""
+        """Return the states of all lanes; None before the first batch."""
         return self.lanes
 
     def load_state_dict(self, lanes: Tree, device: torch.device) -> None:
-        """Continues with the states of a checkpoint; None: there were none."""
+        """Restore the states of a checkpoint; None if it has none."""
         self.lanes = None if lanes is None else _mapped(lambda held: held.to(device), lanes)
 
 
 def answer(model: nn.Module, batch: SequenceBatch, carried: Carried) -> Tensor:
-    """Logits of a batch: (B, K) or (B, T, K); a batch of lanes goes on where the last one ended."""
+    """Return the logits of a batch, (B, K) or (B, T, K); lanes continue with their state."""
     if batch.lane is None:
         logits: Tensor = model(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
         return logits

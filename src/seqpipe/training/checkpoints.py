@@ -1,4 +1,4 @@
-"""The numbers of a run, epoch by epoch, and the checkpoints it keeps: the best and the last."""
+"""The history of a run, epoch by epoch, and its checkpoints: the best and the last."""
 
 import io
 import logging
@@ -22,31 +22,31 @@ from seqpipe.records import check_archive
 log = logging.getLogger(__name__)
 
 UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError)
-"""What `read_archive` raises of a file that is none of torch's, or damaged."""
+"""Errors of `read_archive` for a file that torch did not write, or that is damaged."""
 
 
 def read_archive(path: Path) -> Any:
-    """What `torch.save` wrote: tensors and plain values, on the CPU. No code in it can run.
+    """Load a file of `torch.save` onto the CPU: tensors and plain values. No code in it can run.
 
     Raises:
-        UNREADABLE: it is none, is damaged, or claims to hold more than it does.
+        UNREADABLE: not such a file, damaged, or smaller than it claims.
     """
     check_archive(path)
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
 TRAINED = "trained_state_dict"
-"""Of a checkpoint: the weights to train on with, where those that were validated are others."""
+"""Key of a checkpoint: the weights to continue with, if others were validated (averages)."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What one validation found.
+    """The result of one validation.
 
     Args:
         metrics: `val/...`.
         epoch: the epoch it ended or interrupted, counted from 1.
-        step: optimizer updates before it.
+        step: number of updates before it.
     """
 
     metrics: dict[str, float]
@@ -55,21 +55,21 @@ class Validation:
 
 
 def validation_of(trainer: Trainer) -> Validation:
-    """The validation that has just ended."""
+    """Return the validation that has just ended."""
     metrics = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-    training = trainer.state.fn == TrainerFn.FITTING  # else the epoch is counted already
+    training = trainer.state.fn == TrainerFn.FITTING  # otherwise the epoch is already counted
     return Validation(metrics, trainer.current_epoch + training, trainer.global_step)
 
 
 class History(Checkpoint):
-    """Keeps the numbers of every epoch and validation.
+    """Keeps the metrics of every epoch and validation.
 
-    A `Checkpoint` only so that Lightning calls it last, when the epoch's numbers are complete.
+    It is a `Checkpoint` so that Lightning calls it last, when all metrics of an epoch are known.
 
     Attributes:
         series: name -> [(step, value), ...].
         last: the newest validation; None before the first.
-        started: whether the training began, after all of a checkpoint was taken over.
+        started: whether the training began, after a checkpoint was restored.
     """
 
     def __init__(self) -> None:
@@ -79,37 +79,37 @@ class History(Checkpoint):
         self._training = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Notes what the run goes on to do."""
+        """Note whether the run trains, validates or tests next."""
         self._training = stage == "fit"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes that the training begins."""
+        """Note that the training begins."""
         self.started = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes the validation."""
+        """Note the validation."""
         if not trainer.sanity_checking:
             self.last = validation_of(trainer)
             self.note(self.last.metrics, self.last.step)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes the training numbers of the epoch."""
+        """Note the training metrics of the epoch."""
         metrics = trainer.callback_metrics.items()
         now = {k: v.item() for k, v in metrics if not k.startswith("val/")}
         self.note(now, trainer.global_step)
 
     def note(self, values: Mapping[str, float], step: int) -> None:
-        """Adds to the series, at the number of updates made so far."""
+        """Add points to the series, at the number of updates made so far."""
         for name, value in values.items():
             self.series.setdefault(name, []).append((step, value))
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain containers, for the checkpoint."""
+        """Return plain containers for a checkpoint."""
         series = {name: [list(point) for point in points] for name, points in self.series.items()}
         return {"series": series, "last": None if self.last is None else asdict(self.last)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from a checkpoint; a test of the best one must not forget what came after it."""
+        """Restore the history to continue a training; a test keeps the history it has."""
         if not self._training:
             return
         saved, last = state_dict["series"].items(), state_dict["last"]
@@ -120,13 +120,13 @@ class History(Checkpoint):
 def record(
     trainer: Trainer, metrics: Mapping[str, float], update: int, *, kept: bool = True
 ) -> None:
-    """Logs at this very update; Lightning does so only every few, and never once it has ended.
+    """Log metrics at this update. Lightning logs only every few updates, and none after the end.
 
     Args:
-        trainer: whose loggers are told.
+        trainer: with the loggers.
         metrics: name -> value.
-        update: how many were made before it.
-        kept: in the history, too.
+        update: number of updates before it.
+        kept: also add them to the history.
     """
     if not metrics:
         return
@@ -140,27 +140,27 @@ def record(
 class BestAndLast(Checkpoint):
     """`best.ckpt` by the monitored metric, and `last.ckpt`, in the run's folder.
 
-    Of equal values the last counts: a small validation split has few, and the weights that come
-    later were trained longer, under a lower learning rate.
+    Of equal values the last counts: a small validation split has few different values, and the
+    later weights were trained longer, with a lower learning rate.
 
-    A resumed run has a folder of its own: the best checkpoint so far is copied into it, so that
-    a worse one does not take its place and the run it came from keeps what it has. (Lightning's
-    own callback forgets the best score when the folder changes, keeps the first of equal values,
-    and saves nothing of a validation in an epoch that `max_time` cuts short.)
+    A resumed run has a folder of its own. The best checkpoint so far is copied into it, so that a
+    worse one cannot replace it, and the earlier run keeps its files. (Lightning's own callback
+    forgets the best score when the folder changes, keeps the first of equal values, and saves
+    nothing for a validation in an epoch that `max_time` ends.)
 
-    The weights of `best.ckpt` are those that were validated: a callback that averages weights
-    validates others than it trains.
+    `best.ckpt` holds the weights that were validated; a callback that averages weights validates
+    the averages.
 
     Args:
         dirpath: where checkpoints go.
         monitor: the metric.
         mode: `min` or `max`.
-        save_last: keep `last.ckpt` as well, to resume from: where the last whole epoch ended, or
-            where `max_steps` or `max_time` stopped inside one, between two updates.
+        save_last: also keep `last.ckpt`, to resume from: the end of the last whole epoch, or the
+            update at which `max_steps` or `max_time` stopped the training.
 
     Attributes:
         best: the validation of `best.ckpt`; None before the first.
-        resumed_from: the checkpoint the run goes on from, if it does.
+        resumed_from: the checkpoint that the run continues, if any.
     """
 
     def __init__(
@@ -177,21 +177,21 @@ class BestAndLast(Checkpoint):
         self.best: Validation | None = None
         self.resumed_from: Path | None = None
         self._training = self._first = True
-        self._unsaved = False  # the best is of this epoch's end, and saved there
-        self._validated: dict[str, Tensor] = {}  # weights of the best validation, till it is saved
+        self._unsaved = False  # the best is of the end of this epoch, and is saved there
+        self._validated: dict[str, Tensor] = {}  # weights of the best, until saved
         self._saving_best = False
-        self._stopping = False  # somebody asked for it in the middle of an update
+        self._stopping = False  # a stop was requested in the middle of an update
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Notes what the run goes on to do, and whether this process writes files."""
+        """Note whether the run trains next, and whether this process writes files."""
         self._training, self._first = stage == "fit", trainer.is_global_zero
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keeps where a training stands that stops inside an epoch, after a whole update.
+        """Save `last.ckpt` if the training stops within an epoch, after a complete update.
 
-        Gradients accumulated so far are in no checkpoint, so the update is finished first.
+        No checkpoint holds accumulated gradients, so the update is finished first.
         """
         within_update = (batch_idx + 1) % trainer.accumulate_grad_batches > 0
         self._stopping = self._stopping or trainer.should_stop
@@ -200,7 +200,7 @@ class BestAndLast(Checkpoint):
             self._write_last(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keeps the weights if none were better; at the end of an epoch only once it has ended."""
+        """Keep the weights if they are the best; at an epoch's end only after it."""
         if trainer.sanity_checking:
             return
         now = validation_of(trainer)
@@ -221,11 +221,13 @@ class BestAndLast(Checkpoint):
                 self._write_last(trainer)
 
     def _keep_closing(self, trainer: Trainer) -> None:
-        """The validation after the training found the best: its checkpoint is the last one.
+        """The validation after the training is the best: its checkpoint is the last one.
 
-        By now Lightning counts the epoch as finished, and would go on with the next one.
+        Lightning already counts the epoch as finished.
         """
-        stands = _step_of(self.last_path) if self._first else None  # who writes it also reads it
+        stands = (
+            _step_of(self.last_path) if self._first else None
+        )  # the process that writes it also reads it
         if trainer.strategy.broadcast(stands) != trainer.global_step:
             self._write_best(trainer)
             return
@@ -242,13 +244,13 @@ class BestAndLast(Checkpoint):
 
     def _is_best(self, now: Validation) -> bool:
         value = now.metrics.get(self.monitor, math.nan)
-        if self.best is None:  # what is not finite is no better than nothing
+        if self.best is None:  # a value that is not finite is never the best
             return math.isfinite(value)
         better = self.sign * value >= self.sign * self.best.metrics[self.monitor]
         return better and math.isfinite(value)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keeps the best, and the last of a whole epoch."""
+        """Save the best, and the last of a whole epoch."""
         if self._unsaved:
             self._unsaved = False
             self._write_best(trainer)
@@ -263,7 +265,7 @@ class BestAndLast(Checkpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Called after all callbacks that are no `Checkpoint`."""
+        """Store the validated weights; called after all callbacks that are not a `Checkpoint`."""
         if self._saving_best:
             _keep(self._validated, checkpoint)
 
@@ -272,13 +274,13 @@ class BestAndLast(Checkpoint):
             _save(trainer, self.last_path)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain containers, for the checkpoint."""
+        """Return plain containers for a checkpoint."""
         return {"best": None if self.best is None else asdict(self.best)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes over the best checkpoint of the run that is resumed, from beside its `last.ckpt`.
+        """Copy the best checkpoint of the resumed run, which lies beside its `last.ckpt`.
 
-        Where it is not there any more, the best is what comes from now on.
+        If it is missing, only validations from now on count.
         """
         if not self._training or state_dict["best"] is None or self.resumed_from is None:
             return
@@ -286,7 +288,7 @@ class BestAndLast(Checkpoint):
         saved = self.resumed_from if _step_of(self.resumed_from) == best.step else old
         if _step_of(saved) != best.step:
             log.warning(
-                "the best checkpoint so far (%s %.4g) is not in %s: it counts no longer",
+                "the best checkpoint so far (%s %.4g) is not in %s: it is not compared with",
                 self.monitor,
                 best.metrics[self.monitor],
                 old,
@@ -299,23 +301,23 @@ class BestAndLast(Checkpoint):
 
 
 def _save(trainer: Trainer, path: Path) -> None:
-    """A checkpoint that takes the place of the one before only when it is whole.
+    """Write a checkpoint that replaces the one before only once it is complete.
 
-    All processes call it; the first writes.
+    All processes call it; the first one writes.
     """
     if trainer.is_global_zero:
         with replacing(path) as made:
             trainer.save_checkpoint(made)
     else:
-        trainer.save_checkpoint(path)  # it takes part, and writes nothing
-    trainer.strategy.barrier("checkpoint")  # nobody reads the one before
+        trainer.save_checkpoint(path)  # takes part and writes nothing
+    trainer.strategy.barrier("checkpoint")  # no process reads the previous one
 
 
 def _keep(validated: Mapping[str, Tensor], checkpoint: dict[str, Any]) -> None:
-    """Puts the validated weights into a checkpoint; others that it has are kept to train on with.
+    """Put the validated weights into a checkpoint, and keep its own to continue training.
 
     Args:
-        validated: the weights; empty: not known.
+        validated: the weights; empty if unknown.
         checkpoint: on any device.
     """
     held = checkpoint["state_dict"]
@@ -325,21 +327,21 @@ def _keep(validated: Mapping[str, Tensor], checkpoint: dict[str, Any]) -> None:
 
 
 def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    """Whether two sets of weights are equal, on whatever devices."""
+    """Return True if two sets of weights are equal, on any device."""
     return one.keys() == other.keys() and all(
         torch.equal(part, other[name].to(part.device)) for name, part in one.items()
     )
 
 
 def _step_of(path: Path) -> int | None:
-    """The optimizer step a checkpoint was written at; None where there is none."""
+    """Return the number of updates at a checkpoint; None if there is no such file."""
     if not path.is_file():
         return None
     return int(read_archive(path)["global_step"])
 
 
 def _stops(trainer: Trainer) -> bool:
-    """Whether Lightning leaves the training loop after this batch."""
+    """Return True if Lightning leaves the training loop after this batch."""
     if trainer.global_step == trainer.max_steps:
         return True
     epochs, steps = trainer.min_epochs or 0, trainer.min_steps or 0

@@ -1,7 +1,7 @@
-"""How the gradient flows: its norm by part of the model, how it is clipped, how far a step goes.
+"""Gradient statistics: norms by part of the model, clipping, and the size of updates.
 
-Everything is measured once an update, with one look at the device: clipping, what is logged and
-the question whether the gradient is finite share the numbers.
+They are measured once per update with one synchronization of the device; clipping, logging and the
+check for NaN and Inf share them.
 """
 
 import math
@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 
 WINDOWS = 300
-"""Of the whole training: MLflow's page shows about 320 points of a metric."""
-FEW = 100  # updates; below it there is no advice
+"""Number of windows of a training: MLflow shows about 320 points of a metric."""
+FEW = 100  # updates; below that there is no advice
 _LAYER = re.compile(r"(.+)\.layers\.(\d+)\.(forwards|backwards)\.")
-_BINS = 500  # of the histogram of norms, to each factor of e: the median is right to 0.1 %
+_BINS = 500  # bins of the histogram of norms per factor of e: the median is exact to 0.1 %
 _SMALLEST = 1e-30
 
 
 def group_of(name: str) -> str:
-    """The part of the model that a parameter belongs to, as a person names it.
+    """Return the part of the model that a parameter belongs to.
 
     >>> group_of("encoder.layers.0.forwards.cell.weight_hidden")
     'encoder.0.forwards'
@@ -34,12 +34,12 @@ def group_of(name: str) -> str:
 
 
 def by_name(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters, those of the model without `model.` before their names."""
+    """Return the parameters by name, without the prefix `model.`."""
     return {name.removeprefix("model."): p for name, p in module.named_parameters()}
 
 
 def norms_by_group(groups: Iterable[str], norms: Iterable[float]) -> dict[str, float]:
-    """The norm of each group, from those of its parameters."""
+    """Return the norm of each group from those of its parameters."""
     totals: dict[str, float] = {}
     for group, norm in zip(groups, norms, strict=True):
         totals[group] = math.hypot(totals.get(group, 0.0), norm)
@@ -47,15 +47,15 @@ def norms_by_group(groups: Iterable[str], norms: Iterable[float]) -> dict[str, f
 
 
 class GradientFlow:
-    """The gradient's norms, its clipping and the size of the steps.
+    """Norms of the gradient, clipping, and the size of updates.
 
     Args:
         parameters: of the model, by name.
 
     Attributes:
         total: norm of the whole gradient of the present update, before clipping.
-        groups: norm of each part's.
-        window: updates whose largest norm is logged together.
+        groups: norm of the gradient of each part.
+        window: number of updates whose largest norm is logged.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -63,8 +63,8 @@ class GradientFlow:
         self._norms: list[float] = []
         self._measured: list[tuple[str, nn.Parameter]] = []
         self.total, self.window = 0.0, 1
-        self._overflowed = False  # the squares of the present gradient did
-        self._waiting: list[float] = []  # totals of the window that is not full yet
+        self._overflowed = False  # the squares of the present gradient overflowed
+        self._waiting: list[float] = []  # norms of the window so far
         self._epoch = {"updates": 0, "acted": 0, "scales": 0.0}
         self._run = {"updates": 0, "acted": 0, "largest": 0.0, "largest_number": 0.0}
         self._histogram: dict[int, int] = {}
@@ -72,10 +72,10 @@ class GradientFlow:
         self._by_value = False
 
     def measure(self) -> float:
-        """The norm of the whole gradient: waits for the device once.
+        """Return the norm of the whole gradient; synchronizes the device once.
 
-        Not finite only where a number of the gradient is not: squares that are too large for the
-        numbers' precision are measured again, as shares of the largest number.
+        It is finite unless a number of the gradient is not: if the squares overflow the precision,
+        the norm is computed again from shares of the largest number.
         """
         self._measured = [(group, p) for group, p in self._parameters if p.grad is not None]
         self._norms = _norms(self._gradients())
@@ -89,14 +89,14 @@ class GradientFlow:
 
     @property
     def groups(self) -> dict[str, float]:
-        """Norm of the gradient of each part, before clipping."""
+        """Return the norm of the gradient of each part, before clipping."""
         return norms_by_group((group for group, _ in self._measured), self._norms)
 
     def clip(self, limit: float, algorithm: str | None) -> None:
-        """Clips the measured gradient in place, and notes what that did.
+        """Clip the measured gradient in place, and count whether it changed.
 
         Args:
-            limit: of the norm, or of each number.
+            limit: maximum of the norm, or of each number.
             algorithm: `norm` (also None) or `value`.
         """
         scale, acted, gradients = 1.0, self.total > limit, self._gradients()
@@ -111,7 +111,7 @@ class GradientFlow:
             assert algorithm in (None, "norm"), algorithm
             if acted:
                 scale = limit / (self.total + 1e-6)  # as torch does
-            if acted and self._overflowed:  # the scale may be too small for the numbers' precision
+            if acted and self._overflowed:  # the scale may underflow the precision
                 for _ in range(2):
                     torch._foreach_mul_(gradients, math.sqrt(scale))
             elif acted:
@@ -124,7 +124,7 @@ class GradientFlow:
         self._run["acted"] += acted
 
     def note(self) -> None:
-        """Counts the update."""
+        """Count the update."""
         self._waiting.append(self.total)
         self._run["updates"] += 1
         self._run["largest"] = max(self._run["largest"], self.total)
@@ -132,7 +132,10 @@ class GradientFlow:
         self._histogram[place] = self._histogram.get(place, 0) + 1
 
     def of_window(self, *, ended: bool = False) -> dict[str, float]:
-        """The largest norm and the 99th percentile of a full window, or of an ended training's.
+        """Return the maximum and the 99th percentile of the norms of a window, as metrics.
+
+        Args:
+            ended: the training ended, so the window need not be full.
 
         Returns:
             the metrics; empty while the window is not full.
@@ -144,23 +147,23 @@ class GradientFlow:
         return {"grad_norm/window_max": max(totals), "grad_norm/window_p99": p99}
 
     def of_epoch(self) -> dict[str, float]:
-        """How often and how much clipping changed the epoch's gradients; starts the next epoch."""
+        """Return how often and how much clipping changed the gradients of the epoch, and reset."""
         updates = max(1, self._epoch["updates"])
-        told = {
+        metrics = {
             "grad_norm/clipped_fraction": self._epoch["acted"] / updates,
             "grad_norm/clip_scale": self._epoch["scales"] / updates,
         }
         if self._epoch["updates"] == 0:  # a scaler skipped all of them
-            told["grad_norm/clip_scale"] = 1.0
+            metrics["grad_norm/clip_scale"] = 1.0
         self._epoch = {"updates": 0, "acted": 0, "scales": 0.0}
-        return told
+        return metrics
 
     def weights(self) -> list[Tensor]:
-        """A copy of the weights, to be compared with those after a step."""
+        """Return a copy of the weights, to compare with those after an update."""
         return [parameter.detach().clone() for _, parameter in self._parameters]
 
     def update_ratios(self, before: list[Tensor]) -> dict[str, float]:
-        """||w_after - w_before|| / ||w_before|| of each part that learns and is not all zero."""
+        """Return ||w_after - w_before|| / ||w_before|| of each trained part that is not zero."""
         learned = [
             (group, p.detach(), old)
             for (group, p), old in zip(self._parameters, before, strict=True)
@@ -177,7 +180,7 @@ class GradientFlow:
         return {group: moved[group] / size for group, size in sizes.items() if size > 0}
 
     def told(self) -> str:
-        """What the gradient was like and what clipping made of it, in a sentence or two."""
+        """Describe the norms and what clipping changed, in one or two sentences."""
         updates = int(self._run["updates"])
         if updates == 0:
             return "No update was made."
@@ -192,10 +195,10 @@ class GradientFlow:
         return f"{said} Clipping {of} at {self._limit:g} changed {share:.1%} of them."
 
     def advice(self) -> list[str]:
-        """What a person might change, in sentences; after few updates only that none was made."""
+        """Return advice on clipping, in sentences; after fewer than `FEW` updates there is none."""
         updates, acted, largest = (self._run[name] for name in ("updates", "acted", "largest"))
         if updates == 0:
-            return ["no update was made: the weights are those that the training began with"]
+            return ["no update was made: the weights are the initial ones"]
         if updates < FEW:
             return []
         median = self._median()
@@ -230,7 +233,7 @@ class GradientFlow:
         return 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """The numbers of the present epoch, run and window, in plain containers."""
+        """Return the counters of epoch, run and window, in plain containers."""
         return {
             "epoch": dict(self._epoch),
             "run": dict(self._run),
@@ -239,7 +242,7 @@ class GradientFlow:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues with the numbers of a checkpoint."""
+        """Restore the counters of a checkpoint."""
         self._epoch, self._run = dict(state["epoch"]), dict(state["run"])
         self._histogram, self._waiting = dict(state["histogram"]), list(state["window"])
 
@@ -248,7 +251,7 @@ class GradientFlow:
 
 
 def _norms(tensors: list[Tensor], order: float = 2.0) -> list[float]:
-    """The norm of each, on the host."""
+    """Return the norm of each tensor, on the host."""
     if not tensors:
         return []
     numbers: list[float] = torch.stack(torch._foreach_norm(tensors, order)).tolist()
@@ -256,7 +259,7 @@ def _norms(tensors: list[Tensor], order: float = 2.0) -> list[float]:
 
 
 def _large_norms(tensors: list[Tensor]) -> list[float]:
-    """The norm of each, whose squares may be too large; not finite where a number is not."""
+    """Return the norm of each tensor without overflow; not finite where a number is not."""
     largest = _norms(tensors, math.inf)
     if not all(map(math.isfinite, largest)):
         return largest

@@ -1,7 +1,7 @@
 """Skips, logs and saves updates that hold NaN or Inf, and stops the training after too many.
 
-A loss or a gradient that is not finite never reaches the weights. What it came from is looked for
-on the unchanged weights, with the random numbers of that step.
+A loss or a gradient that is not finite never reaches the weights. Its origin is searched for with
+the unchanged weights and the random state of that step.
 """
 
 import io
@@ -28,7 +28,7 @@ from seqpipe.training.process_state import gather, random_state, rank
 
 log = logging.getLogger(__name__)
 
-FILES = 20  # of a run in each process: each holds the weights
+FILES = 20  # kept per run and process: each holds the weights
 HELP = "a lower optim.lr, trainer.gradient_clip_val (1.0 is usual) or trainer.precision=32 may help"
 MORE = f"{HELP}; trainer.detect_anomaly=true names the operation"
 KIND = "bad step"
@@ -37,15 +37,15 @@ Context = Callable[[], AbstractContextManager[Any]]
 
 
 class BadSteps:
-    """Watches over the updates of a training.
+    """Checks the updates of a training and skips those that are not finite.
 
     Args:
-        model: what is trained.
-        task: what it is trained for.
-        limit: how many bad updates a training survives.
+        model: the model in training.
+        task: its task.
+        limit: number of skipped updates after which the next one ends the training.
 
     Attributes:
-        count: bad updates so far.
+        count: number of skipped updates so far.
     """
 
     def __init__(self, model: nn.Module, task: Task, limit: int) -> None:
@@ -56,16 +56,16 @@ class BadSteps:
         self._buffers: list[tuple[Tensor, Tensor]] = []
 
     def keep(self, batch: SequenceBatch, carried: Carried, device: torch.device) -> None:
-        """Remembers what a step begins with. Called before anything draws random numbers."""
+        """Keep what a step starts from. Call it before anything draws random numbers."""
         if not self._kept:
             self._buffers = [(held, held.clone()) for held in self.model.buffers()]
         self._kept.append(Kept(batch, random_state(device), carried.lanes))
 
     def checked(self, loss: Tensor) -> Tensor:
-        """The loss, with a gradient that is not finite where the loss is not.
+        """Return the loss, with a gradient that is not finite if the loss is not.
 
-        So processes that train together all see it once they have added up their gradients.
-        Under `detect_anomaly` it stays as it is: the operation that is named must be the user's.
+        All processes then see it after they have summed their gradients. With `detect_anomaly` the
+        loss is returned unchanged, so that torch names the operation of the user.
         """
         self._losses.append(loss.detach())
         if torch.is_anomaly_enabled():
@@ -73,38 +73,38 @@ class BadSteps:
         return loss * torch.where(torch.isfinite(loss), 1.0, torch.nan)
 
     def settle(self) -> None:
-        """The update was a good one: forget what it began with."""
+        """Forget what the update started from: it was finite."""
         self._kept, self._losses, self._buffers = [], [], []
 
     def of_the_loss(self) -> bool:
-        """Whether a loss of this update is not finite, in any process.
+        """Return True if a loss of this update is not finite, in any process.
 
-        A scaler's own gradients overflow now and then, which is no fault: then the loss decides.
+        With a gradient scaler the loss decides, because scaled gradients overflow by design.
         """
         bad = any(not bool(loss.isfinite()) for loss in self._losses)
         return any(gather(bad))
 
     def check_weights(self, update: int) -> None:
-        """What an update made of the weights, where no other comes to see it.
+        """Check the weights after the last update.
 
         Raises:
-            TrainingError: they are not finite.
+            TrainingError: the weights are not finite.
         """
         found = in_weights(self.model)
         if found is not None:
             raise TrainingError(f"after update {update} {found}; {MORE}")
 
     def skip(self, update: int, carried: Carried, folder: Path, context: Context) -> None:
-        """Puts everything back, says what was bad, and keeps the batch. All processes call it.
+        """Restore the state before the update, log why, keep the batch. All processes call it.
 
         Args:
             update: its number, from 1.
-            carried: gets back the state from before the update.
+            carried: gets the state from before the update.
             folder: of the run.
-            context: of the precision that is trained in.
+            context: precision of the training.
 
         Raises:
-            TrainingError: there were more than the limit, or no update can be good any more.
+            TrainingError: more updates than the limit were skipped, or the weights are not finite.
         """
         self.count += 1
         with torch.no_grad():
@@ -115,18 +115,17 @@ class BadSteps:
         found = gather(None if mine is None else str(mine))
         if all(text is None for text in found):
             ids = [int(i) for kept in self._kept for i in kept.batch.index]
-            mine = Finding("it is finite when the batch is run again", ids, again=False)
+            mine = Finding("it is finite if the batch is run again", ids, again=False)
             found = gather(str(mine))
         here = rank()
         where = next(text for text in found if text is not None)
         if mine is not None and (mine.again or here == 0):
             kept = self._save(folder, update, here, mine)
-            told = f"update {update} is skipped, {self.count} so far: {mine}{kept}"
-            log.warning("%s", told)
+            log.warning("update %d is skipped, %d so far: %s%s", update, self.count, mine, kept)
         fatal = any(gather(mine is not None and mine.fatal))
         self.settle()
         if fatal:
-            raise TrainingError(f"update {update} cannot be made: {where}; {MORE}")
+            raise TrainingError(f"update {update} is not possible: {where}; {MORE}")
         if self.count > self.limit:
             text = f"update {update} is not finite and trainer.max_bad_steps={self.limit}"
             raise TrainingError(f"{text}: {where}; {MORE}")
@@ -142,7 +141,7 @@ class BadSteps:
         return None
 
     def _save(self, folder: Path, update: int, rank: int, found: Finding) -> str:
-        """Writes what a replay needs. Returns the end of the message."""
+        """Write what a replay needs. Returns the end of the message."""
         if self._files == FILES:
             return f"; not kept, as {FILES} are"
         self._files += 1
@@ -163,37 +162,37 @@ class BadSteps:
                 held = io.BytesIO()  # torch has an error of its own for a full disk
                 torch.save(saved, held)
                 file.write(held.getbuffer())
-        except OSError as error:  # the training survives the step, and must survive this
+        except OSError as error:  # a full disk must not end a training that survives the step
             return f"; not kept ({error.strerror})"
         return f"; kept in {name}"
 
 
 def watched(backward: Callable[[], None], loss: Tensor, update: int) -> None:
-    """Backpropagates under `trainer.detect_anomaly`.
+    """Run the backward pass with `trainer.detect_anomaly`.
 
     Raises:
-        TrainingError: a NaN comes up in it, told with the operation and the line it stands in; or
-            the loss is not finite.
+        TrainingError: an operation made a NaN (the message names it and its line), or the loss is
+            not finite.
     """
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             backward()
         except RuntimeError as error:
             if "returned nan values" not in str(error):
                 raise
-            reason = f"{str(error).rstrip('.')}{_line_of(told)}"
+            reason = f"{str(error).rstrip('.')}{_line_of(caught)}"
             raise TrainingError(f"update {update}: {reason}; {HELP}") from None
-    for one in told:
+    for one in caught:
         warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     if not bool(loss.isfinite()):
-        text = f"update {update}: the loss is {loss.item()}, though no operation made a nan of it"
+        text = f"update {update}: the loss is {loss.item()}, but no operation made a nan"
         raise TrainingError(f"{text}; {HELP}")
 
 
-def _line_of(told: list[warnings.WarningMessage]) -> str:
-    """The line of the forward pass that torch names in a warning, the last that is not its own."""
-    lines = [line.strip() for one in told for line in str(one.message).splitlines()]
+def _line_of(caught: list[warnings.WarningMessage]) -> str:
+    """Return the line of the forward pass in a warning of torch: the last outside torch itself."""
+    lines = [line.strip() for one in caught for line in str(one.message).splitlines()]
     torchs = f'File "{Path(torch.__file__).parent}'
     places = [
         n
@@ -206,7 +205,7 @@ def _line_of(told: list[warnings.WarningMessage]) -> str:
 
 
 def _plain(tree: Tree) -> Any:
-    """Tensors on the CPU in plain containers, each with memory of its own."""
+    """Copy tensors to the CPU, in plain containers, each with memory of its own."""
     if isinstance(tree, dict):
         return {name: _plain(part) for name, part in tree.items()}
     if isinstance(tree, (list, tuple)):
@@ -215,15 +214,15 @@ def _plain(tree: Tree) -> Any:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A batch that was kept; only plain values and tensors are read: the file cannot run code.
+    """Read a kept batch: plain values and tensors only; the file cannot run code.
 
     Raises:
-        ValueError: it is not one of ours.
+        ValueError: seqpipe did not write it.
     """
     try:
         saved: Any = read_archive(path)
     except UNREADABLE:
-        raise ValueError("no file of torch's that can be read") from None
+        raise ValueError("not a readable file of torch") from None
     if not isinstance(saved, dict) or saved.get("seqpipe") != KIND or not saved.keys() >= PARTS:
         raise ValueError("not a batch that seqpipe kept")
     if type(saved["update"]) is not int or not isinstance(saved["text"], str):
@@ -234,13 +233,13 @@ def read(path: Path) -> dict[str, Any]:
 def replayed(
     model: nn.Module, task: Task, saved: dict[str, Any], device: torch.device
 ) -> Finding | None:
-    """What is found when a kept batch is run again; None where everything is finite.
+    """Run a kept batch again; return the first non-finite tensor, None if all are finite.
 
     Args:
         model: on `device`, with the weights of that step.
-        task: what it is trained for.
-        saved: as `read` gives it.
-        device: where to run it.
+        task: of the training.
+        saved: as `read` returns it.
+        device: to run it on.
     """
     lanes = Carried()
     lanes.load_state_dict(saved["lanes"], device)

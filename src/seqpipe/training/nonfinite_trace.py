@@ -15,11 +15,11 @@ from seqpipe.training.gradient_stats import group_of
 from seqpipe.training.process_state import restore_random_state
 
 Order = Literal["forwards", "backwards", "turned"]
-"""From the first step; from the last; from the last, which stands first in the tensor."""
+"""From the first step; from the last; from the last, which is first in the tensor."""
 
 
 def tensors_in(tree: Any) -> list[Tensor]:
-    """The floating tensors in a tree of containers."""
+    """Return the floating tensors in nested containers."""
     if isinstance(tree, Tensor):
         return [tree] if tree.is_floating_point() else []
     if isinstance(tree, dict):
@@ -30,12 +30,12 @@ def tensors_in(tree: Any) -> list[Tensor]:
 
 
 def bad_in(values: Tensor, batch: SequenceBatch, role: str | None = None) -> Tensor:
-    """True where a number is not finite; padding may hold anything.
+    """Return True where a number is not finite, outside the padding.
 
     Args:
         values: (B, ...), or (B, T, ...) where T is that of x or y.
-        batch: what it belongs to.
-        role: `x` or `y`, whose steps it has; None: those it fits.
+        batch: the batch of the values.
+        role: `x` or `y`, whose time axis they have; None: the one that fits.
     """
     bad = ~values.isfinite()
     if values.ndim < 3 or len(values) != len(batch):
@@ -52,26 +52,26 @@ def bad_in(values: Tensor, batch: SequenceBatch, role: str | None = None) -> Ten
 
 
 def is_bad(values: Tensor, batch: SequenceBatch) -> bool:
-    """Whether a number is not finite that is no padding."""
+    """Return True if a number outside the padding is not finite."""
     return bool(bad_in(values, batch).any())
 
 
 def rows_of(bad: Tensor) -> Tensor:
-    """(B,), True where a row of (B, ...) has any."""
+    """Return (B,), True where a row of (B, ...) has any True."""
     return bad.flatten(1).any(dim=1) if bad.ndim > 1 else bad
 
 
 def first_step(
     bad: Tensor, values: Tensor, batch: SequenceBatch, calls: int = 0, order: Order = "forwards"
 ) -> int | None:
-    """The time step that was computed first, from 1; None where there is no time.
+    """Return the time step that was computed first, from 1; None without a time axis.
 
     Args:
-        bad: where `values` are not finite.
-        values: (B, T, ...), or one step's (B, ...) where the module is called for each step.
-        batch: what they belong to.
-        calls: how often the module was called before.
-        order: in which the steps were computed, and stand in `values`.
+        bad: True where `values` are not finite.
+        values: (B, T, ...), or (B, ...) of one step if the module is called for each step.
+        batch: the batch of the values.
+        calls: number of earlier calls of the module.
+        order: of the steps, in time and in `values`.
     """
     if values.ndim >= 3 and len(values) != len(batch):
         return None
@@ -86,7 +86,7 @@ def first_step(
     steps = torch.arange(values.shape[1], device=bad.device)
     wrong = bad.flatten(2).any(dim=2)
     ends = _lengths(batch, values.shape[1]).to(bad.device).unsqueeze(1)
-    place = steps if order != "backwards" else ends - 1 - steps  # in the order of computing
+    place = steps if order != "backwards" else ends - 1 - steps  # in order of computation
     place = torch.where(wrong, place, values.shape[1])
     row = int(place.min(dim=1).values.argmin())
     first = int(place[row].min())
@@ -94,7 +94,7 @@ def first_step(
 
 
 def _lengths(batch: SequenceBatch, steps: int | None) -> Tensor:
-    """(B,), of the x or y that has so many steps; None: of x."""
+    """Return the lengths (B,) of the x or y with this number of steps; None: of x."""
     for padded, lengths in ((batch.x, batch.x_lengths), (batch.y, batch.y_lengths)):
         if padded is not None and padded.ndim > 1 and steps in (None, padded.shape[1]):
             return torch.full((len(padded),), padded.shape[1]) if lengths is None else lengths
@@ -104,7 +104,7 @@ def _lengths(batch: SequenceBatch, steps: int | None) -> Tensor:
 def where(
     values: Tensor, batch: SequenceBatch, calls: int, order: Order = "forwards"
 ) -> tuple[str, int | None, Tensor]:
-    """What kind of number, the first time step, and (B,) True for each example that has some."""
+    """Return `nan` or `inf`, the first time step, and (B,) True for each example that has one."""
     bad = bad_in(values, batch)
     step, rows = first_step(bad, values, batch, calls, order), rows_of(bad)
     if len(rows) != len(batch):
@@ -113,12 +113,12 @@ def where(
 
 
 def word_for(values: Tensor) -> str:
-    """`nan` where there is one, else `inf`."""
+    """Return `nan` if there is one, otherwise `inf`."""
     return "nan" if bool(values.isnan().any()) else "inf"
 
 
 def at(step: int | None) -> str:
-    """The end of a sentence, where there is time."""
+    """Return the end of a sentence; empty without a time step."""
     return "" if step is None else f" at time step {step}"
 
 
@@ -127,12 +127,12 @@ SHOWN = 8  # examples named in a message
 
 @dataclass
 class Kept:
-    """A batch, and what its step began with.
+    """A batch, and the state that its step started from.
 
     Args:
         batch: as the model read it.
-        random: state of the random numbers, by device: `cpu`, and `cuda` where it is used.
-        lanes: the carried state, None where there is none.
+        random: random state by device: `cpu`, and `cuda` if it is used.
+        lanes: the carried state, if any.
     """
 
     batch: SequenceBatch
@@ -142,15 +142,15 @@ class Kept:
 
 @dataclass
 class Finding:
-    """What was found.
+    """The first tensor that is not finite.
 
     Args:
-        text: in words, without the examples.
-        examples: which ones of the split; all of the batch where they cannot be told apart.
-        module: name of the module in the model; None where it is none.
-        time_step: the first one, counted from 1; None where there is no time.
-        fatal: no batch can be any better: the weights themselves are not finite.
-        again: it happened again when it was looked for.
+        text: a description, without the examples.
+        examples: indices in the split; the whole batch if they cannot be distinguished.
+        module: name of the module in the model; None if it is not in a module.
+        time_step: the first one, from 1; None without a time axis.
+        fatal: the weights themselves are not finite, so no batch can be finite.
+        again: it was found again when the step was repeated.
     """
 
     text: str
@@ -171,17 +171,17 @@ class Finding:
 
 @contextlib.contextmanager
 def as_it_was(kept: Kept, device: torch.device) -> Iterator[None]:
-    """The random numbers of that step, and afterwards those from before."""
+    """Use the random state of that step; restore the present one afterwards."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         restore_random_state(kept.random, device)
         yield
 
 
 def find(model: nn.Module, task: Task, kept: Kept) -> Finding | None:
-    """Runs the step again and looks; None where everything is finite.
+    """Repeat a step and find the first tensor that is not finite; None if all are finite.
 
-    Weights, their gradients and the metrics stay as they are. The caller restores the random
-    numbers and gives the precision.
+    Weights, their gradients and the metrics do not change. The caller restores the random state
+    and enters the precision.
     """
     batch = kept.batch
     found = in_weights(model) or _in_batch(batch)
@@ -202,13 +202,13 @@ def find(model: nn.Module, task: Task, kept: Kept) -> Finding | None:
         loss = task.loss(outputs, batch, training=True)
         if not bool(loss.isfinite()):
             rows = _rows_of_loss(task, outputs.detach(), batch)
-            text = f"the loss is {word_for(loss)} though the model's answer is finite"
+            text = f"the loss is {word_for(loss)} but the outputs of the model are finite"
             return Finding(text, batch.index[rows].tolist())
         return _in_gradient(loss, model, watch, batch)
 
 
 def in_weights(model: nn.Module) -> Finding | None:
-    """The parts whose weights are not finite; None where there are none."""
+    """Name the parts whose weights are not finite; None if all are finite."""
     bad = dict.fromkeys(
         group_of(name) for name, p in model.named_parameters() if not bool(p.isfinite().all())
     )
@@ -231,7 +231,7 @@ def _in_batch(batch: SequenceBatch) -> Finding | None:
 
 
 def _rows_of_loss(task: Task, outputs: Tensor, batch: SequenceBatch) -> Tensor:
-    """(B,), True for each example whose own loss is not finite; for all if none is."""
+    """Return (B,), True for each example whose own loss is not finite; all True if none is."""
     alone = []
     for row in range(len(batch)):
         part = slice(row, row + 1)
@@ -245,7 +245,7 @@ def _rows_of_loss(task: Task, outputs: Tensor, batch: SequenceBatch) -> Tensor:
 def _in_gradient(
     loss: Tensor, model: nn.Module, watch: "_Watch", batch: SequenceBatch
 ) -> Finding | None:
-    """Through autograd.grad, which leaves .grad and what other processes wait for alone."""
+    """Check gradients with autograd.grad, which touches neither .grad nor other processes."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     gradients = torch.autograd.grad(loss, [p for _, p in named], allow_unused=True)
     bad = {
@@ -256,7 +256,7 @@ def _in_gradient(
     if not bad:
         return None
     groups = ", ".join(dict.fromkeys(group_of(name) for name, _ in named if name in bad))
-    text = f"the gradient of {groups} is not finite though the loss is"
+    text = f"the gradient of {groups} is not finite but the loss is"
     module, rows = watch.source(bad)
     if module is not None:
         text += f", it arises in {module}"
@@ -266,37 +266,37 @@ def _in_gradient(
 
 @dataclass
 class _Call:
-    """What one call of a module saw on the way back."""
+    """One call of a module in the backward pass."""
 
     module: str
-    from_above: bool = False  # the gradient of what it put out is not finite
-    passed_on: bool = False  # the gradient of what it read is not
+    from_above: bool = False  # the gradient of its output is not finite
+    passed_on: bool = False  # the gradient of its input is not finite
     rows: Tensor | None = None
 
 
 @dataclass
 class _Fault:
-    """The first numbers that are not finite, put out from finite ones."""
+    """The first output that is not finite, from finite input."""
 
     module: str
     kind: str
-    step: int | None  # if the module is called once a step, or has time
+    step: int | None  # of a module that is called at each step, or whose output has a time axis
     rows: Tensor
-    timed: bool  # what it puts out has time
+    timed: bool  # the output has a time axis
 
 
 class _Watch:
-    """Hooks on every module of a model: the first that turns finite numbers into others."""
+    """Hooks on every module, to find the first that turns finite input into NaN or Inf."""
 
     def __init__(self, batch: SequenceBatch) -> None:
         self.batch = batch
         self._first: _Fault | None = None
-        self.calls: list[_Call] = []  # in the order they ended: parts before the whole
+        self.calls: list[_Call] = []  # in the order of return: parts before the whole
         self._count: dict[str, int] = {}
         self._reversed: list[str] = []  # layers that read from the end
 
     def found(self) -> Finding | None:
-        """The first fault; a module without time that was called once has no step."""
+        """Return the first fault; a module without a time axis, called once, has no time step."""
         fault = self._first
         if fault is None:
             return None
@@ -306,7 +306,7 @@ class _Watch:
 
     @contextlib.contextmanager
     def on(self, model: nn.Module) -> Iterator[None]:
-        """Watches while it lasts."""
+        """Attach the hooks within the block."""
         hooks = []
         for name, module in model.named_modules():
             shown = name or type(model).__name__
@@ -344,14 +344,14 @@ class _Watch:
                 part.register_hook(lambda gradient: _note(call, gradient, above=False))
 
     def _order(self, name: str) -> Order:
-        """In which a module's steps are computed; inside a reversed layer they stand so, too."""
+        """The order of the steps; inside a reversed layer tensors are reversed too."""
         if name in self._reversed:
             return "backwards"
         inside = any(name.startswith(f"{layer}.") for layer in self._reversed)
         return "turned" if inside else "forwards"
 
     def source(self, bad: set[str]) -> tuple[str | None, Tensor | None]:
-        """The module nearest the loss whose backward pass went wrong, and the examples' rows.
+        """Return the module nearest the loss whose backward pass is not finite, and rows.
 
         Args:
             bad: parameters with a gradient that is not finite.

@@ -1,6 +1,6 @@
-"""State of one process for checkpoints: random numbers, running sums; and what processes exchange.
+"""State of one process in a checkpoint: random state, running sums; exchange among processes.
 
-The only module that writes the state of a metric, which torchmetrics has no public way to do.
+Only this module writes the state of a metric, for which torchmetrics has no public function.
 """
 
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from torchmetrics import Metric
 
 
 def rank() -> int:
-    """The number of this process; 0 if it trains alone."""
+    """Return the number of this process; 0 if it trains alone."""
     return distributed.get_rank() if _together() else 0
 
 
 def gather(value: Any) -> list[Any]:
-    """The value of each process, by rank. All processes must call it."""
+    """Return the value of each process, by rank. All processes must call it."""
     if not _together():
         return [value]
     values: list[Any] = [None] * distributed.get_world_size()
@@ -30,7 +30,7 @@ def _together() -> bool:
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """The state of the generators of the CPU and, if the device is one, of the GPU."""
+    """Return the state of the generators of the CPU and, for a CUDA device, of the GPU."""
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
@@ -38,7 +38,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
-    """Continues with the numbers that would have come next when the state was saved."""
+    """Restore the generators: the next numbers are those that followed when it was saved."""
     torch.set_rng_state(state["cpu"].cpu())
     if "cuda" in state and device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
@@ -49,7 +49,7 @@ Sums = dict[str, dict[str, Tensor]]
 
 
 def saved_sums(metrics: Mapping[str, Metric]) -> Sums:
-    """The sums of this process, on the CPU, without those of metrics that have seen no batch."""
+    """Return the sums of this process on the CPU, for metrics that have seen a batch."""
     return {
         name: {part: torch.as_tensor(v).cpu() for part, v in metric.metric_state.items()}
         for name, metric in metrics.items()
@@ -58,7 +58,7 @@ def saved_sums(metrics: Mapping[str, Metric]) -> Sums:
 
 
 def restore_sums(metrics: Mapping[str, Metric], sums: Sums) -> None:
-    """Continues with saved sums; metrics and states that either side lacks are passed over."""
+    """Restore saved sums; metrics and states that only one side has are skipped."""
     for name in metrics.keys() & sums.keys():
         held = metrics[name].metric_state
         for part in held.keys() & sums[name].keys():

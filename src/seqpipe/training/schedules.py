@@ -1,4 +1,4 @@
-"""Learning-rate schedules, each told at run time how many optimizer steps there will be."""
+"""Learning-rate schedules; the number of updates of the run is passed at run time."""
 
 import math
 import sys
@@ -11,7 +11,7 @@ Schedule = dict[str, Any]  # what Lightning calls a lr_scheduler_config
 
 
 def constant(optimizer: Optimizer, *, total_steps: float, monitor: str, mode: str) -> None:
-    """The learning rate stays what it is."""
+    """Keep the learning rate constant."""
 
 
 def cosine(
@@ -22,14 +22,14 @@ def cosine(
     mode: str,
     min_lr_ratio: float = 0.0,
 ) -> Schedule:
-    """A half cosine from lr to `min_lr_ratio * lr`, updated every step.
+    """Half a cosine from lr to `min_lr_ratio * lr`, updated at every step.
 
     Args:
-        optimizer: whose learning rate is scheduled.
-        total_steps: optimizer steps of the whole run.
+        optimizer: with the learning rate.
+        total_steps: updates of the whole run.
         monitor: not used.
         mode: not used.
-        min_lr_ratio: where it ends, relative to lr.
+        min_lr_ratio: final learning rate, relative to lr.
 
     Source: Loshchilov & Hutter (2017), equation 5, without restarts.
     """
@@ -52,7 +52,7 @@ def warmup_cosine(
     warmup_ratio: float = 0.05,
     min_lr_ratio: float = 0.0,
 ) -> Schedule:
-    """Linear up to lr over `warmup_ratio` of the run, then a half cosine; see `cosine`."""
+    """Linear warm-up over `warmup_ratio` of the run, then half a cosine; see `cosine`."""
     warmup = round(warmup_ratio * total_steps)
 
     def factor(step: int) -> float:
@@ -73,7 +73,7 @@ def step(
     step_size: int = 10,
     gamma: float = 0.5,
 ) -> Schedule:
-    """Lr times `gamma` every `step_size` epochs."""
+    """Multiply the learning rate by `gamma` every `step_size` epochs."""
     return {"scheduler": StepLR(optimizer, step_size, gamma), "interval": "epoch"}
 
 
@@ -87,10 +87,10 @@ def plateau(
     patience: int = 3,
     min_lr: float = 0.0,
 ) -> Schedule:
-    """Lr times `factor` after `patience` validations without a better `monitor`."""
+    """Multiply lr by `factor` after `patience` validations without a better `monitor`."""
     scheduler = ReduceLROnPlateau(
         optimizer, mode=mode, factor=factor, patience=patience, min_lr=min_lr
     )
-    # Not moved by Lightning: SequenceModule shows it each validation.
+    # Not stepped by Lightning: SequenceModule steps it after each validation.
     never = sys.maxsize
     return {"scheduler": scheduler, "interval": "epoch", "frequency": never, "monitor": monitor}
