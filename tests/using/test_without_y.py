@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from seqpipe.config.data_path import settle_path
 from seqpipe.config.paths import conf_dir
+from seqpipe.data.kinds import KINDS
 from seqpipe.errors import DataError
 from seqpipe.inference import readers
 from seqpipe.inference.instantiate import Maker
@@ -225,7 +226,7 @@ def reader(name, overrides, classes, labelled=False):
     }
     x, y = data["x"]["column"], data["y"]["column"]
     kind = "symbols" if name.startswith("celegans") else kinds.get(x, "values")
-    return Reader(data, x, kind, Maker(), labelled=labelled, y=y, known=classes.split())
+    return Reader(data, x, KINDS[kind], Maker(), labelled=labelled, y=y, known=classes.split())
 
 
 def plain(value):
@@ -263,7 +264,7 @@ def test_a_model_of_marked_bases_reads_fasta_and_says_that_no_strand_is_known(tm
     file = tmp_path / "n.fa"
     file.write_text(">s1\nACGTAA\n")
     made = reader("celegans", ("data.path=.",), "coding noncoding")
-    assert made.told(str(file)) == (
+    assert made.describe(str(file)) == (
         f"input={file}: read as the training's files were (GenBank), without annotation, each "
         "sequence forward as it stands in the file, and not by strand=coding; "
         "format=... reads it otherwise"
@@ -287,12 +288,12 @@ def test_labelled_lines_are_read_with_their_labels_to_evaluate(tmp_path):
     (one,) = reader("labelled_lines", (), "1 5", labelled=True).read(str(file))
     assert (one["label"], one["text"]) == ("5", "How far is it")
     made = reader("labelled_lines", (), "1 5")
-    assert made.told(str(file)).startswith(
+    assert made.describe(str(file)).startswith(
         f"input={file}: read as the training's files were (LabelledLines); "
     )
     assert (
         reader("table", (), "a b")
-        .told(str(file))
+        .describe(str(file))
         .startswith(f"input={file}: read as a text a line; ")
     )
 
@@ -326,7 +327,7 @@ def test_the_annotation_of_an_input_stands_beside_it(tmp_path, monkeypatch, anno
     made = reader("celegans_gff", ("data.path=.",), "coding noncoding", labelled=True)
     (one,) = made.read("new/n.fa")
     assert one["tags"] == ["noncoding", *["coding"] * 3, *["noncoding"] * 4]
-    assert f"annotation from new/{annotation}" in made.told("new/n.fa")
+    assert f"annotation from new/{annotation}" in made.describe("new/n.fa")
 
 
 def test_a_file_that_holds_its_annotation_needs_none_beside_it(tmp_path, monkeypatch):
@@ -439,7 +440,7 @@ def test_standard_input_is_read_as_a_file_of_the_training(tmp_path, monkeypatch,
         (tmp_path / "pipe").write_bytes(gzip.compress(raw) if packed else raw)
         monkeypatch.setattr(readers, "STANDARD_INPUT", tmp_path / "pipe")
         made = reader(option, overrides, classes)
-        assert made.told("-").startswith("input=-: read as ")
+        assert made.describe("-").startswith("input=-: read as ")
         found = list(made.read("-"))
         assert [one for one in found if isinstance(one, DataError)] == []
         assert [plain(one[column]) for one in found] == values
@@ -481,7 +482,9 @@ def test_a_first_line_that_comes_in_pieces_is_one_line(tmp_path, monkeypatch, at
     node = yaml.safe_load((conf_dir() / "data" / f"{option}.yaml").read_text())["data"]
     writer = threading.Thread(target=write)
     writer.start()
-    made = Reader(node, "text", "symbols", Maker(), encoding=encoding, y="label", known=["a"])
+    made = Reader(
+        node, "text", KINDS["symbols"], Maker(), encoding=encoding, y="label", known=["a"]
+    )
     found = [(one["text"], one.line) for one in made.read("-")]
     writer.join()
     assert found == [("w x a", 1), ("y", 2), ("b", 3)]

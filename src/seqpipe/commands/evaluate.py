@@ -207,7 +207,7 @@ def _of_input(
     own = options.own_data or is_own(root, model.config)
     reader = reader_of(model, options.trust, options.format, labelled=True, own=own)
     if input == "-" or Path(input).exists():
-        print(reader.told(input), file=sys.stderr)
+        print(reader.describe(input), file=sys.stderr)
     pieces, problems = [], []
     for row, one in enumerate(counted(reader.read(input), counts)):
         try:

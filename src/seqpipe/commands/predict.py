@@ -46,7 +46,7 @@ def run(options: Predict, root: Path) -> Answer:
     check_beside(model.config, root, own_data=options.own_data)
     reader = reader_of(model, options.trust, options.format, options.encoding)
     if options.input == "-" or Path(options.input).exists():
-        print(reader.told(options.input), file=sys.stderr)
+        print(reader.describe(options.input), file=sys.stderr)
     started = time.perf_counter()
     total, failed = answer_all(model, reader, options, kind)
     _tell(options, total, failed, time.perf_counter() - started)

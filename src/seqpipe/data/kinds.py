@@ -53,6 +53,11 @@ class Kind:
         return "T" in self.axes
 
     @property
+    def is_text(self) -> bool:
+        """True where the steps are symbols of a text; as y it is written, and ends in <EOS>."""
+        return self.holds == "ids" and self.has_time and not self.per_step
+
+    @property
     def needs_steps(self) -> bool:
         """True where it is only a y of an x with steps: a tag is of something."""
         return self.per_step and self.holds == "ids"
@@ -279,12 +284,12 @@ class FieldSpec:
     @property
     def names_classes(self) -> bool:
         """True where an example, or each of its steps, is one of a few classes."""
-        return self.is_class or (self.form.holds == "ids" and self.form.per_step)
+        return self.is_class or self.form.needs_steps
 
     @property
     def is_text(self) -> bool:
         """True where the steps are symbols of a text; as y it is written, and ends in <EOS>."""
-        return self.form.holds == "ids" and not self.names_classes
+        return self.form.is_text
 
     @property
     def is_spelled(self) -> bool:

@@ -1,14 +1,13 @@
 """Raw records as examples of what a model reads: those of the data it was trained on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from seqpipe.data.base import Field, Found, Record, Source
+from seqpipe.data.base import Field, Record, Source
 from seqpipe.data.hashing import plain
-from seqpipe.data.sources.files import FileSource
 from seqpipe.errors import DataError
 from seqpipe.inference.outputs import is_relative
 
@@ -57,18 +56,5 @@ def _plain(value: Any) -> Any:
 
 
 def first_records(source: Source, count: int) -> list[Record]:
-    """The first records that can be used, read from the start of a file where there are any."""
-    records = (one for one in _found(source) if not isinstance(one, DataError))
-    return list(islice(records, count))
-
-
-def _found(source: Source) -> Iterator[Found]:
-    inner = getattr(source, "source", None)
-    if type(source).__name__ == "Named" and isinstance(inner, Source):
-        yield from _found(inner)
-    elif isinstance(source, FileSource):
-        for split in ("test", "valid", "train"):  # without parting: one file is enough
-            for file in source.files_of(split):
-                yield from source.parse(file)
-    else:
-        yield from source.read().test
+    """The first records that can be used."""
+    return list(islice((one for one in source.examples() if not isinstance(one, DataError)), count))

@@ -67,6 +67,12 @@ class Maker:
     def __init__(self, trust: Sequence[str] = ()) -> None:
         self.trust = (trust,) if isinstance(trust, str) else tuple(trust)
 
+    def trusts(self, target: str) -> bool:
+        """True for a part of seqpipe, and for what the caller trusts."""
+        module = target.rpartition(".")[0]
+        trusted = (*(f"seqpipe.{one}" for one in OUR_PARTS), *self.trust)
+        return any(_inside(module, one) for one in trusted)
+
     def make(self, node: Any, key: str) -> Any:
         """What a node stands for: plain values as they are, `_target_`s called or made partial.
 
@@ -109,7 +115,7 @@ class Maker:
         module, _, name = target.rpartition(".")
         shown = f"{key}._target_={target}"
         ours = any(_inside(module, f"seqpipe.{one}") for one in OUR_PARTS)
-        if not ours and not any(_inside(module, trusted) for trusted in self.trust):
+        if not self.trusts(target):
             first = module.partition(".")[0] or target
             raise ConfigError(
                 f"{shown}: is no part of seqpipe, and what comes with a model is not run"

@@ -1,15 +1,16 @@
 """Raw input as records: a table, a text example a line, or files as the training read them."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from seqpipe.data.base import Found, PlacedRecord
+from seqpipe.data.base import Found, PlacedRecord, Source
+from seqpipe.data.kinds import Kind
 from seqpipe.data.sources.companion_files import companions
 from seqpipe.data.sources.files import FileSource, MissingFiles, lines
-from seqpipe.data.sources.forecast import Forecast
 from seqpipe.data.sources.table import DELIMITERS, FORMATS, Table
 from seqpipe.data.sources.table_formats import first_cells
 from seqpipe.data.sources.text_encoding import check_encoding
@@ -20,10 +21,7 @@ from seqpipe.inference.standard_input import StandardInput, called_input
 Format = Literal["csv", "tsv", "jsonl", "parquet", "lines", "source"]
 STANDARD_INPUT = Path("/dev/stdin")
 _TABLE_OPTIONS = ("delimiter", "quote", "strip", "header")
-_TEXT = ("symbols", "spelled")
-_OF_LINES = ("Conll", "ConllU", "LabelledLines", "Dictionary")  # sources of text files
-_OF_LONG_TEXTS = ("Stream", "Documents")  # sources
-_OF_SEQUENCES = ("Fasta", "GenBank", "FastaGff", "MidiEvents")  # sources
+_KEY = "data.source"
 
 
 class Reader:
@@ -36,14 +34,15 @@ class Reader:
     Args:
         data: the configuration of the data the model was trained on.
         column: of x, or of what the model is asked for in its place.
-        kind: of that field.
+        form: the kind of that field.
         maker: makes the training's source.
         format: see above.
         encoding: of text; None: as in the training where that read text, else UTF-8.
         labelled: the records hold y, too, as those of the training do.
         y: the column of y, which otherwise is not read and need not be there.
-        own: files of the training may be read, where what they tell does not stand beside an input.
         known: the classes of y.
+        own: files of the training may be read where those that belong to them, such as
+            annotations, are not found beside an input.
 
     Raises:
         ConfigError: there is no such format, or no such encoding.
@@ -53,7 +52,7 @@ class Reader:
         self,
         data: Mapping[str, Any],
         column: str,
-        kind: str,
+        form: Kind,
         maker: Maker,
         format: Format | None = None,
         encoding: str | None = None,
@@ -66,42 +65,172 @@ class Reader:
             allowed = ", ".join(get_args(Format))
             hint = did_you_mean(format, get_args(Format))
             raise ConfigError(f"format={format}: no such format; allowed: {allowed}{hint}")
-        self.data, self.column, self.kind, self.maker = data, column, kind, maker
+        self.data, self.column, self.maker = data, column, maker
+        self.is_text, self.has_x = form.is_text, data.get("x") is not None
         self.format, self.asked, self.labelled = format, encoding, labelled
         self.y, self.known, self.own = y, tuple(known), own
         self.notes: list[str] = []
         self._pipe: StandardInput | None = None
         if encoding is not None:
             check_encoding(encoding, "encoding")
-        self.encoding = encoding or self._node().get("encoding") or "utf-8"
+        self.encoding = encoding or self._node.get("encoding") or "utf-8"
 
     def read(self, input: str) -> Iterator[Found]:
         """The records of a file, a pattern, a folder, or of standard input (`-`).
 
         Raises:
-            ConfigError: the format cannot be told, or not be read so.
+            ConfigError: the format cannot be found out, or the input cannot be read so.
             DataError: nothing is there, or the column is not.
         """
         try:
             for one in self._found(input):
-                yield _told(one) if isinstance(one, DataError) else one
+                yield _retyped(one) if isinstance(one, DataError) else one
         except DataError as error:
-            raise _told(error) from None
+            raise _retyped(error) from None
+
+    def describe(self, input: str) -> str:
+        """How an input is read, for people.
+
+        Raises:
+            ConfigError: as `read`.
+        """
+        format = self.format_of(input)
+        if format == "source":
+            self._source_of(input)
+            text = f"as the training's files were ({self._class.__name__})"
+        else:
+            text = "as a text a line" if format == "lines" else f"as {format}, column {self.column}"
+        notes = "".join(f", {note}" for note in self.notes)
+        return f"input={input}: read {text}{notes}; format=... reads it otherwise"
+
+    def format_of(self, input: str) -> Format:
+        """The format that an input is read in; see the class.
+
+        Raises:
+            ConfigError: Parquet from standard input, or a way that needs files.
+        """
+        if self.format is not None:
+            if input == "-" and self.format == "parquet":
+                text = "cannot be read from standard input; allowed: a file"
+                raise ConfigError(f"input=- format={self.format}: {text}")
+            return self.format
+        if input == "-":
+            return self._format_of_pipe()
+        file, name = Path(input), Path(input.lower().removesuffix(".gz"))
+        if not file.is_file():
+            return "source"
+        table: Any = FORMATS.get(name.suffix)
+        if table is not None:
+            own = self._has_own_tables(name.name)
+            own = own or (not self._has_column(file, table) and self._is_of_source(file))
+            return "source" if own else table
+        if not self.is_text:
+            return "source"
+        table = self._table_options.get("format")
+        if table is not None and self._has_column(file, table):
+            return table  # type: ignore[no-any-return]
+        apart = self.labelled and self.has_x  # y is none of the text
+        return "source" if apart or self._is_of_source(file) else "lines"
+
+    def _format_of_pipe(self) -> Format:
+        """The format of standard input, by its beginning; see `format_of`."""
+        pipe = self._standard_input()
+        named = pipe.first_object(self.encoding)
+        is_text = self.is_text and not (self.labelled and self.has_x)
+        default: Format = "lines" if is_text else "jsonl"
+        if not pipe.head.strip() or (named is not None and (not is_text or self.column in named)):
+            return "jsonl" if named is not None else default
+        with pipe.beginning(self.encoding) as file:
+            if self._table_options:
+                formats: tuple[Format, ...] = ("csv", "tsv")
+                known = [f for f in formats if self._table_options.get("format") in (None, f)]
+                return next((f for f in known if self._has_column(file, f)), default)
+            if self.is_text and not self._is_of_source(file):
+                return default
+        is_read = named is None and issubclass(self._class, FileSource)
+        return "source" if is_read else "jsonl"
+
+    @cached_property
+    def _node(self) -> Mapping[str, Any]:
+        """The training's source as it was written; where it chooses another one, that."""
+        node: Mapping[str, Any] = self.data["source"]
+        chosen = node.get(self._inner_of(node) or "")
+        if isinstance(chosen, Mapping) and chosen.get("_partial_"):
+            return {key: value for key, value in chosen.items() if key != "_partial_"}
+        return node
+
+    @cached_property
+    def _class(self) -> Any:
+        """The class of that source.
+
+        Raises:
+            ConfigError: it is not one of seqpipe's own, and not trusted.
+        """
+        return self.maker.find(str(self._node.get("_target_")), _KEY)
+
+    @cached_property
+    def _inner(self) -> str | None:
+        """The argument of that source that holds another one, which names the files."""
+        return self._inner_of(self._node)
+
+    def _inner_of(self, node: Mapping[str, Any]) -> str | None:
+        target = str(node.get("_target_"))
+        made: Any = self.maker.find(target, _KEY) if self.maker.trusts(target) else Source
+        key: str = getattr(made, "inner", None) or ""
+        return key if isinstance(node.get(key), Mapping) else None
+
+    @cached_property
+    def _table_options(self) -> Mapping[str, Any]:
+        """The arguments of that source where it reads tables; else none."""
+        trusted = self.maker.trusts(str(self._node.get("_target_")))
+        return self._node if trusted and issubclass(self._class, Table) else {}
+
+    def _is_of_source(self, file: Path) -> bool:
+        """True for a text file that only the training's source can read."""
+        if not self.maker.trusts(str(self._node.get("_target_"))):
+            return False
+        files = _files(self._made(self._node))
+        return files is not None and files.holds(file, self.labelled)
+
+    def _has_column(self, file: Path, format: str) -> bool:
+        """True where a table, with the options of the training, has the column that is read."""
+        options = self._table_options
+        if format not in DELIMITERS:
+            return True
+        delimiter = options.get("delimiter") or DELIMITERS[format]
+        first = first_cells(file, self.encoding, delimiter, options.get("quote", '"'))
+        header = options.get("header")
+        if isinstance(header, list):
+            return first == [self.column] or 1 < len(first) <= len(header)
+        return self.column in first or all(name in first for name in self.column.split("+"))
+
+    def _has_own_tables(self, name: str) -> bool:
+        """True where the training's source reads such tables its own way, as series."""
+        if self._inner is not None:
+            return True
+        suffixes = tuple(getattr(self._class, "suffixes", ()))
+        return not self._table_options and bool(suffixes) and name.endswith(suffixes)
 
     def _found(self, input: str) -> Iterator[Found]:
         format = self.format_of(input)
         if input == "-":
             yield from self._found_in_pipe(format)
             return
-        if format == "source":
-            yield from self._as_trained(input)
-            return
         file = Path(input)
-        if not file.is_file():
+        if format != "source" and not file.is_file():
             beside = [one.name for one in file.parent.iterdir()] if file.parent.is_dir() else []
             text = f"no such file{did_you_mean(file.name, beside)}"
             raise MissingFiles(f"input={input}: {text}; allowed: a file, or - for standard input")
-        yield from self._lines(file) if format == "lines" else self._rows(file, format)
+        yield from self._in_format(format, input)
+
+    def _in_format(self, format: Format, input: str) -> Iterator[Found]:
+        if format == "lines":
+            for number, line in lines(Path(input), self.encoding):
+                yield self._of_line(line, Path(input), number)
+        elif format == "source":
+            yield from self._checked(self._source_of(input).whole("train"))
+        else:
+            yield from self._checked(self._table(format, input).parse(Path(input)))
 
     def _found_in_pipe(self, format: Format) -> Iterator[Found]:
         """The records of standard input; a text a line as it comes, else when all of it is there.
@@ -115,240 +244,106 @@ class Reader:
                 yield self._of_line(line, Path("input"), number)
             return
         with pipe.copied() as file:
-            if format == "source":
-                found = self._as_trained(str(file))
-            else:
-                found = self._lines(file) if format == "lines" else self._rows(file, format)
-            for one in found:
+            for one in self._in_format(format, str(file)):
                 yield called_input(one, file)
 
     def _standard_input(self) -> StandardInput:
         self._pipe = self._pipe or StandardInput(STANDARD_INPUT)
         return self._pipe
 
-    def _format_of_pipe(self) -> Format:
-        """What standard input holds, by its beginning; see `format_of`."""
-        pipe = self._standard_input()
-        node, made = self._node(), self._made()
-        named = pipe.first_object(self.encoding)
-        is_text = self.kind in _TEXT and not (self.labelled and self.data.get("x") is not None)
-        default: Format = "lines" if is_text else "jsonl"
-        if not pipe.head.strip() or (named is not None and (not is_text or self.column in named)):
-            return "jsonl" if named is not None else default
-        with pipe.beginning(self.encoding) as file:
-            if made == "Table":
-                formats: tuple[Format, ...] = ("csv", "tsv")
-                known = [f for f in formats if node.get("format") in (None, f)]
-                return next((f for f in known if self._has_column(file, f)), default)
-            if made in _OF_LINES:
-                return "source" if not is_text or self._holds(file) else default
-        if made in _OF_SEQUENCES or self.kind not in _TEXT:
-            is_read = issubclass(self._class_of(node), FileSource) and named is None
-            return "source" if is_read else "jsonl"
-        return default
-
-    def format_of(self, input: str) -> Format:
-        """What is read how; see the class.
-
-        Raises:
-            ConfigError: Parquet from standard input, or a way that needs files.
-        """
-        if self.format is not None:
-            if input == "-" and self.format == "parquet":
-                text = "cannot be read from standard input; allowed: a file"
-                raise ConfigError(f"input=- format={self.format}: {text}")
-            return self.format
-        if input == "-":
-            return self._format_of_pipe()
-        name = Path(input.lower().removesuffix(".gz"))
-        table, is_file = FORMATS.get(name.suffix), Path(input).is_file()
-        if table is not None and is_file:
-            own_lines = self._made() in _OF_LINES and not self._has_column(Path(input), table)
-            if self._reads(name) or own_lines:
-                return "source"
-            return table  # type: ignore[return-value]
-        if self.kind in _TEXT and is_file:
-            node, made = self._node(), self._made()
-            if made == "Table" and node.get("format") is not None:
-                if self._has_column(Path(input), node["format"]):
-                    return node["format"]  # type: ignore[no-any-return]
-            if made in _OF_SEQUENCES:
-                return "source"
-            if self.labelled and made in _OF_LONG_TEXTS:  # whose lines are no examples
-                return "source"
-            apart = self.labelled and self.data.get("x") is not None  # y is none of the text
-            if not (made in _OF_LINES and self._holds(Path(input))) and not apart:
-                return "lines"
-        return "source"
-
-    def _holds(self, file: Path) -> bool:
-        """Whether a text file is written as those of the training are."""
-        source = self._source(self._node(), str(file))
-        return bool(source.holds(file))
-
-    def _has_column(self, file: Path, format: str) -> bool:
-        """Whether a table, in the words of the training, has the column that is read."""
-        node = self._node()
-        of_table = self._made() == "Table"
-        if format not in DELIMITERS:
-            return True
-        delimiter = (of_table and node.get("delimiter")) or DELIMITERS[format]
-        quote = node.get("quote", '"') if of_table else '"'
-        first = first_cells(file, self.encoding, delimiter, quote)
-        header = node.get("header") if of_table else None
-        if isinstance(header, list):
-            return first == [self.column] or 1 < len(first) <= len(header)
-        parts = self.column.split("+")
-        return self.column in first or all(part in first for part in parts)
-
-    def _reads(self, name: Path) -> bool:
-        """Whether the training's source has a way of its own to read such a table: a series."""
-        node = self._node()
-        if isinstance(node.get("source"), Mapping):  # sound that a table names, and the like
-            return True
-        made = self._class_of(node)
-        suffixes = tuple(getattr(made, "suffixes", ()))
-        return made is not Table and bool(suffixes) and name.name.endswith(suffixes)
-
-    def _lines(self, file: Path) -> Iterator[Found]:
-        for number, line in lines(file, self.encoding):
-            yield self._of_line(line, file, number)
-
     def _of_line(self, line: str | DataError, file: Path, number: int) -> Found:
         if isinstance(line, DataError):
             return line
         return PlacedRecord({self.column: line}, file, number)
 
-    def _rows(self, file: Path, format: str) -> Iterator[Found]:
-        node = self._node()
+    def _table(self, format: str, input: str) -> Table:
         if format == "parquet" and self.asked is not None:
             text = "Parquet says itself how its text is written; allowed: leave it out"
             raise ConfigError(f"encoding={self.asked}: {text}")
-        options: dict[str, Any] = {}
-        if str(node.get("_target_", "")).endswith(".Table"):
-            options |= {name: node[name] for name in _TABLE_OPTIONS if name in node}
-        if format not in ("csv", "tsv"):
-            options = {"strip": options.get("strip", False)}
-        options["encoding"] = self.encoding
-        columns = [self.column] if "+" in self.column else None
-        made: dict[str, Any] = {"format": format, "columns": columns, **options}
-        table = Table(train=str(file), **made)
-        if not self.labelled and self.y:
-            table.without_y(self.y, self.known)
-        checked = False
-        for found in table.parse(file):
-            if not checked and not isinstance(found, DataError):
-                self._check(found, file)
-                checked = True
-            yield found
+        known = _TABLE_OPTIONS if format in DELIMITERS else ("strip",)
+        options = {name: self._table_options[name] for name in known if name in self._table_options}
+        made: dict[str, Any] = {"format": format, "encoding": self.encoding, **options}
+        if self.labelled and "+" in f"{self.column}{self.y}":
+            made["columns"] = [column for column in (self.column, self.y) if column]
+        table = Table(train=input, **made)
+        self._ask(table)
+        return table
 
-    def _check(self, record: Mapping[str, Any], file: Path) -> None:
-        if self.column not in record:
-            hint = did_you_mean(self.column, record)
-            text = f"has no column {self.column!r}, which the model reads"
-            raise DataError(f"{file}: {text}; it has {', '.join(record)}{hint}")
-
-    def _as_trained(self, input: str) -> Iterator[Found]:
-        source = self._trained(input)
-        if isinstance(source, FileSource):
-            for file in source.files_of("train"):
-                if isinstance(source, Table):  # of which the column of x is enough
-                    yield from self._rows(file, source.format_of(file))
-                elif isinstance(source, Forecast) and not self.labelled:
-                    yield from source.beyond(file)
-                else:
-                    yield from source.parse(file)
-        else:
-            assert hasattr(source, "add") and isinstance(source.source, FileSource)
-            for file in source.source.files_of("train"):
-                for one in source.source.parse(file):
-                    yield one if isinstance(one, DataError) else source.add(one)
-
-    def _trained(self, input: str) -> Any:
-        """The training's source, made to read an input."""
-        node = self._node()
-        inner: Any = node.get("source")
-        part = inner if isinstance(inner, Mapping) else node  # sound that a table names, ...
-        self._check_of_files(part, input)
-        read = _only(part, input)
-        if self.asked is not None:
-            read["encoding"] = self.asked
-        beside = self._companions(part, input) if self.labelled else {}
-        read |= beside
-        source = self._source({**node, "source": read} if part is inner else read)
-        self.notes += [f"{key} from {_listed(name)}" for key, name in beside.items() if name]
-        return source
-
-    def _companions(self, node: Mapping[str, Any], input: str) -> dict[str, Any]:
-        """What stands beside an input and says what its y is."""
-        made = self._class_of(node)
-        path = node.get("path") or self.data["source"].get("path")
-        before = (Path() if path is None else Path(path)) if self.own else None
-        return dict(companions(made, node, input, before))
-
-    def _source(self, node: Mapping[str, Any], input: str | None = None) -> Any:
-        """The training's source, to read an input; without its y, where that is asked for."""
-        node = node if input is None else _only(node, input)
-        source = self.maker.make(node, "data.source")
-        files = source if isinstance(source, FileSource) else getattr(source, "source", None)
-        self.notes = []
-        if isinstance(files, FileSource):
-            files.as_one()
-            if not self.labelled and self.y:
-                note = files.without_y(self.y, self.known)
-                self.notes = [note] if note else []
-        return source
-
-    def told(self, input: str) -> str:
-        """How an input is read, for people.
+    def _checked(self, found: Iterable[Found]) -> Iterator[Found]:
+        """The records; the first that can be read has the column.
 
         Raises:
-            ConfigError: as `read`.
+            DataError: it has not.
         """
-        format = self.format_of(input)
-        if format == "source":
-            self._trained(input)
-            text = f"as the training's files were ({self._made()})"
-        else:
-            text = "as a text a line" if format == "lines" else f"as {format}, column {self.column}"
-        notes = "".join(f", {note}" for note in self.notes)
-        return f"input={input}: read {text}{notes}; format=... reads it otherwise"
+        checked = False
+        for one in found:
+            if not (checked or isinstance(one, DataError)):
+                checked = True
+                if self.column not in one:
+                    hint = did_you_mean(self.column, one)
+                    text = f"has no column {self.column!r}, which the model reads"
+                    file = getattr(one, "file", None) or "input"
+                    raise DataError(f"{file}: {text}; it has {', '.join(one)}{hint}")
+            yield one
 
-    def _check_of_files(self, node: Mapping[str, Any], input: str) -> None:
-        made = self._class_of(node)
-        if not (isinstance(made, type) and issubclass(made, FileSource)):
+    def _source_of(self, input: str) -> Source:
+        """The training's source, made to read an input."""
+        node = self._node
+        inner: Any = node if self._inner is None else node[self._inner]
+        made: Any = self.maker.find(str(inner.get("_target_")), _KEY)
+        if not issubclass(made, FileSource):
             text = f"{made.__name__}, which the model was trained on, reads no files"
             raise ConfigError(f"input={input}: {text}; allowed: a table or JSON lines")
-        if self.asked is not None and "encoding" not in signature(made).parameters:
-            text = f"{made.__name__} reads no text; allowed: leave it out"
-            raise ConfigError(f"encoding={self.asked}: {text}")
+        read = _only(inner, input)
+        if self.asked is not None:
+            if "encoding" not in signature(made).parameters:
+                text = f"{made.__name__} reads no text; allowed: leave it out"
+                raise ConfigError(f"encoding={self.asked}: {text}")
+            read["encoding"] = self.asked
+        beside: dict[str, Any] = {}
+        if self.labelled:  # other files that say what y is
+            path = inner.get("path") or self.data["source"].get("path")
+            before = Path(path or ".") if self.own else None
+            beside = dict(companions(made, inner, input, before))
+        read |= beside
+        source = self._made(read if self._inner is None else {**node, self._inner: read})
+        for key, names in beside.items():
+            if names:
+                shown = names if isinstance(names, str) else ", ".join(names)
+                self.notes.append(f"{key} from {shown}")
+        return source
 
-    def _class_of(self, node: Mapping[str, Any]) -> Any:
-        return self.maker.make({**node, "_partial_": True}, "data.source").func
+    def _made(self, node: Mapping[str, Any]) -> Source:
+        """The training's source with other arguments; without its y, where that is asked for."""
+        source: Source = self.maker.make(node, _KEY)
+        self.notes = []
+        if (files := _files(source)) is not None:
+            self.notes = self._ask(files)
+        return source
 
-    def _made(self) -> str:
-        """The name of the training's source."""
-        return str(self._node().get("_target_", "")).rpartition(".")[2]
-
-    def _node(self) -> Mapping[str, Any]:
-        """The training's source as it was written; of a named set, that of its files."""
-        node: Mapping[str, Any] = self.data["source"]
-        if str(node.get("_target_", "")).endswith(".Named"):
-            node = {k: v for k, v in node["local"].items() if k != "_partial_"}
-        return node
+    def _ask(self, files: FileSource) -> list[str]:
+        """Let a source read all files alike, with no column but those that are needed."""
+        files.as_one()
+        if self.labelled:
+            return []
+        files.only(self.column)
+        note = files.without_y(self.y, self.known) if self.y else ""
+        return [note] if note else []
 
 
-def _listed(name: str | list[str]) -> str:
-    return name if isinstance(name, str) else ", ".join(name)
+def _files(source: Source) -> FileSource | None:
+    """The source of files that a source is, or reads from."""
+    found = source if source.inner is None else getattr(source, "source", None)
+    return found if isinstance(found, FileSource) else None
 
 
 def _only(node: Mapping[str, Any], input: str) -> dict[str, Any]:
-    """A source of files that reads one input and parts nothing."""
+    """A source of files that reads one input and splits nothing."""
     made = {k: v for k, v in node.items() if k not in ("path", "group", "stratify")}
     return {**made, "train": input, "valid": 0.1, "test": 0.1}
 
 
-def _told(error: DataError) -> DataError:
+def _retyped(error: DataError) -> DataError:
     """An error without the keys of a training, which the command does not have."""
     problems = []
     for text in error.problems:

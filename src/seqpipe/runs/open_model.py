@@ -60,4 +60,4 @@ def reader_of(
     y = "" if model.x is None else model.y.column
     known = model.spec.y.names or () if y else ()
     how = (maker, asked, encoding, labelled, y, known, own)
-    return Reader(model.config["data"], field.column, field.kind, *how)
+    return Reader(model.config["data"], field.column, field.form, *how)

@@ -129,7 +129,7 @@ class Conll(TokenLines):
             self.scheme = None
         return ""
 
-    def holds(self, file: Path) -> bool:
+    def holds(self, file: Path, labelled: bool = False) -> bool:
         """True for columns with known tags, and for words a line with sentences between them."""
         if _is_conllu(file, self.encoding):
             return True
@@ -323,7 +323,7 @@ class ConllU(TokenLines):
         self.columns = {name: at for name, at in self.columns.items() if name != column}
         return ""
 
-    def holds(self, file: Path) -> bool:
+    def holds(self, file: Path, labelled: bool = False) -> bool:
         """True for ten columns, the first of them numbers."""
         return _is_conllu(file, self.encoding)
 

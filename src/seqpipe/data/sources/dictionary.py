@@ -63,7 +63,7 @@ class Dictionary(FileSource):
         self._bare = column == "phonemes"
         return ""
 
-    def holds(self, file: Path) -> bool:
+    def holds(self, file: Path, labelled: bool = False) -> bool:
         """True: a line is a word, with or without its phonemes."""
         return True
 

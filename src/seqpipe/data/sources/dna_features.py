@@ -127,7 +127,7 @@ class Annotated(FileSource):
         self.strand = "forward"
         return f"without annotation, each sequence forward as it stands in the file{strand}"
 
-    def holds(self, file: Path) -> bool:
+    def holds(self, file: Path, labelled: bool = False) -> bool:
         """True: letters of several lines make one sequence."""
         return True
 

@@ -122,7 +122,7 @@ class Fasta(FileSource):
         self._bare = column == "label"
         return ""
 
-    def holds(self, file: Path) -> bool:
+    def holds(self, file: Path, labelled: bool = False) -> bool:
         """True: letters of several lines make one sequence."""
         return True
 

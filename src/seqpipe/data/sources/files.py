@@ -110,12 +110,17 @@ class FileSource(Source):
         """
         return ""
 
-    def holds(self, file: Path) -> bool:
-        """True where a text file can only be read by this source, with or without its y.
+    def holds(self, file: Path, labelled: bool = False) -> bool:
+        """True where a text file can only be read by this source, not as a text a line.
 
-        False: a text file that a model is asked about holds a text a line.
+        Args:
+            file: that a model is asked about.
+            labelled: its answers are to be compared with y, which the file holds.
         """
         return False
+
+    def only(self, column: str) -> None:
+        """Require no column but this one: what a model is asked about may lack all others."""
 
     def examples(self) -> Iterator[Found]:
         """Records of the first file that has some: nothing is split for them."""

@@ -44,7 +44,7 @@ class _Midi(FileSource):
     def _symusic(self) -> ModuleType:
         return need("symusic", extra="midi", what=f"data.source={type(self).__name__}")
 
-    def holds(self, file: Path) -> bool:
+    def holds(self, file: Path, labelled: bool = False) -> bool:
         """True: a file is not text."""
         return True
 

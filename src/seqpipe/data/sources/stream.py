@@ -21,16 +21,10 @@ class _Pieces(FileSource):
 
     piece: int
     line_end: str | None
-    _bare = False
 
-    def without_y(self, column: str, known: Sequence[str]) -> str:
-        """A text to continue is a line."""
-        self._bare = True
-        return ""
-
-    def holds(self, file: Path) -> bool:
-        """True where texts are measured whole: their lines are no examples."""
-        return not self._bare
+    def holds(self, file: Path, labelled: bool = False) -> bool:
+        """True to measure texts, whose lines are no examples; a text to continue is a line."""
+        return labelled
 
     def _lines(self, file: Path) -> Iterator[Line]:
         """Each line with its line end; one longer than a piece comes in parts, cut between words.

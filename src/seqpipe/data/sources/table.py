@@ -103,7 +103,7 @@ class Table(FileSource):
         return ""
 
     def only(self, column: str) -> None:
-        """Require no column but those that an entry is made of: what a model is asked about."""
+        """See `FileSource`; `title+text` is made of two."""
         self.columns = (column,) if "+" in column else None
         self.group, self.stratify = (), None
 

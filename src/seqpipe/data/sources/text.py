@@ -189,7 +189,7 @@ class LabelledLines(LineSource):
             self._known = frozenset(known)
         return ""
 
-    def holds(self, file: Path) -> bool:
+    def holds(self, file: Path, labelled: bool = False) -> bool:
         """True: a line is read as one of the training, with or without its label."""
         return True
 
