@@ -91,7 +91,7 @@ def one(overrides: list[str]) -> None:
 
     assert matplotlib
     seconds, looking = [0.0], [0.0]
-    timed(train, "_fit", seconds)
+    timed(train, "fit", seconds)
     for name in ("on_train_start", "on_train_batch_end", "on_train_end"):
         timed(Probe, name, looking)
     timed(FreeRunning, "on_validation_epoch_end", looking)

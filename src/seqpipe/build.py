@@ -4,7 +4,7 @@ The only place where a name in YAML meets a size known from the data.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -233,42 +233,28 @@ def given_on(cfg: DictConfig, group: str) -> DictConfig:
     return OmegaConf.create({k: v for k, v in written.items() if k not in taken})
 
 
-def bare_trainer(cfg: DictConfig) -> Trainer:
-    """Lightning's Trainer of the configuration, which records, keeps and shows nothing.
-
-    Raises:
-        InstantiationException: Lightning refuses to make it.
-    """
-    parts: dict[str, Any] = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-    }
-    trainer: Trainer = instantiate(given_on(cfg, "trainer"), **parts)
-    check_kind(trainer, "trainer", cfg.trainer["_target_"])
-    return trainer
-
-
-def build_trainer(
-    cfg: DictConfig, folder: Path, tracker: Tracker, callbacks: Sequence[Callback] = ()
-) -> Trainer:
+def build_trainer(cfg: DictConfig, folder: Path, tracker: Tracker) -> Trainer:
     """Lightning's Trainer, with our sampler, our logger and our summary.
 
     Args:
         cfg: the whole configuration.
-        folder: the run's.
+        folder: the run's; not made here.
         tracker: what records it.
-        callbacks: besides those of the configuration; checkpoints keep their state.
+
+    Raises:
+        ConfigError: a callback cannot be made.
+        InstantiationException: Lightning refuses to make it.
     """
     trainer: Trainer = instantiate(
         given_on(cfg, "trainer"),
-        callbacks=[*callbacks, *build_callbacks(cfg, folder)],
+        callbacks=build_callbacks(cfg, folder),
         logger=tracker.logger or False,
         default_root_dir=str(folder),
         enable_model_summary=False,
         limit_test_batches=cfg.trainer.overfit_batches or cfg.trainer.limit_test_batches,
         use_distributed_sampler=False,  # ours gives each rank its batches
     )
+    check_kind(trainer, "trainer", cfg.trainer["_target_"])
     # With max_steps, Lightning 2.6 would enter an epoch that a checkpoint has finished once more.
     trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
     return trainer

@@ -1,6 +1,6 @@
-"""What only building can find out, found before a run writes anything.
+"""Checks that need built objects; they run before a run writes anything.
 
-A device that is not there, a metric that nobody measures, a validation that would never come.
+A device that is not there, a metric that nobody measures, a validation that would never happen.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import (
@@ -28,62 +27,74 @@ from pytorch_lightning.callbacks import (
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from seqpipe.build import bare_trainer, build_trainer
+from seqpipe.build import build_tracker, build_trainer, given_on
 from seqpipe.config.signatures import packaged_keys
 from seqpipe.data.dataset import SequenceData
-from seqpipe.errors import ConfigError, did_you_mean
+from seqpipe.diagnostics.preflight import batch_of
+from seqpipe.errors import ConfigError, did_you_mean, first_line
+from seqpipe.nn.cell import Cell
 from seqpipe.rules import shown
-from seqpipe.targets import TOGETHER, check_kinds, foreign_in, key_of, reason, refusing
+from seqpipe.targets import (
+    TOGETHER,
+    check_kinds,
+    foreign_in,
+    instantiate,
+    key_of,
+    reason,
+    refusing,
+)
 from seqpipe.tasks.base import Task, better
-from seqpipe.tracking.base import NoTracker
+from seqpipe.tracking.base import NoTracker, Tracker
+from seqpipe.training.carried_state import Carried, answer
 from seqpipe.training.module import SequenceModule
 
 
-def check_trainer(cfg: DictConfig) -> int:
-    """Makes a Trainer and forgets it. Returns the number of processes it would train with.
-
-    Raises:
-        ConfigError: Lightning refuses to make it.
-    """
-    try:
-        trainer = bare_trainer(cfg)
-    except InstantiationException as error:
-        usual = {"accelerator": "auto", "devices": 1, "strategy": "auto", "precision": 32}
-        given = {key: cfg.trainer.get(key, value) for key, value in usual.items()}
-        asked = [f"trainer.{k}={shown(v)}" for k, v in given.items() if v != usual[k]]
-        reason = str(error.__cause__).strip().partition("\n")[0]
-        text = f"cannot be had here ({reason}); allowed: trainer.accelerator=auto trainer.devices=1"
-        raise ConfigError(f"{' '.join(asked) or 'trainer'}: {text}") from None
-    return trainer.world_size
-
-
-def check_callbacks(cfg: DictConfig, folder: Path) -> None:
-    """Makes the callbacks and a Trainer that has them, and forgets them.
+def build_checked_trainer(cfg: DictConfig, root: Path, folder: Path) -> tuple[Trainer, Tracker]:
+    """The run's Trainer with its callbacks, and its tracker; nothing is written.
 
     Args:
         cfg: the whole configuration.
+        root: the folder the user works in.
         folder: the run's, which is not made.
 
     Raises:
-        ConfigError: one is no callback, does not fit the others, or could do nothing here.
+        ConfigError: Lightning refuses the Trainer, or a callback is none, does not fit the others,
+            or could do nothing here.
     """
     check_kinds(cfg, "logger")
+    tracker = build_tracker(cfg, root, folder)
     try:
-        trainer = build_trainer(cfg, folder, NoTracker(folder, folder))
+        trainer = build_trainer(cfg, folder, tracker)
     except InstantiationException as error:
-        text = f"{reason(error.__cause__ or error)}; allowed: {TOGETHER}"
-        raise ConfigError(f"callbacks: {text}") from None
+        raise _refused_trainer(cfg, error) from None
     problems = []
     for callback in vars(trainer)["callbacks"]:
-        if (why := _why_not(callback, cfg, trainer)) and (key := key_of(cfg, callback)):
+        if (why := _why_not(callback, trainer)) and (key := key_of(cfg, callback)):
             text = f"{why}, or without it: ~{key}"
             problems.append(f"{key}._target_={OmegaConf.select(cfg, key)['_target_']}: {text}")
     if problems:
         raise ConfigError(problems)
+    if not trainer.is_global_zero:
+        tracker, trainer.logger = NoTracker(root, folder), None
+    return trainer, tracker
 
 
-def _why_not(callback: Callback, cfg: DictConfig, trainer: Trainer) -> str | None:
-    """What is wrong with one of Lightning's callbacks here, and what is allowed; None: nothing."""
+def _refused_trainer(cfg: DictConfig, error: InstantiationException) -> ConfigError:
+    """Lightning's refusal as a message: of the Trainer's own arguments, or of the callbacks."""
+    try:
+        instantiate(given_on(cfg, "trainer"), logger=False, enable_checkpointing=False)
+    except InstantiationException as alone:
+        usual = {"accelerator": "auto", "devices": 1, "strategy": "auto", "precision": 32}
+        given = {key: cfg.trainer.get(key, value) for key, value in usual.items()}
+        asked = [f"trainer.{k}={shown(v)}" for k, v in given.items() if v != usual[k]]
+        why = first_line(alone.__cause__ or alone)
+        text = f"cannot be had here ({why}); allowed: trainer.accelerator=auto trainer.devices=1"
+        return ConfigError(f"{' '.join(asked) or 'trainer'}: {text}")
+    return ConfigError(f"callbacks: {reason(error.__cause__ or error)}; allowed: {TOGETHER}")
+
+
+def _why_not(callback: Callback, trainer: Trainer) -> str | None:
+    """The reason why one of Lightning's callbacks is of no use here, and what is allowed."""
     if isinstance(callback, BatchSizeFinder):
         return "a run batches its data itself; allowed: data.batch_size=N or data.batch_tokens=N"
     if isinstance(callback, LearningRateFinder):
@@ -103,7 +114,7 @@ def _why_not(callback: Callback, cfg: DictConfig, trainer: Trainer) -> str | Non
         text = "writes predictions, and a training makes none"
         return f"{text}; allowed: python -m seqpipe predict run=latest input=FILE"
     if isinstance(callback, (DeviceStatsMonitor, LearningRateMonitor, ThroughputMonitor)):
-        if getattr(get_object(cfg.logger["_target_"]), "logger", True) is None:
+        if trainer.logger is None:
             return "records to a logger, and there is none; allowed: logger=csv or logger=mlflow"
     on_cpu = trainer.strategy.root_device.type == "cpu"
     if isinstance(callback, DeviceStatsMonitor) and on_cpu and find_spec("psutil") is None:
@@ -203,6 +214,41 @@ def _evaluations(module: SequenceModule) -> int:
     with contextlib.suppress(ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
         module.make_optimizer([weight]).step(closure)  # it may be made for these parameters alone
     return asked
+
+
+def check_answers(cfg: DictConfig, module: SequenceModule, data: SequenceData) -> None:
+    """Runs networks and tasks of the user's on one batch, whatever `preflight` says.
+
+    Raises:
+        ConfigError: they raise, or the task cannot judge the answers.
+    """
+    groups = ("architecture", "cell", "task")
+    if not foreign_in(cfg, *groups):
+        return
+    batch, wanted = batch_of(data), module.task.output_size
+    wanted = data.spec.y.size if wanted is None else wanted
+    with refusing(cfg, *groups), torch.random.fork_rng(devices=[]), torch.no_grad():
+        trial = copy.deepcopy(module)
+        for cell in [part for part in trial.modules() if isinstance(part, Cell)]:
+            _check_step(cell)
+        outputs = answer(trial.model, batch, Carried())
+        if outputs.shape[-1] != wanted:
+            raise TypeError(f"an answer is {outputs.shape[-1]} numbers wide; expected {wanted}")
+        loss = trial.task.loss(outputs, batch, training=False)
+        if loss.shape != ():
+            raise TypeError(f"the loss is no single number, but of shape {tuple(loss.shape)}")
+        trial.task.pairs(trial.task.predict(trial.model, outputs, batch), batch)
+
+
+def _check_step(cell: Cell) -> None:
+    """Raises where a step returns no state that the next one could start from."""
+    before = cell.initial_state(1)
+    after = cell.recur(cell.project(torch.zeros(1, cell.input_size)), before)
+    wanted = [tuple(part.shape) for part in before]
+    shapes = [tuple(part.shape) for part in after] if isinstance(after, tuple) else None
+    if shapes != wanted:
+        found = f"a {type(after).__name__}" if shapes is None else f"a tuple of shapes {shapes}"
+        raise TypeError(f"recur returns {found}; expected a tuple of shapes {wanted}")
 
 
 def check_limits(cfg: DictConfig, data: SequenceData, processes: int) -> None:

@@ -64,7 +64,7 @@ _ABOUT_SWEEPS = (
     *("hydra.sweeper", "hydra.launcher", "hydra.sweep."),
 )
 if TYPE_CHECKING:
-    from seqpipe.commands.train import RunResult
+    from seqpipe.runs.training_run import RunResult
 
 Run = Callable[[DictConfig, Launch], "RunResult"]
 _MODULES = {TRAIN: "train", "describe": "describe_data", "replay": "replay"}

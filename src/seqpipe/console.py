@@ -6,9 +6,13 @@ from rich.console import Console
 
 from seqpipe.display import visible
 
+WIDTH = 140
+
 
 class PlainConsole(Console):
     """Rich's console for text of ours and of the user's: `[/red]` and `:smile:` are plain text.
+
+    Where no terminal is, it is `WIDTH` columns wide: a file or a pipe has no width of its own.
 
     Args:
         **options: as of `rich.console.Console`.
@@ -16,6 +20,8 @@ class PlainConsole(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"markup": False, "highlight": False, "emoji": False, **options})
+        if not self.is_terminal and "width" not in options:
+            self.width = WIDTH
 
     def render_str(self, text: str, **options: Any) -> Any:
         """Every plain string that is printed comes by here, cells and titles of tables included."""

@@ -68,6 +68,11 @@ class RecordError(TrackingError):
         self.summary = summary
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; the name of its class where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Suffix for a message: the allowed word closest to the one given, or nothing.
 

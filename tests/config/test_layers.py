@@ -33,8 +33,8 @@ MAY_IMPORT = {
         *("targets", "console", "display", "files", "errors"),
     },
     "checks": {
-        *("build", "targets", "tracking", "training", "tasks", "data", "config", "rules"),
-        "errors",
+        *("build", "targets", "diagnostics", "tracking", "training", "tasks", "data", "nn"),
+        *("config", "rules", "errors"),
     },
     "build": {
         *("inference", "diagnostics", "targets", "training", "tracking", "tasks", "models", "data"),
@@ -42,10 +42,11 @@ MAY_IMPORT = {
     },
     "targets": {"tracking", "tasks", "data", "nn", "config", "files", "errors"},
     "report": {"rules", "display", "files", "errors"},
-    "diagnostics": {"training", "models", "tasks", "data", "nn", "errors"},
+    "diagnostics": {"report", "tracking", "training", "models", "tasks", "data", "nn", "errors"},
     "testing": {"data", "nn", "errors"},
     "training": {
-        *("models", "tasks", "data", "nn", "records", "console", "display", "files", "errors"),
+        *("report", "models", "tasks", "data", "nn", "records", "console", "display", "files"),
+        "errors",
     },
     "onnx": {
         *("inference", "models", "tasks", "data", "nn", "rules", "files", "errors", "_version"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqpipe.diagnostics.cell_stats import histogram, inside, spectral_radius
+from seqpipe.diagnostics.cell_stats import histogram, spectral_radius, stats_of
 from seqpipe.diagnostics.stepwise import LayerName, Recorded, RecordingLoop
 from seqpipe.nn.cells import GRU, LSTM, RNN, PeepholeLSTM, SimplifiedGRU
 from seqpipe.nn.recurrent import RecurrentLayer
@@ -41,7 +41,7 @@ def real_steps(values):
 def test_the_gates_of_an_lstm_are_those_of_its_equations_over_real_steps():
     cell = LSTM(3, 4)
     found, x = recorded(cell)
-    seen = inside(found)
+    seen = stats_of(found)
     rows = {gate: slice(4 * k, 4 * k + 4) for k, gate in enumerate("ifgo")}
     states = [found.loop.before, *found.loop.states[:-1]]
     h = torch.stack([state[0] for state in states], dim=1)
@@ -84,7 +84,7 @@ def test_a_gru_keeps_what_its_update_gate_does_not_let_in(cell):
 
 def test_a_cell_without_gates_has_no_memory_to_tell():
     found, _ = recorded(RNN(3, 4))
-    seen = inside(found)
+    seen = stats_of(found)
     assert (seen.memory, seen.saturated) == (None, {})
     assert set(seen.scalars()) == {"spectral_radius"}
 
@@ -95,13 +95,13 @@ def test_a_gate_that_stays_open_remembers_for_ever_as_far_as_can_be_told():
     with torch.no_grad():
         cell.bias[4:8] = 1e4
     found.loop.projected = cell.project(x)
-    assert inside(found).memory == pytest.approx(1e6, rel=1e-3)
+    assert stats_of(found).memory == pytest.approx(1e6, rel=1e-3)
     with torch.no_grad():
         cell.bias[4:8] = 0.0
         cell.weight_input[4:8] = 0.0
         cell.weight_hidden[4:8] = 0.0
     found.loop.projected = cell.project(x)
-    assert inside(found).memory == pytest.approx(1 / math.log(2), rel=1e-4)
+    assert stats_of(found).memory == pytest.approx(1 / math.log(2), rel=1e-4)
 
 
 def test_the_spectral_radius_is_that_of_the_new_content():
@@ -119,7 +119,7 @@ def test_the_spectral_radius_is_that_of_the_new_content():
 def test_states_that_are_no_numbers_are_left_out_of_the_picture():
     found, _ = recorded(RNN(3, 4, nonlinearity="relu"))
     found.loop.states[1][0].data[0, 0] = float("inf")
-    spread = inside(found).spread["h"]
+    spread = stats_of(found).spread["h"]
     assert spread.counts.sum() == 7 * 4 - 1
     assert np.isfinite(spread.edges).all()
 
@@ -143,4 +143,4 @@ def test_a_cell_without_a_square_recurrent_matrix_has_no_spectral_radius():
             return (torch.tanh(projected_t + self.weight_hidden * state[0]),)
 
     found, _ = recorded(Diagonal())
-    assert "spectral_radius" not in inside(found).scalars()
+    assert "spectral_radius" not in stats_of(found).scalars()

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,7 @@ from seqpipe.diagnostics.settings import Settings
 from seqpipe.diagnostics.stepwise import StepwiseCopy
 from seqpipe.nn.cells import GRU
 from seqpipe.nn.recurrent import RecurrentLayer
+from seqpipe.tracking.base import NoTracker
 
 
 class OfOnesOwn(nn.Module):
@@ -138,13 +140,13 @@ def test_a_model_that_cannot_be_stepped_is_trained_without_a_look(make, make_bat
             return self.head(h)
 
     _, task = make("lstm", "many_to_one", 1, False)
-    probe = Probe(task, make_batch("many_to_one"), Settings(), record=print, show=print)
+    probe = Probe(task, make_batch("many_to_one"), Settings(), NoTracker(Path(), Path()))
     trainer = SimpleNamespace(global_step=0, is_global_zero=True)
     module = SimpleNamespace(model=Stubborn(), device=torch.device("cpu"))
     with caplog.at_level(logging.WARNING):
         probe.on_train_start(trainer, module)
         probe.on_train_end(trainer, module)
-    assert probe.looks == []
+    assert probe.snapshots == []
     (record,) = caplog.records
     assert "the gradient through time of Stubborn cannot be measured (RuntimeError: " in (
         record.getMessage()

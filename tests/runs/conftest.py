@@ -13,7 +13,7 @@ from PIL import Image
 
 from seqpipe.build import build_data
 from seqpipe.commands import describe_data, replay
-from seqpipe.commands.train import RunResult, run
+from seqpipe.commands.train import run
 from seqpipe.config import commandline
 from seqpipe.config.compose import Launch, compose
 from seqpipe.config.config_view import Tree
@@ -22,6 +22,7 @@ from seqpipe.config.signatures import TargetError, signature_of
 from seqpipe.config.validate import rule_for
 from seqpipe.errors import SeqpipeError
 from seqpipe.report import run_files as report
+from seqpipe.runs.training_run import RunResult
 
 RUN = {"train": run, "describe": describe_data.run, "replay": replay.run}
 TINY = {

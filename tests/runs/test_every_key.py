@@ -18,21 +18,17 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from seqpipe.build import (
-    bare_trainer,
-    build_callbacks,
     build_data,
     build_model,
     build_module,
     build_task,
     instantiate,
 )
-from seqpipe.checks import check_trainer
+from seqpipe.checks import build_checked_trainer
 from seqpipe.config.compose import compose
 from seqpipe.config.config_view import Tree
 from seqpipe.diagnostics.settings import Settings
-from seqpipe.runs.free_running_report import make_free_running
-from seqpipe.runs.probe_report import check as check_looks
-from seqpipe.runs.probe_report import make_probe
+from seqpipe.runs.observers import build_observers, check_diagnostics
 from seqpipe.tracking.base import NoTracker
 
 TINY = ("hidden_size=4", "data.cache=null", "trainer.accelerator=cpu", "data.batch_size=4")
@@ -185,8 +181,8 @@ def effects(cfg: DictConfig) -> Iterator[str]:
     yield digest(state, float(loss), plain(vars(task), 1), str(decoded), plain(model, 4))
     module = build_module(cfg, model, task, {})
     yield digest(updates(module))
-    check_trainer(cfg)
-    made = [bare_trainer(cfg), build_callbacks(cfg, Path("somewhere"))]
+    trainer, _ = build_checked_trainer(cfg, Path("root"), Path("somewhere"))
+    made = [trainer, vars(trainer)["callbacks"]]
     exact = torch.get_deterministic_debug_mode()
     torch.use_deterministic_algorithms(False)
     yield digest(plain(made, 4), plain(instantiate(cfg.logger), 2), exact)
@@ -197,11 +193,10 @@ def looked_at(cfg: DictConfig, model: Any, data: Any) -> Any:
     """Which examples a run looks into the model with, and how often; what it refuses of that."""
     asked = instantiate(cfg.diagnostics)
     typed = {k: v for k, v in vars(asked).items() if v != getattr(Settings(), k)}
-    check_looks([f"diagnostics.{name}={value}" for name, value in typed.items()], model)
-    probe = make_probe(cfg, build_task(cfg, data), data, NoTracker(root=Path(), output_dir=Path()))
-    guesses = make_free_running(cfg, model, data)
-    every = None if probe is None else (probe.settings.every, probe.batch.index.tolist())
-    return every, None if guesses is None else guesses.batch.index.tolist()
+    check_diagnostics([f"diagnostics.{name}={value}" for name, value in typed.items()], model)
+    tracker = NoTracker(root=Path(), output_dir=Path())
+    made = build_observers(cfg, model, build_task(cfg, data), data, tracker)
+    return [(type(one), getattr(one, "settings", None), one.batch.index.tolist()) for one in made]
 
 
 def updates(module: Any) -> Any:

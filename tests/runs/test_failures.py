@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from pytorch_lightning import Trainer
 
+from seqpipe.commands import train
 from seqpipe.errors import RecordError, TrainingError
 from seqpipe.report import run_files as report
-from seqpipe.runs import artifacts, free_running_report, saved_model
+from seqpipe.runs import artifacts, saved_model
 from seqpipe.training.module import SequenceModule
 
 PLAIN = ["trainer.max_epochs=3", "scheduler=none", "logger=csv", "preflight=none"]
@@ -42,8 +43,8 @@ def raise_at(monkeypatch, place: object, name: str, error: BaseException, after:
 # An epoch has four updates.
 STAGES = [
     (
-        free_running_report,
-        "make_free_running",
+        train,
+        "build_observers",
         0,
         RuntimeError("planted"),
         "RuntimeError: planted",

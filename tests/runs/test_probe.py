@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from pyarrow import parquet
 
 from seqpipe.build import build_model
-from seqpipe.commands import train
 from seqpipe.errors import ConfigError
+from seqpipe.runs import checked_module
 
 STORE = "logger.tracking_uri=sqlite:///mlflow.db"
 LOOKS = ["diagnostics.every=3", "diagnostics.examples=5", "trainer.max_epochs=2"]
@@ -143,7 +143,7 @@ def test_a_relu_network_with_large_weights_and_no_clipping_is_said_to_explode(la
             cell.weight_input.abs_()
         return model
 
-    monkeypatch.setattr(train, "build_model", planted)
+    monkeypatch.setattr(checked_module, "build_model", planted)
     result = launch(
         "adding",
         "data.length=60",
@@ -185,7 +185,7 @@ def test_a_model_that_draws_chance_when_evaluated_is_trained_the_same(
         model.head = torch.nn.Sequential(Noisy(), model.head)
         return model
 
-    monkeypatch.setattr(train, "build_model", noisy)
+    monkeypatch.setattr(checked_module, "build_model", noisy)
     for data in ("adding", "dates"):
         looked = launch_in(tmp_path, data, *LOOKS, folder=f"{data} looked")
         plain = launch_in(tmp_path, data, *WITHOUT, folder=f"{data} plain")

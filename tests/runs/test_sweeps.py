@@ -5,7 +5,7 @@ import pytest
 from seqpipe.build import build_data
 from seqpipe.config.compose import Launch, compose
 from seqpipe.report.sweep_jobs import read_jobs
-from seqpipe.runs import summary
+from seqpipe.runs import identity
 from seqpipe.runs.compare import noted
 
 ADDING = ("data=adding", "data.length=6", "data.source.valid=16", "data.source.test=16")
@@ -13,7 +13,7 @@ ADDING = ("data=adding", "data.length=6", "data.source.valid=16", "data.source.t
 
 def judged_on(*typed):
     cfg, _ = compose(typed)
-    return summary.judged_on(cfg, build_data(cfg))
+    return identity.judged_on(cfg, build_data(cfg))
 
 
 @pytest.mark.parametrize("typed", ["data.batch_size=16", "data.batch_tokens=64", "seed=1"])

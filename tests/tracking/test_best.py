@@ -7,7 +7,7 @@ import pytest
 
 from seqpipe.config.compose import compose
 from seqpipe.errors import ConfigError
-from seqpipe.runs.summary import part_of
+from seqpipe.runs.identity import part_of
 from seqpipe.tracking.run_lookup import find
 from seqpipe.tracking.run_record import FoundRun
 

@@ -8,22 +8,23 @@ from rich.table import Table
 
 from seqpipe.build import unchecked_task
 from seqpipe.checks import check_monitors
-from seqpipe.commands.train import RunResult
 from seqpipe.config.compose import Launch
 from seqpipe.console import PlainConsole
 from seqpipe.data.summary import Row, Summary, summary_of
 from seqpipe.errors import ConfigError
 from seqpipe.report.data import draw_data, write_data
 from seqpipe.runs import artifacts
+from seqpipe.runs.identity import command
 from seqpipe.runs.load_data import load_data
-from seqpipe.runs.summary import command
+from seqpipe.runs.summary import as_lines
+from seqpipe.runs.training_run import RunResult
 from seqpipe.tracking.base import recording
 
 _LONGEST = 160  # characters of an example on the screen; data.md has more
 
 
 def run(cfg: DictConfig, launch: Launch) -> RunResult:
-    """Prints, draws and records what was understood of the data; trains nothing.
+    """Prints, draws and records statistics of the data; trains nothing.
 
     Args:
         cfg: the whole configuration, as for training.
@@ -31,15 +32,16 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
 
     Raises:
         ConfigError: the configuration cannot work; before anything is written.
-        DataError: the data cannot be used; likewise.
+        DataError: the data cannot be used; before anything is written.
     """
     if cfg.resume is not None:
         text = "describe trains nothing and does not read it; allowed: leave it out"
         raise ConfigError(f"resume={cfg.resume}: {text}")
-    data = load_data(cfg, launch).data
+    loaded = load_data(cfg, launch)
+    data = loaded.data
     check_monitors(cfg, unchecked_task(cfg, data))
     launch = replace(launch, command="describe")
-    folder, tracker = artifacts.claim(cfg, launch)
+    folder, _, tracker = artifacts.claim(cfg, launch, loaded.trainer, loaded.tracker)
     summary = summary_of(data)
     with recording(tracker):
         artifacts.start(tracker, cfg, launch, data, folder)
@@ -55,12 +57,11 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         "mlflow run": recorded,
         "to train": command(replace(launch, command="train")),
     }
-    told = "\n".join(f"{key + ':':<12}{value}" for key, value in rows.items())
-    return RunResult({}, math.nan, folder, tracker.run_id, told)
+    return RunResult({}, math.nan, folder, tracker.run_id, as_lines(rows))
 
 
 def metrics(summary: Summary) -> dict[str, float]:
-    """The numbers that are worth comparing: `data/<split>/<what>`."""
+    """The numbers to record: `data/<split>/<name>`."""
     numbers: dict[str, float] = {}
     for row in summary.splits:
         for name, value in row.items():
@@ -72,12 +73,10 @@ def metrics(summary: Summary) -> dict[str, float]:
     return numbers
 
 
-def show(told: str, summary: Summary) -> None:
+def show(description: str, summary: Summary) -> None:
     """Prints the tables."""
     console = PlainConsole(stderr=True)
-    if not console.is_terminal:  # a file or a pipe has no width of its own
-        console.width = 140
-    console.print(told)
+    console.print(description)
     _print(console, "splits", summary.splits)
     for role, rows in summary.classes.items():
         _print(console, f"{role}: how often", rows)

@@ -273,8 +273,6 @@ def _print(
     read: str,
 ) -> None:
     console = PlainConsole()
-    if not console.is_terminal:
-        console.width = 140
     whole = measured[0]
     examples = "1 example" if whole.examples == 1 else f"{whole.examples:,} examples"
     table = Table(title=f"{title}, {examples}", title_justify="left")

@@ -8,11 +8,12 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
-from seqpipe.build import bare_trainer, build_model, build_module, build_task
-from seqpipe.commands.train import RunResult
+from seqpipe.build import build_model, build_module, build_task
 from seqpipe.config.compose import Launch
 from seqpipe.errors import ConfigError, SeqpipeError
 from seqpipe.runs.load_data import load_data
+from seqpipe.runs.summary import as_lines
+from seqpipe.runs.training_run import RunResult
 from seqpipe.training.module import SequenceModule
 from seqpipe.training.nonfinite_guard import read, replayed
 
@@ -39,12 +40,12 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         saved = read(path)
     except ValueError as error:
         raise ConfigError(f"file={path}: {error}; allowed: {ALLOWED}") from None
-    data = load_data(cfg, launch).data
+    loaded = load_data(cfg, launch)
+    data = loaded.data
     task = build_task(cfg, data)
     module = build_module(cfg, build_model(cfg, data.spec, task.output_size), task)
-    trainer = bare_trainer(cfg)
     try:
-        found = _look(module, trainer, saved)
+        found = _replayed(module, loaded.trainer, saved)
     except (
         RuntimeError,
         LookupError,
@@ -63,11 +64,10 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         "then": saved["text"],
         "now": found or "the answer, the loss and its gradient are finite",
     }
-    summary = "\n".join(f"{key + ':':<12}{value}" for key, value in rows.items())
-    return RunResult({}, math.nan, launch.output_dir, None, summary)
+    return RunResult({}, math.nan, launch.output_dir, None, as_lines(rows))
 
 
-def _look(module: SequenceModule, trainer: Trainer, saved: dict[str, Any]) -> str:
+def _replayed(module: SequenceModule, trainer: Trainer, saved: dict[str, Any]) -> str:
     precision, device = trainer.precision_plugin, trainer.strategy.root_device
     precision.convert_module(module)
     module.model.load_state_dict(saved["model"])

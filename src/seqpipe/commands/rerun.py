@@ -9,17 +9,16 @@ from pathlib import Path
 
 import torch
 from hydra.errors import InstantiationException
+from pytorch_lightning import Trainer
 
-from seqpipe.checks import check_trainer
 from seqpipe.commands.dispatch import Answer, Rerun
 from seqpipe.commands.train import run as train
 from seqpipe.data.dataset import SequenceData
-from seqpipe.errors import ConfigError
+from seqpipe.errors import ConfigError, first_line
 from seqpipe.rules import best_of, shown
 from seqpipe.runs.find_run import find_run
-from seqpipe.runs.load_data import quiet
+from seqpipe.runs.identity import STAGES, machine
 from seqpipe.runs.restore_config import rebuild
-from seqpipe.runs.summary import STAGES, machine
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.tracking.run_record import FoundRun, read_metrics
 
@@ -44,11 +43,6 @@ def run(options: Rerun, root: Path) -> Answer:
     tags = {"rerun_of": name}
     own = {"own_code": options.own_code, "own_data": options.own_data}
     rebuilt = rebuild(found, root, tags=tags, **own)
-    quiet()
-    processes = check_trainer(rebuilt.cfg)
-    if processes > 1:
-        text = f"was trained in {processes} processes; allowed: a run of one, or its own command"
-        raise ConfigError(f"{found.typed}: {text}, {found.tags.get('command', 'not recorded')}")
     threads = found.tags.get("threads", "")
     if re.fullmatch(r"[1-9]\d{0,3}", threads):
         torch.set_num_threads(int(threads))
@@ -58,7 +52,10 @@ def run(options: Rerun, root: Path) -> Answer:
         differences += [f"options of today: {text}" for text in rebuilt.changed]
     _tell(differences, options)
 
-    def compare_data(data: SequenceData) -> None:
+    def compare_data(data: SequenceData, trainer: Trainer) -> None:
+        if (count := trainer.world_size) > 1:
+            text = f"was trained in {count} processes; allowed: a run of one, or its own command"
+            raise ConfigError(f"{found.typed}: {text}, {found.tags.get('command', 'not recorded')}")
         digests = {stage: data.digests[split] for split, stage in STAGES.items()}
         changed = list(_differences(found.datasets, digests, "data of "))
         _tell(changed, options)
@@ -67,7 +64,7 @@ def run(options: Rerun, root: Path) -> Answer:
     try:
         result = train(rebuilt.cfg, rebuilt.launch, compare_data, resolved=rebuilt.resolved)
     except InstantiationException as error:
-        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        reason = first_line(error.__cause__ or error)
         text = f"its configuration does not fit this version ({reason}); allowed: the one it was"
         raise ConfigError(f"{found.typed}: {text} trained with") from None
     after = _as_recorded(read_metrics(result.output_dir / "metrics.json"), before)

@@ -62,8 +62,7 @@ def run(options: Score, root: Path) -> Answer:
         numbers = (*total, f"{one.per_token:.3f}", f"{one.perplexity:.3f}")
         counts = (str(len(one.tokens)), str(one.unknown))
         table.add_row(str(rank), *numbers, *counts, texts[place])
-    console = PlainConsole(record=True, file=sys.stdout, width=None if sys.stdout.isatty() else 120)
-    console.print(table)
+    PlainConsole().print(table)
     return (
         Answer("\n\n".join(_by_token(texts[p], scores[p]) for p in ranked(scores)))
         if (options.tokens)

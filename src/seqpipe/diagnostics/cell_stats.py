@@ -1,4 +1,4 @@
-"""Inside the cell: what its gates let through, how long it remembers, what h_t and c_t hold."""
+"""Statistics of a cell: saturation of its gates, memory time, values of h_t and c_t."""
 
 from __future__ import annotations
 
@@ -6,39 +6,32 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from seqpipe.diagnostics.stepwise import LayerName, Recorded
 from seqpipe.nn.cells import Cell
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import widest
+from seqpipe.report.cells import Spread
 
 SHUT, OPEN = 0.05, 0.95  # a gate beyond them hardly learns: its slope is under 0.05
 BINS = 40
 NARROWEST, LARGEST = 1e-9, 1e150  # width of all bins, in values; and a value
 MOST_BINNED = 50_000  # values of a histogram; of more, evenly spread ones are counted
-LONGEST_MEMORY = 1e6  # steps; a unit that keeps all of it has no memory in steps
-CANDIDATES = ("a", "g", "c")  # what a gate is called that is none: the new content
+LONGEST_MEMORY = 1e6  # steps; a unit that keeps everything has no finite memory time
+CANDIDATES = ("a", "g", "c")  # names of the new content, which is listed among the gates
 
 
 @dataclass(frozen=True)
-class Histogram:
-    """How values are spread. counts: (bins,); edges: (bins + 1,)."""
-
-    counts: NDArray[np.int64]
-    edges: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class InsideCell:
-    """One layer, over all real steps of some sequences and all units.
+class CellStats:
+    """Statistics of one layer, over all real steps of some sequences and all units.
 
     Args:
-        layer: which.
+        layer: its name.
         saturated: share of gate values under 0.05 or over 0.95, by gate; empty without gates.
-        memory: steps after which what is in memory has shrunk to 1/e, if its gate stays as open
-            as it is on average: the median over units of -1 / ln(share kept). None without gates.
+        memory: steps after which the content of the memory has shrunk to 1/e, if its gate stays as
+            open as it is on average: the median over units of -1 / ln(share kept). None without
+            gates.
         radius: spectral radius of the recurrent matrix of the new content; None for a cell whose
             `weight_hidden` holds no square matrix for each gate.
         spread: values of each gate and each part of the state.
@@ -50,10 +43,10 @@ class InsideCell:
     saturated: dict[str, float]
     memory: float | None
     radius: float | None
-    spread: dict[str, Histogram]
+    spread: dict[str, Spread]
 
     def scalars(self) -> dict[str, float]:
-        """What is worth a column."""
+        """The numbers to record as metrics."""
         numbers = {f"{gate}_saturated": share for gate, share in self.saturated.items()}
         if self.memory is not None:
             numbers["memory"] = self.memory
@@ -63,8 +56,8 @@ class InsideCell:
 
 
 @torch.no_grad()
-def inside(recorded: Recorded) -> InsideCell:
-    """Looks into a layer after a pass."""
+def stats_of(recorded: Recorded) -> CellStats:
+    """The statistics of a layer after a forward pass."""
     cell, loop = recorded.cell, recorded.loop
     T = len(loop.states)
     mask = length_mask(recorded.lengths(), T)
@@ -77,7 +70,7 @@ def inside(recorded: Recorded) -> InsideCell:
     spread = {name: histogram(values, (0.0, 1.0)) for name, values in gates.items()}
     for name, part in zip(cell.state_names, states, strict=True):
         spread[name] = histogram(part[mask])
-    return InsideCell(
+    return CellStats(
         recorded.name,
         {name: _saturated(values) for name, values in gates.items()},
         _memory(cell.kept(gates)),
@@ -86,10 +79,12 @@ def inside(recorded: Recorded) -> InsideCell:
     )
 
 
-def histogram(values: Tensor, bounds: tuple[float, float] | None = None) -> Histogram:
-    """values: any shape, not finite ones left out; bounds: of the bins, None: of the values.
+def histogram(values: Tensor, bounds: tuple[float, float] | None = None) -> Spread:
+    """The histogram of the finite values; of many, about 50,000 evenly spread ones are counted.
 
-    Of many values, about 50,000 evenly spread ones are counted.
+    Args:
+        values: any shape.
+        bounds: of the bins; None: the smallest and the largest value.
     """
     stride = max(1, values.numel() // MOST_BINNED) | 1  # odd: the units come in even numbers
     numbers = values.flatten()[::stride].cpu().double().numpy()
@@ -100,20 +95,20 @@ def histogram(values: Tensor, bounds: tuple[float, float] | None = None) -> Hist
         room = max(0.0, least - (high - low)) / 2
         bounds = low - room, high + room
     counts, edges = np.histogram(numbers, bins=BINS, range=bounds)
-    return Histogram(counts.astype(np.int64), edges)
+    return Spread(counts.astype(np.int64), edges)
 
 
 def spectral_radius(cell: Cell) -> float | None:
     """Largest absolute eigenvalue of the rows of `weight_hidden` that make the new content.
 
-    Under 1, what a plain RNN passes on shrinks from step to step; over 1 it can grow.
+    Under 1, the state of a plain RNN shrinks from step to step; over 1 it can grow.
 
     Source: Pascanu et al. (2013), section 2.1.
     """
     H, names = cell.hidden_size, cell.gate_names
     weights = getattr(cell, "weight_hidden", None)
     if not isinstance(weights, Tensor) or weights.shape != (len(names) * H, H):
-        return None  # a cell of the user's own
+        return None  # a cell of the user's
     rows = weights.cpu().double().split(H)
     chosen = next((names.index(name) for name in CANDIDATES if name in names), len(names) - 1)
     if not torch.isfinite(rows[chosen]).all():
@@ -126,7 +121,7 @@ def _saturated(values: Tensor) -> float:
 
 
 def _memory(kept: Tensor | None) -> float | None:
-    """kept: (N, H), the share of the old memory each step keeps. Steps, the median over units."""
+    """Memory time in steps, the median over units. kept: (N, H), share kept by each step."""
     if kept is None:
         return None
     share = kept.to(widest(kept.device)).mean(dim=0).clamp(min=1e-12, max=1 - 1 / LONGEST_MEMORY)

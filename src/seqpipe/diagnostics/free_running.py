@@ -1,10 +1,10 @@
-"""A model that writes y, once more as it is used: reading its own guesses, not the true y.
+"""Free running: a model that writes y reads its own guesses, not the true y.
 
-Trained with the truth before each step (teacher forcing), a model never sees where its own
-mistakes lead; what that costs is called exposure bias.
+Trained with the true y before each step (teacher forcing), a model never sees where its own
+mistakes lead; the difference in loss is called exposure bias.
 
 Source: Williams & Zipser (1989) for teacher forcing; Bengio et al. (2015), section 2.2, and Ranzato
-et al. (2016) for what it leaves out.
+et al. (2016) for exposure bias.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,16 +25,23 @@ from seqpipe.data.base import SequenceBatch
 from seqpipe.data.batching import pad
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
-from seqpipe.diagnostics.tracing import chance_kept
+from seqpipe.diagnostics.tracing import random_state_kept
 from seqpipe.models.decoding import log_probabilities
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import widest
+from seqpipe.report.findings import Finding, Observer
+from seqpipe.report.loss_by_position import (
+    Position,
+    draw_positions,
+    positions_finding,
+    write_positions,
+)
 
 MOST_STEPS = 256
-"""Of each example; what comes after is not looked at: a step waits for the one before it."""
+"""Steps of y that are read of each example: each step waits for the one before it."""
 OFTEN = (128, 2048)
-"""Of each example, and of all with their padding, where it is measured again and again: 64 pieces
-of 256 steps would take half a second of each validation, a tenth of an epoch of a small model."""
+"""Steps of each example, and of all with their padding, in the measurement at each validation: 64
+pieces of 256 steps would take half a second of it, a tenth of an epoch of a small model."""
 MOST_NUMBERS = 2**25  # in the logits at one time
 
 
@@ -62,7 +70,7 @@ class ByPosition:
     count: NDArray[np.int64]
 
     def mean(self, losses: NDArray[np.float64]) -> float:
-        """Over real steps."""
+        """The mean over real steps."""
         return float((losses * self.count).sum() / self.count.sum())
 
     def scalars(self) -> dict[str, float]:
@@ -76,7 +84,7 @@ class ByPosition:
 
 
 def losses_by_step(outputs: Tensor, y: Tensor) -> Tensor:
-    """Nats at each step, padding included: of a symbol, or of all notes together.
+    """The loss in nats at each step, padding included: of a symbol, or of all notes together.
 
     outputs: (B, T, V) or (B, T, K); y: (B, T) ids, or (B, T, K) of 0 and 1. Returns (B, T).
     """
@@ -85,11 +93,11 @@ def losses_by_step(outputs: Tensor, y: Tensor) -> Tensor:
 
 @torch.no_grad()
 def by_position(model: Any, batch: SequenceBatch) -> ByPosition:
-    """Both losses at each step of y; the model is evaluated, and left as it was.
+    """Both losses at each step of y, in evaluation mode; the model's own mode is restored.
 
     Args:
         model: see `RunsFree`.
-        batch: where the model is.
+        batch: on the model's device.
     """
     T = batch.y.shape[1]
     sums = torch.zeros(2, T, dtype=torch.float64)
@@ -97,10 +105,10 @@ def by_position(model: Any, batch: SequenceBatch) -> ByPosition:
     with _evaluated(model):
         for part in _parts(model, batch):
             assert part.y_lengths is not None
-            given = (part.x, part.x_lengths, part.y, part.y_lengths)
+            inputs = (part.x, part.x_lengths, part.y, part.y_lengths)
             mask = length_mask(part.y_lengths, T)
             for row, run in enumerate((model, model.free_running)):
-                losses = losses_by_step(run(*given), part.y).to(widest(part.y.device))
+                losses = losses_by_step(run(*inputs), part.y).to(widest(part.y.device))
                 sums[row] += losses.masked_fill(~mask, 0.0).sum(dim=0).cpu()
             count += mask.sum(dim=0).cpu()
     reached = count > 0
@@ -120,18 +128,25 @@ def _evaluated(model: nn.Module) -> Iterator[None]:
 
 
 def _parts(model: nn.Module, batch: SequenceBatch) -> Iterator[SequenceBatch]:
-    """The batch in pieces of rows whose logits fit in memory."""
+    """The batch in groups of rows whose logits fit in memory."""
     width = batch.y.shape[2] if batch.y.ndim == 3 else int(getattr(model, "y_size", 0)) or 1
     rows = max(1, MOST_NUMBERS // (batch.y.shape[1] * width))
     for first in range(0, len(batch), rows):
-        chosen = slice(first, first + rows)
-        lengths = None if batch.x_lengths is None else batch.x_lengths[chosen]
-        x = None if batch.x is None else batch.x[chosen]
-        if lengths is not None and x is not None:
-            x = x[:, : int(lengths.max())]
-        assert batch.y_lengths is not None
-        index = batch.index[chosen]
-        yield SequenceBatch(x, lengths, batch.y[chosen], batch.y_lengths[chosen], index)
+        part = _rows_of(batch, slice(first, first + rows))
+        if part.x is not None and part.x_lengths is not None:
+            part.x = part.x[:, : int(part.x_lengths.max())]
+        yield part
+
+
+def _rows_of(batch: SequenceBatch, chosen: slice | Tensor) -> SequenceBatch:
+    assert batch.y_lengths is not None
+    return SequenceBatch(
+        None if batch.x is None else batch.x[chosen],
+        None if batch.x_lengths is None else batch.x_lengths[chosen],
+        batch.y[chosen],
+        batch.y_lengths[chosen],
+        batch.index[chosen],
+    )
 
 
 def examples_of(data: SequenceData, count: int, *, split: str = "valid") -> SequenceBatch:
@@ -150,26 +165,22 @@ def examples_of(data: SequenceData, count: int, *, split: str = "valid") -> Sequ
 
 def cut(batch: SequenceBatch, steps: int, total: int) -> SequenceBatch:
     """The first `steps` steps of y, of rows evenly spread; with padding at most `total`."""
-    assert batch.y_lengths is not None
     longest = min(steps, batch.y.shape[1])
-    chosen = torch.tensor(evenly_spread(max(1, total // longest), len(batch)))
-    lengths = batch.y_lengths[chosen].clamp(max=longest)
-    return SequenceBatch(
-        None if batch.x is None else batch.x[chosen],
-        None if batch.x_lengths is None else batch.x_lengths[chosen],
-        batch.y[chosen, : int(lengths.max())],
-        lengths,
-        batch.index[chosen],
-    )
+    part = _rows_of(batch, torch.tensor(evenly_spread(max(1, total // longest), len(batch))))
+    assert part.y_lengths is not None
+    part.y_lengths = part.y_lengths.clamp(max=longest)
+    part.y = part.y[:, : int(part.y_lengths.max())]
+    return part
 
 
-class FreeRunning(Callback):
+class FreeRunning(Callback, Observer):
     """Logs at each validation what reading its own guesses costs a model, on a few examples.
 
     `val/free_running_loss`, `val/teacher_forced_loss` of the same examples, and their difference
     `val/exposure_gap`, in nats per real step. Measured and logged by the first process alone,
-    which waits for no other; it draws no random numbers and touches no metric. Of long y only some
-    is read, see `OFTEN`.
+    which waits for no other; it draws no random numbers and touches no metric. Of long y only the
+    beginning is read, see `OFTEN`. After the test, all examples are measured with the tested
+    weights, by position.
 
     Args:
         batch: the examples, always the same.
@@ -177,22 +188,33 @@ class FreeRunning(Callback):
 
     def __init__(self, batch: SequenceBatch) -> None:
         self.batch, self._often = batch, cut(batch, *OFTEN)
+        self._tested: ByPosition | None = None
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures and logs."""
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        with trainer.precision_plugin.forward_context():
-            found = self._found(trainer, pl_module, self._often)
-        for name, value in found.scalars().items():
+        for name, value in self._measured(trainer, pl_module, self._often).scalars().items():
             pl_module.log(f"val/{name}", value, rank_zero_only=True)
 
-    def found(self, trainer: Trainer, module: Any) -> ByPosition:
-        """Both losses by position, of the weights as they are and of all the examples."""
-        return self._found(trainer, module, self.batch)
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measures the loss by position of the tested weights."""
+        if trainer.is_global_zero:
+            self._tested = self._measured(trainer, pl_module, self.batch)
 
     @staticmethod
-    def _found(trainer: Trainer, module: Any, batch: SequenceBatch) -> ByPosition:
-        batch = trainer.precision_plugin.convert_input(batch.to(module.device))
-        with chance_kept():
-            return by_position(module.model, batch)
+    def _measured(trainer: Trainer, module: Any, batch: SequenceBatch) -> ByPosition:
+        precision = trainer.precision_plugin
+        with precision.forward_context(), random_state_kept():
+            return by_position(module.model, precision.convert_input(batch.to(module.device)))
+
+    def findings(self, folder: Path, title: str) -> tuple[Finding, ...]:
+        """The loss by position, once the model was tested."""
+        if self._tested is None:
+            return ()
+        columns = (self._tested.count, self._tested.forced, self._tested.free)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        positions = [Position(t, *row) for t, row in enumerate(rows, 1)]
+        write_positions(folder, positions)
+        path = draw_positions(folder, positions, title)
+        return (positions_finding(positions, len(self.batch), path.name),)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqpipe.data.base import SequenceBatch
-from seqpipe.diagnostics.decay import Decay, decay_of
 from seqpipe.diagnostics.stepwise import LayerName, Recorded, StepwiseCopy, in_precision
 from seqpipe.nn.precision import widest
+from seqpipe.report.decay import Decay, decay_of
 from seqpipe.tasks.base import Task
 
 

@@ -1,7 +1,7 @@
-"""Pre-flight: what can be known of a model from one batch, before its first update.
+"""Pre-flight: checks of a model on one batch, before its first update.
 
-Everything is done to a copy of the model on the CPU: weights, buffers, gradients, metrics, the
-loader and the random numbers of the training are as if it had not been.
+Everything runs on a copy of the model on the CPU: weights, buffers, gradients, metrics, the loader
+and the random states of the training stay untouched.
 """
 
 import copy
@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from torch import nn
@@ -18,7 +19,9 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
 from seqpipe.diagnostics import learning_checks, output_checks
 from seqpipe.diagnostics.preflight_context import Check, Subject
-from seqpipe.diagnostics.tracing import chance_kept, shapes_of
+from seqpipe.diagnostics.tracing import random_state_kept, shapes_of
+from seqpipe.errors import ConfigError, first_line
+from seqpipe.report.findings import Finding, Observer
 from seqpipe.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -28,52 +31,80 @@ FEW = 4  # examples to memorise
 
 
 @dataclass(frozen=True)
-class Preflight:
-    """What a pre-flight found.
+class Preflight(Observer):
+    """The results of a pre-flight.
 
     Args:
-        checks: in the order in which they were made.
-        shapes: of what each part answered, by its name: (B, T, H).
-        seconds: it took.
+        checks: in the order in which they were made; empty where no pre-flight was asked for.
+        shapes: of the output of each part, by its name: (B, T, H).
+        seconds: duration.
         loss: the first one; None where the model did not run.
-        expected: what the loss of an untrained model is, and how that comes about.
+        expected: the loss of an untrained model, and its formula in words.
     """
 
-    checks: tuple[Check, ...]
+    checks: tuple[Check, ...] = ()
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     seconds: float = 0.0
     loss: float | None = None
     expected: tuple[float, str] | None = None
 
     def of(self, result: str) -> list[Check]:
-        """The checks that came to this result."""
+        """The checks with this result."""
         return [check for check in self.checks if check.result == result]
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Numbers to record, `preflight/...`."""
-        numbers = {"preflight/seconds": self.seconds}
-        numbers["preflight/warnings"] = float(len(self.of("warning")))
-        numbers["preflight/passed"] = float(len(self.of("passed")))
-        if self.loss is not None:
-            numbers["preflight/initial_loss"] = self.loss
-        return numbers
+        """Numbers to record at step 0, `preflight/...`."""
+        if not self.checks:
+            return {}
+        numbers = {
+            "preflight/seconds": self.seconds,
+            "preflight/warnings": float(len(self.of("warning"))),
+            "preflight/passed": float(len(self.of("passed"))),
+        }
+        return numbers if self.loss is None else numbers | {"preflight/initial_loss": self.loss}
 
     @property
     def line(self) -> str:
-        """What came of it, in one line."""
+        """The results in one line; empty where no pre-flight was asked for."""
+        if not self.checks:
+            return ""
         counts = [f"{len(self.of('passed'))} checks passed"]
         for result, words in (("warning", "warned"), ("not checked", "not checked")):
             if found := self.of(result):
                 names = ", ".join(check.name for check in found)
                 counts.append(f"{len(found)} {words} ({names})")
-        told = f"preflight: {', '.join(counts)} in {self.seconds:.1f} s"
+        line = f"preflight: {', '.join(counts)} in {self.seconds:.1f} s"
         if self.loss is None:
-            return told
-        beside = ""
+            return line
+        expected = ""
         if self.expected is not None:
-            beside = f", {self.expected[1]} = {_three(self.expected[0])}"
-        return f"{told} (loss {_three(self.loss)}{beside})"
+            expected = f", {self.expected[1]} = {_three(self.expected[0])}"
+        return f"{line} (loss {_three(self.loss)}{expected})"
+
+    def findings(self, folder: Path, title: str) -> tuple[Finding, ...]:
+        """A table of the checks."""
+        if not self.checks:
+            return ()
+        rows = [{"check": c.name, "result": c.result, "found": c.detail} for c in self.checks]
+        warned = ", ".join(each.name for each in self.of("warning"))
+        passed = len(self.of("passed"))
+        text = f"{passed} checks of one training batch passed before the first step"
+        text += f"; to be looked at: **{warned}**." if warned else "."
+        return (Finding("Pre-flight", text, rows=rows, group="Pre-flight"),)
+
+    def refuse_failed(self, key: str) -> None:
+        """Raises for the checks that failed.
+
+        Args:
+            key: `preflight=quick`, for the message.
+
+        Raises:
+            ConfigError: answers depend on padding or on later steps, or are not finite.
+        """
+        allowed = "allowed: a model without that, or preflight=none to train it as it is"
+        if failed := self.of("failed"):
+            raise ConfigError([f"{key}: {c.name}: {c.detail}; {allowed}" for c in failed])
 
 
 def preflight(
@@ -85,28 +116,29 @@ def preflight(
     *,
     bar: bool = False,
 ) -> Preflight:
-    """Makes every check on a copy of the model. Nothing given is changed.
+    """Makes every check on a copy of the model.
 
     Args:
         model: before its first update.
-        task: what it is for.
-        spec: what its data is like.
+        task: computes the loss.
+        spec: of the data.
         batch: of the training split, see `batch_of`.
-        few: examples to memorise; None: that is not tried.
-        bar: show a bar while it is.
+        few: examples to memorise; None: that check is left out.
+        bar: show a progress bar during that check.
     """
     started = time.perf_counter()
-    with chance_kept():
+    with random_state_kept():
         try:
             subject = Subject(copy.deepcopy(model).cpu(), task, spec, batch)
             outputs, trace = subject.traced(batch)
             loss = subject.loss(outputs, batch)
-        except Exception as error:  # a model of the user's own: training will show where
+        except Exception as error:  # a user's model: training will show where
             log.debug("preflight", exc_info=True)
-            return Preflight((Check("shapes", "not checked", _words(error)),), {}, _since(started))
+            checks = [Check("shapes", "not checked", _words(error))]
+            return Preflight(tuple(checks), seconds=time.perf_counter() - started)
         shapes = shapes_of(subject.model, trace)
-        told = f"{len(shapes)} parts, the answer is {tuple(outputs.shape)}"
-        checks = [Check("shapes", "passed", told), output_checks.finite(subject, loss)]
+        detail = f"{len(shapes)} parts, the answer is {tuple(outputs.shape)}"
+        checks = [Check("shapes", "passed", detail), output_checks.finite(subject, loss)]
         if checks[-1].result == "passed":
             rest: dict[str, Callable[[], Check]] = {
                 "loss at initialisation": lambda: output_checks.first_loss(subject, loss),
@@ -118,11 +150,11 @@ def preflight(
                 rest["memorising"] = lambda: learning_checks.memorising(subject, few, bar=bar)
             checks += [_guarded(name, check) for name, check in rest.items()]
         expected = task.untrained_loss(batch)
-    return Preflight(tuple(checks), shapes, _since(started), loss, expected)
+    return Preflight(tuple(checks), shapes, time.perf_counter() - started, loss, expected)
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
-    """A model that a check does not understand is none that cannot be trained."""
+    """A check that raises is reported as "not checked": the model may still be trainable."""
     try:
         return check()
     except Exception as error:
@@ -131,24 +163,18 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
 
 
 def _words(error: Exception) -> str:
-    first = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {first}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _three(number: float) -> str:
-    """Three digits, those at the end too where they are 0."""
-    return f"{number:#.3g}".rstrip(".")
-
-
-def _since(started: float) -> float:
-    return time.perf_counter() - started
+    return f"{number:#.3g}".rstrip(".")  # with zeros at the end
 
 
 def batch_of(data: SequenceData) -> SequenceBatch:
     """Training examples, evenly spread, as many as a batch of the run or fewer.
 
     At most `MOST_EXAMPLES`, and of long ones the shorter, so that they have at most `MOST_STEPS`
-    steps together. The loader is not asked: it would start its processes.
+    steps together. The loader is not used: it would start its processes.
     """
     chosen = _spread(data, min(MOST_EXAMPLES, data.batch_size))
     steps = data.columns("train").longer[chosen]
@@ -159,7 +185,7 @@ def batch_of(data: SequenceData) -> SequenceBatch:
 
 
 def few_of(data: SequenceData) -> SequenceBatch:
-    """Examples to memorise: `FEW`, or one where nothing but y itself tells examples apart."""
+    """Examples to memorise: `FEW`, or one where only y itself distinguishes them."""
     x = data.spec.x
     alone = data.spec.y.has_time and not (x is not None and x.has_time)
     return data.batch("train", _spread(data, 1 if alone else FEW).tolist())

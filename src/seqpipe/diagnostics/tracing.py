@@ -1,4 +1,4 @@
-"""What each part of a model says in one pass, and keeping chance as it was."""
+"""Outputs of each part of a model in one pass, and saved random state."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -14,18 +14,18 @@ from torch import Tensor, nn
 
 @dataclass
 class Trace:
-    """The first answer of each part, in the order in which the parts came to an end.
+    """The first output of each part of a model, in the order in which the parts finished.
 
     Args:
-        outputs: the first tensor of what a part answered, by its name.
-        calls: how often it was called.
+        outputs: the first tensor of each part's output, by the part's name.
+        calls: how often each part was called.
     """
 
     outputs: dict[str, Tensor] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
 
     def once(self) -> Iterator[tuple[str, Tensor]]:
-        """Those that were called once: what others say first is one of many time steps."""
+        """Outputs of parts that were called once; of others the first is one of many time steps."""
         for name, output in self.outputs.items():
             if self.calls[name] == 1:
                 yield name, output
@@ -33,7 +33,7 @@ class Trace:
 
 @contextmanager
 def traced(model: nn.Module) -> Iterator[Trace]:
-    """Notes what every part of a model answers while the block runs."""
+    """Records the output of every part of a model while the block runs."""
     trace = Trace()
     handles = [
         part.register_forward_hook(partial(_note, trace, name))
@@ -55,7 +55,7 @@ def _note(trace: Trace, name: str, part: nn.Module, args: Any, output: Any) -> N
 
 
 def _first_tensor(output: Any) -> Tensor | None:
-    """Depth first: outputs come before the state."""
+    """The first in depth-first order: outputs come before the state."""
     if isinstance(output, Tensor):
         return output
     if isinstance(output, Mapping):
@@ -66,10 +66,7 @@ def _first_tensor(output: Any) -> Tensor | None:
 
 
 def shapes_of(model: nn.Module, trace: Trace) -> dict[str, tuple[int, ...]]:
-    """The shape of what each part answered, by its name.
-
-    The directions of a layer stand side by side: (B, T, N*H).
-    """
+    """The output shape of each part, by its name; of a layer both directions, (B, T, N*H)."""
     shapes = {name: tuple(output.shape) for name, output in trace.outputs.items()}
     for name, part in model.named_modules():
         if name and isinstance(part, nn.ModuleDict) and name not in shapes:
@@ -81,8 +78,8 @@ def shapes_of(model: nn.Module, trace: Trace) -> dict[str, tuple[int, ...]]:
 
 
 @contextmanager
-def chance_kept() -> Iterator[None]:
-    """Whatever the block draws, of torch's numbers, numpy's and Python's: the next are the same."""
+def random_state_kept() -> Iterator[None]:
+    """Restores the random states of torch, numpy and Python after the block."""
     python, numbers = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):

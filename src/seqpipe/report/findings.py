@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 Row = Mapping[str, object]
 
@@ -24,3 +25,23 @@ class Finding:
     figure: str | None = None
     rows: Sequence[Row] = ()
     group: str = "Findings"
+
+
+class Observer:
+    """Anything that watches a run and reports on it: pre-flight, probe, gradient statistics.
+
+    The training command lists the observers of a run once; summary and report ask each of them.
+    """
+
+    def findings(self, folder: Path, title: str) -> tuple[Finding, ...]:
+        """What was found so far, complete or not; its figures and tables go into the run's folder.
+
+        Args:
+            folder: the run's folder.
+            title: of figures: what ran.
+        """
+        return ()
+
+    def scalars(self) -> dict[str, float]:
+        """Numbers of the finished training, for `metrics.json`."""
+        return {}

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from seqpipe.report.decay import HORIZON, LONGEST_HALF_LIFE, VERDICTS
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.markdown import escaped, in_code, number
 from seqpipe.report.run_files import GREY, figure, plain, save
@@ -69,9 +70,8 @@ def _mean_profile(rows: Sequence[Mapping[str, float]], step: float) -> Profile:
 
 COLOURS = ("#b91c1c", "#1f5fa8", "#9a6a00", "#0f766e", "#7c3aed", "#374151")
 _MARKS = ("o", "s", "^", "D", "v", "P")
-VERDICTS = {-1: "vanishing", 0: "healthy", 1: "exploding"}
-_FLOOR, _HORIZON = 1e-6, 0.01  # shares of the peak: what is drawn, and what still counts
-_LONGEST = 10  # half-life that the probe tells, in lengths of what it saw
+_VERDICTS = {number: verdict for verdict, number in VERDICTS.items()}
+_FLOOR = 1e-6  # of the peak: what is drawn
 _NOT_SHOWN = ("seed",)
 
 
@@ -129,7 +129,7 @@ def _draw_profiles(
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.axhline(_HORIZON, color=GREY, linewidth=0.9, linestyle=":")
+    axes.axhline(HORIZON, color=GREY, linewidth=0.9, linestyle=":")
     for job in jobs:
         colour = COLOURS[lines.index(job.overrides.get(line_key, "")) % len(COLOURS)]
         for name, profile in profiles(folder / job.folder / "gradients.parquet").items():
@@ -220,7 +220,7 @@ def _row(job: Job, keys: Sequence[str], judged: str, solved: float | None) -> Ro
 def verdict_of(job: Job) -> str:
     """What the job's last look at its gradient said; empty where there was none."""
     verdict = job.metrics.get("gradient/verdict", math.nan)
-    return VERDICTS.get(int(verdict), "") if math.isfinite(verdict) else ""
+    return _VERDICTS.get(int(verdict), "") if math.isfinite(verdict) else ""
 
 
 def solved_or_not(job: Job, solved: float) -> str:
@@ -241,7 +241,7 @@ def _half_life(metrics: Mapping[str, float]) -> str:
     value, decay = metrics.get("gradient/half_life"), metrics.get("gradient/decay", math.nan)
     if value is None:
         return ""
-    if value == _LONGEST * metrics.get(
+    if value == LONGEST_HALF_LIFE * metrics.get(
         "gradient/horizon", math.nan
     ):  # nothing longer is told apart
         return f"≥ {_whole(value)}"

@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Trainer
 from torch import Tensor
 
-from seqpipe.build import build_tracker
+from seqpipe.build import build_tracker, build_trainer
 from seqpipe.config.compose import Launch
 from seqpipe.data.base import Field, FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
+from seqpipe.errors import RecordError
+from seqpipe.files import unwritable
 from seqpipe.inference.generate import endings
 from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.models.one_to_many import OneToMany
@@ -28,16 +31,14 @@ from seqpipe.report.findings import Finding
 from seqpipe.report.music import draw_roll
 from seqpipe.report.page import write_report
 from seqpipe.report.sentences import confusion_finding, curves_advice, curves_finding
-from seqpipe.runs import artifacts, summary
-from seqpipe.runs.summary import RunFacts
-from seqpipe.tasks.base import Task
+from seqpipe.runs import identity, saved_model, summary
+from seqpipe.runs.training_run import TrainingRun
 from seqpipe.tasks.language_modeling import LanguageModeling
 from seqpipe.tasks.metrics import compared, is_right
 from seqpipe.tasks.multi_label import MultiLabel
 from seqpipe.tracking.base import Tracker
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.tracking.run_record import write_provenance
-from seqpipe.training.checkpoints import History
 from seqpipe.training.module import SequenceModule
 
 CLASSES, VECTORS = 10, 5  # conditions that are shown at most
@@ -132,15 +133,14 @@ SHOWN = 4  # examples
 
 
 @torch.no_grad()
-def attention(facts: RunFacts, batch: SequenceBatch, name: str) -> list[Finding]:
+def attention(run: TrainingRun, batch: SequenceBatch) -> list[Finding]:
     """Draws the attention of a model that has it; nothing of others.
 
     Args:
-        facts: of the run.
+        run: with the trained model.
         batch: the examples, where the model is and in its precision.
-        name: of the run.
     """
-    module, spec = facts.module, facts.data.spec
+    module, spec = run.module, run.data.spec
     model = module.model
     if not isinstance(model, EncoderDecoder) or model.attention is None:
         return []
@@ -152,8 +152,8 @@ def attention(facts: RunFacts, batch: SequenceBatch, name: str) -> list[Finding]
     for b, (T_x, T_y) in enumerate(zip(batch.x_lengths.tolist(), lengths.tolist(), strict=True)):
         x = _names(batch.x[b, :T_x], spec.x)
         looks.append(Looks(x, _names(ids[b, :T_y], spec.y), weights[b, :T_y, :T_x].numpy()))
-    path = facts.folder / "figures" / "attention.png"
-    draw_attention(path, looks, title=f"{name}: attention")
+    path = run.folder / "figures" / "attention.png"
+    draw_attention(path, looks, title=f"{run.name}: attention")
     return [attention_finding(looks, path.name)]
 
 
@@ -185,20 +185,24 @@ def claim_folder(wanted: Path) -> Path:
     raise AssertionError(f"{wanted}: a thousand runs have this name")
 
 
-def claim(cfg: DictConfig, launch: Launch) -> tuple[Path, Tracker]:
-    """The run's folder, and what records it; leaves no folder where that cannot be made."""
+def claim(
+    cfg: DictConfig, launch: Launch, trainer: Trainer, tracker: Tracker
+) -> tuple[Path, Trainer, Tracker]:
+    """Makes the run's folder; where the name was taken, trainer and tracker are built for another.
+
+    Args:
+        cfg: the whole configuration.
+        launch: how the run was started.
+        trainer: built for `launch.output_dir`.
+        tracker: likewise built for it.
+    """
+    if not trainer.is_global_zero:
+        return launch.output_dir, trainer, tracker
     folder = claim_folder(launch.output_dir)
-    try:
-        return folder, build_tracker(cfg, launch.root, folder)
-    except BaseException:
-        _leave(folder)
-        raise
-
-
-def _leave(folder: Path) -> None:
-    """Gives back a folder in which nothing was written yet."""
-    (folder / "config.yaml").unlink()
-    folder.rmdir()
+    if folder != launch.output_dir:
+        tracker = build_tracker(cfg, launch.root, folder)
+        trainer = build_trainer(cfg, folder, tracker)
+    return folder, trainer, tracker
 
 
 def start(
@@ -207,14 +211,15 @@ def start(
     """Writes the configuration and opens the record; leaves nothing if that cannot be opened."""
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     try:
-        identity = summary.identity(cfg, launch, data, folder)
-        tracker.start(**identity)
+        facts = identity.identity(cfg, launch, data, folder)
+        tracker.start(**facts)
     except BaseException:
-        _leave(folder)
+        (folder / "config.yaml").unlink()
+        folder.rmdir()
         raise
     _note(launch.root, cfg)
     tracker.log_artifact(folder / "config.yaml")
-    tracker.log_artifact(write_provenance(folder, tracker.run_id, tracker.location, identity))
+    tracker.log_artifact(write_provenance(folder, tracker.run_id, tracker.location, facts))
 
 
 def _note(root: Path, cfg: DictConfig) -> None:
@@ -238,75 +243,71 @@ def write_history(folder: Path, series: Mapping[str, Sequence[tuple[int, float]]
         report.write_rows(folder / "history.csv", rows)
 
 
-def write(cfg: DictConfig, facts: RunFacts, history: History) -> list[dict[str, Any]]:
-    """Everything a person looks at afterwards, into the run's folder. Returns the examples."""
-    folder, data, module = facts.folder, facts.data, facts.module
-    name = summary.run_name(cfg, facts.launch)
-    best_step = None if facts.checkpoint is None else facts.chosen.step
-    shown = curves(folder, module.task, history, best_step)
-    found = [*shown, *gradient_flow(module), *facts.findings, *_confusion(facts, name)]
+def write(run: TrainingRun) -> list[dict[str, Any]]:
+    """Writes everything a person reads afterwards into the run's folder. Returns the examples."""
+    data, module, folder = run.data, run.module, run.folder
+    best_step = None if run.checkpoint is None else run.chosen.step
+    found = [*curves(run, best_step), *run.findings(), *_confusion(run)]
     # With overfit_batches the first batch is what was trained on, validated and tested.
-    overfit = cfg.trainer.overfit_batches > 0
+    overfit = run.cfg.trainer.overfit_batches > 0
     split = "train" if overfit else "test"
     rows = examples(module, data, split, first=overfit)
     report.write_examples(folder, rows)
-    looked_at = _chosen(data, split, artifacts.SHOWN, first=overfit)
-    found += artifacts.attention(facts, _batch(module, data, looked_at, split), name)
-    drawn = artifacts.samples(module, data, cfg.seed)
-    text = artifacts.as_text(drawn, data.y)
+    shown = _chosen(data, split, SHOWN, first=overfit)
+    found += attention(run, _batch(module, data, shown, split))
+    drawn = samples(module, data, run.cfg.seed)
+    text = as_text(drawn, data.y)
     if text:
         report.write_sample(folder, text)
     if drawn and data.spec.y.is_roll:
-        path = folder / "figures" / "sample.png"
-        first = drawn[0]
-        title = f"{name}: a sample" + (f", {first.condition}" if first.condition else "")
+        path, first = folder / "figures" / "sample.png", drawn[0]
+        title = f"{run.name}: a sample" + (f", {first.condition}" if first.condition else "")
         draw_roll(path, first.drawn[0].tolist(), data.spec.y.names or (), title=title)
-    digests: dict[str, object] = {f"sha256 {k}": v[:16] for k, v in data.digests.items()}
-    write_report(
-        folder,
-        title=name,
-        command=summary.command(facts.launch),
-        data={"data": data.description, **digests},
-        model=summary.model_rows(module.model, facts.checked),
-        metrics=facts.metrics,
-        numbers=summary.key_numbers(facts),
-        findings=found,
-        examples=rows,
-        sample=text,
-        versions=environment_tags(facts.launch.root),
-    )
+    write_page(run, run.name, found, numbers=summary.key_numbers(run), examples=rows, sample=text)
     return rows
 
 
-def curves(folder: Path, task: Task, history: History, best_step: int | None) -> list[Finding]:
-    """The learning curves drawn, what they show, and what they suggest."""
-    series = history.series
-    path = report.draw_curves(folder, series, monitor=task.monitor, best_step=best_step)
+def write_page(run: TrainingRun, title: str, found: Sequence[Finding], **more: Any) -> None:
+    """Writes the report.
+
+    Args:
+        run: with what is known of it.
+        title: the heading.
+        found: the findings.
+        more: of a run that ended: `numbers`, `examples`, `sample`.
+    """
+    digests = {f"sha256 {split}": digest[:16] for split, digest in run.data.digests.items()}
+    write_report(
+        run.folder,
+        title=title,
+        command=identity.command(run.launch),
+        data={"data": run.data.description, **digests},
+        model=summary.model_rows(run),
+        metrics=run.metrics,
+        findings=found,
+        versions=environment_tags(run.launch.root),
+        **more,
+    )
+
+
+def curves(run: TrainingRun, best_step: int | None = None) -> list[Finding]:
+    """Draws the learning curves. Returns what they show, and what they suggest."""
+    series, task = run.history.series, run.module.task
+    path = report.draw_curves(run.folder, series, monitor=task.monitor, best_step=best_step)
     figure = None if path is None else path.name
-    told = {"monitor": task.monitor, "mode": task.mode}
-    shown = curves_finding(series, **told, best_step=best_step, figure=figure)
-    return [shown, *curves_advice(series, **told)]
+    goal = {"monitor": task.monitor, "mode": task.mode}
+    shown = curves_finding(series, **goal, best_step=best_step, figure=figure)
+    return [shown, *curves_advice(series, **goal)]
 
 
-def gradient_flow(module: SequenceModule) -> list[Finding]:
-    """How large the gradient was, part by part in the last update, and what clipping did."""
-    flow = module.flow
-    rows = [
-        {"part": part, "norm in the last update": f"{norm:.3g}"}
-        for part, norm in flow.groups.items()
-    ]
-    advice = [Finding("Clipping", text, group="Advice") for text in flow.advice()]
-    return [Finding("Gradient flow", flow.told(), rows=rows, group="Gradient flow"), *advice]
-
-
-def _confusion(facts: RunFacts, name: str) -> list[Finding]:
+def _confusion(run: TrainingRun) -> list[Finding]:
     """The confusion matrix of the test, where there are classes."""
-    confusion = facts.module.test_report.get("confusion")
+    confusion = run.module.test_report.get("confusion")
     if confusion is None:
         return []
     counts = confusion.int().tolist()
-    names = facts.data.spec.y.names or tuple(map(str, range(len(counts))))
-    path = report.draw_confusion(facts.folder, counts, names, title=name)
+    names = run.data.spec.y.names or tuple(map(str, range(len(counts))))
+    path = report.draw_confusion(run.folder, counts, names, title=run.name)
     return [confusion_finding(counts, names, None if path is None else path.name)]
 
 
@@ -358,3 +359,27 @@ def _batch(
     batch = data.batch(split, chosen).to(module.device)
     converted: SequenceBatch = module.trainer.precision_plugin.convert_input(batch)
     return converted
+
+
+def keep(run: TrainingRun) -> None:
+    """Writes what the run leaves, the smallest and most wanted first, and records it.
+
+    Raises:
+        RecordError: the place takes no more; with the closing lines, which are not lost.
+    """
+    folder, tracker, best = run.folder, run.tracker, run.checkpoint
+    try:
+        report.write_metrics(folder, run.metrics)
+        if best is not None:
+            tracker.log_metrics(run.best_metrics(), step=run.chosen.step)
+        saved_model.write(run)
+        tracker.log_table("examples", write(run))
+    except Exception as error:
+        place = unwritable(error)
+        if place is None:
+            raise
+        text = f"{place}: the run was trained and tested, but {folder} does not hold all of it"
+        raise RecordError(text, summary.summary(run)) from error
+    tracker.log_artifacts(folder)
+    if best is not None:
+        tracker.log_artifact(best.best_path, "checkpoints")

@@ -1,4 +1,4 @@
-"""From a configuration to its data, checked: what training, `describe` and `replay` begin with."""
+"""Configuration to checked data: the first step of training, `describe` and `replay`."""
 
 import logging
 import warnings
@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Trainer
 
 from seqpipe.build import build_data
-from seqpipe.checks import check_callbacks, check_trainer
+from seqpipe.checks import build_checked_trainer
 from seqpipe.config.compose import Launch
 from seqpipe.config.data_path import settle_path
 from seqpipe.config.validate import check_values, validate
@@ -17,29 +18,32 @@ from seqpipe.data.field_checks import item_role
 from seqpipe.errors import ConfigError
 from seqpipe.records import BadRecordError, check_plain
 from seqpipe.runs import resume
+from seqpipe.tracking.base import Tracker
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """The data of a command.
+    """What every command of the panel begins with.
 
     Args:
         data: read, split and fitted.
+        trainer: Lightning's, for the folder `launch.output_dir`.
+        tracker: likewise for it, not started.
         resumed: the checkpoint to continue from; None without `resume=`.
-        processes: how many the trainer will start.
     """
 
     data: SequenceData
+    trainer: Trainer
+    tracker: Tracker
     resumed: resume.Resumed | None
-    processes: int
 
 
 def load_data(
     cfg: DictConfig,
     launch: Launch,
-    on_data: Callable[[SequenceData], None] = lambda data: None,
+    on_data: Callable[[SequenceData, Trainer], None] = lambda data, trainer: None,
     *,
     resolved: bool = False,
 ) -> Loaded:
@@ -48,7 +52,8 @@ def load_data(
     Args:
         cfg: the whole configuration, see conf/config.yaml.
         launch: how the command was started.
-        on_data: called with the data before it is compared with the checkpoint.
+        on_data: called with the data before it is compared with the checkpoint; what it raises
+            ends the command.
         resolved: cfg is a run's config.yaml, of which only the values are checked.
 
     Raises:
@@ -64,21 +69,20 @@ def load_data(
     _refuse_unrecordable(cfg)
     OmegaConf.set_readonly(cfg, True)
     quiet()
-    processes = check_trainer(cfg)
-    check_callbacks(cfg, launch.output_dir)
+    trainer, tracker = build_checked_trainer(cfg, launch.root, launch.output_dir)
     resumed = resume.check(cfg)
     data = build_data(cfg)
-    on_data(data)
+    on_data(data, trainer)
     resume.check_data(cfg, resumed, data.digests)
     _warn_of_skipped(data)
     _warn_of_leaks(data)
     for note in data.notes:
         log.warning("%s", note)
-    return Loaded(data, resumed, processes)
+    return Loaded(data, trainer, tracker, resumed)
 
 
 def quiet() -> None:
-    """Silences what Lightning says at every start, which our own summary says better."""
+    """Silences Lightning's messages at every start, which our own summary replaces."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     # Batches come from memory in this process: workers would only add the cost of sending them.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -87,7 +91,7 @@ def quiet() -> None:
 
 
 def _refuse_unread(cfg: DictConfig, launch: Launch) -> None:
-    """A batch size that was typed, and that nothing reads where batches go by their steps."""
+    """Refuses a typed batch size that nothing reads, since batches are counted in steps."""
     typed = [o for o in launch.overrides if o.lstrip("+").startswith("data.batch_size=")]
     if typed and cfg.data.batch_tokens is not None:
         text = "is not read where data.batch_tokens says how large a batch is; allowed: one of them"
@@ -95,7 +99,7 @@ def _refuse_unread(cfg: DictConfig, launch: Launch) -> None:
 
 
 def _refuse_unrecordable(cfg: DictConfig) -> None:
-    """Text with `${` left in it: the run's own record could not be read again."""
+    """Refuses text with `${` left in it: the run's own record could not be read again."""
     try:
         check_plain(OmegaConf.to_container(cfg, resolve=True))
     except BadRecordError as error:
@@ -112,10 +116,10 @@ def _warn_of_skipped(data: SequenceData) -> None:
 
 
 def _warn_of_leaks(data: SequenceData) -> None:
-    """Given splits may share examples; a source that parts its own never does."""
+    """Given splits may share examples; a source that splits its own records never does."""
     for split in ("valid", "test"):
         facts = data.facts[split]
         if facts.repeated > facts.records / 100:
             share = f"{facts.repeated:,} of {facts.records:,}"
-            what = {"x": "an x", "y": "a y"}[item_role(data.x, data.y)]
-            log.warning("%s examples of %s have %s that stands in train too", share, split, what)
+            items = {"x": "inputs", "y": "targets"}[item_role(data.x, data.y)]
+            log.warning("%s %s %s also occur in train (data leak)", share, split, items)

@@ -1,17 +1,17 @@
-"""Going on from a checkpoint: is it one of ours, and of the same model and data?"""
+"""Checks of a checkpoint to resume from: one of seqpipe's, of the same model and data."""
 
 import contextlib
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from seqpipe.errors import ConfigError
+from seqpipe.errors import ConfigError, first_line
 from seqpipe.files import unusable
 from seqpipe.rules import refusal, shown
 from seqpipe.training.checkpoints import (
@@ -32,26 +32,28 @@ MAY_DIFFER = ("data.num_workers", "data.path", "data.cache")  # what files hold 
 
 @dataclass(frozen=True)
 class Resumed:
-    """What is known of the checkpoint that a run goes on from.
+    """The checkpoint that a run continues from.
 
     Args:
         digests: sha256 of the records of each split it was trained on; none in older ones.
-        batches: of the unfinished epoch that are behind it; 0 where an epoch ended. Lightning
-            would tell the loader, but it has set the loader up before it reads this: as soon as a
-            schedule asks for the number of steps.
+        batches: of the unfinished epoch that are done; 0 where an epoch ended. Lightning would
+            restore the loader's position too late: a schedule that asks for the number of steps
+            makes it set up the loader before it reads the checkpoint.
         shapes: of the weights, by name.
+        saved: all of it, until `resume_states.check_states` has compared it.
     """
 
     digests: Mapping[str, str]
     batches: int
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]]
+    saved: dict[str, Any]
 
 
 def check(cfg: DictConfig) -> Resumed | None:
-    """Refuses a checkpoint that the configuration could not go on from; reads it once.
+    """Refuses a checkpoint that this configuration cannot continue.
 
     Returns:
-        what the run needs of it; None where it starts anew.
+        the checkpoint; None where none is resumed from.
 
     Raises:
         ConfigError: no checkpoint of seqpipe, another model, other data, or nothing left to do.
@@ -68,7 +70,7 @@ def check(cfg: DictConfig) -> Resumed | None:
 
 
 def _checked(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
-    _look_at_states(saved)
+    _check_states(saved)
     written: Any = OmegaConf.to_container(cfg, resolve=True)
     before, now = dict(_flat(saved["seqpipe"]["config"])), dict(_flat(written))
     _align_decay(before, now)
@@ -87,13 +89,13 @@ def _checked(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
     problems += [*_nothing_left(cfg, saved, path), *_between_updates(cfg, saved, path)]
     if problems:
         raise ConfigError(problems)
-    _tell_of_another_curve(now, before)
+    _warn_of_another_cosine(now, before)
     shapes = {str(name): tuple(value.shape) for name, value in saved["state_dict"].items()}
-    return Resumed(dict(saved["seqpipe"].get("digests", {})), _batches_behind(saved), shapes)
+    return Resumed(dict(saved["seqpipe"].get("digests", {})), _batches_done(saved), shapes, saved)
 
 
-def _look_at_states(saved: dict[str, Any]) -> None:
-    """Raises at states that no run writes; Lightning would, after the run has its folder."""
+def _check_states(saved: dict[str, Any]) -> None:
+    """Raises at malformed states; Lightning would, but only after the run has its folder."""
     version = saved["pytorch-lightning_version"]
     if not re.fullmatch(r"\d+(\.\w+)*([+.-]\w+)*", version):
         raise ValueError(f"no version of Lightning, {version[:_REASON]!r}")
@@ -116,7 +118,7 @@ def check_weights(cfg: DictConfig, resumed: Resumed | None, module: nn.Module) -
 
     Args:
         cfg: the whole configuration.
-        resumed: what the run goes on from, if anything.
+        resumed: the checkpoint, if any.
         module: what is trained.
 
     Raises:
@@ -134,17 +136,17 @@ def check_weights(cfg: DictConfig, resumed: Resumed | None, module: nn.Module) -
 
 @contextlib.contextmanager
 def restoring(resume: str | None, started: Callable[[], bool]) -> Iterator[None]:
-    """Says that the checkpoint is damaged, where it cannot be taken over.
+    """Turns the errors of loading a damaged checkpoint into a message.
 
-    Lightning and torch read most of it themselves: optimizers, schedules, callbacks, loops. Each
+    Lightning and torch load most of it themselves: optimizers, schedules, callbacks, loops. Each
     raises errors of its own for a state that it did not write.
 
     Args:
-        resume: the checkpoint; None: there is none, and every error stays what it is.
-        started: whether the training began: what comes later is no fault of the file.
+        resume: the checkpoint; None: every error passes unchanged.
+        started: returns True once the training began: later errors are no fault of the file.
 
     Raises:
-        ConfigError: the file cannot be taken over.
+        ConfigError: the file cannot be loaded.
     """
     try:
         yield
@@ -153,15 +155,12 @@ def restoring(resume: str | None, started: Callable[[], bool]) -> Iterator[None]
             raise
         reason = " ".join(str(error).split()) or "no reason given"
         reason = reason if len(reason) <= _REASON else f"{reason[:_REASON]}..."
-        text = f"cannot be taken over ({type(error).__name__}: {reason})"
+        text = f"cannot be loaded ({type(error).__name__}: {reason})"
         raise ConfigError(f"resume={resume}: {text}; allowed: {ALLOWED}, unchanged") from error
 
 
 def _align_decay(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Completes what an older version did not write: there, weight decay reached all parameters.
-
-    Where nothing decays, it does not matter.
-    """
+    """Adds a key that older versions lack: there, weight decay applied to all parameters."""
     key = "optim.weight_decay_on"
     before.setdefault(key, "all")
     now.setdefault(key, "matrices")
@@ -170,15 +169,15 @@ def _align_decay(before: dict[str, Any], now: dict[str, Any]) -> None:
 
 
 def check_data(cfg: DictConfig, resumed: Resumed | None, digests: Mapping[str, str]) -> None:
-    """Refuses to go on with other records, whatever their files are called.
+    """Refuses to continue with other records, whatever their files are called.
 
     Args:
         cfg: the whole configuration.
-        resumed: what the run goes on from, if anything.
+        resumed: the checkpoint, if any.
         digests: sha256 of the records of each split.
 
     Raises:
-        ConfigError: they are others than the checkpoint was trained on.
+        ConfigError: the checkpoint was trained on other records.
     """
     before = {} if resumed is None else resumed.digests
     changed = [split for split in before if before[split] != digests[split]]
@@ -187,8 +186,8 @@ def check_data(cfg: DictConfig, resumed: Resumed | None, digests: Mapping[str, s
         raise ConfigError(f"resume={cfg.resume}: {text}; allowed: the same records")
 
 
-def _tell_of_another_curve(now: dict[str, Any], before: dict[str, Any]) -> None:
-    """A cosine over another number of updates has another learning rate where this one stands."""
+def _warn_of_another_cosine(now: dict[str, Any], before: dict[str, Any]) -> None:
+    """A cosine over another number of updates has another learning rate at this point."""
     if str(now["scheduler._target_"]).rpartition(".")[2] not in ("cosine", "warmup_cosine"):
         return
     for key in ("trainer.max_epochs", "trainer.max_steps"):
@@ -197,7 +196,7 @@ def _tell_of_another_curve(now: dict[str, Any], before: dict[str, Any]) -> None:
             log.warning(text, key, now.get(key), before.get(key))
 
 
-def _batches_behind(saved: dict[str, Any]) -> int:
+def _batches_done(saved: dict[str, Any]) -> int:
     loop = saved["loops"]["fit_loop"]
     epochs = loop["epoch_progress"]["current"]
     if epochs["started"] == epochs["processed"]:
@@ -227,11 +226,11 @@ def _seconds(time: str) -> int:
 
 
 def _between_updates(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Iterator[str]:
-    """The gradient accumulated so far is in no checkpoint, nor the rest of a closed epoch."""
-    batches, every = _batches_behind(saved), cfg.trainer.accumulate_grad_batches
+    """A checkpoint holds neither an accumulated gradient nor the rest of a closed epoch."""
+    batches, every = _batches_done(saved), cfg.trainer.accumulate_grad_batches
     epoch = saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]
     if batches == 0 and not epoch["is_last_batch"]:
-        text = "was written after a training that ended inside an epoch, and cannot go on with it"
+        text = "was written after a training that ended inside an epoch, and cannot continue it"
         yield f"resume={path}: {text}; allowed: last.ckpt, from callbacks.checkpoint.save_last=true"
     if batches % every:
         text = f"stands {batches % every} of {every} batches into an update; allowed: its last.ckpt"
@@ -239,11 +238,11 @@ def _between_updates(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Iter
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Only plain values and tensors are read: a checkpoint cannot run code."""
+    """Reads only plain values and tensors: a checkpoint cannot run code."""
     try:
         saved: dict[str, Any] = read_archive(path)
     except UNREADABLE as error:
-        reason = str(error).strip().partition("\n")[0].partition(". ")[0]
+        reason = first_line(error).partition(". ")[0]
         reason = reason if any(map(str.isalpha, reason)) else "not written by torch, or damaged"
         text = f"no checkpoint that can be read ({reason}); allowed: {ALLOWED}"
         raise ConfigError(f"resume={path}: {text}") from None

@@ -1,13 +1,12 @@
-"""What a checkpoint holds besides its weights, compared with what a fresh training would hold.
+"""States of a checkpoint besides its weights, compared with those of a fresh training.
 
-Lightning and torch take most of it over as it is: an optimizer's settings replace those of the
-configuration, and a value of another type shows only when a step needs it.
+Lightning and torch load most of them unchecked: an optimizer's settings replace those of the
+configuration, and a value of a wrong type shows only when a step needs it.
 """
 
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +14,10 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
-from seqpipe.build import build_trainer
 from seqpipe.config.signatures import packaged_keys
 from seqpipe.errors import ConfigError
-from seqpipe.tracking.base import NoTracker
-from seqpipe.training.checkpoints import TRAINED, History, read_archive
+from seqpipe.runs.resume import ALLOWED, Resumed
+from seqpipe.training.checkpoints import TRAINED, History
 from seqpipe.training.module import SequenceModule
 
 _SOME_STEPS = 100
@@ -30,28 +28,30 @@ _MOVES = (  # of a schedule; all else is chosen in the configuration
 _SHOWN = 60  # characters of a value
 
 
-def check_states(cfg: DictConfig, module: SequenceModule, allowed: str) -> None:
+def check_states(
+    cfg: DictConfig, resumed: Resumed | None, module: SequenceModule, trainer: Trainer
+) -> None:
     """Refuses states that this training could not have written.
 
     Args:
-        cfg: the whole configuration; `resume` is a checkpoint whose weights fit.
+        cfg: the whole configuration.
+        resumed: the checkpoint, whose weights fit; its states are released afterwards.
         module: what is trained.
-        allowed: what may be resumed from, for the message.
+        trainer: with the callbacks of the run.
 
     Raises:
         ConfigError: another type or shape than a fresh training has, a number that is not finite,
             or a setting that is not the configuration's.
     """
-    if cfg.resume is None:
+    if resumed is None:
         return
-    saved = read_archive(Path(cfg.resume))
-    trainer = build_trainer(cfg, Path(cfg.resume).parent, NoTracker(Path(), Path()))
     try:
-        faults = [*_faults(cfg, saved, module, trainer)]
+        faults = [*_faults(cfg, resumed.saved, module, trainer)]
     except (TypeError, LookupError, AttributeError, ValueError) as error:
         faults = [f"{type(error).__name__}: {error}"]
+    resumed.saved.clear()  # Lightning reads the file itself
     if faults:
-        text = f"holds what no training writes ({faults[0]}); allowed: {allowed}, unchanged"
+        text = f"holds what no training writes ({faults[0]}); allowed: {ALLOWED}, unchanged"
         raise ConfigError(f"resume={cfg.resume}: {text}")
 
 
@@ -80,7 +80,7 @@ def _faults(
 
 
 def _of_optimizer(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> Iterator[str]:
-    """Settings are those of the configuration, except for a rate that is scheduled."""
+    """Differences from the configured optimizer; a scheduled rate may be lower."""
     optimizer = trial.optimizer()
     initial = [group["lr"] for group in optimizer.param_groups]
     for parameter in trial.parameters():
@@ -104,7 +104,7 @@ def _of_optimizer(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> I
 
 
 def _of_schedule(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> Iterator[str]:
-    """A schedule stands somewhere, and is otherwise as the configuration says."""
+    """Differences from the configured schedule, apart from how far it has come."""
     task = trial.task
     made = trial.make_schedule(
         trial.optimizer(), total_steps=_SOME_STEPS, monitor=task.monitor, mode=task.mode
@@ -124,9 +124,9 @@ def _of_schedule(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> It
 
 
 def _is_packaged(cfg: DictConfig, *groups: str) -> bool:
-    """Whether no part of somebody else's may set the optimizer and the schedule another way.
+    """True if only packaged parts set the optimizer and the schedule.
 
-    A callback may: StochasticWeightAveraging puts its own schedule in place of the run's.
+    A callback may replace them: StochasticWeightAveraging installs its own schedule.
     """
     named = [(group, cfg[group]["_target_"]) for group in groups]
     named += [("callbacks", node["_target_"]) for node in cfg.callbacks.values()]
@@ -134,10 +134,8 @@ def _is_packaged(cfg: DictConfig, *groups: str) -> bool:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, Tensor) or isinstance(other, Tensor):
-        return (
-            isinstance(one, Tensor) and isinstance(other, Tensor) and bool(torch.equal(one, other))
-        )
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         same = len(one) == len(other)
         return same and all(_equal(a, b) for a, b in zip(one, other, strict=True))
@@ -145,12 +143,12 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _unlike(saved: Any, fresh: Any, where: str, *, finite: bool = True) -> Iterator[str]:
-    """What is of another kind than in a fresh training, or not finite.
+    """Values of another kind than in a fresh training, or not finite.
 
     Args:
         saved: the value.
         fresh: that of a fresh training; None may have become anything.
-        where: it stands, for the message.
+        where: its place in the checkpoint, for the message.
         finite: refuse numbers that are not finite.
     """
     if isinstance(saved, Tensor):
@@ -177,7 +175,7 @@ def _unlike(saved: Any, fresh: Any, where: str, *, finite: bool = True) -> Itera
 
 
 def _kind(value: Any) -> str:
-    """A word for the type of a value; numbers of one kind may stand for each other."""
+    """A word for the type of a value; interchangeable types share one."""
     if isinstance(value, Tensor):
         kinds = {torch.is_floating_point(value): "tensor", value.is_complex(): "complex tensor"}
         return kinds.get(True, "number" if value.ndim == 0 else f"tensor of {value.dtype}")

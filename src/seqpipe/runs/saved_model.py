@@ -1,4 +1,4 @@
-"""What a run keeps of its model, for every use after the training: `<run folder>/model`."""
+"""The model that a run saves for use after the training: `<run folder>/model`."""
 
 import copy
 import logging
@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from seqpipe.data.dataset import SequenceData
 from seqpipe.errors import DataError
@@ -16,8 +16,8 @@ from seqpipe.inference.input_example import first_records, needed
 from seqpipe.inference.load import kept
 from seqpipe.inference.model import Model
 from seqpipe.inference.pyfunc import Served
-from seqpipe.tracking.base import Tracker, Usage
-from seqpipe.training.module import SequenceModule
+from seqpipe.runs.training_run import TrainingRun
+from seqpipe.tracking.base import Usage
 
 FOLDER = "model"
 EXAMPLES, TRIED = 2, 100
@@ -26,49 +26,34 @@ Rows = list[dict[str, Any]]
 log = logging.getLogger(__name__)
 
 
-def write(
-    cfg: DictConfig,
-    data: SequenceData,
-    module: SequenceModule,
-    folder: Path,
-    tracker: Tracker,
-    metrics: dict[str, float],
-) -> None:
-    """Writes the trained model, with an example of what it reads and answers.
-
-    Args:
-        cfg: the whole configuration.
-        data: it was trained on.
-        module: with the weights that count.
-        folder: the run's.
-        tracker: makes of it what its record can load.
-        metrics: of those weights, kept beside them.
-    """
-    written: Any = OmegaConf.to_container(cfg, resolve=True)
+def write(run: TrainingRun) -> None:
+    """Writes the trained model, with an example of its input and its answers."""
+    data, module, folder = run.data, run.module, run.folder
+    config: Any = OmegaConf.to_container(run.cfg, resolve=True)
     fields = {"y": data.y} if data.x is None else {"x": data.x, "y": data.y}
     facts: dict[str, Any] = {
         "longest_y": data.longest_y("train"),
         "digests": data.digests,
-        "metrics": {name: value for name, value in metrics.items() if "/" in name},
+        "metrics": {name: value for name, value in run.metrics.items() if "/" in name},
     }
-    network = copy.deepcopy(module.model).float()  # of training in another precision, too
+    network = copy.deepcopy(module.model).float()  # training may have used another precision
     with tempfile.TemporaryDirectory(dir=folder, prefix=".model") as made:
         plain = Path(made) / Path(model_format.LOGGED).name
-        model_format.write(plain, kept(written, fields, data.spec, network, facts))
-        model = Model(written, data.x, data.y, data.spec, module.task, network, facts)
+        model_format.write(plain, kept(config, fields, data.spec, network, facts))
+        model = Model(config, data.x, data.y, data.spec, module.task, network, facts)
         usage = examples(model, data)
         if not usage.inputs:
             log.warning("none of the first %d records can be answered: MLflow gets no model", TRIED)
-        if not (usage.inputs and tracker.write_model(folder / FOLDER, plain, usage)):
+        if not (usage.inputs and run.tracker.write_model(folder / FOLDER, plain, usage)):
             place = folder / FOLDER / model_format.LOGGED
             place.parent.mkdir(parents=True)
             shutil.move(plain, place)
 
 
 def examples(model: Model, data: SequenceData) -> Usage:
-    """A few records that the model reads, and what it answers; of a language model, a prompt.
+    """A few records that the model reads, and its answers; of a language model, a prompt.
 
-    Records may be bad ones that training has left out: those are left out here, too.
+    Bad records are left out, as in training.
     """
     asked: Rows = []
     served = Served(model)

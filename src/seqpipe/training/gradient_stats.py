@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqpipe.report.findings import Finding
+
 WINDOWS = 300
 """Number of windows of a training: MLflow shows about 320 points of a metric."""
 FEW = 100  # updates; below that there is no advice
@@ -179,7 +181,18 @@ class GradientFlow:
         sizes = norms_by_group(groups, both[len(groups) :])
         return {group: moved[group] / size for group, size in sizes.items() if size > 0}
 
-    def told(self) -> str:
+    def findings(self) -> tuple[Finding, ...]:
+        """The gradient's norm, part by part in the last update, and the effect of clipping."""
+        rows = [
+            {"part": part, "norm in the last update": f"{norm:.3g}"}
+            for part, norm in self.groups.items()
+        ]
+        return (
+            Finding("Gradient flow", self.sentence(), rows=rows, group="Gradient flow"),
+            *(Finding("Clipping", text, group="Advice") for text in self.advice()),
+        )
+
+    def sentence(self) -> str:
         """Describe the norms and what clipping changed, in one or two sentences."""
         updates = int(self._run["updates"])
         if updates == 0:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -15,6 +15,7 @@ from torchmetrics import Metric
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.nn.weight_decay import decayed
+from seqpipe.report.findings import Finding, Observer
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.metrics import WeightedMean
 from seqpipe.training.accumulation import Accumulation
@@ -42,7 +43,7 @@ class _Counted(NamedTuple):
     pairs: Pairs | None
 
 
-class SequenceModule(LightningModule):
+class SequenceModule(LightningModule, Observer):
     """Trains `model` on `task`: losses, metrics, clipping, optimizer and schedule.
 
     The gradient of an update is that of the mean over all that the task counts (`Task.units`) in
@@ -162,7 +163,19 @@ class SequenceModule(LightningModule):
             TrainingError: the last update made weights that are not finite.
         """
         self.bad_steps.check_weights(self.global_step)
-        record(self.trainer, self.flow.of_window(ended=True), max(0, self.global_step - 1))
+        self.record_last_window(self.trainer)
+
+    def record_last_window(self, trainer: Trainer) -> None:
+        """Records the gradient norms of a window that the end of the training cut short."""
+        record(trainer, self.flow.of_window(ended=True), max(0, trainer.global_step - 1))
+
+    def findings(self, folder: Path, title: str) -> tuple[Finding, ...]:
+        """The norms of the gradient and the effect of clipping; see `Observer`."""
+        return self.flow.findings()
+
+    def scalars(self) -> dict[str, float]:
+        """The number of updates that were not finite, if there were any."""
+        return {"bad_steps": float(self.bad_steps.count)} if self.bad_steps.count else {}
 
     def on_validation_start(self) -> None:
         """Weights that are not finite are never the best."""

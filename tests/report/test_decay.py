@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seqpipe.diagnostics.decay import decay_of, overall
+from seqpipe.report.decay import decay_of, overall
 
 FAR = np.arange(100.0)
 
