@@ -61,7 +61,8 @@ def test_a_narrow_model_that_is_healthy_is_not_warned_of(subject, cell, classes)
 def test_what_a_narrow_model_may_say_is_told(subject):
     """Of these seeds some lie beyond the plain expectation."""
     told = [first_loss(subject(RNN, 8, seed)).detail for seed in range(20)]
-    drawn = [text for text in told if f"{DRAWN:,} last layers drawn anew say " in text]
+    words = f"{DRAWN:,} new initialisations of the last layer give "
+    drawn = [text for text in told if words in text]
     assert 3 <= len(drawn) < 20
 
 

@@ -120,7 +120,7 @@ def test_a_model_that_counts_padding_outside_its_parts_is_refused(build, ragged)
     model, task, spec, _ = build("many_to_many")
     model.__class__ = CountsPadding
     checked = preflight(model, task, spec, ragged(spec))
-    told = "no part differs but what the model makes of them does, example 1 of the batch, time"
+    told = "the output of no part differs, but the answer does, example 1 of the batch, time"
     assert told in detail(checked, "padding")
 
 
@@ -163,7 +163,7 @@ def test_a_model_that_sees_what_comes_later_is_refused_by_part_and_step(
     checked = preflight(model, task, spec, ragged(spec))
     assert results(checked)["causality"] == "failed"
     told = detail(checked, "causality")
-    assert told.startswith("the answer at time step 1 depends on what comes later: ")
+    assert told.startswith("the answer at time step 1 depends on later steps: ")
     assert f"{part} is the first part that differs, example " in told
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from seqpipe.report import attention
-from seqpipe.runs import artifacts
+from seqpipe.runs import examples
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -30,7 +30,7 @@ def test_examples_are_drawn_with_the_names_of_their_steps(launch, monkeypatch, o
     result = launch("dates", *SHORT, *overrides, painted=True)
     assert (result.output_dir / "figures" / "attention.png").stat().st_size > 5000
     assert "## Attention" in (result.output_dir / "report.md").read_text()
-    assert len(drawn) == artifacts.SHOWN
+    assert len(drawn) == examples.SHOWN
     rows = (result.output_dir / "examples.csv").read_text()
     for looks in drawn:
         assert "".join(looks.x) in rows  # a test example, by characters

@@ -11,7 +11,7 @@ from pytorch_lightning import Trainer
 from seqpipe.commands import train
 from seqpipe.errors import RecordError, TrainingError
 from seqpipe.report import run_files as report
-from seqpipe.runs import artifacts, saved_model
+from seqpipe.runs import artifacts, examples, saved_model
 from seqpipe.training.module import SequenceModule
 
 PLAIN = ["trainer.max_epochs=3", "scheduler=none", "logger=csv", "preflight=none"]
@@ -66,11 +66,11 @@ STAGES = [
         *("out of memory: CUDA out of memory", {"train/loss", "val/loss", "best/val/loss"}),
     ),
     (
-        *(artifacts, "examples", 0, MemoryError("8 GB"), "out of memory: 8 GB"),
+        *(examples, "examples", 0, MemoryError("8 GB"), "out of memory: 8 GB"),
         {"test/loss", "val/loss", "best/val/loss"},
     ),
     (
-        artifacts,
+        examples,
         "examples",
         0,
         OSError(errno.EIO, "Input/output error"),
@@ -132,7 +132,7 @@ def test_what_was_seen_inside_a_model_before_a_break_is_drawn(launch, tmp_path, 
         (artifacts, "write_history", 0),
         (report, "write_metrics", 0),
         (saved_model, "write", 0),
-        (artifacts, "examples", 0),
+        (examples, "examples", 0),
         (artifacts, "write_report", 0),
     ],
 )

@@ -52,7 +52,7 @@ def test_a_run_that_was_looked_over_has_the_same_numbers(launch, data, capsys):
 def test_a_model_that_peeks_is_refused_and_nothing_is_written(launch, tmp_path):
     target = f"architecture._target_={__name__}.Peeks"
     message = (
-        r"^preflight=quick: causality: the answer at time step 1 depends on what comes later: "
+        r"^preflight=quick: causality: the answer at time step 1 depends on later steps: "
         r"input.embedding is the first part that differs, example 1 of the batch, time step 1, "
         r"by .*; allowed: a model without that, or preflight=none to train it as it is$"
     )

@@ -27,15 +27,15 @@ class ThroughTime:
     """Norms of dL/dh_t of one layer, the total derivative, of each sequence.
 
     Args:
-        layer: which.
-        loss: what L is. `whole`: the loss as trained, of the batch, times B, so that a sequence's
-            gradient does not shrink with the number of sequences. `last`: likewise of one step of
-            y only, the one that this layer comes to last (the first, for a backward one).
+        layer: its name.
+        loss: `whole`: L is the loss of the batch as trained, times B, so that a sequence's
+            gradient does not shrink with the number of sequences. `last`: the same of one step of
+            y only, the one that this layer reads last (the first, for a backward one).
         norms: (B, T) float64 by distance from the loss, counted in steps as the layer reads:
-            column 0 holds the last real step it read of each sequence; what is behind the length
-            counts for nothing.
+            column 0 holds the last real step it read of each sequence; columns beyond the length
+            are padding.
         lengths: (B,) real steps.
-        fits: the loss by which the distance from it is what `decay` is about.
+        fits: True for the loss whose distance `decay` describes.
     """
 
     layer: LayerName
@@ -56,12 +56,12 @@ class ThroughTime:
         return mean
 
     def real(self) -> NDArray[np.bool_]:
-        """(B, T), True where a sequence reaches so far."""
+        """A mask (B, T), True at real steps."""
         mask: NDArray[np.bool_] = np.arange(self.norms.shape[1]) < self.lengths[:, None]
         return mask
 
     def decay(self) -> Decay:
-        """What the norms say."""
+        """The decay of the norms with the distance."""
         return decay_of(self.by_distance())
 
 
@@ -70,8 +70,8 @@ def through_time(copy: StepwiseCopy, task: Task, batch: SequenceBatch) -> list[T
 
     Args:
         copy: of the model.
-        task: says what L is.
-        batch: where the model is; floats in any precision.
+        task: computes the loss.
+        batch: on the model's device; floats in any precision.
 
     Returns:
         one for each layer and loss.
@@ -92,9 +92,9 @@ def through_time(copy: StepwiseCopy, task: Task, batch: SequenceBatch) -> list[T
 def _losses(
     task: Task, outputs: Tensor, batch: SequenceBatch
 ) -> Iterator[tuple[str, tuple[Tensor, SequenceBatch]]]:
-    """What is differentiated: the whole loss, and where each step has one of its own, one step's.
+    """The losses to differentiate: the whole one, and of one step where each step has its own.
 
-    For the backward direction it is the first step's, which it comes to last.
+    For the backward direction it is the first step's, which it reads last.
     """
     yield "whole", (outputs, batch)
     if task.by_step(batch):
@@ -107,7 +107,7 @@ def _concerns(loss: str, layer: Recorded) -> bool:
 
 
 def _is_of(layer: Recorded, batch: SequenceBatch) -> bool:
-    """Whether its sequences are those of the batch, and not the characters of each word."""
+    """False for a layer that reads something else, such as the characters of each word."""
     return bool(layer.loop.states) and len(layer.loop.states[0][0]) == len(batch)
 
 
@@ -142,7 +142,7 @@ def _measured(
 
 
 def _by_distance(norms: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(B, T) in the order of reading, to (B, T) with the last real step first, 0 behind."""
+    """Reorders (B, T) from reading order to last real step first, zeros at the end."""
     place = lengths[:, None] - 1 - np.arange(norms.shape[1])
     aligned = np.take_along_axis(norms, np.maximum(place, 0), axis=1)
     aligned[place < 0] = 0.0

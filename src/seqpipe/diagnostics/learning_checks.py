@@ -1,4 +1,4 @@
-"""Checks of whether a model can learn: every parameter gets a gradient, a few examples are kept."""
+"""Checks that a model can learn: every parameter gets a gradient, a few examples are memorised."""
 
 import copy
 import time
@@ -19,10 +19,10 @@ NAMED = 5  # parameters in a message
 
 
 def gradients(subject: Subject) -> Check:
-    """One pass as in training, dropout included: what gets no gradient, or one that is exactly 0.
+    """Names parameters without a gradient, or with exactly 0, in one pass as in training.
 
-    Where every sequence has one step only, what connects steps, and attention, have nothing to
-    learn: that is told, and is no fault.
+    Where every sequence has only one step, attention and the parameters between steps have nothing
+    to learn: the check mentions them and passes.
     """
     name, model, batch = "gradients", copy.deepcopy(subject.model), subject.batch
     wanted = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -47,10 +47,10 @@ def gradients(subject: Subject) -> Check:
             parts.append(f"{', '.join(shown[:NAMED])}{more}: {words}")
     if parts:
         return Check(name, "warning", "; ".join(parts))
-    told = f"all {len(wanted)} parameters get one"
+    detail = f"all {len(wanted)} parameters get one"
     if excused:
-        told += f", but {len(excused)} that connect steps: sequences have one step here"
-    return Check(name, "passed", told)
+        detail += f", but {len(excused)} that connect steps: sequences have one step here"
+    return Check(name, "passed", detail)
 
 
 def _is_zero(grad: Tensor) -> bool:
@@ -58,7 +58,7 @@ def _is_zero(grad: Tensor) -> bool:
 
 
 def _one_step(batch: SequenceBatch) -> bool:
-    """Whether x or y is a sequence of one step in every example."""
+    """True if x or y has one step in every example."""
     lengths = [each for each in (batch.x_lengths, batch.y_lengths) if each is not None]
     return any(int(each.max()) == 1 for each in lengths)
 
@@ -76,14 +76,14 @@ def _connecting_steps(model: nn.Module) -> set[str]:
 
 
 def memorising(subject: Subject, few: SequenceBatch, *, bar: bool) -> Check:
-    """Whether a few examples can be learned by heart, without dropout, by Adam.
+    """Trains on a few examples without dropout, by Adam, to see whether they can be memorised.
 
     Passes when the loss falls under `SHARE` of its start, within `UPDATES` updates or `SECONDS`.
 
     Args:
-        subject: its model is copied once more.
+        subject: its model is copied.
         few: the examples.
-        bar: show a bar where there is a terminal.
+        bar: show a progress bar on a terminal.
     """
     name, model = "memorising", copy.deepcopy(subject.model).eval()
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=LR)
@@ -102,12 +102,12 @@ def memorising(subject: Subject, few: SequenceBatch, *, bar: bool) -> Check:
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-    told = f"{len(few)} examples, loss {losses[0]:.4g} -> {losses[-1]:.4g}"
-    told += f" in {len(losses) - 1} updates of Adam"
+    detail = f"{len(few)} examples, loss {losses[0]:.4g} -> {losses[-1]:.4g}"
+    detail += f" in {len(losses) - 1} updates of Adam"
     if losses[-1] <= SHARE * losses[0]:
-        return Check(name, "passed", told)
-    text = f"{told}, not under {SHARE:.0%} of its start; look at what x tells of y, and at the loss"
-    return Check(name, "warning", text)
+        return Check(name, "passed", detail)
+    detail += f", not under {SHARE:.0%} of its start; check that x determines y, and the loss"
+    return Check(name, "warning", detail)
 
 
 def _bar(shown: bool) -> Progress:

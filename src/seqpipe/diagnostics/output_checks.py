@@ -31,11 +31,11 @@ POISON = 1e6  # in place of the zeros of floats
 
 
 def poisoned(batch: SequenceBatch, spec: SequenceSpec) -> SequenceBatch:
-    """The same examples in a longer batch, whose padding is as bad as can be.
+    """The same examples in a longer batch with poisoned padding.
 
-    Padding of floats becomes `POISON`, of ids the last id there is. T_x and T_y grow by `MORE`;
-    where they were different sequences and would be equally long, T_y by one more: then what is
-    T_x long is known to have the time of x.
+    Padding of floats becomes `POISON`, of ids the last id. T_x and T_y grow by `MORE`; if they
+    are different sequences and would be equally long, T_y grows by one more: then a tensor of
+    T_x steps is known to have the time axis of x.
     """
     x, y = batch.x, batch.y
     if x is not None and spec.x is not None and batch.x_lengths is not None:
@@ -55,7 +55,6 @@ def _longer(values: Tensor, lengths: Tensor, field: FieldSpec, more: int) -> Ten
 
 
 def _bad(values: Tensor, field: FieldSpec) -> Tensor:
-    """What stands in the padding; of the shape of values."""
     if values.is_floating_point():
         return torch.full_like(values, POISON)
     bad = torch.full_like(values, field.size - 1)
@@ -65,10 +64,9 @@ def _bad(values: Tensor, field: FieldSpec) -> Tensor:
 
 
 def other_from(values: Tensor, step: int, field: FieldSpec) -> Tensor:
-    """The same up to `step`, from there on something else: (B, T, ...).
+    """The same values up to `step`, other ones from there on: (B, T, ...).
 
-    Notes of a roll are turned over, other floats moved by 1 to 2, ids turned into the next one
-    that is ordinary.
+    Notes of a roll are inverted, other floats move by 1 to 2, ids become the next ordinary one.
     """
     late = values[:, step:]
     if field.is_roll:
@@ -90,25 +88,25 @@ def _next_id(ids: Tensor, field: FieldSpec) -> Tensor:
 DRAWN, FEWEST, WORK = 1000, 10, 2e10
 """Layers drawn; of large ones fewer, as many as stay under that many multiplications."""
 DRAWN_BELOW_A_CRF = 100
-"""Likewise: each goes through its time steps one by one."""
+"""Layers drawn below a CRF, which runs through the time steps one by one."""
 
 
 class Last(NamedTuple):
-    """The linear layer whose word is the model's answer.
+    """The linear layer whose output is the model's answer.
 
     Args:
         layer: of the model.
-        read: (..., D), what it read.
-        potentials: from what a layer says to what a CRF answers; None where there is none.
+        inputs: (..., D), its inputs.
+        potentials: from the outputs of a layer to those of a CRF above it; None without a CRF.
     """
 
     layer: nn.Linear
-    read: Tensor
+    inputs: Tensor
     potentials: Callable[[Tensor], Tensor] | None = None
 
     @property
     def length(self) -> float:
-        """Of its weights, as a share of what torch draws.
+        """The length of its weights, as a share of the length that torch draws.
 
         K rows of D weights, each uniform in -1/sqrt(D)..1/sqrt(D), have a squared length of K/3 on
         average and of K at most: a fresh layer never has more than sqrt(3) = 1.73 here.
@@ -117,17 +115,17 @@ class Last(NamedTuple):
 
 
 def last_layer(subject: Subject) -> Last | None:
-    """None where what the model answers is not what one linear layer says, or a CRF of it."""
-    said: list[tuple[Last, Tensor]] = []
+    """The last layer of the model; None where its answer is no output of a linear layer or CRF."""
+    outputs: list[tuple[Last, Tensor]] = []
 
     def keep(layer: Any, args: tuple[Any, ...], output: Tensor) -> None:
-        said.append((Last(layer, args[0]), output))
+        outputs.append((Last(layer, args[0]), output))
 
     def keep_crf(head: Any, args: tuple[Any, ...], output: Tensor) -> None:
-        last = said[-1][0]
-        assert last.layer is head.output, "the last to speak below a CRF"
+        last = outputs[-1][0]
+        assert last.layer is head.output, "the last layer below a CRF"
         potentials = partial(head.potentials, lengths=args[1])
-        said.append((last._replace(potentials=potentials), output))
+        outputs.append((last._replace(potentials=potentials), output))
 
     parts = list(subject.model.modules())
     hooks = [part.register_forward_hook(keep) for part in parts if type(part) is nn.Linear]
@@ -137,35 +135,36 @@ def last_layer(subject: Subject) -> Last | None:
     finally:
         for hook in hooks:
             hook.remove()
-    return next((last for last, output in reversed(said) if output is answer), None)
+    return next((last for last, output in reversed(outputs) if output is answer), None)
 
 
 @torch.no_grad()
 def losses_of_fresh(subject: Subject, last: Last) -> list[float]:
-    """First losses of the same model below other last layers, drawn as torch draws them.
+    """First losses of the same model with other last layers, initialised as torch does.
 
-    Where the model's own was drawn so, each of the n + 1 losses is as likely as any other to be
-    the largest or the smallest. So a healthy model lies outside the n others in two of n + 1
+    If the model's own layer was initialised so, each of the n + 1 losses is as likely as any other
+    to be the largest or the smallest. So a healthy model lies outside the n others in two of n + 1
     cases, whatever its cell, its width and its task: 0.2 % for 1,000.
     """
-    cost = last.read.numel() * last.layer.out_features
+    cost = last.inputs.numel() * last.layer.out_features
     most = DRAWN if last.potentials is None else DRAWN_BELOW_A_CRF
     count = int(min(most, max(FEWEST, WORK // cost)))
     other, losses = copy.deepcopy(last.layer), []
     torch.manual_seed(0)
     for _ in range(count):
         other.reset_parameters()
-        said = other(last.read)
-        answer = said if last.potentials is None else last.potentials(said)
-        losses.append(subject.loss(answer, subject.batch))
+        outputs = other(last.inputs)
+        if last.potentials is not None:
+            outputs = last.potentials(outputs)
+        losses.append(subject.loss(outputs, subject.batch))
     return losses
 
 
 TOO_MUCH, TOO_LITTLE = 1.5, 0.5
-"""A first loss between these, times what is expected, is looked at no further."""
+"""A first loss between these factors of the expected one passes."""
 
 TOO_LONG = 3.0
-"""Weights of a last layer are told of when they are longer than that, see `Last.length`."""
+"""Longer weights of a last layer cause a warning, see `Last.length`."""
 
 
 def finite(subject: Subject, loss: float) -> Check:
@@ -179,32 +178,33 @@ def finite(subject: Subject, loss: float) -> Check:
 
 
 def first_loss(subject: Subject, loss: float) -> Check:
-    """The first loss against that of a model that says nothing, and of one that knows y alone.
+    """Compares the first loss with that of a uniform answer and that of the distribution of y.
 
-    A narrow model says something from its first step on, so one that is far from the expectation
-    is held against last layers drawn anew, too. Some that are out of scale come near it by chance:
-    their weights give them away.
+    An untrained narrow model is not uniform, so a model that is far from the expectation is also
+    compared with other initialisations of its last layer. A badly scaled model may match the
+    expected loss by chance, so the scale of its weights is checked too.
     """
     name = "loss at initialisation"
     expected = subject.task.untrained_loss(subject.batch)
     if expected is None:
         return Check(name, "does not apply", f"{loss:.4g}; no expectation for this task")
     value, words = expected
-    told = f"{loss:.4g}, expected {words} = {value:.4g}"
+    detail = f"{loss:.4g}, expected {words} = {value:.4g}"
     marginal = subject.task.marginal_loss(subject.batch)
     if marginal is not None:
-        told += f", {marginal[1]} {marginal[0]:.4g}"
+        detail += f", {marginal[1]} {marginal[0]:.4g}"
     last = last_layer(subject)
     too_long = last is not None and last.length > TOO_LONG
     near = value == 0 or TOO_LITTLE * value <= loss <= TOO_MUCH * value
     if near and not too_long:
-        return Check(name, "passed", told)
+        return Check(name, "passed", detail)
     if last is not None and not too_long:
         others = losses_of_fresh(subject, last)
         low, high = min(others), max(others)
-        told += f", {len(others):,} last layers drawn anew say {low:.4g} to {high:.4g}"
+        detail += f", {len(others):,} new initialisations of the last layer give"
+        detail += f" {low:.4g} to {high:.4g}"
         if low <= loss <= high:
-            return Check(name, "passed", told)
+            return Check(name, "passed", detail)
     wrong = []
     if not near:
         bound = f"over {TOO_MUCH}" if loss > value else f"under {TOO_LITTLE}"
@@ -216,13 +216,13 @@ def first_loss(subject: Subject, loss: float) -> Check:
         if loss > value or too_long
         else "the model may read the answer, or x and y may hold it"
     )
-    return Check(name, "warning", f"{told}: {'; '.join([*wrong, look])}")
+    return Check(name, "warning", f"{detail}: {'; '.join([*wrong, look])}")
 
 
 def padding(subject: Subject, outputs: Tensor) -> Check:
-    """Answers at real steps and the loss, with more padding that holds poison.
+    """Compares answers at real steps and the loss with those of a batch with poisoned padding.
 
-    What differs in float32 must differ in float64, too: longer batches round differently.
+    A difference in float32 must show in float64, too: longer batches round differently.
     """
     name, batch = "padding", subject.batch
     if batch.x_lengths is None and batch.y_lengths is None:
@@ -238,12 +238,12 @@ def padding(subject: Subject, outputs: Tensor) -> Check:
         if fault is None:
             return Check(name, "passed", f"{MORE} more padded steps of poison change nothing")
     assert fault is not None, "the loop ended without one"
-    told = _named(part_that_differs(clean, changed, bad), fault)
-    return Check(name, "failed", f"{MORE} more padded steps change the answer: {told}")
+    where = _named(part_that_differs(clean, changed, bad), fault)
+    return Check(name, "failed", f"{MORE} more padded steps change the answer: {where}")
 
 
 def _repeats(subject: Subject, outputs: Tensor) -> bool:
-    """Whether the answer is the same whatever chance draws."""
+    """True if the answer does not depend on the random state."""
     batch = subject.batch
     with torch.no_grad():
         torch.manual_seed(1)
@@ -254,7 +254,7 @@ def _repeats(subject: Subject, outputs: Tensor) -> bool:
 def _padding_fault(
     subject: Subject, answers: Tensor, others: Tensor, bad: SequenceBatch
 ) -> Place | str | None:
-    """Where the answers to a batch and its poisoned twin differ; in words where only losses do."""
+    """The first difference between answers to a batch and its poisoned copy; text for the loss."""
     place = difference(answers, others, lengths_for(others, bad))
     if place is not None:
         return place
@@ -268,14 +268,14 @@ def _named(part: tuple[str, Place] | None, fault: Place | str) -> str:
         return f"{part[0]} is the first part that differs, {part[1]}"
     if isinstance(fault, str):
         return f"no part and no answer at a real step differs, but {fault}"
-    return f"no part differs but what the model makes of them does, {fault}"
+    return f"the output of no part differs, but the answer does, {fault}"
 
 
 def causality(subject: Subject, outputs: Tensor) -> Check:
-    """Answers up to a time step, with other inputs after it, wherever they may not matter.
+    """Compares answers up to a time step with those for other inputs after it.
 
-    Where y is what the model reads and writes, step t may read y_1..y_{t-1}. Where each step of x
-    has an answer, step t of a one-directional model may read x_1..x_t.
+    A model that reads and writes y may read y_1..y_{t-1} at step t. A one-directional model with
+    an answer for each step of x may read x_1..x_t.
     """
     name, batch = "causality", subject.batch
     reads_y = _reads_its_answer(subject)
@@ -311,7 +311,7 @@ def _reads_its_answer(subject: Subject) -> bool:
 
 
 def _peeks(subject: Subject, role: str, start: int, last: int) -> str | None:
-    """Where answers up to time step `last` depend on x or y from `start` on (both from 0)."""
+    """Describes how answers up to step `last` depend on x or y from `start` on (both from 0)."""
     for tried in _twice(subject):
         outputs, clean = tried.traced(tried.batch)
         other = _with_another_future(tried, role, start)
@@ -320,12 +320,12 @@ def _peeks(subject: Subject, role: str, start: int, last: int) -> str | None:
         if fault is None:
             return None
     assert fault is not None, "the loop ended without one"
-    told = _named(part_that_differs(clean, changed, other, last), fault)
-    return f"the answer at time step {1 + (fault.step or 0)} depends on what comes later: {told}"
+    where = _named(part_that_differs(clean, changed, other, last), fault)
+    return f"the answer at time step {1 + (fault.step or 0)} depends on later steps: {where}"
 
 
 def _twice(subject: Subject) -> Iterator[Subject]:
-    """Once more in float64, where that is asked for: a fault is no rounding."""
+    """The subject, and the same in float64: a fault is no rounding."""
     yield subject
     yield subject.in_double()
 

@@ -1,4 +1,4 @@
-"""What a pre-flight looks at, and what each of its checks came to."""
+"""Subject and results of the pre-flight checks, and the comparison of two outputs."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -15,17 +15,17 @@ from seqpipe.tasks.base import Task
 
 Result = Literal["passed", "warning", "failed", "does not apply", "not checked"]
 TOLERANCE = 1e-4
-"""Of what counts as equal, as a share of the largest answer: float32 keeps 1e-6 of it."""
+"""Difference that counts as equal, as a share of the largest answer: float32 keeps 1e-6 of it."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What one check came to.
+    """The result of one check.
 
     Args:
-        name: what was looked at.
-        result: `failed` refuses the run, a `warning` does not; `not checked` where it could not
-            be, because the model is one that we do not understand.
+        name: of the check.
+        result: `failed` refuses the run, a `warning` does not; `not checked` where the check
+            could not run on this model.
         detail: numbers, or what is wrong and where.
     """
 
@@ -35,7 +35,7 @@ class Check:
 
 
 class Place(NamedTuple):
-    """Where two answers differ, and by how much; from 0, a step is None where there is no time."""
+    """The place of a difference, counted from 0, and its size; step is None without a time axis."""
 
     example: int
     step: int | None
@@ -48,12 +48,12 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Subject:
-    """A model of our own to try things on, with a batch of training.
+    """A copy of a model for experiments, with a batch of training examples.
 
     Args:
-        model: a copy, on the CPU; nothing that is done to it reaches the training.
-        task: what it is for.
-        spec: what its data is like.
+        model: a copy, on the CPU; changes to it do not reach the training.
+        task: computes the loss.
+        spec: of the data.
         batch: of the training split, on the CPU.
     """
 
@@ -64,22 +64,22 @@ class Subject:
 
     @torch.no_grad()
     def answer(self, batch: SequenceBatch) -> Tensor:
-        """The outputs in evaluation; chance, where a model has some, is the same each time."""
+        """The outputs in evaluation mode, with the same random state each time."""
         torch.manual_seed(0)
         outputs: Tensor = self.model.eval()(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
         return outputs
 
     def traced(self, batch: SequenceBatch) -> tuple[Tensor, Trace]:
-        """The same, and what every part answered."""
+        """The outputs of the model and of every part."""
         with traced(self.model) as trace:
             return self.answer(batch), trace
 
     def loss(self, outputs: Tensor, batch: SequenceBatch) -> float:
-        """As in evaluation."""
+        """The loss as in evaluation."""
         return float(self.task.loss(outputs, batch, training=False))
 
     def in_double(self) -> "Subject":
-        """The same in float64, to tell a fault from a rounding; as it is where it cannot be."""
+        """The same in float64, to distinguish a fault from rounding; unchanged if that fails."""
         batch = in_precision(self.batch, torch.float64)
         wide = replace(self, model=copy.deepcopy(self.model).double(), batch=batch)
         try:
@@ -90,9 +90,9 @@ class Subject:
 
 
 def lengths_for(output: Tensor, batch: SequenceBatch) -> Tensor | None:
-    """Real steps of what a part answered, (B,); None where it has no time axis.
+    """Real steps of a part's output, (B,); None where it has no time axis.
 
-    It is (B, T, ...) with the T of x or of y.
+    output: (B, T, ...), with the T of x or of y.
     """
     if output.ndim < 3 or len(output) != len(batch):
         return None
@@ -110,8 +110,8 @@ def difference(
     Args:
         first: (B, T, ...), or (B, ...) where `lengths` is None.
         other: the same with as many steps or more.
-        lengths: (B,) real steps; no others are looked at.
-        last: the last time step to look at, from 0; None: all.
+        lengths: (B,) real steps; others are ignored.
+        last: the last time step to compare, from 0; None: all.
     """
     if lengths is None:
         other_rows, rows = other.unsqueeze(1), first.unsqueeze(1)
@@ -139,13 +139,13 @@ def difference(
 def part_that_differs(
     first: Trace, other: Trace, batch: SequenceBatch, last: int | None = None
 ) -> tuple[str, Place] | None:
-    """The first part to end whose answer differs at a real step, and where.
+    """The first part to finish whose output differs at a real step, and where.
 
     Args:
-        first: of the batch as it is.
+        first: of the original batch.
         other: of `batch`.
-        batch: the other one; tells which answers have which time.
-        last: see `difference`; parts without time are then passed over.
+        batch: the changed one; decides which outputs have which time axis.
+        last: see `difference`; parts without a time axis are then skipped.
     """
     known = dict(other.once())
     for name, output in first.once():

@@ -1,4 +1,4 @@
-"""What of a training is looked at, and how often."""
+"""Settings of the diagnostics."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ class Settings:
     """The group `diagnostics` of the configuration.
 
     Args:
-        every: updates from one look at the gradient through time, and into the cells, to the
-            next; None: at the start and at the end only.
-        examples: of the training split, always the same ones, that are looked at; 0: none.
-        free_running: of the validation split, on which a model that writes y is also measured
-            reading its own guesses; 0: none.
+        every: updates between two snapshots of the gradient through time and the cells; None: at
+            the start and at the end only.
+        examples: number of training examples to measure, always the same ones; 0: none.
+        free_running: number of validation examples on which a model that writes y is also
+            measured reading its own guesses; 0: none.
     """
 
     every: int | None = 500

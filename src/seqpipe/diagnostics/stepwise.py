@@ -1,8 +1,8 @@
-"""A model run step by step, so that every h_t can be looked at and differentiated by.
+"""A copy of a model that runs step by step, so that the loss can be differentiated by every h_t.
 
-A hook on a fused layer sees the outputs, and of their gradient only what comes from above: how
-later steps depend on h_t is inside the layer. Here every layer runs in the step loop, of which
-each kernel has the answer, and h_t is the very tensor that the next step reads.
+A hook on a fused layer sees only the part of the gradient that comes from above: the dependence of
+later steps on h_t is inside the layer. Here every layer runs in the step loop, whose results equal
+those of each kernel, and h_t is the very tensor that the next step reads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from seqpipe.nn.recurrent import RecurrentLayer
 
 
 class LayerName(NamedTuple):
-    """Which layer: `encoder.0.forwards`.
+    """The name of a layer: `encoder.0.forwards`.
 
     Args:
         stack: the part of the model, as `encoder`.
@@ -34,12 +34,12 @@ class LayerName(NamedTuple):
     direction: str
 
     def __str__(self) -> str:
-        """As metrics name it."""
+        """The name in metrics."""
         return f"{self.stack}.{self.layer}.{self.direction}"
 
 
 class RecordingLoop(StepLoop):
-    """The step loop, which keeps what it went through.
+    """A step loop that keeps its states.
 
     Attributes:
         before: state before the first step, (B, H) each.
@@ -59,9 +59,9 @@ class RecordingLoop(StepLoop):
         return super().__call__(cell, x, lengths, state)
 
     def run(self, cell: Cell, x: Tensor, state: State) -> list[State]:
-        """See `StepLoop`; the first state is cut from what it was made of only if it has no graph.
+        """See `StepLoop`. The first state requires a gradient.
 
-        A layer above nothing that is trained still has gradients by h_t: its first state asks.
+        So the gradient by h_t exists even where nothing below the layer is trained.
         """
         self.before = tuple(
             part if part.requires_grad else part.clone().requires_grad_() for part in state
@@ -74,13 +74,13 @@ class RecordingLoop(StepLoop):
 
 @dataclass(frozen=True)
 class Recorded:
-    """One layer after a pass.
+    """One layer after a forward pass.
 
     Args:
-        name: which.
+        name: of the layer.
         cell: its cell.
-        loop: what it went through, in the order it was read.
-        reverse: it read each sequence from its end.
+        loop: its states, in reading order.
+        reverse: True if it reads each sequence from its end.
     """
 
     name: LayerName
@@ -99,17 +99,17 @@ class Recorded:
 class StepwiseCopy:
     """A copy of a model in float64, whose recurrent layers are recorded.
 
-    float64, so that a gradient that has shrunk by 1e-30 is still seen for what it is, and the
-    model that is trained is not touched: not its gradients, its mode, nor its random numbers.
-    (Apple's GPUs have no float64; there the copy stays in float32.)
+    float64 still resolves a gradient that has shrunk by 1e-30. The trained model is not touched:
+    neither its gradients, nor its mode, nor the random state. (Apple's GPUs have no float64; there
+    the copy stays in float32.)
 
     Args:
-        model: which; it may go on being trained, see `update`.
+        model: the model; its training may continue, see `update`.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.model = copy.deepcopy(model).eval()
-        for parameter in self.model.parameters():  # it is by the states that is differentiated
+        for parameter in self.model.parameters():  # gradients are taken by the states
             parameter.grad = None
             parameter.requires_grad_(False)
         if next(model.parameters()).device.type != "mps":
@@ -123,16 +123,16 @@ class StepwiseCopy:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take over the weights that a training has come to."""
+        """Copies the present weights of the trained model."""
         self.model.load_state_dict(model.state_dict())
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of its weights."""
+        """The dtype of its weights."""
         return next(self.model.parameters()).dtype
 
     def forget(self) -> None:
-        """Let go of the last pass, which holds every activation."""
+        """Releases the last pass, which holds every activation."""
         for layer in self.layers:
             layer.loop.states = []
 

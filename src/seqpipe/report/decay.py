@@ -1,4 +1,4 @@
-"""From norms by distance to what they say: half-life, memory horizon, a verdict."""
+"""Decay of gradient norms with the distance: half-life, memory horizon, verdict."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Numbers = NDArray[np.float64]
 
 HORIZON = 0.01  # of the peak
 EXPLODES, STILL_GROWS = 100.0, 8.0  # growth in all, and over the farther half
-SMALLEST = 1e-12  # of the peak; what is below is rounding, and not fitted
-LONGEST_HALF_LIFE = 10  # times the distances seen: a longer one cannot be told from none
+SMALLEST = 1e-12  # of the peak; smaller norms are rounding, and not fitted
+LONGEST_HALF_LIFE = 10  # times the measured distances: longer ones cannot be distinguished
 TOO_SHORT, SHORTEST = "too short", 3
 VERDICTS = {"vanishing": -1, "healthy": 0, "exploding": 1}
 
 
 @dataclass(frozen=True)
 class Decay:
-    """How the gradient changes with the distance from the loss.
+    """The change of the gradient with the distance from the loss.
 
     Args:
         decay: factor from one step to the step before it, of the fitted exponential; 1 is none.
@@ -45,13 +45,13 @@ class Decay:
 
     @property
     def without_end(self) -> bool:
-        """Whether the half-life is longer than can be told."""
+        """True if the half-life is longer than can be measured."""
         return self.half_life >= LONGEST_HALF_LIFE * self.distances
 
     def scalars(self) -> dict[str, float]:
-        """What is worth a column: half-life, horizon, decay, verdict (-1, 0, 1).
+        """The numbers to record: half-life, horizon, decay, verdict (-1, 0, 1).
 
-        Nothing where too few steps were seen to tell.
+        Empty for sequences that are too short.
         """
         if self.verdict == TOO_SHORT:
             return {}
@@ -63,7 +63,7 @@ class Decay:
         }
 
     def words(self) -> str:
-        """The verdict with the numbers behind it, for a person."""
+        """The verdict with its numbers, for a person."""
         if self.peak == 0.0:
             return "no gradient at all: the loss does not depend on any step"
         if self.verdict == TOO_SHORT:
@@ -86,7 +86,7 @@ class Decay:
 
 
 def decay_of(norms: Numbers) -> Decay:
-    """Fits norms by distance.
+    """Fits an exponential to norms by distance.
 
     Args:
         norms: (D,), mean norm of dL/dh at distance 0, 1, ... from the loss; D at least 1.
@@ -112,7 +112,7 @@ def decay_of(norms: Numbers) -> Decay:
 
 
 def overall(decays: list[Decay]) -> Decay:
-    """What holds of a model: it explodes where one layer does, and remembers as long as its best.
+    """The decay of a whole model: it explodes if one layer does, else its longest memory counts.
 
     Args:
         decays: of its layers, at least one.
@@ -120,12 +120,12 @@ def overall(decays: list[Decay]) -> Decay:
     worst = [one for one in decays if one.verdict == "exploding"]
     if worst:
         return max(worst, key=lambda one: (one.growth, one.peak))
-    told = [one for one in decays if one.verdict != TOO_SHORT] or decays
-    return max(told, key=lambda one: (one.horizon / one.distances, one.half_life))
+    long_enough = [one for one in decays if one.verdict != TOO_SHORT] or decays
+    return max(long_enough, key=lambda one: (one.horizon / one.distances, one.half_life))
 
 
 def _slope(norms: Numbers, peak: float) -> float:
-    """Of the logarithm, least squares, from where it is largest on; of all of it if it grows."""
+    """Least-squares slope of the logarithm, from the peak on; of all norms if they grow."""
     start = int(norms.argmax())
     if start > (len(norms) - 1) // 2:
         start = 0
@@ -138,9 +138,9 @@ def _slope(norms: Numbers, peak: float) -> float:
 
 
 def _still_grows(norms: Numbers) -> bool:
-    """Growth that does not slow down.
+    """True for growth that does not slow down.
 
-    Under mean pooling, or attention, a far step has its say in every later one: the gradient then
+    Under mean pooling, or attention, a far step contributes to every later one: the gradient then
     grows in proportion to the distance, and only doubles over the farther half.
     """
     return len(norms) > 2 and bool(norms[-1] >= STILL_GROWS * norms[(len(norms) - 1) // 2])
