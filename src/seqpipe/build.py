@@ -1,6 +1,6 @@
-"""From the configuration and what the data is like, to the parts of a run.
+"""Parts of a run, built from the configuration and the properties of the data.
 
-The only place where a name in YAML meets a size known from the data.
+The only place where a name in YAML meets a size that is known from the data.
 """
 
 import re
@@ -48,11 +48,11 @@ def build_data(
 
     Args:
         cfg: the whole configuration.
-        fitted: what the fields of a trained model learned, see `SequenceData`.
-        make: source or field of (node, `data.x`), where the configuration came with a model and
-            may name anything; None: Hydra.
+        fitted: the fitted state of a trained model's fields, see `SequenceData`.
+        make: makes a source or field of (node, `data.x`); for the configuration of a saved model,
+            which may name any class; None: Hydra does.
         only: the one split to encode, see `SequenceData`.
-        task: of that model; None: that of the configuration.
+        task: of a saved model; None: that of the configuration.
 
     Raises:
         DataError: the data cannot be used as it is.
@@ -99,14 +99,14 @@ def _data(
 
 
 def _example_check(cfg: DictConfig) -> ExampleCheck | None:
-    """What the task of the configuration cannot take of single examples."""
+    """The check of single examples that belongs to the configured task."""
     task = get_object(cfg.task._target_)
     known = isinstance(task, type) and issubclass(task, Task)
     return task.example_check(crf=has_crf(cfg)) if known else None
 
 
 def recipe_of(written: Mapping[str, Any]) -> dict[str, Any]:
-    """How source and fields were made, but for where files lie: a folder may move.
+    """The arguments of source and fields without the paths of files: a folder may move.
 
     Args:
         written: the configuration of the data, resolved.
@@ -116,7 +116,7 @@ def recipe_of(written: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_paths(node: Any) -> Any:
-    """Without the argument `path` of a source and of those in it; a column may be called so."""
+    """The node without `path` arguments of sources; a column may also be called `path`."""
     if isinstance(node, dict):
         is_made = "_target_" in node
         return {k: _without_paths(v) for k, v in node.items() if not (is_made and k == "path")}
@@ -124,11 +124,11 @@ def _without_paths(node: Any) -> Any:
 
 
 def build_task(cfg: DictConfig, data: SequenceData) -> Task:
-    """The task, told what y is like.
+    """The task for this y.
 
     Raises:
-        ConfigError: it has no such metric to be judged by.
-        DataError: the task cannot take what the data holds.
+        ConfigError: it has no such metric to monitor.
+        DataError: it does not accept this data.
     """
     task = unchecked_task(cfg, data)
     task.check(data)
@@ -136,7 +136,7 @@ def build_task(cfg: DictConfig, data: SequenceData) -> Task:
 
 
 def unchecked_task(cfg: DictConfig, data: SequenceData) -> Task:
-    """As `build_task`, for data that is only looked at."""
+    """The task without its check of the data, for data that is only described."""
     check_kinds(cfg, "task")
     make_task, longest_y = instantiate(cfg.task, "task"), data.longest_y("train")
     with refusing(cfg, "task"):
@@ -146,22 +146,22 @@ def unchecked_task(cfg: DictConfig, data: SequenceData) -> Task:
 
 
 def has_crf(cfg: DictConfig) -> bool:
-    """Whether the model answers with the potentials of a CRF."""
+    """True if the head of the model is a CRF."""
     target = OmegaConf.select(cfg, "architecture.head._target_")
     head = None if target is None else get_object(target)
     return isinstance(head, type) and issubclass(head, CRFHead)
 
 
 def build_model(cfg: DictConfig, spec: SequenceSpec, output_size: int | None = None) -> nn.Module:
-    """The architecture, told the sizes of x and y.
+    """The model for these sizes of x and y.
 
     Args:
         cfg: the configuration.
-        spec: what the data is like.
-        output_size: K, width of one prediction, as the task wants it; None: the size of y.
+        spec: of the data.
+        output_size: K, width of one prediction, as the task requires; None: the size of y.
 
     Raises:
-        ConfigError: the architecture cannot read or write what the data has.
+        ConfigError: the architecture does not fit the data.
     """
     check_kinds(cfg, "architecture", "cell")
     make_model = instantiate(cfg.architecture, "architecture")
@@ -184,9 +184,9 @@ def build_module(
 
     Args:
         cfg: the whole configuration.
-        model: what is trained.
-        task: what it is trained for.
-        digests: of the data, kept in checkpoints: nothing may go on with other data.
+        model: to train.
+        task: its loss and metrics.
+        digests: of the data, kept in checkpoints: no training may be resumed with other data.
     """
     saved: dict[str, Any] = {"config": OmegaConf.to_container(cfg, resolve=True)}
     if digests is not None:
@@ -203,12 +203,12 @@ def build_module(
 
 
 def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
-    """Those every run has, and those of the configuration, checkpoints in the run's folder.
+    """The callbacks that every run has, and those of the configuration.
 
-    A progress bar of the user's takes the place of ours.
+    A progress bar of the user's replaces ours. Checkpoints go to the run's folder.
 
     Raises:
-        ConfigError: one makes no callback, or refuses its arguments.
+        ConfigError: one is no callback, or refuses its arguments.
     """
     callbacks: list[Callback] = [CountedUpdates(), Throughput(), History(), ForcingDecay()]
     for name, node in cfg.callbacks.items():
@@ -261,7 +261,7 @@ def build_trainer(cfg: DictConfig, folder: Path, tracker: Tracker) -> Trainer:
 
 
 def build_tracker(cfg: DictConfig, root: Path, folder: Path) -> Tracker:
-    """What records the run."""
+    """The tracker that records the run."""
     with refusing(cfg, "logger"):
         tracker: Tracker = instantiate(cfg.logger, "logger")(root=root, output_dir=folder)
     check_kind(tracker, "logger", cfg.logger["_target_"])

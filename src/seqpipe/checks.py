@@ -48,6 +48,8 @@ from seqpipe.tracking.base import NoTracker, Tracker
 from seqpipe.training.carried_state import Carried, answer
 from seqpipe.training.module import SequenceModule
 
+SOME_STEPS = 100  # of a schedule that is made to be checked
+
 
 def build_checked_trainer(cfg: DictConfig, root: Path, folder: Path) -> tuple[Trainer, Tracker]:
     """The run's Trainer with its callbacks, and its tracker; nothing is written.
@@ -123,7 +125,7 @@ def _why_not(callback: Callback, trainer: Trainer) -> str | None:
 
 
 def check_monitors(cfg: DictConfig, task: Task) -> None:
-    """Refuses callbacks that wait for a metric that nobody measures, or for it to get worse.
+    """Refuses callbacks that monitor an unknown metric, or wait for it to get worse.
 
     Raises:
         ConfigError: with each of them.
@@ -143,11 +145,11 @@ def check_monitors(cfg: DictConfig, task: Task) -> None:
 
 
 def check_optimizer(cfg: DictConfig, module: SequenceModule) -> None:
-    """Makes the optimizer and forgets it.
+    """Makes an optimizer to find out whether it works.
 
     Raises:
-        ConfigError: it takes its arguments one by one, but not together; or one of its steps is
-            made of several, which nothing here could count, clip or skip.
+        ConfigError: it accepts its arguments one by one, but not together; or it computes the loss
+            several times in a step, which could not be counted, clipped or skipped.
     """
     check_kinds(cfg, "optim")
     try:
@@ -165,28 +167,28 @@ def check_optimizer(cfg: DictConfig, module: SequenceModule) -> None:
 
 
 def _step_once(module: SequenceModule) -> None:
-    """A step of the optimizer; of a copy, since it changes the weights."""
     for parameter in module.parameters():
         parameter.grad = torch.zeros_like(parameter)
     module.optimizer().step()
 
 
 def check_schedule(cfg: DictConfig, module: SequenceModule) -> None:
-    """Makes a schedule of the user's and forgets it.
+    """Makes a schedule of the user's to find out whether it works.
 
     Raises:
-        ConfigError: it refuses what a run gives it, or makes none.
+        ConfigError: it refuses its arguments, or makes no schedule.
     """
     for key, target in foreign_in(cfg, "scheduler").items():
         with refusing(cfg, "scheduler"):
             made = module.make_schedule(
                 copy.deepcopy(module).optimizer(),
-                total_steps=_SOME_STEPS,
+                total_steps=SOME_STEPS,
                 monitor=module.task.monitor,
                 mode=module.task.mode,
             )
         whole = made.get("scheduler") if isinstance(made, dict) else made
-        watches = isinstance(whole, ReduceLROnPlateau) and whole is made  # who would show it what?
+        # Nothing would pass the metric to it.
+        watches = isinstance(whole, ReduceLROnPlateau) and whole is made
         if made is not None and (watches or not isinstance(whole, LRScheduler)):
             allowed = (
                 "a schedule of torch.optim.lr_scheduler, or a mapping with scheduler, interval"
@@ -195,11 +197,8 @@ def check_schedule(cfg: DictConfig, module: SequenceModule) -> None:
             raise ConfigError(f"{key}._target_={target}: {text}; or scheduler=plateau")
 
 
-_SOME_STEPS = 100
-
-
 def _evaluations(module: SequenceModule) -> int:
-    """How often the optimizer asks for the loss in one step, tried on a square."""
+    """The number of times the optimizer computes the loss in one step, tried on a square."""
     weight = nn.Parameter(torch.ones(2, 2))
     asked = 0
 
@@ -252,7 +251,7 @@ def _check_step(cell: Cell) -> None:
 
 
 def check_limits(cfg: DictConfig, data: SequenceData, processes: int) -> None:
-    """Refuses shares of the batches that come to none, and a validation that would never come.
+    """Refuses shares of the batches that amount to none, and a validation that never happens.
 
     Raises:
         ConfigError: with each of them.

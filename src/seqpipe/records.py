@@ -277,6 +277,15 @@ def targets(node: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]
             yield from targets(value, f"{key}.{place}")
 
 
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of everything that is no filled mapping; a list is one value."""
+    if isinstance(node, Mapping) and node:
+        for name, value in node.items():
+            yield from leaves(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node
+
+
 def seal(config: Mapping[str, Any]) -> str:
     """The sha256 of a configuration, the same of a run's config.yaml and of its model's."""
     text = json.dumps(config, sort_keys=True, ensure_ascii=True, default=str)

@@ -1,7 +1,7 @@
-"""Objects from the nodes of a configuration; what a class of the user's refuses is a message.
+"""Objects from the nodes of a configuration; errors of the user's classes become messages.
 
-A `_target_` may name any class or function. What is known of it without calling it is checked with
-the configuration (`config/key_checks.py`); the rest shows only when it is called, here.
+A `_target_` may name any class or function. Whatever can be checked without calling it is checked
+with the configuration (`config/key_checks.py`); the rest shows only here, when it is called.
 """
 
 import contextlib
@@ -47,25 +47,25 @@ BASES: dict[str, type] = {
     "logger": Tracker,
     "callbacks.*": Callback,
 }
-"""What may stand at a key of the configuration."""
+"""The class that a node at each key must make."""
 
 TOGETHER = "callbacks, logger and trainer that work together, or ~callbacks.NAME"
-"""What is allowed where Lightning refuses several parts."""
+"""Allowed where Lightning refuses several parts together."""
 
 _REASON = 300  # characters of somebody else's message
 
 
 def instantiate(node: DictConfig, key: str = "", **extra: Any) -> Any:
-    """What a node's `_target_` makes, given plain lists and dicts in place of OmegaConf's.
+    """Calls a node's `_target_`, with plain lists and dicts instead of OmegaConf's.
 
     Args:
         node: with a `_target_`.
-        key: where it stands in the configuration.
+        key: its place in the configuration.
         extra: more arguments.
 
     Raises:
-        SeqpipeError: what the `_target_` says is wrong, not wrapped in an error of Hydra's; for one
-            that is not ours, whatever it raises.
+        SeqpipeError: raised by the `_target_`, without Hydra's wrapper; any other error of a class
+            that is not ours becomes a ConfigError.
     """
     try:
         return hydra_instantiate(node, _convert_="all", **extra)
@@ -81,15 +81,15 @@ def instantiate(node: DictConfig, key: str = "", **extra: Any) -> Any:
 
 @contextlib.contextmanager
 def refusing(cfg: DictConfig, *groups: str) -> Iterator[None]:
-    """Turns what classes of the user's raise into a message that names their keys.
+    """Turns errors of the user's classes into a message that names their keys.
 
     Args:
         cfg: the whole configuration.
-        groups: what is made or called within the block. Where all of it is of this package, every
-            error stays what it is.
+        groups: the groups whose objects are made or called within the block. If all of them are
+            of this package, every error passes unchanged.
 
     Raises:
-        ConfigError: one of them raises, or cannot be used as what it stands for.
+        ConfigError: one of the user's classes raises.
     """
     try:
         yield
@@ -103,7 +103,7 @@ def refusing(cfg: DictConfig, *groups: str) -> Iterator[None]:
 
 
 def foreign_in(cfg: DictConfig, *groups: str) -> dict[str, str]:
-    """The classes and functions in some groups that are not this package's, by their keys."""
+    """The classes and functions in some groups that are not of this package, by their keys."""
     tree = Tree(cfg)
     found: dict[str, str] = {}
     for group in groups:
@@ -114,7 +114,6 @@ def foreign_in(cfg: DictConfig, *groups: str) -> dict[str, str]:
 
 
 def _foreign(node: Any, key: str) -> dict[str, str]:
-    """As `foreign_in`, of plain containers."""
     if isinstance(node, list):
         parts = [_foreign(value, f"{key}[{place}]") for place, value in enumerate(node)]
         return {name: target for part in parts for name, target in part.items()}
@@ -130,16 +129,16 @@ def _foreign(node: Any, key: str) -> dict[str, str]:
 
 
 def check_kind(made: Any, key: str, target: str, base: type | None = None) -> None:
-    """Refuses what is no part of the kind that belongs at a key.
+    """Refuses an object of a wrong class.
 
     Args:
         made: the object.
-        key: where it stands in the configuration.
-        target: what made it.
-        base: its class; None: that of `BASES`.
+        key: its place in the configuration.
+        target: the class or function that made it.
+        base: the required class; None: that of `BASES`.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is no instance of that class.
     """
     base = BASES[key] if base is None else base
     if not _is_below(type(made), base):
@@ -147,11 +146,11 @@ def check_kind(made: Any, key: str, target: str, base: type | None = None) -> No
 
 
 def check_kinds(cfg: DictConfig, *groups: str) -> None:
-    """Refuses classes that are no parts of the kinds that belong at their keys, before any is made.
+    """Refuses classes that do not belong at their keys, before any is instantiated.
 
     Args:
         cfg: the whole configuration.
-        groups: those that are looked at, and all below. A function is not judged by what it is.
+        groups: the groups to check, with everything below. Functions pass.
 
     Raises:
         ConfigError: with each of them.
@@ -167,7 +166,7 @@ def check_kinds(cfg: DictConfig, *groups: str) -> None:
 
 
 def _is_below(found: type, base: type) -> bool:
-    """Whether a class is of a kind; a tracker has the methods, and need not name the protocol."""
+    """True for a subclass; a tracker only needs the methods of the protocol."""
     if base is not Tracker:
         return issubclass(found, base)
     methods = [name for name, value in vars(Tracker).items() if inspect.isfunction(value)]
@@ -188,7 +187,7 @@ def _no_kind(key: str, target: str, base: type) -> ConfigError:
 
 
 def _refusal(found: Mapping[str, str], error: BaseException) -> ConfigError | None:
-    """The message about an error of a class that is not ours; None where there is no such class."""
+    """The message about an error of a class that is not ours; None without such a class."""
     if not found or out_of_memory(error) or unwritable(error) is not None:
         return None
     blamed = _blamed(found, error)
@@ -199,7 +198,7 @@ def _refusal(found: Mapping[str, str], error: BaseException) -> ConfigError | No
 
 
 def reason(error: BaseException) -> str:
-    """What an error of somebody else's code says, and where in the user's own files."""
+    """The message of an error of somebody else's code, and its line in the user's own files."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     if isinstance(error, MisconfigurationException) and lines:
@@ -214,10 +213,10 @@ def reason(error: BaseException) -> str:
 
 
 def _blamed(found: Mapping[str, str], error: BaseException) -> list[str]:
-    """Keys of the classes an error comes from: the innermost one that was running, else all."""
+    """Keys of the classes that may have raised: the innermost one that was running, else all."""
     modules: dict[str, str] = {}
     for key, target in found.items():
-        with contextlib.suppress(Exception):  # what cannot be found was reported before
+        with contextlib.suppress(Exception):  # a missing class was reported before
             modules[get_object(target).__module__] = key
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         running = modules.get(frame.f_globals.get("__name__", ""))
@@ -228,15 +227,15 @@ def _blamed(found: Mapping[str, str], error: BaseException) -> list[str]:
 
 @contextlib.contextmanager
 def beginning(cfg: DictConfig, trainer: Trainer, begun: Callable[[], bool]) -> Iterator[None]:
-    """Turns what a callback of the user's raises before it was of any use into a message.
+    """Turns errors of the user's callbacks before the first step into a message.
 
     Args:
         cfg: the whole configuration.
         trainer: with the callbacks.
-        begun: whether the training began: what comes later is no matter of how it was set up.
+        begun: returns True once the training began: later errors pass unchanged.
 
     Raises:
-        ConfigError: a callback raises, or Lightning refuses what is set up together.
+        ConfigError: a callback raises, or Lightning refuses the combination.
     """
     try:
         yield
@@ -252,7 +251,7 @@ def beginning(cfg: DictConfig, trainer: Trainer, begun: Callable[[], bool]) -> I
 
 
 def _running(cfg: DictConfig, callbacks: Iterable[Callback], error: BaseException) -> str | None:
-    """Key of the callback in whose hook an error was raised; None where it was in none."""
+    """The key of the callback whose hook raised; None for any other error."""
     known = {id(callback): callback for callback in callbacks}
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         for name in ("self", "callback"):  # the second while Lightning calls its hooks
@@ -263,7 +262,7 @@ def _running(cfg: DictConfig, callbacks: Iterable[Callback], error: BaseExceptio
 
 
 def key_of(cfg: DictConfig, callback: Callback) -> str | None:
-    """Where a callback stands in the configuration; None for those that every run has."""
+    """The key of a callback in the configuration; None for those that every run has."""
     for name, node in cfg.callbacks.items():
         if get_object(node["_target_"]) is type(callback):
             return f"callbacks.{name}"

@@ -22,11 +22,11 @@ def test_examples_are_drawn_with_the_names_of_their_steps(launch, monkeypatch, o
     drawn = []
     draw = attention.draw_attention
 
-    def watched(path, examples, title):
-        drawn.extend(examples)
-        return draw(path, examples, title)
+    def watched(path, shown, title):
+        drawn.extend(shown)
+        return draw(path, shown, title)
 
-    monkeypatch.setattr(artifacts, "draw_attention", watched)
+    monkeypatch.setattr(examples, "draw_attention", watched)
     result = launch("dates", *SHORT, *overrides, painted=True)
     assert (result.output_dir / "figures" / "attention.png").stat().st_size > 5000
     assert "## Attention" in (result.output_dir / "report.md").read_text()

@@ -1,4 +1,4 @@
-"""The commands: which one the command line names, its options, and how it ends.
+"""The commands: their table, their options, and the dispatch of a command line to one of them.
 
 To add one:
 
@@ -11,8 +11,8 @@ To add one:
    they may not be imported here. `seqpipe.runs.find_run.find_run(options, root)` finds the run.
 
 A command raises ConfigError or DataError for a mistake of the user's (exit code 2), another
-SeqpipeError where it cannot go on (1). SIGTERM and Ctrl-C reach it as exceptions. What it streams
-goes to `sys.stdout`; a reader that leaves ends it quietly. Progress and warnings go to stderr.
+SeqpipeError where it cannot continue (1). SIGTERM and Ctrl-C reach it as exceptions. Streamed
+output goes to `sys.stdout`; a closed pipe ends it quietly. Progress and warnings go to stderr.
 
 Imports neither torch nor anything that does: `--help` and mistakes are answered at once.
 """
@@ -49,10 +49,10 @@ __all__ = ["COMMANDS", "Answer", "Command", "Rerun"]
 
 
 class Answer(NamedTuple):
-    """What a command came to.
+    """The result of a command.
 
     Args:
-        text: printed at the end; empty: nothing is.
+        text: printed at the end, unless it is empty.
         code: the exit code of the process.
     """
 
@@ -71,20 +71,20 @@ class Command(NamedTuple):
 class Rerun(RunOptions):
     """Train a run again and compare the metrics, bit for bit.
 
-    Rebuilds configuration, seed and number of threads from the record, and says what differs of
+    Restores configuration, seed and number of threads from the record, and lists differences of
     code, machine and data before it trains. The new run has the tag rerun_of. The exit code is 0
-    where all metrics are the same, 1 where one differs.
+    if all metrics are the same, 1 if one differs.
     """
 
     tolerance: float = option(
-        "how far a metric may be off, as a share of what it was; 0: not at all",
+        "allowed difference of a metric, as a share of its old value; 0: none",
         0.0,
         rule=real("[0, inf)"),
     )
-    strict: bool = option("stop before training where code, machine or data differ", False)
-    own_code: bool = option("import what the run names beside seqpipe and its options", False)
+    strict: bool = option("stop before training if code, machine or data differ", False)
+    own_code: bool = option("import classes that the run names and that are not seqpipe's", False)
     own_data: bool = option(
-        "read the files and data sets that the record of somebody else's run names",
+        "read the files and data sets that somebody else's record names",
         False,
     )
 
@@ -93,18 +93,18 @@ class Rerun(RunOptions):
 class Serve(RunOptions):
     """Answer requests over HTTP with a run's model, by MLflow's own scoring server.
 
-    Starts `mlflow models serve` in this environment, asks it once, and prints the curl command
-    that does so. Ctrl-C ends it.
+    Starts `mlflow models serve` in this environment, sends one request, and prints the curl
+    command for it. Ctrl-C ends it.
     """
 
-    host: str = option("where it listens; 0.0.0.0: to be reached from other machines", "127.0.0.1")
-    port: int = option("likewise; 0: one that is free", 5001, rule=whole(0, 65535))
-    workers: int = option("processes that answer", 1, rule=whole(1, 256))
-    register: str | None = option("a name in MLflow's registry for the model", None)
-    alias: str | None = option("of the version registered, such as champion", None)
+    host: str = option("address to listen on; 0.0.0.0: all, also from other machines", "127.0.0.1")
+    port: int = option("port to listen on; 0: any free one", 5001, rule=whole(0, 65535))
+    workers: int = option("number of processes", 1, rule=whole(1, 256))
+    register: str | None = option("register the model under this name in MLflow's registry", None)
+    alias: str | None = option("alias of the registered version, such as champion", None)
 
     def problems(self) -> Iterator[str]:
-        """An alias of nothing."""
+        """Options that do not fit together."""
         yield from super().problems()
         if self.alias is not None and self.register is None:
             text = "is not read where nothing is registered; allowed: with register=..."
@@ -115,12 +115,14 @@ class Serve(RunOptions):
 class Register(RunOptions):
     """Give a run's model a name in MLflow's registry.
 
-    From then on run=models:/name@alias finds it, here and with MLflow itself. A run that is
-    registered under the name already keeps its version.
+    Afterwards run=models:/name@alias finds it, here and in MLflow itself. A run that is already
+    registered under the name keeps its version.
     """
 
-    name: str = option("of the registered model; it is made where it is new")
-    alias: str | None = option("of the version, such as champion; another version loses it", None)
+    name: str = option("name of the registered model, new or existing")
+    alias: str | None = option(
+        "alias of the version, such as champion; it moves from any other version", None
+    )
 
 
 COMMANDS: dict[str, Command] = {
@@ -138,11 +140,11 @@ COMMANDS: dict[str, Command] = {
 
 TRAIN = "train"
 PANEL_COMMANDS = {
-    TRAIN: "Train a model: what is done where no command is given.",
+    TRAIN: "Train a model; the default command.",
     "describe": "Examine the data before training: examples, lengths, classes, unknown symbols.",
-    "replay": "Run a batch that gave NaN or Inf once more, and name the part that does.",
+    "replay": "Repeat a batch that gave NaN or Inf, and name the part that produces it.",
 }
-"""The commands that take the keys of the panel, and what each does."""
+"""The commands that take the keys of the panel, with their help."""
 _FILE = "file=outputs/runs/.../bad_steps/step_12_rank0.pt, with the overrides of its run"
 
 
@@ -165,17 +167,17 @@ def split(argv: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def listed() -> str:
-    """All commands, each with what it does, for the help of the program."""
+    """All commands with one line of help each."""
     rows = {
         **PANEL_COMMANDS,
         **{name: first_line(command.options) for name, command in COMMANDS.items()},
     }
     width = max(map(len, rows))
-    return "".join(f"{name:<{width}}  {told}\n" for name, told in rows.items())
+    return "".join(f"{name:<{width}}  {text}\n" for name, text in rows.items())
 
 
 def help_of_panel(command: str) -> str:
-    """The help of a command that takes the keys of the panel."""
+    """The help text of a command that takes the keys of the panel."""
     word = "" if command == TRAIN else f" {command}"
     file = f"  {_FILE}\n" if command == "replay" else ""
     keys = "Takes the keys of the panel, as training does: python -m seqpipe --help"
@@ -183,7 +185,7 @@ def help_of_panel(command: str) -> str:
 
 
 def file_of_replay(words: Sequence[str]) -> tuple[str, list[str]]:
-    """The `file=` of `replay`, and the other words.
+    """The value of `file=` of `replay`, and the other words.
 
     Raises:
         ConfigError: there is none, more than one, or the command is a sweep.
@@ -239,7 +241,7 @@ def call(name: str, words: Sequence[str]) -> int:
 
 
 def _warn_on_stderr() -> None:
-    """Warnings of any library, on the terminal, as conf/hydra/default.yaml has it for training."""
+    """Prints warnings of any library, as conf/hydra/default.yaml does for training."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)  # loggers with a level of their own pass the root's
     handler.setFormatter(PlainFormatter("%(levelname)s %(name)s: %(message)s"))

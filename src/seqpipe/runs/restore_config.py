@@ -1,7 +1,7 @@
-"""The configuration of a recorded run, and how it was started, made anew from its record.
+"""The configuration of a recorded run, restored so that it can be trained again.
 
-The run's config.yaml is what ran, resolved. Where its command composes the same today, that is
-taken: it still says which value is read by which other, and is checked like any.
+The run's config.yaml holds the resolved values. If its command still composes to the same values,
+the composed configuration is used: it keeps the interpolations and is checked like any other.
 """
 
 import logging
@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,6 +21,7 @@ from seqpipe.config.params import flat_params
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import FORMER_KEYS, GROUPS, PANEL
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.records import leaves
 from seqpipe.rules import shown
 from seqpipe.runs.find_run import training_store
 from seqpipe.runs.trust import (
@@ -47,10 +47,10 @@ class Rebuilt:
 
     Args:
         cfg: its configuration.
-        launch: how it was started, with a folder of its own.
-        resolved: whether cfg is its config.yaml, see `train.run`.
-        changed: keys that its command would set otherwise today, with both values; or why its
-            command was not composed.
+        launch: how it was started, with a new folder.
+        resolved: True if cfg is its config.yaml, see `train.run`.
+        changed: keys that its command would set differently today, with both values; or the reason
+            why its command was not composed.
     """
 
     cfg: DictConfig
@@ -67,20 +67,20 @@ def rebuild(
     own_code: bool = False,
     own_data: bool = False,
 ) -> Rebuilt:
-    """A recorded run, ready to be trained again.
+    """Restores a recorded run so that it can be trained again.
 
     Args:
         found: the run.
         root: the folder the user works in.
-        tags: more to record of the new run.
-        own_code: whether it may name classes and options of the user's own: a record from elsewhere
-            could name anything, and naming it is running it.
-        own_data: whether files and data sets that it names may be read, though it was not trained
+        tags: additional tags of the new run.
+        own_code: allow classes and options from outside the package: a record from elsewhere could
+            name anything, and importing it runs its code.
+        own_data: allow reading the files and data sets that it names, though it was not trained
             from `root`.
 
     Raises:
-        ConfigError: it trained nothing, or names code or data of the user's own.
-        DataError: it lacks what every run has, or has what this version does not take.
+        ConfigError: it trained nothing, or names code or data that is not allowed.
+        DataError: it lacks a required key, or does not fit this version.
     """
     cfg = _recorded(found, own_code)
     check_data(found, found.config, root, own_data=own_data, instead="")
@@ -113,9 +113,9 @@ def rebuild(
 
 
 def _place(cfg: DictConfig, found: FoundRun, root: Path, *, own: bool) -> None:
-    """The new run is recorded where the old one was looked for, or by default.
+    """Sets where the new run is recorded: where the old one was found, or the default store.
 
-    Only a record of the user's own says otherwise, or where prepared data is kept.
+    Only the user's own record may name another store, or the folder of prepared data.
     """
     then = found.config["logger"].get("tracking_uri")
     if then is not None:
@@ -131,7 +131,7 @@ def _place(cfg: DictConfig, found: FoundRun, root: Path, *, own: bool) -> None:
 
 
 def _recorded(found: FoundRun, own_code: bool) -> DictConfig:
-    """The run's config.yaml, looked over."""
+    """The checked config.yaml of the run."""
     config, version = found.config, found.tags.get("version.seqpipe", "unknown")
     missing = [key for key in PANEL if key not in config] + lacking(config, GROUPS)
     if missing:
@@ -154,7 +154,7 @@ def _recorded(found: FoundRun, own_code: bool) -> DictConfig:
 
 
 def _composed(flags: list[str], overrides: list[str], root: Path) -> Composed | None:
-    """What the command composes today; None where it no longer works."""
+    """The configuration that the command composes today; None if it no longer works."""
     of_hydra = [word for word in flags if OF_HYDRA.match(word)]
     names = [word.partition("=")[2] for word in flags if word.startswith("--config-name=")]
     folders = [root / folder for folder in _config_dirs(flags)]
@@ -166,23 +166,15 @@ def _composed(flags: list[str], overrides: list[str], root: Path) -> Composed | 
 
 
 def _changed(cfg: DictConfig, composed: Composed | None) -> Iterator[str]:
-    """Keys of the recorded configuration that its command would set otherwise today."""
+    """Keys of the recorded configuration that its command would set differently today."""
     if composed is None:
         return
-    then = dict(_leaves(OmegaConf.to_container(cfg)))
-    now = dict(_leaves(OmegaConf.to_container(composed.cfg, resolve=True)))
+    then = dict(leaves(OmegaConf.to_container(cfg)))
+    now = dict(leaves(OmegaConf.to_container(composed.cfg, resolve=True)))
     for key in sorted({*then, *now} - {"logger.tracking_uri"}):
         if key not in then or key not in now or then[key] != now[key]:
-            told = [shown(values[key]) if key in values else "not there" for values in (then, now)]
-            yield f"{key}: then {told[0]}, today {told[1]}"
-
-
-def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict) and node:
-        for key, value in node.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, node
+            both = [shown(values[key]) if key in values else "not there" for values in (then, now)]
+            yield f"{key}: then {both[0]}, today {both[1]}"
 
 
 def _config_dirs(flags: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from seqpipe.errors import ConfigError, first_line
 from seqpipe.files import unusable
+from seqpipe.records import leaves
 from seqpipe.rules import refusal, shown
 from seqpipe.training.checkpoints import (
     UNREADABLE,
@@ -72,7 +73,7 @@ def check(cfg: DictConfig) -> Resumed | None:
 def _checked(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
     _check_states(saved)
     written: Any = OmegaConf.to_container(cfg, resolve=True)
-    before, now = dict(_flat(saved["seqpipe"]["config"])), dict(_flat(written))
+    before, now = dict(leaves(saved["seqpipe"]["config"])), dict(leaves(written))
     _align_decay(before, now)
     problems = [
         refusal(
@@ -254,11 +255,3 @@ def _read(path: Path) -> dict[str, Any]:
             f"resume={path}: not a checkpoint of seqpipe; allowed: {ALLOWED}"
         ) from None
     return saved
-
-
-def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, node

@@ -14,13 +14,13 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
+from seqpipe.checks import SOME_STEPS
 from seqpipe.config.signatures import packaged_keys
 from seqpipe.errors import ConfigError
 from seqpipe.runs.resume import ALLOWED, Resumed
 from seqpipe.training.checkpoints import TRAINED, History
 from seqpipe.training.module import SequenceModule
 
-_SOME_STEPS = 100
 _MOVES = (  # of a schedule; all else is chosen in the configuration
     *("last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial"),
     *("best", "num_bad_epochs", "cooldown_counter"),
@@ -107,7 +107,7 @@ def _of_schedule(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> It
     """Differences from the configured schedule, apart from how far it has come."""
     task = trial.task
     made = trial.make_schedule(
-        trial.optimizer(), total_steps=_SOME_STEPS, monitor=task.monitor, mode=task.mode
+        trial.optimizer(), total_steps=SOME_STEPS, monitor=task.monitor, mode=task.mode
     )
     whole = made["scheduler"] if isinstance(made, Mapping) else made
     if not _is_packaged(cfg):

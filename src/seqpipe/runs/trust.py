@@ -1,7 +1,7 @@
-"""What a record may ask for: which objects it names, which files it has read, what was typed.
+"""Trust in a record: the classes, files and options that it names, and which of them may be used.
 
-A record is somebody else's until its configuration is found among those that were trained from
-the folder the user works in (`seqpipe.records.is_own`).
+A record is somebody else's unless its configuration was trained from the folder the user works in
+(`seqpipe.records.is_own`).
 """
 
 import functools
@@ -41,10 +41,10 @@ _SHOWN = 3
 
 
 def foreign_targets(config: Mapping[str, Any]) -> list[str]:
-    """Every `_target_` that is neither a part of seqpipe nor what the packaged options name.
+    """Every `_target_` that is neither a part of seqpipe nor named by the packaged options.
 
-    A part is a class of seqpipe's own that belongs where it stands: an architecture cannot be a
-    source. Of what else the options name, such as torch.optim.Adam, only the same place counts.
+    A part counts only at its own place: an architecture cannot be a source. The same holds for
+    other classes that the options name, such as torch.optim.Adam.
     """
     found = set()
     for key, node in targets(config):
@@ -55,11 +55,11 @@ def foreign_targets(config: Mapping[str, Any]) -> list[str]:
 
 
 def lacking(config: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
-    """Keys that a run reads of its configuration, and that a record does not have.
+    """Keys that a run needs and that a recorded configuration lacks.
 
     Args:
         config: of the record.
-        groups: those that are read.
+        groups: the groups that are read.
     """
     found = []
     for group in groups:
@@ -76,13 +76,13 @@ def lacking(config: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
 
 
 def misfits(node: Any, key: str = "") -> Iterator[str]:
-    """What this version does not take of a recorded configuration: arguments, and their values.
+    """Arguments and values of a recorded configuration that this version does not accept.
 
-    The classes that it names are imported.
+    Imports the classes that it names.
 
     Args:
         node: plain containers.
-        key: where it stands.
+        key: of the node.
     """
     if not isinstance(node, Mapping):
         return
@@ -103,7 +103,7 @@ def misfits(node: Any, key: str = "") -> Iterator[str]:
 
 
 def _wrong_values(node: Mapping[str, Any], key: str, taken: Signature) -> Iterator[str]:
-    """Values of a type that their argument does not take; what is built is judged by itself."""
+    """Values of a type that their argument does not accept; objects check their own arguments."""
     ours = taken.name.startswith("seqpipe.")
     for name, rule in taken.rules.items():
         value = node.get(name)
@@ -129,9 +129,9 @@ def given_by_the_run(config: Mapping[str, Any]) -> list[str]:
 
 
 def named_data(config: Mapping[str, Any]) -> list[str]:
-    """The files and data sets that a configuration has read, as `data.path=x.csv`.
+    """The files and data sets that a configuration reads, as `data.path=x.csv`.
 
-    Data that is generated, or comes with a package, needs none.
+    Generated data and data of a package have none.
     """
     data = config.get("data")
     data = data if isinstance(data, Mapping) else {}
@@ -151,7 +151,7 @@ def named_data(config: Mapping[str, Any]) -> list[str]:
 
 
 def _reads(node: Mapping[str, Any], key: str) -> bool:
-    """Whether a source may read what its node names."""
+    """True if a source may read files that its node names."""
     made = part(str(node["_target_"]), key)
     if made is None or not issubclass(made, Source):
         return True
@@ -167,15 +167,15 @@ def check_data(
     typed: Sequence[str] = (),
     instead: str,
 ) -> None:
-    """Refuses to read what somebody else's record names.
+    """Refuses to read files that somebody else's record names.
 
     Args:
         found: the run.
-        config: what would be read by.
+        config: the configuration that names them.
         root: the folder the user works in.
-        own_data: the user says that it may be read.
-        typed: overrides of the user's own, `data.path=x.csv`; relative names are below such a path.
-        instead: what else is allowed, for the message.
+        own_data: the user allows it.
+        typed: the user's own overrides, `data.path=x.csv`; relative names are below such a path.
+        instead: other allowed ways, for the message.
 
     Raises:
         ConfigError: it names files or data sets.
@@ -197,19 +197,19 @@ def check_data(
 
 
 def _others(named: Sequence[str]) -> str:
-    """How to name data of one's own, where a record names somebody else's."""
+    """The key by which the user can name their own data instead."""
     keys = [one.partition("=")[0] for one in named if one.startswith("data.") and "=" in one]
     key = "data.path" if "data.path" in keys else next(iter(keys), None)
     return f"{key}=... of yours, " if key else ""
 
 
 def check_beside(config: Mapping[str, Any], root: Path, *, own_data: bool) -> None:
-    """Refuses files beside the input that the record of a model would have read as well.
+    """Refuses files other than the input that the record of a model names.
 
     Args:
         config: the model's.
         root: the folder the user works in.
-        own_data: the user says that they may be read.
+        own_data: the user allows it.
 
     Raises:
         ConfigError: it names some.
@@ -228,7 +228,7 @@ def check_beside(config: Mapping[str, Any], root: Path, *, own_data: bool) -> No
 
 
 def words_of(command: str) -> list[str]:
-    """What was typed after `python -m seqpipe`; nothing where that was not recorded whole."""
+    """The words after `python -m seqpipe`; empty if the command was not recorded completely."""
     try:
         words = shlex.split(command)
     except ValueError:  # cut off: the store keeps so many characters
@@ -237,10 +237,10 @@ def words_of(command: str) -> list[str]:
 
 
 def is_plain(words: Sequence[str]) -> bool:
-    """Whether what was typed names packaged options and plain values only.
+    """True if the words name only packaged options and plain values.
 
-    Such words can be composed again without running anything: they hold no interpolation, no
-    `_target_`, no option of another folder, and add no folder to search.
+    Such words can be composed without running any code: they hold no interpolation, no `_target_`
+    and no option of another folder, and add no folder to search.
     """
     if any(word.startswith("-") for word in words):
         return False
@@ -269,13 +269,13 @@ def _is_plain_override(one: Any) -> bool:
 
 
 def option_of(name: object) -> str | None:
-    """The name of an option as a record has it; None where it is no name, but a path."""
+    """The recorded name of an option; None where it is no name, but a path."""
     return name if isinstance(name, str) and _OPTION.fullmatch(name) else None
 
 
 @functools.cache
 def _packaged() -> frozenset[tuple[str, str, bool]]:
-    """(place, `_target_`, whether it is partial) of all that the packaged options name."""
+    """(place, `_target_`, partial) of every node of the packaged options."""
     found = set()
     for file in conf_dir().rglob("*.yaml"):
         text = file.read_text(encoding="utf-8")
@@ -287,13 +287,12 @@ def _packaged() -> frozenset[tuple[str, str, bool]]:
 
 
 def _place(key: str, node: Mapping[str, Any]) -> tuple[str, str, bool]:
-    """Callbacks may have any name."""
     at = re.sub(r"^callbacks\.[^.]+", "callbacks.*", key)
     return at, str(node["_target_"]), bool(node.get("_partial_", False))
 
 
 def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:
-    """(key, value) of every text; each of a list by the key of the list."""
+    """(key, value) of every text; items of a list have the key of the list."""
     if isinstance(node, Mapping):
         for name, value in node.items():
             yield from _texts(value, f"{key}.{name}")
