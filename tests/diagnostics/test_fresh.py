@@ -95,7 +95,7 @@ def test_the_last_layer_is_the_one_whose_word_is_the_answer(subject):
     healthy = subject(RNN, 8)
     last = last_layer(healthy)
     assert last.layer is healthy.model.head.output
-    assert last.read.shape == (N, 8)
+    assert last.inputs.shape == (N, 8)
     assert 0 < last.length <= 3**0.5
     losses = losses_of_fresh(healthy, last)
     assert len(set(losses)) == len(losses) == DRAWN
@@ -124,7 +124,7 @@ def test_the_last_layer_below_a_crf_is_drawn_anew_too(crf):
     healthy = crf()
     last = last_layer(healthy)
     assert last.layer is healthy.model.head.output
-    said = last.potentials(last.layer(last.read))
+    said = last.potentials(last.layer(last.inputs))
     answer = healthy.answer(healthy.batch)
     assert torch.equal(said, answer)
     losses = losses_of_fresh(healthy, last)
@@ -132,7 +132,7 @@ def test_the_last_layer_below_a_crf_is_drawn_anew_too(crf):
     with torch.no_grad():
         healthy.model.head.transitions.normal_(std=3.0)  # has its say in every one of them
         torch.manual_seed(0)
-        potentials = last.potentials(nn.Linear(8, 3)(last.read))
+        potentials = last.potentials(nn.Linear(8, 3)(last.inputs))
     assert losses_of_fresh(healthy, last)[0] == healthy.loss(potentials, healthy.batch)
 
 
