@@ -9,7 +9,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
 NAMED = sorted(set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+(?:\.py|/|\.yaml))`", TEXT)))
 PLACES = (REPOSITORY, REPOSITORY / "src" / "seqpipe")
-OBJECTS = sorted(set(re.findall(r"`((?:[a-z_]+\.)+[a-zA-Z_]+)`", TEXT)))
 
 
 def test_files_and_packages_are_named():
