@@ -27,6 +27,7 @@ from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
 from seqpipe.training.callbacks import CountedUpdates, OneBar, Throughput
 from seqpipe.training.checkpoints import BestAndLast, History
+from seqpipe.training.lightning_internals import begin_with_the_next_epoch
 from seqpipe.training.module import SequenceModule
 from seqpipe.training.scheduled_sampling import ForcingDecay
 
@@ -255,8 +256,7 @@ def build_trainer(cfg: DictConfig, folder: Path, tracker: Tracker) -> Trainer:
         use_distributed_sampler=False,  # ours gives each rank its batches
     )
     check_kind(trainer, "trainer", cfg.trainer["_target_"])
-    # With max_steps, Lightning 2.6 would enter an epoch that a checkpoint has finished once more.
-    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+    begin_with_the_next_epoch(trainer)
     return trainer
 
 

@@ -311,9 +311,9 @@ class Hostile:
             return [SimpleNamespace(path=f"{path}/a", is_dir=True)]
         return [SimpleNamespace(path=name, is_dir=False) for name in self.names]
 
-    def _download_file(self, remote_file_path, local_path):
+    def download(self, remote, local):
         self.sent += 1
-        Path(local_path).write_text("sent")
+        local.write_text("sent")
 
 
 @pytest.mark.parametrize(

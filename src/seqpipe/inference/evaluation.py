@@ -17,6 +17,7 @@ from torchmetrics import Metric, MetricCollection
 from seqpipe.data.base import SequenceBatch
 from seqpipe.tasks.base import Task, examples_of
 from seqpipe.tasks.metrics import WeightedMean
+from seqpipe.tasks.torchmetrics_internals import set_state
 
 MOST_GROUPS = 2_000
 """Sums that are kept: of more examples, those of random groups of like size."""
@@ -146,11 +147,11 @@ class Evaluation:
         """The metrics of a weighted sum of groups. weights: (groups,) float64."""
         for name, metric in self._all():
             metric.reset()
-            for state in list(metric.metric_state):
-                like = getattr(metric, state)
-                total = torch.tensordot(weights, self._sums[f"{name}.{state}"], dims=1)
-                setattr(metric, state, total.to(like.dtype).reshape(like.shape))
-            metric._update_count = 1  # else torchmetrics warns that nothing was added
+            state = {}
+            for part, held in metric.metric_state.items():
+                total = torch.tensordot(weights, self._sums[f"{name}.{part}"], dims=1)
+                state[part] = total.reshape(torch.as_tensor(held).shape)
+            set_state(metric, state)
         loss = self.loss.compute()
         told = {"loss": loss, **self.task.derived(loss)}
         if len(cast(Any, self.metrics)):

@@ -69,7 +69,8 @@ class Sums(Metric):
 
     @property
     def _sum_device(self) -> torch.device:
-        held: Tensor = getattr(self, next(iter(self._defaults)))
+        held = next(iter(self.metric_state.values()))
+        assert isinstance(held, Tensor)
         return held.device
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Self:

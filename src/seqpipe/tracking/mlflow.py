@@ -16,25 +16,28 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from mlflow import MlflowClient, entities
+
 from seqpipe.errors import TrackingError
 from seqpipe.files import replacing
 from seqpipe.rules import real, require
+from seqpipe.tracking.abandoned_runs import PROCESS, end_abandoned, process_mark
 from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Usage
 from seqpipe.tracking.buffer import Buffer
 from seqpipe.tracking.csv import append_metrics
 from seqpipe.tracking.lightning_logger import TrackerLogger, writes_here
 from seqpipe.tracking.metric_names import LONGEST, decoded, encoded, encoded_together, tags_of_long
+from seqpipe.tracking.mlflow_internals import (
+    GIT_COMMIT,
+    SOURCE_NAME,
+    SOURCE_TYPE,
+    SPLIT,
+    TABLES,
+    USER,
+)
 from seqpipe.tracking.pyfunc import write_pyfunc
 from seqpipe.tracking.store import first_line, impatient, open_store, reaching, resolve_uri
 from seqpipe.tracking.timeouts import Patience
-
-# isort: split
-from mlflow import (
-    MlflowClient,
-    entities,
-)  # after the store, which settles what MLflow reads at its import
-
-from seqpipe.tracking.abandoned_runs import PROCESS, end_abandoned, process_mark
 
 if TYPE_CHECKING:
     from seqpipe.tracking.base import Pixels
@@ -219,7 +222,7 @@ class MLflowTracker:
         table = {"columns": columns, "data": [[row.get(key) for key in columns] for row in rows]}
         self._client.log_dict(self.run_id, table, path)
         self._tables.append({"path": path, "type": "table"})
-        self._client.set_tag(self.run_id, "mlflow.loggedArtifacts", json.dumps(self._tables))
+        self._client.set_tag(self.run_id, TABLES, json.dumps(self._tables))
 
     def _keep_unsent(self) -> None:
         unsent = self._buffer.waiting
@@ -280,11 +283,11 @@ def _shown(names: Sequence[str]) -> list[str]:
 
 def _run_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Our tags, and those that MLflow's own pages show as user, source and version."""
-    shown = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "seqpipe"}
+    shown = {SOURCE_TYPE: "LOCAL", SOURCE_NAME: "seqpipe"}
     with contextlib.suppress(KeyError, OSError):  # a container without a user database
-        shown["mlflow.user"] = getpass.getuser()
+        shown[USER] = getpass.getuser()
     if tags.get("git.commit", "none") != "none":
-        shown["mlflow.source.git.commit"] = tags["git.commit"]
+        shown[GIT_COMMIT] = tags["git.commit"]
     if (mark := process_mark()) is not None:
         shown[PROCESS] = mark
     shown.update({encoded(key): str(value)[:_TAG_LENGTH] for key, value in tags.items()})
@@ -341,4 +344,4 @@ def _dataset_input(split: str, data: Dataset) -> entities.DatasetInput:
         source=json.dumps({"description": data.description, "sha256": data.digest}),
         profile=json.dumps({"num_examples": data.n_examples}),
     )
-    return entities.DatasetInput(dataset, [entities.InputTag("mlflow.data.context", split)])
+    return entities.DatasetInput(dataset, [entities.InputTag(SPLIT, split)])

@@ -2,14 +2,13 @@
 
 import re
 
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
 from seqpipe.errors import ConfigError
 from seqpipe.tracking.run_lookup import KEY
 from seqpipe.tracking.run_record import FoundRun
 from seqpipe.tracking.store import reaching, require_store
-
-# isort: split
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
 _ALIAS = r"[A-Za-z][\w\-]{0,254}"
 

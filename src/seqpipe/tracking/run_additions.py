@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mlflow import MlflowClient
+
 from seqpipe.errors import TrackingError
 from seqpipe.tracking.base import Row
 from seqpipe.tracking.buffer import CHUNK
@@ -15,9 +17,6 @@ from seqpipe.tracking.metric_names import encoded_together, tags_of_long
 from seqpipe.tracking.mlflow import recorded_metrics
 from seqpipe.tracking.run_record import FoundRun
 from seqpipe.tracking.store import impatient, remove_stray, require_store
-
-# isort: split
-from mlflow import MlflowClient  # after the store, which settles what it reads
 
 FOLDER = "evaluations"
 _LONGEST = 60  # characters of a file's name: 255 bytes at most, four a character

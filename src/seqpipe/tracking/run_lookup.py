@@ -10,16 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mlflow import MlflowClient, entities
+from mlflow.exceptions import MlflowException
+
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import best_of
 from seqpipe.tracking.metric_names import decoded
+from seqpipe.tracking.mlflow_internals import SPLIT, artifact_repository, download_file
 from seqpipe.tracking.run_record import FoundRun, is_of, of_folder
 from seqpipe.tracking.store import impatient, reaching, require_store, resolve_uri
-
-# isort: split
-from mlflow import MlflowClient, entities  # after the store, which settles what it reads
-from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 KEY = "tracking_uri"
 ALLOWED = (
@@ -158,7 +157,7 @@ class _Look:
             tags={decoded(key, {}): value for key, value in tags.items()},
             metrics=_metrics(run),
             datasets=dict(_split_and_digest(entry) for entry in inputs),
-            artifacts=_Patient(get_artifact_repository(run.info.artifact_uri, self.uri)),
+            artifacts=_Artifacts(artifact_repository(run.info.artifact_uri, self.uri)),
         )
 
     def first_with(self, runs: Iterator[entities.Run], typed: str) -> FoundRun:
@@ -310,8 +309,8 @@ class _Look:
 
 
 @dataclass(frozen=True)
-class _Patient:
-    """An artifact store whose server is not waited for by the minute."""
+class _Artifacts:
+    """The files of a run in MLflow; no call waits minutes for a server that is gone."""
 
     repository: Any
 
@@ -319,9 +318,9 @@ class _Patient:
         with impatient():
             return list(self.repository.list_artifacts(path))
 
-    def _download_file(self, remote_file_path: str, local_path: str) -> None:
+    def download(self, remote: str, local: Path) -> None:
         with impatient():
-            self.repository._download_file(remote_file_path, local_path)
+            download_file(self.repository, remote, local)
 
 
 def _part(run: entities.Run) -> str | None:
@@ -351,7 +350,7 @@ def _value(run: entities.Run, metric: str) -> float | None:
 
 def _split_and_digest(entry: entities.DatasetInput) -> tuple[str, str]:
     """The split, and the whole sha256; the store's own field has only the beginning of it."""
-    split = next((t.value for t in entry.tags if t.key == "mlflow.data.context"), "")
+    split = next((t.value for t in entry.tags if t.key == SPLIT), "")
     with contextlib.suppress(ValueError, KeyError, TypeError):
         return split, str(json.loads(entry.dataset.source)["sha256"])
     return split, str(entry.dataset.digest)

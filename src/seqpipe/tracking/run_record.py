@@ -31,12 +31,13 @@ class Listed(Protocol):
 
 
 class Artifacts(Protocol):
-    """Where a run's files are kept, as MLflow's artifact repositories are."""
+    """The place where a run's files are kept."""
 
     def list_artifacts(self, path: str | None = None) -> list[Any]:
         """The entries of a folder."""
 
-    def _download_file(self, remote_file_path: str, local_path: str) -> None: ...
+    def download(self, remote: str, local: Path) -> None:
+        """Downloads one file."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class FoundRun:
             for file in list(_files(self.artifacts, path)):  # all are looked at before the first
                 place = target.joinpath(*PurePosixPath(file).parts)
                 place.parent.mkdir(parents=True, exist_ok=True)
-                self.artifacts._download_file(file, str(place))
+                self.artifacts.download(file, place)
         return target / path
 
     def inside(self, path: str) -> Path:

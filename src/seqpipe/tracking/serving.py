@@ -17,10 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 
 from seqpipe.errors import ConfigError, DataError, SeqpipeError
 from seqpipe.records import inside, is_elsewhere, read_json, read_yaml
+from seqpipe.tracking.mlflow_internals import (
+    FLAVOR_KEYS,
+    INTERNAL_ERROR,
+    INVALID_PARAMETER_VALUE,
+    MODEL_KEYS,
+    SERVED_EXAMPLE,
+)
 from seqpipe.tracking.pyfunc import LOADER
 
 
@@ -58,13 +64,6 @@ class Failed(_Told):
 
 
 MLMODEL = "MLmodel"
-_EXAMPLE = "serving_input_example.json"
-_ALLOWED = {"loader_module", "data", "env", "python_version", "code", "streamable"}
-_OF_MLMODEL = {
-    *("artifact_path", "flavors", "is_signature_from_type_hint", "mlflow_version", "model_id"),
-    *("model_size_bytes", "model_uuid", "prompts", "run_id", "saved_input_example_info"),
-    *("signature", "type_hint_from_example", "utc_time_created"),
-}
 _START_SECONDS = 120.0  # torch and MLflow are imported in every worker
 _END_SECONDS = 10.0
 _LONGEST_TYPED = 1500  # characters of a body that stands in the command; longer ones in a file
@@ -117,7 +116,7 @@ def check_model(folder: Path) -> None:
         flavor = dict(flavors[name])
     except (OSError, ValueError, TypeError, KeyError):
         raise DataError(f"{path}: cannot be read; allowed: what training wrote") from None
-    unknown = sorted(set(told) - _OF_MLMODEL)
+    unknown = sorted(set(told) - MODEL_KEYS)
     if unknown or told.get("prompts") is not None:  # MLflow would look for what they name
         text = f"has {', '.join(unknown) or 'prompts'}, which training does not write"
         raise DataError(f"{path}: {text}; allowed: what training wrote")
@@ -125,7 +124,7 @@ def check_model(folder: Path) -> None:
         if entry.is_symlink():
             raise DataError(f"{entry}: is a link; allowed: what training wrote")
     ours = name == "python_function" and flavor.get("loader_module") == LOADER
-    if not ours or flavor.get("code") is not None or not set(flavor) <= _ALLOWED:
+    if not ours or flavor.get("code") is not None or not set(flavor) <= FLAVOR_KEYS:
         loader = flavor.get("loader_module", name)
         text = f"would be loaded by code that is not seqpipe's ({loader})"
         raise DataError(f"{path}: {text}; allowed: what training wrote")
@@ -207,9 +206,9 @@ def example_of(folder: Path) -> Any:
     Raises:
         DataError: there is none.
     """
-    path = folder / _EXAMPLE
+    path = folder / SERVED_EXAMPLE
     try:
-        body = read_json(inside(folder, _EXAMPLE))
+        body = read_json(inside(folder, SERVED_EXAMPLE))
         split = body["dataframe_split"]
         return {"dataframe_split": {**split, "data": split["data"][:1]}}
     except (OSError, ValueError, TypeError, KeyError):
@@ -220,7 +219,7 @@ def curl(server: Server, folder: Path, body: Any) -> str:
     """The command that asks the server for that body, for a shell."""
     data = json.dumps(body)
     if len(data) > _LONGEST_TYPED:
-        data = f"@{folder / _EXAMPLE}"
+        data = f"@{folder / SERVED_EXAMPLE}"
     words = ["curl", "-s", f"{server.url}/invocations"]
     return shlex.join([*words, "-H", "Content-Type: application/json", "-d", data])
 

@@ -12,14 +12,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock, Timeout
-
-from seqpipe.errors import ConfigError, SeqpipeError
-
-# MLflow reads it when it is imported. Nobody asked to be counted; "false" sends the counts again.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+
+from seqpipe.errors import ConfigError, SeqpipeError
+from seqpipe.tracking.mlflow_internals import ARTIFACT_ROOT, DATABASE_LOGGER
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +109,7 @@ def reaching(uri: str, key: str = KEY) -> Iterator[None]:
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)  # forty lines about each new store
     # And a traceback for each attempt at one that is locked or full, which the buffer reports.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    logging.getLogger(DATABASE_LOGGER).setLevel(logging.CRITICAL)
     # A line for each attempt: what came of them is told below, and by the buffer.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     # PYTHONWARNINGS=error is about the user's code, not about what MLflow calls in its libraries.
@@ -159,7 +156,7 @@ def _beside(uri: str) -> Iterator[None]:
     if not uri.startswith(_SQLITE):
         yield
         return
-    root, variable = _artifacts(uri), "_MLFLOW_SERVER_ARTIFACT_ROOT"
+    root, variable = _artifacts(uri), ARTIFACT_ROOT
     before = os.environ.get(variable)
     os.environ[variable] = root
     try:

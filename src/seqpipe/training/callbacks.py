@@ -12,6 +12,7 @@ from rich.table import Column
 from seqpipe.console import PlainConsole
 from seqpipe.data.batching import ResumableLoader
 from seqpipe.display import visible
+from seqpipe.training.lightning_internals import batch_index
 from seqpipe.training.module import SequenceModule
 
 
@@ -60,7 +61,7 @@ class CountedUpdates(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Between two batches of one update nothing is unfinished."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            batch = trainer.fit_loop.batch_idx + 1
+            batch = batch_index(trainer) + 1
             within = batch % trainer.accumulate_grad_batches and not trainer.is_last_batch
             self._set(trainer, int(not within))
 

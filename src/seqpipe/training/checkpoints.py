@@ -18,6 +18,7 @@ from torch import Tensor
 
 from seqpipe.files import replacing
 from seqpipe.records import check_archive
+from seqpipe.training.lightning_internals import batch_index
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +215,7 @@ class BestAndLast(Checkpoint):
             elif not self._unsaved:
                 self._write_best(trainer)
         if training and not trainer.is_last_batch:
-            if (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches:
+            if (batch_index(trainer) + 1) % trainer.accumulate_grad_batches:
                 self._stopping = self._stopping or trainer.should_stop
                 trainer.should_stop = False
             elif _stops(trainer):

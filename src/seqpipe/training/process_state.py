@@ -1,7 +1,4 @@
-"""State of one process in a checkpoint: random state, running sums; exchange among processes.
-
-Only this module writes the state of a metric, for which torchmetrics has no public function.
-"""
+"""State of one process in a checkpoint: random state, running sums; exchange among processes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 from torchmetrics import Metric
+
+from seqpipe.tasks.torchmetrics_internals import set_state
 
 
 def rank() -> int:
@@ -60,8 +59,4 @@ def saved_sums(metrics: Mapping[str, Metric]) -> Sums:
 def restore_sums(metrics: Mapping[str, Metric], sums: Sums) -> None:
     """Restore saved sums; metrics and states that only one side has are skipped."""
     for name in metrics.keys() & sums.keys():
-        held = metrics[name].metric_state
-        for part in held.keys() & sums[name].keys():
-            value, like = sums[name][part], torch.as_tensor(held[part])
-            setattr(metrics[name], part, value.to(like.device, like.dtype))
-        metrics[name]._update_count = 1  # else torchmetrics warns: nothing to compute
+        set_state(metrics[name], sums[name])

@@ -1,0 +1,42 @@
+"""Parts of MLflow that its documentation does not promise, and the only module that names them.
+
+tests/config/test_private_apis.py fails where a new version of MLflow changes one of them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+__all__ = ["INTERNAL_ERROR", "INVALID_PARAMETER_VALUE"]
+
+ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
+"""Environment variable: the artifacts of an experiment that MLflow makes by itself."""
+DATABASE_LOGGER = "mlflow.store.db.utils"
+"""The logger that writes a traceback for each attempt at a database that is locked or full."""
+USER, SOURCE_TYPE, SOURCE_NAME = "mlflow.user", "mlflow.source.type", "mlflow.source.name"
+GIT_COMMIT, TABLES = "mlflow.source.git.commit", "mlflow.loggedArtifacts"
+"""Tags of a run that MLflow's pages show; `TABLES`: JSON with the path of each table."""
+SPLIT = "mlflow.data.context"
+"""The tag of a dataset that names its split."""
+SERVED_EXAMPLE = "serving_input_example.json"
+"""The file in a model's folder that holds an example as its server takes it."""
+MODEL_KEYS = {
+    *("artifact_path", "flavors", "is_signature_from_type_hint", "mlflow_version", "model_id"),
+    *("model_size_bytes", "model_uuid", "prompts", "run_id", "saved_input_example_info"),
+    *("signature", "type_hint_from_example", "utc_time_created"),
+}
+"""The keys of the `MLmodel` that MLflow writes for a pyfunc."""
+FLAVOR_KEYS = {"loader_module", "data", "env", "python_version", "code", "streamable"}
+"""The keys of its flavor `python_function`."""
+
+
+def artifact_repository(artifact_uri: str, tracking_uri: str) -> Any:
+    """The repository of a run's artifacts, with `list_artifacts`."""
+    return get_artifact_repository(artifact_uri, tracking_uri)
+
+
+def download_file(repository: Any, remote: str, local: Path) -> None:
+    """Downloads one file to exactly this place; the public way decides the place itself."""
+    repository._download_file(remote, str(local))

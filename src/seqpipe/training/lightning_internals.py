@@ -1,0 +1,54 @@
+"""Parts of Lightning that its documentation does not promise, and the only module that uses them.
+
+tests/config/test_private_apis.py fails where a new version of Lightning changes one of them.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pytorch_lightning import Trainer
+
+
+class Progress(NamedTuple):
+    """How far a checkpoint is.
+
+    Args:
+        epochs: that are finished.
+        batches: of the unfinished epoch that are done; 0 where an epoch ended.
+        is_last_batch: False for a training that ended inside an epoch.
+    """
+
+    epochs: int
+    batches: int
+    is_last_batch: bool
+
+
+def progress_of(checkpoint: Mapping[str, Any]) -> Progress:
+    """Reads the progress of a checkpoint.
+
+    Raises:
+        KeyError, TypeError: it is none of Lightning's.
+    """
+    loop = checkpoint["loops"]["fit_loop"]
+    epochs, batches = loop["epoch_progress"]["current"], loop["epoch_loop.batch_progress"]
+    unfinished = epochs["started"] != epochs["processed"]
+    done = int(batches["current"]["processed"]) if unfinished else 0
+    return Progress(int(epochs["processed"]), done, bool(batches["is_last_batch"]))
+
+
+def loop_states(checkpoint: Mapping[str, Any], trainer: Trainer) -> tuple[Any, dict[str, Any]]:
+    """The state of the training loop in a checkpoint, and that of a fresh trainer."""
+    return checkpoint["loops"]["fit_loop"], trainer.fit_loop.state_dict()
+
+
+def batch_index(trainer: Trainer) -> int:
+    """The number of the present training batch in its epoch, from 0; also during a validation."""
+    return trainer.fit_loop.batch_idx
+
+
+def begin_with_the_next_epoch(trainer: Trainer) -> None:
+    """Makes a resumed training begin with the next epoch where its checkpoint ends one.
+
+    With max_steps, Lightning 2.6 would enter the finished epoch once more.
+    """
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]

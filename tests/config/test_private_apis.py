@@ -1,0 +1,149 @@
+"""What seqpipe uses of its dependencies' internals: in one module each, and still there."""
+
+import ast
+import logging
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow.models.model import MLMODEL_FILE_NAME, Model
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+from mlflow.store.db import utils as database
+from mlflow.utils import mlflow_tags
+from pytorch_lightning import LightningModule, Trainer
+from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric
+
+import seqpipe
+from seqpipe.tasks.torchmetrics_internals import set_state
+from seqpipe.tracking import mlflow_internals, serving
+from seqpipe.training.lightning_internals import (
+    Progress,
+    batch_index,
+    begin_with_the_next_epoch,
+    loop_states,
+    progress_of,
+)
+
+SRC = Path(seqpipe.__file__).parent
+SOURCES = {file.relative_to(SRC).as_posix(): file.read_text("utf-8") for file in SRC.rglob("*.py")}
+OWN = set(
+    re.findall(r"(?:def |class |self\.|^ *)(_\w+)", "\n".join(SOURCES.values()), re.MULTILINE)
+)
+OF_NAMEDTUPLES = {"_replace", "_asdict", "_fields", "_make"}
+TESTED_BY_USE = {  # of torch: without them our tests of these modules fail
+    "nn/weight_decay.py": {"_NormBase"},
+    "training/gradient_stats.py": {"_foreach_div", "_foreach_sub", "_foreach_norm"},
+    "cli.py": {"_internal"},  # of Hydra
+    "config/commandline.py": {"_internal", "_actions"},
+    "config/loader.py": {
+        *("_internal", "_apply_overrides_to_config", "_parse_overrides_and_create_caching_repo")
+    },
+}
+
+
+def private_uses(source: str) -> set[str]:
+    """Names with an underscore that are imported or accessed, and not defined by seqpipe."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.ImportFrom) and not str(node.module).startswith("seqpipe"):
+            found |= {*(node.module or "").split("."), *(alias.name for alias in node.names)}
+    private = {name for name in found if name.startswith("_") and not name.endswith("_")}
+    return private - OWN - OF_NAMEDTUPLES
+
+
+def test_private_names_are_used_only_in_the_modules_of_internals():
+    used = {
+        name: private_uses(source) - TESTED_BY_USE.get(name, set())
+        for name, source in SOURCES.items()
+        if not name.endswith("_internals.py")
+    }
+    assert {name: names for name, names in used.items() if names} == {}
+    assert all(private_uses(SOURCES[name]) >= names for name, names in TESTED_BY_USE.items())
+
+
+@pytest.mark.parametrize(
+    "source", ["trainer.loop._done = 1", "self._defaults", "from torch import _C", "import x; x._y"]
+)
+def test_a_private_name_is_seen(source):
+    assert private_uses(source)
+    assert not private_uses("self._buffer.add()\nitem._replace(a=1)\nx.__name__")
+
+
+class Line(LightningModule):
+    def __init__(self, folder):
+        super().__init__()
+        self.slope, self.folder = torch.nn.Linear(1, 1), folder
+
+    def training_step(self, batch, batch_idx):
+        assert batch_index(self.trainer) == batch_idx
+        return self.slope(batch).sum()
+
+    def on_train_batch_end(self, *_):
+        self.trainer.save_checkpoint(self.folder / f"{self.trainer.global_step}.ckpt")
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def trainer_of(folder, **options):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return Trainer(accelerator="cpu", default_root_dir=folder, **quiet, **options)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_a_checkpoint_of_lightning_says_how_far_it_is(tmp_path):
+    for steps in (4, 6):
+        trainer = trainer_of(tmp_path, max_steps=steps, enable_checkpointing=False)
+        trainer.fit(Line(tmp_path), DataLoader(torch.ones(4, 1)))
+        trainer.save_checkpoint(tmp_path / f"end {steps}.ckpt")
+    saved = {file.stem: torch.load(file, weights_only=True) for file in tmp_path.glob("*.ckpt")}
+    assert progress_of(saved["3"]) == Progress(epochs=0, batches=3, is_last_batch=False)
+    assert progress_of(saved["6"]) == Progress(epochs=1, batches=2, is_last_batch=False)
+    assert progress_of(saved["end 4"]) == Progress(epochs=1, batches=0, is_last_batch=True)
+    assert progress_of(saved["end 6"]) == Progress(epochs=2, batches=0, is_last_batch=False)
+    state, fresh = loop_states(saved["3"], trainer_of(tmp_path))
+    assert state.keys() == fresh.keys()
+
+
+def test_lightning_would_enter_a_finished_epoch_again_and_can_be_kept_from_it(tmp_path):
+    trainer = trainer_of(tmp_path, max_steps=3)
+    trainer.fit_loop.restarting = True
+    assert trainer.fit_loop.restarting
+    begin_with_the_next_epoch(trainer)
+    trainer.fit_loop.restarting = True
+    assert not trainer.fit_loop.restarting
+
+
+def test_the_state_of_a_metric_can_be_set_and_computed_without_a_warning():
+    metric = MeanMetric()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        set_state(metric, {"mean_value": torch.tensor(6.0, dtype=torch.float64), "other": None})
+        set_state(metric, {"weight": torch.tensor(4)})
+        assert metric.compute() == torch.tensor(1.5)
+    assert metric.update_called
+
+
+def test_mlflow_names_its_tags_files_and_keys_as_we_do(tmp_path):
+    ours = mlflow_internals
+    assert ours.USER == mlflow_tags.MLFLOW_USER
+    assert (ours.SOURCE_TYPE, ours.SOURCE_NAME) == (
+        mlflow_tags.MLFLOW_SOURCE_TYPE,
+        mlflow_tags.MLFLOW_SOURCE_NAME,
+    )
+    assert ours.GIT_COMMIT == mlflow_tags.MLFLOW_GIT_COMMIT
+    assert ours.TABLES == mlflow_tags.MLFLOW_LOGGED_ARTIFACTS
+    assert ours.SPLIT == mlflow_tags.MLFLOW_DATASET_CONTEXT
+    assert serving.MLMODEL == MLMODEL_FILE_NAME
+    assert set(Model("x", "y", "z").to_dict()) <= ours.MODEL_KEYS
+    assert database._logger is logging.getLogger(ours.DATABASE_LOGGER)
+    repository = ours.artifact_repository(tmp_path.as_uri(), "sqlite:///unused.db")
+    assert isinstance(repository, LocalArtifactRepository)
+    (tmp_path / "a").write_text("it")
+    ours.download_file(repository, "a", tmp_path / "b")
+    assert (tmp_path / "b").read_text() == "it"
