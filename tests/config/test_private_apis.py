@@ -25,6 +25,7 @@ from seqpipe.training.lightning_internals import (
     begin_with_the_next_epoch,
     loop_states,
     progress_of,
+    seconds_trained,
 )
 
 SRC = Path(seqpipe.__file__).parent
@@ -54,6 +55,11 @@ def private_uses(source: str) -> set[str]:
             found |= {*(node.module or "").split("."), *(alias.name for alias in node.names)}
     private = {name for name in found if name.startswith("_") and not name.endswith("_")}
     return private - OWN - OF_NAMEDTUPLES
+
+
+def test_loops_of_lightning_are_named_in_one_module():
+    naming = [name for name, source in SOURCES.items() if re.search("fit_loop|epoch_loop", source)]
+    assert naming == ["training/lightning_internals.py"]
 
 
 def test_private_names_are_used_only_in_the_modules_of_internals():
@@ -98,7 +104,8 @@ def trainer_of(folder, **options):
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_a_checkpoint_of_lightning_says_how_far_it_is(tmp_path):
     for steps in (4, 6):
-        trainer = trainer_of(tmp_path, max_steps=steps, enable_checkpointing=False)
+        options = {"max_steps": steps, "max_time": "00:01:00:00"}
+        trainer = trainer_of(tmp_path, **options, enable_checkpointing=False)
         trainer.fit(Line(tmp_path), DataLoader(torch.ones(4, 1)))
         trainer.save_checkpoint(tmp_path / f"end {steps}.ckpt")
     saved = {file.stem: torch.load(file, weights_only=True) for file in tmp_path.glob("*.ckpt")}
@@ -106,8 +113,9 @@ def test_a_checkpoint_of_lightning_says_how_far_it_is(tmp_path):
     assert progress_of(saved["6"]) == Progress(epochs=1, batches=2, is_last_batch=False)
     assert progress_of(saved["end 4"]) == Progress(epochs=1, batches=0, is_last_batch=True)
     assert progress_of(saved["end 6"]) == Progress(epochs=2, batches=0, is_last_batch=False)
+    assert 0 < seconds_trained(saved["3"]) < 60
     state, fresh = loop_states(saved["3"], trainer_of(tmp_path))
-    assert state.keys() == fresh.keys()
+    assert state["fit_loop"].keys() == fresh["fit_loop"].keys()
 
 
 def test_lightning_would_enter_a_finished_epoch_again_and_can_be_kept_from_it(tmp_path):

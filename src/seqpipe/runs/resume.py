@@ -22,6 +22,7 @@ from seqpipe.training.checkpoints import (
     Validation,
     read_archive,
 )
+from seqpipe.training.lightning_internals import progress_of, seconds_trained
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,9 @@ def _checked(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
         raise ConfigError(problems)
     _warn_of_another_cosine(now, before)
     shapes = {str(name): tuple(value.shape) for name, value in saved["state_dict"].items()}
-    return Resumed(dict(saved["seqpipe"].get("digests", {})), _batches_done(saved), shapes, saved)
+    return Resumed(
+        dict(saved["seqpipe"].get("digests", {})), progress_of(saved).batches, shapes, saved
+    )
 
 
 def _check_states(saved: dict[str, Any]) -> None:
@@ -197,23 +200,15 @@ def _warn_of_another_cosine(now: dict[str, Any], before: dict[str, Any]) -> None
             log.warning(text, key, now.get(key), before.get(key))
 
 
-def _batches_done(saved: dict[str, Any]) -> int:
-    loop = saved["loops"]["fit_loop"]
-    epochs = loop["epoch_progress"]["current"]
-    if epochs["started"] == epochs["processed"]:
-        return 0
-    return int(loop["epoch_loop.batch_progress"]["current"]["processed"])
-
-
 def _nothing_left(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Iterator[str]:
-    epochs = saved["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    epochs = progress_of(saved).epochs
     done = {"max_epochs": (epochs, "epochs"), "max_steps": (saved["global_step"], "updates")}
     for key, (count, what) in done.items():
         wanted = cfg.trainer[key]
         if wanted is not None and 0 <= wanted <= count:
             text = f"{path} has {count} {what} behind it; allowed: more than {count}"
             yield f"trainer.{key}={wanted}: {text}"
-    spent = saved["callbacks"].get("Timer", {}).get("time_elapsed", {}).get("train", 0.0)
+    spent = seconds_trained(saved)
     given = cfg.trainer.max_time
     if given is not None and _seconds(given) <= spent:
         text = f"{path} was trained for {spent:.0f} s; allowed: a longer time, which counts those"
@@ -228,14 +223,14 @@ def _seconds(time: str) -> int:
 
 def _between_updates(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Iterator[str]:
     """A checkpoint holds neither an accumulated gradient nor the rest of a closed epoch."""
-    batches, every = _batches_done(saved), cfg.trainer.accumulate_grad_batches
-    epoch = saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-    if batches == 0 and not epoch["is_last_batch"]:
+    progress, every = progress_of(saved), cfg.trainer.accumulate_grad_batches
+    if progress.batches == 0 and not progress.is_last_batch:
         text = "was written after a training that ended inside an epoch, and cannot continue it"
         yield f"resume={path}: {text}; allowed: last.ckpt, from callbacks.checkpoint.save_last=true"
-    if batches % every:
-        text = f"stands {batches % every} of {every} batches into an update; allowed: its last.ckpt"
-        yield f"resume={path}: {text}, or trainer.accumulate_grad_batches=1"
+    if progress.batches % every:
+        text = f"stands {progress.batches % every} of {every} batches into an update"
+        allowed = "its last.ckpt, or trainer.accumulate_grad_batches=1"
+        yield f"resume={path}: {text}; allowed: {allowed}"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -249,7 +244,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"resume={path}: {text}") from None
     try:
         saved["seqpipe"]["config"], saved["seqpipe"]["processes"], saved["callbacks"]
-        saved["loops"]["fit_loop"]["epoch_progress"], saved["state_dict"], saved["global_step"]
+        saved["loops"], saved["state_dict"], saved["global_step"]
     except (TypeError, KeyError, IndexError):
         raise ConfigError(
             f"resume={path}: not a checkpoint of seqpipe; allowed: {ALLOWED}"

@@ -19,6 +19,7 @@ from seqpipe.config.signatures import packaged_keys
 from seqpipe.errors import ConfigError
 from seqpipe.runs.resume import ALLOWED, Resumed
 from seqpipe.training.checkpoints import TRAINED, History
+from seqpipe.training.lightning_internals import loop_states
 from seqpipe.training.module import SequenceModule
 
 _MOVES = (  # of a schedule; all else is chosen in the configuration
@@ -70,8 +71,7 @@ def _faults(
         if state is not None and not isinstance(callback, History):
             fresh = callback.state_dict()
             yield from _unlike(state, fresh, f"callbacks.{callback.state_key}", finite=False)
-    fresh = {"fit_loop": trainer.fit_loop.state_dict()}
-    yield from _unlike({"fit_loop": saved["loops"]["fit_loop"]}, fresh, "loops")
+    yield from _unlike(*loop_states(saved, trainer), "loops")
     here = module.progress()
     for place, process in enumerate(saved["seqpipe"]["processes"]):
         known = {name: here[name] for name in here if name in ("cpu", "bad_steps")}

@@ -36,9 +36,15 @@ def progress_of(checkpoint: Mapping[str, Any]) -> Progress:
     return Progress(int(epochs["processed"]), done, bool(batches["is_last_batch"]))
 
 
-def loop_states(checkpoint: Mapping[str, Any], trainer: Trainer) -> tuple[Any, dict[str, Any]]:
+def seconds_trained(checkpoint: Mapping[str, Any]) -> float:
+    """The time that a training with max_time has taken so far; 0 where it was not measured."""
+    return float(checkpoint["callbacks"].get("Timer", {}).get("time_elapsed", {}).get("train", 0))
+
+
+def loop_states(checkpoint: Mapping[str, Any], trainer: Trainer) -> tuple[Any, Any]:
     """The state of the training loop in a checkpoint, and that of a fresh trainer."""
-    return checkpoint["loops"]["fit_loop"], trainer.fit_loop.state_dict()
+    saved = {"fit_loop": checkpoint["loops"]["fit_loop"]}
+    return saved, {"fit_loop": trainer.fit_loop.state_dict()}
 
 
 def batch_index(trainer: Trainer) -> int:
