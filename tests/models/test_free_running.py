@@ -10,7 +10,8 @@ from torch.testing import assert_close
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.diagnostics import free_running
-from seqpipe.diagnostics.free_running import RunsFree, by_position, losses_by_step
+from seqpipe.diagnostics.free_running import by_position, losses_by_step
+from seqpipe.models.architecture import RunsFree
 from seqpipe.models.decoding import next_input
 
 WRITES_Y = ["one_to_many", "one_to_many roll", "one_to_many category", "encoder_decoder additive"]

@@ -4,7 +4,7 @@ import pytest
 
 from seqpipe.data.base import PlacedRecord
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.inference.outputs import of_answers
+from seqpipe.inference.outputs import columns_of
 
 
 def test_spans_have_their_words(made):
@@ -141,7 +141,8 @@ def test_options_of_a_search_are_refused_where_nothing_is_searched_for(made):
         "length_penalty=-1.0: out of range; allowed: a number in [0, 10] or null",
     ]
     assert problems("transcript", beam_size=2, length_penalty=0.5) == [
-        "length_penalty=0.5: a transcript is ranked by its probability alone; allowed: leave it out"
+        "length_penalty=0.5: task=transcription ranks answers by their probability alone;"
+        " allowed: leave it out"
     ]
 
 
@@ -160,7 +161,7 @@ def test_options_of_a_search_are_refused_where_nothing_is_searched_for(made):
 def test_unknown_symbols_of_an_input_are_counted_in_its_answer(made, name, records, wanted):
     model = made(name).model
     assert [answer["unknown"] for answer in model.predict(records)] == wanted
-    columns = [*of_answers(model.spec.y, 1, model.spec.x)]
+    columns = [*columns_of(model.task, 1, model.spec.x)]
     assert columns[-1] == "unknown"
     assert {key.partition(".")[0] for key in columns} == set(model.predict(records)[0])
 

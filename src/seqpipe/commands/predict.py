@@ -18,7 +18,7 @@ from seqpipe.data.progress import Progress
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.generate import Decoding
 from seqpipe.inference.model import Model
-from seqpipe.inference.outputs import of_answers, of_input
+from seqpipe.inference.outputs import columns_of, of_input
 from seqpipe.inference.predictor import Asked
 from seqpipe.inference.readers import Reader
 from seqpipe.inference.writers import Output, format_of
@@ -72,7 +72,7 @@ def answer_all(model: Model, reader: Reader, options: Predict, kind: str) -> tup
     asked = model.answers(
         reader.read(options.input), decoding=how, batch_size=options.batch_size, ahead=True
     )
-    types = of_answers(model.spec.y, options.n_best, model.spec.x)
+    types = columns_of(model.task, options.n_best, model.spec.x)
     failed, total = 0, 0
     with (
         _seldom_collected(),

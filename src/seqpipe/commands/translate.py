@@ -9,10 +9,10 @@ from seqpipe.commands.options import Translate
 from seqpipe.data.base import Record
 from seqpipe.data.kinds import Answer as Found
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.inference.generate import Decoding, decodes
+from seqpipe.inference.generate import Decoding
 from seqpipe.inference.model import Model
 from seqpipe.inference.unknown_symbols import shown, unknown_symbols
-from seqpipe.models.encoder_decoder import EncoderDecoder
+from seqpipe.models.architecture import attends
 from seqpipe.runs.open_model import open_model, reader_of
 from seqpipe.runs.trust import check_beside
 
@@ -25,7 +25,7 @@ def run(options: Translate, root: Path) -> Answer:
         DataError: an input that cannot be read.
     """
     model, _ = open_model(options, root)
-    if not decodes(model.network, model.task):
+    if not model.task.search_options:
         allowed = "predict, or a run of encoder_decoder"
         raise ConfigError(f"task={model.task.name}: writes no other sequence; allowed: {allowed}")
     _check_attention(options, model)
@@ -70,8 +70,7 @@ def _unknown(model: Model, record: Record, answer: Found) -> Iterator[str]:
 def _check_attention(options: Translate, model: Model) -> None:
     if options.attention is None:
         return
-    network = model.network
-    if not isinstance(network, EncoderDecoder) or network.attention is None:
+    if not attends(model.network):
         text = "the model has no attention to draw; allowed: leave it out"
         raise ConfigError(f"attention={options.attention}: {text}")
 

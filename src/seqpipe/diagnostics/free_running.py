@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,16 +43,6 @@ OFTEN = (128, 2048)
 """Steps of each example, and of all with their padding, in the measurement at each validation: 64
 pieces of 256 steps would take half a second of it, a tenth of an epoch of a small model."""
 MOST_NUMBERS = 2**25  # in the logits at one time
-
-
-@runtime_checkable
-class RunsFree(Protocol):
-    """A model that can read its own guesses."""
-
-    def free_running(
-        self, x: Tensor | None, x_lengths: Tensor | None, y: Tensor, y_lengths: Tensor
-    ) -> Tensor:
-        """Logits as from `forward`, each step reading the guess at the step before it."""
 
 
 @dataclass(frozen=True)

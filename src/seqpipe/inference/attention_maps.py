@@ -7,7 +7,7 @@ import torch
 from seqpipe.data.base import Field, Record
 from seqpipe.data.vocabulary import EOS
 from seqpipe.inference.model import Model
-from seqpipe.models.encoder_decoder import EncoderDecoder
+from seqpipe.models.architecture import Attends
 
 
 @torch.inference_mode()
@@ -15,7 +15,7 @@ def attended(model: Model, record: Record, prediction: str) -> tuple[Any, list[s
     """The attention of one answer.
 
     Args:
-        model: an encoder and decoder with attention.
+        model: one with attention.
         record: that was asked.
         prediction: what it answered.
 
@@ -23,7 +23,7 @@ def attended(model: Model, record: Record, prediction: str) -> tuple[Any, list[s
         weights (T_y, T_x), each row of sum 1; the symbols of x; those of y, <EOS> included.
     """
     network = model.network
-    assert isinstance(network, EncoderDecoder) and model.x is not None
+    assert isinstance(network, Attends) and model.x is not None
     x = model.x.encode(record).to(model.x.spec.dtype)
     y = model.y.encode_target({model.y.column: prediction}).long()
     lengths = torch.tensor([len(x)]), torch.tensor([len(y)])

@@ -12,15 +12,12 @@ from torch import Tensor, nn
 from seqpipe import rules
 from seqpipe.data.base import Field, SequenceBatch
 from seqpipe.data.kinds import Answer
-from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
+from seqpipe.data.vocabulary import UNK
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.limits import SAMPLING, SEARCH
-from seqpipe.models.encoder_decoder import EncoderDecoder
-from seqpipe.models.one_to_many import OneToMany
-from seqpipe.nn.ctc import best_path, ctc_loss, prefix_beam
+from seqpipe.models.architecture import Samples
 from seqpipe.rules import faults, or_null, whole
 from seqpipe.tasks.base import Task
-from seqpipe.tasks.transcription import Transcription
 
 _RULES = {
     **SEARCH,
@@ -44,8 +41,8 @@ class Decoding:
     n_best: int = 1
     length_penalty: float | None = None
 
-    def check(self, network: nn.Module, task: Task) -> None:
-        """Refuses what has no say in what this model answers.
+    def check(self, task: Task) -> None:
+        """Refuse options that change nothing in what this model answers.
 
         Raises:
             ConfigError: with each option that was given.
@@ -53,7 +50,7 @@ class Decoding:
         given = {"beam_size": self.beam_size, "length_penalty": self.length_penalty}
         given["n_best"] = self.n_best if self.n_best != 1 else None
         asked = {name: value for name, value in given.items() if value is not None}
-        if not decodes(network, task):
+        if not task.search_options:
             text = f"task={task.name} searches for no sequence; allowed: leave it out"
             problems = [f"{name}={value}: {text}" for name, value in asked.items()]
         else:
@@ -69,9 +66,9 @@ class Decoding:
         if self.n_best > size:
             most = whole(1, size).because(f"which beam_size={size} finds")
             problems += faults({"n_best": most}, {"n_best": self.n_best})
-        if self.length_penalty is not None and isinstance(task, Transcription):
-            text = "a transcript is ranked by its probability alone; allowed: leave it out"
-            problems.append(f"length_penalty={self.length_penalty}: {text}")
+        if self.length_penalty is not None and "length_penalty" not in task.search_options:
+            text = f"task={task.name} ranks answers by their probability alone"
+            problems.append(f"length_penalty={self.length_penalty}: {text}; allowed: leave it out")
         elif self.length_penalty is not None and size == 1:
             text = "greedy decoding has no beam; allowed: also beam_size=2 or more"
             problems.append(f"length_penalty={self.length_penalty}: {text}")
@@ -83,26 +80,27 @@ class Decoding:
         return told if self.beam_size is None else self.beam_size
 
 
-def decodes(network: nn.Module, task: Task) -> bool:
-    """Whether answers are searched for: translations of an encoder and decoder, transcripts."""
-    return isinstance(network, EncoderDecoder) or isinstance(task, Transcription)
-
-
-def decoded(
+def searched(
     network: nn.Module, task: Task, y: Field, batch: SequenceBatch, how: Decoding
 ) -> list[Answer]:
     """`prediction` and its `score`, log p(y | x) in nats, of each x; with n_best > 1 also `n_best`.
 
     Args:
         network: in eval mode.
-        task: transduction or transcription.
+        task: one with `search_options`.
         y: the field of the answers, fitted.
         batch: x of what is asked.
         how: the search.
     """
-    found = _translations if isinstance(network, EncoderDecoder) else _transcripts
+    found = task.search(
+        network,
+        batch,
+        beam_size=how.size(task),
+        n_best=how.n_best,
+        length_penalty=how.length_penalty,
+    )
     answers = []
-    for best in found(network, task, batch, how):
+    for best in found:
         rows = [
             {"prediction": y.decode(ids), "score": score}
             for ids, score in best
@@ -113,52 +111,6 @@ def decoded(
             answer["n_best"] = rows
         answers.append(answer)
     return answers
-
-
-Found = list[list[tuple[Tensor, float]]]
-"""Of each x, the best answers: ids and log p."""
-
-
-def _translations(network: Any, task: Any, batch: SequenceBatch, how: Decoding) -> Found:
-    penalty = getattr(task, "length_penalty", None) if how.length_penalty is None else None
-    penalty = how.length_penalty if penalty is None else penalty
-    hypotheses = network.beam(
-        batch.x,
-        batch.x_lengths,
-        task.max_length,
-        beam_size=how.size(task),
-        n_best=how.n_best,
-        **({} if penalty is None else {"length_penalty": penalty}),
-    )
-    ids, lengths, scores = hypotheses.ids.cpu(), hypotheses.lengths.tolist(), hypotheses.scores
-    return [
-        [(_said(row[:n]), score) for row, n, score in zip(*one, strict=True)]
-        for one in zip(ids, lengths, scores.tolist(), strict=True)
-    ]
-
-
-def _said(ids: Tensor) -> Tensor:
-    """Without the <EOS> at the end."""
-    return ids[:-1] if len(ids) and int(ids[-1]) == EOS else ids
-
-
-def _transcripts(network: Any, task: Any, batch: SequenceBatch, how: Decoding) -> Found:
-    logits = network(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
-    assert batch.x_lengths is not None
-    if how.size(task) > 1:
-        best = prefix_beam(
-            *(logits, batch.x_lengths),
-            blank=PAD,
-            beam_size=how.size(task),
-            n_best=how.n_best,
-            banned=(BOS, EOS),  # as in the test
-        )
-        every = zip(best.ids.cpu(), best.lengths.tolist(), best.scores.tolist(), strict=True)
-        return [[(row[:n], s) for row, n, s in zip(*one, strict=True)] for one in every]
-    ids, said = best_path(logits, batch.x_lengths, blank=PAD)
-    losses = ctc_loss(logits, batch.x_lengths, ids, said, blank=PAD)
-    every_one = zip(ids.cpu(), said.tolist(), losses.tolist(), strict=True)
-    return [[(row[:n], -loss)] for row, n, loss in every_one]
 
 
 RULES = {
@@ -208,7 +160,7 @@ def sample(
         data: the configuration of the data: how its sequences were cut.
         asked: how much, from where, and how.
     """
-    if not isinstance(network, OneToMany):
+    if not isinstance(network, Samples):
         text = "answers its x and makes up nothing; allowed: a model of one_to_many"
         raise ConfigError(f"{type(network).__name__}: {text}")
     problems = rules.faults(RULES, vars(asked))
@@ -222,44 +174,26 @@ def sample(
         "temperature": asked.temperature,
         "generator": torch.Generator(device).manual_seed(int(asked.seed)),
     }
-    if y.spec.is_roll:
-        _refuse_for_rolls(asked)
-        roll, _ = network.sample(given, **options)
-        return [row.to(torch.uint8).cpu().numpy() for row in roll]
-    stop, banned = endings(task, data)
-    if asked.allow_unknown:
-        banned = tuple(id_ for id_ in banned if id_ != UNK)
-    ids, lengths = network.sample(
-        given,
-        banned=banned,
-        stop=stop,
-        prompt=_prompt(y, asked, device),
-        top_k=asked.top_k,
-        top_p=asked.top_p,
-        **options,
-    )
-    cut = zip(ids.cpu(), lengths.tolist(), strict=True)
-    return [y.decode(row[:length]) for row, length in cut]
+    _refuse_unread(task, asked)
+    options |= task.ending(in_pieces=is_in_pieces(data))
+    if "prompt" in task.drawing_options:
+        options |= {"top_k": asked.top_k, "top_p": asked.top_p}
+        options["prompt"] = _prompt(y, asked, device)
+        if asked.allow_unknown:
+            options["banned"] = tuple(id_ for id_ in options["banned"] if id_ != UNK)
+    drawn, lengths = network.sample(given, **options)
+    cut = zip(drawn.cpu(), lengths.tolist(), strict=True)
+    return [task.drawn(y, row[:length]) for row, length in cut]
 
 
-def endings(task: Task, data: Mapping[str, Any]) -> tuple[bool, tuple[int, ...]]:
-    """Whether a sample ends at <EOS>, and the symbols that are never drawn.
-
-    Pieces of a text seldom end: then neither does the sample. By words an <EOS> is in the midst
-    of a text, too, at the end of each paragraph.
-
-    Args:
-        task: says what a symbol is.
-        data: the configuration of the data: `window`, `bptt`.
-    """
-    stop = data["window"] is None and data["bptt"] is None
-    paragraphs = task.y.unit == "words"
-    return stop, (PAD, UNK, BOS) if stop or paragraphs else (PAD, UNK, BOS, EOS)
+def is_in_pieces(data: Mapping[str, Any]) -> bool:
+    """True where training cut its sequences in pieces. data: its configuration."""
+    return data["window"] is not None or data["bptt"] is not None
 
 
-def _refuse_for_rolls(asked: Drawing) -> None:
+def _refuse_unread(task: Task, asked: Drawing) -> None:
     names = ("prompt", "top_k", "top_p", "allow_unknown")
-    given = {name: getattr(asked, name) for name in names}
+    given = {name: getattr(asked, name) for name in names if name not in task.drawing_options}
     problems = [
         f"{name}={value}: is not of a piano roll, whose notes are drawn each on its own;"
         " allowed: leave it out"

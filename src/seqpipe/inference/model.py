@@ -16,7 +16,7 @@ from seqpipe.inference.outputs import is_relative, placed
 from seqpipe.inference.predictor import CHUNK, Answering, Asked
 from seqpipe.inference.preprocess import MOST_ROWS, Encoder, is_table, records_of
 from seqpipe.inference.scoring import Score, Unknown, score
-from seqpipe.models.one_to_many import OneToMany
+from seqpipe.models.architecture import Samples
 from seqpipe.rules import faults
 from seqpipe.tasks.base import Task
 
@@ -168,7 +168,7 @@ class Model:
             given = condition if isinstance(condition, Mapping) else {self.x.column: condition}
         column = self.y.column
         return [
-            score(self.network, self.task, self.x, self.y, record, unknown)
+            score(self.network, self.x, self.y, record, unknown)
             for record in self.records(inputs, column, given)
         ]
 
@@ -225,7 +225,7 @@ class Model:
         if problems:
             raise ConfigError(problems)
         how = decoding or Decoding()
-        how.check(self.network, self.task)
+        how.check(self.task)
         asking = Answering(self.network, self.task, self.encoder, self.y, how)
         answers = asking.answers(found, rows=batch_size, chunk=chunk, ahead=ahead)
         has_spans = self.spec.y.scheme is not None
@@ -249,8 +249,8 @@ class Model:
 
     @property
     def samples(self) -> bool:
-        """Whether it makes up its y, and predicts none."""
-        return isinstance(self.network, OneToMany)
+        """True where the model writes a y of its own, and predicts none."""
+        return isinstance(self.network, Samples)
 
     def check_predicts(self) -> None:
         """Refuses a model that makes up its y.

@@ -1,4 +1,4 @@
-"""Outputs of a model: as answers, as columns of a table, as parts of their records."""
+"""Answers as columns of a table, and in the words and units of their records."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,23 +10,23 @@ import numpy as np
 import pyarrow as pa
 
 from seqpipe.data.base import Field, FieldSpec, Record
-from seqpipe.data.kinds import Answer
+from seqpipe.data.kinds import Answer, Columns
 from seqpipe.errors import DataError
 from seqpipe.inference.unknown_symbols import counts_unknown
+from seqpipe.tasks.base import Task
 
 _VALUES = (str, int, float, type(None))  # bool is an int
 
 
-def of_answers(y: FieldSpec, n_best: int = 1, x: FieldSpec | None = None) -> dict[str, pa.DataType]:
-    """What a model writes of each example, flat, before it wrote any: name -> type.
+def columns_of(task: Task, n_best: int = 1, x: FieldSpec | None = None) -> Columns:
+    """The columns that a model writes for each example, flat, before it wrote any: name -> type.
 
     Args:
-        y: what is answered, see `FieldSpec.answer`.
+        task: whose answers they are.
         n_best: answers of each input, where they are searched for.
         x: what is read; of text, a column counts the symbols that the model does not know.
     """
-    unknown = {"unknown": pa.int64()} if counts_unknown(x) else {}
-    return y.answer_columns(n_best) | unknown
+    return task.columns(n_best) | ({"unknown": pa.int64()} if counts_unknown(x) else {})
 
 
 def of_input(record: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import nn
 from seqpipe.data.base import Field, Found, Record
 from seqpipe.data.kinds import Answer, Floats
 from seqpipe.errors import DataError
-from seqpipe.inference.generate import Decoding, decoded, decodes
+from seqpipe.inference.generate import Decoding, searched
 from seqpipe.inference.prefetch import Ahead, Workers
 from seqpipe.inference.preprocess import MOST_STEPS, Encoder, Piece, batched
 from seqpipe.inference.unknown_symbols import counts_unknown, unknown_at
@@ -69,7 +69,7 @@ class Answering:
         self, network: nn.Module, task: Task, encoder: Encoder, y: Field, how: Decoding
     ) -> None:
         self.network, self.task, self.encoder, self.y, self.how = network, task, encoder, y, how
-        self.spec, self.searched = encoder.spec.y, decodes(network, task)
+        self.searched = bool(task.search_options)
         self.device = next(network.parameters()).device
 
     def answers(
@@ -126,7 +126,7 @@ class Answering:
     def _computed(self, pieces: Sequence[Piece]) -> Sequence[Any]:
         batch = self.encoder.batch(pieces).to(self.device)
         if self.searched:
-            return decoded(self.network, self.task, self.y, batch, self.how)
+            return searched(self.network, self.task, self.y, batch, self.how)
         return self._written(batch)
 
     def _answered(
@@ -148,7 +148,10 @@ class Answering:
             if row in chunk.errors:
                 yield Asked(record, None, "; ".join(chunk.errors[row].problems))
             else:
-                answer = dict(parts[0]) if self.searched else self._answer(parts)
+                if self.searched:
+                    answer: Answer = dict(parts[0])
+                else:
+                    answer = self.task.answer(self.y, *_joined(parts))
                 if unknown is not None:
                     answer["unknown"] = unknown[row]
                 yield Asked(record, answer)
@@ -163,9 +166,6 @@ class Answering:
             assert piece.x is not None
             counts[piece.row] += int(np.count_nonzero(unknown_at(spec, piece.x)))
         return counts
-
-    def _answer(self, parts: list[tuple[Any, Floats | None]]) -> Answer:
-        return self.spec.answer(*_joined(parts), self.y.decode)
 
     def _written(self, batch: Any) -> list[tuple[Any, Floats | None]]:
         """(prediction, probabilities) of each piece, without padding."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from seqpipe.errors import ConfigError, DataError, SeqpipeError
-from seqpipe.inference.generate import RULES, decodes
+from seqpipe.inference.generate import RULES
 from seqpipe.inference.model import Model
 from seqpipe.inference.preprocess import is_table, plain, records_of
 from seqpipe.inference.writers import flat
@@ -72,9 +72,10 @@ class Served:
         Those of `Model.sample`, or of `Model.predict` where it searches; none for other models.
         """
         if self.model.samples:
-            text = {} if self.model.spec.y.is_roll else _OF_TEXT
+            own = self.model.task.drawing_options
+            text = {name: option for name, option in _OF_TEXT.items() if name in own}
             return {**_OF_SAMPLES, "max_length": (int, self.model.longest_sample), **text}
-        return _OF_SEARCH if decodes(self.model.network, self.model.task) else {}
+        return _OF_SEARCH if self.model.task.search_options else {}
 
     def _samples(self, rows: Sequence[Any], *, seed: int, **how: Any) -> list[dict[str, Any]]:
         written: list[dict[str, Any]] = []

@@ -1,8 +1,9 @@
 """How likely a model finds a sequence."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +11,9 @@ from torch import Tensor, nn
 from seqpipe.data.base import Field, Record
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.inference.unknown_symbols import counts_unknown, shown, unknown_at, unknown_symbols
-from seqpipe.models.encoder_decoder import EncoderDecoder
-from seqpipe.models.one_to_many import OneToMany
-from seqpipe.nn.precision import precise, widest
-from seqpipe.tasks.base import Task
+from seqpipe.models.architecture import Carries, Scores
+from seqpipe.models.decoding import log_probabilities
+from seqpipe.nn.precision import widest
 
 CHUNK = 2_048  # steps whose logits are held at once
 Unknown = Literal["count", "skip", "refuse"]
@@ -70,7 +70,6 @@ class Score:
 @torch.inference_mode()
 def score(
     network: nn.Module,
-    task: Task,
     x: Field | None,
     y: Field,
     record: Record,
@@ -81,8 +80,7 @@ def score(
     The whole sequence is read from its start, however training cut it.
 
     Args:
-        network: a OneToMany or an EncoderDecoder, in eval mode.
-        task: it was trained for.
+        network: one that scores, in eval mode.
         x: fitted; None for a language model.
         y: fitted.
         record: with the columns of both.
@@ -97,7 +95,7 @@ def score(
         allowed = ", ".join(get_args(Unknown))
         hint = did_you_mean(str(unknown), get_args(Unknown))
         raise ConfigError(f"unknown={unknown}: no such policy; allowed: {allowed}{hint}")
-    if not isinstance(network, OneToMany | EncoderDecoder):
+    if not isinstance(network, Scores):
         text = "gives no probability to sequences; allowed: one_to_many or encoder_decoder"
         raise ConfigError(f"{type(network).__name__}: {text}")
     device = next(network.parameters()).device
@@ -112,45 +110,33 @@ def score(
         allowed = "known symbols, unknown=skip or unknown=count"
         raise DataError(f"{y.column}: holds {found}; allowed: {allowed}")
     ids = symbols.to(y.spec.dtype).unsqueeze(0).to(device)
-    parts = [_of(one, ids, y) for one in _logits(network, x, record, ids)]
+    pieces = _logits(network, x, record, ids)
+    parts = [log_probabilities(logits.to(widest(device)), truth)[0] for logits, truth in pieces]
     values = torch.cat(parts).tolist()
     names = y.spec.names or ()
-    if y.spec.is_roll:
+    if symbols.is_floating_point():  # notes, which have a name each
         tokens = [y.decode(row.unsqueeze(0)) for row in symbols]
     else:
         tokens = [names[int(id_)] for id_ in symbols]
     return Score(tokens, values, there, skip=unknown == "skip")
 
 
-def _logits(network: OneToMany | EncoderDecoder, x: Field | None, record: Record, y: Tensor) -> Any:
-    """(steps before, logits (1, T, V)) of the pieces of one sequence, each after the last one."""
-    steps = y.shape[1]
-    if x is None and isinstance(network, OneToMany):
+def _logits(
+    network: nn.Module, x: Field | None, record: Record, y: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits and true steps, (1, T, ...) each, of the pieces of one sequence."""
+    if x is None and isinstance(network, Carries):
         state = network.start(1)
-        for start in range(0, steps, CHUNK):
-            piece = y[:, start : start + CHUNK]
+        for piece in y.split(CHUNK, dim=1):
             lengths = torch.tensor([piece.shape[1]], device=y.device)
             logits, state = network.carry(None, None, piece, lengths, state)
-            yield start, logits
+            yield logits, piece
         return
-    assert x is not None
-    encoded = x.encode(record).to(x.spec.dtype).unsqueeze(0).to(y.device)
-    x_lengths = torch.tensor([encoded.shape[1]], device=y.device) if x.spec.has_time else None
-    lengths = torch.tensor([steps], device=y.device)
-    yield 0, network(encoded, x_lengths, y, lengths)
-
-
-def _of(piece: tuple[int, Tensor], y: Tensor, field: Field) -> Tensor:
-    """Log-probabilities of the true steps of a piece, (T,) float64."""
-    start, logits = piece
-    logits = precise(logits[0]).to(widest(y.device))
-    truth = y[0, start : start + len(logits)]
-    if field.spec.is_roll:
-        return -torch.nn.functional.binary_cross_entropy_with_logits(
-            logits, truth.to(logits.dtype), reduction="none"
-        ).sum(dim=-1)
-    chosen: Tensor = logits.log_softmax(dim=-1).gather(1, truth.long().unsqueeze(1)).squeeze(1)
-    return chosen
+    encoded, x_lengths = None, None
+    if x is not None:
+        encoded = x.encode(record).to(x.spec.dtype).unsqueeze(0).to(y.device)
+        x_lengths = torch.tensor([encoded.shape[1]], device=y.device) if x.spec.has_time else None
+    yield network(encoded, x_lengths, y, torch.tensor([y.shape[1]], device=y.device)), y
 
 
 def probability_of(total: float) -> str:

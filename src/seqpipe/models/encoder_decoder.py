@@ -147,6 +147,11 @@ class EncoderDecoder(TeacherForced):
         scores = log_probabilities(logits, y)
         return scores.masked_fill(~length_mask(y_lengths, y.shape[1]), 0.0)
 
+    @property
+    def attends(self) -> bool:
+        """True where the model has attention."""
+        return self.attention is not None
+
     @torch.no_grad()
     def attention_of(self, x: Tensor, x_lengths: Tensor, y: Tensor, y_lengths: Tensor) -> Tensor:
         """How much each step of y looks at each step of x, as `forward`.

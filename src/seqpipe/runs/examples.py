@@ -12,15 +12,11 @@ from torch import Tensor
 from seqpipe.data.base import Field, FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
-from seqpipe.inference.generate import endings
-from seqpipe.models.encoder_decoder import EncoderDecoder
-from seqpipe.models.one_to_many import OneToMany
+from seqpipe.models.architecture import Attends
+from seqpipe.models.architecture import Samples as CanSample
 from seqpipe.report.attention import Looks, attention_finding, draw_attention
 from seqpipe.report.findings import Finding
 from seqpipe.runs.training_run import TrainingRun
-from seqpipe.tasks.language_modeling import LanguageModeling
-from seqpipe.tasks.metrics import compared, is_right
-from seqpipe.tasks.multi_label import MultiLabel
 from seqpipe.training.module import SequenceModule
 
 EXAMPLES, SHOWN = 100, 4  # examples in examples.csv; in the attention figure
@@ -49,23 +45,19 @@ def samples(module: SequenceModule, data: SequenceData, seed: int) -> list[Sampl
     samples.
     """
     model, task = module.model, module.task
-    if not isinstance(model, OneToMany):
+    if not isinstance(model, CanSample):
         return []
-    options: dict[str, Any] = {"generator": torch.Generator(module.device).manual_seed(seed)}
+    steps = data.batch("test", [0]).y.shape[1]
+    in_pieces = data.window is not None or data.bptt is not None
+    options = task.run_sample(steps, in_pieces=in_pieces)
+    if options is None:
+        return []
+    options["generator"] = torch.Generator(module.device).manual_seed(seed)
     module.eval()
-    if isinstance(task, MultiLabel):
-        options["max_length"] = data.batch("test", [0]).y.shape[1]
-        ends = False
-    elif isinstance(task, LanguageModeling) and task.sample_length > 0:
-        ends, banned = endings(task, {"window": data.window, "bptt": data.bptt})
-        options |= {"max_length": task.sample_length, "temperature": task.sample_temperature}
-        options |= {"banned": banned, "stop": ends}
-    else:
-        return []
     if data.x is None:
         return [Samples(None, _cut(*model.sample(**options)))]
     chosen = list(_conditions(data))
-    each = EACH if ends else 1
+    each = EACH if options.get("stop", True) else 1
     dtype = data.x.spec.dtype
     rows = torch.stack([x for x in chosen for _ in range(each)]).to(module.device, dtype)
     weight = next(model.parameters()).dtype
@@ -116,7 +108,7 @@ def attention(run: TrainingRun) -> list[Finding]:
     """Draws the attention of a model that has it, on a few examples; nothing of others."""
     module, spec = run.module, run.data.spec
     model = module.model
-    if not isinstance(model, EncoderDecoder) or model.attention is None:
+    if not isinstance(model, Attends) or not model.attends:
         return []
     batch = _batch(run, SHOWN)
     assert batch.x is not None and batch.x_lengths is not None and spec.x is not None
@@ -155,11 +147,9 @@ def examples(run: TrainingRun) -> list[dict[str, Any]]:
             x = batch.x[b].cpu()  # a condition has no steps
             row["x"] = data.x.decode(x if batch.x_lengths is None else x[: batch.x_lengths[b]])
         row |= {"truth": texts[b] or y.decode(truth), "prediction": y.decode(predicted)}
-        if data.spec.y.is_text:
-            (written,), (wanted,) = compared([(predicted, truth)], data.spec.y, texts[b : b + 1])
-            row["correct"] = is_right(written, wanted)
-        elif not data.spec.y.holds_floats:
-            row["correct"] = row["truth"] == row["prediction"]
+        correct = module.task.correct(data.y, predicted, truth, texts[b])
+        if correct is not None:
+            row["correct"] = correct
         rows.append(row)
     return rows
 

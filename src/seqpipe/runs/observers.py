@@ -7,7 +7,8 @@ from torch import nn
 
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
-from seqpipe.diagnostics.free_running import FreeRunning, RunsFree, examples_of
+from seqpipe.diagnostics.free_running import FreeRunning, examples_of
+from seqpipe.models.architecture import RunsFree
 from seqpipe.diagnostics.probe import Probe
 from seqpipe.diagnostics.settings import Settings
 from seqpipe.errors import ConfigError

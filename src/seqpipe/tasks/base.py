@@ -1,9 +1,9 @@
-"""What a task owes the training loop: a loss, predictions, metrics, and what to monitor."""
+"""The base of all tasks: loss, predictions, metrics, and how an answer is written."""
 
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Any, ClassVar
@@ -12,35 +12,41 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from seqpipe.data.base import SPLITS, FieldSpec, SequenceBatch
+from seqpipe.data.base import SPLITS, Field, FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.error_collector import MOST_PROBLEMS
+from seqpipe.data.kinds import Answer, Columns, Floats
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.nn.masks import length_mask
 from seqpipe.rules import refusal
 from seqpipe.tasks.class_weights import cross_entropy, cross_entropy_of_each
 from seqpipe.tasks.metric_sums import added_up
+from seqpipe.tasks.metrics import is_same_text
 
 Pairs = tuple[Any, Any]
-BETTER_HIGH = {
-    *("accuracy", "macro_f1", "micro_f1", "exact_match", "kappa"),
-    *("entity_precision", "entity_recall", "entity_f1"),
-}
+
+HIGH_IS_BETTER = frozenset(
+    {
+        *("accuracy", "macro_f1", "micro_f1", "exact_match", "kappa"),
+        *("entity_precision", "entity_recall", "entity_f1"),
+    }
+)
 
 
-def better(metric: str) -> str:
-    """Which way a metric is better, `min` or `max`.
+def better(metric: str, high: Collection[str] = HIGH_IS_BETTER) -> str:
+    """Return the direction in which a metric is better, `min` or `max`.
 
     Args:
         metric: its name, with a stage or without: `val/loss`, `test/f1/<class>`.
+        high: metrics that are better high; those of seqpipe's own tasks by default.
     """
     score = re.search(r"(?:^|/)(?:entity_)?f1/", metric)  # a class may be called loss
-    return "max" if score or metric.rpartition("/")[2] in BETTER_HIGH else "min"
+    return "max" if score or metric.rpartition("/")[2] in high else "min"
 
 
 class Task(ABC):
-    """One kind of y: how a model is judged on it.
+    """One kind of y: how a model is trained and judged on it, and how its answers are written.
 
     Every number is weighted by what it counts (examples, or real steps), so that it does not
     depend on the batch size or on padding.
@@ -56,13 +62,20 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
-    y_kind: ClassVar[str | tuple[str, ...]]
-    """Of the y it can take; several where they are judged alike."""
+    y_kinds: ClassVar[tuple[str, ...]]
+    """Kinds of y that the task takes, see `FieldSpec`."""
+    answers: ClassVar[tuple[str, ...]]
+    """The ways of answering that the task judges, see `seqpipe.models.architecture`."""
+    high_is_better: ClassVar[frozenset[str]] = HIGH_IS_BETTER
+    """Names of metrics that are better high; all others are better low."""
+    search_options: ClassVar[tuple[str, ...]] = ()
+    """Options of `search` that the task reads; none: its answers are not searched for."""
+    drawing_options: ClassVar[tuple[str, ...]] = ()
+    """Options of drawing that only some samples have: `prompt`, `top_k`, `top_p`, ..."""
 
     def __init__(self, *, y: FieldSpec, monitor: str, mode: str) -> None:
-        kinds = (self.y_kind,) if isinstance(self.y_kind, str) else self.y_kind
-        if y.kind not in kinds:
-            wrong, wanted = f"y is of kind {y.kind}", f"a y of kind {' or '.join(kinds)}"
+        if y.kind not in self.y_kinds:
+            wrong, wanted = f"y is of kind {y.kind}", f"a y of kind {' or '.join(self.y_kinds)}"
             raise ConfigError(refusal("task", self.name, wrong, wanted))
         self.y, self.monitor, self.mode = y, monitor, mode
         self._check_monitor()
@@ -76,11 +89,16 @@ class Task(ABC):
                 + ", ".join(known)
                 + did_you_mean(monitor, known)
             )
-        if mode != better(monitor):
+        if mode != self.better(monitor):
             raise ConfigError(
                 f"task.mode={mode}: would keep the worst checkpoint by {monitor};"
-                f" allowed: task.mode={better(monitor)}"
+                f" allowed: task.mode={self.better(monitor)}"
             )
+
+    @classmethod
+    def better(cls, metric: str) -> str:
+        """Return the direction in which a metric of this task is better, `min` or `max`."""
+        return better(metric, cls.high_is_better)
 
     @property
     def output_size(self) -> int:
@@ -139,13 +157,22 @@ class Task(ABC):
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """Mean loss over what `units` counts, a scalar."""
 
-    @abstractmethod
     def units(self, batch: SequenceBatch) -> Tensor:
-        """How many things the mean loss of this batch goes over, a scalar.
+        """The number of things the mean loss of this batch goes over: real steps, or examples.
 
         An update of several batches weights each by it, so that its gradient is that of the mean
         over all of them. A term that a loss adds for a whole batch is weighted with the rest.
         """
+        if batch.y_lengths is None:
+            return torch.tensor(len(batch), device=batch.y.device)
+        return batch.y_lengths.sum()
+
+    @staticmethod
+    def mask(batch: SequenceBatch) -> Tensor:
+        """True where a step is real, (B, T_y); where y has no time, True for each example, (B,)."""
+        if batch.y_lengths is None:
+            return torch.ones(len(batch), dtype=torch.bool, device=batch.y.device)
+        return length_mask(batch.y_lengths, batch.y.shape[1])
 
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor] | None:
         """What each example adds to the loss outside training, and how many units it counts.
@@ -211,18 +238,84 @@ class Task(ABC):
         """Metrics that follow from the mean loss of a whole split."""
         return {}
 
-    @abstractmethod
     def decoded(self, predictions: Any, batch: SequenceBatch) -> list[tuple[Any, Any]]:
         """(prediction, truth) of each example without padding, for a table a person reads."""
+        pairs = zip(predictions.cpu(), batch.y.cpu(), strict=True)
+        if batch.y_lengths is None:
+            return list(pairs)
+        lengths = batch.y_lengths.tolist()
+        return [(p[:n], t[:n]) for (p, t), n in zip(pairs, lengths, strict=True)]
+
+    def correct(self, y: Field, predicted: Any, truth: Any, text: str) -> bool | None:
+        """True where one decoded answer is right; None where answers are not right or wrong.
+
+        Args:
+            y: the field, fitted.
+            predicted: as `decoded` gives it.
+            truth: as `decoded` gives it.
+            text: the raw y, see `SequenceBatch.texts`; "" where it is not known.
+        """
+        if self.y.is_text:
+            return is_same_text(self.y, predicted, truth, text)
+        return None if self.y.holds_floats else y.decode(predicted) == y.decode(truth)
+
+    def answer(self, y: Field, predicted: Any, probabilities: Floats | None) -> Answer:
+        """One example's answer as plain values by name, see `FieldSpec.answer`.
+
+        Args:
+            y: the field, fitted.
+            predicted: as `decoded` gives it, of one example.
+            probabilities: of the classes or labels, (K,), or (T, K) where there is one a step;
+                None where the task gives none.
+        """
+        return self.y.answer(predicted, probabilities, y.decode)
+
+    def columns(self, n_best: int = 1) -> Columns:
+        """Names and types of what `answer` gives, see `FieldSpec.answer_columns`."""
+        return self.y.answer_columns(n_best)
+
+    def search(
+        self,
+        model: Any,
+        batch: SequenceBatch,
+        *,
+        beam_size: int,
+        n_best: int,
+        length_penalty: float | None,
+    ) -> list[list[tuple[Tensor, float]]]:
+        """The best answers to each x, the best first: symbols, and log p(y | x) in nats.
+
+        Only of a task with `search_options`.
+
+        Args:
+            model: in eval mode.
+            batch: x of what is asked.
+            beam_size: hypotheses at each step; 1 is greedy.
+            n_best: answers of each x, at most `beam_size`.
+            length_penalty: see `seqpipe.models.beam.length_norm`; None: that of the task.
+        """
+        raise NotImplementedError
+
+    def run_sample(self, steps: int, *, in_pieces: bool) -> dict[str, Any] | None:
+        """Options of `sample` for the samples that a training run shows; None: it shows none.
+
+        Args:
+            steps: of the first test example.
+            in_pieces: training cut its sequences in pieces, which seldom end.
+        """
+        return None
+
+    def ending(self, *, in_pieces: bool) -> dict[str, Any]:
+        """Options of `sample` that say where a sample ends and which symbols are never drawn."""
+        return {}
+
+    def drawn(self, y: Field, sample: Tensor) -> Any:
+        """A sample as a person gets it. sample: what the model drew, without padding."""
+        return y.decode(sample)
 
 
 class StepTask(Task):
     """Shared by the tasks with one symbol or tag for each step of y."""
-
-    def units(self, batch: SequenceBatch) -> Tensor:
-        """Real steps of the batch."""
-        assert batch.y_lengths is not None
-        return batch.y_lengths.sum()
 
     label_smoothing = 0.0
     weights: Tensor | None = None
@@ -253,22 +346,10 @@ class StepTask(Task):
         """The entropy of the symbols or tags of the training split, in nats."""
         return entropy_of(self.y)
 
-    @staticmethod
-    def mask(batch: SequenceBatch) -> Tensor:
-        """(B, T_y), True where a step of y is real."""
-        assert batch.y_lengths is not None
-        return length_mask(batch.y_lengths, batch.y.shape[1])
-
     def pairs(self, predictions: Any, batch: SequenceBatch) -> Pairs:
         """predictions: (B, T_y) ids. Returns two (N,) tensors over the N real steps."""
         mask = self.mask(batch)
         return predictions[mask], batch.y[mask]
-
-    def decoded(self, predictions: Any, batch: SequenceBatch) -> list[tuple[Any, Any]]:
-        """Ids of the real steps of each example."""
-        assert batch.y_lengths is not None
-        lengths = batch.y_lengths.tolist()
-        return [(predictions[b, :n].cpu(), batch.y[b, :n].cpu()) for b, n in enumerate(lengths)]
 
 
 def _refused(data: SequenceData, rule: Callable[[Any, Any], str | None]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""One of K classes for a whole sequence."""
+"""One of K classes for a whole x."""
 
 import math
 from typing import Any, Literal
@@ -19,7 +19,29 @@ from seqpipe.tasks.class_weights import (
 from seqpipe.tasks.metrics import class_metrics
 
 
-class Classification(Task):
+class ClassTask(Task):
+    """Shared by the tasks with one class for a whole x. predictions: (B,) classes."""
+
+    answers = ("whole",)
+
+    def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str] | None:
+        """The entropy of the classes of the training split, in nats."""
+        return entropy_of(self.y)
+
+    def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
+        """Two (B,) tensors of classes."""
+        return predictions, batch.y
+
+    def scalars(self, computed: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Scalars as they are, and `f1/<class>`."""
+        return class_scalars(computed, self.y.names or ())
+
+    def decoded(self, predictions: Tensor, batch: SequenceBatch) -> list[tuple[Any, Any]]:
+        """The class of each example."""
+        return list(zip(predictions.tolist(), batch.y.tolist(), strict=True))
+
+
+class Classification(ClassTask):
     """Cross entropy in nats per example; accuracy, macro-F1, F1 of each class.
 
     Class weights change the training loss only: losses of validation and test count every
@@ -34,7 +56,7 @@ class Classification(Task):
     """
 
     name = "classification"
-    y_kind = "category"
+    y_kinds = ("category",)
 
     def __init__(
         self,
@@ -53,10 +75,6 @@ class Classification(Task):
         """Loss, accuracy, macro-F1."""
         return ["loss", "accuracy", "macro_f1"]
 
-    def units(self, batch: SequenceBatch) -> Tensor:
-        """Examples of the batch."""
-        return torch.tensor(len(batch), device=batch.y.device)
-
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """outputs: (B, K) logits."""
         return cross_entropy(
@@ -74,26 +92,10 @@ class Classification(Task):
         """Ln K: every class is as likely as any other."""
         return math.log(self.output_size), f"ln {self.output_size}"
 
-    def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str] | None:
-        """The entropy of the classes of the training split, in nats."""
-        return entropy_of(self.y)
-
     def probabilities(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:
         """outputs: (B, K) logits. Returns (B, K)."""
         return precise(outputs).softmax(dim=-1)
 
-    def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
-        """Two (B,) tensors of classes."""
-        return predictions, batch.y
-
     def metrics(self, stage: str) -> MetricCollection:
         """Accuracy while training; all of them, and the confusion matrix, in the test."""
         return class_metrics(self.output_size, stage)
-
-    def scalars(self, computed: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Accuracy, macro-F1 and `f1/<class>`."""
-        return class_scalars(computed, self.y.names or ())
-
-    def decoded(self, predictions: Tensor, batch: SequenceBatch) -> list[tuple[Any, Any]]:
-        """The class of each example."""
-        return list(zip(predictions.tolist(), batch.y.tolist(), strict=True))

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
-from seqpipe.data.vocabulary import PAD, SPECIALS, UNK
+from seqpipe.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 from seqpipe.tasks.base import Pairs, StepTask, perplexity
 from seqpipe.tasks.metrics import Accuracy
 
@@ -28,7 +28,9 @@ class LanguageModeling(StepTask):
     """
 
     name = "language_modeling"
-    y_kind = "symbols"
+    y_kinds = ("symbols",)
+    answers = ("next_step",)
+    drawing_options = ("prompt", "top_k", "top_p", "allow_unknown")
 
     def __init__(
         self,
@@ -72,3 +74,18 @@ class LanguageModeling(StepTask):
         if self.bits is not None:
             derived[self.bits] = loss / math.log(2)
         return derived
+
+    def run_sample(self, steps: int, *, in_pieces: bool) -> dict[str, Any] | None:
+        """`sample_length` symbols; None where that is 0."""
+        if self.sample_length == 0:
+            return None
+        options = {"max_length": self.sample_length, "temperature": self.sample_temperature}
+        return {**options, **self.ending(in_pieces=in_pieces)}
+
+    def ending(self, *, in_pieces: bool) -> dict[str, Any]:
+        """A sample ends at <EOS>, unless training read a text in pieces, which seldom end.
+
+        By words an <EOS> is in the midst of a text, too, at the end of each paragraph.
+        """
+        may_end = not in_pieces or self.y.unit == "words"
+        return {"stop": not in_pieces, "banned": (PAD, UNK, BOS, *(() if may_end else (EOS,)))}

@@ -262,6 +262,19 @@ def is_right(prediction: list[int], truth: list[int]) -> bool:
     return isinstance(prediction, Written) and prediction.text == truth.text
 
 
+def is_same_text(y: FieldSpec, predicted: Tensor, truth: Tensor, text: str) -> bool:
+    """True where a decoded answer is right, as `compared` compares it.
+
+    Args:
+        y: whose symbols they are.
+        predicted: (T,) ids.
+        truth: (T_y,) ids.
+        text: the raw truth; "" where it is not known.
+    """
+    (written,), (wanted,) = compared([(predicted, truth)], y, [text])
+    return is_right(written, wanted)
+
+
 class ExactMatch(ByExample):
     """Share of sequences that are right: as texts, where these are known, else in every symbol.
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from seqpipe.data.base import FieldSpec, SequenceBatch
-from seqpipe.nn.masks import length_mask
+from seqpipe.data.base import Field, FieldSpec, SequenceBatch
 from seqpipe.nn.precision import precise, widest
 from seqpipe.tasks.base import Pairs, Task, class_scalars, examples_of
 from seqpipe.tasks.metric_sums import added_up
@@ -33,7 +32,8 @@ class MultiLabel(Task):
     """
 
     name = "multi_label"
-    y_kind = ("multi_label", "roll")
+    y_kinds = ("multi_label", "roll")
+    answers = ("whole", "each_step", "next_step")
 
     def __init__(
         self,
@@ -49,12 +49,6 @@ class MultiLabel(Task):
     def metric_names(self) -> list[str]:
         """Loss, accuracy, micro-F1, macro-F1, exact match."""
         return ["loss", "accuracy", "micro_f1", "macro_f1", "exact_match"]
-
-    def units(self, batch: SequenceBatch) -> Tensor:
-        """Real steps of the batch, or examples where y has no time."""
-        if batch.y_lengths is None:
-            return torch.tensor(len(batch), device=batch.y.device)
-        return batch.y_lengths.sum()
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """outputs: (B, K) or (B, T_y, K) logits."""
@@ -84,13 +78,6 @@ class MultiLabel(Task):
         entropies = torch.special.entr(shares) + torch.special.entr(1 - shares)
         return float(entropies.sum()), "entropy of the batch's labels"
 
-    @staticmethod
-    def mask(batch: SequenceBatch) -> Tensor:
-        """True where a step is real, (B, T_y); where y has no time, True for each example, (B,)."""
-        if batch.y_lengths is None:
-            return torch.ones(len(batch), dtype=torch.bool, device=batch.y.device)
-        return length_mask(batch.y_lengths, batch.y.shape[1])
-
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Tensor:
         """Which labels are at least as likely as the threshold, of the shape of outputs, bool."""
         return outputs.float().sigmoid() >= self.threshold
@@ -115,10 +102,10 @@ class MultiLabel(Task):
         """Accuracy, micro-F1, macro-F1, exact match; `f1/<label>` of a y without time."""
         return class_scalars(computed, self.y.names or ())
 
-    def decoded(self, predictions: Tensor, batch: SequenceBatch) -> list[tuple[Any, Any]]:
-        """0 and 1 of each example, (K,) or (T_y, K)."""
-        pairs = zip(predictions.cpu(), batch.y.cpu(), strict=True)
-        if batch.y_lengths is None:
-            return list(pairs)
-        lengths = batch.y_lengths.tolist()
-        return [(p[:n], t[:n]) for (p, t), n in zip(pairs, lengths, strict=True)]
+    def run_sample(self, steps: int, *, in_pieces: bool) -> dict[str, Any]:
+        """A roll is as long as the first test example: it has no end of its own."""
+        return {"max_length": steps, "stop": False}
+
+    def drawn(self, y: Field, sample: Tensor) -> Any:
+        """(T, K) of 0 and 1."""
+        return sample.to(torch.uint8).cpu().numpy()

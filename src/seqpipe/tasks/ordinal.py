@@ -1,4 +1,4 @@
-"""One of K ordered classes for a whole sequence."""
+"""One of K ordered classes for a whole x."""
 
 from typing import Any, Literal
 
@@ -10,12 +10,12 @@ from torchmetrics import MetricCollection
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.errors import ConfigError
 from seqpipe.nn.precision import precise
-from seqpipe.tasks.base import Pairs, Task, class_scalars, entropy_of
 from seqpipe.tasks.class_weights import ClassWeights, weights_of
+from seqpipe.tasks.classification import ClassTask
 from seqpipe.tasks.metrics import ordinal_metrics
 
 
-class Ordinal(Task):
+class Ordinal(ClassTask):
     """A cumulative link model: the logit of P(y > k) falls with k, class by class.
 
     A model writes K - 1 numbers o_1..o_{K-1} for an example: logit P(y > 1) = o_1, and each
@@ -39,7 +39,7 @@ class Ordinal(Task):
     """
 
     name = "ordinal"
-    y_kind = "ordinal"
+    y_kinds = ("ordinal",)
 
     def __init__(
         self,
@@ -65,10 +65,6 @@ class Ordinal(Task):
         """Loss, accuracy, MAE in classes, quadratic weighted kappa, macro-F1."""
         return ["loss", "accuracy", "mae", "kappa", "macro_f1"]
 
-    def units(self, batch: SequenceBatch) -> Tensor:
-        """Examples of the batch."""
-        return torch.tensor(len(batch), device=batch.y.device)
-
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """outputs: (B, K - 1). Classes are weighted in training only."""
         log_p = log_probabilities(outputs).gather(1, batch.y.unsqueeze(1)).squeeze(1)
@@ -86,10 +82,6 @@ class Ordinal(Task):
         zeros = torch.zeros(len(batch), self.output_size, device=batch.y.device)
         return float(self.loss(zeros, batch, training=False)), "loss of outputs 0"
 
-    def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str] | None:
-        """The entropy of the classes of the training split, in nats."""
-        return entropy_of(self.y)
-
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Tensor:
         """outputs: (B, K - 1). Returns (B,) classes."""
         if self.rule == "median":
@@ -101,21 +93,9 @@ class Ordinal(Task):
         """outputs: (B, K - 1). Returns (B, K)."""
         return log_probabilities(outputs).exp()
 
-    def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
-        """Two (B,) tensors of classes."""
-        return predictions, batch.y
-
     def metrics(self, stage: str) -> MetricCollection:
         """Accuracy and MAE while training; all of them, and the confusion matrix, in the test."""
         return ordinal_metrics(self.y.size, stage)
-
-    def scalars(self, computed: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scalars as they are, and `f1/<class>`."""
-        return class_scalars(computed, self.y.names or ())
-
-    def decoded(self, predictions: Tensor, batch: SequenceBatch) -> list[tuple[Any, Any]]:
-        """The class of each example."""
-        return list(zip(predictions.tolist(), batch.y.tolist(), strict=True))
 
 
 def cumulative_logits(outputs: Tensor) -> Tensor:

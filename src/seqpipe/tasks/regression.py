@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
-from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import exact, precise, widest
 from seqpipe.tasks.base import Pairs, Task, examples_of
 from seqpipe.tasks.metric_sums import added_up
@@ -27,7 +26,8 @@ class Regression(Task):
     """
 
     name = "regression"
-    y_kind = ("number", "values")
+    y_kinds = ("number", "values")
+    answers = ("whole", "each_step")
 
     def __init__(
         self,
@@ -41,12 +41,6 @@ class Regression(Task):
     def metric_names(self) -> list[str]:
         """Loss, MSE, MAE."""
         return ["loss", "mse", "mae"]
-
-    def units(self, batch: SequenceBatch) -> Tensor:
-        """Examples of the batch, or their real steps."""
-        if batch.y_lengths is not None:
-            return batch.y_lengths.sum()
-        return torch.tensor(len(batch), device=batch.y.device)
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """Outputs and y: (B, K), or (B, T, K)."""
@@ -86,10 +80,7 @@ class Regression(Task):
 
     def decoded(self, predictions: Tensor, batch: SequenceBatch) -> list[tuple[Any, Any]]:
         """The numbers of each example as the field encodes them, without padding."""
-        pairs = zip(predictions.float().cpu(), batch.y.cpu(), strict=True)
-        if batch.y_lengths is None:
-            return list(pairs)
-        return [(p[:n], t[:n]) for (p, t), n in zip(pairs, batch.y_lengths.tolist(), strict=True)]
+        return super().decoded(predictions.float(), batch)
 
 
 def _wide(batch: SequenceBatch) -> Tensor:
@@ -101,5 +92,5 @@ def _real(outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
     """Two (N, K), float32 at least: without padding where there are steps."""
     if batch.y_lengths is None:
         return precise(outputs), precise(batch.y)
-    mask = length_mask(batch.y_lengths, batch.y.shape[1])
+    mask = Task.mask(batch)
     return precise(outputs[mask]), precise(batch.y[mask])

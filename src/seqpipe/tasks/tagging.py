@@ -52,7 +52,8 @@ class Tagging(StepTask):
     """
 
     name = "tagging"
-    y_kind = "tags"
+    y_kinds = ("tags",)
+    answers = ("each_step",)
 
     def __init__(
         self,

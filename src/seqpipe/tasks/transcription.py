@@ -38,7 +38,9 @@ class Transcription(Task):
     """
 
     name = "transcription"
-    y_kind = "symbols"
+    y_kinds = ("symbols",)
+    answers = ("each_step",)
+    search_options = ("beam_size", "n_best")
 
     def __init__(
         self,
@@ -112,6 +114,33 @@ class Transcription(Task):
         ids, said = predictions
         counts = zip(said.tolist(), self.lengths(batch).tolist(), strict=True)
         return [(ids[b, :p].cpu(), batch.y[b, :t].cpu()) for b, (p, t) in enumerate(counts)]
+
+    def search(
+        self,
+        model: Any,
+        batch: SequenceBatch,
+        *,
+        beam_size: int,
+        n_best: int,
+        length_penalty: float | None,
+    ) -> list[list[tuple[Tensor, float]]]:
+        """See `Task`; a beam of 1 is the best path."""
+        logits = model(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+        assert batch.x_lengths is not None
+        if beam_size > 1:
+            found = prefix_beam(
+                *(logits, batch.x_lengths),
+                blank=PAD,
+                beam_size=beam_size,
+                n_best=n_best,
+                banned=(BOS, EOS),
+            )
+            rows = zip(found.ids.cpu(), found.lengths.tolist(), found.scores.tolist(), strict=True)
+            return [[(ids[:n], score) for ids, n, score in zip(*r, strict=True)] for r in rows]
+        ids, lengths = best_path(logits, batch.x_lengths, blank=PAD)
+        losses = ctc_loss(logits, batch.x_lengths, ids, lengths, blank=PAD)
+        paths = zip(ids.cpu(), lengths.tolist(), losses.tolist(), strict=True)
+        return [[(row[:n], -loss)] for row, n, loss in paths]
 
 
 def _too_short(x: Any, y: Any) -> str | None:

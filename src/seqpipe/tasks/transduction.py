@@ -37,7 +37,9 @@ class Transduction(StepTask):
     """
 
     name = "transduction"
-    y_kind = "symbols"
+    y_kinds = ("symbols",)
+    answers = ("sequence",)
+    search_options = ("beam_size", "n_best", "length_penalty")
 
     def __init__(
         self,
@@ -97,6 +99,30 @@ class Transduction(StepTask):
         true_lengths = (batch.y_lengths - 1).tolist()  # y ends in <EOS>
         return [
             (_before(ids[b], EOS).cpu(), batch.y[b, :n].cpu()) for b, n in enumerate(true_lengths)
+        ]
+
+    def search(
+        self,
+        model: Any,
+        batch: SequenceBatch,
+        *,
+        beam_size: int,
+        n_best: int,
+        length_penalty: float | None,
+    ) -> list[list[tuple[Tensor, float]]]:
+        """See `Task`; the symbols before <EOS>."""
+        found = model.beam(
+            batch.x,
+            batch.x_lengths,
+            self.max_length,
+            beam_size=beam_size,
+            n_best=n_best,
+            length_penalty=self.length_penalty if length_penalty is None else length_penalty,
+        )
+        rows = zip(found.ids.cpu(), found.lengths.tolist(), found.scores.tolist(), strict=True)
+        return [
+            [(_before(ids[:n], EOS), score) for ids, n, score in zip(*row, strict=True)]
+            for row in rows
         ]
 
 

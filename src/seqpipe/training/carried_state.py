@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from seqpipe.data.base import SequenceBatch
+from seqpipe.models.architecture import Carries
 
 Tree = Any
 """A tensor whose first axis is the rows, or a tuple of trees."""
-
-
-@runtime_checkable
-class Carries(Protocol):
-    """A model that can continue from the state in which another batch ended."""
-
-    def start(self, rows: int) -> Tree:
-        """Return the state that each row starts with if nothing is carried over."""
-
-    def carry(
-        self,
-        x: Tensor | None,
-        x_lengths: Tensor | None,
-        y: Tensor,
-        y_lengths: Tensor,
-        carried: Tree,
-    ) -> tuple[Tensor, Tree]:
-        """Return the logits of `forward`, and the state for the next batch of the same rows."""
 
 
 class Carried:

@@ -1,0 +1,82 @@
+"""The interface of an architecture: what it reads, how it answers, what else it can be asked for.
+
+Ways of answering, `answers`:
+    whole       one answer for the whole x
+    each_step   one for each step of x
+    next_step   one for each step of y, from the steps before it: the model writes its own sequence
+    sequence    as next_step, but of an x: the model writes a sequence of another length
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from seqpipe.models.beam import Hypotheses
+
+
+@runtime_checkable
+class Carries(Protocol):
+    """A model that can start from the state in which the batch before ended."""
+
+    def start(self, rows: int) -> Any:
+        """The state of `rows` sequences before their first step."""
+
+    def carry(
+        self, x: Any, x_lengths: Any, y: Tensor, y_lengths: Tensor, carried: Any
+    ) -> tuple[Tensor, Any]:
+        """Logits as from `forward`, from a state; and the state after the last real step."""
+
+
+@runtime_checkable
+class RunsFree(Protocol):
+    """A model that can read its own guesses."""
+
+    def free_running(
+        self, x: Tensor | None, x_lengths: Tensor | None, y: Tensor, y_lengths: Tensor
+    ) -> Tensor:
+        """Logits as from `forward`, each step reading the guess at the step before it."""
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """A model that writes sequences of its own; see `OneToMany.sample` for the options."""
+
+    def sample(self, x: Tensor | None = None, **options: Any) -> tuple[Tensor, Tensor]:
+        """Sequences (count, T, ...) and their lengths (count,)."""
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """A model that gives sequences a probability: `forward` reads y_1..y_{t-1} before y_t."""
+
+    def log_probabilities(self, x: Any, x_lengths: Any, y: Tensor, y_lengths: Tensor) -> Tensor:
+        """Log p of each y_t given x and y_1..y_{t-1}, in nats, (B, T_y), 0 at padding."""
+
+
+@runtime_checkable
+class Attends(Protocol):
+    """A model that can have attention.
+
+    Attributes:
+        attends: True where it has.
+    """
+
+    @property
+    def attends(self) -> bool:
+        """True where the model has attention."""
+
+    def attention_of(self, x: Tensor, x_lengths: Tensor, y: Tensor, y_lengths: Tensor) -> Tensor:
+        """Weight of each step of x at each step of y, (B, T_y, T_x)."""
+
+
+@runtime_checkable
+class Searches(Protocol):
+    """A model that can be searched with a beam."""
+
+    def beam(self, x: Any, x_lengths: Any, max_length: int, **options: Any) -> Hypotheses:
+        """The n best answers; see `EncoderDecoder.beam` for the options."""
+
+
+def attends(model: object) -> bool:
+    """True where a model has attention that can be looked at."""
+    return isinstance(model, Attends) and model.attends
