@@ -128,32 +128,28 @@ class Fit(NamedTuple):
     task: str
 
 
-SEQUENCE = ("values", "symbols", "spelled")
-VECTOR = ("vector", "number")
-CONDITION = (None, *VECTOR, "category", "ordinal")
-# (kind of x, kind of y) -> what fits, the usual first; the kinds are those of seqpipe.data.fields.
-FITS: dict[tuple[str | None, str], tuple[Fit, ...]] = {
-    **{(x, "category"): (Fit("one_to_one", "classification"),) for x in VECTOR},
-    **{(x, "number"): (Fit("one_to_one", "regression"),) for x in VECTOR},
-    **{(x, "multi_label"): (Fit("one_to_one", "multi_label"),) for x in VECTOR},
-    **{(x, "category"): (Fit("many_to_one", "classification"),) for x in SEQUENCE},
-    **{(x, "number"): (Fit("many_to_one", "regression"),) for x in SEQUENCE},
-    **{(x, "multi_label"): (Fit("many_to_one", "multi_label"),) for x in SEQUENCE},
-    **{(x, "roll"): (Fit("many_to_many", "multi_label"),) for x in SEQUENCE},
-    **{(x, "roll"): (Fit("one_to_many", "multi_label"),) for x in CONDITION},
-    **{(x, "ordinal"): (Fit("one_to_one", "ordinal"),) for x in VECTOR},
-    **{(x, "ordinal"): (Fit("many_to_one", "ordinal"),) for x in SEQUENCE},
-    **{(x, "values"): (Fit("many_to_many", "regression"),) for x in SEQUENCE},
-    **{(x, "tags"): (Fit("many_to_many", "tagging"),) for x in SEQUENCE},
-    **{(x, "symbols"): (Fit("one_to_many", "language_modeling"),) for x in CONDITION},
-    **{
-        (x, "symbols"): (
-            Fit("encoder_decoder", "transduction"),
-            Fit("many_to_many", "transcription"),
-        )
-        for x in SEQUENCE
-    },
-}
+@functools.cache
+def _packaged_fits() -> dict[tuple[str | None, str], tuple[Fit, ...]]:
+    """(kind of x, kind of y) -> what fits, the usual first: as the packaged classes declare."""
+    fits: dict[tuple[str | None, str], tuple[Fit, ...]] = {}
+    for architecture, model in _targets("architecture").items():
+        answers = class_attribute(model, "answers")
+        for task, target in _targets("task").items():
+            if answers not in class_attribute(target, "answers"):
+                continue
+            for y in class_attribute(target, "y_kinds"):
+                if y in class_attribute(model, "y_kinds"):
+                    for x in class_attribute(model, "x_kinds"):
+                        fits[x, y] = (*fits.get((x, y), ()), Fit(architecture, task))
+    return fits
+
+
+def _targets(group: str) -> dict[str, str]:
+    """Option of a group -> its class."""
+    files = sorted((conf_dir() / group).glob("*.yaml"))
+    return {file.stem: yaml.safe_load(file.read_text())["_target_"] for file in files}
+
+
 KINDS = {
     None: "nothing",
     "values": "a series",
@@ -215,7 +211,7 @@ def _fits(x: Any, y: Any) -> tuple[Fit, ...]:
     x_kind = _kind(x_target)
     if y_kind is None or (x is not None and x_kind is None):
         return ()
-    return FITS.get((x_kind, y_kind), ())
+    return _packaged_fits().get((x_kind, y_kind), ())
 
 
 @functools.cache
@@ -236,7 +232,10 @@ def _data_and_architecture(
     if not fits and isinstance(y, dict) and (y_kind := _kind(y.get("_target_"))):
         x_kind = _kind(x.get("_target_")) if isinstance(x, dict) else None
         if x is None or x_kind is not None:
-            answers = " or ".join(sorted({KINDS[b] for a, b in FITS if a == x_kind})) or "nothing"
+            answers = (
+                " or ".join(sorted({KINDS[b] for a, b in _packaged_fits() if a == x_kind}))
+                or "nothing"
+            )
             text = f"no architecture answers {KINDS[x_kind]} with {KINDS.get(y_kind, y_kind)}"
             yield Problem("data.y", y.get("_target_"), f"{text}; allowed: {answers}")
         return
@@ -249,7 +248,7 @@ def _data_and_architecture(
         works += [", ".join(others[:3]) + (", ..." if len(others) > 3 else "")]
         allowed = ", or ".join(filter(None, works))
         yield Problem("architecture", choices.get("architecture"), f"{told}; allowed: {allowed}")
-    known = [fit for several in FITS.values() for fit in several]
+    known = [fit for several in _packaged_fits().values() for fit in several]
     taken = fitting or fits or [fit for fit in known if fit.architecture == architecture]
     if task and taken and task not in [fit.task for fit in taken]:
         why = f"{data} needs another" if fits else f"architecture={architecture} has another"

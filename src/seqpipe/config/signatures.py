@@ -249,8 +249,8 @@ def _attribute(module: _Module, node: ast.stmt, name: str) -> Any:
         targets = entry.targets if isinstance(entry, ast.Assign) else []
         targets = [entry.target] if isinstance(entry, ast.AnnAssign) else targets
         value = getattr(entry, "value", None)
-        if name in map(_name_of, targets) and isinstance(value, ast.Constant):
-            return value.value
+        if name in map(_name_of, targets) and isinstance(value, (ast.Constant, ast.Tuple)):
+            return ast.literal_eval(value)
     for base in node.bases:
         found = module.find(_name_of(base))
         if found and (value := _attribute(*found, name)) is not None:

@@ -59,6 +59,10 @@ class EncoderDecoder(TeacherForced):
     read_before_y = ("encoder",)
     """Stacks that have come to their end before y begins."""
 
+    x_kinds = ("values", "symbols", "spelled")
+    y_kinds = ("symbols",)
+    answers = "sequence"
+
     def __init__(
         self,
         *,

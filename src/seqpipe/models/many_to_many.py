@@ -29,6 +29,10 @@ class ManyToMany(nn.Module):
         x_vectors: (V, D) that the embedding starts from.
     """
 
+    x_kinds = ("values", "symbols", "spelled")
+    y_kinds = ("tags", "roll", "values", "symbols")
+    answers = "each_step"
+
     def __init__(
         self,
         *,

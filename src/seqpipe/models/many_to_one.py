@@ -33,6 +33,10 @@ class ManyToOne(nn.Module):
         x_vectors: (V, D) that the embedding starts from.
     """
 
+    x_kinds = ("values", "symbols", "spelled")
+    y_kinds = ("category", "ordinal", "number", "multi_label")
+    answers = "whole"
+
     def __init__(
         self,
         *,

@@ -47,6 +47,10 @@ class OneToMany(nn.Module):
         ConfigError: the decoder has two directions, x is a sequence, or a roll is to be embedded.
     """
 
+    x_kinds = (None, "vector", "category", "number", "ordinal")
+    y_kinds = ("symbols", "roll")
+    answers = "next_step"
+
     def __init__(
         self,
         *,

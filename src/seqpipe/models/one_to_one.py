@@ -23,6 +23,10 @@ class OneToOne(nn.Module):
         ConfigError: x has a time axis.
     """
 
+    x_kinds = ("vector", "number")
+    y_kinds = ("category", "ordinal", "number", "multi_label")
+    answers = "whole"
+
     def __init__(
         self,
         *,
