@@ -15,9 +15,11 @@ from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.models.many_to_many import ManyToMany
 from seqpipe.models.many_to_one import ManyToOne
 from seqpipe.models.one_to_one import OneToOne
-from seqpipe.nn.cells import LSTM
+from seqpipe.nn import cells, onnx_graph
+from seqpipe.nn.cells import LSTM, Cell
 from seqpipe.nn.crf import CRFHead
-from seqpipe.onnx import cells, checking, graph
+from seqpipe.nn.kernels.step_loop import StepLoop
+from seqpipe.onnx import checking
 from seqpipe.onnx.export import export_onnx
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.regression import Regression
@@ -62,7 +64,7 @@ def test_a_model_is_written_alike_each_time_and_told_in_lines(classifier, made, 
 
 @pytest.mark.parametrize("fault", ["a gate", "the length", "the direction"])
 def test_a_graph_that_answers_otherwise_leaves_no_file(classifier, fault, tmp_path, monkeypatch):
-    real = graph.Graph.ops
+    real = onnx_graph.Graph.ops
 
     def wrong(self, kind, count, *inputs, **attributes):
         if kind == "LSTM" and fault == "the length":
@@ -71,23 +73,40 @@ def test_a_graph_that_answers_otherwise_leaves_no_file(classifier, fault, tmp_pa
             attributes["direction"] = "forward"
         return real(self, kind, count, *inputs, **attributes)
 
-    monkeypatch.setattr(graph.Graph, "ops", wrong)
+    monkeypatch.setattr(onnx_graph.Graph, "ops", wrong)
     if fault == "a gate":
-        monkeypatch.setattr(cells, "torch_rows", lambda weight, order: weight.detach())
+        monkeypatch.setattr(cells, "rows_in_order", lambda weight, order: weight.detach())
     with pytest.raises(ConfigError, match=r"format=onnx: output '.*' of .* differs from the model"):
         export_onnx(classifier(bidirectional=True), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
+class UnwrittenLSTM(LSTM):
+    """A step without a graph."""
+
+    onnx_operator = Cell.onnx_operator
+
+
 class OtherLSTM(LSTM):
-    """Somebody's own step."""
+    """A step that is not the one of the graph it inherits."""
+
+    def recur(self, projected_t, state):
+        h, c = super().recur(projected_t, state)
+        return h / 2, c
 
 
-def test_a_cell_of_ones_own_is_refused_with_those_that_can_be_written(classifier, tmp_path):
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (UnwrittenLSTM, "cell=UnwrittenLSTM: is not written as ONNX, .*: format=safetensors"),
+        (OtherLSTM, "format=onnx: output '.*' of .* differs from the model"),
+    ],
+)
+def test_a_cell_without_its_own_graph_is_refused(classifier, cell, message, tmp_path):
     model = classifier()
     (layer,) = model.network.encoder.layers[0].values()
-    layer.cell.__class__ = OtherLSTM
-    message = "cell=OtherLSTM: cannot be .*: RNN, SimplifiedGRU, GRU, LSTM, PeepholeLSTM, or format"
+    layer.cell.__class__ = cell
+    layer.kernel = StepLoop()
     with pytest.raises(ConfigError, match=message):
         export_onnx(model, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -148,9 +167,20 @@ def test_a_model_on_the_gpu_is_written_and_stays_there(classifier, tmp_path):
     assert model.device.type == "cuda"
 
 
-def test_the_check_sees_batches_of_one_and_many_ragged_and_up_to_200_steps(classifier):
-    model = classifier()
-    cases = list(checking.cases(model.network, model.task, model.spec))
+@pytest.fixture
+def cases_of(tmp_path):
+    """The batches on which a model's file is checked."""
+
+    def cases(model, name):
+        export_onnx(model, tmp_path / name)
+        session = session_of(tmp_path / name)
+        return list(checking.cases(session, model.network, model.task, model.spec))
+
+    return cases
+
+
+def test_the_check_sees_batches_of_one_and_many_ragged_and_up_to_200_steps(classifier, cases_of):
+    cases = cases_of(classifier(), "m.onnx")
     assert {len(case.inputs["x"]) for case in cases} == {1, 3, 64}
     assert max(case.inputs["x"].shape[1] for case in cases) == 200
     assert len(cases[-1].inputs["lengths"].unique()) > 20
@@ -159,15 +189,14 @@ def test_the_check_sees_batches_of_one_and_many_ragged_and_up_to_200_steps(class
 
 
 def test_a_wide_network_is_checked_on_shorter_batches_and_on_one_long_sequence(
-    made, classifier, monkeypatch
+    made, classifier, cases_of, monkeypatch
 ):
     monkeypatch.setattr(checking, "MOST_NUMBERS", 64 * 24 * 10)  # 4 gates of 6: ten steps of 64
-    model = classifier()
-    cases = list(checking.cases(model.network, model.task, model.spec))
+    cases = cases_of(classifier(), "m.onnx")
     assert cases[-1].inputs["x"].shape == (64, 10)
     assert (1, 200) in [case.inputs["x"].shape for case in cases]
     crf = made(ManyToMany, Tagging, "words", "spans", head=CRFHead)  # 25 pairs of tags
-    cases = list(checking.cases(crf.network, crf.task, crf.spec))
+    cases = cases_of(crf, "crf.onnx")
     assert cases[-1].inputs["x"].shape == (64, 9)
 
 

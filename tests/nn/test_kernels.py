@@ -7,8 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from seqpipe.nn.cells import GRU, LSTM, RNN, PeepholeLSTM, SimplifiedGRU
-from seqpipe.nn.kernels.base import StepLoop
-from seqpipe.nn.kernels.select import select_kernel
+from seqpipe.nn.kernels.step_loop import StepLoop, select_kernel
 from seqpipe.nn.recurrent import RecurrentLayer, RecurrentStack
 
 D, H, B, T = 3, 4, 4, 6

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.testing import assert_close
 
 from seqpipe.nn.cells import GRU, LSTM, RNN, Cell
-from seqpipe.nn.kernels.base import StepLoop
+from seqpipe.nn.kernels.step_loop import StepLoop
 from seqpipe.nn.recurrent import RecurrentStack
 
 D, H, B, T = 3, 4, 5, 7

@@ -20,10 +20,8 @@ from seqpipe.diagnostics.preflight_context import (
     lengths_for,
     part_that_differs,
 )
-from seqpipe.models.many_to_many import ManyToMany
 from seqpipe.nn.crf import CRFHead
 from seqpipe.nn.masks import length_mask
-from seqpipe.tasks.base import StepTask
 from seqpipe.training.nonfinite_trace import Kept, find
 
 MORE = 3  # padded steps added
@@ -282,9 +280,9 @@ def causality(subject: Subject, outputs: Tensor) -> Check:
     if batch.y_lengths is None:
         return Check(name, "does not apply", "one answer for all steps")
     if not reads_y:
-        if not isinstance(subject.model, ManyToMany):
+        if getattr(subject.model, "answers", None) != "each_step":
             return Check(name, "does not apply", f"{type(subject.model).__name__} promises none")
-        if subject.model.encoder.directions > 1:
+        if not subject.model.causal:
             return Check(name, "does not apply", "reads both ways")
     values = batch.y if reads_y else batch.x
     assert values is not None
@@ -305,9 +303,11 @@ def causality(subject: Subject, outputs: Tensor) -> Check:
 
 
 def _reads_its_answer(subject: Subject) -> bool:
-    spec, task = subject.spec, subject.task
-    alone = spec.y.has_time and not (spec.x is not None and spec.x.has_time)
-    return alone or (spec.y.is_text and isinstance(task, StepTask))
+    spec, answers = subject.spec, getattr(subject.model, "answers", None)
+    if answers is None:  # a module that declares nothing
+        alone = spec.y.has_time and not (spec.x is not None and spec.x.has_time)
+        return alone or "sequence" in subject.task.answers
+    return answers in ("next_step", "sequence")
 
 
 def _peeks(subject: Subject, role: str, start: int, last: int) -> str | None:

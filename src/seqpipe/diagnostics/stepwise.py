@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.nn.cells import Cell, State
-from seqpipe.nn.kernels.base import StepLoop
+from seqpipe.nn.kernels.step_loop import StepLoop
 from seqpipe.nn.recurrent import RecurrentLayer
 
 

@@ -114,7 +114,7 @@ def score(
     parts = [log_probabilities(logits.to(widest(device)), truth)[0] for logits, truth in pieces]
     values = torch.cat(parts).tolist()
     names = y.spec.names or ()
-    if symbols.is_floating_point():  # notes, which have a name each
+    if y.spec.is_roll:
         tokens = [y.decode(row.unsqueeze(0)) for row in symbols]
     else:
         tokens = [names[int(id_)] for id_ in symbols]

@@ -7,11 +7,50 @@ Ways of answering, `answers`:
     sequence    as next_step, but of an x: the model writes a sequence of another length
 """
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from seqpipe.errors import ConfigError
 from seqpipe.models.beam import Hypotheses
+from seqpipe.nn.onnx_graph import Graph, Steps, Value
+
+
+class Architecture(nn.Module):
+    """A model of x and y. `forward(x, x_lengths, y, y_lengths)` returns logits or numbers.
+
+    A plain `nn.Module` can be trained, too; it declares nothing and is not written as ONNX.
+    """
+
+    x_kinds: ClassVar[tuple[str | None, ...]]
+    """Kinds of x that it reads, see `FieldSpec`; None: it needs no x."""
+    y_kinds: ClassVar[tuple[str, ...]]
+    """Kinds of y that it answers with."""
+    answers: ClassVar[str]
+    """Its way of answering."""
+
+    @property
+    def causal(self) -> bool:
+        """True where, with `each_step`, the answer to step t depends on x_1..x_t only."""
+        return False
+
+    def onnx(self, graph: Graph) -> tuple[Value, Steps | None]:
+        """Writes the inputs and `forward` into a graph.
+
+        Returns:
+            what `forward` returns, time first; the real steps, None where answers have none.
+
+        Raises:
+            ConfigError: it cannot be written as ONNX.
+        """
+        wrong = "is not written as ONNX, it has no method onnx"
+        name = type(self).__name__
+        raise ConfigError(f"architecture={name}: {wrong}; allowed: format=safetensors")
+
+    def onnx_answers(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The answers to the inputs of the graph, computed here: `forward`, and other outputs."""
+        return self(inputs["x"], inputs.get("lengths")), {}
 
 
 @runtime_checkable

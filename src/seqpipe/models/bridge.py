@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from seqpipe.errors import ConfigError
-from seqpipe.nn.recurrent import RecurrentStack, StackState
+from seqpipe.nn.onnx_graph import Graph, Value
+from seqpipe.nn.recurrent import GraphState, RecurrentStack, StackState
 from seqpipe.rules import refusal
 
 
@@ -44,3 +45,12 @@ class Bridge(nn.Module):
             assert isinstance(parts, nn.ModuleDict)
             layers.append((tuple(torch.tanh(part(source)) for part in parts.values()),))
         return tuple(layers)
+
+    def onnx(self, graph: Graph, sources: Sequence[Value]) -> GraphState:
+        """Writes the maps into a graph. sources: (B, size) for each layer."""
+        state: GraphState = []
+        for source, parts in zip(sources, self.maps, strict=True):
+            assert isinstance(parts, nn.ModuleDict)
+            linear = [layer for layer in parts.values() if isinstance(layer, nn.Linear)]
+            state.append([[graph.op("Tanh", graph.linear(source, layer)) for layer in linear]])
+        return state

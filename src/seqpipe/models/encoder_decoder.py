@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from seqpipe.errors import ConfigError
+from seqpipe.models.architecture import Architecture
 from seqpipe.models.beam import Hypotheses, beam_search, states_of
 from seqpipe.models.bridge import Bridge
 from seqpipe.models.decoding import PAD, lengths_to_end, log_probabilities, next_input, without
@@ -15,12 +16,13 @@ from seqpipe.models.inputs import EMBEDDED, InputLayer, check_freeze
 from seqpipe.nn.attention import Attention, Keys
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
+from seqpipe.nn.onnx_graph import Graph, Steps, Value
 from seqpipe.nn.precision import precise
 from seqpipe.nn.recurrent import RecurrentStack, StackState
 from seqpipe.rules import refusal
 
 
-class EncoderDecoder(TeacherForced):
+class EncoderDecoder(TeacherForced, Architecture):
     """An encoder reads x, a decoder writes y, with attention over the encoder's outputs or not.
 
     Each layer of the decoder starts from the last state (all parts and directions) of a layer of
@@ -150,6 +152,17 @@ class EncoderDecoder(TeacherForced):
         logits = self._read_out(self._forced(state, y, y_lengths), keys)
         scores = log_probabilities(logits, y)
         return scores.masked_fill(~length_mask(y_lengths, y.shape[1]), 0.0)
+
+    def onnx(self, graph: Graph) -> tuple[Value, Steps]:
+        """Refuses: a graph has no loop that reads its own last answer.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            "architecture=encoder_decoder: is not written as ONNX: it answers step by step, each"
+            " reading its own last answer; allowed: format=safetensors"
+        )
 
     @property
     def attends(self) -> bool:

@@ -2,12 +2,14 @@
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seqpipe.errors import ConfigError, ShapeError
 from seqpipe.nn.characters import CharacterCNN, CharacterEncoder, CharacterLSTM
 from seqpipe.nn.checks import one_of
+from seqpipe.nn.onnx_graph import FLOAT, INTEGER, Graph, Steps, Value
 from seqpipe.rules import refusal
 
 WIDEST_DEFAULT = 128  # of an embedding whose width nobody chose
@@ -95,6 +97,29 @@ class InputLayer(nn.Module):
         if x.ndim != 3 or x.shape[-1] != self.size:
             raise ShapeError(f"x has shape {tuple(x.shape)}; expected (B, T_x, {self.size}).")
         return x
+
+    def onnx(self, graph: Graph, name: str) -> tuple[Value, Steps]:
+        """Writes inputs and their vectors into a graph.
+
+        Args:
+            graph: that it is written into.
+            name: of the input.
+
+        Returns:
+            vectors (T, B, output_size); the real steps.
+        """
+        if self.embedding is None:
+            return graph.sequences(name, FLOAT, self.size)
+        table = graph.constant(self.embedding.weight)
+        if self.characters is None:
+            value, steps = graph.sequences(name, INTEGER)
+            return graph.op("Gather", table, value, axis=0), steps
+        value, steps = graph.sequences(name, INTEGER, "word_and_characters")
+        words = graph.op("Gather", value, graph.constant(0, np.int64), axis=2)
+        end = graph.integers(np.iinfo(np.int64).max)
+        spelled = graph.op("Slice", value, graph.integers(1), end, graph.integers(2))
+        known = graph.op("Gather", table, words, axis=0)
+        return graph.side_by_side([known, self.characters.onnx(graph, spelled)], axis=2), steps
 
 
 def check_freeze(freeze_vectors: bool, *vectors: Tensor | None) -> None:

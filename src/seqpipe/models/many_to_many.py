@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from seqpipe.models.architecture import Architecture
 from seqpipe.models.inputs import InputLayer
-from seqpipe.nn.crf import CRFHead
 from seqpipe.nn.head import Head
+from seqpipe.nn.onnx_graph import Graph, Steps, Value
 from seqpipe.nn.recurrent import RecurrentStack, StackState
 
 
-class ManyToMany(nn.Module):
+class ManyToMany(Architecture):
     """A recurrent encoder with the same head on every step; T_y = T_x.
 
     Args:
@@ -91,6 +92,19 @@ class ManyToMany(nn.Module):
         self, x: Tensor, x_lengths: Tensor, state: StackState | None
     ) -> tuple[Tensor, StackState]:
         outputs, final_state = self.encoder(self.input(x), x_lengths, state)
-        if isinstance(self.head, CRFHead):
+        if getattr(self.head, "whole_sequences", False):
             return self.head(outputs, x_lengths), final_state
         return self.head(outputs), final_state
+
+    @property
+    def causal(self) -> bool:
+        """True of an encoder with one direction."""
+        return self.encoder.directions == 1
+
+    def onnx(self, graph: Graph) -> tuple[Value, Steps]:
+        """Reads `x` and `lengths`. Returns (T, B, K), or (T, B, K, K) potentials."""
+        vectors, steps = self.input.onnx(graph, "x")
+        outputs, _ = self.encoder.onnx(graph, vectors, steps.short)
+        # ONNX does not say what its operators leave at padding; NaN there would be no answer.
+        outputs = graph.op("Where", steps.real, outputs, graph.constant(0.0))
+        return self.head.onnx(graph, outputs, steps), steps

@@ -3,16 +3,19 @@
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from seqpipe.models.architecture import Architecture
 from seqpipe.models.inputs import InputLayer
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
+from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
 from seqpipe.nn.recurrent import RecurrentStack
 
 
-class ManyToOne(nn.Module):
+class ManyToOne(Architecture):
     """A recurrent encoder whose steps are summed up in one vector, and a head on it.
 
     Padding has no say: `last` is the state after the last real step (of each direction: the
@@ -95,3 +98,20 @@ class ManyToOne(nn.Module):
             return outputs.masked_fill(~mask, 0.0).sum(dim=1) / mask.sum(dim=1)
         assert self.pooling == "max", self.pooling
         return outputs.masked_fill(~mask, -torch.inf).amax(dim=1)
+
+    def onnx(self, graph: Graph) -> tuple[Value, Steps | None]:
+        """Reads `x` and `lengths`. Returns (B, K)."""
+        vectors, steps = self.input.onnx(graph, "x")
+        outputs, state = self.encoder.onnx(graph, vectors, steps.short)
+        first = graph.integers(0)
+        if self.pooling == "last":
+            summary = graph.side_by_side([direction[0] for direction in state[-1]], axis=1)
+        elif self.pooling == "mean":
+            real = graph.op("Where", steps.real, outputs, graph.constant(0.0))
+            count = graph.unsqueezed(graph.op("Cast", steps.lengths, to=FLOAT), 1)
+            summary = graph.op("Div", graph.op("ReduceSum", real, first, keepdims=0), count)
+        else:
+            assert self.pooling == "max", self.pooling
+            real = graph.op("Where", steps.real, outputs, graph.constant(-np.inf))
+            summary = graph.op("ReduceMax", real, first, keepdims=0)
+        return self.head.onnx(graph, summary), None

@@ -1,12 +1,14 @@
 """The sequence itself, y_1..y_Ty, from nothing or from one condition."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seqpipe.errors import ConfigError
+from seqpipe.models.architecture import Architecture
 from seqpipe.models.bridge import Bridge
 from seqpipe.models.decoding import (
     check_drawing,
@@ -19,11 +21,12 @@ from seqpipe.models.decoding import (
 from seqpipe.models.inputs import InputLayer
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
-from seqpipe.nn.recurrent import RecurrentStack, StackState
+from seqpipe.nn.onnx_graph import BOOLEAN, FLOAT, INTEGER, Graph, Steps, Value
+from seqpipe.nn.recurrent import GraphState, RecurrentStack, StackState
 from seqpipe.rules import refusal
 
 
-class OneToMany(nn.Module):
+class OneToMany(Architecture):
     """A language model: each step reads its own last y, x<t> = y<t-1>, and <BOS> first.
 
     A roll, K notes a step, has no <BOS> and no <EOS>: the first step reads silence, and a sample
@@ -67,7 +70,7 @@ class OneToMany(nn.Module):
         eos: int = 3,
     ) -> None:
         super().__init__()
-        self.y_kind, self.y_size = y_kind, y_size
+        self.y_kind, self.y_size, self.x_size = y_kind, y_size, x_size
         self.first, self.eos = (0 if y_kind == "roll" else bos), eos
         read_as = "values" if y_kind == "roll" else y_kind
         self.input = InputLayer(
@@ -267,6 +270,65 @@ class OneToMany(nn.Module):
         assert len(prompt) == len(before), "one prompt for each sequence"
         _, state = self.decoder(self.input(next_input(prompt, before)), None, state)
         return prompt[:, -1], state
+
+    def onnx(self, graph: Graph) -> tuple[Value, Steps]:
+        """Writes the model into a graph that goes on from a state. Returns (T, B, K).
+
+        Inputs: `y_before`, what each step reads, first of all <BOS> or silence; `lengths`; `fresh`,
+        true where a sequence starts: its state is then the initial one, whatever is fed; the parts
+        of the state, (depth, B, H); the condition x, where there is one, which `fresh` rows read.
+        Outputs besides the answer: the next state, `<part>_next`.
+        """
+        vectors, steps = self.input.onnx(graph, "y_before")
+        fresh = graph.unsqueezed(graph.input("fresh", BOOLEAN, ("batch",)), 1)
+        start = self._onnx_first_state(graph, graph.size(steps.lengths, 0))
+        names, stack = self.decoder.cell_state_names, self.decoder
+        axes = (stack.depth, "batch", stack.hidden_size)
+        fed = [graph.input(name, FLOAT, axes) for name in names]
+        state: GraphState = []
+        for level, layers in enumerate(start):
+            place = graph.constant(level, np.int64)
+            given = [graph.op("Gather", part, place, axis=0) for part in fed]
+            parts = zip(layers[0], given, strict=True)
+            state.append([[graph.op("Where", fresh, first, other) for first, other in parts]])
+        outputs, final = stack.onnx(graph, vectors, steps.short, state)
+        for number, name in enumerate(names):
+            rows = [graph.unsqueezed(layers[0][number], 0) for layers in final]
+            graph.output(f"{name}_next", graph.op("Concat", *rows, axis=0), FLOAT, axes)
+        outputs = graph.op("Where", steps.real, outputs, graph.constant(0.0))
+        return self.head.onnx(graph, outputs), steps
+
+    def _onnx_first_state(self, graph: Graph, rows: Value) -> GraphState:
+        """The state that the condition gives, or the initial one."""
+        if self.condition is None:
+            return self.decoder.onnx_initial(graph, rows)
+        if isinstance(self.condition, nn.Embedding):
+            ids = graph.input("x", INTEGER, ("batch",))
+            source = graph.op("Gather", graph.constant(self.condition.weight), ids, axis=0)
+        else:
+            source = graph.input("x", FLOAT, ("batch", self.x_size))
+        return self.bridge.onnx(graph, [source] * self.decoder.depth)
+
+    def onnx_answers(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits, and the next state."""
+        names, stack, fresh = self.decoder.cell_state_names, self.decoder, inputs["fresh"]
+        _, start = self._start(inputs.get("x"), len(fresh))
+        chosen = fresh.unsqueeze(1)
+        state = tuple(
+            (
+                tuple(
+                    torch.where(chosen, first, inputs[name][level])
+                    for name, first in zip(names, start[level][0], strict=True)
+                ),
+            )
+            for level in range(stack.depth)
+        )
+        outputs, final = stack(self.input(inputs["y_before"]), inputs["lengths"], state)
+        after = {
+            f"{name}_next": torch.stack([layers[0][place] for layers in final])
+            for place, name in enumerate(names)
+        }
+        return self.head(outputs), after
 
 
 def _condition_layer(kind: str, size: int, hidden_size: int) -> tuple[nn.Module, int]:

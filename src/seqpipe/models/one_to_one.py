@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqpipe.errors import ConfigError
+from seqpipe.models.architecture import Architecture
 from seqpipe.nn.head import FeedForward, Head
+from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
 from seqpipe.rules import refusal
 
 
-class OneToOne(nn.Module):
+class OneToOne(Architecture):
     """A feed-forward network: T_x = T_y = 1, nothing recurs.
 
     Args:
@@ -41,6 +43,7 @@ class OneToOne(nn.Module):
             wrong = f"x is a sequence ({x_kind}), not one vector"
             allowed = "architecture=many_to_one, which reads a sequence"
             raise ConfigError(refusal("architecture", "one_to_one", wrong, allowed))
+        self.x_size = x_size
         self.encoder = encoder(input_size=x_size)
         self.head = head(input_size=self.encoder.output_size, output_size=output_size)
 
@@ -54,3 +57,8 @@ class OneToOne(nn.Module):
         """x: (B, D). Returns (B, K); lengths and y are not read."""
         outputs: Tensor = self.head(self.encoder(x))
         return outputs
+
+    def onnx(self, graph: Graph) -> tuple[Value, Steps | None]:
+        """Reads `x` (B, D). Returns (B, K)."""
+        x = graph.input("x", FLOAT, ("batch", self.x_size))
+        return self.head.onnx(graph, self.encoder.onnx(graph, x)), None

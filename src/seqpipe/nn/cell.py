@@ -1,21 +1,55 @@
-"""What a cell is: one time step, the definition and the reference of a recurrent layer.
+"""The base of all cells: one time step, the definition and the reference of a recurrent layer.
 
 Shapes: B sequences, D = input_size, H = hidden_size, G gates. A state is a tuple of (B, H).
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seqpipe.errors import ConfigError
 from seqpipe.nn.checks import at_least_one
+from seqpipe.nn.onnx_graph import Graph, Operator, Value
 
 State = tuple[Tensor, ...]
 Step = Callable[[Tensor, State], State]
+
+
+@runtime_checkable
+class Kernel(Protocol):
+    """Runs one cell over whole sequences, with the answer of stepping the cell.
+
+    Attributes:
+        name: what to call it in a report.
+    """
+
+    name: str
+
+    def __call__(
+        self,
+        cell: "Cell",
+        x: Float[Tensor, "B T D"],
+        lengths: Int[Tensor, " B"] | None,
+        state: State,
+    ) -> tuple[Float[Tensor, "B T H"], State]:
+        """Reads x from its first step on.
+
+        Args:
+            cell: the weights.
+            x: (B, T, D), zeros at padding.
+            lengths: (B,) real steps; None: all T.
+            state: before the first step, (B, H) for each part.
+
+        Returns:
+            h_1..h_T (B, T, H), anything at padding; the state after each sequence's last real
+            step, in the precision of `state`.
+        """
+        ...
 
 
 class Cell(nn.Module, ABC):
@@ -40,6 +74,8 @@ class Cell(nn.Module, ABC):
     gate_names: ClassVar[tuple[str, ...]]
     state_names: ClassVar[tuple[str, ...]] = ("h",)
     undecayed: ClassVar[tuple[str, ...]] = ()
+    candidate: ClassVar[str | None] = None
+    """The block of `gate_names` that is no gate but the new content; None: the last one."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -61,6 +97,10 @@ class Cell(nn.Module, ABC):
         """
         return F.linear(x, self.weight_input, self.bias)
 
+    def weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights on x (G*H, D), on h_{t-1} (G*H, H), and the bias (G*H,)."""
+        return self.weight_input, self.weight_hidden, self.bias
+
     @abstractmethod
     def recur(self, projected_t: Float[Tensor, "B GH"], state: State) -> State:
         """The rest of the step. projected_t: (B, G*H); state: (B, H) each. Returns the next."""
@@ -68,6 +108,26 @@ class Cell(nn.Module, ABC):
     def prepare(self) -> Step:
         """`recur` with all done that need not be repeated at each step of a sequence."""
         return self.recur
+
+    def kernel(self) -> Kernel | None:
+        """A faster way to run this cell over a sequence; None: there is none.
+
+        It counts only where the cell's own class defines it: the step of a subclass may be another.
+        """
+        return None
+
+    def onnx_operator(self) -> Operator | None:
+        """The cell as one operator of ONNX; None: there is none, so `onnx_step` is written."""
+        return None
+
+    def onnx_step(self, graph: Graph, projected_t: Value, state: list[Value]) -> list[Value]:
+        """Writes `recur` into a graph, with the same arguments. Returns the next state.
+
+        Raises:
+            ConfigError: the cell cannot be written as ONNX.
+        """
+        wrong = "is not written as ONNX, it has neither onnx_operator nor onnx_step"
+        raise ConfigError(f"cell={type(self).__name__}: {wrong}; allowed: format=safetensors")
 
     def gates(
         self, projected_t: Float[Tensor, "B GH"], state: State

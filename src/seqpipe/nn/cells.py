@@ -6,6 +6,7 @@ The lecture's a<t> is h_t and its memory cell c<t> is c_t; W[a, x] is written as
 Shapes: B sequences, D = input_size, H = hidden_size, G gates. A state is a tuple of (B, H).
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -13,12 +14,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seqpipe.nn.cell import Cell, State, Step
+from seqpipe.nn.cell import Cell, Kernel, State, Step
 from seqpipe.nn.checks import one_of
+from seqpipe.nn.kernels.fused import FusedGRU, FusedLSTM, FusedRNN
+from seqpipe.nn.onnx_graph import Graph, Operator, Value, rows_in_order
 
 __all__ = ["GRU", "LSTM", "RNN", "Cell", "PeepholeLSTM", "SimplifiedGRU", "State", "Step"]
 
 Gates = dict[str, Tensor]
+OPEN = 1e4
+"""A pre-activation at which a sigmoid is exactly 1."""
 
 
 class RNN(Cell):
@@ -60,6 +65,15 @@ class RNN(Cell):
         h_t = self._g(torch.addmm(projected_t, h, self.weight_hidden.t()))
         return (h_t.to(h.dtype),)
 
+    def kernel(self) -> Kernel:
+        """`torch.rnn_tanh` or `torch.rnn_relu`."""
+        return FusedRNN(self.nonlinearity)
+
+    def onnx_operator(self) -> Operator:
+        """`RNN`."""
+        activations: dict[str, object] = {"activations": [self.nonlinearity.capitalize()]}
+        return Operator("RNN", self.weights(), activations)
+
 
 class SimplifiedGRU(Cell):
     """A gated recurrent unit without the reset gate, as the lecture introduces it.
@@ -72,6 +86,7 @@ class SimplifiedGRU(Cell):
     """
 
     gate_names = ("u", "c")
+    candidate = "c"
 
     def recur(self, projected_t: Float[Tensor, "B GH"], state: State) -> State:
         """projected_t: (B, 2H); state: (c_{t-1},). Returns (c_t,)."""
@@ -90,6 +105,21 @@ class SimplifiedGRU(Cell):
         """Γ_u and c̃<t>."""
         u, c = torch.addmm(projected_t, state[0], self.weight_hidden.t()).chunk(2, dim=-1)
         return u.sigmoid(), c.tanh()
+
+    def onnx_operator(self) -> Operator:
+        """A `GRU` whose reset gate is always open: no weights, and a bias that opens it.
+
+        Packed z, r, h: z keeps the old state where Γ_u lets the new one in, z = 1 - Γ_u, so the
+        rows of u change sign.
+        """
+
+        def packed(weight: Tensor, r: float) -> Tensor:
+            u, c = weight.detach().chunk(2)
+            return torch.cat([-u, torch.full_like(u, r), c])
+
+        w, r, b = self.weights()
+        weights = packed(w, 0.0), packed(r, 0.0), packed(b, OPEN)
+        return Operator("GRU", weights, {"linear_before_reset": 0})
 
 
 class GRU(Cell):
@@ -113,6 +143,7 @@ class GRU(Cell):
     """
 
     gate_names = ("r", "u", "c")
+    candidate = "c"
 
     def __init__(self, input_size: int, hidden_size: int, *, reset_after: bool = False) -> None:
         super().__init__(input_size, hidden_size)
@@ -157,6 +188,24 @@ class GRU(Cell):
         """`recur` with the weights already split: at each step it would cost as much again."""
         return partial(self.recur, weights=self._split_weights())
 
+    def kernel(self) -> Kernel | None:
+        """`torch.gru`, which resets after the product."""
+        return FusedGRU() if self.reset_after else None
+
+    def onnx_operator(self) -> Operator:
+        """`GRU`, packed z, r, h with z = 1 - Γ_u, so the rows of u change sign."""
+
+        def packed(weight: Tensor) -> Tensor:
+            r, u, c = weight.detach().chunk(3)
+            return torch.cat([-u, r, c])
+
+        w, r, b = map(packed, self.weights())
+        second = None
+        if self.bias_hidden is not None:
+            second = torch.cat([self.bias_hidden.new_zeros(2 * self.hidden_size), self.bias_hidden])
+        after: dict[str, object] = {"linear_before_reset": int(self.reset_after)}
+        return Operator("GRU", (w, r, b), after, second)
+
     def _split_weights(self) -> tuple[Tensor, Tensor]:
         """(H, 2H) of the gates and (H, H) of the candidate."""
         H = self.hidden_size
@@ -183,6 +232,7 @@ class LSTM(Cell):
 
     gate_names = ("i", "f", "g", "o")
     state_names = ("h", "c")
+    candidate = "g"
 
     def __init__(
         self,
@@ -216,6 +266,19 @@ class LSTM(Cell):
         i, f, g, o = torch.addmm(projected_t, h, self.weight_hidden.t()).chunk(4, dim=-1)
         i, f = i.sigmoid(), f.sigmoid()
         return i, f, o.sigmoid(), f * c + i * g.tanh()
+
+    def kernel(self) -> Kernel | None:
+        """`torch.lstm`, which has the tanh at its output."""
+        return FusedLSTM() if self.output_tanh else None
+
+    def onnx_operator(self) -> Operator | None:
+        """`LSTM`, packed i, o, f, c."""
+        w, r, b = (rows_in_order(weight, (0, 3, 1, 2)) for weight in self.weights())
+        attributes: dict[str, object] = {}
+        if not self.output_tanh:  # x -> 1 x + 0
+            attributes = {"activations": ["Sigmoid", "Tanh", "Affine"]}
+            attributes |= {"activation_alpha": [1.0], "activation_beta": [0.0]}
+        return Operator("LSTM", (w, r, b), attributes)
 
 
 class PeepholeLSTM(LSTM):
@@ -265,6 +328,29 @@ class PeepholeLSTM(LSTM):
         c_t = f * c + i * g.tanh()
         o = (o + see_o * (c if self.output_peephole == "previous" else c_t)).sigmoid()
         return i, f, o, c_t
+
+    def onnx_operator(self) -> Operator | None:
+        """`LSTM`, whose Γ_o sees c<t>; None where it sees c<t-1>."""
+        found = super().onnx_operator()
+        if self.output_peephole == "previous" or found is None:
+            return None
+        return replace(found, peephole=rows_in_order(self.peephole.flatten(), (0, 2, 1)))
+
+    def onnx_step(self, graph: Graph, projected_t: Value, state: list[Value]) -> list[Value]:
+        """The equations, of `output_peephole=previous`."""
+        h, c = state
+
+        def gate(a: Value, see: Tensor) -> Value:
+            seen = graph.op("Mul", graph.constant(see), c)
+            return graph.op("Sigmoid", graph.op("Add", a, seen))
+
+        a = graph.op("MatMul", h, graph.constant(self.weight_hidden.t()))
+        a = graph.op("Add", projected_t, a)
+        i, f, g, o = graph.ops("Split", 4, a, axis=1, num_outputs=4)
+        i, f, o = (gate(a, see) for a, see in zip((i, f, o), self.peephole, strict=True))
+        new = graph.op("Mul", i, graph.op("Tanh", g))
+        c_t = graph.op("Add", graph.op("Mul", f, c), new)
+        return [graph.op("Mul", o, graph.op("Tanh", c_t) if self.output_tanh else c_t), c_t]
 
 
 def _move(old: Tensor, new: Tensor, update: Tensor) -> Tensor:

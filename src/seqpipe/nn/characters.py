@@ -6,6 +6,7 @@ an id from 1 on; 0 fills up a word to C and is never read.
 
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from seqpipe.errors import ConfigError
 from seqpipe.nn.cells import LSTM
 from seqpipe.nn.checks import at_least_one
 from seqpipe.nn.masks import length_mask
+from seqpipe.nn.onnx_graph import INT32, INTEGER, Graph, Value
 from seqpipe.nn.recurrent import RecurrentStack
 from seqpipe.rules import refusal
 
@@ -51,6 +53,23 @@ class CharacterEncoder(nn.Module, ABC):
     def read(self, words: Int[Tensor, "N C"], lengths: Int[Tensor, " N"]) -> Float[Tensor, "N W"]:
         """words: (N, C) ids; lengths: (N,) characters of each, 0..C. Returns (N, W)."""
 
+    def onnx(self, graph: Graph, characters: Value) -> Value:
+        """Writes the encoder into a graph. characters: (T, B, C) ids. Returns (T, B, W)."""
+        shape = graph.op("Concat", graph.integers(-1), graph.size(characters, 2), axis=0)
+        words = graph.op("Reshape", characters, shape)  # (N, C)
+        inside = graph.op("Greater", words, graph.constant(0, np.int64))
+        inside = graph.op("Cast", inside, to=INTEGER)
+        lengths = graph.op("ReduceSum", inside, graph.integers(1), keepdims=0)
+        vectors = graph.op("Gather", graph.constant(self.embedding.weight), words, axis=0)
+        vectors = self.onnx_read(graph, vectors, lengths)
+        sizes = [graph.size(characters, 0), graph.size(characters, 1)]
+        shape = graph.op("Concat", *sizes, graph.integers(self.output_size), axis=0)
+        return graph.op("Reshape", vectors, shape)
+
+    @abstractmethod
+    def onnx_read(self, graph: Graph, vectors: Value, lengths: Value) -> Value:
+        """`read` in a graph. vectors: (N, C, 30); lengths: (N,), 0..C. Returns (N, W)."""
+
 
 class CharacterCNN(CharacterEncoder):
     """The strongest answer of each of W filters, three characters wide, anywhere in the word.
@@ -71,6 +90,25 @@ class CharacterCNN(CharacterEncoder):
         found = self.filters(vectors.transpose(1, 2))  # (N, W, C)
         outside = ~length_mask(lengths.clamp(min=1), C).unsqueeze(1)
         return torch.tanh(found.masked_fill(outside, -torch.inf).amax(dim=2))
+
+    def onnx_read(self, graph: Graph, vectors: Value, lengths: Value) -> Value:
+        """See `CharacterEncoder`."""
+        place = graph.places(vectors, 1, 0)  # (1, C)
+        inside = graph.op("Less", place, graph.unsqueezed(lengths, 1))
+        wide = graph.unsqueezed(inside, 2)
+        found = graph.op("Where", wide, vectors, graph.constant(0.0))
+        found = graph.op(
+            "Conv",
+            graph.op("Transpose", found, perm=[0, 2, 1]),
+            graph.constant(self.filters.weight),
+            graph.constant(self.filters.bias),
+            kernel_shape=[3],
+            pads=[1, 1],
+        )
+        inside = graph.op("Less", place, graph.unsqueezed(_at_least_one(graph, lengths), 1))
+        wide = graph.unsqueezed(inside, 1)
+        found = graph.op("Where", wide, found, graph.constant(-np.inf))
+        return graph.op("Tanh", graph.op("ReduceMax", found, graph.integers(2), keepdims=0))
 
 
 class CharacterLSTM(CharacterEncoder):
@@ -99,3 +137,14 @@ class CharacterLSTM(CharacterEncoder):
         """words: (N, C) ids; lengths: (N,) characters of each, 0..C. Returns (N, W)."""
         _, state = self.stack(self.embedding(words), lengths.clamp(min=1))
         return torch.cat([direction[0] for direction in state[-1]], dim=-1)
+
+    def onnx_read(self, graph: Graph, vectors: Value, lengths: Value) -> Value:
+        """See `CharacterEncoder`."""
+        steps = graph.op("Transpose", vectors, perm=[1, 0, 2])
+        lengths = graph.op("Cast", _at_least_one(graph, lengths), to=INT32)
+        _, state = self.stack.onnx(graph, steps, lengths)
+        return graph.side_by_side([direction[0] for direction in state[-1]], axis=1)
+
+
+def _at_least_one(graph: Graph, lengths: Value) -> Value:
+    return graph.op("Max", lengths, graph.integers(1))

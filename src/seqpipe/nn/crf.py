@@ -14,12 +14,14 @@ recursions; Lample et al. (2016) for the potentials of a recurrent network.
 
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
+from seqpipe.nn.onnx_graph import Graph, Steps, Value
 from seqpipe.nn.precision import precise
 
 FORBIDDEN = -1e30
@@ -59,6 +61,7 @@ class CRFHead(Head):
     Source: Lample et al. (2016), section 2.2, with scores of the ends in place of two more tags.
     """
 
+    whole_sequences = True
     undecayed = ("transitions", "start", "end")  # scores, which multiply nothing
 
     def __init__(
@@ -94,6 +97,29 @@ class CRFHead(Head):
         ends = torch.where(last, emissions + self.end, emissions)
         before = torch.where((t == 0).view(T, 1, 1), self.start, self.transitions)
         return before + ends.unsqueeze(2)
+
+    def onnx(self, graph: Graph, value: Value, steps: Steps | None = None) -> Value:
+        """Writes the head into a graph. value: (T, B, D). Returns (T, B, K, K), 0 at padding."""
+        assert steps is not None
+        emissions = super().onnx(graph, value)
+        first, last = ends_of(graph, emissions, steps)
+        ending = graph.op("Add", emissions, graph.constant(self.end))
+        ends = graph.op("Where", graph.unsqueezed(last, 2), ending, emissions)
+        learned = graph.constant(self.start), graph.constant(self.transitions)
+        before = graph.op("Where", graph.unsqueezed(first, 2, 3), *learned)
+        scores = graph.op("Add", before, graph.unsqueezed(ends, 2))
+        real = graph.unsqueezed(steps.real, 3)
+        return graph.op("Where", real, scores, graph.constant(0.0))
+
+
+def ends_of(graph: Graph, values: Value, steps: Steps) -> tuple[Value, Value]:
+    """In a graph, true at the first step, (T, 1), and at the last real ones, (T, B).
+
+    values: (T, ...).
+    """
+    t = graph.places(values, 0, 1)
+    last = graph.op("Sub", steps.lengths, graph.integers(1))
+    return graph.op("Equal", t, graph.constant(0, np.int64)), graph.op("Equal", t, last)
 
 
 def constrained(

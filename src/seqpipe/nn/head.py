@@ -1,13 +1,14 @@
 """Layers without recurrence: the standard network, and what stands on top of a recurrent one."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from seqpipe.nn.checks import at_least_one, one_of, probability_below_one
+from seqpipe.nn.onnx_graph import Graph, Steps, Value
 
 
 class FeedForward(nn.Module):
@@ -42,6 +43,10 @@ class FeedForward(nn.Module):
             x = self.drop(torch.tanh(layer(x)))
         return x
 
+    def onnx(self, graph: Graph, value: Value) -> Value:
+        """Writes the layers into a graph, on the last axis of a value."""
+        return _onnx_layers(graph, value, self.layers, "Tanh")
+
 
 class Head(nn.Module):
     """From a recurrent layer's output to y, alike at every time step.
@@ -60,6 +65,9 @@ class Head(nn.Module):
 
     Source: Pascanu et al. (2014), section 3.3.2, deep output.
     """
+
+    whole_sequences: ClassVar[bool] = False
+    """True where it also reads lengths, and answers with potentials of whole sequences."""
 
     def __init__(
         self,
@@ -85,7 +93,19 @@ class Head(nn.Module):
         y: Tensor = self.output(x)
         return y
 
+    def onnx(self, graph: Graph, value: Value, steps: Steps | None = None) -> Value:
+        """Writes the layers into a graph, on the last axis of a value; `steps` is not read."""
+        kind = {torch.relu: "Relu", torch.tanh: "Tanh"}[self.activation]
+        return graph.linear(_onnx_layers(graph, value, self.layers, kind), self.output)
+
 
 def _linear_layers(widths: list[int]) -> nn.ModuleList:
     """One layer between each two neighbours of `widths`."""
     return nn.ModuleList(nn.Linear(below, above) for below, above in pairwise(widths))
+
+
+def _onnx_layers(graph: Graph, value: Value, layers: nn.ModuleList, activation: str) -> Value:
+    for layer in layers:
+        assert isinstance(layer, nn.Linear)
+        value = graph.op(activation, graph.linear(value, layer))
+    return value

@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from seqpipe.errors import ShapeError
 from seqpipe.nn.cells import Cell, State
 from seqpipe.nn.checks import at_least_one, probability_below_one
-from seqpipe.nn.kernels.select import select_kernel
+from seqpipe.nn.kernels.step_loop import select_kernel
 from seqpipe.nn.masks import check_lengths, length_mask, reverse_within_length
+from seqpipe.nn.onnx_graph import INTEGER, Graph, Value
 
 StackState = tuple[tuple[State, ...], ...]  # [layer][direction]
+GraphState = list[list[list[Value]]]
+"""Parts of the state in a graph, (B, H) each, by [layer][direction]."""
 
 
 class RecurrentLayer(nn.Module):
@@ -92,6 +95,47 @@ class RecurrentLayer(nn.Module):
             return self.cell.initial_state(batch_size)
         learned = (self.initial[name] for name in self.cell.state_names)
         return tuple(part.expand(batch_size, -1).contiguous() for part in learned)
+
+    def onnx(
+        self, graph: Graph, x: Value, lengths: Value, before: list[Value]
+    ) -> tuple[Value, list[Value]]:
+        """Writes the layer into a graph; padding is read, and changes no answer.
+
+        Args:
+            graph: that it is written into.
+            x: (T, B, D).
+            lengths: (B,) integers of 32 bits.
+            before: the state, (B, H) for each part.
+
+        Returns:
+            outputs (T, B, H), anything at padding; the final state.
+
+        Raises:
+            ConfigError: the cell cannot be written as ONNX.
+        """
+        operator = self.cell.onnx_operator()
+        if operator is not None:
+            return operator.write(graph, x, lengths, before, reverse=self.reverse)
+        lengths = graph.op("Cast", lengths, to=INTEGER)
+        if self.reverse:
+            x = graph.op("ReverseSequence", x, lengths, time_axis=0, batch_axis=1)
+        projected = graph.op("MatMul", x, graph.constant(self.cell.weight_input.t()))
+        projected = graph.op("Add", projected, graph.constant(self.cell.bias))
+
+        def step(state: list[Value], slices: list[Value]) -> tuple[list[Value], list[Value]]:
+            after = self.cell.onnx_step(graph, slices[0], state)
+            return after, after
+
+        _, parts = graph.scan(step, before, [projected])
+        final, outputs = [graph.last(part, lengths) for part in parts], parts[0]
+        if self.reverse:
+            outputs = graph.op("ReverseSequence", outputs, lengths, time_axis=0, batch_axis=1)
+        return outputs, final
+
+    def onnx_initial(self, graph: Graph, rows: Value) -> list[Value]:
+        """`initial_state` in a graph. rows: how many sequences, (1,) integers."""
+        shape = graph.op("Concat", rows, graph.integers(self.cell.hidden_size), axis=0)
+        return [graph.op("Expand", graph.constant(part), shape) for part in self.initial_state(1)]
 
     def _check(self, x: Tensor, state: State | None) -> None:
         if x.ndim != 3 or x.shape[1] == 0 or x.shape[2] != self.cell.input_size:
@@ -239,6 +283,37 @@ class RecurrentStack(nn.Module):
         return tuple(
             tuple(layer.initial_state(batch_size) for layer in layers) for layers in self._levels()
         )
+
+    def onnx(
+        self, graph: Graph, x: Value, lengths: Value, state: GraphState | None = None
+    ) -> tuple[Value, GraphState]:
+        """Writes the stack into a graph.
+
+        Args:
+            graph: that it is written into.
+            x: (T, B, D).
+            lengths: (B,) integers of 32 bits.
+            state: before the first step; None: the initial one.
+
+        Returns:
+            outputs of the top layer (T, B, N*H), anything at padding; the final state.
+
+        Raises:
+            ConfigError: the cell cannot be written as ONNX.
+        """
+        if state is None:
+            state = self.onnx_initial(graph, graph.size(x, 1))
+        final = []
+        for layers, before in zip(self._levels(), state, strict=True):
+            pairs = zip(layers, before, strict=True)
+            results = [layer.onnx(graph, x, lengths, parts) for layer, parts in pairs]
+            x = graph.side_by_side([outputs for outputs, _ in results], axis=2)
+            final.append([after for _, after in results])
+        return x, final
+
+    def onnx_initial(self, graph: Graph, rows: Value) -> GraphState:
+        """`initial_state` in a graph. rows: how many sequences, (1,) integers."""
+        return [[layer.onnx_initial(graph, rows) for layer in level] for level in self._levels()]
 
     def _levels(self) -> Iterable[list[RecurrentLayer]]:
         """The directions of each layer, the lowest layer first."""

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
 from seqpipe.errors import ConfigError
-from seqpipe.models.one_to_many import OneToMany
-from seqpipe.nn.crf import CRFHead
+from seqpipe.models.architecture import Architecture
 from seqpipe.nn.masks import length_mask
+from seqpipe.nn.recurrent import RecurrentStack
 from seqpipe.tasks.base import Task
-from seqpipe.tasks.regression import Regression
 
 TOLERANCE = 1e-5
 STRAYING = 10.0
@@ -72,7 +71,7 @@ class Differs(NamedTuple):
     network: float
 
 
-def check(session: Any, network: nn.Module, task: Task, spec: SequenceSpec) -> Differs:
+def check(session: Any, network: Architecture, task: Task, spec: SequenceSpec) -> Differs:
     """Runs a session of onnxruntime and the network on the same batches.
 
     Raises:
@@ -82,7 +81,7 @@ def check(session: Any, network: nn.Module, task: Task, spec: SequenceSpec) -> D
     rough = copy.deepcopy(network).cpu().float().eval()
     names = [output.name for output in session.get_outputs()]
     largest = Differs(0.0, 0.0)
-    for case in cases(network, task, spec):
+    for case in cases(session, network, task, spec):
         found = dict(zip(names, session.run(names, case.fed()), strict=True))
         with torch.inference_mode():
             want = _answers(exact, task, spec, case, torch.float64)
@@ -100,25 +99,20 @@ def check(session: Any, network: nn.Module, task: Task, spec: SequenceSpec) -> D
     return largest
 
 
-def cases(network: nn.Module, task: Task, spec: SequenceSpec) -> Iterator[Case]:
-    """The batches of `BATCHES`, ragged, the same each time."""
+def cases(session: Any, network: nn.Module, task: Task, spec: SequenceSpec) -> Iterator[Case]:
+    """The batches of `BATCHES` for the inputs of a session, ragged, the same each time."""
     generator = torch.Generator().manual_seed(0)
+    shapes = {value.name: value.shape for value in session.get_inputs()}
     for rows, longest in BATCHES:
-        timed = isinstance(network, OneToMany) or (spec.x is not None and spec.x.has_time)
-        if not timed:
-            assert spec.x is not None
-            yield Case({"x": _drawn(spec.x, (rows,), generator)}, None)
+        if "lengths" not in shapes:
+            yield Case(_inputs(shapes, spec, rows, None, generator), None)
             continue
-        most = MOST_NUMBERS // (rows * _numbers(network, task)) if rows > 1 else longest
+        most = MOST_NUMBERS // (rows * _numbers(session, network, task)) if rows > 1 else longest
         steps = max(1, min(longest, most))
         lengths = torch.randint(1, steps + 1, (rows,), generator=generator)
         lengths[-1] = steps
         real = length_mask(lengths, steps)
-        if isinstance(network, OneToMany):
-            inputs = _of_steps(network, spec, rows, steps, generator)
-        else:
-            assert spec.x is not None
-            inputs = {"x": _drawn(spec.x, (rows, steps), generator)}
+        inputs = _inputs(shapes, spec, rows, steps, generator)
         for name in ("x", "y_before"):
             if name in inputs and _timed(inputs[name], real):
                 padding = ~real.view(rows, steps, *[1] * (inputs[name].ndim - 2))
@@ -126,30 +120,37 @@ def cases(network: nn.Module, task: Task, spec: SequenceSpec) -> Iterator[Case]:
         yield Case({**inputs, "lengths": lengths}, real)
 
 
-def _numbers(network: nn.Module, task: Task) -> int:
+def _numbers(session: Any, network: nn.Module, task: Task) -> int:
     """How many numbers a step becomes, at its widest: the gates of a layer, or the answer."""
-    stack = network.decoder if isinstance(network, OneToMany) else network.encoder
-    crf = isinstance(network.head, CRFHead)
-    answer: int = task.output_size ** (2 if crf else 1)
-    return max(answer, 4 * int(stack.output_size))  # type: ignore[union-attr, arg-type]
+    whole = any(value.name == "tags" for value in session.get_outputs())
+    widths = [part.output_size for part in network.modules() if isinstance(part, RecurrentStack)]
+    return max(task.output_size ** (2 if whole else 1), *(4 * width for width in widths))
 
 
 def _timed(value: Tensor, real: Tensor) -> bool:
     return value.shape[:2] == real.shape
 
 
-def _of_steps(
-    network: OneToMany, spec: SequenceSpec, rows: int, steps: int, generator: torch.Generator
+def _inputs(
+    shapes: Mapping[str, Any],
+    spec: SequenceSpec,
+    rows: int,
+    steps: int | None,
+    generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Of a one_to_many: some sequences start here, others go on from a state."""
-    stack = network.decoder
-    shape = (stack.depth, rows, stack.hidden_size)
-    inputs = {"y_before": _drawn(spec.y, (rows, steps), generator)}
-    inputs["fresh"] = torch.randint(0, 2, (rows,), generator=generator).bool()
-    for name in stack.cell_state_names:
-        inputs[name] = torch.rand(shape, generator=generator) - 0.5
-    if spec.x is not None:
-        inputs["x"] = _drawn(spec.x, (rows,), generator)
+    """Random inputs; where there is a state, some sequences start, others go on from it."""
+    inputs: dict[str, Tensor] = {}
+    for name, shape in shapes.items():
+        if name in ("x", "y_before"):
+            field = spec.x if name == "x" else spec.y
+            assert field is not None
+            timed = steps is not None and (name == "y_before" or field.has_time)
+            inputs[name] = _drawn(field, (rows, steps or 1) if timed else (rows,), generator)
+        elif name == "fresh":
+            inputs[name] = torch.randint(0, 2, (rows,), generator=generator).bool()
+        elif name != "lengths":
+            depth, _, width = shape
+            inputs[name] = torch.rand(depth, rows, width, generator=generator) - 0.5
     return inputs
 
 
@@ -171,27 +172,18 @@ def _drawn(field: FieldSpec, shape: tuple[int, ...], generator: torch.Generator)
 
 
 def _answers(
-    network: nn.Module, task: Task, spec: SequenceSpec, case: Case, dtype: torch.dtype
+    network: Architecture, task: Task, spec: SequenceSpec, case: Case, dtype: torch.dtype
 ) -> dict[str, Tensor]:
     """The same outputs, of the network."""
     inputs = {
         name: value.to(dtype) if value.is_floating_point() else value
         for name, value in case.inputs.items()
     }
-    if isinstance(network, OneToMany):
-        said, answers = _stepped(network, inputs)
-    else:
-        said, answers = network(inputs["x"], inputs.get("lengths")), {}
-    if isinstance(task, Regression):
-        return {"prediction": task.y.in_units(said.double())}
+    outputs, answers = network.onnx_answers(inputs)
     lengths = inputs.get("lengths") if spec.y.has_time else None
-    index = torch.arange(len(said))
+    index = torch.arange(len(outputs))
     batch = SequenceBatch(inputs.get("x"), inputs.get("lengths"), index, lengths, index)
-    chances = task.probabilities(said, batch)
-    answers["probabilities"] = said.softmax(dim=-1) if chances is None else chances
-    if said.ndim == 4:
-        return {"tags": task.predict(network, said, batch), "potentials": said, **answers}
-    return {"logits": said, **answers}
+    return {**task.onnx_answers(network, outputs, batch), **answers}
 
 
 def _scores(tags: Tensor, potentials: Tensor, real: Tensor) -> Tensor:
@@ -203,28 +195,6 @@ def _scores(tags: Tensor, potentials: Tensor, real: Tensor) -> Tensor:
     before = nn.functional.pad(tags, (1, 0))[:, :-1]
     rows = torch.arange(len(tags)).unsqueeze(1), torch.arange(tags.shape[1])
     return potentials[*rows, before, tags].where(real, 0.0).sum(dim=1, keepdim=True)
-
-
-def _stepped(network: OneToMany, inputs: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits, and the next state."""
-    names, stack, fresh = network.decoder.cell_state_names, network.decoder, inputs["fresh"]
-    _, start = network._start(inputs.get("x"), len(fresh))
-    chosen = fresh.unsqueeze(1)
-    state = tuple(
-        (
-            tuple(
-                torch.where(chosen, first, inputs[name][level])
-                for name, first in zip(names, start[level][0], strict=True)
-            ),
-        )
-        for level in range(stack.depth)
-    )
-    outputs, final = stack(network.input(inputs["y_before"]), inputs["lengths"], state)
-    after = {
-        f"{name}_next": torch.stack([layers[0][place] for layers in final])
-        for place, name in enumerate(names)
-    }
-    return network.head(outputs), after
 
 
 def _compared(name: str, found: Any, want: Tensor, near: Tensor, case: Case) -> Differs:

@@ -9,11 +9,11 @@ from typing import Any
 from seqpipe._version import __version__
 from seqpipe.data.base import Field, FieldSpec
 from seqpipe.data.optional_deps import need
-from seqpipe.data.vocabulary import BOS, EOS, PAD, SPECIALS
+from seqpipe.data.vocabulary import SPECIALS
 from seqpipe.errors import ConfigError
 from seqpipe.inference.model import Model
-from seqpipe.models.one_to_many import OneToMany
-from seqpipe.tasks.transcription import Transcription
+from seqpipe.models.architecture import Architecture
+from seqpipe.nn.onnx_graph import Graph
 
 LARGEST = 2**31 - 1
 """Bytes that one file of protobuf can hold."""
@@ -26,7 +26,7 @@ def export_onnx(model: Model, path: Path) -> list[str]:
 
     Inputs are `x` as the field of x encodes it, padded, and `lengths`; outputs are `logits` and
     `probabilities`, or the `prediction` in the data's units. A model of one_to_many reads
-    `y_before` and a state in place of x, see `seqpipe.onnx.networks.one_to_many`. The
+    `y_before` and a state in place of x, see `OneToMany.onnx`. The
     metadata of the file say what the numbers mean: see `metadata`. The file is written only when
     onnxruntime gives the answers of the model, see `seqpipe.onnx.checking`.
 
@@ -43,16 +43,21 @@ def export_onnx(model: Model, path: Path) -> list[str]:
     """
     onnx = need("onnx", extra="onnx", what="format=onnx")
     onnxruntime = need("onnxruntime", extra="onnx", what="format=onnx")
-    from seqpipe.onnx.answers import graph_of
     from seqpipe.onnx.checking import BATCHES, TOLERANCE, check
 
     if path.exists():
         raise ConfigError(f"output={path}: is there already; allowed: a new file")
-    graph = graph_of(model.network, model.task, model.spec)
+    network = model.network
+    if not isinstance(network, Architecture):
+        wrong = "is not written as ONNX, it is no seqpipe.models.architecture.Architecture"
+        allowed = "allowed: format=safetensors"
+        raise ConfigError(f"architecture={type(network).__name__}: {wrong}; {allowed}")
+    graph = Graph()
+    model.task.onnx(graph, *network.onnx(graph))
     if graph.weights > LARGEST:
         size = f"{graph.weights / 1e9:.1f} GB of weights, one ONNX file holds {LARGEST / 1e9:.1f}"
         raise ConfigError(f"format=onnx: {size}; allowed: format=safetensors")
-    written = graph.model(type(model.network).__name__, ("seqpipe", __version__))
+    written = graph.model(type(network).__name__, ("seqpipe", __version__))
     onnx.helper.set_model_props(written, metadata(model))
     onnx.checker.check_model(written, full_check=True)
     made = path.with_name(f".{path.name}.{os.getpid()}")
@@ -66,7 +71,7 @@ def export_onnx(model: Model, path: Path) -> list[str]:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; it warns of its own optimisations
         session = onnxruntime.InferenceSession(made, options, providers=["CPUExecutionProvider"])
-        differs = check(session, model.network, model.task, model.spec)
+        differs = check(session, network, model.task, model.spec)
         made.rename(path)
     finally:
         made.unlink(missing_ok=True)
@@ -99,10 +104,7 @@ def metadata(model: Model) -> dict[str, str]:
     for role, field, spec in (("x", model.x, model.spec.x), ("y", model.y, model.spec.y)):
         if field is not None and spec is not None:
             told[role] = _field(field, spec, data[role])
-    if isinstance(model.network, OneToMany) and model.spec.y.is_text:
-        told |= {"bos": BOS, "eos": EOS, "pad": PAD}
-    if isinstance(model.task, Transcription):
-        told["blank"] = PAD
+    told |= model.task.special_ids
     names = {"architecture": type(model.network).__name__, "task": model.task.name}
     return {
         "seqpipe": __version__,

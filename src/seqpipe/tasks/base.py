@@ -1,6 +1,5 @@
 """The base of all tasks: loss, predictions, metrics, and how an answer is written."""
 
-import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -19,9 +18,8 @@ from seqpipe.data.kinds import Answer, Columns, Floats
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.nn.masks import length_mask
+from seqpipe.nn.onnx_graph import FLOAT, STEPS, Axes, Graph, Steps, Value
 from seqpipe.rules import refusal
-from seqpipe.tasks.class_weights import cross_entropy, cross_entropy_of_each
-from seqpipe.tasks.metric_sums import added_up
 from seqpipe.tasks.metrics import is_same_text
 
 Pairs = tuple[Any, Any]
@@ -296,6 +294,48 @@ class Task(ABC):
         """
         raise NotImplementedError
 
+    def onnx(self, graph: Graph, outputs: Value, steps: Steps | None) -> None:
+        """Writes the outputs of a graph: `logits`, and their softmax as `probabilities`.
+
+        Args:
+            graph: that they are written into.
+            outputs: of the model, (B, ...) or, with steps, (T, B, ...).
+            steps: the real ones; None where answers have none.
+
+        Raises:
+            ConfigError: the answer cannot be written as ONNX.
+        """
+        if self.y.form.holds != "ids":
+            wrong = "its answers are not written as ONNX, it has no method onnx"
+            raise ConfigError(f"task={self.name}: {wrong}; allowed: format=safetensors")
+        logits = self.onnx_logits(graph, outputs, steps)
+        chances = graph.op("Softmax", logits, axis=-1)
+        graph.output("probabilities", chances, FLOAT, self.onnx_axes(steps))
+
+    def onnx_logits(self, graph: Graph, outputs: Value, steps: Steps | None) -> Value:
+        """Writes the output `logits`. Returns them, batch first."""
+        if steps is not None:
+            outputs = graph.op("Transpose", outputs, perm=[1, 0, 2])
+        graph.output("logits", outputs, FLOAT, self.onnx_axes(steps))
+        return outputs
+
+    def onnx_axes(self, steps: Steps | None) -> Axes:
+        """The axes of one of the model's outputs, batch first."""
+        return (*(("batch",) if steps is None else STEPS), self.output_size)
+
+    def onnx_answers(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> dict[str, Tensor]:
+        """The outputs that `onnx` writes, computed here, by name. outputs: of the model."""
+        found = self.probabilities(outputs, batch)
+        return {
+            "logits": outputs,
+            "probabilities": outputs.softmax(dim=-1) if found is None else found,
+        }
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """Ids that mean something to another program: `bos`, `eos`, `pad`, `blank`."""
+        return {}
+
     def run_sample(self, steps: int, *, in_pieces: bool) -> dict[str, Any] | None:
         """Options of `sample` for the samples that a training run shows; None: it shows none.
 
@@ -312,44 +352,6 @@ class Task(ABC):
     def drawn(self, y: Field, sample: Tensor) -> Any:
         """A sample as a person gets it. sample: what the model drew, without padding."""
         return y.decode(sample)
-
-
-class StepTask(Task):
-    """Shared by the tasks with one symbol or tag for each step of y."""
-
-    label_smoothing = 0.0
-    weights: Tensor | None = None
-    """Of the classes, (K,); both change the training loss only."""
-
-    def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
-        """Cross entropy in nats per real step. outputs: (B, T_y, K)."""
-        mask = self.mask(batch)
-        return cross_entropy(
-            outputs[mask],
-            batch.y[mask],
-            label_smoothing=self.label_smoothing if training else 0.0,
-            weights=self.weights if training else None,
-        )
-
-    def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
-        """See `Task`. outputs: (B, T_y, K)."""
-        assert batch.y_lengths is not None
-        mask = self.mask(batch)
-        of_steps = cross_entropy_of_each(outputs[mask], batch.y[mask])
-        return added_up(of_steps, examples_of(len(of_steps), batch), len(batch)), batch.y_lengths
-
-    def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
-        """Ln K: every symbol or tag is as likely as any other."""
-        return math.log(self.output_size), f"ln {self.output_size}"
-
-    def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str] | None:
-        """The entropy of the symbols or tags of the training split, in nats."""
-        return entropy_of(self.y)
-
-    def pairs(self, predictions: Any, batch: SequenceBatch) -> Pairs:
-        """predictions: (B, T_y) ids. Returns two (N,) tensors over the N real steps."""
-        mask = self.mask(batch)
-        return predictions[mask], batch.y[mask]
 
 
 def _refused(data: SequenceData, rule: Callable[[Any, Any], str | None]) -> Iterator[str]:
@@ -387,8 +389,3 @@ def class_scalars(computed: dict[str, Tensor], names: tuple[str, ...]) -> dict[s
         per_class = computed["f1_per_class"]
         scalars |= {f"f1/{name}": per_class[k] for k, name in enumerate(names)}
     return scalars
-
-
-def perplexity(loss: Tensor) -> Tensor:
-    """exp(mean loss in nats), infinite rather than an overflow error."""
-    return torch.exp(loss.double())

@@ -3,13 +3,15 @@
 import math
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
-from seqpipe.tasks.base import Pairs, StepTask, perplexity
+from seqpipe.tasks.base import Pairs
 from seqpipe.tasks.metrics import Accuracy
+from seqpipe.tasks.step_task import StepTask
 
 BITS = {"characters": "bits_per_character", "bytes": "bits_per_byte"}
 """What the loss in bits is called, by the unit of y."""
@@ -70,10 +72,15 @@ class LanguageModeling(StepTask):
 
     def derived(self, loss: Tensor) -> dict[str, Tensor]:
         """Perplexity = exp(loss); bits per character or byte = loss / ln 2."""
-        derived = {"perplexity": perplexity(loss)}
+        derived = {"perplexity": torch.exp(loss.double())}  # infinite rather than an error
         if self.bits is not None:
             derived[self.bits] = loss / math.log(2)
         return derived
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """See `Task`."""
+        return {"bos": BOS, "eos": EOS, "pad": PAD}
 
     def run_sample(self, steps: int, *, in_pieces: bool) -> dict[str, Any] | None:
         """`sample_length` symbols; None where that is 0."""

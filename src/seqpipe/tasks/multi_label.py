@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from seqpipe.data.base import Field, FieldSpec, SequenceBatch
+from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
 from seqpipe.nn.precision import precise, widest
 from seqpipe.tasks.base import Pairs, Task, class_scalars, examples_of
 from seqpipe.tasks.metric_sums import added_up
@@ -101,6 +102,11 @@ class MultiLabel(Task):
     def scalars(self, computed: dict[str, Tensor]) -> dict[str, Tensor]:
         """Accuracy, micro-F1, macro-F1, exact match; `f1/<label>` of a y without time."""
         return class_scalars(computed, self.y.names or ())
+
+    def onnx(self, graph: Graph, outputs: Value, steps: Steps | None) -> None:
+        """`logits`, and their sigmoid as `probabilities`."""
+        logits = self.onnx_logits(graph, outputs, steps)
+        graph.output("probabilities", graph.op("Sigmoid", logits), FLOAT, self.onnx_axes(steps))
 
     def run_sample(self, steps: int, *, in_pieces: bool) -> dict[str, Any]:
         """A roll is as long as the first test example: it has no end of its own."""

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
@@ -9,6 +10,7 @@ from torchmetrics import MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.errors import ConfigError
+from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
 from seqpipe.nn.precision import precise
 from seqpipe.tasks.class_weights import ClassWeights, weights_of
 from seqpipe.tasks.classification import ClassTask
@@ -96,6 +98,24 @@ class Ordinal(ClassTask):
     def metrics(self, stage: str) -> MetricCollection:
         """Accuracy and MAE while training; all of them, and the confusion matrix, in the test."""
         return ordinal_metrics(self.y.size, stage)
+
+    def onnx(self, graph: Graph, outputs: Value, steps: Steps | None) -> None:
+        """`logits`, and `probabilities` as of `log_probabilities`."""
+        logits = self.onnx_logits(graph, outputs, steps)
+        one, last = graph.integers(1), graph.integers(1)
+        end, start = graph.integers(np.iinfo(np.int64).max), graph.integers(0)
+        first = graph.op("Slice", logits, start, one, last)
+        rest = graph.op("Slice", logits, one, end, last)
+        gaps = graph.op("CumSum", graph.op("Softplus", rest), graph.constant(1, np.int64))
+        above = graph.op("Concat", first, graph.op("Sub", first, gaps), axis=1)
+        higher = graph.op("Slice", above, start, graph.integers(-1), last)
+        lower = graph.op("Slice", above, one, end, last)
+        inner = graph.op("Mul", graph.op("Sigmoid", higher), graph.op("Sigmoid", rest))
+        inner = graph.op("Mul", inner, graph.op("Sigmoid", graph.op("Neg", lower)))
+        bottom = graph.op("Sigmoid", graph.op("Neg", first))
+        top = graph.op("Sigmoid", graph.op("Slice", above, graph.integers(-1), end, last))
+        chances = graph.op("Concat", bottom, inner, top, axis=1)
+        graph.output("probabilities", chances, FLOAT, ("batch", self.y.size))
 
 
 def cumulative_logits(outputs: Tensor) -> Tensor:

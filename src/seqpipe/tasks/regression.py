@@ -2,11 +2,13 @@
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.nn.onnx_graph import DOUBLE, FLOAT, Graph, Steps, Value
 from seqpipe.nn.precision import exact, precise, widest
 from seqpipe.tasks.base import Pairs, Task, examples_of
 from seqpipe.tasks.metric_sums import added_up
@@ -81,6 +83,22 @@ class Regression(Task):
     def decoded(self, predictions: Tensor, batch: SequenceBatch) -> list[tuple[Any, Any]]:
         """The numbers of each example as the field encodes them, without padding."""
         return super().decoded(predictions.float(), batch)
+
+    def onnx(self, graph: Graph, outputs: Value, steps: Steps | None) -> None:
+        """`prediction` in the data's units, in float64 where they were standardised."""
+        kind = FLOAT
+        if steps is not None:
+            outputs = graph.op("Transpose", outputs, perm=[1, 0, 2])
+        if self.y.mean is not None and self.y.scale is not None:
+            kind = DOUBLE
+            outputs = graph.op("Cast", outputs, to=DOUBLE)
+            outputs = graph.op("Mul", outputs, graph.constant(self.y.scale, np.float64))
+            outputs = graph.op("Add", outputs, graph.constant(self.y.mean, np.float64))
+        graph.output("prediction", outputs, kind, self.onnx_axes(steps))
+
+    def onnx_answers(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> dict[str, Tensor]:
+        """See `Task`."""
+        return {"prediction": self.y.in_units(outputs.double())}
 
 
 def _wide(batch: SequenceBatch) -> Tensor:

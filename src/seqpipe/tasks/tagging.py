@@ -11,6 +11,7 @@ from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.tags import rules, types
 from seqpipe.errors import ConfigError
+from seqpipe.nn import crf_onnx
 from seqpipe.nn.crf import (
     Allowed,
     conditional_logits,
@@ -19,11 +20,13 @@ from seqpipe.nn.crf import (
     marginals,
     viterbi,
 )
+from seqpipe.nn.onnx_graph import FLOAT, INTEGER, STEPS, Graph, Steps, Value
 from seqpipe.nn.precision import precise
-from seqpipe.tasks.base import Pairs, StepTask, class_scalars
+from seqpipe.tasks.base import Pairs, class_scalars
 from seqpipe.tasks.class_weights import ClassWeights, weights_of
 from seqpipe.tasks.entity_metrics import IGNORED, EntityScores
 from seqpipe.tasks.metrics import class_metrics
+from seqpipe.tasks.step_task import StepTask
 
 
 class Tagging(StepTask):
@@ -162,6 +165,28 @@ class Tagging(StepTask):
             per_type = zip(types(self.span_names), f1, strict=True)
             scalars |= {f"entity_f1/{type_}": value for type_, value in per_type if type_}
         return scalars
+
+    def onnx(self, graph: Graph, outputs: Value, steps: Steps | None) -> None:
+        """As `Task`; of a CRF, (T, B, K, K), `tags` and `probabilities` of whole sequences."""
+        if not self.crf or steps is None:
+            super().onnx(graph, outputs, steps)
+            return
+        if self.allowed is not None:
+            outputs = crf_onnx.constrained(graph, outputs, steps, self.allowed)
+        tags = graph.op("Transpose", crf_onnx.viterbi(graph, outputs), perm=[1, 0])
+        graph.output("tags", tags, INTEGER, STEPS)
+        chances = graph.op("Transpose", crf_onnx.marginals(graph, outputs), perm=[1, 0, 2])
+        graph.output("probabilities", chances, FLOAT, self.onnx_axes(steps))
+
+    def onnx_answers(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> dict[str, Tensor]:
+        """As `Task`; of a CRF also the `potentials`, which say how likely its `tags` are."""
+        if outputs.ndim != 4:
+            return super().onnx_answers(model, outputs, batch)
+        return {
+            "tags": self.predict(model, outputs, batch),
+            "potentials": outputs,
+            "probabilities": self.probabilities(outputs, batch),
+        }
 
 
 def _whole_spans(y: FieldSpec) -> Callable[[Any, Any], str | None]:

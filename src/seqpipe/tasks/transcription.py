@@ -115,6 +115,11 @@ class Transcription(Task):
         counts = zip(said.tolist(), self.lengths(batch).tolist(), strict=True)
         return [(ids[b, :p].cpu(), batch.y[b, :t].cpu()) for b, (p, t) in enumerate(counts)]
 
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """See `Task`."""
+        return {"blank": PAD}
+
     def search(
         self,
         model: Any,

@@ -8,9 +8,10 @@ from torchmetrics import MetricCollection
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.vocabulary import EOS
 from seqpipe.errors import ConfigError
-from seqpipe.tasks.base import Pairs, StepTask
+from seqpipe.tasks.base import Pairs
 from seqpipe.tasks.decoding import LENGTH_PENALTY, Decoding, beam_size_of
 from seqpipe.tasks.metrics import ErrorRate, ExactMatch, compared
+from seqpipe.tasks.step_task import StepTask
 
 Decoded = tuple[Tensor, Tensor]
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seqpipe.nn.cells import GRU, LSTM, RNN, Cell, State
+from seqpipe.nn.cell import Cell, State
 from seqpipe.nn.masks import last_real_step, length_mask
 
 # Pre-activations at which a sigmoid is exactly 0 or 1 in every precision, finite in half.
@@ -37,7 +37,6 @@ class FusedLSTM:
         torch.lstm tells c only after the last step, padding included. So padding is marked in a
         column of its own, whose weights shut i and open f: c then passes through it unchanged.
         """
-        assert isinstance(cell, LSTM)
         weight_input: Tensor = cell.weight_input
         if lengths is not None:
             gate = (cell.hidden_size, 1)
@@ -67,8 +66,7 @@ class FusedGRU:
         state: State,
     ) -> tuple[Float[Tensor, "B T H"], State]:
         """See `Kernel`."""
-        assert isinstance(cell, GRU)
-        assert cell.bias_hidden is not None
+        bias_hidden = cell.get_parameter("bias_hidden")
         sign = torch.ones_like(cell.bias)
         sign[cell.hidden_size : 2 * cell.hidden_size] = -1.0
         rows = sign.unsqueeze(1)
@@ -77,7 +75,7 @@ class FusedGRU:
             cell.weight_input * rows,
             cell.weight_hidden * rows,
             cell.bias * sign,
-            torch.cat([no_bias, cell.bias_hidden]),
+            torch.cat([no_bias, bias_hidden]),
         ]
         with _weights_in_pieces(x):
             outputs, h = torch.gru(x, _one_layer_of(state)[0], weights, *_one_layer())
@@ -88,7 +86,7 @@ class FusedRNN:
     """`torch.rnn_tanh` or `torch.rnn_relu`."""
 
     def __init__(self, nonlinearity: str) -> None:
-        self.name = f"fused torch.rnn_{nonlinearity}"
+        self.name, self.nonlinearity = f"fused torch.rnn_{nonlinearity}", nonlinearity
         self._run = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}[nonlinearity]
 
     def __call__(
@@ -103,9 +101,8 @@ class FusedRNN:
         A relu that grows a little at each step would overflow in long padding, and infinity
         there turns gradients of real steps into NaN; the padding column holds it at 0.
         """
-        assert isinstance(cell, RNN)
         weight_input: Tensor = cell.weight_input
-        if lengths is not None and cell.nonlinearity == "relu":
+        if lengths is not None and self.nonlinearity == "relu":
             column = weight_input.new_full((cell.hidden_size, 1), FAR_BELOW_ZERO)
             x, weight_input = _mark_padding(x, lengths, weight_input, column)
         weights = [weight_input, cell.weight_hidden, cell.bias, torch.zeros_like(cell.bias)]

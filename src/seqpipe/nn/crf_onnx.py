@@ -1,4 +1,4 @@
-"""A conditional random field as a graph: the likeliest tags, and how likely each one is.
+"""A conditional random field in an ONNX graph: the likeliest tags, and how likely each one is.
 
 The recursions of `seqpipe.nn.crf`, step by step in `Scan`, time first. Steps after the length have
 potentials 0, which say the same of every tag.
@@ -6,54 +6,36 @@ potentials 0, which say the same of every tag.
 
 import numpy as np
 
-from seqpipe.nn.crf import FORBIDDEN, Allowed, CRFHead
-from seqpipe.onnx.graph import Graph, Value
-from seqpipe.onnx.networks import Steps, at, places
+from seqpipe.nn.crf import FORBIDDEN, Allowed, ends_of
+from seqpipe.nn.onnx_graph import Graph, Steps, Value
 
 
-def potentials_of(
-    graph: Graph, head: CRFHead, emissions: Value, steps: Steps, allowed: Allowed | None
-) -> Value:
-    """Potentials of sequences that keep the rules, 0 at padding.
+def constrained(graph: Graph, scores: Value, steps: Steps, allowed: Allowed) -> Value:
+    """Potentials of sequences that keep the rules, 0 at padding; scores: (T, B, K, K).
 
-    Args:
-        graph: that it is written into.
-        head: with the scores of what follows what.
-        emissions: (T, B, K), what the layers of the head say of each tag.
-        steps: the real ones.
-        allowed: the rules; None: there are none.
-
-    Returns:
-        (T, B, K, K).
+    As `seqpipe.nn.crf.constrained`.
     """
-    t = places(graph, emissions, 0, (1,))  # (T, 1)
-    last = graph.op("Equal", t, graph.op("Sub", steps.lengths, graph.integers(1)))  # (T, B)
-    last = at(graph, last, 2)
-    first = graph.op("Equal", t, graph.constant(0, np.int64))
-    first = graph.op("Unsqueeze", first, graph.integers(2, 3))  # (T, 1, 1, 1)
-    ending = graph.op("Add", emissions, graph.constant(head.end))
-    ends = at(graph, graph.op("Where", last, ending, emissions), 2)  # (T, B, 1, K)
-    learned = graph.constant(head.start), graph.constant(head.transitions)
-    scores = graph.op("Add", graph.op("Where", first, *learned), ends)
-    if allowed is not None:
-        start, follow, end = (graph.constant(part, np.bool_) for part in allowed)
-        here = graph.op("Or", end, at(graph, graph.op("Not", last), 2))
-        # onnxruntime has no Where of truths.
-        starts = graph.op("And", first, start)
-        follows = graph.op("And", graph.op("Not", first), follow)
-        may = graph.op("And", graph.op("Or", starts, follows), here)
-        scores = graph.op("Where", may, scores, graph.constant(FORBIDDEN))
-    return graph.op("Where", at(graph, steps.real, 3), scores, graph.constant(0.0))
+    start, follow, end = (graph.constant(part, np.bool_) for part in allowed)
+    first, last = ends_of(graph, scores, steps)
+    first = graph.unsqueezed(first, 2, 3)
+    here = graph.op("Or", end, graph.unsqueezed(graph.op("Not", last), 2))
+    # onnxruntime has no Where of truths.
+    starts = graph.op("And", first, start)
+    follows = graph.op("And", graph.op("Not", first), follow)
+    may = graph.op("And", graph.op("Or", starts, follows), graph.unsqueezed(here, 2))
+    scores = graph.op("Where", may, scores, graph.constant(FORBIDDEN))
+    real = graph.unsqueezed(steps.real, 3)
+    return graph.op("Where", real, scores, graph.constant(0.0))
 
 
-def tags_of(graph: Graph, scores: Value) -> Value:
+def viterbi(graph: Graph, scores: Value) -> Value:
     """The likeliest sequence, (T, B) ids, anything at padding; scores: (T, B, K, K).
 
     Source: Viterbi, as in `seqpipe.nn.crf.viterbi`.
     """
 
     def forwards(state: list[Value], slices: list[Value]) -> tuple[list[Value], list[Value]]:
-        reached = graph.op("Add", at(graph, state[0], 2), slices[0])  # (B, K, K)
+        reached = graph.op("Add", graph.unsqueezed(state[0], 2), slices[0])  # (B, K, K)
         best = graph.op("ReduceMax", reached, graph.integers(1), keepdims=0)
         came_from = graph.op("ArgMax", reached, axis=1, keepdims=0)
         return [_less_its_largest(graph, best)], [came_from]
@@ -68,26 +50,26 @@ def tags_of(graph: Graph, scores: Value) -> Value:
     return graph.op("Squeeze", tags, graph.integers(2))
 
 
-def marginals_of(graph: Graph, scores: Value) -> Value:
+def marginals(graph: Graph, scores: Value) -> Value:
     """p(y_t = k | x), (T, B, K), anything at padding; scores: (T, B, K, K).
 
     Source: forward-backward, as in `seqpipe.nn.crf.marginals`.
     """
 
     def backwards(state: list[Value], slices: list[Value]) -> tuple[list[Value], list[Value]]:
-        scores_t = graph.op("Add", slices[0], at(graph, state[0], 1))
+        scores_t = graph.op("Add", slices[0], graph.unsqueezed(state[0], 1))
         summed = _log_of_sum(graph, scores_t)
         return [_less_its_largest(graph, summed)], [state[0]]
 
     def forwards(state: list[Value], slices: list[Value]) -> tuple[list[Value], list[Value]]:
-        p = graph.op("MatMul", at(graph, state[0], 1), slices[0])  # (B, 1, K)
+        p = graph.op("MatMul", graph.unsqueezed(state[0], 1), slices[0])  # (B, 1, K)
         p = graph.op("Squeeze", p, graph.integers(1))
         p = graph.op("Div", p, graph.op("ReduceSum", p, graph.integers(1)))  # 1, but for rounding
         return [p], [p]
 
     zeros = _zeros(graph, scores)
     _, (ahead,) = graph.scan(backwards, [zeros], [scores], backwards=True)
-    step = graph.op("Softmax", graph.op("Add", scores, at(graph, ahead, 2)), axis=3)
+    step = graph.op("Softmax", graph.op("Add", scores, graph.unsqueezed(ahead, 2)), axis=3)
     alike = graph.op("Softmax", zeros, axis=1)
     _, (chances,) = graph.scan(forwards, [alike], [step])
     return chances
