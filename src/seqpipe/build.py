@@ -21,7 +21,6 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.instantiate import informed, sized
-from seqpipe.nn.crf import CRFHead
 from seqpipe.targets import BASES, check_kind, check_kinds, instantiate, refusing
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
@@ -150,7 +149,7 @@ def has_crf(cfg: DictConfig) -> bool:
     """True if the head of the model is a CRF."""
     target = OmegaConf.select(cfg, "architecture.head._target_")
     head = None if target is None else get_object(target)
-    return isinstance(head, type) and issubclass(head, CRFHead)
+    return bool(getattr(head, "whole_sequences", False))
 
 
 def build_model(cfg: DictConfig, spec: SequenceSpec, output_size: int | None = None) -> nn.Module:

@@ -19,7 +19,6 @@ BINS = 40
 NARROWEST, LARGEST = 1e-9, 1e150  # width of all bins, in values; and a value
 MOST_BINNED = 50_000  # values of a histogram; of more, evenly spread ones are counted
 LONGEST_MEMORY = 1e6  # steps; a unit that keeps everything has no finite memory time
-CANDIDATES = ("a", "g", "c")  # names of the new content, which is listed among the gates
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def spectral_radius(cell: Cell) -> float | None:
     if not isinstance(weights, Tensor) or weights.shape != (len(names) * H, H):
         return None  # a cell of the user's
     rows = weights.cpu().double().split(H)
-    chosen = next((names.index(name) for name in CANDIDATES if name in names), len(names) - 1)
+    chosen = names.index(cell.candidate or names[-1])
     if not torch.isfinite(rows[chosen]).all():
         return float("nan")
     return float(torch.linalg.eigvals(rows[chosen]).abs().max())

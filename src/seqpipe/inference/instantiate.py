@@ -17,7 +17,6 @@ from torch import nn
 from seqpipe.data.base import Field, FieldSpec, SequenceSpec, Source
 from seqpipe.data.vocabulary import BOS, EOS
 from seqpipe.errors import ConfigError
-from seqpipe.nn.crf import CRFHead
 from seqpipe.tasks.base import Task
 
 OUR_PARTS = ("nn", "models", "tasks", "data.fields", "data.sources")
@@ -190,5 +189,4 @@ def informed(make_task: Callable[..., Task], y: FieldSpec, *, longest_y: int, cr
 def writes_crf(make_model: Callable[..., nn.Module]) -> bool:
     """Whether an architecture, made partial, has a CRF for its head."""
     head: Any = getattr(make_model, "keywords", {}).get("head")
-    made = getattr(head, "func", None)
-    return isinstance(made, type) and issubclass(made, CRFHead)
+    return bool(getattr(getattr(head, "func", None), "whole_sequences", False))

@@ -8,10 +8,10 @@ from torch import nn
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
 from seqpipe.diagnostics.free_running import FreeRunning, examples_of
-from seqpipe.models.architecture import RunsFree
 from seqpipe.diagnostics.probe import Probe
 from seqpipe.diagnostics.settings import Settings
 from seqpipe.errors import ConfigError
+from seqpipe.models.architecture import RunsFree
 from seqpipe.nn.recurrent import RecurrentLayer
 from seqpipe.targets import instantiate
 from seqpipe.tasks.base import Task
