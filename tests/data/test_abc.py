@@ -37,7 +37,7 @@ def abc(tmp_path):
 
 
 def tunes(file, **options):
-    return list(Abc(file.name, path=str(file.parent), **options).parse(file))
+    return list(Abc(train=file.name, path=str(file.parent), **options).parse(file))
 
 
 def test_a_tune_goes_from_its_number_to_the_next(abc):
@@ -83,7 +83,9 @@ def test_two_transcriptions_of_a_tune_stay_in_one_split(tmp_path):
     (tmp_path / "one.abc").write_text(one)
     (tmp_path / "other.abc").write_text(other)
     for group in ("tune", "number"):
-        source = Abc(["one.abc", "other.abc"], 0.2, 0.2, path=str(tmp_path), group=group)
+        source = Abc(
+            train=["one.abc", "other.abc"], valid=0.2, test=0.2, path=str(tmp_path), group=group
+        )
         splits = [list(split) for split in source.read().by_name().values()]
         assert [len(split) for split in splits] == [24, 8, 8]
         found = [{tune["number"] for tune in split} for split in splits]
@@ -117,7 +119,7 @@ def test_other_encodings_are_read_where_they_are_named(tmp_path):
 
 def read(tmp_path, text):
     (tmp_path / "v.abc").write_text(text)
-    source = Abc("v.abc", path=str(tmp_path))
+    source = Abc(train="v.abc", path=str(tmp_path))
     return [tune["text"] for tune in source.parse(tmp_path / "v.abc")], source.warnings()
 
 
@@ -169,7 +171,7 @@ def test_a_file_without_tunes_is_named(tmp_path, content):
 
 def test_a_header_line_is_kept_by_its_letter():
     with pytest.raises(ConfigError) as error:
-        Abc("a.abc", keep=["T", "Key"])
+        Abc(train="a.abc", keep=["T", "Key"])
     assert str(error.value) == (
         "data.source.keep=Key: a field of a tune is one letter; allowed: X, T, M, L, K, Z, ..."
     )
@@ -178,7 +180,7 @@ def test_a_header_line_is_kept_by_its_letter():
 @pytest.mark.realdata
 def test_the_irish_tunes_are_parted_by_their_number(shared_data):
     folder = str(shared_data / "music_abc_oneills")
-    source = Abc(".", 0.1, 0.1, path=folder, group="number")
+    source = Abc(train=".", valid=0.1, test=0.1, path=folder, group="number")
     splits = [list(split) for split in source.read().by_name().values()]
     assert sum(map(len, splits)) == 1032
     numbers = [{tune["number"] for tune in split} for split in splits]

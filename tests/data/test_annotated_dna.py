@@ -3,6 +3,7 @@ import tracemalloc
 
 import pytest
 
+from seqpipe.data.base import SPLITS
 from seqpipe.data.nucleotides import reverse_complement
 from seqpipe.data.sources.genbank import GenBank, location
 from seqpipe.data.sources.gff import FastaGff
@@ -49,7 +50,7 @@ def genbank(name, sequence, *places, size=None, definition="a gene\n            
 
 
 def parsed(file, **options):
-    return list(GenBank(file.name, path=str(file.parent), **options).parse(file))
+    return list(GenBank(train=file.name, path=str(file.parent), **options).parse(file))
 
 
 TEN = "aaccggttac"
@@ -228,7 +229,7 @@ def test_a_bad_record_costs_no_other(write):
 )  # fmt: skip
 def test_options_that_cannot_work_are_refused(options, message):
     with pytest.raises(ConfigError) as caught:
-        GenBank("a.gb", **options)
+        GenBank(train="a.gb", **options)
     assert caught.value.problems == [message]
 
 
@@ -237,7 +238,7 @@ def gff_row(kind, start, end, strand="+", phase=".", attributes="Parent=m1", nam
 
 
 def annotated(file, annotation=None, **options):
-    source = FastaGff(file.name, path=str(file.parent), annotation=annotation, **options)
+    source = FastaGff(train=file.name, path=str(file.parent), annotation=annotation, **options)
     return list(source.parse(file))
 
 
@@ -298,7 +299,9 @@ def test_features_and_sequences_may_stand_in_one_file(write):
 def test_a_broken_row_of_a_gff_file_is_told(write, row, message):
     fa = write("a.fa", ">chr1\nAACCGGTTAC\n")
     gff = write("a.gff", gff_row("CDS", 1, 2) + row)
-    source = FastaGff("a.fa", "a.fa", "a.fa", path=str(fa.parent), annotation="a.gff")
+    source = FastaGff(
+        train="a.fa", valid="a.fa", test="a.fa", path=str(fa.parent), annotation="a.gff"
+    )
     splits = source.read()
     assert problems(splits.train) == [f"{gff}:2: {message}"]
     assert problems(splits.valid) == []
@@ -319,11 +322,12 @@ def test_a_feature_beyond_its_sequence_and_names_that_do_not_meet_are_told(write
     with pytest.raises(DataError) as caught:
         annotated(fa, "a.gtf")
     assert caught.value.problems == [
-        f"data.source.annotation=a.gtf: no such file in {fa.parent}; "
+        f"data.source.annotation=a.gtf: no such file in {fa.parent}; it holds a.fa, a.gff, b.fa; "
         "allowed: a GFF or GTF file of its genes; did you mean 'a.gff'?"
     ]
-    assert problems(FastaGff("a.fa", "a.fa", "a.fa", path=str(fa.parent), annotation="a.gff",
-                             features={"cds": "x"}).read().train) == [
+    same = {"train": "a.fa", "valid": "a.fa", "test": "a.fa", "path": str(fa.parent)}
+    made = FastaGff(**same, annotation="a.gff", features={"cds": "x"})
+    assert problems(made.read().train) == [
         f"{gff}: data.source.features: no feature is called cds; allowed: CDS"
     ]  # fmt: skip
 
@@ -364,7 +368,8 @@ def test_windows_that_overlap_are_in_one_split(write, reader):
     else:
         fa = write("a.gb", genbank("chr1", LETTERS, "CDS             3..40"))
         make, options = GenBank, {}
-    source = make(fa.name, 0.2, 0.2, path=str(fa.parent), length=10, stride=5, region=24, **options)
+    shares = {"train": fa.name, "valid": 0.2, "test": 0.2, "path": str(fa.parent)}
+    source = make(**shares, length=10, stride=5, region=24, **options)
     source.keep_together(["sequence"])
     splits = source.read().by_name()
     bases = {
@@ -381,7 +386,7 @@ def test_the_memory_that_windows_take_does_not_grow_with_the_sequence(write):
     for lines in (4000, 4000, 16000):  # the first fills what is kept for good
         fa = write("a.fa", ">chr1\n" + "ACGTTGCA\n" * lines)
         tracemalloc.start()
-        source = FastaGff(fa.name, path=str(fa.parent), annotation="a.gff", length=100)
+        source = FastaGff(train=fa.name, path=str(fa.parent), annotation="a.gff", length=100)
         assert sum(1 for _ in source.parse(fa)) == lines * 8 // 100
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -393,7 +398,7 @@ def test_uncut_records_are_parted_by_sequence_on_either_strand(write):
     records = [*letters, *map(reverse_complement, letters)]
     text = "".join(genbank(f"g{i}", s, FORWARD) for i, s in enumerate(records))
     file = write("a.gb", text)
-    source = GenBank("a.gb", 0.25, 0.25, path=str(file.parent))
+    source = GenBank(train="a.gb", valid=0.25, test=0.25, path=str(file.parent))
     source.keep_together(["sequence"])
     splits = [{r["item"] for r in split} for split in source.read().by_name().values()]
     assert [len(items) for items in splits] == [4, 2, 2]
@@ -412,8 +417,8 @@ def worm(shared_data):
 
 @pytest.mark.realdata
 def test_every_gene_of_the_worm_starts_and_ends_as_genes_do(worm):
-    source = GenBank("traingenes.gb", "traingenes.gb", "traingenes.gb", path=worm, strand="coding",
-                     **GENE)  # fmt: skip
+    same = dict.fromkeys(SPLITS, "traingenes.gb")
+    source = GenBank(**same, path=worm, strand="coding", **GENE)
     records = list(source.read().train)
     assert len(records) == 54
     lengths = sorted(len(r["sequence"]) for r in records)
@@ -443,7 +448,7 @@ def test_every_gene_of_the_worm_starts_and_ends_as_genes_do(worm):
 
 @pytest.mark.realdata
 def test_the_worms_megabase_and_its_gff_agree_with_its_genbank_file(worm):
-    source = FastaGff("genome.fa", path=worm, annotation="traingenes.gff", length=1000)
+    source = FastaGff(train="genome.fa", path=worm, annotation="traingenes.gff", length=1000)
     source.keep_together(["sequence"])
     splits = {split: list(found) for split, found in source.read().by_name().items()}
     assert {split: len(found) for split, found in splits.items()} == {
@@ -455,7 +460,11 @@ def test_the_worms_megabase_and_its_gff_agree_with_its_genbank_file(worm):
     genome = "".join(r["sequence"] for r in windows)
     coding = [tag == "coding" for r in windows for tag in r["tags"]]
     assert len(genome) == 1_000_000
-    genes = GenBank("traingenes.gb", "traingenes.gb", "traingenes.gb", path=worm).read().train
+    genes = (
+        GenBank(train="traingenes.gb", valid="traingenes.gb", test="traingenes.gb", path=worm)
+        .read()
+        .train
+    )
     for gene in genes:
         start = int(gene["id"].removeprefix("chrI_").split("-")[0]) - 1
         assert genome[start : start + len(gene["sequence"])] == gene["sequence"]

@@ -52,7 +52,7 @@ def problems_of(source):
 @pytest.mark.parametrize("ending", [".wav", ".flac", ".ogg"])
 def test_a_recording_comes_with_its_rate_its_folder_and_what_its_name_says(tmp_path, ending):
     save(tmp_path / "left" / f"3_ann_lee_12{ending}", tone(440))
-    source = Audio("left", path=str(tmp_path), pattern=PATTERN)
+    source = Audio(train="left", path=str(tmp_path), pattern=PATTERN)
     [file] = source.files_of("train")
     [record] = source.parse(file)
     assert {k: v for k, v in record.items() if k != "audio"} == {
@@ -70,7 +70,9 @@ def test_a_recording_comes_with_its_rate_its_folder_and_what_its_name_says(tmp_p
 
 
 def test_what_valid_and_test_name_is_left_out_of_train(digits):
-    source = Audio("recordings", "recordings/*_1.wav", "recordings/*_0.wav", path=str(digits))
+    source = Audio(
+        train="recordings", valid="recordings/*_1.wav", test="recordings/*_0.wav", path=str(digits)
+    )
     names = names_in(source)
     assert {name[-5] for name in names["train"]} == {"2", "3"}
     assert {name[-5] for name in names["valid"]} == {"1"}
@@ -80,11 +82,15 @@ def test_what_valid_and_test_name_is_left_out_of_train(digits):
 
 
 def test_nobody_is_heard_in_two_splits_where_the_group_is_the_speaker(digits):
-    source = Audio("recordings", 0.3, 0.3, path=str(digits), pattern=PATTERN, group="speaker")
+    source = Audio(
+        train="recordings", valid=0.3, test=0.3, path=str(digits), pattern=PATTERN, group="speaker"
+    )
     splits = source.read().by_name()
     speakers = [{record["speaker"] for record in splits[split]} for split in SPLITS]
     assert sorted(map(sorted, speakers)) == [["ann"], ["bo"], ["cy"]]
-    again = Audio("recordings", 0.3, 0.3, path=str(digits), pattern=PATTERN, group="speaker")
+    again = Audio(
+        train="recordings", valid=0.3, test=0.3, path=str(digits), pattern=PATTERN, group="speaker"
+    )
     assert names_in(again) == names_in(source)
 
 
@@ -93,8 +99,8 @@ def test_lists_of_files_part_the_rest_and_noise_is_left_out(tmp_path):
         save(tmp_path / f"{name}.wav")
     (tmp_path / "validation_list.txt").write_text("yes/a.wav\n")
     (tmp_path / "testing_list.txt").write_text("no/a.wav\r\n\n")
-    source = Audio(".", "validation_list.txt", "testing_list.txt", path=str(tmp_path),
-                   leave_out="_background_noise_/*")  # fmt: skip
+    lists = {"valid": "validation_list.txt", "test": "testing_list.txt"}
+    source = Audio(train=".", **lists, path=str(tmp_path), leave_out="_background_noise_/*")
     splits = source.read().by_name()
     found = {s: sorted((r["folder"], r["file"]) for r in splits[s]) for s in SPLITS}
     assert found == {
@@ -111,12 +117,12 @@ def test_lists_of_files_part_the_rest_and_noise_is_left_out(tmp_path):
 def test_a_listed_file_that_is_missing_is_told_with_its_line(tmp_path):
     save(tmp_path / "yes" / "a.wav")
     (tmp_path / "list.txt").write_text("yes/a.wav\nyes/b.wav\n")
-    source = Audio("list.txt", 0.4, 0.4, path=str(tmp_path))
+    source = Audio(train="list.txt", valid=0.4, test=0.4, path=str(tmp_path))
     found = list(source.parse(source.files_of("train")[1]))
     missing = tmp_path / "yes" / "b.wav"
     assert [e.problems for e in found] == [
-        [f"{tmp_path / 'list.txt'}:2: there is no file {missing}; allowed: one that is there; "
-         "did you mean 'a.wav'?"]
+        [f"{tmp_path / 'list.txt'}:2: b.wav: no such file in {missing.parent}; it holds a.wav; "
+         "allowed: a sound file; did you mean 'a.wav'?"]
     ]  # fmt: skip
 
 
@@ -130,7 +136,7 @@ def test_a_name_with_other_slashes_is_told_how_it_is_written_here(tmp_path, monk
 def test_a_transcript_in_the_name_is_rewritten(tmp_path):
     save(tmp_path / "0_1_1.wav")
     replace = {"words": {"_": " ", "0": "no", "1": "yes"}}
-    source = Audio("0_1_1.wav", "*.wav", "*.wav", path=str(tmp_path),
+    source = Audio(train="0_1_1.wav", valid="*.wav", test="*.wav", path=str(tmp_path),
                    pattern="(?P<words>[01](_[01])*)", replace=replace)  # fmt: skip
     [record] = source.parse(tmp_path / "0_1_1.wav")
     assert record["words"] == "no yes yes"
@@ -144,7 +150,9 @@ def test_channels_are_averaged_or_one_is_taken(tmp_path):
     save(tmp_path / "a.wav", stereo(440, 880), subtype="FLOAT")
 
     def heard(channel):
-        [record] = Audio("a.wav", path=str(tmp_path), channel=channel).parse(tmp_path / "a.wav")
+        [record] = Audio(train="a.wav", path=str(tmp_path), channel=channel).parse(
+            tmp_path / "a.wav"
+        )
         return record if isinstance(record, DataError) else record["audio"]
 
     assert np.allclose(heard(None), (tone(440) + tone(880)) / 2, atol=1e-6)
@@ -201,9 +209,9 @@ def test_a_broken_recording_is_told_in_its_place_and_the_others_are_read(tmp_pat
     else:
         save(bad, content, subtype="FLOAT")
     save(tmp_path / "b.wav")
-    source = Audio("*.wav", "a.wav", "b.wav", path=str(tmp_path))
+    source = Audio(train="*.wav", valid="a.wav", test="b.wav", path=str(tmp_path))
     assert problems_of(source) == [f"{bad}: {told}"]
-    source = Audio([f"{name}.wav", "a.wav"], 0.4, 0.4, path=str(tmp_path))
+    source = Audio(train=[f"{name}.wav", "a.wav"], valid=0.4, test=0.4, path=str(tmp_path))
     assert [type(next(source.parse(f))).__name__ for f in source.files_of("train")] == [
         "DataError",
         "PlacedRecord",
@@ -212,21 +220,21 @@ def test_a_broken_recording_is_told_in_its_place_and_the_others_are_read(tmp_pat
 
 def test_a_name_that_does_not_fit_the_pattern_is_told(digits):
     save(digits / "recordings" / "x.wav")
-    source = Audio("recordings", "recordings/*_1.wav", "recordings/*_0.wav", path=str(digits),
-                   pattern=PATTERN)  # fmt: skip
+    splits = {"valid": "recordings/*_1.wav", "test": "recordings/*_0.wav"}
+    source = Audio(train="recordings", **splits, path=str(digits), pattern=PATTERN)
     assert problems_of(source) == [
-        f"{digits / 'recordings' / 'x.wav'}: x does not fit data.source.pattern={PATTERN}; "
-        "allowed: a name that fits it whole"
+        f"{digits / 'recordings' / 'x.wav'}: 'x' does not match data.source.pattern={PATTERN}; "
+        "allowed: a pattern for the whole name"
     ]
 
 
 REFUSED = [
-    ({"pattern": "(?P<a>"}, "data.source.pattern=(?P<a>: no regular expression (missing ), "
+    ({"pattern": "(?P<a>"}, "data.source.pattern=(?P<a>: not a regular expression (missing ), "
      r"unterminated subpattern at position 0); allowed: as (?P<word>\w+)_(?P<take>\d+)"),
     ({"pattern": r"\d+"}, r"data.source.pattern=\d+: has no named group; "
      r"allowed: as (?P<word>\w+)_(?P<take>\d+)"),
-    ({"pattern": "(?P<rate>.+)"}, "data.source.pattern=(?P<rate>.+): rate is a column already; "
-     "allowed: another name"),
+    ({"pattern": "(?P<rate>.+)"}, "data.source.pattern=(?P<rate>.+): rate is a column of every "
+     "record; allowed: another name"),
     ({"replace": {"word": {"a": "b"}}}, "data.source.replace.word: no such column; "
      "allowed: folder, file"),
     ({"pattern": "(?P<words>.+)", "replace": {"word": {}}}, "data.source.replace.word: no such "
@@ -240,12 +248,14 @@ REFUSED = [
 @pytest.mark.parametrize(("options", "message"), REFUSED)
 def test_options_that_cannot_work_are_refused(options, message):
     with pytest.raises(ConfigError) as refused:
-        Audio("x", **options)
+        Audio(train="x", **options)
     assert str(refused.value) == message
 
 
 def test_splits_that_overlap_or_leave_nothing_are_refused(digits):
-    both = Audio("recordings", "recordings/*_1.wav", "recordings/3*.wav", path=str(digits))
+    both = Audio(
+        train="recordings", valid="recordings/*_1.wav", test="recordings/3*.wav", path=str(digits)
+    )
     shared = digits / "recordings" / "3_ann_1.wav"
     with pytest.raises(DataError) as refused:
         both.read()
@@ -254,14 +264,14 @@ def test_splits_that_overlap_or_leave_nothing_are_refused(digits):
         "allowed: a file in one of them"
     )
     with pytest.raises(DataError) as refused:
-        Audio("recordings", 0.1, "recordings/*.wav", path=str(digits)).read()
+        Audio(train="recordings", valid=0.1, test="recordings/*.wav", path=str(digits)).read()
     assert str(refused.value) == (
         "data.source.train=recordings: valid and test name all of its files; "
         "allowed: more than theirs"
     )
     (digits / "list.txt").write_text("\n")
     with pytest.raises(DataError) as refused:
-        Audio("list.txt", path=str(digits)).read()
+        Audio(train="list.txt", path=str(digits)).read()
     assert str(refused.value) == (
         f"{digits / 'list.txt'}: lists no files; allowed: one a line, from its folder on"
     )
@@ -270,7 +280,7 @@ def test_splits_that_overlap_or_leave_nothing_are_refused(digits):
 def test_without_soundfile_the_extra_that_brings_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "soundfile", None)
     with pytest.raises(ConfigError) as refused:
-        Audio("x")
+        Audio(train="x")
     assert str(refused.value) == (
         "data.source=Audio: needs soundfile, which is not installed; "
         'allowed: pip install "soundfile>=0.12"'
@@ -291,7 +301,9 @@ def chapters(tmp_path):
 
 def transcribed(folder, **options):
     parts = {"path": str(folder), "valid": 0.25, "test": 0.25}
-    return WithAudio(LabelledLines("*/*.trans.txt", **parts), "label", ending=".flac", **options)
+    return WithAudio(
+        LabelledLines(train="*/*.trans.txt", **parts), "label", ending=".flac", **options
+    )
 
 
 def test_transcripts_in_lists_find_their_recordings_beside_them(chapters):
@@ -323,15 +335,15 @@ def test_a_recording_that_a_table_names_and_that_is_missing_is_told_with_its_lin
     assert sorted(problems_of(transcribed(chapters))) == [
         f"{listed}:2: {chapters / '11-a' / '11-a-1.flac'} cannot be read (Format not recognised); "
         f"allowed: {', '.join(ENDINGS)} as soundfile reads",
-        f"{chapters / '12-b' / '12-b.trans.txt'}:3: there is no file "
-        f"{chapters / '12-b' / '12-b-2.flac'}; allowed: one that is there; "
-        "did you mean '12-b-3.flac'?",
+        f"{chapters / '12-b' / '12-b.trans.txt'}:3: 12-b-2.flac: no such file in "
+        f"{chapters / '12-b'}; it holds 12-b-0.flac, 12-b-1.flac, 12-b-3.flac, 12-b.trans.txt; "
+        "allowed: a sound file; did you mean '12-b-3.flac'?",
     ]
     assert len(transcribed(chapters).inputs()) == 2 + 7
 
 
 def test_a_column_that_names_no_file_is_told_with_those_there_are(chapters):
-    source = WithAudio(LabelledLines("*/*.trans.txt", path=str(chapters)), "labels")
+    source = WithAudio(LabelledLines(train="*/*.trans.txt", path=str(chapters)), "labels")
     first = problems_of(source)[0]
     place, _, told = first.partition(": ")
     assert place.endswith(".trans.txt:1")
@@ -343,7 +355,7 @@ def test_a_column_that_names_no_file_is_told_with_those_there_are(chapters):
 
 @pytest.mark.realdata
 def test_the_real_digits_are_all_read_and_takes_0_are_tested(shared_data):
-    source = Audio("recordings", 0.15, "recordings/*_[0-4].wav", pattern=PATTERN,
+    source = Audio(train="recordings", valid=0.15, test="recordings/*_[0-4].wav", pattern=PATTERN,
                    path=str(shared_data / "speech_fsdd"), stratify="digit")  # fmt: skip
     splits = {split: list(records) for split, records in source.read().by_name().items()}
     assert {split: len(records) for split, records in splits.items()} == {
@@ -359,7 +371,7 @@ def test_the_real_digits_are_all_read_and_takes_0_are_tested(shared_data):
 def test_the_real_yes_and_no_are_all_read_with_their_eight_words(shared_data):
     replace = {"words": {"_": " ", "0": "no", "1": "yes"}}
     folder = str(shared_data / "speech_yesno" / "waves_yesno")
-    source = Audio("0_*.wav", 0.15, "1_*.wav", path=folder, replace=replace,
+    source = Audio(train="0_*.wav", valid=0.15, test="1_*.wav", path=folder, replace=replace,
                    pattern="(?P<words>[01](_[01]){7})")  # fmt: skip
     splits = {split: list(records) for split, records in source.read().by_name().items()}
     assert [len(splits[split]) for split in SPLITS] == [20, 3, 14]

@@ -29,19 +29,21 @@ SHARES = {"valid": 0.1, "test": 0.1}
 def wide(folder):
     lines = (f"{','.join(map(str, row))},{n % 2}\n" for n, row in enumerate(ROWS))
     (folder / "w.csv").write_text("a,b,c,d,e,f,g,h,label\n" + "".join(lines))
-    return WideCsv("w.csv", path=str(folder), label="label", **SHARES)
+    return WideCsv(train="w.csv", path=str(folder), label="label", **SHARES)
 
 
 def long(folder):
     lines = (f"s{n},{value},{n % 2}\n" for n, row in enumerate(ROWS) for value in row)
     (folder / "l.csv").write_text("id,value,label\n" + "".join(lines))
-    return LongCsv("l.csv", path=str(folder), id="id", features=["value"], label="label", **SHARES)
+    return LongCsv(
+        train="l.csv", path=str(folder), id="id", features=["value"], label="label", **SHARES
+    )
 
 
 def npz(dtype):
     def make(folder):
         np.savez(folder / "n.npz", X=np.array(ROWS, dtype=dtype)[:, :, None], y=np.arange(40) % 2)
-        return Npz("n.npz", path=str(folder), **SHARES)
+        return Npz(train="n.npz", path=str(folder), **SHARES)
 
     return make
 
@@ -49,13 +51,13 @@ def npz(dtype):
 def ts(folder):
     lines = (f"{','.join(map(str, row))}:{n % 2}\n" for n, row in enumerate(ROWS))
     (folder / "t.ts").write_text("@classLabel true 0 1\n@data\n" + "".join(lines))
-    return Ts("t.ts", path=str(folder), **SHARES)
+    return Ts(train="t.ts", path=str(folder), **SHARES)
 
 
 def json_lines(folder):
     lines = (f'{{"series": {row}, "label": {n % 2}}}\n' for n, row in enumerate(ROWS))
     (folder / "t.jsonl").write_text("".join(lines))
-    return Table("t.jsonl", path=str(folder), **SHARES)
+    return Table(train="t.jsonl", path=str(folder), **SHARES)
 
 
 SOURCES = [wide, long, npz(np.float64), npz(np.int64), ts, json_lines]
@@ -158,7 +160,12 @@ def test_forecast_differences_are_those_of_the_file(tmp_path):
     lines = [f"{1_000_000_000 + 3 * n + n % 5 / 10:.1f}\n" for n in range(100)]
     (tmp_path / "meter.csv").write_text("value\n" + "".join(lines))
     source = Forecast(
-        "meter.csv", values=["value"], past=6, horizon=3, relative_to_last=True, path=str(tmp_path)
+        train="meter.csv",
+        values=["value"],
+        past=6,
+        horizon=3,
+        relative_to_last=True,
+        path=str(tmp_path),
     )
     first = next(iter(source.read().train))
     assert first["past"].ravel().tolist() == pytest.approx([-15, -11.9, -8.8, -5.7, -2.6, 0])
@@ -261,7 +268,7 @@ AS_OTHERS = [
 def test_whole_numbers_beyond_float64_are_refused_by_their_line(tmp_path, name):
     write_huge(tmp_path)
     made, options, field, label = OF_HUGE[name]
-    source = made(name, path=str(tmp_path), **options)
+    source = made(train=name, path=str(tmp_path), **options)
     with pytest.raises(DataError, match=f"{HUGE[1]} has more digits than float64 holds") as caught:
         SequenceData(source, Category(label), field)
     assert f"{name}:{5 if name == 't.ts' else 2 if name != 't.csv' else 3}: " in str(caught.value)
@@ -270,7 +277,7 @@ def test_whole_numbers_beyond_float64_are_refused_by_their_line(tmp_path, name):
 @pytest.mark.parametrize(("name", "made", "options"), AS_OTHERS)
 def test_cells_of_such_numbers_are_refused_too(tmp_path, name, made, options):
     write_huge(tmp_path)
-    source = made(name, path=str(tmp_path), **options)
+    source = made(train=name, path=str(tmp_path), **options)
     found = (one for one in source.parse(tmp_path / name) if isinstance(one, DataError))
     assert str(next(found)).startswith(f"{tmp_path / name}:3: column=series: {HUGE[1]} has more")
 
@@ -313,6 +320,6 @@ def test_the_last_whole_number_and_those_without_all_digits_are_read(value):
 @pytest.mark.parametrize("cell", [f"{2**53 + 1}", f"-{2**53 + 1}", f"{2**53 + 1}.000"])
 def test_it_is_refused_in_a_file_of_numbers_with_its_line(tmp_path, cell):
     (tmp_path / "w.csv").write_text(f"a,b,label\n1,2,0\n{cell},3,1\n")
-    source = WideCsv("w.csv", path=str(tmp_path), label="label")
+    source = WideCsv(train="w.csv", path=str(tmp_path), label="label")
     (problem,) = [one for one in source.parse(tmp_path / "w.csv") if isinstance(one, DataError)]
     assert problem.problems[0].startswith(f"{tmp_path / 'w.csv'}:3: column=a: {cell} has more")

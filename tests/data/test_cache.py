@@ -21,16 +21,17 @@ from seqpipe.data.dataset import SequenceData, _code_of
 from seqpipe.data.fields.labels import Category
 from seqpipe.data.fields.text import Text
 from seqpipe.data.prepare import ExampleCheck
-from seqpipe.data.sources.files import FileSource, lines
+from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.named import Named
+from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import ConfigError, DataError
 
 
 class Labelled(FileSource):
     """`label text` lines, counted as they are read."""
 
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
+    def __init__(self, **options):
+        super().__init__(**options)
         self.read_lines = 0
 
     def parse(self, file):
@@ -57,7 +58,7 @@ def folder(tmp_path):
 
 
 def data_of(folder, source=None, recipe="r", **options):
-    source = source or Labelled("all.txt", path=str(folder))
+    source = source or Labelled(train="all.txt", path=str(folder))
     fields = {"y": Category("label"), "x": Text("text")}
     cache = str(folder / "cache")
     made = None if recipe is None else {"is": recipe}
@@ -89,7 +90,7 @@ def test_a_second_start_reads_no_line_and_gives_the_same(folder):
 def test_what_is_kept_is_the_same_as_what_is_prepared_in_memory(folder):
     mapped = data_of(folder)
     in_memory = SequenceData(
-        Labelled("all.txt", path=str(folder)), y=Category("label"), x=Text("text")
+        Labelled(train="all.txt", path=str(folder)), y=Category("label"), x=Text("text")
     )
     assert told(mapped)[0] == told(in_memory)[0]
     assert mapped.digests == in_memory.digests
@@ -117,7 +118,7 @@ def test_anything_else_is_prepared_anew(folder, change):
         options["recipe"] = "other"
     else:
         options["on_error"] = "skip"
-    again = data_of(folder, Labelled(name, path=str(folder)), **options)
+    again = data_of(folder, Labelled(train=name, path=str(folder)), **options)
     assert again.source.read_lines > 0
     assert len(kept(folder)) == 2
 
@@ -126,7 +127,7 @@ def test_a_file_that_moved_with_its_folder_is_known(folder):
     data_of(folder)
     (folder / "there").mkdir()
     (folder / "all.txt").rename(folder / "there" / "all.txt")
-    moved = data_of(folder, Labelled("all.txt", path=str(folder / "there")))
+    moved = data_of(folder, Labelled(train="all.txt", path=str(folder / "there")))
     assert moved.source.read_lines == 0
 
 
@@ -218,7 +219,7 @@ RULES = {
 
 def written_of(folder, recipe="r", **options):
     """The texts alone, to be written."""
-    source = Labelled("all.txt", path=str(folder))
+    source = Labelled(train="all.txt", path=str(folder))
     made = None if recipe is None else {"is": recipe}
     return SequenceData(source, Text("text"), cache=str(folder / "cache"), recipe=made, **options)
 
@@ -270,12 +271,12 @@ def test_a_module_beside_that_of_a_source_counts(folder, monkeypatch):
 
 def test_a_warning_about_files_beside_is_not_an_old_one(folder):
     (folder / "all.txt").rename(folder / "train.txt")
-    assert data_of(folder, Labelled("train.txt", path=str(folder))).notes == []
+    assert data_of(folder, Labelled(train="train.txt", path=str(folder))).notes == []
     (folder / "test.txt").write_text("0 a\n")
-    (note,) = data_of(folder, Labelled("train.txt", path=str(folder))).notes
+    (note,) = data_of(folder, Labelled(train="train.txt", path=str(folder))).notes
     assert "test.txt beside it is not read" in note
     (folder / "test.txt").unlink()
-    assert data_of(folder, Labelled("train.txt", path=str(folder))).notes == []
+    assert data_of(folder, Labelled(train="train.txt", path=str(folder))).notes == []
 
 
 class Interrupted(Labelled):
@@ -288,7 +289,7 @@ class Interrupted(Labelled):
 
 def test_an_interruption_leaves_nothing_half_written(folder):
     with pytest.raises(KeyboardInterrupt):
-        data_of(folder, Interrupted("all.txt", path=str(folder)))
+        data_of(folder, Interrupted(train="all.txt", path=str(folder)))
     assert kept(folder) == []
     assert data_of(folder).sizes == {"train": 32, "valid": 4, "test": 4}
 
@@ -328,7 +329,7 @@ def test_bad_records_are_left_out_and_counted_where_that_was_asked(folder):
 
 def test_a_label_that_training_never_had_is_bad_in_test(folder):
     (folder / "test.txt").write_text("0 a\n7 b\n")
-    source = Labelled("all.txt", test="test.txt", path=str(folder))
+    source = Labelled(train="all.txt", test="test.txt", path=str(folder))
     with pytest.raises(DataError) as caught:
         data_of(folder, source)
     assert caught.value.problems == [
@@ -338,7 +339,7 @@ def test_a_label_that_training_never_had_is_bad_in_test(folder):
 
 def test_the_same_fault_in_many_records_is_told_once_with_their_number(folder):
     with pytest.raises(DataError) as caught:
-        SequenceData(Labelled("all.txt", path=str(folder)), Category("lable"), Text("text"))
+        SequenceData(Labelled(train="all.txt", path=str(folder)), Category("lable"), Text("text"))
     assert str(caught.value) == (
         f"{folder}/all.txt:1: column=lable: not in the record; it has label, text; "
         "did you mean 'label'? (and in 31 more)"
@@ -370,7 +371,7 @@ def test_the_code_of_a_field_is_part_of_what_is_kept(folder):
 def test_the_code_of_a_source_inside_another_counts(folder, monkeypatch):
     seen = []
     monkeypatch.setattr("seqpipe.data.dataset._code_of", lambda part: seen.append(part) or [])
-    source = Named(str(folder), "all.txt", lambda path: Labelled("all.txt", path=path))
+    source = Named(str(folder), "all.txt", lambda path: Labelled(train="all.txt", path=path))
     data = data_of(folder, source)
     assert seen == [Named, Labelled, Text, Category] or seen == [Named, Labelled, Category, Text]
     assert data.description.startswith("Labelled: train 32")
@@ -381,7 +382,7 @@ def test_a_file_that_a_field_reads_counts(folder):
     vectors.write_text("aaa 1 2\na 3 4\n")
 
     def widths():
-        source = Labelled("all.txt", path=str(folder))
+        source = Labelled(train="all.txt", path=str(folder))
         x = Text("text", by="tokens", min_count=1, vectors=str(vectors))
         cache = str(folder / "cache")
         data = SequenceData(source, Category("label"), x, cache=cache, recipe={"is": "r"})
@@ -417,7 +418,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused(folder):
                 opened.write("0 more\n")
 
     with pytest.raises(DataError) as caught:
-        data_of(folder, Growing("all.txt", path=str(folder)))
+        data_of(folder, Growing(train="all.txt", path=str(folder)))
     assert str(caught.value) == (
         f"{folder}/all.txt: changed while it was read; allowed: once it is finished"
     )
@@ -427,15 +428,15 @@ def test_hidden_files_and_folders_are_nobodys_data(folder):
     for hidden in (".git/all.txt", "sub/.ipynb_checkpoints/all.txt", ".hidden.txt"):
         (folder / hidden).parent.mkdir(parents=True, exist_ok=True)
         (folder / hidden).write_text("0 hidden\n")
-    source = Labelled(".", path=str(folder))
+    source = Labelled(train=".", path=str(folder))
     assert source.files_of("train") == [folder / "all.txt"]
 
 
 def test_a_pattern_may_be_absolute(folder):
-    assert Labelled(f"{folder}/a*.txt").files_of("train") == [folder / "all.txt"]
+    assert Labelled(train=f"{folder}/a*.txt").files_of("train") == [folder / "all.txt"]
 
 
 def test_a_name_in_capitals_is_packed_too(folder):
     (folder / "A.TXT.GZ").write_bytes(gzip.compress(b"0 packed\n"))
-    source = Labelled("A.TXT.GZ", path=str(folder))
+    source = Labelled(train="A.TXT.GZ", path=str(folder))
     assert [r["text"] for r in source.parse(folder / "A.TXT.GZ")] == ["packed"]

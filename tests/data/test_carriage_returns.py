@@ -13,15 +13,19 @@ from seqpipe.errors import DataError
 
 PROBLEM = "a carriage return within a row; allowed: \\n or \\r\\n at the end of each line"
 READERS = {
-    "table": (lambda f: Table(f.name, path=str(f.parent)).parse(f), "text,label", "so,1"),
-    "wide": (lambda f: WideCsv(f.name, label="y", path=str(f.parent)).parse(f), "a,b,y", "1,2,u"),
+    "table": (lambda f: Table(train=f.name, path=str(f.parent)).parse(f), "text,label", "so,1"),
+    "wide": (
+        lambda f: WideCsv(train=f.name, label="y", path=str(f.parent)).parse(f),
+        "a,b,y",
+        "1,2,u",
+    ),
     "long": (
-        lambda f: LongCsv(f.name, id="i", features=["a"], path=str(f.parent)).parse(f),
+        lambda f: LongCsv(train=f.name, id="i", features=["a"], path=str(f.parent)).parse(f),
         "i,a",
         "1,2",
     ),
     "forecast": (
-        lambda f: Forecast(f.name, values=["a"], past=1, path=str(f.parent)).rows(f),
+        lambda f: Forecast(train=f.name, values=["a"], past=1, path=str(f.parent)).rows(f),
         "t,a",
         "1,2",
     ),
@@ -61,6 +65,6 @@ def test_other_line_ends_are_read(tmp_path, name, end):
 def test_a_table_of_labels_is_refused_in_the_same_way(tmp_path):
     (tmp_path / "a.fa").write_text(">s1\nACGT\n>s2\nACGA\n")
     (tmp_path / "y.csv").write_bytes(b"id,label\ns1,\ru\ns2,v\n")
-    source = Fasta("a.fa", "a.fa", "a.fa", path=str(tmp_path), labels="y.csv")
+    source = Fasta(train="a.fa", valid="a.fa", test="a.fa", path=str(tmp_path), labels="y.csv")
     found = [p for one in source.read().train if isinstance(one, DataError) for p in one.problems]
     assert f"{tmp_path / 'y.csv'}:2: {PROBLEM}" in found

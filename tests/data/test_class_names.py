@@ -104,7 +104,7 @@ def test_files_that_store_the_same_numbers_in_other_ways_have_the_same_classes(t
         labels = labels if test == "t.csv" else map(float, labels)
         rows = "".join(f"{t},{y}\n" for t, y in zip(texts, labels, strict=True))
         (tmp_path / test).write_text("text,label\n" + rows)
-    source = Table("train.parquet", test, test, path=str(tmp_path))
+    source = Table(train="train.parquet", valid=test, test=test, path=str(tmp_path))
     data = SequenceData(source, Ordinal("label"), Text("text", min_count=1))
     assert data.spec.y.names == ("0", "1", "2")
     assert data.counts("y")["test"].tolist() == [4, 4, 4]
@@ -122,7 +122,7 @@ def test_a_decimal_of_more_digits_than_decimal_computes_with_is_a_class(name, tm
         {"text": [f"a{n}" for n in range(20)], "y": pa.array([large, Decimal(7)] * 10)}
     )
     parquet.write_table(table, tmp_path / "t.parquet")
-    found = list(Table("t.parquet", path=str(tmp_path)).read().train)
+    found = list(Table(train="t.parquet", path=str(tmp_path)).read().train)
     assert set(fitted(Category, [one["y"] for one in found]).names) == {"7", str(large)}
 
 

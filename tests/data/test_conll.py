@@ -65,11 +65,11 @@ def read(source, folder="", split="train"):
 
 
 def conll(folder, **options):
-    return Conll("train", "valid", "test", path=folder, **options)
+    return Conll(train="train", valid="valid", test="test", path=folder, **options)
 
 
 def conllu(folder, **options):
-    return ConllU("train", "valid", "test", path=folder, **options)
+    return ConllU(train="train", valid="valid", test="test", path=folder, **options)
 
 
 def refused(source, folder):
@@ -126,17 +126,21 @@ def test_packed_files_other_encodings_and_folders_are_read(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt.gz").write_bytes(gzip.compress("\ufeffé O\n".encode()))
     (tmp_path / "in" / "b.conll").write_bytes(b"b O\n")
-    source = Conll("in", "in", "in", path=str(tmp_path))
+    source = Conll(train="in", valid="in", test="in", path=str(tmp_path))
     assert [record["tokens"] for record in read(source)] == [["é"], ["b"]]
     (tmp_path / "in" / "a.txt.gz").write_bytes(gzip.compress("é O\n".encode("latin-1")))
-    source = Conll("in", "in", "in", path=str(tmp_path), encoding="latin-1")
+    source = Conll(train="in", valid="in", test="in", path=str(tmp_path), encoding="latin-1")
     assert read(source)[0]["tokens"] == ["é"]
 
 
 def test_documents_stay_whole_where_records_are_grouped_by_them(tmp_path):
     documents = [f"-DOCSTART- O\n\na{n} O\n\nb{n} O\n\n" for n in range(20)]
     (tmp_path / "all").write_text("".join(documents))
-    splits = Conll("all", 0.2, 0.2, path=str(tmp_path), group="document").read().by_name()
+    splits = (
+        Conll(train="all", valid=0.2, test=0.2, path=str(tmp_path), group="document")
+        .read()
+        .by_name()
+    )
     tokens = {split: {r["tokens"][0][1:] for r in records} for split, records in splits.items()}
     assert [len(found) for found in tokens.values()] == [12, 4, 4]
     assert set.union(*tokens.values()) == {str(n) for n in range(20)}
@@ -214,7 +218,7 @@ def test_a_column_that_is_not_there_is_refused(written):
 )
 def test_options_that_cannot_work_are_refused(options, message):
     with pytest.raises(ConfigError) as error:
-        Conll("train", **options)
+        Conll(train="train", **options)
     assert str(error.value) == message
 
 
@@ -326,7 +330,7 @@ def test_a_treebank_without_comments_has_places_for_names(written):
 
 def test_a_column_that_conllu_has_not_is_refused():
     with pytest.raises(ConfigError) as error:
-        ConllU("train", columns={"tags": "upps"})
+        ConllU(train="train", columns={"tags": "upps"})
     assert str(error.value) == (
         "data.source.columns.tags=upps: not a column of CoNLL-U; allowed: id, form, lemma, upos, "
         "xpos, feats, head, deprel, deps, misc; did you mean 'upos'?"
@@ -635,7 +639,7 @@ def test_a_treebank_is_recognised_among_columns(written):
     assert [record.line for record in records] == [4, 12]
     records = read(conll(folder, columns={"word": 2, "role": -3}, spans="word"))
     assert records[0]["role"] == ["nsubj", "root", "advmod", "punct"]
-    assert Conll(".", path=folder)._takes(type(records[0].file)("a.conllu.gz"))
+    assert Conll(train=".", path=folder)._takes(type(records[0].file)("a.conllu.gz"))
 
 
 def test_the_official_training_file_of_conll2003_needs_no_option(written):
@@ -654,5 +658,7 @@ def test_the_official_training_file_of_conll2003_needs_no_option(written):
 )
 def test_a_sign_that_looks_like_o_is_shown_by_its_number(written, sign):
     folder = written(f"a B-X\nb O\nc {sign}\n\n" + "a B-X\nb O\n\n" * 9)
-    (problems, *_) = read(Conll("train", "valid", "test", path=folder, scheme="auto"), folder)
+    (problems, *_) = read(
+        Conll(train="train", valid="valid", test="test", path=folder, scheme="auto"), folder
+    )
     assert problems[0].startswith(f"train:3: tags={sign!a}: no tag of bio; allowed: O, ")

@@ -27,7 +27,7 @@ SOURCES = {
     "dictionary": (Dictionary, "t.dict", "d{e}{n}  D E\n"),
     "abc": (Abc, "t.abc", "X:{n}\nT:d{e}\nK:C\nCDEF|\n\n"),
     "forecast": (
-        lambda *a, **k: Forecast(*a, values=["1"], past=1, horizon=1, **k),
+        lambda **k: Forecast(values=["1"], past=1, horizon=1, **k),
         "t.csv",
         "d{e} 1,{n}\n",
     ),
@@ -46,7 +46,7 @@ def problems(kind, content, folder, packed=False, **options):
     name = f"{name}.gz" if packed else name
     (folder / name).write_bytes(gzip.compress(content) if packed else content)
     try:
-        found = list(make(name, path=str(folder), **options).parse(folder / name))
+        found = list(make(train=name, path=str(folder), **options).parse(folder / name))
     except DataError as error:
         return error.problems
     return [text for one in found if isinstance(one, DataError) for text in one.problems]
@@ -138,14 +138,16 @@ def test_what_may_be_as_it_is_read_is_read(head, encoding):
 def test_a_header_with_bad_bytes_is_the_cause_that_is_reported(tmp_path):
     """And not that the row below it names no columns."""
     (tmp_path / "t.csv").write_bytes("t\u00efme,value\n2020-01-01,1\n".encode("latin-1"))
-    source = Forecast("t.csv", values=["value"], past=1, horizon=1, path=str(tmp_path))
+    source = Forecast(train="t.csv", values=["value"], past=1, horizon=1, path=str(tmp_path))
     with pytest.raises(DataError, match=r"t\.csv:1: byte 0xef at column 2 is not utf-8; allowed"):
         list(source.read().train)
 
 
 def test_text_of_wide_encodings_is_what_it_is(tmp_path):
     (tmp_path / "t.txt").write_bytes("na\u00efve caf\u00e9\n".encode("utf-16"))
-    source = Lines("t.txt", "t.txt", "t.txt", path=str(tmp_path), encoding="utf-16")
+    source = Lines(
+        train="t.txt", valid="t.txt", test="t.txt", path=str(tmp_path), encoding="utf-16"
+    )
     field = Text("text", by="words", min_count=1)
     field.fit(source.read().train)
     assert field.spec.names[4:] == ("caf\u00e9", "na\u00efve")
@@ -154,7 +156,9 @@ def test_text_of_wide_encodings_is_what_it_is(tmp_path):
 def test_utf_8_sig_reads_files_with_a_mark_and_without(tmp_path):
     for content in (b"a\n\xff\nb\n", b"\xef\xbb\xbfa\n\xff\nb\n"):
         (tmp_path / "t.txt").write_bytes(content)
-        source = Lines("t.txt", "t.txt", "t.txt", path=str(tmp_path), encoding="utf-8-sig")
+        source = Lines(
+            train="t.txt", valid="t.txt", test="t.txt", path=str(tmp_path), encoding="utf-8-sig"
+        )
         first, bad, last = source.read().train
         assert (first["text"], last["text"]) == ("a", "b")
         assert bad.problems[0].startswith(f"{tmp_path / 't.txt'}:2: byte 0xff at column 1 is not")

@@ -22,7 +22,7 @@ def write(tmp_path):
 
 
 def parsed(file, **options):
-    return list(Fasta(file.name, path=str(file.parent), **options).parse(file))
+    return list(Fasta(train=file.name, path=str(file.parent), **options).parse(file))
 
 
 def problems(found):
@@ -167,15 +167,15 @@ def test_the_class_may_stand_in_the_header(write):
 def test_a_header_pattern_needs_a_group(write):
     allowed = r"allowed: one with a group in (), as class=(\w+)"
     with pytest.raises(ConfigError) as caught:
-        Fasta("a.fa", header="class")
+        Fasta(train="a.fa", header="class")
     assert caught.value.problems == [f"data.source.header=class: finds no class; {allowed}"]
     with pytest.raises(ConfigError, match=r"data.source.header=\(: not a regular expression"):
-        Fasta("a.fa", header="(")
+        Fasta(train="a.fa", header="(")
 
 
 def test_one_way_to_find_the_class_is_enough():
     with pytest.raises(ConfigError) as caught:
-        Fasta("a.fa", header="(x)", labels="a.tsv")
+        Fasta(train="a.fa", header="(x)", labels="a.tsv")
     assert caught.value.problems == [
         "data.source.header and data.source.labels: each says what the class is; "
         "allowed: one of them, the others null"
@@ -190,7 +190,7 @@ def test_labels_may_stand_in_a_table(write, name, sep):
     rows = [["n", "id", "label"], *([str(i), id_, f"c{id_}"] for i, id_ in enumerate("abcd"))]
     write(name, "\n".join(sep.join(row) for row in rows))
     file = write("a.fa", SEQUENCES)
-    source = Fasta("a.fa", 0.25, 0.25, path=str(file.parent), labels=name)
+    source = Fasta(train="a.fa", valid=0.25, test=0.25, path=str(file.parent), labels=name)
     splits = source.read()
     found = [r for split in splits.by_name().values() for r in split]
     assert {r["id"]: r["label"] for r in found} == {i: f"c{i}" for i in "abcd"}
@@ -200,7 +200,7 @@ def test_labels_may_stand_in_a_table(write, name, sep):
 def test_ids_without_a_label_and_labels_without_a_sequence_are_told(write):
     file = write("a.fa", SEQUENCES)
     table = write("y.csv", "id,label\na,1\nb,1\nd,2\nz,2\nb,2\nc\n\n")
-    source = Fasta("a.fa", "a.fa", "a.fa", path=str(file.parent), labels="y.csv")
+    source = Fasta(train="a.fa", valid="a.fa", test="a.fa", path=str(file.parent), labels="y.csv")
     assert problems(source.read().train) == [
         f"{table}:6: b is 1 in line 3 and 2 here; allowed: one label an id",
         f"{table}:7: 1 columns, the header has 2; allowed: 2",
@@ -218,9 +218,10 @@ def test_a_table_that_cannot_be_read_is_told(write, tmp_path):
         "y.csv": f"{tmp_path / 'y.csv'}:1: no column id; allowed: data.source.id_column with one "
         "of name, label",
         "empty.csv": f"{tmp_path / 'empty.csv'}: is empty; allowed: a header 'id,label' and rows",
-        "x.csv": f"data.source.labels={tmp_path / 'x.csv'}: no such file; did you mean 'y.csv'?",
+        "x.csv": f"data.source.labels={tmp_path / 'x.csv'}: no such file in {tmp_path}; it holds "
+        "a.fa, empty.csv, y.csv; allowed: a table of ids and labels; did you mean 'y.csv'?",
     }.items():
-        source = Fasta("a.fa", "a.fa", "a.fa", path=str(file.parent), labels=name)
+        source = Fasta(train="a.fa", valid="a.fa", test="a.fa", path=str(file.parent), labels=name)
         with pytest.raises(DataError) as caught:
             source.read()
         assert caught.value.problems == [message]
@@ -235,7 +236,7 @@ def test_a_sequence_and_its_complement_are_in_one_split(write):
     given = random_sequences(40)
     everything = [*given, *map(reverse_complement, given)]
     file = write("a.fa", "".join(f">s{i}\n{s}\n" for i, s in enumerate(everything)))
-    source = Fasta("a.fa", 0.2, 0.2, path=str(file.parent))
+    source = Fasta(train="a.fa", valid=0.2, test=0.2, path=str(file.parent))
     source.keep_together(["sequence"])
     splits = source.read().by_name()
     items = {name: {r["item"] for r in split} for name, split in splits.items()}
@@ -246,13 +247,19 @@ def test_a_sequence_and_its_complement_are_in_one_split(write):
 
 def test_both_strands_are_trained_on_and_one_is_tested(write):
     file = write("a.fa", SEQUENCES)
-    splits = Fasta("a.fa", 0.25, 0.25, path=str(file.parent), strands="both").read()
+    splits = Fasta(
+        train="a.fa", valid=0.25, test=0.25, path=str(file.parent), strands="both"
+    ).read()
     train = [r["sequence"] for r in splits.train]
     assert len(train) == 4
     assert train[1::2] == [reverse_complement(s) for s in train[::2]]
     assert len(list(splits.valid)) == len(list(splits.test)) == 1
     reads = write("r.fq", READ)
-    one, other = Fasta("r.fq", "r.fq", "r.fq", path=str(reads.parent), strands="both").read().train
+    one, other = (
+        Fasta(train="r.fq", valid="r.fq", test="r.fq", path=str(reads.parent), strands="both")
+        .read()
+        .train
+    )
     assert other["sequence"] == "NCGT"
     assert other["quality"].tolist() == one["quality"].tolist()[::-1]
 
@@ -261,5 +268,5 @@ def test_a_folder_gives_its_sequence_files(write, tmp_path):
     for name in ("b.fa", "a.fasta.gz", "c.fq"):
         write(name, READ if name == "c.fq" else SEQUENCES)
     write("notes.txt", "no sequences")
-    source = Fasta(".", path=str(tmp_path))
+    source = Fasta(train=".", path=str(tmp_path))
     assert [file.name for file in source.files_of("train")] == ["a.fasta.gz", "b.fa", "c.fq"]

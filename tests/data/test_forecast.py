@@ -18,7 +18,9 @@ def made(tmp_path):
 
     def make(text, **options):
         (tmp_path / "f.csv").write_text(text)
-        return Forecast("f.csv", path=str(tmp_path), **{"values": ["v"], "past": 2, **options})
+        return Forecast(
+            train="f.csv", path=str(tmp_path), **{"values": ["v"], "past": 2, **options}
+        )
 
     return make
 
@@ -124,7 +126,7 @@ def test_parse_gives_every_window_of_a_file(made, tmp_path):
 
 def problems(source):
     return [
-        problem.replace(f"{source.path}/", "")
+        problem.replace(f"{source.folder}/", "")
         for found in source.read().by_name().values()
         for one in found
         if isinstance(one, DataError)
@@ -198,7 +200,7 @@ def test_a_file_without_windows_is_refused(made, text, options, message):
     source = made(text, **options)
     with pytest.raises(DataError) as error:
         [list(found) for found in source.read().by_name().values()]
-    assert str(error.value).replace(f"{source.path}/", "") == message
+    assert str(error.value).replace(f"{source.folder}/", "") == message
 
 
 @pytest.mark.parametrize("size", ["past", "horizon", "stride"])
@@ -221,7 +223,9 @@ def test_the_last_value_forecasts_the_real_series_as_their_readme_says(
     shared_data, file, value, time, rows, gaps, naive
 ):
     path = str(shared_data / "ts_forecasting")
-    source = Forecast(file, path=path, values=[value], time=time, past=1, relative_to_last=True)
+    source = Forecast(
+        train=file, path=path, values=[value], time=time, past=1, relative_to_last=True
+    )
     splits = source.read()
     sizes = [len(list(found)) for found in splits.by_name().values()]
     assert sum(sizes) == rows - 1 - gaps
@@ -250,7 +254,7 @@ def test_no_window_goes_across_a_gap_in_time(made, time):
     assert all(np.ptp([*past, *future]) == 4 for past, future in found)
     (told,) = source.warnings()
     assert told == (
-        f"data.source.time=date: 2 gaps in its time stamps, the first in {source.path / 'f.csv'},"
+        f"data.source.time=date: 2 gaps in its time stamps, the first in {source.folder / 'f.csv'},"
         " line 32 (2024-01-30 to 2024-02-03), usually 1 day; no window goes across, unless"
         " data.source.gaps=ignore"
     )
@@ -305,10 +309,10 @@ def test_each_series_has_its_own_rhythm_and_its_own_gaps(made):
 
 def test_what_follows_is_not_forecast_from_rows_across_a_gap(made):
     source = made(days(*range(20), *range(30, 34)), time="date", past=4)
-    (last,) = source.beyond(source.path / "f.csv")
+    (last,) = source.beyond(source.folder / "f.csv")
     assert last["past"].ravel().tolist() == [30, 31, 32, 33]
     source = made(days(*range(20), *range(30, 33)), time="date", past=4)
-    (told,) = source.beyond(source.path / "f.csv")
+    (told,) = source.beyond(source.folder / "f.csv")
     assert "f.csv:22: 2024-01-20 to 2024-01-31 is a gap in time; allowed: 4 rows after it" in str(
         told
     )

@@ -145,11 +145,11 @@ def test_the_seed_makes_the_data(source):
     [
         (
             lambda: Adding(length=1),
-            "data.length=1: out of range; allowed: an integer >= 2 (a step for each mark)",
+            "data.source.length=1: out of range; allowed: an integer >= 2 (a step for each mark)",
         ),
         (
             lambda: CopyMemory(length=0),
-            "data.length=0: out of range; allowed: an integer >= 1 (the step of the mark)",
+            "data.source.length=0: out of range; allowed: an integer >= 1 (the step of the mark)",
         ),
         (lambda: Dates(valid=0), "data.source.valid=0: out of range; allowed: an integer >= 1"),
         (

@@ -186,7 +186,7 @@ def test_splits_at_any_depth_and_by_other_names_are_used(tmp_path, names):
     assert sum(sizes(pattern).values()) == 15
     assert "all are merged" in pattern.warnings()[0]
     listed = source_of("table", "unread")
-    listed.typed["train"] = [str(tmp_path / "all" / name) for name in names]
+    listed.train = [str(tmp_path / "all" / name) for name in names]
     assert sum(sizes(listed).values()) == 15
     assert "all are merged" in listed.warnings()[0]
 
@@ -271,10 +271,10 @@ def test_a_column_that_names_splits_is_said_not_to_be_used(tmp_path, chosen):
     (tmp_path / "all.csv").write_text("text,label,Split\n" + table)
     (tmp_path / "no.csv").write_text("text,label,set\n" + table.replace("dev", "red"))
     for name, said in (("all.csv", 1), ("no.csv", 0)):
-        source = Table(name, columns=chosen, path=str(tmp_path), group="text")
+        source = Table(train=name, columns=chosen, path=str(tmp_path), group="text")
         sizes(source)
         assert len(source.warnings()) == said
-    source = Table("all.csv", columns=chosen, path=str(tmp_path), group="text")
+    source = Table(train="all.csv", columns=chosen, path=str(tmp_path), group="text")
     sizes(source)
     assert source.warnings()[0].startswith(
         "column Split: names given splits (dev, test, train), which are not used; "
@@ -287,7 +287,7 @@ def test_lines_in_other_languages_beside_those_that_are_read_are_named(tmp_path)
         for language in ("de", "en"):
             text = rows(SIZES[split], f"{split} {{0}} {language}\n")
             (tmp_path / f"{split}.{language}").write_text(text)
-    source = Parallel("train.*", languages=["de", "en"], path=str(tmp_path), group="de")
+    source = Parallel(train="train.*", languages=["de", "en"], path=str(tmp_path), group="de")
     assert sum(sizes(source).values()) == SIZES["train"]
     assert "test.de, valid.de beside it is not read" in source.warnings()[0]
 
@@ -295,11 +295,11 @@ def test_lines_in_other_languages_beside_those_that_are_read_are_named(tmp_path)
 def test_a_chosen_variable_names_those_beside_it(tmp_path):
     held = {split: [[[60 + n]] for n in range(size)] for split, size in SIZES.items()}
     (tmp_path / "a.json").write_text(json.dumps(held))
-    source = PianoRolls("a.json/train", path=str(tmp_path))
+    source = PianoRolls(train="a.json/train", path=str(tmp_path))
     sizes(source)
     assert "valid, test is not read; valid and test are shares of" in source.warnings()[0]
     np.savez(tmp_path / "b.npz", X=np.zeros((9, 2)), y=np.arange(9), train_idx=np.arange(3))
-    source = Npz("b.npz", path=str(tmp_path))
+    source = Npz(train="b.npz", path=str(tmp_path))
     sizes(source)
     assert "train_idx is not read" in source.warnings()[0]
 
@@ -313,7 +313,7 @@ def test_arrays_of_splits_in_a_file_are_used(tmp_path):
             )
             held[y] = np.arange(SIZES[split]) % 2
         np.savez(tmp_path / "all.npz", **held)
-        return Npz("all.npz", path=str(tmp_path))
+        return Npz(train="all.npz", path=str(tmp_path))
 
     given = [("X_train", "y_train"), ("X_val", "y_val"), ("X_test", "y_test")]
     assert sizes(arrays(*given)) == SIZES
@@ -338,26 +338,26 @@ def test_arrays_whose_names_are_joined_to_their_split_are_used(tmp_path, x, y):
             called = name.replace("train", split).replace("Train", split.title())
             held[called] = rows % 2 if name == y else np.zeros((size, 3, 2)) + rows[:, None, None]
     np.savez(tmp_path / "all.npz", **held)
-    assert sizes(Npz("all.npz", path=str(tmp_path))) == SIZES
-    one = Npz("all.npz", path=str(tmp_path), x=x, y=y)
+    assert sizes(Npz(train="all.npz", path=str(tmp_path))) == SIZES
+    one = Npz(train="all.npz", path=str(tmp_path), x=x, y=y)
     assert sum(sizes(one).values()) == SIZES["train"]
     (said,) = one.warnings()
     assert "is not read; valid and test are shares of" in said
     typed = dict(word.removeprefix("data.source.").split("=") for word in said.split()[-6:-4])
-    assert sizes(Npz("all.npz", path=str(tmp_path), **typed)) == SIZES
+    assert sizes(Npz(train="all.npz", path=str(tmp_path), **typed)) == SIZES
 
 
 def test_an_array_missing_in_one_split_is_named(tmp_path):
     x = {f"X_{split}": np.arange(60.0).reshape(10, 3, 2) for split in ("train", "test")}
     np.savez(tmp_path / "all.npz", **x, y_train=np.arange(10) % 2)
     with pytest.raises(DataError, match="has no array y_test; allowed: X_train, X_test, y_train"):
-        sizes(Npz("all.npz", path=str(tmp_path)))
+        sizes(Npz(train="all.npz", path=str(tmp_path)))
 
 
 def test_variables_of_splits_in_a_file_of_rolls_are_used(tmp_path):
     held = {split: [[[60 + n]] for n in range(size)] for split, size in SIZES.items()}
     (tmp_path / "a.json").write_text(json.dumps(held))
-    source = PianoRolls("a.json", path=str(tmp_path))
+    source = PianoRolls(train="a.json", path=str(tmp_path))
     assert sizes(source) == SIZES
     assert source.inputs() == [tmp_path / "a.json"]
     scipy_io = pytest.importorskip("scipy.io")
@@ -368,7 +368,7 @@ def test_variables_of_splits_in_a_file_of_rolls_are_used(tmp_path):
             cell[0, n] = np.eye(88, dtype=np.uint8)[n : n + 2]
         cells[f"{split}data"] = cell
     scipy_io.savemat(tmp_path / "b.mat", cells)
-    source = PianoRolls("b.mat", path=str(tmp_path))
+    source = PianoRolls(train="b.mat", path=str(tmp_path))
     assert sizes(source) == SIZES
     assert source.warnings() == [
         f"{tmp_path}/b.mat holds splits, which are used (train: b.mat/traindata, "
@@ -412,7 +412,7 @@ def test_a_class_called_as_a_split_is_no_split(tmp_path):
 def test_a_table_knows_its_splits_in_training(tmp_path):
     (tmp_path / "train.csv").write_text("text,label\na,b\nd,e\n")
     (tmp_path / "test.csv").write_text("text,label\nc,d\n")
-    source = Table(".", 0.5, path=str(tmp_path))
+    source = Table(train=".", valid=0.5, path=str(tmp_path))
     assert [record["text"] for record in source.read().test] == ["c"]
 
 
@@ -424,6 +424,6 @@ def test_a_file_in_a_folder_that_cannot_be_listed_is_read(tmp_path, monkeypatch)
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "iterdir", closed)
-    source = Table("t.csv", path=str(tmp_path), valid=0.2, test=0.2)
+    source = Table(train="t.csv", path=str(tmp_path), valid=0.2, test=0.2)
     assert sizes(source) == {"train": 6, "valid": 2, "test": 2}
     assert source.warnings() == []

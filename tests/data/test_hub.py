@@ -320,10 +320,13 @@ def test_lines_on_the_hub_are_read_as_those_of_files(tmp_path, piece):
     datasets.enable_progress_bars()
     (tmp_path / "wiki.tokens").write_text("".join(f"{line}\n" for line in WIKI))
     options = {"path": str(tmp_path), "start": " = [^=]", "line_end": "<eos>", "piece": piece}
-    hub = HubDocuments("wiki", **options)
+    hub = HubDocuments(name="wiki", **options)
     ours, theirs = (
         [(r["text"], r["document"], r.goes_on, r.line) for r in source.read().train]
-        for source in (hub, Documents(*["wiki.tokens"] * 3, **options))
+        for source in (
+            hub,
+            Documents(train="wiki.tokens", valid="wiki.tokens", test="wiki.tokens", **options),
+        )
     )
     assert ours == theirs
     assert len(ours) == (2 if piece == 10000 else 5)
@@ -334,7 +337,7 @@ def test_documents_on_the_hub_may_be_parted(tmp_path):
     text = "".join(f" = {n} =\nwords\n" for n in range(10))
     (tmp_path / "some.txt").write_text(text)
     options = {"path": str(tmp_path), "start": " = "}
-    source = HubDocuments("text", "some.txt", 0.2, 0.2, **options)
+    source = HubDocuments(name="text", train="some.txt", valid=0.2, test=0.2, **options)
     splits = found(source)
     assert [len(records) for records in splits.values()] == [6, 2, 2]
     assert len({r["document"] for records in splits.values() for r in records}) == 10
@@ -405,4 +408,4 @@ def test_words_that_look_like_missing_values_stay_words_in_csv(tmp_path):
         assert sorted(labels) == sorted(words)
         missing = [str(one) for one in records if isinstance(one, DataError)]
         wanted = "csv/train:21: label=null: holds nothing; allowed: a value in every row"
-        assert missing == ([wanted] if source.id == "csv" else [])
+        assert missing == ([wanted] if source.name == "csv" else [])

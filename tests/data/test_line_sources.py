@@ -37,7 +37,7 @@ def read(source, split="train"):
 
 
 def whole(make, name="t.txt", **options):
-    return make(name, name, name, **options)
+    return make(train=name, valid=name, test=name, **options)
 
 
 def test_a_line_is_an_example_and_blank_ones_are_none(write):
@@ -91,7 +91,9 @@ def test_a_label_stands_before_the_first_white_space(write):
 
 def test_shares_of_lines_never_hold_one_text_twice(write):
     write(t_txt="".join(f"{n % 3} text {n % 100}\n" for n in range(300)).encode())
-    data = SequenceData(LabelledLines("t.txt", stratify="label"), Category("label"), Text("text"))
+    data = SequenceData(
+        LabelledLines(train="t.txt", stratify="label"), Category("label"), Text("text")
+    )
     texts = [{r["text"] for r in part} for part in data.source.read().by_name().values()]
     assert [len(one) for one in texts] == [82, 9, 9]
     assert not texts[0] & texts[1] | texts[0] & texts[2] | texts[1] & texts[2]
@@ -111,7 +113,7 @@ FOLDERS = {
 
 def test_a_folder_is_a_class_and_a_file_a_text(write):
     write(**FOLDERS)
-    source = ClassFolders("train", "test", "test", classes=["neg", "pos"])
+    source = ClassFolders(train="train", valid="test", test="test", classes=["neg", "pos"])
     assert read(source) == [
         {"text": "bad", "label": "neg"},
         {"text": "so good", "label": "pos"},
@@ -124,10 +126,10 @@ def test_a_folder_is_a_class_and_a_file_a_text(write):
         {"text": "good", "label": "pos"},
     ]
     assert len(source.inputs()) == 3 + 3 + 3
-    assert {r["label"] for r in read(ClassFolders("train", "test", "test"))} == {
+    assert {r["label"] for r in read(ClassFolders(train="train", valid="test", test="test"))} == {
         *("neg", "pos", "unsup"),
     }
-    whole = ClassFolders(".", 0.3, 0.3, path="train", stratify=None)
+    whole = ClassFolders(train=".", valid=0.3, test=0.3, path="train", stratify=None)
     splits = [{r["text"] for r in read(whole, s)} for s in ("train", "valid", "test")]
     assert [len(one) for one in splits] == [2, 1, 1]
     assert len(set.union(*splits)) == 4
@@ -136,7 +138,11 @@ def test_a_folder_is_a_class_and_a_file_a_text(write):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"train": "tran"}, "data.source.train=tran: no such folder in {here}; did you mean 'tra"),
+        (
+            {"train": "tran"},
+            "data.source.train=tran: no such folder in {here}; it holds flat, hollow, test, train; "
+            "allowed: a folder with a folder for each class; did you mean 'train'?",
+        ),
         (
             {"train": "flat"},
             "data.source.train=flat: flat holds no folders; allowed: one for each ",
@@ -168,7 +174,7 @@ def test_line_k_of_one_file_goes_with_line_k_of_the_other(write):
         w_de=b"nein\n",
         w_en=b"no",
     )
-    source = Parallel("t.*.gz", "v.*", ["v.*", "w.*"], languages=["de", "en"])
+    source = Parallel(train="t.*.gz", valid="v.*", test=["v.*", "w.*"], languages=["de", "en"])
     found = read(source)
     assert found == [{"de": "Zwei Männer", "en": "two men"}, {"de": "ein Hund", "en": "a dog"}]
     assert found[1].place == "t.de.gz:3"
@@ -201,10 +207,10 @@ def test_lines_that_do_not_go_together_are_told(write):
 def test_languages_and_their_files_have_to_be_there(write):
     write(t_de=b"ja\n")
     with pytest.raises(DataError) as error:
-        Parallel("t.*", languages=["de", "en"]).read()
+        Parallel(train="t.*", languages=["de", "en"]).read()
     assert str(error.value).startswith("data.source.train=t.en: no such file in ")
     with pytest.raises(ConfigError) as refused:
-        Parallel("t.de", "*.*", 0.1, languages=["de"])
+        Parallel(train="t.de", valid="*.*", test=0.1, languages=["de"])
     assert refused.value.problems == [
         "data.source.languages=[de]: not enough of them; allowed: two different ones or more",
         "data.source.train=t.de: needs one star, for the language; allowed: as train.*",
@@ -246,7 +252,7 @@ def test_a_dictionary_holds_words_and_their_phonemes(write):
 def test_all_pronunciations_of_a_word_are_in_one_split(write):
     lines = [f"w{n}{alt} AA{n % 3} K" for n in range(200) for alt in ("", "(2)", "(3)")]
     write(t_txt="\n".join(lines).encode())
-    source = Dictionary("t.txt")
+    source = Dictionary(train="t.txt")
     source.keep_together(["phonemes"])
     words = [[r["word"] for r in read(source, s)] for s in ("train", "valid", "test")]
     assert [len(one) for one in words] == [480, 60, 60]
@@ -292,7 +298,7 @@ def test_labels_with_marks_of_their_own_are_never_cut(write, label):
 
 def test_several_labels_a_line_are_refused_where_one_is_wanted(write):
     write(t_txt=SEVERAL * 9)
-    source = LabelledLines("t.txt", prefix="__label__", order="file", valid=0.2, test=0.2)
+    source = LabelledLines(train="t.txt", prefix="__label__", order="file", valid=0.2, test=0.2)
     with pytest.raises(DataError) as error:
         SequenceData(source, Category("label"), Text("text"))
     assert error.value.problems[0].startswith(
@@ -300,7 +306,7 @@ def test_several_labels_a_line_are_refused_where_one_is_wanted(write):
         " data.y._target_=seqpipe.data.fields.multilabel.MultiLabel"
     )
     write(t_txt=b"".join(b"__label__a __label__b %d\n__label__a x%d\n" % (n, n) for n in range(9)))
-    source = LabelledLines("t.txt", prefix="__label__", stratify="label", valid=0.2, test=0.2)
+    source = LabelledLines(train="t.txt", prefix="__label__", stratify="label", valid=0.2, test=0.2)
     kept = SequenceData(source, MultiLabel("label"), Text("text"))
     assert sum(facts.records for facts in kept.facts.values()) == 18
 

@@ -70,7 +70,7 @@ def file_of(tmp_path):
 
 
 def events(file, **options):
-    (record,) = MidiEvents("tune.mid", **options).parse(file)
+    (record,) = MidiEvents(train="tune.mid", **options).parse(file)
     return record["events"]
 
 
@@ -80,9 +80,9 @@ def test_both_types_of_midi_file_give_the_same_events_and_rolls(file_of, content
     assert events(file) == [
         *("NOTE_ON_60", "TIME_50", "NOTE_OFF_60", "NOTE_ON_64", "TIME_25", "NOTE_OFF_64"),
     ]
-    (record,) = MidiRolls("tune.mid", steps=2, per="beat").parse(file)
+    (record,) = MidiRolls(train="tune.mid", steps=2, per="beat").parse(file)
     assert np.array_equal(record["roll"], roll_of([60], [60], [64]))
-    (record,) = MidiRolls("tune.mid", steps=4, per="second").parse(file)
+    (record,) = MidiRolls(train="tune.mid", steps=4, per="second").parse(file)
     assert np.array_equal(record["roll"], roll_of([60], [60], [64]))
 
 
@@ -126,7 +126,7 @@ def test_events_tell_the_same_notes_as_the_roll(tmp_path_factory, notes):
         now = tick
     file = tmp_path_factory.getbasetemp() / "hypothesis.mid"
     file.write_bytes(midi(track(*body)))
-    (record,) = MidiRolls("x", steps=1).parse(file)
+    (record,) = MidiRolls(train="x", steps=1).parse(file)
     sounding, steps = set(), []
     for event in events(file, steps=1, per="beat"):
         kind, _, number = event.rpartition("_")
@@ -147,19 +147,19 @@ def test_events_tell_the_same_notes_as_the_roll(tmp_path_factory, notes):
 def test_a_file_that_is_no_midi_is_named(file_of, content):
     file = file_of(content)
     with pytest.raises(DataError) as error:
-        list(MidiEvents("tune.mid").parse(file))
+        list(MidiEvents(train="tune.mid").parse(file))
     assert str(error.value).startswith(f"{file}: not a MIDI file (")
 
 
 def test_midi_without_notes_and_notes_without_a_key_are_named(file_of):
     file = file_of(midi(track((0, on(35, channel=9)), (480, off(35, channel=9)))))
     with pytest.raises(DataError) as error:
-        list(MidiRolls("tune.mid").parse(file))
+        list(MidiRolls(train="tune.mid").parse(file))
     assert str(error.value) == f"{file}: holds no notes; allowed: some, drums do not count"
     file = file_of(midi(track((0, on(12)), (480, off(12)))))
     assert events(file) == ["NOTE_ON_12", "TIME_50", "NOTE_OFF_12"]
     with pytest.raises(DataError) as error:
-        list(MidiRolls("tune.mid").parse(file))
+        list(MidiRolls(train="tune.mid").parse(file))
     assert str(error.value) == f"{file}: note 12 is no key of a piano; allowed: 21 to 108"
 
 
@@ -167,15 +167,15 @@ def test_midi_without_notes_and_notes_without_a_key_are_named(file_of):
     ("make", "message"),
     [
         (
-            lambda: MidiRolls("t", steps=0),
+            lambda: MidiRolls(train="t", steps=0),
             "data.source.steps=0: out of range; allowed: a number > 0",
         ),
         (
-            lambda: MidiEvents("t", longest_wait=0),
+            lambda: MidiEvents(train="t", longest_wait=0),
             "data.source.longest_wait=0: out of range; allowed: an integer >= 1",
         ),
         (
-            lambda: MidiEvents("t", velocity_bins=129),
+            lambda: MidiEvents(train="t", velocity_bins=129),
             "data.source.velocity_bins=129: out of range; "
             "allowed: an integer from 1 to 128 or null",
         ),
@@ -190,7 +190,7 @@ def test_options_of_midi_out_of_range_are_refused(make, message):
 def test_without_symusic_the_message_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "symusic", None)
     with pytest.raises(ConfigError) as error:
-        MidiRolls("tune.mid")
+        MidiRolls(train="tune.mid")
     assert str(error.value) == (
         "data.source=MidiRolls: needs symusic, which is not installed; "
         'allowed: pip install "symusic>=0.5"'
@@ -199,7 +199,9 @@ def test_without_symusic_the_message_says_how_to_install_it(monkeypatch):
 
 @pytest.mark.realdata
 def test_the_piano_pieces_hold_their_notes(shared_data):
-    source = MidiEvents(".", 0.1, 0.1, path=str(shared_data / "music_midi_giantmidi"))
+    source = MidiEvents(
+        train=".", valid=0.1, test=0.1, path=str(shared_data / "music_midi_giantmidi")
+    )
     splits = [list(split) for split in source.read().by_name().values()]
     assert [len(split) for split in splits] == [20, 2, 2]
     on = [sum(e.startswith("NOTE_ON") for e in r["events"]) for s in splits for r in s]

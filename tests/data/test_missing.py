@@ -44,7 +44,7 @@ def written(folder, name, labels):
         cut = "\t" if name.endswith("tsv") else ","
         rows = (f"{t}{cut}{y}\n" for t, y in zip(TEXTS, labels, strict=True))
         file.write_text(f"text{cut}label\n" + "".join(rows))
-    return Table(name, path=str(folder), order="file")
+    return Table(train=name, path=str(folder), order="file")
 
 
 def data_of(source, y, **options):
@@ -162,7 +162,7 @@ def test_columns_put_together_may_not_be_missing(tmp_path):
     rows = [{"title": t, "text": "ash", "label": n % 2} for n, t in enumerate(TEXTS)]
     rows[1]["title"] = math.nan
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    source = Table("t.jsonl", path=str(tmp_path), columns=["title+text", "label"])
+    source = Table(train="t.jsonl", path=str(tmp_path), columns=["title+text", "label"])
     found = list(source.parse(tmp_path / "t.jsonl"))
     assert isinstance(found[1], DataError)
     assert "t.jsonl:2: title=nan" in str(found[1])

@@ -35,7 +35,7 @@ def test_files_of_other_types_are_counted(tmp_path, name):
     for one in inside:
         (tmp_path / "all" / one).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "all" / one).write_text("text,label\na,b\n")
-    made = source("all", path=str(tmp_path))
+    made = source(train="all", path=str(tmp_path))
     assert len(made.files_of("train")) == 1
     (told,) = made.passed_over()
     assert told.startswith(
@@ -46,10 +46,10 @@ def test_files_of_other_types_are_counted(tmp_path, name):
 
 def test_nothing_is_said_of_a_folder_that_is_read_whole(tmp_path):
     (tmp_path / "t.csv").write_text("text,label\na,b\n")
-    source = Table(".", path=str(tmp_path))
+    source = Table(train=".", path=str(tmp_path))
     source.files_of("train")
     assert source.passed_over() == []
-    documents = Documents(".", path=str(tmp_path))
+    documents = Documents(train=".", path=str(tmp_path))
     documents.files_of("train")
     assert documents.passed_over() == []
 
@@ -59,7 +59,7 @@ def classes(folder):
         file = folder / "ab"[n % 2] / f"{n}.txt"
         file.parent.mkdir(exist_ok=True)
         file.write_text(f"text {n}")
-    return ClassFolders(".", path=str(folder))
+    return ClassFolders(train=".", path=str(folder))
 
 
 def test_files_beside_class_folders_are_counted_also_when_nothing_is_prepared_again(tmp_path):

@@ -70,7 +70,7 @@ def test_matlab_cells_of_different_length_are_pieces(mat):
 def test_matlab_structs_and_matrices_hold_pieces_too(tmp_path):
     held = {"a": {"first": roll_of([60]), "rest": cell(roll_of([64], [64]))}, "b": roll_of([67])}
     savemat(tmp_path / "m.mat", held)
-    pieces = PianoRolls("m.mat", path=str(tmp_path)).parse(tmp_path / "m.mat")
+    pieces = PianoRolls(train="m.mat", path=str(tmp_path)).parse(tmp_path / "m.mat")
     assert [np.argwhere(r["roll"]).tolist() for r in pieces] == [
         [[0, C]],
         [[0, E], [1, E]],
@@ -91,7 +91,7 @@ def test_json_holds_the_midi_numbers_of_each_step(tmp_path):
 def test_an_array_of_an_npz_is_a_piece_and_a_share_is_tested(tmp_path):
     pieces = [roll_of([60 + i], [60]) for i in range(8)]
     np.savez(tmp_path / "r.npz", *pieces, twice=pieces[0])
-    source = PianoRolls("r.npz", 0.25, 0.25, path=str(tmp_path))
+    source = PianoRolls(train="r.npz", valid=0.25, test=0.25, path=str(tmp_path))
     splits = source.read().by_name()
     rolls = {k: {r["roll"].tobytes() for r in split} for k, split in splits.items()}
     assert {k: len(v) for k, v in rolls.items()} == {"train": 4, "valid": 2, "test": 2}
@@ -101,7 +101,7 @@ def test_an_array_of_an_npz_is_a_piece_and_a_share_is_tested(tmp_path):
 def test_an_array_of_many_pieces_of_one_length_and_all_128_notes_are_taken(tmp_path):
     wide = roll_of([60], [64], width=128, lowest=0)
     np.savez(tmp_path / "r.npz", stacked=np.stack([wide, wide]).astype(bool), one=wide * 1.0)
-    found = list(PianoRolls("r.npz").parse(tmp_path / "r.npz"))
+    found = list(PianoRolls(train="r.npz").parse(tmp_path / "r.npz"))
     assert len(found) == 3
     assert all(np.array_equal(r["roll"], roll_of([60], [64])) for r in found)
 
@@ -123,7 +123,7 @@ BAD_PIECES = [
 @pytest.mark.parametrize(("piece", "problem"), BAD_PIECES)
 def test_a_bad_piece_is_named_in_its_place(tmp_path, piece, problem):
     np.savez(tmp_path / "r.npz", good=roll_of([60]), bad=piece, last=roll_of([64]))
-    found = list(PianoRolls("r.npz").parse(tmp_path / "r.npz"))
+    found = list(PianoRolls(train="r.npz").parse(tmp_path / "r.npz"))
     assert len(found) == 3
     assert unusual(found) == [f"{tmp_path / 'r.npz'}: piece 2: {problem}"]
 
@@ -143,7 +143,7 @@ BAD_STEPS = [
 def test_a_bad_step_of_json_is_named_in_its_place(tmp_path, piece, problem):
     file = tmp_path / "r.json"
     file.write_text(json.dumps({"train": [[[60]], piece]}))
-    found = list(PianoRolls("r.json").parse(file / "train"))
+    found = list(PianoRolls(train="r.json").parse(file / "train"))
     assert unusual(found) == [f"{file}: piece 2 of train: {problem}"]
     with pytest.raises(DataError) as error:
         PianoRoll("roll").encode({"roll": piece})
@@ -151,7 +151,7 @@ def test_a_bad_step_of_json_is_named_in_its_place(tmp_path, piece, problem):
 
 
 def parsed(file):
-    return list(PianoRolls(file.name).parse(file))
+    return list(PianoRolls(train=file.name).parse(file))
 
 
 def test_a_pickle_is_not_read(tmp_path):
@@ -223,7 +223,7 @@ def test_a_variable_that_is_not_there_names_those_that_are(mat):
     )
     (mat.parent / "r.json").write_text("[]")
     with pytest.raises(DataError) as error:
-        list(PianoRolls("r.json").parse(mat.parent / "r.json" / "train"))
+        list(PianoRolls(train="r.json").parse(mat.parent / "r.json" / "train"))
     wanted = f"{mat.parent / 'r.json'}/train: no such variable; the file is one list"
     assert str(error.value) == wanted
 
@@ -233,7 +233,7 @@ def test_a_file_of_rolls_that_is_not_there_names_those_that_are(mat):
         in_mat(mat.parent, train="roll.mat/traindata").read()
     assert str(error.value) == (
         f"data.source.train=roll.mat: no such file in {mat.parent}; it holds rolls.mat; "
-        "did you mean 'rolls.mat'?"
+        "allowed: a file, a folder or a pattern; did you mean 'rolls.mat'?"
     )
 
 

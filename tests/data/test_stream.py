@@ -33,7 +33,7 @@ def read(source, split="train"):
 
 
 def whole(make, name="t.txt", **options):
-    return make(name, name, name, **options)
+    return make(train=name, valid=name, test=name, **options)
 
 
 def joined(records):
@@ -43,7 +43,7 @@ def joined(records):
 @pytest.mark.parametrize("piece", [20, 50, 300, 10_000])
 def test_the_pieces_make_up_the_text_and_only_the_last_one_ends_it(write, piece):
     write(t_txt=TEXT.encode(), u_txt=b"another\n")
-    records = read(Stream(["t.txt", "u.txt"], "u.txt", "u.txt", piece=piece))
+    records = read(Stream(train=["t.txt", "u.txt"], valid="u.txt", test="u.txt", piece=piece))
     assert joined(records) == f"{TEXT}another\n"
     *first, last, other = records
     assert all(record.goes_on for record in first)
@@ -90,7 +90,7 @@ def test_shares_are_of_the_characters_in_their_order_cut_at_line_ends(write, nam
     packed = gzip.compress if name.endswith("gz") else bytes
     write(**{name: packed(TEXT.encode())}, u_txt=b"one more\n")
     names = [name.replace("_", "."), "u.txt"]
-    source = Stream(names, 0.1, 0.2, piece=100)
+    source = Stream(train=names, valid=0.1, test=0.2, piece=100)
     parts = {split: joined(read(source, split)) for split in ("train", "valid", "test")}
     text = f"{TEXT}one more\n"
     assert "".join(parts.values()).replace("\n", "") == text.replace("\n", "")
@@ -98,7 +98,7 @@ def test_shares_are_of_the_characters_in_their_order_cut_at_line_ends(write, nam
     assert shares == pytest.approx({"train": 0.7, "valid": 0.1, "test": 0.2}, abs=0.02)
     assert parts["test"].endswith("\none more\n")
     assert joined(read(source, "valid")) == parts["valid"]  # the same again
-    half = Stream(names, "u.txt", 0.5)
+    half = Stream(train=names, valid="u.txt", test=0.5)
     assert joined(read(half, "valid")) == "one more\n"
     assert joined(read(half)) + joined(read(half, "test")) == text
 
@@ -106,19 +106,19 @@ def test_shares_are_of_the_characters_in_their_order_cut_at_line_ends(write, nam
 def test_a_share_without_a_line_is_told(write):
     write(t_txt=b"the only line " * 9 + b"\n")
     with pytest.raises(DataError) as error:
-        SequenceData(Stream("t.txt"), Text("text"))
+        SequenceData(Stream(train="t.txt"), Text("text"))
     assert error.value.problems == [
         "data.source.piece=10000: a line is cut after so many characters, and no line of t.txt"
         f" starts in the share that is {split}; allowed: fewer, or a larger share"
         for split in ("valid", "test")
     ]
-    assert SequenceData(Stream("t.txt", piece=8), Text("text")).sizes["test"] == 1
+    assert SequenceData(Stream(train="t.txt", piece=8), Text("text")).sizes["test"] == 1
 
 
 def test_a_file_without_a_character_is_told_as_such(write):
     write(t_txt=b"")
     with pytest.raises(DataError, match=r"t\.txt: holds no text"):
-        SequenceData(Stream("t.txt"), Text("text"))
+        SequenceData(Stream(train="t.txt"), Text("text"))
 
 
 def test_a_line_longer_than_a_piece_is_parted_between_words(write):
@@ -132,7 +132,7 @@ def test_a_line_longer_than_a_piece_is_parted_between_words(write):
 def test_a_file_far_larger_than_a_piece_takes_no_memory(write):
     for content in (b"line of a text\n" * 100_000, b"word " * 300_000):
         write(t_txt=content)
-        source = Stream("t.txt")
+        source = Stream(train="t.txt")
         tracemalloc.start()
         found = {
             s: sum(len(r["text"]) for r in part) for s, part in source.read().by_name().items()
@@ -164,15 +164,17 @@ def test_a_document_starts_where_a_line_says_so(write):
 
 def test_documents_are_parted_by_blank_lines_or_are_files(write):
     write(a_txt=b"\n\none\ntwo\n \n\nthree", b_txt=b"four\n\nfive\n")
-    parted = read(Documents(["a.txt", "b.txt"], "b.txt", "b.txt", blank_lines=True))
+    parted = read(
+        Documents(train=["a.txt", "b.txt"], valid="b.txt", test="b.txt", blank_lines=True)
+    )
     assert [r["text"] for r in parted] == ["one\ntwo\n", "three", "four\n", "five\n"]
     assert [r.place for r in parted] == ["a.txt:3", "a.txt:7", "b.txt:1", "b.txt:3"]
-    assert len(read(Documents(["a.txt", "b.txt"], "b.txt", "b.txt"))) == 2
+    assert len(read(Documents(train=["a.txt", "b.txt"], valid="b.txt", test="b.txt"))) == 2
 
 
 def test_the_pieces_of_a_document_stay_in_one_split(write):
     write(t_txt="".join(f"# {n}\n" + f"text {n % 50}\n" * 9 for n in range(60)).encode())
-    source = Documents("t.txt", 0.2, 0.2, start="# ", piece=30)
+    source = Documents(train="t.txt", valid=0.2, test=0.2, start="# ", piece=30)
     source.keep_together(["text"])
     parts = {split: read(source, split) for split in ("train", "valid", "test")}
     documents = {split: {r["document"] for r in part} for split, part in parts.items()}
@@ -181,7 +183,7 @@ def test_the_pieces_of_a_document_stay_in_one_split(write):
     for part in parts.values():
         ends = sum(not record.goes_on for record in part)
         assert ends == len({record["document"] for record in part})
-    ordered = Documents("t.txt", 0.2, 0.2, start="# ", order="file")
+    ordered = Documents(train="t.txt", valid=0.2, test=0.2, start="# ", order="file")
     assert read(ordered, "test")[0]["text"].startswith("# 48\n")
 
 
@@ -195,7 +197,7 @@ def test_a_long_line_that_ends_where_a_piece_does_leaves_no_blank_line(write):
 
 def test_documents_that_are_alike_are_one_item(write):
     write(t_txt=b"".join(b"same text\n\n" + b"text %d\n\n" % n for n in range(20)))
-    source = Documents("t.txt", 0.3, 0.3, blank_lines=True)
+    source = Documents(train="t.txt", valid=0.3, test=0.3, blank_lines=True)
     same = [sum("same" in r["text"] for r in read(source, s)) for s in ("train", "valid", "test")]
     assert sorted(same) == [0, 0, 20]
 
@@ -231,5 +233,5 @@ def test_bad_bytes_and_empty_files_are_told(write, make):
 )
 def test_an_option_that_cannot_work_is_refused(options, problem):
     with pytest.raises(ConfigError) as error:
-        Documents("t.txt", **options)
+        Documents(train="t.txt", **options)
     assert str(error.value) == problem

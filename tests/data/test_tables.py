@@ -23,7 +23,7 @@ def parsed(tmp_path, monkeypatch):
 
     def parse(content, name="t.csv", **options):
         (tmp_path / name).write_bytes(content)
-        source = Table(name, **options)
+        source = Table(train=name, **options)
         return [
             found.problems if isinstance(found, DataError) else found
             for found in source.parse(source.files_of("train")[0])
@@ -63,7 +63,7 @@ def test_a_packed_table_of_a_folder_is_taken_whatever_the_case_of_its_name(tmp_p
     packed = gzip.compress(b"text,label\nso good,1\n", mtime=0)
     (tmp_path / "T.CSV.GZ").write_bytes(packed)
     (tmp_path / "notes.md").write_text("not a table")
-    source = Table(str(tmp_path), str(tmp_path), str(tmp_path))
+    source = Table(train=str(tmp_path), valid=str(tmp_path), test=str(tmp_path))
     assert list(source.read().train) == [{"text": "so good", "label": "1"}]
 
 
@@ -83,7 +83,7 @@ def test_what_python_writes_as_csv_is_read_as_it_was(tmp_path_factory, rows):
     file = tmp_path_factory.mktemp("csv") / "t.csv"
     with file.open("w", newline="", encoding="utf-8", errors="surrogatepass") as opened:
         csv.writer(opened).writerows([("a", "b"), *rows])
-    assert [tuple(found.values()) for found in Table("t.csv").parse(file)] == rows
+    assert [tuple(found.values()) for found in Table(train="t.csv").parse(file)] == rows
 
 
 def test_columns_are_picked_and_put_together(parsed):
@@ -130,11 +130,11 @@ def parquet(tmp_path):
 
 def test_parquet_is_read_by_its_rows(parquet):
     file = parquet()
-    found = list(Table("t.parquet").parse(file))
+    found = list(Table(train="t.parquet").parse(file))
     assert [record["label"] for record in found] == list(range(3000))
     assert found[-1] == {"text": "row 2999", "label": 2999, "day": "2020-01-02"}
     assert found[-1].place == f"{file}:3000"
-    few = list(Table("t.parquet", columns=["text"]).parse(file))
+    few = list(Table(train="t.parquet", columns=["text"]).parse(file))
     assert few[1500] == {"text": "row 1500"}
 
 
@@ -142,14 +142,14 @@ def test_a_parquet_file_that_is_none_or_broken_is_refused(parquet, tmp_path):
     whole = parquet()
     (tmp_path / "none.parquet").write_bytes(b"text,label\n" * 20)
     with pytest.raises(DataError, match=r"none.parquet: not a Parquet file \(Parquet magic bytes"):
-        list(Table("").parse(tmp_path / "none.parquet"))
+        list(Table(train="").parse(tmp_path / "none.parquet"))
     content = bytearray(whole.read_bytes())
     content[200:5000] = b"\x00" * 4800
     whole.write_bytes(bytes(content))
     with pytest.raises(DataError, match=r"t.parquet:1: cannot be read \("):
-        list(Table("").parse(whole))
+        list(Table(train="").parse(whole))
     with pytest.raises(DataError) as error:
-        list(Table("", columns=["txt"]).parse(parquet()))
+        list(Table(train="", columns=["txt"]).parse(parquet()))
     assert str(error.value) == (
         f"{whole}: has no column 'txt'; it has text, label, day; did you mean 'text'?"
     )
@@ -291,7 +291,7 @@ def test_a_file_that_cannot_be_used_at_all_is_refused(parsed, content, name, opt
 )  # fmt: skip
 def test_an_option_that_cannot_work_is_refused(options, problem):
     with pytest.raises(ConfigError) as error:
-        Table("t.csv", **options)
+        Table(train="t.csv", **options)
     assert str(error.value) == problem
 
 
@@ -319,7 +319,9 @@ def test_a_folder_is_read_file_by_file_and_no_text_is_in_two_splits(tmp_path):
         lines = [json.dumps({"text": f"text {n % 50}", "label": n % 2}) for n in range(100)]
         (tmp_path / f"{number}.jsonl").write_text("\n".join(lines))
     data = SequenceData(
-        Table(".", path=str(tmp_path), columns=["text", "label"]), Category("label"), Text("text")
+        Table(train=".", path=str(tmp_path), columns=["text", "label"]),
+        Category("label"),
+        Text("text"),
     )
     assert data.sizes == {"train": 320, "valid": 40, "test": 40}
     records = {split: list(found) for split, found in data.source.read().by_name().items()}

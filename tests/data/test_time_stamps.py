@@ -43,11 +43,11 @@ def windows(source):
 def test_windows_stop_at_gaps_however_times_are_written(tmp_path, form, named):
     stamped(tmp_path, form, WITH_GAPS)
     time = "stamp" if named else None
-    source = Forecast("f.csv", path=str(tmp_path), values=["v"], past=3, time=time)
+    source = Forecast(train="f.csv", path=str(tmp_path), values=["v"], past=3, time=time)
     assert windows(source) == 60 - 3 - 3
     assert source.warnings()[0].startswith("data.source.time=stamp: 1 gap in its time stamps")
     stamped(tmp_path, form, range(60))
-    source = Forecast("f.csv", path=str(tmp_path), values=["v"], past=3, time=time)
+    source = Forecast(train="f.csv", path=str(tmp_path), values=["v"], past=3, time=time)
     assert (windows(source), source.warnings()) == (57, [])
 
 
@@ -55,10 +55,10 @@ def test_windows_stop_at_gaps_however_times_are_written(tmp_path, form, named):
 def test_weekends_are_no_gaps_and_a_missing_week_is_one(tmp_path, form):
     days = [day for day in range(140) if (START + datetime.timedelta(days=day)).weekday() < 5]
     stamped(tmp_path, form, days)
-    source = Forecast("f.csv", path=str(tmp_path), values=["v"], past=3)
+    source = Forecast(train="f.csv", path=str(tmp_path), values=["v"], past=3)
     assert (windows(source), source.warnings()) == (len(days) - 3, [])
     stamped(tmp_path, form, [*days[:40], *days[45:]])
-    source = Forecast("f.csv", path=str(tmp_path), values=["v"], past=3)
+    source = Forecast(train="f.csv", path=str(tmp_path), values=["v"], past=3)
     assert windows(source) == len(days) - 5 - 2 * 3
     assert "1 gap" in source.warnings()[0]
 
@@ -67,7 +67,7 @@ def test_a_column_of_counts_that_is_called_time_is_looked_at_and_another_is_not(
     for column, expected in (("time", 51), ("weight", 57)):
         rows = [f"{n if n < 30 else n + 50},{n % 7}\n" for n in range(60)]
         (tmp_path / "f.csv").write_text(f"{column},v\n" + "".join(rows))
-        source = Forecast("f.csv", path=str(tmp_path), values=["v"], past=3)
+        source = Forecast(train="f.csv", path=str(tmp_path), values=["v"], past=3)
         assert windows(source) == expected + 3 * (column == "time")
 
 
@@ -82,7 +82,7 @@ def test_gaps_within_a_series_in_long_form_are_warned_about(tmp_path, form, time
         ]
         (tmp_path / "l.csv").write_text("id,stamp,v,label\n" + "".join(lines))
         options = {"id": "id", "features": ["v"], "label": "label", "time": time}
-        source = LongCsv("l.csv", path=str(tmp_path), group="id", **options)
+        source = LongCsv(train="l.csv", path=str(tmp_path), group="id", **options)
         assert sum(len(list(source.read().by_name()[split])) for split in SPLITS) == 20
         return source.warnings()
 
@@ -109,7 +109,7 @@ def test_times_in_long_form_are_looked_at_once_however_often_the_file_is_read(
     rows = [f"{id_},{stamp},1\n" for id_ in "ab" for stamp in ("26.01.2024", "27.01.2024")]
     rows += [f"c,{day:02}.01.2024,1\n" for day in (*range(1, 15), 20)]
     (tmp_path / "l.csv").write_text("id,stamp,v\n" + "".join(rows))
-    source = LongCsv("l.csv", id="id", features=["v"], path=str(tmp_path))
+    source = LongCsv(train="l.csv", id="id", features=["v"], path=str(tmp_path))
     first = list(source.parse(tmp_path / "l.csv"))
     (told,) = source.warnings()
     assert "1 gap in its time stamps" in told
@@ -128,11 +128,11 @@ def test_series_in_long_form_are_ordered_by_times_however_they_are_written(tmp_p
     rows = [f"a,{FORMS[form](START + datetime.timedelta(days=day))},{day}\n" for day in days]
     (tmp_path / "l.csv").write_text("id,stamp,v\n" + "".join(rows) + "b,soon,1\n")
     options = {"id": "id", "features": ["v"], "time": "stamp", "path": str(tmp_path)}
-    source = LongCsv("l.csv", time_order="sort", **options)
+    source = LongCsv(train="l.csv", time_order="sort", **options)
     (found, bad) = source.parse(tmp_path / "l.csv")
     assert found["series"][:, 0].tolist() == [*range(40)]
     assert "time 'soon' cannot be ordered" in bad.problems[0]
-    (unordered, _) = LongCsv("l.csv", **options).parse(tmp_path / "l.csv")
+    (unordered, _) = LongCsv(train="l.csv", **options).parse(tmp_path / "l.csv")
     assert "l.csv:4: stamp does not grow within id=a" in unordered.problems[0]
 
 
@@ -148,7 +148,7 @@ def test_one_time_that_is_none_is_one_row_that_is_refused(tmp_path, form, at):
     file.write_text("\n".join(rows))
     names = rows[0].split(",")
     source = Forecast(
-        file.name, path=str(tmp_path), past=2, horizon=1, time=names[0], values=[names[1]]
+        train=file.name, path=str(tmp_path), past=2, horizon=1, time=names[0], values=[names[1]]
     )
     (bad,) = [one for one in source.parse(file) if isinstance(one, DataError)]
     assert bad.problems[0].startswith(f"{file}:{2 + at}: time 'soon' cannot be ordered")

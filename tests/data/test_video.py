@@ -79,7 +79,9 @@ RAMP = tuple(range(0, 240, 24))  # ten frames
 )
 def test_every_frame_of_any_format_is_read_in_its_order(tmp_path, video, name, options):
     file = video(tmp_path / name, RAMP, **options)
-    (record,) = records(Video(name, name, name, path=str(tmp_path), height=3, width=4))
+    (record,) = records(
+        Video(train=name, valid=name, test=name, path=str(tmp_path), height=3, width=4)
+    )
     assert record["frames"].shape == (10, 3, 4)
     assert record["frames"].dtype == np.uint8
     assert np.abs(shades(record) - RAMP).max() < 5
@@ -89,13 +91,15 @@ def test_every_frame_of_any_format_is_read_in_its_order(tmp_path, video, name, o
 
 def test_frames_keep_their_colors_where_these_are_asked_for(tmp_path, video):
     video(tmp_path / "a.mkv", [(200, 0, 0), (0, 0, 200)])
-    (record,) = records(Video("a.mkv", "a.mkv", "a.mkv", path=str(tmp_path), color="rgb"))
+    (record,) = records(
+        Video(train="a.mkv", valid="a.mkv", test="a.mkv", path=str(tmp_path), color="rgb")
+    )
     assert record["frames"].shape == (2, 24, 32, 3)
     assert record["frames"][:, 0, 0].argmax(axis=1).tolist() == [0, 2]
 
 
 def one(tmp_path, **options):
-    source = Video("a.mkv", "a.mkv", "a.mkv", path=str(tmp_path), **options)
+    source = Video(train="a.mkv", valid="a.mkv", test="a.mkv", path=str(tmp_path), **options)
     (record,) = records(source)
     return (shades(record) / 24).round().astype(int).tolist()
 
@@ -116,7 +120,8 @@ def test_frames_are_chosen_by_time_by_number_or_not_at_all(tmp_path, video):
 def test_reading_twice_is_the_same_to_the_last_pixel(tmp_path, video):
     video(tmp_path / "a.mkv", RAMP, sound=True)
     one, other = (
-        Video("a.mkv", "a.mkv", "a.mkv", path=str(tmp_path), frames_per_second=4) for _ in range(2)
+        Video(train="a.mkv", valid="a.mkv", test="a.mkv", path=str(tmp_path), frames_per_second=4)
+        for _ in range(2)
     )
     assert digest(records(one)) == digest(records(one)) == digest(records(other))
 
@@ -130,7 +135,7 @@ def test_a_clip_is_decoded_once_while_there_is_room(tmp_path, video, monkeypatch
     )
     for room, times in ((7680, 1), (7679, 3)):
         monkeypatch.setattr("seqpipe.data.sources.video_clips._MOST_KEPT", room)
-        source = Video("a.mkv", "a.mkv", "a.mkv", path=str(tmp_path))
+        source = Video(train="a.mkv", valid="a.mkv", test="a.mkv", path=str(tmp_path))
         decoded.clear()
         assert len({digest(split) for split in source.read().by_name().values()}) == 1
         assert len(decoded) == times
@@ -140,7 +145,9 @@ def test_labels_are_folders_or_groups_of_a_pattern(tmp_path, video):
     for number, name in enumerate(["run/ann_01.mkv", "run/bob_02.mkv", "sit/ann_03.mkv"]):
         video(tmp_path / name, [number * 60])
     (tmp_path / "notes.txt").write_text("not a video\n")
-    source = Video(".", ".", ".", path=str(tmp_path), pattern=r"(?P<who>[a-z]+)_(?P<take>\d+)")
+    source = Video(
+        train=".", valid=".", test=".", path=str(tmp_path), pattern=r"(?P<who>[a-z]+)_(?P<take>\d+)"
+    )
     found = [(r["folder"], r["who"], r["take"]) for r in records(source)]
     assert found == [("run", "ann", "01"), ("run", "bob", "02"), ("sit", "ann", "03")]
 
@@ -150,7 +157,7 @@ def test_labels_may_stand_in_a_table_which_chooses_the_clips(tmp_path, video):
         video(tmp_path / "clips" / name, [50])
     (tmp_path / "train.csv").write_text('file,label\nclips/b.mkv,"to eat, quickly"\n')
     (tmp_path / "test.tsv").write_text("label\tfile\n\nsleep\tclips/a.mkv\n")
-    source = Video("train.csv", "train.csv", "test.tsv", path=str(tmp_path))
+    source = Video(train="train.csv", valid="train.csv", test="test.tsv", path=str(tmp_path))
     (train,), (test,) = records(source), records(source, "test")
     assert (train["file"], train["label"]) == ("clips/b.mkv", "to eat, quickly")
     assert (test["file"], test["label"]) == ("clips/a.mkv", "sleep")
@@ -186,11 +193,11 @@ def test_a_bad_row_of_a_table_stands_in_the_place_of_its_record(tmp_path, video)
     table = tmp_path / "t.csv"
     rows = [b"file,label", b"one.mkv,x", b"two.mkv,y", b"one.mkv", b"one.mkv,\xff", b"bad.mkv,z"]
     table.write_bytes(b"\n".join(rows))
-    found = records(Video("t.csv", "t.csv", "t.csv", path=str(tmp_path)))
+    found = records(Video(train="t.csv", valid="t.csv", test="t.csv", path=str(tmp_path)))
     assert found[0]["label"] == "x"
     assert [str(error) for error in found[1:]] == [
-        f"{table}:3: file=two.mkv: no such file in {tmp_path}; allowed: a name as from the folder "
-        "of the table; did you mean 'one.mkv'?",
+        f"{table}:3: file=two.mkv: no such file in {tmp_path}; it holds bad.mkv, one.mkv, t.csv; "
+        "allowed: a name as from the folder of the table; did you mean 'one.mkv'?",
         f"{table}:4: has 1 entries; the header has 2: file, label",
         f"{table}:5: byte 0xff at column 9 is not utf-8; allowed: data.source.encoding=latin-1, "
         "cp1252, ... as the file was written",
@@ -211,7 +218,9 @@ def test_what_is_no_video_is_named_and_the_others_are_read(tmp_path, video):
         frame.sample_rate = 32000
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    good, empty, sound = records(Video("*.mkv", "a.mkv", "a.mkv", path=str(tmp_path)))
+    good, empty, sound = records(
+        Video(train="*.mkv", valid="a.mkv", test="a.mkv", path=str(tmp_path))
+    )
     assert good["name"] == "a"
     assert str(empty).startswith(f"{tmp_path / 'b.mkv'}: cannot be read as video (")
     assert str(sound) == (
@@ -222,7 +231,7 @@ def test_what_is_no_video_is_named_and_the_others_are_read(tmp_path, video):
 def test_a_clip_that_breaks_off_says_after_how_many_frames(tmp_path, video, monkeypatch):
     av = pytest.importorskip("av")
     video(tmp_path / "a.mkv", RAMP)
-    source = Video("a.mkv", "a.mkv", "a.mkv", path=str(tmp_path))
+    source = Video(train="a.mkv", valid="a.mkv", test="a.mkv", path=str(tmp_path))
     chosen = source._chosen
 
     def breaking(clip, container):
@@ -241,7 +250,13 @@ def test_a_clip_that_breaks_off_says_after_how_many_frames(tmp_path, video, monk
 
 def test_a_name_that_does_not_match_the_pattern_is_told(tmp_path, video):
     video(tmp_path / "walk.mkv", [0])
-    source = Video("walk.mkv", "walk.mkv", "walk.mkv", path=str(tmp_path), pattern=r"(?P<n>\d+)")
+    source = Video(
+        train="walk.mkv",
+        valid="walk.mkv",
+        test="walk.mkv",
+        path=str(tmp_path),
+        pattern=r"(?P<n>\d+)",
+    )
     (error,) = records(source)
     assert str(error) == (
         f"{tmp_path / 'walk.mkv'}: 'walk' does not match data.source.pattern=(?P<n>\\d+); "
@@ -253,12 +268,12 @@ def test_pieces_of_a_clip_stay_together_unless_the_user_parts_them(tmp_path, vid
     for number in range(10):
         video(tmp_path / f"{number}.mkv", [number * 20 + step for step in range(5)])
     options = {"path": str(tmp_path), "valid": 0.2, "test": 0.2, "pieces": 5}
-    together = Video(".", **options)
+    together = Video(train=".", **options)
     together.keep_together(["frames"])
     parts = [{r["file"] for r in split} for split in together.read().by_name().values()]
     assert [len(part) for part in parts] == [6, 2, 2]
     assert len(set.union(*parts)) == 10
-    parted = Video(".", **options, group=["file", "piece"], stratify="name", order="file")
+    parted = Video(train=".", **options, group=["file", "piece"], stratify="name", order="file")
     parted.keep_together(["frames"])
     pieces = [[r["piece"] for r in split] for split in parted.read().by_name().values()]
     assert pieces == [[0, 1, 2] * 10, [3] * 10, [4] * 10]
@@ -266,7 +281,9 @@ def test_pieces_of_a_clip_stay_together_unless_the_user_parts_them(tmp_path, vid
 
 def test_more_pieces_than_frames_are_refused(tmp_path, video):
     video(tmp_path / "a.mkv", RAMP[:3])
-    (error,) = records(Video("a.mkv", "a.mkv", "a.mkv", path=str(tmp_path), pieces=4))
+    (error,) = records(
+        Video(train="a.mkv", valid="a.mkv", test="a.mkv", path=str(tmp_path), pieces=4)
+    )
     assert str(error) == (
         f"{tmp_path / 'a.mkv'}: has 3 frames, too few for data.source.pieces=4; allowed: at most 3"
     )
@@ -277,7 +294,7 @@ def test_more_pieces_than_frames_are_refused(tmp_path, video):
     [
         ({"height": 0}, "data.source.height=0: out of range; allowed: an integer >= 1"),
         ({"pieces": 0}, "data.source.pieces=0: out of range; allowed: an integer >= 1"),
-        ({"frames": 0}, "data.source.frames=0: out of range; allowed: a number > 0 or null"),
+        ({"frames": 0}, "data.source.frames=0: out of range; allowed: an integer >= 1 or null"),
         (
             {"frames_per_second": -1.0},
             "data.source.frames_per_second=-1.0: out of range; allowed: a number > 0 or null",
@@ -286,7 +303,10 @@ def test_more_pieces_than_frames_are_refused(tmp_path, video):
             {"max_seconds": 0},
             "data.source.max_seconds=0: out of range; allowed: a number > 0 or null",
         ),
-        ({"color": "gray"}, "data.source.color=gray: unknown choice; allowed: grey, rgb"),
+        (
+            {"color": "gray"},
+            "data.source.color=gray: unknown choice; allowed: grey, rgb; did you mean 'grey'?",
+        ),
         (
             {"frames": 5, "frames_per_second": 2.0},
             "data.source.frames_per_second=2.0 data.source.frames=5: two ways to choose frames; "
@@ -294,30 +314,30 @@ def test_more_pieces_than_frames_are_refused(tmp_path, video):
         ),
         (
             {"pattern": "(?P<a"},
-            "data.source.pattern=(?P<a: no regular expression (missing >, unterminated name at "
-            "position 4); allowed: one with a named group, as (?P<label>[^/]*)/.*",
+            "data.source.pattern=(?P<a: not a regular expression (missing >, unterminated name at "
+            r"position 4); allowed: as (?P<word>\w+)_(?P<take>\d+)",
         ),
         (
             {"pattern": r"\d+"},
-            r"data.source.pattern=\d+: names no column; allowed: a named group, (?P<label>...)",
+            r"data.source.pattern=\d+: has no named group; allowed: as (?P<word>\w+)_(?P<take>\d+)",
         ),
         (
             {"pattern": "(?P<name>.*)"},
-            "data.source.pattern=(?P<name>.*): name is what every record of a clip has; "
+            "data.source.pattern=(?P<name>.*): name is a column of every record; "
             "allowed: another name",
         ),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options, message):
     with pytest.raises(ConfigError) as error:
-        Video("a.mkv", "a.mkv", "a.mkv", **options)
+        Video(train="a.mkv", valid="a.mkv", test="a.mkv", **options)
     assert str(error.value) == message
 
 
 def test_without_pyav_the_message_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ConfigError) as error:
-        Video("a.mkv")
+        Video(train="a.mkv")
     assert str(error.value) == (
         'data.source=Video: needs av, which is not installed; allowed: pip install "av>=13"'
     )
@@ -327,7 +347,7 @@ def test_each_folder_of_pictures_is_a_clip_sorted_as_people_count(tmp_path, pict
     pictures(tmp_path / "run" / "clip1", range(12))
     pictures(tmp_path / "run" / "clip2.v1", [200], ending=".jpg", size=(16, 16))
     pictures(tmp_path / "sit" / "clip3", [7])
-    source = FrameFolders(".", ".", ".", path=str(tmp_path), height=6, width=8)
+    source = FrameFolders(train=".", valid=".", test=".", path=str(tmp_path), height=6, width=8)
     run, long, sit = records(source)
     assert shades(run).tolist() == list(range(12))  # frame2 before frame10
     assert run["frames"].shape == (12, 6, 8)
@@ -341,7 +361,10 @@ def test_each_folder_of_pictures_is_a_clip_sorted_as_people_count(tmp_path, pict
 def test_pictures_are_chosen_one_of_so_many_then_evenly(tmp_path, pictures):
     pictures(tmp_path / "a", range(12))
     chosen = {"every": 2}, {"frames": 3}, {"every": 2, "frames": 3}
-    found = [records(FrameFolders("a", "a", "a", path=str(tmp_path), **o))[0] for o in chosen]
+    found = [
+        records(FrameFolders(train="a", valid="a", test="a", path=str(tmp_path), **o))[0]
+        for o in chosen
+    ]
     assert [shades(record).tolist() for record in found] == [
         [0, 2, 4, 6, 8, 10],
         [2, 6, 10],
@@ -354,7 +377,9 @@ def test_folders_of_pictures_may_be_listed_in_a_table(tmp_path, pictures):
     pictures(tmp_path / "b", [3])
     (tmp_path / "c").mkdir()
     (tmp_path / "t.csv").write_text("file,label\nb,x\na,y\nc,z\n")
-    source = FrameFolders("t.csv", "t.csv", "t.csv", path=str(tmp_path), color="rgb")
+    source = FrameFolders(
+        train="t.csv", valid="t.csv", test="t.csv", path=str(tmp_path), color="rgb"
+    )
     b, a, empty = records(source)
     assert (b["label"], a["label"]) == ("x", "y")
     assert a["frames"].shape == (2, 24, 32, 3)
@@ -370,7 +395,7 @@ def test_broken_and_deep_pictures_are_named(tmp_path, pictures):
     (tmp_path / "a" / "frame2.png").write_bytes(good[: len(good) // 2])
     pictures(tmp_path / "b", [1])
     Image.new("I;16", (4, 4), 900).save(tmp_path / "b" / "frame2.png")
-    broken, deep = records(FrameFolders(".", ".", ".", path=str(tmp_path)))
+    broken, deep = records(FrameFolders(train=".", valid=".", test=".", path=str(tmp_path)))
     assert str(broken).startswith(f"{tmp_path / 'a' / 'frame2.png'}: cannot be read as a picture (")
     assert str(broken).endswith("; allowed: a whole picture")
     assert str(deep) == (
@@ -380,7 +405,9 @@ def test_broken_and_deep_pictures_are_named(tmp_path, pictures):
 
 @pytest.mark.realdata
 def test_the_gesture_clips_have_the_frames_their_readme_counts(shared_data):
-    source = Video("*.mkv", "*.mkv", "*.mkv", path=str(shared_data / "video_asl_gestures"))
+    source = Video(
+        train="*.mkv", valid="*.mkv", test="*.mkv", path=str(shared_data / "video_asl_gestures")
+    )
     found = records(source)
     assert [r["name"] for r in found] == [
         "bird",

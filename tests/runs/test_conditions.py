@@ -105,7 +105,7 @@ def test_a_y_that_stands_twice_stays_in_one_split(trained, table):
     def names(condition: Category | None) -> list[set[str]]:
         from seqpipe.data.dataset import SequenceData
 
-        source = Table(str(table), valid=0.2, test=0.2)
+        source = Table(train=str(table), valid=0.2, test=0.2)
         data = SequenceData(source, Text("name"), condition)
         return [
             {data.y.decode(y) for _, y in ((e.x, e.y) for e in data.examples(s))} for s in SPLITS

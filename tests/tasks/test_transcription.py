@@ -190,7 +190,7 @@ def transcripts(folder, *pairs, **options):
     each = enumerate(pairs)
     lines = (json.dumps({"x": [n / 100] * steps, "y": y}) + "\n" for n, (steps, y) in each)
     (folder / "t.jsonl").write_text("".join(lines))
-    source = Table("t.jsonl", path=str(folder), order="file")
+    source = Table(train="t.jsonl", path=str(folder), order="file")
     y = Text("y", by="tokens", min_count=1)
     check = Transcription.example_check()
     return SequenceData(source, y=y, x=Series("x"), check=check, **options)
@@ -223,6 +223,6 @@ def test_what_another_task_kept_is_not_taken_up(tmp_path):
     kept = {"cache": str(tmp_path / "kept"), "recipe": {"any": "source"}}
     pairs = [(9, f"a b{n}") for n in range(20)]
     transcripts(tmp_path, *pairs, **kept)
-    source = Table("t.jsonl", path=str(tmp_path), order="file")
+    source = Table(train="t.jsonl", path=str(tmp_path), order="file")
     SequenceData(source, y=Text("y", by="tokens", min_count=1), x=Series("x"), **kept)
     assert len([*(tmp_path / "kept").glob("*/prepared.json")]) == 2

@@ -9,11 +9,12 @@ from typing import Any, Literal, get_args
 
 from seqpipe.data.base import Found, PlacedRecord, Source
 from seqpipe.data.kinds import Kind
-from seqpipe.data.sources.companion_files import companions
-from seqpipe.data.sources.files import FileSource, MissingFiles, lines
+from seqpipe.data.sources.argument_checks import MissingFiles
+from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.table import DELIMITERS, FORMATS, Table
 from seqpipe.data.sources.table_formats import first_cells
 from seqpipe.data.sources.text_encoding import check_encoding
+from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.inference.instantiate import Maker
 from seqpipe.inference.standard_input import StandardInput, called_input
@@ -304,7 +305,7 @@ class Reader:
         if self.labelled:  # other files that say what y is
             path = inner.get("path") or self.data["source"].get("path")
             before = Path(path or ".") if self.own else None
-            beside = dict(companions(made, inner, input, before))
+            beside = dict(made.companions_of(inner, input, before))
         read |= beside
         source = self._made(read if self._inner is None else {**node, self._inner: read})
         for key, names in beside.items():

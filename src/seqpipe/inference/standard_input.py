@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from seqpipe.data.base import Found, PlacedRecord
-from seqpipe.data.sources.files import lines_in
 from seqpipe.data.sources.text_encoding import is_wide
+from seqpipe.data.sources.text_lines import lines_in
 from seqpipe.errors import ConfigError, DataError
 
 _GZIP = b"\x1f\x8b"
@@ -74,7 +74,7 @@ class StandardInput:
         self.head = _unpacked(first) if self.is_packed else first
 
     def lines(self, encoding: str) -> Iterator[tuple[int, str | DataError]]:
-        """Each line with its number as it comes, see `seqpipe.data.sources.files.lines`."""
+        """Each line with its number as it comes, see `seqpipe.data.sources.text_lines.lines`."""
         with self._opened as opened:
             yield from lines_in(Path("input"), opened, encoding, self.head)
 

@@ -18,7 +18,6 @@ from seqpipe.config.loader import Typed, parse
 from seqpipe.config.signatures import signature_of
 from seqpipe.config.unused_keys import OF_SHARES
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits
-from seqpipe.data.sources.companion_files import companions
 from seqpipe.data.sources.files import FileSource
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.inference.instantiate import Maker
@@ -318,7 +317,7 @@ class _Change:
             return
         folder = Path((path := _path_of(self.data["source"])) or ".")
         listed = [str(folder / name) for name in ([names] if isinstance(names, str) else names)]
-        for key, found in companions(made, node, listed, Path(old or ".")).items():
+        for key, found in made.companions_of(node, listed, Path(old or ".")).items():
             if key not in self.typed:
                 node[key] = _seen_from(path, found)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seqpipe.data.base import place
-from seqpipe.data.sources.files import open_bytes
+from seqpipe.data.sources.text_lines import open_bytes
 from seqpipe.data.vocabulary import EOS, SPECIALS
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import refusal

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from seqpipe.data.base import Found, PlacedRecord, place
-from seqpipe.data.sources.files import FileSource, Names, lines
+from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import ConfigError, DataError
 
 _FIELD = re.compile(r"([A-Za-z]):(?![|:])(.*)")  # A:| is a note before the end of a repeat
@@ -33,6 +34,7 @@ _NOTES = re.compile(r"""(?:[\sA-Ga-gxzXZ\d/,'^_=<>\[\](){}~.\-+&*:|\\vuTHLMPS]|"
 _NOTE = re.compile(r"[A-Ga-gzx]")
 
 
+@dataclass(kw_only=True)
 class Abc(FileSource):
     """A record a tune of .abc files: its text, its tokens, and what its header says.
 
@@ -48,17 +50,7 @@ class Abc(FileSource):
     - `tune`: the title in small letters without article or marks; the music where it has no title.
 
     Args:
-        train: see `FileSource`.
-        valid: see `FileSource`.
-        test: see `FileSource`.
-        path: see `FileSource`.
-        encoding: see `FileSource`.
         keep: letters of the fields whose lines stay in the text.
-        group: see `FileSource`: two transcriptions of one tune must not be parted. `number` suits
-            files that are numbered as one book.
-        stratify: see `FileSource`.
-        order: see `FileSource`.
-        seed: see `FileSource`.
 
     Raises:
         ConfigError: a field that is no letter.
@@ -68,34 +60,15 @@ class Abc(FileSource):
 
     suffixes = (".abc",)
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        encoding: str = "utf-8",
-        keep: list[str] | tuple[str, ...] = ("M", "L", "K"),
-        group: Names = "tune",
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            *(train, valid, test),
-            path=path,
-            encoding=encoding,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        for letter in keep:
+    keep: list[str] | tuple[str, ...] = ("M", "L", "K")
+    group: Names = "tune"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for letter in self.keep:
             if not (len(letter) == 1 and letter.isascii() and letter.isalpha()):
                 text = "a field of a tune is one letter; allowed: X, T, M, L, K, Z, ..."
                 raise ConfigError(f"data.source.keep={letter}: {text}")
-        self.keep = frozenset(keep)
         self._many_voices: dict[Path, list[str]] = {}  # places of tunes with several voices
 
     def warnings(self) -> list[str]:

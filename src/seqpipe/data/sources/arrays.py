@@ -3,8 +3,9 @@
 import math
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -19,6 +20,7 @@ from seqpipe.errors import DataError, did_you_mean
 Array = np.ndarray[Any, Any]
 
 
+@dataclass(kw_only=True)
 class Npz(FileSource):
     """Series in an .npz: X (N, T, D) or (N, T), y with a row for each.
 
@@ -30,50 +32,20 @@ class Npz(FileSource):
     with more axes.
 
     Args:
-        train: see `FileSource`.
-        valid: see `FileSource`.
-        test: see `FileSource`.
         x: name of the array of series in the file.
         y: name of the array of labels; None: there is none.
         lengths: name of the array with the steps of each series; None: all of X.
         missing: what becomes of a NaN: `error`, or filled by the number `previous` to it, on a
             `linear` way to the next, or with `zero`.
-        path: see `FileSource`.
-        group: see `FileSource`.
-        stratify: see `FileSource`.
-        order: see `FileSource`.
-        seed: see `FileSource`.
     """
 
     suffixes = (".npz",)
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        x: str = "X",
-        y: str | None = "y",
-        lengths: str | None = None,
-        missing: Missing = "error",
-        path: str | None = None,
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            train,
-            valid,
-            test,
-            path=path,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        self.x, self.y, self.lengths, self.missing = x, y, lengths, missing
+    x: str = "X"
+    y: str | None = "y"
+    lengths: str | None = None
+    missing: Missing = "error"
+    encoding: str = field(init=False, default="utf-8")
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
         """The array of y is not read."""
@@ -85,7 +57,7 @@ class Npz(FileSource):
         found = _splits(file, self.x)
         if self.x in _names(file) or "train" not in found or len(found) == 1:
             return {}
-        return {split: f"{self.typed['train']}/{split}" for split in SPLITS if split in found}
+        return {split: f"{self.train}/{split}" for split in SPLITS if split in found}
 
     def unread(self, file: Path) -> list[str]:
         """The arrays of other splits in the file, where `x` is the array of one."""
@@ -111,7 +83,7 @@ class Npz(FileSource):
         if file.suffix.lower() not in self.suffixes or inside not in SPLITS:
             return super()._matching(split, name)
         super()._matching(split, str(file))  # refuses a file that is not there
-        return [self.path / name]
+        return [self.folder / name]
 
     def parse(self, file: Path) -> Iterator[Found]:
         """A record for each series; its line is its number in the file, from 1.

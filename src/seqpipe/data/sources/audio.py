@@ -1,40 +1,33 @@
 """Recordings: what is said stands in the name of the file, its folder, or a table."""
 
-from __future__ import annotations
-
-import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from seqpipe.data.base import Found, PlacedRecord, Source, Splits
-from seqpipe.data.sources.files import FileSource, Names, lines
-from seqpipe.data.sources.sound_file import ENDINGS, Recordings
+from seqpipe.data.sources.argument_checks import check_arguments
+from seqpipe.data.sources.files import Names
+from seqpipe.data.sources.named_files import NamedFiles
+from seqpipe.data.sources.sound_file import ENDINGS, Channel, Rate, Recordings
+from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 
-class Audio(FileSource):
+@dataclass(kw_only=True)
+class Audio(NamedFiles):
     r"""Sound files, each a record: `audio` (N,), `rate`, `file`, `folder`, and what its name says.
 
     A file that `valid` or `test` names is left out of `train`, so that `train` may be the folder
     of all. A .txt file in place of a sound file lists some, one a line, relative to its folder.
 
     Args:
-        train: see `FileSource`.
-        valid: see `FileSource`.
-        test: see `FileSource`.
-        path: see `FileSource`.
-        pattern: a regular expression for the whole name of a file without its ending; each named
-            group, `(?P<speaker>\w+)`, becomes a column. None: the name says nothing.
+        pattern: see `NamedFiles`.
         replace: column -> what is replaced in it, one after the other: `{words: {_: " "}}`.
         leave_out: files that no split takes: patterns as `noise/*`, of the last parts of a path.
         rate: samples a second to resample to; None: as recorded, alike in all files.
         channel: which one of several, from 0; None: their mean.
         encoding: of the lists.
-        group: see `FileSource`; `speaker`, so that nobody is heard in two splits.
-        stratify: see `FileSource`.
-        order: see `FileSource`.
-        seed: see `FileSource`.
 
     Raises:
         ConfigError: as `FileSource`; a bad pattern, or a column to replace in that is none of its
@@ -42,50 +35,22 @@ class Audio(FileSource):
     """
 
     suffixes = ENDINGS
-    class_depth = 2
+    own_columns = ("audio", "rate", "file", "folder")
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        pattern: str | None = None,
-        replace: dict[str, dict[str, str]] | None = None,
-        leave_out: Names | None = None,
-        rate: int | None = None,
-        channel: int | None = None,
-        encoding: str = "utf-8",
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            train,
-            valid,
-            test,
-            path=path,
-            encoding=encoding,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        self.pattern = _compiled(pattern)
-        self.replace = replace or {}
-        groups = (
-            [*self.pattern.groupindex, "folder", "file"] if self.pattern else ["folder", "file"]
-        )
-        for column in self.replace:
-            if column not in groups:
-                hint = did_you_mean(column, groups)
-                text = f"no such column; allowed: {', '.join(groups)}{hint}"
+    replace: dict[str, dict[str, str]] | None = None
+    leave_out: Names | None = None
+    rate: Rate = None
+    channel: Channel = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        columns = [*self.name_columns, "folder", "file"]
+        for column in self.replace or ():
+            if column not in columns:
+                hint = did_you_mean(column, columns)
+                text = f"no such column; allowed: {', '.join(columns)}{hint}"
                 raise ConfigError(f"data.source.replace.{column}: {text}")
-        self.leave_out = [leave_out] if isinstance(leave_out, str) else list(leave_out or [])
-        self.recordings = Recordings(rate, channel)
-        self._bare = False
+        self.recordings = Recordings(self.rate, self.channel)
         self._listed: dict[Path, str] = {}  # file -> where it is listed
 
     def files_of(self, split: str) -> list[Path]:
@@ -102,24 +67,19 @@ class Audio(FileSource):
         if split == "test":
             if twice := [file for file in files if file in taken]:
                 text = f"{twice[0]} is in valid too; allowed: a file in one of them"
-                raise DataError(f"data.source.test={self.names['test']}: {text}")
+                raise DataError(f"data.source.test={self.split_names['test']}: {text}")
             return files
         files = [file for file in files if file not in taken]
         if not files:
             text = "valid and test name all of its files; allowed: more than theirs"
-            raise DataError(f"data.source.train={self.names['train']}: {text}")
+            raise DataError(f"data.source.train={self.split_names['train']}: {text}")
         return files
-
-    def without_y(self, column: str, known: Sequence[str]) -> str:
-        """A name need not fit the pattern that holds the column."""
-        self._bare = self.pattern is not None and column in self.pattern.groupindex
-        return ""
 
     def inputs(self) -> list[Path]:
         """All sound files of all splits, and the lists."""
         lists = [
             file
-            for split in self.names
+            for split in self.split_names
             for file in super(Audio, self).files_of(split)
             if file.suffix == ".txt"
         ]
@@ -129,19 +89,11 @@ class Audio(FileSource):
         """The one record of a file."""
         where = self._listed.get(file, str(file))
         columns: dict[str, Any] = {"file": file.name, "folder": file.parent.name}
-        if self.pattern is not None:
-            match = self.pattern.fullmatch(file.stem)
-            if match is None and not self._bare:
-                text = f"{file.stem} does not fit data.source.pattern={self.pattern.pattern}"
-                yield DataError(f"{where}: {text}; allowed: a name that fits it whole")
-                return
-            found = {} if match is None else match.groupdict()
-            columns |= {name: said or "" for name, said in found.items()}
-        for column, changes in self.replace.items():
-            for old, new in changes.items():
-                if column in columns:
-                    columns[column] = columns[column].replace(old, new)
         try:
+            columns |= self.columns_of(file.stem, where)
+            for column in columns.keys() & (self.replace or {}).keys():
+                for old, new in (self.replace or {})[column].items():
+                    columns[column] = columns[column].replace(old, new)
             audio, rate = self.recordings.read(file, where)
         except DataError as error:
             yield error
@@ -152,7 +104,9 @@ class Audio(FileSource):
         sounds: list[Path] = []
         for file in super().files_of(split):
             sounds += self._in_list(file) if file.suffix == ".txt" else [file]
-        kept = (file for file in sounds if not any(map(file.match, self.leave_out)))
+        left_out = self.leave_out or []
+        patterns = [left_out] if isinstance(left_out, str) else left_out
+        kept = (file for file in sounds if not any(map(file.match, patterns)))
         return list(dict.fromkeys(kept))
 
     def _in_list(self, listing: Path) -> list[Path]:
@@ -168,6 +122,7 @@ class Audio(FileSource):
         return found
 
 
+@dataclass
 class WithAudio(Source):
     r"""The records of another source, which name a sound file, with what is recorded in it.
 
@@ -189,19 +144,16 @@ class WithAudio(Source):
 
     inner = "source"
 
-    def __init__(
-        self,
-        source: Source,
-        column: str,
-        *,
-        folder: str | None = None,
-        ending: str = "",
-        rate: int | None = None,
-        channel: int | None = None,
-    ) -> None:
-        self.source, self.column, self.ending = source, column, ending
-        self.folder = None if folder is None else Path(folder)
-        self.recordings = Recordings(rate, channel)
+    source: Source
+    column: str
+    folder: str | None = None
+    ending: str = ""
+    rate: Rate = None
+    channel: Channel = None
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
+        self.recordings = Recordings(self.rate, self.channel)
 
     def read(self) -> Splits:
         """Each split reads its files anew whenever it is gone through.
@@ -237,10 +189,10 @@ class WithAudio(Source):
 
     def file_of(self, record: Any) -> Path:
         """The sound file that a record names."""
-        folder = self.folder
-        if folder is None:
-            place = getattr(record, "file", None)
-            folder = Path() if place is None else Path(place).parent
+        if self.folder is not None:
+            folder = Path(self.folder)
+        else:
+            folder = Path(getattr(record, "file", None) or "").parent
         return folder / f"{record[self.column]}{self.ending}"
 
     def add(self, record: Any) -> Found:
@@ -271,20 +223,3 @@ class _WithAudio:
     def __iter__(self) -> Iterator[Found]:
         for record in self.records:
             yield record if isinstance(record, DataError) else self.source.add(record)
-
-
-def _compiled(pattern: str | None) -> re.Pattern[str] | None:
-    if pattern is None:
-        return None
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        text = f"no regular expression ({error}); allowed: as (?P<word>\\w+)_(?P<take>\\d+)"
-        raise ConfigError(f"data.source.pattern={pattern}: {text}") from None
-    if not compiled.groupindex:
-        text = "has no named group; allowed: as (?P<word>\\w+)_(?P<take>\\d+)"
-        raise ConfigError(f"data.source.pattern={pattern}: {text}")
-    if taken := {"audio", "rate", "file", "folder"} & set(compiled.groupindex):
-        text = f"{', '.join(sorted(taken))} is a column already; allowed: another name"
-        raise ConfigError(f"data.source.pattern={pattern}: {text}")
-    return compiled

@@ -1,15 +1,17 @@
 """Columns of tokens and tags, one token a line: CoNLL and CoNLL-U."""
 
 import re
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from seqpipe.data.base import Found, PlacedRecord, place
-from seqpipe.data.sources.files import Names, lines
-from seqpipe.data.sources.text_lines import Sentence, TokenLines
+from seqpipe.data.sources.files import FileSource
+from seqpipe.data.sources.text_lines import lines
 from seqpipe.data.tag_notation import Convention, Survey, readings
 from seqpipe.data.tags import convert, faults
 from seqpipe.errors import ConfigError, DataError, did_you_mean
@@ -28,6 +30,55 @@ _ID = re.compile(r"[1-9][0-9]*")
 _SKIPPED_ID = re.compile(r"[1-9][0-9]*-[0-9]+|[0-9]+\.[1-9][0-9]*")
 
 
+class Sentence:
+    """A sentence while its lines are read.
+
+    Args:
+        names: of the columns that are kept.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.columns: dict[str, list[str]] = {name: [] for name in names}
+        self.lines: list[int] = []
+        self.problems: list[str] = []
+
+    def add(self, line: int, cells: Mapping[str, str]) -> None:
+        """A token; its line, and its entries by column."""
+        for name, cell in cells.items():
+            self.columns[name].append(cell)
+        self.lines.append(line)
+
+    def __bool__(self) -> bool:
+        """True where anything was read."""
+        return bool(self.lines or self.problems)
+
+
+@dataclass(kw_only=True)
+class TokenLines(FileSource):
+    """Sentences with a token a line, between lines of white space."""
+
+    wanted: ClassVar[str]  # what a line should hold, for messages
+    stratify: str | None = field(init=False, default=None)
+
+    def parse(self, file: Path) -> Iterator[Found]:
+        """The sentences of a file, in their order.
+
+        Raises:
+            DataError: it holds no tokens, or its lines have too few columns.
+        """
+        empty = True
+        for found in self.sentences(file):
+            empty = False
+            yield found
+        if empty:
+            raise DataError(f"{file}: holds no tokens; allowed: one a line, {self.wanted}")
+
+    @abstractmethod
+    def sentences(self, file: Path) -> Iterator[Found]:
+        """The sentences, none for an empty file."""
+
+
+@dataclass(kw_only=True)
 class Conll(TokenLines):
     """Sentences of the CoNLL shared tasks: a token and its tags a line, in columns.
 
@@ -45,9 +96,6 @@ class Conll(TokenLines):
     is known.
 
     Args:
-        train: see `FileSource`.
-        valid: see `FileSource`.
-        test: see `FileSource`.
         columns: what the record calls them -> which column, from 0, or from -1, the last. None:
             tokens 0, tags -1.
         separator: `tab`; `space`, any number of blanks and tabs; `auto`: tab where the first line
@@ -61,11 +109,6 @@ class Conll(TokenLines):
             tags as they are.
         convert_to: write them so; None: as `scheme`. Of no effect where nothing marks spans.
         invalid: of tags that break the scheme: `error`, or `repair`, as conlleval reads them.
-        path: see `FileSource`.
-        encoding: see `FileSource`.
-        group: see `FileSource`.
-        order: see `FileSource`.
-        seed: see `FileSource`.
 
     Of a folder, files called *.conll, *.iob, *.bio, *.tsv, *.txt and *.conllu are read, packed
     (.gz) or not.
@@ -74,46 +117,29 @@ class Conll(TokenLines):
         ConfigError: `spans` is none of the columns.
     """
 
+    wanted = "in columns parted by tabs or spaces"
     suffixes = tuple(
         f".{name}{packed}"
         for name in ("conll", "iob", "bio", "tsv", "txt", "conllu")
         for packed in ("", ".gz")
     )
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        columns: dict[str, int] | None = None,
-        separator: Literal["auto", "tab", "space"] = "auto",
-        comment: str | None = None,
-        spans: str = "tags",
-        scheme: Literal["auto", "io", "iob1", "bio", "bioes"] | None = None,
-        convert_to: Literal["io", "iob1", "bio", "bioes"] | None = None,
-        invalid: Literal["error", "repair"] = "error",
-        path: str | None = None,
-        encoding: str = "utf-8",
-        group: Names | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            train, valid, test, path=path, encoding=encoding, group=group, order=order, seed=seed
-        )
-        self.columns = _COLUMNS if columns is None else columns
-        self.separator, self.comment = separator, comment
-        self.spans, self.scheme = spans, scheme
-        self.convert_to, self.invalid = convert_to, invalid
-        self._bare, self._known = False, frozenset[str]()
-        if scheme is not None and spans not in self.columns:
-            allowed = ", ".join(self.columns) + did_you_mean(spans, self.columns)
-            raise ConfigError(f"data.source.spans={spans}: not a column; allowed: {allowed}")
+    columns: dict[str, int] | None = None
+    separator: Literal["auto", "tab", "space"] = "auto"
+    comment: str | None = None
+    spans: str = "tags"
+    scheme: Literal["auto", "io", "iob1", "bio", "bioes"] | None = None
+    convert_to: Literal["io", "iob1", "bio", "bioes"] | None = None
+    invalid: Literal["error", "repair"] = "error"
 
-    def wanted(self) -> str:
-        """For messages."""
-        return "in columns parted by tabs or spaces"
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._read_columns = _COLUMNS if self.columns is None else self.columns
+        self._known = frozenset[str]()
+        if self.scheme is not None and self.spans not in self._read_columns:
+            known = self._read_columns
+            allowed = ", ".join(known) + did_you_mean(self.spans, known)
+            raise ConfigError(f"data.source.spans={self.spans}: not a column; allowed: {allowed}")
 
     def sentences(self, file: Path) -> Iterator[Found]:
         """Read, checked and converted."""
@@ -122,9 +148,9 @@ class Conll(TokenLines):
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
         """The column of the tags is not read; words may stand alone."""
-        self._known, width = frozenset(known), len(self.columns)
-        self.columns = {name: at for name, at in self.columns.items() if name != column}
-        self._bare = len(self.columns) < width
+        self._known, width = frozenset(known), len(self._read_columns)
+        self._read_columns = {name: at for name, at in self._read_columns.items() if name != column}
+        self.bare = len(self._read_columns) < width
         if column == self.spans:
             self.scheme = None
         return ""
@@ -153,7 +179,7 @@ class Conll(TokenLines):
         if _is_conllu(file, self.encoding):
             yield from self._treebank(file)
             return
-        sentence, document = Sentence(list(self.columns)), 0
+        sentence, document = Sentence(list(self._read_columns)), 0
         first: tuple[int, int] | None = None  # line of the first token, its columns
         by_tab, hash_first = self.separator == "tab", False
         for number, line in lines(file, self.encoding):
@@ -167,7 +193,7 @@ class Conll(TokenLines):
             if starts or not line.strip():
                 if sentence:
                     yield document, sentence
-                sentence = Sentence(list(self.columns))
+                sentence = Sentence(list(self._read_columns))
                 document += starts
                 continue
             if self.comment is not None and line.startswith(self.comment):
@@ -190,18 +216,20 @@ class Conll(TokenLines):
 
     def _treebank(self, file: Path) -> Iterator[tuple[int, Sentence]]:
         """The sentences of a file in CoNLL-U; all are of its document 0 without `# newdoc`."""
-        usual = self.columns.items() <= _COLUMNS.items()
+        usual = self._read_columns.items() <= _COLUMNS.items()
         conllu = {"tokens": 1, "tags": 3}
-        numbers = {n: conllu[n] for n in self.columns} if usual else self.columns
+        numbers = {n: conllu[n] for n in self._read_columns} if usual else self._read_columns
         columns = {name: CONLLU[number] for name, number in numbers.items()}
-        read = ConllU(file.name, columns=columns, path=str(file.parent), encoding=self.encoding)
+        read = ConllU(
+            train=file.name, columns=columns, path=str(file.parent), encoding=self.encoding
+        )
         documents: dict[str, int] = {}
         for _, document, sentence in read.read_sentences(file):
             yield documents.setdefault(document, len(documents)), sentence
 
     def _check_columns(self, file: Path, number: int, width: int) -> None:
-        for name, column in self.columns.items():
-            if self._bare and width == 1:
+        for name, column in self._read_columns.items():
+            if self.bare and width == 1:
                 continue
             if not -width <= column < width:
                 text = f"data.source.columns.{name}={column}: the line has {width} columns"
@@ -209,8 +237,8 @@ class Conll(TokenLines):
                 raise DataError(f"{place(file, number)}: {text}; allowed: {allowed}")
 
     def _add(self, file: Path, sentence: Sentence, number: int, cells: Sequence[str]) -> None:
-        alone = self._bare and len(cells) == 1
-        kept = {n: cells[0 if alone else at].strip(" ") for n, at in self.columns.items()}
+        alone = self.bare and len(cells) == 1
+        kept = {n: cells[0 if alone else at].strip(" ") for n, at in self._read_columns.items()}
         empty = [name for name, cell in kept.items() if not cell]
         for name in empty:
             at = f"{place(file, number)}: {name} is empty"
@@ -265,6 +293,7 @@ class Conll(TokenLines):
         return convention
 
 
+@dataclass(kw_only=True)
 class ConllU(TokenLines):
     """Sentences of Universal Dependencies: ten columns, comments, numbered words.
 
@@ -276,16 +305,8 @@ class ConllU(TokenLines):
     document) where these are missing; `group=document` keeps documents whole.
 
     Args:
-        train: see `FileSource`.
-        valid: see `FileSource`.
-        test: see `FileSource`.
         columns: what the record calls them -> which column, of id, form, lemma, upos, xpos,
             feats, head, deprel, deps, misc. None: tokens form, tags upos.
-        path: see `FileSource`.
-        encoding: see `FileSource`.
-        group: see `FileSource`.
-        order: see `FileSource`.
-        seed: see `FileSource`.
 
     Raises:
         ConfigError: no such column.
@@ -293,26 +314,16 @@ class ConllU(TokenLines):
     Source: universaldependencies.org/format.html.
     """
 
+    wanted = "in ten columns parted by tabs"
     suffixes = (".conllu", ".conllu.gz")
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        columns: dict[str, str] | None = None,
-        path: str | None = None,
-        encoding: str = "utf-8",
-        group: Names | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            train, valid, test, path=path, encoding=encoding, group=group, order=order, seed=seed
-        )
-        self.columns = {"tokens": "form", "tags": "upos"} if columns is None else columns
-        for name, column in self.columns.items():
+    columns: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        usual = {"tokens": "form", "tags": "upos"}
+        self._read_columns = usual if self.columns is None else self.columns
+        for name, column in self._read_columns.items():
             if column not in CONLLU:
                 allowed = ", ".join(CONLLU) + did_you_mean(column, CONLLU)
                 key = f"data.source.columns.{name}={column}"
@@ -320,16 +331,12 @@ class ConllU(TokenLines):
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
         """The column is not read."""
-        self.columns = {name: at for name, at in self.columns.items() if name != column}
+        self._read_columns = {name: at for name, at in self._read_columns.items() if name != column}
         return ""
 
     def holds(self, file: Path, labelled: bool = False) -> bool:
         """True for ten columns, the first of them numbers."""
         return _is_conllu(file, self.encoding)
-
-    def wanted(self) -> str:
-        """For messages."""
-        return "in ten columns parted by tabs"
 
     def sentences(self, file: Path) -> Iterator[Found]:
         """Words only, with what the comments say."""
@@ -338,7 +345,7 @@ class ConllU(TokenLines):
 
     def read_sentences(self, file: Path) -> Iterator[tuple[str, str, Sentence]]:
         """Each sentence with its `sent_id` and the name of its document, "" without them."""
-        sentence, documents, document, sent_id = Sentence(list(self.columns)), 0, "", ""
+        sentence, documents, document, sent_id = Sentence(list(self._read_columns)), 0, "", ""
         for number, line in lines(file, self.encoding):
             if isinstance(line, DataError):
                 sentence.problems += line.problems
@@ -347,7 +354,7 @@ class ConllU(TokenLines):
             elif not line.strip():
                 if sentence:
                     yield sent_id, document, sentence
-                sentence, sent_id = Sentence(list(self.columns)), ""
+                sentence, sent_id = Sentence(list(self._read_columns)), ""
             elif line.startswith("#"):
                 key, _, value = (part.strip() for part in line[1:].partition("="))
                 if key in ("newdoc", "newdoc id"):
@@ -366,7 +373,9 @@ class ConllU(TokenLines):
             sentence.problems.append(f"{place(file, number)}: {text}")
         elif _ID.fullmatch(cells[0]):
             by_name = dict(zip(CONLLU, cells, strict=True))
-            sentence.add(number, {name: by_name[column] for name, column in self.columns.items()})
+            sentence.add(
+                number, {name: by_name[column] for name, column in self._read_columns.items()}
+            )
         elif not _SKIPPED_ID.fullmatch(cells[0]):
             allowed = "the number of a word, 8, or 8-9, or 8.1"
             sentence.problems.append(f"{place(file, number)}: id={cells[0]}; allowed: {allowed}")

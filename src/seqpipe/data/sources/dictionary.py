@@ -1,12 +1,14 @@
 """Pronunciation dictionaries: a word and its phonemes a line."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from seqpipe.data.base import Found, PlacedRecord, place
-from seqpipe.data.sources.files import FileSource, Names, lines
+from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import DataError
 
 _ALTERNATIVE = re.compile(r"(.+)\(\d+\)")
@@ -14,6 +16,7 @@ _COMMENT = re.compile(r"(?:^|\s)#\s.*|^;;;.*")
 _STRESS = re.compile(r"(?<=[A-Za-z])[012]$")
 
 
+@dataclass(kw_only=True)
 class Dictionary(FileSource):
     """A record a line, `word PH0 PH1 ...` as in CMUdict: `word`, and `phonemes`, a list.
 
@@ -21,47 +24,17 @@ class Dictionary(FileSource):
     another pronunciation of `word`; all of one word stay in one split.
 
     Args:
-        train: see `FileSource`, as all that are not described here.
         valid: a share is one of the words.
-        test: as `valid`.
-        path: folder that the names are relative to.
         alternatives: `keep`: each pronunciation is an example; `drop`: not those of `word(2)`.
         stress: keep the 0, 1, 2 at the end of a vowel; false: AH0 becomes AH.
-        encoding: of the text.
-        order: random or file.
-        seed: of the random order.
     """
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        alternatives: Literal["keep", "drop"] = "keep",
-        stress: bool = True,
-        encoding: str = "utf-8",
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            train,
-            valid,
-            test,
-            path=path,
-            encoding=encoding,
-            group="word",
-            order=order,
-            seed=seed,
-        )
-        self.alternatives, self.stress = alternatives, stress
-        self._bare = False
+    y_column = "phonemes"
 
-    def without_y(self, column: str, known: Sequence[str]) -> str:
-        """A word may stand alone."""
-        self._bare = column == "phonemes"
-        return ""
+    alternatives: Literal["keep", "drop"] = "keep"
+    stress: bool = True
+    group: Names | None = field(init=False, default="word")
+    stratify: str | None = field(init=False, default=None)
 
     def holds(self, file: Path, labelled: bool = False) -> bool:
         """True: a line is a word, with or without its phonemes."""
@@ -85,7 +58,7 @@ class Dictionary(FileSource):
             empty = False
             word, *phonemes = entry
             alternative = _ALTERNATIVE.fullmatch(word)
-            if not phonemes and not self._bare:
+            if not phonemes and not self.bare:
                 text = f"{word!r} has no phonemes; allowed: WORD PHONEME PHONEME ..."
                 yield DataError(f"{place(file, number)}: {text}")
             elif alternative is None or self.alternatives == "keep":

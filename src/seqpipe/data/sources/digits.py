@@ -2,13 +2,15 @@
 
 import random
 from collections import defaultdict
+from dataclasses import dataclass
 
 import numpy as np
 
 from seqpipe.data.base import Record, Source, Splits
-from seqpipe.data.sources.splitting import check_fractions
+from seqpipe.data.sources.argument_checks import Share, check_arguments, check_together
 
 
+@dataclass
 class Digits(Source):
     """1,797 images of 8 x 8 pixels in [0, 1] (no two alike), each of a digit 0..9.
 
@@ -23,11 +25,13 @@ class Digits(Source):
     Recognition of Handwritten Digits", UCI; comes with scikit-learn.
     """
 
-    def __init__(self, valid: float = 0.1, test: float = 0.2, seed: int = 0) -> None:
-        check_fractions(valid, test)
-        self.valid = valid
-        self.test = test
-        self.seed = seed
+    valid: Share = 0.1
+    test: Share = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
+        check_together(self.valid, self.test)
 
     def read(self) -> Splits:
         """Split with the same share of every digit."""

@@ -1,18 +1,21 @@
 """DNA with features: a class for each base, on either strand, whole or in windows."""
 
+import typing
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord
 from seqpipe.data.nucleotides import item, reverse_complement
 from seqpipe.data.sources.fasta_records import Piece, fasta, sequences
-from seqpipe.data.sources.files import FileSource, Names, lines
+from seqpipe.data.sources.files import FileSource
+from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.rules import faults, or_null, whole
+from seqpipe.rules import or_null, whole
 
 REGION = 10  # windows of a region, where nobody says how long one is
 
@@ -33,6 +36,7 @@ class Span(NamedTuple):
     rank: int
 
 
+@dataclass(kw_only=True)
 class Annotated(FileSource):
     """Columns `sequence` and `tags`, a class for each base, from the features of a file.
 
@@ -40,16 +44,8 @@ class Annotated(FileSource):
     `item`, the same for a sequence and its reverse complement, and `region`.
 
     Args:
-        train: see `FileSource`, as the others that are not here.
-        valid: see there.
-        test: see there.
-        path: see there.
-        encoding: see there.
         group: columns; records alike in all of them stay in one split. None: `region` where
             sequences are cut, so that windows that overlap do; else `item`.
-        stratify: see there.
-        order: see there.
-        seed: see there.
         features: kind of feature -> class of its bases; null: not read. Where several have a
             base the first of the list decides. None: {CDS: coding}.
         between: class of the bases between the parts of one feature, introns; None: `background`.
@@ -67,40 +63,21 @@ class Annotated(FileSource):
         ConfigError: no features, a region shorter than a window, windows without a length.
     """
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        encoding: str = "utf-8",
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-        features: dict[str, str | None] | None = None,
-        between: str | None = None,
-        background: str = "noncoding",
-        strand: Literal["both", "forward", "coding"] = "both",
-        case: Literal["fold", "keep"] = "fold",
-        length: int | None = None,
-        stride: int | None = None,
-        region: int | None = None,
-    ) -> None:
-        super().__init__(
-            train,
-            valid,
-            test,
-            path=path,
-            encoding=encoding,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        _check_windows(length, stride, region)
-        features = {"CDS": "coding"} if features is None else features
+    y_column = "tags"
+
+    features: dict[str, str | None] | None = None
+    between: str | None = None
+    background: str = "noncoding"
+    strand: Literal["both", "forward", "coding"] = "both"
+    case: Literal["fold", "keep"] = "fold"
+    length: typing.Annotated[int | None, or_null(whole(1))] = None
+    stride: typing.Annotated[int | None, or_null(whole(1))] = None
+    region: typing.Annotated[int | None, or_null(whole(1))] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_windows()
+        features = {"CDS": "coding"} if self.features is None else self.features
         self.ranks = {
             kind: rank
             for rank, kind in enumerate(kind for kind, name in features.items() if name is not None)
@@ -108,19 +85,32 @@ class Annotated(FileSource):
         if not self.ranks:
             text = "no feature has a class; allowed: one or more, as {CDS: coding}"
             raise ConfigError(f"data.source.features={features}: {text}")
-        self.between = between
         ranked = [name for name in features.values() if name is not None]
-        self.classes = (*ranked, background if between is None else between, background)
-        self.strand, self.case = strand, case
-        self.bare = False
-        self.length, self.stride = length, length if stride is None else stride
-        self.region = region
-        if region is None and length is not None:
-            self.region = REGION * length
+        between = self.background if self.between is None else self.between
+        self.classes = (*ranked, between, self.background)
+        self.stride = self.length if self.stride is None else self.stride
+        if self.region is None and self.length is not None:
+            self.region = REGION * self.length
+
+    def _check_windows(self) -> None:
+        problems = []
+        if self.length is None:
+            given = {"stride": self.stride, "region": self.region}
+            problems += [
+                f"data.source.{name}={value}: nothing is cut; allowed: null, or also "
+                "data.source.length"
+                for name, value in given.items()
+                if value is not None
+            ]
+        elif self.region is not None and self.region < self.length:
+            text = f"shorter than a window; allowed: data.source.length={self.length} or more"
+            problems.append(f"data.source.region={self.region}: {text}, or null")
+        if problems:
+            raise ConfigError(problems)
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
         """Sequences are read without their features, FASTA too, and forward, as they stand."""
-        self.bare = column == "tags"
+        super().without_y(column, known)
         if not self.bare:
             return ""
         strand = ", and not by strand=coding" if self.strand == "coding" else ""
@@ -158,7 +148,7 @@ class Annotated(FileSource):
 
     def keep_together(self, columns: Sequence[str]) -> None:
         """Whatever x is: a region is one item; uncut, a sequence and its reverse complement."""
-        self.group = self.group or (("item",) if self.length is None else ("region",))
+        super().keep_together(["item"] if self.length is None else ["region"])
 
     @property
     def rank_between(self) -> int:
@@ -246,21 +236,3 @@ def spans_between(parts: Sequence[tuple[int, int, int]], rank: int) -> Iterator[
         a, b = (next_end, start) if strand == -1 else (end, next_start)
         if a < b:
             yield Span(a, b, strand, rank)
-
-
-def _check_windows(length: int | None, stride: int | None, region: int | None) -> None:
-    given: dict[str, Any] = {"length": length, "stride": stride, "region": region}
-    rules = dict.fromkeys(given, or_null(whole(1)))
-    problems = faults(rules, given, below="data.source.")
-    if length is None:
-        problems += [
-            f"data.source.{name}={given[name]}: nothing is cut; allowed: null, or also "
-            "data.source.length"
-            for name in ("stride", "region")
-            if given[name] is not None
-        ]
-    elif region is not None and region < length:
-        text = f"shorter than a window; allowed: data.source.length={length} or more, or null"
-        problems.append(f"data.source.region={region}: {text}")
-    if problems:
-        raise ConfigError(problems)

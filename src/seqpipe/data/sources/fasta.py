@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -10,12 +10,15 @@ import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord, Splits, place
 from seqpipe.data.nucleotides import item, reverse_complement
+from seqpipe.data.sources.argument_checks import compiled
 from seqpipe.data.sources.fasta_records import SUFFIXES, Piece, sequences
-from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.label_table import LabelTable
 from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.rules import refusal
 
 
+@dataclass(kw_only=True)
 class Fasta(FileSource):
     """FASTA and FASTQ files, plain or .gz, wrapped or not: columns `sequence` and `label`.
 
@@ -24,15 +27,7 @@ class Fasta(FileSource):
     is the name of its file, or stands in its header, or in a table.
 
     Args:
-        train: see `FileSource`, as the others that are not here.
-        valid: see there.
-        test: see there.
-        path: see there.
-        encoding: see there.
         group: columns; records alike in all of them stay in one split. None: `item`.
-        stratify: see there.
-        order: see there.
-        seed: see there.
         classes: name of a file without its ending -> class. None: the class is that name.
         header: a regular expression; what its first group finds in a header is the class.
         labels: a table, .tsv or .csv, with the class of each id.
@@ -50,52 +45,30 @@ class Fasta(FileSource):
     suffixes = (*SUFFIXES, ".fq", ".fq.gz", ".fastq", ".fastq.gz")
     companions: ClassVar = {"labels": (".tsv", ".csv", ".tab")}
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        encoding: str = "utf-8",
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-        classes: dict[str, str] | None = None,
-        header: str | None = None,
-        labels: str | None = None,
-        id_column: str = "id",
-        label_column: str = "label",
-        alphabet: Literal["dna", "protein"] = "dna",
-        case: Literal["fold", "keep"] = "fold",
-        strands: Literal["given", "both"] = "given",
-    ) -> None:
-        super().__init__(
-            train,
-            valid,
-            test,
-            path=path,
-            encoding=encoding,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        ways = {"classes": classes, "header": header, "labels": labels}
+    classes: dict[str, str] | None = None
+    header: str | None = None
+    labels: str | None = None
+    id_column: str = "id"
+    label_column: str = "label"
+    alphabet: Literal["dna", "protein"] = "dna"
+    case: Literal["fold", "keep"] = "fold"
+    strands: Literal["given", "both"] = "given"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ways = {"classes": self.classes, "header": self.header, "labels": self.labels}
         given = [f"data.source.{name}" for name, value in ways.items() if value is not None]
         if len(given) > 1:
             text = "each says what the class is; allowed: one of them, the others null"
             raise ConfigError(f"{' and '.join(given)}: {text}")
-        if strands == "both" and alphabet == "protein":
+        if self.strands == "both" and self.alphabet == "protein":
             text = "a protein has no other strand; allowed: given"
             raise ConfigError(f"data.source.strands=both: {text}")
-        self.classes, self.header = classes, None if header is None else _pattern(header)
+        self._pattern = None if self.header is None else _pattern(self.header)
         self.table = None
-        if labels is not None:
-            self.table = LabelTable(self.path / labels, id_column, label_column, encoding)
-        self.alphabet, self.case, self.strands = alphabet, case, strands
-        self._bare = False
+        if self.labels is not None:
+            columns = (self.id_column, self.label_column)
+            self.table = LabelTable(self.folder / self.labels, *columns, self.encoding)
 
     def read(self) -> Splits:
         """As every source of files; rows of the table without a sequence stand in train.
@@ -117,11 +90,6 @@ class Fasta(FileSource):
                 splits = replace(splits, train=Preceded(problems, splits.train))
         return splits
 
-    def without_y(self, column: str, known: Sequence[str]) -> str:
-        """No class is looked for, in the name of a file, a header or the table."""
-        self._bare = column == "label"
-        return ""
-
     def holds(self, file: Path, labelled: bool = False) -> bool:
         """True: letters of several lines make one sequence."""
         return True
@@ -132,7 +100,7 @@ class Fasta(FileSource):
 
     def keep_together(self, columns: Sequence[str]) -> None:
         """Whatever x is: a sequence and its reverse complement are one item."""
-        self.group = self.group or ("item",)
+        super().keep_together(["item"])
 
     def parse(self, file: Path) -> Iterator[Found]:
         """A record for each sequence."""
@@ -141,7 +109,7 @@ class Fasta(FileSource):
                 yield found
                 continue
             try:
-                label = None if self._bare else self._label(file, found)
+                label = None if self.bare else self._label(file, found)
             except DataError as error:
                 yield error
                 continue
@@ -150,7 +118,7 @@ class Fasta(FileSource):
                 "id": found.id,
                 "description": found.description,
                 "sequence": sequence,
-                **({} if self._bare else {"label": label}),
+                **({} if self.bare else {"label": label}),
                 "item": item(sequence, one_strand=self.alphabet == "protein"),
             }
             if found.quality is not None:
@@ -160,12 +128,12 @@ class Fasta(FileSource):
     def _label(self, file: Path, piece: Piece) -> str:
         if self.table is not None:
             return self.table.label(piece.id, place(file, piece.line))
-        if self.header is not None:
+        if self._pattern is not None:
             header = f"{piece.id} {piece.description}".rstrip()
-            found = self.header.search(header)
+            found = self._pattern.search(header)
             if found is None or found[1] is None:
                 text = f"the header {header!r} holds no class; allowed: what matches"
-                written = f"data.source.header={self.header.pattern}"
+                written = f"data.source.header={self.header}"
                 raise DataError(f"{place(file, piece.line)}: {text} {written}")
             return found[1]
         stem = file.name.removesuffix(".gz").rpartition(".")[0] or file.name
@@ -180,16 +148,11 @@ class Fasta(FileSource):
 
 
 def _pattern(header: str) -> re.Pattern[str]:
-    try:
-        pattern = re.compile(header)
-    except re.error as error:
-        text = f"not a regular expression ({error})"
-    else:
-        if pattern.groups:
-            return pattern
-        text = "finds no class"
-    allowed = r"one with a group in (), as class=(\w+)"
-    raise ConfigError(f"data.source.header={header}: {text}; allowed: {allowed}")
+    key, allowed = "data.source.header", r"one with a group in (), as class=(\w+)"
+    pattern = compiled(key, header, allowed)
+    if not pattern.groups:
+        raise ConfigError(refusal(key, header, "finds no class", allowed))
+    return pattern
 
 
 class Preceded:

@@ -11,7 +11,7 @@ import numpy as np
 
 from seqpipe.data.base import place
 from seqpipe.data.nucleotides import allowed_letters, letters
-from seqpipe.data.sources.files import lines
+from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import DataError
 
 SUFFIXES = tuple(

@@ -1,41 +1,38 @@
-"""Sources that read files: which files, which split, and text line by line."""
+"""Sources that read files: which files, and which split each belongs to."""
 
-from __future__ import annotations
-
-import gzip
-import io
-import zlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from glob import glob
 from pathlib import Path
-from typing import IO, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-import numpy as np
-
-from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits, place
+from seqpipe.data.base import SPLITS, Found, Source, Splits
 from seqpipe.data.sources import given_splits
-from seqpipe.data.sources.splitting import check_shares, each_once, part
-from seqpipe.data.sources.text_encoding import advice, check_encoding, check_start, is_wide
-from seqpipe.errors import DataError, did_you_mean
+from seqpipe.data.sources.argument_checks import (
+    MissingFiles,
+    check_arguments,
+    check_shares,
+    not_there,
+)
+from seqpipe.data.sources.splitting import each_once, split_shares
+from seqpipe.data.sources.text_encoding import check_encoding
+from seqpipe.errors import DataError
 
 Names = str | list[str]
-UNREADABLE = (gzip.BadGzipFile, zlib.error, EOFError, UnicodeError)
-"""What comes of a packed file that is none, or broken, or of another encoding throughout."""
 
 
-class MissingFiles(DataError):
-    """Files that were asked for are not there."""
-
-
+@dataclass(kw_only=True)
 class FileSource(Source):
     """Records of files: some for each split, or shares of those of `train`.
 
-    A source of a format says how to read one file, in `parse`; the rest is here.
+    A source of a format is a dataclass that adds its own arguments and says in `parse` how one file
+    is read; the rest is here. Bounds are in the annotations, as `Annotated[int, whole(1)]`. An
+    argument that a format has no use for is declared again with `field(init=False)`.
 
-    A folder or file named by train that holds splits (see `given`) is read split by split where
-    valid or test are shares, and `warnings` says so.
+    A folder or file named by train that holds splits (see `given_splits`) is read split by split
+    where valid or test are shares, and `warnings` says so.
 
     Args:
         train: a file, several, a pattern (`*.csv`) or a folder (every file in it, sorted).
@@ -51,63 +48,87 @@ class FileSource(Source):
         seed: of the random order.
 
     Raises:
-        ConfigError: shares that leave a split empty, an encoding that does not exist.
+        ConfigError: shares that leave a split empty, an encoding that does not exist, a value that
+            breaks the rule of its annotation.
+
+    Attributes:
+        suffixes: of the files taken from a folder; empty: all.
+        class_depth: parts of a path from the folder of a class on; 0: no folder is one.
+        companions: arguments that name files besides those of the examples, and endings of such
+            files, see `companions_of`.
+        y_column: the column of a record that may be y.
+        bare: whether records are read without it, see `without_y`.
     """
 
-    suffixes: tuple[str, ...] = ()
-    """Of the files taken from a folder; empty: all."""
-    class_depth = 0
-    """Parts of a path from the folder of a class on; 0: no folder is one."""
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    class_depth: ClassVar[int] = 0
     companions: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Arguments that name files besides these, and endings of such files, see `companions`."""
+    y_column: ClassVar[str] = "label"
+    bare = False
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        encoding: str = "utf-8",
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        check_shares(valid, test)
-        check_encoding(encoding)
-        self.typed: dict[str, Names | float] = {"train": train, "valid": valid, "test": test}
+    train: Names
+    valid: Names | float = 0.1
+    test: Names | float = 0.1
+    path: str | None = None
+    encoding: str = "utf-8"
+    group: Names | None = None
+    stratify: str | None = None
+    order: Literal["random", "file"] = "random"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_shares(self.valid, self.test)
+        check_encoding(self.encoding)
+        check_arguments(self)
         self._remarks, self._column_remarks = list[str](), list[str]()
-        self.path = Path(path) if path is not None else Path()
-        self.encoding = encoding
-        self.group = (group,) if isinstance(group, str) else tuple(group or ())
-        self.stratify, self.order, self.seed = stratify, order, seed
+        self._of_x: tuple[str, ...] = ()  # its columns, once they are known
         self._passed_over: dict[str, str] = {}  # key as typed -> how many files, of which types
         self._repeated: dict[str, str] = {}  # split -> files that are named more than once
+
+    @property
+    def folder(self) -> Path:
+        """The folder that names are relative to."""
+        return Path() if self.path is None else Path(self.path)
+
+    @property
+    def item_columns(self) -> tuple[str, ...]:
+        """Records alike in all of these columns stay in one split; none: alike in every column."""
+        return tuple(_listed(self.group)) or self._of_x
+
+    @property
+    def typed(self) -> dict[str, Names | float]:
+        """The files or the share of each split, as they were given."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
+
+    @cached_property
+    def split_names(self) -> dict[str, Names | float]:
+        """The files or the share of each split: as given, or as they are called in one folder."""
+        return {**self.typed, **self._splits_of_train()}
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """The `suffixes` of the files taken from a folder; empty: all."""
+        return self.suffixes
 
     def passed_over(self) -> list[str]:
         """Files that were passed over in the folders of all splits."""
         return [f"{key}: {text}" for key, text in self._passed_over.items()]
 
-    @cached_property
-    def names(self) -> dict[str, Names | float]:
-        """Of each split, its files or its share: as typed, or as they are called in one folder."""
-        return {**self.typed, **self._splits_of_train()}
-
     def as_one(self) -> None:
-        """Everything that `train` names is read, whatever its folders or files are called."""
-        self.names = dict(self.typed)
+        """Read everything that `train` names, whatever its folders or files are called."""
+        self.split_names = dict(self.typed)
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
-        """Read on without the column of y, which what is to be predicted need not have.
+        """Read without the column of y, which what is to be predicted need not have.
 
         Args:
-            column: of the record; whether the files still hold it makes no difference.
+            column: of the record; whether the files hold it makes no difference.
             known: the classes of y, by which a file shows that it holds it.
 
         Returns:
             what is read in another way than in training, for people; or nothing.
         """
+        self.bare = column == self.y_column
         return ""
 
     def holds(self, file: Path, labelled: bool = False) -> bool:
@@ -127,6 +148,36 @@ class FileSource(Source):
         for split in reversed(SPLITS):
             for file in self.files_of(split):
                 yield from self.parse(file)
+
+    @classmethod
+    def companions_of(
+        cls, node: Mapping[str, Any], input: Names, before: Path | None
+    ) -> dict[str, Names | None]:
+        """The arguments that name `companions`, with the files that lie beside an input.
+
+        Annotations, tables of labels and names of classes belong to the files that they were made
+        for. A file called as the input is, with another ending, comes before one that is called as
+        that of the training. An input that holds them itself, GFF with its sequences, needs none.
+
+        Args:
+            node: the arguments of the source.
+            input: a file, a folder or a pattern, or several.
+            before: folder of the training's files, for what does not lie beside the input; None:
+                those may not be read.
+        """
+        first = Path(_listed(input)[0])
+        folder = first if first.is_dir() else first.parent
+        found: dict[str, Names | None] = {}
+        for key, endings in cls.companions.items():
+            if node.get(key) is None:
+                continue
+            if endings and first.name.lower().removesuffix(".gz").endswith(endings):
+                found[key] = None
+                continue
+            own = [] if first.is_dir() else _named_alike(first, endings)
+            there = own or [str(_beside(folder, name, before)) for name in _listed(node[key])]
+            found[key] = there[0] if len(there) == 1 else there
+        return found
 
     def splits_inside(self, file: Path) -> dict[str, Names]:
         """What `train` would be called to read one split of a file that holds several.
@@ -150,7 +201,7 @@ class FileSource(Source):
 
     def warnings(self) -> list[str]:
         """Splits found in a folder or file, or not used; files that are named more than once."""
-        remarks = (*self._remarks, *self._column_remarks) if self.names else ()
+        remarks = (*self._remarks, *self._column_remarks) if self.split_names else ()
         return [*remarks, *self._repeated.values()]
 
     def _splits_of_train(self) -> dict[str, Names]:
@@ -160,12 +211,12 @@ class FileSource(Source):
             taken = [
                 file
                 for name in train
-                for file in given_splits.named(self.path / name, self._inside)
+                for file in given_splits.named(self.folder / name, self._inside)
             ]
             self._remarks = given_splits.of_several(train, taken, shares)
         if not isinstance(train, str):
             return {}
-        place = self.path / train
+        place = self.folder / train
         if place.is_file():
             inside = self.splits_inside(place)
             self._remarks = (
@@ -183,7 +234,7 @@ class FileSource(Source):
             )
             return {}
         taken, others = self._inside(place)
-        left = sorted(set(taken) - given_splits.typed_files(self.path, self.typed))
+        left = sorted(set(taken) - given_splits.typed_files(self.folder, self.typed))
         names, self._remarks = given_splits.of_folder(place, train, left, shares, self.class_depth)
         if names:
             self._pass_over(f"data.source.train={train}", others, len(taken) + len(others))
@@ -201,40 +252,36 @@ class FileSource(Source):
         """
 
     def read(self) -> Splits:
-        """Each split reads its files anew whenever it is gone through.
+        """Each split reads its files whenever it is gone through.
 
         Raises:
-            DataError: a file that is not there, a column to part by that is not there.
+            DataError: a file that is not there, a column to split by that is not there.
         """
         found = {split: self.files_of(split) for split in SPLITS}
-        shares = {s: n for s, n in self.names.items() if isinstance(n, float)}
+        shares = {s: n for s, n in self.split_names.items() if isinstance(n, float)}
         views: dict[str, Iterable[Found]] = {
             split: Files(self, files) for split, files in found.items() if split not in shares
         }
         if shares:
-            watched = given_splits.SplitColumn(views["train"])
-            of = part(
-                watched,
-                shares,
-                group=self.group,
+            split, self._column_remarks = split_shares(
+                *(views["train"], shares),
+                group=self.item_columns,
                 stratify=self.stratify,
                 order=self.order,
                 seed=self.seed,
             )
-            self._column_remarks = watched.remarks(shares)
-            whole = views["train"]
-            views |= {split: Part(whole, of, split) for split in ("train", *shares)}
+            views |= split
         return Splits(**views)
 
     def whole(self, split: str) -> Iterable[Found]:
         """See `Source`."""
         self.as_one()
-        name = "train" if isinstance(self.names[split], float) else split
+        name = "train" if isinstance(self.split_names[split], float) else split
         return Files(self, self.files_of(name))
 
     def keep_together(self, columns: Sequence[str]) -> None:
-        """Takes the columns of x where no `group` was given."""
-        self.group = self.group or tuple(columns)
+        """See `Source`; a `group` that was given comes first."""
+        self._of_x = self._of_x or tuple(columns)
 
     def inputs(self) -> list[Path]:
         """All files of all splits."""
@@ -246,45 +293,39 @@ class FileSource(Source):
         Raises:
             DataError: one is not there, or a folder or pattern holds none.
         """
-        names = self.names[split]
+        names = self.split_names[split]
         if names == []:
             raise MissingFiles(f"data.source.{split}=[]: names no file; allowed: one or more")
-        listed = [names] if isinstance(names, str) else [] if isinstance(names, float) else names
+        listed = [] if isinstance(names, float) else _listed(names)
         matching = [file for name in listed for file in self._matching(split, name)]
         return each_once(matching, split, self._repeated)
 
     def _matching(self, split: str, name: str) -> list[Path]:
-        file = self.path / name
+        file, key = self.folder / name, f"data.source.{split}={name}"
         if file.is_file():
             return [file]
-        if self.path != Path() and not self.path.exists():
-            raise MissingFiles(_no_folder(self.path))
-        key = f"data.source.{split}={name}"
+        if self.folder != Path() and not self.folder.exists():
+            raise MissingFiles(not_there(f"data.source.path={self.path}", self.folder, "a folder"))
         if file.is_dir():
             files, others = self._inside(file)
             self._pass_over(key, others, len(files) + len(others))
             if not files:
-                wanted = f"*{', *'.join(self.suffixes)}" if self.suffixes else "any"
+                wanted = f"*{', *'.join(self.endings)}" if self.endings else "any"
                 raise MissingFiles(f"{key}: {file} holds no files; allowed: {wanted}")
             return files
         if any(mark in name for mark in "*?["):
             files = sorted(f for f in map(Path, glob(str(file), recursive=True)) if f.is_file())
             if not files:
-                raise MissingFiles(f"{key}: no file in {self.path.resolve()} is called so")
+                raise MissingFiles(f"{key}: no file in {self.folder.resolve()} is called so")
             return files
-        if self.path.is_file():
-            text = f"data.path={self.path} is a file, and names are relative to a folder"
+        if self.folder.is_file():
+            text = f"data.path={self.folder} is a file, and names are relative to a folder"
             raise MissingFiles(f"{key}: {text}; allowed: data.path=FOLDER, or leave it out")
-        folder = file.parent
-        beside = sorted(f.name for f in folder.iterdir()) if folder.is_dir() else []
-        where = f"no such file in {folder.resolve()}"
-        shown = f"; it holds {', '.join(beside[:8])}" if beside else ""
-        shown += ", ..." if len(beside) > 8 else ""
-        raise MissingFiles(f"{key}: {where}{shown}{did_you_mean(file.name, beside)}")
+        raise MissingFiles(not_there(key, file, "a file, a folder or a pattern"))
 
     def _pass_over(self, key: str, others: Iterable[Path], count: int) -> None:
         """Remember which of `count` files of a folder are not read, for a warning."""
-        if text := given_splits.other_types(others, count, self.suffixes):
+        if text := given_splits.other_types(others, count, self.endings):
             self._passed_over[key] = text
 
     def _inside(self, folder: Path) -> tuple[list[Path], list[Path]]:
@@ -299,20 +340,35 @@ class FileSource(Source):
         return taken[True], taken[False]
 
     def _takes(self, file: Path) -> bool:
-        """Whether a file that is not hidden is of a type that is read."""
-        return not self.suffixes or file.name.lower().endswith(self.suffixes)
+        """True for a file, not hidden, of a type that is read."""
+        return not self.endings or file.name.lower().endswith(self.endings)
 
 
-def _no_folder(path: Path) -> str:
-    """What is wrong where nothing is at data.source.path; folders beside it with such a name."""
-    above = path.parent
-    beside = sorted(f.name for f in above.iterdir() if f.is_dir()) if above.is_dir() else []
-    hint = did_you_mean(path.name, beside)
-    return f"data.source.path={path}: no such folder in {above.resolve()}; allowed: a folder{hint}"
+def _listed(names: Names | None) -> list[str]:
+    return [] if names is None else [names] if isinstance(names, str) else list(names)
+
+
+def _named_alike(file: Path, endings: Sequence[str]) -> list[str]:
+    """The file with the name of another and one of some endings, plain or packed."""
+    stem = Path(file.name.removesuffix(".gz")).stem
+    names = [f"{stem}{ending}{packed}" for ending in endings for packed in ("", ".gz")]
+    return [str(file.parent / name) for name in names if (file.parent / name).is_file()][:1]
+
+
+def _beside(folder: Path, name: str, before: Path | None) -> Path:
+    """Where a file that the training names lies; if nowhere, where it should.
+
+    Beside the input it may lie in the same folders or in none.
+    """
+    places = [folder / Path(name).name]
+    if not Path(name).is_absolute():
+        places.insert(0, folder / name)
+    if before is not None:
+        places.append((before if before.is_dir() else before.parent) / name)
+    return next((place for place in places if place.is_file()), folder / Path(name).name)
 
 
 def _is_hidden(file: Path, folder: Path) -> bool:
-    """Whether a file, or a folder that it lies in, has a name that starts with a dot."""
     return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
@@ -330,85 +386,3 @@ class Files:
                 if len(self.files) == 1:
                     raise
                 yield error  # one of several files that cannot be read is one that may be skipped
-
-
-class Part:
-    """The records that were given to one split; what cannot be read belongs to train."""
-
-    def __init__(self, whole: Iterable[Found], of: np.ndarray[Any, Any], split: str) -> None:
-        self.whole, self.of, self.split = whole, of, split
-
-    def __iter__(self) -> Iterator[Found]:
-        code, places = SPLITS.index(self.split), iter(self.of)
-        for found in self.whole:
-            if isinstance(found, DataError):
-                if self.split == "train":
-                    yield found
-                continue
-            place = next(places, None)
-            if place is None:
-                where = getattr(found, "file", None) or "data.source"
-                raise DataError(f"{where}: changed while it was read; allowed: once it is finished")
-            if place == code:
-                yield found
-
-
-def open_bytes(file: Path) -> gzip.GzipFile | IO[bytes]:
-    """A file for reading, unpacked where its name ends in .gz."""
-    return gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb")
-
-
-def lines(file: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str | DataError]]:
-    r"""Each line without its line end, with its number, from 1; a DataError for other bytes.
-
-    Only \n and \r\n end a line: str.splitlines would also break at U+0085 and others. A byte
-    order mark is left out. A last line without a line end counts.
-
-    Raises:
-        DataError: a .gz file that is none, or broken.
-    """
-    with open_bytes(file) as opened:
-        yield from lines_in(file, opened, encoding)
-
-
-def lines_in(
-    file: Path, opened: Any, encoding: str, start: bytes | None = None
-) -> Iterator[tuple[int, str | DataError]]:
-    """The lines of what was opened for reading bytes; see `lines`.
-
-    Args:
-        file: what it is called.
-        opened: with `peek`; it is closed.
-        encoding: of its text.
-        start: its first bytes, where it cannot be opened again; None: it can.
-    """
-    try:
-        check_start(file, opened, encoding)
-        wide = is_wide(encoding)
-        with io.TextIOWrapper(opened, encoding, newline="\n") if wide else opened as found:
-            for number, raw in enumerate(found, 1):
-                yield number, decoded(file, number, raw, encoding, start)
-    except UNREADABLE as error:
-        raise DataError(f"{file}: cannot be read to its end ({error})") from None
-
-
-def rows(file: Path, encoding: str = "utf-8") -> Iterator[PlacedRecord | DataError]:
-    """Each line as a record {"line": text}, with its place."""
-    for number, line in lines(file, encoding):
-        yield line if isinstance(line, DataError) else PlacedRecord({"line": line}, file, number)
-
-
-def decoded(
-    file: Path, number: int, raw: bytes | str, encoding: str, start: bytes | None = None
-) -> str | DataError:
-    """A line without its line end; a DataError that names the byte that is not of the encoding."""
-    if isinstance(raw, bytes):
-        try:
-            raw = raw.decode(encoding)
-        except UnicodeDecodeError as error:
-            byte = raw[error.start]
-            text = f"byte 0x{byte:02x} at column {error.start + 1} is not {encoding}"
-            allowed = advice(file, encoding, open_bytes, start)
-            return DataError(f"{place(file, number)}: {text}; allowed: {allowed}")
-    text = raw.removesuffix("\n").removesuffix("\r")
-    return text.removeprefix("\ufeff") if number == 1 else text

@@ -1,14 +1,17 @@
 """A folder a class, a file a document."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from seqpipe.data.base import Found, PlacedRecord
-from seqpipe.data.sources.files import FileSource, lines
-from seqpipe.errors import DataError, did_you_mean
+from seqpipe.data.sources.argument_checks import MissingFiles, not_there
+from seqpipe.data.sources.files import FileSource
+from seqpipe.data.sources.text_lines import lines
+from seqpipe.errors import DataError
 
 
+@dataclass(kw_only=True)
 class ClassFolders(FileSource):
     """A record a file: `text`, all of it, and `label`, the folder that it lies in.
 
@@ -16,52 +19,17 @@ class ClassFolders(FileSource):
 
     Args:
         train: the folder that holds a folder for each class.
-        valid: the same, or a share of the distinct texts of train.
-        test: as `valid`.
-        path: folder that the names are relative to; with train `.` it is the one itself.
         classes: the folders to read (`[neg, pos]` of aclImdb, which has a third); None: all.
-        encoding: of the text.
-        group: see `FileSource`, as what follows.
-        stratify: a column; each split gets the same share of each of its values.
-        order: random or file.
-        seed: of the random order.
     """
 
     class_depth = 2
 
-    def __init__(
-        self,
-        train: str,
-        valid: str | float = 0.1,
-        test: str | float = 0.1,
-        *,
-        path: str | None = None,
-        classes: list[str] | None = None,
-        encoding: str = "utf-8",
-        group: str | list[str] | None = None,
-        stratify: str | None = "label",
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            train,
-            valid,
-            test,
-            path=path,
-            encoding=encoding,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        self.classes = classes
-        self._bare = False
-        self._labels: dict[Path, str] = {}
+    classes: list[str] | None = None
+    stratify: str | None = "label"
 
-    def without_y(self, column: str, known: Sequence[str]) -> str:
-        """Texts may lie in any folder, or in none."""
-        self._bare = column == "label"
-        return ""
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._labels: dict[Path, str] = {}
 
     def files_of(self, split: str) -> list[Path]:
         """The files of the classes, sorted by class and name; none where it is a share of train.
@@ -69,21 +37,19 @@ class ClassFolders(FileSource):
         Raises:
             DataError: no such folder, one without classes, a class without files.
         """
-        name = self.names[split]
+        name = self.split_names[split]
         if isinstance(name, float):
             return []
-        if self._bare:
+        if self.bare:
             return super().files_of(split)
         listed = [name] if isinstance(name, str) else name
         return [file for one in listed for file in self._of_classes(split, one)]
 
     def _of_classes(self, split: str, name: str) -> list[Path]:
         """The files in the class folders of one folder."""
-        key, folder = f"data.source.{split}={name}", self.path / name
+        key, folder = f"data.source.{split}={name}", self.folder / name
         if not folder.is_dir():
-            beside = [f.name for f in folder.parent.iterdir()] if folder.parent.is_dir() else []
-            text = f"no such folder in {folder.parent.resolve()}"
-            raise DataError(f"{key}: {text}{did_you_mean(folder.name, beside)}")
+            raise MissingFiles(not_there(key, folder, "a folder with a folder for each class"))
         visible = [f for f in folder.iterdir() if f.name[0] != "."]
         found = sorted(f.name for f in visible if f.is_dir())
         files = []
@@ -120,7 +86,7 @@ class ClassFolders(FileSource):
             text.append(line)
         whole = "\n".join(text).strip()
         if whole:
-            label = {} if self._bare else {"label": self._labels[file]}
+            label = {} if self.bare else {"label": self._labels[file]}
             yield PlacedRecord({"text": whole, **label}, file)
         else:
             yield DataError(f"{file}: is empty; allowed: a text")

@@ -1,19 +1,17 @@
 """Windows over long series: what was measured so far, and what came next."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits, place
-from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.data.sources.numeric_text import Numbers, named_numbers, table
-from seqpipe.data.sources.splitting import check_sizes
+from seqpipe.data.sources.files import Names
+from seqpipe.data.sources.numeric_text import Numbers, SeriesTable, named_numbers, table
 from seqpipe.data.sources.time_gaps import (
     Clock,
     Gap,
@@ -25,6 +23,7 @@ from seqpipe.data.sources.time_gaps import (
     usual_step,
 )
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.rules import whole
 
 
 class _Row(NamedTuple):
@@ -37,7 +36,8 @@ class _Row(NamedTuple):
     targets: Numbers  # (K,)
 
 
-class Forecast(FileSource):
+@dataclass(kw_only=True)
+class Forecast(SeriesTable):
     """Windows over one or several long series, a step a row of a csv.
 
     With shares, the last rows of each series are tested, those before them validated, the others
@@ -50,7 +50,6 @@ class Forecast(FileSource):
     where there is a column of it.
 
     Args:
-        train: see `FileSource`.
         valid: share of the rows of `train` to validate on, or files.
         test: share of the rows of `train` to test on, or files.
         values: columns with the D numbers of a step.
@@ -68,50 +67,37 @@ class Forecast(FileSource):
             past, which a trend then cannot carry out of the range of training. Errors stay in the
             units of the series.
         missing: what becomes of a number that is empty, `?` or NaN: `error`, or the `previous`.
-        delimiter: between cells; None: any white space.
-        path: see `FileSource`.
-        encoding: see `FileSource`.
 
     Raises:
         ConfigError: a size below 1, targets that are not read with relative_to_last.
     """
 
-    suffixes = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+    test: Names | float = 0.2
+    values: list[str]
+    past: Annotated[int, whole(1)]
+    horizon: Annotated[int, whole(1)] = 1
+    stride: Annotated[int, whole(1)] = 1
+    targets: list[str] | None = None
+    time: str | None = None
+    gaps: Literal["break", "ignore"] = "break"
+    id: str | None = None
+    relative_to_last: bool = False
+    missing: Literal["error", "previous"] = "error"
+    group: Names | None = field(init=False, default=None)
+    stratify: str | None = field(init=False, default=None)
+    order: Literal["random", "file"] = field(init=False, default="file")
+    seed: int = field(init=False, default=0)
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.2,
-        *,
-        values: list[str],
-        past: int,
-        horizon: int = 1,
-        stride: int = 1,
-        targets: list[str] | None = None,
-        time: str | None = None,
-        gaps: Literal["break", "ignore"] = "break",
-        id: str | None = None,
-        relative_to_last: bool = False,
-        missing: Literal["error", "previous"] = "error",
-        delimiter: str | None = ",",
-        path: str | None = None,
-        encoding: str = "utf-8",
-    ) -> None:
-        super().__init__(train, valid, test, path=path, encoding=encoding, order="file")
-        check_sizes(past=past, horizon=horizon, stride=stride)
-        self.values, self.targets = values, targets or values
-        if relative_to_last and not set(self.targets) <= set(values):
-            unread = ", ".join(sorted(set(self.targets) - set(values)))
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._targets = self.targets or self.values
+        if self.relative_to_last and not set(self._targets) <= set(self.values):
+            unread = ", ".join(sorted(set(self._targets) - set(self.values)))
             text = f"the last {unread} is not read; allowed: false, or also in values"
             raise ConfigError(f"data.source.relative_to_last=true: {text}")
-        self._bare = False
-        self.past, self.horizon, self.stride = past, horizon, stride
-        self.time, self.gaps, self.id = time, gaps, id
         self._stamps: dict[Path, tuple[str | None, Clock]] = {}
         self._usual: dict[Path, dict[str, float]] = {}  # the usual step of each series
         self.found_gaps: dict[Path, list[Gap]] = {}
-        self.relative_to_last, self.missing, self.delimiter = relative_to_last, missing, delimiter
 
     def read(self) -> Splits:
         """Each split goes through its files anew, window by window.
@@ -119,7 +105,7 @@ class Forecast(FileSource):
         Raises:
             DataError: a file that is not there.
         """
-        shares = {s: n for s, n in self.names.items() if isinstance(n, float)}
+        shares = {s: n for s, n in self.split_names.items() if isinstance(n, float)}
         of_train = self.files_of("train")
         views: dict[str, Iterable[Found]] = {}
         for split in SPLITS:
@@ -130,8 +116,8 @@ class Forecast(FileSource):
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
         """Only the end of each series is read; numbers that are only forecast are not."""
-        self._bare = True
-        self.targets = [name for name in self.targets if name in self.values]
+        self.bare = True
+        self._targets = [name for name in self._targets if name in self.values]
         return ""
 
     def keep_together(self, columns: Sequence[str]) -> None:
@@ -149,7 +135,7 @@ class Forecast(FileSource):
 
     def parse(self, file: Path) -> Iterator[Found]:
         """All windows of a file, from its first row to its last; without y, see `beyond`."""
-        if self._bare:
+        if self.bare:
             return self.beyond(file)
         return iter(_Windows(self, [file], "train", {}))
 
@@ -202,7 +188,7 @@ class Forecast(FileSource):
     def rows(self, file: Path) -> Iterator[tuple[int, dict[str, str] | DataError]]:
         """The rows of a file with their lines."""
         single = [column for column in (self.stamps(file), self.id) if column is not None]
-        wanted = list(dict.fromkeys([*single, *self.values, *self.targets]))
+        wanted = list(dict.fromkeys([*single, *self.values, *self._targets]))
         yield from table(file, self.encoding, self.delimiter, wanted)
 
     def stamps(self, file: Path) -> str | None:
@@ -218,7 +204,7 @@ class Forecast(FileSource):
     def _times(self, file: Path) -> tuple[str | None, Clock]:
         """The column with the time stamps of a file, and what reads it."""
         if file not in self._stamps:
-            taken = {*self.values, *self.targets, self.id}
+            taken = {*self.values, *self._targets, self.id}
             self._stamps[file] = times_of(file, self.encoding, self.delimiter, self.time, taken)
         return self._stamps[file]
 
@@ -272,11 +258,11 @@ class Forecast(FileSource):
         if self.time is not None and before is not None and at <= before.moment:
             allowed = f"later than the row before, {before.time}"
             raise ValueError(f"{self.time}={time}: does not grow; allowed: {allowed}")
-        values, targets = named_numbers(raw, self.values), named_numbers(raw, self.targets)
+        values, targets = named_numbers(raw, self.values), named_numbers(raw, self._targets)
         if self.missing == "previous" and before is not None:
             values = np.where(np.isnan(values), before.values, values)
             targets = np.where(np.isnan(targets), before.targets, targets)
-        for columns, found in ((self.values, values), (self.targets, targets)):
+        for columns, found in ((self.values, values), (self._targets, targets)):
             if np.isnan(found).any():
                 name = columns[int(np.argmax(np.isnan(found)))]
                 allowed = "a number, or missing=previous below a row that has one"

@@ -8,7 +8,7 @@ from pathlib import Path
 from seqpipe.data.base import Found, place
 from seqpipe.data.nucleotides import allowed_letters, letters
 from seqpipe.data.sources.dna_features import Annotated, Span, spans_between
-from seqpipe.data.sources.files import lines
+from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import DataError, did_you_mean
 
 _WRONG = letters("dna")
@@ -21,6 +21,7 @@ Part = tuple[int, int, int]
 """Start and end as of a `Span`, and the strand."""
 
 
+@dataclass(kw_only=True)
 class GenBank(Annotated):
     """GenBank flat files (.gb, .gbk), plain or .gz, of one record or many.
 

@@ -2,14 +2,15 @@
 
 import datetime
 import random
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 
 from seqpipe.data.base import Record, Source, Splits
-from seqpipe.data.sources.splitting import check_sizes
+from seqpipe.data.sources.argument_checks import check_arguments
 from seqpipe.errors import ConfigError
-from seqpipe.rules import require, whole
+from seqpipe.rules import whole
 
 # Written out, since calendar's names follow the machine's language.
 MONTHS = (
@@ -53,6 +54,7 @@ _FIRST_DAY = datetime.date(1950, 1, 1)
 _LAST_DAY = datetime.date(2049, 12, 31)
 
 
+@dataclass
 class Dates(Source):
     """Spellings of a day by people, and the day in ISO 8601; 1950-01-01 to 2049-12-31.
 
@@ -70,12 +72,14 @@ class Dates(Source):
         seed: of everything random.
     """
 
-    def __init__(
-        self, train: int = 10_000, valid: int = 1_000, test: int = 1_000, seed: int = 0
-    ) -> None:
-        check_sizes(train=train, valid=valid, test=test)
-        self.sizes = {"train": train, "valid": valid, "test": test}
-        self.seed = seed
+    train: Annotated[int, whole(1)] = 10_000
+    valid: Annotated[int, whole(1)] = 1_000
+    test: Annotated[int, whole(1)] = 1_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
+        self.sizes = {"train": self.train, "valid": self.valid, "test": self.test}
 
     def read(self) -> Splits:
         """Part the days by the sizes of the splits, then spell days of each split."""
@@ -126,6 +130,7 @@ def spell(day: datetime.date, template: str) -> str:
     )
 
 
+@dataclass
 class Adding(Source):
     """The adding problem: the sum of the two marked ones of `length` numbers.
 
@@ -145,19 +150,15 @@ class Adding(Source):
     half as in Arjovsky, Shah & Bengio (2016), section 4.2.
     """
 
-    def __init__(
-        self,
-        length: Annotated[int, whole(2)],
-        train: int = 10_000,
-        valid: int = 1_000,
-        test: int = 1_000,
-        seed: int = 0,
-    ) -> None:
-        check_sizes(train=train, valid=valid, test=test)
-        require("data.length", length, whole(2).because("a step for each mark"))
-        self.length = length
-        self.sizes = {"train": train, "valid": valid, "test": test}
-        self.seed = seed
+    length: Annotated[int, whole(2).because("a step for each mark")]
+    train: Annotated[int, whole(1)] = 10_000
+    valid: Annotated[int, whole(1)] = 1_000
+    test: Annotated[int, whole(1)] = 1_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
+        self.sizes = {"train": self.train, "valid": self.valid, "test": self.test}
 
     def read(self) -> Splits:
         """Draw all records from one generator."""
@@ -175,6 +176,7 @@ class Adding(Source):
         return Splits(**{split: records(size) for split, size in self.sizes.items()})
 
 
+@dataclass
 class CopyMemory(Source):
     """Copy memory: ten symbols of eight, to be repeated `length` steps later, after a mark.
 
@@ -197,19 +199,15 @@ class CopyMemory(Source):
 
     SYMBOLS, REMEMBERED, BLANK, MARK = 8, 10, 8, 9
 
-    def __init__(
-        self,
-        length: Annotated[int, whole(1)],
-        train: int = 10_000,
-        valid: int = 1_000,
-        test: int = 1_000,
-        seed: int = 0,
-    ) -> None:
-        check_sizes(train=train, valid=valid, test=test)
-        require("data.length", length, whole(1).because("the step of the mark"))
-        self.length = length
-        self.sizes = {"train": train, "valid": valid, "test": test}
-        self.seed = seed
+    length: Annotated[int, whole(1).because("the step of the mark")]
+    train: Annotated[int, whole(1)] = 10_000
+    valid: Annotated[int, whole(1)] = 1_000
+    test: Annotated[int, whole(1)] = 1_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
+        self.sizes = {"train": self.train, "valid": self.valid, "test": self.test}
 
     def read(self) -> Splits:
         """Draw different words of ten symbols, then write x and y around them."""

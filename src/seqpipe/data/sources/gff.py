@@ -2,21 +2,23 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 import numpy as np
 
 from seqpipe.data.base import Found, Splits, place
+from seqpipe.data.sources.argument_checks import not_there
 from seqpipe.data.sources.dna_features import Annotated, Span, spans_between
 from seqpipe.data.sources.fasta import Preceded
 from seqpipe.data.sources.fasta_records import SUFFIXES, Piece, fasta
-from seqpipe.data.sources.files import Names, lines
+from seqpipe.data.sources.files import Names
 from seqpipe.data.sources.genbank import unknown_kinds
-from seqpipe.errors import DataError, did_you_mean
+from seqpipe.data.sources.text_lines import lines
+from seqpipe.errors import DataError
 
 _COLUMNS = "seqid source type start end score strand phase attributes"
 _STRANDS = {"+": 1, "-": -1, ".": 0, "?": 0}
@@ -24,6 +26,7 @@ _PARENT = re.compile(r"(?:^|;)\s*Parent=([^;]+)|(?:^|;)\s*transcript_id[ =]+\"?(
 _FASTA = "##FASTA"  # from here on a GFF file holds sequences
 
 
+@dataclass(kw_only=True)
 class FastaGff(Annotated):
     """FASTA files, and the features of their sequences in a GFF3 or GTF file.
 
@@ -31,72 +34,19 @@ class FastaGff(Annotated):
     With `length` no sequence is held whole.
 
     Args:
-        train: see `FileSource`, as the others that are not here or in `Annotated`.
-        valid: see there.
-        test: see there.
         annotation: GFF3 or GTF files, plain or .gz; None: the features of each file stand in it.
-        path: see there.
-        encoding: see there.
-        group: see `Annotated`.
-        stratify: see there.
-        order: see there.
-        seed: see there.
-        features: see `Annotated`.
         between: see `Annotated`; the parts of one feature have the same Parent or transcript_id.
-        background: see `Annotated`.
-        strand: see `Annotated`.
-        case: see `Annotated`.
-        length: see `Annotated`.
-        stride: see `Annotated`.
-        region: see `Annotated`.
     """
 
     suffixes = (*SUFFIXES, ".gff", ".gff3", ".gff.gz", ".gff3.gz")
     companions: ClassVar = {"annotation": (".gff3", ".gff", ".gtf")}
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        annotation: Names | None = None,
-        path: str | None = None,
-        encoding: str = "utf-8",
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-        features: dict[str, str | None] | None = None,
-        between: str | None = None,
-        background: str = "noncoding",
-        strand: Literal["both", "forward", "coding"] = "both",
-        case: Literal["fold", "keep"] = "fold",
-        length: int | None = None,
-        stride: int | None = None,
-        region: int | None = None,
-    ) -> None:
-        super().__init__(
-            train,
-            valid,
-            test,
-            path=path,
-            encoding=encoding,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-            features=features,
-            between=between,
-            background=background,
-            strand=strand,
-            case=case,
-            length=length,
-            stride=stride,
-            region=region,
-        )
-        names = [annotation] if isinstance(annotation, str) else annotation
-        self.annotation = None if names is None else [self.path / name for name in names]
+    annotation: Names | None = None
+
+    @property
+    def _annotation_files(self) -> list[Path]:
+        names = [self.annotation] if isinstance(self.annotation, str) else self.annotation
+        return [self.folder / name for name in names or ()]
 
     def read(self) -> Splits:
         """As every source of files; lines of the annotation that are wrong stand in train.
@@ -111,7 +61,7 @@ class FastaGff(Annotated):
 
     def inputs(self) -> list[Path]:
         """All files of all splits, and the annotation."""
-        return [*super().inputs(), *(self.annotation or [])]
+        return [*super().inputs(), *self._annotation_files]
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The sequences of a file, or their windows; with `length` a region is held at a time."""
@@ -146,20 +96,15 @@ class FastaGff(Annotated):
 
     @cached_property
     def _given(self) -> "_Annotation":
-        return self._read(self.annotation or [])
+        return self._read(self._annotation_files)
 
     def _read(self, files: Sequence[Path]) -> "_Annotation":
         rank = None if self.between is None else self.rank_between
         annotation = _Annotation(files, self.ranks, rank)
         for file in files:
             if not file.is_file():
-                folder = file.parent
-                beside = sorted(f.name for f in folder.iterdir()) if folder.is_dir() else []
-                text = (
-                    f"no such file in {folder.resolve()}; allowed: a GFF or GTF file of its genes"
-                )
-                hint = did_you_mean(file.name, beside)
-                raise DataError(f"data.source.annotation={file.name}: {text}{hint}")
+                key = f"data.source.annotation={file.name}"
+                raise DataError(not_there(key, file, "a GFF or GTF file of its genes"))
             annotation.add(file, self.encoding)
         annotation.sort()
         return annotation

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from glob import glob
 from pathlib import Path
@@ -12,10 +13,10 @@ from urllib.parse import urlsplit
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits, place
 from seqpipe.data.optional_deps import need
-from seqpipe.data.sources.files import Names, Part
+from seqpipe.data.sources.argument_checks import check_arguments, check_shares
+from seqpipe.data.sources.files import Names
 from seqpipe.data.sources.given_splits import (
     InFolder,
-    SplitColumn,
     merged,
     of_several,
     shares_of,
@@ -23,7 +24,7 @@ from seqpipe.data.sources.given_splits import (
     splits_of,
 )
 from seqpipe.data.sources.hub_values import Convert, all_columns, column_of, converter
-from seqpipe.data.sources.splitting import check_shares, part
+from seqpipe.data.sources.splitting import split_shares
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 FORMATS = ("csv", "json", "parquet", "arrow", "text")
@@ -33,6 +34,7 @@ _AT_ONCE = 1000  # rows turned into Python's objects together
 _SAVED = ("dataset_dict.json", "state.json")  # either stands in a folder of save_to_disk
 
 
+@dataclass
 class Hub(Source):
     """A set of Hugging Face `datasets`. No code that comes with a set is ever run.
 
@@ -60,45 +62,37 @@ class Hub(Source):
             not go with what is read.
     """
 
-    def __init__(
-        self,
-        name: str,
-        train: Names = "train",
-        valid: Names | float = "validation",
-        test: Names | float = "test",
-        *,
-        config: str | None = None,
-        revision: str | None = None,
-        path: str | None = None,
-        columns: dict[str, str] | None = None,
-        names: bool = True,
-        streaming: bool = False,
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        check_shares(valid, test)
-        self.id, self.config, self.revision = name, config, revision
-        self.path = Path(path) if path is not None else Path()
-        self.splits: dict[str, Names | float] = {"train": train, "valid": valid, "test": test}
-        self.columns, self.names, self.streaming = columns, names, streaming
-        self.group = (group,) if isinstance(group, str) else tuple(group or ())
-        self.stratify, self.order, self.seed = stratify, order, seed
+    name: str
+    train: Names = "train"
+    valid: Names | float = "validation"
+    test: Names | float = "test"
+    config: str | None = None
+    revision: str | None = None
+    path: str | None = None
+    columns: dict[str, str] | None = None
+    names: bool = True
+    streaming: bool = False
+    group: Names | None = None
+    stratify: str | None = None
+    order: Literal["random", "file"] = "random"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_shares(self.valid, self.test)
+        check_arguments(self)
+        self.base = Path(self.path or "")
+        self.place = self.base / self.name
+        self.splits = {"train": self.train, "valid": self.valid, "test": self.test}
+        self._together = (self.group,) if isinstance(self.group, str) else tuple(self.group or ())
         self._remarks: list[str] = []
         self._column_remarks: list[str] = []
-        self.is_format = name in FORMATS
-        self.is_folder = not self.is_format and (self.path / name).is_dir()
-        self.is_saved = self.is_folder and any((self.path / name / f).is_file() for f in _SAVED)
+        self.is_format = self.name in FORMATS
+        self.is_folder = not self.is_format and self.place.is_dir()
+        self.is_saved = self.is_folder and any((self.place / f).is_file() for f in _SAVED)
         self._check()
         if not (self.is_format or self.is_folder):
             _ask_no_hub_in_vain()
         self.datasets = need("datasets", extra="hub", what="data.source=Hub")
-
-    @property
-    def name(self) -> str:
-        """The id, folder or format."""
-        return self.id
 
     def read(self) -> Splits:
         """The rows of the set, converted as they are gone through.
@@ -109,17 +103,14 @@ class Hub(Source):
         found: dict[str, Iterable[Found]] = dict(self._rows)
         shares = {s: n for s, n in self.splits.items() if isinstance(n, float)}
         if shares:
-            whole = found["train"]
-            watched = SplitColumn(whole)
-            of = part(
-                *(watched, shares),
-                group=self.group,
+            split, self._column_remarks = split_shares(
+                *(found["train"], shares),
+                group=self._together,
                 stratify=self.stratify,
                 order=self.order,
                 seed=self.seed,
             )
-            self._column_remarks = watched.remarks(shares)
-            found |= {split: Part(whole, of, split) for split in ("train", *shares)}
+            found |= split
         return Splits(**found)
 
     def whole(self, split: str) -> Iterable[Found]:
@@ -136,7 +127,7 @@ class Hub(Source):
 
     def keep_together(self, columns: Sequence[str]) -> None:
         """Takes the columns of x where no `group` was given."""
-        self.group = self.group or tuple(columns)
+        self._together = self._together or tuple(columns)
 
     def inputs(self) -> list[Path]:
         """The Arrow files that the set was brought into; none where it is streamed.
@@ -163,8 +154,8 @@ class Hub(Source):
                 key, has = f"data.source.{split}={name}", ", ".join(map(str, found))
                 hint = did_you_mean(str(name), map(str, found))
                 share = "" if split == "train" else ", or a share of train, as 0.1"
-                raise DataError(f"{key}: not a split of {self.id}; it has {has}{share}{hint}")
-            rows[split] = _Rows(self, found[name], f"{self.id}/{name}")
+                raise DataError(f"{key}: not a split of {self.name}; it has {has}{share}{hint}")
+            rows[split] = _Rows(self, found[name], f"{self.name}/{name}")
             read.append(name)
         self._remarks = self._unread(found, read)
         return rows
@@ -176,16 +167,16 @@ class Hub(Source):
             names = self.splits["train"]
             listed = [names] if isinstance(names, str) else names
             assert not isinstance(listed, float), "checked where it was made"
-            files = [Path(one) for name in listed for one in glob(str(self.path / name))]
+            files = [Path(one) for name in listed for one in glob(str(self.base / name))]
             return of_several(names, files, shares)
         known = list(map(str, found))
         unread = [n for n in known if n not in read and split_of(n) is not None]
         if unread and shares:
-            text = f"{self.id} holds {', '.join(unread)} too, which is not read"
+            text = f"{self.name} holds {', '.join(unread)} too, which is not read"
             return [f"{text}; {shares_of('train', shares)}"]
         if not self.is_folder or self.is_saved:
             return []
-        folder = self.path / self.id
+        folder = self.place
         data = [f for f in folder.rglob("*") if f.suffix in _DATA and f.is_file()]
         inside = InFolder(folder, data).found
         missed = inside.keys() - {split_of(name) for name in known}
@@ -203,12 +194,12 @@ class Hub(Source):
 
     def _loaded(self) -> Mapping[str, Any]:
         """Every split there is, by its own name."""
-        where = str(self.path / self.id) if self.is_folder else self.id
+        where = str(self.place) if self.is_folder else self.name
         files: dict[str, list[str]] | None = None
         if self.is_format:
             listed = {s: [n] if isinstance(n, str) else n for s, n in self.splits.items()}
             files = {
-                split: [str(self.path / name) for name in names]
+                split: [str(self.base / name) for name in names]
                 for split, names in listed.items()
                 if not isinstance(names, float)
             }
@@ -230,8 +221,8 @@ class Hub(Source):
     def _reads_csv(self) -> bool:
         """Whether the library reads csv files, in which it would take NA for a missing value."""
         if not self.is_folder or self.is_saved:
-            return self.id == "csv"
-        files = [f for f in (self.path / self.id).rglob("*") if f.is_file()]
+            return self.name == "csv"
+        files = [f for f in self.place.rglob("*") if f.is_file()]
         return {f.suffix for f in files if f.suffix in _DATA} == {".csv"}
 
     @contextmanager
@@ -245,7 +236,7 @@ class Hub(Source):
             yield
         except (OSError, ValueError, RuntimeError, self.datasets.exceptions.DatasetsError) as error:
             reason = str(error.__cause__ or error).partition("\n")[0].rstrip(".")
-            key = f"data.source.name={self.id}"
+            key = f"data.source.name={self.name}"
             if self.is_format or self.is_folder:
                 raise DataError(f"{key}: cannot be read ({reason})") from None
             allowed = f"an id on the hub, where the machine can reach it, {_folder_or_format()}"
@@ -256,10 +247,10 @@ class Hub(Source):
     def _check(self) -> None:
         local = self.is_format or self.is_folder
         problems = []
-        if not local and (self.id.count("/") > 1 or self.id.startswith((".", "/"))):
-            text = f"no such folder in {self.path.resolve()}"
+        if not local and (self.name.count("/") > 1 or self.name.startswith((".", "/"))):
+            text = f"no such folder in {self.base.resolve()}"
             allowed = f"an id on the hub, {_folder_or_format()}"
-            problems.append(f"data.source.name={self.id}: {text}; allowed: {allowed}")
+            problems.append(f"data.source.name={self.name}: {text}; allowed: {allowed}")
         if local and self.revision is not None:
             text = "only a set on the hub has revisions; allowed: null"
             problems.append(f"data.source.revision={self.revision}: {text}")

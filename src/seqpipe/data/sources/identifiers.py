@@ -7,16 +7,18 @@ import re
 import sysconfig
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from seqpipe.data.base import Record, Source, Splits
+from seqpipe.data.sources.argument_checks import Share, check_arguments, check_together
 from seqpipe.data.sources.python import library_files, read_python
-from seqpipe.data.sources.splitting import check_fractions
 from seqpipe.errors import ConfigError
 
 _CONSTANT = re.compile(r"_*[A-Z][A-Z0-9_]+")
 
 
+@dataclass
 class Identifiers(Source):
     """Names that the running Python's standard library defines, each with what it names.
 
@@ -36,9 +38,13 @@ class Identifiers(Source):
 
     bundled = True
 
-    def __init__(self, valid: float = 0.1, test: float = 0.1, seed: int = 0) -> None:
-        check_fractions(valid, test)
-        self.valid, self.test, self.seed = valid, test, seed
+    valid: Share = 0.1
+    test: Share = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
+        check_together(self.valid, self.test)
 
     def inputs(self) -> list[Path]:
         """The files of the library."""

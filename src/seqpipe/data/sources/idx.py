@@ -4,20 +4,24 @@ import contextlib
 import gzip
 import logging
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
 import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord, place
-from seqpipe.data.sources.files import FileSource, Names, open_bytes
+from seqpipe.data.sources.argument_checks import not_there
+from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.text_lines import open_bytes
 from seqpipe.errors import DataError
 
 log = logging.getLogger(__name__)
 _IMAGES, _LABELS = 0x0803, 0x0801  # unsigned bytes, of three axes and of one
 
 
+@dataclass(kw_only=True)
 class Idx(FileSource):
     """Images as series: a row of pixels a step, or a pixel a step.
 
@@ -27,52 +31,17 @@ class Idx(FileSource):
 
     Args:
         train: files of images, see `FileSource`.
-        valid: see `FileSource`.
-        test: see `FileSource`.
         steps: `rows`, or `pixels` from left to right and down.
         permute_seed: of the order in which pixels are read, the same for all images; None: as
             they stand.
-        path: see `FileSource`.
-        group: see `FileSource`.
-        stratify: see `FileSource`.
-        order: see `FileSource`.
-        seed: see `FileSource`.
 
     Source: LeCun, Cortes & Burges, "The MNIST database"; pixel by pixel and permuted as in
     Le, Jaitly & Hinton (2015), section 4.2.
     """
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        steps: Literal["rows", "pixels"] = "rows",
-        permute_seed: int | None = None,
-        path: str | None = None,
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            train,
-            valid,
-            test,
-            path=path,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        self.steps, self.permute_seed = steps, permute_seed
-        self._bare = False
-
-    def without_y(self, column: str, known: Sequence[str]) -> str:
-        """Images need no labels."""
-        self._bare = column == "label"
-        return ""
+    steps: Literal["rows", "pixels"] = "rows"
+    permute_seed: int | None = None
+    encoding: str = field(init=False, default="utf-8")
 
     def inputs(self) -> list[Path]:
         """Images and labels of all splits."""
@@ -86,10 +55,11 @@ class Idx(FileSource):
             DataError: no idx file, labels that are missing or not as many, a file cut short.
         """
         labels_file = labels_of(file)
-        if not self._bare and not labels_file.is_file():
-            raise DataError(f"{labels_file}: no such file; allowed: the labels of {file.name}")
+        if not self.bare and not labels_file.is_file():
+            allowed = f"the labels of {file.name}"
+            raise DataError(not_there(f"{labels_file}", labels_file, allowed))
         try:
-            opened = contextlib.nullcontext() if self._bare else open_bytes(labels_file)
+            opened = contextlib.nullcontext() if self.bare else open_bytes(labels_file)
             with open_bytes(file) as images, opened as labels:
                 yield from self._records(images, file, labels, labels_file)
         except (gzip.BadGzipFile, EOFError) as error:
@@ -125,6 +95,7 @@ class Idx(FileSource):
             yield PlacedRecord(columns | ({"label": label[0]} if label else {}), file, at)
 
 
+@dataclass(kw_only=True)
 class Mnist(Idx):
     """MNIST and what is shaped like it: the four official files in a folder.
 
@@ -134,42 +105,31 @@ class Mnist(Idx):
     Args:
         valid: share of the training images to validate on.
         path: the folder; None: the current one.
-        steps: see `Idx`.
-        permute_seed: see `Idx`.
-        seed: of the choice of the images to validate on.
     """
 
-    def __init__(
-        self,
-        valid: float = 0.1,
-        *,
-        path: str | None = None,
-        steps: Literal["rows", "pixels"] = "rows",
-        permute_seed: int | None = None,
-        seed: int = 0,
-    ) -> None:
-        folder = Path(path) if path is not None else Path()
+    valid: float = 0.1
+    train: Names = field(init=False, default="train-images-idx3-ubyte.gz")
+    test: Names | float = field(init=False, default="t10k-images-idx3-ubyte.gz")
+    group: Names | None = field(init=False, default=None)
+    stratify: str | None = field(init=False, default=None)
+    order: Literal["random", "file"] = field(init=False, default="random")
+
+    def __post_init__(self) -> None:
         found = {
             part: name
             for part in ("train", "t10k")
             for name in (f"{part}-images-idx3-ubyte", f"{part}-images-idx3-ubyte.gz")
-            if (folder / name).is_file()
+            if (self.folder / name).is_file()
         }
         whole = "train" in found
-        super().__init__(
-            found.get("train", found.get("t10k", "train-images-idx3-ubyte.gz")),
-            valid,
-            found.get("t10k", "t10k-images-idx3-ubyte.gz") if whole or not found else 0.2,
-            steps=steps,
-            permute_seed=permute_seed,
-            path=path,
-            order="random" if whole else "file",
-            seed=seed,
-        )
+        self.train = found.get("train", found.get("t10k", self.train))
+        self.test = found.get("t10k", self.test) if whole or not found else 0.2
+        self.order = "random" if whole else "file"
+        super().__post_init__()
         if found and not whole:
             log.warning(
                 "%s holds the test images only: the last fifth is tested, the others trained on",
-                folder,
+                self.folder,
             )
 
 

@@ -5,8 +5,9 @@ from functools import cached_property
 from pathlib import Path
 
 from seqpipe.data.base import place
-from seqpipe.data.sources.files import lines
+from seqpipe.data.sources.argument_checks import not_there
 from seqpipe.data.sources.numeric_text import cells
+from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import DataError, did_you_mean
 
 
@@ -61,10 +62,8 @@ class LabelTable:
     def _rows(self) -> tuple[dict[str, tuple[str, int]], list[DataError]]:
         """Id -> (label, line), and what cannot be used."""
         if not self.file.is_file():
-            beside = self.file.parent
-            names = sorted(f.name for f in beside.iterdir()) if beside.is_dir() else []
-            text = f"no such file{did_you_mean(self.file.name, names)}"
-            raise DataError(f"data.source.labels={self.file}: {text}")
+            key = f"data.source.labels={self.file}"
+            raise DataError(not_there(key, self.file, "a table of ids and labels"))
         rows: dict[str, tuple[str, int]] = {}
         bad: list[DataError] = []
         for found in self._read():

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -10,8 +11,15 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord, place
-from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.data.sources.numeric_text import Missing, Numbers, filled, named_numbers, table
+from seqpipe.data.sources.argument_checks import not_there
+from seqpipe.data.sources.numeric_text import (
+    Missing,
+    Numbers,
+    SeriesTable,
+    filled,
+    named_numbers,
+    table,
+)
 from seqpipe.data.sources.time_gaps import (
     Clock,
     Gap,
@@ -37,7 +45,8 @@ class _Step(NamedTuple):
     stamp: str
 
 
-class LongCsv(FileSource):
+@dataclass(kw_only=True)
+class LongCsv(SeriesTable):
     """A step a row: which series it belongs to, when, its numbers, and what is to be answered.
 
     The rows of one series stand together, so that a file of any size is read row by row.
@@ -46,9 +55,6 @@ class LongCsv(FileSource):
     `tags`, T of str, if one is given; `targets` (T, K) float64, if some are given.
 
     Args:
-        train: see `FileSource`.
-        valid: see `FileSource`.
-        test: see `FileSource`.
         id: column whose value is the same for all rows of a series.
         features: columns with the D numbers of a step.
         time: column by which the steps of a series are ordered: numbers, or dates of a common
@@ -59,70 +65,37 @@ class LongCsv(FileSource):
         labels: file with a row a series: columns `id` and `label`; None: they stand in the rows.
         tags: column with a class for each step.
         targets: columns with K numbers to answer at each step.
-        delimiter: between cells; None: any white space.
         missing: what becomes of a number that is empty, `?` or NaN: `error`, or filled by the
             number `previous` to it, on a `linear` way to the next, or with `zero`.
-        path: see `FileSource`.
-        encoding: see `FileSource`.
-        group: see `FileSource`.
-        stratify: see `FileSource`.
-        order: of the series in parting them, see `FileSource`.
-        seed: see `FileSource`.
 
     Raises:
         ConfigError: an option that nothing would read, and what `FileSource` refuses.
     """
 
-    suffixes = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
     companions: ClassVar = {"labels": ()}
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        id: str,
-        features: list[str],
-        time: str | None = None,
-        time_order: Literal["check", "sort"] = "check",
-        label: str | None = None,
-        labels: str | None = None,
-        tags: str | None = None,
-        targets: list[str] | None = None,
-        delimiter: str | None = ",",
-        missing: Missing = "error",
-        path: str | None = None,
-        encoding: str = "utf-8",
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            train,
-            valid,
-            test,
-            path=path,
-            encoding=encoding,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        if time_order == "sort" and time is None:
+    id: str
+    features: list[str]
+    time: str | None = None
+    time_order: Literal["check", "sort"] = "check"
+    label: str | None = None
+    labels: str | None = None
+    tags: str | None = None
+    targets: list[str] | None = None
+    missing: Missing = "error"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.time_order == "sort" and self.time is None:
             text = "there is nothing to sort by; allowed: check, or also data.source.time=COLUMN"
             raise ConfigError(f"data.source.time_order=sort: {text}")
-        if labels is not None and label is None:
+        if self.labels is not None and self.label is None:
             text = "no label is read; allowed: null, or also data.source.label=COLUMN"
-            raise ConfigError(f"data.source.labels={labels}: {text}")
-        folder = self.path if self.path.is_dir() else self.path.parent
-        self.labels_file = None if labels is None else folder / labels
-        self.id, self.time, self.label, self.tags = id, time, label, tags
-        self.features, self.targets = features, targets or []
+            raise ConfigError(f"data.source.labels={self.labels}: {text}")
+        self.labels_file = None if self.labels is None else self.beside(self.labels)
+        self._targets = self.targets or []
         self._gaps: dict[Path, list[Gap]] = {}
         self._stamps: dict[Path, tuple[str | None, Clock]] = {}
-        self.time_order, self.delimiter, self.missing = time_order, delimiter, missing
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
         """The column of the label, of the tags or the targets is not read."""
@@ -131,7 +104,7 @@ class LongCsv(FileSource):
         elif column == "tags":
             self.tags = None
         elif column == "targets":
-            self.targets = []
+            self._targets = []
         return ""
 
     def inputs(self) -> list[Path]:
@@ -150,7 +123,7 @@ class LongCsv(FileSource):
     def _time_of(self, file: Path) -> tuple[str | None, Clock]:
         """The column with the times of a file, `time` or one that looks so, and what reads it."""
         if file not in self._stamps:
-            taken = {*self.features, *self.targets, self.id, self.label, self.tags}
+            taken = {*self.features, *self._targets, self.id, self.label, self.tags}
             self._stamps[file] = times_of(file, self.encoding, self.delimiter, self.time, taken)
         return self._stamps[file]
 
@@ -213,7 +186,7 @@ class LongCsv(FileSource):
         assert self.labels_file is not None and self.label is not None
         if not self.labels_file.is_file():
             columns = f"a csv with the columns {self.id} and {self.label}"
-            raise DataError(f"{self.labels_file}: no such file; allowed: {columns}")
+            raise DataError(not_there(f"{self.labels_file}", self.labels_file, columns))
         found: dict[str, str] = {}
         wanted = [self.id, self.label]
         for at, row in table(self.labels_file, self.encoding, self.delimiter, wanted):
@@ -228,7 +201,7 @@ class LongCsv(FileSource):
         """The columns of the file to read."""
         in_rows = None if self.labels_file else self.label
         single = [c for c in (self.id, stamps, in_rows, self.tags) if c is not None]
-        return list(dict.fromkeys([*single, *self.features, *self.targets]))
+        return list(dict.fromkeys([*single, *self.features, *self._targets]))
 
     def _step(self, line: int, row: dict[str, str], stamp: str, clock: Clock) -> _Step:
         label = ""
@@ -238,7 +211,7 @@ class LongCsv(FileSource):
             line,
             0.0 if self.time is None else moment_by(clock, stamp),
             named_numbers(row, self.features),
-            named_numbers(row, self.targets),
+            named_numbers(row, self._targets),
             "" if self.tags is None else row[self.tags],
             label,
             stamp,
@@ -271,7 +244,7 @@ class LongCsv(FileSource):
         columns: dict[str, object] = {"id": id_}
         try:
             columns["series"] = filled(np.stack([s.features for s in steps]), self.missing)
-            if self.targets:
+            if self._targets:
                 columns["targets"] = filled(np.stack([s.targets for s in steps]), self.missing)
         except ValueError as problem:
             return DataError(f"{place(file, first.line)}: id={id_}, {problem}")

@@ -1,9 +1,10 @@
 """MIDI files, read with symusic: as piano rolls or as events."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -12,33 +13,25 @@ from seqpipe.data.optional_deps import need
 from seqpipe.data.piano_roll import ALL_NOTES, HIGHEST, KEYS, LOWEST, no_key
 from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.errors import DataError
-from seqpipe.rules import or_null, real, require, whole
+from seqpipe.rules import or_null, real, whole
 
 Notes = np.ndarray[Any, np.dtype[np.int64]]
 """(N, 4): first step, step after the last, pitch, velocity; by first step, then pitch."""
 
 
+@dataclass(kw_only=True)
 class _Midi(FileSource):
     """What both share: the notes of all tracks but drums, on a grid that starts at the first."""
 
     suffixes = (".mid", ".midi")
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float,
-        test: Names | float,
-        *,
-        path: str | None,
-        column: str,
-        steps: float,
-        per: str,
-        order: Literal["random", "file"],
-        seed: int,
-    ) -> None:
-        super().__init__(train, valid, test, path=path, group=column, order=order, seed=seed)
-        require("data.source.steps", steps, real("(0, inf)"))
-        self.steps, self.per = steps, per
+    steps: Annotated[float, real("(0, inf)")] = 4
+    per: Literal["beat", "second"] = "beat"
+    encoding: str = field(init=False, default="utf-8")
+    stratify: str | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._symusic()
 
     def _symusic(self) -> ModuleType:
@@ -89,6 +82,7 @@ def _on_grid(columns: dict[str, np.ndarray[Any, Any]], steps: float) -> Notes:
     return by_time
 
 
+@dataclass(kw_only=True)
 class MidiRolls(_Midi):
     """A record a file, {"roll": (T, 88) uint8 of 0 and 1}; column k is MIDI note 21 + k.
 
@@ -96,33 +90,14 @@ class MidiRolls(_Midi):
     at once looks as if it were held.
 
     Args:
-        train: see `FileSource`.
-        valid: see `FileSource`.
-        test: see `FileSource`.
-        path: see `FileSource`.
         steps: rows of the roll in a beat or a second.
         per: `beat`, a quarter note as the file counts it; `second`, by its tempo.
-        order: see `FileSource`.
-        seed: see `FileSource`.
 
     Raises:
         ConfigError: symusic is not installed.
     """
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        steps: float = 4,
-        per: Literal["beat", "second"] = "beat",
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        options: dict[str, Any] = {"path": path, "order": order, "seed": seed}
-        super().__init__(train, valid, test, column="roll", steps=steps, per=per, **options)
+    group: Names | None = field(init=False, default="roll")
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The roll of a file.
@@ -140,6 +115,7 @@ class MidiRolls(_Midi):
         yield PlacedRecord({"roll": roll}, file)
 
 
+@dataclass(kw_only=True)
 class MidiEvents(_Midi):
     """A record a file, {"events": ["NOTE_ON_60", "TIME_10", "NOTE_OFF_60", ...]}.
 
@@ -148,16 +124,10 @@ class MidiEvents(_Midi):
     the first in bin v. Drums and the pedal are left out, and silence before the first note.
 
     Args:
-        train: see `FileSource`.
-        valid: see `FileSource`.
-        test: see `FileSource`.
-        path: see `FileSource`.
         steps: of time in a second or a beat.
         per: `second`, by the file's tempo; `beat`, a quarter note as the file counts it.
         longest_wait: n of the longest TIME_n.
         velocity_bins: how many loudnesses to tell apart; None: all notes are alike.
-        order: see `FileSource`.
-        seed: see `FileSource`.
 
     Raises:
         ConfigError: symusic is not installed, or there are less than 1 of something.
@@ -166,25 +136,11 @@ class MidiEvents(_Midi):
         32 velocities. There the pedal holds notes; here it does not.
     """
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        steps: float = 100,
-        per: Literal["beat", "second"] = "second",
-        longest_wait: int = 100,
-        velocity_bins: int | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        options: dict[str, Any] = {"path": path, "order": order, "seed": seed}
-        super().__init__(train, valid, test, column="events", steps=steps, per=per, **options)
-        require("data.source.longest_wait", longest_wait, whole(1))
-        require("data.source.velocity_bins", velocity_bins, or_null(whole(1, ALL_NOTES)))
-        self.longest_wait, self.velocity_bins = longest_wait, velocity_bins
+    steps: Annotated[float, real("(0, inf)")] = 100
+    per: Literal["beat", "second"] = "second"
+    longest_wait: Annotated[int, whole(1)] = 100
+    velocity_bins: Annotated[int | None, or_null(whole(1, ALL_NOTES))] = None
+    group: Names | None = field(init=False, default="events")
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The events of a file.

@@ -5,8 +5,9 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from seqpipe.data.sources.given_splits import by_split
 from seqpipe.errors import DataError, did_you_mean
 
 
+@dataclass(kw_only=True)
 class PianoRolls(FileSource):
     """A record a piece, {"roll": (T, 88) uint8 of 0 and 1}; column k is MIDI note 21 + k.
 
@@ -26,41 +28,26 @@ class PianoRolls(FileSource):
 
     Args:
         train: see `FileSource`; also `file/variable` for one variable of a file.
-        valid: the same, or a share of `train`.
-        test: the same, or a share of `train`.
-        path: see `FileSource`.
-        order: see `FileSource`.
-        seed: see `FileSource`.
     """
 
     suffixes = (".mat", ".json", ".npz")
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(train, valid, test, path=path, group="roll", order=order, seed=seed)
+    encoding: str = field(init=False, default="utf-8")
+    group: Names | None = field(init=False, default="roll")
+    stratify: str | None = field(init=False, default=None)
 
     def _matching(self, split: str, name: str) -> list[Path]:
         file = Path(name).parent
         if file.suffix.lower() not in self.suffixes:
             return super()._matching(split, name)
         super()._matching(split, str(file))  # refuses a file that is not there
-        return [self.path / name]
+        return [self.folder / name]
 
     def splits_inside(self, file: Path) -> dict[str, Names]:
         """The variables of a file that are called by splits."""
         found = by_split(_variables(file))
         found.pop("", None)
-        return {
-            split: [f"{self.typed['train']}/{n}" for n in names] for split, names in found.items()
-        }
+        return {split: [f"{self.train}/{n}" for n in names] for split, names in found.items()}
 
     def inputs(self) -> list[Path]:
         """The files themselves, each once."""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seqpipe.data.base import Found, Source, Splits
-from seqpipe.data.sources.files import MissingFiles
+from seqpipe.data.sources.argument_checks import MissingFiles
 from seqpipe.errors import ConfigError, DataError
 
 

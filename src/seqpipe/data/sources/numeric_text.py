@@ -4,6 +4,7 @@ import csv
 import datetime
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,13 +13,32 @@ import numpy as np
 from seqpipe.data.base import place
 from seqpipe.data.missing import MISSING_WORDS
 from seqpipe.data.number_precision import MOST, check_exact
-from seqpipe.data.sources.files import lines
+from seqpipe.data.sources.argument_checks import not_there
+from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.table_formats import CARRIAGE_RETURN
+from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import DataError, did_you_mean
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 Missing = Literal["error", "previous", "linear", "zero"]
 """What becomes of a number that is missing: refused, the one before it, on a line, 0."""
+
+
+@dataclass(kw_only=True)
+class SeriesTable(FileSource):
+    """A source of series in tables.
+
+    Args:
+        delimiter: between cells; None: any white space.
+    """
+
+    suffixes = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+
+    delimiter: str | None = ","
+
+    def beside(self, name: str) -> Path:
+        """A file that belongs to the tables, where those lie."""
+        return (self.folder if self.folder.is_dir() else self.folder.parent) / name
 
 
 def cells(line: str, delimiter: str | None = ",") -> list[str]:
@@ -215,7 +235,7 @@ def class_names(file: Path, encoding: str) -> tuple[str, ...]:
         DataError: the file is not there or holds none, or bad bytes.
     """
     if not file.is_file():
-        raise DataError(f"{file}: no such file; allowed: one with the name of a class on each line")
+        raise DataError(not_there(f"{file}", file, "the name of a class on each line"))
     found: list[str] = []
     for _, line in lines(file, encoding):
         if isinstance(line, DataError):

@@ -1,17 +1,19 @@
 """Files of which line k of one is line k of the others in another language."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Literal
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, place
-from seqpipe.data.sources.files import FileSource, Names, lines
+from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.splitting import each_once
+from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import refusal
 
 
+@dataclass(kw_only=True)
 class Parallel(FileSource):
     """A record a line: a column for each language, from a file of its own.
 
@@ -20,51 +22,21 @@ class Parallel(FileSource):
 
     Args:
         train: a name with a star, or several.
-        valid: the same, or a share of the distinct lines of train.
-        test: as `valid`.
-        path: folder that the names are relative to.
         languages: what the star stands for, which is also what the columns are called.
-        encoding: of the text.
-        group: see `FileSource`, as what follows.
-        stratify: a column; each split gets the same share of each of its values.
-        order: random or file.
-        seed: of the random order.
 
     Raises:
         ConfigError: fewer than two languages, a name without a star.
     """
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        languages: list[str],
-        path: str | None = None,
-        encoding: str = "utf-8",
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            train,
-            valid,
-            test,
-            path=path,
-            encoding=encoding,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        self.languages = tuple(languages)
+    languages: list[str]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._of_all: dict[Path, list[Path]] = {}  # the first language's file -> those of all
         problems = []
-        if len(set(languages)) < max(2, len(languages)):
+        if len(set(self.languages)) < max(2, len(self.languages)):
             wrong, allowed = "not enough of them", "two different ones or more"
-            problems.append(refusal("data.source.languages", list(languages), wrong, allowed))
+            problems.append(refusal("data.source.languages", self.languages, wrong, allowed))
         for split in SPLITS:
             for name in self._patterns(split):
                 if name.count("*") != 1:
@@ -74,7 +46,7 @@ class Parallel(FileSource):
             raise ConfigError(problems)
 
     def _patterns(self, split: str) -> list[str]:
-        names = self.names[split]
+        names = self.split_names[split]
         if isinstance(names, float):
             return []
         return [names] if isinstance(names, str) else names

@@ -10,14 +10,15 @@ import sysconfig
 import token
 import tokenize
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 from seqpipe.data.base import Record, Source, Splits
-from seqpipe.data.sources.splitting import check_fractions, check_sizes
+from seqpipe.data.sources.argument_checks import Share, check_arguments, check_together
 from seqpipe.errors import ConfigError
-from seqpipe.rules import refusal, require, whole
+from seqpipe.rules import refusal, whole
 
 _SHARED_FROM = 40  # characters; shorter paragraphs ("Example:") may stand in several splits
 _MOST_OF_A_SPLIT = 4  # quarter: valid and test then differ less (0.1 bits in an n-gram model)
@@ -25,6 +26,7 @@ _NEARLY = (0.75, 1.25)  # of a share that was asked for
 _BLOCK = 5  # topics of similar size that the seed may put in another order
 
 
+@dataclass
 class PythonDocs(Source):
     """The English of Python's help: 79 topics of `pydoc_data.topics`, 465,000 characters.
 
@@ -41,11 +43,13 @@ class PythonDocs(Source):
         seed: of the split.
     """
 
-    def __init__(self, valid: float = 0.1, test: float = 0.1, seed: int = 0) -> None:
-        check_fractions(valid, test)
-        self.valid = valid
-        self.test = test
-        self.seed = seed
+    valid: Share = 0.1
+    test: Share = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
+        check_together(self.valid, self.test)
 
     def read(self) -> Splits:
         """Split by topic, then drop the paragraphs that splits share."""
@@ -125,6 +129,7 @@ _SKIPPED = frozenset(
 _SIZES = range(1_000, 40_000)  # characters of a file: neither a stub nor most of a split
 
 
+@dataclass
 class PythonTokens(Source):
     """Files of the running Python's standard library, each character with its token's class.
 
@@ -147,22 +152,15 @@ class PythonTokens(Source):
 
     bundled = True
 
-    def __init__(
-        self,
-        files: Annotated[int, whole(3)] = 120,
-        valid: float = 0.1,
-        test: float = 0.1,
-        max_length: int = 256,
-        seed: int = 0,
-    ) -> None:
-        check_fractions(valid, test)
-        check_sizes(max_length=max_length)
-        require("data.source.files", files, whole(3).because("one for each split"))
-        self.files = files
-        self.valid = valid
-        self.test = test
-        self.max_length = max_length
-        self.seed = seed
+    files: Annotated[int, whole(3).because("one for each split")] = 120
+    valid: Share = 0.1
+    test: Share = 0.1
+    max_length: Annotated[int, whole(1)] = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
+        check_together(self.valid, self.test)
 
     def read(self) -> Splits:
         """Pick files, split them, tag and cut each."""

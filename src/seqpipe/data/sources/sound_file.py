@@ -1,19 +1,20 @@
 """One sound file as samples of one rate."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from seqpipe.data.optional_deps import need
-from seqpipe.errors import DataError, did_you_mean
-from seqpipe.rules import or_null, require, whole
+from seqpipe.data.sources.argument_checks import not_there
+from seqpipe.errors import DataError
+from seqpipe.rules import or_null, whole
 
 Samples = np.ndarray[Any, np.dtype[np.float32]]
+Rate = Annotated[int | None, or_null(whole(1)).because("in samples a second")]
+Channel = Annotated[int | None, or_null(whole(0))]
 ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
 
 
@@ -25,7 +26,7 @@ class Recordings:
         channel: which one of several, from 0; None: their mean.
 
     Raises:
-        ConfigError: soundfile is not installed, or a value out of range.
+        ConfigError: soundfile is not installed.
 
     Attributes:
         soundfile: the library.
@@ -33,8 +34,6 @@ class Recordings:
 
     def __init__(self, rate: int | None = None, channel: int | None = None) -> None:
         self.soundfile: ModuleType = need("soundfile", extra="audio", what="data.source=Audio")
-        require("data.source.rate", rate, or_null(whole(1)).because("in samples a second"))
-        require("data.source.channel", channel, or_null(whole(0)))
         self.rate, self.channel = rate, channel
         self._first: tuple[int, Path] | None = None  # the rate of the file that was read first
 
@@ -49,11 +48,9 @@ class Recordings:
             DataError: missing, broken, without samples, not finite, or of another rate.
         """
         if not file.is_file():
-            hint = did_you_mean(file.name, _beside(file))
-            slashed = str(file).replace("\\", "/")
-            if slashed != str(file):  # as another system writes it
-                hint = f"; did you mean '{slashed}'?" if Path(slashed).is_file() else ""
-            raise DataError(f"{where}: there is no file {file}; allowed: one that is there{hint}")
+            slashed = Path(str(file).replace("\\", "/"))  # a name as another system writes it
+            hint = f"; did you mean '{slashed}'?" if slashed.is_file() else ""
+            raise DataError(f"{not_there(f'{where}: {file.name}', file, 'a sound file')}{hint}")
         try:
             sound, rate = self.soundfile.read(file, dtype="float32", always_2d=True)
         except self.soundfile.SoundFileError as error:
@@ -103,7 +100,3 @@ def resampled(sound: Samples, rate: int, wanted: int) -> Samples:
 def _told(file: Path, where: str) -> str:
     """The file, where the place is not the file itself."""
     return "" if where == str(file) else f"{file} "
-
-
-def _beside(file: Path) -> list[str]:
-    return [f.name for f in file.parent.iterdir()] if file.parent.is_dir() else []

@@ -1,8 +1,8 @@
-"""Splits of records in train, valid and test, and checks that several sources share."""
+"""Splits of records in train, valid and test."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 from seqpipe.data.base import SPLITS, Found, Record
 from seqpipe.data.error_collector import MOST_PROBLEMS
 from seqpipe.data.hashing import plain
-from seqpipe.errors import ConfigError, DataError, did_you_mean
-from seqpipe.rules import either, faults, real, refusal, require, text, whole
+from seqpipe.data.sources.given_splits import SplitColumn
+from seqpipe.errors import DataError, did_you_mean
 
 
 def each_once(files: Sequence[Path], split: str, remarks: MutableMapping[str, str]) -> list[Path]:
@@ -34,47 +34,47 @@ def each_once(files: Sequence[Path], split: str, remarks: MutableMapping[str, st
     return list(once.values())
 
 
-def check_fractions(valid: float, test: float) -> None:
-    """Refuse shares that leave a split empty.
+def split_shares(
+    whole: Iterable[Found],
+    shares: Mapping[str, float],
+    *,
+    group: Sequence[str],
+    stratify: str | None,
+    order: str,
+    seed: int,
+) -> tuple[dict[str, Iterable[Found]], list[str]]:
+    """The records of train and of its shares, and a warning about a column that names splits.
+
+    See `part` for the arguments.
 
     Raises:
-        ConfigError: a share outside (0, 1), or both together 1 or more.
+        DataError: as `part`.
     """
-    share = real("(0, 1)").because("a share of the data")
-    given = {"valid": valid, "test": test}
-    problems = faults(dict.fromkeys(given, share), given, below="data.source.")
-    if not problems and valid + test >= 1:
-        both = f"data.source.valid={valid} data.source.test"
-        wrong = "leave nothing to train on"
-        problems = [refusal(both, test, wrong, "shares that together are less than 1")]
-    if problems:
-        raise ConfigError(problems)
+    watched = SplitColumn(whole)
+    of = part(watched, shares, group=group, stratify=stratify, order=order, seed=seed)
+    views: dict[str, Iterable[Found]] = {s: _Part(whole, of, s) for s in ("train", *shares)}
+    return views, watched.remarks(shares)
 
 
-def check_shares(valid: object, test: object) -> None:
-    """Refuse shares that leave a split empty; what is no number names files.
+class _Part:
+    """The records that were given to one split; what cannot be read belongs to train."""
 
-    Raises:
-        ConfigError: as `check_fractions`.
-    """
-    shares = [share for share in (valid, test) if isinstance(share, (int, float))]
-    if len(shares) == 2:
-        check_fractions(*shares)
-    elif shares:
-        name = "valid" if isinstance(valid, (int, float)) else "test"
-        share = real("(0, 1)").because("a share of train")
-        require(f"data.source.{name}", shares[0], either(share, text(allowed="a file")))
+    def __init__(self, whole: Iterable[Found], of: np.ndarray[Any, Any], split: str) -> None:
+        self.whole, self.of, self.split = whole, of, split
 
-
-def check_sizes(**sizes: int) -> None:
-    """Refuse counts below 1; the names are those of the source's arguments.
-
-    Raises:
-        ConfigError: a count below 1.
-    """
-    rules = dict.fromkeys(sizes, whole(1))
-    if problems := faults(rules, sizes, below="data.source."):
-        raise ConfigError(problems)
+    def __iter__(self) -> Iterator[Found]:
+        code, places = SPLITS.index(self.split), iter(self.of)
+        for found in self.whole:
+            if isinstance(found, DataError):
+                if self.split == "train":
+                    yield found
+                continue
+            place = next(places, None)
+            if place is None:
+                where = getattr(found, "file", None) or "data.source"
+                raise DataError(f"{where}: changed while it was read; allowed: once it is finished")
+            if place == code:
+                yield found
 
 
 def part(

@@ -1,26 +1,36 @@
 """Long texts for language models, read in pieces: never a whole file in memory."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits
+from seqpipe.data.sources.argument_checks import compiled
 from seqpipe.data.sources.files import Files, FileSource, Names
-from seqpipe.data.sources.splitting import check_sizes
 from seqpipe.data.sources.text_lines import text_lines
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.rules import whole
 
 Line = tuple[int, str | DataError]
 
 
+@dataclass(kw_only=True)
 class _Pieces(FileSource):
-    """What Stream and Documents share: lines of a text, put together to pieces."""
+    """Lines of a text, put together to pieces.
 
-    piece: int
-    line_end: str | None
+    Args:
+        piece: characters of a record, cut at line ends (between words where a line is longer).
+        line_end: a word that is put at the end of each line, so that models of words or tokens
+            predict it, as `<eos>` for PTB and WikiText; None: none.
+    """
+
+    piece: Annotated[int, whole(1)] = 10000
+    line_end: str | None = None
+    group: Names | None = field(init=False, default=None)
+    stratify: str | None = field(init=False, default=None)
 
     def holds(self, file: Path, labelled: bool = False) -> bool:
         """True to measure texts, whose lines are no examples; a text to continue is a line."""
@@ -83,6 +93,7 @@ class _Pieces(FileSource):
         return f"{line.rstrip()} {self.line_end}\n".lstrip(" ")
 
 
+@dataclass(kw_only=True)
 class Stream(_Pieces):
     """One long text, parted by position: each file a document, in pieces of some characters.
 
@@ -90,33 +101,11 @@ class Stream(_Pieces):
     first are trained on, those before the last validated, the last tested.
 
     Args:
-        train: see `FileSource`.
         valid: files, or a share of the characters of train.
-        test: as `valid`.
-        path: folder that the names are relative to.
-        piece: characters of a record, cut at line ends (between words where a line is longer).
-        line_end: a word that is put at the end of each line, so that models of words or tokens
-            predict it, as `<eos>` for PTB and WikiText; None: none.
-        encoding: of the text.
-
-    Raises:
-        ConfigError: a piece of no characters.
     """
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        piece: int = 10000,
-        line_end: str | None = None,
-        encoding: str = "utf-8",
-    ) -> None:
-        super().__init__(train, valid, test, path=path, encoding=encoding)
-        check_sizes(piece=piece)
-        self.piece, self.line_end = piece, line_end
+    order: Literal["random", "file"] = field(init=False, default="file")
+    seed: int = field(init=False, default=0)
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The pieces of one file.
@@ -140,7 +129,7 @@ class Stream(_Pieces):
         Raises:
             DataError: a file that is not there, or cannot be read.
         """
-        shares = {s: n for s, n in self.names.items() if isinstance(n, float)}
+        shares = {s: n for s, n in self.split_names.items() if isinstance(n, float)}
         if not shares:
             return super().read()
         files = self.files_of("train")
@@ -198,6 +187,7 @@ def _size(line: str | DataError) -> int:
     return 0 if isinstance(line, DataError) else len(line)
 
 
+@dataclass(kw_only=True)
 class Documents(_Pieces):
     """Many texts: a file each, or parted by blank lines or by the line that each starts with.
 
@@ -205,59 +195,25 @@ class Documents(_Pieces):
     alike). A record: `text`, and `document`, alike in the pieces of one.
 
     Args:
-        train: see `FileSource`, as all that are not described here.
-        valid: a share is one of the distinct documents.
-        test: as `valid`.
-        path: folder that the names are relative to.
         start: what a line that starts a document matches from its first character, a regular
             expression: ` = [^=]` for WikiText. None: see `blank_lines`.
         blank_lines: these part documents; false: each file is one, unless `start` says more.
-        piece: characters of a record, cut at line ends (between words where a line is longer).
-        line_end: a word that is put at the end of each line, so that models of words or tokens
-            predict it, as `<eos>` for PTB and WikiText; None: none.
-        encoding: of the text.
-        order: random or file.
-        seed: of the random order.
 
     Raises:
         ConfigError: an option that cannot work.
     """
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        start: str | None = None,
-        blank_lines: bool = False,
-        piece: int = 10000,
-        line_end: str | None = None,
-        encoding: str = "utf-8",
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            train,
-            valid,
-            test,
-            path=path,
-            encoding=encoding,
-            group="document",
-            order=order,
-            seed=seed,
-        )
-        check_sizes(piece=piece)
-        if start is not None and blank_lines:
+    start: str | None = None
+    blank_lines: bool = False
+    group: Names | None = field(init=False, default="document")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start is not None and self.blank_lines:
             text = "something else parts the documents already; allowed: false, or start=null"
             raise ConfigError(f"data.source.blank_lines=true: {text}")
-        try:
-            self.start = None if start is None else re.compile(start)
-        except re.error as error:
-            text = f"not a regular expression ({error}); allowed: as in Python's re"
-            raise ConfigError(f"data.source.start={start}: {text}") from None
-        self.blank_lines, self.piece, self.line_end = blank_lines, piece, line_end
+        key, allowed = "data.source.start", "as in Python's re"
+        self._start = None if self.start is None else compiled(key, self.start, allowed)
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The pieces of the documents of one file, in their order.
@@ -286,7 +242,7 @@ class Documents(_Pieces):
             if isinstance(line, str):
                 blank = not line.strip() and number != before  # a part of a long line is not
                 before = number
-                starts = self.start is not None and self.start.match(line) is not None
+                starts = self._start is not None and self._start.match(line) is not None
                 if written and (starts or (self.blank_lines and after_blank and not blank)):
                     pending.append((number, line))
                     return

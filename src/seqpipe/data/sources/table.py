@@ -1,13 +1,14 @@
 """Tables: csv, tsv, JSON lines and Parquet."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
 from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.missing import is_missing
-from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.given_splits import SplitColumn, split_columns
 from seqpipe.data.sources.table_formats import (
     Row,
@@ -28,16 +29,13 @@ DELIMITERS = {"csv": ",", "tsv": "\t"}
 _LOOKED_AT = 100  # JSON lines, to tell a column that is nowhere from one that some lines lack
 
 
+@dataclass(kw_only=True)
 class Table(FileSource):
     """A record a row; csv, tsv and JSON lines may be packed as .gz.
 
     Cells of csv and tsv are text, those of JSON and Parquet what they are there.
 
     Args:
-        train: see `FileSource`, as all that are not described here.
-        valid: a share is one of the distinct items.
-        test: as `valid`.
-        path: folder that the names are relative to.
         columns: to read, each of them in every file; `title+text` puts two (or more) together,
             with a space between. None: all columns of a file.
         format: None: by the file's name (.csv .tsv .tab .jsonl .ndjson .json .parquet).
@@ -46,10 +44,6 @@ class Table(FileSource):
         header: true, the first row names the columns; or their names, where none does.
         strip: take white space off both ends of every text.
         encoding: of csv, tsv and JSON lines.
-        group: columns; records alike in all of them stay in one split.
-        stratify: a column; each split gets the same share of each of its values.
-        order: random or file.
-        seed: of the random order.
 
     Raises:
         ConfigError: an option that cannot work.
@@ -57,71 +51,79 @@ class Table(FileSource):
 
     suffixes = tuple(suffix + packed for suffix in FORMATS for packed in ("", ".gz"))
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        columns: list[str] | None = None,
-        format: Literal["csv", "tsv", "jsonl", "parquet"] | None = None,
-        delimiter: str | None = None,
-        quote: str | None = '"',
-        header: bool | list[str] = True,
-        strip: bool = False,
-        encoding: str = "utf-8",
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            train,
-            valid,
-            test,
-            path=path,
-            encoding=encoding,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        _check_options(format, delimiter, quote, header)
-        self.columns = None if columns is None else tuple(columns)
-        self.format, self.delimiter, self.quote, self.strip = format, delimiter, quote, strip
-        self.header = None if isinstance(header, bool) else list(header)
+    columns: list[str] | None = None
+    format: Literal["csv", "tsv", "jsonl", "parquet"] | None = None
+    delimiter: str | None = None
+    quote: str | None = '"'
+    header: bool | list[str] = True
+    strip: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_options()
         self._without: tuple[str, ...] = ()
         self._seen = SplitColumn([])  # in columns that no record holds
-        if format is not None:
-            self.suffixes = ()  # a folder's files, whatever they are called
+
+    def _check_options(self) -> None:
+        problems = []
+        for name, value in (("delimiter", self.delimiter), ("quote", self.quote)):
+            if value is not None and len(value) != 1:
+                tab = ", for tabs data.source.format=tsv" if name == "delimiter" else ""
+                allowed = f"one character, or null{tab}"
+                problems.append(refusal(f"data.source.{name}", value, "wrong form", allowed))
+        if self.header is False or self.header == []:
+            wrong, allowed = "the columns need names", "true, or a list of them"
+            problems.append(refusal("data.source.header", self.header, wrong, allowed))
+        elif len(set(self._names or ())) < len(self._names or ()):
+            wrong, allowed = "a name comes twice", "a name of its own for each column"
+            problems.append(refusal("data.source.header", self.header, wrong, allowed))
+        if self.format in ("jsonl", "parquet"):
+            if self.delimiter is not None:
+                wrong = f"format={self.format} has none"
+                problems.append(refusal("data.source.delimiter", self.delimiter, wrong, "null"))
+            if self._names is not None:
+                wrong = f"format={self.format} names its columns"
+                problems.append(refusal("data.source.header", self.header, wrong, "true"))
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def _names(self) -> list[str] | None:
+        """The names of the columns of a file without a header."""
+        return None if isinstance(self.header, bool) else list(self.header)
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """Of the files taken from a folder: all of them where the format is given."""
+        return self.suffixes if self.format is None else ()
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
         """The columns of y need not be there; nor their names where a file has no header."""
         self._without = (column, *column.split("+"))
-        self.columns = self.columns and tuple(c for c in self.columns if c not in self._without)
+        self.columns = self.columns and [c for c in self.columns if c not in self._without]
         return ""
 
     def only(self, column: str) -> None:
         """See `FileSource`; `title+text` is made of two."""
-        self.columns = (column,) if "+" in column else None
-        self.group, self.stratify = (), None
+        self.columns = [column] if "+" in column else None
+        self.group, self.stratify = None, None
 
     def warnings(self) -> list[str]:
         """See `FileSource`; and a column that names splits, whether records hold it or not."""
-        shares = [split for split, names in self.names.items() if isinstance(names, float)]
+        shares = [split for split, names in self.split_names.items() if isinstance(names, float)]
         seen = self._seen.remarks(shares) if shares else []
         return list(dict.fromkeys([*super().warnings(), *seen]))
 
     def _header_of(self, file: Path, delimiter: str) -> list[str] | None:
         """The names of the columns that a file has; None where its first row holds them."""
-        if self.header is None or not self._without:
-            return self.header
+        names = self._names
+        if names is None or not self._without:
+            return names
         first = first_cells(file, self.encoding, delimiter, self.quote)
-        left = [name for name in self.header if name not in self._without]
-        if first in (self.header, left):
+        left = [name for name in names if name not in self._without]
+        if first in (names, left):
             return None
-        return left if len(first) == len(left) else self.header
+        return left if len(first) == len(left) else names
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The rows of one file.
@@ -175,14 +177,14 @@ class Table(FileSource):
             text = f"its name does not tell its format; allowed: data.source.format={allowed}"
             raise DataError(f"{file}: {text}")
         if kind not in DELIMITERS:
-            for name, value in (("delimiter", self.delimiter), ("header", self.header)):
+            for name, value in (("delimiter", self.delimiter), ("header", self._names)):
                 if value is not None:
                     text = f"is of csv and tsv, {file} is {kind}; allowed: leave it out"
                     raise DataError(f"data.source.{name}={value}: {text}")
         return kind
 
     def _needed(self) -> tuple[str, ...]:
-        more = (*self.group, *([self.stratify] if self.stratify is not None else []))
+        more = (*self.item_columns, *([self.stratify] if self.stratify is not None else []))
         return tuple(dict.fromkeys((*(self.columns or ()), *more)))
 
     def _read_of(self, names: list[str]) -> list[str]:
@@ -218,29 +220,3 @@ class Table(FileSource):
             whole = len(parts) == 1
             columns[column] = cells[parts[0]] if whole else " ".join(str(cells[p]) for p in parts)
         return PlacedRecord(columns, file, line)
-
-
-def _check_options(
-    format: str | None, delimiter: str | None, quote: str | None, header: bool | list[str]
-) -> None:
-    problems = []
-    for name, value in (("delimiter", delimiter), ("quote", quote)):
-        if value is not None and len(value) != 1:
-            tab = ", for tabs data.source.format=tsv" if name == "delimiter" else ""
-            allowed = f"one character, or null{tab}"
-            problems.append(refusal(f"data.source.{name}", value, "wrong form", allowed))
-    if header is False or header == []:
-        wrong, allowed = "the columns need names", "true, or a list of them"
-        problems.append(refusal("data.source.header", header, wrong, allowed))
-    elif isinstance(header, list) and len(set(header)) < len(header):
-        wrong, allowed = "a name comes twice", "a name of its own for each column"
-        problems.append(refusal("data.source.header", header, wrong, allowed))
-    if format in ("jsonl", "parquet"):
-        if delimiter is not None:
-            wrong = f"format={format} has none"
-            problems.append(refusal("data.source.delimiter", delimiter, wrong, "null"))
-        if isinstance(header, list):
-            wrong = f"format={format} names its columns"
-            problems.append(refusal("data.source.header", header, wrong, "true"))
-    if problems:
-        raise ConfigError(problems)

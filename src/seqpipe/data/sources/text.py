@@ -3,27 +3,32 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from seqpipe.data.base import Found, OneLabel, PlacedRecord, Record
-from seqpipe.data.sources.files import FileSource, Names, lines, rows
+from seqpipe.data.base import Found, OneLabel, PlacedRecord, Record, place
+from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.table_formats import CARRIAGE_RETURN
+from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import DataError
 
 FASTTEXT = "__label__"
 SEVERAL = "task=multi_label data.y._target_=seqpipe.data.fields.multilabel.MultiLabel"
 
 
+@dataclass(kw_only=True)
 class LineSource(FileSource):
     """A record a line: a subclass says in `record` what one holds.
 
-    Blank lines, bytes of another encoding, and the place of what is wrong are seen to here.
+    Blank lines, bytes of another encoding, and the place of what is wrong are handled here.
+
+    Args:
+        blank: lines without text are left out (`skip`), or refused (`error`).
     """
 
-    blank: str = "skip"
-    """What becomes of lines without text: `skip` or `error`."""
+    blank: Literal["skip", "error"] = "skip"
 
     @abstractmethod
     def record(self, line: str) -> Record:
@@ -41,71 +46,36 @@ class LineSource(FileSource):
             DataError: it is empty, or cannot be read.
         """
         empty = True
-        for row in rows(file, self.encoding):
-            if isinstance(row, DataError):
-                yield row
-            elif row["line"].strip():
-                yield self._placed(row)
+        for number, line in lines(file, self.encoding):
+            if isinstance(line, DataError):
+                yield line
+            elif line.strip():
+                yield self._placed(line, file, number)
             elif self.blank == "error":
                 text = "is blank; allowed: text, or data.source.blank=skip"
-                yield DataError(f"{row.place}: {text}")
-            empty = empty and not (isinstance(row, DataError) or row["line"].strip())
+                yield DataError(f"{place(file, number)}: {text}")
+            empty = empty and not (isinstance(line, DataError) or line.strip())
         if empty:
             raise DataError(f"{file}: holds no text; allowed: an example a line")
 
-    def _placed(self, row: PlacedRecord) -> Found:
-        if "\r" in row["line"]:
-            return DataError(f"{row.place}: {CARRIAGE_RETURN}")
+    def _placed(self, line: str, file: Path, number: int) -> Found:
+        if "\r" in line:
+            return DataError(f"{place(file, number)}: {CARRIAGE_RETURN}")
         try:
-            return PlacedRecord(self.record(row["line"]), row.file, row.line)
+            return PlacedRecord(self.record(line), file, number)
         except (DataError, TypeError, ValueError) as error:
-            return DataError(f"{row.place}: {error}")
+            return DataError(f"{place(file, number)}: {error}")
 
 
+@dataclass(kw_only=True)
 class Lines(LineSource):
     """A record a line, `text`, white space at its ends left out.
 
     Args:
-        train: see `FileSource`, as all that are not described here.
-        valid: a share is one of the distinct lines.
-        test: as `valid`.
-        path: folder that the names are relative to.
-        blank: lines without text are left out (`skip`), or refused (`error`).
-        encoding: of the text.
-        group: columns; records alike in all of them stay in one split.
-        stratify: a column; each split gets the same share of each of its values.
-        order: random or file.
-        seed: of the random order.
         distinct: keep only the first of the lines of a file that are alike.
     """
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        blank: Literal["skip", "error"] = "skip",
-        encoding: str = "utf-8",
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-        distinct: bool = False,
-    ) -> None:
-        super().__init__(
-            train,
-            valid,
-            test,
-            path=path,
-            encoding=encoding,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        self.blank, self.distinct = blank, distinct
+    distinct: bool = False
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The lines of one file.
@@ -131,6 +101,7 @@ class Lines(LineSource):
 _LOOKED_AT = 1_000  # lines, to tell whether they start with labels
 
 
+@dataclass(kw_only=True)
 class LabelledLines(LineSource):
     """A record a line, `LABEL text`: `label` before the first white space, `text` after it.
 
@@ -139,49 +110,15 @@ class LabelledLines(LineSource):
     whatever signs it holds.
 
     Args:
-        train: see `FileSource`, as all that are not described here.
-        valid: a share is one of the distinct texts.
-        test: as `valid`.
-        path: folder that the names are relative to.
         prefix: what every label starts with, left out of it: `__label__` of fastText. All words
             at the start of a line that start with it are labels.
-        blank: lines without text are left out (`skip`), or refused (`error`).
-        encoding: of the text.
-        group: columns; records alike in all of them stay in one split.
-        stratify: a column; each split gets the same share of each of its values.
-        order: random or file.
-        seed: of the random order.
     """
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        prefix: str = "",
-        blank: Literal["skip", "error"] = "skip",
-        encoding: str = "utf-8",
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            train,
-            valid,
-            test,
-            path=path,
-            encoding=encoding,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        self.blank, self.prefix = blank, prefix
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._known: frozenset[str] | None = None  # to predict: the labels, which may be missing
-        self._bare = False
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
         """Lines of a file that mostly start with no known label are texts as they stand."""
@@ -196,7 +133,7 @@ class LabelledLines(LineSource):
     def parse(self, file: Path) -> Iterator[Found]:
         """The lines of one file; see `without_y`."""
         if self._known is not None:
-            self._bare = not self._are_labelled(file, self._known)
+            self.bare = not self._are_labelled(file, self._known)
         yield from super().parse(file)
 
     def _are_labelled(self, file: Path, known: frozenset[str]) -> bool:
@@ -212,7 +149,7 @@ class LabelledLines(LineSource):
         Raises:
             DataError: one of the two is missing, or the prefix; or a label stands in the text.
         """
-        if self._bare:
+        if self.bare:
             return {"text": line.strip()}
         label, *rest = line.split(maxsplit=1)
         if not rest:

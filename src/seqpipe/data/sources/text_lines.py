@@ -1,17 +1,53 @@
-"""Lines of text files, and formats with a token a line."""
+"""Lines of text files, packed or not, with the places of bytes that are not of the encoding."""
 
+import gzip
 import io
 import re
-from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
-from seqpipe.data.base import Found
-from seqpipe.data.sources.files import UNREADABLE, FileSource, decoded, open_bytes
-from seqpipe.data.sources.text_encoding import check_start
+from seqpipe.data.base import place
+from seqpipe.data.sources.text_encoding import advice, check_start, is_wide
 from seqpipe.errors import DataError
 
+_UNREADABLE = (gzip.BadGzipFile, zlib.error, EOFError, UnicodeError)
 _UNDECODED = re.compile("[\udc80-\udcff]")  # what surrogateescape puts for a byte
+
+
+def open_bytes(file: Path) -> gzip.GzipFile | IO[bytes]:
+    """Opens a file for reading bytes, unpacked where its name ends in .gz."""
+    return gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb")
+
+
+def lines(file: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str | DataError]]:
+    r"""Each line without its line end, with its number, from 1; a DataError for other bytes.
+
+    Only \n and \r\n end a line: str.splitlines would also break at U+0085 and others. A byte
+    order mark is left out. A last line without a line end counts.
+
+    Raises:
+        DataError: a .gz file that is none, or broken; another encoding from the start.
+    """
+    with open_bytes(file) as opened:
+        yield from lines_in(file, opened, encoding)
+
+
+def lines_in(
+    file: Path, opened: Any, encoding: str, start: bytes | None = None
+) -> Iterator[tuple[int, str | DataError]]:
+    """The lines of what was opened for reading bytes; see `lines`.
+
+    Args:
+        file: its name, for messages.
+        opened: with `peek`; it is closed.
+        encoding: of its text.
+        start: its first bytes, where it cannot be opened again; None: it can.
+    """
+    for number, line, problem in _decoded(file, opened, encoding, start=start):
+        ended = line.endswith("\n")
+        yield number, problem or (line[:-1] if ended else line.removesuffix("\r"))
 
 
 def text_lines(
@@ -19,8 +55,8 @@ def text_lines(
 ) -> Iterator[tuple[int, str, DataError | None]]:
     r"""Each line with its line end, its number from 1, and what is wrong with its bytes.
 
-    Unlike `lines`, it gives the text of a bad line too, so that whoever reads quoted cells over
-    several lines keeps its place. \r\n comes as \n, a byte order mark is left out.
+    Unlike `lines`, it gives the text of a bad line too, so that a reader of quoted cells over
+    several lines keeps its place. \r\n becomes \n.
 
     Args:
         file: packed where its name ends in .gz.
@@ -28,75 +64,37 @@ def text_lines(
         limit: characters of a line after which it comes in parts; -1: never.
 
     Raises:
-        DataError: a .gz file that is none, or broken; nothing of the encoding at all.
+        DataError: a .gz file that is none, or broken; another encoding from the start.
     """
-    number, whole = 0, True
+    with open_bytes(file) as opened:
+        yield from _decoded(file, opened, encoding, limit=limit)
+
+
+def _decoded(
+    file: Path, opened: Any, encoding: str, *, limit: int = -1, start: bytes | None = None
+) -> Iterator[tuple[int, str, DataError | None]]:
+    number, ended = 0, True
+    errors = (
+        "strict" if is_wide(encoding) else "surrogateescape"
+    )  # a bad byte of utf-16 has no line
     try:
-        with (
-            open_bytes(file) as opened,
-            io.TextIOWrapper(opened, encoding, errors="surrogateescape", newline="\n") as text,
-        ):
-            check_start(file, opened, encoding)
+        check_start(file, opened, encoding)
+        with io.TextIOWrapper(opened, encoding, errors, newline="\n") as text:
             while line := text.readline(limit):
-                number += whole
-                whole = line.endswith("\n")
-                problem = _problem(file, number, line, encoding)
+                number += ended
+                ended = line.endswith("\n")
+                bad = None if line.isascii() else _UNDECODED.search(line)
+                problem = bad and _bad_byte(file, number, bad, encoding, start)
                 line = line.removeprefix("\ufeff") if number == 1 else line
-                yield number, line.replace("\r\n", "\n"), problem
-    except UNREADABLE as error:
+                yield number, f"{line[:-2]}\n" if line.endswith("\r\n") else line, problem
+    except _UNREADABLE as error:
         raise DataError(f"{file}: cannot be read to its end ({error})") from None
 
 
-def _problem(file: Path, number: int, line: str, encoding: str) -> DataError | None:
-    if not _UNDECODED.search(line):
-        return None
-    found = decoded(file, number, line.encode(encoding, "surrogateescape"), encoding)
-    return found if isinstance(found, DataError) else None
-
-
-class Sentence:
-    """A sentence while its lines are read.
-
-    Args:
-        names: of the columns that are kept.
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.columns: dict[str, list[str]] = {name: [] for name in names}
-        self.lines: list[int] = []
-        self.problems: list[str] = []
-
-    def add(self, line: int, cells: Mapping[str, str]) -> None:
-        """A token; its line, and its entries by column."""
-        for name, cell in cells.items():
-            self.columns[name].append(cell)
-        self.lines.append(line)
-
-    def __bool__(self) -> bool:
-        """True where anything was read."""
-        return bool(self.lines or self.problems)
-
-
-class TokenLines(FileSource):
-    """What both formats share: a token a line, white space alone between sentences."""
-
-    def parse(self, file: Path) -> Iterator[Found]:
-        """The sentences of a file, in their order.
-
-        Raises:
-            DataError: it holds no tokens, or its lines have too few columns.
-        """
-        empty = True
-        for found in self.sentences(file):
-            empty = False
-            yield found
-        if empty:
-            raise DataError(f"{file}: holds no tokens; allowed: one a line, {self.wanted()}")
-
-    @abstractmethod
-    def sentences(self, file: Path) -> Iterator[Found]:
-        """The sentences, none for an empty file."""
-
-    @abstractmethod
-    def wanted(self) -> str:
-        """What a line should hold, for messages."""
+def _bad_byte(
+    file: Path, number: int, found: re.Match[str], encoding: str, start: bytes | None
+) -> DataError:
+    before = found.string[: found.start()].encode(encoding).removeprefix("".encode(encoding))
+    text = f"byte 0x{ord(found[0]) - 0xDC00:02x} at column {len(before) + 1} is not {encoding}"
+    allowed = advice(file, encoding, open_bytes, start)
+    return DataError(f"{place(file, number)}: {text}; allowed: {allowed}")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from seqpipe.data.sources.files import lines
 from seqpipe.data.sources.numeric_text import Numbers, cells, moment
+from seqpipe.data.sources.text_lines import lines
 
 _USUAL = 0.9  # nine steps of ten are no longer than the usual one: weekends are no gaps
 _LONGER = 1.5  # times the usual step: months have 28 to 31 days

@@ -1,20 +1,22 @@
 """The .ts files of the UCR and UEA archives, as sktime and aeon write them."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord, place
-from seqpipe.data.sources.files import FileSource, Names, lines
+from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.numeric_text import Missing, Numbers, filled, number, numbers
+from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import DataError, did_you_mean
 
 _LABELS, _TARGETS = "@classlabel", "@targetlabel"
 
 
+@dataclass(kw_only=True)
 class Ts(FileSource):
     """Series of one or several dimensions, equally long or not, a series a line.
 
@@ -22,17 +24,8 @@ class Ts(FileSource):
     @targetLabel, where the header announces one.
 
     Args:
-        train: see `FileSource`.
-        valid: see `FileSource`.
-        test: see `FileSource`.
         missing: what becomes of a `?` or NaN: `error`, or filled by the number `previous` to it,
             on a `linear` way to the next, or with `zero`.
-        path: see `FileSource`.
-        encoding: see `FileSource`.
-        group: see `FileSource`.
-        stratify: see `FileSource`.
-        order: see `FileSource`.
-        seed: see `FileSource`.
 
     Source: Bagnall et al. (2018), "The UEA multivariate time series classification archive";
     the format as aeon's documentation gives it, time stamps left out.
@@ -40,38 +33,7 @@ class Ts(FileSource):
 
     suffixes = (".ts",)
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        missing: Missing = "error",
-        path: str | None = None,
-        encoding: str = "utf-8",
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            train,
-            valid,
-            test,
-            path=path,
-            encoding=encoding,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        self.missing = missing
-        self._bare = False
-
-    def without_y(self, column: str, known: Sequence[str]) -> str:
-        """A series may come without its label, or with one that training never had."""
-        self._bare = column == "label"
-        return ""
+    missing: Missing = "error"
 
     def parse(self, file: Path) -> Iterator[Found]:
         """A record for each line after @data.
@@ -105,14 +67,14 @@ class Ts(FileSource):
     def _record(self, text: str, header: dict[str, list[str]], file: Path, line: int) -> Found:
         try:
             *dimensions, label = text.split(":") if _labelled(header) else [*text.split(":"), ""]
-            if self._bare:
+            if self.bare:
                 univariate = header.get("@univariate", ["false"])[0].lower() == "true"
                 wanted = int(header.get("@dimension", [1 if univariate else len(dimensions)])[0])
                 dimensions = text.split(":")[: wanted or None]
             if not dimensions:
                 raise ValueError("no `:` parts the series from its label; allowed: 1,2,3:label")
             columns: dict[str, object] = {"series": self._series(dimensions, header)}
-            if _labelled(header) and not self._bare:
+            if _labelled(header) and not self.bare:
                 columns["label"] = _label(label.strip(), header)
             return PlacedRecord(columns, file, line)
         except ValueError as problem:

@@ -1,17 +1,16 @@
 """Video: files, and folders of pictures."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 
 from seqpipe.data.optional_deps import need
-from seqpipe.data.sources.files import Names
-from seqpipe.data.sources.splitting import check_sizes
 from seqpipe.data.sources.video_clips import Clips, Frames, evenly, natural_key
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.rules import faults, or_null, real
+from seqpipe.rules import or_null, real, whole
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 _FORMATS = {"grey": "gray", "rgb": "rgb24"}  # as FFmpeg calls them
@@ -19,6 +18,7 @@ _ROUNDING = 1e-3  # seconds: many formats keep times in whole milliseconds
 _MODES = {"grey": "L", "rgb": "RGB"}  # as Pillow does
 
 
+@dataclass(kw_only=True)
 class Video(Clips):
     """Video files of any format that FFmpeg reads, through PyAV; sound is passed over.
 
@@ -40,46 +40,16 @@ class Video(Clips):
         *(".ogv", ".3gp", ".gif"),
     )
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        encoding: str = "utf-8",
-        pattern: str | None = None,
-        frames_per_second: float | None = None,
-        frames: int | None = None,
-        max_seconds: float | None = None,
-        height: int = 24,
-        width: int = 32,
-        color: Literal["grey", "rgb"] = "grey",
-        pieces: int = 1,
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            *(train, valid, test),
-            path=path,
-            encoding=encoding,
-            pattern=pattern,
-            height=height,
-            width=width,
-            color=color,
-            pieces=pieces,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        _check_above_0(frames_per_second=frames_per_second, frames=frames, max_seconds=max_seconds)
-        if frames_per_second is not None and frames is not None:
-            both = f"data.source.frames_per_second={frames_per_second} data.source.frames={frames}"
+    frames_per_second: Annotated[float | None, or_null(real("(0, inf)"))] = None
+    frames: Annotated[int | None, or_null(whole(1))] = None
+    max_seconds: Annotated[float | None, or_null(real("(0, inf)"))] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frames_per_second is not None and self.frames is not None:
+            rate = f"data.source.frames_per_second={self.frames_per_second}"
+            both = f"{rate} data.source.frames={self.frames}"
             raise ConfigError(f"{both}: two ways to choose frames; allowed: one of them null")
-        self.rate, self.most, self.max_seconds = frames_per_second, frames, max_seconds
         self.av = need("av", extra="video", what="data.source=Video")
 
     def frames_of(self, clip: Path) -> Frames:
@@ -103,7 +73,7 @@ class Video(Clips):
         if not array:
             raise DataError(f"{clip}: holds no frames; allowed: at least one")
         whole = np.stack(array)
-        return whole if self.most is None else whole[evenly(len(whole), self.most)]
+        return whole if self.frames is None else whole[evenly(len(whole), self.frames)]
 
     def _chosen(self, clip: Path, container: Any) -> Iterator[Any]:
         """The frames of the first video stream that `frames_per_second` and `max_seconds` leave.
@@ -115,21 +85,22 @@ class Video(Clips):
             kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
             raise DataError(f"{clip}: no video stream in it, only {kinds}; allowed: a video file")
         decoded = container.decode(container.streams.video[0])
-        if self.rate is None and self.max_seconds is None:
+        rate = self.frames_per_second
+        if rate is None and self.max_seconds is None:
             yield from decoded
             return
         timed = self._timed(clip, decoded)
-        if self.rate is None:
+        if rate is None:
             yield from (frame for _, frame in timed)
             return
         last, step = None, 0
         for time, frame in timed:
             # What is nearer to the frame before than to this one is shown by that one.
-            while last is not None and step / self.rate < (last[0] + time) / 2 - _ROUNDING:
+            while last is not None and step / rate < (last[0] + time) / 2 - _ROUNDING:
                 yield last[1]
                 step += 1
             last = time, frame
-        while last is not None and step / self.rate <= last[0] + _ROUNDING:
+        while last is not None and step / rate <= last[0] + _ROUNDING:
             yield last[1]
             step += 1
 
@@ -146,6 +117,7 @@ class Video(Clips):
             yield frame.time - start, frame
 
 
+@dataclass(kw_only=True)
 class FrameFolders(Clips):
     """Folders of pictures, each folder a clip; frame2 comes before frame10.
 
@@ -163,43 +135,8 @@ class FrameFolders(Clips):
     suffixes = PICTURES
     class_depth = 3  # class/clip/1.png
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        encoding: str = "utf-8",
-        pattern: str | None = None,
-        every: int = 1,
-        frames: int | None = None,
-        height: int = 24,
-        width: int = 32,
-        color: Literal["grey", "rgb"] = "grey",
-        pieces: int = 1,
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            *(train, valid, test),
-            path=path,
-            encoding=encoding,
-            pattern=pattern,
-            height=height,
-            width=width,
-            color=color,
-            pieces=pieces,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        check_sizes(every=every)
-        _check_above_0(frames=frames)
-        self.every, self.most = every, frames
+    every: Annotated[int, whole(1)] = 1
+    frames: Annotated[int | None, or_null(whole(1))] = None
 
     def files_of(self, split: str) -> list[Path]:
         """The folders of a split, each once, and its tables."""
@@ -225,8 +162,8 @@ class FrameFolders(Clips):
         if not pictures:
             allowed = f"allowed: a folder with *{', *'.join(self.suffixes)}"
             raise DataError(f"{clip}: holds no pictures; {allowed}")
-        if self.most is not None:
-            pictures = [pictures[place] for place in evenly(len(pictures), self.most)]
+        if self.frames is not None:
+            pictures = [pictures[place] for place in evenly(len(pictures), self.frames)]
         return np.stack([self._picture(file) for file in pictures])
 
     def _pictures(self, folder: Path) -> list[Path]:
@@ -252,9 +189,3 @@ class FrameFolders(Clips):
             reason = str(error).partition("\n")[0]
             text = f"cannot be read as a picture ({reason})"
             raise DataError(f"{file}: {text}; allowed: a whole picture") from None
-
-
-def _check_above_0(**numbers: float | None) -> None:
-    rules = dict.fromkeys(numbers, or_null(real("(0, inf)")))
-    if problems := faults(rules, numbers, below="data.source."):
-        raise ConfigError(problems)

@@ -6,17 +6,19 @@ A clip becomes a record {frames, file, name, folder, piece} and what its name or
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, place
-from seqpipe.data.sources.files import FileSource, Names, lines
+from seqpipe.data.sources.argument_checks import not_there
+from seqpipe.data.sources.named_files import NamedFiles
 from seqpipe.data.sources.numeric_text import cells
-from seqpipe.data.sources.splitting import check_sizes
-from seqpipe.errors import ConfigError, DataError, did_you_mean
-from seqpipe.rules import refusal
+from seqpipe.data.sources.text_lines import lines
+from seqpipe.errors import DataError, did_you_mean
+from seqpipe.rules import whole
 
 Frames = np.ndarray[Any, np.dtype[np.uint8]]
 OWN_COLUMNS = ("frames", "file", "name", "folder", "piece")
@@ -24,7 +26,8 @@ _MOST_KEPT = 2**28  # bytes of decoded frames
 _TABLES = (".csv", ".tsv")
 
 
-class Clips(FileSource):
+@dataclass(kw_only=True)
+class Clips(NamedFiles):
     r"""Clips, their frames small and all of one size.
 
     Records: `frames` (T, height, width) uint8 in grey, (T, height, width, 3) in rgb; `file`, as
@@ -35,61 +38,29 @@ class Clips(FileSource):
         train: a file, several, a pattern (`*.mkv`), a folder, or a table: a .csv or .tsv with a
             header, whose column `file` names clips (from the table's folder) and whose other
             columns are those of their records.
-        valid: the same, or the share of what `train` holds to validate on.
-        test: the same, or the share of what `train` holds to test on.
-        path: folder that the names are relative to; None: the current folder.
         encoding: of tables, any name that Python knows.
-        pattern: a regular expression for the whole `name`; each named group is a column:
-            `(?P<label>[a-z]+)_\d+`. None: no such columns.
+        pattern: see `NamedFiles`, here for the whole `name`.
         height: of a frame, in pixels.
         width: of a frame, in pixels.
         color: of a frame.
         pieces: cut each clip in so many pieces of consecutive frames, each a record.
         group: columns; records alike in all of them stay in one split. None: those of x, and with
             pieces `file`, since a piece much like its neighbour would leak.
-        stratify: a column; each split gets the same share of each of its values. None: of none.
         order: `random` or `file`, as in `FileSource`.
-        seed: of the random order.
 
     Raises:
-        ConfigError: a size below 1, a pattern that is none or names no column.
+        ConfigError: a size below 1, and as `NamedFiles`.
     """
 
-    class_depth = 2
+    own_columns = OWN_COLUMNS
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        path: str | None = None,
-        encoding: str = "utf-8",
-        pattern: str | None = None,
-        height: int = 24,
-        width: int = 32,
-        color: Literal["grey", "rgb"] = "grey",
-        pieces: int = 1,
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            *(train, valid, test),
-            path=path,
-            encoding=encoding,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        check_sizes(height=height, width=width, pieces=pieces)
-        if color not in ("grey", "rgb"):
-            raise ConfigError(f"data.source.color={color}: unknown choice; allowed: grey, rgb")
-        self.pattern = None if pattern is None else _compiled(pattern)
-        self._bare = False
-        self.height, self.width, self.color, self.pieces = height, width, color, pieces
+    height: Annotated[int, whole(1)] = 24
+    width: Annotated[int, whole(1)] = 32
+    color: Literal["grey", "rgb"] = "grey"
+    pieces: Annotated[int, whole(1)] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._kept: dict[Path, Frames] = {}
         self._room = _MOST_KEPT
 
@@ -115,17 +86,8 @@ class Clips(FileSource):
                 columns = {column: text for column, text in row.items() if column != "file"}
                 yield from self._clip(clip, columns, row.place)
             else:
-                folder = clip.parent
-                beside = [f.name for f in folder.iterdir()] if folder.is_dir() else []
-                problem = f"file={row['file']}: no such file in {folder}"
-                allowed = "allowed: a name as from the folder of the table"
-                hint = did_you_mean(clip.name, beside)
-                yield DataError(f"{row.place}: {problem}; {allowed}{hint}")
-
-    def without_y(self, column: str, known: Sequence[str]) -> str:
-        """A name need not fit the pattern that holds the column."""
-        self._bare = self.pattern is not None and column in self.pattern.groupindex
-        return ""
+                allowed = "a name as from the folder of the table"
+                yield DataError(not_there(f"{row.place}: file={row['file']}", clip, allowed))
 
     def keep_together(self, columns: Sequence[str]) -> None:
         """The columns of x, and with several pieces the whole clip, where no `group` was given."""
@@ -146,16 +108,12 @@ class Clips(FileSource):
         return [clip for row in rows if (clip := file.parent / row["file"]).exists()]
 
     def _clip(self, clip: Path, columns: Mapping[str, str], found_at: str) -> Iterator[Found]:
-        told = dict(columns)
         name = clip.name if clip.is_dir() else clip.stem
-        if self.pattern is not None:
-            match = self.pattern.fullmatch(name)
-            if match is None and not self._bare:
-                text = f"{name!r} does not match data.source.pattern={self.pattern.pattern}"
-                yield DataError(f"{found_at}: {text}; allowed: a pattern for the whole name")
-                return
-            found = {} if match is None else match.groupdict()
-            told |= {group: text or "" for group, text in found.items()}
+        try:
+            more = {**columns, **self.columns_of(name, found_at)}
+        except DataError as error:
+            yield error
+            return
         try:
             frames = self._kept_frames(clip)
         except DataError as error:
@@ -168,7 +126,7 @@ class Clips(FileSource):
             return
         known = {"file": self._shown(clip), "name": name, "folder": clip.parent.name}
         for piece, part in enumerate(np.array_split(frames, self.pieces)):
-            yield PlacedRecord({"frames": part, **known, "piece": piece, **told}, clip)
+            yield PlacedRecord({"frames": part, **known, "piece": piece, **more}, clip)
 
     def _kept_frames(self, clip: Path) -> Frames:
         """As `frames_of`; preparing goes through the records up to four times, decoding is slow."""
@@ -182,8 +140,8 @@ class Clips(FileSource):
 
     def _shown(self, clip: Path) -> str:
         """The clip as named from `path`: the same on any machine."""
-        inside = clip.is_relative_to(self.path)
-        return (clip.relative_to(self.path) if inside else clip).as_posix()
+        inside = clip.is_relative_to(self.folder)
+        return (clip.relative_to(self.folder) if inside else clip).as_posix()
 
 
 def listed(file: Path, encoding: str) -> Iterator[PlacedRecord | DataError]:
@@ -250,20 +208,3 @@ def _check_header(where: str, header: list[str]) -> None:
     if taken:
         text = "is what every record of a clip has; allowed: another name"
         raise DataError([f"{where}: column {column}: {text}" for column in taken])
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    key = f"data.source.pattern={pattern}"
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        wrong = f"no regular expression ({error})"
-        allowed = "one with a named group, as (?P<label>[^/]*)/.*"
-        raise ConfigError(refusal("data.source.pattern", pattern, wrong, allowed)) from None
-    if not compiled.groupindex:
-        raise ConfigError(f"{key}: names no column; allowed: a named group, (?P<label>...)")
-    taken = [name for name in compiled.groupindex if name in OWN_COLUMNS]
-    if taken:
-        text = f"{taken[0]} is what every record of a clip has; allowed: another name"
-        raise ConfigError(f"{key}: {text}")
-    return compiled

@@ -2,26 +2,28 @@
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord, place
-from seqpipe.data.sources.files import FileSource, Names, lines
 from seqpipe.data.sources.numeric_text import (
     Missing,
     Numbers,
+    SeriesTable,
     cells,
     class_names,
     filled,
     numbers,
     position,
 )
-from seqpipe.data.sources.splitting import check_sizes
+from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.rules import whole
 
 Column = str | int
 
@@ -38,15 +40,13 @@ class _Places(NamedTuple):
 _LOOKED_AT = 100  # rows, to tell whether they hold labels
 
 
-class WideCsv(FileSource):
+@dataclass(kw_only=True)
+class WideCsv(SeriesTable):
     """A series a row: its numbers, a label, and other columns to group by.
 
     Records: `series` (T, D) float64; `label` str, if one is given; the columns of `keep`, str.
 
     Args:
-        train: see `FileSource`.
-        valid: see `FileSource`.
-        test: see `FileSource`.
         header: whether the first row names the columns.
         label: column of the class or number to answer, by name or place (from 0, or from the end
             as -1); None: there is none.
@@ -57,65 +57,31 @@ class WideCsv(FileSource):
             first number, then all of the second (x1, x2, ..., y1, y2, ...).
         unequal: whether empty cells at the end of a series end it, and rows may be shorter.
         names: file with the name of a class a line, for labels 0, 1, ...; None: labels are names.
-        delimiter: between cells; None: any white space.
         missing: what becomes of a cell that is empty, `?` or NaN: `error`, or filled by the
             number `previous` to it, on a `linear` way to the next, or with `zero`.
-        path: see `FileSource`.
-        encoding: see `FileSource`.
-        group: see `FileSource`.
-        stratify: see `FileSource`.
-        order: see `FileSource`.
-        seed: see `FileSource`.
 
     Raises:
         ConfigError: `features` below 1, blocks of one feature, and what `FileSource` refuses.
     """
 
-    suffixes = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
     companions: ClassVar = {"names": ()}
 
-    def __init__(
-        self,
-        train: Names,
-        valid: Names | float = 0.1,
-        test: Names | float = 0.1,
-        *,
-        header: bool = True,
-        label: Column | None = None,
-        columns: list[Column] | None = None,
-        keep: list[Column] | None = None,
-        features: int = 1,
-        layout: Literal["interleaved", "blocks"] = "interleaved",
-        unequal: bool = False,
-        names: str | None = None,
-        delimiter: str | None = ",",
-        missing: Missing = "error",
-        path: str | None = None,
-        encoding: str = "utf-8",
-        group: Names | None = None,
-        stratify: str | None = None,
-        order: Literal["random", "file"] = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            train,
-            valid,
-            test,
-            path=path,
-            encoding=encoding,
-            group=group,
-            stratify=stratify,
-            order=order,
-            seed=seed,
-        )
-        check_sizes(features=features)
-        if layout == "blocks" and features == 1:
+    header: bool = True
+    label: Column | None = None
+    columns: list[Column] | None = None
+    keep: list[Column] | None = None
+    features: Annotated[int, whole(1)] = 1
+    layout: Literal["interleaved", "blocks"] = "interleaved"
+    unequal: bool = False
+    names: str | None = None
+    missing: Missing = "error"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layout == "blocks" and self.features == 1:
             text = "each step is one number, which makes one block; allowed: interleaved"
             raise ConfigError(f"data.source.layout=blocks: {text}, or data.source.features above 1")
-        self.header, self.label, self.columns, self.keep = header, label, columns, keep or []
-        self.features, self.layout, self.unequal = features, layout, unequal
-        self.names_file = None if names is None else self._beside(names)
-        self.delimiter, self.missing = delimiter, missing
+        self.names_file = None if self.names is None else self.beside(self.names)
         self._known: frozenset[str] | None = None  # to predict: the labels, which may be missing
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
@@ -195,9 +161,6 @@ class WideCsv(FileSource):
         held = [row for row in rows if at < len(row)]
         return 2 * sum(_is_label(row, at, known) for row in held) >= len(rows)
 
-    def _beside(self, name: str) -> Path:
-        return (self.path if self.path.is_dir() else self.path.parent) / name
-
     def _places(self, row: list[str], file: Path, at: int) -> _Places:
         """Where the columns stand, seen from the first row.
 
@@ -207,7 +170,7 @@ class WideCsv(FileSource):
         names = [cell.strip() for cell in row] if self.header else list(map(str, range(len(row))))
         try:
             label = None if self.label is None else self._at(self.label, names)
-            keep = [self._at(column, names) for column in self.keep]
+            keep = [self._at(column, names) for column in self.keep or ()]
             if self.columns is None:
                 series = [p for p in range(len(row)) if p != label and p not in keep]
             else:
