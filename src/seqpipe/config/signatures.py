@@ -23,6 +23,7 @@ from seqpipe.rules import (
     list_of,
     mapping_of,
     null,
+    or_null,
     real,
     text,
     whole,
@@ -280,6 +281,10 @@ def _signature_of_node(
         for entry in node.body:
             if isinstance(entry, ast.AnnAssign) and _name_of(entry.annotation) != "ClassVar":
                 parameter = _name_of(entry.target)
+                if "init=False" in ast.unparse(entry):
+                    rules.pop(parameter, None)
+                    required -= {parameter}
+                    continue
                 rules[parameter] = _rule_of_node(module, entry.annotation, entry.value)
                 required = (required - {parameter}) | ({parameter} if not entry.value else set())
     return Signature(target, rules, frozenset(required), takes_any)
@@ -316,6 +321,7 @@ class _Names(dict[str, Any]):
         super().__init__(int=int, float=float, bool=bool, str=str, list=list, tuple=tuple)
         self.update(Literal=Literal, Optional=Optional, Union=Union, Sequence=Sequence)
         self.update(dict=dict, Mapping=Mapping, Annotated=Annotated, whole=whole)
+        self.update(or_null=or_null, real=real, typing=typing)
         self.module = module
 
     def __missing__(self, name: str) -> Any:
