@@ -123,7 +123,7 @@ def test_some_numbers_that_become_equal_are_warned_about():
 def test_an_entry_without_numbers_is_no_loss_of_digits():
     loss = DigitLoss()
     loss.add(np.zeros((3, 0)), np.zeros((3, 0), dtype=np.float32))
-    assert loss.told() is None
+    assert loss.report() is None
 
 
 def test_the_rounding_of_differences_is_no_loss():
@@ -134,7 +134,7 @@ def test_the_rounding_of_differences_is_no_loss():
             window = start + numbers[at : at + 12]
             rows = (window - window[-1])[:, None]
             loss.add(rows, narrowed(rows / 10))
-        assert loss.told() is None
+        assert loss.report() is None
 
 
 def test_random_numbers_are_no_loss_of_digits():
@@ -143,7 +143,7 @@ def test_random_numbers_are_no_loss_of_digits():
         numbers, loss = rng.normal(mean, size=(20_000, 2)), DigitLoss()
         for rows in np.split(numbers, 100):
             loss.add(rows, narrowed(rows))
-        assert loss.told() is None
+        assert loss.report() is None
 
 
 def test_a_loss_late_in_the_data_is_found():
@@ -151,7 +151,7 @@ def test_a_loss_late_in_the_data_is_found():
     numbers[50_000:] += 1e9
     for rows in np.split(numbers, 1000):
         loss.add(rows, narrowed(rows))
-    told, grave = loss.told()
+    told, grave = loss.report()
     assert "different numbers become" in told
     assert not grave
 

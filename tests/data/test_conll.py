@@ -255,7 +255,7 @@ def test_the_scheme_is_that_of_the_training_files(written):
     assert read(source, split="valid")[0]["tags"] == ["B-X"]
     assert read(source, folder, split="test") == [
         [
-            "test:1: tags=B-X: parts no spans at the start; allowed in iob1: I-X "
+            "test:1: tags=B-X: separates no spans at the start; allowed in iob1: I-X "
             "or data.source.invalid=repair"
         ]
     ]
@@ -565,7 +565,7 @@ def test_two_wrong_tags_of_iob1_leave_all_other_sentences_as_they_are(written):
     text = lines_of(NOTATIONS["iob1"]) * 20 + wrong * 2
     found = read(conll(written(text), scheme="auto", convert_to="bio"))
     assert [one["tags"] for one in found[:20]] == [BIO.split()] * 20
-    assert "tags=B-PER: parts no spans after O; allowed in iob1: I-PER" in found[20][0]
+    assert "tags=B-PER: separates no spans after O; allowed in iob1: I-PER" in found[20][0]
     repaired = read(conll(written(text), scheme="auto", convert_to="bio", invalid="repair"))
     assert repaired[20]["tags"] == ["O", "B-PER"]
 

@@ -129,7 +129,7 @@ def test_lowercase_words_find_lowercase_vectors(vectors):
         ("the\n", "{}:1: holds no numbers; allowed: a word and its numbers"),
         ("the 1 x\n", "{}:1: x is not a finite number; allowed: 0.25, -1e-3, ..."),
         ("the 1 2\n\ncat 1 nan\n", "{}:3: nan is not a finite number; allowed: 0.25, -1e-3, ..."),
-        ("3 2\nthe 1 2\n", "{}:1: tells of 3 words, and 1 follow; allowed: a whole file"),
+        ("3 2\nthe 1 2\n", "{}:1: announces 3 words, and 1 follow; allowed: a whole file"),
         (
             "",
             "{}: holds none of the 3 words, the, cat, dog; "

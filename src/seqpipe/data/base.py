@@ -1,4 +1,4 @@
-"""Records, sources, fields, what a model must know of them, a batch.
+"""Records, sources, fields and batches: the interfaces of the data.
 
 A new format is a new `Source`, a new kind of entry a new `Field`; nothing else changes.
 """
@@ -23,7 +23,7 @@ from seqpipe.data.missing import is_blank, is_missing
 from seqpipe.errors import DataError, did_you_mean
 
 Record = Mapping[str, Any]
-"""One example as it was found: column -> value."""
+"""One example as read: column -> value."""
 
 
 class OneLabel(str):
@@ -37,9 +37,9 @@ class PlacedRecord(dict[str, Any]):
 
     Args:
         columns: column -> value.
-        file: where it stands; None for a record that stands in no file.
+        file: that holds it; None where there is none.
         line: the line it starts at, from 1; None where the format has no lines.
-        goes_on: the next record continues this one: no <EOS> between them, the state passes on.
+        goes_on: the next record continues this one: no <EOS> between them, the state is carried.
     """
 
     __slots__ = ("file", "goes_on", "line")
@@ -57,7 +57,7 @@ class PlacedRecord(dict[str, Any]):
 
     @property
     def place(self) -> str:
-        """`reviews.csv:17`, what a message about the record starts with."""
+        """The start of a message about the record: `reviews.csv:17`."""
         return place(self.file, self.line)
 
 
@@ -67,14 +67,14 @@ def place(file: Path | str | None, line: int | None = None) -> str:
 
 
 Found = Record | DataError
-"""What reading comes upon: a record, or in its place why it cannot be used."""
+"""A record, or the error that explains why it cannot be used."""
 
 SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
 class Splits:
-    """What a source found, parted once and for all: nothing of one split is in another.
+    """The records of the three splits, which are disjoint and stay the same.
 
     Each split can be read again and again, in the same order: a list, or an object whose `__iter__`
     reads the files. A DataError in the place of a record says why that one cannot be used.
@@ -90,7 +90,7 @@ class Splits:
 
 
 class Source(ABC):
-    """Where records come from. Reading twice gives the same records in the same order.
+    """A place that records come from. Reading twice gives the same records in the same order.
 
     Attributes:
         bundled: its files come with Python or a library, and no option names others.
@@ -125,14 +125,14 @@ class Source(ABC):
         return self.read().test
 
     def inputs(self) -> list[Path]:
-        """Every file that `read` depends on: what is prepared from them is kept until one changes.
+        """Every file that `read` depends on: prepared data are kept until one of them changes.
 
-        None of them: prepared in memory, anew for each run.
+        Without files, data are prepared in memory by each run.
         """
         return []
 
     def warnings(self) -> list[str]:
-        """What was noticed while the records were read and should be known."""
+        """Warnings about the records that were read."""
         inner = getattr(self, "source", None)
         return inner.warnings() if isinstance(inner, Source) else []
 
@@ -142,7 +142,7 @@ class Source(ABC):
         return inner.passed_over() if isinstance(inner, Source) else []
 
     def keep_together(self, columns: Sequence[str]) -> None:  # noqa: B027
-        """Names, before reading, the columns that hold the items: records alike in them are one.
+        """Set, before reading, the columns that identify an item: records alike in them are one.
 
         Those are the columns of x, or of y where a model writes it (`data/field_checks.py`). A
         source never puts one item in two splits, unless its own arguments say so.
@@ -166,7 +166,7 @@ class Field(ABC):
 
     @property
     def form(self) -> Kind:
-        """What holds for all fields of this kind; known before `fit`."""
+        """The kind itself; known before `fit`."""
         return KINDS[self.kind]
 
     def fit(self, records: Iterable[Record]) -> None:  # noqa: B027
@@ -189,36 +189,36 @@ class Field(ABC):
         return []
 
     def state(self) -> dict[str, Any]:
-        """What `fit` learned."""
+        """The result of `fit`, to be kept."""
         return {name: getattr(self, name) for name in self.fitted}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what `fit` learned on the same data before."""
+        """Set what an earlier `fit` on the same data learned."""
         for name in self.fitted:
             setattr(self, name, state[name])
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """Extras of seqpipe whose libraries encoding and decoding need."""
+        """The optional extras of seqpipe that encoding and decoding need."""
         return ()
 
     def weights(self) -> dict[str, Tensor]:
-        """Of a network inside that encodes, and which training does not change; by name."""
+        """The weights, by name, of a network that encodes and is not trained."""
         return {}
 
     def restore_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Take up such weights, before `restore`."""
+        """Set such weights, before `restore`."""
         assert not weights, "of a field without a network"
 
     @abstractmethod
     def encode(self, record: Record) -> Tensor:
-        """The entry as numbers, without batch axis: (T, D), (T,), (D,) or ()."""
+        """Return the entry as numbers, without batch axis: (T, D), (T,), (D,) or ()."""
 
     def watch(self) -> None:  # noqa: B027
         """Called before the training split is encoded; by default nothing."""
 
     def digit_loss(self, role: str) -> str | None:
-        """What was lost of the numbers encoded since `watch`, for a warning; None: nothing.
+        """A warning about digits lost by the numbers encoded since `watch`; None: none were.
 
         Args:
             role: x or y, for messages.
@@ -229,32 +229,32 @@ class Field(ABC):
         return None
 
     def encode_target(self, record: Record) -> Tensor:
-        """The entry as a model has to write it: text adds its end, the others change nothing."""
+        """Encode the entry as a model has to write it: text adds its end, others change nothing."""
         return self.encode(record)
 
     def truth(self, record: Record) -> str:
-        """The raw entry, where answers are texts: what they are compared with; else nothing."""
+        """The raw text that answers are compared with, where answers are texts; else nothing."""
         return ""
 
     def typed(self, text: str) -> Any:
-        """The entry that text on a command line stands for: by default the text itself.
+        """The entry that text on a command line means: by default the text itself.
 
         Raises:
-            DataError: it stands for none.
+            DataError: it means none.
         """
         return text
 
     @abstractmethod
     def decode(self, values: Tensor | Sequence[Any]) -> str:
-        """The entry that numbers of one example stand for, for people to read."""
+        """The entry that the numbers of one example mean, for people to read."""
 
     @property
     @abstractmethod
     def spec(self) -> FieldSpec:
-        """What a model must know. Only after `fit`."""
+        """The properties that a model must know. Only after `fit`."""
 
     def describe(self, counts: Mapping[str, np.ndarray[Any, np.dtype[np.int64]]]) -> str:
-        """A few words on the fitted field.
+        """A short description of the fitted field.
 
         Args:
             counts: how often each class or symbol occurs, (size,), by split; empty for floats.
@@ -263,16 +263,16 @@ class Field(ABC):
         return f"{spec.kind} ({spec.size})"
 
     def notes(self, key: str) -> list[str]:
-        """What to warn about in the training data; key: of the field in the configuration."""
+        """Warnings about the training data; key: of the field in the configuration."""
         return []
 
     def steps(self, value: Any) -> tuple[list[str], Callable[[Sequence[str]], str]]:
-        """What each step of a raw entry reads, none where it is no text, and what joins them."""
+        """The text of each step of a raw entry, none where it is no text; a function joins them."""
         is_list = isinstance(value, (list, tuple))
         return [str(one) for one in value] if is_list else [], " ".join
 
     def between(self, before: str, text: str) -> str:
-        """What stands between a text and another that continues it."""
+        """The white space between a text and another that continues it."""
         return ""
 
     def value(self, record: Record) -> Any:
@@ -315,11 +315,11 @@ class SequenceBatch:
         y: (B,), (B, K) or (B, T_y) after its kind.
         y_lengths: (B,) int64, real steps of y.
         index: (B,) int64, which example of the split a row is; in lanes, which document.
-        lane: (B,) int64, whose state a row goes on from; None where no state is carried.
-        fresh: (B,) bool, True where a row of a lane starts anew.
-        repeated: (B,) bool, all True, of a batch that comes again to fill up the last round of
+        lane: (B,) int64, whose state a row continues from; None where no state is carried.
+        fresh: (B,) bool, True where a row of a lane starts from the initial state.
+        repeated: (B,) bool, all True, of a batch that is repeated to fill up the last round of
             several processes: it counts in no update and no metric. None for all others.
-        texts: the raw y of each row, where y is a text that answers x; "" where ids say all.
+        texts: the raw y of each row, where y is a text that answers x; "" where ids suffice.
     """
 
     x: Tensor | None

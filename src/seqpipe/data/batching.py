@@ -1,4 +1,4 @@
-"""Examples to padded batches: what is stored, how it is padded, how it is loaded."""
+"""Padded batches of encoded examples, and the loader that makes them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Examples(Dataset[Example]):
 
         Args:
             indices: at least one.
-            spec: tells which of x and y have a time axis.
+            spec: says which of x and y have a time axis.
         """
         x, x_lengths = None, None
         if self.x is not None and spec.x is not None:
@@ -67,7 +67,7 @@ class Examples(Dataset[Example]):
 
     @property
     def lengths(self) -> Lengths:
-        """Steps of x and y together, (examples,): what a row costs."""
+        """Steps of x and y together, (examples,): the cost of a row."""
         return Lengths(self, _total)
 
     @property
@@ -77,11 +77,11 @@ class Examples(Dataset[Example]):
 
 
 class Lengths:
-    """How long examples are, looked up where they are asked for: all at once may be too many.
+    """The lengths of examples, looked up when they are indexed: all at once may be too many.
 
     Args:
-        examples: of which.
-        joined: what is made of the lengths of x and y.
+        examples: those to measure.
+        joined: combines the lengths of x and y.
     """
 
     def __init__(self, examples: Examples, joined: Callable[[list[Integers]], Integers]) -> None:
@@ -112,7 +112,7 @@ def collate(examples: Sequence[Example], spec: SequenceSpec) -> SequenceBatch:
 
     Args:
         examples: at least one.
-        spec: tells which of x and y have a time axis.
+        spec: says which of x and y have a time axis.
     """
     x, x_lengths = None, None
     if spec.x is not None:
@@ -122,11 +122,11 @@ def collate(examples: Sequence[Example], spec: SequenceSpec) -> SequenceBatch:
 
 
 def pad(rows: Sequence[Array], field: FieldSpec) -> tuple[Tensor, Tensor | None]:
-    """Rows of different length as one tensor, 0 behind their ends.
+    """Put rows of different length in one tensor, padded with 0.
 
     Args:
         rows: of each example (T, ...) or, without time, (...).
-        field: tells whether there is time, and the type of the numbers.
+        field: says whether there is time, and the type of the numbers.
 
     Returns:
         (B, T, ...) and lengths (B,), or (B, ...) and None.
@@ -142,7 +142,7 @@ def pad(rows: Sequence[Array], field: FieldSpec) -> tuple[Tensor, Tensor | None]
 
 
 class Batches:
-    """What the loader fetches from: whole batches, padded where they lie."""
+    """The data set of the loader, whose items are whole batches."""
 
     def __init__(self, examples: Examples, spec: SequenceSpec) -> None:
         self.examples, self.spec = examples, spec
@@ -157,7 +157,7 @@ class Batches:
 
 
 def marked(batch: SequenceBatch, asked: Any) -> SequenceBatch:
-    """The batch, marked if a sampler asked for it once more."""
+    """The batch, marked if a sampler asked for it a second time."""
     if not isinstance(asked, Repeated):
         return batch
     return replace(batch, repeated=torch.ones(len(batch), dtype=torch.bool))
@@ -169,17 +169,17 @@ def _as_it_is(batch: Any) -> SequenceBatch:
 
 
 class ResumableLoader(DataLoader[SequenceBatch]):
-    """A loader that can say where it stands in an epoch and go on from there.
+    """A loader whose position within an epoch can be saved and restored.
 
     Lightning keeps `state_dict()` in its checkpoints and calls `set_epoch` by itself.
 
     Args:
-        batches: what to load.
+        batches: to load.
         sampler: the order.
         num_workers: processes; 0 loads in this one.
 
     Attributes:
-        seconds: that the newest batch was waited for.
+        seconds: waited for the newest batch.
     """
 
     def __init__(
@@ -218,9 +218,9 @@ class ResumableLoader(DataLoader[SequenceBatch]):
         self._handed_out = 0
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches of the epoch were handed out."""
+        """The number of batches of the epoch that were handed out."""
         return {"batches": self._handed_out}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the batches that were handed out; after all of them, with a new epoch."""
+        """Continue after the batches that were handed out; after all of them, with a new epoch."""
         self._order.skip = state["batches"] % max(1, len(self._order))

@@ -1,4 +1,4 @@
-"""Prepared data, kept under a hash of everything it was made of, until that changes."""
+"""Cache of prepared data: kept under a hash of everything it depends on."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ class Cache:
             raise ConfigError(f"data.cache={folder}: {text}")
 
     def key(self, recipe: Mapping[str, Any], files: Sequence[Path]) -> str:
-        """What was prepared from these files in this way is found under this name.
+        """The name under which data prepared from these files in this way are kept.
 
         Args:
             recipe: everything else that the result depends on, as JSON can write it.
-            files: all that are read; what they hold counts, and how they are called.
+            files: all that are read; both their content and their names count.
         """
         common = os.path.commonpath([file.absolute().parent for file in files])
         hashes = self._hashes(files)
@@ -89,15 +89,15 @@ class Cache:
 
     @contextmanager
     def held(self, key: str) -> Iterator[None]:
-        """Nobody else prepares the same meanwhile: a second process waits, and finds it done."""
+        """A lock: a second process that would prepare the same waits, and finds it done."""
         with FileLock(self.folder / f"{key}.lock"):
             yield
 
     def load(self, key: str, fields: Mapping[str, Field]) -> Prepared | None:
-        """What was prepared before, its fields as they were fitted then; None where nothing was.
+        """Load prepared data and restore the fields; None where nothing was prepared.
 
         Raises:
-            ConfigError: what is there was not written by this program, or is damaged.
+            ConfigError: the files were not written by this program, or are damaged.
         """
         folder = self.folder / key
         names = ("prepared.json", "arrays.npz", *(f"{split}.arrow" for split in SPLITS))
@@ -118,13 +118,13 @@ class Cache:
             raise ConfigError(f"data.cache={self.folder}: {key}: {text} {folder}") from None
 
     def _loaded(self, folder: Path, fields: Mapping[str, Field]) -> Prepared:
-        told = read_json(folder / "prepared.json", _MOST_JSON)
+        written = read_json(folder / "prepared.json", _MOST_JSON)
         held = read_arrays(folder / "arrays.npz")
         for role, fld in fields.items():
-            fld.restore(unpacked(told["fields"][role], held))
+            fld.restore(unpacked(written["fields"][role], held))
         facts = {}
         for split in SPLITS:
-            values = unpacked(told["facts"][split], held)
+            values = unpacked(written["facts"][split], held)
             facts[split] = SplitFacts(**values)
         columns = {split: open_columns(folder / f"{split}.arrow") for split in SPLITS}
         return Prepared(columns, facts)
@@ -132,7 +132,7 @@ class Cache:
     def make(
         self, key: str, fields: Mapping[str, Field], prepare: Callable[[Path], Prepared]
     ) -> Prepared:
-        """Prepare in a folder of its own, which takes its place only when all is done.
+        """Prepare in a temporary folder, which is renamed only when all is done.
 
         Args:
             key: under which it is kept.
@@ -146,12 +146,12 @@ class Cache:
         try:
             prepared = prepare(made)
             held: dict[str, np.ndarray[Any, Any]] = {}
-            told = {
+            written = {
                 "fields": {role: packed(fld.state(), held, role) for role, fld in fields.items()},
                 "facts": {s: packed(asdict(f), held, s) for s, f in prepared.facts.items()},
             }
             np.savez(made / "arrays.npz", allow_pickle=False, **held)
-            (made / "prepared.json").write_text(json.dumps(told), encoding="utf-8")
+            (made / "prepared.json").write_text(json.dumps(written), encoding="utf-8")
             final = self.folder / key
             if final.exists():  # half of it was deleted by hand
                 shutil.rmtree(final)
@@ -206,7 +206,7 @@ def _is_entry(entry: object) -> bool:
 
 
 def _libraries() -> dict[str, str]:
-    """Versions of what reads, cuts and computes while data is prepared."""
+    """Versions of the libraries that preparing data depends on."""
     found = {"unicode": unicodedata.unidata_version}
     for name in _LIBRARIES:
         with suppress(metadata.PackageNotFoundError):
@@ -215,7 +215,7 @@ def _libraries() -> dict[str, str]:
 
 
 def _code() -> str:
-    """sha256 of the code that prepares data: another version may read another thing."""
+    """sha256 of the code that prepares data: another version may read something else."""
     total = hashlib.sha256()
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         total.update(file.read_bytes())
@@ -223,7 +223,7 @@ def _code() -> str:
 
 
 def packed(value: Any, held: dict[str, np.ndarray[Any, Any]], name: str) -> Any:
-    """A value as JSON holds it; arrays are put aside."""
+    """A value as JSON can hold it; arrays go to `held`."""
     if isinstance(value, np.ndarray):
         held[name] = value
         return {"__array__": name}
@@ -239,7 +239,7 @@ def packed(value: Any, held: dict[str, np.ndarray[Any, Any]], name: str) -> Any:
 
 
 def unpacked(value: Any, held: Mapping[str, np.ndarray[Any, Any]]) -> Any:
-    """The other way round."""
+    """The inverse of `packed`."""
     if not isinstance(value, dict):
         return value
     if "__array__" in value:

@@ -1,6 +1,6 @@
-"""Encoded examples, one field a column: kept as Arrow, in memory or mapped from a file.
+"""Encoded examples, one column a field: kept as Arrow, in memory or mapped from a file.
 
-A column is read piece by piece from where it lies; nothing is loaded as a whole.
+A column is read piece by piece; nothing is loaded as a whole.
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ class Column:
 
     @property
     def steps(self) -> int:
-        """Of all examples together; 0 without time."""
+        """Steps of all examples together; 0 without time."""
         return int(self._steps[-1])
 
     @property
     def longest(self) -> int:
-        """Steps of the longest example; 0 without time. Looks at one chunk after the other."""
+        """Steps of the longest example; 0 without time. Reads one chunk after the other."""
         bounds = [c.bounds for c in self.chunks if c.bounds is not None and len(c.bounds) > 1]
         longest = max((int(np.diff(one).max()) for one in bounds), default=0)
         return longest if self.window is None else min(longest, self.window)
@@ -105,14 +105,14 @@ class Column:
         return shorter
 
     def origin(self, index: int) -> tuple[int, int]:
-        """Which row an example was cut from, and at which of its steps it starts."""
+        """The row that an example was cut from, and the step of it at which it starts."""
         if self._pieces is None or self.window is None:
             return index, 0
         row = int(np.searchsorted(self._pieces, index, side="right")) - 1
         return row, (index - int(self._pieces[row])) * self.window
 
     def array(self, index: int) -> Array:
-        """One example where it lies, (T, ...) or (...); not to be written to."""
+        """One example without a copy, (T, ...) or (...); not to be written to."""
         row, start = self.origin(index)
         chunk, place = self._find(row)
         if chunk.bounds is None:
@@ -146,7 +146,7 @@ class Column:
         return np.concatenate([*parts, self._steps[-1:]])
 
     def counts(self, size: int) -> Integers | None:
-        """How often each id occurs, (size,); None for floats. Goes through everything."""
+        """Count each id, (size,); None for floats. Reads everything."""
         if not self.chunks or self.chunks[0].values.dtype.kind == "f":
             return None
         total = np.zeros(size, dtype=np.int64)
@@ -178,8 +178,8 @@ class Column:
 class ColumnsWriter:
     """Writes examples as an Arrow file, a few megabytes at a time.
 
-    Every field is a list column of numbers; what the shape of a step is stands in the schema's
-    metadata, so that any Arrow reader can look into the file.
+    Every field is a list column of numbers; the schema's metadata hold the shape of a step, so
+    that any Arrow reader can read the file.
 
     Args:
         sink: a file to write, or None to keep everything in memory.
@@ -214,8 +214,8 @@ class ColumnsWriter:
             sizes = [len(row) * width if timed else width for row in rows]
             offsets = np.cumsum([0, *sizes], dtype=np.int64)
             arrays.append(pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(joined)))
-            told = {"shape": ",".join(map(str, shape)), "time": str(int(timed))}
-            fields.append(pa.field(name, arrays[-1].type, metadata=told))
+            metadata = {"shape": ",".join(map(str, shape)), "time": str(int(timed))}
+            fields.append(pa.field(name, arrays[-1].type, metadata=metadata))
         schema = pa.schema(fields)
         if self._writer is None:
             self._writer = pa.ipc.new_file(self._sink, schema)
@@ -223,7 +223,7 @@ class ColumnsWriter:
         self._rows, self._bytes = {}, 0
 
     def close(self) -> dict[str, Column]:
-        """Write the rest; the columns, by field. None of them where nothing was added."""
+        """Write the rest and return the columns, by field; none where nothing was added."""
         if self._bytes:
             self._flush()
         if self._writer is None:

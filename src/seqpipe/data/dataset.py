@@ -1,4 +1,4 @@
-"""A source, an x and a y, put together: everything that training needs of the data."""
+"""The data of a run: a source, an x and a y, prepared and batched."""
 
 from __future__ import annotations
 
@@ -51,28 +51,28 @@ class SequenceData:
         window: cut longer sequences in consecutive pieces of at most this many steps, each an
             example of its own; only where there is no x, or one y for each step of x.
         eval_window: the same for valid and test; None: as `window`. Longer pieces cost nothing
-            there and say more: each starts without a memory of what stood before.
-        bptt: read the sequences as `batch_size` lanes, this many steps at a time, each batch in
-            the state that the one before it ended in (truncated back-propagation through time);
-            where `window` may be used too. Valid and test then carry the state as well,
+            there and measure more: each starts without a memory of what came before.
+        bptt: read the sequences in `batch_size` lanes, this many steps at a time, each batch
+            starting in the final state of the one before (truncated back-propagation through
+            time); possible where `window` is. Valid and test then carry the state as well,
             `eval_window` steps at a time.
         max_length: most steps of an example, before it is cut in windows or lanes; None: any.
-        longer: what becomes of longer ones, see `MaxLength`: `truncate`, `drop` or `refuse`.
-        keep: which end a truncated one keeps, the `first` or the `last` steps.
+        longer: `truncate`, `drop` or `refuse` longer ones, see `MaxLength`.
+        keep: the end that is kept of a truncated one, the `first` or the `last` steps.
         on_error: `stop` at records that cannot be used, or `skip` and count them.
-        cache: folder where what is prepared from files is kept; None: prepared for each run, in
+        cache: folder where data prepared from files are kept; None: each run prepares them in
             memory.
-        recipe: how source and fields were made, as JSON can write it: with what the files hold,
-            what the cache goes by.
+        recipe: the arguments of source and fields, as JSON can write them: part of the key of
+            the cache.
         show_progress: whether preparing may draw a bar on a terminal.
-        fitted: what the fields learned in another training, by role, in place of learning it here;
-            prepared in memory.
+        fitted: the state of fields fitted in another training, by role, instead of fitting them
+            here; then data are prepared in memory.
         only: the one split to encode, where the fields are fitted; None: all.
-        check: what the task cannot take of single examples, see `ExampleCheck`.
+        check: the task's check of single examples, see `ExampleCheck`.
 
     Attributes:
-        spec: what a model must know.
-        facts: what is known of each split.
+        spec: the properties that a model must know.
+        facts: counts and digests of each split.
         sizes: examples of each split, pieces of a window each counted.
 
     Raises:
@@ -149,7 +149,7 @@ class SequenceData:
         return self._examples[_known(split)].batch(indices, self.spec)
 
     def columns(self, split: str) -> Examples:
-        """The encoded examples of a split, where they lie."""
+        """The encoded examples of a split, without a copy."""
         return self._examples[_known(split)]
 
     def longest_y(self, split: str) -> int:
@@ -157,7 +157,7 @@ class SequenceData:
         return self._examples[_known(split)].y.longest
 
     def origin(self, split: str, index: int) -> tuple[int, int]:
-        """Which record an example was cut from, and at which of its steps it starts."""
+        """The record that an example was cut from, and the step of it at which it starts."""
         return self._examples[_known(split)].y.origin(index)
 
     def loader(self, split: str, shuffle: bool | None = None) -> ResumableLoader:
@@ -210,14 +210,14 @@ class SequenceData:
 
     @property
     def notes(self) -> list[str]:
-        """What fields and source warn about: `data.x.by=words: ...`."""
+        """The warnings of fields and source: `data.x.by=words: ...`."""
         fields = {"y": self.y} if self.x is None else {"x": self.x, "y": self.y}
         notes = [note for role, fld in fields.items() for note in fld.notes(f"data.{role}")]
         notes += [one for facts in self.facts.values() for one in facts.warnings]
         return [*notes, *self.source.passed_over()]
 
     def counts(self, role: str) -> dict[str, Integers]:
-        """How often each class or symbol of `x` or `y` occurs, (size,), by split; {} for floats."""
+        """Counts of each class or symbol of `x` or `y`, (size,), by split; {} for floats."""
         return {s: f.counts[role] for s, f in self.facts.items() if role in f.counts}
 
     def _prepared(self, cache: str | None, recipe: Mapping[str, Any] | None) -> Prepared:
@@ -276,15 +276,15 @@ def _documents(columns: Mapping[str, Column]) -> tuple[Examples, Integers]:
 
 
 def _sources(source: Source) -> list[Source]:
-    """A source, and those that it reads from, the innermost last."""
+    """A source and those that it reads from, the innermost last."""
     inner = getattr(source, "source", None)
     return [source, *(_sources(inner) if isinstance(inner, Source) else [])]
 
 
 def _code_of(part: type | Callable[..., object]) -> list[str]:
-    """What the modules hold that a class, with those below it, or a function is written in.
+    """sha256 of the modules that define a class and its bases, or a function.
 
-    Of the user's own code also what was imported from the same folder.
+    Of the user's own code also those of modules imported from the same folder.
     """
     classes = part.__mro__ if isinstance(part, type) else (part,)
     files = {file for one in classes for file in _files_of(one.__module__)}
@@ -292,7 +292,6 @@ def _code_of(part: type | Callable[..., object]) -> list[str]:
 
 
 def _files_of(module: str) -> list[Path]:
-    """The file of a module; of the user's own one also the others that were imported beside it."""
     file = _file_of(module)
     if file is None or _is_library(module, file):
         return [] if file is None else [file]
@@ -315,7 +314,7 @@ def _is_library(module: str, file: Path) -> bool:
 
 
 def _weights_of(fld: Field) -> str:
-    """What a network inside a field holds, as a hash; empty where there is none."""
+    """sha256 of the weights of a network inside a field; empty where there is none."""
     total = hashlib.sha256()
     weights = fld.weights()
     for name in sorted(weights):

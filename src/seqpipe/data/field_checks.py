@@ -1,4 +1,4 @@
-"""What fields, sizes and cuts can be used together: refused before anything is read."""
+"""Checks of fields and cuts that do not fit together, before anything is read."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from seqpipe.rules import faults, or_null, refusal, whole
 
 
 def item_role(x: Field | None, y: Field) -> Literal["x", "y"]:
-    """The field whose entries are the items: what must not be in two splits.
+    """The field whose entries are the items: none of them may be in two splits.
 
     That is x, or y where there is no x or only a condition, which many examples share.
     """
@@ -19,7 +19,7 @@ def item_role(x: Field | None, y: Field) -> Literal["x", "y"]:
 
 
 def check_fields(x: Field | None, y: Field) -> None:
-    """Refuse fields in a role they cannot play."""
+    """Refuse a field that cannot be used as x, or as y."""
     problems = []
     if x is not None and (x.kind not in KINDS or "x" not in x.form.roles):
         allowed = f"an x of kind {kinds_of('x')}"

@@ -1,4 +1,4 @@
-"""What records hold, as a hash: the same content gives the same digest on any machine."""
+"""Digests of records: the same content gives the same digest on any machine."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ class Digest:
         self._total.update(line.encode("utf-8", "surrogatepass") + b"\n")
 
     def hex(self) -> str:
-        """So far, 64 hexadecimal digits."""
+        """The digest so far, 64 hexadecimal digits."""
         return self._total.hexdigest()
 
 
@@ -40,10 +40,10 @@ def digest(records: Iterable[Record]) -> str:
 
 
 def plain(value: object) -> object:
-    """What json does not know, as something it knows.
+    """Convert an entry that json does not know to one that it knows.
 
     Raises:
-        DataError: nothing that a record can hold.
+        DataError: a record cannot hold it.
     """
     if isinstance(value, Tensor):
         value = value.numpy(force=True)

@@ -29,7 +29,7 @@ _BEST = {"prediction": _TEXT, "score": _NUMBER}
 
 @dataclass(frozen=True)
 class Kind:
-    """What is the same for all fields of one kind.
+    """The properties that all fields of one kind share.
 
     Args:
         name: the `kind` of fields and of `FieldSpec`.
@@ -203,7 +203,7 @@ def kinds_of(role: Literal["x", "y"]) -> str:
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """What a model must know of one field.
+    """The properties of a fitted field that a model must know.
 
     Args:
         kind: as x, "values" (B, T_x, D) float32, "symbols" (B, T_x) int64, "spelled"
@@ -216,11 +216,13 @@ class FieldSpec:
         size: D, K, the number of classes, or the size of the vocabulary.
         names: what the classes or symbols are called, by id; None for floats.
         unit: what one symbol is, "characters" or "words"; None where that has no name.
-        counts: of each class or symbol in the training split, (size,) int64; None for floats.
+        counts: how often each class or symbol occurs in the training split, (size,) int64; None
+            for floats.
         characters: of "spelled", the number of ids of characters; `size` counts words.
-        mean: what each number lost before it was divided by `scale`, (size,); None: nothing.
+        mean: subtracted from each number before it was divided by `scale`, (size,); None: not
+            standardised.
         scale: see `mean`.
-        vectors: trained before, (size, D) float32; NaN for symbols that have none.
+        vectors: pretrained, (size, D) float32; NaN for symbols that have none.
         scheme: of tags that mark spans, `io`, `iob1`, `bio` or `bioes`; None for others.
         text: writes ids of "symbols" as text, to compare it; None where that is not known.
         cut: cuts a text in symbols, where texts have a symbol for unknown ones: the name of UNK.
@@ -253,7 +255,7 @@ class FieldSpec:
 
     @property
     def form(self) -> Kind:
-        """What holds for all fields of this kind."""
+        """The kind itself."""
         return KINDS[self.kind]
 
     @property
@@ -355,7 +357,7 @@ class FieldSpec:
 
 @dataclass(frozen=True)
 class SequenceSpec:
-    """What a model must know of the data: its x (None for a language model) and its y."""
+    """The properties of the data: of x (None for a language model) and of y."""
 
     x: FieldSpec | None
     y: FieldSpec

@@ -1,4 +1,4 @@
-"""Missing values: which entries of a record hold nothing, and how text files write that."""
+"""Missing values in records, and the words with which text files write them."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -7,7 +7,7 @@ from math import isfinite, isinf
 import numpy as np
 
 MISSING_WORDS = frozenset({"", "?", "nan", "na", "n/a", "null", "none", "nat", "<na>"})
-"""How text files write a number that is missing, in small letters."""
+"""Words for a missing number in text files, in small letters."""
 _NOTHING = frozenset({"NAType", "NaTType"})  # of pandas, which need not be installed
 
 
@@ -38,7 +38,7 @@ def is_blank(value: object) -> bool:
 
 
 def missing_among_numbers(names: Iterable[str]) -> frozenset[str]:
-    """Words as `nan`, `NA` or `inf` that stand among names that are all numbers: no values.
+    """Words such as `nan`, `NA` or `inf` among names that are all numbers: no values.
 
     Among other words they are words: the language Nan, the country code NA.
     """

@@ -1,4 +1,4 @@
-"""The letters of DNA: which there are, what they stand for, and the other strand."""
+"""Letters of DNA, the bases that each means, and the reverse complement."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ STANDS_FOR = {
 CODES = "".join(STANDS_FOR)
 BASES = CODES[:4]
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWYBJOUXZ"
-"""Of proteins, one letter each, with B J X Z for those not told apart. Source: IUPAC-IUB (1983)."""
+"""Amino acids, one letter each; B J X Z are ambiguous. Source: IUPAC-IUB (1983)."""
 
 _CODE_OF = {bases: code for code, bases in STANDS_FOR.items()}
 _PAIRED = dict(zip("ACGT", "TGCA", strict=True))
@@ -26,7 +26,7 @@ _RNA = str.maketrans({**_OTHER, "U": "A", "u": "a", "A": "U", "a": "u"})
 
 
 def letters(alphabet: str) -> re.Pattern[str]:
-    """Finds the first letter that is none of an alphabet, `dna` or `protein`; white space is."""
+    """A pattern for a letter outside an alphabet, `dna` or `protein`; white space is inside."""
     allowed = AMINO_ACIDS if alphabet == "protein" else f"{CODES}U"
     return re.compile(rf"[^{allowed}{allowed.lower()}\s]")
 
@@ -37,7 +37,7 @@ def allowed_letters(alphabet: str) -> str:
 
 
 def reverse_complement(sequence: str) -> str:
-    """The other strand, read in its own direction; lower case stays, RNA stays RNA.
+    """Return the other strand, in its own direction; lower case stays, RNA stays RNA.
 
     >>> reverse_complement("AACGr"), reverse_complement("GAUU")
     ('yCGTT', 'AAUC')
@@ -47,7 +47,7 @@ def reverse_complement(sequence: str) -> str:
 
 
 def item(sequence: str, *, one_strand: bool = False) -> str:
-    """The same 16 digits for a sequence and its reverse complement, in either case.
+    """A key of 16 digits, the same for a sequence and its reverse complement in either case.
 
     Args:
         sequence: of letters.

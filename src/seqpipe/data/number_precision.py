@@ -1,4 +1,4 @@
-"""Numbers that float64 or float32 does not hold exactly."""
+"""Detection of digits that numbers lose in float64 or float32."""
 
 import math
 from typing import Any
@@ -17,7 +17,7 @@ class LostDigitsError(ValueError):
 
 
 def check_exact(value: object, held: np.ndarray[Any, np.dtype[np.float64]]) -> None:
-    """Refuse whole numbers that became others in float64.
+    """Refuse whole numbers that float64 rounds to others.
 
     Args:
         value: one, an array or nested lists, also as text.
@@ -29,7 +29,7 @@ def check_exact(value: object, held: np.ndarray[Any, np.dtype[np.float64]]) -> N
     large = np.abs(held.reshape(-1)) >= MOST  # the first one that is lost becomes MOST itself
     if not large.any():
         return
-    # As objects: among floats numpy makes an integer one before it can be looked at.
+    # As objects: among floats numpy makes an integer one before it can be compared.
     raw = np.asarray(value, dtype=None if isinstance(value, np.ndarray) else object).reshape(-1)
     for one, number in zip(raw[large], held.reshape(-1)[large].tolist(), strict=True):
         text = str(one).strip()
@@ -51,13 +51,13 @@ _LOST_DIGITS = 0.01  # share of the different values; of many random ones a few 
 
 
 def narrowed(numbers: Doubles) -> Floats:
-    """The numbers as a model reads them; what float32 cannot hold is infinity."""
+    """Numbers in float32, as a model reads them; too large ones become infinity."""
     with np.errstate(over="ignore"):
         return numbers.astype(np.float32)
 
 
 def shown(value: float, scale: float, digits: int = 4) -> str:
-    """A number with so many digits, and more where numbers `scale` apart would look alike.
+    """Format a number, with more digits where numbers `scale` apart would look alike.
 
     >>> shown(1_700_000_012.34, 10.0), shown(0.123456, 1.0), shown(123.456, 10.0)
     ('1700000012.3', '0.1235', '123.5')
@@ -68,9 +68,9 @@ def shown(value: float, scale: float, digits: int = 4) -> str:
 
 
 class DigitLoss:
-    """Looks whether different numbers become equal in float32, in blocks of rows of all of them.
+    """Counts different numbers that become equal in float32, in a sample of the rows.
 
-    At most 16 blocks of 256 rows are kept, evenly spread over what was added, and 64 columns.
+    At most 16 blocks of 256 rows are kept, evenly spread over the added ones, and 64 columns.
     """
 
     def __init__(self) -> None:
@@ -92,8 +92,8 @@ class DigitLoss:
             self._every *= 2
             self._blocks = {b: rows for b, rows in self._blocks.items() if b % self._every == 0}
 
-    def told(self) -> tuple[str, bool] | None:
-        """`125 different numbers become 2` of the column that lost most; None where none did.
+    def report(self) -> tuple[str, bool] | None:
+        """`125 different numbers become 2` in the column that lost most; None where none did.
 
         The second value: it lost half of them, or more.
         """
@@ -116,7 +116,7 @@ class DigitLoss:
 
 
 def _different(numbers: Doubles) -> int:
-    """How many numbers differ by more than rounding: differences of large ones are not exact."""
+    """The number of values that differ by more than rounding."""
     low, middle, high = np.quantile(numbers, [0.25, 0.5, 0.75])
     with np.errstate(over="ignore", invalid="ignore"):
         grid = _ALIKE * (high - low if high > low else numbers.std())

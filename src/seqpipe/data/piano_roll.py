@@ -1,4 +1,4 @@
-"""Piano rolls: which keys sound at each step, and what they are called."""
+"""Piano rolls: the keys that sound at each step, and their names."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def note_name(note: int) -> str:
 
 
 def is_matrix(value: Any) -> bool:
-    """Whether an entry is a matrix, or one in lists as JSON has it; else a step lists its notes.
+    """True for a matrix, also in lists as in JSON; else each step lists its notes.
 
     No piano has note 0 or 1: a row of 88 or 128 of them can only be one of a matrix.
     """
@@ -41,7 +41,7 @@ def is_matrix(value: Any) -> bool:
 
 
 def matrix_roll(array: np.ndarray[Any, Any]) -> Roll:
-    """A matrix of 0 and 1 as a roll of the piano's keys. array: (T, 88) or (T, 128).
+    """Convert a matrix of 0 and 1, (T, 88) or (T, 128), to a roll of the piano's keys.
 
     Raises:
         DataError: another shape or other values, no steps, a note outside the piano.
@@ -65,7 +65,7 @@ def matrix_roll(array: np.ndarray[Any, Any]) -> Roll:
 
 
 def notes_roll(steps: Any) -> Roll:
-    """The MIDI numbers that sound at each step as a roll, (T, 88).
+    """Convert the MIDI numbers that sound at each step to a roll, (T, 88).
 
     Raises:
         DataError: no steps, a step that is no list of integers, a note outside the piano.
@@ -88,5 +88,5 @@ def notes_roll(steps: Any) -> Roll:
 
 
 def no_key(note: int) -> str:
-    """What to say of a note that a piano does not have."""
+    """The message about a note that a piano does not have."""
     return f"note {note} is no key of a piano; allowed: {LOWEST} to {HIGHEST}"

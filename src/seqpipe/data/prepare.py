@@ -1,4 +1,4 @@
-"""From records to encoded columns: fields fitted, examples encoded, faults collected."""
+"""Preparation of data: fields are fitted, records encoded, problems collected."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Items = np.ndarray[Any, np.dtype[np.uint64]]
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """What is known of a split that was prepared.
+    """Counts and digest of a prepared split.
 
     Args:
         digest: sha256 of its raw records.
@@ -36,7 +36,7 @@ class SplitFacts:
         repeated: records whose item, x or y (see `item_role`), is in training too (in train: more
             than once).
         counts: how often each class or symbol occurs, by role; none for floats.
-        warnings: what else should be known of the data; of train for all splits.
+        warnings: other warnings about the data; those of all splits are with train.
     """
 
     digest: str
@@ -65,14 +65,14 @@ class Prepared:
 
 @dataclass(frozen=True)
 class ExampleCheck:
-    """What a task cannot take of single examples, found while they are encoded.
+    """A task's check of single examples, made while they are encoded.
 
-    So it is told by file and line, and `data.on_error=skip` leaves such a record out.
+    So the message names file and line, and `data.on_error=skip` leaves such a record out.
 
     Args:
-        name: of the rule; what was kept by another rule is not taken up.
-        of: given y, fitted, the rule: what is wrong with an x and its y, encoded, trimmed and cut
-            in windows; None: nothing.
+        name: of the rule; part of the key of the cache.
+        of: makes of the fitted y a function that returns the problem of an x and its y, encoded,
+            trimmed and cut in windows, or None.
     """
 
     name: str
@@ -101,7 +101,7 @@ def prepare(
         y: what a model has to answer.
         folder: where the columns are written; None: kept in memory.
         skip: leave bad records out, in place of stopping at them.
-        progress: told of every record.
+        progress: counts every record.
         trim: shortens what is too long, or drops it (None).
         fit: False: the fields are fitted already.
         only: the splits to encode; `train` is among them where the fields are to be fitted.
@@ -153,7 +153,6 @@ def _warnings_of(losses: Iterable[DataError | str]) -> list[str]:
 
 
 def _digit_loss(role: str, fld: Field) -> DataError | str:
-    """A warning of the field, empty where there is none, or its error; see `Field.digit_loss`."""
     try:
         return fld.digit_loss(role) or ""
     except DataError as error:
@@ -179,7 +178,7 @@ def _check_classes(role: str, fld: Field, found: Iterable[Found], skip: bool) ->
     names = ", ".join(spec.names or ())
     text = f"the training split has {f'one class only, {names}' if names else 'no class'}"
     if unread:
-        text += f" ({unread:,} records could not be used and were skipped, {problems.told[0]})"
+        text += f" ({unread:,} records could not be used and were skipped, {problems.shown[0]})"
     raise DataError(f"{fld.column}: {text}; allowed: two or more")
 
 
@@ -195,7 +194,7 @@ def _why_empty(split: str, facts: SplitFacts) -> str:
 
 
 def _fit(role: str, fld: Field, found: Iterable[Found], skip: bool, progress: Progress) -> None:
-    """Fit a field on the usable records, or tell which are not."""
+    """Fit a field on the usable records, and report the others."""
     unfitted = copy.deepcopy(fld)
     usable = (one for one in found if not isinstance(one, DataError))
     try:
@@ -256,7 +255,7 @@ class _Encoder:
                 if isinstance(one, DataError):
                     raise one
                 if self.trim is not None and getattr(one, "goes_on", False):
-                    text = "is a piece of a longer text, which data.max_length would tear apart"
+                    text = "is a piece of a longer text, which data.max_length would cut"
                     raise DataError(f"{text}; allowed: null, and data.window or data.bptt")
                 encoded = self._trimmed(*self._encode(one), self._text(one))
             except DataError as error:
@@ -276,8 +275,8 @@ class _Encoder:
 
     def _skip(self, place: str, error: DataError) -> None:
         self.skipped += 1
-        told = [f"{place}{problem}" for problem in error.problems]
-        self.first_problems += told[: MOST_PROBLEMS - len(self.first_problems)]
+        texts = [f"{place}{problem}" for problem in error.problems]
+        self.first_problems += texts[: MOST_PROBLEMS - len(self.first_problems)]
         self.problems.add(place, error.problems)
 
     def _encode(self, record: Record) -> tuple[Array | None, Array]:
@@ -331,7 +330,7 @@ class _Encoder:
     def facts(
         self, training: Items | None, columns: Mapping[str, Column]
     ) -> tuple[Items, SplitFacts]:
-        """The items of the training split, sorted; what is known of this one."""
+        """The items of the training split, sorted, and the facts of this split."""
         items, times = np.unique(np.array(self.items, dtype=np.uint64), return_counts=True)
         if training is None:
             training, repeated = items, int(times.sum() - len(times))

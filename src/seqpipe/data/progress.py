@@ -1,4 +1,4 @@
-"""A bar for what goes through many records, which may take minutes."""
+"""A progress bar for work on many records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seqpipe.console import PlainConsole
 from seqpipe.display import visible
 
 Item = TypeVar("Item")
-_EVERY = 64  # records between two looks at the bar
+_EVERY = 64  # records between two updates of the bar
 
 
 class Progress:
@@ -21,7 +21,7 @@ class Progress:
 
     Args:
         show: False: never.
-        doing: what it is about.
+        doing: the work, in words.
     """
 
     def __init__(self, show: bool = True, doing: str = "preparing data") -> None:
@@ -38,7 +38,7 @@ class Progress:
         )
 
     def __enter__(self) -> Progress:
-        """Show it."""
+        """Show the bar."""
         self._bar.start()
         return self
 
@@ -48,7 +48,7 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Take it away."""
+        """Remove the bar."""
         self._bar.stop()
 
     def count(self, items: Iterable[Item], what: str) -> Iterator[Item]:

@@ -1,4 +1,4 @@
-"""In which order examples come, and which of them make a batch."""
+"""Samplers: the order of examples, and which of them make a batch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class HasLengths(Protocol):
 
 
 class Repeated(list[Any]):
-    """A batch that comes once more in its epoch, so that all processes get equally many."""
+    """A batch that is repeated in its epoch, so that all processes get equally many."""
 
 
 class BucketBatchSampler(Sampler[list[int]]):
@@ -48,11 +48,10 @@ class BucketBatchSampler(Sampler[list[int]]):
 
     Examples are shuffled, sorted by length within pools of some batches, cut into batches, and
     the batches shuffled. In training every rank gets equally many: where they do not divide, some
-    come once more as `Repeated`, or the ranks would wait for each other, and count for nothing
-    the second time. In evaluation no example is shuffled and
-    every one comes exactly once, so ranks may differ by one batch; the batches come in a fixed
-    order of which any beginning is spread over all lengths, so that a limit on the number of
-    batches does not measure the shortest sequences only.
+    are `Repeated`, which count for nothing the second time; else the ranks would wait for each
+    other. In evaluation nothing is shuffled and every example comes exactly once, so ranks may
+    differ by one batch; the order is fixed, and any beginning of it is spread over all lengths,
+    so that a limit on the number of batches does not measure the shortest sequences only.
 
     Args:
         lengths: steps of each example, (examples,), to sort by.
@@ -127,7 +126,7 @@ class BucketBatchSampler(Sampler[list[int]]):
             yield batch if number < count else Repeated(batch)
 
     def _by_tokens(self, most: int) -> tuple[Array, Array]:
-        """The same; nothing depends on the epoch."""
+        """The order and where each batch starts, the same in every epoch."""
         rng = np.random.default_rng(self.seed)
         order = rng.permutation(np.arange(len(self.steps), dtype=np.uint32))
         order = order[np.argsort(self.steps[order], kind="stable")]
@@ -157,7 +156,7 @@ class BucketBatchSampler(Sampler[list[int]]):
 
 
 def rank_and_world() -> tuple[int, int]:
-    """Which process this is, and how many train together."""
+    """The number of this process, and how many train together."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
@@ -177,7 +176,7 @@ def spread(count: int) -> Integers:
 
 
 def evenly_spread(count: int, size: int) -> list[int]:
-    """Which of `size` examples stand for all: `count` of them, or as many as there are.
+    """Choose `count` of `size` examples evenly, or as many as there are.
 
     >>> evenly_spread(4, 100)
     [0, 25, 50, 75]

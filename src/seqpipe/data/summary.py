@@ -1,4 +1,4 @@
-"""What was understood of the data, in numbers: to be looked at before anything is trained."""
+"""A summary of the data in numbers, to be read before anything is trained."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from seqpipe.data.vocabulary import SPECIALS
 Row = dict[str, object]
 SHOWN = 20  # classes or symbols in a table, numbers of a step
 EXAMPLES = 5
-_SAMPLE = 2**16  # steps looked at for the moments of numbers
+_SAMPLE = 2**16  # steps that the moments of numbers are taken of
 
 
 @dataclass
 class Summary:
-    """Tables and what a figure needs.
+    """Tables, and the numbers of the figures.
 
     Args:
         splits: a row a split: examples, records, left out, repeated, steps.
@@ -46,7 +46,7 @@ class Summary:
 
 
 def summary_of(data: SequenceData) -> Summary:
-    """Look at everything that was prepared."""
+    """Summarise all prepared splits."""
     fields = {"y": data.y} if data.x is None else {"x": data.x, "y": data.y}
     specs = {"y": data.spec.y} if data.spec.x is None else {"x": data.spec.x, "y": data.spec.y}
     lengths = {
@@ -101,7 +101,7 @@ def _split_row(data: SequenceData, split: str, lengths: dict[str, dict[str, Inte
 
 
 def _class_rows(spec: FieldSpec, counts: dict[str, Integers]) -> list[Row]:
-    """The most frequent ones first; what is left as one row."""
+    """The most frequent ones first; all others as one row."""
     train = counts["train"]
     order = np.argsort(-train, kind="stable")
     shown = [int(k) for k in order if train[k] or not _is_special(spec, int(k))][:SHOWN]
@@ -127,7 +127,7 @@ def _shares(counts: dict[str, Integers], which: list[int]) -> Row:
 
 
 def _number_rows(data: SequenceData, role: str) -> Iterator[Row]:
-    """Of the first numbers of a step, as encoded, over the first steps of the training split."""
+    """Moments of the first numbers of a step, over the first steps of the training split."""
     column = column_of(data, "train", role)
     chunk = column.chunks[0].values[:_SAMPLE]
     values = chunk.reshape(len(chunk), -1).astype(np.float64)

@@ -1,6 +1,6 @@
-"""How files write the tags of spans: BILOU, BMES, B_PER, B/PER, b-per, PER-B; in which scheme.
+"""Notations of span tags in files: BILOU, BMES, B_PER, B/PER, b-per, PER-B; and their scheme.
 
-A file's own way of writing is its notation. What it writes is read as a tag of
+A file's own way of writing is its notation. It is read as a tag of
 `seqpipe.data.tags`: U-PER and W-PER as S-PER, L-PER as E-PER, M-PER as I-PER. The notation and the
 scheme are those that most tags follow, so that a few odd ones decide nothing and are refused.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
-from seqpipe.data.tags import OUTSIDE, SCHEMES, belongs, convert, follows, parted, tag_of
+from seqpipe.data.tags import OUTSIDE, SCHEMES, belongs, convert, follows, prefix_and_type, tag_of
 from seqpipe.errors import did_you_mean
 
 _PREFIXES = {
@@ -26,7 +26,7 @@ _RARE = 0.1  # of the tags of another type that is spelled almost alike
 
 
 class Notation(NamedTuple):
-    """How a file writes a tag.
+    """The form of tags in a file.
 
     Args:
         separator: the sign between prefix and type.
@@ -45,7 +45,7 @@ class Notation(NamedTuple):
     outside: str = OUTSIDE
 
     def tag(self, written: str) -> str | None:
-        """The tag of `seqpipe.data.tags`; None for what is none in this notation.
+        """The tag of `seqpipe.data.tags`; None for text that is no tag in this notation.
 
         >>> Notation("_").tag("U_PER"), Notation().tag("O"), Notation().tag("B_PER")
         ('S-PER', 'O', None)
@@ -69,7 +69,7 @@ PLAIN = Notation()
 
 
 class Convention(NamedTuple):
-    """What most tags of a training split follow.
+    """The scheme and notation that most tags of a training split follow.
 
     Args:
         scheme: one of `seqpipe.data.tags.SCHEMES`.
@@ -115,7 +115,7 @@ def looks_like_outside(written: str) -> bool:
 
 
 def readings(written: str) -> set[str]:
-    """What a tag may be in any notation, and as it is written.
+    """The tags that a text can be in any notation, and the text itself.
 
     >>> sorted(readings("PER/B"))
     ['B-PER', 'PER/B']
@@ -183,7 +183,7 @@ class Survey:
         return Convention(scheme, notation._replace(ends=ends), odd, usual)
 
     def without_spans(self, column: str) -> str:
-        """What to say where the tags mark no spans: which tags, and what follows from it.
+        """The warning that the tags mark no spans, with their names.
 
         Args:
             column: what the record calls the tags.
@@ -229,7 +229,7 @@ class Survey:
         return True
 
     def _faults(self, read: dict[str, str | None], scheme: str) -> int:
-        """How many tags break a scheme, those that are none of any left out."""
+        """The number of tags that break a scheme, without those of no scheme."""
         total = 0
         for (before, now), count in self.pairs.items():
             last = read[before] if before is not None else OUTSIDE
@@ -259,7 +259,7 @@ class Survey:
 
 
 def _type(tag: str) -> str:
-    found = parted(tag)
+    found = prefix_and_type(tag)
     assert found is not None
     return found[1]
 

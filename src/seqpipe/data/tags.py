@@ -1,11 +1,11 @@
-"""Tags that mark spans: which scheme they are written in, what breaks it, and from one to another.
+"""Schemes of tags that mark spans: parsing, faults, and conversion.
 
 A tag is O, outside of every span, or a prefix and the span's type, B-PER; or, where all spans are
 of one type, the prefix alone. The schemes:
 
-- `io`: I-X in a span of type X. Two that touch cannot be told apart.
+- `io`: I-X in a span of type X. Two that touch look like one.
 - `iob1`: the same, and B-X where a span starts right after another of its type (CoNLL-2003).
-- `bio`: B-X where a span starts, I-X where it goes on; also called IOB2.
+- `bio`: B-X where a span starts, I-X inside it; also called IOB2.
 - `bioes`: `bio`, with E-X where a span ends and S-X for a span of one step.
 
 Source: Ramshaw & Marcus (1995) for `iob1`, Tjong Kim Sang & Veenstra (1999) for `bio`.
@@ -20,17 +20,17 @@ OUTSIDE = "O"
 
 
 class Span(NamedTuple):
-    """The steps start, ..., end - 1, and what they are; "" where spans have one type only."""
+    """The steps start, ..., end - 1, and their type; "" where spans have one type only."""
 
     type: str
     start: int
     end: int
 
 
-def parted(tag: str) -> tuple[str, str] | None:
+def prefix_and_type(tag: str) -> tuple[str, str] | None:
     """Prefix and type; O has no type. None for what is no tag of any scheme.
 
-    >>> parted("B-creative-work"), parted("O"), parted("NOUN")
+    >>> prefix_and_type("B-creative-work"), prefix_and_type("O"), prefix_and_type("NOUN")
     (('B', 'creative-work'), ('O', ''), None)
     """
     prefix, dash, type_ = tag.partition("-")
@@ -41,7 +41,7 @@ def parted(tag: str) -> tuple[str, str] | None:
 
 def belongs(tag: str, scheme: str) -> bool:
     """True where a tag is one of the scheme, wherever it stands."""
-    found = parted(tag)
+    found = prefix_and_type(tag)
     return found is not None and found[0] in (OUTSIDE, *SCHEMES[scheme])
 
 
@@ -74,7 +74,7 @@ def spans(tags: Iterable[str]) -> list[Span]:
 
 
 def _known(tag: str) -> tuple[str, str]:
-    now = parted(tag)
+    now = prefix_and_type(tag)
     assert now is not None, f"{tag} is no tag of any scheme"
     return now
 
@@ -117,7 +117,7 @@ def convert(tags: Sequence[str], scheme: str) -> list[str]:
 
 
 def faults(tags: Sequence[str], scheme: str) -> list[tuple[int, str]]:
-    """What breaks a scheme: the step, from 0, and what is wrong there and would be allowed.
+    """The faults of tags in a scheme: the step, from 0, and what is wrong and allowed there.
 
     >>> faults(["O", "I-PER"], "bio")
     [(1, 'continues no span after O; allowed in bio: B-PER')]
@@ -160,11 +160,11 @@ def _leaves_open(last: tuple[str, str], scheme: str) -> bool:
 
 
 def _fault(before: tuple[str, str], now: tuple[str, str], scheme: str) -> tuple[str, str] | None:
-    """What is wrong with a tag after another, and what is allowed."""
+    """The fault of a tag after another, and what is allowed."""
     prefix, type_ = now
     inside = before[0] != OUTSIDE and before[1] == type_
     if scheme == "iob1" and prefix == "B" and not inside:
-        return "parts no spans", tag_of("I", type_)
+        return "separates no spans", tag_of("I", type_)
     if scheme == "bio" and prefix == "I" and not inside:
         return "continues no span", tag_of("B", type_)
     if scheme != "bioes":
@@ -177,7 +177,7 @@ def _fault(before: tuple[str, str], now: tuple[str, str], scheme: str) -> tuple[
 
 
 class Rules(NamedTuple):
-    """Which tags of a scheme may stand where, by their place among its names; True: they may.
+    """Tags that a scheme allows, by their place among its names; True: allowed.
 
     Args:
         start: first in a sequence.
@@ -191,7 +191,7 @@ class Rules(NamedTuple):
 
 
 def rules(names: Sequence[str], scheme: str) -> Rules:
-    """What `faults` would find nothing wrong with, tag by tag.
+    """The rules of `faults` as tables, tag by tag.
 
     >>> rules(("O", "B", "I"), "bio").start
     [True, True, False]

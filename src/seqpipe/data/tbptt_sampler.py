@@ -1,4 +1,4 @@
-"""Long sequences side by side: each batch goes on where the one before it ended.
+"""Sampler for truncated back-propagation through time: a batch continues the one before it.
 
 Truncated back-propagation through time (Williams & Peng 1990): the state passes from batch to
 batch, the gradient does not.
@@ -30,12 +30,12 @@ class Part(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """What one lane brings to one batch.
+    """The steps of one lane in one batch.
 
     Args:
-        lane: whose state it goes on from.
-        fresh: it is the first of its part: nothing is carried over.
-        document: which one it is of.
+        lane: whose state it continues from.
+        fresh: it is the first of its part: no state is carried over.
+        document: its number.
         start: its first step, counted over all sequences.
         end: where it ends.
     """
@@ -54,7 +54,7 @@ class LaneSampler(Sampler[list[Piece]]):
     equal length; each epoch puts the parts of every lane in a new order. So each step comes once
     an epoch, and every epoch has equally many batches. Where a document ends, the next starts in
     a fresh state. Every rank gets equally many batches: one whose lanes have ended starts them
-    again, as `Repeated` batches. In evaluation documents stay whole, a lane that is through takes
+    again, as `Repeated` batches. In evaluation documents stay whole, a lane that has ended takes
     the next one, and nothing depends on how many lanes there are. (Only where there are fewer
     documents than ranks are they cut, so that no rank is left without any.)
 
@@ -105,7 +105,7 @@ class LaneSampler(Sampler[list[Piece]]):
                     return
 
     def _parts(self, world: int) -> list[list[Part]]:
-        """What each lane of every rank reads in training; all of nearly the same length."""
+        """The parts of each lane of every rank in training; all of nearly the same length."""
         if world not in self._laid:
             self._laid[world] = self._lay(world)
         return self._laid[world]
@@ -138,7 +138,7 @@ class LaneSampler(Sampler[list[Piece]]):
                 yield Piece(lane, start == first, document, start, end)
 
     def _whole(self, rank: int, world: int) -> Iterator[list[Piece]]:
-        """Documents one after the other in whichever lane is free."""
+        """Documents one after the other, each in the next lane that is free."""
         waiting = iter(self._documents(world)[rank::world])
         running: list[Iterator[Piece]] = []
         for lane in range(self.lanes):
@@ -183,7 +183,7 @@ class LaneSampler(Sampler[list[Piece]]):
 
 
 class LaneBatches(Batches):
-    """What the loader fetches from: a batch for the pieces of all lanes."""
+    """The data set of the loader: a batch for the pieces of all lanes."""
 
     def __getitems__(self, asked: Any) -> SequenceBatch:
         """The pieces of a batch, padded to the longest of them."""
@@ -206,7 +206,7 @@ class LaneBatches(Batches):
 
 
 def documents(examples: Examples, goes_on: Integers) -> Integers:
-    """(documents + 1,) the step each document starts at: rows that go on are joined to the next.
+    """The step each document starts at, (documents + 1,): rows that continue are joined.
 
     Args:
         examples: rows, uncut.

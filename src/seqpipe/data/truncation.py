@@ -1,4 +1,4 @@
-"""Truncation: sequences that are longer than allowed are cut, dropped or refused."""
+"""Truncation: sequences longer than allowed are cut, dropped or refused."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,9 +16,9 @@ KEEP = ("first", "last")
 
 @dataclass(frozen=True)
 class MaxLength:
-    """The policy of one x and y on sequences of more than `steps` steps.
+    """The policy on sequences of more than `steps` steps.
 
-    To cut means: x alone where y is one answer; x and y at the same steps where y has one for
+    Truncation cuts x alone where y is one answer; x and y at the same steps where y has one for
     each step of x; y alone where x has no steps. A text that is cut at its end loses its <EOS>,
     so that no model learns to end there. An x and a y of different lengths, as in translation,
     are never cut: a part of x is not answered by a part of y.
@@ -31,7 +31,7 @@ class MaxLength:
         keep: which steps are kept where it is cut, the `first` or the `last`.
 
     Raises:
-        ConfigError: an option that is none, nothing that has steps, or a cut that would part x
+        ConfigError: an unknown option, nothing that has steps, or a cut that would separate x
             from its y.
     """
 
@@ -42,7 +42,7 @@ class MaxLength:
     keep: Literal["first", "last"] = "first"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be done, before anything is read."""
+        """Refuse an impossible policy before anything is read."""
         require("data.longer", self.longer, choice(*LONGER))
         require("data.keep", self.keep, choice(*KEEP))
         require("data.max_length", self.steps, or_null(whole(1)))
@@ -59,7 +59,7 @@ class MaxLength:
         return self._x_has_time and self.y.per_step
 
     def __call__(self, x: Array | None, y: Array) -> tuple[Array | None, Array] | None:
-        """One example as it is to be used; None where it is dropped.
+        """Return one example, truncated; None where it is dropped.
 
         Args:
             x: (T_x, ...), or (...) without steps; None without x.

@@ -12,7 +12,7 @@ _MOST_SHORT = int(np.iinfo(np.int16).max)
 
 
 class Vocabulary:
-    """A fixed list of symbols; the first four are special, a symbol's id is its place.
+    """A fixed list of symbols; the first four are special, a symbol's id is its index.
 
     Args:
         symbols: the symbols after the special ones, each once.

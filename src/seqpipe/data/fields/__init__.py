@@ -1,1 +1,1 @@
-"""How one entry of a record becomes numbers, and numbers an entry again."""
+"""Fields: each turns one entry of a record into numbers and back."""

@@ -1,4 +1,4 @@
-"""Recordings as what is heard in each short piece of time: log Mel energies, or cepstra."""
+"""Recordings as log Mel energies or cepstra of short frames."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -88,7 +88,7 @@ class LogMel(Field):
         """Learn the rate and, to normalize by the training split, mean and deviation.
 
         Raises:
-            ConfigError: bands that the rate cannot tell apart.
+            ConfigError: bands that the rate cannot resolve.
         """
         total = Moments()
         for record in records:
@@ -119,7 +119,7 @@ class LogMel(Field):
         return stacked(features, self.stack)
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
-        """How long a recording is; the sound itself is gone."""
+        """The length of a recording; the sound itself cannot be restored."""
         seconds = len(values) * self.stack * self.hop_ms / 1000
         return f"{seconds:.2f} s of sound, {len(values)} steps"
 
@@ -129,7 +129,7 @@ class LogMel(Field):
         return FieldSpec(self.kind, self._width * (1 + self.deltas) * self.stack)
 
     def describe(self, counts: object) -> str:
-        """What a step is."""
+        """The numbers and the length of a step."""
         step = self.hop_ms * self.stack
         return f"{self.spec.size} {self._name} a step of {step:g} ms, {self.heard:,} samples/s"
 

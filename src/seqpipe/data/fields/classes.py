@@ -1,4 +1,4 @@
-"""What fields of named classes share."""
+"""The base of fields of named classes."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ SEPARATORS = ("|", ";", ",")
 
 
 def class_name(value: object) -> str:
-    """What the class of a value is called: text as it stands, a number by its value.
+    """The name of the class of a value: text as it is, a number by its value.
 
     >>> class_name(1.0), class_name(-0.0), class_name(0.5), class_name("1.0"), class_name(True)
     ('1', '0', '0.5', '1.0', 'True')
@@ -30,7 +30,7 @@ def class_name(value: object) -> str:
 
 
 def alike_in(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Names that stand for one thing: the same number, or the same text but for white space.
+    """Names that mean the same: one number, or one text but for white space.
 
     >>> alike_in(["1", "1.0", "2", "yes", "yes "]), alike_in(["0", "1", "True"])
     ([('1', '1.0'), ('yes', 'yes ')], [('1', 'True')])
@@ -91,7 +91,7 @@ class Classes(Field):
         self._ids = {name: id_ for id_, name in enumerate(self.names)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up the classes."""
+        """Set the classes."""
         self._set(tuple(state["names"]))
 
     def _id(self, value: object) -> int:
@@ -106,7 +106,7 @@ class Classes(Field):
         return self._ids[name]
 
     def notes(self, key: str) -> list[str]:
-        """Classes that stand for one thing."""
+        """Classes that mean the same."""
         return [
             f"{key}: the classes {' and '.join(map(repr, group))} stand for one"
             " thing, and each is a class of its own; allowed: one way to write it"
@@ -114,7 +114,7 @@ class Classes(Field):
         ]
 
     def _name(self, value: object) -> str:
-        """What the class of a value is called here: 1.0 is 1, in a text file too."""
+        """The name of the class of a value here: 1.0 is 1, in a text file too."""
         if isinstance(value, str) and value in self._ids:  # the usual case, for each tag of a text
             return value
         text = str(value)

@@ -25,10 +25,10 @@ class Nucleotides(Field):
             learned of codes that are rare.
         ambiguity: what the codes of more than one base become: `separate`: each itself;
             `merged`: all N.
-        masked: tell lower case (soft-masked repeats) from upper: other ids, or a fifth number,
-            1 for lower case. False: both are the same.
+        masked: distinguish lower case (soft-masked repeats) from upper: other ids, or a fifth
+            number, 1 for lower case. False: both are the same.
         rna: read U as T. False: U is refused.
-        position: one number more, for shares only: where a base stands in its sequence, from -1,
+        position: one number more, for shares only: the place of a base in its sequence, from -1,
             the first, to 1, the last. For sequences cut around a site, whose middle means
             something.
     """
@@ -103,7 +103,7 @@ class Nucleotides(Field):
         return FieldSpec("symbols", len(self.names), self.names, unit="bases")
 
     def describe(self, counts: object) -> str:
-        """How a base is given."""
+        """The numbers of a base."""
         if self.codes == "shares":
             return f"DNA, {self._width} numbers a base"
         return f"DNA, {len(self.names)} codes"

@@ -67,8 +67,8 @@ class Frames(Field):
         }
         if backbone is None and (unused := [name for name in given if given[name] is not None]):
             wrong, allowed = "there is no backbone to use it", "null, or also data.x.backbone"
-            told = [refusal(f"data.x.{name}", given[name], wrong, allowed) for name in unused]
-            raise ConfigError(told)
+            problems = [refusal(f"data.x.{name}", given[name], wrong, allowed) for name in unused]
+            raise ConfigError(problems)
         self.differences, self.standardize = differences, standardize
         self.backbone = None
         if backbone is not None:
@@ -92,12 +92,12 @@ class Frames(Field):
             self.mean, self.scale = total.mean, total.scale
 
     def state(self) -> dict[str, Any]:
-        """What `fit` learned, and which weights the backbone has."""
+        """The result of `fit`, and the name of the backbone's weights."""
         weights = "" if self.backbone is None else self.backbone.digest()
         return {**super().state(), "weights": weights}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what `fit` learned.
+        """Set what `fit` learned.
 
         Raises:
             DataError: with another backbone.
@@ -113,7 +113,7 @@ class Frames(Field):
         return {} if self.backbone is None else dict(self.backbone.network.state_dict())
 
     def restore_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Take up those of the backbone."""
+        """Set those of the backbone."""
         if self.backbone is not None:
             self.backbone.network.load_state_dict(weights)
 
@@ -168,11 +168,11 @@ class Frames(Field):
                 frames = frames.astype(np.uint8)  # as JSON has them
         wanted = "(frames, height, width) or (frames, height, width, 3) uint8"
         if frames.dtype != np.uint8 or not (frames.ndim == 3 or frames.shape[3:] == (3,)):
-            told = f"{frames.dtype} of shape {frames.shape}"
-            raise DataError(f"{self.column}: not frames, but {told}; allowed: {wanted}")
+            found = f"{frames.dtype} of shape {frames.shape}"
+            raise DataError(f"{self.column}: not frames, but {found}; allowed: {wanted}")
         if self.shape and frames.shape[1:] != self.shape:
-            told = f"frames of shape {frames.shape[1:]}; the training split starts with"
-            raise DataError(f"{self.column}: {told} {self.shape}")
+            text = f"frames of shape {frames.shape[1:]}; the training split starts with"
+            raise DataError(f"{self.column}: {text} {self.shape}")
         return frames
 
     def _steps(self, record: Record) -> Floats:

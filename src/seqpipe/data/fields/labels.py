@@ -66,7 +66,7 @@ class Category(Classes):
         return f"{len(self.names)} classes ({self.shown_names()})"
 
     def notes(self, key: str) -> list[str]:
-        """Classes that stand for one thing, or look like several others together."""
+        """Classes that mean the same, or look like several others together."""
         alike = super().notes(key)
         found = several_in(self.names)
         if found is None:
@@ -141,7 +141,7 @@ class Tags(Classes):
         return all_tags(types(names), scheme)
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up the classes and the scheme."""
+        """Set the classes and the scheme."""
         super().restore(state)
         self.found_scheme = state["found_scheme"]
         self.notation = state.get("notation", PLAIN)
@@ -198,12 +198,12 @@ class Tags(Classes):
 
     def describe(self, counts: object) -> str:
         """The number of classes and their names, or the types of spans."""
-        told = f"one of {len(self.names)} tags a step"
+        text = f"one of {len(self.names)} tags a step"
         if not self.found_scheme:
-            told += ", which mark no spans" if self.scheme == "auto" else ""
-            return f"{told} ({self.shown_names()})"
+            text += ", which mark no spans" if self.scheme == "auto" else ""
+            return f"{text} ({self.shown_names()})"
         found = [type_ or "spans" for type_ in types(self.names)]
-        return f"{told} ({self.found_scheme}: {', '.join(found)})"
+        return f"{text} ({self.found_scheme}: {', '.join(found)})"
 
 
 class Ordinal(Category):

@@ -1,4 +1,4 @@
-"""Piano rolls: which notes sound at each step."""
+"""Fields of piano rolls: the notes that sound at each step."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from seqpipe.rules import refusal
 
 
 class PianoRoll(Field):
-    """Which of K notes sound at each step, (T, K) uint8 of 0 and 1.
+    """The notes that sound at each step, (T, K) uint8 of 0 and 1.
 
     Args:
         column: the key of the entry in a record: an array (T, 88) whose column k is MIDI note
@@ -38,7 +38,7 @@ class PianoRoll(Field):
         self.lowest, self.highest = lowest, highest
 
     def fit(self, records: Iterable[Record]) -> None:
-        """Nothing to learn: the notes are given."""
+        """Learn nothing: the notes are given."""
 
     def encode(self, record: Record) -> Tensor:
         """(T, K) uint8.

@@ -30,7 +30,7 @@ def doubles(value: object) -> Doubles:
 
     Raises:
         TypeError: no number, nor an array of numbers.
-        ValueError: likewise, or an array that is ragged or too deep.
+        ValueError: text that is no number, or an array that is ragged or too deep.
         LostDigitsError: a whole number that float64 does not hold.
     """
     if value is None:  # NaN to numpy
@@ -86,21 +86,21 @@ class Moments:
 
 
 class _Units(TypedDict, total=False):
-    """How numbers were standardised, for a FieldSpec."""
+    """The mean and scale of standardised numbers, for a FieldSpec."""
 
     mean: tuple[float, ...]
     scale: tuple[float, ...]
 
 
 def units(standardize: bool, mean: Doubles, scale: Doubles) -> _Units:
-    """What a FieldSpec says of standardised numbers; nothing of those that are as they stood."""
+    """Mean and scale for a FieldSpec; nothing where numbers are not standardised."""
     if not standardize:
         return {}
     return {"mean": tuple(mean.tolist()), "scale": tuple(scale.tolist())}
 
 
 class Standardized(Field):
-    """What fields of numbers share: standardised in float64, handed to the model in float32.
+    """The base of fields of numbers: standardised in float64, given to the model in float32.
 
     Args:
         column: the key of the entry in a record.
@@ -118,25 +118,25 @@ class Standardized(Field):
         self._loss: DigitLoss | None = None
 
     def watch(self) -> None:
-        """Look at what is encoded from now on, for `digit_loss`."""
+        """Watch the numbers encoded from now on, for `digit_loss`."""
         self._loss = DigitLoss()
 
     def digit_loss(self, role: str) -> str | None:
-        """How many different numbers became equal in what was encoded since `watch`, if many did.
+        """A warning if many different numbers became equal in float32 since `watch`.
 
         Raises:
             DataError: half of them did, or more, and the field does not standardize.
         """
-        loss, self._loss = None if self._loss is None else self._loss.told(), None
+        loss, self._loss = None if self._loss is None else self._loss.report(), None
         if loss is None:
             return None
-        told, grave = loss
+        report, grave = loss
         if self.standardize:
-            text = f"{told}, though standardised; numbers far from all others may be the cause"
+            text = f"{report}, though standardised; numbers far from all others may be the cause"
             return f"data.{role}.column={self.column}: {text}"
         if grave:
-            raise DataError(f"{self.column}: {told}; allowed: ++data.{role}.standardize=true")
-        return f"data.{role}.standardize=false: of {self.column}, {told}; true keeps their digits"
+            raise DataError(f"{self.column}: {report}; allowed: ++data.{role}.standardize=true")
+        return f"data.{role}.standardize=false: of {self.column}, {report}; true keeps their digits"
 
     def typed(self, text: str) -> Any:
         """Numbers as typed on a command line: 3.5, or [0.3,1.0], or a list of lists."""
@@ -161,12 +161,12 @@ class Standardized(Field):
         return torch.from_numpy(kept)
 
     def _in_units(self, values: Tensor | Sequence[Any] | Doubles) -> Doubles:
-        """Numbers of a model as they were before they were standardised."""
+        """Numbers of a model in the units of the data."""
         return np.asarray(values, dtype=np.float64) * self.scale + self.mean
 
 
 class _Arrays(Standardized):
-    """What Series and Vector share: finite numbers of a width that the first record sets."""
+    """The base of Series and Vector: finite numbers of a width that the first record sets."""
 
     def fit(self, records: Iterable[Record]) -> None:
         """Learn D and, to standardize, the mean and standard deviation of each of the D numbers."""

@@ -30,7 +30,7 @@ class Spelled(Field):
     """Words with their characters, (T, 1 + C) integers: the word's id, then C ids of characters.
 
     A word that training never showed is <UNK>, and still has its characters: names, endings and
-    capitals tell much of it. x only.
+    capitals. x only.
 
     Args:
         column: the key of the entry in a record; text, or a list of words.
@@ -156,10 +156,10 @@ class Spelled(Field):
         )
 
     def describe(self, counts: object) -> str:
-        """How many words and characters, the share of <UNK> in training, how many have vectors."""
-        told = f"{len(self.vocabulary):,} words of {len(self.alphabet):,} characters"
-        told += unknown_rates({"train": self.counts})
-        return "; ".join(filter(None, (told, self.vectors.describe(self.counts))))
+        """Numbers of words and characters, the share of <UNK>, and of words that have vectors."""
+        text = f"{len(self.vocabulary):,} words of {len(self.alphabet):,} characters"
+        text += unknown_rates({"train": self.counts})
+        return "; ".join(filter(None, (text, self.vectors.describe(self.counts))))
 
     def inputs(self) -> list[Path]:
         """The file of vectors, where there is one."""
@@ -177,7 +177,7 @@ class Spelled(Field):
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up the words, their vectors and the characters."""
+        """Set the words, their vectors and the characters."""
         self.vectors.restore(state)
         self.vocabulary = Vocabulary(state["words"], unknown=self.unknown)
         self.unnamed.counts = dict(state.get("unnamed", {}))

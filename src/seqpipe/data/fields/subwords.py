@@ -77,7 +77,7 @@ class Subwords(Way):
         return {"tokenizer": self._pieces.to_str()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up the pieces."""
+        """Set the pieces."""
         super().restore(state)
         self._take(_library().Tokenizer.from_str(state["tokenizer"]))
 

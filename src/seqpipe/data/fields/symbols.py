@@ -13,7 +13,7 @@ from seqpipe.rules import refusal
 
 
 class Symbols(Field):
-    """Ids 0..size-1 as they stand in the record, (T_x,) int64; x only, since nothing ends them.
+    """Ids 0..size-1 as in the record, (T_x,) int64; x only, since nothing ends them.
 
     Args:
         column: the key of the entry in a record; a list of integers.
@@ -27,7 +27,7 @@ class Symbols(Field):
         self.size = size
 
     def fit(self, records: Iterable[Record]) -> None:
-        """Nothing to learn: the size is given."""
+        """Learn nothing: the size is given."""
 
     def encode(self, record: Record) -> Tensor:
         """(T_x,) int64.

@@ -164,8 +164,8 @@ class Text(Field):
 
     def describe(self, counts: Mapping[str, Counts]) -> str:
         """The size of the vocabulary, the share of <UNK> in each split, how many have vectors."""
-        told = f"{len(self.way.names):,} {self.way.unit}{unknown_rates(counts)}"
-        return "; ".join(filter(None, (told, self.vectors.describe(counts.get("train")))))
+        text = f"{len(self.way.names):,} {self.way.unit}{unknown_rates(counts)}"
+        return "; ".join(filter(None, (text, self.vectors.describe(counts.get("train")))))
 
     def inputs(self) -> list[Path]:
         """The file of vectors, where there is one."""
@@ -177,7 +177,7 @@ class Text(Field):
         return self.way.state() | self.vectors.state() | read
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up the vocabulary and its vectors."""
+        """Set the vocabulary and its vectors."""
         self.way.restore(state)
         self.vectors.restore(state)
         self.unnamed.counts = dict(state.get("unnamed", {}))
@@ -187,17 +187,17 @@ class Text(Field):
         return [*self.way.notes(key), *self.unnamed.notes(key)]
 
     def steps(self, value: Any) -> tuple[list[str], Callable[[Sequence[str]], str]]:
-        """What each step of a text reads, and what joins them."""
+        """The text of each step, and a function that joins them."""
         if isinstance(value, str):
             return self.way.steps(self._composed(value))
         return super().steps(value)
 
     def between(self, before: str, text: str) -> str:
-        """What stands between a text and another that continues it."""
+        """The white space between a text and another that continues it."""
         return self.way.between(before, text)
 
     def _ends_paragraph(self, record: Record) -> bool:
-        """Whether a piece of a longer text ends where a paragraph does, which is by words only."""
+        """True where a piece of a longer text ends with a paragraph; by words only."""
         text = self.value(record)
         return self.way.ends_paragraphs and bool(_PARAGRAPH_END.search(text))
 
@@ -259,7 +259,7 @@ class Unnamed:
                 self.counts[symbol] = self.counts.get(symbol, 0) + entry.count(symbol)
 
     def notes(self, key: str) -> list[str]:
-        """What to do about them; key: of the field."""
+        """Advice about them; key: of the field."""
         return [
             f"{key}.unknown=null: the texts hold {symbol} {count:,} times, which is a symbol like"
             " any other here, not the one for words that training never showed; allowed:"

@@ -41,9 +41,9 @@ class Way(ABC):
     """
 
     unit: ClassVar[str]
-    """What one symbol is, in the plural."""
+    """The name of a symbol, in the plural."""
     least: ClassVar[tuple[int, str]] = (len(SPECIALS) + 1, f"{len(SPECIALS)} symbols are special")
-    """How many symbols cannot be done without, and why."""
+    """The least size of the vocabulary, and the reason."""
     takes_lists = False
     """True where an entry may be split already."""
     ends_paragraphs = False
@@ -79,27 +79,27 @@ class Way(ABC):
         """The text of one part; ids: without <PAD>, <BOS> and <EOS>."""
 
     def state(self) -> dict[str, Any]:
-        """What `fit` learned."""
+        """The result of `fit`, to be kept."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what `fit` learned on the same data before."""
+        """Set what an earlier `fit` learned."""
         self.reading = state.get("reading", 1)
 
     def steps(self, entry: Entry) -> tuple[list[str], Callable[[Sequence[str]], str]]:
-        """What each step of a text reads, none where it is no text, and what joins them."""
+        """The text of each step, none where it is no text, and a function that joins them."""
         return [], "".join
 
     def between(self, before: str, text: str) -> str:
-        """What stands between a text and another that continues it."""
+        """The white space between a text and another that continues it."""
         return ""
 
     def spaced(self, text: str) -> str:
-        """A text as two are compared: white space that is not read does not tell them apart."""
+        """A text as it is compared: without differences in white space that is not read."""
         return text
 
     def notes(self, key: str) -> list[str]:
-        """What to warn about in the texts that were fitted; key: of the field."""
+        """Warnings about the texts that were fitted; key: of the field."""
         return []
 
 
@@ -138,7 +138,7 @@ class Listed(Way):
         return {"symbols": self.names[len(SPECIALS) :]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up the vocabulary."""
+        """Set the vocabulary."""
         super().restore(state)
         self._take(state["symbols"])
 
@@ -290,7 +290,7 @@ class Words(Listed):
         return {**super().state(), "spacing": self.spacing.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up the vocabulary, and where blanks stand."""
+        """Set the vocabulary, and the places of blanks."""
         super().restore(state)
         self.spacing = Spacing()
         if "spacing" in state:

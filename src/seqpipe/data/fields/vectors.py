@@ -1,4 +1,4 @@
-"""Word vectors that somebody trained before: GloVe, word2vec and fastText, in text form."""
+"""Pretrained word vectors: GloVe, word2vec and fastText, in text form."""
 
 import gzip
 import zlib
@@ -37,7 +37,7 @@ class Pretrained:
         self._matrix: Floats | None = None
 
     def fit(self, names: Sequence[str]) -> None:
-        """Take up a vocabulary; the file is read when its vectors are asked for."""
+        """Set the vocabulary; the file is read when its vectors are needed."""
         self._names, self._matrix = names, None
 
     @property
@@ -60,7 +60,7 @@ class Pretrained:
         return {} if self.matrix is None else {"vectors": self.matrix}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up the matrix."""
+        """Set the matrix."""
         self._matrix = state.get("vectors")
 
     def describe(self, counts: np.ndarray[Any, np.dtype[np.int64]] | None) -> str:
@@ -72,11 +72,11 @@ class Pretrained:
         if self.matrix is None:
             return ""
         known = ~np.isnan(self.matrix[:, 0])
-        told = f"vectors for {_percent(known[len(SPECIALS) :].mean())} of the words"
+        text = f"vectors for {_percent(known[len(SPECIALS) :].mean())} of the words"
         if counts is None:
-            return told
+            return text
         share = counts[known].sum() / max(1, counts.sum() - counts[EOS])
-        return f"{told}, {_percent(share)} of the tokens"
+        return f"{text}, {_percent(share)} of the tokens"
 
 
 def _percent(share: float) -> str:
@@ -84,9 +84,9 @@ def _percent(share: float) -> str:
 
 
 def read_vectors(file: Path, names: Sequence[str]) -> Floats:
-    """The vectors of some words. The file is gone through line by line; the others are not kept.
+    """Read the vectors of some words, line by line; the others are not kept.
 
-    Where a word stands twice its first vector counts. Numbers are looked at in the lines that
+    Of a word that occurs twice the first vector counts. Numbers are checked in the lines that
     are kept, their count in every line.
 
     Args:
@@ -131,23 +131,23 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes, bytes]]:
                     continue
                 width = width or len(line.split()) - 1
                 found += 1
-                yield number, *_parted(line, width, place(file, number))
+                yield number, *_word_and_numbers(line, width, place(file, number))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{file}: cannot be read to its end ({error})") from None
     if said is not None and said != found:
-        text = f"tells of {said:,} words, and {found:,} follow; allowed: a whole file"
+        text = f"announces {said:,} words, and {found:,} follow; allowed: a whole file"
         raise DataError(f"{place(file, 1)}: {text}")
 
 
 def _header(line: bytes) -> tuple[int, int] | None:
-    """How many words and how many numbers, where the line says just that."""
+    """The numbers of words and of dimensions, where the line holds just these."""
     parts = line.split()
     if len(parts) != 2 or not all(part.isdigit() for part in parts):
         return None
     return int(parts[0]), int(parts[1])
 
 
-def _parted(line: bytes, width: int, where: str) -> tuple[bytes, bytes]:
+def _word_and_numbers(line: bytes, width: int, where: str) -> tuple[bytes, bytes]:
     """The word and the rest. In some files of GloVe words hold spaces: `. . .`, `at name@site`."""
     if width == 0:
         raise DataError(f"{where}: holds no numbers; allowed: a word and its numbers")

@@ -12,7 +12,7 @@ import regex
 from seqpipe.data.vocabulary import SPECIALS, UNK
 
 READING = 2
-"""How text is read today. 1: until version 0.9, without Unicode's rules for marks."""
+"""The version of the rules. 1: until version 0.9, without Unicode's rules for marks."""
 
 _WORD = r"\w+(?:['\u2019]\w+)*|([^\w\s])\1*"
 _FIRST_READING = re.compile(_WORD)  # and today's of ASCII, where both say the same
@@ -28,7 +28,7 @@ _GRAPHEME = regex.compile(r"\X")
 _STARTS_WORD = regex.compile(rf"[{_IN}]")
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 
-LEARNED = 100_000  # words whose spacing is looked at
+LEARNED = 100_000  # words whose spacing is learned from
 _LONG = 8  # letters: words of these scripts, where blanks separate them, are shorter on average
 WORDS = ("a", "0", "00", "000", "0000")  # kinds: words, and numbers by their digits
 PARTICULAR = 3  # of the keys of two neighbours: those that name words
@@ -114,7 +114,7 @@ def lowered(text: str) -> str:
 
 
 class Spacing:
-    """Where blanks stand between words and marks, learned from texts.
+    """The places of blanks between words and marks, learned from texts.
 
     Of each two neighbours that are not both words, what stood between them most often is kept:
     for these two, and for two of their kind. What training never showed is spaced as in English.
@@ -189,16 +189,16 @@ class Spacing:
         return "".join(blank + word for blank, word in spaced)
 
     def state(self) -> dict[str, Any]:
-        """What was learned."""
+        """The result of learning, to be kept."""
         return {"blanks": self.blanks, "unspaced": self.unspaced}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what was learned."""
+        """Set what was learned."""
         self.blanks, self.unspaced = dict(state["blanks"]), bool(state["unspaced"])
 
 
 def _keys(words: Sequence[str], between: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """What the blank between two neighbours may depend on, the particular before the general.
+    """Features that the blank between two neighbours may depend on, the specific ones first.
 
     A hyphen with no blank before it has none after it, and most often the other way round: so
     with a mark on the left the blank before it counts, with one on the right what follows it.
