@@ -8,11 +8,10 @@ import pytest
 from pyarrow import parquet
 
 from seqpipe.config.sweep_callback import FIGURES as ALLOWED
-from seqpipe.report import gradient_comparison
 from seqpipe.report import run_files as report
-from seqpipe.report.clipping import read_history
 from seqpipe.report.comparison import FIGURES, best_of, write_comparison
-from seqpipe.report.gradient_comparison import profiles
+from seqpipe.report.run_files import read_history
+from seqpipe.report.sweep_figures import profiles
 from seqpipe.report.sweep_jobs import (
     FAILED,
     FINISHED,
@@ -179,18 +178,6 @@ def test_a_profile_is_the_mean_over_examples_as_a_share_of_its_peak(tmp_path):
     assert found["start"] == ([0, 1, 2], [0.5, 1.0, 0.25])
     assert found["end"] == ([0, 1, 2], [1.0, 0.5, 0.0])
     assert profiles(tmp_path / "none.parquet") == {}
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    figures = []
-    for module in (
-        gradient_comparison,
-        *(__import__(f"seqpipe.report.{n}", fromlist=["x"]) for n in ("clipping",)),
-    ):
-        kept = module.save
-        monkeypatch.setattr(module, "save", lambda f, p, kept=kept: figures.append(f) or kept(f, p))
-    return figures
 
 
 def test_gradients_are_drawn_a_line_a_cell_and_a_panel_a_length(sweep, tmp_path, drawn):

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from seqpipe.report import run_files as report
+from seqpipe.report.curves import draw_curves
 from seqpipe.report.findings import Finding
 from seqpipe.report.html import to_html
 from seqpipe.report.markdown import link, table
@@ -40,7 +41,7 @@ class Reader(HTMLParser):
 @pytest.fixture
 def written(tmp_path):
     """Markdown and HTML of a run with everything."""
-    report.draw_curves(tmp_path, {"val/loss": [(3, 1.0)]})
+    draw_curves(tmp_path, {"val/loss": [(3, 1.0)]})
     report.write(tmp_path / "figures" / "flow.png", "picture")
     path = write_report(
         tmp_path,
@@ -126,7 +127,7 @@ def test_each_picture_stands_below_its_sentence_and_inside_the_file(written, tmp
 
 
 def test_a_picture_that_nobody_speaks_of_is_shown_too(tmp_path):
-    report.draw_curves(tmp_path, {})
+    draw_curves(tmp_path, {})
     page = write_report(tmp_path, title="t", command="c", data={}, model=[], metrics={})
     assert "## More figures" in page.read_text()
     assert "<img" in page.with_suffix(".html").read_text()

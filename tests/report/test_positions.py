@@ -19,7 +19,7 @@ def test_the_sentence_has_the_means_over_real_steps_and_the_worst_position():
     text = positions_finding(THREE, 4, "loss_by_position.png").text
     assert "the loss is 0.7 nats per step; when the model reads its own guesses, 1.4 (4 ex" in text
     assert "**0.7 nats**, is the exposure gap" in text
-    assert "equal at position 1 and furthest apart at 2 (by 1.5)" in text
+    assert "equal at position 1 and differ most at 2 (by 1.5)" in text
 
 
 def test_where_nothing_is_lost_that_is_said():

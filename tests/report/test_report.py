@@ -9,20 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.image import imread
 
 from seqpipe.report import run_files as report
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figure that was last saved."""
-    figures = []
-    save = report.save
-
-    def kept(figure, path):
-        figures.append(figure)
-        return save(figure, path)
-
-    monkeypatch.setattr(report, "save", kept)
-    return figures
+from seqpipe.report.curves import draw_curves
+from seqpipe.report.examples import draw_confusion
 
 
 def test_metrics_are_sorted_and_what_is_not_finite_is_null(tmp_path):
@@ -47,7 +35,7 @@ def test_the_confusion_matrix_shows_counts_shares_names_and_accuracy(tmp_path, d
         matrix[k][k] = 3
     matrix[0][1] = 1  # class 0: 3 right, 1 taken for class 1
     names = ["$1 日本", *(f"class {k}" for k in range(1, n))]
-    path = report.draw_confusion(tmp_path, matrix, names, title="digits")
+    path = draw_confusion(tmp_path, matrix, names, title="digits")
     assert imread(path).shape[0] > 300
     axes = drawn[0].axes[0]
     assert axes.images[0].get_array()[0].tolist() == [0.75, 0.25] + [0.0] * (n - 2)
@@ -61,7 +49,7 @@ def test_the_confusion_matrix_shows_counts_shares_names_and_accuracy(tmp_path, d
 
 
 def test_a_class_without_examples_has_an_empty_row(tmp_path, drawn):
-    report.draw_confusion(tmp_path, [[0, 0], [1, 1]], ["a", "b"])
+    draw_confusion(tmp_path, [[0, 0], [1, 1]], ["a", "b"])
     assert drawn[0].axes[0].images[0].get_array().tolist() == [[0, 0], [0.5, 0.5]]
 
 
@@ -81,7 +69,7 @@ def test_the_curves_hold_both_losses_the_monitored_metric_and_the_gradient(tmp_p
         "grad_norm/total": [(1, 10.0), (2, 0.1)],
         "lr": [(1, 0.1)],
     }
-    report.draw_curves(tmp_path, history, monitor="val/accuracy", best_step=2)
+    draw_curves(tmp_path, history, monitor="val/accuracy", best_step=2)
     loss, accuracy, gradient = drawn[0].axes
     assert _lines(loss) == {"train/loss": history["train/loss"], "val/loss": history["val/loss"]}
     assert _lines(accuracy) == {
@@ -94,21 +82,21 @@ def test_the_curves_hold_both_losses_the_monitored_metric_and_the_gradient(tmp_p
 
 
 def test_a_monitored_loss_needs_no_panel_of_its_own(tmp_path, drawn):
-    report.draw_curves(tmp_path, {"val/loss": [(3, 1.0)]}, monitor="val/loss", best_step=3)
+    draw_curves(tmp_path, {"val/loss": [(3, 1.0)]}, monitor="val/loss", best_step=3)
     assert [axes.get_title(loc="left") for axes in drawn[0].axes] == ["loss"]
     assert "best: 1\nat step 3" in _lines(drawn[0].axes[0])
 
 
 def test_many_points_are_drawn_with_their_running_mean(tmp_path, drawn):
     points = [(step, float(step % 2)) for step in range(160)]
-    report.draw_curves(tmp_path, {"train/loss": points})
+    draw_curves(tmp_path, {"train/loss": points})
     smooth = _lines(drawn[0].axes[0])["train/loss"]
     assert len(smooth) == 157  # the mean of 4
     assert smooth[0] == (3, 0.5)
 
 
 def test_a_run_that_measured_nothing_is_drawn_too(tmp_path):
-    assert report.draw_curves(tmp_path, {}).exists()
+    assert draw_curves(tmp_path, {}).exists()
 
 
 def test_the_sample_is_written_as_it_is(tmp_path):
@@ -117,5 +105,6 @@ def test_the_sample_is_written_as_it_is(tmp_path):
 
 
 def test_matplotlib_is_imported_only_when_something_is_drawn():
-    code = "import sys, seqpipe.report.run_files; sys.exit('matplotlib' in sys.modules)"
+    modules = "seqpipe.report.page, seqpipe.report.examples"
+    code = f"import sys, {modules}; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from seqpipe.report.sentences import confusion_finding, curves_advice, curves_finding
+from seqpipe.report.curves import curves_advice, curves_finding
+from seqpipe.report.examples import confusion_finding
 
 
 def told(history, best_step, monitor="val/loss", mode="min"):
@@ -69,7 +70,7 @@ def test_a_metric_that_was_still_getting_better_suggests_a_longer_training():
 
 def test_a_loss_that_rises_while_that_of_training_falls_is_told():
     rising = [(1, 1.0), (2, 0.5), (3, 0.9)]
-    assert advised({"val/loss": rising, "train/loss": [(3, 0.1)]}) == ["Learnt by heart"]
+    assert advised({"val/loss": rising, "train/loss": [(3, 0.1)]}) == ["Overfitting"]
     assert advised({"val/loss": rising, "train/loss": [(3, 0.9)]}) == []
     assert advised({}) == []
 

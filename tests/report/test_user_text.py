@@ -21,9 +21,12 @@ from seqpipe.console import PlainConsole
 from seqpipe.display import PlainFormatter, visible
 from seqpipe.report import run_files as report
 from seqpipe.report.comparison import write_comparison
+from seqpipe.report.curves import draw_curves
+from seqpipe.report.examples import draw_confusion
+from seqpipe.report.figures import style
 from seqpipe.report.markdown import code, heading, table
 from seqpipe.report.page import write_page
-from seqpipe.report.run_files import draw_confusion, draw_curves, style, write_rows
+from seqpipe.report.run_files import write_rows
 from seqpipe.report.sweep_jobs import FAILED, FINISHED, Job, note_job, read_jobs
 from seqpipe.terminal import complain, say
 

@@ -11,7 +11,7 @@ from seqpipe.inference.generate import typed_condition
 from seqpipe.inference.midi_writer import write_midi
 from seqpipe.inference.model import Model
 from seqpipe.inference.unknown_symbols import counts_unknown, shown, unknown_at, unknown_symbols
-from seqpipe.report.music import draw_roll
+from seqpipe.report.examples import draw_roll
 from seqpipe.runs.open_model import open_model
 
 log = logging.getLogger(__name__)

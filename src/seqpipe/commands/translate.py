@@ -77,7 +77,7 @@ def _check_attention(options: Translate, model: Model) -> None:
 
 def _drawn(model: Model, pairs: Any, path: Path) -> Path:
     from seqpipe.inference.attention_maps import attended
-    from seqpipe.report.attention import Looks, draw_attention
+    from seqpipe.report.examples import Looks, draw_attention
 
     looks = []
     for record, text in pairs:

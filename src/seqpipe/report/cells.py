@@ -1,4 +1,4 @@
-"""Pictures of what is inside the cells."""
+"""Figure of the gates and states of the cells, at the start and the end of a training."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqpipe.report import run_files as report
+from seqpipe.report.figures import add_title, figure, plain, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,14 +17,14 @@ START, END = "#9ca3af", "#1f5fa8"
 
 
 class Spread(NamedTuple):
-    """How values are spread. counts: (bins,); edges: (bins + 1,)."""
+    """Histogram of the values of a gate or state. counts: (bins,); edges: (bins + 1,)."""
 
     counts: NDArray[np.int64]
     edges: NDArray[np.float64]
 
 
 Spreads = Mapping[str, Mapping[str, Spread]]
-"""Of each gate and part of the state, by layer."""
+"""A histogram for each gate and part of the state, by layer."""
 
 
 def draw_cells(folder: Path, first: Spreads, last: Spreads, title: str) -> Path:
@@ -34,11 +34,11 @@ def draw_cells(folder: Path, first: Spreads, last: Spreads, title: str) -> Path:
         folder: the run's folder.
         first: at the start, grey.
         last: at the end, of the same layers.
-        title: what ran.
+        title: the name of the run.
     """
     names = _rows(list(last))
     parts = list(dict.fromkeys(part for name in names for part in last[name]))
-    with report.figure(1.2 + 1.9 * len(parts), 0.9 + 1.5 * len(names)) as drawn:
+    with figure(1.2 + 1.9 * len(parts), 0.9 + 1.5 * len(names)) as drawn:
         grid = drawn.subplots(len(names), len(parts), squeeze=False)
         for row, name in zip(grid, names, strict=True):
             for axes, part in zip(row, parts, strict=True):
@@ -51,16 +51,10 @@ def draw_cells(folder: Path, first: Spreads, last: Spreads, title: str) -> Path:
                 axes.set_yticks([])
                 axes.grid(False)
                 axes.spines["left"].set_visible(False)
-                axes.set_title(f"{_words(part)}")
-            row[0].set_ylabel(report.plain(name, 24), fontsize=8)
-        drawn.suptitle(
-            f"{report.plain(title, 50)}: at the end (grey: at the start)",
-            x=0.01,
-            ha="left",
-            fontsize=10,
-            fontweight="bold",
-        )
-        return report.save(drawn, folder / "figures" / "inside_the_cells.png")
+                axes.set_title(_words(part))
+            row[0].set_ylabel(plain(name, 24), fontsize=8)
+        add_title(drawn, title, ": at the end (grey: at the start)")
+        return save(drawn, folder / "figures" / "inside_the_cells.png")
 
 
 def _draw(axes: "Axes", spread: Spread, colour: str, *, filled: bool) -> None:

@@ -1,4 +1,4 @@
-"""The page about a sweep: a row a job, the best of them, and what repeats come to."""
+"""The page about a sweep: a row a job, the best of them, and the mean over seeds."""
 
 import math
 import statistics
@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqpipe.report.clipping import draw_clipping
+from seqpipe.report.figures import LONGEST_TITLE, VALID, figure, plain, save
 from seqpipe.report.findings import Finding, Row
-from seqpipe.report.gradient_comparison import draw_gradients
 from seqpipe.report.markdown import (
     Markup,
     code,
@@ -20,12 +19,12 @@ from seqpipe.report.markdown import (
     table,
 )
 from seqpipe.report.page import sections, write_page
-from seqpipe.report.run_files import VALID, figure, plain, save
+from seqpipe.report.sweep_figures import draw_clipping, draw_gradients
 from seqpipe.report.sweep_jobs import FINISHED, Job, differing, setting
 
 REPEATED = "seed"  # jobs that differ in nothing else are repeats
 
-# What an experiment may end in: draws figures/ below the folder, and says what they show.
+# The comparisons an experiment may end in: each draws into figures/ and returns findings.
 FIGURES: Mapping[str, Callable[..., list[Finding]]] = {
     "gradients": draw_gradients,
     "clipping": draw_clipping,
@@ -46,8 +45,8 @@ def write_comparison(
         folder: of the sweep.
         jobs: at least one.
         command: repeats the sweep when typed in a shell.
-        ends_in: one of FIGURES, what an experiment is about; None for any other sweep.
-        options: more arguments of that function.
+        ends_in: one of FIGURES; None for a plain sweep.
+        options: arguments of that function.
 
     Returns:
         comparison.md.
@@ -72,8 +71,8 @@ def write_comparison(
 def best_of(jobs: Sequence[Job]) -> frozenset[int]:
     """Numbers of the jobs with the best monitored value, chosen on the validation split.
 
-    Values of other data or of another metric cannot be compared: each has its own best. Other data
-    is another validation or test; how batches are made is not.
+    Values on different validation or test data, or of different metrics, cannot be compared: each
+    has its own best.
     """
     best: dict[tuple[str, str], Job] = {}
     for job in jobs:
@@ -87,7 +86,6 @@ def best_of(jobs: Sequence[Job]) -> frozenset[int]:
 
 
 def _title(jobs: Sequence[Job]) -> str:
-    """What was compared: the name of the experiment or the grid, where it has one."""
     name = next(
         (jobs[0].overrides[k] for k in ("experiment", "sweep") if k in jobs[0].overrides), ""
     )
@@ -97,16 +95,14 @@ def _title(jobs: Sequence[Job]) -> str:
 
 def _in_short(jobs: Sequence[Job], best: frozenset[int]) -> str:
     finished = sum(job.status == FINISHED for job in jobs)
-    text = "The one job finished." if finished == len(jobs) == 1 else ""
-    if not text:
-        text = f"{'All' if finished == len(jobs) else finished} of {len(jobs)} jobs finished."
-        text = text.replace("All of", "All")
+    counted = f"All {finished}" if finished == len(jobs) else f"{finished} of {len(jobs)}"
+    text = "The one job finished." if finished == len(jobs) == 1 else f"{counted} jobs finished."
     keys = differing(jobs)
     if len(best) == 1 and finished > 1:
         job = next(job for job in jobs if job.number in best)
         name = f"job {job.number}" if not keys else in_code(setting(job, keys))
         text += f" By {in_code(job.kept)}, {number(job.monitored)}, {name} is the best"
-        text += f"; the test says {number(job.metrics[job.judged])}." if job.judged else "."
+        text += f"; the test says {number(job.result)}." if job.judged else "."
     elif len(best) > 1:
         text += " Jobs on other data, or judged by another metric, cannot be compared: "
         text += "each kind has its own best, chosen on the validation split."
@@ -175,18 +171,11 @@ def _mean_and_spread(values: Sequence[float]) -> str:
 
 
 def _draw_results(folder: Path, jobs: Sequence[Job], best: frozenset[int]) -> Path | None:
-    """Draws figures/results.png, a line a job; None where that would not help.
-
-    The values must be of one metric, and there must be more than one.
-    """
-    shown = [
-        job
-        for job in jobs
-        if job.status == FINISHED and math.isfinite(job.metrics.get(job.judged, math.nan))
-    ]
+    """Draws figures/results.png, a line a job; None unless several values share one metric."""
+    shown = [job for job in jobs if job.status == FINISHED and math.isfinite(job.result)]
     if len(shown) < 2 or len({job.judged for job in shown}) > 1 or len(shown) > 60:
         return None
-    keys, values = differing(jobs), [job.metrics[job.judged] for job in shown]
+    keys, values = differing(jobs), [job.result for job in shown]
     names = [setting(job, keys) or f"job {job.number}" for job in shown]
     lines = {name: place for place, name in enumerate(dict.fromkeys(names))}
     with figure(8, 1.0 + 0.28 * len(lines)) as drawn:
@@ -198,5 +187,5 @@ def _draw_results(folder: Path, jobs: Sequence[Job], best: frozenset[int]) -> Pa
             axes.set_xscale("log")
         axes.set_yticks(range(len(lines)), [plain(name, 50) for name in lines])
         axes.set_ylim(len(lines) - 0.5, -0.5)
-        axes.set_title(plain(shown[0].judged, 60))
+        axes.set_title(plain(shown[0].judged, LONGEST_TITLE))
         return save(drawn, folder / "figures" / "results.png")

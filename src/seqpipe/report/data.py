@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from seqpipe.display import visible
+from seqpipe.report.figures import GREY, TRAIN, VALID, add_title, figure, plain, save
 from seqpipe.report.findings import Row
 from seqpipe.report.markdown import escaped, heading, picture, table
-from seqpipe.report.run_files import GREY, TRAIN, VALID, figure, plain, save, write
+from seqpipe.report.run_files import write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLOURS = {"train": TRAIN, "valid": VALID, "test": GREY}
-_WIDTHS = {"train": 3.0, "valid": 2.0, "test": 1.2}  # equal lines lie on each other
+_WIDTHS = {"train": 3.0, "valid": 2.0, "test": 1.2}  # so that equal lines are all visible
 _BINS = 40
 
 
 class DataSummary(Protocol):
-    """What is drawn and written; see seqpipe.data.summary."""
+    """The parts of seqpipe.data.summary.Summary that the page shows."""
 
     splits: Any
     lengths: Any
@@ -50,7 +51,7 @@ def write_data(folder: Path, *, title: str, text: str, summary: DataSummary) -> 
 
 
 def draw_data(folder: Path, summary: DataSummary, title: str = "") -> Path | None:
-    """Draws figures/data.png: how long examples are, how often each class occurs.
+    """Draws figures/data.png: the lengths of the examples and the frequency of each class.
 
     Returns:
         the file; None where there is neither length nor class.
@@ -72,12 +73,12 @@ def draw_data(folder: Path, summary: DataSummary, title: str = "") -> Path | Non
         names = [f"{row['split']} ({row['examples']:,})" for row in summary.splits]
         marks = [Patch(color=_COLOURS[row["split"]]) for row in summary.splits]
         drawn.legend(marks, names, loc="outside lower center", ncols=3)
-        drawn.suptitle(plain(title, 60), fontweight="bold", x=0.01, ha="left")
+        add_title(drawn, title)
         return save(drawn, folder / "figures" / "data.png")
 
 
 def _draw_lengths(axes: Axes, role: str, lengths: Mapping[str, Any]) -> None:
-    """Shares, not counts: a small split is seen beside a large one."""
+    """Draws shares, not counts, so that a small split is visible beside a large one."""
     from matplotlib.ticker import MaxNLocator
 
     low = min(int(steps.min()) for steps in lengths.values())
@@ -104,7 +105,7 @@ def _draw_lengths(axes: Axes, role: str, lengths: Mapping[str, Any]) -> None:
 
 
 def _draw_balance(axes: Axes, role: str, rows: Sequence[Row]) -> None:
-    """A bar a class, of each split its share."""
+    """Draws a bar for each class and split."""
     splits = [split for split in _COLOURS if f"{split}, share" in rows[0]]
     height = 0.8 / len(splits)
     for number, split in enumerate(splits):

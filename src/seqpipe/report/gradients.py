@@ -1,4 +1,4 @@
-"""Pictures of the gradient through time."""
+"""Figures of the gradient through time."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqpipe.report import run_files as report
+from seqpipe.report.figures import COLOURS as LINES
+from seqpipe.report.figures import LONGEST_TITLE, add_title, figure, plain, save, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,21 +16,20 @@ if TYPE_CHECKING:
 Profiles = Mapping[str, NDArray[np.float64]]
 """Mean norm of dL/dh by distance from the loss, (D,), by layer."""
 
-LOW, HIGH = -8.0, 2.0  # log10 of the norms a colour tells apart: the same in every picture
+LOW, HIGH = -8.0, 2.0  # log10 of the norms that colours show: the same in every figure
 COLOURS = "magma"
 MOST_PANELS, MARKED = 6, 40
-_LINES = ("#1f5fa8", "#9a6a00", "#15803d", "#b91c1c", "#6d28d9", "#0e7490")
 
 
 class ThroughTimePicture:
-    """The norms of every layer at one step of a training, drawn again and again.
+    """A picture of the norms of all layers at one step of a training, drawn many times.
 
-    All that stays the same is drawn once and kept as pixels: only the colours and the title are
-    drawn anew, in a tenth of the time.
+    What stays the same is drawn once and kept as pixels: only the colours and the title are drawn
+    again, in a tenth of the time.
 
     Args:
         names: of the layers, the lowest first.
-        distances: how many the longest has.
+        distances: the largest number of distances of a layer.
     """
 
     def __init__(self, names: Sequence[str], distances: int) -> None:
@@ -38,7 +38,7 @@ class ThroughTimePicture:
 
         self.names, self.distances = tuple(names), distances
         height = 1.1 + 0.3 * len(names)
-        with report.style():
+        with style():
             drawn = Figure(figsize=(8, height), dpi=100, facecolor="white")  # laid out by hand
             self.canvas = FigureCanvasAgg(drawn)
             tall = 1 - 0.85 / height
@@ -52,7 +52,7 @@ class ThroughTimePicture:
                 animated=True,
                 **_colours(),
             )
-            labels = [report.plain(name, 24) for name in names]
+            labels = [plain(name, 24) for name in names]
             self.axes.set_yticks(range(len(names)), labels, fontsize=8)
             self.axes.set_xlabel("distance from the loss, steps")
             self.axes.grid(False)
@@ -63,13 +63,13 @@ class ThroughTimePicture:
             self.still = self.canvas.copy_from_bbox(drawn.bbox)
 
     def draw(self, profiles: Profiles, title: str) -> NDArray[np.uint8]:
-        """The picture, (height, width, 3), 0..255."""
+        """Returns the picture, (height, width, 3), 0..255."""
         rows = np.full((len(self.names), self.distances), np.nan)
         for place, name in enumerate(self.names):
             norms = profiles[name][: self.distances]
             rows[place, : len(norms)] = log10(norms)
         self.image.set_data(rows)
-        self.title.set_text(report.plain(title, 100))
+        self.title.set_text(plain(title, 100))
         self.canvas.restore_region(self.still)
         self.axes.draw_artist(self.image)
         self.canvas.figure.draw_artist(self.title)
@@ -84,14 +84,14 @@ def draw_profiles(folder: Path, first: Profiles, last: Profiles, title: str) -> 
         folder: the run's folder.
         first: at the start.
         last: at the end, of the same layers.
-        title: what ran.
+        title: the name of the run.
     """
     names = list(last)
-    with report.figure(8, 3.6) as drawn:
+    with figure(8, 3.6) as drawn:
         axes = drawn.add_subplot()
         for place, name in enumerate(names):
-            colour = _LINES[place % len(_LINES)]
-            style: Any = ["-", "-.", ":"][place // len(_LINES) % 3]
+            colour = LINES[place % len(LINES)]
+            style: Any = ["-", "-.", ":"][place // len(LINES) % 3]
             mark = "o" if len(last[name]) <= MARKED else ""
             axes.plot(
                 _seen(last[name]),
@@ -106,11 +106,11 @@ def draw_profiles(folder: Path, first: Profiles, last: Profiles, title: str) -> 
         _log_axis(axes, [*first.values(), *last.values()])
         axes.set_xlabel("distance from the loss, steps")
         axes.set_ylabel("norm of dL/dh")
-        axes.set_title(report.plain(title, 60))
+        axes.set_title(plain(title, LONGEST_TITLE))
         axes.legend(
             title="at the end (dashed: at the start)", loc="upper left", bbox_to_anchor=(1.0, 1.0)
         )
-        return report.save(drawn, folder / "figures" / "gradient_through_time.png")
+        return save(drawn, folder / "figures" / "gradient_through_time.png")
 
 
 def draw_over_training(folder: Path, looks: Sequence[tuple[int, Profiles]], title: str) -> Path:
@@ -118,12 +118,12 @@ def draw_over_training(folder: Path, looks: Sequence[tuple[int, Profiles]], titl
 
     Args:
         folder: the run's folder.
-        looks: optimizer step, and what was found then; at least two.
-        title: what ran.
+        looks: optimizer step, and the norms at it; at least two.
+        title: the name of the run.
     """
     names = _panels(list(looks[-1][1]))
     rows = -(-len(names) // 2) if len(names) > 1 else 1
-    with report.figure(8.5, 0.9 + 2.1 * rows) as drawn:
+    with figure(8.5, 0.9 + 2.1 * rows) as drawn:
         grid = drawn.subplots(rows, min(2, len(names)), squeeze=False, sharex=True).ravel()
         steps = [step for step, _ in looks]
         for axes, name in zip(grid, names, strict=False):
@@ -134,7 +134,7 @@ def draw_over_training(folder: Path, looks: Sequence[tuple[int, Profiles]], titl
                 shown[: len(norms), place] = log10(norms)
             image = axes.pcolormesh(_edges(steps), np.arange(D + 1) - 0.5, shown, **_colours())
             axes.grid(False)
-            axes.set_title(report.plain(name, 40))
+            axes.set_title(plain(name, 40))
             axes.set_ylabel("distance")
         for axes in grid[len(names) :]:
             axes.set_visible(False)
@@ -142,12 +142,12 @@ def draw_over_training(folder: Path, looks: Sequence[tuple[int, Profiles]], titl
             axes.set_xlabel("optimizer step")
             axes.tick_params(labelbottom=True)
         drawn.colorbar(image, ax=list(grid[: len(names)]), label="log10 of the norm of dL/dh")
-        drawn.suptitle(report.plain(title, 60), x=0.01, ha="left", fontsize=10, fontweight="bold")
-        return report.save(drawn, folder / "figures" / "gradient_over_training.png")
+        add_title(drawn, title)
+        return save(drawn, folder / "figures" / "gradient_over_training.png")
 
 
 def log10(norms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of norms that may be 0, infinite or no numbers: as far out as a colour goes."""
+    """log10 of norms; 0, infinity and NaN become the end of the scale of colours."""
     with np.errstate(divide="ignore", invalid="ignore"):
         powers: NDArray[np.float64] = np.log10(norms)
     return np.nan_to_num(powers, nan=HIGH, posinf=HIGH, neginf=LOW)
@@ -158,7 +158,7 @@ def _colours() -> dict[str, Any]:
 
 
 def _edges(steps: Sequence[int]) -> NDArray[np.float64]:
-    """Where the column of each look begins and ends: half way to its neighbours."""
+    """The edges of a column for each step, half way to its neighbours."""
     places = np.asarray(steps, dtype=np.float64)
     between = (places[1:] + places[:-1]) / 2
     return np.concatenate([places[:1], between, places[-1:]])
@@ -173,12 +173,11 @@ def _panels(names: list[str]) -> list[str]:
 
 
 def _seen(norms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What a logarithmic axis can show."""
     return np.where((norms > 0) & np.isfinite(norms), norms, np.nan)
 
 
 def _log_axis(axes: "Axes", every: Sequence[NDArray[np.float64]]) -> None:
-    """Logarithmic, over what is there, but at least two and at most sixteen powers of ten."""
+    """Makes the axis logarithmic, over the values: two to sixteen powers of ten."""
     seen = np.concatenate([_seen(norms) for norms in every])
     seen = seen[np.isfinite(seen)]
     if len(seen) == 0:

@@ -1,4 +1,4 @@
-"""The loss at each step of what a model writes, with the truth before it and with its guesses."""
+"""The loss at each step of y, with teacher forcing and with the model's own guesses read back."""
 
 import csv
 from collections.abc import Sequence
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seqpipe.files import replacing
+from seqpipe.report.figures import GREY, LONGEST_TITLE, TRAIN, VALID, figure, plain, save
 from seqpipe.report.findings import Finding
-from seqpipe.report.run_files import GREY, TRAIN, VALID, figure, plain, save
 
 _BINS = 64  # at most, in the picture; the table has every position
 
 
 class Position(NamedTuple):
-    """One step of y, from 1, or the mean of some: nats of both, and sequences that reach it."""
+    """One step of y, from 1, or the mean over some: both losses in nats, and sequences so long."""
 
     position: float
     sequences: float
@@ -34,7 +34,7 @@ def write_positions(folder: Path, positions: Sequence[Position]) -> Path:
 
 
 def binned(positions: Sequence[Position], most: int = _BINS) -> list[Position]:
-    """Neighbours put together so that at most `most` are left; each sequence counts alike."""
+    """Means over neighbouring positions, at most `most` of them; each sequence weighs the same."""
     width = -(-len(positions) // most)
     return [_mean(positions[i : i + width]) for i in range(0, len(positions), width)]
 
@@ -64,12 +64,13 @@ def draw_positions(folder: Path, positions: Sequence[Position], title: str = "")
         forced, free = [p.teacher_forced for p in shown], [p.free_running for p in shown]
         mark = {"marker": "o", "markersize": 3} if len(shown) <= 40 else {}
         axes.fill_between(at, forced, free, color=TRAIN, alpha=0.12, linewidth=0)
-        # Where both are one, the wider line is seen on both sides of the other.
+        # Where the lines coincide, the wider one is visible on both sides of the other.
         axes.plot(at, free, color=TRAIN, linewidth=3, label="its own guesses read back", **mark)
         axes.plot(at, forced, color=VALID, label="the true y before each step", **mark)
         axes.set_ylim(bottom=0)
         axes.set_ylabel("nats at this position")
-        axes.set_title(f"{plain(title, 60)}: loss by position" if title else "loss by position")
+        above = f"{plain(title, LONGEST_TITLE)}: " if title else ""
+        axes.set_title(f"{above}loss by position")
         axes.legend(loc="best")
         width = at[1] - at[0] if len(at) > 1 else 1.0
         below.bar(at, [p.sequences for p in shown], width=0.9 * width, color=GREY, alpha=0.35)
@@ -84,7 +85,7 @@ def draw_positions(folder: Path, positions: Sequence[Position], title: str = "")
 def positions_finding(
     positions: Sequence[Position], examples: int, figure: str | None = None
 ) -> Finding:
-    """What reading its own guesses costs the model, in words and by position."""
+    """The exposure gap, in words: what reading its own guesses costs the model."""
     whole = _mean(positions)
     gap = whole.free_running - whole.teacher_forced
     text = (
@@ -96,9 +97,9 @@ def positions_finding(
         worst = max(positions, key=lambda p: p.free_running - p.teacher_forced)
         more = worst.free_running - worst.teacher_forced
         text += (
-            f" The difference, **{gap:.2g} nats**, is the exposure gap: a mistake is read by the"
-            " steps after it, and another good continuation counts as wrong. Both are equal at"
-            f" position 1 and furthest apart at {worst.position:.0f} (by {more:.2g})."
+            f" The difference, **{gap:.2g} nats**, is the exposure gap: later steps read a mistake,"
+            " and another good continuation counts as wrong. The losses are equal at position 1"
+            f" and differ most at {worst.position:.0f} (by {more:.2g})."
         )
     else:
         text += " Reading its own guesses costs nothing here."

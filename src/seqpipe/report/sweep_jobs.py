@@ -1,7 +1,7 @@
-"""The jobs of a sweep: what each was told to do, and what became of it.
+"""The jobs of a sweep: the overrides of each, its status and its metrics.
 
-Each job leaves a note of its own, so that it matters neither which process ran it nor in which
-order they ended.
+Each job writes a note of its own, so neither the process that ran it nor the order in which jobs
+end matters.
 """
 
 import json
@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seqpipe.files import replacing
+from seqpipe.report.run_files import write
 from seqpipe.rules import best_of
 
 NOTES = "jobs"  # folder of the notes, below that of the sweep
@@ -24,16 +24,16 @@ class Job:
 
     Args:
         number: its place in the sweep, from 0.
-        overrides: what it was told, key by key.
+        overrides: those of its command line, key by key.
         status: `not finished` (still running, or ended from outside), `finished`, `refused` (the
             configuration or the data cannot be used), `failed`.
-        message: why, in one line; empty for a finished one.
+        message: the reason, in one line; empty for a finished job.
         seconds: from its start to its end.
-        folder: its run folder, relative to that of the sweep; empty where it left none.
+        folder: its run folder, relative to that of the sweep; empty where there is none.
         monitor: the metric by which its best weights were chosen.
         mode: `min` or `max`, what is better.
-        judged_on: a hash of what was validated and tested; jobs that share it can be compared.
-        metrics: those of metrics.json that are numbers.
+        judged_on: a hash of the validation and test data; jobs that share it can be compared.
+        metrics: the numbers of metrics.json.
     """
 
     number: int
@@ -64,16 +64,20 @@ class Job:
         tested = f"test/{self.monitor.removeprefix('val/')}"
         return tested if tested in self.metrics else self.kept
 
+    @property
+    def result(self) -> float:
+        """The value that the job is judged by; NaN where there is none."""
+        return self.metrics.get(self.judged, math.nan)
+
 
 def note_job(sweep: Path, job: Job) -> None:
-    """Writes down what is known of a job; a later note takes the place of an earlier one."""
+    """Writes the note of a job; a later note replaces an earlier one."""
     path = sweep / NOTES / f"{job.number}.json"
     known: dict[str, Any] = asdict(job)
-    del known["metrics"]  # they lie in the run's folder
+    del known["metrics"]  # read from the run's folder
     known["seconds"] = job.seconds if math.isfinite(job.seconds) else None
     text = json.dumps(known, indent=2, ensure_ascii=False)
-    with replacing(path) as made:
-        made.write_text(text + "\n", encoding="utf-8")
+    write(path, text)
 
 
 def read_jobs(sweep: Path) -> list[Job]:
@@ -106,18 +110,18 @@ def _metrics(folder: Path) -> dict[str, float]:
 
 
 def judged_by(jobs: Sequence[Job]) -> str:
-    """The metric that the jobs are judged by: that of the first one that has any."""
+    """The metric that the jobs are judged by, that of the first job with metrics."""
     return next((job.judged for job in jobs if job.metrics), "result")
 
 
 def differing(jobs: Sequence[Job]) -> list[str]:
-    """The keys that are not the same in all jobs, in the order they were typed."""
+    """The keys whose values differ between jobs, in the order they were typed."""
     keys = dict.fromkeys(key for job in jobs for key in job.overrides)
     return [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
 
 
 def setting(job: Job, keys: Sequence[str]) -> str:
-    """What distinguishes a job: `gru 50`, or with names where a value does not speak for itself."""
+    """The overrides that distinguish a job: `gru 50`, with keys where a value alone is unclear."""
     words = []
     for key in keys:
         value = job.overrides.get(key, "")

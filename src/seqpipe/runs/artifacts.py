@@ -16,10 +16,10 @@ from seqpipe.errors import RecordError
 from seqpipe.files import unwritable
 from seqpipe.records import SEALS, note_seal
 from seqpipe.report import run_files as report
+from seqpipe.report.curves import curves_advice, curves_finding, draw_curves
+from seqpipe.report.examples import confusion_finding, draw_confusion, draw_roll
 from seqpipe.report.findings import Finding
-from seqpipe.report.music import draw_roll
 from seqpipe.report.page import write_report
-from seqpipe.report.sentences import confusion_finding, curves_advice, curves_finding
 from seqpipe.runs import examples, identity, saved_model, summary
 from seqpipe.runs.training_run import TrainingRun
 from seqpipe.tracking.base import Tracker
@@ -148,7 +148,7 @@ def write_page(run: TrainingRun, title: str, found: Sequence[Finding], **more: A
 def curves(run: TrainingRun, best_step: int | None = None) -> list[Finding]:
     """Draws the learning curves. Returns what they show, and what they suggest."""
     series, task = run.history.series, run.module.task
-    path = report.draw_curves(run.folder, series, monitor=task.monitor, best_step=best_step)
+    path = draw_curves(run.folder, series, monitor=task.monitor, best_step=best_step)
     figure = None if path is None else path.name
     goal = {"monitor": task.monitor, "mode": task.mode}
     shown = curves_finding(series, **goal, best_step=best_step, figure=figure)
@@ -162,7 +162,7 @@ def _confusion(run: TrainingRun) -> list[Finding]:
         return []
     counts = confusion.int().tolist()
     names = run.data.spec.y.names or tuple(map(str, range(len(counts))))
-    path = report.draw_confusion(run.folder, counts, names, title=run.name)
+    path = draw_confusion(run.folder, counts, names, title=run.name)
     return [confusion_finding(counts, names, None if path is None else path.name)]
 
 

@@ -14,7 +14,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
 from seqpipe.models.architecture import Attends
 from seqpipe.models.architecture import Samples as CanSample
-from seqpipe.report.attention import Looks, attention_finding, draw_attention
+from seqpipe.report.examples import Looks, attention_finding, draw_attention
 from seqpipe.report.findings import Finding
 from seqpipe.runs.training_run import TrainingRun
 from seqpipe.training.module import SequenceModule

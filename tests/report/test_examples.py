@@ -1,11 +1,9 @@
-"""Attention as heat maps, and in a sentence."""
+"""Attention as heat maps and in a sentence; a piano roll as a picture."""
 
 import numpy as np
 import pytest
-from matplotlib.image import imread
 
-from seqpipe.report import run_files as report
-from seqpipe.report.attention import Looks, attention_finding, draw_attention
+from seqpipe.report.examples import Looks, attention_finding, draw_attention, draw_roll
 
 WEIGHTS = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.5, 0.25, 0.25]])
 TRANSLATION = Looks(["the", "$5", " ", "a" * 30], ["der", "<EOS>"], WEIGHTS)
@@ -13,16 +11,11 @@ SERIES = Looks((), ["yes", "no", "<EOS>"], np.full((3, 80), 1 / 80))
 
 
 @pytest.fixture
-def panels_of(tmp_path, monkeypatch):
+def panels_of(tmp_path, drawn):
     def draw(*examples):
-        figures = []
-        save = report.save
-        with monkeypatch.context() as patched:
-            patched.setattr(report, "save", lambda f, path: figures.append(f) or save(f, path))
-            path = draw_attention(tmp_path / "figures" / "it.png", examples, title="a model")
+        path = draw_attention(tmp_path / "figures" / "it.png", examples, title="a model")
         assert path == tmp_path / "figures" / "it.png"
-        assert imread(path).shape[0] > 200
-        return [axes for axes in figures[0].axes if axes.get_xlabel() == "x"]
+        return [axes for axes in drawn[-1].axes if axes.get_xlabel() == "x"]
 
     return draw
 
@@ -68,3 +61,24 @@ def test_the_sentence_is_of_the_same_numbers():
     assert f"In 2 examples a step of the answer gives {largest:.2f} of its" in finding.text
     assert f"alike would give {even:.2f}." in finding.text
     assert finding.figure == "attention.png"
+
+
+NOTES = ("A0", "A#0", "B0", "C1", "C#1")
+
+
+def axes_of(tmp_path, drawn, roll):
+    path = draw_roll(tmp_path / "figures" / "sample.png", roll, NOTES, title="a sample")
+    assert path == tmp_path / "figures" / "sample.png"
+    return drawn[-1].axes[0]
+
+
+def test_a_roll_has_a_row_a_note_from_the_lowest_to_the_highest_that_sounds(tmp_path, drawn):
+    axes = axes_of(tmp_path, drawn, [[0, 1, 0, 0, 0], [0, 1, 0, 1, 0], [0, 0, 0, 0, 0]])
+    assert axes.images[0].get_array().tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 0]]
+    assert axes.images[0].origin == "lower"
+    assert names_of(axes.get_yticklabels()) == ["A#0", "B0", "C1"]
+    assert axes.get_title(loc="left") == "a sample"
+
+
+def test_silence_is_drawn_with_all_notes(tmp_path, drawn):
+    assert axes_of(tmp_path, drawn, [[0] * 5] * 2).images[0].get_array().shape == (5, 2)

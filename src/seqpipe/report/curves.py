@@ -1,27 +1,101 @@
-"""What a figure shows, in a sentence that is computed from the same numbers."""
+"""Learning curves: the figure, what it shows in sentences, and advice."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from seqpipe.report.figures import GREY, LONGEST_TITLE, TRAIN, VALID, figure, plain, save
 from seqpipe.report.findings import Finding
 from seqpipe.report.markdown import in_code, number
+from seqpipe.report.run_files import History
 
-History = Mapping[str, Sequence[tuple[int, float]]]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _STILL_BETTER = 0.02  # share by which the last validation beats all before it
-_LEARNT_BY_HEART = 1.2  # val/loss at the end, over its lowest
+_OVERFITTED = 1.2  # val/loss at the end, over its lowest
+
+
+def draw_curves(
+    folder: Path, history: History, *, monitor: str = "val/loss", best_step: int | None = None
+) -> Path:
+    """Draws figures/learning_curves.png: the losses, the monitored metric, the gradient's norm.
+
+    Args:
+        folder: the run's folder.
+        history: for each metric the pairs (optimizer step, value). Those that have a panel are
+            `train/loss`, `val/loss`, the monitored one with its `train/` partner, and
+            `grad_norm/total`; the others are not drawn.
+        monitor: the metric by which the best model was chosen.
+        best_step: the optimizer step of the best model, marked in every panel.
+    """
+    measured = monitor.removeprefix("val/")
+    panels = {"loss": ["train/loss", "val/loss"], measured: [f"train/{measured}", monitor]}
+    panels["gradient norm before clipping"] = ["grad_norm/total"]
+    shown = {
+        title: [name for name in wanted if history.get(name)]
+        for title, wanted in panels.items()
+        if any(history.get(name) for name in wanted)
+    }
+    with figure(8, 0.5 + 2.3 * max(1, len(shown))) as drawn:
+        grid = drawn.subplots(max(1, len(shown)), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (title, names) in zip(grid, shown.items(), strict=False):
+            for name in names:
+                _draw_curve(axes, name, history[name])
+            axes.set_title(plain(title, LONGEST_TITLE))
+            if title.startswith("gradient") and any(value > 0 for _, value in history[names[0]]):
+                axes.set_yscale("log")
+            _mark_best(axes, best_step, history[monitor] if monitor in names else ())
+            if len(names) > 1 or monitor in names:
+                axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        grid[-1].set_xlabel("optimizer step")
+        return save(drawn, folder / "figures" / "learning_curves.png")
+
+
+def _draw_curve(axes: "Axes", name: str, points: Sequence[tuple[int, float]]) -> None:
+    """A line; where there are many points, a faint one with its running mean over it."""
+    colour = TRAIN if name.startswith("train/") else VALID
+    label = plain(name, LONGEST_TITLE)
+    steps, values = [step for step, _ in points], [value for _, value in points]
+    window = len(points) // 40
+    if window < 3:
+        mark = "o" if len(points) <= 40 else ""
+        axes.plot(
+            steps,
+            values,
+            color=colour,
+            marker=mark,
+            markersize=3,
+            label=label,
+        )
+        return
+    axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+    ends = range(window, len(values) + 1)
+    means = [sum(values[end - window : end]) / window for end in ends]
+    axes.plot(steps[window - 1 :], means, color=colour, linewidth=1.6, label=label)
+
+
+def _mark_best(axes: "Axes", step: int | None, monitored: Sequence[tuple[int, float]]) -> None:
+    if step is None:
+        return
+    axes.axvline(step, color=GREY, linestyle=(0, (4, 3)), linewidth=1)
+    for at, value in monitored:
+        if at == step:
+            label = f"best: {number(value)}\nat step {step:,}"
+            axes.plot([at], [value], "o", color="#b91c1c", markersize=6, label=label, zorder=3)
 
 
 def curves_finding(
     history: History, *, monitor: str, mode: str, best_step: int | None, figure: str | None
 ) -> Finding:
-    """The learning curves: where the best validation was, and how the losses stood there.
+    """Describes the learning curves: the best validation, and the losses at that step.
 
     Args:
         history: for each metric the pairs (optimizer step, value).
         monitor: the metric by which the best weights are chosen.
         mode: `min` or `max`, what is better.
-        best_step: of the weights that were tested; None where they are the last.
+        best_step: optimizer step of the tested weights; None where they are the last.
         figure: name of the picture, if it was drawn.
     """
     sentences = [*_about_best(history.get(monitor, ()), monitor, mode, best_step)]
@@ -55,7 +129,7 @@ def _about_best(
 
 
 def _about_losses(history: History, best_step: int | None) -> Iterator[str]:
-    """The gap between training and validation, where the weights that count were validated."""
+    """Compares the losses of training and validation at the tested weights."""
     train, valid = dict(history.get("train/loss", ())), dict(history.get("val/loss", ()))
     shared = sorted(train.keys() & valid.keys())
     if not shared:
@@ -83,13 +157,13 @@ def _about_broken(history: History, monitor: str) -> Iterator[str]:
 
 
 def _best(points: Sequence[tuple[int, float]], mode: str) -> tuple[int, float]:
-    """The best point; of equal ones the last."""
+    """The best point; the last of equal ones."""
     sign = 1 if mode == "max" else -1
     return max(points, key=lambda point: (sign * point[1], point[0]))
 
 
 def curves_advice(history: History, *, monitor: str, mode: str) -> Iterator[Finding]:
-    """What the curves suggest to try; nothing where they suggest nothing."""
+    """Suggestions that follow from the curves, if any."""
     points = [(s, v) for s, v in history.get(monitor, ()) if math.isfinite(v)]
     if len(points) > 2 and _best(points, mode) == points[-1]:
         before, last = _best(points[:-1], mode)[1], points[-1][1]
@@ -100,32 +174,9 @@ def curves_advice(history: History, *, monitor: str, mode: str) -> Iterator[Find
             yield Finding("Train for longer", text, group="Advice")
     losses = [value for _, value in history.get("val/loss", ()) if math.isfinite(value)]
     train = [value for _, value in history.get("train/loss", ()) if math.isfinite(value)]
-    if len(losses) > 2 and train and 0 < _LEARNT_BY_HEART * min(losses) < losses[-1]:
+    if len(losses) > 2 and train and 0 < _OVERFITTED * min(losses) < losses[-1]:
         if train[-1] < min(losses):
             text = f"`val/loss` rose from {number(min(losses))} to {number(losses[-1])} while "
-            text += f"`train/loss` fell to {number(train[-1])}: the training examples are learnt "
-            text += "by heart. More data, `dropout=0.3` or a smaller `hidden_size` may help."
-            yield Finding("Learnt by heart", text, group="Advice")
-
-
-def confusion_finding(
-    matrix: Sequence[Sequence[int]], names: Sequence[str], figure: str | None
-) -> Finding:
-    """What is right, and which class is most often mistaken for which.
-
-    Args:
-        matrix: counts, a row for each true class, a column for each predicted one.
-        names: the classes, in the same order.
-        figure: name of the picture, if it was drawn.
-    """
-    n, total = len(names), sum(map(sum, matrix))
-    right = sum(matrix[k][k] for k in range(n))
-    text = f"{right:,} of {total:,} are right ({right / max(1, total):.2%})."
-    wrong = [(matrix[i][j], -i, -j) for i in range(n) for j in range(n) if i != j]
-    count, i, j = max(wrong, default=(0, 0, 0))
-    rows = []
-    if count > 0:
-        text += " The table has the mistake made most often."
-        share = f"{count / sum(matrix[-i]):.1%}"
-        rows = [{"true": names[-i], "predicted": names[-j], "times": count, "of that class": share}]
-    return Finding("Which class is taken for which", text, figure, rows, group="Examples")
+            text += f"`train/loss` fell to {number(train[-1])}: the model overfits. "
+            text += "More data, `dropout=0.3` or a smaller `hidden_size` may help."
+            yield Finding("Overfitting", text, group="Advice")

@@ -1,0 +1,214 @@
+"""Figures of what a model answers: a confusion matrix, attention maps, a piano roll."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqpipe.report.figures import LONGEST_TITLE, figure, plain, save
+from seqpipe.report.findings import Finding
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Matrix = Sequence[Sequence[float]]
+
+_COUNTS_UP_TO = 15  # classes; beyond it the cells are too small for a number
+_NAMES_UP_TO = 60  # classes; beyond it only some are named on the axes
+_CHARACTER = 0.65  # width of a character, in font sizes
+_STEPS_NAMED = 48  # steps of an attention map; of longer ones only some have a number
+_LONGEST_STEP = 14  # characters of a step's name
+_INCHES = 0.19  # for a step, as long as the figure stays within bounds
+_ACROSS = 2  # maps side by side
+_NOTES_NAMED = 12  # at most
+
+
+def draw_confusion(
+    folder: Path, matrix: Sequence[Sequence[int]], names: Sequence[str], title: str = ""
+) -> Path:
+    """Draws figures/confusion_matrix.png.
+
+    Args:
+        folder: the run's folder.
+        matrix: counts, a row for each true class, a column for each predicted one.
+        names: the classes, in the same order.
+        title: the name of the run; the accuracy is added.
+    """
+    n = len(names)
+    assert len(matrix) == n, "a row for each class"
+    assert all(len(row) == n for row in matrix), "a column for each class"
+    shares = [[count / max(1, sum(row)) for count in row] for row in matrix]
+    total = sum(map(sum, matrix))
+    accuracy = sum(matrix[k][k] for k in range(n)) / max(1, total)
+    cell = max(2.4 / n, 0.5 if n <= _COUNTS_UP_TO else min(0.3, 9 / n))  # inches
+    side = cell * n
+    with figure(side + 2.4, side + 1.6) as drawn:
+        from matplotlib.colors import PowerNorm
+
+        axes = drawn.add_subplot()
+        # The square root makes a class that is mistaken once in fifty visible.
+        image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        above = f"{plain(title, LONGEST_TITLE)}\n" * bool(title)
+        axes.set_title(above + f"accuracy {accuracy:.2%} of {total:,}")
+        _name_axes(axes, names, cell)
+        if n <= _COUNTS_UP_TO:
+            _write_counts(axes, matrix, shares, cell)
+        bar = drawn.colorbar(image, ax=axes, fraction=0.046, pad=0.03, shrink=0.7)
+        bar.outline.set_visible(False)
+        bar.set_label("share of the true class")
+        return save(drawn, folder / "figures" / "confusion_matrix.png")
+
+
+def _name_axes(axes: "Axes", names: Sequence[str], cell: float) -> None:
+    ticks = range(0, len(names), math.ceil(len(names) / _NAMES_UP_TO))
+    labels = [plain(names[k]) for k in ticks]
+    size = 9 if len(names) <= _COUNTS_UP_TO else 7
+    too_wide = max(map(len, labels), default=0) * size * _CHARACTER > cell * 72
+    axes.set_xticks(ticks, labels, fontsize=size, rotation=90 if too_wide else 0)
+    axes.set_yticks(ticks, labels, fontsize=size)
+    axes.tick_params(length=0)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+
+
+def _write_counts(axes: "Axes", counts: Matrix, shares: Matrix, cell: float) -> None:
+    for i, row in enumerate(counts):
+        for j, count in enumerate(row):
+            colour = "white" if shares[i][j] > 0.3 else "#1f2937" if count else "#cbd5e1"
+            text = f"{count:,}"
+            size = min(9.0, 0.9 * cell * 72 / (_CHARACTER * len(text)))
+            axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
+
+
+def confusion_finding(
+    matrix: Sequence[Sequence[int]], names: Sequence[str], figure: str | None
+) -> Finding:
+    """The accuracy, and the most frequent confusion of two classes.
+
+    Args:
+        matrix: counts, a row for each true class, a column for each predicted one.
+        names: the classes, in the same order.
+        figure: name of the picture, if it was drawn.
+    """
+    n, total = len(names), sum(map(sum, matrix))
+    right = sum(matrix[k][k] for k in range(n))
+    text = f"{right:,} of {total:,} are right ({right / max(1, total):.2%})."
+    wrong = [(matrix[i][j], -i, -j) for i in range(n) for j in range(n) if i != j]
+    count, i, j = max(wrong, default=(0, 0, 0))
+    rows = []
+    if count > 0:
+        text += " The table has the mistake made most often."
+        share = f"{count / sum(matrix[-i]):.1%}"
+        rows = [{"true": names[-i], "predicted": names[-j], "times": count, "of that class": share}]
+    return Finding("Which class is taken for which", text, figure, rows, group="Examples")
+
+
+class Looks(NamedTuple):
+    """The attention of one example.
+
+    Args:
+        x: name of each step of x; empty where a step has none, as of a series.
+        y: name of each step of the answer.
+        weights: (T_y, T_x) from 0 to 1, each row adds up to 1.
+    """
+
+    x: Sequence[str]
+    y: Sequence[str]
+    weights: NDArray[np.floating]
+
+
+def draw_attention(path: Path, examples: Sequence[Looks], title: str = "") -> Path:
+    """Draws a map for each example: x below, the answer at the side from its first step down.
+
+    Args:
+        path: the picture.
+        examples: at least one.
+        title: what was trained.
+    """
+    for looks in examples:
+        assert len(looks.x) in (0, looks.weights.shape[1]), "a name for each step of x, or none"
+        assert len(looks.y) == looks.weights.shape[0], "a name for each step of y"
+    across = min(_ACROSS, len(examples))
+    down = -(-len(examples) // across)
+    T_y, T_x = np.max([looks.weights.shape for looks in examples], axis=0)
+    width = across * min(6.0, max(3.0, 1.2 + _INCHES * T_x)) + 0.8
+    height = down * min(6.0, max(2.2, 1.0 + _INCHES * T_y)) + 0.4
+    with figure(float(width), float(height)) as drawn:
+        panels = np.atleast_1d(drawn.subplots(down, across, squeeze=False)).ravel()
+        for axes, looks in zip(panels, examples, strict=False):
+            image = axes.imshow(looks.weights, aspect="auto", cmap="Blues", vmin=0, vmax=1)
+            _name_steps(axes, looks)
+        for axes in panels[len(examples) :]:
+            axes.remove()
+        drawn.colorbar(image, ax=list(panels[: len(examples)]), label="weight", shrink=0.8)
+        if title:
+            drawn.suptitle(plain(title, 60), x=0.01, ha="left", fontsize=11)
+        return save(drawn, path)
+
+
+def attention_finding(examples: Sequence[Looks], figure: str) -> Finding:
+    """How concentrated the attention is, in a sentence.
+
+    Args:
+        examples: at least one.
+        figure: name of the picture.
+    """
+    largest = np.concatenate([looks.weights.max(axis=1) for looks in examples])
+    even = np.concatenate([np.full(len(looks.y), 1 / looks.weights.shape[1]) for looks in examples])
+    text = (
+        f"In {len(examples)} examples a step of the answer gives {largest.mean():.2f} of its"
+        f" attention to one step of x, on average; looking everywhere alike would give"
+        f" {even.mean():.2f}. Rows are the steps of the answer as it was decoded, columns those"
+        " of x."
+    )
+    return Finding("Attention", text, figure=figure, group="Attention")
+
+
+def _name_steps(axes: "Axes", looks: Looks) -> None:
+    axes.grid(False)
+    axes.tick_params(length=0)
+    axes.set_xlabel("x")
+    axes.set_ylabel("answer")
+    if 0 < len(looks.x) <= _STEPS_NAMED:
+        names = [_step(name) for name in looks.x]
+        turned = 90 if max(map(len, names)) > 1 else 0
+        axes.set_xticks(range(len(names)), names, fontsize=8, rotation=turned)
+    if len(looks.y) <= _STEPS_NAMED:
+        axes.set_yticks(range(len(looks.y)), [_step(name) for name in looks.y], fontsize=8)
+
+
+def _step(name: str) -> str:
+    return plain("␣" if name == " " else name, _LONGEST_STEP)
+
+
+def draw_roll(
+    path: Path, roll: Sequence[Sequence[float]], names: Sequence[str], title: str = ""
+) -> Path:
+    """Draws a picture: a column a step, a row a note, from the lowest that sounds.
+
+    Args:
+        path: of the picture.
+        roll: 0 and 1, a row for each of at least one step.
+        names: of the notes, low to high, as many as a step has.
+        title: what made it.
+    """
+    sounds = np.asarray(roll, dtype=np.uint8)
+    assert sounds.ndim == 2 and sounds.shape[1] == len(names), "a note for each column"
+    heard = np.flatnonzero(sounds.any(axis=0))
+    low, high = (int(heard[0]), int(heard[-1])) if len(heard) else (0, len(names) - 1)
+    with figure(9, 3.5) as drawn:
+        axes = drawn.add_subplot()
+        axes.imshow(
+            sounds[:, low : high + 1].T, origin="lower", aspect="auto", cmap="Blues", vmin=0, vmax=1
+        )
+        axes.grid(False)
+        notes = range(0, high - low + 1, max(1, (high - low + 1) // _NOTES_NAMED))
+        axes.set_yticks(notes, [names[low + note] for note in notes], fontsize=8)
+        axes.set_xlabel("step")
+        axes.set_title(plain(title, 60))
+        return save(drawn, path)
