@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqpipe.report.figures import LONGEST_TITLE, figure, plain, save
+from seqpipe.report.figures import LONGEST_TITLE, add_title, figure, plain, save
 from seqpipe.report.findings import Finding
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def draw_attention(path: Path, examples: Sequence[Looks], title: str = "") -> Pa
             axes.remove()
         drawn.colorbar(image, ax=list(panels[: len(examples)]), label="weight", shrink=0.8)
         if title:
-            drawn.suptitle(plain(title, 60), x=0.01, ha="left", fontsize=11)
+            add_title(drawn, title)
         return save(drawn, path)
 
 
@@ -162,7 +162,7 @@ def attention_finding(examples: Sequence[Looks], figure: str) -> Finding:
     even = np.concatenate([np.full(len(looks.y), 1 / looks.weights.shape[1]) for looks in examples])
     text = (
         f"In {len(examples)} examples a step of the answer gives {largest.mean():.2f} of its"
-        f" attention to one step of x, on average; looking everywhere alike would give"
+        f" attention to one step of x, on average; uniform attention would give"
         f" {even.mean():.2f}. Rows are the steps of the answer as it was decoded, columns those"
         " of x."
     )
