@@ -1,38 +1,41 @@
 """Files to train on: by `data.path`, by `data.source.train`, one or several."""
 
+import functools
+
 import pytest
-import yaml
 from omegaconf import OmegaConf
 
 from seqpipe.build import build_data
 from seqpipe.config.compose import compose
 from seqpipe.config.data_path import settle_path
+from seqpipe.config.loader import Loader, parse
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.signatures import signature_of
 from seqpipe.errors import ConfigError, DataError
 
+OPTIONS = {
+    "audio_table": "data.source.source",
+    **dict.fromkeys(
+        (
+            *("table", "pairs", "lines", "labelled_lines", "class_folders", "dictionary"),
+            *("series_csv", "long_csv", "npz", "forecast", "stream", "documents", "conll"),
+            *("piano_rolls", "midi", "midi_rolls", "abc", "fasta", "genbank", "gff", "parallel"),
+            *("audio_folders", "video", "frame_folders"),
+        ),
+        "data.source",
+    ),
+}
+"""The packaged options whose source reads files, and where that names those of train."""
 
-def options():
-    """The packaged options whose source reads files, and where that names those of train."""
-    for file in sorted((conf_dir() / "data").glob("*.yaml")):
-        node = yaml.safe_load(file.read_text())["data"]
-        for key in ("data.source", "data.source.source"):
-            source = node["source"] if key == "data.source" else node["source"].get("source")
-            if "path" in node and isinstance(source, dict) and isinstance(source.get("train"), str):
-                if not str(source["_target_"]).endswith(".Hub"):
-                    yield file.stem, key
+loader = functools.cache(Loader)
 
 
-OPTIONS = dict(options())
-
-
-def settled(name, **values):
-    """The source of an option where keys of the data have other values; without composing all."""
-    node = yaml.safe_load((conf_dir() / "data" / f"{name}.yaml").read_text())["data"]
-    cfg = OmegaConf.create({"seed": 0, "data": node})
-    for key, value in values.items():
-        OmegaConf.update(cfg, key.replace("__", "."), value)
-    settle_path(cfg)
+def settled(name, *typed):
+    """The source of an option where keys of the data have other values."""
+    more = ["data.source.annotation=a.gff"] if name == "gff" else []
+    composed = loader().compose(parse([f"data={name}", *typed, *more])[0])
+    assert composed.problems == []
+    cfg = composed.cfg
     before = OmegaConf.to_container(cfg)
     settle_path(cfg)
     assert OmegaConf.to_container(cfg) == before
@@ -42,15 +45,20 @@ def settled(name, **values):
     return source
 
 
-def test_the_list_of_options_holds_both_kinds():
-    assert {"table", "npz", "conll", "audio_folders", "audio_table", "fasta"} <= set(OPTIONS)
+def test_the_list_holds_every_option_that_reads_files_of_the_users():
+    files = (conf_dir() / "data").glob("*.yaml")
+    assert {file.stem for file in files if "_base/own_" in file.read_text()} <= set(OPTIONS)
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name != "class_folders"])
 def test_files_named_one_by_one_need_no_path(name):
     key, end = ("data", ".*") if name == "parallel" else (OPTIONS[name], ".x")
     names = {"train": [f"a{end}", f"b{end}"], "valid": f"v{end}", "test": f"t{end}"}
-    source = settled(name, **{f"{key}.{split}": value for split, value in names.items()})
+    source = settled(
+        name,
+        f"{key}.train=[{','.join(names['train'])}]",
+        *(f"{key}.{split}={names[split]}" for split in ("valid", "test")),
+    )
     assert {split: source[split] for split in names} == names
     assert source["path"] is None
 
@@ -59,7 +67,7 @@ def test_files_named_one_by_one_need_no_path(name):
     "name", [n for n in OPTIONS if n not in ("class_folders", "audio_table", "parallel")]
 )
 def test_a_list_as_path_is_what_is_trained_on(name):
-    source = settled(name, data__path=["a.x", "b.x"])
+    source = settled(name, "data.path=[a.x,b.x]")
     assert (source["train"], source["path"]) == (["a.x", "b.x"], None)
 
 

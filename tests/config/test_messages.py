@@ -4,6 +4,7 @@ import pytest
 
 from seqpipe.config.commandline import check, read_flags
 from seqpipe.config.compose import compose
+from seqpipe.config.paths import conf_dir
 from seqpipe.config.validate import validate
 from seqpipe.errors import ConfigError
 
@@ -12,6 +13,7 @@ KEYS = (
     "data, architecture, task, cell, optim, scheduler, trainer, callbacks, logger, diagnostics"
 )
 CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
+EXPERIMENTS = ", ".join(sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml")))
 DATA = (
     "source, y, x, batch_size, batch_tokens, num_workers, seed, window, eval_window, bptt, "
     "max_length, longer, keep, on_error, cache"
@@ -104,8 +106,7 @@ OPTIONS = [
     ),
     (
         "experiment=frist",
-        "experiment=frist: no such option; allowed: exploding, first, vanishing;"
-        " did you mean 'first'?",
+        f"experiment=frist: no such option; allowed: {EXPERIMENTS}; did you mean 'first'?",
     ),
 ]
 VALUES = [
@@ -280,10 +281,6 @@ COMMAND_LINE = [
         "callbacks.foo.every=2",
         "callbacks.foo.every=2: unknown key; allowed: early_stopping, checkpoint, or a new one "
         "with its class: +callbacks.foo._target_=module.Class",
-    ),
-    (
-        "+tuned=none",
-        "+tuned=none: is in the configuration already; allowed: without the plus: tuned=none",
     ),
 ]
 FLAGS = [

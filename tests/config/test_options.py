@@ -25,14 +25,15 @@ FILES = sorted(CONF.rglob("*/*.yaml"))
 OPTIONS = [
     f"{file.parent.relative_to(CONF).as_posix()}={file.stem}"
     for file in FILES
-    if file.parent.name not in ("stack", "hydra")
+    if file.parent.name not in ("stack", "hydra", "_base")
 ]
 READ_ANY_FILE = (
     *("table", "pairs", "lines", "labelled_lines", "class_folders"),
     *("series_csv", "long_csv", "npz", "forecast"),
     *("stream", "documents", "dictionary"),
-    *("piano_rolls", "midi", "midi_rolls", "abc"),
+    *("piano_rolls", "midi", "midi_rolls", "abc", "genbank"),
 )
+RECIPES = ("data", "experiment")
 NEEDS = {
     "cell=none": ["data=digits_flat"],
     "data=hub": ["data.source.name=stanfordnlp/imdb"],
@@ -54,7 +55,8 @@ NEEDS = {
     "task=ordinal": ["data.y._target_=seqpipe.data.fields.labels.Ordinal"],
     "task=regression": ["data=adding"],
     # what reads any file of the user's has to be told which
-    **{f"data={name}": ["data.path=file"] for name in READ_ANY_FILE},
+    **{f"{group}={name}": ["data.path=file"] for name in READ_ANY_FILE for group in RECIPES},
+    "data=gff": ["data.path=file", "data.source.annotation=file"],
     "task=multi_label": ["data=jsb_chorales"],
 }
 
@@ -151,7 +153,7 @@ def test_a_signature_read_from_the_source_is_the_real_one(target):
 def test_the_panel_and_the_groups_are_those_of_the_primary_config():
     primary = yaml.safe_load((CONF / "config.yaml").read_text())
     groups = {key for entry in primary["defaults"] if entry != "_self_" for key in entry}
-    assert groups - {"hydra", "optional tuned", "experiment", "sweep"} == set(GROUPS)
+    assert groups - {"hydra", "experiment", "sweep"} == set(GROUPS)
     assert set(primary) - {"defaults", *GROUPS} == set(PANEL)
 
 
@@ -168,22 +170,74 @@ def test_an_explicit_choice_wins_over_the_one_that_the_data_brings():
     assert cfg.data.source.length == cfg.data.length
 
 
+MODEL_AND_OPTIMIZER = {
+    *("hidden_size", "depth", "bidirectional", "dropout"),
+    *("cell", "architecture", "optim", "scheduler", "callbacks"),
+}
+OF_THE_DATA = {"monitor", "mode"}  # of task
+LENGTH = {"max_epochs"}  # of trainer
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "data").rglob("*.yaml")), ids=lambda f: f.stem)
+def test_data_sets_neither_the_model_nor_the_optimizer(file):
+    node = yaml.safe_load(file.read_text())
+    overrides = [entry for entry in node.pop("defaults", []) if isinstance(entry, dict)]
+    assert {key for entry in overrides for key in entry} <= {
+        "override /architecture",
+        "override /task",
+    }
+    if file.read_text().startswith("# @package _global_"):  # else it is all about the data
+        assert set(node) <= {"data", "task", "trainer"}
+        assert set(node.get("task", {})) <= OF_THE_DATA
+        assert set(node.get("trainer", {})) <= LENGTH
+
+
+RECIPE_NAMES = [name for group, name in (o.split("=") for o in OPTIONS) if group == "experiment"]
+
+
 @pytest.mark.parametrize(
-    ("overrides", "lr"),
+    "name", [n for n in RECIPE_NAMES if (CONF / "data" / f"{n}.yaml").exists()]
+)
+def test_the_recipe_of_a_data_set_changes_the_model_and_the_optimizer_only(name):
+    (data, of_data), (recipe, of_recipe) = (composed(f"{group}={name}") for group in RECIPES)
+    assert of_recipe["data"] == name
+    assert (data.data, data.trainer) == (recipe.data, recipe.trainer)
+    assert (data.task.monitor, data.task.mode) == (recipe.task.monitor, recipe.task.mode)
+    for group in ("architecture", "task", "cell"):
+        assert of_data[group] == of_recipe[group]
+    assert data != recipe
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lr", "dropout"),
     [
-        ([], 0.01),
-        (["optim.lr=0.5"], 0.5),
-        (["optim=sgd"], 0.1),
-        (["data=adding"], 0.003),
-        (["tuned=none"], 0.003),
+        (["experiment=digits"], 0.01, 0.2),
+        (["experiment=digits", "optim.lr=0.5"], 0.5, 0.2),
+        (["experiment=digits", "data=adding"], 0.01, 0.2),
+        (["data=digits"], 0.003, 0.0),
     ],
 )
-def test_what_is_tuned_for_a_pair_of_data_and_optimizer_is_for_that_pair_only(overrides, lr):
-    assert compose(overrides)[0].optim.lr == lr
+def test_a_recipe_is_an_experiment_that_overrides_change(overrides, lr, dropout):
+    cfg, _ = compose(overrides)
+    assert (cfg.optim.lr, cfg.dropout) == (lr, dropout)
+
+
+@pytest.mark.parametrize(
+    ("typed", "problem"),
+    [
+        ("data=_base/named", "data=_base/named: no such option; allowed: abc, adding, "),
+        ("data/_base=named", "data/_base=named: base files are no options, "),
+        ("+data/_base=named", "+data/_base=named: base files are no options, "),
+    ],
+)
+def test_what_options_share_is_no_option(typed, problem):
+    with pytest.raises(ConfigError) as error:
+        compose([typed])
+    assert str(error.value).startswith(problem)
 
 
 def test_interpolations_stay_as_written_until_they_are_read():
     cfg, _ = compose(["depth=3", "architecture.encoder.dropout=0.5"])
     assert OmegaConf.to_container(cfg)["architecture"]["encoder"]["depth"] == "${depth}"
     assert cfg.architecture.encoder.depth == 3
-    assert cfg.dropout == 0.2
+    assert cfg.dropout == 0.0

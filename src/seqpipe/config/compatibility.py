@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -218,9 +219,21 @@ def _fits(x: Any, y: Any) -> tuple[Fit, ...]:
 def _packaged_data(architecture: str) -> tuple[str, ...]:
     """The packaged data that bring a packaged architecture."""
     files = sorted((conf_dir() / "data").glob("*.yaml"))
-    nodes = [(file.stem, yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files]
-    brings = {"override /architecture": architecture}
-    return tuple(f"data={name}" for name, node in nodes if brings in node.get("defaults", []))
+    brought = {file.stem: _overrides_of(file).get("override /architecture") for file in files}
+    return tuple(f"data={name}" for name, brings in brought.items() if brings == architecture)
+
+
+@functools.cache
+def _overrides_of(file: Path) -> dict[str, str]:
+    """The overrides in the defaults list of an option; those of its base files come first."""
+    found: dict[str, str] = {}
+    for entry in yaml.safe_load(file.read_text(encoding="utf-8")).get("defaults", []):
+        if isinstance(entry, dict):
+            found |= entry
+        else:
+            base = (file.parent / entry.partition("@")[0]).with_suffix(".yaml")
+            found = {**_overrides_of(base), **found}
+    return found
 
 
 def _data_and_architecture(

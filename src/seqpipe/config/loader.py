@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.utils import setup_globals
@@ -34,6 +35,22 @@ from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import Problem, shown
 
 VERSION_BASE = "1.3"
+
+_all_options = ConfigRepository.get_group_options
+
+
+def _offered_options(
+    self: ConfigRepository,
+    group_name: str,
+    results_filter: ObjectType | None = ObjectType.CONFIG,
+) -> list[str]:
+    """The options or subgroups of a group, without base files: `_NAME`, which options share."""
+    names = _all_options(self, group_name, results_filter)
+    return [name for name in names if not name.startswith("_")]
+
+
+# Hydra's own --help and completion ask it, too.
+ConfigRepository.get_group_options = _offered_options  # type: ignore[method-assign]
 
 
 class Composed(NamedTuple):
@@ -186,12 +203,15 @@ class Loader:
         """What is wrong with the choice of an option, or None."""
         group, value, options = override.key_or_group, override.value(), None
         typed = with_dots(override.get_key_element())
+        if "/_" in group:
+            text = "base files are no options, options are built from them"
+            return f"{override.input_line}: {text}; allowed: leave it out"
         if override.is_delete():
             allowed = "an option, or null" if group in MAY_BE_NULL else "an option"
             refused = group in (*GROUPS, *MAY_BE_NULL)
             return f"{override.input_line}: must stay; allowed: {allowed}" if refused else None
         known = isinstance(value, str) and self.repository.config_exists(f"{group}/{value}")
-        chosen = (*GROUPS, *MAY_BE_NULL, "tuned")
+        chosen = (*GROUPS, *MAY_BE_NULL)
         if override.is_add() and known and group in chosen and override.package is None:
             allowed = f"without the plus: {group}={shown(value)}"
             return Problem(typed, value, f"is in the configuration already; allowed: {allowed}")
@@ -201,7 +221,8 @@ class Loader:
         for name in value if isinstance(value, list) else [value]:
             if name is None and group in MAY_BE_NULL:
                 continue
-            if name is not None and self.repository.config_exists(f"{group}/{name}"):
+            exists = self.repository.config_exists(f"{group}/{name}")
+            if name is not None and exists and not str(name).startswith("_"):
                 continue
             options = self.options(group)
             wrong = "an option must be chosen" if name is None else "no such option"

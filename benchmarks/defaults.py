@@ -1,0 +1,179 @@
+"""Which defaults of the front panel learn everywhere: candidates against data sets, by validation.
+
+    SEQPIPE_SHARED=../shared python benchmarks/defaults.py [--candidates "lr 0.01"] [--sets digits]
+    python benchmarks/defaults.py --table
+
+Each candidate changes a few keys of the panel and trains on each set with a small budget (few
+epochs, few examples of the large sets). What counts is the best value of the set's own monitor on
+the validation split; no test split is read. Each result is a line of `--results` (JSON), so that a
+run that was interrupted continues where it stopped; `--table` prints what is there in Markdown.
+One thread; about two minutes a candidate on an idle core.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning
+import torch
+
+from seqpipe.build import build_data, build_model, build_module, build_task, build_trainer
+from seqpipe.config.compose import compose
+from seqpipe.tracking.base import NoTracker
+
+BASE = {
+    "hidden_size": 128,
+    "dropout": 0.0,
+    "optim": "adam",
+    "optim.lr": 0.003,
+    "scheduler": "cosine",
+    "trainer.gradient_clip_val": 1.0,
+}
+POOLING = "architecture.pooling"  # of many_to_one alone
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "lr 0.003, cosine": {},
+    "lr 0.001": {"optim.lr": 0.001},
+    "lr 0.01": {"optim.lr": 0.01},
+    "warmup_cosine": {"scheduler": "warmup_cosine"},
+    "lr 0.01, warmup_cosine": {"optim.lr": 0.01, "scheduler": "warmup_cosine"},
+    "dropout 0.2": {"dropout": 0.2},
+    "pooling max": {POOLING: "max"},
+    "pooling mean": {POOLING: "mean"},
+    "constant lr": {"scheduler": "none"},
+    "no clipping": {"trainer.gradient_clip_val": "null"},
+    "hidden 64": {"hidden_size": 64},
+    "adamw": {"optim": "adamw"},
+}
+SETS: dict[str, tuple[str | None, list[str]]] = {  # folder of the shared data, and the budget
+    "digits": (None, ["trainer.max_epochs=15"]),
+    "adding": (None, ["data.length=30", "data.source.train=4000", "trainer.max_epochs=4"]),
+    "copy_memory": (None, ["data.length=5", "data.source.train=4000", "trainer.max_epochs=5"]),
+    "dates": (None, ["data.source.train=3000", "trainer.max_epochs=4"]),
+    "python_docs": (None, ["trainer.limit_train_batches=40", "trainer.max_epochs=2"]),
+    "python_tokens": (None, ["data.source.files=12", "trainer.max_epochs=2"]),
+    "identifiers": (None, ["trainer.limit_train_batches=100", "trainer.max_epochs=3"]),
+    "sst2": ("sentiment_sst2", ["trainer.limit_train_batches=100", "trainer.max_epochs=3"]),
+    "ud_ewt": ("pos_ud_english_ewt", ["trainer.max_epochs=3"]),
+    "splice": ("dna_splice_uci", ["trainer.max_epochs=5"]),
+    "japanese_vowels": ("ts_japanese_vowels", ["trainer.max_epochs=25"]),
+    "sunspots": ("ts_forecasting", ["trainer.max_epochs=6"]),
+    "jsb_chorales": ("music_jsb_chorales", ["trainer.max_epochs=8"]),
+    "fsdd": ("speech_fsdd", ["trainer.max_epochs=25"]),
+    "cmudict": ("g2p_cmudict", ["trainer.limit_train_batches=80", "trainer.max_epochs=2"]),
+}
+
+
+class Best(pytorch_lightning.Callback):
+    """The best value of a metric over all validations.
+
+    Args:
+        monitor: the metric.
+        mode: `min` or `max`.
+    """
+
+    def __init__(self, monitor: str, mode: str) -> None:
+        self.monitor, self.better = monitor, min if mode == "min" else max
+        self.values: list[float] = []
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        """Adds the value of this validation."""
+        self.values.append(trainer.callback_metrics[self.monitor].item())
+
+    @property
+    def value(self) -> float:
+        """The best value so far."""
+        return self.better(self.values)
+
+
+def overrides_of(candidate: dict[str, Any], name: str, data: Path) -> list[str]:
+    """The overrides of one candidate on one set."""
+    folder, budget = SETS[name]
+    keys = {**BASE, **candidate}
+    if name in ("digits", "adding", "sst2", "splice", "japanese_vowels", "sunspots", "fsdd"):
+        keys = {POOLING: "last", **keys}
+    else:
+        keys.pop(POOLING, None)
+    if keys["optim"] != "adam" and "optim.lr" not in candidate:
+        del keys["optim.lr"]
+    path = [f"data.path={data / folder}"] if folder else []
+    fixed = ["bidirectional=false", "callbacks=none", "trainer.enable_progress_bar=false"]
+    return [f"data={name}", *path, *fixed, *budget, *(f"{k}={v}" for k, v in keys.items())]
+
+
+def trained(overrides: list[str]) -> dict[str, Any]:
+    """Trains, and returns the best validation."""
+    cfg, _ = compose(overrides)
+    begin = time.process_time()
+    data = build_data(cfg)
+    task = build_task(cfg, data)
+    pytorch_lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    module = build_module(cfg, build_model(cfg, data.spec, task.output_size), task)
+    best = Best(cfg.task.monitor, cfg.task.mode)
+    with tempfile.TemporaryDirectory() as folder:
+        tracker = NoTracker(root=Path(folder), output_dir=Path(folder))
+        trainer = build_trainer(cfg, Path(folder), tracker, [best])
+        trainer.fit(module, data.loader("train", shuffle=True), data.loader("valid"))
+    seconds = time.process_time() - begin
+    return {"monitor": cfg.task.monitor, "mode": cfg.task.mode, "best": best.value, "cpu": seconds}
+
+
+def lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The results so far."""
+    if path.is_file():
+        yield from map(json.loads, path.read_text().splitlines())
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """Candidates down, sets across; the best of each set in bold."""
+    values = {(one["candidate"], one["set"]): one for one in found}
+    sets = [name for name in SETS if any(name == one["set"] for one in found)]
+    candidates = [name for name in CANDIDATES if any(name == one["candidate"] for one in found)]
+    rows = [["", *sets], ["---"] * (len(sets) + 1)]
+    first = {name: next(one for one in found if one["set"] == name) for name in sets}
+    rows.append(["*metric*", *(first[name]["monitor"].removeprefix("val/") for name in sets)])
+    for candidate in candidates:
+        row = [candidate]
+        for name in sets:
+            one = values.get((candidate, name))
+            there = [v["best"] for (_, of), v in values.items() if of == name]
+            best = min(there) if first[name]["mode"] == "min" else max(there)
+            text = "" if one is None else f"{one['best']:.3g}"
+            row.append(f"**{text}**" if one is not None and one["best"] == best else text)
+        rows.append(row)
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def main() -> None:
+    """Trains what is missing, or prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--candidates", nargs="*", default=list(CANDIDATES), choices=CANDIDATES)
+    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=SETS)
+    parser.add_argument("--results", type=Path, default=Path("outputs/defaults.jsonl"))
+    parser.add_argument("--shared", default=os.environ.get("SEQPIPE_SHARED", "../shared"))
+    parser.add_argument("--table", action="store_true", help="train nothing")
+    arguments = parser.parse_args()
+    found = list(lines(arguments.results))
+    done = {(one["candidate"], one["set"]) for one in found}
+    data = (Path(arguments.shared) / "data").resolve()
+    torch.set_num_threads(1)
+    for candidate in () if arguments.table else arguments.candidates:
+        for name in arguments.sets:
+            if (candidate, name) in done:
+                continue
+            result = trained(overrides_of(CANDIDATES[candidate], name, data))
+            line = {"candidate": candidate, "set": name, **result}
+            arguments.results.parent.mkdir(parents=True, exist_ok=True)
+            with arguments.results.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            print(json.dumps(line), flush=True)
+            found.append(line)
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
