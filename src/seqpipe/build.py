@@ -24,11 +24,10 @@ from seqpipe.inference.instantiate import informed, sized
 from seqpipe.targets import BASES, check_kind, check_kinds, instantiate, refusing
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
-from seqpipe.training.callbacks import CountedUpdates, OneBar, Throughput
+from seqpipe.training.callbacks import CountedUpdates, ForcingDecay, OneBar, Throughput
 from seqpipe.training.checkpoints import BestAndLast, History
 from seqpipe.training.lightning_internals import begin_with_the_next_epoch
 from seqpipe.training.module import SequenceModule
-from seqpipe.training.scheduled_sampling import ForcingDecay
 
 DATA_ARGUMENTS = (
     *("batch_size", "batch_tokens", "num_workers", "seed"),

@@ -5,7 +5,8 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any, TextIO, cast
 
@@ -32,6 +33,27 @@ def on_sigterm() -> None:
     """From here on SIGTERM, SIGHUP, SIGQUIT and SIGXCPU unwind the stack as `Terminated`."""
     for number in heeded():
         signal.signal(number, _terminate)
+
+
+@contextlib.contextmanager
+def signals_as_exit() -> Iterator[None]:
+    """As `on_sigterm`, within the block only."""
+    with handling(dict.fromkeys(heeded(), _terminate)):
+        yield
+
+
+@contextlib.contextmanager
+def handling(handlers: Mapping[signal.Signals, object]) -> Iterator[None]:
+    """Installs handlers of signals for the block; in another thread than the main one, none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = {number: signal.signal(number, new) for number, new in handlers.items()}  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, signal.SIG_DFL if old is None else old)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

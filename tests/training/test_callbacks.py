@@ -18,7 +18,7 @@ def clock(monkeypatch):
             return self.now
 
     clock = Stopped()
-    for module in ("seqpipe.training.clock", "seqpipe.data.batching"):
+    for module in ("seqpipe.training.module", "seqpipe.data.batching"):
         monkeypatch.setattr(f"{module}.time", clock)
     return clock
 

@@ -9,13 +9,11 @@ A tracker is made once per run, started before training and ended after the last
 
 import contextlib
 import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from seqpipe.terminal import ENDING, heeded
+from seqpipe.terminal import ENDING, handling, signals_as_exit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -182,7 +180,7 @@ def recording(tracker: Tracker) -> Iterator[Tracker]:
     other SystemExit (Lightning turns Ctrl-C into one), FAILED on every other exception.
     """
     status: Status = "FAILED"
-    with _signals_as_exit():
+    with signals_as_exit():
         try:
             yield tracker
             status = "FINISHED"
@@ -195,31 +193,7 @@ def recording(tracker: Tracker) -> Iterator[Tracker]:
 
 
 @contextlib.contextmanager
-def _signals_as_exit() -> Iterator[None]:
-    """SIGTERM, SIGHUP, ... unwind the stack as SystemExit; by default they end Python at once."""
-
-    def leave(signum: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + signum)
-
-    with _handling(dict.fromkeys(heeded(), leave)):
-        yield
-
-
-@contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
     """A second Ctrl-C (or SIGTERM, `timeout` sends two) must not cut off the writing of the end."""
-    with _handling(dict.fromkeys((*ENDING, signal.SIGINT), signal.SIG_IGN)):
+    with handling(dict.fromkeys((*ENDING, signal.SIGINT), signal.SIG_IGN)):
         yield
-
-
-@contextlib.contextmanager
-def _handling(handlers: Mapping[signal.Signals, object]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-    before = {number: signal.signal(number, new) for number, new in handlers.items()}  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, signal.SIG_DFL if old is None else old)

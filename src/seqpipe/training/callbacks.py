@@ -1,4 +1,4 @@
-"""Callbacks: throughput, and one line of progress."""
+"""Callbacks of every run: throughput, update count, decay of teacher forcing, progress bar."""
 
 import sys
 from typing import Any
@@ -12,6 +12,7 @@ from rich.table import Column
 from seqpipe.console import PlainConsole
 from seqpipe.data.batching import ResumableLoader
 from seqpipe.display import visible
+from seqpipe.models.forcing import TeacherForced
 from seqpipe.training.lightning_internals import batch_index
 from seqpipe.training.module import SequenceModule
 
@@ -19,10 +20,9 @@ from seqpipe.training.module import SequenceModule
 class Throughput(Callback):
     """Logs `examples_per_second`: training examples over the time spent on training batches.
 
-    That is the time from where the model gets a batch to the end of its update, and the time the
-    loader takes to hand the batch out. What happens in between is not counted: validation,
-    checkpoints, logging, and what other callbacks look at. Over all ranks; of an epoch that is
-    resumed, over the rest of it.
+    That is the time from the start of a batch to the end of its update, and the time that the
+    loader needs for the batch. Everything in between is not counted: validation, checkpoints,
+    logging, other callbacks. Over all ranks; of a resumed epoch, over the rest of it.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Throughput(Callback):
         loader = trainer.train_dataloader
         assert isinstance(pl_module, SequenceModule) and isinstance(loader, ResumableLoader)
         self._examples += len(batch)
-        self._seconds += pl_module.clock.taken() + loader.seconds
+        self._seconds += pl_module.batch_seconds + loader.seconds
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the epoch's mean."""
@@ -48,18 +48,18 @@ class Throughput(Callback):
 
 
 class CountedUpdates(Callback):
-    """Makes Lightning's steps count the updates that were made, in training, validation and test.
+    """Makes loggers count finished updates, in training, validation and test.
 
-    While it trains, Lightning names the number of updates before the present one. A logger with
-    the attribute `unfinished` adds it.
+    During training Lightning logs the number of updates before the present one. A logger with the
+    attribute `unfinished` adds the present one.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Training begins, or a validation or test by itself."""
+        """Starts a training, or a validation or test by itself."""
         self._set(trainer, int(stage == "fit"))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Between two batches of one update nothing is unfinished."""
+        """Nothing is unfinished between two batches of one update."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             batch = batch_index(trainer) + 1
             within = batch % trainer.accumulate_grad_batches and not trainer.is_last_batch
@@ -75,10 +75,28 @@ class CountedUpdates(Callback):
                 logger.unfinished = updates
 
 
+class ForcingDecay(Callback):
+    """Sets the number of updates of a teacher-forced model, and logs `teacher_forcing`.
+
+    It has no state: the share of teacher forcing depends on the number of updates alone.
+    """
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Before each batch, the same for all batches of one update."""
+        assert isinstance(pl_module, SequenceModule)
+        model = pl_module.model
+        if isinstance(model, TeacherForced):
+            model.update = trainer.global_step
+            if model.decay.falls:
+                pl_module.log("teacher_forcing", model.forced_share)
+
+
 class OneBar(ProgressBar):
     """One bar over all epochs with the newest loss and validation metrics.
 
-    Where nobody watches (no terminal), one line an epoch instead.
+    Without a terminal, one line an epoch instead.
 
     Args:
         monitor: the metric shown beside the losses.
@@ -125,10 +143,10 @@ class OneBar(ProgressBar):
             self._bar.update(self._task, completed=trainer.global_step, description=description)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Shows the numbers of the epoch before, which are complete only now."""
-        self._tell(trainer, trainer.current_epoch)
+        """Shows the numbers of the previous epoch, which are complete only now."""
+        self._show(trainer, trainer.current_epoch)
 
-    def _tell(self, trainer: Trainer, epoch: int) -> None:
+    def _show(self, trainer: Trainer, epoch: int) -> None:
         shown = ("train/loss", "val/loss", self._monitor)
         metrics = trainer.callback_metrics
         news = "  ".join(
@@ -142,14 +160,14 @@ class OneBar(ProgressBar):
             print(f"epoch {epoch}/{trainer.max_epochs}  {news}", file=sys.stderr, flush=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leaves the finished bar standing."""
-        self._tell(trainer, trainer.current_epoch)
+        """Stops the bar and leaves it on the screen."""
+        self._show(trainer, trainer.current_epoch)
         self._stop()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Gives the terminal back."""
+        """Releases the terminal."""
         self._stop()
 
     def _stop(self) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -21,7 +22,6 @@ from seqpipe.tasks.metrics import WeightedMean
 from seqpipe.training.accumulation import Accumulation
 from seqpipe.training.carried_state import Carried, answer
 from seqpipe.training.checkpoints import TRAINED, record
-from seqpipe.training.clock import Clock
 from seqpipe.training.gradient_stats import WINDOWS, GradientFlow, by_name
 from seqpipe.training.nonfinite_guard import BadSteps, watched
 from seqpipe.training.process_state import (
@@ -36,7 +36,7 @@ Stage = Literal["train", "val", "test"]
 
 
 class _Counted(NamedTuple):
-    """What the sums of an epoch are told of one batch."""
+    """The contribution of one batch to the sums of an epoch."""
 
     loss: Tensor
     units: Tensor
@@ -57,18 +57,18 @@ class SequenceModule(LightningModule, Observer):
     `update_ratio/<part>`, the norm of the step over the norm of the weights; `lr`; `bad_steps`.
 
     Args:
-        model: called with (x, x_lengths, y, y_lengths), answers logits.
+        model: called with (x, x_lengths, y, y_lengths), returns logits.
         task: loss, predictions and metrics.
-        make_optimizer: from parameters.
-        make_schedule: from the optimizer, `total_steps`, `monitor` and `mode`.
+        make_optimizer: called with the parameters.
+        make_schedule: called with the optimizer, `total_steps`, `monitor` and `mode`.
         saved_config: plain containers kept in every checkpoint.
-        max_bad_steps: updates that are not finite and that a training survives.
+        max_bad_steps: number of updates that may be skipped because they are not finite.
         decay_all: weight decay shrinks all parameters; False: those of `seqpipe.nn.weight_decay`.
 
     Attributes:
         flow: the gradient's norms, and advice on its clipping.
-        bad_steps: watches over updates that are not finite.
-        clock: of the present training batch.
+        bad_steps: skips updates that are not finite.
+        batch_seconds: time from the start of the last training batch to the end of its update.
         validated: the weights of the newest validation, as they were in it; empty before the first.
             A callback that averages weights may exchange them for a validation.
     """
@@ -95,7 +95,7 @@ class SequenceModule(LightningModule, Observer):
         self.carried = {stage: Carried() for stage in stages}
         self.flow = GradientFlow(by_name(self))
         self.bad_steps = BadSteps(model, task, max_bad_steps)
-        self.clock = Clock()
+        self.batch_seconds = self._batch_started = 0.0
         self._uncounted: list[_Counted] = []  # batches of the present update
         self._accumulation = Accumulation()
         self._last_batch = False  # of the present update
@@ -107,8 +107,8 @@ class SequenceModule(LightningModule, Observer):
         return logits
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
-        """The mean loss of a batch; the epoch's sums learn of it when the update is made."""
-        self.clock.start()
+        """The mean loss of a batch; it enters the epoch's sums when the update is made."""
+        self._batch_started = time.perf_counter()
         self.bad_steps.keep(batch, self.carried["train"], self.device)
         loss, counted = self._run(batch, "train")
         self._uncounted.append(counted)
@@ -123,7 +123,7 @@ class SequenceModule(LightningModule, Observer):
         self._count(self._run(batch, "test")[1], "test")
 
     def _run(self, batch: SequenceBatch, stage: Stage) -> tuple[Tensor, _Counted]:
-        """The mean loss of a batch, and what is to be counted of it."""
+        """The mean loss of a batch, and its contribution to the epoch's sums."""
         outputs = answer(self.model, batch, self.carried[stage])
         loss = self.task.loss(outputs, batch, training=stage == "train")
         pairs, units = None, self.task.units(batch)
@@ -141,14 +141,13 @@ class SequenceModule(LightningModule, Observer):
             cast(Any, self.metrics[f"{stage}_metrics"]).update(*counted.pairs)
 
     def _count_update(self) -> None:
-        """The batches of an update that is made count."""
         for counted in self._uncounted:
             self._count(counted, "train")
         self._uncounted = []
         self.bad_steps.settle()
 
     def on_train_epoch_end(self) -> None:
-        """Logs the epoch's training loss and metrics, and what clipping did."""
+        """Logs the epoch's training loss and metrics, and the effect of clipping."""
         self._count_update()  # of an update that the end of the training cut short
         if cast(WeightedMean, self.losses["train_loss"]).update_called:  # else all were bad
             self._log_stage("train")
@@ -182,13 +181,13 @@ class SequenceModule(LightningModule, Observer):
         self.bad_steps.check_weights(self.global_step)
 
     def on_validation_epoch_start(self) -> None:
-        """Keeps the weights that are validated. Callbacks have made their exchange before."""
+        """Keeps the weights that are validated, after callbacks have exchanged them."""
         self.validated = {name: part.detach().clone() for name, part in self.state_dict().items()}
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the validation, and shows it to a schedule that waits for better ones.
+        """Logs the validation, and steps a schedule that depends on it.
 
-        Lightning would show it after the epoch's checkpoint, or an old one without a validation.
+        Lightning would step it after the epoch's checkpoint, or with an older validation.
         """
         _, scalars = self._log_stage("val")
         schedule = self.lr_schedulers() if self.trainer.state.fn == "fit" else None
@@ -196,7 +195,7 @@ class SequenceModule(LightningModule, Observer):
             schedule.step(scalars[self.task.monitor.removeprefix("val/")])
 
     def on_test_epoch_end(self) -> None:
-        """Logs the test's loss and metrics, and keeps what a figure needs."""
+        """Logs the test's loss and metrics, and keeps the confusion matrix for its figure."""
         self.test_report, _ = self._log_stage("test")
 
     def _log_stage(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -218,13 +217,9 @@ class SequenceModule(LightningModule, Observer):
         if self.decay_all or not optimizer.defaults.get("weight_decay"):
             return optimizer
         decays = decayed(self)
-        groups: list[dict[str, Any]] = [
-            {"params": [p for name, p in self.named_parameters() if decays[name]]},
-            {
-                "params": [p for name, p in self.named_parameters() if not decays[name]],
-                "weight_decay": 0.0,
-            },
-        ]
+        groups: list[dict[str, Any]] = [{"params": []}, {"params": [], "weight_decay": 0.0}]
+        for name, parameter in self.named_parameters():
+            groups[0 if decays[name] else 1]["params"].append(parameter)
         return self.make_optimizer([group for group in groups if group["params"]])
 
     def configure_optimizers(self) -> Any:
@@ -233,28 +228,22 @@ class SequenceModule(LightningModule, Observer):
         updates = self.trainer.estimated_stepping_batches
         shown = math.ceil(updates / WINDOWS) if math.isfinite(updates) else 1
         self.flow.window = max(self._every, shown)
-        schedule = self.make_schedule(
-            optimizer,
-            total_steps=updates,
-            monitor=self.task.monitor,
-            mode=self.task.mode,
-        )
+        goal = {"monitor": self.task.monitor, "mode": self.task.mode}
+        schedule = self.make_schedule(optimizer, total_steps=updates, **goal)
         if schedule is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     @property
     def _every(self) -> int:
-        """Updates between two that are logged."""
         return int(cast(Any, self.trainer).log_every_n_steps)
 
     @property
     def _logging_now(self) -> bool:
-        """Whether the present update is one that is logged."""
         return (self.global_step + 1) % self._every == 0
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Backpropagates; with `trainer.detect_anomaly` says where a NaN comes up.
+        """Backpropagates; with `trainer.detect_anomaly` names the operation that gives NaN.
 
         Args:
             loss: of a batch, divided by `trainer.accumulate_grad_batches`, and scaled by a scaler.
@@ -262,9 +251,10 @@ class SequenceModule(LightningModule, Observer):
             kwargs: of Lightning.
 
         Raises:
-            TrainingError: it does.
+            TrainingError: with that operation.
         """
-        together = (self.trainer.world_size, self._added_up)
+        total = functools.partial(self.trainer.strategy.reduce, reduce_op="sum")
+        together = (self.trainer.world_size, total)
         loss = self._accumulation.weighted(
             loss * self.trainer.accumulate_grad_batches,
             self._uncounted[-1].units,
@@ -276,11 +266,7 @@ class SequenceModule(LightningModule, Observer):
             watched(backwards, loss, self.global_step + 1)
         else:
             backwards()
-        self.clock.stop()
-
-    def _added_up(self, number: Tensor) -> Tensor:
-        """The sum over all processes."""
-        return cast(Tensor, self.trainer.strategy.reduce(number, reduce_op="sum"))
+        self.batch_seconds = time.perf_counter() - self._batch_started
 
     def optimizer_step(
         self,
@@ -289,7 +275,7 @@ class SequenceModule(LightningModule, Observer):
         optimizer: Any,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """Steps, and records each part's gradient and step, not by `log`, which costs more."""
+        """Steps, and records each part's gradient and step, without `log`, which costs more."""
         before, update = self.flow.weights() if self._logging_now else None, self.global_step
         assert optimizer_closure is not None
         closure = functools.partial(self._unscaled, optimizer, optimizer_closure)
@@ -299,7 +285,7 @@ class SequenceModule(LightningModule, Observer):
         finally:
             self._last_batch = False
             self._accumulation.start()
-        self.clock.stop()
+        self.batch_seconds = time.perf_counter() - self._batch_started
         if before is not None and math.isfinite(self.flow.total):  # else there was no step
             norms = {f"grad_norm/{name}": norm for name, norm in self.flow.groups.items()}
             ratios = self.flow.update_ratios(before).items()
@@ -307,10 +293,10 @@ class SequenceModule(LightningModule, Observer):
             record(self.trainer, norms | steps, update, kept=False)
 
     def _unscaled(self, optimizer: Any, closure: Callable[[], Any]) -> Any:
-        """Computes the gradient; that of a fused optimizer is unscaled here.
+        """Computes the gradient, and unscales that of a fused optimizer.
 
-        Under 16-mixed a fused optimizer would unscale it within its step, which Lightning leaves to
-        it: what is measured and clipped before would be the gradient times the scale.
+        Under 16-mixed a fused optimizer unscales it within its step: the gradient measured and
+        clipped before would be multiplied by the scale.
         """
         result = closure()
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
@@ -346,10 +332,10 @@ class SequenceModule(LightningModule, Observer):
         record(self.trainer, self.flow.of_window(), self.global_step)
 
     def _skip(self) -> None:
-        """Optimizers pass over weights without a gradient; a scaler skips the step by itself.
+        """Skips an update: optimizers ignore weights without a gradient.
 
-        The scaler of 16-mixed asks for gradients. That they overflow is its way to find the
-        largest scale: only a loss that is not finite counts as bad there.
+        A scaler of 16-mixed skips the step by itself and needs the gradients. It finds the largest
+        scale by overflow, so that only a loss that is not finite counts as bad there.
         """
         precision = self.trainer.precision_plugin
         scaled = getattr(precision, "scaler", None) is not None
@@ -368,20 +354,20 @@ class SequenceModule(LightningModule, Observer):
             record(self.trainer, {"bad_steps": float(self.bad_steps.count)}, self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the configuration, and where the training stands in each process; no code."""
+        """Adds the configuration and the state of the training in each process; no code."""
         checkpoint["seqpipe"] = {**self.saved_config, "processes": gather(self.progress())}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remembers what `on_train_start` goes on with; a training goes on with its own weights."""
+        """Keeps the state for `on_train_start`; a training continues with its own weights."""
         checkpoint["state_dict"] = checkpoint.get(TRAINED, checkpoint["state_dict"])
         saved = checkpoint["seqpipe"]["processes"]
         rank = self.global_rank
         self._resumed = saved[rank] if len(saved) == self.trainer.world_size else {}
 
     def on_train_start(self) -> None:
-        """Dropout goes on with the numbers that would have come next, the epoch with its sums.
+        """Restores the random state and the epoch's sums of a resumed training.
 
-        Processes that train together each draw their own numbers.
+        Processes that train together each draw their own random numbers.
         """
         self._accumulation.start()  # a gradient accumulated so far is in no checkpoint
         if self._resumed:
@@ -390,7 +376,7 @@ class SequenceModule(LightningModule, Observer):
             torch.manual_seed(torch.initial_seed() + self.global_rank)
 
     def progress(self) -> dict[str, Any]:
-        """What a resumed training of this process needs besides the weights."""
+        """The state of this process, besides the weights, that a resumed training needs."""
         return {
             **random_state(self.device),
             "sums": saved_sums(self._epoch_metrics()),
@@ -400,7 +386,7 @@ class SequenceModule(LightningModule, Observer):
         }
 
     def _resume(self, saved: dict[str, Any]) -> None:
-        """Continues where `progress` was saved."""
+        """Restores the state that `progress` returned."""
         restore_random_state(saved, self.device)
         restore_sums(self._epoch_metrics(), saved["sums"])
         self.carried["train"].load_state_dict(saved["carried"], self.device)
@@ -409,6 +395,5 @@ class SequenceModule(LightningModule, Observer):
             self.bad_steps.count = saved["bad_steps"]
 
     def _epoch_metrics(self) -> dict[str, Metric]:
-        """The metrics that are summed up over a training epoch, by name."""
         metrics = cast(dict[str, Metric], dict(cast(Any, self.metrics["train_metrics"]).items()))
         return {**metrics, "loss": cast(WeightedMean, self.losses["train_loss"])}
