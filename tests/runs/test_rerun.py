@@ -98,7 +98,7 @@ def test_what_differs_is_said_before_it_trains_and_refused_where_that_is_asked(
     assert problems[0].startswith("strict=true: git.commit: then abc, now ")
     assert any(p.startswith("strict=true: version.torch: then 1.0, now ") for p in problems)
     assert problems[0].endswith(
-        ": it is not as it was; allowed: strict=false, or to train where nothing differs"
+        ": differs from the run; allowed: strict=false, or to train where nothing differs"
     )
     told["tags"] = {"command": told["tags"]["command"]}
     record.write_text(json.dumps(told))

@@ -89,7 +89,7 @@ def test_a_request_is_one_row_and_long_ones_stand_in_a_file(model):
 
 def test_a_server_that_does_not_come_up_is_told(model, capfd):
     (model / "MLmodel").write_text(OURS.replace("data: data", "data: nothing"))
-    wanted = r"MLflow's server ended with code \d+; its words stand above"
+    wanted = r"MLflow's server ended with code \d+; its messages are above"
     with (
         pytest.raises(SeqpipeError, match=wanted),
         serving(model, host="127.0.0.1", port=free_port("127.0.0.1", 0), workers=1),

@@ -1,4 +1,4 @@
-"""Measure a trained model: `python -m seqpipe evaluate run=latest split=test`."""
+"""Evaluate a trained model: `python -m seqpipe evaluate run=latest split=test`."""
 
 import re
 import sys
@@ -81,7 +81,7 @@ def run(options: Evaluate, root: Path) -> Answer:
 
 @contextmanager
 def _called(path: Any, typed: Sequence[str], split: str) -> Iterator[None]:
-    """Errors about files and empty splits name what was typed: data.path, not a key below it."""
+    """Errors about files and empty splits name the typed key: data.path, not a key below it."""
     try:
         yield
     except DataError as error:
@@ -99,14 +99,14 @@ def _called(path: Any, typed: Sequence[str], split: str) -> Iterator[None]:
 
 
 def _before(metrics: Mapping[str, float], stage: str) -> dict[str, float]:
-    """What was measured in training with the weights that were kept, by metric."""
+    """The metrics of the saved weights at training time."""
     kept = best_of(f"{stage}/")
     prefix = kept if any(name.startswith(kept) for name in metrics) else f"{stage}/"
     return {n.removeprefix(prefix): v for n, v in metrics.items() if n.startswith(prefix)}
 
 
 def _name(input: str, root: Path) -> str:
-    """With its folders, seen from where one works: there may be several files of one name."""
+    """The path below the working folder: there may be several files of one name."""
     path = Path(input)
     inside = path.is_absolute() and path.is_relative_to(root)
     parts = (path.relative_to(root) if inside else path).parts
@@ -116,7 +116,7 @@ def _name(input: str, root: Path) -> str:
 def _config(
     found: FoundRun, model: Model, options: Evaluate, root: Path
 ) -> tuple[DictConfig, OtherData]:
-    """The run's configuration; with other data, what was typed in place of its own."""
+    """The run's configuration; with other data, its own is replaced by what was typed."""
     _check_recorded(found, model)
     cfg = OmegaConf.create(found.config)
     other = OtherData(found.config["data"], options.split or "test", whole=False)
@@ -129,7 +129,7 @@ def _config(
 
 
 def _check_recorded(found: FoundRun, model: Model) -> None:
-    """Refuses a configuration by which no data can be read, before anything is."""
+    """Refuses a configuration that cannot read data, before anything is read."""
     faults = [f"lacks {key}" for key in lacking(found.config, ("data",))]
     if not faults:
         data: dict[str, Any] = {"data": found.config["data"]}
@@ -144,7 +144,7 @@ def _check_recorded(found: FoundRun, model: Model) -> None:
 
 
 def _check_data(cfg: DictConfig, found: FoundRun, options: Evaluate, root: Path) -> None:
-    """Somebody else's record neither has files of this machine read, nor says where to write."""
+    """Somebody else's record may neither name files of this machine, nor where to write."""
     read: Any = OmegaConf.to_container(cfg, resolve=True)
     instead = "input=FILE, or "
     for key, node in targets(read["data"], "data"):
@@ -159,7 +159,7 @@ def _check_data(cfg: DictConfig, found: FoundRun, options: Evaluate, root: Path)
 def _maker(
     model: Model, options: Evaluate, other: OtherData, counts: dict[str, int]
 ) -> Callable[[Any, str], Any]:
-    """Makes a source, which counts what it reads, or a field with the network of the training."""
+    """Makes sources that count their records, and fields with the weights of the training."""
     maker = Maker(options.trust)
 
     def make(node: Any, key: str) -> Any:
@@ -244,7 +244,7 @@ def _outputs(model: Model, batch: SequenceBatch) -> Tensor:
 
 
 def _by_condition(model: Model) -> bool:
-    """Whether the classes of the slices are those of x, a condition."""
+    """True if the slices are the classes of x, a condition."""
     return model.x is not None and item_role(model.x, model.y) == "y"
 
 

@@ -1,4 +1,4 @@
-"""Write the model to use it elsewhere: `python -m seqpipe export run=latest format=onnx ...`."""
+"""Export the model for use elsewhere: `python -m seqpipe export run=latest format=onnx ...`."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from seqpipe.runs.open_model import find_model, open_model
 
 
 def run(options: Export, root: Path) -> Answer:
-    """Writes the file or folder; nothing that is there is written over.
+    """Writes the file or folder; never overwrites anything.
 
     Raises:
         ConfigError: the output is there, or the model cannot be written so.
@@ -24,7 +24,7 @@ def run(options: Export, root: Path) -> Answer:
         raise ConfigError(f"output={options.output}: {text}")
     if options.format == "safetensors":
         kept, _ = find_model(options, root)
-        opened(kept, options.trust)  # what is damaged, or not trusted, is not handed on
+        opened(kept, options.trust)  # refuses a damaged model, or one that is not trusted
         model_format.copy(kept, output)
         return Answer(f'{output}: seqpipe.load("{options.output}") opens it')
     from seqpipe.onnx.export import export_onnx

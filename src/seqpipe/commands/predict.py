@@ -1,4 +1,4 @@
-"""Answer raw input: `python -m seqpipe predict run=latest input=new.csv output=answers.csv`."""
+"""Predict for raw input: `python -m seqpipe predict run=latest input=new.csv output=out.csv`."""
 
 import gc
 import logging
@@ -26,15 +26,15 @@ from seqpipe.runs.open_model import open_model, reader_of
 from seqpipe.runs.trust import check_beside
 
 WRITTEN = 1_024  # rows at once
-SELDOM = 50_000  # objects that are made between two looks for garbage
-MOST_UNREAD = 100_000  # rows without a record that are held
+SELDOM = 50_000  # new objects between two collections of garbage
+MOST_UNREAD = 100_000  # unreadable rows that are kept in memory
 _PLACE = re.compile(r".*?:(\d+): ", re.DOTALL)
 
 log = logging.getLogger(__name__)
 
 
 def run(options: Predict, root: Path) -> Answer:
-    """Reads, answers and writes as it goes.
+    """Reads, predicts and writes in a stream.
 
     Raises:
         ConfigError: an option that does not fit the model, or output that cannot be written.
@@ -49,21 +49,21 @@ def run(options: Predict, root: Path) -> Answer:
         print(reader.describe(options.input), file=sys.stderr)
     started = time.perf_counter()
     total, failed = answer_all(model, reader, options, kind)
-    _tell(options, total, failed, time.perf_counter() - started)
+    _summarise(options, total, failed, time.perf_counter() - started)
     return Answer()
 
 
 def answer_all(model: Model, reader: Reader, options: Predict, kind: str) -> tuple[int, int]:
-    """From the input to the output, of which some thousand rows are held at a time.
+    """Streams the input through the model, with about a thousand rows in memory at a time.
 
     Args:
-        model: that is asked.
+        model: the model.
         reader: of the input.
         options: of the command.
         kind: of the output, see `format_of`.
 
     Returns:
-        how many rows there were, and of how many there is no answer.
+        the number of rows, and the number of rows without an answer.
 
     Raises:
         ConfigError, DataError: see `run`.
@@ -96,7 +96,7 @@ def answer_all(model: Model, reader: Reader, options: Predict, kind: str) -> tup
 
 @contextmanager
 def _seldom_collected() -> Iterator[None]:
-    """What is there by now stays, and rows come and go: few of them need not be looked through."""
+    """Freezes long-lived objects, so that the garbage collector does not scan them again."""
     before = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(SELDOM)
@@ -108,7 +108,7 @@ def _seldom_collected() -> Iterator[None]:
 
 
 def refuse_own_input(input: str, output: str) -> None:
-    """What is read must not be written over.
+    """Refuses to overwrite the input.
 
     Raises:
         ConfigError: both are one file.
@@ -118,10 +118,10 @@ def refuse_own_input(input: str, output: str) -> None:
 
 
 def _head(asked: Iterator[Asked], options: Predict) -> list[Asked]:
-    """The first rows, of which one at least was read: they say which columns a table has.
+    """The first rows, at least one of them readable: they define the columns of a table.
 
     Raises:
-        DataError: there is none among very many.
+        DataError: none of very many can be read.
     """
     head = list(islice(asked, WRITTEN))
     while options.on_error == "row" and head and all(one.record is None for one in head):
@@ -147,15 +147,14 @@ def _rows(
 
 
 def _row(one: Asked, columns: bool, taken: Collection[str]) -> dict[str, Any]:
-    """Where it stood, its own columns, and the answer or what is wrong."""
+    """The line number, the columns of the input, and the answer or the error."""
     row: dict[str, Any] = {}
     record, error = one.record, one.error
     if isinstance(record, PlacedRecord) and record.line is not None:
         row["line"] = record.line
     elif record is None and error is not None:
-        told = _PLACE.match(error)
-        if told is not None:
-            row["line"], error = int(told[1]), error[told.end() :]
+        if place := _PLACE.match(error):
+            row["line"], error = int(place[1]), error[place.end() :]
     if columns and record is not None:
         row |= of_input(record, taken)
     row |= one.answer or {}
@@ -163,13 +162,11 @@ def _row(one: Asked, columns: bool, taken: Collection[str]) -> dict[str, Any]:
     return row
 
 
-def _tell(options: Predict, total: int, failed: int, seconds: float) -> None:
-    """What came of it, where it does not mix with the answers."""
+def _summarise(options: Predict, total: int, failed: int, seconds: float) -> None:
+    """Prints a summary on stderr."""
     if failed:
         text = "%s of %s rows could not be answered, their column `error` says why"
         log.warning(text, f"{failed:,}", f"{total:,}")
     if options.output != "-":
-        told = (
-            f"{total - failed:,} answers in {options.output}, {total / seconds:,.0f} rows a second"
-        )
-        print(told, file=sys.stderr)
+        rate = f"{total / seconds:,.0f} rows a second"
+        print(f"{total - failed:,} answers in {options.output}, {rate}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Give the model of a run a name: `python -m seqpipe register run=best name=digits`."""
+"""Register the model of a run: `python -m seqpipe register run=best name=digits`."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ from seqpipe.tracking.serving import MLMODEL, check_model
 
 
 def run(options: Register, root: Path) -> Answer:
-    """Registers the model, and says how it is called from now on.
+    """Registers the model, and prints its names.
 
     Raises:
-        ConfigError: there is no such run, it is in no store, or the name cannot be had.
+        ConfigError: there is no such run, it is in no store, or the name is taken.
     """
     found = find_run(options, root, needs=FOLDER)
     return Answer(registered(found, options.name, options.alias, "name"))
 
 
 def registered(found: FoundRun, name: str, alias: str | None, key: str) -> str:
-    """Registers the model of a run. Returns the line that says so; see `tracking.registry`."""
+    """Registers the model of a run. Returns a line with its names; see `tracking.registry`."""
     if found.has(f"{FOLDER}/{MLMODEL}"):
         check_model(found.local(f"{FOLDER}/{MLMODEL}").parent)
     version = register(found, FOLDER, name, alias, key)

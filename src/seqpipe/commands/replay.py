@@ -28,7 +28,7 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         launch: how the command was started, with `file`.
 
     Raises:
-        ConfigError: the file is none of ours, or is of another model or other data.
+        ConfigError: the file is not one of seqpipe's, or belongs to another model or other data.
     """
     if cfg.resume is not None:
         text = "replay runs one batch and does not read it; allowed: leave it out"

@@ -1,4 +1,4 @@
-"""Train a recorded run again: is it what it was? `python -m seqpipe rerun run=latest`."""
+"""Train a recorded run again and compare it: `python -m seqpipe rerun run=latest`."""
 
 import csv
 import logging
@@ -26,11 +26,11 @@ log = logging.getLogger(__name__)
 
 Numbers = Mapping[str, float | None]
 _TIMES = ("examples_per_second",)  # of the machine, not of the computation
-_ALIKE_SHOWN = 20
+_SAME_SHOWN = 20
 
 
 def run(options: Rerun, root: Path) -> Answer:
-    """Trains the run again, and tells what became of each metric.
+    """Trains the run again, and compares each metric.
 
     Raises:
         ConfigError: there is no such run, it cannot be trained again here, or with `strict`
@@ -50,7 +50,7 @@ def run(options: Rerun, root: Path) -> Answer:
     differences = list(_differences(found.tags, now))
     if rebuilt.resolved:  # it is trained as recorded, but its command is no longer this run
         differences += [f"options of today: {text}" for text in rebuilt.changed]
-    _tell(differences, options)
+    _report(differences, options)
 
     def compare_data(data: SequenceData, trainer: Trainer) -> None:
         if (count := trainer.world_size) > 1:
@@ -58,7 +58,7 @@ def run(options: Rerun, root: Path) -> Answer:
             raise ConfigError(f"{found.typed}: {text}, {found.tags.get('command', 'not recorded')}")
         digests = {stage: data.digests[split] for split, stage in STAGES.items()}
         changed = list(_differences(found.datasets, digests, "data of "))
-        _tell(changed, options)
+        _report(changed, options)
         differences.extend(changed)
 
     try:
@@ -89,12 +89,12 @@ def run(options: Rerun, root: Path) -> Answer:
 def compare(
     before: Numbers, now: Numbers, tolerance: float
 ) -> Iterator[tuple[str, float | None, float | None, bool]]:
-    """(metric, then, now, whether they are the same) of each metric of either run.
+    """(metric, then, now, same) of each metric of either run.
 
     Args:
         before: as in metrics.json; None: a number that is not finite.
-        now: likewise.
-        tolerance: how far a number may be off, as a share of what it was; 0: bit for bit.
+        now: of the new run.
+        tolerance: allowed difference, as a share of the old value; 0: bit for bit.
     """
     for name in sorted({*before, *now}):
         then, new = before.get(name), now.get(name)
@@ -105,7 +105,7 @@ def compare(
 
 
 def _as_recorded(now: Numbers, before: Numbers) -> Numbers:
-    """Metrics under the names of an older record, whose `val/` is of the weights that were kept."""
+    """The metrics by the names of an older record, whose `val/` is of the saved weights."""
     prefix = best_of("")
     if any(name.startswith(prefix) for name in before):
         return now
@@ -115,7 +115,7 @@ def _as_recorded(now: Numbers, before: Numbers) -> Numbers:
 
 
 def _differences(then: Mapping[str, str], now: Mapping[str, str], of: str = "") -> Iterator[str]:
-    """What is not as it was; what an older record does not tell is passed over."""
+    """Differences between two sets of tags; tags that an older record lacks are ignored."""
     for key, value in now.items():
         if key in then and then[key] != value:
             yield f"{of}{key}: then {then[key]}, now {value}"
@@ -123,30 +123,30 @@ def _differences(then: Mapping[str, str], now: Mapping[str, str], of: str = "") 
             yield "git.dirty: changes that no commit has, then and now"
 
 
-def _tell(differences: list[str], options: Rerun) -> None:
+def _report(differences: list[str], options: Rerun) -> None:
     if differences and options.strict:
-        text = "it is not as it was; allowed: strict=false, or to train where nothing differs"
+        text = "differs from the run; allowed: strict=false, or to train where nothing differs"
         raise ConfigError([f"strict=true: {difference}: {text}" for difference in differences])
     for difference in differences:
         log.warning("differs from the run: %s", difference)
 
 
 def _table(rows: list[tuple[str, float | None, float | None, bool]]) -> Iterator[str]:
-    """All that differ, and some that do not."""
+    """All metrics that differ, and some that do not."""
     alike = [row for row in rows if row[3]]
-    shown_alike = {row[0] for row in alike[-_ALIKE_SHOWN:]}  # test and val come last
+    shown_alike = {row[0] for row in alike[-_SAME_SHOWN:]}  # test and val come last
     chosen = [row for row in rows if not row[3] or row[0] in shown_alike]
     width = max((len(row[0]) for row in chosen), default=6)
     yield f"{'metric':<{width}}  {'then':>22}  {'now':>22}"
     for name, then, now, same in chosen:
         verdict = "same" if same else "differs"
         yield f"{name:<{width}}  {_number(then):>22}  {_number(now):>22}  {verdict}"
-    if len(alike) > _ALIKE_SHOWN:
-        yield f"and {len(alike) - _ALIKE_SHOWN} more that are the same"
+    if len(alike) > _SAME_SHOWN:
+        yield f"and {len(alike) - _SAME_SHOWN} more that are the same"
 
 
 def _number(value: float | None) -> str:
-    """All digits: those that differ may be the last."""
+    """The number with all digits: only the last may differ."""
     return "-" if value is None else shown(value)
 
 
@@ -161,7 +161,7 @@ def _verdict(count: int, different: int, tolerance: float, apart: str | None) ->
 
 
 def _apart(found: FoundRun, folder: Path) -> str | None:
-    """Where the two trainings first had different numbers; None: nowhere, or it is not known."""
+    """The first different number of the two trainings; None: none, or it is not known."""
     if not found.has("history.csv") or not (folder / "history.csv").is_file():
         return None
     then, now = _history(found.local("history.csv")), _history(folder / "history.csv")
@@ -184,5 +184,5 @@ def _history(path: Path) -> dict[tuple[str, int], float]:
             for row in rows
             if row["metric"] not in _TIMES
         }
-    except (KeyError, TypeError, ValueError, csv.Error):  # not ours: then nothing is said of it
+    except (KeyError, TypeError, ValueError, csv.Error):  # not one of ours: nothing to compare
         return {}

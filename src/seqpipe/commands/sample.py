@@ -1,4 +1,4 @@
-"""New sequences: `python -m seqpipe sample run=latest n=5 prompt="def " temperature=0.8`."""
+"""Generate sequences: `python -m seqpipe sample run=latest n=5 prompt="def " temperature=0.8`."""
 
 import logging
 from pathlib import Path
@@ -40,7 +40,7 @@ def run(options: Sample, root: Path) -> Answer:
         allow_unknown=options.allow_unknown,
     )
     if not music:
-        _tell_of_unknown(options.prompt, model)
+        _warn_of_unknown(options.prompt, model)
         texts = [str(text) for text in drawn]
         between = [model.y.between(options.prompt, text) for text in texts]
         both = zip(between, texts, strict=True)
@@ -48,8 +48,8 @@ def run(options: Sample, root: Path) -> Answer:
     return Answer("\n".join(_written(drawn, model, options, root)))
 
 
-def _tell_of_unknown(prompt: str, model: Model) -> None:
-    """What of the prompt the model could not read; only with `allow_unknown` it gets here."""
+def _warn_of_unknown(prompt: str, model: Model) -> None:
+    """Names unknown symbols of the prompt, which only `allow_unknown` lets pass."""
     if prompt and counts_unknown(model.spec.y):
         ids = model.y.encode({model.y.column: prompt})
         count = int(unknown_at(model.spec.y, ids).sum())
@@ -70,7 +70,7 @@ def _refuse_of_music(options: Sample) -> None:
 
 
 def _written(drawn: list[Any], model: Model, options: Sample, root: Path) -> list[str]:
-    """A .mid and a .png for each; nothing that is there is written over: the numbers go on."""
+    """Writes a .mid and a .png for each, numbered after the files that are already there."""
     folder = root if options.output is None else root / options.output
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output={options.output}: is a file; allowed: a folder")

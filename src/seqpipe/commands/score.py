@@ -1,4 +1,4 @@
-"""How likely a model finds sequences: `python -m seqpipe score run=latest text="a pear"`."""
+"""Score sequences by their likelihood: `python -m seqpipe score run=latest text="a pear"`."""
 
 import logging
 import sys
@@ -47,9 +47,9 @@ def run(options: Score, root: Path) -> Answer:
         raise DataError(f"text={options.text}: holds no sequence; allowed: one or more")
     condition = typed_condition(model.x, options.condition)
     if condition is None and model.x is not None:
-        encoded_condition(model.x, None)  # says which there are
+        encoded_condition(model.x, None)  # raises, with the conditions that there are
     scores = model.score(texts, condition=condition, unknown=options.unknown)
-    _tell_of_unknown([one.unknown for one in scores], options)
+    _warn_of_unknown([one.unknown for one in scores], options)
     table = Table(title="log-probability in nats, the likeliest first", title_justify="left")
     for name in (
         *("rank", "total", "probability", "per token"),
@@ -63,11 +63,9 @@ def run(options: Score, root: Path) -> Answer:
         counts = (str(len(one.tokens)), str(one.unknown))
         table.add_row(str(rank), *numbers, *counts, texts[place])
     PlainConsole().print(table)
-    return (
-        Answer("\n\n".join(_by_token(texts[p], scores[p]) for p in ranked(scores)))
-        if (options.tokens)
-        else Answer()
-    )
+    if not options.tokens:
+        return Answer()
+    return Answer("\n\n".join(_by_token(texts[p], scores[p]) for p in ranked(scores)))
 
 
 def _by_token(text: str, score: Likelihood) -> str:
@@ -94,12 +92,12 @@ def _of_input(options: Score, input: str, model: Model, kind: str, root: Path) -
             unknown.append(row["unknown"])
         if not unknown:
             raise DataError(f"input={input}: holds nothing to score; allowed: one row or more")
-    _tell_of_unknown(unknown, options)
+    _warn_of_unknown(unknown, options)
     return Answer()
 
 
-def _tell_of_unknown(counts: Sequence[int], options: Score) -> None:
-    """Totals of sequences with different numbers of unknown symbols are not comparable."""
+def _warn_of_unknown(counts: Sequence[int], options: Score) -> None:
+    """Warns if numbers of unknown symbols differ: then totals are not comparable."""
     if len(set(counts)) < 2:
         return
     what = {"count": "score <UNK> for them", "skip": "leave them out"}[options.unknown]

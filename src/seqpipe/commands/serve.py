@@ -1,4 +1,4 @@
-"""Answer over HTTP, by MLflow's own scoring server: `python -m seqpipe serve run=latest`."""
+"""Serve the model over HTTP by MLflow's scoring server: `python -m seqpipe serve run=latest`."""
 
 import json
 from pathlib import Path
@@ -25,12 +25,12 @@ _LONGEST_ANSWER = 500  # characters of an answer, as it is shown
 
 
 def run(options: Serve, root: Path) -> Answer:
-    """Serves until it is interrupted; says where and how it is asked, once it answers.
+    """Serves until it is interrupted; prints a request and its answer once it runs.
 
     Raises:
         ConfigError: there is no such run, or the port cannot be had.
-        DataError: what the run left would run code, or cannot be read.
-        SeqpipeError: the server does not come up, or ends by itself.
+        DataError: the model would run code, or cannot be read.
+        SeqpipeError: the server does not start, or ends by itself.
     """
     if options.register is not None:
         check_names(options.register, options.alias, "register")
@@ -40,16 +40,16 @@ def run(options: Serve, root: Path) -> Answer:
         raise ConfigError(f"run={options.run}: {text}; allowed: a run of logger=mlflow")
     folder = found.local(FOLDER)
     check_model(folder)
-    opened(folder / LOGGED, trusted())  # a server would only say that it does not come up
+    opened(folder / LOGGED, trusted())  # a server would only fail to start
     example, port = example_of(folder), free_port(options.host, options.port)
     lines = [f"run:        {found.typed.removeprefix('run=')}, {found.name}"]
     if options.register is not None:
         lines.append(registered(found, options.register, options.alias, "register"))
     with serving(folder, host=options.host, port=port, workers=options.workers) as server:
         answer = json.dumps(server.ask(example))
-        lines.append(f"serving:    {server.url}, until Ctrl-C; a request, and what it answers:")
+        lines.append(f"serving:    {server.url}, until Ctrl-C; a request and its answer:")
         lines.append(curl(server, folder, example))
         lines.append(answer[:_LONGEST_ANSWER] + "..." * (len(answer) > _LONGEST_ANSWER))
         say("\n".join(lines))
         code = server.process.wait()
-    raise SeqpipeError(f"MLflow's server ended with code {code}; its words stand above")
+    raise SeqpipeError(f"MLflow's server ended with code {code}; its messages are above")

@@ -18,7 +18,7 @@ from seqpipe.runs.trust import check_beside
 
 
 def run(options: Translate, root: Path) -> Answer:
-    """Translates, and draws where each step looked.
+    """Translates, and draws the attention of each step.
 
     Raises:
         ConfigError: the model writes no sequences, or an option does not fit it.
@@ -60,7 +60,7 @@ def _lines(answer: Found) -> list[str]:
 
 
 def _unknown(model: Model, record: Record, answer: Found) -> Iterator[str]:
-    """Says what of the input the model could not read."""
+    """Names the symbols of the input that the model does not know."""
     count = answer.get("unknown", 0)
     if count and model.x is not None:
         symbols = unknown_symbols(model.x, record[model.x.column], model.x.encode(record))

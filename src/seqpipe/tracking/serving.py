@@ -229,7 +229,7 @@ def _wait(server: Server) -> None:
     while time.monotonic() < until:
         if server.process.poll() is not None:
             code = server.process.returncode
-            raise SeqpipeError(f"MLflow's server ended with code {code}; its words stand above")
+            raise SeqpipeError(f"MLflow's server ended with code {code}; its messages are above")
         with contextlib.suppress(OSError):
             with urllib.request.urlopen(f"{server.url}/ping", timeout=5) as answer:
                 if answer.status == 200:
