@@ -9,8 +9,8 @@ and after (imports, the report) is not. Beside it stands the share that the look
 the training that was looked into, measured around them in one process: where a machine's speed
 drifts by more than that between two processes, the ratio says nothing and the share does.
 The cadence is what conf/ says. Two cases: the default model
-(`python -m seqpipe`), and a language model of two layers of 256 units (`experiment=python_docs depth=2
-hidden_size=256`), cut to 600 updates: looks at the start, after 500 and at the end.
+(`experiment=digits`), and a language model of two layers of 256 units (`experiment=python_docs
+depth=2 hidden_size=256`), cut to 600 updates: looks at the start, after 500 and at the end.
 """
 
 import argparse
