@@ -1,0 +1,133 @@
+"""A cell, a task and an architecture from a folder outside the package: every command works."""
+
+import json
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from seqpipe import cli
+
+TOYS = Path(__file__).parent / "toys"
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+SMALL = (
+    *("hidden_size=8", "trainer.max_epochs=1", "trainer.accelerator=cpu", "logger=none"),
+    *("trainer.enable_progress_bar=false", "diagnostics=none", "hydra.run.dir=run"),
+)
+TRUST = "trust=[leaky,focal,attentive]"
+
+
+@pytest.fixture(scope="module")
+def seqpipe() -> Callable[..., str]:
+    """seqpipe(folder, "evaluate", "run=..."): what the command prints, from a child process."""
+
+    def call(folder: Path, *words: str, code: int = 0) -> str:
+        messages = folder / "messages"
+        if (child := os.fork()) == 0:
+            found = 99
+            try:
+                for number, name in ((1, messages), (2, messages)):
+                    os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND), number)
+                sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+                os.chdir(folder)
+                signal.alarm(200)
+                sys.path.insert(0, str(TOYS))
+                own = ["--config-dir", str(TOYS / "conf")] if words[0] == "train" else []
+                sys.argv = ["seqpipe", *words[:1], *own, *words[1:]]
+                found = cli.main()
+            except SystemExit as error:
+                found = int(error.code or 0)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(found)
+        _, status = os.waitpid(child, 0)
+        text = messages.read_text()
+        messages.unlink()
+        assert os.waitstatus_to_exitcode(status) == code, text
+        return text
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def classifier(seqpipe, tmp_path_factory):
+    """A run with a cell, a task and an architecture of one's own."""
+    folder = tmp_path_factory.mktemp("classifier")
+    parts = ("cell=leaky", "task=focal", "architecture=attentive", "data=digits")
+    seqpipe(folder, "train", *parts, *SMALL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def writer(seqpipe, tmp_path_factory):
+    """A language model with a cell of one's own."""
+    folder = tmp_path_factory.mktemp("writer")
+    lines = [f"{first}{second}n\n" for first in "bcdfghkl" for second in "aeiou"]
+    (folder / "names.txt").write_text("".join(lines))
+    seqpipe(folder, "train", "cell=leaky", "data=lines", "data.path=names.txt", *SMALL)
+    return folder
+
+
+def test_a_run_leaves_its_report(classifier, writer):
+    for folder in (classifier, writer):
+        assert "</html>" in (folder / "run" / "report.html").read_text()
+        assert "truth,prediction" in (folder / "run" / "examples.csv").read_text()
+
+
+def test_the_loss_of_the_run_is_that_of_the_task(classifier):
+    metrics = json.loads((classifier / "run" / "metrics.json").read_text())
+    assert 0 < metrics["test/loss"] < 2.3  # the cross entropy starts at ln 10, the focal loss lower
+
+
+def test_the_run_is_evaluated(seqpipe, classifier):
+    assert "accuracy" in seqpipe(classifier, "evaluate", "run=run", TRUST)
+
+
+def test_the_model_predicts(seqpipe, classifier):
+    row = json.dumps({"image": [[0.0] * 8] * 8})
+    (classifier / "new.jsonl").write_text(f"{row}\n")
+    seqpipe(classifier, "predict", "run=run", "input=new.jsonl", "output=answers.jsonl", TRUST)
+    answer = json.loads((classifier / "answers.jsonl").read_text())
+    assert answer["prediction"] in map(str, range(10))
+    assert sum(answer["probabilities"].values()) == pytest.approx(1)
+
+
+def test_the_model_samples_and_scores(seqpipe, writer):
+    assert seqpipe(writer, "sample", "run=run", "n=3", TRUST).strip()
+    assert "probability" in seqpipe(writer, "score", "run=run", "text=ban | zzz", TRUST)
+
+
+def test_a_cell_that_says_how_is_written_as_onnx(seqpipe, writer):
+    words = ("export", "run=run", "format=onnx", "output=m.onnx", TRUST)
+    assert "checked: onnxruntime" in seqpipe(writer, *words)
+    names = [value.name for value in onnxruntime.InferenceSession(writer / "m.onnx").get_inputs()]
+    assert names == ["y_before", "lengths", "fresh", "h"]
+
+
+def test_an_architecture_that_does_not_is_refused(seqpipe, classifier):
+    words = ("export", "run=run", "format=onnx", "output=m.onnx", TRUST)
+    text = seqpipe(classifier, *words, code=2)
+    assert "architecture=Attentive: is not written as ONNX" in text
+    assert "allowed: format=safetensors" in text
+
+
+def test_without_trust_nothing_of_one_s_own_is_run(seqpipe, classifier):
+    text = seqpipe(classifier, "predict", "run=run", "input=new.jsonl", code=2)
+    assert "allowed: trust=" in text
+
+
+def test_the_page_shows_the_files_that_are_tested():
+    blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", PAGE.read_text(), flags=re.S)
+    shown = dict(blocks)
+    assert {"leaky.py", "focal.py", "attentive.py"} <= shown.keys()
+    for name, code in shown.items():
+        assert code == (TOYS / name).read_text(), name
