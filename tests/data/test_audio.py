@@ -8,8 +8,7 @@ import pytest
 import soundfile
 
 from seqpipe.data.base import SPLITS
-from seqpipe.data.sources.audio import Audio, WithAudio
-from seqpipe.data.sources.sound_file import ENDINGS, Recordings, resampled
+from seqpipe.data.sources.audio import ENDINGS, Audio, Recordings, WithAudio, resampled
 from seqpipe.data.sources.text import LabelledLines
 from seqpipe.errors import ConfigError, DataError
 

@@ -7,7 +7,7 @@ from seqpipe.data.sources.fasta import Fasta
 from seqpipe.data.sources.forecast import Forecast
 from seqpipe.data.sources.long_csv import LongCsv
 from seqpipe.data.sources.table import Table
-from seqpipe.data.sources.video_clips import listed
+from seqpipe.data.sources.video import listed
 from seqpipe.data.sources.wide_csv import WideCsv
 from seqpipe.errors import DataError
 
@@ -25,7 +25,7 @@ READERS = {
         "1,2",
     ),
     "forecast": (
-        lambda f: Forecast(train=f.name, values=["a"], past=1, path=str(f.parent)).rows(f),
+        lambda f: Forecast(train=f.name, values=["a"], past=1, path=str(f.parent)).rows(f, None),
         "t,a",
         "1,2",
     ),

@@ -13,7 +13,7 @@ from seqpipe.data.sources.forecast import Forecast
 from seqpipe.data.sources.stream import Stream
 from seqpipe.data.sources.table import Table
 from seqpipe.data.sources.text import LabelledLines, Lines
-from seqpipe.data.sources.text_encoding import misread
+from seqpipe.data.sources.text_lines import misread
 from seqpipe.errors import DataError
 
 SOURCES = {

@@ -203,7 +203,7 @@ def test_ids_without_a_label_and_labels_without_a_sequence_are_told(write):
     source = Fasta(train="a.fa", valid="a.fa", test="a.fa", path=str(file.parent), labels="y.csv")
     assert problems(source.read().train) == [
         f"{table}:6: b is 1 in line 3 and 2 here; allowed: one label an id",
-        f"{table}:7: 1 columns, the header has 2; allowed: 2",
+        f"{table}:7: 1 cell, the header has 2; allowed: 2 cells",
         f"{table}:5: z is no sequence of data.source.train, valid or test; allowed: an id that "
         "one of their files holds",
         f"{file}:5: c has no label; allowed: an id of {table}",
@@ -215,9 +215,9 @@ def test_a_table_that_cannot_be_read_is_told(write, tmp_path):
     write("y.csv", "name,label\na,1\n")
     write("empty.csv", "")
     for name, message in {
-        "y.csv": f"{tmp_path / 'y.csv'}:1: no column id; allowed: data.source.id_column with one "
-        "of name, label",
-        "empty.csv": f"{tmp_path / 'empty.csv'}: is empty; allowed: a header 'id,label' and rows",
+        "y.csv": f"{tmp_path / 'y.csv'}:1: has no column 'id' (data.source.id_column); "
+        "it has name, label",
+        "empty.csv": f"{tmp_path / 'empty.csv'}: is empty; allowed: a header, and rows below it",
         "x.csv": f"data.source.labels={tmp_path / 'x.csv'}: no such file in {tmp_path}; it holds "
         "a.fa, empty.csv, y.csv; allowed: a table of ids and labels; did you mean 'y.csv'?",
     }.items():

@@ -139,7 +139,7 @@ def test_a_bad_row_is_told_once_and_no_window_goes_over_it(made):
     source = made(text)
     assert problems(source) == [
         "f.csv:22: column=v: 'x' is not a number; allowed: as 12, -0.5 or 1e-3",
-        "f.csv:40: holds 2 cells; allowed: 1, as the header",
+        "f.csv:40: 2 cells, the header has 1; allowed: 1 cell",
     ]
     read = [
         r
@@ -176,7 +176,7 @@ def test_rows_out_of_order_are_told(made):
     ("text", "options", "message"),
     [
         ("", {}, "f.csv: is empty; allowed: a header, and rows below it"),
-        ("w\n1\n", {}, "f.csv:1: column=v: not in the header; allowed: w"),
+        ("w\n1\n", {}, "f.csv:1: has no column 'v' (data.source.targets); it has w"),
         (
             counting(20),
             {"past": 14},

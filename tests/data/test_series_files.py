@@ -12,7 +12,8 @@ from seqpipe.data.fields.series import Series
 from seqpipe.data.sources.arrays import Npz
 from seqpipe.data.sources.idx import Idx, Mnist
 from seqpipe.data.sources.long_csv import LongCsv
-from seqpipe.data.sources.numeric_text import cells, filled, moment, number
+from seqpipe.data.sources.numeric_text import filled, moment, number
+from seqpipe.data.sources.table_formats import cells
 from seqpipe.data.sources.ts import Ts
 from seqpipe.data.sources.wide_csv import WideCsv
 from seqpipe.errors import ConfigError, DataError
@@ -355,8 +356,11 @@ def test_labels_may_stand_in_a_file_of_their_own(parsed, tmp_path):
 BROKEN_LONG = [
     ("", "f.csv: is empty; allowed: a header, and rows below it"),
     ("id,x,y\n", "f.csv: has no rows below its header; allowed: a step a row"),
-    ("idd,x,y\n", "f.csv:1: column=id: not in the header; allowed: idd, x, y; did you mean 'idd'?"),
-    ("id,x,y\n1,2\n", "f.csv:2: holds 2 cells; allowed: 3, as the header"),
+    (
+        "idd,x,y\n",
+        "f.csv:1: has no column 'id' (data.source.id); it has idd, x, y; did you mean 'idd'?",
+    ),
+    ("id,x,y\n1,2\n", "f.csv:2: 2 cells, the header has 3; allowed: 3 cells"),
     ("id,x,y\n1,two,u\n", f"f.csv:2: column=x: 'two' {NUMBER}"),
     ("id,x,y\n1,2,u\n1,,u\n", f"f.csv:2: id=1, step 2 is missing; {FILL}"),
     (

@@ -224,8 +224,8 @@ def test_a_bad_byte_in_a_quoted_cell_does_not_shift_the_rows_behind_it(parsed):
 @pytest.mark.parametrize(
     ("content", "name", "options", "message"),
     [
-        (b"", "t.csv", {}, "t.csv: is empty; allowed: a row of column names, and others"),
-        (b"\n\n", "t.csv", {}, "t.csv: is empty; allowed: a row of column names, and others"),
+        (b"", "t.csv", {}, "t.csv: is empty; allowed: a header, and rows below it"),
+        (b"\n\n", "t.csv", {}, "t.csv: is empty; allowed: a header, and rows below it"),
         (b"", "t.jsonl", {}, "t.jsonl: is empty; allowed: a JSON object a line"),
         (b"a,b,a\n1,2,3\n", "t.csv", {}, (
             "t.csv:1: two columns are called 'a'; allowed: a name of its own for each"

@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from seqpipe.data.hashing import digest
-from seqpipe.data.sources.video import FrameFolders, Video
-from seqpipe.data.sources.video_clips import listed
+from seqpipe.data.sources.video import FrameFolders, Video, listed
 from seqpipe.errors import ConfigError, DataError
 
 
@@ -134,7 +133,7 @@ def test_a_clip_is_decoded_once_while_there_is_room(tmp_path, video, monkeypatch
         Video, "frames_of", lambda self, clip: (decoded.append(clip), plain(self, clip))[1]
     )
     for room, times in ((7680, 1), (7679, 3)):
-        monkeypatch.setattr("seqpipe.data.sources.video_clips._MOST_KEPT", room)
+        monkeypatch.setattr("seqpipe.data.sources.video._MOST_KEPT", room)
         source = Video(train="a.mkv", valid="a.mkv", test="a.mkv", path=str(tmp_path))
         decoded.clear()
         assert len({digest(split) for split in source.read().by_name().values()}) == 1
@@ -168,14 +167,14 @@ def test_labels_may_stand_in_a_table_which_chooses_the_clips(tmp_path, video):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("", "{file}: is empty; allowed: a header with a column file, then its rows"),
+        ("", "{file}: is empty; allowed: a header, and rows below it"),
         (
             "files,label\n",
-            "{file}:1: the header has no column file; it has files, label; did you mean 'files'?",
+            "{file}:1: has no column 'file'; it has files, label; did you mean 'files'?",
         ),
         (
             "file,name\n",
-            "{file}:1: column name: is what every record of a clip has; allowed: another name",
+            "{file}:1: column name is a column of every record; allowed: another name",
         ),
     ],
 )
@@ -198,7 +197,7 @@ def test_a_bad_row_of_a_table_stands_in_the_place_of_its_record(tmp_path, video)
     assert [str(error) for error in found[1:]] == [
         f"{table}:3: file=two.mkv: no such file in {tmp_path}; it holds bad.mkv, one.mkv, t.csv; "
         "allowed: a name as from the folder of the table; did you mean 'one.mkv'?",
-        f"{table}:4: has 1 entries; the header has 2: file, label",
+        f"{table}:4: 1 cell, the header has 2; allowed: 2 cells",
         f"{table}:5: byte 0xff at column 9 is not utf-8; allowed: data.source.encoding=latin-1, "
         "cp1252, ... as the file was written",
         f"{table}:6: {tmp_path / 'bad.mkv'}: cannot be read as video (Invalid data found when "

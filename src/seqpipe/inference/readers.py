@@ -13,8 +13,7 @@ from seqpipe.data.sources.argument_checks import MissingFiles
 from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.table import DELIMITERS, FORMATS, Table
 from seqpipe.data.sources.table_formats import first_cells
-from seqpipe.data.sources.text_encoding import check_encoding
-from seqpipe.data.sources.text_lines import lines
+from seqpipe.data.sources.text_lines import check_encoding, lines
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.inference.instantiate import Maker
 from seqpipe.inference.standard_input import StandardInput, called_input

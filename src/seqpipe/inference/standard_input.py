@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seqpipe.data.base import Found, PlacedRecord
-from seqpipe.data.sources.text_encoding import is_wide
-from seqpipe.data.sources.text_lines import lines_in
+from seqpipe.data.sources.text_lines import is_wide, lines_in
 from seqpipe.errors import ConfigError, DataError
 
 _GZIP = b"\x1f\x8b"

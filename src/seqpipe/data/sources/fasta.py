@@ -1,8 +1,9 @@
 """Sequences in FASTA and FASTQ files, each with a class."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -10,10 +11,10 @@ import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord, Splits, place
 from seqpipe.data.nucleotides import item, reverse_complement
-from seqpipe.data.sources.argument_checks import compiled
+from seqpipe.data.sources.argument_checks import compiled, not_there
 from seqpipe.data.sources.fasta_records import SUFFIXES, Piece, sequences
 from seqpipe.data.sources.files import FileSource
-from seqpipe.data.sources.label_table import LabelTable
+from seqpipe.data.sources.table_formats import line_rows
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.rules import refusal
 
@@ -180,3 +181,73 @@ class _BothStrands:
                 if "quality" in other:
                     other["quality"] = np.ascontiguousarray(found["quality"][::-1])
                 yield PlacedRecord(other, found.file, found.line)
+
+
+class LabelTable:
+    """A table that holds the class of each id: a header, then rows, with tabs (.tsv) or commas.
+
+    Args:
+        file: .tsv, .tab or .csv, plain or .gz.
+        id_column: its name in the header.
+        label_column: its name in the header.
+        encoding: of the text.
+    """
+
+    def __init__(self, file: Path, id_column: str, label_column: str, encoding: str) -> None:
+        self.file, self.encoding = file, encoding
+        self.columns = (id_column, label_column)
+
+    def label(self, id_: str, where: str) -> str:
+        """The label of an id.
+
+        Args:
+            id_: of an example.
+            where: the example stands, for the message.
+
+        Raises:
+            DataError: the table has no such id, or cannot be read.
+        """
+        rows = self._rows[0]
+        if id_ not in rows:
+            hint = did_you_mean(id_, rows)
+            raise DataError(f"{where}: {id_} has no label; allowed: an id of {self.file}{hint}")
+        return rows[id_][0]
+
+    def problems(self, ids: Collection[str]) -> list[DataError]:
+        """Rows that cannot be used, and rows of which the id is none of these.
+
+        Raises:
+            DataError: the table cannot be read.
+        """
+        rows, bad = self._rows
+        missing = [
+            DataError(
+                f"{place(self.file, line)}: {id_} is no sequence of data.source.train, "
+                "valid or test; allowed: an id that one of their files holds"
+            )
+            for id_, (_, line) in rows.items()
+            if id_ not in ids
+        ]
+        return [*bad, *missing]
+
+    @cached_property
+    def _rows(self) -> tuple[dict[str, tuple[str, int]], list[DataError]]:
+        """Id -> (label, line), and what cannot be used."""
+        if not self.file.is_file():
+            key = f"data.source.labels={self.file}"
+            raise DataError(not_there(key, self.file, "a table of ids and labels"))
+        rows: dict[str, tuple[str, int]] = {}
+        bad: list[DataError] = []
+        keys = ("data.source.id_column", "data.source.label_column")
+        name = self.file.name.removesuffix(".gz")
+        delimiter = "\t" if name.endswith((".tsv", ".tab", ".txt")) else ","
+        wanted = dict(zip(self.columns, keys, strict=True))
+        for line, row in line_rows(self.file, self.encoding, delimiter, wanted):
+            if isinstance(row, DataError):
+                bad.append(row)
+                continue
+            id_, label = (row[column] for column in self.columns)
+            if rows.setdefault(id_, (label, line))[0] != label:
+                text = f"{id_} is {rows[id_][0]} in line {rows[id_][1]} and {label} here"
+                bad.append(DataError(f"{place(self.file, line)}: {text}; allowed: one label an id"))
+        return rows, bad

@@ -17,7 +17,7 @@ from seqpipe.data.sources.argument_checks import (
     not_there,
 )
 from seqpipe.data.sources.splitting import each_once, split_shares
-from seqpipe.data.sources.text_encoding import check_encoding
+from seqpipe.data.sources.text_lines import check_encoding
 from seqpipe.errors import DataError
 
 Names = str | list[str]

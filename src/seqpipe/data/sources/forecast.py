@@ -11,15 +11,14 @@ import numpy as np
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits, place
 from seqpipe.data.sources.files import Names
-from seqpipe.data.sources.numeric_text import Numbers, SeriesTable, named_numbers, table
+from seqpipe.data.sources.numeric_text import Numbers, named_numbers
 from seqpipe.data.sources.time_gaps import (
-    Clock,
     Gap,
-    gaps_warning,
+    TimedTable,
     grows,
     is_gap,
     moment_by,
-    times_of,
+    named_columns,
     usual_step,
 )
 from seqpipe.errors import ConfigError, DataError
@@ -37,7 +36,7 @@ class _Row(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class Forecast(SeriesTable):
+class Forecast(TimedTable):
     """Windows over one or several long series, a step a row of a csv.
 
     With shares, the last rows of each series are tested, those before them validated, the others
@@ -78,7 +77,6 @@ class Forecast(SeriesTable):
     horizon: Annotated[int, whole(1)] = 1
     stride: Annotated[int, whole(1)] = 1
     targets: list[str] | None = None
-    time: str | None = None
     gaps: Literal["break", "ignore"] = "break"
     id: str | None = None
     relative_to_last: bool = False
@@ -95,9 +93,7 @@ class Forecast(SeriesTable):
             unread = ", ".join(sorted(set(self._targets) - set(self.values)))
             text = f"the last {unread} is not read; allowed: false, or also in values"
             raise ConfigError(f"data.source.relative_to_last=true: {text}")
-        self._stamps: dict[Path, tuple[str | None, Clock]] = {}
         self._usual: dict[Path, dict[str, float]] = {}  # the usual step of each series
-        self.found_gaps: dict[Path, list[Gap]] = {}
 
     def read(self) -> Splits:
         """Each split goes through its files anew, window by window.
@@ -124,14 +120,13 @@ class Forecast(SeriesTable):
         """Windows are parted by their time, whatever they hold."""
 
     def warnings(self) -> list[str]:
-        """As every source of files; the gaps, once the training split was gone through."""
-        found = [(file, gap) for file, gaps in self.found_gaps.items() for gap in gaps]
-        if not found:
-            return super().warnings()
-        file, first = found[0]
-        gaps = gaps_warning(f"data.source.time={self.stamps(file)}", file, first, len(found))
+        """See `FileSource`; the gaps, once the training split was gone through."""
         across = "no window goes across, unless data.source.gaps=ignore"
-        return [*super().warnings(), f"{gaps}; {across}"]
+        return [*super().warnings(), *self.gap_warnings(across)]
+
+    def columns(self) -> dict[str, str]:
+        """See `TimedTable`."""
+        return named_columns(id=self.id, values=self.values, targets=self._targets)
 
     def parse(self, file: Path) -> Iterator[Found]:
         """All windows of a file, from its first row to its last; without y, see `beyond`."""
@@ -144,7 +139,7 @@ class Forecast(SeriesTable):
         ends: dict[str, deque[_Row]] = {}
         broken: dict[str, DataError] = {}
         usual = self.usual_steps(file)
-        for at, raw in self.rows(file):
+        for at, raw in self.rows(file, self.stamps(file)):
             id_ = "" if self.id is None or isinstance(raw, DataError) else raw[self.id]
             end = ends.setdefault(id_, deque(maxlen=self.past))
             try:
@@ -185,28 +180,11 @@ class Forecast(SeriesTable):
             columns["after"] = rows[-1].time
         return PlacedRecord(columns, file, rows[-1].line)
 
-    def rows(self, file: Path) -> Iterator[tuple[int, dict[str, str] | DataError]]:
-        """The rows of a file with their lines."""
-        single = [column for column in (self.stamps(file), self.id) if column is not None]
-        wanted = list(dict.fromkeys([*single, *self.values, *self._targets]))
-        yield from table(file, self.encoding, self.delimiter, wanted)
-
     def stamps(self, file: Path) -> str | None:
-        """The column with the time stamps of a file: `time`, or one of ISO dates."""
+        """The column with the time stamps of a file: `time`, or one that looks like times."""
         if self.time is not None or self.gaps == "ignore":
             return self.time
-        return self._times(file)[0]
-
-    def clock(self, file: Path) -> Clock:
-        """What reads the time stamps of a file that has a column of them."""
-        return self._times(file)[1]
-
-    def _times(self, file: Path) -> tuple[str | None, Clock]:
-        """The column with the time stamps of a file, and what reads it."""
-        if file not in self._stamps:
-            taken = {*self.values, *self._targets, self.id}
-            self._stamps[file] = times_of(file, self.encoding, self.delimiter, self.time, taken)
-        return self._stamps[file]
+        return self.times_of(file)[0]
 
     def usual_steps(self, file: Path) -> dict[str, float]:
         """The usual step in time of each series of a file; none where gaps are not looked for."""
@@ -215,8 +193,8 @@ class Forecast(SeriesTable):
             return {}
         if file not in self._usual:
             moments: dict[str, list[float]] = {}
-            clock = self.clock(file)
-            for _, raw in self.rows(file):
+            clock = self.times_of(file)[1]
+            for _, raw in self.rows(file, self.stamps(file)):
                 if not isinstance(raw, DataError):
                     id_ = "" if self.id is None else raw[self.id]
                     moments.setdefault(id_, []).append(clock(raw[column]))
@@ -253,7 +231,7 @@ class Forecast(SeriesTable):
         time = "" if stamps is None else raw[stamps]
         at = math.nan
         if stamps is not None:
-            read = self.clock(file)
+            read = self.times_of(file)[1]
             at = read(time) if self.time is None else moment_by(read, time)
         if self.time is not None and before is not None and at <= before.moment:
             allowed = f"later than the row before, {before.time}"
@@ -300,7 +278,7 @@ class _Windows:
         window: deque[_Row] = deque(maxlen=source.past + source.horizon)
         now, read = "", 0
         before: _Row | None = None
-        for at, raw in source.rows(file):
+        for at, raw in source.rows(file, source.stamps(file)):
             if isinstance(raw, DataError):
                 window.clear()  # no window goes over a gap
                 if self.tells:
@@ -340,7 +318,7 @@ class _Windows:
         if not self.shares:
             return {}
         counts: Counter[str] = Counter()
-        for _, raw in self.source.rows(file):
+        for _, raw in self.source.rows(file, self.source.stamps(file)):
             if not isinstance(raw, DataError):
                 counts["" if self.source.id is None else raw[self.source.id]] += 1
         bounds = {}

@@ -12,22 +12,16 @@ import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.sources.argument_checks import not_there
-from seqpipe.data.sources.numeric_text import (
-    Missing,
-    Numbers,
-    SeriesTable,
-    filled,
-    named_numbers,
-    table,
-)
+from seqpipe.data.sources.numeric_text import Missing, Numbers, filled, named_numbers
+from seqpipe.data.sources.table_formats import line_rows
 from seqpipe.data.sources.time_gaps import (
     Clock,
     Gap,
-    gaps_warning,
+    TimedTable,
     grows,
     is_gap,
     moment_by,
-    times_of,
+    named_columns,
     usual_step,
 )
 from seqpipe.errors import ConfigError, DataError
@@ -46,7 +40,7 @@ class _Step(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class LongCsv(SeriesTable):
+class LongCsv(TimedTable):
     """A step a row: which series it belongs to, when, its numbers, and what is to be answered.
 
     The rows of one series stand together, so that a file of any size is read row by row.
@@ -76,7 +70,6 @@ class LongCsv(SeriesTable):
 
     id: str
     features: list[str]
-    time: str | None = None
     time_order: Literal["check", "sort"] = "check"
     label: str | None = None
     labels: str | None = None
@@ -94,8 +87,6 @@ class LongCsv(SeriesTable):
             raise ConfigError(f"data.source.labels={self.labels}: {text}")
         self.labels_file = None if self.labels is None else self.beside(self.labels)
         self._targets = self.targets or []
-        self._gaps: dict[Path, list[Gap]] = {}
-        self._stamps: dict[Path, tuple[str | None, Clock]] = {}
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
         """The column of the label, of the tags or the targets is not read."""
@@ -112,24 +103,19 @@ class LongCsv(SeriesTable):
         return [*super().inputs(), *([self.labels_file] if self.labels_file else [])]
 
     def warnings(self) -> list[str]:
-        """As every source of files; gaps in time within a series, once the files were read."""
-        found = [(file, gap) for file, gaps in self._gaps.items() for gap in gaps]
-        if not found:
-            return super().warnings()
-        file, first = found[0]
-        gaps = gaps_warning(f"data.source.time={self._time_of(file)[0]}", file, first, len(found))
-        return [*super().warnings(), f"{gaps}; a series is read as if all its steps were alike"]
+        """See `FileSource`; gaps in time within a series, once the files were read."""
+        alike = "a series is read as if all its steps were alike"
+        return [*super().warnings(), *self.gap_warnings(alike)]
 
-    def _time_of(self, file: Path) -> tuple[str | None, Clock]:
-        """The column with the times of a file, `time` or one that looks so, and what reads it."""
-        if file not in self._stamps:
-            taken = {*self.features, *self._targets, self.id, self.label, self.tags}
-            self._stamps[file] = times_of(file, self.encoding, self.delimiter, self.time, taken)
-        return self._stamps[file]
+    def columns(self) -> dict[str, str]:
+        """See `TimedTable`."""
+        label = None if self.labels_file else self.label
+        own = {"features": self.features, "targets": self._targets, "tags": self.tags}
+        return named_columns(id=self.id, label=label, **own)
 
     def _gaps_in(self, steps: Sequence[_Step], file: Path) -> Iterator[Gap]:
         """The gaps in time within a series."""
-        column, clock = self._time_of(file)
+        column, clock = self.times_of(file)
         moments = [] if column is None else [clock(step.stamp) for step in steps]
         usual = usual_step(moments)
         if not math.isfinite(usual) or (self.time is None and not grows([moments])):
@@ -147,9 +133,9 @@ class LongCsv(SeriesTable):
         now: str | None = None
         steps: list[_Step] = []
         broken, seen = False, set[str]()
-        gaps: list[Gap] | None = None if file in self._gaps else []  # found the first time
-        stamps, clock = self._time_of(file)
-        for at, row in table(file, self.encoding, self.delimiter, self._wanted(stamps)):
+        gaps: list[Gap] | None = None if file in self.found_gaps else []  # found the first time
+        stamps, clock = self.times_of(file)
+        for at, row in self.rows(file, stamps):
             if isinstance(row, DataError):
                 yield row
                 broken = True
@@ -174,7 +160,7 @@ class LongCsv(SeriesTable):
         if steps and not broken:
             yield self._series(now or "", steps, file, gaps)
         if gaps is not None:
-            self._gaps[file] = gaps
+            self.found_gaps[file] = gaps
 
     @cached_property
     def label_of(self) -> dict[str, str]:
@@ -188,20 +174,14 @@ class LongCsv(SeriesTable):
             columns = f"a csv with the columns {self.id} and {self.label}"
             raise DataError(not_there(f"{self.labels_file}", self.labels_file, columns))
         found: dict[str, str] = {}
-        wanted = [self.id, self.label]
-        for at, row in table(self.labels_file, self.encoding, self.delimiter, wanted):
+        wanted = {self.id: "data.source.id", self.label: "data.source.label"}
+        for at, row in line_rows(self.labels_file, self.encoding, self.delimiter, wanted):
             if isinstance(row, DataError):
                 raise row
             if found.setdefault(row[self.id], row[self.label]) != row[self.label]:
                 where = place(self.labels_file, at)
                 raise DataError(f"{where}: id={row[self.id]} has two labels; allowed: one")
         return found
-
-    def _wanted(self, stamps: str | None) -> list[str]:
-        """The columns of the file to read."""
-        in_rows = None if self.labels_file else self.label
-        single = [c for c in (self.id, stamps, in_rows, self.tags) if c is not None]
-        return list(dict.fromkeys([*single, *self.features, *self._targets]))
 
     def _step(self, line: int, row: dict[str, str], stamp: str, clock: Clock) -> _Step:
         label = ""

@@ -1,23 +1,17 @@
 """Numbers as text files write them: cells to arrays, gaps filled or refused, times compared."""
 
-import csv
 import datetime
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from seqpipe.data.base import place
 from seqpipe.data.missing import MISSING_WORDS
 from seqpipe.data.number_precision import MOST, check_exact
-from seqpipe.data.sources.argument_checks import not_there
 from seqpipe.data.sources.files import FileSource
-from seqpipe.data.sources.table_formats import CARRIAGE_RETURN
-from seqpipe.data.sources.text_lines import lines
-from seqpipe.errors import DataError, did_you_mean
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 Missing = Literal["error", "previous", "linear", "zero"]
@@ -41,27 +35,6 @@ class SeriesTable(FileSource):
         return (self.folder if self.folder.is_dir() else self.folder.parent) / name
 
 
-def cells(line: str, delimiter: str | None = ",") -> list[str]:
-    """The cells of a line; quotes are those of csv. delimiter: None for any white space.
-
-    Raises:
-        ValueError: a quote that does not end, or a carriage return outside quotes.
-    """
-    line = line.rstrip("\r")
-    if delimiter is None:
-        return line.split()
-    if '"' not in line:
-        if "\r" in line:
-            raise ValueError(CARRIAGE_RETURN)
-        return line.split(delimiter)
-    try:
-        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
-    except csv.Error as error:
-        if "new-line" in str(error):
-            raise ValueError(CARRIAGE_RETURN) from None
-        raise ValueError(f"not csv ({error}); allowed: a row on a line, quotes in pairs") from None
-
-
 def number(cell: str) -> float:
     """A finite number, or NaN where the cell says that it is missing.
 
@@ -83,7 +56,7 @@ def number(cell: str) -> float:
 
 
 def named_numbers(row: Mapping[str, str], columns: Sequence[str]) -> Numbers:
-    """Some cells of a row of `table` as float64, (columns,); NaN where one is missing.
+    """Some cells of a row as float64, (columns,); NaN where one is missing.
 
     Raises:
         ValueError: one is not a number; names its column.
@@ -159,92 +132,6 @@ def moment(cell: str) -> float:
         allowed = "a number, 2024-01, 2024-01-31 or 2024-01-31 12:30:00"
         raise ValueError(f"time {_shown(cell)} cannot be ordered; allowed: {allowed}")
     return value
-
-
-def position(column: str | int, names: Sequence[str], *, header: bool) -> int:
-    """Where a column stands in a row, from 0.
-
-    Args:
-        column: its name in the header, or its place, from 0, or from the end, as -1.
-        names: of all columns; their places where there is no header.
-        header: whether the file has one.
-
-    Raises:
-        ValueError: there is no such column.
-    """
-    if isinstance(column, int):
-        if not -len(names) <= column < len(names):
-            raise ValueError(f"column={column}: there are {len(names)} columns; allowed: from 0")
-        return column % len(names)
-    if not header:
-        allowed = f"header=true, or a place from 0 to {len(names) - 1}"
-        raise ValueError(f"column={column}: no header names the columns; allowed: {allowed}")
-    if column not in names:
-        shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-        raise ValueError(
-            f"column={column}: not in the header; allowed: {shown}{did_you_mean(column, names)}"
-        )
-    return list(names).index(column)
-
-
-def table(
-    file: Path, encoding: str, delimiter: str | None, wanted: Sequence[str]
-) -> Iterator[tuple[int, dict[str, str] | DataError]]:
-    """Each row below the header, as the wanted columns, with its line.
-
-    Raises:
-        DataError: the header lacks a column, or the file is empty.
-    """
-    places: list[int] | None = None
-    width = 0
-    for at, line in lines(file, encoding):
-        if isinstance(line, DataError):
-            if places is None:  # the first line that is not blank is the header
-                raise line
-            yield at, line
-            continue
-        if not line.strip():
-            continue
-        try:
-            row = cells(line, delimiter)
-        except ValueError as problem:
-            error = DataError(f"{place(file, at)}: {problem}")
-            if places is None:
-                raise error from None
-            yield at, error
-            continue
-        if places is None:
-            names, width = [cell.strip() for cell in row], len(row)
-            try:
-                places = [position(column, names, header=True) for column in wanted]
-            except ValueError as problem:
-                raise DataError(f"{place(file, at)}: {problem}") from None
-        elif len(row) != width:
-            text = f"holds {len(row)} cells; allowed: {width}, as the header"
-            yield at, DataError(f"{place(file, at)}: {text}")
-        else:
-            yield at, {name: row[p].strip() for name, p in zip(wanted, places, strict=True)}
-    if places is None:
-        raise DataError(f"{file}: is empty; allowed: a header, and rows below it")
-
-
-def class_names(file: Path, encoding: str) -> tuple[str, ...]:
-    """What classes 0, 1, ... are called, a name a line.
-
-    Raises:
-        DataError: the file is not there or holds none, or bad bytes.
-    """
-    if not file.is_file():
-        raise DataError(not_there(f"{file}", file, "the name of a class on each line"))
-    found: list[str] = []
-    for _, line in lines(file, encoding):
-        if isinstance(line, DataError):
-            raise line
-        if line.strip():
-            found.append(line.strip())
-    if not found:
-        raise DataError(f"{file}: is empty; allowed: the name of a class on each line")
-    return tuple(found)
 
 
 def _shown(cell: str) -> str:

@@ -12,13 +12,14 @@ from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.given_splits import SplitColumn, split_columns
 from seqpipe.data.sources.table_formats import (
     Row,
+    check_columns,
     delimited_rows,
     first_cells,
     json_rows,
     parquet_columns,
     parquet_rows,
 )
-from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import refusal
 
 FORMATS = {
@@ -193,15 +194,7 @@ class Table(FileSource):
         return list(dict.fromkeys(chain(*parts)))
 
     def _check_columns(self, where: object, names: list[str]) -> None:
-        missing = [name for name in self._read_of(names) if name not in names]
-        if missing:
-            raise DataError(
-                [
-                    f"{where}: has no column {name!r}; it has {', '.join(names)}"
-                    f"{did_you_mean(name, names)}"
-                    for name in missing
-                ]
-            )
+        check_columns(f"{where}", self._read_of(names), names)
 
     def _record(self, cells: Mapping[str, Any], file: Path, line: int) -> Found:
         if self.strip:

@@ -2,13 +2,13 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from seqpipe.data.base import place
-from seqpipe.data.sources.text_lines import text_lines
-from seqpipe.errors import DataError
+from seqpipe.data.sources.text_lines import lines, text_lines
+from seqpipe.errors import DataError, did_you_mean
 
 Row = tuple[int, dict[str, Any] | DataError]
 """Its line, from 1, and its cells by column, or why it has none."""
@@ -16,6 +16,7 @@ Row = tuple[int, dict[str, Any] | DataError]
 CARRIAGE_RETURN = "a carriage return within a row; allowed: \\n or \\r\\n at the end of each line"
 LONGEST_CELL = 2**24
 """Characters; what is longer is a quote that was never closed."""
+_EMPTY = "is empty; allowed: a header, and rows below it"
 _ROWS = 1024  # of a Parquet file in memory at once
 
 
@@ -48,13 +49,12 @@ def delimited_rows(
         elif isinstance(cells, DataError):
             yield line, cells
         elif len(cells) != len(names):
-            named = "data.source.header names" if given else "the header has"
-            text = f"{_count(len(cells))}, {named} {len(names)}; allowed: {_count(len(names))}"
-            yield line, DataError(f"{place(file, line)}: {text}")
+            named = "data.source.header names" if given else ""
+            yield line, _wrong_count(file, line, len(cells), len(names), named)
         else:
             yield line, dict(zip(names, cells, strict=True))
     if names is None:
-        raise DataError(f"{file}: is empty; allowed: a row of column names, and others")
+        raise DataError(f"{file}: {_EMPTY}")
 
 
 def first_cells(file: Path, encoding: str, delimiter: str, quote: str | None) -> list[str]:
@@ -117,8 +117,103 @@ def _header(file: Path, line: int, names: list[str]) -> list[str]:
     return names
 
 
-def _count(cells: int) -> str:
-    return "1 cell" if cells == 1 else f"{cells} cells"
+def cells(line: str, delimiter: str | None = ",") -> list[str]:
+    """The cells of a line; quotes are those of csv. delimiter: None for any white space.
+
+    Raises:
+        ValueError: a quote that does not end, or a carriage return outside quotes.
+    """
+    line = line.rstrip("\r")
+    if delimiter is None:
+        return line.split()
+    if '"' not in line:
+        if "\r" in line:
+            raise ValueError(CARRIAGE_RETURN)
+        return line.split(delimiter)
+    try:
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        if "new-line" in str(error):
+            raise ValueError(CARRIAGE_RETURN) from None
+        raise ValueError(f"not csv ({error}); allowed: a row on a line, quotes in pairs") from None
+
+
+def line_rows(
+    file: Path,
+    encoding: str,
+    delimiter: str | None,
+    wanted: Mapping[str, str] | None = None,
+    check: Callable[[str, list[str]], None] | None = None,
+) -> Iterator[tuple[int, dict[str, str] | DataError]]:
+    """Rows of a table with a header and one row a line, without blank lines.
+
+    Args:
+        file: as it is to be shown in messages.
+        encoding: of the text.
+        delimiter: between cells; None: any white space.
+        wanted: the columns to read -> the key of the configuration that names each, or ""; None:
+            all columns.
+        check: refuses the place of a header and its columns; None: all may do.
+
+    Raises:
+        DataError: the header lacks a column, or the file is empty.
+    """
+    places: dict[str, int] | None = None
+    width = 0
+    for line, text in lines(file, encoding):
+        found: list[str] | DataError = []
+        if isinstance(text, DataError):
+            found = text
+        elif text.strip():
+            try:
+                found = cells(text, delimiter)
+            except ValueError as problem:
+                found = DataError(f"{place(file, line)}: {problem}")
+        if isinstance(found, DataError):
+            if places is None:  # the first line that is not blank is the header
+                raise found
+            yield line, found
+        elif found and places is None:
+            names, width = [cell.strip() for cell in found], len(found)
+            check_columns(place(file, line), names if wanted is None else wanted, names)
+            if check is not None:
+                check(place(file, line), names)
+            places = {name: names.index(name) for name in (names if wanted is None else wanted)}
+        elif found and places is not None and len(found) != width:
+            yield line, _wrong_count(file, line, len(found), width)
+        elif found and places is not None:
+            yield line, {name: found[at].strip() for name, at in places.items()}
+    if places is None:
+        raise DataError(f"{file}: {_EMPTY}")
+
+
+def check_columns(where: str, wanted: Iterable[str], names: Sequence[str]) -> None:
+    """Refuse a table that lacks a column.
+
+    Args:
+        where: `file:line`, for the message.
+        wanted: the columns that are read; a mapping to the keys that name them, or their names.
+        names: the columns that are there.
+
+    Raises:
+        DataError: for each that is missing.
+    """
+    keys = wanted if isinstance(wanted, Mapping) else {}
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    problems = []
+    for name in wanted:
+        if name not in names:
+            key = f" ({keys[name]})" if keys.get(name) else ""
+            text = f"has no column {name!r}{key}; it has {shown}"
+            problems.append(f"{where}: {text}{did_you_mean(name, names)}")
+    if problems:
+        raise DataError(problems)
+
+
+def _wrong_count(file: Path, line: int, count: int, width: int, named: str = "") -> DataError:
+    have, allowed = (f"{n} cell{'' if n == 1 else 's'}" for n in (count, width))
+    text = f"{have}, {named or 'the header has'} {width}; allowed: {allowed}"
+    return DataError(f"{place(file, line)}: {text}")
 
 
 def json_rows(file: Path, encoding: str) -> Iterator[Row]:

@@ -1,16 +1,125 @@
-"""Lines of text files, packed or not, with the places of bytes that are not of the encoding."""
+"""Lines of text files, packed or not: their encoding, and the places of bad bytes."""
 
+import codecs
 import gzip
 import io
 import re
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 from seqpipe.data.base import place
-from seqpipe.data.sources.text_encoding import advice, check_start, is_wide
-from seqpipe.errors import DataError
+from seqpipe.errors import ConfigError, DataError
+
+_HEAD = 4096  # bytes at the start of a file that are looked at
+_JUDGED = 2**20  # bytes by which the advice on a bad one is judged
+_MARKS = {  # the longer ones first: that of utf-32-le starts with that of utf-16-le
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+
+
+def check_encoding(encoding: str, key: str = "data.source.encoding") -> None:
+    """Refuse an encoding that Python does not know.
+
+    Args:
+        encoding: its name.
+        key: as typed, for the message.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    try:
+        "".encode(encoding)
+    except LookupError:
+        allowed = "utf-8, latin-1, cp1252, utf-16 and others that Python knows"
+        raise ConfigError(f"{key}={encoding}: no such encoding; allowed: {allowed}") from None
+
+
+def _advice(file: Path, encoding: str, start: bytes | None) -> str:
+    """What to do about a byte that is not of the encoding; start: see `lines_in`."""
+    if start is None:
+        is_mostly = _is_mostly_utf_8(file, file.stat().st_mtime_ns)
+    else:
+        is_mostly = _mostly_utf_8(start)
+    if not is_mostly:
+        return "data.source.encoding=latin-1, cp1252, ... as the file was written"
+    same = codecs.lookup(encoding).name == "utf-8"
+    return "utf-8 here too, as other lines hold it" if same else "data.source.encoding=utf-8"
+
+
+@lru_cache(maxsize=8)
+def _is_mostly_utf_8(file: Path, changed: int) -> bool:
+    with open_bytes(file) as opened:
+        return _mostly_utf_8(opened.read(_JUDGED))
+
+
+def misread(head: bytes, encoding: str) -> str | None:
+    r"""The encoding of a file that was surely not written in another one; None: it may have been.
+
+    Args:
+        head: the first bytes of the file, at most 4096.
+        encoding: that it is to be read in.
+
+    >>> misread("a\n".encode("utf-16-le"), "utf-8"), misread(b"a\n", "utf-8")
+    ('utf-16-le', None)
+    """
+    mark = next((mark for mark in _MARKS if head.startswith(mark)), b"")
+    found = _MARKS.get(mark) or _by_zeros(head)
+    own = codecs.lookup(encoding).name
+    if found is None:
+        return "utf-8" if is_wide(encoding) and head and _is_utf_8(head, cut=True) else None
+    width = found.rpartition("-")[0] if mark and found != "utf-8" else found
+    fits = own in (found, width, *(("utf-8-sig",) if found == "utf-8" else ()))
+    return None if fits else width
+
+
+def _by_zeros(head: bytes) -> str | None:
+    """utf-16 or utf-32 without a mark: in both, a line end holds bytes that are zero."""
+    if b"\0" not in head:
+        return None
+    for width in (4, 2):
+        for order in ("le", "be"):
+            encoding = f"utf-{8 * width}-{order}"
+            newline = "\n".encode(encoding)
+            units = [head[at : at + width] for at in range(0, len(head) - width + 1, width)]
+            short = sum(b"\n" in unit and unit != newline for unit in units)
+            ascii_ = sum(_is_ascii(unit, order) for unit in units)
+            if ascii_ >= 2 and not short and 8 * ascii_ > len(units):
+                return encoding
+    return None
+
+
+def _is_ascii(unit: bytes, order: str) -> bool:
+    low = unit[0] if order == "le" else unit[-1]
+    return 0 < low < 128 and unit.count(0) == len(unit) - 1
+
+
+def is_wide(encoding: str) -> bool:
+    """True where a line end is not one byte, as in utf-16; a mark at the start is no part of it."""
+    return not "\n\n".encode(encoding).endswith(b"\n\n")
+
+
+def _is_utf_8(data: bytes, *, cut: bool = False) -> bool:
+    """True for bytes of utf-8, without a zero; cut: the last sign may be a part of one."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data, final=not cut)
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in data
+
+
+def _mostly_utf_8(data: bytes) -> bool:
+    """True where half the lines with letters beyond ASCII, or more, are utf-8."""
+    lines = [line for line in data.split(b"\n") if not line.isascii()]
+    right = sum(map(_is_utf_8, lines))
+    return right > 0 and 2 * right >= len(lines)
+
 
 _UNREADABLE = (gzip.BadGzipFile, zlib.error, EOFError, UnicodeError)
 _UNDECODED = re.compile("[\udc80-\udcff]")  # what surrogateescape puts for a byte
@@ -78,7 +187,9 @@ def _decoded(
         "strict" if is_wide(encoding) else "surrogateescape"
     )  # a bad byte of utf-16 has no line
     try:
-        check_start(file, opened, encoding)
+        if other := misread(opened.peek(_HEAD)[:_HEAD], encoding):
+            wrong = f"is written in {other}, not in {encoding}"
+            raise DataError(f"{place(file, 1)}: {wrong}; allowed: data.source.encoding={other}")
         with io.TextIOWrapper(opened, encoding, errors, newline="\n") as text:
             while line := text.readline(limit):
                 number += ended
@@ -96,5 +207,5 @@ def _bad_byte(
 ) -> DataError:
     before = found.string[: found.start()].encode(encoding).removeprefix("".encode(encoding))
     text = f"byte 0x{ord(found[0]) - 0xDC00:02x} at column {len(before) + 1} is not {encoding}"
-    allowed = advice(file, encoding, open_bytes, start)
+    allowed = _advice(file, encoding, start)
     return DataError(f"{place(file, number)}: {text}; allowed: {allowed}")

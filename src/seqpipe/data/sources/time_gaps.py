@@ -1,9 +1,10 @@
-"""Gaps in the time stamps of a series: steps longer than its usual ones."""
+"""Times of the steps of a series: how they are written, and gaps between them."""
 
 import datetime
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from seqpipe.data.sources.numeric_text import Numbers, cells, moment
-from seqpipe.data.sources.text_lines import lines
+from seqpipe.data.sources.numeric_text import Numbers, SeriesTable, moment
+from seqpipe.data.sources.table_formats import line_rows
+from seqpipe.errors import DataError
 
 _USUAL = 0.9  # nine steps of ten are no longer than the usual one: weekends are no gaps
 _LONGER = 1.5  # times the usual step: months have 28 to 31 days
@@ -44,20 +46,6 @@ class Gap:
         return f"line {self.line} ({self.before or 'none'} to {self.time or 'none'})"
 
 
-def gaps_warning(key: str, file: Path, first: Gap, count: int) -> str:
-    """How many gaps there are, and where the first is.
-
-    Args:
-        key: the column with the times, as typed.
-        file: of the first one.
-        first: of the gaps.
-        count: of all.
-    """
-    usual = shown_step(first.usual, dates=not is_number(first.time or first.before))
-    many = "1 gap" if count == 1 else f"{count:,} gaps"
-    return f"{key}: {many} in its time stamps, the first in {file}, {first}, usually {usual}"
-
-
 def usual_step(moments: Sequence[float]) -> float:
     """The step that nine of ten do not exceed; infinite where there are too few.
 
@@ -72,13 +60,13 @@ def usual_step(moments: Sequence[float]) -> float:
 
 
 def grows(series: Iterable[Sequence[float]]) -> bool:
-    """Whether times mostly grow from row to row. series: the moments of each."""
+    """True where times mostly grow from row to row. series: the moments of each."""
     steps = np.concatenate([np.diff(np.asarray(times, dtype=np.float64)) for times in series])
     return bool((steps > 0).mean() >= _USUAL) if len(steps) else False
 
 
 def is_gap(step: float, usual: float) -> bool:
-    """Whether a step is no usual one: too long, backwards, or between unknown times."""
+    """True for a step that is too long, backwards, or between unknown times."""
     return not 0 < step <= _LONGER * usual
 
 
@@ -113,7 +101,7 @@ def moment_by(clock: Clock, cell: str) -> float:
 
 
 def is_number(cell: str) -> bool:
-    """Whether a time is a number, not a date."""
+    """True for a time that is a number, not a date."""
     try:
         float(cell)
     except ValueError:
@@ -184,27 +172,63 @@ _CALLED = re.compile(
 _UNIX = (6e8, 4e9)  # seconds, 1989 to 2096; also in thousandths and beyond
 
 
-def times_of(
-    file: Path,
-    encoding: str,
-    delimiter: str | None,
-    named: str | None,
-    taken: Collection[str | None],
-) -> tuple[str | None, Clock]:
-    """The column with the times of a file, and the clock that reads it; None if there is none.
+@dataclass(kw_only=True)
+class TimedTable(SeriesTable):
+    """A source of series in tables with a step a row, which may have a column of times.
 
     Args:
-        file: a csv with a header.
-        encoding: of its text.
-        delimiter: between cells; None: any white space.
-        named: the column, where the user says which one it is.
-        taken: columns that hold something else.
+        time: the column of times: numbers, or dates of a common form; None: there is none.
     """
-    names, rows = _head(file, encoding, delimiter)
-    if named is None:
-        return _time_column(names, rows, taken) or (None, known_moment)
-    first = [row[names.index(named)] for row in rows] if named in names else []
-    return named, clock_of(first, named=True) or known_moment
+
+    time: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._times: dict[Path, tuple[str | None, Clock]] = {}
+        self.found_gaps: dict[Path, list[Gap]] = {}
+
+    @abstractmethod
+    def columns(self) -> dict[str, str]:
+        """The columns of a table that hold anything but times -> the keys that name them."""
+
+    def times_of(self, file: Path) -> tuple[str | None, Clock]:
+        """The column with the times of a file, and the clock that reads it; None: there is none.
+
+        Where `time` is not given, a column that looks like times is taken.
+        """
+        if file not in self._times:
+            names, rows = _head(file, self.encoding, self.delimiter)
+            if self.time is None:
+                found = _time_column(names, rows, self.columns()) or (None, known_moment)
+            else:
+                times = [row[names.index(self.time)] for row in rows] if self.time in names else []
+                found = self.time, clock_of(times, named=True) or known_moment
+            self._times[file] = found
+        return self._times[file]
+
+    def rows(
+        self, file: Path, time: str | None
+    ) -> Iterator[tuple[int, dict[str, str] | DataError]]:
+        """The rows of a file with their lines, see `line_rows`; time: a column of times to read."""
+        wanted = self.columns() | ({} if time is None else {time: "data.source.time"})
+        return line_rows(file, self.encoding, self.delimiter, wanted)
+
+    def gap_warnings(self, consequence: str) -> list[str]:
+        """How many gaps were found, where the first is, and what becomes of the data there."""
+        found = [(file, gap) for file, gaps in self.found_gaps.items() for gap in gaps]
+        if not found:
+            return []
+        file, first = found[0]
+        many = "1 gap" if len(found) == 1 else f"{len(found):,} gaps"
+        usual = shown_step(first.usual, dates=not is_number(first.time or first.before))
+        text = f"{many} in its time stamps, the first in {file}, {first}, usually {usual}"
+        return [f"data.source.time={self.times_of(file)[0]}: {text}; {consequence}"]
+
+
+def named_columns(**columns: str | Sequence[str] | None) -> dict[str, str]:
+    """The columns that arguments of a source name -> the keys of those arguments."""
+    listed = {k: [c] if isinstance(c, str) else c for k, c in columns.items() if c is not None}
+    return {name: f"data.source.{key}" for key, names in listed.items() for name in names}
 
 
 def _time_column(
@@ -233,11 +257,9 @@ def _counts_time(name: str, moments: Sequence[float]) -> bool:
 
 
 def _head(file: Path, encoding: str, delimiter: str | None) -> tuple[list[str], list[list[str]]]:
-    """The names of the columns, and the first rows that have as many cells."""
-    found = (line for _, line in lines(file, encoding) if isinstance(line, str) and line.strip())
-    rows: list[list[str]] = []
-    for line in islice(found, _LOOKED_AT + 1):
-        with suppress(ValueError):  # reading the file refuses it by its line
-            rows.append(cells(line, delimiter))
-    names = [name.strip() for name in rows[0]] if rows else []
-    return names, [row for row in rows[1:] if len(row) == len(names)]
+    """The names of the columns, and the first rows; nothing of a table that cannot be read."""
+    rows: list[dict[str, str]] = []
+    with suppress(DataError):  # reading the file refuses it
+        for _, row in islice(line_rows(file, encoding, delimiter), _LOOKED_AT):
+            rows += [] if isinstance(row, DataError) else [row]
+    return (list(rows[0]), [list(row.values()) for row in rows]) if rows else ([], [])

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -11,18 +12,17 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord, place
+from seqpipe.data.sources.argument_checks import not_there
 from seqpipe.data.sources.numeric_text import (
     Missing,
     Numbers,
     SeriesTable,
-    cells,
-    class_names,
     filled,
     numbers,
-    position,
 )
+from seqpipe.data.sources.table_formats import cells
 from seqpipe.data.sources.text_lines import lines
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.rules import whole
 
 Column = str | int
@@ -140,13 +140,27 @@ class WideCsv(SeriesTable):
         Raises:
             DataError: the file cannot be read.
         """
-        assert self.names_file is not None
-        return class_names(self.names_file, self.encoding)
+        file, allowed = self.names_file, "the name of a class on each line"
+        assert file is not None
+        if not file.is_file():
+            raise DataError(not_there(f"{file}", file, allowed))
+        found: list[str] = []
+        for _, line in lines(file, self.encoding):
+            if isinstance(line, DataError):
+                raise line
+            if line.strip():
+                found.append(line.strip())
+        if not found:
+            raise DataError(f"{file}: is empty; allowed: {allowed}")
+        return tuple(found)
 
     def _has_label(self, file: Path, known: frozenset[str]) -> bool:
-        """Whether a file still has the column of the label."""
+        """True where a file has the column of the label."""
         found = (line for _, line in lines(file, self.encoding) if isinstance(line, str))
-        rows = [cells(line, self.delimiter) for line in islice(found, _LOOKED_AT) if line.strip()]
+        rows: list[list[str]] = []
+        for line in islice(found, _LOOKED_AT):
+            with suppress(ValueError):  # reading the file refuses it by its line
+                rows += [cells(line, self.delimiter)] if line.strip() else []
         if self.label is None or not rows:
             return False
         try:
@@ -183,7 +197,7 @@ class WideCsv(SeriesTable):
         return _Places(names, series, label, keep)
 
     def _at(self, column: Column, names: list[str]) -> int:
-        return position(column, names, header=self.header)
+        return _position(column, names, header=self.header)
 
     def _record(self, row: list[str], places: _Places) -> dict[str, object]:
         width = len(places.names)
@@ -241,3 +255,24 @@ def _is_label(row: list[str], at: int, known: frozenset[str]) -> bool:
     others = [cell for place, cell in enumerate(row) if place != at]
     decimal = sum("." in cell for cell in others)
     return label in known or (label.lstrip("+-").isdecimal() and 2 * decimal > len(others))
+
+
+def _position(column: Column, names: Sequence[str], *, header: bool) -> int:
+    """Where a column stands in a row, from 0.
+
+    Raises:
+        ValueError: there is no such column.
+    """
+    if isinstance(column, int):
+        if not -len(names) <= column < len(names):
+            raise ValueError(f"column={column}: there are {len(names)} columns; allowed: from 0")
+        return column % len(names)
+    if not header:
+        allowed = f"header=true, or a place from 0 to {len(names) - 1}"
+        raise ValueError(f"column={column}: no header names the columns; allowed: {allowed}")
+    if column not in names:
+        shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+        raise ValueError(
+            f"column={column}: not in the header; allowed: {shown}{did_you_mean(column, names)}"
+        )
+    return list(names).index(column)
