@@ -8,9 +8,9 @@ from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Sample
 from seqpipe.errors import ConfigError
 from seqpipe.inference.generate import typed_condition
-from seqpipe.inference.midi_writer import write_midi
 from seqpipe.inference.model import Model
 from seqpipe.inference.unknown_symbols import counts_unknown, shown, unknown_at, unknown_symbols
+from seqpipe.inference.writers import write_midi
 from seqpipe.report.examples import draw_roll
 from seqpipe.runs.open_model import open_model
 

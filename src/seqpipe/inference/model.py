@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from seqpipe.data.base import Field, Found, PlacedRecord, SequenceSpec
+from seqpipe.data.base import Field, Found, PlacedRecord, Record, SequenceSpec
 from seqpipe.data.kinds import Answer
+from seqpipe.data.vocabulary import EOS
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.generate import Decoding, Drawing, Sample, encoded_condition, sample
 from seqpipe.inference.limits import BATCH_SIZE
@@ -16,7 +17,7 @@ from seqpipe.inference.outputs import is_relative, placed
 from seqpipe.inference.predictor import CHUNK, Answering, Asked
 from seqpipe.inference.preprocess import MOST_ROWS, Encoder, is_table, records_of
 from seqpipe.inference.scoring import Score, Unknown, score
-from seqpipe.models.architecture import Samples
+from seqpipe.models.architecture import Attends, Samples
 from seqpipe.rules import faults
 from seqpipe.tasks.base import Task
 
@@ -172,6 +173,26 @@ class Model:
             for record in self.records(inputs, column, given)
         ]
 
+    @torch.inference_mode()
+    def attention(self, record: Record, prediction: str) -> tuple[Any, list[str], list[str]]:
+        """The attention of one answer, for models with `attends`.
+
+        Args:
+            record: that was asked.
+            prediction: what it answered.
+
+        Returns:
+            weights (T_y, T_x), each row of sum 1; the symbols of x; those of y, <EOS> included.
+        """
+        network = self.network
+        assert isinstance(network, Attends) and self.x is not None
+        x = self.x.encode(record).to(self.x.spec.dtype)
+        y = self.y.encode_target({self.y.column: prediction}).long()
+        x_lengths, y_lengths = (torch.tensor([len(one)], device=self.device) for one in (x, y))
+        steps = (one.unsqueeze(0).to(self.device) for one in (x, y))
+        weights = network.attention_of(next(steps), x_lengths, next(steps), y_lengths)
+        return weights[0].cpu().numpy(), _names(self.x, x), _names(self.y, y)
+
     def records(
         self,
         inputs: Iterable[Any],
@@ -272,3 +293,12 @@ class Model:
             f"<seqpipe model: {type(self.network).__name__}{kernel}, {numbers:,} weights,"
             f" {self.task.name}; reads {reads}; writes {self.y.describe({})}>"
         )
+
+
+def _names(field: Field, values: Tensor) -> list[str]:
+    """A word for each step; its number, from 1, where steps have none."""
+    names = field.spec.names
+    if names is None:
+        return [str(step) for step in range(1, len(values) + 1)]
+    ids = values[:, 0] if values.ndim == 2 else values
+    return ["<EOS>" if int(id_) == EOS else names[int(id_)] for id_ in ids]
