@@ -32,7 +32,7 @@ class Measured:
         examples: how many.
         metrics: name -> value.
         low: name -> lower end of the interval; empty where none was asked for.
-        high: likewise.
+        high: name -> upper end.
     """
 
     slice: str
@@ -85,7 +85,7 @@ class Evaluation:
                 self._note(name, added, groups)
 
     def _losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
-        """What each example adds to the loss, and its units, (B,) each."""
+        """The loss that each example adds, and its units, (B,) each."""
         known = self.task.losses(outputs, batch)
         if known is not None:
             return known
@@ -153,10 +153,10 @@ class Evaluation:
                 state[part] = total.reshape(torch.as_tensor(held).shape)
             set_state(metric, state)
         loss = self.loss.compute()
-        told = {"loss": loss, **self.task.derived(loss)}
+        scores = {"loss": loss, **self.task.derived(loss)}
         if len(cast(Any, self.metrics)):
-            told |= self.task.scalars(self.metrics.compute())
-        return {name: float(value) for name, value in told.items()}
+            scores |= self.task.scalars(self.metrics.compute())
+        return {name: float(value) for name, value in scores.items()}
 
 
 def _in_order(name: str) -> tuple[str, list[tuple[bool, int, str]]]:
@@ -207,7 +207,7 @@ def lengths_parted(lengths: Sequence[int], parts: int = 4) -> list[str]:
 def _added(
     metric: Metric, answers: Any, truths: Any, examples: Tensor, count: int
 ) -> dict[str, Tensor]:
-    """What each example adds to the states of a metric, (count, ...)."""
+    """The sums that each example adds to the states of a metric, (count, ...)."""
     of_examples = getattr(metric, "of_examples", None)
     if of_examples is not None:
         added: dict[str, Tensor] = of_examples(answers, truths, examples, count)

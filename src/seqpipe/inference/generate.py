@@ -28,11 +28,11 @@ _RULES = {
 
 @dataclass(frozen=True)
 class Decoding:
-    """How an answer is searched for.
+    """Options of a search for answers.
 
     Args:
-        beam_size: hypotheses at each step; None: as the task was told, which is greedily where it
-            was told nothing.
+        beam_size: hypotheses at each step; None: as in the test, which is greedy unless the
+            task has a beam.
         n_best: answers of each x, at most `beam_size`.
         length_penalty: of a translation, see `seqpipe.models.beam.length_norm`; None: as the task.
     """
@@ -76,8 +76,8 @@ class Decoding:
 
     def size(self, task: Task) -> int:
         """Hypotheses at each step; 1 is greedy."""
-        told: int = getattr(task, "beam_size", None) or 1
-        return told if self.beam_size is None else self.beam_size
+        own: int = getattr(task, "beam_size", None) or 1
+        return own if self.beam_size is None else self.beam_size
 
 
 def searched(
@@ -128,7 +128,7 @@ Sample = str | np.ndarray[Any, np.dtype[np.uint8]]
 
 @dataclass(frozen=True)
 class Drawing:
-    """What is to be drawn; see `Model.sample`."""
+    """Options of samples; see `Model.sample`."""
 
     n: int
     prompt: str

@@ -60,7 +60,7 @@ class Maker:
 
     Args:
         trust: modules (`my_cells`, `torchvision.models`) whose classes and functions may be
-            called, too; those inside them are trusted likewise.
+            called, too, and those of the modules inside them.
     """
 
     def __init__(self, trust: Sequence[str] = ()) -> None:
@@ -73,7 +73,7 @@ class Maker:
         return any(_inside(module, one) for one in trusted)
 
     def make(self, node: Any, key: str) -> Any:
-        """What a node stands for: plain values as they are, `_target_`s called or made partial.
+        """The object of a node: plain values as they are, `_target_`s called or made partial.
 
         Args:
             node: plain containers.
@@ -141,7 +141,7 @@ def _inside(module: str, package: str) -> bool:
 def sized(
     make_model: Callable[..., nn.Module], spec: SequenceSpec, output_size: int | None = None
 ) -> nn.Module:
-    """The model that an architecture makes, told the sizes of x and y.
+    """The model that an architecture makes for the sizes of x and y.
 
     Args:
         make_model: the architecture, with all that does not depend on the data.
@@ -173,7 +173,7 @@ def sized(
 
 
 def informed(make_task: Callable[..., Task], y: FieldSpec, *, longest_y: int, crf: bool) -> Task:
-    """The task, told what it takes of these.
+    """The task, given those of these facts that it takes.
 
     Args:
         make_task: the task, with all that does not depend on the data.
@@ -182,11 +182,11 @@ def informed(make_task: Callable[..., Task], y: FieldSpec, *, longest_y: int, cr
         crf: the model answers with the potentials of a CRF.
     """
     taken = signature(make_task).parameters
-    told = {"longest_y": longest_y, "crf": crf}
-    return make_task(y=y, **{name: value for name, value in told.items() if name in taken})
+    facts = {"longest_y": longest_y, "crf": crf}
+    return make_task(y=y, **{name: value for name, value in facts.items() if name in taken})
 
 
 def writes_crf(make_model: Callable[..., nn.Module]) -> bool:
-    """Whether an architecture, made partial, has a CRF for its head."""
+    """True for an architecture, made partial, with a CRF as its head."""
     head: Any = getattr(make_model, "keywords", {}).get("head")
     return bool(getattr(getattr(head, "func", None), "whole_sequences", False))

@@ -40,7 +40,7 @@ def kept(
     network: nn.Module,
     facts: Mapping[str, Any],
 ) -> model_format.Saved:
-    """What `saved.write` is given of a trained model.
+    """The contents of the folder of a trained model.
 
     Args:
         config: what it was trained with, resolved, plain containers.

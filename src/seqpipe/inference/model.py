@@ -55,7 +55,7 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.network.parameters()).device
 
     def to(self, device: torch.device | str) -> "Model":
@@ -113,14 +113,14 @@ class Model:
 
         Args:
             n: how many.
-            prompt: text that each goes on from; it is part of none.
+            prompt: text that each continues; it is part of none.
             condition: a record or an entry of x, where the model has one.
             temperature: above 0; 1 is the model's own distribution, below it the likely gains.
             top_k: draw among this many likeliest symbols only.
             top_p: draw among the likeliest symbols that together have this probability.
             max_length: most steps; None: as long as the task's own samples, or the longest y.
             seed: the same one draws the same.
-            allow_unknown: <UNK> may be drawn, and stand in the prompt.
+            allow_unknown: <UNK> may be drawn, and occur in the prompt.
 
         Returns:
             text; or, of a piano roll, (T, K) of 0 and 1.
@@ -145,7 +145,7 @@ class Model:
     def score(
         self, inputs: Iterable[Any], *, condition: Any = None, unknown: Unknown = "count"
     ) -> list[Score]:
-        """How likely sequences are, in nats: each symbol given those before it, and x if any.
+        """Log-probabilities of sequences, in nats: each symbol given those before it, and x if any.
 
         Args:
             inputs: records, or entries of y alone.
@@ -284,7 +284,7 @@ class Model:
             raise ConfigError(f"architecture=one_to_many: {text}; allowed: sample or score")
 
     def __repr__(self) -> str:
-        """What it reads, what it answers, and how large it is."""
+        """The input, the answers, and the size of the model."""
         numbers = sum(weight.numel() for weight in self.network.parameters())
         stack: Any = getattr(self.network, "encoder", getattr(self.network, "decoder", None))
         kernel = f", {stack.kernel_name}" if hasattr(stack, "kernel_name") else ""

@@ -33,7 +33,7 @@ from seqpipe.records import BadRecordError, read_arrays, read_json, read_yaml
 FORMAT = 1
 ABOUT = "seqpipe.json"
 FILES = ("config.yaml", "model.safetensors", "fields.json", "fields.npz")
-"""All but `ABOUT`, which tells their hashes."""
+"""All but `ABOUT`, which holds their hashes."""
 LOGGED = "data/seqpipe"
 """Where such a folder lies below one that MLflow logged."""
 _MOST_JSON = 2**29  # bytes: `fields.json` holds whole vocabularies
@@ -44,7 +44,7 @@ _ALLOWED = "a folder that seqpipe wrote, unchanged: outputs/runs/.../model/data"
 
 @dataclass(frozen=True)
 class Saved:
-    """What a model's folder holds.
+    """Contents of the folder of a model.
 
     Args:
         config: the configuration it was trained with, plain containers.
@@ -118,11 +118,11 @@ def _write_files(folder: Path, saved: Saved) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     shutil.copymode(folder / "config.yaml", folder / "model.safetensors")  # whom umask lets read
     held: dict[str, np.ndarray[Any, Any]] = {}
-    told = {
+    learned = {
         "fields": {role: packed(state, held, role) for role, state in saved.fields.items()},
         "counts": packed(saved.counts, held, "counts"),
     }
-    (folder / "fields.json").write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+    (folder / "fields.json").write_text(json.dumps(learned, ensure_ascii=False), encoding="utf-8")
     np.savez(folder / "fields.npz", allow_pickle=False, **held)
     about = {
         "format": FORMAT,
@@ -137,7 +137,7 @@ def read(folder: Path) -> Saved:
     """Reads what `write` wrote.
 
     Raises:
-        ConfigError: it is none, of a later format, damaged, or not as it was written.
+        ConfigError: it is none, of a later format, damaged, or was changed.
     """
     for name in (ABOUT, *FILES):
         if (folder / name).is_symlink():  # whose file it is, the folder does not tell
@@ -162,7 +162,7 @@ def read(folder: Path) -> Saved:
 
 
 class _InFull(yaml.SafeDumper):
-    """What stands in two places is written twice."""
+    """Writes equal values out, without aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """All of them."""
@@ -171,9 +171,9 @@ class _InFull(yaml.SafeDumper):
 
 def _opened(folder: Path, about: Mapping[str, Any], versions: Mapping[str, str]) -> Saved:
     config = _named("config.yaml", read_yaml, folder / "config.yaml")
-    told = _json(folder, "fields.json")
+    learned = _json(folder, "fields.json")
     held = _named("fields.npz", read_arrays, folder / "fields.npz")
-    parts = {"fields": told["fields"], "counts": told["counts"], "facts": about["facts"]}
+    parts = {"fields": learned["fields"], "counts": learned["counts"], "facts": about["facts"]}
     for name, part in parts.items():
         if not isinstance(part, dict):
             raise ValueError(f"{name} holds no names")
@@ -181,8 +181,8 @@ def _opened(folder: Path, about: Mapping[str, Any], versions: Mapping[str, str])
     return Saved(
         config,
         load_file(folder / "model.safetensors", device="cpu"),
-        {role: unpacked(state, held) for role, state in told["fields"].items()},
-        unpacked(told["counts"], held),
+        {role: unpacked(state, held) for role, state in learned["fields"].items()},
+        unpacked(learned["counts"], held),
         about["facts"],
         dict(versions),
     )

@@ -82,7 +82,7 @@ def placed(answer: Answer, record: Record, x: Field | None, data: Mapping[str, A
 
 
 def is_relative(data: Mapping[str, Any]) -> bool:
-    """Whether what is answered are differences to the last step of the past."""
+    """True where answers are differences to the last step of the past."""
     source: Mapping[str, Any] = data.get("source") or {}
     return bool((source.get("local") or source).get("relative_to_last", False))
 

@@ -22,15 +22,15 @@ from seqpipe.inference.unknown_symbols import counts_unknown, unknown_at
 from seqpipe.tasks.base import Task
 
 CHUNK = 4_096  # records that are sorted by length together
-BEGUN = 2  # chunks at once that are computed or being told; two more are read ahead
+BEGUN = 2  # chunks at once that are computed or written; two more are read ahead
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked, and what came of it.
+    """A record that was asked, and its answer or error.
 
     Args:
-        record: as it was given; None where nothing could be read.
+        record: the one asked; None where nothing could be read.
         answer: of the model; None where there is an error.
         error: why there is no answer.
     """
@@ -41,7 +41,7 @@ class Asked:
 
     @property
     def place(self) -> str:
-        """`reviews.csv:17`, or `inputs[16]`; nothing without a record: its error tells it."""
+        """`reviews.csv:17`, or `inputs[16]`; empty without a record: its error names the place."""
         return getattr(self.record, "place", "")
 
 
@@ -86,7 +86,7 @@ class Answering:
             more = True
             while more or begun:
                 some = reading.next(wait=not begun) if more and len(begun) < BEGUN else None
-                if some is None:  # what is begun is told, whether or not more comes
+                if some is None:  # what was started is answered, whether or not more comes
                     yield from begun.popleft()()
                 elif some:
                     begun.append(self._begin(some, rows, start))
@@ -95,7 +95,7 @@ class Answering:
 
     @contextmanager
     def _computing(self) -> Iterator[Callable[..., Any]]:
-        """What begins a batch. A search is many small steps, which gain nothing by threads."""
+        """The function that starts a batch. Threads do not help a search."""
         if self.searched:
             yield partial
         else:
@@ -157,7 +157,7 @@ class Answering:
                 yield Asked(record, answer)
 
     def _unknown(self, chunk: _Chunk) -> list[int] | None:
-        """How many symbols of each x the model does not know; None where it knows all."""
+        """Number of unknown symbols of each x; None where none can be unknown."""
         spec = self.encoder.spec.x
         if spec is None or not counts_unknown(spec):
             return None

@@ -20,12 +20,12 @@ MOST_STEPS = 16_384  # of a batch, padding included
 
 
 class Piece(NamedTuple):
-    """What a model reads at once of an example.
+    """The part of an example that a model reads at once.
 
     Args:
         row: which example it is of.
         x: (T, ...) or (...); None where there is no x.
-        y: likewise; None where it is to be predicted.
+        y: (T, ...) or (...); None where it is to be predicted.
         steps: of the longer of both; 1 where neither has time.
         text: the raw y, see `SequenceBatch.texts`.
     """
@@ -149,7 +149,7 @@ class Encoder:
 
 
 def batched(pieces: Sequence[Piece], rows: int, steps: int) -> Iterator[list[int]]:
-    """Which pieces are read together: of like length, at most `rows`, at most `steps` padded."""
+    """Pieces that are read together: of like length, at most `rows`, at most `steps` padded."""
     long = [piece.steps for piece in pieces]
     batch: list[int] = []
     for place in sorted(range(len(pieces)), key=long.__getitem__):
@@ -163,7 +163,7 @@ def batched(pieces: Sequence[Piece], rows: int, steps: int) -> Iterator[list[int
 
 
 def is_table(data: Any) -> bool:
-    """Whether it has rows and columns as a table of pandas has."""
+    """True for a table of pandas, or an object like one."""
     return hasattr(data, "to_dict") and hasattr(data, "columns")
 
 

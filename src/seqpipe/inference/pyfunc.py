@@ -38,7 +38,7 @@ class Served:
         """An answer for each row, flat: `prediction`, `probability`, `probabilities.<class>`.
 
         A model of one_to_many has no y to predict: it writes a `sample` for each row, whose
-        column `prompt` it goes on from.
+        column `prompt` it continues.
 
         Args:
             data: a pandas table, a list of records or of entries of x, an array, or one of these
@@ -67,7 +67,7 @@ class Served:
 
     @property
     def params(self) -> Params:
-        """How it may be asked: name -> (type, what holds where it is not given).
+        """Parameters of `predict`: name -> (type, default).
 
         Those of `Model.sample`, or of `Model.predict` where it searches; none for other models.
         """

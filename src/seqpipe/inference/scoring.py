@@ -1,4 +1,4 @@
-"""How likely a model finds a sequence."""
+"""Log-probability that a model gives a sequence."""
 
 import math
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ class Score:
 
     @property
     def total(self) -> float:
-        """Of the whole sequence: what sequences are ranked by."""
+        """Log-probability of the whole sequence, by which sequences are ranked."""
         return math.fsum(self.counted)
 
     @property
@@ -63,7 +63,7 @@ class Score:
 
     @property
     def unknown(self) -> int:
-        """How many symbols the model does not know: it scored <UNK> in their place."""
+        """Number of unknown symbols, for which <UNK> was scored."""
         return sum(self.unknown_at)
 
 
@@ -157,5 +157,5 @@ def probability_of(total: float) -> str:
 
 
 def ranked(scores: list[Score]) -> list[int]:
-    """Which of some sequences come first: the likeliest as a whole, then the next."""
+    """Places of the scores in order, the likeliest sequence first."""
     return sorted(range(len(scores)), key=lambda place: -scores[place].total)

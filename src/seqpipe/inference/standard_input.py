@@ -47,7 +47,7 @@ class _Again(io.RawIOBase):
 
 
 class StandardInput:
-    """What a pipe holds: lines as they come, or a file that it was copied to.
+    """Standard input: its lines as they come, or a copy of it in a file.
 
     Args:
         file: that it is read from.

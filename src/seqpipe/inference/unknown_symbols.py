@@ -17,7 +17,7 @@ def unknown_at(spec: FieldSpec, ids: Any) -> Any:
 
 
 def counts_unknown(spec: FieldSpec | None) -> bool:
-    """Whether anything can be unknown: not numbers, and neither bytes nor subwords."""
+    """True where symbols can be unknown: not of numbers, bytes or subwords."""
     if spec is None or not spec.is_text:
         return False
     return spec.unknown is not None and spec.unit not in ("bytes", "subwords")

@@ -75,14 +75,14 @@ def _encodable(text: str) -> str:
 class _Columns:
     """The columns of a table: those of its first rows, for a later one would move the cells.
 
-    A column that only later rows have is left out, and told once, if there are not too many.
+    A column that only later rows have is left out, with one warning, if there are not too many.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names, self.known, self.late = list(names), set(names), 0
 
     def cells(self, row: Row) -> list[Any]:
-        """What stands in each column of a row."""
+        """The cell of each column of a row."""
         flattened = flat(row)
         for name in flattened.keys() - self.known:
             if self.late == MOST_TOLD:
@@ -90,7 +90,7 @@ class _Columns:
             self.late += 1
             self.known.add(name)
             text = "column %r is left out: the first rows had none; as .jsonl it would be kept"
-            more = "; no more of such columns are told" if self.late == MOST_TOLD else ""
+            more = "; further such columns are not reported" if self.late == MOST_TOLD else ""
             log.warning(text + more, name)
         return [flattened.get(name) for name in self.names]
 
@@ -175,7 +175,7 @@ class ParquetRows:
 
 
 def _type(values: list[Any]) -> pa.DataType:
-    """What Arrow takes all of them for; text where it cannot tell, or they differ."""
+    """The type that Arrow infers for all of them; text where it cannot, or they differ."""
     try:
         found = pa.array([value for value in values if value is not None]).type
     except (pa.ArrowException, OverflowError):
@@ -320,7 +320,7 @@ VELOCITY = 80
 
 
 def write_midi(path: Path, roll: Any, *, lowest: int, steps_per_minute: float) -> Path:
-    """Writes a roll as a MIDI file of one piano; a note that goes on is held, not struck again.
+    """Writes a roll as a MIDI file of one piano; a note that lasts is held, not struck again.
 
     Args:
         path: of the file.

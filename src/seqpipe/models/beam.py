@@ -142,7 +142,7 @@ def _grown(scores: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _settled(scores: Tensor, worst: Tensor, max_length: int, length_penalty: float) -> Tensor:
-    """Whether nothing that goes on can pass the worst that is kept. Returns (B, 1)."""
+    """True where no hypothesis in the beam can pass the worst that is kept, (B, 1)."""
     most = scores.amax(dim=1, keepdim=True) / length_norm(max_length, length_penalty)
     return most <= worst
 

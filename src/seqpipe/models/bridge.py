@@ -1,4 +1,4 @@
-"""What a decoder starts from: an encoder's last state, or a condition."""
+"""The first state of a decoder, from the last state of an encoder or from a condition."""
 
 from collections.abc import Sequence
 

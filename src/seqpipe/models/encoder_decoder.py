@@ -275,7 +275,7 @@ class EncoderDecoder(TeacherForced, Architecture):
         )
 
     def _encode(self, x: Tensor, x_lengths: Tensor) -> tuple[Keys | None, StackState]:
-        """What attention looks at, None without attention; the decoder's first state."""
+        """The keys of attention (None without it), and the decoder's first state."""
         memory, final = self.encoder(self.input(x), x_lengths)
         layers = [torch.cat([part for state in layer for part in state], dim=-1) for layer in final]
         lowest, top = max(0, len(layers) - self.decoder.depth), len(layers) - 1

@@ -1,4 +1,4 @@
-"""How teacher forcing decays while a model is trained: scheduled sampling.
+"""Decays of teacher forcing during training (scheduled sampling).
 
 Source: Bengio, Vinyals, Jaitly & Shazeer (2015), "Scheduled sampling for sequence prediction with
 recurrent neural networks", section 2.4. There epsilon_i starts at 1; here at `teacher_forcing`.
@@ -19,7 +19,7 @@ KEY = "architecture.teacher_forcing_decay"
 class Decay(nn.Module, ABC):
     """From what teacher forcing starts with and the updates made to what it is now.
 
-    It has no state: a training that is resumed goes on with what its updates say.
+    It has no state: a resumed training computes the probability from its number of updates.
     """
 
     falls: ClassVar[bool] = True

@@ -13,7 +13,7 @@ from seqpipe.nn.onnx_graph import FLOAT, INTEGER, Graph, Steps, Value
 from seqpipe.rules import refusal
 
 WIDEST_DEFAULT = 128  # of an embedding whose width nobody chose
-CHARACTERS_DEFAULT = 50  # numbers that say what a word looks like, likewise
+CHARACTERS_DEFAULT = 50  # numbers for the spelling of a word, if nobody chose
 EMBEDDED = ("symbols", "spelled")
 CHARACTER_ENCODERS: dict[str, type[CharacterEncoder]] = {"cnn": CharacterCNN, "lstm": CharacterLSTM}
 

@@ -122,7 +122,7 @@ class OneToMany(Architecture):
         """As `forward`, from the last y and the state in which the y before this one ended.
 
         Returns:
-            logits; the last y and the state that the next batch goes on from.
+            logits; the last y and the state that the next batch starts from.
         """
         assert x is None, "a condition stands before the first y only"
         before, state = carried
@@ -170,7 +170,7 @@ class OneToMany(Architecture):
         return torch.stack(steps, dim=1)
 
     def _start(self, x: Tensor | None, rows: int) -> tuple[Tensor, StackState]:
-        """What the first step reads, and in which state."""
+        """The input of the first step, and the state before it."""
         state = self._first_state(x)
         return self._before(rows), self.decoder.initial_state(rows) if state is None else state
 
@@ -250,7 +250,7 @@ class OneToMany(Architecture):
         max_length: int,
         stop: bool,
     ) -> tuple[Tensor, Tensor]:
-        """What is picked step by step, each read at the next, and how long it is."""
+        """Steps picked one by one, each read at the next, and the length of each sequence."""
         drawn: list[Tensor] = []
         ended = torch.zeros(len(y_t), dtype=torch.bool, device=y_t.device)
         for _ in range(max_length):
@@ -272,7 +272,7 @@ class OneToMany(Architecture):
         return prompt[:, -1], state
 
     def onnx(self, graph: Graph) -> tuple[Value, Steps]:
-        """Writes the model into a graph that goes on from a state. Returns (T, B, K).
+        """Writes the model into a graph that continues from a state. Returns (T, B, K).
 
         Inputs: `y_before`, what each step reads, first of all <BOS> or silence; `lengths`; `fresh`,
         true where a sequence starts: its state is then the initial one, whatever is fed; the parts

@@ -55,7 +55,7 @@ class Kernel(Protocol):
 class Cell(nn.Module, ABC):
     """One step of a recurrent layer.
 
-    A subclass names its gates and its state, and says in `recur` how the state goes on.
+    A subclass names its gates and its state, and computes the next state in `recur`.
     Gate by gate, the weights on x start uniform (Glorot & Bengio 2010, equation 16), those on
     h_{t-1} orthogonal (Saxe et al. 2014), so that neither the signal nor its gradient shrinks at
     the first step back; biases start at 0. (torch.nn draws all of them from +-1/sqrt(H).)
@@ -66,8 +66,8 @@ class Cell(nn.Module, ABC):
 
     Attributes:
         weight_input: (G*H, D), rows packed in the order of `gate_names`.
-        weight_hidden: (G*H, H), likewise.
-        bias: (G*H,), likewise.
+        weight_hidden: (G*H, H), rows packed alike.
+        bias: (G*H,), packed alike.
         undecayed: names of parameters of two dimensions that weight decay does not shrink.
     """
 
@@ -132,7 +132,7 @@ class Cell(nn.Module, ABC):
     def gates(
         self, projected_t: Float[Tensor, "B GH"], state: State
     ) -> dict[str, Float[Tensor, "B H"]]:
-        """What the gates of one step let through, 0..1, by name; empty where a cell has none.
+        """Values of the gates at one step, 0..1, by name; empty for a cell without gates.
 
         Args:
             projected_t: (B, G*H), as for `recur`.

@@ -75,8 +75,8 @@ def prefix_beam(
     """The n likeliest y of each x, as far as k prefixes a step find them.
 
     Step by step a prefix stays as it is (a blank, or its last symbol again) or grows by a symbol;
-    paths that come to the same prefix are added up, and the k likeliest go on. What a narrow beam
-    drops is missing in its sums, so those found at the end are scored once more, with all paths.
+    paths to the same prefix are added up, and the k likeliest are kept. What a narrow beam drops
+    is missing in its sums, so those found at the end are scored once more, with all paths.
 
     Args:
         logits: (B, T, V); steps after the length are not read.

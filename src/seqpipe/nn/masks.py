@@ -1,4 +1,4 @@
-"""Where the real steps of a padded batch are.
+"""Masks of the real steps of a padded batch, and what is computed with them.
 
 Shapes: B sequences, T steps, D numbers a step. A mask is True at real steps, False at padding.
 """

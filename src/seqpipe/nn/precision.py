@@ -1,4 +1,4 @@
-"""In what precision losses are computed, and sums of many of them."""
+"""Precision of losses, and of sums of many of them."""
 
 import torch
 from torch import Tensor

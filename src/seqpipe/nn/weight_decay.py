@@ -1,4 +1,4 @@
-"""Which parameters weight decay shrinks: the weights that a layer multiplies its input by."""
+"""The parameters that weight decay shrinks: weights that a layer multiplies its input by."""
 
 from torch import nn
 
@@ -7,7 +7,7 @@ NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
 
 
 def decayed(model: nn.Module) -> dict[str, bool]:
-    """Whether weight decay shrinks each parameter, by its name.
+    """True for each parameter that weight decay shrinks, by name.
 
     It shrinks weights of two and more dimensions. Not biases, gains of norms, embeddings and other
     vectors; nor what a module names in its attribute `undecayed`, a tuple of names of parameters or

@@ -46,7 +46,7 @@ class Case:
     real: Tensor | None
 
     def fed(self) -> Arrays:
-        """What a session is given, padding poisoned."""
+        """The inputs of a session, with poisoned padding."""
         fed = {}
         for name, value in self.inputs.items():
             if name in ("x", "y_before") and self.real is not None and value.ndim >= 2:
@@ -58,7 +58,7 @@ class Case:
 
 
 class Differs(NamedTuple):
-    """How far numbers are from those of the network in float64, the most of all.
+    """Largest distances of numbers from those of the network in float64.
 
     Each over the largest number of its step, where that is above 1.
 
@@ -121,7 +121,7 @@ def cases(session: Any, network: nn.Module, task: Task, spec: SequenceSpec) -> I
 
 
 def _numbers(session: Any, network: nn.Module, task: Task) -> int:
-    """How many numbers a step becomes, at its widest: the gates of a layer, or the answer."""
+    """Numbers that a step becomes at its widest: the gates of a layer, or the answer."""
     whole = any(value.name == "tags" for value in session.get_outputs())
     widths = [part.output_size for part in network.modules() if isinstance(part, RecurrentStack)]
     return max(task.output_size ** (2 if whole else 1), *(4 * width for width in widths))
@@ -138,7 +138,7 @@ def _inputs(
     steps: int | None,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Random inputs; where there is a state, some sequences start, others go on from it."""
+    """Random inputs; where there is a state, some sequences start and others continue from it."""
     inputs: dict[str, Tensor] = {}
     for name, shape in shapes.items():
         if name in ("x", "y_before"):
@@ -187,7 +187,7 @@ def _answers(
 
 
 def _scores(tags: Tensor, potentials: Tensor, real: Tensor) -> Tensor:
-    """Of sequences of tags, (B, 1). potentials: (B, T, K, K).
+    """Scores of sequences of tags, (B, 1). potentials: (B, T, K, K).
 
     Of two sequences as likely as each other a graph may well find the other one.
     """

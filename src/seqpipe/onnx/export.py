@@ -82,14 +82,14 @@ def export_onnx(model: Model, path: Path) -> list[str]:
     timed = any(value.name == "lengths" for value in session.get_inputs())
     tried = f"1 to {rows} " + (f"sequences of 1 to {steps} steps" if timed else "inputs")
     return [
-        *(f"input: {_told(value)}" for value in session.get_inputs()),
-        *(f"output: {_told(value)}" for value in session.get_outputs()),
+        *(f"input: {_described(value)}" for value in session.get_inputs()),
+        *(f"output: {_described(value)}" for value in session.get_outputs()),
         f"checked: {checked} at most, with {tried}",
     ]
 
 
 def metadata(model: Model) -> dict[str, str]:
-    """What a file says of itself, by name; values are text, most of them JSON.
+    """The metadata of a file, by name; values are text, most of them JSON.
 
     `seqpipe`: the version; `format`: of these metadata; `architecture`, `task`: names; `x`, `y`:
     of each field its kind, size, names by id (classes, symbols), mean and scale, what it learned,
@@ -97,25 +97,25 @@ def metadata(model: Model) -> dict[str, str]:
     `eos`, `pad`, `blank`: ids, where they mean something.
     """
     data = model.config["data"]
-    told: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "format": FORMAT,
         "data": {name: data.get(name) for name in ("max_length", "keep", "longer", "window")},
     }
     for role, field, spec in (("x", model.x, model.spec.x), ("y", model.y, model.spec.y)):
         if field is not None and spec is not None:
-            told[role] = _field(field, spec, data[role])
-    told |= model.task.special_ids
+            facts[role] = _field(field, spec, data[role])
+    facts |= model.task.special_ids
     names = {"architecture": type(model.network).__name__, "task": model.task.name}
     return {
         "seqpipe": __version__,
         **names,
-        **{key: json.dumps(value, ensure_ascii=False) for key, value in told.items()},
+        **{key: json.dumps(value, ensure_ascii=False) for key, value in facts.items()},
     }
 
 
 def _field(field: Field, spec: FieldSpec, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What another program must know to write what the field reads, or to read what it writes."""
-    told = {
+    """Facts that another program needs to encode an entry of the field, or to decode an answer."""
+    facts = {
         "kind": spec.kind,
         "size": spec.size,
         "names": spec.names,
@@ -125,11 +125,11 @@ def _field(field: Field, spec: FieldSpec, options: Mapping[str, Any]) -> dict[st
         "options": dict(options),
     }
     if spec.characters is not None:
-        told["characters"] = (*SPECIALS, *field.state()["characters"])
-    return {name: value for name, value in told.items() if value is not None}
+        facts["characters"] = (*SPECIALS, *field.state()["characters"])
+    return {name: value for name, value in facts.items() if value is not None}
 
 
-def _told(value: Any) -> str:
+def _described(value: Any) -> str:
     """`x (batch, steps) int64`."""
     kind = value.type.removeprefix("tensor(").removesuffix(")")
     kind = {"float": "float32", "double": "float64"}.get(kind, kind)

@@ -109,7 +109,7 @@ class Task(ABC):
 
     @classmethod
     def example_check(cls, *, crf: bool = False) -> ExampleCheck | None:
-        """What this task cannot take of single examples; None: it takes all.
+        """The check of single examples that this task cannot take; None: it takes all.
 
         Args:
             crf: the model answers with the potentials of a CRF.
@@ -118,7 +118,7 @@ class Task(ABC):
 
     @property
     def own_check(self) -> ExampleCheck | None:
-        """`example_check` of this task as it was made."""
+        """`example_check` with the options of this task."""
         return self.example_check(crf=getattr(self, "crf", False))
 
     def check_pieces(self, pieces: Iterable[tuple[Any, Any]]) -> None:
@@ -173,7 +173,7 @@ class Task(ABC):
         return length_mask(batch.y_lengths, batch.y.shape[1])
 
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor] | None:
-        """What each example adds to the loss outside training, and how many units it counts.
+        """The loss that each example adds outside training, and how many units it counts.
 
         The sum of the one over the sum of the other is `loss(..., training=False)`.
 
@@ -183,7 +183,7 @@ class Task(ABC):
         return None
 
     def by_step(self, batch: SequenceBatch) -> bool:
-        """Whether each step of y has an answer and a loss of its own."""
+        """True where each step of y has an answer and a loss of its own."""
         return batch.y_lengths is not None
 
     def one_step(
@@ -217,7 +217,7 @@ class Task(ABC):
         return outputs.argmax(dim=-1)
 
     def probabilities(self, outputs: Tensor, batch: SequenceBatch) -> Tensor | None:
-        """Of each class or label, (B, K) or (B, T, K) float32; None where the answer has none."""
+        """Probability of each class or label, (B, K) or (B, T, K) float32; None: there is none."""
         return None
 
     @abstractmethod
@@ -355,7 +355,7 @@ class Task(ABC):
 
 
 def _refused(data: SequenceData, rule: Callable[[Any, Any], str | None]) -> Iterator[str]:
-    """What a rule says of the examples of all splits, one after the other."""
+    """The refusals of a rule, over the examples of all splits."""
     for split in SPLITS:
         examples = data.columns(split)
         for number in range(len(examples)):
@@ -366,7 +366,10 @@ def _refused(data: SequenceData, rule: Callable[[Any, Any], str | None]) -> Iter
 
 
 def examples_of(count: int, batch: SequenceBatch) -> Tensor:
-    """Whose each of `count` answers of a batch is, (count,): one an example, or one a real step."""
+    """The example that each of `count` answers of a batch belongs to, (count,).
+
+    There is one answer for each example, or one for each real step.
+    """
     examples = torch.arange(len(batch), device=batch.y.device)
     if count == len(batch):
         return examples

@@ -1,4 +1,4 @@
-"""How a task that writes sequences decodes: greedily, or by beam search."""
+"""Options of decoding: greedy, or by beam search."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""How tags that mark spans are judged: span by span, of the whole split."""
+"""Precision, recall and F1 of the spans that tags mark."""
 
 from collections import Counter
 from typing import Any
@@ -65,7 +65,7 @@ class EntityScores(ByExample):
         return [counts[type_] for type_ in self.types]
 
     def compute(self) -> dict[str, Tensor]:
-        """Of everything added; F1 is twice the right ones over predicted and true together."""
+        """The scores; F1 is twice the right spans over predicted and true ones together."""
         right, predicted, true = self.right.sum(), self.predicted.sum(), self.true.sum()
         return {
             "entity_precision": right / predicted.clamp(min=1),

@@ -28,11 +28,11 @@ class ByExample(Metric):
     def of_examples(
         self, predictions: Any, truths: Any, examples: Tensor, count: int
     ) -> dict[str, Tensor]:
-        """What each example adds.
+        """The sums that each example adds.
 
         Args:
             predictions: N of them, as `update` takes them.
-            truths: likewise.
+            truths: N of them.
             examples: (N,) whose each is.
             count: how many examples there are.
 

@@ -30,7 +30,7 @@ def class_metrics(size: int, stage: str, ignored: int | None = None) -> MetricCo
     Args:
         size: K.
         stage: `train`, `val` or `test`.
-        ignored: stands in the truth where nothing is to be counted; None: nowhere.
+        ignored: the value of truths that are not counted; None: all are counted.
     """
     options: dict[str, Any] = {"validate_args": False, "ignore_index": ignored}
     metrics: dict[str, Metric | MetricCollection] = {
@@ -237,14 +237,14 @@ def compared(
 
 
 def _text_of(ids: list[int], y: FieldSpec) -> str | None:
-    """What ids spell; None where <UNK> is among them and the texts have no such symbol."""
+    """The text that ids spell; None where <UNK> is among them and the texts have no such symbol."""
     if y.text is None or (y.unknown in ids and y.cut is None):
         return None
     return y.text(ids)
 
 
 def _never_written(ids: list[int], text: str | None, y: FieldSpec) -> list[bool]:
-    """Which symbols of a truth no answer can write: those that stand for unknown ones."""
+    """True for each symbol of a truth that stands for an unknown one: no answer can write it."""
     unknown = [id_ == y.unknown for id_ in ids]
     if y.cut is None or text is None or y.names is None:
         return unknown

@@ -80,7 +80,7 @@ class MultiLabel(Task):
         return float(entropies.sum()), "entropy of the batch's labels"
 
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Tensor:
-        """Which labels are at least as likely as the threshold, of the shape of outputs, bool."""
+        """True for labels at least as likely as the threshold, bool, of the shape of outputs."""
         return outputs.float().sigmoid() >= self.threshold
 
     def probabilities(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:

@@ -80,7 +80,7 @@ class Ordinal(ClassTask):
         return -log_p, torch.ones_like(batch.y)
 
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
-        """Of outputs 0, which make the classes not equally likely: 1/2, 1/6, 2/15, ..."""
+        """The loss of outputs 0, by which classes are not equally likely: 1/2, 1/6, 2/15, ..."""
         zeros = torch.zeros(len(batch), self.output_size, device=batch.y.device)
         return float(self.loss(zeros, batch, training=False)), "loss of outputs 0"
 

@@ -90,7 +90,7 @@ class Transcription(Task):
         return False
 
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Decoded:
-        """What is said: ids (B, T) and how many of them count (B,)."""
+        """The decoded symbols: ids (B, T) and how many of them count (B,)."""
         assert batch.x_lengths is not None
         if self.beam_size is None:
             return best_path(outputs, batch.x_lengths, blank=PAD)
@@ -149,7 +149,7 @@ class Transcription(Task):
 
 
 def _too_short(x: Any, y: Any) -> str | None:
-    """What is wrong with an x (T_x, ...) and its y (T_y,), if anything."""
+    """Return why an x (T_x, ...) is too short for its y (T_y,); None: it is not."""
     said = y[:-1] if len(y) and y[-1] == EOS else y
     if len(said) == 0:
         return "y has no symbols; allowed: one or more"

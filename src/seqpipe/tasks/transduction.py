@@ -66,7 +66,7 @@ class Transduction(StepTask):
         return ["loss", "exact_match", "error_rate"]
 
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Decoded:
-        """What the model writes, reading x alone: ids (B, T) and lengths (B,).
+        """The sequences that the model decodes from x alone: ids (B, T) and lengths (B,).
 
         Raises:
             ConfigError: the user's own architecture cannot search with a beam.

@@ -57,7 +57,7 @@ def test_of_columns_that_come_late_only_some_are_told(ask, write, monkeypatch, c
     told = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert len(told) == 10
     assert "'note9'" in told[-1]
-    assert told[-1].endswith("; no more of such columns are told")
+    assert told[-1].endswith("; further such columns are not reported")
 
 
 def test_the_tables_of_a_folder_or_a_pattern_need_no_label(ask, tmp_path):

@@ -34,7 +34,7 @@ class FusedLSTM:
     ) -> tuple[Float[Tensor, "B T H"], State]:
         """See `Kernel`.
 
-        torch.lstm tells c only after the last step, padding included. So padding is marked in a
+        torch.lstm returns c only after the last step, padding included. So padding is marked in a
         column of its own, whose weights shut i and open f: c then passes through it unchanged.
         """
         weight_input: Tensor = cell.weight_input
