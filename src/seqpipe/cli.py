@@ -1,4 +1,4 @@
-"""The command line: compose, check, run, print, exit. Hydra's runtime is met only here."""
+"""The command line: compose, check, run, print, exit. Only this module uses Hydra's runtime."""
 
 import contextlib
 import math
@@ -73,9 +73,9 @@ _BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
 class _Jobs:
-    """The jobs of this command, and how those that failed ended.
+    """The number of jobs of this command, and the exit codes of those that failed.
 
-    Hydra has no place for it: it shows a failed job only after all others and drops the rest.
+    Hydra reports a failed job only after all others, and forgets further ones.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class _Jobs:
         self.failed: list[tuple[str, int]] = []
 
     def exit_code(self) -> int:
-        """Of the first job that failed; in a sweep it also says which jobs did."""
+        """The exit code of the first job that failed; of a sweep it also prints their names."""
         if not self.failed:
             return 0
         if self.count > 1:
@@ -129,12 +129,12 @@ def main() -> int:
 
 
 def _spin_less() -> None:
-    """Torch's idle threads wait 60 times less long before they sleep (GNU OpenMP's setting).
+    """Makes idle threads of torch spin 60 times shorter before they sleep (GNU OpenMP's setting).
 
     A recurrent step is so short that threads wait often. Measured on two cores, an LSTM of 256
-    units over 256 steps, forwards and back: alone on the machine 61 ms, as before; beside one other
-    busy program 0.29 s in place of 1.1 s, because a thread that spins keeps the other program
-    from its core, and that one the thread that all others wait for.
+    units over 256 steps, forward and backward: alone on the machine 61 ms, unchanged; beside one
+    other busy program 0.29 s instead of 1.1 s, because a spinning thread keeps the other program
+    from its core, and that program the thread that all others wait for.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
@@ -173,7 +173,7 @@ def _main(argv: list[str], command: str, file: str | None) -> int:
 
 def _check(argv: list[str]) -> None:
     flags = read_flags(argv)
-    if flags.config_dir is not None:  # the user's own cells may lie beside their options
+    if flags.config_dir is not None:  # the user's cells may be beside their options
         sys.path.append(os.path.abspath(flags.config_dir))
     own = [] if flags.config_dir is None else [flags.config_dir]
     sys.argv[1:] = with_slashes(flags_first(argv), own)  # Hydra reads it
@@ -186,13 +186,13 @@ def _check(argv: list[str]) -> None:
 
 
 def _hydras_delete(word: str, nulls: Collection[str]) -> list[str]:
-    """A `~key` as Hydra takes it: it refuses one of a key that holds null."""
+    """A `~key` as Hydra accepts it: it refuses to delete a key that holds null."""
     key = word.removeprefix("~")
     return [f"{key}={_TO_BE_REMOVED}", word] if word != key and key in nulls else [word]
 
 
 def _run_job(cfg: DictConfig, jobs: _Jobs, launch: Launch) -> float:
-    """Do one job, print its result, and hand the monitored value to the sweeper."""
+    """Runs one job, prints its result, and returns the monitored value to the sweeper."""
     jobs.count += 1
     try:
         if ignored := ignore_stale_ranks(cfg.trainer):
@@ -215,8 +215,8 @@ def _run_job(cfg: DictConfig, jobs: _Jobs, launch: Launch) -> float:
             raise
         return math.nan
     except Exception as error:
-        if (told := unusable(error)) is not None:
-            complain(told)
+        if (text := unusable(error)) is not None:
+            complain(text)
         else:
             traceback.print_exc()
         jobs.failed.append((_name_of_job(), FAILED))
@@ -231,20 +231,20 @@ def _run_job(cfg: DictConfig, jobs: _Jobs, launch: Launch) -> float:
 
 
 def _remove_empty(folder: Path, root: Path) -> None:
-    """A run that left nothing leaves no folder: this one, and those above it up to the root."""
-    with contextlib.suppress(OSError):  # not empty: there is something worth keeping
+    """Removes a run's folder if it is empty, and empty ones above it up to the root."""
+    with contextlib.suppress(OSError):  # not empty
         while root in folder.parents:
             folder.rmdir()
             folder = folder.parent
 
 
 def _compare(sweep: Comparison, command: str) -> None:
-    """Leaves the page about a sweep, or, where no job left anything, nothing of the sweep."""
+    """Writes the page about a sweep; if no job left anything, removes the sweep's folder."""
     from seqpipe.runs.compare import compare
 
     try:
         page = compare(sweep.folder, command=command, figure=sweep.figure, **sweep.options)
-    except Exception:  # the runs are there all the same
+    except Exception:  # the runs themselves are complete
         traceback.print_exc()
         complain(f"{sweep.folder}: the jobs could not be compared")
         return
@@ -254,14 +254,14 @@ def _compare(sweep: Comparison, command: str) -> None:
 
 
 def _place_in_sweep(launch: Launch) -> tuple[Path | None, int]:
-    """The folder of the sweep and the job's number; no folder where nothing is to be noted."""
+    """The folder of the sweep and the job's number; no folder if the job is not recorded."""
     if launch.sweep is None or launch.command != TRAIN or rank() != 0:
         return None, 0
     return launch.root / HydraConfig.get().sweep.dir, HydraConfig.get().job.num
 
 
 def _remove_if_all_were_refused(sweep: Path) -> None:
-    """A sweep of which nothing is left but Hydra's own note leaves nothing."""
+    """Removes the folder of a sweep that holds only Hydra's own note."""
     note = sweep / "multirun.yaml"
     if [*sweep.glob("*")] == [note]:
         note.unlink()
@@ -269,14 +269,14 @@ def _remove_if_all_were_refused(sweep: Path) -> None:
 
 
 def _name_of_job() -> str:
-    """Number of the job in its sweep, and what distinguishes it."""
+    """The number of the job in its sweep, and its overrides."""
     config = HydraConfig.get()
     number = config.job.num if config.mode == RunMode.MULTIRUN else 0
     return f"#{number} ({' '.join(map(with_dots, config.overrides.task))})"
 
 
 def _has_own_process() -> bool:
-    """Whether jobs run in processes of a launcher, which learns of a failure by the exception."""
+    """True if a launcher runs each job in a process; it recognises a failure by the exception."""
     return bool(HydraConfig.get().launcher.get("_target_") != _BASIC_LAUNCHER)
 
 
@@ -294,7 +294,7 @@ def _launch() -> Launch:
 
 @contextlib.contextmanager
 def _one_job_for_children() -> Iterator[None]:
-    """Lightning's child processes run `sys.argv` again: make that this job, not the sweep."""
+    """Sets `sys.argv`, which Lightning's child processes run again, to this job of the sweep."""
     if any(name in os.environ for name in RANKS):  # a child, torchrun or SLURM
         try:
             yield
@@ -310,7 +310,7 @@ def _one_job_for_children() -> Iterator[None]:
             whole.hydra.run.dir = config.runtime.output_dir
     try:
         yield
-    finally:  # the next job starts processes of its own
+    finally:  # the next job starts its own processes
         _leave_process_group()
         unmark_children()
         sys.argv = argv
@@ -321,13 +321,13 @@ def _one_job_for_children() -> Iterator[None]:
 
 
 def _arguments_of_job(argv: list[str]) -> list[str]:
-    """The command line that runs the present job of a sweep alone."""
+    """The command line that runs only the present job of a sweep."""
     typed = HydraConfig.get().overrides.task
     return [*_flags(argv), *typed, *_of_hydra(), "hydra.mode=RUN"]
 
 
 def _flags(argv: list[str]) -> list[str]:
-    """The flags that decide what is composed."""
+    """The flags that change the composed configuration."""
     flags = get_args_parser().parse_args(argv)
     return [
         f"--{name.replace('_', '-')}={value}"
@@ -337,7 +337,7 @@ def _flags(argv: list[str]) -> list[str]:
 
 
 def _of_hydra() -> list[str]:
-    """Overrides of Hydra's own keys, but for those that are about sweeps."""
+    """Overrides of Hydra's own keys, without those of sweeps."""
     overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.hydra)
     return [o for o in overrides if not o.lstrip("+~").startswith(_ABOUT_SWEEPS)]
 

@@ -1,4 +1,4 @@
-"""`python -m seqpipe describe`: examine the data before anything is trained."""
+"""Examine the data before training: `python -m seqpipe describe`."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""`python -m seqpipe replay file=...`: run a batch that was not finite once more."""
+"""Repeat a batch whose update was not finite: `python -m seqpipe replay file=...`."""
 
 import math
 from pathlib import Path

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def claim_folder(wanted: Path) -> Path:
-    """A run folder of one's own: two runs that start in the same second do not share one.
+    """Makes a run's folder; two runs that start in the same second do not share one.
 
     Returns:
         `wanted`, or `wanted-2`, `wanted-3`, ... where it is taken.
@@ -53,7 +53,7 @@ def claim(
         cfg: the whole configuration.
         launch: how the run was started.
         trainer: built for `launch.output_dir`.
-        tracker: likewise built for it.
+        tracker: built for it too.
     """
     if not trainer.is_global_zero:
         return launch.output_dir, trainer, tracker
@@ -82,7 +82,7 @@ def start(
 
 
 def _note(root: Path, cfg: DictConfig) -> None:
-    """Notes that the configuration is the user's own: what it names is read again unasked."""
+    """Records that the configuration is the user's own: commands may read what it names."""
     written: Any = OmegaConf.to_container(cfg, resolve=True)
     try:
         note_seal(root, written)
@@ -92,7 +92,7 @@ def _note(root: Path, cfg: DictConfig) -> None:
 
 
 def write_history(folder: Path, series: Mapping[str, Sequence[tuple[int, float]]]) -> None:
-    """Writes history.csv, the numbers of each epoch; a training without any leaves none."""
+    """Writes history.csv, the numbers of each epoch, unless there are none."""
     rows = [
         {"metric": name, "step": step, "value": value}
         for name, points in sorted(series.items())
@@ -167,10 +167,10 @@ def _confusion(run: TrainingRun) -> list[Finding]:
 
 
 def keep(run: TrainingRun) -> None:
-    """Writes what the run leaves, the smallest and most wanted first, and records it.
+    """Writes all results of the run, the smallest and most important first, and records them.
 
     Raises:
-        RecordError: the place takes no more; with the closing lines, which are not lost.
+        RecordError: a file cannot be written; the error has the closing lines.
     """
     folder, tracker, best = run.folder, run.tracker, run.checkpoint
     try:

@@ -1,4 +1,4 @@
-"""What a sweep leaves beside its runs: notes of its jobs, and the page that compares them.
+"""Records of the jobs of a sweep, and the page that compares them.
 
 Imports neither torch nor anything that does: a sweep may be refused before they are needed.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seqpipe.config.compose import Launch
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import ConfigError, DataError, first_line
 from seqpipe.report.comparison import write_comparison
 from seqpipe.report.sweep_jobs import (
     FAILED,
@@ -28,11 +28,11 @@ from seqpipe.report.sweep_jobs import (
 
 @dataclass
 class Ended:
-    """What is known of a job's run once it has ended.
+    """The end of a job's run.
 
     Args:
         folder: of the run.
-        judged_on: a hash of what it was validated and tested on.
+        judged_on: a hash of its validation and test data.
     """
 
     folder: Path
@@ -41,10 +41,10 @@ class Ended:
 
 @contextlib.contextmanager
 def noted(sweep: Path | None, number: int, cfg: DictConfig, launch: Launch) -> Iterator[Ended]:
-    """Notes that a job starts, and how the block ends; lets every exception through.
+    """Records the start of a job and the end of the block; every exception passes.
 
     Args:
-        sweep: folder of the sweep; None where there is none: then nothing is noted.
+        sweep: folder of the sweep; None without a sweep: then nothing is recorded.
         number: of the job.
         cfg: the job's configuration.
         launch: how it was started.
@@ -60,7 +60,7 @@ def noted(sweep: Path | None, number: int, cfg: DictConfig, launch: Launch) -> I
     try:
         yield ended
     except Exception as error:
-        message = next((line for line in str(error).splitlines() if line), type(error).__name__)
+        message = first_line(error)
         status = REFUSED if isinstance(error, (ConfigError, DataError)) else FAILED
         folder = launch.output_dir
         left = _below(sweep, folder) if folder.is_dir() and any(folder.iterdir()) else ""
@@ -72,7 +72,7 @@ def noted(sweep: Path | None, number: int, cfg: DictConfig, launch: Launch) -> I
 
 
 def _below(sweep: Path, folder: Path) -> str:
-    """The path below the sweep's folder, or as it is for a folder elsewhere."""
+    """The path relative to the sweep's folder; unchanged for a folder elsewhere."""
     inside = folder.is_relative_to(sweep)
     return (folder.relative_to(sweep) if inside else folder).as_posix()
 
@@ -83,16 +83,16 @@ def _key_and_value(override: str) -> tuple[str, str]:
 
 
 def compare(sweep: Path, *, command: str, figure: str | None, **options: Any) -> Path | None:
-    """Compares the jobs of a sweep as far as they came.
+    """Compares the jobs of a sweep, finished or not.
 
     Args:
         sweep: folder of the sweep.
         command: repeats it when typed in a shell.
-        figure: what an experiment ends in, one of seqpipe.report.comparison.FIGURES, or None.
+        figure: of an experiment, one of seqpipe.report.comparison.FIGURES, or None.
         options: more arguments of that figure.
 
     Returns:
-        the page; None where no job left anything, and then no notes stay behind either.
+        the page; None if no job left anything: then the records of the jobs are removed.
     """
     jobs = read_jobs(sweep)
     if not any(job.folder or job.status == FINISHED for job in jobs):

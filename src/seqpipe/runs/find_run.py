@@ -1,4 +1,4 @@
-"""The run that a command is about, from its options."""
+"""Look-up of the run that the options of a command name."""
 
 from pathlib import Path
 
@@ -14,15 +14,15 @@ from seqpipe.tracking.run_record import FoundRun
 
 
 def find_run(options: RunOptions, root: Path, *, needs: str | None = "model") -> FoundRun:
-    """The run that is meant by `run`, `tracking_uri`, `experiment` and `metric`.
+    """The run that `run`, `tracking_uri`, `experiment` and `metric` name.
 
     Args:
         options: of the command.
         root: the folder the user works in.
-        needs: a file or folder that the run must have left; None: nothing.
+        needs: a file or folder that the run must have; None: nothing.
 
     Raises:
-        ConfigError: there is no such run; with what there is.
+        ConfigError: there is no such run; the message lists similar ones.
         DataError: its folder cannot be read.
     """
     if needs is not None and exported_folder(options, root) is not None:
@@ -44,12 +44,12 @@ def find_run(options: RunOptions, root: Path, *, needs: str | None = "model") ->
 
 
 def exported_folder(options: RunOptions, root: Path) -> Path | None:
-    """The folder that `run` means, if `export` wrote it."""
+    """The folder that `run` names, if `export` wrote it."""
     folder = root / Path(options.run).expanduser()
     named = options.run not in ("latest", "best") and (folder / ABOUT).is_file()
     return folder if named else None
 
 
 def training_store() -> str:
-    """The store that training writes to where nothing else is said."""
+    """The default store of training."""
     return str(OmegaConf.load(conf_dir() / "logger" / "mlflow.yaml").tracking_uri)

@@ -16,11 +16,11 @@ from seqpipe.tracking.run_record import FoundRun
 
 
 def open_model(options: ModelOptions, root: Path) -> tuple[Model, FoundRun]:
-    """The model that the options name, where they want it.
+    """The model that the options name, on their device.
 
     Raises:
-        ConfigError: there is no such run, it left no model, the model cannot be opened, or the
-            device is not there.
+        ConfigError: there is no such run, it has no model, the model cannot be opened, or there is
+            no such device.
     """
     device = usable_device(options.device)
     place, found = find_model(options, root)
@@ -31,7 +31,7 @@ def find_model(options: RunOptions, root: Path) -> tuple[Path, FoundRun]:
     """The folder of the model that the options name, and its run; or a folder that was exported.
 
     Raises:
-        ConfigError: there is no such run, or it left no model.
+        ConfigError: there is no such run, or it has no model.
     """
     exported = exported_folder(options, root)
     if exported is not None:
@@ -53,7 +53,7 @@ def reader_of(
     labelled: bool = False,
     own: bool = False,
 ) -> Reader:
-    """What reads the raw input of a model: of its x, or of its y where it has no x; or both."""
+    """The reader of raw input for a model: of its x, or of its y if it has no x; or both."""
     field = model.y if model.x is None else model.x
     asked: Format | None = format
     maker = Maker(trust)

@@ -24,7 +24,7 @@ class RunOptions:
     )
 
     def problems(self) -> Iterator[str]:
-        """What does not fit together."""
+        """Options that do not fit together."""
         if self.experiment is not None and self.run not in ("latest", "best"):
             text = f"is not read with run={self.run}; allowed: with run=latest or run=best"
             yield f"experiment={self.experiment}: {text}"
