@@ -289,7 +289,9 @@ def _launch() -> Launch:
     overrides = tuple(map(with_dots, typed))
     root = Path(config.runtime.cwd)
     flags = (*_flags(sys.argv[1:]), *_of_hydra())
-    return Launch(folder, root, chosen, overrides, sweep, flags)
+    # Of a sweep not every job was checked, and a sweeper may choose values of its own.
+    checked = config.mode == RunMode.RUN
+    return Launch(folder, root, chosen, overrides, sweep, flags, checked=checked)
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ class Launch:
         tags: more to record of the run, (name, value).
         command: train, describe or replay.
         file: of `replay`, the batch that was kept; None for the others.
+        checked: the configuration was validated before Hydra composed it.
     """
 
     output_dir: Path
@@ -35,6 +36,7 @@ class Launch:
     tags: tuple[tuple[str, str], ...] = ()
     command: str = "train"
     file: str | None = None
+    checked: bool = False
 
 
 def compose(

@@ -63,7 +63,7 @@ def load_data(
     settle_path(cfg)
     if resolved:
         check_values(cfg)
-    else:
+    elif not launch.checked:
         validate(cfg, launch.choices)
     _refuse_unread(cfg, launch)
     _refuse_unrecordable(cfg)
