@@ -54,7 +54,9 @@ MAY_IMPORT = {
     "inference": {
         *("models", "tasks", "data", "nn", "rules", "records", "files", "errors", "_version"),
     },
-    "tracking": {"distribution", "rules", "records", "terminal", "files", "errors", "_version"},
+    "tracking": {
+        *("report", "distribution", "rules", "records", "terminal", "files", "errors", "_version"),
+    },
     "tasks": {"data", "nn", "rules", "errors"},
     "models": {"nn", "rules", "errors"},
     "data": {

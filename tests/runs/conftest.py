@@ -21,7 +21,7 @@ from seqpipe.config.loader import Loader
 from seqpipe.config.signatures import TargetError, signature_of
 from seqpipe.config.validate import rule_for
 from seqpipe.errors import SeqpipeError
-from seqpipe.report import run_files as report
+from seqpipe.runs import artifacts
 from seqpipe.runs.training_run import RunResult
 
 RUN = {"train": run, "describe": describe_data.run, "replay": replay.run}
@@ -99,8 +99,8 @@ def launch(launch_in: Callable[..., RunResult], tmp_path: Path) -> Callable[...,
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """No figures, which take longer than a small training."""
-    monkeypatch.setattr(report, "draw_confusion", lambda *a, **b: None)
-    monkeypatch.setattr(report, "draw_curves", lambda *a, **b: None)
+    monkeypatch.setattr(artifacts, "draw_confusion", lambda *a, **b: None)
+    monkeypatch.setattr(artifacts, "draw_curves", lambda *a, **b: None)
 
 
 Effects = Callable[[DictConfig], Iterable[str]]

@@ -16,7 +16,7 @@ from seqpipe.commands.dispatch import COMMANDS
 from seqpipe.data.base import SPLITS
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.pyfunc import Served
-from seqpipe.report import run_files as report
+from seqpipe.runs import artifacts
 
 FIELDS = {  # kind of the condition -> its field, what is typed of it, what Python is given
     "category": ("labels.Category", "kind", "big", "big"),
@@ -79,7 +79,7 @@ def trained(request, launch_in, tmp_path_factory, table) -> Trained:
     logging.getLogger("seqpipe").addHandler(handler)
     root = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "draw_curves", lambda *a, **b: None)
+        patch.setattr(artifacts, "draw_curves", lambda *a, **b: None)
         result = launch_in(root, "identifiers", *overrides(request.param, table))
     logging.getLogger("seqpipe").removeHandler(handler)
     _, _, typed, given = FIELDS[request.param]

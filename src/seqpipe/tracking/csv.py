@@ -1,6 +1,7 @@
 """Runs recorded in plain files in the run's folder: metrics.csv, run.json, a CSV for each table."""
 
 import csv
+import functools
 import json
 import logging
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqpipe.files import replacing
+from seqpipe.report.run_files import write_rows
 from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Usage
 from seqpipe.tracking.lightning_logger import TrackerLogger, writes_here
 
@@ -29,14 +31,6 @@ def append_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
         if is_new:
             writer.writerow(_HEADER)
         writer.writerows((f"{when:.3f}", step, name, value) for when, step, name, value in rows)
-
-
-def write_table(path: Path, rows: Sequence[Row]) -> None:
-    """Writes rows, all with the columns of the first, as a CSV file."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 class CsvTracker:
@@ -90,7 +84,7 @@ class CsvTracker:
 
     def log_table(self, name: str, rows: Sequence[Row]) -> None:
         """Writes <name>.csv."""
-        self._write(lambda: write_table(self._folder / f"{name}.csv", rows))
+        self._write(functools.partial(write_rows, self._folder / f"{name}.csv", rows))
 
     def log_image(self, key: str, draw: Callable[[], "Pixels"], step: int) -> None:
         """Does nothing: the run's folder has one figure of all steps."""
@@ -111,7 +105,7 @@ class CsvTracker:
         with replacing(self._folder / "run.json") as made:
             made.write_text(text + "\n", encoding="utf-8")
 
-    def _write(self, action: Callable[[], None]) -> None:
+    def _write(self, action: Callable[[], object]) -> None:
         """A full disk must not end a training that has no need of it."""
         if not writes_here():
             return
