@@ -43,7 +43,7 @@ from seqpipe.targets import (
     reason,
     refusing,
 )
-from seqpipe.tasks.base import Task, better
+from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import NoTracker, Tracker
 from seqpipe.training.carried_state import Carried, answer
 from seqpipe.training.module import SequenceModule
@@ -136,10 +136,10 @@ def check_monitors(cfg: DictConfig, task: Task) -> None:
         if "monitor" in node and node.monitor not in known:
             text = f"no such metric; allowed: {', '.join(known)}{did_you_mean(node.monitor, known)}"
             problems.append(f"callbacks.{name}.monitor={node.monitor}: {text}")
-        elif "monitor" in node and node.get("mode", "min") != better(node.monitor):
+        elif "monitor" in node and node.get("mode", "min") != task.better(node.monitor):
             text = f"takes a worse {node.monitor} for a better one; allowed"
             key = f"callbacks.{name}.mode"
-            problems.append(f"{key}={node.get('mode')}: {text}: {key}={better(node.monitor)}")
+            problems.append(f"{key}={node.get('mode')}: {text}: {key}={task.better(node.monitor)}")
     if problems:
         raise ConfigError(problems)
 

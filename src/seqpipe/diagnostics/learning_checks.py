@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from seqpipe.data.base import SequenceBatch
 from seqpipe.diagnostics.preflight_context import Check, Subject
 from seqpipe.nn.attention import Attention
-from seqpipe.nn.crf import CRFHead
 from seqpipe.nn.recurrent import RecurrentStack
 
 UPDATES, SECONDS, SHARE, LR = 300, 20.0, 0.1, 0.01
@@ -71,8 +70,8 @@ def _connecting_steps(model: nn.Module) -> set[str]:
         if isinstance(part, (RecurrentStack, Attention))
         for inner, _ in part.named_parameters()
     }
-    crfs = (name for name, part in model.named_modules() if isinstance(part, CRFHead))
-    return inside | {f"{name}.transitions" for name in crfs}
+    heads = (n for n, part in model.named_modules() if getattr(part, "whole_sequences", False))
+    return inside | {f"{name}.transitions" for name in heads}
 
 
 def memorising(subject: Subject, few: SequenceBatch, *, bar: bool) -> Check:

@@ -20,7 +20,6 @@ from seqpipe.diagnostics.preflight_context import (
     lengths_for,
     part_that_differs,
 )
-from seqpipe.nn.crf import CRFHead
 from seqpipe.nn.masks import length_mask
 from seqpipe.training.nonfinite_trace import Kept, find
 
@@ -127,7 +126,8 @@ def last_layer(subject: Subject) -> Last | None:
 
     parts = list(subject.model.modules())
     hooks = [part.register_forward_hook(keep) for part in parts if type(part) is nn.Linear]
-    hooks += [part.register_forward_hook(keep_crf) for part in parts if isinstance(part, CRFHead)]
+    heads = [part for part in parts if getattr(part, "whole_sequences", False)]
+    hooks += [head.register_forward_hook(keep_crf) for head in heads]
     try:
         answer = subject.answer(subject.batch)
     finally:

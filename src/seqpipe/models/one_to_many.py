@@ -71,8 +71,9 @@ class OneToMany(Architecture):
     ) -> None:
         super().__init__()
         self.y_kind, self.y_size, self.x_size = y_kind, y_size, x_size
-        self.first, self.eos = (0 if y_kind == "roll" else bos), eos
-        read_as = "values" if y_kind == "roll" else y_kind
+        self.is_roll = y_kind == "roll"
+        self.first, self.eos = (0 if self.is_roll else bos), eos
+        read_as = "values" if self.is_roll else y_kind
         self.input = InputLayer(
             read_as,
             y_size,
@@ -140,9 +141,9 @@ class OneToMany(Architecture):
     def _before(self, rows: int) -> Tensor:
         """(rows,) <BOS>, or (rows, K) silence: what the first step reads."""
         weight = next(self.parameters())
-        if self.y_kind == "symbols":
-            return torch.full((rows,), self.first, device=weight.device)
-        return weight.new_zeros(rows, self.y_size)
+        if self.is_roll:
+            return weight.new_zeros(rows, self.y_size)
+        return torch.full((rows,), self.first, device=weight.device)
 
     def _first_state(self, x: Tensor | None) -> StackState | None:
         if self.condition is None:
@@ -166,7 +167,7 @@ class OneToMany(Architecture):
         for _ in range(y.shape[1]):
             logits, state = self._step(y_t, state)
             steps.append(logits)
-            y_t = logits.argmax(dim=-1) if self.y_kind == "symbols" else (logits >= 0).to(y.dtype)
+            y_t = (logits >= 0).to(y.dtype) if self.is_roll else logits.argmax(dim=-1)
         return torch.stack(steps, dim=1)
 
     def _start(self, x: Tensor | None, rows: int) -> tuple[Tensor, StackState]:
@@ -226,9 +227,9 @@ class OneToMany(Architecture):
         Raises:
             ConfigError: see `check_drawing`; `top_k` or `top_p` of a roll.
         """
-        check_drawing(temperature, top_k, top_p, roll=self.y_kind == "roll")
+        check_drawing(temperature, top_k, top_p, roll=self.is_roll)
         pick = functools.partial(draw_each, temperature=temperature, generator=generator)
-        if self.y_kind == "symbols":
+        if not self.is_roll:
             pick = functools.partial(
                 draw,
                 temperature=temperature,
@@ -240,7 +241,7 @@ class OneToMany(Architecture):
         y_t, state = self._start(x, count)
         if prompt is not None and prompt.shape[1] > 0:
             y_t, state = self._read(prompt, y_t, state)
-        return self._drawn(pick, y_t, state, max_length, stop and self.y_kind == "symbols")
+        return self._drawn(pick, y_t, state, max_length, stop and not self.is_roll)
 
     def _drawn(
         self,
