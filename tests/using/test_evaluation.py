@@ -7,7 +7,7 @@ from scipy import stats
 from torch.testing import assert_close
 from torchmetrics import MeanSquaredError, Metric
 
-from seqpipe.inference.evaluation import Evaluation, _added, lengths_parted, row_of
+from seqpipe.inference.evaluation import Evaluation, _added, lengths_parted
 from seqpipe.tasks.base import examples_of
 from seqpipe.tasks.metrics import WeightedMean
 from seqpipe.training.carried_state import Carried, answer
@@ -60,7 +60,7 @@ def test_what_each_example_adds_is_what_it_would_add_alone(any_kind):
     answers, truths = task.pairs(predictions, batch)
     of = examples_of(len(truths), batch)
     for row in range(min(len(batch), 6)):
-        alone = row_of(batch, row)
+        alone = batch.row(row)
         mean = task.loss(outputs[row : row + 1], alone, training=False)
         assert units[row] == task.units(alone)
         assert_close(losses[row], mean * task.units(alone), rtol=1e-5, atol=1e-6)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -343,6 +343,12 @@ class SequenceBatch:
     def pin_memory(self) -> SequenceBatch:
         """The batch in page-locked memory, from which a GPU copies while it computes."""
         return self._map(lambda tensor: tensor.pin_memory())
+
+    def row(self, number: int) -> SequenceBatch:
+        """One example of the batch, with its padding."""
+        part = slice(number, number + 1)
+        held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{k: v[part] for k, v in held.items() if v is not None})
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> SequenceBatch:
         held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -72,7 +72,7 @@ class Evaluation:
             outputs: of the network.
         """
         groups = torch.from_numpy(self.group_of[batch.index.cpu().numpy()])
-        losses, units = self._losses(outputs, batch)
+        losses, units = self.task.losses(outputs, batch)
         self._note("loss", {"total": losses, "weight": units}, groups)
         if len(cast(Any, self.metrics)):
             predictions = self.task.predict(network, outputs, batch)
@@ -83,16 +83,6 @@ class Evaluation:
             for name, metric in cast(Any, self.metrics).items():
                 added = _added(metric, answers, truths, examples, len(batch))
                 self._note(name, added, groups)
-
-    def _losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
-        """The loss that each example adds, and its units, (B,) each."""
-        known = self.task.losses(outputs, batch)
-        if known is not None:
-            return known
-        rows = [(row_of(batch, row), outputs[row : row + 1]) for row in range(len(batch))]
-        units = torch.stack([self.task.units(one) for one, _ in rows])
-        means = [self.task.loss(own, one, training=False) for one, own in rows]
-        return torch.stack(means) * units, units
 
     def _note(self, name: str, added: Mapping[str, Tensor], groups: Tensor) -> None:
         """Adds to a metric's states what each example contributes, (B, ...), by its group."""
@@ -224,16 +214,3 @@ def _added(
             assert isinstance(value, Tensor), f"{type(metric).__name__}.{state} is no sum"
             states.setdefault(state, []).append(value.detach().clone())
     return {state: torch.stack(values) for state, values in states.items()}
-
-
-def row_of(batch: SequenceBatch, row: int) -> SequenceBatch:
-    """One example of a batch, with its padding."""
-    part = slice(row, row + 1)
-    return SequenceBatch(
-        None if batch.x is None else batch.x[part],
-        None if batch.x_lengths is None else batch.x_lengths[part],
-        batch.y[part],
-        None if batch.y_lengths is None else batch.y_lengths[part],
-        batch.index[part],
-        texts=None if batch.texts is None else batch.texts[part],
-    )

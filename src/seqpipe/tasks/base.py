@@ -172,15 +172,19 @@ class Task(ABC):
             return torch.ones(len(batch), dtype=torch.bool, device=batch.y.device)
         return length_mask(batch.y_lengths, batch.y.shape[1])
 
-    def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor] | None:
+    def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """The loss that each example adds outside training, and how many units it counts.
 
-        The sum of the one over the sum of the other is `loss(..., training=False)`.
+        The sum of the one over the sum of the other is `loss(..., training=False)`. Computed one
+        by one here, which is slow.
 
         Returns:
-            (B,) and (B,); None where a task knows its loss of a whole batch only.
+            (B,) and (B,).
         """
-        return None
+        rows = [(batch.row(number), outputs[number : number + 1]) for number in range(len(batch))]
+        units = torch.stack([self.units(one) for one, _ in rows])
+        means = [self.loss(own, one, training=False) for one, own in rows]
+        return torch.stack(means) * units, units
 
     def by_step(self, batch: SequenceBatch) -> bool:
         """True where each step of y has an answer and a loss of its own."""

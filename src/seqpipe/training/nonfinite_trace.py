@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -234,10 +234,8 @@ def _rows_of_loss(task: Task, outputs: Tensor, batch: SequenceBatch) -> Tensor:
     """Return (B,), True for each example whose own loss is not finite; all True if none is."""
     alone = []
     for row in range(len(batch)):
-        part = slice(row, row + 1)
-        given = {f.name: getattr(batch, f.name) for f in fields(batch)}
-        one = replace(batch, **{k: v[part] for k, v in given.items() if v is not None})
-        alone.append(~task.loss(outputs[part], one, training=True).isfinite())
+        loss = task.loss(outputs[row : row + 1], batch.row(row), training=True)
+        alone.append(~loss.isfinite())
     rows = torch.stack(alone)
     return rows if bool(rows.any()) else torch.ones_like(rows)
 
