@@ -150,18 +150,18 @@ def test_documents_stay_whole_where_records_are_grouped_by_them(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problems"),
     [
-        ("a O\nb\nc O\n", [["train:2: 1 columns, line 1 has 2; allowed: 2, parted by spaces"]]),
+        ("a O\nb\nc O\n", [["train:2: 1 columns, line 1 has 2; allowed: 2, separated by spaces"]]),
         (
             "# one\na O x\n# of two\nb O\n",
             [
                 [
-                    f"train:{line}: {count} columns, line 1 has 2; allowed: 2, parted by spaces; "
-                    "'data.source.comment=\"#\"' leaves lines that start with # out"
+                    f"train:{line}: {count} columns, line 1 has 2; allowed: 2, separated by "
+                    "spaces; 'data.source.comment=\"#\"' leaves lines that start with # out"
                     for line, count in ((2, 3), (3, 3))
                 ]
             ],
         ),
-        ("a\tO\nb O\n", [["train:2: 1 columns, line 1 has 2; allowed: 2, parted by tabs"]]),
+        ("a\tO\nb O\n", [["train:2: 1 columns, line 1 has 2; allowed: 2, separated by tabs"]]),
         (
             "a\tO\n\tO\nb\t\n",
             [
@@ -194,7 +194,7 @@ def test_a_sentence_with_a_bad_line_is_not_used_and_says_which_line(written, tex
 @pytest.mark.parametrize("text", ["", "\n \t\n", "-DOCSTART- O\n\n"])
 def test_a_file_without_tokens_is_refused(written, text):
     folder = written(text)
-    wanted = "allowed: one a line, in columns parted by tabs or spaces"
+    wanted = "allowed: one a line, in columns separated by tabs or spaces"
     assert refused(conll(folder), folder) == f"train: holds no tokens; {wanted}"
 
 
@@ -340,7 +340,7 @@ def test_a_column_that_conllu_has_not_is_refused():
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("1\tI\tI\tPRON", "train:1: 4 columns; allowed: 10, parted by tabs"),
+        ("1\tI\tI\tPRON", "train:1: 4 columns; allowed: 10, separated by tabs"),
         (
             "\t".join("xabcdefghi"),
             "train:1: id=x; allowed: the number of a word, 8, or 8-9, or 8.1",
@@ -363,7 +363,7 @@ def test_a_bad_line_of_a_treebank_is_told(written, line, problem):
 @pytest.mark.parametrize("text", ["", "# newdoc\n\n"])
 def test_a_treebank_without_words_is_refused(written, text):
     folder = written(text)
-    wanted = "allowed: one a line, in ten columns parted by tabs"
+    wanted = "allowed: one a line, in ten columns separated by tabs"
     assert refused(conllu(folder), folder) == f"train: holds no tokens; {wanted}"
 
 

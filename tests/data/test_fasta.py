@@ -131,12 +131,12 @@ FOUR = "four lines a read: @id, letters, +, quality"
         ("@r\n\n+\n\n", "{}:1: r holds no letters; allowed: one or more"),
         (
             READ + "@r\nAC\nGT\n+\nII\nII\n",
-            "{}:7: does not start with +, so that nothing after it can be told apart; "
+            "{}:7: does not start with +, so that no read after it can be found; "
             f"allowed: {FOUR}",
         ),
         (
             READ + "r\nAC\n+\nII\n",
-            "{}:5: does not start with @, so that nothing after it can be told apart; "
+            "{}:5: does not start with @, so that no read after it can be found; "
             f"allowed: {FOUR}",
         ),
     ],

@@ -1,5 +1,6 @@
 """Splits that data comes with are used, or it is said that they are not."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from seqpipe.config.paths import conf_dir
+from seqpipe.config.compose import compose
 from seqpipe.data.base import SPLITS
 from seqpipe.data.sources.arrays import Npz
 from seqpipe.data.sources.given_splits import split_of, without_split
@@ -21,15 +22,21 @@ from seqpipe.inference.instantiate import Maker
 SIZES = {"train": 8, "valid": 3, "test": 4}
 
 
+@functools.cache
+def data_of(name):
+    """The composed data of an option, interpolations as written."""
+    return OmegaConf.to_container(compose([f"data={name}", "data.path=unread"])[0].data)
+
+
 def source_of(name, path, *overrides):
-    node = yaml.safe_load((conf_dir() / "data" / f"{name}.yaml").read_text())["data"]
-    cfg = OmegaConf.create({"seed": 0, "data": {**node, "path": str(path)}})
+    cfg = OmegaConf.create({"seed": 0, "data": {**data_of(name), "path": str(path)}})
     for one in overrides:
         key, _, value = one.partition("=")
         OmegaConf.update(cfg, key, yaml.safe_load(value))
-    data = OmegaConf.to_container(cfg, resolve=True)["data"]
-    made = Maker().make(data["source"], "data.source")
-    made.keep_together([(data.get("x") or data["y"])["column"]])
+    source = OmegaConf.to_container(cfg.data.source, resolve=True)
+    column = (cfg.data.get("x") or cfg.data.y).column
+    made = Maker().make(source, "data.source")
+    made.keep_together([column])
     return made
 
 

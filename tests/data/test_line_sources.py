@@ -189,7 +189,7 @@ def test_lines_that_do_not_go_together_are_told(write):
     with pytest.raises(DataError) as error:
         list(whole(Parallel, "t.*", languages=["de", "en"]).read().train)
     assert str(error.value) == (
-        "t.de:5: has no line 5, t.en goes on; allowed: as many lines in both"
+        "t.de:5: has no line 5, t.en has one; allowed: as many lines in both"
     )
     found = []
     with pytest.raises(DataError) as error:

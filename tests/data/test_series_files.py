@@ -124,7 +124,7 @@ BROKEN_TS = [
     (ts("1,2:", "@classLabel true\n"), "f.ts:3: has no label; allowed: one after the last `:`"),
     (
         ts("1,2", "@classLabel true\n"),
-        "f.ts:3: no `:` parts the series from its label; allowed: 1,2,3:label",
+        "f.ts:3: no `:` between the series and its label; allowed: 1,2,3:label",
     ),
     (ts("1,2:?", "@targetLabel true\n"), "f.ts:3: '?' is no target; allowed: a number"),
     (

@@ -226,7 +226,7 @@ def test_bad_bytes_and_empty_files_are_told(write, make):
         ),
         (
             {"start": "x", "blank_lines": True},
-            "data.source.blank_lines=true: something else parts the documents already; "
+            "data.source.blank_lines=true: documents already start otherwise; "
             "allowed: false, or start=null",
         ),
     ],

@@ -170,7 +170,7 @@ def test_a_parquet_file_that_is_none_or_broken_is_refused(parquet, tmp_path):
             "data.source.encoding=latin-1, cp1252, ... as the file was written",
         ]),
         (b'a,b\n"1"2,3\n4,5\n', "t.csv", {}, [
-            't.csv:2: a cell in " goes on behind the closing one; allowed: " doubled inside such a '
+            't.csv:2: a cell in " has text after the closing one; allowed: " doubled inside such a '
             "cell, or data.source.quote=null where quotes are text",
         ]),
         (b'a,b\n4,5\n"1,3\n4,5\n', "t.csv", {}, [

@@ -266,7 +266,7 @@ def test_a_model_of_marked_bases_reads_fasta_and_says_that_no_strand_is_known(tm
     made = reader("celegans", ("data.path=.",), "coding noncoding")
     assert made.describe(str(file)) == (
         f"input={file}: read as the training's files were (GenBank), without annotation, each "
-        "sequence forward as it stands in the file, and not by strand=coding; "
+        "sequence in the direction of the file, and not by strand=coding; "
         "format=... reads it otherwise"
     )
     found = list(made.read(str(file)))

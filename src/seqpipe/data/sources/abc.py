@@ -36,10 +36,10 @@ _NOTE = re.compile(r"[A-Ga-gzx]")
 
 @dataclass(kw_only=True)
 class Abc(FileSource):
-    """A record a tune of .abc files: its text, its tokens, and what its header says.
+    """Tunes of .abc files, a record each: text, tokens and the fields of the header.
 
     A tune starts at a line `X:` and ends before the next `X:`. Empty lines do not end it, but text
-    that is no music is left out behind one. Of several voices (`V:`, or `&` within a bar) the
+    that is no music is left out after one. Of several voices (`V:`, or `&` within a bar) the
     first is read, and the run warns. Comments are left out, and all but one of several spaces.
     The columns:
 
@@ -72,7 +72,7 @@ class Abc(FileSource):
         self._many_voices: dict[Path, list[str]] = {}  # places of tunes with several voices
 
     def warnings(self) -> list[str]:
-        """As every source of files; tunes of which only the first voice is read."""
+        """See `FileSource`; tunes of which only the first voice is read."""
         places = [one for found in self._many_voices.values() for one in found]
         if not places:
             return super().warnings()
@@ -104,34 +104,34 @@ class Abc(FileSource):
             raise DataError(f"{file}: holds no tune; allowed: each starts at a line X:1")
 
     def _record(self, file: Path, start: int, tune: list[str]) -> Found:
-        said: dict[str, str] = {}
+        header: dict[str, str] = {}
         kept, music = [], []
         for raw in tune:
             line = " ".join(raw.partition("%")[0].split())
             field = _FIELD.match(line)
             if field is not None:
                 letter, value = field[1], field[2].strip()
-                said.setdefault(letter, value)
+                header.setdefault(letter, value)
                 if letter in self.keep:
                     kept.append(f"{letter}:{value}")
             elif line:
                 kept.append(line)
                 music.append(line)
-        number = said.get("X", "")
+        number = header.get("X", "")
         if not music:
             text = f"tune {number or '(without number)'} has no music"
             return DataError(f"{place(file, start)}: {text}; allowed: lines of notes after K:")
-        text, title = "\n".join(kept), said.get("T", "")
+        text, title = "\n".join(kept), header.get("T", "")
         columns = {
             "text": text,
             "tokens": _TOKEN.findall(text),
             "number": number,
             "title": title,
             "tune": _plain(title) or "".join("".join(music).split()),
-            "key": said.get("K", ""),
-            "meter": said.get("M", ""),
-            "rhythm": said.get("R", ""),
-            "transcriber": said.get("Z", ""),
+            "key": header.get("K", ""),
+            "meter": header.get("M", ""),
+            "rhythm": header.get("R", ""),
+            "transcriber": header.get("Z", ""),
         }
         return PlacedRecord(columns, file, start)
 
@@ -139,9 +139,9 @@ class Abc(FileSource):
 def _blocks(
     lines: Iterable[tuple[int, str | DataError]],
 ) -> Iterator[tuple[int, list[str | DataError]]]:
-    """Each tune from its line X: on, with the number of that line; what stands before the first.
+    """Each tune from its line X:, with the number of that line; also the lines before the first.
 
-    Behind an empty line a tune goes on with music or a field; other text is not part of it.
+    After an empty line a tune continues with music or a field; other text is not part of it.
     """
     block: list[str | DataError] = []
     start, after_empty, is_text = 1, False, False
@@ -168,7 +168,7 @@ def _is_music(line: str) -> bool:
 
 
 def _first_voice(tune: Sequence[str]) -> tuple[list[str], bool]:
-    """The lines of a tune that belong to its first voice, and whether there are others."""
+    """The lines of a tune that belong to its first voice; True where there are others."""
     kept: list[str] = []
     first, now, others, in_body = "", "", False, False
     for line in tune:
@@ -206,6 +206,6 @@ def _first_voice(tune: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def _plain(title: str) -> str:
-    """`Kerry Cobbler, The` and `The Kerry Cobbler` alike."""
+    """The words of a title: the same for `Kerry Cobbler, The` and `The Kerry Cobbler`."""
     without = _ARTICLE.sub("", title.casefold().strip())
     return " ".join(re.findall(r"\w+", without))

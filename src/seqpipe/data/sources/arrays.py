@@ -213,7 +213,7 @@ def _splits(file: Path, name: str) -> dict[str, str]:
 
 
 class _Header(NamedTuple):
-    """What an array is like, before its numbers."""
+    """The header of an array: shape, order and type of its numbers."""
 
     shape: tuple[int, ...]
     fortran_order: bool

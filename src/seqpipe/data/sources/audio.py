@@ -1,4 +1,4 @@
-"""Recordings: what is said is in the name of the file, its folder, or a table."""
+"""Sound files, labelled by their names, by their folders or by a table."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -61,21 +61,21 @@ class Recordings:
             sound, rate = self.soundfile.read(file, dtype="float32", always_2d=True)
         except self.soundfile.SoundFileError as error:
             reason = str(getattr(error, "error_string", error)).rstrip(".")
-            shown = f"{where}: {_told(file, where)}cannot be read ({reason})"
+            shown = f"{where}: {_in_file(file, where)}cannot be read ({reason})"
             raise DataError(f"{shown}; allowed: {', '.join(ENDINGS)} as soundfile reads") from None
         if len(sound) == 0:
-            raise DataError(f"{where}: {_told(file, where)}holds no samples; allowed: 1 or more")
+            raise DataError(f"{where}: {_in_file(file, where)}holds no samples; allowed: 1 or more")
         if not np.isfinite(sound).all():
             text = "holds a NaN or infinite sample; allowed: finite ones"
-            raise DataError(f"{where}: {_told(file, where)}{text}")
-        mono = self._one_channel(sound, f"{where}: {_told(file, where)}")
+            raise DataError(f"{where}: {_in_file(file, where)}{text}")
+        mono = self._one_channel(sound, f"{where}: {_in_file(file, where)}")
         if self.rate is not None:
             return resampled(mono, rate, self.rate), self.rate
         first, example = self._first = self._first or (rate, file)
         if rate != first:
             text = f"has {rate} samples a second, {example} has {first}"
             allowed = f"data.source.rate={max(rate, first)} to resample all"
-            raise DataError(f"{where}: {_told(file, where)}{text}; allowed: {allowed}")
+            raise DataError(f"{where}: {_in_file(file, where)}{text}; allowed: {allowed}")
         return mono, rate
 
     def _one_channel(self, sound: Samples, shown: str) -> Samples:
@@ -103,14 +103,14 @@ def resampled(sound: Samples, rate: int, wanted: int) -> Samples:
     return np.asarray(changed, dtype=np.float32)
 
 
-def _told(file: Path, where: str) -> str:
+def _in_file(file: Path, where: str) -> str:
     """The file, where the place is not the file itself."""
     return "" if where == str(file) else f"{file} "
 
 
 @dataclass(kw_only=True)
 class Audio(NamedFiles):
-    r"""Sound files, each a record: `audio` (N,), `rate`, `file`, `folder`, and what its name says.
+    r"""Sound files, a record each: `audio` (N,), `rate`, `file`, `folder`, and columns of the name.
 
     A file that `valid` or `test` names is left out of `train`, so that `train` may be the folder
     of all. A .txt file in place of a sound file lists some, one a line, relative to its folder.
@@ -224,10 +224,10 @@ class WithAudio(Source):
     (Common Voice, LJ Speech), or lists of `name transcript` lines (LibriSpeech).
 
     Args:
-        source: of records that name a file; parts them in splits too, by the names of the files
-            unless its `group` says otherwise.
+        source: of records that name a file; it makes the splits too, by the names of the files
+            unless it has a `group`.
         column: holds the name.
-        folder: of the sound files; None: that of the file the record stands in.
+        folder: of the sound files; None: that of the file that holds the record.
         ending: added to each name, `.flac`; empty: names have theirs.
         rate: samples a second to resample to; None: as recorded, alike in all files.
         channel: which one of several, from 0; None: their mean.
@@ -250,7 +250,7 @@ class WithAudio(Source):
         self.recordings = Recordings(self.rate, self.channel)
 
     def read(self) -> Splits:
-        """Each split reads its files anew whenever it is gone through.
+        """Each split reads its files whenever it is iterated.
 
         Raises:
             DataError: as the other source.
@@ -277,7 +277,7 @@ class WithAudio(Source):
         return [*self.source.inputs(), *(file for file in dict.fromkeys(named) if file.is_file())]
 
     def keep_together(self, columns: Sequence[str]) -> None:
-        """A recording is known by its name: nothing has to be listened to for parting."""
+        """A recording is identified by its name: no sound is read to split."""
         added = {"audio": self.column, "rate": self.column}
         self.source.keep_together(list(dict.fromkeys(added.get(name, name) for name in columns)))
 

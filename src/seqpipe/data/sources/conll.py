@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from seqpipe.data.base import Found, PlacedRecord, place
-from seqpipe.data.sources.files import FileSource
+from seqpipe.data.sources.files import FileSource, at_least_one
 from seqpipe.data.sources.text_lines import lines
 from seqpipe.data.tag_notation import Convention, Survey, readings
 from seqpipe.data.tags import convert, faults
@@ -66,12 +66,8 @@ class TokenLines(FileSource):
         Raises:
             DataError: it holds no tokens, or its lines have too few columns.
         """
-        empty = True
-        for found in self.sentences(file):
-            empty = False
-            yield found
-        if empty:
-            raise DataError(f"{file}: holds no tokens; allowed: one a line, {self.wanted}")
+        empty = f"{file}: holds no tokens; allowed: one a line, {self.wanted}"
+        return at_least_one(self.sentences(file), empty)
 
     @abstractmethod
     def sentences(self, file: Path) -> Iterator[Found]:
@@ -117,7 +113,7 @@ class Conll(TokenLines):
         ConfigError: `spans` is none of the columns.
     """
 
-    wanted = "in columns parted by tabs or spaces"
+    wanted = "in columns separated by tabs or spaces"
     suffixes = tuple(
         f".{name}{packed}"
         for name in ("conll", "iob", "bio", "tsv", "txt", "conllu")
@@ -205,7 +201,7 @@ class Conll(TokenLines):
                 first, hash_first = (number, len(cells)), line[0] == "#"
                 self._check_columns(file, *first)
             if len(cells) != first[1]:
-                allowed = f"{first[1]}, parted by {'tabs' if by_tab else 'spaces'}"
+                allowed = f"{first[1]}, separated by {'tabs' if by_tab else 'spaces'}"
                 text = f"{len(cells)} columns, line {first[0]} has {first[1]}; allowed: {allowed}"
                 text += _COMMENTS if self.comment is None and (line[0] == "#" or hash_first) else ""
                 sentence.problems.append(f"{place(file, number)}: {text}")
@@ -279,7 +275,7 @@ class Conll(TokenLines):
 
     @cached_property
     def _convention(self) -> Convention | None:
-        """How the tags are written, from the files of train; None where they mark no spans."""
+        """The notation of the tags, by the files of train; None where they mark no spans."""
         if self.scheme is None:
             return None
         survey = Survey(
@@ -314,7 +310,7 @@ class ConllU(TokenLines):
     Source: universaldependencies.org/format.html.
     """
 
-    wanted = "in ten columns parted by tabs"
+    wanted = "in ten columns separated by tabs"
     suffixes = (".conllu", ".conllu.gz")
 
     columns: dict[str, str] | None = None
@@ -369,13 +365,11 @@ class ConllU(TokenLines):
 
     def _add(self, file: Path, sentence: Sentence, number: int, cells: Sequence[str]) -> None:
         if len(cells) != len(CONLLU):
-            text = f"{len(cells)} columns; allowed: {len(CONLLU)}, parted by tabs"
+            text = f"{len(cells)} columns; allowed: {len(CONLLU)}, separated by tabs"
             sentence.problems.append(f"{place(file, number)}: {text}")
         elif _ID.fullmatch(cells[0]):
-            by_name = dict(zip(CONLLU, cells, strict=True))
-            sentence.add(
-                number, {name: by_name[column] for name, column in self._read_columns.items()}
-            )
+            kept = {n: cells[CONLLU.index(column)] for n, column in self._read_columns.items()}
+            sentence.add(number, kept)
         elif not _SKIPPED_ID.fullmatch(cells[0]):
             allowed = "the number of a word, 8, or 8-9, or 8.1"
             sentence.problems.append(f"{place(file, number)}: id={cells[0]}; allowed: {allowed}")

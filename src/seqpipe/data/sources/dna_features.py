@@ -17,7 +17,7 @@ from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import or_null, whole
 
-REGION = 10  # windows of a region, where nobody says how long one is
+REGION = 10  # windows of a region, where `region` is not given
 
 
 class Span(NamedTuple):
@@ -109,13 +109,13 @@ class Annotated(FileSource):
             raise ConfigError(problems)
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
-        """Sequences are read without their features, FASTA too, and forward, as they stand."""
+        """Sequences are read without features, FASTA too, and in the direction of the file."""
         super().without_y(column, known)
         if not self.bare:
             return ""
         strand = ", and not by strand=coding" if self.strand == "coding" else ""
         self.strand = "forward"
-        return f"without annotation, each sequence forward as it stands in the file{strand}"
+        return f"without annotation, each sequence in the direction of the file{strand}"
 
     def holds(self, file: Path, labelled: bool = False) -> bool:
         """True: letters of several lines make one sequence."""
@@ -142,7 +142,7 @@ class Annotated(FileSource):
         return fasta(file, self.encoding, "dna", size=self.region)
 
     def starts_with(self, file: Path, *signs: str) -> bool:
-        """Whether the first line that is not blank starts with one of these."""
+        """True where the first line that is not blank starts with one of the signs."""
         found = (line for _, line in lines(file, self.encoding) if isinstance(line, str))
         return next((line for line in found if line.strip()), "").startswith(signs)
 
@@ -152,7 +152,7 @@ class Annotated(FileSource):
 
     @property
     def rank_between(self) -> int:
-        """Of the bases between the parts of a feature."""
+        """The place in `classes` of the bases between the parts of a feature."""
         return len(self.classes) - 2
 
     def records(
@@ -170,10 +170,10 @@ class Annotated(FileSource):
         Args:
             sequence: letters of the forward strand.
             spans: features that have to do with them, counted from the start of them.
-            file: it stands in.
+            file: the file that holds it.
             line: it starts at.
             name: id and description.
-            start: letters of the whole sequence that stand before.
+            start: letters of the whole sequence before these.
         """
         sequence = sequence.upper() if self.case == "fold" else sequence
         wanted = [span for span in spans if self.strand != "forward" or span.strand >= 0]
@@ -199,14 +199,14 @@ class Annotated(FileSource):
                 yield PlacedRecord(columns, file, line)
 
     def _starts(self, count: int) -> range:
-        """Where the windows of a region start; none lies wholly in the one before."""
+        """The starts of the windows of a region; none lies wholly in the one before."""
         if self.length is None or self.stride is None:
             return range(1)
         overlap = max(0, self.length - self.stride)
         return range(0, max(1, count - overlap), self.stride)
 
     def _strands(self, spans: Sequence[Span]) -> list[int]:
-        """On which strands a window is read."""
+        """The strands on which a window is read."""
         if self.strand != "coding" or all(span.strand >= 0 for span in spans):
             return [1]
         return [1, -1] if any(span.strand == 1 for span in spans) else [-1]
@@ -221,7 +221,7 @@ class Annotated(FileSource):
 
 
 def spans_between(parts: Sequence[tuple[int, int, int]], rank: int) -> Iterator[Span]:
-    """What lies between the parts of one feature.
+    """The introns of one feature: the bases between its parts.
 
     Parts that do not follow each other on one strand have nothing between them: those of
     a feature that goes over the end of a circle, or is spliced from two strands.

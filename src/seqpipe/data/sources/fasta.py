@@ -25,7 +25,7 @@ class Fasta(FileSource):
 
     Others are `id` and `description` of the header, `item`, the same for a sequence and its
     reverse complement, and of FASTQ `quality`, an array of Phred scores. The class of a sequence
-    is the name of its file, or stands in its header, or in a table.
+    is the name of its file, or a part of its header, or listed in a table.
 
     Args:
         group: columns; records alike in all of them stay in one split. None: `item`.
@@ -72,7 +72,7 @@ class Fasta(FileSource):
             self.table = LabelTable(self.folder / self.labels, *columns, self.encoding)
 
     def read(self) -> Splits:
-        """As every source of files; rows of the table without a sequence stand in train.
+        """See `FileSource`; rows of the table without a sequence are errors in train.
 
         Raises:
             DataError: as `FileSource.read`; the table cannot be read.
@@ -202,7 +202,7 @@ class LabelTable:
 
         Args:
             id_: of an example.
-            where: the example stands, for the message.
+            where: the place of the example, for the message.
 
         Raises:
             DataError: the table has no such id, or cannot be read.

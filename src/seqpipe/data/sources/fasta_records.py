@@ -1,4 +1,4 @@
-"""What stands in FASTA and FASTQ files: headers and letters, checked, piece by piece."""
+"""Headers and letters of FASTA and FASTQ files, checked, piece by piece."""
 
 import re
 from collections.abc import Iterator
@@ -32,9 +32,9 @@ class Piece:
         id: the first word of its header.
         description: the rest of its header.
         line: of its header.
-        start: how many letters of the sequence stand before.
+        start: letters of the sequence before this piece.
         sequence: the letters, at least one.
-        last: whether the sequence ends here.
+        last: True where the sequence ends here.
         quality: of a FASTQ read, Phred scores, (letters,) uint8.
     """
 
@@ -70,7 +70,7 @@ def fasta(
         encoding: of its headers.
         alphabet: `dna` or `protein`.
         size: letters of a piece, the last of a sequence may have fewer; None: all.
-        after: a line; what stands before it is none of the sequences. None: all are.
+        after: a line; sequences are read from below it. None: from the start.
 
     Raises:
         DataError: the file cannot be unpacked.
@@ -164,7 +164,7 @@ def _fastq(file: Path, encoding: str, alphabet: str) -> Iterator[Piece | DataErr
             yield DataError(f"{place(file, number)}: {text}")
         elif not read[0].startswith("@") or not read[2].startswith("+"):
             at, mark = (number + 2, "+") if read[0].startswith("@") else (number, "@")
-            text = f"does not start with {mark}, so that nothing after it can be told apart"
+            text = f"does not start with {mark}, so that no read after it can be found"
             yield DataError(f"{place(file, at)}: {text}; allowed: {_FOUR_LINES}")
             return
         else:

@@ -122,7 +122,7 @@ class FileSource(Source):
         """Read without the column of y, which what is to be predicted need not have.
 
         Args:
-            column: of the record; whether the files hold it makes no difference.
+            column: of the record; files may hold it or not.
             known: the classes of y, by which a file shows that it holds it.
 
         Returns:
@@ -180,7 +180,7 @@ class FileSource(Source):
         return found
 
     def splits_inside(self, file: Path) -> dict[str, Names]:
-        """What `train` would be called to read one split of a file that holds several.
+        """The names for `train` that read one split each of a file that holds several.
 
         Args:
             file: it is there.
@@ -188,7 +188,7 @@ class FileSource(Source):
         return {}
 
     def unread(self, file: Path) -> list[str]:
-        """What to say of other splits that `train` is not, beside the one file that it names.
+        """Warnings about files of other splits beside the one file that `train` names.
 
         Args:
             file: it is there, and none of its splits is read as such.
@@ -220,7 +220,7 @@ class FileSource(Source):
         if place.is_file():
             inside = self.splits_inside(place)
             self._remarks = (
-                given_splits.told(place, inside, shares) if inside else self.unread(place)
+                given_splits.used(place, inside, shares) if inside else self.unread(place)
             )
             return {split: inside[split] for split in inside if split in ("train", *shares)}
         if place.parent.is_file():
@@ -252,7 +252,7 @@ class FileSource(Source):
         """
 
     def read(self) -> Splits:
-        """Each split reads its files whenever it is gone through.
+        """Each split reads its files whenever it is iterated.
 
         Raises:
             DataError: a file that is not there, a column to split by that is not there.
@@ -344,6 +344,16 @@ class FileSource(Source):
         return not self.endings or file.name.lower().endswith(self.endings)
 
 
+def at_least_one(found: Iterable[Found], problem: str) -> Iterator[Found]:
+    """The records of a file; a DataError with the problem where that is nothing."""
+    empty = True
+    for one in found:
+        empty = False
+        yield one
+    if empty:
+        raise DataError(problem)
+
+
 def _listed(names: Names | None) -> list[str]:
     return [] if names is None else [names] if isinstance(names, str) else list(names)
 
@@ -356,7 +366,7 @@ def _named_alike(file: Path, endings: Sequence[str]) -> list[str]:
 
 
 def _beside(folder: Path, name: str, before: Path | None) -> Path:
-    """Where a file that the training names lies; if nowhere, where it should.
+    """The place of a file that the training names; if there is none, where it is looked for.
 
     Beside the input it may lie in the same folders or in none.
     """

@@ -40,7 +40,7 @@ class Forecast(TimedTable):
     """Windows over one or several long series, a step a row of a csv.
 
     With shares, the last rows of each series are tested, those before them validated, the others
-    trained on. A window belongs where all its targets stand; one whose targets stand in two
+    trained on. A window belongs to the split of its targets; one with targets in two
     splits is left out. So no target is met before it is tested; what a window reads of its past
     may be a target of an earlier split, as it is known when the forecast is made.
 
@@ -61,8 +61,8 @@ class Forecast(TimedTable):
         gaps: what becomes of windows over a step in time that is longer than the usual one of the
             series: `break`, there are none, and the run warns; `ignore`, windows are of rows,
             whenever they were measured. Without `time`, a column of dates is looked at.
-        id: column that tells several series apart, whose rows stand together; None: one a file.
-        relative_to_last: whether `past` and `future` are differences to the last step of the
+        id: column that tells several series apart, whose rows are adjacent; None: one a file.
+        relative_to_last: `past` and `future` are differences to the last step of the
             past, which a trend then cannot carry out of the range of training. Errors stay in the
             units of the series.
         missing: what becomes of a number that is empty, `?` or NaN: `error`, or the `previous`.
@@ -96,7 +96,7 @@ class Forecast(TimedTable):
         self._usual: dict[Path, dict[str, float]] = {}  # the usual step of each series
 
     def read(self) -> Splits:
-        """Each split goes through its files anew, window by window.
+        """Each split reads its files whenever it is iterated, window by window.
 
         Raises:
             DataError: a file that is not there.
@@ -117,7 +117,7 @@ class Forecast(TimedTable):
         return ""
 
     def keep_together(self, columns: Sequence[str]) -> None:
-        """Windows are parted by their time, whatever they hold."""
+        """Windows are split by their time, whatever they hold."""
 
     def warnings(self) -> list[str]:
         """See `FileSource`; the gaps, once the training split was gone through."""
@@ -198,7 +198,7 @@ class Forecast(TimedTable):
                 if not isinstance(raw, DataError):
                     id_ = "" if self.id is None else raw[self.id]
                     moments.setdefault(id_, []).append(clock(raw[column]))
-            # A column that nobody named tells nothing where it does not grow: a date, many rows.
+            # A column that was not named and does not grow holds no times of steps.
             known = self.time is not None or grows(moments.values())
             steps = {id_: usual_step(times) for id_, times in moments.items()}
             self._usual[file] = steps if known else {}
@@ -222,7 +222,7 @@ class Forecast(TimedTable):
         return PlacedRecord(columns, file, first.line)
 
     def row(self, line: int, raw: dict[str, str], before: _Row | None, file: Path) -> _Row:
-        """A row as numbers; file: that it stands in, with the column of its time.
+        """A row as numbers; file: the file that holds it.
 
         Raises:
             ValueError: a number that is none or missing, a time that is not later than before.
@@ -255,8 +255,8 @@ class _Windows:
         self, source: Forecast, files: Sequence[Path], split: str, shares: dict[str, float]
     ) -> None:
         self.source, self.files, self.split, self.shares = source, files, split, shares
-        # The rows of train are those of its shares too: what is wrong with them is told once.
-        self.tells = split == "train" or split not in shares
+        # The rows of train are those of its shares too: their errors are reported once.
+        self.reports_errors = split == "train" or split not in shares
 
     def __iter__(self) -> Iterator[Found]:
         count = 0
@@ -274,14 +274,16 @@ class _Windows:
     def _of(self, file: Path) -> Iterator[Found]:
         source, bounds, seen = self.source, self._bounds(file), set[str]()
         usual = source.usual_steps(file)
-        gaps = source.found_gaps[file] = [] if self.tells else source.found_gaps.get(file, [])
+        gaps = source.found_gaps[file] = (
+            [] if self.reports_errors else source.found_gaps.get(file, [])
+        )
         window: deque[_Row] = deque(maxlen=source.past + source.horizon)
         now, read = "", 0
         before: _Row | None = None
         for at, raw in source.rows(file, source.stamps(file)):
             if isinstance(raw, DataError):
                 window.clear()  # no window goes over a gap
-                if self.tells:
+                if self.reports_errors:
                     yield raw
                 continue
             id_ = "" if source.id is None else raw[source.id]
@@ -298,12 +300,12 @@ class _Windows:
             except ValueError as problem:
                 before = None
                 window.clear()
-                if self.tells:
+                if self.reports_errors:
                     yield DataError(f"{place(file, at)}: {problem}")
                 continue
             if usual and before is not None and is_gap(row.moment - before.moment, usual[id_]):
                 window.clear()
-                if self.tells:
+                if self.reports_errors:
                     gaps.append(Gap(at, before.time, row.time, usual[id_]))
             before = row
             window.append(row)
@@ -314,7 +316,7 @@ class _Windows:
                 yield source.record(tuple(window), file)
 
     def _bounds(self, file: Path) -> dict[str, tuple[int, int]]:
-        """Of each id the first row of this split and the one after its last; empty: all rows."""
+        """The first row of this split and the one after its last, by id; empty: all rows."""
         if not self.shares:
             return {}
         counts: Counter[str] = Counter()

@@ -104,12 +104,12 @@ class _Feature:
     kind: str
     place: str
     line: int
-    open: bool = True  # its place goes on in the next line, until a qualifier comes
+    open: bool = True  # its place continues in the next line, until a qualifier comes
 
 
 @dataclass
 class _Entry:
-    """What was read of one record."""
+    """A record while its lines are read."""
 
     file: Path
     line: int
@@ -127,7 +127,7 @@ class _Entry:
         return words[1] if len(words) > 1 else ""
 
     def add(self, number: int, line: str) -> DataError | None:
-        """Take up a line; what is wrong with it."""
+        """Add a line; an error where it cannot be used."""
         if not line.strip():
             return None
         if self.section == "ORIGIN" and (line[0] == " " or line[0].isdecimal()):
@@ -176,14 +176,14 @@ class _Entry:
         return DataError(f"{place(self.file, self.line)}: {text}")
 
     def fault(self, count: int) -> DataError | None:
-        """What is wrong with it as a whole."""
-        said = _SIZE.match(self.locus)
+        """An error of the record as a whole, or None."""
+        declared = _SIZE.match(self.locus)
         if not self.id:
             text = "the locus has no name; allowed: LOCUS name size bp"
         elif not count:
             text = f"{self.id} holds no bases; allowed: ORIGIN and lines of bases"
-        elif said and int(said[2]) != count:
-            text = f"{self.id} holds {count} bases; its LOCUS line says {said[2]}"
+        elif declared and int(declared[2]) != count:
+            text = f"{self.id} holds {count} bases; its LOCUS line says {declared[2]}"
         else:
             return None
         return DataError(f"{place(self.file, self.line)}: {text}")

@@ -59,7 +59,7 @@ class Dates(Source):
     """Spellings of a day by people, and the day in ISO 8601; 1950-01-01 to 2049-12-31.
 
     30 formats (`DATE_FORMATS`), a third each as written, in small and in capital letters. They
-    can be told apart: slashes after the day or month mean month/day/year, dots day.month.year,
+    are unambiguous: slashes after the day or month mean month/day/year, dots day.month.year,
     a first number of four digits is the year; a year of two digits is 1950..1999 from 50 on,
     else 2000..2049. Days never cross splits.
 
@@ -82,7 +82,7 @@ class Dates(Source):
         self.sizes = {"train": self.train, "valid": self.valid, "test": self.test}
 
     def read(self) -> Splits:
-        """Part the days by the sizes of the splits, then spell days of each split."""
+        """Split the days by the sizes of the splits, then spell days of each split."""
         rng = random.Random(self.seed)
         n_days = (_LAST_DAY - _FIRST_DAY).days + 1
         days = [_FIRST_DAY + datetime.timedelta(days=i) for i in range(n_days)]

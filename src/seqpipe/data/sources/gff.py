@@ -30,11 +30,11 @@ _FASTA = "##FASTA"  # from here on a GFF file holds sequences
 class FastaGff(Annotated):
     """FASTA files, and the features of their sequences in a GFF3 or GTF file.
 
-    Without one the features and, after a line `##FASTA`, the sequences stand in the same file.
+    Without one the features and, after a line `##FASTA`, the sequences are in the same file.
     With `length` no sequence is held whole.
 
     Args:
-        annotation: GFF3 or GTF files, plain or .gz; None: the features of each file stand in it.
+        annotation: GFF3 or GTF files, plain or .gz; None: each file holds its own features.
         between: see `Annotated`; the parts of one feature have the same Parent or transcript_id.
     """
 
@@ -49,7 +49,7 @@ class FastaGff(Annotated):
         return [self.folder / name for name in names or ()]
 
     def read(self) -> Splits:
-        """As every source of files; lines of the annotation that are wrong stand in train.
+        """See `FileSource`; lines of the annotation that are wrong are errors in train.
 
         Raises:
             DataError: as `FileSource.read`; an annotation that is not there.
@@ -129,7 +129,7 @@ class _Annotation:
         self._sorted: dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = {}
 
     def add(self, file: Path, encoding: str) -> None:
-        """Take up a file."""
+        """Add the features of a file."""
         for number, line in lines(file, encoding):
             if isinstance(line, DataError):
                 self.problems.append(line)
@@ -142,9 +142,9 @@ class _Annotation:
                     self.problems.append(DataError(f"{place(file, number)}: {fault}"))
 
     def _add_row(self, row: list[str], file: Path, number: int) -> str | None:
-        """Take up a feature; what is wrong with it."""
+        """Add a feature; the text of an error where it cannot be used."""
         if len(row) not in (8, 9):  # GTF of some programs has no attributes
-            return f"{len(row)} columns; allowed: 9, parted by tabs: {_COLUMNS}"
+            return f"{len(row)} columns; allowed: 9, separated by tabs: {_COLUMNS}"
         name, kind, phase = unquote(row[0]), row[2], row[7]
         if not row[3].isdecimal() or not row[4].isdecimal():
             return f"{row[3]}..{row[4]} is no place; allowed: whole numbers, start and end"
@@ -168,7 +168,7 @@ class _Annotation:
         return None
 
     def sort(self) -> None:
-        """After the last file: make ready to be asked."""
+        """Sort the features, after the last file."""
         for (name, _, _), parts in self._parts.items():
             read = sorted(parts, reverse=parts[0][2] == -1)
             assert self.between is not None

@@ -35,7 +35,7 @@ def _kind(name: str) -> str | None:
 
 
 def split_of(name: str) -> str | None:
-    """Which split a name says that it holds; None where it says none, or several.
+    """The split that a name names; None where it names none, or several.
 
     >>> split_of("GunPoint_TRAIN.tsv"), split_of("dev"), split_of("testimony.txt")
     ('train', 'valid', None)
@@ -58,7 +58,7 @@ def splits_of(names: Iterable[str]) -> dict[str, str]:
 
 
 def without_split(name: str) -> str:
-    """What is left of a name without the word for its split: `a_train.csv` is `a.csv`."""
+    """A name without the word for its split: `a.csv` for `a_train.csv`."""
     name = _HUMP.sub("_", name)
     for token in _TOKENS.values():
         name = token.sub("", name)
@@ -66,7 +66,7 @@ def without_split(name: str) -> str:
 
 
 def split_of_array(name: str, wanted: str) -> str | None:
-    """Which split of an array another one holds, by its name; None where it is none of it.
+    """The split of an array that another one holds, by its name; None where it holds none.
 
     >>> [split_of_array(name, "X") for name in ("x_train", "testX", "Xval", "y_test", "max")]
     ['train', 'test', 'valid', None, None]
@@ -100,7 +100,7 @@ def by_split(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 class InFolder:
-    """What a folder holds of each split, at any depth.
+    """The folders and files of each split in a folder, at any depth.
 
     Where the folders or files that lie beside each other are called by splits, train among them,
     they hold given splits, and so does what lies in them.
@@ -182,8 +182,8 @@ def of_folder(
         if split in found
     }
     unread = f"; not read: {rest[0]} and {len(rest) - 1} more" if rest else ""
-    (said,) = told(folder, names, shares)
-    return {s: n if len(n) > 1 else n[0] for s, n in names.items()}, [said + unread]
+    (text,) = used(folder, names, shares)
+    return {s: n if len(n) > 1 else n[0] for s, n in names.items()}, [text + unread]
 
 
 def typed_files(folder: Path, typed: Mapping[str, object]) -> set[Path]:
@@ -197,8 +197,8 @@ def typed_files(folder: Path, typed: Mapping[str, object]) -> set[Path]:
     return {folder / name for name in names if isinstance(name, str)}
 
 
-def told(key: object, found: Mapping[str, object], shares: Collection[str]) -> list[str]:
-    """That given splits are used, and which.
+def used(key: object, found: Mapping[str, object], shares: Collection[str]) -> list[str]:
+    """A warning that given splits are used, and which.
 
     Args:
         key: that named them all, as typed.
@@ -218,7 +218,7 @@ def shares_of(whole: str, splits: Iterable[str]) -> str:
 
 
 def merged(train: object, found: Mapping[str, list[Path]], shares: Collection[str]) -> list[str]:
-    """That files are read as one although their names speak of splits; or nothing.
+    """A warning that files are read as one although their names name splits; or nothing.
 
     Args:
         train: what names them all, as typed.
@@ -251,7 +251,7 @@ def named(place: Path, inside: Callable[[Path], tuple[list[Path], list[Path]]]) 
 
 
 def of_several(train: object, files: Collection[Path], shares: Collection[str]) -> list[str]:
-    """What to say of the splits of files that are read as one; or nothing.
+    """Warnings about the splits of files that are read as one; or nothing.
 
     Args:
         train: what names them all, a list or a pattern, as typed.
@@ -269,7 +269,7 @@ def of_several(train: object, files: Collection[Path], shares: Collection[str]) 
 
 
 def unread_inside(place: Path, inside: Mapping[str, object], shares: Collection[str]) -> list[str]:
-    """That a file holds other splits than the one that is trained on; or nothing.
+    """A warning that a file holds other splits than the one that is trained on; or nothing.
 
     Args:
         place: `rolls.mat/traindata`.
@@ -289,7 +289,7 @@ def unread_inside(place: Path, inside: Mapping[str, object], shares: Collection[
 
 
 def unread_beside(place: Path, shares: Collection[str]) -> list[str]:
-    """That the other splits of a file or folder lie beside it and are not read; or nothing.
+    """A warning that the other splits of a file or folder are not read; or nothing.
 
     Args:
         place: all that is trained on.
@@ -322,7 +322,7 @@ def _same(name: str) -> str:
 
 
 def other_types(others: Iterable[Path], count: int, suffixes: Collection[str]) -> str:
-    """How many of the files in a folder are of other types than those that are read, or nothing.
+    """The number of files in a folder whose types are not read, and the types; or nothing.
 
     Args:
         others: those files.
@@ -345,12 +345,12 @@ _COLUMNS = frozenset(
 
 
 def split_columns(names: Iterable[object]) -> list[str]:
-    """The columns that may say of each record in which split it is."""
+    """The columns that may name the split of each record."""
     return [name for name in names if isinstance(name, str) and name.lower() in _COLUMNS]
 
 
 class SplitColumn:
-    """Records as they are gone through, looked at for a column that says their split.
+    """Records that are iterated, and a search for a column that names their splits.
 
     Args:
         found: the records.
@@ -366,7 +366,7 @@ class SplitColumn:
             yield record
 
     def look(self, record: object) -> None:
-        """Remember what a record says; nothing of what is none."""
+        """Note the splits that a record names."""
         if not isinstance(record, Mapping):
             return
         for name in split_columns(record):
@@ -377,15 +377,15 @@ class SplitColumn:
                 seen.add(value)
 
     def remarks(self, shares: Iterable[str]) -> list[str]:
-        """That a column names the split of each record and is not used; or nothing."""
-        said = []
+        """Warnings that a column names the split of each record and is not used; or nothing."""
+        warnings = []
         for name, values in self.values.items():
             found = by_split(values or ())
             if found and "" not in found:
                 text = f"names given splits ({_shown(sorted(values or ()))}), which are not used"
                 use = "a file for each uses them, data.source.train, valid and test"
-                said.append(f"column {name}: {text}; {shares_of('all', shares)}; {use}")
-        return said
+                warnings.append(f"column {name}: {text}; {shares_of('all', shares)}; {use}")
+        return warnings
 
 
 def _listed(names: object) -> list[object]:

@@ -31,7 +31,7 @@ FORMATS = ("csv", "json", "parquet", "arrow", "text")
 _WORDS_STAY = {"keep_default_na": False, "na_values": [""]}  # of pandas, which reads csv
 _DATA = {".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow", ".txt"}
 _AT_ONCE = 1000  # rows turned into Python's objects together
-_SAVED = ("dataset_dict.json", "state.json")  # either stands in a folder of save_to_disk
+_SAVED = ("dataset_dict.json", "state.json")  # either is in a folder of save_to_disk
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Hub(Source):
         self.datasets = need("datasets", extra="hub", what="data.source=Hub")
 
     def read(self) -> Splits:
-        """The rows of the set, converted as they are gone through.
+        """The rows of the set, converted as they are iterated.
 
         Raises:
             DataError: the set, a split or a column is not to be had.
@@ -161,7 +161,7 @@ class Hub(Source):
         return rows
 
     def _unread(self, found: Iterable[Any], read: Sequence[str]) -> list[str]:
-        """What to say of given splits that are not read."""
+        """Warnings about given splits that are not read."""
         shares = [split for split in SPLITS if isinstance(self.splits[split], float)]
         if self.is_format:
             names = self.splits["train"]
@@ -204,7 +204,7 @@ class Hub(Source):
                 if not isinstance(names, float)
             }
         read = _WORDS_STAY if self._reads_csv() else {}
-        with self._told(), _quiet(self.datasets):
+        with self._own_errors(), _quiet(self.datasets):
             if self.is_saved:
                 found = self.datasets.load_from_disk(where)
             else:
@@ -219,15 +219,15 @@ class Hub(Source):
         return found if isinstance(found, dict) else {"train": found}
 
     def _reads_csv(self) -> bool:
-        """Whether the library reads csv files, in which it would take NA for a missing value."""
+        """True where the library reads csv files, in which it would take NA for a missing value."""
         if not self.is_folder or self.is_saved:
             return self.name == "csv"
         files = [f for f in self.place.rglob("*") if f.is_file()]
         return {f.suffix for f in files if f.suffix in _DATA} == {".csv"}
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Errors of the library as one of ours, with what can be done.
+    def _own_errors(self) -> Iterator[None]:
+        """Raise errors of the library as one of ours, with what can be done.
 
         Raises:
             DataError: in place of them.
@@ -265,7 +265,7 @@ class Hub(Source):
 
 
 class _Rows:
-    """The rows of one split as records, each time it is gone through."""
+    """The rows of one split as records, each time it is iterated."""
 
     def __init__(self, source: Hub, rows: Any, shown: str) -> None:
         self.source, self.rows, self.shown = source, rows, shown
@@ -274,7 +274,7 @@ class _Rows:
 
     def __iter__(self) -> Iterator[Found]:
         features, number = self.rows.features or {}, 0
-        with self.source._told():
+        with self.source._own_errors():
             for batch in self.rows.iter(_AT_ONCE):
                 self._check(batch)
                 chosen = list(self.source.columns or all_columns(batch, features))
@@ -309,7 +309,7 @@ class _Rows:
 
 @contextmanager
 def _quiet(datasets: Any) -> Iterator[None]:
-    """Without the library's bars for every little step: preparing has one of its own."""
+    """Hide the library's progress bars: preparing has one of its own."""
     shown = datasets.are_progress_bars_disabled() is False
     datasets.disable_progress_bars()
     try:
@@ -324,7 +324,7 @@ def _folder_or_format() -> str:
 
 
 def _ask_no_hub_in_vain() -> None:
-    """Where the hub's name cannot even be looked up, what is kept of it is all there is.
+    """Set the library offline where the hub's name cannot be looked up: only kept sets are there.
 
     The library would ask five times, waiting longer each time. It reads the variable once, when
     it is imported.

@@ -50,11 +50,11 @@ class HubDocuments(Documents):
         )
 
     def inputs(self) -> list[Path]:
-        """As `Hub`."""
+        """See `Hub`."""
         return self.hub.inputs()
 
     def warnings(self) -> list[str]:
-        """As `Hub`."""
+        """See `Hub`."""
         return self.hub.warnings()
 
     def files_of(self, split: str) -> list[Path]:

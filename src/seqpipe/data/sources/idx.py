@@ -32,8 +32,8 @@ class Idx(FileSource):
     Args:
         train: files of images, see `FileSource`.
         steps: `rows`, or `pixels` from left to right and down.
-        permute_seed: of the order in which pixels are read, the same for all images; None: as
-            they stand.
+        permute_seed: of the order in which pixels are read, the same for all images; None: from
+            left to right and down.
 
     Source: LeCun, Cortes & Burges, "The MNIST database"; pixel by pixel and permuted as in
     Le, Jaitly & Hinton (2015), section 4.2.
@@ -100,7 +100,7 @@ class Mnist(Idx):
     """MNIST and what is shaped like it: the four official files in a folder.
 
     Where there are only those of the test (10,000 images), the last 2,000 of them are tested and
-    the others trained on, which is said: numbers of the literature are not comparable then.
+    the others trained on, with a warning: results are not comparable with published ones.
 
     Args:
         valid: share of the training images to validate on.

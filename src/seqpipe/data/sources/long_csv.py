@@ -43,7 +43,7 @@ class _Step(NamedTuple):
 class LongCsv(TimedTable):
     """A step a row: which series it belongs to, when, its numbers, and what is to be answered.
 
-    The rows of one series stand together, so that a file of any size is read row by row.
+    The rows of one series are adjacent, so that a file of any size is read row by row.
 
     Records: `series` (T, D) float64; `id` str; `label` str, of the whole series, if one is given;
     `tags`, T of str, if one is given; `targets` (T, K) float64, if some are given.
@@ -52,11 +52,11 @@ class LongCsv(TimedTable):
         id: column whose value is the same for all rows of a series.
         features: columns with the D numbers of a step.
         time: column by which the steps of a series are ordered: numbers, or dates of a common
-            form; None: as they stand.
-        time_order: `check` that steps stand in order, or `sort` those of each series.
+            form; None: in the order of the file.
+        time_order: `check` that steps are in order, or `sort` those of each series.
         label: column with the class or number of a whole series, the same in all its rows, or,
             with `labels`, a column of that file.
-        labels: file with a row a series: columns `id` and `label`; None: they stand in the rows.
+        labels: file with a row a series: columns `id` and `label`; None: labels are in the rows.
         tags: column with a class for each step.
         targets: columns with K numbers to answer at each step.
         missing: what becomes of a number that is empty, `?` or NaN: `error`, or filled by the
@@ -125,7 +125,7 @@ class LongCsv(TimedTable):
                 yield Gap(step.line, before.stamp, step.stamp, usual)
 
     def parse(self, file: Path) -> Iterator[Found]:
-        """A record for each series; one with a bad row is left out, and the row told.
+        """A record for each series; one with a bad row is left out, and the row is an error.
 
         Raises:
             DataError: a column that is not there, no rows, labels that cannot be read.

@@ -21,7 +21,7 @@ Notes = np.ndarray[Any, np.dtype[np.int64]]
 
 @dataclass(kw_only=True)
 class _Midi(FileSource):
-    """What both share: the notes of all tracks but drums, on a grid that starts at the first."""
+    """Notes of all tracks but drums, on a grid that starts at the first note."""
 
     suffixes = (".mid", ".midi")
 
@@ -127,7 +127,7 @@ class MidiEvents(_Midi):
         steps: of time in a second or a beat.
         per: `second`, by the file's tempo; `beat`, a quarter note as the file counts it.
         longest_wait: n of the longest TIME_n.
-        velocity_bins: how many loudnesses to tell apart; None: all notes are alike.
+        velocity_bins: number of loudness classes; None: no loudness.
 
     Raises:
         ConfigError: symusic is not installed, or there are less than 1 of something.

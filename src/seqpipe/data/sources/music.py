@@ -84,7 +84,7 @@ _BROKEN = (ValueError, TypeError, IndexError, KeyError, OSError, EOFError)
 
 
 def _variables(file: Path) -> list[str]:
-    """What a file holds by name; nothing where it cannot be read, which `parse` reports."""
+    """The names of the variables of a file; none where it cannot be read, which `parse` reports."""
     try:
         if file.suffix.lower() == ".mat":
             from scipy.io import whosmat

@@ -44,7 +44,7 @@ class Named(Source):
             self.source = local(path=path) if path is not None or hub is None else hub()
 
     def read(self) -> Splits:
-        """What the chosen source reads.
+        """Read the chosen source.
 
         Raises:
             DataError: the source cannot be read; where that is the hub, with how to get the files.
@@ -53,7 +53,7 @@ class Named(Source):
             return self.source.read()
 
     def warnings(self) -> list[str]:
-        """Those of the other source."""
+        """The warnings of the chosen source."""
         return self.source.warnings()
 
     def whole(self, split: str) -> Iterable[Found]:
@@ -75,12 +75,12 @@ class Named(Source):
             return self.source.inputs()
 
     def keep_together(self, columns: Sequence[str]) -> None:
-        """Told to the chosen source."""
+        """Passed on to the chosen source."""
         self.source.keep_together(columns)
 
     @contextmanager
     def _both_ways(self) -> Iterator[None]:
-        """Where files are not there, or the hub is of no use, errors also say how to get them."""
+        """Add how to get the files to errors about missing files or the hub."""
         try:
             yield
         except MissingFiles as error:

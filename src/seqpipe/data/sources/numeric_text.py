@@ -112,7 +112,7 @@ def filled(series: Numbers, missing: Missing) -> Numbers:
 
 
 def moment(cell: str) -> float:
-    """What times are ordered by: a number as it is, an ISO date in seconds.
+    """A time as a number: a number as it is, an ISO date in seconds.
 
     Raises:
         ValueError: neither.

@@ -101,5 +101,5 @@ class Parallel(FileSource):
 
     def _refuse(self, files: list[Path], number: int, ended: list[bool]) -> None:
         short, long = files[ended.index(True)], files[ended.index(False)]
-        text = f"has no line {number}, {long} goes on; allowed: as many lines in both"
+        text = f"has no line {number}, {long} has one; allowed: as many lines in both"
         raise DataError(f"{place(short, number)}: {text}")

@@ -20,7 +20,7 @@ from seqpipe.data.sources.argument_checks import Share, check_arguments, check_t
 from seqpipe.errors import ConfigError
 from seqpipe.rules import refusal, whole
 
-_SHARED_FROM = 40  # characters; shorter paragraphs ("Example:") may stand in several splits
+_SHARED_FROM = 40  # characters; shorter paragraphs ("Example:") may be in several splits
 _MOST_OF_A_SPLIT = 4  # quarter: valid and test then differ less (0.1 bits in an n-gram model)
 _NEARLY = (0.75, 1.25)  # of a share that was asked for
 _BLOCK = 5  # topics of similar size that the seed may put in another order
@@ -31,11 +31,11 @@ class PythonDocs(Source):
     """The English of Python's help: 79 topics of `pydoc_data.topics`, 465,000 characters.
 
     Topics repeat each other's paragraphs, so a split by topic alone would leak. Whole topics go
-    to a split; then every paragraph (40 characters or more, white space aside) that stands in
-    test is dropped from valid and train, what stands in valid from train, and what a split
-    says twice is kept once. The text differs between versions of Python.
+    to a split; then every paragraph (40 characters or more, white space aside) of
+    test is dropped from valid and train, those of valid from train, and repetitions within a
+    split are kept once. The text differs between versions of Python.
 
-    Records: `topic` str; `text` str, paragraphs parted by blank lines.
+    Records: `topic` str; `text` str, paragraphs separated by blank lines.
 
     Args:
         valid: share of the characters to validate on, before paragraphs are dropped.
@@ -107,7 +107,7 @@ class PythonDocs(Source):
 
 
 def paragraphs(text: str) -> list[str]:
-    """What blank lines part, without them; indents are kept."""
+    """Paragraphs of a text, without the blank lines between them; indents are kept."""
     return [part.rstrip() for part in re.split(r"\n(?:[^\S\n]*\n)+", text.strip("\n"))]
 
 
@@ -203,7 +203,7 @@ def library_files(library: Path) -> list[Path]:
 
 
 def read_python(path: Path) -> str:
-    """The text of a file; nothing where its encoding is not what it says."""
+    """The text of a file; nothing where its bytes are not of the encoding that it declares."""
     try:
         with tokenize.open(path) as file:
             return file.read()

@@ -86,11 +86,11 @@ def part(
     order: str = "random",
     seed: int = 0,
 ) -> np.ndarray[Any, np.dtype[np.int8]]:
-    """Which split each record goes to, by its place in SPLITS, (records,) int8.
+    """The split of each record, by its place in SPLITS, (records,) int8.
 
     Shares are of the distinct items. An item is drawn by what it holds and the seed, so neither
-    the order of the file nor what else stands in it changes its luck. 17 bytes a record are kept
-    while parting, 1 after it.
+    the order of the file nor its other records change the draw. 17 bytes a record are kept
+    while splitting, 1 after it.
 
     Args:
         found: the records, gone through once; DataErrors are left out.
@@ -131,7 +131,7 @@ def part(
                 split[drawn[end - counts[name] : end]] = SPLITS.index(name)
                 end -= counts[name]
     if bad and (split == SPLITS.index("train")).sum() == len(items):
-        raise DataError(bad)  # what is left says nothing of the shares
+        raise DataError(bad)  # the rest cannot show which shares work
     _check_filled(split, shares, len(items))
     return split[of_item.reshape(-1)]
 

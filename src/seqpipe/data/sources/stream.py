@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits
 from seqpipe.data.sources.argument_checks import compiled
-from seqpipe.data.sources.files import Files, FileSource, Names
+from seqpipe.data.sources.files import Files, FileSource, Names, at_least_one
 from seqpipe.data.sources.text_lines import text_lines
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import whole
@@ -57,9 +57,9 @@ class _Pieces(FileSource):
             yield number, rest
 
     def _pieces(self, file: Path, lines: Iterable[Line]) -> Iterator[Found]:
-        """One document as records: `text`; all but the last say that it goes on.
+        """One document as records: `text`; all but the last have `goes_on`.
 
-        A piece ends behind a line, and behind the blank lines that follow it: none is blank.
+        A piece ends after a line, and after the blank lines that follow it: none is blank.
         """
         held: PlacedRecord | None = None
         text: list[str] = []
@@ -95,7 +95,7 @@ class _Pieces(FileSource):
 
 @dataclass(kw_only=True)
 class Stream(_Pieces):
-    """One long text, parted by position: each file a document, in pieces of some characters.
+    """One long text, split by position: each file a document, in pieces of some characters.
 
     Shares are of the characters of all files of `train`, in their order, cut at line ends: the
     first are trained on, those before the last validated, the last tested.
@@ -113,18 +113,14 @@ class Stream(_Pieces):
         Raises:
             DataError: it is empty, or cannot be read.
         """
-        empty = True
-        for found in self._pieces(file, self._lines(file)):
-            empty = False
-            yield found
-        if empty:
-            raise DataError(f"{file}: holds no text; allowed: a text")
+        pieces = self._pieces(file, self._lines(file))
+        return at_least_one(pieces, f"{file}: holds no text; allowed: a text")
 
     def keep_together(self, columns: Sequence[str]) -> None:
-        """Nothing is alike: the text is parted by position."""
+        """Ignored: the text is split by position."""
 
     def read(self) -> Splits:
-        """Shares are parted by where they stand.
+        """Shares are split by position.
 
         Raises:
             DataError: a file that is not there, or cannot be read.
@@ -189,15 +185,15 @@ def _size(line: str | DataError) -> int:
 
 @dataclass(kw_only=True)
 class Documents(_Pieces):
-    """Many texts: a file each, or parted by blank lines or by the line that each starts with.
+    """Many texts: a file each, or separated by blank lines, or by the line that each starts with.
 
-    Shares are of the documents, each of which is in one split whole (with those that start
-    alike). A record: `text`, and `document`, alike in the pieces of one.
+    Shares are of the documents, each of which is in one split whole (with those of the
+    same start). A record: `text`, and `document`, alike in the pieces of one.
 
     Args:
         start: what a line that starts a document matches from its first character, a regular
             expression: ` = [^=]` for WikiText. None: see `blank_lines`.
-        blank_lines: these part documents; false: each file is one, unless `start` says more.
+        blank_lines: these separate documents; false: each file is one, unless `start` says more.
 
     Raises:
         ConfigError: an option that cannot work.
@@ -210,7 +206,7 @@ class Documents(_Pieces):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.start is not None and self.blank_lines:
-            text = "something else parts the documents already; allowed: false, or start=null"
+            text = "documents already start otherwise; allowed: false, or start=null"
             raise ConfigError(f"data.source.blank_lines=true: {text}")
         key, allowed = "data.source.start", "as in Python's re"
         self._start = None if self.start is None else compiled(key, self.start, allowed)
@@ -221,8 +217,11 @@ class Documents(_Pieces):
         Raises:
             DataError: it holds none, or cannot be read.
         """
+        empty = f"{file}: holds no text; allowed: one or more documents"
+        return at_least_one(self._documents(file), empty)
+
+    def _documents(self, file: Path) -> Iterator[Found]:
         lines = self._lines(file)
-        empty = True
         pending: list[Line] = list(islice(lines, 1))
         while pending:
             document = ""
@@ -230,10 +229,7 @@ class Documents(_Pieces):
                 if isinstance(found, PlacedRecord):
                     document = document or _alike(found["text"])
                     found["document"] = document
-                empty = False
                 yield found
-        if empty:
-            raise DataError(f"{file}: holds no text; allowed: one or more documents")
 
     def _document(self, pending: list[Line], lines: Iterator[Line]) -> Iterator[Line]:
         """Lines up to the next document, whose first one is left pending."""

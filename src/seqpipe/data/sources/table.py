@@ -95,7 +95,7 @@ class Table(FileSource):
 
     @property
     def endings(self) -> tuple[str, ...]:
-        """Of the files taken from a folder: all of them where the format is given."""
+        """The endings of files taken from a folder; all files where the format is given."""
         return self.suffixes if self.format is None else ()
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
@@ -110,7 +110,7 @@ class Table(FileSource):
         self.group, self.stratify = None, None
 
     def warnings(self) -> list[str]:
-        """See `FileSource`; and a column that names splits, whether records hold it or not."""
+        """See `FileSource`; and a column that names splits, also one that is not in the records."""
         shares = [split for split, names in self.split_names.items() if isinstance(names, float)]
         seen = self._seen.remarks(shares) if shares else []
         return list(dict.fromkeys([*super().warnings(), *seen]))

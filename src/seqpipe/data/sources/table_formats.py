@@ -58,7 +58,7 @@ def delimited_rows(
 
 
 def first_cells(file: Path, encoding: str, delimiter: str, quote: str | None) -> list[str]:
-    """The cells of the first row; nothing where there is none that can be read."""
+    """The cells of the first row; nothing where it cannot be read."""
     _, cells = next(_cells(file, encoding, delimiter, quote), (0, []))
     return [] if isinstance(cells, DataError) else cells
 
@@ -103,7 +103,7 @@ def _csv_error(file: Path, line: int, error: csv.Error, quote: str | None) -> Da
         return DataError(f"{place(file, line)}: {CARRIAGE_RETURN}")
     wrong = f"a cell opened with {quote} is never closed"
     if "expected after" in reason:
-        wrong = f"a cell in {quote} goes on behind the closing one"
+        wrong = f"a cell in {quote} has text after the closing one"
     allowed = f"{quote} doubled inside such a cell, or data.source.quote=null where quotes are text"
     return DataError(f"{place(file, line)}: {wrong}; allowed: {allowed}")
 

@@ -32,7 +32,7 @@ class LineSource(FileSource):
 
     @abstractmethod
     def record(self, line: str) -> Record:
-        """What one line holds, which is not blank.
+        """The record of one line, which is not blank.
 
         Raises:
             DataError: what is wrong with it; what is allowed. A ValueError or TypeError says as
@@ -72,7 +72,7 @@ class Lines(LineSource):
     """A record a line, `text`, white space at its ends left out.
 
     Args:
-        distinct: keep only the first of the lines of a file that are alike.
+        distinct: keep only the first of equal lines of a file.
     """
 
     distinct: bool = False
@@ -121,7 +121,7 @@ class LabelledLines(LineSource):
         self._known: frozenset[str] | None = None  # to predict: the labels, which may be missing
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
-        """Lines of a file that mostly start with no known label are texts as they stand."""
+        """Lines of a file that mostly start with no known label are texts, without a label."""
         if column == "label":
             self._known = frozenset(known)
         return ""
@@ -147,7 +147,7 @@ class LabelledLines(LineSource):
         """The label and the text.
 
         Raises:
-            DataError: one of the two is missing, or the prefix; or a label stands in the text.
+            DataError: one of the two is missing, or the prefix; or the text holds a label.
         """
         if self.bare:
             return {"text": line.strip()}

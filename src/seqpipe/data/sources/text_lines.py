@@ -42,7 +42,7 @@ def check_encoding(encoding: str, key: str = "data.source.encoding") -> None:
 
 
 def _advice(file: Path, encoding: str, start: bytes | None) -> str:
-    """What to do about a byte that is not of the encoding; start: see `lines_in`."""
+    """Advice on a byte that is not of the encoding; start: see `lines_in`."""
     if start is None:
         is_mostly = _is_mostly_utf_8(file, file.stat().st_mtime_ns)
     else:

@@ -91,7 +91,7 @@ def known_moment(cell: str) -> float:
 
 
 def moment_by(clock: Clock, cell: str) -> float:
-    """What times are ordered by, by the clock of their column.
+    """A time as a number, by the clock of its column.
 
     Raises:
         ValueError: a time that cannot be ordered.
@@ -119,13 +119,13 @@ def _read(cell: str, form: str) -> float:
 
 
 def clock_of(times: Sequence[str], *, named: bool = False) -> Clock | None:
-    """What reads the times of a column, by its first cells; None where nothing reads them all.
+    """The clock that reads the times of a column, by its first cells; None: there is none.
 
     Of several, as of 01/02/2024, the one by which they grow most evenly.
 
     Args:
         times: the cells.
-        named: it is known that the column holds times: what reads most of them, since some may be
+        named: the user named the column: the clock that reads most of them, since some may be
             wrong, each of which is refused with its line.
 
     >>> clock_of(["28.02.2024", "29.02.2024"])("01.03.2024") - clock_of(["20240229"])("20240229")
@@ -144,7 +144,7 @@ def clock_of(times: Sequence[str], *, named: bool = False) -> Clock | None:
 
 
 def _order(moments: Numbers) -> tuple[float, ...]:
-    """What is larger for times that grow from row to row, without gaps, by like steps."""
+    """A score that is larger for times that grow from row to row, without gaps, by equal steps."""
     steps = np.diff(moments)
     if not len(steps):
         return (1.0,)
@@ -214,7 +214,7 @@ class TimedTable(SeriesTable):
         return line_rows(file, self.encoding, self.delimiter, wanted)
 
     def gap_warnings(self, consequence: str) -> list[str]:
-        """How many gaps were found, where the first is, and what becomes of the data there."""
+        """A warning with the number of gaps, the first, and the consequence for the data."""
         found = [(file, gap) for file, gaps in self.found_gaps.items() for gap in gaps]
         if not found:
             return []

@@ -72,7 +72,7 @@ class Ts(FileSource):
                 wanted = int(header.get("@dimension", [1 if univariate else len(dimensions)])[0])
                 dimensions = text.split(":")[: wanted or None]
             if not dimensions:
-                raise ValueError("no `:` parts the series from its label; allowed: 1,2,3:label")
+                raise ValueError("no `:` between the series and its label; allowed: 1,2,3:label")
             columns: dict[str, object] = {"series": self._series(dimensions, header)}
             if _labelled(header) and not self.bare:
                 columns["label"] = _label(label.strip(), header)
@@ -124,11 +124,7 @@ def _label(text: str, header: dict[str, list[str]]) -> str | float:
 
 
 def _check_header(key: str, values: list[str], where: str) -> None:
-    """Refuse a line before @data that says what cannot be read.
-
-    Raises:
-        DataError: it does.
-    """
+    """Refuse a line before @data whose option is not supported."""
     if not key.startswith("@"):
         raise DataError(
             f"{where}: {key[:40]!r} before @data; allowed: lines that start with @ or #"

@@ -126,7 +126,7 @@ class Clips(NamedFiles):
             yield PlacedRecord({"frames": part, **known, "piece": piece, **more}, clip)
 
     def _kept_frames(self, clip: Path) -> Frames:
-        """As `frames_of`; preparing goes through the records up to four times, decoding is slow."""
+        """`frames_of`, kept: preparing reads the records up to four times, and decoding is slow."""
         if clip in self._kept:
             return self._kept[clip]
         frames = self.frames_of(clip)

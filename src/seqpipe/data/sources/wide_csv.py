@@ -29,7 +29,7 @@ Column = str | int
 
 
 class _Places(NamedTuple):
-    """Where things stand in a row."""
+    """The places of the columns in a row."""
 
     names: list[str]
     series: list[int]
@@ -47,15 +47,15 @@ class WideCsv(SeriesTable):
     Records: `series` (T, D) float64; `label` str, if one is given; the columns of `keep`, str.
 
     Args:
-        header: whether the first row names the columns.
+        header: the first row names the columns.
         label: column of the class or number to answer, by name or place (from 0, or from the end
             as -1); None: there is none.
         columns: those of the series, in their order; None: all that are neither label nor kept.
-        keep: other columns that records shall have, to group or stratify by.
+        keep: other columns of the records, to group or stratify by.
         features: D, numbers a step.
         layout: `interleaved`, step after step (x1, y1, x2, y2, ...), or `blocks`, all of the
             first number, then all of the second (x1, x2, ..., y1, y2, ...).
-        unequal: whether empty cells at the end of a series end it, and rows may be shorter.
+        unequal: empty cells at the end of a series end it, and rows may be shorter.
         names: file with the name of a class a line, for labels 0, 1, ...; None: labels are names.
         missing: what becomes of a cell that is empty, `?` or NaN: `error`, or filled by the
             number `previous` to it, on a `linear` way to the next, or with `zero`.
@@ -176,7 +176,7 @@ class WideCsv(SeriesTable):
         return 2 * sum(_is_label(row, at, known) for row in held) >= len(rows)
 
     def _places(self, row: list[str], file: Path, at: int) -> _Places:
-        """Where the columns stand, seen from the first row.
+        """The places of the columns, by the first row.
 
         Raises:
             DataError: one is not there, or those of the series make no whole steps.
@@ -258,7 +258,7 @@ def _is_label(row: list[str], at: int, known: frozenset[str]) -> bool:
 
 
 def _position(column: Column, names: Sequence[str], *, header: bool) -> int:
-    """Where a column stands in a row, from 0.
+    """The place of a column in a row, from 0.
 
     Raises:
         ValueError: there is no such column.
