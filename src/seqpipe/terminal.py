@@ -1,4 +1,4 @@
-"""What every command shares at its end: what it says, exit codes, signals, readers that leave."""
+"""The terminal of every command: messages, exit codes, signals, closed pipes and streams."""
 
 import contextlib
 import io
@@ -21,24 +21,24 @@ ENDING = tuple(
 
 
 class Terminated(SystemExit):
-    """A signal that ends the process, as an exception: on its way up all is closed."""
+    """A signal that ends the process, raised as an exception so that everything is closed."""
 
 
 def heeded() -> list[signal.Signals]:
-    """The signals that end this process; under `nohup`, SIGHUP does not."""
+    """The signals that end this process; under `nohup`, SIGHUP is not among them."""
     return [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def on_sigterm() -> None:
-    """From here on SIGTERM, SIGHUP, SIGQUIT and SIGXCPU unwind the stack as `Terminated`."""
+    """Makes SIGTERM, SIGHUP, SIGQUIT and SIGXCPU raise `Terminated` from here on."""
     for number in heeded():
-        signal.signal(number, _terminate)
+        signal.signal(number, terminate)
 
 
 @contextlib.contextmanager
 def signals_as_exit() -> Iterator[None]:
     """As `on_sigterm`, within the block only."""
-    with handling(dict.fromkeys(heeded(), _terminate)):
+    with handling(dict.fromkeys(heeded(), terminate)):
         yield
 
 
@@ -56,17 +56,18 @@ def handling(handlers: Mapping[signal.Signals, object]) -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if old is None else old)
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
+def terminate(signum: int, frame: FrameType | None) -> None:
+    """Handles a signal by raising `Terminated`; later ones are ignored while files are closed."""
     for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)  # once: closing must not be cut short
+        signal.signal(number, signal.SIG_IGN)
     raise Terminated(128 + signum)
 
 
 def code_of(error: SystemExit) -> int:
-    """The exit code of a SystemExit, which is said where that is due.
+    """The exit code of a SystemExit; its message, or the signal, is printed.
 
     Raises:
-        KeyboardInterrupt: it is Lightning's answer to Ctrl-C.
+        KeyboardInterrupt: the user pressed Ctrl-C, which Lightning turns into SystemExit.
     """
     if isinstance(error.__context__, KeyboardInterrupt):
         raise KeyboardInterrupt from None
@@ -82,7 +83,7 @@ def code_of(error: SystemExit) -> int:
 
 
 def say(text: str, end: str = "\n") -> None:
-    """Print; whoever reads may have had enough (`| head`), which is no mistake."""
+    """Prints a text; a closed pipe (`| head`) is ignored."""
     try:
         print(visible(text), end=end, flush=True)
     except BrokenPipeError:
@@ -90,13 +91,13 @@ def say(text: str, end: str = "\n") -> None:
 
 
 def say_no_more() -> None:
-    """Nobody reads any longer: what is still to be printed goes nowhere."""
+    """Discards everything that is printed from here on."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
 def heard_by_nobody() -> Iterator[None]:
-    """A stderr that is gone (a closed terminal or pipe, a full disk) ends no run."""
+    """Lets a run continue when stderr is gone (a closed terminal or pipe, a full disk)."""
     stream = sys.stderr
     tolerant = cast(TextIO, _Tolerant(stream))
     sys.stderr = tolerant
@@ -108,7 +109,7 @@ def heard_by_nobody() -> Iterator[None]:
 
 
 class _Tolerant:
-    """A stream whose text goes nowhere once it cannot be written."""
+    """A stream that discards its text once it cannot be written."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -134,18 +135,18 @@ class _Tolerant:
 
 
 def only_prints() -> None:
-    """This command does nothing else: `--help | head` ends as for any other program."""
+    """For a command that only prints: `--help | head` ends it silently, as any other program."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def complain(message: object) -> None:
-    """A line on stderr, under the name of the program."""
+    """Prints a line on stderr, after the name of the program."""
     print(f"seqpipe: {visible(str(message))}", file=sys.stderr)
 
 
 def open_streams() -> None:
-    """Standard streams that the caller closed (`>&-`) lead nowhere.
+    """Opens the standard streams that the caller closed (`>&-`) on the null device.
 
     Otherwise the next file opened would get their number, and be read or written in their place.
     """

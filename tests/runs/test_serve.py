@@ -118,6 +118,6 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_registered(store):
         port = taken.getsockname()[1]
         done = seqpipe(store, "serve", "run=latest", f"port={port}", "register=never")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"seqpipe: port={port}: cannot be had on host=127.0.0.1 (")
+    assert done.stderr.startswith(f"seqpipe: port={port}: cannot be opened on host=127.0.0.1 (")
     refused = seqpipe(store, "register", "run=models:/never/1", "name=x")
     assert "run=models:/never/1: no such model is registered; allowed: " in refused.stderr

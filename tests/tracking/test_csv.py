@@ -38,7 +38,7 @@ def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path, a_run, caplog):
     with recording(CsvTracker(tmp_path, tmp_path / "run")) as tracker:
         tracker.start(**a_run)
         tracker.log_metrics({"train/loss": 0.5}, 1)
-    assert caplog.text.count("cannot be written, training goes on") == 1
+    assert caplog.text.count("cannot be written, training continues") == 1
 
 
 def test_a_second_process_writes_nothing(tmp_path, a_run, monkeypatch):

@@ -198,7 +198,7 @@ def test_a_store_that_fails_during_training_stops_nothing_and_loses_nothing(
     for step in range(5):
         tracker.log_metrics({"train/loss": step}, step)
     tracker.log_artifact(Path(__file__))
-    assert caplog.text.count("metrics cannot be written, training goes on: server gone") == 1
+    assert caplog.text.count("metrics cannot be written, training continues: server gone") == 1
     there.append("again")
     tracker.end("FINISHED")
     assert len(client.get_metric_history(tracker.run_id, "train/loss")) == 5

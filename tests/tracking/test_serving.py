@@ -64,7 +64,7 @@ def test_a_port_is_free_or_refused():
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError) as caught:
             free_port("127.0.0.1", port)
-        assert str(caught.value).startswith(f"port={port}: cannot be had on host=127.0.0.1 (")
+        assert str(caught.value).startswith(f"port={port}: cannot be opened on host=127.0.0.1 (")
     assert free_port("127.0.0.1", port) == port
     assert free_port("127.0.0.1", 0) > 0
     with pytest.raises(ConfigError, match=r"host=no\.such\.host\.invalid: no address of this mach"):

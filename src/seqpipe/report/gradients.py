@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqpipe.report.figures import COLOURS as LINES
-from seqpipe.report.figures import LONGEST_TITLE, add_title, figure, plain, save, style
+from seqpipe.report.figures import COLOURS, LONGEST_TITLE, add_title, figure, plain, save, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,8 +16,9 @@ Profiles = Mapping[str, NDArray[np.float64]]
 """Mean norm of dL/dh by distance from the loss, (D,), by layer."""
 
 LOW, HIGH = -8.0, 2.0  # log10 of the norms that colours show: the same in every figure
-COLOURS = "magma"
+_COLOUR_MAP = "magma"
 MOST_PANELS, MARKED = 6, 40
+LINES = (*COLOURS[1:], COLOURS[0])  # blue first
 
 
 class ThroughTimePicture:
@@ -154,7 +154,7 @@ def log10(norms: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _colours() -> dict[str, Any]:
-    return {"cmap": COLOURS, "vmin": LOW, "vmax": HIGH}
+    return {"cmap": _COLOUR_MAP, "vmin": LOW, "vmax": HIGH}
 
 
 def _edges(steps: Sequence[int]) -> NDArray[np.float64]:

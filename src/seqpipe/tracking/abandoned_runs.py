@@ -1,4 +1,4 @@
-"""Runs whose process was killed before it could end them (`kill -9`, out of memory, no power)."""
+"""Ends runs whose process was killed before it could (`kill -9`, out of memory, no power)."""
 
 import logging
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from mlflow import MlflowClient, entities
 log = logging.getLogger(__name__)
 
 PROCESS = "process"
-"""The tag of a run that names the process which records it."""
+"""The tag of a run that names its process."""
 _PROC = Path("/proc")
 _START_TIME = 18  # of the fields after the state, see proc_pid_stat(5): the 22nd in all
 
 
 def process_mark(pid: str = "self") -> str | None:
-    """A name for a process that no other process has, on any machine.
+    """A unique name of a process, on any machine.
 
     Args:
         pid: its number; this process without one.
@@ -41,11 +41,11 @@ def _machine() -> str:
 def end_abandoned(client: MlflowClient) -> None:
     """Sets KILLED where a run is RUNNING though its process has ended.
 
-    Only processes of this machine since it was started can be looked up. A run of another machine,
-    or of one that was started again since, keeps its status.
+    Only processes of this machine since its last start can be checked. Runs of another machine, or
+    from before a restart, keep their status.
 
     Args:
-        client: of the store.
+        client: the client of the store.
     """
     mine = (process_mark() or "").split()
     for run in _running(client):
@@ -53,7 +53,7 @@ def end_abandoned(client: MlflowClient) -> None:
         here = len(mark) == 4 and mark[:2] == mine[:2]
         if here and process_mark(mark[2]) != " ".join(mark):
             client.set_terminated(run.info.run_id, "KILLED")
-            text = "run %s (%s) is set to KILLED: its process ended without a word"
+            text = "run %s (%s) is set to KILLED: its process ended without setting a status"
             log.warning(text, run.info.run_id[:8], run.info.run_name)
 
 

@@ -1,4 +1,4 @@
-"""What a run's recorder must do, a recorder that records nothing, and the end of every run.
+"""The interface of trackers, a tracker that records nothing, and the status at a run's end.
 
 A tracker is made once per run, started before training and ended after the last artifact:
 
@@ -37,10 +37,10 @@ class Dataset(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """How a model is used: what it reads, what it answers to that, and how it may be asked.
+    """Example inputs of a model with its answers, and the parameters of a request.
 
-    `params`: name -> (type, what holds where it is not given). `extras`: of seqpipe, whose
-    libraries it needs. `optional`: columns of the inputs that need not be there.
+    `params`: name -> (type, default). `extras`: the extras of seqpipe whose libraries it needs.
+    `optional`: columns of the inputs that may be missing.
     """
 
     inputs: Sequence[Row]
@@ -55,15 +55,15 @@ class Tracker(Protocol):
 
     @property
     def logger(self) -> "Logger | None":
-        """What Lightning's Trainer is given, if there is anything to give."""
+        """The logger for Lightning's Trainer, if there is one."""
 
     @property
     def run_id(self) -> str | None:
-        """The run's name in the store; None where runs have none."""
+        """The id of the run in the store; None where runs have none."""
 
     @property
     def location(self) -> str:
-        """Where the record is to be found, for people."""
+        """The place of the record, for people."""
 
     def start(
         self,
@@ -77,10 +77,10 @@ class Tracker(Protocol):
         """Opens the run.
 
         Args:
-            run_name: says what ran; shown in lists of runs.
+            run_name: shown in lists of runs.
             experiment: the group of comparable runs, used where the configuration names none.
-            params: what was chosen, flat, each key as typed on the command line (`optim.lr`).
-            tags: anything else worth searching for.
+            params: the configuration, flat, each key as typed on the command line (`optim.lr`).
+            tags: other facts to search for.
             datasets: by split (train, val, test).
 
         Raises:
@@ -103,37 +103,37 @@ class Tracker(Protocol):
         """Keeps a picture of a series, one for each step, where the record can show them.
 
         Args:
-            key: of the series.
-            draw: makes it, (height, width, 3) of 0..255; called only if it is kept.
+            key: name of the series.
+            draw: returns the picture, (height, width, 3) of 0..255; called only if it is kept.
             step: optimizer updates so far.
         """
 
     def write_model(self, folder: Path, data: Path, usage: Usage) -> bool:
-        """Makes of a model's folder what the record's own tools can load.
+        """Converts an exported model to the tracker's own format, if it has one.
 
         Args:
-            folder: to be made, in the run's folder.
+            folder: made here, in the run's folder.
             data: the model's folder, copied to <folder>/data/.
-            usage: what it reads and answers, by example.
+            usage: examples of what it reads and answers.
 
         Returns:
-            False where there are no such tools, and nothing was written.
+            False where the tracker has no such format, and nothing was written.
         """
 
     def end(self, status: Status) -> None:
-        """Writes what is waiting, then the status. Only the first call counts."""
+        """Writes what is still buffered, then the status. Only the first call counts."""
 
 
 class NoTracker:
-    """Records nothing: what a run leaves is its folder.
+    """Records nothing besides the run's folder.
 
     Args:
         root: the folder the user works in (unused).
         output_dir: the run's folder.
     """
 
-    logger = None
-    run_id = None
+    logger: "Logger | None" = None
+    run_id: str | None = None
 
     def __init__(self, root: Path, output_dir: Path) -> None:
         self.location = str(output_dir)
@@ -165,7 +165,7 @@ class NoTracker:
         """Does nothing."""
 
     def write_model(self, folder: Path, data: Path, usage: Usage) -> bool:
-        """There is nothing that could load it."""
+        """Writes nothing."""
         return False
 
     def end(self, status: Status) -> None:
@@ -174,7 +174,7 @@ class NoTracker:
 
 @contextlib.contextmanager
 def recording(tracker: Tracker) -> Iterator[Tracker]:
-    """Ends the run whichever way the block is left, and lets every exception through.
+    """Ends the run however the block is left; every exception passes.
 
     FINISHED if it runs to its end, KILLED on Ctrl-C, a signal that ends the process or any
     other SystemExit (Lightning turns Ctrl-C into one), FAILED on every other exception.
@@ -188,12 +188,9 @@ def recording(tracker: Tracker) -> Iterator[Tracker]:
             status = "KILLED"
             raise
         finally:
-            with _undisturbed():
+            # A second Ctrl-C (or SIGTERM: `timeout` sends two) must not interrupt the last writes.
+            with handling(dict.fromkeys((*ENDING, signal.SIGINT), signal.SIG_IGN)):
                 tracker.end(status)
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A second Ctrl-C (or SIGTERM, `timeout` sends two) must not cut off the writing of the end."""
-    with handling(dict.fromkeys((*ENDING, signal.SIGINT), signal.SIG_IGN)):
-        yield

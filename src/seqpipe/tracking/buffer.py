@@ -1,4 +1,4 @@
-"""Metrics wait here, so that a training step never waits for the store."""
+"""Buffer of metrics, so that a training step never waits for the store."""
 
 import logging
 import time
@@ -40,11 +40,11 @@ class Buffer(Generic[T]):
 
     @property
     def waiting(self) -> list[T]:
-        """What has not been sent, oldest first."""
+        """The entries that have not been sent, oldest first."""
         return list(self._waiting)
 
     def add(self, entries: Sequence[T]) -> None:
-        """Takes entries in, and sends all that wait if it is time."""
+        """Adds entries, and sends all if it is time."""
         room = LIMIT if self._waiting.maxlen is None else self._waiting.maxlen
         self.dropped += max(0, len(self._waiting) + len(entries) - room)
         self._waiting.extend(entries)
@@ -53,16 +53,16 @@ class Buffer(Generic[T]):
             self.flush()
 
     def flush(self) -> None:
-        """Sends all that wait, or keeps what cannot be sent and says so once per outage."""
+        """Sends all entries, or keeps them and warns once per outage."""
         try:
             while self._waiting:
                 chunk = [self._waiting[k] for k in range(min(CHUNK, len(self._waiting)))]
                 self._send(chunk)
-                for _ in chunk:  # only now: an interrupted call is made again
+                for _ in chunk:  # only now: an interrupted call is repeated
                     self._waiting.popleft()
         except Exception as error:
             if not self.failing:
-                log.warning("metrics cannot be written, training goes on: %s", error)
+                log.warning("metrics cannot be written, training continues: %s", error)
             self.failing = True
             self._wait = min(max(2 * self._wait, 1.0), _LONGEST_WAIT)
         else:

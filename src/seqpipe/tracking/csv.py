@@ -1,4 +1,4 @@
-"""Runs recorded in plain files in the run's folder: metrics.csv, run.json, a CSV for each table."""
+"""Tracker that writes plain files to the run's folder: metrics.csv, run.json, CSV tables."""
 
 import csv
 import functools
@@ -7,15 +7,11 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from seqpipe.files import replacing
 from seqpipe.report.run_files import write_rows
-from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Usage
+from seqpipe.tracking.base import Dataset, NoTracker, ParamValue, Row, Status
 from seqpipe.tracking.lightning_logger import TrackerLogger, writes_here
-
-if TYPE_CHECKING:
-    from seqpipe.tracking.base import Pixels
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +29,7 @@ def append_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
         writer.writerows((f"{when:.3f}", step, name, value) for when, step, name, value in rows)
 
 
-class CsvTracker:
+class CsvTracker(NoTracker):
     """Writes metrics.csv (one row per value, added as it comes) and run.json to the run's folder.
 
     Args:
@@ -41,9 +37,8 @@ class CsvTracker:
         output_dir: the run's folder, made if missing.
     """
 
-    run_id = None
-
     def __init__(self, root: Path, output_dir: Path) -> None:
+        super().__init__(root, output_dir)
         self.location = str(output_dir / "metrics.csv")
         self.logger = TrackerLogger(self, output_dir)
         self._folder = output_dir
@@ -76,22 +71,9 @@ class CsvTracker:
         rows = [(time.time(), step, name, float(value)) for name, value in metrics.items()]
         self._write(lambda: append_metrics(self._folder / "metrics.csv", rows))
 
-    def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Does nothing: the file is in the run's folder."""
-
-    def log_artifacts(self, folder: Path) -> None:
-        """Does nothing: it is the run's folder."""
-
     def log_table(self, name: str, rows: Sequence[Row]) -> None:
         """Writes <name>.csv."""
         self._write(functools.partial(write_rows, self._folder / f"{name}.csv", rows))
-
-    def log_image(self, key: str, draw: Callable[[], "Pixels"], step: int) -> None:
-        """Does nothing: the run's folder has one figure of all steps."""
-
-    def write_model(self, folder: Path, data: Path, usage: Usage) -> bool:
-        """There is nothing that could load it."""
-        return False
 
     def end(self, status: Status) -> None:
         """Writes the status to run.json."""
@@ -106,7 +88,7 @@ class CsvTracker:
             made.write_text(text + "\n", encoding="utf-8")
 
     def _write(self, action: Callable[[], object]) -> None:
-        """A full disk must not end a training that has no need of it."""
+        """Writes to the disk; a full one ends no training, and is warned about once."""
         if not writes_here():
             return
         try:
@@ -114,5 +96,5 @@ class CsvTracker:
             action()
         except OSError as error:
             if not self._warned:
-                log.warning("%s cannot be written, training goes on: %s", self.location, error)
+                log.warning("%s cannot be written, training continues: %s", self.location, error)
             self._warned = True

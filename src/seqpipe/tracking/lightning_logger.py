@@ -1,4 +1,4 @@
-"""The logger that Lightning's Trainer writes to: it hands everything to a tracker."""
+"""The logger of Lightning's Trainer, which passes all metrics to a tracker."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from seqpipe.tracking.base import Tracker
 
 
 def writes_here() -> bool:
-    """Whether this process records: of several that train together, only the first does."""
+    """True in the process that records, the first of those that train together."""
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
@@ -27,8 +27,8 @@ class TrackerLogger(Logger):
         save_dir: the run's folder.
 
     Attributes:
-        unfinished: updates that are made but not yet in the step that Lightning names: while it
-            trains it counts those before the present update, and epochs from 0.
+        unfinished: updates that Lightning's step does not count yet: during training it is the
+            number of updates before the present one, and epochs count from 0.
     """
 
     def __init__(self, tracker: Tracker, save_dir: Path) -> None:

@@ -26,11 +26,11 @@ _SHORTENED = re.compile(r"_x-([0-9a-f]{16})$")
 
 @functools.cache  # the same few names, at every step
 def encoded(name: str, *, strict: bool = False) -> str:
-    """A name that MLflow takes, and that no other text has; `decoded` reads it back.
+    """Encodes a name for MLflow, uniquely; `decoded` reads it back.
 
     Args:
         name: any text.
-        strict: escape what a database may not compare: case, accents, width.
+        strict: also escape what a database may ignore when it compares: case, accents, width.
 
     >>> encoded("test/f1/C#")
     'test/f1/C_x23_'
@@ -48,10 +48,10 @@ def encoded(name: str, *, strict: bool = False) -> str:
 
 
 def encoded_together(names: Iterable[str]) -> dict[str, str]:
-    """{name: encoded name} of metrics that are recorded together.
+    """{name: encoded name} for metrics that are recorded together.
 
     Databases may compare without case and accents, and would then keep one value for `us` and
-    `US`: of names that differ in nothing else, these characters are escaped.
+    `US`: where names differ in nothing else, these characters are escaped.
     """
     known = list(names)
     alike = Counter(map(_folded, known))
@@ -59,11 +59,11 @@ def encoded_together(names: Iterable[str]) -> dict[str, str]:
 
 
 def decoded(name: str, tags: Mapping[str, str]) -> str:
-    """The text that was encoded.
+    """Decodes a name of MLflow.
 
     Args:
-        name: as MLflow has it.
-        tags: the run's, which hold the names that are too long.
+        name: the encoded name.
+        tags: the run's tags, which hold the names that are too long.
     """
     shortened = _SHORTENED.search(name)
     if shortened is not None:
@@ -78,7 +78,7 @@ def tags_of_long(recorded: Mapping[str, str]) -> dict[str, str]:
 
 
 def _places(name: str) -> Iterator[int]:
-    """Where a name has characters that MLflow refuses, or would drop as it does in paths."""
+    """Places of the characters that MLflow refuses, or drops as in a path."""
     yield from (match.start() for match in _REFUSED.finditer(name))
     start = 0
     for part in name.split("/"):
@@ -89,7 +89,7 @@ def _places(name: str) -> Iterator[int]:
             yield start
         if part.endswith(" "):
             yield end - 1
-        # A slash beside an empty part separates nothing.
+        # MLflow drops a slash beside an empty part.
         if end < len(name) and (end in (0, len(name) - 1) or name[end - 1] == "/"):
             yield end
         start = end + 1
@@ -97,7 +97,7 @@ def _places(name: str) -> Iterator[int]:
 
 @functools.cache
 def _folded(name: str) -> str:
-    """What the least exact collations compare: no case, accents, widths or blanks at the end."""
+    """The form that the least exact collations compare: no case, accent, width, trailing blank."""
     apart = unicodedata.normalize("NFKD", name)
     bare = "".join(c for c in apart if not unicodedata.category(c).startswith("M"))
     return bare.casefold().rstrip()

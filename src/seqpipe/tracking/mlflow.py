@@ -20,7 +20,7 @@ from mlflow import MlflowClient, entities
 
 from seqpipe.errors import TrackingError
 from seqpipe.files import replacing
-from seqpipe.rules import real, require
+from seqpipe.rules import real, require, shown
 from seqpipe.tracking.abandoned_runs import PROCESS, end_abandoned, process_mark
 from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Usage
 from seqpipe.tracking.buffer import Buffer
@@ -36,7 +36,7 @@ from seqpipe.tracking.mlflow_internals import (
     USER,
 )
 from seqpipe.tracking.pyfunc import write_pyfunc
-from seqpipe.tracking.store import first_line, impatient, open_store, reaching, resolve_uri
+from seqpipe.tracking.store import impatient, open_store, reaching, reason_of, resolve_uri
 from seqpipe.tracking.timeouts import Patience
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _Pair = TypeVar("_Pair", entities.Param, entities.RunTag)
 _VALUE_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 6000, 5000, 36
 _UNSENT = "record_unsent.json"
 _SLOWEST = 1e6  # bytes a second that a store takes of a large file
-_NAMED = 8  # of what a record lacks
+_NAMED = 8  # at most, of what a record lacks
 _PAIRS_A_CALL = 100  # params or tags that MLflow takes at once
 _IN_FULL = "params_in_full.json"  # the artifact with the params that MLflow cannot take as they are
 
@@ -56,9 +56,9 @@ _IN_FULL = "params_in_full.json"  # the artifact with the params that MLflow can
 class MLflowTracker:
     """Records a run in MLflow.
 
-    Metrics wait in memory and go in batches. A store that stops answering does not stop the
-    training: what cannot be written waits, and what is still missing at the end is listed, the
-    metrics in <output_dir>/metrics_unsent.csv.
+    Metrics are buffered and sent in batches. A store that stops answering does not stop the
+    training: failed writes are repeated at the end, and what is still missing then is listed; its
+    metrics are kept in <output_dir>/metrics_unsent.csv.
 
     Args:
         root: the folder the user works in; a relative sqlite path starts there.
@@ -66,7 +66,7 @@ class MLflowTracker:
         tracking_uri: `sqlite:///path/mlflow.db` (artifacts go to mlartifacts/ beside it) or the
             address of a server.
         experiment_name: the group of runs; None takes the name given at `start`.
-        flush_seconds: metrics wait about this long at most.
+        flush_seconds: the longest time that metrics are buffered.
 
     Raises:
         ConfigError: The URI is not one that MLflow can write to.
@@ -91,8 +91,8 @@ class MLflowTracker:
         self._ended = False
         self._patience = Patience()
         self._failing = False  # the last call did
-        self._undone: list[_Call] = []  # what failed, to be tried again at the end
-        self._tables: list[dict[str, str]] = []  # those that MLflow's page is told of
+        self._undone: list[_Call] = []  # failed calls, to be repeated at the end
+        self._tables: list[dict[str, str]] = []  # those that MLflow's page lists
         self._long: dict[str, str] = {}  # tags with the names that are too long
         self._missing: list[str] = []  # what the record lacks, for the last message
 
@@ -132,7 +132,7 @@ class MLflowTracker:
             self._attempt(_IN_FULL, self._client.log_dict, self.run_id, in_full, _IN_FULL)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Takes the metrics; they are written within `flush_seconds`, with the next ones."""
+        """Buffers the metrics; they are written within `flush_seconds`, with the next ones."""
         if self.run_id is None:
             return
         self._buffer.add(recorded_metrics(metrics, step))
@@ -172,20 +172,20 @@ class MLflowTracker:
         self._attempt(f"{key} of step {step}", keep, self.run_id, draw())
 
     def write_model(self, folder: Path, data: Path, usage: Usage) -> bool:
-        """As pyfunc; `log_artifacts` sends it with the rest of the run's folder."""
+        """Writes a pyfunc; `log_artifacts` sends it with the rest of the run's folder."""
         if self.run_id is None:
             return False
         try:
             write_pyfunc(folder, data, usage)
-        except Exception as error:  # of MLflow; what it made is of no use
+        except Exception as error:  # any of MLflow's; a half-written folder is removed
             shutil.rmtree(folder, ignore_errors=True)
-            log.warning("%s: MLflow gets no model: %s", folder, first_line(error))
+            log.warning("%s: MLflow gets no model: %s", folder, reason_of(error))
             self._missing.append(f"{folder.name}/MLmodel")
             return False
         return True
 
     def end(self, status: Status) -> None:
-        """Writes what is waiting, then the status; then says what could not be written."""
+        """Writes what is buffered, then the status; then lists what could not be written."""
         if self.run_id is None or self._ended:
             return
         self._ended = True
@@ -196,7 +196,7 @@ class MLflowTracker:
             self._make(one)
         self._keep_unsent()
         self._attempt(f"the status {status}", self._client.set_terminated, self.run_id, status)
-        missing = [*self._missing, *_shown([one.what for one in self._undone])]
+        missing = [*self._missing, *_some_of([one.what for one in self._undone])]
         if missing:
             self._keep_record(status, missing)
             where = f"run {self.run_id} in {self.location}"
@@ -213,10 +213,10 @@ class MLflowTracker:
             with impatient():
                 self._patience.call(self._client.log_batch, self.run_id, metrics)
         except Exception as error:
-            raise TrackingError(first_line(error)) from error
+            raise TrackingError(reason_of(error)) from error
 
     def _write_table(self, path: str, rows: Sequence[Row]) -> None:
-        """As MlflowClient.log_table, which warns about pandas 3 and cannot take unlike columns."""
+        """MlflowClient.log_table without its warning about pandas 3 and with unequal columns."""
         assert self.run_id is not None
         columns = list(dict.fromkeys(column for row in rows for column in row))
         table = {"columns": columns, "data": [[row.get(key) for key in columns] for row in rows]}
@@ -240,7 +240,7 @@ class MLflowTracker:
                 self._missing.append(f"{len(unsent)} metric values, lost ({error.strerror})")
 
     def _keep_record(self, status: Status, missing: Sequence[str]) -> None:
-        """What the store was not told, in the run's folder."""
+        """Writes a file about the missing parts to the run's folder."""
         facts = {"run_id": self.run_id, "tracking_uri": self.location, "status": status}
         with contextlib.suppress(OSError), replacing(self._output_dir / _UNSENT) as path:
             text = json.dumps({**facts, "lacks": list(missing)}, indent=2, ensure_ascii=False)
@@ -249,7 +249,7 @@ class MLflowTracker:
     def _attempt(
         self, what: str, action: Callable[..., object], *arguments: object, more: float = 0.0
     ) -> None:
-        """Calls the store; what fails is tried once more at the end, and does not end the run."""
+        """Calls the store; a failure does not end the run, and is repeated once at its end."""
         self._make(_Call(what, action, arguments, more))
 
     def _make(self, one: "_Call") -> None:
@@ -257,16 +257,16 @@ class MLflowTracker:
             with impatient():
                 self._patience.call(one.action, *one.arguments, more=one.more)
             self._failing = False
-        except Exception as error:  # each kind of store, and of artifact store, has its own
+        except Exception as error:  # each kind of store has its own
             if not (self._failing or self._buffer.failing or self._ended):
-                reason = first_line(error)
-                log.warning("%s cannot be written, training goes on: %s", one.what, reason)
+                reason = reason_of(error)
+                log.warning("%s cannot be written, training continues: %s", one.what, reason)
             self._failing = True
             self._undone.append(one)
 
 
 class _Call(NamedTuple):
-    """A call of the store that failed, to be made again; `what` names it for people."""
+    """A call of the store, which may have to be repeated; `what` names it for people."""
 
     what: str
     action: Callable[..., object]
@@ -274,8 +274,8 @@ class _Call(NamedTuple):
     more: float
 
 
-def _shown(names: Sequence[str]) -> list[str]:
-    """Some of what is missing, each once."""
+def _some_of(names: Sequence[str]) -> list[str]:
+    """The first of the missing parts, each once."""
     known = list(dict.fromkeys(names))
     left = len(known) - _NAMED
     return [*known[:_NAMED], f"and {left} more"] if left > 1 else known
@@ -283,36 +283,29 @@ def _shown(names: Sequence[str]) -> list[str]:
 
 def _run_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Our tags, and those that MLflow's own pages show as user, source and version."""
-    shown = {SOURCE_TYPE: "LOCAL", SOURCE_NAME: "seqpipe"}
+    ours = {SOURCE_TYPE: "LOCAL", SOURCE_NAME: "seqpipe"}
     with contextlib.suppress(KeyError, OSError):  # a container without a user database
-        shown[USER] = getpass.getuser()
+        ours[USER] = getpass.getuser()
     if tags.get("git.commit", "none") != "none":
-        shown[GIT_COMMIT] = tags["git.commit"]
+        ours[GIT_COMMIT] = tags["git.commit"]
     if (mark := process_mark()) is not None:
-        shown[PROCESS] = mark
-    shown.update({encoded(key): str(value)[:_TAG_LENGTH] for key, value in tags.items()})
-    return shown
+        ours[PROCESS] = mark
+    ours.update({encoded(key): str(value)[:_TAG_LENGTH] for key, value in tags.items()})
+    return ours
 
 
 def _accepted_params(
     params: Mapping[str, ParamValue],
 ) -> tuple[dict[str, str], dict[str, ParamValue]]:
-    """Splits params in what MLflow takes, and those of which it takes only a part."""
+    """Splits params into what MLflow can hold, and those that it would cut."""
     accepted: dict[str, str] = {}
     in_full: dict[str, ParamValue] = {}
     for key, name in encoded_together(params).items():
-        text = _as_typed(params[key])
+        text = shown(params[key])
         if decoded(name, {}) != key or len(text) > _VALUE_LENGTH:
             in_full[key] = params[key]
         accepted[name] = text[:_VALUE_LENGTH]
     return accepted, in_full
-
-
-def _as_typed(value: ParamValue) -> str:
-    """The value as on the command line: true, false and null."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    return str(value)
 
 
 def _parts(pairs: Sequence[_Pair]) -> Iterator[Sequence[_Pair]]:
@@ -322,7 +315,7 @@ def _parts(pairs: Sequence[_Pair]) -> Iterator[Sequence[_Pair]]:
 
 
 def recorded_metrics(metrics: Mapping[str, float], step: int) -> list[entities.Metric]:
-    """Metrics as MLflow takes them, of this moment; see `seqpipe.tracking.metric_names`."""
+    """Metrics in MLflow's form, with the present time; see `seqpipe.tracking.metric_names`."""
     now, names = int(time.time() * 1000), encoded_together(metrics)
     return [
         entities.Metric(names[name], _finite_or_nan(value), now, step)
@@ -331,7 +324,7 @@ def recorded_metrics(metrics: Mapping[str, float], step: int) -> list[entities.M
 
 
 def _finite_or_nan(value: float) -> float:
-    """Infinity becomes NaN, a gap: MLflow stores it as 1.8e308, which flattens every chart."""
+    """Turns infinity into NaN, a gap: MLflow stores it as 1.8e308, which flattens every chart."""
     value = float(value)
     return math.nan if math.isinf(value) else value
 

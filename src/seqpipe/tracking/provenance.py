@@ -1,4 +1,4 @@
-"""What a run was made with: the commit, the versions, the machine."""
+"""The environment of a run: the git commit, the versions of packages, the platform."""
 
 import platform
 import subprocess
@@ -18,7 +18,7 @@ _GIT_SECONDS = 5.0  # a working copy on a slow disk must not hold up the run
 
 
 def environment_tags(root: Path) -> dict[str, str]:
-    """Tags that say what a run was made with.
+    """Tags that describe the environment of a run.
 
     Args:
         root: the folder the user works in; its git commit is recorded. `git.dirty` is true when
@@ -27,7 +27,7 @@ def environment_tags(root: Path) -> dict[str, str]:
 
     Returns:
         `git.commit` and `git.dirty` ("none" outside a repository), `version.<package>` for
-        seqpipe, Python and what it rests on, and `platform`.
+        seqpipe, Python and its main dependencies, and `platform`.
     """
     commit = _git(root, "rev-parse", "HEAD")
     changes = _git(root, "status", "--porcelain", "--untracked-files=no")
@@ -36,7 +36,7 @@ def environment_tags(root: Path) -> dict[str, str]:
         "git.dirty": "none" if commit is None or changes is None else str(bool(changes)).lower(),
         "version.python": platform.python_version(),
         "version.seqpipe": __version__,
-        # With its build, 2.13.0+cu130: the name of the distribution may leave that out.
+        # With its build, 2.13.0+cu130, which the distribution's version may lack.
         "version.torch": str(torch.__version__),
         **{f"version.{tag}": _version(name) for tag, name in _VERSIONS.items()},
         "platform": platform.platform(),
@@ -44,7 +44,7 @@ def environment_tags(root: Path) -> dict[str, str]:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """What git prints, or None where there is no git, no repository or no answer."""
+    """The output of git; None where there is no git, no repository or no answer in time."""
     command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A model's folder as MLflow's pyfunc: `MLmodel` beside it, which names seqpipe as its loader."""
+"""Writes a model as MLflow's pyfunc, with an `MLmodel` that names seqpipe as its loader."""
 
 import logging
 import shutil
@@ -19,23 +19,22 @@ log = logging.getLogger(__name__)
 
 
 def write_pyfunc(folder: Path, data: Path, usage: Usage) -> Path:
-    """Writes what `mlflow.pyfunc.load_model` and `mlflow models serve` open.
+    """Writes a folder that `mlflow.pyfunc.load_model` and `mlflow models serve` can open.
 
     Args:
-        folder: to be made.
+        folder: made here.
         data: the model's folder; it is copied to <folder>/data/.
-        usage: what it reads and answers; the signature follows from it, see `_signature`.
+        usage: the signature follows from its examples.
 
     Returns:
         the folder. Its `wheels` holds the package as it runs here, and its requirements name that
-        file and no package of an index, where `seqpipe` is another project.
+        file, because `seqpipe` on the package index is another project.
     """
     import pandas as pd
 
     with warnings.catch_warnings():
-        # MLflow is told of what others deprecate, tells of type hints in classes of its own and of
-        # integers that might be missing one day. Nobody who trains can mend that, and where
-        # warnings are errors there would be no model.
+        # MLflow's warnings about deprecations, type hints and integer columns: the user cannot fix
+        # them, and where warnings are errors there would be no model.
         warnings.simplefilter("ignore")
         import mlflow.pyfunc
 
@@ -47,7 +46,7 @@ def write_pyfunc(folder: Path, data: Path, usage: Usage) -> Path:
             wheel = write_wheel(Path(made))
             needed = [f"{WHEELS}/{wheel.name}", *pinned("torch", torch.__version__)]
             needed += [one for extra in usage.extras for one in requirements(extra)]
-            quiet.setLevel(logging.ERROR)  # it tells that it looks at the example, and of our wheel
+            quiet.setLevel(logging.ERROR)  # messages about the example and the wheel
             try:
                 mlflow.pyfunc.save_model(
                     str(folder),
@@ -65,11 +64,11 @@ def write_pyfunc(folder: Path, data: Path, usage: Usage) -> Path:
 
 
 def _signature(example: Any, usage: Usage) -> Any:
-    """What MLflow checks before it asks the model: that columns are there, and which are text.
+    """The signature: the columns, and which of them are text; all other columns have type `any`.
 
-    All else is `any` to it. MLflow would compare each number of an array with its type, which takes
-    longer than the answer does, would refuse an integer for a float that was an integer in the
-    example, and would say neither in which row nor in which words of ours. The model checks it.
+    The model checks the values itself. MLflow would compare each number of an array with its type,
+    which takes longer than the prediction, would refuse a float where the example has an integer,
+    and would not name the row.
     """
     from mlflow.models import infer_signature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema

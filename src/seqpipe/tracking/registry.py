@@ -1,4 +1,4 @@
-"""Models of runs under names of their own, in the store's registry."""
+"""Registers models of runs under a name, in the registry of their store."""
 
 import re
 
@@ -14,7 +14,7 @@ _ALIAS = r"[A-Za-z][\w\-]{0,254}"
 
 
 def check_names(name: str, alias: str | None, key: str) -> None:
-    """Refuses names that the registry, or `run=models:/name@alias`, could not take.
+    """Refuses names that the registry, or `run=models:/name@alias`, cannot hold.
 
     Args:
         name: of the model.
@@ -36,14 +36,14 @@ def check_names(name: str, alias: str | None, key: str) -> None:
 
 
 def register(found: FoundRun, model: str, name: str, alias: str | None, key: str) -> int:
-    """Gives the model of a run a name; a run that has it already keeps its version.
+    """Registers the model of a run; a run that is registered already keeps its version.
 
     Args:
         found: the run.
         model: the folder of its artifacts that holds the model.
-        name: of the registered model, made where it is new.
-        alias: set to the version, and taken from another; None: none is.
-        key: what was typed to give the name, for messages.
+        name: the registered model, made where it is new.
+        alias: moved to this version; None for no alias.
+        key: the option that gave the name, for messages.
 
     Returns:
         the version.

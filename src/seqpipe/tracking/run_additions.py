@@ -1,4 +1,4 @@
-"""What is found out about a run after it ended, added to its record."""
+"""Adds metrics and tables to the record of a finished run."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from seqpipe.tracking.buffer import CHUNK
 from seqpipe.tracking.metric_names import encoded_together, tags_of_long
 from seqpipe.tracking.mlflow import recorded_metrics
 from seqpipe.tracking.run_record import FoundRun
-from seqpipe.tracking.store import impatient, remove_stray, require_store
+from seqpipe.tracking.store import impatient, reason_of, remove_stray, require_store
 
 FOLDER = "evaluations"
 _LONGEST = 60  # characters of a file's name: 255 bytes at most, four a character
@@ -28,16 +28,16 @@ def add_to_run(run: FoundRun, metrics: Mapping[str, float], name: str, rows: Seq
     """Adds metrics and a table to a run: to its record in MLflow, and to its folder.
 
     Args:
-        run: that was found.
+        run: the run.
         metrics: by name, as they are logged.
-        name: of the table, a file in `evaluations`; an older one of that name is replaced.
-        rows: of the table.
+        name: the name of the table, a file in `evaluations`; it replaces an older one.
+        rows: the table.
 
     Returns:
-        where they are, for people.
+        the places where they are, for people.
 
     Raises:
-        TrackingError: neither takes them.
+        TrackingError: neither can be written to.
     """
     stem = _file_name(name)
     text = json.dumps([dict(row) for row in rows], indent=1, ensure_ascii=False)
@@ -54,14 +54,14 @@ def add_to_run(run: FoundRun, metrics: Mapping[str, float], name: str, rows: Seq
         except TrackingError as error:
             if not where:
                 raise
-            log.warning("%s", error)  # of a folder, whose store may be gone
+            log.warning("%s", error)  # the store of an old run folder may be gone
     if not where:
         raise TrackingError(f"{run.typed}: nothing more can be recorded; allowed: log=false")
     return " and ".join(where)
 
 
 def _file_name(name: str) -> str:
-    """The name of a file that no other name has, also where it is long or has odd characters."""
+    """A file name for a table: short, without odd characters, and different for each name."""
     stem = re.sub(r"[^\w.-]+", "_", name)
     if len(stem) <= _LONGEST and re.fullmatch(r"\w+ [A-Za-z0-9./-]+", name):
         return stem
@@ -84,5 +84,5 @@ def _send(run_id: str, uri: str, metrics: Mapping[str, float], stem: str, text: 
             file.write_text(text + "\n", encoding="utf-8")
             client.log_artifact(run_id, str(file), FOLDER)
     except Exception as error:  # each kind of store has its own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise TrackingError(f"mlflow run {run_id}: cannot be added to ({reason})") from None
+        text = f"mlflow run {run_id}: cannot be added to ({reason_of(error)})"
+        raise TrackingError(text) from None

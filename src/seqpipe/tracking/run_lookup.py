@@ -26,8 +26,8 @@ ALLOWED = (
     "a run folder, or one that was exported"
 )
 _ID = r"[0-9a-f]{4,32}"
-_SHOWN = 5  # of what exists, in a message
-_LIMITS = {  # what runs without the tag `partial` have where they saw all of each split
+_SHOWN = 5  # runs in a message
+_LIMITS = {  # values with which runs without the tag `partial` used all of each split
     "overfit_batches": ("0", "0.0"),
     "limit_train_batches": ("1.0",),
     "limit_val_batches": ("1.0",),
@@ -47,7 +47,7 @@ def find(
     metric: str | None = None,
     needs: str | None = None,
 ) -> FoundRun:
-    """The run that is meant.
+    """Finds a run.
 
     Args:
         run: `latest` (the newest that finished), `best` (by `metric`), an MLflow run id or the
@@ -55,14 +55,14 @@ def find(
             of a run, for which no store is needed.
         root: the folder the user works in; relative paths start there.
         tracking_uri: the store, see `resolve_uri`.
-        better: which way a metric is better, `min` or `max`.
-        experiment: `latest` and `best` look in it; None: in all.
-        metric: `best` goes by it, a `val/` one by its value for the weights that were kept; None:
-            by what the runs monitored.
-        needs: a file or folder that it must have left, such as `model`.
+        better: returns `min` or `max` for a metric.
+        experiment: the experiment in which `latest` and `best` search; None: all.
+        metric: the metric of `best`, a `val/` one at its value for the weights that were kept;
+            None: the metric that the runs monitored.
+        needs: a file or folder that the run must have, such as `model`.
 
     Raises:
-        ConfigError: there is no such run; with what there is.
+        ConfigError: there is no such run; the message lists those there are.
         DataError: a run folder cannot be read.
     """
     folder = _folder(run, root)
@@ -74,22 +74,22 @@ def find(
     uri = resolve_uri(tracking_uri, root, KEY)
     require_store(uri, KEY)
     with reaching(uri, KEY):
-        look = _Look(MlflowClient(uri), uri, experiment, needs)
+        store = _Store(MlflowClient(uri), uri, experiment, needs)
         if run == "latest":
-            return look.first_with(look.finished(), "run=latest")
+            return store.first_with(store.finished(), "run=latest")
         if run == "best":
-            return look.first_with(look.ranked(metric, better), "run=best")
+            return store.first_with(store.ranked(metric, better), "run=best")
         if run.startswith("models:"):
-            found = look.described(look.registered(run))
+            found = store.described(store.registered(run))
         else:
-            found = look.described(look.by_id(run.removeprefix("runs:/")))
+            found = store.described(store.by_id(run.removeprefix("runs:/")))
         if needs is not None and not found.has(needs):
             raise ConfigError(_lacking(run, needs))
         return found
 
 
 def _as_known(found: FoundRun, root: Path) -> FoundRun:
-    """The run of a folder; nobody else's record names a store that is written to.
+    """The run of a folder; the store that a foreign record names is not connected to.
 
     Raises:
         DataError: its configuration cannot be read.
@@ -105,7 +105,7 @@ def _as_known(found: FoundRun, root: Path) -> FoundRun:
 
 
 def _folder(run: str, root: Path) -> Path | None:
-    """The folder that is meant, None where it is something else."""
+    """The run folder; None where `run` is an id, a model, `latest` or `best`."""
     if run in ("latest", "best") or re.match(r"(models|runs):", run):
         return None
     path = root / Path(run).expanduser()
@@ -133,8 +133,8 @@ def _lacking(run: str, needs: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """A look into one store."""
+class _Store:
+    """One MLflow store, in which runs are searched."""
 
     client: MlflowClient
     uri: str
@@ -142,7 +142,7 @@ class _Look:
     needs: str | None
 
     def described(self, run: entities.Run) -> FoundRun:
-        """What the store says of a run, its folder included if that is on this machine."""
+        """The record of a run, with its folder if that is on this machine."""
         tags, inputs = dict(run.data.tags), run.inputs.dataset_inputs if run.inputs else []
         folder = Path(tags["folder"]) if "folder" in tags else None
         if folder is not None and not is_of(folder, run.info.run_id):
@@ -161,7 +161,7 @@ class _Look:
         )
 
     def first_with(self, runs: Iterator[entities.Run], typed: str) -> FoundRun:
-        """The first that left what is needed."""
+        """The first run that has the needed file."""
         for run in runs:
             found = self.described(run)
             if self.needs is None or found.has(self.needs):
@@ -172,7 +172,7 @@ class _Look:
         raise ConfigError(f"{typed}: {text}{self._newest()}")
 
     def finished(self) -> Iterator[entities.Run]:
-        """Runs that trained and came to their end, the newest first."""
+        """Finished trainings, the newest first."""
         for run in self._search("attributes.status = 'FINISHED'"):
             # Up to version 0.1.0 `describe=true` was a parameter of the run.
             trains = run.data.tags.get("trains", "yes") == "yes"
@@ -180,7 +180,7 @@ class _Look:
                 yield run
 
     def ranked(self, metric: str | None, better: Callable[[str], str]) -> Iterator[entities.Run]:
-        """Runs that finished on whole splits, the best first; of equal ones the newest."""
+        """Runs finished on whole splits, the best first, then the newest."""
         finished = list(self.finished())
         runs = [run for run in finished if _part(run) is None]
         if not runs and finished:
@@ -209,7 +209,7 @@ class _Look:
         yield from (run for _, run in sorted(ranked, key=lambda pair: sign * pair[0]))
 
     def _none_is_whole(self, finished: list[entities.Run]) -> str:
-        """Why no run competes, with those there are."""
+        """The message where all finished runs used parts of a split."""
         parts = [f"{run.info.run_id[:8]} ({_part(run)})" for run in finished[:_SHOWN]]
         shown = ", ".join(parts) + ", ..." * (len(finished) > _SHOWN)
         counts = Counter(run.info.status for run in self._search(""))
@@ -221,7 +221,7 @@ class _Look:
         return f"{text}{left}; allowed: train one first, or name one of them, run={parts[0][:8]}"
 
     def by_id(self, run_id: str) -> entities.Run:
-        """The run of an id, or of the beginning of one that no other shares."""
+        """The run of an id, or of a unique beginning of one."""
         if not re.fullmatch(_ID, run_id):
             raise ConfigError(f"run={run_id}: no id of MLflow; allowed: {ALLOWED}{self._newest()}")
         with contextlib.suppress(MlflowException):  # raised if there is none
@@ -324,24 +324,24 @@ class _Artifacts:
 
 
 def _part(run: entities.Run) -> str | None:
-    """The setting because of which it saw only a part of a split; None where it saw all."""
-    told = run.data.tags.get("partial")
-    if told is not None:
-        return None if told == "no" else told
+    """The setting that limited a run to a part of a split; None where it used all."""
+    setting = run.data.tags.get("partial")
+    if setting is not None:
+        return None if setting == "no" else setting
     params = {key: run.data.params.get(f"trainer.{key}") for key in _LIMITS}
     found = [key for key, value in params.items() if value not in (None, "null", *_LIMITS[key])]
     return f"trainer.{found[0]}={params[found[0]]}" if found else None
 
 
 def _metrics(run: entities.Run) -> dict[str, float]:
-    """The last value of each metric, under the names they were logged by."""
+    """The last value of each metric, under the name it was logged with."""
     return {decoded(name, run.data.tags): value for name, value in run.data.metrics.items()}
 
 
 def _value(run: entities.Run, metric: str) -> float | None:
-    """Of the weights that were kept; None where there is none that can be compared."""
+    """A metric of the weights that were kept; None where it is missing or not finite."""
     metrics = _metrics(run)
-    older = f"best/{metric.removeprefix('val/')}"  # as older runs have it
+    older = f"best/{metric.removeprefix('val/')}"  # the name in older runs
     kept = [name for name in (best_of(metric), older) if name in metrics]
     name = kept[0] if metric.startswith("val/") and kept else metric
     value = metrics.get(name, math.nan)
@@ -349,7 +349,7 @@ def _value(run: entities.Run, metric: str) -> float | None:
 
 
 def _split_and_digest(entry: entities.DatasetInput) -> tuple[str, str]:
-    """The split, and the whole sha256; the store's own field has only the beginning of it."""
+    """The split and the whole sha256, of which the store's own field has only the beginning."""
     split = next((t.value for t in entry.tags if t.key == SPLIT), "")
     with contextlib.suppress(ValueError, KeyError, TypeError):
         return split, str(json.loads(entry.dataset.source)["sha256"])

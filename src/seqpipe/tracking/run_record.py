@@ -1,4 +1,4 @@
-"""A recorded run that was found again: what it was, and its files on this machine."""
+"""The record of a run, read from its folder or from MLflow, and its files on this machine."""
 
 import json
 import re
@@ -15,12 +15,13 @@ from seqpipe.errors import ConfigError, DataError
 from seqpipe.files import replacing
 from seqpipe.records import BadRecordError, inside, is_own, read_yaml
 from seqpipe.records import read_json as read_object
+from seqpipe.rules import shown
 from seqpipe.tracking.base import Dataset
 
 PROVENANCE = "provenance.json"
-"""In the run's folder: what the tracker was told at the start, and the id it gave the run."""
+"""The file in a run's folder with the arguments of `Tracker.start` and the id of the run."""
 
-_MOST_FILES, _DEEPEST = 10_000, 32  # of one artifact folder: a listing without an end is refused
+_MOST_FILES, _DEEPEST = 10_000, 32  # of one artifact folder: an endless listing is refused
 
 
 class Listed(Protocol):
@@ -46,16 +47,16 @@ class FoundRun:
 
     Args:
         name: for people, `digits lstm 3x64`.
-        run_id: of MLflow; None for the folder of a run that it does not know.
-        folder: the run's own, None where it is not on this machine.
+        run_id: its id in MLflow; None for a run folder that MLflow does not know.
+        folder: the run's folder; None where it is not on this machine.
         experiment: the group it belongs to.
         tracking_uri: the store it is recorded in; None where run_id is.
-        params: what was chosen, flat, as typed: `optim.lr` -> `0.001`.
-        tags: the rest, such as `command` and `git.commit`.
-        metrics: the last value of each, or from a folder those of its metrics.json.
+        params: the configuration, flat, as typed: `optim.lr` -> `0.001`.
+        tags: other facts, such as `command` and `git.commit`.
+        metrics: the last value of each; for a folder those of its metrics.json.
         datasets: sha256 of the records of each split (train, val, test).
-        artifacts: where MLflow keeps its files.
-        unasked: the store that the record of somebody else's names, which is not connected to.
+        artifacts: its files in MLflow.
+        unasked: a store that a record of somebody else names; it is not connected to.
     """
 
     name: str
@@ -72,11 +73,11 @@ class FoundRun:
 
     @property
     def typed(self) -> str:
-        """What names it on the command line: `run=...` with the id, or the folder."""
+        """The option that names it on the command line: `run=` with the id, or the folder."""
         return f"run={self.run_id or self.folder}"
 
     def has(self, path: str) -> bool:
-        """Whether it left a file or folder, named as below its run folder (`metrics.json`)."""
+        """True if it has a file or folder; path: relative to the run folder (`metrics.json`)."""
         if self.folder is not None and (self.folder / path).exists():
             return True
         parent = str(PurePosixPath(path).parent)
@@ -85,14 +86,13 @@ class FoundRun:
         )
 
     def local(self, path: str) -> Path:
-        """Where a file or folder of the run lies on this machine; it is fetched if it must be.
+        """The place of a file or folder of the run on this machine, downloaded if necessary.
 
-        What is fetched is kept as long as this object.
+        A download is kept as long as this object.
 
         Raises:
-            ConfigError: the run left no such file.
-            DataError: its files have names that lead out of the folder they are fetched to, or a
-                link leads out of its folder.
+            ConfigError: the run has no such file.
+            DataError: a name or a link leads out of its folder.
         """
         if self.folder is not None and (self.folder / path).exists():
             return self.inside(path)
@@ -101,7 +101,7 @@ class FoundRun:
         assert self.artifacts is not None
         target = self._fetched
         if not (target / path).exists():
-            for file in list(_files(self.artifacts, path)):  # all are looked at before the first
+            for file in list(_files(self.artifacts, path)):  # all names are checked first
                 place = target.joinpath(*PurePosixPath(file).parts)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 self.artifacts.download(file, place)
@@ -111,7 +111,7 @@ class FoundRun:
         """The place of a file in the run's own folder.
 
         Raises:
-            DataError: a link leads out of it: what is read or written there would be another file.
+            DataError: a link leads out of it, to another file.
         """
         assert self.folder is not None
         try:
@@ -121,23 +121,23 @@ class FoundRun:
             raise DataError(f"{self.folder / path}: {text}") from None
 
     def is_own(self, root: Path) -> bool:
-        """Whether its configuration was trained from a folder, exactly as it is.
+        """True if its configuration was trained from a folder, and is unchanged.
 
         Args:
             root: the folder the user works in.
 
         Raises:
-            ConfigError: it left no configuration.
-            DataError: that cannot be read.
+            ConfigError: it has no configuration.
+            DataError: the configuration cannot be read.
         """
         return is_own(root, self.config)
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Its configuration, resolved, as its config.yaml has it; reading it runs nothing.
+        """Its resolved configuration, from config.yaml; reading it executes nothing.
 
         Raises:
-            ConfigError: it left none.
+            ConfigError: there is none.
             DataError: it cannot be read.
         """
         path = self.local("config.yaml")
@@ -156,37 +156,37 @@ class FoundRun:
 
 
 def of_folder(folder: Path, run: str) -> FoundRun:
-    """The run that left a folder; no store is asked.
+    """Reads the run of a folder, without any store.
 
     Args:
-        folder: the run's.
+        folder: the run's folder.
         run: as typed, for messages.
 
     Raises:
         ConfigError: it is no run folder.
-        DataError: what it left cannot be read.
+        DataError: a file in it cannot be read.
     """
     config = folder / "config.yaml"
     if not config.is_file() or config.stat().st_size == 0:
-        inside = [path.parent.name for path in sorted(folder.glob("*/config.yaml"))]
-        hint = f"; it has run folders inside, such as {inside[-1]}" if inside else ""
+        below = [path.parent.name for path in sorted(folder.glob("*/config.yaml"))]
+        hint = f"; it has run folders inside, such as {below[-1]}" if below else ""
         text = "no run folder: it has no config.yaml; allowed: outputs/runs/..."
         raise ConfigError(f"run={run}: {text}{hint}")
     empty = FoundRun(name=folder.name, folder=folder.absolute())
-    told = read_json(empty.inside(PROVENANCE))
+    record = read_json(empty.inside(PROVENANCE))
     metrics = read_json(empty.inside("metrics.json"))
     return FoundRun(
-        name=str(told.get("run_name") or folder.name),
-        run_id=_or_nothing(told.get("run_id")),
+        name=str(record.get("run_name") or folder.name),
+        run_id=_or_nothing(record.get("run_id")),
         folder=folder.absolute(),
-        experiment=str(told.get("experiment") or ""),
-        tracking_uri=_or_nothing(told.get("tracking_uri")),
-        params={key: _as_typed(value) for key, value in _entries(told, "params").items()},
-        tags={key: str(value) for key, value in _entries(told, "tags").items()},
+        experiment=str(record.get("experiment") or ""),
+        tracking_uri=_or_nothing(record.get("tracking_uri")),
+        params={key: shown(value) for key, value in _entries(record, "params").items()},
+        tags={key: str(value) for key, value in _entries(record, "tags").items()},
         metrics={key: float(v) for key, v in metrics.items() if _is_number(v)},
         datasets={
             split: str(data["digest"])
-            for split, data in _entries(told, "datasets").items()
+            for split, data in _entries(record, "datasets").items()
             if isinstance(data, dict) and "digest" in data
         },
     )
@@ -195,26 +195,26 @@ def of_folder(folder: Path, run: str) -> FoundRun:
 def write_provenance(
     folder: Path, run_id: str | None, tracking_uri: str, identity: Mapping[str, Any]
 ) -> Path:
-    """Writes provenance.json: what `Tracker.start` was told, and where the run is recorded.
+    """Writes provenance.json: the arguments of `Tracker.start`, and the place of the record.
 
     Args:
-        folder: the run's.
+        folder: the run's folder.
         run_id: in the store; None where runs have none.
         tracking_uri: the store.
         identity: the arguments of `Tracker.start`.
     """
     where = {} if run_id is None else {"run_id": run_id, "tracking_uri": tracking_uri}
     datasets = {split: Dataset(*data)._asdict() for split, data in identity["datasets"].items()}
-    told = {**where, **identity, "datasets": datasets}
+    record = {**where, **identity, "datasets": datasets}
     path = folder / PROVENANCE
-    text = json.dumps(told, indent=2, ensure_ascii=False, default=str)
+    text = json.dumps(record, indent=2, ensure_ascii=False, default=str)
     with replacing(path) as made:
         made.write_text(text + "\n", encoding="utf-8")
     return path
 
 
 def is_of(folder: Path, run_id: str) -> bool:
-    """Whether a folder is the one that a run left, and not another at its place."""
+    """True if a folder is that of a run, and not of a later one at the same place."""
     try:
         return bool(read_json(folder / PROVENANCE).get("run_id") == run_id)
     except DataError:
@@ -222,10 +222,10 @@ def is_of(folder: Path, run_id: str) -> bool:
 
 
 def _files(artifacts: Artifacts, path: str) -> Iterator[str]:
-    """The files at or below a path; no name among them leads elsewhere.
+    """The files at or below a path.
 
     Raises:
-        DataError: one does, or there is no end of them.
+        DataError: a name leads out of the folder, or there are too many files.
     """
     waiting, count = [path], 0
     parent = str(PurePosixPath(path).parent)
@@ -260,7 +260,7 @@ def _or_none(parent: str) -> str | None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What a JSON file of a run says; nothing where there is no such file.
+    """Reads a JSON file of a run; an empty object where there is no such file.
 
     Raises:
         DataError: it is no JSON object.
@@ -274,7 +274,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_metrics(path: Path) -> dict[str, float | None]:
-    """The metrics of a run; None: a number that was not finite.
+    """Reads the metrics of a run; None: a number that was not finite.
 
     Raises:
         DataError: it is no JSON object of numbers.
@@ -293,14 +293,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, float) or abs(value) < 2**1000  # more is no float
 
 
-def _entries(told: Mapping[str, Any], key: str) -> dict[str, Any]:
-    entries = told.get(key)
+def _entries(record: Mapping[str, Any], key: str) -> dict[str, Any]:
+    entries = record.get(key)
     return entries if isinstance(entries, dict) else {}
 
 
 def _or_nothing(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _as_typed(value: object) -> str:
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

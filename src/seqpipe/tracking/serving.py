@@ -1,4 +1,4 @@
-"""MLflow's scoring server, started from this environment and ended with everything it started."""
+"""MLflow's scoring server, run in this environment and ended with all its processes."""
 
 import contextlib
 import json
@@ -30,35 +30,34 @@ from seqpipe.tracking.mlflow_internals import (
 from seqpipe.tracking.pyfunc import LOADER
 
 
-class _Told(MlflowException):
-    """The server answers with the status of its code, and with this message.
+class _HttpError(MlflowException):
+    """An error that the server answers with the status of its code and only this message.
 
-    MLflow puts the whole of the data before the message of any other error, or a traceback beside
-    it: neither helps who asked, and both are long.
+    For other errors MLflow adds all of the data, or a traceback, both long and of no help.
 
     Args:
-        message: for whoever asked.
+        message: for the client.
     """
 
     code: int
 
     def __init__(self, message: str) -> None:
         super().__init__(message, error_code=self.code)
-        self.told = message
+        self.text = message
 
     def serialize_as_json(self) -> str:
         """The body of the answer."""
-        return json.dumps({"error_code": self.error_code, "message": self.told})
+        return json.dumps({"error_code": self.error_code, "message": self.text})
 
 
-class Refused(_Told):
-    """What was asked cannot be read: 400."""
+class Refused(_HttpError):
+    """The request cannot be read: 400."""
 
     code = INVALID_PARAMETER_VALUE
 
 
-class Failed(_Told):
-    """What was asked could not be answered, and that is not to blame on who asked: 500."""
+class Failed(_HttpError):
+    """The model failed on a valid request: 500."""
 
     code = INTERNAL_ERROR
 
@@ -71,21 +70,21 @@ _LONGEST_TYPED = 1500  # characters of a body that stands in the command; longer
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers.
+    """A running server.
 
     Args:
-        url: where it is asked.
-        process: of MLflow, the first of a group of its own.
+        url: its address.
+        process: the first process of its group.
     """
 
     url: str
     process: "subprocess.Popen[bytes]"
 
     def ask(self, body: Any, seconds: float = 60.0) -> Any:
-        """What it answers to a body of JSON.
+        """Sends a body of JSON and returns the answer.
 
         Raises:
-            SeqpipeError: it refuses, with its words.
+            SeqpipeError: the server refuses it; with its message.
         """
         data = json.dumps(body).encode()
         request = urllib.request.Request(
@@ -100,24 +99,24 @@ class Server:
 
 
 def check_model(folder: Path) -> None:
-    """Refuses a folder that would run code when it is loaded: only ours names seqpipe's loader.
+    """Refuses a folder that would run code when loaded: only seqpipe's own loader is allowed.
 
     Args:
-        folder: with MLmodel.
+        folder: the folder with MLmodel.
 
     Raises:
-        DataError: it is none of ours.
+        DataError: training did not write it.
     """
     path = folder / MLMODEL
     try:
-        told = read_yaml(inside(folder, MLMODEL))
-        flavors = told["flavors"]
+        model = read_yaml(inside(folder, MLMODEL))
+        flavors = model["flavors"]
         (name,) = flavors
         flavor = dict(flavors[name])
     except (OSError, ValueError, TypeError, KeyError):
         raise DataError(f"{path}: cannot be read; allowed: what training wrote") from None
-    unknown = sorted(set(told) - MODEL_KEYS)
-    if unknown or told.get("prompts") is not None:  # MLflow would look for what they name
+    unknown = sorted(set(model) - MODEL_KEYS)
+    if unknown or model.get("prompts") is not None:  # MLflow would load what they name
         text = f"has {', '.join(unknown) or 'prompts'}, which training does not write"
         raise DataError(f"{path}: {text}; allowed: what training wrote")
     for entry in folder.rglob("*"):
@@ -128,7 +127,7 @@ def check_model(folder: Path) -> None:
         loader = flavor.get("loader_module", name)
         text = f"would be loaded by code that is not seqpipe's ({loader})"
         raise DataError(f"{path}: {text}; allowed: what training wrote")
-    example = told.get("saved_input_example_info") or {}
+    example = model.get("saved_input_example_info") or {}
     names = {"data": flavor.get("data"), **(example if isinstance(example, dict) else {})}
     for key, file in names.items():
         if file is not None and is_elsewhere(str(file)):
@@ -137,7 +136,7 @@ def check_model(folder: Path) -> None:
 
 
 def free_port(host: str, port: int) -> int:
-    """The port, or for 0 one that is free.
+    """Returns the port, or a free one for 0.
 
     Raises:
         ConfigError: it is taken, or this machine has no such address.
@@ -155,27 +154,25 @@ def free_port(host: str, port: int) -> int:
             text = "may not be opened by this user; allowed: 1024 or more"
             raise ConfigError(f"port={port}: {text}") from None
         except OSError as error:
-            text = (
-                f"cannot be had on host={host} ({error.strerror}); allowed: a free one, 0 for any"
-            )
-            raise ConfigError(f"port={port}: {text}") from None
+            text = f"cannot be opened on host={host} ({error.strerror})"
+            raise ConfigError(f"port={port}: {text}; allowed: a free one, 0 for any") from None
         return int(trial.getsockname()[1])
 
 
 @contextlib.contextmanager
 def serving(folder: Path, *, host: str, port: int, workers: int) -> Iterator[Server]:
-    """A server of a model, answering; it and all its processes end with the block.
+    """Runs a server of a model; it and all its processes end with the block.
 
-    What it writes goes to stderr.
+    Its output goes to stderr.
 
     Args:
-        folder: with MLmodel, see `check_model`.
-        host: it listens at.
-        port: likewise.
-        workers: processes that answer.
+        folder: the folder with MLmodel, see `check_model`.
+        host: the address it listens at.
+        port: the port it listens at.
+        workers: the number of processes that answer.
 
     Raises:
-        SeqpipeError: it does not come up.
+        SeqpipeError: it does not start.
     """
     words = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
     words += ["-m", str(folder), "--host", host, "--port", str(port), "--workers", str(workers)]
@@ -201,7 +198,7 @@ def serving(folder: Path, *, host: str, port: int, workers: int) -> Iterator[Ser
 
 
 def example_of(folder: Path) -> Any:
-    """A body of one row that the model reads, from what is kept beside it.
+    """A body of one row, from the example that is kept with the model.
 
     Raises:
         DataError: there is none.
@@ -216,7 +213,7 @@ def example_of(folder: Path) -> Any:
 
 
 def curl(server: Server, folder: Path, body: Any) -> str:
-    """The command that asks the server for that body, for a shell."""
+    """The shell command that sends a body to the server."""
     data = json.dumps(body)
     if len(data) > _LONGEST_TYPED:
         data = f"@{folder / SERVED_EXAMPLE}"

@@ -1,4 +1,4 @@
-"""Opens the MLflow store that a run is written to, or says why it cannot be."""
+"""Opens the MLflow store that a run is written to, or refuses it with a reason."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from seqpipe.errors import ConfigError, SeqpipeError
+from seqpipe.errors import ConfigError, SeqpipeError, first_line
 from seqpipe.tracking.mlflow_internals import ARTIFACT_ROOT, DATABASE_LOGGER
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ _LIBRARIES = r"(mlflow|sqlalchemy|alembic)\b"
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_SECONDS = 5.0
 _LOCK_SECONDS = 300.0  # making a store takes seconds, many in a row more
-_BUSY_SECONDS = 20.0  # as MLflow: other runs are writing
+_BUSY_SECONDS = 20.0  # as in MLflow: other runs are writing
 _IMPATIENT = {  # MLflow's own settings wait several minutes for a server that is gone
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
@@ -35,13 +35,13 @@ _IMPATIENT = {  # MLflow's own settings wait several minutes for a server that i
 
 
 def resolve_uri(tracking_uri: str, root: Path, key: str = KEY) -> str:
-    """The URI with a sqlite path made absolute, so that it stays true whatever the folder.
+    """Makes the path of a sqlite URI absolute, independent of the working folder.
 
     Args:
         tracking_uri: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, or the address
             of a server or database.
         root: the folder a relative path starts from.
-        key: what was typed to name it, for messages.
+        key: the option that names it, for messages.
 
     Raises:
         ConfigError: The URI is a folder or has no file.
@@ -61,7 +61,7 @@ def resolve_uri(tracking_uri: str, root: Path, key: str = KEY) -> str:
 
 
 def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
-    """Opens the store and the experiment, each made where it is missing.
+    """Opens the store and the experiment; each is made if missing.
 
     Two processes that make a sqlite store at once break it for good, so this happens under a
     file lock beside it (https://github.com/mlflow/mlflow/issues/24321).
@@ -82,11 +82,11 @@ def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
 
 
 def require_store(uri: str, key: str) -> None:
-    """Refuses a store that would have to be made: nothing is found in it.
+    """Refuses a store that does not exist: no run could be found in it.
 
     Args:
         uri: as `resolve_uri` returns it.
-        key: what was typed to name it, for messages.
+        key: the option that names it, for messages.
 
     Raises:
         ConfigError: There is no such file.
@@ -98,21 +98,21 @@ def require_store(uri: str, key: str) -> None:
 
 @contextlib.contextmanager
 def reaching(uri: str, key: str = KEY) -> Iterator[None]:
-    """Whatever goes wrong with the store inside is told as a mistake in naming it.
+    """Reports every failure of the store inside as an error of the option that names it.
 
     Args:
         uri: as `resolve_uri` returns it.
-        key: what was typed to name it.
+        key: the option that names it.
 
     Raises:
         ConfigError: The store cannot be reached or opened.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)  # forty lines about each new store
-    # And a traceback for each attempt at one that is locked or full, which the buffer reports.
+    # A traceback for each attempt at a locked or full store, which the buffer reports.
     logging.getLogger(DATABASE_LOGGER).setLevel(logging.CRITICAL)
-    # A line for each attempt: what came of them is told below, and by the buffer.
+    # A line for each attempt; the failure is reported below, and by the buffer.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    # PYTHONWARNINGS=error is about the user's code, not about what MLflow calls in its libraries.
+    # PYTHONWARNINGS=error is meant for the user's code, not for MLflow's calls of its libraries.
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=_LIBRARIES)
     try:
         with _only_one(uri), impatient(), _beside(uri):
@@ -124,9 +124,9 @@ def reaching(uri: str, key: str = KEY) -> Iterator[None]:
     except Timeout:
         reason = f"another process has held {_database(uri)}.lock for {_LOCK_SECONDS:.0f} s"
     except (MlflowException, OSError, sqlite3.Error) as error:
-        reason = first_line(error)
+        reason = reason_of(error)
     except Exception as error:  # the drivers of other databases each raise their own
-        reason = f"{type(error).__name__}: {first_line(error)}"
+        reason = f"{type(error).__name__}: {reason_of(error)}"
     if uri.startswith(_SQLITE):
         text = f"cannot be opened ({reason}); allowed: a database of MLflow in a folder to write to"
     else:
@@ -136,7 +136,7 @@ def reaching(uri: str, key: str = KEY) -> Iterator[None]:
 
 @contextlib.contextmanager
 def impatient() -> Iterator[None]:
-    """Calls to a server give up within seconds, where the user has not said otherwise."""
+    """Lets calls to a server give up within seconds, unless the user's environment says more."""
     added = {name: value for name, value in _IMPATIENT.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -148,10 +148,10 @@ def impatient() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _beside(uri: str) -> Iterator[None]:
-    """Keeps what MLflow makes by itself beside the database, whatever its folder is called.
+    """Keeps the files that MLflow makes by itself beside the database.
 
-    Its experiment `Default` would get files in `mlruns` of the present folder, whose name it puts
-    into a statement of SQL as it is; and it makes the folder of the address, not of the file.
+    Its experiment `Default` would get files in `mlruns` of the working folder, whose name it puts
+    unescaped into an SQL statement; and it makes the folder of the escaped address.
     """
     if not uri.startswith(_SQLITE):
         yield
@@ -169,7 +169,7 @@ def _beside(uri: str) -> Iterator[None]:
 
 
 def remove_stray(uri: str) -> None:
-    """Removes the empty folder that MLflow made of an address with escapes."""
+    """Removes the empty folder that MLflow made for an address with escapes."""
     made = Path(uri.removeprefix(_SQLITE)).parent
     if not uri.startswith(_SQLITE) or made == _database(uri).parent:
         return
@@ -191,7 +191,7 @@ def _only_one(uri: str) -> Iterator[None]:
 
 
 def _probe(uri: str) -> None:
-    """Raises at once where MLflow would first try ten times, for minutes."""
+    """Raises at once where MLflow would retry for minutes."""
     if uri.startswith(_SQLITE):
         with contextlib.closing(sqlite3.connect(_database(uri), _BUSY_SECONDS)) as connection:
             connection.execute("BEGIN IMMEDIATE")  # refused if it is no database or read-only
@@ -203,7 +203,7 @@ def _probe(uri: str) -> None:
 
 
 def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
-    """The id of the experiment of this name: found, brought back, or made."""
+    """The id of the experiment of this name, which is made or restored if necessary."""
     location = _artifacts(uri) if uri.startswith(_SQLITE) else None
     found = client.get_experiment_by_name(name)
     if found is None:
@@ -215,7 +215,7 @@ def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
                 raise
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
-        log.warning("the experiment %r had been deleted: it is back, with its runs", name)
+        log.warning("the experiment %r had been deleted; it is restored, with its runs", name)
     if location and found.artifact_location != location:
         log.warning(
             "files of the experiment %r are kept in %s, where it was made; "
@@ -235,13 +235,12 @@ def _database(uri: str) -> Path:
 
 
 def _address(database: Path) -> str:
-    """The address of a file; in it a `?` would begin options, and `%20` stand for a blank."""
+    """The address of a file, in which `?` and `%20` are escaped."""
     path = re.sub(r"%(?=[0-9A-Fa-f]{2})", "%25", str(database))
     return _SQLITE + path.replace("?", "%3F")
 
 
-def first_line(error: Exception) -> str:
-    """What matters of a message: where a connection failed, the system's own words for it."""
+def reason_of(error: Exception) -> str:
+    """One line of a message: where a connection failed, the system's own words for it."""
     found = re.findall(r"\[Errno -?\d+\] ([\w ]+)", str(error))
-    lines = [*found[-1:], *str(error).strip().splitlines()]
-    return lines[0] if lines else type(error).__name__
+    return str(found[-1]) if found else first_line(error)

@@ -1,4 +1,4 @@
-"""How long a store may keep a run waiting."""
+"""Limits on the time that a run waits for its store."""
 
 import threading
 import time
@@ -10,17 +10,17 @@ _TRAINING, _END = 12.0, 13.0  # seconds lost to failures; together with the last
 
 
 class Unreachable(Exception):
-    """The store has failed for so long that it is not asked any more."""
+    """The store has failed for so long that it is not called any more."""
 
 
 class Patience:
-    """Calls a store, and loses at most about 25 seconds of a run with calls that fail.
+    """Calls a store, and spends at most about 25 seconds of a run on calls that fail.
 
-    A call that does not come back is left to itself: a server that accepts connections and never
-    answers, a file system that hangs. What succeeds may take as long as it takes.
+    A call that does not return is abandoned: a server that accepts connections and never answers,
+    a file system that hangs. A successful call may take as long as it takes.
 
     Attributes:
-        lost: seconds that failed calls took.
+        lost: seconds spent on failed calls.
     """
 
     def __init__(self) -> None:
@@ -29,20 +29,20 @@ class Patience:
         self._hangs = False
 
     def at_the_end(self) -> None:
-        """Allows for the last attempts."""
+        """Grants more time for the last attempts."""
         self._limit = min(self.lost, self._limit) + _END
 
     def call(self, action: Callable[..., Any], *arguments: Any, more: float = 0.0) -> Any:
-        """What `action(*arguments)` returns or raises.
+        """Returns or raises what `action(*arguments)` does.
 
         Args:
             action: calls the store.
-            arguments: its own.
+            arguments: its arguments.
             more: seconds that it may take beyond the usual, for a large file.
 
         Raises:
             Unreachable: too much time was lost.
-            TimeoutError: it did not come back.
+            TimeoutError: it did not return.
         """
         left = self._limit - self.lost
         if left <= 0:
