@@ -21,11 +21,11 @@ def load(
 ) -> Model:
     """A trained model, ready for `predict`, `sample` and `score`.
 
-    A folder is opened without Hydra, MLflow or Lightning. Nothing in it is run.
+    A folder is opened without Hydra, MLflow or Lightning. Nothing in it is executed.
 
     Args:
-        where: a folder that `export` wrote or a run left; or what `run=` takes on the command
-            line: an MLflow run id, `runs:/<id>`, `latest`, `models:/name@alias`.
+        where: a folder of `export` or of a run; or a value of `run=` on the command line: an
+            MLflow run id, `runs:/<id>`, `latest`, `models:/name@alias`.
         device: where it computes; "auto": a GPU where there is one.
         trust: modules of your own whose classes its configuration may use (`["my_cells"]`).
         tracking_uri: the MLflow store, where `where` is no folder; None: the one that training

@@ -51,11 +51,11 @@ from seqpipe.terminal import (
     WRONG_INPUT,
     code_of,
     complain,
-    heard_by_nobody,
     on_sigterm,
     only_prints,
     open_streams,
     say,
+    tolerating_lost_stderr,
 )
 
 _SET_BY_LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -103,7 +103,7 @@ def main() -> int:
     if here not in sys.path:  # `python -m` does so, a console script does not
         sys.path.insert(0, here)
     _spin_less()
-    with heard_by_nobody():
+    with tolerating_lost_stderr():
         try:
             command, words = split(sys.argv[1:])
             if command not in PANEL_COMMANDS:

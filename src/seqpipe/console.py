@@ -1,4 +1,4 @@
-"""A console of rich for text of ours and of the user's."""
+"""Rich's console for text that may be the user's."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ WIDTH = 140
 
 
 class PlainConsole(Console):
-    """Rich's console for text of ours and of the user's: `[/red]` and `:smile:` are plain text.
+    """Rich's console without markup: `[/red]` and `:smile:` are plain text.
 
     Where no terminal is, it is `WIDTH` columns wide: a file or a pipe has no width of its own.
 
@@ -24,5 +24,5 @@ class PlainConsole(Console):
             self.width = WIDTH
 
     def render_str(self, text: str, **options: Any) -> Any:
-        """Every plain string that is printed comes by here, cells and titles of tables included."""
+        """Renders every plain string that is printed, also cells and titles of tables."""
         return super().render_str(visible(text), **options)

@@ -1,4 +1,4 @@
-"""Text of the user's data where people read it: nothing in it may steer a terminal or a page."""
+"""Escapes control characters in text of the user's data before it is shown."""
 
 import logging
 import re
@@ -11,7 +11,7 @@ _STEERING = re.compile(
 
 
 def visible(text: str) -> str:
-    r"""Text whose control characters are shown, not obeyed.
+    r"""Escapes control characters, so that they are shown and not executed.
 
     >>> print(visible("\x1b[31mred"))
     \x1b[31mred
@@ -20,8 +20,8 @@ def visible(text: str) -> str:
 
 
 class PlainFormatter(logging.Formatter):
-    """Formats records of a log whose messages hold text of the user's."""
+    """Formatter of log records that escapes control characters in messages."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, its control characters shown."""
+        """Formats a record as one line."""
         return visible(super().format(record))

@@ -1,4 +1,4 @@
-"""The package as pip knows it: name, requirements, and a wheel of the code that runs."""
+"""Name, requirements and wheel of the installed package, for pip."""
 
 import base64
 import functools
@@ -22,7 +22,7 @@ _EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
 
 
 class Declared(NamedTuple):
-    """What the package declares.
+    """Requirements that the package declares.
 
     `python`: the versions it runs on; `always`: requirements; `extras`: name -> requirements.
     """
@@ -67,15 +67,15 @@ def pinned(name: str, version: str) -> tuple[str, ...]:
 
 
 def requirements(extra: str) -> tuple[str, ...]:
-    """The libraries of an extra, as pip takes them: `soundfile>=0.12`."""
+    """The libraries of an extra, in the form of pip: `soundfile>=0.12`."""
     return declared().extras.get(extra, ())
 
 
 def write_wheel(folder: Path) -> Path:
-    """Writes a wheel of the code that runs, from a checkout or from an installed package.
+    """Writes a wheel of the running code, from a checkout or from an installed package.
 
     The same code gives the same bytes. A part of its version is a hash of its files, so that pip
-    and MLflow, which keep environments by the names of requirements, never take it for another.
+    and MLflow, which identify environments by their requirements, never confuse two wheels.
 
     Args:
         folder: an existing folder.

@@ -1,8 +1,9 @@
-"""Files that are whole or not there, and one line about a place that takes none."""
+"""Atomic writing of files, and messages for places that cannot be written to."""
 
 import contextlib
 import errno
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,23 +24,23 @@ _IN_WORDS = re.compile(
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A new file that takes the place of `path` only when it is whole.
+    """Writes a file beside `path` and replaces `path` only when it is complete.
 
-    What stood there before stays until then, and of a file that fails nothing stays: what it took
-    of a full disk is free again.
+    An older file stays until then. A file that cannot be completed is removed, so that a full disk
+    has its space back.
 
     Args:
         path: the file; the folder above it is made.
 
     Yields:
-        where to write it: beside `path`, with the same ending.
+        the path to write to: beside `path`, with the same ending.
 
     Raises:
-        OSError: the place takes no file; with its name.
+        OSError: the place cannot be written to; with its name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     made = path.with_name(f".new-{path.name}")
-    made.unlink(missing_ok=True)  # of a process that was killed, or a link of somebody else's
+    made.unlink(missing_ok=True)  # left by a killed process, or a link
     try:
         yield made
         made.replace(path)
@@ -51,6 +52,19 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def write_text(path: Path, text: str) -> Path:
+    """Writes a text that ends in one line end, and the folder above it, see `replacing`."""
+    with replacing(path) as made:
+        made.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+    return path
+
+
+def write_json(path: Path, value: object) -> Path:
+    """Writes indented JSON; values that JSON lacks become text."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    return write_text(path, text)
+
+
 def sha256_of(path: Path) -> str:
     """The sha256 (hex) of a file's bytes."""
     with path.open("rb") as opened:
@@ -58,13 +72,13 @@ def sha256_of(path: Path) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory was asked for that is not there, of the machine or of a GPU."""
+    """True if the memory of the machine or of a GPU was exhausted."""
     found = re.search(r"out of memory|can't allocate memory|not enough memory", str(error))
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(found))
 
 
 def unwritable(error: BaseException | None) -> str | None:
-    """One line about a place that takes or gives no more files; None for any other error.
+    """One line about a place that cannot be read or written; None for any other error.
 
     >>> unwritable(OSError(errno.ENOSPC, "No space left on device", "outputs/a.csv"))
     'outputs/a.csv: No space left on device'
@@ -81,7 +95,7 @@ def unwritable(error: BaseException | None) -> str | None:
 
 
 def unusable(error: BaseException) -> str | None:
-    """What ended a command that was no mistake of anybody's; None for a fault of ours."""
+    """The message for full memory or an unusable place; None for an error of seqpipe."""
     if out_of_memory(error):
         reason = str(error).strip().partition("\n")[0] or "the machine has no more"
         return f"out of memory: {reason}; allowed: a smaller data.batch_size, hidden_size or depth"

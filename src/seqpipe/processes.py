@@ -1,7 +1,7 @@
-"""Which processes belong to one training, and variables of a launcher that is long gone.
+"""Processes of one training: their rank, and stale environment variables of launchers.
 
-Lightning takes RANK, LOCAL_RANK and WORLD_SIZE for its own wherever they come from: a single
-process that inherits LOCAL_RANK=1 would train in silence as the second one, and write nothing.
+Lightning reads RANK, LOCAL_RANK and WORLD_SIZE wherever they come from: a single process that
+inherits LOCAL_RANK=1 would train silently as the second one, and write nothing.
 """
 
 import os
@@ -20,46 +20,46 @@ _OF_A_PROCESS = (
 
 
 def mark_children() -> None:
-    """Processes started from here on know that this process started them."""
+    """Marks processes that are started from here on as children of this training."""
     os.environ[_STARTED_BY] = str(os.getpid())
 
 
 def unmark_children() -> None:
-    """Processes started from here on are programs of their own."""
+    """Ends the marking: processes that are started from here on are independent."""
     os.environ.pop(_STARTED_BY, None)
 
 
 def is_child() -> bool:
-    """Whether a training of ours started this process."""
+    """True if a training of seqpipe started this process."""
     return os.environ.get(_STARTED_BY) == str(os.getppid())
 
 
 def is_launched() -> bool:
-    """Whether a launcher started this process: a training of ours, torchrun or srun."""
+    """True if a launcher started this process: a training of seqpipe, torchrun or srun."""
     return is_child() or "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_STEP_ID" in os.environ
 
 
 def rank() -> int:
-    """Number of this process among those of one run; the first alone prints."""
+    """The number of this process among those of one run; only the first prints."""
     values = [os.environ[name] for name in RANKS if name in os.environ]
     return int(values[0]) if values and values[0].isdecimal() else 0
 
 
 def ignore_stale_ranks(trainer: Mapping[str, Any]) -> str | None:
-    """Remove variables that say this process is one of several where it is not.
+    """Removes variables that wrongly make this process one of several.
 
-    What the trainer asks for decides. One process: none of them counts. Several: they count where
-    they are complete, which is how processes are started by hand.
+    If the trainer asks for one process, all are removed. If it asks for several, they are kept
+    where they are complete, which is how processes are started by hand.
 
     Args:
         trainer: `devices`, `num_nodes`, `accelerator`; empty for a command that does not train.
 
     Returns:
-        What was ignored, for the terminal; None where there was nothing.
+        The ignored variables, for the terminal; None where there were none.
 
     Raises:
-        ConfigError: torchrun or srun really started several processes, and the trainer asks for
-            one; or it asks for another number.
+        ConfigError: torchrun or srun started several processes and the trainer asks for one, or
+            it asks for another number.
     """
     asked = processes_of(trainer)
     if is_child():
@@ -95,7 +95,7 @@ def ignore_stale_ranks(trainer: Mapping[str, Any]) -> str | None:
 
 
 def processes_of(trainer: Mapping[str, Any]) -> int | None:
-    """How many processes a trainer asks for; None where that depends on the machine."""
+    """The number of processes a trainer asks for; None where it depends on the machine."""
     devices, nodes = trainer.get("devices", 1), int(trainer.get("num_nodes", 1))
     if isinstance(devices, str) and "," in devices:
         devices = [part for part in devices.split(",") if part]
@@ -110,7 +110,7 @@ def processes_of(trainer: Mapping[str, Any]) -> int | None:
 
 
 def _is_first(name: str) -> bool:
-    """Whether a variable says no more than that this is the only process, or the first task."""
+    """True if a variable only says that this is the only process, or the first task."""
     return os.environ[name] == ("1" if name.endswith(("WORLD_SIZE", "NTASKS")) else "0")
 
 

@@ -1,8 +1,7 @@
-"""What MLflow calls to load a trained model; every `MLmodel` of ours names this module.
+"""Loader of trained models for MLflow; the `MLmodel` of every run names this module.
 
-The layers below keep MLflow and the model apart: `inference.pyfunc` answers, `tracking.refusing`
-tells MLflow's server what went wrong. `mlflow.pyfunc.load_model("runs:/<id>/model")` works wherever
-seqpipe is installed.
+`inference.pyfunc` answers, `tracking.serving` has the errors of MLflow's server.
+`mlflow.pyfunc.load_model("runs:/<id>/model")` works wherever seqpipe is installed.
 """
 
 import logging
@@ -18,11 +17,11 @@ from seqpipe.tracking.serving import Failed, Refused
 log = logging.getLogger(__name__)
 
 
-class Asked:
-    """A model as MLflow asks it, whose refusals MLflow's server tells to whoever asked.
+class ServedModel:
+    """MLflow's wrapper of a model; wrong inputs become HTTP 400, internal errors 500.
 
     Args:
-        served: what answers.
+        served: the model.
     """
 
     def __init__(self, served: Served) -> None:
@@ -32,8 +31,8 @@ class Asked:
         """See `Served.predict`.
 
         Raises:
-            Refused: rows that cannot be read, over HTTP a 400.
-            Failed: an error of ours, over HTTP a 500; what it was is in the log.
+            Refused: rows that cannot be read (HTTP 400).
+            Failed: an internal error, which is in the log (HTTP 500).
         """
         try:
             return self.served.predict(data, params)
@@ -46,6 +45,6 @@ class Asked:
             raise Failed("the model could not answer; the log of its server says why") from None
 
 
-def _load_pyfunc(path: str) -> Asked:
-    """Called by MLflow with the folder that `MLmodel` names as `data`."""
-    return Asked(Served(opened(Path(path), trusted())))
+def _load_pyfunc(path: str) -> ServedModel:
+    """MLflow calls this with the folder that `MLmodel` names as `data`."""
+    return ServedModel(Served(opened(Path(path), trusted())))

@@ -1,8 +1,8 @@
-"""Reads what a run, a model, a checkpoint or a cache left: plain data, whoever wrote it.
+"""Readers for the files of runs, models, checkpoints and caches, as plain data.
 
-Every reader of such a file is here, so that one rule holds for all of them. A record holds
-numbers, text, lists and mappings. Nothing in it is executed, imported or resolved, no link in it
-is followed out of its folder, and no file in it can claim to be larger than it is.
+One rule holds for all of them, whoever wrote the file: a record holds numbers, text, lists and
+mappings. Nothing in it is executed, imported or resolved, no link in it is followed out of its
+folder, and no file in it can claim to be larger than it is.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ MOST_TEXT = 2**24
 """Bytes of a JSON or YAML file; `fields.json` of a large vocabulary may have more."""
 DEEPEST = 64
 SEALS = Path("outputs", "seals.txt")
-"""Below the working folder: a hash of each configuration that was trained there."""
+"""File below the working folder with a hash of each configuration that was trained there."""
 _PLAIN = (str, int, float, bool, type(None))
 _KINDS_OF_ARRAY = "biufcSU"
 _FLOATS = re.compile(
@@ -50,14 +50,14 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def is_elsewhere(name: str) -> bool:
-    """Whether a name leads out of the folder that it is read from: `/x`, `../x`, `~/x`, a URL."""
+    """True if a name leads out of the folder that it is read from: `/x`, `../x`, `~/x`, a URL."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     absolute = name.startswith(("/", "\\", "~")) or bool(PureWindowsPath(name).drive)
     return absolute or ".." in parts or "://" in name
 
 
 def read_text(path: Path, most: int = MOST_TEXT) -> str:
-    """The text of a file.
+    """Reads the text of a file.
 
     Raises:
         BadRecordError: it is no regular file, too large, or not UTF-8.
@@ -75,7 +75,7 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
 
 
 def read_json(path: Path, most: int = MOST_TEXT) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Reads the object in a JSON file.
 
     Raises:
         BadRecordError: there is none.
@@ -105,7 +105,7 @@ class _Loader(_Base):  # type: ignore[misc]
     }
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """A mapping, each of whose keys occurs once."""
+        """Builds a mapping; a key that occurs twice is refused."""
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = {key for key in keys if keys.count(key) > 1} if len(set(keys)) < len(keys) else ()
         if twice:
@@ -114,7 +114,7 @@ class _Loader(_Base):  # type: ignore[misc]
 
 
 class _WithFloats(_Loader):
-    """Numbers as OmegaConf reads them: `1e-3`, typed by hand, is one."""
+    """Plain YAML with the numbers of OmegaConf, such as `1e-3`."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         first: list(forms) for first, forms in _Loader.yaml_implicit_resolvers.items()
@@ -125,11 +125,11 @@ _WithFloats.add_implicit_resolver("tag:yaml.org,2002:float", _FLOATS, list("-+01
 
 
 def read_yaml(path: Path, *, floats: bool = False) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """Reads the mapping in a YAML file.
 
     Args:
         path: of the file.
-        floats: `1e-3` is a number, as OmegaConf reads and writes it; otherwise text, as YAML 1.1.
+        floats: read `1e-3` as a number, as OmegaConf does; otherwise as text, as YAML 1.1 does.
 
     Raises:
         BadRecordError: it is no mapping of plain values, see `check_plain`; it has tags, aliases,
@@ -154,7 +154,7 @@ def read_yaml(path: Path, *, floats: bool = False) -> dict[str, Any]:
 
 
 def _check_events(text: str) -> None:
-    """Before anything is built: with aliases, a few lines stand for more than memory holds."""
+    """Refuses aliases before anything is built: with them, a few lines can fill the memory."""
     depth = 0
     for event in yaml.parse(text, Loader=_Base):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
@@ -168,14 +168,14 @@ def _check_events(text: str) -> None:
 
 
 def check_plain(value: Any, key: str = "") -> None:
-    """Refuses what is more than numbers, text, lists and mappings of them.
+    """Refuses values other than numbers, text, and lists and mappings of them.
 
     Text with `${` is refused in values, in keys and in lists: OmegaConf would resolve it, and a
     resolver may read the environment or call any function.
 
     Args:
-        value: of the record.
-        key: where it stands, for messages.
+        value: a value of the record.
+        key: its place, for messages.
 
     Raises:
         BadRecordError: with the key.
@@ -208,7 +208,7 @@ def _short(text: str) -> str:
 
 
 def check_archive(path: Path) -> None:
-    """Refuses a zip archive that would unfold to more than it is: what we write is not packed.
+    """Refuses a compressed zip archive, which could unpack to any size; ours are stored.
 
     Raises:
         BadRecordError: it is no archive, is packed, or is damaged.
@@ -226,7 +226,7 @@ def check_archive(path: Path) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays of an .npz file; numbers and text, never pickled objects.
+    """Reads the arrays of an .npz file: numbers and text, never pickled objects.
 
     Raises:
         BadRecordError: it is no such file, is damaged, or an array claims another size.
@@ -266,7 +266,7 @@ def _check_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
 
 
 def targets(node: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(its key, itself) of every node with a `_target_`, at any depth, also in lists."""
+    """(key, node) of every node with a `_target_`, at any depth, also in lists."""
     if isinstance(node, Mapping):
         if node.get("_target_") is not None:
             yield key, node
@@ -287,16 +287,16 @@ def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def seal(config: Mapping[str, Any]) -> str:
-    """The sha256 of a configuration, the same of a run's config.yaml and of its model's."""
+    """The sha256 of a configuration; equal for config.yaml of a run and of its model."""
     text = json.dumps(config, sort_keys=True, ensure_ascii=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def note_seal(root: Path, config: Mapping[str, Any]) -> None:
-    """Notes that a configuration is the user's own: it was trained from this folder.
+    """Records that a configuration was trained from this folder, hence is the user's own.
 
     Raises:
-        OSError: it cannot be written down.
+        OSError: the file cannot be written.
     """
     path = root / SEALS
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -305,7 +305,7 @@ def note_seal(root: Path, config: Mapping[str, Any]) -> None:
 
 
 def is_own(root: Path, config: Mapping[str, Any]) -> bool:
-    """Whether a configuration was trained from this folder, exactly as it is."""
+    """True if a configuration was trained from this folder, and is unchanged."""
     path = root / SEALS
     if not path.is_file():
         return False

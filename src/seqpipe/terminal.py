@@ -87,16 +87,16 @@ def say(text: str, end: str = "\n") -> None:
     try:
         print(visible(text), end=end, flush=True)
     except BrokenPipeError:
-        say_no_more()
+        discard_output()
 
 
-def say_no_more() -> None:
+def discard_output() -> None:
     """Discards everything that is printed from here on."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
-def heard_by_nobody() -> Iterator[None]:
+def tolerating_lost_stderr() -> Iterator[None]:
     """Lets a run continue when stderr is gone (a closed terminal or pipe, a full disk)."""
     stream = sys.stderr
     tolerant = cast(TextIO, _Tolerant(stream))

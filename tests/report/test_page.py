@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from seqpipe.report import run_files as report
+from seqpipe.files import write_text
 from seqpipe.report.curves import draw_curves
 from seqpipe.report.findings import Finding
 from seqpipe.report.html import to_html
@@ -42,7 +42,7 @@ class Reader(HTMLParser):
 def written(tmp_path):
     """Markdown and HTML of a run with everything."""
     draw_curves(tmp_path, {"val/loss": [(3, 1.0)]})
-    report.write(tmp_path / "figures" / "flow.png", "picture")
+    write_text(tmp_path / "figures" / "flow.png", "picture")
     path = write_report(
         tmp_path,
         title="digits lstm",
@@ -205,7 +205,7 @@ def test_columns_of_numbers_are_flush_right_and_long_text_has_room(tmp_path):
 
 def test_a_picture_is_shown_only_from_the_figures_of_the_page(tmp_path):
     for place in ("figures/a b.png", "secret.png"):
-        report.write(tmp_path / place, "picture")
+        write_text(tmp_path / place, "picture")
     there = ["figures/a%20b.png", "figures/none.png", "secret.png", "figures/../secret.png"]
     there += [str(tmp_path / "secret.png"), "http://e/x.png"]
     page = to_html("\n\n".join(f"![one {place}]({place})" for place in there), tmp_path)

@@ -173,7 +173,7 @@ def test_a_deleted_experiment_comes_back(make_tracker, a_run, client, caplog):
     second = make_tracker(experiment_name="deleted once")
     second.start(**a_run)
     second.end("FINISHED")
-    assert "the experiment 'deleted once' had been deleted: it is back" in caplog.text
+    assert "the experiment 'deleted once' had been deleted; it is restored" in caplog.text
     assert client.get_run(second.run_id).info.status == "FINISHED"
 
 

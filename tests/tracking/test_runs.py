@@ -211,7 +211,7 @@ def test_an_id_that_does_not_exist_is_refused_with_the_newest_runs(look, ids):
 
 def test_the_beginning_of_several_ids_is_refused(look, ids, monkeypatch):
     twins = [SimpleNamespace(info=SimpleNamespace(run_id=f"abcd{k}" * 6)) for k in (1, 2)]
-    monkeypatch.setattr("seqpipe.tracking.run_lookup._Look._search", lambda *a, **b: iter(twins))
+    monkeypatch.setattr("seqpipe.tracking.run_lookup._Store._search", lambda *a, **b: iter(twins))
     message = refused(look, "abcd")
     assert message == "run=abcd: 2 runs begin so; allowed: more of abcd1abcd1ab, abcd2abcd2ab"
 

@@ -39,10 +39,10 @@ from seqpipe.terminal import (
     WRONG_INPUT,
     code_of,
     complain,
+    discard_output,
     on_sigterm,
     only_prints,
     say,
-    say_no_more,
 )
 
 __all__ = ["COMMANDS", "Answer", "Command", "Rerun"]
@@ -225,7 +225,7 @@ def call(name: str, words: Sequence[str]) -> int:
         complain(error)
         return WRONG_INPUT if isinstance(error, (ConfigError, DataError)) else FAILED
     except BrokenPipeError:  # of `| head`, see `say`
-        say_no_more()
+        discard_output()
         return 0
     except SystemExit as error:
         return code_of(error)

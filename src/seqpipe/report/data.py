@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from seqpipe.display import visible
+from seqpipe.files import write_text
 from seqpipe.report.figures import GREY, TRAIN, VALID, add_title, figure, plain, save
 from seqpipe.report.findings import Row
 from seqpipe.report.markdown import escaped, heading, picture, table
-from seqpipe.report.run_files import write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def write_data(folder: Path, *, title: str, text: str, summary: DataSummary) -> 
         parts += [heading("Records left out")]
         parts += [f"- {escaped(problem)}" for problem in summary.problems]
     parts.append(picture(Path("figures/data.png")))
-    return write(folder / "data.md", visible("\n\n".join(parts)))
+    return write_text(folder / "data.md", visible("\n\n".join(parts)))
 
 
 def draw_data(folder: Path, summary: DataSummary, title: str = "") -> Path | None:

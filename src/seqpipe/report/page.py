@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from seqpipe.display import visible
+from seqpipe.files import write_text
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.html import to_html
 from seqpipe.report.markdown import code, heading, number, picture, table
-from seqpipe.report.run_files import write
 
 # Sections in the order they are read; those not named here follow, in the order they come.
 ENDED = "What ended the run"
@@ -70,8 +70,8 @@ def write_page(path: Path, parts: Iterable[str]) -> Path:
         the Markdown; pictures and links are relative to it.
     """
     markdown = visible("\n\n".join(part for part in parts if part))
-    write(path.with_suffix(".html"), to_html(markdown, path.parent))
-    return write(path.with_suffix(".md"), markdown)
+    write_text(path.with_suffix(".html"), to_html(markdown, path.parent))
+    return write_text(path.with_suffix(".md"), markdown)
 
 
 def sections(folder: Path, findings: Sequence[Finding]) -> Iterator[str]:

@@ -1,13 +1,12 @@
 """Files of numbers, text and examples in a run's folder."""
 
 import csv
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from seqpipe.files import replacing
+from seqpipe.files import replacing, write_json, write_text
 from seqpipe.report.findings import Row
 from seqpipe.report.markdown import columns_of
 
@@ -16,26 +15,18 @@ History = Mapping[str, Sequence[tuple[int, float]]]
 _NUMBERS = re.compile(r"[-+]?[\d.][-+\d., eE]*")  # one number, or a row of them
 
 
-def write(path: Path, text: str) -> Path:
-    """Writes a text that ends in one line end, and the folder above it."""
-    with replacing(path) as made:
-        made.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
-    return path
-
-
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> Path:
     """Writes metrics.json: sorted, and null for what is not finite, which JSON cannot hold."""
     finite = {
         name: float(value) if math.isfinite(value) else None
         for name, value in sorted(metrics.items())
     }
-    text = json.dumps(finite, indent=2, ensure_ascii=False, allow_nan=False)
-    return write(folder / "metrics.json", text)
+    return write_json(folder / "metrics.json", finite)
 
 
 def write_sample(folder: Path, text: str) -> Path:
     """Writes sample.txt, text that the model generated."""
-    return write(folder / "sample.txt", text)
+    return write_text(folder / "sample.txt", text)
 
 
 def write_examples(folder: Path, rows: Sequence[Row]) -> Path:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seqpipe.report.run_files import write
+from seqpipe.files import write_json
 from seqpipe.rules import best_of
 
 NOTES = "jobs"  # folder of the notes, below that of the sweep
@@ -76,8 +76,7 @@ def note_job(sweep: Path, job: Job) -> None:
     known: dict[str, Any] = asdict(job)
     del known["metrics"]  # read from the run's folder
     known["seconds"] = job.seconds if math.isfinite(job.seconds) else None
-    text = json.dumps(known, indent=2, ensure_ascii=False)
-    write(path, text)
+    write_json(path, known)
 
 
 def read_jobs(sweep: Path) -> list[Job]:

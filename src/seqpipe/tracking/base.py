@@ -191,6 +191,3 @@ def recording(tracker: Tracker) -> Iterator[Tracker]:
             # A second Ctrl-C (or SIGTERM: `timeout` sends two) must not interrupt the last writes.
             with handling(dict.fromkeys((*ENDING, signal.SIGINT), signal.SIG_IGN)):
                 tracker.end(status)
-
-
-@contextlib.contextmanager

@@ -2,13 +2,12 @@
 
 import csv
 import functools
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from seqpipe.files import replacing
+from seqpipe.files import write_json
 from seqpipe.report.run_files import write_rows
 from seqpipe.tracking.base import Dataset, NoTracker, ParamValue, Row, Status
 from seqpipe.tracking.lightning_logger import TrackerLogger, writes_here
@@ -64,7 +63,7 @@ class CsvTracker(NoTracker):
             "tags": dict(tags),
             "datasets": {split: Dataset(*data)._asdict() for split, data in datasets.items()},
         }
-        self._write(self._write_facts)
+        self._write(functools.partial(write_json, self._folder / "run.json", self._facts))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Adds one row for each metric to metrics.csv."""
@@ -80,12 +79,7 @@ class CsvTracker(NoTracker):
         if self._facts and not self._ended:
             self._ended = True
             self._facts["status"] = status
-            self._write(self._write_facts)
-
-    def _write_facts(self) -> None:
-        text = json.dumps(self._facts, indent=2, ensure_ascii=False, default=str)
-        with replacing(self._folder / "run.json") as made:
-            made.write_text(text + "\n", encoding="utf-8")
+            self._write(functools.partial(write_json, self._folder / "run.json", self._facts))
 
     def _write(self, action: Callable[[], object]) -> None:
         """Writes to the disk; a full one ends no training, and is warned about once."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from mlflow import MlflowClient, entities
 
 from seqpipe.errors import TrackingError
-from seqpipe.files import replacing
+from seqpipe.files import write_json
 from seqpipe.rules import real, require, shown
 from seqpipe.tracking.abandoned_runs import PROCESS, end_abandoned, process_mark
 from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Usage
@@ -242,9 +242,8 @@ class MLflowTracker:
     def _keep_record(self, status: Status, missing: Sequence[str]) -> None:
         """Writes a file about the missing parts to the run's folder."""
         facts = {"run_id": self.run_id, "tracking_uri": self.location, "status": status}
-        with contextlib.suppress(OSError), replacing(self._output_dir / _UNSENT) as path:
-            text = json.dumps({**facts, "lacks": list(missing)}, indent=2, ensure_ascii=False)
-            path.write_text(text + "\n", encoding="utf-8")
+        with contextlib.suppress(OSError):
+            write_json(self._output_dir / _UNSENT, {**facts, "lacks": list(missing)})
 
     def _attempt(
         self, what: str, action: Callable[..., object], *arguments: object, more: float = 0.0

@@ -1,6 +1,5 @@
 """The record of a run, read from its folder or from MLflow, and its files on this machine."""
 
-import json
 import re
 import shutil
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Protocol
 
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.files import replacing
+from seqpipe.files import write_json
 from seqpipe.records import BadRecordError, inside, is_own, read_yaml
 from seqpipe.records import read_json as read_object
 from seqpipe.rules import shown
@@ -206,11 +205,7 @@ def write_provenance(
     where = {} if run_id is None else {"run_id": run_id, "tracking_uri": tracking_uri}
     datasets = {split: Dataset(*data)._asdict() for split, data in identity["datasets"].items()}
     record = {**where, **identity, "datasets": datasets}
-    path = folder / PROVENANCE
-    text = json.dumps(record, indent=2, ensure_ascii=False, default=str)
-    with replacing(path) as made:
-        made.write_text(text + "\n", encoding="utf-8")
-    return path
+    return write_json(folder / PROVENANCE, record)
 
 
 def is_of(folder: Path, run_id: str) -> bool:
