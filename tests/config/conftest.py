@@ -38,10 +38,11 @@ sys.exit(code)
 # Importing and asking Hydra for its plugins takes longer than most commands: this program does so
 # once, then forks a process for each line of JSON.
 FORKING = """
-import json, os, sys
+import gc, json, os, sys
 import seqpipe.cli
 from seqpipe.config.commandline import check
 check([])
+gc.freeze()  # what was imported is not looked through again where a child ends
 for line in sys.stdin:
     order = json.loads(line)
     child = os.fork()

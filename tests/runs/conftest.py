@@ -63,6 +63,11 @@ def _unpainted(figure: Figure, path: Path, **options: Any) -> None:
     Image.new("RGB", (8, 8), "white").save(path, format="png")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def stores_made_fast(tables_made_once: None) -> None:
+    """Every store of this folder has copied tables, but for those of other processes."""
+
+
 @pytest.fixture(scope="session")
 def launch_in() -> Callable[..., RunResult]:
     """launch_in(root, "adding", "depth=2"): the result of that run, with its folder below root.

@@ -16,6 +16,11 @@ from seqpipe.tracking.mlflow import MLflowTracker
 from seqpipe.tracking.store import open_store
 
 
+@pytest.fixture(scope="session", autouse=True)
+def stores_made_fast(tables_made_once: None) -> None:
+    """Every store of this folder has copied tables, but for those of other processes."""
+
+
 @pytest.fixture(scope="session")
 def store_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which outputs/mlflow.db lies."""
@@ -54,11 +59,13 @@ def a_run() -> dict[str, object]:
 
 # One interpreter is imported into (seconds), then forks a program for each case.
 _LOOPS = """
-import os, sys, time
+import gc, os, sys, time
 from pathlib import Path
 from seqpipe.tracking.base import recording
 from seqpipe.tracking.mlflow import MLflowTracker
+import mlflow.store.tracking.sqlalchemy_store
 root, cases = Path(sys.argv[1]), sys.argv[2:]
+gc.freeze()  # what was imported is not looked through again where a child ends
 children = {}
 for case in cases:
     children[case] = os.fork()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -205,6 +206,7 @@ def _is_entry(entry: object) -> bool:
     return isinstance(entry, list) and len(entry) == 5 and isinstance(entry[-1], str)
 
 
+@functools.cache
 def _libraries() -> dict[str, str]:
     """Versions of the libraries that preparing data depends on."""
     found = {"unicode": unicodedata.unidata_version}
@@ -214,6 +216,7 @@ def _libraries() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def _code() -> str:
     """sha256 of the code that prepares data: another version may read something else."""
     total = hashlib.sha256()
