@@ -1,6 +1,7 @@
 """What the package declares, and the wheel of it that goes with a model."""
 
 import ast
+import functools
 import re
 import sys
 import tomllib
@@ -30,31 +31,37 @@ def names(requirements) -> set[str]:
     return {normal(re.split(r"[^\w.-]", one, maxsplit=1)[0]) for one in requirements}
 
 
+@functools.cache
+def nodes() -> list[tuple[Path, ast.AST]]:
+    """Every node of every file of the package."""
+    files = sorted(SOURCE.rglob("*.py"))
+    return [(f, node) for f in files for node in ast.walk(ast.parse(f.read_text("utf-8")))]
+
+
 def imported(*, asked_for: bool) -> dict[str, str]:
     """Module outside the standard library -> a file that imports it, or asks `need` for it."""
     found: dict[str, str] = {}
-    for file in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            modules: list[str] = []
-            if asked_for:
-                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "need":
-                    modules = [node.args[0].value]
-            elif isinstance(node, ast.Import):
-                modules = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                modules = [node.module]
-            found |= {module.split(".")[0]: file.name for module in modules}
+    for file, node in nodes():
+        modules: list[str] = []
+        if asked_for:
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "need":
+                modules = [node.args[0].value]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            modules = [node.module]
+        found |= {module.split(".")[0]: file.name for module in modules}
     return {k: v for k, v in found.items() if k not in sys.stdlib_module_names and k != "seqpipe"}
 
 
 def test_everything_that_is_imported_is_declared():
     declared_names = names(PROJECT["dependencies"])
     optional = names(one for extra in PROJECT["optional-dependencies"].values() for one in extra)
-    found = imported(asked_for=False)
+    found, asked = imported(asked_for=False), imported(asked_for=True)
     assert found.keys() >= {"torch", "yaml", "pandas", "PIL", "lightning_utilities"}
     for module, file in found.items():
         name = normal(DISTRIBUTION_OF.get(module, module))
-        inside_an_extra = module in imported(asked_for=True) and name in optional
+        inside_an_extra = module in asked and name in optional
         assert name in declared_names or inside_an_extra, f"{file} imports {module}"
 
 
@@ -67,11 +74,10 @@ def test_every_library_that_is_asked_for_is_in_an_extra_under_its_own_name():
     extras = {name: names(needed) for name, needed in PROJECT["optional-dependencies"].items()}
     asked = imported(asked_for=True)
     assert len(asked) >= 7
-    for file in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "need":
-                options = {word.arg: word.value for word in node.keywords}
-                assert normal(node.args[0].value) in extras[options["extra"].value], file
+    for file, node in nodes():
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "need":
+            options = {word.arg: word.value for word in node.keywords}
+            assert normal(node.args[0].value) in extras[options["extra"].value], file
 
 
 def test_the_versions_of_python_are_said_once_and_the_same():
