@@ -20,6 +20,7 @@ from jaxtyping import install_import_hook
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
+from forking import Forking
 from seqpipe.config.loader import Loader
 from seqpipe.config.paths import conf_dir
 
@@ -79,6 +80,14 @@ def tables_made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(utils, "_initialize_tables", copied)
         yield
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forking]:
+    """warm.run(code, *arguments, cwd=...): a process in which all that trains is imported."""
+    program = Forking("import seqpipe.commands.train", tmp_path_factory.mktemp("pipes"))
+    yield program
+    program.close()
 
 
 @pytest.fixture(scope="session")

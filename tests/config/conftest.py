@@ -1,6 +1,4 @@
-import json
 import os
-import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import seqpipe
+from forking import Forking
 
 # A command in place of the real one: these tests are about the command line, not about training.
 FAKE_VERB = """
@@ -35,29 +34,11 @@ print("torch" in sys.modules, file=open("torch_imported", "w"))
 sys.exit(code)
 """
 
-# Importing and asking Hydra for its plugins takes longer than most commands: this program does so
-# once, then forks a process for each line of JSON.
-FORKING = """
-import gc, json, os, sys
+# Importing and asking Hydra for its plugins takes longer than most commands.
+IMPORTS = """
 import seqpipe.cli
 from seqpipe.config.commandline import check
 check([])
-gc.freeze()  # what was imported is not looked through again where a child ends
-for line in sys.stdin:
-    order = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        break
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-else:
-    sys.exit()
-os.chdir(order["cwd"])
-os.environ.clear()
-os.environ.update(order["env"])
-for number, name in enumerate((os.devnull, order["out"], order["err"])):
-    os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), number)
-sys.argv = ["-c", *order["arguments"]]
-exec(order["code"], {"__name__": "__main__"})
 """
 
 
@@ -91,33 +72,20 @@ def start(environment) -> Callable[[str], "subprocess.Popen[str]"]:
 
 
 @pytest.fixture(scope="session")
-def forking() -> Iterator["subprocess.Popen[str]"]:
+def forking(tmp_path_factory) -> Iterator[Forking]:
     """The program that forks, until the tests of this folder are over."""
-    source = str(Path(seqpipe.__file__).parents[1])
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    env = {**os.environ, "PYTHONPATH": source}
-    with subprocess.Popen([sys.executable, "-c", FORKING], env=env, text=True, **pipes) as program:
-        yield program
-        program.stdin.close()
+    program = Forking(IMPORTS, tmp_path_factory.mktemp("pipes"))
+    yield program
+    program.close()
 
 
 @pytest.fixture
-def forked(
-    forking, environment, tmp_path_factory
-) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+def forked(forking, environment) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Run Python code in a process of its own, in the working directory."""
 
     def run(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        pipes = tmp_path_factory.mktemp("pipes")
-        out, err = pipes / "out", pipes / "err"
         assert environment.keys() == {"cwd", "env"}  # nothing else can be changed in a fork
-        order = {"code": code, "arguments": arguments, "out": str(out), "err": str(err)}
-        order |= {"cwd": str(environment["cwd"]), "env": environment["env"]}
-        print(json.dumps(order), file=forking.stdin, flush=True)
-        answered, _, _ = select.select([forking.stdout], [], [], 120)
-        assert answered, f"{arguments} take longer than 120 s"
-        ended = int(forking.stdout.readline())
-        return subprocess.CompletedProcess(arguments, ended, out.read_text(), err.read_text())
+        return forking.run(code, *arguments, **environment)
 
     return run
 

@@ -36,8 +36,11 @@ def records(data, split):
         ("uci_sentences", "sentiment_uci_sentences", [], 3000),
         ("fine_food", "sentiment_finefood_stars", [], 1000),
         ("multi30k", "mt_multi30k", [], (29000, 1014, 1000)),
-        ("multi30k", "mt_multi30k", ["data.from=en", "data.to=de"], (29000, 1014, 1000)),
-        ("multi30k", "mt_multi30k", ["data.test=test_2017_flickr"], (29000, 1014, 1000)),
+        (
+            *("multi30k", "mt_multi30k"),
+            ["data.from=en", "data.to=de", "data.test=test_2017_flickr"],
+            (29000, 1014, 1000),
+        ),
         ("names", "names_makemore", [], 29494),
         ("leipzig_news", "lm_news_leipzig", [], 6000),
         ("cmudict", "g2p_cmudict", [], 25176),

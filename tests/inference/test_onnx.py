@@ -28,11 +28,8 @@ def session_of(path):
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_every_cell_answers_as_the_model_does_in_ragged_batches(
-    classifier, cell, bidirectional, tmp_path
-):
-    model = classifier("series", cell, depth=3, bidirectional=bidirectional)
+def test_every_cell_answers_as_the_model_does_in_ragged_batches(classifier, cell, tmp_path):
+    model = classifier("series", cell, depth=3, bidirectional=True)
     export_onnx(model, tmp_path / "m.onnx")
     session = session_of(tmp_path / "m.onnx")
     generator = torch.Generator().manual_seed(1)
@@ -78,10 +75,10 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("name", MODELS)
-def test_every_answer_is_the_one_that_predict_gives(made, records, name, bidirectional, tmp_path):
+def test_every_answer_is_the_one_that_predict_gives(made, records, name, tmp_path):
     architecture, task, x, y, options = MODELS[name]
+    bidirectional = list(MODELS).index(name) % 2 == 0
     stack = {} if architecture is OneToOne else {"bidirectional": bidirectional, "depth": 2}
     head = functools.partial(Head, hidden=[5, 4], activation="tanh" if bidirectional else "relu")
     model = made(architecture, task, x, y, **{"head": head, **options}, **stack)

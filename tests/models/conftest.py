@@ -125,6 +125,20 @@ def crossed(request: pytest.FixtureRequest) -> tuple[str, str, bool, int]:
     return request.param
 
 
+ATTENDING = [
+    _param(cell, kind, both, covered=both == bool((c + k) % 2))
+    for c, cell in enumerate(CELLS)
+    for k, kind in enumerate(("none", "dot", "general", "additive"))
+    for both in (False, True)
+]
+
+
+@pytest.fixture(params=ATTENDING)
+def attending(request: pytest.FixtureRequest) -> tuple[str, str, bool]:
+    """(cell, attention, bidirectional) of an encoder-decoder."""
+    return request.param
+
+
 # Fewer where the rest is the same code for every cell: (cell, shape, bidirectional).
 CORE = (
     "many_to_one last",

@@ -13,8 +13,6 @@ from seqpipe.models import beam as beam_module
 from seqpipe.models.beam import beam_search, length_norm
 from seqpipe.models.decoding import PAD as PAD_OF_MODELS
 
-ATTENTION = ("none", "dot", "general", "additive")
-
 
 @pytest.fixture
 def translator(build, randomise):
@@ -83,9 +81,8 @@ def test_a_beam_of_full_width_is_exhaustive_search(translator, kind, banned, pen
         assert found.scores[b, len(wanted) :].isneginf().all()
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("kind", ATTENTION)
-def test_a_beam_of_one_is_greedy_decoding(translator, cell, kind, bidirectional):
+def test_a_beam_of_one_is_greedy_decoding(translator, attending):
+    cell, kind, bidirectional = attending
     model, x, x_lengths = translator(kind, cell, depth=2, bidirectional=bidirectional)
     ids, lengths = model.greedy(x, x_lengths, 8)
     found = model.beam(x, x_lengths, 8, beam_size=1)
@@ -95,12 +92,9 @@ def test_a_beam_of_one_is_greedy_decoding(translator, cell, kind, bidirectional)
         assert (found.ids[b, 0, n:] == PAD).all()
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("kind", ATTENTION)
-def test_the_beam_of_an_x_does_not_depend_on_the_others_or_on_padding(
-    translator, cell, kind, bidirectional
-):
+def test_the_beam_of_an_x_does_not_depend_on_the_others_or_on_padding(translator, attending):
     """x of one step and the longest among them; the scores are those of the model itself."""
+    cell, kind, bidirectional = attending
     model, x, x_lengths = translator(kind, cell, bidirectional=bidirectional)
     options = {"beam_size": 4, "n_best": 3}
     together = model.beam(x, x_lengths, 6, **options)

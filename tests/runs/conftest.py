@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -21,7 +20,6 @@ from seqpipe.config.loader import Loader
 from seqpipe.config.signatures import TargetError, signature_of
 from seqpipe.config.validate import rule_for
 from seqpipe.errors import SeqpipeError
-from seqpipe.runs import artifacts
 from seqpipe.runs.training_run import RunResult
 
 RUN = {"train": run, "describe": describe_data.run, "replay": replay.run}
@@ -58,9 +56,23 @@ SMALL = [
 ]
 
 
-def _unpainted(figure: Figure, path: Path, **options: Any) -> None:
-    """In place of `savefig`: a white picture. Painting takes twice as long as a small training."""
-    Image.new("RGB", (8, 8), "white").save(path, format="png")
+# Where it is called -> the file that it draws. A small training takes less time than its figures.
+FIGURES = {
+    "seqpipe.runs.artifacts.draw_curves": "learning_curves",
+    "seqpipe.runs.artifacts.draw_confusion": "confusion_matrix",
+    "seqpipe.diagnostics.probe_findings.draw_profiles": "gradient_through_time",
+    "seqpipe.diagnostics.probe_findings.draw_over_training": "gradient_over_training",
+    "seqpipe.diagnostics.probe_findings.draw_cells": "inside_the_cells",
+    "seqpipe.diagnostics.free_running.draw_positions": "loss_by_position",
+}
+
+
+def _white(name: str, folder: Path, *data: Any, **options: Any) -> Path:
+    """In place of a figure: a white picture."""
+    path = folder / "figures" / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (8, 8), "white").save(path)
+    return path
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -73,7 +85,7 @@ def launch_in() -> Callable[..., RunResult]:
     """launch_in(root, "adding", "depth=2"): the result of that run, with its folder below root.
 
     command="describe" does that with the same overrides; command="replay" with file=...
-    Its figures are made, but painted only with painted=True: for tests that look at pictures.
+    Its figures are white unless painted=True: for tests that look at pictures.
     """
 
     def start(
@@ -88,8 +100,8 @@ def launch_in() -> Callable[..., RunResult]:
         cfg, choices = compose(typed)
         launch = Launch(root / "runs" / folder, root, choices, tuple(typed), **how)
         with pytest.MonkeyPatch.context() as patch:
-            if not painted:
-                patch.setattr(Figure, "savefig", _unpainted)
+            for place, name in ({} if painted else FIGURES).items():
+                patch.setattr(place, functools.partial(_white, name))
             return RUN[launch.command](cfg, launch)
 
     return start
@@ -99,13 +111,6 @@ def launch_in() -> Callable[..., RunResult]:
 def launch(launch_in: Callable[..., RunResult], tmp_path: Path) -> Callable[..., RunResult]:
     """As `launch_in`, below the test's own folder."""
     return functools.partial(launch_in, tmp_path)
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No figures, which take longer than a small training."""
-    monkeypatch.setattr(artifacts, "draw_confusion", lambda *a, **b: None)
-    monkeypatch.setattr(artifacts, "draw_curves", lambda *a, **b: None)
 
 
 Effects = Callable[[DictConfig], Iterable[str]]

@@ -11,7 +11,6 @@ import torch
 
 from seqpipe.errors import ConfigError
 from seqpipe.inference.pyfunc import Served
-from seqpipe.runs import artifacts
 from seqpipe.tracking.serving import check_model, example_of
 
 QUICK = (
@@ -83,8 +82,6 @@ def opened(launch_in, tmp_path_factory):
         return made[name]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(artifacts, "draw_confusion", lambda *a, **b: None)
-        patch.setattr(artifacts, "draw_curves", lambda *a, **b: None)
         patch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")  # the application sets it
         yield of
 

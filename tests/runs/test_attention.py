@@ -2,10 +2,8 @@
 
 import pytest
 
-from seqpipe.report import attention
+from seqpipe.report.examples import draw_attention
 from seqpipe.runs import examples
-
-pytestmark = pytest.mark.usefixtures("undrawn")
 
 SHORT = ["trainer.max_epochs=1", "preflight=none", "diagnostics=none"]
 
@@ -20,11 +18,10 @@ SHORT = ["trainer.max_epochs=1", "preflight=none", "diagnostics=none"]
 )
 def test_examples_are_drawn_with_the_names_of_their_steps(launch, monkeypatch, overrides):
     drawn = []
-    draw = attention.draw_attention
 
     def watched(path, shown, title):
         drawn.extend(shown)
-        return draw(path, shown, title)
+        return draw_attention(path, shown, title)
 
     monkeypatch.setattr(examples, "draw_attention", watched)
     result = launch("dates", *SHORT, *overrides, painted=True)

@@ -10,8 +10,6 @@ from seqpipe.inference.load import opened
 from seqpipe.inference.model_format import LOGGED
 from seqpipe.training.checkpoints import same
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 PLAIN = ("scheduler=none", "optim.lr=0.03", "trainer.max_epochs=3", "preflight=none")
 EMA = (
     "+callbacks.ema._target_=pytorch_lightning.callbacks.EMAWeightAveraging",

@@ -16,7 +16,6 @@ from seqpipe.commands.dispatch import COMMANDS
 from seqpipe.data.base import SPLITS
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.pyfunc import Served
-from seqpipe.runs import artifacts
 
 FIELDS = {  # kind of the condition -> its field, what is typed of it, what Python is given
     "category": ("labels.Category", "kind", "big", "big"),
@@ -78,9 +77,7 @@ def trained(request, launch_in, tmp_path_factory, table) -> Trained:
     handler.emit = lambda record: told.append(record.getMessage())
     logging.getLogger("seqpipe").addHandler(handler)
     root = tmp_path_factory.mktemp(request.param)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(artifacts, "draw_curves", lambda *a, **b: None)
-        result = launch_in(root, "identifiers", *overrides(request.param, table))
+    result = launch_in(root, "identifiers", *overrides(request.param, table))
     logging.getLogger("seqpipe").removeHandler(handler)
     _, _, typed, given = FIELDS[request.param]
     folder = result.output_dir

@@ -9,8 +9,6 @@ import torch
 from seqpipe.data.tags import faults, spans
 from seqpipe.inference.load import opened
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 
 def test_a_run_trains_tests_records_and_repeats_a_crf(launch):
     overrides = ["architecture.head=crf", "trainer.max_epochs=2", "preflight=full", "depth=2"]

@@ -14,8 +14,6 @@ from seqpipe.tracking.run_record import of_folder
 
 Evaluate = COMMANDS["evaluate"].options
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 QUICK = ("trainer.max_epochs=1", "preflight=none", "diagnostics=none", "logger=mlflow")
 
 

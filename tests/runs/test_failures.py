@@ -82,7 +82,7 @@ STAGES = [
 
 @pytest.mark.parametrize(("place", "name", "after", "error", "told", "metrics"), STAGES)
 def test_a_run_that_ends_early_leaves_its_reason_and_its_numbers(
-    launch, tmp_path, monkeypatch, undrawn, place, name, after, error, told, metrics
+    launch, tmp_path, monkeypatch, place, name, after, error, told, metrics
 ):
     raise_at(monkeypatch, place, name, error, after)
     expected = (type(error), SystemExit, RecordError)  # Lightning exits on Ctrl-C
@@ -99,7 +99,7 @@ def test_a_run_that_ends_early_leaves_its_reason_and_its_numbers(
     assert not [*folder.rglob(".new-*")]
 
 
-def test_the_gradient_norms_before_a_break_are_kept(launch, tmp_path, monkeypatch, undrawn):
+def test_the_gradient_norms_before_a_break_are_kept(launch, tmp_path, monkeypatch):
     """Of windows of four updates the second is not full: it is the end that writes it."""
     raise_at(monkeypatch, SequenceModule, "training_step", TrainingError("planted"), after=7)
     with pytest.raises(TrainingError, match="planted"):
@@ -137,7 +137,7 @@ def test_what_was_seen_inside_a_model_before_a_break_is_drawn(launch, tmp_path, 
     ],
 )
 def test_a_full_disk_ends_a_run_with_its_state_and_what_was_written(
-    launch, tmp_path, monkeypatch, undrawn, place, name, after
+    launch, tmp_path, monkeypatch, place, name, after
 ):
     raise_at(monkeypatch, place, name, FULL, after)
     with pytest.raises((OSError, RecordError), match="No space left on device") as caught:
@@ -150,9 +150,7 @@ def test_a_full_disk_ends_a_run_with_its_state_and_what_was_written(
         assert str(folder) in str(caught.value)
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
-    launch, tmp_path, monkeypatch, undrawn
-):
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(launch, tmp_path, monkeypatch):
     made, calls = Trainer.save_checkpoint, []
 
     def half(self, path, *arguments, **options):

@@ -5,8 +5,6 @@ import csv
 import pytest
 import torch
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 GAP = ("val/teacher_forced_loss", "val/free_running_loss", "val/exposure_gap")
 NOTHING_ELSE = ["diagnostics.examples=0", "preflight=none"]
 SHORT = ["trainer.max_epochs=2", "trainer.limit_train_batches=3", "trainer.limit_test_batches=2"]

@@ -25,7 +25,7 @@ VERSIONS = {
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)
-def test_a_recorded_run_gives_its_recorded_metrics(path, launch, undrawn):
+def test_a_recorded_run_gives_its_recorded_metrics(path, launch):
     golden = json.loads(path.read_text())
     found = launch(golden["data"], *golden["overrides"]).metrics
     metrics = {k: v for k, v in found.items() if not k.startswith(("gradient/encoder", "cell/"))}

@@ -11,8 +11,6 @@ from pytorch_lightning import callbacks
 
 from seqpipe.errors import ConfigError
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 QUICK = ("preflight=none", "diagnostics=none", "trainer.max_epochs=1")
 SCHEDULES = "torch.optim.lr_scheduler"
 LIGHTNING = "pytorch_lightning.callbacks"

@@ -17,8 +17,6 @@ from seqpipe.errors import ConfigError, DataError
 from seqpipe.runs.trust import foreign_targets
 from seqpipe.tracking.run_record import of_folder
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 QUICK = ("trainer.max_epochs=2", "preflight=none", "diagnostics=none")
 
 

@@ -1,5 +1,7 @@
 """A training that was stopped and resumed ends where one that was not stopped ends."""
 
+import functools
+
 import pytest
 import torch
 
@@ -10,9 +12,26 @@ from seqpipe.tasks.metrics import WeightedMean
 from seqpipe.training.carried_state import Carried
 from seqpipe.training.module import SequenceModule
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+# What looks at a training is resumed in test_probe.py.
+STEADY = (
+    *("scheduler=none", "dropout=0.3", "callbacks.early_stopping.patience=99"),
+    *("diagnostics=none", "preflight=none"),
+)
+LANES = (
+    *("data.window=null", "data.bptt=32", "data.eval_window=256", "data.batch_size=64"),
+    *("task.sample_length=0", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"),
+)
 
-STEADY = ("scheduler=none", "dropout=0.3", "callbacks.early_stopping.patience=99")
+
+@pytest.fixture(scope="module")
+def once(launch_in, tmp_path_factory):
+    """once("adding", "trainer.max_epochs=3"): that run, trained at the first call; read only."""
+
+    @functools.cache
+    def result(data, *overrides):
+        return launch_in(tmp_path_factory.mktemp("once"), data, *STEADY, *overrides)
+
+    return result
 
 
 def last(result):
@@ -74,14 +93,18 @@ def test_a_crashed_training_goes_on_from_its_last_whole_epoch(launch, monkeypatc
 
 
 @pytest.mark.parametrize("steps", [3, 6])
-def test_stopping_inside_an_epoch_and_resuming_is_training_straight_through(launch, steps):
-    overrides = [*STEADY, "trainer.max_epochs=3"]
-    straight = launch("adding", *overrides, folder="straight")
-    first = launch("adding", *overrides, f"trainer.max_steps={steps}", folder="first")
+def test_stopping_inside_an_epoch_and_resuming_is_training_straight_through(launch, once, steps):
+    overrides = ["trainer.max_epochs=3", "trainer.gradient_clip_val=0.2"]
+    straight = once("adding", *overrides)
+    first = launch("adding", *STEADY, *overrides, f"trainer.max_steps={steps}", folder="first")
     saved = torch.load(last(first), weights_only=True)
     assert saved["global_step"] == steps
-    resumed = launch("adding", *overrides, f"resume={last(first)}", folder="resumed")
+    resumed = launch("adding", *STEADY, *overrides, f"resume={last(first)}", folder="resumed")
     assert_same_end(resumed, straight)
+    # The training numbers of the resumed epoch are of all of it.
+    clipping = ("grad_norm/clipped_fraction", "grad_norm/clip_scale")
+    for name in ("train/loss", "train/mae", *clipping):
+        assert series_of(resumed)[name] == series_of(straight)[name], name
 
 
 def test_out_of_time_within_an_update_and_resuming_is_training_straight_through(
@@ -98,16 +121,6 @@ def test_out_of_time_within_an_update_and_resuming_is_training_straight_through(
     assert_same_end(resumed, straight)
 
 
-def test_the_training_numbers_of_a_resumed_epoch_are_of_all_of_it(launch):
-    overrides = [*STEADY, "trainer.max_epochs=3", "trainer.gradient_clip_val=0.2"]
-    straight = launch("adding", *overrides, folder="straight")
-    first = launch("adding", *overrides, "trainer.max_steps=6", folder="first")
-    resumed = launch("adding", *overrides, f"resume={last(first)}", folder="resumed")
-    clipping = ("grad_norm/clipped_fraction", "grad_norm/clip_scale")
-    for name in ("train/loss", "train/mae", *clipping):
-        assert series_of(resumed)[name] == series_of(straight)[name], name
-
-
 def series_of(result):
     callbacks = torch.load(last(result), weights_only=True)["callbacks"]
     (history,) = (state for name, state in callbacks.items() if name.startswith("History"))
@@ -115,8 +128,8 @@ def series_of(result):
 
 
 @pytest.mark.parametrize("first_end", ["trainer.max_epochs=1", "trainer.max_steps=4"])
-def test_going_on_to_a_number_of_updates_is_training_straight_through(launch, first_end):
-    straight = launch("adding", *STEADY, "trainer.max_epochs=9", "trainer.max_steps=12")
+def test_going_on_to_a_number_of_updates_is_training_straight_through(launch, once, first_end):
+    straight = once("adding", "trainer.max_epochs=9", "trainer.max_steps=12")
     first = launch("adding", *STEADY, "trainer.max_epochs=9", first_end, folder="first")
     assert torch.load(last(first), weights_only=True)["global_step"] == 4  # a whole epoch
     more = ["trainer.max_epochs=9", "trainer.max_steps=12", f"resume={last(first)}"]
@@ -190,11 +203,11 @@ def test_a_checkpoint_within_an_update_is_refused(launch):
         launch("adding", *overrides, f"resume={best}", folder="refused")
 
 
-def test_a_resumed_run_leaves_the_run_it_came_from_as_it_was(launch):
-    first = launch("adding", *STEADY, "trainer.max_epochs=1", folder="first")
+def test_a_resumed_run_leaves_the_run_it_came_from_as_it_was(launch, trained):
+    first = trained
     before = {p: p.read_bytes() for p in first.output_dir.rglob("*") if p.is_file()}
     assert len(before) >= 6
-    launch("adding", *STEADY, "trainer.max_epochs=2", f"resume={last(first)}", folder="second")
+    launch("adding", *STEADY, "trainer.max_epochs=3", f"resume={last(first)}", folder="second")
     assert {p: p.read_bytes() for p in first.output_dir.rglob("*") if p.is_file()} == before
 
 
@@ -219,15 +232,14 @@ def test_a_training_whose_decay_reached_all_parameters_goes_on_only_if_it_still_
     launch("adding", *more, "optim.weight_decay_on=all", folder="second")
 
 
-def test_where_nothing_decays_a_checkpoint_of_an_older_version_goes_on(launch, tmp_path):
-    first = launch("adding", *STEADY, "trainer.max_epochs=1", folder="first")
-    old = of_an_older_version(last(first), tmp_path / "last.ckpt")
-    launch("adding", *STEADY, "trainer.max_epochs=2", f"resume={old}", folder="second")
+def test_where_nothing_decays_a_checkpoint_of_an_older_version_goes_on(launch, trained, tmp_path):
+    old = of_an_older_version(last(trained), tmp_path / "last.ckpt")
+    launch("adding", *STEADY, "trainer.max_epochs=3", f"resume={old}", folder="second")
 
 
 @pytest.fixture
-def trained(launch):
-    return launch("adding", *STEADY, "trainer.max_epochs=2", folder="trained")
+def trained(once):
+    return once("adding", "trainer.max_epochs=2")
 
 
 @pytest.mark.parametrize(
@@ -278,31 +290,22 @@ def test_a_file_that_is_no_checkpoint_of_ours_is_refused(launch, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_lanes_resumed_inside_an_epoch_go_on_in_the_state_they_were_in(launch, workers):
-    lanes = ["data.window=null", "data.bptt=32", "data.eval_window=256", "data.batch_size=64"]
-    overrides = [*STEADY, *lanes, "task.sample_length=0", f"data.num_workers={workers}"]
-    overrides += ["trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
-    straight = launch("python_docs", *overrides, "trainer.max_steps=6", folder="straight")
+def test_lanes_resumed_inside_an_epoch_go_on_in_the_state_they_were_in(launch, once, workers):
+    overrides = [*STEADY, *LANES, f"data.num_workers={workers}"]
+    straight = once("python_docs", *LANES, "trainer.max_steps=6")
     first = launch("python_docs", *overrides, "trainer.max_steps=3", folder="first")
     saved = torch.load(last(first), weights_only=True)["seqpipe"]["processes"][0]["carried"]
     assert saved[0].shape == (64,)
-    resumed = launch(
-        "python_docs", *overrides, "trainer.max_steps=6", f"resume={last(first)}", folder="resumed"
-    )
-    assert_same_end(resumed, straight)
+    more = ["trainer.max_steps=6", f"resume={last(first)}"]
+    assert_same_end(launch("python_docs", *overrides, *more, folder="resumed"), straight)
 
 
-def test_a_state_that_is_not_carried_over_a_resume_would_be_seen(launch, monkeypatch):
-    lanes = ["data.window=null", "data.bptt=32", "data.eval_window=256", "data.batch_size=64"]
-    overrides = [*STEADY, *lanes, "task.sample_length=0"]
-    overrides += ["trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
-    straight = launch("python_docs", *overrides, "trainer.max_steps=5", folder="straight")
-    first = launch("python_docs", *overrides, "trainer.max_steps=3", folder="first")
+def test_a_state_that_is_not_carried_over_a_resume_would_be_seen(launch, once, monkeypatch):
+    straight = once("python_docs", *LANES, "trainer.max_steps=6")
+    first = once("python_docs", *LANES, "trainer.max_steps=3")
     monkeypatch.setattr(Carried, "load_state_dict", lambda self, lanes, device: None)
-    resumed = launch(
-        "python_docs", *overrides, "trainer.max_steps=5", f"resume={last(first)}", folder="resumed"
-    )
-    assert resumed.metrics != straight.metrics
+    more = ["trainer.max_steps=6", f"resume={last(first)}"]
+    assert launch("python_docs", *STEADY, *LANES, *more).metrics != straight.metrics
 
 
 def test_other_records_under_the_same_name_are_refused(launch, tmp_path):

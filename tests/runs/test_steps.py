@@ -26,7 +26,7 @@ def rows_of(path) -> list[tuple[str, int, float]]:
     ],
     ids=" ".join,
 )
-def test_every_place_has_the_same_value_at_the_same_update(launch, undrawn, overrides):
+def test_every_place_has_the_same_value_at_the_same_update(launch, overrides):
     result = launch("adding", *PLAIN, *overrides)
     folder = result.output_dir
     logged = rows_of(folder / "metrics.csv")
@@ -52,7 +52,7 @@ def test_every_place_has_the_same_value_at_the_same_update(launch, undrawn, over
         assert float(shown) == pytest.approx(numbers[name], rel=1e-3)
 
 
-def test_epochs_are_counted_from_one_and_a_resumed_run_goes_on_with_its_steps(launch, undrawn):
+def test_epochs_are_counted_from_one_and_a_resumed_run_goes_on_with_its_steps(launch):
     first = launch("adding", *PLAIN, "trainer.max_epochs=2", folder="first")
     checkpoint = first.output_dir / "checkpoints" / "last.ckpt"
     second = launch("adding", *PLAIN, f"resume={checkpoint}", folder="second")

@@ -113,14 +113,10 @@ def evaluated(data: str, batch_size: int) -> dict[str, float]:
 def test_no_loss_and_no_metric_depends_on_the_batch_size(data):
     whole = evaluated(data, N)
     assert {"test/loss", "val/loss"} < set(whole)
-    for batch_size in (1, 2, 7):
+    for batch_size in (1, 7):
         assert evaluated(data, batch_size) == pytest.approx(whole, rel=1e-5), batch_size
-
-
-@pytest.mark.parametrize("data", CASES)
-def test_what_a_task_says_it_measures_is_what_a_validation_logs(data):
+    # What a task says it measures is what a validation logs.
     make_task, spec = CASES[data]
-    logged = evaluated(data, N)
     names = {f"val/{name}" for name in make_task(y=spec.y).metric_names()}
-    assert {name for name in logged if name.startswith("val/")} == names
-    assert {name.replace("val/", "test/") for name in names} <= set(logged)
+    assert {name for name in whole if name.startswith("val/")} == names
+    assert {name.replace("val/", "test/") for name in names} <= set(whole)

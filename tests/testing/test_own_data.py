@@ -1,18 +1,14 @@
 """docs/own_data.md, run as it stands: from another folder, in processes of its own."""
 
-import os
 import random
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-import seqpipe
+from forking import SEQPIPE
 
-SOURCE = Path(seqpipe.__file__).parents[1]
 PAGE = Path(__file__).parents[2] / "docs" / "own_data.md"
 
 
@@ -39,18 +35,17 @@ def folder(tmp_path, page):
     return tmp_path
 
 
-def run(line, folder):
-    command = [sys.executable if word == "python" else word for word in shlex.split(line)]
-    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "MPLBACKEND": "Agg"}
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+@pytest.fixture
+def run(warm, folder):
+    """run("python -c ..."): how a line of the page ends there."""
+
+    def ended(line):
+        python, flag, code, *arguments = shlex.split(line)
+        assert python == "python"
+        assert flag == "-c" or (flag, code) == ("-m", "seqpipe")
+        return warm.run(code if flag == "-c" else SEQPIPE, *arguments, cwd=folder)
+
+    return ended
 
 
 def test_the_page_is_short(page):
@@ -58,11 +53,11 @@ def test_the_page_is_short(page):
     assert len([line for line in PAGE.read_text().splitlines() if line]) <= 30
 
 
-def test_a_source_and_a_field_of_a_users_own_are_checked_and_trained_on(folder, page):
+def test_a_source_and_a_field_of_a_users_own_are_checked_and_trained_on(run, folder, page):
     check, train = page["sh"].splitlines()
-    checked = run(check, folder)
+    checked = run(check)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
-    trained = run(train, folder)
+    trained = run(train)
     assert trained.returncode == 0, trained.stderr
     (data,) = (line for line in trained.stdout.splitlines() if line.startswith("data:"))
     assert data == (
@@ -72,15 +67,15 @@ def test_a_source_and_a_field_of_a_users_own_are_checked_and_trained_on(folder, 
     assert re.search(r"^test: +loss 0\.\d+, accuracy ", trained.stdout, flags=re.M)
     # What was prepared is kept, but not when their code changes.
     (folder / "my_data.py").write_text(page["python"].replace(".diff()[:, None]", "[:, None]"))
-    again = run(f"{train} diagnostics=none preflight=none", folder)
+    again = run(f"{train} diagnostics=none preflight=none")
     assert "; 3 to 7 steps; " in again.stdout, again.stderr
 
 
-def test_what_is_wrong_with_their_data_is_told_with_its_line(folder, page):
+def test_what_is_wrong_with_their_data_is_told_with_its_line(run, folder, page):
     text = (folder / "weights.txt").read_text().splitlines()
     text[6] = "gain 61.2 sixty"
     (folder / "weights.txt").write_text("\n".join(text))
-    failed = run(page["sh"].splitlines()[1], folder)
+    failed = run(page["sh"].splitlines()[1])
     assert (failed.returncode, failed.stderr) == (
         2,
         "seqpipe: weights.txt:7: could not convert string to float: 'sixty'\n",

@@ -1,8 +1,6 @@
 """Streams of answers that end before their input does."""
 
 import gc
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -36,7 +34,7 @@ def test_a_stream_that_nobody_asks_on_ends(made, end, gone):
     assert closed.is_set()
 
 
-def test_a_program_that_ends_in_the_middle_ends_quietly(made, tmp_path):
+def test_a_program_that_ends_in_the_middle_ends_quietly(made, warm, tmp_path):
     """With the stream still held, its threads at work and its input without an end."""
     folder = made("category of text").folder
     program = (
@@ -48,10 +46,5 @@ def test_a_program_that_ends_in_the_middle_ends_quietly(made, tmp_path):
         "print('asked', next(answers).error)\n"
     )
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", program, str(folder)],
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        done = warm.run(program, str(folder), cwd=tmp_path)
         assert (done.returncode, done.stdout, done.stderr) == (0, "asked None\n", "")
