@@ -22,7 +22,7 @@ Evaluate = COMMANDS["evaluate"].options
 
 
 def test_weights_of_another_model_are_refused(folder, made, sign, refused):
-    other = made("category of text", "bidirectional=false").folder
+    other = made("category of text", "bidirectional=true").folder
     shutil.copy(other / "model.safetensors", folder)
     sign()
     assert ": the weights are not those of its config.yaml (" in refused()
