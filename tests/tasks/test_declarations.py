@@ -1,4 +1,4 @@
-"""Tasks and architectures declare what they fit, and tasks which of their metrics are better high."""
+"""What tasks and architectures declare: the x and y they fit, and metrics that are better high."""
 
 import pytest
 
