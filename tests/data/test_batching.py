@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import distributed
 
 from seqpipe.data.base import FieldSpec, SequenceSpec
-from seqpipe.data.batching import Batches, Example, Examples, ResumableLoader, collate
+from seqpipe.data.batching import Batches, Example, Examples, ResumableLoader
 from seqpipe.data.columns import Chunk, Column
 from seqpipe.data.sampling import BucketBatchSampler, Repeated
 
@@ -33,9 +33,17 @@ def tagged(index, length):
     return Example(index, x, torch.arange(1, length + 1))
 
 
+def stored(rows, spec):
+    x = None if spec.x is None else Column.of([row.x for row in rows], spec.x.has_time)
+    return Examples(x, Column.of([row.y for row in rows], spec.y.has_time))
+
+
+def batch_of(rows, spec):
+    return stored(rows, spec).batch(range(len(rows)), spec)
+
+
 def loader(n=23, batch_size=4, shuffle=True, seed=0, num_workers=0):
-    rows = [tagged(i, 1 + i % 7) for i in range(n)]
-    examples = Examples(Column.of([r.x for r in rows], True), Column.of([r.y for r in rows], True))
+    examples = stored([tagged(i, 1 + i % 7) for i in range(n)], TAGGED)
     order = BucketBatchSampler(examples.lengths, batch_size, shuffle=shuffle, seed=seed, pool=2)
     return ResumableLoader(Batches(examples, TAGGED), order, num_workers)
 
@@ -44,12 +52,12 @@ def indices(batches):
     return [batch.index.tolist() for batch in batches]
 
 
-def test_collate_pads_with_zeros_and_keeps_the_real_lengths():
-    batch = collate([tagged(7, 1), tagged(3, 3)], TAGGED)
-    assert batch.x.tolist() == [[[8, 8], [0, 0], [0, 0]], [[4, 4], [4, 4], [4, 4]]]
+def test_a_batch_is_padded_with_zeros_and_keeps_the_real_lengths():
+    batch = batch_of([tagged(0, 1), tagged(1, 3)], TAGGED)
+    assert batch.x.tolist() == [[[1, 1], [0, 0], [0, 0]], [[2, 2], [2, 2], [2, 2]]]
     assert batch.y.tolist() == [[1, 0, 0], [1, 2, 3]]
     assert batch.x_lengths.tolist() == batch.y_lengths.tolist() == [1, 3]
-    assert batch.index.tolist() == [7, 3]
+    assert batch.index.tolist() == [0, 1]
     assert batch.x_lengths.dtype == batch.index.dtype == batch.y.dtype == torch.int64
     assert batch.x.dtype == torch.float32
     assert len(batch) == 2
@@ -58,7 +66,7 @@ def test_collate_pads_with_zeros_and_keeps_the_real_lengths():
 def test_what_has_no_time_has_no_lengths():
     spec = SequenceSpec(FieldSpec("vector", 2), FieldSpec("category", 3))
     rows = [Example(i, torch.tensor([i, 2.0]), torch.tensor(i)) for i in range(3)]
-    batch = collate(rows, spec)
+    batch = batch_of(rows, spec)
     assert batch.x_lengths is None
     assert batch.y_lengths is None
     assert batch.x.tolist() == [[0, 2], [1, 2], [2, 2]]
@@ -67,7 +75,7 @@ def test_what_has_no_time_has_no_lengths():
 
 def test_a_language_model_batch_has_no_x():
     spec = SequenceSpec(None, FieldSpec("symbols", 9))
-    batch = collate([Example(0, None, torch.tensor([5, 3]))], spec)
+    batch = batch_of([Example(0, None, torch.tensor([5, 3]))], spec)
     assert batch.x is None
     assert batch.x_lengths is None
     assert batch.y_lengths.tolist() == [2]
@@ -75,7 +83,7 @@ def test_a_language_model_batch_has_no_x():
 
 def test_a_batch_moves_whole_and_leaves_the_missing_parts_out():
     spec = SequenceSpec(None, FieldSpec("symbols", 9))
-    batch = collate([Example(0, None, torch.tensor([5, 3]))], spec)
+    batch = batch_of([Example(0, None, torch.tensor([5, 3]))], spec)
     moved = batch.to("meta")
     assert {moved.y.device.type, moved.y_lengths.device.type, moved.index.device.type} == {"meta"}
     assert moved.x is None

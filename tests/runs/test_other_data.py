@@ -11,7 +11,7 @@ from seqpipe.config.data_path import settle_path
 from seqpipe.config.paths import conf_dir
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.instantiate import Maker
-from seqpipe.runs.other_data import Counted, changed, told
+from seqpipe.runs.other_data import Counted, changed, files_read
 
 TREE = "1\t{0}\t_\tNOUN\t_\t_\t0\t_\t_\t_\n\n"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -234,7 +234,7 @@ def test_the_order_of_a_training_is_refused_where_its_model_is_measured():
 
 def test_many_files_are_told_in_one_line():
     counts = {f"{name}.txt": 1000 for name in "abcdefg"}
-    assert told(counts) == (
+    assert files_read(counts) == (
         "records read: 1,000 of a.txt, 1,000 of b.txt, 1,000 of c.txt, 1,000 of d.txt, "
         "1,000 of e.txt, 2,000 of 2 more files"
     )
@@ -268,5 +268,5 @@ def test_other_sequences_have_their_own_annotation(place, typed, found):
     other = changed(config, typed, None)
     source = Maker().make(other.data["source"], "data.source")
     inner = getattr(source, "source", source)
-    assert [str(file.resolve().relative_to(place)) for file in inner.annotation] == [found]
+    assert str((inner.folder / inner.annotation).resolve().relative_to(place)) == found
     measured(config, *typed)

@@ -31,7 +31,7 @@ from seqpipe.inference.preprocess import MOST_ROWS, MOST_STEPS, batched
 from seqpipe.records import is_own, targets
 from seqpipe.rules import best_of
 from seqpipe.runs.open_model import open_model, reader_of
-from seqpipe.runs.other_data import Counted, OtherData, counted, told
+from seqpipe.runs.other_data import Counted, OtherData, counted, files_read
 from seqpipe.runs.other_data import changed as other_data
 from seqpipe.runs.trust import check_beside, check_data, foreign_targets, lacking, misfits
 from seqpipe.tracking.run_additions import add_to_run
@@ -72,7 +72,7 @@ def run(options: Evaluate, root: Path) -> Answer:
     measured = evaluation.measured(options.resamples, options.confidence)
     trained = found.metrics if options.input is None and not options.data else {}
     before = _before(trained, STAGES[split])
-    _print(measured, before, f"{found.name}: {name}", options, told(counts, left_out))
+    _print(measured, before, f"{found.name}: {name}", options, files_read(counts, left_out))
     if options.log:
         where = add_to_run(found, _flat(name, measured), f"evaluation {name}", _rows(measured))
         return Answer(f"logged to {where}")

@@ -141,12 +141,14 @@ class Source(ABC):
         inner = getattr(self, "source", None)
         return inner.passed_over() if isinstance(inner, Source) else []
 
-    def keep_together(self, columns: Sequence[str]) -> None:  # noqa: B027
+    def keep_together(self, columns: Sequence[str]) -> None:
         """Set, before reading, the columns that identify an item: records alike in them are one.
 
         Those are the columns of x, or of y where a model writes it (`data/field_checks.py`). A
         source never puts one item in two splits, unless its own arguments say so.
         """
+        if isinstance(inner := getattr(self, "source", None), Source):
+            inner.keep_together(columns)
 
 
 class Field(ABC):
@@ -346,9 +348,19 @@ class SequenceBatch:
 
     def row(self, number: int) -> SequenceBatch:
         """One example of the batch, with its padding."""
-        part = slice(number, number + 1)
-        held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{k: v[part] for k, v in held.items() if v is not None})
+        return self.rows(slice(number, number + 1))
+
+    def rows(self, chosen: slice | Tensor) -> SequenceBatch:
+        """Some examples of the batch, with their padding.
+
+        Args:
+            chosen: a slice, or the places of the rows, (N,).
+        """
+        rows = self._map(lambda tensor: tensor[chosen])
+        if self.texts is not None:
+            places = torch.arange(len(self))[chosen].tolist()
+            rows.texts = tuple(self.texts[place] for place in places)
+        return rows
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> SequenceBatch:
         held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}

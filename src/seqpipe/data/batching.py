@@ -107,20 +107,6 @@ def _longest(parts: list[Integers]) -> Integers:
     return longest
 
 
-def collate(examples: Sequence[Example], spec: SequenceSpec) -> SequenceBatch:
-    """Pad examples with 0 to the longest of them.
-
-    Args:
-        examples: at least one.
-        spec: says which of x and y have a time axis.
-    """
-    x, x_lengths = None, None
-    if spec.x is not None:
-        x, x_lengths = pad([e.x.numpy() for e in examples if e.x is not None], spec.x)
-    y, y_lengths = pad([e.y.numpy() for e in examples], spec.y)
-    return SequenceBatch(x, x_lengths, y, y_lengths, torch.tensor([e.index for e in examples]))
-
-
 def pad(rows: Sequence[Array], field: FieldSpec) -> tuple[Tensor, Tensor | None]:
     """Put rows of different length in one tensor, padded with 0.
 

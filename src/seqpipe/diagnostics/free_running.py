@@ -122,21 +122,10 @@ def _parts(model: nn.Module, batch: SequenceBatch) -> Iterator[SequenceBatch]:
     width = batch.y.shape[2] if batch.y.ndim == 3 else int(getattr(model, "y_size", 0)) or 1
     rows = max(1, MOST_NUMBERS // (batch.y.shape[1] * width))
     for first in range(0, len(batch), rows):
-        part = _rows_of(batch, slice(first, first + rows))
+        part = batch.rows(slice(first, first + rows))
         if part.x is not None and part.x_lengths is not None:
             part.x = part.x[:, : int(part.x_lengths.max())]
         yield part
-
-
-def _rows_of(batch: SequenceBatch, chosen: slice | Tensor) -> SequenceBatch:
-    assert batch.y_lengths is not None
-    return SequenceBatch(
-        None if batch.x is None else batch.x[chosen],
-        None if batch.x_lengths is None else batch.x_lengths[chosen],
-        batch.y[chosen],
-        batch.y_lengths[chosen],
-        batch.index[chosen],
-    )
 
 
 def examples_of(data: SequenceData, count: int, *, split: str = "valid") -> SequenceBatch:
@@ -156,7 +145,7 @@ def examples_of(data: SequenceData, count: int, *, split: str = "valid") -> Sequ
 def cut(batch: SequenceBatch, steps: int, total: int) -> SequenceBatch:
     """The first `steps` steps of y, of rows evenly spread; with padding at most `total`."""
     longest = min(steps, batch.y.shape[1])
-    part = _rows_of(batch, torch.tensor(evenly_spread(max(1, total // longest), len(batch))))
+    part = batch.rows(torch.tensor(evenly_spread(max(1, total // longest), len(batch))))
     assert part.y_lengths is not None
     part.y_lengths = part.y_lengths.clamp(max=longest)
     part.y = part.y[:, : int(part.y_lengths.max())]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from seqpipe.data.base import SequenceBatch
+from seqpipe.data.sampling import rank_and_world
 from seqpipe.errors import TrainingError
 from seqpipe.files import replacing
 from seqpipe.models.forcing import TeacherForced
@@ -24,7 +25,7 @@ from seqpipe.tasks.base import Task
 from seqpipe.training.carried_state import Carried, Tree
 from seqpipe.training.checkpoints import UNREADABLE, read_archive
 from seqpipe.training.nonfinite_trace import Finding, Kept, as_it_was, find, in_weights
-from seqpipe.training.process_state import gather, random_state, rank
+from seqpipe.training.process_state import gather, random_state
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class BadSteps:
             ids = [int(i) for kept in self._kept for i in kept.batch.index]
             mine = Finding("it is finite if the batch is run again", ids, again=False)
             found = gather(str(mine))
-        here = rank()
+        here, _ = rank_and_world()
         where = next(text for text in found if text is not None)
         if mine is not None and (mine.again or here == 0):
             kept = self._save(folder, update, here, mine)

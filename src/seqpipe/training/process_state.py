@@ -7,25 +7,18 @@ import torch
 from torch import Tensor, distributed
 from torchmetrics import Metric
 
+from seqpipe.data.sampling import rank_and_world
 from seqpipe.tasks.torchmetrics_internals import set_state
-
-
-def rank() -> int:
-    """Return the number of this process; 0 if it trains alone."""
-    return distributed.get_rank() if _together() else 0
 
 
 def gather(value: Any) -> list[Any]:
     """Return the value of each process, by rank. All processes must call it."""
-    if not _together():
+    _, world = rank_and_world()
+    if world == 1:
         return [value]
-    values: list[Any] = [None] * distributed.get_world_size()
+    values: list[Any] = [None] * world
     distributed.all_gather_object(values, value)
     return values
-
-
-def _together() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
