@@ -221,7 +221,8 @@ class _Change:
                     return f"unknown key; allowed: {', '.join(rules)}{hint}"
                 rule = rules[part]
                 if place == len(parts) - 1 and rule is not None:
-                    return rule.fault(value)
+                    fault: str | None = rule.fault(value)
+                    return fault
             elif "_target_" not in node and part not in node:
                 where = f"the run's data has {', '.join(node)}{did_you_mean(part, node)}"
                 return None if place > 1 else f"unknown key; {where}"
