@@ -7,8 +7,8 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from packaged import data_node
 from seqpipe.config.data_path import settle_path
-from seqpipe.config.paths import conf_dir
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.instantiate import Maker
 from seqpipe.runs.other_data import Counted, changed, files_read
@@ -99,7 +99,7 @@ def place(tmp_path, monkeypatch):
 
 def trained(name, *overrides):
     """The configuration of a run, resolved, as its record holds it."""
-    node = yaml.safe_load((conf_dir() / "data" / f"{name}.yaml").read_text())["data"]
+    node = data_node(name)
     cfg = OmegaConf.create({"seed": 0, "data": node})
     for one in overrides:
         key, _, value = one.partition("=")

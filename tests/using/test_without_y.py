@@ -11,8 +11,8 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from packaged import data_node
 from seqpipe.config.data_path import settle_path
-from seqpipe.config.paths import conf_dir
 from seqpipe.data.kinds import KINDS
 from seqpipe.errors import DataError
 from seqpipe.inference import readers
@@ -208,7 +208,7 @@ CASES = {
 
 
 def reader(name, overrides, classes, labelled=False):
-    node = yaml.safe_load((conf_dir() / "data" / f"{name}.yaml").read_text())["data"]
+    node = data_node(name)
     cfg = OmegaConf.create({"seed": 0, "data": node})
     for one in overrides:
         key, _, value = one.partition("=")
@@ -479,7 +479,7 @@ def test_a_first_line_that_comes_in_pieces_is_one_line(tmp_path, monkeypatch, at
             pipe.write(raw[at:])
 
     (option, _, _, _), *_ = CASES["table"]
-    node = yaml.safe_load((conf_dir() / "data" / f"{option}.yaml").read_text())["data"]
+    node = data_node(option)
     writer = threading.Thread(target=write)
     writer.start()
     made = Reader(
