@@ -21,13 +21,14 @@ def check_arguments(source: Any) -> None:
     Raises:
         ConfigError: with every one that does.
     """
-    rules = {field.name: rule for field in fields(source) if (rule := _rule(field.type))}
+    rules = {field.name: rule for field in fields(source) if (rule := rule_of(field.type))}
     given = {name: getattr(source, name) for name in rules}
     if problems := faults(rules, given, below="data.source."):
         raise ConfigError(problems)
 
 
-def _rule(annotation: Any) -> Rule | None:
+def rule_of(annotation: Any) -> Rule | None:
+    """The rule in an annotation, or the choice of a Literal; None where there is none."""
     if get_origin(annotation) is Literal:
         return choice(*get_args(annotation))
     return next((r for r in getattr(annotation, "__metadata__", ()) if isinstance(r, Rule)), None)

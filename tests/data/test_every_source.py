@@ -1,0 +1,109 @@
+"""Rules that hold for every source of the package: arguments, bounds, shares, missing files."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+import typing
+from dataclasses import MISSING, fields, is_dataclass
+
+import pytest
+
+from seqpipe.data import sources
+from seqpipe.data.base import SPLITS, Source
+from seqpipe.data.sources.argument_checks import MissingFiles, rule_of
+from seqpipe.data.sources.digits import Digits
+from seqpipe.data.sources.files import FileSource
+from seqpipe.data.sources.hub_documents import HubDocuments
+from seqpipe.data.sources.idx import Mnist
+from seqpipe.errors import ConfigError
+from seqpipe.rules import Problem
+
+MODULES = [importlib.import_module(f"{sources.__name__}.{module.name}")
+           for module in pkgutil.iter_modules(sources.__path__)]  # fmt: skip
+EVERY = sorted(
+    (
+        made
+        for module in MODULES
+        for name, made in vars(module).items()
+        if inspect.isclass(made) and made.__module__ == module.__name__
+        if issubclass(made, Source) and not inspect.isabstract(made) and name[0] != "_"
+    ),
+    key=lambda made: made.__name__,
+)
+OF_FILES = [made for made in EVERY if issubclass(made, FileSource)]
+NAMED = [made for made in OF_FILES if made not in (HubDocuments, Mnist)]  # by `train`
+NEEDED = {str: "x", int: 3, list[str]: ["x", "y"], Source: Digits()}
+WRONG = (-5, 0, 1, 2, 129, 1.5, "no such choice")
+
+
+def required(made):
+    """The least that a source can be made of."""
+    needed = [f for f in fields(made) if f.init and f.default is MISSING]
+    types = {f.name: typing.get_type_hints(made)[f.name] for f in needed}
+    return {name: NEEDED.get(type_, "x.*") for name, type_ in types.items()}
+
+
+def by_name(made):
+    return made.__name__
+
+
+def test_the_sources_are_found():
+    assert len(OF_FILES) > 20
+    assert len(EVERY) > len(OF_FILES) + 5
+
+
+@pytest.mark.parametrize("made", OF_FILES, ids=by_name)
+def test_a_source_of_files_is_made_by_keywords(made):
+    parameters = list(inspect.signature(made).parameters.values())
+    assert {parameter.kind for parameter in parameters} == {inspect.Parameter.KEYWORD_ONLY}
+    assert "valid" in {parameter.name for parameter in parameters}
+
+
+BOUNDED = [
+    (made, f.name)
+    for made in EVERY
+    if is_dataclass(made)
+    for f in fields(made)
+    if f.init and rule_of(f.type) is not None
+]
+
+
+@pytest.mark.parametrize(("made", "name"), BOUNDED, ids=lambda one: getattr(one, "__name__", one))
+def test_a_value_outside_its_bounds_is_refused_by_its_rule(made, name):
+    rule = next(rule_of(f.type) for f in fields(made) if f.name == name)
+    value = next(value for value in WRONG if not rule.accepts(value))
+    with pytest.raises(ConfigError) as refused:
+        made(**{**required(made), name: value})
+    expected = str(Problem(f"data.source.{name}", value, rule.fault(value)))
+    assert refused.value.problems == [expected]
+
+
+@pytest.mark.parametrize("made", NAMED, ids=by_name)
+def test_shares_that_leave_nothing_to_train_on_are_refused(made):
+    with pytest.raises(ConfigError, match="leave nothing to train on; allowed: shares that toget"):
+        made(**required(made), valid=0.6, test=0.6)
+    with pytest.raises(ConfigError, match=r"data.source.test=1.5: out of range; .*a share of"):
+        made(**required(made), valid="x.*", test=1.5)
+
+
+@pytest.mark.parametrize("made", OF_FILES, ids=by_name)
+def test_an_unknown_encoding_is_refused_where_text_is_read(made):
+    if "encoding" in inspect.signature(made).parameters:
+        with pytest.raises(ConfigError) as refused:
+            made(**required(made), encoding="utf8x")
+        assert str(refused.value) == (
+            "data.source.encoding=utf8x: no such encoding; "
+            "allowed: utf-8, latin-1, cp1252, utf-16 and others that Python knows"
+        )
+
+
+@pytest.mark.parametrize("made", NAMED, ids=by_name)
+def test_a_missing_file_is_refused_with_what_lies_beside_it(made, tmp_path):
+    (tmp_path / "files.x").mkdir()
+    named = dict.fromkeys(SPLITS, "files*" if "languages" in required(made) else "filez.x")
+    with pytest.raises(MissingFiles) as refused:
+        made(**{**required(made), **named}, path=str(tmp_path)).read()
+    kinds = "no such (file|folder)"
+    pattern = rf"data.source.train=file\S+: {kinds} in {tmp_path}; it holds files.x; allowed: a f"
+    assert re.match(pattern, refused.value.problems[0])
