@@ -220,7 +220,6 @@ def test_a_bad_record_costs_no_other(write):
     [
         ({"features": {"CDS": None}}, "data.source.features={'CDS': None}: no feature has a class; "
          "allowed: one or more, as {CDS: coding}"),
-        ({"length": 0}, "data.source.length=0: out of range; allowed: an integer >= 1 or null"),
         ({"stride": 5}, "data.source.stride=5: nothing is cut; allowed: null, or also "
          "data.source.length"),
         ({"length": 9, "region": 5}, "data.source.region=5: shorter than a window; allowed: "

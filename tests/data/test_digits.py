@@ -1,12 +1,10 @@
 from collections import Counter
 
 import numpy as np
-import pytest
 from sklearn.datasets import load_digits
 
 from seqpipe.data.hashing import digest
 from seqpipe.data.sources.digits import Digits
-from seqpipe.errors import ConfigError
 
 
 def test_every_image_is_in_one_split_and_no_two_are_alike():
@@ -38,28 +36,3 @@ def test_every_split_has_its_share_of_each_digit():
 def test_the_seed_makes_the_split():
     one, same, other = (Digits(seed=seed).read() for seed in (0, 0, 1))
     assert digest(one.test) == digest(same.test) != digest(other.test)
-
-
-@pytest.mark.parametrize(
-    ("shares", "message"),
-    [
-        (
-            {"valid": 0.0},
-            "data.source.valid=0.0: out of range; "
-            "allowed: a number in (0, 1) (a share of the data)",
-        ),
-        (
-            {"test": 1.5},
-            "data.source.test=1.5: out of range; allowed: a number in (0, 1) (a share of the data)",
-        ),
-        (
-            {"valid": 0.5, "test": 0.5},
-            "data.source.valid=0.5 data.source.test=0.5: leave nothing to train on; allowed: "
-            "shares that together are less than 1",
-        ),
-    ],
-)
-def test_shares_that_leave_a_split_empty_are_refused(shares, message):
-    with pytest.raises(ConfigError) as error:
-        Digits(**shares)
-    assert str(error.value) == message

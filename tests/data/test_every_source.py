@@ -16,6 +16,7 @@ from seqpipe.data.sources.digits import Digits
 from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.hub_documents import HubDocuments
 from seqpipe.data.sources.idx import Mnist
+from seqpipe.data.sources.named_files import NamedFiles
 from seqpipe.errors import ConfigError
 from seqpipe.rules import Problem
 
@@ -33,6 +34,12 @@ EVERY = sorted(
 )
 OF_FILES = [made for made in EVERY if issubclass(made, FileSource)]
 NAMED = [made for made in OF_FILES if made not in (HubDocuments, Mnist)]  # by `train`
+SHARED = [
+    made
+    for made in EVERY
+    if is_dataclass(made)
+    if any(f.name == "test" and f.init and isinstance(f.default, float) for f in fields(made))
+]
 NEEDED = {str: "x", int: 3, list[str]: ["x", "y"], Source: Digits()}
 WRONG = (-5, 0, 1, 2, 129, 1.5, "no such choice")
 
@@ -79,12 +86,47 @@ def test_a_value_outside_its_bounds_is_refused_by_its_rule(made, name):
     assert refused.value.problems == [expected]
 
 
-@pytest.mark.parametrize("made", NAMED, ids=by_name)
+@pytest.mark.parametrize("made", SHARED, ids=by_name)
 def test_shares_that_leave_nothing_to_train_on_are_refused(made):
-    with pytest.raises(ConfigError, match="leave nothing to train on; allowed: shares that toget"):
-        made(**required(made), valid=0.6, test=0.6)
-    with pytest.raises(ConfigError, match=r"data.source.test=1.5: out of range; .*a share of"):
+    with pytest.raises(ConfigError) as refused:
+        made(**required(made), valid=0.6, test=0.4)
+    assert str(refused.value) == (
+        "data.source.valid=0.6 data.source.test=0.4: leave nothing to train on; "
+        "allowed: shares that together are less than 1"
+    )
+    for share in (0.0, 1.5):
+        with pytest.raises(ConfigError) as refused:
+            made(**required(made), valid=share)
+        assert str(refused.value) == (
+            f"data.source.valid={share}: out of range; "
+            "allowed: a number in (0, 1) (a share of the data)"
+        )
+
+
+@pytest.mark.parametrize("made", NAMED, ids=by_name)
+def test_a_share_beside_a_file_is_one_of_train(made):
+    with pytest.raises(ConfigError) as refused:
         made(**required(made), valid="x.*", test=1.5)
+    assert str(refused.value) == (
+        "data.source.test=1.5: out of range; allowed: a number in (0, 1) (a share of train) or "
+        "a file"
+    )
+
+
+PATTERNS = [
+    ("(?P<a", "not a regular expression (missing >, unterminated name at position 4); "
+     r"allowed: as (?P<word>\w+)_(?P<take>\d+)"),
+    (r"\d+", r"has no named group; allowed: as (?P<word>\w+)_(?P<take>\d+)"),
+    ("(?P<file>.+)", "file is a column of every record; allowed: another name"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("made", [m for m in OF_FILES if issubclass(m, NamedFiles)], ids=by_name)
+@pytest.mark.parametrize(("pattern", "message"), PATTERNS)
+def test_a_pattern_of_names_that_cannot_work_is_refused(made, pattern, message):
+    with pytest.raises(ConfigError) as refused:
+        made(**required(made), pattern=pattern)
+    assert str(refused.value) == f"data.source.pattern={pattern}: {message}"
 
 
 @pytest.mark.parametrize("made", OF_FILES, ids=by_name)

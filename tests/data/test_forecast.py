@@ -203,13 +203,6 @@ def test_a_file_without_windows_is_refused(made, text, options, message):
     assert str(error.value).replace(f"{source.folder}/", "") == message
 
 
-@pytest.mark.parametrize("size", ["past", "horizon", "stride"])
-def test_sizes_of_a_window_are_checked(made, size):
-    with pytest.raises(ConfigError) as error:
-        made("", **{size: 0})
-    assert str(error.value) == f"data.source.{size}=0: out of range; allowed: an integer >= 1"
-
-
 @pytest.mark.realdata
 @pytest.mark.parametrize(
     ("file", "value", "time", "rows", "gaps", "naive"),

@@ -140,30 +140,6 @@ def test_the_seed_makes_the_data(source):
     assert digest(one.test) == digest(same.test) != digest(other.test)
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (
-            lambda: Adding(length=1),
-            "data.source.length=1: out of range; allowed: an integer >= 2 (a step for each mark)",
-        ),
-        (
-            lambda: CopyMemory(length=0),
-            "data.source.length=0: out of range; allowed: an integer >= 1 (the step of the mark)",
-        ),
-        (lambda: Dates(valid=0), "data.source.valid=0: out of range; allowed: an integer >= 1"),
-        (
-            lambda: Adding(length=9, train=-5),
-            "data.source.train=-5: out of range; allowed: an integer >= 1",
-        ),
-    ],
-)
-def test_sizes_that_cannot_be_are_refused(make, message):
-    with pytest.raises(ConfigError) as error:
-        make()
-    assert str(error.value) == message
-
-
 @pytest.mark.parametrize("sizes", [(100_000, 1, 1), (1, 1, 100_000), (1, 100_000, 1), (1, 1, 1)])
 def test_every_split_of_the_dates_has_days_however_unequal_they_are(sizes):
     splits = Dates(**dict(zip(SMALL, sizes, strict=True))).read().by_name()

@@ -163,30 +163,6 @@ def test_midi_without_notes_and_notes_without_a_key_are_named(file_of):
     assert str(error.value) == f"{file}: note 12 is no key of a piano; allowed: 21 to 108"
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (
-            lambda: MidiRolls(train="t", steps=0),
-            "data.source.steps=0: out of range; allowed: a number > 0",
-        ),
-        (
-            lambda: MidiEvents(train="t", longest_wait=0),
-            "data.source.longest_wait=0: out of range; allowed: an integer >= 1",
-        ),
-        (
-            lambda: MidiEvents(train="t", velocity_bins=129),
-            "data.source.velocity_bins=129: out of range; "
-            "allowed: an integer from 1 to 128 or null",
-        ),
-    ],
-)
-def test_options_of_midi_out_of_range_are_refused(make, message):
-    with pytest.raises(ConfigError) as error:
-        make()
-    assert str(error.value) == message
-
-
 def test_without_symusic_the_message_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "symusic", None)
     with pytest.raises(ConfigError) as error:

@@ -210,22 +210,6 @@ def test_the_seed_picks_the_files():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"files": 2},
-            "data.source.files=2: out of range; allowed: an integer >= 3 (one for each split)",
-        ),
-        ({"max_length": 0}, "data.source.max_length=0: out of range; allowed: an integer >= 1"),
-    ],
-)
-def test_too_few_files_or_characters_are_refused(options, message):
-    with pytest.raises(ConfigError) as error:
-        PythonTokens(**options)
-    assert str(error.value) == message
-
-
-@pytest.mark.parametrize(
     ("valid", "test", "reason"),
     [
         (0.01, 0.2, "test would get 0.021, topics are split whole"),

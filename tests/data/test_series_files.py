@@ -264,12 +264,6 @@ def test_a_broken_wide_csv_is_told_with_its_line(parsed, text, options, message)
     assert message_of(parsed, WideCsv, text, **{"label": "y", **options}) == message
 
 
-def test_a_step_holds_one_number_or_more():
-    with pytest.raises(ConfigError) as error:
-        WideCsv(train="f.csv", features=0)
-    assert str(error.value) == "data.source.features=0: out of range; allowed: an integer >= 1"
-
-
 def test_a_layout_of_blocks_is_refused_where_there_is_one_block():
     with pytest.raises(ConfigError) as error:
         WideCsv(train="f.csv", layout="blocks")

@@ -218,7 +218,6 @@ def test_bad_bytes_and_empty_files_are_told(write, make):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"piece": 0}, "data.source.piece=0: out of range; allowed: an integer >= 1"),
         (
             {"start": "["},
             "data.source.start=[: not a regular expression (unterminated character set at "

@@ -283,10 +283,6 @@ def test_a_file_that_cannot_be_used_at_all_is_refused(parsed, content, name, opt
         ({"format": "parquet", "header": ["a"]}, (
             "data.source.header=[a]: format=parquet names its columns; allowed: true"
         )),
-        ({"encoding": "utf8x"}, (
-            "data.source.encoding=utf8x: no such encoding; "
-            "allowed: utf-8, latin-1, cp1252, utf-16 and others that Python knows"
-        )),
     ],
 )  # fmt: skip
 def test_an_option_that_cannot_work_is_refused(options, problem):

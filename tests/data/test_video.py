@@ -291,39 +291,10 @@ def test_more_pieces_than_frames_are_refused(tmp_path, video):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"height": 0}, "data.source.height=0: out of range; allowed: an integer >= 1"),
-        ({"pieces": 0}, "data.source.pieces=0: out of range; allowed: an integer >= 1"),
-        ({"frames": 0}, "data.source.frames=0: out of range; allowed: an integer >= 1 or null"),
-        (
-            {"frames_per_second": -1.0},
-            "data.source.frames_per_second=-1.0: out of range; allowed: a number > 0 or null",
-        ),
-        (
-            {"max_seconds": 0},
-            "data.source.max_seconds=0: out of range; allowed: a number > 0 or null",
-        ),
-        (
-            {"color": "gray"},
-            "data.source.color=gray: unknown choice; allowed: grey, rgb; did you mean 'grey'?",
-        ),
         (
             {"frames": 5, "frames_per_second": 2.0},
             "data.source.frames_per_second=2.0 data.source.frames=5: two ways to choose frames; "
             "allowed: one of them null",
-        ),
-        (
-            {"pattern": "(?P<a"},
-            "data.source.pattern=(?P<a: not a regular expression (missing >, unterminated name at "
-            r"position 4); allowed: as (?P<word>\w+)_(?P<take>\d+)",
-        ),
-        (
-            {"pattern": r"\d+"},
-            r"data.source.pattern=\d+: has no named group; allowed: as (?P<word>\w+)_(?P<take>\d+)",
-        ),
-        (
-            {"pattern": "(?P<name>.*)"},
-            "data.source.pattern=(?P<name>.*): name is a column of every record; "
-            "allowed: another name",
         ),
     ],
 )
