@@ -11,7 +11,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from seqpipe.terminal import ENDING, handling, signals_as_exit
 
@@ -50,20 +50,21 @@ class Usage(NamedTuple):
     optional: Sequence[str] = ()
 
 
-class Tracker(Protocol):
-    """Records one run. No method after `start` raises because of the place it records to."""
+class Tracker:
+    """Records one run; this base class records nothing.
 
-    @property
-    def logger(self) -> "Logger | None":
-        """The logger for Lightning's Trainer, if there is one."""
+    A tracker of the user's own has the same methods, and need not be a subclass. No method after
+    `start` raises because of the place it records to.
 
-    @property
-    def run_id(self) -> str | None:
-        """The id of the run in the store; None where runs have none."""
+    Attributes:
+        logger: the logger for Lightning's Trainer, if there is one.
+        run_id: the id of the run in the store; None where runs have none.
+        location: the place of the record, for people.
+    """
 
-    @property
-    def location(self) -> str:
-        """The place of the record, for people."""
+    logger: "Logger | None" = None
+    run_id: str | None = None
+    location: str = ""
 
     def start(
         self,
@@ -119,12 +120,13 @@ class Tracker(Protocol):
         Returns:
             False where the tracker has no such format, and nothing was written.
         """
+        return False
 
     def end(self, status: Status) -> None:
         """Writes what is still buffered, then the status. Only the first call counts."""
 
 
-class NoTracker:
+class NoTracker(Tracker):
     """Records nothing besides the run's folder.
 
     Args:
@@ -132,44 +134,8 @@ class NoTracker:
         output_dir: the run's folder.
     """
 
-    logger: "Logger | None" = None
-    run_id: str | None = None
-
     def __init__(self, root: Path, output_dir: Path) -> None:
         self.location = str(output_dir)
-
-    def start(
-        self,
-        *,
-        run_name: str,
-        experiment: str,
-        params: Mapping[str, ParamValue],
-        tags: Mapping[str, str],
-        datasets: Mapping[str, Dataset],
-    ) -> None:
-        """Does nothing."""
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Does nothing."""
-
-    def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Does nothing."""
-
-    def log_artifacts(self, folder: Path) -> None:
-        """Does nothing."""
-
-    def log_table(self, name: str, rows: Sequence[Row]) -> None:
-        """Does nothing."""
-
-    def log_image(self, key: str, draw: "Callable[[], Pixels]", step: int) -> None:
-        """Does nothing."""
-
-    def write_model(self, folder: Path, data: Path, usage: Usage) -> bool:
-        """Writes nothing."""
-        return False
-
-    def end(self, status: Status) -> None:
-        """Does nothing."""
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seqpipe.files import write_json
 from seqpipe.report.run_files import write_rows
-from seqpipe.tracking.base import Dataset, NoTracker, ParamValue, Row, Status
+from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Tracker
 from seqpipe.tracking.lightning_logger import TrackerLogger, writes_here
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def append_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
         writer.writerows((f"{when:.3f}", step, name, value) for when, step, name, value in rows)
 
 
-class CsvTracker(NoTracker):
+class CsvTracker(Tracker):
     """Writes metrics.csv (one row per value, added as it comes) and run.json to the run's folder.
 
     Args:
@@ -37,7 +37,6 @@ class CsvTracker(NoTracker):
     """
 
     def __init__(self, root: Path, output_dir: Path) -> None:
-        super().__init__(root, output_dir)
         self.location = str(output_dir / "metrics.csv")
         self.logger = TrackerLogger(self, output_dir)
         self._folder = output_dir

@@ -22,7 +22,7 @@ from seqpipe.errors import TrackingError
 from seqpipe.files import write_json
 from seqpipe.rules import real, require, shown
 from seqpipe.tracking.abandoned_runs import PROCESS, end_abandoned, process_mark
-from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Usage
+from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Tracker, Usage
 from seqpipe.tracking.buffer import Buffer
 from seqpipe.tracking.csv import append_metrics
 from seqpipe.tracking.lightning_logger import TrackerLogger, writes_here
@@ -53,7 +53,7 @@ _PAIRS_A_CALL = 100  # params or tags that MLflow takes at once
 _IN_FULL = "params_in_full.json"  # the artifact with the params that MLflow cannot take as they are
 
 
-class MLflowTracker:
+class MLflowTracker(Tracker):
     """Records a run in MLflow.
 
     Metrics are buffered and sent in batches. A store that stops answering does not stop the
