@@ -55,7 +55,12 @@ class Forking:
         )
 
     def run(
-        self, code: str, *arguments: str, cwd: Path, env: Mapping[str, str] = os.environ
+        self,
+        code: str,
+        *arguments: str,
+        cwd: Path,
+        env: Mapping[str, str] = os.environ,
+        seconds: float = 300,
     ) -> "subprocess.CompletedProcess[str]":
         """How the code ends, with these words in sys.argv, in this folder and environment."""
         self.count += 1
@@ -63,8 +68,8 @@ class Forking:
         order = {"code": code, "arguments": arguments, "out": str(out), "err": str(err)}
         order |= {"cwd": str(cwd), "env": dict(env)}
         print(json.dumps(order), file=self.program.stdin, flush=True)
-        answered, _, _ = select.select([self.program.stdout], [], [], 120)
-        assert answered, f"{arguments} take longer than 120 s"
+        answered, _, _ = select.select([self.program.stdout], [], [], seconds)
+        assert answered, f"{arguments} take longer than {seconds} s"
         ended = int(self.program.stdout.readline())
         return subprocess.CompletedProcess(arguments, ended, out.read_text(), err.read_text())
 

@@ -1,19 +1,15 @@
 """Experiments, as the command in their first line starts them."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from matplotlib.image import imread
 
+from forking import SEQPIPE
 from seqpipe.config.commandline import check, read_flags
 from seqpipe.config.paths import conf_dir
 
-ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = sorted((conf_dir() / "experiment").glob("*.yaml"))
 LITTLE = (
     *("data.source.train=20", "data.source.valid=10", "data.source.test=10", "hidden_size=8"),
@@ -36,16 +32,8 @@ def test_there_are_experiments():
     assert len(EXPERIMENTS) >= 3
 
 
-def _run(folder, *overrides):
-    done = subprocess.run(
-        [sys.executable, "-m", "seqpipe", *overrides, *LITTLE],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def _run(warm, folder, *overrides):
+    done = warm.run(SEQPIPE, *overrides, *LITTLE, cwd=folder)
     page = folder / done.stdout.splitlines()[-1].removeprefix("comparison: ")
     return done, page
 
@@ -59,8 +47,8 @@ def _table(page, heading):
 
 
 @pytest.mark.slow
-def test_vanishing_ends_in_a_table_and_a_figure_of_every_cell_and_length(tmp_path):
-    done, page = _run(tmp_path, "experiment=vanishing", "data.length=5,7")
+def test_vanishing_ends_in_a_table_and_a_figure_of_every_cell_and_length(warm, tmp_path):
+    done, page = _run(warm, tmp_path, "experiment=vanishing", "data.length=5,7")
     assert done.returncode == 0, done.stderr
     rows = _table(page, "Gradients")
     assert [(row["data.length"], row["cell"]) for row in rows] == [
@@ -79,8 +67,8 @@ def test_vanishing_ends_in_a_table_and_a_figure_of_every_cell_and_length(tmp_pat
 
 
 @pytest.mark.slow
-def test_exploding_ends_in_a_table_and_a_figure_of_every_way_to_clip(tmp_path):
-    done, page = _run(tmp_path, "experiment=exploding", "data.length=5")
+def test_exploding_ends_in_a_table_and_a_figure_of_every_way_to_clip(warm, tmp_path):
+    done, page = _run(warm, tmp_path, "experiment=exploding", "data.length=5")
     assert done.returncode == 0, done.stderr
     rows = _table(page, "Exploding gradients")
     assert [row["trainer"] for row in rows] == ["unclipped", "clip_value", "clip_norm"]

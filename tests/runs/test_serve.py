@@ -8,13 +8,18 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from forking import SEQPIPE, Forking
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
+# Executables of this environment are in no PATH, as without activating it.
+PATH = os.pathsep.join(["/usr/bin", "/bin"])
 LITTLE = (
     *("data=adding", "data.length=6", "data.source.train=60", "data.source.valid=16"),
     *("data.source.test=16", "hidden_size=8", "trainer.max_epochs=1", "trainer.accelerator=cpu"),
@@ -22,8 +27,23 @@ LITTLE = (
 )
 
 
+IMPORTS = "import seqpipe.commands.train, seqpipe.tracking.mlflow, seqpipe.tracking.serving"
+
+
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> Path:
+def seqpipe(tmp_path_factory) -> Iterator[Callable[..., "subprocess.CompletedProcess[str]"]]:
+    """seqpipe(folder, "register", ...): how that command ends there, in a fork with all imports."""
+    program = Forking(IMPORTS, tmp_path_factory.mktemp("pipes"))
+
+    def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return program.run(SEQPIPE, *arguments, cwd=folder, env={**os.environ, "PATH": PATH})
+
+    yield run
+    program.close()
+
+
+@pytest.fixture(scope="module")
+def store(seqpipe, tmp_path_factory) -> Path:
     """A folder in which a run was trained and recorded."""
     folder = tmp_path_factory.mktemp("served")
     done = seqpipe(folder, *LITTLE)
@@ -32,9 +52,7 @@ def store(tmp_path_factory) -> Path:
 
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """Where executables of this environment are in no PATH, as without activating it."""
-    path = os.pathsep.join(["/usr/bin", "/bin"])
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PATH": path}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PATH": PATH}
     return subprocess.Popen(
         [sys.executable, "-m", "seqpipe", *arguments],
         cwd=folder,
@@ -43,12 +61,6 @@ def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def seqpipe(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    running = start(folder, *arguments)
-    out, err = running.communicate(timeout=180)
-    return subprocess.CompletedProcess(arguments, running.returncode, out, err)
 
 
 def serving(port: str) -> list[int]:
@@ -89,7 +101,7 @@ def test_a_model_is_served_from_an_environment_that_is_not_activated(store, numb
     assert not serving(port)
 
 
-def test_a_registered_model_is_found_by_its_name(store):
+def test_a_registered_model_is_found_by_its_name(seqpipe, store):
     done = seqpipe(store, "register", "run=latest", "name=sums", "alias=first")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("registered: models:/sums/1, models:/sums@first is run=")
@@ -100,7 +112,7 @@ def test_a_registered_model_is_found_by_its_name(store):
     assert refused.stderr.endswith("did you mean 'models:/sums@first'?\n")
 
 
-def test_a_run_that_mlflow_does_not_know_is_neither_served_nor_registered(tmp_path):
+def test_a_run_that_mlflow_does_not_know_is_neither_served_nor_registered(seqpipe, tmp_path):
     assert seqpipe(tmp_path, *LITTLE, "logger=none").returncode == 0
     (folder,) = (tmp_path / "outputs" / "runs").iterdir()
     done = seqpipe(tmp_path, "register", f"run={folder}", "name=x")
@@ -111,7 +123,7 @@ def test_a_run_that_mlflow_does_not_know_is_neither_served_nor_registered(tmp_pa
     assert done.stderr.startswith(f"seqpipe: run={folder}: its model was written without MLflow, ")
 
 
-def test_a_port_that_is_taken_is_refused_before_anything_is_registered(store):
+def test_a_port_that_is_taken_is_refused_before_anything_is_registered(seqpipe, store):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -114,8 +114,10 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 
 
 _OPEN = """
-import multiprocessing, sys
-from seqpipe.tracking.store import open_store  # imported once, then forked
+import gc, multiprocessing, sys
+import mlflow.store.tracking.sqlalchemy_store  # imported once, then forked
+from seqpipe.tracking.store import open_store
+gc.freeze()  # what was imported is not looked through again where a child ends
 
 def open_and_write(barrier):
     barrier.wait()
