@@ -37,16 +37,16 @@ def on_sigterm() -> None:
 
 @contextlib.contextmanager
 def signals_as_exit() -> Iterator[None]:
-    """As `on_sigterm`, within the block only."""
+    """Makes signals raise `Terminated` within the block."""
     with handling(dict.fromkeys(heeded(), terminate)):
         yield
 
 
 @contextlib.contextmanager
 def handling(handlers: Mapping[signal.Signals, object]) -> Iterator[None]:
-    """Installs handlers of signals for the block; in another thread than the main one, none."""
+    """Installs signal handlers for the block; only the main thread may."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
+        yield
         return
     before = {number: signal.signal(number, new) for number, new in handlers.items()}  # type: ignore[arg-type]
     try:

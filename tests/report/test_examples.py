@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from seqpipe.report.examples import Looks, attention_finding, draw_attention, draw_roll
+from seqpipe.report.examples import AttentionMap, attention_finding, draw_attention, draw_roll
 
 WEIGHTS = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.5, 0.25, 0.25]])
-TRANSLATION = Looks(["the", "$5", " ", "a" * 30], ["der", "<EOS>"], WEIGHTS)
-SERIES = Looks((), ["yes", "no", "<EOS>"], np.full((3, 80), 1 / 80))
+TRANSLATION = AttentionMap(["the", "$5", " ", "a" * 30], ["der", "<EOS>"], WEIGHTS)
+SERIES = AttentionMap((), ["yes", "no", "<EOS>"], np.full((3, 80), 1 / 80))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_steps_of_a_series_have_numbers(panels_of):
 
 def test_so_do_those_of_a_long_text(panels_of):
     T = 60
-    looks = Looks(["x"] * T, ["y"] * T, np.eye(T))
+    looks = AttentionMap(["x"] * T, ["y"] * T, np.eye(T))
     [axes] = panels_of(looks)
     assert "x" not in names_of(axes.get_xticklabels())
     assert "y" not in names_of(axes.get_yticklabels())

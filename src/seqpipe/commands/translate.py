@@ -76,10 +76,10 @@ def _check_attention(options: Translate, model: Model) -> None:
 
 
 def _drawn(model: Model, pairs: Any, path: Path) -> Path:
-    from seqpipe.report.examples import Looks, draw_attention
+    from seqpipe.report.examples import AttentionMap, draw_attention
 
     looks = []
     for record, text in pairs:
         weights, x, y = model.attention(record, text)
-        looks.append(Looks(x, y, weights))
+        looks.append(AttentionMap(x, y, weights))
     return draw_attention(path, looks)

@@ -1,1 +1,1 @@
-"""What a run leaves in its folder for people: numbers, figures, examples, pages."""
+"""Files of a run for people: numbers, figures, examples and pages."""

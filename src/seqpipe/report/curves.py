@@ -1,4 +1,4 @@
-"""Learning curves: the figure, what it shows in sentences, and advice."""
+"""Learning curves: the figure, a description in sentences, and advice."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -54,7 +54,7 @@ def draw_curves(
 
 
 def _draw_curve(axes: "Axes", name: str, points: Sequence[tuple[int, float]]) -> None:
-    """A line; where there are many points, a faint one with its running mean over it."""
+    """Draws a line; where there are many points, a faint one and its running mean."""
     colour = TRAIN if name.startswith("train/") else VALID
     label = plain(name, LONGEST_TITLE)
     steps, values = [step for step, _ in points], [value for _, value in points]

@@ -1,4 +1,4 @@
-"""Figures of what a model answers: a confusion matrix, attention maps, a piano roll."""
+"""Figures of the answers of a model: a confusion matrix, attention maps, a piano roll."""
 
 import math
 from collections.abc import Sequence
@@ -108,7 +108,7 @@ def confusion_finding(
     return Finding("Which class is taken for which", text, figure, rows, group="Examples")
 
 
-class Looks(NamedTuple):
+class AttentionMap(NamedTuple):
     """The attention of one example.
 
     Args:
@@ -122,13 +122,13 @@ class Looks(NamedTuple):
     weights: NDArray[np.floating]
 
 
-def draw_attention(path: Path, examples: Sequence[Looks], title: str = "") -> Path:
+def draw_attention(path: Path, examples: Sequence[AttentionMap], title: str = "") -> Path:
     """Draws a map for each example: x below, the answer at the side from its first step down.
 
     Args:
         path: the picture.
         examples: at least one.
-        title: what was trained.
+        title: the title.
     """
     for looks in examples:
         assert len(looks.x) in (0, looks.weights.shape[1]), "a name for each step of x, or none"
@@ -151,8 +151,8 @@ def draw_attention(path: Path, examples: Sequence[Looks], title: str = "") -> Pa
         return save(drawn, path)
 
 
-def attention_finding(examples: Sequence[Looks], figure: str) -> Finding:
-    """How concentrated the attention is, in a sentence.
+def attention_finding(examples: Sequence[AttentionMap], figure: str) -> Finding:
+    """Describes the concentration of the attention in a sentence.
 
     Args:
         examples: at least one.
@@ -169,7 +169,7 @@ def attention_finding(examples: Sequence[Looks], figure: str) -> Finding:
     return Finding("Attention", text, figure=figure, group="Attention")
 
 
-def _name_steps(axes: "Axes", looks: Looks) -> None:
+def _name_steps(axes: "Axes", looks: AttentionMap) -> None:
     axes.grid(False)
     axes.tick_params(length=0)
     axes.set_xlabel("x")
@@ -189,13 +189,13 @@ def _step(name: str) -> str:
 def draw_roll(
     path: Path, roll: Sequence[Sequence[float]], names: Sequence[str], title: str = ""
 ) -> Path:
-    """Draws a picture: a column a step, a row a note, from the lowest that sounds.
+    """Draws a piano roll: a column a step, a row a note, from the lowest that sounds.
 
     Args:
-        path: of the picture.
+        path: the picture.
         roll: 0 and 1, a row for each of at least one step.
-        names: of the notes, low to high, as many as a step has.
-        title: what made it.
+        names: names of the notes, low to high.
+        title: the title.
     """
     sounds = np.asarray(roll, dtype=np.uint8)
     assert sounds.ndim == 2 and sounds.shape[1] == len(names), "a note for each column"

@@ -1,4 +1,4 @@
-"""One thing a run found out, said so that a person can read it."""
+"""Findings: results of a run in words, with a figure and a table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Row = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing a run found out: a heading, a sentence, perhaps a picture and a small table.
+    """One result of a run: a heading, a sentence, perhaps a figure and a small table.
 
     Args:
         title: the heading, a few words.
@@ -34,11 +34,11 @@ class Observer:
     """
 
     def findings(self, folder: Path, title: str) -> tuple[Finding, ...]:
-        """What was found so far, complete or not; its figures and tables go into the run's folder.
+        """Findings so far, complete or not; figures and tables are written to the run's folder.
 
         Args:
             folder: the run's folder.
-            title: of figures: what ran.
+            title: the title of figures: the name of the run.
         """
         return ()
 

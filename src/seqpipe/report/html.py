@@ -46,7 +46,7 @@ class _Renderer(RendererHTML):
     """Renders the tokens of a page; each method is named after the token that it renders."""
 
     def heading_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
-        """Sections have an id, and the first of many is preceded by links to all of them."""
+        """Gives sections an id, and puts links to all before the first if there are many."""
         token = tokens[idx]
         if token.tag != "h2":
             return self.renderToken(tokens, idx, options, env)
@@ -65,15 +65,14 @@ class _Renderer(RendererHTML):
         return f'<pre class="{language}"{hint}><code>{text}</code></pre>\n'
 
     def table_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
-        """A wide table is scrolled by itself, not with the page."""
+        """A wide table scrolls by itself, not with the page."""
         return '<div class="wide"><table>\n'
 
     def table_close(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
-        """The end of `table_open`."""
         return "</table></div>\n"
 
     def th_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
-        """A heading stands as its column does."""
+        """The heading of a column is aligned with it."""
         return f"<th{_kind(tokens, idx)}>"
 
     def td_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
@@ -87,13 +86,12 @@ class _Renderer(RendererHTML):
         return super().renderToken(tokens, idx, options, env)
 
     def paragraph_close(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
-        """The end of `paragraph_open`."""
         if _is_picture(tokens[idx - 1]):
             return "</figure>\n"
         return super().renderToken(tokens, idx, options, env)
 
     def image(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
-        """A picture of the page's own folder, as a part of the file; of others, their text."""
+        """Embeds a picture of the page's own folder; of any other, the text is shown."""
         source, text = unquote(str(tokens[idx].attrs["src"])), html.escape(tokens[idx].content)
         path = env["folder"] / source
         if path.parent != env["folder"] / "figures" or not path.is_file():

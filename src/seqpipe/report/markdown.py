@@ -1,7 +1,7 @@
 """Writes the parts of a page as Markdown: headings, commands, tables, pictures.
 
-What stands in headings, tables and commands may be text of the user's data: Markdown shows it as
-it is, and it can end no cell, open no tag and load no picture.
+Headings, tables and commands may contain text of the user's data. It is escaped: it is shown as
+it is, and cannot end a cell, open a tag or load a picture.
 """
 
 import math

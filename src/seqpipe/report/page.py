@@ -75,7 +75,7 @@ def write_page(path: Path, parts: Iterable[str]) -> Path:
 
 
 def sections(folder: Path, findings: Sequence[Finding]) -> Iterator[str]:
-    """A section a group; a group of one finding that says no more than its name has one heading."""
+    """A section for each group, with a heading for each finding whose title differs from it."""
     groups = list(dict.fromkeys(finding.group for finding in findings))
     groups.sort(key=lambda name: GROUPS.index(name) if name in GROUPS else len(GROUPS))
     for name in groups:
@@ -86,7 +86,6 @@ def sections(folder: Path, findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _finding(folder: Path, finding: Finding) -> Iterator[str]:
-    """A heading, a sentence, a table, a picture; what is missing leaves no gap."""
     if finding.title and finding.title != finding.group:
         yield heading(finding.title, 3)
     yield finding.text

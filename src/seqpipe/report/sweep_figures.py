@@ -373,7 +373,7 @@ def _norms_in_numbers(job: Job, history: History) -> dict[str, object]:
 
 
 def _norms_in_words(job: Job, name: str, history: History) -> str:
-    """How large the gradient grew, and the result of the training."""
+    """The largest gradient norm and the result of the training, in a sentence."""
     largest, words = _largest(history), f"- {in_code(name)}:"
     if math.isinf(largest):
         words += " the gradient was not finite;"

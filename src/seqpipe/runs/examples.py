@@ -14,7 +14,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
 from seqpipe.models.architecture import Attends
 from seqpipe.models.architecture import Samples as CanSample
-from seqpipe.report.examples import Looks, attention_finding, draw_attention
+from seqpipe.report.examples import AttentionMap, attention_finding, draw_attention
 from seqpipe.report.findings import Finding
 from seqpipe.runs.training_run import TrainingRun
 from seqpipe.training.module import SequenceModule
@@ -118,7 +118,7 @@ def attention(run: TrainingRun) -> list[Finding]:
     maps = []
     for b, (T_x, T_y) in enumerate(zip(batch.x_lengths.tolist(), lengths.tolist(), strict=True)):
         x = _names(batch.x[b, :T_x], spec.x)
-        maps.append(Looks(x, _names(ids[b, :T_y], spec.y), weights[b, :T_y, :T_x].numpy()))
+        maps.append(AttentionMap(x, _names(ids[b, :T_y], spec.y), weights[b, :T_y, :T_x].numpy()))
     path = run.folder / "figures" / "attention.png"
     draw_attention(path, maps, title=f"{run.name}: attention")
     return [attention_finding(maps, path.name)]

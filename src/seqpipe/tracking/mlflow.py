@@ -1,4 +1,4 @@
-"""Runs recorded in MLflow: a sqlite file beside the runs, or any server.
+"""Tracker that records in MLflow: in a sqlite file beside the runs, or on any server.
 
 Only `MlflowClient` with an explicit run id is used. MLflow's global "active run" is not touched,
 so that other code may use it.
@@ -308,7 +308,7 @@ def _accepted_params(
 
 
 def _parts(pairs: Sequence[_Pair]) -> Iterator[Sequence[_Pair]]:
-    """As many at a time as MLflow takes."""
+    """Parts of a size that MLflow accepts in one call."""
     for start in range(0, len(pairs), _PAIRS_A_CALL):
         yield pairs[start : start + _PAIRS_A_CALL]
 

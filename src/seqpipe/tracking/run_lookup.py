@@ -1,4 +1,4 @@
-"""Finding a recorded run by what a person calls it: latest, best, an id, a registered model."""
+"""Finds a recorded run by the value of `run=`: latest, best, an id, a registered model."""
 
 import contextlib
 import json

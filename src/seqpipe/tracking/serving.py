@@ -65,7 +65,7 @@ class Failed(_HttpError):
 MLMODEL = "MLmodel"
 _START_SECONDS = 120.0  # torch and MLflow are imported in every worker
 _END_SECONDS = 10.0
-_LONGEST_TYPED = 1500  # characters of a body that stands in the command; longer ones in a file
+_LONGEST_TYPED = 1500  # characters of a body within the command; a longer one is read from its file
 
 
 @dataclass(frozen=True)
