@@ -21,7 +21,29 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(kw_only=True)
-class Npz(FileSource):
+class SplitsInFiles(FileSource):
+    """A source of files that hold several splits: `file.npz/train` names one of them."""
+
+    encoding: str = field(init=False, default="utf-8")
+
+    def names_part(self, name: str) -> bool:
+        """True for a name of a part of a file."""
+        return Path(name).parent.suffix.lower() in self.suffixes
+
+    def _matching(self, split: str, name: str) -> list[Path]:
+        if not self.names_part(name):
+            return super()._matching(split, name)
+        super()._matching(split, str(Path(name).parent))  # refuses a file that is not there
+        return [self.folder / name]
+
+    def inputs(self) -> list[Path]:
+        """The files themselves, each once."""
+        found = [located(file)[0] for split in SPLITS for file in self.files_of(split)]
+        return list(dict.fromkeys(found))
+
+
+@dataclass(kw_only=True)
+class Npz(SplitsInFiles):
     """Series in an .npz: X (N, T, D) or (N, T), y with a row for each.
 
     With lengths (N,), X is padded and cut to them; or it holds all steps one after the other,
@@ -45,7 +67,6 @@ class Npz(FileSource):
     y: str | None = "y"
     lengths: str | None = None
     missing: Missing = "error"
-    encoding: str = field(init=False, default="utf-8")
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
         """The array of y is not read."""
@@ -73,17 +94,9 @@ class Npz(FileSource):
         text = f"{', '.join(others)} is not read; valid and test are shares of {self.x}"
         return [f"{file}: {text}; {allowed}"]
 
-    def inputs(self) -> list[Path]:
-        """The files themselves, each once."""
-        found = [_located(file)[0] for split in SPLITS for file in self.files_of(split)]
-        return list(dict.fromkeys(found))
-
-    def _matching(self, split: str, name: str) -> list[Path]:
-        file, inside = Path(name).parent, Path(name).name
-        if file.suffix.lower() not in self.suffixes or inside not in SPLITS:
-            return super()._matching(split, name)
-        super()._matching(split, str(file))  # refuses a file that is not there
-        return [self.folder / name]
+    def names_part(self, name: str) -> bool:
+        """True for a name of a split in a file."""
+        return super().names_part(name) and Path(name).name in SPLITS
 
     def parse(self, file: Path) -> Iterator[Found]:
         """A record for each series; its line is its number in the file, from 1.
@@ -93,7 +106,7 @@ class Npz(FileSource):
         Raises:
             DataError: no .npz, an array that is missing, has objects, or does not fit the others.
         """
-        file, split = _located(file)
+        file, split = located(file)
         inside = [split] if split else [s for s in SPLITS if s in self.splits_inside(file)]
         splits: list[str | None] = [*inside] or [None]
         try:
@@ -184,12 +197,11 @@ class Npz(FileSource):
 
 
 def _is_narrow(dtype: np.dtype[Any]) -> bool:
-    """True where float32 holds every number of the type."""
     return dtype.itemsize <= 2 or dtype == np.float32
 
 
-def _located(file: Path) -> tuple[Path, str | None]:
-    """A file and the split in it that a path means, if it means one."""
+def located(file: Path) -> tuple[Path, str | None]:
+    """A file, and the part of it that a path names, if it names one."""
     return (file.parent, file.name) if file.parent.is_file() else (file, None)
 
 

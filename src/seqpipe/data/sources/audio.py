@@ -14,6 +14,7 @@ from seqpipe.data.optional_deps import need
 from seqpipe.data.sources.argument_checks import check_arguments, not_there
 from seqpipe.data.sources.files import Names
 from seqpipe.data.sources.named_files import NamedFiles
+from seqpipe.data.sources.splitting import Reread
 from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.rules import or_null, whole
@@ -256,15 +257,17 @@ class WithAudio(Source):
             DataError: as the other source.
         """
         found = self.source.read().by_name()
-        return Splits(**{split: _WithAudio(self, records) for split, records in found.items()})
+        return Splits(**{split: self._heard(records) for split, records in found.items()})
 
-    def warnings(self) -> list[str]:
-        """Those of the other source."""
-        return self.source.warnings()
+    def _heard(self, records: Iterable[Found]) -> Iterable[Found]:
+        """The records with their sound."""
+        return Reread(
+            lambda: (one if isinstance(one, DataError) else self.add(one) for one in records)
+        )
 
     def whole(self, split: str) -> Iterable[Found]:
         """See `Source`."""
-        return _WithAudio(self, self.source.whole(split))
+        return self._heard(self.source.whole(split))
 
     def inputs(self) -> list[Path]:
         """The files of the other source, and every sound file named there that is there."""
@@ -306,14 +309,3 @@ class WithAudio(Source):
         if isinstance(record, PlacedRecord):
             return PlacedRecord(columns, record.file, record.line)
         return columns
-
-
-class _WithAudio:
-    """Records with their sound; reads both each time it is gone through."""
-
-    def __init__(self, source: WithAudio, records: Iterable[Found]) -> None:
-        self.source, self.records = source, records
-
-    def __iter__(self) -> Iterator[Found]:
-        for record in self.records:
-            yield record if isinstance(record, DataError) else self.source.add(record)

@@ -206,7 +206,6 @@ class Annotated(FileSource):
         return range(0, max(1, count - overlap), self.stride)
 
     def _strands(self, spans: Sequence[Span]) -> list[int]:
-        """The strands on which a window is read."""
         if self.strand != "coding" or all(span.strand >= 0 for span in spans):
             return [1]
         return [1, -1] if any(span.strand == 1 for span in spans) else [-1]

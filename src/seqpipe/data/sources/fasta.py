@@ -3,7 +3,8 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -14,6 +15,7 @@ from seqpipe.data.nucleotides import item, reverse_complement
 from seqpipe.data.sources.argument_checks import compiled, not_there
 from seqpipe.data.sources.fasta_records import SUFFIXES, Piece, sequences
 from seqpipe.data.sources.files import FileSource
+from seqpipe.data.sources.splitting import Reread
 from seqpipe.data.sources.table_formats import line_rows
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.rules import refusal
@@ -79,7 +81,7 @@ class Fasta(FileSource):
         """
         splits = super().read()
         if self.strands == "both":
-            splits = replace(splits, train=_BothStrands(splits.train))
+            splits = replace(splits, train=Reread(partial(_both_strands, splits.train)))
         if self.table is not None:
             ids = {
                 found.id
@@ -88,7 +90,7 @@ class Fasta(FileSource):
                 if not isinstance(found, DataError)
             }
             if problems := self.table.problems(ids):
-                splits = replace(splits, train=Preceded(problems, splits.train))
+                splits = replace(splits, train=preceded(problems, splits.train))
         return splits
 
     def holds(self, file: Path, labelled: bool = False) -> bool:
@@ -156,31 +158,20 @@ def _pattern(header: str) -> re.Pattern[str]:
     return pattern
 
 
-class Preceded:
-    """Problems of a whole source, then what was found; gone through again and again."""
-
-    def __init__(self, problems: Sequence[DataError], found: Iterable[Found]) -> None:
-        self.problems, self.found = problems, found
-
-    def __iter__(self) -> Iterator[Found]:
-        yield from self.problems
-        yield from self.found
+def preceded(problems: Sequence[DataError], found: Iterable[Found]) -> Iterable[Found]:
+    """Problems of a whole source, then what was found."""
+    return Reread(lambda: chain(problems, found))
 
 
-class _BothStrands:
+def _both_strands(found: Iterable[Found]) -> Iterator[Found]:
     """Each record and, after it, its reverse complement."""
-
-    def __init__(self, found: Iterable[Found]) -> None:
-        self.found = found
-
-    def __iter__(self) -> Iterator[Found]:
-        for found in self.found:
-            yield found
-            if isinstance(found, PlacedRecord):
-                other = {**found, "sequence": reverse_complement(found["sequence"])}
-                if "quality" in other:
-                    other["quality"] = np.ascontiguousarray(found["quality"][::-1])
-                yield PlacedRecord(other, found.file, found.line)
+    for one in found:
+        yield one
+        if isinstance(one, PlacedRecord):
+            other = {**one, "sequence": reverse_complement(one["sequence"])}
+            if "quality" in other:
+                other["quality"] = np.ascontiguousarray(one["quality"][::-1])
+            yield PlacedRecord(other, one.file, one.line)
 
 
 class LabelTable:

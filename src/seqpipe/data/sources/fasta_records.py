@@ -194,7 +194,6 @@ def _read(
 
 
 def _header(text: str, file: Path, number: int) -> tuple[str, str] | DataError:
-    """Id and description."""
     id_, _, description = text.strip().partition(" ")
     if "\t" in id_:
         id_, _, description = text.strip().partition("\t")

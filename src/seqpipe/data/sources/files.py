@@ -16,7 +16,7 @@ from seqpipe.data.sources.argument_checks import (
     check_shares,
     not_there,
 )
-from seqpipe.data.sources.splitting import each_once, split_shares
+from seqpipe.data.sources.splitting import Reread, each_once, split_shares
 from seqpipe.data.sources.text_lines import check_encoding
 from seqpipe.errors import DataError
 
@@ -260,7 +260,7 @@ class FileSource(Source):
         found = {split: self.files_of(split) for split in SPLITS}
         shares = {s: n for s, n in self.split_names.items() if isinstance(n, float)}
         views: dict[str, Iterable[Found]] = {
-            split: Files(self, files) for split, files in found.items() if split not in shares
+            split: self.records_of(files) for split, files in found.items() if split not in shares
         }
         if shares:
             split, self._column_remarks = split_shares(
@@ -273,11 +273,25 @@ class FileSource(Source):
             views |= split
         return Splits(**views)
 
+    def records_of(self, files: Sequence[Path]) -> Iterable[Found]:
+        """The records of some files, which are read each time they are iterated."""
+
+        def read() -> Iterator[Found]:
+            for file in files:
+                try:
+                    yield from self.parse(file)
+                except DataError as error:
+                    if len(files) == 1:
+                        raise
+                    yield error  # one of several files may be skipped
+
+        return Reread(read)
+
     def whole(self, split: str) -> Iterable[Found]:
         """See `Source`."""
         self.as_one()
         name = "train" if isinstance(self.split_names[split], float) else split
-        return Files(self, self.files_of(name))
+        return self.records_of(self.files_of(name))
 
     def keep_together(self, columns: Sequence[str]) -> None:
         """See `Source`; a `group` that was given comes first."""
@@ -340,7 +354,6 @@ class FileSource(Source):
         return taken[True], taken[False]
 
     def _takes(self, file: Path) -> bool:
-        """True for a file, not hidden, of a type that is read."""
         return not self.endings or file.name.lower().endswith(self.endings)
 
 
@@ -380,19 +393,3 @@ def _beside(folder: Path, name: str, before: Path | None) -> Path:
 
 def _is_hidden(file: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(folder).parts)
-
-
-class Files:
-    """The records of some files; reads them each time it is gone through."""
-
-    def __init__(self, source: FileSource, files: Sequence[Path]) -> None:
-        self.source, self.files = source, files
-
-    def __iter__(self) -> Iterator[Found]:
-        for file in self.files:
-            try:
-                yield from self.source.parse(file)
-            except DataError as error:
-                if len(self.files) == 1:
-                    raise
-                yield error  # one of several files that cannot be read is one that may be skipped

@@ -46,7 +46,6 @@ class ClassFolders(FileSource):
         return [file for one in listed for file in self._of_classes(split, one)]
 
     def _of_classes(self, split: str, name: str) -> list[Path]:
-        """The files in the class folders of one folder."""
         key, folder = f"data.source.{split}={name}", self.folder / name
         if not folder.is_dir():
             raise MissingFiles(not_there(key, folder, "a folder with a folder for each class"))
@@ -70,7 +69,6 @@ class ClassFolders(FileSource):
         return files
 
     def _pass_over(self, key: str, others: Iterable[Path], count: int) -> None:
-        """Files beside the class folders."""
         beside = [*others]
         if beside:
             text = f"{len(beside):,} of {count:,} files lie beside the folders of the classes"

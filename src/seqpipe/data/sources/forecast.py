@@ -26,8 +26,6 @@ from seqpipe.rules import whole
 
 
 class _Row(NamedTuple):
-    """A step of a series."""
-
     line: int
     time: str
     moment: float

@@ -65,7 +65,6 @@ class GenBank(Annotated):
             yield unknown_kinds(file, list(self.ranks), list(seen))
 
     def _records(self, entry: "_Entry") -> Iterator[Found]:
-        """The records of one entry."""
         sequence = "".join(entry.sequence)
         if fault := entry.fault(len(sequence)):
             yield fault

@@ -13,7 +13,7 @@ import numpy as np
 from seqpipe.data.base import Found, Splits, place
 from seqpipe.data.sources.argument_checks import not_there
 from seqpipe.data.sources.dna_features import Annotated, Span, spans_between
-from seqpipe.data.sources.fasta import Preceded
+from seqpipe.data.sources.fasta import preceded
 from seqpipe.data.sources.fasta_records import SUFFIXES, Piece, fasta
 from seqpipe.data.sources.files import Names
 from seqpipe.data.sources.genbank import unknown_kinds
@@ -56,7 +56,7 @@ class FastaGff(Annotated):
         """
         splits = super().read()
         if self.annotation is not None and (problems := self._given.problems):
-            return replace(splits, train=Preceded(problems, splits.train))
+            return replace(splits, train=preceded(problems, splits.train))
         return splits
 
     def inputs(self) -> list[Path]:

@@ -193,7 +193,6 @@ class Hub(Source):
         return [*self._remarks, *self._column_remarks]
 
     def _loaded(self) -> Mapping[str, Any]:
-        """Every split there is, by its own name."""
         where = str(self.place) if self.is_folder else self.name
         files: dict[str, list[str]] | None = None
         if self.is_format:

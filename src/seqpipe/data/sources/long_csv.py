@@ -28,8 +28,6 @@ from seqpipe.errors import ConfigError, DataError
 
 
 class _Step(NamedTuple):
-    """A row."""
-
     line: int
     time: float
     features: Numbers  # (D,)
@@ -114,7 +112,6 @@ class LongCsv(TimedTable):
         return named_columns(id=self.id, label=label, **own)
 
     def _gaps_in(self, steps: Sequence[_Step], file: Path) -> Iterator[Gap]:
-        """The gaps in time within a series."""
         column, clock = self.times_of(file)
         moments = [] if column is None else [clock(step.stamp) for step in steps]
         usual = usual_step(moments)

@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from seqpipe.data.base import SPLITS, Found, PlacedRecord
+from seqpipe.data.base import Found, PlacedRecord
 from seqpipe.data.piano_roll import matrix_roll, notes_roll
-from seqpipe.data.sources.files import FileSource, Names
+from seqpipe.data.sources.arrays import SplitsInFiles, located
+from seqpipe.data.sources.files import Names
 from seqpipe.data.sources.given_splits import by_split
 from seqpipe.errors import DataError, did_you_mean
 
 
 @dataclass(kw_only=True)
-class PianoRolls(FileSource):
+class PianoRolls(SplitsInFiles):
     """A record a piece, {"roll": (T, 88) uint8 of 0 and 1}; column k is MIDI note 21 + k.
 
     A file holds pieces: MATLAB v5 (.mat; matrices in cells or structs), NumPy (.npz; an array a
@@ -32,16 +33,8 @@ class PianoRolls(FileSource):
 
     suffixes = (".mat", ".json", ".npz")
 
-    encoding: str = field(init=False, default="utf-8")
     group: Names | None = field(init=False, default="roll")
     stratify: str | None = field(init=False, default=None)
-
-    def _matching(self, split: str, name: str) -> list[Path]:
-        file = Path(name).parent
-        if file.suffix.lower() not in self.suffixes:
-            return super()._matching(split, name)
-        super()._matching(split, str(file))  # refuses a file that is not there
-        return [self.folder / name]
 
     def splits_inside(self, file: Path) -> dict[str, Names]:
         """The variables of a file that are called by splits."""
@@ -49,18 +42,13 @@ class PianoRolls(FileSource):
         found.pop("", None)
         return {split: [f"{self.train}/{n}" for n in names] for split, names in found.items()}
 
-    def inputs(self) -> list[Path]:
-        """The files themselves, each once."""
-        found = [_located(file)[0] for split in SPLITS for file in self.files_of(split)]
-        return list(dict.fromkeys(found))
-
     def parse(self, file: Path) -> Iterator[Found]:
         """The pieces of a file, or of one variable in it.
 
         Raises:
             DataError: not such a file, no such variable, or nothing in it.
         """
-        file, variable = _located(file)
+        file, variable = located(file)
         number = 0
         for piece in _pieces(file, variable):
             number += 1
@@ -73,11 +61,6 @@ class PianoRolls(FileSource):
                 yield PlacedRecord({"roll": roll}, where)
         if number == 0:
             raise DataError(f"{file}: {variable or 'it'} holds no pieces")
-
-
-def _located(file: Path) -> tuple[Path, str | None]:
-    """A file and the variable in it that a path means, if it means one."""
-    return (file.parent, file.name) if file.parent.is_file() else (file, None)
 
 
 _BROKEN = (ValueError, TypeError, IndexError, KeyError, OSError, EOFError)

@@ -52,10 +52,6 @@ class Named(Source):
         with self._both_ways():
             return self.source.read()
 
-    def warnings(self) -> list[str]:
-        """The warnings of the chosen source."""
-        return self.source.warnings()
-
     def whole(self, split: str) -> Iterable[Found]:
         """See `Source`."""
         with self._both_ways():

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,20 @@ from seqpipe.data.error_collector import MOST_PROBLEMS
 from seqpipe.data.hashing import plain
 from seqpipe.data.sources.given_splits import SplitColumn
 from seqpipe.errors import DataError, did_you_mean
+
+
+class Reread:
+    """Records that are read again each time they are iterated.
+
+    Args:
+        read: starts to read them.
+    """
+
+    def __init__(self, read: Callable[[], Iterator[Found]]) -> None:
+        self.read = read
+
+    def __iter__(self) -> Iterator[Found]:
+        return self.read()
 
 
 def each_once(files: Sequence[Path], split: str, remarks: MutableMapping[str, str]) -> list[Path]:
@@ -52,29 +67,26 @@ def split_shares(
     """
     watched = SplitColumn(whole)
     of = part(watched, shares, group=group, stratify=stratify, order=order, seed=seed)
-    views: dict[str, Iterable[Found]] = {s: _Part(whole, of, s) for s in ("train", *shares)}
+    views: dict[str, Iterable[Found]] = {
+        split: Reread(partial(_part_of, whole, of, split)) for split in ("train", *shares)
+    }
     return views, watched.remarks(shares)
 
 
-class _Part:
+def _part_of(whole: Iterable[Found], of: np.ndarray[Any, Any], split: str) -> Iterator[Found]:
     """The records that were given to one split; what cannot be read belongs to train."""
-
-    def __init__(self, whole: Iterable[Found], of: np.ndarray[Any, Any], split: str) -> None:
-        self.whole, self.of, self.split = whole, of, split
-
-    def __iter__(self) -> Iterator[Found]:
-        code, places = SPLITS.index(self.split), iter(self.of)
-        for found in self.whole:
-            if isinstance(found, DataError):
-                if self.split == "train":
-                    yield found
-                continue
-            place = next(places, None)
-            if place is None:
-                where = getattr(found, "file", None) or "data.source"
-                raise DataError(f"{where}: changed while it was read; allowed: once it is finished")
-            if place == code:
+    code, places = SPLITS.index(split), iter(of)
+    for found in whole:
+        if isinstance(found, DataError):
+            if split == "train":
                 yield found
+            continue
+        place = next(places, None)
+        if place is None:
+            where = getattr(found, "file", None) or "data.source"
+            raise DataError(f"{where}: changed while it was read; allowed: once it is finished")
+        if place == code:
+            yield found
 
 
 def part(

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits
 from seqpipe.data.sources.argument_checks import compiled
-from seqpipe.data.sources.files import Files, FileSource, Names, at_least_one
+from seqpipe.data.sources.files import FileSource, Names, at_least_one
 from seqpipe.data.sources.text_lines import text_lines
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import whole
@@ -132,14 +132,14 @@ class Stream(_Pieces):
         sizes = (_size(line) for file in files for _, line in self._lines(file))
         total = sum(sizes)
         if total == 0:  # parse says why
-            return Splits(*[Files(self, files)] * len(SPLITS))
+            return Splits(*[self.records_of(files)] * len(SPLITS))
         end, views = total, {}
         for split in reversed(SPLITS):
             if split == "train" or split in shares:
                 start = end - round(total * shares[split]) if split in shares else 0
                 views[split] = _Stretch(self, files, start, end, split)
                 end = start
-        named = {s: Files(self, self.files_of(s)) for s in SPLITS if s not in views}
+        named = {s: self.records_of(self.files_of(s)) for s in SPLITS if s not in views}
         return Splits(**views, **named)
 
 

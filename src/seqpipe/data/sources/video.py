@@ -274,7 +274,6 @@ class Video(Clips):
             step += 1
 
     def _timed(self, clip: Path, decoded: Iterator[Any]) -> Iterator[tuple[float, Any]]:
-        """Frames with their seconds since the first, up to `max_seconds`."""
         start = None
         for frame in decoded:
             if frame.time is None:
