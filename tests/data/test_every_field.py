@@ -27,7 +27,7 @@ from seqpipe.data.fields.spelling import Spelled
 from seqpipe.data.fields.symbols import Symbols
 from seqpipe.data.fields.text import Text
 from seqpipe.errors import DataError
-from seqpipe.inference.input_example import needed
+from seqpipe.runs.saved_model import needed
 from seqpipe.testing import check_field
 
 TEXTS = ["to be, or not to be", "Be (quick) to see", "to see it, see it be"]

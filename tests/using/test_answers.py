@@ -67,7 +67,7 @@ def test_records_that_cannot_be_read_are_told_with_their_places(made):
     assert caught.value.problems == [
         "inputs[1]: column=text: not in the record; it has txet; did you mean 'txet'?",
         "inputs[2]: text=3: not text",
-        "inputs[3]: x has no steps; allowed: one or more",
+        "inputs[3]: text: is empty, x has no steps; allowed: one or more",
     ]
     for one in ("cat", {"text": "cat"}, b"cat"):
         with pytest.raises(DataError, match=r"^inputs: is one \w+; allowed: a list of inputs"):

@@ -68,12 +68,12 @@ class Examples(Dataset[Example]):
     @property
     def lengths(self) -> Lengths:
         """Steps of x and y together, (examples,): the cost of a row."""
-        return Lengths(self, _total)
+        return Lengths(self, np.sum)
 
     @property
     def longer(self) -> Lengths:
         """Steps of the longer of x and y, (examples,)."""
-        return Lengths(self, _longest)
+        return Lengths(self, np.max)
 
 
 class Lengths:
@@ -84,7 +84,7 @@ class Lengths:
         joined: combines the lengths of x and y.
     """
 
-    def __init__(self, examples: Examples, joined: Callable[[list[Integers]], Integers]) -> None:
+    def __init__(self, examples: Examples, joined: Callable[..., Any]) -> None:
         self.columns = [c for c in (examples.x, examples.y) if c is not None]
         self.joined = joined
 
@@ -94,17 +94,9 @@ class Lengths:
 
     def __getitem__(self, indices: Array) -> Integers:
         """Steps of some examples. indices: (N,). Returns (N,)."""
-        return self.joined([column.lengths_of(indices) for column in self.columns])
-
-
-def _total(parts: list[Integers]) -> Integers:
-    total: Integers = np.sum(parts, axis=0)
-    return total
-
-
-def _longest(parts: list[Integers]) -> Integers:
-    longest: Integers = np.max(parts, axis=0)
-    return longest
+        parts = [column.lengths_of(indices) for column in self.columns]
+        joined: Integers = self.joined(parts, axis=0)
+        return joined
 
 
 def pad(rows: Sequence[Array], field: FieldSpec) -> tuple[Tensor, Tensor | None]:

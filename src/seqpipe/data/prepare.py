@@ -224,6 +224,56 @@ def _fit(role: str, fld: Field, found: Iterable[Found], skip: bool, progress: Pr
         fld.fit(good)
 
 
+class ExampleEncoder:
+    """Encodes x and y of a record, and refuses a pair that no model can read.
+
+    Args:
+        x: fitted; None for a language model.
+        y: fitted.
+    """
+
+    def __init__(self, x: Field | None, y: Field) -> None:
+        self.x, self.y = x, y
+        self.x_spec, self.y_spec = None if x is None else x.spec, y.spec
+        self.aligned = self.y_spec.is_per_step_of(self.x_spec)
+
+    def __call__(self, record: Record) -> tuple[Array | None, Array]:
+        """Return x (None for a language model) and y.
+
+        Raises:
+            DataError: an entry cannot be used, or has no steps, or not as many as the other.
+        """
+        y = self.y.encode_target(record).numpy()
+        _check_steps(self.y, "y", self.y_spec, y)
+        if self.x is None:
+            return None, y
+        if self.y_spec.is_text:
+            self.y.refuse_blank(record)  # white space alone is no answer to an x
+        x = self.read(record)
+        assert x is not None
+        if self.aligned and len(x) != len(y):
+            lengths = f"{self.y.column} has {len(y)} steps, {self.x.column} has {len(x)}"
+            raise DataError(f"{lengths}; each step of x needs one of y")
+        return x, y
+
+    def read(self, record: Record) -> Array | None:
+        """Return x alone.
+
+        Raises:
+            DataError: it cannot be used, or has no steps.
+        """
+        if self.x is None or self.x_spec is None:
+            return None
+        x = self.x.encode(record).numpy()
+        _check_steps(self.x, "x", self.x_spec, x)
+        return x
+
+
+def _check_steps(fld: Field, role: str, spec: FieldSpec, values: Array) -> None:
+    if spec.has_time and len(values) == 0:
+        raise DataError(f"{fld.column}: is empty, {role} has no steps; allowed: one or more")
+
+
 class _Encoder:
     """Encodes the records of one split and keeps count."""
 
@@ -237,6 +287,7 @@ class _Encoder:
     ) -> None:
         self.split, self.roles, self.problems, self.trim = split, roles, problems, trim
         self.specs = {role: fld.spec for role, fld in roles.items()}
+        self.encode = ExampleEncoder(roles.get("x"), roles["y"])
         self.item_of = items
         self.digest, self.records, self.skipped = Digest(), 0, 0
         self.dropped = self.truncated = 0
@@ -257,7 +308,7 @@ class _Encoder:
                 if self.trim is not None and getattr(one, "goes_on", False):
                     text = "is a piece of a longer text, which data.max_length would cut"
                     raise DataError(f"{text}; allowed: null, and data.window or data.bptt")
-                encoded = self._trimmed(*self._encode(one), self._text(one))
+                encoded = self._trimmed(*self.encode(one), self._text(one))
             except DataError as error:
                 self._skip(place if not isinstance(one, DataError) else "", error)
                 continue
@@ -278,21 +329,6 @@ class _Encoder:
         texts = [f"{place}{problem}" for problem in error.problems]
         self.first_problems += texts[: MOST_PROBLEMS - len(self.first_problems)]
         self.problems.add(place, error.problems)
-
-    def _encode(self, record: Record) -> tuple[Array | None, Array]:
-        roles = self.roles
-        y = roles["y"].encode_target(record).numpy()
-        _check_steps(roles["y"], "y", self.specs["y"], y)
-        if "x" in roles and self.specs["y"].is_text:
-            roles["y"].refuse_blank(record)  # white space alone is no answer to an x
-        x = None
-        if "x" in roles:
-            x = roles["x"].encode(record).numpy()
-            _check_steps(roles["x"], "x", self.specs["x"], x)
-            if self.specs["y"].is_per_step_of(self.specs["x"]) and len(x) != len(y):
-                lengths = f"{roles['y'].column} has {len(y)} steps, {roles['x'].column} has"
-                raise DataError(f"{lengths} {len(x)}; each step of x needs one of y")
-        return x, y
 
     def _text(self, record: Record) -> dict[str, Array]:
         """The raw y, where it is a text that answers an x."""
@@ -353,11 +389,6 @@ class _Encoder:
         for role, spec in self.specs.items():
             if self.records and spec.is_counted:
                 yield role
-
-
-def _check_steps(fld: Field, role: str, spec: FieldSpec, values: Array) -> None:
-    if spec.has_time and len(values) == 0:
-        raise DataError(f"{fld.column}: is empty, {role} has no steps; allowed: one or more")
 
 
 def _small(values: Array, spec: FieldSpec) -> Array:

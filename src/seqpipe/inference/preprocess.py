@@ -12,6 +12,7 @@ from seqpipe.data.base import Field, Record, SequenceBatch, SequenceSpec
 from seqpipe.data.batching import pad
 from seqpipe.data.columns import Array
 from seqpipe.data.field_checks import check_cuts
+from seqpipe.data.prepare import ExampleEncoder
 from seqpipe.data.truncation import MaxLength
 from seqpipe.errors import DataError
 
@@ -61,6 +62,7 @@ class Encoder:
         self.x_has_time = spec.x is not None and spec.x.has_time
         self.y_has_time = spec.y.has_time
         self.aligned = spec.y.is_per_step_of(spec.x)
+        self.encode = ExampleEncoder(x, y)
         cuts = {name: data.get(name) for name in ("window", "eval_window", "bptt")}
         check_cuts(x, y, **cuts, tokens=None)
         self.trim: MaxLength | None = None
@@ -83,9 +85,7 @@ class Encoder:
         Raises:
             DataError: the record cannot be read so.
         """
-        x = None if self.x is None else self.x.encode(record).numpy()
-        y = self.y.encode_target(record).numpy() if labelled else None
-        self._check(x, y)
+        x, y = self.encode(record) if labelled else (self.encode.read(record), None)
         text = ""
         if self.trim is not None:
             x, y = self._trimmed(self.trim, x, whole := y)
@@ -97,13 +97,6 @@ class Encoder:
         starts = range(0, len(x), self.window)
         cuts = [slice(start, start + self.window) for start in starts]
         return [self._piece(row, x[cut], None if y is None else y[cut]) for cut in cuts]
-
-    def _check(self, x: Array | None, y: Array | None) -> None:
-        for role, timed, values in (("x", self.x_has_time, x), ("y", self.y_has_time, y)):
-            if timed and values is not None and len(values) == 0:
-                raise DataError(f"{role} has no steps; allowed: one or more")
-        if self.aligned and x is not None and y is not None and len(x) != len(y):
-            raise DataError(f"y has {len(y)} steps, x has {len(x)}; each step of x needs one of y")
 
     def _piece(self, row: int, x: Array | None, y: Array | None) -> Piece:
         steps = len(x) if self.x_has_time and x is not None else 1

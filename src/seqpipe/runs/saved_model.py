@@ -4,17 +4,22 @@ import copy
 import logging
 import shutil
 import tempfile
+from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import OmegaConf
 
+from seqpipe.data.base import Field, Record
 from seqpipe.data.dataset import SequenceData
+from seqpipe.data.hashing import plain as as_json
 from seqpipe.errors import DataError
 from seqpipe.inference import model_format
-from seqpipe.inference.input_example import first_records, needed
 from seqpipe.inference.load import kept
 from seqpipe.inference.model import Model
+from seqpipe.inference.outputs import is_relative
 from seqpipe.inference.pyfunc import Served
 from seqpipe.runs.training_run import TrainingRun
 from seqpipe.tracking.base import Usage
@@ -60,7 +65,8 @@ def examples(model: Model, data: SequenceData) -> Usage:
     if model.x is None:
         asked = [{"prompt": ""}]
     else:
-        for record in first_records(data.source, TRIED):
+        usable = (one for one in data.source.examples() if not isinstance(one, DataError))
+        for record in islice(usable, TRIED):
             if len(asked) == EXAMPLES:
                 break
             try:
@@ -74,3 +80,46 @@ def examples(model: Model, data: SequenceData) -> Usage:
     answers = served.predict(asked) if asked else []
     optional = ["prompt"] if model.samples and model.x is not None else []
     return Usage(asked, answers, served.params, extras, optional)
+
+
+class _Watched(dict[str, Any]):
+    """A record that notes which of its columns are read."""
+
+    def __init__(self, columns: Mapping[str, Any]) -> None:
+        super().__init__(columns)
+        self.read: dict[str, None] = {}
+
+    def __getitem__(self, column: str) -> Any:
+        self.read[column] = None
+        return super().__getitem__(column)
+
+    def get(self, column: str, default: Any = None) -> Any:
+        """Notes the column, if it is there."""
+        if column in self:
+            self.read[column] = None
+        return super().get(column, default)
+
+
+def needed(x: Field, record: Record, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a record that its answer is made from, as JSON can hold them.
+
+    Args:
+        x: reads some of them.
+        record: with all.
+        data: the configuration of the data: a forecast may need the last step of the past.
+    """
+    watched = _Watched(record)
+    x.encode(watched)
+    if is_relative(data):
+        watched.get("last")
+    return {column: _plain(watched.get(column)) for column in watched.read}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value if isinstance(value, (str, int, float, bool)) else as_json(value)
