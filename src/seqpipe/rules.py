@@ -57,14 +57,12 @@ class Rule:
         has_type: whether the value is of the right kind at all.
         in_range: whether a value of the right kind is allowed.
         words: the allowed words, for "did you mean".
-        options: the rules that it is made of, each enough by itself; none where it is only one.
     """
 
     allowed: str
     has_type: Callable[[Any], bool]
     in_range: Callable[[Any], bool] = lambda value: True
     words: tuple[str, ...] = ()
-    options: tuple["Rule", ...] = ()
 
     def accepts(self, value: object) -> bool:
         """Whether the value obeys the rule."""
@@ -153,7 +151,6 @@ def or_null(rule: Rule) -> Rule:
         lambda value: value is None or rule.has_type(value),
         lambda value: value is None or rule.in_range(value),
         rule.words,
-        (*(rule.options or (rule,)), null()),
     )
 
 
@@ -213,41 +210,11 @@ def either(*rules: Rule) -> Rule:
     """Whatever one of the rules accepts."""
     words: Sequence[str] = [word for rule in rules for word in rule.words]
     return Rule(
-        " or ".join(rule.allowed for rule in rules),
+        " or ".join(dict.fromkeys(rule.allowed for rule in rules)),
         lambda value: any(rule.has_type(value) for rule in rules),
         lambda value: any(rule.accepts(value) for rule in rules),
         tuple(words),
-        tuple(option for rule in rules for option in rule.options or (rule,)),
     )
-
-
-_KINDS: tuple[object, ...] = (0.5, "text", ["text"], {}, True, None)
-
-
-def narrowed(rule: Rule, taken: Rule) -> Rule:
-    """The rule of a key that several classes take, without the options that this one does not.
-
-    Args:
-        rule: of the key, such as an integer, a share or a file.
-        taken: that of the argument of one class; where it takes fractions it takes no counts. Its
-            own bound of counts is the one that holds.
-    """
-    kept = []
-    counts = [option for option in taken.options or (taken,) if _is_count(option)]
-    for option in rule.options:
-        if _is_count(option):
-            kept += [option if one.in_range(-1) else one for one in counts]
-        elif _have_a_kind(option, taken):
-            kept.append(option)
-    return either(*kept) if kept else rule
-
-
-def _is_count(rule: Rule) -> bool:
-    return rule.has_type(1) and not rule.has_type(0.5)
-
-
-def _have_a_kind(one: Rule, other: Rule) -> bool:
-    return any(one.has_type(kind) and other.has_type(kind) for kind in _KINDS)
 
 
 def best_of(metric: str) -> str:

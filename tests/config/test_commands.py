@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 
@@ -220,14 +220,14 @@ class Every:
     """Options of every type."""
 
     path: str = option("a path")
-    n: int = option("how many", 5, rule=whole(1))
-    heat: float = option("a number", 1.0, rule=real("(0, inf)"))
-    seed: int | None = option("of chance", None, rule=whole(0))
+    n: Annotated[int, whole(1)] = option("how many", 5)
+    heat: Annotated[float, real("(0, inf)")] = option("a number", 1.0)
+    seed: Annotated[int, whole(0)] | None = option("of chance", None)
     format: Literal["csv", "jsonl"] = option("how it is written", "csv")
     loud: bool = option("a switch", False)
-    shares: tuple[float, ...] = option("some numbers", (), rule=real("[0, 1]"))
+    shares: tuple[Annotated[float, real("[0, 1]")], ...] = option("some numbers", ())
     by: tuple[Literal["length", "class"], ...] = option("some words", ("length",))
-    name: str = option("a name", "a", rule=text(r"\w+", "letters"))
+    name: Annotated[str, text(r"\w+", "letters")] = option("a name", "a")
     said: str | None = option("a text or none", None)
     overrides: tuple[str, ...] = passed_on("of the run's configuration", "data", "task")
 

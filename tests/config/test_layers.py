@@ -65,6 +65,7 @@ MAY_IMPORT = {
     "nn": {"rules", "errors"},
     "distribution": {"config", "_version"},
     "config": {"rules", "errors"},
+    "bounds": {"rules", "errors"},
     "rules": {"errors"},
     "records": set(),
     "processes": {"errors"},
@@ -75,6 +76,11 @@ MAY_IMPORT = {
     "errors": set(),
     "_version": set(),
 }
+for _layer_of_arguments in (
+    *("commands", "runs", "config", "data", "nn", "models", "tasks", "inference", "training"),
+    *("diagnostics", "tracking"),
+):
+    MAY_IMPORT[_layer_of_arguments] |= {"bounds", "rules"}
 HEAVY = {"torch", "pytorch_lightning", "lightning_fabric", "mlflow", "torchmetrics", "sklearn"}
 
 

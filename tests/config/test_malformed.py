@@ -87,7 +87,8 @@ def test_an_override_without_a_key_cannot_be_read(override):
     "uri", ["", "mlruns", "file:///tmp/mlruns", "sqlite://x.db", "sqlite:///:memory:", "host:5000"]
 )
 def test_a_store_that_mlflow_cannot_write_to_is_refused_before_anything_runs(uri):
-    message = f"logger.tracking_uri={uri}: wrong form; allowed: {STORES}"
+    why = "MLflow no longer writes to plain folders"
+    message = f"logger.tracking_uri={uri}: wrong form; allowed: {STORES} ({why})"
     assert problems(f"logger.tracking_uri='{uri}'") == [message]
 
 

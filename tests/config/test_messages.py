@@ -9,7 +9,7 @@ from seqpipe.config.validate import validate
 from seqpipe.errors import ConfigError
 
 KEYS = (
-    "seed, hidden_size, depth, bidirectional, dropout, resume, describe, replay, preflight, "
+    "seed, hidden_size, depth, bidirectional, dropout, resume, preflight, "
     "data, architecture, task, cell, optim, scheduler, trainer, callbacks, logger, diagnostics"
 )
 CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
@@ -199,8 +199,8 @@ TARGETS = [
     ),
     (
         "data.y._target_=seqpipe.nothing.Category",
-        "data.y._target_=seqpipe.nothing.Category: there is no module seqpipe.nothing; "
-        "allowed: a class, as module.Class",
+        "data.y._target_=seqpipe.nothing.Category: seqpipe.nothing cannot be imported: "
+        "No module named 'seqpipe.nothing'; allowed: a class, as module.Class",
     ),
     (
         "data.y._target_=my_missing_module.Category",
@@ -346,20 +346,26 @@ def test_an_argument_that_no_option_lists_is_checked_against_the_real_constructo
     assert problem.endswith("; did you mean 'profiler'?")
 
 
-def test_all_problems_are_told_at_once():
+def test_names_and_values_that_no_class_takes_are_reported_together():
     with pytest.raises(ConfigError) as caught:
-        compose(
-            ["cell=lsmt", "detph=3", "dropout=1.5", "trainer.max_epoch=3", "depth=[", "seed=-1"]
-        )
+        compose(["cell=lsmt", "detph=3", "optim.lr=0", "trainer.max_epoch=3", "depth=[", "seed=-1"])
     assert [problem.partition(":")[0] for problem in caught.value.problems] == [
         "depth=[",
         "cell=lsmt",
         "detph=3",
         "trainer.max_epoch=3",
-        "dropout=1.5",
+        "optim.lr=0",
         "seed=-1",
     ]
     assert str(caught.value).startswith("6 problems in the configuration:\n  1. depth=[: ")
+
+
+def test_values_of_classes_are_judged_once_all_names_are_right():
+    typed = ["dropout=1.5", "hidden_size=0", "data.window=1"]
+    assert [one.partition(":")[0] for one in check(["detph=3", *typed]).problems] == ["detph=3"]
+    assert [one.partition(":")[0] for one in check(typed).problems] == [
+        *("data.window=1", "hidden_size=0", "dropout=1.5")
+    ]
 
 
 def test_a_configuration_changed_after_composing_is_checked_again():

@@ -130,4 +130,3 @@ def test_what_is_shown_is_what_is_chosen(command):
     assert OmegaConf.create(shown.out).architecture.head._target_ == CRF
     refused = command("architecture.head=crf")
     assert refused.err.startswith("seqpipe: architecture.head=crf: scores sequences of tags")
-    assert not refused.torch_imported

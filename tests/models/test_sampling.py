@@ -54,18 +54,21 @@ def test_rows_are_cut_each_on_its_own_and_ties_are_not_widened():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.0}, "temperature=0.0: out of range; allowed: a number > 0 (near 0"),
+        (
+            {"temperature": 0.0},
+            "temperature=0.0: out of range; allowed: a number in [1e-09, 10000]",
+        ),
         (
             {"top_k": 0},
-            "top_k=0: out of range; allowed: an integer >= 1 or null (null: all symbols)",
+            "top_k=0: out of range; allowed: an integer >= 1 or null",
         ),
         (
             {"top_p": 0.0},
-            "top_p=0.0: out of range; allowed: a number in (0, 1] or null (null: all symbols)",
+            "top_p=0.0: out of range; allowed: a number in [1e-06, 1] or null",
         ),
         (
             {"top_p": 1.5},
-            "top_p=1.5: out of range; allowed: a number in (0, 1] or null (null: all symbols)",
+            "top_p=1.5: out of range; allowed: a number in [1e-06, 1] or null",
         ),
     ],
 )

@@ -76,6 +76,5 @@ def test_an_unknown_kind_of_attention_lists_the_known():
     with pytest.raises(ConfigError) as error:
         Attention(4, 4, kind="aditive")
     assert str(error.value) == (
-        "architecture.attention=aditive: unknown choice; allowed: dot, general, additive;"
-        " did you mean 'additive'?"
+        "kind=aditive: unknown choice; allowed: dot, general, additive; did you mean 'additive'?"
     )

@@ -87,7 +87,7 @@ def test_the_lstm_ends_at_the_last_character_and_at_the_first():
 @pytest.mark.parametrize(
     ("encoder", "size", "message"),
     [
-        (CharacterCNN, 0, "architecture.characters_size=0: out of range; allowed: an integer >= 1"),
+        (CharacterCNN, 0, "output_size=0: out of range; allowed: an integer >= 1"),
         (
             CharacterLSTM,
             3,

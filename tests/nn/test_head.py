@@ -62,7 +62,7 @@ def test_dropout_of_a_head_is_on_its_hidden_layers_and_not_on_its_output():
         ),
         (
             lambda: Head(3, 2, hidden=[4, 0]),
-            "architecture.head.hidden=0: out of range; allowed: an integer >= 1",
+            "architecture.head.hidden=[4,0]: out of range; allowed: a list, each an integer >= 1",
         ),
         (
             lambda: Head(3, 2, dropout=1.0),

@@ -97,7 +97,7 @@ def test_transcription_is_judged_on_the_beam_it_is_told():
         (
             Transduction,
             {"decoding": "beam", "beam_size": 0},
-            "task.beam_size=0: out of range; allowed: an integer >= 1",
+            "task.beam_size=0: out of range; allowed: an integer from 1 to 10000 or null",
         ),
     ],
 )

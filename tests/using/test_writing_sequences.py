@@ -12,7 +12,7 @@ from seqpipe.inference import scoring
 from seqpipe.inference.generate import encoded_condition
 from seqpipe.inference.scoring import probability_of, ranked
 
-MANY, WARM = "an integer from 1 to 1000000", "a number in [0.0001, 10000]"
+MANY, WARM = "an integer from 1 to 1000000", "a number in [1e-09, 10000]"
 SHARE = "a number in [1e-06, 1]"
 
 

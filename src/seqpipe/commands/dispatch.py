@@ -23,8 +23,9 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+from seqpipe.bounds import NotNegative
 from seqpipe.commands.options import Evaluate, Export, Predict, Sample, Score, Translate
 from seqpipe.config.command_options import first_line, help_of, option, read
 from seqpipe.config.schema import GROUPS, PANEL
@@ -32,7 +33,7 @@ from seqpipe.display import PlainFormatter
 from seqpipe.errors import ConfigError, DataError, SeqpipeError, did_you_mean
 from seqpipe.files import unusable
 from seqpipe.processes import ignore_stale_ranks
-from seqpipe.rules import real, whole
+from seqpipe.rules import whole
 from seqpipe.runs.options import RunOptions
 from seqpipe.terminal import (
     FAILED,
@@ -76,10 +77,8 @@ class Rerun(RunOptions):
     if all metrics are the same, 1 if one differs.
     """
 
-    tolerance: float = option(
-        "allowed difference of a metric, as a share of its old value; 0: none",
-        0.0,
-        rule=real("[0, inf)"),
+    tolerance: NotNegative = option(
+        "allowed difference of a metric, as a share of its old value; 0: none", 0.0
     )
     strict: bool = option("stop before training if code, machine or data differ", False)
     own_code: bool = option("import classes that the run names and that are not seqpipe's", False)
@@ -98,8 +97,8 @@ class Serve(RunOptions):
     """
 
     host: str = option("address to listen on; 0.0.0.0: all, also from other machines", "127.0.0.1")
-    port: int = option("port to listen on; 0: any free one", 5001, rule=whole(0, 65535))
-    workers: int = option("number of processes", 1, rule=whole(1, 256))
+    port: Annotated[int, whole(0, 65535)] = option("port to listen on; 0: any free one", 5001)
+    workers: Annotated[int, whole(1, 256)] = option("number of processes", 1)
     register: str | None = option("register the model under this name in MLflow's registry", None)
     alias: str | None = option("alias of the registered version, such as champion", None)
 

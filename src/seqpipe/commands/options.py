@@ -2,11 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Annotated, Literal
 
+from seqpipe.bounds import (
+    BeamSize,
+    Count,
+    GeneratorSeed,
+    LengthPenalty,
+    ManyRows,
+    NBest,
+    Positive,
+    Temperature,
+    TopP,
+    WholeNumber,
+)
 from seqpipe.config.command_options import option, passed_on
-from seqpipe.inference.limits import BATCH_SIZE, SAMPLING, SEARCH
-from seqpipe.rules import real, whole
+from seqpipe.rules import real
 from seqpipe.runs.options import ModelOptions, RunOptions
 
 
@@ -22,7 +33,7 @@ class _Reading(ModelOptions):
     encoding: str | None = option(
         "of text; without it as the training's own text, else utf-8", None
     )
-    batch_size: int = option("examples that are computed at once, at most", 256, rule=BATCH_SIZE)
+    batch_size: ManyRows = option("examples that are computed at once, at most", 256)
     own_data: bool = option(
         "read the files beside the input that the record names, though it is somebody else's", False
     )
@@ -32,16 +43,13 @@ class _Reading(ModelOptions):
 class _Decoding(_Reading):
     """Options of commands whose answers may be searched for."""
 
-    beam_size: int | None = option(
+    beam_size: BeamSize | None = option(
         "of translations and transcripts: hypotheses at each step, 1 is greedy; null: as the test",
         None,
-        rule=SEARCH["beam_size"],
     )
-    n_best: int = option("answers of each input, at most beam_size", 1, rule=SEARCH["n_best"])
-    length_penalty: float | None = option(
-        "of translations: alpha of the length normalisation, 0 for none; null: as the test",
-        None,
-        rule=SEARCH["length_penalty"],
+    n_best: NBest = option("answers of each input, at most beam_size", 1)
+    length_penalty: LengthPenalty | None = option(
+        "of translations: alpha of the length normalisation, 0 for none; null: as the test", None
     )
 
 
@@ -93,25 +101,21 @@ class Sample(ModelOptions):
     For models of one_to_many. Each step is drawn from what the model expects there.
     """
 
-    n: int = option("how many", 1, rule=SAMPLING["n"])
+    n: ManyRows = option("how many", 1)
     prompt: str = option("text that each goes on from", "")
     condition: str | None = option("a value of x, where the model has one", None)
-    temperature: float = option(
-        "1: as the model expects; below 1 the likely gains", 1.0, rule=SAMPLING["temperature"]
+    temperature: Temperature = option("1: as the model expects; below 1 the likely gains", 1.0)
+    top_k: Count | None = option("draw among this many likeliest only", None)
+    top_p: TopP | None = option(
+        "draw among the likeliest that together have this probability", None
     )
-    top_k: int | None = option("draw among this many likeliest only", None, rule=SAMPLING["top_k"])
-    top_p: float | None = option(
-        "draw among the likeliest that together have this probability", None, rule=SAMPLING["top_p"]
+    max_length: ManyRows | None = option(
+        "most steps of each; null: the longest y of the training, at most 200", None
     )
-    max_length: int | None = option(
-        "most steps of each; null: the longest y of the training, at most 200",
-        None,
-        rule=SAMPLING["max_length"],
-    )
-    seed: int = option("the same one draws the same", 0, rule=SAMPLING["seed"])
+    seed: GeneratorSeed = option("the same one draws the same", 0)
     allow_unknown: bool = option("true: <UNK> may be written, and stand in the prompt", False)
     output: str | None = option("a folder for the .mid and .png of music; null: here", None)
-    tempo: float = option("of music, steps a minute in its MIDI", 120.0, rule=real("(0, inf)"))
+    tempo: Positive = option("of music, steps a minute in its MIDI", 120.0)
 
     def problems(self) -> Iterator[str]:
         """Chance where there is only one to draw."""
@@ -167,9 +171,9 @@ class Evaluate(ModelOptions):
         "read the files and data sets that the record of somebody else's run names",
         False,
     )
-    confidence: float = option("of the intervals", 0.95, rule=real("(0, 1)"))
-    resamples: int = option("of the bootstrap; 0: no intervals", 1000, rule=whole(0))
-    seed: int = option("of the resampling", 0, rule=whole(0, 2**63 - 1))
+    confidence: Annotated[float, real("(0, 1)")] = option("of the intervals", 0.95)
+    resamples: WholeNumber = option("of the bootstrap; 0: no intervals", 1000)
+    seed: GeneratorSeed = option("of the resampling", 0)
     log: bool = option("false: print only", True)
 
     def problems(self) -> Iterator[str]:

@@ -4,15 +4,16 @@
     class Sample(RunOptions):
         """Write new sequences."""
 
-        n: int = option("how many", 5, rule=whole(1))
+        n: Count = option("how many", 5)
         format: Literal["text", "midi"] = option("how they are written", "text")
         seed: int | None = option("of what is drawn; null: another each time", None)
 
         def problems(self) -> Iterator[str]:       # where options must fit together
             yield from super().problems()
 
-Types: str, int, float, bool, Literal, `| None` of these, and tuple[..., ...] of these (`[a,b]`).
-A str is taken as typed, all that stands behind the first `=`; of the others `null` is None.
+Types: str, int, float, bool, Literal, `Annotated` with a rule, `| None` of these, and
+tuple[..., ...] of these (`[a,b]`). A str is all that was typed behind the first `=`; for the other
+types `null` is None.
 '''
 
 import dataclasses
@@ -22,31 +23,24 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import MISSING, Field, field
-from typing import Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal, TypeVar, Union
 
-from seqpipe.config.signatures import rule_of
+from seqpipe.bounds import rule_of
 from seqpipe.errors import ConfigError, did_you_mean
-from seqpipe.rules import Rule, list_of, or_null, shown
+from seqpipe.rules import Rule, shown
 
 T = TypeVar("T")
 _WIDTH = 96
 
 
-def option(
-    help: str,
-    default: Any = MISSING,
-    *,
-    rule: Rule | None = None,
-) -> Any:
+def option(help: str, default: Any = MISSING) -> Any:
     """A field that is typed as key=value.
 
     Args:
         help: one line, without a full stop.
-        default: where it is not typed; without one it must be.
-        rule: limits beside its type, such as `whole(1)` or `real("(0, inf)")`; of a tuple, those
-            of each entry. None and the type itself are looked after.
+        default: its value if it is not typed; without one it must be typed.
     """
-    return field(default=default, metadata={"help": help, "rule": rule})
+    return field(default=default, metadata={"help": help})
 
 
 def passed_on(help: str, *groups: str) -> Any:
@@ -70,7 +64,7 @@ def read(kind: type[T], words: Sequence[str], command: str) -> T:
     Raises:
         ConfigError: with every problem found.
     """
-    fields, types_of = _fields(kind), typing.get_type_hints(kind)
+    fields, types_of = _fields(kind), typing.get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
     problems: list[str] = []
     for word in words:
@@ -89,7 +83,7 @@ def read(kind: type[T], words: Sequence[str], command: str) -> T:
             problems.append(f"{word}: {key} is given twice; allowed: once")
         else:
             values[key] = _read(typed, types_of[key])
-            fault = _rule(fields[key], types_of[key]).fault(values[key])
+            fault = _rule(types_of[key]).fault(values[key])
             problems += [] if fault is None else [f"{word}: {fault}"]
     for name in fields.keys() - values.keys():
         if fields[name].default is MISSING:
@@ -104,7 +98,7 @@ def read(kind: type[T], words: Sequence[str], command: str) -> T:
 
 def help_of(kind: type[Any], command: str) -> str:
     """The text of a command's `--help`: the class's docstring, and lines for each option."""
-    fields, types_of = _fields(kind), typing.get_type_hints(kind)
+    fields, types_of = _fields(kind), typing.get_type_hints(kind, include_extras=True)
     needed = [f"{name}=..." for name, one in fields.items() if one.default is MISSING]
     usage = " ".join(["python -m seqpipe", command, *needed, "[key=value ...]"])
     rows = [_row(one, types_of[name]) for name, one in fields.items()]
@@ -138,7 +132,7 @@ def _row(one: "Field[Any]", annotation: Any) -> tuple[str, str]:
     if _groups(one):
         return ", ".join(f"{group}.*" for group in _groups(one)), parts[0]
     if not _is_text(annotation):
-        parts.append(_rule(one, annotation).allowed)
+        parts.append(_rule(annotation).allowed)
     if one.default is MISSING:
         parts.append("must be given")
     elif one.default is not None and one.default != ():
@@ -168,8 +162,10 @@ def _unknown(key: str, fields: "Iterable[Field[Any]]", command: str) -> str:
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:
+    """The types of a union, or the one type; without their rules."""
     is_union = typing.get_origin(annotation) in (Union, types.UnionType)
-    return typing.get_args(annotation) if is_union else (annotation,)
+    kinds = typing.get_args(annotation) if is_union else (annotation,)
+    return tuple(one.__origin__ if typing.get_origin(one) is Annotated else one for one in kinds)
 
 
 def _is_text(annotation: Any) -> bool:
@@ -204,15 +200,7 @@ _READERS: dict[Any, tuple[str, Callable[[str], Any]]] = {
 }
 
 
-def _rule(one: "Field[Any]", annotation: Any) -> Rule:
-    limit: Rule | None = one.metadata["rule"]
+def _rule(annotation: Any) -> Rule:
     rule = rule_of(annotation)
-    assert rule is not None, f"{one.name}: no type of an option"
-    if limit is None:
-        return rule
-    kinds = _kinds(annotation)
-    if any(typing.get_origin(kind) is tuple for kind in kinds):
-        limit = list_of(limit)
-    if types.NoneType not in kinds:
-        return limit
-    return or_null(limit)
+    assert rule is not None, f"{annotation}: no type of an option"
+    return rule

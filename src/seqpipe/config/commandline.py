@@ -122,8 +122,14 @@ def check_command(flags: argparse.Namespace) -> Composed:
         ConfigError: with every problem found.
     """
     dirs = [] if flags.config_dir is None else [flags.config_dir]
-    name = flags.config_name or "config"
-    checked = check(flags.overrides, dirs, sweep=flags.multirun, config_name=name)
+    shown = bool(flags.help or flags.cfg or flags.info)  # and nothing is built
+    checked = check(
+        flags.overrides,
+        dirs,
+        sweep=flags.multirun,
+        config_name=flags.config_name or "config",
+        names_only=shown,
+    )
     if checked.problems:
         raise ConfigError(checked.problems)
     return checked.composed
@@ -135,6 +141,7 @@ def check(
     *,
     sweep: bool = False,
     config_name: str = "config",
+    names_only: bool = False,
 ) -> Checked:
     """Compose and check, collecting problems.
 
@@ -143,6 +150,7 @@ def check(
         config_dirs: the user's folders.
         sweep: whether several values of a key make several jobs.
         config_name: the primary configuration.
+        names_only: import no class; values are then judged only by the rules of `schema`.
 
     Raises:
         ConfigError: nothing can be composed at all.
@@ -168,7 +176,7 @@ def check(
         problems += map(_several, sweeping)
         problems += _no_sweep(composed, parsed)
         unjudged = composed.refused | {o.key_or_group for o in sweeping}
-        problems += _problems(composed._replace(refused=unjudged), parsed)
+        problems += _problems(composed._replace(refused=unjudged), parsed, names_only)
     return Checked(composed, problems)
 
 
@@ -197,11 +205,14 @@ def _no_sweep(composed: Composed, overrides: Sequence[Override]) -> Iterator[str
         yield f"{name}: a job for each {', '.join(keys)}; allowed: -m {name}"
 
 
-def _problems(composed: Composed, typed: Sequence[Override]) -> list[str]:
+def _problems(composed: Composed, typed: Sequence[Override], names_only: bool = False) -> list[str]:
     """What is wrong with a job, each key and value as they were typed."""
     found: list[Problem | str] = [*composed.problems]
     removed = {o.key_or_group: with_dots(str(o.input_line)) for o in typed if o.is_delete()}
-    for problem in problems_of(composed.cfg, composed.choices, composed.refused):
+    names_only = names_only or bool(found)
+    for problem in problems_of(
+        composed.cfg, composed.choices, composed.refused, names_only=names_only
+    ):
         line = removed.get(problem.key)
         text = f"{line}: the run needs this key; allowed: leave {line} out"
         found.append(problem if line is None else text)

@@ -1,10 +1,11 @@
-"""Unknown keys, and values of a type that their constructor does not take."""
+"""Unknown keys, and values that the argument they are given to does not allow."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from omegaconf import DictConfig
 
+from seqpipe.bounds import MADE
 from seqpipe.config.config_view import Tree
 from seqpipe.config.paths import PACKAGE, conf_dir
 from seqpipe.config.schema import (
@@ -18,7 +19,13 @@ from seqpipe.config.schema import (
     READ_BY_THE_RUN,
     TAKEN_BY_THE_RUN,
 )
-from seqpipe.config.signatures import Signature, TargetError, packaged_keys, signature_of
+from seqpipe.config.signatures import (
+    Signature,
+    TargetError,
+    packaged_keys,
+    packaged_nodes,
+    signature_of,
+)
 from seqpipe.errors import did_you_mean
 from seqpipe.rules import Problem, flag, shown
 
@@ -37,24 +44,27 @@ def unknown_key(cfg: DictConfig, key: str, value: object) -> str:
     target = tree.get(f"{parent}._target_") if parent else None
     if parts[depth] in GIVEN_BY_THE_RUN.get(parent.split(".")[0], ()):
         return "is set by the run; allowed: leave it out"
-    if target is None or _is_ours(target):
-        if target and parts[depth + 1 :] == [] and parts[depth] in signature_of(target).rules:
-            return f"is not listed yet; allowed: with a plus: +{key}={shown(value)}"
+    if target is None:
         return _unknown(tree, parent, parts[depth], key)
-    return _unknown_of_another(tree, key, parent, parts[depth], value)
+    return _unknown_argument(tree, key, parent, parts[depth], value)
 
 
-def _unknown_of_another(tree: Tree, key: str, parent: str, name: str, value: object) -> str:
-    """As `unknown_key`, of a class that is not ours: what else it takes is typed with a plus."""
+def _unknown_argument(tree: Tree, key: str, parent: str, name: str, value: object) -> str:
+    """As `unknown_key`, where a class is built: what its option does not list needs a plus.
+
+    The keys of the packaged options answer at once; a class is imported only if none is close.
+    """
     group, target = parent.split(".")[0], str(tree.get(f"{parent}._target_"))
     packaged = packaged_keys(group, target)
     listed = [*tree.raw(parent), *sorted(packaged)]
     known = [one for one in dict.fromkeys(listed) if one not in SPECIAL]
     text = f"unknown key; allowed: {', '.join(known)}"
+    if name in known:
+        return f"is not listed yet; allowed: with a plus: +{key}={shown(value)}"
     if hint := _hint(tree, key, name, known):
         return f"{text}{hint}"
     text += f", or with a plus another argument of {target}"
-    if packaged:  # to look at what else it takes is to import torch, which takes seconds
+    if packaged and not _is_ours(target):  # Lightning takes seconds to import
         return text
     try:
         taken = signature_of(target)
@@ -80,8 +90,8 @@ def deletable(cfg: DictConfig, key: str) -> str:
     return (", ".join(listed) or "leave it out") + did_you_mean(f"~{key}", listed)
 
 
-def key_problems(tree: Tree) -> Iterator[Problem]:
-    """Unknown and missing keys, at any depth, and values of the wrong type."""
+def name_problems(tree: Tree) -> Iterator[Problem]:
+    """Unknown and missing keys that are found without importing a class."""
     for name in tree.written:
         if name not in (*PANEL, *GROUPS):
             yield _unknown_problem(tree, "", str(name))
@@ -89,43 +99,60 @@ def key_problems(tree: Tree) -> Iterator[Problem]:
         if name not in tree.written:
             yield Problem(name, "", "is missing; allowed: leave it in")
     for group in GROUPS:
-        yield from _group_problems(tree, group)
+        node = tree.raw(group)
+        if node is None and (group not in tree.written or group != "callbacks"):
+            options = sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
+            yield Problem(group, None, f"an option must be chosen; allowed: {', '.join(options)}")
+        elif isinstance(node, dict):
+            for name in READ_BY_THE_RUN.get(group, ()):
+                if name not in node:
+                    text = "is missing, and the run reads it; allowed: a value"
+                    yield Problem(f"{group}.{name}", "", text)
+    if isinstance(tree.raw("data"), dict):
+        yield from _data_name_problems(tree)
+    for name, callback in (tree.raw("callbacks") or {}).items():
+        if not isinstance(callback, dict):
+            allowed = f"a mapping with _target_; without it: ~callbacks.{name}"
+            yield Problem(f"callbacks.{name}", callback, f"no callback; allowed: {allowed}")
+        elif "_target_" not in callback:
+            yield _unknown_problem(tree, "callbacks", name)
 
 
-def _group_problems(tree: Tree, group: str) -> Iterator[Problem]:
-    node = tree.raw(group)
-    if group not in tree.written or (node is None and group != "callbacks"):
-        options = sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
-        yield Problem(group, None, f"an option must be chosen; allowed: {', '.join(options)}")
-    elif group == "data":
-        yield from _data_problems(tree)
-    elif group == "callbacks":
-        for name, callback in (node or {}).items():
-            if not isinstance(callback, dict):
-                allowed = f"a mapping with _target_; without it: ~callbacks.{name}"
-                yield Problem(f"callbacks.{name}", callback, f"no callback; allowed: {allowed}")
-            elif "_target_" not in callback:
-                yield _unknown_problem(tree, "callbacks", name)
-            else:
+_SLOW = ("callbacks", "logger")  # Lightning and MLflow: what a packaged option says is right
+
+
+def argument_problems(tree: Tree) -> Iterator[Problem]:
+    """Arguments that the classes of a configuration do not take, and values they do not allow.
+
+    Imports the classes. What `name_problems` finds is not repeated.
+    """
+    for group in GROUPS:
+        node = tree.raw(group)
+        if group in _SLOW and node in packaged_nodes(group):
+            continue
+        if group == "data":
+            signature = signature_of(DATA_TARGET)
+            for name in set(node) & set(signature.rules) - set(GIVEN_BY_THE_RUN["data"]):
+                yield from _value_problems(tree, f"data.{name}", signature)
+        elif group == "callbacks":
+            for name in node or {}:
                 yield from _node_problems(tree, f"callbacks.{name}")
-    else:
-        yield from _node_problems(tree, group)
-    if isinstance(node, dict):
-        for name in READ_BY_THE_RUN.get(group, ()):
-            if name not in node:
-                text = "is missing, and the run reads it; allowed: a value"
-                yield Problem(f"{group}.{name}", "", text)
+        else:
+            yield from _node_problems(tree, group)
 
 
-def _data_problems(tree: Tree) -> Iterator[Problem]:
-    signature, read = signature_of(DATA_TARGET), tree.references()
+_DATA_NAMES = ("source", "y", "x", *(name for name in READ_BY_THE_RUN["data"] if name != "x"))
+
+
+def _data_name_problems(tree: Tree) -> Iterator[Problem]:
+    read = tree.references()
     for name in tree.written["data"]:
         key = f"data.{name}"
         if name in GIVEN_BY_THE_RUN["data"]:
             text = "is set by the run; allowed: leave it out"
             yield Problem(key, tree.written["data"][name], text)
-        elif name in signature.rules:
-            yield from _value_problems(tree, key, signature)
+        elif name in _DATA_NAMES:
+            continue
         elif name == "path" and tree.raw("data.source.train") is None:
             continue  # with nothing to train on, that is the problem
         elif not any(reference == key or reference.startswith(f"{key}.") for reference in read):
@@ -247,14 +274,14 @@ def _value_problems(tree: Tree, key: str, signature: Signature) -> Iterator[Prob
         return
     name = key.rpartition(".")[2]
     rule, value = signature.rules.get(name), tree.get(key)
-    if rule is None and name in signature.rules and _is_ours(signature.name):
+    if rule in (None, MADE) and name in signature.rules and _is_ours(signature.name):
         # What has no rule in our own classes is an object, made by a _target_ of its own.
         if value is not None or not key.startswith("data."):
             allowed = f"a mapping with _target_{_as_an_option(key, value)}"
             yield Problem(key, value, f"wrong type; allowed: {allowed}")
         return
     if rule is not None and raw != "???" and (fault := rule.fault(value)):
-        if value is not None or raw is None:  # else an interpolation leads nowhere
+        if value is not None or tree.raw(origin) is None:  # else an interpolation leads nowhere
             yield Problem(origin, value, fault)
 
 
@@ -284,9 +311,7 @@ def _unknown(tree: Tree, parent: str, name: str, key: str) -> str:
     if not parent:
         allowed: list[str] = [*PANEL, *GROUPS]
     elif parent == "data":
-        names = [*signature_of(DATA_TARGET).rules, *tree.written["data"]]
-        given = GIVEN_BY_THE_RUN["data"]
-        names = [n for n in dict.fromkeys(names) if n not in given]
+        names = dict.fromkeys([*_DATA_NAMES, *tree.written["data"]])
         allowed = [n for n in names if n != name or f"data.{n}" in knobs]
     elif isinstance(target, str):
         given = GIVEN_BY_THE_RUN.get(parent.split(".")[0], ())

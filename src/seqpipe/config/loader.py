@@ -30,7 +30,7 @@ from seqpipe.config.key_checks import deletable, unknown_key
 from seqpipe.config.nested_groups import with_dots
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import GROUPS, MAY_BE_NULL
-from seqpipe.config.validate import rule_at, rule_for
+from seqpipe.config.validate import rule_at
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import Problem, shown
 
@@ -342,7 +342,7 @@ def _apply(override: Override, cfg: DictConfig) -> Problem | str | None:
             if not OmegaConf.is_config(OmegaConf.select(cfg, key)):  # judged by what was meant
                 OmegaConf.update(cfg, key, value, merge=False)
             return f"+{key}={shown(value)}: is in the configuration already; allowed: {allowed}"
-        rule = rule_for(key)
+        rule = rule_at(Tree(cfg), key)
         if rule is not None and (fault := rule.fault(value)):
             return Problem(key, value, fault)
         return f"{override.input_line}: {_in_words(error)}"

@@ -1,12 +1,12 @@
-"""What the configuration holds, and what each value may be: tables, nothing else."""
+"""Tables: what the configuration holds, and the rules of keys that no class of ours takes."""
 
+from seqpipe.bounds import MONITOR, SEED
 from seqpipe.rules import (
     Rule,
     choice,
     either,
     flag,
     list_of,
-    mapping_of,
     null,
     real,
     text,
@@ -67,8 +67,8 @@ COMPLETED_BY_THE_RUN = ("cell", "architecture", "task", "optim", "scheduler", "l
 READ_BY_THE_RUN: dict[str, tuple[str, ...]] = {
     "data": (
         *("x", "batch_size", "batch_tokens", "num_workers", "seed"),
-        *("window", "eval_window", "bptt", "on_error", "cache"),
-        *("max_length", "longer", "keep"),
+        *("window", "eval_window", "bptt"),
+        *("max_length", "longer", "keep", "on_error", "cache"),
     ),
     "task": ("monitor", "mode"),
     "trainer": (
@@ -83,81 +83,20 @@ TAKEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
     "optim": ("weight_decay_on",),
 }
 
-SEED = whole(0, 2**32 - 1)  # numpy takes no more
-FRACTION = real("[0, 1]")
-FILES = (text(allowed="a file"), list_of(text(allowed="a file")))
-SHARE = either(whole(1), real("(0, 1)"), *FILES)  # of a split
 BATCHES = either(whole(1), real("(0, 1]"), null())
 
-# The first pattern that fits a dotted key decides; a star fits any part, dots included.
+# Values that no constructor of ours takes; those that one does are in its annotations. The first
+# pattern that fits a dotted key decides; a star fits any part, dots included.
 RULES: dict[str, Rule] = {
     "seed": SEED,
-    "*.seed": SEED,
-    "hidden_size": whole(1),
-    "*.hidden_size": whole(1),
-    "depth": whole(1),
-    "*.depth": whole(1),
-    "bidirectional": flag(),
-    "*.bidirectional": flag(),
-    "dropout": real("[0, 1)"),
-    "*.dropout": real("[0, 1)"),
     "preflight": choice("quick", "full", "none"),
     "resume": either(text(allowed="a checkpoint file"), null()),
-    "data.batch_size": whole(1),
-    "data.bptt": either(whole(2), null()),
-    "data.max_length": either(whole(1), null()),
-    "data.longer": choice("truncate", "drop", "refuse"),
-    "data.keep": choice("first", "last"),
-    "data.batch_tokens": either(whole(1), null()),
-    "data.on_error": choice("stop", "skip"),
-    "data.cache": either(text(r".+", "a folder"), null()),
     "data.path": either(
         text(r".+", "a folder or file"), list_of(text(allowed="a folder or file")), null()
     ),
-    "data.num_workers": whole(0),
-    "data.window": either(whole(2), null()),
-    "data.eval_window": either(whole(2), null()),
-    "data.source.length": either(whole(1), null()),
-    "data.source.hub": either(mapping_of(None), null()),
-    "data.source.train": either(whole(1), *FILES),
-    "data.source.valid": SHARE,
-    "data.source.test": SHARE,
-    "data.source.encoding": text(r".+", "an encoding, utf-8"),
-    "data.source.order": choice("random", "file"),
     "data.*.replace.*.*": text(),
-    "data.*.rate": either(whole(1), null()),
-    "data.*.channel": either(whole(0), null()),
-    "data.*.frame_ms": real("(0, inf)"),
-    "data.*.hop_ms": real("(0, inf)"),
-    "data.*.stack": whole(1),
-    "data.*.n_mels": whole(1),
-    "data.*.n_mfcc": whole(1),
-    "data.*.deltas": choice(0, 1, 2),
-    "data.*.preemphasis": real("[0, 1)"),
-    "data.*.f_min": real("[0, inf)"),
-    "data.*.min_count": either(whole(1), null()),
-    "data.*.max_vocabulary": either(whole(5), null()),  # four specials and one symbol
-    "data.*.size": whole(1),
-    "data.*.characters": whole(1),
     "data.*.columns.*": either(whole(), text(r".+", "a column of the record")),
     "data.*.features.*": either(text(allowed="a class"), null()),
-    "cell.recurrent_gain": real("(0, inf)"),
-    "architecture.embedding_size": either(whole(1), null()),
-    "architecture.characters_size": either(whole(1), null()),
-    "architecture.teacher_forcing": FRACTION,
-    "architecture.teacher_forcing_decay.updates": whole(1),
-    "architecture.teacher_forcing_decay.end": FRACTION,
-    "architecture.teacher_forcing_decay.base": real("(0, 1)"),
-    "architecture.teacher_forcing_decay.k": real("[1, inf)"),
-    "architecture.*.learn_initial_state": flag(),
-    "architecture.head.hidden": list_of(whole(1)),
-    "task.label_smoothing": real("[0, 1)"),
-    "task.sample_length": whole(0),
-    "task.sample_temperature": real("(0, inf)"),
-    "task.threshold": real("(0, 1)"),
-    "task.max_length": either(whole(1), null()),
-    "task.beam_size": either(whole(1), null()),
-    "task.length_penalty": either(real("[0, inf)"), null()),
     "optim.lr": real("(0, inf)"),
     "optim.weight_decay": real("[0, inf)"),
     "optim.weight_decay_on": choice("matrices", "all"),
@@ -165,31 +104,15 @@ RULES: dict[str, Rule] = {
     "optim.alpha": real("[0, 1)"),
     "optim.betas": list_of(real("[0, 1)"), length=2),
     "optim.eps": real("(0, inf)"),
-    "optim.nesterov": flag(),
-    "optim.amsgrad": flag(),
-    "scheduler.min_lr": real("[0, inf)"),
-    "scheduler.*_ratio": FRACTION,
-    "scheduler.factor": real("(0, 1)"),
-    "scheduler.gamma": real("(0, 1]"),
-    "scheduler.step_size": whole(1),
-    "*.patience": whole(0),
-    "*.monitor": text(r"val/.+", "a metric of the validation split, val/..."),
-    "*.mode": choice("min", "max"),
+    "callbacks.*.patience": whole(0),
+    "callbacks.*.monitor": MONITOR,
+    "callbacks.*.mode": choice("min", "max"),
     "callbacks.*.min_delta": real("[0, inf)"),
-    "callbacks.*.save_last": flag(),
     "callbacks.*.check_on_train_epoch_end": Rule(
         "false, as an epoch may end without a validation",
         lambda value: isinstance(value, bool),
         lambda value: value is False,
     ),
-    "logger.flush_seconds": real("[0, inf)"),
-    "logger.tracking_uri": text(  # MLflow no longer writes to plain folders
-        r"sqlite:///(?!:memory:).+|databricks.*|(?!sqlite|file:)[\w+.-]+://.+",
-        "sqlite:///path/to/mlflow.db for a file, http://host:port for a server",
-    ),
-    "diagnostics.every": either(whole(1), null()),
-    "diagnostics.examples": whole(0),
-    "diagnostics.free_running": whole(0),
     "trainer.accelerator": choice("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
     "trainer.devices": either(
         whole(1), choice("auto", -1), list_of(whole(0)), text(r"-1|\d+(,\d+)*", "device numbers")
@@ -213,10 +136,9 @@ RULES: dict[str, Rule] = {
     "trainer.val_check_interval": either(whole(1), real("(0, 1]")),
     "trainer.log_every_n_steps": whole(1),
     "trainer.limit_*_batches": BATCHES,
-    "trainer.overfit_batches": either(whole(0), FRACTION),
+    "trainer.overfit_batches": either(whole(0), real("[0, 1]")),
     "trainer.num_sanity_val_steps": whole(-1),
     "trainer.deterministic": either(flag(), choice("warn")),
-    "trainer.detect_anomaly": flag(),
     "trainer.max_bad_steps": whole(0),
     "trainer.enable_*": flag(),
 }

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a configuration, at once, without importing torch."""
+"""Everything that is wrong with a configuration: its names first, then its values."""
 
 import contextlib
 import fnmatch
@@ -12,12 +12,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seqpipe.config.compatibility import exclusions
 from seqpipe.config.config_view import Tree
-from seqpipe.config.key_checks import key_problems
+from seqpipe.config.key_checks import argument_problems, name_problems
 from seqpipe.config.paths import PACKAGE
-from seqpipe.config.schema import RULES
+from seqpipe.config.schema import DATA_TARGET, RULES
 from seqpipe.config.signatures import TargetError, signature_of
 from seqpipe.errors import ConfigError
-from seqpipe.rules import Problem, Rule, narrowed
+from seqpipe.rules import Problem, Rule
 
 _CHECKPOINT = "a checkpoint, as outputs/runs/.../checkpoints/last.ckpt"
 
@@ -52,24 +52,34 @@ def check_values(cfg: DictConfig) -> None:
 
 
 def problems_of(
-    cfg: DictConfig, choices: dict[str, str], unknown: frozenset[str] = frozenset()
+    cfg: DictConfig,
+    choices: dict[str, str],
+    unknown: frozenset[str] = frozenset(),
+    *,
+    names_only: bool = False,
 ) -> list[Problem]:
     """Every problem of a configuration, at most one for each key.
+
+    If a name is wrong, no class is imported, because that takes seconds: values are then judged
+    only by the rules of `schema`.
 
     Args:
         cfg: as `validate`.
         choices: as `validate`.
         unknown: groups of which the chosen option does not exist, and keys whose value could not be
             read: they are not judged.
+        names_only: import no class in any case.
     """
     tree = Tree(cfg)
-    excluded = [] if unknown else list(exclusions(tree, choices))
-    # Keys that other options gave to a part are not judged by the wrong one in its place.
-    parts = tuple(
-        f"{problem.key}." for problem in excluded if isinstance(tree.raw(problem.key), dict)
-    )
-    keys = [problem for problem in key_problems(tree) if not problem.key.startswith(parts)]
-    problems = [*_value_problems(tree), *keys, *excluded]
+    names = list(name_problems(tree))
+    problems = [*_value_problems(tree), *names]
+    if not (names or names_only):
+        excluded = [] if unknown else list(exclusions(tree, choices))
+        # Keys that other options gave to a part are not judged by the wrong one in its place.
+        parts = tuple(f"{one.key}." for one in excluded if isinstance(tree.raw(one.key), dict))
+        arguments = argument_problems(tree)
+        problems += [one for one in arguments if not one.key.startswith(parts)]
+        problems += excluded
     found: dict[str, Problem] = {}
     skipped = [key.replace("/", ".") for key in unknown]
     for problem in problems:
@@ -102,7 +112,7 @@ def _value_problems(tree: Tree) -> Iterator[Problem]:
     for key, _ in tree.leaves():
         origin = tree.origin(key)
         if tree.raw(origin) == "???":
-            rule = rule_for(origin)
+            rule = rule_at(tree, origin)
             allowed = "a value" if rule is None else rule.allowed.removesuffix(" or null")
             yield Problem(origin, "???", f"must be given; allowed: {allowed}")
             continue
@@ -112,7 +122,7 @@ def _value_problems(tree: Tree) -> Iterator[Problem]:
             text = f"leads nowhere ({str(error).splitlines()[0]}); allowed: a key that exists"
             yield Problem(origin, tree.raw(origin), text)
             continue
-        rule = rule_at(tree, key) if rule_for(key) else None
+        rule = _rule_in_schema(tree, key)
         if rule is not None and (fault := rule.fault(value)):
             yield Problem(origin, value, fault)
     file = tree.get("resume")
@@ -121,26 +131,37 @@ def _value_problems(tree: Tree) -> Iterator[Problem]:
 
 
 def rule_at(tree: Tree, key: str) -> Rule | None:
-    """What a value at a dotted key may be, given the class whose argument it is, if that is ours.
+    """The rule of a value at a dotted key: that of `schema`, or of the argument that reads it.
 
     Args:
         tree: of the configuration.
         key: of the value.
     """
-    rule, taken = rule_for(key), None
-    parent, _, name = key.rpartition(".")
-    target = tree.get(f"{parent}._target_") if parent else None
-    if str(target).startswith(f"{PACKAGE.name}.") and (rule is None or rule.options):
-        with contextlib.suppress(TargetError):
-            taken = signature_of(str(target)).rules.get(name)
-    if rule is None or taken is None:
-        return rule or taken
-    return narrowed(rule, taken)
+    if rule := _rule_in_schema(tree, key):
+        return rule
+    for leaf, _ in tree.leaves():
+        if tree.origin(leaf) == key:
+            with contextlib.suppress(TargetError):  # reported where the values are checked
+                rule = signature_of(_our_class(tree, leaf)).rules.get(leaf.rpartition(".")[2])
+        if rule is not None:
+            return rule
+    return None
+
+
+def _rule_in_schema(tree: Tree, key: str) -> Rule | None:
+    return None if _our_class(tree, key) else rule_for(key)
+
+
+def _our_class(tree: Tree, key: str) -> str:
+    """The class of ours that takes a key as its argument; or nothing."""
+    parent = key.rpartition(".")[0]
+    target = DATA_TARGET if parent == "data" else tree.get(f"{parent}._target_") if parent else None
+    return target if isinstance(target, str) and target.startswith(f"{PACKAGE.name}.") else ""
 
 
 @functools.cache
 def rule_for(key: str) -> Rule | None:
-    """What a value at a dotted key may be; None where no rule says."""
+    """The rule that `schema` has for a dotted key, if any."""
     return next((rule for pattern, rule in _patterns() if pattern.fullmatch(key)), None)
 
 

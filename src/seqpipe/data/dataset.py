@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from seqpipe.bounds import Count, Seed, WholeNumber, checked
 from seqpipe.data.base import (
     SPLITS,
     Field,
@@ -23,7 +24,7 @@ from seqpipe.data.base import (
 from seqpipe.data.batching import Batches, Example, Examples, ResumableLoader
 from seqpipe.data.cache import Cache
 from seqpipe.data.columns import Column, Integers
-from seqpipe.data.field_checks import check_cuts, check_fields, check_longer, check_numbers
+from seqpipe.data.field_checks import check_cuts, check_fields, check_longer
 from seqpipe.data.prepare import ExampleCheck, Prepared, prepare
 from seqpipe.data.progress import Progress
 from seqpipe.data.sampling import BucketBatchSampler
@@ -31,8 +32,9 @@ from seqpipe.data.tbptt_sampler import LaneBatches, LaneSampler, documents
 from seqpipe.data.truncation import MaxLength
 from seqpipe.errors import ConfigError
 from seqpipe.files import sha256_of
-from seqpipe.rules import refusal
+from seqpipe.rules import refusal, text, whole
 
+Cut = Annotated[int, whole(2)]  # in pieces of one step there is no recurrence
 _INSTALLED = frozenset({"site-packages", "dist-packages"})  # folders
 _STARTED = ("__main__", "__mp_main__")  # not imported: what a script does with its data is not code
 
@@ -80,24 +82,25 @@ class SequenceData:
         DataError: a split is empty, or records are; all problems at once.
     """
 
+    @checked("data.")
     def __init__(
         self,
         source: Source,
         y: Field,
         x: Field | None = None,
         *,
-        batch_size: int = 32,
-        batch_tokens: int | None = None,
-        num_workers: int = 0,
-        seed: int = 0,
-        window: int | None = None,
-        eval_window: int | None = None,
-        bptt: int | None = None,
-        max_length: int | None = None,
+        batch_size: Count = 32,
+        batch_tokens: Count | None = None,
+        num_workers: WholeNumber = 0,
+        seed: Seed = 0,
+        window: Cut | None = None,
+        eval_window: Cut | None = None,
+        bptt: Cut | None = None,
+        max_length: Count | None = None,
         longer: Literal["truncate", "drop", "refuse"] = "truncate",
         keep: Literal["first", "last"] = "first",
         on_error: Literal["stop", "skip"] = "stop",
-        cache: str | None = None,
+        cache: Annotated[str, text(r".+", "a folder")] | None = None,
         recipe: Mapping[str, Any] | None = None,
         show_progress: bool = False,
         fitted: Mapping[str, Mapping[str, Any]] | None = None,
@@ -105,7 +108,6 @@ class SequenceData:
         check: ExampleCheck | None = None,
     ) -> None:
         check_fields(x, y)
-        check_numbers(batch_size=batch_size, num_workers=num_workers)
         check_cuts(x, y, window=window, eval_window=eval_window, bptt=bptt, tokens=batch_tokens)
         self.source, self.x, self.y = source, x, y
         self.batch_size, self.batch_tokens = batch_size, batch_tokens

@@ -5,7 +5,7 @@ from typing import Literal
 from seqpipe.data.base import Field
 from seqpipe.data.kinds import KINDS, kinds_of
 from seqpipe.errors import ConfigError
-from seqpipe.rules import faults, or_null, refusal, whole
+from seqpipe.rules import refusal
 
 
 def item_role(x: Field | None, y: Field) -> Literal["x", "y"]:
@@ -36,13 +36,6 @@ def check_fields(x: Field | None, y: Field) -> None:
         raise ConfigError(problems)
 
 
-def check_numbers(**least: int) -> None:
-    """Refuse sizes that are too small."""
-    rules = {"batch_size": whole(1), "num_workers": whole(0)}
-    if problems := faults(rules, least, below="data."):
-        raise ConfigError(problems)
-
-
 def check_cuts(
     x: Field | None,
     y: Field,
@@ -57,9 +50,7 @@ def check_cuts(
     aligned = y.form.has_time if x is None else timed_x and y.form.per_step
     problems = []
     for name, value in (("window", window), ("bptt", bptt)):
-        if fault := or_null(whole(1)).because("null: not cut").fault(value):
-            problems.append(f"data.{name}={value}: {fault}")
-        elif value is not None and not aligned:
+        if value is not None and not aligned:
             wrong = "x and y cannot be cut together"
             allowed = "null, or a y for each step (Tags), or text without an x"
             problems.append(refusal(f"data.{name}", value, wrong, allowed))

@@ -7,7 +7,7 @@ import numpy as np
 
 from seqpipe.data.kinds import Kind
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.rules import choice, or_null, refusal, require, whole
+from seqpipe.rules import refusal
 
 Array = np.ndarray[Any, np.dtype[Any]]
 LONGER = ("truncate", "drop", "refuse")
@@ -43,9 +43,6 @@ class MaxLength:
 
     def __post_init__(self) -> None:
         """Refuse an impossible policy before anything is read."""
-        require("data.longer", self.longer, choice(*LONGER))
-        require("data.keep", self.keep, choice(*KEEP))
-        require("data.max_length", self.steps, or_null(whole(1)))
         if not (self._x_has_time or self._y_has_time):
             wrong = "neither x nor y has steps"
             raise ConfigError(refusal("data.max_length", self.steps, wrong, "null"))

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from seqpipe.bounds import Count, WholeNumber
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -15,6 +17,6 @@ class Settings:
             measured reading its own guesses; 0: none.
     """
 
-    every: int | None = 500
-    examples: int = 8
-    free_running: int = 64
+    every: Count | None = 500
+    examples: WholeNumber = 8
+    free_running: WholeNumber = 64

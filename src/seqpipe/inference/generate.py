@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from seqpipe import rules
+from seqpipe.bounds import SAMPLING, SEARCH, within_beam
 from seqpipe.data.base import Field, SequenceBatch
 from seqpipe.data.kinds import Answer
 from seqpipe.data.vocabulary import UNK
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.inference.limits import SAMPLING, SEARCH
 from seqpipe.models.architecture import Samples
-from seqpipe.rules import faults, or_null, whole
+from seqpipe.rules import faults, or_null
 from seqpipe.tasks.base import Task
 
 _RULES = {
@@ -64,8 +64,7 @@ class Decoding:
             return problems
         size = self.size(task)
         if self.n_best > size:
-            most = whole(1, size).because(f"which beam_size={size} finds")
-            problems += faults({"n_best": most}, {"n_best": self.n_best})
+            problems += faults({"n_best": within_beam(size)}, {"n_best": self.n_best})
         if self.length_penalty is not None and "length_penalty" not in task.search_options:
             text = f"task={task.name} ranks answers by their probability alone"
             problems.append(f"length_penalty={self.length_penalty}: {text}; allowed: leave it out")

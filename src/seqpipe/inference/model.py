@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqpipe.bounds import ManyRows, rules_of
 from seqpipe.data.base import Field, Found, PlacedRecord, Record, SequenceSpec
 from seqpipe.data.kinds import Answer
 from seqpipe.data.vocabulary import EOS
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.generate import Decoding, Drawing, Sample, encoded_condition, sample
-from seqpipe.inference.limits import BATCH_SIZE
 from seqpipe.inference.outputs import is_relative, placed
 from seqpipe.inference.predictor import CHUNK, Answering, Asked
 from seqpipe.inference.preprocess import MOST_ROWS, Encoder, is_table, records_of
@@ -242,7 +242,7 @@ class Model:
             ConfigError: this kind of model has nothing to predict, or `decoding` does not fit it.
         """
         self.check_predicts()
-        problems = faults({"batch_size": BATCH_SIZE}, {"batch_size": batch_size})
+        problems = faults(rules_of(batch_size=ManyRows), {"batch_size": batch_size})
         if problems:
             raise ConfigError(problems)
         how = decoding or Decoding()

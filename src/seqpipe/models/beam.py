@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seqpipe.bounds import BeamSize, LengthPenalty, checked, within_beam
 from seqpipe.models.decoding import PAD
 from seqpipe.nn.precision import widest
 from seqpipe.nn.recurrent import StackState
-from seqpipe.rules import real, require, whole
+from seqpipe.rules import require
 
 Step = Callable[[Tensor, Tensor], Tensor]
 """From (B, k) symbols and the places (B, k), in the beam of the last call, of the hypotheses that
@@ -51,15 +52,14 @@ def length_norm(length: int, length_penalty: float) -> float:
     return float(((5 + length) / 6) ** length_penalty)
 
 
-def check_beam(beam_size: int, length_penalty: float, n_best: int) -> None:
+@checked()
+def check_beam(beam_size: BeamSize, length_penalty: LengthPenalty, n_best: int) -> None:
     """Refuse what cannot be searched with.
 
     Raises:
         ConfigError: a beam below 1, more answers than the beam is wide, a negative penalty.
     """
-    require("beam_size", beam_size, whole(1).because("1: greedy decoding"))
-    require("n_best", n_best, whole(1, beam_size).because(f"which beam_size={beam_size} finds"))
-    require("length_penalty", length_penalty, real("[0, inf)").because("0: none"))
+    require("n_best", n_best, within_beam(beam_size))
 
 
 @torch.no_grad()

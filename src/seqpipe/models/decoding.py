@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from seqpipe.bounds import Count, Temperature, TopP, checked
 from seqpipe.errors import ConfigError
 from seqpipe.nn.precision import precise
-from seqpipe.rules import or_null, real, refusal, require, whole
+from seqpipe.rules import refusal
 
 PAD = 0
 """<PAD> of every vocabulary: what stands after the end."""
@@ -87,8 +88,9 @@ def draw(
     return chosen.squeeze(1).to(logits.device)
 
 
+@checked()
 def check_drawing(
-    temperature: float, top_k: int | None, top_p: float | None, *, roll: bool
+    temperature: Temperature, top_k: Count | None, top_p: TopP | None, *, roll: bool
 ) -> None:
     """Refuse what nothing can be drawn with.
 
@@ -100,10 +102,6 @@ def check_drawing(
         if roll and value is not None:
             wrong = "each note of a roll is drawn on its own, 1 or 0"
             raise ConfigError(refusal(name, value, wrong, f"{name}=null"))
-    likeliest = "near 0, or with top_k=1: the likeliest"
-    require("temperature", temperature, real("(0, inf)").because(likeliest))
-    require("top_k", top_k, or_null(whole(1)).because("null: all symbols"))
-    require("top_p", top_p, or_null(real("(0, 1]")).because("null: all symbols"))
 
 
 def draw_each(

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from seqpipe.bounds import Count, Probability, checked
 from seqpipe.errors import ConfigError
 from seqpipe.models.architecture import Architecture
 from seqpipe.models.beam import Hypotheses, beam_search, states_of
@@ -65,6 +66,7 @@ class EncoderDecoder(TeacherForced, Architecture):
     y_kinds = ("symbols",)
     answers = "sequence"
 
+    @checked("architecture.")
     def __init__(
         self,
         *,
@@ -75,11 +77,11 @@ class EncoderDecoder(TeacherForced, Architecture):
         decoder: Callable[..., RecurrentStack],
         head: Callable[..., Head],
         attention: Literal["none", "dot", "general", "additive"] = "additive",
-        teacher_forcing: float = 1.0,
+        teacher_forcing: Probability = 1.0,
         teacher_forcing_decay: Decay | None = None,
-        embedding_size: int | None = None,
+        embedding_size: Count | None = None,
         characters: Literal["cnn", "lstm"] | None = None,
-        characters_size: int | None = None,
+        characters_size: Count | None = None,
         freeze_vectors: bool = False,
         x_characters: int | None = None,
         x_vectors: Tensor | None = None,

@@ -6,12 +6,12 @@ recurrent neural networks", section 2.4. There epsilon_i starts at 1; here at `t
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import nn
 
-from seqpipe.nn.checks import at_least_one
-from seqpipe.rules import real, require
+from seqpipe.bounds import Count, Probability, checked
+from seqpipe.rules import real
 
 KEY = "architecture.teacher_forcing_decay"
 
@@ -53,11 +53,10 @@ class Linear(Decay):
         ConfigError: less than one update, an end outside [0, 1].
     """
 
-    def __init__(self, *, updates: int = 2000, end: float = 0.0) -> None:
+    @checked(f"{KEY}.")
+    def __init__(self, *, updates: Count = 2000, end: Probability = 0.0) -> None:
         super().__init__()
-        self.updates = at_least_one(f"{KEY}.updates", updates)
-        require(f"{KEY}.end", end, real("[0, 1]"))
-        self.end = end
+        self.updates, self.end = updates, end
 
     def forward(self, start: float, update: int) -> float:
         """See `Decay`."""
@@ -75,9 +74,9 @@ class Exponential(Decay):
         ConfigError: a base outside (0, 1).
     """
 
-    def __init__(self, *, base: float = 0.999) -> None:
+    @checked(f"{KEY}.")
+    def __init__(self, *, base: Annotated[float, real("(0, 1)")] = 0.999) -> None:
         super().__init__()
-        require(f"{KEY}.base", base, real("(0, 1)"))
         self.base = base
 
     def forward(self, start: float, update: int) -> float:
@@ -95,9 +94,9 @@ class InverseSigmoid(Decay):
         ConfigError: k below 1.
     """
 
-    def __init__(self, *, k: float = 200.0) -> None:
+    @checked(f"{KEY}.")
+    def __init__(self, *, k: Annotated[float, real("[1, inf)")] = 200.0) -> None:
         super().__init__()
-        require(f"{KEY}.k", k, real("[1, inf)"))
         self.k = k
 
     def forward(self, start: float, update: int) -> float:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from seqpipe.errors import ConfigError, ShapeError
 from seqpipe.nn.characters import CharacterCNN, CharacterEncoder, CharacterLSTM
-from seqpipe.nn.checks import one_of
 from seqpipe.nn.onnx_graph import FLOAT, INTEGER, Graph, Steps, Value
 from seqpipe.rules import refusal
 
@@ -79,9 +78,8 @@ class InputLayer(nn.Module):
             self.embedding.weight.requires_grad_(False)
         if kind == "spelled":
             assert alphabet is not None, "known from the data"
-            name = one_of("architecture.characters", characters or "cnn", tuple(CHARACTER_ENCODERS))
             width = CHARACTERS_DEFAULT if characters_size is None else characters_size
-            self.characters = CHARACTER_ENCODERS[name](alphabet, width)
+            self.characters = CHARACTER_ENCODERS[characters or "cnn"](alphabet, width)
             self.output_size += width
         else:
             _refuse_characters(kind, characters=characters, characters_size=characters_size)

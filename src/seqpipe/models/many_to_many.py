@@ -5,6 +5,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from seqpipe.bounds import Count, checked
 from seqpipe.models.architecture import Architecture
 from seqpipe.models.inputs import InputLayer
 from seqpipe.nn.head import Head
@@ -34,6 +35,7 @@ class ManyToMany(Architecture):
     y_kinds = ("tags", "roll", "values", "symbols")
     answers = "each_step"
 
+    @checked("architecture.")
     def __init__(
         self,
         *,
@@ -42,9 +44,9 @@ class ManyToMany(Architecture):
         output_size: int,
         encoder: Callable[..., RecurrentStack],
         head: Callable[..., Head],
-        embedding_size: int | None = None,
+        embedding_size: Count | None = None,
         characters: Literal["cnn", "lstm"] | None = None,
-        characters_size: int | None = None,
+        characters_size: Count | None = None,
         freeze_vectors: bool = False,
         x_characters: int | None = None,
         x_vectors: Tensor | None = None,

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqpipe.bounds import Count, checked
 from seqpipe.models.architecture import Architecture
 from seqpipe.models.inputs import InputLayer
 from seqpipe.nn.head import Head
@@ -40,6 +41,7 @@ class ManyToOne(Architecture):
     y_kinds = ("category", "ordinal", "number", "multi_label")
     answers = "whole"
 
+    @checked("architecture.")
     def __init__(
         self,
         *,
@@ -49,9 +51,9 @@ class ManyToOne(Architecture):
         encoder: Callable[..., RecurrentStack],
         head: Callable[..., Head],
         pooling: Literal["last", "mean", "max"] = "last",
-        embedding_size: int | None = None,
+        embedding_size: Count | None = None,
         characters: Literal["cnn", "lstm"] | None = None,
-        characters_size: int | None = None,
+        characters_size: Count | None = None,
         freeze_vectors: bool = False,
         x_characters: int | None = None,
         x_vectors: Tensor | None = None,

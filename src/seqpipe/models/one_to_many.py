@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqpipe.bounds import Count, checked
 from seqpipe.errors import ConfigError
 from seqpipe.models.architecture import Architecture
 from seqpipe.models.bridge import Bridge
@@ -54,6 +55,7 @@ class OneToMany(Architecture):
     y_kinds = ("symbols", "roll")
     answers = "next_step"
 
+    @checked("architecture.")
     def __init__(
         self,
         *,
@@ -63,7 +65,7 @@ class OneToMany(Architecture):
         x_kind: str | None = None,
         x_size: int = 0,
         y_kind: str = "symbols",
-        embedding_size: int | None = None,
+        embedding_size: Count | None = None,
         freeze_vectors: bool = False,
         y_vectors: Tensor | None = None,
         bos: int = 2,

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from seqpipe.bounds import checked
 from seqpipe.errors import ConfigError
-from seqpipe.nn.checks import one_of
 from seqpipe.rules import refusal
 
 KINDS = ("dot", "general", "additive")
@@ -48,11 +48,11 @@ class Attention(nn.Module):
     A.1.2 (additive) and equations 5 and 6 (context and weights).
     """
 
+    @checked()
     def __init__(
         self, query_size: int, key_size: int, *, kind: Literal["dot", "general", "additive"]
     ) -> None:
         super().__init__()
-        one_of("architecture.attention", kind, KINDS)
         self.kind = kind
         if kind == "dot" and query_size != key_size:
             wrong = f"the decoder's outputs are {query_size} wide and the encoder's {key_size}"

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seqpipe.bounds import Count, checked
 from seqpipe.errors import ConfigError
-from seqpipe.nn.checks import at_least_one
 from seqpipe.nn.onnx_graph import Graph, Operator, Value
 
 State = tuple[Tensor, ...]
@@ -77,10 +77,10 @@ class Cell(nn.Module, ABC):
     candidate: ClassVar[str | None] = None
     """The block of `gate_names` that is no gate but the new content; None: the last one."""
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
+    @checked()
+    def __init__(self, input_size: Count, hidden_size: Count) -> None:
         super().__init__()
-        self.input_size = at_least_one("input_size", input_size)
-        self.hidden_size = at_least_one("hidden_size", hidden_size)
+        self.input_size, self.hidden_size = input_size, hidden_size
         rows = len(self.gate_names) * hidden_size
         self.weight_input = nn.Parameter(torch.empty(rows, input_size))
         self.weight_hidden = nn.Parameter(torch.empty(rows, hidden_size))

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from seqpipe.bounds import Positive, checked
 from seqpipe.nn.cell import Cell, Kernel, State, Step
-from seqpipe.nn.checks import one_of
 from seqpipe.nn.kernels.fused import FusedGRU, FusedLSTM, FusedRNN
 from seqpipe.nn.onnx_graph import Graph, Operator, Value, rows_in_order
 
@@ -45,16 +45,16 @@ class RNN(Cell):
 
     gate_names = ("a",)
 
+    @checked("cell.")
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         *,
         nonlinearity: Literal["tanh", "relu"] = "tanh",
-        recurrent_gain: float = 1.0,
+        recurrent_gain: Positive = 1.0,
     ) -> None:
         super().__init__(input_size, hidden_size)
-        one_of("cell.nonlinearity", nonlinearity, ("tanh", "relu"))
         self.weight_hidden.data.mul_(recurrent_gain)
         self.nonlinearity = nonlinearity
         self._g = {"tanh": torch.tanh, "relu": torch.relu}[nonlinearity]
@@ -304,6 +304,7 @@ class PeepholeLSTM(LSTM):
 
     undecayed = ("peephole",)  # diagonals, no matrix
 
+    @checked("cell.")
     def __init__(
         self,
         input_size: int,
@@ -314,7 +315,6 @@ class PeepholeLSTM(LSTM):
         output_tanh: bool = True,
     ) -> None:
         super().__init__(input_size, hidden_size, forget_bias=forget_bias, output_tanh=output_tanh)
-        one_of("cell.output_peephole", output_peephole, ("previous", "current"))
         self.output_peephole = output_peephole
         bound = hidden_size**-0.5
         self.peephole = nn.Parameter(torch.empty(3, hidden_size).uniform_(-bound, bound))

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seqpipe.bounds import Count, checked
 from seqpipe.errors import ConfigError
 from seqpipe.nn.cells import LSTM
-from seqpipe.nn.checks import at_least_one
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.onnx_graph import INT32, INTEGER, Graph, Value
 from seqpipe.nn.recurrent import RecurrentStack
@@ -35,9 +35,10 @@ class CharacterEncoder(nn.Module, ABC):
         embedding: (alphabet, 30), a vector for each character.
     """
 
-    def __init__(self, alphabet: int, output_size: int) -> None:
+    @checked()
+    def __init__(self, alphabet: int, output_size: Count) -> None:
         super().__init__()
-        self.output_size = at_least_one("architecture.characters_size", output_size)
+        self.output_size = output_size
         self.embedding = nn.Embedding(alphabet, CHARACTER_WIDTH)
 
     def forward(self, characters: Int[Tensor, "B T C"]) -> Float[Tensor, "B T W"]:

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from seqpipe.bounds import Count, Share
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.onnx_graph import Graph, Steps, Value
@@ -69,8 +70,8 @@ class CRFHead(Head):
         input_size: int,
         output_size: int,
         *,
-        hidden: list[int] | tuple[int, ...] = (),
-        dropout: float = 0.0,
+        hidden: list[Count] | tuple[Count, ...] = (),
+        dropout: Share = 0.0,
         activation: Literal["relu", "tanh"] = "relu",
     ) -> None:
         super().__init__(

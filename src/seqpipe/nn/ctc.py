@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqpipe.nn.checks import at_least_one
+from seqpipe.bounds import BeamSize, checked, within_beam
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import precise, widest
-from seqpipe.rules import require, whole
+from seqpipe.rules import require
 
 
 class Transcripts(NamedTuple):
@@ -63,12 +63,13 @@ class _Prefixes(NamedTuple):
 
 
 @torch.no_grad()
+@checked()
 def prefix_beam(
     logits: Float[Tensor, "B T V"],
     x_lengths: Int[Tensor, " B"],
     *,
     blank: int,
-    beam_size: int,
+    beam_size: BeamSize,
     n_best: int = 1,
     banned: tuple[int, ...] = (),
 ) -> Transcripts:
@@ -89,8 +90,7 @@ def prefix_beam(
     Raises:
         ConfigError: a beam below 1, or `n_best` outside 1..k.
     """
-    at_least_one("beam_size", beam_size)
-    require("n_best", n_best, whole(1, beam_size).because(f"which beam_size={beam_size} finds"))
+    require("n_best", n_best, within_beam(beam_size))
     B, T = logits.shape[:2]
     real = length_mask(x_lengths, T)
     log_p = precise(logits).masked_fill(~real.unsqueeze(2), 0.0).log_softmax(dim=-1)

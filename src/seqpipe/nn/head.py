@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seqpipe.nn.checks import at_least_one, one_of, probability_below_one
+from seqpipe.bounds import Count, Share, checked
 from seqpipe.nn.onnx_graph import Graph, Steps, Value
 
 
@@ -27,15 +27,14 @@ class FeedForward(nn.Module):
         ConfigError: a size or depth below 1, a dropout outside [0, 1).
     """
 
+    @checked()
     def __init__(
-        self, input_size: int, *, hidden_size: int, depth: int = 1, dropout: float = 0.0
+        self, input_size: Count, *, hidden_size: Count, depth: Count = 1, dropout: Share = 0.0
     ) -> None:
         super().__init__()
-        at_least_one("depth", depth)
-        self.output_size = at_least_one("hidden_size", hidden_size)
-        self.drop = nn.Dropout(probability_below_one("dropout", dropout))
-        widths = [at_least_one("input_size", input_size), *[hidden_size] * depth]
-        self.layers = _linear_layers(widths)
+        self.output_size = hidden_size
+        self.drop = nn.Dropout(dropout)
+        self.layers = _linear_layers([input_size, *[hidden_size] * depth])
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch H"]:
         """x: (..., D). Returns (..., H)."""
@@ -69,22 +68,21 @@ class Head(nn.Module):
     whole_sequences: ClassVar[bool] = False
     """True where it also reads lengths, and answers with potentials of whole sequences."""
 
+    @checked("architecture.head.")
     def __init__(
         self,
         input_size: int,
         output_size: int,
         *,
-        hidden: list[int] | tuple[int, ...] = (),
-        dropout: float = 0.0,
+        hidden: list[Count] | tuple[Count, ...] = (),
+        dropout: Share = 0.0,
         activation: Literal["relu", "tanh"] = "relu",
     ) -> None:
         super().__init__()
-        one_of("architecture.head.activation", activation, ("relu", "tanh"))
         self.activation = {"relu": torch.relu, "tanh": torch.tanh}[activation]
-        self.drop = nn.Dropout(probability_below_one("architecture.head.dropout", dropout))
-        widths = [at_least_one("architecture.head.hidden", width) for width in hidden]
-        self.layers = _linear_layers([input_size, *widths])
-        self.output = nn.Linear(widths[-1] if widths else input_size, output_size)
+        self.drop = nn.Dropout(dropout)
+        self.layers = _linear_layers([input_size, *hidden])
+        self.output = nn.Linear(hidden[-1] if hidden else input_size, output_size)
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch K"]:
         """x: (..., D). Returns (..., K): logits, or numbers."""

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seqpipe.bounds import Count, Share, checked
 from seqpipe.errors import ShapeError
 from seqpipe.nn.cells import Cell, State
-from seqpipe.nn.checks import at_least_one, probability_below_one
 from seqpipe.nn.kernels.step_loop import select_kernel
 from seqpipe.nn.masks import check_lengths, length_mask, reverse_within_length
 from seqpipe.nn.onnx_graph import INTEGER, Graph, Value
@@ -180,22 +180,21 @@ class RecurrentStack(nn.Module):
     for depth; Zaremba et al. (2014), equation 2 for where dropout goes.
     """
 
+    @checked()
     def __init__(
         self,
-        input_size: int,
+        input_size: Count,
         *,
         cell: Callable[..., Cell],
-        hidden_size: int,
-        depth: int = 1,
+        hidden_size: Count,
+        depth: Count = 1,
         bidirectional: bool = False,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         learn_initial_state: bool = False,
     ) -> None:
         super().__init__()
-        self.depth = at_least_one("depth", depth)
-        self.hidden_size = at_least_one("hidden_size", hidden_size)
-        self.input_size = at_least_one("input_size", input_size)
-        self.drop = nn.Dropout(probability_below_one("dropout", dropout))
+        self.depth, self.hidden_size, self.input_size = depth, hidden_size, input_size
+        self.drop = nn.Dropout(dropout)
         names = ["forwards", "backwards"] if bidirectional else ["forwards"]
         self.directions = len(names)
         self.output_size = self.directions * hidden_size

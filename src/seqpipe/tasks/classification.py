@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from seqpipe.bounds import Monitor, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs, Task, class_scalars, entropy_of
@@ -58,13 +59,14 @@ class Classification(ClassTask):
     name = "classification"
     y_kinds = ("category",)
 
+    @checked("task.")
     def __init__(
         self,
         *,
         y: FieldSpec,
-        label_smoothing: float = 0.0,
+        label_smoothing: Share = 0.0,
         class_weights: ClassWeights | None = None,
-        monitor: str = "val/accuracy",
+        monitor: Monitor = "val/accuracy",
         mode: Literal["min", "max"] = "max",
     ) -> None:
         super().__init__(y=y, monitor=monitor, mode=mode)

@@ -3,7 +3,6 @@
 from typing import Literal
 
 from seqpipe.errors import ConfigError
-from seqpipe.nn.checks import at_least_one, one_of
 
 Decoding = Literal["greedy", "beam"]
 BEAM_SIZE, LENGTH_PENALTY = 5, 0.6
@@ -20,9 +19,8 @@ def beam_size_of(decoding: Decoding, beam_size: int | None, **others: float | No
     Raises:
         ConfigError: an unknown way; options of a beam without one.
     """
-    one_of("task.decoding", decoding, ("greedy", "beam"))
     if decoding == "beam":
-        return BEAM_SIZE if beam_size is None else at_least_one("task.beam_size", beam_size)
+        return BEAM_SIZE if beam_size is None else beam_size
     for name, value in {"beam_size": beam_size, **others}.items():
         if value is not None:
             raise ConfigError(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from seqpipe.bounds import Monitor, Share, Temperature, WholeNumber, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 from seqpipe.tasks.base import Pairs
@@ -34,14 +35,15 @@ class LanguageModeling(StepTask):
     answers = ("next_step",)
     drawing_options = ("prompt", "top_k", "top_p", "allow_unknown")
 
+    @checked("task.")
     def __init__(
         self,
         *,
         y: FieldSpec,
-        label_smoothing: float = 0.0,
-        sample_length: int = 400,
-        sample_temperature: float = 0.8,
-        monitor: str = "val/loss",
+        label_smoothing: Share = 0.0,
+        sample_length: WholeNumber = 400,
+        sample_temperature: Temperature = 0.8,
+        monitor: Monitor = "val/loss",
         mode: Literal["min", "max"] = "min",
     ) -> None:
         self.bits = BITS.get(y.unit or "")

@@ -1,15 +1,17 @@
 """Any of K labels at once: for a whole sequence, or the notes of each step of a piano roll."""
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from seqpipe.bounds import Monitor, checked
 from seqpipe.data.base import Field, FieldSpec, SequenceBatch
 from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
 from seqpipe.nn.precision import precise, widest
+from seqpipe.rules import real
 from seqpipe.tasks.base import Pairs, Task, class_scalars, examples_of
 from seqpipe.tasks.metric_sums import added_up
 from seqpipe.tasks.metrics import LabelCounts
@@ -36,12 +38,13 @@ class MultiLabel(Task):
     y_kinds = ("multi_label", "roll")
     answers = ("whole", "each_step", "next_step")
 
+    @checked("task.")
     def __init__(
         self,
         *,
         y: FieldSpec,
-        threshold: float = 0.5,
-        monitor: str = "val/loss",
+        threshold: Annotated[float, real("(0, 1)")] = 0.5,
+        monitor: Monitor = "val/loss",
         mode: Literal["min", "max"] = "min",
     ) -> None:
         super().__init__(y=y, monitor=monitor, mode=mode)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 from torchmetrics import MetricCollection
 
+from seqpipe.bounds import Monitor, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.errors import ConfigError
 from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
@@ -43,13 +44,14 @@ class Ordinal(ClassTask):
     name = "ordinal"
     y_kinds = ("ordinal",)
 
+    @checked("task.")
     def __init__(
         self,
         *,
         y: FieldSpec,
         class_weights: ClassWeights | None = None,
         predict: Literal["median", "mode"] = "median",
-        monitor: str = "val/mae",
+        monitor: Monitor = "val/mae",
         mode: Literal["min", "max"] = "min",
     ) -> None:
         super().__init__(y=y, monitor=monitor, mode=mode)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from seqpipe.bounds import Monitor, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.onnx_graph import DOUBLE, FLOAT, Graph, Steps, Value
 from seqpipe.nn.precision import exact, precise, widest
@@ -31,11 +32,12 @@ class Regression(Task):
     y_kinds = ("number", "values")
     answers = ("whole", "each_step")
 
+    @checked("task.")
     def __init__(
         self,
         *,
         y: FieldSpec,
-        monitor: str = "val/mse",
+        monitor: Monitor = "val/mse",
         mode: Literal["min", "max"] = "min",
     ) -> None:
         super().__init__(y=y, monitor=monitor, mode=mode)

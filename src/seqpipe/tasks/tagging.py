@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from seqpipe.bounds import Monitor, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.tags import rules, types
@@ -58,14 +59,15 @@ class Tagging(StepTask):
     y_kinds = ("tags",)
     answers = ("each_step",)
 
+    @checked("task.")
     def __init__(
         self,
         *,
         y: FieldSpec,
-        label_smoothing: float = 0.0,
+        label_smoothing: Share = 0.0,
         class_weights: ClassWeights | None = None,
         crf: bool = False,
-        monitor: str = "val/accuracy",
+        monitor: Monitor = "val/accuracy",
         mode: Literal["min", "max"] = "max",
     ) -> None:
         self.span_names = y.names if y.scheme is not None and y.names is not None else ()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from seqpipe.bounds import BeamSize, Monitor, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.vocabulary import BOS, EOS, PAD
@@ -42,13 +43,14 @@ class Transcription(Task):
     answers = ("each_step",)
     search_options = ("beam_size", "n_best")
 
+    @checked("task.")
     def __init__(
         self,
         *,
         y: FieldSpec,
         decoding: Decoding = "greedy",
-        beam_size: int | None = None,
-        monitor: str = "val/error_rate",
+        beam_size: BeamSize | None = None,
+        monitor: Monitor = "val/error_rate",
         mode: Literal["min", "max"] = "min",
     ) -> None:
         super().__init__(y=y, monitor=monitor, mode=mode)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from seqpipe.bounds import BeamSize, Count, LengthPenalty, Monitor, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.vocabulary import EOS
 from seqpipe.errors import ConfigError
@@ -42,17 +43,18 @@ class Transduction(StepTask):
     answers = ("sequence",)
     search_options = ("beam_size", "n_best", "length_penalty")
 
+    @checked("task.")
     def __init__(
         self,
         *,
         y: FieldSpec,
         longest_y: int,
-        label_smoothing: float = 0.0,
-        max_length: int | None = None,
+        label_smoothing: Share = 0.0,
+        max_length: Count | None = None,
         decoding: Decoding = "greedy",
-        beam_size: int | None = None,
-        length_penalty: float | None = None,
-        monitor: str = "val/exact_match",
+        beam_size: BeamSize | None = None,
+        length_penalty: LengthPenalty | None = None,
+        monitor: Monitor = "val/exact_match",
         mode: Literal["min", "max"] = "max",
     ) -> None:
         super().__init__(y=y, monitor=monitor, mode=mode)

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from mlflow import MlflowClient, entities
 
+from seqpipe.bounds import NotNegative, checked
 from seqpipe.errors import TrackingError
 from seqpipe.files import write_json
-from seqpipe.rules import real, require, shown
+from seqpipe.rules import shown
 from seqpipe.tracking.abandoned_runs import PROCESS, end_abandoned, process_mark
 from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Tracker, Usage
 from seqpipe.tracking.buffer import Buffer
@@ -36,7 +37,14 @@ from seqpipe.tracking.mlflow_internals import (
     USER,
 )
 from seqpipe.tracking.pyfunc import write_pyfunc
-from seqpipe.tracking.store import impatient, open_store, reaching, reason_of, resolve_uri
+from seqpipe.tracking.store import (
+    StoreUri,
+    impatient,
+    open_store,
+    reaching,
+    reason_of,
+    resolve_uri,
+)
 from seqpipe.tracking.timeouts import Patience
 
 if TYPE_CHECKING:
@@ -72,15 +80,15 @@ class MLflowTracker(Tracker):
         ConfigError: The URI is not one that MLflow can write to.
     """
 
+    @checked("logger.")
     def __init__(
         self,
         root: Path,
         output_dir: Path,
-        tracking_uri: str,
+        tracking_uri: StoreUri,
         experiment_name: str | None = None,
-        flush_seconds: float = 2.0,
+        flush_seconds: NotNegative = 2.0,
     ) -> None:
-        require("logger.flush_seconds", flush_seconds, real("[0, inf)"))
         self.location = resolve_uri(tracking_uri, root)
         self.logger = TrackerLogger(self, output_dir)
         self.run_id: str | None = None  # None until started, and in processes that do not record

@@ -9,6 +9,7 @@ import sqlite3
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock, Timeout
@@ -16,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from seqpipe.errors import ConfigError, SeqpipeError, first_line
+from seqpipe.rules import require, text
 from seqpipe.tracking.mlflow_internals import ARTIFACT_ROOT, DATABASE_LOGGER
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,13 @@ _IMPATIENT = {  # MLflow's own settings wait several minutes for a server that i
 }
 
 
+_STORE = text(
+    r"sqlite:///(?!:memory:).+|databricks.*|(?!sqlite|file:)[\w+.-]+://.+",
+    "sqlite:///path/to/mlflow.db for a file, http://host:port for a server",
+).because("MLflow no longer writes to plain folders")
+StoreUri = Annotated[str, _STORE]
+
+
 def resolve_uri(tracking_uri: str, root: Path, key: str = KEY) -> str:
     """Makes the path of a sqlite URI absolute, independent of the working folder.
 
@@ -46,17 +55,10 @@ def resolve_uri(tracking_uri: str, root: Path, key: str = KEY) -> str:
     Raises:
         ConfigError: The URI is a folder or has no file.
     """
-    key = f"{key}={tracking_uri}"
-    allowed = "sqlite:///path/to/mlflow.db for a file, http://host:port for a server"
-    if tracking_uri.startswith("sqlite"):
+    require(key, tracking_uri, _STORE)
+    if tracking_uri.startswith(_SQLITE):
         path = tracking_uri.removeprefix(_SQLITE)
-        if not tracking_uri.startswith(_SQLITE) or path in ("", ":memory:"):
-            raise ConfigError(f"{key}: does not name a file; allowed: {allowed}")
         return _address((root.absolute() / unquote(path)).resolve())
-    if tracking_uri.startswith("databricks"):
-        return tracking_uri
-    if tracking_uri.startswith("file:") or "://" not in tracking_uri:
-        raise ConfigError(f"{key}: MLflow no longer writes to plain folders; allowed: {allowed}")
     return tracking_uri
 
 

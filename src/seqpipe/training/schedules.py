@@ -2,10 +2,13 @@
 
 import math
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
+
+from seqpipe.bounds import Count, NotNegative, Probability, WholeNumber, checked
+from seqpipe.rules import real
 
 Schedule = dict[str, Any]  # what Lightning calls a lr_scheduler_config
 
@@ -14,13 +17,14 @@ def constant(optimizer: Optimizer, *, total_steps: float, monitor: str, mode: st
     """Keep the learning rate constant."""
 
 
+@checked("scheduler.")
 def cosine(
     optimizer: Optimizer,
     *,
     total_steps: float,
     monitor: str,
     mode: str,
-    min_lr_ratio: float = 0.0,
+    min_lr_ratio: Probability = 0.0,
 ) -> Schedule:
     """Half a cosine from lr to `min_lr_ratio * lr`, updated at every step.
 
@@ -43,14 +47,15 @@ def cosine(
     )
 
 
+@checked("scheduler.")
 def warmup_cosine(
     optimizer: Optimizer,
     *,
     total_steps: float,
     monitor: str,
     mode: str,
-    warmup_ratio: float = 0.05,
-    min_lr_ratio: float = 0.0,
+    warmup_ratio: Probability = 0.05,
+    min_lr_ratio: Probability = 0.0,
 ) -> Schedule:
     """Linear warm-up over `warmup_ratio` of the run, then half a cosine; see `cosine`."""
     warmup = round(warmup_ratio * total_steps)
@@ -64,28 +69,30 @@ def warmup_cosine(
     return {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
 
 
+@checked("scheduler.")
 def step(
     optimizer: Optimizer,
     *,
     total_steps: float,
     monitor: str,
     mode: str,
-    step_size: int = 10,
-    gamma: float = 0.5,
+    step_size: Count = 10,
+    gamma: Annotated[float, real("(0, 1]")] = 0.5,
 ) -> Schedule:
     """Multiply the learning rate by `gamma` every `step_size` epochs."""
     return {"scheduler": StepLR(optimizer, step_size, gamma), "interval": "epoch"}
 
 
+@checked("scheduler.")
 def plateau(
     optimizer: Optimizer,
     *,
     total_steps: float,
     monitor: str,
     mode: Any,
-    factor: float = 0.5,
-    patience: int = 3,
-    min_lr: float = 0.0,
+    factor: Annotated[float, real("(0, 1)")] = 0.5,
+    patience: WholeNumber = 3,
+    min_lr: NotNegative = 0.0,
 ) -> Schedule:
     """Multiply lr by `factor` after `patience` validations without a better `monitor`."""
     scheduler = ReduceLROnPlateau(

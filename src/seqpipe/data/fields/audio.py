@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqpipe.bounds import Count, NotNegative, Positive, Share, checked
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.series import Moments, doubles
 from seqpipe.data.fields.spectra import (
     FLOOR,
-    WINDOWS,
     dct_matrix,
     frames_of,
     mel_filters,
@@ -22,7 +22,7 @@ from seqpipe.data.fields.spectra import (
 )
 from seqpipe.data.number_precision import Floats, narrowed
 from seqpipe.errors import ConfigError
-from seqpipe.rules import choice, faults, real, require, whole
+from seqpipe.rules import require, whole
 
 NORMALIZE = ("none", "train", "example")
 SCALES = ("htk", "slaney")
@@ -57,22 +57,23 @@ class LogMel(Field):
     kind = "values"
     fitted = ("heard", "mean", "deviation")
 
+    @checked("data.x.")
     def __init__(
         self,
         column: str = "audio",
         *,
-        n_mels: int = 40,
-        frame_ms: float = 25.0,
-        hop_ms: float = 10.0,
-        f_min: float = 20.0,
+        n_mels: Count = 40,
+        frame_ms: Positive = 25.0,
+        hop_ms: Positive = 10.0,
+        f_min: NotNegative = 20.0,
         f_max: float | None = None,
         scale: Literal["htk", "slaney"] = "htk",
         window: Literal["hann", "hamming", "rectangular"] = "hann",
-        preemphasis: float = 0.97,
-        deltas: int = 0,
+        preemphasis: Share = 0.97,
+        deltas: Literal[0, 1, 2] = 0,
         normalize: Literal["none", "train", "example"] = "train",
-        stack: int = 1,
-        rate: int | None = None,
+        stack: Count = 1,
+        rate: Count | None = None,
     ) -> None:
         super().__init__(column)
         self.n_mels, self.frame_ms, self.hop_ms = n_mels, frame_ms, hop_ms
@@ -82,7 +83,6 @@ class LogMel(Field):
         self.heard = 0  # samples a second of the training split
         self.mean: Floats = np.zeros(1, dtype=np.float32)
         self.deviation: Floats = np.ones(1, dtype=np.float32)
-        self._check()
 
     def fit(self, records: Iterable[Record]) -> None:
         """Learn the rate and, to normalize by the training split, mean and deviation.
@@ -192,24 +192,6 @@ class LogMel(Field):
             self.refuse(value, f"{text}; allowed: data.source.rate={self.heard} to resample")
         return sound
 
-    def _check(self) -> None:
-        above_0 = real("(0, inf)")
-        rules = {
-            "n_mels": whole(1),
-            "stack": whole(1),
-            "f_min": real("[0, inf)"),
-            "frame_ms": above_0,
-            "hop_ms": above_0,
-            "preemphasis": real("[0, 1)"),
-            "deltas": choice(0, 1, 2),
-            "normalize": choice(*NORMALIZE),
-            "scale": choice(*SCALES),
-            "window": choice(*WINDOWS),
-        }
-        values = {**vars(self), "scale": self.mel_scale}
-        if problems := faults(rules, {name: values[name] for name in rules}, below="data.x."):
-            raise ConfigError(problems)
-
 
 class Mfcc(LogMel):
     """Mel frequency cepstral coefficients, (T_x, D) float32.
@@ -241,23 +223,24 @@ class Mfcc(LogMel):
 
     _name = "Mel cepstral coefficients"
 
+    @checked("data.x.")
     def __init__(
         self,
         column: str = "audio",
         *,
-        n_mfcc: int = 13,
-        n_mels: int = 26,
-        frame_ms: float = 25.0,
-        hop_ms: float = 10.0,
-        f_min: float = 20.0,
+        n_mfcc: Count = 13,
+        n_mels: Count = 26,
+        frame_ms: Positive = 25.0,
+        hop_ms: Positive = 10.0,
+        f_min: NotNegative = 20.0,
         f_max: float | None = None,
         scale: Literal["htk", "slaney"] = "htk",
         window: Literal["hann", "hamming", "rectangular"] = "hann",
-        preemphasis: float = 0.97,
-        deltas: int = 2,
+        preemphasis: Share = 0.97,
+        deltas: Literal[0, 1, 2] = 2,
         normalize: Literal["none", "train", "example"] = "train",
-        stack: int = 1,
-        rate: int | None = None,
+        stack: Count = 1,
+        rate: Count | None = None,
     ) -> None:
         require("data.x.n_mfcc", n_mfcc, whole(1, n_mels).because("which is data.x.n_mels"))
         self.n_mfcc = n_mfcc

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqpipe.bounds import checked
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.nucleotides import BASES, CODES, STANDS_FOR
 from seqpipe.errors import ConfigError
-from seqpipe.rules import choice, refusal, require
+from seqpipe.rules import refusal
 
 _CHOICES = {"codes": ("symbols", "shares"), "ambiguity": ("separate", "merged")}
 
@@ -35,6 +36,7 @@ class Nucleotides(Field):
 
     kind = "symbols"  # as shares "values", which fit the same models
 
+    @checked()
     def __init__(
         self,
         column: str,
@@ -46,8 +48,6 @@ class Nucleotides(Field):
         position: bool = False,
     ) -> None:
         super().__init__(column)
-        for name, value in {"codes": codes, "ambiguity": ambiguity}.items():
-            require(name, value, choice(*_CHOICES[name]))
         if position and codes != "shares":
             allowed = "false, or also codes=shares"
             raise ConfigError(refusal("position", True, "ids have no room for it", allowed))

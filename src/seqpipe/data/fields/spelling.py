@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqpipe.bounds import Count, checked
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.text import Counts, Unnamed, unknown_rates
-from seqpipe.data.fields.tokenization import UNKNOWN, Way, check_unknown, vocabulary_of
+from seqpipe.data.fields.tokenization import UNKNOWN, VocabularySize, check_unknown
 from seqpipe.data.fields.vectors import Pretrained
 from seqpipe.data.fields.word_segmentation import READING, Spacing, WordCutter, composed, lowered
 from seqpipe.data.vocabulary import PAD, SPECIALS, UNK, Vocabulary, id_type
 from seqpipe.errors import ConfigError
-from seqpipe.rules import choice, refusal, require, whole
+from seqpipe.rules import refusal
 
 WAYS = ("tokens", "words")
 UNSPACED = (
@@ -54,23 +55,20 @@ class Spelled(Field):
 
     kind = "spelled"
 
+    @checked()
     def __init__(
         self,
         column: str,
         *,
         by: Literal["tokens", "words"] = "tokens",
-        characters: int = 20,
-        max_vocabulary: int | None = None,
-        min_count: int = 2,
+        characters: Count = 20,
+        max_vocabulary: VocabularySize = None,
+        min_count: Count = 2,
         lowercase: bool = False,
         unknown: str | None = None,
         vectors: str | None = None,
     ) -> None:
         super().__init__(column)
-        require("by", by, choice(*WAYS))
-        require("characters", characters, whole(1))
-        require("max_vocabulary", max_vocabulary, vocabulary_of(*Way.least))
-        require("min_count", min_count, whole(1))
         self.by, self.characters = by, characters
         self.max_vocabulary = max_vocabulary
         self.min_count = min_count

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqpipe.bounds import Count, checked
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.errors import ConfigError
 from seqpipe.rules import refusal
@@ -22,7 +23,8 @@ class Symbols(Field):
 
     kind = "symbols"
 
-    def __init__(self, column: str, *, size: int) -> None:
+    @checked()
+    def __init__(self, column: str, *, size: Count) -> None:
         super().__init__(column)
         self.size = size
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqpipe.bounds import Count, checked
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.subwords import Subwords
 from seqpipe.data.fields.tokenization import (
@@ -18,6 +19,7 @@ from seqpipe.data.fields.tokenization import (
     Graphemes,
     Listed,
     Tokens,
+    VocabularySize,
     Way,
     Words,
 )
@@ -25,7 +27,7 @@ from seqpipe.data.fields.vectors import Pretrained
 from seqpipe.data.fields.word_segmentation import composed, lowered
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK, id_type
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.rules import choice, refusal, require
+from seqpipe.rules import refusal
 
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*\Z")
 Counts = np.ndarray[Any, np.dtype[np.int64]]
@@ -68,6 +70,7 @@ class Text(Field):
 
     kind = "symbols"
 
+    @checked()
     def __init__(
         self,
         column: str,
@@ -75,14 +78,13 @@ class Text(Field):
         by: Literal[
             "characters", "words", "tokens", "bytes", "subwords", "graphemes"
         ] = "characters",
-        max_vocabulary: int | None = None,
-        min_count: int | None = None,
+        max_vocabulary: VocabularySize = None,
+        min_count: Count | None = None,
         lowercase: bool = False,
         unknown: str | None = None,
         vectors: str | None = None,
     ) -> None:
         super().__init__(column)
-        require("by", by, choice(*WAYS))
         self.lowercase = lowercase
         own = lowered(unknown) if unknown is not None and lowercase else unknown
         self.way = WAYS[by](max_vocabulary, min_count, own)

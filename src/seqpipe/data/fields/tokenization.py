@@ -4,7 +4,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from seqpipe.data.fields.word_segmentation import READING, Spacing, WordCutter, graphemes, one_blank
 from seqpipe.data.vocabulary import SPECIALS, UNK, Vocabulary
@@ -367,6 +367,9 @@ def vocabulary_of(least: int, why: str) -> Rule:
         why: the reason.
     """
     return or_null(whole(least)).because(why)
+
+
+VocabularySize = Annotated[int | None, vocabulary_of(*Way.least)]
 
 
 def refuse_unknown(unit: str, unknown: str | None) -> None:

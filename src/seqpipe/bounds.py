@@ -1,0 +1,150 @@
+"""Bounds of arguments, written in their annotations, and the check of arguments against them.
+
+    @checked()
+    def __init__(self, *, depth: Count = 1, dropout: Share = 0.0) -> None:
+
+Python callers, the check of a configuration and the options of the commands read the same
+annotation.
+"""
+
+import datetime
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union
+
+from seqpipe.errors import ConfigError
+from seqpipe.rules import (
+    Rule,
+    choice,
+    either,
+    faults,
+    flag,
+    list_of,
+    mapping_of,
+    null,
+    real,
+    text,
+    whole,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Count = Annotated[int, whole(1)]
+WholeNumber = Annotated[int, whole(0)]
+Positive = Annotated[float, real("(0, inf)")]
+NotNegative = Annotated[float, real("[0, inf)")]
+Share = Annotated[float, real("[0, 1)")]
+"""Such as a dropout: all of it would leave nothing."""
+Probability = Annotated[float, real("[0, 1]")]
+MONITOR = text(r"val/.+", "a metric of the validation split, val/...")
+Monitor = Annotated[str, MONITOR]
+SEED = whole(0, 2**32 - 1)  # numpy takes no more
+Seed = Annotated[int, SEED]
+
+# Options of decoding, in training, in Python and on the command line.
+BeamSize = Annotated[int, whole(1, 10_000)]  # 1 is greedy
+NBest = Annotated[int, whole(1, 10_000)]
+LengthPenalty = Annotated[float, real("[0, 10]")]
+Temperature = Annotated[float, real("[1e-09, 10000]")]  # at 0 only the likeliest: top_k=1
+TopP = Annotated[float, real("[1e-06, 1]")]
+ManyRows = Annotated[int, whole(1, 1_000_000)]
+GeneratorSeed = Annotated[int, whole(0, 2**63 - 1)]
+
+
+def within_beam(beam_size: int) -> Rule:
+    """The number of answers that a beam search of this width can give."""
+    return whole(1, beam_size).because(f"which beam_size={beam_size} finds")
+
+
+MADE = Rule(  # YAML has no word for these
+    "a mapping with _target_",
+    lambda value: isinstance(value, dict) and "_target_" in value,
+)
+
+
+def rule_of(annotation: Any) -> Rule | None:
+    """The rule a type annotation stands for; None where it stands for none."""
+    simple: dict[Any, Callable[[], Rule]] = {
+        int: whole,
+        float: real,
+        bool: flag,
+        str: text,
+        None: null,
+        type(None): null,
+    }
+    if isinstance(annotation, (type, types.NoneType)) and annotation in simple:
+        return simple[annotation]()
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in (datetime.timedelta, Callable, typing.Callable) or origin is Callable:
+        return MADE
+    if origin is Annotated:
+        return next((rule for rule in inner if isinstance(rule, Rule)), rule_of(inner[0]))
+    if origin is Literal:
+        return choice(*inner)
+    if origin in (Union, types.UnionType):
+        rules = [rule_of(option) for option in inner]
+        known = [rule for rule in rules if rule is not None]
+        return either(*known) if len(known) == len(rules) else None
+    if origin in (list, Sequence) or (origin is tuple and inner[1:] == (...,)):
+        return list_of(rule_of(inner[0]))
+    if origin is tuple:
+        return list_of(rule_of(inner[0]), length=len(inner))
+    if origin in (dict, Mapping):
+        return mapping_of(rule_of(inner[1]))
+    return None
+
+
+def rules_of(**annotations: Any) -> dict[str, Rule]:
+    """The rule of each annotation, by name."""
+    return {name: rule for name, one in annotations.items() if (rule := rule_of(one)) is not None}
+
+
+SEARCH = rules_of(beam_size=BeamSize, n_best=NBest, length_penalty=LengthPenalty)
+SAMPLING = rules_of(
+    n=ManyRows,
+    max_length=ManyRows,
+    temperature=Temperature,
+    top_k=Count,
+    top_p=TopP,
+    seed=GeneratorSeed,
+)
+
+
+def checked(below: str = "") -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorator: a function refuses arguments outside the bounds in its annotations.
+
+    Types are left to type checkers: an argument without a bound may be anything.
+
+    Args:
+        below: the key that the arguments stand under, with a dot at its end, as `data.x.`.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def checking(*args: P.args, **kwargs: P.kwargs) -> T:
+            given = signature.bind(*args, **kwargs).arguments
+            if problems := faults(_bounds_of(function), given, below):
+                raise ConfigError(problems)
+            return function(*args, **kwargs)
+
+        return checking
+
+    return decorate
+
+
+@functools.cache
+def _bounds_of(function: Callable[..., Any]) -> dict[str, Rule]:
+    hints = typing.get_type_hints(function, include_extras=True)
+    rules = {name: rule_of(hint) for name, hint in hints.items() if _is_bounded(hint)}
+    return {name: rule for name, rule in rules.items() if rule is not None}
+
+
+def _is_bounded(annotation: Any) -> bool:
+    is_bound = typing.get_origin(annotation) is Literal or hasattr(annotation, "__metadata__")
+    return is_bound or any(map(_is_bounded, typing.get_args(annotation)))
