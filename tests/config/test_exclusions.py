@@ -196,7 +196,7 @@ EXCLUSIONS = [
     ),
     (
         "data=adding data.length=0",
-        "data.length=0: out of range; allowed: an integer >= 2",
+        "data.length=0: out of range; allowed: an integer >= 2 (a step for each mark)",
     ),
     (
         "data=python_docs data.by=word",

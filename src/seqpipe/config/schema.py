@@ -104,6 +104,8 @@ RULES: dict[str, Rule] = {
     "optim.alpha": real("[0, 1)"),
     "optim.betas": list_of(real("[0, 1)"), length=2),
     "optim.eps": real("(0, inf)"),
+    "optim.nesterov": flag(),
+    "optim.amsgrad": flag(),
     "callbacks.*.patience": whole(0),
     "callbacks.*.monitor": MONITOR,
     "callbacks.*.mode": choice("min", "max"),
@@ -139,6 +141,7 @@ RULES: dict[str, Rule] = {
     "trainer.overfit_batches": either(whole(0), real("[0, 1]")),
     "trainer.num_sanity_val_steps": whole(-1),
     "trainer.deterministic": either(flag(), choice("warn")),
+    "trainer.detect_anomaly": flag(),
     "trainer.max_bad_steps": whole(0),
     "trainer.enable_*": flag(),
 }
