@@ -36,7 +36,7 @@ sys.exit(main())
 IMPORTS = """
 import seqpipe.cli
 from seqpipe.config.commandline import check
-check([])
+check([], names_only=True)
 """
 
 
@@ -76,6 +76,14 @@ def forking(tmp_path_factory) -> Iterator[Forking]:
     program.close()
 
 
+@pytest.fixture(scope="session")
+def forking_with_torch(tmp_path_factory) -> Iterator[Forking]:
+    """The same, where torch and the classes of the default configuration are imported already."""
+    program = Forking(f"{IMPORTS}check([])\n", tmp_path_factory.mktemp("pipes"))
+    yield program
+    program.close()
+
+
 @pytest.fixture
 def forked(forking, environment) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Run Python code in a process of its own, in the working directory."""
@@ -88,11 +96,12 @@ def forked(forking, environment) -> Callable[..., "subprocess.CompletedProcess[s
 
 
 @pytest.fixture
-def command(environment, forked) -> Callable[..., Outcome]:
+def command(environment, forking_with_torch) -> Callable[..., Outcome]:
     """Run `seqpipe ...` in an empty folder, with `body` as the command."""
 
     def run(*arguments: str, body: str = "    pass") -> Outcome:
-        done = forked(FAKE_VERB.format(body=body) + MAIN, *arguments)
+        code = FAKE_VERB.format(body=body) + MAIN
+        done = forking_with_torch.run(code, *arguments, **environment)
         left = sorted(
             path.relative_to(environment["cwd"]).as_posix()
             for path in environment["cwd"].rglob("*")
