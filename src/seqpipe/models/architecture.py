@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from seqpipe.errors import ConfigError
-from seqpipe.models.beam import Hypotheses
 from seqpipe.nn.onnx_graph import Graph, Steps, Value
 
 
@@ -106,14 +105,6 @@ class Attends(Protocol):
 
     def attention_of(self, x: Tensor, x_lengths: Tensor, y: Tensor, y_lengths: Tensor) -> Tensor:
         """Weight of each step of x at each step of y, (B, T_y, T_x)."""
-
-
-@runtime_checkable
-class Searches(Protocol):
-    """A model that can be searched with a beam."""
-
-    def beam(self, x: Any, x_lengths: Any, max_length: int, **options: Any) -> Hypotheses:
-        """The n best answers; see `EncoderDecoder.beam` for the options."""
 
 
 def attends(model: object) -> bool:
