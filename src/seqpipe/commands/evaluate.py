@@ -1,7 +1,6 @@
 """Evaluate a trained model: `python -m seqpipe evaluate run=latest split=test`."""
 
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +10,12 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
-from torch import Tensor
 
 from seqpipe.build import build_data
 from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Evaluate
 from seqpipe.config.validate import check_values
 from seqpipe.console import PlainConsole
-from seqpipe.data.base import SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.field_checks import item_role
 from seqpipe.data.progress import Progress
@@ -28,12 +25,12 @@ from seqpipe.inference.instantiate import Maker
 from seqpipe.inference.load import without_files
 from seqpipe.inference.model import Model
 from seqpipe.inference.preprocess import MOST_ROWS, MOST_STEPS, batched
-from seqpipe.records import is_own, targets
+from seqpipe.records import targets
 from seqpipe.rules import best_of
-from seqpipe.runs.open_model import open_model, reader_of
+from seqpipe.runs.open_model import open_model, open_reader
 from seqpipe.runs.other_data import Counted, OtherData, counted, files_read
 from seqpipe.runs.other_data import changed as other_data
-from seqpipe.runs.trust import check_beside, check_data, foreign_targets, lacking, misfits
+from seqpipe.runs.trust import check_data, foreign_targets, lacking, misfits
 from seqpipe.tracking.run_additions import add_to_run
 from seqpipe.tracking.run_record import FoundRun
 from seqpipe.training.carried_state import Carried, answer
@@ -61,7 +58,9 @@ def run(options: Evaluate, root: Path) -> Answer:
         split = other.split
         make = _maker(model, options, other, counts)
         with _called(cfg.data.get("path"), options.data, split):
-            data = build_data(cfg, _fitted(model), make, only=split, task=model.task)
+            fields = {"x": model.x, "y": model.y}
+            fitted = {role: field.state() for role, field in fields.items() if field is not None}
+            data = build_data(cfg, fitted, make, only=split, task=model.task)
         left_out = data.facts[split].skipped
         changed = data.digests[split] != model.facts.get("digests", {}).get(split)
         name = f"{other.name} of {' '.join(options.data)}" if options.data else split
@@ -175,11 +174,6 @@ def _maker(
     return make
 
 
-def _fitted(model: Model) -> dict[str, dict[str, Any]]:
-    states = {"y": model.y.state()}
-    return states if model.x is None else {**states, "x": model.x.state()}
-
-
 def _of_split(model: Model, data: SequenceData, split: str, options: Evaluate) -> Evaluation:
     examples = data.columns(split)
     lanes = data.bptt is not None
@@ -203,11 +197,7 @@ def _of_split(model: Model, data: SequenceData, split: str, options: Evaluate) -
 def _of_input(
     model: Model, options: Evaluate, input: str, root: Path, counts: dict[str, int]
 ) -> Evaluation:
-    check_beside(model.config, root, own_data=options.own_data)
-    own = options.own_data or is_own(root, model.config)
-    reader = reader_of(model, options.trust, options.format, labelled=True, own=own)
-    if input == "-" or Path(input).exists():
-        print(reader.describe(input), file=sys.stderr)
+    reader = open_reader(model, options, root, input, labelled=True)
     pieces, problems = [], []
     for row, one in enumerate(counted(reader.read(input), counts)):
         try:
@@ -234,13 +224,9 @@ def _of_input(
         for chosen in progress.count(batched(pieces, MOST_ROWS, MOST_STEPS), input):
             batch = model.encoder.batch([pieces[place] for place in chosen]).to(model.device)
             batch.index = torch.tensor(chosen)
-            evaluation.add(model.network, batch, _outputs(model, batch))
+            outputs = model.network(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+            evaluation.add(model.network, batch, outputs)
     return evaluation
-
-
-def _outputs(model: Model, batch: SequenceBatch) -> Tensor:
-    outputs: Tensor = model.network(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
-    return outputs
 
 
 def _by_condition(model: Model) -> bool:

@@ -22,8 +22,7 @@ from seqpipe.inference.outputs import columns_of, of_input
 from seqpipe.inference.predictor import Asked
 from seqpipe.inference.readers import Reader
 from seqpipe.inference.writers import Output, format_of
-from seqpipe.runs.open_model import open_model, reader_of
-from seqpipe.runs.trust import check_beside
+from seqpipe.runs.open_model import open_model
 
 WRITTEN = 1_024  # rows at once
 SELDOM = 50_000  # new objects between two collections of garbage
@@ -43,10 +42,7 @@ def run(options: Predict, root: Path) -> Answer:
     kind = format_of(options.output, options.output_format)
     refuse_own_input(options.input, options.output)
     model, _ = open_model(options, root)
-    check_beside(model.config, root, own_data=options.own_data)
-    reader = reader_of(model, options.trust, options.format, options.encoding)
-    if options.input == "-" or Path(options.input).exists():
-        print(reader.describe(options.input), file=sys.stderr)
+    reader = open_reader(model, options, root, options.input)
     started = time.perf_counter()
     total, failed = answer_all(model, reader, options, kind)
     _summarise(options, total, failed, time.perf_counter() - started)

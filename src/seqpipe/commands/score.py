@@ -22,8 +22,7 @@ from seqpipe.inference.outputs import of_input
 from seqpipe.inference.scoring import Score as Likelihood
 from seqpipe.inference.scoring import probability_of, ranked
 from seqpipe.inference.writers import Output, format_of
-from seqpipe.runs.open_model import open_model, reader_of
-from seqpipe.runs.trust import check_beside
+from seqpipe.runs.open_model import open_model, open_reader
 
 SEPARATOR = " | "
 
@@ -79,8 +78,7 @@ def _shown(token: str) -> str:
 
 def _of_input(options: Score, input: str, model: Model, kind: str, root: Path) -> Answer:
     refuse_own_input(input, options.output)
-    check_beside(model.config, root, own_data=options.own_data)
-    reader = reader_of(model, options.trust, options.format, options.encoding)
+    reader = open_reader(model, options, root)
     reader.column = model.y.column
     unknown: list[int] = []
     with (

@@ -13,8 +13,7 @@ from seqpipe.inference.generate import Decoding
 from seqpipe.inference.model import Model
 from seqpipe.inference.unknown_symbols import shown, unknown_symbols
 from seqpipe.models.architecture import attends
-from seqpipe.runs.open_model import open_model, reader_of
-from seqpipe.runs.trust import check_beside
+from seqpipe.runs.open_model import open_model, open_reader
 
 
 def run(options: Translate, root: Path) -> Answer:
@@ -31,11 +30,13 @@ def run(options: Translate, root: Path) -> Answer:
     _check_attention(options, model)
     how = Decoding(options.beam_size, options.n_best, options.length_penalty)
     texts: Any = [options.text]
-    records = list(model.records(texts))
+    records: list[Any] = list(model.records(texts))
     if options.input is not None:
-        check_beside(model.config, root, own_data=options.own_data)
-        reader = reader_of(model, options.trust, options.format, options.encoding)
-        records = [_sound(one) for one in reader.read(options.input)]
+        records = []
+        for found in open_reader(model, options, root).read(options.input):
+            if isinstance(found, DataError):
+                raise found
+            records.append(found)
     lines, pairs = [], []
     for one in model.answers(records, decoding=how, batch_size=options.batch_size):
         if one.answer is None:
@@ -46,12 +47,6 @@ def run(options: Translate, root: Path) -> Answer:
     if options.attention is not None:
         lines.append(f"attention: {_drawn(model, pairs, Path(options.attention))}")
     return Answer("\n".join(lines))
-
-
-def _sound(one: Any) -> Any:
-    if isinstance(one, DataError):
-        raise one
-    return one
 
 
 def _lines(answer: Found) -> list[str]:

@@ -82,7 +82,11 @@ def through_time(copy: StepwiseCopy, task: Task, batch: SequenceBatch) -> list[T
         layers = [layer for layer in copy.layers if _is_of(layer, batch)]
         found: list[ThroughTime] = []
         for loss, of in _losses(task, outputs, batch):
-            wanted = [layer for layer in layers if _concerns(loss, layer)]
+            wanted = [
+                layer
+                for layer in layers
+                if loss == "whole" or loss.endswith("backwards") == layer.reverse
+            ]
             if wanted:
                 total = task.loss(*of, training=True) * len(batch)
                 found += _measured(loss.split()[0], total, wanted, copy, task.by_step(batch))
@@ -100,10 +104,6 @@ def _losses(
     if task.by_step(batch):
         yield "last forwards", task.one_step(outputs, batch, first=False)
         yield "last backwards", task.one_step(outputs, batch, first=True)
-
-
-def _concerns(loss: str, layer: Recorded) -> bool:
-    return loss == "whole" or loss.endswith("backwards") == layer.reverse
 
 
 def _is_of(layer: Recorded, batch: SequenceBatch) -> bool:

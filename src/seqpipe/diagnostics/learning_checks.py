@@ -6,7 +6,7 @@ import time
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from torch import Tensor, nn
+from torch import nn
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.diagnostics.preflight_context import Check, Subject
@@ -36,7 +36,11 @@ def gradients(subject: Subject) -> Check:
             return Check(name, "warning", text)
         found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
     none = [n for n, grad in zip(wanted, found, strict=True) if grad is None]
-    zero = [n for n, grad in zip(wanted, found, strict=True) if grad is not None and _is_zero(grad)]
+    zero = [
+        n
+        for n, grad in zip(wanted, found, strict=True)
+        if grad is not None and not grad.count_nonzero()
+    ]
     excused = set(none + zero) & _connecting_steps(model) if _one_step(batch) else set()
     parts = []
     for names, words in ((none, "not used by the loss"), (zero, "gradient exactly 0")):
@@ -50,10 +54,6 @@ def gradients(subject: Subject) -> Check:
     if excused:
         detail += f", but {len(excused)} that connect steps: sequences have one step here"
     return Check(name, "passed", detail)
-
-
-def _is_zero(grad: Tensor) -> bool:
-    return not bool(grad.count_nonzero())
 
 
 def _one_step(batch: SequenceBatch) -> bool:

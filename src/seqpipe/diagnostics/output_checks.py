@@ -314,7 +314,9 @@ def _peeks(subject: Subject, role: str, start: int, last: int) -> str | None:
     """Describes how answers up to step `last` depend on x or y from `start` on (both from 0)."""
     for tried in _twice(subject):
         outputs, clean = tried.traced(tried.batch)
-        other = _with_another_future(tried, role, start)
+        values, field = getattr(tried.batch, role), getattr(tried.spec, role)
+        changed_future: dict[str, Any] = {role: other_from(values, start, field)}
+        other = replace(tried.batch, **changed_future)
         answers, changed = tried.traced(other)
         fault = difference(outputs, answers, lengths_for(outputs, other), last)
         if fault is None:
@@ -328,9 +330,3 @@ def _twice(subject: Subject) -> Iterator[Subject]:
     """The subject, and the same in float64: a fault is no rounding."""
     yield subject
     yield subject.in_double()
-
-
-def _with_another_future(subject: Subject, role: str, start: int) -> SequenceBatch:
-    values, field = getattr(subject.batch, role), getattr(subject.spec, role)
-    changed: dict[str, Any] = {role: other_from(values, start, field)}
-    return replace(subject.batch, **changed)

@@ -53,7 +53,8 @@ def noted(sweep: Path | None, number: int, cfg: DictConfig, launch: Launch) -> I
     if sweep is None:
         yield ended
         return
-    overrides = dict(_key_and_value(override) for override in launch.overrides)
+    pairs = (override.lstrip("+").partition("=") for override in launch.overrides)
+    overrides = {key: value for key, _, value in pairs}
     monitor, mode = (str(OmegaConf.select(cfg, f"task.{key}")) for key in ("monitor", "mode"))
     job, started = Job(number, overrides, monitor=monitor, mode=mode), time.monotonic()
     note_job(sweep, job)
@@ -75,11 +76,6 @@ def _below(sweep: Path, folder: Path) -> str:
     """The path relative to the sweep's folder; unchanged for a folder elsewhere."""
     inside = folder.is_relative_to(sweep)
     return (folder.relative_to(sweep) if inside else folder).as_posix()
-
-
-def _key_and_value(override: str) -> tuple[str, str]:
-    key, _, value = override.partition("=")
-    return key.lstrip("+"), value
 
 
 def compare(sweep: Path, *, command: str, figure: str | None, **options: Any) -> Path | None:

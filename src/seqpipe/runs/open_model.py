@@ -1,5 +1,6 @@
 """The model of a run, from the options of a command."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from seqpipe.inference.instantiate import Maker
 from seqpipe.inference.load import opened, usable_device
 from seqpipe.inference.model import Model
 from seqpipe.inference.readers import Format, Reader
-from seqpipe.records import BadRecordError, inside
+from seqpipe.records import BadRecordError, inside, is_own
 from seqpipe.runs.find_run import exported_folder, find_run
 from seqpipe.runs.options import ModelOptions, RunOptions
+from seqpipe.runs.trust import check_beside
 from seqpipe.tracking.run_record import FoundRun
 
 
@@ -43,6 +45,30 @@ def find_model(options: RunOptions, root: Path) -> tuple[Path, FoundRun]:
     except BadRecordError as error:
         text = f"{error}; allowed: a run folder without links to other places"
         raise ConfigError(f"{kept / model_format.LOGGED}: {text}") from None
+
+
+def open_reader(
+    model: Model, options: Any, root: Path, input: str = "", *, labelled: bool = False
+) -> Reader:
+    """The reader of a command's raw input; if there is such a file, prints how it is read.
+
+    Args:
+        model: the model.
+        options: of the command: `own_data`, `trust`, `format`, perhaps `encoding`.
+        root: the folder the user works in.
+        input: the file; empty: prints nothing.
+        labelled: the records also hold y.
+
+    Raises:
+        ConfigError: the record of somebody else's model names other files to read.
+    """
+    check_beside(model.config, root, own_data=options.own_data)
+    own = labelled and (options.own_data or is_own(root, model.config))
+    encoding = getattr(options, "encoding", None)
+    reader = reader_of(model, options.trust, options.format, encoding, labelled, own)
+    if input == "-" or (input and Path(input).exists()):
+        print(reader.describe(input), file=sys.stderr)
+    return reader
 
 
 def reader_of(
