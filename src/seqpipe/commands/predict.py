@@ -22,7 +22,7 @@ from seqpipe.inference.outputs import columns_of, of_input
 from seqpipe.inference.predictor import Asked
 from seqpipe.inference.readers import Reader
 from seqpipe.inference.writers import Output, format_of
-from seqpipe.runs.open_model import open_model
+from seqpipe.runs.open_model import open_model, open_reader
 
 WRITTEN = 1_024  # rows at once
 SELDOM = 50_000  # new objects between two collections of garbage

@@ -35,12 +35,9 @@ def gradients(subject: Subject) -> Check:
             text = "the loss depends on no parameter; look for detach() and no_grad()"
             return Check(name, "warning", text)
         found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
-    none = [n for n, grad in zip(wanted, found, strict=True) if grad is None]
-    zero = [
-        n
-        for n, grad in zip(wanted, found, strict=True)
-        if grad is not None and not grad.count_nonzero()
-    ]
+    grads = dict(zip(wanted, found, strict=True))
+    none = [n for n, grad in grads.items() if grad is None]
+    zero = [n for n, grad in grads.items() if grad is not None and not grad.count_nonzero()]
     excused = set(none + zero) & _connecting_steps(model) if _one_step(batch) else set()
     parts = []
     for names, words in ((none, "not used by the loss"), (zero, "gradient exactly 0")):
