@@ -125,6 +125,9 @@ def test_a_second_run_in_the_same_second_gets_a_folder_of_its_own(launch):
     first, second, third = (launch("adding", *FEW, f"seed={seed}") for seed in (0, 1, 2))
     names = [result.output_dir.name for result in (first, second, third)]
     assert names == ["run", "run-2", "run-3"]
+    for result in (first, second, third):
+        kept = result.output_dir / "checkpoints"
+        assert {path.name for path in kept.iterdir()} == {"best.ckpt", "last.ckpt"}
     assert OmegaConf.load(first.output_dir / "config.yaml").seed == 0
     assert OmegaConf.load(second.output_dir / "config.yaml").seed == 1
     assert files_of(first.output_dir) == files_of(second.output_dir)

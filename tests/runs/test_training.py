@@ -7,12 +7,15 @@ import time
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
 from torch import nn
 
 from seqpipe.build import build_data
 from seqpipe.commands.train import run
 from seqpipe.config.compose import Launch, compose
 from seqpipe.errors import TrainingError
+from seqpipe.runs import load_data
+from seqpipe.tracking.base import NoTracker
 from seqpipe.training.module import SequenceModule
 
 QUICK = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1")
@@ -30,6 +33,23 @@ def launch(launch):
 
 def saved(result, name="last"):
     return torch.load(result.output_dir / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_run_builds_one_trainer_and_one_tracker_and_validates_once(launch, monkeypatch, checked):
+    """A configuration that the command line has checked is not validated again."""
+    made = []
+    for place, name in ((Trainer, "__init__"), (NoTracker, "__init__"), (load_data, "validate")):
+        plain = getattr(place, name)
+
+        def counted(*arguments, made=made, plain=plain, **options):
+            made.append(plain.__qualname__)
+            return plain(*arguments, **options)
+
+        monkeypatch.setattr(place, name, counted)
+    launch("adding", *QUICK, "preflight=none", "diagnostics=none", checked=checked)
+    wanted = ["NoTracker.__init__", "Trainer.__init__"]
+    assert sorted(made) == (wanted if checked else [*wanted, "validate"])
 
 
 @pytest.mark.parametrize(
