@@ -2,14 +2,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.testing import assert_close
 
 from seqpipe.errors import ShapeError
 from seqpipe.nn.masks import (
     check_lengths,
     last_real_step,
     length_mask,
-    masked_mean,
     reverse_within_length,
 )
 
@@ -17,12 +15,6 @@ from seqpipe.nn.masks import (
 def test_a_mask_is_true_at_real_steps():
     mask = length_mask(torch.tensor([1, 3]), 4)
     assert mask.tolist() == [[True, False, False, False], [True, True, True, False]]
-
-
-def test_a_masked_mean_counts_real_steps_of_the_whole_batch_and_ignores_nan_in_padding():
-    values = torch.tensor([[1.0, torch.nan, torch.inf], [2.0, 4.0, 8.0]])
-    mask = length_mask(torch.tensor([1, 3]), 3)
-    assert_close(masked_mean(values, mask), torch.tensor(15.0 / 4))
 
 
 def test_the_last_real_step_is_not_the_last_column():

@@ -15,11 +15,6 @@ def length_mask(lengths: Int[Tensor, " B"], T: int) -> Bool[Tensor, "B T"]:
     return torch.arange(T, device=lengths.device) < lengths.unsqueeze(1)
 
 
-def masked_mean(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
-    """Mean over the real steps of the whole batch, (B, T) -> (). Padding may be NaN."""
-    return values.masked_fill(~mask, 0.0).sum() / mask.sum()
-
-
 def last_real_step(
     outputs: Float[Tensor, "B T H"], lengths: Int[Tensor, " B"]
 ) -> Float[Tensor, "B H"]:
