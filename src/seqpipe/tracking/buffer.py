@@ -1,5 +1,6 @@
 """Buffer of metrics, so that a training step never waits for the store."""
 
+import itertools
 import logging
 import time
 from collections import deque
@@ -32,6 +33,7 @@ class Buffer(Generic[T]):
     ) -> None:
         self._send = send
         self._seconds = seconds
+        self._limit = limit
         self._waiting: deque[T] = deque(maxlen=limit)
         self._wait = seconds  # grows while the store does not answer
         self._last_attempt = time.monotonic()
@@ -45,8 +47,7 @@ class Buffer(Generic[T]):
 
     def add(self, entries: Sequence[T]) -> None:
         """Adds entries, and sends all if it is time."""
-        room = LIMIT if self._waiting.maxlen is None else self._waiting.maxlen
-        self.dropped += max(0, len(self._waiting) + len(entries) - room)
+        self.dropped += max(0, len(self._waiting) + len(entries) - self._limit)
         self._waiting.extend(entries)
         full = len(self._waiting) >= CHUNK and not self.failing
         if full or time.monotonic() - self._last_attempt >= self._wait:
@@ -56,7 +57,7 @@ class Buffer(Generic[T]):
         """Sends all entries, or keeps them and warns once per outage."""
         try:
             while self._waiting:
-                chunk = [self._waiting[k] for k in range(min(CHUNK, len(self._waiting)))]
+                chunk = list(itertools.islice(self._waiting, CHUNK))
                 self._send(chunk)
                 for _ in chunk:  # only now: an interrupted call is repeated
                     self._waiting.popleft()

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import Any
 
 _CALL, _NEXT = 10.0, 3.0  # seconds for a call; for one after a call that did not come back
@@ -60,21 +61,16 @@ class Patience:
 
 
 def _within(seconds: float, action: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    results: list[Any] = []
-    errors: list[BaseException] = []
-    done = threading.Event()
+    result: Future[Any] = Future()
 
     def work() -> None:
         try:
-            results.append(action(*arguments))
+            result.set_result(action(*arguments))
         except BaseException as error:
-            errors.append(error)
-        finally:
-            done.set()
+            result.set_exception(error)
 
     threading.Thread(target=work, name="store", daemon=True).start()
-    if not done.wait(seconds):
+    wait([result], seconds)
+    if not result.done():
         raise TimeoutError(f"no answer within {seconds:.0f} s")
-    if errors:
-        raise errors[0]
-    return results[0]
+    return result.result()
