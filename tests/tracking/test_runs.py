@@ -213,7 +213,7 @@ def test_the_beginning_of_several_ids_is_refused(look, ids, monkeypatch):
     twins = [SimpleNamespace(info=SimpleNamespace(run_id=f"abcd{k}" * 6)) for k in (1, 2)]
     monkeypatch.setattr("seqpipe.tracking.run_lookup._Store._search", lambda *a, **b: iter(twins))
     message = refused(look, "abcd")
-    assert message == "run=abcd: 2 runs begin so; allowed: more of abcd1abcd1ab, abcd2abcd2ab"
+    assert message == "run=abcd: 2 runs begin with it; allowed: more of abcd1abcd1ab, abcd2abcd2ab"
 
 
 def test_a_deleted_run_is_refused(look, root):
