@@ -233,7 +233,8 @@ class _Store:
         alike = list(self._search(f"attributes.run_id LIKE '{run_id}%'", everywhere=True))
         if len(alike) > 1:
             shown = ", ".join(run.info.run_id[:12] for run in alike[:_SHOWN])
-            raise ConfigError(f"run={run_id}: {len(alike)} runs begin with it; allowed: more of {shown}")
+            text = f"{len(alike)} runs begin with it; allowed: more of {shown}"
+            raise ConfigError(f"run={run_id}: {text}")
         if not alike:
             ids = [run.info.run_id for run in self._search("", everywhere=True)]
             hint = did_you_mean(run_id, [*ids, *(one[: len(run_id)] for one in ids)])
