@@ -19,9 +19,10 @@ from seqpipe.config.loader import Loader, parse
 from seqpipe.config.paths import conf_dir
 from seqpipe.data.base import PlacedRecord
 from seqpipe.data.cache import Cache
-from seqpipe.data.dataset import SequenceData, _code_of
+from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.labels import Category
 from seqpipe.data.fields.text import Text
+from seqpipe.data.hashing import code_digests
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.named import Named
@@ -256,8 +257,8 @@ def test_a_module_beside_that_of_a_source_counts(folder, monkeypatch):
         "from own_helper import SIGN\nclass Own:\n    pass\n"
     )
     own = importlib.import_module("own_source").Own
-    before = _code_of(own)
-    assert _code_of(own) == before
+    before = code_digests(own)
+    assert code_digests(own) == before
     library = folder / "code" / ".venv" / "site-packages"
     library.mkdir(parents=True)
     (library / "some_library.py").write_text("")
@@ -267,9 +268,9 @@ def test_a_module_beside_that_of_a_source_counts(folder, monkeypatch):
     script = ModuleType("__main__")
     script.__file__ = str(folder / "code" / "train_own.py")
     monkeypatch.setitem(sys.modules, "__main__", script)
-    assert _code_of(own) == before, "of libraries the version counts, and scripts only use it"
+    assert code_digests(own) == before, "of libraries the version counts, and scripts only use it"
     (folder / "code" / "own_helper.py").write_text("SIGN = '-'\n")
-    assert _code_of(own) != before
+    assert code_digests(own) != before
 
 
 def test_a_warning_about_files_beside_is_not_an_old_one(folder):
@@ -373,7 +374,7 @@ def test_the_code_of_a_field_is_part_of_what_is_kept(folder):
 
 def test_the_code_of_a_source_inside_another_counts(folder, monkeypatch):
     seen = []
-    monkeypatch.setattr("seqpipe.data.dataset._code_of", lambda part: seen.append(part) or [])
+    monkeypatch.setattr("seqpipe.data.dataset.code_digests", lambda part: seen.append(part) or [])
     source = Named(str(folder), "all.txt", lambda path: Labelled(train="all.txt", path=path))
     data = data_of(folder, source)
     assert seen == [Named, Labelled, Text, Category] or seen == [Named, Labelled, Category, Text]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -25,18 +23,16 @@ from seqpipe.data.batching import Batches, Example, Examples, ResumableLoader
 from seqpipe.data.cache import Cache
 from seqpipe.data.columns import Column, Integers
 from seqpipe.data.field_checks import check_cuts, check_fields, check_longer
+from seqpipe.data.hashing import code_digests, weights_digest
 from seqpipe.data.prepare import ExampleCheck, Prepared, prepare
 from seqpipe.data.progress import Progress
 from seqpipe.data.sampling import BucketBatchSampler
 from seqpipe.data.tbptt_sampler import LaneBatches, LaneSampler, documents
 from seqpipe.data.truncation import MaxLength
 from seqpipe.errors import ConfigError
-from seqpipe.files import sha256_of
 from seqpipe.rules import refusal, text, whole
 
 Cut = Annotated[int, whole(2)]  # in pieces of one step there is no recurrence
-_INSTALLED = frozenset({"site-packages", "dist-packages"})  # folders
-_STARTED = ("__main__", "__mp_main__")  # not imported: what a script does with its data is not code
 
 
 class SequenceData:
@@ -249,11 +245,14 @@ class SequenceData:
         parts = (*_sources(self.source), *fields.values())
         prepared_by: dict[str, Any] = {"recipe": recipe, "on_error": self.on_error}
         prepared_by |= {"trim": repr(self.trim), "warnings": self.source.warnings()}
-        code = [_code_of(type(part)) for part in parts]
+        code = [code_digests(type(part)) for part in parts]
         if self.check is not None:
             prepared_by |= {"check": self.check.name, "windows": self._windows}
-            code.append(_code_of(self.check.of))
-        prepared_by |= {"code": code, "weights": [_weights_of(fld) for fld in fields.values()]}
+            code.append(code_digests(self.check.of))
+        prepared_by |= {
+            "code": code,
+            "weights": [weights_digest(fld.weights()) for fld in fields.values()],
+        }
         key = kept.key(prepared_by, files)
         with kept.held(key):
             return kept.load(key, fields) or kept.make(key, fields, make)
@@ -281,47 +280,6 @@ def _sources(source: Source) -> list[Source]:
     """A source and those that it reads from, the innermost last."""
     inner = getattr(source, "source", None)
     return [source, *(_sources(inner) if isinstance(inner, Source) else [])]
-
-
-def _code_of(part: type | Callable[..., object]) -> list[str]:
-    """sha256 of the modules that define a class and its bases, or a function.
-
-    Of the user's own code also those of modules imported from the same folder.
-    """
-    classes = part.__mro__ if isinstance(part, type) else (part,)
-    files = {file for one in classes for file in _files_of(one.__module__)}
-    return sorted(map(sha256_of, files))
-
-
-def _files_of(module: str) -> list[Path]:
-    file = _file_of(module)
-    if file is None or _is_library(module, file):
-        return [] if file is None else [file]
-    loaded = {name: _file_of(name) for name in list(sys.modules) if name not in _STARTED}
-    own = {one for name, one in loaded.items() if one is not None and not _is_library(name, one)}
-    beside = {one for one in own if one.is_relative_to(file.parent) and one.is_file()}
-    return [*{file, *beside}]
-
-
-def _file_of(module: str) -> Path | None:
-    found = getattr(sys.modules.get(module), "__file__", None)
-    return Path(found) if isinstance(found, str) and found.endswith(".py") else None
-
-
-def _is_library(module: str, file: Path) -> bool:
-    """True for modules of seqpipe and of what is installed: the cache goes by their versions."""
-    package = module.partition(".")[0]
-    is_installed = not _INSTALLED.isdisjoint(file.parts)
-    return is_installed or package == "seqpipe" or package in sys.stdlib_module_names
-
-
-def _weights_of(fld: Field) -> str:
-    """sha256 of the weights of a network inside a field; empty where there is none."""
-    total = hashlib.sha256()
-    weights = fld.weights()
-    for name in sorted(weights):
-        total.update(name.encode() + weights[name].detach().cpu().numpy().tobytes())
-    return total.hexdigest() if weights else ""
 
 
 def _known(split: str) -> str:

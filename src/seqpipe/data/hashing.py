@@ -1,14 +1,20 @@
-"""Digests of records: the same content gives the same digest on any machine."""
+"""Digests of records, of code and of weights, the same on any machine."""
 
 import hashlib
 import json
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from seqpipe.data.base import Record
 from seqpipe.errors import DataError
+from seqpipe.files import sha256_of
+
+_INSTALLED = frozenset({"site-packages", "dist-packages"})  # folders
+_STARTED = ("__main__", "__mp_main__")  # not imported: what a script does with its data is not code
 
 
 class Digest:
@@ -55,3 +61,44 @@ def plain(value: object) -> object:
     if isinstance(value, bytes):
         return ["bytes", hashlib.sha256(value).hexdigest()]
     raise DataError(f"{type(value).__name__}: not a kind of entry that a record can hold")
+
+
+def code_digests(part: type | Callable[..., object]) -> list[str]:
+    """sha256 of the modules that define a class and its bases, or a function.
+
+    Of the user's own code also those of modules imported from the same folder.
+    """
+    classes = part.__mro__ if isinstance(part, type) else (part,)
+    files = {file for one in classes for file in _files_of(one.__module__)}
+    return sorted(map(sha256_of, files))
+
+
+def _files_of(module: str) -> list[Path]:
+    file = _file_of(module)
+    if file is None or _is_library(module, file):
+        return [] if file is None else [file]
+    loaded = {name: _file_of(name) for name in list(sys.modules) if name not in _STARTED}
+    own = {one for name, one in loaded.items() if one is not None and not _is_library(name, one)}
+    beside = {one for one in own if one.is_relative_to(file.parent) and one.is_file()}
+    return [*{file, *beside}]
+
+
+def _file_of(module: str) -> Path | None:
+    found = getattr(sys.modules.get(module), "__file__", None)
+    return Path(found) if isinstance(found, str) and found.endswith(".py") else None
+
+
+def _is_library(module: str, file: Path) -> bool:
+    """True for modules of seqpipe and of what is installed: the cache goes by their versions."""
+    package = module.partition(".")[0]
+    is_installed = not _INSTALLED.isdisjoint(file.parts)
+    return is_installed or package == "seqpipe" or package in sys.stdlib_module_names
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """sha256 (hex) of named weights; empty where there are none."""
+    total = hashlib.sha256()
+    for name, tensor in weights.items():
+        total.update(f"{name}{tuple(tensor.shape)}".encode())
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest() if weights else ""

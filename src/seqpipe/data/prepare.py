@@ -123,7 +123,7 @@ def prepare(
     seen: Items | None = None
     for fld in roles.values() if fit else ():
         fld.watch()
-    losses: list[DataError | str] = []
+    warnings, refused = list[str](), list[str]()
     for split in only:
         sink = None if folder is None else folder / f"{split}.arrow"
         encoder = _Encoder(split, roles, items, problems, trim)
@@ -132,31 +132,25 @@ def prepare(
         columns[split] = encoder.run(progress.count(splits[split], f"encoding {split}"), sink)
         seen, facts[split] = encoder.facts(seen, columns[split])
         if split == "train":
-            losses = [_digit_loss(role, fld) for role, fld in roles.items()]
+            warnings, refused = _digit_losses(roles)
     problems.check()
-    warnings = *_warnings_of(losses), *source.warnings()
-    facts[only[0]] = replace(facts[only[0]], warnings=warnings)
+    if refused:
+        raise DataError(refused)
+    facts[only[0]] = replace(facts[only[0]], warnings=(*warnings, *source.warnings()))
     if empty := [_why_empty(split, facts[split]) for split in only if not facts[split].records]:
         raise DataError(empty)
     return Prepared(columns, facts)
 
 
-def _warnings_of(losses: Iterable[DataError | str]) -> list[str]:
-    """The warnings among what `_digit_loss` found.
-
-    Raises:
-        DataError: with the errors among it.
-    """
-    if refused := [p for one in losses if isinstance(one, DataError) for p in one.problems]:
-        raise DataError(refused)
-    return [one for one in losses if isinstance(one, str) and one]
-
-
-def _digit_loss(role: str, fld: Field) -> DataError | str:
-    try:
-        return fld.digit_loss(role) or ""
-    except DataError as error:
-        return error
+def _digit_losses(roles: Mapping[str, Field]) -> tuple[list[str], list[str]]:
+    """Warnings and problems of digits that numbers lost, see `Field.digit_loss`."""
+    warnings, problems = list[str](), list[str]()
+    for role, fld in roles.items():
+        try:
+            warnings += filter(None, [fld.digit_loss(role)])
+        except DataError as error:
+            problems += error.problems
+    return warnings, problems
 
 
 def _check_classes(role: str, fld: Field, found: Iterable[Found], skip: bool) -> None:

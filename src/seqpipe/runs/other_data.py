@@ -19,6 +19,7 @@ from seqpipe.config.signatures import signature_of
 from seqpipe.config.unused_keys import OF_SHARES
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits
 from seqpipe.data.sources.files import FileSource
+from seqpipe.data.sources.splitting import Reread
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.inference.instantiate import Maker
 from seqpipe.rules import Problem
@@ -73,17 +74,13 @@ class Counted(Source):
             found = self.source.whole(self.split)
         else:
             found = self.source.read().by_name()[self.split]
+
+        def read() -> Iterator[Found]:
+            self.counts.clear()
+            return counted(found, self.counts)
+
         views: dict[str, Iterable[Found]] = {split: [] for split in SPLITS}
-        return Splits(**{**views, self.split: _Counting(found, self.counts)})
-
-
-class _Counting:
-    def __init__(self, found: Iterable[Found], counts: dict[str, int]) -> None:
-        self.found, self.counts = found, counts
-
-    def __iter__(self) -> Iterator[Found]:
-        self.counts.clear()
-        yield from counted(self.found, self.counts)
+        return Splits(**{**views, self.split: Reread(read)})
 
 
 def counted(found: Iterable[Found], counts: dict[str, int]) -> Iterator[Found]:

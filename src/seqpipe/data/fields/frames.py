@@ -1,6 +1,5 @@
 """Video: pixels, or what a network made of them, for each frame."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.series import Moments, units
+from seqpipe.data.hashing import weights_digest
 from seqpipe.data.number_precision import Doubles, Floats, narrowed
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.rules import list_of, real, refusal, require
@@ -218,11 +218,7 @@ class _Backbone:
 
     def digest(self) -> str:
         """sha256 (hex) of all weights."""
-        total = hashlib.sha256()
-        for name, tensor in self.network.state_dict().items():
-            total.update(f"{name}{tuple(tensor.shape)}".encode())
-            total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return total.hexdigest()
+        return weights_digest(self.network.state_dict())
 
     @torch.no_grad()
     def __call__(self, frames: np.ndarray[Any, np.dtype[np.uint8]]) -> Floats:
