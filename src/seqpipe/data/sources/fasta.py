@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from seqpipe.data.base import Found, PlacedRecord, Splits, place
+from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits, place
 from seqpipe.data.nucleotides import item, reverse_complement
 from seqpipe.data.sources.argument_checks import compiled, not_there
 from seqpipe.data.sources.fasta_records import SUFFIXES, Piece, sequences
@@ -70,8 +70,8 @@ class Fasta(FileSource):
         self._pattern = None if self.header is None else _pattern(self.header)
         self.table = None
         if self.labels is not None:
-            columns = (self.id_column, self.label_column)
-            self.table = LabelTable(self.folder / self.labels, *columns, self.encoding)
+            (file,) = self.companion_files()
+            self.table = LabelTable(file, self.id_column, self.label_column, self.encoding)
 
     def read(self) -> Splits:
         """See `FileSource`; rows of the table without a sequence are errors in train.
@@ -85,7 +85,7 @@ class Fasta(FileSource):
         if self.table is not None:
             ids = {
                 found.id
-                for file in dict.fromkeys(super().inputs())
+                for file in dict.fromkeys(f for split in SPLITS for f in self.files_of(split))
                 for found in sequences(file, self.encoding, self.alphabet)
                 if not isinstance(found, DataError)
             }
@@ -96,10 +96,6 @@ class Fasta(FileSource):
     def holds(self, file: Path, labelled: bool = False) -> bool:
         """True: letters of several lines make one sequence."""
         return True
-
-    def inputs(self) -> list[Path]:
-        """All files of all splits, and the table."""
-        return [*super().inputs(), *([] if self.table is None else [self.table.file])]
 
     def keep_together(self, columns: Sequence[str]) -> None:
         """Whatever x is: a sequence and its reverse complement are one item."""

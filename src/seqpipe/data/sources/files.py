@@ -298,8 +298,15 @@ class FileSource(Source):
         self._of_x = self._of_x or tuple(columns)
 
     def inputs(self) -> list[Path]:
-        """All files of all splits."""
-        return [file for split in SPLITS for file in self.files_of(split)]
+        """All files of all splits, and the `companions`."""
+        files = [file for split in SPLITS for file in self.files_of(split)]
+        return [*files, *self.companion_files()]
+
+    def companion_files(self) -> list[Path]:
+        """The files that the arguments of `companions` name."""
+        folder = self.folder if self.folder.is_dir() else self.folder.parent
+        named = (_listed(getattr(self, key)) for key in self.companions)
+        return [folder / name for names in named for name in names]
 
     def files_of(self, split: str) -> list[Path]:
         """The files of one split, each once; none where it is a share of train.
@@ -347,14 +354,14 @@ class FileSource(Source):
 
         Hidden files, and what lies in hidden folders (.git, .ipynb_checkpoints), are neither.
         """
-        seen = (f for f in sorted(folder.rglob("*")) if f.is_file() and not _is_hidden(f, folder))
-        taken: dict[bool, list[Path]] = {True: [], False: []}
-        for file in seen:
-            taken[self._takes(file)].append(file)
-        return taken[True], taken[False]
-
-    def _takes(self, file: Path) -> bool:
-        return not self.endings or file.name.lower().endswith(self.endings)
+        taken: list[Path] = []
+        others: list[Path] = []
+        for file in sorted(folder.rglob("*")):
+            hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+            if file.is_file() and not hidden:
+                is_read = not self.endings or file.name.lower().endswith(self.endings)
+                (taken if is_read else others).append(file)
+        return taken, others
 
 
 def at_least_one(found: Iterable[Found], problem: str) -> Iterator[Found]:
@@ -389,7 +396,3 @@ def _beside(folder: Path, name: str, before: Path | None) -> Path:
     if before is not None:
         places.append((before if before.is_dir() else before.parent) / name)
     return next((place for place in places if place.is_file()), folder / Path(name).name)
-
-
-def _is_hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)

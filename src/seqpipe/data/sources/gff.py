@@ -43,11 +43,6 @@ class FastaGff(Annotated):
 
     annotation: Names | None = None
 
-    @property
-    def _annotation_files(self) -> list[Path]:
-        names = [self.annotation] if isinstance(self.annotation, str) else self.annotation
-        return [self.folder / name for name in names or ()]
-
     def read(self) -> Splits:
         """See `FileSource`; lines of the annotation that are wrong are errors in train.
 
@@ -58,10 +53,6 @@ class FastaGff(Annotated):
         if self.annotation is not None and (problems := self._given.problems):
             return replace(splits, train=preceded(problems, splits.train))
         return splits
-
-    def inputs(self) -> list[Path]:
-        """All files of all splits, and the annotation."""
-        return [*super().inputs(), *self._annotation_files]
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The sequences of a file, or their windows; with `length` a region is held at a time."""
@@ -96,7 +87,7 @@ class FastaGff(Annotated):
 
     @cached_property
     def _given(self) -> "_Annotation":
-        return self._read(self._annotation_files)
+        return self._read(self.companion_files())
 
     def _read(self, files: Sequence[Path]) -> "_Annotation":
         rank = None if self.between is None else self.rank_between

@@ -83,7 +83,7 @@ class LongCsv(TimedTable):
         if self.labels is not None and self.label is None:
             text = "no label is read; allowed: null, or also data.source.label=COLUMN"
             raise ConfigError(f"data.source.labels={self.labels}: {text}")
-        self.labels_file = None if self.labels is None else self.beside(self.labels)
+        self.labels_file = next(iter(self.companion_files()), None)
         self._targets = self.targets or []
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
@@ -95,10 +95,6 @@ class LongCsv(TimedTable):
         elif column == "targets":
             self._targets = []
         return ""
-
-    def inputs(self) -> list[Path]:
-        """All files of all splits, and the labels."""
-        return [*super().inputs(), *([self.labels_file] if self.labels_file else [])]
 
     def warnings(self) -> list[str]:
         """See `FileSource`; gaps in time within a series, once the files were read."""

@@ -4,7 +4,6 @@ import datetime
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -29,10 +28,6 @@ class SeriesTable(FileSource):
     suffixes = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 
     delimiter: str | None = ","
-
-    def beside(self, name: str) -> Path:
-        """A file that belongs to the tables, where those lie."""
-        return (self.folder if self.folder.is_dir() else self.folder.parent) / name
 
 
 def number(cell: str) -> float:

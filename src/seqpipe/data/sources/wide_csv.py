@@ -81,7 +81,7 @@ class WideCsv(SeriesTable):
         if self.layout == "blocks" and self.features == 1:
             text = "each step is one number, which makes one block; allowed: interleaved"
             raise ConfigError(f"data.source.layout=blocks: {text}, or data.source.features above 1")
-        self.names_file = None if self.names is None else self.beside(self.names)
+        self.names_file = next(iter(self.companion_files()), None)
         self._known: frozenset[str] | None = None  # to predict: the labels, which may be missing
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
@@ -89,10 +89,6 @@ class WideCsv(SeriesTable):
         if column == "label":
             self._known = frozenset(known)
         return ""
-
-    def inputs(self) -> list[Path]:
-        """All files of all splits, and the class names."""
-        return [*super().inputs(), *([self.names_file] if self.names_file else [])]
 
     def parse(self, file: Path) -> Iterator[Found]:
         """A record for each row.
