@@ -181,7 +181,7 @@ def test_another_end_of_a_cosine_is_told(launch, caplog):
     first = launch("adding", "scheduler=cosine", "trainer.max_epochs=1", folder="first")
     more = ["scheduler=cosine", "trainer.max_epochs=2", f"resume={last(first)}"]
     launch("adding", *more, folder="resumed")
-    told = "trainer.max_epochs=2, was 1: the learning rate goes on along the cosine to the new end"
+    told = "trainer.max_epochs=2, was 1: the learning rate follows the cosine to the new end"
     assert told in caplog.text
 
 

@@ -229,8 +229,8 @@ def call(name: str, words: Sequence[str]) -> int:
     except SystemExit as error:
         return code_of(error)
     except Exception as error:
-        if (told := unusable(error)) is not None:
-            complain(told)
+        if (text := unusable(error)) is not None:
+            complain(text)
         else:
             traceback.print_exc()
         return FAILED

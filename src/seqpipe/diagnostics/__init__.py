@@ -1,1 +1,1 @@
-"""What a model does, seen from inside: nothing here changes a training."""
+"""Diagnostics of a model: measurements and checks that do not change its training."""

@@ -1,4 +1,4 @@
-"""What the gradient probe measures at one moment of a training, and its form in a checkpoint."""
+"""A snapshot of the gradient probe at one moment of a training, and its form in a checkpoint."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TREE = "told"  # the name in the checkpoints of all versions
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was measured at one moment of a training.
+    """The measurements of the probe at one moment of a training.
 
     Args:
         step: optimizer updates before it.

@@ -1,1 +1,1 @@
-"""What the commands share: finding, opening, resuming and comparing runs."""
+"""Parts that the commands share: finding, opening, resuming and comparing runs."""

@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Loaded:
-    """What every command of the panel begins with.
+    """The checked inputs of every command of the panel.
 
     Args:
         data: read, split and fitted.
         trainer: Lightning's, for the folder `launch.output_dir`.
-        tracker: likewise for it, not started.
+        tracker: for the same folder, not started.
         resumed: the checkpoint to continue from; None without `resume=`.
     """
 

@@ -196,7 +196,7 @@ def _warn_of_another_cosine(now: dict[str, Any], before: dict[str, Any]) -> None
         return
     for key in ("trainer.max_epochs", "trainer.max_steps"):
         if now.get(key) != before.get(key):
-            text = "%s=%s, was %s: the learning rate goes on along the cosine to the new end"
+            text = "%s=%s, was %s: the learning rate follows the cosine to the new end"
             log.warning(text, key, now.get(key), before.get(key))
 
 
@@ -216,7 +216,7 @@ def _nothing_left(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Iterato
 
 
 def _seconds(time: str) -> int:
-    """Of DD:HH:MM:SS."""
+    """The seconds of a time DD:HH:MM:SS."""
     days, hours, minutes, seconds = map(int, time.split(":"))
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 

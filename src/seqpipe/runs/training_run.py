@@ -79,7 +79,7 @@ class TrainingRun:
 
     @property
     def name(self) -> str:
-        """What runs, in a few words."""
+        """A short description of the run."""
         return run_name(self.cfg, self.launch)
 
     @property
