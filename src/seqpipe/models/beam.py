@@ -78,8 +78,8 @@ def beam_search(
     """The best sequences for each of B rows.
 
     At each step the k likeliest of all continuations of a row's hypotheses are kept; those that
-    end in <EOS> leave the beam for the list of the n best, the others go on. A row is done when
-    nothing that goes on can still enter the list: log p only falls, and the largest norm it can
+    end in <EOS> leave the beam for the list of the n best, the others stay in it. A row is done
+    when nothing in its beam can still enter the list: log p only falls, and the largest norm it can
     be divided by is that of `max_length`.
 
     Args:

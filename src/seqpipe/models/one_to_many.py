@@ -31,7 +31,7 @@ class OneToMany(Architecture):
     """A language model: each step reads its own last y, x<t> = y<t-1>, and <BOS> first.
 
     A roll, K notes a step, has no <BOS> and no <EOS>: the first step reads silence, and a sample
-    ends where it is told to. With a condition x, a vector or a category, the first state is made
+    has `max_length` steps. With a condition x, a vector or a category, the first state is made
     from it.
 
     Args:
