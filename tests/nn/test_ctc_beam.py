@@ -141,7 +141,7 @@ def test_a_wider_beam_finds_nothing_worse():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"beam_size": 0}, "beam_size=0: out of range; allowed: an integer >= 1"),
+        ({"beam_size": 0}, "beam_size=0: out of range; allowed: an integer from 1 to 10000"),
         (
             {"beam_size": 2, "n_best": 3},
             "n_best=3: out of range; allowed: an integer from 1 to 2 (which beam_size=2 finds)",
