@@ -202,13 +202,11 @@ def _index(file: Path) -> dict[str, Any]:
 
 
 def _is_entry(entry: object) -> bool:
-    """Size, times, place and hash of a file."""
     return isinstance(entry, list) and len(entry) == 5 and isinstance(entry[-1], str)
 
 
 @functools.cache
 def _libraries() -> dict[str, str]:
-    """Versions of the libraries that preparing data depends on."""
     found = {"unicode": unicodedata.unidata_version}
     for name in _LIBRARIES:
         with suppress(metadata.PackageNotFoundError):

@@ -269,8 +269,6 @@ def _check_steps(fld: Field, role: str, spec: FieldSpec, values: Array) -> None:
 
 
 class _Encoder:
-    """Encodes the records of one split and keeps count."""
-
     def __init__(
         self,
         split: str,

@@ -101,7 +101,6 @@ def _split_row(data: SequenceData, split: str, lengths: dict[str, dict[str, Inte
 
 
 def _class_rows(spec: FieldSpec, counts: dict[str, Integers]) -> list[Row]:
-    """The most frequent ones first; all others as one row."""
     train = counts["train"]
     order = np.argsort(-train, kind="stable")
     shown = [int(k) for k in order if train[k] or not _is_special(spec, int(k))][:SHOWN]

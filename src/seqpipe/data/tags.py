@@ -160,7 +160,6 @@ def _leaves_open(last: tuple[str, str], scheme: str) -> bool:
 
 
 def _fault(before: tuple[str, str], now: tuple[str, str], scheme: str) -> tuple[str, str] | None:
-    """The fault of a tag after another, and what is allowed."""
     prefix, type_ = now
     inside = before[0] != OUTSIDE and before[1] == type_
     if scheme == "iob1" and prefix == "B" and not inside:

@@ -10,8 +10,6 @@ from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import refusal
 
 Array = np.ndarray[Any, np.dtype[Any]]
-LONGER = ("truncate", "drop", "refuse")
-KEEP = ("first", "last")
 
 
 @dataclass(frozen=True)
@@ -65,11 +63,8 @@ class MaxLength:
         Raises:
             DataError: it is longer, and that is refused.
         """
-        lengths = {
-            role: len(values)
-            for role, values, has_time in (("x", x, self._x_has_time), ("y", y, self._y_has_time))
-            if has_time and values is not None
-        }
+        lengths = {"x": len(x)} if x is not None and self._x_has_time else {}
+        lengths |= {"y": len(y)} if self._y_has_time else {}
         longest = max(lengths, key=lambda role: lengths[role])  # x where both are as long
         if lengths[longest] <= self.steps:
             return x, y

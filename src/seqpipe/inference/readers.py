@@ -287,7 +287,6 @@ class Reader:
             yield one
 
     def _source_of(self, input: str) -> Source:
-        """The training's source, made to read an input."""
         node = self._node
         inner: Any = node if self._inner is None else node[self._inner]
         made: Any = self.maker.find(str(inner.get("_target_")), _KEY)
@@ -332,7 +331,6 @@ class Reader:
 
 
 def _files(source: Source) -> FileSource | None:
-    """The source of files that a source is, or reads from."""
     found = source if source.inner is None else getattr(source, "source", None)
     return found if isinstance(found, FileSource) else None
 

@@ -24,9 +24,6 @@ from seqpipe.data.number_precision import Floats, narrowed
 from seqpipe.errors import ConfigError
 from seqpipe.rules import require, whole
 
-NORMALIZE = ("none", "train", "example")
-SCALES = ("htk", "slaney")
-
 
 class LogMel(Field):
     """Logarithms of the energy in Mel bands, (T_x, D) float32, in nats.

@@ -13,8 +13,6 @@ from seqpipe.data.nucleotides import BASES, CODES, STANDS_FOR
 from seqpipe.errors import ConfigError
 from seqpipe.rules import refusal
 
-_CHOICES = {"codes": ("symbols", "shares"), "ambiguity": ("separate", "merged")}
-
 
 class Nucleotides(Field):
     """DNA with its IUPAC codes, base by base: ids (T_x,), or shares of A, C, G, T (T_x, D).

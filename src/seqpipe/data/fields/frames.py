@@ -274,7 +274,6 @@ def _load(network: nn.Module, weights: str) -> None:
 
 
 def _channels(name: str, numbers: list[float] | None, default: float) -> Tensor:
-    """(3, 1, 1) float32."""
     chosen = [default] * 3 if numbers is None else numbers
     colors = list_of(real(), length=3).because("red, green, blue")
     require(f"data.x.{name}", chosen, colors)

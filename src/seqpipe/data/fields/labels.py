@@ -160,7 +160,6 @@ class Tags(Classes):
         return torch.tensor([self._id(name) for name in names], dtype=torch.int64)
 
     def _read(self, written: list[str]) -> list[str]:
-        """Tags as the scheme has them."""
         convention = Convention(
             self.found_scheme, Notation(*self.notation), self._odd, tuple(self.names)
         )

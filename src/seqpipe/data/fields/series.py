@@ -161,7 +161,6 @@ class Standardized(Field):
         return torch.from_numpy(kept)
 
     def _in_units(self, values: Tensor | Sequence[Any] | Doubles) -> Doubles:
-        """Numbers of a model in the units of the data."""
         return np.asarray(values, dtype=np.float64) * self.scale + self.mean
 
 

@@ -19,7 +19,6 @@ from seqpipe.data.vocabulary import PAD, SPECIALS, UNK, Vocabulary, id_type
 from seqpipe.errors import ConfigError
 from seqpipe.rules import refusal
 
-WAYS = ("tokens", "words")
 UNSPACED = (
     "{key}.by=words: no blanks separate the words of these texts (as in Chinese, Japanese, Thai,"
     " Lao, Khmer, Burmese), so that each run of letters counts as one word; allowed: the field"
