@@ -21,6 +21,7 @@ from seqpipe.nn.crf import CRFHead
 from seqpipe.nn.kernels.step_loop import StepLoop
 from seqpipe.onnx import checking
 from seqpipe.onnx.export import export_onnx
+from seqpipe.tasks.base import Task
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.regression import Regression
 from seqpipe.tasks.tagging import Tagging
@@ -118,6 +119,27 @@ def test_a_translation_is_refused_with_the_reason(made, tmp_path):
     with pytest.raises(ConfigError, match=message):
         export_onnx(model, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+class Unwritten(Regression):
+    """A task without a graph."""
+
+    onnx = Task.onnx
+
+
+def test_a_task_without_its_own_graph_is_refused(made, tmp_path):
+    model = made(ManyToOne, Regression, "series", "number")
+    model.task.__class__ = Unwritten
+    with pytest.raises(ConfigError, match=r"task=regression: .*; allowed: format=safetensors"):
+        export_onnx(model, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_module_that_is_no_architecture_is_refused(classifier, tmp_path):
+    model = classifier()
+    model.network = torch.nn.Linear(2, 2)
+    with pytest.raises(ConfigError, match=r"architecture=Linear: .*; allowed: format=safetensors"):
+        export_onnx(model, tmp_path / "m.onnx")
 
 
 @pytest.mark.parametrize("module", ["onnx", "onnxruntime"])
