@@ -194,7 +194,7 @@ def test_lines_that_do_not_go_together_are_told(write):
     found = []
     with pytest.raises(DataError) as error:
         found.extend(whole(Parallel, "t.*", languages=["en", "de"]).read().train)
-    assert str(error.value).startswith("t.de:5: has no line 5, t.en goes on")
+    assert str(error.value).startswith("t.de:5: has no line 5, t.en has one")
     assert found[0] == {"de": "eins", "en": "one"}
     assert [str(one) for one in found[1:]] == [
         "t.en:2: is blank, t.de:2 is not; allowed: text in both, or neither",
