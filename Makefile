@@ -48,7 +48,7 @@ test: $(INSTALLED) ## run the tests, without the slow ones
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not full" $(ARGS)
 
 test-slow: $(INSTALLED) ## run the slow tests: the wheel, built, installed and used
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "slow and not full" tests $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "slow and not full" tests $(ARGS)
 
 test-full: $(INSTALLED) ## run the cases that the others leave out: every combination, not every pair
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m full tests $(ARGS)
