@@ -108,7 +108,7 @@ def check_field(field: Field, records: Iterable[Found], *, round_trip: bool = Tr
 
 
 class _Once:
-    """Records that can be gone through once: more may not fit in memory."""
+    """Records that can be iterated once: more may not fit in memory."""
 
     def __init__(self, name: str, records: Sequence[Record]) -> None:
         self.name, self.records, self.started = name, records, False
@@ -164,7 +164,7 @@ def _check_spec(name: str, field: Field, spec: FieldSpec) -> None:
 def _check_restoring(
     name: str, fitted: Field, fresh: Field, records: Sequence[Record], encoded: Sequence[Tensor]
 ) -> None:
-    """What one learned, kept as JSON and arrays, makes the other the same."""
+    """Check that the state of one, kept as JSON and arrays, makes the other equal."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     try:
         text = json.dumps(packed(fitted.state(), arrays, "field"))
@@ -190,8 +190,8 @@ def _check_values(where: str, values: object, spec: FieldSpec) -> None:
     if len(shape) != len(wanted) or any(
         w not in (None, s) for w, s in zip(wanted, shape, strict=True)
     ):
-        told = ", ".join("any" if axis is None else str(axis) for axis in wanted)
-        _broken(f"{where}: shape {shape}; {spec.kind} have ({told})")
+        axes = ", ".join("any" if axis is None else str(axis) for axis in wanted)
+        _broken(f"{where}: shape {shape}; {spec.kind} have ({axes})")
     if spec.form.holds == "ids":
         if values.is_floating_point():
             _broken(f"{where}: {values.dtype}; {spec.kind} are whole numbers")
