@@ -4,7 +4,7 @@
     python benchmarks/data_sets.py --table
 
 For each set: examples per split, seconds to prepare it (into an empty cache), steps a second that
-the loader hands out over one epoch, and the test metric after the run, beside the floor that
+the loader hands out over one epoch, and the test metric after the run, beside the baseline that
 logistic regression or counting reaches (software below it has not learned). What was measured is
 kept in docs/data_sets.json with the commit, so that some sets can be measured again; `--table` only
 writes the table. Test metrics do not depend on the load of the machine, seconds do: on a busy one
@@ -39,19 +39,19 @@ class Set(NamedTuple):
     """One data set.
 
     Args:
-        name: of data=NAME.
+        name: of data=NAME and its recipe, experiment=NAME.
         folder: under data/ of the shared folder, for data.path.
         metric: of the test split.
-        floor: what it has to beat; None where there is too little to learn from.
+        baseline: what it has to beat; None where there is too little to learn from.
         better: `>` or `<`.
-        why: what reaches the floor, or why there is none.
+        why: what reaches the baseline, or why there is none.
         more: overrides beside data and data.path.
     """
 
     name: str
     folder: str
     metric: str
-    floor: float | None
+    baseline: float | None
     better: str
     why: str
     more: str = ""
@@ -86,10 +86,10 @@ def main() -> None:
 
 def measured(one: Set, path: Path) -> dict[str, Any]:
     """Prepares and trains in an empty folder."""
-    overrides = [f"data={one.name}", f"data.path={path.resolve()}", *shlex.split(one.more)]
+    overrides = [f"experiment={one.name}", f"data.path={path.resolve()}", *shlex.split(one.more)]
     with tempfile.TemporaryDirectory() as folder:
         prepared = _child(["--prepare", *overrides], folder)
-        told = json.loads(prepared.stdout.strip().splitlines()[-1])
+        report = json.loads(prepared.stdout.strip().splitlines()[-1])
         begin = time.perf_counter()
         run = [
             sys.executable,
@@ -102,10 +102,10 @@ def measured(one: Set, path: Path) -> dict[str, Any]:
         done = subprocess.run(run, cwd=folder, env=HERE_FIRST, capture_output=True, text=True)
         seconds = time.perf_counter() - begin
         if done.returncode:
-            raise SystemExit(f"data={one.name} failed:\n{done.stderr[-3000:]}")
+            raise SystemExit(f"experiment={one.name} failed:\n{done.stderr[-3000:]}")
         metrics = json.loads((Path(folder) / "run" / "metrics.json").read_text())
     tests = {k: v for k, v in metrics.items() if k.startswith("test/") and v is not None}
-    return {**told, "seconds": seconds, "metrics": tests}
+    return {**report, "seconds": seconds, "metrics": tests}
 
 
 def _commit() -> str:
@@ -154,7 +154,7 @@ def prepare(overrides: list[str]) -> None:
 def write_table(results: dict[str, Any]) -> None:
     """Replaces the table between its two marks."""
     head = ["set", "command", "train / valid / test", "prepare, s", "again, s", "steps/s"]
-    head += ["run, s", "test", "floor", "beaten"]
+    head += ["run, s", "test", "baseline", "beaten"]
     rows = [head, ["---"] * len(head), *(row_of(one, results.get(one.name)) for one in SETS)]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     page = PAGE.read_text()
@@ -162,26 +162,25 @@ def write_table(results: dict[str, Any]) -> None:
     PAGE.write_text(page[:before] + "\n" + "\n".join(lines) + "\n" + page[after:])
 
 
-def row_of(one: Set, told: dict[str, Any] | None) -> list[str]:
+def row_of(one: Set, report: dict[str, Any] | None) -> list[str]:
     """One set's row."""
-    command = (
-        f"`data={one.name} data.path=../shared/data/{one.folder}{' ' * bool(one.more)}{one.more}`"
-    )
-    if told is None:
+    words = [f"experiment={one.name}", f"data.path=../shared/data/{one.folder}", one.more]
+    command = f"`{' '.join(filter(None, words))}`"
+    if report is None:
         return [one.folder, command, "not measured", *[""] * 7]
-    value = told["metrics"][f"test/{one.metric}"]
-    sizes = " / ".join(f"{told['sizes'][split]:,}" for split in ("train", "valid", "test"))
-    floor, verdict = "", ""
-    if one.floor is not None:
-        floor = f"{one.better} {one.floor:g}: "
-        beaten = value >= one.floor if one.better == ">" else value <= one.floor
+    value = report["metrics"][f"test/{one.metric}"]
+    sizes = " / ".join(f"{report['sizes'][split]:,}" for split in ("train", "valid", "test"))
+    baseline, verdict = "", ""
+    if one.baseline is not None:
+        baseline = f"{one.better} {one.baseline:g}: "
+        beaten = value >= one.baseline if one.better == ">" else value <= one.baseline
         verdict = "yes" if beaten else "**no**"
-    times = [f"{told['prepare']:.1f}", f"{told['again']:.2f}", f"{told['rate']:,.0f}"]
-    f1 = {k.rpartition("/")[2]: v for k, v in told["metrics"].items() if k.startswith("test/f1/")}
+    times = [f"{report['prepare']:.1f}", f"{report['again']:.2f}", f"{report['rate']:,.0f}"]
+    f1 = {k.rpartition("/")[2]: v for k, v in report["metrics"].items() if k.startswith("test/f1/")}
     shown = f"{one.metric} {value:.4g}"
     if one.metric == "accuracy" and 0 < len(f1) <= 3:
         shown += f" (F1 {', '.join(f'{name} {score:.3f}' for name, score in f1.items())})"
-    result = [f"{told['seconds']:.0f}", shown, f"{floor}{one.why}", verdict]
+    result = [f"{report['seconds']:.0f}", shown, f"{baseline}{one.why}", verdict]
     return [one.folder, command, sizes, *times, *result]
 
 

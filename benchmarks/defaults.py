@@ -35,19 +35,16 @@ BASE = {
     "trainer.gradient_clip_val": 1.0,
 }
 POOLING = "architecture.pooling"  # of many_to_one alone
+WARM = {"optim.lr": 0.01, "scheduler": "warmup_cosine"}
 CANDIDATES: dict[str, dict[str, Any]] = {
     "lr 0.003, cosine": {},
     "lr 0.001": {"optim.lr": 0.001},
     "lr 0.01": {"optim.lr": 0.01},
-    "warmup_cosine": {"scheduler": "warmup_cosine"},
-    "lr 0.01, warmup_cosine": {"optim.lr": 0.01, "scheduler": "warmup_cosine"},
-    "dropout 0.2": {"dropout": 0.2},
-    "pooling max": {POOLING: "max"},
-    "pooling mean": {POOLING: "mean"},
-    "constant lr": {"scheduler": "none"},
-    "no clipping": {"trainer.gradient_clip_val": "null"},
-    "hidden 64": {"hidden_size": 64},
-    "adamw": {"optim": "adamw"},
+    "lr 0.01, warmup_cosine": WARM,
+    "lr 0.01, warmup_cosine, dropout 0.2": {**WARM, "dropout": 0.2},
+    "lr 0.01, warmup_cosine, pooling max": {**WARM, POOLING: "max"},
+    "lr 0.01, warmup_cosine, no clipping": {**WARM, "trainer.gradient_clip_val": "null"},
+    "lr 0.01, warmup_cosine, hidden 64": {**WARM, "hidden_size": 64},
 }
 SETS: dict[str, tuple[str | None, list[str]]] = {  # folder of the shared data, and the budget
     "digits": (None, ["trainer.max_epochs=15"]),

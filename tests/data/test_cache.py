@@ -1,6 +1,5 @@
 """What is prepared from files is kept, mapped, and made anew when anything changes."""
 
-import functools
 import gzip
 import importlib
 import json
@@ -12,10 +11,9 @@ from types import ModuleType
 
 import pyarrow as pa
 import pytest
-from omegaconf import OmegaConf
 
+from packaged import data_node
 from seqpipe.build import recipe_of
-from seqpipe.config.loader import Loader, parse
 from seqpipe.config.paths import conf_dir
 from seqpipe.data.base import PlacedRecord
 from seqpipe.data.cache import Cache
@@ -178,13 +176,12 @@ def with_other(node, at):
 
 
 OPTIONS = sorted(file.stem for file in (conf_dir() / "data").glob("*.yaml"))
-loader = functools.cache(Loader)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_no_option_of_source_and_fields_finds_what_another_value_made(folder, name):
     """Each key but where files lie; what holds no files is kept in memory."""
-    written = OmegaConf.to_container(loader().compose(parse([f"data={name}"])[0]).cfg.data)
+    written = data_node(name)
     cache, files = Cache(folder / "cache"), [folder / "all.txt"]
     before = cache.key(recipe_of(written), files)
     walked = 0
