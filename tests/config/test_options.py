@@ -35,7 +35,7 @@ READ_ANY_FILE = (
 RECIPES = ("data", "experiment")
 NEEDS = {
     "cell=none": ["data=digits_flat"],
-    "data=hub": ["data.source.name=stanfordnlp/imdb"],
+    **{f"{group}=hub": ["data.source.name=stanfordnlp/imdb"] for group in RECIPES},
     "architecture=one_to_one": ["data=digits_flat"],
     "architecture=many_to_many": ["data=python_tokens"],
     "architecture=one_to_many": ["data=python_docs"],
@@ -200,10 +200,11 @@ def test_the_recipe_of_a_data_set_changes_the_model_and_the_optimizer_only(name)
 @pytest.mark.parametrize(
     ("overrides", "lr", "dropout"),
     [
-        (["experiment=digits"], 0.01, 0.2),
-        (["experiment=digits", "optim.lr=0.5"], 0.5, 0.2),
-        (["experiment=digits", "data=adding"], 0.01, 0.2),
-        (["data=digits"], 0.003, 0.0),
+        (["experiment=splice"], 0.01, 0.5),
+        (["experiment=splice", "optim.lr=0.5"], 0.5, 0.5),
+        (["experiment=python_docs", "data=adding"], 0.01, 0.4),
+        (["data=digits"], 0.01, 0.2),
+        (["experiment=adding"], 0.003, 0.0),
     ],
 )
 def test_a_recipe_is_an_experiment_that_overrides_change(overrides, lr, dropout):
@@ -229,4 +230,4 @@ def test_interpolations_stay_as_written_until_they_are_read():
     cfg, _ = compose(["depth=3", "architecture.encoder.dropout=0.5"])
     assert OmegaConf.to_container(cfg)["architecture"]["encoder"]["depth"] == "${depth}"
     assert cfg.architecture.encoder.depth == 3
-    assert cfg.dropout == 0.0
+    assert cfg.dropout == 0.2

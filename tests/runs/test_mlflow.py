@@ -61,7 +61,7 @@ def test_mlflow_holds_what_ran(recorded):
         "hidden_size": "8",
         "optim": "adam",
         "optim.lr": "0.01",
-        "scheduler": "cosine",
+        "scheduler": "warmup_cosine",
         "seed": "0",
         "data.batch_size": "16",
         "trainer.max_epochs": "2",

@@ -108,10 +108,10 @@ def test_what_differs_is_said_before_it_trains_and_refused_where_that_is_asked(
 
 
 def test_options_that_changed_since_are_said_and_the_run_is_trained_as_recorded(folder, tmp_path):
-    change(folder / "config.yaml", "lr: 0.003", "lr: 0.03")
+    change(folder / "config.yaml", "lr: 0.01", "lr: 0.03")
     code, text = again(folder, tmp_path)
     assert code == 1
-    assert "differs:    options of today: optim.lr: then 0.03, today 0.003" in text
+    assert "differs:    options of today: optim.lr: then 0.03, today 0.01" in text
     assert re.search(r"^first:      \S+ at update 2 was \S+, is \S+$", text, re.MULTILINE)
     (new,) = made(tmp_path)
     assert OmegaConf.load(new / "config.yaml").optim.lr == 0.03
