@@ -113,7 +113,8 @@ def trained(overrides: list[str]) -> dict[str, Any]:
     best = Best(cfg.task.monitor, cfg.task.mode)
     with tempfile.TemporaryDirectory() as folder:
         tracker = NoTracker(root=Path(folder), output_dir=Path(folder))
-        trainer = build_trainer(cfg, Path(folder), tracker, [best])
+        trainer = build_trainer(cfg, Path(folder), tracker)
+        trainer.callbacks.append(best)
         trainer.fit(module, data.loader("train", shuffle=True), data.loader("valid"))
     seconds = time.process_time() - begin
     return {"monitor": cfg.task.monitor, "mode": cfg.task.mode, "best": best.value, "cpu": seconds}

@@ -27,6 +27,7 @@ TINY = {
     "digits": ["data=digits", "data.source.test=0.1", "data.source.valid=0.1"],
     "adding": [
         "data=adding",
+        "dropout=0.0",
         "data.length=6",
         "data.source.train=60",
         "data.source.valid=16",
@@ -34,12 +35,14 @@ TINY = {
     ],
     "dates": [
         "data=dates",
+        "dropout=0.0",
         "data.source.train=60",
         "data.source.valid=10",
         "data.source.test=10",
     ],
     "copy_memory": [
         "data=copy_memory",
+        "dropout=0.0",
         "data.length=3",
         "data.source.train=60",
         "data.source.valid=16",
