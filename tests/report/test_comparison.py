@@ -32,11 +32,11 @@ def sweep(tmp_path):
     def add(overrides, metrics=None, **facts):
         number = len(list((tmp_path / "jobs").glob("*.json")))
         keys = dict(word.split("=") for word in overrides.split())
-        told = {"status": FINISHED, "seconds": 2.0, "monitor": "val/mse", "mode": "min", **facts}
+        facts = {"status": FINISHED, "seconds": 2.0, "monitor": "val/mse", "mode": "min", **facts}
         if metrics is not None:
-            told["folder"] = str(number)
+            facts["folder"] = str(number)
             report.write_metrics(tmp_path / str(number), metrics)
-        note_job(tmp_path, Job(number, keys, **told))
+        note_job(tmp_path, Job(number, keys, **facts))
         return read_jobs(tmp_path)
 
     return add
@@ -96,8 +96,8 @@ def test_the_best_is_the_best_of_what_can_be_compared(sweep):
     sweep("data=b data.length=5", {"val/mse": 0.3}, judged_on="b5")
     sweep("data=b data.length=9", {"val/mse": 0.2}, judged_on="b9")
     sweep("data=b data.length=9 depth=2", {"val/mse": math.nan}, judged_on="b9")
-    told = {"status": FAILED, "judged_on": "b9"}
-    jobs = sweep("data=b data.length=9 depth=3", {"val/mse": 0.1}, **told)
+    facts = {"status": FAILED, "judged_on": "b9"}
+    jobs = sweep("data=b data.length=9 depth=3", {"val/mse": 0.1}, **facts)
     assert best_of(jobs) == {1, 2, 3}
 
 
@@ -110,7 +110,7 @@ def test_jobs_that_differ_in_their_batches_are_judged_alike_and_have_one_best(sw
     assert "cannot be compared" not in page
 
 
-def test_repeats_over_seeds_are_told_as_mean_and_spread(sweep, tmp_path):
+def test_repeats_over_seeds_are_shown_as_mean_and_spread(sweep, tmp_path):
     for depth, base in ((1, 0.2), (2, 0.4)):
         for seed in (0, 1, 2):
             jobs = sweep(f"depth={depth} seed={seed}", {"val/mse": base + seed / 10, "test/mse": 1})
@@ -148,8 +148,8 @@ def test_notes_are_replaced_and_can_be_forgotten(tmp_path):
 
 def test_a_value_that_does_not_speak_for_itself_has_its_key():
     job = Job(0, {"cell": "gru", "depth": "2", "data.by": "words", "bidirectional": "true"})
-    told = setting(job, [*job.overrides])
-    assert told == "gru depth=2 data.by=words bidirectional=true"
+    words = setting(job, [*job.overrides])
+    assert words == "gru depth=2 data.by=words bidirectional=true"
 
 
 def test_every_figure_an_experiment_may_end_in_can_be_chosen():
@@ -220,7 +220,7 @@ def test_where_nothing_but_the_cell_differs_the_panel_is_called_gradient(sweep, 
     assert [tick.get_text() for tick in result.get_xticklabels()] == [""]
 
 
-def test_a_gradient_that_never_halves_is_told_so(sweep, tmp_path, drawn):
+def test_a_gradient_that_never_halves_is_reported(sweep, tmp_path, drawn):
     grows = {"gradient/half_life": math.inf, "gradient/decay": 1.1, "gradient/verdict": 1.0}
     sweep("cell=rnn", {"val/mse": 0.1, **grows})
     held = {"gradient/half_life": 1000.0, "gradient/horizon": 100.0, "gradient/verdict": 0.0}

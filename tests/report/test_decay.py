@@ -78,7 +78,7 @@ def test_growth_has_no_half_life_however_short(norms):
     assert found.without_end
 
 
-def test_all_but_nothing_a_step_away_is_the_fastest_decay_that_can_be_told():
+def test_all_but_nothing_a_step_away_is_the_fastest_decay_that_is_measured():
     assert decay_of(np.array([1.0, 1e-20, 0.0])).decay == pytest.approx(1e-12)
 
 

@@ -1,4 +1,4 @@
-"""The loss by position: told, drawn, kept."""
+"""The loss by position: in words, drawn, written."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""What is said of a figure follows from its numbers, whatever they are."""
+"""Sentences about a figure follow from its numbers."""
 
 import math
 
@@ -8,7 +8,7 @@ from seqpipe.report.curves import curves_advice, curves_finding
 from seqpipe.report.examples import confusion_finding
 
 
-def told(history, best_step, monitor="val/loss", mode="min"):
+def described(history, best_step, monitor="val/loss", mode="min"):
     finding = curves_finding(
         history, monitor=monitor, mode=mode, best_step=best_step, figure="learning_curves.png"
     )
@@ -51,13 +51,13 @@ def advised(history, monitor="val/loss", mode="min"):
         ),
     ],
 )
-def test_the_curves_are_told_in_a_sentence_that_is_true(history, best_step, text):
-    assert told(history, best_step) == text
+def test_the_curves_are_described_by_true_sentences(history, best_step, text):
+    assert described(history, best_step) == text
 
 
 def test_the_best_of_a_metric_that_grows_is_its_largest():
     points = {"val/accuracy": [(5, 0.5), (10, 0.9), (15, 0.6)]}
-    text = told(points, 10, monitor="val/accuracy", mode="max")
+    text = described(points, 10, monitor="val/accuracy", mode="max")
     assert text.startswith("`val/accuracy` is best at update 10: 0.9. It was measured once more")
 
 
@@ -68,7 +68,7 @@ def test_a_metric_that_was_still_getting_better_suggests_a_longer_training():
     assert advised({"val/accuracy": falling["val/loss"]}, "val/accuracy", "max") == []
 
 
-def test_a_loss_that_rises_while_that_of_training_falls_is_told():
+def test_a_loss_that_rises_while_that_of_training_falls_is_reported():
     rising = [(1, 1.0), (2, 0.5), (3, 0.9)]
     assert advised({"val/loss": rising, "train/loss": [(3, 0.1)]}) == ["Overfitting"]
     assert advised({"val/loss": rising, "train/loss": [(3, 0.9)]}) == []

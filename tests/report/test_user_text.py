@@ -41,8 +41,8 @@ STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def test_a_terminal_shows_the_text_and_obeys_nothing_in_it(capsys):
-    told = io.StringIO()
-    console = PlainConsole(file=told, width=200)
+    stream = io.StringIO()
+    console = PlainConsole(file=stream, width=200)
     table = RichTable(title=NASTY[0])
     table.add_column("name")
     for name in NASTY:
@@ -52,7 +52,7 @@ def test_a_terminal_shows_the_text_and_obeys_nothing_in_it(capsys):
     say(" ".join(NASTY))
     complain(" ".join(NASTY))
     captured = capsys.readouterr()
-    for shown in (told.getvalue(), captured.out, captured.err):
+    for shown in (stream.getvalue(), captured.out, captured.err):
         assert not STEERING.search(shown)
         assert all(visible(name).rstrip() in shown for name in NASTY if name != "line\u2028end")
 
@@ -63,12 +63,12 @@ def test_a_figure_shows_any_class(tmp_path):
 
 
 def test_a_log_shows_what_it_warns_about_and_obeys_nothing_in_it():
-    told = io.StringIO()
-    handler = logging.StreamHandler(told)
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(PlainFormatter("%(levelname)s %(message)s"))
     record = logging.LogRecord("x", logging.WARNING, "x.py", 1, "left out: %s", (NASTY[4],), None)
     handler.emit(record)
-    assert told.getvalue() == "WARNING left out: \\x1b[31mred\n"
+    assert stream.getvalue() == "WARNING left out: \\x1b[31mred\n"
 
 
 @pytest.mark.parametrize("text", ["$\\frac{$", "_under", "\x1b[31mred"])
@@ -156,10 +156,10 @@ def sweeps(tmp_path_factory):
     def compared(text, values):
         folder = tmp_path_factory.mktemp("sweep")
         for number, value in enumerate(values):  # one that is not finite is not drawn
-            told = {"status": FINISHED, "seconds": 2.0, "monitor": f"val/{text}"}
+            facts = {"status": FINISHED, "seconds": 2.0, "monitor": f"val/{text}"}
             keys = {"experiment": text, text: TEXTS[number - 1] if number else "gru", "seed": "0"}
             report.write_metrics(folder / str(number), {f"val/{text}": value})
-            note_job(folder, Job(number, keys, folder=str(number), **told))
+            note_job(folder, Job(number, keys, folder=str(number), **facts))
         note_job(folder, Job(len(values), {"cell": text}, status=FAILED, message=text))
         path = write_comparison(folder, read_jobs(folder), command=f"python -m seqpipe {text}")
         return path.read_text(), path.with_suffix(".html").read_text()

@@ -23,7 +23,7 @@ def status(client, tracker):
     return client.get_run(tracker.run_id).info.status
 
 
-def test_a_run_of_a_killed_process_is_killed_and_one_of_a_living_process_goes_on(
+def test_a_run_of_a_killed_process_is_killed_and_one_of_a_living_process_continues(
     make_tracker, a_run, client, sleeper, caplog
 ):
     theirs, living, other = make_tracker(), make_tracker(), make_tracker()

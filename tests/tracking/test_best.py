@@ -73,9 +73,9 @@ def record(make_tracker, a_run, client) -> Callable[..., str]:
     return made
 
 
-@pytest.mark.parametrize(("told", "tags", "params"), PARTS.values(), ids=PARTS)
-def test_a_run_on_a_part_of_a_split_is_never_the_best(look, record, told, tags, params):
-    here = f"only {told}{len(tags)}"
+@pytest.mark.parametrize(("setting", "tags", "params"), PARTS.values(), ids=PARTS)
+def test_a_run_on_a_part_of_a_split_is_never_the_best(look, record, setting, tags, params):
+    here = f"only {setting}{len(tags)}"
     common = {"experiment": here}
     part = record("part", "FINISHED", 1, 1, tags=tags, params=PLAIN | params, **common)
     for status in ("FAILED", "KILLED", "RUNNING"):
@@ -83,8 +83,8 @@ def test_a_run_on_a_part_of_a_split_is_never_the_best(look, record, told, tags, 
     with pytest.raises(ConfigError) as caught:
         look("best", here)
     assert caught.value.problems == [
-        f"run=best: no run trained and tested on whole splits: {part[:8]} ({told}); not finished:"
-        f" 1 failed, 1 killed, 1 running; allowed: train one first, or name one of them,"
+        f"run=best: no run trained and tested on whole splits: {part[:8]} ({setting}); not "
+        f"finished: 1 failed, 1 killed, 1 running; allowed: train one first, or name one of them,"
         f" run={part[:8]}"
     ]
     assert look("latest", here).name == "part"

@@ -224,9 +224,9 @@ def test_what_could_never_be_written_is_kept_in_the_run_folder(
     unsent = tmp_path / "metrics_unsent.csv"
     assert unsent.read_text().splitlines()[1].endswith(",7,train/loss,0.5")
     assert f"lacks: 1 metric values, kept in {unsent}; the status FINISHED" in caplog.text
-    told = json.loads((tmp_path / "record_unsent.json").read_text())
-    assert (told["run_id"], told["status"]) == (tracker.run_id, "FINISHED")
-    assert told["tracking_uri"] == tracker.location
+    unsent_record = json.loads((tmp_path / "record_unsent.json").read_text())
+    assert (unsent_record["run_id"], unsent_record["status"]) == (tracker.run_id, "FINISHED")
+    assert unsent_record["tracking_uri"] == tracker.location
 
 
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
@@ -286,9 +286,9 @@ def test_whatever_a_full_store_does_not_take_is_named(
     tracker.log_table("rows", [{"a": 1}])
     tracker.log_image("look", lambda: np.zeros((4, 4, 3), np.uint8), 1)
     tracker.end("FINISHED")
-    told = json.loads((tmp_path / "record_unsent.json").read_text())["lacks"]
-    assert sorted(name for name in lacks for text in told if name in text) == sorted(lacks)
-    assert len(told) == len(lacks)
+    unsent_record = json.loads((tmp_path / "record_unsent.json").read_text())["lacks"]
+    assert sorted(name for name in lacks for text in unsent_record if name in text) == sorted(lacks)
+    assert len(unsent_record) == len(lacks)
 
 
 def test_only_the_first_process_records(make_tracker, a_run, monkeypatch):

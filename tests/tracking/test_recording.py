@@ -23,7 +23,7 @@ class Recorder(NoTracker):
         (GeneratorExit, "FAILED"),
     ],
 )
-def test_every_exception_ends_the_run_and_goes_on(error, status):
+def test_every_exception_ends_the_run_and_passes(error, status):
     tracker = Recorder()
     with pytest.raises(error), recording(tracker):
         raise error

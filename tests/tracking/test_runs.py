@@ -1,4 +1,4 @@
-"""A recorded run is found by what people call it, or they are told what there is."""
+"""A recorded run is found by what people call it, or the message lists what there is."""
 
 import json
 from collections.abc import Callable
@@ -295,7 +295,7 @@ def test_a_store_that_is_not_there_is_refused_and_not_made(look, root):
     assert not list(root.glob("nowhere*"))
     message = refused(look, "latest", tracking_uri="http://127.0.0.1:9")
     assert message.startswith("tracking_uri=http://127.0.0.1:9: cannot be reached (")
-    assert refused(look, "latest", tracking_uri="mlruns").startswith("tracking_uri=mlruns: MLflow")
+    assert refused(look, "latest", tracking_uri="mlruns").startswith("tracking_uri=mlruns: wrong")
 
 
 class Hostile:
@@ -364,8 +364,8 @@ def test_a_damaged_folder_is_refused_and_nothing_in_it_runs(look, tmp_path, file
 
 def test_a_folder_whose_record_has_other_types_has_none(look, tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 1\n")
-    told = {"run_id": 3, "params": [], "tags": None, "datasets": {"train": 1}}
-    (tmp_path / "provenance.json").write_text(json.dumps(told))
+    record_file = {"run_id": 3, "params": [], "tags": None, "datasets": {"train": 1}}
+    (tmp_path / "provenance.json").write_text(json.dumps(record_file))
     found = look(str(tmp_path), needs=None)
     assert (found.run_id, found.params, found.tags, found.datasets) == (None, {}, {}, {})
 

@@ -88,7 +88,7 @@ def test_a_request_is_one_row_and_long_ones_stand_in_a_file(model):
 
 
 @pytest.mark.slow
-def test_a_server_that_does_not_come_up_is_told(model, capfd):
+def test_a_server_that_does_not_start_is_reported(model, capfd):
     (model / "MLmodel").write_text(OURS.replace("data: data", "data: nothing"))
     wanted = r"MLflow's server ended with code \d+; its messages are above"
     with (
