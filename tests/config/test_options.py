@@ -83,9 +83,13 @@ def test_the_lists_below_are_not_empty():
     assert len(TARGETS) >= 30
 
 
+def composed(option):
+    return compose([*NEEDS.get(option, []), option])
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_validates_and_each_of_its_values_has_a_rule(option):
-    cfg, choices = compose([*NEEDS.get(option, []), option])
+    cfg, choices = composed(option)
     group, _, name = option.partition("=")
     assert choices[group] == name
     tree = Tree(cfg)
@@ -188,7 +192,7 @@ RECIPE_NAMES = [name for group, name in (o.split("=") for o in OPTIONS) if group
     "name", [n for n in RECIPE_NAMES if (CONF / "data" / f"{n}.yaml").exists()]
 )
 def test_the_recipe_of_a_data_set_changes_the_model_and_the_optimizer_only(name):
-    (data, of_data), (recipe, of_recipe) = (compose([f"{group}={name}"]) for group in RECIPES)
+    (data, of_data), (recipe, of_recipe) = (composed(f"{group}={name}") for group in RECIPES)
     assert of_recipe["data"] == name
     assert (data.data, data.trainer) == (recipe.data, recipe.trainer)
     assert (data.task.monitor, data.task.mode) == (recipe.task.monitor, recipe.task.mode)
