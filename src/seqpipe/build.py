@@ -98,7 +98,6 @@ def _data(
 
 
 def _example_check(cfg: DictConfig) -> ExampleCheck | None:
-    """The check of single examples that belongs to the configured task."""
     task = get_object(cfg.task._target_)
     known = isinstance(task, type) and issubclass(task, Task)
     return task.example_check(crf=has_crf(cfg)) if known else None

@@ -95,26 +95,38 @@ def _refused_trainer(cfg: DictConfig, error: InstantiationException) -> ConfigEr
     return ConfigError(f"callbacks: {reason(error.__cause__ or error)}; allowed: {TOGETHER}")
 
 
+_OF_NO_USE: dict[type[Callback], str] = {
+    BatchSizeFinder: (
+        "a run batches its data itself; allowed: data.batch_size=N or data.batch_tokens=N"
+    ),
+    LearningRateFinder: (
+        "would train at another rate than the run records; allowed: -m optim.lr=0.001,0.01"
+    ),
+    ModelPruning: (
+        "masks weights in a hook that the kernels of cells do not call; allowed: training without"
+        " pruning"
+    ),
+    BackboneFinetuning: (
+        "freezes model.backbone, which no architecture here has; allowed: a class of your own below"
+        " BaseFinetuning"
+    ),
+    BasePredictionWriter: (
+        "writes predictions, and a training makes none; allowed: python -m seqpipe predict"
+        " run=latest input=FILE"
+    ),
+}
+"""Callbacks of Lightning that cannot work here: why, and what is allowed."""
+
+
 def _why_not(callback: Callback, trainer: Trainer) -> str | None:
     """The reason why one of Lightning's callbacks is of no use here, and what is allowed."""
-    if isinstance(callback, BatchSizeFinder):
-        return "a run batches its data itself; allowed: data.batch_size=N or data.batch_tokens=N"
-    if isinstance(callback, LearningRateFinder):
-        text = "would train at another rate than the run records; allowed: -m optim.lr=0.001,0.01"
-        return text
-    if isinstance(callback, ModelPruning):
-        text = "masks weights in a hook that the kernels of cells do not call"
-        return f"{text}; allowed: training without pruning"
-    if isinstance(callback, BackboneFinetuning):
-        text = "freezes model.backbone, which no architecture here has"
-        return f"{text}; allowed: a class of your own below BaseFinetuning"
+    for kind, text in _OF_NO_USE.items():
+        if isinstance(callback, kind):
+            return text
     unsaid = BaseFinetuning.freeze_before_training
     if isinstance(callback, BaseFinetuning) and type(callback).freeze_before_training is unsaid:
         text = "does not say what it freezes"
         return f"{text}; allowed: a class below it with freeze_before_training"
-    if isinstance(callback, BasePredictionWriter):
-        text = "writes predictions, and a training makes none"
-        return f"{text}; allowed: python -m seqpipe predict run=latest input=FILE"
     if isinstance(callback, (DeviceStatsMonitor, LearningRateMonitor, ThroughputMonitor)):
         if trainer.logger is None:
             return "records to a logger, and there is none; allowed: logger=csv or logger=mlflow"

@@ -269,7 +269,6 @@ def _remove_if_all_were_refused(sweep: Path) -> None:
 
 
 def _name_of_job() -> str:
-    """The number of the job in its sweep, and its overrides."""
     config = HydraConfig.get()
     number = config.job.num if config.mode == RunMode.MULTIRUN else 0
     return f"#{number} ({' '.join(map(with_dots, config.overrides.task))})"
@@ -323,7 +322,6 @@ def _one_job_for_children() -> Iterator[None]:
 
 
 def _arguments_of_job(argv: list[str]) -> list[str]:
-    """The command line that runs only the present job of a sweep."""
     typed = HydraConfig.get().overrides.task
     return [*_flags(argv), *typed, *_of_hydra(), "hydra.mode=RUN"]
 

@@ -159,7 +159,6 @@ def _row(one: Asked, columns: bool, taken: Collection[str]) -> dict[str, Any]:
 
 
 def _summarise(options: Predict, total: int, failed: int, seconds: float) -> None:
-    """Prints a summary on stderr."""
     if failed:
         text = "%s of %s rows could not be answered, their column `error` says why"
         log.warning(text, f"{failed:,}", f"{total:,}")

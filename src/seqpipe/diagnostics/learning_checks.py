@@ -54,7 +54,6 @@ def gradients(subject: Subject) -> Check:
 
 
 def _one_step(batch: SequenceBatch) -> bool:
-    """True if x or y has one step in every example."""
     lengths = [each for each in (batch.x_lengths, batch.y_lengths) if each is not None]
     return any(int(each.max()) == 1 for each in lengths)
 

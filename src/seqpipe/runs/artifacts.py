@@ -156,7 +156,6 @@ def curves(run: TrainingRun, best_step: int | None = None) -> list[Finding]:
 
 
 def _confusion(run: TrainingRun) -> list[Finding]:
-    """The confusion matrix of the test, where there are classes."""
     confusion = run.module.test_report.get("confusion")
     if confusion is None:
         return []

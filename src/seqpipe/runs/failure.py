@@ -89,7 +89,6 @@ def _frames(error: BaseException) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _warn_instead(folder: Path) -> Iterator[None]:
-    """Turns an exception into a warning."""
     try:
         yield
     except Exception as error:

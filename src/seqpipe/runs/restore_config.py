@@ -131,7 +131,6 @@ def _place(cfg: DictConfig, found: FoundRun, root: Path, *, own: bool) -> None:
 
 
 def _recorded(found: FoundRun, own_code: bool) -> DictConfig:
-    """The checked config.yaml of the run."""
     config, version = found.config, found.tags.get("version.seqpipe", "unknown")
     missing = [key for key in PANEL if key not in config] + lacking(config, GROUPS)
     if missing:
