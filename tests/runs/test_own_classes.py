@@ -185,8 +185,8 @@ IMPOSSIBLE = {
     "ProgressBar": "Trainer was configured with `enable_progress_bar=False`",
     "RichProgressBar": "Trainer was configured with `enable_progress_bar=False`",
     "StochasticWeightAveraging +callbacks.a.swa_lrs=-1": "The `swa_lrs` should a positive float",
-    "ThroughputMonitor +callbacks.a.batch_size_fn=3": "wrong type; allowed: a mapping with _target_",
-    "ModelCheckpoint +callbacks.a.train_time_interval=3": "wrong type; allowed: a mapping with _target_",
+    "ThroughputMonitor +callbacks.a.batch_size_fn=3": "allowed: a mapping with _target_",
+    "ModelCheckpoint +callbacks.a.train_time_interval=3": "allowed: a mapping with _target_",
     "EMAWeightAveraging +callbacks.a.decay=2": "Invalid decay value 2",
     "Timer +callbacks.a.duration=long": r"`Timer\(duration='long'\)` is not a valid duration",
 }
