@@ -12,11 +12,12 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union
 
 from seqpipe.errors import ConfigError
 from seqpipe.rules import (
+    Problem,
     Rule,
     choice,
     either,
@@ -114,13 +115,18 @@ SAMPLING = rules_of(
 )
 
 
-def checked(below: str = "") -> Callable[[Callable[P, T]], Callable[P, T]]:
+def checked(
+    below: str = "", together: Callable[..., Iterable[tuple[str, str]]] | None = None
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Decorator: a function refuses arguments outside the bounds in its annotations.
 
     Types are left to type checkers: an argument without a bound may be anything.
 
     Args:
         below: the key that the arguments stand under, with a dot at its end, as `data.x.`.
+        together: rule of several arguments: takes them by name, gives (name, text of the refusal).
+            The check of a configuration calls it too, with the class of an argument that is not
+            built yet.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
@@ -128,11 +134,20 @@ def checked(below: str = "") -> Callable[[Callable[P, T]], Callable[P, T]]:
 
         @functools.wraps(function)
         def checking(*args: P.args, **kwargs: P.kwargs) -> T:
-            given = signature.bind(*args, **kwargs).arguments
-            if problems := faults(_bounds_of(function), given, below):
+            bound = signature.bind(*args, **kwargs)
+            problems = faults(_bounds_of(function), bound.arguments, below)
+            if together is not None and not problems:
+                bound.apply_defaults()
+                given = {
+                    name: bound.arguments[name] for name in inspect.signature(together).parameters
+                }
+                refused = together(**given)
+                problems = [str(Problem(below + name, given[name], text)) for name, text in refused]
+            if problems:
                 raise ConfigError(problems)
             return function(*args, **kwargs)
 
+        checking.__dict__["together"] = together
         return checking
 
     return decorate

@@ -102,7 +102,7 @@ def test_a_key_that_holds_null_can_be_removed_and_the_record_says_so(command):
 
 
 def test_several_mistakes_are_listed_together(command):
-    done = command("cell=lsmt", "detph=3", "dropout=1.5")
+    done = command("cell=lsmt", "detph=3", "optim.lr=0")
     assert done.err.startswith("seqpipe: 3 problems in the configuration:\n  1. cell=lsmt: ")
     assert "Traceback" not in done.err
 

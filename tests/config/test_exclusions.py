@@ -14,6 +14,10 @@ BOTH_WAYS = (
     "the decoder of architecture={} would read the answer, y_{{t+1}}; "
     "allowed: {}bidirectional=false"
 )
+CUT = (
+    "x and y cannot be cut together; "
+    "allowed: null, or a y for each step (Tags), or text without an x"
+)
 EXCLUSIONS = [
     (
         "data=python_docs bidirectional=true",
@@ -66,8 +70,7 @@ EXCLUSIONS = [
     ),
     (
         "data=dates architecture=many_to_many task=transcription data.window=9",
-        "data.window=9: only a text alone, or one y for each x, can be cut; "
-        "allowed: data.window=null",
+        f"data.window=9: {CUT}",
     ),
     ("task=tagging", "task=tagging: data=digits needs another; allowed: task=classification"),
     (
@@ -94,8 +97,7 @@ EXCLUSIONS = [
     ),
     (
         "data.window=3",
-        "data.window=3: only a text alone, or one y for each x, can be cut; "
-        "allowed: data.window=null",
+        f"data.window=3: {CUT}",
     ),
     (
         "trainer.max_epochs=-1",

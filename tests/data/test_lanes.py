@@ -182,7 +182,7 @@ def test_tags_are_read_in_lanes_with_their_x(source_of):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 4}, "data.window=4 data.bptt=4: one of the two cuts; allowed: data.wind"),
+        ({"window": 4}, "data.bptt=4: data.window=4 is another cut; allowed: null, or data.wind"),
         (
             {"batch_tokens": 64},
             "data.batch_tokens=64: lanes are as many as data.batch_size; allowed: null",

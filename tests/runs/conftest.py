@@ -149,7 +149,7 @@ def candidates(tree: Tree, key: str, more: Mapping[str, list[Any]]) -> Iterator[
 
 
 DOES_NOT_APPLY = (
-    *("can be cut", "is not cut in windows", "nothing is cut in training", "nothing is too long"),
+    *("cannot be cut", "is another cut", "nothing to cut in training", "nothing is too long"),
     *("nothing is truncated", "ids have no room for it", "parts the documents already"),
     *("two ways to choose frames", "there is no backbone to use it", "no table of labels is read"),
     *("the data is read from files", "no list of files is read", "nothing is drawn"),

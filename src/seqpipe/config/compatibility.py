@@ -45,37 +45,16 @@ def crf_problems(tree: Tree, architecture: str | None, task: str | None) -> Iter
         yield Problem("task.label_smoothing", smoothing, f"{text}; allowed: 0")
 
 
-CARRY = ("one_to_many", "many_to_many")  # architectures that pass their state to the next batch
-
-
-def cut_problems(tree: Tree, *, aligned: bool, architecture: str | None) -> Iterator[Problem]:
-    """Cuts that cannot be made.
+def lane_problems(tree: Tree, architecture: str | None) -> Iterator[Problem]:
+    """Architectures that cannot carry a state from batch to batch.
 
     Args:
         tree: of the configuration.
-        aligned: there is a text alone, or one y for each step of x.
         architecture: the packaged one that was chosen; None for the user's own.
     """
-    window, bptt = tree.get("data.window"), tree.get("data.bptt")
-    for name, value in (("window", window), ("bptt", bptt)):
-        if value is not None and not aligned:
-            text = "only a text alone, or one y for each x, can be cut"
-            yield Problem(f"data.{name}", value, f"{text}; allowed: data.{name}=null")
-    longer = tree.get("data.eval_window")
-    if longer is not None and window is None and bptt is None:
-        text = "nothing is cut in training; allowed: null, or also data.window"
-        yield Problem("data.eval_window", longer, text)
-    if bptt is not None:
-        yield from _lane_problems(tree, bptt, architecture)
-
-
-def _lane_problems(tree: Tree, bptt: object, architecture: str | None) -> Iterator[Problem]:
-    if tree.get("data.window") is not None:
-        text = "what is read in lanes is not cut in windows; allowed: data.window=null"
-        yield Problem("data.bptt", bptt, f"{text}, or data.bptt=null")
-    if tree.get("data.batch_tokens") is not None:
-        text = "lanes are as many as data.batch_size; allowed: null, or data.bptt=null"
-        yield Problem("data.batch_tokens", tree.get("data.batch_tokens"), text)
+    bptt = tree.get("data.bptt")
+    if bptt is None:
+        return
     if architecture == "many_to_many" and tree.get("architecture.encoder.bidirectional"):
         origin = tree.origin("architecture.encoder.bidirectional")
         text = "a state is carried forwards only (data.bptt); allowed"
@@ -83,21 +62,6 @@ def _lane_problems(tree: Tree, bptt: object, architecture: str | None) -> Iterat
     if tree.raw("data.x") is not None and architecture == "one_to_many":
         text = "a condition stands at the start of each example, lanes have none; allowed: null"
         yield Problem("data.bptt", bptt, text)
-
-
-def decoding_problems(tree: Tree) -> Iterator[Problem]:
-    """Options of a beam where decoding is greedy, which would do nothing.
-
-    Args:
-        tree: of the configuration.
-    """
-    if tree.get("task.decoding") != "greedy":
-        return
-    for name in ("beam_size", "length_penalty"):
-        value = tree.get(f"task.{name}")
-        if value is not None:
-            text = "greedy decoding has no beam; allowed: null, or also task.decoding=beam"
-            yield Problem(f"task.{name}", value, text)
 
 
 DECAY = "architecture.teacher_forcing_decay"
@@ -177,9 +141,8 @@ def exclusions(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
     if all(problem.key != "architecture" for problem in misfits):
         yield from _decoder(tree, choices, architecture)
     yield from crf_problems(tree, architecture, _packaged_name(tree, "task", "tasks"))
-    yield from decoding_problems(tree)
     yield from forcing_problems(tree)
-    yield from cut_problems(tree, aligned=_aligned(tree), architecture=architecture)
+    yield from lane_problems(tree, architecture)
     yield from _end_of_training(tree, choices)
     yield from _unused_values(tree, architecture)
     yield from _splits(tree)
@@ -310,13 +273,6 @@ def _decoder(tree: Tree, choices: dict[str, str], architecture: str | None) -> I
         origin = tree.origin(f"{key}.learn_initial_state")
         text = f"the decoder starts in {given[architecture]}; allowed: {origin}=false"
         yield Problem(origin, True, text)
-
-
-def _aligned(tree: Tree) -> bool:
-    """Whether there is a text alone, or one y for each step of x; True where nobody can tell."""
-    x, y = tree.raw("data.x"), tree.raw("data.y")
-    fits = _fits(x, y)
-    return not fits or fits[0].architecture == "many_to_many" or x is None
 
 
 def _end_of_training(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:

@@ -1,5 +1,6 @@
 """Unknown keys, and values that the argument they are given to does not allow."""
 
+import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from seqpipe.config.schema import (
 from seqpipe.config.signatures import (
     Signature,
     TargetError,
+    found_target,
     packaged_keys,
     packaged_nodes,
     signature_of,
@@ -29,6 +31,7 @@ from seqpipe.config.signatures import (
 from seqpipe.errors import did_you_mean
 from seqpipe.rules import Problem, flag, shown
 
+_SET = "is set by the run"
 SPECIAL = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 
 
@@ -43,7 +46,7 @@ def unknown_key(cfg: DictConfig, key: str, value: object) -> str:
     parent = ".".join(parts[:depth])
     target = tree.get(f"{parent}._target_") if parent else None
     if parts[depth] in GIVEN_BY_THE_RUN.get(parent.split(".")[0], ()):
-        return "is set by the run; allowed: leave it out"
+        return f"{_SET}; allowed: leave it out"
     if target is None:
         return _unknown(tree, parent, parts[depth], key)
     return _unknown_argument(tree, key, parent, parts[depth], value)
@@ -132,13 +135,32 @@ def argument_problems(tree: Tree) -> Iterator[Problem]:
             continue
         if group == "data":
             signature = signature_of(DATA_TARGET)
-            for name in set(node) & set(signature.rules) - set(GIVEN_BY_THE_RUN["data"]):
-                yield from _value_problems(tree, f"data.{name}", signature)
+            names = set(node) & set(signature.rules) - set(GIVEN_BY_THE_RUN["data"])
+            found = [one for n in names for one in _value_problems(tree, f"data.{n}", signature)]
+            yield from found or _problems_together(tree, group, DATA_TARGET)
         elif group == "callbacks":
             for name in node or {}:
                 yield from _node_problems(tree, f"callbacks.{name}")
         else:
-            yield from _node_problems(tree, group)
+            found = list(_node_problems(tree, group))
+            yield from found or _problems_together(tree, group, tree.get(f"{group}._target_"))
+
+
+def _problems_together(tree: Tree, key: str, target: str | None) -> Iterator[Problem]:
+    """What a class of ours refuses of several arguments together, see `seqpipe.bounds.checked`."""
+    made = found_target(target) if target is not None and _is_ours(target) else None
+    together = getattr(getattr(made, "__init__", None), "together", None)
+    if made is None or together is None:
+        return
+    defaults = inspect.signature(made).parameters
+    given = {}
+    for name in inspect.signature(together).parameters:
+        value = tree.get(f"{key}.{name}")
+        if isinstance(value, dict):
+            value = found_target(value["_target_"])  # it is built later
+        given[name] = value if tree.has(f"{key}.{name}") else defaults[name].default
+    for name, text in together(**given):
+        yield Problem(tree.origin(f"{key}.{name}"), given[name], text)
 
 
 _DATA_NAMES = ("source", "y", "x", *(name for name in READ_BY_THE_RUN["data"] if name != "x"))
@@ -149,8 +171,7 @@ def _data_name_problems(tree: Tree) -> Iterator[Problem]:
     for name in tree.written["data"]:
         key = f"data.{name}"
         if name in GIVEN_BY_THE_RUN["data"]:
-            text = "is set by the run; allowed: leave it out"
-            yield Problem(key, tree.written["data"][name], text)
+            yield Problem(key, tree.written["data"][name], f"{_SET}; allowed: leave it out")
         elif name in _DATA_NAMES:
             continue
         elif name == "path" and tree.raw("data.source.train") is None:
@@ -202,7 +223,7 @@ def _node_problems(tree: Tree, key: str) -> Iterator[Problem]:
         if name in SPECIAL or name in taken:
             continue
         if name in given:
-            text = f"is set by the run; allowed: {_left_to_the_run(key, node, signature, name)}"
+            text = f"{_SET}; allowed: {_left_to_the_run(key, node, signature, name)}"
             yield Problem(f"{key}.{name}", node[name], text)
         elif name not in signature.rules and not signature.takes_any:
             yield _unknown_problem(tree, key, name)

@@ -22,7 +22,7 @@ from seqpipe.data.base import (
 from seqpipe.data.batching import Batches, Example, Examples, ResumableLoader
 from seqpipe.data.cache import Cache
 from seqpipe.data.columns import Column, Integers
-from seqpipe.data.field_checks import check_cuts, check_fields, check_longer
+from seqpipe.data.field_checks import check_fields, check_longer, cut_faults
 from seqpipe.data.hashing import code_digests, weights_digest
 from seqpipe.data.prepare import ExampleCheck, Prepared, prepare
 from seqpipe.data.progress import Progress
@@ -78,7 +78,7 @@ class SequenceData:
         DataError: a split is empty, or records are; all problems at once.
     """
 
-    @checked("data.")
+    @checked("data.", cut_faults)
     def __init__(
         self,
         source: Source,
@@ -104,7 +104,6 @@ class SequenceData:
         check: ExampleCheck | None = None,
     ) -> None:
         check_fields(x, y)
-        check_cuts(x, y, window=window, eval_window=eval_window, bptt=bptt, tokens=batch_tokens)
         self.source, self.x, self.y = source, x, y
         self.batch_size, self.batch_tokens = batch_size, batch_tokens
         self.num_workers, self.seed, self.window, self.bptt = num_workers, seed, window, bptt

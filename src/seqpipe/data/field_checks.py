@@ -1,11 +1,12 @@
 """Checks of fields and cuts that do not fit together, before anything is read."""
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 from seqpipe.data.base import Field
 from seqpipe.data.kinds import KINDS, kinds_of
 from seqpipe.errors import ConfigError
-from seqpipe.rules import refusal
+from seqpipe.rules import Problem, refusal
 
 
 def item_role(x: Field | None, y: Field) -> Literal["x", "y"]:
@@ -36,39 +37,49 @@ def check_fields(x: Field | None, y: Field) -> None:
         raise ConfigError(problems)
 
 
-def check_cuts(
-    x: Field | None,
-    y: Field,
-    *,
+def cut_faults(
+    x: Any,
+    y: Any,
     window: int | None,
     eval_window: int | None,
     bptt: int | None,
-    tokens: int | None,
-) -> None:
-    """Refuse cuts of what cannot be cut, and two ways of cutting at once."""
-    timed_x = x is not None and x.form.has_time
-    aligned = y.form.has_time if x is None else timed_x and y.form.per_step
-    problems = []
+    batch_tokens: int | None,
+) -> Iterator[tuple[str, str]]:
+    """Cuts of what cannot be cut, and two ways of cutting at once: (argument, text).
+
+    Args:
+        x: a field or its class; None: there is none.
+        y: a field or its class.
+        window: see `SequenceData`, as the others.
+        eval_window: see `SequenceData`.
+        bptt: see `SequenceData`.
+        batch_tokens: see `SequenceData`.
+    """
+    x_form, y_form = (KINDS.get(getattr(field, "kind", "")) for field in (x, y))
+    if y_form is None or (x is not None and x_form is None):
+        return
+    timed_x = x_form is not None and x_form.has_time
+    aligned = y_form.has_time if x_form is None else timed_x and y_form.per_step
     for name, value in (("window", window), ("bptt", bptt)):
         if value is not None and not aligned:
             wrong = "x and y cannot be cut together"
-            allowed = "null, or a y for each step (Tags), or text without an x"
-            problems.append(refusal(f"data.{name}", value, wrong, allowed))
+            yield name, f"{wrong}; allowed: null, or a y for each step (Tags), or text without an x"
     if window is not None and bptt is not None:
-        allowed = "data.window=null, or data.bptt=null"
-        both = f"data.window={window} data.bptt"
-        problems.append(refusal(both, bptt, "one of the two cuts", allowed))
-    if tokens is not None and not timed_x and not y.form.has_time:
-        wrong = "neither x nor y has steps to count"
-        problems.append(refusal("data.batch_tokens", tokens, wrong, "null"))
-    if tokens is not None and bptt is not None:
-        wrong = "lanes are as many as data.batch_size"
-        problems.append(refusal("data.batch_tokens", tokens, wrong, "null"))
+        yield "bptt", f"data.window={window} is another cut; allowed: null, or data.window=null"
+    if batch_tokens is not None and not timed_x and not y_form.has_time:
+        yield "batch_tokens", "neither x nor y has steps to count; allowed: null"
+    if batch_tokens is not None and bptt is not None:
+        yield "batch_tokens", "lanes are as many as data.batch_size; allowed: null"
     if eval_window is not None and window is None and bptt is None:
         wrong = "there is nothing to cut in training either"
-        allowed = "null, or also data.window"
-        problems.append(refusal("data.eval_window", eval_window, wrong, allowed))
-    if problems:
+        yield "eval_window", f"{wrong}; allowed: null, or also data.window"
+
+
+def check_cuts(x: Field | None, y: Field, **cuts: int | None) -> None:
+    """Refuse what `cut_faults` finds."""
+    given = {"eval_window": None, "batch_tokens": None, **cuts}
+    found = cut_faults(x, y, **given)
+    if problems := [str(Problem(f"data.{name}", given[name], text)) for name, text in found]:
         raise ConfigError(problems)
 
 

@@ -64,7 +64,7 @@ class Encoder:
         self.aligned = spec.y.is_per_step_of(spec.x)
         self.encode = ExampleEncoder(x, y)
         cuts = {name: data.get(name) for name in ("window", "eval_window", "bptt")}
-        check_cuts(x, y, **cuts, tokens=None)
+        check_cuts(x, y, **cuts)
         self.trim: MaxLength | None = None
         if data.get("max_length") is not None:
             x_form = None if x is None else x.form

@@ -1,30 +1,34 @@
 """Options of decoding: greedy, or by beam search."""
 
+from collections.abc import Iterator
 from typing import Literal
-
-from seqpipe.errors import ConfigError
 
 Decoding = Literal["greedy", "beam"]
 BEAM_SIZE, LENGTH_PENALTY = 5, 0.6
 
 
-def beam_size_of(decoding: Decoding, beam_size: int | None, **others: float | None) -> int | None:
-    """Hypotheses at each step; None where decoding is greedy.
+def beam_faults(
+    decoding: Decoding, beam_size: int | None, length_penalty: float | None = None
+) -> Iterator[tuple[str, str]]:
+    """Options of a beam where decoding is greedy, which would do nothing: (argument, text)."""
+    given = {"beam_size": beam_size, "length_penalty": length_penalty}
+    for name, value in given.items() if decoding == "greedy" else ():
+        if value is not None:
+            yield name, "greedy decoding has no beam; allowed: null, or also task.decoding=beam"
+
+
+def transcript_faults(decoding: Decoding, beam_size: int | None) -> Iterator[tuple[str, str]]:
+    """As `beam_faults`, of a task without a length penalty."""
+    return beam_faults(decoding, beam_size)
+
+
+def beam_size_of(decoding: Decoding, beam_size: int | None) -> int | None:
+    """Hypotheses at each step; None if decoding is greedy.
 
     Args:
         decoding: `greedy` or `beam`.
         beam_size: as it is given; None: `BEAM_SIZE`.
-        others: more options that a beam alone reads.
-
-    Raises:
-        ConfigError: an unknown way; options of a beam without one.
     """
-    if decoding == "beam":
-        return BEAM_SIZE if beam_size is None else beam_size
-    for name, value in {"beam_size": beam_size, **others}.items():
-        if value is not None:
-            raise ConfigError(
-                f"task.{name}={value}: greedy decoding has no beam;"
-                f" allowed: null, or also task.decoding=beam"
-            )
-    return None
+    if decoding == "greedy":
+        return None
+    return BEAM_SIZE if beam_size is None else beam_size

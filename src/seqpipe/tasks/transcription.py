@@ -13,7 +13,7 @@ from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.vocabulary import BOS, EOS, PAD
 from seqpipe.nn.ctc import best_path, ctc_loss, prefix_beam, steps_needed
 from seqpipe.tasks.base import Pairs, Task
-from seqpipe.tasks.decoding import Decoding, beam_size_of
+from seqpipe.tasks.decoding import Decoding, beam_size_of, transcript_faults
 from seqpipe.tasks.metrics import ErrorRate, ExactMatch, compared
 
 Decoded = tuple[Tensor, Tensor]
@@ -43,7 +43,7 @@ class Transcription(Task):
     answers = ("each_step",)
     search_options = ("beam_size", "n_best")
 
-    @checked("task.")
+    @checked("task.", transcript_faults)
     def __init__(
         self,
         *,

@@ -10,7 +10,7 @@ from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.vocabulary import EOS
 from seqpipe.errors import ConfigError
 from seqpipe.tasks.base import Pairs
-from seqpipe.tasks.decoding import LENGTH_PENALTY, Decoding, beam_size_of
+from seqpipe.tasks.decoding import LENGTH_PENALTY, Decoding, beam_faults, beam_size_of
 from seqpipe.tasks.metrics import ErrorRate, ExactMatch, compared
 from seqpipe.tasks.step_task import StepTask
 
@@ -43,7 +43,7 @@ class Transduction(StepTask):
     answers = ("sequence",)
     search_options = ("beam_size", "n_best", "length_penalty")
 
-    @checked("task.")
+    @checked("task.", beam_faults)
     def __init__(
         self,
         *,
@@ -60,7 +60,7 @@ class Transduction(StepTask):
         super().__init__(y=y, monitor=monitor, mode=mode)
         self.label_smoothing = label_smoothing
         self.max_length = longest_y + 10 if max_length is None else max_length
-        self.beam_size = beam_size_of(decoding, beam_size, length_penalty=length_penalty)
+        self.beam_size = beam_size_of(decoding, beam_size)
         self.length_penalty = LENGTH_PENALTY if length_penalty is None else length_penalty
 
     def metric_names(self) -> list[str]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqpipe.bounds import checked
 from seqpipe.data.base import Field, FieldSpec, Record
+from seqpipe.data.fields.symbols import endless
 from seqpipe.data.nucleotides import BASES, CODES, STANDS_FOR
 from seqpipe.errors import ConfigError
 from seqpipe.rules import refusal
@@ -82,7 +83,7 @@ class Nucleotides(Field):
             ConfigError: always.
         """
         allowed = "Text by characters to write DNA, or Tags for a class at each base"
-        raise ConfigError(refusal("data.y", "Nucleotides", "has no end of sequence", allowed))
+        raise endless("Nucleotides", allowed)
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
         """The letters; of shares the code that comes closest."""

@@ -56,7 +56,7 @@ class Symbols(Field):
             ConfigError: always.
         """
         allowed = "Tags for a class at each step of x, or Text for a sequence of another length"
-        raise ConfigError(refusal("data.y", "Symbols", "has no end of sequence", allowed))
+        raise endless("Symbols", allowed)
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
         """The ids, with spaces between."""
@@ -70,3 +70,8 @@ class Symbols(Field):
     def describe(self, counts: object) -> str:
         """The number of ids."""
         return f"{self.size} symbols"
+
+
+def endless(field: str, allowed: str) -> ConfigError:
+    """The refusal of a field as y that does not say where a sequence ends."""
+    return ConfigError(refusal("data.y", field, "has no end of sequence", allowed))
