@@ -46,7 +46,7 @@ def write_data(folder: Path, *, title: str, text: str, summary: DataSummary) -> 
     if summary.problems:
         parts += [heading("Records left out")]
         parts += [f"- {escaped(problem)}" for problem in summary.problems]
-    parts.append(picture(Path("figures/data.png")))
+    parts.append(picture(Path("figures/data.png"), "lengths and balance"))
     return write_text(folder / "data.md", visible("\n\n".join(parts)))
 
 

@@ -49,9 +49,9 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def picture(path: Path) -> str:
-    """A picture in the page's folder; its file name, in words, is its alternative text."""
-    return f"![{escaped(path.stem.replace('_', ' '))}]({quote(path.as_posix())})"
+def picture(path: Path, text: str = "") -> str:
+    """A picture in the page's folder; without an alternative text, its file name is one."""
+    return f"![{escaped(text or path.stem.replace('_', ' '))}]({quote(path.as_posix())})"
 
 
 def link(text: str, target: str) -> Markup:
