@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqpipe.bounds import Count, rules_of
 from seqpipe.data.base import Field, Record, SequenceBatch, SequenceSpec
 from seqpipe.data.batching import pad
 from seqpipe.data.columns import Array
 from seqpipe.data.field_checks import check_cuts
 from seqpipe.data.prepare import ExampleEncoder
 from seqpipe.data.truncation import MaxLength
-from seqpipe.errors import DataError
+from seqpipe.errors import ConfigError, DataError
+from seqpipe.rules import faults
 
 MOST_ROWS = 256  # of a batch
 MOST_STEPS = 16_384  # of a batch, padding included
@@ -67,6 +69,10 @@ class Encoder:
         check_cuts(x, y, **cuts)
         self.trim: MaxLength | None = None
         if data.get("max_length") is not None:
+            given = {"max_length": data["max_length"]}  # of a record, which may hold anything
+            problems = faults(rules_of(max_length=Count), given, "data.")
+            if problems:
+                raise ConfigError(problems)
             x_form = None if x is None else x.form
             ends = {name: data[name] for name in ("longer", "keep")}
             self.trim = MaxLength(data["max_length"], x_form, y.form, **ends)

@@ -85,7 +85,7 @@ def test_no_column_is_lost_where_the_first_rows_are_errors(ask, tmp_path, monkey
         ]
     assert [int(row["line"]) for row in rows] == list(range(2, 11))
     assert rows[0]["error"] == "1 cell, the header has 2; allowed: 2 cells"
-    assert rows[6]["error"] == "x has no steps; allowed: one or more"
+    assert rows[6]["error"] == "text: is empty, x has no steps; allowed: one or more"
     assert rows[-1]["prediction"] in ("good", "bad")
     assert not rows[-1]["error"]
 
@@ -120,7 +120,7 @@ def test_columns_that_are_called_as_answers_keep_their_values(ask, tmp_path):
             assert [row[f"input.{name}"] for name in names] == list("abcdef")
         assert first["prediction"] in ("good", "bad")
         assert not second.get("prediction")
-        assert second["error"] == "x has no steps; allowed: one or more"
+        assert second["error"] == "text: is empty, x has no steps; allowed: one or more"
 
 
 def test_a_row_that_cannot_be_answered_stops_the_job_where_that_is_asked(ask, tmp_path):
@@ -128,7 +128,9 @@ def test_a_row_that_cannot_be_answered_stops_the_job_where_that_is_asked(ask, tm
     path = write(tmp_path / "in.csv", "id,text\n1,cat\n2,\n")
     with pytest.raises(DataError) as caught:
         ask("category of text", input=path, output="out.csv", on_error="stop")
-    assert caught.value.problems == [f"{path}:3: x has no steps; allowed: one or more"]
+    assert caught.value.problems == [
+        f"{path}:3: text: is empty, x has no steps; allowed: one or more"
+    ]
     assert Path(old).read_text() == "as it was"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.csv", "out.csv", "outputs", "runs"]
 
