@@ -39,7 +39,7 @@ def part(target: str, key: str) -> type | None:
 
     Args:
         target: `module.Class`.
-        key: where it stands in the configuration.
+        key: its place in the configuration.
     """
     bases = next((PARTS[place] for place in PARTS if _inside(key, place)), None)
     module, _, name = target.rpartition(".")
@@ -77,7 +77,7 @@ class Maker:
 
         Args:
             node: plain containers.
-            key: where it stands in the configuration, for messages.
+            key: its place in the configuration, for messages.
 
         Raises:
             ConfigError: a `_target_` that is not allowed or not there, or refuses its arguments.
@@ -106,7 +106,7 @@ class Maker:
 
         Args:
             target: `module.Class`.
-            key: where it stands in the configuration.
+            key: its place in the configuration.
 
         Raises:
             ConfigError: it is not allowed there, or not there.

@@ -76,7 +76,7 @@ class Model:
 
         Args:
             inputs: records, `{"text": ..., ...}` with the columns of the training data; or what
-                stands in the column of x alone: a text, an array (T, D), ...
+                is the column of x alone: a text, an array (T, D), ...
             beam_size: of translations and transcripts, see `Decoding`, as the next two.
             n_best: answers of each input, under that name.
             length_penalty: alpha of the length normalisation.

@@ -41,7 +41,7 @@ class Hypotheses:
 
 
 def length_norm(length: int, length_penalty: float) -> float:
-    """What log p is divided by: lp(Y) = (5 + |Y|)^alpha / (5 + 1)^alpha.
+    """Return the divisor of log p: lp(Y) = (5 + |Y|)^alpha / (5 + 1)^alpha.
 
     Args:
         length: |Y|, <EOS> included.

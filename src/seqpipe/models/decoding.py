@@ -13,7 +13,7 @@ PAD = 0
 
 
 def next_input(y: Tensor, first: int | Tensor) -> Tensor:
-    """What each step reads: x<t> = y<t-1>, and at the first step what stands before y_1.
+    """Return the input of each step: x<t> = y<t-1>, and `first` before y_1.
 
     y: (B, T_y) ids, or (B, T_y, K) of a roll; `first`: of each row, (B,) or (B, K), or one for
     all: <BOS>, or 0, which is silence. Returns the same shape as y.

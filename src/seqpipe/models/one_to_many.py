@@ -111,7 +111,7 @@ class OneToMany(Architecture):
         return logits
 
     def start(self, rows: int) -> tuple[Tensor, StackState]:
-        """What a sequence starts with: what stands before its first y, and the decoder's state."""
+        """Return the start of sequences: the input before the first y, and the decoder's state."""
         return self._before(rows), self.decoder.initial_state(rows)
 
     def carry(
