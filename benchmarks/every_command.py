@@ -29,10 +29,10 @@ NAMED = "register run={name} name={name} alias=champion"
 INPUTS = {"tokens": "x = 1\nimport os  # files\n", "dates": "3 May 1979\nSaturday 8 June 2019\n"}
 TRAINED = {
     "digits": ("many_to_one", "experiment=digits bidirectional=true"),
-    "flat": ("one_to_one", "data=digits_flat"),
-    "tokens": ("many_to_many", "data=python_tokens trainer.max_steps=130"),
+    "flat": ("one_to_one", "experiment=digits_flat"),
+    "tokens": ("many_to_many", "experiment=python_tokens trainer.max_steps=130"),
     "docs": ("one_to_many", "experiment=python_docs trainer.max_steps=200"),
-    "dates": ("encoder_decoder", "data=dates trainer.max_steps=1000"),
+    "dates": ("encoder_decoder", "experiment=dates trainer.max_steps=1000"),
 }
 ASKED = {
     "digits": ["predict run={name} input=digits.jsonl output_format=csv columns=false", GRAPH],
