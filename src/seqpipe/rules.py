@@ -50,7 +50,7 @@ def refusal(key: str, value: object, wrong: str, allowed: str, words: Iterable[s
 
 @dataclass(frozen=True)
 class Rule:
-    """What one value may be.
+    """The type and the bounds of one value.
 
     Args:
         allowed: in words, for the message.
@@ -65,7 +65,7 @@ class Rule:
     words: tuple[str, ...] = ()
 
     def accepts(self, value: object) -> bool:
-        """Whether the value obeys the rule."""
+        """Return True if the value obeys the rule."""
         return self.has_type(value) and self.in_range(value)
 
     def because(self, reason: str) -> "Rule":
@@ -73,7 +73,7 @@ class Rule:
         return replace(self, allowed=f"{self.allowed} ({reason})")
 
     def fault(self, value: object) -> str | None:
-        """What is wrong with the value and what is allowed, or None."""
+        """Return what is wrong with the value and what is allowed, or None."""
         if self.accepts(value):
             return None
         wrong = "out of range" if self.has_type(value) else "wrong type"
@@ -145,7 +145,7 @@ def require(key: str, value: object, rule: Rule) -> None:
 
 
 def or_null(rule: Rule) -> Rule:
-    """What the rule allows, or None."""
+    """Allow what the rule allows, and None."""
     return Rule(
         f"{rule.allowed} or null",
         lambda value: value is None or rule.has_type(value),
@@ -207,7 +207,7 @@ def null() -> Rule:
 
 
 def either(*rules: Rule) -> Rule:
-    """Whatever one of the rules accepts."""
+    """Allow what one of the rules allows."""
     words: Sequence[str] = [word for rule in rules for word in rule.words]
     return Rule(
         " or ".join(dict.fromkeys(rule.allowed for rule in rules)),

@@ -73,11 +73,11 @@ UNKNOWN_KEYS = [
     ),
     (
         "data=parallel data.source.train=a.*",
-        "data.source.train=a.*: its value stands in data.train; allowed: data.train=a.*",
+        "data.source.train=a.*: its value is that of data.train; allowed: data.train=a.*",
     ),
     (
         "data=wikitext2 data.source.local.train=a.txt",
-        "data.source.local.train=a.txt: its value stands in data.train; allowed: data.train=a.txt",
+        "data.source.local.train=a.txt: its value is that of data.train; allowed: data.train=a.txt",
     ),
     ("depth.foo=3", "depth.foo=3: depth holds a value; allowed: depth=..."),
     (

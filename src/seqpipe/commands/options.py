@@ -102,7 +102,7 @@ class Sample(ModelOptions):
     """
 
     n: ManyRows = option("how many", 1)
-    prompt: str = option("text that each goes on from", "")
+    prompt: str = option("text that each sample continues", "")
     condition: str | None = option("a value of x, where the model has one", None)
     temperature: Temperature = option("1: as the model expects; below 1 the likely gains", 1.0)
     top_k: Count | None = option("draw among this many likeliest only", None)

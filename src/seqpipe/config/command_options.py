@@ -114,15 +114,15 @@ def help_of(kind: type[Any], command: str) -> str:
         )
         for name, text in rows
     ]
-    return "\n".join([usage, "", *_told(kind), "", *lines])
+    return "\n".join([usage, "", *_description(kind), "", *lines])
 
 
 def first_line(kind: type[Any]) -> str:
-    """What a command does, in a line: the first of its dataclass's docstring."""
+    """Return what a command does: the first line of its dataclass's docstring."""
     return (kind.__doc__ or "").strip().partition("\n")[0]
 
 
-def _told(kind: type[Any]) -> Iterator[str]:
+def _description(kind: type[Any]) -> Iterator[str]:
     first, _, rest = (kind.__doc__ or "").strip().partition("\n")
     yield from (first, *textwrap.dedent(rest).rstrip().splitlines())
 

@@ -192,7 +192,7 @@ def _several(override: Override) -> str:
 
 
 def _swept_by_an_option(composed: Composed) -> dict[str, str]:
-    """What an option such as sweep=cells sweeps over: key -> values."""
+    """Return what an option such as sweep=cells sweeps over: key -> values."""
     return dict((composed.hydra.sweeper or {}).get("params") or {})
 
 
@@ -206,7 +206,7 @@ def _no_sweep(composed: Composed, overrides: Sequence[Override]) -> Iterator[str
 
 
 def _problems(composed: Composed, typed: Sequence[Override], names_only: bool = False) -> list[str]:
-    """What is wrong with a job, each key and value as they were typed."""
+    """Return the problems of a job, each key and value as they were typed."""
     found: list[Problem | str] = [*composed.problems]
     removed = {o.key_or_group: with_dots(str(o.input_line)) for o in typed if o.is_delete()}
     names_only = names_only or bool(found)
@@ -244,7 +244,7 @@ def _as_typed(problem: Problem | str, lines: Mapping[str, str]) -> str:
 def _job_problems(
     loader: Loader, base: Composed, overrides: Sequence[Override], unread: Collection[str]
 ) -> Iterator[str]:
-    """What is wrong with the jobs of a sweep, each problem once, with the jobs that have it."""
+    """Yield the problems of the jobs of a sweep, each once, with the jobs that have it."""
     jobs = list(_jobs(loader, base, overrides))
     having: dict[str, list[set[str]]] = {}
     for fixed, swept in jobs:

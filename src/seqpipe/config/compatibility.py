@@ -17,12 +17,12 @@ CRF = "seqpipe.nn.crf.CRFHead"
 
 
 def crf_problems(tree: Tree, architecture: str | None, task: str | None) -> Iterator[Problem]:
-    """What cannot be asked of a model that answers with a whole sequence of tags.
+    """Yield options that a model of whole sequences of tags (a CRF) cannot have.
 
     Args:
         tree: of the configuration.
         architecture: the packaged one that was chosen; None for the user's own.
-        task: likewise.
+        task: node of the task.
     """
     if tree.get(f"{HEAD}._target_") != CRF:
         return
@@ -156,7 +156,7 @@ def _packaged_name(tree: Tree, group: str, package: str) -> str | None:
 
 
 def _kind(target: Any) -> str | None:
-    """What a field turns an entry into; None where that cannot be told without building it."""
+    """Return the kind of a field; None if only the built object knows it."""
     try:
         kind = class_attribute(target, "kind") if isinstance(target, str) else None
     except TargetError:  # reported where it is written
@@ -169,7 +169,7 @@ def _kind_of(node: Any) -> str | None:
 
 
 def _fits(x: Any, y: Any) -> tuple[Fit, ...]:
-    """What fits the nodes of x and y, the usual first; nothing where that cannot be told."""
+    """Return what fits the nodes of x and y, the usual choice first; empty if unknown."""
     x_target = x.get("_target_") if isinstance(x, dict) else None
     y_kind = _kind(y.get("_target_")) if isinstance(y, dict) else None
     x_kind = _kind(x_target)
@@ -218,12 +218,12 @@ def _data_and_architecture(
     fitting = [fit for fit in fits if fit.architecture == architecture]
     if fits and architecture and not fitting:
         x_kind = _kind(x["_target_"]) if isinstance(x, dict) else None
-        told = f"{data} answers {KINDS[x_kind]} with {KINDS[_kind(y['_target_']) or '']}"
+        text = f"{data} answers {KINDS[x_kind]} with {KINDS[_kind(y['_target_']) or '']}"
         works = [_change(f, architecture, task if len(fits) > 1 else f.task) for f in fits]
         others = _packaged_data(architecture)
         works += [", ".join(others[:3]) + (", ..." if len(others) > 3 else "")]
         allowed = ", or ".join(filter(None, works))
-        yield Problem("architecture", choices.get("architecture"), f"{told}; allowed: {allowed}")
+        yield Problem("architecture", choices.get("architecture"), f"{text}; allowed: {allowed}")
     known = [fit for several in _packaged_fits().values() for fit in several]
     taken = fitting or fits or [fit for fit in known if fit.architecture == architecture]
     if task and taken and task not in [fit.task for fit in taken]:
@@ -236,7 +236,7 @@ def _data_and_architecture(
 
 
 def _change(fit: Fit, architecture: str | None, task: str | None) -> str:
-    """What has to be typed to come from an architecture and a task to those that fit."""
+    """Return the overrides that change an architecture and a task to those that fit."""
     changes = {"architecture": architecture, "task": task}
     return " ".join(f"{k}={v}" for k, v in fit._asdict().items() if v != changes[k])
 

@@ -1,4 +1,4 @@
-"""From overrides to a checked configuration; what is known of how a run was started."""
+"""Overrides to a checked configuration; `Launch`, how a run was started."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -25,7 +25,7 @@ class Tree:
         self.written: dict[Any, Any] = written
 
     def raw(self, key: str) -> Any:
-        """What is written at a dotted key; None where there is no such key."""
+        """Return the value written at a dotted key; None if there is no such key."""
         node: Any = self.written
         for part in key.split(".") if key else ():
             node = node.get(part) if isinstance(node, dict) else None
@@ -41,7 +41,7 @@ class Tree:
         return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
 
     def get(self, key: str) -> Any:
-        """As `value`; None where an interpolation leads nowhere, which `leaves` reports."""
+        """Return the value; None if an interpolation has no target, which `leaves` reports."""
         try:
             return self.value(key)
         except OmegaConfBaseException:
@@ -70,7 +70,7 @@ class Tree:
         return inner[0] if len(inner) == 1 and not self.has(key) else key
 
     def has(self, key: str) -> bool:
-        """Whether something, null included, is written at a dotted key."""
+        """Return True if a value, null included, is written at a dotted key."""
         parent, _, name = key.rpartition(".")
         node = self.raw(parent)
         return isinstance(node, dict) and name in node

@@ -1,4 +1,4 @@
-"""What `data.path` stands for: the files to train on, or the folder that names are relative to."""
+"""`data.path`: the files to train on, or the folder that names are relative to."""
 
 from pathlib import Path
 from typing import Any

@@ -53,7 +53,7 @@ def unknown_key(cfg: DictConfig, key: str, value: object) -> str:
 
 
 def _unknown_argument(tree: Tree, key: str, parent: str, name: str, value: object) -> str:
-    """As `unknown_key`, where a class is built: what its option does not list needs a plus.
+    """Yield unknown keys of a node with a class; a key that its option does not list needs a plus.
 
     The keys of the packaged options answer at once; a class is imported only if none is close.
     """
@@ -83,7 +83,7 @@ def _unknown_argument(tree: Tree, key: str, parent: str, name: str, value: objec
 
 
 def deletable(cfg: DictConfig, key: str) -> str:
-    """What may stand behind a `~`, where `key` is not there."""
+    """Return the keys that `~` can remove, if `key` does not exist."""
     tree, parts = Tree(cfg), key.split(".")
     depth = next(i for i in range(len(parts)) if not tree.has(".".join(parts[: i + 1])))
     parent = ".".join(parts[:depth])
@@ -147,7 +147,7 @@ def argument_problems(tree: Tree) -> Iterator[Problem]:
 
 
 def _problems_together(tree: Tree, key: str, target: str | None) -> Iterator[Problem]:
-    """What a class of ours refuses of several arguments together, see `seqpipe.bounds.checked`."""
+    """Yield arguments that a class of ours refuses together; see `seqpipe.bounds.checked`."""
     made = found_target(target) if target is not None and _is_ours(target) else None
     together = getattr(getattr(made, "__init__", None), "together", None)
     if made is None or together is None:
@@ -189,7 +189,7 @@ def _replaced(tree: Tree, name: str) -> Problem | None:
         return None
     for leaf, _ in tree.leaves():
         if leaf.startswith("data.source.") and leaf.endswith(f".{name}"):
-            text = f"its value stands in data.{name}; allowed: data.{name}={shown(tree.get(leaf))}"
+            text = f"its value is that of data.{name}; allowed: data.{name}={shown(tree.get(leaf))}"
             return Problem(leaf, tree.get(leaf), text)
     return None
 
@@ -255,14 +255,14 @@ def _untaken(key: str, signature: Signature) -> str:
 
 
 def _left_to_the_run(key: str, node: dict[Any, Any], signature: Signature, name: str) -> str:
-    """How to leave an argument to the run, which it gives only to what it completes."""
+    """Return the advice to leave an argument to the run, which completes partial nodes."""
     if name in signature.required and not node.get("_partial_"):
         return f"+{key}._partial_=true, and the run sets it"
     return "leave it out"
 
 
 def _as_an_option(key: str, name: Any) -> str:
-    """How to choose an option in a file, where its name stands in place of a mapping."""
+    """Return how to choose an option in a file that has its name in place of a mapping."""
     group = key.replace(".", "/")
     if not (conf_dir() / group / f"{name}.yaml").is_file():
         return ""
@@ -271,7 +271,7 @@ def _as_an_option(key: str, name: Any) -> str:
 
 
 def _required(key: str, node: dict[Any, Any], signature: Signature) -> frozenset[str]:
-    """What a node must give itself; whoever completes a `_partial_` one gives the others."""
+    """Return the arguments that a node must have; a `_partial_` node gets the others later."""
     if not node.get("_partial_"):
         return signature.required
     group, _, below = key.partition(".")
@@ -307,7 +307,7 @@ def _value_problems(tree: Tree, key: str, signature: Signature) -> Iterator[Prob
 
 
 def _signature(key: str, target: str, names: set[str]) -> Signature:
-    """What a target takes; not imported where packaged options use these very names."""
+    """Return the arguments of a target, without an import if packaged options name them all."""
     known = packaged_keys(key.split(".")[0], target)
     if not _is_ours(target) and names and names <= known:
         return Signature(target, dict.fromkeys(known))

@@ -180,7 +180,7 @@ class Loader:
         ]
 
     def is_group(self, override: Override) -> bool:
-        """Whether an override chooses an option of a group."""
+        """Return True if an override chooses an option of a group."""
         return override.package is not None or self.repository.group_exists(override.key_or_group)
 
     def options(self, group: str) -> list[str]:
@@ -188,7 +188,7 @@ class Loader:
         return self.repository.get_group_options(group)
 
     def unreadable_problem(self, found: Unreadable, cfg: DictConfig) -> str:
-        """What is wrong with an override that cannot be read, in a configuration without it."""
+        """Return the problem of an override that cannot be applied to a configuration."""
         line, group = with_dots(found.line), found.line.partition("=")[0].lstrip("+~")
         allowed = in_quotes(found.line)
         rule = rule_at(Tree(cfg), with_dots(group))
@@ -200,7 +200,7 @@ class Loader:
         return f"{line}: cannot be read ({found.reason}); allowed: {allowed}"
 
     def choice_problem(self, override: Override) -> Problem | str | None:
-        """What is wrong with the choice of an option, or None."""
+        """Return the problem of the choice of an option, or None."""
         group, value, options = override.key_or_group, override.value(), None
         typed = with_dots(override.get_key_element())
         if "/_" in group:
@@ -291,7 +291,7 @@ class Loader:
 
 
 def _without_place(error: Exception, lines: Sequence[str]) -> str | None:
-    """What is wrong with an option of a part that the options above it do not have."""
+    """Return the problem of an option for a part that the options above it do not have."""
     found = re.match(r"Could not override '(\w+)/(\w+)'", str(error))
     line = next((one for one in lines if found and one.startswith(f"{found[1]}/{found[2]}=")), None)
     if found is None or line is None:

@@ -9,7 +9,7 @@ Param = str | int | float | bool | None
 
 
 def flat_params(cfg: DictConfig, choices: Mapping[str, str]) -> dict[str, Param]:
-    """What was chosen: `cell`, `depth`, `optim.lr`, ..., each the override that would set it.
+    """Return the choices of a run, each named by the override that sets it: `cell`, `optim.lr`, ...
 
     A value that only repeats another through an interpolation is left out, and so are the
     targets behind the options: their choice is named already.

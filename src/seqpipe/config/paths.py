@@ -1,4 +1,4 @@
-"""Where the packaged configuration lies."""
+"""Paths of the package and of its configuration."""
 
 from pathlib import Path
 

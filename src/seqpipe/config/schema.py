@@ -60,7 +60,7 @@ PASSED_BY_THE_RUN: dict[str, tuple[tuple[str, ...], str]] = {
     "logger": (("root", "output_dir"), "seqpipe.tracking.csv.CsvTracker"),
 }
 
-# Groups whose options are told the rest once the data is read.
+# Groups whose options get their remaining arguments once the data is read.
 COMPLETED_BY_THE_RUN = ("cell", "architecture", "task", "optim", "scheduler", "logger")
 
 # Keys that the run reads itself: an option of the user's own must have them too.

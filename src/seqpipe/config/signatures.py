@@ -21,7 +21,7 @@ class TargetError(Exception):
 
 @dataclass(frozen=True)
 class Signature:
-    """What a class or function takes by keyword.
+    """The keyword arguments of a class or function.
 
     Args:
         name: as in `_target_`.

@@ -1,4 +1,4 @@
-"""What is known of a sweep in the process that starts it, whichever processes run its jobs."""
+"""A sweep as the process that starts it knows it, in whichever processes its jobs run."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +50,7 @@ class Comparison(Callback):
 
 
 def comparison_problems(hydra: DictConfig) -> Iterator[Problem]:
-    """What is wrong with the options of the comparison, in Hydra's own node."""
+    """Yield the problems of the comparison's options, which are in Hydra's own node."""
     node = (hydra.get("callbacks") or {}).get("comparison") or {}
     for name, value in node.items():
         if name in _RULES and (fault := _RULES[name].fault(value)):

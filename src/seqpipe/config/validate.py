@@ -90,7 +90,7 @@ def problems_of(
 
 
 def _follows(problem: Problem, tree: Tree, found: Collection[str]) -> bool:
-    """Whether a value is wrong because it reads another key, which has a problem of its own."""
+    """Return True if a value is wrong only because it reads another key that is wrong."""
     if isinstance(tree.raw(problem.key), dict):  # an option is not wrong because of what is in it
         return False
     read = [_parts(key) for key in tree.references(problem.key)]

@@ -173,7 +173,7 @@ class EncoderDecoder(TeacherForced, Architecture):
 
     @torch.no_grad()
     def attention_of(self, x: Tensor, x_lengths: Tensor, y: Tensor, y_lengths: Tensor) -> Tensor:
-        """How much each step of y looks at each step of x, as `forward`.
+        """Return the attention weights of each step of y over x; arguments as of `forward`.
 
         Returns (B, T_y, T_x): 0 at padding of either, sum 1 over the steps of x elsewhere.
 
@@ -191,7 +191,7 @@ class EncoderDecoder(TeacherForced, Architecture):
 
     @torch.no_grad()
     def free_running(self, x: Tensor, x_lengths: Tensor, y: Tensor, y_lengths: Tensor) -> Tensor:
-        """As `forward`, each step reading the likeliest symbol of the step before, not y_{t-1}.
+        """Return logits; each step reads the likeliest symbol of the step before, not y_{t-1}.
 
         Of y only the number of steps is read. Returns (B, T_y, V).
         """

@@ -17,7 +17,7 @@ KEY = "architecture.teacher_forcing_decay"
 
 
 class Decay(nn.Module, ABC):
-    """From what teacher forcing starts with and the updates made to what it is now.
+    """A schedule: from the initial probability and the number of updates to the present one.
 
     It has no state: a resumed training computes the probability from its number of updates.
     """

@@ -1,4 +1,4 @@
-"""From what a batch holds to what a recurrent stack reads: (B, T, D) floats."""
+"""Inputs of a recurrent stack: ids, spelled words or numbers to floats (B, T, D)."""
 
 from typing import Literal
 

@@ -87,7 +87,7 @@ class ManyToMany(Architecture):
     def carry(
         self, x: Tensor, x_lengths: Tensor, y: Tensor, y_lengths: Tensor, carried: StackState
     ) -> tuple[Tensor, StackState]:
-        """As `forward`, from the state in which the x before this one ended; and the next."""
+        """Return logits that continue from the state of the batch before, and the next state."""
         return self._run(x, x_lengths, carried)
 
     def _run(

@@ -122,7 +122,7 @@ class OneToMany(Architecture):
         y_lengths: Tensor,
         carried: tuple[Tensor, StackState],
     ) -> tuple[Tensor, tuple[Tensor, StackState]]:
-        """As `forward`, from the last y and the state in which the y before this one ended.
+        """Return logits that continue from the last y and the state of the batch before.
 
         Returns:
             logits; the last y and the state that the next batch starts from.
@@ -159,7 +159,7 @@ class OneToMany(Architecture):
     def free_running(
         self, x: Tensor | None, x_lengths: Tensor | None, y: Tensor, y_lengths: Tensor
     ) -> Tensor:
-        """As `forward`, each step reading the likeliest y of the step before, not the true one.
+        """Return logits; each step reads the likeliest y of the step before, not the true one.
 
         That is the likeliest symbol; of a roll, each note that is as likely as not. Of y only the
         number of steps is read. Returns (B, T_y, V) or (B, T_y, K).

@@ -1,4 +1,4 @@
-"""From the characters of a word to one vector: what a word looks like, known or not.
+"""Encoder of the characters of a word, known or unknown, into one vector.
 
 Shapes: B sequences, T words, C characters a word at most, W numbers for a word. A character is
 an id from 1 on; 0 fills up a word to C and is never read.

@@ -30,7 +30,7 @@ FORBIDDEN = -1e30
 
 
 class Allowed(NamedTuple):
-    """Which tags may follow each other; True where they may.
+    """The transitions between tags; True where one is allowed.
 
     Args:
         start: (K,) of the first step.
@@ -44,7 +44,7 @@ class Allowed(NamedTuple):
 
 
 class CRFHead(Head):
-    """From a recurrent layer's output to the potentials of a sequence of tags.
+    """Potentials of a sequence of tags from the output of a recurrent layer.
 
     The score of j at t after i is what the layers of a `Head` say of j at t, and what is learned of
     i -> j; at the first and at the last real step, what is learned of j as first or last tag.
@@ -91,7 +91,7 @@ class CRFHead(Head):
     def potentials(
         self, emissions: Float[Tensor, "B T K"], lengths: Int[Tensor, " B"]
     ) -> Float[Tensor, "B T K K"]:
-        """From what each step says of each tag, (B, T, K), to the potentials, (B, T, K, K)."""
+        """Return the potentials (B, T, K, K) from the scores of tags at each step, (B, T, K)."""
         T = emissions.shape[1]
         t = torch.arange(T, device=emissions.device)
         last = (t == lengths.to(emissions.device).unsqueeze(1) - 1).unsqueeze(-1)

@@ -48,7 +48,7 @@ class FeedForward(nn.Module):
 
 
 class Head(nn.Module):
-    """From a recurrent layer's output to y, alike at every time step.
+    """Output layers from the output of a recurrent layer to y, the same at every time step.
 
     With `hidden`, the lecture's deep outputs: more layers per step, without recurrence.
 

@@ -16,7 +16,7 @@ class StepTask(Task):
 
     label_smoothing = 0.0
     weights: Tensor | None = None
-    """Of the classes, (K,); both change the training loss only."""
+    """Weights of the classes, (K,); like smoothing, they change only the training loss."""
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """Cross entropy in nats per real step. outputs: (B, T_y, K)."""

@@ -91,7 +91,7 @@ class Tagging(StepTask):
         return ExampleCheck("spans of a crf", _whole_spans) if crf else None
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
-        """In nats per real step. outputs: (B, T_y, K), or (B, T_y, K, K) potentials."""
+        """Nats per real step. outputs: (B, T_y, K), or potentials (B, T_y, K, K)."""
         return super().loss(self._logits(outputs, batch), batch, training=training)
 
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
@@ -114,7 +114,7 @@ class Tagging(StepTask):
     def one_step(
         self, outputs: Tensor, batch: SequenceBatch, *, first: bool
     ) -> tuple[Tensor, SequenceBatch]:
-        """As `Task`; of a CRF, logits given the true tag next to it: what the step itself says."""
+        """Return (logits, y) of real steps; of a CRF, logits given the true neighbouring tags."""
         if outputs.ndim == 4:
             assert batch.y_lengths is not None
             given = first_logits if first else conditional_logits
