@@ -206,6 +206,6 @@ def test_a_text_read_in_pieces_is_not_torn_by_a_maximum_length(source_of):
     with pytest.raises(DataError) as error:
         SequenceData(source_of(records), Text("text"), max_length=2)
     assert error.value.problems == [
-        "train[0]: is a piece of a longer text, which data.max_length would tear apart; "
+        "train[0]: is a piece of a longer text, which data.max_length would cut; "
         "allowed: null, and data.window or data.bptt (and in 2 more)"
     ]

@@ -44,7 +44,7 @@ def test_commands_are_found_in_blocks_and_in_the_table():
     kinds = [split(shlex.split(words))[0] for words in DOCUMENTED]
     assert kinds.count("train") > 30
     assert {*COMMANDS, *PANEL_COMMANDS} <= {*kinds}
-    assert "data=copy_memory" in DOCUMENTED
+    assert "experiment=copy_memory" in DOCUMENTED
     assert sum(map(bool, DOCUMENTED.values())) == 4
 
 

@@ -252,7 +252,7 @@ def trained(once):
         ("cell=gru", "architecture.encoder.cell._target_=.*GRU: .* was trained with"),
         (
             "optim=sgd",
-            r"optim.lr=0.1: .* was trained with another value; allowed: optim.lr=0.00[0-9]*\n",
+            r"optim.lr=0.1: .* was trained with another value; allowed: optim.lr=0.0[0-9]*\n",
         ),
         (
             "data.length=7",

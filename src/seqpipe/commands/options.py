@@ -85,7 +85,7 @@ class Translate(_Decoding):
     attention: str | None = option("a .png: which steps of x each step of y looked at", None)
 
     def problems(self) -> Iterator[str]:
-        """What does not fit together."""
+        """Yield the options that do not fit together."""
         yield from super().problems()
         yield from _one_of(text=self.text, input=self.input)
         if self.input is None:
@@ -142,7 +142,7 @@ class Score(_Reading):
     )
 
     def problems(self) -> Iterator[str]:
-        """What does not fit together."""
+        """Yield the options that do not fit together."""
         yield from super().problems()
         yield from _one_of(text=self.text, input=self.input)
         if self.input is None:
@@ -177,7 +177,7 @@ class Evaluate(ModelOptions):
     log: bool = option("false: print only", True)
 
     def problems(self) -> Iterator[str]:
-        """What does not fit together."""
+        """Yield the options that do not fit together."""
         yield from super().problems()
         if self.input is None and self.format is not None:
             yield f"format={self.format}: is of an input; allowed: with input=..."

@@ -60,13 +60,7 @@ def export_onnx(model: Model, path: Path) -> list[str]:
     written = graph.model(type(network).__name__, ("seqpipe", __version__))
     onnx.helper.set_model_props(written, metadata(model))
     onnx.checker.check_model(written, full_check=True)
-    made = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        made.parent.mkdir(parents=True, exist_ok=True)
-        made.write_bytes(written.SerializeToString(deterministic=True))
-    except OSError as error:
-        text = f"cannot be written ({error.strerror}); allowed: a new file"
-        raise ConfigError(f"output={path}: {text}") from None
+    made = _written(path, written.SerializeToString(deterministic=True))
     try:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; it warns of its own optimisations
@@ -86,6 +80,18 @@ def export_onnx(model: Model, path: Path) -> list[str]:
         *(f"output: {_described(value)}" for value in session.get_outputs()),
         f"checked: {checked} at most, with {tried}",
     ]
+
+
+def _written(path: Path, content: bytes) -> Path:
+    """Write the content beside the file, under a name that no other process uses."""
+    made = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.write_bytes(content)
+    except OSError as error:
+        text = f"cannot be written ({error.strerror}); allowed: a new file"
+        raise ConfigError(f"output={path}: {text}") from None
+    return made
 
 
 def metadata(model: Model) -> dict[str, str]:

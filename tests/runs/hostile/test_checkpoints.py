@@ -13,7 +13,8 @@ from seqpipe.errors import ConfigError
 
 QUICK = (
     *("data=adding", "data.length=6", "data.source.train=60", "data.source.valid=16"),
-    *("data.source.test=16", "hidden_size=8", "data.batch_size=16", "logger=none"),
+    *("data.source.test=16", "hidden_size=8", "dropout=0.0", "data.batch_size=16"),
+    "logger=none",
     *("trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "preflight=none"),
     *("diagnostics=none", "data.cache=null", "trainer.log_every_n_steps=1"),
 )
