@@ -135,7 +135,7 @@ def checked(
         @functools.wraps(function)
         def checking(*args: P.args, **kwargs: P.kwargs) -> T:
             bound = signature.bind(*args, **kwargs)
-            problems = faults(_bounds_of(function), bound.arguments, below)
+            problems = faults(bounds_of(function), bound.arguments, below)
             if together is not None and not problems:
                 bound.apply_defaults()
                 given = {
@@ -154,8 +154,9 @@ def checked(
 
 
 @functools.cache
-def _bounds_of(function: Callable[..., Any]) -> dict[str, Rule]:
-    hints = typing.get_type_hints(function, include_extras=True)
+def bounds_of(annotated: Callable[..., Any]) -> dict[str, Rule]:
+    """Return the bounds in the annotations of a function or a dataclass, by name."""
+    hints = typing.get_type_hints(annotated, include_extras=True)
     rules = {name: rule_of(hint) for name, hint in hints.items() if _is_bounded(hint)}
     return {name: rule for name, rule in rules.items() if rule is not None}
 

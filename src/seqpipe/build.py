@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from torch import nn
 
 from seqpipe.config.config_view import Tree
-from seqpipe.config.schema import TAKEN_BY_THE_RUN
+from seqpipe.config.schema import READ_BY_THE_RUN, TAKEN_BY_THE_RUN
 from seqpipe.data.base import SequenceSpec
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.prepare import ExampleCheck
@@ -28,12 +28,6 @@ from seqpipe.training.callbacks import CountedUpdates, ForcingDecay, OneBar, Thr
 from seqpipe.training.checkpoints import BestAndLast, History
 from seqpipe.training.lightning_internals import begin_with_the_next_epoch
 from seqpipe.training.module import SequenceModule
-
-DATA_ARGUMENTS = (
-    *("batch_size", "batch_tokens", "num_workers", "seed"),
-    *("window", "eval_window", "bptt", "on_error", "cache"),
-    *("max_length", "longer", "keep"),
-)
 
 
 def build_data(
@@ -93,7 +87,7 @@ def _data(
             fitted=fitted,
             only=only,
             check=_example_check(cfg) if task is None else task.own_check,
-            **{name: node[name] for name in DATA_ARGUMENTS},
+            **{name: node[name] for name in READ_BY_THE_RUN["data"] if name != "x"},
         )
 
 

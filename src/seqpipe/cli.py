@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
@@ -31,6 +30,7 @@ from seqpipe.commands.dispatch import (
 from seqpipe.config.class_override import drop_inherited
 from seqpipe.config.commandline import check_command, flags_first, read_flags
 from seqpipe.config.compose import Launch
+from seqpipe.config.hydra_internals import BASIC_LAUNCHER, flags_parser
 from seqpipe.config.loader import VERSION_BASE, choices_of
 from seqpipe.config.nested_groups import with_dots, with_slashes
 from seqpipe.config.paths import conf_dir
@@ -69,7 +69,6 @@ if TYPE_CHECKING:
 Run = Callable[[DictConfig, Launch], "RunResult"]
 _MODULES = {TRAIN: "train", "describe": "describe_data", "replay": "replay"}
 _TO_BE_REMOVED = "to_be_removed"
-_BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
 class _Jobs:
@@ -276,7 +275,7 @@ def _name_of_job() -> str:
 
 def _has_own_process() -> bool:
     """True if a launcher runs each job in a process; it recognises a failure by the exception."""
-    return bool(HydraConfig.get().launcher.get("_target_") != _BASIC_LAUNCHER)
+    return bool(HydraConfig.get().launcher.get("_target_") != BASIC_LAUNCHER)
 
 
 def _launch() -> Launch:
@@ -328,7 +327,7 @@ def _arguments_of_job(argv: list[str]) -> list[str]:
 
 def _flags(argv: list[str]) -> list[str]:
     """The flags that change the composed configuration."""
-    flags = get_args_parser().parse_args(argv)
+    flags = flags_parser().parse_args(argv)
     return [
         f"--{name.replace('_', '-')}={value}"
         for name in ("config_dir", "config_name")

@@ -8,15 +8,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from hydra.utils import get_class
 from mlflow.models.model import MLMODEL_FILE_NAME, Model
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.store.db import utils as database
 from mlflow.utils import mlflow_tags
+from omegaconf import OmegaConf
 from pytorch_lightning import LightningModule, Trainer
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
 import seqpipe
+from seqpipe.config import hydra_internals
+from seqpipe.config.paths import conf_dir
 from seqpipe.tasks.torchmetrics_internals import set_state
 from seqpipe.tracking import mlflow_internals, serving
 from seqpipe.training.lightning_internals import (
@@ -35,9 +41,8 @@ OWN = set(
 )
 OF_NAMEDTUPLES = {"_replace", "_asdict", "_fields", "_make"}
 TESTED_BY_USE = {  # of torch and argparse: without them our tests of these modules fail
-    *("_NormBase", "_foreach_div", "_foreach_sub", "_foreach_norm", "_actions"),
+    *("_NormBase", "_foreach_div", "_foreach_sub", "_foreach_norm"),
 }
-OF_HYDRA = {"cli.py", "config/commandline.py", "config/loader.py"}  # until they have a module
 
 
 def private_uses(source: str) -> set[str]:
@@ -59,7 +64,7 @@ def test_loops_of_lightning_are_named_in_one_module():
 
 def test_private_names_are_used_only_in_the_modules_of_internals():
     others = [name for name in SOURCES if not name.endswith("_internals.py")]
-    used = {name: private_uses(SOURCES[name]) for name in others if name not in OF_HYDRA}
+    used = {name: private_uses(SOURCES[name]) for name in others}
     assert {name: names for name, names in used.items() if names} == {}
 
 
@@ -146,3 +151,47 @@ def test_mlflow_names_its_tags_files_and_keys_as_we_do(tmp_path):
     (tmp_path / "a").write_text("it")
     ours.download_file(repository, "a", tmp_path / "b")
     assert (tmp_path / "b").read_text() == "it"
+
+
+def test_hydra_composes_with_the_folders_of_the_user(tmp_path):
+    (tmp_path / "cell").mkdir()
+    (tmp_path / "cell" / "mine.yaml").write_text("size: 3\n")
+    loader = hydra_internals.config_loader(conf_dir(), [str(tmp_path)])
+    repository = hydra_internals.repository_of(loader, "config", [])
+    assert {"mine", "lstm"} <= set(repository.get_group_options("cell"))
+    cfg = loader.load_configuration("config", ["cell=mine"], RunMode.RUN)
+    assert cfg.cell.size == 3
+    found = [source.path for source in repository.get_sources() if source.scheme() == "file"]
+    assert {str(tmp_path), str(conf_dir())} <= {*found}
+
+
+def test_hydra_lists_no_option_whose_name_starts_with_an_underscore():
+    loader = hydra_internals.config_loader(conf_dir(), [])
+    offered = hydra_internals.repository_of(loader, "config", []).get_group_options("data")
+    assert "digits" in offered
+    assert not [name for name in offered if name.startswith("_")]
+
+
+def test_hydra_applies_one_override_to_a_composed_configuration():
+    cfg = OmegaConf.create({"depth": 1, "trainer": {"max_epochs": 3}})
+    OmegaConf.set_struct(cfg, True)
+    for line in ("depth=2", "+seed=4", "~trainer.max_epochs"):
+        override = OverridesParser.create().parse_override(line)
+        hydra_internals.apply_override(override, cfg)
+    assert cfg == {"depth": 2, "trainer": {}, "seed": 4}
+
+
+def test_hydra_parses_its_flags_and_names_their_actions():
+    parser = hydra_internals.flags_parser()
+    flags = parser.parse_args(["--config-dir=mine", "--multirun", "depth=2"])
+    assert (flags.config_dir, flags.multirun, flags.overrides) == ("mine", True, ["depth=2"])
+    assert hydra_internals.action_of(parser, "--config-dir").dest == "config_dir"
+
+
+@pytest.mark.parametrize("plugin", ["BASIC_LAUNCHER", "BASIC_SWEEPER"])
+def test_the_plugins_of_hydra_have_these_names(plugin):
+    assert get_class(getattr(hydra_internals, plugin))
+    group = plugin.removeprefix("BASIC_").lower()
+    loader = hydra_internals.config_loader(conf_dir(), [])
+    cfg = loader.load_configuration("config", [], RunMode.RUN)
+    assert cfg.hydra[group]._target_ == getattr(hydra_internals, plugin)

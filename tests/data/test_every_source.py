@@ -9,9 +9,10 @@ from dataclasses import MISSING, fields, is_dataclass
 
 import pytest
 
+from seqpipe.bounds import bounds_of
 from seqpipe.data import sources
 from seqpipe.data.base import SPLITS, Source
-from seqpipe.data.sources.argument_checks import MissingFiles, rule_of
+from seqpipe.data.sources.argument_checks import MissingFiles
 from seqpipe.data.sources.digits import Digits
 from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.hub_documents import HubDocuments
@@ -72,13 +73,13 @@ BOUNDED = [
     for made in EVERY
     if is_dataclass(made)
     for f in fields(made)
-    if f.init and rule_of(f.type) is not None
+    if f.init and f.name in bounds_of(made)
 ]
 
 
 @pytest.mark.parametrize(("made", "name"), BOUNDED, ids=lambda one: getattr(one, "__name__", one))
 def test_a_value_outside_its_bounds_is_refused_by_its_rule(made, name):
-    rule = next(rule_of(f.type) for f in fields(made) if f.name == name)
+    rule = bounds_of(made)[name]
     value = next(value for value in WRONG if not rule.accepts(value))
     with pytest.raises(ConfigError) as refused:
         made(**{**required(made), name: value})

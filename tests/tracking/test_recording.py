@@ -3,6 +3,7 @@ import threading
 
 import pytest
 
+from seqpipe.terminal import handling
 from seqpipe.tracking.base import NoTracker, recording
 
 
@@ -38,10 +39,11 @@ def test_a_block_that_ends_is_finished():
 
 
 def test_the_handlers_of_signals_are_put_back():
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with recording(Recorder()):
-        assert signal.getsignal(signal.SIGTERM) != before[0]
-    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    with handling({signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}):
+        with recording(Recorder()):
+            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 def test_it_works_outside_the_main_thread():

@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 
 from seqpipe.config.config_view import Tree
+from seqpipe.config.hydra_internals import BASIC_SWEEPER, action_of, flags_parser
 from seqpipe.config.loader import Composed, Loader, in_quotes, parse, shadowed
 from seqpipe.config.nested_groups import with_dots, with_slashes
 from seqpipe.config.sweep_callback import comparison_problems
@@ -24,7 +24,6 @@ from seqpipe.rules import Problem
 
 _FLAGS = ("multirun", "config_dir", "config_name", "cfg", "resolve", "info", "help", "version")
 _NUMBERS = re.compile(r"[^=]+=[-+\d., eE]*")
-BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 class Checked(NamedTuple):
@@ -45,7 +44,7 @@ def read_flags(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
         ConfigError: a flag that does not exist, or cannot be used here.
     """
-    parser = get_args_parser()
+    parser = flags_parser()
     parser.exit_on_error = False
     try:
         flags, unknown = parser.parse_known_intermixed_args(list(argv))
@@ -77,7 +76,7 @@ def read_flags(argv: Sequence[str]) -> argparse.Namespace:
 def _no_value(parser: argparse.ArgumentParser, error: argparse.ArgumentError) -> str:
     """A flag that is one, with a value that it does not take or without the one it needs."""
     name = str(error.argument_name).partition("/")[0]
-    action = next(one for one in parser._actions if name in one.option_strings)
+    action = action_of(parser, name)
     if action.nargs == 0:
         allowed = f"{name} by itself"
     elif action.choices:

@@ -9,11 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.utils import setup_globals
@@ -26,6 +21,12 @@ from yaml import MarkedYAMLError, YAMLError
 from seqpipe.config.class_override import drop_inherited
 from seqpipe.config.config_view import Tree
 from seqpipe.config.data_path import settle_path
+from seqpipe.config.hydra_internals import (
+    Repository,
+    apply_override,
+    config_loader,
+    repository_of,
+)
 from seqpipe.config.key_checks import deletable, unknown_key
 from seqpipe.config.nested_groups import with_dots
 from seqpipe.config.paths import conf_dir
@@ -35,22 +36,6 @@ from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import Problem, shown
 
 VERSION_BASE = "1.3"
-
-_all_options = ConfigRepository.get_group_options
-
-
-def _offered_options(
-    self: ConfigRepository,
-    group_name: str,
-    results_filter: ObjectType | None = ObjectType.CONFIG,
-) -> list[str]:
-    """The options or subgroups of a group, without base files: `_NAME`, which options share."""
-    names = _all_options(self, group_name, results_filter)
-    return [name for name in names if not name.startswith("_")]
-
-
-# Hydra's own --help and completion ask it, too.
-ConfigRepository.get_group_options = _offered_options  # type: ignore[method-assign]
 
 
 class Composed(NamedTuple):
@@ -149,21 +134,17 @@ class Loader:
         setup_globals()
         self.hydra_overrides = list(hydra_overrides)
         self.config_name = config_name
-        search_path = create_config_search_path(str(conf_dir()))
         for folder in config_dirs:
             if not Path(folder).is_dir():
                 raise ConfigError(f"--config-dir={folder}: no such folder; allowed: a folder")
-            url = f"file://{os.path.abspath(folder)}"
-            search_path.prepend("command-line", url, anchor=SearchPathQuery(provider="schema"))
-        self.hydra_loader = ConfigLoaderImpl(search_path)
+        folders = [os.path.abspath(folder) for folder in config_dirs]
+        self.hydra_loader = config_loader(conf_dir(), folders)
         self.repository = self._repository()
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
-    def _repository(self) -> CachingConfigRepository:
+    def _repository(self) -> Repository:
         try:
-            _, repository = self.hydra_loader._parse_overrides_and_create_caching_repo(
-                self.config_name, self.hydra_overrides
-            )
+            repository = repository_of(self.hydra_loader, self.config_name, self.hydra_overrides)
         except Exception as error:  # whatever Hydra or YAML finds in the primary configuration
             raise ConfigError(f"{self.config_name}.yaml: {_in_words(error)}") from None
         if not repository.config_exists(self.config_name):
@@ -332,7 +313,7 @@ def _apply(override: Override, cfg: DictConfig) -> Problem | str | None:
         key, value = override.key_or_group, override.value()
         return Problem(key, value, unknown_key(cfg, key, value))
     try:
-        ConfigLoaderImpl._apply_overrides_to_config([override], cfg)
+        apply_override(override, cfg)
     except ConfigCompositionException as error:
         key, value = override.key_or_group, override.value()
         if isinstance(error.__cause__, (ConfigAttributeError, ConfigKeyError)):

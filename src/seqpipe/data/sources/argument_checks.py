@@ -1,12 +1,13 @@
 """Checks of the arguments of sources: shares, bounds, regular expressions, missing files."""
 
 import re
-from dataclasses import fields
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any
 
+from seqpipe.bounds import bounds_of
 from seqpipe.errors import ConfigError, DataError, did_you_mean
-from seqpipe.rules import Rule, choice, either, faults, real, refusal, text
+from seqpipe.rules import either, faults, real, refusal, text
 
 _SHOWN = 8  # files of a folder, in a message
 
@@ -21,17 +22,11 @@ def check_arguments(source: Any) -> None:
     Raises:
         ConfigError: with every one that does.
     """
-    rules = {field.name: rule for field in fields(source) if (rule := rule_of(field.type))}
+    made: Callable[..., Any] = type(source)
+    rules = bounds_of(made)
     given = {name: getattr(source, name) for name in rules}
     if problems := faults(rules, given, below="data.source."):
         raise ConfigError(problems)
-
-
-def rule_of(annotation: Any) -> Rule | None:
-    """The rule in an annotation, or the choice of a Literal; None where there is none."""
-    if get_origin(annotation) is Literal:
-        return choice(*get_args(annotation))
-    return next((r for r in getattr(annotation, "__metadata__", ()) if isinstance(r, Rule)), None)
 
 
 _SHARE = real("(0, 1)").because("a share of the data")

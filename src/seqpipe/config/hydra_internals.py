@@ -1,0 +1,86 @@
+"""Hydra's private parts: the only module that uses them, held by tests/config/test_private_apis.py.
+
+Hydra has no public way to compose with several folders, to apply one override to a composed
+configuration, to parse its flags without running, or to leave options out of its lists.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+Repository = CachingConfigRepository
+ConfigLoader = ConfigLoaderImpl
+
+_all_options = ConfigRepository.get_group_options
+
+
+def _offered_options(
+    self: ConfigRepository,
+    group_name: str,
+    results_filter: ObjectType | None = ObjectType.CONFIG,
+) -> list[str]:
+    """The options or subgroups of a group, without base files: `_NAME`, which options share."""
+    names = _all_options(self, group_name, results_filter)
+    return [name for name in names if not name.startswith("_")]
+
+
+# Hydra's own --help and completion call it, too.
+ConfigRepository.get_group_options = _offered_options  # type: ignore[method-assign]
+
+
+def flags_parser() -> argparse.ArgumentParser:
+    """Return the parser of Hydra's flags."""
+    return get_args_parser()
+
+
+def action_of(parser: argparse.ArgumentParser, flag: str) -> argparse.Action:
+    """Return the action of a flag, as `--config-dir`."""
+    return next(one for one in parser._actions if flag in one.option_strings)
+
+
+def config_loader(packaged: Path, folders: Sequence[str]) -> ConfigLoaderImpl:
+    """Return a loader of the packaged configuration and of more folders.
+
+    Args:
+        packaged: the packaged configuration.
+        folders: as `--config-dir`, each an absolute path.
+    """
+    search_path = create_config_search_path(str(packaged))
+    for folder in folders:
+        anchor = SearchPathQuery(provider="schema")
+        search_path.prepend("command-line", f"file://{folder}", anchor=anchor)
+    return ConfigLoaderImpl(search_path)
+
+
+def repository_of(
+    loader: ConfigLoaderImpl, config_name: str, hydra_overrides: Sequence[str]
+) -> CachingConfigRepository:
+    """Return the repository of all options, with the search path that the overrides add.
+
+    Raises:
+        Exception: whatever Hydra or YAML finds in the primary configuration.
+    """
+    _, repository = loader._parse_overrides_and_create_caching_repo(
+        config_name, list(hydra_overrides)
+    )
+    return repository
+
+
+def apply_override(override: Override, cfg: DictConfig) -> None:
+    """Apply one override to a composed configuration.
+
+    Raises:
+        HydraException: it cannot be applied.
+    """
+    ConfigLoaderImpl._apply_overrides_to_config([override], cfg)
