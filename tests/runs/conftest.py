@@ -17,6 +17,7 @@ from seqpipe.config import commandline
 from seqpipe.config.compose import Launch, compose
 from seqpipe.config.config_view import Tree
 from seqpipe.config.loader import Loader
+from seqpipe.config.schema import DATA_TARGET
 from seqpipe.config.signatures import TargetError, signature_of
 from seqpipe.config.validate import rule_for
 from seqpipe.errors import SeqpipeError
@@ -123,7 +124,7 @@ def candidates(tree: Tree, key: str, more: Mapping[str, list[Any]]) -> Iterator[
     """Other values of a key that its rules allow, as they are typed."""
     value, parent, name = tree.get(key), *key.rpartition(".")[::2]
     try:
-        target = tree.get(f"{parent}._target_")
+        target = DATA_TARGET if parent == "data" else tree.get(f"{parent}._target_")
         rule = signature_of(target).rules.get(name) if isinstance(target, str) else None
     except TargetError:
         rule = None
@@ -150,7 +151,7 @@ def candidates(tree: Tree, key: str, more: Mapping[str, list[Any]]) -> Iterator[
 
 DOES_NOT_APPLY = (
     *("cannot be cut", "is another cut", "nothing to cut in training", "nothing is too long"),
-    *("nothing is truncated", "ids have no room for it", "parts the documents already"),
+    *("nothing is truncated", "ids have no room for it", "documents already start otherwise"),
     *("two ways to choose frames", "there is no backbone to use it", "no table of labels is read"),
     *("the data is read from files", "no list of files is read", "nothing is drawn"),
     *("only a set on the hub", "parquet has none", "are of words", "nothing is unknown"),

@@ -73,6 +73,7 @@ OTHERS: dict[str, dict[str, list[Any]]] = {
     "frame_folders in a table": {
         "group": [["file"]],
         "stratify": ["label"],
+        "pattern": ["'(?P<take>.+)'"],
         "layer": ["'2'"],
         "weights": ["{folder}/weights.pt"],
     },
