@@ -1,8 +1,17 @@
-"""Options of decoding: greedy, or by beam search."""
+"""Tasks that decode a sequence, and their options: greedy, or by beam search."""
 
 from collections.abc import Iterator
 from typing import Literal
 
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from seqpipe.data.base import SequenceBatch
+from seqpipe.tasks.base import Pairs, Task
+from seqpipe.tasks.metrics import ErrorRate, ExactMatch, compared
+
+Decoded = tuple[Tensor, Tensor]
+"""Ids (B, T), and how many of them count (B,)."""
 Decoding = Literal["greedy", "beam"]
 BEAM_SIZE, LENGTH_PENALTY = 5, 0.6
 
@@ -32,3 +41,21 @@ def beam_size_of(decoding: Decoding, beam_size: int | None) -> int | None:
     if decoding == "greedy":
         return None
     return BEAM_SIZE if beam_size is None else beam_size
+
+
+class DecodedTask(Task):
+    """Tasks that are measured on the sequences that the model decodes."""
+
+    def metric_names(self) -> list[str]:
+        """Loss, exact match, error rate."""
+        return ["loss", "exact_match", "error_rate"]
+
+    def pairs(self, predictions: Decoded, batch: SequenceBatch) -> Pairs:
+        """Two lists of id lists, without blanks and <EOS>; see `compared`."""
+        return compared(self.decoded(predictions, batch), self.y, batch.texts)
+
+    def metrics(self, stage: str) -> MetricCollection:
+        """Exact match and error rate; none while training, which does not decode."""
+        if stage == "train":
+            return MetricCollection({})
+        return MetricCollection({"exact_match": ExactMatch(), "error_rate": ErrorRate()})

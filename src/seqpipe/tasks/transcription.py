@@ -5,21 +5,16 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
 
 from seqpipe.bounds import BeamSize, Monitor, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.vocabulary import BOS, EOS, PAD
 from seqpipe.nn.ctc import best_path, ctc_loss, prefix_beam, steps_needed
-from seqpipe.tasks.base import Pairs, Task
-from seqpipe.tasks.decoding import Decoding, beam_size_of, transcript_faults
-from seqpipe.tasks.metrics import ErrorRate, ExactMatch, compared
-
-Decoded = tuple[Tensor, Tensor]
+from seqpipe.tasks.decoding import Decoded, DecodedTask, Decoding, beam_size_of, transcript_faults
 
 
-class Transcription(Task):
+class Transcription(DecodedTask):
     """Connectionist temporal classification (CTC): each step of x says a symbol, or nothing.
 
     <PAD> is the blank, since no y holds it; the <EOS> at the end of y is not said. The loss is
@@ -55,10 +50,6 @@ class Transcription(Task):
     ) -> None:
         super().__init__(y=y, monitor=monitor, mode=mode)
         self.beam_size = beam_size_of(decoding, beam_size)
-
-    def metric_names(self) -> list[str]:
-        """Loss, exact match, error rate."""
-        return ["loss", "exact_match", "error_rate"]
 
     @classmethod
     def example_check(cls, *, crf: bool = False) -> ExampleCheck:
@@ -100,16 +91,6 @@ class Transcription(Task):
             outputs, batch.x_lengths, blank=PAD, beam_size=self.beam_size, banned=(BOS, EOS)
         )
         return found.ids[:, 0], found.lengths[:, 0]
-
-    def pairs(self, predictions: Decoded, batch: SequenceBatch) -> Pairs:
-        """Two lists of id lists, without blanks and <EOS>; see `compared`."""
-        return compared(self.decoded(predictions, batch), self.y, batch.texts)
-
-    def metrics(self, stage: str) -> MetricCollection:
-        """Exact match and error rate; none while training."""
-        if stage == "train":
-            return MetricCollection({})
-        return MetricCollection({"exact_match": ExactMatch(), "error_rate": ErrorRate()})
 
     def decoded(self, predictions: Any, batch: SequenceBatch) -> list[tuple[Any, Any]]:
         """Symbols of each example."""

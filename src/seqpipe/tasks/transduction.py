@@ -3,21 +3,23 @@
 from typing import Any, Literal
 
 from torch import Tensor
-from torchmetrics import MetricCollection
 
 from seqpipe.bounds import BeamSize, Count, LengthPenalty, Monitor, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.vocabulary import EOS
 from seqpipe.errors import ConfigError
-from seqpipe.tasks.base import Pairs
-from seqpipe.tasks.decoding import LENGTH_PENALTY, Decoding, beam_faults, beam_size_of
-from seqpipe.tasks.metrics import ErrorRate, ExactMatch, compared
+from seqpipe.tasks.decoding import (
+    LENGTH_PENALTY,
+    Decoded,
+    DecodedTask,
+    Decoding,
+    beam_faults,
+    beam_size_of,
+)
 from seqpipe.tasks.step_task import StepTask
 
-Decoded = tuple[Tensor, Tensor]
 
-
-class Transduction(StepTask):
+class Transduction(DecodedTask, StepTask):
     """Cross entropy with teacher forcing; exact match and error rate on what is decoded.
 
     The metrics come from decoding freely, as the model would be used: the model never sees the
@@ -63,10 +65,6 @@ class Transduction(StepTask):
         self.beam_size = beam_size_of(decoding, beam_size)
         self.length_penalty = LENGTH_PENALTY if length_penalty is None else length_penalty
 
-    def metric_names(self) -> list[str]:
-        """Loss, exact match, error rate."""
-        return ["loss", "exact_match", "error_rate"]
-
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Decoded:
         """The sequences that the model decodes from x alone: ids (B, T) and lengths (B,).
 
@@ -84,16 +82,6 @@ class Transduction(StepTask):
         options = {"beam_size": self.beam_size, "length_penalty": self.length_penalty}
         found = model.beam(batch.x, batch.x_lengths, self.max_length, **options)
         return found.ids[:, 0], found.lengths[:, 0]
-
-    def pairs(self, predictions: Decoded, batch: SequenceBatch) -> Pairs:
-        """Two lists of id lists, <EOS> removed; see `compared`."""
-        return compared(self.decoded(predictions, batch), self.y, batch.texts)
-
-    def metrics(self, stage: str) -> MetricCollection:
-        """Exact match and error rate; none while training, which does not decode."""
-        if stage == "train":
-            return MetricCollection({})
-        return MetricCollection({"exact_match": ExactMatch(), "error_rate": ErrorRate()})
 
     def decoded(self, predictions: Any, batch: SequenceBatch) -> list[tuple[Any, Any]]:
         """Symbols before <EOS> of each example."""
