@@ -1,7 +1,7 @@
 """Readers for the files of runs, models, checkpoints and caches, as plain data.
 
-One rule holds for all of them, whoever wrote the file: a record holds numbers, text, lists and
-mappings. Nothing in it is executed, imported or resolved, no link in it is followed out of its
+The same rule applies to all of them, whoever wrote the file: a record contains numbers, text, lists
+and mappings. Nothing in it is executed, imported or resolved, no link in it is followed out of its
 folder, and no file in it can claim to be larger than it is.
 """
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from seqpipe.config.commandline import check
 from seqpipe.config.compose import compose
 from seqpipe.errors import ConfigError
 
@@ -119,11 +120,10 @@ def test_a_typed_key_that_nothing_reads_is_refused(line, why):
 @pytest.mark.parametrize("line", READ)
 def test_a_key_that_something_reads_is_taken(line):
     compose(line.split())
+    assert check(line.split(), sweep=False).problems == []
 
 
 def test_a_job_of_a_sweep_that_would_not_read_its_key_is_refused():
-    from seqpipe.config.commandline import check
-
     typed = ["architecture.head.activation=relu,tanh", "architecture.head.hidden=[]"]
     problems = check(typed, sweep=True).problems
     assert [problem.partition(":")[0] for problem in problems] == [

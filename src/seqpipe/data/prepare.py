@@ -124,11 +124,10 @@ def prepare(
     for fld in roles.values() if fit else ():
         fld.watch()
     warnings, refused = list[str](), list[str]()
+    rule = None if check is None else check.of(y.spec)
     for split in only:
         sink = None if folder is None else folder / f"{split}.arrow"
-        encoder = _Encoder(split, roles, items, problems, trim)
-        encoder.rule = None if check is None else check.of(y.spec)
-        encoder.window = (windows or {}).get(split)
+        encoder = _Encoder(split, roles, items, problems, trim, rule, (windows or {}).get(split))
         columns[split] = encoder.run(progress.count(splits[split], f"encoding {split}"), sink)
         seen, facts[split] = encoder.facts(seen, columns[split])
         if split == "train":
@@ -276,7 +275,10 @@ class _Encoder:
         items: Field,
         problems: Problems,
         trim: Callable[[Array | None, Array], tuple[Array | None, Array] | None] | None,
+        rule: Callable[[Array | None, Array], str | None] | None,
+        window: int | None,
     ) -> None:
+        self.rule, self.window = rule, window
         self.split, self.roles, self.problems, self.trim = split, roles, problems, trim
         self.specs = {role: fld.spec for role, fld in roles.items()}
         self.encode = ExampleEncoder(roles.get("x"), roles["y"])
@@ -285,8 +287,6 @@ class _Encoder:
         self.dropped = self.truncated = 0
         self.first_problems: list[str] = []
         self.items: list[int] = []
-        self.rule: Callable[[Array | None, Array], str | None] | None = None
-        self.window: int | None = None
 
     def run(self, found: Iterable[Found], sink: Path | None) -> dict[str, Column]:
         """Encode everything."""
