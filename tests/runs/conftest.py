@@ -17,9 +17,7 @@ from seqpipe.config import commandline
 from seqpipe.config.compose import Launch, compose
 from seqpipe.config.config_view import Tree
 from seqpipe.config.loader import Loader
-from seqpipe.config.schema import DATA_TARGET
-from seqpipe.config.signatures import TargetError, signature_of
-from seqpipe.config.validate import rule_for
+from seqpipe.config.validate import rule_at
 from seqpipe.errors import SeqpipeError
 from seqpipe.runs.training_run import RunResult
 
@@ -122,13 +120,8 @@ Effects = Callable[[DictConfig], Iterable[str]]
 
 def candidates(tree: Tree, key: str, more: Mapping[str, list[Any]]) -> Iterator[str]:
     """Other values of a key that its rules allow, as they are typed."""
-    value, parent, name = tree.get(key), *key.rpartition(".")[::2]
-    try:
-        target = DATA_TARGET if parent == "data" else tree.get(f"{parent}._target_")
-        rule = signature_of(target).rules.get(name) if isinstance(target, str) else None
-    except TargetError:
-        rule = None
-    rules = [one for one in (rule, rule_for(key)) if one is not None]
+    value, name = tree.get(key), key.rpartition(".")[2]
+    rules = [rule] if (rule := rule_at(tree, key)) is not None else []
     words = [word for one in rules for word in one.words]
     tried: list[Any] = [*more.get(key, []), *more.get(name, []), *words]
     if isinstance(value, bool):
