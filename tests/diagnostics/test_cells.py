@@ -55,7 +55,9 @@ def test_the_gates_of_an_lstm_are_those_of_its_equations_over_real_steps():
         if gate == "f":
             memory = float((-1 / values.mean(dim=0).log()).median())
             assert seen.memory == pytest.approx(memory, rel=1e-5)
-    assert set(seen.spread) == {"i", "f", "o", "h", "c"}
+    titles = {name: spread.title for name, spread in seen.spread.items()}
+    gates = {"i": "i, input gate", "f": "f, forget gate", "o": "o, output gate"}
+    assert titles == {**gates, "h": "h_t", "c": "c_t"}
 
 
 def test_what_a_peephole_cell_lets_through_is_what_makes_its_next_state():

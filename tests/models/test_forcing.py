@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from seqpipe.errors import ConfigError
+from seqpipe.models.architecture import set_update
 from seqpipe.models.forcing import Constant, Exponential, InverseSigmoid, Linear
 
 
@@ -61,10 +62,10 @@ def test_a_training_step_reads_the_truth_as_often_as_its_update_says(build, ragg
     given = (batch.x, batch.x_lengths, batch.y, batch.y_lengths)
     seen = []
     for update in (0, 50, 100, 500):
-        model.update = update
         share = max(0.0, 1 - update / 100)
-        assert model.forced_share == pytest.approx(share)
+        assert set_update(model, update) == {"teacher_forcing": pytest.approx(share)}
         fixed.teacher_forcing = share
+        assert set_update(fixed, update) == {}  # nothing falls, so there is nothing to log
         torch.manual_seed(1)
         seen.append(model(*given))
         torch.manual_seed(1)

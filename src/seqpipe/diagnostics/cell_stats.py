@@ -66,9 +66,12 @@ def stats_of(recorded: Recorded) -> CellStats:
         for first, after in zip(loop.before, states, strict=True)
     ]
     gates = cell.gates(loop.projected[mask], tuple(before))  # (N, H) over the N real steps
-    spread = {name: histogram(values, (0.0, 1.0)) for name, values in gates.items()}
+    spread = {
+        name: histogram(values, (0.0, 1.0), cell.gate_titles.get(name, name))
+        for name, values in gates.items()
+    }
     for name, part in zip(cell.state_names, states, strict=True):
-        spread[name] = histogram(part[mask])
+        spread[name] = histogram(part[mask], title=f"{name}_t")
     return CellStats(
         recorded.name,
         {name: _saturated(values) for name, values in gates.items()},
@@ -78,12 +81,13 @@ def stats_of(recorded: Recorded) -> CellStats:
     )
 
 
-def histogram(values: Tensor, bounds: tuple[float, float] | None = None) -> Spread:
+def histogram(values: Tensor, bounds: tuple[float, float] | None = None, title: str = "") -> Spread:
     """The histogram of the finite values; of many, about 50,000 evenly spread ones are counted.
 
     Args:
         values: any shape.
         bounds: of the bins; None: the smallest and the largest value.
+        title: see `Spread`.
     """
     stride = max(1, values.numel() // MOST_BINNED) | 1  # odd: the units come in even numbers
     numbers = values.flatten()[::stride].cpu().double().numpy()
@@ -94,7 +98,7 @@ def histogram(values: Tensor, bounds: tuple[float, float] | None = None) -> Spre
         room = max(0.0, least - (high - low)) / 2
         bounds = low - room, high + room
     counts, edges = np.histogram(numbers, bins=BINS, range=bounds)
-    return Spread(counts.astype(np.int64), edges)
+    return Spread(counts.astype(np.int64), edges, title)
 
 
 def spectral_radius(cell: Cell) -> float | None:

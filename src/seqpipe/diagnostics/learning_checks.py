@@ -10,8 +10,6 @@ from torch import nn
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.diagnostics.preflight_context import Check, Subject
-from seqpipe.nn.attention import Attention
-from seqpipe.nn.recurrent import RecurrentStack
 
 UPDATES, SECONDS, SHARE, LR = 300, 20.0, 0.1, 0.01
 NAMED = 5  # parameters in a message
@@ -59,15 +57,14 @@ def _one_step(batch: SequenceBatch) -> bool:
 
 
 def _connecting_steps(model: nn.Module) -> set[str]:
-    """Names of the parameters of recurrent stacks, of attention, and of a CRF's transitions."""
-    inside = {
-        f"{name}.{inner}"
-        for name, part in model.named_modules()
-        if isinstance(part, (RecurrentStack, Attention))
-        for inner, _ in part.named_parameters()
-    }
-    heads = (n for n, part in model.named_modules() if getattr(part, "whole_sequences", False))
-    return inside | {f"{name}.transitions" for name in heads}
+    """Names of the parameters of which a module says that they connect steps."""
+    found = set()
+    for path, module in model.named_modules():
+        for name in getattr(module, "connects_steps", ()):
+            held, prefix = getattr(module, name), f"{path}.{name}" if path else name
+            inner = [n for n, _ in held.named_parameters()] if isinstance(held, nn.Module) else []
+            found |= {f"{prefix}.{one}" for one in inner} or {prefix}
+    return found
 
 
 def memorising(subject: Subject, few: SequenceBatch, *, bar: bool) -> Check:

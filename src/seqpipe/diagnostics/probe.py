@@ -20,7 +20,7 @@ from seqpipe.diagnostics.snapshot import Snapshot, packed, unpacked
 from seqpipe.diagnostics.stepwise import StepwiseCopy
 from seqpipe.diagnostics.tracing import random_state_kept
 from seqpipe.errors import first_line
-from seqpipe.nn.recurrent import RecurrentLayer
+from seqpipe.nn.recurrent import recurrent_layers
 from seqpipe.report.findings import Finding, Observer
 from seqpipe.report.gradients import ThroughTimePicture
 from seqpipe.tasks.base import Task
@@ -109,7 +109,7 @@ class Probe(Callback, Observer):
 
     def _measured(self, step: int, model: nn.Module, device: torch.device) -> Snapshot | None:
         """None where no recurrent layer reads the batch."""
-        if not any(isinstance(part, RecurrentLayer) for part in model.modules()):
+        if not recurrent_layers(model):
             return None
         if self._copy is None:
             self._copy = StepwiseCopy(model)

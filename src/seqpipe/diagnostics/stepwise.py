@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from seqpipe.data.base import SequenceBatch
 from seqpipe.nn.cells import Cell, State
 from seqpipe.nn.kernels.step_loop import StepLoop
-from seqpipe.nn.recurrent import RecurrentLayer
+from seqpipe.nn.recurrent import RecurrentLayer, recurrent_layers
 
 
 class LayerName(NamedTuple):
@@ -115,11 +115,10 @@ class StepwiseCopy:
         if next(model.parameters()).device.type != "mps":
             self.model.double()
         self.layers: list[Recorded] = []
-        for path, layer in self.model.named_modules():
-            if isinstance(layer, RecurrentLayer):
-                layer.kernel = loop = RecordingLoop()
-                name = _name_of(path, layer)
-                self.layers.append(Recorded(name, layer.cell, loop, layer.reverse))
+        for path, layer in recurrent_layers(self.model).items():
+            layer.kernel = loop = RecordingLoop()
+            name = _name_of(path, layer)
+            self.layers.append(Recorded(name, layer.cell, loop, layer.reverse))
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:

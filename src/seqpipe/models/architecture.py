@@ -8,7 +8,7 @@ Ways of answering, `answers`:
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeGuard, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -92,6 +92,21 @@ class Scores(Protocol):
 
 
 @runtime_checkable
+class Scheduled(Protocol):
+    """A model that changes with the number of updates, as teacher forcing does that falls."""
+
+    def set_update(self, update: int) -> dict[str, float]:
+        """Called before each batch of the training.
+
+        Args:
+            update: updates made so far.
+
+        Returns:
+            numbers to log, by name.
+        """
+
+
+@runtime_checkable
 class Attends(Protocol):
     """A model that can have attention.
 
@@ -107,6 +122,11 @@ class Attends(Protocol):
         """Weight of each step of x at each step of y, (B, T_y, T_x)."""
 
 
-def attends(model: object) -> bool:
+def attends(model: object) -> TypeGuard[Attends]:
     """True where a model has attention that can be looked at."""
     return isinstance(model, Attends) and model.attends
+
+
+def set_update(model: object, update: int) -> dict[str, float]:
+    """Set the number of updates of a model that changes with it; return the numbers to log."""
+    return model.set_update(update) if isinstance(model, Scheduled) else {}

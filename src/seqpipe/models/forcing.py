@@ -112,7 +112,7 @@ class TeacherForced(nn.Module):
     Attributes:
         teacher_forcing: probability of the truth at the first update.
         decay: what becomes of it.
-        update: how many updates were made before the present one; the training says it.
+        update: how many updates were made before the present one.
     """
 
     teacher_forcing: float
@@ -123,6 +123,11 @@ class TeacherForced(nn.Module):
         """Before the first update. decay: None: it stays what it is."""
         self.teacher_forcing, self.update = teacher_forcing, 0
         self.decay = Constant() if decay is None else decay
+
+    def set_update(self, update: int) -> dict[str, float]:
+        """See `seqpipe.models.architecture.Scheduled`; logs the probability where it falls."""
+        self.update = update
+        return {"teacher_forcing": self.forced_share} if self.decay.falls else {}
 
     @property
     def forced_share(self) -> float:

@@ -65,6 +65,11 @@ class Attention(nn.Module):
             self.map_key = nn.Linear(key_size, query_size)
             self.score = nn.Linear(query_size, 1, bias=False)
 
+    @property
+    def connects_steps(self) -> tuple[str, ...]:
+        """See `RecurrentLayer`: with one key, every query finds it alone."""
+        return tuple(name for name, _ in self.named_children())
+
     def prepare(self, keys: Float[Tensor, "B T_x K"], key_mask: Bool[Tensor, "B T_x"]) -> Keys:
         """The part of a look-up that does not depend on the query.
 

@@ -4,7 +4,7 @@ Shapes: B sequences, D = input_size, H = hidden_size, G gates. A state is a tupl
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -73,6 +73,8 @@ class Cell(nn.Module, ABC):
 
     gate_names: ClassVar[tuple[str, ...]]
     state_names: ClassVar[tuple[str, ...]] = ("h",)
+    gate_titles: ClassVar[Mapping[str, str]] = {}
+    """The titles of gates in figures, by name; a gate without one is shown by its name."""
     undecayed: ClassVar[tuple[str, ...]] = ()
     candidate: ClassVar[str | None] = None
     """The block of `gate_names` that is no gate but the new content; None: the last one."""

@@ -6,9 +6,10 @@ The lecture's a<t> is h_t and its memory cell c<t> is c_t; W[a, x] is written as
 Shapes: B sequences, D = input_size, H = hidden_size, G gates. A state is a tuple of (B, H).
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -86,6 +87,7 @@ class SimplifiedGRU(Cell):
     """
 
     gate_names = ("u", "c")
+    gate_titles: ClassVar[Mapping[str, str]] = {"u": "u, update gate"}
     candidate = "c"
 
     def recur(self, projected_t: Float[Tensor, "B GH"], state: State) -> State:
@@ -143,6 +145,7 @@ class GRU(Cell):
     """
 
     gate_names = ("r", "u", "c")
+    gate_titles: ClassVar[Mapping[str, str]] = {"r": "r, reset gate", "u": "u, update gate"}
     candidate = "c"
 
     def __init__(self, input_size: int, hidden_size: int, *, reset_after: bool = False) -> None:
@@ -231,6 +234,11 @@ class LSTM(Cell):
     """
 
     gate_names = ("i", "f", "g", "o")
+    gate_titles: ClassVar[Mapping[str, str]] = {
+        "i": "i, input gate",
+        "f": "f, forget gate",
+        "o": "o, output gate",
+    }
     state_names = ("h", "c")
     candidate = "g"
 

@@ -64,6 +64,7 @@ class CRFHead(Head):
 
     whole_sequences = True
     undecayed = ("transitions", "start", "end")  # scores, which multiply nothing
+    connects_steps = ("transitions",)
 
     def __init__(
         self,

@@ -23,6 +23,17 @@ GraphState = list[list[list[Value]]]
 """Parts of the state in a graph, (B, H) each, by [layer][direction]."""
 
 
+def recurrent_layers(model: nn.Module) -> dict[str, "RecurrentLayer"]:
+    """The recurrent layers of a model, by their path in it."""
+    found = model.named_modules()
+    return {path: layer for path, layer in found if isinstance(layer, RecurrentLayer)}
+
+
+def recurrent_stacks(model: nn.Module) -> list["RecurrentStack"]:
+    """The recurrent stacks of a model."""
+    return [stack for stack in model.modules() if isinstance(stack, RecurrentStack)]
+
+
 class RecurrentLayer(nn.Module):
     """One cell over time, in one direction.
 
@@ -38,6 +49,11 @@ class RecurrentLayer(nn.Module):
     """
 
     undecayed = ("initial",)
+    connects_steps = ("cell", "initial")
+    """Names of parts and parameters that carry something from step to step.
+
+    Where sequences have one step, they may get no gradient.
+    """
 
     def __init__(
         self, cell: Cell, *, reverse: bool = False, learn_initial_state: bool = False

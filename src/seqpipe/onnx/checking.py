@@ -18,7 +18,7 @@ from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
 from seqpipe.errors import ConfigError
 from seqpipe.models.architecture import Architecture
 from seqpipe.nn.masks import length_mask
-from seqpipe.nn.recurrent import RecurrentStack
+from seqpipe.nn.recurrent import recurrent_stacks
 from seqpipe.tasks.base import Task
 
 TOLERANCE = 1e-5
@@ -123,7 +123,7 @@ def cases(session: Any, network: nn.Module, task: Task, spec: SequenceSpec) -> I
 def _numbers(session: Any, network: nn.Module, task: Task) -> int:
     """Numbers that a step becomes at its widest: the gates of a layer, or the answer."""
     whole = any(value.name == "tags" for value in session.get_outputs())
-    widths = [part.output_size for part in network.modules() if isinstance(part, RecurrentStack)]
+    widths = [stack.output_size for stack in recurrent_stacks(network)]
     return max(task.output_size ** (2 if whole else 1), *(4 * width for width in widths))
 
 

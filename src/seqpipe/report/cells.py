@@ -17,10 +17,17 @@ START, END = "#9ca3af", "#1f5fa8"
 
 
 class Spread(NamedTuple):
-    """Histogram of the values of a gate or state. counts: (bins,); edges: (bins + 1,)."""
+    """Histogram of the values of a gate or state.
+
+    Args:
+        counts: (bins,).
+        edges: (bins + 1,).
+        title: what to write above it; "" in checkpoints of older versions.
+    """
 
     counts: NDArray[np.int64]
     edges: NDArray[np.float64]
+    title: str = ""
 
 
 Spreads = Mapping[str, Mapping[str, Spread]]
@@ -51,7 +58,7 @@ def draw_cells(folder: Path, first: Spreads, last: Spreads, title: str) -> Path:
                 axes.set_yticks([])
                 axes.grid(False)
                 axes.spines["left"].set_visible(False)
-                axes.set_title(_words(part))
+                axes.set_title(plain(last[name][part].title or part, 24))
             row[0].set_ylabel(plain(name, 24), fontsize=8)
         add_title(drawn, title, ": at the end (grey: at the start)")
         return save(drawn, folder / "figures" / "inside_the_cells.png")
@@ -68,12 +75,6 @@ def _draw(axes: "Axes", spread: Spread, colour: str, *, filled: bool) -> None:
         alpha=0.45 if filled else 1.0,
         linewidth=1.4,
     )
-
-
-def _words(part: str) -> str:
-    gates = {"i": "i, input gate", "f": "f, forget gate", "o": "o, output gate"}
-    gates |= {"r": "r, reset gate", "u": "u, update gate", "h": "h_t", "c": "c_t"}
-    return gates.get(part, part)
 
 
 def _rows(names: list[str]) -> Sequence[str]:

@@ -12,8 +12,8 @@ from torch import Tensor
 from seqpipe.data.base import Field, FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sampling import evenly_spread
-from seqpipe.models.architecture import Attends
 from seqpipe.models.architecture import Samples as CanSample
+from seqpipe.models.architecture import attends
 from seqpipe.report.examples import AttentionMap, attention_finding, draw_attention
 from seqpipe.report.findings import Finding
 from seqpipe.runs.training_run import TrainingRun
@@ -108,7 +108,7 @@ def attention(run: TrainingRun) -> list[Finding]:
     """Draws the attention of a model that has it, on a few examples; nothing of others."""
     module, spec = run.module, run.data.spec
     model = module.model
-    if not isinstance(model, Attends) or not model.attends:
+    if not attends(model):
         return []
     batch = _batch(run, SHOWN)
     assert batch.x is not None and batch.x_lengths is not None and spec.x is not None

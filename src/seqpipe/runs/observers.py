@@ -12,7 +12,7 @@ from seqpipe.diagnostics.probe import Probe
 from seqpipe.diagnostics.settings import Settings
 from seqpipe.errors import ConfigError
 from seqpipe.models.architecture import RunsFree
-from seqpipe.nn.recurrent import RecurrentLayer
+from seqpipe.nn.recurrent import recurrent_layers
 from seqpipe.targets import instantiate
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
@@ -43,8 +43,8 @@ def check_diagnostics(overrides: Sequence[str], model: nn.Module) -> None:
     Raises:
         ConfigError: with each of them.
     """
-    recurrent = any(isinstance(part, RecurrentLayer) for part in model.modules())
-    needs = dict.fromkeys(("diagnostics.every", "diagnostics.examples"), recurrent)
+    is_recurrent = bool(recurrent_layers(model))
+    needs = dict.fromkeys(("diagnostics.every", "diagnostics.examples"), is_recurrent)
     needs["diagnostics.free_running"] = isinstance(model, RunsFree)
     problems = []
     for override in overrides:

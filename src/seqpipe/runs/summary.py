@@ -9,7 +9,7 @@ from rich.table import Table
 from torch import nn
 
 from seqpipe.console import PlainConsole
-from seqpipe.nn.recurrent import RecurrentStack
+from seqpipe.nn.recurrent import RecurrentStack, recurrent_stacks
 from seqpipe.runs.identity import command
 from seqpipe.runs.training_run import TrainingRun
 
@@ -108,8 +108,7 @@ def summary(run: TrainingRun) -> str:
     """The closing lines: data, model, epoch, test, where it all is, how to repeat it, advice."""
     model, run_id = run.module.model, run.tracker.run_id
     parameters = sum(p.numel() for p in model.parameters())
-    stack = next((m for m in model.modules() if isinstance(m, RecurrentStack)), None)
-    kernel = "" if stack is None else f", {stack.kernel_name}"
+    kernel = "".join(f", {stack.kernel_name}" for stack in recurrent_stacks(model)[:1])
     chosen = f"{run.chosen.epoch} ({run.monitored_name} {run.monitored:.4g})"
     tests = (f"{name.removeprefix('test/')} {value:.4g}" for name, value in _tests(run).items())
     rows = {

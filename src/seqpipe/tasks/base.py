@@ -119,7 +119,7 @@ class Task(ABC):
     @property
     def own_check(self) -> ExampleCheck | None:
         """`example_check` with the options of this task."""
-        return self.example_check(crf=getattr(self, "crf", False))
+        return self.example_check()
 
     def check_pieces(self, pieces: Iterable[tuple[Any, Any]]) -> None:
         """Refuse single examples that this task cannot take.

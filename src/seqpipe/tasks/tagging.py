@@ -90,6 +90,11 @@ class Tagging(StepTask):
         """Refuses a sequence that was cut in mid-span: to a CRF it would be impossible."""
         return ExampleCheck("spans of a crf", _whole_spans) if crf else None
 
+    @property
+    def own_check(self) -> ExampleCheck | None:
+        """`example_check` of a CRF or of none."""
+        return self.example_check(crf=self.crf)
+
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """Nats per real step. outputs: (B, T_y, K), or potentials (B, T_y, K, K)."""
         return super().loss(self._logits(outputs, batch), batch, training=training)

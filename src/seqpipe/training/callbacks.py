@@ -12,7 +12,7 @@ from rich.table import Column
 from seqpipe.console import PlainConsole
 from seqpipe.data.batching import ResumableLoader
 from seqpipe.display import visible
-from seqpipe.models.forcing import TeacherForced
+from seqpipe.models.architecture import set_update
 from seqpipe.training.lightning_internals import batch_index
 from seqpipe.training.module import SequenceModule
 
@@ -75,10 +75,10 @@ class CountedUpdates(Callback):
                 logger.unfinished = updates
 
 
-class ForcingDecay(Callback):
-    """Sets the number of updates of a teacher-forced model, and logs `teacher_forcing`.
+class ModelSchedule(Callback):
+    """Sets the number of updates of a model that changes with it, as teacher forcing that falls.
 
-    It has no state: the share of teacher forcing depends on the number of updates alone.
+    It has no state: such a model depends on the number of updates alone.
     """
 
     def on_train_batch_start(
@@ -86,11 +86,7 @@ class ForcingDecay(Callback):
     ) -> None:
         """Before each batch, the same for all batches of one update."""
         assert isinstance(pl_module, SequenceModule)
-        model = pl_module.model
-        if isinstance(model, TeacherForced):
-            model.update = trainer.global_step
-            if model.decay.falls:
-                pl_module.log("teacher_forcing", model.forced_share)
+        pl_module.log_dict(set_update(pl_module.model, trainer.global_step))
 
 
 class OneBar(ProgressBar):

@@ -20,7 +20,7 @@ from seqpipe.data.base import SequenceBatch
 from seqpipe.data.sampling import rank_and_world
 from seqpipe.errors import TrainingError
 from seqpipe.files import replacing
-from seqpipe.models.forcing import TeacherForced
+from seqpipe.models.architecture import set_update
 from seqpipe.tasks.base import Task
 from seqpipe.training.carried_state import Carried, Tree
 from seqpipe.training.checkpoints import UNREADABLE, read_archive
@@ -245,7 +245,6 @@ def replayed(
     lanes = Carried()
     lanes.load_state_dict(saved["lanes"], device)
     kept = Kept(SequenceBatch(**saved["batch"]).to(device), saved["random"], lanes.lanes)
-    if isinstance(model, TeacherForced):
-        model.update = saved["update"] - 1
+    set_update(model, saved["update"] - 1)
     with as_it_was(kept, device):
         return find(model, task, kept)
