@@ -35,8 +35,7 @@ from seqpipe.config.loader import VERSION_BASE, choices_of
 from seqpipe.config.nested_groups import with_dots, with_slashes
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.sweep_callback import Comparison
-from seqpipe.errors import ConfigError, DataError, RecordError, SeqpipeError
-from seqpipe.files import unusable
+from seqpipe.errors import ConfigError, DataError, RecordError, SeqpipeError, resource_message
 from seqpipe.processes import (
     RANKS,
     ignore_stale_ranks,
@@ -45,16 +44,16 @@ from seqpipe.processes import (
     rank,
     unmark_children,
 )
+from seqpipe.signals import raise_on_signals
 from seqpipe.terminal import (
     FAILED,
     INTERRUPTED,
     WRONG_INPUT,
-    code_of,
-    complain,
-    on_sigterm,
-    only_prints,
-    open_streams,
-    say,
+    end_on_closed_pipe,
+    exit_code_of,
+    open_closed_streams,
+    print_error,
+    print_text,
     tolerating_lost_stderr,
 )
 
@@ -87,17 +86,17 @@ class _Jobs:
             return 0
         if self.count > 1:
             names = ", ".join(name for name, _ in self.failed)
-            complain(f"{len(self.failed)} of {self.count} jobs failed: {names}")
+            print_error(f"{len(self.failed)} of {self.count} jobs failed: {names}")
         return self.failed[0][1]
 
 
 def main() -> int:
     """Run the command in `sys.argv`. Returns the exit code of the process."""
-    open_streams()
+    open_closed_streams()
     try:
         here = os.getcwd()
     except OSError as error:
-        complain(f"the current folder cannot be read ({error.strerror}); allowed: cd to another")
+        print_error(f"the current folder cannot be read ({error.strerror}); allowed: cd to another")
         return WRONG_INPUT
     if here not in sys.path:  # `python -m` does so, a console script does not
         sys.path.insert(0, here)
@@ -109,8 +108,8 @@ def main() -> int:
                 return call(command, words)
             file = None
             if command != TRAIN and {"-h", "--help"} & {*words}:
-                only_prints()
-                say(help_of_panel(command))
+                end_on_closed_pipe()
+                print_text(help_of_panel(command))
                 return 0
             if command == "replay":
                 file, words = file_of_replay(words)
@@ -118,13 +117,13 @@ def main() -> int:
             return _main(words, command, file)
         except ConfigError as error:
             if rank() == 0 or not is_launched():
-                complain(error)
+                print_error(error)
             return WRONG_INPUT
         except KeyboardInterrupt:
-            complain("interrupted")
+            print_error("interrupted")
             return INTERRUPTED
         finally:
-            say("", end="")  # here, so that a closed pipe is met where it is expected
+            print_text("", end="")  # here, so that a closed pipe is met where it is expected
 
 
 def _spin_less() -> None:
@@ -141,7 +140,7 @@ def _spin_less() -> None:
 
 def _main(argv: list[str], command: str, file: str | None) -> int:
     if argv == ["--version"]:
-        say(f"seqpipe {__version__}")
+        print_text(f"seqpipe {__version__}")
         return 0
     if "-sc" not in argv and "--shell-completion" not in argv:
         _check(argv)
@@ -152,7 +151,7 @@ def _main(argv: list[str], command: str, file: str | None) -> int:
     def task(cfg: DictConfig) -> float:
         return _run_job(cfg, jobs, replace(_launch(), command=command, file=file))
 
-    on_sigterm()
+    raise_on_signals()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints a traceback and exits
     try:
         task()
@@ -162,7 +161,7 @@ def _main(argv: list[str], command: str, file: str | None) -> int:
         text = f"cannot be made ({error.strerror}); allowed: a folder that can be written to"
         raise ConfigError(f"{error.filename}: {text}, or hydra.run.dir=...") from None
     except SystemExit as error:
-        return code_of(error)
+        return exit_code_of(error)
     finally:
         if Comparison.started is not None:
             word = [] if command == TRAIN else [command]
@@ -181,7 +180,7 @@ def _check(argv: list[str]) -> None:
         sys.argv[1:] = [part for word in sys.argv[1:] for part in _hydras_delete(word, nulls)]
     prints_only = flags.help or flags.hydra_help or flags.cfg or flags.info
     if prints_only:
-        only_prints()
+        end_on_closed_pipe()
 
 
 def _hydras_delete(word: str, nulls: Collection[str]) -> list[str]:
@@ -195,7 +194,7 @@ def _run_job(cfg: DictConfig, jobs: _Jobs, launch: Launch) -> float:
     jobs.count += 1
     try:
         if ignored := ignore_stale_ranks(cfg.trainer):
-            complain(ignored)
+            print_error(ignored)
         from seqpipe.runs.compare import noted
 
         # torch is imported only for a configuration that works
@@ -206,16 +205,16 @@ def _run_job(cfg: DictConfig, jobs: _Jobs, launch: Launch) -> float:
             ended.folder, ended.judged_on = result.output_dir, result.judged_on
     except SeqpipeError as error:
         if isinstance(error, RecordError) and rank() == 0:
-            say(error.summary)
-        complain(error)
+            print_text(error.summary)
+        print_error(error)
         wrong_input = isinstance(error, (ConfigError, DataError))
         jobs.failed.append((_name_of_job(), WRONG_INPUT if wrong_input else FAILED))
         if _has_own_process():
             raise
         return math.nan
     except Exception as error:
-        if (text := unusable(error)) is not None:
-            complain(text)
+        if (text := resource_message(error)) is not None:
+            print_error(text)
         else:
             traceback.print_exc()
         jobs.failed.append((_name_of_job(), FAILED))
@@ -225,7 +224,7 @@ def _run_job(cfg: DictConfig, jobs: _Jobs, launch: Launch) -> float:
     finally:
         _remove_empty(launch.output_dir, launch.root)
     if rank() == 0:
-        say(result.summary)
+        print_text(result.summary)
     return result.monitored
 
 
@@ -245,11 +244,12 @@ def _compare(sweep: Comparison, command: str) -> None:
         page = compare(sweep.folder, command=command, figure=sweep.figure, **sweep.options)
     except Exception:  # the runs themselves are complete
         traceback.print_exc()
-        complain(f"{sweep.folder}: the jobs could not be compared")
+        print_error(f"{sweep.folder}: the jobs could not be compared")
         return
     if page is None:
         return _remove_if_all_were_refused(sweep.folder)
-    say(f"comparison: {page.relative_to(Path.cwd()) if Path.cwd() in page.parents else page}")
+    shown = page.relative_to(Path.cwd()) if Path.cwd() in page.parents else page
+    print_text(f"comparison: {shown}")
 
 
 def _place_in_sweep(launch: Launch) -> tuple[Path | None, int]:

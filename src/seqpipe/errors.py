@@ -1,7 +1,22 @@
 """Every error a user can cause, each with a message that says what to do about it."""
 
 import difflib
+import errno
+import re
 from collections.abc import Iterable, Sequence
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PLACE_ERRORS = (
+    *DISK_FULL,
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENODEV),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EMFILE, errno.ENFILE),
+)
+# Libraries that write for us raise errors of their own, with the system's words in them.
+_PLACE_MESSAGES = re.compile(
+    r"No space left on device|[Dd]isk quota exceeded|Read-only file system|Permission denied"
+    r"|File too large|database or disk is full|readonly database"
+    r"|PytorchStreamWriter failed writing"
+)
 
 
 class SeqpipeError(Exception):
@@ -83,3 +98,37 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if the memory of the machine or of a GPU was exhausted."""
+    found = re.search(r"out of memory|can't allocate memory|not enough memory", str(error))
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(found))
+
+
+def place_message(error: BaseException | None) -> str | None:
+    """One line about a place that cannot be read or written; None for any other error.
+
+    >>> place_message(OSError(errno.ENOSPC, "No space left on device", "outputs/a.csv"))
+    'outputs/a.csv: No space left on device'
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _PLACE_ERRORS:
+            name = "" if error.filename is None else f"{error.filename}: "
+            return f"{name}{error.strerror}"
+        found = _PLACE_MESSAGES.search(str(error))
+        if found is not None:
+            return found[0]
+        error = error.__cause__
+    return None
+
+
+def resource_message(error: BaseException) -> str | None:
+    """The message for exhausted memory or an unusable place on the disk; None for other errors."""
+    if is_out_of_memory(error):
+        reason = str(error).strip().partition("\n")[0] or "the machine has no more"
+        return f"out of memory: {reason}; allowed: a smaller data.batch_size, hidden_size or depth"
+    place = place_message(error)
+    if place is None:
+        return None
+    return f"{place}; allowed: a place that can be written to and has room"

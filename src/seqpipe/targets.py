@@ -26,8 +26,7 @@ from torch.optim import Optimizer
 from seqpipe.config.config_view import Tree
 from seqpipe.config.paths import PACKAGE
 from seqpipe.data.base import Field, Source
-from seqpipe.errors import ConfigError, SeqpipeError
-from seqpipe.files import out_of_memory, unwritable
+from seqpipe.errors import ConfigError, SeqpipeError, is_out_of_memory, place_message
 from seqpipe.nn.cell import Cell
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
@@ -188,7 +187,7 @@ def _no_kind(key: str, target: str, base: type) -> ConfigError:
 
 def _refusal(found: Mapping[str, str], error: BaseException) -> ConfigError | None:
     """The message about an error of a class that is not ours; None without such a class."""
-    if not found or out_of_memory(error) or unwritable(error) is not None:
+    if not found or is_out_of_memory(error) or place_message(error) is not None:
         return None
     blamed = _blamed(found, error)
     shown = ", ".join(f"{key}._target_={found[key]}" for key in blamed)
@@ -243,7 +242,7 @@ def beginning(cfg: DictConfig, trainer: Trainer, begun: Callable[[], bool]) -> I
         raise
     except Exception as error:
         callbacks: list[Callback] = vars(trainer)["callbacks"]
-        key = None if begun() or unwritable(error) else _running(cfg, callbacks, error)
+        key = None if begun() or place_message(error) else _running(cfg, callbacks, error)
         if key is None and not isinstance(error, MisconfigurationException):
             raise
         allowed = TOGETHER if key is None else TOGETHER.replace("callbacks.NAME", key)

@@ -1,69 +1,20 @@
-"""The terminal of every command: messages, exit codes, signals, closed pipes and streams."""
+"""Messages and exit codes of every command, and output streams that are closed."""
 
 import contextlib
 import io
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from types import FrameType
+from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
 from seqpipe.display import visible
+from seqpipe.signals import ENDING_SIGNALS
 
 WRONG_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
-ENDING = tuple(
-    getattr(signal, name)
-    for name in ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGXCPU")  # of batch systems, closed terminals
-    if hasattr(signal, name)
-)
 
 
-class Terminated(SystemExit):
-    """A signal that ends the process, raised as an exception so that everything is closed."""
-
-
-def heeded() -> list[signal.Signals]:
-    """The signals that end this process; under `nohup`, SIGHUP is not among them."""
-    return [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
-
-
-def on_sigterm() -> None:
-    """Makes SIGTERM, SIGHUP, SIGQUIT and SIGXCPU raise `Terminated` from here on."""
-    for number in heeded():
-        signal.signal(number, terminate)
-
-
-@contextlib.contextmanager
-def signals_as_exit() -> Iterator[None]:
-    """Makes signals raise `Terminated` within the block."""
-    with handling(dict.fromkeys(heeded(), terminate)):
-        yield
-
-
-@contextlib.contextmanager
-def handling(handlers: Mapping[signal.Signals, object]) -> Iterator[None]:
-    """Installs signal handlers for the block; only the main thread may."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, new) for number, new in handlers.items()}  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, signal.SIG_DFL if old is None else old)
-
-
-def terminate(signum: int, frame: FrameType | None) -> None:
-    """Handles a signal by raising `Terminated`; later ones are ignored while files are closed."""
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
-    raise Terminated(128 + signum)
-
-
-def code_of(error: SystemExit) -> int:
+def exit_code_of(error: SystemExit) -> int:
     """The exit code of a SystemExit; its message, or the signal, is printed.
 
     Raises:
@@ -72,17 +23,17 @@ def code_of(error: SystemExit) -> int:
     if isinstance(error.__context__, KeyboardInterrupt):
         raise KeyboardInterrupt from None
     if error.code == TERMINATED:
-        complain("terminated")
+        print_error("terminated")
     else:
-        for number in ENDING:
+        for number in ENDING_SIGNALS:
             if error.code == 128 + number:
-                complain(f"ended by {number.name}")
+                print_error(f"ended by {number.name}")
     if isinstance(error.code, str):
-        complain(error.code)
+        print_error(error.code)
     return error.code if isinstance(error.code, int) else int(error.code is not None)
 
 
-def say(text: str, end: str = "\n") -> None:
+def print_text(text: str, end: str = "\n") -> None:
     """Prints a text; a closed pipe (`| head`) is ignored."""
     try:
         print(visible(text), end=end, flush=True)
@@ -134,18 +85,18 @@ class _Tolerant:
         return getattr(self._stream, name)
 
 
-def only_prints() -> None:
+def end_on_closed_pipe() -> None:
     """For a command that only prints: `--help | head` ends it silently, as any other program."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
-def complain(message: object) -> None:
+def print_error(message: object) -> None:
     """Prints a line on stderr, after the name of the program."""
     print(f"seqpipe: {visible(str(message))}", file=sys.stderr)
 
 
-def open_streams() -> None:
+def open_closed_streams() -> None:
     """Opens the standard streams that the caller closed (`>&-`) on the null device.
 
     Otherwise the next file opened would get their number, and be read or written in their place.

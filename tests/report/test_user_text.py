@@ -28,7 +28,7 @@ from seqpipe.report.markdown import code, heading, table
 from seqpipe.report.page import write_page
 from seqpipe.report.run_files import write_rows
 from seqpipe.report.sweep_jobs import FAILED, FINISHED, Job, note_job, read_jobs
-from seqpipe.terminal import complain, say
+from seqpipe.terminal import print_error, print_text
 
 NASTY = (
     *("[/red]", "[bold]x", "[link=http://e]y", ":smile:", "\x1b[31mred", "\x9b2J", "\u202eevil"),
@@ -49,8 +49,8 @@ def test_a_terminal_shows_the_text_and_obeys_nothing_in_it(capsys):
         table.add_row(name)
     console.print(table)
     console.print(NASTY[1])
-    say(" ".join(NASTY))
-    complain(" ".join(NASTY))
+    print_text(" ".join(NASTY))
+    print_error(" ".join(NASTY))
     captured = capsys.readouterr()
     for shown in (stream.getvalue(), captured.out, captured.err):
         assert not STEERING.search(shown)

@@ -10,7 +10,7 @@ import seqpipe
 from seqpipe.commands.dispatch import COMMANDS
 from seqpipe.commands.evaluate import run as evaluate
 from seqpipe.errors import DataError
-from seqpipe.tracking.run_record import of_folder
+from seqpipe.tracking.run_record import read_run_folder
 
 Evaluate = COMMANDS["evaluate"].options
 
@@ -52,7 +52,7 @@ def test_the_test_is_what_it_was_and_is_added_to_the_run(trained, capsys):
     out = capsys.readouterr().out
     assert "class yes" in out
     assert "length " in out
-    found = of_folder(result.output_dir, "run")
+    found = read_run_folder(result.output_dir, "run")
     assert answer.text.startswith("logged to ")
     metrics = MlflowClient(found.tracking_uri).get_run(found.run_id).data.metrics
     again = {k: v for k, v in metrics.items() if k.startswith("evaluate/test/")}

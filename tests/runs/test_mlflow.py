@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
-from seqpipe.tracking.run_record import of_folder
+from seqpipe.tracking.run_record import read_run_folder
 from seqpipe.training.module import SequenceModule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,7 +104,7 @@ def test_mlflow_holds_the_files_and_the_identity_of_the_data(recorded, tmp_path)
 
 def test_the_run_folder_and_the_record_know_each_other(recorded, store):
     result, _, _, run = recorded
-    found = of_folder(result.output_dir, "folder")
+    found = read_run_folder(result.output_dir, "folder")
     assert (found.run_id, found.tracking_uri) == (
         run.info.run_id,
         f"sqlite:///{store}/outputs/mlflow.db",

@@ -15,7 +15,7 @@ from seqpipe.commands.dispatch import Rerun
 from seqpipe.commands.rerun import compare, run
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.runs.trust import foreign_targets
-from seqpipe.tracking.run_record import of_folder
+from seqpipe.tracking.run_record import read_run_folder
 
 QUICK = ("trainer.max_epochs=2", "preflight=none", "diagnostics=none")
 
@@ -63,7 +63,7 @@ def test_a_run_is_the_same_bit_for_bit(folder, tmp_path):
     assert "differs" not in text
     assert (new / "metrics.json").read_text() == (folder / "metrics.json").read_text()
     assert OmegaConf.load(new / "config.yaml") == OmegaConf.load(folder / "config.yaml")
-    then, now = of_folder(folder, "then"), of_folder(new, "now")
+    then, now = read_run_folder(folder, "then"), read_run_folder(new, "now")
     assert now.tags["rerun_of"] == str(folder)
     assert (now.name, now.params, now.datasets) == (then.name, then.params, then.datasets)
     assert now.tags["command"] == then.tags["command"]
@@ -229,7 +229,7 @@ def test_it_is_trained_with_as_many_threads_as_it_was(folder, tmp_path):
     finally:
         torch.set_num_threads(before)
     (new,) = made(tmp_path)
-    assert of_folder(new, "now").tags["threads"] == "2"
+    assert read_run_folder(new, "now").tags["threads"] == "2"
 
 
 @pytest.mark.parametrize(

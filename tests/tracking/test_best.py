@@ -8,8 +8,8 @@ import pytest
 from seqpipe.config.compose import compose
 from seqpipe.errors import ConfigError
 from seqpipe.runs.identity import part_of
-from seqpipe.tracking.run_lookup import find
-from seqpipe.tracking.run_record import FoundRun
+from seqpipe.tracking.run_lookup import look_up_run
+from seqpipe.tracking.run_record import RunRecord
 
 PLAIN = {"task.monitor": "val/accuracy"}
 WHOLE = {
@@ -50,11 +50,11 @@ def test_a_run_notes_whether_it_sees_whole_splits(typed, part):
 
 
 @pytest.fixture
-def look(store_root, client) -> Callable[..., FoundRun]:
-    def found(run: str, experiment: str, **options) -> FoundRun:
+def look(store_root, client) -> Callable[..., RunRecord]:
+    def found(run: str, experiment: str, **options) -> RunRecord:
         better = lambda name: "max" if "accuracy" in name else "min"  # noqa: E731
         options = {"tracking_uri": "sqlite:///outputs/mlflow.db", **options}
-        return find(run, root=store_root, better=better, experiment=experiment, **options)
+        return look_up_run(run, root=store_root, better=better, experiment=experiment, **options)
 
     return found
 

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from seqpipe.errors import ConfigError
 from seqpipe.tracking.base import recording
-from seqpipe.tracking.run_lookup import find
+from seqpipe.tracking.run_lookup import look_up_run
 
 
 def test_a_run_is_read_back_as_it_was_recorded(make_tracker, a_run, client):
@@ -90,7 +90,9 @@ def test_every_class_keeps_a_metric_of_its_own_and_is_found_by_its_name(
     tracker.end("FINISHED")
     assert len(client.get_run(tracker.run_id).data.metrics) == len(classes)
     uri = f"sqlite:///{store_root}/outputs/mlflow.db"
-    found = find(tracker.run_id, root=store_root, tracking_uri=uri, better=lambda name: "max")
+    found = look_up_run(
+        tracker.run_id, root=store_root, tracking_uri=uri, better=lambda name: "max"
+    )
     assert found.metrics == metrics
 
 

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from seqpipe.terminal import handling
+from seqpipe.signals import signal_handlers
 from seqpipe.tracking.base import NoTracker, recording
 
 
@@ -39,7 +39,9 @@ def test_a_block_that_ends_is_finished():
 
 
 def test_the_handlers_of_signals_are_put_back():
-    with handling({signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}):
+    with signal_handlers(
+        {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    ):
         with recording(Recorder()):
             assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.tracking.base import Dataset
 from seqpipe.tracking.mlflow import MLflowTracker
-from seqpipe.tracking.run_lookup import find
-from seqpipe.tracking.run_record import FoundRun, write_provenance
+from seqpipe.tracking.run_lookup import look_up_run
+from seqpipe.tracking.run_record import RunRecord, write_provenance
 from seqpipe.tracking.store import open_store
 
 STORE = "sqlite:///outputs/mlflow.db"
@@ -88,11 +88,11 @@ def ids(root: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def look(root: Path, ids) -> Callable[..., FoundRun]:
-    def found(run: str, **options) -> FoundRun:
+def look(root: Path, ids) -> Callable[..., RunRecord]:
+    def found(run: str, **options) -> RunRecord:
         options = {"tracking_uri": STORE, "needs": "model", **options}
         better = lambda name: "max" if "accuracy" in name else "min"  # noqa: E731
-        return find(run, root=root, better=better, **options)
+        return look_up_run(run, root=root, better=better, **options)
 
     return found
 
@@ -325,12 +325,12 @@ class Hostile:
 )
 def test_a_file_whose_name_leads_out_of_its_folder_is_refused_and_nothing_is_fetched(name):
     server = Hostile("model/good", name)
-    run = FoundRun("run", "abcd", artifacts=server)
+    run = RunRecord("run", "abcd", artifacts=server)
     with pytest.raises(DataError, match="leads out of the folder of its run; nothing was fetched"):
         run.local("model")
     assert server.sent == 0
     good = Hostile("model/good")
-    assert (FoundRun("run", "abcd", artifacts=good).local("model") / "good").name == "good"
+    assert (RunRecord("run", "abcd", artifacts=good).local("model") / "good").name == "good"
     assert good.sent == 1
 
 
@@ -340,7 +340,7 @@ def test_a_file_whose_name_leads_out_of_its_folder_is_refused_and_nothing_is_fet
 def test_a_folder_without_an_end_is_refused(server):
     wanted = "model: has more than 10000 files, or folders more than 32 deep; nothing was fetched"
     with pytest.raises(DataError, match=wanted):
-        FoundRun("run", "abcd", artifacts=server).local("model")
+        RunRecord("run", "abcd", artifacts=server).local("model")
     assert server.sent == 0
 
 

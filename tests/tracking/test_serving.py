@@ -15,8 +15,8 @@ import pytest
 from mlflow import MlflowClient
 
 from seqpipe.errors import ConfigError, DataError, SeqpipeError
-from seqpipe.tracking.registry import register
-from seqpipe.tracking.run_record import FoundRun
+from seqpipe.tracking.registry import register_model
+from seqpipe.tracking.run_record import RunRecord
 from seqpipe.tracking.serving import check_model, curl, example_of, free_port, serving
 from seqpipe.tracking.store import open_store
 
@@ -142,13 +142,13 @@ def uri(tmp_path_factory) -> str:
     return uri
 
 
-def a_run(uri: str, folder: Path, *, model: bool = True) -> FoundRun:
+def a_run(uri: str, folder: Path, *, model: bool = True) -> RunRecord:
     client = MlflowClient(uri)
     run = client.create_run(client.get_experiment_by_name("digits").experiment_id)
     if model:
         (folder / "MLmodel").write_text(OURS)
         client.log_artifact(run.info.run_id, str(folder / "MLmodel"), "model")
-    return FoundRun("a run", run.info.run_id, tracking_uri=uri)
+    return RunRecord("a run", run.info.run_id, tracking_uri=uri)
 
 
 def test_a_run_gets_one_version_of_a_name_and_an_alias_moves(uri, tmp_path):
@@ -173,7 +173,7 @@ def test_what_cannot_be_registered_leaves_no_name(uri, tmp_path):
         f"name=empty: run={run.run_id} left no model/MLmodel in {uri}; allowed: a run that did"
     )
     with pytest.raises(ConfigError) as caught:
-        register(FoundRun("a run", folder=tmp_path), "model", "empty", None, "register")
+        register_model(RunRecord("a run", folder=tmp_path), "model", "empty", None, "register")
     assert str(caught.value) == (
         f"register=empty: run={tmp_path} is not recorded in MLflow; allowed: a run of logger=mlflow"
     )

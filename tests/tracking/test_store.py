@@ -9,7 +9,7 @@ import pytest
 
 from seqpipe.errors import ConfigError
 from seqpipe.tracking.mlflow import MLflowTracker
-from seqpipe.tracking.run_lookup import find
+from seqpipe.tracking.run_lookup import look_up_run
 from seqpipe.tracking.store import open_store, resolve_uri
 
 
@@ -59,7 +59,7 @@ def test_a_store_lies_in_its_folder_and_is_found_there_whatever_that_is_called(
     assert (root / "outputs" / "mlflow.db").stat().st_size > 0
     options = {"better": lambda name: "min", "needs": "metrics.json"}
     for uri in ("sqlite:///outputs/mlflow.db", tracker.location):
-        found = find("latest", root=root, tracking_uri=uri, **options)
+        found = look_up_run("latest", root=root, tracking_uri=uri, **options)
         assert found.run_id == tracker.run_id
         assert found.metrics == {"val/loss": 0.5}
         assert found.local("metrics.json").read_text() == "{}"

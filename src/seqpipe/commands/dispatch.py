@@ -30,20 +30,19 @@ from seqpipe.commands.options import Evaluate, Export, Predict, Sample, Score, T
 from seqpipe.config.command_options import first_line, help_of, option, read
 from seqpipe.config.schema import GROUPS, PANEL
 from seqpipe.display import PlainFormatter
-from seqpipe.errors import ConfigError, DataError, SeqpipeError, did_you_mean
-from seqpipe.files import unusable
+from seqpipe.errors import ConfigError, DataError, SeqpipeError, did_you_mean, resource_message
 from seqpipe.processes import ignore_stale_ranks
 from seqpipe.rules import whole
 from seqpipe.runs.options import RunOptions
+from seqpipe.signals import raise_on_signals
 from seqpipe.terminal import (
     FAILED,
     WRONG_INPUT,
-    code_of,
-    complain,
     discard_output,
-    on_sigterm,
-    only_prints,
-    say,
+    end_on_closed_pipe,
+    exit_code_of,
+    print_error,
+    print_text,
 )
 
 __all__ = ["COMMANDS", "Answer", "Command", "Rerun"]
@@ -209,33 +208,33 @@ def call(name: str, words: Sequence[str]) -> int:
     """
     command = COMMANDS[name]
     if "--help" in words or "-h" in words:
-        only_prints()
-        say(help_of(command.options, name))
+        end_on_closed_pipe()
+        print_text(help_of(command.options, name))
         return 0
     options = read(command.options, words, name)
-    on_sigterm()
+    raise_on_signals()
     _warn_on_stderr()
     try:
         if ignored := ignore_stale_ranks({}):
-            complain(ignored)
+            print_error(ignored)
         module = importlib.import_module(f"seqpipe.commands.{command.module}")
         answer: Answer = module.run(options, Path.cwd())
     except SeqpipeError as error:
-        complain(error)
+        print_error(error)
         return WRONG_INPUT if isinstance(error, (ConfigError, DataError)) else FAILED
-    except BrokenPipeError:  # of `| head`, see `say`
+    except BrokenPipeError:  # of `| head`, see `print_text`
         discard_output()
         return 0
     except SystemExit as error:
-        return code_of(error)
+        return exit_code_of(error)
     except Exception as error:
-        if (text := unusable(error)) is not None:
-            complain(text)
+        if (text := resource_message(error)) is not None:
+            print_error(text)
         else:
             traceback.print_exc()
         return FAILED
     if answer.text:
-        say(answer.text)
+        print_text(answer.text)
     return answer.code
 
 

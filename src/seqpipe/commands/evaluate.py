@@ -32,7 +32,7 @@ from seqpipe.runs.other_data import Counted, OtherData, counted, files_read
 from seqpipe.runs.other_data import changed as other_data
 from seqpipe.runs.trust import check_data, foreign_targets, lacking, misfits
 from seqpipe.tracking.run_additions import add_to_run
-from seqpipe.tracking.run_record import FoundRun
+from seqpipe.tracking.run_record import RunRecord
 from seqpipe.training.carried_state import Carried, answer
 
 CLASSES_SHOWN = 20
@@ -113,7 +113,7 @@ def _name(input: str, root: Path) -> str:
 
 
 def _config(
-    found: FoundRun, model: Model, options: Evaluate, root: Path
+    found: RunRecord, model: Model, options: Evaluate, root: Path
 ) -> tuple[DictConfig, OtherData]:
     """The run's configuration; with other data, its own is replaced by what was typed."""
     _check_recorded(found, model)
@@ -127,7 +127,7 @@ def _config(
     return cfg, other
 
 
-def _check_recorded(found: FoundRun, model: Model) -> None:
+def _check_recorded(found: RunRecord, model: Model) -> None:
     """Refuses a configuration that cannot read data, before anything is read."""
     faults = [f"lacks {key}" for key in lacking(found.config, ("data",))]
     if not faults:
@@ -142,7 +142,7 @@ def _check_recorded(found: FoundRun, model: Model) -> None:
         raise DataError(f"{found.typed}: its config.yaml: {'; '.join(faults)}; {allowed}")
 
 
-def _check_data(cfg: DictConfig, found: FoundRun, options: Evaluate, root: Path) -> None:
+def _check_data(cfg: DictConfig, found: RunRecord, options: Evaluate, root: Path) -> None:
     """Somebody else's record may neither name files of this machine, nor where to write."""
     read: Any = OmegaConf.to_container(cfg, resolve=True)
     instead = "input=FILE, or "

@@ -5,8 +5,8 @@ from pathlib import Path
 from seqpipe.commands.dispatch import Answer, Register
 from seqpipe.runs.find_run import find_run
 from seqpipe.runs.saved_model import FOLDER
-from seqpipe.tracking.registry import register
-from seqpipe.tracking.run_record import FoundRun
+from seqpipe.tracking.registry import register_model
+from seqpipe.tracking.run_record import RunRecord
 from seqpipe.tracking.serving import MLMODEL, check_model
 
 
@@ -20,10 +20,10 @@ def run(options: Register, root: Path) -> Answer:
     return Answer(registered(found, options.name, options.alias, "name"))
 
 
-def registered(found: FoundRun, name: str, alias: str | None, key: str) -> str:
+def registered(found: RunRecord, name: str, alias: str | None, key: str) -> str:
     """Registers the model of a run. Returns a line with its names; see `tracking.registry`."""
     if found.has(f"{FOLDER}/{MLMODEL}"):
         check_model(found.local(f"{FOLDER}/{MLMODEL}").parent)
-    version = register(found, FOLDER, name, alias, key)
+    version = register_model(found, FOLDER, name, alias, key)
     names = [f"models:/{name}/{version}", *([] if alias is None else [f"models:/{name}@{alias}"])]
     return f"registered: {', '.join(names)} is {found.typed}"

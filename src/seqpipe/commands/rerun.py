@@ -20,7 +20,7 @@ from seqpipe.runs.find_run import find_run
 from seqpipe.runs.identity import STAGES, machine
 from seqpipe.runs.restore_config import rebuild
 from seqpipe.tracking.provenance import environment_tags
-from seqpipe.tracking.run_record import FoundRun, read_metrics
+from seqpipe.tracking.run_record import RunRecord, read_metrics
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ def _verdict(count: int, different: int, tolerance: float, apart: str | None) ->
         yield f"first:      {apart}"
 
 
-def _apart(found: FoundRun, folder: Path) -> str | None:
+def _apart(found: RunRecord, folder: Path) -> str | None:
     """The first different number of the two trainings; None: none, or it is not known."""
     if not found.has("history.csv") or not (folder / "history.csv").is_file():
         return None

@@ -10,7 +10,7 @@ from seqpipe.inference.load import opened, trusted
 from seqpipe.inference.model_format import LOGGED
 from seqpipe.runs.find_run import find_run
 from seqpipe.runs.saved_model import FOLDER
-from seqpipe.terminal import say
+from seqpipe.terminal import print_text
 from seqpipe.tracking.registry import check_names
 from seqpipe.tracking.serving import (
     MLMODEL,
@@ -50,6 +50,6 @@ def run(options: Serve, root: Path) -> Answer:
         lines.append(f"serving:    {server.url}, until Ctrl-C; a request and its answer:")
         lines.append(curl(server, folder, example))
         lines.append(answer[:_LONGEST_ANSWER] + "..." * (len(answer) > _LONGEST_ANSWER))
-        say("\n".join(lines))
+        print_text("\n".join(lines))
         code = server.process.wait()
     raise SeqpipeError(f"MLflow's server ended with code {code}; its messages are above")

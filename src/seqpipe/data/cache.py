@@ -23,8 +23,8 @@ from seqpipe._version import __version__
 from seqpipe.data.base import SPLITS, Field
 from seqpipe.data.columns import open_columns
 from seqpipe.data.prepare import Prepared, SplitFacts
-from seqpipe.errors import ConfigError
-from seqpipe.files import FULL, replacing, sha256_of
+from seqpipe.errors import DISK_FULL, ConfigError
+from seqpipe.files import replacing, sha256_of
 from seqpipe.records import read_arrays, read_json
 
 FORMAT = 1
@@ -158,7 +158,7 @@ class Cache:
                 shutil.rmtree(final)
             made.rename(final)
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_FULL:
                 raise
             raise self._unwritable(error) from None
         finally:

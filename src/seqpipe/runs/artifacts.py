@@ -12,8 +12,7 @@ from pytorch_lightning import Trainer
 from seqpipe.build import build_tracker, build_trainer
 from seqpipe.config.compose import Launch
 from seqpipe.data.dataset import SequenceData
-from seqpipe.errors import RecordError
-from seqpipe.files import unwritable
+from seqpipe.errors import RecordError, place_message
 from seqpipe.records import SEALS, note_seal
 from seqpipe.report import run_files as report
 from seqpipe.report.curves import curves_advice, curves_finding, draw_curves
@@ -179,7 +178,7 @@ def keep(run: TrainingRun) -> None:
         saved_model.write(run)
         tracker.log_table("examples", write(run))
     except Exception as error:
-        place = unwritable(error)
+        place = place_message(error)
         if place is None:
             raise
         text = f"{place}: the run was trained and tested, but {folder} does not hold all of it"

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from seqpipe.errors import SeqpipeError, first_line
-from seqpipe.files import unusable
+from seqpipe.errors import SeqpipeError, first_line, resource_message
 from seqpipe.report import run_files as report
 from seqpipe.report.findings import Finding
 from seqpipe.report.page import ENDED
 from seqpipe.runs import artifacts
 from seqpipe.runs.training_run import TrainingRun
+from seqpipe.signals import ENDING_SIGNALS
 from seqpipe.tasks.metrics import WeightedMean
-from seqpipe.terminal import ENDING
 
 log = logging.getLogger(__name__)
 
@@ -73,14 +72,14 @@ def reason(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and interrupted):
         return "Ctrl-C"
     if isinstance(error, SystemExit):
-        names = {128 + number: number.name for number in ENDING}
+        names = {128 + number: number.name for number in ENDING_SIGNALS}
         return str(names.get(error.code, error))
-    return unusable(error) or f"{type(error).__name__}: {first_line(error)}"
+    return resource_message(error) or f"{type(error).__name__}: {first_line(error)}"
 
 
 def _frames(error: BaseException) -> Iterator[str]:
     """The last frames of a fault of ours; a user's mistake is explained by its message."""
-    if isinstance(error, (SeqpipeError, KeyboardInterrupt, SystemExit)) or unusable(error):
+    if isinstance(error, (SeqpipeError, KeyboardInterrupt, SystemExit)) or resource_message(error):
         return
     for frame in traceback.extract_tb(error.__traceback__)[-_FRAMES:]:
         name = Path(frame.filename).name
@@ -92,5 +91,5 @@ def _warn_instead(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        text = unusable(error) or f"{type(error).__name__}: {error}"
+        text = resource_message(error) or f"{type(error).__name__}: {error}"
         log.warning("%s: not all of the report can be written: %s", folder, text)

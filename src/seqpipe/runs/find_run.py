@@ -9,11 +9,11 @@ from seqpipe.errors import ConfigError
 from seqpipe.inference.model_format import ABOUT
 from seqpipe.runs.options import RunOptions
 from seqpipe.tasks.base import better
-from seqpipe.tracking.run_lookup import find
-from seqpipe.tracking.run_record import FoundRun
+from seqpipe.tracking.run_lookup import look_up_run
+from seqpipe.tracking.run_record import RunRecord
 
 
-def find_run(options: RunOptions, root: Path, *, needs: str | None = "model") -> FoundRun:
+def find_run(options: RunOptions, root: Path, *, needs: str | None = "model") -> RunRecord:
     """The run that `run`, `tracking_uri`, `experiment` and `metric` name.
 
     Args:
@@ -28,7 +28,7 @@ def find_run(options: RunOptions, root: Path, *, needs: str | None = "model") ->
     if needs is not None and exported_folder(options, root) is not None:
         text = "was exported from a run, and keeps no record of it; allowed: the run"
         raise ConfigError(f"run={options.run}: {text}")
-    found = find(
+    found = look_up_run(
         options.run,
         root=root,
         tracking_uri=options.tracking_uri or training_store(),

@@ -14,10 +14,10 @@ from seqpipe.records import BadRecordError, inside, is_own
 from seqpipe.runs.find_run import exported_folder, find_run
 from seqpipe.runs.options import ModelOptions, RunOptions
 from seqpipe.runs.trust import check_beside
-from seqpipe.tracking.run_record import FoundRun
+from seqpipe.tracking.run_record import RunRecord
 
 
-def open_model(options: ModelOptions, root: Path) -> tuple[Model, FoundRun]:
+def open_model(options: ModelOptions, root: Path) -> tuple[Model, RunRecord]:
     """The model that the options name, on their device.
 
     Raises:
@@ -29,7 +29,7 @@ def open_model(options: ModelOptions, root: Path) -> tuple[Model, FoundRun]:
     return opened(place, options.trust).to(device), found
 
 
-def find_model(options: RunOptions, root: Path) -> tuple[Path, FoundRun]:
+def find_model(options: RunOptions, root: Path) -> tuple[Path, RunRecord]:
     """The folder of the model that the options name, and its run; or a folder that was exported.
 
     Raises:

@@ -35,7 +35,7 @@ from seqpipe.runs.trust import (
     option_of,
     words_of,
 )
-from seqpipe.tracking.run_record import FoundRun
+from seqpipe.tracking.run_record import RunRecord
 from seqpipe.tracking.store import resolve_uri
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Rebuilt:
 
 
 def rebuild(
-    found: FoundRun,
+    found: RunRecord,
     root: Path,
     *,
     tags: Mapping[str, str],
@@ -112,7 +112,7 @@ def rebuild(
     return Rebuilt(cfg, launch, composed is None or bool(changed), changed)
 
 
-def _place(cfg: DictConfig, found: FoundRun, root: Path, *, own: bool) -> None:
+def _place(cfg: DictConfig, found: RunRecord, root: Path, *, own: bool) -> None:
     """Sets where the new run is recorded: where the old one was found, or the default store.
 
     Only the user's own record may name another store, or the folder of prepared data.
@@ -130,7 +130,7 @@ def _place(cfg: DictConfig, found: FoundRun, root: Path, *, own: bool) -> None:
         cfg.data.cache = OmegaConf.load(conf_dir() / "config.yaml").data.cache
 
 
-def _recorded(found: FoundRun, own_code: bool) -> DictConfig:
+def _recorded(found: RunRecord, own_code: bool) -> DictConfig:
     config, version = found.config, found.tags.get("version.seqpipe", "unknown")
     missing = [key for key in PANEL if key not in config] + lacking(config, GROUPS)
     if missing:
@@ -180,7 +180,7 @@ def _config_dirs(flags: list[str]) -> list[str]:
     return [word.partition("=")[2] for word in flags if word.startswith("--config-dir=")]
 
 
-def _choices(found: FoundRun, cfg: DictConfig) -> dict[str, str]:
+def _choices(found: RunRecord, cfg: DictConfig) -> dict[str, str]:
     """The option chosen in each group: the params that are no key of the configuration."""
     keys = flat_params(cfg, {})
     chosen: dict[str, str] = {}

@@ -11,8 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from seqpipe.errors import ConfigError, first_line
-from seqpipe.files import unusable
+from seqpipe.errors import ConfigError, first_line, resource_message
 from seqpipe.records import leaves
 from seqpipe.rules import refusal, shown
 from seqpipe.training.checkpoints import (
@@ -155,7 +154,7 @@ def restoring(resume: str | None, started: Callable[[], bool]) -> Iterator[None]
     try:
         yield
     except (TypeError, LookupError, AttributeError, ValueError, RuntimeError) as error:
-        if resume is None or started() or unusable(error) is not None:
+        if resume is None or started() or resource_message(error) is not None:
             raise
         reason = " ".join(str(error).split()) or "no reason given"
         reason = reason if len(reason) <= _REASON else f"{reason[:_REASON]}..."

@@ -28,7 +28,7 @@ from seqpipe.errors import ConfigError
 from seqpipe.inference.instantiate import part
 from seqpipe.records import BadRecordError, check_plain, is_elsewhere, is_own, targets
 from seqpipe.rules import shown
-from seqpipe.tracking.run_record import FoundRun
+from seqpipe.tracking.run_record import RunRecord
 
 OF_HYDRA = re.compile(r"[+~]*hydra[./]")
 _START = ["python", "-m", "seqpipe"]
@@ -159,7 +159,7 @@ def _reads(node: Mapping[str, Any], key: str) -> bool:
 
 
 def check_data(
-    found: FoundRun,
+    found: RunRecord,
     config: Mapping[str, Any],
     root: Path,
     *,

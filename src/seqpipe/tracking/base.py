@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from seqpipe.terminal import ENDING, handling, signals_as_exit
+from seqpipe.signals import ENDING_SIGNALS, signal_handlers, signals_as_exit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,5 +155,5 @@ def recording(tracker: Tracker) -> Iterator[Tracker]:
             raise
         finally:
             # A second Ctrl-C (or SIGTERM: `timeout` sends two) must not interrupt the last writes.
-            with handling(dict.fromkeys((*ENDING, signal.SIGINT), signal.SIG_IGN)):
+            with signal_handlers(dict.fromkeys((*ENDING_SIGNALS, signal.SIGINT), signal.SIG_IGN)):
                 tracker.end(status)

@@ -39,13 +39,13 @@ from seqpipe.tracking.mlflow_internals import (
 from seqpipe.tracking.pyfunc import write_pyfunc
 from seqpipe.tracking.store import (
     StoreUri,
-    impatient,
     open_store,
-    reaching,
     reason_of,
     resolve_uri,
+    short_timeouts,
+    store_access,
 )
-from seqpipe.tracking.timeouts import Patience
+from seqpipe.tracking.timeouts import TimeBudget
 
 if TYPE_CHECKING:
     from seqpipe.tracking.base import Pixels
@@ -97,7 +97,7 @@ class MLflowTracker(Tracker):
         self._buffer: Buffer[entities.Metric] = Buffer(self._send, flush_seconds)
         self._client: MlflowClient
         self._ended = False
-        self._patience = Patience()
+        self._budget = TimeBudget()
         self._failing = False  # the last call did
         self._undone: list[_Call] = []  # failed calls, to be repeated at the end
         self._tables: list[dict[str, str]] = []  # those that MLflow's page lists
@@ -122,7 +122,7 @@ class MLflowTracker(Tracker):
             return
         experiment = self._experiment_name or experiment
         self._client, experiment_id = open_store(self.location, experiment)
-        with reaching(self.location):  # it may have gone since
+        with store_access(self.location):  # it may have gone since
             if self.location.startswith("sqlite:"):
                 end_abandoned(self._client)
             run = self._client.create_run(
@@ -197,7 +197,7 @@ class MLflowTracker(Tracker):
         if self.run_id is None or self._ended:
             return
         self._ended = True
-        self._patience.at_the_end()
+        self._budget.at_the_end()
         self._buffer.flush()
         undone, self._undone = self._undone, []
         for one in undone:  # the store may be back
@@ -218,8 +218,8 @@ class MLflowTracker(Tracker):
     def _send(self, metrics: Sequence[entities.Metric]) -> None:
         assert self.run_id is not None
         try:
-            with impatient():
-                self._patience.call(self._client.log_batch, self.run_id, metrics)
+            with short_timeouts():
+                self._budget.call(self._client.log_batch, self.run_id, metrics)
         except Exception as error:
             raise TrackingError(reason_of(error)) from error
 
@@ -261,8 +261,8 @@ class MLflowTracker(Tracker):
 
     def _make(self, one: "_Call") -> None:
         try:
-            with impatient():
-                self._patience.call(one.action, *one.arguments, more=one.more)
+            with short_timeouts():
+                self._budget.call(one.action, *one.arguments, more=one.more)
             self._failing = False
         except Exception as error:  # each kind of store has its own
             if not (self._failing or self._buffer.failing or self._ended):

@@ -7,8 +7,8 @@ from mlflow.exceptions import MlflowException
 
 from seqpipe.errors import ConfigError
 from seqpipe.tracking.run_lookup import KEY
-from seqpipe.tracking.run_record import FoundRun
-from seqpipe.tracking.store import reaching, require_store
+from seqpipe.tracking.run_record import RunRecord
+from seqpipe.tracking.store import require_store, store_access
 
 _ALIAS = r"[A-Za-z][\w\-]{0,254}"
 
@@ -35,7 +35,7 @@ def check_names(name: str, alias: str | None, key: str) -> None:
         raise ConfigError(problems)
 
 
-def register(found: FoundRun, model: str, name: str, alias: str | None, key: str) -> int:
+def register_model(found: RunRecord, model: str, name: str, alias: str | None, key: str) -> int:
     """Registers the model of a run; a run that is registered already keeps its version.
 
     Args:
@@ -52,15 +52,15 @@ def register(found: FoundRun, model: str, name: str, alias: str | None, key: str
         ConfigError: the run or its model is not in a store.
     """
     check_names(name, alias, key)
-    if found.unasked is not None:
+    if found.foreign_store is not None:
         text = f"{found.typed} was not trained from this folder, and its record names a store"
-        allowed = f"tracking_uri={found.unasked} with run={found.run_id}, if you trust it"
+        allowed = f"tracking_uri={found.foreign_store} with run={found.run_id}, if you trust it"
         raise ConfigError(f"{key}={name}: {text} that is not asked; allowed: {allowed}")
     if found.run_id is None or found.tracking_uri is None:
         text = f"{found.typed} is not recorded in MLflow; allowed: a run of logger=mlflow"
         raise ConfigError(f"{key}={name}: {text}")
     require_store(found.tracking_uri, KEY)
-    with reaching(found.tracking_uri, KEY):
+    with store_access(found.tracking_uri, KEY):
         client = MlflowClient(found.tracking_uri)
         run = client.get_run(found.run_id)
         kept = {entry.path for entry in client.list_artifacts(found.run_id, model)}

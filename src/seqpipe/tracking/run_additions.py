@@ -15,8 +15,8 @@ from seqpipe.tracking.base import Row
 from seqpipe.tracking.buffer import CHUNK
 from seqpipe.tracking.metric_names import encoded_together, tags_of_long
 from seqpipe.tracking.mlflow import recorded_metrics
-from seqpipe.tracking.run_record import FoundRun
-from seqpipe.tracking.store import impatient, reason_of, remove_stray, require_store
+from seqpipe.tracking.run_record import RunRecord
+from seqpipe.tracking.store import reason_of, remove_stray, require_store, short_timeouts
 
 FOLDER = "evaluations"
 _LONGEST = 60  # characters of a file's name: 255 bytes at most, four a character
@@ -24,7 +24,7 @@ _LONGEST = 60  # characters of a file's name: 255 bytes at most, four a characte
 log = logging.getLogger(__name__)
 
 
-def add_to_run(run: FoundRun, metrics: Mapping[str, float], name: str, rows: Sequence[Row]) -> str:
+def add_to_run(run: RunRecord, metrics: Mapping[str, float], name: str, rows: Sequence[Row]) -> str:
     """Adds metrics and a table to a run: to its record in MLflow, and to its folder.
 
     Args:
@@ -74,7 +74,7 @@ def _send(run_id: str, uri: str, metrics: Mapping[str, float], stem: str, text: 
         require_store(uri, "tracking_uri")
         client = MlflowClient(uri)
         remove_stray(uri)
-        with impatient(), tempfile.TemporaryDirectory() as folder:
+        with short_timeouts(), tempfile.TemporaryDirectory() as folder:
             values = recorded_metrics(metrics, step=0)
             for start in range(0, len(values), CHUNK):
                 client.log_batch(run_id, metrics=values[start : start + CHUNK])

@@ -17,8 +17,8 @@ from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import best_of
 from seqpipe.tracking.metric_names import decoded
 from seqpipe.tracking.mlflow_internals import SPLIT, artifact_repository, download_file
-from seqpipe.tracking.run_record import FoundRun, is_of, of_folder
-from seqpipe.tracking.store import impatient, reaching, require_store, resolve_uri
+from seqpipe.tracking.run_record import RunRecord, is_folder_of, read_run_folder
+from seqpipe.tracking.store import require_store, resolve_uri, short_timeouts, store_access
 
 KEY = "tracking_uri"
 ALLOWED = (
@@ -37,7 +37,7 @@ _LIMITS = {  # values with which runs without the tag `partial` used all of each
 _PAGE = 200  # runs read at a time
 
 
-def find(
+def look_up_run(
     run: str,
     *,
     root: Path,
@@ -46,7 +46,7 @@ def find(
     experiment: str | None = None,
     metric: str | None = None,
     needs: str | None = None,
-) -> FoundRun:
+) -> RunRecord:
     """Finds a run.
 
     Args:
@@ -67,13 +67,13 @@ def find(
     """
     folder = _folder(run, root)
     if folder is not None:
-        found = _as_known(of_folder(folder, run), root)
+        found = _as_known(read_run_folder(folder, run), root)
         if needs is not None and not found.has(needs):
             raise ConfigError(_lacking(run, needs))
         return found
     uri = resolve_uri(tracking_uri, root, KEY)
     require_store(uri, KEY)
-    with reaching(uri, KEY):
+    with store_access(uri, KEY):
         store = _Store(MlflowClient(uri), uri, experiment, needs)
         if run == "latest":
             return store.first_with(store.finished(), "run=latest")
@@ -88,7 +88,7 @@ def find(
         return found
 
 
-def _as_known(found: FoundRun, root: Path) -> FoundRun:
+def _as_known(found: RunRecord, root: Path) -> RunRecord:
     """The run of a folder; the store that a foreign record names is not connected to.
 
     Raises:
@@ -101,7 +101,7 @@ def _as_known(found: FoundRun, root: Path) -> FoundRun:
     if isinstance(written, str) and found.is_own(root):
         if resolve_uri(written, root) == found.tracking_uri:
             return found
-    return replace(found, tracking_uri=None, unasked=found.tracking_uri)
+    return replace(found, tracking_uri=None, foreign_store=found.tracking_uri)
 
 
 def _folder(run: str, root: Path) -> Path | None:
@@ -141,13 +141,13 @@ class _Store:
     experiment: str | None
     needs: str | None
 
-    def described(self, run: entities.Run) -> FoundRun:
+    def described(self, run: entities.Run) -> RunRecord:
         """The record of a run, with its folder if that is on this machine."""
         tags, inputs = dict(run.data.tags), run.inputs.dataset_inputs if run.inputs else []
         folder = Path(tags["folder"]) if "folder" in tags else None
-        if folder is not None and not is_of(folder, run.info.run_id):
+        if folder is not None and not is_folder_of(folder, run.info.run_id):
             folder = None
-        return FoundRun(
+        return RunRecord(
             name=run.info.run_name or run.info.run_id,
             run_id=run.info.run_id,
             folder=folder,
@@ -160,7 +160,7 @@ class _Store:
             artifacts=_Artifacts(artifact_repository(run.info.artifact_uri, self.uri)),
         )
 
-    def first_with(self, runs: Iterator[entities.Run], typed: str) -> FoundRun:
+    def first_with(self, runs: Iterator[entities.Run], typed: str) -> RunRecord:
         """The first run that has the needed file."""
         for run in runs:
             found = self.described(run)
@@ -316,11 +316,11 @@ class _Artifacts:
     repository: Any
 
     def list_artifacts(self, path: str | None = None) -> list[Any]:
-        with impatient():
+        with short_timeouts():
             return list(self.repository.list_artifacts(path))
 
     def download(self, remote: str, local: Path) -> None:
-        with impatient():
+        with short_timeouts():
             download_file(self.repository, remote, local)
 
 

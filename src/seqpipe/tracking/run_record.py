@@ -41,7 +41,7 @@ class Artifacts(Protocol):
 
 
 @dataclass(frozen=True)
-class FoundRun:
+class RunRecord:
     """A recorded run.
 
     Args:
@@ -55,7 +55,7 @@ class FoundRun:
         metrics: the last value of each; for a folder those of its metrics.json.
         datasets: sha256 of the records of each split (train, val, test).
         artifacts: its files in MLflow.
-        unasked: a store that a record of somebody else names; it is not connected to.
+        foreign_store: a store that a record of somebody else names; it is not connected to.
     """
 
     name: str
@@ -68,7 +68,7 @@ class FoundRun:
     metrics: Mapping[str, float] = field(default_factory=dict)
     datasets: Mapping[str, str] = field(default_factory=dict)
     artifacts: Artifacts | None = None
-    unasked: str | None = None
+    foreign_store: str | None = None
 
     @property
     def typed(self) -> str:
@@ -154,7 +154,7 @@ class FoundRun:
         return Path(folder)
 
 
-def of_folder(folder: Path, run: str) -> FoundRun:
+def read_run_folder(folder: Path, run: str) -> RunRecord:
     """Reads the run of a folder, without any store.
 
     Args:
@@ -171,10 +171,10 @@ def of_folder(folder: Path, run: str) -> FoundRun:
         hint = f"; it has run folders inside, such as {below[-1]}" if below else ""
         text = "no run folder: it has no config.yaml; allowed: outputs/runs/..."
         raise ConfigError(f"run={run}: {text}{hint}")
-    empty = FoundRun(name=folder.name, folder=folder.absolute())
+    empty = RunRecord(name=folder.name, folder=folder.absolute())
     record = read_json(empty.inside(PROVENANCE))
     metrics = read_json(empty.inside("metrics.json"))
-    return FoundRun(
+    return RunRecord(
         name=str(record.get("run_name") or folder.name),
         run_id=_or_nothing(record.get("run_id")),
         folder=folder.absolute(),
@@ -208,7 +208,7 @@ def write_provenance(
     return write_json(folder / PROVENANCE, record)
 
 
-def is_of(folder: Path, run_id: str) -> bool:
+def is_folder_of(folder: Path, run_id: str) -> bool:
     """True if a folder is that of a run, and not of a later one at the same place."""
     try:
         return bool(read_json(folder / PROVENANCE).get("run_id") == run_id)

@@ -29,7 +29,7 @@ _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_SECONDS = 5.0
 _LOCK_SECONDS = 300.0  # making a store takes seconds, many in a row more
 _BUSY_SECONDS = 20.0  # as in MLflow: other runs are writing
-_IMPATIENT = {  # MLflow's own settings wait several minutes for a server that is gone
+_SHORT_TIMEOUTS = {  # MLflow's own settings wait several minutes for a server that is gone
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -78,7 +78,7 @@ def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     Raises:
         ConfigError: The store cannot be reached or opened.
     """
-    with reaching(uri):
+    with store_access(uri):
         client = MlflowClient(uri)
         return client, _experiment_id(client, uri, experiment)
 
@@ -99,7 +99,7 @@ def require_store(uri: str, key: str) -> None:
 
 
 @contextlib.contextmanager
-def reaching(uri: str, key: str = KEY) -> Iterator[None]:
+def store_access(uri: str, key: str = KEY) -> Iterator[None]:
     """Reports every failure of the store inside as an error of the option that names it.
 
     Args:
@@ -117,7 +117,7 @@ def reaching(uri: str, key: str = KEY) -> Iterator[None]:
     # PYTHONWARNINGS=error is meant for the user's code, not for MLflow's calls of its libraries.
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=_LIBRARIES)
     try:
-        with _only_one(uri), impatient(), _beside(uri):
+        with _locked(uri), short_timeouts(), _files_beside_database(uri):
             _probe(uri)
             yield
             return
@@ -137,9 +137,9 @@ def reaching(uri: str, key: str = KEY) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def impatient() -> Iterator[None]:
+def short_timeouts() -> Iterator[None]:
     """Lets calls to a server give up within seconds, unless the user's environment says more."""
-    added = {name: value for name, value in _IMPATIENT.items() if name not in os.environ}
+    added = {name: value for name, value in _SHORT_TIMEOUTS.items() if name not in os.environ}
     os.environ.update(added)
     try:
         yield
@@ -149,7 +149,7 @@ def impatient() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _beside(uri: str) -> Iterator[None]:
+def _files_beside_database(uri: str) -> Iterator[None]:
     """Keeps the files that MLflow makes by itself beside the database.
 
     Its experiment `Default` would get files in `mlruns` of the working folder, whose name it puts
@@ -182,7 +182,7 @@ def remove_stray(uri: str) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(uri: str) -> Iterator[None]:
+def _locked(uri: str) -> Iterator[None]:
     if not uri.startswith(_SQLITE):
         yield
         return

@@ -14,7 +14,7 @@ class Unreachable(Exception):
     """The store has failed for so long that it is not called any more."""
 
 
-class Patience:
+class TimeBudget:
     """Calls a store, and spends at most about 25 seconds of a run on calls that fail.
 
     A call that does not return is abandoned: a server that accepts connections and never answers,
