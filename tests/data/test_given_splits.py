@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from seqpipe.config.compose import compose
 from seqpipe.data.base import SPLITS
 from seqpipe.data.sources.arrays import Npz
-from seqpipe.data.sources.given_splits import split_of, without_split
 from seqpipe.data.sources.music import PianoRolls
 from seqpipe.data.sources.parallel import Parallel
+from seqpipe.data.sources.split_names import split_of, without_split
 from seqpipe.data.sources.table import Table
 from seqpipe.errors import DataError
 from seqpipe.inference.instantiate import Maker

@@ -13,8 +13,8 @@ from numpy.lib import format as npy
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, place
 from seqpipe.data.number_precision import check_exact
 from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.data.sources.given_splits import split_of, split_of_array, without_split_of_array
 from seqpipe.data.sources.numeric_text import Missing, Numbers, filled
+from seqpipe.data.sources.split_names import split_of, split_of_array, without_split_of_array
 from seqpipe.errors import DataError, did_you_mean
 
 Array = np.ndarray[Any, Any]

@@ -4,19 +4,26 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from glob import glob
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from seqpipe.data.base import SPLITS, Found, Source, Splits
-from seqpipe.data.sources import given_splits
 from seqpipe.data.sources.argument_checks import (
     MissingFiles,
     check_arguments,
     check_shares,
     not_there,
 )
-from seqpipe.data.sources.splitting import Reread, each_once, split_shares
+from seqpipe.data.sources.file_search import describe_other_types, find_companion, find_files
+from seqpipe.data.sources.given_splits import (
+    GivenSplits,
+    find_in_folder,
+    warn_unread_beside,
+    warn_unread_inside,
+    warn_unused,
+    warn_used,
+)
+from seqpipe.data.sources.splitting import Reread, split_shares
 from seqpipe.data.sources.text_lines import check_encoding
 from seqpipe.errors import DataError
 
@@ -80,8 +87,9 @@ class FileSource(Source):
         check_shares(self.valid, self.test)
         check_encoding(self.encoding)
         check_arguments(self)
-        self._remarks, self._column_remarks = list[str](), list[str]()
-        self._of_x: tuple[str, ...] = ()  # its columns, once they are known
+        self._remarks: list[str] = []  # warnings about what was read, of a format
+        self._column_warnings: list[str] = []
+        self._columns_of_x: tuple[str, ...] = ()  # once they are known
         self._passed_over: dict[str, str] = {}  # key as typed -> how many files, of which types
         self._repeated: dict[str, str] = {}  # split -> files that are named more than once
 
@@ -93,30 +101,23 @@ class FileSource(Source):
     @property
     def item_columns(self) -> tuple[str, ...]:
         """Records alike in all of these columns stay in one split; none: alike in every column."""
-        return tuple(_listed(self.group)) or self._of_x
-
-    @property
-    def typed(self) -> dict[str, Names | float]:
-        """The files or the share of each split, as they were given."""
-        return {"train": self.train, "valid": self.valid, "test": self.test}
-
-    @cached_property
-    def split_names(self) -> dict[str, Names | float]:
-        """The files or the share of each split: as given, or as they are called in one folder."""
-        return {**self.typed, **self._splits_of_train()}
+        return tuple(_listed(self.group)) or self._columns_of_x
 
     @property
     def endings(self) -> tuple[str, ...]:
         """The `suffixes` of the files taken from a folder; empty: all."""
         return self.suffixes
 
-    def passed_over(self) -> list[str]:
-        """Files that were passed over in the folders of all splits."""
-        return [f"{key}: {text}" for key, text in self._passed_over.items()]
+    @abstractmethod
+    def parse(self, file: Path) -> Iterator[Found]:
+        """The records of one file, in their order; a DataError in the place of a bad one.
 
-    def as_one(self) -> None:
-        """Read everything that `train` names, whatever its folders or files are called."""
-        self.split_names = dict(self.typed)
+        Args:
+            file: as it is to be shown in messages.
+
+        Raises:
+            DataError: the file as a whole cannot be read.
+        """
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
         """Read without the column of y, which what is to be predicted need not have.
@@ -143,42 +144,6 @@ class FileSource(Source):
     def only(self, column: str) -> None:
         """Require no column but this one: what a model is asked about may lack all others."""
 
-    def examples(self) -> Iterator[Found]:
-        """Records of the first file that has some: nothing is split for them."""
-        for split in reversed(SPLITS):
-            for file in self.files_of(split):
-                yield from self.parse(file)
-
-    @classmethod
-    def companions_of(
-        cls, node: Mapping[str, Any], input: Names, before: Path | None
-    ) -> dict[str, Names | None]:
-        """The arguments that name `companions`, with the files that lie beside an input.
-
-        Annotations, tables of labels and names of classes belong to the files that they were made
-        for. A file called as the input is, with another ending, comes before one that is called as
-        that of the training. An input that holds them itself, GFF with its sequences, needs none.
-
-        Args:
-            node: the arguments of the source.
-            input: a file, a folder or a pattern, or several.
-            before: folder of the training's files, for what does not lie beside the input; None:
-                those may not be read.
-        """
-        first = Path(_listed(input)[0])
-        folder = first if first.is_dir() else first.parent
-        found: dict[str, Names | None] = {}
-        for key, endings in cls.companions.items():
-            if node.get(key) is None:
-                continue
-            if endings and first.name.lower().removesuffix(".gz").endswith(endings):
-                found[key] = None
-                continue
-            own = [] if first.is_dir() else _named_alike(first, endings)
-            there = own or [str(_beside(folder, name, before)) for name in _listed(node[key])]
-            found[key] = there[0] if len(there) == 1 else there
-        return found
-
     def splits_inside(self, file: Path) -> dict[str, Names]:
         """The names for `train` that read one split each of a file that holds several.
 
@@ -188,68 +153,85 @@ class FileSource(Source):
         return {}
 
     def unread(self, file: Path) -> list[str]:
-        """Warnings about files of other splits beside the one file that `train` names.
+        """Warnings about given splits that are not read with the one file that `train` names.
 
         Args:
             file: it is there, and none of its splits is read as such.
         """
-        return given_splits.unread_beside(file, self._shares)
+        return warn_unread_beside(file, self._not_typed)
 
     @property
-    def _shares(self) -> list[str]:
+    def typed(self) -> dict[str, Names | float]:
+        """The files or the share of each split, as they were given."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
+
+    @property
+    def _not_typed(self) -> list[str]:
         return [split for split in SPLITS if isinstance(self.typed[split], float)]
 
-    def warnings(self) -> list[str]:
-        """Splits found in a folder or file, or not used; files that are named more than once."""
-        remarks = (*self._remarks, *self._column_remarks) if self.split_names else ()
-        return [*remarks, *self._repeated.values()]
-
-    def _splits_of_train(self) -> dict[str, Names]:
-        """The splits that what was typed for train holds, in place of those that were not typed."""
-        train, shares = self.typed["train"], self._shares
-        if isinstance(train, list):
-            taken = [
-                file
-                for name in train
-                for file in given_splits.named(self.folder / name, self._inside)
-            ]
-            self._remarks = given_splits.of_several(train, taken, shares)
+    @cached_property
+    def given(self) -> GivenSplits:
+        """The given splits of what was typed for train."""
+        train = self.typed["train"]
         if not isinstance(train, str):
-            return {}
+            return self._given_by_several()
         place = self.folder / train
+        if place.is_dir():
+            return self._given_in_folder(place)
         if place.is_file():
             inside = self.splits_inside(place)
-            self._remarks = (
-                given_splits.used(place, inside, shares) if inside else self.unread(place)
-            )
-            return {split: inside[split] for split in inside if split in ("train", *shares)}
-        if place.parent.is_file():
-            self._remarks = given_splits.unread_inside(
-                place, self.splits_inside(place.parent), shares
-            )
-            return {}
-        if not place.is_dir():
-            self._remarks = given_splits.of_several(
-                train, given_splits.named(place, self._inside), shares
-            )
-            return {}
-        taken, others = self._inside(place)
-        left = sorted(set(taken) - given_splits.typed_files(self.folder, self.typed))
-        names, self._remarks = given_splits.of_folder(place, train, left, shares, self.class_depth)
-        if names:
-            self._pass_over(f"data.source.train={train}", others, len(taken) + len(others))
-        return {**names}
+            if not inside:
+                return GivenSplits(warnings=self.unread(place))
+            wanted = ("train", *self._not_typed)
+            read = {split: names for split, names in inside.items() if split in wanted}
+            return GivenSplits(read, [warn_used(place, inside, self._not_typed)])
+        if place.parent.is_file():  # an array in a file
+            inside = self.splits_inside(place.parent)
+            return GivenSplits(warnings=warn_unread_inside(place, inside, self._not_typed))
+        return self._given_by_several()
 
-    @abstractmethod
-    def parse(self, file: Path) -> Iterator[Found]:
-        """The records of one file, in their order; a DataError in the place of a bad one.
+    def _given_by_several(self) -> GivenSplits:
+        """Those of a list of names, or of a pattern."""
+        named = [find_files(self.folder / name, self.endings)[0] for name in _listed(self.train)]
+        files = [file for found in named for file in found]
+        return GivenSplits(warnings=warn_unused(self.train, files, self._not_typed))
 
-        Args:
-            file: as it is to be shown in messages.
+    def _given_in_folder(self, folder: Path) -> GivenSplits:
+        train = str(self.train)
+        files, others = find_files(folder, self.endings)
+        names = [name for split in ("valid", "test") for name in _files_in(self.typed[split])]
+        left = set(files) - {self.folder / name for name in names}
+        given = find_in_folder(folder, train, left, self._not_typed, self.class_depth)
+        if given.names:
+            self._pass_over(f"data.source.train={train}", others, len(files) + len(others))
+        return given
 
-        Raises:
-            DataError: the file as a whole cannot be read.
-        """
+    @property
+    def split_names(self) -> dict[str, Names | float]:
+        """The files or the share of each split, as typed or as given."""
+        return {**self.typed, **self.given.names}
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The splits that are shares of train."""
+        return {s: share for s, share in self.split_names.items() if isinstance(share, float)}
+
+    def names_of(self, split: str) -> list[str]:
+        """The names of the files of a split; none where it is a share of train."""
+        return _files_in(self.split_names[split])
+
+    def as_one(self) -> None:
+        """Read everything that `train` names, whatever its folders or files are called."""
+        self.given = GivenSplits()
+
+    def warnings(self) -> list[str]:
+        """Given splits, used or not; what a format says; files that are named more than once."""
+        read = (*self._remarks, *self._column_warnings, *self._repeated.values())
+        return [*self.given.warnings, *read]
+
+    def passed_over(self) -> list[str]:
+        """Files that were passed over in the folders of all splits."""
+        return [f"{key}: {text}" for key, text in self._passed_over.items()]
 
     def read(self) -> Splits:
         """Each split reads its files whenever it is iterated.
@@ -257,13 +239,12 @@ class FileSource(Source):
         Raises:
             DataError: a file that is not there, a column to split by that is not there.
         """
-        found = {split: self.files_of(split) for split in SPLITS}
-        shares = {s: n for s, n in self.split_names.items() if isinstance(n, float)}
+        shares = self.shares
         views: dict[str, Iterable[Found]] = {
-            split: self.records_of(files) for split, files in found.items() if split not in shares
+            split: self.records_of(self.files_of(split)) for split in SPLITS if split not in shares
         }
         if shares:
-            split, self._column_remarks = split_shares(
+            split, self._column_warnings = split_shares(
                 *(views["train"], shares),
                 group=self.item_columns,
                 stratify=self.stratify,
@@ -272,6 +253,17 @@ class FileSource(Source):
             )
             views |= split
         return Splits(**views)
+
+    def whole(self, split: str) -> Iterable[Found]:
+        """See `Source`."""
+        self.as_one()
+        return self.records_of(self.files_of("train" if split in self.shares else split))
+
+    def examples(self) -> Iterator[Found]:
+        """Records of the first file that has some: nothing is split for them."""
+        for split in reversed(SPLITS):
+            for file in self.files_of(split):
+                yield from self.parse(file)
 
     def records_of(self, files: Sequence[Path]) -> Iterable[Found]:
         """The records of some files, which are read each time they are iterated."""
@@ -287,26 +279,14 @@ class FileSource(Source):
 
         return Reread(read)
 
-    def whole(self, split: str) -> Iterable[Found]:
-        """See `Source`."""
-        self.as_one()
-        name = "train" if isinstance(self.split_names[split], float) else split
-        return self.records_of(self.files_of(name))
-
     def keep_together(self, columns: Sequence[str]) -> None:
         """See `Source`; a `group` that was given comes first."""
-        self._of_x = self._of_x or tuple(columns)
+        self._columns_of_x = self._columns_of_x or tuple(columns)
 
     def inputs(self) -> list[Path]:
         """All files of all splits, and the `companions`."""
         files = [file for split in SPLITS for file in self.files_of(split)]
         return [*files, *self.companion_files()]
-
-    def companion_files(self) -> list[Path]:
-        """The files that the arguments of `companions` name."""
-        folder = self.folder if self.folder.is_dir() else self.folder.parent
-        named = (_listed(getattr(self, key)) for key in self.companions)
-        return [folder / name for names in named for name in names]
 
     def files_of(self, split: str) -> list[Path]:
         """The files of one split, each once; none where it is a share of train.
@@ -314,54 +294,78 @@ class FileSource(Source):
         Raises:
             DataError: one is not there, or a folder or pattern holds none.
         """
-        names = self.split_names[split]
-        if names == []:
+        if self.split_names[split] == []:
             raise MissingFiles(f"data.source.{split}=[]: names no file; allowed: one or more")
-        listed = [] if isinstance(names, float) else _listed(names)
-        matching = [file for name in listed for file in self._matching(split, name)]
-        return each_once(matching, split, self._repeated)
+        found = [file for name in self.names_of(split) for file in self._matching(split, name)]
+        return self._each_once(found, split)
 
     def _matching(self, split: str, name: str) -> list[Path]:
-        file, key = self.folder / name, f"data.source.{split}={name}"
-        if file.is_file():
-            return [file]
+        """The files that one name means; at least one."""
+        key, place = f"data.source.{split}={name}", self.folder / name
+        files, others = find_files(place, self.endings)
+        self._pass_over(key, others, len(files) + len(others))
+        if files:
+            return files
         if self.folder != Path() and not self.folder.exists():
             raise MissingFiles(not_there(f"data.source.path={self.path}", self.folder, "a folder"))
-        if file.is_dir():
-            files, others = self._inside(file)
-            self._pass_over(key, others, len(files) + len(others))
-            if not files:
-                wanted = f"*{', *'.join(self.endings)}" if self.endings else "any"
-                raise MissingFiles(f"{key}: {file} holds no files; allowed: {wanted}")
-            return files
+        if place.is_dir():
+            wanted = f"*{', *'.join(self.endings)}" if self.endings else "any"
+            raise MissingFiles(f"{key}: {place} holds no files; allowed: {wanted}")
         if any(mark in name for mark in "*?["):
-            files = sorted(f for f in map(Path, glob(str(file), recursive=True)) if f.is_file())
-            if not files:
-                raise MissingFiles(f"{key}: no file in {self.folder.resolve()} is called so")
-            return files
+            raise MissingFiles(f"{key}: no file in {self.folder.resolve()} is called so")
         if self.folder.is_file():
             text = f"data.path={self.folder} is a file, and names are relative to a folder"
             raise MissingFiles(f"{key}: {text}; allowed: data.path=FOLDER, or leave it out")
-        raise MissingFiles(not_there(key, file, "a file, a folder or a pattern"))
+        raise MissingFiles(not_there(key, place, "a file, a folder or a pattern"))
 
     def _pass_over(self, key: str, others: Iterable[Path], count: int) -> None:
         """Remember which of `count` files of a folder are not read, for a warning."""
-        if text := given_splits.other_types(others, count, self.endings):
+        if text := describe_other_types(others, count, self.endings):
             self._passed_over[key] = text
 
-    def _inside(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """The files of a folder that are read, and those of other types, each sorted.
+    def _each_once(self, files: Sequence[Path], split: str) -> list[Path]:
+        """Each file of a split once, however often it is named; its examples would weigh more."""
+        once: dict[Path, Path] = {}
+        again: dict[Path, Path] = {}
+        for file in files:
+            whole = file.resolve()
+            (again if whole in once else once).setdefault(whole, file)
+        if again:
+            shown = ", ".join(map(str, again.values()))
+            self._repeated[split] = f"{shown}: named more than once for {split}, and read once"
+        return list(once.values())
 
-        Hidden files, and what lies in hidden folders (.git, .ipynb_checkpoints), are neither.
+    def companion_files(self) -> list[Path]:
+        """The files that the arguments of `companions` name."""
+        folder = self.folder if self.folder.is_dir() else self.folder.parent
+        named = (_listed(getattr(self, key)) for key in self.companions)
+        return [folder / name for names in named for name in names]
+
+    @classmethod
+    def companions_of(
+        cls, node: Mapping[str, Any], input: Names, before: Path | None
+    ) -> dict[str, Names | None]:
+        """The arguments that name `companions`, with the files that lie beside an input.
+
+        Annotations, tables of labels and names of classes belong to the files that they were made
+        for. An input that holds them itself, GFF with its sequences, needs none.
+
+        Args:
+            node: the arguments of the source.
+            input: a file, a folder or a pattern, or several.
+            before: see `find_companion`.
         """
-        taken: list[Path] = []
-        others: list[Path] = []
-        for file in sorted(folder.rglob("*")):
-            hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-            if file.is_file() and not hidden:
-                is_read = not self.endings or file.name.lower().endswith(self.endings)
-                (taken if is_read else others).append(file)
-        return taken, others
+        first = Path(_listed(input)[0])
+        found: dict[str, Names | None] = {}
+        for key, endings in cls.companions.items():
+            if node.get(key) is None:
+                continue
+            if endings and first.name.lower().removesuffix(".gz").endswith(endings):
+                found[key] = None
+                continue
+            files = find_companion(first, _listed(node[key]), endings, before)
+            found[key] = files[0] if len(files) == 1 else files
+        return found
 
 
 def at_least_one(found: Iterable[Found], problem: str) -> Iterator[Found]:
@@ -378,21 +382,5 @@ def _listed(names: Names | None) -> list[str]:
     return [] if names is None else [names] if isinstance(names, str) else list(names)
 
 
-def _named_alike(file: Path, endings: Sequence[str]) -> list[str]:
-    """The file with the name of another and one of some endings, plain or packed."""
-    stem = Path(file.name.removesuffix(".gz")).stem
-    names = [f"{stem}{ending}{packed}" for ending in endings for packed in ("", ".gz")]
-    return [str(file.parent / name) for name in names if (file.parent / name).is_file()][:1]
-
-
-def _beside(folder: Path, name: str, before: Path | None) -> Path:
-    """The place of a file that the training names; if there is none, where it is looked for.
-
-    Beside the input it may lie in the same folders or in none.
-    """
-    places = [folder / Path(name).name]
-    if not Path(name).is_absolute():
-        places.insert(0, folder / name)
-    if before is not None:
-        places.append((before if before.is_dir() else before.parent) / name)
-    return next((place for place in places if place.is_file()), folder / Path(name).name)
+def _files_in(typed: Names | float) -> list[str]:
+    return [] if isinstance(typed, float) else _listed(typed)

@@ -1,11 +1,12 @@
 """A folder a class, a file a document."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from seqpipe.data.base import Found, PlacedRecord
 from seqpipe.data.sources.argument_checks import MissingFiles, not_there
+from seqpipe.data.sources.file_search import files_in_folder
 from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import DataError
@@ -37,13 +38,9 @@ class ClassFolders(FileSource):
         Raises:
             DataError: no such folder, one without classes, a class without files.
         """
-        name = self.split_names[split]
-        if isinstance(name, float):
-            return []
         if self.bare:
             return super().files_of(split)
-        listed = [name] if isinstance(name, str) else name
-        return [file for one in listed for file in self._of_classes(split, one)]
+        return [file for name in self.names_of(split) for file in self._of_classes(split, name)]
 
     def _of_classes(self, split: str, name: str) -> list[Path]:
         key, folder = f"data.source.{split}={name}", self.folder / name
@@ -56,7 +53,7 @@ class ClassFolders(FileSource):
             if label not in found:
                 text = f"{folder} has no folder {label}; it has {', '.join(found)}"
                 raise DataError(f"data.source.classes={label}: {text}")
-            inside, _ = self._inside(folder / label)
+            inside, _ = files_in_folder(folder / label, self.endings)
             if not inside:
                 text = f"{folder / label} holds no files; allowed: one for each text"
                 raise DataError(f"{key}: {text}")
@@ -64,15 +61,12 @@ class ClassFolders(FileSource):
             files += inside
         if not files:
             raise DataError(f"{key}: {folder} holds no folders; allowed: one for each class")
-        others = [f for f in visible if f.is_file()]
-        self._pass_over(key, others, len(files) + len(others))
-        return files
-
-    def _pass_over(self, key: str, others: Iterable[Path], count: int) -> None:
-        beside = [*others]
+        beside = [f for f in visible if f.is_file()]
         if beside:
-            text = f"{len(beside):,} of {count:,} files lie beside the folders of the classes"
-            self._passed_over[key] = f"{text} and are not read ({beside[0].name}, ...)"
+            count = f"{len(beside):,} of {len(files) + len(beside):,} files"
+            text = f"{count} lie beside the folders of the classes and are not read"
+            self._passed_over[key] = f"{text} ({beside[0].name}, ...)"
+        return files
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The one record of a file, or what is wrong with it."""

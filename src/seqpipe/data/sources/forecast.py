@@ -99,7 +99,7 @@ class Forecast(TimedTable):
         Raises:
             DataError: a file that is not there.
         """
-        shares = {s: n for s, n in self.split_names.items() if isinstance(n, float)}
+        shares = self.shares
         of_train = self.files_of("train")
         views: dict[str, Iterable[Found]] = {}
         for split in SPLITS:

@@ -1,117 +1,55 @@
-"""Splits that data comes with: folders, files, or arrays that are called train, valid and test."""
+"""Given splits: data that comes divided into train, valid and test.
+
+Splits are given where, of names beside each other, one means train and another one valid or test
+(`split_names` knows the words for them). The names may be those of files, of folders, of the arrays
+in a file, or the values of a column.
+
+They are used where `data.source.train` is one folder, or one file of several arrays, and it is
+certain which files belong to which split (`FolderSplits.are_certain`). Each given split then
+replaces a share of train; files that were typed for valid or test are kept.
+
+Otherwise (several files, a pattern, a file with those of other splits beside it, a column) they are
+not used, and a warning says so and how to use them.
+"""
 
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from glob import glob
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from seqpipe.data.base import SPLITS
-
-_EVAL = "eval"  # the test split, or beside one of its own the one to validate on
-_WORDS = {
-    "train": "train|training|trainset|traindata",
-    "valid": "valid|validation|validset|validdata|validate|val|valset|dev|devel|development|devset"
-    "|testa",
-    "test": "test|testing|testset|testdata|testb|holdout|heldout|held[_-]out",
-    _EVAL: "eval|evaluation|evalset|evaldata",
-}
-_TOKENS = {  # Xtrain and train1 too
-    split: re.compile(rf"(?:^|[^0-9a-z])[xy]?(?:{words})[xy]?\d*(?=$|[^0-9a-z])", re.IGNORECASE)
-    for split, words in _WORDS.items()
-}
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])")  # of GunPointTrain
-_SIGNS = "._- "
-_TYPES = 5  # shown of the files that are not read
+from seqpipe.data.sources.split_names import group_by_split, split_of, splits_of, without_split
 
 
-def _kind(name: str) -> str | None:
-    spaced = _HUMP.sub("_", name)
-    found = [split for split, token in _TOKENS.items() if token.search(spaced)]
-    return found[0] if len(found) == 1 else None
-
-
-def split_of(name: str) -> str | None:
-    """The split that a name names; None where it names none, or several.
-
-    >>> split_of("GunPoint_TRAIN.tsv"), split_of("dev"), split_of("testimony.txt")
-    ('train', 'valid', None)
-    """
-    found = _kind(name)
-    return "test" if found == _EVAL else found
-
-
-def splits_of(names: Iterable[str]) -> dict[str, str]:
-    """The splits that names beside each other say they hold, where they say one.
-
-    >>> splits_of(["train", "dev", "eval"]), splits_of(["train", "test", "eval", "more"])
-    ({'train': 'train', 'dev': 'valid', 'eval': 'test'}, \
-{'train': 'train', 'test': 'test', 'eval': 'valid'})
-    """
-    kinds = {name: kind for name in names if (kind := _kind(name)) is not None}
-    held = set(kinds.values())
-    meant = "valid" if "test" in held and "valid" not in held else "test"
-    return {name: meant if kind == _EVAL else kind for name, kind in kinds.items()}
-
-
-def without_split(name: str) -> str:
-    """A name without the word for its split: `a.csv` for `a_train.csv`."""
-    name = _HUMP.sub("_", name)
-    for token in _TOKENS.values():
-        name = token.sub("", name)
-    return name.strip(_SIGNS)
-
-
-def split_of_array(name: str, wanted: str) -> str | None:
-    """The split of an array that another one holds, by its name; None where it holds none.
-
-    >>> [split_of_array(name, "X") for name in ("x_train", "testX", "Xval", "y_test", "max")]
-    ['train', 'test', 'valid', None, None]
-    """
-    name, wanted = name.lower(), wanted.lower()
-    for rest in (name.removeprefix(wanted), name.removesuffix(wanted)):
-        if rest != name and not without_split(rest):
-            return split_of(rest)
-    return None
-
-
-def without_split_of_array(name: str) -> str | None:
-    """The array that one holds a split of, by its name; None where it names no split.
-
-    >>> without_split_of_array("X_train"), without_split_of_array("trainX"), split_of("X")
-    ('X', 'X', None)
-    """
-    words = "|".join(_WORDS.values())
-    found = re.fullmatch(rf"(?:{words})[._\- ]*(.+?)|(.+?)[._\- ]*(?:{words})", name, re.IGNORECASE)
-    return (found[1] or found[2]) if found else None
-
-
-def by_split(names: Iterable[str]) -> dict[str, list[str]]:
-    """The names of each split, those of none under ""; nothing without train and another one."""
-    names = list(names)
-    splits = splits_of(names)
-    found: dict[str, list[str]] = {}
-    for name in names:
-        found.setdefault(splits.get(name, ""), []).append(name)
-    return found if "train" in found and {"valid", "test"} & found.keys() else {}
-
-
-class InFolder:
-    """The folders and files of each split in a folder, at any depth.
-
-    Where the folders or files that lie beside each other are called by splits, train among them,
-    they hold given splits, and so does what lies in them.
+@dataclass(frozen=True)
+class GivenSplits:
+    """The given splits that are used, and warnings about these and those that are not.
 
     Args:
-        folder: to look into.
+        names: split -> the files, folders or arrays that it is read from.
+        warnings: for people.
+    """
+
+    names: Mapping[str, str | list[str]] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+
+
+class FolderSplits:
+    """The given splits in a folder.
+
+    The folder is searched from the top down. Where the entries of one place are called by splits,
+    all that lies in them belongs to these splits; other entries are searched in the same way.
+
+    Args:
+        folder: to search.
         files: of it, at any depth, those that a source takes.
 
     Attributes:
         found: split -> the outermost folders and files that are called by it.
-        places: folders that hold such folders and files.
+        places: the folders in which those lie.
         rest: files that are in no split.
     """
 
@@ -120,115 +58,114 @@ class InFolder:
         self.found: dict[str, list[Path]] = {}
         self.places: list[Path] = []
         self.rest: list[Path] = []
-        self._depth: int | None = None  # parts of a path below those called train, the fewest
-        self._look(folder, [(file, file.relative_to(folder).parts) for file in sorted(files)])
+        self._train_depths: set[int] = set()  # how deep files lie in what is called train
+        self._search(folder, sorted(files))
 
-    def _look(self, place: Path, files: list[tuple[Path, tuple[str, ...]]]) -> None:
-        """Files with what is left of their path from a place."""
-        inside: dict[str, list[tuple[Path, tuple[str, ...]]]] = {}
-        for file, parts in files:
-            inside.setdefault(parts[0], []).append((file, parts[1:]))
-        splits = by_split(inside)
-        self.places += [place] if splits else []
+    def _search(self, place: Path, files: list[Path]) -> None:
+        depth = len(place.parts)
+        entries: dict[str, list[Path]] = {}  # the name of a file or folder -> its files
+        for file in files:
+            entries.setdefault(file.parts[depth], []).append(file)
+        splits = group_by_split(entries)
+        if splits:
+            self.places.append(place)
         for split, names in splits.items():
-            if split:
-                self.found.setdefault(split, []).extend(place / name for name in names)
-        below = [len(parts) for name in splits.get("train", []) for _, parts in inside[name]]
-        self._depth = min([*below, *([] if self._depth is None else [self._depth])], default=None)
-        for name in splits.get("", []) if splits else inside:
-            deeper = [(file, parts) for file, parts in inside[name] if parts]
-            self.rest += [file for file, parts in inside[name] if not parts]
-            if deeper:
-                self._look(place / name, deeper)
+            self.found.setdefault(split, []).extend(place / name for name in names)
+            if split == "train":
+                inside = [file for name in names for file in entries[name]]
+                self._train_depths |= {len(file.parts) - depth - 1 for file in inside}
+        named = {name for names in splits.values() for name in names}
+        for name, inside in entries.items():
+            if name in named:
+                continue
+            if inside == [place / name]:  # a file
+                self.rest += inside
+            else:
+                self._search(place / name, inside)
 
-    def are_used(self, class_depth: int) -> bool:
-        """True where it is plain which files belong to which split.
+    def are_certain(self, class_depth: int) -> bool:
+        """True where it is certain which files belong to which split.
 
         Args:
-            class_depth: parts of a path from the folder on that is called by a class: that may be
-                train, or hold a folder for each split. 0: no folder is.
+            class_depth: how many parts of a path the folder of a class starts, 2 for `class/file`;
+                0 where folders are no classes. A class may be called train, too, and each class
+                may hold a folder for each split.
         """
         if not self.found:
             return False
-        if not self._depth:  # files are called by splits
+        train_depth = min(self._train_depths)
+        if train_depth == 0:  # files, not folders, are called by splits
             return not self.rest
-        below = [file for file in self.rest if file.parent != self.folder]
         if class_depth == 0:
             return True
-        if self._depth < class_depth or len(self.places) > 1:
-            return not below and len(self.places) == 1
-        return not below or self.places == [self.folder]
+        if len(self.places) > 1:  # in the folders of the classes
+            return False
+        nothing_else = all(file.parent == self.folder for file in self.rest)
+        may_be_class = train_depth < class_depth
+        return nothing_else or (self.places == [self.folder] and not may_be_class)
 
 
-def of_folder(
+def find_in_folder(
     folder: Path, train: str, files: Iterable[Path], shares: Collection[str], class_depth: int
-) -> tuple[dict[str, str | list[str]], list[str]]:
-    """The names of what a folder holds of each split, nothing where none is used; what to say.
+) -> GivenSplits:
+    """The given splits of a folder that `data.source.train` names.
 
     Args:
-        folder: to look into.
-        train: what names it, as typed.
+        folder: to search.
+        train: its name, as typed.
         files: of it, at any depth, those that a source takes.
         shares: the splits that were not typed.
-        class_depth: see `InFolder.are_used`.
+        class_depth: see `FolderSplits.are_certain`.
     """
-    inside = InFolder(folder, files)
-    found, rest = inside.found, inside.rest
-    if not inside.are_used(class_depth):
-        return {}, merged(train, found, shares) or unread_beside(folder, shares)
+    splits = FolderSplits(folder, files)
+    if not splits.are_certain(class_depth):
+        merged = warn_merged(train, splits.found, shares)
+        return GivenSplits(warnings=merged or warn_unread_beside(folder, shares))
     names = {
-        split: [str(Path(train) / path.relative_to(folder)) for path in found[split]]
+        split: [str(Path(train) / path.relative_to(folder)) for path in splits.found[split]]
         for split in ("train", *shares)
-        if split in found
+        if split in splits.found
     }
-    unread = f"; not read: {rest[0]} and {len(rest) - 1} more" if rest else ""
-    (text,) = used(folder, names, shares)
-    return {s: n if len(n) > 1 else n[0] for s, n in names.items()}, [text + unread]
+    warning = warn_used(folder, names, shares)
+    if splits.rest:
+        warning += f"; not read: {splits.rest[0]} and {len(splits.rest) - 1} more"
+    read = {split: paths if len(paths) > 1 else paths[0] for split, paths in names.items()}
+    return GivenSplits(read, [warning])
 
 
-def typed_files(folder: Path, typed: Mapping[str, object]) -> set[Path]:
-    """Files that were typed for valid and test.
-
-    Args:
-        folder: that names are relative to.
-        typed: the names of each split, or its share.
-    """
-    names = [name for split in ("valid", "test") for name in _listed(typed[split])]
-    return {folder / name for name in names if isinstance(name, str)}
+def shares_of(whole: str, splits: Iterable[str]) -> str:
+    """A half-sentence for warnings: `valid and test are shares of train`."""
+    listed = list(splits)
+    return f"{' and '.join(listed)} {'is a share' if len(listed) == 1 else 'are shares'} of {whole}"
 
 
-def used(key: object, found: Mapping[str, object], shares: Collection[str]) -> list[str]:
-    """A warning that given splits are used, and which.
+def warn_used(key: object, found: Mapping[str, object], shares: Collection[str]) -> str:
+    """A warning that given splits are used.
 
     Args:
-        key: that named them all, as typed.
-        found: what each split is read from.
+        key: the folder or file that holds them.
+        found: split -> what it is read from.
         shares: the splits that were not typed.
     """
     shown = ", ".join(f"{split}: {_shown(found[split])}" for split in SPLITS if split in found)
     left = [split for split in SPLITS if split in shares and split not in found]
     share = f"; {shares_of('train', left)}" if left else ""
-    return [f"{key} holds splits, which are used ({shown}){share}"]
+    return f"{key} holds splits, which are used ({shown}){share}"
 
 
-def shares_of(whole: str, splits: Iterable[str]) -> str:
-    """`valid and test are shares of train`."""
-    listed = list(splits)
-    return f"{' and '.join(listed)} {'is a share' if len(listed) == 1 else 'are shares'} of {whole}"
-
-
-def merged(train: object, found: Mapping[str, list[Path]], shares: Collection[str]) -> list[str]:
-    """A warning that files are read as one although their names name splits; or nothing.
+def warn_merged(
+    train: object, found: Mapping[str, Sequence[Path]], shares: Collection[str]
+) -> list[str]:
+    """A warning that files are merged although their names mean splits; none without such names.
 
     Args:
-        train: what names them all, as typed.
-        found: split -> what is called by it.
-        shares: the splits that are a share of train.
+        train: names all of them, as typed.
+        found: split -> the files and folders that are called by it.
+        shares: the splits that were not typed.
     """
     if not found:
         return []
-    parents = [path.parent for paths in found.values() for path in paths]
-    common = os.path.commonpath(parents)
+    common = os.path.commonpath([path.parent for paths in found.values() for path in paths])
     names = {s: [os.path.relpath(p, common) for p in found[s]] for s in SPLITS if s in found}
     shown = ", ".join(f"{split}: {_shown(names[split])}" for split in names)
     text = f"holds what looks like given splits ({shown}); all are merged"
@@ -238,43 +175,32 @@ def merged(train: object, found: Mapping[str, list[Path]], shares: Collection[st
     return [f"data.source.train={typed}: {text}{by}; {use}"]
 
 
-def named(place: Path, inside: Callable[[Path], tuple[list[Path], list[Path]]]) -> list[Path]:
-    """The files that one name means.
+def warn_unused(train: object, files: Collection[Path], shares: Collection[str]) -> list[str]:
+    """Warnings about the given splits of files that are read as one, or beside them.
 
     Args:
-        place: a file, a folder or a pattern.
-        inside: of a folder, the files that are taken, and others.
-    """
-    if place.is_dir():
-        return inside(place)[0]
-    return [place] if place.is_file() else sorted(map(Path, glob(str(place), recursive=True)))
-
-
-def of_several(train: object, files: Collection[Path], shares: Collection[str]) -> list[str]:
-    """Warnings about the splits of files that are read as one; or nothing.
-
-    Args:
-        train: what names them all, a list or a pattern, as typed.
+        train: names all of them, a list or a pattern, as typed.
         files: that it names.
-        shares: the splits that are a share of them.
+        shares: the splits that were not typed.
     """
     absolute = sorted({file.absolute() for file in files})
     if not absolute:
         return []
     common = Path(os.path.commonpath([file.parent for file in absolute]))
-    found = InFolder(common, absolute)
-    if found.found:
-        return merged(train, found.found, shares)
-    return unread_beside(absolute[0], shares) or unread_beside(common, shares)
+    if found := FolderSplits(common, absolute).found:
+        return warn_merged(train, found, shares)
+    return warn_unread_beside(absolute[0], shares) or warn_unread_beside(common, shares)
 
 
-def unread_inside(place: Path, inside: Mapping[str, object], shares: Collection[str]) -> list[str]:
-    """A warning that a file holds other splits than the one that is trained on; or nothing.
+def warn_unread_inside(
+    place: Path, inside: Mapping[str, object], shares: Collection[str]
+) -> list[str]:
+    """A warning that the file of an array called train holds other splits, which are not read.
 
     Args:
         place: `rolls.mat/traindata`.
-        inside: what the file holds of each split.
-        shares: the splits that are a share of train.
+        inside: split -> the arrays of the file that hold it.
+        shares: the splits that were not typed.
     """
     unread = {
         split: [str(place.parent / Path(str(name)).name) for name in _listed(inside[split])]
@@ -288,57 +214,49 @@ def unread_inside(place: Path, inside: Mapping[str, object], shares: Collection[
     return [f"{place}: {names} is not read; {shares_of('train', shares)}; {use} uses given ones"]
 
 
-def unread_beside(place: Path, shares: Collection[str]) -> list[str]:
-    """A warning that the other splits of a file or folder are not read; or nothing.
+def warn_unread_beside(place: Path, shares: Collection[str]) -> list[str]:
+    """A warning that other splits beside the only file or folder of train are not read.
+
+    Beside `corpus.csv` or `corpus_train.csv` that is `corpus_test.csv`, beside the folder `train`
+    or a file in it, the folder `test`.
 
     Args:
-        place: all that is trained on.
-        shares: the splits that are a share of it.
+        place: the file or folder.
+        shares: the splits that were not typed.
     """
     place = place.absolute()
-    listed: list[str] = []
-    with suppress(OSError):  # a folder that may be passed through, but not listed
-        listed += [one.name for one in place.parent.iterdir() if one.is_dir() == place.is_dir()]
-    splits = splits_of(listed)
-    if splits.get(place.name, "train") != "train" or (place.is_dir() and place.name not in splits):
+    names = _names_beside(place)
+    splits = splits_of(names)
+    may_be_train = splits.get(place.name, None if place.is_dir() else "train") == "train"
+    if not may_be_train:
         return []
-    beside = sorted(
+    unread = sorted(
         name
-        for name in listed
-        if splits.get(name) in shares and _same(name) == _same(place.name) and name[0] != "."
+        for name in names
+        if splits.get(name) in shares and _same_data(name, place.name) and name[0] != "."
     )
-    if not beside:
-        above = place.parent  # corpus/train/a.csv and corpus/test/a.csv
-        is_first = place.is_file() and split_of(above.name) == "train"
-        return unread_beside(above, shares) if is_first else []
-    text = f"{_shown(beside)} beside it is not read; {shares_of('train', shares)}"
-    key = next(s for s in ("test", "valid") if s in {splits[name] for name in beside})
+    if not unread:
+        is_in_train = place.is_file() and split_of(place.parent.name) == "train"
+        return warn_unread_beside(place.parent, shares) if is_in_train else []
+    key = next(split for split in ("test", "valid") if split in {splits[n] for n in unread})
+    text = f"{_shown(unread)} beside it is not read; {shares_of('train', shares)}"
     return [f"{place}: {text}; data.source.{key}=FILE uses a given one"]
 
 
-def _same(name: str) -> str:
-    """The name without its split and the numbers of its pieces."""
-    return re.sub(r"\d+", "0", without_split(name).lower())
+def _names_beside(place: Path) -> list[str]:
+    """The names of all files beside a file, itself included; or of all folders beside a folder."""
+    with suppress(OSError):  # a folder that may be passed through, but not listed
+        return [one.name for one in place.parent.iterdir() if one.is_dir() == place.is_dir()]
+    return []
 
 
-def other_types(others: Iterable[Path], count: int, suffixes: Collection[str]) -> str:
-    """The number of files in a folder whose types are not read, and the types; or nothing.
-
-    Args:
-        others: those files.
-        count: of all files.
-        suffixes: of those that are read.
-    """
-    types = Counter(file.suffix.lower() or "without an ending" for file in others)
-    if not types:
-        return ""
-    shown = ", ".join(f"{number:,} {type_}" for type_, number in types.most_common(_TYPES))
-    shown += ", ..." if len(types) > _TYPES else ""
-    read = f"; read are *{', *'.join(suffixes)}" if suffixes else ""
-    return f"{types.total():,} of {count:,} files are of other types and not read ({shown}){read}"
+def _same_data(name: str, other: str) -> bool:
+    """True for names that differ in their split and in numbers (of pieces) only."""
+    one, two = (re.sub(r"\d+", "0", without_split(text).lower()) for text in (name, other))
+    return one == two
 
 
-_MOST_SPLITS = 8  # by other names, as train1 and train2
+_MOST_SPLITS = 8  # values of a column that names splits, as train1 and train2
 _COLUMNS = frozenset(
     "split splits data_split dataset_split set subset data_set partition fold usage".split()
 )
@@ -349,40 +267,36 @@ def split_columns(names: Iterable[object]) -> list[str]:
     return [name for name in names if isinstance(name, str) and name.lower() in _COLUMNS]
 
 
-class SplitColumn:
-    """Records that are iterated, and a search for a column that names their splits.
+class SplitColumns:
+    """A search for columns that name the split of each record."""
 
-    Args:
-        found: the records.
-    """
+    def __init__(self) -> None:
+        self._values: dict[str, set[str] | None] = {}  # None: not of a column of splits
 
-    def __init__(self, found: Iterable[Any]) -> None:
-        self.found = found
-        self.values: dict[str, set[str] | None] = {}
-
-    def __iter__(self) -> Iterator[Any]:
-        for record in self.found:
-            self.look(record)
+    def watched(self, records: Iterable[Any]) -> Iterator[Any]:
+        """The records, each noted as it passes."""
+        for record in records:
+            self.note(record)
             yield record
 
-    def look(self, record: object) -> None:
-        """Note the splits that a record names."""
+    def note(self, record: object) -> None:
+        """Note the values of a record; of a DataError nothing."""
         if not isinstance(record, Mapping):
             return
         for name in split_columns(record):
-            value, seen = record[name], self.values.setdefault(name, set())
+            value, seen = record[name], self._values.setdefault(name, set())
             if seen is None or not isinstance(value, str) or len(seen | {value}) > _MOST_SPLITS:
-                self.values[name] = None
+                self._values[name] = None
             else:
                 seen.add(value)
 
-    def remarks(self, shares: Iterable[str]) -> list[str]:
-        """Warnings that a column names the split of each record and is not used; or nothing."""
+    def warnings(self, shares: Iterable[str]) -> list[str]:
+        """Warnings that a column names the split of each record, and is not used."""
         warnings = []
-        for name, values in self.values.items():
-            found = by_split(values or ())
-            if found and "" not in found:
-                text = f"names given splits ({_shown(sorted(values or ()))}), which are not used"
+        for name, values in self._values.items():
+            named = group_by_split(values or ())
+            if values and sum(map(len, named.values())) == len(values):
+                text = f"names given splits ({_shown(sorted(values))}), which are not used"
                 use = "a file for each uses them, data.source.train, valid and test"
                 warnings.append(f"column {name}: {text}; {shares_of('all', shares)}; {use}")
         return warnings

@@ -15,15 +15,9 @@ from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits, place
 from seqpipe.data.optional_deps import need
 from seqpipe.data.sources.argument_checks import check_arguments, check_shares
 from seqpipe.data.sources.files import Names
-from seqpipe.data.sources.given_splits import (
-    InFolder,
-    merged,
-    of_several,
-    shares_of,
-    split_of,
-    splits_of,
-)
+from seqpipe.data.sources.given_splits import FolderSplits, shares_of, warn_merged, warn_unused
 from seqpipe.data.sources.hub_values import Convert, all_columns, column_of, converter
+from seqpipe.data.sources.split_names import split_of, splits_of
 from seqpipe.data.sources.splitting import split_shares
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
@@ -168,7 +162,7 @@ class Hub(Source):
             listed = [names] if isinstance(names, str) else names
             assert not isinstance(listed, float), "checked where it was made"
             files = [Path(one) for name in listed for one in glob(str(self.base / name))]
-            return of_several(names, files, shares)
+            return warn_unused(names, files, shares)
         known = list(map(str, found))
         unread = [n for n in known if n not in read and split_of(n) is not None]
         if unread and shares:
@@ -178,9 +172,9 @@ class Hub(Source):
             return []
         folder = self.place
         data = [f for f in folder.rglob("*") if f.suffix in _DATA and f.is_file()]
-        inside = InFolder(folder, data).found
+        inside = FolderSplits(folder, data).found
         missed = inside.keys() - {split_of(name) for name in known}
-        return merged(self.splits["train"], inside, shares) if missed else []
+        return warn_merged(self.splits["train"], inside, shares) if missed else []
 
     def _called(self, name: Any, found: Mapping[str, Any]) -> Any:
         """A split as the set calls it: its dev is our validation."""

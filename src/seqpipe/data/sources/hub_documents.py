@@ -37,6 +37,7 @@ class HubDocuments(Documents):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.as_one()  # it reads splits of a set, no files
         self.hub = Hub(
             name=self.name,
             train=self.train,
@@ -59,11 +60,7 @@ class HubDocuments(Documents):
 
     def files_of(self, split: str) -> list[Path]:
         """Its name in place of files; none where it is a share of train."""
-        return [] if isinstance(self.split_names[split], float) else [Path(split)]
-
-    def _splits_of_train(self) -> dict[str, Names]:
-        """None: what it reads are splits of a set, no files."""
-        return {}
+        return [] if split in self.shares else [Path(split)]
 
     def _lines(self, file: Path) -> Iterator[Line]:
         for number, found in enumerate(self.hub.rows(file.name), 1):

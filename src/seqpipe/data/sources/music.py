@@ -15,7 +15,7 @@ from seqpipe.data.base import Found, PlacedRecord
 from seqpipe.data.piano_roll import matrix_roll, notes_roll
 from seqpipe.data.sources.arrays import SplitsInFiles, located
 from seqpipe.data.sources.files import Names
-from seqpipe.data.sources.given_splits import by_split
+from seqpipe.data.sources.split_names import group_by_split
 from seqpipe.errors import DataError, did_you_mean
 
 
@@ -38,8 +38,7 @@ class PianoRolls(SplitsInFiles):
 
     def splits_inside(self, file: Path) -> dict[str, Names]:
         """The variables of a file that are called by splits."""
-        found = by_split(_variables(file))
-        found.pop("", None)
+        found = group_by_split(_variables(file))
         return {split: [f"{self.train}/{n}" for n in names] for split, names in found.items()}
 
     def parse(self, file: Path) -> Iterator[Found]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource
-from seqpipe.data.sources.splitting import each_once
 from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import refusal
@@ -38,18 +37,12 @@ class Parallel(FileSource):
             wrong, allowed = "not enough of them", "two different ones or more"
             problems.append(refusal("data.source.languages", self.languages, wrong, allowed))
         for split in SPLITS:
-            for name in self._patterns(split):
+            for name in self.names_of(split):
                 if name.count("*") != 1:
                     text = "needs one star, for the language; allowed: as train.*"
                     problems.append(f"data.source.{split}={name}: {text}")
         if problems:
             raise ConfigError(problems)
-
-    def _patterns(self, split: str) -> list[str]:
-        names = self.split_names[split]
-        if isinstance(names, float):
-            return []
-        return [names] if isinstance(names, str) else names
 
     def inputs(self) -> list[Path]:
         """The files of all languages."""
@@ -63,7 +56,7 @@ class Parallel(FileSource):
             DataError: one is not there.
         """
         found = []
-        for name in self._patterns(split):
+        for name in self.names_of(split):
             files = [
                 file
                 for language in self.languages
@@ -71,7 +64,7 @@ class Parallel(FileSource):
             ]
             self._of_all[files[0]] = files
             found.append(files[0])
-        return each_once(found, split, self._repeated)
+        return self._each_once(found, split)
 
     def parse(self, file: Path) -> Iterator[Found]:
         """The lines of a file with those of the other languages.

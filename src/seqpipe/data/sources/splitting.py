@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from seqpipe.data.base import SPLITS, Found, Record
 from seqpipe.data.error_collector import MOST_PROBLEMS
 from seqpipe.data.hashing import plain
-from seqpipe.data.sources.given_splits import SplitColumn
+from seqpipe.data.sources.given_splits import SplitColumns
 from seqpipe.errors import DataError, did_you_mean
 
 
@@ -28,25 +27,6 @@ class Reread:
 
     def __iter__(self) -> Iterator[Found]:
         return self.read()
-
-
-def each_once(files: Sequence[Path], split: str, remarks: MutableMapping[str, str]) -> list[Path]:
-    """Each file once, however often it is named; otherwise its examples would weigh more.
-
-    Args:
-        files: of a split, in their order.
-        split: its name.
-        remarks: split -> a warning about the files that are named more than once; added to.
-    """
-    once: dict[Path, Path] = {}
-    again: dict[Path, Path] = {}
-    for file in files:
-        whole = file.resolve()
-        (again if whole in once else once).setdefault(whole, file)
-    if again:
-        shown = ", ".join(map(str, again.values()))
-        remarks[split] = f"{shown}: named more than once for {split}, and read once"
-    return list(once.values())
 
 
 def split_shares(
@@ -65,12 +45,13 @@ def split_shares(
     Raises:
         DataError: as `part`.
     """
-    watched = SplitColumn(whole)
+    columns = SplitColumns()
+    watched = columns.watched(whole)
     of = part(watched, shares, group=group, stratify=stratify, order=order, seed=seed)
     views: dict[str, Iterable[Found]] = {
         split: Reread(partial(_part_of, whole, of, split)) for split in ("train", *shares)
     }
-    return views, watched.remarks(shares)
+    return views, columns.warnings(shares)
 
 
 def _part_of(whole: Iterable[Found], of: np.ndarray[Any, Any], split: str) -> Iterator[Found]:

@@ -125,7 +125,7 @@ class Stream(_Pieces):
         Raises:
             DataError: a file that is not there, or cannot be read.
         """
-        shares = {s: n for s, n in self.split_names.items() if isinstance(n, float)}
+        shares = self.shares
         if not shares:
             return super().read()
         files = self.files_of("train")

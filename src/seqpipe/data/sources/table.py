@@ -9,7 +9,7 @@ from typing import Any, Literal
 from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.missing import is_missing
 from seqpipe.data.sources.files import FileSource
-from seqpipe.data.sources.given_splits import SplitColumn, split_columns
+from seqpipe.data.sources.given_splits import SplitColumns, split_columns
 from seqpipe.data.sources.table_formats import (
     Row,
     check_columns,
@@ -63,7 +63,7 @@ class Table(FileSource):
         super().__post_init__()
         self._check_options()
         self._without: tuple[str, ...] = ()
-        self._seen = SplitColumn([])  # in columns that no record holds
+        self._split_columns = SplitColumns()  # also those that no record holds
 
     def _check_options(self) -> None:
         problems = []
@@ -111,9 +111,8 @@ class Table(FileSource):
 
     def warnings(self) -> list[str]:
         """See `FileSource`; and a column that names splits, also one that is not in the records."""
-        shares = [split for split, names in self.split_names.items() if isinstance(names, float)]
-        seen = self._seen.remarks(shares) if shares else []
-        return list(dict.fromkeys([*super().warnings(), *seen]))
+        unused = self._split_columns.warnings(self.shares) if self.shares else []
+        return list(dict.fromkeys([*super().warnings(), *unused]))
 
     def _header_of(self, file: Path, delimiter: str) -> list[str] | None:
         """The names of the columns that a file has; None where its first row holds them."""
@@ -133,7 +132,7 @@ class Table(FileSource):
             DataError: it is empty, broken, or lacks a column.
         """
         for line, cells in self._rows(file):
-            self._seen.look(cells)
+            self._split_columns.note(cells)
             yield cells if isinstance(cells, DataError) else self._record(cells, file, line)
 
     def _rows(self, file: Path) -> Iterable[Row]:
