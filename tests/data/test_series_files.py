@@ -13,7 +13,7 @@ from seqpipe.data.sources.arrays import Npz
 from seqpipe.data.sources.idx import Idx, Mnist
 from seqpipe.data.sources.long_csv import LongCsv
 from seqpipe.data.sources.numeric_text import filled, moment, number
-from seqpipe.data.sources.table_formats import cells
+from seqpipe.data.sources.table_formats import split_cells
 from seqpipe.data.sources.ts import Ts
 from seqpipe.data.sources.wide_csv import WideCsv
 from seqpipe.errors import ConfigError, DataError
@@ -578,9 +578,9 @@ def test_broken_idx_files_are_told(tmp_path, images):
 
 
 def test_cells_are_parted_and_unquoted():
-    assert cells('1,"a, ""b""", "c"') == ["1", 'a, "b"', "c"]
-    assert cells(" 1\t 2 ", None) == ["1", "2"]
-    assert cells("1;2", ";") == ["1", "2"]
+    assert split_cells('1,"a, ""b""", "c"') == ["1", 'a, "b"', "c"]
+    assert split_cells(" 1\t 2 ", None) == ["1", "2"]
+    assert split_cells("1;2", ";") == ["1", "2"]
 
 
 @pytest.mark.parametrize("cell", ["", " ", "?", "NaN", "nan", "NA", "null", "n/a"])

@@ -16,7 +16,7 @@ from seqpipe.data.sources.argument_checks import compiled, not_there
 from seqpipe.data.sources.fasta_records import SUFFIXES, Piece, sequences
 from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.splitting import Reread
-from seqpipe.data.sources.table_formats import line_rows
+from seqpipe.data.sources.table_formats import table_rows
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.rules import refusal
 
@@ -229,7 +229,7 @@ class LabelTable:
         name = self.file.name.removesuffix(".gz")
         delimiter = "\t" if name.endswith((".tsv", ".tab", ".txt")) else ","
         wanted = dict(zip(self.columns, keys, strict=True))
-        for line, row in line_rows(self.file, self.encoding, delimiter, wanted):
+        for line, row in table_rows(self.file, self.encoding, delimiter, wanted):
             if isinstance(row, DataError):
                 bad.append(row)
                 continue

@@ -13,7 +13,7 @@ import numpy as np
 from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.sources.argument_checks import not_there
 from seqpipe.data.sources.numeric_text import Missing, Numbers, filled, named_numbers
-from seqpipe.data.sources.table_formats import line_rows
+from seqpipe.data.sources.table_formats import table_rows
 from seqpipe.data.sources.time_gaps import (
     Clock,
     Gap,
@@ -168,7 +168,7 @@ class LongCsv(TimedTable):
             raise DataError(not_there(f"{self.labels_file}", self.labels_file, columns))
         found: dict[str, str] = {}
         wanted = {self.id: "data.source.id", self.label: "data.source.label"}
-        for at, row in line_rows(self.labels_file, self.encoding, self.delimiter, wanted):
+        for at, row in table_rows(self.labels_file, self.encoding, self.delimiter, wanted):
             if isinstance(row, DataError):
                 raise row
             if found.setdefault(row[self.id], row[self.label]) != row[self.label]:

@@ -13,11 +13,11 @@ from seqpipe.data.sources.given_splits import SplitColumns, split_columns
 from seqpipe.data.sources.table_formats import (
     Row,
     check_columns,
-    delimited_rows,
     first_cells,
     json_rows,
     parquet_columns,
     parquet_rows,
+    table_rows,
 )
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import refusal
@@ -139,7 +139,7 @@ class Table(FileSource):
         kind = self.format_of(file)
         if kind == "parquet":
             names = parquet_columns(file)
-            self._check_columns(file, names)
+            self._check_columns(f"{file}", names)
             read = None if self.columns is None else [*self._read_of(names), *split_columns(names)]
             return parquet_rows(file, read and list(dict.fromkeys(read)))
         if kind == "jsonl":
@@ -147,21 +147,16 @@ class Table(FileSource):
             first = list(islice(rows, _LOOKED_AT))
             objects = [cells for _, cells in first if isinstance(cells, dict)]
             if objects:
-                self._check_columns(file, list(dict.fromkeys(chain(*objects))))
+                self._check_columns(f"{file}", list(dict.fromkeys(chain(*objects))))
             return chain(first, rows)
-        return self._delimited(file, self.delimiter or DELIMITERS[kind])
-
-    def _delimited(self, file: Path, delimiter: str) -> Iterator[Row]:
-        names = self._header_of(file, delimiter)
-        rows = delimited_rows(
-            file, self.encoding, delimiter=delimiter, quote=self.quote, names=names
+        delimiter = self.delimiter or DELIMITERS[kind]
+        return table_rows(
+            *(file, self.encoding, delimiter),
+            quote=self.quote,
+            multiline=True,
+            header=self._header_of(file, delimiter),
+            check=self._check_columns,
         )
-        unchecked = True
-        for line, cells in rows:
-            if unchecked and isinstance(cells, dict):
-                self._check_columns(place(file, None if names else 1), list(cells))
-                unchecked = False
-            yield line, cells
 
     def format_of(self, file: Path) -> str:
         """`csv`, `tsv`, `jsonl` or `parquet`.
@@ -192,8 +187,11 @@ class Table(FileSource):
         parts = [[c] if c in names else c.split("+") for c in self._needed()]
         return list(dict.fromkeys(chain(*parts)))
 
-    def _check_columns(self, where: object, names: list[str]) -> None:
-        check_columns(f"{where}", self._read_of(names), names)
+    def _check_columns(self, where: str, names: list[str]) -> None:
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            text = f"two columns are called {twice[0]!r}; allowed: a name of its own for each"
+            raise DataError(f"{where}: {text}")
+        check_columns(where, self._read_of(names), names)
 
     def _record(self, cells: Mapping[str, Any], file: Path, line: int) -> Found:
         if self.strip:

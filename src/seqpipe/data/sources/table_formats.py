@@ -16,54 +16,71 @@ Row = tuple[int, dict[str, Any] | DataError]
 CARRIAGE_RETURN = "a carriage return within a row; allowed: \\n or \\r\\n at the end of each line"
 LONGEST_CELL = 2**24
 """Characters; what is longer is a quote that was never closed."""
-_EMPTY = "is empty; allowed: a header, and rows below it"
 _ROWS = 1024  # of a Parquet file in memory at once
 
 
-def delimited_rows(
-    file: Path, encoding: str, *, delimiter: str, quote: str | None, names: Sequence[str] | None
-) -> Iterator[Row]:
-    """Rows of a csv or tsv file; blank lines are left out.
+def cell_rows(
+    file: Path,
+    encoding: str,
+    delimiter: str | None,
+    *,
+    quote: str | None = '"',
+    multiline: bool = False,
+) -> Iterator[tuple[int, list[str] | DataError]]:
+    """The cells of each row of a delimited text, with its first line; blank lines are left out.
 
-    A quoted cell may hold delimiters, line ends and doubled quotes (RFC 4180); a quote that does
-    not start a cell is text.
+    A cell in quotes may hold delimiters and doubled quotes (RFC 4180).
 
     Args:
         file: as it is to be shown in messages.
         encoding: of the text.
-        delimiter: one character between cells.
+        delimiter: one character between cells; None: any white space, in rows of one line.
         quote: one character around cells; None: none, quotes are text.
-        names: of the columns of a file without a header; None: its first row is the header.
-
-    Raises:
-        DataError: it is empty, or two columns have one name.
+        multiline: a cell in quotes may hold line ends, and white space belongs to cells. False:
+            each line is a row, a quote that is never closed spoils no other, and white space
+            around cells is left out.
     """
-    given = names is not None
     # The limit of the csv module is one for the whole process, and meant against such quotes.
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
-    for line, cells in _cells(file, encoding, delimiter, quote):
-        if names is None:
-            if isinstance(cells, DataError):
-                raise cells
-            names = _header(file, line, cells)
-        elif isinstance(cells, DataError):
-            yield line, cells
-        elif len(cells) != len(names):
-            named = "data.source.header names" if given else ""
-            yield line, _wrong_count(file, line, len(cells), len(names), named)
-        else:
-            yield line, dict(zip(names, cells, strict=True))
-    if names is None:
-        raise DataError(f"{file}: {_EMPTY}")
+    if multiline:
+        assert delimiter is not None, "cells with line ends need a delimiter that is none"
+        yield from _rows_over_lines(file, encoding, delimiter, quote)
+        return
+    for line, text in lines(file, encoding):
+        if isinstance(text, DataError):
+            yield line, text
+        elif text.strip():
+            try:
+                yield line, split_cells(text, delimiter, quote)
+            except ValueError as problem:
+                yield line, DataError(f"{place(file, line)}: {problem}")
 
 
-def first_cells(file: Path, encoding: str, delimiter: str, quote: str | None) -> list[str]:
-    """The cells of the first row; nothing where it cannot be read."""
-    _, cells = next(_cells(file, encoding, delimiter, quote), (0, []))
-    return [] if isinstance(cells, DataError) else cells
+def split_cells(line: str, delimiter: str | None = ",", quote: str | None = '"') -> list[str]:
+    """The cells of one line, without white space around them; see `cell_rows`.
+
+    Raises:
+        ValueError: a quote that does not end, or a carriage return outside quotes.
+    """
+    line = line.rstrip("\r")
+    if delimiter is None:
+        return line.split()
+    if quote is None or quote not in line:
+        if "\r" in line:
+            raise ValueError(CARRIAGE_RETURN)
+        return [cell.strip() for cell in line.split(delimiter)]
+    found = csv.reader(
+        [line], delimiter=delimiter, quotechar=quote, skipinitialspace=True, strict=True
+    )
+    try:
+        return [cell.strip() for cell in next(found)]
+    except csv.Error as error:
+        if "new-line" in str(error):
+            raise ValueError(CARRIAGE_RETURN) from None
+        raise ValueError(f"not csv ({error}); allowed: a row on a line, quotes in pairs") from None
 
 
-def _cells(
+def _rows_over_lines(
     file: Path, encoding: str, delimiter: str, quote: str | None
 ) -> Iterator[tuple[int, list[str] | DataError]]:
     problems: list[DataError] = []
@@ -108,83 +125,66 @@ def _csv_error(file: Path, line: int, error: csv.Error, quote: str | None) -> Da
     return DataError(f"{place(file, line)}: {wrong}; allowed: {allowed}")
 
 
-def _header(file: Path, line: int, names: list[str]) -> list[str]:
-    names = [name.strip() for name in names]
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if twice:
-        text = f"two columns are called {twice[0]!r}; allowed: a name of its own for each"
-        raise DataError(f"{place(file, line)}: {text}")
-    return names
+def first_cells(file: Path, encoding: str, delimiter: str, quote: str | None) -> list[str]:
+    """The cells of the first row of a `Table`; nothing where it cannot be read."""
+    rows = cell_rows(file, encoding, delimiter, quote=quote, multiline=True)
+    _, cells = next(rows, (0, []))
+    return [] if isinstance(cells, DataError) else cells
 
 
-def cells(line: str, delimiter: str | None = ",") -> list[str]:
-    """The cells of a line; quotes are those of csv. delimiter: None for any white space.
-
-    Raises:
-        ValueError: a quote that does not end, or a carriage return outside quotes.
-    """
-    line = line.rstrip("\r")
-    if delimiter is None:
-        return line.split()
-    if '"' not in line:
-        if "\r" in line:
-            raise ValueError(CARRIAGE_RETURN)
-        return line.split(delimiter)
-    try:
-        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
-    except csv.Error as error:
-        if "new-line" in str(error):
-            raise ValueError(CARRIAGE_RETURN) from None
-        raise ValueError(f"not csv ({error}); allowed: a row on a line, quotes in pairs") from None
-
-
-def line_rows(
+def table_rows(
     file: Path,
     encoding: str,
     delimiter: str | None,
-    wanted: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    *,
+    quote: str | None = '"',
+    multiline: bool = False,
+    header: Sequence[str] | None = None,
     check: Callable[[str, list[str]], None] | None = None,
-) -> Iterator[tuple[int, dict[str, str] | DataError]]:
-    """Rows of a table with a header and one row a line, without blank lines.
+) -> Iterator[Row]:
+    """The rows of a delimited text with a header; see `cell_rows`.
 
     Args:
-        file: as it is to be shown in messages.
+        file: see `cell_rows`, as are `encoding`, `delimiter`, `quote` and `multiline`.
         encoding: of the text.
-        delimiter: between cells; None: any white space.
-        wanted: the columns to read -> the key of the configuration that names each, or ""; None:
-            all columns.
+        delimiter: between cells.
+        columns: to read -> the key of the configuration that names each, or ""; None: all.
+        quote: around cells.
+        multiline: cells may hold line ends.
+        header: the names of the columns of a file without a header; None: its first row.
         check: refuses the place of a header and its columns; None: all may do.
 
     Raises:
-        DataError: the header lacks a column, or the file is empty.
+        DataError: the header cannot be read or lacks a column, or the file is empty.
     """
     places: dict[str, int] | None = None
-    width = 0
-    for line, text in lines(file, encoding):
-        found: list[str] | DataError = []
-        if isinstance(text, DataError):
-            found = text
-        elif text.strip():
-            try:
-                found = cells(text, delimiter)
-            except ValueError as problem:
-                found = DataError(f"{place(file, line)}: {problem}")
-        if isinstance(found, DataError):
-            if places is None:  # the first line that is not blank is the header
-                raise found
-            yield line, found
-        elif found and places is None:
-            names, width = [cell.strip() for cell in found], len(found)
-            check_columns(place(file, line), names if wanted is None else wanted, names)
-            if check is not None:
-                check(place(file, line), names)
-            places = {name: names.index(name) for name in (names if wanted is None else wanted)}
-        elif found and places is not None and len(found) != width:
-            yield line, _wrong_count(file, line, len(found), width)
-        elif found and places is not None:
-            yield line, {name: found[at].strip() for name, at in places.items()}
+    width, named = 0, "the header has" if header is None else "data.source.header names"
+
+    def places_of(names: list[str], where: str) -> dict[str, int]:
+        check_columns(where, names if columns is None else columns, names)
+        if check is not None:
+            check(where, names)
+        return {name: names.index(name) for name in (names if columns is None else columns)}
+
+    if header is not None:
+        places, width = places_of(list(header), f"{file}"), len(header)
+    for line, cells in cell_rows(file, encoding, delimiter, quote=quote, multiline=multiline):
+        if isinstance(cells, DataError):
+            if places is None:
+                raise cells
+            yield line, cells
+        elif places is None:
+            names, width = [cell.strip() for cell in cells], len(cells)
+            places = places_of(names, place(file, line))
+        elif len(cells) != width:
+            have, allowed = (f"{n} cell{'' if n == 1 else 's'}" for n in (len(cells), width))
+            text = f"{have}, {named} {width}; allowed: {allowed}"
+            yield line, DataError(f"{place(file, line)}: {text}")
+        else:
+            yield line, {name: cells[at] for name, at in places.items()}
     if places is None:
-        raise DataError(f"{file}: {_EMPTY}")
+        raise DataError(f"{file}: is empty; allowed: a header, and rows below it")
 
 
 def check_columns(where: str, wanted: Iterable[str], names: Sequence[str]) -> None:
@@ -208,12 +208,6 @@ def check_columns(where: str, wanted: Iterable[str], names: Sequence[str]) -> No
             problems.append(f"{where}: {text}{did_you_mean(name, names)}")
     if problems:
         raise DataError(problems)
-
-
-def _wrong_count(file: Path, line: int, count: int, width: int, named: str = "") -> DataError:
-    have, allowed = (f"{n} cell{'' if n == 1 else 's'}" for n in (count, width))
-    text = f"{have}, {named or 'the header has'} {width}; allowed: {allowed}"
-    return DataError(f"{place(file, line)}: {text}")
 
 
 def json_rows(file: Path, encoding: str) -> Iterator[Row]:

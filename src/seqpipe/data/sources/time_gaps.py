@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from seqpipe.data.sources.numeric_text import Numbers, SeriesTable, moment
-from seqpipe.data.sources.table_formats import line_rows
+from seqpipe.data.sources.table_formats import table_rows
 from seqpipe.errors import DataError
 
 _USUAL = 0.9  # nine steps of ten are no longer than the usual one: weekends are no gaps
@@ -209,9 +209,9 @@ class TimedTable(SeriesTable):
     def rows(
         self, file: Path, time: str | None
     ) -> Iterator[tuple[int, dict[str, str] | DataError]]:
-        """The rows of a file with their lines, see `line_rows`; time: a column of times to read."""
+        """The rows of a file with their lines; time: a column of times to read."""
         wanted = self.columns() | ({} if time is None else {time: "data.source.time"})
-        return line_rows(file, self.encoding, self.delimiter, wanted)
+        return table_rows(file, self.encoding, self.delimiter, wanted)
 
     def gap_warnings(self, consequence: str) -> list[str]:
         """A warning with the number of gaps, the first, and the consequence for the data."""
@@ -260,6 +260,6 @@ def _head(file: Path, encoding: str, delimiter: str | None) -> tuple[list[str], 
     """The names of the columns, and the first rows; nothing of a table that cannot be read."""
     rows: list[dict[str, str]] = []
     with suppress(DataError):  # reading the file refuses it
-        for _, row in islice(line_rows(file, encoding, delimiter), _LOOKED_AT):
+        for _, row in islice(table_rows(file, encoding, delimiter), _LOOKED_AT):
             rows += [] if isinstance(row, DataError) else [row]
     return (list(rows[0]), [list(row.values()) for row in rows]) if rows else ([], [])

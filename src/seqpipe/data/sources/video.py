@@ -13,7 +13,7 @@ from seqpipe.data.base import SPLITS, Found, PlacedRecord, place
 from seqpipe.data.optional_deps import need
 from seqpipe.data.sources.argument_checks import not_there
 from seqpipe.data.sources.named_files import NamedFiles
-from seqpipe.data.sources.table_formats import check_columns, line_rows
+from seqpipe.data.sources.table_formats import check_columns, table_rows
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import or_null, real, whole
 
@@ -148,7 +148,7 @@ def listed(file: Path, encoding: str) -> Iterator[PlacedRecord | DataError]:
         DataError: it is empty, or its header has no `file`, or a column that every record has.
     """
     delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
-    for line, row in line_rows(file, encoding, delimiter, check=_check_header):
+    for line, row in table_rows(file, encoding, delimiter, check=_check_header):
         yield row if isinstance(row, DataError) else PlacedRecord(row, file, line)
 
 

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -20,7 +19,7 @@ from seqpipe.data.sources.numeric_text import (
     filled,
     numbers,
 )
-from seqpipe.data.sources.table_formats import cells
+from seqpipe.data.sources.table_formats import cell_rows
 from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.rules import whole
@@ -96,36 +95,30 @@ class WideCsv(SeriesTable):
         Raises:
             DataError: a column that is not there, no rows, class names that cannot be read.
         """
-        places: _Places | None = None
-        count = 0
         if self._known is not None and not self._has_label(file, self._known):
             bare = copy.copy(self)
             bare.label, bare._known = None, None
             yield from bare.parse(file)
             return
-        for at, line in lines(file, self.encoding):
-            if isinstance(line, DataError):
+        places: _Places | None = None
+        empty = True
+        for line, cells in cell_rows(file, self.encoding, self.delimiter):
+            if isinstance(cells, DataError):
                 if places is None and self.header:
-                    raise line
-                yield line
+                    raise cells
+                yield cells
+            elif places is None and self.header:
+                places = self._places(cells, file, line)
                 continue
-            if not line.strip():
-                continue
-            count += 1
-            try:
-                row = cells(line, self.delimiter)
+            else:
                 if places is None or (self.unequal and not self.header):
-                    is_header = places is None and self.header
-                    places = self._places(row, file, at)
-                    if is_header:
-                        continue
-                yield PlacedRecord(self._record(row, places), file, at)
-            except ValueError as problem:
-                error = DataError(f"{place(file, at)}: {problem}")
-                if places is None and self.header:
-                    raise error from None
-                yield error
-        if count <= self.header:
+                    places = self._places(cells, file, line)
+                try:
+                    yield PlacedRecord(self._record(cells, places), file, line)
+                except ValueError as problem:
+                    yield DataError(f"{place(file, line)}: {problem}")
+            empty = False
+        if empty:
             below = " below its header" if self.header else ""
             raise DataError(f"{file}: has no rows{below}; allowed: a series a row")
 
@@ -152,18 +145,12 @@ class WideCsv(SeriesTable):
 
     def _has_label(self, file: Path, known: frozenset[str]) -> bool:
         """True where a file has the column of the label."""
-        found = (line for _, line in lines(file, self.encoding) if isinstance(line, str))
-        rows: list[list[str]] = []
-        for line in islice(found, _LOOKED_AT):
-            with suppress(ValueError):  # reading the file refuses it by its line
-                rows += [cells(line, self.delimiter)] if line.strip() else []
+        head = islice(cell_rows(file, self.encoding, self.delimiter), _LOOKED_AT)
+        rows = [cells for _, cells in head if isinstance(cells, list)]
         if self.label is None or not rows:
             return False
         try:
-            names = (
-                [c.strip() for c in rows[0]] if self.header else list(map(str, range(len(rows[0]))))
-            )
-            at = self._at(self.label, names)
+            at = self._at(self.label, self._names(rows[0]))
         except ValueError:
             return False
         if self.header or not known or self.names_file is not None:
@@ -177,7 +164,7 @@ class WideCsv(SeriesTable):
         Raises:
             DataError: one is not there, or those of the series make no whole steps.
         """
-        names = [cell.strip() for cell in row] if self.header else list(map(str, range(len(row))))
+        names = self._names(row)
         try:
             label = None if self.label is None else self._at(self.label, names)
             keep = [self._at(column, names) for column in self.keep or ()]
@@ -192,6 +179,10 @@ class WideCsv(SeriesTable):
             raise DataError(f"{place(file, at)}: {problem}") from None
         return _Places(names, series, label, keep)
 
+    def _names(self, row: list[str]) -> list[str]:
+        """The names of the columns, by the first row; without a header their places."""
+        return row if self.header else list(map(str, range(len(row))))
+
     def _at(self, column: Column, names: list[str]) -> int:
         return _position(column, names, header=self.header)
 
@@ -204,8 +195,8 @@ class WideCsv(SeriesTable):
             raise ValueError(f"holds {len(row)} cells; allowed: {width}, as {first}")
         record: dict[str, object] = {"series": self._series(row, places)}
         if places.label is not None and self._known is None:
-            record["label"] = self._label(row[places.label].strip())
-        return record | {places.names[p]: row[p].strip() for p in places.keep}
+            record["label"] = self._label(row[places.label])
+        return record | {places.names[p]: row[p] for p in places.keep}
 
     def _series(self, row: list[str], places: _Places) -> Numbers:
         values = np.empty(len(places.series))
@@ -243,7 +234,7 @@ class WideCsv(SeriesTable):
 
 def _is_label(row: list[str], at: int, known: frozenset[str]) -> bool:
     """True for a cell that is a label, known or not: a word, or whole before decimal numbers."""
-    label = row[at].strip()
+    label = row[at]
     try:
         numbers([label])
     except ValueError:
