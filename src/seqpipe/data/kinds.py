@@ -63,6 +63,13 @@ class Kind:
         return self.per_step and self.holds == "ids"
 
     @property
+    def read_as(self) -> str:
+        """The kind that a model reads it as: numbers are a vector, ordered classes a category."""
+        if self.axes == ():
+            return "category"
+        return "vector" if self.is_condition and self.holds == "floats" else self.name
+
+    @property
     def is_condition(self) -> bool:
         """True where, as x of a y with steps, it is a condition that many examples share."""
         return "x" in self.roles and not self.has_time

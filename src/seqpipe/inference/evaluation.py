@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from seqpipe.data.base import SequenceBatch
-from seqpipe.tasks.base import Task, examples_of
+from seqpipe.tasks.base import Task
+from seqpipe.tasks.metric_sums import examples_of
 from seqpipe.tasks.metrics import WeightedMean
 from seqpipe.tasks.torchmetrics_internals import set_state
 

@@ -131,9 +131,6 @@ class Maker:
         return found  # type: ignore[no-any-return]
 
 
-_READ_AS = {"number": "vector", "ordinal": "category"}  # kinds of x that are alike to a network
-
-
 def _inside(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
@@ -153,7 +150,7 @@ def sized(
     """
     sizes: dict[str, Any] = {}
     if spec.x is not None:
-        sizes |= {"x_kind": _READ_AS.get(spec.x.kind, spec.x.kind), "x_size": spec.x.size}
+        sizes |= {"x_kind": spec.x.form.read_as, "x_size": spec.x.size}
         if spec.x.characters is not None:
             sizes["x_characters"] = spec.x.characters
     taken = signature(make_model).parameters

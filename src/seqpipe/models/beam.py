@@ -1,4 +1,4 @@
-"""Beam search: the likeliest sequences a decoder writes, as far as a few candidates a step find.
+"""Beam search: the most probable sequences of a decoder, found from a few candidates at each step.
 
 Shapes: B sequences, k = beam_size hypotheses of each, n = n_best, T steps, V symbols.
 """
@@ -54,7 +54,7 @@ def length_norm(length: int, length_penalty: float) -> float:
 
 @checked()
 def check_beam(beam_size: BeamSize, length_penalty: LengthPenalty, n_best: int) -> None:
-    """Refuse what cannot be searched with.
+    """Refuse options of a beam search that are out of bounds.
 
     Raises:
         ConfigError: a beam below 1, more answers than the beam is wide, a negative penalty.

@@ -1,15 +1,24 @@
 """Turning logits into symbols, one step at a time."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from seqpipe.bounds import Count, Temperature, TopP, checked
 from seqpipe.errors import ConfigError
+from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import precise
+from seqpipe.nn.recurrent import StackState
 from seqpipe.rules import refusal
 
 PAD = 0
 """<PAD> of every vocabulary: what stands after the end."""
+
+Step = Callable[[Tensor, StackState], tuple[Tensor, StackState]]
+"""A step of a decoder: from its input (B,) or (B, K) and its state to logits and the next state."""
+Pick = Callable[[Tensor], Tensor]
+"""From the logits of a step to its symbols (B,), or to the notes of a roll (B, K)."""
 
 
 def next_input(y: Tensor, first: int | Tensor) -> Tensor:
@@ -28,18 +37,93 @@ def lengths_to_end(ids: Tensor, eos: int) -> Tensor:
     return (~ended).sum(dim=1).add(1).clamp(max=ids.shape[1])
 
 
-def log_probabilities(logits: Tensor, y: Tensor) -> Tensor:
+def log_probabilities(logits: Tensor, y: Tensor, y_lengths: Tensor | None = None) -> Tensor:
     """Log p of each step of y in nats, of a roll that of all its notes together.
 
-    logits: (B, T, V) or (B, T, K); y: (B, T) ids, or (B, T, K) of 0 and 1. Returns (B, T),
-    padding included.
+    Args:
+        logits: (B, T, V) or (B, T, K).
+        y: (B, T) ids, or (B, T, K) of 0 and 1.
+        y_lengths: (B,); None: all steps are real.
+
+    Returns:
+        (B, T), 0 at padding.
     """
     logits = precise(logits)
     if y.is_floating_point():
         target = y.to(logits.dtype)
         notes = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        return -notes.sum(dim=-1)
-    return -nn.functional.cross_entropy(logits.mT, y, reduction="none")
+        scores = -notes.sum(dim=-1)
+    else:
+        scores = -nn.functional.cross_entropy(logits.mT, y, reduction="none")
+    if y_lengths is None:
+        return scores
+    return scores.masked_fill(~length_mask(y_lengths, y.shape[1]), 0.0)
+
+
+def write_steps(
+    step: Step, y_t: Tensor, state: StackState, *, pick: Pick, max_length: int, eos: int | None
+) -> tuple[Tensor, Tensor]:
+    """Write sequences step by step; each step reads what the one before picked.
+
+    Args:
+        step: of the decoder.
+        y_t: input of the first step.
+        state: before the first step.
+        pick: chooses a step from its logits.
+        max_length: steps at most.
+        eos: id that ends a sequence; None: nothing does.
+
+    Returns:
+        (B, T) ids or (B, T, K) notes; lengths (B,), <EOS> included.
+    """
+    written: list[Tensor] = []
+    ended = torch.zeros(len(y_t), dtype=torch.bool, device=y_t.device)
+    for _ in range(max_length):
+        logits, state = step(y_t, state)
+        y_t = pick(logits)
+        written.append(y_t)
+        if eos is not None:
+            ended |= y_t == eos
+            if bool(ended.all()):
+                break
+    y = torch.stack(written, dim=1)
+    if eos is None:
+        return y, torch.full((len(y),), len(written), device=y.device)
+    return y, lengths_to_end(y, eos)
+
+
+def read_guesses(
+    step: Step,
+    y_t: Tensor,
+    state: StackState,
+    y: Tensor,
+    *,
+    guess: Pick,
+    forced_share: float = 0.0,
+) -> Tensor:
+    """Logits of as many steps as y has; each step reads the guess at the step before it.
+
+    Args:
+        step: of the decoder.
+        y_t: input of the first step.
+        state: before the first step.
+        y: (B, T) or (B, T, K).
+        guess: chooses a step from its logits.
+        forced_share: probability, drawn for each sequence and step, that the true y_{t-1} is read
+            in place of the guess.
+
+    Returns:
+        (B, T, V) or (B, T, K).
+    """
+    steps: list[Tensor] = []
+    for t in range(y.shape[1]):
+        logits, state = step(y_t, state)
+        steps.append(logits)
+        y_t = guess(logits)
+        if forced_share > 0:
+            forced = torch.rand(len(y), device=y.device) < forced_share
+            y_t = torch.where(forced, y[:, t], y_t)
+    return torch.stack(steps, dim=1)
 
 
 def without(logits: Tensor, banned: tuple[int, ...]) -> Tensor:
@@ -92,7 +176,7 @@ def draw(
 def check_drawing(
     temperature: Temperature, top_k: Count | None, top_p: TopP | None, *, roll: bool
 ) -> None:
-    """Refuse what nothing can be drawn with.
+    """Refuse options of sampling that are out of bounds.
 
     Raises:
         ConfigError: a temperature of 0 or less, a `top_k` below 1, a `top_p` outside (0, 1], or

@@ -1,6 +1,7 @@
 """A sequence of another length: x_1..x_Tx -> y_1..y_Ty."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -11,7 +12,14 @@ from seqpipe.errors import ConfigError
 from seqpipe.models.architecture import Architecture
 from seqpipe.models.beam import Hypotheses, beam_search, states_of
 from seqpipe.models.bridge import Bridge
-from seqpipe.models.decoding import PAD, lengths_to_end, log_probabilities, next_input, without
+from seqpipe.models.decoding import (
+    PAD,
+    log_probabilities,
+    next_input,
+    read_guesses,
+    without,
+    write_steps,
+)
 from seqpipe.models.forcing import Decay, TeacherForced
 from seqpipe.models.inputs import EMBEDDED, InputLayer, check_freeze
 from seqpipe.nn.attention import Attention, Keys
@@ -27,9 +35,9 @@ class EncoderDecoder(TeacherForced, Architecture):
     """An encoder reads x, a decoder writes y, with attention over the encoder's outputs or not.
 
     Each layer of the decoder starts from the last state (all parts and directions) of a layer of
-    the encoder: the top ones of a deeper encoder, the top one again and again in a deeper
-    decoder. Attention follows the recurrent stack,
-    so that all steps of a teacher-forced pass run at once: a_t = tanh(W [context_t; h_t]).
+    the encoder: of a deeper encoder the top ones, in a deeper decoder the top one several times.
+    Attention follows the recurrent stack, so that all steps of a teacher-forced pass run at once:
+    a_t = tanh(W [context_t; h_t]).
 
     Args:
         x_kind: `symbols`, `spelled` or `values`.
@@ -60,7 +68,7 @@ class EncoderDecoder(TeacherForced, Architecture):
     """
 
     read_before_y = ("encoder",)
-    """Stacks that have come to their end before y begins."""
+    """Stacks that have read all of x before y begins."""
 
     x_kinds = ("values", "symbols", "spelled")
     y_kinds = ("symbols",)
@@ -152,8 +160,7 @@ class EncoderDecoder(TeacherForced, Architecture):
         """
         keys, state = self._encode(x, x_lengths)
         logits = self._read_out(self._forced(state, y, y_lengths), keys)
-        scores = log_probabilities(logits, y)
-        return scores.masked_fill(~length_mask(y_lengths, y.shape[1]), 0.0)
+        return log_probabilities(logits, y, y_lengths)
 
     def onnx(self, graph: Graph) -> tuple[Value, Steps]:
         """Refuses: a graph has no loop that reads its own last answer.
@@ -214,18 +221,14 @@ class EncoderDecoder(TeacherForced, Architecture):
             ids (B, T) and lengths (B,), <EOS> included where it came within `max_length` steps.
         """
         keys, state = self._encode(x, x_lengths)
-        symbol = torch.full((len(x),), self.bos, device=x.device)
-        ids: list[Tensor] = []
-        ended = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        for _ in range(max_length):
-            logits, state = self._step(symbol, state, keys)
-            symbol = without(logits, (PAD, self.bos, *banned)).argmax(dim=-1)
-            ids.append(symbol)
-            ended |= symbol == self.eos
-            if bool(ended.all()):
-                break
-        decoded = torch.stack(ids, dim=1)
-        return decoded, lengths_to_end(decoded, self.eos)
+        return write_steps(
+            partial(self._step, keys=keys),
+            torch.full((len(x),), self.bos, device=x.device),
+            state,
+            pick=lambda logits: without(logits, (PAD, self.bos, *banned)).argmax(dim=-1),
+            max_length=max_length,
+            eos=self.eos,
+        )
 
     @torch.no_grad()
     def beam(
@@ -315,13 +318,11 @@ class EncoderDecoder(TeacherForced, Architecture):
         self, keys: Keys | None, state: StackState, y: Tensor, share: float
     ) -> Tensor:
         """Step by step, each sequence reading the truth with probability `share`."""
-        symbol = torch.full_like(y[:, 0], self.bos)
-        steps: list[Tensor] = []
-        for t in range(y.shape[1]):
-            logits, state = self._step(symbol, state, keys)
-            steps.append(logits)
-            symbol = logits.argmax(dim=-1)
-            if share > 0:
-                forced = torch.rand(len(y), device=y.device) < share
-                symbol = torch.where(forced, y[:, t], symbol)
-        return torch.stack(steps, dim=1)
+        return read_guesses(
+            partial(self._step, keys=keys),
+            torch.full_like(y[:, 0], self.bos),
+            state,
+            y,
+            guess=lambda logits: logits.argmax(dim=-1),
+            forced_share=share,
+        )

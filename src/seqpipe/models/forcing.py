@@ -30,7 +30,7 @@ class Decay(nn.Module, ABC):
 
 
 class Constant(Decay):
-    """It stays what it is."""
+    """The probability stays the same."""
 
     falls = False
 
@@ -111,7 +111,7 @@ class TeacherForced(nn.Module):
 
     Attributes:
         teacher_forcing: probability of the truth at the first update.
-        decay: what becomes of it.
+        decay: how that probability falls.
         update: how many updates were made before the present one.
     """
 
@@ -120,7 +120,7 @@ class TeacherForced(nn.Module):
     update: int
 
     def start_forcing(self, teacher_forcing: float, decay: Decay | None) -> None:
-        """Before the first update. decay: None: it stays what it is."""
+        """Set the probability at the first update. decay: None: it stays the same."""
         self.teacher_forcing, self.update = teacher_forcing, 0
         self.decay = Constant() if decay is None else decay
 

@@ -15,13 +15,13 @@ from seqpipe.models.decoding import (
     check_drawing,
     draw,
     draw_each,
-    lengths_to_end,
     log_probabilities,
     next_input,
+    read_guesses,
+    write_steps,
 )
 from seqpipe.models.inputs import InputLayer
 from seqpipe.nn.head import Head
-from seqpipe.nn.masks import length_mask
 from seqpipe.nn.onnx_graph import BOOLEAN, FLOAT, INTEGER, Graph, Steps, Value
 from seqpipe.nn.recurrent import GraphState, RecurrentStack, StackState
 from seqpipe.rules import refusal
@@ -164,13 +164,11 @@ class OneToMany(Architecture):
         That is the likeliest symbol; of a roll, each note that is as likely as not. Of y only the
         number of steps is read. Returns (B, T_y, V) or (B, T_y, K).
         """
-        y_t, state = self._start(x, len(y))
-        steps: list[Tensor] = []
-        for _ in range(y.shape[1]):
-            logits, state = self._step(y_t, state)
-            steps.append(logits)
-            y_t = (logits >= 0).to(y.dtype) if self.is_roll else logits.argmax(dim=-1)
-        return torch.stack(steps, dim=1)
+
+        def guess(logits: Tensor) -> Tensor:
+            return (logits >= 0).to(y.dtype) if self.is_roll else logits.argmax(dim=-1)
+
+        return read_guesses(self._step, *self._start(x, len(y)), y, guess=guess)
 
     def _start(self, x: Tensor | None, rows: int) -> tuple[Tensor, StackState]:
         """The input of the first step, and the state before it."""
@@ -190,8 +188,7 @@ class OneToMany(Architecture):
 
         Returns (B, T_y); summed over a row it is log p(y | x).
         """
-        scores = log_probabilities(self(x, x_lengths, y, y_lengths), y)
-        return scores.masked_fill(~length_mask(y_lengths, y.shape[1]), 0.0)
+        return log_probabilities(self(x, x_lengths, y, y_lengths), y, y_lengths)
 
     @torch.no_grad()
     def sample(
@@ -213,18 +210,18 @@ class OneToMany(Architecture):
         Args:
             x: the condition of each, (count, D) or (count,), where the model has one.
             count: sequences to draw.
-            prompt: what each begins with, (count, P) ids or (count, P, K) of a roll; P may be 0.
-            max_length: steps drawn at most; of a roll, all.
+            prompt: the beginning of each, (count, P) ids or (count, P, K) of a roll; P may be 0.
+            max_length: steps drawn at most; a roll always has as many.
             temperature: see `draw` and `draw_each`.
-            top_k: see `draw`; not of a roll.
-            top_p: see `draw`; not of a roll.
-            banned: ids never drawn, for example <UNK>; not of a roll.
-            stop: end at <EOS>; False: go on to `max_length`.
+            top_k: see `draw`; only for symbols.
+            top_p: see `draw`; only for symbols.
+            banned: ids never drawn, for example <UNK>; only for symbols.
+            stop: end at <EOS>; False: draw `max_length` steps.
             generator: random state, see `draw`.
 
         Returns:
-            what follows the prompt: ids (count, T) and lengths (count,), <EOS> included; or a roll
-            (count, T, K) of 0 and 1.
+            the steps after the prompt: ids (count, T) and lengths (count,), <EOS> included; or a
+            roll (count, T, K) of 0 and 1.
 
         Raises:
             ConfigError: see `check_drawing`; `top_k` or `top_p` of a roll.
@@ -243,30 +240,8 @@ class OneToMany(Architecture):
         y_t, state = self._start(x, count)
         if prompt is not None and prompt.shape[1] > 0:
             y_t, state = self._read(prompt, y_t, state)
-        return self._drawn(pick, y_t, state, max_length, stop and not self.is_roll)
-
-    def _drawn(
-        self,
-        pick: Callable[[Tensor], Tensor],
-        y_t: Tensor,
-        state: StackState,
-        max_length: int,
-        stop: bool,
-    ) -> tuple[Tensor, Tensor]:
-        """Steps picked one by one, each read at the next, and the length of each sequence."""
-        drawn: list[Tensor] = []
-        ended = torch.zeros(len(y_t), dtype=torch.bool, device=y_t.device)
-        for _ in range(max_length):
-            logits, state = self._step(y_t, state)
-            y_t = pick(logits)
-            drawn.append(y_t)
-            if stop:
-                ended |= y_t == self.eos
-                if bool(ended.all()):
-                    break
-        y = torch.stack(drawn, dim=1)
-        every = torch.full((len(y),), len(drawn), device=y.device)
-        return y, lengths_to_end(y, self.eos) if stop else every
+        eos = self.eos if stop and not self.is_roll else None
+        return write_steps(self._step, y_t, state, pick=pick, max_length=max_length, eos=eos)
 
     def _read(self, prompt: Tensor, before: Tensor, state: StackState) -> tuple[Tensor, StackState]:
         """Reads a prompt but for its last step, which the first step drawn reads."""

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def precise(values: Tensor) -> Tensor:
-    """The values in float32, or in float64 where they are that: sums in half precision are none."""
+    """The values in float32 at least: sums in half precision lose digits."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 

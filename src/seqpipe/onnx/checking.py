@@ -23,11 +23,11 @@ from seqpipe.tasks.base import Task
 
 TOLERANCE = 1e-5
 STRAYING = 10.0
-"""As many times the rounding of float32 is allowed."""
+"""The allowed multiple of the network's own rounding in float32."""
 BATCHES = ((1, 1), (1, 2), (1, 200), (3, 1), (3, 200), (64, 1), (64, 200))
 """(sequences, steps of the longest)."""
 MOST_NUMBERS = 32_000_000
-"""That a batch of several sequences is turned into at once; a wide network gets fewer steps."""
+"""Numbers that a batch of several sequences may become; a wide network gets fewer steps."""
 NO_ID = 2**40
 
 Arrays = dict[str, "np.ndarray[Any, Any]"]
@@ -86,13 +86,9 @@ def check(session: Any, network: Architecture, task: Task, spec: SequenceSpec) -
         with torch.inference_mode():
             want = _answers(exact, task, spec, case, torch.float64)
             near = _answers(rough, task, spec, case, torch.float32)
-        if "tags" in found:
-            assert case.real is not None
-            true = want["potentials"]
-            found["tags"], want["tags"], near["tags"] = (
-                _scores(torch.as_tensor(tags), true, case.real)
-                for tags in (found["tags"], want["tags"], near["tags"])
-            )
+        found, want, near = (
+            task.onnx_comparable(outputs, want, case.real) for outputs in (found, want, near)
+        )
         for name in names:
             differs = _compared(name, found[name], want[name], near[name], case)
             largest = Differs(*map(max, zip(largest, differs, strict=True)))
@@ -107,7 +103,7 @@ def cases(session: Any, network: nn.Module, task: Task, spec: SequenceSpec) -> I
         if "lengths" not in shapes:
             yield Case(_inputs(shapes, spec, rows, None, generator), None)
             continue
-        most = MOST_NUMBERS // (rows * _numbers(session, network, task)) if rows > 1 else longest
+        most = MOST_NUMBERS // (rows * _numbers_per_step(network, task)) if rows > 1 else longest
         steps = max(1, min(longest, most))
         lengths = torch.randint(1, steps + 1, (rows,), generator=generator)
         lengths[-1] = steps
@@ -120,11 +116,10 @@ def cases(session: Any, network: nn.Module, task: Task, spec: SequenceSpec) -> I
         yield Case({**inputs, "lengths": lengths}, real)
 
 
-def _numbers(session: Any, network: nn.Module, task: Task) -> int:
+def _numbers_per_step(network: nn.Module, task: Task) -> int:
     """Numbers that a step becomes at its widest: the gates of a layer, or the answer."""
-    whole = any(value.name == "tags" for value in session.get_outputs())
-    widths = [stack.output_size for stack in recurrent_stacks(network)]
-    return max(task.output_size ** (2 if whole else 1), *(4 * width for width in widths))
+    gates = [4 * stack.output_size for stack in recurrent_stacks(network)]
+    return max(task.numbers_per_step, *gates)
 
 
 def _timed(value: Tensor, real: Tensor) -> bool:
@@ -184,17 +179,6 @@ def _answers(
     index = torch.arange(len(outputs))
     batch = SequenceBatch(inputs.get("x"), inputs.get("lengths"), index, lengths, index)
     return {**task.onnx_answers(network, outputs, batch), **answers}
-
-
-def _scores(tags: Tensor, potentials: Tensor, real: Tensor) -> Tensor:
-    """Scores of sequences of tags, (B, 1). potentials: (B, T, K, K).
-
-    Of two sequences as likely as each other a graph may well find the other one.
-    """
-    tags = tags.where(real, 0)
-    before = nn.functional.pad(tags, (1, 0))[:, :-1]
-    rows = torch.arange(len(tags)).unsqueeze(1), torch.arange(tags.shape[1])
-    return potentials[*rows, before, tags].where(real, 0.0).sum(dim=1, keepdim=True)
 
 
 def _compared(name: str, found: Any, want: Tensor, near: Tensor, case: Case) -> Differs:

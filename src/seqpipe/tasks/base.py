@@ -161,9 +161,13 @@ class Task(ABC):
         An update of several batches weights each by it, so that its gradient is that of the mean
         over all of them. A term that a loss adds for a whole batch is weighted with the rest.
         """
+        return self.unit_counts(batch).sum()
+
+    def unit_counts(self, batch: SequenceBatch) -> Tensor:
+        """What `units` counts in each example, (B,)."""
         if batch.y_lengths is None:
-            return torch.tensor(len(batch), device=batch.y.device)
-        return batch.y_lengths.sum()
+            return torch.ones(len(batch), dtype=torch.int64, device=batch.y.device)
+        return batch.y_lengths
 
     @staticmethod
     def mask(batch: SequenceBatch) -> Tensor:
@@ -182,8 +186,8 @@ class Task(ABC):
             (B,) and (B,).
         """
         rows = [(batch.row(number), outputs[number : number + 1]) for number in range(len(batch))]
-        units = torch.stack([self.units(one) for one, _ in rows])
         means = [self.loss(own, one, training=False) for one, own in rows]
+        units = self.unit_counts(batch)
         return torch.stack(means) * units, units
 
     def by_step(self, batch: SequenceBatch) -> bool:
@@ -206,14 +210,14 @@ class Task(ABC):
         return outputs[rows, place].unsqueeze(1), replace(batch, y=y, y_lengths=ones)
 
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str] | None:
-        """The loss of a model that writes 0 everywhere, and how it comes about (`ln 10`).
+        """The loss of a model whose outputs are all 0, and its formula (`ln 10`).
 
-        What a model should start with, in nats or squares. None where that says nothing.
+        An untrained model should start near it. None where that is not known.
         """
         return None
 
     def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str] | None:
-        """The least loss of a model that does not look at x, and what that is; None: not known."""
+        """The lowest loss of a model that ignores x, and what it is; None: not known."""
         return None
 
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Any:
@@ -233,8 +237,12 @@ class Task(ABC):
         """Fresh metrics of a stage (`train`, `val`, `test`); may be empty."""
 
     def scalars(self, computed: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The numbers to log, of what the metrics computed."""
-        return {name: value for name, value in computed.items() if value.ndim == 0}
+        """The numbers to log: all scalars, and `f1_per_class` (K,) as one `f1/<class>` each."""
+        scalars = {name: value for name, value in computed.items() if value.ndim == 0}
+        if "f1_per_class" in computed:
+            per_class = zip(self.y.names or (), computed["f1_per_class"], strict=False)
+            scalars |= {f"f1/{name}": value for name, value in per_class}
+        return scalars
 
     def derived(self, loss: Tensor) -> dict[str, Tensor]:
         """Metrics that follow from the mean loss of a whole split."""
@@ -318,10 +326,14 @@ class Task(ABC):
 
     def onnx_logits(self, graph: Graph, outputs: Value, steps: Steps | None) -> Value:
         """Writes the output `logits`. Returns them, batch first."""
-        if steps is not None:
-            outputs = graph.op("Transpose", outputs, perm=[1, 0, 2])
+        outputs = self.onnx_batch_first(graph, outputs, steps)
         graph.output("logits", outputs, FLOAT, self.onnx_axes(steps))
         return outputs
+
+    @staticmethod
+    def onnx_batch_first(graph: Graph, outputs: Value, steps: Steps | None) -> Value:
+        """The outputs of a model, (T, B, K), as (B, T, K); (B, K) as they are."""
+        return outputs if steps is None else graph.op("Transpose", outputs, perm=[1, 0, 2])
 
     def onnx_axes(self, steps: Steps | None) -> Axes:
         """The axes of one of the model's outputs, batch first."""
@@ -334,6 +346,23 @@ class Task(ABC):
             "logits": outputs,
             "probabilities": outputs.softmax(dim=-1) if found is None else found,
         }
+
+    def onnx_comparable(
+        self, outputs: dict[str, Any], answers: dict[str, Tensor], real: Tensor | None
+    ) -> dict[str, Any]:
+        """Outputs in the form in which those of a graph and of a model are compared.
+
+        Args:
+            outputs: by name, of one of them.
+            answers: of the model in float64, as `onnx_answers` gives them.
+            real: (B, T), True at real steps; None where answers have none.
+        """
+        return outputs
+
+    @property
+    def numbers_per_step(self) -> int:
+        """Numbers that a model computes for one step of its answer."""
+        return self.output_size
 
     @property
     def special_ids(self) -> dict[str, int]:
@@ -354,7 +383,7 @@ class Task(ABC):
         return {}
 
     def drawn(self, y: Field, sample: Tensor) -> Any:
-        """A sample as a person gets it. sample: what the model drew, without padding."""
+        """A sample in the form that the user gets. sample: as drawn, without padding."""
         return y.decode(sample)
 
 
@@ -367,32 +396,3 @@ def _refused(data: SequenceData, rule: Callable[[Any, Any], str | None]) -> Iter
             problem = rule(x, examples.y.array(number))
             if problem is not None:
                 yield f"{split}[{number}]: {problem}"
-
-
-def examples_of(count: int, batch: SequenceBatch) -> Tensor:
-    """The example that each of `count` answers of a batch belongs to, (count,).
-
-    There is one answer for each example, or one for each real step.
-    """
-    examples = torch.arange(len(batch), device=batch.y.device)
-    if count == len(batch):
-        return examples
-    assert batch.y_lengths is not None, f"{count} answers to {len(batch)} examples without steps"
-    return examples.repeat_interleave(batch.y_lengths)
-
-
-def entropy_of(y: FieldSpec) -> tuple[float, str] | None:
-    """-sum of p ln p over the classes of the training split, in nats; None: not counted."""
-    if y.counts is None or y.counts.sum() == 0:
-        return None
-    shares = torch.as_tensor(y.counts, dtype=torch.float64)
-    return float(torch.special.entr(shares / shares.sum()).sum()), "entropy of the training labels"
-
-
-def class_scalars(computed: dict[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
-    """Scalars as they are, and `f1_per_class` (K,) as one `f1/<class>` each."""
-    scalars = {name: value for name, value in computed.items() if value.ndim == 0}
-    if "f1_per_class" in computed:
-        per_class = computed["f1_per_class"]
-        scalars |= {f"f1/{name}": per_class[k] for k, name in enumerate(names)}
-    return scalars

@@ -1,4 +1,4 @@
-"""Weights of classes in the training loss, for data in which some classes are rare."""
+"""Classes by how often they occur: cross entropy with weights for rare ones, and their entropy."""
 
 from functools import partial
 from typing import Literal
@@ -65,3 +65,11 @@ def cross_entropy(
 def cross_entropy_of_each(logits: Tensor, classes: Tensor) -> Tensor:
     """Cross entropy in nats of each of N things, (N,). logits: (N, K); classes: (N,) ids."""
     return nn.functional.cross_entropy(precise(logits), classes, reduction="none")
+
+
+def entropy_of(y: FieldSpec) -> tuple[float, str] | None:
+    """-sum of p ln p over the classes of the training split, in nats; None: not counted."""
+    if y.counts is None or y.counts.sum() == 0:
+        return None
+    shares = torch.as_tensor(y.counts, dtype=torch.float64)
+    return float(torch.special.entr(shares / shares.sum()).sum()), "entropy of the training labels"

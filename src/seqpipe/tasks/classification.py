@@ -3,18 +3,18 @@
 import math
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
 from seqpipe.bounds import Monitor, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.precision import precise
-from seqpipe.tasks.base import Pairs, Task, class_scalars, entropy_of
+from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.class_weights import (
     ClassWeights,
     cross_entropy,
     cross_entropy_of_each,
+    entropy_of,
     weights_of,
 )
 from seqpipe.tasks.metrics import class_metrics
@@ -32,10 +32,6 @@ class ClassTask(Task):
     def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
         """Two (B,) tensors of classes."""
         return predictions, batch.y
-
-    def scalars(self, computed: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scalars as they are, and `f1/<class>`."""
-        return class_scalars(computed, self.y.names or ())
 
     def decoded(self, predictions: Tensor, batch: SequenceBatch) -> list[tuple[Any, Any]]:
         """The class of each example."""
@@ -88,7 +84,7 @@ class Classification(ClassTask):
 
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """See `Task`. outputs: (B, K) logits."""
-        return cross_entropy_of_each(outputs, batch.y), torch.ones_like(batch.y)
+        return cross_entropy_of_each(outputs, batch.y), self.unit_counts(batch)
 
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
         """Ln K: every class is as likely as any other."""

@@ -8,12 +8,30 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from seqpipe.data.base import SequenceBatch
 from seqpipe.nn.precision import exact
 
 
 def added_up(values: Tensor, examples: Tensor, count: int) -> Tensor:
     """Sums of (N, ...) values by example, (count, ...); examples: (N,), whose each value is."""
     return values.new_zeros(count, *values.shape[1:]).index_add_(0, examples, values)
+
+
+def examples_of(count: int, batch: SequenceBatch) -> Tensor:
+    """The example that each of `count` answers of a batch belongs to, (count,).
+
+    There is one answer for each example, or one for each real step.
+    """
+    examples = torch.arange(len(batch), device=batch.y.device)
+    if count == len(batch):
+        return examples
+    assert batch.y_lengths is not None, f"{count} answers to {len(batch)} examples without steps"
+    return examples.repeat_interleave(batch.y_lengths)
+
+
+def sums_by_example(values: Tensor, batch: SequenceBatch) -> Tensor:
+    """Sums of (N,) values, one for each example or real step, by example: (B,)."""
+    return added_up(values, examples_of(len(values), batch), len(batch))
 
 
 class ByExample(Metric):

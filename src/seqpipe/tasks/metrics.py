@@ -18,8 +18,6 @@ from seqpipe.data.base import FieldSpec
 from seqpipe.data.vocabulary import UNK
 from seqpipe.tasks.metric_sums import ByExample, Sums, added_up
 
-Pairs = tuple[Any, Any]
-
 
 def class_metrics(size: int, stage: str, ignored: int | None = None) -> MetricCollection:
     """Accuracy; macro-F1 in validation and test; per class and confusion matrix in the test.

@@ -12,8 +12,8 @@ from seqpipe.data.base import Field, FieldSpec, SequenceBatch
 from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
 from seqpipe.nn.precision import precise, widest
 from seqpipe.rules import real
-from seqpipe.tasks.base import Pairs, Task, class_scalars, examples_of
-from seqpipe.tasks.metric_sums import added_up
+from seqpipe.tasks.base import Pairs, Task
+from seqpipe.tasks.metric_sums import sums_by_example
 from seqpipe.tasks.metrics import LabelCounts
 
 
@@ -56,21 +56,20 @@ class MultiLabel(Task):
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """outputs: (B, K) or (B, T_y, K) logits."""
-        mask = self.mask(batch)
-        logits = precise(outputs[mask])
-        y = batch.y[mask].to(logits.dtype)
-        total = nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="sum")
-        return total / len(y)
+        each = self._entropies(outputs, batch)
+        return each.sum() / len(each)
 
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """See `Task`. outputs: (B, K) or (B, T_y, K) logits."""
+        each = self._entropies(outputs, batch).sum(dim=-1)
+        return sums_by_example(each, batch), self.unit_counts(batch)
+
+    def _entropies(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:
+        """Binary cross entropy of each label, (N, K), over N real steps or examples."""
         mask = self.mask(batch)
         logits = precise(outputs[mask])
         y = batch.y[mask].to(logits.dtype)
-        each = nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none")
-        of = examples_of(len(y), batch)
-        count = len(batch)
-        return added_up(each.sum(dim=-1), of, count), added_up(torch.ones_like(of), of, count)
+        return nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none")
 
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
         """K ln 2: each label is there or not, as likely the one as the other."""
@@ -101,10 +100,6 @@ class MultiLabel(Task):
             return MetricCollection({})
         per_class = stage == "test" and not self.y.has_time
         return MetricCollection({"labels": LabelCounts(self.output_size, per_class=per_class)})
-
-    def scalars(self, computed: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Accuracy, micro-F1, macro-F1, exact match; `f1/<label>` of a y without time."""
-        return class_scalars(computed, self.y.names or ())
 
     def onnx(self, graph: Graph, outputs: Value, steps: Steps | None) -> None:
         """`logits`, and their sigmoid as `probabilities`."""

@@ -79,7 +79,7 @@ class Ordinal(ClassTask):
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """See `Task`. outputs: (B, K - 1)."""
         log_p = log_probabilities(outputs).gather(1, batch.y.unsqueeze(1)).squeeze(1)
-        return -log_p, torch.ones_like(batch.y)
+        return -log_p, self.unit_counts(batch)
 
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
         """The loss of outputs 0, by which classes are not equally likely: 1/2, 1/6, 2/15, ..."""

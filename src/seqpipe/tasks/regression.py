@@ -3,7 +3,6 @@
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
@@ -11,8 +10,8 @@ from seqpipe.bounds import Monitor, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.onnx_graph import DOUBLE, FLOAT, Graph, Steps, Value
 from seqpipe.nn.precision import exact, precise, widest
-from seqpipe.tasks.base import Pairs, Task, examples_of
-from seqpipe.tasks.metric_sums import added_up
+from seqpipe.tasks.base import Pairs, Task
+from seqpipe.tasks.metric_sums import sums_by_example
 from seqpipe.tasks.metrics import MeanError
 
 
@@ -54,8 +53,7 @@ class Regression(Task):
         """See `Task`. Outputs and y: (B, K), or (B, T, K)."""
         answers, y = _real(outputs, batch)
         errors = nn.functional.mse_loss(answers, y, reduction="none").mean(dim=-1)
-        of = examples_of(len(y), batch)
-        return added_up(errors, of, len(batch)), added_up(torch.ones_like(of), of, len(batch))
+        return sums_by_example(errors, batch), self.unit_counts(batch)
 
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
         """The mean of y squared, the loss of outputs 0."""
@@ -89,8 +87,7 @@ class Regression(Task):
     def onnx(self, graph: Graph, outputs: Value, steps: Steps | None) -> None:
         """`prediction` in the data's units, in float64 where they were standardised."""
         kind = FLOAT
-        if steps is not None:
-            outputs = graph.op("Transpose", outputs, perm=[1, 0, 2])
+        outputs = self.onnx_batch_first(graph, outputs, steps)
         if self.y.mean is not None and self.y.scale is not None:
             kind = DOUBLE
             outputs = graph.op("Cast", outputs, to=DOUBLE)

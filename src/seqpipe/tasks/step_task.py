@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from seqpipe.data.base import SequenceBatch
-from seqpipe.tasks.base import Pairs, Task, entropy_of, examples_of
-from seqpipe.tasks.class_weights import cross_entropy, cross_entropy_of_each
-from seqpipe.tasks.metric_sums import added_up
+from seqpipe.tasks.base import Pairs, Task
+from seqpipe.tasks.class_weights import cross_entropy, cross_entropy_of_each, entropy_of
+from seqpipe.tasks.metric_sums import sums_by_example
 
 
 class StepTask(Task):
@@ -30,10 +30,9 @@ class StepTask(Task):
 
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """See `Task`. outputs: (B, T_y, K)."""
-        assert batch.y_lengths is not None
         mask = self.mask(batch)
         of_steps = cross_entropy_of_each(outputs[mask], batch.y[mask])
-        return added_up(of_steps, examples_of(len(of_steps), batch), len(batch)), batch.y_lengths
+        return sums_by_example(of_steps, batch), self.unit_counts(batch)
 
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
         """Ln K: every symbol or tag is as likely as any other."""

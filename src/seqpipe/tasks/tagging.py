@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from seqpipe.bounds import Monitor, Share, checked
@@ -23,7 +23,7 @@ from seqpipe.nn.crf import (
 )
 from seqpipe.nn.onnx_graph import FLOAT, INTEGER, STEPS, Graph, Steps, Value
 from seqpipe.nn.precision import precise
-from seqpipe.tasks.base import Pairs, class_scalars
+from seqpipe.tasks.base import Pairs
 from seqpipe.tasks.class_weights import ClassWeights, weights_of
 from seqpipe.tasks.entity_metrics import IGNORED, EntityScores
 from seqpipe.tasks.metrics import class_metrics
@@ -166,7 +166,7 @@ class Tagging(StepTask):
 
     def scalars(self, computed: dict[str, Tensor]) -> dict[str, Tensor]:
         """Accuracy, macro-F1, `f1/<tag>`; scores of spans, and `entity_f1/<type>` of the test."""
-        scalars = class_scalars(computed, self.y.names or ())
+        scalars = super().scalars(computed)
         if "f1_per_class" in computed and "entity_f1_per_type" in computed:  # in the test only
             f1 = computed["entity_f1_per_type"].reshape(-1)  # torchmetrics makes a scalar of one
             per_type = zip(types(self.span_names), f1, strict=True)
@@ -194,6 +194,29 @@ class Tagging(StepTask):
             "potentials": outputs,
             "probabilities": self.probabilities(outputs, batch),
         }
+
+    def onnx_comparable(
+        self, outputs: dict[str, Any], answers: dict[str, Tensor], real: Tensor | None
+    ) -> dict[str, Any]:
+        """As `Task`; tags of a CRF by their score, since two sequences may be equally likely."""
+        if not self.crf:
+            return outputs
+        assert real is not None
+        tags = torch.as_tensor(outputs["tags"])
+        return {**outputs, "tags": _scores(tags, answers["potentials"], real)}
+
+    @property
+    def numbers_per_step(self) -> int:
+        """K, or K^2 potentials of a CRF."""
+        return self.output_size ** (2 if self.crf else 1)
+
+
+def _scores(tags: Tensor, potentials: Tensor, real: Tensor) -> Tensor:
+    """Scores of sequences of tags, (B, 1). tags: (B, T); potentials: (B, T, K, K); real: (B, T)."""
+    tags = tags.where(real, 0)
+    before = nn.functional.pad(tags, (1, 0))[:, :-1]
+    rows = torch.arange(len(tags)).unsqueeze(1), torch.arange(tags.shape[1])
+    return potentials[*rows, before, tags].where(real, 0.0).sum(dim=1, keepdim=True)
 
 
 def _whole_spans(y: FieldSpec) -> Callable[[Any, Any], str | None]:

@@ -64,15 +64,10 @@ class Transcription(DecodedTask):
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """See `Task`. outputs: (B, T_x, V)."""
         assert batch.x_lengths is not None
-        lengths = self.lengths(batch)
+        lengths = self.unit_counts(batch)
         return ctc_loss(outputs, batch.x_lengths, batch.y, lengths, blank=PAD), lengths
 
-    def units(self, batch: SequenceBatch) -> Tensor:
-        """True symbols of the batch, <EOS> left out."""
-        return self.lengths(batch).sum()
-
-    @staticmethod
-    def lengths(batch: SequenceBatch) -> Tensor:
+    def unit_counts(self, batch: SequenceBatch) -> Tensor:
         """Symbols of each y before an <EOS> at its end, (B,)."""
         assert batch.y_lengths is not None
         last = batch.y.gather(1, (batch.y_lengths - 1).unsqueeze(1)).squeeze(1)
@@ -95,7 +90,7 @@ class Transcription(DecodedTask):
     def decoded(self, predictions: Any, batch: SequenceBatch) -> list[tuple[Any, Any]]:
         """Symbols of each example."""
         ids, said = predictions
-        counts = zip(said.tolist(), self.lengths(batch).tolist(), strict=True)
+        counts = zip(said.tolist(), self.unit_counts(batch).tolist(), strict=True)
         return [(ids[b, :p].cpu(), batch.y[b, :t].cpu()) for b, (p, t) in enumerate(counts)]
 
     @property
