@@ -1,13 +1,14 @@
 """Recordings as log Mel energies or cepstra of short frames."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from seqpipe.bounds import Count, NotNegative, Positive, Share, checked
+from seqpipe.bounds import Count, NotNegative, Positive, Share
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.series import Moments, doubles
 from seqpipe.data.fields.spectra import (
@@ -21,10 +22,12 @@ from seqpipe.data.fields.spectra import (
     with_deltas,
 )
 from seqpipe.data.number_precision import Floats, narrowed
+from seqpipe.data.sources.argument_checks import check_arguments
 from seqpipe.errors import ConfigError
 from seqpipe.rules import require, whole
 
 
+@dataclass(eq=False)
 class LogMel(Field):
     """Logarithms of the energy in Mel bands, (T_x, D) float32, in nats.
 
@@ -54,29 +57,23 @@ class LogMel(Field):
     kind = "values"
     fitted = ("heard", "mean", "deviation")
 
-    @checked("data.x.")
-    def __init__(
-        self,
-        column: str = "audio",
-        *,
-        n_mels: Count = 40,
-        frame_ms: Positive = 25.0,
-        hop_ms: Positive = 10.0,
-        f_min: NotNegative = 20.0,
-        f_max: float | None = None,
-        scale: Literal["htk", "slaney"] = "htk",
-        window: Literal["hann", "hamming", "rectangular"] = "hann",
-        preemphasis: Share = 0.97,
-        deltas: Literal[0, 1, 2] = 0,
-        normalize: Literal["none", "train", "example"] = "train",
-        stack: Count = 1,
-        rate: Count | None = None,
-    ) -> None:
-        super().__init__(column)
-        self.n_mels, self.frame_ms, self.hop_ms = n_mels, frame_ms, hop_ms
-        self.f_min, self.f_max, self.mel_scale = f_min, f_max, scale
-        self.window, self.preemphasis, self.deltas = window, preemphasis, deltas
-        self.normalize, self.stack, self.rate = normalize, stack, rate
+    column: str = "audio"
+    _: KW_ONLY
+    n_mels: Count = 40
+    frame_ms: Positive = 25.0
+    hop_ms: Positive = 10.0
+    f_min: NotNegative = 20.0
+    f_max: float | None = None
+    scale: Literal["htk", "slaney"] = "htk"
+    window: Literal["hann", "hamming", "rectangular"] = "hann"
+    preemphasis: Share = 0.97
+    deltas: Literal[0, 1, 2] = 0
+    normalize: Literal["none", "train", "example"] = "train"
+    stack: Count = 1
+    rate: Count | None = None
+
+    def __post_init__(self) -> None:
+        check_arguments(self, "data.x.")
         self.heard = 0  # samples a second of the training split
         self.mean: Floats = np.zeros(1, dtype=np.float32)
         self.deviation: Floats = np.ones(1, dtype=np.float32)
@@ -165,7 +162,7 @@ class LogMel(Field):
             given = f"data.x.f_min={self.f_min:g} data.x.f_max={f_max:g}"
             raise ConfigError(f"{given}: {text}; allowed: f_min < f_max <= {nyquist:g}")
         n_fft = self._sizes()[2]
-        return mel_filters(self.heard, n_fft, self.n_mels, self.f_min, f_max, self.mel_scale)
+        return mel_filters(self.heard, n_fft, self.n_mels, self.f_min, f_max, self.scale)
 
     def _rate(self, record: Record) -> int:
         rate = record.get("rate") if self.rate is None else self.rate
@@ -190,27 +187,16 @@ class LogMel(Field):
         return sound
 
 
+@dataclass(eq=False, kw_only=True)
 class Mfcc(LogMel):
     """Mel frequency cepstral coefficients, (T_x, D) float32.
 
     The first coefficients of the orthonormal cosine transform of log Mel energies: the shape of
-    a spectrum without its fine structure, with little correlation between the numbers.
+    a spectrum without its fine structure, with little correlation between the numbers. All other
+    arguments are those of `LogMel`.
 
     Args:
-        column: see `LogMel`.
-        n_mfcc: coefficients kept, the first (the loudness) included.
-        n_mels: see `LogMel`; at least `n_mfcc`.
-        frame_ms: see `LogMel`.
-        hop_ms: see `LogMel`.
-        f_min: see `LogMel`.
-        f_max: see `LogMel`.
-        scale: see `LogMel`.
-        window: see `LogMel`.
-        preemphasis: see `LogMel`.
-        deltas: see `LogMel`.
-        normalize: see `LogMel`.
-        stack: see `LogMel`.
-        rate: see `LogMel`.
+        n_mfcc: coefficients kept, the first (the loudness) included; at most `n_mels`.
 
     Raises:
         ConfigError: a value out of range.
@@ -220,42 +206,14 @@ class Mfcc(LogMel):
 
     _name = "Mel cepstral coefficients"
 
-    @checked("data.x.")
-    def __init__(
-        self,
-        column: str = "audio",
-        *,
-        n_mfcc: Count = 13,
-        n_mels: Count = 26,
-        frame_ms: Positive = 25.0,
-        hop_ms: Positive = 10.0,
-        f_min: NotNegative = 20.0,
-        f_max: float | None = None,
-        scale: Literal["htk", "slaney"] = "htk",
-        window: Literal["hann", "hamming", "rectangular"] = "hann",
-        preemphasis: Share = 0.97,
-        deltas: Literal[0, 1, 2] = 2,
-        normalize: Literal["none", "train", "example"] = "train",
-        stack: Count = 1,
-        rate: Count | None = None,
-    ) -> None:
-        require("data.x.n_mfcc", n_mfcc, whole(1, n_mels).because("which is data.x.n_mels"))
-        self.n_mfcc = n_mfcc
-        super().__init__(
-            column,
-            n_mels=n_mels,
-            frame_ms=frame_ms,
-            hop_ms=hop_ms,
-            f_min=f_min,
-            f_max=f_max,
-            scale=scale,
-            window=window,
-            preemphasis=preemphasis,
-            deltas=deltas,
-            normalize=normalize,
-            stack=stack,
-            rate=rate,
-        )
+    n_mfcc: Count = 13
+    n_mels: Count = 26
+    deltas: Literal[0, 1, 2] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        most = whole(1, self.n_mels).because("which is data.x.n_mels")
+        require("data.x.n_mfcc", self.n_mfcc, most)
 
     @property
     def _width(self) -> int:

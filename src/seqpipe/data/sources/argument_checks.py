@@ -16,16 +16,20 @@ class MissingFiles(DataError):
     """Files that were asked for are not there."""
 
 
-def check_arguments(source: Any) -> None:
+def check_arguments(part: Any, below: str = "data.source.") -> None:
     """Refuse arguments of a dataclass that break the rules in their annotations.
+
+    Args:
+        part: an instance of the dataclass.
+        below: the key that its arguments stand under, with a dot at its end.
 
     Raises:
         ConfigError: with every one that does.
     """
-    made: Callable[..., Any] = type(source)
+    made: Callable[..., Any] = type(part)
     rules = bounds_of(made)
-    given = {name: getattr(source, name) for name in rules}
-    if problems := faults(rules, given, below="data.source."):
+    given = {name: getattr(part, name) for name in rules}
+    if problems := faults(rules, given, below):
         raise ConfigError(problems)
 
 

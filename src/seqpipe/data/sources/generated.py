@@ -7,6 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
+from seqpipe.bounds import Count
 from seqpipe.data.base import Record, Source, Splits
 from seqpipe.data.sources.argument_checks import check_arguments
 from seqpipe.errors import ConfigError
@@ -55,15 +56,8 @@ _LAST_DAY = datetime.date(2049, 12, 31)
 
 
 @dataclass
-class Dates(Source):
-    """Spellings of a day by people, and the day in ISO 8601; 1950-01-01 to 2049-12-31.
-
-    30 formats (`DATE_FORMATS`), a third each as written, in small and in capital letters. They
-    are unambiguous: slashes after the day or month mean month/day/year, dots day.month.year,
-    a first number of four digits is the year; a year of two digits is 1950..1999 from 50 on,
-    else 2000..2049. Days never cross splits.
-
-    Records: `human` str; `iso` str; `format` str.
+class Generated(Source):
+    """Made-up records, as many as asked for.
 
     Args:
         train: records to train on.
@@ -72,14 +66,31 @@ class Dates(Source):
         seed: of everything random.
     """
 
-    train: Annotated[int, whole(1)] = 10_000
-    valid: Annotated[int, whole(1)] = 1_000
-    test: Annotated[int, whole(1)] = 1_000
+    train: Count = 10_000
+    valid: Count = 1_000
+    test: Count = 1_000
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_arguments(self)
-        self.sizes = {"train": self.train, "valid": self.valid, "test": self.test}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of records of each split."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
+
+
+@dataclass
+class Dates(Generated):
+    """Spellings of a day by people, and the day in ISO 8601; 1950-01-01 to 2049-12-31.
+
+    30 formats (`DATE_FORMATS`), a third each as written, in small and in capital letters. They
+    are unambiguous: slashes after the day or month mean month/day/year, dots day.month.year,
+    a first number of four digits is the year; a year of two digits is 1950..1999 from 50 on,
+    else 2000..2049. Days never cross splits.
+
+    Records: `human` str; `iso` str; `format` str.
+    """
 
     def read(self) -> Splits:
         """Split the days by the sizes of the splits, then spell days of each split."""
@@ -130,8 +141,8 @@ def spell(day: datetime.date, template: str) -> str:
     )
 
 
-@dataclass
-class Adding(Source):
+@dataclass(kw_only=True)
+class Adding(Generated):
     """The adding problem: the sum of the two marked ones of `length` numbers.
 
     Each step holds a number, uniform in [0, 1), and a mark: 1 once in the first half, once in
@@ -141,24 +152,12 @@ class Adding(Source):
 
     Args:
         length: T_x.
-        train: records to train on.
-        valid: records to validate on.
-        test: records to test on.
-        seed: of everything random.
 
     Source: Hochreiter & Schmidhuber (1997), experiment 4; numbers in [0, 1] and a mark in each
     half as in Arjovsky, Shah & Bengio (2016), section 4.2.
     """
 
     length: Annotated[int, whole(2).because("a step for each mark")]
-    train: Annotated[int, whole(1)] = 10_000
-    valid: Annotated[int, whole(1)] = 1_000
-    test: Annotated[int, whole(1)] = 1_000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_arguments(self)
-        self.sizes = {"train": self.train, "valid": self.valid, "test": self.test}
 
     def read(self) -> Splits:
         """Draw all records from one generator."""
@@ -176,8 +175,8 @@ class Adding(Source):
         return Splits(**{split: records(size) for split, size in self.sizes.items()})
 
 
-@dataclass
-class CopyMemory(Source):
+@dataclass(kw_only=True)
+class CopyMemory(Generated):
     """Copy memory: ten symbols of eight, to be repeated `length` steps later, after a mark.
 
     x: ten symbols 0..7, `length` - 1 blanks (8), the mark (9), ten blanks; y: `length` + 10
@@ -188,10 +187,6 @@ class CopyMemory(Source):
 
     Args:
         length: steps from the end of the ten symbols to the end of the mark.
-        train: records to train on.
-        valid: records to validate on.
-        test: records to test on.
-        seed: of everything random.
 
     Source: Arjovsky, Shah & Bengio (2016), "Unitary evolution recurrent neural networks",
     section 4.1.
@@ -200,14 +195,6 @@ class CopyMemory(Source):
     SYMBOLS, REMEMBERED, BLANK, MARK = 8, 10, 8, 9
 
     length: Annotated[int, whole(1).because("the step of the mark")]
-    train: Annotated[int, whole(1)] = 10_000
-    valid: Annotated[int, whole(1)] = 1_000
-    test: Annotated[int, whole(1)] = 1_000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_arguments(self)
-        self.sizes = {"train": self.train, "valid": self.valid, "test": self.test}
 
     def read(self) -> Splits:
         """Draw different words of ten symbols, then write x and y around them."""
