@@ -82,7 +82,6 @@ def _fixed_bounds(source: str) -> Iterator[str]:
 # Not of an argument: of each of several arguments, or of one part of one.
 OF_SEVERAL = {
     "data/fields/frames.py": ["'data.x.channel_deviation'"],
-    "data/fields/tokenization.py": ["'min_count'", "'unknown'"],
 }
 
 

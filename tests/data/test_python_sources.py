@@ -7,7 +7,8 @@ from pydoc_data.topics import topics
 import pytest
 
 from seqpipe.data.dataset import SequenceData
-from seqpipe.data.fields.text import Text, unknown_rate
+from seqpipe.data.fields.text import Text
+from seqpipe.data.fields.text_field import unknown_rate
 from seqpipe.data.hashing import digest
 from seqpipe.data.sources.python import PythonDocs, PythonTokens, library_files, token_tags
 from seqpipe.errors import ConfigError

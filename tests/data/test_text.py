@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from seqpipe.data.base import PlacedRecord
 from seqpipe.data.fields import tokenization
-from seqpipe.data.fields.text import Text, unknown_rate
+from seqpipe.data.fields.text import Text
+from seqpipe.data.fields.text_field import unknown_rate
 from seqpipe.data.fields.tokenization import Words
 from seqpipe.data.fields.word_segmentation import composed
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary

@@ -12,7 +12,7 @@ from seqpipe.data.base import SPLITS, Field, FieldSpec
 from seqpipe.data.columns import Column, Integers
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.field_checks import item_role
-from seqpipe.data.fields.text import unknown_rate
+from seqpipe.data.fields.text_field import unknown_rate
 from seqpipe.data.sampling import evenly_spread
 from seqpipe.data.vocabulary import SPECIALS
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from seqpipe.data.fields.tokenization import EVERY_BYTE, UNKNOWN, Entry, Way, refuse_unknown
+from seqpipe.data.fields.tokenization import UNKNOWN, Entry, OfBytes
 from seqpipe.data.optional_deps import need
 from seqpipe.data.vocabulary import SPECIALS, UNK
 
@@ -12,7 +12,7 @@ DEFAULT_VOCABULARY = 8000
 PARALLELISM = "TOKENIZERS_PARALLELISM"
 
 
-class Subwords(Way):
+class Subwords(OfBytes):
     """A symbol is a frequent run of bytes within a word, or a single byte: none is unknown.
 
     Starting from the 256 bytes, the most frequent pair of neighbours becomes a symbol of its own,
@@ -26,18 +26,18 @@ class Subwords(Way):
         ConfigError: the library is not installed, or an option out of range.
     """
 
-    unit, least, extra = "subwords", EVERY_BYTE, "subwords"
+    unit, extra = "subwords", "subwords"
 
-    def __init__(
-        self,
-        max_vocabulary: int | None = None,
-        min_count: int | None = None,
-        unknown: str | None = None,
-    ) -> None:
-        super().__init__(max_vocabulary, min_count)
-        refuse_unknown(self.unit, unknown)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         _library()  # asked for here, not kept: a field is copied, a module cannot be
         self._pieces: Any = None  # a tokenizers.Tokenizer, whose ids start at 0
+        self._names: tuple[str, ...] = SPECIALS
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See `Way`."""
+        return self._names
 
     def fit(self, entries: Iterable[Entry]) -> None:
         """Learn the pairs; the texts are counted word by word, not kept."""
@@ -54,7 +54,7 @@ class Subwords(Way):
             show_progress=False,
         )
         pieces.train_from_iterator(entries, trainer)
-        self._take(pieces)
+        self._set_pieces(pieces)
 
     def encode(self, entry: Entry) -> list[list[int]]:
         """The pieces, each id plus 4."""
@@ -79,12 +79,12 @@ class Subwords(Way):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Set the pieces."""
         super().restore(state)
-        self._take(_library().Tokenizer.from_str(state["tokenizer"]))
+        self._set_pieces(_library().Tokenizer.from_str(state["tokenizer"]))
 
-    def _take(self, pieces: Any) -> None:
+    def _set_pieces(self, pieces: Any) -> None:
         self._pieces = pieces
         symbols = (pieces.id_to_token(id_) for id_ in range(pieces.get_vocab_size()))
-        self.names = (*SPECIALS, *symbols)
+        self._names = (*SPECIALS, *symbols)
 
 
 def _library() -> Any:

@@ -1,8 +1,7 @@
 """Text, by characters, bytes, words, subwords, or the tokens it is already cut into."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,33 +9,31 @@ import torch
 from torch import Tensor
 
 from seqpipe.bounds import Count, checked
-from seqpipe.data.base import Field, FieldSpec, Record
+from seqpipe.data.base import FieldSpec, Record
 from seqpipe.data.fields.subwords import Subwords
+from seqpipe.data.fields.text_field import Counts, TextField, unknown_rates
 from seqpipe.data.fields.tokenization import (
     Bytes,
     Characters,
     Entry,
     Graphemes,
-    Listed,
     Tokens,
+    UnknownSymbol,
     VocabularySize,
     Way,
     Words,
 )
-from seqpipe.data.fields.vectors import Pretrained
-from seqpipe.data.fields.word_segmentation import composed, lowered
-from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK, id_type
+from seqpipe.data.vocabulary import BOS, EOS, PAD, id_type
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import refusal
 
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*\Z")
-Counts = np.ndarray[Any, np.dtype[np.int64]]
 WAYS: dict[str, type[Way]] = {
     way.unit: way for way in (Characters, Words, Tokens, Bytes, Subwords, Graphemes)
 }
 
 
-class Text(Field):
+class Text(TextField):
     """Text as ids, (T,) integers. As y it ends in <EOS>, as x it does not.
 
     By words, a token is a word or a run of one punctuation mark (see
@@ -69,6 +66,9 @@ class Text(Field):
     """
 
     kind = "symbols"
+    unspaced_remedy = (
+        "{key}.by=characters, {key}.by=subwords, or texts with blanks between their words"
+    )
 
     @checked()
     def __init__(
@@ -81,29 +81,26 @@ class Text(Field):
         max_vocabulary: VocabularySize = None,
         min_count: Count | None = None,
         lowercase: bool = False,
-        unknown: str | None = None,
+        unknown: UnknownSymbol = None,
         vectors: str | None = None,
     ) -> None:
-        super().__init__(column)
-        self.lowercase = lowercase
-        own = lowered(unknown) if unknown is not None and lowercase else unknown
-        self.way = WAYS[by](max_vocabulary, min_count, own)
-        self.unnamed = Unnamed()
-        if vectors is not None and not isinstance(self.way, Words | Tokens):
+        if vectors is not None and not WAYS[by].of_words:
             allowed = "null, or also by=words or by=tokens"
             raise ConfigError(refusal("vectors", vectors, "are of words", allowed))
-        self.vectors = Pretrained(vectors)
-
-    @property
-    def extras(self) -> tuple[str, ...]:
-        """That of the way, where it needs one."""
-        return () if self.way.extra is None else (self.way.extra,)
+        super().__init__(
+            column,
+            WAYS[by],
+            max_vocabulary=max_vocabulary,
+            min_count=min_count,
+            lowercase=lowercase,
+            unknown=unknown,
+            vectors=vectors,
+        )
 
     def fit(self, records: Iterable[Record]) -> None:
         """Learn the vocabulary."""
         entries = (self._entry(record) for record in records)
-        listed = isinstance(self.way, Listed) and self.way.unknown is None
-        self.way.fit(self.unnamed.seen(entries) if listed else entries)
+        self.way.fit(self.unnamed.seen(entries) if self._may_be_unnamed else entries)
         self.vectors.fit(self.way.names)
 
     def encode(self, record: Record) -> Tensor:
@@ -169,31 +166,6 @@ class Text(Field):
         text = f"{len(self.way.names):,} {self.way.unit}{unknown_rates(counts)}"
         return "; ".join(filter(None, (text, self.vectors.describe(counts.get("train")))))
 
-    def inputs(self) -> list[Path]:
-        """The file of vectors, where there is one."""
-        return self.vectors.inputs()
-
-    def state(self) -> dict[str, Any]:
-        """The vocabulary and its vectors, and how texts are read."""
-        read = {"reading": self.way.reading, "unnamed": self.unnamed.counts}
-        return self.way.state() | self.vectors.state() | read
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Set the vocabulary and its vectors."""
-        self.way.restore(state)
-        self.vectors.restore(state)
-        self.unnamed.counts = dict(state.get("unnamed", {}))
-
-    def notes(self, key: str) -> list[str]:
-        """Words that no blanks separate, and symbols for unknown words that nobody named."""
-        return [*self.way.notes(key), *self.unnamed.notes(key)]
-
-    def steps(self, value: Any) -> tuple[list[str], Callable[[Sequence[str]], str]]:
-        """The text of each step, and a function that joins them."""
-        if isinstance(value, str):
-            return self.way.steps(self._composed(value))
-        return super().steps(value)
-
     def between(self, before: str, text: str) -> str:
         """The white space between a text and another that continues it."""
         return self.way.between(before, text)
@@ -206,24 +178,14 @@ class Text(Field):
     def _entry(self, record: Record) -> Entry:
         value = self.value(record)
         if isinstance(value, str):
-            return self._read(value if value.isascii() else self._sound(value))
+            return self._known_as(value if value.isascii() else self._sound(value))
         is_list = isinstance(value, list) and all(isinstance(token, str) for token in value)
         if not (self.way.takes_lists and is_list):
             self.refuse(value, "not text" + (", nor a list of it" if self.way.takes_lists else ""))
         if "" in value:
             text = "is missing; allowed: a token for each step"
             raise DataError(f"{self.column}[{value.index('')}]='': {text}")
-        return [self._read(token) for token in value]
-
-    def _read(self, text: str) -> str:
-        """The text in the form that it is looked up in."""
-        text = self._composed(text)
-        if not self.lowercase:
-            return text
-        return text.lower() if self.way.reading == 1 else lowered(text)
-
-    def _composed(self, text: str) -> str:
-        return composed(text) if self.way.composes and self.way.reading > 1 else text
+        return [self._known_as(token) for token in value]
 
     def _sound(self, text: str) -> str:
         """The text, if it can be written as UTF-8: half a surrogate pair cannot."""
@@ -232,52 +194,3 @@ class Text(Field):
         except UnicodeEncodeError as error:
             self.refuse(text, f"character {error.start + 1} is half of a surrogate pair")
         return text
-
-
-class Unnamed:
-    """Symbols for unknown words that texts hold, and that no option names.
-
-    Attributes:
-        counts: how often training holds each.
-    """
-
-    usual = ("<unk>", "<UNK>", "<unknown>", "[UNK]")
-    few = 5
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-
-    def seen(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """The entries, counted."""
-        self.counts = {}
-        for entry in entries:
-            self.see(entry)
-            yield entry
-
-    def see(self, entry: Entry) -> None:
-        """Counts those of one entry."""
-        for symbol in self.usual:
-            if symbol in entry:
-                self.counts[symbol] = self.counts.get(symbol, 0) + entry.count(symbol)
-
-    def notes(self, key: str) -> list[str]:
-        """Advice about them; key: of the field."""
-        return [
-            f"{key}.unknown=null: the texts hold {symbol} {count:,} times, which is a symbol like"
-            " any other here, not the one for words that training never showed; allowed:"
-            f" \"+{key}.unknown='{symbol}'\" if it stands for unknown words"
-            for symbol, count in self.counts.items()
-            if count >= self.few
-        ]
-
-
-def unknown_rate(counts: Counts) -> float:
-    """The share of symbols that became <UNK>, the ends left out; counts: (V,)."""
-    return float(counts[UNK]) / max(1, int(counts.sum() - counts[EOS]))
-
-
-def unknown_rates(counts: Mapping[str, Counts]) -> str:
-    """` (share of <UNK>: valid 0.02)` of the splits that have any; counts: (V,) by split."""
-    rates = {split: unknown_rate(count) for split, count in counts.items()}
-    shown = ", ".join(f"{split} {rate:.2g}" for split, rate in rates.items() if rate)
-    return f" (share of <UNK>: {shown})" if shown else ""

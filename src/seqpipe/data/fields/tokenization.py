@@ -2,28 +2,37 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any, ClassVar
 
-from seqpipe.data.fields.word_segmentation import READING, Spacing, WordCutter, graphemes, one_blank
+from seqpipe.data.fields.word_segmentation import (
+    READING,
+    Spacing,
+    WordCutter,
+    composed,
+    graphemes,
+    one_blank,
+)
 from seqpipe.data.vocabulary import SPECIALS, UNK, Vocabulary
 from seqpipe.errors import ConfigError
-from seqpipe.rules import Rule, or_null, refusal, require, text, whole
+from seqpipe.rules import or_null, refusal, require, text, whole
 
 UNKNOWN = "\ufffd"  # shown for <UNK>, and for bytes that are no text
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
 _LONGEST_KNOWN, _MOST_KNOWN = 40, 100_000  # characters; entries, tens of MB
 
-UNSPACED = (
-    "{key}.by=words: no blanks separate the words of these texts (as in Chinese, Japanese, Thai,"
-    " Lao, Khmer, Burmese), so that each run of letters counts as one word; allowed:"
-    " {key}.by=characters, {key}.by=subwords, or texts with blanks between their words"
-)
 Entry = str | list[str]
-EVERY_BYTE = (len(SPECIALS) + 256, f"256 bytes and {len(SPECIALS)} special symbols")
+_SPECIAL = len(SPECIALS)
+VocabularySize = Annotated[
+    int | None, or_null(whole(_SPECIAL + 1)).because(f"{_SPECIAL} symbols are special")
+]
+UnknownSymbol = Annotated[str | None, or_null(text(r"\S+", "a symbol without blanks, as <unk>,"))]
 
 
+@dataclass(eq=False)
 class Way(ABC):
     """One way to write text as ids. The first four ids are special and stand for no text.
 
@@ -33,7 +42,6 @@ class Way(ABC):
         unknown: how the texts themselves write an unknown symbol; it is <UNK>. None: they do not.
 
     Attributes:
-        names: what each symbol is called, by id.
         reading: see `seqpipe.data.fields.word_segmentation.READING`.
 
     Raises:
@@ -42,29 +50,39 @@ class Way(ABC):
 
     unit: ClassVar[str]
     """The name of a symbol, in the plural."""
-    least: ClassVar[tuple[int, str]] = (len(SPECIALS) + 1, f"{len(SPECIALS)} symbols are special")
-    """The least size of the vocabulary, and the reason."""
-    takes_lists = False
+    of_words: ClassVar[bool] = False
+    """True where a symbol is a word, which may have a vector of its own."""
+    has_unknown: ClassVar[bool] = True
+    """True where a text may hold symbols that are not in the vocabulary."""
+    takes_lists: ClassVar[bool] = False
     """True where an entry may be split already."""
-    ends_paragraphs = False
+    ends_paragraphs: ClassVar[bool] = False
     """True where every paragraph is ended, False where only the whole text is."""
     extra: ClassVar[str | None] = None
     """The extra of seqpipe whose libraries it needs."""
-    composes = False
+    composes: ClassVar[bool] = False
     """True where texts are read in Unicode's normal form C."""
-    names: tuple[str, ...] = SPECIALS
+
+    max_vocabulary: int | None = None
+    min_count: int | None = None
+    unknown: str | None = None
+
     reading = READING
 
-    def __init__(
-        self,
-        max_vocabulary: int | None = None,
-        min_count: int | None = None,
-        unknown: str | None = None,
-    ) -> None:
-        require("max_vocabulary", max_vocabulary, vocabulary_of(*self.least))
-        require("min_count", min_count, or_null(whole(1)))
-        check_unknown(unknown)
-        self.max_vocabulary, self.min_count, self.unknown = max_vocabulary, min_count, unknown
+    def __post_init__(self) -> None:
+        if not self.has_unknown and self.unknown is not None:
+            wrong = f"by {self.unit} nothing is unknown"
+            raise ConfigError(refusal("unknown", self.unknown, wrong, "null"))
+
+    @property
+    def unspaced(self) -> bool:
+        """True where the texts that were fitted have no blanks between their words."""
+        return False
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """What each symbol is called, by id."""
 
     @abstractmethod
     def fit(self, entries: Iterable[Entry]) -> None:
@@ -86,6 +104,10 @@ class Way(ABC):
         """Set what an earlier `fit` learned."""
         self.reading = state.get("reading", 1)
 
+    def composed(self, text: str) -> str:
+        """The text in the normal form of Unicode in which it is read."""
+        return composed(text) if self.composes and self.reading > 1 else text
+
     def steps(self, entry: Entry) -> tuple[list[str], Callable[[Sequence[str]], str]]:
         """The text of each step, none where it is no text, and a function that joins them."""
         return [], "".join
@@ -98,36 +120,55 @@ class Way(ABC):
         """A text as it is compared: without differences in white space that is not read."""
         return text
 
-    def notes(self, key: str) -> list[str]:
-        """Warnings about the texts that were fitted; key: of the field."""
-        return []
-
 
 class Listed(Way):
     """Ways whose symbols are listed in a vocabulary, the most frequent first."""
 
     default_min_count: ClassVar[int]
 
-    def __init__(
-        self,
-        max_vocabulary: int | None = None,
-        min_count: int | None = None,
-        unknown: str | None = None,
-    ) -> None:
-        super().__init__(max_vocabulary, min_count, unknown)
-        self._take(())
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.clear()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See `Way`."""
+        return self.vocabulary.names
+
+    def clear(self) -> None:
+        """Forget what was learned."""
+        self._set_symbols(())
 
     @abstractmethod
     def parts(self, entry: Entry) -> Iterable[Sequence[str]]:
         """The symbols of each part that <EOS> is to end."""
 
+    def tokens(self, entry: Entry) -> list[str]:
+        """The symbols of all parts."""
+        return [token for part in self.parts(entry) for token in part]
+
     def fit(self, entries: Iterable[Entry]) -> None:
         """Count and list the symbols."""
-        tokens = (token for entry in entries for part in self.parts(entry) for token in part)
-        known = (token for token in tokens if token != self.unknown)
+        self.clear()
+        self.learn(Counter(chain.from_iterable(map(self._observed_tokens, entries))))
+
+    def _observed_tokens(self, entry: Entry) -> list[str]:
+        self.observe(entry)
+        return self.tokens(entry)
+
+    def observe(self, entry: Entry) -> None:
+        """Notice what else than its symbols is to be learned of an entry: here nothing."""
+
+    def learn(self, counts: Counter[str]) -> None:
+        """List the symbols, and learn what was observed.
+
+        Args:
+            counts: how often each symbol occurs.
+        """
+        known = Counter({token: count for token, count in counts.items() if token != self.unknown})
         least = self.default_min_count if self.min_count is None else self.min_count
         found = Vocabulary.of(known, max_size=self.max_vocabulary, min_count=least)
-        self._take(found.names[len(SPECIALS) :])
+        self._set_symbols(found.names[_SPECIAL:])
 
     def encode(self, entry: Entry) -> list[list[int]]:
         """The ids of each part; <UNK> for what is not listed."""
@@ -135,24 +176,27 @@ class Listed(Way):
 
     def state(self) -> dict[str, Any]:
         """The vocabulary."""
-        return {"symbols": self.names[len(SPECIALS) :]}
+        return {"symbols": self.names[_SPECIAL:]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Set the vocabulary."""
         super().restore(state)
-        self._take(state["symbols"])
+        self._set_symbols(state["symbols"])
 
     def steps(self, entry: Entry) -> tuple[list[str], Callable[[Sequence[str]], str]]:
         """The symbols."""
-        return [token for part in self.parts(entry) for token in part], self.join
+        return self.tokens(entry), self.join
 
     def join(self, symbols: Sequence[str]) -> str:
         """Symbols as a text."""
         return " ".join(symbols)
 
-    def _take(self, symbols: Sequence[str]) -> None:
+    def decode(self, ids: Sequence[int]) -> str:
+        """The symbols as a text."""
+        return self.join(self.vocabulary.decode(ids))
+
+    def _set_symbols(self, symbols: Sequence[str]) -> None:
         self.vocabulary = Vocabulary(symbols, unknown=self.unknown)
-        self.names = self.vocabulary.names
 
 
 class Characters(Listed):
@@ -178,8 +222,8 @@ class Characters(Listed):
 
     def decode(self, ids: Sequence[int]) -> str:
         """The characters."""
-        unknown = UNKNOWN if self.unknown is None else self.unknown
-        return "".join(unknown if id_ == UNK else self.names[id_] for id_ in ids)
+        names, unknown = self.names, self.unknown or UNKNOWN
+        return "".join(unknown if id_ == UNK else names[id_] for id_ in ids)
 
 
 class Graphemes(Characters):
@@ -200,16 +244,12 @@ class Tokens(Listed):
     """A symbol is what white space separates, or an item of a list."""
 
     unit, default_min_count = "tokens", 2
-    takes_lists = composes = True
+    of_words = takes_lists = composes = True
 
     def parts(self, entry: Entry) -> Iterable[Sequence[str]]:
         """The tokens."""
         tokens = entry.split() if isinstance(entry, str) else entry
         return [tokens] if tokens else []
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The tokens, with spaces between."""
-        return self.join(self.vocabulary.decode(ids))
 
     def spaced(self, text: str) -> str:
         """One blank between two tokens."""
@@ -227,29 +267,27 @@ class Words(Listed):
     """
 
     unit, default_min_count = "words", 2
-    ends_paragraphs = composes = True
+    of_words = ends_paragraphs = composes = True
 
-    def __init__(
-        self,
-        max_vocabulary: int | None = None,
-        min_count: int | None = None,
-        unknown: str | None = None,
-    ) -> None:
+    def clear(self) -> None:
+        """Forget the words, and where blanks stand."""
         self.spacing = Spacing()
-        super().__init__(max_vocabulary, min_count, unknown)
+        super().clear()
 
-    def fit(self, entries: Iterable[Entry]) -> None:
-        """Count and list the words, and learn where blanks stand."""
-        self.spacing = Spacing()
-        super().fit(self._seen(entries))
+    def observe(self, entry: Entry) -> None:
+        """Notice where blanks stand."""
+        for part in () if self.spacing.full else _paragraphs(entry):
+            self.spacing.see([*self.cut.spaced(part)])
+
+    def learn(self, counts: Counter[str]) -> None:
+        """List the words, and learn where blanks stand."""
+        super().learn(counts)
         self.spacing.learn()
 
-    def _seen(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        for entry in entries:
-            if not self.spacing.full:
-                for part in _paragraphs(entry):
-                    self.spacing.see([*self.cut.spaced(part)])
-            yield entry
+    @property
+    def unspaced(self) -> bool:
+        """See `Way`."""
+        return self.spacing.unspaced
 
     def parts(self, entry: Entry) -> Iterable[Sequence[str]]:
         """The words of each paragraph that has any."""
@@ -261,18 +299,14 @@ class Words(Listed):
         found = [[*chain.from_iterable(map(ids_of, one.split()))] for one in _paragraphs(entry)]
         return [ids for ids in found if ids]
 
-    def _take(self, symbols: Sequence[str]) -> None:
-        super()._take(symbols)
+    def _set_symbols(self, symbols: Sequence[str]) -> None:
+        super()._set_symbols(symbols)
         self.cut = WordCutter(self.unknown, self.reading)
         self._known = _Known(self.vocabulary, self.cut)
 
     def join(self, symbols: Sequence[str]) -> str:
         """Words as a text, with blanks where they stood in training."""
         return self.spacing.write(symbols)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The words, with blanks where they stood in training."""
-        return self.join(self.vocabulary.decode(ids))
 
     def spaced(self, text: str) -> str:
         """White space of any kind and length as one blank."""
@@ -296,10 +330,6 @@ class Words(Listed):
         if "spacing" in state:
             self.spacing.restore(state["spacing"])
 
-    def notes(self, key: str) -> list[str]:
-        """Words that no blanks separate."""
-        return [UNSPACED.format(key=key)] if self.spacing.unspaced else []
-
 
 class _Known(dict[str, list[int]]):
     """The ids of what stands between white space: `word,` has two. Forgets when it holds many."""
@@ -317,22 +347,33 @@ class _Known(dict[str, list[int]]):
         return ids
 
 
-class Bytes(Way):
-    """A symbol is one of the 256 bytes of UTF-8; nothing is learned, and nothing is unknown."""
+class OfBytes(Way):
+    """Ways whose symbols are bytes and runs of bytes: nothing is unknown."""
 
-    unit, least = "bytes", EVERY_BYTE
-    names = (*SPECIALS, *(f"<0x{byte:02X}>" for byte in range(256)))
+    has_unknown = False
 
-    def __init__(
-        self,
-        max_vocabulary: int | None = None,
-        min_count: int | None = None,
-        unknown: str | None = None,
-    ) -> None:
-        super().__init__(max_vocabulary, min_count)
-        if min_count is not None:
-            raise ConfigError(refusal("min_count", min_count, "by bytes none is left out", "null"))
-        refuse_unknown(self.unit, unknown)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        least, why = _SPECIAL + 256, f"256 bytes and {_SPECIAL} special symbols"
+        require("max_vocabulary", self.max_vocabulary, or_null(whole(least)).because(why))
+
+
+class Bytes(OfBytes):
+    """A symbol is one of the 256 bytes of UTF-8; nothing is learned."""
+
+    unit = "bytes"
+    _names = (*SPECIALS, *(f"<0x{byte:02X}>" for byte in range(256)))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.min_count is not None:
+            wrong = "by bytes none is left out"
+            raise ConfigError(refusal("min_count", self.min_count, wrong, "null"))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See `Way`."""
+        return self._names
 
     def fit(self, entries: Iterable[Entry]) -> None:
         """Nothing to learn."""
@@ -340,46 +381,12 @@ class Bytes(Way):
     def encode(self, entry: Entry) -> list[list[int]]:
         """The bytes, each plus 4."""
         assert isinstance(entry, str)
-        return [[len(SPECIALS) + byte for byte in entry.encode()]] if entry else []
+        return [[_SPECIAL + byte for byte in entry.encode()]] if entry else []
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text; what is not UTF-8 shows as U+FFFD."""
-        found = b"".join(
-            UNKNOWN.encode() if id_ == UNK else bytes([id_ - len(SPECIALS)]) for id_ in ids
-        )
+        found = b"".join(UNKNOWN.encode() if id_ == UNK else bytes([id_ - _SPECIAL]) for id_ in ids)
         return found.decode(errors="replace")
-
-
-def check_unknown(unknown: str | None) -> None:
-    """Refuse a symbol for what is unknown that is none.
-
-    Raises:
-        ConfigError: it is empty, or holds white space.
-    """
-    require("unknown", unknown, or_null(text(r"\S+", "a symbol without blanks, as <unk>,")))
-
-
-def vocabulary_of(least: int, why: str) -> Rule:
-    """The rule of `max_vocabulary`.
-
-    Args:
-        least: how many symbols cannot be done without.
-        why: the reason.
-    """
-    return or_null(whole(least)).because(why)
-
-
-VocabularySize = Annotated[int | None, vocabulary_of(*Way.least)]
-
-
-def refuse_unknown(unit: str, unknown: str | None) -> None:
-    """Refuse a symbol for what is unknown where nothing is.
-
-    Raises:
-        ConfigError: there is one.
-    """
-    if unknown is not None:
-        raise ConfigError(refusal("unknown", unknown, f"by {unit} nothing is unknown", "null"))
 
 
 def _paragraphs(entry: Entry) -> list[str]:
