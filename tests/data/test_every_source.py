@@ -13,11 +13,14 @@ from seqpipe.bounds import bounds_of
 from seqpipe.data import sources
 from seqpipe.data.base import SPLITS, Source
 from seqpipe.data.sources.argument_checks import MissingFiles
+from seqpipe.data.sources.audio import Audio
 from seqpipe.data.sources.digits import Digits
 from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.hub_documents import HubDocuments
 from seqpipe.data.sources.idx import Mnist
 from seqpipe.data.sources.named_files import NamedFiles
+from seqpipe.data.sources.table import Table
+from seqpipe.data.sources.video import FrameFolders, Video
 from seqpipe.errors import ConfigError
 from seqpipe.rules import Problem
 
@@ -150,3 +153,31 @@ def test_a_missing_file_is_refused_with_what_lies_beside_it(made, tmp_path):
     kinds = "no such (file|folder)"
     pattern = rf"data.source.train=file\S+: {kinds} in {tmp_path}; it holds files.x; allowed: a f"
     assert re.match(pattern, refused.value.problems[0])
+
+
+IDLE = [
+    (Table, ["a.parquet"], {"encoding": "latin-1"}, "Parquet says itself how its text is written"),
+    (Table, ["a.json", "b.parquet"], {"quote": None}, "is of csv and tsv, not of jsonl and parquet"),
+    (Table, ["a.jsonl"], {"delimiter": ";"}, "is of csv and tsv, not of jsonl"),
+    (Table, ["a.ndjson"], {"header": ["file"]}, "is of csv and tsv, not of jsonl"),
+    (Audio, ["a.wav"], {"encoding": "latin-1"}, "no list of sound files is read"),
+    (Video, ["a.mp4"], {"encoding": "latin-1"}, "no table of clips is read"),
+    (FrameFolders, ["a/1.png"], {"encoding": "latin-1"}, "no table of clips is read"),
+]  # fmt: skip
+TEXTS = {Audio: ("list.txt", "a.wav"), Video: ("list.csv", "file\na.mp4\n")}
+
+
+@pytest.mark.parametrize(("made", "names", "option", "why"), IDLE)
+def test_an_option_of_text_that_no_file_makes_use_of_is_refused(made, names, option, why, tmp_path):
+    text, content = TEXTS.get(made, ("list.csv", "file\na\n"))
+    for name in (*names, text):
+        (tmp_path / "all" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "all" / name).write_text(content)
+    binary = [f"all/{name}" for name in names]
+    made(train=[*binary, f"all/{text}"], path=str(tmp_path), **option).read()
+    ((name, value),) = option.items()
+    with pytest.raises(ConfigError) as refused:
+        made(train=binary, path=str(tmp_path), **option).read()
+    usual = {"encoding": "utf-8", "header": "true", "quote": '"', "delimiter": "null"}[name]
+    text = f"{why}; allowed: {usual}"
+    assert refused.value.problems == [str(Problem(f"data.source.{name}", value, text))]

@@ -243,9 +243,6 @@ def test_a_bad_byte_in_a_quoted_cell_does_not_shift_the_rows_behind_it(parsed):
             "notes.dat: its name does not tell its format; "
             "allowed: data.source.format=csv | tsv | jsonl | parquet"
         )),
-        (b"{}", "t.jsonl", {"delimiter": ";"}, (
-            "data.source.delimiter=;: is of csv and tsv, t.jsonl is jsonl; allowed: leave it out"
-        )),
         (b"not packed", "t.csv.gz", {}, (
             "t.csv.gz: cannot be read to its end (Not a gzipped file (b'no'))"
         )),
@@ -278,10 +275,10 @@ def test_a_file_that_cannot_be_used_at_all_is_refused(parsed, content, name, opt
             "allowed: a name of its own for each column"
         )),
         ({"format": "jsonl", "delimiter": ";"}, (
-            "data.source.delimiter=;: format=jsonl has none; allowed: null"
+            "data.source.delimiter=;: is of csv and tsv, not of jsonl; allowed: null"
         )),
         ({"format": "parquet", "header": ["a"]}, (
-            "data.source.header=[a]: format=parquet names its columns; allowed: true"
+            "data.source.header=[a]: is of csv and tsv, not of parquet; allowed: true"
         )),
     ],
 )  # fmt: skip

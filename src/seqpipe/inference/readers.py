@@ -17,6 +17,7 @@ from seqpipe.data.sources.text_lines import check_encoding, lines
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.inference.instantiate import Maker
 from seqpipe.inference.standard_input import StandardInput, called_input
+from seqpipe.rules import refusal
 
 Format = Literal["csv", "tsv", "jsonl", "parquet", "lines", "source"]
 STANDARD_INPUT = Path("/dev/stdin")
@@ -257,15 +258,14 @@ class Reader:
         return PlacedRecord({self.column: line}, file, number)
 
     def _table(self, format: str, input: str) -> Table:
-        if format == "parquet" and self.asked is not None:
-            text = "Parquet says itself how its text is written; allowed: leave it out"
-            raise ConfigError(f"encoding={self.asked}: {text}")
         known = _TABLE_OPTIONS if format in DELIMITERS else ("strip",)
         options = {name: self._table_options[name] for name in known if name in self._table_options}
-        made: dict[str, Any] = {"format": format, "encoding": self.encoding, **options}
+        made: dict[str, Any] = {"format": format, **options}
         if self.labelled and "+" in f"{self.column}{self.y}":
             made["columns"] = [column for column in (self.column, self.y) if column]
         table = Table(train=input, **made)
+        self._check_encoding_use(table)
+        table.encoding = self.encoding
         self._ask(table)
         return table
 
@@ -294,10 +294,7 @@ class Reader:
             text = f"{made.__name__}, which the model was trained on, reads no files"
             raise ConfigError(f"input={input}: {text}; allowed: a table or JSON lines")
         read = _only(inner, input)
-        if self.asked is not None:
-            if "encoding" not in signature(made).parameters:
-                text = f"{made.__name__} reads no text; allowed: leave it out"
-                raise ConfigError(f"encoding={self.asked}: {text}")
+        if self.asked is not None and "encoding" in signature(made).parameters:
             read["encoding"] = self.asked
         beside: dict[str, Any] = {}
         if self.labelled:  # other files that say what y is
@@ -306,11 +303,19 @@ class Reader:
             beside = dict(made.companions_of(inner, input, before))
         read |= beside
         source = self._made(read if self._inner is None else {**node, self._inner: read})
+        if (files := _files(source)) is not None:
+            self._check_encoding_use(files)
         for key, names in beside.items():
             if names:
                 shown = names if isinstance(names, str) else ", ".join(names)
                 self.notes.append(f"{key} from {shown}")
         return source
+
+    def _check_encoding_use(self, files: FileSource) -> None:
+        """Refuse an encoding that was asked for, where no file is text."""
+        unread = {} if self.asked is None else files.unread_options()
+        if "encoding" in unread:
+            raise ConfigError(refusal("encoding", self.asked, unread["encoding"], "leave it out"))
 
     def _made(self, node: Mapping[str, Any]) -> Source:
         """The training's source with other arguments; without its y, where that is asked for."""

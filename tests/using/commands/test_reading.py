@@ -139,16 +139,18 @@ def test_bad_rows_are_in_their_places(read, tmp_path):
 def test_an_encoding_is_read_or_refused(read, tmp_path):
     text = write(tmp_path / "in.txt", "caf\u00e9\n".encode("utf-16"))
     assert read("category of text", text, encoding="utf-16")[0]["text"] == "caf\u00e9"
-    parquet.write_table(pa.table({"text": ["a"]}), tmp_path / "in.parquet")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "in.parquet", tmp_path / "folder" / "a.parquet"):
+        parquet.write_table(pa.table({"text": ["a"]}), path)
+    unread = "encoding=latin-1: Parquet says itself how its text is written; allowed: leave it out"
 
     def problem(name, path):
         with pytest.raises(ConfigError) as caught:
             read(name, path, encoding="latin-1" if path.exists() else "latin-0")
         return caught.value.problems[0]
 
-    assert problem("category of text", tmp_path / "in.parquet") == (
-        "encoding=latin-1: Parquet says itself how its text is written; allowed: leave it out"
-    )
+    assert problem("category of text", tmp_path / "in.parquet") == unread
+    assert problem("category of text", tmp_path / "folder") == unread
     np.savez(tmp_path / "in.npz", X=np.ones((1, 2, 2)), lengths=np.array([1]))
     assert problem("category of series", tmp_path / "in.npz") == (
         "encoding=latin-1: Npz reads no text; allowed: leave it out"

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 from seqpipe.bounds import bounds_of
 from seqpipe.errors import ConfigError, DataError, did_you_mean
-from seqpipe.rules import either, faults, real, refusal, text
+from seqpipe.rules import either, faults, real, refusal, shown, text
 
 _SHOWN = 8  # files of a folder, in a message
 
@@ -30,6 +31,30 @@ def check_arguments(part: Any, below: str = "data.source.") -> None:
     rules = bounds_of(made)
     given = {name: getattr(part, name) for name in rules}
     if problems := faults(rules, given, below):
+        raise ConfigError(problems)
+
+
+_OF_TEXT = ("encoding", "delimiter", "quote", "header")
+
+
+def check_use(source: Any) -> None:
+    """Refuse options of text files that were set and that no file of a source makes use of.
+
+    Args:
+        source: a dataclass with `unread_options`, see `FileSource`.
+
+    Raises:
+        ConfigError: with every one of them.
+    """
+    usual = {one.name: one.default for one in fields(source) if one.init and one.name in _OF_TEXT}
+    changed = {name: getattr(source, name) for name in usual}
+    changed = {name: value for name, value in changed.items() if value != usual[name]}
+    unread: dict[str, str] = source.unread_options() if changed else {}
+    if problems := [
+        refusal(f"data.source.{name}", value, unread[name], shown(usual[name]))
+        for name, value in changed.items()
+        if name in unread
+    ]:
         raise ConfigError(problems)
 
 
@@ -76,9 +101,9 @@ def not_there(key: str, file: Path, allowed: str) -> str:
     folder, only = file.parent, allowed.startswith("a folder")
     there = [f for f in folder.iterdir() if f.is_dir() or not only] if folder.is_dir() else []
     beside = sorted(f.name for f in there)
-    shown = f"; it holds {', '.join(beside[:_SHOWN])}" if beside else ""
-    shown += ", ..." if len(beside) > _SHOWN else ""
-    text = f"no such {'folder' if only else 'file'} in {folder.resolve()}{shown}"
+    holds = f"; it holds {', '.join(beside[:_SHOWN])}" if beside else ""
+    holds += ", ..." if len(beside) > _SHOWN else ""
+    text = f"no such {'folder' if only else 'file'} in {folder.resolve()}{holds}"
     return f"{key}: {text}; allowed: {allowed}{did_you_mean(file.name, beside)}"
 
 

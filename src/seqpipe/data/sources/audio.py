@@ -180,6 +180,11 @@ class Audio(NamedFiles):
         ]
         return [*lists, *(file for file in super().inputs() if file.is_file())]
 
+    def unread_options(self) -> dict[str, str]:
+        """See `FileSource`; only lists of files are text."""
+        listed = any(file.suffix == ".txt" for file in self.inputs())
+        return {} if listed else {"encoding": "no list of sound files is read"}
+
     def parse(self, file: Path) -> Iterator[Found]:
         """The one record of a file."""
         where = self._listed.get(file, str(file))

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,6 +12,7 @@ from seqpipe.data.sources.argument_checks import (
     MissingFiles,
     check_arguments,
     check_shares,
+    check_use,
     not_there,
 )
 from seqpipe.data.sources.file_search import describe_other_types, find_companion, find_files
@@ -141,6 +142,11 @@ class FileSource(Source):
         """
         return False
 
+    def unread_options(self) -> dict[str, str]:
+        """The options that no file of this source makes use of, each with the reason."""
+        takes_it = any(option.name == "encoding" and option.init for option in fields(self))
+        return {} if takes_it else {"encoding": f"{type(self).__name__} reads no text"}
+
     def only(self, column: str) -> None:
         """Require no column but this one: what a model is asked about may lack all others."""
 
@@ -238,7 +244,9 @@ class FileSource(Source):
 
         Raises:
             DataError: a file that is not there, a column to split by that is not there.
+            ConfigError: an option that was set, and that no file makes use of.
         """
+        check_use(self)
         shares = self.shares
         views: dict[str, Iterable[Found]] = {
             split: self.records_of(self.files_of(split)) for split in SPLITS if split not in shares
@@ -366,16 +374,6 @@ class FileSource(Source):
             files = find_companion(first, _listed(node[key]), endings, before)
             found[key] = files[0] if len(files) == 1 else files
         return found
-
-
-def at_least_one(found: Iterable[Found], problem: str) -> Iterator[Found]:
-    """The records of a file; a DataError with the problem where that is nothing."""
-    empty = True
-    for one in found:
-        empty = False
-        yield one
-    if empty:
-        raise DataError(problem)
 
 
 def _listed(names: Names | None) -> list[str]:

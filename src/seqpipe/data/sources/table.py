@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.missing import is_missing
+from seqpipe.data.sources.argument_checks import check_use
 from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.given_splits import SplitColumns, split_columns
 from seqpipe.data.sources.table_formats import (
@@ -78,15 +79,10 @@ class Table(FileSource):
         elif len(set(self._names or ())) < len(self._names or ()):
             wrong, allowed = "a name comes twice", "a name of its own for each column"
             problems.append(refusal("data.source.header", self.header, wrong, allowed))
-        if self.format in ("jsonl", "parquet"):
-            if self.delimiter is not None:
-                wrong = f"format={self.format} has none"
-                problems.append(refusal("data.source.delimiter", self.delimiter, wrong, "null"))
-            if self._names is not None:
-                wrong = f"format={self.format} names its columns"
-                problems.append(refusal("data.source.header", self.header, wrong, "true"))
         if problems:
             raise ConfigError(problems)
+        if self.format is not None:
+            check_use(self)
 
     @property
     def _names(self) -> list[str] | None:
@@ -162,7 +158,7 @@ class Table(FileSource):
         """`csv`, `tsv`, `jsonl` or `parquet`.
 
         Raises:
-            DataError: its name does not tell, or an option does not fit it.
+            DataError: its name does not tell.
         """
         if self.format is not None:
             return self.format
@@ -171,12 +167,21 @@ class Table(FileSource):
             allowed = " | ".join(dict.fromkeys(FORMATS.values()))
             text = f"its name does not tell its format; allowed: data.source.format={allowed}"
             raise DataError(f"{file}: {text}")
-        if kind not in DELIMITERS:
-            for name, value in (("delimiter", self.delimiter), ("header", self._names)):
-                if value is not None:
-                    text = f"is of csv and tsv, {file} is {kind}; allowed: leave it out"
-                    raise DataError(f"data.source.{name}={value}: {text}")
         return kind
+
+    def unread_options(self) -> dict[str, str]:
+        """See `FileSource`; JSON and Parquet have no delimiters, Parquet has its own encoding."""
+        read = [self.format] if self.format else map(self.format_of, self.inputs())
+        formats = set(read)
+        unread: dict[str, str] = {}
+        if formats.isdisjoint(DELIMITERS):
+            only = " and ".join(sorted(formats))
+            unread = dict.fromkeys(
+                ("delimiter", "quote", "header"), f"is of csv and tsv, not of {only}"
+            )
+        if formats == {"parquet"}:
+            unread["encoding"] = "Parquet says itself how its text is written"
+        return unread
 
     def _needed(self) -> tuple[str, ...]:
         more = (*self.item_columns, *([self.stratify] if self.stratify is not None else []))

@@ -98,6 +98,11 @@ class Clips(NamedFiles):
                 files += [file, *self._listed_clips(file)]
         return files
 
+    def unread_options(self) -> dict[str, str]:
+        """See `FileSource`; only tables of clips are text."""
+        listed = any(file.suffix.lower() in _TABLES for file in self.inputs())
+        return {} if listed else {"encoding": "no table of clips is read"}
+
     def _listed_clips(self, file: Path) -> list[Path]:
         if file.suffix.lower() not in _TABLES:
             return []
