@@ -157,7 +157,8 @@ def test_a_missing_file_is_refused_with_what_lies_beside_it(made, tmp_path):
 
 IDLE = [
     (Table, ["a.parquet"], {"encoding": "latin-1"}, "Parquet says itself how its text is written"),
-    (Table, ["a.json", "b.parquet"], {"quote": None}, "is of csv and tsv, not of jsonl and parquet"),
+    (Table, ["a.json", "b.parquet"], {"quote": None},
+     "is of csv and tsv, not of jsonl and parquet"),
     (Table, ["a.jsonl"], {"delimiter": ";"}, "is of csv and tsv, not of jsonl"),
     (Table, ["a.ndjson"], {"header": ["file"]}, "is of csv and tsv, not of jsonl"),
     (Audio, ["a.wav"], {"encoding": "latin-1"}, "no list of sound files is read"),

@@ -1,6 +1,7 @@
 """Numbers measured at each step, or all at once."""
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, TypedDict
@@ -200,8 +201,9 @@ class _Arrays(Standardized):
         """Size: D."""
         return FieldSpec(self.kind, self.size, **units(self.standardize, self.mean, self.scale))
 
+    @abstractmethod
     def _array(self, record: Record) -> Doubles:
-        raise NotImplementedError
+        """The entry, finite, with its D numbers along the last axis."""
 
     def _checked(self, record: Record) -> Doubles:
         array = self._array(record)

@@ -82,7 +82,7 @@ class Way(ABC):
     @property
     @abstractmethod
     def names(self) -> tuple[str, ...]:
-        """What each symbol is called, by id."""
+        """The name of each symbol, by id."""
 
     @abstractmethod
     def fit(self, entries: Iterable[Entry]) -> None:
