@@ -82,7 +82,7 @@ def test_what_is_no_part_of_seqpipe_is_not_made(folder, canary, target, place, r
         ("seqpipe.nn.head.nn.Linear", "cannot be found"),
         ("seqpipe.nn.head.torch", "is no model, field, source or task"),
         ("seqpipe.data.sources.idx.gzip", "is no model, field, source or task"),
-        ("seqpipe.data.sources.files.at_least_one", "is no model, field, source or task"),
+        ("seqpipe.data.sources.text_lines.at_least_one", "is no model, field, source or task"),
         ("seqpipe.nn.head.__loader__", "is no model, field, source or task"),
         ("seqpipe.nn.no_such_module.Head", "cannot be found"),
         ("seqpipe.nn.head.NoSuchClass", "cannot be found"),

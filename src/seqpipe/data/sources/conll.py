@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from seqpipe.data.base import Found, PlacedRecord, place
-from seqpipe.data.sources.files import FileSource, at_least_one
-from seqpipe.data.sources.text_lines import lines
+from seqpipe.data.sources.files import FileSource
+from seqpipe.data.sources.text_lines import at_least_one, lines
 from seqpipe.data.tag_notation import Convention, Survey, readings
 from seqpipe.data.tags import convert, faults
 from seqpipe.errors import ConfigError, DataError, did_you_mean

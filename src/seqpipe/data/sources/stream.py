@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits
 from seqpipe.data.sources.argument_checks import compiled
 from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.data.sources.text_lines import text_lines
+from seqpipe.data.sources.text_lines import at_least_one, text_lines
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import whole
 
@@ -114,7 +114,7 @@ class Stream(_Pieces):
             DataError: it is empty, or cannot be read.
         """
         pieces = self._pieces(file, self._lines(file))
-        return _at_least_one(pieces, f"{file}: holds no text; allowed: a text")
+        return at_least_one(pieces, f"{file}: holds no text; allowed: a text")
 
     def keep_together(self, columns: Sequence[str]) -> None:
         """Ignored: the text is split by position."""
@@ -218,7 +218,7 @@ class Documents(_Pieces):
             DataError: it holds none, or cannot be read.
         """
         empty = f"{file}: holds no text; allowed: one or more documents"
-        return _at_least_one(self._documents(file), empty)
+        return at_least_one(self._documents(file), empty)
 
     def _documents(self, file: Path) -> Iterator[Found]:
         lines = self._lines(file)
@@ -250,13 +250,3 @@ class Documents(_Pieces):
 
 def _alike(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-def _at_least_one(found: Iterable[Found], problem: str) -> Iterator[Found]:
-    """The records of a file; a DataError with the problem where that is nothing."""
-    empty = True
-    for one in found:
-        empty = False
-        yield one
-    if empty:
-        raise DataError(problem)

@@ -5,12 +5,12 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
-from seqpipe.data.base import place
+from seqpipe.data.base import Found, place
 from seqpipe.errors import ConfigError, DataError
 
 _HEAD = 4096  # bytes at the start of a file that are looked at
@@ -209,3 +209,13 @@ def _bad_byte(
     text = f"byte 0x{ord(found[0]) - 0xDC00:02x} at column {len(before) + 1} is not {encoding}"
     allowed = _advice(file, encoding, start)
     return DataError(f"{place(file, number)}: {text}; allowed: {allowed}")
+
+
+def at_least_one(found: Iterable[Found], problem: str) -> Iterator[Found]:
+    """The records of a file; a DataError with the problem where that is nothing."""
+    empty = True
+    for one in found:
+        empty = False
+        yield one
+    if empty:
+        raise DataError(problem)
