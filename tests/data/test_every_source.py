@@ -12,7 +12,7 @@ import pytest
 from seqpipe.bounds import bounds_of
 from seqpipe.data import sources
 from seqpipe.data.base import SPLITS, Source
-from seqpipe.data.sources.argument_checks import MissingFiles
+from seqpipe.data.sources.argument_checks import MissingFiles, check_use
 from seqpipe.data.sources.audio import Audio
 from seqpipe.data.sources.digits import Digits
 from seqpipe.data.sources.files import FileSource
@@ -175,7 +175,7 @@ def test_an_option_of_text_that_no_file_makes_use_of_is_refused(made, names, opt
         (tmp_path / "all" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "all" / name).write_text(content)
     binary = [f"all/{name}" for name in names]
-    made(train=[*binary, f"all/{text}"], path=str(tmp_path), **option).read()
+    check_use(made(train=[*binary, f"all/{text}"], path=str(tmp_path), **option))
     ((name, value),) = option.items()
     with pytest.raises(ConfigError) as refused:
         made(train=binary, path=str(tmp_path), **option).read()
