@@ -157,47 +157,45 @@ def check_monitors(cfg: DictConfig, task: Task) -> None:
 
 
 def check_optimizer(cfg: DictConfig, module: SequenceModule) -> None:
-    """Makes an optimizer to find out whether it works.
+    """Makes the optimizer of the run; tries one of the user's on a copy of the module.
 
     Raises:
         ConfigError: it accepts its arguments one by one, but not together; or it computes the loss
             several times in a step, which could not be counted, clipped or skipped.
     """
     check_kinds(cfg, "optim")
+    target = cfg.optim._target_
     try:
         module.optimizer()
     except (RuntimeError, TypeError, ValueError) as error:
         given = ", ".join(f"optim.{k}={shown(v)}" for k, v in cfg.optim.items() if k[0] != "_")
-        text = f"{cfg.optim._target_} refuses them ({error}); allowed: what it takes together"
+        text = f"{target} refuses them ({error}); allowed: what it takes together"
         raise ConfigError(f"{given}: {text}") from None
+    if set(cfg.optim) - {"_target_", "_partial_"} <= packaged_keys("optim", target):
+        return
     if _evaluations(module) > 1:
         text = "computes the loss more than once in a step; allowed: an optimizer that does so once"
-        raise ConfigError(f"optim._target_={cfg.optim._target_}: {text}, as optim=adamw")
-    if not set(cfg.optim) - {"_target_", "_partial_"} <= packaged_keys("optim", cfg.optim._target_):
-        with refusing(cfg, "optim"):
-            _step_once(copy.deepcopy(module))
+        raise ConfigError(f"optim._target_={target}: {text}, as optim=adamw")
+    with refusing(cfg, "optim"):
+        step_of_zero(copy.deepcopy(module))
 
 
-def _step_once(module: SequenceModule) -> None:
+def step_of_zero(module: SequenceModule) -> None:
+    """Makes an update with a gradient of 0, after which an optimizer holds all of its state."""
     for parameter in module.parameters():
         parameter.grad = torch.zeros_like(parameter)
     module.optimizer().step()
 
 
 def check_schedule(cfg: DictConfig, module: SequenceModule) -> None:
-    """Makes a schedule of the user's to find out whether it works.
+    """Tries a schedule of the user's on a copy: the run's own needs the number of its updates.
 
     Raises:
         ConfigError: it refuses its arguments, or makes no schedule.
     """
     for key, target in foreign_in(cfg, "scheduler").items():
         with refusing(cfg, "scheduler"):
-            made = module.make_schedule(
-                copy.deepcopy(module).optimizer(),
-                total_steps=SOME_STEPS,
-                monitor=module.task.monitor,
-                mode=module.task.mode,
-            )
+            made = module.schedule(copy.deepcopy(module).optimizer(), SOME_STEPS)
         whole = made.get("scheduler") if isinstance(made, dict) else made
         # Nothing would pass the metric to it.
         watches = isinstance(whole, ReduceLROnPlateau) and whole is made

@@ -9,6 +9,7 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from seqpipe.build import build_data
 from seqpipe.commands.train import run
@@ -36,10 +37,11 @@ def saved(result, name="last"):
 
 
 @pytest.mark.parametrize("checked", [True, False])
-def test_a_run_builds_one_trainer_and_one_tracker_and_validates_once(launch, monkeypatch, checked):
+def test_a_run_makes_each_of_its_parts_once_and_validates_once(launch, monkeypatch, checked):
     """A configuration that the command line has checked is not validated again."""
     made = []
-    for place, name in ((Trainer, "__init__"), (NoTracker, "__init__"), (load_data, "validate")):
+    parts = [(kind, "__init__") for kind in (Trainer, NoTracker, torch.optim.AdamW, LambdaLR)]
+    for place, name in (*parts, (load_data, "validate")):
         plain = getattr(place, name)
 
         def counted(*arguments, made=made, plain=plain, **options):
@@ -47,9 +49,10 @@ def test_a_run_builds_one_trainer_and_one_tracker_and_validates_once(launch, mon
             return plain(*arguments, **options)
 
         monkeypatch.setattr(place, name, counted)
-    launch("adding", *QUICK, "preflight=none", "diagnostics=none", checked=checked)
-    wanted = ["NoTracker.__init__", "Trainer.__init__"]
-    assert sorted(made) == (wanted if checked else [*wanted, "validate"])
+    decay = ("optim=adamw", "optim.weight_decay=0.1", "scheduler=warmup_cosine")
+    launch("adding", *QUICK, *decay, checked=checked)
+    wanted = [f"{kind.__name__}.__init__" for kind, _ in parts]
+    assert sorted(made) == sorted(wanted if checked else [*wanted, "validate"])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-"""The learning rate of every step, against the formula."""
+"""The optimizer of a training, and the learning rate of every step against the formula."""
 
+import copy
 import math
 
 import pytest
@@ -103,3 +104,22 @@ def test_plateau_reacts_to_a_validation_that_does_not_get_better(module, trainer
     never_better = module(make_schedule=reduce, scale=0.0)
     trainer(max_epochs=4).fit(never_better, loader(), loader())
     assert watch.lrs[::4] == pytest.approx([0.1, 0.1, 0.05, 0.025])
+
+
+def test_a_training_takes_the_optimizer_that_the_check_made(trainer, module, loader):
+    checked, run = module(), trainer(max_epochs=1)
+    made, of_copy = checked.optimizer(), copy.deepcopy(checked).optimizer()
+    run.fit(checked, loader(), loader())
+    assert run.optimizers[0] is made
+    assert made.param_groups[0]["params"][0] is checked.model.linear.weight
+    assert of_copy.param_groups[0]["params"][0] is not checked.model.linear.weight
+
+
+def test_the_state_of_an_optimizer_follows_the_weights_to_their_precision(trainer, module, loader):
+    """Adagrad has sums of squares from the start; the precision changes the weights later."""
+    checked = module(lambda parameters: torch.optim.Adagrad(parameters, lr=0.1))
+    run = trainer(precision="64-true", max_epochs=1)
+    checked.optimizer()
+    run.fit(checked, loader(), loader())
+    states = run.optimizers[0].state.values()
+    assert {state["sum"].dtype for state in states} == {torch.float64}

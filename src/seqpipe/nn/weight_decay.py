@@ -1,6 +1,7 @@
 """The parameters that weight decay shrinks: weights that a layer multiplies its input by."""
 
 from torch import nn
+from torch.optim import Optimizer
 
 LOOKED_UP = (nn.Embedding, nn.EmbeddingBag)
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
@@ -19,6 +20,16 @@ def decayed(model: nn.Module) -> dict[str, bool]:
     """
     kept = {id(parameter) for module in model.modules() for parameter in _undecayed(module)}
     return {name: id(p) not in kept for name, p in model.named_parameters()}
+
+
+def decay_matrices_only(optimizer: Optimizer, model: nn.Module) -> None:
+    """Splits the only group of an optimizer in two: parameters that decay, and the others."""
+    (whole,) = optimizer.param_groups
+    groups = [{**whole, "params": []}, {**whole, "params": [], "weight_decay": 0.0}]
+    decays = decayed(model)
+    for name, parameter in model.named_parameters():
+        groups[0 if decays[name] else 1]["params"].append(parameter)
+    optimizer.param_groups = [group for group in groups if group["params"]]
 
 
 def _undecayed(module: nn.Module) -> list[nn.Parameter]:

@@ -5,7 +5,6 @@ import logging
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 from seqpipe.errors import SeqpipeError, first_line, resource_message
 from seqpipe.report import run_files as report
@@ -14,7 +13,6 @@ from seqpipe.report.page import ENDED
 from seqpipe.runs import artifacts
 from seqpipe.runs.training_run import TrainingRun
 from seqpipe.signals import ENDING_SIGNALS
-from seqpipe.tasks.metrics import WeightedMean
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +39,7 @@ def write(run: TrainingRun, error: BaseException) -> None:
 def _numbers(run: TrainingRun) -> dict[str, float]:
     """The newest value of each metric; of an epoch that was cut short, the loss so far."""
     metrics = {name: points[-1][1] for name, points in run.history.series.items()}
-    loss = cast(WeightedMean, run.module.losses["train_loss"])
+    loss = run.module.sums_of("train").loss
     if run.trainer.world_size == 1 and loss.update_called:
         so_far = {"train/loss": float(loss.compute())}
         run.history.note(so_far, run.trainer.global_step)

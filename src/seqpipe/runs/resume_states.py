@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
-from seqpipe.checks import SOME_STEPS
+from seqpipe.checks import SOME_STEPS, step_of_zero
 from seqpipe.config.signatures import packaged_keys
 from seqpipe.errors import ConfigError
 from seqpipe.runs.resume import ALLOWED, Resumed
@@ -62,9 +62,8 @@ def _faults(
     for name in ("state_dict", TRAINED):
         for key, value in saved.get(name, {}).items():
             yield from _unlike(value, module.state_dict()[key], f"{name}.{key}")
-    trial = copy.deepcopy(module)
-    yield from _of_optimizer(cfg, saved["optimizer_states"], trial)
-    yield from _of_schedule(cfg, saved["lr_schedulers"], trial)
+    yield from _of_optimizer(cfg, saved["optimizer_states"], copy.deepcopy(module))
+    yield from _of_schedule(cfg, saved["lr_schedulers"], copy.deepcopy(module))
     callbacks: list[Callback] = vars(trainer)["callbacks"]
     for callback in callbacks:
         state = saved["callbacks"].get(callback.state_key)
@@ -83,9 +82,7 @@ def _of_optimizer(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> I
     """Differences from the configured optimizer; a scheduled rate may be lower."""
     optimizer = trial.optimizer()
     initial = [group["lr"] for group in optimizer.param_groups]
-    for parameter in trial.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
+    step_of_zero(trial)
     (state,), fresh = saved, optimizer.state_dict()
     if len(state["param_groups"]) != len(initial):
         yield f"{len(state['param_groups'])} groups of parameters, here {len(initial)}"
@@ -105,10 +102,7 @@ def _of_optimizer(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> I
 
 def _of_schedule(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> Iterator[str]:
     """Differences from the configured schedule, apart from how far it has come."""
-    task = trial.task
-    made = trial.make_schedule(
-        trial.optimizer(), total_steps=SOME_STEPS, monitor=task.monitor, mode=task.mode
-    )
+    made = trial.schedule(trial.optimizer(), SOME_STEPS)
     whole = made["scheduler"] if isinstance(made, Mapping) else made
     if not _is_packaged(cfg):
         return

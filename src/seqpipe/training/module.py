@@ -5,42 +5,27 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import Metric
 
 from seqpipe.data.base import SequenceBatch
-from seqpipe.nn.weight_decay import decayed
+from seqpipe.nn.weight_decay import decay_matrices_only
 from seqpipe.report.findings import Finding, Observer
-from seqpipe.tasks.base import Pairs, Task
-from seqpipe.tasks.metrics import WeightedMean
+from seqpipe.tasks.base import Task
 from seqpipe.training.accumulation import Accumulation
 from seqpipe.training.carried_state import Carried, answer
 from seqpipe.training.checkpoints import TRAINED, record
+from seqpipe.training.epoch_sums import Counted, EpochSums
 from seqpipe.training.gradient_stats import WINDOWS, GradientFlow, by_name
 from seqpipe.training.nonfinite_guard import BadSteps, watched
-from seqpipe.training.process_state import (
-    gather,
-    random_state,
-    restore_random_state,
-    restore_sums,
-    saved_sums,
-)
+from seqpipe.training.process_state import gather, random_state, restore_random_state
 
 Stage = Literal["train", "val", "test"]
-
-
-class _Counted(NamedTuple):
-    """The contribution of one batch to the sums of an epoch."""
-
-    loss: Tensor
-    units: Tensor
-    pairs: Pairs | None
 
 
 class SequenceModule(LightningModule, Observer):
@@ -88,15 +73,17 @@ class SequenceModule(LightningModule, Observer):
         self.make_optimizer, self.make_schedule = make_optimizer, make_schedule
         self.saved_config, self.decay_all = saved_config, decay_all
         stages: tuple[Stage, ...] = ("train", "val", "test")
-        self.losses = nn.ModuleDict({f"{stage}_loss": WeightedMean() for stage in stages})
-        self.metrics = nn.ModuleDict({f"{stage}_metrics": task.metrics(stage) for stage in stages})
+        self.sums = nn.ModuleDict(
+            {f"{stage}_sums": EpochSums(task.metrics(stage)) for stage in stages}
+        )
         self.test_report: dict[str, Tensor] = {}
         self.validated: dict[str, Tensor] = {}
         self.carried = {stage: Carried() for stage in stages}
         self.flow = GradientFlow(by_name(self))
+        self._optimizer: Optimizer | None = None  # until the training takes it
         self.bad_steps = BadSteps(model, task, max_bad_steps)
         self.batch_seconds = self._batch_started = 0.0
-        self._uncounted: list[_Counted] = []  # batches of the present update
+        self._uncounted: list[Counted] = []  # batches of the present update
         self._accumulation = Accumulation()
         self._last_batch = False  # of the present update
         self._resumed: dict[str, Any] = {}  # of the checkpoint that is resumed from
@@ -116,40 +103,39 @@ class SequenceModule(LightningModule, Observer):
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Updates the validation's loss and metrics."""
-        self._count(self._run(batch, "val")[1], "val")
+        self.sums_of("val").add(self._run(batch, "val")[1])
 
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Updates the test's loss and metrics."""
-        self._count(self._run(batch, "test")[1], "test")
+        self.sums_of("test").add(self._run(batch, "test")[1])
 
-    def _run(self, batch: SequenceBatch, stage: Stage) -> tuple[Tensor, _Counted]:
+    def _run(self, batch: SequenceBatch, stage: Stage) -> tuple[Tensor, Counted]:
         """The mean loss of a batch, and its contribution to the epoch's sums."""
         outputs = answer(self.model, batch, self.carried[stage])
         loss = self.task.loss(outputs, batch, training=stage == "train")
         pairs, units = None, self.task.units(batch)
         if batch.repeated is not None:
-            return loss, _Counted(loss.detach(), torch.zeros_like(units), None)
-        if len(cast(Any, self.metrics[f"{stage}_metrics"])):
+            return loss, Counted(loss.detach(), torch.zeros_like(units), None)
+        if len(self.sums_of(stage).metrics):
             with torch.no_grad():
                 predictions = self.task.predict(self.model, outputs, batch)
                 pairs = self.task.pairs(predictions, batch)
-        return loss, _Counted(loss.detach(), units, pairs)
+        return loss, Counted(loss.detach(), units, pairs)
 
-    def _count(self, counted: _Counted, stage: Stage) -> None:
-        cast(WeightedMean, self.losses[f"{stage}_loss"]).update(counted.loss, counted.units)
-        if counted.pairs is not None:
-            cast(Any, self.metrics[f"{stage}_metrics"]).update(*counted.pairs)
+    def sums_of(self, stage: Stage) -> EpochSums:
+        """The loss and the metrics of a stage so far."""
+        return cast(EpochSums, self.sums[f"{stage}_sums"])
 
     def _count_update(self) -> None:
         for counted in self._uncounted:
-            self._count(counted, "train")
+            self.sums_of("train").add(counted)
         self._uncounted = []
         self.bad_steps.settle()
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's training loss and metrics, and the effect of clipping."""
         self._count_update()  # of an update that the end of the training cut short
-        if cast(WeightedMean, self.losses["train_loss"]).update_called:  # else all were bad
+        if self.sums_of("train").loss.update_called:  # else all were bad
             self._log_stage("train")
         if self.trainer.gradient_clip_val is not None:
             for name, value in self.flow.of_epoch().items():
@@ -200,47 +186,53 @@ class SequenceModule(LightningModule, Observer):
 
     def _log_stage(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Logs the scalars of a finished split; returns all its metrics computed, and those."""
-        mean = cast(WeightedMean, self.losses[f"{stage}_loss"])
-        metrics = cast(Any, self.metrics[f"{stage}_metrics"])
-        loss, computed = mean.compute(), metrics.compute() if len(metrics) else {}
+        loss, computed = self.sums_of(stage).take()
         scalars = {"loss": loss, **self.task.scalars(computed), **self.task.derived(loss)}
         for name, value in scalars.items():
             # torchmetrics has made it the same on every rank; sync_dist keeps Lightning quiet.
             self.log(f"{stage}/{name}", value.float(), sync_dist=True)
-        mean.reset()
-        metrics.reset()
         return computed, scalars
 
     def optimizer(self) -> Optimizer:
-        """A fresh optimizer; one that decays weights has two groups of parameters."""
-        optimizer = self.make_optimizer(self.parameters())
-        if self.decay_all or not optimizer.defaults.get("weight_decay"):
-            return optimizer
-        decays = decayed(self)
-        groups: list[dict[str, Any]] = [{"params": []}, {"params": [], "weight_decay": 0.0}]
-        for name, parameter in self.named_parameters():
-            groups[0 if decays[name] else 1]["params"].append(parameter)
-        return self.make_optimizer([group for group in groups if group["params"]])
+        """The optimizer of the next training; one that decays weights has two groups of parameters.
+
+        Made at the first call, which is the check before the run; the training then takes it.
+        """
+        if self._optimizer is None:
+            self._optimizer = self.make_optimizer(self.parameters())
+            if self._optimizer.defaults.get("weight_decay") and not self.decay_all:
+                decay_matrices_only(self._optimizer, self)
+        return self._optimizer
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy of the module makes an optimizer of its own, for its own parameters."""
+        return {**super().__getstate__(), "_optimizer": None}
 
     def configure_optimizers(self) -> Any:
         """The optimizer, and the schedule over the run's estimated steps."""
-        optimizer = self.optimizer()
+        optimizer, self._optimizer = self.optimizer(), None
+        if optimizer.state:  # made with the optimizer; the weights may have moved since
+            optimizer.load_state_dict(optimizer.state_dict())
         updates = self.trainer.estimated_stepping_batches
         shown = math.ceil(updates / WINDOWS) if math.isfinite(updates) else 1
-        self.flow.window = max(self._every, shown)
-        goal = {"monitor": self.task.monitor, "mode": self.task.mode}
-        schedule = self.make_schedule(optimizer, total_steps=updates, **goal)
+        self.flow.window = max(self._log_every, shown)
+        schedule = self.schedule(optimizer, updates)
         if schedule is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
+    def schedule(self, optimizer: Optimizer, total_steps: float) -> Any:
+        """A schedule of the learning rate over that many updates; None for a constant one."""
+        goal = {"monitor": self.task.monitor, "mode": self.task.mode}
+        return self.make_schedule(optimizer, total_steps=total_steps, **goal)
+
     @property
-    def _every(self) -> int:
+    def _log_every(self) -> int:
         return int(cast(Any, self.trainer).log_every_n_steps)
 
     @property
     def _logging_now(self) -> bool:
-        return (self.global_step + 1) % self._every == 0
+        return (self.global_step + 1) % self._log_every == 0
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Backpropagates; with `trainer.detect_anomaly` names the operation that gives NaN.
@@ -299,11 +291,15 @@ class SequenceModule(LightningModule, Observer):
         clipped before would be multiplied by the scale.
         """
         result = closure()
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         plain = getattr(optimizer, "optimizer", optimizer)  # without Lightning's wrapper
-        if scaler is not None and getattr(plain, "_step_supports_amp_scaling", False):
-            scaler.unscale_(plain)
+        if self._scaler is not None and getattr(plain, "_step_supports_amp_scaling", False):
+            self._scaler.unscale_(plain)
         return result
+
+    @property
+    def _scaler(self) -> Any:
+        """The gradient scaler of 16-mixed; None in other precisions."""
+        return getattr(self.trainer.precision_plugin, "scaler", None)
 
     def configure_gradient_clipping(
         self,
@@ -337,19 +333,17 @@ class SequenceModule(LightningModule, Observer):
         A scaler of 16-mixed skips the step by itself and needs the gradients. It finds the largest
         scale by overflow, so that only a loss that is not finite counts as bad there.
         """
-        precision = self.trainer.precision_plugin
-        scaled = getattr(precision, "scaler", None) is not None
-        if scaled and not self.bad_steps.of_the_loss():
+        if self._scaler is not None and not self.bad_steps.of_the_loss():
             self._count_update()
             return
         self._uncounted = []
-        if not scaled:
+        if self._scaler is None:
             for parameter in self.parameters():
                 parameter.grad = None
         folder = Path(self.trainer.default_root_dir)
-        carried, context = self.carried["train"], precision.train_step_context
+        context = self.trainer.precision_plugin.train_step_context
         try:
-            self.bad_steps.skip(self.global_step + 1, carried, folder, context)
+            self.bad_steps.skip(self.global_step + 1, self.carried["train"], folder, context)
         finally:
             record(self.trainer, {"bad_steps": float(self.bad_steps.count)}, self.global_step)
 
@@ -370,30 +364,24 @@ class SequenceModule(LightningModule, Observer):
         Processes that train together each draw their own random numbers.
         """
         self._accumulation.start()  # a gradient accumulated so far is in no checkpoint
-        if self._resumed:
-            self._resume(self._resumed)
-        elif self.global_rank > 0:
-            torch.manual_seed(torch.initial_seed() + self.global_rank)
-
-    def progress(self) -> dict[str, Any]:
-        """The state of this process, besides the weights, that a resumed training needs."""
-        return {
-            **random_state(self.device),
-            "sums": saved_sums(self._epoch_metrics()),
-            "carried": self.carried["train"].state_dict(),
-            "flow": self.flow.state_dict(),
-            "bad_steps": self.bad_steps.count,
-        }
-
-    def _resume(self, saved: dict[str, Any]) -> None:
-        """Restores the state that `progress` returned."""
+        saved = self._resumed
+        if not saved:
+            if self.global_rank > 0:
+                torch.manual_seed(torch.initial_seed() + self.global_rank)
+            return
         restore_random_state(saved, self.device)
-        restore_sums(self._epoch_metrics(), saved["sums"])
+        self.sums_of("train").load_states(saved["sums"])
         self.carried["train"].load_state_dict(saved["carried"], self.device)
         if "flow" in saved:  # not in the checkpoints of older versions
             self.flow.load_state_dict(saved["flow"])
             self.bad_steps.count = saved["bad_steps"]
 
-    def _epoch_metrics(self) -> dict[str, Metric]:
-        metrics = cast(dict[str, Metric], dict(cast(Any, self.metrics["train_metrics"]).items()))
-        return {**metrics, "loss": cast(WeightedMean, self.losses["train_loss"])}
+    def progress(self) -> dict[str, Any]:
+        """The state of this process, besides the weights, that a resumed training needs."""
+        return {
+            **random_state(self.device),
+            "sums": self.sums_of("train").states(),
+            "carried": self.carried["train"].state_dict(),
+            "flow": self.flow.state_dict(),
+            "bad_steps": self.bad_steps.count,
+        }

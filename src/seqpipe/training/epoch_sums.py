@@ -1,0 +1,74 @@
+"""The loss and the metrics of one stage (train, val or test), summed over an epoch."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+from seqpipe.tasks.base import Pairs
+from seqpipe.tasks.metrics import WeightedMean
+from seqpipe.tasks.torchmetrics_internals import set_state
+
+States = dict[str, dict[str, Tensor]]
+"""metric -> state -> value."""
+
+
+class Counted(NamedTuple):
+    """The contribution of one batch.
+
+    Args:
+        loss: mean over the units, a scalar.
+        units: the number of steps or examples of that mean.
+        pairs: predictions and targets; None where the stage has no metrics.
+    """
+
+    loss: Tensor
+    units: Tensor
+    pairs: Pairs | None
+
+
+class EpochSums(nn.Module):
+    """The mean loss and the metrics of a stage, weighted by what each batch counts.
+
+    Args:
+        metrics: of the task for this stage; may be empty.
+    """
+
+    loss: WeightedMean
+    metrics: MetricCollection
+
+    def __init__(self, metrics: MetricCollection) -> None:
+        super().__init__()
+        self.loss, self.metrics = WeightedMean(), metrics
+
+    def add(self, counted: Counted) -> None:
+        """Adds a batch."""
+        self.loss.update(counted.loss, counted.units)
+        if counted.pairs is not None:
+            self.metrics.update(*counted.pairs)
+
+    def take(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean loss and the computed metrics; the next epoch starts from nothing."""
+        computed = self.loss.compute(), self.metrics.compute() if len(self.metrics) else {}
+        self.loss.reset()
+        self.metrics.reset()
+        return computed
+
+    def states(self) -> States:
+        """The sums of this process on the CPU, of metrics that have seen a batch."""
+        return {
+            name: {part: torch.as_tensor(v).cpu() for part, v in metric.metric_state.items()}
+            for name, metric in self._by_name().items()
+            if metric.update_called
+        }
+
+    def load_states(self, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Restores saved sums; metrics and states that only one side has are skipped."""
+        metrics = self._by_name()
+        for name in metrics.keys() & states.keys():
+            set_state(metrics[name], states[name])
+
+    def _by_name(self) -> dict[str, Metric]:
+        return {**{str(name): metric for name, metric in self.metrics.items()}, "loss": self.loss}
