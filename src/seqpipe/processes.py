@@ -4,8 +4,10 @@ Lightning reads RANK, LOCAL_RANK and WORLD_SIZE wherever they come from: a singl
 inherits LOCAL_RANK=1 would train silently as the second one, and write nothing.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from seqpipe.errors import ConfigError
@@ -13,20 +15,47 @@ from seqpipe.errors import ConfigError
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 _STARTED_BY = "SEQPIPE_STARTED_BY"  # id of the process of ours that started this one
 _PLACES = ("MASTER_ADDR", "MASTER_PORT")
+_SET_BY_LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", *_PLACES)
 _OF_A_PROCESS = (
     *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK"),
     *("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS", "JSM_NAMESPACE_RANK"),
 )
 
 
-def mark_children() -> None:
-    """Marks processes that are started from here on as children of this training."""
+@contextlib.contextmanager
+def starting_children(arguments: Callable[[list[str]], list[str]] | None) -> Iterator[None]:
+    """Marks the processes that a training starts in the block, and ends their group after it.
+
+    Args:
+        arguments: changes the arguments in `sys.argv`, with which Lightning starts the processes;
+            None: they stay.
+    """
+    if any(name in os.environ for name in RANKS):  # itself a child, of torchrun or of SLURM
+        try:
+            yield
+        finally:  # else the threads of the group may abort the process as it exits
+            _leave_process_group()
+        return
     os.environ[_STARTED_BY] = str(os.getpid())
+    argv, environment = sys.argv, {name: os.environ.get(name) for name in _SET_BY_LIGHTNING}
+    if arguments is not None:
+        sys.argv = [argv[0], *arguments(argv[1:])]
+    try:
+        yield
+    finally:  # the next job starts its own processes
+        _leave_process_group()
+        os.environ.pop(_STARTED_BY)
+        sys.argv = argv
+        for name, value in environment.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
-def unmark_children() -> None:
-    """Ends the marking: processes that are started from here on are independent."""
-    os.environ.pop(_STARTED_BY, None)
+def _leave_process_group() -> None:
+    distributed = sys.modules.get("torch.distributed")
+    if distributed and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def is_child() -> bool:

@@ -5,10 +5,12 @@ import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
 from seqpipe.display import visible
+from seqpipe.errors import ConfigError, DataError, RecordError, SeqpipeError, resource_message
 from seqpipe.signals import ENDING_SIGNALS
 
 WRONG_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
@@ -31,6 +33,28 @@ def exit_code_of(error: SystemExit) -> int:
     if isinstance(error.code, str):
         print_error(error.code)
     return error.code if isinstance(error.code, int) else int(error.code is not None)
+
+
+def report_error(error: Exception, *, first: bool = True) -> int:
+    """Prints an error: a message for those a user can mend, a traceback for ours.
+
+    Args:
+        error: it ended a command.
+        first: this process is the only one, or the first of several: it prints results.
+
+    Returns:
+        the exit code of the process.
+    """
+    if isinstance(error, SeqpipeError):
+        if isinstance(error, RecordError) and first:
+            print_text(error.summary)
+        print_error(error)
+        return WRONG_INPUT if isinstance(error, (ConfigError, DataError)) else FAILED
+    if (text := resource_message(error)) is not None:
+        print_error(text)
+    else:
+        traceback.print_exception(error)
+    return FAILED
 
 
 def print_text(text: str, end: str = "\n") -> None:

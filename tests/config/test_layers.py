@@ -69,7 +69,7 @@ MAY_IMPORT = {
     "rules": {"errors"},
     "records": set(),
     "processes": {"errors"},
-    "terminal": {"signals", "display"},
+    "terminal": {"signals", "display", "errors"},
     "signals": set(),
     "console": {"display"},
     "display": set(),

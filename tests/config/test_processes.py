@@ -6,7 +6,7 @@ import pytest
 from pytorch_lightning import Trainer
 
 from seqpipe.errors import ConfigError
-from seqpipe.processes import ignore_stale_ranks, is_launched, mark_children, processes_of, rank
+from seqpipe.processes import ignore_stale_ranks, is_launched, processes_of, rank, starting_children
 
 ONE = {"devices": 1, "num_nodes": 1, "accelerator": "auto"}
 TWO = {"devices": 2, "num_nodes": 1, "accelerator": "cpu"}
@@ -99,13 +99,15 @@ def test_the_second_process_of_a_launcher_is_refused_where_one_was_asked_for(var
 
 
 def test_a_child_of_this_process_would_be_known_as_one(variables, monkeypatch):
-    variables(LOCAL_RANK="1", SEQPIPE_STARTED_BY="replaced")
-    mark_children()
-    assert not is_launched()  # that is for the children
-    monkeypatch.setattr(os, "getppid", os.getpid)
-    assert is_launched()
-    assert ignore_stale_ranks(TWO) is None
-    assert rank() == 1
+    variables()
+    with starting_children(None):
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        assert not is_launched()  # that is for the children
+        monkeypatch.setattr(os, "getppid", os.getpid)
+        assert is_launched()
+        assert ignore_stale_ranks(TWO) is None
+        assert rank() == 1
+    assert not is_launched()
 
 
 @pytest.mark.parametrize(

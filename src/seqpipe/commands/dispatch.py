@@ -19,7 +19,6 @@ Imports neither torch nor anything that does: `--help` and mistakes are answered
 
 import importlib
 import logging
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,19 +29,18 @@ from seqpipe.commands.options import Evaluate, Export, Predict, Sample, Score, T
 from seqpipe.config.command_options import first_line, help_of, option, read
 from seqpipe.config.schema import GROUPS, PANEL
 from seqpipe.display import PlainFormatter
-from seqpipe.errors import ConfigError, DataError, SeqpipeError, did_you_mean, resource_message
+from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.processes import ignore_stale_ranks
 from seqpipe.rules import whole
 from seqpipe.runs.options import RunOptions
 from seqpipe.signals import raise_on_signals
 from seqpipe.terminal import (
-    FAILED,
-    WRONG_INPUT,
     discard_output,
     end_on_closed_pipe,
     exit_code_of,
     print_error,
     print_text,
+    report_error,
 )
 
 __all__ = ["COMMANDS", "Answer", "Command", "Rerun"]
@@ -219,20 +217,13 @@ def call(name: str, words: Sequence[str]) -> int:
             print_error(ignored)
         module = importlib.import_module(f"seqpipe.commands.{command.module}")
         answer: Answer = module.run(options, Path.cwd())
-    except SeqpipeError as error:
-        print_error(error)
-        return WRONG_INPUT if isinstance(error, (ConfigError, DataError)) else FAILED
     except BrokenPipeError:  # of `| head`, see `print_text`
         discard_output()
         return 0
     except SystemExit as error:
         return exit_code_of(error)
     except Exception as error:
-        if (text := resource_message(error)) is not None:
-            print_error(text)
-        else:
-            traceback.print_exc()
-        return FAILED
+        return report_error(error)
     if answer.text:
         print_text(answer.text)
     return answer.code

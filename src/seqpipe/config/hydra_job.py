@@ -1,0 +1,97 @@
+"""The job that Hydra is running: how it was started, and the command line that repeats it alone."""
+
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, read_write
+
+from seqpipe.config.compose import Launch
+from seqpipe.config.hydra_internals import BASIC_LAUNCHER, flags_parser
+from seqpipe.config.loader import choices_of
+from seqpipe.config.nested_groups import with_dots
+
+TO_BE_REMOVED = "to_be_removed"
+"""The value that a key of null gets before it is deleted: Hydra refuses to delete null."""
+_SWEEP_KEYS = (
+    *("hydra.mode=", "hydra/sweeper", "hydra/launcher"),
+    *("hydra.sweeper", "hydra.launcher", "hydra.sweep."),
+)
+
+
+def launch_of_job(argv: list[str], command: str, file: str | None) -> Launch:
+    """Describes how the job was started.
+
+    Args:
+        argv: the command line.
+        command: train, describe or replay.
+        file: see `Launch`.
+    """
+    config = HydraConfig.get()
+    typed = [o for o in config.overrides.task if not o.endswith(f"={TO_BE_REMOVED}")]
+    return Launch(
+        Path(config.runtime.output_dir),
+        Path(config.runtime.cwd),
+        choices_of(config),
+        tuple(map(with_dots, typed)),
+        Path(config.sweep.dir).name if is_sweep() else None,
+        flags=(*_config_flags(argv), *_hydra_overrides()),
+        command=command,
+        file=file,
+        # Of a sweep not every job was checked, and a sweeper may choose values of its own.
+        checked=not is_sweep(),
+    )
+
+
+def is_sweep() -> bool:
+    """True if the job is one of a sweep."""
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def job_name() -> str:
+    """The number of the job and what was typed for it: `#2 (cell=gru optim.lr=0.1)`."""
+    config = HydraConfig.get()
+    number = config.job.num if is_sweep() else 0
+    return f"#{number} ({' '.join(map(with_dots, config.overrides.task))})"
+
+
+def sweep_folder(launch: Launch) -> tuple[Path | None, int]:
+    """The folder of the sweep and the job's number in it; (None, 0) without a sweep."""
+    if launch.sweep is None:
+        return None, 0
+    config = HydraConfig.get()
+    return launch.root / config.sweep.dir, config.job.num
+
+
+def has_own_process() -> bool:
+    """True if a launcher runs each job in a process; it recognises a failure by the exception."""
+    return bool(HydraConfig.get().launcher.get("_target_") != BASIC_LAUNCHER)
+
+
+def arguments_of_job(argv: list[str]) -> list[str]:
+    """The arguments that run this job of a sweep alone, in its folder.
+
+    Lightning starts its child processes with them, and adds `hydra.run.dir`.
+    """
+    config, whole = HydraConfig.get(), cast(DictConfig, HydraConfig.instance().cfg)
+    with read_write(whole.hydra):  # Lightning takes hydra.run.dir from here
+        whole.hydra.run.dir = config.runtime.output_dir
+    typed = config.overrides.task
+    return [*_config_flags(argv), *typed, *_hydra_overrides(), "hydra.mode=RUN"]
+
+
+def _config_flags(argv: list[str]) -> list[str]:
+    """The flags that change the composed configuration."""
+    flags = flags_parser().parse_args(argv)
+    return [
+        f"--{name.replace('_', '-')}={value}"
+        for name in ("config_dir", "config_name")
+        if (value := getattr(flags, name)) is not None
+    ]
+
+
+def _hydra_overrides() -> list[str]:
+    """Overrides of Hydra's own keys, without those of sweeps."""
+    overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.hydra)
+    return [o for o in overrides if not o.lstrip("+~").startswith(_SWEEP_KEYS)]
