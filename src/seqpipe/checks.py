@@ -90,7 +90,7 @@ def _refused_trainer(cfg: DictConfig, error: InstantiationException) -> ConfigEr
         given = {key: cfg.trainer.get(key, value) for key, value in usual.items()}
         asked = [f"trainer.{k}={shown(v)}" for k, v in given.items() if v != usual[k]]
         why = first_line(alone.__cause__ or alone)
-        text = f"cannot be had here ({why}); allowed: trainer.accelerator=auto trainer.devices=1"
+        text = f"is not available here ({why}); allowed: trainer.accelerator=auto trainer.devices=1"
         return ConfigError(f"{' '.join(asked) or 'trainer'}: {text}")
     return ConfigError(f"callbacks: {reason(error.__cause__ or error)}; allowed: {TOGETHER}")
 
@@ -111,7 +111,7 @@ _OF_NO_USE: dict[type[Callback], str] = {
         " BaseFinetuning"
     ),
     BasePredictionWriter: (
-        "writes predictions, and a training makes none; allowed: python -m seqpipe predict"
+        "writes predictions, but training makes none; allowed: python -m seqpipe predict"
         " run=latest input=FILE"
     ),
 }
@@ -125,11 +125,11 @@ def _why_not(callback: Callback, trainer: Trainer) -> str | None:
             return text
     unsaid = BaseFinetuning.freeze_before_training
     if isinstance(callback, BaseFinetuning) and type(callback).freeze_before_training is unsaid:
-        text = "does not say what it freezes"
+        text = "does not define what it freezes"
         return f"{text}; allowed: a class below it with freeze_before_training"
     if isinstance(callback, (DeviceStatsMonitor, LearningRateMonitor, ThroughputMonitor)):
         if trainer.logger is None:
-            return "records to a logger, and there is none; allowed: logger=csv or logger=mlflow"
+            return "needs a logger, but there is none; allowed: logger=csv or logger=mlflow"
     on_cpu = trainer.strategy.root_device.type == "cpu"
     if isinstance(callback, DeviceStatsMonitor) and on_cpu and find_spec("psutil") is None:
         return "needs psutil for a CPU; allowed: after pip install psutil"
@@ -149,7 +149,7 @@ def check_monitors(cfg: DictConfig, task: Task) -> None:
             text = f"no such metric; allowed: {', '.join(known)}{did_you_mean(node.monitor, known)}"
             problems.append(f"callbacks.{name}.monitor={node.monitor}: {text}")
         elif "monitor" in node and node.get("mode", "min") != task.better(node.monitor):
-            text = f"takes a worse {node.monitor} for a better one; allowed"
+            text = f"would treat a worse {node.monitor} as better; allowed"
             key = f"callbacks.{name}.mode"
             problems.append(f"{key}={node.get('mode')}: {text}: {key}={task.better(node.monitor)}")
     if problems:
@@ -203,7 +203,7 @@ def check_schedule(cfg: DictConfig, module: SequenceModule) -> None:
             allowed = (
                 "a schedule of torch.optim.lr_scheduler, or a mapping with scheduler, interval"
             )
-            text = f"makes no schedule that can be moved here; allowed: {allowed}"
+            text = f"returns no learning rate schedule that Lightning can step; allowed: {allowed}"
             raise ConfigError(f"{key}._target_={target}: {text}; or scheduler=plateau")
 
 
@@ -282,8 +282,8 @@ def _limit_problems(cfg: DictConfig, data: SequenceData, processes: int) -> Iter
     for key, split in keys.items():
         limit, count = cfg.trainer.get(key), counts[split]
         if isinstance(limit, float) and limit > 0 and int(limit * count) == 0:
-            text = f"comes to no batch of {split}, which has {count}"
-            yield f"trainer.{key}={limit}: {text}; allowed: a number of batches, or more"
+            text = f"is less than one batch of {split}, which has {count}"
+            yield f"trainer.{key}={limit}: {text}; allowed: a larger share, or a number of batches"
     interval, limit = cfg.trainer.get("val_check_interval"), cfg.trainer.get("limit_train_batches")
     limit = cfg.trainer.overfit_batches or limit
     count = counts["train"]

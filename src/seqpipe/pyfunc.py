@@ -39,10 +39,12 @@ class ServedModel:
         except SeqpipeError as error:
             raise Refused(str(error)) from None
         except RecursionError:  # JSON that Python could just read
-            raise Refused("inputs: are nested too deeply; allowed: what training read") from None
+            raise Refused(
+                "inputs: are nested too deeply; allowed: inputs like those of the training"
+            ) from None
         except Exception:
             log.exception("no answer")
-            raise Failed("the model could not answer; the log of its server says why") from None
+            raise Failed("the model failed; the server's log has the reason") from None
 
 
 def _load_pyfunc(path: str) -> ServedModel:

@@ -322,7 +322,7 @@ def test_options_that_only_choose_among_runs_are_refused_where_a_run_is_named():
     with pytest.raises(ConfigError) as caught:
         read(RunOptions, ["run=abc1", "experiment=digits", "metric=val/loss"], "look")
     assert caught.value.problems == [
-        "experiment=digits: is not read with run=abc1; allowed: with run=latest or run=best",
-        "metric=val/loss: is not read with run=abc1; allowed: with run=best",
+        "experiment=digits: has no effect with run=abc1; allowed: with run=latest or run=best",
+        "metric=val/loss: has no effect with run=abc1; allowed: with run=best",
     ]
     assert read(RunOptions, ["run=latest", "experiment=digits"], "look").experiment == "digits"

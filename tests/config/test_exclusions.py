@@ -39,7 +39,7 @@ EXCLUSIONS = [
     ),
     (
         "data=digits_flat bidirectional=true",
-        "bidirectional=true: architecture=one_to_one reads in no direction; "
+        "bidirectional=true: architecture=one_to_one has no time axis to read backwards; "
         "allowed: bidirectional=false",
     ),
     (
@@ -60,22 +60,22 @@ EXCLUSIONS = [
     ),
     (
         "data=dates architecture=many_to_many",
-        "task=transduction: data=dates needs another; "
+        "task=transduction: does not fit data=dates; "
         "allowed: architecture=encoder_decoder or task=transcription",
     ),
     (
         "data=dates task=transcription",
-        "task=transcription: data=dates needs another; "
+        "task=transcription: does not fit data=dates; "
         "allowed: task=transduction or architecture=many_to_many",
     ),
     (
         "data=dates architecture=many_to_many task=transcription data.window=9",
         f"data.window=9: {CUT}",
     ),
-    ("task=tagging", "task=tagging: data=digits needs another; allowed: task=classification"),
+    ("task=tagging", "task=tagging: does not fit data=digits; allowed: task=classification"),
     (
         f"data=digits_flat data.y._target_={FIELDS}.labels.Tags",
-        f"data.y={FIELDS}.labels.Tags: no architecture answers one vector with a tag for each "
+        f"data.y={FIELDS}.labels.Tags: no architecture maps one vector to a tag for each "
         "step; allowed: a piano roll or a text or any of several labels or one category or one "
         "number or one ordered class",
     ),
@@ -85,11 +85,11 @@ EXCLUSIONS = [
     ),
     (
         "data=jsb_chorales task=language_modeling",
-        "task=language_modeling: data=jsb_chorales needs another; allowed: task=multi_label",
+        "task=language_modeling: does not fit data=jsb_chorales; allowed: task=multi_label",
     ),
     (
         f"data.y._target_={FIELDS}.multilabel.MultiLabel",
-        "task=classification: data=digits needs another; allowed: task=multi_label",
+        "task=classification: does not fit data=digits; allowed: task=multi_label",
     ),
     (
         "data=jsb_chorales task.threshold=1",
@@ -102,7 +102,7 @@ EXCLUSIONS = [
     (
         "trainer.max_epochs=-1",
         "trainer.max_epochs=-1: training would not end; "
-        "allowed: trainer.max_steps or max_time with it",
+        "allowed: also trainer.max_steps or trainer.max_time",
     ),
     (
         "trainer.max_epochs=-1 trainer.max_time=00:00:01:00 scheduler=cosine",
@@ -111,27 +111,28 @@ EXCLUSIONS = [
     ),
     (
         "architecture.head=crf",
-        "architecture.head=crf: scores sequences of tags, which architecture=many_to_one has not; "
+        "architecture.head=crf: scores sequences of tags, but architecture=many_to_one predicts "
+        "none; "
         "allowed: architecture.head=linear, or data of task=tagging",
     ),
     (
         "data=dates architecture=many_to_many task=transcription architecture.head=crf",
-        "architecture.head=crf: scores sequences of tags, which task=transcription has not; "
+        "architecture.head=crf: scores sequences of tags, but task=transcription predicts none; "
         "allowed: architecture.head=linear, or data of task=tagging",
     ),
     (
         "data=copy_memory architecture.head=crf task.label_smoothing=0.1",
-        "task.label_smoothing=0.1: spreads mass over the tags of one step, architecture.head=crf "
-        "answers with whole sequences; allowed: 0",
+        "task.label_smoothing=0.1: smooths the tags of one step, but architecture.head=crf "
+        "predicts whole sequences; allowed: 0",
     ),
     (
         "data=copy_memory architecture.head=crf data.bptt=8",
-        "data.bptt=8: a carried state does not hold the tag before, which architecture.head=crf "
-        "needs; allowed: null, data.window in its place, or architecture.head=linear",
+        "data.bptt=8: architecture.head=crf needs the previous tag, which the carried state "
+        "does not hold; allowed: null, data.window in its place, or architecture.head=linear",
     ),
     (
         "data=copy_memory architecture.head=crf architecture.head.dropout=0.5",
-        "architecture.head.dropout=0.5: acts between layers of the head, which has one; "
+        "architecture.head.dropout=0.5: acts between the layers of the head, which has only one; "
         "allowed: 0, or also architecture.head.hidden=[64]",
     ),
     (
@@ -169,7 +170,7 @@ EXCLUSIONS = [
     ),
     (
         "data=python_docs architecture.freeze_vectors=true",
-        "architecture.freeze_vectors=true: random vectors would stay as they are; "
+        "architecture.freeze_vectors=true: random vectors would never be trained; "
         "allowed: false, or data.y.vectors=FILE",
     ),
     (
@@ -178,7 +179,7 @@ EXCLUSIONS = [
     ),
     (
         "optim=sgd optim.weight_decay_on=all",
-        "optim.weight_decay_on=all: nothing decays where optim.weight_decay=0; "
+        "optim.weight_decay_on=all: has no effect with optim.weight_decay=0; "
         "allowed: matrices, or a decay above 0",
     ),
     (
@@ -224,8 +225,9 @@ EXCLUSIONS = [
     ),
     (
         "data=dates architecture.teacher_forcing=0 architecture.teacher_forcing_decay=linear",
-        "architecture.teacher_forcing=0: is 0 from the start, architecture.teacher_forcing_decay "
-        "has nothing to do; allowed: above 0, or architecture.teacher_forcing_decay=none",
+        "architecture.teacher_forcing=0: is 0 from the start, so "
+        "architecture.teacher_forcing_decay "
+        "would do nothing; allowed: above 0, or architecture.teacher_forcing_decay=none",
     ),
     (
         "data=dates architecture.teacher_forcing=0.5 architecture.teacher_forcing_decay=linear "

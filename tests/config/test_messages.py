@@ -47,7 +47,8 @@ UNKNOWN_KEYS = [
     ),
     (
         "data.y.lowercase=true data=python_docs",
-        "data.y.lowercase=true: is not listed yet; allowed: with a plus: +data.y.lowercase=true",
+        "data.y.lowercase=true: is not in the configuration yet; allowed: with a plus: "
+        "+data.y.lowercase=true",
     ),
     (
         "+cell.forget_bais=1",

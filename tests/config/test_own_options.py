@@ -138,7 +138,7 @@ def test_the_kind_of_a_users_own_field_is_believed(mine):
         "architecture=many_to_one: data=digits answers a series with a tag for each step; "
         "allowed: architecture=many_to_many, or data="
     )
-    assert task == ("task=classification: data=digits needs another; allowed: task=tagging")
+    assert task == ("task=classification: does not fit data=digits; allowed: task=tagging")
 
 
 def test_the_command_line_finds_modules_in_the_current_folder(mine, command):

@@ -15,7 +15,10 @@ UNREAD = [
     (f"{FILES} data.source.group=[x]", "every split is named, so nothing is drawn"),
     (f"{FILES} data.source.stratify=label", "every split is named, so nothing is drawn"),
     (f"{FILES} data.source.order=file", "every split is named, so nothing is drawn"),
-    ("architecture.head.activation=tanh", "acts between layers of the head, which has one"),
+    (
+        "architecture.head.activation=tanh",
+        "acts between the layers of the head, which has only one",
+    ),
     (
         "data=dates task.decoding=beam task.beam_size=1 task.length_penalty=1.0",
         "with one hypothesis there is nothing to compare",

@@ -76,7 +76,7 @@ def test_classes_that_stand_for_one_thing_are_warned_about(values, alike):
     assert len(field.names) == 3
     (note,) = field.notes("data.y")
     assert note == (
-        f"data.y: the classes {alike} stand for one thing, and each is a class of its own;"
+        f"data.y: the classes {alike} seem to mean the same, but each is a class of its own;"
         " allowed: one way to write it"
     )
 

@@ -97,7 +97,7 @@ def test_what_is_scored_may_be_cut_later_than_what_is_trained_on(source_of):
     lengths = {s: [len(e.y) for e in data.examples(s)] for s in ("train", "valid", "test")}
     assert lengths == {"train": [4, 4, 3], "valid": [8, 3], "test": [8, 3]}
     assert data.origin("test", 1) == (0, 8)
-    with pytest.raises(ConfigError, match=r"^data.eval_window=8: there is nothing to cut in"):
+    with pytest.raises(ConfigError, match=r"^data.eval_window=8: the training sequences are"):
         SequenceData(source, Text("text"), eval_window=8)
 
 
@@ -134,12 +134,14 @@ def test_numbers_out_of_range_are_refused(source_of, options, message):
         (
             Tags("series"),
             Number("sum"),
-            "data.x=Tags: tags cannot be read; allowed: an x of kind values, symbols, ",
+            "data.x=Tags: a field of kind tags cannot be x; allowed: an x of kind values, "
+            "symbols, ",
         ),
         (
             None,
             Vector("series"),
-            "data.y=Vector: vector cannot be answered; allowed: a y of kind values, symbols, ",
+            "data.y=Vector: a field of kind vector cannot be y; allowed: a y of kind values, "
+            "symbols, ",
         ),
         (
             None,

@@ -100,7 +100,7 @@ def test_folders_of_splits_are_used(tmp_path, name, words):
     source = source_of(name, tmp_path)
     assert sizes(source) == SIZES
     (warning,) = source.warnings()
-    assert warning.startswith(f"{tmp_path} holds splits, which are used (train: ")
+    assert warning.startswith(f"{tmp_path} holds given splits, which are used (train: ")
     if has_classes:
         labels = {record.get("label", record.get("folder")) for record in source.read().train}
         assert labels == {"c0", "c1"}
@@ -149,10 +149,12 @@ def test_what_is_typed_comes_before_what_is_found(tmp_path):
     assert sizes(source_of("table", f"{tmp_path}/train.csv", more))["test"] == 7
     source = source_of("table", f"{tmp_path}/*t*.csv")
     assert sum(sizes(source).values()) == 25
-    assert "all are merged" in source.warnings()[0]
+    assert "all files are merged" in source.warnings()[0]
     source = source_of("table", tmp_path)
     assert sum(sizes(source).values()) == 32
-    assert "all are merged, and valid and test are shares of the whole" in source.warnings()[0]
+    assert (
+        "all files are merged, and valid and test are shares of the whole" in source.warnings()[0]
+    )
     source = source_of("table", f"{tmp_path}/train.csv")
     assert sizes(source) == {"train": 16, "valid": 2, "test": 2}
     assert "test.csv beside it is not read" in source.warnings()[0]
@@ -188,14 +190,14 @@ def test_splits_at_any_depth_and_by_other_names_are_used(tmp_path, names):
         write_table(tmp_path / "all" / name, SIZES[split], split)
     source = source_of("table", tmp_path / "all")
     assert sizes(source) == SIZES
-    assert "holds splits, which are used" in source.warnings()[0]
+    assert "holds given splits, which are used" in source.warnings()[0]
     pattern = source_of("table", f"{tmp_path}/all/**/*.csv")
     assert sum(sizes(pattern).values()) == 15
-    assert "all are merged" in pattern.warnings()[0]
+    assert "all files are merged" in pattern.warnings()[0]
     listed = source_of("table", "unread")
     listed.train = [str(tmp_path / "all" / name) for name in names]
     assert sum(sizes(listed).values()) == 15
-    assert "all are merged" in listed.warnings()[0]
+    assert "all files are merged" in listed.warnings()[0]
 
 
 def test_several_corpora_with_splits_are_used_split_by_split(tmp_path):
@@ -253,7 +255,7 @@ def test_a_given_test_split_beside_a_typed_validation_file_is_used_or_named(tmp_
     sizes(source)
     assert source.warnings() == [
         f"{tmp_path}/train.csv: test.csv beside it is not read; test is a share of train; "
-        "data.source.test=FILE uses a given one"
+        "data.source.test=FILE uses the given split"
     ]
 
 
@@ -330,7 +332,7 @@ def test_arrays_of_splits_in_a_file_are_used(tmp_path):
     assert len(list(source.whole("test"))) == 15
     source = arrays(("x_train", "y_train"), ("x_test", "y_test"))
     assert sizes(source) == {"train": 7, "valid": 1, "test": 3}
-    assert "holds splits, which are used" in source.warnings()[0]
+    assert "holds given splits, which are used" in source.warnings()[0]
 
 
 @pytest.mark.parametrize(
@@ -378,7 +380,7 @@ def test_variables_of_splits_in_a_file_of_rolls_are_used(tmp_path):
     source = PianoRolls(train="b.mat", path=str(tmp_path))
     assert sizes(source) == SIZES
     assert source.warnings() == [
-        f"{tmp_path}/b.mat holds splits, which are used (train: b.mat/traindata, "
+        f"{tmp_path}/b.mat holds given splits, which are used (train: b.mat/traindata, "
         "valid: b.mat/validdata, test: b.mat/testdata)"
     ]
     assert len(list(source.whole("test"))) == 15

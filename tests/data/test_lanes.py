@@ -182,10 +182,11 @@ def test_tags_are_read_in_lanes_with_their_x(source_of):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 4}, "data.bptt=4: data.window=4 is another cut; allowed: null, or data.wind"),
+        ({"window": 4}, "data.bptt=4: data.window=4 cuts the sequences already; allowed: nul"),
         (
             {"batch_tokens": 64},
-            "data.batch_tokens=64: lanes are as many as data.batch_size; allowed: null",
+            "data.batch_tokens=64: data.bptt has batches of data.batch_size sequences; allowed: "
+            "null",
         ),
     ],
 )
@@ -206,6 +207,6 @@ def test_a_text_read_in_pieces_is_not_torn_by_a_maximum_length(source_of):
     with pytest.raises(DataError) as error:
         SequenceData(source_of(records), Text("text"), max_length=2)
     assert error.value.problems == [
-        "train[0]: is a piece of a longer text, which data.max_length would cut; "
+        "train[0]: is a piece of a longer text, and data.max_length would cut it again; "
         "allowed: null, and data.window or data.bptt (and in 2 more)"
     ]

@@ -90,6 +90,6 @@ def test_a_separator_that_is_not_that_of_the_texts_is_warned_about():
 
 def test_an_empty_separator_is_refused():
     with pytest.raises(
-        ConfigError, match=r"data\.y\.separator='': is between no two labels; allowed"
+        ConfigError, match=r"data\.y\.separator='': is empty, so it separates no labels; allowed"
     ):
         MultiLabel("y", separator="")

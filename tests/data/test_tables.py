@@ -240,7 +240,7 @@ def test_a_bad_byte_in_a_quoted_cell_does_not_shift_the_rows_behind_it(parsed):
             "t.jsonl: has no column 'c'; it has a, b"
         )),
         (b"x", "notes.dat", {}, (
-            "notes.dat: its name does not tell its format; "
+            "notes.dat: its name does not determine the format; "
             "allowed: data.source.format=csv | tsv | jsonl | parquet"
         )),
         (b"not packed", "t.csv.gz", {}, (

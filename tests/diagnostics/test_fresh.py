@@ -61,7 +61,7 @@ def test_a_narrow_model_that_is_healthy_is_not_warned_of(subject, cell, classes)
 def test_what_a_narrow_model_may_say_is_told(subject):
     """Of these seeds some lie beyond the plain expectation."""
     told = [first_loss(subject(RNN, 8, seed)).detail for seed in range(20)]
-    words = f"{DRAWN:,} new initialisations of the last layer give "
+    words = f"{DRAWN:,} other initialisations of the last layer give "
     drawn = [text for text in told if words in text]
     assert 3 <= len(drawn) < 20
 
@@ -76,7 +76,7 @@ def test_a_head_ten_times_out_of_scale_is_told_whatever_its_loss(subject, hidden
         check = first_loss(scaled)
         assert check.result == "warning"
         assert "times as long as torch's" in check.detail
-        assert "look at the scale of the head's first weights" in check.detail
+        assert "check the scale of the head's initial weights" in check.detail
 
 
 def test_answers_that_are_louder_than_any_fresh_layer_are_told(subject):

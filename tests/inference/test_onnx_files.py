@@ -99,7 +99,7 @@ class OtherLSTM(LSTM):
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        (UnwrittenLSTM, "cell=UnwrittenLSTM: is not written as ONNX, .*: format=safetensors"),
+        (UnwrittenLSTM, "cell=UnwrittenLSTM: cannot be written as ONNX, .*: format=safetensors"),
         (OtherLSTM, "format=onnx: output '.*' of .* differs from the model"),
     ],
 )
@@ -152,7 +152,7 @@ def test_a_missing_extra_is_asked_for(classifier, module, tmp_path, monkeypatch)
 
 def test_a_file_that_is_there_is_not_replaced(classifier, tmp_path):
     (tmp_path / "m.onnx").write_text("mine")
-    with pytest.raises(ConfigError, match=r"output=.*m\.onnx: is there already; allowed: a new"):
+    with pytest.raises(ConfigError, match=r"output=.*m\.onnx: already exists; allowed: a new"):
         export_onnx(classifier(), tmp_path / "m.onnx")
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"output=.*: cannot be written .*; allowed: a new file"):

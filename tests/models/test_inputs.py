@@ -79,7 +79,7 @@ def test_frozen_vectors_get_no_gradient_and_characters_do():
         (
             "symbols",
             {"freeze_vectors": True},
-            "architecture.freeze_vectors=true: random vectors would stay as they are; "
+            "architecture.freeze_vectors=true: random vectors would never be trained; "
             "allowed: architecture.freeze_vectors=false, or vectors of the field",
         ),
         (

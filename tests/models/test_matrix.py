@@ -83,7 +83,7 @@ def test_a_standard_network_learns_and_every_parameter_gets_a_gradient(answer, r
         (["data=digits", "architecture.embedding_size=8"], "architecture.embedding_size=8: "),
         (["data=digits", "architecture=many_to_many"], "architecture=many_to_many: data=digits"),
         (["data=digits_flat", "architecture=many_to_one"], "architecture=many_to_one: "),
-        (["data=dates", "task=tagging"], "task=tagging: data=dates needs another"),
+        (["data=dates", "task=tagging"], "task=tagging: does not fit data=dates"),
     ],
 )
 def test_what_cannot_work_is_refused_before_data_is_read(overrides, reason):

@@ -62,7 +62,10 @@ def test_shapes_are_those_of_the_batch_with_both_directions_side_by_side(build, 
 
 def test_a_model_that_reads_both_ways_promises_nothing(build, ragged):
     model, task, spec, _ = build("many_to_many", bidirectional=True)
-    assert detail(preflight(model, task, spec, ragged(spec)), "causality") == "reads both ways"
+    assert (
+        detail(preflight(model, task, spec, ragged(spec)), "causality")
+        == "the model reads in both directions"
+    )
 
 
 def test_nothing_is_changed(build, ragged):
@@ -217,7 +220,7 @@ def test_a_head_out_of_scale_is_told_and_the_run_goes_on(build, ragged):
     assert results(checked)["loss at initialisation"] == "warning"
     told = detail(checked, "loss at initialisation")
     assert "expected ln 4 = 1.386: over 1.5 times the expectation; the last layer's " in told
-    assert "times as long as torch's; look at the scale of the head's first weights" in told
+    assert "times as long as torch's; check the scale of the head's initial weights" in told
 
 
 def test_a_model_that_reads_the_answer_is_told_of_its_first_loss():
@@ -233,7 +236,7 @@ def test_a_model_that_reads_the_answer_is_told_of_its_first_loss():
     task = Classification(y=spec.y)
     batch = SequenceBatch(torch.randn(6, 4), None, torch.arange(6) % 4, None, torch.arange(6))
     told = detail(preflight(Copies(), task, spec, batch), "loss at initialisation")
-    assert "under 0.5 times the expectation; the model may read the answer" in told
+    assert "under 0.5 times the expectation; the model may read its own answer" in told
 
 
 def test_weights_that_are_not_numbers_are_refused_by_name(build, ragged):

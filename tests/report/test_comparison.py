@@ -84,7 +84,7 @@ def test_failed_refused_and_unfinished_jobs_are_shown_with_their_reason(sweep, t
     markdown, page = _page(tmp_path, jobs)
     rows = _rows(markdown, "Jobs")
     assert [row["status"] for row in rows] == ["finished", "refused", "failed", "not finished"]
-    assert [row["why"] for row in rows] == ["", "a.csv:3: no text", r"\<b>broken\</b>", ""]
+    assert [row["reason"] for row in rows] == ["", "a.csv:3: no text", r"\<b>broken\</b>", ""]
     assert [row["seconds"] for row in rows] == ["2", "2", "2", ""]
     assert "1 of 4 jobs finished." in markdown
     assert "&lt;b&gt;broken" in page
@@ -267,11 +267,11 @@ def test_clipping_is_drawn_a_line_a_job_also_of_one_that_failed(sweep, tmp_path,
     assert [0.4] in [list(line.get_ydata()) for line in below.lines]
     first, second = _rows(markdown, "Exploding gradients")
     assert first == {
-        **{"trainer": "clip_norm", "largest norm seen": "1,200", "bad steps": ""},
+        **{"trainer": "clip_norm", "largest norm": "1,200", "bad steps": ""},
         **{"clipped": "75%", "gradient": "healthy", "test/mse": "0.001", "solved": "yes"},
         "status": "finished",
     }
-    assert (second["largest norm seen"], second["bad steps"]) == ("inf", "30")
+    assert (second["largest norm"], second["bad steps"]) == ("inf", "30")
     assert second["gradient"] == "exploded"
     assert second["status"] == "failed"
     assert (

@@ -58,7 +58,7 @@ def test_the_sentence_is_of_the_same_numbers():
     finding = attention_finding([TRANSLATION, SERIES], "attention.png")
     largest = (1.0 + 0.5 + 3 / 80) / 5
     even = (2 / 4 + 3 / 80) / 5
-    assert f"In 2 examples a step of the answer gives {largest:.2f} of its" in finding.text
+    assert f"In 2 examples, a step of the answer gives {largest:.2f} of its" in finding.text
     assert f"uniform attention would give {even:.2f}." in finding.text
     assert finding.figure == "attention.png"
 

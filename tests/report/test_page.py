@@ -188,7 +188,7 @@ def test_the_test_is_told_first_and_single_layers_only_where_they_have_tables(tm
     assert re.findall(r"^\| (\S+/\S+) ", section, flags=re.MULTILINE) == [
         *("test/mse", "val/loss", "best/mse", "grad_norm/total", "gradient/horizon")
     ]
-    line = "`metrics.json` has 2 more, `gradient/` and `cell/` of single layers."
+    line = "`metrics.json` has 2 more: `gradient/` and `cell/` for each layer."
     assert line in section
 
 

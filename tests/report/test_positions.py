@@ -17,14 +17,18 @@ THREE = [Position(1, 4, 1.0, 1.0), Position(2, 4, 0.5, 2.0), Position(3, 2, 0.5,
 
 def test_the_sentence_has_the_means_over_real_steps_and_the_worst_position():
     text = positions_finding(THREE, 4, "loss_by_position.png").text
-    assert "the loss is 0.7 nats per step; when the model reads its own guesses, 1.4 (4 ex" in text
+    assert (
+        "the loss is 0.7 nats per step; when it reads its own predictions, it is 1.4 (4 ex" in text
+    )
     assert "**0.7 nats**, is the exposure gap" in text
     assert "equal at position 1 and differ most at 2 (by 1.5)" in text
 
 
 def test_where_nothing_is_lost_that_is_said():
     even = [p._replace(free_running=p.teacher_forced) for p in THREE]
-    assert positions_finding(even, 4).text.endswith("Reading its own guesses costs nothing here.")
+    assert positions_finding(even, 4).text.endswith(
+        "Reading its own predictions does not raise the loss here."
+    )
 
 
 def test_every_position_is_kept_in_the_table(tmp_path):

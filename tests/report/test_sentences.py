@@ -24,30 +24,31 @@ def advised(history, monitor="val/loss", mode="min"):
     ("history", "best_step", "text"),
     [
         ({}, None, "Nothing was measured during this training."),
-        ({"val/loss": [(5, 1.0)]}, 5, "`val/loss` was measured once, at update 5: 1."),
+        ({"val/loss": [(5, 1.0)]}, 5, "`val/loss` was measured once, after update 5: 1."),
         (
             {"val/loss": [(5, 1.0), (10, 0.5), (15, 0.7), (20, 0.6)]},
             10,
-            "`val/loss` is best at update 10: 0.5. It was measured 2 times more without getting "
-            "better.",
+            "`val/loss` is best after update 10: 0.5. It was measured 2 times more and did not "
+            "improve.",
         ),
         (
             {"val/loss": [(5, 1.0), (1000, 0.5)], "train/loss": [(5, 2.0), (1000, 0.25)]},
             1000,
-            "`val/loss` is best at the last validation, update 1,000: 0.5. There `train/loss`, the "
-            "mean of the epoch, is 0.25 and `val/loss` 0.5, 2 times as high.",
+            "`val/loss` is best at the last validation, after update 1,000: 0.5. There "
+            "`train/loss`, the "
+            "mean over the epoch, is 0.25 and `val/loss` 0.5, 2 times as much.",
         ),
         (
             {"val/loss": [(5, 0.5), (10, 0.7)]},
             None,
-            "`val/loss` is 0.7 at the end; the weights tested are the last. It was best at update "
+            "`val/loss` is 0.7 at the end; the test uses the last weights. It was best after "
+            "update "
             "5: 0.5.",
         ),
         (
             {"val/loss": [(5, math.nan)], "train/loss": [(5, math.inf)]},
             None,
-            "At update 5 `train/loss` was not a finite number. At update 5 `val/loss` was not a "
-            "finite number.",
+            "At update 5 `train/loss` was not finite. At update 5 `val/loss` was not finite.",
         ),
     ],
 )
@@ -58,7 +59,7 @@ def test_the_curves_are_described_by_true_sentences(history, best_step, text):
 def test_the_best_of_a_metric_that_grows_is_its_largest():
     points = {"val/accuracy": [(5, 0.5), (10, 0.9), (15, 0.6)]}
     text = described(points, 10, monitor="val/accuracy", mode="max")
-    assert text.startswith("`val/accuracy` is best at update 10: 0.9. It was measured once more")
+    assert text.startswith("`val/accuracy` is best after update 10: 0.9. It was measured once more")
 
 
 def test_a_metric_that_was_still_getting_better_suggests_a_longer_training():
@@ -77,7 +78,7 @@ def test_a_loss_that_rises_while_that_of_training_falls_is_reported():
 
 def test_the_class_mistaken_most_often_is_named():
     finding = confusion_finding([[3, 1], [2, 4]], ["cat", "dog"], None)
-    assert finding.text.startswith("7 of 10 are right (70.00%).")
+    assert finding.text.startswith("7 of 10 predictions are right (70.00%).")
     (row,) = finding.rows
-    assert row == {"true": "dog", "predicted": "cat", "times": 2, "of that class": "33.3%"}
+    assert row == {"true": "dog", "predicted": "cat", "times": 2, "share of the class": "33.3%"}
     assert confusion_finding([[1, 0], [0, 0]], ["a", "b"], None).rows == []

@@ -143,23 +143,36 @@ def candidates(tree: Tree, key: str, more: Mapping[str, list[Any]]) -> Iterator[
 
 
 DOES_NOT_APPLY = (
-    *("cannot be cut", "is another cut", "nothing to cut in training", "nothing is too long"),
+    *(
+        "cannot be cut",
+        "cuts the sequences already",
+        "the training sequences are not cut",
+        "nothing is too long",
+    ),
     *("nothing is truncated", "ids have no room for it", "documents already start otherwise"),
     *("two ways to choose frames", "there is no backbone to use it", "no table of labels is read"),
     *("the data is read from files", "no list of files is read", "nothing is drawn"),
     *("only a set on the hub", "parquet has none", "are of words", "nothing is unknown"),
     *("neither x nor y reads", "nothing to sort by", "no label is read", "one block"),
-    *("would read the answer", "the decoder starts in", "layers of the head, which has one"),
-    *("x does not hold the characters", "random vectors would stay", "greedy decoding has no beam"),
-    *("would keep the worst checkpoint", "nothing decays where", "which is not embedded"),
-    "nothing to look at",
+    *("would read the answer", "the decoder starts in", "layers of the head, which has only one"),
+    *(
+        "x does not hold the characters",
+        "random vectors would never",
+        "greedy decoding has no beam",
+    ),
+    *(
+        "would keep the worst checkpoint",
+        "has no effect with optim.weight_decay",
+        "which is not embedded",
+    ),
+    "nothing to measure",
     "a part of x is not answered",
 )
 """Words of refusals which say that a key does not apply where it was typed."""
 
 LOOKED_FOR = (
     *("not in the record", "not in the header", "has no column", "has no array", "no such file"),
-    *("there is no file", "is not the folder that is meant", "not a column of", "is called so"),
+    *("there is no file", "is the wrong folder", "not a column of", "has this name"),
     *("no header names", "need names", "not JSON", "header names", "needs one star"),
     *("is blank", "is missing", "does not grow", "no code of DNA", "no column", "valid would be"),
     *("names are relative to a folder", "nothing reads"),

@@ -87,7 +87,7 @@ def test_the_page_says_what_the_curves_show_and_what_it_was_made_with(launch):
     assert "`val/accuracy` is best at" in page
     assert "| training | " in page
     assert "| version.torch |" in page
-    assert " are right (" in page
+    assert " predictions are right (" in page
     html = (result.output_dir / "report.html").read_text()
     assert html.count("<img ") == page.count("](figures/") >= 2
     assert str(result.output_dir) not in html + page

@@ -119,7 +119,7 @@ def test_a_sample_goes_on_from_its_prompt_and_another_row_draws_another(opened):
     assert all(set(text) <= set("abc ") for text in (first, second, third))
     assert ask(app, {"dataframe_records": [{"prompt": None}]})[0] == 200
     status, answer = ask(app, {"dataframe_records": [{"prompt": "a"}, {"prompt": "a?"}, {}]})
-    told = "inputs[1]: prompt=a?: '?' after 'a' was never met in training; allowed: "
+    told = "inputs[1]: prompt=a?: '?' after 'a' never occurred in training; allowed: "
     assert (status, answer["message"].startswith(told)) == (400, True)
     status, answer = ask(app, {"dataframe_records": [{"prompt": 3}, {"prompt": "b"}]})
     told = "inputs[0]: prompt=3: is not text; allowed: text, or nothing"
@@ -235,7 +235,7 @@ def test_an_error_of_ours_is_a_500_whose_cause_stands_in_the_log_alone(opened, m
     monkeypatch.setattr(Served, "predict", broken)
     with caplog.at_level(logging.ERROR, "seqpipe"):
         status, answer = ask(model.app, example_of(model.folder))
-    told = "the model could not answer; the log of its server says why"
+    told = "the model failed; the server's log has the reason"
     assert (status, answer) == (500, {"error_code": "INTERNAL_ERROR", "message": told})
     assert "a secret of the server" in caplog.text
 
@@ -255,5 +255,5 @@ def test_what_is_nested_too_deeply_for_python_is_refused(opened, monkeypatch):
     model = opened("regression")
     monkeypatch.setattr(Served, "predict", deep)
     status, answer = ask(model.app, example_of(model.folder))
-    told = "inputs: are nested too deeply; allowed: what training read"
+    told = "inputs: are nested too deeply; allowed: inputs like those of the training"
     assert (status, answer["message"]) == (400, told)

@@ -88,7 +88,7 @@ def test_a_replay_that_does_not_fit_is_refused(launch, plant, tmp_path):
         (path, "hidden_size=9", r"does not fit the model or the data \(.*size mismatch"),
         (tmp_path / "foreign.pt", "", "not a batch that seqpipe kept; allowed: outputs/runs/"),
         (tmp_path / "no.pt", "", r"file=\S+/no\.pt: no such file; allowed: outputs/runs/"),
-        (path, f"resume={path}", "resume=.*: replay runs one batch and does not read it"),
+        (path, f"resume={path}", "resume=.*: has no effect, since replay runs one batch"),
     ]:
         about = {"folder": "refused", "command": "replay", "file": str(file)}
         with pytest.raises(ConfigError, match=message):

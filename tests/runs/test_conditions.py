@@ -296,7 +296,7 @@ def test_a_roll_is_written_from_a_condition_too(launch, tmp_path, monkeypatch):
         ("architecture.decoder.learn_initial_state=true", "learn_initial_state=true: the decoder"),
         ("bidirectional=true", "bidirectional=true: the decoder of architecture=one_to_many"),
         ("architecture=encoder_decoder", "one category with a text; allowed: architecture=one_to_"),
-        ("task=classification", "task=classification: data=identifiers needs another; allowed: ta"),
+        ("task=classification", "task=classification: does not fit data=identifiers; allowed: "),
     ],
 )
 def test_what_a_condition_cannot_go_with_is_refused(override, message, launch, table):
@@ -309,7 +309,7 @@ def test_what_a_condition_cannot_go_with_is_refused(override, message, launch, t
 def test_what_is_described_counts_the_classes_of_the_condition(launch, table):
     result = launch("identifiers", *overrides("category", table), command="describe")
     text = (result.output_dir / "data.md").read_text()
-    assert "y seen in train before" in text
+    assert "y also in train" in text
     assert "big" in text
     assert "small" in text
 

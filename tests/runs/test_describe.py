@@ -13,7 +13,7 @@ def test_the_data_is_told_drawn_and_recorded_and_nothing_is_trained(launch, capf
     told = capfd.readouterr().err
     assert "Dates: train 300, valid 10, test 10" in told
     page = (result.output_dir / "data.md").read_text()
-    for part in ("## Splits", "## How often each x occurs", "## Share of symbols", "decoded"):
+    for part in ("## Splits", "## Frequency of each x", "## Share of symbols", "decoded"):
         assert part in page
     assert "| train | 300 | 300 | 0 |" in page
     picture = matplotlib.image.imread(result.output_dir / "figures" / "data.png")
@@ -28,8 +28,8 @@ def test_the_data_is_told_drawn_and_recorded_and_nothing_is_trained(launch, capf
 def test_numbers_are_told_by_their_moments(launch, capfd):
     launch("adding", "data.source.train=50", "logger=none", command="describe")
     told = capfd.readouterr().err
-    assert "x: numbers of a step, as the model reads them" in told
-    assert "y: numbers of a step" in told
+    assert "x: statistics of the numbers in a step, as the model reads them" in told
+    assert "y: statistics of the numbers in a step" in told
 
 
 @pytest.mark.parametrize("key", ["describe=true", "replay=step_12_rank0.pt"])
@@ -41,5 +41,5 @@ def test_the_keys_of_earlier_versions_name_the_command(launch, key):
 
 def test_describe_reads_no_checkpoint(launch, tmp_path):
     (tmp_path / "last.ckpt").touch()
-    with pytest.raises(ConfigError, match=r"resume=.*: describe trains nothing"):
+    with pytest.raises(ConfigError, match=r"resume=.*: has no effect, since describe"):
         launch("adding", f"resume={tmp_path / 'last.ckpt'}", command="describe")

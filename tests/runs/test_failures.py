@@ -109,7 +109,7 @@ def test_the_gradient_norms_before_a_break_are_kept(launch, tmp_path, monkeypatc
         rows = [row for row in csv.DictReader(file) if row["metric"] == "grad_norm/window_max"]
     assert [int(row["step"]) for row in rows] == [4, 7]
     assert float(rows[-1]["value"]) == numbers["grad_norm/window_max"]
-    assert "In 7 updates the norm of the gradient was" in page
+    assert "In 7 updates the median gradient norm was" in page
     history = (folder / "history.csv").read_text()
     assert "grad_norm/window_max,7," in history
 

@@ -1,4 +1,4 @@
-"""Validation with the model's own guesses read back, in whole runs."""
+"""Validation in free running, in whole runs."""
 
 import csv
 

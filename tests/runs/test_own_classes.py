@@ -118,8 +118,14 @@ REFUSED = [
         for name in [name.split()[0]]
     ],
     _case("scheduler._target_=collections.Counter", "scheduler._target_=collections.Counter: can"),
-    _case("scheduler._target_=torch.nn.Identity", "Identity: makes no schedule .*scheduler=plate"),
-    _case(f"scheduler._target_={OWN}.three", "three: makes no schedule that can be moved here"),
+    _case(
+        "scheduler._target_=torch.nn.Identity",
+        "Identity: returns no learning rate schedule .*scheduler=plate",
+    ),
+    _case(
+        f"scheduler._target_={OWN}.three",
+        "three: returns no learning rate schedule that Lightning can step",
+    ),
     *[
         _case(f"cell._target_={name}", rf"^cell._target_={name}: makes no cell; allowed: .*Cell$")
         for name in ("torch.nn.LSTM", "torch.nn.LSTMCell", "collections.Counter")
@@ -171,11 +177,11 @@ def test_what_cannot_stand_where_it_is_named_is_refused_before_a_run_has_its_fol
     assert not (tmp_path / "runs").exists()
 
 
-NO_LOGGER = "records to a logger, and there is none; allowed: logger=csv or logger=mlflow"
+NO_LOGGER = "needs a logger, but there is none; allowed: logger=csv or logger=mlflow"
 IMPOSSIBLE = {
     "BackboneFinetuning": "freezes model.backbone, which no architecture here has",
-    "BaseFinetuning": "does not say what it freezes",
-    "BasePredictionWriter": "a training makes none; allowed: python -m seqpipe predict",
+    "BaseFinetuning": "does not define what it freezes",
+    "BasePredictionWriter": "but training makes none; allowed: python -m seqpipe predict",
     "BatchSizeFinder": "a run batches its data itself; allowed: data.batch_size=N",
     "DeviceStatsMonitor": NO_LOGGER,
     "LearningRateFinder": "another rate than the run records; allowed: -m optim.lr=",

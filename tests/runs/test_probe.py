@@ -81,7 +81,7 @@ def test_what_is_seen_is_drawn_and_told_on_the_page(launch):
     verdict = {-1.0: "vanishing", 0.0: "healthy", 1.0: "exploding"}
     assert f"**{verdict[result.metrics['gradient/verdict']]}: " in page
     assert "The most saturated gate is" in page
-    assert "In 8 updates the norm of the gradient was " in page
+    assert "In 8 updates the median gradient norm was " in page
     assert "| encoder.0.forwards |" in page.partition("## Gradient flow")[2]
 
 
@@ -199,7 +199,7 @@ def test_a_model_that_draws_chance_when_evaluated_is_trained_the_same(
     ],
 )
 def test_an_option_that_finds_nothing_to_look_at_is_refused(launch, tmp_path, data, option, lacks):
-    text = f"{option}: {lacks}, so there is nothing to look at; allowed: leave it out"
+    text = f"{option}: {lacks}, so there is nothing to measure; allowed: leave it out"
     with pytest.raises(ConfigError, match=re.escape(text)):
         launch(data, option)
     assert not (tmp_path / "runs").exists()

@@ -9,7 +9,10 @@ from seqpipe.errors import ConfigError, DataError
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trainer.accelerator=tpu", r"^trainer.accelerator=tpu: cannot be had here \(.*; allowed:"),
+        (
+            "trainer.accelerator=tpu",
+            r"^trainer.accelerator=tpu: is not available here \(.*; allowed:",
+        ),
         (
             "callbacks.early_stopping.monitor=val/msee",
             r"^callbacks.early_stopping.monitor=val/msee: no such metric; "
@@ -17,12 +20,13 @@ from seqpipe.errors import ConfigError, DataError
         ),
         (
             "callbacks.early_stopping.mode=max",
-            r"^callbacks.early_stopping.mode=max: takes a worse val/mse for a better one; "
+            r"^callbacks.early_stopping.mode=max: would treat a worse val/mse as better; "
             r"allowed: callbacks.early_stopping.mode=min$",
         ),
         (
             "data.batch_tokens=64",
-            r"^data.batch_size=16: is not read where data.batch_tokens says how large a batch is; ",
+            r"^data.batch_size=16: has no effect with data.batch_tokens, which sets the size of "
+            r"a batch; ",
         ),
         (
             "optim=sgd +optim.dampening=0.5 optim.nesterov=true",
@@ -45,15 +49,18 @@ from seqpipe.errors import ConfigError, DataError
         ),
         (
             "trainer.limit_train_batches=0.2",
-            r"^trainer.limit_train_batches=0.2: comes to no batch of train, which has 4; allowed:",
+            r"^trainer.limit_train_batches=0.2: is less than one batch of train, which has 4; "
+            r"allowed:",
         ),
         (
             "trainer.limit_val_batches=0.9",
-            r"^trainer.limit_val_batches=0.9: comes to no batch of valid, which has 1; allowed:",
+            r"^trainer.limit_val_batches=0.9: is less than one batch of valid, which has 1; "
+            r"allowed:",
         ),
         (
             "trainer.overfit_batches=0.01",
-            r"^trainer.overfit_batches=0.01: comes to no batch of train, which has 4; allowed:",
+            r"^trainer.overfit_batches=0.01: is less than one batch of train, which has 4; "
+            r"allowed:",
         ),
         (
             "trainer=ddp trainer.devices=17 trainer.accelerator=cpu",

@@ -78,10 +78,10 @@ def test_a_metric_that_is_not_as_it_was_is_shown_and_ends_in_one(folder, tmp_pat
     (row,) = [line for line in text.splitlines() if line.startswith("test/mse ")]
     assert row.split() == ["test/mse", str(then * (1 + 1e-9)), str(then), "differs"]
     assert f"different:  1 of {len(metrics)} metrics are not the same bit for bit" in text
-    assert "differs:    nothing that was recorded: the computation does not repeat itself" in text
+    assert "differs:    no recorded setting: this device does not repeat a computation" in text
     code, text = again(folder, tmp_path, tolerance=1e-6)
     assert code == 0
-    assert text.endswith("metrics, within 1e-06 of what they were")
+    assert text.endswith("metrics, within 1e-06 of their old values")
 
 
 def test_what_differs_is_said_before_it_trains_and_refused_where_that_is_asked(
@@ -96,7 +96,7 @@ def test_what_differs_is_said_before_it_trains_and_refused_where_that_is_asked(
     assert problems[0].startswith("strict=true: git.commit: then abc, now ")
     assert any(p.startswith("strict=true: version.torch: then 1.0, now ") for p in problems)
     assert problems[0].endswith(
-        ": differs from the run; allowed: strict=false, or to train where nothing differs"
+        ": differs from the run; allowed: strict=false, or the same code, machine and data"
     )
     told["tags"] = {"command": told["tags"]["command"]}
     record.write_text(json.dumps(told))
@@ -111,7 +111,7 @@ def test_options_that_changed_since_are_said_and_the_run_is_trained_as_recorded(
     change(folder / "config.yaml", "lr: 0.01", "lr: 0.03")
     code, text = again(folder, tmp_path)
     assert code == 1
-    assert "differs:    options of today: optim.lr: then 0.03, today 0.01" in text
+    assert "differs:    options of this version: optim.lr: then 0.03, today 0.01" in text
     assert re.search(r"^first:      \S+ at update 2 was \S+, is \S+$", text, re.MULTILINE)
     (new,) = made(tmp_path)
     assert OmegaConf.load(new / "config.yaml").optim.lr == 0.03
@@ -124,7 +124,7 @@ def test_a_run_without_a_command_is_trained_from_its_configuration(folder, tmp_p
     record.write_text(json.dumps(told))
     code, text = again(folder, tmp_path)
     assert code == 0, text
-    assert "options of today: its command no longer composes" in caplog.text
+    assert "options of this version: its command no longer composes" in caplog.text
 
 
 def test_code_that_a_record_names_runs_only_where_that_is_allowed(folder, tmp_path, monkeypatch):
@@ -192,7 +192,7 @@ def test_a_run_that_cannot_be_trained_again_here_is_refused(
 def test_a_run_that_never_came_to_its_test_cannot_be_compared(folder, tmp_path):
     (folder / "metrics.json").unlink()
     (problem,) = refused(ConfigError, folder, tmp_path)
-    assert problem.startswith(f"run={folder}: it left no metrics.json; allowed: a run that finish")
+    assert problem.startswith(f"run={folder}: it has no metrics.json; allowed: a finished run tha")
 
 
 def test_the_new_run_is_recorded_beside_the_old_one(launch_in, tmp_path):

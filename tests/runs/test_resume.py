@@ -157,7 +157,7 @@ def test_a_checkpoint_that_closed_an_epoch_it_had_not_finished_is_refused(launch
     first = launch("adding", *overrides, "trainer.max_steps=6", folder="first")
     best = last(first).with_name("best.ckpt")
     assert not last(first).exists()
-    with pytest.raises(ConfigError, match=r"best.ckpt: was written after a training that ended"):
+    with pytest.raises(ConfigError, match=r"best.ckpt: was written by a training that ended"):
         launch("adding", *overrides, f"resume={best}", folder="refused")
 
 
@@ -173,15 +173,15 @@ def test_an_early_stop_within_an_update_finishes_it_first(launch):
 def test_a_validation_that_is_not_a_number_is_told(launch, monkeypatch, caplog):
     monkeypatch.setattr(WeightedMean, "compute", lambda self: self.total / 0 * 0)
     result = launch("adding", "trainer.max_epochs=3", "task.monitor=val/loss")
-    assert "advice:     val/loss is nan: the training is of no use" in result.summary
-    assert "val/loss is nan after epoch 1: the training is of no use" in caplog.text
+    assert "advice:     val/loss is nan: the trained model is useless" in result.summary
+    assert "val/loss is nan after epoch 1: the trained model is useless" in caplog.text
 
 
 def test_another_end_of_a_cosine_is_told(launch, caplog):
     first = launch("adding", "scheduler=cosine", "trainer.max_epochs=1", folder="first")
     more = ["scheduler=cosine", "trainer.max_epochs=2", f"resume={last(first)}"]
     launch("adding", *more, folder="resumed")
-    told = "trainer.max_epochs=2, was 1: the learning rate follows the cosine to the new end"
+    told = "trainer.max_epochs=2, was 1: the cosine of the learning rate now ends at the new value"
     assert told in caplog.text
 
 
@@ -199,7 +199,9 @@ def test_a_checkpoint_within_an_update_is_refused(launch):
     overrides += ["trainer.max_epochs=1", "trainer.val_check_interval=3"]
     best = last(launch("adding", *overrides, folder="first")).with_name("best.ckpt")
     assert torch.load(best, weights_only=True)["global_step"] == 1  # after it, all was worse
-    with pytest.raises(ConfigError, match=r"best.ckpt: stands 1 of 2 batches into an update"):
+    with pytest.raises(
+        ConfigError, match=r"best.ckpt: was written after 1 of the 2 batches of an update"
+    ):
         launch("adding", *overrides, f"resume={best}", folder="refused")
 
 

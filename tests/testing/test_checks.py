@@ -66,7 +66,7 @@ def test_our_own_sources_keep_their_promises(source):
         (Untyped([]), "Untyped.read: gives tuple; allowed: seqpipe.data.base.Splits"),
         (
             Given([{"x": object()}]),
-            "Given.train[0]: object: not a kind of entry that a record can hold",
+            "Given.train[0]: object: not a type that a record can hold",
         ),
         (Given([{"x": 1}, {"x": "t"}]), "Given: 1 items of train are in test too"),
         (Given([{"x": 1}], files=["nowhere.txt"]), "Given.inputs: nowhere.txt is no file"),

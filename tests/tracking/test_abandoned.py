@@ -42,7 +42,7 @@ def test_a_run_of_a_killed_process_is_killed_and_one_of_a_living_process_continu
     fifth.start(**a_run)
     assert status(client, theirs) == "KILLED"
     assert [status(client, one) for one in (living, other, fourth, fifth)] == ["RUNNING"] * 4
-    assert "is set to KILLED: its process ended without setting a status" in caplog.text
+    assert "is set to KILLED, because its process ended without setting a status" in caplog.text
     for tracker in (living, other, fourth, fifth):
         tracker.end("FINISHED")
 

@@ -193,11 +193,11 @@ def test_files_are_fetched_where_the_folder_is_not_on_this_machine(root, ids, lo
 def test_what_a_run_did_not_leave_is_said(look, ids):
     message = refused(look, ids["modelless"])
     assert message == (
-        f"run={ids['modelless']}: it left no model; allowed: a run that finished and kept one"
+        f"run={ids['modelless']}: it has no model; allowed: a finished run that has one"
     )
-    with pytest.raises(ConfigError, match=r"it left no sample\.txt; allowed: a run that did"):
+    with pytest.raises(ConfigError, match=r"it has no sample\.txt; allowed: a run that has one"):
         look(ids["good"]).local("sample.txt")
-    with pytest.raises(ConfigError, match="run=outputs/runs/modelless: it left no model"):
+    with pytest.raises(ConfigError, match="run=outputs/runs/modelless: it has no model"):
         look("outputs/runs/modelless")
 
 
@@ -213,19 +213,27 @@ def test_the_beginning_of_several_ids_is_refused(look, ids, monkeypatch):
     twins = [SimpleNamespace(info=SimpleNamespace(run_id=f"abcd{k}" * 6)) for k in (1, 2)]
     monkeypatch.setattr("seqpipe.tracking.run_lookup._Store._search", lambda *a, **b: iter(twins))
     message = refused(look, "abcd")
-    assert message == "run=abcd: 2 runs begin with it; allowed: more of abcd1abcd1ab, abcd2abcd2ab"
+    assert (
+        message
+        == "run=abcd: 2 runs begin with it; allowed: more characters, as abcd1abcd1ab, abcd2abcd2ab"
+    )
 
 
 def test_a_deleted_run_is_refused(look, root):
     run_id = record(root, "deleted", "deleted", "FINISHED", True)
     MlflowClient(f"sqlite:///{root}/outputs/mlflow.db").delete_run(run_id)
-    assert refused(look, run_id).startswith(f"run={run_id}: was deleted; allowed: a run that is th")
+    assert refused(look, run_id).startswith(
+        f"run={run_id}: was deleted; allowed: a run that exists"
+    )
 
 
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        ("lastest", "run=lastest: no such folder, and no id; allowed: latest, best, an MLflow run"),
+        (
+            "lastest",
+            "run=lastest: neither a folder nor a run id; allowed: latest, best, an MLflow run",
+        ),
         ("outputs/runs/god", "; did you mean 'good'?"),
         (
             "good",
@@ -234,7 +242,7 @@ def test_a_deleted_run_is_refused(look, root):
         ),
         ("outputs/runs", "no run folder: it has no config.yaml; allowed: outputs/runs/...; it has"),
         ("outputs/runs/good/config.yaml", "good/config.yaml: a file; allowed: latest, best, an"),
-        ("runs:/xyz", "run=xyz: no id of MLflow; allowed: latest, best"),
+        ("runs:/xyz", "run=xyz: no MLflow run id; allowed: latest, best"),
         ("models:/digit reader", "no version; allowed: models:/digit reader@champion, models:/"),
         ("models:/digit reader@champoin", "; did you mean 'models:/digit reader@champion'?"),
         ("models:/digit reader/7", "no such version; allowed: models:/digit reader@champion"),

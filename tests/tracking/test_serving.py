@@ -45,9 +45,17 @@ def test_a_model_of_ours_may_be_served(model):
             "would be loaded by code that is not",
         ),
         ("data: data", "data: ../../etc", "data=../../etc leads out of its folder"),
-        ("flavors:", "flavors:\n  pytorch: {}", "cannot be read; allowed: what training wrote"),
-        ("flavors:", "flavors: [", "cannot be read; allowed: what training wrote"),
-        ("flavors:", "!!python/object/apply:os.getcwd []\n#", "cannot be read; allowed: what"),
+        (
+            "flavors:",
+            "flavors:\n  pytorch: {}",
+            "cannot be read; allowed: the file that training wrote, unchanged",
+        ),
+        (
+            "flavors:",
+            "flavors: [",
+            "cannot be read; allowed: the file that training wrote, unchanged",
+        ),
+        ("flavors:", "!!python/object/apply:os.getcwd []\n#", "cannot be read; allowed: the file"),
     ],
 )
 def test_a_model_that_would_run_other_code_is_refused(model, old, new, message):
@@ -83,7 +91,7 @@ def test_a_request_is_one_row_and_long_ones_stand_in_a_file(model):
     body["dataframe_split"]["data"] = [["a" * 2000]]
     assert shlex.split(curl(server, model, body))[-1] == f"@{model / 'serving_input_example.json'}"
     (model / "serving_input_example.json").write_text("{}")
-    with pytest.raises(DataError, match=r"example\.json: cannot be read; allowed: what training"):
+    with pytest.raises(DataError, match=r"example\.json: cannot be read; allowed: the file that"):
         example_of(model)
 
 
@@ -170,7 +178,7 @@ def test_what_cannot_be_registered_leaves_no_name(uri, tmp_path):
     with pytest.raises(ConfigError) as caught:
         register(run, "model", "empty", None, "name")
     assert str(caught.value) == (
-        f"name=empty: run={run.run_id} left no model/MLmodel in {uri}; allowed: a run that did"
+        f"name=empty: run={run.run_id} left no model/MLmodel in {uri}; allowed: a run that has one"
     )
     with pytest.raises(ConfigError) as caught:
         register_model(RunRecord("a run", folder=tmp_path), "model", "empty", None, "register")

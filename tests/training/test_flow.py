@@ -187,13 +187,13 @@ def test_a_threshold_that_never_acts_is_told():
         " the largest norm of the gradient was 0.5"
     )
     (sentence,) = told([0.5, 0.25] * 100, 1.0, "value")
-    assert sentence.endswith("the largest number of the gradient was 0.5")
+    assert sentence.endswith("the largest entry of the gradient was 0.5")
 
 
 def test_a_threshold_that_always_acts_is_told():
     (sentence,) = told([2.0] * 190 + [0.1] * 10, limit=1.0)
     assert sentence == (
-        "trainer.gradient_clip_val=1 acted in 95% of 200 updates, so it works as a smaller"
+        "trainer.gradient_clip_val=1 acted in 95% of 200 updates, so it acts like a smaller"
         " learning rate: the median norm of the gradient was 2"
     )
 
@@ -208,7 +208,7 @@ def test_a_spike_that_nothing_clips_is_told():
 
 def test_a_training_without_an_update_says_so():
     (sentence,) = told([], limit=1.0)
-    assert sentence == "no update was made: the weights are the initial ones"
+    assert sentence == "no update was made, so the weights are the initial ones"
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_options_of_a_search_are_refused_where_nothing_is_searched_for(made):
         "length_penalty=-1.0: out of range; allowed: a number in [0, 10] or null",
     ]
     assert problems("transcript", beam_size=2, length_penalty=0.5) == [
-        "length_penalty=0.5: task=transcription ranks answers by their probability alone;"
+        "length_penalty=0.5: task=transcription ranks answers by probability only;"
         " allowed: leave it out"
     ]
 

@@ -62,5 +62,5 @@ def test_what_else_may_be_named_is_a_key_that_the_data_has(data, tmp_path):
     allowed = str(refused.value).partition("; allowed: ")[2]
     assert (
         allowed
-        == f"{named.split('=')[0]}=... of yours, input=FILE, or own_data=true, if that may be read"
+        == f"{named.split('=')[0]}=... of yours, input=FILE, or own_data=true, if you trust them"
     )

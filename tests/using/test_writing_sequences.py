@@ -251,7 +251,7 @@ def test_the_likeliest_symbol_alone_is_what_top_k_1_draws(made):
         (
             "lines",
             {"prompt": "the Q"},
-            "prompt=the Q: 'Q' after 'the ' was never met in training; allowed: known"
+            "prompt=the Q: 'Q' after 'the ' never occurred in training; allowed: known"
             " symbols, or allow_unknown=true",
         ),
         (
@@ -263,7 +263,7 @@ def test_the_likeliest_symbol_alone_is_what_top_k_1_draws(made):
         (
             "category of text",
             {},
-            "ManyToOne: answers its x and makes up nothing; allowed: a model of one_to_many",
+            "ManyToOne: writes no new sequences; allowed: a model with architecture=one_to_many",
         ),
     ],
 )

@@ -35,7 +35,7 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         DataError: the data cannot be used; before anything is written.
     """
     if cfg.resume is not None:
-        text = "describe trains nothing and does not read it; allowed: leave it out"
+        text = "has no effect, since describe does not train; allowed: leave it out"
         raise ConfigError(f"resume={cfg.resume}: {text}")
     loaded = load_data(cfg, launch)
     data = loaded.data
@@ -79,13 +79,15 @@ def show(description: str, summary: Summary) -> None:
     console.print(description)
     _print(console, "splits", summary.splits)
     for role, rows in summary.classes.items():
-        _print(console, f"{role}: how often", rows)
+        _print(console, f"{role}: frequency", rows)
     for role, rows in summary.numbers.items():
-        _print(console, f"{role}: numbers of a step, as the model reads them", rows)
+        _print(
+            console, f"{role}: statistics of the numbers in a step, as the model reads them", rows
+        )
     for role, shares in summary.unknown.items():
         rates = ", ".join(f"{split} {share:.2%}" for split, share in shares.items())
-        console.print(f"{role}: share not in the vocabulary: {rates}")
-    _print(console, "examples of train", summary.examples)
+        console.print(f"{role}: share of symbols not in the vocabulary: {rates}")
+    _print(console, "examples of the training split", summary.examples)
     for problem in summary.problems:
         console.print(f"left out: {problem}")
 

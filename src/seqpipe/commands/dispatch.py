@@ -69,31 +69,31 @@ class Command(NamedTuple):
 class Rerun(RunOptions):
     """Train a run again and compare the metrics, bit for bit.
 
-    Restores configuration, seed and number of threads from the record, and lists differences of
-    code, machine and data before it trains. The new run has the tag rerun_of. The exit code is 0
-    if all metrics are the same, 1 if one differs.
+    Restores configuration, seed and number of threads from the record of the run. Lists differences
+    of code, machine and data, then trains. The new run has the tag rerun_of. The exit code is 0 if
+    all metrics are the same, and 1 if one differs.
     """
 
     tolerance: NotNegative = option(
-        "allowed difference of a metric, as a share of its old value; 0: none", 0.0
+        "largest allowed difference of a metric, relative to its old value", 0.0
     )
     strict: bool = option("stop before training if code, machine or data differ", False)
-    own_code: bool = option("import classes that the run names and that are not seqpipe's", False)
+    own_code: bool = option("allow the import of classes that are not part of seqpipe", False)
     own_data: bool = option(
-        "read the files and data sets that somebody else's record names",
+        "read the files and data sets that another person's run names",
         False,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Serve(RunOptions):
-    """Answer requests over HTTP with a run's model, by MLflow's own scoring server.
+    """Answer requests over HTTP with a run's model, using MLflow's scoring server.
 
     Starts `mlflow models serve` in this environment, sends one request, and prints the curl
     command for it. Ctrl-C ends it.
     """
 
-    host: str = option("address to listen on; 0.0.0.0: all, also from other machines", "127.0.0.1")
+    host: str = option("address to listen on; 0.0.0.0: reachable from other machines", "127.0.0.1")
     port: Annotated[int, whole(0, 65535)] = option("port to listen on; 0: any free one", 5001)
     workers: Annotated[int, whole(1, 256)] = option("number of processes", 1)
     register: str | None = option("register the model under this name in MLflow's registry", None)
@@ -103,21 +103,21 @@ class Serve(RunOptions):
         """Options that do not fit together."""
         yield from super().problems()
         if self.alias is not None and self.register is None:
-            text = "is not read where nothing is registered; allowed: with register=..."
+            text = "has no effect without register=...; allowed: also register=..."
             yield f"alias={self.alias}: {text}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Register(RunOptions):
-    """Give a run's model a name in MLflow's registry.
+    """Register a run's model under a name in MLflow's model registry.
 
-    Afterwards run=models:/name@alias finds it, here and in MLflow itself. A run that is already
+    Afterwards run=models:/name@alias finds it, in seqpipe and in MLflow. A run that is already
     registered under the name keeps its version.
     """
 
     name: str = option("name of the registered model, new or existing")
     alias: str | None = option(
-        "alias of the version, such as champion; it moves from any other version", None
+        "alias of the version, such as champion; any other version loses it", None
     )
 
 
@@ -141,7 +141,7 @@ PANEL_COMMANDS = {
     "replay": "Repeat a batch that gave NaN or Inf, and name the part that produces it.",
 }
 """The commands that take the keys of the panel, with their help."""
-_FILE = "file=outputs/runs/.../bad_steps/step_12_rank0.pt, with the overrides of its run"
+_FILE = "file=outputs/runs/.../bad_steps/step_12_rank0.pt, with the same overrides as its run"
 
 
 def split(argv: Sequence[str]) -> tuple[str, list[str]]:
@@ -176,7 +176,7 @@ def help_of_panel(command: str) -> str:
     """The help text of a command that takes the keys of the panel."""
     word = "" if command == TRAIN else f" {command}"
     file = f"  {_FILE}\n" if command == "replay" else ""
-    keys = "Takes the keys of the panel, as training does: python -m seqpipe --help"
+    keys = "Takes the same keys as training: python -m seqpipe --help"
     return f"python -m seqpipe{word} [key=value ...]\n\n{PANEL_COMMANDS[command]}\n\n{file}{keys}"
 
 
@@ -189,7 +189,7 @@ def file_of_replay(words: Sequence[str]) -> tuple[str, list[str]]:
     files = [word.removeprefix("file=") for word in words if word.startswith("file=")]
     others = [word for word in words if not word.startswith("file=")]
     if len(files) != 1 or not files[0]:
-        text = "is missing" if not files else "one file is replayed at a time"
+        text = "is missing" if not files else "only one file can be replayed at a time"
         raise ConfigError(f"file={','.join(files)}: {text}; allowed: {_FILE}")
     for flag in ("-m", "--multirun"):
         if flag in others:

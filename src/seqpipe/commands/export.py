@@ -18,9 +18,9 @@ def run(options: Export, root: Path) -> Answer:
     """
     output = root / options.output
     if output.exists():
-        raise ConfigError(f"output={options.output}: is there already; allowed: a new name")
+        raise ConfigError(f"output={options.output}: already exists; allowed: a new name")
     if options.format == "onnx" and output.suffix != ".onnx":
-        text = "is no name of a graph; allowed: one that ends in .onnx"
+        text = "wrong form; allowed: a name that ends in .onnx"
         raise ConfigError(f"output={options.output}: {text}")
     if options.format == "safetensors":
         kept, _ = find_model(options, root)

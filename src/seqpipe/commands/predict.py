@@ -85,7 +85,7 @@ def answer_all(model: Model, reader: Reader, options: Predict, kind: str) -> tup
             failed += sum(row["error"] is not None for row in some)
             some = list(islice(rows, WRITTEN))
         if total == 0:
-            text = "holds nothing to answer; allowed: one row or more"
+            text = "has no rows; allowed: one row or more"
             raise DataError(f"input={options.input}: {text}")
     return total, failed
 
@@ -160,7 +160,7 @@ def _row(one: Asked, columns: bool, taken: Collection[str]) -> dict[str, Any]:
 
 def _summarise(options: Predict, total: int, failed: int, seconds: float) -> None:
     if failed:
-        text = "%s of %s rows could not be answered, their column `error` says why"
+        text = "%s of %s rows could not be read; their column `error` has the reason"
         log.warning(text, f"{failed:,}", f"{total:,}")
     if options.output != "-":
         rate = f"{total / seconds:,.0f} rows a second"

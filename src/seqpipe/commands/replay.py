@@ -17,7 +17,7 @@ from seqpipe.runs.training_run import RunResult
 from seqpipe.training.module import SequenceModule
 from seqpipe.training.nonfinite_guard import read, replayed
 
-ALLOWED = "outputs/runs/.../bad_steps/step_12_rank0.pt, with the overrides of its run"
+ALLOWED = "outputs/runs/.../bad_steps/step_12_rank0.pt, with the same overrides as its run"
 
 
 def run(cfg: DictConfig, launch: Launch) -> RunResult:
@@ -31,7 +31,7 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         ConfigError: the file is not one of seqpipe's, or belongs to another model or other data.
     """
     if cfg.resume is not None:
-        text = "replay runs one batch and does not read it; allowed: leave it out"
+        text = "has no effect, since replay runs one batch; allowed: leave it out"
         raise ConfigError(f"resume={cfg.resume}: {text}")
     path = Path(str(launch.file))
     if not path.is_file():

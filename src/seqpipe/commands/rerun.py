@@ -49,7 +49,7 @@ def run(options: Rerun, root: Path) -> Answer:
     now = {**environment_tags(root), **machine(rebuilt.cfg.trainer.accelerator)}
     differences = list(_differences(found.tags, now))
     if rebuilt.resolved:  # it is trained as recorded, but its command is no longer this run
-        differences += [f"options of today: {text}" for text in rebuilt.changed]
+        differences += [f"options of this version: {text}" for text in rebuilt.changed]
     _report(differences, options)
 
     def compare_data(data: SequenceData, trainer: Trainer) -> None:
@@ -79,9 +79,9 @@ def run(options: Rerun, root: Path) -> Answer:
     if different:
         clock = rebuilt.cfg.trainer.get("max_time")
         if clock is not None:
-            text = "the clock may have ended either at another update"
+            text = "the time limit may have ended the two runs at different updates"
             differences.append(f"trainer.max_time={shown(clock)}: {text}")
-        none = "nothing that was recorded: the computation does not repeat itself on this device"
+        none = "no recorded setting: this device does not repeat a computation exactly"
         lines += [f"differs:    {text}" for text in differences or [none]]
     return Answer("\n".join(lines), int(bool(different)))
 
@@ -120,12 +120,12 @@ def _differences(then: Mapping[str, str], now: Mapping[str, str], of: str = "") 
         if key in then and then[key] != value:
             yield f"{of}{key}: then {then[key]}, now {value}"
         elif key == "git.dirty" and value == "true":
-            yield "git.dirty: changes that no commit has, then and now"
+            yield "git.dirty: both runs had changes that are not committed"
 
 
 def _report(differences: list[str], options: Rerun) -> None:
     if differences and options.strict:
-        text = "differs from the run; allowed: strict=false, or to train where nothing differs"
+        text = "differs from the run; allowed: strict=false, or the same code, machine and data"
         raise ConfigError([f"strict=true: {difference}: {text}" for difference in differences])
     for difference in differences:
         log.warning("differs from the run: %s", difference)
@@ -142,7 +142,7 @@ def _table(rows: list[tuple[str, float | None, float | None, bool]]) -> Iterator
         verdict = "same" if same else "differs"
         yield f"{name:<{width}}  {_number(then):>22}  {_number(now):>22}  {verdict}"
     if len(alike) > _SAME_SHOWN:
-        yield f"and {len(alike) - _SAME_SHOWN} more that are the same"
+        yield f"and {len(alike) - _SAME_SHOWN} more are the same"
 
 
 def _number(value: float | None) -> str:
@@ -151,7 +151,7 @@ def _number(value: float | None) -> str:
 
 
 def _verdict(count: int, different: int, tolerance: float, apart: str | None) -> Iterator[str]:
-    how = "bit for bit" if tolerance == 0 else f"within {tolerance:g} of what they were"
+    how = "bit for bit" if tolerance == 0 else f"within {tolerance:g} of their old values"
     if not different:
         yield f"same:       all {count} metrics, {how}"
     else:

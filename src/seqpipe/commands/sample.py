@@ -61,7 +61,7 @@ def _warn_of_unknown(prompt: str, model: Model) -> None:
 def _refuse_of_music(options: Sample) -> None:
     given = {"output": options.output, "tempo": options.tempo if options.tempo != 120.0 else None}
     problems = [
-        f"{name}={value}: is of music, and the model writes text; allowed: leave it out"
+        f"{name}={value}: is an option for music, but the model writes text; allowed: leave it out"
         for name, value in given.items()
         if value is not None
     ]

@@ -89,7 +89,7 @@ def _of_input(options: Score, input: str, model: Model, kind: str, root: Path) -
             output.write([row])
             unknown.append(row["unknown"])
         if not unknown:
-            raise DataError(f"input={input}: holds nothing to score; allowed: one row or more")
+            raise DataError(f"input={input}: has no rows; allowed: one row or more")
     _warn_of_unknown(unknown, options)
     return Answer()
 

@@ -95,7 +95,7 @@ def fit(run: TrainingRun, batches_done: int) -> None:
         trainer.validate(module, valid, verbose=False)
     monitor, last = module.task.monitor, history.last
     if last is not None and not math.isfinite(last.metrics[monitor]):
-        text = "%s is %s after epoch %d: the training is of no use"
+        text = "%s is %s after epoch %d: the trained model is useless"
         log.warning(text, monitor, last.metrics[monitor], last.epoch)
     if run.first:
         artifacts.write_history(run.folder, history.series)

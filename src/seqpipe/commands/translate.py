@@ -26,7 +26,7 @@ def run(options: Translate, root: Path) -> Answer:
     model, _ = open_model(options, root)
     if not model.task.search_options:
         allowed = "predict, or a run of encoder_decoder"
-        raise ConfigError(f"task={model.task.name}: writes no other sequence; allowed: {allowed}")
+        raise ConfigError(f"task={model.task.name}: does not write a sequence; allowed: {allowed}")
     _check_attention(options, model)
     how = Decoding(options.beam_size, options.n_best, options.length_penalty)
     texts: Any = [options.text]

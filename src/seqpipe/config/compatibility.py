@@ -32,16 +32,16 @@ def crf_problems(tree: Tree, architecture: str | None, task: str | None) -> Iter
         ("task", task, "tagging"),
     ):
         if name is not None and name != wanted:
-            text = f"scores sequences of tags, which {group}={name} has not"
+            text = f"scores sequences of tags, but {group}={name} predicts none"
             yield Problem(HEAD, "crf", f"{text}; {linear}, or data of task=tagging")
             return
     if tree.get("data.bptt") is not None:
-        text = "a carried state does not hold the tag before, which architecture.head=crf needs"
+        text = "architecture.head=crf needs the previous tag, which the carried state does not hold"
         allowed = f"null, data.window in its place, or {HEAD}=linear"
         yield Problem("data.bptt", tree.get("data.bptt"), f"{text}; allowed: {allowed}")
     smoothing = tree.get("task.label_smoothing")
     if smoothing:
-        text = f"spreads mass over the tags of one step, {HEAD}=crf answers with whole sequences"
+        text = f"smooths the tags of one step, but {HEAD}=crf predicts whole sequences"
         yield Problem("task.label_smoothing", smoothing, f"{text}; allowed: 0")
 
 
@@ -57,11 +57,11 @@ def lane_problems(tree: Tree, architecture: str | None) -> Iterator[Problem]:
         return
     if architecture == "many_to_many" and tree.get("architecture.encoder.bidirectional"):
         origin = tree.origin("architecture.encoder.bidirectional")
-        text = "a state is carried forwards only (data.bptt); allowed"
+        text = "the state can only be carried forwards (data.bptt); allowed"
         yield Problem(origin, True, f"{text}: {origin}=false, or data.window for data.bptt")
     if tree.raw("data.x") is not None and architecture == "one_to_many":
-        text = "a condition stands at the start of each example, lanes have none; allowed: null"
-        yield Problem("data.bptt", bptt, text)
+        text = "a condition belongs to the start of an example, but data.bptt joins the examples"
+        yield Problem("data.bptt", bptt, f"{text}; allowed: null")
 
 
 DECAY = "architecture.teacher_forcing_decay"
@@ -77,7 +77,9 @@ def forcing_problems(tree: Tree) -> Iterator[Problem]:
     if not isinstance(start, (int, float)) or not isinstance(target, str):
         return
     if start == 0 and target != "seqpipe.models.forcing.Constant":
-        text = f"is 0 from the start, {DECAY} has nothing to do; allowed: above 0, or {DECAY}=none"
+        text = (
+            f"is 0 from the start, so {DECAY} would do nothing; allowed: above 0, or {DECAY}=none"
+        )
         yield Problem("architecture.teacher_forcing", start, text)
         return
     end = tree.get(f"{DECAY}.end")
@@ -212,13 +214,13 @@ def _data_and_architecture(
                 " or ".join(sorted({KINDS[b] for a, b in _packaged_fits() if a == x_kind}))
                 or "nothing"
             )
-            text = f"no architecture answers {KINDS[x_kind]} with {KINDS.get(y_kind, y_kind)}"
+            text = f"no architecture maps {KINDS[x_kind]} to {KINDS.get(y_kind, y_kind)}"
             yield Problem("data.y", y.get("_target_"), f"{text}; allowed: {answers}")
         return
     fitting = [fit for fit in fits if fit.architecture == architecture]
     if fits and architecture and not fitting:
         x_kind = _kind(x["_target_"]) if isinstance(x, dict) else None
-        text = f"{data} answers {KINDS[x_kind]} with {KINDS[_kind(y['_target_']) or '']}"
+        text = f"{data} maps {KINDS[x_kind]} to {KINDS[_kind(y['_target_']) or '']}"
         works = [_change(f, architecture, task if len(fits) > 1 else f.task) for f in fits]
         others = _packaged_data(architecture)
         works += [", ".join(others[:3]) + (", ..." if len(others) > 3 else "")]
@@ -227,7 +229,7 @@ def _data_and_architecture(
     known = [fit for several in _packaged_fits().values() for fit in several]
     taken = fitting or fits or [fit for fit in known if fit.architecture == architecture]
     if task and taken and task not in [fit.task for fit in taken]:
-        why = f"{data} needs another" if fits else f"architecture={architecture} has another"
+        why = "does not fit " + (data if fits else f"architecture={architecture}")
         names = [f"task={fit.task}" for fit in dict.fromkeys(taken)]
         if fitting:
             names = [_change(fit, architecture, task) for fit in fits]
@@ -250,8 +252,8 @@ def _cell_and_architecture(
             text = "architecture=one_to_one has no recurrence; allowed: cell=none"
             yield Problem("cell", choices.get("cell"), text)
         if tree.get("bidirectional") is True:
-            text = "architecture=one_to_one reads in no direction; allowed: bidirectional=false"
-            yield Problem("bidirectional", True, text)
+            text = "architecture=one_to_one has no time axis to read backwards"
+            yield Problem("bidirectional", True, f"{text}; allowed: bidirectional=false")
     elif no_cell and architecture is not None:
         cells = [file.stem for file in sorted((conf_dir() / "cell").glob("*.yaml"))]
         names = ", ".join(name for name in cells if name != "none")
@@ -283,7 +285,7 @@ def _end_of_training(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
         yield Problem("trainer.min_epochs", least, text)
     if epochs == -1 and steps == -1:
         if time is None:
-            text = "training would not end; allowed: trainer.max_steps or max_time with it"
+            text = "training would not end; allowed: also trainer.max_steps or trainer.max_time"
             yield Problem("trainer.max_epochs", epochs, text)
         elif tree.get("scheduler._target_") in _NEED_AN_END:
             name = choices.get("scheduler")
@@ -320,10 +322,10 @@ def _unused_values(tree: Tree, architecture: str | None) -> Iterator[Problem]:
     frozen = tree.get("architecture.freeze_vectors") is True
     if frozen and all(tree.get(f"data.{role}.vectors") is None for role in ("x", "y")):
         role = "y" if tree.raw("data.x") is None else "x"
-        text = f"random vectors would stay as they are; allowed: false, or data.{role}.vectors=FILE"
+        text = f"random vectors would never be trained; allowed: false, or data.{role}.vectors=FILE"
         yield Problem(tree.origin("architecture.freeze_vectors"), True, text)
     if tree.get("architecture.head.dropout") and tree.get("architecture.head.hidden") == []:
-        text = "acts between layers of the head, which has one; allowed: 0, or also"
+        text = "acts between the layers of the head, which has only one; allowed: 0, or also"
         value = tree.get("architecture.head.dropout")
         yield Problem("architecture.head.dropout", value, f"{text} architecture.head.hidden=[64]")
     trainer = tree.raw("trainer") if isinstance(tree.raw("trainer"), dict) else {}
@@ -336,5 +338,5 @@ def _unused_values(tree: Tree, architecture: str | None) -> Iterator[Problem]:
         text = "needs a momentum; allowed: optim.momentum=0.9, or false"
         yield Problem("optim.nesterov", True, text)
     if tree.get("optim.weight_decay_on") == "all" and tree.get("optim.weight_decay") == 0:
-        text = "nothing decays where optim.weight_decay=0; allowed: matrices, or a decay above 0"
+        text = "has no effect with optim.weight_decay=0; allowed: matrices, or a decay above 0"
         yield Problem("optim.weight_decay_on", "all", text)

@@ -63,7 +63,7 @@ def _unknown_argument(tree: Tree, key: str, parent: str, name: str, value: objec
     known = [one for one in dict.fromkeys(listed) if one not in SPECIAL]
     text = f"unknown key; allowed: {', '.join(known)}"
     if name in known:
-        return f"is not listed yet; allowed: with a plus: +{key}={shown(value)}"
+        return f"is not in the configuration yet; allowed: with a plus: +{key}={shown(value)}"
     if hint := _hint(tree, key, name, known):
         return f"{text}{hint}"
     text += f", or with a plus another argument of {target}"

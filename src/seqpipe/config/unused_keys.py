@@ -118,7 +118,7 @@ def _of_models(tree: Tree) -> Iterator[tuple[str, str]]:
                 yield name, f"{instead}; {_LEAVE_OUT}"
     head = "architecture.head"
     if tree.get(f"{head}.hidden") == []:
-        text = f"acts between layers of the head, which has one; {_LEAVE_OUT}, or also"
+        text = f"acts between the layers of the head, which has only one; {_LEAVE_OUT}, or also"
         yield f"{head}.activation", f"{text} {head}.hidden=[64]"
 
 

@@ -24,11 +24,13 @@ def check_fields(x: Field | None, y: Field) -> None:
     problems = []
     if x is not None and (x.kind not in KINDS or "x" not in x.form.roles):
         allowed = f"an x of kind {kinds_of('x')}"
-        problems.append(refusal("data.x", type(x).__name__, f"{x.kind} cannot be read", allowed))
+        problems.append(
+            refusal("data.x", type(x).__name__, f"a field of kind {x.kind} cannot be x", allowed)
+        )
     if y.kind not in KINDS or "y" not in y.form.roles:
         allowed = f"a y of kind {kinds_of('y')}"
         problems.append(
-            refusal("data.y", type(y).__name__, f"{y.kind} cannot be answered", allowed)
+            refusal("data.y", type(y).__name__, f"a field of kind {y.kind} cannot be y", allowed)
         )
     elif y.form.needs_steps and (x is None or not x.form.has_time):
         wrong = "needs an x with steps to tag"
@@ -65,13 +67,16 @@ def cut_faults(
             wrong = "x and y cannot be cut together"
             yield name, f"{wrong}; allowed: null, or a y for each step (Tags), or text without an x"
     if window is not None and bptt is not None:
-        yield "bptt", f"data.window={window} is another cut; allowed: null, or data.window=null"
+        yield (
+            "bptt",
+            f"data.window={window} cuts the sequences already; allowed: null, or data.window=null",
+        )
     if batch_tokens is not None and not timed_x and not y_form.has_time:
         yield "batch_tokens", "neither x nor y has steps to count; allowed: null"
     if batch_tokens is not None and bptt is not None:
-        yield "batch_tokens", "lanes are as many as data.batch_size; allowed: null"
+        yield "batch_tokens", "data.bptt has batches of data.batch_size sequences; allowed: null"
     if eval_window is not None and window is None and bptt is None:
-        wrong = "there is nothing to cut in training either"
+        wrong = "the training sequences are not cut"
         yield "eval_window", f"{wrong}; allowed: null, or also data.window"
 
 

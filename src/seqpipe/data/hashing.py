@@ -60,7 +60,7 @@ def plain(value: object) -> object:
         return [little.dtype.str, value.shape, hashlib.sha256(little.tobytes()).hexdigest()]
     if isinstance(value, bytes):
         return ["bytes", hashlib.sha256(value).hexdigest()]
-    raise DataError(f"{type(value).__name__}: not a kind of entry that a record can hold")
+    raise DataError(f"{type(value).__name__}: not a type that a record can hold")
 
 
 def code_digests(part: type | Callable[..., object]) -> list[str]:

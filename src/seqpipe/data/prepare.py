@@ -298,7 +298,7 @@ class _Encoder:
                 if isinstance(one, DataError):
                     raise one
                 if self.trim is not None and getattr(one, "goes_on", False):
-                    text = "is a piece of a longer text, which data.max_length would cut"
+                    text = "is a piece of a longer text, and data.max_length would cut it again"
                     raise DataError(f"{text}; allowed: null, and data.window or data.bptt")
                 encoded = self._trimmed(*self.encode(one), self._text(one))
             except DataError as error:

@@ -1,6 +1,6 @@
-"""Free running: a model that writes y reads its own guesses, not the true y.
+"""Free running: a model that writes y reads its own predictions, not the true y.
 
-Trained with the true y before each step (teacher forcing), a model never sees where its own
+In training with teacher forcing the true y is the input, so a model never sees where its own
 mistakes lead; the difference in loss is called exposure bias.
 
 Source: Williams & Zipser (1989) for teacher forcing; Bengio et al. (2015), section 2.2, and Ranzato

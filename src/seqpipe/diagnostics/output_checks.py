@@ -185,7 +185,7 @@ def first_loss(subject: Subject, loss: float) -> Check:
     name = "loss at initialisation"
     expected = subject.task.untrained_loss(subject.batch)
     if expected is None:
-        return Check(name, "does not apply", f"{loss:.4g}; no expectation for this task")
+        return Check(name, "does not apply", f"{loss:.4g}; this task has no expected value")
     value, words = expected
     detail = f"{loss:.4g}, expected {words} = {value:.4g}"
     marginal = subject.task.marginal_loss(subject.batch)
@@ -199,7 +199,7 @@ def first_loss(subject: Subject, loss: float) -> Check:
     if last is not None and not too_long:
         others = losses_of_fresh(subject, last)
         low, high = min(others), max(others)
-        detail += f", {len(others):,} new initialisations of the last layer give"
+        detail += f", {len(others):,} other initialisations of the last layer give"
         detail += f" {low:.4g} to {high:.4g}"
         if low <= loss <= high:
             return Check(name, "passed", detail)
@@ -210,9 +210,9 @@ def first_loss(subject: Subject, loss: float) -> Check:
     if last is not None and too_long:
         wrong.append(f"the last layer's weights are {last.length:.3g} times as long as torch's")
     look = (
-        "look at the scale of the head's first weights and of x and y"
+        "check the scale of the head's initial weights, of x and of y"
         if loss > value or too_long
-        else "the model may read the answer, or x and y may hold it"
+        else "the model may read its own answer, or x may contain y"
     )
     return Check(name, "warning", f"{detail}: {'; '.join([*wrong, look])}")
 
@@ -224,7 +224,9 @@ def padding(subject: Subject, outputs: Tensor) -> Check:
     """
     name, batch = "padding", subject.batch
     if batch.x_lengths is None and batch.y_lengths is None:
-        return Check(name, "does not apply", "nothing has a time axis, nothing is padded")
+        return Check(
+            name, "does not apply", "neither x nor y has a time axis, so nothing is padded"
+        )
     if not _repeats(subject, outputs):
         text = "the model answers the same batch differently each time"
         return Check(name, "not checked", text)
@@ -278,12 +280,16 @@ def causality(subject: Subject, outputs: Tensor) -> Check:
     name, batch = "causality", subject.batch
     reads_y = _reads_its_answer(subject)
     if batch.y_lengths is None:
-        return Check(name, "does not apply", "one answer for all steps")
+        return Check(name, "does not apply", "the model gives one answer for the whole sequence")
     if not reads_y:
         if getattr(subject.model, "answers", None) != "each_step":
-            return Check(name, "does not apply", f"{type(subject.model).__name__} promises none")
+            return Check(
+                name,
+                "does not apply",
+                f"{type(subject.model).__name__} does not claim to be causal",
+            )
         if not subject.model.causal:
-            return Check(name, "does not apply", "reads both ways")
+            return Check(name, "does not apply", "the model reads in both directions")
     values = batch.y if reads_y else batch.x
     assert values is not None
     T = values.shape[1]

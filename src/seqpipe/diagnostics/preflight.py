@@ -90,7 +90,7 @@ class Preflight(Observer):
         warned = ", ".join(each.name for each in self.of("warning"))
         passed = len(self.of("passed"))
         text = f"{passed} checks of one training batch passed before the first step"
-        text += f"; to be looked at: **{warned}**." if warned else "."
+        text += f"; please check: **{warned}**." if warned else "."
         return (Finding("Pre-flight", text, rows=rows, group="Pre-flight"),)
 
     def refuse_failed(self, key: str) -> None:

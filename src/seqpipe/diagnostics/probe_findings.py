@@ -38,8 +38,8 @@ def probe_findings(folder: Path, snapshots: Sequence[Snapshot], title: str) -> t
     cells = draw_cells(folder, after if first is last else before, after, title)
     through_time = (
         f"**{last.overall().words()}** (after {last.step:,} updates). The line"
-        " is the norm of the total derivative of the loss by h_t, averaged over the sequences"
-        " that were measured: how much a step so far from the loss still contributes."
+        " is the norm of the derivative of the loss with respect to h_t, averaged over the measured"
+        " sequences: it shows how much a step at that distance from the loss still contributes."
     )
     change = f"After {first.step:,} updates: {first.overall().words()}."
     if first is last:
@@ -62,7 +62,7 @@ def decay_rows(snapshot: Snapshot) -> list[dict[str, object]]:
             "verdict": decay.verdict,
             "half-life, steps": f"{'over ' * decay.without_end}{decay.half_life:.3g}",
             "memory horizon, steps": f"{decay.horizon} of {decay.distances}",
-            "factor a step": f"{decay.decay:.3g}",
+            "factor per step": f"{decay.decay:.3g}",
             "peak": f"{decay.peak:.3g}",
         }
         for layer, decay in snapshot.decays().items()

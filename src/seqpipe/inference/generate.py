@@ -66,7 +66,7 @@ class Decoding:
         if self.n_best > size:
             problems += faults({"n_best": within_beam(size)}, {"n_best": self.n_best})
         if self.length_penalty is not None and "length_penalty" not in task.search_options:
-            text = f"task={task.name} ranks answers by their probability alone"
+            text = f"task={task.name} ranks answers by probability only"
             problems.append(f"length_penalty={self.length_penalty}: {text}; allowed: leave it out")
         elif self.length_penalty is not None and size == 1:
             text = "greedy decoding has no beam; allowed: also beam_size=2 or more"
@@ -160,7 +160,7 @@ def sample(
         asked: how much, from where, and how.
     """
     if not isinstance(network, Samples):
-        text = "answers its x and makes up nothing; allowed: a model of one_to_many"
+        text = "writes no new sequences; allowed: a model with architecture=one_to_many"
         raise ConfigError(f"{type(network).__name__}: {text}")
     problems = rules.faults(RULES, vars(asked))
     if problems:
@@ -263,6 +263,6 @@ def _prompt(y: Field, asked: Drawing, device: torch.device) -> Tensor | None:
         place = int((ids == UNK).nonzero()[0])
         steps, _ = y.steps(prompt)
         unknown = repr(steps[place]) if len(steps) == len(ids) else "what comes"
-        text = f"{unknown} after {y.decode(ids[:place])!r} was never met in training"
+        text = f"{unknown} after {y.decode(ids[:place])!r} never occurred in training"
         raise DataError(f"prompt={prompt}: {text}; allowed: known symbols, or allow_unknown=true")
     return ids.expand(asked.n, -1).to(device)

@@ -74,7 +74,7 @@ def write(folder: Path, saved: Saved) -> Path:
         ConfigError: the folder is there, or cannot be written.
     """
     if folder.exists():
-        raise ConfigError(f"output={folder}: is there already; allowed: a new folder")
+        raise ConfigError(f"output={folder}: already exists; allowed: a new folder")
     _make(folder, lambda made: _write_files(made, saved))
     return folder
 
@@ -91,7 +91,7 @@ def copy(folder: Path, to: Path) -> Path:
             shutil.copyfile(folder / name, made / name, follow_symlinks=False)
 
     if to.exists():
-        raise ConfigError(f"output={to}: is there already; allowed: a new folder")
+        raise ConfigError(f"output={to}: already exists; allowed: a new folder")
     _make(to, fill)
     return to
 

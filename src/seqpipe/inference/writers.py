@@ -200,7 +200,7 @@ def format_of(output: str, asked: str | None) -> str:
     if found is None:
         allowed = ", ".join(dict.fromkeys(FORMATS))
         raise ConfigError(
-            f"output={output}: its name does not say in which format; allowed: a name that ends"
+            f"output={output}: its name does not determine the format; allowed: a name that ends"
             f" in {allowed}, or output_format=..."
         )
     if found == "parquet" and output == "-":
@@ -331,7 +331,7 @@ def write_midi(path: Path, roll: Any, *, lowest: int, steps_per_minute: float) -
     Raises:
         ConfigError: symusic is not installed.
     """
-    symusic = need("symusic", extra="midi", what="sample, of music")
+    symusic = need("symusic", extra="midi", what="sample (music)")
     score = symusic.Score(TICKS)
     score.tempos.append(symusic.Tempo(time=0, qpm=steps_per_minute))
     track = symusic.Track(name="seqpipe", program=0, is_drum=False)

@@ -43,7 +43,7 @@ class Architecture(nn.Module):
         Raises:
             ConfigError: it cannot be written as ONNX.
         """
-        wrong = "is not written as ONNX, it has no method onnx"
+        wrong = "cannot be written as ONNX, because it has no method onnx"
         name = type(self).__name__
         raise ConfigError(f"architecture={name}: {wrong}; allowed: format=safetensors")
 

@@ -127,7 +127,7 @@ def check_freeze(freeze_vectors: bool, *vectors: Tensor | None) -> None:
         ConfigError: there are none.
     """
     if freeze_vectors and all(each is None for each in vectors):
-        key, wrong = "architecture.freeze_vectors", "random vectors would stay as they are"
+        key, wrong = "architecture.freeze_vectors", "random vectors would never be trained"
         raise ConfigError(refusal(key, True, wrong, f"{key}=false, or vectors of the field"))
 
 

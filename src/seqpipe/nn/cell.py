@@ -128,7 +128,7 @@ class Cell(nn.Module, ABC):
         Raises:
             ConfigError: the cell cannot be written as ONNX.
         """
-        wrong = "is not written as ONNX, it has neither onnx_operator nor onnx_step"
+        wrong = "cannot be written as ONNX, because it has neither onnx_operator nor onnx_step"
         raise ConfigError(f"cell={type(self).__name__}: {wrong}; allowed: format=safetensors")
 
     def gates(

@@ -46,10 +46,12 @@ def export_onnx(model: Model, path: Path) -> list[str]:
     from seqpipe.onnx.checking import BATCHES, TOLERANCE, check
 
     if path.exists():
-        raise ConfigError(f"output={path}: is there already; allowed: a new file")
+        raise ConfigError(f"output={path}: already exists; allowed: a new file")
     network = model.network
     if not isinstance(network, Architecture):
-        wrong = "is not written as ONNX, it is no seqpipe.models.architecture.Architecture"
+        wrong = (
+            "cannot be written as ONNX, because it is no seqpipe.models.architecture.Architecture"
+        )
         allowed = "allowed: format=safetensors"
         raise ConfigError(f"architecture={type(network).__name__}: {wrong}; {allowed}")
     graph = Graph()

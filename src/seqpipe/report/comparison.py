@@ -59,11 +59,11 @@ def write_comparison(
     parts += [heading("Jobs"), table(list(_rows(jobs, best)))]
     repeats = list(_repeats(jobs))
     if repeats:
-        text = "Mean and standard deviation over the seeds, of the jobs that finished."
+        text = "Mean and standard deviation over the seeds of the jobs that finished."
         parts += [heading("Repeats"), text, table(repeats)]
     drawn = None if findings else _draw_results(folder, jobs, best)
     if drawn is not None:
-        text = "Each job's result; the best is filled."
+        text = "The result of each job; the best has a filled dot."
         parts += [heading("Results"), text, picture(drawn.relative_to(folder))]
     return write_page(folder / "comparison", parts)
 
@@ -102,10 +102,10 @@ def _in_short(jobs: Sequence[Job], best: frozenset[int]) -> str:
         job = next(job for job in jobs if job.number in best)
         name = f"job {job.number}" if not keys else in_code(setting(job, keys))
         text += f" By {in_code(job.kept)}, {number(job.monitored)}, {name} is the best"
-        text += f"; the test says {number(job.result)}." if job.judged else "."
+        text += f"; its test result is {number(job.result)}." if job.judged else "."
     elif len(best) > 1:
-        text += " Jobs on other data, or judged by another metric, cannot be compared: "
-        text += "each kind has its own best, chosen on the validation split."
+        text += " Jobs with different data or a different monitored metric cannot be compared: "
+        text += "each group has its own best job, chosen on the validation split."
     return text
 
 
@@ -127,7 +127,7 @@ def _rows(jobs: Sequence[Job], best: frozenset[int]) -> Iterator[Row]:
         row["run"] = _link(job)
         row["best"] = Markup("**best**") if job.number in best else ""
         if failed:
-            row["why"] = job.message
+            row["reason"] = job.message
         yield row
 
 

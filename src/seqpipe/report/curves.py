@@ -116,16 +116,16 @@ def _about_best(
     step, value = next((p for p in finite if p[0] == best_step), best)
     later = [at for at, _ in finite if at > step]
     if best_step is None and value != finite[-1][1]:
-        last = f"{name} is {number(finite[-1][1])} at the end; the weights tested are the last"
-        yield f"{last}. It was best at update {step:,}: {number(value)}."
+        last = f"{name} is {number(finite[-1][1])} at the end; the test uses the last weights"
+        yield f"{last}. It was best after update {step:,}: {number(value)}."
     elif len(finite) == 1:
-        yield f"{name} was measured once, at update {step:,}: {number(value)}."
+        yield f"{name} was measured once, after update {step:,}: {number(value)}."
     elif later:
         many = "once" if len(later) == 1 else f"{len(later)} times"
-        yield f"{name} is best at update {step:,}: {number(value)}."
-        yield f"It was measured {many} more without getting better."
+        yield f"{name} is best after update {step:,}: {number(value)}."
+        yield f"It was measured {many} more and did not improve."
     else:
-        yield f"{name} is best at the last validation, update {step:,}: {number(value)}."
+        yield f"{name} is best at the last validation, after update {step:,}: {number(value)}."
 
 
 def _about_losses(history: History, best_step: int | None) -> Iterator[str]:
@@ -139,10 +139,10 @@ def _about_losses(history: History, best_step: int | None) -> Iterator[str]:
     if not (math.isfinite(ours) and math.isfinite(theirs)):
         return
     where = "There" if step == best_step else "At the end"
-    losses = f"{where} `train/loss`, the mean of the epoch, is {number(ours)}"
+    losses = f"{where} `train/loss`, the mean over the epoch, is {number(ours)}"
     losses += f" and `val/loss` {number(theirs)}"
     if ours > 0 and theirs > 1.05 * ours:
-        yield f"{losses}, {number(round(theirs / ours, 2))} times as high."
+        yield f"{losses}, {number(round(theirs / ours, 2))} times as much."
     elif theirs > ours:
         yield f"{losses}, slightly higher."
     else:
@@ -153,7 +153,7 @@ def _about_broken(history: History, monitor: str) -> Iterator[str]:
     for name in dict.fromkeys(("train/loss", "val/loss", monitor)):
         broken = [step for step, value in history.get(name, ()) if not math.isfinite(value)]
         if broken:
-            yield f"At update {broken[0]:,} {in_code(name)} was not a finite number."
+            yield f"At update {broken[0]:,} {in_code(name)} was not finite."
 
 
 def _best(points: Sequence[tuple[int, float]], mode: str) -> tuple[int, float]:
@@ -169,7 +169,7 @@ def curves_advice(history: History, *, monitor: str, mode: str) -> Iterator[Find
         before, last = _best(points[:-1], mode)[1], points[-1][1]
         if abs(last - before) > _STILL_BETTER * abs(before):
             text = f"{in_code(monitor)} went from {number(before)} to {number(last)}"
-            text += " in the last validation: it was still getting better."
+            text += " in the last validation, so it was still improving."
             text += " A larger `trainer.max_epochs` may help."
             yield Finding("Train for longer", text, group="Advice")
     losses = [value for _, value in history.get("val/loss", ()) if math.isfinite(value)]

@@ -36,11 +36,14 @@ def write_data(folder: Path, *, title: str, text: str, summary: DataSummary) -> 
     """Writes data.md: counts, balance, coverage and examples."""
     parts = [heading(title, 1), escaped(text), heading("Splits"), table(summary.splits)]
     for role, rows in summary.classes.items():
-        parts += [heading(f"How often each {role} occurs"), table(rows)]
+        parts += [heading(f"Frequency of each {role}"), table(rows)]
     for role, rows in summary.numbers.items():
-        parts += [heading(f"The numbers of {role}, as the model reads them"), table(rows)]
+        parts += [
+            heading(f"Statistics of the numbers in {role}, as the model reads them"),
+            table(rows),
+        ]
     if summary.unknown:
-        parts.append(heading("Share of symbols that the vocabulary does not know"))
+        parts.append(heading("Share of symbols that are not in the vocabulary"))
         parts.append(table([{"of": role, **rates} for role, rates in summary.unknown.items()]))
     parts += [heading("Examples of the training split, decoded"), table(summary.examples)]
     if summary.problems:
@@ -115,5 +118,5 @@ def _draw_balance(axes: Axes, role: str, rows: Sequence[Row]) -> None:
     axes.set_yticks(range(len(rows)), [plain(str(row["name"])) for row in rows], fontsize=7)
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
-    axes.set_title(f"how often each {role}")
+    axes.set_title(f"frequency of each {role}")
     axes.set_xlabel("share")

@@ -72,16 +72,16 @@ class Decay:
         seen = self.distances - 1
         if self.verdict == "exploding":
             if not math.isfinite(self.growth):
-                return "exploding: the gradient is no longer a number"
-            times = f"{self.growth:.2g} times as large {seen} steps from the loss as at it"
-            return f"exploding: {times} (a factor of {self.decay:.3g} a step)"
+                return "exploding: the gradient is not finite"
+            times = f"{self.growth:.2g} times as large {seen} steps before the loss as at the loss"
+            return f"exploding: {times} (a factor of {self.decay:.3g} per step)"
         if self.verdict == "vanishing":
-            reach = f"under 1 % of its peak from {self.horizon} of {seen} steps back on"
+            reach = f"below 1 % of its peak from {self.horizon} of {seen} steps back"
         else:
-            reach = f"over 1 % of its peak as far as {seen} steps back"
+            reach = f"above 1 % of its peak as far as {seen} steps back"
         half = f"half-life {self.half_life:.3g} steps"
         if self.without_end:
-            half = "no decay to speak of"
+            half = "no measurable decay"
         return f"{self.verdict}: {reach}, {half}"
 
 

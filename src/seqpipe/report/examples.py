@@ -97,15 +97,17 @@ def confusion_finding(
     """
     n, total = len(names), sum(map(sum, matrix))
     right = sum(matrix[k][k] for k in range(n))
-    text = f"{right:,} of {total:,} are right ({right / max(1, total):.2%})."
+    text = f"{right:,} of {total:,} predictions are right ({right / max(1, total):.2%})."
     wrong = [(matrix[i][j], -i, -j) for i in range(n) for j in range(n) if i != j]
     count, i, j = max(wrong, default=(0, 0, 0))
     rows = []
     if count > 0:
-        text += " The table has the mistake made most often."
+        text += " The table shows the most frequent mistake."
         share = f"{count / sum(matrix[-i]):.1%}"
-        rows = [{"true": names[-i], "predicted": names[-j], "times": count, "of that class": share}]
-    return Finding("Which class is taken for which", text, figure, rows, group="Examples")
+        rows = [
+            {"true": names[-i], "predicted": names[-j], "times": count, "share of the class": share}
+        ]
+    return Finding("Confusions between classes", text, figure, rows, group="Examples")
 
 
 class AttentionMap(NamedTuple):
@@ -161,7 +163,7 @@ def attention_finding(examples: Sequence[AttentionMap], figure: str) -> Finding:
     largest = np.concatenate([looks.weights.max(axis=1) for looks in examples])
     even = np.concatenate([np.full(len(looks.y), 1 / looks.weights.shape[1]) for looks in examples])
     text = (
-        f"In {len(examples)} examples a step of the answer gives {largest.mean():.2f} of its"
+        f"In {len(examples)} examples, a step of the answer gives {largest.mean():.2f} of its"
         f" attention to one step of x, on average; uniform attention would give"
         f" {even.mean():.2f}. Rows are the steps of the answer as it was decoded, columns those"
         " of x."

@@ -1,4 +1,4 @@
-"""The loss at each step of y, with teacher forcing and with the model's own guesses read back."""
+"""Loss at each step of y, with teacher forcing and in free running."""
 
 import csv
 from collections.abc import Sequence
@@ -65,8 +65,15 @@ def draw_positions(folder: Path, positions: Sequence[Position], title: str = "")
         mark = {"marker": "o", "markersize": 3} if len(shown) <= 40 else {}
         axes.fill_between(at, forced, free, color=TRAIN, alpha=0.12, linewidth=0)
         # Where the lines coincide, the wider one is visible on both sides of the other.
-        axes.plot(at, free, color=TRAIN, linewidth=3, label="its own guesses read back", **mark)
-        axes.plot(at, forced, color=VALID, label="the true y before each step", **mark)
+        axes.plot(
+            at,
+            free,
+            color=TRAIN,
+            linewidth=3,
+            label="free running: its own predictions as input",
+            **mark,
+        )
+        axes.plot(at, forced, color=VALID, label="teacher forcing: the true y as input", **mark)
         axes.set_ylim(bottom=0)
         axes.set_ylabel("nats at this position")
         above = f"{plain(title, LONGEST_TITLE)}: " if title else ""
@@ -85,22 +92,24 @@ def draw_positions(folder: Path, positions: Sequence[Position], title: str = "")
 def positions_finding(
     positions: Sequence[Position], examples: int, figure: str | None = None
 ) -> Finding:
-    """The exposure gap, in words: what reading its own guesses costs the model."""
+    """The exposure gap, in words: how much the loss rises in free running."""
     whole = _mean(positions)
     gap = whole.free_running - whole.teacher_forced
     text = (
-        f"With the true y before each step the loss is {whole.teacher_forced:.3g} nats per step;"
-        f" when the model reads its own guesses, {whole.free_running:.3g}"
-        f" ({examples} examples of validation, scored against the true y at the same position)."
+        "When the model reads the true y before each step, the loss is"
+        f" {whole.teacher_forced:.3g} nats per step;"
+        f" when it reads its own predictions, it is {whole.free_running:.3g}"
+        f" ({examples} validation examples, scored against the true y at the same position)."
     )
     if len(positions) > 1 and gap > 0.01 * whole.teacher_forced:
         worst = max(positions, key=lambda p: p.free_running - p.teacher_forced)
         more = worst.free_running - worst.teacher_forced
         text += (
-            f" The difference, **{gap:.2g} nats**, is the exposure gap: later steps read a mistake,"
-            " and another good continuation counts as wrong. The losses are equal at position 1"
+            f" The difference, **{gap:.2g} nats**, is the exposure gap: later steps read earlier"
+            " mistakes, and other good continuations count as wrong. The losses are equal at "
+            "position 1"
             f" and differ most at {worst.position:.0f} (by {more:.2g})."
         )
     else:
-        text += " Reading its own guesses costs nothing here."
+        text += " Reading its own predictions does not raise the loss here."
     return Finding("Free running", text, figure=figure, group="Free running")

@@ -106,7 +106,7 @@ def _metrics(metrics: Mapping[str, float]) -> Iterator[str]:
     yield table([{"metric": name, "value": number(metrics[name])} for name in shown])
     left = len(metrics) - len(shown)
     if left:
-        yield f"`metrics.json` has {left} more, `gradient/` and `cell/` of single layers."
+        yield f"`metrics.json` has {left} more: `gradient/` and `cell/` for each layer."
 
 
 def _of_a_layer(name: str) -> bool:

@@ -315,7 +315,7 @@ def _reach_in_words(
         "the horizon, where a line stays under 1 %, a step has almost no influence on learning."
     )
     if guessing is not None and jobs:
-        text += f" Guessing gives {escaped(jobs[0].judged)} {number(guessing)}."
+        text += f" A model that guesses gets {escaped(jobs[0].judged)} {number(guessing)}."
     lines = []
     for panel in layout.panels:
         here = [job for job in jobs if layout.panel(job) == panel]
@@ -364,7 +364,7 @@ def _norms_in_numbers(job: Job, history: History) -> dict[str, object]:
     finite = [value for value in skipped if math.isfinite(value)]
     clipped = [value for _, value in history.get("grad_norm/clipped_fraction", ())]
     return {
-        "largest norm seen": _shown(largest),
+        "largest norm": _shown(largest),
         "bad steps": f"{max(finite):.0f}" if finite else "",
         "clipped": f"{sum(clipped) / len(clipped):.0%}" if clipped else "",
         # A training that failed has no last probe.
@@ -378,7 +378,7 @@ def _norms_in_words(job: Job, name: str, history: History) -> str:
     if math.isinf(largest):
         words += " the gradient was not finite;"
     elif not math.isnan(largest):
-        words += f" the largest gradient norm seen is {number(largest)};"
+        words += f" the largest gradient norm is {number(largest)};"
     if job.status != FINISHED:
         why = f" ({job.message.split(';')[0]})" if job.message else ""
         return f"{words} the job {_ENDED.get(job.status, job.status)}{why}."

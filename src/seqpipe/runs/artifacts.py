@@ -86,7 +86,7 @@ def _note(root: Path, cfg: DictConfig) -> None:
     try:
         note_seal(root, written)
     except OSError as error:
-        text = "cannot be written (%s): for this run evaluate and rerun will want own_data=true"
+        text = "cannot be written (%s): evaluate and rerun will need own_data=true for this run"
         log.warning(f"%s: {text}", root / SEALS, error.strerror)
 
 

@@ -58,7 +58,7 @@ def _cause(run: TrainingRun, error: BaseException) -> Finding:
     if run.history.last is not None:
         rows.append({"": "last validated epoch", " ": run.history.last.epoch})
     rows += [{"": "in", " ": frame} for frame in _frames(error)]
-    text = "This run did not finish. The following was known until then."
+    text = "This run did not finish. The report shows what was known until then."
     return Finding(ENDED, text, rows=rows, group=ENDED)
 
 
@@ -90,4 +90,4 @@ def _warn_instead(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         text = resource_message(error) or f"{type(error).__name__}: {error}"
-        log.warning("%s: not all of the report can be written: %s", folder, text)
+        log.warning("%s: part of the report could not be written: %s", folder, text)

@@ -26,7 +26,7 @@ def find_run(options: RunOptions, root: Path, *, needs: str | None = "model") ->
         DataError: its folder cannot be read.
     """
     if needs is not None and exported_folder(options, root) is not None:
-        text = "was exported from a run, and keeps no record of it; allowed: the run"
+        text = "is an exported model without the record of its run; allowed: the run"
         raise ConfigError(f"run={options.run}: {text}")
     found = look_up_run(
         options.run,
@@ -38,7 +38,7 @@ def find_run(options: RunOptions, root: Path, *, needs: str | None = "model") ->
         needs=needs,
     )
     if options.tracking_uri is not None and found.artifacts is None:
-        text = f"is not read where run={options.run} is a folder; allowed: one of them"
+        text = f"has no effect where run={options.run} is a folder; allowed: one of them"
         raise ConfigError(f"tracking_uri={options.tracking_uri}: {text}")
     return found
 

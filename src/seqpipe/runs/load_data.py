@@ -84,6 +84,9 @@ def load_data(
 def quiet() -> None:
     """Silences Lightning's messages at every start, which our own summary replaces."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    # A line for each checkpoint: "`weights_only` was not set".
+    connector = "pytorch_lightning.trainer.connectors.checkpoint_connector"
+    logging.getLogger(connector).setLevel(logging.WARNING)
     # Batches come from memory in this process: workers would only add the cost of sending them.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # Lightning 2.6 meets torch 2.8 or later; nothing that a user could mend.
@@ -94,8 +97,8 @@ def _refuse_unread(cfg: DictConfig, launch: Launch) -> None:
     """Refuses a typed batch size that nothing reads, since batches are counted in steps."""
     typed = [o for o in launch.overrides if o.lstrip("+").startswith("data.batch_size=")]
     if typed and cfg.data.batch_tokens is not None:
-        text = "is not read where data.batch_tokens says how large a batch is; allowed: one of them"
-        raise ConfigError(f"{typed[-1]}: {text}")
+        text = "has no effect with data.batch_tokens, which sets the size of a batch"
+        raise ConfigError(f"{typed[-1]}: {text}; allowed: one of them")
 
 
 def _refuse_unrecordable(cfg: DictConfig) -> None:

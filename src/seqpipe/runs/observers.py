@@ -52,7 +52,7 @@ def check_diagnostics(overrides: Sequence[str], model: nn.Module) -> None:
         if needs.get(key, True) or value in ("0", "null"):
             continue
         lacks = "writes no y" if key.endswith("free_running") else "has no recurrent layer"
-        text = f"{type(model).__name__} {lacks}, so there is nothing to look at"
+        text = f"{type(model).__name__} {lacks}, so there is nothing to measure"
         problems.append(f"{override}: {text}; allowed: leave it out")
     if problems:
         raise ConfigError(problems)

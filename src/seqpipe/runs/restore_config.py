@@ -124,7 +124,9 @@ def _place(cfg: DictConfig, found: RunRecord, root: Path, *, own: bool) -> None:
             asked = str(then)
         cfg.logger.tracking_uri = asked or (then if own else training_store())
         if not own and asked is None and then != cfg.logger.tracking_uri:
-            text = "the new run is recorded in %s, not in %s, which somebody else's record names"
+            text = (
+                "the new run is recorded in %s, not in %s, which the record of the other run names"
+            )
             log.warning(text, cfg.logger.tracking_uri, then)
     if not own and cfg.data.cache is not None:
         cfg.data.cache = OmegaConf.load(conf_dir() / "config.yaml").data.cache

@@ -195,7 +195,7 @@ def _warn_of_another_cosine(now: dict[str, Any], before: dict[str, Any]) -> None
         return
     for key in ("trainer.max_epochs", "trainer.max_steps"):
         if now.get(key) != before.get(key):
-            text = "%s=%s, was %s: the learning rate follows the cosine to the new end"
+            text = "%s=%s, was %s: the cosine of the learning rate now ends at the new value"
             log.warning(text, key, now.get(key), before.get(key))
 
 
@@ -205,7 +205,7 @@ def _nothing_left(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Iterato
     for key, (count, what) in done.items():
         wanted = cfg.trainer[key]
         if wanted is not None and 0 <= wanted <= count:
-            text = f"{path} has {count} {what} behind it; allowed: more than {count}"
+            text = f"{path} has {count} {what} already; allowed: more than {count}"
             yield f"trainer.{key}={wanted}: {text}"
     spent = seconds_trained(saved)
     given = cfg.trainer.max_time
@@ -224,10 +224,10 @@ def _between_updates(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Iter
     """A checkpoint holds neither an accumulated gradient nor the rest of a closed epoch."""
     progress, every = progress_of(saved), cfg.trainer.accumulate_grad_batches
     if progress.batches == 0 and not progress.is_last_batch:
-        text = "was written after a training that ended inside an epoch, and cannot continue it"
+        text = "was written by a training that ended within an epoch, and cannot continue it"
         yield f"resume={path}: {text}; allowed: last.ckpt, from callbacks.checkpoint.save_last=true"
     if progress.batches % every:
-        text = f"stands {progress.batches % every} of {every} batches into an update"
+        text = f"was written after {progress.batches % every} of the {every} batches of an update"
         allowed = "its last.ckpt, or trainer.accumulate_grad_batches=1"
         yield f"resume={path}: {text}; allowed: {allowed}"
 

@@ -48,7 +48,10 @@ def write(run: TrainingRun) -> None:
         model = Model(config, data.x, data.y, data.spec, module.task, network, facts)
         usage = examples(model, data)
         if not usage.inputs:
-            log.warning("none of the first %d records can be answered: MLflow gets no model", TRIED)
+            log.warning(
+                "the model answers none of the first %d records, so no MLflow model is written",
+                TRIED,
+            )
         if not (usage.inputs and run.tracker.write_model(folder / FOLDER, plain, usage)):
             place = folder / FOLDER / model_format.LOGGED
             place.parent.mkdir(parents=True)

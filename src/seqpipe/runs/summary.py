@@ -123,7 +123,9 @@ def summary(run: TrainingRun) -> str:
     advice = run.module.flow.advice()
     if not math.isfinite(run.monitored):  # of the last epoch, where no checkpoint is kept
         monitor = run.module.task.monitor
-        text = f"{monitor} is {run.monitored}: the training is of no use; a lower optim.lr may help"
+        text = (
+            f"{monitor} is {run.monitored}: the trained model is useless; a lower optim.lr may help"
+        )
         advice.insert(0, text)
     return as_lines(rows, advice)
 

@@ -191,8 +191,8 @@ def check_data(
             named = [one for one in named if is_elsewhere(one.partition("=")[2])]
     if named:
         shown = ", ".join(named[:_SHOWN])
-        text = f"was not trained from this folder, and its record names what is read ({shown})"
-        allowed = f"{_others(named) if instead else ''}{instead}own_data=true, if that may be read"
+        text = f"was not trained from this folder, and its record names files to read ({shown})"
+        allowed = f"{_others(named) if instead else ''}{instead}own_data=true, if you trust them"
         raise ConfigError(f"{found.typed}: {text}; allowed: {allowed}")
 
 
@@ -222,8 +222,8 @@ def check_beside(config: Mapping[str, Any], root: Path, *, own_data: bool) -> No
         if key.rpartition(".")[2] not in _REPLACED and is_elsewhere(value)
     ]
     if named:
-        text = "beside the input, the record of somebody else's model names what is read"
-        allowed = "own_data=true, if that may be read"
+        text = "the model was not trained here, and its record names other files to read"
+        allowed = "own_data=true, if you trust them"
         raise ConfigError(f"run: {text} ({', '.join(named[:_SHOWN])}); allowed: {allowed}")
 
 

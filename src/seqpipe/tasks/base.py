@@ -318,7 +318,7 @@ class Task(ABC):
             ConfigError: the answer cannot be written as ONNX.
         """
         if self.y.form.holds != "ids":
-            wrong = "its answers are not written as ONNX, it has no method onnx"
+            wrong = "its outputs cannot be written as ONNX, because it has no method onnx"
             raise ConfigError(f"task={self.name}: {wrong}; allowed: format=safetensors")
         logits = self.onnx_logits(graph, outputs, steps)
         chances = graph.op("Softmax", logits, axis=-1)

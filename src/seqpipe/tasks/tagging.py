@@ -73,7 +73,7 @@ class Tagging(StepTask):
         self.span_names = y.names if y.scheme is not None and y.names is not None else ()
         super().__init__(y=y, monitor=monitor, mode=mode)
         if crf and label_smoothing:
-            text = "spreads mass over the tags of one step, a CRF answers with whole sequences"
+            text = "smooths the tags of one step, but a CRF predicts whole sequences"
             raise ConfigError(f"task.label_smoothing={label_smoothing}: {text}; allowed: 0")
         self.label_smoothing, self.crf = label_smoothing, crf
         self.weights = weights_of(class_weights, y)

@@ -53,7 +53,9 @@ def end_abandoned(client: MlflowClient) -> None:
         here = len(mark) == 4 and mark[:2] == mine[:2]
         if here and process_mark(mark[2]) != " ".join(mark):
             client.set_terminated(run.info.run_id, "KILLED")
-            text = "run %s (%s) is set to KILLED: its process ended without setting a status"
+            text = (
+                "run %s (%s) is set to KILLED, because its process ended without setting a status"
+            )
             log.warning(text, run.info.run_id[:8], run.info.run_name)
 
 

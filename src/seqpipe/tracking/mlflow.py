@@ -187,7 +187,7 @@ class MLflowTracker(Tracker):
             write_pyfunc(folder, data, usage)
         except Exception as error:  # any of MLflow's; a half-written folder is removed
             shutil.rmtree(folder, ignore_errors=True)
-            log.warning("%s: MLflow gets no model: %s", folder, reason_of(error))
+            log.warning("%s: no MLflow model is written: %s", folder, reason_of(error))
             self._missing.append(f"{folder.name}/MLmodel")
             return False
         return True
@@ -208,7 +208,7 @@ class MLflowTracker(Tracker):
         if missing:
             self._keep_record(status, missing)
             where = f"run {self.run_id} in {self.location}"
-            log.error("the record of %s lacks: %s", where, "; ".join(missing))
+            log.error("these parts of %s could not be recorded: %s", where, "; ".join(missing))
 
     def _tag(self, tags: Mapping[str, str]) -> None:
         pairs = [entities.RunTag(key, value[:_TAG_LENGTH]) for key, value in tags.items()]

@@ -53,9 +53,9 @@ def register_model(found: RunRecord, model: str, name: str, alias: str | None, k
     """
     check_names(name, alias, key)
     if found.foreign_store is not None:
-        text = f"{found.typed} was not trained from this folder, and its record names a store"
+        text = f"{found.typed} was not trained from this folder, and its record names another store"
         allowed = f"tracking_uri={found.foreign_store} with run={found.run_id}, if you trust it"
-        raise ConfigError(f"{key}={name}: {text} that is not asked; allowed: {allowed}")
+        raise ConfigError(f"{key}={name}: {text}; allowed: {allowed}")
     if found.run_id is None or found.tracking_uri is None:
         text = f"{found.typed} is not recorded in MLflow; allowed: a run of logger=mlflow"
         raise ConfigError(f"{key}={name}: {text}")
@@ -65,8 +65,8 @@ def register_model(found: RunRecord, model: str, name: str, alias: str | None, k
         run = client.get_run(found.run_id)
         kept = {entry.path for entry in client.list_artifacts(found.run_id, model)}
         if f"{model}/MLmodel" not in kept:
-            text = f"{found.typed} left no {model}/MLmodel in {found.tracking_uri}"
-            raise ConfigError(f"{key}={name}: {text}; allowed: a run that did")
+            text = f"{found.typed} has no {model}/MLmodel in {found.tracking_uri}"
+            raise ConfigError(f"{key}={name}: {text}; allowed: a run that has one")
         try:
             client.get_registered_model(name)
         except MlflowException:

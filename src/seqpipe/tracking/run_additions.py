@@ -56,7 +56,9 @@ def add_to_run(run: RunRecord, metrics: Mapping[str, float], name: str, rows: Se
                 raise
             log.warning("%s", error)  # the store of an old run folder may be gone
     if not where:
-        raise TrackingError(f"{run.typed}: nothing more can be recorded; allowed: log=false")
+        raise TrackingError(
+            f"{run.typed}: the run has no folder and no store to write to; allowed: log=false"
+        )
     return " and ".join(where)
 
 
@@ -84,5 +86,5 @@ def _send(run_id: str, uri: str, metrics: Mapping[str, float], stem: str, text: 
             file.write_text(text + "\n", encoding="utf-8")
             client.log_artifact(run_id, str(file), FOLDER)
     except Exception as error:  # each kind of store has its own
-        text = f"mlflow run {run_id}: cannot be added to ({reason_of(error)})"
+        text = f"mlflow run {run_id}: could not be changed ({reason_of(error)})"
         raise TrackingError(text) from None

@@ -22,8 +22,8 @@ from seqpipe.tracking.store import require_store, resolve_uri, short_timeouts, s
 
 KEY = "tracking_uri"
 ALLOWED = (
-    "latest, best, an MLflow run id or its beginning, models:/name@alias, models:/name/3, "
-    "a run folder, or one that was exported"
+    "latest, best, an MLflow run id or its first characters, models:/name@alias, models:/name/3, "
+    "a run folder, or an exported model"
 )
 _ID = r"[0-9a-f]{4,32}"
 _SHOWN = 5  # runs in a message
@@ -125,11 +125,11 @@ def _folder(run: str, root: Path) -> Path | None:
         hint = f"did you mean '{there}'?"
         raise ConfigError(f"run={run}: no such folder; allowed: run={there}; {hint}")
     hint = did_you_mean(run, ["latest", "best"]) or did_you_mean(Path(run).name, names)
-    raise ConfigError(f"run={run}: no such folder, and no id; allowed: {ALLOWED}{hint}")
+    raise ConfigError(f"run={run}: neither a folder nor a run id; allowed: {ALLOWED}{hint}")
 
 
 def _lacking(run: str, needs: str) -> str:
-    return f"run={run}: it left no {needs}; allowed: a run that finished and kept one"
+    return f"run={run}: it has no {needs}; allowed: a finished run that has one"
 
 
 @dataclass(frozen=True)
@@ -223,17 +223,17 @@ class _Store:
     def by_id(self, run_id: str) -> entities.Run:
         """The run of an id, or of a unique beginning of one."""
         if not re.fullmatch(_ID, run_id):
-            raise ConfigError(f"run={run_id}: no id of MLflow; allowed: {ALLOWED}{self._newest()}")
+            raise ConfigError(f"run={run_id}: no MLflow run id; allowed: {ALLOWED}{self._newest()}")
         with contextlib.suppress(MlflowException):  # raised if there is none
             run = self.client.get_run(run_id)
             if run.info.lifecycle_stage == "deleted":
-                text = "was deleted; allowed: a run that is there"
+                text = "was deleted; allowed: a run that exists"
                 raise ConfigError(f"run={run_id}: {text}{self._newest()}")
             return run
         alike = list(self._search(f"attributes.run_id LIKE '{run_id}%'", everywhere=True))
         if len(alike) > 1:
             shown = ", ".join(run.info.run_id[:12] for run in alike[:_SHOWN])
-            text = f"{len(alike)} runs begin with it; allowed: more of {shown}"
+            text = f"{len(alike)} runs begin with it; allowed: more characters, as {shown}"
             raise ConfigError(f"run={run_id}: {text}")
         if not alike:
             ids = [run.info.run_id for run in self._search("", everywhere=True)]
@@ -306,7 +306,7 @@ class _Store:
         lines = [
             f"{run.info.run_id[:8]} {run.info.run_name} ({run.info.status.lower()})" for run in runs
         ]
-        return f"; the newest: {', '.join(lines)}" if lines else "; it holds no run"
+        return f"; the newest: {', '.join(lines)}" if lines else "; the store has no runs"
 
 
 @dataclass(frozen=True)

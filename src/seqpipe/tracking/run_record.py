@@ -96,7 +96,7 @@ class RunRecord:
         if self.folder is not None and (self.folder / path).exists():
             return self.inside(path)
         if not self.has(path):
-            raise ConfigError(f"{self.typed}: it left no {path}; allowed: a run that did")
+            raise ConfigError(f"{self.typed}: it has no {path}; allowed: a run that has one")
         assert self.artifacts is not None
         target = self._fetched
         if not (target / path).exists():
@@ -265,7 +265,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return read_object(path)
     except (BadRecordError, OSError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); allowed: what training wrote") from None
+        raise DataError(
+            f"{path}: cannot be read ({error}); allowed: the file that training wrote, unchanged"
+        ) from None
 
 
 def read_metrics(path: Path) -> dict[str, float | None]:
@@ -277,7 +279,7 @@ def read_metrics(path: Path) -> dict[str, float | None]:
     read = read_json(path)
     wrong = [name for name, value in read.items() if value is not None and not _is_number(value)]
     if wrong:
-        text = f"{wrong[0]} is no number; allowed: what training wrote"
+        text = f"{wrong[0]} is no number; allowed: the file that training wrote, unchanged"
         raise DataError(f"{path}: {text}")
     return read
 

@@ -63,6 +63,7 @@ class Failed(_HttpError):
 
 
 MLMODEL = "MLmodel"
+_WRITTEN = "allowed: the file that training wrote, unchanged"
 _START_SECONDS = 120.0  # torch and MLflow are imported in every worker
 _END_SECONDS = 10.0
 _LONGEST_TYPED = 1500  # characters of a body within the command; a longer one is read from its file
@@ -114,24 +115,24 @@ def check_model(folder: Path) -> None:
         (name,) = flavors
         flavor = dict(flavors[name])
     except (OSError, ValueError, TypeError, KeyError):
-        raise DataError(f"{path}: cannot be read; allowed: what training wrote") from None
+        raise DataError(f"{path}: cannot be read; {_WRITTEN}") from None
     unknown = sorted(set(model) - MODEL_KEYS)
     if unknown or model.get("prompts") is not None:  # MLflow would load what they name
         text = f"has {', '.join(unknown) or 'prompts'}, which training does not write"
-        raise DataError(f"{path}: {text}; allowed: what training wrote")
+        raise DataError(f"{path}: {text}; {_WRITTEN}")
     for entry in folder.rglob("*"):
         if entry.is_symlink():
-            raise DataError(f"{entry}: is a link; allowed: what training wrote")
+            raise DataError(f"{entry}: is a link; {_WRITTEN}")
     ours = name == "python_function" and flavor.get("loader_module") == LOADER
     if not ours or flavor.get("code") is not None or not set(flavor) <= FLAVOR_KEYS:
         loader = flavor.get("loader_module", name)
         text = f"would be loaded by code that is not seqpipe's ({loader})"
-        raise DataError(f"{path}: {text}; allowed: what training wrote")
+        raise DataError(f"{path}: {text}; {_WRITTEN}")
     example = model.get("saved_input_example_info") or {}
     names = {"data": flavor.get("data"), **(example if isinstance(example, dict) else {})}
     for key, file in names.items():
         if file is not None and is_elsewhere(str(file)):
-            text = f"{key}={file} leads out of its folder; allowed: what training wrote"
+            text = f"{key}={file} leads out of its folder; {_WRITTEN}"
             raise DataError(f"{path}: {text}")
 
 
@@ -209,7 +210,7 @@ def example_of(folder: Path) -> Any:
         split = body["dataframe_split"]
         return {"dataframe_split": {**split, "data": split["data"][:1]}}
     except (OSError, ValueError, TypeError, KeyError):
-        raise DataError(f"{path}: cannot be read; allowed: what training wrote") from None
+        raise DataError(f"{path}: cannot be read; {_WRITTEN}") from None
 
 
 def curl(server: Server, folder: Path, body: Any) -> str:

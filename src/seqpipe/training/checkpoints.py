@@ -290,7 +290,8 @@ class BestAndLast(Checkpoint):
         saved = self.resumed_from if _step_of(self.resumed_from) == best.step else old
         if _step_of(saved) != best.step:
             log.warning(
-                "the best checkpoint so far (%s %.4g) is not in %s: it is not compared with",
+                "the best checkpoint so far (%s %.4g) is missing in %s, so new checkpoints are not "
+                "compared with it",
                 self.monitor,
                 best.metrics[self.monitor],
                 old,

@@ -198,20 +198,20 @@ class GradientFlow:
         if updates == 0:
             return "No update was made."
         said = (
-            f"In {updates:,} updates the norm of the gradient was {self._median():.3g} in the"
-            f" median and {self._run['largest']:.3g} at most."
+            f"In {updates:,} updates the median gradient norm was {self._median():.3g} and"
+            f" the largest {self._run['largest']:.3g}."
         )
         if self._limit is None:
             return f"{said} Nothing was clipped (trainer.gradient_clip_val=null)."
         share = self._run["acted"] / updates
         of = "each number" if self._by_value else "the norm"
-        return f"{said} Clipping {of} at {self._limit:g} changed {share:.1%} of them."
+        return f"{said} Clipping {of} at {self._limit:g} changed {share:.1%} of the updates."
 
     def advice(self) -> list[str]:
         """Return advice on clipping, in sentences; after fewer than `FEW` updates there is none."""
         updates, acted, largest = (self._run[name] for name in ("updates", "acted", "largest"))
         if updates == 0:
-            return ["no update was made: the weights are the initial ones"]
+            return ["no update was made, so the weights are the initial ones"]
         if updates < FEW:
             return []
         median = self._median()
@@ -228,11 +228,11 @@ class GradientFlow:
             measured = f"the largest norm of the gradient was {largest:.3g}"
             if self._by_value:
                 number = self._run["largest_number"]
-                measured = f"the largest number of the gradient was {number:.3g}"
+                measured = f"the largest entry of the gradient was {number:.3g}"
             return [f"{setting} never acted in {updates:,} updates: {measured}"]
         if acted > 0.9 * updates:
             return [
-                f"{setting} acted in {acted / updates:.0%} of {updates:,} updates, so it works as"
+                f"{setting} acted in {acted / updates:.0%} of {updates:,} updates, so it acts like"
                 f" a smaller learning rate: the median norm of the gradient was {median:.3g}"
             ]
         return []

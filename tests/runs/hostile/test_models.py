@@ -175,7 +175,7 @@ def test_files_beside_the_input_are_not_read(theirs, secret, refused):
     sign(folder)
     for command in ("predict", "evaluate"):
         message = refused(command, "run=theirs", "input=mine.jsonl")
-        assert f"names what is read ({'data.source.annotation'}={secret})" in message
+        assert f"names files to read ({'data.source.annotation'}={secret})" in message
 
 
 FLAVORS = {
@@ -213,7 +213,10 @@ def test_what_mlflow_would_load_is_ours_alone(theirs, tmp_path, refused, canary,
     if case != "a link":
         path.write_text(text)
     message = refused(command[0], "run=theirs", command[1])
-    assert "allowed: what training wrote" in message or "leads out of its folder" in message
+    assert (
+        "allowed: the file that training wrote, unchanged" in message
+        or "leads out of its folder" in message
+    )
 
 
 @pytest.fixture

@@ -190,9 +190,9 @@ def test_files_and_sets_that_a_record_names_are_not_read(theirs, secret, refused
     text = text.replace("SECRET", str(secret))
     message = refused("rerun", "run=theirs")
     assert text in message or "data.source.train=" in message
-    assert "allowed: own_data=true, if that may be read" in message
+    assert "allowed: own_data=true, if you trust them" in message
     if case != "checkpoint":
-        assert "own_data=true, if that may be read" in refused("evaluate", "run=theirs")
+        assert "own_data=true, if you trust them" in refused("evaluate", "run=theirs")
 
 
 def test_what_a_command_names_is_not_read_with_other_data(theirs, secret, harmless):
@@ -288,7 +288,7 @@ def test_a_rerun_is_recorded_here_and_not_where_the_record_says(
     change(theirs_without_files, "data.cache", str(tmp_path / "their cache"))
     with harmless(written=True):
         assert call("rerun", ["run=theirs"]) == 0
-    assert f"not in {address}, which somebody else's record names" in caplog.text
+    assert f"not in {address}, which the record of the other run names" in caplog.text
     assert not (tmp_path / "their.db").exists()
     assert not (tmp_path / "their cache").exists()
     assert (work / "outputs" / "mlflow.db").is_file()
@@ -330,7 +330,7 @@ def test_a_run_that_a_store_names_is_no_more_trusted(trained, work, refused, mon
     store = f"sqlite:///{trained.parents[1] / 'outputs' / 'mlflow.db'}"
     run_id = json.loads((trained / "provenance.json").read_text())["run_id"]
     message = refused("rerun", f"run={run_id}", f"tracking_uri={store}")
-    assert "own_data=true, if that may be read" in message
+    assert "own_data=true, if you trust them" in message
     kept = trained.with_name("kept")
     shutil.copytree(trained, kept)
     try:

@@ -157,7 +157,7 @@ def test_an_empty_input_is_told_and_leaves_the_old_file(ask, tmp_path):
     path = write(tmp_path / "in.csv", "id,text\n")
     with pytest.raises(DataError) as caught:
         ask("category of text", input=path, output="out.csv")
-    text = "holds nothing to answer; allowed: one row or more"
+    text = "has no rows; allowed: one row or more"
     assert caught.value.problems == [f"input={path}: {text}"]
     assert Path(old).read_text() == "as it was"
 
@@ -173,7 +173,7 @@ def test_what_cannot_be_written_is_refused_before_anything_is_read(ask, tmp_path
     for name in ("in.csv", "link.csv", "./runs/../in.csv"):
         assert problem(input=path, output=name).endswith("is the input; allowed: another file")
     assert problem(input=path, output="out.xls").endswith(
-        "its name does not say in which format; allowed: a name that ends in .csv, .tsv, .tab,"
+        "its name does not determine the format; allowed: a name that ends in .csv, .tsv, .tab,"
         " .jsonl, .ndjson, .json, .parquet, or output_format=..."
     )
     (tmp_path / "folder.csv").mkdir()
@@ -235,7 +235,7 @@ def test_lines_from_a_pipe_are_answered_to_a_pipe(run_of, tmp_path):
         "byte 0xef at column 3 is not utf-8; allowed: encoding=latin-1, cp1252, ... as the file"
         " was written"
     )
-    assert "2 of 4 rows could not be answered" in err.decode()
+    assert "2 of 4 rows could not be read" in err.decode()
 
 
 def test_who_closes_the_pipe_ends_the_job_though_more_could_be_read(run_of, tmp_path):

@@ -80,7 +80,7 @@ def test_music_is_written_as_midi_and_drawn_and_nothing_is_replaced(say, made, t
 
 
 def test_options_of_music_are_refused_of_text(say):
-    text = "is of music, and the model writes text; allowed: leave it out"
+    text = "is an option for music, but the model writes text; allowed: leave it out"
     assert problems(ConfigError, say, "sample", "lines", output="x", tempo=60.0) == [
         f"output=x: {text}",
         f"tempo=60.0: {text}",
@@ -88,7 +88,7 @@ def test_options_of_music_are_refused_of_text(say):
 
 
 def test_options_of_chance_are_refused_where_the_likeliest_is_taken():
-    text = "is of what is drawn by chance, and top_k=1 takes the likeliest; allowed: leave it out"
+    text = "has no effect, as top_k=1 always takes the most likely symbol; allowed: leave it out"
     given = {"top_k": 1, "temperature": 0.5, "top_p": 0.9, "seed": 3}
     words = ["run=latest", *(f"{name}={value}" for name, value in given.items())]
     with pytest.raises(ConfigError) as error:
@@ -138,7 +138,7 @@ def test_rows_of_a_file_are_scored_in_their_order(say, made, tmp_path):
     ]
     path.write_text("text\n\n")
     (wrong,) = problems(DataError, say, "score", "lines", input=str(path), output=str(output))
-    assert wrong == f"input={path}: holds nothing to score; allowed: one row or more"
+    assert wrong == f"input={path}: has no rows; allowed: one row or more"
     assert len(output.read_text().splitlines()) == 2
     path.write_text('text,n\na,1\n"",2\n')
     (wrong,) = problems(DataError, say, "score", "words", input=str(path), output="-")
@@ -210,7 +210,7 @@ def test_unknown_symbols_of_a_prompt_are_named_where_they_are_allowed(say, caplo
 
 def test_what_cannot_be_translated_is_told(say, tmp_path):
     assert problems(ConfigError, say, "translate", "category of text", text="a") == [
-        "task=classification: writes no other sequence; allowed: predict, or a run of"
+        "task=classification: does not write a sequence; allowed: predict, or a run of"
         " encoder_decoder"
     ]
     assert problems(ConfigError, say, "translate", "transcript", text="a", attention="a.png") == [
@@ -324,24 +324,32 @@ def test_an_exported_folder_is_asked_as_its_run_is(say, made, run_of, options, t
         predict.run(asked, tmp_path)
         answers[run] = output.read_text()
     assert len(set(answers.values())) == 1
-    text = "was exported from a run, and keeps no record of it; allowed: the run"
+    text = "is an exported model without the record of its run; allowed: the run"
     for command, more in ((rerun, {}), (register, {"name": "n"}), (serve, {})):
         asked = options(command.__name__.rpartition(".")[2], run=str(exported), **more)
         assert problems(ConfigError, command.run, asked, tmp_path) == [f"run={exported}: {text}"]
     graph = str(tmp_path / "graph")
     (wrong,) = problems(ConfigError, say, "export", name, format="onnx", output=graph)
-    assert wrong == f"output={graph}: is no name of a graph; allowed: one that ends in .onnx"
+    assert wrong == f"output={graph}: wrong form; allowed: a name that ends in .onnx"
 
 
 @pytest.mark.parametrize(
     ("command", "words", "wrong"),
     [
-        ("evaluate", ["resamples=0", "seed=3"], "seed=3: is of the bootstrap, and resamples=0 is"),
-        ("evaluate", ["resamples=0", "confidence=0.9"], "confidence=0.9: is of the bootstrap, "),
-        ("score", ["text=a", "batch_size=3"], "batch_size=3: is of an input=...; allowed: leave"),
-        ("score", ["text=a", "output=o.csv"], "output=o.csv: is of an input=...; allowed: leave"),
-        ("translate", ["text=a", "encoding=latin-1"], "encoding=latin-1: is of an input=...; "),
-        ("translate", ["text=a", "format=csv"], "format=csv: is of an input=...; allowed: leave"),
+        ("evaluate", ["resamples=0", "seed=3"], "seed=3: has no effect with resamples=0; allowed"),
+        (
+            "evaluate",
+            ["resamples=0", "confidence=0.9"],
+            "confidence=0.9: has no effect with resamples=0",
+        ),
+        ("score", ["text=a", "batch_size=3"], "batch_size=3: has no effect without input=...; "),
+        ("score", ["text=a", "output=o.csv"], "output=o.csv: has no effect without input=...; "),
+        (
+            "translate",
+            ["text=a", "encoding=latin-1"],
+            "encoding=latin-1: has no effect without input",
+        ),
+        ("translate", ["text=a", "format=csv"], "format=csv: has no effect without input=...; "),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(command, words, wrong):

@@ -32,7 +32,7 @@ class MultiLabel(Classes):
     def __init__(self, column: str, *, separator: str = "|") -> None:
         super().__init__(column)
         if not separator:
-            text = "is between no two labels; allowed: one sign or more, |"
+            text = "is empty, so it separates no labels; allowed: one sign or more, |"
             raise ConfigError(f"data.y.separator='': {text}")
         self.separator = separator
 

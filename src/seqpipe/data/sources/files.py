@@ -320,7 +320,7 @@ class FileSource(Source):
             wanted = f"*{', *'.join(self.endings)}" if self.endings else "any"
             raise MissingFiles(f"{key}: {place} holds no files; allowed: {wanted}")
         if any(mark in name for mark in "*?["):
-            raise MissingFiles(f"{key}: no file in {self.folder.resolve()} is called so")
+            raise MissingFiles(f"{key}: no file in {self.folder.resolve()} has this name")
         if self.folder.is_file():
             text = f"data.path={self.folder} is a file, and names are relative to a folder"
             raise MissingFiles(f"{key}: {text}; allowed: data.path=FOLDER, or leave it out")

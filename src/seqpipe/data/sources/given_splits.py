@@ -150,7 +150,7 @@ def warn_used(key: object, found: Mapping[str, object], shares: Collection[str])
     shown = ", ".join(f"{split}: {_shown(found[split])}" for split in SPLITS if split in found)
     left = [split for split in SPLITS if split in shares and split not in found]
     share = f"; {shares_of('train', left)}" if left else ""
-    return f"{key} holds splits, which are used ({shown}){share}"
+    return f"{key} holds given splits, which are used ({shown}){share}"
 
 
 def warn_merged(
@@ -168,10 +168,10 @@ def warn_merged(
     common = os.path.commonpath([path.parent for paths in found.values() for path in paths])
     names = {s: [os.path.relpath(p, common) for p in found[s]] for s in SPLITS if s in found}
     shown = ", ".join(f"{split}: {_shown(names[split])}" for split in names)
-    text = f"holds what looks like given splits ({shown}); all are merged"
+    text = f"holds files that look like given splits ({shown}); all files are merged"
     by = f", and {shares_of('the whole', shares)}" if shares else " in train"
     typed = f"[{','.join(map(str, train))}]" if isinstance(train, list) else train
-    use = "data.source.train=FILE data.source.test=FILE uses given ones"
+    use = "data.source.train=FILE data.source.test=FILE uses the given splits"
     return [f"data.source.train={typed}: {text}{by}; {use}"]
 
 
@@ -211,7 +211,9 @@ def warn_unread_inside(
         return []
     names = ", ".join(Path(name).name for listed in unread.values() for name in listed)
     use = " ".join(f"data.source.{split}={listed[0]}" for split, listed in unread.items())
-    return [f"{place}: {names} is not read; {shares_of('train', shares)}; {use} uses given ones"]
+    return [
+        f"{place}: {names} is not read; {shares_of('train', shares)}; {use} uses the given splits"
+    ]
 
 
 def warn_unread_beside(place: Path, shares: Collection[str]) -> list[str]:
@@ -240,7 +242,7 @@ def warn_unread_beside(place: Path, shares: Collection[str]) -> list[str]:
         return warn_unread_beside(place.parent, shares) if is_in_train else []
     key = next(split for split in ("test", "valid") if split in {splits[n] for n in unread})
     text = f"{_shown(unread)} beside it is not read; {shares_of('train', shares)}"
-    return [f"{place}: {text}; data.source.{key}=FILE uses a given one"]
+    return [f"{place}: {text}; data.source.{key}=FILE uses the given split"]
 
 
 def _names_beside(place: Path) -> list[str]:
@@ -297,7 +299,7 @@ class SplitColumns:
             named = group_by_split(values or ())
             if values and sum(map(len, named.values())) == len(values):
                 text = f"names given splits ({_shown(sorted(values))}), which are not used"
-                use = "a file for each uses them, data.source.train, valid and test"
+                use = "to use them, name a file for each of data.source.train, valid and test"
                 warnings.append(f"column {name}: {text}; {shares_of('all', shares)}; {use}")
         return warnings
 

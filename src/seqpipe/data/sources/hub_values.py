@@ -74,7 +74,7 @@ def _plain(value: Any) -> Any:
         text = "holds columns of its own; allowed: one of them, as in translation.de"
         raise DataError(f"{{{', '.join(value)}}}: {text}")
     _there(value)
-    raise DataError(f"{type(value).__name__}: not a kind of entry that a record can hold")
+    raise DataError(f"{type(value).__name__}: not a type that a record can hold")
 
 
 def _there(value: Any) -> Any:

@@ -165,7 +165,7 @@ class Table(FileSource):
         kind = FORMATS.get(Path(file.name.lower().removesuffix(".gz")).suffix)
         if kind is None:
             allowed = " | ".join(dict.fromkeys(FORMATS.values()))
-            text = f"its name does not tell its format; allowed: data.source.format={allowed}"
+            text = f"its name does not determine the format; allowed: data.source.format={allowed}"
             raise DataError(f"{file}: {text}")
         return kind
 
