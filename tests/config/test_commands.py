@@ -88,7 +88,7 @@ def test_mistakes_are_listed_together_before_anything_heavy_is_imported(seqpipe)
         "seqpipe: 5 problems in the configuration:",
         "  1. tmes=2: not an option of echo; allowed: text, times; did you mean 'times'?",
         "  2. times=two: wrong type; allowed: an integer",
-        "  3. loud: no value; allowed: key=value, in quotes where it has spaces: 'key=two words'",
+        "  3. loud: has no value; allowed: key=value, in quotes if it has spaces: 'key=two words'",
         "  4. --quiet: no such flag of echo; allowed: --help",
         "  5. text=: is missing; allowed: what is said",
     ]

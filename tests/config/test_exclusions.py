@@ -49,12 +49,12 @@ EXCLUSIONS = [
     ),
     (
         "architecture=many_to_many",
-        "architecture=many_to_many: data=digits answers a series with one category; "
+        "architecture=many_to_many: data=digits maps a series to one category; "
         "allowed: architecture=many_to_one, or data=...",
     ),
     (
         "data=dates architecture=one_to_many",
-        "architecture=one_to_many: data=dates answers a text with a text; "
+        "architecture=one_to_many: data=dates maps a text to a text; "
         "allowed: architecture=encoder_decoder, or architecture=many_to_many task=transcription, "
         "or data=...",
     ),

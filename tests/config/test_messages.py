@@ -99,7 +99,7 @@ OPTIONS = [
     ("cell=lsmt", f"cell=lsmt: no such option; allowed: {CELLS}; did you mean 'lstm'?"),
     ("cell=null", f"cell=null: an option must be chosen; allowed: {CELLS}"),
     ("cell=3", f"cell=3: no such option; allowed: {CELLS}"),
-    ("~cell", "~cell: must stay; allowed: an option"),
+    ("~cell", "~cell: cannot be deleted; allowed: another option"),
     (
         "+experiment=first",
         "+experiment=first: is in the configuration already; allowed: without the plus: "
@@ -381,7 +381,7 @@ def test_an_option_that_does_not_fit_is_the_only_problem(other):
     """Not what the data gave to the architecture that it brings."""
     typed = ["data=table", "data.path=x.csv", f"architecture={other}"]
     (problem,) = check(typed).problems
-    assert problem.startswith(f"architecture={other}: data=table answers a text with one category")
+    assert problem.startswith(f"architecture={other}: data=table maps a text to one category")
 
 
 def test_what_is_refused_for_its_plus_is_judged_with_its_value():

@@ -135,7 +135,7 @@ def test_the_kind_of_a_users_own_field_is_believed(mine):
     overrides = ["data.y._target_=my_cells_for_tests.Field"]
     architecture, task = problems(overrides, mine)
     assert architecture.startswith(
-        "architecture=many_to_one: data=digits answers a series with a tag for each step; "
+        "architecture=many_to_one: data=digits maps a series to a tag for each step; "
         "allowed: architecture=many_to_many, or data="
     )
     assert task == ("task=classification: does not fit data=digits; allowed: task=tagging")

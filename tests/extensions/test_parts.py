@@ -74,7 +74,7 @@ def test_a_cell_that_says_how_is_written_as_onnx(seqpipe, writer):
 def test_an_architecture_that_does_not_is_refused(seqpipe, classifier):
     words = ("export", "run=run", "format=onnx", "output=m.onnx", TRUST)
     text = seqpipe(classifier, *words, code=2)
-    assert "architecture=Attentive: is not written as ONNX" in text
+    assert "architecture=Attentive: cannot be written as ONNX" in text
     assert "allowed: format=safetensors" in text
 
 

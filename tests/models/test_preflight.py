@@ -115,7 +115,7 @@ def test_a_model_that_reads_padding_is_refused_by_its_part(build, ragged):
     checked = preflight(model, task, spec, ragged(spec))
     assert results(checked)["padding"] == "failed"
     told = detail(checked, "padding")
-    assert told.startswith("3 more padded steps change the answer: head.output is the first part")
+    assert told.startswith("3 extra padded steps change the answer: head.output is the first part")
     assert "example " in told
 
 
@@ -188,7 +188,7 @@ def test_a_model_that_cuts_its_own_gradient_is_told(build, ragged):
     model, task, spec, _ = build("many_to_many")
     model.head.register_forward_hook(lambda head, args, y: y.detach())
     told = detail(preflight(model, task, spec, ragged(spec)), "gradients")
-    assert told == "the loss depends on no parameter; look for detach() and no_grad()"
+    assert told == "the loss depends on no parameter; look for detach() or no_grad()"
 
 
 @pytest.mark.parametrize("shape", ["many_to_one last", "encoder_decoder additive"])
@@ -198,7 +198,7 @@ def test_sequences_of_one_step_are_no_fault(build, ragged, shape):
     batch.x, batch.x_lengths = batch.x[:, :1], torch.ones(4, dtype=torch.long)
     checked = preflight(model, task, spec, batch)
     assert results(checked)["gradients"] == "passed"
-    assert "that connect steps: sequences have one step here" in detail(checked, "gradients")
+    assert "between steps, as each sequence has one step" in detail(checked, "gradients")
 
 
 def test_tags_of_one_step_leave_nothing_to_learn_of_what_follows_what(build, ragged):
@@ -209,7 +209,7 @@ def test_tags_of_one_step_leave_nothing_to_learn_of_what_follows_what(build, rag
     assert results(checked)["gradients"] == "passed"
     stack = sum(1 for name, _ in model.named_parameters() if "hidden" in name)
     told = detail(checked, "gradients")
-    assert f"but {stack + 1} that connect steps: sequences have one step here" in told
+    assert f"except {stack + 1} between steps, as each sequence has one step" in told
 
 
 def test_a_head_out_of_scale_is_told_and_the_run_goes_on(build, ragged):

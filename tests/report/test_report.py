@@ -21,7 +21,9 @@ def test_metrics_are_sorted_and_what_is_not_finite_is_null(tmp_path):
 
 def test_examples_keep_every_column_and_any_text(tmp_path):
     rows = [{"x": 'a,"b"\nc', "y": 1}, {"x": "é", "y": 2, "score": 0.5}]
-    with report.write_examples(tmp_path, rows).open(newline="", encoding="utf-8") as file:
+    with report.write_rows(tmp_path / "examples.csv", rows).open(
+        newline="", encoding="utf-8"
+    ) as file:
         assert list(csv.DictReader(file)) == [
             {"x": 'a,"b"\nc', "y": "1", "score": ""},
             {"x": "é", "y": "2", "score": "0.5"},
@@ -97,11 +99,6 @@ def test_many_points_are_drawn_with_their_running_mean(tmp_path, drawn):
 
 def test_a_run_that_measured_nothing_is_drawn_too(tmp_path):
     assert draw_curves(tmp_path, {}).exists()
-
-
-def test_the_sample_is_written_as_it_is(tmp_path):
-    path = report.write_sample(tmp_path, "one\n  two")
-    assert (path.name, path.read_text()) == ("sample.txt", "one\n  two\n")
 
 
 def test_matplotlib_is_imported_only_when_something_is_drawn():

@@ -34,9 +34,9 @@ def advised(history, monitor="val/loss", mode="min"):
         (
             {"val/loss": [(5, 1.0), (1000, 0.5)], "train/loss": [(5, 2.0), (1000, 0.25)]},
             1000,
-            "`val/loss` is best at the last validation, after update 1,000: 0.5. There "
-            "`train/loss`, the "
-            "mean over the epoch, is 0.25 and `val/loss` 0.5, 2 times as much.",
+            "`val/loss` is best at the last validation, after update 1,000: 0.5. At this "
+            "update, `train/loss`, the mean over the epoch, is 0.25 and `val/loss` 0.5, 2 times "
+            "as much.",
         ),
         (
             {"val/loss": [(5, 0.5), (10, 0.7)]},

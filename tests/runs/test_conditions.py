@@ -161,7 +161,9 @@ def test_a_condition_that_is_none_is_refused_by_what_was_typed(command, trained)
     with pytest.raises((ConfigError, DataError)) as caught:
         asked(module, command, trained, condition=wrong, **more)
     assert all(message in str(caught.value) for message in messages), str(caught.value)
-    with pytest.raises(ConfigError, match="condition=null: the model needs one; allowed: ") as none:
+    with pytest.raises(
+        ConfigError, match="condition=null: the model needs a condition; allowed: "
+    ) as none:
         asked(module, command, trained, **more)
     if trained.kind == "category":
         assert str(none.value).endswith("allowed: big, small")
@@ -231,7 +233,9 @@ def test_a_served_model_is_given_the_condition_in_a_row(trained):
     rows = [{"prompt": "", trained.model.x.column: value}]
     (answer,) = Served(trained.model).predict(rows, {"max_length": 9})
     assert answer["prediction"] == trained.model.sample(1, condition=value, max_length=9)[0]
-    with pytest.raises(DataError, match=r"^inputs\[0\]: condition=null: the model needs one"):
+    with pytest.raises(
+        DataError, match=r"^inputs\[0\]: condition=null: the model needs a condition"
+    ):
         Served(trained.model).predict([{"prompt": "A"}])
 
 

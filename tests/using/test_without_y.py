@@ -267,7 +267,7 @@ def test_a_model_of_marked_bases_reads_fasta_and_says_that_no_strand_is_known(tm
     assert made.describe(str(file)) == (
         f"input={file}: read as the training's files were (GenBank), without annotation, each "
         "sequence in the direction of the file, and not by strand=coding; "
-        "format=... reads it otherwise"
+        "format=... changes this"
     )
     found = list(made.read(str(file)))
     assert [(one["sequence"], one["strand"]) for one in found] == [("ACGTAA", "+")]
@@ -294,7 +294,7 @@ def test_labelled_lines_are_read_with_their_labels_to_evaluate(tmp_path):
     assert (
         reader("table", (), "a b")
         .describe(str(file))
-        .startswith(f"input={file}: read as a text a line; ")
+        .startswith(f"input={file}: read as one text per line; ")
     )
 
 

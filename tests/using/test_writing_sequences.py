@@ -143,7 +143,7 @@ def test_what_cannot_be_scored_is_told(made):
 def test_a_text_without_the_one_that_it_is_given_is_refused_without_a_list_of_symbols(made):
     with pytest.raises(ConfigError) as caught:
         encoded_condition(made("translation").model.x, None)
-    text = "the model needs one; allowed: an entry of the column x"
+    text = "the model needs a condition; allowed: an entry of the column x"
     assert caught.value.problems == [f"condition=null: {text}"]
 
 

@@ -115,7 +115,7 @@ class Register(RunOptions):
     registered under the name keeps its version.
     """
 
-    name: str = option("name of the registered model, new or existing")
+    name: str = option("a name for the registered model, new or existing")
     alias: str | None = option(
         "alias of the version, such as champion; any other version loses it", None
     )

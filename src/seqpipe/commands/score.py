@@ -49,7 +49,7 @@ def run(options: Score, root: Path) -> Answer:
         encoded_condition(model.x, None)  # raises, with the conditions that there are
     scores = model.score(texts, condition=condition, unknown=options.unknown)
     _warn_of_unknown([one.unknown for one in scores], options)
-    table = Table(title="log-probability in nats, the likeliest first", title_justify="left")
+    table = Table(title="log-probability in nats, most likely first", title_justify="left")
     for name in (
         *("rank", "total", "probability", "per token"),
         *("perplexity", "tokens", "unknown", "text"),

@@ -73,7 +73,7 @@ def read(kind: type[T], words: Sequence[str], command: str) -> T:
         if word.startswith("-"):
             problems.append(f"{word}: no such flag of {command}; allowed: --help")
         elif not is_pair:
-            text = "no value; allowed: key=value, in quotes where it has spaces: 'key=two words'"
+            text = "has no value; allowed: key=value, in quotes if it has spaces: 'key=two words'"
             problems.append(f"{word}: {text}")
         elif passing is not None:
             values[passing] = (*values.get(passing, ()), word)
@@ -87,7 +87,9 @@ def read(kind: type[T], words: Sequence[str], command: str) -> T:
             problems += [] if fault is None else [f"{word}: {fault}"]
     for name in fields.keys() - values.keys():
         if fields[name].default is MISSING:
-            problems.append(f"{name}=: is missing; allowed: {fields[name].metadata['help']}")
+            is_text = _is_text(types_of[name])
+            allowed = fields[name].metadata["help"] if is_text else _rule(types_of[name]).allowed
+            problems.append(f"{name}=: is missing; allowed: {allowed}")
     if not problems:
         options = kind(**values)
         problems += getattr(options, "problems", tuple)()

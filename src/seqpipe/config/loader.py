@@ -188,9 +188,11 @@ class Loader:
             text = "base files are no options, options are built from them"
             return f"{override.input_line}: {text}; allowed: leave it out"
         if override.is_delete():
-            allowed = "an option, or null" if group in MAY_BE_NULL else "an option"
+            allowed = "another option, or null" if group in MAY_BE_NULL else "another option"
             refused = group in (*GROUPS, *MAY_BE_NULL)
-            return f"{override.input_line}: must stay; allowed: {allowed}" if refused else None
+            return (
+                f"{override.input_line}: cannot be deleted; allowed: {allowed}" if refused else None
+            )
         known = isinstance(value, str) and self.repository.config_exists(f"{group}/{value}")
         chosen = (*GROUPS, *MAY_BE_NULL)
         if override.is_add() and known and group in chosen and override.package is None:

@@ -24,13 +24,13 @@ def gradients(subject: Subject) -> Check:
     name, model, batch = "gradients", copy.deepcopy(subject.model), subject.batch
     wanted = {n: p for n, p in model.named_parameters() if p.requires_grad}
     if not wanted:
-        return Check(name, "warning", "no parameter requires a gradient: there is nothing to learn")
+        return Check(name, "warning", "no parameter requires a gradient, so nothing can be learned")
     torch.manual_seed(0)
     with torch.enable_grad():
         outputs = model.train()(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
         loss = subject.task.loss(outputs, batch, training=True)
         if not loss.requires_grad:
-            text = "the loss depends on no parameter; look for detach() and no_grad()"
+            text = "the loss depends on no parameter; look for detach() or no_grad()"
             return Check(name, "warning", text)
         found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
     grads = dict(zip(wanted, found, strict=True))
@@ -45,9 +45,9 @@ def gradients(subject: Subject) -> Check:
             parts.append(f"{', '.join(shown[:NAMED])}{more}: {words}")
     if parts:
         return Check(name, "warning", "; ".join(parts))
-    detail = f"all {len(wanted)} parameters get one"
+    detail = f"all {len(wanted)} parameters have a gradient"
     if excused:
-        detail += f", but {len(excused)} that connect steps: sequences have one step here"
+        detail += f", except {len(excused)} between steps, as each sequence has one step"
     return Check(name, "passed", detail)
 
 

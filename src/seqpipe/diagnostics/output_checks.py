@@ -236,10 +236,14 @@ def padding(subject: Subject, outputs: Tensor) -> Check:
         others, changed = tried.traced(bad)
         fault = _padding_fault(tried, answers, others, bad)
         if fault is None:
-            return Check(name, "passed", f"{MORE} more padded steps of poison change nothing")
+            return Check(
+                name,
+                "passed",
+                f"{MORE} extra padded steps with large values do not change the answer",
+            )
     assert fault is not None, "the loop ended without one"
     where = _named(part_that_differs(clean, changed, bad), fault)
-    return Check(name, "failed", f"{MORE} more padded steps change the answer: {where}")
+    return Check(name, "failed", f"{MORE} extra padded steps change the answer: {where}")
 
 
 def _repeats(subject: Subject, outputs: Tensor) -> bool:
@@ -304,8 +308,8 @@ def causality(subject: Subject, outputs: Tensor) -> Check:
         fault = _peeks(subject, role, start, last=start if reads_y else start - 1)
         if fault is not None:
             return Check(name, "failed", fault)
-    what = "y_t and later ones" if reads_y else "x after step t"
-    return Check(name, "passed", f"other {what} change no answer up to t")
+    what = "y from step t on" if reads_y else "x after step t"
+    return Check(name, "passed", f"changing {what} changes no answer up to t")
 
 
 def _reads_its_answer(subject: Subject) -> bool:

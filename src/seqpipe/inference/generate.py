@@ -231,7 +231,7 @@ def encoded_condition(x: Field, condition: Any) -> Tensor:
         allowed = f"{names}{more}" if names else f"{x.describe({})}, {x.column}"
         if x.spec.has_time:  # its names are those of single steps
             allowed = f"an entry of the column {x.column}"
-        raise ConfigError(f"condition=null: the model needs one; allowed: {allowed}")
+        raise ConfigError(f"condition=null: the model needs a condition; allowed: {allowed}")
     if isinstance(condition, Mapping):
         return x.encode(condition).to(x.spec.dtype)
     asked = copy.copy(x)
@@ -262,7 +262,8 @@ def _prompt(y: Field, asked: Drawing, device: torch.device) -> Tensor | None:
     if not asked.allow_unknown and bool((ids == UNK).any()):
         place = int((ids == UNK).nonzero()[0])
         steps, _ = y.steps(prompt)
-        unknown = repr(steps[place]) if len(steps) == len(ids) else "what comes"
-        text = f"{unknown} after {y.decode(ids[:place])!r} never occurred in training"
+        unknown = repr(steps[place]) if len(steps) == len(ids) else "the text"
+        after = f" after {y.decode(ids[:place])!r}" if place else ""
+        text = f"{unknown}{after} never occurred in training"
         raise DataError(f"prompt={prompt}: {text}; allowed: known symbols, or allow_unknown=true")
     return ids.expand(asked.n, -1).to(device)

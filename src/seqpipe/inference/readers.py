@@ -100,9 +100,13 @@ class Reader:
             self._source_of(input)
             text = f"as the training's files were ({self._class.__name__})"
         else:
-            text = "as a text a line" if format == "lines" else f"as {format}, column {self.column}"
+            text = (
+                "as one text per line"
+                if format == "lines"
+                else f"as {format}, column {self.column}"
+            )
         notes = "".join(f", {note}" for note in self.notes)
-        return f"input={input}: read {text}{notes}; format=... reads it otherwise"
+        return f"input={input}: read {text}{notes}; format=... changes this"
 
     def format_of(self, input: str) -> Format:
         """The format that an input is read in; see the class.

@@ -138,8 +138,8 @@ def _about_losses(history: History, best_step: int | None) -> Iterator[str]:
     ours, theirs = train[step], valid[step]
     if not (math.isfinite(ours) and math.isfinite(theirs)):
         return
-    where = "There" if step == best_step else "At the end"
-    losses = f"{where} `train/loss`, the mean over the epoch, is {number(ours)}"
+    where = "At this update" if step == best_step else "At the end"
+    losses = f"{where}, `train/loss`, the mean over the epoch, is {number(ours)}"
     losses += f" and `val/loss` {number(theirs)}"
     if ours > 0 and theirs > 1.05 * ours:
         yield f"{losses}, {number(round(theirs / ours, 2))} times as much."

@@ -132,19 +132,21 @@ def draw_attention(path: Path, examples: Sequence[AttentionMap], title: str = ""
         examples: at least one.
         title: the title.
     """
-    for looks in examples:
-        assert len(looks.x) in (0, looks.weights.shape[1]), "a name for each step of x, or none"
-        assert len(looks.y) == looks.weights.shape[0], "a name for each step of y"
+    for attention in examples:
+        assert len(attention.x) in (0, attention.weights.shape[1]), (
+            "a name for each step of x, or none"
+        )
+        assert len(attention.y) == attention.weights.shape[0], "a name for each step of y"
     across = min(_ACROSS, len(examples))
     down = -(-len(examples) // across)
-    T_y, T_x = np.max([looks.weights.shape for looks in examples], axis=0)
+    T_y, T_x = np.max([attention.weights.shape for attention in examples], axis=0)
     width = across * min(6.0, max(3.0, 1.2 + _INCHES * T_x)) + 0.8
     height = down * min(6.0, max(2.2, 1.0 + _INCHES * T_y)) + 0.4
     with figure(float(width), float(height)) as drawn:
         panels = np.atleast_1d(drawn.subplots(down, across, squeeze=False)).ravel()
-        for axes, looks in zip(panels, examples, strict=False):
-            image = axes.imshow(looks.weights, aspect="auto", cmap="Blues", vmin=0, vmax=1)
-            _name_steps(axes, looks)
+        for axes, attention in zip(panels, examples, strict=False):
+            image = axes.imshow(attention.weights, aspect="auto", cmap="Blues", vmin=0, vmax=1)
+            _name_steps(axes, attention)
         for axes in panels[len(examples) :]:
             axes.remove()
         drawn.colorbar(image, ax=list(panels[: len(examples)]), label="weight", shrink=0.8)
@@ -160,8 +162,10 @@ def attention_finding(examples: Sequence[AttentionMap], figure: str) -> Finding:
         examples: at least one.
         figure: name of the picture.
     """
-    largest = np.concatenate([looks.weights.max(axis=1) for looks in examples])
-    even = np.concatenate([np.full(len(looks.y), 1 / looks.weights.shape[1]) for looks in examples])
+    largest = np.concatenate([attention.weights.max(axis=1) for attention in examples])
+    even = np.concatenate(
+        [np.full(len(attention.y), 1 / attention.weights.shape[1]) for attention in examples]
+    )
     text = (
         f"In {len(examples)} examples, a step of the answer gives {largest.mean():.2f} of its"
         f" attention to one step of x, on average; uniform attention would give"
@@ -171,17 +175,17 @@ def attention_finding(examples: Sequence[AttentionMap], figure: str) -> Finding:
     return Finding("Attention", text, figure=figure, group="Attention")
 
 
-def _name_steps(axes: "Axes", looks: AttentionMap) -> None:
+def _name_steps(axes: "Axes", attention: AttentionMap) -> None:
     axes.grid(False)
     axes.tick_params(length=0)
     axes.set_xlabel("x")
     axes.set_ylabel("answer")
-    if 0 < len(looks.x) <= _STEPS_NAMED:
-        names = [_step(name) for name in looks.x]
+    if 0 < len(attention.x) <= _STEPS_NAMED:
+        names = [_step(name) for name in attention.x]
         turned = 90 if max(map(len, names)) > 1 else 0
         axes.set_xticks(range(len(names)), names, fontsize=8, rotation=turned)
-    if len(looks.y) <= _STEPS_NAMED:
-        axes.set_yticks(range(len(looks.y)), [_step(name) for name in looks.y], fontsize=8)
+    if len(attention.y) <= _STEPS_NAMED:
+        axes.set_yticks(range(len(attention.y)), [_step(name) for name in attention.y], fontsize=8)
 
 
 def _step(name: str) -> str:

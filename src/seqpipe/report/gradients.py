@@ -113,23 +113,23 @@ def draw_profiles(folder: Path, first: Profiles, last: Profiles, title: str) -> 
         return save(drawn, folder / "figures" / "gradient_through_time.png")
 
 
-def draw_over_training(folder: Path, looks: Sequence[tuple[int, Profiles]], title: str) -> Path:
+def draw_over_training(folder: Path, snapshots: Sequence[tuple[int, Profiles]], title: str) -> Path:
     """Draws figures/gradient_over_training.png: training step by distance, a panel a layer.
 
     Args:
         folder: the run's folder.
-        looks: optimizer step, and the norms at it; at least two.
+        snapshots: optimizer step, and the norms at it; at least two.
         title: the name of the run.
     """
-    names = _panels(list(looks[-1][1]))
+    names = _panels(list(snapshots[-1][1]))
     rows = -(-len(names) // 2) if len(names) > 1 else 1
     with figure(8.5, 0.9 + 2.1 * rows) as drawn:
         grid = drawn.subplots(rows, min(2, len(names)), squeeze=False, sharex=True).ravel()
-        steps = [step for step, _ in looks]
+        steps = [step for step, _ in snapshots]
         for axes, name in zip(grid, names, strict=False):
-            found = [profiles.get(name, np.zeros(0)) for _, profiles in looks]
+            found = [profiles.get(name, np.zeros(0)) for _, profiles in snapshots]
             D = max(map(len, found))
-            shown = np.full((D, len(looks)), np.nan)
+            shown = np.full((D, len(snapshots)), np.nan)
             for place, norms in enumerate(found):
                 shown[: len(norms), place] = log10(norms)
             image = axes.pcolormesh(_edges(steps), np.arange(D + 1) - 0.5, shown, **_colours())

@@ -1,4 +1,4 @@
-"""Files of numbers, text and examples in a run's folder."""
+"""Metrics, tables and the metric history in a run's folder."""
 
 import csv
 import math
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from seqpipe.files import replacing, write_json, write_text
+from seqpipe.files import replacing, write_json
 from seqpipe.report.findings import Row
 from seqpipe.report.markdown import columns_of
 
@@ -24,21 +24,11 @@ def write_metrics(folder: Path, metrics: Mapping[str, float]) -> Path:
     return write_json(folder / "metrics.json", finite)
 
 
-def write_sample(folder: Path, text: str) -> Path:
-    """Writes sample.txt, text that the model generated."""
-    return write_text(folder / "sample.txt", text)
-
-
-def write_examples(folder: Path, rows: Sequence[Row]) -> Path:
-    """Writes examples.csv; the columns are those of all rows, in the order they first appear."""
-    return write_rows(folder / "examples.csv", rows)
-
-
 def write_rows(path: Path, rows: Sequence[Row]) -> Path:
-    """Writes rows as CSV for people, and the folder above it.
+    """Writes rows as CSV for people; the columns are those of all rows, by first appearance.
 
-    A spreadsheet takes text that starts with one of `= + - @` for a formula, and runs it: such
-    text gets an apostrophe in front. Files that are read again (predictions) hold it unchanged.
+    A spreadsheet would run text that starts with one of `= + - @` as a formula, so such text gets
+    an apostrophe in front. Files that are read again (predictions) hold it unchanged.
     """
     with replacing(path) as made, made.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=columns_of(rows))

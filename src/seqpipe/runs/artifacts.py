@@ -13,6 +13,7 @@ from seqpipe.build import build_tracker, build_trainer
 from seqpipe.config.compose import Launch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.errors import RecordError, place_message
+from seqpipe.files import write_text
 from seqpipe.records import SEALS, note_seal
 from seqpipe.report import run_files as report
 from seqpipe.report.curves import curves_advice, curves_finding, draw_curves
@@ -107,12 +108,12 @@ def write(run: TrainingRun) -> list[dict[str, Any]]:
     best_step = None if run.checkpoint is None else run.chosen.step
     found = [*curves(run, best_step), *run.findings(), *_confusion(run)]
     rows = examples.examples(run)
-    report.write_examples(folder, rows)
+    report.write_rows(folder / "examples.csv", rows)
     found += examples.attention(run)
     drawn = examples.samples(module, data, run.cfg.seed)
     text = examples.as_text(drawn, data.y)
     if text:
-        report.write_sample(folder, text)
+        write_text(folder / "sample.txt", text)
     if drawn and data.spec.y.is_roll:
         path, first = folder / "figures" / "sample.png", drawn[0]
         title = f"{run.name}: a sample" + (f", {first.condition}" if first.condition else "")

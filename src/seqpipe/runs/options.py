@@ -12,7 +12,7 @@ class RunOptions:
     """The options that name a run; inherited."""
 
     run: str = option(
-        "which run: latest, best, an MLflow run id or its first characters, "
+        "latest, best, an MLflow run id or its first characters, "
         "models:/name@alias, models:/name/3, a run folder, or an exported model"
     )
     tracking_uri: str | None = option(

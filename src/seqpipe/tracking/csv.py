@@ -1,7 +1,6 @@
 """Tracker that writes plain files to the run's folder: metrics.csv, run.json, CSV tables."""
 
 import csv
-import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -62,31 +61,31 @@ class CsvTracker(Tracker):
             "tags": dict(tags),
             "datasets": {split: Dataset(*data)._asdict() for split, data in datasets.items()},
         }
-        self._write(functools.partial(write_json, self._folder / "run.json", self._facts))
+        self._write(write_json, self._folder / "run.json", self._facts)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Adds one row for each metric to metrics.csv."""
         rows = [(time.time(), step, name, float(value)) for name, value in metrics.items()]
-        self._write(lambda: append_metrics(self._folder / "metrics.csv", rows))
+        self._write(append_metrics, self._folder / "metrics.csv", rows)
 
     def log_table(self, name: str, rows: Sequence[Row]) -> None:
         """Writes <name>.csv."""
-        self._write(functools.partial(write_rows, self._folder / f"{name}.csv", rows))
+        self._write(write_rows, self._folder / f"{name}.csv", rows)
 
     def end(self, status: Status) -> None:
         """Writes the status to run.json."""
         if self._facts and not self._ended:
             self._ended = True
             self._facts["status"] = status
-            self._write(functools.partial(write_json, self._folder / "run.json", self._facts))
+            self._write(write_json, self._folder / "run.json", self._facts)
 
-    def _write(self, action: Callable[[], object]) -> None:
-        """Writes to the disk; a full one ends no training, and is warned about once."""
+    def _write(self, action: Callable[..., object], *arguments: object) -> None:
+        """Writes to the disk; warns once if that fails, and lets the training continue."""
         if not writes_here():
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            action()
+            action(*arguments)
         except OSError as error:
             if not self._warned:
                 log.warning("%s cannot be written, training continues: %s", self.location, error)

@@ -56,9 +56,9 @@ _Pair = TypeVar("_Pair", entities.Param, entities.RunTag)
 _VALUE_LENGTH, _TAG_LENGTH, _DIGEST_LENGTH = 6000, 5000, 36
 _UNSENT = "record_unsent.json"
 _SLOWEST = 1e6  # bytes a second that a store takes of a large file
-_NAMED = 8  # at most, of what a record lacks
+_NAMED = 8  # missing parts named in a message
 _PAIRS_A_CALL = 100  # params or tags that MLflow takes at once
-_IN_FULL = "params_in_full.json"  # the artifact with the params that MLflow cannot take as they are
+_FULL_PARAMS = "params_in_full.json"  # the artifact with params that MLflow would change or cut
 
 
 class MLflowTracker(Tracker):
@@ -98,11 +98,11 @@ class MLflowTracker(Tracker):
         self._client: MlflowClient
         self._ended = False
         self._budget = TimeBudget()
-        self._failing = False  # the last call did
-        self._undone: list[_Call] = []  # failed calls, to be repeated at the end
+        self._failing = False  # true after a call that failed
+        self._failed_calls: list[_StoreCall] = []  # repeated at the end
         self._tables: list[dict[str, str]] = []  # those that MLflow's page lists
-        self._long: dict[str, str] = {}  # tags with the names that are too long
-        self._missing: list[str] = []  # what the record lacks, for the last message
+        self._long_names: dict[str, str] = {}  # tags with the names that are too long
+        self._missing: list[str] = []  # parts of the record, for the last message
 
     def start(
         self,
@@ -131,13 +131,13 @@ class MLflowTracker(Tracker):
         self.run_id = str(run.info.run_id)
         accepted, in_full = _accepted_params(params)
         pairs = [entities.Param(key, value) for key, value in accepted.items()]
-        for some in _parts(pairs):
-            self._attempt("the params", self._client.log_batch, self.run_id, (), some)
+        for chunk in _chunks(pairs):
+            self._attempt("the params", self._client.log_batch, self.run_id, (), chunk)
         inputs = [_dataset_input(split, Dataset(*data)) for split, data in datasets.items()]
         if inputs:
             self._attempt("the datasets", self._client.log_inputs, self.run_id, inputs)
         if in_full:
-            self._attempt(_IN_FULL, self._client.log_dict, self.run_id, in_full, _IN_FULL)
+            self._attempt(_FULL_PARAMS, self._client.log_dict, self.run_id, in_full, _FULL_PARAMS)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Buffers the metrics; they are written within `flush_seconds`, with the next ones."""
@@ -145,18 +145,20 @@ class MLflowTracker(Tracker):
             return
         self._buffer.add(recorded_metrics(metrics, step))
         long = tags_of_long(encoded_together(metrics))
-        self._tag({key: name for key, name in long.items() if key not in self._long})
-        self._long |= long
+        self._set_tags({key: name for key, name in long.items() if key not in self._long_names})
+        self._long_names |= long
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Copies a file to the run's artifacts."""
         if self.run_id is None:
             return
-        more = path.stat().st_size / _SLOWEST if path.is_file() else 0.0
+        extra_seconds = path.stat().st_size / _SLOWEST if path.is_file() else 0.0
         inside = path.is_relative_to(self._output_dir)
         name = str(path.relative_to(self._output_dir) if inside else path)
         keep = self._client.log_artifact
-        self._attempt(name, keep, self.run_id, str(path), folder or None, more=more)
+        self._attempt(
+            name, keep, self.run_id, str(path), folder or None, extra_seconds=extra_seconds
+        )
 
     def log_artifacts(self, folder: Path) -> None:
         """Copies a folder to the run's artifacts, without checkpoints/."""
@@ -197,23 +199,25 @@ class MLflowTracker(Tracker):
         if self.run_id is None or self._ended:
             return
         self._ended = True
-        self._budget.at_the_end()
+        self._budget.extend_for_end()
         self._buffer.flush()
-        undone, self._undone = self._undone, []
-        for one in undone:  # the store may be back
-            self._make(one)
+        failed, self._failed_calls = self._failed_calls, []
+        for one in failed:  # the store may be back
+            self._call_store(one)
         self._keep_unsent()
         self._attempt(f"the status {status}", self._client.set_terminated, self.run_id, status)
-        missing = [*self._missing, *_some_of([one.what for one in self._undone])]
+        missing = [*self._missing, *_first_names([one.what for one in self._failed_calls])]
         if missing:
             self._keep_record(status, missing)
             where = f"run {self.run_id} in {self.location}"
             log.error("these parts of %s could not be recorded: %s", where, "; ".join(missing))
 
-    def _tag(self, tags: Mapping[str, str]) -> None:
+    def _set_tags(self, tags: Mapping[str, str]) -> None:
         pairs = [entities.RunTag(key, value[:_TAG_LENGTH]) for key, value in tags.items()]
-        for some in _parts(pairs):
-            self._attempt("the names of metrics", self._client.log_batch, self.run_id, (), (), some)
+        for chunk in _chunks(pairs):
+            self._attempt(
+                "the names of metrics", self._client.log_batch, self.run_id, (), (), chunk
+            )
 
     def _send(self, metrics: Sequence[entities.Metric]) -> None:
         assert self.run_id is not None
@@ -239,7 +243,8 @@ class MLflowTracker(Tracker):
         if unsent:
             path = self._output_dir / "metrics_unsent.csv"
             rows = [
-                (m.timestamp / 1000, m.step, decoded(m.key, self._long), m.value) for m in unsent
+                (m.timestamp / 1000, m.step, decoded(m.key, self._long_names), m.value)
+                for m in unsent
             ]
             try:
                 append_metrics(path, rows)
@@ -254,34 +259,38 @@ class MLflowTracker(Tracker):
             write_json(self._output_dir / _UNSENT, {**facts, "lacks": list(missing)})
 
     def _attempt(
-        self, what: str, action: Callable[..., object], *arguments: object, more: float = 0.0
+        self,
+        what: str,
+        action: Callable[..., object],
+        *arguments: object,
+        extra_seconds: float = 0.0,
     ) -> None:
         """Calls the store; a failure does not end the run, and is repeated once at its end."""
-        self._make(_Call(what, action, arguments, more))
+        self._call_store(_StoreCall(what, action, arguments, extra_seconds))
 
-    def _make(self, one: "_Call") -> None:
+    def _call_store(self, one: "_StoreCall") -> None:
         try:
             with short_timeouts():
-                self._budget.call(one.action, *one.arguments, more=one.more)
+                self._budget.call(one.action, *one.arguments, extra_seconds=one.extra_seconds)
             self._failing = False
         except Exception as error:  # each kind of store has its own
             if not (self._failing or self._buffer.failing or self._ended):
                 reason = reason_of(error)
                 log.warning("%s cannot be written, training continues: %s", one.what, reason)
             self._failing = True
-            self._undone.append(one)
+            self._failed_calls.append(one)
 
 
-class _Call(NamedTuple):
+class _StoreCall(NamedTuple):
     """A call of the store, which may have to be repeated; `what` names it for people."""
 
     what: str
     action: Callable[..., object]
     arguments: tuple[object, ...]
-    more: float
+    extra_seconds: float
 
 
-def _some_of(names: Sequence[str]) -> list[str]:
+def _first_names(names: Sequence[str]) -> list[str]:
     """The first of the missing parts, each once."""
     known = list(dict.fromkeys(names))
     left = len(known) - _NAMED
@@ -315,7 +324,7 @@ def _accepted_params(
     return accepted, in_full
 
 
-def _parts(pairs: Sequence[_Pair]) -> Iterator[Sequence[_Pair]]:
+def _chunks(pairs: Sequence[_Pair]) -> Iterator[Sequence[_Pair]]:
     """Parts of a size that MLflow accepts in one call."""
     for start in range(0, len(pairs), _PAIRS_A_CALL):
         yield pairs[start : start + _PAIRS_A_CALL]

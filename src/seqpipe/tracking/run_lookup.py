@@ -67,28 +67,21 @@ def look_up_run(
     """
     folder = _folder(run, root)
     if folder is not None:
-        found = _as_known(read_run_folder(folder, run), root)
-        if needs is not None and not found.has(needs):
-            raise ConfigError(_lacking(run, needs))
-        return found
+        return _complete(_without_foreign_store(read_run_folder(folder, run), root), run, needs)
     uri = resolve_uri(tracking_uri, root, KEY)
     require_store(uri, KEY)
     with store_access(uri, KEY):
         store = _Store(MlflowClient(uri), uri, experiment, needs)
         if run == "latest":
-            return store.first_with(store.finished(), "run=latest")
+            return store.first_complete(store.finished(), "run=latest")
         if run == "best":
-            return store.first_with(store.ranked(metric, better), "run=best")
-        if run.startswith("models:"):
-            found = store.described(store.registered(run))
-        else:
-            found = store.described(store.by_id(run.removeprefix("runs:/")))
-        if needs is not None and not found.has(needs):
-            raise ConfigError(_lacking(run, needs))
-        return found
+            return store.first_complete(store.ranked(metric, better), "run=best")
+        is_model = run.startswith("models:")
+        found = store.registered(run) if is_model else store.by_id(run.removeprefix("runs:/"))
+        return _complete(store.read_run(found), run, needs)
 
 
-def _as_known(found: RunRecord, root: Path) -> RunRecord:
+def _without_foreign_store(found: RunRecord, root: Path) -> RunRecord:
     """The run of a folder; the store that a foreign record names is not connected to.
 
     Raises:
@@ -128,8 +121,10 @@ def _folder(run: str, root: Path) -> Path | None:
     raise ConfigError(f"run={run}: neither a folder nor a run id; allowed: {ALLOWED}{hint}")
 
 
-def _lacking(run: str, needs: str) -> str:
-    return f"run={run}: it has no {needs}; allowed: a finished run that has one"
+def _complete(found: RunRecord, run: str, needs: str | None) -> RunRecord:
+    if needs is not None and not found.has(needs):
+        raise ConfigError(f"run={run}: it has no {needs}; allowed: a finished run that has one")
+    return found
 
 
 @dataclass(frozen=True)
@@ -141,7 +136,7 @@ class _Store:
     experiment: str | None
     needs: str | None
 
-    def described(self, run: entities.Run) -> RunRecord:
+    def read_run(self, run: entities.Run) -> RunRecord:
         """The record of a run, with its folder if that is on this machine."""
         tags, inputs = dict(run.data.tags), run.inputs.dataset_inputs if run.inputs else []
         folder = Path(tags["folder"]) if "folder" in tags else None
@@ -160,10 +155,10 @@ class _Store:
             artifacts=_Artifacts(artifact_repository(run.info.artifact_uri, self.uri)),
         )
 
-    def first_with(self, runs: Iterator[entities.Run], typed: str) -> RunRecord:
+    def first_complete(self, runs: Iterator[entities.Run], typed: str) -> RunRecord:
         """The first run that has the needed file."""
         for run in runs:
-            found = self.described(run)
+            found = self.read_run(run)
             if self.needs is None or found.has(self.needs):
                 return found
         where = "" if self.experiment is None else f" of experiment={self.experiment}"
@@ -182,9 +177,9 @@ class _Store:
     def ranked(self, metric: str | None, better: Callable[[str], str]) -> Iterator[entities.Run]:
         """Runs finished on whole splits, the best first, then the newest."""
         finished = list(self.finished())
-        runs = [run for run in finished if _part(run) is None]
+        runs = [run for run in finished if _partial_setting(run) is None]
         if not runs and finished:
-            raise ConfigError(f"run=best: {self._none_is_whole(finished)}")
+            raise ConfigError(f"run=best: {self._no_whole_run(finished)}")
         if self.experiment is None and len({run.info.experiment_id for run in runs}) > 1:
             ids = {run.info.experiment_id for run in runs}
             names = ", ".join(sorted(n for n, id_ in self._experiments().items() if id_ in ids))
@@ -208,9 +203,9 @@ class _Store:
         sign = -1 if better(metric or "") == "max" else 1
         yield from (run for _, run in sorted(ranked, key=lambda pair: sign * pair[0]))
 
-    def _none_is_whole(self, finished: list[entities.Run]) -> str:
+    def _no_whole_run(self, finished: list[entities.Run]) -> str:
         """The message where all finished runs used parts of a split."""
-        parts = [f"{run.info.run_id[:8]} ({_part(run)})" for run in finished[:_SHOWN]]
+        parts = [f"{run.info.run_id[:8]} ({_partial_setting(run)})" for run in finished[:_SHOWN]]
         shown = ", ".join(parts) + ", ..." * (len(finished) > _SHOWN)
         counts = Counter(run.info.status for run in self._search(""))
         others = [
@@ -324,7 +319,7 @@ class _Artifacts:
             download_file(self.repository, remote, local)
 
 
-def _part(run: entities.Run) -> str | None:
+def _partial_setting(run: entities.Run) -> str | None:
     """The setting that limited a run to a part of a split; None where it used all."""
     setting = run.data.tags.get("partial")
     if setting is not None:

@@ -81,7 +81,7 @@ class RunRecord:
             return True
         parent = str(PurePosixPath(path).parent)
         return self.artifacts is not None and any(
-            entry.path == path for entry in self.artifacts.list_artifacts(_or_none(parent))
+            entry.path == path for entry in self.artifacts.list_artifacts(_listing_path(parent))
         )
 
     def local(self, path: str) -> Path:
@@ -176,16 +176,16 @@ def read_run_folder(folder: Path, run: str) -> RunRecord:
     metrics = read_json(empty.inside("metrics.json"))
     return RunRecord(
         name=str(record.get("run_name") or folder.name),
-        run_id=_or_nothing(record.get("run_id")),
+        run_id=_text_or_none(record.get("run_id")),
         folder=folder.absolute(),
         experiment=str(record.get("experiment") or ""),
-        tracking_uri=_or_nothing(record.get("tracking_uri")),
-        params={key: shown(value) for key, value in _entries(record, "params").items()},
-        tags={key: str(value) for key, value in _entries(record, "tags").items()},
+        tracking_uri=_text_or_none(record.get("tracking_uri")),
+        params={key: shown(value) for key, value in _mapping(record, "params").items()},
+        tags={key: str(value) for key, value in _mapping(record, "tags").items()},
         metrics={key: float(v) for key, v in metrics.items() if _is_number(v)},
         datasets={
             split: str(data["digest"])
-            for split, data in _entries(record, "datasets").items()
+            for split, data in _mapping(record, "datasets").items()
             if isinstance(data, dict) and "digest" in data
         },
     )
@@ -224,7 +224,9 @@ def _files(artifacts: Artifacts, path: str) -> Iterator[str]:
     """
     waiting, count = [path], 0
     parent = str(PurePosixPath(path).parent)
-    entries = {entry.path: entry.is_dir for entry in artifacts.list_artifacts(_or_none(parent))}
+    entries = {
+        entry.path: entry.is_dir for entry in artifacts.list_artifacts(_listing_path(parent))
+    }
     if not entries.get(path, False):
         yield path
         return
@@ -250,7 +252,7 @@ def _drive(path: str) -> bool:
     return any(PureWindowsPath(part).drive for part in PurePosixPath(path).parts)
 
 
-def _or_none(parent: str) -> str | None:
+def _listing_path(parent: str) -> str | None:
     return None if parent == "." else parent
 
 
@@ -290,10 +292,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, float) or abs(value) < 2**1000  # more is no float
 
 
-def _entries(record: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _mapping(record: Mapping[str, Any], key: str) -> dict[str, Any]:
     entries = record.get(key)
     return entries if isinstance(entries, dict) else {}
 
 
-def _or_nothing(value: object) -> str | None:
+def _text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) else None

@@ -29,17 +29,17 @@ class TimeBudget:
         self._limit = _TRAINING
         self._hangs = False
 
-    def at_the_end(self) -> None:
+    def extend_for_end(self) -> None:
         """Grants more time for the last attempts."""
         self._limit = min(self.lost, self._limit) + _END
 
-    def call(self, action: Callable[..., Any], *arguments: Any, more: float = 0.0) -> Any:
+    def call(self, action: Callable[..., Any], *arguments: Any, extra_seconds: float = 0.0) -> Any:
         """Returns or raises what `action(*arguments)` does.
 
         Args:
             action: calls the store.
             arguments: its arguments.
-            more: seconds that it may take beyond the usual, for a large file.
+            extra_seconds: added to the usual limit, for a large file.
 
         Raises:
             Unreachable: too much time was lost.
@@ -48,7 +48,10 @@ class TimeBudget:
         left = self._limit - self.lost
         if left <= 0:
             raise Unreachable("the store did not answer before")
-        seconds = min(_NEXT if self._hangs else _CALL + more, left if self._hangs else left + more)
+        seconds = min(
+            _NEXT if self._hangs else _CALL + extra_seconds,
+            left if self._hangs else left + extra_seconds,
+        )
         started = time.monotonic()
         try:
             value = _within(seconds, action, arguments)

@@ -227,7 +227,7 @@ def test_lines_from_a_pipe_are_answered_to_a_pipe(run_of, tmp_path):
     running = start(tmp_path, f"run={run_of('category of text')}", "input=-")
     out, err = running.communicate(b"the cat\nna\xefve\n\ndog", timeout=60)
     assert (running.returncode, err.decode().count("\n")) == (0, 2)
-    assert err.decode().startswith("input=-: read as a text a line; format=... reads it otherwise")
+    assert err.decode().startswith("input=-: read as one text per line; format=... changes this")
     rows = [json.loads(line) for line in out.decode().splitlines()]
     assert [row["line"] for row in rows] == [1, 2, 3, 4]
     assert [row.get("text") for row in rows] == ["the cat", None, "", "dog"]
