@@ -50,7 +50,7 @@ Seed = Annotated[int, SEED]
 BeamSize = Annotated[int, whole(1, 10_000)]  # 1 is greedy
 NBest = Annotated[int, whole(1, 10_000)]
 LengthPenalty = Annotated[float, real("[0, 10]")]
-Temperature = Annotated[float, real("[1e-09, 10000]")]  # at 0 only the likeliest: top_k=1
+Temperature = Annotated[float, real("[1e-09, 10000]")]  # at 0 only the most likely: top_k=1
 TopP = Annotated[float, real("[1e-06, 1]")]
 ManyRows = Annotated[int, whole(1, 1_000_000)]
 GeneratorSeed = Annotated[int, whole(0, 2**63 - 1)]

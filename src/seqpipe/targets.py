@@ -51,7 +51,7 @@ BASES: dict[str, type] = {
 TOGETHER = "callbacks, logger and trainer that work together, or ~callbacks.NAME"
 """Allowed where Lightning refuses several parts together."""
 
-_REASON = 300  # characters of somebody else's message
+_REASON = 300  # characters of another library's message
 
 
 def instantiate(node: DictConfig, key: str = "", **extra: Any) -> Any:
@@ -197,7 +197,7 @@ def _refusal(found: Mapping[str, str], error: BaseException) -> ConfigError | No
 
 
 def reason(error: BaseException) -> str:
-    """The message of an error of somebody else's code, and its line in the user's own files."""
+    """The message of an error in other code, and its line in the user's own files."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     if isinstance(error, MisconfigurationException) and lines:

@@ -81,7 +81,7 @@ def test_a_label_stands_before_the_first_white_space(write):
         {"label": "1", "text": "a stirring , funny"},
         {"label": "0", "text": "no  movement"},
     ]
-    assert found[2] == "t.txt:4: '2' stands alone; allowed: LABEL text"
+    assert found[2] == "t.txt:4: '2' has no text after it; allowed: LABEL text"
     assert read(whole(LabelledLines, blank="error"))[2].startswith("t.txt:3: is blank; allowed")
     assert read(whole(LabelledLines, "f.txt", prefix="__label__")) == [
         {"label": "a", "text": "x y"},
@@ -324,11 +324,11 @@ def test_several_labels_a_line_are_refused_where_one_is_wanted(write):
         (
             "__label__",
             "__label__a x __label__b y",
-            "'__label__b' stands inside the text; allowed: ",
+            "'__label__b' is inside the text; allowed: ",
         ),
-        ("label:", "label:a x label:b", "'label:b' stands inside the text; allowed: labels before"),
-        ("__label__", "__label__a __label__b", "'__label__b' stands alone; allowed: "),
-        ("__label__", "__label__ a x", "'__label__' stands without a label; allowed: "),
+        ("label:", "label:a x label:b", "'label:b' is inside the text; allowed: labels before"),
+        ("__label__", "__label__a __label__b", "'__label__b' has no text after it; allowed: "),
+        ("__label__", "__label__ a x", "'__label__' has no label after it; allowed: "),
         ("#", "a #b x", "'a' does not start with #; allowed: #LABEL text"),
     ],
 )

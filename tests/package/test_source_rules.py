@@ -27,7 +27,9 @@ SMALL_FILES = {
 """Files of few lines with a single importer, and why each is a file of its own."""
 
 BANNED = re.compile(
-    r"\b(told|anew|likewise|parted|goes on|come upon|comes upon|stands in|none that)\b"
+    r"\b(told|anew|likewise|parted|goes on|come upon|comes upon|stands in|none that|likeliest"
+    r"|somebody else|whoever|cannot be had|to be had|held against|no say|of today|is called so"
+    r"|to speak of|nobody asked|comes to no|a text a line)\b"
 )
 FRAGMENT = re.compile(r"(Of|What|Whether|Whose|Whoever|Likewise)\b")
 

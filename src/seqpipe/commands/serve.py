@@ -28,7 +28,7 @@ def run(options: Serve, root: Path) -> Answer:
     """Serves until it is interrupted; prints a request and its answer once it runs.
 
     Raises:
-        ConfigError: there is no such run, or the port cannot be had.
+        ConfigError: there is no such run, or the port is not free.
         DataError: the model would run code, or cannot be read.
         SeqpipeError: the server does not start, or ends by itself.
     """

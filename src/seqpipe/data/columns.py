@@ -250,7 +250,7 @@ def open_columns(path: Path) -> dict[str, Column]:
 
 
 def _columns(reader: Any, size: int | None = None) -> dict[str, Column]:
-    """size: bytes of the file, where it may be somebody else's."""
+    """size: bytes of the file, where it may be another person's."""
     chunks: dict[str, list[Chunk]] = {name: [] for name in reader.schema.names}
     for number in range(reader.num_record_batches):
         batch = reader.get_batch(number)

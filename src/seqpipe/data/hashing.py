@@ -89,7 +89,7 @@ def _file_of(module: str) -> Path | None:
 
 
 def _is_library(module: str, file: Path) -> bool:
-    """True for modules of seqpipe and of what is installed: the cache goes by their versions."""
+    """True for modules of seqpipe and of what is installed: the cache depends on their versions."""
     package = module.partition(".")[0]
     is_installed = not _INSTALLED.isdisjoint(file.parts)
     return is_installed or package == "seqpipe" or package in sys.stdlib_module_names

@@ -204,7 +204,7 @@ def _added(
         added: dict[str, Tensor] = of_examples(answers, truths, examples, count)
         return added
     states: dict[str, list[Tensor]] = {}
-    for example in range(count):  # a metric of somebody else's
+    for example in range(count):  # a metric of the user's own
         own = (examples == example).nonzero().flatten()
         metric.reset()
         if isinstance(truths, Tensor):

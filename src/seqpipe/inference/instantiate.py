@@ -1,6 +1,6 @@
 """Objects from the nodes of a configuration, without Hydra, and only of classes that are known.
 
-A configuration that comes with a model is somebody else's file: a `_target_` in it may name
+A configuration that comes with a model is another person's file: a `_target_` in it may name
 anything that Python can import and call. So only classes of seqpipe's own parts are made, and
 those of modules that the caller trusts by name.
 """

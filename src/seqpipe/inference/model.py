@@ -116,8 +116,8 @@ class Model:
             prompt: text that each continues; it is part of none.
             condition: a record or an entry of x, where the model has one.
             temperature: above 0; 1 is the model's own distribution, below it the likely gains.
-            top_k: draw among this many likeliest symbols only.
-            top_p: draw among the likeliest symbols that together have this probability.
+            top_k: draw among this many most likely symbols only.
+            top_p: draw among the most likely symbols that together have this probability.
             max_length: most steps; None: as long as the task's own samples, or the longest y.
             seed: the same one draws the same.
             allow_unknown: <UNK> may be drawn, and occur in the prompt.

@@ -238,7 +238,7 @@ class Reader:
             yield from self._checked(self._table(format, input).parse(Path(input)))
 
     def _found_in_pipe(self, format: Format) -> Iterator[Found]:
-        """The records of standard input; a text a line as it comes, else when all of it is there.
+        """The records of standard input; lines of text one by one, other formats as a whole.
 
         Raises:
             DataError: as `read`, of a file that is called `input`.

@@ -157,5 +157,5 @@ def probability_of(total: float) -> str:
 
 
 def ranked(scores: list[Score]) -> list[int]:
-    """Places of the scores in order, the likeliest sequence first."""
+    """Places of the scores in order, the most likely sequence first."""
     return sorted(range(len(scores)), key=lambda place: -scores[place].total)

@@ -42,7 +42,7 @@ class JsonLines:
         self.sink.writelines(f"{_json(row)}\n" for row in rows)
 
     def close(self) -> None:
-        """Leaves the sink to whoever opened it."""
+        """Leaves the sink open for the code that opened it."""
         self.sink.flush()
 
 
@@ -109,7 +109,7 @@ class Delimited:
             self.writer.writerow([_cell(value) for value in self.columns.cells(row)])
 
     def close(self) -> None:
-        """Leaves the sink to whoever opened it."""
+        """Leaves the sink open for the code that opened it."""
         self.sink.flush()
 
 

@@ -77,7 +77,7 @@ def beam_search(
 ) -> Hypotheses:
     """The best sequences for each of B rows.
 
-    At each step the k likeliest of all continuations of a row's hypotheses are kept; those that
+    At each step the k most likely of all continuations of a row's hypotheses are kept; those that
     end in <EOS> leave the beam for the list of the n best, the others stay in it. A row is done
     when nothing in its beam can still enter the list: log p only falls, and the largest norm it can
     be divided by is that of `max_length`.
@@ -132,7 +132,7 @@ def states_of(state: StackState, rows: Tensor) -> StackState:
 
 
 def _grown(scores: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The k likeliest continuations. scores: (B, k); log_p: (B, k, V).
+    """The k most likely continuations. scores: (B, k); log_p: (B, k, V).
 
     Returns scores, places in the beam they go on from, and symbols, (B, k) each.
     """

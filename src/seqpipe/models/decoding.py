@@ -144,10 +144,10 @@ def draw(
 
     Args:
         logits: (B, V).
-        temperature: above 0; 1 is the model's own distribution, towards 0 the likeliest symbol.
+        temperature: above 0; 1 is the model's own distribution, towards 0 the most likely symbol.
         banned: ids never drawn.
-        top_k: draw among the k likeliest of those left only.
-        top_p: draw among the likeliest only, as few as have this probability together; after
+        top_k: draw among the k most likely of those left only.
+        top_p: draw among the most likely only, as few as have this probability together; after
             `top_k`.
         generator: random state, on any device; None: torch's global one.
 

@@ -198,7 +198,7 @@ class EncoderDecoder(TeacherForced, Architecture):
 
     @torch.no_grad()
     def free_running(self, x: Tensor, x_lengths: Tensor, y: Tensor, y_lengths: Tensor) -> Tensor:
-        """Return logits; each step reads the likeliest symbol of the step before, not y_{t-1}.
+        """Return logits; each step reads the most likely symbol of the step before, not y_{t-1}.
 
         Of y only the number of steps is read. Returns (B, T_y, V).
         """
@@ -209,7 +209,7 @@ class EncoderDecoder(TeacherForced, Architecture):
     def greedy(
         self, x: Tensor, x_lengths: Tensor, max_length: int, *, banned: tuple[int, ...] = ()
     ) -> tuple[Tensor, Tensor]:
-        """The likeliest symbol at each step, read back at the next; never <PAD> or <BOS>.
+        """The most likely symbol at each step, read back at the next; never <PAD> or <BOS>.
 
         Args:
             x: as of `forward`.

@@ -19,7 +19,7 @@ from seqpipe.nn.recurrent import RecurrentStack
 class ManyToOne(Architecture):
     """A recurrent encoder whose steps are summed up in one vector, and a head on it.
 
-    Padding has no say: `last` is the state after the last real step (of each direction: the
+    Padding has no influence: `last` is the state after the last real step (of each direction: the
     backward one ends at x_1), `mean` and `max` go over real steps.
 
     Args:

@@ -159,9 +159,9 @@ class OneToMany(Architecture):
     def free_running(
         self, x: Tensor | None, x_lengths: Tensor | None, y: Tensor, y_lengths: Tensor
     ) -> Tensor:
-        """Return logits; each step reads the likeliest y of the step before, not the true one.
+        """Return logits; each step reads the most likely y of the step before, not the true one.
 
-        That is the likeliest symbol; of a roll, each note that is as likely as not. Of y only the
+        That is the most likely symbol; of a roll, each note that is as likely as not. Of y only the
         number of steps is read. Returns (B, T_y, V) or (B, T_y, K).
         """
 

@@ -198,7 +198,7 @@ def marginals(
 
 @torch.no_grad()
 def viterbi(potentials: Float[Tensor, "B T K K"], lengths: Int[Tensor, " B"]) -> Int[Tensor, "B T"]:
-    """The likeliest sequence of tags, (B, T) ids; 0 in the padding.
+    """The most likely sequence of tags, (B, T) ids; 0 in the padding.
 
     Source: Viterbi (1967); Sutton & McCallum (2012), section 4.1.
     """

@@ -1,4 +1,4 @@
-"""A conditional random field in an ONNX graph: the likeliest tags, and how likely each one is.
+"""A conditional random field in an ONNX graph: the most likely tags, and how likely each one is.
 
 The recursions of `seqpipe.nn.crf`, step by step in `Scan`, time first. Steps after the length have
 potentials 0, which say the same of every tag.
@@ -29,7 +29,7 @@ def constrained(graph: Graph, scores: Value, steps: Steps, allowed: Allowed) -> 
 
 
 def viterbi(graph: Graph, scores: Value) -> Value:
-    """The likeliest sequence, (T, B) ids, anything at padding; scores: (T, B, K, K).
+    """The most likely sequence, (T, B) ids, anything at padding; scores: (T, B, K, K).
 
     Source: Viterbi, as in `seqpipe.nn.crf.viterbi`.
     """

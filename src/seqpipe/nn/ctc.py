@@ -25,7 +25,7 @@ from seqpipe.rules import require
 
 
 class Transcripts(NamedTuple):
-    """The n likeliest y found for each x, the best first.
+    """The n most likely y found for each x, the best first.
 
     Where fewer are found, the rest are empty with a score of -inf. (An empty y that was found has
     a score above that.)
@@ -73,10 +73,10 @@ def prefix_beam(
     n_best: int = 1,
     banned: tuple[int, ...] = (),
 ) -> Transcripts:
-    """The n likeliest y of each x, as far as k prefixes a step find them.
+    """The n most likely y of each x, as far as k prefixes a step find them.
 
     Step by step a prefix stays as it is (a blank, or its last symbol again) or grows by a symbol;
-    paths to the same prefix are added up, and the k likeliest are kept. What a narrow beam drops
+    paths to the same prefix are added up, and the k most likely are kept. What a narrow beam drops
     is missing in its sums, so those found at the end are scored once more, with all paths.
 
     Args:
@@ -112,7 +112,7 @@ def prefix_beam(
 
 
 def _grown(beam: _Prefixes, log_p: Tensor, blank: int) -> _Prefixes:
-    """The k likeliest prefixes one step on. log_p: (B, V)."""
+    """The k most likely prefixes one step on. log_p: (B, V)."""
     B, k, T = beam.ids.shape
     V = log_p.shape[1]
     last = beam.ids.gather(2, (beam.lengths - 1).clamp(min=0).unsqueeze(2))  # (B, k, 1)
@@ -157,7 +157,7 @@ def _meets(beam: _Prefixes, blank: int) -> Tensor:
 def _scored(
     beam: _Prefixes, n_best: int, logits: Tensor, x_lengths: Tensor, blank: int
 ) -> Transcripts:
-    """The n likeliest, by log p of all their paths."""
+    """The n most likely, by log p of all their paths."""
     found, best = beam.both.topk(n_best, dim=1)
     longest = max(1, int(beam.lengths.gather(1, best).max()))
     ids = beam.ids.gather(1, best.unsqueeze(2).expand(*best.shape, beam.ids.shape[2]))
@@ -206,7 +206,7 @@ def ctc_loss(
 def best_path(
     logits: Float[Tensor, "B T V"], x_lengths: Int[Tensor, " B"], *, blank: int
 ) -> tuple[Int[Tensor, "B T"], Int[Tensor, " B"]]:
-    """Greedy decoding: the likeliest symbol of each step, repeats merged, blanks left out.
+    """Greedy decoding: the most likely symbol of each step, repeats merged, blanks left out.
 
     Args:
         logits: (B, T, V); steps after the length are not read.
@@ -216,7 +216,7 @@ def best_path(
     Returns:
         (B, T) ids, filled up with the blank, and (B,) how many symbols each has; it may be 0.
 
-    Source: section 3.2, best path decoding. It is not the likeliest y, which has many paths.
+    Source: section 3.2, best path decoding. It is not the most likely y, which has many paths.
     """
     path = logits.argmax(dim=-1)
     before = nn.functional.pad(path, (1, 0), value=blank)[:, :-1]

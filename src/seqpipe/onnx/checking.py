@@ -1,4 +1,4 @@
-"""A graph held against the network it was written from, on random sequences.
+"""Comparison of a graph with the network it was written from, on random sequences.
 
 What is fed at padding is NaN, or an id that no symbol has: it may not move an answer. The network
 answers in float64; a graph may differ by `TOLERANCE`, absolute and relative, or `STRAYING` times as

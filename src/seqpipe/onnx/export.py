@@ -49,9 +49,7 @@ def export_onnx(model: Model, path: Path) -> list[str]:
         raise ConfigError(f"output={path}: already exists; allowed: a new file")
     network = model.network
     if not isinstance(network, Architecture):
-        wrong = (
-            "cannot be written as ONNX, because it is no seqpipe.models.architecture.Architecture"
-        )
+        wrong = "cannot be written as ONNX: it is no seqpipe.models.architecture.Architecture"
         allowed = "allowed: format=safetensors"
         raise ConfigError(f"architecture={type(network).__name__}: {wrong}; {allowed}")
     graph = Graph()

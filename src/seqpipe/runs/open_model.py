@@ -60,7 +60,7 @@ def open_reader(
         labelled: the records also hold y.
 
     Raises:
-        ConfigError: the record of somebody else's model names other files to read.
+        ConfigError: the record of another person's model names other files to read.
     """
     check_beside(model.config, root, own_data=options.own_data)
     own = labelled and (options.own_data or is_own(root, model.config))

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 MUST_AGREE = ("architecture", "cell", "data", "task", "optim", "scheduler", "seed")
 ALLOWED = "outputs/runs/.../checkpoints/last.ckpt"
-_REASON = 160  # characters of somebody else's message
+_REASON = 160  # characters of a message of Lightning or torch
 MAY_DIFFER = ("data.num_workers", "data.path", "data.cache")  # what files hold is compared
 
 

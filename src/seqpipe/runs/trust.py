@@ -1,6 +1,6 @@
 """Trust in a record: the classes, files and options that it names, and which of them may be used.
 
-A record is somebody else's unless its configuration was trained from the folder the user works in
+A record is another person's unless its configuration was trained from the folder the user works in
 (`seqpipe.records.is_own`).
 """
 
@@ -167,7 +167,7 @@ def check_data(
     typed: Sequence[str] = (),
     instead: str,
 ) -> None:
-    """Refuses to read files that somebody else's record names.
+    """Refuses to read files that another person's record names.
 
     Args:
         found: the run.

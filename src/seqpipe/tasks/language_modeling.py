@@ -66,7 +66,7 @@ class LanguageModeling(StepTask):
         return predicted, truth
 
     def metrics(self, stage: str) -> MetricCollection:
-        """Share of steps whose likeliest symbol is right; none while training."""
+        """Share of steps whose most likely symbol is right; none while training."""
         if stage == "train":
             return MetricCollection({})
         accuracy = Accuracy(self.output_size, average="micro", validate_args=False)

@@ -34,7 +34,7 @@ class Tagging(StepTask):
     """Cross entropy in nats per real step; accuracy, macro-F1 and F1 of each tag, over real steps.
 
     Outputs are logits of each step, (B, T_y, K), or the potentials of a CRF, (B, T_y, K, K). Then
-    the loss is -log p(y | x) in nats per real step, and what is predicted is the likeliest sequence
+    the loss is -log p(y | x) in nats per real step, and the prediction is the most likely sequence
     of tags. By the chain rule each step has its part in that loss, -log p(y_t | y_{t-1}, x).
     Tags that mark spans then keep the rules of their scheme: what breaks them has probability 0.
 
@@ -140,7 +140,7 @@ class Tagging(StepTask):
         return None if self.crf else super().marginal_loss(batch)
 
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Tensor:
-        """(B, T_y) ids: the likeliest tag of each step, of a CRF the likeliest sequence."""
+        """(B, T_y) ids: the most likely tag of each step, of a CRF the most likely sequence."""
         if outputs.ndim == 4:
             assert batch.y_lengths is not None
             return viterbi(self._possible(outputs, batch), batch.y_lengths)

@@ -55,7 +55,7 @@ class RunRecord:
         metrics: the last value of each; for a folder those of its metrics.json.
         datasets: sha256 of the records of each split (train, val, test).
         artifacts: its files in MLflow.
-        foreign_store: a store that a record of somebody else names; it is not connected to.
+        foreign_store: a store that a record of another person names; it is not connected to.
     """
 
     name: str

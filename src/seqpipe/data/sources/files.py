@@ -134,7 +134,7 @@ class FileSource(Source):
         return ""
 
     def holds(self, file: Path, labelled: bool = False) -> bool:
-        """True where a text file can only be read by this source, not as a text a line.
+        """True where a text file can only be read by this source, not as one text per line.
 
         Args:
             file: that a model is asked about.

@@ -92,7 +92,7 @@ class Hub(Source):
         """The rows of the set, converted as they are iterated.
 
         Raises:
-            DataError: the set, a split or a column is not to be had.
+            DataError: the set, a split or a column is not available.
         """
         found: dict[str, Iterable[Found]] = dict(self._rows)
         shares = {s: n for s, n in self.splits.items() if isinstance(n, float)}
@@ -281,7 +281,7 @@ class _Rows:
         columns, problems = self.source.columns, []
         record = {}
         for name, value in row.items():
-            if columns is None and value is None:  # nobody asked for this column
+            if columns is None and value is None:  # a column that is not needed
                 continue
             try:
                 record[name if columns is None else columns[name]] = converts[name](value)

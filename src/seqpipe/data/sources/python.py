@@ -103,7 +103,7 @@ class PythonDocs(Source):
 
     def _refuse(self, reason: str) -> NoReturn:
         given = f"data.source.valid={self.valid} data.source.test={self.test}"
-        raise ConfigError(f"{given}: cannot be had ({reason}); allowed: 0.1 and 0.1, for example")
+        raise ConfigError(f"{given}: cannot be made ({reason}); allowed: 0.1 and 0.1, for example")
 
 
 def paragraphs(text: str) -> list[str]:

@@ -153,7 +153,7 @@ class LabelledLines(LineSource):
             return {"text": line.strip()}
         label, *rest = line.split(maxsplit=1)
         if not rest:
-            raise DataError(f"{label!r} stands alone; allowed: LABEL text")
+            raise DataError(f"{label!r} has no text after it; allowed: LABEL text")
         if not label.startswith(self.prefix):
             text = f"does not start with {self.prefix}; allowed: {self.prefix}LABEL text"
             raise DataError(f"{label!r} {text}")
@@ -161,11 +161,11 @@ class LabelledLines(LineSource):
         while self.prefix and text.startswith(self.prefix):
             label, *rest = text.split(maxsplit=1)
             if not rest:
-                raise DataError(f"{label!r} stands alone; allowed: {self.prefix}LABEL text")
+                raise DataError(f"{label!r} has no text after it; allowed: {self.prefix}LABEL text")
             labels.append(label.removeprefix(self.prefix))
             text = rest[0]
         if "" in labels:
-            raise DataError(f"{self.prefix!r} stands without a label; allowed: {self.prefix}LABEL")
+            raise DataError(f"{self.prefix!r} has no label after it; allowed: {self.prefix}LABEL")
         self._refuse_within(label, text)
         if not self.prefix:
             return {"label": labels[0], "text": text}
@@ -180,7 +180,7 @@ class LabelledLines(LineSource):
         inside = [one for one in text.split() if len(usual) > 1 and one.startswith(usual)]
         if inside and self.prefix:
             before = f"labels before the text, as {label} {inside[0]} text"
-            raise DataError(f"{inside[0]!r} stands inside the text; allowed: {before}")
+            raise DataError(f"{inside[0]!r} is inside the text; allowed: {before}")
         if inside:
             several = f"data.source.prefix={usual}, and for several labels a line also {SEVERAL}"
             raise DataError(f"{inside[0]!r} would be a word of the text; allowed: {several}")
