@@ -164,7 +164,7 @@ class Task(ABC):
         return self.unit_counts(batch).sum()
 
     def unit_counts(self, batch: SequenceBatch) -> Tensor:
-        """What `units` counts in each example, (B,)."""
+        """The number of `units` in each example, (B,)."""
         if batch.y_lengths is None:
             return torch.ones(len(batch), dtype=torch.int64, device=batch.y.device)
         return batch.y_lengths
