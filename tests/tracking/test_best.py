@@ -8,25 +8,16 @@ import pytest
 from seqpipe.config.compose import compose
 from seqpipe.errors import ConfigError
 from seqpipe.runs.identity import part_of
+from seqpipe.tracking import run_lookup
 from seqpipe.tracking.run_lookup import look_up_run
 from seqpipe.tracking.run_record import RunRecord
 
 PLAIN = {"task.monitor": "val/accuracy"}
 WHOLE = {
-    "trainer.overfit_batches": 0.0,
-    "trainer.limit_train_batches": 1.0,
-    "trainer.limit_val_batches": 1.0,
-    "trainer.limit_test_batches": 1.0,
-}
-PARTS = {
-    "a tag": ("trainer.limit_val_batches=3", {"partial": "trainer.limit_val_batches=3"}, {}),
-    **{
-        value: (f"trainer.{value}", {}, dict([f"trainer.{value}".split("=")]))
-        for value in (
-            *("overfit_batches=1", "limit_train_batches=0.5", "limit_val_batches=3"),
-            *("limit_test_batches=1", "fast_dev_run=true"),
-        )
-    },
+    "trainer.overfit_batches": "0.0",
+    "trainer.limit_train_batches": "1.0",
+    "trainer.limit_val_batches": "1.0",
+    "trainer.limit_test_batches": "1.0",
 }
 
 
@@ -63,7 +54,7 @@ def look(store_root, client) -> Callable[..., RunRecord]:
 def record(make_tracker, a_run, client) -> Callable[..., str]:
     def made(name: str, status: str, best: float, last: float, **facts) -> str:
         tracker = make_tracker()
-        facts = {**a_run, "run_name": name, "params": PLAIN, **facts}
+        facts = {**a_run, "run_name": name, "experiment": "parts", "params": PLAIN, **facts}
         tracker.start(**facts)
         tracker.log_metrics({"best/val/accuracy": best, "val/accuracy": last}, 1)
         if status != "RUNNING":
@@ -73,26 +64,45 @@ def record(make_tracker, a_run, client) -> Callable[..., str]:
     return made
 
 
-@pytest.mark.parametrize(("setting", "tags", "params"), PARTS.values(), ids=PARTS)
-def test_a_run_on_a_part_of_a_split_is_never_the_best(look, record, setting, tags, params):
-    here = f"only {setting}{len(tags)}"
-    common = {"experiment": here}
-    part = record("part", "FINISHED", 1, 1, tags=tags, params=PLAIN | params, **common)
+@pytest.mark.parametrize(
+    ("tags", "params", "setting"),
+    [
+        ({"partial": "trainer.limit_val_batches=3"}, {}, "trainer.limit_val_batches=3"),
+        ({"partial": "no"}, {"trainer.fast_dev_run": "true"}, None),
+        *(
+            ({}, {**WHOLE, **dict([setting.split("=")])}, setting)
+            for setting in (
+                *("trainer.overfit_batches=1", "trainer.limit_train_batches=0.5"),
+                *("trainer.limit_val_batches=3", "trainer.limit_test_batches=1"),
+                "trainer.fast_dev_run=true",
+            )
+        ),
+        ({}, {**WHOLE, "trainer.fast_dev_run": "false"}, None),
+        ({}, {"trainer.limit_val_batches": "null"}, None),
+    ],
+)
+def test_the_setting_that_limited_a_run_follows_from_its_tag_or_its_params(tags, params, setting):
+    run = SimpleNamespace(data=SimpleNamespace(tags=tags, params=params))
+    assert run_lookup._partial_setting(run) == setting
+
+
+def test_a_run_on_a_part_of_a_split_is_never_the_best(look, record):
+    part = record("part", "FINISHED", 1, 1, params={**PLAIN, "trainer.limit_val_batches": "3"})
     for status in ("FAILED", "KILLED", "RUNNING"):
-        record(status, status, 1, 1, **common)
+        record(status, status, 1, 1)
     with pytest.raises(ConfigError) as caught:
-        look("best", here)
+        look("best", "parts")
     assert caught.value.problems == [
-        f"run=best: no run trained and tested on whole splits: {part[:8]} ({setting}); not "
-        f"finished: 1 failed, 1 killed, 1 running; allowed: train one first, or name one of them,"
-        f" run={part[:8]}"
+        f"run=best: no run trained and tested on whole splits: {part[:8]} "
+        "(trainer.limit_val_batches=3); not finished: 1 failed, 1 killed, 1 running; allowed: "
+        f"train one first, or name one of them, run={part[:8]}"
     ]
-    assert look("latest", here).name == "part"
-    record("whole", "FINISHED", 0.2, 0.2, params=PLAIN | WHOLE, **common)
-    assert look("best", here).name == "whole"
+    assert look("latest", "parts").name == "part"
+    record("whole", "FINISHED", 0.2, 0.2, params=PLAIN | WHOLE)
+    assert look("best", "parts").name == "whole"
 
 
-def test_the_best_is_that_of_the_kept_weights_also_in_older_records(look, record, make_tracker):
+def test_the_best_is_that_of_the_kept_weights(look, record):
     for name, best, last in (("good", 0.9, 0.1), ("fair", 0.5, 0.5)):
         record(name, "FINISHED", best, last, experiment="kept")
     assert look("best", "kept").name == "good"

@@ -33,26 +33,11 @@ def test_a_run_is_read_back_as_it_was_recorded(make_tracker, a_run, client):
     assert [(m.step, m.value) for m in history] == [(10, 0.5), (20, 0.75)]
     assert run.data.metrics["epoch"] == 1
     assert run.info.status == "FINISHED"
-
-
-def test_the_data_are_recorded_with_their_hash_and_split(make_tracker, a_run, client):
-    tracker = make_tracker()
-    tracker.start(**a_run)
-    tracker.end("FINISHED")
-    inputs = client.get_run(tracker.run_id).inputs.dataset_inputs
-    found = {one.tags[0].value: one.dataset for one in inputs}
+    found = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
     assert set(found) == {"train", "test"}
     assert found["train"].digest == ("a1" * 32)[:36]
     assert json.loads(found["train"].source)["sha256"] == "a1" * 32
     assert json.loads(found["test"].profile) == {"num_examples": 100}
-
-
-def test_a_named_experiment_takes_the_place_of_the_one_given(make_tracker, a_run, client):
-    tracker = make_tracker(experiment_name="mine")
-    tracker.start(**a_run)
-    tracker.end("FINISHED")
-    run = client.get_run(tracker.run_id)
-    assert client.get_experiment(run.info.experiment_id).name == "mine"
 
 
 def test_params_that_mlflow_cannot_take_are_kept_in_full_as_an_artifact(
@@ -123,16 +108,6 @@ def test_metrics_are_sent_in_few_calls(make_tracker, a_run, client, monkeypatch)
     tracker.end("FINISHED")
     assert sizes == [1000, 8, 792]
     assert len(client.get_metric_history(tracker.run_id, "m/11")) == 150
-
-
-def test_metrics_are_sent_when_their_time_has_come(make_tracker, a_run, client):
-    tracker = make_tracker(flush_seconds=0.05)
-    tracker.start(**a_run)
-    tracker.log_metrics({"train/loss": 1.0}, 0)
-    time.sleep(0.06)
-    tracker.log_metrics({"train/loss": 0.5}, 1)
-    assert len(client.get_metric_history(tracker.run_id, "train/loss")) == 2
-    tracker.end("FINISHED")
 
 
 def test_the_run_folder_is_kept_without_its_checkpoints(make_tracker, a_run, store_root, tmp_path):

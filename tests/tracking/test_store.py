@@ -82,23 +82,18 @@ def test_a_folder_or_a_sqlite_uri_without_a_file_is_refused(uri):
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "postgresql://me@127.0.0.1:9/mlflow"])
-def test_a_server_that_does_not_answer_is_refused_within_seconds(uri, monkeypatch):
+def test_a_server_that_does_not_answer_is_refused_within_seconds_in_one_line(
+    uri, monkeypatch, caplog
+):
     for name in ("RETRIES", "BACKOFF_FACTOR"):
         monkeypatch.delenv(f"MLFLOW_HTTP_REQUEST_MAX_{name}", raising=False)
     begin = time.monotonic()
     with pytest.raises(ConfigError) as error:
         open_store(uri, "digits")
-    assert str(error.value).startswith(f"logger.tracking_uri={uri}: cannot be reached (")
-    assert "refused" in str(error.value)
-    assert time.monotonic() - begin < 15
-
-
-def test_a_server_that_does_not_answer_is_named_in_one_short_line(caplog):
-    with pytest.raises(ConfigError) as error:
-        open_store("http://127.0.0.1:9", "digits")
     reason = "cannot be reached (Connection refused); allowed: the address of a store that answers"
-    assert str(error.value) == f"logger.tracking_uri=http://127.0.0.1:9: {reason}"
+    assert str(error.value) == f"logger.tracking_uri={uri}: {reason}"
     assert caplog.records == []
+    assert time.monotonic() - begin < 15
 
 
 def test_a_file_that_is_no_database_is_refused_at_once(tmp_path):

@@ -221,11 +221,8 @@ class Reader:
         if input == "-":
             yield from self._found_in_pipe(format)
             return
-        file = Path(input)
-        if format != "source" and not file.is_file():
-            beside = [one.name for one in file.parent.iterdir()] if file.parent.is_dir() else []
-            text = f"no such file{did_you_mean(file.name, beside)}"
-            raise MissingFiles(f"input={input}: {text}; allowed: a file, or - for standard input")
+        if format != "source" and not Path(input).is_file():
+            raise _no_such_file(input)
         yield from self._in_format(format, input)
 
     def _in_format(self, format: Format, input: str) -> Iterator[Found]:
@@ -295,6 +292,8 @@ class Reader:
         inner: Any = node if self._inner is None else node[self._inner]
         made: Any = self.maker.find(str(inner.get("_target_")), _KEY)
         if not issubclass(made, FileSource):
+            if input != "-" and not Path(input).exists():
+                raise _no_such_file(input)
             text = f"{made.__name__}, which the model was trained on, reads no files"
             raise ConfigError(f"input={input}: {text}; allowed: a table or JSON lines")
         read = _only(inner, input)
@@ -348,6 +347,13 @@ def _only(node: Mapping[str, Any], input: str) -> dict[str, Any]:
     """A source of files that reads one input and splits nothing."""
     made = {k: v for k, v in node.items() if k not in ("path", "group", "stratify")}
     return {**made, "train": input, "valid": 0.1, "test": 0.1}
+
+
+def _no_such_file(input: str) -> MissingFiles:
+    file = Path(input)
+    beside = [one.name for one in file.parent.iterdir()] if file.parent.is_dir() else []
+    text = f"no such file{did_you_mean(file.name, beside)}"
+    return MissingFiles(f"input={input}: {text}; allowed: a file, or - for standard input")
 
 
 def _retyped(error: DataError) -> DataError:
