@@ -18,7 +18,7 @@ THREE = [Position(1, 4, 1.0, 1.0), Position(2, 4, 0.5, 2.0), Position(3, 2, 0.5,
 def test_the_sentence_has_the_means_over_real_steps_and_the_worst_position():
     text = positions_finding(THREE, 4, "loss_by_position.png").text
     assert (
-        "the loss is 0.7 nats per step; when it reads its own predictions, it is 1.4 (4 ex" in text
+        "the loss is 0.7 nats per step; when it reads its own predictions, it is 1.4 (4 val" in text
     )
     assert "**0.7 nats**, is the exposure gap" in text
     assert "equal at position 1 and differ most at 2 (by 1.5)" in text
