@@ -356,7 +356,7 @@ def test_a_hub_whose_name_cannot_be_looked_up_is_not_asked_again_and_again(
     monkeypatch.delenv("HTTPS_PROXY", raising=False)
     monkeypatch.delenv("https_proxy", raising=False)
     monkeypatch.setattr("socket.getaddrinfo", look_up)
-    hub._ask_no_hub_in_vain()
+    hub._set_offline_without_network()
     assert os.environ.get("HF_HUB_OFFLINE") == expected
 
 

@@ -2,55 +2,32 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from seqpipe.data.base import Found, PlacedRecord, place
+from seqpipe.data.base import Found, place
 from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.text_lines import at_least_one, lines
+from seqpipe.data.sources.token_lines import (
+    CONLLU,
+    Sentence,
+    is_treebank,
+    line_blocks,
+    treebank_sentences,
+)
 from seqpipe.data.tag_notation import Convention, Survey, readings
 from seqpipe.data.tags import convert, faults
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
-CONLLU = tuple("id form lemma upos xpos feats head deprel deps misc".split())
 _COLUMNS = {"tokens": 0, "tags": -1}
 _LOOKED_AT = 200  # lines, to tell columns from text
 _DOCUMENT = "-DOCSTART-"
-_MARK = "\ufeff"
-MARK_INSIDE = (
-    "starts with a byte order mark, as where files are joined; allowed: one at the start of a file"
-)
 _COMMENTS = "; 'data.source.comment=\"#\"' leaves lines that start with # out"
 _SPACES = re.compile("[ \t]+")
-_ID = re.compile(r"[1-9][0-9]*")
-_SKIPPED_ID = re.compile(r"[1-9][0-9]*-[0-9]+|[0-9]+\.[1-9][0-9]*")
-
-
-class Sentence:
-    """A sentence while its lines are read.
-
-    Args:
-        names: of the columns that are kept.
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.columns: dict[str, list[str]] = {name: [] for name in names}
-        self.lines: list[int] = []
-        self.problems: list[str] = []
-
-    def add(self, line: int, cells: Mapping[str, str]) -> None:
-        """A token; its line, and its entries by column."""
-        for name, cell in cells.items():
-            self.columns[name].append(cell)
-        self.lines.append(line)
-
-    def __bool__(self) -> bool:
-        """True where anything was read."""
-        return bool(self.lines or self.problems)
 
 
 @dataclass(kw_only=True)
@@ -138,9 +115,12 @@ class Conll(TokenLines):
             raise ConfigError(f"data.source.spans={self.spans}: not a column; allowed: {allowed}")
 
     def sentences(self, file: Path) -> Iterator[Found]:
-        """Read, checked and converted."""
+        """The sentences, their tags checked and converted."""
+        convention = self._convention
         for document, sentence in self._read(file):
-            yield self._finished(file, document, sentence)
+            if convention is not None:
+                sentence.columns[self.spans] = self._spans(file, sentence, convention)
+            yield sentence.record(file, document=f"{file.name}:{document}")
 
     def without_y(self, column: str, known: Sequence[str]) -> str:
         """The column of the tags is not read; words may stand alone."""
@@ -153,7 +133,7 @@ class Conll(TokenLines):
 
     def holds(self, file: Path, labelled: bool = False) -> bool:
         """True for columns with known tags, and for words a line with sentences between them."""
-        if _is_conllu(file, self.encoding):
+        if is_treebank(file, self.encoding):
             return True
         found = (line for _, line in lines(file, self.encoding) if isinstance(line, str))
         first = [line.split() for line in islice(found, _LOOKED_AT)]
@@ -172,55 +152,47 @@ class Conll(TokenLines):
 
     def _read(self, file: Path) -> Iterator[tuple[int, Sentence]]:
         """Each sentence as it is written, with the number of its document."""
-        if _is_conllu(file, self.encoding):
-            yield from self._treebank(file)
+        if is_treebank(file, self.encoding):
+            yield from self._read_treebank(file)
             return
-        sentence, document = Sentence(list(self._read_columns)), 0
+        document = 0
         first: tuple[int, int] | None = None  # line of the first token, its columns
         by_tab, hash_first = self.separator == "tab", False
-        for number, line in lines(file, self.encoding):
-            if isinstance(line, DataError):
-                sentence.problems += line.problems
-                continue
-            if line.startswith(_MARK):
-                sentence.problems.append(f"{place(file, number)}: {MARK_INSIDE}")
-                continue
-            starts = line.startswith(_DOCUMENT)
-            if starts or not line.strip():
-                if sentence:
-                    yield document, sentence
-                sentence = Sentence(list(self._read_columns))
-                document += starts
-                continue
-            if self.comment is not None and line.startswith(self.comment):
-                continue
-            if first is None and self.separator == "auto":
-                by_tab = "\t" in line
-            cells = line.split("\t") if by_tab else _SPACES.split(line.strip(" \t"))
-            if first is None:
-                first, hash_first = (number, len(cells)), line[0] == "#"
-                self._check_columns(file, *first)
-            if len(cells) != first[1]:
+        for block in line_blocks(file, self.encoding, _DOCUMENT):
+            sentence = Sentence(self._read_columns)
+            for number, line in block:
+                if isinstance(line, DataError):
+                    sentence.problems += line.problems
+                    continue
+                if line.startswith(_DOCUMENT):
+                    document += 1
+                    continue
+                if self.comment is not None and line.startswith(self.comment):
+                    continue
+                if first is None and self.separator == "auto":
+                    by_tab = "\t" in line
+                cells = line.split("\t") if by_tab else _SPACES.split(line.strip(" \t"))
+                if first is None:
+                    first, hash_first = (number, len(cells)), line[0] == "#"
+                    self._check_columns(file, *first)
+                if len(cells) == first[1]:
+                    self._add(file, sentence, number, cells)
+                    continue
                 allowed = f"{first[1]}, separated by {'tabs' if by_tab else 'spaces'}"
                 text = f"{len(cells)} columns, line {first[0]} has {first[1]}; allowed: {allowed}"
                 text += _COMMENTS if self.comment is None and (line[0] == "#" or hash_first) else ""
                 sentence.problems.append(f"{place(file, number)}: {text}")
-                continue
-            self._add(file, sentence, number, cells)
-        if sentence:
-            yield document, sentence
+            if sentence:
+                yield document, sentence
 
-    def _treebank(self, file: Path) -> Iterator[tuple[int, Sentence]]:
+    def _read_treebank(self, file: Path) -> Iterator[tuple[int, Sentence]]:
         """The sentences of a file in CoNLL-U; all are of its document 0 without `# newdoc`."""
         usual = self._read_columns.items() <= _COLUMNS.items()
         conllu = {"tokens": 1, "tags": 3}
         numbers = {n: conllu[n] for n in self._read_columns} if usual else self._read_columns
         columns = {name: CONLLU[number] for name, number in numbers.items()}
-        read = ConllU(
-            train=file.name, columns=columns, path=str(file.parent), encoding=self.encoding
-        )
         documents: dict[str, int] = {}
-        for _, document, sentence in read.read_sentences(file):
+        for _, document, sentence in treebank_sentences(file, self.encoding, columns):
             yield documents.setdefault(document, len(documents)), sentence
 
     def _check_columns(self, file: Path, number: int, width: int) -> None:
@@ -241,16 +213,6 @@ class Conll(TokenLines):
             sentence.problems.append(f"{at}; allowed: a token and its tags, or an empty line")
         if not empty:
             sentence.add(number, kept)
-
-    def _finished(self, file: Path, document: int, sentence: Sentence) -> Found:
-        columns: dict[str, object] = {**sentence.columns}
-        convention = self._convention
-        if convention is not None:
-            columns[self.spans] = self._spans(file, sentence, convention)
-        if sentence.problems:
-            return DataError(sentence.problems)
-        columns["document"] = f"{file.name}:{document}"
-        return PlacedRecord(columns, file, sentence.lines[0])
 
     def _spans(self, file: Path, sentence: Sentence, convention: Convention) -> list[str]:
         """The tags of a sentence, converted; what is wrong with them is added to its problems."""
@@ -332,67 +294,15 @@ class ConllU(TokenLines):
 
     def holds(self, file: Path, labelled: bool = False) -> bool:
         """True for ten columns, the first of them numbers."""
-        return _is_conllu(file, self.encoding)
+        return is_treebank(file, self.encoding)
 
     def sentences(self, file: Path) -> Iterator[Found]:
-        """Words only, with what the comments say."""
-        for sent_id, document, sentence in self.read_sentences(file):
-            yield self._finished(file, document, sent_id, sentence)
-
-    def read_sentences(self, file: Path) -> Iterator[tuple[str, str, Sentence]]:
-        """Each sentence with its `sent_id` and the name of its document, "" without them."""
-        sentence, documents, document, sent_id = Sentence(list(self._read_columns)), 0, "", ""
-        for number, line in lines(file, self.encoding):
-            if isinstance(line, DataError):
-                sentence.problems += line.problems
-            elif line.startswith(_MARK):
-                sentence.problems.append(f"{place(file, number)}: {MARK_INSIDE}")
-            elif not line.strip():
-                if sentence:
-                    yield sent_id, document, sentence
-                sentence, sent_id = Sentence(list(self._read_columns)), ""
-            elif line.startswith("#"):
-                key, _, value = (part.strip() for part in line[1:].partition("="))
-                if key in ("newdoc", "newdoc id"):
-                    documents += 1
-                    document = value or f"{file.name}:{documents}"
-                elif key == "sent_id":
-                    sent_id = value
-            else:
-                self._add(file, sentence, number, line.split("\t"))
-        if sentence:
-            yield sent_id, document, sentence
-
-    def _add(self, file: Path, sentence: Sentence, number: int, cells: Sequence[str]) -> None:
-        if len(cells) != len(CONLLU):
-            text = f"{len(cells)} columns; allowed: {len(CONLLU)}, separated by tabs"
-            sentence.problems.append(f"{place(file, number)}: {text}")
-        elif _ID.fullmatch(cells[0]):
-            kept = {n: cells[CONLLU.index(column)] for n, column in self._read_columns.items()}
-            sentence.add(number, kept)
-        elif not _SKIPPED_ID.fullmatch(cells[0]):
-            allowed = "the number of a word, 8, or 8-9, or 8.1"
-            sentence.problems.append(f"{place(file, number)}: id={cells[0]}; allowed: {allowed}")
-
-    def _finished(self, file: Path, document: str, sent_id: str, sentence: Sentence) -> Found:
-        if sentence.problems:
-            return DataError(sentence.problems)
-        line = sentence.lines[0]
-        found = {
-            **sentence.columns,
-            "sent_id": sent_id or f"{file.name}:{line}",
-            "document": document or f"{file.name}:0",
-        }
-        return PlacedRecord(found, file, line)
-
-
-def _is_conllu(file: Path, encoding: str) -> bool:
-    """True where the first line of words has the ten columns of CoNLL-U."""
-    for _, line in lines(file, encoding):
-        if isinstance(line, DataError):
-            return False
-        if line.strip() and not line.startswith("#"):
-            cells = line.split("\t")
-            numbered = _ID.fullmatch(cells[0]) or _SKIPPED_ID.fullmatch(cells[0])
-            return len(cells) == len(CONLLU) and numbered is not None
-    return False
+        """The sentences, words only, with what the comments say."""
+        read = treebank_sentences(file, self.encoding, self._read_columns)
+        for sent_id, document, sentence in read:
+            line = next(iter(sentence.lines), None)
+            yield sentence.record(
+                file,
+                sent_id=sent_id or f"{file.name}:{line}",
+                document=document or f"{file.name}:0",
+            )

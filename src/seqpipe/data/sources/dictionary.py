@@ -1,14 +1,13 @@
 """Pronunciation dictionaries: a word and its phonemes a line."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from seqpipe.data.base import Found, PlacedRecord, place
-from seqpipe.data.sources.files import FileSource, Names
-from seqpipe.data.sources.text_lines import lines
+from seqpipe.data.base import Record
+from seqpipe.data.sources.files import Names
+from seqpipe.data.sources.text import LineSource
 from seqpipe.errors import DataError
 
 _ALTERNATIVE = re.compile(r"(.+)\(\d+\)")
@@ -17,7 +16,7 @@ _STRESS = re.compile(r"(?<=[A-Za-z])[012]$")
 
 
 @dataclass(kw_only=True)
-class Dictionary(FileSource):
+class Dictionary(LineSource):
     """A record a line, `word PH0 PH1 ...` as in CMUdict: `word`, and `phonemes`, a list.
 
     ` # ...` at the end of a line and lines that start with `;;;` are comments. `word(2)` is
@@ -30,9 +29,11 @@ class Dictionary(FileSource):
     """
 
     y_column = "phonemes"
+    empty = "holds no words; allowed: WORD PHONEME PHONEME ... a line"
 
     alternatives: Literal["keep", "drop"] = "keep"
     stress: bool = True
+    blank: Literal["skip", "error"] = field(init=False, default="skip")
     group: Names | None = field(init=False, default="word")
     stratify: str | None = field(init=False, default=None)
 
@@ -40,31 +41,21 @@ class Dictionary(FileSource):
         """True: a line is a word, with or without its phonemes."""
         return True
 
-    def parse(self, file: Path) -> Iterator[Found]:
-        """The entries of one file.
+    def record(self, line: str) -> Record | None:
+        """The entry of a line; None for a comment, or an alternative that is dropped.
 
         Raises:
-            DataError: it is empty, or cannot be read.
+            DataError: it has no phonemes.
         """
-        empty = True
-        for number, line in lines(file, self.encoding):
-            if isinstance(line, DataError):
-                empty = False
-                yield line
-                continue
-            entry = _COMMENT.sub("", line).split()
-            if not entry:
-                continue
-            empty = False
-            word, *phonemes = entry
-            alternative = _ALTERNATIVE.fullmatch(word)
-            if not phonemes and not self.bare:
-                text = f"{word!r} has no phonemes; allowed: WORD PHONEME PHONEME ..."
-                yield DataError(f"{place(file, number)}: {text}")
-            elif alternative is None or self.alternatives == "keep":
-                if not self.stress:
-                    phonemes = [_STRESS.sub("", phoneme) for phoneme in phonemes]
-                word = word if alternative is None else alternative[1]
-                yield PlacedRecord({"word": word, "phonemes": phonemes}, file, number)
-        if empty:
-            raise DataError(f"{file}: holds no words; allowed: WORD PHONEME PHONEME ... a line")
+        word, *phonemes = _COMMENT.sub("", line).split() or [""]
+        if not word:
+            return None
+        if not phonemes and not self.bare:
+            raise DataError(f"{word!r} has no phonemes; allowed: WORD PHONEME PHONEME ...")
+        if alternative := _ALTERNATIVE.fullmatch(word):
+            if self.alternatives == "drop":
+                return None
+            word = alternative[1]
+        if not self.stress:
+            phonemes = [_STRESS.sub("", phoneme) for phoneme in phonemes]
+        return {"word": word, "phonemes": phonemes}

@@ -247,20 +247,16 @@ class FileSource(Source):
             ConfigError: an option that was set, and that no file makes use of.
         """
         check_use(self)
-        shares = self.shares
-        views: dict[str, Iterable[Found]] = {
-            split: self.records_of(self.files_of(split)) for split in SPLITS if split not in shares
-        }
-        if shares:
-            split, self._column_warnings = split_shares(
-                *(views["train"], shares),
-                group=self.item_columns,
-                stratify=self.stratify,
-                order=self.order,
-                seed=self.seed,
-            )
-            views |= split
-        return Splits(**views)
+        read = [split for split in SPLITS if split not in self.shares]
+        splits, self._column_warnings = split_shares(
+            {split: self.records_of(self.files_of(split)) for split in read},
+            self.shares,
+            group=self.item_columns,
+            stratify=self.stratify,
+            order=self.order,
+            seed=self.seed,
+        )
+        return splits
 
     def whole(self, split: str) -> Iterable[Found]:
         """See `Source`."""

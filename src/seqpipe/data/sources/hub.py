@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits, place
+from seqpipe.data.base import Found, PlacedRecord, Source, Splits, place
 from seqpipe.data.optional_deps import need
 from seqpipe.data.sources.argument_checks import check_arguments, check_shares
 from seqpipe.data.sources.files import Names
@@ -76,16 +76,18 @@ class Hub(Source):
         check_arguments(self)
         self.base = Path(self.path or "")
         self.place = self.base / self.name
-        self.splits = {"train": self.train, "valid": self.valid, "test": self.test}
+        splits = {"train": self.train, "valid": self.valid, "test": self.test}
+        self.shares = {split: n for split, n in splits.items() if isinstance(n, float)}
+        self.names_of = {split: n for split, n in splits.items() if not isinstance(n, float)}
         self._together = (self.group,) if isinstance(self.group, str) else tuple(self.group or ())
-        self._remarks: list[str] = []
-        self._column_remarks: list[str] = []
+        self._unread: list[str] = []
+        self._column_warnings: list[str] = []
         self.is_format = self.name in FORMATS
         self.is_folder = not self.is_format and self.place.is_dir()
         self.is_saved = self.is_folder and any((self.place / f).is_file() for f in _SAVED)
         self._check()
         if not (self.is_format or self.is_folder):
-            _ask_no_hub_in_vain()
+            _set_offline_without_network()
         self.datasets = need("datasets", extra="hub", what="data.source=Hub")
 
     def read(self) -> Splits:
@@ -94,22 +96,18 @@ class Hub(Source):
         Raises:
             DataError: the set, a split or a column is not available.
         """
-        found: dict[str, Iterable[Found]] = dict(self._rows)
-        shares = {s: n for s, n in self.splits.items() if isinstance(n, float)}
-        if shares:
-            split, self._column_remarks = split_shares(
-                *(found["train"], shares),
-                group=self._together,
-                stratify=self.stratify,
-                order=self.order,
-                seed=self.seed,
-            )
-            found |= split
-        return Splits(**found)
+        splits, self._column_warnings = split_shares(
+            *(self._rows, self.shares),
+            group=self._together,
+            stratify=self.stratify,
+            order=self.order,
+            seed=self.seed,
+        )
+        return splits
 
     def whole(self, split: str) -> Iterable[Found]:
         """See `Source`."""
-        return self.rows("train" if isinstance(self.splits[split], float) else split)
+        return self.rows("train" if split in self.shares else split)
 
     def rows(self, split: str) -> Iterable[Found]:
         """The records of `train`, `valid` or `test`, where that is no share.
@@ -140,10 +138,8 @@ class Hub(Source):
         found = self._loaded()
         rows: dict[str, _Rows] = {}
         read: list[str] = []
-        for split, names in self.splits.items():
-            if isinstance(names, float):
-                continue
-            name = split if self.is_format else self._called(names, found)
+        for split, names in self.names_of.items():
+            name = split if self.is_format else _name_in(found, names)
             if not isinstance(name, str) or name not in found:
                 key, has = f"data.source.{split}={name}", ", ".join(map(str, found))
                 hint = did_you_mean(str(name), map(str, found))
@@ -151,18 +147,16 @@ class Hub(Source):
                 raise DataError(f"{key}: not a split of {self.name}; it has {has}{share}{hint}")
             rows[split] = _Rows(self, found[name], f"{self.name}/{name}")
             read.append(name)
-        self._remarks = self._unread(found, read)
+        self._unread = self._warn_unread(found, read)
         return rows
 
-    def _unread(self, found: Iterable[Any], read: Sequence[str]) -> list[str]:
+    def _warn_unread(self, found: Iterable[Any], read: Sequence[str]) -> list[str]:
         """Warnings about given splits that are not read."""
-        shares = [split for split in SPLITS if isinstance(self.splits[split], float)]
+        shares = list(self.shares)
         if self.is_format:
-            names = self.splits["train"]
-            listed = [names] if isinstance(names, str) else names
-            assert not isinstance(listed, float), "checked where it was made"
-            files = [Path(one) for name in listed for one in glob(str(self.base / name))]
-            return warn_unused(names, files, shares)
+            names = [self.train] if isinstance(self.train, str) else self.train
+            files = [Path(file) for name in names for file in glob(str(self.base / name))]
+            return warn_unused(self.train, files, shares)
         known = list(map(str, found))
         unread = [n for n in known if n not in read and split_of(n) is not None]
         if unread and shares:
@@ -174,28 +168,18 @@ class Hub(Source):
         data = [f for f in folder.rglob("*") if f.suffix in _DATA and f.is_file()]
         inside = FolderSplits(folder, data).found
         missed = inside.keys() - {split_of(name) for name in known}
-        return warn_merged(self.splits["train"], inside, shares) if missed else []
-
-    def _called(self, name: Any, found: Mapping[str, Any]) -> Any:
-        """A split as the set calls it: its dev is our validation."""
-        splits = splits_of(map(str, found))
-        same = [n for n, split in splits.items() if split == split_of(str(name))]
-        return same[0] if name not in found and len(same) == 1 else name
+        return warn_merged(self.train, inside, shares) if missed else []
 
     def warnings(self) -> list[str]:
         """Splits of the set that are not used."""
-        return [*self._remarks, *self._column_remarks]
+        return [*self._unread, *self._column_warnings]
 
     def _loaded(self) -> Mapping[str, Any]:
         where = str(self.place) if self.is_folder else self.name
         files: dict[str, list[str]] | None = None
         if self.is_format:
-            listed = {s: [n] if isinstance(n, str) else n for s, n in self.splits.items()}
-            files = {
-                split: [str(self.base / name) for name in names]
-                for split, names in listed.items()
-                if not isinstance(names, float)
-            }
+            listed = {s: [n] if isinstance(n, str) else n for s, n in self.names_of.items()}
+            files = {s: [str(self.base / name) for name in names] for s, names in listed.items()}
         read = _WORDS_STAY if self._reads_csv() else {}
         with self._own_errors(), _quiet(self.datasets):
             if self.is_saved:
@@ -300,6 +284,15 @@ class _Rows:
                 raise DataError(f"data.source.columns.{name}: {text}{hint}")
 
 
+def _name_in(found: Mapping[str, Any], names: Names) -> Any:
+    """A split as a set calls it: its dev is our validation."""
+    if not isinstance(names, str) or names in found:
+        return names
+    splits = splits_of(map(str, found))
+    same = [name for name, split in splits.items() if split == split_of(names)]
+    return same[0] if len(same) == 1 else names
+
+
 @contextmanager
 def _quiet(datasets: Any) -> Iterator[None]:
     """Hide the library's progress bars: preparing has one of its own."""
@@ -316,7 +309,7 @@ def _folder_or_format() -> str:
     return f"a folder of save_to_disk, or {', '.join(FORMATS)} with files in data.source.train"
 
 
-def _ask_no_hub_in_vain() -> None:
+def _set_offline_without_network() -> None:
     """Set the library offline where the hub's name cannot be looked up: only kept sets are there.
 
     The library would ask five times, waiting longer each time. It reads the variable once, when

@@ -10,16 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqpipe.data.base import Record, Source, Splits
-from seqpipe.data.sources.argument_checks import Share, check_arguments, check_together
-from seqpipe.data.sources.python import library_files, read_python
-from seqpipe.errors import ConfigError
+from seqpipe.data.base import Record, Splits
+from seqpipe.data.sources.python import LibrarySource, library_files, read_python
 
 _CONSTANT = re.compile(r"_*[A-Z][A-Z0-9_]+")
 
 
-@dataclass
-class Identifiers(Source):
+@dataclass(kw_only=True)
+class Identifiers(LibrarySource):
     """Names that the running Python's standard library defines, each with what it names.
 
     Classes and functions (methods too) are those of `class` and `def`, constants are names in
@@ -29,22 +27,7 @@ class Identifiers(Source):
     there are differs between versions of Python.
 
     Records: `kind` str, `class`, `constant`, `function` or `module`; `name` str.
-
-    Args:
-        valid: share of the names to validate on.
-        test: share of the names to test on.
-        seed: of the split.
     """
-
-    bundled = True
-
-    valid: Share = 0.1
-    test: Share = 0.1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_arguments(self)
-        check_together(self.valid, self.test)
 
     def inputs(self) -> list[Path]:
         """The files of the library."""
@@ -70,8 +53,7 @@ class Identifiers(Source):
             records += [{"kind": kind, "name": name} for name, kind in group]
         for split, records in splits.items():
             if not records:
-                given = f"data.source.valid={self.valid} data.source.test={self.test}"
-                raise ConfigError(f"{given}: {split} has no names; allowed: 0.1 and 0.1")
+                self.refuse_shares(f"{split} has no names")
         return Splits(**splits)
 
 

@@ -26,8 +26,38 @@ _NEARLY = (0.75, 1.25)  # of a share that was asked for
 _BLOCK = 5  # topics of similar size that the seed may put in another order
 
 
-@dataclass
-class PythonDocs(Source):
+@dataclass(kw_only=True)
+class LibrarySource(Source):
+    """A part of every Python, split by shares.
+
+    Args:
+        valid: share to validate on.
+        test: share to test on.
+        seed: of the split.
+    """
+
+    bundled = True
+
+    valid: Share = 0.1
+    test: Share = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
+        check_together(self.valid, self.test)
+
+    def refuse_shares(self, problem: str) -> NoReturn:
+        """Refuse shares for which there is too little.
+
+        Raises:
+            ConfigError: with the problem.
+        """
+        given = f"data.source.valid={self.valid} data.source.test={self.test}"
+        raise ConfigError(f"{given}: {problem}; allowed: 0.1 and 0.1, for example")
+
+
+@dataclass(kw_only=True)
+class PythonDocs(LibrarySource):
     """The English of Python's help: 79 topics of `pydoc_data.topics`, 465,000 characters.
 
     Topics repeat each other's paragraphs, so a split by topic alone would leak. Whole topics go
@@ -40,16 +70,7 @@ class PythonDocs(Source):
     Args:
         valid: share of the characters to validate on, before paragraphs are dropped.
         test: share of the characters to test on, before paragraphs are dropped.
-        seed: of the split.
     """
-
-    valid: Share = 0.1
-    test: Share = 0.1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_arguments(self)
-        check_together(self.valid, self.test)
 
     def read(self) -> Splits:
         """Split by topic, then drop the paragraphs that splits share."""
@@ -81,7 +102,7 @@ class PythonDocs(Source):
         split["train"] = [name for name in by_size if sizes[name] > limit]
         small = [name for name in by_size if sizes[name] <= limit]
         if not small:
-            self._refuse("a topic has more than a quarter of that")
+            self.refuse_shares("a topic has more than a quarter of that")
         # The shares of the topics that are left, so that the wanted shares of all come out.
         scale = sum(sizes.values()) / sum(sizes[name] for name in small)
         shares = {name: min(share * scale, 0.45) for name, share in wanted.items()}
@@ -98,12 +119,8 @@ class PythonDocs(Source):
         for name, share in wanted.items():
             got = sum(sizes[topic] for topic in split[name]) / sum(sizes.values())
             if not _NEARLY[0] < got / share < _NEARLY[1]:
-                self._refuse(f"{name} would get {got:.3f}, topics are split whole")
+                self.refuse_shares(f"{name} would get {got:.3f}, topics are split whole")
         return split
-
-    def _refuse(self, reason: str) -> NoReturn:
-        given = f"data.source.valid={self.valid} data.source.test={self.test}"
-        raise ConfigError(f"{given}: cannot be made ({reason}); allowed: 0.1 and 0.1, for example")
 
 
 def paragraphs(text: str) -> list[str]:
@@ -129,8 +146,8 @@ _SKIPPED = frozenset(
 _SIZES = range(1_000, 40_000)  # characters of a file: neither a stub nor most of a split
 
 
-@dataclass
-class PythonTokens(Source):
+@dataclass(kw_only=True)
+class PythonTokens(LibrarySource):
     """Files of the running Python's standard library, each character with its token's class.
 
     Classes: keyword, name, number, string (f-strings whole), comment, operator, and whitespace
@@ -150,17 +167,8 @@ class PythonTokens(Source):
     Source: classes from `tokenize`, keywords from `keyword.iskeyword`.
     """
 
-    bundled = True
-
     files: Annotated[int, whole(3).because("one for each split")] = 120
-    valid: Share = 0.1
-    test: Share = 0.1
     max_length: Annotated[int, whole(1)] = 256
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_arguments(self)
-        check_together(self.valid, self.test)
 
     def read(self) -> Splits:
         """Pick files, split them, tag and cut each."""

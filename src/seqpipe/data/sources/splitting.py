@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seqpipe.data.base import SPLITS, Found, Record
+from seqpipe.data.base import SPLITS, Found, Record, Splits
 from seqpipe.data.error_collector import MOST_PROBLEMS
 from seqpipe.data.hashing import plain
 from seqpipe.data.sources.given_splits import SplitColumns
@@ -30,28 +30,37 @@ class Reread:
 
 
 def split_shares(
-    whole: Iterable[Found],
+    records: Mapping[str, Iterable[Found]],
     shares: Mapping[str, float],
     *,
     group: Sequence[str],
     stratify: str | None,
     order: str,
     seed: int,
-) -> tuple[dict[str, Iterable[Found]], list[str]]:
-    """The records of train and of its shares, and a warning about a column that names splits.
+) -> tuple[Splits, list[str]]:
+    """The three splits, and warnings about columns that name splits.
 
-    See `part` for the arguments.
+    Args:
+        records: of each split that is no share of train.
+        shares: see `part`, as are the other arguments; may be empty.
+        group: columns.
+        stratify: a column.
+        order: `random` or `file`.
+        seed: of the random order.
 
     Raises:
         DataError: as `part`.
     """
+    if not shares:
+        return Splits(**records), []
+    whole = records["train"]
     columns = SplitColumns()
     watched = columns.watched(whole)
     of = part(watched, shares, group=group, stratify=stratify, order=order, seed=seed)
     views: dict[str, Iterable[Found]] = {
         split: Reread(partial(_part_of, whole, of, split)) for split in ("train", *shares)
     }
-    return views, columns.warnings(shares)
+    return Splits(**{**records, **views}), columns.warnings(shares)
 
 
 def _part_of(whole: Iterable[Found], of: np.ndarray[Any, Any], split: str) -> Iterator[Found]:

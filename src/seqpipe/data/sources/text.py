@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from seqpipe.data.base import Found, OneLabel, PlacedRecord, Record, place
 from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.table_formats import CARRIAGE_RETURN
-from seqpipe.data.sources.text_lines import lines
+from seqpipe.data.sources.text_lines import at_least_one, lines
 from seqpipe.errors import DataError
 
 FASTTEXT = "__label__"
@@ -26,13 +26,18 @@ class LineSource(FileSource):
 
     Args:
         blank: lines without text are left out (`skip`), or refused (`error`).
+
+    Attributes:
+        empty: the error of a file without a record.
     """
+
+    empty: ClassVar[str] = "holds no text; allowed: an example a line"
 
     blank: Literal["skip", "error"] = "skip"
 
     @abstractmethod
-    def record(self, line: str) -> Record:
-        """The record of one line, which is not blank.
+    def record(self, line: str) -> Record | None:
+        """The record of one line, which is not blank; None where it holds none, as a comment.
 
         Raises:
             DataError: what is wrong with it; what is allowed. A ValueError or TypeError says as
@@ -45,24 +50,22 @@ class LineSource(FileSource):
         Raises:
             DataError: it is empty, or cannot be read.
         """
-        empty = True
-        for number, line in lines(file, self.encoding):
-            if isinstance(line, DataError):
-                yield line
-            elif line.strip():
-                yield self._placed(line, file, number)
-            elif self.blank == "error":
-                text = "is blank; allowed: text, or data.source.blank=skip"
-                yield DataError(f"{place(file, number)}: {text}")
-            empty = empty and not (isinstance(line, DataError) or line.strip())
-        if empty:
-            raise DataError(f"{file}: holds no text; allowed: an example a line")
+        found = (self._found(file, *numbered) for numbered in lines(file, self.encoding))
+        yield from at_least_one((one for one in found if one is not None), f"{file}: {self.empty}")
 
-    def _placed(self, line: str, file: Path, number: int) -> Found:
+    def _found(self, file: Path, number: int, line: str | DataError) -> Found | None:
+        if isinstance(line, DataError):
+            return line
+        if not line.strip():
+            if self.blank == "skip":
+                return None
+            text = "is blank; allowed: text, or data.source.blank=skip"
+            return DataError(f"{place(file, number)}: {text}")
         if "\r" in line:
             return DataError(f"{place(file, number)}: {CARRIAGE_RETURN}")
         try:
-            return PlacedRecord(self.record(line), file, number)
+            record = self.record(line)
+            return None if record is None else PlacedRecord(record, file, number)
         except (DataError, TypeError, ValueError) as error:
             return DataError(f"{place(file, number)}: {error}")
 
@@ -98,7 +101,7 @@ class Lines(LineSource):
         return {"text": line.strip()}
 
 
-_LOOKED_AT = 1_000  # lines, to tell whether they start with labels
+_LOOKED_AT = 1_000  # lines that show whether a file has labels
 
 
 @dataclass(kw_only=True)
