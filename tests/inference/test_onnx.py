@@ -28,8 +28,11 @@ def session_of(path):
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-def test_every_cell_answers_as_the_model_does_in_ragged_batches(classifier, cell, tmp_path):
-    model = classifier("series", cell, depth=3, bidirectional=True)
+@pytest.mark.parametrize("bidirectional", [True, pytest.param(False, marks=pytest.mark.full)])
+def test_every_cell_answers_as_the_model_does_in_ragged_batches(
+    classifier, cell, bidirectional, tmp_path
+):
+    model = classifier("series", cell, depth=3, bidirectional=bidirectional)
     export_onnx(model, tmp_path / "m.onnx")
     session = session_of(tmp_path / "m.onnx")
     generator = torch.Generator().manual_seed(1)
@@ -75,10 +78,17 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_answer_is_the_one_that_predict_gives(made, records, name, tmp_path):
+# Each model in one way; the other is left to make test-full.
+WAYS = [
+    pytest.param(name, both, marks=() if both == (n % 2 == 0) else pytest.mark.full)
+    for n, name in enumerate(MODELS)
+    for both in (False, True)
+]
+
+
+@pytest.mark.parametrize(("name", "bidirectional"), WAYS)
+def test_every_answer_is_the_one_that_predict_gives(made, records, name, bidirectional, tmp_path):
     architecture, task, x, y, options = MODELS[name]
-    bidirectional = list(MODELS).index(name) % 2 == 0
     stack = {} if architecture is OneToOne else {"bidirectional": bidirectional, "depth": 2}
     head = functools.partial(Head, hidden=[5, 4], activation="tanh" if bidirectional else "relu")
     model = made(architecture, task, x, y, **{"head": head, **options}, **stack)

@@ -8,7 +8,6 @@ from torch.testing import assert_close
 
 from seqpipe.data import vocabulary
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
-from seqpipe.errors import ConfigError
 from seqpipe.models import beam as beam_module
 from seqpipe.models.beam import beam_search, length_norm
 from seqpipe.models.decoding import PAD as PAD_OF_MODELS
@@ -248,34 +247,6 @@ def test_one_step_of_the_decoder_serves_all_hypotheses_of_all_rows():
     searched(steps_of(TRAP, calls), rows=7, beam_size=3, max_length=4)
     assert calls == [7] * len(calls)
     assert len(calls) <= 4
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"beam_size": 0},
-            "beam_size=0: out of range; allowed: an integer from 1 to 10000",
-        ),
-        (
-            {"beam_size": 2, "n_best": 3},
-            "n_best=3: out of range; allowed: an integer from 1 to 2 (which beam_size=2 finds)",
-        ),
-        (
-            {"beam_size": 2, "n_best": 0},
-            "n_best=0: out of range; allowed: an integer from 1 to 2 (which beam_size=2 finds)",
-        ),
-        (
-            {"beam_size": 2, "length_penalty": -0.5},
-            "length_penalty=-0.5: out of range; allowed: a number in [0, 10]",
-        ),
-    ],
-)
-def test_what_cannot_be_searched_with_is_refused(translator, options, message):
-    model, x, x_lengths = translator()
-    with pytest.raises(ConfigError) as refused:
-        model.beam(x, x_lengths, 3, **options)
-    assert refused.value.problems == [message]
 
 
 def test_the_models_know_what_the_vocabulary_pads_with():

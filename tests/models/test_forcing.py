@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from seqpipe.errors import ConfigError
 from seqpipe.models.architecture import set_update
 from seqpipe.models.forcing import Constant, Exponential, InverseSigmoid, Linear
 
@@ -34,21 +33,6 @@ def test_a_decay_never_rises_and_stays_a_probability_however_long_it_takes(decay
     assert 0.0 <= shares[-1] < 1e-6
     assert decay.falls
     assert decay.state_dict() == {}  # nothing that a checkpoint would have to keep
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: Linear(updates=0), "updates=0: out of range; allowed: an integer >= 1"),
-        (lambda: Linear(end=1.5), "end=1.5: out of range; allowed: a number in [0, 1]"),
-        (lambda: Exponential(base=1.0), "base=1.0: out of range; allowed: a number in (0, 1)"),
-        (lambda: InverseSigmoid(k=0.5), "k=0.5: out of range; allowed: a number >= 1"),
-    ],
-)
-def test_what_does_not_decay_is_refused(make, message):
-    with pytest.raises(ConfigError) as refused:
-        make()
-    assert refused.value.problems == [f"architecture.teacher_forcing_decay.{message}"]
 
 
 def test_a_training_step_reads_the_truth_as_often_as_its_update_says(build, ragged, randomise):

@@ -95,6 +95,12 @@ def test_frozen_vectors_get_no_gradient_and_characters_do():
             "allowed: architecture.characters_size=null, or a Spelled x",
         ),
         (
+            "values",
+            {"embedding_size": 8},
+            "architecture.embedding_size=8: x is a series of 6 numbers a step, which is not "
+            "embedded; allowed: architecture.embedding_size=null",
+        ),
+        (
             "vector",
             {},
             "data.x: a vector is no sequence to read step by step; "

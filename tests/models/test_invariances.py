@@ -91,12 +91,14 @@ def test_poisoned_padding_changes_neither_answers_nor_loss_nor_gradients(
     assert not answers or torch.equal(*answers)
 
 
-def test_a_language_model_sees_the_past_only(build, ragged, answer, randomise, cell):
-    model, _, spec = built(build, randomise, cell, "one_to_many", bidirectional=False)
+@pytest.mark.parametrize("shape", ["one_to_many", "one_to_many roll"])
+def test_a_model_that_writes_sees_the_past_only(build, ragged, answer, randomise, cell, shape):
+    model, _, spec = built(build, randomise, cell, shape, bidirectional=False)
     batch = ragged(spec, torch.float64)
     before = answer(model, batch)
     batch.y = batch.y.clone()
-    batch.y[1, 2] = 4 + (batch.y[1, 2] - 3) % 5  # another ordinary symbol
+    # Another ordinary symbol; of a roll, every note changes.
+    batch.y[1, 2] = 1 - batch.y[1, 2] if spec.y.is_roll else 4 + (batch.y[1, 2] - 3) % 5
     after = answer(model, batch)
     assert_close(after[1, :3], before[1, :3], rtol=0, atol=0)  # y_3 is predicted at step 3
     assert after[1, 3:].sub(before[1, 3:]).abs().amax(dim=-1).gt(1e-6).all()

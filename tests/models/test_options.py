@@ -165,11 +165,3 @@ def test_teacher_forcing_in_part_mixes_truth_and_guess(build, ragged, randomise)
         assert_close(seen[a][:, 0], seen[0][:, 0])  # the first step reads <BOS> in any case
         for b in range(a):
             assert not torch.allclose(seen[a], seen[b]), (a, b)
-
-
-def test_teacher_forcing_changes_training_only(build, ragged, answer, randomise):
-    model, _, spec, _ = build("encoder_decoder additive", **{"architecture.teacher_forcing": 0.0})
-    randomise(model).eval()
-    batch = ragged(spec, torch.float64)
-    free = answer(model, batch)
-    assert_close(answer(model, batch), free, rtol=0, atol=0)

@@ -52,42 +52,6 @@ def test_rows_are_cut_each_on_its_own_and_ties_are_not_widened():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"temperature": 0.0},
-            "temperature=0.0: out of range; allowed: a number in [1e-09, 10000]",
-        ),
-        (
-            {"top_k": 0},
-            "top_k=0: out of range; allowed: an integer >= 1 or null",
-        ),
-        (
-            {"top_p": 0.0},
-            "top_p=0.0: out of range; allowed: a number in [1e-06, 1] or null",
-        ),
-        (
-            {"top_p": 1.5},
-            "top_p=1.5: out of range; allowed: a number in [1e-06, 1] or null",
-        ),
-    ],
-)
-def test_what_nothing_can_be_drawn_with_is_refused(build, options, message):
-    with pytest.raises(ConfigError) as refused:
-        build("one_to_many").model.sample(**options)
-    assert refused.value.problems[0].startswith(message)
-
-
-@pytest.mark.parametrize(("option", "value"), [("top_k", 3), ("top_p", 0.5)])
-def test_notes_of_a_roll_have_no_likeliest_few(build, option, value):
-    with pytest.raises(ConfigError) as refused:
-        build("one_to_many roll").model.sample(**{option: value})
-    assert refused.value.problems == [
-        f"{option}={value}: each note of a roll is drawn on its own, 1 or 0; allowed: {option}=null"
-    ]
-
-
-@pytest.mark.parametrize(
     "shape", ["one_to_many", "one_to_many category", "one_to_many roll", "one_to_many vector"]
 )
 @pytest.mark.parametrize("P", [0, 1, 4])

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from seqpipe.errors import ConfigError
 from seqpipe.nn.attention import Attention
 from seqpipe.nn.masks import length_mask
 
@@ -60,21 +59,3 @@ def test_every_parameter_of_attention_gets_a_gradient_and_padding_none(randomise
     assert all(parameter.grad.ne(0).any() for parameter in attention.parameters())
     assert keys.grad[~mask].eq(0).all()
     assert keys.grad[mask].ne(0).all()
-
-
-def test_dot_attention_over_keys_of_another_width_names_the_alternatives():
-    with pytest.raises(ConfigError) as error:
-        Attention(4, 8, kind="dot")
-    assert str(error.value) == (
-        "architecture.attention=dot: the decoder's outputs are 4 wide and the encoder's 8;"
-        " allowed: general, additive, or architecture.decoder.hidden_size=8"
-    )
-
-
-@pytest.mark.usefixtures("without_shape_checks")
-def test_an_unknown_kind_of_attention_lists_the_known():
-    with pytest.raises(ConfigError) as error:
-        Attention(4, 4, kind="aditive")
-    assert str(error.value) == (
-        "kind=aditive: unknown choice; allowed: dot, general, additive; did you mean 'additive'?"
-    )

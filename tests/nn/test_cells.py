@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, sigmoid, tanh
 from torch.testing import assert_close
 
-from seqpipe.errors import ConfigError
 from seqpipe.nn.cells import GRU, LSTM, RNN, Cell, PeepholeLSTM, SimplifiedGRU
 
 D, H, B = 3, 4, 2
@@ -145,26 +144,3 @@ def test_forget_bias_starts_in_the_forget_gate_only(kind):
     assert_close(kind(D, H).bias.detach(), torch.cat([zeros, ones, zeros, zeros]))
     chosen = kind(D, H, forget_bias=2.5)
     assert_close(chosen.bias.detach(), torch.cat([zeros, 2.5 * ones, zeros, zeros]))
-
-
-@pytest.mark.usefixtures("without_shape_checks")
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (
-            lambda: RNN(D, H, nonlinearity="tahn"),
-            "cell.nonlinearity=tahn: unknown choice; allowed: tanh, relu; did you mean 'tanh'?",
-        ),
-        (
-            lambda: PeepholeLSTM(D, H, output_peephole="curent"),
-            "cell.output_peephole=curent: unknown choice; allowed: previous, current;"
-            " did you mean 'current'?",
-        ),
-        (lambda: GRU(D, 0), "hidden_size=0: out of range; allowed: an integer >= 1"),
-        (lambda: LSTM(0, H), "input_size=0: out of range; allowed: an integer >= 1"),
-    ],
-)
-def test_a_cell_that_cannot_be_is_refused_by_name(make, message):
-    with pytest.raises(ConfigError) as error:
-        make()
-    assert str(error.value) == message

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from seqpipe.errors import ConfigError
 from seqpipe.nn.characters import CHARACTER_WIDTH, CharacterCNN, CharacterLSTM
 
 ENCODERS = pytest.mark.parametrize("encoder", [CharacterCNN, CharacterLSTM])
@@ -58,13 +57,6 @@ def test_a_step_without_characters_gets_finite_numbers(encoder):
     assert made(encoder)(torch.zeros(2, 3, 5, dtype=torch.int64)).isfinite().all()
 
 
-@ENCODERS
-def test_every_parameter_gets_a_gradient(encoder):
-    model = made(encoder)
-    model(WORDS).square().sum().backward()
-    assert all(p.grad is not None and p.grad.any() for p in model.parameters())
-
-
 def test_the_cnn_is_the_largest_answer_of_each_filter_over_windows_of_three():
     model = made(CharacterCNN)
     vectors = torch.zeros(5, CHARACTER_WIDTH, dtype=torch.float64)  # zeros beyond the edges
@@ -82,21 +74,3 @@ def test_the_lstm_ends_at_the_last_character_and_at_the_first():
     outputs, _ = model.stack(model.embedding(torch.tensor([[1, 2, 3]])))
     wanted = torch.cat([outputs[0, 2, :2], outputs[0, 0, 2:]])
     assert_close(model(WORDS)[0, 0], wanted, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("encoder", "size", "message"),
-    [
-        (CharacterCNN, 0, "output_size=0: out of range; allowed: an integer >= 1"),
-        (
-            CharacterLSTM,
-            3,
-            "architecture.characters_size=3: the two directions of architecture.characters=lstm "
-            "share it; allowed: an even number",
-        ),
-    ],
-)
-def test_sizes_that_cannot_be_are_refused(encoder, size, message):
-    with pytest.raises(ConfigError) as error:
-        encoder(7, size)
-    assert str(error.value) == message

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from seqpipe.errors import ConfigError
 from seqpipe.nn import ctc
 from seqpipe.nn.ctc import best_path, ctc_loss, prefix_beam
 
@@ -136,23 +135,3 @@ def test_a_wider_beam_finds_nothing_worse():
     greedy = -ctc_loss(logits, lengths, ids, said, blank=0)
     assert (many.scores[:, 0] >= greedy - 1e-5).all()
     assert (many.scores[:, 0] > greedy + 0.1).any()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"beam_size": 0}, "beam_size=0: out of range; allowed: an integer from 1 to 10000"),
-        (
-            {"beam_size": 2, "n_best": 3},
-            "n_best=3: out of range; allowed: an integer from 1 to 2 (which beam_size=2 finds)",
-        ),
-        (
-            {"beam_size": 2, "n_best": 0},
-            "n_best=0: out of range; allowed: an integer from 1 to 2 (which beam_size=2 finds)",
-        ),
-    ],
-)
-def test_what_cannot_be_searched_with_is_refused(options, message):
-    with pytest.raises(ConfigError) as refused:
-        prefix_beam(torch.zeros(1, 2, 3), torch.tensor([2]), blank=0, **options)
-    assert refused.value.problems == [message]

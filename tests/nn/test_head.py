@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from seqpipe.errors import ConfigError
 from seqpipe.nn.head import FeedForward, Head
 
 
@@ -49,40 +48,3 @@ def test_dropout_of_a_head_is_on_its_hidden_layers_and_not_on_its_output():
     assert head.eval()(x).ne(0).all()
     assert 0.22 < seen[0].eq(0).double().mean() < 0.28
     assert seen[1].ne(0).all()
-
-
-@pytest.mark.usefixtures("without_shape_checks")
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (
-            lambda: Head(3, 2, activation="rleu"),
-            "architecture.head.activation=rleu: unknown choice; "
-            "allowed: relu, tanh; did you mean 'relu'?",
-        ),
-        (
-            lambda: Head(3, 2, hidden=[4, 0]),
-            "architecture.head.hidden=[4,0]: out of range; allowed: a list, each an integer >= 1",
-        ),
-        (
-            lambda: Head(3, 2, dropout=1.0),
-            "architecture.head.dropout=1.0: out of range; allowed: a number in [0, 1)",
-        ),
-        (
-            lambda: FeedForward(3, hidden_size=0),
-            "hidden_size=0: out of range; allowed: an integer >= 1",
-        ),
-        (
-            lambda: FeedForward(3, hidden_size=4, depth=0),
-            "depth=0: out of range; allowed: an integer >= 1",
-        ),
-        (
-            lambda: FeedForward(3, hidden_size=4, dropout=-0.1),
-            "dropout=-0.1: out of range; allowed: a number in [0, 1)",
-        ),
-    ],
-)
-def test_layers_that_cannot_be_are_refused_by_name(make, message):
-    with pytest.raises(ConfigError) as error:
-        make()
-    assert str(error.value) == message

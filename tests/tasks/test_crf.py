@@ -288,13 +288,6 @@ def test_cuts_between_spans_and_of_other_tags_are_none_of_a_crfs_business():
     assert [task.allowed is None for task in (whole, other, cut)] == [False, True, False]
 
 
-def test_no_more_than_ten_of_them_are_named():
-    task, data = Tagging(y=spec_of("bioes"), crf=True), data_of(*["O B-X I-X E-X"] * 30, window=2)
-    with pytest.raises(DataError) as refused:
-        task.check(data)
-    assert len(refused.value.problems) == 10
-
-
 def test_the_task_is_told_what_the_head_says():
     for overrides, crf in ((CRF, True), (["data=copy_memory"], False)):
         cfg, _ = compose(overrides)

@@ -8,7 +8,6 @@ import torch
 from sklearn import metrics as sklearn_metrics
 
 from seqpipe.data.base import FieldSpec
-from seqpipe.errors import ConfigError
 from seqpipe.tasks.multi_label import MultiLabel
 
 ROLL, LABELS = FieldSpec("roll", 3, ("C4", "D4", "E4")), FieldSpec("multi_label", 3, tuple("abc"))
@@ -117,11 +116,3 @@ def test_examples_to_read_have_no_padding(batch_of):
     assert [(len(p), len(t)) for p, t in shown] == [(3, 3), (1, 1)]
     rows = MultiLabel(y=LABELS).decoded(y[:, 0].bool(), batch_of(y[:, 0]))
     assert [(p.tolist(), t.tolist()) for p, t in rows] == [([True] * 3, [1.0] * 3)] * 2
-
-
-def test_both_kinds_of_y_are_taken_and_others_refused():
-    with pytest.raises(ConfigError) as error:
-        MultiLabel(y=FieldSpec("tags", 3))
-    assert str(error.value) == (
-        "task=multi_label: y is of kind tags; allowed: a y of kind multi_label or roll"
-    )

@@ -57,19 +57,6 @@ def test_an_answer_of_three_classes_by_hand(batch_of):
     assert task_of(3).units(batch) == 2
 
 
-def test_classes_are_weighted_in_the_training_loss_only(batch_of):
-    counts = np.array([8, 1, 1])
-    y = FieldSpec("ordinal", 3, NAMES[:3], counts=counts)
-    task = Ordinal(y=y, class_weights="balanced")
-    outputs, batch = torch.randn(3, 2), batch_of([0, 1, 2])
-    log_p = log_probabilities(outputs)
-    weights = 10 / (3 * torch.tensor(counts))
-    wanted = -sum(weights[k] * log_p[k, k] for k in range(3)) / 3
-    assert task.loss(outputs, batch, training=True).item() == pytest.approx(wanted.item())
-    plain = task_of(3).loss(outputs, batch, training=True)
-    assert task.loss(outputs, batch, training=False) == plain
-
-
 def test_far_from_the_truth_the_loss_is_large_and_finite_and_so_is_its_gradient(batch_of):
     outputs = torch.tensor([[1000.0, -1000.0]], requires_grad=True)
     loss = task_of(3).loss(outputs, batch_of([0]), training=True)

@@ -17,15 +17,15 @@ from seqpipe.rules import require
 
 Step = Callable[[Tensor, Tensor], Tensor]
 """From (B, k) symbols and the places (B, k), in the beam of the last call, of the hypotheses that
-they go on from, to log p of the next symbols (B, k, V): -inf where one is never written."""
+they continue, to log p of the next symbols (B, k, V): -inf for those that are never written."""
 
 
 @dataclass(frozen=True)
 class Hypotheses:
     """The n best sequences found for each x, the best first.
 
-    Those that end in <EOS> stand before those cut off at the most steps, whose probability is that
-    of all that could follow. Where fewer than n are found, the rest have length 0 and score -inf.
+    Those that end in <EOS> stand before those that were cut off at `max_length`, whose probability
+    includes all continuations. Where fewer than n are found, the rest have length 0 and score -inf.
 
     Args:
         ids: (B, n, T), <PAD> after the end.

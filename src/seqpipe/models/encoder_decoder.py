@@ -52,7 +52,7 @@ class EncoderDecoder(TeacherForced, Architecture):
         teacher_forcing_decay: of that probability with the updates; None: it stays.
         embedding_size: width of a symbol's vector (of x where it has symbols, and of y).
         characters: what reads the characters of a spelled word, see `InputLayer`.
-        characters_size: numbers it says of a word.
+        characters_size: width of the vector that it makes of a word.
         freeze_vectors: do not train the embeddings that have vectors to start from.
         x_characters: how many characters there are, where words are spelled.
         x_vectors: (V, D) that the embedding of x starts from.

@@ -32,7 +32,7 @@ class InputLayer(nn.Module):
         alphabet: how many ids of characters there are; for `spelled` only.
         characters: what reads the characters of a word, `cnn` or `lstm`; None: `cnn` where words
             are spelled. Must be None where they are not.
-        characters_size: numbers it says of a word; None: 50 where words are spelled.
+        characters_size: width of the vector that it makes of a word; None: 50 for spelled words.
         vectors: (V, D) the embedding starts from; rows of NaN start at random, as far from 0 as
             the others. `embedding_size` must then be None or D.
         freeze_vectors: do not train the embedding, which has vectors to start from.

@@ -31,7 +31,7 @@ class ManyToOne(Architecture):
         pooling: `last`, `mean` or `max`.
         embedding_size: see `InputLayer`, as for the rest.
         characters: what reads the characters of a spelled word.
-        characters_size: numbers it says of a word.
+        characters_size: width of the vector that it makes of a word.
         freeze_vectors: do not train the embedding.
         x_characters: how many characters there are, where words are spelled.
         x_vectors: (V, D) that the embedding starts from.

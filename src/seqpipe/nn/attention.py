@@ -13,8 +13,6 @@ from seqpipe.bounds import checked
 from seqpipe.errors import ConfigError
 from seqpipe.rules import refusal
 
-KINDS = ("dot", "general", "additive")
-
 
 class Keys(NamedTuple):
     """Keys that are prepared once and then looked up by any number of queries.
@@ -84,7 +82,7 @@ class Attention(nn.Module):
     def forward(
         self, queries: Float[Tensor, "B T_y Q"], keys: Keys
     ) -> tuple[Float[Tensor, "B T_y K"], Float[Tensor, "B T_y T_x"]]:
-        """Looks every query up.
+        """Looks up every query.
 
         Args:
             queries: (B, T_y, Q).

@@ -1,8 +1,8 @@
 """Linear-chain conditional random field: how likely a whole sequence of tags is, not each alone.
 
-A network says potentials, (B, T, K, K): `[t, i, j]` is the score of tag j at step t after tag i at
-step t - 1. At the first step nothing comes before, so there all rows are alike. The probability
-of a sequence of tags is exp(sum of its scores) over that of all K^T sequences.
+A network computes potentials, (B, T, K, K): `[t, i, j]` is the score of tag j at step t after tag
+i at step t - 1. At the first step nothing comes before, so there all rows are alike. The
+probability of a sequence of tags is exp(sum of its scores) over that of all K^T sequences.
 
 Everything here rests on one recursion from the last step to the first, which turns potentials into
 p(y_t | y_{t-1}, x): by the chain rule their product is p(y | x).
@@ -46,8 +46,9 @@ class Allowed(NamedTuple):
 class CRFHead(Head):
     """Potentials of a sequence of tags from the output of a recurrent layer.
 
-    The score of j at t after i is what the layers of a `Head` say of j at t, and what is learned of
-    i -> j; at the first and at the last real step, what is learned of j as first or last tag.
+    The score of tag j at step t after tag i is the output of a `Head` for j at t plus a learned
+    score of the transition i -> j. At the first step it is a score of starting with j, and at the
+    last real step a score of ending with j is added.
 
     Args:
         input_size: D, of one step.
@@ -78,7 +79,7 @@ class CRFHead(Head):
         super().__init__(
             input_size, output_size, hidden=hidden, dropout=dropout, activation=activation
         )
-        # All alike at first: the untrained model knows nothing of what follows what.
+        # Zeros: an untrained model prefers no order of tags.
         self.transitions = nn.Parameter(torch.zeros(output_size, output_size))
         self.start = nn.Parameter(torch.zeros(output_size))
         self.end = nn.Parameter(torch.zeros(output_size))
@@ -145,10 +146,10 @@ def conditional_logits(
     Args:
         potentials: (B, T, K, K).
         lengths: (B,) real steps.
-        y: (B, T) ids; those of padding need not be any.
+        y: (B, T) ids; padding may hold anything.
 
-    Source: Sutton & McCallum (2012), equation 4.10; the sum over what comes after t, per tag at t,
-    is the only thing of the future that matters. Computed in float32 at least.
+    Source: Sutton & McCallum (2012), equation 4.10. Of the future only the sum over all that may
+    come after t is needed, for each tag at t. Computed in float32 at least.
     """
     mask, scores = _real(potentials, lengths)
     y = y.masked_fill(~mask, 0)
@@ -216,7 +217,7 @@ def viterbi(potentials: Float[Tensor, "B T K K"], lengths: Int[Tensor, " B"]) ->
 
 
 def _real(potentials: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """The mask, (B, T), and precise potentials that are 0 in the padding, whatever stood there."""
+    """The mask, (B, T), and precise potentials that are 0 in the padding."""
     mask = length_mask(lengths.to(potentials.device), potentials.shape[1])
     # NaN times the zero gradient of a step that is not read would be NaN.
     return mask, precise(potentials).masked_fill(~mask.view(*mask.shape, 1, 1), 0.0)
@@ -225,9 +226,9 @@ def _real(potentials: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
 def _ahead(scores: Tensor) -> Tensor:
     """Log of the sum over all that may come after step t, given the tag at t, (B, T, K).
 
-    Of each step less its largest, which is no matter to a softmax over tags: so long sequences
-    lose no digits, and the subtraction needs no gradient. Potentials of 0, as in the padding, say
-    the same of every tag: 0 here.
+    The largest value of each step is subtracted, so that long sequences lose no digits; a softmax
+    over tags does not change, so the subtraction needs no gradient. Potentials of 0, as in the
+    padding, give 0.
     """
     B, _, K = scores.shape[:3]
     ahead = [scores.new_zeros(B, K)]

@@ -1,15 +1,13 @@
-"""Connectionist temporal classification: the loss, and prefix beam search.
+"""Connectionist temporal classification (CTC): the loss, greedy decoding, prefix beam search.
 
-Shapes: B sequences, T steps of x, k = beam_size prefixes of y, n = n_best, V outputs.
-Source: Graves (2012), "Supervised sequence labelling", section 7.5.3; Hannun et al. (2014),
-algorithm 1, without its language model.
-
-Every step of x says one of V symbols or nothing (the blank). A path, one of them for each step,
-stands for the symbols that remain when repeats are merged and blanks are left out; the
+Every step of x emits one of V - 1 symbols or nothing (the blank). A path, one of them for each
+step, stands for the symbols that remain when repeats are merged and blanks are left out; the
 probability of y is that of all its paths together.
 
-Shapes: B sequences, T steps of x, U symbols of y, V outputs.
-Source: Graves, Fernandez, Gomez & Schmidhuber (2006), "Connectionist temporal classification".
+Shapes: B sequences, T steps of x, U symbols of y, V outputs, k = beam_size prefixes, n = n_best.
+Source: Graves, Fernandez, Gomez & Schmidhuber (2006), "Connectionist temporal classification"; for
+the beam Graves (2012), "Supervised sequence labelling", section 7.5.3, and Hannun et al. (2014),
+algorithm 1, without its language model.
 """
 
 from typing import NamedTuple
@@ -42,7 +40,7 @@ class Transcripts(NamedTuple):
 
 
 class _Prefixes(NamedTuple):
-    """Beginnings of y that differ, and log p of the paths read so far that say them.
+    """Distinct prefixes of y, and log p of the paths so far that stand for them.
 
     Args:
         ids: (B, k, T), filled up with the blank.
@@ -73,19 +71,19 @@ def prefix_beam(
     n_best: int = 1,
     banned: tuple[int, ...] = (),
 ) -> Transcripts:
-    """The n most likely y of each x, as far as k prefixes a step find them.
+    """The n most probable y of each x, by a beam search with k prefixes at each step.
 
     Step by step a prefix stays as it is (a blank, or its last symbol again) or grows by a symbol;
-    paths to the same prefix are added up, and the k most likely are kept. What a narrow beam drops
-    is missing in its sums, so those found at the end are scored once more, with all paths.
+    paths to the same prefix are added up, and the k most likely are kept. The sums of a narrow beam
+    lack the paths that it dropped, so the answers are scored again at the end, over all paths.
 
     Args:
         logits: (B, T, V); steps after the length are not read.
         x_lengths: (B,) real steps of x.
-        blank: the id that says nothing.
+        blank: its id.
         beam_size: k.
         n_best: n, at most k.
-        banned: ids never said.
+        banned: ids never written.
 
     Raises:
         ConfigError: a beam below 1, or `n_best` outside 1..k.
@@ -190,7 +188,7 @@ def ctc_loss(
         x_lengths: (B,) real steps of x.
         y: (B, U) ids, the blank not among them.
         y_lengths: (B,) symbols of y.
-        blank: the id that says nothing.
+        blank: its id.
 
     Source: equations 5 to 8, in torch; summed in float32 at least.
     """
@@ -211,7 +209,7 @@ def best_path(
     Args:
         logits: (B, T, V); steps after the length are not read.
         x_lengths: (B,) real steps of x.
-        blank: the id that says nothing.
+        blank: its id.
 
     Returns:
         (B, T) ids, filled up with the blank, and (B,) how many symbols each has; it may be 0.
@@ -221,7 +219,7 @@ def best_path(
     path = logits.argmax(dim=-1)
     before = nn.functional.pad(path, (1, 0), value=blank)[:, :-1]
     said = length_mask(x_lengths, path.shape[1]) & (path != blank) & (path != before)
-    # A stable sort by "left out" moves what is said to the front, in its order.
+    # A stable sort by "left out" moves the emitted symbols to the front, in their order.
     order = (~said).to(torch.uint8).argsort(dim=1, stable=True)
     lengths = said.sum(dim=1)
     ids = path.gather(1, order).masked_fill(~length_mask(lengths, path.shape[1]), blank)
@@ -229,5 +227,5 @@ def best_path(
 
 
 def steps_needed(ids: Int[Tensor, " U"]) -> int:
-    """Fewest steps of x that can say `ids`: one each, and a blank between equal neighbours."""
+    """Fewest steps of x that can emit `ids`: one each, and a blank between equal neighbours."""
     return len(ids) + int((ids[1:] == ids[:-1]).sum())

@@ -67,7 +67,7 @@ class Graph:
         return name
 
     def output(self, name: str, value: Value, kind: int, axes: Sequence[str | int]) -> None:
-        """An output of this name."""
+        """Makes a value an output of this name."""
         self._add("Identity", [value], [name], {})
         self.outputs.append(self._onnx.helper.make_tensor_value_info(name, kind, axes))
 
@@ -128,7 +128,7 @@ class Graph:
         return values[0] if len(values) == 1 else self.op("Concat", *values, axis=axis)
 
     def sequences(self, name: str, kind: int, *step: str | int) -> tuple[Value, Steps]:
-        """Inputs: padded sequences of this name, and `lengths`.
+        """Adds the inputs of padded sequences: one of this name, and `lengths`.
 
         Args:
             name: of the sequences.
@@ -150,12 +150,12 @@ class Graph:
     def scan(
         self, body: Body, states: Sequence[Value], over: Sequence[Value], *, backwards: bool = False
     ) -> tuple[list[Value], list[Value]]:
-        """Steps along the first axis, or back from its end; a step's outputs stay in its place.
+        """Writes a loop over the first axis; the outputs keep the order of the steps.
 
         Args:
-            body: writes one step down.
+            body: writes one step.
             states: before the first step.
-            over: values (T, ...) of which each step sees one slice.
+            over: values (T, ...); each step reads one slice of them.
             backwards: from the last step to the first.
 
         Returns:
@@ -185,7 +185,7 @@ class Graph:
         return results[: len(states)], results[len(states) :]
 
     def model(self, name: str, producer: tuple[str, str]) -> Any:
-        """All of it. producer: program and version that wrote it."""
+        """The finished ONNX model. producer: program and version that wrote it."""
         graph = self._onnx.helper.make_graph(
             self.scopes[0], name, self.inputs, self.outputs, [*self.initializers.values()]
         )

@@ -35,10 +35,9 @@ def sums_by_example(values: Tensor, batch: SequenceBatch) -> Tensor:
 
 
 class ByExample(Metric):
-    """A metric of sums that can say what each example of a batch adds to them, all at once.
+    """A metric made of sums, which computes what each example of a batch adds to them at once.
 
-    `update` adds all of it. A metric without `of_examples` is asked example by example, which is
-    slow.
+    A metric without `of_examples` is updated example by example, which is slow.
     """
 
     full_state_update = False

@@ -205,11 +205,10 @@ class Written(list[int]):
 def compared(
     decoded: Sequence[tuple[Tensor, Tensor]], y: FieldSpec, texts: Sequence[str] | None = None
 ) -> tuple[list[Written], list[Written]]:
-    """Predictions and truths as they are compared: by what the texts say.
+    """Predictions and truths in the form in which they are compared: by the text that they spell.
 
-    <UNK> written for a symbol that is not known is an error, since the text holds another one.
-    Different symbols that spell the same text are the same: subwords may be put together in more
-    than one way.
+    <UNK> written for an unknown symbol is an error, since the text has another symbol there.
+    Different symbols that spell the same text are equal: subwords can be combined in several ways.
 
     Args:
         decoded: (prediction, truth) of each example, ids.
@@ -242,7 +241,7 @@ def _text_of(ids: list[int], y: FieldSpec) -> str | None:
 
 
 def _never_written(ids: list[int], text: str | None, y: FieldSpec) -> list[bool]:
-    """True for each symbol of a truth that stands for an unknown one: no answer can write it."""
+    """True for each symbol of a truth that stands for an unknown one, which no answer can write."""
     unknown = [id_ == y.unknown for id_ in ids]
     if y.cut is None or text is None or y.names is None:
         return unknown
