@@ -55,13 +55,11 @@ def test_its_model_is_evaluated(seqpipe, trained):
     assert "6 of new.csv" in seqpipe(folder, "evaluate", *OF_RUN, "data.path=new.csv")
 
 
-def test_its_model_predicts_and_is_exported(seqpipe, trained):
+def test_its_model_predicts(seqpipe, trained):
     folder, _ = trained
-    assert "trust=clock" in seqpipe(folder, "predict", "run=run", "input=new.csv", code=2)
     seqpipe(folder, "predict", *OF_RUN, "input=new.csv", "output=out.jsonl")
     answers = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     assert [set(one["probabilities"]) for one in answers] == [{"day", "night"}] * 6
-    seqpipe(folder, "export", *OF_RUN, "format=onnx", "output=clock.onnx")
 
 
 def test_what_it_refuses_is_reported_with_file_and_line(seqpipe, tmp_path):

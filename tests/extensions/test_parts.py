@@ -71,13 +71,6 @@ def test_a_cell_that_says_how_is_written_as_onnx(seqpipe, writer):
     assert names == ["y_before", "lengths", "fresh", "h"]
 
 
-def test_an_architecture_that_does_not_is_refused(seqpipe, classifier):
-    words = ("export", "run=run", "format=onnx", "output=m.onnx", TRUST)
-    text = seqpipe(classifier, *words, code=2)
-    assert "architecture=Attentive: cannot be written as ONNX" in text
-    assert "allowed: format=safetensors" in text
-
-
 def test_without_trust_nothing_of_one_s_own_is_run(seqpipe, classifier):
     text = seqpipe(classifier, "predict", "run=run", "input=new.jsonl", code=2)
     assert "allowed: trust=" in text

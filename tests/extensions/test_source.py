@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from seqpipe.errors import DataError
 from seqpipe.testing import check_source
 
 TRAIN = (
@@ -41,12 +42,10 @@ def test_it_keeps_the_contract_of_sources(monkeypatch, tmp_path):
     check_source(Cards(train="mail.card", path=str(tmp_path)), columns=["text"])
 
 
-def test_it_is_described_and_trained_on_and_the_report_is_written(seqpipe, trained):
+def test_it_is_trained_on_and_the_report_is_written(trained):
     folder, printed = trained
     assert "Cards: train 36, valid 12, test 12" in printed
     assert "letter" in (folder / "run" / "report.html").read_text()
-    described = seqpipe(folder, "describe", "data=cards", "hydra.run.dir=described")
-    assert "Cards: train 36, valid 12, test 12" in described
 
 
 def test_a_model_is_evaluated(seqpipe, trained):
@@ -64,9 +63,16 @@ def test_a_model_reads_such_files_without_labels(seqpipe, trained):
     assert [set(one["probabilities"]) for one in answers] == [set(WORDS)] * 6
 
 
-def test_what_it_refuses_is_reported_with_file_and_line(seqpipe, tmp_path):
+def test_what_it_refuses_is_named_by_file_and_line(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(Path(__file__).parent / "toys")
+    from cards import Cards
+
     write(tmp_path / "mail.card", range(20))
     with (tmp_path / "mail.card").open("a") as opened:
         opened.write("no colon\n")
-    printed = seqpipe(tmp_path, *TRAIN, code=2)
-    assert printed.startswith("seqpipe: mail.card:60: has no colon; allowed: key: value")
+    refused = [
+        str(one)
+        for one in Cards(train="mail.card", path=str(tmp_path)).examples()
+        if isinstance(one, DataError)
+    ]
+    assert refused == [f"{tmp_path / 'mail.card'}:60: has no colon; allowed: key: value"]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from seqpipe.errors import ConfigError
+from seqpipe.models.architecture import Architecture
 from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.models.many_to_many import ManyToMany
 from seqpipe.models.many_to_one import ManyToOne
@@ -135,10 +136,16 @@ def test_a_task_without_its_own_graph_is_refused(made, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_module_that_is_no_architecture_is_refused(classifier, tmp_path):
+class UnwrittenModel(Architecture):
+    """An architecture without a graph."""
+
+
+@pytest.mark.parametrize("network", [torch.nn.Linear(2, 2), UnwrittenModel()])
+def test_a_model_without_its_own_graph_is_refused(classifier, network, tmp_path):
     model = classifier()
-    model.network = torch.nn.Linear(2, 2)
-    with pytest.raises(ConfigError, match=r"architecture=Linear: .*; allowed: format=safetensors"):
+    model.network = network
+    name = type(network).__name__
+    with pytest.raises(ConfigError, match=rf"architecture={name}: .*; allowed: format=safetensors"):
         export_onnx(model, tmp_path / "m.onnx")
 
 

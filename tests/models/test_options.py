@@ -65,14 +65,6 @@ def test_layers_of_the_head_are_built_and_used(build, ragged, answer, shape):
     assert not torch.allclose(logits_of(deep, ragged, answer), logits)
 
 
-@pytest.mark.parametrize("shape", ["many_to_one last", "many_to_many", "many_to_many crf"])
-def test_dropout_of_the_head_acts_on_its_layers(build, ragged, answer, shape):
-    changes = {"architecture.head.hidden": [8], "architecture.head.dropout": 0.5}
-    built = build(shape, **changes)
-    evaluated = logits_of(built, ragged, answer)
-    assert not torch.allclose(logits_of(built, ragged, answer, training=True), evaluated)
-
-
 @pytest.mark.parametrize(
     ("shape", "tables"),
     [
