@@ -27,7 +27,7 @@ N, T = 32, 10
 @pytest.fixture
 def subject():
     """subject(cell, hidden_size, seed, classes): an untrained model on the adding data."""
-    records = list(Adding(T, train=N, valid=1, test=1).read().train)
+    records = list(Adding(length=T, train=N, valid=1, test=1).read().train)
     x = torch.tensor([record["series"].tolist() for record in records])
     y = torch.tensor([[float(record["sum"])] for record in records])
 

@@ -10,8 +10,8 @@ from pyarrow import parquet
 from seqpipe.config.sweep_callback import FIGURES as ALLOWED
 from seqpipe.report import run_files as report
 from seqpipe.report.comparison import FIGURES, best_of, write_comparison
+from seqpipe.report.gradient_comparison import profiles
 from seqpipe.report.run_files import read_history
-from seqpipe.report.sweep_figures import profiles
 from seqpipe.report.sweep_jobs import (
     FAILED,
     FINISHED,

@@ -149,22 +149,22 @@ def a_run(uri: str, folder: Path, *, model: bool = True) -> RunRecord:
 
 def test_a_run_gets_one_version_of_a_name_and_an_alias_moves(uri, tmp_path):
     first, second = a_run(uri, tmp_path), a_run(uri, tmp_path)
-    assert register(first, "model", "reader", "champion", "name") == 1
-    assert register(second, "model", "reader", None, "name") == 2
-    assert register(first, "model", "reader", None, "name") == 1
+    assert register_model(first, "model", "reader", "champion", "name") == 1
+    assert register_model(second, "model", "reader", None, "name") == 2
+    assert register_model(first, "model", "reader", None, "name") == 1
     client = MlflowClient(uri)
     version = client.get_model_version_by_alias("reader", "champion")
     assert version.run_id == first.run_id
     assert version.source.endswith(f"{first.run_id}/artifacts/model")
-    register(second, "model", "reader", "champion", "name")
+    register_model(second, "model", "reader", "champion", "name")
     assert client.get_model_version_by_alias("reader", "champion").run_id == second.run_id
-    assert register(first, "model", "another", None, "name") == 1
+    assert register_model(first, "model", "another", None, "name") == 1
 
 
 def test_what_cannot_be_registered_leaves_no_name(uri, tmp_path):
     run = a_run(uri, tmp_path, model=False)
     with pytest.raises(ConfigError) as caught:
-        register(run, "model", "empty", None, "name")
+        register_model(run, "model", "empty", None, "name")
     assert str(caught.value) == (
         f"name=empty: run={run.run_id} has no model/MLmodel in {uri}; allowed: a run that has one"
     )
@@ -174,7 +174,7 @@ def test_what_cannot_be_registered_leaves_no_name(uri, tmp_path):
         f"register=empty: run={tmp_path} is not recorded in MLflow; allowed: a run of logger=mlflow"
     )
     with pytest.raises(ConfigError) as caught:
-        register(run, "model", "a/b", "v1", "name")
+        register_model(run, "model", "a/b", "v1", "name")
     assert caught.value.problems == [
         "name=a/b: wrong form; allowed: a name without / : and @",
         "alias=v1: wrong form; allowed: letters, digits, _ and -, but neither latest nor v1",

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from seqpipe.report.clipping_comparison import draw_clipping
 from seqpipe.report.figures import LONGEST_TITLE, VALID, figure, plain, save
 from seqpipe.report.findings import Finding, Row
+from seqpipe.report.gradient_comparison import draw_gradients
 from seqpipe.report.markdown import (
     Markup,
     code,
@@ -19,7 +21,6 @@ from seqpipe.report.markdown import (
     table,
 )
 from seqpipe.report.page import sections, write_page
-from seqpipe.report.sweep_figures import draw_clipping, draw_gradients
 from seqpipe.report.sweep_jobs import FINISHED, Job, differing, setting
 
 REPEATED = "seed"  # jobs that differ in nothing else are repeats

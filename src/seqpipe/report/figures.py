@@ -10,6 +10,7 @@ from seqpipe.display import visible
 from seqpipe.files import replacing
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Distinguishable in grey and by the colour-blind.
@@ -74,3 +75,10 @@ def plain(name: str, longest: int = 18) -> str:
     text = visible(" ".join(str(name).split())) or repr(str(name))
     short = text if len(text) <= longest else text[: longest - 1] + "…"
     return short.replace("$", r"\$")
+
+
+def draw_level(axes: "Axes", level: float, words: str) -> None:
+    """Draws a dotted line across, with its name at the right end."""
+    axes.axhline(level, color=GREY, linewidth=0.9, linestyle=":")
+    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+    axes.annotate(words, (1, level), **place, fontsize=8, color=GREY)

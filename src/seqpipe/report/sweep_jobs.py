@@ -6,16 +6,20 @@ end matters.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from seqpipe.files import write_json
+from seqpipe.report.decay import VERDICTS
+from seqpipe.report.findings import Row
+from seqpipe.report.markdown import number
 from seqpipe.rules import best_of
 
 NOTES = "jobs"  # folder of the notes, below that of the sweep
 RUNNING, FINISHED, REFUSED, FAILED = "not finished", "finished", "refused", "failed"
+_VERDICTS = {number: verdict for verdict, number in VERDICTS.items()}
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,16 @@ class Job:
     def result(self) -> float:
         """The value that the job is judged by; NaN where there is none."""
         return self.metrics.get(self.judged, math.nan)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict of the last gradient probe; empty without a probe."""
+        verdict = self.metrics.get("gradient/verdict", math.nan)
+        return _VERDICTS.get(int(verdict), "") if math.isfinite(verdict) else ""
+
+    def solves(self, threshold: float) -> bool:
+        """True if the test result is better than a threshold; never if it is not finite."""
+        return self.result > threshold if self.mode == "max" else self.result < threshold
 
 
 def note_job(sweep: Path, job: Job) -> None:
@@ -129,3 +143,28 @@ def setting(job: Job, keys: Sequence[str]) -> str:
             value if speaks and value not in ("true", "false", "null") else f"{key}={value}"
         )
     return " ".join(words)
+
+
+def result_rows(
+    jobs: Sequence[Job], solved: float | None, measured: Callable[[Job], Mapping[str, object]]
+) -> list[Row]:
+    """A row for each job: the keys that differ, what was measured, the test result.
+
+    Args:
+        jobs: of a sweep.
+        solved: the task counts as solved if the test result is better than this; None: no column.
+        measured: returns more columns for a job.
+    """
+    keys, judged = differing(jobs), judged_by(jobs)
+    unfinished = any(job.status != FINISHED for job in jobs)
+    rows: list[Row] = []
+    for job in jobs:
+        row: dict[str, object] = {key: job.overrides.get(key, "") for key in keys}
+        row |= measured(job)
+        result = job.metrics.get(judged, math.nan)
+        row[judged] = number(result) if not math.isnan(result) else ""
+        if solved is not None:
+            finished = job.status == FINISHED
+            row["solved"] = ("yes" if job.solves(solved) else "no") if finished else ""
+        rows.append(row | ({"status": job.status} if unfinished else {}))
+    return rows

@@ -1,26 +1,22 @@
-"""Figures and tables that compare the jobs of a sweep: gradient reach, and gradient clipping."""
+"""Comparison of the jobs of a sweep by the reach of their gradients: a figure and a table."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seqpipe.report.decay import HORIZON, LONGEST_HALF_LIFE, VERDICTS
-from seqpipe.report.figures import COLOURS, GREY, LONGEST_TITLE, figure, plain, save
-from seqpipe.report.findings import Finding, Row
+from seqpipe.report.decay import HORIZON, LONGEST_HALF_LIFE
+from seqpipe.report.figures import COLOURS, GREY, LONGEST_TITLE, draw_level, figure, plain, save
+from seqpipe.report.findings import Finding
 from seqpipe.report.markdown import escaped, in_code, number
-from seqpipe.report.run_files import History, read_history
-from seqpipe.report.sweep_jobs import FINISHED, Job, differing, judged_by, setting
+from seqpipe.report.sweep_jobs import FINISHED, Job, differing, judged_by, result_rows, setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MARKS = ("o", "s", "^", "D", "v", "P")
-_VERDICTS = {number: verdict for verdict, number in VERDICTS.items()}
 _FLOOR = 1e-6  # of the peak: the smallest gradient that is drawn
 _NOT_SHOWN = ("seed",)
-_NORMS = ("grad_norm/window_max", "grad_norm/total")  # the first that was measured
-_ENDED = {"not finished": "did not finish", "refused": "was refused", "failed": "failed"}
 
 
 class Profile(NamedTuple):
@@ -128,47 +124,9 @@ def draw_gradients(
         marks = _legend(layout)
         drawn.legend(handles=marks, loc="outside lower center", ncols=len(marks))
         path = save(drawn, folder / "figures" / "gradients.png")
-    table = _table(jobs, solved, lambda job: _reach(job.metrics) | {"gradient": _verdict(job)})
+    table = result_rows(jobs, solved, lambda job: _reach(job.metrics) | {"gradient": job.verdict})
     text = _reach_in_words(kept, layout, solved, guessing)
     return [Finding("How far the gradient reaches", text, path.name, table, "Gradients")]
-
-
-def draw_clipping(
-    folder: Path,
-    jobs: Sequence[Job],
-    *,
-    guessing: float | None = None,
-    solved: float | None = None,
-) -> list[Finding]:
-    """Draws figures/clipping.png: the gradient's norm before clipping, and the loss.
-
-    A line a job; a failed job has a line up to its last update.
-
-    Args:
-        folder: the sweep's folder.
-        jobs: its jobs.
-        guessing: the loss of a model that always guesses.
-        solved: the task counts as solved if the test result is better than this.
-    """
-    names = {job.number: setting(job, differing(jobs)) or f"job {job.number}" for job in jobs}
-    histories = {job.number: read_history(folder / job.folder / "history.csv") for job in jobs}
-    with figure(9, 6.4) as drawn:
-        above, below = drawn.subplots(2, 1, sharex=True)
-        for place, job in enumerate(jobs):
-            colour, history = COLOURS[place % len(COLOURS)], histories[job.number]
-            _draw_series(above, _norms(history), colour, plain(names[job.number], 40))
-            _draw_series(below, history.get("val/loss", []), colour, None)
-        above.set_title("gradient norm before clipping, the largest of each window")
-        below.set_title("val/loss")
-        below.set_xlabel("optimizer step")
-        if guessing is not None:
-            _draw_level(below, guessing, "guessing")
-        drawn.legend(loc="outside lower center", ncols=min(4, len(jobs)))
-        path = save(drawn, folder / "figures" / "clipping.png")
-    table = _table(jobs, solved, lambda job: _norms_in_numbers(job, histories[job.number]))
-    sentences = [_norms_in_words(job, names[job.number], histories[job.number]) for job in jobs]
-    text, group = "\n".join(sentences), "Exploding gradients"
-    return [Finding("With clipping and without", text, path.name, table, group)]
 
 
 def _draw_profiles(axes: "Axes", folder: Path, jobs: Sequence[Job], layout: _Layout) -> None:
@@ -205,39 +163,11 @@ def _draw_results(
         axes.set_yscale("log")
     for words, level in levels.items():
         if level is not None:
-            _draw_level(axes, level, words)
+            draw_level(axes, level, words)
     names = [plain(panel, 24) if panel else "" for panel in layout.panels]
     axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.set_title(plain(judged_by(jobs), LONGEST_TITLE))
-
-
-def _draw_level(axes: "Axes", level: float, words: str) -> None:
-    """Draws a dotted line across, with its name at the right end."""
-    axes.axhline(level, color=GREY, linewidth=0.9, linestyle=":")
-    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-    axes.annotate(words, (1, level), **place, fontsize=8, color=GREY)
-
-
-def _draw_series(
-    axes: "Axes", points: Sequence[tuple[int, float]], colour: str, name: str | None
-) -> None:
-    """Draws a line over the finite values, and a cross for each that was not finite."""
-    finite = [(step, value) for step, value in points if math.isfinite(value)]
-    few = len(finite) < 3  # a training that failed at once: a ring that other lines do not hide
-    axes.plot(
-        [step for step, _ in finite],
-        [value for _, value in finite],
-        color=colour,
-        marker="o",
-        markersize=10 if few else 3,
-        markerfacecolor="none" if few else colour,
-        label=name,
-    )
-    if any(value > 0 for _, value in finite):
-        axes.set_yscale("log")
-    for step in (step for step, value in points if not math.isfinite(value)):
-        axes.plot([step], [0.97], "x", color=colour, transform=axes.get_xaxis_transform())
 
 
 def _legend(layout: _Layout) -> list[Any]:
@@ -252,35 +182,6 @@ def _legend(layout: _Layout) -> list[Any]:
     marks.append(Line2D([], [], color=GREY, linewidth=1.8, label="after it"))
     marks.append(Line2D([], [], color=GREY, linestyle=":", linewidth=0.9, label="1 % of the peak"))
     return marks
-
-
-def _table(
-    jobs: Sequence[Job], solved: float | None, measured: Callable[[Job], Mapping[str, object]]
-) -> list[Row]:
-    """A row a job: what differs, what was measured, the test result."""
-    keys, judged = differing(jobs), judged_by(jobs)
-    unfinished = any(job.status != FINISHED for job in jobs)
-    rows: list[Row] = []
-    for job in jobs:
-        row: dict[str, object] = {key: job.overrides.get(key, "") for key in keys}
-        row |= measured(job)
-        row[judged] = _shown(job.metrics.get(judged, math.nan))
-        if solved is not None:
-            finished = job.status == FINISHED
-            row["solved"] = ("yes" if _is_solved(job, solved) else "no") if finished else ""
-        rows.append(row | ({"status": job.status} if unfinished else {}))
-    return rows
-
-
-def _verdict(job: Job) -> str:
-    """The verdict of the last gradient probe; empty where there was none."""
-    verdict = job.metrics.get("gradient/verdict", math.nan)
-    return _VERDICTS.get(int(verdict), "") if math.isfinite(verdict) else ""
-
-
-def _is_solved(job: Job, solved: float) -> bool:
-    """True if the test result is better than a threshold; never if it is not finite."""
-    return job.result > solved if job.mode == "max" else job.result < solved
 
 
 def _reach(metrics: Mapping[str, float]) -> dict[str, object]:
@@ -301,10 +202,6 @@ def _whole(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _shown(value: float) -> str:
-    return "" if math.isnan(value) else number(value)
-
-
 def _reach_in_words(
     jobs: Sequence[Job], layout: _Layout, solved: float | None, guessing: float | None
 ) -> str:
@@ -322,7 +219,7 @@ def _reach_in_words(
         parts = []
         if solved is not None:
             for outcome, words in ((True, "solved"), (False, "not solved")):
-                names = [_name(j, layout) for j in here if _is_solved(j, solved) is outcome]
+                names = [_name(j, layout) for j in here if j.solves(solved) is outcome]
                 if names:
                     listed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
                     parts.append(f"{listed} {words}")
@@ -342,44 +239,3 @@ def _name(job: Job, layout: _Layout) -> str:
     name = escaped(job.overrides.get(layout.line_key, "this job"))
     seed = job.overrides.get("seed")
     return name if seed is None else f"{name} (seed {seed})"
-
-
-def _norms(history: History) -> Sequence[tuple[int, float]]:
-    return next((history[name] for name in _NORMS if name in history), [])
-
-
-def _largest(history: History) -> float:
-    """The largest norm that was measured; infinite where one was not finite; NaN without any."""
-    values = [value for _, value in _norms(history)]
-    if any(not math.isfinite(value) for value in values):
-        return math.inf
-    return max(values, default=math.nan)
-
-
-def _norms_in_numbers(job: Job, history: History) -> dict[str, object]:
-    """The largest norm, the updates left out as not finite, the share clipped, the verdict."""
-    largest = _largest(history)
-    skipped = [job.metrics.get("bad_steps", math.nan)]
-    skipped += [value for _, value in history.get("bad_steps", ())]
-    finite = [value for value in skipped if math.isfinite(value)]
-    clipped = [value for _, value in history.get("grad_norm/clipped_fraction", ())]
-    return {
-        "largest norm": _shown(largest),
-        "bad steps": f"{max(finite):.0f}" if finite else "",
-        "clipped": f"{sum(clipped) / len(clipped):.0%}" if clipped else "",
-        # A training that failed has no last probe.
-        "gradient": "exploded" if math.isinf(largest) else _verdict(job),
-    }
-
-
-def _norms_in_words(job: Job, name: str, history: History) -> str:
-    """The largest gradient norm and the result of the training, in a sentence."""
-    largest, words = _largest(history), f"- {in_code(name)}:"
-    if math.isinf(largest):
-        words += " the gradient was not finite;"
-    elif not math.isnan(largest):
-        words += f" the largest gradient norm is {number(largest)};"
-    if job.status != FINISHED:
-        why = f" ({job.message.split(';')[0]})" if job.message else ""
-        return f"{words} the job {_ENDED.get(job.status, job.status)}{why}."
-    return f"{words} {job.judged} is {number(job.result)}."
