@@ -70,7 +70,7 @@ def test_a_first_loss_out_of_scale_is_a_warning(launch, caplog):
     assert warnings[0].startswith("preflight: loss at initialisation: ")
     assert "expected ln 10 = 2.303, entropy of the training labels 2.30" in warnings[0]
     page = (result.output_dir / "report.md").read_text()
-    assert "to be looked at: **loss at initialisation**" in page
+    assert "please check: **loss at initialisation**" in page
     assert "| head | Head | 16 x 10 |" in page
 
 

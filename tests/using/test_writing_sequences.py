@@ -246,7 +246,7 @@ def test_the_likeliest_symbol_alone_is_what_top_k_1_draws(made):
         (
             "lines",
             {"condition": "a"},
-            "condition=a: the model was trained without one; allowed: leave it out",
+            "condition=a: the model has no condition; allowed: leave it out",
         ),
         (
             "lines",
@@ -257,7 +257,7 @@ def test_the_likeliest_symbol_alone_is_what_top_k_1_draws(made):
         (
             "piano rolls",
             {"top_k": 2},
-            "top_k=2: is not of a piano roll, whose notes are drawn each on its own; allowed:"
+            "top_k=2: has no effect for a piano roll, whose notes are drawn one by one; allowed:"
             " leave it out",
         ),
         (

@@ -194,7 +194,7 @@ def _refuse_unread(task: Task, asked: Drawing) -> None:
     names = ("prompt", "top_k", "top_p", "allow_unknown")
     given = {name: getattr(asked, name) for name in names if name not in task.drawing_options}
     problems = [
-        f"{name}={value}: is not of a piano roll, whose notes are drawn each on its own;"
+        f"{name}={value}: has no effect for a piano roll, whose notes are drawn one by one;"
         " allowed: leave it out"
         for name, value in given.items()
         if value
@@ -207,7 +207,7 @@ def _condition(x: Field | None, condition: Any, n: int, device: torch.device) ->
     """(n,) or (n, D): the condition of each sample."""
     if x is None:
         if condition is not None:
-            text = "the model was trained without one; allowed: leave it out"
+            text = "the model has no condition; allowed: leave it out"
             raise ConfigError(f"condition={condition}: {text}")
         return None
     encoded = encoded_condition(x, condition)

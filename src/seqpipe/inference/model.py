@@ -163,7 +163,7 @@ class Model:
         given: Mapping[str, Any] = {}
         if condition is not None:
             if self.x is None:
-                text = "the model was trained without one; allowed: leave it out"
+                text = "the model has no condition; allowed: leave it out"
                 raise ConfigError(f"condition={condition}: {text}")
             encoded_condition(self.x, condition)
             given = condition if isinstance(condition, Mapping) else {self.x.column: condition}
