@@ -10,6 +10,7 @@ annotation.
 import datetime
 import functools
 import inspect
+import operator
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -115,8 +116,15 @@ SAMPLING = rules_of(
 )
 
 
+Together = Callable[..., Iterable[tuple[str, str]]]
+"""A rule of several arguments: takes them by name, yields (argument, text of the refusal).
+
+The argument may be an attribute of one, `teacher_forcing_decay.end`.
+"""
+
+
 def checked(
-    below: str = "", together: Callable[..., Iterable[tuple[str, str]]] | None = None
+    below: str = "", together: Together | None = None
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Decorator: a function refuses arguments outside the bounds in its annotations.
 
@@ -124,9 +132,8 @@ def checked(
 
     Args:
         below: the key that the arguments stand under, with a dot at its end, as `data.x.`.
-        together: rule of several arguments: takes them by name, gives (name, text of the refusal).
-            The check of a configuration calls it too, with the class of an argument that is not
-            built yet.
+        together: rule of several arguments. The check of a configuration calls it, too, see
+            `together_of`.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
@@ -138,11 +145,8 @@ def checked(
             problems = faults(bounds_of(function), bound.arguments, below)
             if together is not None and not problems:
                 bound.apply_defaults()
-                given = {
-                    name: bound.arguments[name] for name in inspect.signature(together).parameters
-                }
-                refused = together(**given)
-                problems = [str(Problem(below + name, given[name], text)) for name, text in refused]
+                found = problems_together(together, bound.arguments)
+                problems = [str(one._replace(key=below + one.key)) for one in found]
             if problems:
                 raise ConfigError(problems)
             return function(*args, **kwargs)
@@ -151,6 +155,33 @@ def checked(
         return checking
 
     return decorate
+
+
+def problems_together(together: Together, arguments: Mapping[str, Any]) -> list[Problem]:
+    """The problems that a rule of several arguments finds, each named by its argument.
+
+    Args:
+        together: the rule.
+        arguments: by name; at least those that the rule takes.
+    """
+    given = {name: arguments[name] for name in inspect.signature(together).parameters}
+    return [
+        Problem(name, operator.attrgetter(name)(types.SimpleNamespace(**given)), text)
+        for name, text in together(**given)
+    ]
+
+
+def together_of(made: Any) -> Together | None:
+    """The rule of several arguments of a class or function: its own, or that of a base class.
+
+    A constructor has it from `checked`, a dataclass as its attribute `together`.
+    """
+    for one in getattr(made, "__mro__", (made,)):
+        for holder in (one, one.__dict__.get("__init__")):
+            if found := getattr(holder, "__dict__", {}).get("together"):
+                rule: Together = getattr(found, "__func__", found)
+                return rule
+    return None
 
 
 @functools.cache

@@ -31,7 +31,7 @@ from seqpipe.build import build_tracker, build_trainer, given_on
 from seqpipe.config.signatures import packaged_keys
 from seqpipe.data.dataset import SequenceData
 from seqpipe.diagnostics.preflight import batch_of
-from seqpipe.errors import ConfigError, did_you_mean, first_line
+from seqpipe.errors import ConfigError, first_line
 from seqpipe.nn.cell import Cell
 from seqpipe.rules import shown
 from seqpipe.targets import (
@@ -142,16 +142,11 @@ def check_monitors(cfg: DictConfig, task: Task) -> None:
     Raises:
         ConfigError: with each of them.
     """
-    known = [f"val/{name}" for name in task.metric_names()]
     problems = []
     for name, node in cfg.callbacks.items():
-        if "monitor" in node and node.monitor not in known:
-            text = f"no such metric; allowed: {', '.join(known)}{did_you_mean(node.monitor, known)}"
-            problems.append(f"callbacks.{name}.monitor={node.monitor}: {text}")
-        elif "monitor" in node and node.get("mode", "min") != task.better(node.monitor):
-            text = f"would treat a worse {node.monitor} as better; allowed"
-            key = f"callbacks.{name}.mode"
-            problems.append(f"{key}={node.get('mode')}: {text}: {key}={task.better(node.monitor)}")
+        if "monitor" in node:
+            mode = node.get("mode", "min")
+            problems += task.monitor_problems(f"callbacks.{name}", node.monitor, mode)
     if problems:
         raise ConfigError(problems)
 

@@ -6,6 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from seqpipe.errors import ConfigError
+from seqpipe.rules import refusal
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -35,6 +38,20 @@ def replacing(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError):
             error.filename = str(path)
         raise
+
+
+def check_new(path: Path, typed: str | Path) -> None:
+    """Refuse to write what exists: nothing is overwritten.
+
+    Args:
+        path: the file or folder.
+        typed: the same as it was typed.
+
+    Raises:
+        ConfigError: it exists.
+    """
+    if path.exists():
+        raise ConfigError(refusal("output", typed, "already exists", "a new name"))
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -1,7 +1,7 @@
 """Objects from the nodes of a configuration; errors of the user's classes become messages.
 
 A `_target_` may name any class or function. Whatever can be checked without calling it is checked
-with the configuration (`config/key_checks.py`); the rest shows only here, when it is called.
+with the configuration (`config/arguments.py`); the rest shows only here, when it is called.
 """
 
 import contextlib

@@ -73,7 +73,7 @@ MAY_IMPORT = {
     "signals": set(),
     "console": {"display"},
     "display": set(),
-    "files": set(),
+    "files": {"rules", "errors"},
     "errors": set(),
     "_version": set(),
 }

@@ -16,10 +16,6 @@ UNREAD = [
     (f"{FILES} data.source.stratify=label", "every split is named, so nothing is drawn"),
     (f"{FILES} data.source.order=file", "every split is named, so nothing is drawn"),
     (
-        "architecture.head.activation=tanh",
-        "acts between the layers of the head, which has only one",
-    ),
-    (
         "data=dates task.decoding=beam task.beam_size=1 task.length_penalty=1.0",
         "with one hypothesis there is nothing to compare",
     ),
@@ -127,9 +123,9 @@ def test_a_key_that_something_reads_is_taken(line):
 
 
 def test_a_job_of_a_sweep_that_would_not_read_its_key_is_refused():
-    typed = ["architecture.head.activation=relu,tanh", "architecture.head.hidden=[]"]
+    typed = ["diagnostics.every=10,20", "diagnostics.examples=0"]
     problems = check(typed, sweep=True).problems
     assert [problem.partition(":")[0] for problem in problems] == [
-        f"architecture.head.activation={name}" for name in ("relu", "tanh")
+        f"diagnostics.every={number}" for number in (10, 20)
     ]
-    assert check([typed[0], "architecture.head.hidden=[4]"], sweep=True).problems == []
+    assert check([typed[0], "diagnostics.examples=2"], sweep=True).problems == []

@@ -287,7 +287,7 @@ def test_without_the_hub_the_message_says_what_can_be_done():
             ["csv", "a.csv", 1.5],
             {},
             "data.source.valid=1.5: out of range; "
-            "allowed: a number in (0, 1) (a share of train) or a file",
+            "allowed: a number in (0, 1) (a share of the data) or a file",
         ),
     ],
 )

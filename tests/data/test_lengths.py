@@ -1,10 +1,13 @@
 """Sequences longer than wanted are cut with their answers, dropped or refused."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqpipe.data.field_checks import check_steps
 from seqpipe.data.kinds import KINDS
 from seqpipe.data.truncation import MaxLength
 from seqpipe.errors import ConfigError, DataError
@@ -74,17 +77,19 @@ def test_where_it_could_be_cut_the_refusal_says_so():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("x", "y", "message"),
     [
-        ((3, "vector", "number"), "data.max_length=3: neither x nor y has steps; allowed: null"),
+        ("vector", "number", "data.max_length=3: neither x nor y has steps; allowed: null"),
         (
-            (3, "symbols", "symbols"),
+            "symbols",
+            "symbols",
             "data.longer=truncate: a part of x is not answered by a part of y; "
             "allowed: drop or refuse",
         ),
     ],
 )
-def test_what_cannot_be_done_is_refused_before_anything_is_read(arguments, message):
+def test_what_cannot_be_done_is_refused_before_anything_is_read(x, y, message):
+    x, y = SimpleNamespace(kind=x), SimpleNamespace(kind=y)
     with pytest.raises(ConfigError) as error:
-        limit(*arguments)
+        check_steps(x, y, {"max_length": 3})
     assert str(error.value) == message

@@ -80,19 +80,19 @@ def test_frozen_vectors_get_no_gradient_and_characters_do():
             "symbols",
             {"freeze_vectors": True},
             "architecture.freeze_vectors=true: random vectors would never be trained; "
-            "allowed: architecture.freeze_vectors=false, or vectors of the field",
+            "allowed: false, or data.x.vectors=FILE",
         ),
         (
             "symbols",
             {"characters": "lstm"},
-            "architecture.characters=lstm: x is symbols, without the characters of words; "
-            "allowed: architecture.characters=null, or a Spelled x",
+            "architecture.characters=lstm: x does not hold the characters of words; "
+            "allowed: null, or a Spelled x",
         ),
         (
             "values",
             {"characters_size": 8},
-            "architecture.characters_size=8: x is values, without the characters of words; "
-            "allowed: architecture.characters_size=null, or a Spelled x",
+            "architecture.characters_size=8: x does not hold the characters of words; "
+            "allowed: null, or a Spelled x",
         ),
         (
             "values",

@@ -154,16 +154,20 @@ DOES_NOT_APPLY = (
     *("the data is read from files", "no list of files is read", "nothing is drawn"),
     *("only a set on the hub", "parquet has none", "are of words", "nothing is unknown"),
     *("neither x nor y reads", "nothing to sort by", "no label is read", "one block"),
-    *("would read the answer", "the decoder starts in", "layers of the head, which has only one"),
+    *(
+        "would read its own answer",
+        "the decoder starts in",
+        "layers of the head, which has only one",
+    ),
     *(
         "x does not hold the characters",
         "random vectors would never",
         "greedy decoding has no beam",
     ),
     *(
-        "would keep the worst checkpoint",
+        "as better",
         "has no effect with optim.weight_decay",
-        "which is not embedded",
+        "without an embedding",
     ),
     "nothing to measure",
     "a part of x is not answered",

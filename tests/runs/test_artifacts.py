@@ -137,7 +137,7 @@ def test_a_second_run_in_the_same_second_gets_a_folder_of_its_own(launch):
     ("data", "override", "message"),
     [
         ("digits", "task.monitor=val/mse", "task.monitor=val/mse: .*no such metric"),
-        ("digits", "task.mode=min", "task.mode=min: would keep the worst checkpoint"),
+        ("digits", "task.mode=min", "task.mode=min: would treat a worse val/"),
         ("dates", "architecture.encoder.bidirectional=true", "architecture.attention=dot: .*wide"),
     ],
 )

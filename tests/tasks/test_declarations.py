@@ -2,7 +2,7 @@
 
 import pytest
 
-from seqpipe.config.compatibility import _packaged_fits
+from seqpipe.config.compatibility import packaged_fits
 from seqpipe.data.kinds import KINDS, FieldSpec
 from seqpipe.errors import ConfigError
 from seqpipe.tasks.base import HIGH_IS_BETTER
@@ -10,19 +10,19 @@ from seqpipe.tasks.classification import Classification
 
 
 def test_every_kind_of_entry_has_an_architecture_and_a_task():
-    fits = _packaged_fits()
+    fits = packaged_fits()
     assert {y for _, y in fits} == {name for name, kind in KINDS.items() if "y" in kind.roles}
     kinds = {name for name, kind in KINDS.items() if "x" in kind.roles}
     assert {x for x, _ in fits} == {None, *kinds}
 
 
 def test_what_is_translated_can_also_be_transcribed_and_translation_comes_first():
-    fits = _packaged_fits()["symbols", "symbols"]
+    fits = packaged_fits()["symbols", "symbols"]
     assert [(fit.architecture, fit.task) for fit in fits] == [
         ("encoder_decoder", "transduction"),
         ("many_to_many", "transcription"),
     ]
-    several = {pair for pair, found in _packaged_fits().items() if len(found) > 1}
+    several = {pair for pair, found in packaged_fits().items() if len(found) > 1}
     assert several == {(x, "symbols") for x in ("symbols", "spelled", "values")}
 
 
@@ -43,6 +43,5 @@ def test_a_task_says_which_of_its_own_metrics_are_better_high(metric, mode):
     with pytest.raises(ConfigError) as refused:
         Hits(y=y, monitor=f"val/{metric}", mode=wrong)
     assert refused.value.problems == [
-        f"task.mode={wrong}: would keep the worst checkpoint by val/{metric};"
-        f" allowed: task.mode={mode}"
+        f"task.mode={wrong}: would treat a worse val/{metric} as better; allowed: task.mode={mode}"
     ]

@@ -151,6 +151,6 @@ def test_a_folder_is_there_as_a_whole_or_not_at_all(made, tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
     model_format.write(tmp_path / "new", held)
-    with pytest.raises(ConfigError, match=r"output=.*new: already exists; allowed: a new folder"):
+    with pytest.raises(ConfigError, match=r"output=.*new: already exists; allowed: a new name"):
         model_format.write(tmp_path / "new", held)
     assert [path.name for path in tmp_path.iterdir()] == ["new"]

@@ -5,6 +5,7 @@ from pathlib import Path
 from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Export
 from seqpipe.errors import ConfigError
+from seqpipe.files import check_new
 from seqpipe.inference import model_format
 from seqpipe.inference.load import opened
 from seqpipe.runs.open_model import find_model, open_model
@@ -17,8 +18,7 @@ def run(options: Export, root: Path) -> Answer:
         ConfigError: the output is there, or the model cannot be written so.
     """
     output = root / options.output
-    if output.exists():
-        raise ConfigError(f"output={options.output}: already exists; allowed: a new name")
+    check_new(output, options.output)
     if options.format == "onnx" and output.suffix != ".onnx":
         text = "wrong form; allowed: a name that ends in .onnx"
         raise ConfigError(f"output={options.output}: {text}")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from seqpipe.config.key_checks import SPECIAL
+from seqpipe.config.key_names import SPECIAL
 from seqpipe.config.schema import GIVEN_BY_THE_RUN, TAKEN_BY_THE_RUN
 from seqpipe.config.signatures import TargetError, signature_of
 

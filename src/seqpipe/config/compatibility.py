@@ -1,7 +1,10 @@
-"""Rules that span two options: the reason, and the value that would work."""
+"""Rules that span two options: the reason, and the value that would work.
+
+What a part can do is declared by its class, so that a part of the user's own gets the same checks.
+"""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,83 +12,40 @@ import yaml
 
 from seqpipe.config.config_view import Tree
 from seqpipe.config.paths import conf_dir
+from seqpipe.config.schema import DATA_TARGET
 from seqpipe.config.signatures import TargetError, class_attribute
 from seqpipe.rules import Problem
 
-HEAD = "architecture.head"
-CRF = "seqpipe.nn.crf.CRFHead"
+HEAD, DECODER = "architecture.head", "architecture.decoder"
 
 
-def crf_problems(tree: Tree, architecture: str | None, task: str | None) -> Iterator[Problem]:
-    """Yield options that a model of whole sequences of tags (a CRF) cannot have.
-
-    Args:
-        tree: of the configuration.
-        architecture: the packaged one that was chosen; None for the user's own.
-        task: node of the task.
-    """
-    if tree.get(f"{HEAD}._target_") != CRF:
-        return
-    linear = f"allowed: {HEAD}=linear"
-    for group, name, wanted in (
-        ("architecture", architecture, "many_to_many"),
-        ("task", task, "tagging"),
-    ):
-        if name is not None and name != wanted:
-            text = f"scores sequences of tags, but {group}={name} predicts none"
-            yield Problem(HEAD, "crf", f"{text}; {linear}, or data of task=tagging")
-            return
-    if tree.get("data.bptt") is not None:
-        text = "architecture.head=crf needs the previous tag, which the carried state does not hold"
-        allowed = f"null, data.window in its place, or {HEAD}=linear"
-        yield Problem("data.bptt", tree.get("data.bptt"), f"{text}; allowed: {allowed}")
-    smoothing = tree.get("task.label_smoothing")
-    if smoothing:
-        text = f"smooths the tags of one step, but {HEAD}=crf predicts whole sequences"
-        yield Problem("task.label_smoothing", smoothing, f"{text}; allowed: 0")
-
-
-def lane_problems(tree: Tree, architecture: str | None) -> Iterator[Problem]:
-    """Architectures that cannot carry a state from batch to batch.
+def exclusions(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
+    """Yield pairs of options that cannot work together.
 
     Args:
         tree: of the configuration.
-        architecture: the packaged one that was chosen; None for the user's own.
+        choices: the option chosen in each group.
     """
-    bptt = tree.get("data.bptt")
-    if bptt is None:
+    if not all(isinstance(tree.raw(group), dict) for group in ("data", "architecture", "task")):
         return
-    if architecture == "many_to_many" and tree.get("architecture.encoder.bidirectional"):
-        origin = tree.origin("architecture.encoder.bidirectional")
-        text = "the state can only be carried forwards (data.bptt); allowed"
-        yield Problem(origin, True, f"{text}: {origin}=false, or data.window for data.bptt")
-    if tree.raw("data.x") is not None and architecture == "one_to_many":
-        text = "a condition belongs to the start of an example, but data.bptt joins the examples"
-        yield Problem("data.bptt", bptt, f"{text}; allowed: null")
+    misfits = list(_misfits(tree, choices))
+    yield from misfits
+    yield from _cell(tree, choices)
+    if all(problem.key != "architecture" for problem in misfits):
+        yield from _decoder(tree)
+    yield from _whole_sequences(tree, choices)
+    yield from _lanes(tree, choices)
+    yield from _end_of_training(tree, choices)
+    yield from _without_effect(tree)
 
 
-DECAY = "architecture.teacher_forcing_decay"
-
-
-def forcing_problems(tree: Tree) -> Iterator[Problem]:
-    """A decay from where there is nothing to decay to.
-
-    Args:
-        tree: of the configuration.
-    """
-    start, target = tree.get("architecture.teacher_forcing"), tree.get(f"{DECAY}._target_")
-    if not isinstance(start, (int, float)) or not isinstance(target, str):
-        return
-    if start == 0 and target != "seqpipe.models.forcing.Constant":
-        text = (
-            f"is 0 from the start, so {DECAY} would do nothing; allowed: above 0, or {DECAY}=none"
-        )
-        yield Problem("architecture.teacher_forcing", start, text)
-        return
-    end = tree.get(f"{DECAY}.end")
-    if isinstance(end, (int, float)) and end >= start:
-        text = f"starts at architecture.teacher_forcing={start} and decays; allowed: less than that"
-        yield Problem(f"{DECAY}.end", end, text)
+def declared(tree: Tree, key: str, name: str) -> Any:
+    """An attribute of the class at a key; None where it, or the class, is not there."""
+    target = tree.get(f"{key}._target_")
+    try:
+        return class_attribute(target, name) if isinstance(target, str) else None
+    except TargetError:  # reported where it is written
+        return None
 
 
 class Fit(NamedTuple):
@@ -95,97 +55,113 @@ class Fit(NamedTuple):
     task: str
 
 
+Kinds = tuple[str | None, str]
+"""The kinds of x, None without one, and of y."""
+
+
 @functools.cache
-def _packaged_fits() -> dict[tuple[str | None, str], tuple[Fit, ...]]:
-    """(kind of x, kind of y) -> what fits, the usual first: as the packaged classes declare."""
-    fits: dict[tuple[str | None, str], tuple[Fit, ...]] = {}
-    for architecture, model in _targets("architecture").items():
-        answers = class_attribute(model, "answers")
-        for task, target in _targets("task").items():
-            if answers not in class_attribute(target, "answers"):
-                continue
-            for y in class_attribute(target, "y_kinds"):
-                if y in class_attribute(model, "y_kinds"):
+def packaged_fits() -> dict[Kinds, tuple[Fit, ...]]:
+    """Return what fits each kind of x and y, the usual first: as the packaged classes declare."""
+    fits: dict[Kinds, tuple[Fit, ...]] = {}
+    for architecture, model in _packaged_classes("architecture").items():
+        for task, target in _packaged_classes("task").items():
+            if class_attribute(model, "answers") in class_attribute(target, "answers"):
+                for y in class_attribute(target, "y_kinds"):
                     for x in class_attribute(model, "x_kinds"):
-                        fits[x, y] = (*fits.get((x, y), ()), Fit(architecture, task))
+                        if y in class_attribute(model, "y_kinds"):
+                            fits[x, y] = (*fits.get((x, y), ()), Fit(architecture, task))
     return fits
 
 
-def _targets(group: str) -> dict[str, str]:
-    """Option of a group -> its class."""
+def _packaged_classes(group: str) -> dict[str, str]:
     files = sorted((conf_dir() / group).glob("*.yaml"))
     return {file.stem: yaml.safe_load(file.read_text())["_target_"] for file in files}
 
 
-KINDS = {
-    None: "nothing",
-    "values": "a series",
-    "symbols": "a text",
-    "spelled": "spelled words",
-    "vector": "one vector",
-    "category": "one category",
-    "number": "one number",
-    "ordinal": "one ordered class",
-    "tags": "a tag for each step",
-    "multi_label": "any of several labels",
-    "roll": "a piano roll",
-}
-
-
-def exclusions(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
-    """Pairs of options that cannot work together."""
-    if not all(isinstance(tree.raw(group), dict) for group in ("data", "architecture", "task")):
-        return
-    architecture = _packaged_name(tree, "architecture", "models")
-    misfits = list(_data_and_architecture(tree, choices, architecture))
-    yield from misfits
-    yield from _cell_and_architecture(tree, choices, architecture)
-    if all(problem.key != "architecture" for problem in misfits):
-        yield from _decoder(tree, choices, architecture)
-    yield from crf_problems(tree, architecture, _packaged_name(tree, "task", "tasks"))
-    yield from forcing_problems(tree)
-    yield from lane_problems(tree, architecture)
-    yield from _end_of_training(tree, choices)
-    yield from _unused_values(tree, architecture)
-    yield from _splits(tree)
-
-
-def _packaged_name(tree: Tree, group: str, package: str) -> str | None:
-    """`many_to_one` for seqpipe.models.many_to_one.ManyToOne; None for the user's own."""
-    target = tree.get(f"{group}._target_")
-    parts = target.split(".") if isinstance(target, str) else []
-    return parts[2] if parts[:2] == ["seqpipe", package] and len(parts) == 4 else None
-
-
-def _kind(target: Any) -> str | None:
-    """Return the kind of a field; None if only the built object knows it."""
-    try:
-        kind = class_attribute(target, "kind") if isinstance(target, str) else None
-    except TargetError:  # reported where it is written
+def kinds_of(tree: Tree) -> Kinds | None:
+    """The kinds of x and y; None where only the built fields know them."""
+    x, y = (declared(tree, f"data.{role}", "kind") for role in ("x", "y"))
+    if not isinstance(y, str) or (tree.raw("data.x") is not None and not isinstance(x, str)):
         return None
-    return kind if isinstance(kind, str) else None
+    return x, y
 
 
-def _kind_of(node: Any) -> str | None:
-    return _kind(node.get("_target_")) if isinstance(node, dict) else None
+def _phrase(kind: str | None) -> str:
+    """A kind in words: `a series`."""
+    kinds = class_attribute(DATA_TARGET, "kinds")
+    return "nothing" if kind is None else kinds[kind].phrase if kind in kinds else kind
 
 
-def _fits(x: Any, y: Any) -> tuple[Fit, ...]:
-    """Return what fits the nodes of x and y, the usual choice first; empty if unknown."""
-    x_target = x.get("_target_") if isinstance(x, dict) else None
-    y_kind = _kind(y.get("_target_")) if isinstance(y, dict) else None
-    x_kind = _kind(x_target)
-    if y_kind is None or (x is not None and x_kind is None):
-        return ()
-    return _packaged_fits().get((x_kind, y_kind), ())
+def _accepts(tree: Tree, kinds: Kinds | None) -> bool | None:
+    """True if the architecture reads x and answers y; None where that is not declared."""
+    x_kinds, y_kinds = (declared(tree, "architecture", f"{role}_kinds") for role in ("x", "y"))
+    if kinds is None or x_kinds is None or y_kinds is None:
+        return None
+    return kinds[0] in x_kinds and kinds[1] in y_kinds
+
+
+def _misfits(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
+    """Yield an architecture that does not fit x and y, and a task that does not fit both."""
+    kinds, name = kinds_of(tree), choices.get("architecture", "...")
+    fits, accepts = packaged_fits().get(kinds, ()) if kinds else (), _accepts(tree, kinds)
+    data, task = f"data={choices.get('data', '...')}", choices.get("task", "...")
+    if kinds and accepts is False:
+        x, y = map(_phrase, kinds)
+        if not fits:
+            answers = sorted({_phrase(b) for a, b in packaged_fits() if a == kinds[0]})
+            text = f"no architecture maps {x} to {y}; allowed: {' or '.join(answers)}"
+            yield Problem("data.y", tree.get("data.y._target_"), text)
+            return
+        works = [_change(fit, name, task if len(fits) > 1 else fit.task) for fit in fits]
+        allowed = ", or ".join(filter(None, [*works, _packaged_data(name)]))
+        text = f"{data} maps {x} to {y}; allowed: {allowed}"
+        yield Problem("architecture", choices.get("architecture"), text)
+    way = declared(tree, "architecture", "answers")
+    own = _tasks_that_judge(way, kinds)
+    if kinds is not None and not accepts:
+        tasks = {f"task={fit.task}": _packaged_classes("task")[fit.task] for fit in fits}
+        changes = list(tasks)
+    else:
+        tasks = own
+        changes = [*own, *(_change(fit, name, task) for fit in fits)]
+    if tasks and not _judges(tree, tasks.values(), kinds):
+        why = f"does not fit {data if fits else f'architecture={name}'}"
+        allowed = " or ".join(dict.fromkeys(changes))
+        yield Problem("task", choices.get("task"), f"{why}; allowed: {allowed}")
+
+
+def _tasks_that_judge(way: str | None, kinds: Kinds | None) -> dict[str, str]:
+    """The packaged tasks for a way of answering and a kind of y: `task=NAME` -> class."""
+    return {
+        f"task={name}": target
+        for name, target in _packaged_classes("task").items()
+        if way in class_attribute(target, "answers")
+        and (kinds is None or kinds[1] in class_attribute(target, "y_kinds"))
+    }
+
+
+def _judges(tree: Tree, tasks: Iterable[str], kinds: Kinds | None) -> bool:
+    """True where the task judges y and the answers that one of these packaged tasks judges."""
+    y_kinds, answers = (declared(tree, "task", name) for name in ("y_kinds", "answers"))
+    if y_kinds is None or answers is None:  # the user's own, which declares nothing
+        return True
+    ways = {way for task in tasks for way in class_attribute(task, "answers")}
+    return bool(ways & {*answers}) and (kinds is None or kinds[1] in y_kinds)
+
+
+def _change(fit: Fit, architecture: str, task: str) -> str:
+    """The overrides that change an architecture and a task to those that fit."""
+    changes = {"architecture": architecture, "task": task}
+    return " ".join(f"{k}={v}" for k, v in fit._asdict().items() if v != changes[k])
 
 
 @functools.cache
-def _packaged_data(architecture: str) -> tuple[str, ...]:
-    """The packaged data that bring a packaged architecture."""
+def _packaged_data(architecture: str) -> str:
+    """The packaged data that bring an architecture, three at most: `data=abc, data=dates, ...`."""
     files = sorted((conf_dir() / "data").glob("*.yaml"))
     brought = {file.stem: _overrides_of(file).get("override /architecture") for file in files}
-    return tuple(f"data={name}" for name, brings in brought.items() if brings == architecture)
+    names = [f"data={name}" for name, brings in brought.items() if brings == architecture]
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 @functools.cache
@@ -201,83 +177,67 @@ def _overrides_of(file: Path) -> dict[str, str]:
     return found
 
 
-def _data_and_architecture(
-    tree: Tree, choices: dict[str, str], architecture: str | None
-) -> Iterator[Problem]:
-    x, y = tree.raw("data.x"), tree.raw("data.y")
-    fits, task = _fits(x, y), _packaged_name(tree, "task", "tasks")
-    data = f"data={choices.get('data', '...')}"
-    if not fits and isinstance(y, dict) and (y_kind := _kind(y.get("_target_"))):
-        x_kind = _kind(x.get("_target_")) if isinstance(x, dict) else None
-        if x is None or x_kind is not None:
-            answers = (
-                " or ".join(sorted({KINDS[b] for a, b in _packaged_fits() if a == x_kind}))
-                or "nothing"
-            )
-            text = f"no architecture maps {KINDS[x_kind]} to {KINDS.get(y_kind, y_kind)}"
-            yield Problem("data.y", y.get("_target_"), f"{text}; allowed: {answers}")
-        return
-    fitting = [fit for fit in fits if fit.architecture == architecture]
-    if fits and architecture and not fitting:
-        x_kind = _kind(x["_target_"]) if isinstance(x, dict) else None
-        text = f"{data} maps {KINDS[x_kind]} to {KINDS[_kind(y['_target_']) or '']}"
-        works = [_change(f, architecture, task if len(fits) > 1 else f.task) for f in fits]
-        others = _packaged_data(architecture)
-        works += [", ".join(others[:3]) + (", ..." if len(others) > 3 else "")]
-        allowed = ", or ".join(filter(None, works))
-        yield Problem("architecture", choices.get("architecture"), f"{text}; allowed: {allowed}")
-    known = [fit for several in _packaged_fits().values() for fit in several]
-    taken = fitting or fits or [fit for fit in known if fit.architecture == architecture]
-    if task and taken and task not in [fit.task for fit in taken]:
-        why = "does not fit " + (data if fits else f"architecture={architecture}")
-        names = [f"task={fit.task}" for fit in dict.fromkeys(taken)]
-        if fitting:
-            names = [_change(fit, architecture, task) for fit in fits]
-        allowed = " or ".join(dict.fromkeys(names))
-        yield Problem("task", choices.get("task"), f"{why}; allowed: {allowed}")
-
-
-def _change(fit: Fit, architecture: str | None, task: str | None) -> str:
-    """Return the overrides that change an architecture and a task to those that fit."""
-    changes = {"architecture": architecture, "task": task}
-    return " ".join(f"{k}={v}" for k, v in fit._asdict().items() if v != changes[k])
-
-
-def _cell_and_architecture(
-    tree: Tree, choices: dict[str, str], architecture: str | None
-) -> Iterator[Problem]:
+def _cell(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
+    """Yield a cell where nothing recurs, and no cell where one is read."""
+    name = f"architecture={choices.get('architecture')}"
     no_cell = tree.get("cell._target_") is None
-    if architecture == "one_to_one":
+    if declared(tree, "architecture", "recurrent") is False:
         if not no_cell:
-            text = "architecture=one_to_one has no recurrence; allowed: cell=none"
+            text = f"{name} has no recurrence; allowed: cell=none"
             yield Problem("cell", choices.get("cell"), text)
         if tree.get("bidirectional") is True:
-            text = "architecture=one_to_one has no time axis to read backwards"
-            yield Problem("bidirectional", True, f"{text}; allowed: bidirectional=false")
-    elif no_cell and architecture is not None:
+            text = f"{name} has no time axis to read backwards; allowed: bidirectional=false"
+            yield Problem("bidirectional", True, text)
+    elif no_cell and "cell" in tree.references("architecture"):
         cells = [file.stem for file in sorted((conf_dir() / "cell").glob("*.yaml"))]
-        names = ", ".join(name for name in cells if name != "none")
-        text = f"architecture={architecture} is recurrent; allowed: {names}"
-        yield Problem("cell", choices.get("cell"), text)
+        names = ", ".join(cell for cell in cells if cell != "none")
+        yield Problem("cell", choices.get("cell"), f"{name} is recurrent; allowed: {names}")
 
 
-def _decoder(tree: Tree, choices: dict[str, str], architecture: str | None) -> Iterator[Problem]:
-    key = "architecture.decoder"
-    if architecture in ("one_to_many", "encoder_decoder") and tree.get(f"{key}.bidirectional"):
-        origin = tree.origin(f"{key}.bidirectional")
-        name = f"architecture={architecture}"
-        text = f"the decoder of {name} would read the answer, y_{{t+1}}; allowed: {origin}=false"
-        yield Problem(origin, tree.get(origin), text)
-    given = {"encoder_decoder": "the encoder's final state"}
-    if tree.raw("data.x") is not None:
-        given["one_to_many"] = "a state made from the condition"
-    if architecture in given and tree.get(f"{key}.learn_initial_state"):
-        origin = tree.origin(f"{key}.learn_initial_state")
-        text = f"the decoder starts in {given[architecture]}; allowed: {origin}=false"
-        yield Problem(origin, True, text)
+def _decoder(tree: Tree) -> Iterator[Problem]:
+    """Yield what the stack that writes y cannot have, see `Architecture.decoder_faults`."""
+    faults = declared(tree, "architecture", "decoder_faults")
+    names = ("bidirectional", "learn_initial_state")
+    options = {name: tree.get(f"{DECODER}.{name}") is True for name in names}
+    has_x = tree.raw("data.x") is not None
+    for name, text in () if faults is None else faults(**options, has_x=has_x):
+        yield Problem(tree.origin(f"{DECODER}.{name}"), True, text)
+
+
+def _whole_sequences(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
+    """Yield what cannot be had with a head that answers with whole sequences (a CRF)."""
+    if not declared(tree, HEAD, "whole_sequences"):
+        return
+    head = choices.get("architecture/head", "...")
+    linear = f"allowed: {HEAD}=linear"
+    for group in ("architecture", "task"):
+        if declared(tree, group, "whole_sequences") is False:
+            text = f"scores sequences of tags, but {group}={choices.get(group)} predicts none"
+            yield Problem(HEAD, head, f"{text}; {linear}, or data of task=tagging")
+            return
+    if tree.get("data.bptt") is not None:
+        text = f"{HEAD}={head} needs the previous tag, which the carried state does not hold"
+        allowed = f"null, data.window in its place, or {HEAD}=linear"
+        yield Problem("data.bptt", tree.get("data.bptt"), f"{text}; allowed: {allowed}")
+
+
+def _lanes(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
+    """Yield what cannot carry a state from batch to batch."""
+    bptt = tree.get("data.bptt")
+    if bptt is None or declared(tree, "architecture", "answers") is None:
+        return
+    if declared(tree, "architecture", "carry") is None:
+        text = f"architecture={choices.get('architecture')} carries no state"
+        yield Problem("data.bptt", bptt, f"{text}; allowed: null, or data.window in its place")
+    for key, _ in tree.mappings("architecture"):
+        if tree.get(f"{key}.bidirectional") is True:
+            origin = tree.origin(f"{key}.bidirectional")
+            text = f"the state can only be carried forwards (data.bptt); allowed: {origin}=false"
+            yield Problem(origin, True, f"{text}, or data.window for data.bptt")
 
 
 def _end_of_training(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
+    """Yield a training without an end, and an end that comes before its beginning."""
     names = ("max_epochs", "max_steps", "max_time", "min_epochs")
     epochs, steps, time, least = (tree.get(f"trainer.{name}") for name in names)
     if isinstance(least, int) and isinstance(epochs, int) and 0 < epochs < least:
@@ -287,56 +247,28 @@ def _end_of_training(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
         if time is None:
             text = "training would not end; allowed: also trainer.max_steps or trainer.max_time"
             yield Problem("trainer.max_epochs", epochs, text)
-        elif tree.get("scheduler._target_") in _NEED_AN_END:
-            name = choices.get("scheduler")
+        elif declared(tree, "scheduler", "needs_total_steps"):
             text = "needs to know the number of steps; allowed: trainer.max_epochs or max_steps"
-            yield Problem("scheduler", name, text)
+            yield Problem("scheduler", choices.get("scheduler"), text)
 
 
-_NEED_AN_END = tuple(f"seqpipe.training.schedules.{name}" for name in ("cosine", "warmup_cosine"))
-
-
-def _splits(tree: Tree) -> Iterator[Problem]:
-    shares = [tree.get(f"data.source.{split}") for split in ("valid", "test")]
-    if all(isinstance(share, float) for share in shares) and sum(shares) >= 1:
-        text = "leaves nothing to train on; allowed: data.source.valid + data.source.test < 1"
-        yield Problem(tree.origin("data.source.test"), shares[1], text)
-
-
-def _unused_values(tree: Tree, architecture: str | None) -> Iterator[Problem]:
-    """Values that would be accepted and do nothing."""
-    width, x_kind = tree.get("architecture.embedding_size"), _kind_of(tree.raw("data.x"))
-    if width is not None and architecture in ("many_to_one", "many_to_many"):
-        if x_kind == "values":
-            text = "x is a series of numbers, which is not embedded; allowed: null"
-            yield Problem(tree.origin("architecture.embedding_size"), width, text)
-    is_roll = _kind_of(tree.raw("data.y")) == "roll"
-    if width is not None and architecture == "one_to_many" and is_roll:
-        text = "y is a piano roll, which is not embedded; allowed: null"
-        yield Problem(tree.origin("architecture.embedding_size"), width, text)
-    for name in ("characters", "characters_size"):
-        value = tree.get(f"architecture.{name}")
-        if value is not None and x_kind not in (None, "spelled"):
-            text = "x does not hold the characters of words; allowed: null, or a Spelled x"
-            yield Problem(tree.origin(f"architecture.{name}"), value, text)
-    frozen = tree.get("architecture.freeze_vectors") is True
-    if frozen and all(tree.get(f"data.{role}.vectors") is None for role in ("x", "y")):
-        role = "y" if tree.raw("data.x") is None else "x"
-        text = f"random vectors would never be trained; allowed: false, or data.{role}.vectors=FILE"
-        yield Problem(tree.origin("architecture.freeze_vectors"), True, text)
-    if tree.get("architecture.head.dropout") and tree.get("architecture.head.hidden") == []:
-        text = "acts between the layers of the head, which has only one; allowed: 0, or also"
-        value = tree.get("architecture.head.dropout")
-        yield Problem("architecture.head.dropout", value, f"{text} architecture.head.hidden=[64]")
-    trainer = tree.raw("trainer") if isinstance(tree.raw("trainer"), dict) else {}
-    if trainer.get("gradient_clip_algorithm") == "value" and (
-        trainer.get("gradient_clip_val") is None
-    ):
-        text = "nothing is clipped; allowed: leave it out, or also trainer.gradient_clip_val=1.0"
-        yield Problem("trainer.gradient_clip_algorithm", "value", text)
+def _without_effect(tree: Tree) -> Iterator[Problem]:
+    """Yield values of classes of torch and Lightning that would be accepted and do nothing."""
+    clipping = clipping_problem(tree)
+    if clipping is not None and clipping.value == "value":  # the other one is the default
+        yield clipping
     if tree.get("optim.nesterov") is True and tree.get("optim.momentum") == 0:
         text = "needs a momentum; allowed: optim.momentum=0.9, or false"
         yield Problem("optim.nesterov", True, text)
     if tree.get("optim.weight_decay_on") == "all" and tree.get("optim.weight_decay") == 0:
         text = "has no effect with optim.weight_decay=0; allowed: matrices, or a decay above 0"
         yield Problem("optim.weight_decay_on", "all", text)
+
+
+def clipping_problem(tree: Tree) -> Problem | None:
+    """The problem of a way of clipping where nothing is clipped; None where something is."""
+    if tree.get("trainer.gradient_clip_val") is not None:
+        return None
+    key = "trainer.gradient_clip_algorithm"
+    text = "nothing is clipped; allowed: leave it out, or also trainer.gradient_clip_val=1.0"
+    return Problem(key, tree.get(key), text)

@@ -27,7 +27,7 @@ from seqpipe.config.hydra_internals import (
     config_loader,
     repository_of,
 )
-from seqpipe.config.key_checks import deletable, unknown_key
+from seqpipe.config.key_names import deletable, unknown_key
 from seqpipe.config.nested_groups import with_dots
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import GROUPS, MAY_BE_NULL

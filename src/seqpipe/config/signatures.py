@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from seqpipe.bounds import rule_of
-from seqpipe.config.paths import conf_dir
+from seqpipe.config.paths import PACKAGE, conf_dir
 from seqpipe.rules import Rule, either, null
 
 
@@ -34,6 +34,11 @@ class Signature:
     rules: dict[str, Rule | None]
     required: frozenset[str] = field(default=frozenset())
     takes_any: bool = False
+
+
+def is_ours(target: str) -> bool:
+    """Return True for a `_target_` in this package."""
+    return target.split(".")[0] == PACKAGE.name
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from seqpipe.config.compatibility import clipping_problem
 from seqpipe.config.config_view import Tree
 from seqpipe.rules import Problem
 
@@ -116,10 +117,6 @@ def _of_models(tree: Tree) -> Iterator[tuple[str, str]]:
             if keys or tree.get(name) is not False:  # bidirectional=false is true of any
                 instead = f"read in its place: {', '.join(keys)}" if keys else "nothing reads it"
                 yield name, f"{instead}; {_LEAVE_OUT}"
-    head = "architecture.head"
-    if tree.get(f"{head}.hidden") == []:
-        text = f"acts between the layers of the head, which has only one; {_LEAVE_OUT}, or also"
-        yield f"{head}.activation", f"{text} {head}.hidden=[64]"
 
 
 def _of_tasks(tree: Tree) -> Iterator[tuple[str, str]]:
@@ -138,9 +135,8 @@ def _of_trainer(tree: Tree) -> Iterator[tuple[str, str]]:
     if tree.get("trainer.overfit_batches"):
         text = f"read in its place: trainer.overfit_batches; {_LEAVE_OUT}"
         yield from ((f"trainer.{name}", text) for name in _LIMITS)
-    if tree.get("trainer.gradient_clip_val") is None:
-        text = f"nothing is clipped; {_LEAVE_OUT}, or also trainer.gradient_clip_val=1.0"
-        yield "trainer.gradient_clip_algorithm", text
+    if clipping := clipping_problem(tree):
+        yield clipping.key, clipping.text
     targets = [node.get("_target_") for _, node in tree.mappings("callbacks")]
     stops = any(target not in (None, *_NEVER_STOPS) for target in targets)
     if not stops and tree.get("trainer.max_time") is None:

@@ -10,9 +10,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from seqpipe.config.arguments import argument_problems
 from seqpipe.config.compatibility import exclusions
 from seqpipe.config.config_view import Tree
-from seqpipe.config.key_checks import argument_problems, name_problems
+from seqpipe.config.key_names import name_problems
 from seqpipe.config.paths import PACKAGE
 from seqpipe.config.schema import DATA_TARGET, RULES
 from seqpipe.config.signatures import TargetError, signature_of

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -22,8 +22,9 @@ from seqpipe.data.base import (
 from seqpipe.data.batching import Batches, Example, Examples, ResumableLoader
 from seqpipe.data.cache import Cache
 from seqpipe.data.columns import Column, Integers
-from seqpipe.data.field_checks import check_fields, check_longer, cut_faults
+from seqpipe.data.field_checks import check_fields, step_faults
 from seqpipe.data.hashing import code_digests, weights_digest
+from seqpipe.data.kinds import KINDS, Kind
 from seqpipe.data.prepare import ExampleCheck, Prepared, prepare
 from seqpipe.data.progress import Progress
 from seqpipe.data.sampling import BucketBatchSampler
@@ -78,7 +79,10 @@ class SequenceData:
         DataError: a split is empty, or records are; all problems at once.
     """
 
-    @checked("data.", cut_faults)
+    kinds: ClassVar[Mapping[str, Kind]] = KINDS
+    """The kinds of entries that x and y can have, by name."""
+
+    @checked("data.", step_faults)
     def __init__(
         self,
         source: Source,
@@ -109,7 +113,6 @@ class SequenceData:
         self.num_workers, self.seed, self.window, self.bptt = num_workers, seed, window, bptt
         self.on_error, self.show_progress = on_error, show_progress
         self.trim: MaxLength | None = None
-        check_longer(max_length, longer=longer, keep=keep)
         if max_length is not None:
             x_form = None if x is None else x.form
             self.trim = MaxLength(max_length, x_form, y.form, longer=longer, keep=keep)

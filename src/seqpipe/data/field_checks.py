@@ -1,12 +1,13 @@
 """Checks of fields and cuts that do not fit together, before anything is read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from seqpipe.bounds import problems_together
 from seqpipe.data.base import Field
 from seqpipe.data.kinds import KINDS, kinds_of
 from seqpipe.errors import ConfigError
-from seqpipe.rules import Problem, refusal
+from seqpipe.rules import refusal
 
 
 def item_role(x: Field | None, y: Field) -> Literal["x", "y"]:
@@ -39,15 +40,18 @@ def check_fields(x: Field | None, y: Field) -> None:
         raise ConfigError(problems)
 
 
-def cut_faults(
+def step_faults(
     x: Any,
     y: Any,
     window: int | None,
     eval_window: int | None,
     bptt: int | None,
     batch_tokens: int | None,
+    max_length: int | None,
+    longer: str,
+    keep: str,
 ) -> Iterator[tuple[str, str]]:
-    """Cuts of what cannot be cut, and two ways of cutting at once: (argument, text).
+    """Yield cuts of x and y that are impossible, or exclude each other: (argument, text).
 
     Args:
         x: a field or its class; None: there is none.
@@ -56,46 +60,58 @@ def cut_faults(
         eval_window: see `SequenceData`.
         bptt: see `SequenceData`.
         batch_tokens: see `SequenceData`.
+        max_length: see `SequenceData`.
+        longer: see `SequenceData`.
+        keep: see `SequenceData`.
     """
-    x_form, y_form = (KINDS.get(getattr(field, "kind", "")) for field in (x, y))
-    if y_form is None or (x is not None and x_form is None):
-        return
-    timed_x = x_form is not None and x_form.has_time
-    aligned = y_form.has_time if x_form is None else timed_x and y_form.per_step
-    for name, value in (("window", window), ("bptt", bptt)):
-        if value is not None and not aligned:
-            wrong = "x and y cannot be cut together"
-            yield name, f"{wrong}; allowed: null, or a y for each step (Tags), or text without an x"
+    if max_length is None and longer != "truncate":
+        yield "longer", "nothing is too long; allowed: truncate, or also data.max_length"
+    if (max_length is None or longer != "truncate") and keep != "first":
+        also = "data.max_length with data.longer=truncate"
+        yield "keep", f"nothing is truncated; allowed: first, or also {also}"
     if window is not None and bptt is not None:
         yield (
             "bptt",
             f"data.window={window} cuts the sequences already; allowed: null, or data.window=null",
         )
-    if batch_tokens is not None and not timed_x and not y_form.has_time:
-        yield "batch_tokens", "neither x nor y has steps to count; allowed: null"
     if batch_tokens is not None and bptt is not None:
         yield "batch_tokens", "data.bptt has batches of data.batch_size sequences; allowed: null"
     if eval_window is not None and window is None and bptt is None:
         wrong = "the training sequences are not cut"
         yield "eval_window", f"{wrong}; allowed: null, or also data.window"
+    x_kind, y_kind = (KINDS.get(getattr(field, "kind", "")) for field in (x, y))
+    if y_kind is None or (x is not None and x_kind is None):
+        return
+    timed_x = x_kind is not None and x_kind.has_time
+    steps = timed_x or y_kind.has_time
+    aligned = y_kind.has_time if x_kind is None else timed_x and y_kind.per_step
+    for name, value in (("window", window), ("bptt", bptt)):
+        if value is not None and not aligned:
+            wrong = "x and y cannot be cut together"
+            yield name, f"{wrong}; allowed: null, or a y for each step (Tags), or text without an x"
+    for name, value in (("max_length", max_length), ("batch_tokens", batch_tokens)):
+        if value is not None and not steps:
+            yield name, "neither x nor y has steps; allowed: null"
+    if max_length is not None and longer == "truncate":
+        if timed_x and y_kind.has_time and not aligned:
+            yield "longer", "a part of x is not answered by a part of y; allowed: drop or refuse"
 
 
-def check_cuts(x: Field | None, y: Field, **cuts: int | None) -> None:
-    """Refuse what `cut_faults` finds."""
-    given = {"eval_window": None, "batch_tokens": None, **cuts}
-    found = cut_faults(x, y, **given)
-    if problems := [str(Problem(f"data.{name}", given[name], text)) for name, text in found]:
-        raise ConfigError(problems)
+def check_steps(x: Field | None, y: Field, settings: Mapping[str, Any]) -> None:
+    """Refuse impossible cuts of the data that a trained model reads, see `step_faults`.
 
+    Args:
+        x: the field; None: there is none.
+        y: the field.
+        settings: arguments of `SequenceData` by name, those that are left out have its defaults.
 
-def check_longer(max_length: int | None, *, longer: str, keep: str) -> None:
-    """Refuse a policy on long examples where none is too long, and one that nothing reads."""
-    problems = []
-    if max_length is None and longer != "truncate":
-        allowed = "truncate, or also data.max_length"
-        problems.append(refusal("data.longer", longer, "nothing is too long", allowed))
-    if (max_length is None or longer != "truncate") and keep != "first":
-        allowed = "first, or also data.max_length with data.longer=truncate"
-        problems.append(refusal("data.keep", keep, "nothing is truncated", allowed))
+    Raises:
+        ConfigError: with each of them.
+    """
+    cuts = dict.fromkeys(("window", "eval_window", "bptt", "batch_tokens", "max_length"))
+    given = {**cuts, "longer": "truncate", "keep": "first", **settings, "x": x, "y": y}
+    problems = [
+        str(one._replace(key=f"data.{one.key}")) for one in problems_together(step_faults, given)
+    ]
     if problems:
         raise ConfigError(problems)

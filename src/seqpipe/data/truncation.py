@@ -6,8 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from seqpipe.data.kinds import Kind
-from seqpipe.errors import ConfigError, DataError
-from seqpipe.rules import refusal
+from seqpipe.errors import DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -27,10 +26,7 @@ class MaxLength:
         y: kind of the field y.
         longer: `truncate`, `drop` or `refuse`.
         keep: which steps are kept where it is cut, the `first` or the `last`.
-
-    Raises:
-        ConfigError: an unknown option, nothing that has steps, or a cut that would separate x
-            from its y.
+    `step_faults` refuses a policy that cannot be.
     """
 
     steps: int
@@ -38,15 +34,6 @@ class MaxLength:
     y: Kind
     longer: Literal["truncate", "drop", "refuse"] = "truncate"
     keep: Literal["first", "last"] = "first"
-
-    def __post_init__(self) -> None:
-        """Refuse an impossible policy before anything is read."""
-        if not (self._x_has_time or self._y_has_time):
-            wrong = "neither x nor y has steps"
-            raise ConfigError(refusal("data.max_length", self.steps, wrong, "null"))
-        if self.longer == "truncate" and self._x_has_time and self._y_has_time and not self.aligned:
-            wrong = "a part of x is not answered by a part of y"
-            raise ConfigError(refusal("data.longer", self.longer, wrong, "drop or refuse"))
 
     @property
     def aligned(self) -> bool:

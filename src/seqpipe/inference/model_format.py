@@ -27,7 +27,7 @@ from torch import Tensor
 from seqpipe._version import __version__
 from seqpipe.data.cache import packed, unpacked
 from seqpipe.errors import ConfigError
-from seqpipe.files import sha256_of
+from seqpipe.files import check_new, sha256_of
 from seqpipe.records import BadRecordError, read_arrays, read_json, read_yaml
 
 FORMAT = 1
@@ -73,8 +73,7 @@ def write(folder: Path, saved: Saved) -> Path:
     Raises:
         ConfigError: the folder is there, or cannot be written.
     """
-    if folder.exists():
-        raise ConfigError(f"output={folder}: already exists; allowed: a new folder")
+    check_new(folder, folder)
     _make(folder, lambda made: _write_files(made, saved))
     return folder
 
@@ -90,8 +89,7 @@ def copy(folder: Path, to: Path) -> Path:
         for name in (*FILES, ABOUT):
             shutil.copyfile(folder / name, made / name, follow_symlinks=False)
 
-    if to.exists():
-        raise ConfigError(f"output={to}: already exists; allowed: a new folder")
+    check_new(to, to)
     _make(to, fill)
     return to
 

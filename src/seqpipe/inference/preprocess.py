@@ -12,7 +12,7 @@ from seqpipe.bounds import Count, rules_of
 from seqpipe.data.base import Field, Record, SequenceBatch, SequenceSpec
 from seqpipe.data.batching import pad
 from seqpipe.data.columns import Array
-from seqpipe.data.field_checks import check_cuts
+from seqpipe.data.field_checks import check_steps
 from seqpipe.data.prepare import ExampleEncoder
 from seqpipe.data.truncation import MaxLength
 from seqpipe.errors import ConfigError, DataError
@@ -65,8 +65,8 @@ class Encoder:
         self.y_has_time = spec.y.has_time
         self.aligned = spec.y.is_per_step_of(spec.x)
         self.encode = ExampleEncoder(x, y)
-        cuts = {name: data.get(name) for name in ("window", "eval_window", "bptt")}
-        check_cuts(x, y, **cuts)
+        names = ("window", "eval_window", "bptt", "max_length", "longer", "keep")
+        check_steps(x, y, {name: data[name] for name in names if name in data})
         self.trim: MaxLength | None = None
         if data.get("max_length") is not None:
             given = {"max_length": data["max_length"]}  # of a record, which may hold anything

@@ -7,13 +7,15 @@ Ways of answering, `answers`:
     sequence    as next_step, but of an x: the model writes a sequence of another length
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Protocol, TypeGuard, runtime_checkable
 
 from torch import Tensor, nn
 
 from seqpipe.errors import ConfigError
 from seqpipe.nn.onnx_graph import Graph, Steps, Value
+from seqpipe.nn.recurrent import RecurrentStack
+from seqpipe.rules import Problem, refusal
 
 
 class Architecture(nn.Module):
@@ -28,6 +30,59 @@ class Architecture(nn.Module):
     """Kinds of y that it answers with."""
     answers: ClassVar[str]
     """Its way of answering."""
+    recurrent: ClassVar[bool] = True
+    """False where nothing recurs, so that there is no cell and no direction."""
+    whole_sequences: ClassVar[bool] = False
+    """True where the head may answer with potentials of whole sequences, as `CRFHead` does."""
+    decoder_starts_in: ClassVar[str | None] = None
+    """What the first state of the stack `decoder` is where there is an x; None: its own."""
+
+    @classmethod
+    def decoder_faults(
+        cls, *, bidirectional: bool, learn_initial_state: bool, has_x: bool
+    ) -> Iterator[tuple[str, str]]:
+        """Yield the options that the stack `decoder`, which writes y, cannot have.
+
+        Args:
+            bidirectional: whether it has two directions.
+            learn_initial_state: whether its first state is a parameter.
+            has_x: whether there is an x.
+
+        Yields:
+            (option, text of the refusal).
+        """
+        if cls.answers not in ("next_step", "sequence"):
+            return
+        if bidirectional:
+            yield "bidirectional", "the decoder would read its own answer, y_{t+1}; allowed: false"
+        if learn_initial_state and has_x and cls.decoder_starts_in is not None:
+            text = f"the decoder starts in {cls.decoder_starts_in}; allowed: false"
+            yield "learn_initial_state", text
+
+    def check_decoder(self, decoder: RecurrentStack, *, has_x: bool) -> None:
+        """Refuse a decoder with options that it cannot have, see `decoder_faults`.
+
+        Raises:
+            ConfigError: with every such option.
+        """
+        found = self.decoder_faults(
+            bidirectional=decoder.directions == 2,
+            learn_initial_state=decoder.learns_initial_state,
+            has_x=has_x,
+        )
+        key = "architecture.decoder"
+        if problems := [str(Problem(f"{key}.{name}", True, text)) for name, text in found]:
+            raise ConfigError(problems)
+
+    def check_x(self, kind: str | None) -> None:
+        """Refuse a kind of x that is not one of `x_kinds`.
+
+        Raises:
+            ConfigError: it is another one.
+        """
+        if kind not in self.x_kinds:
+            wrong = f"{type(self).__name__} does not read it"
+            raise ConfigError(refusal("data.x", kind, wrong, ", ".join(filter(None, self.x_kinds))))
 
     @property
     def causal(self) -> bool:

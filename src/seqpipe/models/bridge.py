@@ -5,10 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from seqpipe.errors import ConfigError
 from seqpipe.nn.onnx_graph import Graph, Value
 from seqpipe.nn.recurrent import GraphState, RecurrentStack, StackState
-from seqpipe.rules import refusal
 
 
 class Bridge(nn.Module):
@@ -20,17 +18,11 @@ class Bridge(nn.Module):
         source_sizes: width of the vector each layer starts from, one a layer of `stack`.
         stack: whose first state is made.
 
-    Raises:
-        ConfigError: the stack would learn its first state, which the one given here replaces.
-
     Source: Cho et al. (2014), appendix A.2: the decoder's first state is tanh(V c).
     """
 
     def __init__(self, source_sizes: Sequence[int], stack: RecurrentStack) -> None:
         super().__init__()
-        if any(".initial." in name for name, _ in stack.named_parameters()):
-            key, wrong = "architecture.decoder.learn_initial_state", "the decoder starts from x"
-            raise ConfigError(refusal(key, True, wrong, f"{key}=false"))
         self.maps = nn.ModuleList(
             nn.ModuleDict(
                 {part: nn.Linear(size, stack.hidden_size) for part in stack.cell_state_names}

@@ -1,8 +1,8 @@
 """A sequence of another length: x_1..x_Tx -> y_1..y_Ty."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,8 @@ from seqpipe.models.decoding import (
     without,
     write_steps,
 )
-from seqpipe.models.forcing import Decay, TeacherForced
-from seqpipe.models.inputs import EMBEDDED, InputLayer, check_freeze
+from seqpipe.models.forcing import Decay, TeacherForced, forcing_faults
+from seqpipe.models.inputs import EMBEDDED, InputLayer, freezing_faults, spelling_faults
 from seqpipe.nn.attention import Attention, Keys
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
@@ -29,6 +29,22 @@ from seqpipe.nn.onnx_graph import Graph, Steps, Value
 from seqpipe.nn.precision import precise
 from seqpipe.nn.recurrent import RecurrentStack, StackState
 from seqpipe.rules import refusal
+
+
+def translator_faults(
+    x_kind: str | None,
+    teacher_forcing: int | float,
+    teacher_forcing_decay: Any,
+    characters: str | None,
+    characters_size: int | None,
+    freeze_vectors: bool,
+    x_vectors: Tensor | str | None,
+    y_vectors: Tensor | str | None,
+) -> Iterator[tuple[str, str]]:
+    """Yield the options of `EncoderDecoder` that have no effect: (argument, text)."""
+    yield from forcing_faults(teacher_forcing, teacher_forcing_decay)
+    yield from spelling_faults(x_kind, characters, characters_size)
+    yield from freezing_faults(freeze_vectors, "x", x_vectors, y_vectors)
 
 
 class EncoderDecoder(TeacherForced, Architecture):
@@ -73,8 +89,9 @@ class EncoderDecoder(TeacherForced, Architecture):
     x_kinds = ("values", "symbols", "spelled")
     y_kinds = ("symbols",)
     answers = "sequence"
+    decoder_starts_in = "the encoder's final state"
 
-    @checked("architecture.")
+    @checked("architecture.", translator_faults)
     def __init__(
         self,
         *,
@@ -100,7 +117,6 @@ class EncoderDecoder(TeacherForced, Architecture):
         super().__init__()
         self.y_size, self.bos, self.eos = y_size, bos, eos
         self.start_forcing(teacher_forcing, teacher_forcing_decay)
-        check_freeze(freeze_vectors, x_vectors, y_vectors)
         self.input = InputLayer(
             x_kind,
             x_size,
@@ -120,6 +136,7 @@ class EncoderDecoder(TeacherForced, Architecture):
             freeze_vectors=freeze_vectors and y_vectors is not None,
         )
         self.decoder = decoder(input_size=self.target.output_size)
+        self.check_decoder(self.decoder, has_x=True)
 
         parts = len(self.encoder.cell_state_names) * self.encoder.directions
         width = parts * self.encoder.hidden_size

@@ -6,7 +6,8 @@ recurrent neural networks", section 2.4. There epsilon_i starts at 1; here at `t
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar
 
 from torch import nn
 
@@ -104,6 +105,25 @@ class InverseSigmoid(Decay):
         # 1 / (1 + exp(z)), where exp(z) may be larger than any number
         z = update / self.k - math.log(self.k)
         return start / (1 + math.exp(z)) if z < 700 else 0.0
+
+
+def forcing_faults(
+    teacher_forcing: int | float, teacher_forcing_decay: Any
+) -> Iterator[tuple[str, str]]:
+    """Yield a decay that has nothing to do, or ends no lower than it starts: (argument, text).
+
+    Args:
+        teacher_forcing: the probability it starts from.
+        teacher_forcing_decay: a `Decay`, or something with the same attributes; None: none.
+    """
+    if teacher_forcing_decay is None or not teacher_forcing_decay.falls:
+        return
+    if teacher_forcing == 0:
+        text = f"is 0 from the start, so {KEY} would do nothing"
+        yield "teacher_forcing", f"{text}; allowed: above 0, or {KEY}=none"
+    elif getattr(teacher_forcing_decay, "end", 0) >= teacher_forcing:
+        start = f"architecture.teacher_forcing={teacher_forcing}"
+        yield "teacher_forcing_decay.end", f"is no less than {start}; allowed: less than that"
 
 
 class TeacherForced(nn.Module):

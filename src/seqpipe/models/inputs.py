@@ -1,11 +1,13 @@
 """Inputs of a recurrent stack: ids, spelled words or numbers to floats (B, T, D)."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqpipe.bounds import checked
 from seqpipe.errors import ConfigError, ShapeError
 from seqpipe.nn.characters import CharacterCNN, CharacterEncoder, CharacterLSTM
 from seqpipe.nn.onnx_graph import FLOAT, INTEGER, Graph, Steps, Value
@@ -15,6 +17,65 @@ WIDEST_DEFAULT = 128  # of an embedding whose width nobody chose
 CHARACTERS_DEFAULT = 50  # numbers for the spelling of a word, if nobody chose
 EMBEDDED = ("symbols", "spelled")
 CHARACTER_ENCODERS: dict[str, type[CharacterEncoder]] = {"cnn": CharacterCNN, "lstm": CharacterLSTM}
+
+
+def embedding_faults(kind: str | None, embedding_size: int | None) -> Iterator[tuple[str, str]]:
+    """Yield the width of an embedding of numbers, which would do nothing: (argument, text)."""
+    if embedding_size is not None and kind not in (None, *EMBEDDED):
+        yield "embedding_size", "each step is a row of numbers, without an embedding; allowed: null"
+
+
+def spelling_faults(
+    kind: str | None, characters: str | None, characters_size: int | None
+) -> Iterator[tuple[str, str]]:
+    """Yield options of a reader of characters where there are none: (argument, text)."""
+    given = {"characters": characters, "characters_size": characters_size}
+    for name, value in given.items() if kind not in (None, "spelled") else ():
+        if value is not None:
+            yield name, "x does not hold the characters of words; allowed: null, or a Spelled x"
+
+
+def freezing_faults(
+    freeze_vectors: bool, role: str, *vectors: Tensor | str | None
+) -> Iterator[tuple[str, str]]:
+    """Yield the option to keep vectors as they are where there are none: (argument, text).
+
+    Args:
+        freeze_vectors: the option.
+        role: `x` or `y`, for the message.
+        vectors: those that embeddings start from, or their files.
+    """
+    if freeze_vectors and all(each is None for each in vectors):
+        text = "random vectors would never be trained; allowed: false"
+        yield "freeze_vectors", f"{text}, or data.{role}.vectors=FILE"
+
+
+def layer_faults(
+    kind: str | None,
+    embedding_size: int | None,
+    characters: str | None,
+    characters_size: int | None,
+    vectors: Tensor | str | None,
+    freeze_vectors: bool,
+) -> Iterator[tuple[str, str]]:
+    """Yield the options of an `InputLayer` that have no effect: (argument, text)."""
+    yield from embedding_faults(kind, embedding_size)
+    yield from spelling_faults(kind, characters, characters_size)
+    yield from freezing_faults(freeze_vectors, "x", vectors)
+
+
+def reader_faults(
+    x_kind: str | None,
+    embedding_size: int | None,
+    characters: str | None,
+    characters_size: int | None,
+    x_vectors: Tensor | str | None,
+    freeze_vectors: bool,
+) -> Iterator[tuple[str, str]]:
+    """Yield the options of an architecture that reads x by an `InputLayer`, see `layer_faults`."""
+    return layer_faults(
+        x_kind, embedding_size, characters, characters_size, x_vectors, freeze_vectors
+    )
 
 
 class InputLayer(nn.Module):
@@ -44,6 +105,7 @@ class InputLayer(nn.Module):
         ConfigError: an option is given that x has no use for.
     """
 
+    @checked("architecture.", layer_faults)
     def __init__(
         self,
         kind: str,
@@ -64,16 +126,11 @@ class InputLayer(nn.Module):
             self.embedding = _embedding(size, embedding_size, vectors)
             self.output_size = self.embedding.embedding_dim
         elif kind == "values":
-            if embedding_size is not None:
-                key = "architecture.embedding_size"
-                wrong = f"x is a series of {size} numbers a step, which is not embedded"
-                raise ConfigError(refusal(key, embedding_size, wrong, f"{key}=null"))
             self.output_size = size
         else:
             allowed = f"{', '.join(EMBEDDED)} or values"
             wrong = f"a {kind} is no sequence to read step by step"
             raise ConfigError(f"data.x: {wrong}; allowed: {allowed}")
-        check_freeze(freeze_vectors, vectors)
         if freeze_vectors and self.embedding is not None:
             self.embedding.weight.requires_grad_(False)
         if kind == "spelled":
@@ -81,8 +138,6 @@ class InputLayer(nn.Module):
             width = CHARACTERS_DEFAULT if characters_size is None else characters_size
             self.characters = CHARACTER_ENCODERS[characters or "cnn"](alphabet, width)
             self.output_size += width
-        else:
-            _refuse_characters(kind, characters=characters, characters_size=characters_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T) or (B, T, 1 + C) ids, or (B, T, D) floats. Returns (B, T, output_size)."""
@@ -120,17 +175,6 @@ class InputLayer(nn.Module):
         return graph.side_by_side([known, self.characters.onnx(graph, spelled)], axis=2), steps
 
 
-def check_freeze(freeze_vectors: bool, *vectors: Tensor | None) -> None:
-    """Refuse to keep vectors as they are where there are none.
-
-    Raises:
-        ConfigError: there are none.
-    """
-    if freeze_vectors and all(each is None for each in vectors):
-        key, wrong = "architecture.freeze_vectors", "random vectors would never be trained"
-        raise ConfigError(refusal(key, True, wrong, f"{key}=false, or vectors of the field"))
-
-
 def _embedding(size: int, width: int | None, vectors: Tensor | None) -> nn.Embedding:
     if vectors is None:
         return nn.Embedding(size, min(size, WIDEST_DEFAULT) if width is None else width)
@@ -143,10 +187,3 @@ def _embedding(size: int, width: int | None, vectors: Tensor | None) -> nn.Embed
         embedding.weight.mul_(vectors[known].square().mean().sqrt())
         embedding.weight.copy_(vectors.where(known, embedding.weight))
     return embedding
-
-
-def _refuse_characters(kind: str, **options: object) -> None:
-    for name, value in options.items():
-        if value is not None:
-            key, wrong = f"architecture.{name}", f"x is {kind}, without the characters of words"
-            raise ConfigError(refusal(key, value, wrong, f"{key}=null, or a Spelled x"))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from seqpipe.bounds import Count, checked
 from seqpipe.models.architecture import Architecture
-from seqpipe.models.inputs import InputLayer
+from seqpipe.models.inputs import InputLayer, reader_faults
 from seqpipe.nn.head import Head
 from seqpipe.nn.onnx_graph import Graph, Steps, Value
 from seqpipe.nn.recurrent import RecurrentStack, StackState
@@ -34,8 +34,9 @@ class ManyToMany(Architecture):
     x_kinds = ("values", "symbols", "spelled")
     y_kinds = ("tags", "roll", "values", "symbols")
     answers = "each_step"
+    whole_sequences = True
 
-    @checked("architecture.")
+    @checked("architecture.", reader_faults)
     def __init__(
         self,
         *,

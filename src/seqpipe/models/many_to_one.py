@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqpipe.bounds import Count, checked
 from seqpipe.models.architecture import Architecture
-from seqpipe.models.inputs import InputLayer
+from seqpipe.models.inputs import InputLayer, reader_faults
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
@@ -41,7 +41,7 @@ class ManyToOne(Architecture):
     y_kinds = ("category", "ordinal", "number", "multi_label")
     answers = "whole"
 
-    @checked("architecture.")
+    @checked("architecture.", reader_faults)
     def __init__(
         self,
         *,

@@ -1,14 +1,13 @@
 """The sequence itself, y_1..y_Ty, from nothing or from one condition."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seqpipe.bounds import Count, checked
-from seqpipe.errors import ConfigError
 from seqpipe.models.architecture import Architecture
 from seqpipe.models.bridge import Bridge
 from seqpipe.models.decoding import (
@@ -20,11 +19,18 @@ from seqpipe.models.decoding import (
     read_guesses,
     write_steps,
 )
-from seqpipe.models.inputs import InputLayer
+from seqpipe.models.inputs import InputLayer, embedding_faults, freezing_faults
 from seqpipe.nn.head import Head
 from seqpipe.nn.onnx_graph import BOOLEAN, FLOAT, INTEGER, Graph, Steps, Value
 from seqpipe.nn.recurrent import GraphState, RecurrentStack, StackState
-from seqpipe.rules import refusal
+
+
+def writer_faults(
+    y_kind: str, embedding_size: int | None, y_vectors: Tensor | str | None, freeze_vectors: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield the options of `OneToMany` that have no effect with this y: (argument, text)."""
+    yield from embedding_faults(y_kind, embedding_size)
+    yield from freezing_faults(freeze_vectors, "y", y_vectors)
 
 
 class OneToMany(Architecture):
@@ -54,8 +60,9 @@ class OneToMany(Architecture):
     x_kinds = (None, "vector", "category", "number", "ordinal")
     y_kinds = ("symbols", "roll")
     answers = "next_step"
+    decoder_starts_in = "a state made from the condition"
 
-    @checked("architecture.")
+    @checked("architecture.", writer_faults)
     def __init__(
         self,
         *,
@@ -72,6 +79,7 @@ class OneToMany(Architecture):
         eos: int = 3,
     ) -> None:
         super().__init__()
+        self.check_x(x_kind)
         self.y_kind, self.y_size, self.x_size = y_kind, y_size, x_size
         self.is_roll = y_kind == "roll"
         self.first, self.eos = (0 if self.is_roll else bos), eos
@@ -84,9 +92,7 @@ class OneToMany(Architecture):
             freeze_vectors=freeze_vectors,
         )
         self.decoder = decoder(input_size=self.input.output_size)
-        if self.decoder.directions != 1:
-            wrong = "architecture=one_to_many would read its own answer backwards, from y_{t+1} on"
-            raise ConfigError(refusal("bidirectional", True, wrong, "bidirectional=false"))
+        self.check_decoder(self.decoder, has_x=x_kind is not None)
         self.condition: nn.Module | None = None
         if x_kind is not None:
             self.condition, width = _condition_layer(x_kind, x_size, self.decoder.hidden_size)
@@ -312,8 +318,5 @@ class OneToMany(Architecture):
 def _condition_layer(kind: str, size: int, hidden_size: int) -> tuple[nn.Module, int]:
     if kind == "vector":
         return nn.Identity(), size
-    if kind == "category":
-        return nn.Embedding(size, hidden_size), hidden_size
-    wrong = f"x is a sequence ({kind}), which is no condition"
-    allowed = "architecture=encoder_decoder, or one vector, number, category or ordered class as x"
-    raise ConfigError(refusal("architecture", "one_to_many", wrong, allowed))
+    assert kind == "category", kind
+    return nn.Embedding(size, hidden_size), hidden_size

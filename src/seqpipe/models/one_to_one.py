@@ -4,18 +4,16 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from seqpipe.errors import ConfigError
 from seqpipe.models.architecture import Architecture
 from seqpipe.nn.head import FeedForward, Head
 from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
-from seqpipe.rules import refusal
 
 
 class OneToOne(Architecture):
     """A feed-forward network: T_x = T_y = 1, nothing recurs.
 
     Args:
-        x_kind: must be `vector`.
+        x_kind: `vector`.
         x_size: D, width of x.
         output_size: K.
         encoder: makes the hidden layers from `input_size`.
@@ -28,6 +26,7 @@ class OneToOne(Architecture):
     x_kinds = ("vector", "number")
     y_kinds = ("category", "ordinal", "number", "multi_label")
     answers = "whole"
+    recurrent = False
 
     def __init__(
         self,
@@ -39,10 +38,7 @@ class OneToOne(Architecture):
         head: Callable[..., Head],
     ) -> None:
         super().__init__()
-        if x_kind != "vector":
-            wrong = f"x is a sequence ({x_kind}), not one vector"
-            allowed = "architecture=many_to_one, which reads a sequence"
-            raise ConfigError(refusal("architecture", "one_to_one", wrong, allowed))
+        self.check_x(x_kind)
         self.x_size = x_size
         self.encoder = encoder(input_size=x_size)
         self.head = head(input_size=self.encoder.output_size, output_size=output_size)

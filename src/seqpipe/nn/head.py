@@ -1,5 +1,6 @@
 """Layers without recurrence: the standard network, and what stands on top of a recurrent one."""
 
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import ClassVar, Literal
 
@@ -47,6 +48,19 @@ class FeedForward(nn.Module):
         return _onnx_layers(graph, value, self.layers, "Tanh")
 
 
+def head_faults(
+    hidden: Sequence[int], dropout: int | float, activation: str
+) -> Iterator[tuple[str, str]]:
+    """Yield options of the layers in between where there are none: (argument, text)."""
+    if not hidden:
+        text = "acts between the layers of the head, which has only one"
+        also = "or also architecture.head.hidden=[64]"
+        if dropout > 0:
+            yield "dropout", f"{text}; allowed: 0, {also}"
+        if activation != "relu":
+            yield "activation", f"{text}; allowed: relu, {also}"
+
+
 class Head(nn.Module):
     """Output layers from the output of a recurrent layer to y, the same at every time step.
 
@@ -67,6 +81,7 @@ class Head(nn.Module):
 
     whole_sequences: ClassVar[bool] = False
     """True where it also reads lengths, and answers with potentials of whole sequences."""
+    together = staticmethod(head_faults)  # of a configuration; a saved model may have them
 
     @checked("architecture.head.")
     def __init__(

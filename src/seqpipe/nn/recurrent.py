@@ -187,6 +187,7 @@ class RecurrentStack(nn.Module):
         directions: N.
         cell_state_names: parts of the state, for example ("h", "c").
         kernel_name: what runs the cells over time.
+        learns_initial_state: True where the first state of every layer is a parameter.
         drop: the dropout, for those who read the final state in place of the outputs.
 
     Raises:
@@ -210,7 +211,7 @@ class RecurrentStack(nn.Module):
     ) -> None:
         super().__init__()
         self.depth, self.hidden_size, self.input_size = depth, hidden_size, input_size
-        self.drop = nn.Dropout(dropout)
+        self.drop, self.learns_initial_state = nn.Dropout(dropout), learn_initial_state
         names = ["forwards", "backwards"] if bidirectional else ["forwards"]
         self.directions = len(names)
         self.output_size = self.directions * hidden_size

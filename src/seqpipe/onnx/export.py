@@ -11,6 +11,7 @@ from seqpipe.data.base import Field, FieldSpec
 from seqpipe.data.optional_deps import need
 from seqpipe.data.vocabulary import SPECIALS
 from seqpipe.errors import ConfigError
+from seqpipe.files import check_new
 from seqpipe.inference.model import Model
 from seqpipe.models.architecture import Architecture
 from seqpipe.nn.onnx_graph import Graph
@@ -45,8 +46,7 @@ def export_onnx(model: Model, path: Path) -> list[str]:
     onnxruntime = need("onnxruntime", extra="onnx", what="format=onnx")
     from seqpipe.onnx.checking import BATCHES, TOLERANCE, check
 
-    if path.exists():
-        raise ConfigError(f"output={path}: already exists; allowed: a new file")
+    check_new(path, path)
     network = model.network
     if not isinstance(network, Architecture):
         wrong = "cannot be written as ONNX: it is no seqpipe.models.architecture.Architecture"

@@ -16,7 +16,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.data.error_collector import MOST_PROBLEMS
 from seqpipe.data.kinds import Answer, Columns, Floats
 from seqpipe.data.prepare import ExampleCheck
-from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.errors import ConfigError, DataError
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.onnx_graph import FLOAT, STEPS, Axes, Graph, Steps, Value
 from seqpipe.rules import refusal
@@ -64,6 +64,8 @@ class Task(ABC):
     """Kinds of y that the task takes, see `FieldSpec`."""
     answers: ClassVar[tuple[str, ...]]
     """The ways of answering that the task judges, see `seqpipe.models.architecture`."""
+    whole_sequences: ClassVar[bool] = False
+    """True where it judges potentials of whole sequences, as `CRFHead` gives them."""
     high_is_better: ClassVar[frozenset[str]] = HIGH_IS_BETTER
     """Names of metrics that are better high; all others are better low."""
     search_options: ClassVar[tuple[str, ...]] = ()
@@ -76,22 +78,25 @@ class Task(ABC):
             wrong, wanted = f"y is of kind {y.kind}", f"a y of kind {' or '.join(self.y_kinds)}"
             raise ConfigError(refusal("task", self.name, wrong, wanted))
         self.y, self.monitor, self.mode = y, monitor, mode
-        self._check_monitor()
+        if problems := self.monitor_problems("task", monitor, mode):
+            raise ConfigError(problems)
 
-    def _check_monitor(self) -> None:
-        monitor, mode = self.monitor, self.mode
+    def monitor_problems(self, key: str, monitor: str, mode: str) -> list[str]:
+        """Messages about a metric that this task does not have, or that would get worse.
+
+        Args:
+            key: the part of the configuration that monitors it: `task`, `callbacks.early_stopping`.
+            monitor: the metric, `val/...`.
+            mode: the direction in which it is said to be better, `min` or `max`.
+        """
         known = [f"val/{name}" for name in self.metric_names()]
         if monitor not in known:
-            raise ConfigError(
-                f"task.monitor={monitor}: task={self.name} has no such metric; allowed: "
-                + ", ".join(known)
-                + did_you_mean(monitor, known)
-            )
-        if mode != self.better(monitor):
-            raise ConfigError(
-                f"task.mode={mode}: would keep the worst checkpoint by {monitor};"
-                f" allowed: task.mode={self.better(monitor)}"
-            )
+            allowed = ", ".join(known)
+            return [refusal(f"{key}.monitor", monitor, "no such metric", allowed, known)]
+        if mode != (better := self.better(monitor)):
+            wrong = f"would treat a worse {monitor} as better"
+            return [refusal(f"{key}.mode", mode, wrong, f"{key}.mode={better}")]
+        return []
 
     @classmethod
     def better(cls, metric: str) -> str:

@@ -1,6 +1,6 @@
 """One of K tags for each step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -11,7 +11,6 @@ from seqpipe.bounds import Monitor, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.tags import rules, types
-from seqpipe.errors import ConfigError
 from seqpipe.nn import crf_onnx
 from seqpipe.nn.crf import (
     Allowed,
@@ -28,6 +27,13 @@ from seqpipe.tasks.class_weights import ClassWeights, weights_of
 from seqpipe.tasks.entity_metrics import IGNORED, EntityScores
 from seqpipe.tasks.metrics import class_metrics
 from seqpipe.tasks.step_task import StepTask
+
+
+def tagging_faults(label_smoothing: int | float, crf: bool) -> Iterator[tuple[str, str]]:
+    """Yield label smoothing of a CRF: (argument, text)."""
+    if crf and label_smoothing > 0:
+        text = "smooths the tags of one step, but a CRF predicts whole sequences"
+        yield "label_smoothing", f"{text}; allowed: 0"
 
 
 class Tagging(StepTask):
@@ -58,8 +64,9 @@ class Tagging(StepTask):
     name = "tagging"
     y_kinds = ("tags",)
     answers = ("each_step",)
+    whole_sequences = True
 
-    @checked("task.")
+    @checked("task.", tagging_faults)
     def __init__(
         self,
         *,
@@ -72,9 +79,6 @@ class Tagging(StepTask):
     ) -> None:
         self.span_names = y.names if y.scheme is not None and y.names is not None else ()
         super().__init__(y=y, monitor=monitor, mode=mode)
-        if crf and label_smoothing:
-            text = "smooths the tags of one step, but a CRF predicts whole sequences"
-            raise ConfigError(f"task.label_smoothing={label_smoothing}: {text}; allowed: 0")
         self.label_smoothing, self.crf = label_smoothing, crf
         self.weights = weights_of(class_weights, y)
         self.allowed = _allowed(self.span_names, y.scheme) if y.scheme is not None else None

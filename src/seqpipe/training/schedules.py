@@ -2,7 +2,8 @@
 
 import math
 import sys
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
@@ -10,13 +11,22 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 from seqpipe.bounds import Count, NotNegative, Probability, WholeNumber, checked
 from seqpipe.rules import real
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Schedule = dict[str, Any]  # what Lightning calls a lr_scheduler_config
+
+
+def _needs_total_steps(schedule: Callable[P, T]) -> Callable[P, T]:
+    """Declare that a schedule cannot be made for a training whose number of steps is not known."""
+    schedule.__dict__["needs_total_steps"] = True
+    return schedule
 
 
 def constant(optimizer: Optimizer, *, total_steps: float, monitor: str, mode: str) -> None:
     """Keep the learning rate constant."""
 
 
+@_needs_total_steps
 @checked("scheduler.")
 def cosine(
     optimizer: Optimizer,
@@ -47,6 +57,7 @@ def cosine(
     )
 
 
+@_needs_total_steps
 @checked("scheduler.")
 def warmup_cosine(
     optimizer: Optimizer,

@@ -1,14 +1,14 @@
 """Checks of the arguments of sources: shares, bounds, regular expressions, missing files."""
 
 import re
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from seqpipe.bounds import bounds_of
+from seqpipe.bounds import bounds_of, problems_together, together_of
 from seqpipe.errors import ConfigError, DataError, did_you_mean
-from seqpipe.rules import either, faults, real, refusal, shown, text
+from seqpipe.rules import either, faults, list_of, real, refusal, shown, text
 
 _SHOWN = 8  # files of a folder, in a message
 
@@ -17,8 +17,23 @@ class MissingFiles(DataError):
     """Files that were asked for are not there."""
 
 
+Names = str | list[str]
+_SHARE = real("(0, 1)").because("a share of the data")
+Share = Annotated[float, _SHARE]
+_FILES = replace(either(text(), list_of(text())), allowed="a file")
+NamesOrShare = Annotated[Names | float, either(_SHARE, _FILES)]
+
+
+def share_faults(valid: object, test: object) -> Iterator[tuple[str, str]]:
+    """Yield shares that leave nothing to train on; what is no number names files."""
+    shares = [share for share in (valid, test) if isinstance(share, (int, float))]
+    if len(shares) == 2 and sum(shares) >= 1:
+        text = f"leaves nothing to train on, with data.source.valid={valid}"
+        yield "test", f"{text}; allowed: shares that together are less than 1"
+
+
 def check_arguments(part: Any, below: str = "data.source.") -> None:
-    """Refuse arguments of a dataclass that break the rules in their annotations.
+    """Refuse arguments of a dataclass that break the rules in their annotations, or `together`.
 
     Args:
         part: an instance of the dataclass.
@@ -28,9 +43,13 @@ def check_arguments(part: Any, below: str = "data.source.") -> None:
         ConfigError: with every one that does.
     """
     made: Callable[..., Any] = type(part)
-    rules = bounds_of(made)
-    given = {name: getattr(part, name) for name in rules}
-    if problems := faults(rules, given, below):
+    given = vars(part)
+    problems = faults(bounds_of(made), given, below)
+    together = together_of(made)
+    if together is not None and not problems:
+        found = problems_together(together, given)
+        problems = [str(one._replace(key=below + one.key)) for one in found]
+    if problems:
         raise ConfigError(problems)
 
 
@@ -56,38 +75,6 @@ def check_use(source: Any) -> None:
         if name in unread
     ]:
         raise ConfigError(problems)
-
-
-_SHARE = real("(0, 1)").because("a share of the data")
-Share = Annotated[float, _SHARE]
-
-
-def check_together(valid: float, test: float) -> None:
-    """Refuse shares that leave nothing to train on.
-
-    Raises:
-        ConfigError: they are 1 or more together.
-    """
-    if valid + test >= 1:
-        both = f"data.source.valid={valid} data.source.test"
-        allowed = "shares that together are less than 1"
-        raise ConfigError(refusal(both, test, "leave nothing to train on", allowed))
-
-
-def check_shares(valid: object, test: object) -> None:
-    """Refuse shares that leave a split empty; what is no number names files.
-
-    Raises:
-        ConfigError: a share outside (0, 1), or both together 1 or more.
-    """
-    given = {"valid": valid, "test": test}
-    shares = {k: v for k, v in given.items() if isinstance(v, (int, float))}
-    of_train = either(real("(0, 1)").because("a share of train"), text(allowed="a file"))
-    rule = _SHARE if len(shares) == 2 else of_train
-    if problems := faults(dict.fromkeys(shares, rule), shares, below="data.source."):
-        raise ConfigError(problems)
-    if len(shares) == 2:
-        check_together(**shares)
 
 
 def not_there(key: str, file: Path, allowed: str) -> str:

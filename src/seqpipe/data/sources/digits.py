@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqpipe.data.base import Record, Source, Splits
-from seqpipe.data.sources.argument_checks import Share, check_arguments, check_together
+from seqpipe.data.sources.argument_checks import Share, check_arguments, share_faults
 
 
 @dataclass
@@ -25,13 +25,14 @@ class Digits(Source):
     Recognition of Handwritten Digits", UCI; comes with scikit-learn.
     """
 
+    together = staticmethod(share_faults)
+
     valid: Share = 0.1
     test: Share = 0.2
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_arguments(self)
-        check_together(self.valid, self.test)
 
     def read(self) -> Splits:
         """Split with the same share of every digit."""

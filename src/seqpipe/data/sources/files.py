@@ -10,10 +10,14 @@ from typing import Any, ClassVar, Literal
 from seqpipe.data.base import SPLITS, Found, Source, Splits
 from seqpipe.data.sources.argument_checks import (
     MissingFiles,
+    NamesOrShare,
     check_arguments,
-    check_shares,
     check_use,
     not_there,
+    share_faults,
+)
+from seqpipe.data.sources.argument_checks import (
+    Names as Names,
 )
 from seqpipe.data.sources.file_search import describe_other_types, find_companion, find_files
 from seqpipe.data.sources.given_splits import (
@@ -27,8 +31,6 @@ from seqpipe.data.sources.given_splits import (
 from seqpipe.data.sources.splitting import Reread, split_shares
 from seqpipe.data.sources.text_lines import check_encoding
 from seqpipe.errors import DataError
-
-Names = str | list[str]
 
 
 @dataclass(kw_only=True)
@@ -73,10 +75,11 @@ class FileSource(Source):
     companions: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     y_column: ClassVar[str] = "label"
     bare = False
+    together = staticmethod(share_faults)
 
     train: Names
-    valid: Names | float = 0.1
-    test: Names | float = 0.1
+    valid: NamesOrShare = 0.1
+    test: NamesOrShare = 0.1
     path: str | None = None
     encoding: str = "utf-8"
     group: Names | None = None
@@ -85,9 +88,8 @@ class FileSource(Source):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_shares(self.valid, self.test)
-        check_encoding(self.encoding)
         check_arguments(self)
+        check_encoding(self.encoding)
         self._remarks: list[str] = []  # warnings about what was read, of a format
         self._column_warnings: list[str] = []
         self._columns_of_x: tuple[str, ...] = ()  # once they are known

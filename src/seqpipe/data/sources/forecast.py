@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits, place
-from seqpipe.data.sources.files import Names
+from seqpipe.data.sources.argument_checks import Names, NamesOrShare
 from seqpipe.data.sources.numeric_text import Numbers, named_numbers
 from seqpipe.data.sources.time_gaps import (
     Gap,
@@ -69,7 +69,7 @@ class Forecast(TimedTable):
         ConfigError: a size below 1, targets that are not read with relative_to_last.
     """
 
-    test: Names | float = 0.2
+    test: NamesOrShare = 0.2
     values: list[str]
     past: Annotated[int, whole(1)]
     horizon: Annotated[int, whole(1)] = 1

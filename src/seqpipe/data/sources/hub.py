@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from seqpipe.data.base import Found, PlacedRecord, Source, Splits, place
 from seqpipe.data.optional_deps import need
-from seqpipe.data.sources.argument_checks import check_arguments, check_shares
+from seqpipe.data.sources.argument_checks import NamesOrShare, check_arguments, share_faults
 from seqpipe.data.sources.files import Names
 from seqpipe.data.sources.given_splits import FolderSplits, shares_of, warn_merged, warn_unused
 from seqpipe.data.sources.hub_values import Convert, all_columns, column_of, converter
@@ -56,10 +56,12 @@ class Hub(Source):
             not go with what is read.
     """
 
+    together = staticmethod(share_faults)
+
     name: str
     train: Names = "train"
-    valid: Names | float = "validation"
-    test: Names | float = "test"
+    valid: NamesOrShare = "validation"
+    test: NamesOrShare = "test"
     config: str | None = None
     revision: str | None = None
     path: str | None = None
@@ -72,7 +74,6 @@ class Hub(Source):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_shares(self.valid, self.test)
         check_arguments(self)
         self.base = Path(self.path or "")
         self.place = self.base / self.name

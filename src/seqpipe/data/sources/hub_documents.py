@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from seqpipe.data.sources.argument_checks import NamesOrShare
 from seqpipe.data.sources.files import Names
 from seqpipe.data.sources.hub import Hub
 from seqpipe.data.sources.stream import Documents, Line
@@ -27,8 +28,8 @@ class HubDocuments(Documents):
 
     name: str
     train: Names = "train"
-    valid: Names | float = "validation"
-    test: Names | float = "test"
+    valid: NamesOrShare = "validation"
+    test: NamesOrShare = "test"
     column: str = "text"
     config: str | None = None
     revision: str | None = None

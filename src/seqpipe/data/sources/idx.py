@@ -12,7 +12,7 @@ from typing import IO, Literal
 import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord, place
-from seqpipe.data.sources.argument_checks import not_there
+from seqpipe.data.sources.argument_checks import Share, not_there
 from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.data.sources.text_lines import open_bytes
 from seqpipe.errors import DataError
@@ -107,7 +107,7 @@ class Mnist(Idx):
         path: the folder; None: the current one.
     """
 
-    valid: float = 0.1
+    valid: Share = 0.1
     train: Names = field(init=False, default="train-images-idx3-ubyte.gz")
     test: Names | float = field(init=False, default="t10k-images-idx3-ubyte.gz")
     group: Names | None = field(init=False, default=None)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 from seqpipe.data.base import Record, Source, Splits
-from seqpipe.data.sources.argument_checks import Share, check_arguments, check_together
+from seqpipe.data.sources.argument_checks import Share, check_arguments, share_faults
 from seqpipe.errors import ConfigError
 from seqpipe.rules import refusal, whole
 
@@ -38,13 +38,14 @@ class LibrarySource(Source):
 
     bundled = True
 
+    together = staticmethod(share_faults)
+
     valid: Share = 0.1
     test: Share = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_arguments(self)
-        check_together(self.valid, self.test)
 
     def refuse_shares(self, problem: str) -> NoReturn:
         """Refuse shares for which there is too little.
