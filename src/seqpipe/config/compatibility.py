@@ -205,7 +205,7 @@ def _decoder(tree: Tree) -> Iterator[Problem]:
 
 
 def _whole_sequences(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
-    """Yield what cannot be had with a head that answers with whole sequences (a CRF)."""
+    """Yield what does not go with a head that answers with whole sequences (a CRF)."""
     if not declared(tree, HEAD, "whole_sequences"):
         return
     head = choices.get("architecture/head", "...")

@@ -82,12 +82,9 @@ class Task(ABC):
             raise ConfigError(problems)
 
     def monitor_problems(self, key: str, monitor: str, mode: str) -> list[str]:
-        """Messages about a metric that this task does not have, or that would get worse.
+        """Messages about a metric that this task does not have, or about the wrong direction.
 
-        Args:
-            key: the part of the configuration that monitors it: `task`, `callbacks.early_stopping`.
-            monitor: the metric, `val/...`.
-            mode: the direction in which it is said to be better, `min` or `max`.
+        key: of the part that monitors it, as `callbacks.early_stopping`; the rest as of `Task`.
         """
         known = [f"val/{name}" for name in self.metric_names()]
         if monitor not in known:
