@@ -13,8 +13,8 @@ from seqpipe.nn.characters import CharacterCNN, CharacterEncoder, CharacterLSTM
 from seqpipe.nn.onnx_graph import FLOAT, INTEGER, Graph, Steps, Value
 from seqpipe.rules import refusal
 
-WIDEST_DEFAULT = 128  # of an embedding whose width nobody chose
-CHARACTERS_DEFAULT = 50  # numbers for the spelling of a word, if nobody chose
+WIDEST_DEFAULT = 128  # of an embedding
+CHARACTERS_DEFAULT = 50  # width of the vector of a word's characters
 EMBEDDED = ("symbols", "spelled")
 CHARACTER_ENCODERS: dict[str, type[CharacterEncoder]] = {"cnn": CharacterCNN, "lstm": CharacterLSTM}
 
@@ -155,7 +155,7 @@ class InputLayer(nn.Module):
         """Writes inputs and their vectors into a graph.
 
         Args:
-            graph: that it is written into.
+            graph: to add it to.
             name: of the input.
 
         Returns:

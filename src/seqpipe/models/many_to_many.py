@@ -108,6 +108,6 @@ class ManyToMany(Architecture):
         """Reads `x` and `lengths`. Returns (T, B, K), or (T, B, K, K) potentials."""
         vectors, steps = self.input.onnx(graph, "x")
         outputs, _ = self.encoder.onnx(graph, vectors, steps.short)
-        # ONNX does not say what its operators leave at padding; NaN there would be no answer.
+        # ONNX does not define what its operators leave at padding; it must not be NaN.
         outputs = graph.op("Where", steps.real, outputs, graph.constant(0.0))
         return self.head.onnx(graph, outputs, steps), steps

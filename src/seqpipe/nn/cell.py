@@ -143,7 +143,7 @@ class Cell(nn.Module, ABC):
         return {}
 
     def kept(self, gates: dict[str, Float[Tensor, "B H"]]) -> Float[Tensor, "B H"] | None:
-        """The share of the old memory that a step keeps, of its `gates`; None: nothing says it."""
+        """The share of the old memory that a step keeps, from its `gates`; None: not defined."""
         return None
 
     def forward(self, x_t: Float[Tensor, "B D"], state: State) -> State:

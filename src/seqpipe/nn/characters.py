@@ -25,7 +25,7 @@ CHARACTER_WIDTH = 30  # of a character's own vector (Ma & Hovy 2016, table 1)
 class CharacterEncoder(nn.Module, ABC):
     """Reads each word by itself: no answer depends on other words, or on what fills up a word.
 
-    A step that is padding has no characters; it gets some finite vector, which nobody reads.
+    A step that is padding has no characters; it gets some finite vector, which is not read.
 
     Args:
         alphabet: how many ids of characters there are, 0 included.

@@ -1,7 +1,7 @@
 """A conditional random field in an ONNX graph: the most likely tags, and how likely each one is.
 
 The recursions of `seqpipe.nn.crf`, step by step in `Scan`, time first. Steps after the length have
-potentials 0, which say the same of every tag.
+potentials 0, the same for every tag.
 """
 
 import numpy as np

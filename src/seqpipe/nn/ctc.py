@@ -97,7 +97,7 @@ def prefix_beam(
     ids = torch.full((B, beam_size, T), blank, device=logits.device)
     nothing = torch.full((B, beam_size), -torch.inf, dtype=log_p.dtype, device=logits.device)
     first = nothing.clone()
-    first[:, 0] = 0.0  # the empty prefix, before anything is said
+    first[:, 0] = 0.0  # the empty prefix
     beam = _Prefixes(ids, torch.zeros_like(ids[..., 0]), first, nothing)
     for t in range(T):
         grown = _grown(beam, log_p[:, t], blank)
@@ -218,10 +218,10 @@ def best_path(
     """
     path = logits.argmax(dim=-1)
     before = nn.functional.pad(path, (1, 0), value=blank)[:, :-1]
-    said = length_mask(x_lengths, path.shape[1]) & (path != blank) & (path != before)
+    emitted = length_mask(x_lengths, path.shape[1]) & (path != blank) & (path != before)
     # A stable sort by "left out" moves the emitted symbols to the front, in their order.
-    order = (~said).to(torch.uint8).argsort(dim=1, stable=True)
-    lengths = said.sum(dim=1)
+    order = (~emitted).to(torch.uint8).argsort(dim=1, stable=True)
+    lengths = emitted.sum(dim=1)
     ids = path.gather(1, order).masked_fill(~length_mask(lengths, path.shape[1]), blank)
     return ids, lengths
 

@@ -46,7 +46,7 @@ def reverse_within_length(
 
 
 def check_lengths(lengths: Tensor, x: Tensor) -> Tensor | None:
-    """The lengths on the device of x, or None where they say that nothing is padded.
+    """The lengths on the device of x, or None where nothing is padded.
 
     Values are looked at on the CPU only: on a GPU that would make it wait for the numbers.
 

@@ -245,7 +245,7 @@ class Operator:
         state is the one after the last step read.
 
         Args:
-            graph: that it is written into.
+            graph: to add it to.
             x: (T, B, D).
             lengths: (B,) integers of 32 bits.
             before: the state, (B, H) for each part.

@@ -118,7 +118,7 @@ class RecurrentLayer(nn.Module):
         """Writes the layer into a graph; padding is read, and changes no answer.
 
         Args:
-            graph: that it is written into.
+            graph: to add it to.
             x: (T, B, D).
             lengths: (B,) integers of 32 bits.
             before: the state, (B, H) for each part.
@@ -306,7 +306,7 @@ class RecurrentStack(nn.Module):
         """Writes the stack into a graph.
 
         Args:
-            graph: that it is written into.
+            graph: to add it to.
             x: (T, B, D).
             lengths: (B,) integers of 32 bits.
             state: before the first step; None: the initial one.

@@ -1,8 +1,8 @@
 """Comparison of a graph with the network it was written from, on random sequences.
 
-What is fed at padding is NaN, or an id that no symbol has: it may not move an answer. The network
-answers in float64; a graph may differ by `TOLERANCE`, absolute and relative, or `STRAYING` times as
-much as the network's own float32 does: some networks multiply the rounding of every step.
+Padding is filled with NaN, or with an id that no symbol has: it must not change an answer. The
+network answers in float64; a graph may differ by `TOLERANCE`, absolute and relative, or `STRAYING`
+times as much as the network's own float32 does: some networks multiply the rounding of every step.
 """
 
 import copy
@@ -75,7 +75,7 @@ def check(session: Any, network: Architecture, task: Task, spec: SequenceSpec) -
     """Runs a session of onnxruntime and the network on the same batches.
 
     Raises:
-        ConfigError: an answer differs; says of which output, batch, sequence and step.
+        ConfigError: an answer differs; names the output and the size of the batch.
     """
     exact = copy.deepcopy(network).cpu().double().eval()
     rough = copy.deepcopy(network).cpu().float().eval()
@@ -188,7 +188,7 @@ def _compared(name: str, found: Any, want: Tensor, near: Tensor, case: Case) -> 
     wrong, stray = (values - want).abs() / size, (near.double() - want).abs() / size
     if case.real is not None and _timed(want, case.real):
         wrong, stray = wrong[case.real], stray[case.real]
-    # Where the network itself says infinity or NaN there is nothing to be compared with.
+    # Where the network itself gives infinity or NaN, there is nothing to compare with.
     known = stray.isfinite()
     wrong, stray = wrong[known], stray[known]
     if wrong.numel() == 0:

@@ -19,7 +19,7 @@ from seqpipe.nn.onnx_graph import Graph
 LARGEST = 2**31 - 1
 """Bytes that one file of protobuf can hold."""
 FORMAT = 1
-"""Of what the metadata of a file says."""
+"""Version of the metadata of a file."""
 
 
 def export_onnx(model: Model, path: Path) -> list[str]:
@@ -28,7 +28,7 @@ def export_onnx(model: Model, path: Path) -> list[str]:
     Inputs are `x` as the field of x encodes it, padded, and `lengths`; outputs are `logits` and
     `probabilities`, or the `prediction` in the data's units. A model of one_to_many reads
     `y_before` and a state in place of x, see `OneToMany.onnx`. The
-    metadata of the file say what the numbers mean: see `metadata`. The file is written only when
+    metadata of the file explain the numbers: see `metadata`. The file is written only when
     onnxruntime gives the answers of the model, see `seqpipe.onnx.checking`.
 
     Args:
@@ -36,7 +36,7 @@ def export_onnx(model: Model, path: Path) -> list[str]:
         path: of the file, not there yet.
 
     Returns:
-        lines that tell a person what was written.
+        lines that describe the file to the user.
 
     Raises:
         ConfigError: the model cannot be written so, onnx or onnxruntime is missing, the answers

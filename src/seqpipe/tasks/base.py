@@ -50,7 +50,7 @@ class Task(ABC):
     depend on the batch size or on padding.
 
     Args:
-        y: what the data says of y.
+        y: the properties of y in the data.
         monitor: the metric that picks the best checkpoint, stops early and is swept over.
         mode: `min` or `max`, which way the monitored metric is better.
 
@@ -312,7 +312,7 @@ class Task(ABC):
         """Writes the outputs of a graph: `logits`, and their softmax as `probabilities`.
 
         Args:
-            graph: that they are written into.
+            graph: to add them to.
             outputs: of the model, (B, ...) or, with steps, (T, B, ...).
             steps: the real ones; None where answers have none.
 
@@ -381,7 +381,7 @@ class Task(ABC):
         return None
 
     def ending(self, *, in_pieces: bool) -> dict[str, Any]:
-        """Options of `sample` that say where a sample ends and which symbols are never drawn."""
+        """Options of `sample`: where a sample ends, and which symbols are never drawn."""
         return {}
 
     def drawn(self, y: Field, sample: Tensor) -> Any:

@@ -46,7 +46,7 @@ def cross_entropy(
     """Mean cross entropy in nats, each of N things weighted by its class.
 
     The sum is divided by N, not by the sum of the weights (as torch's `weight=` would), which
-    would give a rare class less to say in a batch that holds nothing else.
+    would reduce the weight of a rare class in a batch that holds nothing else.
 
     Args:
         logits: (N, K).

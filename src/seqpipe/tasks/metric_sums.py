@@ -1,4 +1,4 @@
-"""Sums that metrics are made of: in float64 where they are of numbers, and by example."""
+"""Sums that metrics are computed from: numbers in float64, and the share of each example."""
 
 import functools
 from collections.abc import Callable, Sequence

@@ -190,7 +190,7 @@ class Tagging(StepTask):
         graph.output("probabilities", chances, FLOAT, self.onnx_axes(steps))
 
     def onnx_answers(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> dict[str, Tensor]:
-        """As `Task`; of a CRF also the `potentials`, which say how likely its `tags` are."""
+        """As `Task`; of a CRF also the `potentials`, by which its `tags` are compared."""
         if outputs.ndim != 4:
             return super().onnx_answers(model, outputs, batch)
         return {

@@ -15,9 +15,9 @@ from seqpipe.tasks.decoding import Decoded, DecodedTask, Decoding, beam_size_of,
 
 
 class Transcription(DecodedTask):
-    """Connectionist temporal classification (CTC): each step of x says a symbol, or nothing.
+    """Connectionist temporal classification (CTC): each step of x emits a symbol, or nothing.
 
-    <PAD> is the blank, since no y holds it; the <EOS> at the end of y is not said. The loss is
+    <PAD> is the blank, since no y holds it; the <EOS> at the end of y is left out. The loss is
     -log p(y | x) in nats per true symbol; the metrics are of what is decoded.
 
     Args:
@@ -89,8 +89,8 @@ class Transcription(DecodedTask):
 
     def decoded(self, predictions: Any, batch: SequenceBatch) -> list[tuple[Any, Any]]:
         """Symbols of each example."""
-        ids, said = predictions
-        counts = zip(said.tolist(), self.unit_counts(batch).tolist(), strict=True)
+        ids, lengths = predictions
+        counts = zip(lengths.tolist(), self.unit_counts(batch).tolist(), strict=True)
         return [(ids[b, :p].cpu(), batch.y[b, :t].cpu()) for b, (p, t) in enumerate(counts)]
 
     @property
@@ -128,11 +128,11 @@ class Transcription(DecodedTask):
 
 def _too_short(x: Any, y: Any) -> str | None:
     """Return why an x (T_x, ...) is too short for its y (T_y,); None: it is not."""
-    said = y[:-1] if len(y) and y[-1] == EOS else y
-    if len(said) == 0:
+    symbols = y[:-1] if len(y) and y[-1] == EOS else y
+    if len(symbols) == 0:
         return "y has no symbols; allowed: one or more"
-    needed = steps_needed(torch.from_numpy(said.astype(np.int64)))
+    needed = steps_needed(torch.from_numpy(symbols.astype(np.int64)))
     if len(x) >= needed:
         return None
-    text = f"x has {len(x)} steps, {len(said)} symbols of y need {needed} by CTC"
+    text = f"x has {len(x)} steps, {len(symbols)} symbols of y need {needed} by CTC"
     return f"{text}; allowed: a shorter y, or more steps of x (for sound, data.x.stack=1)"
