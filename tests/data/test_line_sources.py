@@ -11,7 +11,6 @@ from seqpipe.data.fields.text import Text
 from seqpipe.data.sources.dictionary import Dictionary
 from seqpipe.data.sources.folders import ClassFolders
 from seqpipe.data.sources.parallel import Parallel
-from seqpipe.data.sources.table_formats import CARRIAGE_RETURN
 from seqpipe.data.sources.text import LabelledLines, Lines
 from seqpipe.errors import ConfigError, DataError
 
@@ -55,21 +54,6 @@ def test_of_lines_that_are_alike_one_is_kept_where_that_is_asked(write):
     assert [r["text"] for r in read(whole(Lines))] == ["anna", "bob", "anna", "bob", "carl"]
     once = read(whole(Lines, distinct=True))
     assert [(r["text"], r.line) for r in once] == [("anna", 1), ("bob", 2), ("carl", 6)]
-
-
-@pytest.mark.parametrize("make", [Lines, LabelledLines])
-def test_bad_bytes_and_files_without_text_are_told(write, make):
-    write(t_txt=b"1 good\n1 caf\xe9\n", empty_txt=b"\n \n", none_gz=b"x")
-    assert read(whole(make))[1] == (
-        "t.txt:2: byte 0xe9 at column 6 is not utf-8; allowed: "
-        "data.source.encoding=latin-1, cp1252, ... as the file was written"
-    )
-    assert "café" in read(whole(make, encoding="latin-1"))[1]["text"]
-    with pytest.raises(DataError) as error:
-        read(whole(make, "empty.txt"))
-    assert str(error.value) == "empty.txt: holds no text; allowed: an example a line"
-    with pytest.raises(DataError, match=r"^none.gz: cannot be read to its end \(Not a gzipped"):
-        read(whole(make, "none.gz"))
 
 
 def test_a_label_stands_before_the_first_white_space(write):
@@ -259,12 +243,11 @@ def test_all_pronunciations_of_a_word_are_in_one_split(write):
     assert sum(len(set(one)) for one in words) == 200
 
 
-def test_a_dictionary_without_words_or_with_bad_bytes_is_told(write):
-    write(t_txt=b"# only this\n;;; that\n\n", bad_txt=b"caf\xe9 K\n")
+def test_a_dictionary_of_comments_holds_no_words(write):
+    write(t_txt=b"# only this\n;;; that\n\n")
     with pytest.raises(DataError) as error:
         read(whole(Dictionary))
     assert str(error.value) == "t.txt: holds no words; allowed: WORD PHONEME PHONEME ... a line"
-    assert read(whole(Dictionary, "bad.txt"))[0].startswith("bad.txt:1: byte 0xe9 at column 4 is")
 
 
 SEVERAL = b"__label__a __label__b-c x y\n__label__a x\n__label__b-c z\n"
@@ -350,14 +333,6 @@ def test_a_label_that_would_be_a_word_of_the_text_is_refused(write, prefix, line
 def test_labels_of_other_prefixes_are_read_alike(write, prefix, line, record):
     write(t_txt=f"{line}\n".encode())
     assert read(whole(LabelledLines, prefix=prefix)) == [record]
-
-
-def test_a_line_with_a_carriage_return_inside_is_refused_by_its_place(write):
-    write(t_txt=b"a one\r\nb two\rc three\rd four\n")
-    for make in (Lines, LabelledLines):
-        found = read(whole(make))
-        assert len(found) == 2
-        assert found[1] == f"t.txt:2: {CARRIAGE_RETURN}"
 
 
 def test_classes_that_are_several_labels_together_are_warned_about():
