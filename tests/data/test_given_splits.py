@@ -112,6 +112,11 @@ def rows(n, row, head=""):
     return head + "".join(row.format(number) for number in range(n))
 
 
+def write_table(file, n, tag=""):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(rows(n, f"w{{0}} {tag or file.stem},c\n", "text,label\n"))
+
+
 FILES = {
     "table": ("w{0},c{0}\n", "text,label\n", "{}.csv"),
     "lines": ("line {0}\n", "", "names.{}.txt"),
@@ -125,10 +130,8 @@ FILES = {
 def test_files_of_splits_in_one_folder_are_used(tmp_path, name):
     row, head, called = FILES[name]
     for split, word in zip(SPLITS, ("TRAIN", "val", "Test"), strict=True):
-        text = rows(
-            SIZES[split], row.replace("{0}", split + "{0}") if head != "a,b,label\n" else row, head
-        )
-        (tmp_path / called.format(word)).write_text(text)
+        own = row if name == "series_csv" else row.replace("{0}", split + "{0}")
+        (tmp_path / called.format(word)).write_text(rows(SIZES[split], own, head))
     source = source_of(name, tmp_path)
     assert sizes(source) == SIZES
     assert f"test: {called.format('Test')}" in source.warnings()[0].replace(f"{tmp_path}/", "")
@@ -136,7 +139,7 @@ def test_files_of_splits_in_one_folder_are_used(tmp_path, name):
 
 def test_without_a_given_validation_split_it_is_a_share_of_train(tmp_path):
     for split, n in (("train", 20), ("test", 5)):
-        (tmp_path / f"{split}.csv").write_text(rows(n, "w{0} " + split + ",c\n", "text,label\n"))
+        write_table(tmp_path / f"{split}.csv", n)
     source = source_of("table", tmp_path)
     assert sizes(source) == {"train": 18, "valid": 2, "test": 5}
     assert source.warnings()[0].endswith("; valid is a share of train")
@@ -144,7 +147,7 @@ def test_without_a_given_validation_split_it_is_a_share_of_train(tmp_path):
 
 def test_what_is_typed_comes_before_what_is_found(tmp_path):
     for split, n in (("train", 20), ("test", 5), ("more", 7)):
-        (tmp_path / f"{split}.csv").write_text(rows(n, "w{0} " + split + ",c\n", "text,label\n"))
+        write_table(tmp_path / f"{split}.csv", n)
     more = f"data.source.test={tmp_path}/more.csv"
     assert sizes(source_of("table", f"{tmp_path}/train.csv", more))["test"] == 7
     source = source_of("table", f"{tmp_path}/*t*.csv")
@@ -161,12 +164,6 @@ def test_what_is_typed_comes_before_what_is_found(tmp_path):
     assert source_of("table", f"{tmp_path}/more.csv").warnings() == []
 
 
-def write_table(file, n, tag="", columns="text,label"):
-    file.parent.mkdir(parents=True, exist_ok=True)
-    more = ",x" * (columns.count(",") - 1)
-    file.write_text(rows(n, f"w{{0}} {tag or file.stem},c{more}\n", columns + "\n"))
-
-
 @pytest.mark.parametrize(
     "names",
     [
@@ -178,11 +175,7 @@ def write_table(file, n, tag="", columns="text,label"):
         ["MyTrain.csv", "MyValidation.csv", "MyTest.csv"],
         ["data (train).csv", "data (dev).csv", "data (test).csv"],
         ["train/more/train.csv", "val/more/train.csv", "heldout/more/train.csv"],
-        [
-            "train-00000-of-00001.csv",
-            "validation-00000-of-00001.csv",
-            "test-00000-of-00001.csv",
-        ],
+        [f"{split}-00000-of-00001.csv" for split in ("train", "validation", "test")],
     ],
 )
 def test_splits_at_any_depth_and_by_other_names_are_used(tmp_path, names):
@@ -313,47 +306,41 @@ def test_a_chosen_variable_names_those_beside_it(tmp_path):
     assert "train_idx is not read" in source.warnings()[0]
 
 
-def test_arrays_of_splits_in_a_file_are_used(tmp_path):
-    def arrays(*names):
+ARRAYS = [  # x and y of train, of valid, of test
+    ("X_train y_train", "X_val y_val", "X_test y_test"),
+    ("train_x train_y", "dev_x dev_y", "test_x test_y"),
+    ("trainX trainY", "validX validY", "testX testY"),
+    ("Xtrain ytrain", "Xvalid yvalid", "Xtest ytest"),
+    ("TrainX TrainY", "ValidX ValidY", "TestX TestY"),
+    ("x.train y.train", "x.valid y.valid", "x.test y.test"),
+]
+
+
+@pytest.mark.parametrize("names", ARRAYS)
+def test_arrays_of_splits_in_a_file_are_used(tmp_path, names):
+    def save(*names):
         held = {}
-        for split, (x, y) in zip(SPLITS, names, strict=False):
-            held[x] = (
-                np.full((SIZES[split], 3, 2), len(split)) + np.arange(SIZES[split])[:, None, None]
-            )
-            held[y] = np.arange(SIZES[split]) % 2
+        for pair, size in zip(names, SIZES.values(), strict=False):
+            x, y = pair.split()
+            held |= {x: np.arange(6.0 * size).reshape(size, 3, 2) + 100 * size}
+            held |= {y: np.arange(size) % 2}
         np.savez(tmp_path / "all.npz", **held)
         return Npz(train="all.npz", path=str(tmp_path))
 
-    given = [("X_train", "y_train"), ("X_val", "y_val"), ("X_test", "y_test")]
-    assert sizes(arrays(*given)) == SIZES
-    assert sizes(arrays(("train_x", "train_y"), ("dev_x", "dev_y"), ("test_x", "test_y"))) == SIZES
-    source = arrays(*given)
+    source = save(*names)
+    assert sizes(source) == SIZES
     assert source.inputs() == [tmp_path / "all.npz"]
     assert len(list(source.whole("test"))) == 15
-    source = arrays(("x_train", "y_train"), ("x_test", "y_test"))
-    assert sizes(source) == {"train": 7, "valid": 1, "test": 3}
-    assert "holds given splits, which are used" in source.warnings()[0]
-
-
-@pytest.mark.parametrize(
-    ("x", "y"),
-    [("trainX", "trainY"), ("Xtrain", "ytrain"), ("TrainX", "TrainY"), ("x.train", "y.train")],
-)
-def test_arrays_whose_names_are_joined_to_their_split_are_used(tmp_path, x, y):
-    held = {}
-    for split, size in SIZES.items():
-        rows = np.arange(size)
-        for name in (x, y):
-            called = name.replace("train", split).replace("Train", split.title())
-            held[called] = rows % 2 if name == y else np.zeros((size, 3, 2)) + rows[:, None, None]
-    np.savez(tmp_path / "all.npz", **held)
-    assert sizes(Npz(train="all.npz", path=str(tmp_path))) == SIZES
+    x, y = names[0].split()
     one = Npz(train="all.npz", path=str(tmp_path), x=x, y=y)
     assert sum(sizes(one).values()) == SIZES["train"]
-    (said,) = one.warnings()
-    assert "is not read; valid and test are shares of" in said
-    typed = dict(word.removeprefix("data.source.").split("=") for word in said.split()[-6:-4])
+    (warning,) = one.warnings()
+    assert "is not read; valid and test are shares of" in warning
+    typed = dict(word.removeprefix("data.source.").split("=") for word in warning.split()[-6:-4])
     assert sizes(Npz(train="all.npz", path=str(tmp_path), **typed)) == SIZES
+    source = save(names[0], names[2])
+    assert sizes(source) == {"train": 7, "valid": 1, "test": 3}
+    assert "holds given splits, which are used" in source.warnings()[0]
 
 
 def test_an_array_missing_in_one_split_is_named(tmp_path):
@@ -416,13 +403,6 @@ def test_a_class_called_as_a_split_is_no_split(tmp_path):
     source = source_of("class_folders", tmp_path)
     assert sum(sizes(source).values()) == 36
     assert {record["label"] for record in source.read().train} == {"train", "test", "bus"}
-
-
-def test_a_table_knows_its_splits_in_training(tmp_path):
-    (tmp_path / "train.csv").write_text("text,label\na,b\nd,e\n")
-    (tmp_path / "test.csv").write_text("text,label\nc,d\n")
-    source = Table(train=".", valid=0.5, path=str(tmp_path))
-    assert [record["text"] for record in source.read().test] == ["c"]
 
 
 def test_a_file_in_a_folder_that_cannot_be_listed_is_read(tmp_path, monkeypatch):
