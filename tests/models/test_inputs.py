@@ -67,48 +67,29 @@ def test_frozen_vectors_get_no_gradient_and_characters_do():
     assert all(p.grad is not None for p in layer.characters.parameters())
 
 
-@pytest.mark.parametrize(
-    ("kind", "options", "message"),
-    [
-        (
-            "symbols",
-            {"vectors": VECTORS, "embedding_size": 8},
-            "architecture.embedding_size=8: the vectors are 3 wide; "
-            "allowed: architecture.embedding_size=null or 3",
-        ),
-        (
-            "symbols",
-            {"freeze_vectors": True},
-            "architecture.freeze_vectors=true: random vectors would never be trained; "
-            "allowed: false, or data.x.vectors=FILE",
-        ),
-        (
-            "symbols",
-            {"characters": "lstm"},
-            "architecture.characters=lstm: x does not hold the characters of words; "
-            "allowed: null, or a Spelled x",
-        ),
-        (
-            "values",
-            {"characters_size": 8},
-            "architecture.characters_size=8: x does not hold the characters of words; "
-            "allowed: null, or a Spelled x",
-        ),
-        (
-            "values",
-            {"embedding_size": 8},
-            "architecture.embedding_size=8: x is a series of 6 numbers a step, which is not "
-            "embedded; allowed: architecture.embedding_size=null",
-        ),
-        (
-            "vector",
-            {},
-            "data.x: a vector is no sequence to read step by step; "
-            "allowed: symbols, spelled or values",
-        ),
-    ],
-)
-def test_what_x_has_no_use_for_is_refused(kind, options, message):
+UNSPELLED = "x does not hold the characters of words; allowed: null, or a Spelled x"
+REFUSED = {
+    "architecture.embedding_size=8: the vectors are 3 wide; allowed:"
+    " architecture.embedding_size=null or 3": (
+        "symbols",
+        {"vectors": VECTORS, "embedding_size": 8},
+    ),
+    "architecture.freeze_vectors=true: random vectors would never be trained; allowed: false, or"
+    " data.x.vectors=FILE": ("symbols", {"freeze_vectors": True}),
+    f"architecture.characters=lstm: {UNSPELLED}": ("symbols", {"characters": "lstm"}),
+    f"architecture.characters_size=8: {UNSPELLED}": ("values", {"characters_size": 8}),
+    "architecture.embedding_size=8: each step is a row of numbers, without an embedding; allowed:"
+    " null": ("values", {"embedding_size": 8}),
+    "data.x: a vector is no sequence to read step by step; allowed: symbols, spelled or values": (
+        "vector",
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_x_has_no_use_for_is_refused(message):
+    kind, options = REFUSED[message]
     with pytest.raises(ConfigError) as error:
         InputLayer(kind, 6, **options)
     assert str(error.value) == message

@@ -63,7 +63,7 @@ def test_a_standard_network_learns_and_every_parameter_gets_a_gradient(answer, r
 
 
 def test_an_embedding_of_numbers_is_refused_before_data_is_read():
-    with pytest.raises(ConfigError, match=r"architecture\.embedding_size=8: x is a series"):
+    with pytest.raises(ConfigError, match=r"architecture\.embedding_size=8: each step is"):
         compose(["data=digits", "architecture.embedding_size=8"])
 
 

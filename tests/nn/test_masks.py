@@ -1,9 +1,7 @@
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqpipe.errors import ShapeError
 from seqpipe.nn.masks import (
     check_lengths,
     last_real_step,
@@ -41,31 +39,3 @@ def test_without_lengths_every_step_is_real():
     assert check_lengths(full, x) is None
     shorter = torch.tensor([3, 2])
     assert torch.equal(check_lengths(shorter, x), shorter)
-
-
-@pytest.mark.parametrize(
-    ("lengths", "message"),
-    [
-        (
-            torch.tensor([1, 2, 3]),
-            "lengths has shape (3,), torch.int64; expected (2,) integers.",
-        ),
-        (torch.tensor([[1, 2]]), "lengths has shape (1, 2), torch.int64; expected (2,) integers."),
-        (
-            torch.tensor([1.0, 2.0], dtype=torch.float32),
-            "lengths has shape (2,), torch.float32; expected (2,) integers.",
-        ),
-        (
-            torch.tensor([0, 3]),
-            "lengths holds values from 0 to 3; x has 3 steps, so each must lie in 1..3.",
-        ),
-        (
-            torch.tensor([2, 4]),
-            "lengths holds values from 2 to 4; x has 3 steps, so each must lie in 1..3.",
-        ),
-    ],
-)
-def test_lengths_that_cannot_be_are_refused_with_what_they_are(lengths, message):
-    with pytest.raises(ShapeError) as error:
-        check_lengths(lengths, torch.zeros(2, 3, 4))
-    assert str(error.value) == message

@@ -1,14 +1,15 @@
-"""An argument that a part cannot take is refused by name, with what is allowed."""
+"""Arguments and tensors that a part cannot take are refused by name, with what is allowed."""
 
 import pytest
 import torch
 
-from seqpipe.errors import ConfigError
+from seqpipe.errors import ConfigError, ShapeError
 from seqpipe.nn.attention import Attention
 from seqpipe.nn.cells import GRU, LSTM, RNN, PeepholeLSTM
 from seqpipe.nn.characters import CharacterCNN, CharacterLSTM
 from seqpipe.nn.ctc import prefix_beam
 from seqpipe.nn.head import FeedForward, Head
+from seqpipe.nn.masks import check_lengths
 from seqpipe.nn.recurrent import RecurrentStack
 
 COUNT = "out of range; allowed: an integer >= 1"
@@ -67,4 +68,55 @@ REFUSED = {
 def test_an_argument_that_a_part_cannot_take_is_refused_by_name(message):
     with pytest.raises(ConfigError) as error:
         REFUSED[message]()
+    assert str(error.value) == message
+
+
+X, ZERO = torch.zeros(4, 6, 3), torch.zeros(4, 4)
+NO_X, INTEGERS = "expected (B, T_x, 3) with at least one step.", "expected (2,) integers."
+
+
+def checked(*lengths, **options):
+    return check_lengths(torch.tensor(lengths, **options), torch.zeros(2, 3, 4))
+
+
+MISSHAPED = {
+    f"x has shape (4, 6, 5); {NO_X}": lambda: stack()(torch.zeros(4, 6, 5)),
+    f"x has shape (6, 3); {NO_X}": lambda: stack()(torch.zeros(6, 3)),
+    f"x has shape (4, 0, 3); {NO_X}": lambda: stack()(torch.zeros(4, 0, 3)),
+    "lengths has shape (2,), torch.int64; expected (4,) integers.": (
+        lambda: stack()(X, torch.tensor([1, 2]))
+    ),
+    "lengths holds values from 1 to 7; x has 6 steps, so each must lie in 1..6.": (
+        lambda: stack()(X, torch.tensor([1, 2, 7, 3]))
+    ),
+    f"lengths has shape (3,), torch.int64; {INTEGERS}": lambda: checked(1, 2, 3),
+    f"lengths has shape (1, 2), torch.int64; {INTEGERS}": lambda: checked([1, 2]),
+    f"lengths has shape (2,), torch.float32; {INTEGERS}": (
+        lambda: checked(1.0, 2.0, dtype=torch.float32)
+    ),
+    "lengths holds values from 0 to 3; x has 3 steps, so each must lie in 1..3.": (
+        lambda: checked(0, 3)
+    ),
+    "state has shapes [(4, 4)]; expected [(4, 4), (4, 4)].": lambda: stack()(
+        X, None, (((ZERO,),),)
+    ),
+    "state has shapes [(4, 4), (1, 4)]; expected [(4, 4), (4, 4)].": (
+        lambda: stack()(X, None, (((ZERO, ZERO[:1]),),))
+    ),
+    "state has [1] directions a layer; expected [1, 1].": (
+        lambda: stack(depth=2)(X, None, (((ZERO, ZERO),),))
+    ),
+    "x_t has shape (4, 6, 3); expected (B, 3).": lambda: stack().step(X, (((ZERO, ZERO),),)),
+    "state has [] directions a layer; expected [1].": lambda: stack().step(X[:, 0], ()),
+    "RecurrentStack.step: a bidirectional stack has no single step.": (
+        lambda: stack(bidirectional=True).step(X[:, 0], ())
+    ),
+}
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize("message", MISSHAPED)
+def test_a_tensor_of_the_wrong_shape_is_named_with_what_is_wanted(message):
+    with pytest.raises(ShapeError) as error:
+        MISSHAPED[message]()
     assert str(error.value) == message
