@@ -1,4 +1,4 @@
-"""A source that needs no file, shared by the tests of this area."""
+"""A source that needs no file, and a writer of files, shared by the tests of this area."""
 
 import pytest
 
@@ -21,3 +21,17 @@ def source_of():
         return Given(train, train if valid is None else valid, train if test is None else test)
 
     return make
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Write files in what becomes the current folder: write(train__a_txt=b"...")."""
+    monkeypatch.chdir(tmp_path)
+
+    def made(**files):
+        for name, content in files.items():
+            file = tmp_path / name.replace("__", "/").replace("_", ".")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+
+    return made

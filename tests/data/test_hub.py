@@ -51,13 +51,17 @@ def rows(count, first=0):
     )
 
 
+def save(folder, **parts):
+    """Write what save_to_disk writes, without its progress bars."""
+    datasets.disable_progress_bars()
+    datasets.DatasetDict(parts).save_to_disk(folder)
+    datasets.enable_progress_bars()
+
+
 @pytest.fixture
 def saved(tmp_path):
     """A folder of save_to_disk with train (20), validation (4) and test (5)."""
-    parts = {"train": rows(20), "validation": rows(4, 20), "test": rows(5, 24)}
-    datasets.disable_progress_bars()
-    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
-    datasets.enable_progress_bars()
+    save(tmp_path / "saved", train=rows(20), validation=rows(4, 20), test=rows(5, 24))
     return tmp_path
 
 
@@ -150,10 +154,8 @@ def test_binary_files_keep_their_class_names(tmp_path, name):
     if name == "parquet":
         rows(3).to_parquet(tmp_path / "some.parquet")
     else:
-        datasets.disable_progress_bars()
-        rows(3).save_to_disk(tmp_path / "d")
-        datasets.enable_progress_bars()
-        (tmp_path / "d" / "data-00000-of-00001.arrow").rename(tmp_path / "some.arrow")
+        save(tmp_path / "d", train=rows(3))
+        (tmp_path / "d" / "train" / "data-00000-of-00001.arrow").rename(tmp_path / "some.arrow")
     source = Hub(
         name, f"some.{name}", 0.3, 0.3, path=str(tmp_path), columns={"label": "y", "sentence": "x"}
     )
@@ -221,17 +223,6 @@ def refusal(*arguments, **options):
     return str(error.value)
 
 
-def test_a_split_or_a_column_that_is_not_there_is_named_with_those_there_are(saved):
-    assert refusal("saved", valid="validaton", path=str(saved)) == (
-        "data.source.valid=validaton: not a split of saved; it has train, validation, test, "
-        "or a share of train, as 0.1; did you mean 'validation'?"
-    )
-    assert refusal("saved", path=str(saved), columns={"sentance": "text"}) == (
-        "data.source.columns.sentance: not a column of saved/train; it has sentence, label, tags, "
-        "translation, image, day, score; did you mean 'sentence'?"
-    )
-
-
 def test_files_that_are_missing_or_of_another_format_are_told(tmp_path):
     (tmp_path / "some.csv").write_text("a column\n1\n")
     assert refusal("csv", "other.csv", path=str(tmp_path)) == (
@@ -263,42 +254,35 @@ def test_without_the_hub_the_message_says_what_can_be_done():
     assert refusal("stanfordnlp/sst2", streaming=True) == OFFLINE
 
 
-@pytest.mark.parametrize(
-    ("arguments", "options", "message"),
-    [
-        (
-            ["./nowhere"],
-            {"path": "/"},
-            "data.source.name=./nowhere: no such folder in /; allowed: an id on the hub, a folder "
-            "of save_to_disk, or csv, json, parquet, arrow, text with files in data.source.train",
-        ),
-        (
-            ["csv"],
-            {"revision": "main"},
-            "data.source.revision=main: only a set on the hub has revisions; allowed: null",
-        ),
-        (
-            ["csv"],
-            {"config": "small"},
-            "data.source.config=small: only a set on the hub or a folder of files has some; "
-            "allowed: null",
-        ),
-        (
-            ["csv", "a.csv", 1.5],
-            {},
-            "data.source.valid=1.5: out of range; "
-            "allowed: a number in (0, 1) (a share of the data) or a file",
-        ),
-    ],
-)
-def test_options_that_mean_nothing_are_refused(arguments, options, message):
-    assert refusal(*arguments, **options) == message
+REFUSED = [
+    (["saved"], {"valid": "validaton"},
+     "data.source.valid=validaton: not a split of saved; it has train, validation, test, "
+     "or a share of train, as 0.1; did you mean 'validation'?"),
+    (["saved"], {"valid": ["train", "test"]},
+     "data.source.valid=['train', 'test']: not a split of saved; it has train, validation, test, "
+     "or a share of train, as 0.1"),
+    (["saved"], {"columns": {"sentance": "text"}},
+     "data.source.columns.sentance: not a column of saved/train; it has sentence, label, tags, "
+     "translation, image, day, score; did you mean 'sentence'?"),
+    (["saved"], {"streaming": True},
+     "data.source.streaming=true: a saved set is read from where it lies; allowed: false"),
+    (["./nowhere"], {"path": "/"},
+     "data.source.name=./nowhere: no such folder in /; allowed: an id on the hub, a folder "
+     "of save_to_disk, or csv, json, parquet, arrow, text with files in data.source.train"),
+    (["csv"], {"revision": "main"},
+     "data.source.revision=main: only a set on the hub has revisions; allowed: null"),
+    (["csv"], {"config": "small"},
+     "data.source.config=small: only a set on the hub or a folder of files has some; "
+     "allowed: null"),
+    (["csv", "a.csv", 1.5], {},
+     "data.source.valid=1.5: out of range; "
+     "allowed: a number in (0, 1) (a share of the data) or a file"),
+]  # fmt: skip
 
 
-def test_a_saved_set_cannot_be_streamed(saved):
-    assert refusal("saved", path=str(saved), streaming=True) == (
-        "data.source.streaming=true: a saved set is read from where it lies; allowed: false"
-    )
+@pytest.mark.parametrize(("arguments", "options", "message"), REFUSED)
+def test_what_is_not_there_or_means_nothing_is_refused(saved, arguments, options, message):
+    assert refusal(*arguments, **{"path": str(saved), **options}) == message
 
 
 def test_without_the_library_the_message_says_how_to_install_it(monkeypatch):
@@ -314,10 +298,8 @@ WIKI = ["", " = One = ", "", " a b c ", " = = Part = = ", "d", "", " = Two = ", 
 
 @pytest.mark.parametrize("piece", [10000, 16])
 def test_lines_on_the_hub_are_read_as_those_of_files(tmp_path, piece):
-    datasets.disable_progress_bars()
     lines = datasets.Dataset.from_dict({"text": [f"{line}\n" for line in WIKI]})
-    datasets.DatasetDict(train=lines, validation=lines, test=lines).save_to_disk(tmp_path / "wiki")
-    datasets.enable_progress_bars()
+    save(tmp_path / "wiki", train=lines, validation=lines, test=lines)
     (tmp_path / "wiki.tokens").write_text("".join(f"{line}\n" for line in WIKI))
     options = {"path": str(tmp_path), "start": " = [^=]", "line_end": "<eos>", "piece": piece}
     hub = HubDocuments(name="wiki", **options)
@@ -361,10 +343,7 @@ def test_a_hub_whose_name_cannot_be_looked_up_is_not_asked_again_and_again(
 
 
 def test_splits_of_a_set_are_found_by_their_other_names_and_unused_ones_are_named(tmp_path):
-    parts = {"train": rows(20), "dev": rows(4, 20), "test": rows(5, 24)}
-    datasets.disable_progress_bars()
-    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
-    datasets.enable_progress_bars()
+    save(tmp_path / "saved", train=rows(20), dev=rows(4, 20), test=rows(5, 24))
     source = Hub("saved", path=str(tmp_path))
     assert [len(records) for records in found(source).values()] == [20, 4, 5]
     assert source.warnings() == []

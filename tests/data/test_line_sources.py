@@ -15,20 +15,6 @@ from seqpipe.data.sources.text import LabelledLines, Lines
 from seqpipe.errors import ConfigError, DataError
 
 
-@pytest.fixture
-def write(tmp_path, monkeypatch):
-    """Write files in what becomes the current folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def made(**files):
-        for name, content in files.items():
-            file = tmp_path / name.replace("__", "/").replace("_", ".")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-
-    return made
-
-
 def read(source, split="train"):
     """The records of a split, the messages of what is bad in their place."""
     found = getattr(source.read(), split)

@@ -16,18 +16,6 @@ from seqpipe.errors import ConfigError, DataError
 TEXT = "".join(f"line {n} of it\n" + "\n" * (n % 3 == 0) for n in range(100))
 
 
-@pytest.fixture
-def write(tmp_path, monkeypatch):
-    """Write files in what becomes the current folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def made(**files):
-        for name, content in files.items():
-            (tmp_path / name.replace("_", ".")).write_bytes(content)
-
-    return made
-
-
 def read(source, split="train"):
     return list(getattr(source.read(), split))
 
