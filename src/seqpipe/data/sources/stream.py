@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -57,11 +58,21 @@ class _Pieces(FileSource):
             yield number, rest
 
     def _pieces(self, file: Path, lines: Iterable[Line]) -> Iterator[Found]:
-        """One document as records: `text`; all but the last have `goes_on`.
-
-        A piece ends after a line, and after the blank lines that follow it: none is blank.
-        """
+        """The pieces of one document; all but the last have `goes_on`."""
         held: PlacedRecord | None = None
+        for found in self._cut(file, lines):
+            if isinstance(found, DataError):
+                yield found
+                continue
+            if held is not None:
+                held.goes_on = True
+                yield held
+            held = found
+        if held is not None:
+            yield held
+
+    def _cut(self, file: Path, lines: Iterable[Line]) -> Iterator[PlacedRecord | DataError]:
+        """Pieces that end after a line, and after the blank lines that follow it: none is blank."""
         text: list[str] = []
         first, size, written = 1, 0, False
         for number, line in lines:
@@ -70,22 +81,14 @@ class _Pieces(FileSource):
                 continue
             blank = not line.strip()
             if written and not blank and size + len(line) > self.piece:
-                if held is not None:
-                    held.goes_on = True
-                    yield held
-                held = PlacedRecord({"text": "".join(text)}, file, first)
+                yield PlacedRecord({"text": "".join(text)}, file, first)
                 text, size, written = [], 0, False
             if not text:
                 first = number
             text.append(self._ended(line))
             size, written = size + len(line), written or not blank
         if written:
-            if held is not None:
-                held.goes_on = True
-                yield held
-            held = PlacedRecord({"text": "".join(text)}, file, first)
-        if held is not None:
-            yield held
+            yield PlacedRecord({"text": "".join(text)}, file, first)
 
     def _ended(self, line: str) -> str:
         if self.line_end is None or not line.endswith("\n"):
@@ -154,29 +157,27 @@ class _Stretch:
 
     def __iter__(self) -> Iterator[Found]:
         """The pieces; a DataError where no line starts there."""
-        place, empty = 0, True
-        for file in self.files:
-            inside: list[int] = []
-            for found in self.source._pieces(file, self._within(file, place, inside)):
+        empty = True
+        for file, numbered in groupby(self._lines(), key=itemgetter(0)):
+            for found in self.source._pieces(file, (line for _, line in numbered)):
                 empty = False
                 yield found
-            place = inside[0]
-            if place >= self.end:
-                break
         if empty:
             files = ", ".join(map(str, self.files[:3]))
             text = f"no line of {files} starts in the share that is {self.split}"
             piece = f"data.source.piece={self.source.piece}: a line is cut after so many characters"
             yield DataError(f"{piece}, and {text}; allowed: fewer, or a larger share")
 
-    def _within(self, file: Path, place: int, ended: list[int]) -> Iterator[Line]:
-        for number, line in self.source._lines(file):
-            if self.start <= place < self.end:
-                yield number, line
-            place += _size(line)
-            if place >= self.end:
-                break
-        ended.append(place)
+    def _lines(self) -> Iterator[tuple[Path, Line]]:
+        """Each line that starts there, with its file."""
+        place = 0
+        for file in self.files:
+            for number, line in self.source._lines(file):
+                if place >= self.end:
+                    return
+                if place >= self.start:
+                    yield file, (number, line)
+                place += _size(line)
 
 
 def _size(line: str | DataError) -> int:
@@ -221,31 +222,28 @@ class Documents(_Pieces):
         return at_least_one(self._documents(file), empty)
 
     def _documents(self, file: Path) -> Iterator[Found]:
-        lines = self._lines(file)
-        pending: list[Line] = list(islice(lines, 1))
-        while pending:
+        for _, numbered in groupby(self._numbered(file), key=itemgetter(0)):
             document = ""
-            for found in self._pieces(file, self._document(pending, lines)):
+            for found in self._pieces(file, (line for _, line in numbered)):
                 if isinstance(found, PlacedRecord):
                     document = document or _alike(found["text"])
                     found["document"] = document
                 yield found
 
-    def _document(self, pending: list[Line], lines: Iterator[Line]) -> Iterator[Line]:
-        """Lines up to the next document, whose first one is left pending."""
-        written, after_blank, before = False, False, 0
-        for number, line in chain([pending.pop()], lines):
+    def _numbered(self, file: Path) -> Iterator[tuple[int, Line]]:
+        """Each line with the number of its document; blank lines that separate them left out."""
+        document, written, after_blank, before = 0, False, False, 0
+        for number, line in self._lines(file):
             if isinstance(line, str):
                 blank = not line.strip() and number != before  # a part of a long line is not
                 before = number
                 starts = self._start is not None and self._start.match(line) is not None
                 if written and (starts or (self.blank_lines and after_blank and not blank)):
-                    pending.append((number, line))
-                    return
+                    document, written = document + 1, False
                 written, after_blank = written or not blank, blank
                 if self.blank_lines and blank:
                     continue
-            yield number, line
+            yield document, (number, line)
 
 
 def _alike(text: str) -> str:
