@@ -39,7 +39,7 @@ from seqpipe.config.hydra_job import (
     launch_of_job,
     sweep_folder,
 )
-from seqpipe.config.loader import VERSION_BASE
+from seqpipe.config.loader import VERSION_BASE, Composed
 from seqpipe.config.nested_groups import with_slashes
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.sweep_callback import Comparison
@@ -117,19 +117,22 @@ def _run_panel_command(command: str, words: list[str]) -> int:
         return 0
     file, words = file_of_replay(words) if command == "replay" else (None, words)
     sys.argv[1:] = words  # Hydra reads it, and Lightning's child processes
-    if not {"-sc", "--shell-completion"} & {*words}:
-        _check_configuration(words)
+    is_completion = bool({"-sc", "--shell-completion"} & {*words})
+    composed = None if is_completion else _check_configuration(words)
     OmegaConf.register_new_resolver("commands", listed, replace=True)  # for the text of --help
     jobs = _Jobs(command, file)
 
     @hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name="config")
-    def run_job(cfg: DictConfig) -> float:
+    def run_hydra(cfg: DictConfig) -> float:
         return jobs.run(cfg)
 
     raise_on_signals()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints a traceback and exits
     try:
-        run_job()
+        if composed is None:
+            run_hydra()
+        else:
+            composed.run(jobs.run)
     except OSError as error:  # those of a job are caught in it: this one is of its folder
         if error.filename is None:
             raise
@@ -144,18 +147,27 @@ def _run_panel_command(command: str, words: list[str]) -> int:
     return jobs.exit_code()
 
 
-def _check_configuration(argv: list[str]) -> None:
-    """Refuses a configuration that cannot work, and rewrites `sys.argv` as Hydra accepts it."""
+def _check_configuration(argv: list[str]) -> Composed | None:
+    """Refuses a configuration that cannot work, and rewrites `sys.argv` as Hydra accepts it.
+
+    Returns:
+        the configuration of the one job to run; None for a sweep, whose sweeper composes each job
+        (it may choose values of its own, and run the job elsewhere), and where Hydra only prints.
+    """
     flags = read_flags(argv)
     own = [] if flags.config_dir is None else [flags.config_dir]
     sys.path += map(os.path.abspath, own)  # the user's cells may be beside their options
     words = with_slashes(flags_first(argv), own)
     sys.argv[1:] = words
-    if not flags.hydra_help:
-        nulls = check_command(flags).nulls
-        sys.argv[1:] = [part for word in words for part in _hydra_deletion(word, nulls)]
-    if flags.help or flags.hydra_help or flags.cfg or flags.info:
+    if flags.hydra_help:
         end_on_closed_pipe()
+        return None
+    composed = check_command(flags)
+    sys.argv[1:] = [part for word in words for part in _hydra_deletion(word, composed.nulls)]
+    if flags.help or flags.cfg or flags.info:
+        end_on_closed_pipe()
+        return None
+    return None if flags.multirun or composed.is_sweep else composed
 
 
 def _hydra_deletion(word: str, nulls: Collection[str]) -> list[str]:
@@ -213,7 +225,8 @@ def _run_job(cfg: DictConfig, launch: Launch) -> "RunResult":
 
     # torch is imported only for a configuration that works
     run: Run = import_module(f"seqpipe.commands.{_MODULES[launch.command]}").run
-    drop_inherited(cfg, launch.overrides)
+    if not launch.checked:
+        drop_inherited(cfg, launch.overrides)
     recorded = launch.command == TRAIN and rank() == 0
     place = sweep_folder(launch) if recorded else (None, 0)
     alone = arguments_of_job if is_sweep() else None

@@ -17,7 +17,7 @@ REFUSED = {
     "trainer.max_epoch=3": "; did you mean 'max_epochs'?",
     "depth=0": "seqpipe: depth=0: out of range; allowed: an integer >= 1",
     "dropout=1.5": "seqpipe: dropout=1.5: out of range; allowed: a number in [0, 1)",
-    "data=python_docs bidirectional=true": "allowed: bidirectional=false",
+    "data=python_docs bidirectional=true": "allowed: false",
     "trainer.profiler=simple": "another argument of pytorch_lightning.Trainer",
     "optim.epsilon=1": "another argument of torch.optim.Adam",
 }
@@ -32,6 +32,38 @@ def test_a_mistake_is_refused_before_anything_is_written(command, line):
     assert message.endswith(REFUSED[line])
     assert done.out == ""
     assert done.left == []
+
+
+COMPOSED = """
+import sys
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf, open_dict
+from seqpipe.config.commandline import check
+from seqpipe.config.loader import Loader
+
+words, compose, calls = sys.argv[1:], ConfigLoaderImpl._load_configuration_impl, []
+ConfigLoaderImpl._load_configuration_impl = lambda *a, **k: calls.append(1) or compose(*a, **k)
+check(words, names_only=True).composed.run(
+    lambda cfg: calls.append((cfg, HydraConfig.instance().cfg)) or 0.5
+)
+one, (cfg, used) = calls
+whole = Loader().hydra_loader.load_configuration("config", [*words, "hydra.mode=RUN"], RunMode.RUN)
+nodes = [OmegaConf.to_container(tree.hydra) for tree in (used, whole)]
+for node in nodes:  # the folder of a job is made by Hydra, and its mode we set without an override
+    del node["overrides"]["hydra"], node["runtime"]["output_dir"]
+assert nodes[0] == nodes[1]
+with open_dict(whole):
+    del whole["hydra"]
+assert cfg == whole
+"""
+
+
+def test_a_run_is_composed_once_as_hydra_would(forked):
+    words = ("cell=gru", "architecture/head=crf", "depth=2", "hydra.run.dir=run")
+    done = forked(COMPOSED, *words, "~callbacks.early_stopping", "+trainer.min_steps=3")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 WITHOUT_TORCH = """

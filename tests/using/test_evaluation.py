@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from torchmetrics import MeanSquaredError, Metric
 
 from seqpipe.inference.evaluation import Evaluation, _added, lengths_parted
-from seqpipe.tasks.base import examples_of
+from seqpipe.tasks.metric_sums import examples_of
 from seqpipe.tasks.metrics import WeightedMean
 from seqpipe.training.carried_state import Carried, answer
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from hydra.types import RunMode
 
 from seqpipe.config.config_view import Tree
 from seqpipe.config.hydra_internals import BASIC_SWEEPER, action_of, flags_parser
@@ -168,7 +167,7 @@ def check(
     composed = loader.compose([o for o in parsed if not o.is_sweep_override()], unreadable)
     unread = [loader.unreadable_problem(each, composed.cfg) for each in unreadable.values()]
     problems = [*unread, *problems]
-    if sweep or composed.hydra.mode == RunMode.MULTIRUN:
+    if sweep or composed.is_sweep:
         problems += map(str, comparison_problems(composed.hydra))
         problems += _job_problems(loader, composed, parsed, unreadable)
     else:

@@ -1,19 +1,25 @@
 """Hydra's private parts: the only module that uses them, held by tests/config/test_private_apis.py.
 
 Hydra has no public way to compose with several folders, to apply one override to a composed
-configuration, to parse its flags without running, or to leave options out of its lists.
+configuration, to run one that is composed, to parse its flags without running, or to leave options
+out of its lists.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -84,3 +90,45 @@ def apply_override(override: Override, cfg: DictConfig) -> None:
         HydraException: it cannot be applied.
     """
     ConfigLoaderImpl._apply_overrides_to_config([override], cfg)
+
+
+class _ComposedBefore(ConfigLoaderImpl):
+    """A loader of Hydra's runtime that gives it a configuration that is composed already.
+
+    Args:
+        loader: that composed it.
+        cfg: the configuration, with Hydra's own node.
+    """
+
+    def __init__(self, loader: ConfigLoaderImpl, cfg: DictConfig) -> None:
+        super().__init__(loader.config_search_path)
+        self._cfg = cfg
+
+    def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
+        return self._cfg
+
+
+def run_composed(
+    loader: ConfigLoaderImpl, cfg: DictConfig, run: Callable[[DictConfig], float]
+) -> None:
+    """Run one job as Hydra does (folder, logging, callbacks), without composing it again.
+
+    `hydra.main` can do neither: it composes twice, once for `hydra.mode` and once for the job.
+
+    Args:
+        loader: that composed the configuration.
+        cfg: the configuration, with Hydra's own node and what was typed in it.
+        run: the job.
+    """
+    cfg.hydra.mode = RunMode.RUN
+    overrides = OverridesParser.create().parse_overrides(list(cfg.hydra.overrides.task))
+    config = cfg.hydra.job.config.override_dirname
+    cfg.hydra.job.override_dirname = get_overrides_dirname(
+        overrides, config.exclude_keys, config.item_sep, config.kv_sep
+    )
+    hydra = Hydra("seqpipe", _ComposedBefore(loader, cfg))
+    GlobalHydra.instance().initialize(hydra)
+    try:
+        hydra.run(cfg.hydra.job.config_name, run, [])
+    finally:
+        GlobalHydra.instance().clear()

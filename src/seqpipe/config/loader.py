@@ -4,7 +4,7 @@ import os
 import pickle
 import re
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,10 +22,12 @@ from seqpipe.config.class_override import drop_inherited
 from seqpipe.config.config_view import Tree
 from seqpipe.config.data_path import settle_path
 from seqpipe.config.hydra_internals import (
+    ConfigLoader,
     Repository,
     apply_override,
     config_loader,
     repository_of,
+    run_composed,
 )
 from seqpipe.config.key_names import deletable, unknown_key
 from seqpipe.config.nested_groups import with_dots
@@ -49,6 +51,7 @@ class Composed(NamedTuple):
         refused: groups whose option does not exist, cfg has their default option; and keys whose
             value cannot be read.
         nulls: keys that held null and were removed, which Hydra itself refuses.
+        loader: Hydra's loader that composed it.
     """
 
     cfg: DictConfig
@@ -56,7 +59,20 @@ class Composed(NamedTuple):
     hydra: DictConfig
     problems: list[Problem | str]
     refused: frozenset[str]
-    nulls: frozenset[str] = frozenset()
+    nulls: frozenset[str]
+    loader: ConfigLoader
+
+    @property
+    def is_sweep(self) -> bool:
+        """True where the options chosen make it a sweep, without the flag for one."""
+        return bool(self.hydra.mode == RunMode.MULTIRUN)
+
+    def run(self, job: Callable[[DictConfig], float]) -> None:
+        """Run it as one job of Hydra's, without composing it again."""
+        whole = self.cfg.copy()
+        with open_dict(whole):
+            whole.hydra = self.hydra
+        run_composed(self.loader, whole, job)
 
 
 def choices_of(hydra: Any) -> dict[str, str]:
@@ -253,9 +269,9 @@ class Loader:
         with open_dict(cfg):
             del cfg["hydra"]
         settle_path(cfg)
-        return Composed(
-            cfg, choices_of(hydra), hydra, problems, frozenset(refused), frozenset(nulls)
-        )
+        hydra.overrides.task = [str(override.input_line) for override in overrides]
+        sets = frozenset(refused), frozenset(nulls)
+        return Composed(cfg, choices_of(hydra), hydra, problems, *sets, self.hydra_loader)
 
     def _compose_groups(self, lines: tuple[str, ...]) -> DictConfig:
         """Compose the options chosen; a sweep does so once for each set of options."""
