@@ -76,14 +76,14 @@ class Npz(SplitsInFiles):
     def splits_inside(self, file: Path) -> dict[str, Names]:
         """The splits whose arrays a file holds, `X_train` and `X_test` in place of `X`."""
         found = _splits(file, self.x)
-        if self.x in _names(file) or "train" not in found or len(found) == 1:
+        if self.x in array_names(file) or "train" not in found or len(found) == 1:
             return {}
         return {split: f"{self.train}/{split}" for split in SPLITS if split in found}
 
     def unread(self, file: Path) -> list[str]:
         """The arrays of other splits in the file, where `x` is the array of one."""
         read = {self.x, self.y, self.lengths}
-        others = sorted(n for n in _names(file) if n not in read and split_of(n) is not None)
+        others = sorted(n for n in array_names(file) if n not in read and split_of(n) is not None)
         if not others:
             return super().unread(file)
         whole, y = without_split_of_array(self.x), without_split_of_array(self.y or "")
@@ -121,7 +121,7 @@ class Npz(SplitsInFiles):
     ) -> Iterator[str | None]:
         """The names of x, y and lengths; those of a split where they are called by it."""
         for name in (self.x, self.y, self.lengths):
-            if split is None or name is None or name in _names(file):
+            if split is None or name is None or name in array_names(file):
                 yield name
             else:
                 yield _splits(file, name).get(split, f"{name}_{split}")
@@ -205,19 +205,23 @@ def located(file: Path) -> tuple[Path, str | None]:
     return (file.parent, file.name) if file.parent.is_file() else (file, None)
 
 
-def _names(file: Path) -> list[str]:
-    """The arrays of a file; nothing where it is none, which `parse` reports."""
+def array_names(file: Path) -> list[str]:
+    """The arrays of an .npz file; nothing where it is none, which `parse` reports."""
     try:
         with zipfile.ZipFile(file) as opened:
-            return [member.removesuffix(".npy") for member in opened.namelist()]
+            return _names(opened)
     except (zipfile.BadZipFile, EOFError, OSError):
         return []
+
+
+def _names(opened: zipfile.ZipFile) -> list[str]:
+    return [member.removesuffix(".npy") for member in opened.namelist()]
 
 
 def _splits(file: Path, name: str) -> dict[str, str]:
     """The arrays `X_train`, `trainX` and the like of X, by their split."""
     found: dict[str, str] = {}
-    for one in _names(file):
+    for one in array_names(file):
         split = split_of_array(one, name)
         if split is not None:
             found.setdefault(split, one)
@@ -233,7 +237,7 @@ class _Header(NamedTuple):
 
 
 def _open(opened: zipfile.ZipFile, file: Path, name: str) -> IO[bytes]:
-    names = [member.removesuffix(".npy") for member in opened.namelist()]
+    names = _names(opened)
     if name not in names:
         shown = f"allowed: {', '.join(names)}{did_you_mean(name, names)}"
         raise DataError(f"{file}: has no array {name}; {shown}")

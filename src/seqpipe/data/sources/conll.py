@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from seqpipe.data.base import Found, place
 from seqpipe.data.sources.files import FileSource
-from seqpipe.data.sources.text_lines import at_least_one, lines
+from seqpipe.data.sources.text_lines import at_least_one, lines, packed_too
 from seqpipe.data.sources.token_lines import (
     CONLLU,
     Sentence,
@@ -91,11 +91,7 @@ class Conll(TokenLines):
     """
 
     wanted = "in columns separated by tabs or spaces"
-    suffixes = tuple(
-        f".{name}{packed}"
-        for name in ("conll", "iob", "bio", "tsv", "txt", "conllu")
-        for packed in ("", ".gz")
-    )
+    suffixes = packed_too(".conll", ".iob", ".bio", ".tsv", ".txt", ".conllu")
 
     columns: dict[str, int] | None = None
     separator: Literal["auto", "tab", "space"] = "auto"

@@ -1,8 +1,10 @@
 """DNA with features: a class for each base, on either strand, whole or in windows."""
 
 import typing
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,7 +16,7 @@ from seqpipe.data.nucleotides import item, reverse_complement
 from seqpipe.data.sources.fasta_records import Piece, fasta, sequences
 from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.text_lines import lines
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.rules import or_null, whole
 
 REGION = 10  # windows of a region, where `region` is not given
@@ -121,30 +123,21 @@ class Annotated(FileSource):
         """True: letters of several lines make one sequence."""
         return True
 
-    def bare_records(self, file: Path) -> Iterator[Found]:
-        """The sequences of FASTA or FASTQ, or their windows, without features."""
+    def parse(self, file: Path) -> Iterator[Found]:
+        """The sequences of a file, or their windows, with their features unless y is not read."""
+        text = (line for _, line in lines(file, self.encoding) if isinstance(line, str))
+        first = next((line for line in text if line.strip()), "") if self.bare else ""
+        if not first.startswith((">", "@")):
+            yield from self.annotated(file)
+            return
         whole = self.region is None
-        every = sequences(file, self.encoding, "dna") if whole else self._pieces(file)
-        for found in every:
-            if isinstance(found, DataError):
-                yield found
-                continue
-            yield from self.records(
-                found.sequence,
-                (),
-                file=file,
-                line=found.line,
-                name=(found.id, found.description),
-                start=found.start,
-            )
+        every = sequences if whole else partial(fasta, size=self.region)
+        for found in every(file, self.encoding, "dna"):
+            yield from [found] if isinstance(found, DataError) else self.records(found, (), file)
 
-    def _pieces(self, file: Path) -> Iterator[Piece | DataError]:
-        return fasta(file, self.encoding, "dna", size=self.region)
-
-    def starts_with(self, file: Path, *signs: str) -> bool:
-        """True where the first line that is not blank starts with one of the signs."""
-        found = (line for _, line in lines(file, self.encoding) if isinstance(line, str))
-        return next((line for line in found if line.strip()), "").startswith(signs)
+    @abstractmethod
+    def annotated(self, file: Path) -> Iterator[Found]:
+        """The sequences of a file of this format, or their windows, as `parse` gives them."""
 
     def keep_together(self, columns: Sequence[str]) -> None:
         """Whatever x is: a region is one item; uncut, a sequence and its reverse complement."""
@@ -155,29 +148,17 @@ class Annotated(FileSource):
         """The place in `classes` of the bases between the parts of a feature."""
         return len(self.classes) - 2
 
-    def records(
-        self,
-        sequence: str,
-        spans: Sequence[Span],
-        *,
-        file: Path,
-        line: int,
-        name: tuple[str, str],
-        start: int = 0,
-    ) -> Iterator[Found]:
+    def records(self, piece: Piece, spans: Sequence[Span], file: Path) -> Iterator[Found]:
         """The windows of a region, or of a whole sequence, as records.
 
         Args:
-            sequence: letters of the forward strand.
+            piece: letters of the forward strand.
             spans: features that have to do with them, counted from the start of them.
             file: the file that holds it.
-            line: it starts at.
-            name: id and description.
-            start: letters of the whole sequence before these.
         """
-        sequence = sequence.upper() if self.case == "fold" else sequence
+        sequence = piece.sequence.upper() if self.case == "fold" else piece.sequence
         wanted = [span for span in spans if self.strand != "forward" or span.strand >= 0]
-        region = f"{name[0]}:{start + 1}-{start + len(sequence)}"
+        region = f"{piece.id}:{piece.start + 1}-{piece.start + len(sequence)}"
         for a in self._starts(len(sequence)):
             letters = sequence[a:] if self.length is None else sequence[a : a + self.length]
             inside = [span for span in wanted if span.start < a + len(letters) and span.end > a]
@@ -187,16 +168,16 @@ class Annotated(FileSource):
                 ]
                 tags = self._tags(len(letters), read, a)
                 columns = {
-                    "id": name[0],
-                    "description": name[1],
-                    "start": start + a + 1,
+                    "id": piece.id,
+                    "description": piece.description,
+                    "start": piece.start + a + 1,
                     "strand": "+" if strand == 1 else "-",
                     "sequence": letters if strand == 1 else reverse_complement(letters),
                     "tags": tags if strand == 1 else tags[::-1],
                     "item": item(letters),
                     "region": region,
                 }
-                yield PlacedRecord(columns, file, line)
+                yield PlacedRecord(columns, file, piece.line)
 
     def _starts(self, count: int) -> range:
         """The starts of the windows of a region; none lies wholly in the one before."""
@@ -235,3 +216,10 @@ def spans_between(parts: Sequence[tuple[int, int, int]], rank: int) -> Iterator[
         a, b = (next_end, start) if strand == -1 else (end, next_start)
         if a < b:
             yield Span(a, b, strand, rank)
+
+
+def unknown_kinds(file: Path, wanted: list[str], known: list[str]) -> DataError:
+    """No feature that a class was given to is there."""
+    hint = did_you_mean(wanted[0], known)
+    text = f"no feature is called {' or '.join(wanted)}; allowed: {', '.join(known)}{hint}"
+    return DataError(f"{file}: data.source.features: {text}")

@@ -4,7 +4,6 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -15,8 +14,9 @@ from seqpipe.data.nucleotides import item, reverse_complement
 from seqpipe.data.sources.argument_checks import compiled, not_there
 from seqpipe.data.sources.fasta_records import SUFFIXES, Piece, sequences
 from seqpipe.data.sources.files import FileSource
-from seqpipe.data.sources.splitting import Reread
+from seqpipe.data.sources.splitting import Reread, with_problems
 from seqpipe.data.sources.table_formats import table_rows
+from seqpipe.data.sources.text_lines import packed_too
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.rules import refusal
 
@@ -45,7 +45,7 @@ class Fasta(FileSource):
             strands of a protein.
     """
 
-    suffixes = (*SUFFIXES, ".fq", ".fq.gz", ".fastq", ".fastq.gz")
+    suffixes = (*SUFFIXES, *packed_too(".fq", ".fastq"))
     companions: ClassVar = {"labels": (".tsv", ".csv", ".tab")}
 
     classes: dict[str, str] | None = None
@@ -90,7 +90,7 @@ class Fasta(FileSource):
                 if not isinstance(found, DataError)
             }
             if problems := self.table.problems(ids):
-                splits = replace(splits, train=preceded(problems, splits.train))
+                splits = with_problems(splits, problems)
         return splits
 
     def holds(self, file: Path, labelled: bool = False) -> bool:
@@ -152,11 +152,6 @@ def _pattern(header: str) -> re.Pattern[str]:
     if not pattern.groups:
         raise ConfigError(refusal(key, header, "finds no class", allowed))
     return pattern
-
-
-def preceded(problems: Sequence[DataError], found: Iterable[Found]) -> Iterable[Found]:
-    """Problems of a whole source, then what was found."""
-    return Reread(lambda: chain(problems, found))
 
 
 def _both_strands(found: Iterable[Found]) -> Iterator[Found]:

@@ -11,14 +11,10 @@ import numpy as np
 
 from seqpipe.data.base import place
 from seqpipe.data.nucleotides import allowed_letters, letters
-from seqpipe.data.sources.text_lines import lines
+from seqpipe.data.sources.text_lines import lines, packed_too
 from seqpipe.errors import DataError
 
-SUFFIXES = tuple(
-    f".{name}{packed}"
-    for name in ("fa", "fasta", "fna", "ffn", "frn", "faa", "fas")
-    for packed in ("", ".gz")
-)
+SUFFIXES = packed_too(".fa", ".fasta", ".fna", ".ffn", ".frn", ".faa", ".fas")
 """Of FASTA files."""
 _WORST, _BEST = 33, 126  # bytes of a quality, "!" is Phred 0. Source: Cock et al. (2010), Sanger
 _FOUR_LINES = "four lines a read: @id, letters, +, quality"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from seqpipe.data.base import Found, place
 from seqpipe.data.nucleotides import allowed_letters, letters
-from seqpipe.data.sources.dna_features import Annotated, Span, spans_between
-from seqpipe.data.sources.text_lines import lines
-from seqpipe.errors import DataError, did_you_mean
+from seqpipe.data.sources.dna_features import Annotated, Span, spans_between, unknown_kinds
+from seqpipe.data.sources.fasta_records import Piece
+from seqpipe.data.sources.text_lines import lines, packed_too
+from seqpipe.errors import DataError
 
 _WRONG = letters("dna")
 _FEATURE = re.compile(r" {1,8}(\S+) +(\S.*)")  # the standard: key in column 6, place in 22
@@ -28,15 +29,10 @@ class GenBank(Annotated):
     Each record is one sequence; the options are those of `Annotated`.
     """
 
-    suffixes = tuple(
-        f"{suffix}{packed}" for suffix in (".gb", ".gbk", ".gbff") for packed in ("", ".gz")
-    )
+    suffixes = packed_too(".gb", ".gbk", ".gbff")
 
-    def parse(self, file: Path) -> Iterator[Found]:
+    def annotated(self, file: Path) -> Iterator[Found]:
         """The records of a file, or their windows; one is held at a time."""
-        if self.bare and self.starts_with(file, ">", "@"):
-            yield from self.bare_records(file)
-            return
         entry: _Entry | None = None
         seen: dict[str, None] = {}
         entries = 0
@@ -82,20 +78,16 @@ class GenBank(Annotated):
             spans += [Span(*part, self.ranks[feature.kind]) for part in parts]
             if self.between is not None:
                 spans += spans_between(parts, self.rank_between)
-        cuts = [
-            (a, min(a + (self.region or len(sequence)), len(sequence)))
-            for a in range(0, len(sequence), self.region or len(sequence))
-        ]
-        for a, b in cuts:
+        size = self.region or len(sequence)
+        for start in range(0, len(sequence), size):
+            piece = entry.piece(start, sequence[start : start + size])
+            end = start + len(piece.sequence)
             inside = [
-                span._replace(start=span.start - a, end=span.end - a)
+                span._replace(start=span.start - start, end=span.end - start)
                 for span in spans
-                if span.start < b and span.end > a
+                if span.start < end and span.end > start
             ]
-            name = (entry.id, " ".join(entry.description))
-            yield from self.records(
-                sequence[a:b], inside, file=entry.file, line=entry.line, name=name, start=a
-            )
+            yield from self.records(piece, inside, entry.file)
 
 
 @dataclass
@@ -124,6 +116,10 @@ class _Entry:
         """The name of the locus."""
         words = self.locus.split()
         return words[1] if len(words) > 1 else ""
+
+    def piece(self, start: int, sequence: str) -> Piece:
+        """Some letters of the sequence; start: letters before them."""
+        return Piece(self.id, " ".join(self.description), self.line, start, sequence, last=True)
 
     def add(self, number: int, line: str) -> DataError | None:
         """Add a line; an error where it cannot be used."""
@@ -238,10 +234,3 @@ def _parts(tokens: list[str], size: int) -> list[Part]:
     if not 1 <= start <= end <= size:
         raise ValueError(f"{word} is no place in 1..{size}; allowed: {_PLACES}")
     return [(start - 1, end, 1)]
-
-
-def unknown_kinds(file: Path, wanted: list[str], known: list[str]) -> DataError:
-    """No feature that a class was given to is there."""
-    hint = did_you_mean(wanted[0], known)
-    text = f"no feature is called {' or '.join(wanted)}; allowed: {', '.join(known)}{hint}"
-    return DataError(f"{file}: data.source.features: {text}")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,12 +12,11 @@ import numpy as np
 
 from seqpipe.data.base import Found, Splits, place
 from seqpipe.data.sources.argument_checks import not_there
-from seqpipe.data.sources.dna_features import Annotated, Span, spans_between
-from seqpipe.data.sources.fasta import preceded
+from seqpipe.data.sources.dna_features import Annotated, Span, spans_between, unknown_kinds
 from seqpipe.data.sources.fasta_records import SUFFIXES, Piece, fasta
 from seqpipe.data.sources.files import Names
-from seqpipe.data.sources.genbank import unknown_kinds
-from seqpipe.data.sources.text_lines import lines
+from seqpipe.data.sources.splitting import with_problems
+from seqpipe.data.sources.text_lines import lines, packed_too
 from seqpipe.errors import DataError
 
 _COLUMNS = "seqid source type start end score strand phase attributes"
@@ -38,7 +37,7 @@ class FastaGff(Annotated):
         between: see `Annotated`; the parts of one feature have the same Parent or transcript_id.
     """
 
-    suffixes = (*SUFFIXES, ".gff", ".gff3", ".gff.gz", ".gff3.gz")
+    suffixes = (*SUFFIXES, *packed_too(".gff", ".gff3"))
     companions: ClassVar = {"annotation": (".gff3", ".gff", ".gtf")}
 
     annotation: Names | None = None
@@ -51,14 +50,11 @@ class FastaGff(Annotated):
         """
         splits = super().read()
         if self.annotation is not None and (problems := self._given.problems):
-            return replace(splits, train=preceded(problems, splits.train))
+            return with_problems(splits, problems)
         return splits
 
-    def parse(self, file: Path) -> Iterator[Found]:
+    def annotated(self, file: Path) -> Iterator[Found]:
         """The sequences of a file, or their windows; with `length` a region is held at a time."""
-        if self.bare and self.starts_with(file, ">", "@"):
-            yield from self.bare_records(file)
-            return
         inside = self.annotation is None
         annotation = self._read([file]) if inside else self._given
         if inside and not self.bare:
@@ -72,14 +68,8 @@ class FastaGff(Annotated):
             if found.start == 0:
                 ids.append(found.id)
             end = found.start + len(found.sequence)
-            yield from self.records(
-                found.sequence,
-                () if self.bare else annotation.within(found.id, found.start, end),
-                file=file,
-                line=found.line,
-                name=(found.id, found.description),
-                start=found.start,
-            )
+            spans = () if self.bare else annotation.within(found.id, found.start, end)
+            yield from self.records(found, spans, file)
             if found.last and not self.bare:
                 yield from annotation.outside(found, file)
         if ids and not self.bare and not annotation.names.intersection(ids):

@@ -13,7 +13,7 @@ import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord
 from seqpipe.data.piano_roll import matrix_roll, notes_roll
-from seqpipe.data.sources.arrays import SplitsInFiles, located
+from seqpipe.data.sources.arrays import SplitsInFiles, array_names, located
 from seqpipe.data.sources.files import Names
 from seqpipe.data.sources.split_names import group_by_split
 from seqpipe.errors import DataError, did_you_mean
@@ -62,7 +62,11 @@ class PianoRolls(SplitsInFiles):
             raise DataError(f"{file}: {variable or 'it'} holds no pieces")
 
 
-_BROKEN = (ValueError, TypeError, IndexError, KeyError, OSError, EOFError)
+_BROKEN = (
+    *(ValueError, TypeError, AttributeError, IndexError, KeyError, OSError, EOFError),
+    *(NotImplementedError, zipfile.BadZipFile, zlib.error, struct.error),
+)
+"""The errors of the libraries for files that are not what their names say, or are cut short."""
 
 
 def _variables(file: Path) -> list[str]:
@@ -73,10 +77,9 @@ def _variables(file: Path) -> list[str]:
 
             return [str(name) for name, *_ in whosmat(file)]
         if file.suffix.lower() == ".npz":
-            with zipfile.ZipFile(file) as opened:
-                return [member.removesuffix(".npy") for member in opened.namelist()]
+            return array_names(file)
         held = json.loads(file.read_bytes())
-    except (*_BROKEN, NotImplementedError, zipfile.BadZipFile, zlib.error, struct.error):
+    except _BROKEN:
         return []
     return list(map(str, held)) if isinstance(held, dict) else []
 
@@ -102,13 +105,12 @@ def _matlab(file: Path, variable: str | None) -> Iterator[Any]:
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
-    broken = (MatReadError, ValueError, TypeError, IndexError, KeyError, OSError, EOFError)
     try:
         held = loadmat(file)
     except NotImplementedError:
         text = "a MATLAB 7.3 file, which is another format"
         raise DataError(f"{file}: {text}; allowed: save(..., '-v7')") from None
-    except (*broken, zlib.error, struct.error) as error:
+    except (*_BROKEN, MatReadError) as error:
         raise DataError(f"{file}: not a MATLAB file ({error})") from None
     names = [name for name in held if not name.startswith("__")]
     for name in _chosen(file, names, variable):
@@ -129,7 +131,6 @@ def _matrices(value: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
 
 
 def _numpy(file: Path, variable: str | None) -> Iterator[Any]:
-    broken = (ValueError, TypeError, AttributeError, OSError, EOFError)  # a .npy gives an array
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as held:
             for name in _chosen(file, held.files, variable):
@@ -140,7 +141,7 @@ def _numpy(file: Path, variable: str | None) -> Iterator[Any]:
                     allowed = "numpy.savez(file, *pieces), an array (T, 88) a piece"
                     raise DataError(f"{file}: {name} {text}; allowed: {allowed}") from None
                 yield from array if array.ndim == 3 else [array]
-    except (*broken, zipfile.BadZipFile, zlib.error) as error:
+    except _BROKEN as error:  # a .npy gives an array
         raise DataError(f"{file}: not an .npz file ({error})") from None
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from seqpipe.data.missing import MISSING_WORDS
 from seqpipe.data.number_precision import MOST, check_exact
 from seqpipe.data.sources.files import FileSource
+from seqpipe.data.sources.text_lines import packed_too
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 Missing = Literal["error", "previous", "linear", "zero"]
@@ -25,7 +26,7 @@ class SeriesTable(FileSource):
         delimiter: between cells; None: any white space.
     """
 
-    suffixes = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+    suffixes = packed_too(".csv", ".tsv", ".txt")
 
     delimiter: str | None = ","
 

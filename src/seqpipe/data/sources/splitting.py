@@ -3,7 +3,9 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -166,3 +168,8 @@ def _mixed(numbers: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
     return z ^ (z >> np.uint64(31))
+
+
+def with_problems(splits: Splits, problems: Sequence[DataError]) -> Splits:
+    """The splits, with problems of the whole source before the first record of train."""
+    return replace(splits, train=Reread(lambda: chain(problems, splits.train)))

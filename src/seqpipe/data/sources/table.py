@@ -20,6 +20,7 @@ from seqpipe.data.sources.table_formats import (
     parquet_rows,
     table_rows,
 )
+from seqpipe.data.sources.text_lines import packed_too
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import refusal
 
@@ -51,7 +52,7 @@ class Table(FileSource):
         ConfigError: an option that cannot work.
     """
 
-    suffixes = tuple(suffix + packed for suffix in FORMATS for packed in ("", ".gz"))
+    suffixes = packed_too(*FORMATS)
 
     columns: list[str] | None = None
     format: Literal["csv", "tsv", "jsonl", "parquet"] | None = None

@@ -24,6 +24,15 @@ _MARKS = {  # the longer ones first: that of utf-32-le starts with that of utf-1
 }
 
 
+def packed_too(*suffixes: str) -> tuple[str, ...]:
+    """Suffixes of files, each also with the .gz of a packed one.
+
+    >>> packed_too(".csv", ".tsv")
+    ('.csv', '.csv.gz', '.tsv', '.tsv.gz')
+    """
+    return tuple(suffix + packed for suffix in suffixes for packed in ("", ".gz"))
+
+
 def check_encoding(encoding: str, key: str = "data.source.encoding") -> None:
     """Refuse an encoding that Python does not know.
 
