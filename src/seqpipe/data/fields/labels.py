@@ -11,9 +11,9 @@ from torch import Tensor
 
 from seqpipe.data.base import FieldSpec, Record
 from seqpipe.data.fields.classes import Classes, class_name, several_in
-from seqpipe.data.fields.series import Moments, Standardized, doubles, units
+from seqpipe.data.fields.series import Standardized, doubles
 from seqpipe.data.missing import MISSING_WORDS, is_blank, is_infinite
-from seqpipe.data.number_precision import Doubles, LostDigitsError, shown
+from seqpipe.data.number_precision import Doubles, LostDigitsError
 from seqpipe.data.tag_notation import PLAIN, Convention, Notation, Survey
 from seqpipe.data.tags import SCHEMES, all_tags, allowed_in, belongs, faults, types
 from seqpipe.errors import ConfigError, DataError, did_you_mean
@@ -273,50 +273,14 @@ class Number(Standardized):
     """
 
     kind = "number"
-
-    def fit(self, records: Iterable[Record]) -> None:
-        """Learn K and, to standardize, the mean and standard deviation of each number."""
-        total = Moments()
-        for record in records:
-            self.size = self.size or len(self._numbers(record))
-            if not self.standardize:
-                return
-            total.add(self._checked(record)[None])
-        if total.count:
-            self.mean, self.scale = total.mean, total.scale
-
-    def encode(self, record: Record) -> Tensor:
-        """(K,) float32.
-
-        Raises:
-            DataError: not finite, not a number, or not K of them.
-        """
-        return self._encoded(self._checked(record), record)
-
-    def _checked(self, record: Record) -> Doubles:
-        numbers = self._numbers(record)
-        if len(numbers) != self.size:
-            wanted = f"the training split starts with {self.size}"
-            self.refuse(self.value(record), f"holds {len(numbers)} numbers; {wanted}")
-        return numbers
-
-    def decode(self, values: Tensor | Sequence[Any]) -> str:
-        """The numbers as they were, to four digits, with spaces between."""
-        numbers = self._in_units(np.asarray(values, dtype=np.float64).reshape(-1)).tolist()
-        if not self.standardize:
-            return " ".join(f"{value:.4g}" for value in numbers)
-        return " ".join(map(shown, numbers, np.broadcast_to(self.scale, self.size).tolist()))
-
-    @property
-    def spec(self) -> FieldSpec:
-        """Size: K."""
-        return FieldSpec(self.kind, self.size, **units(self.standardize, self.mean, self.scale))
+    digits = 4
+    width = "holds {} numbers"
 
     def describe(self, counts: object) -> str:
         """The width."""
         return "a number" if self.size == 1 else f"{self.size} numbers"
 
-    def _numbers(self, record: Record) -> Doubles:
+    def _array(self, record: Record) -> Doubles:
         value = self.value(record)
         if isinstance(value, str) and value.strip().lower() in MISSING_WORDS:
             self.refuse(value, "is missing; allowed: a number")

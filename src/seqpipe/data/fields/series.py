@@ -4,7 +4,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 import torch
@@ -101,7 +101,9 @@ def units(standardize: bool, mean: Doubles, scale: Doubles) -> _Units:
 
 
 class Standardized(Field):
-    """The base of fields of numbers: standardised in float64, given to the model in float32.
+    """The base of fields of finite numbers, of a width that the first record sets.
+
+    They are standardised in float64, and given to the model in float32.
 
     Args:
         column: the key of the entry in a record.
@@ -109,6 +111,10 @@ class Standardized(Field):
     """
 
     fitted = ("size", "mean", "scale")
+    digits: ClassVar[int] = 3
+    """Digits of a number that is shown."""
+    width: ClassVar[str] = "is {} wide"
+    """Says how many numbers an entry has that has too few or too many."""
 
     def __init__(self, column: str, *, standardize: bool = False) -> None:
         super().__init__(column)
@@ -149,25 +155,6 @@ class Standardized(Field):
             raise DataError(f"{text}: no numbers; allowed: 3.5, or a list [0.3,1.0]") from None
         return value
 
-    def _encoded(self, numbers: Doubles, record: Record) -> Tensor:
-        """Standardised, in float32. numbers: (..., D)."""
-        kept = narrowed((numbers - self.mean) / self.scale)
-        if not np.isfinite(kept).all():
-            allowed = "below 3e38" if self.standardize else "below 3e38, or standardize=true"
-            text = f"holds numbers too large for float32; allowed: {allowed}"
-            self.refuse(self.value(record), text)
-        if self._loss is not None:
-            width = numbers.shape[-1]
-            self._loss.add(numbers.reshape(-1, width), kept.reshape(-1, width))
-        return torch.from_numpy(kept)
-
-    def _in_units(self, values: Tensor | Sequence[Any] | Doubles) -> Doubles:
-        return np.asarray(values, dtype=np.float64) * self.scale + self.mean
-
-
-class _Arrays(Standardized):
-    """The base of Series and Vector: finite numbers of a width that the first record sets."""
-
     def fit(self, records: Iterable[Record]) -> None:
         """Learn D and, to standardize, the mean and standard deviation of each of the D numbers."""
         total = Moments()
@@ -180,20 +167,29 @@ class _Arrays(Standardized):
             self.mean, self.scale = total.mean, total.scale
 
     def encode(self, record: Record) -> Tensor:
-        """(T, D) of a Series, (D,) of a Vector, float32.
+        """The numbers of the entry, standardised: (..., D) float32.
 
         Raises:
             DataError: not numbers, not finite, or not of width D.
         """
-        return self._encoded(self._checked(record), record)
+        numbers = self._checked(record)
+        kept = narrowed((numbers - self.mean) / self.scale)
+        if not np.isfinite(kept).all():
+            allowed = "below 3e38" if self.standardize else "below 3e38, or standardize=true"
+            text = f"holds numbers too large for float32; allowed: {allowed}"
+            self.refuse(self.value(record), text)
+        if self._loss is not None:
+            self._loss.add(numbers.reshape(-1, self.size), kept.reshape(-1, self.size))
+        return torch.from_numpy(kept)
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
-        """The numbers as they were, to three digits, a line for each step."""
+        """The numbers as they were, to a few digits, a line for each step."""
         scales = np.broadcast_to(self.scale, self.size).tolist() if self.standardize else None
-        rows = np.atleast_2d(self._in_units(values)).tolist()
+        numbers = np.asarray(values, dtype=np.float64) * self.scale + self.mean
+        rows = np.atleast_2d(numbers).tolist()
         if scales is None:
-            return "\n".join(" ".join(f"{value:.3g}" for value in row) for row in rows)
-        lines = (map(partial(shown, digits=3), row, scales) for row in rows)
+            return "\n".join(" ".join(f"{value:.{self.digits}g}" for value in row) for row in rows)
+        lines = (map(partial(shown, digits=self.digits), row, scales) for row in rows)
         return "\n".join(map(" ".join, lines))
 
     @property
@@ -208,8 +204,8 @@ class _Arrays(Standardized):
     def _checked(self, record: Record) -> Doubles:
         array = self._array(record)
         if array.shape[-1] != self.size:
-            wanted = f"the training split starts with {self.size}"
-            self.refuse(self.value(record), f"is {array.shape[-1]} wide; {wanted}")
+            width = self.width.format(array.shape[-1])
+            self.refuse(self.value(record), f"{width}; the training split starts with {self.size}")
         return array
 
     def _finite(self, value: object) -> Doubles:
@@ -224,7 +220,7 @@ class _Arrays(Standardized):
         return array
 
 
-class Series(_Arrays):
+class Series(Standardized):
     """D numbers for each step, (T, D) float32; as x, or as y one row for each step of x.
 
     Args:
@@ -247,7 +243,7 @@ class Series(_Arrays):
         return f"{self.size} numbers a step"
 
 
-class Vector(_Arrays):
+class Vector(Standardized):
     """All numbers at once, flattened: (D,) float32, without time.
 
     Args:
