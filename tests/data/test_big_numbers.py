@@ -286,7 +286,7 @@ def test_large_numbers_that_float64_holds_are_read():
     field = Number("y", standardize=True)
     values = [2.0**60, "1e300", str(2**60), 10**20, np.uint64(2**63), "100000000000000000000"]
     field.fit([{"y": value} for value in values])
-    assert [float(field._numbers({"y": value})[0]) for value in values] == [*map(float, values)]
+    assert [float(field._array({"y": value})[0]) for value in values] == [*map(float, values)]
 
 
 @pytest.mark.parametrize("text", ["1e400", "inf", "-Infinity", "1_000", "1,5", "1.234,5", "0x10"])

@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import pkgutil
+from dataclasses import is_dataclass
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as some
 from torch import nn
 
 import seqpipe.data.fields
+from seqpipe.bounds import bounds_of
 from seqpipe.data.base import Field
 from seqpipe.data.fields.audio import LogMel, Mfcc
 from seqpipe.data.fields.dna import Nucleotides
@@ -26,7 +28,8 @@ from seqpipe.data.fields.series import Series, Vector
 from seqpipe.data.fields.spelling import Spelled
 from seqpipe.data.fields.symbols import Symbols
 from seqpipe.data.fields.text import Text
-from seqpipe.errors import DataError
+from seqpipe.errors import ConfigError, DataError
+from seqpipe.rules import Problem
 from seqpipe.runs.saved_model import needed
 from seqpipe.testing import check_field
 
@@ -203,3 +206,178 @@ def test_an_entry_is_the_same_after_it_was_json(name):
     for record in records(entries):
         sent = json.loads(json.dumps(needed(field, record, {})))
         assert torch.equal(field.encode(sent), field.encode(record))
+
+
+MADE = sorted({type(field) for field, _ in FIELDS.values()}, key=lambda made: made.__name__)
+NEEDED = {Symbols: {"size": 5}}
+WRONG = (-5, 0, 1.5, 129, "no such choice")
+
+
+def bounds(made):
+    return bounds_of(made if is_dataclass(made) else made.__init__)
+
+
+@pytest.mark.parametrize(("made", "name"), [(made, name) for made in MADE for name in bounds(made)])
+def test_an_argument_outside_its_bounds_is_refused_by_its_rule(made, name):
+    rule = bounds(made)[name]
+    value = next(value for value in WRONG if not rule.accepts(value))
+    with pytest.raises(ConfigError) as refused:
+        made("x", **{**NEEDED.get(made, {}), name: value})
+    (problem,) = refused.value.problems
+    assert problem.removeprefix("data.x.") == str(Problem(name, value, rule.fault(value)))
+
+
+BYTES = "out of range; allowed: an integer >= 260 or null (256 bytes and 4 special symbols)"
+KNOWN = "by {} nothing is unknown; allowed: null"
+SYMBOL = "wrong form; allowed: a symbol without blanks, as <unk>, or null"
+ORDER = "is no order; allowed: two classes or more, each once"
+NO_BACKBONE = "there is no backbone to use it; allowed: null, or also data.x.backbone"
+KEYS = "not two keys of a piano, the lower first; allowed: from 21 to 108"
+BANDS = "allowed: an integer from 1 to 26 (which is data.x.n_mels)"
+COLORS = "allowed: a list of 3, each a number (red, green, blue)"
+OPTIONS = [  # the last of the options is refused
+    (Text, {"by": "bytes", "max_vocabulary": 259}, BYTES),
+    (Text, {"by": "subwords", "max_vocabulary": 9}, BYTES),
+    (Text, {"by": "bytes", "min_count": 2}, "by bytes none is left out; allowed: null"),
+    (Text, {"by": "bytes", "unknown": "<unk>"}, KNOWN.format("bytes")),
+    (Text, {"by": "subwords", "unknown": "<unk>"}, KNOWN.format("subwords")),
+    (Text, {"by": "tokens", "unknown": "a b"}, SYMBOL),
+    (Spelled, {"unknown": ""}, SYMBOL),
+    (Ordinal, {"order": ["one"]}, ORDER),
+    (Ordinal, {"order": ["a", "b", "a"]}, ORDER),
+    (
+        MultiLabel,
+        {"separator": ""},
+        "is empty, so it separates no labels; allowed: one sign or more, |",
+    ),
+    (PianoRoll, {"lowest": 20, "highest": 60}, KEYS),
+    (PianoRoll, {"lowest": 60, "highest": 109}, KEYS),
+    (PianoRoll, {"lowest": 61, "highest": 60}, KEYS),
+    (
+        Nucleotides,
+        {"position": True},
+        "ids have no room for it; allowed: false, or also codes=shares",
+    ),
+    (Mfcc, {"n_mfcc": 30}, f"out of range; {BANDS}"),
+    (Frames, {"layer": "pool"}, NO_BACKBONE),
+    (Frames, {"weights": "w.pt"}, NO_BACKBONE),
+    (Frames, {"channel_mean": [0.0] * 3}, NO_BACKBONE),
+    (
+        Frames,
+        {"backbone": Tiny(), "layer": "2"},
+        "no such part of the backbone; allowed: 0, 1 and parts of these",
+    ),
+    (Frames, {"backbone": Tiny(), "channel_mean": [0.5]}, f"out of range; {COLORS}"),
+    (
+        Frames,
+        {"backbone": Tiny(), "channel_deviation": [1.0, 0.0, 1.0]},
+        "out of range; allowed: a list, each a number > 0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("made", "options", "message"), OPTIONS)
+def test_options_that_cannot_work_are_refused(made, options, message):
+    with pytest.raises(ConfigError) as refused:
+        made("x", **options)
+    (problem,) = refused.value.problems
+    key, _, text = problem.partition(": ")
+    assert f"{[*options][-1]}=" in key
+    assert text == message
+
+
+CLASSES = "not a class of the training split; it has"
+CODES = "no code of DNA; allowed: A C G T R Y S W K M B D H V N"
+FRAMES = "allowed: (frames, height, width) or (frames, height, width, 3) uint8"
+NAN = math.nan
+ENTRIES = {
+    "Category": [("bb", f"='bb': {CLASSES} a, b; did you mean 'b'?")],
+    "Ordinal": [(2, f"=2: {CLASSES} 1, 3, 5")],
+    "Tags": [(["b", "d"], f"='d': {CLASSES} a, b, c")],
+    "Number": [
+        ("x", "='x': not a number, nor a list of numbers; allowed: as 12, -0.5 or 1e-3"),
+        (NAN, "=nan: is missing; allowed: a value"),
+        ([1, NAN], "=[1, nan]: not finite"),
+        ("NA", "='NA': is missing; allowed: a number"),
+    ],
+    "Number, several": [([1], "=[1]: holds 1 numbers; the training split starts with 2")],
+    "MultiLabel": [
+        ("cc", f"='cc': {CLASSES} a, b, c; did you mean 'c'?"),
+        (3, "=3: neither a list of labels nor text, as a|b"),
+        (None, "=None: is missing; allowed: a value"),
+    ],
+    "Series": [
+        ([[1, 2, 3]], "=[[1, 2, 3]]: is 3 wide; the training split starts with 2"),
+        ([[1, math.inf]], "=[[1, inf]]: holds NaN or infinity"),
+        ([["a"]], "=[['a']]: not an array of numbers; allowed: numbers as 12, -0.5 or 1e-3"),
+        ([[[1, 2]]], "=[[[1, 2]]]: has shape (1, 1, 2); expected (steps, numbers) or (steps,)"),
+    ],
+    "Symbols": [
+        ([1, 5], "=5: outside 0..4; size=5"),
+        ([-1], "=-1: outside 0..4; size=5"),
+        ([0.5], "=[0.5]: not a flat list of integers"),
+        ([[1]], "=[[1]]: not a flat list of integers"),
+    ],
+    "Text by characters": [(3, "=3: not text")],
+    "Text by words": [(3, "=3: not text"), (["a"], "=['a']: not text")],
+    "Text by tokens": [
+        (3, "=3: not text, nor a list of it"),
+        (["a", 3], "=['a', 3]: not text, nor a list of it"),
+    ],
+    "Text by bytes": [
+        (3, "=3: not text"),
+        ("a\ud800", "='a\\ud800': character 2 is half of a surrogate pair"),
+    ],
+    "Text by subwords": [(3, "=3: not text")],
+    "Spelled": [
+        (3, "=3: neither text nor a list of words"),
+        ([1, 2], "=[1, 2]: neither text nor a list of words"),
+        (["a", ""], "=['a', '']: word 2 has no characters"),
+    ],
+    "Nucleotides": [
+        ("ACXGT", f"='ACXGT': letter 3 is 'X', {CODES}"),
+        ("AC-", f"='AC-': letter 3 is '-', {CODES}"),
+        ("AC\u0142", f"='AC\u0142': letter 3 is '\u0142', {CODES}"),
+        ("ACGU", f"='ACGU': letter 4 is 'U', {CODES}; U of RNA with rna=true"),
+        (7, "=7: not text"),
+    ],
+    "PianoRoll": [
+        ([[109]], ": step 1: note 109 is no key of a piano; allowed: 21 to 108"),
+        ([[60], 61], ": step 2 is 61; allowed: a list of MIDI numbers"),
+        ([[True]], ": step 1 is [True]; allowed: a list of MIDI numbers"),
+        ([], ": has no steps"),
+        (5, ": is int; allowed: a list of notes for each step"),
+    ],
+    "Frames": [
+        (np.zeros((2, 4, 5)), f": not frames, but float64 of shape (2, 4, 5); {FRAMES}"),
+        (np.uint8([[1, 2]]), f": not frames, but uint8 of shape (1, 2); {FRAMES}"),
+        (np.uint8([[[[1, 2]]]]), f": not frames, but uint8 of shape (1, 1, 1, 2); {FRAMES}"),
+        (np.uint8([[[1, 2]]]), ": frames of shape (1, 2); the training split starts with (4, 5)"),
+    ],
+    "LogMel": [
+        ([], "=[]: has shape (0,); allowed: (samples,), one or more"),
+        ([[0.1]], "=[[0.1]]: has shape (1, 1); allowed: (samples,), one or more"),
+        ("a", "='a': not samples; allowed: a flat array of numbers in [-1, 1]"),
+        ([0.1, NAN], "=[0.1, nan]: holds NaN or infinity"),
+        ({"x": [0.1], "rate": 16000}, "=[0.1]: has 16000 samples a second, the training split "
+         "starts with 8000; allowed: data.source.rate=8000 to resample"),
+        ({"x": [0.1], "rate": None}, "=[0.1]: rate=None beside it is no number of samples a "
+         "second; allowed: also data.x.rate=16000"),
+    ],
+}  # fmt: skip
+OF_TEXT = ("Text by characters", "Text by words", "Text by tokens", "Text by subwords", "Spelled")
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "message"), [(name, *one) for name in ENTRIES for one in ENTRIES[name]]
+)
+def test_an_entry_that_is_none_of_its_kind_is_refused(name, entry, message):
+    field, entries = copy.deepcopy(FIELDS[name])
+    if name in OF_TEXT:  # of which every entry is learned
+        with pytest.raises(DataError) as refused:
+            field.fit(records([*entries, entry]))
+        assert refused.value.problems == [f"x{message}"]
+    field.fit(records(entries))
+    with pytest.raises(DataError) as refused:
+        field.encode(entry if isinstance(entry, dict) else {"x": entry, "rate": 8000})
+    assert refused.value.problems == [f"x{message}"]

@@ -81,30 +81,6 @@ def test_pixels_come_back_as_they_were(frames, standardize, differences):
     assert (field.pictures(field.encode({"x": frames})) == frames).all()
 
 
-@pytest.mark.parametrize(
-    ("value", "told"),
-    [
-        (np.zeros((2, 3, 3)), "float64 of shape (2, 3, 3)"),
-        (clip([1, 2]), "uint8 of shape (1, 2)"),
-        (np.zeros((1, 2, 2, 4), dtype=np.uint8), "uint8 of shape (1, 2, 2, 4)"),
-    ],
-)
-def test_what_are_no_frames_is_refused(value, told):
-    with pytest.raises(DataError) as error:
-        fitted(Frames("x"), value)
-    assert str(error.value) == (
-        f"x: not frames, but {told}; allowed: (frames, height, width) or "
-        "(frames, height, width, 3) uint8"
-    )
-
-
-def test_frames_of_another_size_than_in_training_are_refused():
-    field = fitted(Frames("x"), clip([[1, 2]]))
-    with pytest.raises(DataError) as error:
-        field.encode({"x": clip([[1, 2, 3]])})
-    assert str(error.value) == "x: frames of shape (1, 3); the training split starts with (1, 2)"
-
-
 def test_a_backbone_makes_the_features_of_each_frame():
     network = Tiny()
     field = fitted(Frames("x", backbone=network), clip([[255, 0]]))
@@ -206,35 +182,6 @@ def test_features_that_are_not_finite_are_refused():
 def unused(name, value):
     text = "there is no backbone to use it; allowed: null, or also data.x.backbone"
     return f"data.x.{name}={value}: {text}"
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"layer": "pool"}, unused("layer", "pool")),
-        ({"weights": "w.pt"}, unused("weights", "w.pt")),
-        ({"channel_mean": [0.0] * 3}, unused("channel_mean", "[0.0,0.0,0.0]")),
-        (
-            {"backbone": Tiny(), "layer": "pol"},
-            "data.x.layer=pol: no such part of the backbone; allowed: pool, mix, drop and parts of "
-            "these; did you mean 'pool'?",
-        ),
-        (
-            {"backbone": Tiny(), "channel_mean": [0.5]},
-            "data.x.channel_mean=[0.5]: out of range; "
-            "allowed: a list of 3, each a number (red, green, blue)",
-        ),
-        (
-            {"backbone": Tiny(), "channel_deviation": [1.0, 0.0, 1.0]},
-            "data.x.channel_deviation=[1.0,0.0,1.0]: out of range; "
-            "allowed: a list, each a number > 0",
-        ),
-    ],
-)
-def test_options_that_mean_nothing_are_refused(options, message):
-    with pytest.raises(ConfigError) as error:
-        Frames("x", **options)
-    assert str(error.value) == message
 
 
 def test_weights_that_do_not_fit_the_backbone_are_refused(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from seqpipe.data.fields.dna import Nucleotides
 from seqpipe.data.nucleotides import CODES, STANDS_FOR, item, reverse_complement
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import ConfigError
 
 DNA = st.text(alphabet=CODES, min_size=1, max_size=50)
 MASKED = st.text(alphabet=CODES + CODES.lower(), min_size=1, max_size=50)
@@ -70,32 +70,6 @@ def test_symbols_take_one_byte_a_base_and_the_four_bases_come_first():
 
 
 NO_CODE = "no code of DNA; allowed: A C G T R Y S W K M B D H V N"
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ("ACXGT", f"s='ACXGT': letter 3 is 'X', {NO_CODE}"),
-        ("AC-", f"s='AC-': letter 3 is '-', {NO_CODE}"),
-        ("AC\u0142", f"s='AC\u0142': letter 3 is '\u0142', {NO_CODE}"),
-        ("ACGU", f"s='ACGU': letter 4 is 'U', {NO_CODE}; U of RNA with rna=true"),
-        (7, "s=7: not text"),
-    ],
-)
-def test_what_is_no_dna_is_refused(value, message):
-    with pytest.raises(DataError) as caught:
-        Nucleotides("s").encode({"s": value})
-    assert caught.value.problems == [message]
-
-
-def test_an_unknown_choice_is_named():
-    with pytest.raises(ConfigError) as caught:
-        Nucleotides("s", codes="share")
-    assert caught.value.problems == [
-        "codes=share: unknown choice; allowed: symbols, shares; did you mean 'shares'?"
-    ]
-    with pytest.raises(ConfigError, match="ambiguity=n: unknown choice; allowed: separate, merged"):
-        Nucleotides("s", ambiguity="n")
 
 
 def test_nucleotides_are_not_written_by_a_model():

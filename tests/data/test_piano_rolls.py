@@ -14,7 +14,7 @@ from seqpipe.data.base import FieldSpec
 from seqpipe.data.fields.rolls import PianoRoll, PianoRollSeries
 from seqpipe.data.piano_roll import note_name
 from seqpipe.data.sources.music import PianoRolls
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import DataError
 
 C, E, G = (note - 21 for note in (60, 64, 67))
 
@@ -272,16 +272,6 @@ def test_a_note_out_of_the_chosen_range_is_named_with_its_step():
     with pytest.raises(DataError) as error:
         PianoRoll("r", lowest=60, highest=72).encode({"r": roll_of([60], [64, 40])})
     assert str(error.value) == "r: E2 (40) at step 2 is not one of lowest=60 to highest=72"
-
-
-@pytest.mark.parametrize(("lowest", "highest"), [(20, 60), (60, 109), (61, 60)])
-def test_notes_that_no_piano_has_are_refused_as_a_range(lowest, highest):
-    with pytest.raises(ConfigError) as error:
-        PianoRoll("r", lowest=lowest, highest=highest)
-    assert str(error.value) == (
-        f"lowest={lowest} highest={highest}: not two keys of a piano, the lower first; "
-        "allowed: from 21 to 108"
-    )
 
 
 @pytest.mark.realdata

@@ -8,7 +8,7 @@ from seqpipe.data.fields.labels import Tags
 from seqpipe.data.fields.spelling import Spelled
 from seqpipe.data.fields.word_segmentation import composed
 from seqpipe.data.vocabulary import UNK
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import ConfigError
 
 WORDS = st.lists(
     st.text(min_size=1, max_size=8)
@@ -92,39 +92,6 @@ def test_it_describes_itself():
     other = Spelled("words")
     other.restore(rare.state())
     assert other.describe({}) == rare.describe({})
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        (3, "words=3: neither text nor a list of words"),
-        ([1, 2], "words=[1, 2]: neither text nor a list of words"),
-        (["a", ""], "words=['a', '']: word 2 has no characters"),
-    ],
-)
-def test_what_is_no_list_of_words_is_refused(value, message):
-    with pytest.raises(DataError) as error:
-        Spelled("words").fit([{"words": value}])
-    assert str(error.value) == message
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"by": "word"}, "by=word: unknown choice; allowed: tokens, words; did you mean 'words'?"),
-        ({"characters": 0}, "characters=0: out of range; allowed: an integer >= 1"),
-        (
-            {"max_vocabulary": 4},
-            "max_vocabulary=4: out of range; "
-            "allowed: an integer >= 5 or null (4 symbols are special)",
-        ),
-        ({"min_count": 0}, "min_count=0: out of range; allowed: an integer >= 1"),
-    ],
-)
-def test_options_that_cannot_work_are_refused(options, message):
-    with pytest.raises(ConfigError) as error:
-        Spelled("words", **options)
-    assert str(error.value) == message
 
 
 def test_spelled_words_are_read_and_not_written():

@@ -19,7 +19,7 @@ from seqpipe.data.tags import (
     spans,
     tags_of,
 )
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import DataError
 
 # Japan | Tokyo | New York City, two of LOC touching, and a person
 WRITTEN = {
@@ -234,15 +234,6 @@ def test_a_type_that_training_never_showed_is_refused():
         fitted("O B-X", scheme="bio").encode({"tags": ["B-Y"]})
     assert str(error.value) == (
         "tags='B-Y': not a class of the training split; it has B-X, I-X, O; did you mean 'B-X'?"
-    )
-
-
-def test_a_scheme_that_does_not_exist_is_refused():
-    with pytest.raises(ConfigError) as error:
-        Tags("tags", scheme="bios")
-    assert str(error.value) == (
-        "scheme=bios: no such scheme; allowed: auto, io, iob1, bio, bioes, null; "
-        "did you mean 'bioes'?"
     )
 
 

@@ -11,7 +11,6 @@ from seqpipe.data.fields.text_field import unknown_rate
 from seqpipe.data.fields.tokenization import Words
 from seqpipe.data.fields.word_segmentation import composed
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
-from seqpipe.errors import ConfigError, DataError
 
 HELP = 'The "assert" statement\n\nUse it (rarely), e.g. here: 1, 2; don\'t abuse it!'
 
@@ -110,61 +109,6 @@ def test_the_vocabulary_stays_within_its_bound_and_the_rest_is_counted_as_unknow
 def test_lowercase_makes_one_word_of_two():
     assert fitted("The the", by="words", lowercase=True).spec.names[4:] == ("the",)
     assert fitted("The the", by="words", min_count=1).spec.size == 6
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"by": "letters"},
-            "by=letters: unknown choice; allowed: characters, words, tokens, bytes, subwords, "
-            "graphemes",
-        ),
-        (
-            {"max_vocabulary": 4},
-            "max_vocabulary=4: out of range; "
-            "allowed: an integer >= 5 or null (4 symbols are special)",
-        ),
-        ({"min_count": 0}, "min_count=0: out of range; allowed: an integer >= 1 or null"),
-        (
-            {"by": "bytes", "max_vocabulary": 259},
-            "max_vocabulary=259: out of range; "
-            "allowed: an integer >= 260 or null (256 bytes and 4 special symbols)",
-        ),
-        (
-            {"by": "subwords", "max_vocabulary": 100},
-            "max_vocabulary=100: out of range; "
-            "allowed: an integer >= 260 or null (256 bytes and 4 special symbols)",
-        ),
-        ({"by": "bytes", "min_count": 2}, "min_count=2: by bytes none is left out; allowed: null"),
-    ],
-)
-def test_options_that_cannot_work_are_refused(options, message):
-    with pytest.raises(ConfigError) as error:
-        Text("text", **options)
-    assert str(error.value) == message
-
-
-@pytest.mark.parametrize(
-    ("by", "value", "message"),
-    [
-        *((by, 3, "text=3: not text") for by in ("characters", "words", "bytes", "subwords")),
-        ("words", ["a"], "text=['a']: not text"),
-        ("tokens", 3, "text=3: not text, nor a list of it"),
-        ("tokens", ["a", 3], "text=['a', 3]: not text, nor a list of it"),
-        ("bytes", "a\ud800", "text='a\\ud800': character 2 is half of a surrogate pair"),
-    ],
-)
-def test_what_is_no_text_is_refused(by, value, message):
-    field = Text("text", by=by)
-    if by != "bytes":  # which have nothing to learn
-        with pytest.raises(DataError) as error:
-            field.fit([{"text": "a"}, {"text": value}])
-        assert str(error.value) == message
-        field.fit([{"text": "a"}])
-    with pytest.raises(DataError) as error:
-        field.encode({"text": value})
-    assert str(error.value) == message
 
 
 @given(st.text())
@@ -287,24 +231,6 @@ def test_the_unknown_symbol_of_a_text_is_lowered_with_it():
     field = fitted("A <UNK> b", by="tokens", unknown="<UNK>", lowercase=True, min_count=1)
     assert field.encode({"text": "a <UNK> zebra"}).tolist()[1:] == [UNK, UNK]
     assert "<unk>" not in field.spec.names[4:]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"by": "bytes", "unknown": "<unk>"}, "unknown=<unk>: by bytes nothing is unknown; "),
-        ({"by": "subwords", "unknown": "<unk>"}, "unknown=<unk>: by subwords nothing is unknown; "),
-        (
-            {"by": "tokens", "unknown": "a b"},
-            "unknown=a b: wrong form; allowed: a symbol without blanks",
-        ),
-        ({"by": "tokens", "unknown": ""}, "unknown=: wrong form; allowed: a symbol without blanks"),
-    ],
-)
-def test_an_unknown_symbol_that_cannot_be_is_refused(options, message):
-    with pytest.raises(ConfigError) as error:
-        Text("text", **options)
-    assert str(error.value).startswith(message)
 
 
 @pytest.mark.parametrize("by", ["tokens", "words", "characters"])

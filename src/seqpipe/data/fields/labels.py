@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqpipe.bounds import checked
 from seqpipe.data.base import FieldSpec, Record
 from seqpipe.data.fields.classes import Classes, class_name, several_in
 from seqpipe.data.fields.series import Standardized, doubles
 from seqpipe.data.missing import MISSING_WORDS, is_blank, is_infinite
 from seqpipe.data.number_precision import Doubles, LostDigitsError
 from seqpipe.data.tag_notation import PLAIN, Convention, Notation, Survey
-from seqpipe.data.tags import SCHEMES, all_tags, allowed_in, belongs, faults, types
-from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.data.tags import all_tags, allowed_in, belongs, faults, types
+from seqpipe.errors import ConfigError, DataError
 
 
 class Category(Classes):
@@ -98,6 +99,7 @@ class Tags(Classes):
     kind = "tags"
     fitted = ("names", "found_scheme", "notation")
 
+    @checked()
     def __init__(
         self,
         column: str,
@@ -105,10 +107,6 @@ class Tags(Classes):
         scheme: Literal["auto", "io", "iob1", "bio", "bioes"] | None = None,
     ) -> None:
         super().__init__(column)
-        if scheme is not None and scheme not in ("auto", *SCHEMES):
-            allowed = f"auto, {', '.join(SCHEMES)}, null"
-            hint = did_you_mean(scheme, ("auto", *SCHEMES))
-            raise ConfigError(f"scheme={scheme}: no such scheme; allowed: {allowed}{hint}")
         self.scheme = scheme
         self.found_scheme = ""
         self.notation: tuple[Any, ...] = PLAIN
