@@ -1,16 +1,14 @@
 """Tunes in ABC notation: where one starts and ends, what of it stays, and which are alike."""
 
+from functools import partial
+
 import pytest
+import small_files
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seqpipe.data.sources.abc import Abc
 from seqpipe.errors import ConfigError, DataError
-
-
-def unusual(found):
-    return [str(one) for one in found if isinstance(one, DataError)]
-
 
 TUNES = """%abc
 A line of no tune
@@ -36,8 +34,7 @@ def abc(tmp_path):
     return tmp_path / "a.abc"
 
 
-def tunes(file, **options):
-    return list(Abc(train=file.name, path=str(file.parent), **options).parse(file))
+tunes = partial(small_files.parsed, Abc)
 
 
 def test_a_tune_goes_from_its_number_to_the_next(abc):
@@ -107,7 +104,7 @@ def test_a_bad_tune_is_named_and_the_others_are_read(tmp_path, content, problems
     file = tmp_path / "a.abc"
     file.write_bytes(content)
     found = tunes(file)
-    assert unusual(found) == [problem.format(file=file) for problem in problems]
+    assert small_files.problems(found) == [problem.format(file=file) for problem in problems]
     assert [tune["number"] for tune in found if not isinstance(tune, DataError)] == ["2"]
 
 
@@ -162,11 +159,9 @@ def test_a_chord_with_an_ampersand_is_no_voice(tmp_path):
 
 @pytest.mark.parametrize("content", ["", "\n\n", "some text\n"])
 def test_a_file_without_tunes_is_named(tmp_path, content):
-    file = tmp_path / "a.abc"
-    file.write_text(content)
-    with pytest.raises(DataError) as error:
-        tunes(file)
-    assert str(error.value) == f"{file}: holds no tune; allowed: each starts at a line X:1"
+    file = small_files.write(tmp_path, "a.abc", content)
+    told = "a.abc: holds no tune; allowed: each starts at a line X:1"
+    assert small_files.problems_in(Abc, file) == [told]
 
 
 def test_a_header_line_is_kept_by_its_letter():

@@ -1,7 +1,9 @@
-import gzip
 import tracemalloc
+from functools import partial
 
 import pytest
+import small_files
+from small_files import problems
 
 from seqpipe.data.base import SPLITS
 from seqpipe.data.nucleotides import reverse_complement
@@ -16,16 +18,7 @@ ALLOWED = "12..34, <12..>34, 12, complement(...), join(...), order(...)"
 
 @pytest.fixture
 def write(tmp_path):
-    def to(name, text):
-        data = text.encode()
-        (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-        return tmp_path / name
-
-    return to
-
-
-def problems(found):
-    return [p for one in found if isinstance(one, DataError) for p in one.problems]
+    return partial(small_files.write, tmp_path)
 
 
 def tags(record):
@@ -49,10 +42,7 @@ def genbank(name, sequence, *places, size=None, definition="a gene\n            
     )
 
 
-def parsed(file, **options):
-    return list(GenBank(train=file.name, path=str(file.parent), **options).parse(file))
-
-
+parsed = partial(small_files.parsed, GenBank)
 TEN = "aaccggttac"
 
 
@@ -148,57 +138,56 @@ GOOD = genbank("g1", TEN, FORWARD)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "{}: holds no record; allowed: LOCUS ... ORIGIN ... //"),
-        (GOOD.replace("//", ""), "{}:1: g1 does not end; allowed: // after its last line"),
+        ("", "a.gb: holds no record; allowed: LOCUS ... ORIGIN ... //"),
+        (GOOD.replace("//", ""), "a.gb:1: g1 does not end; allowed: // after its last line"),
         (
             GOOD.replace("//", "") + GOOD.replace("g1", "g2"),
-            "{}:1: g1 does not end; allowed: // after its last line",
+            "a.gb:1: g1 does not end; allowed: // after its last line",
         ),
-        (genbank("g1", TEN, FORWARD, size=11), "{}:1: g1 holds 10 bases; its LOCUS line says 11"),
+        (genbank("g1", TEN, FORWARD, size=11), "a.gb:1: g1 holds 10 bases; its LOCUS line says 11"),
         (
             "LOCUS       g1\nORIGIN\n//\n",
-            "{}:1: g1 holds no bases; allowed: ORIGIN and lines of bases",
+            "a.gb:1: g1 holds no bases; allowed: ORIGIN and lines of bases",
         ),
-        ("LOCUS\nORIGIN\n//\n", "{}:1: the locus has no name; allowed: LOCUS name size bp"),
+        ("LOCUS\nORIGIN\n//\n", "a.gb:1: the locus has no name; allowed: LOCUS name size bp"),
         (
             GOOD.replace("ggtt", "g!tt"),
-            "{}:10: base 1 and after it: '!' is no nucleotide; allowed: "
+            "a.gb:10: base 1 and after it: '!' is no nucleotide; allowed: "
             "A C G T U R Y S W K M B D H V N",
         ),
         (
             GOOD.replace("        1 aa", "        7 aa"),
-            "{}:10: the line starts at base 7; allowed: 1, a line is lost or too many",
+            "a.gb:10: the line starts at base 7; allowed: 1, a line is lost or too many",
         ),
         (
             GOOD.replace("1..2", ""),
-            "{}:6: 'CDS' is no feature; allowed: its kind, blanks, its place",
+            "a.gb:6: 'CDS' is no feature; allowed: its kind, blanks, its place",
         ),
         (
             GOOD.replace("1..2", "1..11"),
-            f"{{}}:6: CDS 1..11: 1..11 is no place in 1..10; allowed: {ALLOWED}",
+            f"a.gb:6: CDS 1..11: 1..11 is no place in 1..10; allowed: {ALLOWED}",
         ),
         (
             GOOD.replace("1..2", "5..2"),
-            f"{{}}:6: CDS 5..2: 5..2 is no place in 1..10; allowed: {ALLOWED}",
+            f"a.gb:6: CDS 5..2: 5..2 is no place in 1..10; allowed: {ALLOWED}",
         ),
         (
             GOOD.replace("1..2", "join(1..2"),
-            f"{{}}:6: CDS join(1..2: a bracket is not closed; allowed: {ALLOWED}",
+            f"a.gb:6: CDS join(1..2: a bracket is not closed; allowed: {ALLOWED}",
         ),
         (
             GOOD.replace("1..2", "1..2)"),
-            f"{{}}:6: CDS 1..2): ')' is left over; allowed: {ALLOWED}",
+            f"a.gb:6: CDS 1..2): ')' is left over; allowed: {ALLOWED}",
         ),
         (
             GOOD.replace("1..2", "jion(1..2)"),
-            f"{{}}:6: CDS jion(1..2): 'jion' is not known; allowed: {ALLOWED}",
+            f"a.gb:6: CDS jion(1..2): 'jion' is not known; allowed: {ALLOWED}",
         ),
-        (GOOD.replace("1..2", "a..b"), f"{{}}:6: CDS a..b: 'a..b' is no place; allowed: {ALLOWED}"),
+        (GOOD.replace("1..2", "a..b"), f"a.gb:6: CDS a..b: 'a..b' is no place; allowed: {ALLOWED}"),
     ],
 )  # fmt: skip
 def test_a_broken_genbank_file_is_told(write, text, message):
-    file = write("a.gb", text)
-    assert problems(parsed(file)) == [message.format(file)]
+    assert small_files.problems_in(GenBank, write("a.gb", text)) == [message]
 
 
 def test_a_kind_of_feature_that_is_nowhere_is_told(write):
@@ -237,8 +226,7 @@ def gff_row(kind, start, end, strand="+", phase=".", attributes="Parent=m1", nam
 
 
 def annotated(file, annotation=None, **options):
-    source = FastaGff(train=file.name, path=str(file.parent), annotation=annotation, **options)
-    return list(source.parse(file))
+    return small_files.parsed(FastaGff, file, annotation=annotation, **options)
 
 
 def test_gff_features_are_laid_on_their_sequences(write):

@@ -1,7 +1,9 @@
-import gzip
+from functools import partial
 
 import numpy as np
 import pytest
+import small_files
+from small_files import problems
 
 from seqpipe.data.nucleotides import reverse_complement
 from seqpipe.data.sources.fasta import Fasta
@@ -13,20 +15,10 @@ CODES = "A C G T U R Y S W K M B D H V N"
 
 @pytest.fixture
 def write(tmp_path):
-    def to(name, text):
-        data = text if isinstance(text, bytes) else text.encode()
-        (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-        return tmp_path / name
-
-    return to
+    return partial(small_files.write, tmp_path)
 
 
-def parsed(file, **options):
-    return list(Fasta(train=file.name, path=str(file.parent), **options).parse(file))
-
-
-def problems(found):
-    return [p for one in found if isinstance(one, DataError) for p in one.problems]
+parsed = partial(small_files.parsed, Fasta)
 
 
 @pytest.mark.parametrize("name", ["donor.fa", "donor.fa.gz"])
@@ -67,18 +59,17 @@ def test_a_fault_costs_the_sequence_it_is_in_and_no_other(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "{}: holds no sequences; allowed: >id, and letters below it"),
-        ("ACGT\nAC\n", "{}:1: letters without a header; allowed: >id first"),
+        ("", "a.fa: holds no sequences; allowed: >id, and letters below it"),
+        ("ACGT\nAC\n", "a.fa:1: letters without a header; allowed: >id first"),
         (
             b">a\nAC\xff\n",
-            "{}:2: byte 0xff at column 3 is not utf-8; allowed: "
+            "a.fa:2: byte 0xff at column 3 is not utf-8; allowed: "
             "data.source.encoding=latin-1, cp1252, ... as the file was written",
         ),
     ],
 )
 def test_a_broken_fasta_file_is_told(write, text, message):
-    file = write("a.fa", text)
-    assert problems(parsed(file)) == [message.format(file)]
+    assert small_files.problems_in(Fasta, write("a.fa", text)) == [message]
 
 
 def test_a_protein_has_letters_of_its_own(write):
@@ -123,27 +114,26 @@ FOUR = "four lines a read: @id, letters, +, quality"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("@r\nACG\n+\nII\n", "{}:4: 2 letters of quality, 3 of sequence; allowed: one for each"),
-        ("@r\nAC\n+\nI\x7f\n", "{}:4: quality holds a letter that is no score; allowed: ! to ~"),
-        ("@r\nAXC\n+\nIII\n", f"{{}}:2: letter 2 is 'X', no nucleotide; allowed: {CODES}"),
-        ("@r\nAC\n", f"{{}}:1: the file ends within this read; allowed: {FOUR}"),
-        ("@\nAC\n+\nII\n", "{}:1: the header is empty; allowed: an id"),
-        ("@r\n\n+\n\n", "{}:1: r holds no letters; allowed: one or more"),
+        ("@r\nACG\n+\nII\n", "a.fq:4: 2 letters of quality, 3 of sequence; allowed: one for each"),
+        ("@r\nAC\n+\nI\x7f\n", "a.fq:4: quality holds a letter that is no score; allowed: ! to ~"),
+        ("@r\nAXC\n+\nIII\n", f"a.fq:2: letter 2 is 'X', no nucleotide; allowed: {CODES}"),
+        ("@r\nAC\n", f"a.fq:1: the file ends within this read; allowed: {FOUR}"),
+        ("@\nAC\n+\nII\n", "a.fq:1: the header is empty; allowed: an id"),
+        ("@r\n\n+\n\n", "a.fq:1: r holds no letters; allowed: one or more"),
         (
             READ + "@r\nAC\nGT\n+\nII\nII\n",
-            "{}:7: does not start with +, so that no read after it can be found; "
+            "a.fq:7: does not start with +, so that no read after it can be found; "
             f"allowed: {FOUR}",
         ),
         (
             READ + "r\nAC\n+\nII\n",
-            "{}:5: does not start with @, so that no read after it can be found; "
+            "a.fq:5: does not start with @, so that no read after it can be found; "
             f"allowed: {FOUR}",
         ),
     ],
 )
 def test_a_broken_fastq_file_is_told(write, text, message):
-    file = write("a.fq", text)
-    assert problems(parsed(file)) == [message.format(file)]
+    assert small_files.problems_in(Fasta, write("a.fq", text)) == [message]
 
 
 def test_classes_are_named_by_file(write):

@@ -1,14 +1,16 @@
 """MIDI files written byte by byte, as events and as rolls."""
 
 import struct
+from functools import partial
 
 import numpy as np
 import pytest
+import small_files
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seqpipe.data.sources.midi import MidiEvents, MidiRolls
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import ConfigError
 
 
 def roll_of(*steps, width=88, lowest=21):
@@ -62,11 +64,7 @@ TYPE_1 = midi(
 
 @pytest.fixture
 def file_of(tmp_path):
-    def write(content, name="tune.mid"):
-        (tmp_path / name).write_bytes(content)
-        return tmp_path / name
-
-    return write
+    return partial(small_files.write, tmp_path, "tune.mid")
 
 
 def events(file, **options):
@@ -145,22 +143,18 @@ def test_events_tell_the_same_notes_as_the_roll(tmp_path_factory, notes):
     "content", [b"", b"RIFF but not MIDI at all", TYPE_0[:20], TYPE_0[:40], b"MThd"]
 )
 def test_a_file_that_is_no_midi_is_named(file_of, content):
-    file = file_of(content)
-    with pytest.raises(DataError) as error:
-        list(MidiEvents(train="tune.mid").parse(file))
-    assert str(error.value).startswith(f"{file}: not a MIDI file (")
+    (problem,) = small_files.problems_in(MidiEvents, file_of(content))
+    assert problem.startswith("tune.mid: not a MIDI file (")
 
 
 def test_midi_without_notes_and_notes_without_a_key_are_named(file_of):
     file = file_of(midi(track((0, on(35, channel=9)), (480, off(35, channel=9)))))
-    with pytest.raises(DataError) as error:
-        list(MidiRolls(train="tune.mid").parse(file))
-    assert str(error.value) == f"{file}: holds no notes; allowed: some, drums do not count"
+    told = "tune.mid: holds no notes; allowed: some, drums do not count"
+    assert small_files.problems_in(MidiRolls, file) == [told]
     file = file_of(midi(track((0, on(12)), (480, off(12)))))
     assert events(file) == ["NOTE_ON_12", "TIME_50", "NOTE_OFF_12"]
-    with pytest.raises(DataError) as error:
-        list(MidiRolls(train="tune.mid").parse(file))
-    assert str(error.value) == f"{file}: note 12 is no key of a piano; allowed: 21 to 108"
+    told = "tune.mid: note 12 is no key of a piano; allowed: 21 to 108"
+    assert small_files.problems_in(MidiRolls, file) == [told]
 
 
 def test_without_symusic_the_message_says_how_to_install_it(monkeypatch):

@@ -2,9 +2,11 @@
 
 import json
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
+import small_files
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,10 +33,6 @@ def cell(*pieces):
     cells = np.empty((1, len(pieces)), dtype=object)
     cells[0, :] = pieces
     return cells
-
-
-def unusual(found):
-    return [str(one) for one in found if isinstance(one, DataError)]
 
 
 @pytest.fixture
@@ -125,7 +123,7 @@ def test_a_bad_piece_is_named_in_its_place(tmp_path, piece, problem):
     np.savez(tmp_path / "r.npz", good=roll_of([60]), bad=piece, last=roll_of([64]))
     found = list(PianoRolls(train="r.npz").parse(tmp_path / "r.npz"))
     assert len(found) == 3
-    assert unusual(found) == [f"{tmp_path / 'r.npz'}: piece 2: {problem}"]
+    assert small_files.problems(found) == [f"{tmp_path / 'r.npz'}: piece 2: {problem}"]
 
 
 BAD_STEPS = [
@@ -144,14 +142,13 @@ def test_a_bad_step_of_json_is_named_in_its_place(tmp_path, piece, problem):
     file = tmp_path / "r.json"
     file.write_text(json.dumps({"train": [[[60]], piece]}))
     found = list(PianoRolls(train="r.json").parse(file / "train"))
-    assert unusual(found) == [f"{file}: piece 2 of train: {problem}"]
+    assert small_files.problems(found) == [f"{file}: piece 2 of train: {problem}"]
     with pytest.raises(DataError) as error:
         PianoRoll("roll").encode({"roll": piece})
     assert str(error.value) == f"roll: {problem}"
 
 
-def parsed(file):
-    return list(PianoRolls(train=file.name).parse(file))
+parsed = partial(small_files.parsed, PianoRolls)
 
 
 def test_a_pickle_is_not_read(tmp_path):
@@ -171,30 +168,25 @@ def test_a_pickle_is_not_read(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("r.mat", b"not a matrix at all" * 20, "{file}: not a MATLAB file ("),
-        ("r.mat", b"", "{file}: not a MATLAB file ("),
-        ("r.npz", b"PK\x03\x04 cut off", "{file}: not an .npz file ("),
-        ("r.npz", b"", "{file}: not an .npz file ("),
-        ("r.json", b"[[[60]", "{file}: not JSON ("),
-        ("r.json", b"\xff\xfe[", "{file}: not JSON ("),
-        ("r.json", b"", "{file}: not JSON ("),
-        ("r.json", b'{"train": 3}', "{file}: train is int; allowed: a list of pieces"),
-        ("r.json", b"7", "{file}: it is int; allowed: a list of pieces"),
-        ("r.json", b"[]", "{file}: it holds no pieces"),
+        ("r.mat", b"not a matrix at all" * 20, "r.mat: not a MATLAB file ("),
+        ("r.mat", b"", "r.mat: not a MATLAB file ("),
+        ("r.npz", b"PK\x03\x04 cut off", "r.npz: not an .npz file ("),
+        ("r.npz", b"", "r.npz: not an .npz file ("),
+        ("r.json", b"[[[60]", "r.json: not JSON ("),
+        ("r.json", b"\xff\xfe[", "r.json: not JSON ("),
+        ("r.json", b"", "r.json: not JSON ("),
+        ("r.json", b'{"train": 3}', "r.json: train is int; allowed: a list of pieces"),
+        ("r.json", b"7", "r.json: it is int; allowed: a list of pieces"),
+        ("r.json", b"[]", "r.json: it holds no pieces"),
         (
             "r.txt",
             b"x",
-            "{file}: not a file of piano rolls; allowed: .mat, .npz, .json",
+            "r.txt: not a file of piano rolls; allowed: .mat, .npz, .json",
         ),
     ],
 )
 def test_a_broken_file_of_rolls_is_named(tmp_path, name, content, message):
-    file = tmp_path / name
-    file.write_bytes(content)
-    with pytest.raises(DataError) as error:
-        parsed(file)
-    message = message.format(file=file)
-    shown = str(error.value)
+    (shown,) = small_files.problems_in(PianoRolls, small_files.write(tmp_path, name, content))
     assert shown.startswith(message) if message.endswith("(") else shown == message
 
 

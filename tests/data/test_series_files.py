@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import small_files
 
 from seqpipe.data.fields.labels import Category, Tags
 from seqpipe.data.fields.series import Series
@@ -38,27 +39,26 @@ def parsed(tmp_path):
     """parsed(Ts, text): the records that a source reads from one file, and the file."""
 
     def read(kind, content, name="f.csv", **options):
-        file = tmp_path / name
-        file.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return list(kind(train=name, path=str(tmp_path), **options).parse(file)), file
+        file = small_files.write(tmp_path, name, content)
+        return small_files.parsed(kind, file, **options), file
+
+    return read
+
+
+@pytest.fixture
+def problem_in(tmp_path):
+    """problem_in(Ts, text): the one thing that is wrong with a file."""
+
+    def read(kind, content, name="f.csv", **options):
+        file = small_files.write(tmp_path, name, content)
+        (problem,) = small_files.problems_in(kind, file, **options)
+        return problem
 
     return read
 
 
 def series_of(records):
     return [record["series"].tolist() for record in records]
-
-
-def message_of(parsed, *arguments, **options):
-    """What is wrong, without the folder: raised for a whole file, or in a record's place."""
-    try:
-        found, _ = parsed(*arguments, **options)
-    except DataError as error:
-        (message,) = error.problems
-    else:
-        errors = [one for one in found if isinstance(one, DataError)]
-        (message,) = [problem for error in errors for problem in error.problems]
-    return message.replace(message.split("f.", 1)[0], "")
 
 
 # .ts
@@ -135,18 +135,18 @@ BROKEN_TS = [
 
 
 @pytest.mark.parametrize(("text", "message"), BROKEN_TS)
-def test_a_broken_ts_file_is_told_with_its_line(parsed, text, message):
-    assert message_of(parsed, Ts, text, "f.ts") == message
+def test_a_broken_ts_file_is_told_with_its_line(problem_in, text, message):
+    assert problem_in(Ts, text, "f.ts") == message
 
 
-def test_a_bad_byte_in_a_series_is_told_with_its_line(parsed):
-    assert message_of(parsed, Ts, b"@data\n1,\xff\n2,3", "f.ts").startswith(
+def test_a_bad_byte_in_a_series_is_told_with_its_line(problem_in):
+    assert problem_in(Ts, b"@data\n1,\xff\n2,3", "f.ts").startswith(
         "f.ts:2: byte 0xff at column 3 is not utf-8; allowed: "
     )
 
 
-def test_what_is_missing_everywhere_can_only_become_zero(parsed):
-    assert message_of(parsed, Ts, "@data\n1,2:?,?", "f.ts", missing="linear") == (
+def test_what_is_missing_everywhere_can_only_become_zero(parsed, problem_in):
+    assert problem_in(Ts, "@data\n1,2:?,?", "f.ts", missing="linear") == (
         "f.ts:2: number 2 is missing at every step; allowed: missing=zero"
     )
     assert series_of(parsed(Ts, "@data\n1:?", missing="zero")[0]) == [[[1, 0]]]
@@ -198,7 +198,7 @@ def test_empty_cells_at_the_end_end_a_series_where_lengths_differ(parsed):
     assert series_of(found) == [[[1], [2]], [[1], [2], [3]]]
 
 
-def test_class_names_come_from_a_file_of_their_own(parsed, tmp_path):
+def test_class_names_come_from_a_file_of_their_own(parsed, problem_in, tmp_path):
     (tmp_path / "names").write_bytes(b"\xef\xbb\xbfStop\r\nMove on\r\n")
     options = {"header": False, "label": -1, "names": "names"}
     found, file = parsed(WideCsv, "1,2,1\n3,4,0\n", **options)
@@ -207,7 +207,7 @@ def test_class_names_come_from_a_file_of_their_own(parsed, tmp_path):
         file,
         tmp_path / "names",
     ]
-    assert message_of(parsed, WideCsv, "1,2,2\n", **options) == (
+    assert problem_in(WideCsv, "1,2,2\n", **options) == (
         "f.csv:1: label=2: not the number of a class; allowed: 0 to 1, those that names names"
     )
     (tmp_path / "names").write_text("\n")
@@ -260,8 +260,8 @@ BROKEN_WIDE = [
 
 
 @pytest.mark.parametrize(("text", "options", "message"), BROKEN_WIDE)
-def test_a_broken_wide_csv_is_told_with_its_line(parsed, text, options, message):
-    assert message_of(parsed, WideCsv, text, **{"label": "y", **options}) == message
+def test_a_broken_wide_csv_is_told_with_its_line(problem_in, text, options, message):
+    assert problem_in(WideCsv, text, **{"label": "y", **options}) == message
 
 
 def test_a_layout_of_blocks_is_refused_where_there_is_one_block():
@@ -317,11 +317,11 @@ def test_a_long_csv_gathers_the_rows_of_one_series(parsed):
     assert [record.place for record in found] == [f"{file}:2", f"{file}:4"]
 
 
-def test_the_steps_of_a_series_are_sorted_where_that_is_asked_for(parsed):
+def test_the_steps_of_a_series_are_sorted_where_that_is_asked_for(parsed, problem_in):
     text = "id,t,x\n1,10,0\n1,9,1\n2,5,2\n"
     options = {"id": "id", "features": ["x"], "time": "t"}
     assert series_of(parsed(LongCsv, text, time_order="sort", **options)[0]) == [[[1], [0]], [[2]]]
-    assert message_of(parsed, LongCsv, text, **options) == (
+    assert problem_in(LongCsv, text, **options) == (
         "f.csv:3: t does not grow within id=1; "
         "allowed: later than the row before, or time_order=sort"
     )
@@ -369,14 +369,14 @@ BROKEN_LONG = [
 
 
 @pytest.mark.parametrize(("text", "message"), BROKEN_LONG)
-def test_a_broken_long_csv_is_told_with_its_line(parsed, text, message):
+def test_a_broken_long_csv_is_told_with_its_line(problem_in, text, message):
     options = {"id": "id", "features": ["x"], "label": "y"}
-    assert message_of(parsed, LongCsv, text, **options) == message
+    assert problem_in(LongCsv, text, **options) == message
 
 
-def test_a_time_that_cannot_be_ordered_is_told(parsed):
+def test_a_time_that_cannot_be_ordered_is_told(problem_in):
     text = "id,t,x\n1,Jan 3,2\n"
-    assert message_of(parsed, LongCsv, text, id="id", features=["x"], time="t") == (
+    assert problem_in(LongCsv, text, id="id", features=["x"], time="t") == (
         "f.csv:2: time 'Jan 3' cannot be ordered; "
         "allowed: a number, 2024-01, 2024-01-31 or 2024-01-31 12:30:00"
     )
@@ -464,19 +464,13 @@ BROKEN_NPZ = [
 
 @pytest.mark.parametrize(("arrays", "options", "message"), BROKEN_NPZ)
 def test_broken_arrays_are_told(parsed, tmp_path, arrays, options, message):
-    content = saved(
-        tmp_path, **{name: array for name, array in arrays.items() if array is not None}
-    )
-    try:
-        found, _ = parsed(Npz, content, "f.npz", **options)
-        problems = found[0].problems
-    except DataError as error:
-        problems = error.problems
-    assert problems[0].removeprefix(f"{tmp_path}/").startswith(message)
+    saved(tmp_path, **{name: array for name, array in arrays.items() if array is not None})
+    first, *_ = small_files.problems_in(Npz, tmp_path / "f.npz", **options)
+    assert first.startswith(message)
 
 
-def test_what_is_no_npz_is_told(parsed, tmp_path):
-    assert message_of(parsed, Npz, "X", "f.npz") == (
+def test_what_is_no_npz_is_told(problem_in, tmp_path):
+    assert problem_in(Npz, "X", "f.npz") == (
         "f.npz: is no .npz file, or cut short (File is not a zip file)"
     )
 

@@ -1,0 +1,31 @@
+"""Small files for the tests of sources, and what a source says is wrong in them."""
+
+import gzip
+
+from seqpipe.errors import DataError
+
+
+def write(folder, name, content):
+    """Write text or bytes, packed where the name ends in .gz."""
+    data = content if isinstance(content, bytes) else content.encode()
+    (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    return folder / name
+
+
+def parsed(made, file, **options):
+    """The records of one file, with an error in the place of a bad one."""
+    return list(made(train=file.name, path=str(file.parent), **options).parse(file))
+
+
+def problems(found):
+    """The messages that stand in the place of records."""
+    return [text for one in found if isinstance(one, DataError) for text in one.problems]
+
+
+def problems_in(made, file, **options):
+    """All that is wrong with a file, as a whole or in it; paths without its folder."""
+    try:
+        found = problems(parsed(made, file, **options))
+    except DataError as error:
+        found = error.problems
+    return [text.replace(f"{file.parent}/", "") for text in found]
