@@ -3,10 +3,10 @@
 from functools import partial
 
 import pytest
-import small_files
 from hypothesis import given
 from hypothesis import strategies as st
 
+import small_files
 from seqpipe.data.sources.abc import Abc
 from seqpipe.errors import ConfigError, DataError
 

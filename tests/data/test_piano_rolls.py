@@ -6,12 +6,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-import small_files
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import savemat
 
+import small_files
 from seqpipe.data.base import FieldSpec
 from seqpipe.data.fields.rolls import PianoRoll, PianoRollSeries
 from seqpipe.data.piano_roll import note_name
