@@ -2,14 +2,14 @@ import tracemalloc
 from functools import partial
 
 import pytest
-import small_files
-from small_files import problems
 
+import small_files
 from seqpipe.data.base import SPLITS
 from seqpipe.data.nucleotides import reverse_complement
 from seqpipe.data.sources.genbank import GenBank, location
 from seqpipe.data.sources.gff import FastaGff
 from seqpipe.errors import ConfigError, DataError
+from small_files import in_every_split, problems
 
 SHORT = {"coding": "c", "noncoding": "-", "exon": "e", "intron": "i", "intergenic": "-"}
 GENE = {"features": {"CDS": "exon"}, "between": "intron", "background": "intergenic"}
@@ -286,9 +286,7 @@ def test_features_and_sequences_may_stand_in_one_file(write):
 def test_a_broken_row_of_a_gff_file_is_told(write, row, message):
     fa = write("a.fa", ">chr1\nAACCGGTTAC\n")
     gff = write("a.gff", gff_row("CDS", 1, 2) + row)
-    source = FastaGff(
-        train="a.fa", valid="a.fa", test="a.fa", path=str(fa.parent), annotation="a.gff"
-    )
+    source = in_every_split(FastaGff, fa.parent, "a.fa", annotation="a.gff")
     splits = source.read()
     assert problems(splits.train) == [f"{gff}:2: {message}"]
     assert problems(splits.valid) == []

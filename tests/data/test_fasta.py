@@ -2,13 +2,13 @@ from functools import partial
 
 import numpy as np
 import pytest
-import small_files
-from small_files import problems
 
+import small_files
 from seqpipe.data.nucleotides import reverse_complement
 from seqpipe.data.sources.fasta import Fasta
 from seqpipe.data.sources.fasta_records import fasta
 from seqpipe.errors import ConfigError, DataError
+from small_files import in_every_split, problems
 
 CODES = "A C G T U R Y S W K M B D H V N"
 
@@ -190,7 +190,7 @@ def test_labels_may_stand_in_a_table(write, name, sep):
 def test_ids_without_a_label_and_labels_without_a_sequence_are_told(write):
     file = write("a.fa", SEQUENCES)
     table = write("y.csv", "id,label\na,1\nb,1\nd,2\nz,2\nb,2\nc\n\n")
-    source = Fasta(train="a.fa", valid="a.fa", test="a.fa", path=str(file.parent), labels="y.csv")
+    source = in_every_split(Fasta, file.parent, "a.fa", labels="y.csv")
     assert problems(source.read().train) == [
         f"{table}:6: b is 1 in line 3 and 2 here; allowed: one label an id",
         f"{table}:7: 1 cell, the header has 2; allowed: 2 cells",
@@ -211,7 +211,7 @@ def test_a_table_that_cannot_be_read_is_told(write, tmp_path):
         "x.csv": f"data.source.labels={tmp_path / 'x.csv'}: no such file in {tmp_path}; it holds "
         "a.fa, empty.csv, y.csv; allowed: a table of ids and labels; did you mean 'y.csv'?",
     }.items():
-        source = Fasta(train="a.fa", valid="a.fa", test="a.fa", path=str(file.parent), labels=name)
+        source = in_every_split(Fasta, file.parent, "a.fa", labels=name)
         with pytest.raises(DataError) as caught:
             source.read()
         assert caught.value.problems == [message]
@@ -245,11 +245,7 @@ def test_both_strands_are_trained_on_and_one_is_tested(write):
     assert train[1::2] == [reverse_complement(s) for s in train[::2]]
     assert len(list(splits.valid)) == len(list(splits.test)) == 1
     reads = write("r.fq", READ)
-    one, other = (
-        Fasta(train="r.fq", valid="r.fq", test="r.fq", path=str(reads.parent), strands="both")
-        .read()
-        .train
-    )
+    one, other = in_every_split(Fasta, reads.parent, "r.fq", strands="both").read().train
     assert other["sequence"] == "NCGT"
     assert other["quality"].tolist() == one["quality"].tolist()[::-1]
 

@@ -44,7 +44,7 @@ def parse(human):
 @pytest.mark.parametrize("template", DATE_FORMATS)
 def test_every_format_reads_back_as_the_one_day_it_was_made_of(template):
     first = datetime.date(1950, 1, 1)
-    for step in range(0, 36_500, 397):
+    for step in range(0, 36_500, 797):
         day = first + datetime.timedelta(days=step)
         human = spell(day, template)
         assert {parse(h).pop() for h in (human, human.lower(), human.upper())} == {day}
@@ -71,16 +71,6 @@ def test_date_records_hold_a_spelling_of_their_day():
     humans = [r["human"] for r in splits.train]
     assert any(h.isupper() for h in humans)
     assert any(h.islower() for h in humans)
-
-
-@pytest.mark.parametrize("sizes", [SMALL, {"train": 60_000, "valid": 1, "test": 1}])
-def test_a_day_never_crosses_splits(sizes):
-    splits = Dates(**sizes).read().by_name()
-    days = {split: {r["iso"] for r in records} for split, records in splits.items()}
-    assert {split: len(records) for split, records in splits.items()} == sizes
-    assert not days["train"] & days["valid"]
-    assert not days["train"] & days["test"]
-    assert not days["valid"] & days["test"]
 
 
 def test_the_target_of_adding_is_the_sum_of_the_two_marked_numbers():
@@ -140,8 +130,10 @@ def test_the_seed_makes_the_data(source):
     assert digest(one.test) == digest(same.test) != digest(other.test)
 
 
-@pytest.mark.parametrize("sizes", [(100_000, 1, 1), (1, 1, 100_000), (1, 100_000, 1), (1, 1, 1)])
-def test_every_split_of_the_dates_has_days_however_unequal_they_are(sizes):
+@pytest.mark.parametrize(
+    "sizes", [(80_000, 1, 1), (1, 1, 80_000), (1, 80_000, 1), (1, 1, 1), (300, 40, 40)]
+)
+def test_every_split_has_days_of_its_own_however_unequal_they_are(sizes):
     splits = Dates(**dict(zip(SMALL, sizes, strict=True))).read().by_name()
     assert tuple(map(len, splits.values())) == sizes
     days = [{record["iso"] for record in records} for records in splits.values()]

@@ -5,10 +5,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-import small_files
 from hypothesis import given
 from hypothesis import strategies as st
 
+import small_files
 from seqpipe.data.sources.midi import MidiEvents, MidiRolls
 from seqpipe.errors import ConfigError
 

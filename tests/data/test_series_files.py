@@ -6,8 +6,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import small_files
 
+import small_files
 from seqpipe.data.fields.labels import Category, Tags
 from seqpipe.data.fields.series import Series
 from seqpipe.data.sources.arrays import Npz

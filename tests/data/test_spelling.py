@@ -37,15 +37,6 @@ def test_words_longer_than_their_characters_come_back_by_their_ids(words):
     assert field.decode(field.encode({"words": words})) == " ".join(words)
 
 
-@given(WORDS)
-def test_what_was_learned_is_taken_up_again(words):
-    field = fitted(words, min_count=2)
-    other = Spelled("words")
-    other.restore(field.state())
-    assert other.spec == field.spec
-    assert torch.equal(other.encode({"words": words}), field.encode({"words": words}))
-
-
 def test_a_row_is_the_word_and_then_its_characters_filled_up_with_0():
     field = fitted(["ab", "ab", "a"], characters=3)
     assert field.spec.names[4:] == ("ab", "a")

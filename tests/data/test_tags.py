@@ -198,13 +198,6 @@ def test_the_scheme_is_found_out_only_where_that_is_asked_for():
     assert (words.spec.scheme, words.spec.names) == (None, ("ADJ", "B-X", "NOUN", "VERB"))
 
 
-@pytest.mark.parametrize("scheme", ["auto", "bio", None])
-def test_a_field_takes_up_what_it_has_learned(scheme):
-    before, after = fitted("O B-X", scheme=scheme), Tags("tags", scheme=scheme)
-    after.restore(before.state())
-    assert after.spec == before.spec
-
-
 @given(marked(types=("PER", "LOC")))
 def test_tags_come_back_as_they_were(case):
     found, length = case

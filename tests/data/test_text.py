@@ -169,16 +169,6 @@ def test_what_is_remembered_of_words_stays_small(monkeypatch):
 
 
 @pytest.mark.parametrize("by", ["characters", "words", "tokens", "bytes", "subwords"])
-def test_what_was_learned_is_taken_up_again(by):
-    field, other = fitted(HELP * 2, by=by), Text("text", by=by)
-    other.restore(field.state())
-    assert other.spec == field.spec
-    ids = field.encode_target({"text": HELP})
-    assert other.encode_target({"text": HELP}).equal(ids)
-    assert other.decode(ids) == field.decode(ids)
-
-
-@pytest.mark.parametrize("by", ["characters", "words", "tokens", "bytes", "subwords"])
 def test_a_piece_that_goes_on_is_not_ended(by):
     field = fitted(HELP, by=by, min_count=None if by == "bytes" else 1)
     ended = field.encode_target({"text": "Use it"})

@@ -7,6 +7,7 @@ from PIL import Image
 from seqpipe.data.hashing import digest
 from seqpipe.data.sources.video import FrameFolders, Video, listed
 from seqpipe.errors import ConfigError, DataError
+from small_files import in_every_split
 
 
 @pytest.fixture(scope="session")
@@ -78,9 +79,7 @@ RAMP = tuple(range(0, 240, 24))  # ten frames
 )
 def test_every_frame_of_any_format_is_read_in_its_order(tmp_path, video, name, options):
     file = video(tmp_path / name, RAMP, **options)
-    (record,) = records(
-        Video(train=name, valid=name, test=name, path=str(tmp_path), height=3, width=4)
-    )
+    (record,) = records(in_every_split(Video, tmp_path, name, height=3, width=4))
     assert record["frames"].shape == (10, 3, 4)
     assert record["frames"].dtype == np.uint8
     assert np.abs(shades(record) - RAMP).max() < 5
@@ -90,15 +89,13 @@ def test_every_frame_of_any_format_is_read_in_its_order(tmp_path, video, name, o
 
 def test_frames_keep_their_colors_where_these_are_asked_for(tmp_path, video):
     video(tmp_path / "a.mkv", [(200, 0, 0), (0, 0, 200)])
-    (record,) = records(
-        Video(train="a.mkv", valid="a.mkv", test="a.mkv", path=str(tmp_path), color="rgb")
-    )
+    (record,) = records(in_every_split(Video, tmp_path, "a.mkv", color="rgb"))
     assert record["frames"].shape == (2, 24, 32, 3)
     assert record["frames"][:, 0, 0].argmax(axis=1).tolist() == [0, 2]
 
 
 def one(tmp_path, **options):
-    source = Video(train="a.mkv", valid="a.mkv", test="a.mkv", path=str(tmp_path), **options)
+    source = in_every_split(Video, tmp_path, "a.mkv", **options)
     (record,) = records(source)
     return (shades(record) / 24).round().astype(int).tolist()
 
@@ -118,10 +115,7 @@ def test_frames_are_chosen_by_time_by_number_or_not_at_all(tmp_path, video):
 
 def test_reading_twice_is_the_same_to_the_last_pixel(tmp_path, video):
     video(tmp_path / "a.mkv", RAMP, sound=True)
-    one, other = (
-        Video(train="a.mkv", valid="a.mkv", test="a.mkv", path=str(tmp_path), frames_per_second=4)
-        for _ in range(2)
-    )
+    one, other = (in_every_split(Video, tmp_path, "a.mkv", frames_per_second=4) for _ in range(2))
     assert digest(records(one)) == digest(records(one)) == digest(records(other))
 
 
@@ -134,7 +128,7 @@ def test_a_clip_is_decoded_once_while_there_is_room(tmp_path, video, monkeypatch
     )
     for room, times in ((7680, 1), (7679, 3)):
         monkeypatch.setattr("seqpipe.data.sources.video._MOST_KEPT", room)
-        source = Video(train="a.mkv", valid="a.mkv", test="a.mkv", path=str(tmp_path))
+        source = in_every_split(Video, tmp_path, "a.mkv")
         decoded.clear()
         assert len({digest(split) for split in source.read().by_name().values()}) == 1
         assert len(decoded) == times
@@ -144,9 +138,7 @@ def test_labels_are_folders_or_groups_of_a_pattern(tmp_path, video):
     for number, name in enumerate(["run/ann_01.mkv", "run/bob_02.mkv", "sit/ann_03.mkv"]):
         video(tmp_path / name, [number * 60])
     (tmp_path / "notes.txt").write_text("not a video\n")
-    source = Video(
-        train=".", valid=".", test=".", path=str(tmp_path), pattern=r"(?P<who>[a-z]+)_(?P<take>\d+)"
-    )
+    source = in_every_split(Video, tmp_path, ".", pattern=r"(?P<who>[a-z]+)_(?P<take>\d+)")
     found = [(r["folder"], r["who"], r["take"]) for r in records(source)]
     assert found == [("run", "ann", "01"), ("run", "bob", "02"), ("sit", "ann", "03")]
 
@@ -192,7 +184,7 @@ def test_a_bad_row_of_a_table_stands_in_the_place_of_its_record(tmp_path, video)
     table = tmp_path / "t.csv"
     rows = [b"file,label", b"one.mkv,x", b"two.mkv,y", b"one.mkv", b"one.mkv,\xff", b"bad.mkv,z"]
     table.write_bytes(b"\n".join(rows))
-    found = records(Video(train="t.csv", valid="t.csv", test="t.csv", path=str(tmp_path)))
+    found = records(in_every_split(Video, tmp_path, "t.csv"))
     assert found[0]["label"] == "x"
     assert [str(error) for error in found[1:]] == [
         f"{table}:3: file=two.mkv: no such file in {tmp_path}; it holds bad.mkv, one.mkv, t.csv; "
@@ -230,7 +222,7 @@ def test_what_is_no_video_is_named_and_the_others_are_read(tmp_path, video):
 def test_a_clip_that_breaks_off_says_after_how_many_frames(tmp_path, video, monkeypatch):
     av = pytest.importorskip("av")
     video(tmp_path / "a.mkv", RAMP)
-    source = Video(train="a.mkv", valid="a.mkv", test="a.mkv", path=str(tmp_path))
+    source = in_every_split(Video, tmp_path, "a.mkv")
     chosen = source._chosen
 
     def breaking(clip, container):
@@ -249,11 +241,10 @@ def test_a_clip_that_breaks_off_says_after_how_many_frames(tmp_path, video, monk
 
 def test_a_name_that_does_not_match_the_pattern_is_told(tmp_path, video):
     video(tmp_path / "walk.mkv", [0])
-    source = Video(
-        train="walk.mkv",
-        valid="walk.mkv",
-        test="walk.mkv",
-        path=str(tmp_path),
+    source = in_every_split(
+        Video,
+        tmp_path,
+        "walk.mkv",
         pattern=r"(?P<n>\d+)",
     )
     (error,) = records(source)
@@ -280,9 +271,7 @@ def test_pieces_of_a_clip_stay_together_unless_the_user_parts_them(tmp_path, vid
 
 def test_more_pieces_than_frames_are_refused(tmp_path, video):
     video(tmp_path / "a.mkv", RAMP[:3])
-    (error,) = records(
-        Video(train="a.mkv", valid="a.mkv", test="a.mkv", path=str(tmp_path), pieces=4)
-    )
+    (error,) = records(in_every_split(Video, tmp_path, "a.mkv", pieces=4))
     assert str(error) == (
         f"{tmp_path / 'a.mkv'}: has 3 frames, too few for data.source.pieces=4; allowed: at most 3"
     )
@@ -317,7 +306,7 @@ def test_each_folder_of_pictures_is_a_clip_sorted_as_people_count(tmp_path, pict
     pictures(tmp_path / "run" / "clip1", range(12))
     pictures(tmp_path / "run" / "clip2.v1", [200], ending=".jpg", size=(16, 16))
     pictures(tmp_path / "sit" / "clip3", [7])
-    source = FrameFolders(train=".", valid=".", test=".", path=str(tmp_path), height=6, width=8)
+    source = in_every_split(FrameFolders, tmp_path, ".", height=6, width=8)
     run, long, sit = records(source)
     assert shades(run).tolist() == list(range(12))  # frame2 before frame10
     assert run["frames"].shape == (12, 6, 8)
@@ -331,10 +320,7 @@ def test_each_folder_of_pictures_is_a_clip_sorted_as_people_count(tmp_path, pict
 def test_pictures_are_chosen_one_of_so_many_then_evenly(tmp_path, pictures):
     pictures(tmp_path / "a", range(12))
     chosen = {"every": 2}, {"frames": 3}, {"every": 2, "frames": 3}
-    found = [
-        records(FrameFolders(train="a", valid="a", test="a", path=str(tmp_path), **o))[0]
-        for o in chosen
-    ]
+    found = [records(in_every_split(FrameFolders, tmp_path, "a", **o))[0] for o in chosen]
     assert [shades(record).tolist() for record in found] == [
         [0, 2, 4, 6, 8, 10],
         [2, 6, 10],
@@ -347,9 +333,7 @@ def test_folders_of_pictures_may_be_listed_in_a_table(tmp_path, pictures):
     pictures(tmp_path / "b", [3])
     (tmp_path / "c").mkdir()
     (tmp_path / "t.csv").write_text("file,label\nb,x\na,y\nc,z\n")
-    source = FrameFolders(
-        train="t.csv", valid="t.csv", test="t.csv", path=str(tmp_path), color="rgb"
-    )
+    source = in_every_split(FrameFolders, tmp_path, "t.csv", color="rgb")
     b, a, empty = records(source)
     assert (b["label"], a["label"]) == ("x", "y")
     assert a["frames"].shape == (2, 24, 32, 3)
@@ -365,7 +349,7 @@ def test_broken_and_deep_pictures_are_named(tmp_path, pictures):
     (tmp_path / "a" / "frame2.png").write_bytes(good[: len(good) // 2])
     pictures(tmp_path / "b", [1])
     Image.new("I;16", (4, 4), 900).save(tmp_path / "b" / "frame2.png")
-    broken, deep = records(FrameFolders(train=".", valid=".", test=".", path=str(tmp_path)))
+    broken, deep = records(in_every_split(FrameFolders, tmp_path, "."))
     assert str(broken).startswith(f"{tmp_path / 'a' / 'frame2.png'}: cannot be read as a picture (")
     assert str(broken).endswith("; allowed: a whole picture")
     assert str(deep) == (
