@@ -52,12 +52,12 @@ def build_data(
         ConfigError: a setting does not fit the data.
     """
     try:
-        return _data(cfg, fitted, make, only, task)
+        return _build_data(cfg, fitted, make, only, task)
     except (ConfigError, DataError) as error:
         raise type(error)([Tree(cfg).as_written(text) for text in error.problems]) from None
 
 
-def _data(
+def _build_data(
     cfg: DictConfig,
     fitted: Mapping[str, Mapping[str, Any]] | None,
     make: Callable[[Any, str], Any] | None,
@@ -66,23 +66,17 @@ def _data(
 ) -> SequenceData:
     node = cfg.data
     written: Any = OmegaConf.to_container(node, resolve=True)
-    names = ("source", "x", "y")
-    recipe = recipe_of(written)
-    parts = {
-        name: (
-            instantiate(node[name], f"data.{name}")
-            if make is None
-            else make(written[name], f"data.{name}")
-        )
-        for name in names
-        if node[name] is not None
-    }
-    for name, part in parts.items() if make is None else ():
-        check_kind(part, f"data.{name}", written[name]["_target_"])
+    names = [name for name in ("source", "x", "y") if node[name] is not None]
+    if make is not None:
+        parts = {name: make(written[name], f"data.{name}") for name in names}
+    else:
+        parts = {name: instantiate(node[name], f"data.{name}") for name in names}
+        for name, part in parts.items():
+            check_kind(part, f"data.{name}", written[name]["_target_"])
     with refusing(cfg, *([] if make else ["data"])):
         return SequenceData(
             **parts,
-            recipe=recipe,
+            recipe=recipe_of(written),
             show_progress=cfg.trainer.enable_progress_bar,
             fitted=fitted,
             only=only,
@@ -186,7 +180,7 @@ def build_module(
     return SequenceModule(
         model,
         task,
-        instantiate(given_on(cfg, "optim"), "optim"),
+        instantiate(without_run_keys(cfg, "optim"), "optim"),
         instantiate(cfg.scheduler, "scheduler"),
         saved_config=saved,
         max_bad_steps=cfg.trainer.max_bad_steps,
@@ -218,7 +212,7 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
     return callbacks
 
 
-def given_on(cfg: DictConfig, group: str) -> DictConfig:
+def without_run_keys(cfg: DictConfig, group: str) -> DictConfig:
     """The node of a group without the keys that the run takes itself."""
     written: Any = OmegaConf.to_container(cfg[group], resolve=True)
     taken = TAKEN_BY_THE_RUN[group]
@@ -238,7 +232,7 @@ def build_trainer(cfg: DictConfig, folder: Path, tracker: Tracker) -> Trainer:
         InstantiationException: Lightning refuses to make it.
     """
     trainer: Trainer = instantiate(
-        given_on(cfg, "trainer"),
+        without_run_keys(cfg, "trainer"),
         callbacks=build_callbacks(cfg, folder),
         logger=tracker.logger or False,
         default_root_dir=str(folder),

@@ -27,7 +27,7 @@ from pytorch_lightning.callbacks import (
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from seqpipe.build import build_tracker, build_trainer, given_on
+from seqpipe.build import build_tracker, build_trainer, without_run_keys
 from seqpipe.config.signatures import packaged_keys
 from seqpipe.data.dataset import SequenceData
 from seqpipe.diagnostics.preflight import batch_of
@@ -36,11 +36,11 @@ from seqpipe.nn.cell import Cell
 from seqpipe.rules import shown
 from seqpipe.targets import (
     TOGETHER,
+    callback_key,
     check_kinds,
+    describe_error,
     foreign_in,
     instantiate,
-    key_of,
-    reason,
     refusing,
 )
 from seqpipe.tasks.base import Task
@@ -71,7 +71,7 @@ def build_checked_trainer(cfg: DictConfig, root: Path, folder: Path) -> tuple[Tr
         raise _refused_trainer(cfg, error) from None
     problems = []
     for callback in vars(trainer)["callbacks"]:
-        if (why := _why_not(callback, trainer)) and (key := key_of(cfg, callback)):
+        if (why := _why_unusable(callback, trainer)) and (key := callback_key(cfg, callback)):
             text = f"{why}, or without it: ~{key}"
             problems.append(f"{key}._target_={OmegaConf.select(cfg, key)['_target_']}: {text}")
     if problems:
@@ -84,7 +84,7 @@ def build_checked_trainer(cfg: DictConfig, root: Path, folder: Path) -> tuple[Tr
 def _refused_trainer(cfg: DictConfig, error: InstantiationException) -> ConfigError:
     """Lightning's refusal as a message: of the Trainer's own arguments, or of the callbacks."""
     try:
-        instantiate(given_on(cfg, "trainer"), logger=False, enable_checkpointing=False)
+        instantiate(without_run_keys(cfg, "trainer"), logger=False, enable_checkpointing=False)
     except InstantiationException as alone:
         usual = {"accelerator": "auto", "devices": 1, "strategy": "auto", "precision": 32}
         given = {key: cfg.trainer.get(key, value) for key, value in usual.items()}
@@ -92,10 +92,12 @@ def _refused_trainer(cfg: DictConfig, error: InstantiationException) -> ConfigEr
         why = first_line(alone.__cause__ or alone)
         text = f"is not available here ({why}); allowed: trainer.accelerator=auto trainer.devices=1"
         return ConfigError(f"{' '.join(asked) or 'trainer'}: {text}")
-    return ConfigError(f"callbacks: {reason(error.__cause__ or error)}; allowed: {TOGETHER}")
+    return ConfigError(
+        f"callbacks: {describe_error(error.__cause__ or error)}; allowed: {TOGETHER}"
+    )
 
 
-_OF_NO_USE: dict[type[Callback], str] = {
+_UNUSABLE_CALLBACKS: dict[type[Callback], str] = {
     BatchSizeFinder: (
         "a run batches its data itself; allowed: data.batch_size=N or data.batch_tokens=N"
     ),
@@ -118,13 +120,13 @@ _OF_NO_USE: dict[type[Callback], str] = {
 """Callbacks of Lightning that cannot work here: why, and what is allowed."""
 
 
-def _why_not(callback: Callback, trainer: Trainer) -> str | None:
-    """The reason why one of Lightning's callbacks is of no use here, and what is allowed."""
-    for kind, text in _OF_NO_USE.items():
+def _why_unusable(callback: Callback, trainer: Trainer) -> str | None:
+    """The reason why one of Lightning's callbacks cannot work here, and what is allowed."""
+    for kind, text in _UNUSABLE_CALLBACKS.items():
         if isinstance(callback, kind):
             return text
-    unsaid = BaseFinetuning.freeze_before_training
-    if isinstance(callback, BaseFinetuning) and type(callback).freeze_before_training is unsaid:
+    abstract = BaseFinetuning.freeze_before_training
+    if isinstance(callback, BaseFinetuning) and type(callback).freeze_before_training is abstract:
         text = "does not define what it freezes"
         return f"{text}; allowed: a class below it with freeze_before_training"
     if isinstance(callback, (DeviceStatsMonitor, LearningRateMonitor, ThroughputMonitor)):
@@ -256,7 +258,7 @@ def _check_step(cell: Cell) -> None:
 
 
 def check_limits(cfg: DictConfig, data: SequenceData, processes: int) -> None:
-    """Refuses shares of the batches that amount to none, and a validation that never happens.
+    """Refuses shares of the batches that are less than one, and a validation that never happens.
 
     Raises:
         ConfigError: with each of them.
@@ -271,19 +273,19 @@ def _limit_problems(cfg: DictConfig, data: SequenceData, processes: int) -> Iter
         if split != "train" and size < processes and data.bptt is None:
             text = f"{split} has {size} examples, each process needs one"
             yield f"trainer.devices={shown(cfg.trainer.devices)}: {text}; allowed: at most {size}"
-    counts = {split: -(-len(data.loader(split)) // processes) for split in data.sizes}
-    keys = {"limit_train_batches": "train", "limit_val_batches": "valid"}
-    keys |= {"limit_test_batches": "test", "overfit_batches": "train"}
-    for key, split in keys.items():
-        limit, count = cfg.trainer.get(key), counts[split]
-        if isinstance(limit, float) and limit > 0 and int(limit * count) == 0:
+    batches = {split: -(-len(data.loader(split)) // processes) for split in data.sizes}
+    limited = {"limit_train_batches": "train", "limit_val_batches": "valid"}
+    limited |= {"limit_test_batches": "test", "overfit_batches": "train"}
+    for key, split in limited.items():
+        share, count = cfg.trainer.get(key), batches[split]
+        if isinstance(share, float) and share > 0 and int(share * count) == 0:
             text = f"is less than one batch of {split}, which has {count}"
-            yield f"trainer.{key}={limit}: {text}; allowed: a larger share, or a number of batches"
-    interval, limit = cfg.trainer.get("val_check_interval"), cfg.trainer.get("limit_train_batches")
-    limit = cfg.trainer.overfit_batches or limit
-    count = counts["train"]
+            yield f"trainer.{key}={share}: {text}; allowed: a larger share, or a number of batches"
+    count = batches["train"]
+    limit = cfg.trainer.overfit_batches or cfg.trainer.get("limit_train_batches")
     if limit is not None:
         count = min(limit, count) if isinstance(limit, int) else int(limit * count)
+    interval = cfg.trainer.get("val_check_interval")
     if isinstance(interval, int) and interval > count > 0:
-        text = f"an epoch has {count} batches, so none would be validated"
+        text = f"an epoch has {count} batches, so there would be no validation"
         yield f"trainer.val_check_interval={interval}: {text}; allowed: at most {count}, or a share"

@@ -48,6 +48,19 @@ BASES: dict[str, type] = {
 }
 """The class that a node at each key must make."""
 
+_SHOWN = {
+    Source: ("source", "a class below seqpipe.data.base.Source"),
+    Field: ("field", "a class below seqpipe.data.base.Field"),
+    nn.Module: ("network", "a class below torch.nn.Module"),
+    Task: ("task", "a class below seqpipe.tasks.base.Task"),
+    Cell: ("cell", "a class below seqpipe.nn.cells.Cell"),
+    Optimizer: ("optimizer", "a class below torch.optim.Optimizer"),
+    Trainer: ("trainer", "a class below pytorch_lightning.Trainer"),
+    Tracker: ("tracker", "a class with the methods of seqpipe.tracking.base.Tracker"),
+    Callback: ("callback", "a class below pytorch_lightning.Callback"),
+}
+"""Each of those classes as a message names it, and what is allowed."""
+
 TOGETHER = "callbacks, logger and trainer that work together, or ~callbacks.NAME"
 """Allowed where Lightning refuses several parts together."""
 
@@ -71,11 +84,10 @@ def instantiate(node: DictConfig, key: str = "", **extra: Any) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, SeqpipeError):
             raise error.__cause__ from None
-        found = _foreign(OmegaConf.to_container(node, resolve=True), key)
-        refused = None if not key else _refusal(found, error.__cause__ or error)
-        if refused is None:
+        foreign = dict(_foreign_targets(OmegaConf.to_container(node, resolve=True), key))
+        if not key or not _is_fault_of(foreign, error.__cause__ or error):
             raise
-        raise refused from error
+        raise _refusal(foreign, error.__cause__ or error) from error
 
 
 @contextlib.contextmanager
@@ -95,36 +107,38 @@ def refusing(cfg: DictConfig, *groups: str) -> Iterator[None]:
     except SeqpipeError:
         raise
     except Exception as error:
-        refused = _refusal(foreign_in(cfg, *groups), error)
-        if refused is None:
+        foreign = foreign_in(cfg, *groups)
+        if not _is_fault_of(foreign, error):
             raise
-        raise refused from error
+        raise _refusal(foreign, error) from error
 
 
 def foreign_in(cfg: DictConfig, *groups: str) -> dict[str, str]:
     """The classes and functions in some groups that are not of this package, by their keys."""
     tree = Tree(cfg)
-    found: dict[str, str] = {}
-    for group in groups:
-        for key, node in tree.mappings(group):
-            if "_target_" in node:
-                found |= _foreign({"_target_": tree.get(f"{key}._target_")}, key)
-    return found
+    found = {
+        key: tree.get(f"{key}._target_")
+        for group in groups
+        for key, node in tree.mappings(group)
+        if "_target_" in node
+    }
+    return {key: target for key, target in found.items() if _is_foreign(target)}
 
 
-def _foreign(node: Any, key: str) -> dict[str, str]:
+def _is_foreign(target: Any) -> bool:
+    return isinstance(target, str) and target.split(".")[0] != "seqpipe"
+
+
+def _foreign_targets(node: Any, key: str) -> Iterator[tuple[str, str]]:
     if isinstance(node, list):
-        parts = [_foreign(value, f"{key}[{place}]") for place, value in enumerate(node)]
-        return {name: target for part in parts for name, target in part.items()}
-    if not isinstance(node, Mapping):
-        return {}
-    target = node.get("_target_")
-    found = {}
-    if isinstance(target, str) and target.split(".")[0] != "seqpipe":
-        found[key] = target
-    for name, value in node.items():
-        found |= _foreign(value, f"{key}.{name}")
-    return found
+        for place, value in enumerate(node):
+            yield from _foreign_targets(value, f"{key}[{place}]")
+    elif isinstance(node, Mapping):
+        target = node.get("_target_")
+        if _is_foreign(target):
+            yield key, str(target)
+        for name, value in node.items():
+            yield from _foreign_targets(value, f"{key}.{name}")
 
 
 def check_kind(made: Any, key: str, target: str, base: type | None = None) -> None:
@@ -141,7 +155,7 @@ def check_kind(made: Any, key: str, target: str, base: type | None = None) -> No
     """
     base = BASES[key] if base is None else base
     if not _is_below(type(made), base):
-        raise _no_kind(key, target, base)
+        raise ConfigError(_wrong_class(key, target, base))
 
 
 def check_kinds(cfg: DictConfig, *groups: str) -> None:
@@ -159,7 +173,7 @@ def check_kinds(cfg: DictConfig, *groups: str) -> None:
         base = BASES.get(key)
         found = get_object(target)
         if base is not None and inspect.isclass(found) and not _is_below(found, base):
-            problems += _no_kind(key, target, base).problems
+            problems.append(_wrong_class(key, target, base))
     if problems:
         raise ConfigError(problems)
 
@@ -172,31 +186,25 @@ def _is_below(found: type, base: type) -> bool:
     return all(hasattr(found, name) for name in methods if not name.startswith("_"))
 
 
-def _no_kind(key: str, target: str, base: type) -> ConfigError:
-    names = {Optimizer: "optimizer", Trainer: "trainer", Tracker: "tracker", nn.Module: "network"}
-    name = names.get(base, base.__name__.lower())
-    where = {Callback: "pytorch_lightning.Callback", Trainer: "pytorch_lightning.Trainer"}
-    where |= {nn.Module: "torch.nn.Module", Optimizer: "torch.optim.Optimizer"}
-    where |= {Cell: "seqpipe.nn.cells.Cell"}
-    shown = where.get(base, f"{base.__module__}.{base.__name__}")
-    allowed = (
-        f"a class with the methods of {shown}" if base is Tracker else f"a class below {shown}"
-    )
-    return ConfigError(f"{key}._target_={target}: makes no {name}; allowed: {allowed}")
+def _wrong_class(key: str, target: str, base: type) -> str:
+    name, allowed = _SHOWN[base]
+    return f"{key}._target_={target}: makes no {name}; allowed: {allowed}"
 
 
-def _refusal(found: Mapping[str, str], error: BaseException) -> ConfigError | None:
-    """The message about an error of a class that is not ours; None without such a class."""
-    if not found or is_out_of_memory(error) or place_message(error) is not None:
-        return None
-    blamed = _blamed(found, error)
-    shown = ", ".join(f"{key}._target_={found[key]}" for key in blamed)
-    text = f"{shown}: cannot be used here ({reason(error)})"
+def _is_fault_of(foreign: Mapping[str, str], error: BaseException) -> bool:
+    """True if a class of the user's may have raised it: neither memory nor the disk is full."""
+    return bool(foreign) and not is_out_of_memory(error) and place_message(error) is None
+
+
+def _refusal(foreign: Mapping[str, str], error: BaseException) -> ConfigError:
+    blamed = _blamed_keys(foreign, error)
+    shown = ", ".join(f"{key}._target_={foreign[key]}" for key in blamed)
+    text = f"{shown}: cannot be used here ({describe_error(error)})"
     without = f", or ~{blamed[0]}" if blamed[0].startswith("callbacks.") else ""
     return ConfigError(f"{text}; allowed: arguments that it takes, or another class{without}")
 
 
-def reason(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """The message of an error in other code, and its line in the user's own files."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
@@ -211,21 +219,23 @@ def reason(error: BaseException) -> str:
     return text
 
 
-def _blamed(found: Mapping[str, str], error: BaseException) -> list[str]:
-    """Keys of the classes that may have raised: the innermost one that was running, else all."""
+def _blamed_keys(foreign: Mapping[str, str], error: BaseException) -> list[str]:
+    """The key of the innermost class that was running; all keys if none is known to have run."""
     modules: dict[str, str] = {}
-    for key, target in found.items():
+    for key, target in foreign.items():
         with contextlib.suppress(Exception):  # a missing class was reported before
             modules[get_object(target).__module__] = key
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         running = modules.get(frame.f_globals.get("__name__", ""))
         if running is not None:
             return [running]
-    return list(found)
+    return list(foreign)
 
 
 @contextlib.contextmanager
-def beginning(cfg: DictConfig, trainer: Trainer, begun: Callable[[], bool]) -> Iterator[None]:
+def refusing_callbacks(
+    cfg: DictConfig, trainer: Trainer, begun: Callable[[], bool]
+) -> Iterator[None]:
     """Turns errors of the user's callbacks before the first step into a message.
 
     Args:
@@ -242,25 +252,29 @@ def beginning(cfg: DictConfig, trainer: Trainer, begun: Callable[[], bool]) -> I
         raise
     except Exception as error:
         callbacks: list[Callback] = vars(trainer)["callbacks"]
-        key = None if begun() or place_message(error) else _running(cfg, callbacks, error)
+        key = None if begun() or place_message(error) else _key_of_running(cfg, callbacks, error)
         if key is None and not isinstance(error, MisconfigurationException):
             raise
         allowed = TOGETHER if key is None else TOGETHER.replace("callbacks.NAME", key)
-        raise ConfigError(f"{key or 'callbacks'}: {reason(error)}; allowed: {allowed}") from error
+        raise ConfigError(
+            f"{key or 'callbacks'}: {describe_error(error)}; allowed: {allowed}"
+        ) from error
 
 
-def _running(cfg: DictConfig, callbacks: Iterable[Callback], error: BaseException) -> str | None:
+def _key_of_running(
+    cfg: DictConfig, callbacks: Iterable[Callback], error: BaseException
+) -> str | None:
     """The key of the callback whose hook raised; None for any other error."""
     known = {id(callback): callback for callback in callbacks}
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         for name in ("self", "callback"):  # the second while Lightning calls its hooks
             callback = known.get(id(frame.f_locals.get(name)))
-            if callback is not None and (key := key_of(cfg, callback)) is not None:
+            if callback is not None and (key := callback_key(cfg, callback)) is not None:
                 return key
     return None
 
 
-def key_of(cfg: DictConfig, callback: Callback) -> str | None:
+def callback_key(cfg: DictConfig, callback: Callback) -> str | None:
     """The key of a callback in the configuration; None for those that every run has."""
     for name, node in cfg.callbacks.items():
         if get_object(node["_target_"]) is type(callback):

@@ -9,7 +9,12 @@ from torch import nn
 from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
 from seqpipe.data.sources.generated import Adding
 from seqpipe.diagnostics import output_checks
-from seqpipe.diagnostics.output_checks import DRAWN, DRAWN_BELOW_A_CRF, last_layer, losses_of_fresh
+from seqpipe.diagnostics.output_checks import (
+    DRAWN,
+    DRAWN_BELOW_A_CRF,
+    last_layer,
+    losses_of_new_layers,
+)
 from seqpipe.diagnostics.preflight_context import Subject
 from seqpipe.models.many_to_many import ManyToMany
 from seqpipe.models.many_to_one import ManyToOne
@@ -97,7 +102,7 @@ def test_the_last_layer_is_the_one_whose_word_is_the_answer(subject):
     assert last.layer is healthy.model.head.output
     assert last.inputs.shape == (N, 8)
     assert 0 < last.length <= 3**0.5
-    losses = losses_of_fresh(healthy, last)
+    losses = losses_of_new_layers(healthy, last)
     assert len(set(losses)) == len(losses) == DRAWN
     healthy.model.head.register_forward_hook(lambda head, args, y: y + 1)
     assert last_layer(healthy) is None
@@ -127,13 +132,13 @@ def test_the_last_layer_below_a_crf_is_drawn_anew_too(crf):
     said = last.potentials(last.layer(last.inputs))
     answer = healthy.answer(healthy.batch)
     assert torch.equal(said, answer)
-    losses = losses_of_fresh(healthy, last)
+    losses = losses_of_new_layers(healthy, last)
     assert len(set(losses)) == len(losses) == DRAWN_BELOW_A_CRF
     with torch.no_grad():
         healthy.model.head.transitions.normal_(std=3.0)  # has its say in every one of them
         torch.manual_seed(0)
         potentials = last.potentials(nn.Linear(8, 3)(last.inputs))
-    assert losses_of_fresh(healthy, last)[0] == healthy.loss(potentials, healthy.batch)
+    assert losses_of_new_layers(healthy, last)[0] == healthy.loss(potentials, healthy.batch)
 
 
 def test_a_crf_that_is_healthy_is_not_warned_of_and_one_out_of_scale_is(crf):
@@ -150,5 +155,5 @@ def test_a_crf_that_is_healthy_is_not_warned_of_and_one_out_of_scale_is(crf):
 def test_drawing_anew_changes_nothing_of_the_model(subject):
     healthy = subject(RNN, 8)
     before = nn.utils.parameters_to_vector(healthy.model.parameters()).clone()
-    losses_of_fresh(healthy, last_layer(healthy))
+    losses_of_new_layers(healthy, last_layer(healthy))
     assert torch.equal(nn.utils.parameters_to_vector(healthy.model.parameters()), before)

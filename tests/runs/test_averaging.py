@@ -8,7 +8,7 @@ from pytorch_lightning import Trainer
 from seqpipe import build
 from seqpipe.inference.load import opened
 from seqpipe.inference.model_format import LOGGED
-from seqpipe.training.checkpoints import same
+from seqpipe.training.checkpoints import same_weights
 
 PLAIN = ("scheduler=none", "optim.lr=0.03", "trainer.max_epochs=3", "preflight=none")
 EMA = (
@@ -63,9 +63,9 @@ def test_the_weights_that_were_validated_are_tested_kept_and_exported(launch, av
         f"model.{k}": v
         for k, v in opened(result.output_dir / "model" / LOGGED).network.state_dict().items()
     }
-    assert same(exported, best["state_dict"])
+    assert same_weights(exported, best["state_dict"])
     trained = best.get("current_model_state", best["state_dict"])
-    assert same(trained, best["state_dict"]) != (averaging in (EMA, LATE))
+    assert same_weights(trained, best["state_dict"]) != (averaging in (EMA, LATE))
 
 
 @pytest.mark.parametrize("averaging", [EMA, SWA], ids=["ema", "swa"])
@@ -86,5 +86,5 @@ def test_a_training_with_averages_goes_on_with_the_weights_it_trained(launch):
         "adding", *more, "trainer.max_epochs=3", f"resume={checkpoint}", folder="resumed"
     )
     for part in ("state_dict", "current_model_state"):
-        assert same(kept(straight, "last")[part], kept(resumed, "last")[part]), part
+        assert same_weights(kept(straight, "last")[part], kept(resumed, "last")[part]), part
     assert resumed.metrics == pytest.approx(straight.metrics)

@@ -1,34 +1,48 @@
 """A NaN in the data of a whole run: survived, told, counted, kept, and run again."""
 
 import json
+import logging
 
 import pytest
 import torch
 
 from seqpipe.data.batching import Examples
 from seqpipe.errors import ConfigError, TrainingError
-from seqpipe.training.nonfinite_guard import read
+from seqpipe.training.nonfinite_guard import read_kept_batch
 
 PLAIN = ["trainer.max_epochs=2", "scheduler=none", "optim.lr=0.01"]
 
 
-@pytest.fixture
-def plant(monkeypatch):
+@pytest.fixture(scope="module")
+def plant():
     """Puts a NaN at the third step of example 5 of the training split."""
     make = Examples.batch
 
     def planted(self, indices, spec):
         batch = make(self, indices, spec)
-        if len(self) == 60 and batch.x is not None:  # the training split
+        if len(self) == 60 and batch.x is not None:  # the training split of adding
             batch.x[batch.index == 5, 2, 0] = torch.nan
         return batch
 
-    monkeypatch.setattr(Examples, "batch", planted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Examples, "batch", planted)
+        yield
 
 
-def test_a_run_survives_a_nan_and_tells_of_it(launch, plant, caplog):
-    result = launch("adding", *PLAIN, "logger=csv")
-    told = [r.getMessage() for r in caplog.records if r.name.startswith("seqpipe")]
+@pytest.fixture(scope="module")
+def survived(launch_in, plant, tmp_path_factory):
+    """The result of a run with such batches, and its warnings."""
+    told = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: told.append(record.getMessage())
+    logging.getLogger("seqpipe").addHandler(handler)
+    result = launch_in(tmp_path_factory.mktemp("survived"), "adding", *PLAIN, "logger=csv")
+    logging.getLogger("seqpipe").removeHandler(handler)
+    return result, told
+
+
+def test_a_run_survives_a_nan_and_tells_of_it(survived):
+    result, told = survived
     assert len(told) == 2
     for count, line in enumerate(told, 1):
         assert (
@@ -42,13 +56,8 @@ def test_a_run_survives_a_nan_and_tells_of_it(launch, plant, caplog):
     assert len(list((result.output_dir / "bad_steps").iterdir())) == 2
 
 
-def test_a_run_without_one_does_not_speak_of_it(launch):
-    assert "bad_steps" not in launch("adding", *PLAIN).metrics
-
-
-def test_the_count_goes_on_where_a_run_is_resumed(launch, plant):
-    first = launch("adding", *PLAIN, folder="first")
-    last = first.output_dir / "checkpoints" / "last.ckpt"
+def test_the_count_goes_on_where_a_run_is_resumed(launch, survived):
+    last = survived[0].output_dir / "checkpoints" / "last.ckpt"
     more = [f"resume={last}", "trainer.max_epochs=3", "trainer.max_bad_steps=2"]
     with pytest.raises(TrainingError, match=r"not finite and trainer.max_bad_steps=2: x holds nan"):
         launch("adding", *PLAIN, *more, folder="resumed")
@@ -59,16 +68,17 @@ def test_anomaly_detection_ends_a_run(launch, plant):
         launch("adding", *PLAIN, "trainer.detect_anomaly=true")
 
 
-def kept(launch, *overrides):
-    result = launch("adding", *PLAIN, *overrides, folder="kept")
-    return min((result.output_dir / "bad_steps").iterdir())
+@pytest.fixture
+def kept(survived):
+    """The file of a batch that was kept."""
+    return min((survived[0].output_dir / "bad_steps").iterdir())
 
 
-def test_a_batch_is_replayed_and_nothing_is_trained(launch, plant, tmp_path):
-    path = kept(launch)
+def test_a_batch_is_replayed_and_nothing_is_trained(launch, kept, tmp_path):
+    path = kept
     again = launch("adding", *PLAIN, folder="again", command="replay", file=str(path))
     file, then, now = again.summary.splitlines()
-    assert file == f"file:       {path}, update {read(path)['update']}"
+    assert file == f"file:       {path}, update {read_kept_batch(path)['update']}"
     assert then == "then:       x holds nan at time step 3; example 5 of train"
     assert now == "now:        x holds nan at time step 3; example 5 of train"
     assert not again.output_dir.exists()
@@ -81,8 +91,8 @@ def test_a_batch_is_replayed_and_nothing_is_trained(launch, plant, tmp_path):
     assert again.summary.endswith("now:        the answer, the loss and its gradient are finite")
 
 
-def test_a_replay_that_does_not_fit_is_refused(launch, plant, tmp_path):
-    path = kept(launch, "trainer.max_epochs=1")
+def test_a_replay_that_does_not_fit_is_refused(launch, kept, tmp_path):
+    path = kept
     torch.save({"model": {}}, tmp_path / "foreign.pt")
     for file, override, message in [
         (path, "hidden_size=9", r"does not fit the model or the data \(.*size mismatch"),
@@ -116,7 +126,7 @@ def test_a_lane_goes_back_to_the_state_before_a_bad_batch(launch, monkeypatch, c
     assert states[3] is states[2]
     assert "update 3 is skipped, 1 so far: it is finite if the batch is run again" in caplog.text
     path = result.output_dir / "bad_steps" / "step_3_rank0.pt"
-    saved = read(path)
+    saved = read_kept_batch(path)
     assert torch.equal(saved["lanes"][0], states[2][0])
     replay = launch("python_docs", *PLAIN, *lanes, folder="again", command="replay", file=str(path))
     assert replay.summary.endswith("the answer, the loss and its gradient are finite")

@@ -38,16 +38,6 @@ def test_one_batch_can_be_memorised_by_a_crf(launch):
     assert result.metrics["test/accuracy"] == result.metrics["val/accuracy"] == 1.0
 
 
-def test_stopping_and_resuming_is_training_straight_through(launch):
-    overrides = ["architecture.head=crf", "scheduler=none", "preflight=none"]
-    straight = launch("copy_memory", *overrides, "trainer.max_epochs=2", folder="straight")
-    first = launch("copy_memory", *overrides, "trainer.max_epochs=1", folder="first")
-    last = first.output_dir / "checkpoints" / "last.ckpt"
-    more = [*overrides, "trainer.max_epochs=2", f"resume={last}"]
-    resumed = launch("copy_memory", *more, folder="resumed")
-    assert resumed.metrics == straight.metrics
-
-
 def sentences():
     """Random ones, in which names of one to three words are persons and Rome is a place."""
     draw = random.Random(0)

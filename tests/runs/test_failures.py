@@ -66,12 +66,12 @@ STAGES = [
         *("out of memory: CUDA out of memory", {"train/loss", "val/loss", "best/val/loss"}),
     ),
     (
-        *(examples, "examples", 0, MemoryError("8 GB"), "out of memory: 8 GB"),
+        *(examples, "example_rows", 0, MemoryError("8 GB"), "out of memory: 8 GB"),
         {"test/loss", "val/loss", "best/val/loss"},
     ),
     (
         examples,
-        "examples",
+        "example_rows",
         0,
         OSError(errno.EIO, "Input/output error"),
         "Input/output error",
@@ -132,7 +132,7 @@ def test_what_was_seen_inside_a_model_before_a_break_is_drawn(launch, tmp_path, 
         (artifacts, "write_history", 0),
         (report, "write_metrics", 0),
         (saved_model, "write", 0),
-        (examples, "examples", 0),
+        (examples, "example_rows", 0),
         (artifacts, "write_report", 0),
     ],
 )

@@ -1,5 +1,6 @@
 """Looks into a model while it is trained: recorded, kept, drawn, and without any influence."""
 
+import functools
 import json
 import re
 
@@ -14,9 +15,26 @@ from seqpipe.build import build_model
 from seqpipe.errors import ConfigError
 from seqpipe.runs import checked_module
 
-STORE = "logger.tracking_uri=sqlite:///mlflow.db"
 LOOKS = ["diagnostics.every=3", "diagnostics.examples=5", "trainer.max_epochs=2"]
 WITHOUT = ["diagnostics=none", "trainer.max_epochs=2"]
+
+
+@pytest.fixture(scope="module")
+def looked(launch_in, tmp_path_factory):
+    """A run that was looked into, recorded in MLflow, with its figures."""
+    root = tmp_path_factory.mktemp("looked")
+    store = f"logger.tracking_uri=sqlite:///{root}/mlflow.db"
+    return launch_in(root, "adding", *LOOKS, "logger=mlflow", store, painted=True)
+
+
+@pytest.fixture(scope="module")
+def half(launch_in, tmp_path_factory):
+    """A run that ended inside its first epoch, and what it was started with."""
+    root, folder = tmp_path_factory.mktemp("half"), "half"
+    more = ("dropout=0.3", "diagnostics.every=3", "scheduler=none", "trainer.max_epochs=2")
+    five = "diagnostics.examples=5"
+    run = launch_in(root, "adding", *more, five, "trainer.max_steps=4", folder=folder)
+    return more, run.output_dir / "checkpoints" / "last.ckpt"
 
 
 @pytest.mark.parametrize(
@@ -35,8 +53,8 @@ def test_a_training_that_is_looked_into_is_the_same_training(launch_in, tmp_path
     assert {name: looked.metrics[name] for name in plain.metrics} == plain.metrics
 
 
-def test_a_look_is_taken_at_the_start_every_few_updates_and_at_the_end(launch):
-    result = launch("adding", *LOOKS)  # 60 examples, batches of 16: 8 updates
+def test_a_look_is_taken_at_the_start_every_few_updates_and_at_the_end(looked):
+    result = looked  # 60 examples, batches of 16: 8 updates
     table = parquet.read_table(result.output_dir / "gradients.parquet").to_pydict()
     assert sorted(set(table["step"])) == [0, 3, 6, 8]
     assert set(table["direction"]) == {"forwards"}
@@ -71,8 +89,8 @@ def test_the_backward_direction_is_told_in_its_own_order(launch):
     assert set(table["loss"]) == {"whole", "last"}
 
 
-def test_what_is_seen_is_drawn_and_told_on_the_page(launch):
-    result = launch("adding", *LOOKS, painted=True)
+def test_what_is_seen_is_drawn_and_told_on_the_page(looked):
+    result = looked
     page = (result.output_dir / "report.md").read_text()
     for name in ("gradient_through_time", "gradient_over_training", "inside_the_cells"):
         picture = matplotlib.image.imread(result.output_dir / "figures" / f"{name}.png")
@@ -85,9 +103,9 @@ def test_what_is_seen_is_drawn_and_told_on_the_page(launch):
     assert "| encoder.0.forwards |" in page.partition("## Gradient flow")[2]
 
 
-def test_mlflow_has_columns_and_a_picture_for_each_look(launch, tmp_path):
-    result = launch("adding", *LOOKS, "logger=mlflow", STORE)
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+def test_mlflow_has_columns_and_a_picture_for_each_look(looked):
+    result = looked
+    client = MlflowClient(f"sqlite:///{result.output_dir.parents[1]}/mlflow.db")
     metrics = client.get_run(result.run_id).data.metrics
     assert metrics["gradient/half_life"] == pytest.approx(result.metrics["gradient/half_life"])
     history = client.get_metric_history(result.run_id, "gradient/horizon")
@@ -99,16 +117,10 @@ def test_mlflow_has_columns_and_a_picture_for_each_look(launch, tmp_path):
     assert {"gradients.parquet", "cells.parquet", "figures"} <= kept
 
 
-def test_a_resumed_run_tells_of_its_looks_before(launch_in, tmp_path):
-    more = ["dropout=0.3", "diagnostics.every=3", "diagnostics.examples=5", "scheduler=none"]
-    whole = launch_in(tmp_path, "adding", *more, "trainer.max_epochs=2", folder="whole")
-    half = launch_in(
-        tmp_path, "adding", *more, "trainer.max_epochs=2", "trainer.max_steps=4", folder="half"
-    )
-    last = half.output_dir / "checkpoints" / "last.ckpt"
-    rest = launch_in(
-        tmp_path, "adding", *more, "trainer.max_epochs=2", f"resume={last}", folder="rest"
-    )
+def test_a_resumed_run_tells_of_its_looks_before(launch_in, tmp_path, half):
+    more, last = half
+    start = functools.partial(launch_in, tmp_path, "adding", *more, "diagnostics.examples=5")
+    whole, rest = start(folder="whole"), start(f"resume={last}", folder="rest")
     tables = {
         name: parquet.read_table(run.output_dir / "gradients.parquet").to_pandas()
         for name, run in (("whole", whole), ("rest", rest))
@@ -159,18 +171,12 @@ def test_a_relu_network_with_large_weights_and_no_clipping_is_said_to_explode(la
     assert "**exploding: " in (result.output_dir / "report.md").read_text()
 
 
-def test_a_resumed_run_may_look_at_other_examples(launch_in, tmp_path):
-    more = ["trainer.max_epochs=2", "diagnostics.every=3", "scheduler=none"]
-    first = launch_in(
-        tmp_path, "adding", *more, "trainer.max_steps=4", "diagnostics.examples=8", folder="first"
-    )
-    last = first.output_dir / "checkpoints" / "last.ckpt"
-    rest = launch_in(
-        tmp_path, "adding", *more, "diagnostics.examples=2", f"resume={last}", folder="rest"
-    )
+def test_a_resumed_run_may_look_at_other_examples(launch, half):
+    more, last = half
+    rest = launch("adding", *more, "diagnostics.examples=2", f"resume={last}")
     table = parquet.read_table(rest.output_dir / "gradients.parquet").to_pandas()
-    looked = table.groupby("step")["example"].nunique().to_dict()
-    assert looked == {0: 8, 3: 8, 4: 2, 6: 2, 8: 2}
+    counts = table.groupby("step")["example"].nunique().to_dict()
+    assert counts == {0: 5, 3: 5, 4: 2, 6: 2, 8: 2}
 
 
 def test_a_model_that_draws_chance_when_evaluated_is_trained_the_same(

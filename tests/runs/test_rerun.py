@@ -11,7 +11,7 @@ import torch
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
-from seqpipe.commands.dispatch import Rerun
+from seqpipe.commands.options import Rerun
 from seqpipe.commands.rerun import compare, run
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.runs.trust import foreign_targets

@@ -86,17 +86,10 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(launch):
     weights = [saved(result)["state_dict"] for result in (first, again, other)]
     torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
     assert all(first.metrics[k] != other.metrics[k] for k in first.metrics if k.startswith("test/"))
-
-
-def test_the_data_stay_the_same_when_the_seed_changes(launch):
-    """Or two seeds could not be compared."""
-    reports = [
-        launch("adding", *QUICK, f"seed={seed}", folder=str(seed)).output_dir / "report.md"
-        for seed in (0, 1)
-    ]
-    digests = [re.findall(r"sha256 \w+ \| (\w+)", page.read_text()) for page in reports]
+    pages = [(result.output_dir / "report.md").read_text() for result in (first, other)]
+    digests = [re.findall(r"sha256 \w+ \| (\w+)", page) for page in pages]
     assert len(digests[0]) == 3
-    assert digests[0] == digests[1]
+    assert digests[0] == digests[1]  # or two seeds could not be compared
 
 
 def history_of(result):
@@ -190,6 +183,7 @@ def test_without_callbacks_the_last_weights_are_tested(launch):
     validations = [value for _, value in history_of(kept)["val/mse"]]
     assert min(validations) != validations[-1]  # so that best and last differ
     assert kept.metrics["best/val/mse"] == kept.monitored == min(validations)
+    assert json.loads((kept.output_dir / "metrics.json").read_text()) == kept.metrics
     assert kept.metrics["val/mse"] == validations[-1]
     assert last.metrics["val/mse"] == last.monitored == validations[-1] > kept.monitored
     assert not [name for name in last.metrics if name.startswith("best/")]
@@ -214,25 +208,11 @@ def test_training_stops_early_when_nothing_gets_better(launch):
     assert "best epoch: 3 " in result.summary  # all were equal
 
 
-@pytest.mark.parametrize("data", ["digits", "adding"])
-def test_debugging_sees_a_few_batches_of_one_epoch(launch, data):
+def test_debugging_sees_a_few_batches_of_one_epoch(launch):
     settings = ["trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
-    result = launch(data, "data.batch_size=4", "trainer=debug", *settings)
+    result = launch("adding", "data.batch_size=4", "trainer=debug", *settings)
     assert saved(result)["global_step"] == 5
     assert saved(result)["epoch"] == 0
-
-
-def test_batches_are_gathered_into_larger_updates(launch):
-    result = launch("adding", "trainer.accumulate_grad_batches=2", "trainer.max_epochs=3")
-    assert saved(result)["global_step"] == 6
-
-
-def test_what_is_tested_is_the_best_checkpoint(launch):
-    result = launch("adding", "trainer.max_epochs=3", "optim.lr=0.01")
-    numbers = json.loads((result.output_dir / "metrics.json").read_text())
-    assert numbers == pytest.approx(result.metrics)
-    assert result.monitored == result.metrics["val/mse"]
-    assert result.metrics["val/mse"] == min(v for _, v in history_of(result)["val/mse"])
 
 
 def test_teacher_forcing_and_label_smoothing_reach_the_training(launch):

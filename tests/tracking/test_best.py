@@ -7,7 +7,7 @@ import pytest
 
 from seqpipe.config.compose import compose
 from seqpipe.errors import ConfigError
-from seqpipe.runs.identity import part_of
+from seqpipe.runs.identity import partial_setting
 from seqpipe.tracking import run_lookup
 from seqpipe.tracking.run_lookup import look_up_run
 from seqpipe.tracking.run_record import RunRecord
@@ -37,7 +37,7 @@ WHOLE = {
 def test_a_run_notes_whether_it_sees_whole_splits(typed, part):
     cfg, _ = compose(["data=adding", *typed])
     data = SimpleNamespace(sizes={"train": 40, "valid": 10, "test": 10})
-    assert part_of(cfg, data) == part
+    assert partial_setting(cfg, data) == part
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from seqpipe.nn.cells import LSTM
 from seqpipe.nn.recurrent import RecurrentStack
 from seqpipe.tasks.regression import Regression
 from seqpipe.training.module import SequenceModule
-from seqpipe.training.nonfinite_guard import read, replayed
+from seqpipe.training.nonfinite_guard import read_kept_batch, repeat_kept_batch
 from seqpipe.training.schedules import constant
 
 SPEC = SequenceSpec(FieldSpec("values", 2), FieldSpec("number", 1))
@@ -152,8 +152,10 @@ def fault_of(plant: str) -> str:
     return plant if plant in ("forwards", "backwards") else ""
 
 
-@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
-@pytest.mark.parametrize("plant", list(PLANTS))
+@pytest.mark.parametrize(
+    ("plant", "optimizer"),
+    sorted({*((plant, "adamw") for plant in PLANTS), *(("large y", one) for one in OPTIMIZERS)}),
+)
 def test_a_bad_update_leaves_everything_as_it_was_and_is_named(
     plant, optimizer, trainer, watch, caplog, tmp_path, monkeypatch
 ):
@@ -210,7 +212,7 @@ def test_looking_for_the_culprit_draws_no_random_numbers(trainer, monkeypatch):
         return [p.detach() for p in training.parameters()]
 
     looked = trained()
-    monkeypatch.setattr("seqpipe.training.nonfinite_guard.find", lambda *a: None)
+    monkeypatch.setattr("seqpipe.training.nonfinite_guard.find_nonfinite", lambda *a: None)
     assert same(looked, trained())
 
 
@@ -363,31 +365,34 @@ def test_on_a_gpu_a_bad_loss_is_skipped_and_named(precision, trainer, watch, cap
     assert "x holds nan at time step 2; example 7 of train" in caplog.text
     assert torch.equal(watch.weights[2], watch.weights[3])
     assert watch.weights[4].isfinite().all()
-    assert read(tmp_path / "bad_steps" / "step_3_rank0.pt")["random"].keys() == {"cpu", "cuda"}
+    assert read_kept_batch(tmp_path / "bad_steps" / "step_3_rank0.pt")["random"].keys() == {
+        "cpu",
+        "cuda",
+    }
 
 
 def test_what_is_kept_runs_again_and_shows_the_same(trainer, tmp_path):
     for plant, text in PLANTS.items():
         training = made(fault_of(plant))
         trainer(max_epochs=1).fit(training, loader_of(*planted(plant)), valid())
-        saved = read(tmp_path / "bad_steps" / "step_3_rank0.pt")
+        saved = read_kept_batch(tmp_path / "bad_steps" / "step_3_rank0.pt")
         assert (saved["update"], saved["text"]) == (3, text)
         assert saved["batch"]["index"].tolist() == [6, 7, 8]
         again = Reader(fault_of(plant)).train()
         again.load_state_dict(saved["model"])
         cpu = torch.device("cpu")
-        assert str(replayed(again, training.task, saved, cpu)) == text
+        assert str(repeat_kept_batch(again, training.task, saved, cpu)) == text
         saved["batch"] |= {"x": torch.zeros(3, 5, 2), "y": torch.zeros(3, 1)}
-        assert replayed(again, training.task, saved, cpu) is None
+        assert repeat_kept_batch(again, training.task, saved, cpu) is None
 
 
 def test_what_is_not_ours_is_not_read(tmp_path):
     torch.save({"model": {}}, tmp_path / "foreign.pt")
     (tmp_path / "broken.pt").write_bytes(b"PK nothing")
     with pytest.raises(ValueError, match="not a batch that seqpipe kept"):
-        read(tmp_path / "foreign.pt")
+        read_kept_batch(tmp_path / "foreign.pt")
     with pytest.raises(ValueError, match="not a readable file of torch"):
-        read(tmp_path / "broken.pt")
+        read_kept_batch(tmp_path / "broken.pt")
 
 
 def test_anomaly_detection_names_the_operation_and_its_line(trainer):

@@ -7,7 +7,7 @@ from torch import nn
 from seqpipe.data.base import SequenceBatch
 from seqpipe.nn.cells import RNN
 from seqpipe.nn.recurrent import RecurrentLayer
-from seqpipe.training.nonfinite_trace import Kept, find
+from seqpipe.training.nonfinite_trace import KeptBatch, find_nonfinite
 
 LENGTHS = torch.tensor([7, 4, 6])
 
@@ -33,7 +33,7 @@ class OneLayer(nn.Module):
 
 def found(model, x):
     batch = SequenceBatch(x, LENGTHS, torch.zeros(3, 1), None, torch.arange(3))
-    return find(model, Task(), Kept(batch, {"cpu": torch.get_rng_state()}))
+    return find_nonfinite(model, Task(), KeptBatch(batch, {"cpu": torch.get_rng_state()}))
 
 
 class Bursting(RNN):

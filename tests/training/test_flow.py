@@ -172,7 +172,7 @@ def told(norms, limit=None, algorithm="norm"):
         flow.measure()
         if limit is not None:
             flow.clip(limit, algorithm)
-        flow.note()
+        flow.count_update()
     other = GradientFlow({"weight": weight})
     other.load_state_dict(flow.state_dict())
     other._limit, other._by_value = flow._limit, flow._by_value
@@ -180,45 +180,35 @@ def told(norms, limit=None, algorithm="norm"):
     return flow.advice()
 
 
-def test_a_threshold_that_never_acts_is_told():
-    (sentence,) = told([0.5, 0.25] * 100, limit=1.0)
-    assert sentence == (
-        "trainer.gradient_clip_val=1 never acted in 200 updates:"
-        " the largest norm of the gradient was 0.5"
-    )
-    (sentence,) = told([0.5, 0.25] * 100, 1.0, "value")
-    assert sentence.endswith("the largest entry of the gradient was 0.5")
+HALVES = [0.5, 0.25] * 100
+ADVICE = {
+    "never acts": (
+        *(HALVES, 1.0, "norm", "trainer.gradient_clip_val=1 never acted in 200 updates: "),
+        "the largest norm of the gradient was 0.5",
+    ),
+    "never acts on a number": (
+        *(HALVES, 1.0, "value", "trainer.gradient_clip_val=1 never acted in 200 updates: "),
+        "the largest entry of the gradient was 0.5",
+    ),
+    "always acts": (
+        *([2.0] * 190 + [0.1] * 10, 1.0, "norm"),
+        "trainer.gradient_clip_val=1 acted in 95% of 200 updates, so it acts like a smaller",
+        " learning rate: the median norm of the gradient was 2",
+    ),
+    "a spike that nothing clips": (
+        *([1.0] * 199 + [500.0], None, "norm"),
+        "nothing was clipped, and the largest norm of the gradient was 500, 500 times the median",
+        " of 1: trainer.gradient_clip_val would bound such steps",
+    ),
+    "no update": ([], 1.0, "norm", "no update was made, ", "so the weights are the initial ones"),
+    "does its work": ([2.0, 0.5] * 100, 1.0, "norm"),
+    "nothing to clip": ([1.0] * 200, None, "norm"),
+    "a small spike": ([1.0] * 199 + [90.0], None, "norm"),
+    "too few updates": ([0.1] * 99, 1.0, "norm"),
+}
 
 
-def test_a_threshold_that_always_acts_is_told():
-    (sentence,) = told([2.0] * 190 + [0.1] * 10, limit=1.0)
-    assert sentence == (
-        "trainer.gradient_clip_val=1 acted in 95% of 200 updates, so it acts like a smaller"
-        " learning rate: the median norm of the gradient was 2"
-    )
-
-
-def test_a_spike_that_nothing_clips_is_told():
-    (sentence,) = told([1.0] * 199 + [500.0])
-    assert sentence == (
-        "nothing was clipped, and the largest norm of the gradient was 500, 500 times the median"
-        " of 1: trainer.gradient_clip_val would bound such steps"
-    )
-
-
-def test_a_training_without_an_update_says_so():
-    (sentence,) = told([], limit=1.0)
-    assert sentence == "no update was made, so the weights are the initial ones"
-
-
-@pytest.mark.parametrize(
-    ("norms", "limit"),
-    [
-        ([2.0, 0.5] * 100, 1.0),
-        ([1.0] * 200, None),
-        ([1.0] * 199 + [90.0], None),
-        ([0.1] * 99, 1.0),  # too few to tell
-    ],
-)
-def test_clipping_that_does_its_work_is_not_told(norms, limit):
-    assert told(norms, limit) == []
+@pytest.mark.parametrize("case", ADVICE)
+def test_advice_on_clipping(case):
+    norms, limit, algorithm, *sentence = ADVICE[case]
+    assert told(norms, limit, algorithm) == (["".join(sentence)] if sentence else [])

@@ -16,7 +16,9 @@ def test_a_replay_is_forced_as_its_update_was(monkeypatch):
     model = build_model(cfg, SequenceSpec(text, text))
     assert isinstance(model.decay, Linear)
     seen = []
-    monkeypatch.setattr(nonfinite_guard, "find", lambda *given: seen.append(model.forced_share))
+    monkeypatch.setattr(
+        nonfinite_guard, "find_nonfinite", lambda *given: seen.append(model.forced_share)
+    )
     ids, lengths = torch.tensor([[4, 3]]), torch.tensor([2])
     batch = SequenceBatch(ids, lengths, ids, lengths, torch.tensor([0]))
     saved = {
@@ -26,5 +28,5 @@ def test_a_replay_is_forced_as_its_update_was(monkeypatch):
         "lanes": None,
     }
     task = Transduction(y=text, longest_y=2)
-    assert nonfinite_guard.replayed(model, task, saved, torch.device("cpu")) is None
+    assert nonfinite_guard.repeat_kept_batch(model, task, saved, torch.device("cpu")) is None
     assert seen == [0.75]  # after 500 of 2000 updates

@@ -41,10 +41,10 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     data = loaded.data
     check_monitors(cfg, unchecked_task(cfg, data))
     launch = replace(launch, command="describe")
-    folder, _, tracker = artifacts.claim(cfg, launch, loaded.trainer, loaded.tracker)
+    folder, _, tracker = artifacts.claim_run_folder(cfg, launch, loaded.trainer, loaded.tracker)
     summary = summary_of(data)
     with recording(tracker):
-        artifacts.start(tracker, cfg, launch, data, folder)
+        artifacts.open_record(tracker, cfg, launch, data, folder)
         show(data.description, summary)
         name = launch.choices.get("data", "data")
         write_data(folder, title=f"{name}: the data", text=data.description, summary=summary)

@@ -2,8 +2,8 @@
 
 To add one:
 
-1. A frozen dataclass of its options below, and a line in `COMMANDS`. Its docstring is what `--help`
-   prints, the first line what the list of commands shows.
+1. A frozen dataclass of its options in `commands/options.py`, and a line in `COMMANDS`. Its
+   docstring is what `--help` prints, the first line what the list of commands shows.
    Those of a command about one run inherit `run`, `tracking_uri`, `experiment` and `metric`.
    The types of options: `config/command_options.py`.
 2. A module `seqpipe.commands.<name>` with `run(options, root) -> Answer`; root: the folder the user
@@ -19,20 +19,26 @@ Imports neither torch nor anything that does: `--help` and mistakes are answered
 
 import importlib
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from seqpipe.bounds import NotNegative
-from seqpipe.commands.options import Evaluate, Export, Predict, Sample, Score, Translate
-from seqpipe.config.command_options import first_line, help_of, option, read
+from seqpipe.commands.options import (
+    Evaluate,
+    Export,
+    Predict,
+    Register,
+    Rerun,
+    Sample,
+    Score,
+    Serve,
+    Translate,
+)
+from seqpipe.config.command_options import first_line, help_of, read
 from seqpipe.config.schema import GROUPS, PANEL
 from seqpipe.display import PlainFormatter
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.processes import ignore_stale_ranks
-from seqpipe.rules import whole
-from seqpipe.runs.options import RunOptions
 from seqpipe.signals import raise_on_signals
 from seqpipe.terminal import (
     discard_output,
@@ -42,8 +48,6 @@ from seqpipe.terminal import (
     print_text,
     report_error,
 )
-
-__all__ = ["COMMANDS", "Answer", "Command", "Rerun"]
 
 
 class Answer(NamedTuple):
@@ -63,62 +67,6 @@ class Command(NamedTuple):
 
     module: str
     options: type[Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rerun(RunOptions):
-    """Train a run again and compare the metrics, bit for bit.
-
-    Restores configuration, seed and number of threads from the record of the run. Lists differences
-    of code, machine and data, then trains. The new run has the tag rerun_of. The exit code is 0 if
-    all metrics are the same, and 1 if one differs.
-    """
-
-    tolerance: NotNegative = option(
-        "largest allowed difference of a metric, relative to its old value", 0.0
-    )
-    strict: bool = option("stop before training if code, machine or data differ", False)
-    own_code: bool = option("allow the import of classes that are not part of seqpipe", False)
-    own_data: bool = option(
-        "read the files and data sets that another person's run names",
-        False,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Serve(RunOptions):
-    """Answer requests over HTTP with a run's model, using MLflow's scoring server.
-
-    Starts `mlflow models serve` in this environment, sends one request, and prints the curl
-    command for it. Ctrl-C ends it.
-    """
-
-    host: str = option("address to listen on; 0.0.0.0: reachable from other machines", "127.0.0.1")
-    port: Annotated[int, whole(0, 65535)] = option("port to listen on; 0: any free one", 5001)
-    workers: Annotated[int, whole(1, 256)] = option("number of processes", 1)
-    register: str | None = option("register the model under this name in MLflow's registry", None)
-    alias: str | None = option("alias of the registered version, such as champion", None)
-
-    def problems(self) -> Iterator[str]:
-        """Options that do not fit together."""
-        yield from super().problems()
-        if self.alias is not None and self.register is None:
-            text = "has no effect without register=...; allowed: also register=..."
-            yield f"alias={self.alias}: {text}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Register(RunOptions):
-    """Register a run's model under a name in MLflow's model registry.
-
-    Afterwards run=models:/name@alias finds it, in seqpipe and in MLflow. A run that is already
-    registered under the name keeps its version.
-    """
-
-    name: str = option("a name for the registered model, new or existing")
-    alias: str | None = option(
-        "alias of the version, such as champion; any other version loses it", None
-    )
 
 
 COMMANDS: dict[str, Command] = {

@@ -1,4 +1,4 @@
-"""The options of the commands that use a trained model."""
+"""The options of the commands that do not train, one dataclass each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -11,13 +11,14 @@ from seqpipe.bounds import (
     LengthPenalty,
     ManyRows,
     NBest,
+    NotNegative,
     Positive,
     Temperature,
     TopP,
     WholeNumber,
 )
 from seqpipe.config.command_options import option, passed_on
-from seqpipe.rules import real
+from seqpipe.rules import real, whole
 from seqpipe.runs.options import ModelOptions, RunOptions
 
 
@@ -253,3 +254,59 @@ def _one_of(**given: object) -> Iterator[str]:
     elif len(there) > 1:
         typed = " ".join(f"{name}={given[name]}" for name in there)
         yield f"{typed}: exclude each other; allowed: {names}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rerun(RunOptions):
+    """Train a run again and compare the metrics, bit for bit.
+
+    Restores configuration, seed and number of threads from the record of the run. Lists differences
+    of code, machine and data, then trains. The new run has the tag rerun_of. The exit code is 0 if
+    all metrics are the same, and 1 if one differs.
+    """
+
+    tolerance: NotNegative = option(
+        "largest allowed difference of a metric, relative to its old value", 0.0
+    )
+    strict: bool = option("stop before training if code, machine or data differ", False)
+    own_code: bool = option("allow the import of classes that are not part of seqpipe", False)
+    own_data: bool = option(
+        "read the files and data sets that another person's run names",
+        False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serve(RunOptions):
+    """Answer requests over HTTP with a run's model, using MLflow's scoring server.
+
+    Starts `mlflow models serve` in this environment, sends one request, and prints the curl
+    command for it. Ctrl-C ends it.
+    """
+
+    host: str = option("address to listen on; 0.0.0.0: reachable from other machines", "127.0.0.1")
+    port: Annotated[int, whole(0, 65535)] = option("port to listen on; 0: any free one", 5001)
+    workers: Annotated[int, whole(1, 256)] = option("number of processes", 1)
+    register: str | None = option("register the model under this name in MLflow's registry", None)
+    alias: str | None = option("alias of the registered version, such as champion", None)
+
+    def problems(self) -> Iterator[str]:
+        """Options that do not fit together."""
+        yield from super().problems()
+        if self.alias is not None and self.register is None:
+            text = "has no effect without register=...; allowed: also register=..."
+            yield f"alias={self.alias}: {text}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Register(RunOptions):
+    """Register a run's model under a name in MLflow's model registry.
+
+    Afterwards run=models:/name@alias finds it, in seqpipe and in MLflow. A run that is already
+    registered under the name keeps its version.
+    """
+
+    name: str = option("a name for the registered model, new or existing")
+    alias: str | None = option(
+        "alias of the version, such as champion; any other version loses it", None
+    )

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from seqpipe.commands.dispatch import Answer, Register
+from seqpipe.commands.dispatch import Answer
+from seqpipe.commands.options import Register
 from seqpipe.runs.find_run import find_run
 from seqpipe.runs.saved_model import FOLDER
 from seqpipe.tracking.registry import register_model

@@ -15,7 +15,7 @@ from seqpipe.runs.load_data import load_data
 from seqpipe.runs.summary import as_lines
 from seqpipe.runs.training_run import RunResult
 from seqpipe.training.module import SequenceModule
-from seqpipe.training.nonfinite_guard import read, replayed
+from seqpipe.training.nonfinite_guard import read_kept_batch, repeat_kept_batch
 
 ALLOWED = "outputs/runs/.../bad_steps/step_12_rank0.pt, with the same overrides as its run"
 
@@ -37,7 +37,7 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     if not path.is_file():
         raise ConfigError(f"file={path}: no such file; allowed: {ALLOWED}")
     try:
-        saved = read(path)
+        saved = read_kept_batch(path)
     except ValueError as error:
         raise ConfigError(f"file={path}: {error}; allowed: {ALLOWED}") from None
     loaded = load_data(cfg, launch)
@@ -73,5 +73,5 @@ def _replayed(module: SequenceModule, trainer: Trainer, saved: dict[str, Any]) -
     module.model.load_state_dict(saved["model"])
     module.to(device).train()
     with precision.train_step_context(), torch.enable_grad():
-        found = replayed(module.model, module.task, saved, device)
+        found = repeat_kept_batch(module.model, module.task, saved, device)
     return "" if found is None else str(found)

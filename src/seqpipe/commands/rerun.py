@@ -9,16 +9,16 @@ from pathlib import Path
 
 import torch
 from hydra.errors import InstantiationException
-from pytorch_lightning import Trainer
 
-from seqpipe.commands.dispatch import Answer, Rerun
-from seqpipe.commands.train import run as train
-from seqpipe.data.dataset import SequenceData
+from seqpipe.commands.dispatch import Answer
+from seqpipe.commands.options import Rerun
+from seqpipe.commands.train import train
 from seqpipe.errors import ConfigError, first_line
 from seqpipe.rules import best_of, shown
 from seqpipe.runs.find_run import find_run
-from seqpipe.runs.identity import STAGES, machine
-from seqpipe.runs.restore_config import rebuild
+from seqpipe.runs.identity import STAGES, hardware_tags
+from seqpipe.runs.load_data import load_data
+from seqpipe.runs.restore_config import restore_run
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.tracking.run_record import RunRecord, read_metrics
 
@@ -42,27 +42,26 @@ def run(options: Rerun, root: Path) -> Answer:
     name = found.run_id or str(found.folder)
     tags = {"rerun_of": name}
     own = {"own_code": options.own_code, "own_data": options.own_data}
-    rebuilt = rebuild(found, root, tags=tags, **own)
+    restored = restore_run(found, root, tags=tags, **own)
     threads = found.tags.get("threads", "")
     if re.fullmatch(r"[1-9]\d{0,3}", threads):
         torch.set_num_threads(int(threads))
-    now = {**environment_tags(root), **machine(rebuilt.cfg.trainer.accelerator)}
+    now = {**environment_tags(root), **hardware_tags(restored.cfg.trainer.accelerator)}
     differences = list(_differences(found.tags, now))
-    if rebuilt.resolved:  # it is trained as recorded, but its command is no longer this run
-        differences += [f"options of this version: {text}" for text in rebuilt.changed]
+    if restored.resolved:  # it is trained as recorded, but its command is no longer this run
+        differences += [f"options of this version: {text}" for text in restored.changed]
     _report(differences, options)
 
-    def compare_data(data: SequenceData, trainer: Trainer) -> None:
-        if (count := trainer.world_size) > 1:
+    try:
+        loaded = load_data(restored.cfg, restored.launch, resolved=restored.resolved)
+        if (count := loaded.trainer.world_size) > 1:
             text = f"was trained in {count} processes; allowed: a run of one, or its own command"
             raise ConfigError(f"{found.typed}: {text}, {found.tags.get('command', 'not recorded')}")
-        digests = {stage: data.digests[split] for split, stage in STAGES.items()}
+        digests = {stage: loaded.data.digests[split] for split, stage in STAGES.items()}
         changed = list(_differences(found.datasets, digests, "data of "))
         _report(changed, options)
-        differences.extend(changed)
-
-    try:
-        result = train(rebuilt.cfg, rebuilt.launch, compare_data, resolved=rebuilt.resolved)
+        differences += changed
+        result = train(restored.cfg, restored.launch, loaded)
     except InstantiationException as error:
         reason = first_line(error.__cause__ or error)
         text = f"its configuration does not fit this version ({reason}); allowed: the one it was"
@@ -77,7 +76,7 @@ def run(options: Rerun, root: Path) -> Answer:
         *_verdict(len(rows), len(different), options.tolerance, _apart(found, result.output_dir)),
     ]
     if different:
-        clock = rebuilt.cfg.trainer.get("max_time")
+        clock = restored.cfg.trainer.get("max_time")
         if clock is not None:
             text = "the time limit may have ended the two runs at different updates"
             differences.append(f"trainer.max_time={shown(clock)}: {text}")

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from seqpipe.commands.dispatch import Answer, Serve
+from seqpipe.commands.dispatch import Answer
+from seqpipe.commands.options import Serve
 from seqpipe.commands.register import registered
 from seqpipe.errors import ConfigError, SeqpipeError
 from seqpipe.inference.load import opened, trusted

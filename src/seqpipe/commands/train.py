@@ -4,54 +4,49 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable
 
 from omegaconf import DictConfig
-from pytorch_lightning import Trainer
 
 from seqpipe.config.compose import Launch
-from seqpipe.data.dataset import SequenceData
 from seqpipe.runs import artifacts, failure, resume, summary
 from seqpipe.runs.checked_module import build_checked_module
 from seqpipe.runs.identity import judged_on
-from seqpipe.runs.load_data import load_data
+from seqpipe.runs.load_data import Loaded, load_data
 from seqpipe.runs.observers import build_observers
 from seqpipe.runs.training_run import RunResult, TrainingRun
-from seqpipe.targets import beginning
+from seqpipe.targets import refusing_callbacks
 from seqpipe.tracking.base import recording
-from seqpipe.training.checkpoints import read_archive, same
+from seqpipe.training.checkpoints import read_archive, same_weights
 
 log = logging.getLogger(__name__)
 
 
-def run(
-    cfg: DictConfig,
-    launch: Launch,
-    on_data: Callable[[SequenceData, Trainer], None] = lambda data, trainer: None,
-    *,
-    resolved: bool = False,
-) -> RunResult:
+def run(cfg: DictConfig, launch: Launch) -> RunResult:
     """Everything from a composed configuration to a tested and recorded model.
 
     Args:
         cfg: the whole configuration, see conf/config.yaml.
         launch: how the run was started.
-        on_data: called with the data before a model is built; what it raises ends the run.
-        resolved: cfg is a run's config.yaml, of which only the values are checked.
 
     Raises:
         ConfigError: the configuration or the model cannot work; before anything is written.
         DataError: the data cannot be used; before anything is written.
         TrainingError: too many updates were not finite.
     """
-    loaded = load_data(cfg, launch, on_data, resolved=resolved)
+    return train(cfg, launch, load_data(cfg, launch))
+
+
+def train(cfg: DictConfig, launch: Launch, loaded: Loaded) -> RunResult:
+    """As `run`, with data that is loaded already."""
     data, resumed = loaded.data, loaded.resumed
     module, checked = build_checked_module(cfg, launch, loaded)
-    folder, trainer, tracker = artifacts.claim(cfg, launch, loaded.trainer, loaded.tracker)
+    folder, trainer, tracker = artifacts.claim_run_folder(
+        cfg, launch, loaded.trainer, loaded.tracker
+    )
     this = TrainingRun(cfg, launch, data, module, trainer, tracker, folder, checked)
     with recording(tracker):
         if this.first:
-            artifacts.start(tracker, cfg, launch, data, folder)
+            artifacts.open_record(tracker, cfg, launch, data, folder)
         try:
             callbacks = build_observers(cfg, module.model, module.task, data, tracker)
             vars(trainer)["callbacks"][:0] = callbacks
@@ -59,12 +54,12 @@ def run(
             fit(this, batches_done=0 if resumed is None else resumed.batches)
             test(this)
             if this.first:
-                artifacts.keep(this)
+                artifacts.keep_results(this)
         except BaseException as error:
             if this.first:
-                failure.write(this, error)
+                failure.write_failure_report(this, error)
             raise
-    lines, hashed = summary.summary(this), judged_on(cfg, data)
+    lines, hashed = summary.closing_lines(this), judged_on(cfg, data)
     return RunResult(this.metrics, this.monitored, folder, tracker.run_id, lines, hashed)
 
 
@@ -79,18 +74,18 @@ def fit(run: TrainingRun, batches_done: int) -> None:
     """
     cfg, trainer, module, history = run.cfg, run.trainer, run.module, run.history
     if run.first:
-        summary.show_start(run)
+        summary.print_start(run)
     run.tracker.log_metrics(run.preflight.metrics, step=0)
     overfit = cfg.trainer.overfit_batches > 0
     train = run.data.loader("train", shuffle=not overfit)
     valid = run.data.loader("train", shuffle=False) if overfit else run.data.loader("valid")
     train.load_state_dict({"batches": batches_done})
     started, begun = time.perf_counter(), functools.partial(getattr, history, "started")
-    with beginning(cfg, trainer, begun), resume.restoring(cfg.resume, begun):
+    with refusing_callbacks(cfg, trainer, begun), resume.restoring(cfg.resume, begun):
         trainer.fit(module, train, valid, ckpt_path=cfg.resume, weights_only=True)
     run.seconds = time.perf_counter() - started
     # max_steps or max_time came in between, or a callback averaged the weights at the very end.
-    changed = not same(module.validated, module.state_dict())
+    changed = not same_weights(module.validated, module.state_dict())
     if history.last is None or history.last.step != trainer.global_step or changed:
         trainer.validate(module, valid, verbose=False)
     monitor, last = module.task.monitor, history.last

@@ -21,7 +21,7 @@ from seqpipe.diagnostics.preflight_context import (
     part_that_differs,
 )
 from seqpipe.nn.masks import length_mask
-from seqpipe.training.nonfinite_trace import Kept, find
+from seqpipe.training.nonfinite_trace import KeptBatch, find_nonfinite
 
 MORE = 3  # padded steps added
 POISON = 1e6  # in place of the zeros of floats
@@ -48,10 +48,10 @@ def _longer(values: Tensor, lengths: Tensor, field: FieldSpec, more: int) -> Ten
     B, T = values.shape[:2]
     values = torch.cat([values, values.new_zeros(B, more, *values.shape[2:])], dim=1)
     real = length_mask(lengths, T + more).view(B, T + more, *[1] * (values.ndim - 2))
-    return torch.where(real, values, _bad(values, field))
+    return torch.where(real, values, _poison(values, field))
 
 
-def _bad(values: Tensor, field: FieldSpec) -> Tensor:
+def _poison(values: Tensor, field: FieldSpec) -> Tensor:
     if values.is_floating_point():
         return torch.full_like(values, POISON)
     bad = torch.full_like(values, field.size - 1)
@@ -88,7 +88,7 @@ DRAWN_BELOW_A_CRF = 100
 """Layers drawn below a CRF, which runs through the time steps one by one."""
 
 
-class Last(NamedTuple):
+class LastLayer(NamedTuple):
     """The linear layer whose output is the model's answer.
 
     Args:
@@ -111,12 +111,12 @@ class Last(NamedTuple):
         return float(self.layer.weight.detach().norm()) / math.sqrt(self.layer.out_features / 3)
 
 
-def last_layer(subject: Subject) -> Last | None:
+def last_layer(subject: Subject) -> LastLayer | None:
     """The last layer of the model; None where its answer is no output of a linear layer or CRF."""
-    outputs: list[tuple[Last, Tensor]] = []
+    outputs: list[tuple[LastLayer, Tensor]] = []
 
     def keep(layer: Any, args: tuple[Any, ...], output: Tensor) -> None:
-        outputs.append((Last(layer, args[0]), output))
+        outputs.append((LastLayer(layer, args[0]), output))
 
     def keep_crf(head: Any, args: tuple[Any, ...], output: Tensor) -> None:
         last = outputs[-1][0]
@@ -137,7 +137,7 @@ def last_layer(subject: Subject) -> Last | None:
 
 
 @torch.no_grad()
-def losses_of_fresh(subject: Subject, last: Last) -> list[float]:
+def losses_of_new_layers(subject: Subject, last: LastLayer) -> list[float]:
     """First losses of the same model with other last layers, initialised as torch does.
 
     If the model's own layer was initialised so, each of the n + 1 losses is as likely as any other
@@ -162,7 +162,7 @@ TOO_MUCH, TOO_LITTLE = 1.5, 0.5
 """A first loss between these factors of the expected one passes."""
 
 TOO_LONG = 3.0
-"""Longer weights of a last layer cause a warning, see `Last.length`."""
+"""Longer weights of a last layer cause a warning, see `LastLayer.length`."""
 
 
 def finite(subject: Subject, loss: float) -> Check:
@@ -170,7 +170,7 @@ def finite(subject: Subject, loss: float) -> Check:
     name = "finite loss"
     if math.isfinite(loss):
         return Check(name, "passed", f"{loss:.4g}")
-    found = find(subject.model, subject.task, Kept(subject.batch, {}))
+    found = find_nonfinite(subject.model, subject.task, KeptBatch(subject.batch, {}))
     reason = "the training loss of the same batch is finite" if found is None else found.text
     return Check(name, "failed", f"the first loss is {loss}: {reason}")
 
@@ -197,7 +197,7 @@ def first_loss(subject: Subject, loss: float) -> Check:
     if near and not too_long:
         return Check(name, "passed", detail)
     if last is not None and not too_long:
-        others = losses_of_fresh(subject, last)
+        others = losses_of_new_layers(subject, last)
         low, high = min(others), max(others)
         detail += f", {len(others):,} other initialisations of the last layer give"
         detail += f" {low:.4g} to {high:.4g}"
@@ -218,10 +218,7 @@ def first_loss(subject: Subject, loss: float) -> Check:
 
 
 def padding(subject: Subject, outputs: Tensor) -> Check:
-    """Compares answers at real steps and the loss with those of a batch with poisoned padding.
-
-    A difference in float32 must show in float64, too: longer batches round differently.
-    """
+    """Compares answers at real steps and the loss with those of a batch with poisoned padding."""
     name, batch = "padding", subject.batch
     if batch.x_lengths is None and batch.y_lengths is None:
         return Check(
@@ -230,49 +227,76 @@ def padding(subject: Subject, outputs: Tensor) -> Check:
     if not _repeats(subject, outputs):
         text = "the model answers the same batch differently each time"
         return Check(name, "not checked", text)
-    for tried in _twice(subject):
-        answers, clean = tried.traced(tried.batch)
-        bad = poisoned(tried.batch, tried.spec)
-        others, changed = tried.traced(bad)
-        fault = _padding_fault(tried, answers, others, bad)
-        if fault is None:
-            return Check(
-                name,
-                "passed",
-                f"{MORE} extra padded steps with large values do not change the answer",
-            )
-    assert fault is not None, "the loop ended without one"
-    where = _named(part_that_differs(clean, changed, bad), fault)
-    return Check(name, "failed", f"{MORE} extra padded steps change the answer: {where}")
+    effect = _effect_of(subject, lambda tried: poisoned(tried.batch, tried.spec))
+    if effect is None:
+        return Check(
+            name, "passed", f"{MORE} extra padded steps with large values do not change the answer"
+        )
+    text = f"{MORE} extra padded steps change the answer: {effect.text}"
+    return Check(name, "failed", text)
 
 
 def _repeats(subject: Subject, outputs: Tensor) -> bool:
     """True if the answer does not depend on the random state."""
-    batch = subject.batch
-    with torch.no_grad():
-        torch.manual_seed(1)
-        again = subject.model.eval()(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+    again = subject.answer(subject.batch, seed=1)
     return bool(torch.equal(outputs.nan_to_num(), again.nan_to_num()))
 
 
-def _padding_fault(
-    subject: Subject, answers: Tensor, others: Tensor, bad: SequenceBatch
-) -> Place | str | None:
-    """The first difference between answers to a batch and its poisoned copy; text for the loss."""
-    place = difference(answers, others, lengths_for(others, bad))
-    if place is not None:
-        return place
-    loss, other = subject.loss(answers, subject.batch), subject.loss(others, bad)
+class Effect(NamedTuple):
+    """The difference that another batch makes to the answers.
+
+    Args:
+        step: the time step of the first answer that differs, from 0; None for the loss alone.
+        text: the first part and the first answer that differ.
+    """
+
+    step: int | None
+    text: str
+
+
+def _effect_of(
+    subject: Subject, change: Callable[[Subject], SequenceBatch], last: int | None = None
+) -> Effect | None:
+    """The effect of a change of the batch; None if the answers at real steps stay the same.
+
+    A difference in float32 must show in float64, too: longer batches round differently.
+
+    Args:
+        subject: the model and the original batch.
+        change: makes the changed batch.
+        last: compare the answers up to this time step, from 0; None: all, and the loss.
+    """
+    fault: Place | str | None = None
+    for tried in _in_both_precisions(subject):
+        outputs, clean = tried.traced(tried.batch)
+        batch = change(tried)
+        others, changed = tried.traced(batch)
+        fault = difference(outputs, others, lengths_for(others, batch), last)
+        if fault is None and last is None:
+            fault = _loss_difference(tried, outputs, others, batch)
+        if fault is None:
+            return None
+    assert fault is not None, "the loop ended without a return"
+    step = None if isinstance(fault, str) else fault.step
+    part = part_that_differs(clean, changed, batch, last)
+    if part is not None:
+        return Effect(step, f"{part[0]} is the first part that differs, {part[1]}")
+    if isinstance(fault, str):
+        return Effect(step, f"no part and no answer at a real step differs, but {fault}")
+    return Effect(step, f"the output of no part differs, but the answer does, {fault}")
+
+
+def _in_both_precisions(subject: Subject) -> Iterator[Subject]:
+    yield subject
+    yield subject.in_double()
+
+
+def _loss_difference(
+    subject: Subject, outputs: Tensor, others: Tensor, batch: SequenceBatch
+) -> str | None:
+    loss, other = subject.loss(outputs, subject.batch), subject.loss(others, batch)
     close = math.isclose(loss, other, rel_tol=1e-4, abs_tol=1e-6)
     return None if close else f"the loss, {other:.4g} in place of {loss:.4g}"
-
-
-def _named(part: tuple[str, Place] | None, fault: Place | str) -> str:
-    if part is not None:
-        return f"{part[0]} is the first part that differs, {part[1]}"
-    if isinstance(fault, str):
-        return f"no part and no answer at a real step differs, but {fault}"
-    return f"the output of no part differs, but the answer does, {fault}"
 
 
 def causality(subject: Subject, outputs: Tensor) -> Check:
@@ -305,9 +329,11 @@ def causality(subject: Subject, outputs: Tensor) -> Check:
         return Check(name, "not checked", "the model answers the same batch differently each time")
     role = "y" if reads_y else "x"
     for start in starts:
-        fault = _peeks(subject, role, start, last=start if reads_y else start - 1)
-        if fault is not None:
-            return Check(name, "failed", fault)
+        change = partial(_changed_from, role=role, start=start)
+        effect = _effect_of(subject, change, last=start if reads_y else start - 1)
+        if effect is not None:
+            at = f"the answer at time step {1 + (effect.step or 0)} depends on later steps"
+            return Check(name, "failed", f"{at}: {effect.text}")
     what = "y from step t on" if reads_y else "x after step t"
     return Check(name, "passed", f"changing {what} changes no answer up to t")
 
@@ -320,23 +346,7 @@ def _reads_its_answer(subject: Subject) -> bool:
     return answers in ("next_step", "sequence")
 
 
-def _peeks(subject: Subject, role: str, start: int, last: int) -> str | None:
-    """Describes how answers up to step `last` depend on x or y from `start` on (both from 0)."""
-    for tried in _twice(subject):
-        outputs, clean = tried.traced(tried.batch)
-        values, field = getattr(tried.batch, role), getattr(tried.spec, role)
-        changed_future: dict[str, Any] = {role: other_from(values, start, field)}
-        other = replace(tried.batch, **changed_future)
-        answers, changed = tried.traced(other)
-        fault = difference(outputs, answers, lengths_for(outputs, other), last)
-        if fault is None:
-            return None
-    assert fault is not None, "the loop ended without one"
-    where = _named(part_that_differs(clean, changed, other, last), fault)
-    return f"the answer at time step {1 + (fault.step or 0)} depends on later steps: {where}"
-
-
-def _twice(subject: Subject) -> Iterator[Subject]:
-    """The subject, and the same in float64: a fault is no rounding."""
-    yield subject
-    yield subject.in_double()
+def _changed_from(subject: Subject, *, role: str, start: int) -> SequenceBatch:
+    values, field = getattr(subject.batch, role), getattr(subject.spec, role)
+    future: dict[str, Any] = {role: other_from(values, start, field)}
+    return replace(subject.batch, **future)

@@ -48,7 +48,7 @@ class Preflight(Observer):
     loss: float | None = None
     expected: tuple[float, str] | None = None
 
-    def of(self, result: str) -> list[Check]:
+    def with_result(self, result: str) -> list[Check]:
         """The checks with this result."""
         return [check for check in self.checks if check.result == result]
 
@@ -59,8 +59,8 @@ class Preflight(Observer):
             return {}
         numbers = {
             "preflight/seconds": self.seconds,
-            "preflight/warnings": float(len(self.of("warning"))),
-            "preflight/passed": float(len(self.of("passed"))),
+            "preflight/warnings": float(len(self.with_result("warning"))),
+            "preflight/passed": float(len(self.with_result("passed"))),
         }
         return numbers if self.loss is None else numbers | {"preflight/initial_loss": self.loss}
 
@@ -69,9 +69,9 @@ class Preflight(Observer):
         """The results in one line; empty where no pre-flight was asked for."""
         if not self.checks:
             return ""
-        counts = [f"{len(self.of('passed'))} checks passed"]
+        counts = [f"{len(self.with_result('passed'))} checks passed"]
         for result, words in (("warning", "warned"), ("not checked", "not checked")):
-            if found := self.of(result):
+            if found := self.with_result(result):
                 names = ", ".join(check.name for check in found)
                 counts.append(f"{len(found)} {words} ({names})")
         line = f"preflight: {', '.join(counts)} in {self.seconds:.1f} s"
@@ -79,16 +79,16 @@ class Preflight(Observer):
             return line
         expected = ""
         if self.expected is not None:
-            expected = f", {self.expected[1]} = {_three(self.expected[0])}"
-        return f"{line} (loss {_three(self.loss)}{expected})"
+            expected = f", {self.expected[1]} = {_three_digits(self.expected[0])}"
+        return f"{line} (loss {_three_digits(self.loss)}{expected})"
 
     def findings(self, folder: Path, title: str) -> tuple[Finding, ...]:
         """A table of the checks."""
         if not self.checks:
             return ()
         rows = [{"check": c.name, "result": c.result, "found": c.detail} for c in self.checks]
-        warned = ", ".join(each.name for each in self.of("warning"))
-        passed = len(self.of("passed"))
+        warned = ", ".join(each.name for each in self.with_result("warning"))
+        passed = len(self.with_result("passed"))
         text = f"{passed} checks of one training batch passed before the first step"
         text += f"; please check: **{warned}**." if warned else "."
         return (Finding("Pre-flight", text, rows=rows, group="Pre-flight"),)
@@ -103,7 +103,7 @@ class Preflight(Observer):
             ConfigError: answers depend on padding or on later steps, or are not finite.
         """
         allowed = "allowed: a model without that, or preflight=none to train it as it is"
-        if failed := self.of("failed"):
+        if failed := self.with_result("failed"):
             raise ConfigError([f"{key}: {c.name}: {c.detail}; {allowed}" for c in failed])
 
 
@@ -134,7 +134,7 @@ def preflight(
             loss = subject.loss(outputs, batch)
         except Exception as error:  # a user's model: training will show where
             log.debug("preflight", exc_info=True)
-            checks = [Check("shapes", "not checked", _words(error))]
+            checks = [Check("shapes", "not checked", _describe(error))]
             return Preflight(tuple(checks), seconds=time.perf_counter() - started)
         shapes = shapes_of(subject.model, trace)
         detail = f"{len(shapes)} parts, the answer is {tuple(outputs.shape)}"
@@ -159,14 +159,14 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
         return check()
     except Exception as error:
         log.debug("preflight: %s", name, exc_info=True)
-        return Check(name, "not checked", _words(error))
+        return Check(name, "not checked", _describe(error))
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
-def _three(number: float) -> str:
+def _three_digits(number: float) -> str:
     return f"{number:#.3g}".rstrip(".")  # with zeros at the end
 
 

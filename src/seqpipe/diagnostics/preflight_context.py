@@ -63,9 +63,9 @@ class Subject:
     batch: SequenceBatch
 
     @torch.no_grad()
-    def answer(self, batch: SequenceBatch) -> Tensor:
-        """The outputs in evaluation mode, with the same random state each time."""
-        torch.manual_seed(0)
+    def answer(self, batch: SequenceBatch, *, seed: int = 0) -> Tensor:
+        """The outputs in evaluation mode, with the same random state for the same seed."""
+        torch.manual_seed(seed)
         outputs: Tensor = self.model.eval()(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
         return outputs
 
@@ -147,8 +147,8 @@ def part_that_differs(
         batch: the changed one; decides which outputs have which time axis.
         last: see `difference`; parts without a time axis are then skipped.
     """
-    known = dict(other.once())
-    for name, output in first.once():
+    known = dict(other.called_once())
+    for name, output in first.called_once():
         if name not in known or output.ndim != known[name].ndim:
             continue
         lengths = lengths_for(known[name], batch)

@@ -24,7 +24,7 @@ class Trace:
     outputs: dict[str, Tensor] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
 
-    def once(self) -> Iterator[tuple[str, Tensor]]:
+    def called_once(self) -> Iterator[tuple[str, Tensor]]:
         """Outputs of parts that were called once; of others the first is one of many time steps."""
         for name, output in self.outputs.items():
             if self.calls[name] == 1:

@@ -17,7 +17,7 @@ from seqpipe.files import write_text
 from seqpipe.records import SEALS, note_seal
 from seqpipe.report import run_files as report
 from seqpipe.report.curves import curves_advice, curves_finding, draw_curves
-from seqpipe.report.examples import confusion_finding, draw_confusion, draw_roll
+from seqpipe.report.examples import draw_roll
 from seqpipe.report.findings import Finding
 from seqpipe.report.page import write_report
 from seqpipe.runs import examples, identity, saved_model, summary
@@ -44,7 +44,7 @@ def claim_folder(wanted: Path) -> Path:
     raise AssertionError(f"{wanted}: a thousand runs have this name")
 
 
-def claim(
+def claim_run_folder(
     cfg: DictConfig, launch: Launch, trainer: Trainer, tracker: Tracker
 ) -> tuple[Path, Trainer, Tracker]:
     """Makes the run's folder; where the name was taken, trainer and tracker are built for another.
@@ -64,24 +64,24 @@ def claim(
     return folder, trainer, tracker
 
 
-def start(
+def open_record(
     tracker: Tracker, cfg: DictConfig, launch: Launch, data: SequenceData, folder: Path
 ) -> None:
     """Writes the configuration and opens the record; leaves nothing if that cannot be opened."""
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     try:
-        facts = identity.identity(cfg, launch, data, folder)
+        facts = identity.start_facts(cfg, launch, data, folder)
         tracker.start(**facts)
     except BaseException:
         (folder / "config.yaml").unlink()
         folder.rmdir()
         raise
-    _note(launch.root, cfg)
+    _note_seal(launch.root, cfg)
     tracker.log_artifact(folder / "config.yaml")
     tracker.log_artifact(write_provenance(folder, tracker.run_id, tracker.location, facts))
 
 
-def _note(root: Path, cfg: DictConfig) -> None:
+def _note_seal(root: Path, cfg: DictConfig) -> None:
     """Records that the configuration is the user's own: commands may read what it names."""
     written: Any = OmegaConf.to_container(cfg, resolve=True)
     try:
@@ -102,16 +102,16 @@ def write_history(folder: Path, series: Mapping[str, Sequence[tuple[int, float]]
         report.write_rows(folder / "history.csv", rows)
 
 
-def write(run: TrainingRun) -> list[dict[str, Any]]:
+def write_results(run: TrainingRun) -> list[dict[str, Any]]:
     """Writes everything a person reads afterwards into the run's folder. Returns the examples."""
-    data, module, folder = run.data, run.module, run.folder
+    data, folder = run.data, run.folder
     best_step = None if run.checkpoint is None else run.chosen.step
-    found = [*curves(run, best_step), *run.findings(), *_confusion(run)]
-    rows = examples.examples(run)
+    found = [*curve_findings(run, best_step), *run.findings()]
+    rows = examples.example_rows(run)
     report.write_rows(folder / "examples.csv", rows)
-    found += examples.attention(run)
-    drawn = examples.samples(module, data, run.cfg.seed)
-    text = examples.as_text(drawn, data.y)
+    found += examples.attention_findings(run)
+    drawn = examples.draw_samples(run.module, data, run.cfg.seed)
+    text = examples.samples_as_text(drawn, data.y)
     if text:
         write_text(folder / "sample.txt", text)
     if drawn and data.spec.y.is_roll:
@@ -145,7 +145,7 @@ def write_page(run: TrainingRun, title: str, found: Sequence[Finding], **more: A
     )
 
 
-def curves(run: TrainingRun, best_step: int | None = None) -> list[Finding]:
+def curve_findings(run: TrainingRun, best_step: int | None = None) -> list[Finding]:
     """Draws the learning curves. Returns what they show, and what they suggest."""
     series, task = run.history.series, run.module.task
     path = draw_curves(run.folder, series, monitor=task.monitor, best_step=best_step)
@@ -155,17 +155,7 @@ def curves(run: TrainingRun, best_step: int | None = None) -> list[Finding]:
     return [shown, *curves_advice(series, **goal)]
 
 
-def _confusion(run: TrainingRun) -> list[Finding]:
-    confusion = run.module.test_report.get("confusion")
-    if confusion is None:
-        return []
-    counts = confusion.int().tolist()
-    names = run.data.spec.y.names or tuple(map(str, range(len(counts))))
-    path = draw_confusion(run.folder, counts, names, title=run.name)
-    return [confusion_finding(counts, names, None if path is None else path.name)]
-
-
-def keep(run: TrainingRun) -> None:
+def keep_results(run: TrainingRun) -> None:
     """Writes all results of the run, the smallest and most important first, and records them.
 
     Raises:
@@ -177,13 +167,13 @@ def keep(run: TrainingRun) -> None:
         if best is not None:
             tracker.log_metrics(run.best_metrics(), step=run.chosen.step)
         saved_model.write(run)
-        tracker.log_table("examples", write(run))
+        tracker.log_table("examples", write_results(run))
     except Exception as error:
         place = place_message(error)
         if place is None:
             raise
         text = f"{place}: the run was trained and tested, but {folder} does not hold all of it"
-        raise RecordError(text, summary.summary(run)) from error
+        raise RecordError(text, summary.closing_lines(run)) from error
     tracker.log_artifacts(folder)
     if best is not None:
         tracker.log_artifact(best.best_path, "checkpoints")

@@ -13,7 +13,7 @@ from seqpipe.checks import (
 )
 from seqpipe.config.compose import Launch
 from seqpipe.diagnostics.preflight import Preflight, batch_of, few_of, preflight
-from seqpipe.runs import resume, resume_states
+from seqpipe.runs import resume_states
 from seqpipe.runs.load_data import Loaded
 from seqpipe.runs.observers import check_diagnostics
 from seqpipe.training.module import SequenceModule
@@ -45,7 +45,6 @@ def build_checked_module(
     model = build_model(cfg, data.spec, task.output_size)
     check_diagnostics(launch.overrides, model)
     module = build_module(cfg, model, task, data.digests)
-    resume.check_weights(cfg, loaded.resumed, module)
     check_answers(cfg, module, data)
     check_optimizer(cfg, module)
     check_schedule(cfg, module)

@@ -37,8 +37,8 @@ class Samples:
     drawn: list[Tensor]
 
 
-def samples(module: SequenceModule, data: SequenceData, seed: int) -> list[Samples]:
-    """Sequences that a model generates: from nothing, or from each of some conditions.
+def draw_samples(module: SequenceModule, data: SequenceData, seed: int) -> list[Samples]:
+    """Generates sequences: from nothing, or from each of some conditions.
 
     Conditions are the most frequent classes of the training split, or numbers of the test split.
     A roll is as long as the first test example. Empty for other models and for a task without
@@ -64,12 +64,12 @@ def samples(module: SequenceModule, data: SequenceData, seed: int) -> list[Sampl
     rows = rows.to(weight) if rows.is_floating_point() else rows
     drawn = _cut(*model.sample(rows, count=len(rows), **options))
     return [
-        Samples(typed(data.x, x.to(dtype)), drawn[each * place : each * (place + 1)])
+        Samples(typed_condition(data.x, x.to(dtype)), drawn[each * place : each * (place + 1)])
         for place, x in enumerate(chosen)
     ]
 
 
-def as_text(found: list[Samples], y: Field) -> str:
+def samples_as_text(found: list[Samples], y: Field) -> str:
     """All samples as text, each condition with a heading."""
     parts = []
     for one in found:
@@ -78,7 +78,7 @@ def as_text(found: list[Samples], y: Field) -> str:
     return "\n".join(parts).rstrip("\n") if len(found) > 1 else "".join(parts)
 
 
-def typed(x: Field, condition: Tensor) -> str:
+def typed_condition(x: Field, condition: Tensor) -> str:
     """A condition as typed on the command line: a class, a number, or a list of numbers."""
     shown = x.decode(condition)
     if condition.is_floating_point():
@@ -104,27 +104,29 @@ def _cut(drawn: Tensor, lengths: Tensor) -> list[Tensor]:
 
 
 @torch.no_grad()
-def attention(run: TrainingRun) -> list[Finding]:
+def attention_findings(run: TrainingRun) -> list[Finding]:
     """Draws the attention of a model that has it, on a few examples; nothing of others."""
     module, spec = run.module, run.data.spec
     model = module.model
     if not attends(model):
         return []
-    batch = _batch(run, SHOWN)
+    batch = _test_batch(run, SHOWN)
     assert batch.x is not None and batch.x_lengths is not None and spec.x is not None
     module.eval()
     ids, lengths = module.task.predict(model, module(batch), batch)
     weights = model.attention_of(batch.x, batch.x_lengths, ids, lengths).float().cpu()
     maps = []
     for b, (T_x, T_y) in enumerate(zip(batch.x_lengths.tolist(), lengths.tolist(), strict=True)):
-        x = _names(batch.x[b, :T_x], spec.x)
-        maps.append(AttentionMap(x, _names(ids[b, :T_y], spec.y), weights[b, :T_y, :T_x].numpy()))
+        x = _step_names(batch.x[b, :T_x], spec.x)
+        maps.append(
+            AttentionMap(x, _step_names(ids[b, :T_y], spec.y), weights[b, :T_y, :T_x].numpy())
+        )
     path = run.folder / "figures" / "attention.png"
     draw_attention(path, maps, title=f"{run.name}: attention")
     return [attention_finding(maps, path.name)]
 
 
-def _names(steps: Tensor, field: FieldSpec) -> Sequence[str]:
+def _step_names(steps: Tensor, field: FieldSpec) -> Sequence[str]:
     """The symbol of each step, or its word; empty for numbers. steps: (T,) or (T, ...)."""
     if steps.is_floating_point() or field.names is None:
         return ()
@@ -133,11 +135,11 @@ def _names(steps: Tensor, field: FieldSpec) -> Sequence[str]:
 
 
 @torch.no_grad()
-def examples(run: TrainingRun) -> list[dict[str, Any]]:
-    """Some test examples in readable form: x, truth, prediction."""
+def example_rows(run: TrainingRun) -> list[dict[str, Any]]:
+    """Some test examples in readable form: x, truth, prediction, and whether it is right."""
     module, data, y = run.module, run.data, run.data.y
     module.eval()
-    batch = _batch(run, EXAMPLES)
+    batch = _test_batch(run, EXAMPLES)
     predictions = module.task.predict(module.model, module(batch), batch)
     rows = []
     texts = batch.texts or ("",) * len(batch)
@@ -154,7 +156,7 @@ def examples(run: TrainingRun) -> list[dict[str, Any]]:
     return rows
 
 
-def _batch(run: TrainingRun, most: int) -> SequenceBatch:
+def _test_batch(run: TrainingRun, most: int) -> SequenceBatch:
     """Test examples, evenly spread, on the model's device and in its precision.
 
     With `trainer.overfit_batches`, of the first training batch: it was trained on and tested.

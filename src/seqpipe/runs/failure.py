@@ -19,30 +19,30 @@ log = logging.getLogger(__name__)
 _FRAMES = 6  # of a traceback, the last
 
 
-def write(run: TrainingRun, error: BaseException) -> None:
+def write_failure_report(run: TrainingRun, error: BaseException) -> None:
     """Writes history.csv, metrics.json and the report, as far as they go, and records them.
 
     Never raises: the user must see what ended the run.
     """
     with _warn_instead(run.folder):
         run.module.record_last_window(run.trainer)
-        run.metrics = _numbers(run)
+        run.metrics = _newest_numbers(run)
         artifacts.write_history(run.folder, run.history.series)
         report.write_metrics(run.folder, run.metrics)
     with _warn_instead(run.folder):
-        found = [_cause(run, error), *artifacts.curves(run), *run.findings()]
+        found = [_cause_of_end(run, error), *artifacts.curve_findings(run), *run.findings()]
         artifacts.write_page(run, f"{run.name}: not finished", found)
     with _warn_instead(run.folder):
         run.tracker.log_artifacts(run.folder)
 
 
-def _numbers(run: TrainingRun) -> dict[str, float]:
+def _newest_numbers(run: TrainingRun) -> dict[str, float]:
     """The newest value of each metric; of an epoch that was cut short, the loss so far."""
     metrics = {name: points[-1][1] for name, points in run.history.series.items()}
     loss = run.module.sums_of("train").loss
     if run.trainer.world_size == 1 and loss.update_called:
         so_far = {"train/loss": float(loss.compute())}
-        run.history.note(so_far, run.trainer.global_step)
+        run.history.add_points(so_far, run.trainer.global_step)
         run.tracker.log_metrics(so_far, run.trainer.global_step)
         metrics |= so_far
     if best := run.best_metrics():
@@ -50,9 +50,9 @@ def _numbers(run: TrainingRun) -> dict[str, float]:
     return metrics | run.module.scalars() | best | run.metrics
 
 
-def _cause(run: TrainingRun, error: BaseException) -> Finding:
+def _cause_of_end(run: TrainingRun, error: BaseException) -> Finding:
     rows: list[dict[str, object]] = [
-        {"": "ended by", " ": reason(error)},
+        {"": "ended by", " ": describe_end(error)},
         {"": "after", " ": f"{run.trainer.global_step:,} updates"},
     ]
     if run.history.last is not None:
@@ -62,7 +62,7 @@ def _cause(run: TrainingRun, error: BaseException) -> Finding:
     return Finding(ENDED, text, rows=rows, group=ENDED)
 
 
-def reason(error: BaseException) -> str:
+def describe_end(error: BaseException) -> str:
     """The cause in one line."""
     if isinstance(error, SeqpipeError):
         return str(error)

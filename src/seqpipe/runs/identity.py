@@ -37,7 +37,7 @@ def run_name(cfg: DictConfig, launch: Launch) -> str:
     return " ".join(words)
 
 
-def machine(accelerator: str) -> dict[str, str]:
+def hardware_tags(accelerator: str) -> dict[str, str]:
     """Tags of the hardware, which may change the last digits of a sum.
 
     Args:
@@ -59,7 +59,9 @@ def machine(accelerator: str) -> dict[str, str]:
     }
 
 
-def identity(cfg: DictConfig, launch: Launch, data: SequenceData, folder: Path) -> dict[str, Any]:
+def start_facts(
+    cfg: DictConfig, launch: Launch, data: SequenceData, folder: Path
+) -> dict[str, Any]:
     """The arguments of `Tracker.start`: name, experiment, params, tags, datasets."""
     name = launch.choices.get("data", "data")
     tags = {
@@ -68,11 +70,11 @@ def identity(cfg: DictConfig, launch: Launch, data: SequenceData, folder: Path) 
         "trains": "yes" if launch.command == "train" else "no",
         "folder": str(folder),
         **environment_tags(launch.root),
-        **machine(cfg.trainer.accelerator),
+        **hardware_tags(cfg.trainer.accelerator),
         **dict(launch.tags),
     }
     if launch.command == "train":
-        tags["partial"] = part_of(cfg, data) or "no"
+        tags["partial"] = partial_setting(cfg, data) or "no"
     if launch.sweep is not None:
         tags["sweep"] = launch.sweep
     if cfg.resume is not None:
@@ -89,7 +91,7 @@ def identity(cfg: DictConfig, launch: Launch, data: SequenceData, folder: Path) 
     }
 
 
-def part_of(cfg: DictConfig, data: SequenceData) -> str | None:
+def partial_setting(cfg: DictConfig, data: SequenceData) -> str | None:
     """The setting that leaves out a part of a split in training, validation or test.
 
     Returns:

@@ -2,7 +2,6 @@
 
 import logging
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from omegaconf import DictConfig, OmegaConf
@@ -40,20 +39,12 @@ class Loaded:
     resumed: resume.Resumed | None
 
 
-def load_data(
-    cfg: DictConfig,
-    launch: Launch,
-    on_data: Callable[[SequenceData, Trainer], None] = lambda data, trainer: None,
-    *,
-    resolved: bool = False,
-) -> Loaded:
+def load_data(cfg: DictConfig, launch: Launch, *, resolved: bool = False) -> Loaded:
     """Checks the configuration and reads its data; makes the configuration read-only.
 
     Args:
         cfg: the whole configuration, see conf/config.yaml.
         launch: how the command was started.
-        on_data: called with the data before it is compared with the checkpoint; what it raises
-            ends the command.
         resolved: cfg is a run's config.yaml, of which only the values are checked.
 
     Raises:
@@ -72,7 +63,6 @@ def load_data(
     trainer, tracker = build_checked_trainer(cfg, launch.root, launch.output_dir)
     resumed = resume.check(cfg)
     data = build_data(cfg)
-    on_data(data, trainer)
     resume.check_data(cfg, resumed, data.digests)
     _warn_of_skipped(data)
     _warn_of_leaks(data)

@@ -42,13 +42,13 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Rebuilt:
+class RestoredRun:
     """A recorded run, ready to be trained again.
 
     Args:
         cfg: its configuration.
         launch: how it was started, with a new folder.
-        resolved: True if cfg is its config.yaml, see `train.run`.
+        resolved: True if cfg is its config.yaml, see `load_data`.
         changed: keys that its command would set differently today, with both values; or the reason
             why its command was not composed.
     """
@@ -59,14 +59,14 @@ class Rebuilt:
     changed: tuple[str, ...]
 
 
-def rebuild(
+def restore_run(
     found: RunRecord,
     root: Path,
     *,
     tags: Mapping[str, str],
     own_code: bool = False,
     own_data: bool = False,
-) -> Rebuilt:
+) -> RestoredRun:
     """Restores a recorded run so that it can be trained again.
 
     Args:
@@ -82,7 +82,7 @@ def rebuild(
         ConfigError: it trained nothing, or names code or data that is not allowed.
         DataError: it lacks a required key, or does not fit this version.
     """
-    cfg = _recorded(found, own_code)
+    cfg = _recorded_config(found, own_code)
     check_data(found, found.config, root, own_data=own_data, instead="")
     words = words_of(found.tags.get("command", ""))
     flags = [word for word in words if word.startswith("-") or OF_HYDRA.match(word)]
@@ -90,29 +90,30 @@ def rebuild(
     composed, why = None, "its command no longer composes"
     if own_code:  # cells may lie beside their options, as when the run was started
         sys.path.extend(os.path.abspath(root / folder) for folder in _config_dirs(flags))
-        composed = _composed(flags, overrides, root) if words else None
+        composed = _compose_command(flags, overrides, root) if words else None
     elif is_plain([word for word in words if not OF_HYDRA.match(word)]):
-        composed = _composed([], overrides, root) if words else None
+        composed = _compose_command([], overrides, root) if words else None
     else:
         why = "its command names options or code of its own, which own_code=true would compose"
-    choices, changed = _choices(found, cfg), tuple(_changed(cfg, composed))
+    changed = (why,) if composed is None else tuple(_changed_keys(cfg, composed))
     if composed is not None and not changed:
         cfg, choices = composed.cfg, composed.choices
-    wrong = [] if composed is not None and not changed else list(misfits(found.config))
-    if wrong:
-        version = found.tags.get("version.seqpipe", "unknown")
-        text = f"its configuration does not fit this version ({'; '.join(wrong)})"
-        raise DataError(f"{found.typed}: {text}; allowed: the version that wrote it ({version})")
-    _place(cfg, found, root, own=found.is_own(root))
+    else:
+        choices = _recorded_choices(found, cfg)
+        if wrong := list(misfits(found.config)):
+            version = found.tags.get("version.seqpipe", "unknown")
+            text = f"its configuration does not fit this version ({'; '.join(wrong)})"
+            allowed = f"the version that wrote it ({version})"
+            raise DataError(f"{found.typed}: {text}; allowed: {allowed}")
+    _set_stores(cfg, found, root, own=found.is_own(root))
     name = "_".join([choices.get("data", "data"), choices.get("cell", "custom")])
     folder = root / "outputs" / "runs" / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{name}"
     more = tuple(sorted(tags.items()))
     launch = Launch(folder, root, choices, tuple(overrides), flags=tuple(flags), tags=more)
-    changed = changed if composed is not None else (why,)
-    return Rebuilt(cfg, launch, composed is None or bool(changed), changed)
+    return RestoredRun(cfg, launch, bool(changed), changed)
 
 
-def _place(cfg: DictConfig, found: RunRecord, root: Path, *, own: bool) -> None:
+def _set_stores(cfg: DictConfig, found: RunRecord, root: Path, *, own: bool) -> None:
     """Sets where the new run is recorded: where the old one was found, or the default store.
 
     Only the user's own record may name another store, or the folder of prepared data.
@@ -132,7 +133,7 @@ def _place(cfg: DictConfig, found: RunRecord, root: Path, *, own: bool) -> None:
         cfg.data.cache = OmegaConf.load(conf_dir() / "config.yaml").data.cache
 
 
-def _recorded(found: RunRecord, own_code: bool) -> DictConfig:
+def _recorded_config(found: RunRecord, own_code: bool) -> DictConfig:
     config, version = found.config, found.tags.get("version.seqpipe", "unknown")
     missing = [key for key in PANEL if key not in config] + lacking(config, GROUPS)
     if missing:
@@ -154,7 +155,7 @@ def _recorded(found: RunRecord, own_code: bool) -> DictConfig:
     return cfg
 
 
-def _composed(flags: list[str], overrides: list[str], root: Path) -> Composed | None:
+def _compose_command(flags: list[str], overrides: list[str], root: Path) -> Composed | None:
     """The configuration that the command composes today; None if it no longer works."""
     of_hydra = [word for word in flags if OF_HYDRA.match(word)]
     names = [word.partition("=")[2] for word in flags if word.startswith("--config-name=")]
@@ -166,10 +167,8 @@ def _composed(flags: list[str], overrides: list[str], root: Path) -> Composed | 
     return None if checked.problems else checked.composed
 
 
-def _changed(cfg: DictConfig, composed: Composed | None) -> Iterator[str]:
+def _changed_keys(cfg: DictConfig, composed: Composed) -> Iterator[str]:
     """Keys of the recorded configuration that its command would set differently today."""
-    if composed is None:
-        return
     then = dict(leaves(OmegaConf.to_container(cfg)))
     now = dict(leaves(OmegaConf.to_container(composed.cfg, resolve=True)))
     for key in sorted({*then, *now} - {"logger.tracking_uri"}):
@@ -182,7 +181,7 @@ def _config_dirs(flags: list[str]) -> list[str]:
     return [word.partition("=")[2] for word in flags if word.startswith("--config-dir=")]
 
 
-def _choices(found: RunRecord, cfg: DictConfig) -> dict[str, str]:
+def _recorded_choices(found: RunRecord, cfg: DictConfig) -> dict[str, str]:
     """The option chosen in each group: the params that are no key of the configuration."""
     keys = flat_params(cfg, {})
     chosen: dict[str, str] = {}

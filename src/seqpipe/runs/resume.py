@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor
 
 from seqpipe.errors import ConfigError, first_line, resource_message
 from seqpipe.records import leaves
@@ -36,18 +36,16 @@ class Resumed:
     """The checkpoint that a run continues from.
 
     Args:
-        digests: sha256 of the records of each split it was trained on; none in older ones.
+        saved: all of it, until `resume_states.check_states` has compared it.
+        digests: sha256 of the records of each split it was trained on; empty in older ones.
         batches: of the unfinished epoch that are done; 0 where an epoch ended. Lightning would
             restore the loader's position too late: a schedule that asks for the number of steps
             makes it set up the loader before it reads the checkpoint.
-        shapes: of the weights, by name.
-        saved: all of it, until `resume_states.check_states` has compared it.
     """
 
+    saved: dict[str, Any]
     digests: Mapping[str, str]
     batches: int
-    shapes: Mapping[str, tuple[int, ...]]
-    saved: dict[str, Any]
 
 
 def check(cfg: DictConfig) -> Resumed | None:
@@ -64,13 +62,13 @@ def check(cfg: DictConfig) -> Resumed | None:
     path = Path(cfg.resume)
     saved = _read(path)
     try:
-        return _checked(cfg, saved, path)
+        return _compare(cfg, saved, path)
     except (TypeError, LookupError, AttributeError, ValueError) as error:
         text = f"not a checkpoint of seqpipe ({type(error).__name__}: {error})"
         raise ConfigError(f"resume={path}: {text}; allowed: {ALLOWED}") from None
 
 
-def _checked(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
+def _compare(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
     _check_states(saved)
     written: Any = OmegaConf.to_container(cfg, resolve=True)
     before, now = dict(leaves(saved["seqpipe"]["config"])), dict(leaves(written))
@@ -90,11 +88,8 @@ def _checked(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
     problems += [*_nothing_left(cfg, saved, path), *_between_updates(cfg, saved, path)]
     if problems:
         raise ConfigError(problems)
-    _warn_of_another_cosine(now, before)
-    shapes = {str(name): tuple(value.shape) for name, value in saved["state_dict"].items()}
-    return Resumed(
-        dict(saved["seqpipe"].get("digests", {})), progress_of(saved).batches, shapes, saved
-    )
+    _warn_about_new_cosine(now, before)
+    return Resumed(saved, dict(saved["seqpipe"].get("digests", {})), progress_of(saved).batches)
 
 
 def _check_states(saved: dict[str, Any]) -> None:
@@ -108,33 +103,14 @@ def _check_states(saved: dict[str, Any]) -> None:
     for name, state in saved["callbacks"].items():
         if not isinstance(state, dict):
             raise TypeError(f"callbacks: {name} holds no state")
+    if not all(isinstance(value, Tensor) for value in saved["state_dict"].values()):
+        raise TypeError("state_dict holds no weights")
     history = saved["callbacks"].get(History.__qualname__)
     if history is not None:
         History().load_state_dict(history)
     best = saved["callbacks"].get(BestAndLast.__qualname__, {}).get("best")
     if best is not None:
         Validation(**best).metrics.items()
-
-
-def check_weights(cfg: DictConfig, resumed: Resumed | None, module: nn.Module) -> None:
-    """Refuses weights that the model does not have.
-
-    Args:
-        cfg: the whole configuration.
-        resumed: the checkpoint, if any.
-        module: what is trained.
-
-    Raises:
-        ConfigError: names or shapes differ.
-    """
-    if resumed is None:
-        return
-    here = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    for name in sorted({*here, *resumed.shapes}):
-        then, now = resumed.shapes.get(name), here.get(name)
-        if then != now:
-            text = f"its weights are not those of this model ({name}: {then}, here {now})"
-            raise ConfigError(f"resume={cfg.resume}: {text}; allowed: {ALLOWED}")
 
 
 @contextlib.contextmanager
@@ -189,7 +165,7 @@ def check_data(cfg: DictConfig, resumed: Resumed | None, digests: Mapping[str, s
         raise ConfigError(f"resume={cfg.resume}: {text}; allowed: the same records")
 
 
-def _warn_of_another_cosine(now: dict[str, Any], before: dict[str, Any]) -> None:
+def _warn_about_new_cosine(now: dict[str, Any], before: dict[str, Any]) -> None:
     """A cosine over another number of updates has another learning rate at this point."""
     if str(now["scheduler._target_"]).rpartition(".")[2] not in ("cosine", "warmup_cosine"):
         return

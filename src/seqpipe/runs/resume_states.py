@@ -1,4 +1,4 @@
-"""States of a checkpoint besides its weights, compared with those of a fresh training.
+"""Weights and states of a checkpoint, compared with those of a fresh training.
 
 Lightning and torch load most of them unchecked: an optimizer's settings replace those of the
 configuration, and a value of a wrong type shows only when a step needs it.
@@ -22,7 +22,7 @@ from seqpipe.training.checkpoints import TRAINED, History
 from seqpipe.training.lightning_internals import loop_states
 from seqpipe.training.module import SequenceModule
 
-_MOVES = (  # of a schedule; all else is chosen in the configuration
+_MOVING = (  # of a schedule; all else is chosen in the configuration
     *("last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial"),
     *("best", "num_bad_epochs", "cooldown_counter"),
 )
@@ -32,20 +32,26 @@ _SHOWN = 60  # characters of a value
 def check_states(
     cfg: DictConfig, resumed: Resumed | None, module: SequenceModule, trainer: Trainer
 ) -> None:
-    """Refuses states that this training could not have written.
+    """Refuses weights of another model, and states that this training could not have written.
 
     Args:
         cfg: the whole configuration.
-        resumed: the checkpoint, whose weights fit; its states are released afterwards.
+        resumed: the checkpoint, if any; its states are released afterwards.
         module: what is trained.
         trainer: with the callbacks of the run.
 
     Raises:
-        ConfigError: another type or shape than a fresh training has, a number that is not finite,
-            or a setting that is not the configuration's.
+        ConfigError: names or shapes of weights differ; another type or shape than a fresh training
+            has, a number that is not finite, or a setting that is not the configuration's.
     """
     if resumed is None:
         return
+    then, now = (_shapes(state) for state in (resumed.saved["state_dict"], module.state_dict()))
+    for name in sorted({*then, *now}):
+        if then.get(name) != now.get(name):
+            found = f"{name}: {then.get(name)}, here {now.get(name)}"
+            text = f"its weights are not those of this model ({found}); allowed: {ALLOWED}"
+            raise ConfigError(f"resume={cfg.resume}: {text}")
     try:
         faults = [*_faults(cfg, resumed.saved, module, trainer)]
     except (TypeError, LookupError, AttributeError, ValueError) as error:
@@ -56,29 +62,33 @@ def check_states(
         raise ConfigError(f"resume={cfg.resume}: {text}")
 
 
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {str(name): tuple(value.shape) for name, value in weights.items()}
+
+
 def _faults(
     cfg: DictConfig, saved: dict[str, Any], module: SequenceModule, trainer: Trainer
 ) -> Iterator[str]:
     for name in ("state_dict", TRAINED):
         for key, value in saved.get(name, {}).items():
-            yield from _unlike(value, module.state_dict()[key], f"{name}.{key}")
-    yield from _of_optimizer(cfg, saved["optimizer_states"], copy.deepcopy(module))
-    yield from _of_schedule(cfg, saved["lr_schedulers"], copy.deepcopy(module))
+            yield from _differences(value, module.state_dict()[key], f"{name}.{key}")
+    yield from _optimizer_faults(cfg, saved["optimizer_states"], copy.deepcopy(module))
+    yield from _schedule_faults(cfg, saved["lr_schedulers"], copy.deepcopy(module))
     callbacks: list[Callback] = vars(trainer)["callbacks"]
     for callback in callbacks:
         state = saved["callbacks"].get(callback.state_key)
         if state is not None and not isinstance(callback, History):
             fresh = callback.state_dict()
-            yield from _unlike(state, fresh, f"callbacks.{callback.state_key}", finite=False)
-    yield from _unlike(*loop_states(saved, trainer), "loops")
+            yield from _differences(state, fresh, f"callbacks.{callback.state_key}", finite=False)
+    yield from _differences(*loop_states(saved, trainer), "loops")
     here = module.progress()
     for place, process in enumerate(saved["seqpipe"]["processes"]):
         known = {name: here[name] for name in here if name in ("cpu", "bad_steps")}
         fresh = {name: value for name, value in known.items() if name in process}
-        yield from _unlike(process, fresh, f"seqpipe.processes.{place}")
+        yield from _differences(process, fresh, f"seqpipe.processes.{place}")
 
 
-def _of_optimizer(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> Iterator[str]:
+def _optimizer_faults(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> Iterator[str]:
     """Differences from the configured optimizer; a scheduled rate may be lower."""
     optimizer = trial.optimizer()
     initial = [group["lr"] for group in optimizer.param_groups]
@@ -91,16 +101,16 @@ def _of_optimizer(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> I
     parts = zip(state["param_groups"], fresh["param_groups"], initial, strict=True)
     for place, (group, wanted, lr) in enumerate(parts):
         where = f"optimizer.param_groups.{place}"
-        yield from _unlike(group, wanted, where)
+        yield from _differences(group, wanted, where)
         for name, value in wanted.items():
             moved = name == "lr" and 0 <= group[name] <= lr * (1 + 1e-9)
             if exact and not moved and not _equal(group.get(name), value):
                 yield f"{where}.{name}={str(group.get(name))[:_SHOWN]}, here {value}"
     for number, held in state["state"].items():
-        yield from _unlike(held, fresh["state"][number], f"optimizer.state.{number}")
+        yield from _differences(held, fresh["state"][number], f"optimizer.state.{number}")
 
 
-def _of_schedule(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> Iterator[str]:
+def _schedule_faults(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> Iterator[str]:
     """Differences from the configured schedule, apart from how far it has come."""
     made = trial.schedule(trial.optimizer(), SOME_STEPS)
     whole = made["scheduler"] if isinstance(made, Mapping) else made
@@ -110,9 +120,9 @@ def _of_schedule(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> It
         yield f"{len(saved)} schedules, here {int(whole is not None)}"
     for state in saved if whole is not None else ():
         fresh = whole.state_dict()
-        yield from _unlike(state, fresh, "schedule", finite=False)
+        yield from _differences(state, fresh, "schedule", finite=False)
         yield from (f"schedule.{name}: unknown" for name in sorted(state.keys() - fresh.keys()))
-        for name in fresh.keys() - set(_MOVES):
+        for name in fresh.keys() - set(_MOVING):
             if not _equal(state.get(name), fresh[name]):
                 yield f"schedule.{name}={str(state.get(name))[:_SHOWN]}, here {fresh[name]}"
 
@@ -136,7 +146,7 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _unlike(saved: Any, fresh: Any, where: str, *, finite: bool = True) -> Iterator[str]:
+def _differences(saved: Any, fresh: Any, where: str, *, finite: bool = True) -> Iterator[str]:
     """Values of another kind than in a fresh training, or not finite.
 
     Args:
@@ -152,8 +162,8 @@ def _unlike(saved: Any, fresh: Any, where: str, *, finite: bool = True) -> Itera
         yield f"{where}={saved}: is not finite"
     if fresh is None or saved is None:
         return
-    if _kind(saved) != _kind(fresh):
-        yield f"{where}: a {_kind(saved)}, here a {_kind(fresh)}"
+    if _type_word(saved) != _type_word(fresh):
+        yield f"{where}: a {_type_word(saved)}, here a {_type_word(fresh)}"
     elif isinstance(fresh, Tensor) and fresh.ndim and saved.shape != fresh.shape:
         yield f"{where}: of shape {tuple(saved.shape)}, here {tuple(fresh.shape)}"
     elif isinstance(fresh, Mapping):
@@ -161,14 +171,14 @@ def _unlike(saved: Any, fresh: Any, where: str, *, finite: bool = True) -> Itera
             if name not in saved:
                 yield f"{where}.{name}: is missing"
             else:
-                yield from _unlike(saved[name], value, f"{where}.{name}", finite=finite)
+                yield from _differences(saved[name], value, f"{where}.{name}", finite=finite)
     elif isinstance(fresh, (list, tuple)) and fresh:
         for place, value in enumerate(saved):
             like = fresh[min(place, len(fresh) - 1)]
-            yield from _unlike(value, like, f"{where}.{place}", finite=finite)
+            yield from _differences(value, like, f"{where}.{place}", finite=finite)
 
 
-def _kind(value: Any) -> str:
+def _type_word(value: Any) -> str:
     """A word for the type of a value; interchangeable types share one."""
     if isinstance(value, Tensor):
         kinds = {torch.is_floating_point(value): "tensor", value.is_complex(): "complex tensor"}

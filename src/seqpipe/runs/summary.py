@@ -16,7 +16,7 @@ from seqpipe.runs.training_run import TrainingRun
 log = logging.getLogger(__name__)
 
 
-def layers(model: nn.Module) -> Iterator[tuple[str, str, int]]:
+def model_parts(model: nn.Module) -> Iterator[tuple[str, str, int]]:
     """(part, what it is, parameters) of each part of a model, top to bottom."""
     for name, part in model.named_children():
         count = sum(p.numel() for p in part.parameters())
@@ -39,7 +39,7 @@ def _layer_words(directions: nn.ModuleDict) -> str:
 def model_rows(run: TrainingRun) -> list[dict[str, Any]]:
     """Each part of the model: its class, the shape of its output if that is known, its size."""
     rows, shapes = [], run.preflight.shapes
-    for part, words, count in layers(run.module.model):
+    for part, words, count in model_parts(run.module.model):
         row: dict[str, Any] = {"part": part, "what it is": words}
         if shapes:
             row["output"] = " x ".join(map(str, shapes.get(part, ())))
@@ -63,23 +63,23 @@ def model_table(run: TrainingRun) -> Table:
     return table
 
 
-def show_start(run: TrainingRun) -> None:
+def print_start(run: TrainingRun) -> None:
     """Prints the model and the results of the pre-flight."""
     console = PlainConsole(stderr=True)
     console.print(model_table(run))
     if run.preflight.line:
         console.print(run.preflight.line)
-    for each in run.preflight.of("warning"):
+    for each in run.preflight.with_result("warning"):
         log.warning("preflight: %s: %s", each.name, each.detail)
 
 
-def _tests(run: TrainingRun) -> dict[str, float]:
+def _test_metrics(run: TrainingRun) -> dict[str, float]:
     """The test's metrics but those of single classes."""
     metrics = run.metrics.items()
     return {n: value for n, value in metrics if n.startswith("test/") and "f1/" not in n}
 
 
-def _epoch(run: TrainingRun) -> str:
+def _epoch_label(run: TrainingRun) -> str:
     return "last epoch" if run.checkpoint is None else "best epoch"
 
 
@@ -87,8 +87,8 @@ def key_numbers(run: TrainingRun) -> list[tuple[str, str, str]]:
     """The numbers at the top of the page: the test, the epoch, the size, the time."""
     parameters = sum(p.numel() for p in run.module.model.parameters())
     return [
-        *((name, f"{value:.4g}", "") for name, value in _tests(run).items()),
-        (_epoch(run), str(run.chosen.epoch), f"{run.monitored_name} {run.monitored:.4g}"),
+        *((name, f"{value:.4g}", "") for name, value in _test_metrics(run).items()),
+        (_epoch_label(run), str(run.chosen.epoch), f"{run.monitored_name} {run.monitored:.4g}"),
         ("parameters", f"{parameters:,}", ""),
         ("training", duration(run.seconds), run.module.device.type),
     ]
@@ -104,17 +104,19 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def summary(run: TrainingRun) -> str:
+def closing_lines(run: TrainingRun) -> str:
     """The closing lines: data, model, epoch, test, where it all is, how to repeat it, advice."""
     model, run_id = run.module.model, run.tracker.run_id
     parameters = sum(p.numel() for p in model.parameters())
     kernel = "".join(f", {stack.kernel_name}" for stack in recurrent_stacks(model)[:1])
     chosen = f"{run.chosen.epoch} ({run.monitored_name} {run.monitored:.4g})"
-    tests = (f"{name.removeprefix('test/')} {value:.4g}" for name, value in _tests(run).items())
+    tests = (
+        f"{name.removeprefix('test/')} {value:.4g}" for name, value in _test_metrics(run).items()
+    )
     rows = {
         "data": run.data.description,
         "model": f"{type(model).__name__}, {parameters:,} parameters{kernel}",
-        _epoch(run): f"{chosen}; trained {run.seconds:.0f} s",
+        _epoch_label(run): f"{chosen}; trained {run.seconds:.0f} s",
         "test": ", ".join(tests),
         "folder": str(run.folder),
         "mlflow run": f"{run_id} in {run.tracker.location}" if run_id else "not recorded",

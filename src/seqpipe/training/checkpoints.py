@@ -37,6 +37,18 @@ def read_archive(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def write_archive(path: Path, content: Any) -> None:
+    """Write a file of `torch.save`, which replaces an older one only when it is complete.
+
+    Raises:
+        OSError: the place cannot be written to; torch has an error of its own for a full disk.
+    """
+    held = io.BytesIO()
+    torch.save(content, held)
+    with replacing(path) as made:
+        made.write_bytes(held.getbuffer())
+
+
 TRAINED = "trained_state_dict"
 """Key of a checkpoint: the weights to continue with, if others were validated (averages)."""
 
@@ -92,15 +104,15 @@ class History(Checkpoint):
         """Note the validation."""
         if not trainer.sanity_checking:
             self.last = validation_of(trainer)
-            self.note(self.last.metrics, self.last.step)
+            self.add_points(self.last.metrics, self.last.step)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the training metrics of the epoch."""
         metrics = trainer.callback_metrics.items()
         now = {k: v.item() for k, v in metrics if not k.startswith("val/")}
-        self.note(now, trainer.global_step)
+        self.add_points(now, trainer.global_step)
 
-    def note(self, values: Mapping[str, float], step: int) -> None:
+    def add_points(self, values: Mapping[str, float], step: int) -> None:
         """Add points to the series, at the number of updates made so far."""
         for name, value in values.items():
             self.series.setdefault(name, []).append((step, value))
@@ -136,7 +148,7 @@ def record(
         logger.log_metrics(dict(metrics), step=update)
     for callback in trainer.checkpoint_callbacks if kept else ():
         if isinstance(callback, History):
-            callback.note(metrics, update + 1)
+            callback.add_points(metrics, update + 1)
 
 
 class BestAndLast(Checkpoint):
@@ -227,21 +239,17 @@ class BestAndLast(Checkpoint):
 
         Lightning already counts the epoch as finished.
         """
-        stands = (
-            _step_of(self.last_path) if self._first else None
-        )  # the process that writes it also reads it
-        if trainer.strategy.broadcast(stands) != trainer.global_step:
+        # The process that writes the file also reads it.
+        last_step = _step_of(self.last_path) if self._first else None
+        if trainer.strategy.broadcast(last_step) != trainer.global_step:
             self._write_best(trainer)
             return
         if self._first:
             saved = read_archive(self.last_path)
             saved["callbacks"][self.state_key] = self.state_dict()
-            _keep(self._validated, saved)
+            _put_weights(self._validated, saved)
             for path in (self.best_path, self.last_path):
-                with replacing(path) as made, made.open("wb") as file:
-                    held = io.BytesIO()  # torch has an error of its own for a full disk
-                    torch.save(saved, held)
-                    file.write(held.getbuffer())
+                write_archive(path, saved)
         trainer.strategy.barrier()
 
     def _is_best(self, now: Validation) -> bool:
@@ -269,7 +277,7 @@ class BestAndLast(Checkpoint):
     ) -> None:
         """Store the validated weights; called after all callbacks that are not a `Checkpoint`."""
         if self._saving_best:
-            _keep(self._validated, checkpoint)
+            _put_weights(self._validated, checkpoint)
 
     def _write_last(self, trainer: Trainer) -> None:
         if self.save_last:
@@ -316,7 +324,7 @@ def _save(trainer: Trainer, path: Path) -> None:
     trainer.strategy.barrier("checkpoint")  # no process reads the previous one
 
 
-def _keep(validated: Mapping[str, Tensor], checkpoint: dict[str, Any]) -> None:
+def _put_weights(validated: Mapping[str, Tensor], checkpoint: dict[str, Any]) -> None:
     """Put the validated weights into a checkpoint, and keep its own to continue training.
 
     Args:
@@ -324,12 +332,12 @@ def _keep(validated: Mapping[str, Tensor], checkpoint: dict[str, Any]) -> None:
         checkpoint: on any device.
     """
     held = checkpoint["state_dict"]
-    if validated and not same(validated, held):
+    if validated and not same_weights(validated, held):
         checkpoint.setdefault(TRAINED, held)
         checkpoint["state_dict"] = {k: v.to(held[k].device) for k, v in validated.items()}
 
 
-def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+def same_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     """Return True if two sets of weights are equal, on any device."""
     return one.keys() == other.keys() and all(
         torch.equal(part, other[name].to(part.device)) for name, part in one.items()

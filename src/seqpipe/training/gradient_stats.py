@@ -125,7 +125,7 @@ class GradientFlow:
         self._epoch["scales"] += scale
         self._run["acted"] += acted
 
-    def note(self) -> None:
+    def count_update(self) -> None:
         """Count the update."""
         self._waiting.append(self.total)
         self._run["updates"] += 1
@@ -133,7 +133,7 @@ class GradientFlow:
         place = round(_BINS * math.log(max(self.total, _SMALLEST)))
         self._histogram[place] = self._histogram.get(place, 0) + 1
 
-    def of_window(self, *, ended: bool = False) -> dict[str, float]:
+    def window_metrics(self, *, ended: bool = False) -> dict[str, float]:
         """Return the maximum and the 99th percentile of the norms of a window, as metrics.
 
         Args:
@@ -148,7 +148,7 @@ class GradientFlow:
         p99 = float(np.quantile(totals, 0.99))
         return {"grad_norm/window_max": max(totals), "grad_norm/window_p99": p99}
 
-    def of_epoch(self) -> dict[str, float]:
+    def epoch_metrics(self) -> dict[str, float]:
         """Return how often and how much clipping changed the gradients of the epoch, and reset."""
         updates = max(1, self._epoch["updates"])
         metrics = {
@@ -160,7 +160,7 @@ class GradientFlow:
         self._epoch = {"updates": 0, "acted": 0, "scales": 0.0}
         return metrics
 
-    def weights(self) -> list[Tensor]:
+    def copy_weights(self) -> list[Tensor]:
         """Return a copy of the weights, to compare with those after an update."""
         return [parameter.detach().clone() for _, parameter in self._parameters]
 
@@ -180,6 +180,16 @@ class GradientFlow:
         moved = norms_by_group(groups, both[: len(groups)])
         sizes = norms_by_group(groups, both[len(groups) :])
         return {group: moved[group] / size for group, size in sizes.items() if size > 0}
+
+    def update_metrics(self, before: list[Tensor]) -> dict[str, float]:
+        """Return the gradient's norm and the size of the update, for each part.
+
+        Args:
+            before: the weights before the update, see `copy_weights`.
+        """
+        norms = {f"grad_norm/{part}": norm for part, norm in self.groups.items()}
+        ratios = self.update_ratios(before).items()
+        return norms | {f"update_ratio/{part}": ratio for part, ratio in ratios}
 
     def findings(self) -> tuple[Finding, ...]:
         """The gradient's norm, part by part in the last update, and the effect of clipping."""

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.nn.weight_decay import decay_matrices_only
+from seqpipe.report.examples import confusion_finding, draw_confusion
 from seqpipe.report.findings import Finding, Observer
 from seqpipe.tasks.base import Task
 from seqpipe.training.accumulation import Accumulation
@@ -22,7 +23,7 @@ from seqpipe.training.carried_state import Carried, answer
 from seqpipe.training.checkpoints import TRAINED, record
 from seqpipe.training.epoch_sums import Counted, EpochSums
 from seqpipe.training.gradient_stats import WINDOWS, GradientFlow, by_name
-from seqpipe.training.nonfinite_guard import BadSteps, watched
+from seqpipe.training.nonfinite_guard import BadSteps, run_backward
 from seqpipe.training.process_state import gather, random_state, restore_random_state
 
 Stage = Literal["train", "val", "test"]
@@ -76,7 +77,7 @@ class SequenceModule(LightningModule, Observer):
         self.sums = nn.ModuleDict(
             {f"{stage}_sums": EpochSums(task.metrics(stage)) for stage in stages}
         )
-        self.test_report: dict[str, Tensor] = {}
+        self._tested: dict[str, Tensor] = {}  # the metrics of the test
         self.validated: dict[str, Tensor] = {}
         self.carried = {stage: Carried() for stage in stages}
         self.flow = GradientFlow(by_name(self))
@@ -96,10 +97,10 @@ class SequenceModule(LightningModule, Observer):
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
         """The mean loss of a batch; it enters the epoch's sums when the update is made."""
         self._batch_started = time.perf_counter()
-        self.bad_steps.keep(batch, self.carried["train"], self.device)
+        self.bad_steps.keep_batch(batch, self.carried["train"], self.device)
         loss, counted = self._run(batch, "train")
         self._uncounted.append(counted)
-        return self.bad_steps.checked(loss)
+        return self.bad_steps.mark_loss(loss)
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Updates the validation's loss and metrics."""
@@ -130,7 +131,7 @@ class SequenceModule(LightningModule, Observer):
         for counted in self._uncounted:
             self.sums_of("train").add(counted)
         self._uncounted = []
-        self.bad_steps.settle()
+        self.bad_steps.forget_update()
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's training loss and metrics, and the effect of clipping."""
@@ -138,7 +139,7 @@ class SequenceModule(LightningModule, Observer):
         if self.sums_of("train").loss.update_called:  # else all were bad
             self._log_stage("train")
         if self.trainer.gradient_clip_val is not None:
-            for name, value in self.flow.of_epoch().items():
+            for name, value in self.flow.epoch_metrics().items():
                 self.log(name, value, sync_dist=True)  # it is the same in every process
 
     def on_train_end(self) -> None:
@@ -152,11 +153,16 @@ class SequenceModule(LightningModule, Observer):
 
     def record_last_window(self, trainer: Trainer) -> None:
         """Records the gradient norms of a window that the end of the training cut short."""
-        record(trainer, self.flow.of_window(ended=True), max(0, trainer.global_step - 1))
+        record(trainer, self.flow.window_metrics(ended=True), max(0, trainer.global_step - 1))
 
     def findings(self, folder: Path, title: str) -> tuple[Finding, ...]:
-        """The norms of the gradient and the effect of clipping; see `Observer`."""
-        return self.flow.findings()
+        """The norms of the gradient, the effect of clipping and the confusion of classes."""
+        if "confusion" not in self._tested:
+            return self.flow.findings()
+        counts = self._tested["confusion"].int().tolist()
+        names = self.task.y.names or tuple(map(str, range(len(counts))))
+        path = draw_confusion(folder, counts, names, title=title)
+        return (*self.flow.findings(), confusion_finding(counts, names, path.name))
 
     def scalars(self) -> dict[str, float]:
         """The number of updates that were not finite, if there were any."""
@@ -182,7 +188,7 @@ class SequenceModule(LightningModule, Observer):
 
     def on_test_epoch_end(self) -> None:
         """Logs the test's loss and metrics, and keeps the confusion matrix for its figure."""
-        self.test_report, _ = self._log_stage("test")
+        self._tested, _ = self._log_stage("test")
 
     def _log_stage(self, stage: Stage) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Logs the scalars of a finished split; returns all its metrics computed, and those."""
@@ -255,7 +261,7 @@ class SequenceModule(LightningModule, Observer):
         )
         backwards = functools.partial(super().backward, loss, *args, **kwargs)
         if torch.is_anomaly_enabled():
-            watched(backwards, loss, self.global_step + 1)
+            run_backward(backwards, loss, self.global_step + 1)
         else:
             backwards()
         self.batch_seconds = time.perf_counter() - self._batch_started
@@ -268,7 +274,7 @@ class SequenceModule(LightningModule, Observer):
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
         """Steps, and records each part's gradient and step, without `log`, which costs more."""
-        before, update = self.flow.weights() if self._logging_now else None, self.global_step
+        before, update = self.flow.copy_weights() if self._logging_now else None, self.global_step
         assert optimizer_closure is not None
         closure = functools.partial(self._unscaled, optimizer, optimizer_closure)
         self._last_batch = True
@@ -279,10 +285,7 @@ class SequenceModule(LightningModule, Observer):
             self._accumulation.start()
         self.batch_seconds = time.perf_counter() - self._batch_started
         if before is not None and math.isfinite(self.flow.total):  # else there was no step
-            norms = {f"grad_norm/{name}": norm for name, norm in self.flow.groups.items()}
-            ratios = self.flow.update_ratios(before).items()
-            steps = {f"update_ratio/{name}": ratio for name, ratio in ratios}
-            record(self.trainer, norms | steps, update, kept=False)
+            record(self.trainer, self.flow.update_metrics(before), update, kept=False)
 
     def _unscaled(self, optimizer: Any, closure: Callable[[], Any]) -> Any:
         """Computes the gradient, and unscales that of a fused optimizer.
@@ -324,8 +327,8 @@ class SequenceModule(LightningModule, Observer):
             self.log("lr", optimizer.param_groups[0]["lr"])
         if gradient_clip_val is not None:
             self.flow.clip(gradient_clip_val, gradient_clip_algorithm)
-        self.flow.note()
-        record(self.trainer, self.flow.of_window(), self.global_step)
+        self.flow.count_update()
+        record(self.trainer, self.flow.window_metrics(), self.global_step)
 
     def _skip(self) -> None:
         """Skips an update: optimizers ignore weights without a gradient.
@@ -333,7 +336,7 @@ class SequenceModule(LightningModule, Observer):
         A scaler of 16-mixed skips the step by itself and needs the gradients. It finds the largest
         scale by overflow, so that only a loss that is not finite counts as bad there.
         """
-        if self._scaler is not None and not self.bad_steps.of_the_loss():
+        if self._scaler is not None and not self.bad_steps.has_bad_loss():
             self._count_update()
             return
         self._uncounted = []

@@ -4,7 +4,6 @@ A loss or a gradient that is not finite never reaches the weights. Its origin is
 the unchanged weights and the random state of that step.
 """
 
-import io
 import logging
 import warnings
 from collections.abc import Callable
@@ -19,12 +18,17 @@ from torch import Tensor, nn
 from seqpipe.data.base import SequenceBatch
 from seqpipe.data.sampling import rank_and_world
 from seqpipe.errors import TrainingError
-from seqpipe.files import replacing
 from seqpipe.models.architecture import set_update
 from seqpipe.tasks.base import Task
 from seqpipe.training.carried_state import Carried, Tree
-from seqpipe.training.checkpoints import UNREADABLE, read_archive
-from seqpipe.training.nonfinite_trace import Finding, Kept, as_it_was, find, in_weights
+from seqpipe.training.checkpoints import UNREADABLE, read_archive, write_archive
+from seqpipe.training.nonfinite_trace import (
+    KeptBatch,
+    Nonfinite,
+    find_in_weights,
+    find_nonfinite,
+    restored_random_state,
+)
 from seqpipe.training.process_state import gather, random_state
 
 log = logging.getLogger(__name__)
@@ -52,17 +56,17 @@ class BadSteps:
     def __init__(self, model: nn.Module, task: Task, limit: int) -> None:
         self.model, self.task, self.limit = model, task, limit
         self.count = self._files = 0
-        self._kept: list[Kept] = []  # the batches of the present update
+        self._kept: list[KeptBatch] = []  # the batches of the present update
         self._losses: list[Tensor] = []
         self._buffers: list[tuple[Tensor, Tensor]] = []
 
-    def keep(self, batch: SequenceBatch, carried: Carried, device: torch.device) -> None:
+    def keep_batch(self, batch: SequenceBatch, carried: Carried, device: torch.device) -> None:
         """Keep what a step starts from. Call it before anything draws random numbers."""
         if not self._kept:
             self._buffers = [(held, held.clone()) for held in self.model.buffers()]
-        self._kept.append(Kept(batch, random_state(device), carried.lanes))
+        self._kept.append(KeptBatch(batch, random_state(device), carried.lanes))
 
-    def checked(self, loss: Tensor) -> Tensor:
+    def mark_loss(self, loss: Tensor) -> Tensor:
         """Return the loss, with a gradient that is not finite if the loss is not.
 
         All processes then see it after they have summed their gradients. With `detect_anomaly` the
@@ -73,11 +77,11 @@ class BadSteps:
             return loss
         return loss * torch.where(torch.isfinite(loss), 1.0, torch.nan)
 
-    def settle(self) -> None:
+    def forget_update(self) -> None:
         """Forget what the update started from: it was finite."""
         self._kept, self._losses, self._buffers = [], [], []
 
-    def of_the_loss(self) -> bool:
+    def has_bad_loss(self) -> bool:
         """Return True if a loss of this update is not finite, in any process.
 
         With a gradient scaler the loss decides, because scaled gradients overflow by design.
@@ -91,7 +95,7 @@ class BadSteps:
         Raises:
             TrainingError: the weights are not finite.
         """
-        found = in_weights(self.model)
+        found = find_in_weights(self.model)
         if found is not None:
             raise TrainingError(f"after update {update} {found}; {MORE}")
 
@@ -112,11 +116,11 @@ class BadSteps:
             for held, before in self._buffers:
                 held.copy_(before)
         carried.lanes = self._kept[0].lanes
-        mine = self._look(context)
+        mine = self._find(context)
         found = gather(None if mine is None else str(mine))
         if all(text is None for text in found):
             ids = [int(i) for kept in self._kept for i in kept.batch.index]
-            mine = Finding("it is finite if the batch is run again", ids, again=False)
+            mine = Nonfinite("it is finite if the batch is run again", ids, again=False)
             found = gather(str(mine))
         here, _ = rank_and_world()
         where = next(text for text in found if text is not None)
@@ -124,24 +128,24 @@ class BadSteps:
             kept = self._save(folder, update, here, mine)
             log.warning("update %d is skipped, %d so far: %s%s", update, self.count, mine, kept)
         fatal = any(gather(mine is not None and mine.fatal))
-        self.settle()
+        self.forget_update()
         if fatal:
             raise TrainingError(f"update {update} is not possible: {where}; {MORE}")
         if self.count > self.limit:
             text = f"update {update} is not finite and trainer.max_bad_steps={self.limit}"
             raise TrainingError(f"{text}: {where}; {MORE}")
 
-    def _look(self, context: Context) -> Finding | None:
+    def _find(self, context: Context) -> Nonfinite | None:
         self._found_in = self._kept[0]
         for kept in self._kept:
-            with as_it_was(kept, kept.batch.index.device), context():
-                found = find(self.model, self.task, kept)
+            with restored_random_state(kept, kept.batch.index.device), context():
+                found = find_nonfinite(self.model, self.task, kept)
             if found is not None:
                 self._found_in = kept
                 return found
         return None
 
-    def _save(self, folder: Path, update: int, rank: int, found: Finding) -> str:
+    def _save(self, folder: Path, update: int, rank: int, found: Nonfinite) -> str:
         """Write what a replay needs. Returns the end of the message."""
         if self._files == FILES:
             return f"; not kept, as {FILES} are"
@@ -159,16 +163,13 @@ class BadSteps:
         }
         name = f"bad_steps/step_{update}_rank{rank}.pt"
         try:
-            with replacing(folder / name) as made, made.open("wb") as file:
-                held = io.BytesIO()  # torch has an error of its own for a full disk
-                torch.save(saved, held)
-                file.write(held.getbuffer())
+            write_archive(folder / name, saved)
         except OSError as error:  # a full disk must not end a training that survives the step
             return f"; not kept ({error.strerror})"
         return f"; kept in {name}"
 
 
-def watched(backward: Callable[[], None], loss: Tensor, update: int) -> None:
+def run_backward(backward: Callable[[], None], loss: Tensor, update: int) -> None:
     """Run the backward pass with `trainer.detect_anomaly`.
 
     Raises:
@@ -214,7 +215,7 @@ def _plain(tree: Tree) -> Any:
     return tree.detach().cpu().clone() if isinstance(tree, Tensor) else tree
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_kept_batch(path: Path) -> dict[str, Any]:
     """Read a kept batch: plain values and tensors only; the file cannot run code.
 
     Raises:
@@ -231,9 +232,9 @@ def read(path: Path) -> dict[str, Any]:
     return saved
 
 
-def replayed(
+def repeat_kept_batch(
     model: nn.Module, task: Task, saved: dict[str, Any], device: torch.device
-) -> Finding | None:
+) -> Nonfinite | None:
     """Run a kept batch again; return the first non-finite tensor, None if all are finite.
 
     Args:
@@ -244,7 +245,7 @@ def replayed(
     """
     lanes = Carried()
     lanes.load_state_dict(saved["lanes"], device)
-    kept = Kept(SequenceBatch(**saved["batch"]).to(device), saved["random"], lanes.lanes)
+    kept = KeptBatch(SequenceBatch(**saved["batch"]).to(device), saved["random"], lanes.lanes)
     set_update(model, saved["update"] - 1)
-    with as_it_was(kept, device):
-        return find(model, task, kept)
+    with restored_random_state(kept, device):
+        return find_nonfinite(model, task, kept)

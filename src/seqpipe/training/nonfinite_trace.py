@@ -1,4 +1,4 @@
-"""Finds the first tensor that is not finite: in the batch, a module, the loss or its gradient."""
+"""Search for the first tensor that is not finite: in a batch, a module, the loss or a gradient."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -101,7 +101,7 @@ def _lengths(batch: SequenceBatch, steps: int | None) -> Tensor:
     return torch.ones(len(batch), dtype=torch.long)
 
 
-def where(
+def locate(
     values: Tensor, batch: SequenceBatch, calls: int, order: Order = "forwards"
 ) -> tuple[str, int | None, Tensor]:
     """Return `nan` or `inf`, the first time step, and (B,) True for each example that has one."""
@@ -109,15 +109,15 @@ def where(
     step, rows = first_step(bad, values, batch, calls, order), rows_of(bad)
     if len(rows) != len(batch):
         rows = torch.ones(len(batch), dtype=torch.bool)
-    return word_for(values[bad]), step, rows.to(batch.index.device)
+    return nan_or_inf(values[bad]), step, rows.to(batch.index.device)
 
 
-def word_for(values: Tensor) -> str:
+def nan_or_inf(values: Tensor) -> str:
     """Return `nan` if there is one, otherwise `inf`."""
     return "nan" if bool(values.isnan().any()) else "inf"
 
 
-def at(step: int | None) -> str:
+def at_step(step: int | None) -> str:
     """Return the end of a sentence; empty without a time step."""
     return "" if step is None else f" at time step {step}"
 
@@ -126,7 +126,7 @@ SHOWN = 8  # examples named in a message
 
 
 @dataclass
-class Kept:
+class KeptBatch:
     """A batch, and the state that its step started from.
 
     Args:
@@ -141,7 +141,7 @@ class Kept:
 
 
 @dataclass
-class Finding:
+class Nonfinite:
     """The first tensor that is not finite.
 
     Args:
@@ -150,7 +150,7 @@ class Finding:
         module: name of the module in the model; None if it is not in a module.
         time_step: the first one, from 1; None without a time axis.
         fatal: the weights themselves are not finite, so no batch can be finite.
-        again: it was found again when the step was repeated.
+        again: it was found when the step was repeated.
     """
 
     text: str
@@ -170,63 +170,65 @@ class Finding:
 
 
 @contextlib.contextmanager
-def as_it_was(kept: Kept, device: torch.device) -> Iterator[None]:
-    """Use the random state of that step; restore the present one afterwards."""
+def restored_random_state(kept: KeptBatch, device: torch.device) -> Iterator[None]:
+    """Use the random state of a kept batch within the block; afterwards, the present one."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         restore_random_state(kept.random, device)
         yield
 
 
-def find(model: nn.Module, task: Task, kept: Kept) -> Finding | None:
+def find_nonfinite(model: nn.Module, task: Task, kept: KeptBatch) -> Nonfinite | None:
     """Repeat a step and find the first tensor that is not finite; None if all are finite.
 
     Weights, their gradients and the metrics do not change. The caller restores the random state
     and enters the precision.
     """
     batch = kept.batch
-    found = in_weights(model) or _in_batch(batch)
+    found = find_in_weights(model) or _find_in_batch(batch)
     if found is not None:
         return found
     watch, carried = _Watch(batch), Carried()
     carried.lanes = kept.lanes
     with torch.enable_grad(), watch.on(model):
         outputs = answer(model, batch, carried)
-        found = watch.found()
+        found = watch.first()
         if found is not None:
             return found
         if not bool(outputs.isfinite().all()):
-            kind, step, rows = where(outputs, batch, 0)
+            kind, step, rows = locate(outputs, batch, 0)
             step = step if outputs.ndim > 2 else None
-            text = f"{type(model).__name__} puts out {kind}{at(step)}"
-            return Finding(text, batch.index[rows].tolist(), time_step=step)
+            text = f"{type(model).__name__} puts out {kind}{at_step(step)}"
+            return Nonfinite(text, batch.index[rows].tolist(), time_step=step)
         loss = task.loss(outputs, batch, training=True)
         if not bool(loss.isfinite()):
             rows = _rows_of_loss(task, outputs.detach(), batch)
-            text = f"the loss is {word_for(loss)} but the outputs of the model are finite"
-            return Finding(text, batch.index[rows].tolist())
-        return _in_gradient(loss, model, watch, batch)
+            text = f"the loss is {nan_or_inf(loss)} but the outputs of the model are finite"
+            return Nonfinite(text, batch.index[rows].tolist())
+        return _find_in_gradient(loss, model, watch, batch)
 
 
-def in_weights(model: nn.Module) -> Finding | None:
+def find_in_weights(model: nn.Module) -> Nonfinite | None:
     """Name the parts whose weights are not finite; None if all are finite."""
     bad = dict.fromkeys(
         group_of(name) for name, p in model.named_parameters() if not bool(p.isfinite().all())
     )
     if not bad:
         return None
-    return Finding(f"the weights of {', '.join(bad)} are not finite", fatal=True)
+    return Nonfinite(f"the weights of {', '.join(bad)} are not finite", fatal=True)
 
 
-def _in_batch(batch: SequenceBatch) -> Finding | None:
+def _find_in_batch(batch: SequenceBatch) -> Nonfinite | None:
     for role in ("x", "y"):
         values = getattr(batch, role)
         if values is None or not values.is_floating_point():
             continue
         bad = bad_in(values, batch, role)
         if bool(bad.any()):
-            kind, rows = word_for(values[bad]), rows_of(bad)
+            kind, rows = nan_or_inf(values[bad]), rows_of(bad)
             step = first_step(bad, values, batch) if values.ndim > 2 else None
-            return Finding(f"{role} holds {kind}{at(step)}", batch.index[rows].tolist(), None, step)
+            return Nonfinite(
+                f"{role} holds {kind}{at_step(step)}", batch.index[rows].tolist(), None, step
+            )
     return None
 
 
@@ -240,9 +242,9 @@ def _rows_of_loss(task: Task, outputs: Tensor, batch: SequenceBatch) -> Tensor:
     return rows if bool(rows.any()) else torch.ones_like(rows)
 
 
-def _in_gradient(
+def _find_in_gradient(
     loss: Tensor, model: nn.Module, watch: "_Watch", batch: SequenceBatch
-) -> Finding | None:
+) -> Nonfinite | None:
     """Check gradients with autograd.grad, which touches neither .grad nor other processes."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     gradients = torch.autograd.grad(loss, [p for _, p in named], allow_unused=True)
@@ -259,7 +261,7 @@ def _in_gradient(
     if module is not None:
         text += f", it arises in {module}"
     examples = batch.index if rows is None else batch.index[rows]
-    return Finding(text, examples.tolist(), module)
+    return Nonfinite(text, examples.tolist(), module)
 
 
 @dataclass
@@ -293,14 +295,14 @@ class _Watch:
         self._count: dict[str, int] = {}
         self._reversed: list[str] = []  # layers that read from the end
 
-    def found(self) -> Finding | None:
+    def first(self) -> Nonfinite | None:
         """Return the first fault; a module without a time axis, called once, has no time step."""
         fault = self._first
         if fault is None:
             return None
         step = fault.step if fault.timed or self._count[fault.module] > 0 else None
-        text = f"{fault.module} puts out {fault.kind}{at(step)} from finite input"
-        return Finding(text, self.batch.index[fault.rows].tolist(), fault.module, step)
+        text = f"{fault.module} puts out {fault.kind}{at_step(step)} from finite input"
+        return Nonfinite(text, self.batch.index[fault.rows].tolist(), fault.module, step)
 
     @contextlib.contextmanager
     def on(self, model: nn.Module) -> Iterator[None]:
@@ -329,7 +331,7 @@ class _Watch:
             for part in outputs:
                 if is_bad(part, self.batch):
                     timed = part.ndim > 2
-                    found = where(part, self.batch, calls, self._order(name))
+                    found = locate(part, self.batch, calls, self._order(name))
                     self._first = _Fault(name, *found, timed)
                     break
         call = _Call(name)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from seqpipe.commands.dispatch import call
 
@@ -78,6 +79,26 @@ def theirs(trained, work) -> Path:
 def theirs_without_files(generated, work) -> Path:
     """Likewise, of data that needs no file."""
     return Path(shutil.copytree(generated, work / "theirs"))
+
+
+@pytest.fixture
+def change(canary, secret) -> Callable[..., None]:
+    """change(folder, "data.x.column", value): another value in the config.yaml of that folder.
+
+    CANARY in it becomes a path that must not come to be, SECRET a file that must not be read.
+    """
+
+    def spoil(folder: Path, key: str, value: object) -> None:
+        path = folder / "config.yaml"
+        config = node = yaml.safe_load(path.read_text())
+        *parts, last = key.split(".")
+        for part in parts:
+            node = node[part]
+        text = json.dumps(value).replace("CANARY", str(canary)).replace("SECRET", str(secret))
+        node[last] = json.loads(text)
+        path.write_text(yaml.safe_dump(config))
+
+    return spoil
 
 
 def content(folder: Path) -> dict[str, object]:

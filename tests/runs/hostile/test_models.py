@@ -50,19 +50,6 @@ def sign(folder: Path) -> None:
     (folder / model_format.ABOUT).write_text(json.dumps(about))
 
 
-def in_config(key, value):
-    def spoil(folder, canary, evil):
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        *parts, last = key.split(".")
-        node = config
-        for part in parts:
-            node = node[part]
-        node[last] = json.loads(json.dumps(value).replace("CANARY", str(canary)))
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-
-    return spoil
-
-
 def pickled(name):
     return lambda folder, canary, evil: torch.save({"x": evil}, folder / name)
 
@@ -112,13 +99,13 @@ def cut_short(folder, canary, evil):
 
 MAKE = {"_target_": "os.mkdir", "path": "CANARY"}
 SPOILED = {
-    "a resolver": (in_config("data.x.column", "${oc.env:HOME}"), "has an interpolation"),
-    "a resolver in a list": (in_config("task.more", [["${oc.create:x}"]]), "has an interpolation"),
-    "a resolver as a key": (in_config("task", {"${oc.env:HOME}": 1}), "interpolation as a key"),
-    "code": (in_config("architecture.head", MAKE), "os.mkdir: is no part of seqpipe"),
-    "code in a list": (in_config("data.x.more", [[MAKE]]), "os.mkdir: is no part of seqpipe"),
+    "a resolver": (("data.x.column", "${oc.env:HOME}"), "has an interpolation"),
+    "a resolver in a list": (("task.more", [["${oc.create:x}"]]), "has an interpolation"),
+    "a resolver as a key": (("task", {"${oc.env:HOME}": 1}), "interpolation as a key"),
+    "code": (("architecture.head", MAKE), "os.mkdir: is no part of seqpipe"),
+    "code in a list": (("data.x.more", [[MAKE]]), "os.mkdir: is no part of seqpipe"),
     "a class of ours elsewhere": (
-        in_config("architecture.head._target_", "seqpipe.data.sources.hub.Hub"),
+        ("architecture.head._target_", "seqpipe.data.sources.hub.Hub"),
         "is no model, field, source or task",
     ),
     "a pickle as weights": (pickled("model.safetensors"), "cannot be read"),
@@ -130,13 +117,13 @@ SPOILED = {
     "a tensor beyond memory": (absurd_tensor, "cannot be read"),
     "JSON without an end": (nested_json, "fields.json: is damaged (is nested too deeply)"),
     "other facts": (facts, "facts hold no longest_y"),
-    "a depth beyond time": (in_config("architecture.encoder.depth", 10**8), "is far larger than"),
+    "a depth beyond time": (("architecture.encoder.depth", 10**8), "is far larger than"),
     "a width beyond memory": (
-        in_config("architecture.encoder.hidden_size", 20_000),
+        ("architecture.encoder.hidden_size", 20_000),
         "is far larger than its weights",
     ),
     "a head beyond its weights": (
-        in_config("architecture.head.hidden", [100] * 9),
+        ("architecture.head.hidden", [100] * 9),
         "is far larger than its weights",
     ),
     "a link": (linked_file, "is a link"),
@@ -145,10 +132,13 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("case", SPOILED)
-def test_a_model_is_plain_data(place, canary, evil_object, refused, harmless, case):
+def test_a_model_is_plain_data(place, canary, evil_object, change, refused, harmless, case):
     name, folder = place
     spoil, text = SPOILED[case]
-    spoil(folder, canary, evil_object)
+    if isinstance(spoil, tuple):
+        change(folder, *spoil)
+    else:
+        spoil(folder, canary, evil_object)
     if case not in ("a link", "other facts"):
         sign(folder)
     for command, words in list(COMMANDS.items())[: None if name == "theirs" else 2]:
@@ -169,16 +159,16 @@ def test_a_folder_of_a_model_that_is_a_link_is_not_followed(theirs, tmp_path, re
         seqpipe.load("theirs")
 
 
-def test_files_beside_the_input_are_not_read(theirs, secret, refused):
+def test_files_beside_the_input_are_not_read(theirs, secret, change, refused):
     folder = theirs / "model" / model_format.LOGGED
-    in_config("data.source.annotation", str(secret))(folder, secret, None)
+    change(folder, "data.source.annotation", "SECRET")
     sign(folder)
     for command in ("predict", "evaluate"):
         message = refused(command, "run=theirs", "input=mine.jsonl")
         assert f"names files to read ({'data.source.annotation'}={secret})" in message
 
 
-FLAVORS = {
+FLAVOR = {
     "another loader": {"loader_module": "hostile_code"},
     "code beside it": {"code": "code"},
     "a pickled model": {"python_model": "model.pkl", "loader_module": "mlflow.pyfunc.model"},
@@ -192,31 +182,28 @@ MLMODEL = {
     "another flavor": {"flavors": {"sklearn": {"pickled_model": "model.pkl"}}},
     "an interpolation": {"run_id": "${oc.env:HOME}"},
 }
+LINES = {
+    "a tag": "x: !!python/object/apply:os.mkdir ['CANARY']",
+    "aliases": "a: &a 1",
+    "a key twice": "flavors: {}",
+}
 
 
-@pytest.mark.parametrize("case", [*FLAVORS, *MLMODEL, "a tag", "aliases", "a key twice", "a link"])
-@pytest.mark.parametrize("command", [("serve", "port=0"), ("register", "name=x")])
-def test_what_mlflow_would_load_is_ours_alone(theirs, tmp_path, refused, canary, case, command):
+@pytest.mark.parametrize("case", [*FLAVOR, *MLMODEL, *LINES, "a link"])
+def test_what_mlflow_would_load_is_ours_alone(theirs, tmp_path, refused, canary, case):
     path = theirs / "model" / "MLmodel"
-    told, text = yaml.safe_load(path.read_text()), path.read_text()
-    if case in FLAVORS:
-        told["flavors"]["python_function"] |= FLAVORS[case]
-        text = yaml.safe_dump(told)
-    elif case in MLMODEL:
-        text = yaml.safe_dump(told | MLMODEL[case])
-    elif case == "a link":
+    text = path.read_text()
+    model = yaml.safe_load(text)
+    model["flavors"]["python_function"] |= FLAVOR.get(case, {})
+    text = text if case in LINES else yaml.safe_dump(model | MLMODEL.get(case, {}))
+    path.write_text(text + LINES.get(case, "").replace("CANARY", str(canary)) + "\n")
+    if case == "a link":
         path.rename(tmp_path / "elsewhere")
         path.symlink_to(tmp_path / "elsewhere")
-    else:
-        more = {"a tag": f"x: !!python/object/apply:os.mkdir ['{canary}']", "aliases": "a: &a 1"}
-        text += more.get(case, "flavors: {}") + "\n"
-    if case != "a link":
-        path.write_text(text)
-    message = refused(command[0], "run=theirs", command[1])
-    assert (
-        "allowed: the file that training wrote, unchanged" in message
-        or "leads out of its folder" in message
-    )
+    for command, word in (("serve", "port=0"), ("register", "name=x")):
+        message = refused(command, "run=theirs", word)
+        allowed = "allowed: the file that training wrote, unchanged"
+        assert allowed in message or "leads out of its folder" in message
 
 
 @pytest.fixture
