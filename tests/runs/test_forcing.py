@@ -56,7 +56,7 @@ def test_without_a_decay_nothing_is_logged(launch, shares):
 def test_stopping_and_resuming_is_training_straight_through(launch, shares):
     """With one kind of decay: all are functions of the updates, which are what is saved."""
     decay = [f"{DECAY}=inverse_sigmoid", f"{DECAY}.k=3.0"]
-    overrides = [*STEADY, *decay, "trainer.max_epochs=3"]
+    overrides = [*STEADY, *decay, "trainer.max_epochs=2", "architecture.attention=none"]
     straight = launch("dates", *overrides, folder="straight")
     of_all = shares.copy()
     shares.clear()
@@ -64,7 +64,7 @@ def test_stopping_and_resuming_is_training_straight_through(launch, shares):
     last = first.output_dir / "checkpoints" / "last.ckpt"
     resumed = launch("dates", *overrides, f"resume={last}", folder="resumed")
     assert shares == of_all
-    assert len(set(of_all)) >= 10
+    assert len(set(of_all)) >= 7  # of eight updates
     assert resumed.metrics == straight.metrics
     ends = [
         torch.load(run.output_dir / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]

@@ -239,6 +239,7 @@ def test_a_gpu_gives_the_numbers_of_the_cpu(launch, cell, monkeypatch):
 def test_batches_by_tokens_train_on_the_same_examples(tmp_path):
     typed = ["data=dates", "data.source.train=60", "data.source.valid=10", "data.source.test=10"]
     typed += ["hidden_size=8", "logger=none", "data.batch_tokens=120", "trainer.max_epochs=2"]
+    typed += ["preflight=none", "diagnostics=none", "architecture.attention=none"]
     typed += ["trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
     cfg, choices = compose(typed)
     result = run(cfg, Launch(tmp_path / "run", tmp_path, choices, tuple(typed)))
