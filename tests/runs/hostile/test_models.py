@@ -165,7 +165,7 @@ def test_files_beside_the_input_are_not_read(theirs, secret, change, refused):
     sign(folder)
     for command in ("predict", "evaluate"):
         message = refused(command, "run=theirs", "input=mine.jsonl")
-        assert f"names files to read ({'data.source.annotation'}={secret})" in message
+        assert f"names other files to read (data.source.annotation={secret})" in message
 
 
 FLAVOR = {
