@@ -262,8 +262,8 @@ def trained(once):
             "scheduler._target_=.*cosine: .* another value; allowed: scheduler._target_=.*",
         ),
         ("seed=1", "seed=1: .* was trained with another value; allowed: seed=0$"),
-        ("trainer.max_epochs=2", "trainer.max_epochs=2: .* has 2 epochs behind it"),
-        ("trainer.max_epochs=1", "trainer.max_epochs=1: .* has 2 epochs behind it"),
+        ("trainer.max_epochs=2", "trainer.max_epochs=2: .* has 2 epochs already"),
+        ("trainer.max_epochs=1", "trainer.max_epochs=1: .* has 2 epochs already"),
     ],
 )
 def test_what_could_not_go_on_is_refused_and_leaves_nothing(

@@ -205,7 +205,7 @@ def test_a_best_checkpoint_that_is_gone_counts_no_longer(
         unmeasured(), loader(), loader(), ckpt_path=old / "last.ckpt", weights_only=True
     )
     assert checkpoints.best.step == step_of(tmp_path / "new" / "best.ckpt") == 16
-    assert "the best checkpoint so far (val/mse 1) is not in" in caplog.text
+    assert "the best checkpoint so far (val/mse 1) is missing in" in caplog.text
 
 
 def test_a_run_resumed_in_its_own_folder_goes_on_there(unmeasured, trainer, loader, tmp_path):
