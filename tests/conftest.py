@@ -1,15 +1,12 @@
 """What holds for every test: one thread, no telemetry, no screen, checked shape annotations."""
 
-import contextlib
 import gc
 import os
 import pickle
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 # Before torch, MLflow and matplotlib are imported, and for the programs that tests start.
 os.environ |= {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MPLBACKEND": "Agg"}
@@ -20,9 +17,8 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 from pytorch_lightning import Callback
 
-from forking import Forking
-from seqpipe.config.loader import Loader
-from seqpipe.config.paths import conf_dir
+import prepared
+from forking import EVERYTHING, Forking
 
 pytest_plugins = ["refusals"]
 torch.set_num_threads(1)  # the workers of pytest-xdist share the cores
@@ -41,57 +37,24 @@ settings.load_profile("few")
 
 @pytest.fixture(scope="session", autouse=True)
 def composed_once() -> Iterator[None]:
-    """The packaged options of a choice are composed once, as a sweep does, not in every test.
-
-    Hydra's composition takes ten times as long as all else of `compose`, and thousands of tests
-    call it. A loader with folders or overrides of Hydra's own composes for itself.
-    """
-    plain, ready = Loader.__init__, dict[tuple[Path, str], dict[str, Any]]()
-
-    def sharing(
-        self: Loader, config_dirs: Any = (), hydra_overrides: Any = (), config_name: str = "config"
-    ) -> None:
-        place = (conf_dir(), config_name)
-        if config_dirs or hydra_overrides or place not in ready:
-            plain(self, config_dirs, hydra_overrides, config_name)
-            if not (config_dirs or hydra_overrides or self.user_dirs()):
-                ready[place] = vars(self)
-        else:
-            vars(self).update(ready[place])
-
+    """See `prepared.compose_once`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loader, "__init__", sharing)
+        prepared.compose_once(patch)
         yield
 
 
 @pytest.fixture(scope="session")
 def tables_made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """MLflow makes the tables of a new store by sixty migrations, a second each: a copy of one."""
-    import sqlalchemy
-    from mlflow.store.db import utils
-
-    make, template = utils._initialize_tables, tmp_path_factory.mktemp("tables") / "mlflow.db"
-
-    def copied(engine: sqlalchemy.engine.Engine) -> None:
-        if not template.exists():
-            first = sqlalchemy.create_engine(f"sqlite:///{template}")
-            make(first)
-            first.dispose()
-        with (
-            contextlib.closing(sqlite3.connect(template)) as made,
-            contextlib.closing(sqlite3.connect(str(engine.url.database))) as store,
-        ):
-            made.backup(store)
-
+    """See `prepared.copy_tables`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(utils, "_initialize_tables", copied)
+        prepared.copy_tables(patch, tmp_path_factory.mktemp("tables") / "mlflow.db")
         yield
 
 
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forking]:
     """warm.run(code, *arguments, cwd=...): a process in which all that trains is imported."""
-    program = Forking("import seqpipe.commands.train", tmp_path_factory.mktemp("pipes"))
+    program = Forking(EVERYTHING, tmp_path_factory.mktemp("pipes"))
     yield program
     program.close()
 

@@ -1,6 +1,5 @@
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import seqpipe
-from forking import Forking
+from forking import Forking, Started
 
 # A command in place of the real one: these tests are about the command line, not about training.
 FAKE_VERB = """
@@ -58,28 +57,24 @@ def environment(tmp_path):
 
 
 @pytest.fixture
-def start(environment) -> Callable[[str], "subprocess.Popen[str]"]:
-    """Start `seqpipe` with `body` as the command, and come back at once."""
+def start(environment, warm) -> Iterator[Callable[..., Started]]:
+    """Start `seqpipe` with `body` as the command, after other code, and come back at once."""
+    running = []
 
-    def run(body: str) -> "subprocess.Popen[str]":
-        code = [sys.executable, "-c", FAKE_VERB.format(body=body) + MAIN]
-        return subprocess.Popen(code, stderr=subprocess.PIPE, text=True, **environment)
+    def run(body: str, before: str = "") -> Started:
+        code = before + FAKE_VERB.format(body=body) + MAIN
+        running.append(warm.start(code, **environment))
+        return running[-1]
 
-    return run
+    yield run
+    for each in running:
+        each.close()
 
 
 @pytest.fixture(scope="session")
 def forking(tmp_path_factory) -> Iterator[Forking]:
     """The program that forks, until the tests of this folder are over."""
     program = Forking(IMPORTS, tmp_path_factory.mktemp("pipes"))
-    yield program
-    program.close()
-
-
-@pytest.fixture(scope="session")
-def forking_with_torch(tmp_path_factory) -> Iterator[Forking]:
-    """The same, where torch and the classes of the default configuration are imported already."""
-    program = Forking(f"{IMPORTS}check([])\n", tmp_path_factory.mktemp("pipes"))
     yield program
     program.close()
 
@@ -96,12 +91,12 @@ def forked(forking, environment) -> Callable[..., "subprocess.CompletedProcess[s
 
 
 @pytest.fixture
-def command(environment, forking_with_torch) -> Callable[..., Outcome]:
+def command(environment, warm) -> Callable[..., Outcome]:
     """Run `seqpipe ...` in an empty folder, with `body` as the command."""
 
     def run(*arguments: str, body: str = "    pass") -> Outcome:
         code = FAKE_VERB.format(body=body) + MAIN
-        done = forking_with_torch.run(code, *arguments, **environment)
+        done = warm.run(code, *arguments, **environment)
         left = sorted(
             path.relative_to(environment["cwd"]).as_posix()
             for path in environment["cwd"].rglob("*")

@@ -8,12 +8,12 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from forking import SEQPIPE, Forking
+from forking import SEQPIPE
 
 pytestmark = pytest.mark.slow
 
@@ -27,19 +27,14 @@ LITTLE = (
 )
 
 
-IMPORTS = "import seqpipe.commands.train, seqpipe.tracking.mlflow, seqpipe.tracking.serving"
-
-
 @pytest.fixture(scope="module")
-def seqpipe(tmp_path_factory) -> Iterator[Callable[..., "subprocess.CompletedProcess[str]"]]:
+def seqpipe(warm) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """seqpipe(folder, "register", ...): how that command ends there, in a fork with all imports."""
-    program = Forking(IMPORTS, tmp_path_factory.mktemp("pipes"))
 
     def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return program.run(SEQPIPE, *arguments, cwd=folder, env={**os.environ, "PATH": PATH})
+        return warm.run(SEQPIPE, *arguments, cwd=folder, env={**os.environ, "PATH": PATH})
 
-    yield run
-    program.close()
+    return run
 
 
 @pytest.fixture(scope="module")

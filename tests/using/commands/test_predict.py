@@ -1,20 +1,17 @@
 """predict: rows in, rows out, in their order, in every format, whatever is wrong with some."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from forking import SEQPIPE, Started
 from seqpipe.commands import predict
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference import writers
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def write(path: Path, text: str | bytes) -> str:
@@ -210,23 +207,26 @@ def test_words_are_written_beside_their_tags(ask, tmp_path):
     assert [len(row["prediction"].split()) for row in rows] == [2, 1]
 
 
-def start(folder: Path, *arguments: str, **more) -> "subprocess.Popen[bytes]":
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "seqpipe", "predict", *arguments],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **more,
-    )
+@pytest.fixture
+def start(warm, tmp_path) -> Iterator[Callable[..., Started]]:
+    """start("run=..."): `seqpipe predict` in a process of its own."""
+    running = []
+
+    def run(*arguments: str) -> Started:
+        running.append(warm.start(SEQPIPE, "predict", *arguments, cwd=tmp_path))
+        return running[-1]
+
+    yield run
+    for each in running:
+        each.close()
 
 
-def test_lines_from_a_pipe_are_answered_to_a_pipe(run_of, tmp_path):
-    running = start(tmp_path, f"run={run_of('category of text')}", "input=-")
-    out, err = running.communicate(b"the cat\nna\xefve\n\ndog", timeout=60)
-    assert (running.returncode, err.decode().count("\n")) == (0, 2)
+def test_lines_from_a_pipe_are_answered_to_a_pipe(run_of, start):
+    running = start(f"run={run_of('category of text')}", "input=-")
+    running.stdin.write(b"the cat\nna\xefve\n\ndog")
+    running.stdin.close()
+    out, err = running.stdout.read(), running.stderr.read()
+    assert (running.wait(), err.decode().count("\n")) == (0, 2)
     assert err.decode().startswith("input=-: read as one text per line; format=... changes this")
     rows = [json.loads(line) for line in out.decode().splitlines()]
     assert [row["line"] for row in rows] == [1, 2, 3, 4]
@@ -238,32 +238,26 @@ def test_lines_from_a_pipe_are_answered_to_a_pipe(run_of, tmp_path):
     assert "2 of 4 rows could not be read" in err.decode()
 
 
-def test_who_closes_the_pipe_ends_the_job_though_more_could_be_read(run_of, tmp_path):
-    running = start(tmp_path, f"run={run_of('category of text')}", "input=-", "batch_size=8")
+def test_who_closes_the_pipe_ends_the_job_though_more_could_be_read(run_of, start):
+    running = start(f"run={run_of('category of text')}", "input=-", "batch_size=8")
     running.stdin.write(b"the cat sat on a mat\n" * 5_000)  # more than are sorted together
-    running.stdin.flush()
     running.stdout.readline()
     running.stdout.close()
-    assert running.wait(timeout=60) == 0  # stdin is still open
+    assert running.wait() == 0  # stdin is still open
     assert running.stderr.read().count(b"\n") == 1  # how the input is read
-    running.stdin.close()
-    running.stderr.close()
 
 
-def test_an_interrupted_job_leaves_the_old_file(run_of, tmp_path):
+def test_an_interrupted_job_leaves_the_old_file(run_of, start, tmp_path):
     write(tmp_path / "out.csv", "as it was")
     arguments = (f"run={run_of('category of text')}", "input=-", "output=out.csv")
-    running = start(tmp_path, *arguments)
+    running = start(*arguments)
     running.stdin.write(b"the cat sat on a mat\n" * 20_000)
-    running.stdin.flush()
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".out.csv.*.part")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
-    assert running.wait(timeout=60) == 130
+    assert running.wait() == 130
     assert (tmp_path / "out.csv").read_text() == "as it was"
     assert not list(tmp_path.glob(".out*"))
     assert running.stderr.read().decode().splitlines()[-1] == "seqpipe: interrupted"
-    for pipe in (running.stdin, running.stdout, running.stderr):
-        pipe.close()

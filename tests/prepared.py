@@ -1,0 +1,72 @@
+"""What is the same in every test and takes long is done once, here and in programs that fork."""
+
+import contextlib
+import pickle
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from seqpipe.config.loader import Loader
+from seqpipe.config.paths import conf_dir
+
+
+def compose_once(patch: pytest.MonkeyPatch) -> None:
+    """Compose the packaged options of a choice once, as a sweep does, and parse each file once.
+
+    Hydra's composition takes ten times as long as all else of `compose`, and thousands of tests
+    call it. A loader with folders or overrides of Hydra's own composes for itself.
+    """
+    plain, ready = Loader.__init__, dict[tuple[Path, str], dict[str, Any]]()
+    parse, parsed = OmegaConf.load, dict[str, bytes]()
+
+    def sharing(
+        self: Loader, config_dirs: Any = (), hydra_overrides: Any = (), config_name: str = "config"
+    ) -> None:
+        place = (conf_dir(), config_name)
+        if config_dirs or hydra_overrides or place not in ready:
+            plain(self, config_dirs, hydra_overrides, config_name)
+            if not (config_dirs or hydra_overrides or self.user_dirs()):
+                ready[place] = vars(self)
+        else:
+            vars(self).update(ready[place])
+
+    def load(file: Any) -> Any:
+        if isinstance(file, (str, Path)):
+            return parse(file)
+        text = file.read()
+        if text not in parsed:
+            file.seek(0)
+            parsed[text] = pickle.dumps(parse(file))
+        return pickle.loads(parsed[text])
+
+    patch.setattr(Loader, "__init__", sharing)
+    patch.setattr(OmegaConf, "load", staticmethod(load))
+
+
+def copy_tables(patch: pytest.MonkeyPatch, template: Path) -> None:
+    """Copy the tables of a new store of MLflow, which makes them by sixty migrations, a second.
+
+    Args:
+        patch: puts MLflow's own way back.
+        template: the first store, made when it is needed.
+    """
+    import sqlalchemy
+    from mlflow.store.db import utils
+
+    make = utils._initialize_tables
+
+    def copied(engine: sqlalchemy.engine.Engine) -> None:
+        if not template.exists():
+            first = sqlalchemy.create_engine(f"sqlite:///{template}")
+            make(first)
+            first.dispose()
+        with (
+            contextlib.closing(sqlite3.connect(template)) as made,
+            contextlib.closing(sqlite3.connect(str(engine.url.database))) as store,
+        ):
+            made.backup(store)
+
+    patch.setattr(utils, "_initialize_tables", copied)
