@@ -165,10 +165,6 @@ def test_a_parquet_file_that_is_none_or_broken_is_refused(parquet, tmp_path):
         (b"1,2\n1\n", "t.csv", {"header": ["a", "b"]}, [
             "t.csv:2: 1 cell, data.source.header names 2; allowed: 2 cells",
         ]),
-        (b"a\nx\n\xe9t\xe9\n", "t.csv", {}, [
-            "t.csv:3: byte 0xe9 at column 1 is not utf-8; allowed: "
-            "data.source.encoding=latin-1, cp1252, ... as the file was written",
-        ]),
         (b'a,b\n"1"2,3\n4,5\n', "t.csv", {}, [
             't.csv:2: a cell in " has text after the closing one; allowed: " doubled inside such a '
             "cell, or data.source.quote=null where quotes are text",
@@ -176,10 +172,6 @@ def test_a_parquet_file_that_is_none_or_broken_is_refused(parquet, tmp_path):
         (b'a,b\n4,5\n"1,3\n4,5\n', "t.csv", {}, [
             't.csv:3: a cell opened with " is never closed; allowed: " doubled inside such a '
             "cell, or data.source.quote=null where quotes are text",
-        ]),
-        (b"a,b\n1,2\r3,4\n", "t.csv", {}, [
-            "t.csv:2: a carriage return within a row; "
-            "allowed: \\n or \\r\\n at the end of each line",
         ]),
         (b'{"a": 1}\n{"a": }\n[1]\n"x"\nnull\n3\n', "t.jsonl", {}, [
             't.jsonl:2: not JSON (Expecting value at column 7); '
@@ -192,10 +184,6 @@ def test_a_parquet_file_that_is_none_or_broken_is_refused(parquet, tmp_path):
         (b'{"a": 1}\n' + b"[" * 200000, "t.jsonl", {}, [
             "t.jsonl:2: lists within lists without an end; allowed: an object a line, "
             'as {"text": "..."}',
-        ]),
-        (b'{"a": 1}\n{"a": "\xff"}\n', "t.jsonl", {}, [
-            "t.jsonl:2: byte 0xff at column 8 is not utf-8; allowed: "
-            "data.source.encoding=latin-1, cp1252, ... as the file was written",
         ]),
         (b'{"a": 1}\n{"b": 1}\n', "t.jsonl", {"columns": ["a"]}, [
             "t.jsonl:2: has no 'a'; allowed: a value",
@@ -224,9 +212,6 @@ def test_a_bad_byte_in_a_quoted_cell_does_not_shift_the_rows_behind_it(parsed):
 @pytest.mark.parametrize(
     ("content", "name", "options", "message"),
     [
-        (b"", "t.csv", {}, "t.csv: is empty; allowed: a header, and rows below it"),
-        (b"\n\n", "t.csv", {}, "t.csv: is empty; allowed: a header, and rows below it"),
-        (b"", "t.jsonl", {}, "t.jsonl: is empty; allowed: a JSON object a line"),
         (b"a,b,a\n1,2,3\n", "t.csv", {}, (
             "t.csv:1: two columns are called 'a'; allowed: a name of its own for each"
         )),
@@ -243,15 +228,9 @@ def test_a_bad_byte_in_a_quoted_cell_does_not_shift_the_rows_behind_it(parsed):
             "notes.dat: its name does not determine the format; "
             "allowed: data.source.format=csv | tsv | jsonl | parquet"
         )),
-        (b"not packed", "t.csv.gz", {}, (
-            "t.csv.gz: cannot be read to its end (Not a gzipped file (b'no'))"
-        )),
         (gzip.compress(bytes(range(97, 123)) * 9, mtime=0)[:30], "t.csv.gz", {}, (
             "t.csv.gz: cannot be read to its end "
             "(Compressed file ended before the end-of-stream marker was reached)"
-        )),
-        (b"a\n", "t.csv", {"encoding": "utf-16"}, (
-            "t.csv:1: is written in utf-8, not in utf-16; allowed: data.source.encoding=utf-8"
         )),
     ],
 )  # fmt: skip
