@@ -95,7 +95,7 @@ def test_the_seed_chooses_the_split(library):
 
 
 def test_shares_that_leave_a_split_empty_are_refused(library, monkeypatch):
-    monkeypatch.setattr(module, "_all_of", lambda folder: (("one", "function"),))
+    monkeypatch.setattr(module, "_library_names", lambda folder: (("one", "function"),))
     with pytest.raises(ConfigError, match=r"^data\.source\.valid=0\.1 data\.source\.test=0\.1: "):
         Identifiers().read()
 
@@ -103,9 +103,9 @@ def test_shares_that_leave_a_split_empty_are_refused(library, monkeypatch):
 def test_the_library_of_this_python_has_enough_of_each_kind(monkeypatch):
     """Of every eighth file, which takes an eighth of the time."""
     monkeypatch.setattr(module, "library_files", lambda folder: library_files(folder)[::8])
-    module._all_of.cache_clear()
+    module._library_names.cache_clear()
     splits = Identifiers().read()
-    module._all_of.cache_clear()
+    module._library_names.cache_clear()
     for split, least in (("train", 40), ("valid", 3), ("test", 3)):
         kinds = [one["kind"] for one in getattr(splits, split)]
         counts = {kind: kinds.count(kind) for kind in set(kinds)}

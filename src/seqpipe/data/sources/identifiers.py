@@ -39,7 +39,7 @@ class Identifiers(LibrarySource):
         Raises:
             ConfigError: a share without a name.
         """
-        found = _all_of(Path(sysconfig.get_path("stdlib")))
+        found = _library_names(Path(sysconfig.get_path("stdlib")))
         alike: dict[str, list[tuple[str, str]]] = {}
         for name, kind in found:
             alike.setdefault(name.replace("_", "").lower(), []).append((name, kind))
@@ -58,11 +58,11 @@ class Identifiers(LibrarySource):
 
 
 @functools.cache  # read for the training, and again for the examples that a model is kept with
-def _all_of(library: Path) -> tuple[tuple[str, str], ...]:
+def _library_names(library: Path) -> tuple[tuple[str, str], ...]:
     """(name, kind) of everything that the files of a library define, sorted."""
     found: set[tuple[str, str]] = set()
     for path in library_files(library):
-        found.update(_of_path(path.relative_to(library)))
+        found.update(_module_names(path.relative_to(library)))
         found.update(identifiers(read_python(path)))
     return tuple(sorted(found))
 
@@ -97,7 +97,7 @@ def _constants(body: list[ast.stmt]) -> Iterator[str]:
                 yield target.id
 
 
-def _of_path(path: Path) -> Iterator[tuple[str, str]]:
+def _module_names(path: Path) -> Iterator[tuple[str, str]]:
     """The module that a file is, `json` for `json/__init__.py`; nothing for `__main__.py`."""
     name = path.parent.name if path.stem == "__init__" else path.stem
     if name.isidentifier() and name != "__main__":

@@ -1,6 +1,6 @@
 """Well-known data sets: local files where they are, the hub where the machine can reach it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,8 +39,8 @@ class Named(Source):
             raise ConfigError(f"data.path={path}: {text}; allowed: {allowed}")
         self.from_hub = path is None
         asked = "is asked of the hub" if self.from_hub else "is the wrong folder"
-        self.instead = f"data.path={'null' if path is None else path}: {asked}; allowed: {allowed}"
-        with self._both_ways():
+        self._advice = f"data.path={'null' if path is None else path}: {asked}; allowed: {allowed}"
+        with self._errors_with_advice():
             self.source = local(path=path) if path is not None or hub is None else hub()
 
     def read(self) -> Splits:
@@ -49,12 +49,12 @@ class Named(Source):
         Raises:
             DataError: the source cannot be read; where that is the hub, with how to get the files.
         """
-        with self._both_ways():
+        with self._errors_with_advice():
             return self.source.read()
 
     def whole(self, split: str) -> Iterable[Found]:
         """See `Source`."""
-        with self._both_ways():
+        with self._errors_with_advice():
             return self.source.whole(split)
 
     def examples(self) -> Iterable[Found]:
@@ -67,21 +67,17 @@ class Named(Source):
         Raises:
             DataError: as `read`.
         """
-        with self._both_ways():
+        with self._errors_with_advice():
             return self.source.inputs()
 
-    def keep_together(self, columns: Sequence[str]) -> None:
-        """Passed on to the chosen source."""
-        self.source.keep_together(columns)
-
     @contextmanager
-    def _both_ways(self) -> Iterator[None]:
+    def _errors_with_advice(self) -> Iterator[None]:
         """Add how to get the files to errors about missing files or the hub."""
         try:
             yield
         except MissingFiles as error:
-            raise MissingFiles([*error.problems, self.instead]) from None
+            raise MissingFiles([*error.problems, self._advice]) from None
         except (ConfigError, DataError) as error:
             if not self.from_hub:
                 raise
-            raise type(error)([*error.problems, self.instead]) from None
+            raise type(error)([*error.problems, self._advice]) from None
