@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from seqpipe.errors import ConfigError
-from seqpipe.inference.load import opened, usable_device
+from seqpipe.inference.load import load_model, usable_device
 from seqpipe.inference.model import Model
 from seqpipe.inference.model_format import ABOUT, PLACES
 from seqpipe.records import BadRecordError, inside
@@ -47,7 +47,7 @@ def load(
         for place in PLACES:
             if (folder / place / ABOUT).is_file():
                 try:
-                    return opened(inside(folder, place), trust).to(computes)
+                    return load_model(inside(folder, place), trust).to(computes)
                 except BadRecordError as error:
                     text = f"{error}; allowed: a folder without links to other places"
                     raise ConfigError(f"{folder / place}: {text}") from None
@@ -56,4 +56,4 @@ def load(
     from seqpipe.runs.options import RunOptions
 
     kept, _run = find_model(RunOptions(run=str(where), tracking_uri=tracking_uri), Path.cwd())
-    return opened(kept, trust).to(computes)  # what was fetched is there as long as the run
+    return load_model(kept, trust).to(computes)  # what was fetched is there as long as the run

@@ -20,7 +20,7 @@ from seqpipe.data.base import SequenceSpec
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.inference.instantiate import informed, sized
+from seqpipe.inference.instantiate import make_informed_task, make_sized_model
 from seqpipe.targets import BASES, check_kind, check_kinds, instantiate, refusing
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
@@ -126,7 +126,9 @@ def unchecked_task(cfg: DictConfig, data: SequenceData) -> Task:
     check_kinds(cfg, "task")
     make_task, longest_y = instantiate(cfg.task, "task"), data.longest_y("train")
     with refusing(cfg, "task"):
-        task: Task = informed(make_task, data.spec.y, longest_y=longest_y, crf=has_crf(cfg))
+        task: Task = make_informed_task(
+            make_task, data.spec.y, longest_y=longest_y, crf=has_crf(cfg)
+        )
     check_kind(task, "task", cfg.task["_target_"])
     return task
 
@@ -153,7 +155,7 @@ def build_model(cfg: DictConfig, spec: SequenceSpec, output_size: int | None = N
     make_model = instantiate(cfg.architecture, "architecture")
     try:
         with refusing(cfg, "architecture", "cell"):
-            model = sized(make_model, spec, output_size)
+            model = make_sized_model(make_model, spec, output_size)
     except (RuntimeError, TypeError) as error:  # torch has no class for either
         if not re.search("allocate memory|[Oo]verflow", str(error)):
             raise

@@ -1,4 +1,4 @@
-"""Atomic writing of files, and their hashes."""
+"""Atomic writing of files, their hashes, and outputs of commands that cannot be written."""
 
 import contextlib
 import hashlib
@@ -8,6 +8,24 @@ from pathlib import Path
 
 from seqpipe.errors import ConfigError
 from seqpipe.rules import refusal
+
+
+@contextlib.contextmanager
+def writing_output(output: Path | str, allowed: str) -> Iterator[None]:
+    """Report an error of the operating system as a mistake in `output=`.
+
+    Args:
+        output: the file or folder that is written, as the message names it.
+        allowed: what may be given instead.
+
+    Raises:
+        ConfigError: the output cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        wrong = f"cannot be written ({error.strerror})"
+        raise ConfigError(refusal("output", str(output), wrong, allowed)) from None
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seqpipe.errors import SeqpipeError
-from seqpipe.inference.load import opened, trusted
+from seqpipe.inference.load import load_model, trusted_modules
 from seqpipe.inference.pyfunc import Served
 from seqpipe.tracking.serving import Failed, Refused
 
@@ -49,4 +49,4 @@ class ServedModel:
 
 def _load_pyfunc(path: str) -> ServedModel:
     """MLflow calls this with the folder that `MLmodel` names as `data`."""
-    return ServedModel(Served(opened(Path(path), trusted())))
+    return ServedModel(Served(load_model(Path(path), trusted_modules())))

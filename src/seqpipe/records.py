@@ -1,8 +1,10 @@
 """Readers for the files of runs, models, checkpoints and caches, as plain data.
 
-The same rule applies to all of them, no matter who wrote the file: a record contains numbers, text,
-lists and mappings. Nothing in it is executed, imported or resolved, no link in it is followed out
-of its folder, and no file in it can claim to be larger than it is.
+The same rule applies to all of them, whoever wrote the file: a record contains numbers, text, lists
+and mappings. Nothing in it is executed, imported or resolved, no link in it is followed out of its
+folder, and no file in it can claim to be larger than it is. This module is the one list of values
+that a record may hold (`check_plain`, `read_arrays`); which classes it may name:
+`seqpipe.inference.instantiate`.
 """
 
 import hashlib
@@ -18,7 +20,7 @@ import numpy as np
 import yaml
 
 MOST_TEXT = 2**24
-"""Bytes of a JSON or YAML file; `fields.json` of a large vocabulary may have more."""
+"""Most bytes of a JSON or YAML file; `fields.json` of a large vocabulary may have more."""
 DEEPEST = 64
 SEALS = Path("outputs", "seals.txt")
 """File below the working folder with a hash of each configuration that was trained there."""
@@ -38,7 +40,7 @@ class BadRecordError(ValueError):
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The place of a file below a folder.
+    """Return the place of a file below a folder.
 
     Raises:
         BadRecordError: the name, or a link on the way, leads out of the folder.
@@ -60,7 +62,7 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
     """Reads the text of a file.
 
     Raises:
-        BadRecordError: it is no regular file, too large, or not UTF-8.
+        BadRecordError: there is no such regular file, or it is too large or not UTF-8.
         OSError: it cannot be read.
     """
     if not path.is_file():  # a pipe would be waited for
@@ -78,7 +80,7 @@ def read_json(path: Path, most: int = MOST_TEXT) -> dict[str, Any]:
     """Reads the object in a JSON file.
 
     Raises:
-        BadRecordError: there is none.
+        BadRecordError: the file holds no JSON object.
         OSError: it cannot be read.
     """
     text = read_text(path, most)
@@ -132,8 +134,8 @@ def read_yaml(path: Path, *, floats: bool = False) -> dict[str, Any]:
         floats: read `1e-3` as a number, as OmegaConf does; otherwise as text, as YAML 1.1 does.
 
     Raises:
-        BadRecordError: it is no mapping of plain values, see `check_plain`; it has tags, aliases,
-            or a key twice.
+        BadRecordError: the file holds no mapping of plain values, see `check_plain`; or it has
+            tags, aliases, or a key twice.
         OSError: it cannot be read.
     """
     text = read_text(path)
@@ -211,7 +213,7 @@ def check_archive(path: Path) -> None:
     """Refuses a compressed zip archive, which could unpack to any size; ours are stored.
 
     Raises:
-        BadRecordError: it is no archive, is packed, or is damaged.
+        BadRecordError: the file is no archive, is compressed, or is damaged.
         OSError: it cannot be read.
     """
     try:
@@ -229,7 +231,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     """Reads the arrays of an .npz file: numbers and text, never pickled objects.
 
     Raises:
-        BadRecordError: it is no such file, is damaged, or an array claims another size.
+        BadRecordError: the file is none or is damaged, or an array claims another size.
         OSError: it cannot be read.
     """
     check_archive(path)
@@ -266,7 +268,7 @@ def _check_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
 
 
 def targets(node: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(key, node) of every node with a `_target_`, at any depth, also in lists."""
+    """Yield (key, node) of every node with a `_target_`, at any depth, also in lists."""
     if isinstance(node, Mapping):
         if node.get("_target_") is not None:
             yield key, node
@@ -278,7 +280,7 @@ def targets(node: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]
 
 
 def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of everything that is no filled mapping; a list is one value."""
+    """Yield (dotted key, value) of all values; a list and an empty mapping are one value."""
     if isinstance(node, Mapping) and node:
         for name, value in node.items():
             yield from leaves(value, f"{key}.{name}" if key else str(name))
@@ -287,7 +289,7 @@ def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def seal(config: Mapping[str, Any]) -> str:
-    """The sha256 of a configuration; equal for config.yaml of a run and of its model."""
+    """Return the sha256 of a configuration; equal for config.yaml of a run and of its model."""
     text = json.dumps(config, sort_keys=True, ensure_ascii=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 

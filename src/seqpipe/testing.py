@@ -1,6 +1,6 @@
-"""Contract checks to call on a source or a field of one's own, from a test or a shell.
+"""Contract checks for a source or a field of your own, to call from a test or a shell.
 
-Each raises an AssertionError that says which promise is broken, and returns nothing.
+Each raises an AssertionError that names the broken rule, and returns nothing.
 """
 
 import copy
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seqpipe.data.base import SPLITS, Field, FieldSpec, Found, Record, Source, Splits
 from seqpipe.data.batching import pad
-from seqpipe.data.cache import packed, unpacked
+from seqpipe.data.cache import pack, unpack
 from seqpipe.data.hashing import digest
 from seqpipe.data.kinds import KINDS
 from seqpipe.data.vocabulary import EOS
@@ -26,19 +26,19 @@ __all__ = ["check_field", "check_source"]
 
 
 def check_source(source: Source, *, columns: Sequence[str] = (), disjoint: bool = True) -> None:
-    """Hold a source to what `Source` promises.
+    """Check the contract of a source, see `seqpipe.data.base.Source`.
 
-    Records of three splits; the same ones, in the same order, whenever they are gone through and
-    however often it is read; entries of the kinds that a record may hold; no item in two splits;
-    `inputs` that exist. DataErrors in the place of records are passed over.
+    It has records in three splits: the same ones in the same order each time they are iterated
+    over or read; entries of types that a record may hold; no item in two splits; `inputs` that
+    exist. DataErrors in place of records are ignored.
 
     Args:
         source: built, not read yet.
-        columns: those of x: records alike in them are one item. Empty: alike in every column.
+        columns: those of x: records that agree in them are one item. Empty: in every column.
         disjoint: False for splits that were made elsewhere, and may share items.
 
     Raises:
-        AssertionError: a promise is broken.
+        AssertionError: a rule is broken.
     """
     name = type(source).__name__
     source.keep_together(columns)
@@ -63,21 +63,21 @@ def check_source(source: Source, *, columns: Sequence[str] = (), disjoint: bool 
 
 
 def check_field(field: Field, records: Iterable[Found], *, round_trip: bool = True) -> None:
-    """Hold a field to what `Field` promises.
+    """Check the contract of a field, see `seqpipe.data.base.Field`.
 
-    It is fitted in a single pass; its spec fits its encodings, which are the same each time and
-    leave the records as they were; what it learned survives being kept as JSON and arrays; it can
-    be padded, decoded and described.
+    It is fitted in a single pass; its spec describes its encodings, which are the same each time
+    and do not change the records; its state can be saved as JSON and arrays and restored; its
+    encodings can be padded, decoded and described.
 
     Args:
         field: built, not fitted yet.
-        records: training records; DataErrors are passed over.
-        round_trip: whether entries of text, decoded, encode to the same again. False for a field
-            that leaves something out on purpose.
+        records: training records; DataErrors are ignored.
+        round_trip: text entries, decoded, encode to the same values. False for a field that
+            leaves something out on purpose.
 
     Raises:
-        AssertionError: a promise is broken.
-        DataError: a record that the field refuses.
+        AssertionError: a rule is broken.
+        DataError: the field refuses a record.
     """
     name, usable = type(field).__name__, list(_records(records))
     before = digest(usable)
@@ -108,7 +108,7 @@ def check_field(field: Field, records: Iterable[Found], *, round_trip: bool = Tr
 
 
 class _Once:
-    """Records that can be iterated once: more may not fit in memory."""
+    """Records that can be iterated over once, as records that do not fit in memory."""
 
     def __init__(self, name: str, records: Sequence[Record]) -> None:
         self.name, self.records, self.started = name, records, False
@@ -167,16 +167,16 @@ def _check_restoring(
     """Check that the state of one, kept as JSON and arrays, makes the other equal."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     try:
-        text = json.dumps(packed(fitted.state(), arrays, "field"))
+        text = json.dumps(pack(fitted.state(), arrays, "field"))
     except TypeError as error:
         _broken(f"{name}.state: {error}; allowed: numbers, text, lists, tuples, dicts, arrays")
-    fresh.restore(unpacked(json.loads(text), arrays))
+    fresh.restore(unpack(json.loads(text), arrays))
     if fresh.spec != fitted.spec:
         _broken(f"{name}.restore: the spec is {fresh.spec}; it was {fitted.spec}")
     for record, values in zip(records, encoded, strict=True):
         try:
             same = torch.equal(fresh.encode(record), values)
-        except Exception as error:  # whatever comes of what it did not learn
+        except Exception as error:  # any error of a field that was not restored
             _broken(f"{name}.restore: cannot encode after it ({error}); is all in `fitted`?")
         if not same:
             _broken(f"{name}.restore: encodes otherwise than before; is all in `fitted`?")
@@ -238,5 +238,5 @@ def _check_padding(name: str, encoded: Sequence[Tensor], spec: FieldSpec) -> Non
             _broken(f"{name}: is not in a batch what it was alone")
 
 
-def _broken(promise: str) -> NoReturn:
-    raise AssertionError(promise)
+def _broken(rule: str) -> NoReturn:
+    raise AssertionError(rule)

@@ -11,7 +11,7 @@ from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.labels import Category, Number
 from seqpipe.data.fields.series import Moments, Series, Vector
-from seqpipe.data.number_precision import DigitLoss, narrowed, shown
+from seqpipe.data.number_precision import DigitLoss, shown, to_float32
 from seqpipe.data.sources.arrays import Npz
 from seqpipe.data.sources.forecast import Forecast
 from seqpipe.data.sources.long_csv import LongCsv
@@ -133,7 +133,7 @@ def test_the_rounding_of_differences_is_no_loss():
         for at in range(380):
             window = start + numbers[at : at + 12]
             rows = (window - window[-1])[:, None]
-            loss.add(rows, narrowed(rows / 10))
+            loss.add(rows, to_float32(rows / 10))
         assert loss.report() is None
 
 
@@ -142,7 +142,7 @@ def test_random_numbers_are_no_loss_of_digits():
     for mean in (0.0, 1000.0):
         numbers, loss = rng.normal(mean, size=(20_000, 2)), DigitLoss()
         for rows in np.split(numbers, 100):
-            loss.add(rows, narrowed(rows))
+            loss.add(rows, to_float32(rows))
         assert loss.report() is None
 
 
@@ -150,7 +150,7 @@ def test_a_loss_late_in_the_data_is_found():
     numbers, loss = np.arange(100_000.0)[:, None], DigitLoss()
     numbers[50_000:] += 1e9
     for rows in np.split(numbers, 1000):
-        loss.add(rows, narrowed(rows))
+        loss.add(rows, to_float32(rows))
     told, grave = loss.report()
     assert "different numbers become" in told
     assert not grave

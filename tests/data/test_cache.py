@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 from types import ModuleType
 
 import pyarrow as pa
@@ -361,12 +360,6 @@ def test_prepared_data_holds_no_pickle(folder):
     json.loads((folder / "cache" / name / "prepared.json").read_text())
     raw = (folder / "cache" / name / "arrays.npz").read_bytes()
     assert b"pickle" not in raw
-
-
-def test_the_code_of_a_field_is_part_of_what_is_kept(folder):
-    one = Cache(folder / "cache").key({"code": ["a"]}, [folder / "all.txt"])
-    other = Cache(folder / "cache").key({"code": ["b"]}, [Path(folder) / "all.txt"])
-    assert one != other
 
 
 def test_the_code_of_a_source_inside_another_counts(folder, monkeypatch):

@@ -97,115 +97,48 @@ def test_what_is_scored_may_be_cut_later_than_what_is_trained_on(source_of):
     lengths = {s: [len(e.y) for e in data.examples(s)] for s in ("train", "valid", "test")}
     assert lengths == {"train": [4, 4, 3], "valid": [8, 3], "test": [8, 3]}
     assert data.origin("test", 1) == (0, 8)
-    with pytest.raises(ConfigError, match=r"^data.eval_window=8: the training sequences are"):
-        SequenceData(source, Text("text"), eval_window=8)
 
 
-@pytest.mark.parametrize("y", [Number("sum"), Category("sum"), Text("text")])
-def test_a_window_is_refused_where_x_and_y_are_not_aligned(source_of, y):
-    with pytest.raises(ConfigError) as error:
-        SequenceData(source_of(NUMBERED), y, Series("series"), window=256)
-    assert str(error.value) == (
-        "data.window=256: x and y cannot be cut together; allowed: "
-        "null, or a y for each step (Tags), or text without an x"
-    )
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"window": 0},
-            "data.window=0: out of range; allowed: an integer >= 2 or null",
-        ),
-        ({"batch_size": 0}, "data.batch_size=0: out of range; allowed: an integer >= 1"),
-        ({"num_workers": -1}, "data.num_workers=-1: out of range; allowed: an integer >= 0"),
-    ],
+X, Y, T = Series("series"), Number("sum"), Text("text")
+NOT_ALIGNED = (
+    "data.window=256: x and y cannot be cut together; allowed: "
+    "null, or a y for each step (Tags), or text without an x"
 )
-def test_numbers_out_of_range_are_refused(source_of, options, message):
-    with pytest.raises(ConfigError) as error:
-        tagging(source_of(TAGGED), **options)
-    assert str(error.value) == message
+REFUSED = [
+    (X, Y, {"window": 256}, NOT_ALIGNED),
+    (X, Category("sum"), {"window": 256}, NOT_ALIGNED),
+    (X, T, {"window": 256}, NOT_ALIGNED),
+    (None, T, {"eval_window": 8}, "data.eval_window=8: the training sequences are"),
+    (X, Y, {"window": 0}, "data.window=0: out of range; allowed: an integer >= 2 or null"),
+    (X, Y, {"batch_size": 0}, "data.batch_size=0: out of range; allowed: an integer >= 1"),
+    (X, Y, {"num_workers": -1}, "data.num_workers=-1: out of range; allowed: an integer >= 0"),
+    (Tags("series"), Y, {}, "data.x=Tags: a field of kind tags cannot be x; allowed: an x of kind"),
+    (None, Vector("series"), {}, "data.y=Vector: a field of kind vector cannot be y; allowed: a y"),
+    (
+        None,
+        Tags("series"),
+        {},
+        "data.y=Tags: needs an x with steps to tag; allowed: Series, ",
+    ),
+    (X, Symbols("sum", size=3), {}, "data.y=Symbols: has no end of sequence; allowed: "),
+    (
+        *(X, Y, {"longer": "drop"}),
+        "data.longer=drop: nothing is too long; allowed: truncate, or also data.max_length",
+    ),
+    (
+        *(X, Y, {"keep": "last"}),
+        "data.keep=last: nothing is truncated; "
+        "allowed: first, or also data.max_length with data.longer=truncate",
+    ),
+    (Vector("v"), Y, {"batch_tokens": 9}, "data.batch_tokens=9: neither x nor y has steps"),
+]
 
 
-@pytest.mark.parametrize(
-    ("x", "y", "message"),
-    [
-        (
-            Tags("series"),
-            Number("sum"),
-            "data.x=Tags: a field of kind tags cannot be x; allowed: an x of kind values, "
-            "symbols, ",
-        ),
-        (
-            None,
-            Vector("series"),
-            "data.y=Vector: a field of kind vector cannot be y; allowed: a y of kind values, "
-            "symbols, ",
-        ),
-        (
-            None,
-            Tags("series"),
-            "data.y=Tags: needs an x with steps to tag; allowed: Series, Text or Symb",
-        ),
-        (
-            Series("series"),
-            Symbols("sum", size=3),
-            "data.y=Symbols: has no end of sequence; allowed: ",
-        ),
-    ],
-)
-def test_fields_in_a_role_they_cannot_play_are_refused(source_of, x, y, message):
+@pytest.mark.parametrize(("x", "y", "options", "message"), REFUSED)
+def test_fields_and_options_that_do_not_fit_are_refused(source_of, x, y, options, message):
     with pytest.raises(ConfigError) as error:
-        SequenceData(source_of(NUMBERED), y, x)
+        SequenceData(source_of(NUMBERED), y, x, **options)
     assert str(error.value).startswith(message)
-
-
-def test_tags_of_another_length_name_split_and_record(source_of):
-    bad = [*TAGGED[:2], {"text": "abc", "tags": ["x"]}]
-    with pytest.raises(DataError) as error:
-        tagging(source_of(TAGGED, valid=bad))
-    assert error.value.problems == [
-        "valid[2]: tags has 1 steps, text has 3; each step of x needs one of y"
-    ]
-
-
-def test_all_bad_records_of_a_split_are_told_at_once(source_of):
-    bad = [{"text": "", "tags": []}, TAGGED[0], {"text": "a", "tags": ["w"]}, {"tags": ["x"]}]
-    with pytest.raises(DataError) as error:
-        tagging(source_of(TAGGED, test=bad))
-    assert error.value.problems == [
-        "test[0]: tags: is empty, y has no steps; allowed: one or more",
-        "test[2]: tags='w': not a class of the training split; it has x, y, z",
-        "test[3]: column=text: not in the record; it has tags",
-    ]
-
-
-def test_an_x_without_steps_is_refused(source_of):
-    with pytest.raises(DataError, match=r"valid\[0\]: text: is empty, x has no steps"):
-        SequenceData(
-            source_of([{"text": "a", "y": 1}], valid=[{"text": "", "y": 1}]),
-            Number("y"),
-            Text("text"),
-        )
-
-
-def test_empty_splits_are_refused(source_of):
-    with pytest.raises(DataError) as error:
-        tagging(source_of(TAGGED, valid=[], test=[]))
-    assert error.value.problems == [
-        f"{split}: holds no records; allowed: a file or a share that holds some"
-        for split in ("valid", "test")
-    ]
-
-
-def test_a_column_missing_in_training_names_the_field(source_of):
-    with pytest.raises(DataError) as error:
-        SequenceData(source_of(TAGGED), Tags("tags"), Text("txt"))
-    assert str(error.value) == (
-        "train[0]: column=txt: not in the record; it has text, tags; "
-        "did you mean 'text'? (and in 4 more)"
-    )
 
 
 def test_an_unknown_split_is_refused(source_of):
@@ -214,6 +147,68 @@ def test_an_unknown_split_is_refused(source_of):
     assert str(error.value) == (
         "split=val: no such split; allowed: train, valid, test; did you mean 'valid'?"
     )
+
+
+EMPTY = "holds no records; allowed: a file or a share that holds some"
+BAD = [
+    (
+        {"valid": [*TAGGED[:2], {"text": "abc", "tags": ["x"]}]},
+        {},
+        ["valid[2]: tags has 1 steps, text has 3; each step of x needs one of y"],
+    ),
+    (
+        {
+            "test": [
+                *({"text": "", "tags": []}, TAGGED[0]),
+                *({"text": "a", "tags": ["w"]}, {"tags": ["x"]}, {"text": "", "tags": ["x"]}),
+            ]
+        },
+        {},
+        [
+            "test[0]: tags: is empty, y has no steps; allowed: one or more",
+            "test[2]: tags='w': not a class of the training split; it has x, y, z",
+            "test[3]: column=text: not in the record; it has tags",
+            "test[4]: text: is empty, x has no steps; allowed: one or more",
+        ],
+    ),
+    ({"valid": [], "test": []}, {}, [f"valid: {EMPTY}", f"test: {EMPTY}"]),
+    (
+        {"train": [{"txet": "a", "tags": ["x"]}] * 5},
+        {},
+        [
+            "train[0]: column=text: not in the record; it has txet, tags; "
+            "did you mean 'txet'? (and in 4 more)"
+        ],
+    ),
+    (
+        {},
+        {"max_length": 12, "longer": "refuse"},
+        [
+            "train[4]: x has 15 steps; allowed: data.max_length=12, or data.longer=drop or "
+            "truncate (and in 2 more)"
+        ],
+    ),
+    (
+        {"valid": TAGGED[2:]},
+        {"max_length": 6, "longer": "drop"},
+        [
+            "valid: holds no records (3 are longer than data.max_length and were dropped); "
+            "allowed: a file or a share that holds some"
+        ],
+    ),
+    (
+        {"train": [{"text": "ab", "tags": ["only"] * 2}] * 3},
+        {},
+        ["tags: the training split has one class only, only; allowed: two or more"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("splits", "options", "problems"), BAD)
+def test_records_that_cannot_be_used_are_reported_at_once(source_of, splits, options, problems):
+    with pytest.raises(DataError) as error:
+        tagging(source_of(**{"train": TAGGED, **splits}), **options)
+    assert error.value.problems == problems
 
 
 @pytest.mark.parametrize(
@@ -271,24 +266,6 @@ def test_what_is_too_long_is_dropped_and_counted(source_of):
     assert data.description.endswith("; 9 longer ones dropped")
 
 
-def test_what_is_too_long_is_refused_by_its_place(source_of):
-    with pytest.raises(DataError) as error:
-        tagging(source_of(TAGGED), max_length=12, longer="refuse")
-    assert error.value.problems[0] == (
-        "train[4]: x has 15 steps; allowed: data.max_length=12, or data.longer=drop or truncate "
-        "(and in 2 more)"
-    )
-
-
-def test_one_class_cannot_be_told_apart(source_of):
-    records = [{"text": "ab", "y": "only"}] * 3
-    with pytest.raises(DataError) as error:
-        SequenceData(source_of(records), Category("y"), Text("text"))
-    assert str(error.value) == (
-        "y: the training split has one class only, only; allowed: two or more"
-    )
-
-
 @pytest.mark.parametrize(
     ("labels", "found"), [(["only", None, " "], "one class only, only"), ([None] * 2, "no class")]
 )
@@ -321,38 +298,3 @@ def test_a_label_that_is_missing_or_none_is_told_by_its_place(source_of, label, 
     data = SequenceData(source_of(records), Category("y"), Text("text"), on_error="skip")
     assert data.y.names == ("a", "b")
     assert data.facts["train"].skipped == 1
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"longer": "drop"},
-            "data.longer=drop: nothing is too long; allowed: truncate, or also data.max_length",
-        ),
-        (
-            {"keep": "last"},
-            "data.keep=last: nothing is truncated; "
-            "allowed: first, or also data.max_length with data.longer=truncate",
-        ),
-    ],
-)
-def test_a_policy_that_nothing_reads_is_refused(source_of, options, message):
-    with pytest.raises(ConfigError) as error:
-        tagging(source_of(TAGGED), **options)
-    assert str(error.value) == message
-
-
-def test_tokens_of_what_has_no_steps_are_refused(source_of):
-    records = [{"v": [1.0, 2.0], "y": y} for y in "abab"]
-    with pytest.raises(ConfigError, match=r"^data.batch_tokens=9: neither x nor y has steps"):
-        SequenceData(source_of(records), Category("y"), Vector("v"), batch_tokens=9)
-
-
-def test_a_split_that_was_emptied_says_why(source_of):
-    with pytest.raises(DataError) as error:
-        tagging(source_of(TAGGED, valid=TAGGED[2:]), max_length=6, longer="drop")
-    assert str(error.value) == (
-        "valid: holds no records (3 are longer than data.max_length and were dropped); "
-        "allowed: a file or a share that holds some"
-    )

@@ -13,7 +13,7 @@ from seqpipe.data.fields.multilabel import MultiLabel
 from seqpipe.data.fields.series import Series, Vector
 from seqpipe.data.fields.spelling import Spelled
 from seqpipe.data.fields.text import Text
-from seqpipe.inference.instantiate import informed, sized
+from seqpipe.inference.instantiate import make_informed_task, make_sized_model
 from seqpipe.inference.model import Model
 from seqpipe.models.many_to_many import ManyToMany
 from seqpipe.models.many_to_one import ManyToOne
@@ -93,10 +93,10 @@ def make(architecture, task, x, y, cell="lstm", *, head=Head, scale=0.6, **optio
         parts = {"encoder": functools.partial(FeedForward, hidden_size=6, depth=2)}
     x, y = fitted(x), fitted(y)
     spec = SequenceSpec(None if x is None else x.spec, y.spec)
-    task = informed(task, spec.y, longest_y=5, crf=head is CRFHead)
+    task = make_informed_task(task, spec.y, longest_y=5, crf=head is CRFHead)
     torch.manual_seed(0)
     architecture = functools.partial(architecture, head=head, **parts, **options)
-    network = sized(architecture, spec, task.output_size)
+    network = make_sized_model(architecture, spec, task.output_size)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.uniform_(-scale, scale)

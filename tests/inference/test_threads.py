@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from seqpipe.inference.prefetch import MOST_WORKERS, Ahead, Workers
+from seqpipe.inference.prefetch import MOST_WORKERS, Prefetch, Workers
 
 CPU = torch.device("cpu")
 
@@ -78,7 +78,7 @@ def test_an_error_of_some_work_is_raised_where_it_is_waited_for(gone):
 
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (3, [3]), (4, [4]), (10, [4, 4, 2])])
 def test_items_come_in_lists_and_in_their_order(count, sizes, gone):
-    with Ahead(range(count), 4) as ahead:
+    with Prefetch(range(count), 4) as ahead:
         found = list(iter(lambda: ahead.next(wait=True), []))
     assert [len(one) for one in found] == sizes
     assert list(itertools.chain(*found)) == list(range(count))
@@ -87,7 +87,7 @@ def test_items_come_in_lists_and_in_their_order(count, sizes, gone):
 
 def test_few_items_are_made_before_they_are_asked_for(gone):
     made = itertools.count()
-    with Ahead(made, 10) as ahead:
+    with Prefetch(made, 10) as ahead:
         assert len(ahead.next(wait=True)) == 10
         time.sleep(0.2)
         assert next(made) <= 30
@@ -99,7 +99,7 @@ def test_an_error_comes_after_what_was_read_before_it(gone):
         yield from range(6)
         raise KeyError("here")
 
-    with Ahead(items(), 4) as ahead:
+    with Prefetch(items(), 4) as ahead:
         assert ahead.next(wait=True) == [0, 1, 2, 3]
         assert ahead.next(wait=True) == [4, 5]
         with pytest.raises(KeyError, match="here"):
@@ -114,7 +114,7 @@ def test_what_is_not_there_yet_is_not_waited_for(gone):
         yield 1
         more.wait(30)
 
-    with Ahead(items(), 1) as ahead:
+    with Prefetch(items(), 1) as ahead:
         assert ahead.next(wait=True) == [1]
         assert ahead.next(wait=False) is None
     more.set()

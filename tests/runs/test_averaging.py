@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
 
 from seqpipe import build
-from seqpipe.inference.load import opened
+from seqpipe.inference.load import load_model
 from seqpipe.inference.model_format import LOGGED
 from seqpipe.training.checkpoints import same_weights
 
@@ -61,7 +61,7 @@ def test_the_weights_that_were_validated_are_tested_kept_and_exported(launch, av
     assert told(result, wanted) == pytest.approx(wanted, rel=1e-6)
     exported = {
         f"model.{k}": v
-        for k, v in opened(result.output_dir / "model" / LOGGED).network.state_dict().items()
+        for k, v in load_model(result.output_dir / "model" / LOGGED).network.state_dict().items()
     }
     assert same_weights(exported, best["state_dict"])
     trained = best.get("current_model_state", best["state_dict"])
@@ -71,7 +71,7 @@ def test_the_weights_that_were_validated_are_tested_kept_and_exported(launch, av
 @pytest.mark.parametrize("averaging", [EMA, SWA], ids=["ema", "swa"])
 def test_without_checkpoints_the_averages_are_validated_and_tested(launch, averaging):
     result = launch("adding", *PLAIN, "callbacks=none", *averaging)
-    network = opened(result.output_dir / "model" / LOGGED).network
+    network = load_model(result.output_dir / "model" / LOGGED).network
     weights = {f"model.{name}": part for name, part in network.state_dict().items()}
     wanted = measured(result.output_dir, weights)
     assert told(result, wanted) == pytest.approx(wanted, rel=1e-6)

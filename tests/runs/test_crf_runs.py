@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seqpipe.data.tags import faults, spans
-from seqpipe.inference.load import opened
+from seqpipe.inference.load import load_model
 
 
 def test_a_run_trains_tests_records_and_repeats_a_crf(launch):
@@ -58,7 +58,7 @@ def test_what_was_trained_predicts_what_keeps_the_rules_alone_as_in_company(laun
     result = launch("conll", f"data.path={file}", *more)
     assert result.metrics["test/entity_f1"] > 0.9
     (folder,) = {found.parent for found in result.output_dir.rglob("seqpipe.json")}
-    model = opened(folder)
+    model = load_model(folder)
     asked = [["Ann", "Lee", "Rome"], ["Lee"], ["a", "Lee", "Lee", "b"], ["Rome"]]
     answers = model.predict(asked)
     alone = model.predict(asked, batch_size=1)

@@ -11,7 +11,8 @@ from packaged import data_node
 from seqpipe.config.data_path import settle_path
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.instantiate import Maker
-from seqpipe.runs.other_data import Counted, changed, files_read
+from seqpipe.runs.measured_data import CountedSource, describe_counts
+from seqpipe.runs.other_data import change_data
 
 TREE = "1\t{0}\t_\tNOUN\t_\t_\t0\t_\t_\t_\n\n"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -111,10 +112,10 @@ def trained(name, *overrides):
 
 def measured(config, *typed, split=None):
     """How many records, and how many of which file."""
-    other = changed(config, typed, split)
+    other = change_data(config, typed, split)
     counts = {}
     source = Maker().make(other.data["source"], "data.source")
-    source = Counted(source, other.split, whole=other.whole, counts=counts)
+    source = CountedSource(source, other.split, whole=other.whole, counts=counts)
     fields = config["data"]
     source.keep_together([(fields.get("x") or fields["y"])["column"]])
     found = getattr(source.read(), other.split)
@@ -207,7 +208,7 @@ def test_a_name_within_others_is_replaced(place):
 )
 def test_what_cannot_be_changed_is_refused(typed, message):
     with pytest.raises(ConfigError) as error:
-        changed(trained("table", "data.path=old.csv"), [typed], None)
+        change_data(trained("table", "data.path=old.csv"), [typed], None)
     assert str(error.value).startswith(message)
 
 
@@ -216,25 +217,25 @@ def test_how_shares_are_drawn_is_refused_where_all_of_the_data_is_measured(name)
     run = trained("table", "data.path=old.csv")
     for other in ("data.path=new.csv", "data.source.test=new.csv", "data=table data.path=new.csv"):
         with pytest.raises(ConfigError) as error:
-            changed(run, [*other.split(), f"data.source.{name}"], None)
+            change_data(run, [*other.split(), f"data.source.{name}"], None)
         assert str(error.value) == (
             f"data.source.{name}: all of the data is measured, so nothing is drawn; "
             "allowed: leave it out"
         )
-    assert not changed(run, [f"data.source.{name}"], None).whole  # another share of its own data
+    assert not change_data(run, [f"data.source.{name}"], None).whole  # of its own data
 
 
 def test_the_order_of_a_training_is_refused_where_its_model_is_measured():
     run = trained("table", "data.path=old.csv")
     run["data"]["seed"] = 0
     with pytest.raises(ConfigError) as error:
-        changed(run, ["data.seed=3"], None)
+        change_data(run, ["data.seed=3"], None)
     assert str(error.value).startswith("data.seed=3: is of the order in training")
 
 
 def test_many_files_are_told_in_one_line():
     counts = {f"{name}.txt": 1000 for name in "abcdefg"}
-    assert files_read(counts) == (
+    assert describe_counts(counts) == (
         "records read: 1,000 of a.txt, 1,000 of b.txt, 1,000 of c.txt, 1,000 of d.txt, "
         "1,000 of e.txt, 2,000 of 2 more files"
     )
@@ -265,7 +266,7 @@ def test_other_sequences_have_their_own_annotation(place, typed, found):
     config = trained(
         "celegans_gff", "data.path=old", "data.length=20", "data.source.local.region=20"
     )
-    other = changed(config, typed, None)
+    other = change_data(config, typed, None)
     source = Maker().make(other.data["source"], "data.source")
     inner = getattr(source, "source", source)
     assert str((inner.folder / inner.annotation).resolve().relative_to(place)) == found

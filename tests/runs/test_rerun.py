@@ -240,7 +240,7 @@ def test_it_is_trained_with_as_many_threads_as_it_was(folder, tmp_path):
         ("data", "seqpipe.data.cache.os.system", False),
         ("data", "seqpipe.data.cache.shutil.rmtree", False),
         ("data", "seqpipe.data.cache.Path", False),
-        ("data", "seqpipe.data.cache.packed", False),
+        ("data", "seqpipe.data.cache.pack", False),
         ("data", "seqpipe.data.cache.Cache", False),
         ("data", "seqpipe.data.columns.ColumnsWriter", False),
         ("cell", "seqpipe.data.sources.hub.Hub", False),

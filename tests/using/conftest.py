@@ -16,7 +16,7 @@ from seqpipe.config.compose import compose
 from seqpipe.data.base import Record
 from seqpipe.data.dataset import SequenceData
 from seqpipe.inference import model_format
-from seqpipe.inference.load import kept, opened
+from seqpipe.inference.load import load_model, pack_model
 from seqpipe.inference.model import Model
 
 draw = np.random.default_rng(0)
@@ -227,7 +227,7 @@ class Made(NamedTuple):
     @property
     def opened(self) -> Model:
         """The model as it is found in its folder."""
-        return opened(self.folder)
+        return load_model(self.folder)
 
     @property
     def records(self) -> list[Record]:
@@ -258,7 +258,9 @@ def make(folder: Path, overrides: tuple[str, ...], write: Callable[[Path], None]
     written: Any = OmegaConf.to_container(cfg, resolve=True)
     facts = {"longest_y": data.longest_y("train"), "digests": data.digests}
     model = Model(written, data.x, data.y, data.spec, task, network, facts)
-    place = model_format.write(folder / "model", kept(written, fields, data.spec, network, facts))
+    place = model_format.write(
+        folder / "model", pack_model(written, fields, data.spec, network, facts)
+    )
     return Made(cfg, data, model, place, folder)
 
 

@@ -7,7 +7,7 @@ from scipy import stats
 from torch.testing import assert_close
 from torchmetrics import MeanSquaredError, Metric
 
-from seqpipe.inference.evaluation import Evaluation, _added, lengths_parted
+from seqpipe.inference.evaluation import Evaluation, _terms_of_examples, length_slices
 from seqpipe.tasks.metric_sums import examples_of
 from seqpipe.tasks.metrics import WeightedMean
 from seqpipe.training.carried_state import Carried, answer
@@ -42,7 +42,7 @@ def evaluation(made, cells=None) -> Evaluation:
 
 
 def test_an_evaluation_is_the_test_of_the_training(any_kind):
-    (whole,) = evaluation(any_kind).measured(0, 0.95)
+    (whole,) = evaluation(any_kind).results(0, 0.95)
     expected = logged(any_kind)
     assert whole.metrics.keys() == expected.keys()
     for name, value in expected.items():
@@ -97,18 +97,18 @@ class Lengths(Metric):
 def test_a_metric_that_knows_whole_batches_only_is_asked_example_by_example():
     metric = MeanSquaredError()
     answers, truths = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 0.0, 0.0])
-    added = _added(metric, answers, truths, torch.tensor([0, 1, 1]), 2)
+    added = _terms_of_examples(metric, answers, truths, torch.tensor([0, 1, 1]), 2)
     assert added["sum_squared_error"].flatten().tolist() == [0.0, 13.0]
     assert added["total"].tolist() == [1, 2]
-    added = _added(Lengths(), [[1], [2, 3, 4]], [[1], [2]], torch.arange(2), 2)
+    added = _terms_of_examples(Lengths(), [[1], [2, 3, 4]], [[1], [2]], torch.arange(2), 2)
     assert added["steps"].tolist() == [0, 2]
 
 
 def test_slices_part_the_examples_and_add_up(made):
     there = made("category of text")
     lengths = there.data.columns("test").x.lengths.tolist()
-    cells = [(name,) for name in lengths_parted(lengths, parts=2)]
-    whole, *slices = evaluation(there, cells).measured(0, 0.95)
+    cells = [(name,) for name in length_slices(lengths, parts=2)]
+    whole, *slices = evaluation(there, cells).results(0, 0.95)
     assert len(slices) == 2
     assert sum(one.examples for one in slices) == whole.examples == len(lengths)
     for name in ("loss", "accuracy"):
@@ -125,7 +125,7 @@ def test_slices_part_the_examples_and_add_up(made):
 def test_slices_of_classes_that_only_partly_are_numbers_are_all_measured(made):
     there = made("category of text")
     names = ("class 10", "class other", "class 9", "class -1", "class x²", "class ", "class 1-b")
-    _, *slices = evaluation(there, [names] * there.data.sizes["test"]).measured(0, 0.95)
+    _, *slices = evaluation(there, [names] * there.data.sizes["test"]).results(0, 0.95)
     by_number = ["class 9", "class 10"]
     assert sorted(one.slice for one in slices) == sorted(names)
     assert [one.slice for one in slices if one.slice in by_number] == by_number
@@ -134,7 +134,7 @@ def test_slices_of_classes_that_only_partly_are_numbers_are_all_measured(made):
 @pytest.mark.parametrize("parts", [1, 2, 4])
 @pytest.mark.parametrize("lengths", [[1], [3, 3, 3], [1, 2, 9, 9], [5, 1, 2, 8, 1, 1, 40]])
 def test_each_length_is_in_one_part(lengths, parts):
-    names = lengths_parted(lengths, parts)
+    names = length_slices(lengths, parts)
     for length, name in zip(lengths, names, strict=True):
         if name:
             low, high = map(int, name.removeprefix("length ").split("-"))
@@ -150,7 +150,7 @@ def test_each_length_is_in_one_part(lengths, parts):
 def test_an_interval_of_the_bootstrap_is_that_of_scipy(made):
     there = made("category of a vector", "data.source.test=0.3")
     found = evaluation(there)
-    (whole,) = found.measured(1000, 0.9)
+    (whole,) = found.results(1000, 0.9)
     with torch.inference_mode():
         hits = []
         for batch in there.data.loader("test"):
@@ -170,12 +170,12 @@ def test_an_interval_of_the_bootstrap_is_that_of_scipy(made):
     assert whole.low["accuracy"] == pytest.approx(theirs.low, abs=step)
     assert whole.high["accuracy"] == pytest.approx(theirs.high, abs=step)
     assert whole.low["accuracy"] < whole.metrics["accuracy"] < whole.high["accuracy"]
-    again = evaluation(there).measured(1000, 0.9)[0]
+    again = evaluation(there).results(1000, 0.9)[0]
     assert (again.low, again.high) == (whole.low, whole.high)  # of the same seed
 
 
 def test_an_interval_is_wider_where_one_wants_to_be_surer(made):
     there = made("number")
-    ends = [evaluation(there).measured(500, confidence)[0] for confidence in (0.5, 0.95)]
+    ends = [evaluation(there).results(500, confidence)[0] for confidence in (0.5, 0.95)]
     assert ends[1].low["mse"] < ends[0].low["mse"] < ends[0].metrics["mse"]
     assert ends[1].high["mse"] > ends[0].high["mse"] > ends[0].metrics["mse"]

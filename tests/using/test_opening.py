@@ -14,7 +14,7 @@ from torch import nn
 import seqpipe
 from seqpipe.errors import ConfigError
 from seqpipe.inference import model_format
-from seqpipe.inference.load import kept, opened
+from seqpipe.inference.load import load_model, pack_model
 from seqpipe.inference.model import Model
 
 FIXTURES = Path(__file__).with_name("fixtures")
@@ -60,12 +60,12 @@ def test_the_weights_of_a_backbone_are_in_the_folder(made, tmp_path, monkeypatch
     here = Model(config, x, model.y, spec, model.task, model.network, model.facts)
     fields = {"x": x, "y": model.y}
     folder = model_format.write(
-        tmp_path / "kept", kept(config, fields, spec, model.network, model.facts)
+        tmp_path / "kept", pack_model(config, fields, spec, model.network, model.facts)
     )
     (tmp_path / "weights.pt").unlink()
     with pytest.raises(ConfigError, match=r"my_backbone.tiny: is no part of seqpipe"):
-        opened(folder)
-    there = opened(folder, ["my_backbone"])
+        load_model(folder)
+    there = load_model(folder, ["my_backbone"])
     assert there.predict(clips) == here.predict(clips)
     assert there.predict(clips)[0] != there.predict(clips)[1]
 
@@ -87,7 +87,9 @@ def test_a_folder_without_a_model_is_told(tmp_path):
     assert caught.value.problems == [f"{tmp_path}: {text}"]
     with pytest.raises(ConfigError) as caught:
         seqpipe.load(tmp_path / "nothing")
-    assert caught.value.problems[0].startswith(f"run={tmp_path / 'nothing'}: no such folder")
+    assert caught.value.problems[0].startswith(
+        f"run={tmp_path / 'nothing'}: neither a folder nor a run id"
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -142,7 +144,9 @@ def test_a_folder_of_format_1_opens_and_answers_as_it_did(near):
 
 def test_a_folder_is_there_as_a_whole_or_not_at_all(made, tmp_path, monkeypatch):
     model = made("number").model
-    held = kept(model.config, {"x": model.x, "y": model.y}, model.spec, model.network, model.facts)
+    held = pack_model(
+        model.config, {"x": model.x, "y": model.y}, model.spec, model.network, model.facts
+    )
     monkeypatch.setattr(
         model_format.np, "savez", lambda *a, **b: (_ for _ in ()).throw(OSError(28, "full"))
     )

@@ -101,42 +101,30 @@ def test_a_model_that_was_saved_and_opened_answers_bit_for_bit_the_same(answerin
     assert answering.opened.predict(records) == answering.model.predict(records)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_a_prediction_depends_on_no_batch_size_and_no_order(answering, near, batch_size):
+def test_a_prediction_depends_on_no_batch_size_no_order_and_no_company(answering, near):
+    """In batches of one, each record is computed alone."""
     records, model = answering.records, answering.model
     expected = model.predict(records)
-    assert near(model.predict(records, batch_size=batch_size), expected)
-    turned = model.predict(records[::-1], batch_size=batch_size)
-    assert near(turned[::-1], expected)
+    for batch_size, order in ((1, 1), (3, -1), (64, -1)):
+        found = model.predict(records[::order], batch_size=batch_size)
+        assert near(found[::order], expected), batch_size
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 1000])
-@pytest.mark.parametrize("threads", [None, 1, 3])
-def test_a_prediction_depends_on_no_chunk_and_keeps_the_order(answering, chunk, threads, near):
+# Every size of a chunk, every number of threads of torch, with and without threads of our own.
+STREAMS = ((1, 1, False), (2, 3, True), (1000, 1, True), (1000, 2, False))
+
+
+def test_a_prediction_depends_on_no_chunk_and_no_threads_and_keeps_the_order(answering, near):
     model, records = answering.model, answering.records * 2
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        asked = [*model.answers(model.records(records), chunk=chunk, ahead=threads is not None)]
-    finally:
-        torch.set_num_threads(before)
-    assert [one.place for one in asked] == [f"inputs[{n}]" for n in range(len(records))]
-    assert near([one.answer for one in asked], model.predict(answering.records) * 2)
-
-
-def test_a_prediction_does_not_depend_on_who_else_is_asked(answering, near):
-    model, records = answering.model, answering.records
-    alone = [model.predict([record])[0] for record in records]
-    assert near(alone, model.predict(records))
-
-
-def test_a_prediction_does_not_depend_on_the_threads(answering, near):
-    expected = answering.model.predict(answering.records)
-    torch.set_num_threads(2)
-    try:
-        assert near(answering.model.predict(answering.records), expected)
-    finally:
-        torch.set_num_threads(1)
+    expected, before = model.predict(answering.records) * 2, torch.get_num_threads()
+    for chunk, threads, ahead in STREAMS:
+        torch.set_num_threads(threads)
+        try:
+            asked = [*model.answers(model.records(records), chunk=chunk, ahead=ahead)]
+        finally:
+            torch.set_num_threads(before)
+        assert [one.place for one in asked] == [f"inputs[{n}]" for n in range(len(records))]
+        assert near([one.answer for one in asked], expected), (chunk, threads, ahead)
 
 
 def with_steps(model, steps: int) -> dict[str, Any]:

@@ -7,15 +7,15 @@ from seqpipe.commands.options import Export
 from seqpipe.errors import ConfigError
 from seqpipe.files import check_new
 from seqpipe.inference import model_format
-from seqpipe.inference.load import opened
+from seqpipe.inference.load import load_model
 from seqpipe.runs.open_model import find_model, open_model
 
 
 def run(options: Export, root: Path) -> Answer:
-    """Writes the file or folder; never overwrites anything.
+    """Write the file or folder; nothing is overwritten.
 
     Raises:
-        ConfigError: the output is there, or the model cannot be written so.
+        ConfigError: the output exists, or the model cannot be written in this format.
     """
     output = root / options.output
     check_new(output, options.output)
@@ -24,7 +24,7 @@ def run(options: Export, root: Path) -> Answer:
         raise ConfigError(f"output={options.output}: {text}")
     if options.format == "safetensors":
         kept, _ = find_model(options, root)
-        opened(kept, options.trust)  # refuses a damaged model, or one that is not trusted
+        load_model(kept, options.trust)  # refuses a damaged model, or one that is not trusted
         model_format.copy(kept, output)
         return Answer(f'{output}: seqpipe.load("{options.output}") opens it')
     from seqpipe.onnx.export import export_onnx

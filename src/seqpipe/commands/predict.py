@@ -15,13 +15,13 @@ from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Predict
 from seqpipe.data.base import PlacedRecord
 from seqpipe.data.progress import Progress
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import DataError
 from seqpipe.inference.generate import Decoding
 from seqpipe.inference.model import Model
 from seqpipe.inference.outputs import columns_of, of_input
 from seqpipe.inference.predictor import Asked
 from seqpipe.inference.readers import Reader
-from seqpipe.inference.writers import Output, format_of
+from seqpipe.inference.writers import Output, check_output
 from seqpipe.runs.open_model import open_model, open_reader
 
 WRITTEN = 1_024  # rows at once
@@ -33,36 +33,25 @@ log = logging.getLogger(__name__)
 
 
 def run(options: Predict, root: Path) -> Answer:
-    """Reads, predicts and writes in a stream.
+    """Read, predict and write in a stream.
 
     Raises:
-        ConfigError: an option that does not fit the model, or output that cannot be written.
-        DataError: with on_error=stop, a row that cannot be answered.
+        ConfigError: an option does not fit the model, or the output cannot be written.
+        DataError: with on_error=stop, a row cannot be answered.
     """
-    kind = format_of(options.output, options.output_format)
-    refuse_own_input(options.input, options.output)
+    format = check_output(options.output, options.input, options.output_format)
     model, _ = open_model(options, root)
     reader = open_reader(model, options, root, options.input)
     started = time.perf_counter()
-    total, failed = answer_all(model, reader, options, kind)
+    total, failed = _answer_all(model, reader, options, format)
     _summarise(options, total, failed, time.perf_counter() - started)
     return Answer()
 
 
-def answer_all(model: Model, reader: Reader, options: Predict, kind: str) -> tuple[int, int]:
-    """Streams the input through the model, with about a thousand rows in memory at a time.
+def _answer_all(model: Model, reader: Reader, options: Predict, format: str) -> tuple[int, int]:
+    """Stream the input through the model, with about a thousand rows in memory at a time.
 
-    Args:
-        model: the model.
-        reader: of the input.
-        options: of the command.
-        kind: of the output, see `format_of`.
-
-    Returns:
-        the number of rows, and the number of rows without an answer.
-
-    Raises:
-        ConfigError, DataError: see `run`.
+    Returns the number of rows, and the number of rows without an answer.
     """
     how = Decoding(options.beam_size, options.n_best, options.length_penalty)
     asked = model.answers(
@@ -72,11 +61,11 @@ def answer_all(model: Model, reader: Reader, options: Predict, kind: str) -> tup
     failed, total = 0, 0
     with (
         _seldom_collected(),
-        Output(options.output, kind, sys.stdout, types, after=("error",)) as output,
+        Output(options.output, format, sys.stdout, types, last=("error",)) as output,
         Progress(options.output != "-", "predicting") as progress,
     ):
         counted = progress.count(asked, options.input)
-        head = _head(counted, options) if kind != "jsonl" else []
+        head = _head(counted, options) if format != "jsonl" else []
         rows = _rows(chain(head, counted), options, types)
         some = list(islice(rows, max(WRITTEN, len(head))))
         while some:
@@ -92,7 +81,7 @@ def answer_all(model: Model, reader: Reader, options: Predict, kind: str) -> tup
 
 @contextmanager
 def _seldom_collected() -> Iterator[None]:
-    """Freezes long-lived objects, so that the garbage collector does not scan them again."""
+    """Freeze long-lived objects, so that the garbage collector does not scan them again."""
     before = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(SELDOM)
@@ -101,16 +90,6 @@ def _seldom_collected() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
-
-
-def refuse_own_input(input: str, output: str) -> None:
-    """Refuses to overwrite the input.
-
-    Raises:
-        ConfigError: both are one file.
-    """
-    if "-" not in (input, output) and Path(input).resolve() == Path(output).resolve():
-        raise ConfigError(f"output={output}: is the input; allowed: another file")
 
 
 def _head(asked: Iterator[Asked], options: Predict) -> list[Asked]:

@@ -12,7 +12,7 @@ from seqpipe.tracking.serving import MLMODEL, check_model
 
 
 def run(options: Register, root: Path) -> Answer:
-    """Registers the model, and prints its names.
+    """Register the model, and print its names.
 
     Raises:
         ConfigError: there is no such run, it is in no store, or the name is taken.
@@ -22,7 +22,7 @@ def run(options: Register, root: Path) -> Answer:
 
 
 def registered(found: RunRecord, name: str, alias: str | None, key: str) -> str:
-    """Registers the model of a run. Returns a line with its names; see `tracking.registry`."""
+    """Register the model of a run. Returns a line with its names; see `tracking.registry`."""
     if found.has(f"{FOLDER}/{MLMODEL}"):
         check_model(found.local(f"{FOLDER}/{MLMODEL}").parent)
     version = register_model(found, FOLDER, name, alias, key)

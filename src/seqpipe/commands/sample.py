@@ -18,16 +18,16 @@ log = logging.getLogger(__name__)
 
 
 def run(options: Sample, root: Path) -> Answer:
-    """Samples; text is printed, music written as MIDI and drawn.
+    """Sample; text is printed, music is written as MIDI and drawn.
 
     Raises:
         ConfigError: the model samples nothing, or an option does not fit it.
-        DataError: a prompt or a condition that cannot be read.
+        DataError: a prompt or a condition cannot be read.
     """
     model, _ = open_model(options, root)
     music = model.spec.y.is_roll
     if not music:
-        _refuse_of_music(options)
+        _refuse_music_options(options)
     drawn = model.sample(
         options.n,
         prompt=options.prompt,
@@ -45,11 +45,11 @@ def run(options: Sample, root: Path) -> Answer:
         between = [model.y.between(options.prompt, text) for text in texts]
         both = zip(between, texts, strict=True)
         return Answer("\n".join(f"{options.prompt}{blank}{text}" for blank, text in both))
-    return Answer("\n".join(_written(drawn, model, options, root)))
+    return Answer("\n".join(_write_music(drawn, model, options, root)))
 
 
 def _warn_of_unknown(prompt: str, model: Model) -> None:
-    """Names unknown symbols of the prompt, which only `allow_unknown` lets pass."""
+    """Name unknown symbols of the prompt, which only `allow_unknown` accepts."""
     if prompt and counts_unknown(model.spec.y):
         ids = model.y.encode({model.y.column: prompt})
         count = int(unknown_at(model.spec.y, ids).sum())
@@ -58,7 +58,7 @@ def _warn_of_unknown(prompt: str, model: Model) -> None:
             log.warning("prompt=%s: holds %s, read as <UNK>", prompt, found)
 
 
-def _refuse_of_music(options: Sample) -> None:
+def _refuse_music_options(options: Sample) -> None:
     given = {"output": options.output, "tempo": options.tempo if options.tempo != 120.0 else None}
     problems = [
         f"{name}={value}: is an option for music, but the model writes text; allowed: leave it out"
@@ -69,8 +69,8 @@ def _refuse_of_music(options: Sample) -> None:
         raise ConfigError(problems)
 
 
-def _written(drawn: list[Any], model: Model, options: Sample, root: Path) -> list[str]:
-    """Writes a .mid and a .png for each, numbered after the files that are already there."""
+def _write_music(drawn: list[Any], model: Model, options: Sample, root: Path) -> list[str]:
+    """Write a .mid and a .png for each sample, numbered after the files that exist."""
     folder = root if options.output is None else root / options.output
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output={options.output}: is a file; allowed: a folder")

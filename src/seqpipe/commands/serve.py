@@ -7,7 +7,7 @@ from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Serve
 from seqpipe.commands.register import registered
 from seqpipe.errors import ConfigError, SeqpipeError
-from seqpipe.inference.load import opened, trusted
+from seqpipe.inference.load import load_model, trusted_modules
 from seqpipe.inference.model_format import LOGGED
 from seqpipe.runs.find_run import find_run
 from seqpipe.runs.saved_model import FOLDER
@@ -26,10 +26,10 @@ _LONGEST_ANSWER = 500  # characters of an answer, as it is shown
 
 
 def run(options: Serve, root: Path) -> Answer:
-    """Serves until it is interrupted; prints a request and its answer once it runs.
+    """Serve until interrupted; print a request and its answer once the server runs.
 
     Raises:
-        ConfigError: there is no such run, or the port is not free.
+        ConfigError: there is no such run, or the port cannot be opened.
         DataError: the model would run code, or cannot be read.
         SeqpipeError: the server does not start, or ends by itself.
     """
@@ -41,7 +41,7 @@ def run(options: Serve, root: Path) -> Answer:
         raise ConfigError(f"run={options.run}: {text}; allowed: a run of logger=mlflow")
     folder = found.local(FOLDER)
     check_model(folder)
-    opened(folder / LOGGED, trusted())  # a server would only fail to start
+    load_model(folder / LOGGED, trusted_modules())  # a server would only fail to start
     example, port = example_of(folder), free_port(options.host, options.port)
     lines = [f"run:        {found.typed.removeprefix('run=')}, {found.name}"]
     if options.register is not None:

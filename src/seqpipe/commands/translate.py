@@ -17,26 +17,24 @@ from seqpipe.runs.open_model import open_model, open_reader
 
 
 def run(options: Translate, root: Path) -> Answer:
-    """Translates, and draws the attention of each step.
+    """Translate, and draw the attention of each step.
 
     Raises:
         ConfigError: the model writes no sequences, or an option does not fit it.
-        DataError: an input that cannot be read.
+        DataError: an input cannot be read.
     """
     model, _ = open_model(options, root)
     if not model.task.search_options:
         allowed = "predict, or a run of encoder_decoder"
         raise ConfigError(f"task={model.task.name}: does not write a sequence; allowed: {allowed}")
-    _check_attention(options, model)
+    if options.attention is not None and not attends(model.network):
+        text = "the model has no attention to draw; allowed: leave it out"
+        raise ConfigError(f"attention={options.attention}: {text}")
     how = Decoding(options.beam_size, options.n_best, options.length_penalty)
-    texts: Any = [options.text]
-    records: list[Any] = list(model.records(texts))
     if options.input is not None:
-        records = []
-        for found in open_reader(model, options, root).read(options.input):
-            if isinstance(found, DataError):
-                raise found
-            records.append(found)
+        records = list(open_reader(model, options, root).records(options.input))
+    else:
+        records = list(model.records([options.text]))
     lines, pairs = [], []
     for one in model.answers(records, decoding=how, batch_size=options.batch_size):
         if one.answer is None:
@@ -45,7 +43,7 @@ def run(options: Translate, root: Path) -> Answer:
         lines += [*_lines(one.answer), *_unknown(model, one.record, one.answer)]
         pairs.append((one.record, one.answer["prediction"]))
     if options.attention is not None:
-        lines.append(f"attention: {_drawn(model, pairs, Path(options.attention))}")
+        lines.append(f"attention: {_draw_attention(model, pairs, Path(options.attention))}")
     return Answer("\n".join(lines))
 
 
@@ -55,26 +53,18 @@ def _lines(answer: Found) -> list[str]:
 
 
 def _unknown(model: Model, record: Record, answer: Found) -> Iterator[str]:
-    """Names the symbols of the input that the model does not know."""
+    """Name the symbols of the input that the model does not know."""
     count = answer.get("unknown", 0)
     if count and model.x is not None:
         symbols = unknown_symbols(model.x, record[model.x.column], model.x.encode(record))
         yield f"{'':11}{shown(symbols, count)} in the input"
 
 
-def _check_attention(options: Translate, model: Model) -> None:
-    if options.attention is None:
-        return
-    if not attends(model.network):
-        text = "the model has no attention to draw; allowed: leave it out"
-        raise ConfigError(f"attention={options.attention}: {text}")
-
-
-def _drawn(model: Model, pairs: Any, path: Path) -> Path:
+def _draw_attention(model: Model, pairs: Any, path: Path) -> Path:
     from seqpipe.report.examples import AttentionMap, draw_attention
 
-    looks = []
+    maps = []
     for record, text in pairs:
         weights, x, y = model.attention(record, text)
-        looks.append(AttentionMap(x, y, weights))
-    return draw_attention(path, looks)
+        maps.append(AttentionMap(x, y, weights))
+    return draw_attention(path, maps)

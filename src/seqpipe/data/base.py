@@ -1,4 +1,4 @@
-"""Records, sources, fields and batches: the interfaces of the data.
+"""Interfaces of the data: records, sources, fields and batches.
 
 A new format is a new `Source`, a new kind of entry a new `Field`; nothing else changes.
 """
@@ -27,7 +27,7 @@ Record = Mapping[str, Any]
 
 
 class OneLabel(str):
-    """A label that its file marks as one, whatever signs it holds: `R&B|Soul`."""
+    """A label that its file marks as one label, even if it has a separator: `R&B|Soul`."""
 
     __slots__ = ()
 
@@ -37,8 +37,8 @@ class PlacedRecord(dict[str, Any]):
 
     Args:
         columns: column -> value.
-        file: that holds it; None where there is none.
-        line: the line it starts at, from 1; None where the format has no lines.
+        file: its file; None if there is none.
+        line: its first line, from 1; None if the format has no lines.
         goes_on: the next record continues this one: no <EOS> between them, the state is carried.
     """
 
@@ -62,22 +62,22 @@ class PlacedRecord(dict[str, Any]):
 
 
 def place(file: Path | str | None, line: int | None = None) -> str:
-    """`file:line`, or `file` where there are no lines."""
+    """Format `file:line`, or `file` without lines."""
     return f"{file}" if line is None else f"{file}:{line}"
 
 
 Found = Record | DataError
-"""A record, or the error that explains why it cannot be used."""
+"""A record, or an error in place of a record that cannot be used."""
 
 SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The records of the three splits, which are disjoint and stay the same.
+    """The records of the three splits, which are disjoint and never change.
 
-    Each split can be read again and again, in the same order: a list, or an object whose `__iter__`
-    reads the files. A DataError in the place of a record says why that one cannot be used.
+    Each split can be read several times, in the same order: it is a list, or an object whose
+    `__iter__` reads the files. A DataError in place of a record explains why it cannot be used.
     """
 
     train: Iterable[Found]
@@ -90,27 +90,33 @@ class Splits:
 
 
 class Source(ABC):
-    """A place that records come from. Reading twice gives the same records in the same order.
+    """A reader of records. Reading twice gives the same records in the same order.
 
     Attributes:
         bundled: its files come with Python or a library, and no option names others.
-        inner: the argument that holds another source, which names the files; None where this
-            source finds its records itself.
+        inner: the argument that holds another source, which names the files; None if there is
+            no such argument.
     """
 
     bundled: ClassVar[bool] = False
     inner: ClassVar[str | None] = None
 
+    @property
+    def wrapped(self) -> Source | None:
+        """The source that this one reads from; None if it finds its records itself."""
+        source = getattr(self, "source", None)
+        return source if isinstance(source, Source) else None
+
     @abstractmethod
     def read(self) -> Splits:
-        """Find the records, of every split.
+        """Find the records of every split.
 
         Raises:
             DataError: nothing can be read; the message starts with `file:line:` if it can.
         """
 
     def whole(self, split: str) -> Iterable[Found]:
-        """Every record of a split; where that is a share of train, every record of train.
+        """Return every record of a split; if it is a share of train, every record of train.
 
         Args:
             split: one of `SPLITS`.
@@ -121,34 +127,32 @@ class Source(ABC):
         return self.read().by_name()[split]
 
     def examples(self) -> Iterable[Found]:
-        """Records that show what the input of a model looks like: the cheapest ones to read."""
+        """Return records that show the input of a model: those that are read fastest."""
         return self.read().test
 
     def inputs(self) -> list[Path]:
-        """Every file that `read` depends on: prepared data are kept until one of them changes.
+        """Return every file that `read` depends on: the cache is valid until one changes.
 
-        Without files, data are prepared in memory by each run.
+        Without files, each run prepares the data in memory.
         """
         return []
 
     def warnings(self) -> list[str]:
-        """Warnings about the records that were read."""
-        inner = getattr(self, "source", None)
-        return inner.warnings() if isinstance(inner, Source) else []
+        """Return warnings about the records that were read."""
+        return [] if self.wrapped is None else self.wrapped.warnings()
 
     def passed_over(self) -> list[str]:
-        """Files of its folders that are not read; known once `read` or `inputs` looked there."""
-        inner = getattr(self, "source", None)
-        return inner.passed_over() if isinstance(inner, Source) else []
+        """Return warnings about ignored files; known after `read` or `inputs`."""
+        return [] if self.wrapped is None else self.wrapped.passed_over()
 
     def keep_together(self, columns: Sequence[str]) -> None:
-        """Set, before reading, the columns that identify an item: records alike in them are one.
+        """Set the columns that identify an item, before reading; equal records are one item.
 
-        Those are the columns of x, or of y where a model writes it (`data/field_checks.py`). A
-        source never puts one item in two splits, unless its own arguments say so.
+        Those are the columns of x, or of y if a model generates it (`data/field_checks.py`). A
+        source never puts one item in two splits, unless its own arguments demand it.
         """
-        if isinstance(inner := getattr(self, "source", None), Source):
-            inner.keep_together(columns)
+        if self.wrapped is not None:
+            self.wrapped.keep_together(columns)
 
 
 class Field(ABC):
@@ -161,41 +165,40 @@ class Field(ABC):
     kind: ClassVar[str]
     """The name of one of `seqpipe.data.kinds.KINDS`."""
     fitted: ClassVar[tuple[str, ...]] = ()
-    """Attributes that `fit` sets and are kept: numbers, text, their tuples, arrays."""
+    """Attributes that `fit` sets and that are saved: numbers, text, their tuples, arrays."""
 
     def __init__(self, column: str) -> None:
         self.column = column
 
     @property
     def form(self) -> Kind:
-        """The kind itself; known before `fit`."""
+        """The kind as an object; known before `fit`."""
         return KINDS[self.kind]
 
     def fit(self, records: Iterable[Record]) -> None:  # noqa: B027
-        """Learn classes, vocabulary or width; by default nothing.
+        """Learn classes, vocabulary or width from the training records; by default nothing.
 
-        Given the training records, and no others. They may not fit in memory: go through them
-        once, keep what is needed.
+        The records may not fit in memory: iterate over them once, and keep only what is needed.
         """
 
     def check(self, record: Record) -> None:
         """Refuse a record that `fit` cannot use; the field itself learns nothing.
 
         Raises:
-            DataError: it cannot be used.
+            DataError: the record cannot be used.
         """
         copy.deepcopy(self).fit([record])
 
     def inputs(self) -> list[Path]:
-        """Every file that `fit` depends on, besides those of the source."""
+        """Return every file that `fit` depends on, besides those of the source."""
         return []
 
     def state(self) -> dict[str, Any]:
-        """The result of `fit`, to be kept."""
+        """Return the result of `fit`, to be saved."""
         return {name: getattr(self, name) for name in self.fitted}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Set what an earlier `fit` on the same data learned."""
+        """Restore the result of an earlier `fit`."""
         for name in self.fitted:
             setattr(self, name, state[name])
 
@@ -205,11 +208,11 @@ class Field(ABC):
         return ()
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights, by name, of a network that encodes and is not trained."""
+        """Return the weights, by name, of a network that encodes and is not trained."""
         return {}
 
     def restore_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Set such weights, before `restore`."""
+        """Restore such weights; called before `restore`."""
         assert not weights, "of a field without a network"
 
     @abstractmethod
@@ -217,46 +220,46 @@ class Field(ABC):
         """Return the entry as numbers, without batch axis: (T, D), (T,), (D,) or ()."""
 
     def watch(self) -> None:  # noqa: B027
-        """Called before the training split is encoded; by default nothing."""
+        """Prepare for the training split, which is encoded next; by default nothing."""
 
     def digit_loss(self, role: str) -> str | None:
-        """A warning about digits lost by the numbers encoded since `watch`; None: none were.
+        """Return a warning if numbers encoded since `watch` lost digits, else None.
 
         Args:
             role: x or y, for messages.
 
         Raises:
-            DataError: so much that nothing can be learned of them.
+            DataError: they lost so many that nothing can be learned.
         """
         return None
 
     def encode_target(self, record: Record) -> Tensor:
-        """Encode the entry as a model has to write it: text adds its end, others change nothing."""
+        """Encode the entry as a target: text ends in <EOS>, others are as `encode` has them."""
         return self.encode(record)
 
     def truth(self, record: Record) -> str:
-        """The raw text that answers are compared with, where answers are texts; else nothing."""
+        """Return the raw text that answers are compared with; empty if answers are no texts."""
         return ""
 
     def typed(self, text: str) -> Any:
-        """The entry that text on a command line means: by default the text itself.
+        """Convert text of a command line to an entry: by default the text itself.
 
         Raises:
-            DataError: it means none.
+            DataError: it means no entry.
         """
         return text
 
     @abstractmethod
     def decode(self, values: Tensor | Sequence[Any]) -> str:
-        """The entry that the numbers of one example mean, for people to read."""
+        """Convert the numbers of one example to text for people."""
 
     @property
     @abstractmethod
     def spec(self) -> FieldSpec:
-        """The properties that a model must know. Only after `fit`."""
+        """The properties that a model must know; available after `fit`."""
 
     def describe(self, counts: Mapping[str, np.ndarray[Any, np.dtype[np.int64]]]) -> str:
-        """A short description of the fitted field.
+        """Return a short description of the fitted field.
 
         Args:
             counts: how often each class or symbol occurs, (size,), by split; empty for floats.
@@ -265,23 +268,23 @@ class Field(ABC):
         return f"{spec.kind} ({spec.size})"
 
     def notes(self, key: str) -> list[str]:
-        """Warnings about the training data; key: of the field in the configuration."""
+        """Return warnings about the training data; key: of the field in the configuration."""
         return []
 
     def steps(self, value: Any) -> tuple[list[str], Callable[[Sequence[str]], str]]:
-        """The text of each step of a raw entry, none where it is no text; a function joins them."""
+        """Return the text of each step of a raw entry, if any, and a function that joins them."""
         is_list = isinstance(value, (list, tuple))
         return [str(one) for one in value] if is_list else [], " ".join
 
     def between(self, before: str, text: str) -> str:
-        """The white space between a text and another that continues it."""
+        """Return the white space between a text and its continuation."""
         return ""
 
     def value(self, record: Record) -> Any:
-        """The raw entry.
+        """Return the raw entry.
 
         Raises:
-            DataError: the record has no such column, or holds nothing there.
+            DataError: the record has no such column, or no value there.
         """
         if self.column not in record:
             columns = ", ".join(record)
@@ -293,7 +296,7 @@ class Field(ABC):
         return value
 
     def refuse_blank(self, record: Record) -> None:
-        """Refuse text of nothing but white space.
+        """Refuse text that is empty or only white space.
 
         Raises:
             DataError: it is.
@@ -302,26 +305,26 @@ class Field(ABC):
             self.refuse(record[self.column], "is empty; allowed: text")
 
     def refuse(self, value: object, problem: str) -> NoReturn:
-        """Raise the DataError of a bad entry, shortened to what fits a line."""
+        """Raise a DataError that shows the entry, shortened to fit a line."""
         shown = shown if len(shown := repr(value)) <= 60 else f"{shown[:57]}..."
         raise DataError(f"{self.column}={shown}: {problem}")
 
 
 @dataclass
 class SequenceBatch:
-    """A padded batch. Padding is 0; a length is None where there is no time axis.
+    """A padded batch. Padding is 0; lengths are None without a time axis.
 
     Args:
-        x: (B, T_x, D), (B, T_x), (B, D) or (B,) after its kind; None for a language model.
+        x: (B, T_x, D), (B, T_x), (B, D) or (B,), by its kind; None for a language model.
         x_lengths: (B,) int64, real steps of x.
-        y: (B,), (B, K) or (B, T_y) after its kind.
+        y: (B,), (B, K) or (B, T_y), by its kind.
         y_lengths: (B,) int64, real steps of y.
-        index: (B,) int64, which example of the split a row is; in lanes, which document.
-        lane: (B,) int64, whose state a row continues from; None where no state is carried.
-        fresh: (B,) bool, True where a row of a lane starts from the initial state.
-        repeated: (B,) bool, all True, of a batch that is repeated to fill up the last round of
+        index: (B,) int64, the example of the split; in lanes, the document.
+        lane: (B,) int64, the lane whose state a row continues; None if no state is carried.
+        fresh: (B,) bool, True for a row of a lane that starts from the initial state.
+        repeated: (B,) bool, all True, for a batch that is repeated to fill the last round of
             several processes: it counts in no update and no metric. None for all others.
-        texts: the raw y of each row, where y is a text that answers x; "" where ids suffice.
+        texts: the raw y of each row, if y is a text that answers x; "" if ids suffice.
     """
 
     x: Tensor | None
@@ -339,19 +342,19 @@ class SequenceBatch:
         return len(self.index)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> SequenceBatch:
-        """The batch on another device, lengths included: masks are made where the values are."""
+        """Return the batch on another device, lengths included: masks are made there."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> SequenceBatch:
-        """The batch in page-locked memory, from which a GPU copies while it computes."""
+        """Return the batch in page-locked memory, from which a GPU copies while it computes."""
         return self._map(lambda tensor: tensor.pin_memory())
 
     def row(self, number: int) -> SequenceBatch:
-        """One example of the batch, with its padding."""
+        """Return one example of the batch, with its padding."""
         return self.rows(slice(number, number + 1))
 
     def rows(self, chosen: slice | Tensor) -> SequenceBatch:
-        """Some examples of the batch, with their padding.
+        """Return some examples of the batch, with their padding.
 
         Args:
             chosen: a slice, or the places of the rows, (N,).

@@ -19,7 +19,7 @@ from seqpipe.data.sampling import BatchSampler, Repeated
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One encoded example: its place in the split, x (None for a language model) and y."""
+    """One encoded example: its number in the split, x (None for a language model) and y."""
 
     index: int
     x: Tensor | None
@@ -32,7 +32,7 @@ class Examples(Dataset[Example]):
     Args:
         x: None for a language model.
         y: as many examples as x.
-        text: the raw y of each, as UTF-8, where answers are compared with it; else None.
+        text: the raw y of each, as UTF-8, if answers are compared with it; else None.
     """
 
     def __init__(self, x: Column | None, y: Column, text: Column | None = None) -> None:
@@ -45,11 +45,11 @@ class Examples(Dataset[Example]):
         return len(self.y)
 
     def __getitem__(self, index: int) -> Example:
-        """One example, unpadded."""
+        """Return one example, unpadded."""
         return Example(index, None if self.x is None else self.x[index], self.y[index])
 
     def batch(self, indices: Sequence[int], spec: SequenceSpec) -> SequenceBatch:
-        """Some examples, padded with 0 to the longest of them.
+        """Make a batch of some examples, padded with 0 to the longest of them.
 
         Args:
             indices: at least one.
@@ -77,16 +77,16 @@ class Examples(Dataset[Example]):
 
 
 class Lengths:
-    """The lengths of examples, looked up when they are indexed: all at once may be too many.
+    """The lengths of examples, computed when they are indexed, to save memory.
 
     Args:
-        examples: those to measure.
-        joined: combines the lengths of x and y.
+        examples: the examples.
+        combine: combines the lengths of x and y.
     """
 
-    def __init__(self, examples: Examples, joined: Callable[..., Any]) -> None:
+    def __init__(self, examples: Examples, combine: Callable[..., Any]) -> None:
         self.columns = [c for c in (examples.x, examples.y) if c is not None]
-        self.joined = joined
+        self.combine = combine
 
     def __len__(self) -> int:
         """Examples."""
@@ -95,8 +95,8 @@ class Lengths:
     def __getitem__(self, indices: Array) -> Integers:
         """Steps of some examples. indices: (N,). Returns (N,)."""
         parts = [column.lengths_of(indices) for column in self.columns]
-        joined: Integers = self.joined(parts, axis=0)
-        return joined
+        combined: Integers = self.combine(parts, axis=0)
+        return combined
 
 
 def pad(rows: Sequence[Array], field: FieldSpec) -> tuple[Tensor, Tensor | None]:
@@ -112,7 +112,7 @@ def pad(rows: Sequence[Array], field: FieldSpec) -> tuple[Tensor, Tensor | None]
     if not field.has_time:
         return torch.from_numpy(np.stack(rows)).to(field.dtype), None
     lengths = [len(row) for row in rows]
-    # Padded where they lie, in as few bytes as they are kept in: the copy is what costs.
+    # Padded in the stored type, which has fewer bytes: copying takes most of the time.
     padded = np.zeros((len(rows), max(lengths), *rows[0].shape[1:]), dtype=rows[0].dtype)
     for place, row in enumerate(rows):
         padded[place, : len(row)] = row
@@ -130,18 +130,18 @@ class Batches:
         return len(self.examples)
 
     def __getitems__(self, asked: Any) -> SequenceBatch:
-        """The examples that a sampler put together."""
-        return marked(self.examples.batch(asked, self.spec), asked)
+        """Return the batch of the examples that a sampler chose."""
+        return mark_repeated(self.examples.batch(asked, self.spec), asked)
 
 
-def marked(batch: SequenceBatch, asked: Any) -> SequenceBatch:
-    """The batch, marked if a sampler asked for it a second time."""
+def mark_repeated(batch: SequenceBatch, asked: Any) -> SequenceBatch:
+    """Mark the batch if the sampler repeats it."""
     if not isinstance(asked, Repeated):
         return batch
     return replace(batch, repeated=torch.ones(len(batch), dtype=torch.bool))
 
 
-def _as_it_is(batch: Any) -> SequenceBatch:
+def _unchanged(batch: Any) -> SequenceBatch:
     assert isinstance(batch, SequenceBatch)
     return batch
 
@@ -152,12 +152,12 @@ class ResumableLoader(DataLoader[SequenceBatch]):
     Lightning keeps `state_dict()` in its checkpoints and calls `set_epoch` by itself.
 
     Args:
-        batches: to load.
+        batches: the data set, whose items are batches.
         sampler: the order.
         num_workers: processes; 0 loads in this one.
 
     Attributes:
-        seconds: waited for the newest batch.
+        seconds: time waited for the last batch.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class ResumableLoader(DataLoader[SequenceBatch]):
         super().__init__(
             batches,  # type: ignore[arg-type]  # yields batches, not examples
             batch_sampler=sampler,
-            collate_fn=_as_it_is,
+            collate_fn=_unchanged,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -185,20 +185,20 @@ class ResumableLoader(DataLoader[SequenceBatch]):
         self._order.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[SequenceBatch]:  # type: ignore[override]
-        """The batches of an epoch, or what is left of it after `load_state_dict`."""
+        """Yield the batches of an epoch, or the rest of it after `load_state_dict`."""
         self._handed_out = self._order.skip
         started = time.perf_counter()
         for batch in super().__iter__():
-            self._handed_out += 1  # counts what was handed out, not what workers prefetched
+            self._handed_out += 1  # batches that were handed out, not those prefetched by workers
             self.seconds = time.perf_counter() - started
             yield batch
             started = time.perf_counter()
         self._handed_out = 0
 
     def state_dict(self) -> dict[str, int]:
-        """The number of batches of the epoch that were handed out."""
+        """Return the number of batches of the epoch that were handed out."""
         return {"batches": self._handed_out}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue after the batches that were handed out; after all of them, with a new epoch."""
+        """Continue after the batches that were handed out; after all, with a new epoch."""
         self._order.skip = state["batches"] % max(1, len(self._order))

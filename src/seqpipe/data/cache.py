@@ -1,4 +1,4 @@
-"""Cache of prepared data: kept under a hash of everything it depends on."""
+"""Cache of prepared data, under a hash of everything that the data depend on."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _LIBRARIES = (
     *("symusic", "tokenizers", "torch", "torchvision"),
 )
 _MOST_JSON = 2**29  # bytes: it holds whole vocabularies
-_YOUNG = 2.0  # seconds; a file changed so lately may change again without a new time
+_YOUNG = 2.0  # seconds; a file changed so recently may change again without a new time
 
 
 class Cache:
-    """A folder with a subfolder for each data set that was prepared; safe to delete.
+    """A folder with a subfolder for each prepared data set; safe to delete.
 
     Args:
-        folder: made where it is missing.
+        folder: made if it is missing.
 
     Raises:
-        ConfigError: nothing can be written there.
+        ConfigError: the folder cannot be written to.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,18 +62,18 @@ class Cache:
 
     @staticmethod
     def _check_links(folder: Path) -> None:
-        """A link in a folder that came from elsewhere would have another file written or read."""
+        """Refuse links: in a folder from another person, they could lead to any file."""
         links = sorted(entry.name for entry in folder.iterdir() if entry.is_symlink())
         if links:
             text = f"holds a link, {links[0]}; allowed: a folder that only seqpipe writes to"
             raise ConfigError(f"data.cache={folder}: {text}")
 
     def key(self, recipe: Mapping[str, Any], files: Sequence[Path]) -> str:
-        """The name under which data prepared from these files in this way are kept.
+        """Return the name of the subfolder of data prepared from these files in this way.
 
         Args:
             recipe: everything else that the result depends on, as JSON can write it.
-            files: all that are read; both their content and their names count.
+            files: all files that are read; both their content and their names count.
         """
         common = os.path.commonpath([file.absolute().parent for file in files])
         hashes = self._hashes(files)
@@ -81,7 +81,7 @@ class Cache:
             "format": FORMAT,
             "version": __version__,
             "code": _code(),
-            "recipe": json.dumps(recipe, ensure_ascii=False),  # of features the first decides
+            "recipe": json.dumps(recipe, ensure_ascii=False),  # the order of keys counts
             "libraries": _libraries(),
             "files": [[os.path.relpath(f.absolute(), common), hashes[f]] for f in files],
         }
@@ -90,12 +90,12 @@ class Cache:
 
     @contextmanager
     def held(self, key: str) -> Iterator[None]:
-        """A lock: a second process that would prepare the same waits, and finds it done."""
+        """Lock a subfolder: a second process with the same data waits, and finds them prepared."""
         with FileLock(self.folder / f"{key}.lock"):
             yield
 
     def load(self, key: str, fields: Mapping[str, Field]) -> Prepared | None:
-        """Load prepared data and restore the fields; None where nothing was prepared.
+        """Load prepared data and restore the fields; None if nothing was prepared.
 
         Raises:
             ConfigError: the files were not written by this program, or are damaged.
@@ -122,10 +122,10 @@ class Cache:
         written = read_json(folder / "prepared.json", _MOST_JSON)
         held = read_arrays(folder / "arrays.npz")
         for role, fld in fields.items():
-            fld.restore(unpacked(written["fields"][role], held))
+            fld.restore(unpack(written["fields"][role], held))
         facts = {}
         for split in SPLITS:
-            values = unpacked(written["facts"][split], held)
+            values = unpack(written["facts"][split], held)
             facts[split] = SplitFacts(**values)
         columns = {split: open_columns(folder / f"{split}.arrow") for split in SPLITS}
         return Prepared(columns, facts)
@@ -133,14 +133,14 @@ class Cache:
     def make(
         self, key: str, fields: Mapping[str, Field], prepare: Callable[[Path], Prepared]
     ) -> Prepared:
-        """Prepare in a temporary folder, which is renamed only when all is done.
+        """Prepare data in a temporary folder, which is renamed once it is complete.
 
         Args:
-            key: under which it is kept.
+            key: name of the subfolder.
             fields: fitted by `prepare`; by role.
             prepare: writes the columns to a folder.
         """
-        for left in self.folder.glob(f"{key}.tmp*"):  # of a process that was killed
+        for left in self.folder.glob(f"{key}.tmp*"):  # by a killed process
             shutil.rmtree(left)
         made = self.folder / f"{key}.tmp{os.getpid()}"
         made.mkdir(parents=True)
@@ -148,13 +148,13 @@ class Cache:
             prepared = prepare(made)
             held: dict[str, np.ndarray[Any, Any]] = {}
             written = {
-                "fields": {role: packed(fld.state(), held, role) for role, fld in fields.items()},
-                "facts": {s: packed(asdict(f), held, s) for s, f in prepared.facts.items()},
+                "fields": {role: pack(fld.state(), held, role) for role, fld in fields.items()},
+                "facts": {s: pack(asdict(f), held, s) for s, f in prepared.facts.items()},
             }
             np.savez(made / "arrays.npz", allow_pickle=False, **held)
             (made / "prepared.json").write_text(json.dumps(written), encoding="utf-8")
             final = self.folder / key
-            if final.exists():  # half of it was deleted by hand
+            if final.exists():  # files in it were deleted by hand
                 shutil.rmtree(final)
             made.rename(final)
         except OSError as error:
@@ -168,7 +168,7 @@ class Cache:
         return kept
 
     def _hashes(self, files: Sequence[Path]) -> dict[Path, str]:
-        """sha256 of each file; not read again while size, time and place are the same."""
+        """sha256 of each file; a file is not read again while size, times and inode are equal."""
         index = self.folder / "files.json"
         with FileLock(self.folder / "files.lock"):
             known = _index(index)
@@ -193,7 +193,7 @@ class Cache:
 
 
 def _index(file: Path) -> dict[str, Any]:
-    """Hashes that were taken before; none where the file is damaged: they can be taken again."""
+    """Hashes of earlier runs; none if the file is damaged, since they can be computed again."""
     try:
         known = read_json(file, _MOST_JSON)
     except (FileNotFoundError, ValueError):
@@ -216,15 +216,15 @@ def _libraries() -> dict[str, str]:
 
 @functools.cache
 def _code() -> str:
-    """sha256 of the code that prepares data: another version may read something else."""
+    """sha256 of the code that prepares data: another version may read them otherwise."""
     total = hashlib.sha256()
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         total.update(file.read_bytes())
     return total.hexdigest()
 
 
-def packed(value: Any, held: dict[str, np.ndarray[Any, Any]], name: str) -> Any:
-    """A value as JSON can hold it; arrays go to `held`."""
+def pack(value: Any, held: dict[str, np.ndarray[Any, Any]], name: str) -> Any:
+    """Convert a value to what JSON can hold; arrays are put into `held`."""
     if isinstance(value, np.ndarray):
         held[name] = value
         return {"__array__": name}
@@ -232,20 +232,20 @@ def packed(value: Any, held: dict[str, np.ndarray[Any, Any]], name: str) -> Any:
         return value.item()
     if isinstance(value, Mapping):
         assert "__array__" not in value, "the name is taken"
-        return {str(k): packed(v, held, f"{name}.{k}") for k, v in value.items()}
+        return {str(k): pack(v, held, f"{name}.{k}") for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         kind = "__tuple__" if isinstance(value, tuple) else "__list__"
-        return {kind: [packed(v, held, f"{name}.{i}") for i, v in enumerate(value)]}
+        return {kind: [pack(v, held, f"{name}.{i}") for i, v in enumerate(value)]}
     return value
 
 
-def unpacked(value: Any, held: Mapping[str, np.ndarray[Any, Any]]) -> Any:
-    """The inverse of `packed`."""
+def unpack(value: Any, held: Mapping[str, np.ndarray[Any, Any]]) -> Any:
+    """Undo `pack`."""
     if not isinstance(value, dict):
         return value
     if "__array__" in value:
         return held[value["__array__"]]
     for name, kind in (("__tuple__", tuple), ("__list__", list)):
         if name in value:
-            return kind(unpacked(v, held) for v in value[name])
-    return {k: unpacked(v, held) for k, v in value.items()}
+            return kind(unpack(v, held) for v in value[name])
+    return {k: unpack(v, held) for k, v in value.items()}

@@ -1,6 +1,6 @@
-"""Encoded examples, one column a field: kept as Arrow, in memory or mapped from a file.
+"""Encoded examples as Arrow columns, one for each field, in memory or mapped from a file.
 
-A column is read piece by piece; nothing is loaded as a whole.
+A column is read chunk by chunk and never loaded as a whole.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from torch import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
-CHUNK = 2**22  # bytes of encoded values that are written together
+CHUNK = 2**22  # bytes of encoded values in one record batch
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some examples in a row.
+    """Consecutive examples.
 
     Args:
-        values: (sum of lengths, ...) where examples have time, else (examples, ...).
-        bounds: (examples + 1,) where each example starts and the last ends; None without time.
+        values: (sum of lengths, ...) if examples have time, else (examples, ...).
+        bounds: (examples + 1,) the start of each example and the end of the last; None without
+            time.
     """
 
     values: Array
@@ -43,7 +44,7 @@ class Column:
 
     Args:
         chunks: in their order.
-        window: cut longer sequences in consecutive pieces of at most this many steps.
+        window: cut longer sequences into consecutive pieces of at most this many steps.
     """
 
     def __init__(self, chunks: Sequence[Chunk], window: int | None = None) -> None:
@@ -62,14 +63,14 @@ class Column:
 
     @classmethod
     def of(cls, rows: Sequence[Tensor], has_time: bool) -> Column:
-        """Encoded examples as one chunk."""
+        """Make a column of encoded examples, as one chunk."""
         if not has_time:
             return cls([Chunk(torch.stack(list(rows)).numpy(), None)])
         bounds = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64)
         return cls([Chunk(torch.cat(list(rows)).numpy(), bounds)])
 
     def cut(self, window: int) -> Column:
-        """Consecutive pieces of at most `window` steps; every step is in exactly one."""
+        """Cut into consecutive pieces of at most `window` steps; every step is in exactly one."""
         return Column(self.chunks, window)
 
     def __len__(self) -> int:
@@ -90,7 +91,7 @@ class Column:
 
     @property
     def lengths(self) -> Integers:
-        """Steps of each example, (examples,); 0 where there is no time axis."""
+        """Steps of each example, (examples,); 0 without a time axis."""
         return self.lengths_of(np.arange(len(self)))
 
     def lengths_of(self, indices: Array) -> Integers:
@@ -105,14 +106,14 @@ class Column:
         return shorter
 
     def origin(self, index: int) -> tuple[int, int]:
-        """The row that an example was cut from, and the step of it at which it starts."""
+        """Return the row that an example was cut from, and its first step in that row."""
         if self._pieces is None or self.window is None:
             return index, 0
         row = int(np.searchsorted(self._pieces, index, side="right")) - 1
         return row, (index - int(self._pieces[row])) * self.window
 
     def array(self, index: int) -> Array:
-        """One example without a copy, (T, ...) or (...); not to be written to."""
+        """Return one example without a copy, (T, ...) or (...); not to be written to."""
         row, start = self.origin(index)
         chunk, place = self._find(row)
         if chunk.bounds is None:
@@ -122,11 +123,11 @@ class Column:
         return chunk.values[first : end if self.window is None else min(end, first + self.window)]
 
     def __getitem__(self, index: int) -> Tensor:
-        """One example, a copy."""
+        """Return a copy of one example."""
         return torch.from_numpy(np.array(self.array(index)))
 
     def span(self, start: int, end: int) -> Array:
-        """Steps start..end of all sequences one after the other; not to be written to."""
+        """Return steps start..end of all sequences concatenated; not to be written to."""
         first = int(np.searchsorted(self._steps, start, side="right")) - 1
         parts = []
         while start < end:
@@ -136,7 +137,7 @@ class Column:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def starts(self) -> Integers:
-        """(rows + 1,) the step of `span` each row starts at, and where the last ends."""
+        """Return the step of `span` at which each row starts, and the last ends, (rows + 1,)."""
         assert self.has_time
         parts = [
             base + np.asarray(chunk.bounds[:-1], dtype=np.int64)
@@ -209,7 +210,7 @@ class ColumnsWriter:
             shape = rows[0].shape[1:] if timed else rows[0].shape
             width = int(np.prod(shape, dtype=np.int64))
             joined = np.concatenate([row.reshape(-1) for row in rows])
-            if joined.dtype == bool:  # Arrow packs bits, which cannot be read where they lie
+            if joined.dtype == bool:  # Arrow packs bits, which cannot be mapped
                 joined = joined.astype(np.uint8)
             sizes = [len(row) * width if timed else width for row in rows]
             offsets = np.cumsum([0, *sizes], dtype=np.int64)
@@ -223,7 +224,7 @@ class ColumnsWriter:
         self._rows, self._bytes = {}, 0
 
     def close(self) -> dict[str, Column]:
-        """Write the rest and return the columns, by field; none where nothing was added."""
+        """Write the rest and return the columns, by field; none if nothing was added."""
         if self._bytes:
             self._flush()
         if self._writer is None:
@@ -237,10 +238,10 @@ class ColumnsWriter:
 
 
 def open_columns(path: Path) -> dict[str, Column]:
-    """The columns of an Arrow file, mapped into memory, by field.
+    """Map the columns of an Arrow file into memory. Returns them by field.
 
     Raises:
-        ValueError: it is none, or has rows that lie outside of it.
+        ValueError: it is no such file, or has rows outside of it.
     """
     try:
         return _columns(pa.ipc.open_file(pa.memory_map(str(path))), path.stat().st_size)
@@ -250,12 +251,12 @@ def open_columns(path: Path) -> dict[str, Column]:
 
 
 def _columns(reader: Any, size: int | None = None) -> dict[str, Column]:
-    """size: bytes of the file, where it may be another person's."""
+    """size: bytes of the file, if it may be another person's."""
     chunks: dict[str, list[Chunk]] = {name: [] for name in reader.schema.names}
     for number in range(reader.num_record_batches):
         batch = reader.get_batch(number)
         if size is not None:
-            if batch.nbytes > size:  # packed: we write what can be read where it lies
+            if batch.nbytes > size:  # compressed: our own files can be mapped
                 raise ValueError(f"{batch.nbytes:,} bytes in a file of {size:,}")
             batch.validate(full=True)  # or offsets would point anywhere in memory
         for field, lists in zip(reader.schema, batch.columns, strict=True):

@@ -37,27 +37,27 @@ Cut = Annotated[int, whole(2)]  # in pieces of one step there is no recurrence
 
 
 class SequenceData:
-    """Reads a source, fits its fields on the training split, encodes, and gives out batches.
+    """Reads a source, fits the fields on the training split, encodes records and makes batches.
 
     Args:
-        source: where the records come from.
-        y: what a model has to answer.
-        x: what it reads; None for a language model.
+        source: of the records.
+        y: the field of the answers.
+        x: the field of the input; None for a language model.
         batch_size: examples in a batch.
-        batch_tokens: in place of it, steps in a batch, padding included.
+        batch_tokens: instead of `batch_size`, most steps in a batch, padding included.
         num_workers: loader processes; 0 loads in this one.
         seed: of the batch order.
-        window: cut longer sequences in consecutive pieces of at most this many steps, each an
-            example of its own; only where there is no x, or one y for each step of x.
-        eval_window: the same for valid and test; None: as `window`. Longer pieces cost nothing
-            there and measure more: each starts without a memory of what came before.
-        bptt: read the sequences in `batch_size` lanes, this many steps at a time, each batch
-            starting in the final state of the one before (truncated back-propagation through
-            time); possible where `window` is. Valid and test then carry the state as well,
-            `eval_window` steps at a time.
-        max_length: most steps of an example, before it is cut in windows or lanes; None: any.
-        longer: `truncate`, `drop` or `refuse` longer ones, see `MaxLength`.
-        keep: the end that is kept of a truncated one, the `first` or the `last` steps.
+        window: cut longer sequences into consecutive pieces of at most this many steps, each an
+            example of its own; only without x, or with one y for each step of x.
+        eval_window: the same for valid and test; None: as `window`. A longer window measures
+            better, since each piece starts in the initial state.
+        bptt: read the sequences in `batch_size` lanes, this many steps at a time; each batch
+            starts in the final state of the one before (truncated back-propagation through
+            time). Possible under the same conditions as `window`. Valid and test then carry the
+            state as well, `eval_window` steps at a time.
+        max_length: most steps of an example, before it is cut into windows or lanes; None: any.
+        longer: `truncate`, `drop` or `refuse` longer examples, see `MaxLength`.
+        keep: which steps are kept of a truncated example, the `first` or the `last`.
         on_error: `stop` at records that cannot be used, or `skip` and count them.
         cache: folder where data prepared from files are kept; None: each run prepares them in
             memory.
@@ -133,6 +133,11 @@ class SequenceData:
         self._lanes = {s: _documents(prepared.columns[s]) for s in self._only} if bptt else {}
         self.sizes = {split: len(examples) for split, examples in self._examples.items()}
         self.sizes |= {split: len(bounds) - 1 for split, (_, bounds) in self._lanes.items()}
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """The fields by role, x first; only y for a language model."""
+        return {"y": self.y} if self.x is None else {"x": self.x, "y": self.y}
 
     @property
     def digests(self) -> dict[str, str]:
@@ -211,8 +216,7 @@ class SequenceData:
     @property
     def notes(self) -> list[str]:
         """The warnings of fields and source: `data.x.by=words: ...`."""
-        fields = {"y": self.y} if self.x is None else {"x": self.x, "y": self.y}
-        notes = [note for role, fld in fields.items() for note in fld.notes(f"data.{role}")]
+        notes = [note for role, fld in self.fields.items() for note in fld.notes(f"data.{role}")]
         notes += [one for facts in self.facts.values() for one in facts.warnings]
         return [*notes, *self.source.passed_over()]
 
@@ -221,7 +225,7 @@ class SequenceData:
         return {s: f.counts[role] for s, f in self.facts.items() if role in f.counts}
 
     def _prepared(self, cache: str | None, recipe: Mapping[str, Any] | None) -> Prepared:
-        fields = {"y": self.y} if self.x is None else {"x": self.x, "y": self.y}
+        fields = self.fields
 
         def make(folder: Path | None) -> Prepared:
             with Progress(self.show_progress) as progress:
@@ -280,8 +284,7 @@ def _documents(columns: Mapping[str, Column]) -> tuple[Examples, Integers]:
 
 def _sources(source: Source) -> list[Source]:
     """A source and those that it reads from, the innermost last."""
-    inner = getattr(source, "source", None)
-    return [source, *(_sources(inner) if isinstance(inner, Source) else [])]
+    return [source, *([] if source.wrapped is None else _sources(source.wrapped))]
 
 
 def _known(split: str) -> str:

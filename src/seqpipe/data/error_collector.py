@@ -8,19 +8,19 @@ from seqpipe.errors import DataError
 
 MOST_PROBLEMS = 10  # shown at once
 SKIP = "or data.on_error=skip, which leaves such records out and counts them"
-_MOST_READ = 1000  # problems, before reading stops: every line may have the same one
+_MOST_READ = 1000  # problems before reading stops, as each line may have the same one
 
 
 class Problems:
     """Problems of the data: the first ten are raised at once, or skipped records are counted.
 
     Args:
-        skip: leave a bad record out in place of stopping.
+        skip: leave bad records out instead of stopping.
     """
 
     def __init__(self, skip: bool) -> None:
         self.skip = skip
-        self.usable = 0  # records; without any, skipping the others is no advice
+        self.usable = 0  # records; without any, skipping is no help
         self.shown: list[str] = []
         self._more: Counter[str] = Counter()
         self._read = 0
@@ -29,7 +29,7 @@ class Problems:
         """Add the problems of one record.
 
         Raises:
-            DataError: there are too many to read on.
+            DataError: there are too many.
         """
         for problem in problems:
             self._read += 1
@@ -43,7 +43,7 @@ class Problems:
         """Stop if anything was wrong and nothing may be skipped.
 
         Raises:
-            DataError: with the first ten, each kind once.
+            DataError: lists the first ten different problems.
         """
         if self.shown and not self.skip:
             texts = [self._with_count(text) for text in self.shown]
@@ -58,7 +58,7 @@ class Problems:
 
 
 def place_of(one: Found, split: str, number: int) -> str:
-    """The start of a message: `reviews.csv:17: `, or without a file `train[16]: `."""
+    """Format the start of a message: `reviews.csv:17: `, or without a file `train[16]: `."""
     if isinstance(one, PlacedRecord) and one.file is not None:
         return f"{one.place}: "
     return f"{split}[{number}]: "

@@ -11,9 +11,9 @@ from seqpipe.rules import refusal
 
 
 def item_role(x: Field | None, y: Field) -> Literal["x", "y"]:
-    """The field whose entries are the items: none of them may be in two splits.
+    """Return the role whose entries identify the items; no item may be in two splits.
 
-    That is x, or y where there is no x or only a condition, which many examples share.
+    That is x, or y if there is no x or only a condition, which many examples share.
     """
     if x is None or (x.form.is_condition and y.form.has_time):
         return "y"

@@ -1,4 +1,4 @@
-"""Digests of records, of code and of weights, the same on any machine."""
+"""Digests of records, code and weights, equal on every machine."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from seqpipe.errors import DataError
 from seqpipe.files import sha256_of
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})  # folders
-_STARTED = ("__main__", "__mp_main__")  # not imported: what a script does with its data is not code
+_SCRIPTS = ("__main__", "__mp_main__")  # a script uses the data; it does not make them
 
 
 class Digest:
@@ -27,13 +27,13 @@ class Digest:
         """Add a record: its keys sorted, arrays by type, shape and bytes.
 
         Raises:
-            DataError: an entry of a kind that a record cannot hold.
+            DataError: an entry has a type that a record cannot hold.
         """
         line = json.dumps(dict(record), sort_keys=True, default=plain, ensure_ascii=False)
         self._total.update(line.encode("utf-8", "surrogatepass") + b"\n")
 
     def hex(self) -> str:
-        """The digest so far, 64 hexadecimal digits."""
+        """Return the digest so far, 64 hexadecimal digits."""
         return self._total.hexdigest()
 
 
@@ -64,9 +64,9 @@ def plain(value: object) -> object:
 
 
 def code_digests(part: type | Callable[..., object]) -> list[str]:
-    """sha256 of the modules that define a class and its bases, or a function.
+    """Return the sha256 of the modules that define a class and its bases, or a function.
 
-    Of the user's own code also those of modules imported from the same folder.
+    For the user's own code, modules imported from the same folder are included.
     """
     classes = part.__mro__ if isinstance(part, type) else (part,)
     files = {file for one in classes for file in _files_of(one.__module__)}
@@ -77,7 +77,7 @@ def _files_of(module: str) -> list[Path]:
     file = _file_of(module)
     if file is None or _is_library(module, file):
         return [] if file is None else [file]
-    loaded = {name: _file_of(name) for name in list(sys.modules) if name not in _STARTED}
+    loaded = {name: _file_of(name) for name in list(sys.modules) if name not in _SCRIPTS}
     own = {one for name, one in loaded.items() if one is not None and not _is_library(name, one)}
     beside = {one for one in own if one.is_relative_to(file.parent) and one.is_file()}
     return [*{file, *beside}]
@@ -89,14 +89,14 @@ def _file_of(module: str) -> Path | None:
 
 
 def _is_library(module: str, file: Path) -> bool:
-    """True for modules of seqpipe and of what is installed: the cache depends on their versions."""
+    """True for seqpipe and installed modules, which the cache identifies by their versions."""
     package = module.partition(".")[0]
     is_installed = not _INSTALLED.isdisjoint(file.parts)
     return is_installed or package == "seqpipe" or package in sys.stdlib_module_names
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """sha256 (hex) of named weights; empty where there are none."""
+    """Return the sha256 (hex) of named weights; empty if there are none."""
     total = hashlib.sha256()
     for name, tensor in weights.items():
         total.update(f"{name}{tuple(tensor.shape)}".encode())

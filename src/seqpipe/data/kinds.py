@@ -1,6 +1,6 @@
-"""Kinds of entries, and what a model must know of a field that encodes to one of them.
+"""Kinds of entries, and the properties of a fitted field that a model must know.
 
-A kind says how entries are encoded, where they can be used, and how an answer is written.
+A kind defines how entries are encoded, where they can be used, and how an answer is written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from seqpipe.data.tags import spans
 from seqpipe.data.vocabulary import SPECIALS, UNK
 
 Answer = dict[str, Any]
-"""The plain values that answer one example, by name; `prediction` is always among them."""
+"""The answer to one example: plain values by name, always with `prediction`."""
 Columns = dict[str, pa.DataType]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -36,7 +36,7 @@ class Kind:
         phrase: an entry in words, for messages.
         axes: of one encoded example: `T`, its steps; `size`, that of the spec; `any` number.
         holds: `ids`, `bits` (0 and 1) or `floats`.
-        roles: as which it can be used, `x`, `y` or both.
+        roles: where it can be used, as `x`, `y` or both.
         per_step: as y, it has one entry for each step of an x that has steps.
     """
 
@@ -49,17 +49,17 @@ class Kind:
 
     @property
     def has_time(self) -> bool:
-        """True where an example is a sequence of steps."""
+        """True if an example is a sequence of steps."""
         return "T" in self.axes
 
     @property
     def is_text(self) -> bool:
-        """True where the steps are symbols of a text; as y it is written, and ends in <EOS>."""
+        """True if the steps are symbols of a text; as y, it is generated and ends in <EOS>."""
         return self.holds == "ids" and self.has_time and not self.per_step
 
     @property
     def needs_steps(self) -> bool:
-        """True where it is only a y of an x with steps: a tag is of something."""
+        """True if it can only be the y of an x with steps, as tags are."""
         return self.per_step and self.holds == "ids"
 
     @property
@@ -71,7 +71,7 @@ class Kind:
 
     @property
     def is_condition(self) -> bool:
-        """True where, as x of a y with steps, it is a condition that many examples share."""
+        """True if, as x of a y with steps, it is a condition that many examples share."""
         return "x" in self.roles and not self.has_time
 
     def answer(
@@ -81,11 +81,11 @@ class Kind:
         probabilities: Floats | None,
         decode: Callable[[Any], str],
     ) -> Answer:
-        """One example's answer, see `FieldSpec.answer`."""
+        """Return one example's answer, see `FieldSpec.answer`."""
         raise AssertionError(f"{self.name} is no kind of y")
 
     def columns(self, spec: FieldSpec, n_best: int) -> Columns:
-        """The type of each column of an answer, before there is any."""
+        """Return the type of each column of an answer."""
         raise AssertionError(f"{self.name} is no kind of y")
 
 
@@ -204,7 +204,7 @@ KINDS = {
 
 
 def kinds_of(role: Literal["x", "y"]) -> str:
-    """The kinds that can be x or y, for messages: `values, symbols, ...`."""
+    """List the kinds that can be x or y, for messages: `values, symbols, ...`."""
     return ", ".join(name for name, kind in KINDS.items() if role in kind.roles)
 
 
@@ -221,18 +221,18 @@ class FieldSpec:
             where x has time, "tags" (B, T) int64, "roll" (B, T, K) float32 of 0 and 1, and
             "values" (B, T, K) float32.
         size: D, K, the number of classes, or the size of the vocabulary.
-        names: what the classes or symbols are called, by id; None for floats.
-        unit: what one symbol is, "characters" or "words"; None where that has no name.
+        names: the names of classes or symbols, by id; None for floats.
+        unit: "characters", "words" or another name of one symbol; None if there is no name.
         counts: how often each class or symbol occurs in the training split, (size,) int64; None
             for floats.
         characters: of "spelled", the number of ids of characters; `size` counts words.
-        mean: subtracted from each number before it was divided by `scale`, (size,); None: not
+        mean: subtracted from each number, which is then divided by `scale`, (size,); None: not
             standardised.
         scale: see `mean`.
-        vectors: pretrained, (size, D) float32; NaN for symbols that have none.
+        vectors: pretrained, (size, D) float32; NaN for symbols without a vector.
         scheme: of tags that mark spans, `io`, `iob1`, `bio` or `bioes`; None for others.
-        text: writes ids of "symbols" as text, to compare it; None where that is not known.
-        cut: cuts a text in symbols, where texts have a symbol for unknown ones: the name of UNK.
+        text: writes ids of "symbols" as text, to compare it; None if that is not possible.
+        cut: splits a text into symbols, if its texts contain the symbol of UNK themselves.
     """
 
     kind: str
@@ -254,7 +254,7 @@ class FieldSpec:
 
     @property
     def unknown(self) -> int | None:
-        """The id of what is not in the vocabulary; None where there is no vocabulary."""
+        """The id of symbols outside the vocabulary; None without a vocabulary."""
         names = self.names or ()
         specials = [name for id_, name in enumerate(SPECIALS) if id_ != UNK]
         found = [name for id_, name in enumerate(names[: len(SPECIALS)]) if id_ != UNK]
@@ -262,12 +262,12 @@ class FieldSpec:
 
     @property
     def form(self) -> Kind:
-        """The kind itself."""
+        """The kind as an object."""
         return KINDS[self.kind]
 
     @property
     def has_time(self) -> bool:
-        """True where an example is a sequence of steps."""
+        """True if an example is a sequence of steps."""
         return self.form.has_time
 
     @property
@@ -282,32 +282,32 @@ class FieldSpec:
 
     @property
     def is_counted(self) -> bool:
-        """True for ids below `size`, of which each can be counted."""
+        """True for ids below `size`, which can be counted."""
         return self.form.holds == "ids" and not self.is_spelled
 
     @property
     def is_class(self) -> bool:
-        """True where an example is one of a few classes, ordered or not."""
+        """True if an example is one of a few classes, ordered or not."""
         return self.form.axes == ()
 
     @property
     def names_classes(self) -> bool:
-        """True where an example, or each of its steps, is one of a few classes."""
+        """True if an example, or each of its steps, is one of a few classes."""
         return self.is_class or self.form.needs_steps
 
     @property
     def is_text(self) -> bool:
-        """True where the steps are symbols of a text; as y it is written, and ends in <EOS>."""
+        """True if the steps are symbols of a text; as y, it is generated and ends in <EOS>."""
         return self.form.is_text
 
     @property
     def is_spelled(self) -> bool:
-        """True where each step is the id of a word and those of its characters."""
+        """True if each step is the id of a word followed by those of its characters."""
         return "any" in self.form.axes
 
     @property
     def is_roll(self) -> bool:
-        """True where any of K notes can sound at each step."""
+        """True if any of K notes can sound at each step."""
         return self.form.holds == "bits" and self.has_time
 
     @property
@@ -316,14 +316,14 @@ class FieldSpec:
         return (self.size,) if "size" in self.form.axes else ()
 
     def is_per_step_of(self, x: FieldSpec | None) -> bool:
-        """True where, as y, it has one entry for each step of x."""
+        """True if, as y, it has one entry for each step of x."""
         return x is not None and x.has_time and self.form.per_step
 
     def in_units(self, numbers: Any) -> Any:
-        """Numbers of a model, (..., size), as they were before they were standardised.
+        """Convert numbers of a model, (..., size), to the units of the data.
 
         Args:
-            numbers: an array or a tensor of floats; the answer is of the same type.
+            numbers: an array or a tensor of floats; the result has the same type.
         """
         if self.mean is None or self.scale is None:
             return numbers
@@ -334,19 +334,19 @@ class FieldSpec:
     def answer(
         self, predicted: Any, probabilities: Floats | None, decode: Callable[[Any], str]
     ) -> Answer:
-        """One example's answer, in plain values.
+        """Return one example's answer in plain values.
 
         Args:
-            predicted: as `Task.decoded` gives it, of one example, without padding.
-            probabilities: of the classes or labels, (K,), or (T, K) where there is one a step;
-                None where the task gives none.
+            predicted: of one example, without padding, as `Task.decoded` returns it.
+            probabilities: of the classes or labels, (K,), or (T, K) for one a step; None if the
+                task computes none.
             decode: `Field.decode` of the fitted field.
 
         Returns:
             category, ordinal: `prediction`, its `probability`, `probabilities` by class.
             multi_label: `prediction`, a list of labels; `probabilities` by label.
-            number: `prediction`, a number, or a list where there are several; in the data's units.
-            tags: `prediction`, a tag a step; `probability` of each; `spans`, where tags mark some.
+            number: `prediction`, a number, or a list of several; in the data's units.
+            tags: `prediction`, a tag a step; `probability` of each; `spans`, if tags mark spans.
             roll: `prediction`, the names of the notes of each step.
             values: `prediction`, (T, K) numbers in the data's units.
             symbols: `prediction`, text.
@@ -354,10 +354,10 @@ class FieldSpec:
         return self.form.answer(self, predicted, probabilities, decode)
 
     def answer_columns(self, n_best: int = 1) -> Columns:
-        """The type of each column that answers are written to, before there are any.
+        """Return the type of each column of answers, before there are any.
 
         Args:
-            n_best: answers of each input, where they are searched for.
+            n_best: number of answers of each input, if they are searched for.
         """
         return self.form.columns(self, n_best)
 
@@ -368,3 +368,7 @@ class SequenceSpec:
 
     x: FieldSpec | None
     y: FieldSpec
+
+    def by_role(self) -> dict[str, FieldSpec]:
+        """Return the properties by role, x first; only y for a language model."""
+        return {"y": self.y} if self.x is None else {"x": self.x, "y": self.y}

@@ -21,7 +21,7 @@ def is_missing(value: object) -> bool:
         return bool(value != value)  # NaN and NaT alone differ from themselves
     except (TypeError, ValueError, RuntimeError):  # an array
         return False
-    except ArithmeticError:  # a Decimal that signals that it is none
+    except ArithmeticError:  # a signalling NaN of Decimal
         return True
 
 
@@ -38,7 +38,7 @@ def is_blank(value: object) -> bool:
 
 
 def missing_among_numbers(names: Iterable[str]) -> frozenset[str]:
-    """Words such as `nan`, `NA` or `inf` among names that are all numbers: no values.
+    """Return words such as `nan`, `NA` or `inf` if all other names are numbers: missing values.
 
     Among other words they are words: the language Nan, the country code NA.
     """
@@ -48,7 +48,7 @@ def missing_among_numbers(names: Iterable[str]) -> frozenset[str]:
 
 
 def is_no_number(word: str) -> bool:
-    """True for a word with which files write a number that is missing or infinite."""
+    """True for a word that means a missing or infinite number in files."""
     plain = word.strip().lower()
     return plain in MISSING_WORDS or plain.lstrip("+-") in ("inf", "infinity")
 

@@ -17,19 +17,19 @@ class LostDigitsError(ValueError):
 
 
 def check_exact(value: object, held: np.ndarray[Any, np.dtype[np.float64]]) -> None:
-    """Refuse whole numbers that float64 rounds to others.
+    """Refuse whole numbers that float64 cannot hold exactly.
 
     Args:
-        value: one, an array or nested lists, also as text.
+        value: a number, an array or nested lists, also as text.
         held: the same in float64.
 
     Raises:
-        LostDigitsError: one of them did.
+        LostDigitsError: a number lost digits.
     """
     large = np.abs(held.reshape(-1)) >= MOST  # the first one that is lost becomes MOST itself
     if not large.any():
         return
-    # As objects: among floats numpy makes an integer one before it can be compared.
+    # As objects: in an array with floats, numpy would convert integers before the comparison.
     raw = np.asarray(value, dtype=None if isinstance(value, np.ndarray) else object).reshape(-1)
     for one, number in zip(raw[large], held.reshape(-1)[large].tolist(), strict=True):
         text = str(one).strip()
@@ -42,22 +42,22 @@ def check_exact(value: object, held: np.ndarray[Any, np.dtype[np.float64]]) -> N
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
-_BLOCK = 256  # rows that stand together: neighbours differ least
+_BLOCK = 256  # consecutive rows, which differ least
 _BLOCKS = 16
 _COLUMNS = 64
 _HALF = 0.5
-_ALIKE = 1e-6  # of the spread of the middle half: nothing is learned from less
-_LOST_DIGITS = 0.01  # share of the different values; of many random ones a few are always equal
+_ALIKE = 1e-6  # of the interquartile range: smaller differences are rounding
+_LOST_DIGITS = 0.01  # share of the different values; a few random values are always equal
 
 
-def narrowed(numbers: Doubles) -> Floats:
-    """Numbers in float32, as a model reads them; too large ones become infinity."""
+def to_float32(numbers: Doubles) -> Floats:
+    """Convert to float32, as models read numbers; numbers out of range become infinity."""
     with np.errstate(over="ignore"):
         return numbers.astype(np.float32)
 
 
 def shown(value: float, scale: float, digits: int = 4) -> str:
-    """Format a number, with more digits where numbers `scale` apart would look alike.
+    """Format a number, with more digits if numbers `scale` apart would look equal.
 
     >>> shown(1_700_000_012.34, 10.0), shown(0.123456, 1.0), shown(123.456, 10.0)
     ('1700000012.3', '0.1235', '123.5')
@@ -78,7 +78,7 @@ class DigitLoss:
         self._blocks: dict[int, list[tuple[Doubles, Floats]]] = {}
 
     def add(self, exact: Doubles, kept: Floats) -> None:
-        """Rows before and after, both (N, D)."""
+        """Add rows before and after the conversion, both (N, D)."""
         step = max(1, -(-exact.shape[1] // _COLUMNS))
         first, end = self._seen, self._seen + len(exact)
         self._seen = end
@@ -93,9 +93,9 @@ class DigitLoss:
             self._blocks = {b: rows for b, rows in self._blocks.items() if b % self._every == 0}
 
     def report(self) -> tuple[str, bool] | None:
-        """`125 different numbers become 2` in the column that lost most; None where none did.
+        """Return `125 different numbers become 2`, of the column that lost most; None without loss.
 
-        The second value: it lost half of them, or more.
+        The second value is True if it lost half of them, or more.
         """
         worst: tuple[float, int, int] = (_LOST_DIGITS, 0, 0)
         pairs = (zip(*rows, strict=True) for rows in self._blocks.values())

@@ -1,9 +1,9 @@
-"""Preparation of data: fields are fitted, records encoded, problems collected."""
+"""Preparation of data: fit the fields, encode the records, collect the problems."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,11 @@ class SplitFacts:
         skipped: how many could not be used, and were left out.
         dropped: how many were longer than `data.max_length`, and left out.
         truncated: how many were longer, and cut.
-        problems: the first of those that were skipped.
-        repeated: records whose item, x or y (see `item_role`), is in training too (in train: more
-            than once).
+        problems: the first problems of skipped records.
+        repeated: records whose item, x or y (see `item_role`), also occurs in train (in train:
+            occurs more than once).
         counts: how often each class or symbol occurs, by role; none for floats.
-        warnings: other warnings about the data; those of all splits are with train.
+        warnings: other warnings about the data; those of all splits are in the facts of train.
     """
 
     digest: str
@@ -65,14 +65,14 @@ class Prepared:
 
 @dataclass(frozen=True)
 class ExampleCheck:
-    """A task's check of single examples, made while they are encoded.
+    """A task's check of single examples, applied while they are encoded.
 
     So the message names file and line, and `data.on_error=skip` leaves such a record out.
 
     Args:
         name: of the rule; part of the key of the cache.
-        of: makes of the fitted y a function that returns the problem of an x and its y, encoded,
-            trimmed and cut in windows, or None.
+        of: takes the fitted y and returns a function: from an x and its y, encoded, trimmed and
+            cut into windows, to their problem, or None.
     """
 
     name: str
@@ -98,18 +98,18 @@ def prepare(
     Args:
         source: read several times from its start.
         x: None for a language model.
-        y: what a model has to answer.
+        y: the field of the answers.
         folder: where the columns are written; None: kept in memory.
-        skip: leave bad records out, in place of stopping at them.
+        skip: leave bad records out instead of stopping.
         progress: counts every record.
-        trim: shortens what is too long, or drops it (None).
+        trim: truncates examples that are too long, or drops them (None).
         fit: False: the fields are fitted already.
         only: the splits to encode; `train` is among them where the fields are to be fitted.
         check: refuses single examples.
         windows: split -> steps that its sequences are cut into before they are checked.
 
     Raises:
-        DataError: records that cannot be used, the first ten; a split without any.
+        DataError: records cannot be used, the first ten are listed; a split has no records.
     """
     roles: dict[str, Field] = {"y": y} if x is None else {"x": x, "y": y}
     items = roles[item_role(x, y)]
@@ -142,7 +142,7 @@ def prepare(
 
 
 def _digit_losses(roles: Mapping[str, Field]) -> tuple[list[str], list[str]]:
-    """Warnings and problems of digits that numbers lost, see `Field.digit_loss`."""
+    """Collect warnings and problems of lost digits, see `Field.digit_loss`."""
     warnings, problems = list[str](), list[str]()
     for role, fld in roles.items():
         try:
@@ -153,7 +153,7 @@ def _digit_losses(roles: Mapping[str, Field]) -> tuple[list[str], list[str]]:
 
 
 def _check_classes(role: str, fld: Field, found: Iterable[Found], skip: bool) -> None:
-    """Refuse a y with one class only; records that could not be read are the cause to report."""
+    """Refuse a y with one class only; unreadable records are reported as the cause."""
     spec = fld.spec
     if role != "y" or not spec.names_classes or spec.size >= 2:
         return
@@ -218,7 +218,7 @@ def _fit(role: str, fld: Field, found: Iterable[Found], skip: bool, progress: Pr
 
 
 class ExampleEncoder:
-    """Encodes x and y of a record, and refuses a pair that no model can read.
+    """Encodes x and y of a record, and refuses pairs that do not fit together.
 
     Args:
         x: fitted; None for a language model.
@@ -234,7 +234,7 @@ class ExampleEncoder:
         """Return x (None for a language model) and y.
 
         Raises:
-            DataError: an entry cannot be used, or has no steps, or not as many as the other.
+            DataError: an entry cannot be used, has no steps, or not as many as the other.
         """
         y = self.y.encode_target(record).numpy()
         _check_steps(self.y, "y", self.y_spec, y)
@@ -253,7 +253,7 @@ class ExampleEncoder:
         """Return x alone.
 
         Raises:
-            DataError: it cannot be used, or has no steps.
+            DataError: x cannot be used, or has no steps.
         """
         if self.x is None or self.x_spec is None:
             return None
@@ -268,6 +268,8 @@ def _check_steps(fld: Field, role: str, spec: FieldSpec, values: Array) -> None:
 
 
 class _Encoder:
+    """Encodes one split, and counts its records and problems."""
+
     def __init__(
         self,
         split: str,
@@ -289,7 +291,7 @@ class _Encoder:
         self.items: list[int] = []
 
     def run(self, found: Iterable[Found], sink: Path | None) -> dict[str, Column]:
-        """Encode everything."""
+        """Encode all records. Returns the columns by role; sink: their file."""
         has_time = {role: spec.has_time for role, spec in self.specs.items()}
         writer = ColumnsWriter(sink)
         for number, one in enumerate(found):
@@ -300,7 +302,7 @@ class _Encoder:
                 if self.trim is not None and getattr(one, "goes_on", False):
                     text = "is a piece of a longer text, and data.max_length would cut it again"
                     raise DataError(f"{text}; allowed: null, and data.window or data.bptt")
-                encoded = self._trimmed(*self.encode(one), self._text(one))
+                encoded = self._trim_and_check(*self.encode(one), self._text(one))
             except DataError as error:
                 self._skip(place if not isinstance(one, DataError) else "", error)
                 continue
@@ -323,21 +325,21 @@ class _Encoder:
         self.problems.add(place, error.problems)
 
     def _text(self, record: Record) -> dict[str, Array]:
-        """The raw y, where it is a text that answers an x."""
+        """The raw y, if it is a text that answers an x."""
         if "x" not in self.roles or not self.specs["y"].is_text:
             return {}
         return {"text": np.frombuffer(self.roles["y"].truth(record).encode(), dtype=np.uint8)}
 
-    def _trimmed(
+    def _trim_and_check(
         self, x: Array | None, y: Array, text: dict[str, Array]
     ) -> dict[str, Array] | None:
-        """The example by role, no longer than wanted; None where it is dropped."""
+        """The example by role, at most `data.max_length` steps; None if it is dropped."""
         if self.trim is not None:
             trimmed = self.trim(x, y)
             if trimmed is None:
                 return None
             self.truncated += trimmed[0] is not x or trimmed[1] is not y
-            if trimmed[1] is not y:  # the raw y says more than what is left of it
+            if trimmed[1] is not y:  # the raw y is no longer the encoded one
                 text = {name: values[:0] for name, values in text.items()}
             x, y = trimmed
         self._check(x, y)
@@ -358,13 +360,14 @@ class _Encoder:
     def facts(
         self, training: Items | None, columns: Mapping[str, Column]
     ) -> tuple[Items, SplitFacts]:
-        """The items of the training split, sorted, and the facts of this split."""
+        """Return the items of the training split, sorted, and the facts of this split."""
         items, times = np.unique(np.array(self.items, dtype=np.uint64), return_counts=True)
         if training is None:
             training, repeated = items, int(times.sum() - len(times))
         else:
             repeated = int(times[np.isin(items, training, assume_unique=True)].sum())
-        counts = {role: columns[role].counts(self.specs[role].size) for role in self._counted()}
+        counted = [role for role, spec in self.specs.items() if self.records and spec.is_counted]
+        counts = {role: columns[role].counts(self.specs[role].size) for role in counted}
         facts = SplitFacts(
             self.digest.hex(),
             self.records,
@@ -377,14 +380,9 @@ class _Encoder:
         )
         return training, facts
 
-    def _counted(self) -> Iterator[str]:
-        for role, spec in self.specs.items():
-            if self.records and spec.is_counted:
-                yield role
-
 
 def _small(values: Array, spec: FieldSpec) -> Array:
-    """Ids in as few bytes as they need."""
+    """Ids in the smallest type that holds them."""
     if not spec.is_counted:
         return values
     return values.astype(np.min_scalar_type(max(0, spec.size - 1)), copy=False)

@@ -26,11 +26,11 @@ class BatchSampler(Protocol):
         """Batches of this rank in a whole epoch."""
 
     def __iter__(self) -> Iterator[Any]:
-        """The batches that are left of this epoch; the next epoch starts at the first."""
+        """Yield the rest of this epoch's batches; the next epoch starts at the first."""
 
 
 class HasLengths(Protocol):
-    """Lengths of examples, looked up: an array, or something that finds them."""
+    """Lengths of examples by index: an array, or an object that computes them."""
 
     def __len__(self) -> int:
         """Examples."""
@@ -40,30 +40,29 @@ class HasLengths(Protocol):
 
 
 class Repeated(list[Any]):
-    """A batch that is repeated in its epoch, so that all processes get equally many."""
+    """A batch that is repeated in its epoch, so that all processes get the same number."""
 
 
 class BucketBatchSampler(Sampler[list[int]]):
     """Batches of similar length; a pure function of (seed, epoch), with a position to resume.
 
     Examples are shuffled, sorted by length within pools of some batches, cut into batches, and
-    the batches shuffled. In training every rank gets equally many: where they do not divide, some
-    are `Repeated`, which count for nothing the second time; else the ranks would wait for each
-    other. In evaluation nothing is shuffled and every example comes exactly once, so ranks may
-    differ by one batch; the order is fixed, and any beginning of it is spread over all lengths,
-    so that a limit on the number of batches does not measure the shortest sequences only.
+    the batches are shuffled. In training every rank gets the same number of batches: some may be
+    `Repeated`, which do not count the second time; else the ranks would wait for each other. In
+    evaluation nothing is shuffled and every example occurs exactly once, so ranks may differ by
+    one batch; the order is fixed, and its first batches are spread over all lengths, so that a
+    limit on the number of batches does not measure the shortest sequences only.
 
     Args:
         lengths: steps of each example, (examples,), to sort by.
-        batch_size: examples in a batch of one rank; the last batch may hold fewer.
+        batch_size: examples in a batch of one rank; the last batch may have fewer.
         shuffle: training order, new in each epoch; False for evaluation.
         seed: of the order.
-        pool: batches sorted together; more means less padding and less chance.
-        batch_tokens: in place of `batch_size`, as many examples of similar length as have at most
-            this many steps with their padding; a longer one comes alone. All are sorted, with
-            chance between equals, so the same examples meet in every epoch, in batches of a new
-            order: epochs have equally many.
-        steps: of each example, (examples,), that `batch_tokens` counts; None: `lengths`.
+        pool: batches sorted together; a larger pool has less padding and less randomness.
+        batch_tokens: instead of `batch_size`: examples of similar length with at most this many
+            steps, padding included; a longer one is a batch alone. All examples are sorted, equal
+            lengths in random order, so each epoch has the same batches, in a new order.
+        steps: of each example, (examples,), counted by `batch_tokens`; None: `lengths`.
     """
 
     def __init__(
@@ -93,7 +92,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         self.epoch = epoch
 
     def batches(self) -> Iterator[list[int]]:
-        """The batches of this rank in this epoch, from the first."""
+        """Yield the batches of this rank in this epoch, from the first."""
         rank, world = rank_and_world()
         rng = np.random.default_rng([self.seed, self.epoch])
         n = len(self.lengths)
@@ -107,8 +106,8 @@ class BucketBatchSampler(Sampler[list[int]]):
         count = len(starts) - 1
         numbers: Iterator[int] = iter(spread(count)[rank::world].tolist())
         if self.shuffle:
-            # Neighbours go to the ranks together: they are equally long, so nobody waits. Where
-            # batches do not divide, the first come again.
+            # Neighbours have similar lengths: the ranks get them together, and none waits. If the
+            # number of batches is no multiple of the ranks, the first are repeated.
             groups = rng.permutation(-(-count // world))
             numbers = (int(group * world + rank) for group in groups)
         sorted_pools: set[int] = set()
@@ -116,7 +115,7 @@ class BucketBatchSampler(Sampler[list[int]]):
             place = number % count
             start, end = int(starts[place]), int(starts[place + 1])
             if width:
-                # Sorted when a batch needs it: all pools at once would delay the first batch.
+                # Sorted when needed: sorting all pools at once would delay the first batch.
                 for pool in range(start // width, -(-end // width)):
                     if pool not in sorted_pools:
                         sorted_pools.add(pool)
@@ -126,7 +125,7 @@ class BucketBatchSampler(Sampler[list[int]]):
             yield batch if number < count else Repeated(batch)
 
     def _by_tokens(self, most: int) -> tuple[Array, Array]:
-        """The order and where each batch starts, the same in every epoch."""
+        """The order, and the start of each batch; the same in every epoch."""
         rng = np.random.default_rng(self.seed)
         order = rng.permutation(np.arange(len(self.steps), dtype=np.uint32))
         order = order[np.argsort(self.steps[order], kind="stable")]
@@ -137,7 +136,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         return order, np.array([*starts, len(order)])
 
     def _size(self, world: int) -> int:
-        """Examples in a batch: fewer in an evaluation that would leave a rank without any."""
+        """Examples in a batch: fewer in an evaluation in which a rank would have none."""
         if self.shuffle or len(self.lengths) > self.batch_size * (world - 1):
             return self.batch_size
         return max(1, len(self.lengths) // world)
@@ -150,20 +149,20 @@ class BucketBatchSampler(Sampler[list[int]]):
         return -(-count // world) if self.shuffle else len(range(rank, count, world))
 
     def __iter__(self) -> Iterator[list[int]]:
-        """The batches that are left of this epoch; the next epoch starts at the first."""
+        """Yield the rest of this epoch's batches; the next epoch starts at the first."""
         skip, self.skip = self.skip, 0
         yield from itertools.islice(self.batches(), skip, None)
 
 
 def rank_and_world() -> tuple[int, int]:
-    """The number of this process, and how many train together."""
+    """Return the rank of this process, and the number of processes that train together."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
 
 
 def spread(count: int) -> Integers:
-    """An order of 0..count-1 of which any beginning is spread evenly over the whole range.
+    """Return an order of 0..count-1 whose first elements are spread evenly over the range.
 
     Source: Weyl (1916), the multiples of the golden ratio modulo 1, here by their ranks.
 

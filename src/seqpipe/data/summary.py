@@ -1,4 +1,4 @@
-"""A summary of the data in numbers, to be read before anything is trained."""
+"""Summary of the data in numbers, shown before training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seqpipe.data.base import SPLITS, Field, FieldSpec
+from seqpipe.data.base import SPLITS, FieldSpec
 from seqpipe.data.columns import Column, Integers
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.field_checks import item_role
@@ -19,7 +19,7 @@ from seqpipe.data.vocabulary import SPECIALS
 Row = dict[str, object]
 SHOWN = 20  # classes or symbols in a table, numbers of a step
 EXAMPLES = 5
-_SAMPLE = 2**16  # steps that the moments of numbers are taken of
+_SAMPLE = 2**16  # steps from which the moments of numbers are estimated
 
 
 @dataclass
@@ -27,13 +27,13 @@ class Summary:
     """Tables, and the numbers of the figures.
 
     Args:
-        splits: a row a split: examples, records, left out, repeated, steps.
-        lengths: role -> split -> steps of each example, of those that have time.
-        classes: role -> a row a class or symbol: how often it occurs, by split.
-        numbers: role -> a row a number of a step: its mean, deviation, least and largest.
+        splits: a row for each split: examples, records, left out, repeated, steps.
+        lengths: role -> split -> steps of each example, for roles with time.
+        classes: role -> a row for each class or symbol: how often it occurs, by split.
+        numbers: role -> a row for each number of a step: mean, deviation, least and largest.
         unknown: role -> split -> share of symbols that are not in the vocabulary.
         examples: a few of the training split, decoded.
-        problems: of records that were left out, the first.
+        problems: the first of the records that were left out.
     """
 
     splits: list[Row]
@@ -47,8 +47,7 @@ class Summary:
 
 def summary_of(data: SequenceData) -> Summary:
     """Summarise all prepared splits."""
-    fields = {"y": data.y} if data.x is None else {"x": data.x, "y": data.y}
-    specs = {"y": data.spec.y} if data.spec.x is None else {"x": data.spec.x, "y": data.spec.y}
+    specs = data.spec.by_role()
     lengths = {
         role: {split: column_of(data, split, role).lengths for split in SPLITS}
         for role, spec in specs.items()
@@ -70,7 +69,7 @@ def summary_of(data: SequenceData) -> Summary:
         classes=classes,
         numbers=numbers,
         unknown=unknown,
-        examples=_examples(data, fields, specs),
+        examples=_examples(data, specs),
         problems=[p for split in SPLITS for p in data.facts[split].problems],
     )
 
@@ -141,13 +140,11 @@ def _number_rows(data: SequenceData, role: str) -> Iterator[Row]:
         }
 
 
-def _examples(
-    data: SequenceData, fields: dict[str, Field], specs: dict[str, FieldSpec]
-) -> list[Row]:
+def _examples(data: SequenceData, specs: dict[str, FieldSpec]) -> list[Row]:
     rows: list[Row] = []
     for index in evenly_spread(EXAMPLES, len(data.columns("train"))):
         row: Row = {}
-        for role, fld in fields.items():
+        for role, fld in data.fields.items():
             values: Any = column_of(data, "train", role)[index].to(specs[role].dtype)
             row[role] = fld.decode(values)
         rows.append(row)

@@ -1,12 +1,12 @@
 """Schemes of tags that mark spans: parsing, faults, and conversion.
 
-A tag is O, outside of every span, or a prefix and the span's type, B-PER; or, where all spans are
-of one type, the prefix alone. The schemes:
+A tag is O, outside of every span, or a prefix and the span's type, B-PER; or, if all spans have
+one type, the prefix alone. The schemes:
 
-- `io`: I-X in a span of type X. Two that touch look like one.
-- `iob1`: the same, and B-X where a span starts right after another of its type (CoNLL-2003).
-- `bio`: B-X where a span starts, I-X inside it; also called IOB2.
-- `bioes`: `bio`, with E-X where a span ends and S-X for a span of one step.
+- `io`: I-X in a span of type X. Two adjacent spans look like one.
+- `iob1`: the same, and B-X at the start of a span right after another of its type (CoNLL-2003).
+- `bio`: B-X at the start of a span, I-X inside it; also called IOB2.
+- `bioes`: `bio`, with E-X at the end of a span and S-X for a span of one step.
 
 Source: Ramshaw & Marcus (1995) for `iob1`, Tjong Kim Sang & Veenstra (1999) for `bio`.
 """
@@ -20,7 +20,7 @@ OUTSIDE = "O"
 
 
 class Span(NamedTuple):
-    """The steps start, ..., end - 1, and their type; "" where spans have one type only."""
+    """The steps start, ..., end - 1, and their type; "" if spans have one type only."""
 
     type: str
     start: int
@@ -28,7 +28,7 @@ class Span(NamedTuple):
 
 
 def prefix_and_type(tag: str) -> tuple[str, str] | None:
-    """Prefix and type; O has no type. None for what is no tag of any scheme.
+    """Split a tag into prefix and type; O has no type. None for text that is no tag.
 
     >>> prefix_and_type("B-creative-work"), prefix_and_type("O"), prefix_and_type("NOUN")
     (('B', 'creative-work'), ('O', ''), None)
@@ -40,7 +40,7 @@ def prefix_and_type(tag: str) -> tuple[str, str] | None:
 
 
 def belongs(tag: str, scheme: str) -> bool:
-    """True where a tag is one of the scheme, wherever it stands."""
+    """True if a tag is one of the scheme, at any place."""
     found = prefix_and_type(tag)
     return found is not None and found[0] in (OUTSIDE, *SCHEMES[scheme])
 
@@ -51,10 +51,10 @@ def allowed_in(scheme: str) -> str:
 
 
 def spans(tags: Iterable[str]) -> list[Span]:
-    """The spans that tags of any scheme mark, read as widely as can be.
+    """Return the spans that tags of any scheme mark, also tags that break the scheme.
 
-    A span starts at B and S, after E and S, and wherever I or E follow O or another type; so what
-    breaks a scheme, as a model may, is read too.
+    A span starts at B and S, after E and S, and at I or E after O or another type; so the tags of
+    a model, which may break a scheme, can be read as well.
 
     Source: the rules of conlleval.pl (Tjong Kim Sang & Buchholz 2000), with E and S.
     """
@@ -80,12 +80,12 @@ def _known(tag: str) -> tuple[str, str]:
 
 
 def _starts(before: tuple[str, str], now: tuple[str, str]) -> bool:
-    """True where a step that is not O starts a span."""
+    """True if a step that is not O starts a span."""
     return now[0] in ("B", "S") or before[0] in (OUTSIDE, "E", "S") or before[1] != now[1]
 
 
 def tags_of(found: Iterable[Span], length: int, scheme: str) -> list[str]:
-    """The tags that mark spans in a scheme.
+    """Return the tags that mark spans in a scheme.
 
     Args:
         found: in their order, without overlap.
@@ -107,17 +107,17 @@ def tags_of(found: Iterable[Span], length: int, scheme: str) -> list[str]:
 
 
 def tag_of(prefix: str, type_: str) -> str:
-    """B-PER, or B where there is no type."""
+    """Format B-PER, or B without a type."""
     return f"{prefix}-{type_}" if type_ else prefix
 
 
 def convert(tags: Sequence[str], scheme: str) -> list[str]:
-    """The same spans in another scheme; in `io`, those of one type that touch become one."""
+    """Convert tags to another scheme; in `io`, adjacent spans of one type become one."""
     return tags_of(spans(tags), len(tags), scheme)
 
 
 def faults(tags: Sequence[str], scheme: str) -> list[tuple[int, str]]:
-    """The faults of tags in a scheme: the step, from 0, and what is wrong and allowed there.
+    """List the faults of tags in a scheme: the step, from 0, what is wrong and what is allowed.
 
     >>> faults(["O", "I-PER"], "bio")
     [(1, 'continues no span after O; allowed in bio: B-PER')]
@@ -143,11 +143,11 @@ def faults(tags: Sequence[str], scheme: str) -> list[tuple[int, str]]:
 
 
 def follows(before: str, now: str | None, scheme: str) -> bool:
-    """True where a scheme allows a tag right after another.
+    """True if a scheme allows a tag right after another.
 
     Args:
-        before: a tag of the scheme; O stands for the start of a sequence, too.
-        now: any tag; None stands for the end of a sequence.
+        before: a tag of the scheme; O also means the start of a sequence.
+        now: any tag; None means the end of a sequence.
         scheme: one of `SCHEMES`.
     """
     if now is None:
@@ -176,7 +176,7 @@ def _fault(before: tuple[str, str], now: tuple[str, str], scheme: str) -> tuple[
 
 
 class Rules(NamedTuple):
-    """Tags that a scheme allows, by their place among its names; True: allowed.
+    """Tags that a scheme allows, by their index among the names; True: allowed.
 
     Args:
         start: first in a sequence.
@@ -190,7 +190,7 @@ class Rules(NamedTuple):
 
 
 def rules(names: Sequence[str], scheme: str) -> Rules:
-    """The rules of `faults` as tables, tag by tag.
+    """Return the rules of `faults` as tables, tag by tag.
 
     >>> rules(("O", "B", "I"), "bio").start
     [True, True, False]
@@ -202,11 +202,11 @@ def rules(names: Sequence[str], scheme: str) -> Rules:
 
 
 def types(tags: Iterable[str]) -> list[str]:
-    """The types of spans among tags, sorted, each once; "" where spans have no type."""
+    """List the types of spans among tags, sorted, each once; "" if spans have no type."""
     return sorted({_known(tag)[1] for tag in tags if tag != OUTSIDE})
 
 
 def all_tags(types: Iterable[str], scheme: str) -> list[str]:
-    """Every tag that a scheme has for spans of these types."""
+    """List every tag of a scheme for spans of these types."""
     prefixes = SCHEMES[scheme]
     return [OUTSIDE, *(tag_of(prefix, type_) for type_ in types for prefix in prefixes)]

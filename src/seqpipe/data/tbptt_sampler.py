@@ -16,13 +16,13 @@ import torch
 from torch.utils.data import Sampler
 
 from seqpipe.data.base import SequenceBatch
-from seqpipe.data.batching import Batches, Examples, marked, pad
+from seqpipe.data.batching import Batches, Examples, mark_repeated, pad
 from seqpipe.data.columns import Integers
 from seqpipe.data.sampling import Repeated, rank_and_world
 
 
 class Part(NamedTuple):
-    """A stretch of one document: steps start..end of all sequences one after the other."""
+    """A part of one document: steps start..end, counted over all sequences."""
 
     document: int
     start: int
@@ -33,11 +33,11 @@ class Piece(NamedTuple):
     """The steps of one lane in one batch.
 
     Args:
-        lane: whose state it continues from.
-        fresh: it is the first of its part: no state is carried over.
-        document: its number.
+        lane: the lane whose state it continues.
+        fresh: it is the first of its part, and starts in the initial state.
+        document: the number of its document.
         start: its first step, counted over all sequences.
-        end: where it ends.
+        end: the step after its last.
     """
 
     lane: int
@@ -50,17 +50,17 @@ class Piece(NamedTuple):
 class LaneSampler(Sampler[list[Piece]]):
     """Documents in lanes, `bptt` steps at a time; a pure function of (seed, epoch).
 
-    In training the documents, in an order drawn once, are laid end to end and cut in lanes of
-    equal length; each epoch puts the parts of every lane in a new order. So each step comes once
-    an epoch, and every epoch has equally many batches. Where a document ends, the next starts in
-    a fresh state. Every rank gets equally many batches: one whose lanes have ended starts them
-    again, as `Repeated` batches. In evaluation documents stay whole, a lane that has ended takes
-    the next one, and nothing depends on how many lanes there are. (Only where there are fewer
-    documents than ranks are they cut, so that no rank is left without any.)
+    In training the documents, in an order drawn once, are concatenated and cut into lanes of
+    equal length; each epoch reads the parts of every lane in a new order. So each step occurs once
+    an epoch, and all epochs have the same number of batches. After the end of a document, the next
+    one starts in the initial state. Every rank gets the same number of batches: a rank whose lanes
+    have ended repeats them, as `Repeated` batches. In evaluation documents stay whole, a lane that
+    has ended takes the next one, and no result depends on the number of lanes. (If there are fewer
+    documents than ranks, they are cut, so that every rank has some.)
 
     Args:
-        bounds: (documents + 1,) the step each document starts at, and where the last ends.
-        lanes: side by side in one rank: the batch size.
+        bounds: (documents + 1,) the first step of each document, and the end of the last.
+        lanes: number of lanes of one rank: the batch size.
         bptt: steps of a batch.
         shuffle: training order, new in each epoch; False for evaluation.
         seed: of the order.
@@ -82,7 +82,7 @@ class LaneSampler(Sampler[list[Piece]]):
         self.epoch = epoch
 
     def batches(self) -> Iterator[list[Piece]]:
-        """The batches of this rank in this epoch, from the first."""
+        """Yield the batches of this rank in this epoch, from the first."""
         rank, world = rank_and_world()
         if not self.shuffle:
             yield from self._whole(rank, world)
@@ -105,7 +105,7 @@ class LaneSampler(Sampler[list[Piece]]):
                     return
 
     def _parts(self, world: int) -> list[list[Part]]:
-        """The parts of each lane of every rank in training; all of nearly the same length."""
+        """The parts of each lane of all ranks in training; lanes have nearly the same length."""
         if world not in self._laid:
             self._laid[world] = self._lay(world)
         return self._laid[world]
@@ -138,7 +138,7 @@ class LaneSampler(Sampler[list[Piece]]):
                 yield Piece(lane, start == first, document, start, end)
 
     def _whole(self, rank: int, world: int) -> Iterator[list[Piece]]:
-        """Documents one after the other, each in the next lane that is free."""
+        """Whole documents, each in the next free lane."""
         waiting = iter(self._documents(world)[rank::world])
         running: list[Iterator[Piece]] = []
         for lane in range(self.lanes):
@@ -177,7 +177,7 @@ class LaneSampler(Sampler[list[Piece]]):
         return self._count[rank, world]
 
     def __iter__(self) -> Iterator[list[Piece]]:
-        """The batches that are left of this epoch; the next epoch starts at the first."""
+        """Yield the rest of this epoch's batches; the next epoch starts at the first."""
         skip, self.skip = self.skip, 0
         yield from itertools.islice(self.batches(), skip, None)
 
@@ -186,7 +186,7 @@ class LaneBatches(Batches):
     """The data set of the loader: a batch for the pieces of all lanes."""
 
     def __getitems__(self, asked: Any) -> SequenceBatch:
-        """The pieces of a batch, padded to the longest of them."""
+        """Make a batch of some pieces, padded to the longest of them."""
         pieces: list[Piece] = asked
         x, x_lengths = None, None
         spans = [(piece.start, piece.end) for piece in pieces]
@@ -202,15 +202,15 @@ class LaneBatches(Batches):
             lane=torch.tensor([piece.lane for piece in pieces]),
             fresh=torch.tensor([piece.fresh for piece in pieces]),
         )
-        return marked(batch, asked)
+        return mark_repeated(batch, asked)
 
 
 def documents(examples: Examples, goes_on: Integers) -> Integers:
-    """The step each document starts at, (documents + 1,): rows that continue are joined.
+    """Return the first step of each document, and the end of the last, (documents + 1,).
 
     Args:
         examples: rows, uncut.
-        goes_on: (rows,) 1 where the next row continues it.
+        goes_on: (rows,) 1 if the next row continues the document.
     """
     starts = examples.y.starts()
     first = np.concatenate([[True], goes_on[:-1] == 0])

@@ -15,18 +15,19 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class MaxLength:
     """The policy on sequences of more than `steps` steps.
 
-    Truncation cuts x alone where y is one answer; x and y at the same steps where y has one for
-    each step of x; y alone where x has no steps. A text that is cut at its end loses its <EOS>,
-    so that no model learns to end there. An x and a y of different lengths, as in translation,
-    are never cut: a part of x is not answered by a part of y.
+    Truncation cuts x alone if y is one answer; x and y at the same steps if y has one for each
+    step of x; y alone if x has no steps. A text that is cut at its end loses its <EOS>, so that no
+    model learns to end there. An x and a y of different lengths, as in translation, are never cut:
+    a part of x is not answered by a part of y.
 
     Args:
         steps: most steps of x, and of y.
-        x: kind of the field x, None where there is none.
+        x: kind of the field x, None if there is none.
         y: kind of the field y.
         longer: `truncate`, `drop` or `refuse`.
-        keep: which steps are kept where it is cut, the `first` or the `last`.
-    `step_faults` refuses a policy that cannot be.
+        keep: the steps that truncation keeps, the `first` or the `last`.
+
+    `step_faults` refuses impossible policies.
     """
 
     steps: int
@@ -37,18 +38,18 @@ class MaxLength:
 
     @property
     def aligned(self) -> bool:
-        """True where y has one step for each of x."""
+        """True if y has one step for each of x."""
         return self._x_has_time and self.y.per_step
 
     def __call__(self, x: Array | None, y: Array) -> tuple[Array | None, Array] | None:
-        """Return one example, truncated; None where it is dropped.
+        """Return one example, truncated; None if it is dropped.
 
         Args:
             x: (T_x, ...), or (...) without steps; None without x.
             y: (T_y, ...), or (...) without steps.
 
         Raises:
-            DataError: it is longer, and that is refused.
+            DataError: it is longer, and `longer` is `refuse`.
         """
         lengths = {"x": len(x)} if x is not None and self._x_has_time else {}
         lengths |= {"y": len(y)} if self._y_has_time else {}

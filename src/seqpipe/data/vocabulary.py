@@ -16,7 +16,7 @@ class Vocabulary:
 
     Args:
         symbols: the symbols after the special ones, each once.
-        unknown: what UNK is called; None: `<UNK>`.
+        unknown: the name of UNK; None: `<UNK>`.
     """
 
     def __init__(self, symbols: Iterable[str] = (), *, unknown: str | None = None) -> None:
@@ -28,12 +28,12 @@ class Vocabulary:
     def of(
         cls, tokens: Iterable[str], *, max_size: int | None = None, min_count: int = 1
     ) -> "Vocabulary":
-        """The most frequent tokens first, equal counts in the order of their characters.
+        """Make a vocabulary, the most frequent tokens first, equal counts in code point order.
 
         Args:
             tokens: every token of the training split, or a Counter of them.
             max_size: most symbols to keep, the four special ones included; None keeps all.
-            min_count: leave out what occurs less often.
+            min_count: leave out tokens that occur less often.
         """
         counts = Counter(tokens)
         kept = [token for token in counts if counts[token] >= min_count]
@@ -45,15 +45,15 @@ class Vocabulary:
         return len(self.names)
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
-        """The id of each token, UNK for one that is not known."""
+        """Return the id of each token, UNK for unknown ones."""
         ids = self._ids
         return [ids.get(token, UNK) for token in tokens]
 
     def decode(self, ids: Sequence[int]) -> list[str]:
-        """The symbol of each id, special ones by their names."""
+        """Return the symbol of each id, special ones by their names."""
         return [self.names[id_] for id_ in ids]
 
 
 def id_type(size: int) -> type[np.signedinteger[Any]]:
-    """The narrowest signed integer that holds ids 0..size-1: what is kept of them is short."""
+    """Return the narrowest signed integer type that holds ids 0..size-1."""
     return np.int16 if size <= _MOST_SHORT else np.int32

@@ -1,11 +1,11 @@
-"""A model measured on labelled examples: the whole, its slices, and how sure one may be.
+"""Metrics of labelled examples: of all, of slices, and their confidence intervals.
 
-Every metric of a task is a function of sums over examples. So what each example adds is kept, and
-any set of examples, a slice or a bootstrap sample, is measured by adding up again: nothing is
-computed by the model twice.
+Every metric of a task is a function of sums over examples. So the terms of each example are kept,
+and any set of examples, a slice or a bootstrap sample, is measured by adding them up: the model
+computes nothing twice.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from seqpipe.tasks.metrics import WeightedMean
 from seqpipe.tasks.torchmetrics_internals import set_state
 
 MOST_GROUPS = 2_000
-"""Sums that are kept: of more examples, those of random groups of like size."""
+"""Number of sums that are kept: more examples are added up in random groups of equal size."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Measured:
     """Metrics of some examples.
 
     Args:
-        slice: which; `all`, or a kind and a value: `length 1-12`, `class spam`.
-        examples: how many.
+        slice: `all`, or a kind and a value: `length 1-12`, `class spam`.
+        examples: their number.
         metrics: name -> value.
-        low: name -> lower end of the interval; empty where none was asked for.
+        low: name -> lower end of the interval; empty without intervals.
         high: name -> upper end.
     """
 
@@ -44,28 +44,28 @@ class Measured:
 
 
 class Evaluation:
-    """Collects what examples add to the metrics of a task.
+    """Collects the terms of examples in the loss and metrics of a task.
 
     Args:
-        task: whose loss and metrics.
-        cells: of each example, its slices: ("length 1-12", "class spam"); may be empty.
+        task: the task.
+        slices: those of each example: ("length 1-12", "class spam"); may be empty.
         seed: of the groups and of the bootstrap.
     """
 
-    def __init__(self, task: Task, cells: Sequence[tuple[str, ...]], seed: int = 0) -> None:
-        self.task, self.cells = task, list(cells)
+    def __init__(self, task: Task, slices: Sequence[tuple[str, ...]], seed: int = 0) -> None:
+        self.task, self.slices = task, list(slices)
         chosen: dict[str, Metric | MetricCollection] = {
             name: one for name, one in task.metrics("test").items() if name != "confusion"
         }
         self.metrics = MetricCollection(chosen, compute_groups=False)
         self.loss = WeightedMean()
         self.rng = np.random.default_rng(seed)
-        self.group_of, self.cell_of = _grouped(self.cells, self.rng)
+        self.group_of, self.slices_of_groups = _group_examples(self.slices, self.rng)
         self._sums: dict[str, Tensor] = {}
 
     @torch.inference_mode()
     def add(self, network: nn.Module, batch: SequenceBatch, outputs: Tensor) -> None:
-        """Take up a batch.
+        """Add the examples of a batch.
 
         Args:
             network: in eval mode.
@@ -74,7 +74,7 @@ class Evaluation:
         """
         groups = torch.from_numpy(self.group_of[batch.index.cpu().numpy()])
         losses, units = self.task.losses(outputs, batch)
-        self._note("loss", {"total": losses, "weight": units}, groups)
+        self._add_terms("loss", {"total": losses, "weight": units}, groups)
         if len(cast(Any, self.metrics)):
             predictions = self.task.predict(network, outputs, batch)
             answers, truths = self.task.pairs(predictions, batch)
@@ -82,24 +82,20 @@ class Evaluation:
             if not isinstance(truths, Tensor):
                 examples = examples.cpu()
             for name, metric in cast(Any, self.metrics).items():
-                added = _added(metric, answers, truths, examples, len(batch))
-                self._note(name, added, groups)
+                terms = _terms_of_examples(metric, answers, truths, examples, len(batch))
+                self._add_terms(name, terms, groups)
 
-    def _note(self, name: str, added: Mapping[str, Tensor], groups: Tensor) -> None:
-        """Adds to a metric's states what each example contributes, (B, ...), by its group."""
-        for state, values in added.items():
+    def _add_terms(self, name: str, terms: Mapping[str, Tensor], groups: Tensor) -> None:
+        """Add to the states of a metric the terms of each example, (B, ...), by its group."""
+        for state, values in terms.items():
             key, exact = f"{name}.{state}", values.detach().to("cpu", torch.float64)
             if key not in self._sums:
-                shape = (len(self.cell_of), *values.shape[1:])
+                shape = (len(self.slices_of_groups), *values.shape[1:])
                 self._sums[key] = torch.zeros(shape, dtype=torch.float64)
             self._sums[key].index_add_(0, groups, exact)
 
-    def _all(self) -> Iterator[tuple[str, Metric]]:
-        yield "loss", self.loss
-        yield from cast(Any, self.metrics).items()
-
-    def measured(self, resamples: int, confidence: float) -> list[Measured]:
-        """All examples together, then each slice.
+    def results(self, resamples: int, confidence: float) -> list[Measured]:
+        """Return the metrics of all examples, then those of each slice.
 
         Args:
             resamples: of the bootstrap; 0: no intervals.
@@ -108,24 +104,24 @@ class Evaluation:
         Source: Efron & Tibshirani (1993), "An introduction to the bootstrap", section 13.3,
         percentile intervals.
         """
-        names = sorted({name for cell in self.cell_of for name in cell}, key=_in_order)
-        whole = self._of("all", None, resamples, confidence)
-        for name in [one for one in self.metrics if one == "f1_per_class"]:
-            del self.metrics[name]  # of a slice it says nothing that the slices do not
-        return [whole, *(self._of(name, name, resamples, confidence) for name in names)]
+        names = sorted({name for some in self.slices_of_groups for name in some}, key=_in_order)
+        whole = self._result("all", None, resamples, confidence)
+        if "f1_per_class" in self.metrics:
+            del self.metrics["f1_per_class"]  # the slices of classes say the same
+        return [whole, *(self._result(name, name, resamples, confidence) for name in names)]
 
-    def _of(self, name: str, within: str | None, resamples: int, confidence: float) -> Measured:
-        inside = np.array([within is None or within in cell for cell in self.cell_of])
+    def _result(self, name: str, slice: str | None, resamples: int, confidence: float) -> Measured:
+        inside = np.array([slice is None or slice in some for some in self.slices_of_groups])
         members = np.flatnonzero(inside)
-        examples = sum(within is None or within in cell for cell in self.cells)
-        metrics = self._computed(torch.from_numpy(inside.astype(np.float64)))
+        examples = sum(slice is None or slice in some for some in self.slices)
+        metrics = self._compute(torch.from_numpy(inside.astype(np.float64)))
         if resamples == 0 or len(members) < 2:
             return Measured(name, examples, metrics)
         drawn: dict[str, list[float]] = {key: [] for key in metrics}
         for _ in range(resamples):
             weights = np.zeros(len(inside))
             np.add.at(weights, self.rng.choice(members, len(members)), 1.0)
-            for key, value in self._computed(torch.from_numpy(weights)).items():
+            for key, value in self._compute(torch.from_numpy(weights)).items():
                 drawn[key].append(value)
         ends = ((1 - confidence) / 2, (1 + confidence) / 2)
         low, high = (
@@ -134,9 +130,9 @@ class Evaluation:
         )
         return Measured(name, examples, metrics, low, high)
 
-    def _computed(self, weights: Tensor) -> dict[str, float]:
-        """The metrics of a weighted sum of groups. weights: (groups,) float64."""
-        for name, metric in self._all():
+    def _compute(self, weights: Tensor) -> dict[str, float]:
+        """Compute the metrics of a weighted sum of groups. weights: (groups,) float64."""
+        for name, metric in [("loss", self.loss), *cast(Any, self.metrics).items()]:
             metric.reset()
             state = {}
             for part, held in metric.metric_state.items():
@@ -151,7 +147,7 @@ class Evaluation:
 
 
 def _in_order(name: str) -> tuple[str, list[tuple[bool, int, str]]]:
-    """Sort key of a slice: by its kind, then numbers by their value, before any other text.
+    """Sort key of a slice: its kind; then numbers, by value, before other text.
 
     >>> sorted(["class b", "class 10", "class 9", "class -1", "class x²"], key=_in_order)
     ['class 9', 'class 10', 'class -1', 'class b', 'class x²']
@@ -161,28 +157,28 @@ def _in_order(name: str) -> tuple[str, list[tuple[bool, int, str]]]:
     return kind, [(False, int(p), "") if p.isdecimal() else (True, 0, p) for p in parts]
 
 
-def _grouped(
-    cells: Sequence[tuple[str, ...]], rng: np.random.Generator
+def _group_examples(
+    slices: Sequence[tuple[str, ...]], rng: np.random.Generator
 ) -> tuple["np.ndarray[Any, Any]", list[tuple[str, ...]]]:
-    """The group of each example, and the slices of each group: those of all its examples."""
-    group_of = np.zeros(len(cells), dtype=np.int64)
-    cell_of: list[tuple[str, ...]] = []
+    """Return the group of each example, and the slices of each group, which its examples share."""
+    group_of = np.zeros(len(slices), dtype=np.int64)
+    slices_of_groups: list[tuple[str, ...]] = []
     members: dict[tuple[str, ...], list[int]] = {}
-    for number, cell in enumerate(cells):
-        members.setdefault(cell, []).append(number)
-    for cell, numbers in members.items():
+    for number, some in enumerate(slices):
+        members.setdefault(some, []).append(number)
+    for some, numbers in members.items():
         count = len(numbers)
-        if len(cells) > MOST_GROUPS:
-            count = min(count, max(1, round(MOST_GROUPS * count / len(cells))))
-        group_of[numbers] = len(cell_of) + rng.permutation(np.arange(len(numbers)) % count)
-        cell_of += [cell] * count
-    return group_of, cell_of
+        if len(slices) > MOST_GROUPS:
+            count = min(count, max(1, round(MOST_GROUPS * count / len(slices))))
+        group_of[numbers] = len(slices_of_groups) + rng.permutation(np.arange(len(numbers)) % count)
+        slices_of_groups += [some] * count
+    return group_of, slices_of_groups
 
 
-def lengths_parted(lengths: Sequence[int], parts: int = 4) -> list[str]:
-    """`length 3-12` of each example: as many in each part as equal lengths allow; "" of one part.
+def length_slices(lengths: Sequence[int], parts: int = 4) -> list[str]:
+    """Return `length 3-12` for each example, in parts of similar size; "" if there is one part.
 
-    >>> lengths_parted([1, 2, 9, 9], parts=2)
+    >>> length_slices([1, 2, 9, 9], parts=2)
     ['length 1-2', 'length 1-2', 'length 9-9', 'length 9-9']
     """
     values = np.asarray(lengths)
@@ -195,14 +191,14 @@ def lengths_parted(lengths: Sequence[int], parts: int = 4) -> list[str]:
     return [names[int(number)] if len(names) > 1 else "" for number in part]
 
 
-def _added(
+def _terms_of_examples(
     metric: Metric, answers: Any, truths: Any, examples: Tensor, count: int
 ) -> dict[str, Tensor]:
-    """The sums that each example adds to the states of a metric, (count, ...)."""
+    """Return the terms of each example in the states of a metric, (count, ...)."""
     of_examples = getattr(metric, "of_examples", None)
     if of_examples is not None:
-        added: dict[str, Tensor] = of_examples(answers, truths, examples, count)
-        return added
+        terms: dict[str, Tensor] = of_examples(answers, truths, examples, count)
+        return terms
     states: dict[str, list[Tensor]] = {}
     for example in range(count):  # a metric of the user's own
         own = (examples == example).nonzero().flatten()

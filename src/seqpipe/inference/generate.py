@@ -1,4 +1,4 @@
-"""Generated sequences: translations and transcripts with scores, and samples of one_to_many."""
+"""Generation of sequences: search for translations and transcripts, samples of one_to_many."""
 
 import copy
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class Decoding:
         beam_size: hypotheses at each step; None: as in the test, which is greedy unless the
             task has a beam.
         n_best: answers of each x, at most `beam_size`.
-        length_penalty: of a translation, see `seqpipe.models.beam.length_norm`; None: as the task.
+        length_penalty: of a translation, see `seqpipe.models.beam.length_norm`; None: the task's.
     """
 
     beam_size: int | None = None
@@ -42,10 +42,10 @@ class Decoding:
     length_penalty: float | None = None
 
     def check(self, task: Task) -> None:
-        """Refuse options that change nothing in what this model answers.
+        """Refuse options that would not change the answers of this task.
 
         Raises:
-            ConfigError: with each option that was given.
+            ConfigError: names each such option.
         """
         given = {"beam_size": self.beam_size, "length_penalty": self.length_penalty}
         given["n_best"] = self.n_best if self.n_best != 1 else None
@@ -54,11 +54,11 @@ class Decoding:
             text = f"task={task.name} searches for no sequence; allowed: leave it out"
             problems = [f"{name}={value}: {text}" for name, value in asked.items()]
         else:
-            problems = self._misfits(task)
+            problems = self._problems(task)
         if problems:
             raise ConfigError(problems)
 
-    def _misfits(self, task: Task) -> list[str]:
+    def _problems(self, task: Task) -> list[str]:
         problems = faults(_RULES, vars(self))
         if problems:
             return problems
@@ -74,22 +74,24 @@ class Decoding:
         return problems
 
     def size(self, task: Task) -> int:
-        """Hypotheses at each step; 1 is greedy."""
+        """Return the number of hypotheses at each step; 1 is greedy."""
         own: int = getattr(task, "beam_size", None) or 1
         return own if self.beam_size is None else self.beam_size
 
 
-def searched(
+def search_answers(
     network: nn.Module, task: Task, y: Field, batch: SequenceBatch, how: Decoding
 ) -> list[Answer]:
-    """`prediction` and its `score`, log p(y | x) in nats, of each x; with n_best > 1 also `n_best`.
+    """Search for y of each x: `prediction` and its `score`, log p(y | x) in nats.
+
+    With n_best > 1, an answer also lists the `n_best`.
 
     Args:
         network: in eval mode.
         task: one with `search_options`.
         y: the field of the answers, fitted.
-        batch: x of what is asked.
-        how: the search.
+        batch: with x.
+        how: options of the search.
     """
     found = task.search(
         network,
@@ -119,7 +121,7 @@ RULES = {
     "allow_unknown": rules.flag(),
     "prompt": rules.text(),
 }
-"""What the options of `Drawing` may be."""
+"""Bounds of the options of `Drawing`."""
 
 _MOST_NAMED = 20  # classes in a message
 Sample = str | np.ndarray[Any, np.dtype[np.uint8]]
@@ -153,11 +155,15 @@ def sample(
 
     Args:
         network: a OneToMany, in eval mode.
-        task: it was trained for.
-        x: field of the condition, fitted; None where there is none.
-        y: field of what is written, fitted.
-        data: the configuration of the data: how its sequences were cut.
-        asked: how much, from where, and how.
+        task: the task it was trained for.
+        x: field of the condition, fitted; None if there is none.
+        y: field of the samples, fitted.
+        data: the configuration of the data, for how its sequences were cut.
+        asked: the options.
+
+    Raises:
+        ConfigError: the network samples nothing, or an option does not fit it.
+        DataError: a prompt or a condition cannot be read.
     """
     if not isinstance(network, Samples):
         text = "writes no new sequences; allowed: a model with architecture=one_to_many"
@@ -186,7 +192,7 @@ def sample(
 
 
 def is_in_pieces(data: Mapping[str, Any]) -> bool:
-    """True where training cut its sequences in pieces. data: its configuration."""
+    """True if training cut its sequences into pieces. data: its configuration."""
     return data["window"] is not None or data["bptt"] is not None
 
 
@@ -215,14 +221,14 @@ def _condition(x: Field | None, condition: Any, n: int, device: torch.device) ->
 
 
 def encoded_condition(x: Field, condition: Any) -> Tensor:
-    """A condition as the model reads it, () or (D,).
+    """Encode a condition, () or (D,).
 
     Args:
         x: its field, fitted.
         condition: an entry of x, or a record with one.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the condition is None; the message lists conditions.
         DataError: it cannot be read.
     """
     if condition is None:
@@ -240,10 +246,10 @@ def encoded_condition(x: Field, condition: Any) -> Tensor:
 
 
 def typed_condition(x: Field | None, typed: str | None) -> Any:
-    """A condition that was typed on a command line, as an entry of x.
+    """Convert a condition typed on a command line to an entry of x.
 
     Raises:
-        DataError: it is none.
+        DataError: it means none.
     """
     if x is None or typed is None:
         return typed
@@ -254,7 +260,7 @@ def typed_condition(x: Field | None, typed: str | None) -> Any:
 
 
 def _prompt(y: Field, asked: Drawing, device: torch.device) -> Tensor | None:
-    """(n, P) ids that are read before the first is drawn."""
+    """The ids of the prompt for each sample, (n, P); None without a prompt."""
     prompt = asked.prompt
     if not prompt:
         return None

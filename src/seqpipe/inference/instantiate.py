@@ -1,8 +1,10 @@
-"""Objects from the nodes of a configuration, without Hydra, and only of classes that are known.
+"""Objects from the nodes of a configuration, without Hydra, and only of known classes.
 
 A configuration that comes with a model is another person's file: a `_target_` in it may name
-anything that Python can import and call. So only classes of seqpipe's own parts are made, and
-those of modules that the caller trusts by name.
+anything that Python can import and call. This module is the one list of classes that may be used:
+those of seqpipe's own parts, each at its own place, and of modules that the caller trusts by name.
+(`seqpipe.records` has the one list of values that a record may hold, `seqpipe.runs.trust` that of
+files and data sets that a record may name.)
 """
 
 import functools
@@ -28,14 +30,15 @@ PARTS: dict[str, tuple[type, ...]] = {
     "data.x": (Field, nn.Module),
     "data.y": (Field, nn.Module),
 }
-"""What may stand where in a configuration, or below."""
+"""Base classes of the objects at a place of a configuration, or below it."""
+_SOURCE = "data.source"
 
 
 def part(target: str, key: str) -> type | None:
-    """The class of seqpipe's own behind a `_target_`; None where it is none, or not for this place.
+    """Return seqpipe's own class behind a `_target_`; None if it is none, or not for this place.
 
-    Only modules of seqpipe's own are imported. A class that this version does not have is given
-    back as the base of what may stand there: naming it runs nothing.
+    Only modules of seqpipe are imported. For a class that this version does not have, the base
+    class of its place is returned: naming it runs nothing.
 
     Args:
         target: `module.Class`.
@@ -43,7 +46,7 @@ def part(target: str, key: str) -> type | None:
     """
     bases = next((PARTS[place] for place in PARTS if _inside(key, place)), None)
     module, _, name = target.rpartition(".")
-    if bases is None or not any(_inside(module, f"seqpipe.{one}") for one in OUR_PARTS):
+    if bases is None or not _is_ours(module):
         return None
     try:
         found = getattr(importlib.import_module(module), name, None)
@@ -60,27 +63,48 @@ class Maker:
 
     Args:
         trust: modules (`my_cells`, `torchvision.models`) whose classes and functions may be
-            called, too, and those of the modules inside them.
+            called as well, with the modules inside them.
     """
 
     def __init__(self, trust: Sequence[str] = ()) -> None:
         self.trust = (trust,) if isinstance(trust, str) else tuple(trust)
 
     def trusts(self, target: str) -> bool:
-        """True for a part of seqpipe, and for what the caller trusts."""
+        """True for a part of seqpipe, and for a class of a trusted module."""
         module = target.rpartition(".")[0]
-        trusted = (*(f"seqpipe.{one}" for one in OUR_PARTS), *self.trust)
-        return any(_inside(module, one) for one in trusted)
+        return _is_ours(module) or any(_inside(module, one) for one in self.trust)
+
+    def source_class(self, node: Mapping[str, Any]) -> type[Source] | None:
+        """Return the class of a source; None if it is no source, or not trusted.
+
+        Args:
+            node: the source, as the configuration has it.
+
+        Raises:
+            ConfigError: there is no such class.
+        """
+        target = str(node.get("_target_"))
+        is_other = target.startswith("seqpipe.") and not target.startswith("seqpipe.data.sources.")
+        if is_other or not self.trusts(target):
+            return None
+        found: Any = self.find(target, _SOURCE)
+        return found if isinstance(found, type) else None
+
+    def inner_key(self, node: Mapping[str, Any]) -> str | None:
+        """Return the argument of a source that holds another one; None if none does."""
+        made = self.source_class(node)
+        key = "source" if made is None else getattr(made, "inner", None)
+        return key if key is not None and isinstance(node.get(key), Mapping) else None
 
     def make(self, node: Any, key: str) -> Any:
-        """The object of a node: plain values as they are, `_target_`s called or made partial.
+        """Make the object of a node: plain values stay, a `_target_` is called or made partial.
 
         Args:
             node: plain containers.
             key: its place in the configuration, for messages.
 
         Raises:
-            ConfigError: a `_target_` that is not allowed or not there, or refuses its arguments.
+            ConfigError: a `_target_` is not allowed, does not exist, or refuses its arguments.
         """
         if isinstance(node, list):
             return [self.make(value, f"{key}[{place}]") for place, value in enumerate(node)]
@@ -102,18 +126,18 @@ class Maker:
             raise ConfigError(f"{key}: {error}; allowed: what this version of it takes") from None
 
     def find(self, target: str, key: str) -> Callable[..., Any]:
-        """The class or function behind a `_target_`.
+        """Find the class or function behind a `_target_`.
 
         Args:
             target: `module.Class`.
             key: its place in the configuration.
 
         Raises:
-            ConfigError: it is not allowed there, or not there.
+            ConfigError: it is not allowed at this place, or does not exist.
         """
         module, _, name = target.rpartition(".")
         shown = f"{key}._target_={target}"
-        ours = any(_inside(module, f"seqpipe.{one}") for one in OUR_PARTS)
+        ours = _is_ours(module)
         if not self.trusts(target):
             first = module.partition(".")[0] or target
             raise ConfigError(
@@ -135,18 +159,22 @@ def _inside(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
 
-def sized(
+def _is_ours(module: str) -> bool:
+    return any(_inside(module, f"seqpipe.{one}") for one in OUR_PARTS)
+
+
+def make_sized_model(
     make_model: Callable[..., nn.Module], spec: SequenceSpec, output_size: int | None = None
 ) -> nn.Module:
-    """The model that an architecture makes for the sizes of x and y.
+    """Make the model of an architecture for the sizes of x and y.
 
     Args:
-        make_model: the architecture, with all that does not depend on the data.
-        spec: what the data is like.
-        output_size: K, width of one prediction, as the task wants it; None: the size of y.
+        make_model: the architecture, with all arguments that do not depend on the data.
+        spec: the properties of the data.
+        output_size: K, width of one prediction, as the task needs it; None: the size of y.
 
     Raises:
-        ConfigError: the architecture cannot read or write what the data has.
+        ConfigError: the architecture cannot read x or write y.
     """
     sizes: dict[str, Any] = {}
     if spec.x is not None:
@@ -169,14 +197,16 @@ def sized(
     return make_model(**sizes)
 
 
-def informed(make_task: Callable[..., Task], y: FieldSpec, *, longest_y: int, crf: bool) -> Task:
-    """The task, given those of these facts that it takes.
+def make_informed_task(
+    make_task: Callable[..., Task], y: FieldSpec, *, longest_y: int, crf: bool
+) -> Task:
+    """Make a task, with those of these facts that its constructor takes.
 
     Args:
-        make_task: the task, with all that does not depend on the data.
-        y: what the data says of y.
+        make_task: the task, with all arguments that do not depend on the data.
+        y: the properties of y.
         longest_y: steps of the longest y of the training split.
-        crf: the model answers with the potentials of a CRF.
+        crf: the outputs of the model are the potentials of a CRF.
     """
     taken = signature(make_task).parameters
     facts = {"longest_y": longest_y, "crf": crf}
@@ -184,6 +214,6 @@ def informed(make_task: Callable[..., Task], y: FieldSpec, *, longest_y: int, cr
 
 
 def writes_crf(make_model: Callable[..., nn.Module]) -> bool:
-    """True for an architecture, made partial, with a CRF as its head."""
+    """True if an architecture, made partial, has a CRF as its head."""
     head: Any = getattr(make_model, "keywords", {}).get("head")
     return bool(getattr(getattr(head, "func", None), "whole_sequences", False))

@@ -1,4 +1,4 @@
-"""A trained model, ready to be asked: the class behind `seqpipe.load`."""
+"""A trained model that predicts, samples and scores: the class that `seqpipe.load` returns."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -13,8 +13,8 @@ from seqpipe.data.kinds import Answer
 from seqpipe.data.vocabulary import EOS
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.generate import Decoding, Drawing, Sample, encoded_condition, sample
-from seqpipe.inference.outputs import is_relative, placed
-from seqpipe.inference.predictor import CHUNK, Answering, Asked
+from seqpipe.inference.outputs import is_relative, place_answer
+from seqpipe.inference.predictor import CHUNK, Asked, Predictor
 from seqpipe.inference.preprocess import MOST_ROWS, Encoder, is_table, records_of
 from seqpipe.inference.scoring import Score, Unknown, score
 from seqpipe.models.architecture import Attends, Samples
@@ -23,19 +23,18 @@ from seqpipe.tasks.base import Task
 
 
 class Model:
-    """A trained model with all that it needs to read raw input and to write raw answers.
+    """A trained model that reads raw input and writes raw answers.
 
-    Made by `seqpipe.load`. No answer depends on the batch size, on the order, or on what else is
-    asked at the same time.
+    Made by `seqpipe.load`. No answer depends on the batch size, the order or the other inputs.
 
     Args:
-        config: what it was trained with, resolved.
+        config: the configuration of its training, resolved.
         x: the fitted field of x; None for a language model.
         y: the fitted field of y.
-        spec: what both say of the data.
-        task: what it was trained for.
+        spec: the properties of x and y.
+        task: the task it was trained for.
         network: the torch model, with its trained weights.
-        facts: more that is known of the training.
+        facts: more facts about the training: `longest_y`, digests of the data, metrics.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class Model:
         return next(self.network.parameters()).device
 
     def to(self, device: torch.device | str) -> "Model":
-        """Moves the weights to a device. Returns the model itself."""
+        """Move the weights to a device. Returns the model itself."""
         self.network.to(device)
         return self
 
@@ -72,22 +71,22 @@ class Model:
         length_penalty: float | None = None,
         batch_size: int = MOST_ROWS,
     ) -> list[Answer]:
-        """An answer for each input, in their order.
+        """Answer each input, in their order.
 
         Args:
-            inputs: records, `{"text": ..., ...}` with the columns of the training data; or what
-                is the column of x alone: a text, an array (T, D), ...
+            inputs: records, `{"text": ..., ...}` with the columns of the training data; or the
+                entries of x alone: texts, arrays (T, D), ...
             beam_size: of translations and transcripts, see `Decoding`, as the next two.
-            n_best: answers of each input, under that name.
+            n_best: number of answers of each input, which are listed as `n_best`.
             length_penalty: alpha of the length normalisation.
-            batch_size: examples that are computed at once, at most.
+            batch_size: most examples that are computed at once.
 
         Returns:
             plain values by name, `prediction` among them; see `seqpipe.inference.outputs`.
 
         Raises:
-            DataError: inputs that cannot be read; the first ten.
-            ConfigError: this kind of model has nothing to predict, or an option does not fit it.
+            DataError: inputs cannot be read; lists the first ten.
+            ConfigError: the model predicts nothing, or an option does not fit it.
         """
         how = Decoding(beam_size, n_best, length_penalty)
         asked = [*self.answers(self.records(inputs), decoding=how, batch_size=batch_size)]
@@ -109,25 +108,26 @@ class Model:
         seed: int = 0,
         allow_unknown: bool = False,
     ) -> list[Sample]:
-        """New sequences, drawn step by step; for models of one_to_many.
+        """Draw new sequences, step by step; for models of one_to_many.
 
         Args:
-            n: how many.
-            prompt: text that each continues; it is part of none.
-            condition: a record or an entry of x, where the model has one.
-            temperature: above 0; 1 is the model's own distribution, below it the likely gains.
+            n: number of sequences.
+            prompt: text that each continues; the samples do not repeat it.
+            condition: a record or an entry of x, for a model with one.
+            temperature: above 0; 1 is the model's own distribution, a lower one favours likely
+                symbols.
             top_k: draw among this many most likely symbols only.
             top_p: draw among the most likely symbols that together have this probability.
-            max_length: most steps; None: as long as the task's own samples, or the longest y.
-            seed: the same one draws the same.
+            max_length: most steps; None: see `longest_sample`.
+            seed: the same seed draws the same sequences.
             allow_unknown: <UNK> may be drawn, and occur in the prompt.
 
         Returns:
-            text; or, of a piano roll, (T, K) of 0 and 1.
+            texts; or piano rolls, (T, K) of 0 and 1.
 
         Raises:
             ConfigError: the model samples nothing, or an option does not fit it.
-            DataError: a prompt or a condition that cannot be read.
+            DataError: a prompt or a condition cannot be read.
         """
         asked = Drawing(
             n=n,
@@ -145,20 +145,20 @@ class Model:
     def score(
         self, inputs: Iterable[Any], *, condition: Any = None, unknown: Unknown = "count"
     ) -> list[Score]:
-        """Log-probabilities of sequences, in nats: each symbol given those before it, and x if any.
+        """Score sequences: log-probability in nats of each symbol given those before it, and x.
 
         Args:
             inputs: records, or entries of y alone.
-            condition: an entry of x that every input is given; None: x is in the records.
-            unknown: symbols that are not in the vocabulary: `count`, `skip` or `refuse`, see
-                `seqpipe.inference.scoring.score`.
+            condition: the x of every input; None: x is in the records.
+            unknown: how to treat symbols that are not in the vocabulary: `count`, `skip` or
+                `refuse`, see `seqpipe.inference.scoring.score`.
 
         Returns:
-            a score for each, in their order.
+            a score for each input, in their order.
 
         Raises:
             ConfigError: the model gives sequences no probability.
-            DataError: inputs that cannot be read.
+            DataError: an input cannot be read.
         """
         given: Mapping[str, Any] = {}
         if condition is not None:
@@ -175,11 +175,11 @@ class Model:
 
     @torch.inference_mode()
     def attention(self, record: Record, prediction: str) -> tuple[Any, list[str], list[str]]:
-        """The attention of one answer, for models with `attends`.
+        """Return the attention of one answer, for models with `attends`.
 
         Args:
-            record: that was asked.
-            prediction: what it answered.
+            record: the input.
+            prediction: the answer to it.
 
         Returns:
             weights (T_y, T_x), each row of sum 1; the symbols of x; those of y, <EOS> included.
@@ -199,15 +199,15 @@ class Model:
         column: str | None = None,
         given: Mapping[str, Any] | None = None,
     ) -> Iterator[PlacedRecord]:
-        """Inputs as records, with their places.
+        """Yield the inputs as records that know their places.
 
         Args:
             inputs: records, a table of pandas, or entries of one column.
-            column: which; None: that of x, or of y where there is no x.
-            given: columns that every record has besides.
+            column: that column; None: the one of x, or of y if there is no x.
+            given: further columns, the same for every record.
 
         Raises:
-            DataError: text in place of a list of texts.
+            DataError: one text was given instead of a list of texts.
         """
         if is_table(inputs):
             inputs = records_of(inputs)
@@ -229,17 +229,17 @@ class Model:
         chunk: int = CHUNK,
         ahead: bool = False,
     ) -> Iterator[Asked]:
-        """An answer for each record, in their order, however many there are.
+        """Yield an answer for each record, in their order, in bounded memory.
 
         Args:
-            found: records, and errors where one could not be read.
-            decoding: how translations and transcripts are searched for; None: as in the test.
-            batch_size: examples that are computed at once, at most.
-            chunk: records that are read before the first is answered, and sorted by length.
-            ahead: read the next ones meanwhile, and compute several batches at once, in threads.
+            found: records; an error stands for a record that could not be read.
+            decoding: the search for translations and transcripts; None: as in the test.
+            batch_size: most examples that are computed at once.
+            chunk: records that are read and sorted by length before the first is answered.
+            ahead: read the next records meanwhile, and compute several batches at once, in threads.
 
         Raises:
-            ConfigError: this kind of model has nothing to predict, or `decoding` does not fit it.
+            ConfigError: the model predicts nothing, or `decoding` does not fit it.
         """
         self.check_predicts()
         problems = faults(rules_of(batch_size=ManyRows), {"batch_size": batch_size})
@@ -247,34 +247,32 @@ class Model:
             raise ConfigError(problems)
         how = decoding or Decoding()
         how.check(self.task)
-        asking = Answering(self.network, self.task, self.encoder, self.y, how)
-        answers = asking.answers(found, rows=batch_size, chunk=chunk, ahead=ahead)
-        has_spans = self.spec.y.scheme is not None
-        return (
-            map(self._placed, answers) if has_spans or is_relative(self.config["data"]) else answers
-        )
+        predictor = Predictor(self.network, self.task, self.encoder, self.y, how)
+        answers = predictor.answers(found, rows=batch_size, chunk=chunk, ahead=ahead)
+        is_placed = self.spec.y.scheme is not None or is_relative(self.config["data"])
+        return map(self._place, answers) if is_placed else answers
 
-    def _placed(self, one: Asked) -> Asked:
+    def _place(self, one: Asked) -> Asked:
         if one.answer is None or one.record is None:
             return one
         try:
-            answer = placed(one.answer, one.record, self.x, self.config["data"])
+            answer = place_answer(one.answer, one.record, self.x, self.config["data"])
         except DataError as error:
             return replace(one, answer=None, error=str(error))
         return one if answer is one.answer else replace(one, answer=answer)
 
     @property
     def longest_sample(self) -> int:
-        """Most steps that `sample` writes where nothing is said of it."""
+        """Most steps of a sample by default: the longest y of the training, at most 200."""
         return min(200, int(self.facts["longest_y"]))
 
     @property
     def samples(self) -> bool:
-        """True where the model writes a y of its own, and predicts none."""
+        """True if the model generates y and predicts none, as a language model does."""
         return isinstance(self.network, Samples)
 
     def check_predicts(self) -> None:
-        """Refuses a model that makes up its y.
+        """Refuse a model that generates y and predicts none.
 
         Raises:
             ConfigError: it is a language model, or another of one_to_many.
@@ -284,7 +282,7 @@ class Model:
             raise ConfigError(f"architecture=one_to_many: {text}; allowed: sample or score")
 
     def __repr__(self) -> str:
-        """The input, the answers, and the size of the model."""
+        """Show the input, the answers, and the size of the model."""
         numbers = sum(weight.numel() for weight in self.network.parameters())
         stack: Any = getattr(self.network, "encoder", getattr(self.network, "decoder", None))
         kernel = f", {stack.kernel_name}" if hasattr(stack, "kernel_name") else ""
@@ -296,7 +294,7 @@ class Model:
 
 
 def _names(field: Field, values: Tensor) -> list[str]:
-    """A word for each step; its number, from 1, where steps have none."""
+    """The symbol of each step; its number, from 1, if steps have no names."""
     names = field.spec.names
     if names is None:
         return [str(step) for step in range(1, len(values) + 1)]

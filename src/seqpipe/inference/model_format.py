@@ -1,4 +1,4 @@
-"""A trained model as a folder of plain files, which another program can read as well.
+"""Format of a saved model: a folder of plain files, which other programs can read as well.
 
     config.yaml         everything that was chosen, resolved
     model.safetensors   the weights
@@ -7,7 +7,7 @@
     seqpipe.json        version of this format, versions of programs, sha256 of the files
 
 Nothing in it is code, and reading it runs none. The format has a number: a later version of
-seqpipe reads all that came before, an earlier one says that it does not know it.
+seqpipe reads all earlier formats, an earlier version refuses a later one by its number.
 """
 
 import json
@@ -25,33 +25,33 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seqpipe._version import __version__
-from seqpipe.data.cache import packed, unpacked
+from seqpipe.data.cache import pack, unpack
 from seqpipe.errors import ConfigError
-from seqpipe.files import check_new, sha256_of
+from seqpipe.files import check_new, sha256_of, writing_output
 from seqpipe.records import BadRecordError, read_arrays, read_json, read_yaml
 
 FORMAT = 1
 ABOUT = "seqpipe.json"
 FILES = ("config.yaml", "model.safetensors", "fields.json", "fields.npz")
-"""All but `ABOUT`, which holds their hashes."""
+"""All files but `ABOUT`, which holds their hashes."""
 LOGGED = "data/seqpipe"
-"""Where such a folder lies below one that MLflow logged."""
+"""Place of such a folder below one that MLflow logged."""
 _MOST_JSON = 2**29  # bytes: `fields.json` holds whole vocabularies
 PLACES = (".", LOGGED, f"model/{LOGGED}")
-"""Where it lies below a folder that was exported, logged by MLflow, or left by a run."""
+"""Its places below a folder that was exported, logged by MLflow, or written by a run."""
 _ALLOWED = "a folder that seqpipe wrote, unchanged: outputs/runs/.../model/data"
 
 
 @dataclass(frozen=True)
 class Saved:
-    """Contents of the folder of a model.
+    """Contents of a model's folder.
 
     Args:
-        config: the configuration it was trained with, plain containers.
+        config: the configuration of the training, plain containers.
         weights: by name.
-        fields: role (`x`, `y`) -> what the field learned.
-        counts: role -> how often each class or symbol occurs in the training split, where counted.
-        facts: more that is known of the training: `longest_y`, `lengths`, digests.
+        fields: role (`x`, `y`) -> state of the fitted field.
+        counts: role -> how often each class or symbol occurs in the training split, if counted.
+        facts: more facts about the training: `longest_y`, digests, metrics.
         versions: of the programs that wrote it.
     """
 
@@ -64,61 +64,58 @@ class Saved:
 
 
 def write(folder: Path, saved: Saved) -> Path:
-    """Writes a model's folder; it is there as a whole or not at all.
+    """Write a model's folder, completely or not at all.
 
     Args:
-        folder: must not be there yet.
-        saved: what it is to hold.
+        folder: must not exist.
+        saved: its contents.
 
     Raises:
-        ConfigError: the folder is there, or cannot be written.
+        ConfigError: the folder exists, or cannot be written.
     """
-    check_new(folder, folder)
     _make(folder, lambda made: _write_files(made, saved))
     return folder
 
 
 def copy(folder: Path, to: Path) -> Path:
-    """Copies the files of a model's folder, and no others that lie there.
+    """Copy the files of a model's folder, and no other files in it.
 
     Raises:
-        ConfigError: `to` is there, or cannot be written.
+        ConfigError: `to` exists, or cannot be written.
     """
 
     def fill(made: Path) -> None:
         for name in (*FILES, ABOUT):
             shutil.copyfile(folder / name, made / name, follow_symlinks=False)
 
-    check_new(to, to)
     _make(to, fill)
     return to
 
 
 def _make(folder: Path, fill: Callable[[Path], None]) -> None:
+    check_new(folder, folder)
     made = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        made.mkdir(parents=True)
-        fill(made)
-        made.rename(folder)
-    except OSError as error:
-        text = f"cannot be written ({error.strerror}); allowed: a new folder"
-        raise ConfigError(f"output={folder}: {text}") from None
+        with writing_output(folder, "a new folder"):
+            made.mkdir(parents=True)
+            fill(made)
+            made.rename(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
 
 def _write_files(folder: Path, saved: Saved) -> None:
-    text = yaml.dump(saved.config, Dumper=_InFull, sort_keys=False, allow_unicode=True)
+    text = yaml.dump(saved.config, Dumper=_NoAliases, sort_keys=False, allow_unicode=True)
     (folder / "config.yaml").write_text(text, encoding="utf-8")
     weights = {
         name: value.detach().cpu().clone().contiguous() for name, value in saved.weights.items()
     }
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    shutil.copymode(folder / "config.yaml", folder / "model.safetensors")  # whom umask lets read
+    shutil.copymode(folder / "config.yaml", folder / "model.safetensors")  # as umask allows
     held: dict[str, np.ndarray[Any, Any]] = {}
     learned = {
-        "fields": {role: packed(state, held, role) for role, state in saved.fields.items()},
-        "counts": packed(saved.counts, held, "counts"),
+        "fields": {role: pack(state, held, role) for role, state in saved.fields.items()},
+        "counts": pack(saved.counts, held, "counts"),
     }
     (folder / "fields.json").write_text(json.dumps(learned, ensure_ascii=False), encoding="utf-8")
     np.savez(folder / "fields.npz", allow_pickle=False, **held)
@@ -132,13 +129,13 @@ def _write_files(folder: Path, saved: Saved) -> None:
 
 
 def read(folder: Path) -> Saved:
-    """Reads what `write` wrote.
+    """Read a folder that `write` wrote.
 
     Raises:
-        ConfigError: it is none, of a later format, damaged, or was changed.
+        ConfigError: it is no such folder, of a later format, damaged, or changed.
     """
     for name in (ABOUT, *FILES):
-        if (folder / name).is_symlink():  # whose file it is, the folder does not tell
+        if (folder / name).is_symlink():  # it may lead to anybody's file
             raise ConfigError(f"{folder / name}: is a link; allowed: {_ALLOWED}")
     if not (folder / ABOUT).is_file():
         text = f"no folder of a model, {ABOUT} is missing"
@@ -154,16 +151,16 @@ def read(folder: Path) -> Saved:
     _check_files(folder, about)
     try:
         return _opened(folder, about, versions)
-    except Exception as error:  # each of the formats has its own, and a forger finds others
+    except Exception as error:  # each format raises its own, and forged files others
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ConfigError(f"{folder}: cannot be read ({reason}); allowed: {_ALLOWED}") from error
 
 
-class _InFull(yaml.SafeDumper):
-    """Writes equal values out, without aliases."""
+class _NoAliases(yaml.SafeDumper):
+    """Writes equal values in full, without aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """All of them."""
+        """Ignore every alias."""
         return True
 
 
@@ -179,8 +176,8 @@ def _opened(folder: Path, about: Mapping[str, Any], versions: Mapping[str, str])
     return Saved(
         config,
         load_file(folder / "model.safetensors", device="cpu"),
-        {role: unpacked(state, held) for role, state in learned["fields"].items()},
-        unpacked(learned["counts"], held),
+        {role: unpack(state, held) for role, state in learned["fields"].items()},
+        unpack(learned["counts"], held),
         about["facts"],
         dict(versions),
     )

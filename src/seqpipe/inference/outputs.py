@@ -1,4 +1,4 @@
-"""Answers as columns of a table, and in the words and units of their records."""
+"""Columns of answers, and answers in the words and units of their records."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,31 +15,31 @@ from seqpipe.errors import DataError
 from seqpipe.inference.unknown_symbols import counts_unknown
 from seqpipe.tasks.base import Task
 
-_VALUES = (str, int, float, type(None))  # bool is an int
+_CELLS = (str, int, float, type(None))  # bool is an int
 
 
 def columns_of(task: Task, n_best: int = 1, x: FieldSpec | None = None) -> Columns:
-    """The columns that a model writes for each example, flat, before it wrote any: name -> type.
+    """Return the columns of a model's answers, flat, name -> type, before it answers anything.
 
     Args:
-        task: whose answers they are.
-        n_best: answers of each input, where they are searched for.
-        x: what is read; of text, a column counts the symbols that the model does not know.
+        task: the model's task.
+        n_best: number of answers of each input, if they are searched for.
+        x: properties of the input; for text, a column counts unknown symbols.
     """
     return task.columns(n_best) | ({"unknown": pa.int64()} if counts_unknown(x) else {})
 
 
 def of_input(record: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
-    """The columns of a record that a table can hold: values and lists of values, no arrays.
+    """Return the columns of a record that a table can hold: values and lists of values, no arrays.
 
     Args:
-        record: that was read.
-        taken: names of columns that are written besides; such a one is called `input.<name>`.
+        record: the input.
+        taken: names of other columns of the table; a column of such a name becomes `input.<name>`.
     """
     columns = {}
     for name, value in record.items():
         cells = [_plain(one) for one in (value if isinstance(value, list) else [value])]
-        if all(isinstance(one, _VALUES) for one in cells):
+        if all(isinstance(one, _CELLS) for one in cells):
             kept = cells if isinstance(value, list) else cells[0]
             columns[f"input.{name}" if name in taken else name] = kept
     return columns
@@ -54,17 +54,19 @@ def _plain(value: Any) -> Any:
 _Steps = tuple[list[str], Callable[[Sequence[str]], str]]  # and what joins them
 
 
-def placed(answer: Answer, record: Record, x: Field | None, data: Mapping[str, Any]) -> Answer:
-    """An answer in the words and units of its record.
+def place_answer(
+    answer: Answer, record: Record, x: Field | None, data: Mapping[str, Any]
+) -> Answer:
+    """Write an answer in the words and units of its record.
 
-    Spans get the words they are of, and are counted from the first word of the record where
-    training kept the last steps only. A forecast of differences to the last step becomes numbers
-    of the series, for which the record holds that step as `last`.
+    Spans get their words, and are counted from the first word of the record even if training kept
+    the last steps only. A forecast of differences to the last step becomes numbers of the series;
+    the record holds that step as `last`.
 
     Args:
-        answer: of the model.
-        record: that was asked.
-        x: the field that was read.
+        answer: the model's.
+        record: the input.
+        x: the field of x.
         data: the configuration of the data: its source, `keep`.
 
     Raises:
@@ -77,12 +79,12 @@ def placed(answer: Answer, record: Record, x: Field | None, data: Mapping[str, A
         if "last" not in record:
             text = "the last step of the past, which what is forecast is added to"
             raise DataError(f"last: is missing; allowed: {text}; 0 for the differences alone")
-        return {**answer, "prediction": _undone(answer["prediction"], record["last"])}
+        return {**answer, "prediction": _add_last(answer["prediction"], record["last"])}
     return answer
 
 
 def is_relative(data: Mapping[str, Any]) -> bool:
-    """True where answers are differences to the last step of the past."""
+    """True if answers are differences to the last step of the past."""
     source: Mapping[str, Any] = data.get("source") or {}
     return bool((source.get("local") or source).get("relative_to_last", False))
 
@@ -101,8 +103,8 @@ def _spans(answer: Answer, steps: _Steps, data: Mapping[str, Any]) -> list[dict[
     return placed
 
 
-def _undone(prediction: Any, last: Any) -> Any:
-    """(H,) or (H * K,) differences and (K,) numbers, or one of each."""
+def _add_last(prediction: Any, last: Any) -> Any:
+    """Add (K,) numbers to (H,) or (H * K,) differences, or one to one."""
     many = len(prediction) if isinstance(prediction, list) else 1
     try:
         start = [float(number) for number in last] if not isinstance(last, str) else []

@@ -1,5 +1,6 @@
-"""Reading and computing in threads, beside the one that asks for the results."""
+"""Threads that read and compute beside the one that waits for the results."""
 
+import functools
 import queue
 import sys
 import threading
@@ -17,48 +18,46 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
-class _Ended(ABC):
-    """Threads that are there for the length of a `with`."""
+class _Closing(ABC):
+    """Threads that live as long as a `with`."""
 
-    _finalizing = staticmethod(sys.is_finalizing)  # of the class: at the very end modules are gone
+    _finalizing = staticmethod(sys.is_finalizing)  # at the end of Python, modules are gone
 
     @abstractmethod
     def close(self) -> None:
-        """Ends them."""
+        """End the threads."""
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Return the object itself."""
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Ends the threads; when Python itself ends, they have."""
+        """End the threads; when Python itself ends, they have ended."""
         if not self._finalizing():
             self.close()
 
 
-class Ahead(_Ended, Generic[Item]):
-    """Items in lists, the next of which is made in a thread of its own.
+class Prefetch(_Closing, Generic[Item]):
+    """Items in lists; a thread reads the next list ahead.
 
     Args:
-        items: gone through by that thread. It may wait for input that never comes: then it ends
-            with the process. So it is not to use torch, which a thread must not be ended in.
+        items: read by the thread. If it waits for input that never comes, it ends with the
+            process; so `items` must not use torch, where a thread cannot be ended safely.
         size: of a list; the last may be shorter.
     """
 
     def __init__(self, items: Iterable[Item], size: int) -> None:
         self.made: queue.Queue[list[Item] | BaseException] = queue.Queue(maxsize=1)
         self.stopped = threading.Event()
-        arguments = (items, size)
-        self.thread = threading.Thread(
-            target=self._run, args=arguments, name="reads ahead", daemon=True
-        )
+        run = functools.partial(self._run, items, size)
+        self.thread = threading.Thread(target=run, name="reads ahead", daemon=True)
         self.thread.start()
 
     def next(self, wait: bool) -> list[Item] | None:
-        """The next list, empty at the end; without `wait`, None where it is not there yet.
+        """Return the next list, empty at the end; without `wait`, None if it is not read yet.
 
         Raises:
-            what `items` raises, after all that came before it.
+            what `items` raises, after all items before the error.
         """
         try:
             made = self.made.get(block=wait)
@@ -79,7 +78,7 @@ class Ahead(_Ended, Generic[Item]):
                 if len(some) == size:
                     self._put(some)
                     some = []
-        except BaseException as error:  # raised where it is waited for
+        except BaseException as error:  # raised by `next`
             last = error
         if some:
             self._put(some)
@@ -94,46 +93,46 @@ class Ahead(_Ended, Generic[Item]):
                 continue
 
     def close(self) -> None:
-        """Ends the thread, if it does not wait for input."""
+        """End the thread, unless it waits for input."""
         self.stopped.set()
         if threading.current_thread() is not self.thread:
             self.thread.join(timeout=1.0)
 
 
-class Workers(_Ended):
-    """Threads that compute, each by its share of the threads of torch.
+class Workers(_Closing):
+    """Threads that compute, each with its share of torch's threads.
 
-    On a CPU, several whole batches at once, each by fewer threads, take less time than one after
-    the other by all of them: nothing waits for the slowest part of every operation. On a GPU one
-    thread feeds it.
+    On a CPU, several batches at once, each with fewer threads, take less time than one after
+    another with all threads, since no operation waits for its slowest part. On a GPU one thread
+    is enough.
 
     Args:
-        device: where they compute.
+        device: the device they compute on.
     """
 
     def __init__(self, device: torch.device) -> None:
         threads = torch.get_num_threads()
         count = min(threads, MOST_WORKERS) if device.type == "cpu" else 1
         shares = iter([threads // count + (n < threads % count) for n in range(count)])
-        self.pool = ThreadPoolExecutor(count, "computes", lambda: _take(next(shares)))
+        self.pool = ThreadPoolExecutor(count, "computes", lambda: _set_threads(next(shares)))
         there = threading.Barrier(count + 1)
         for _ in range(count):
             self.pool.submit(there.wait)
         there.wait()
-        torch.set_num_threads(threads)  # what the last one took is else that of every new thread
+        torch.set_num_threads(threads)  # or every new thread would get the last worker's number
 
     def start(
         self, work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs
     ) -> Callable[[], Result]:
-        """Begins some work. Returns what waits for it, and gives its result or raises its error."""
+        """Start some work. Returns a function that waits for its result, or raises its error."""
         return self.pool.submit(work, *given, **named).result
 
     def close(self) -> None:
-        """Lets the threads end when they have done what they are at."""
+        """Let the threads end after their present work."""
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _take(share: int) -> None:
-    """Sets how many threads of torch the current one has."""
-    torch.get_num_threads()  # takes the number of the process, the first time: not after it is set
+def _set_threads(share: int) -> None:
+    """Set the number of torch's threads for the current thread."""
+    torch.get_num_threads()  # the first call takes the number of the process: not after it is set
     torch.set_num_threads(share)

@@ -1,4 +1,4 @@
-"""Raw records, and rows of tables, to batches that a trained model reads."""
+"""Encoding of raw records and rows of tables as batches of a trained model."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,10 +26,10 @@ class Piece(NamedTuple):
     """The part of an example that a model reads at once.
 
     Args:
-        row: which example it is of.
-        x: (T, ...) or (...); None where there is no x.
-        y: (T, ...) or (...); None where it is to be predicted.
-        steps: of the longer of both; 1 where neither has time.
+        row: the number of its example.
+        x: (T, ...) or (...); None if there is no x.
+        y: (T, ...) or (...); None if it is to be predicted.
+        steps: those of the longer of both; 1 if neither has time.
         text: the raw y, see `SequenceBatch.texts`.
     """
 
@@ -41,7 +41,7 @@ class Piece(NamedTuple):
 
 
 class Encoder:
-    """Turns records into what was read in training: encoded, trimmed, and cut in pieces.
+    """Encodes records as in training: fields encode them, `MaxLength` trims, windows cut.
 
     Args:
         spec: of the trained model.
@@ -51,7 +51,7 @@ class Encoder:
             `eval_window`, `bptt`.
 
     Attributes:
-        aligned: True where y has a step for each step of x.
+        aligned: True if y has a step for each step of x.
 
     Raises:
         ConfigError: x and y cannot be cut so.
@@ -76,25 +76,25 @@ class Encoder:
             x_form = None if x is None else x.form
             ends = {name: data[name] for name in ("longer", "keep")}
             self.trim = MaxLength(data["max_length"], x_form, y.form, **ends)
-        # Lanes carry their state from piece to piece: a whole sequence says the same at once.
+        # Lanes carry their state from piece to piece, which equals one pass over the whole.
         window = data.get("window") and (data.get("eval_window") or data["window"])
         self.window: int | None = window if self.aligned else None
 
     def pieces(self, row: int, record: Record, *, labelled: bool) -> list[Piece]:
-        """One example as it is read: one piece, or several where training cut it in windows.
+        """Encode one example: one piece, or several if training cut it in windows.
 
         Args:
             row: its number, kept in the pieces.
             record: with the columns of x and, if `labelled`, of y.
-            labelled: encode y, too.
+            labelled: also encode y.
 
         Raises:
-            DataError: the record cannot be read so.
+            DataError: the record cannot be encoded.
         """
         x, y = self.encode(record) if labelled else (self.encode.read(record), None)
         text = ""
         if self.trim is not None:
-            x, y = self._trimmed(self.trim, x, whole := y)
+            x, y = self._trim(self.trim, x, whole := y)
             labelled = labelled and y is whole
         if labelled and x is not None and self.spec.y.is_text:
             text = self.y.truth(record)
@@ -110,21 +110,21 @@ class Encoder:
             steps = max(steps, len(y))
         return Piece(row, x, y, steps)
 
-    def _trimmed(
+    def _trim(
         self, trim: MaxLength, x: Array | None, y: Array | None
     ) -> tuple[Array | None, Array | None]:
-        stands_in = y
-        if y is None:  # of x alone, as if y were as long as that allows
-            stands_in = np.zeros(len(x) if self.aligned and x is not None else 1)
-        assert stands_in is not None
-        trimmed = trim(x, stands_in)
+        substitute = y
+        if y is None:  # x alone is trimmed with a y of fitting length
+            substitute = np.zeros(len(x) if self.aligned and x is not None else 1)
+        assert substitute is not None
+        trimmed = trim(x, substitute)
         if trimmed is None:
             text = f"has more than {trim.steps} steps"
             raise DataError(f"{text}, which data.longer=drop left out; allowed: a shorter one")
         return trimmed[0], (None if y is None else trimmed[1])
 
     def batch(self, pieces: Sequence[Piece]) -> SequenceBatch:
-        """Pieces padded to the longest; a y that is to be predicted is 0, with x's steps or one."""
+        """Pad pieces to the longest; a y to be predicted is 0, with as many steps as x, or one."""
         spec = self.spec
         x, x_lengths = None, None
         if spec.x is not None:
@@ -148,7 +148,7 @@ class Encoder:
 
 
 def batched(pieces: Sequence[Piece], rows: int, steps: int) -> Iterator[list[int]]:
-    """Pieces that are read together: of like length, at most `rows`, at most `steps` padded."""
+    """Yield batches of pieces of similar length: at most `rows`, at most `steps` with padding."""
     long = [piece.steps for piece in pieces]
     batch: list[int] = []
     for place in sorted(range(len(pieces)), key=long.__getitem__):
@@ -162,19 +162,19 @@ def batched(pieces: Sequence[Piece], rows: int, steps: int) -> Iterator[list[int
 
 
 def is_table(data: Any) -> bool:
-    """True for a table of pandas, or an object like one."""
+    """True for a table of pandas, or an object with the same methods."""
     return hasattr(data, "to_dict") and hasattr(data, "columns")
 
 
 def records_of(table: Any) -> list[dict[str, Any]]:
-    """A record for each row of a table."""
+    """Return a record for each row of a table."""
     return [plain(row) for row in table.to_dict(orient="records")]
 
 
 def plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as JSON gave it: arrays of arrays are lists again, and empty cells None.
+    """Restore a record of JSON from a table: arrays become lists, empty cells None.
 
-    A cell of a table is NaN where its row lacks a column that another row has.
+    A cell of a table is NaN if its row lacks a column that another row has.
     """
     return {str(name): None if _missing(cell) else _list(cell) for name, cell in row.items()}
 

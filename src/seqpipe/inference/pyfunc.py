@@ -1,4 +1,4 @@
-"""A model as MLflow asks it: raw records in, rows of answers out."""
+"""A model behind MLflow's interface: raw records in, rows of answers out."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from seqpipe.inference.preprocess import is_table, plain, records_of
 from seqpipe.inference.writers import flat
 from seqpipe.rules import faults
 
-_MOST_TOLD = 10  # rows that cannot be read
+_MOST_PROBLEMS = 10
 Params = Mapping[str, tuple[type, Any]]
 _OF_SAMPLES: Params = {"temperature": (float, 1.0), "seed": (int, 0)}
 _OF_TEXT: Params = {"top_k": (int, None), "top_p": (float, None), "allow_unknown": (bool, False)}
@@ -25,7 +25,7 @@ _OF_SEARCH: Params = {
 
 
 class Served:
-    """A model as MLflow asks it: tables, lists or arrays in, a list of rows out.
+    """Answers tables, lists or arrays with a list of rows.
 
     Args:
         model: the trained model.
@@ -35,19 +35,20 @@ class Served:
         self.model = model
 
     def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """An answer for each row, flat: `prediction`, `probability`, `probabilities.<class>`.
+        """Answer each row, flat: `prediction`, `probability`, `probabilities.<class>`.
 
-        A model of one_to_many has no y to predict: it writes a `sample` for each row, whose
-        column `prompt` it continues.
+        A model of one_to_many predicts no y: it draws a sample for each row, which continues the
+        row's column `prompt`.
 
         Args:
             data: a pandas table, a list of records or of entries of x, an array, or one of these
-                as JSON gives it.
-            params: see there; of samples, `seed` is the first row's, each later one has the next.
+                from JSON.
+            params: see `Served.params`; for samples, `seed` is that of the first row, each later
+                row has the next.
 
         Raises:
-            DataError: rows that cannot be read, the first ten of them; or there is no row.
-            ConfigError: `params`.
+            DataError: rows cannot be read, the first ten are listed; or there is no row.
+            ConfigError: a parameter is not known, or out of range.
         """
         known = self.params
         strange = [name for name in params or {} if name not in known]
@@ -62,14 +63,13 @@ class Served:
         if not rows:
             raise DataError("inputs: hold no rows; allowed: one or more")
         ask = self._samples if self.model.samples else self.model.predict
-        answers = ask(rows, **how)
-        return [_finite(flat(answer)) for answer in answers]
+        return [_finite(flat(answer)) for answer in ask(rows, **how)]
 
     @property
     def params(self) -> Params:
         """Parameters of `predict`: name -> (type, default).
 
-        Those of `Model.sample`, or of `Model.predict` where it searches; none for other models.
+        Those of `Model.sample`, or of a search by `Model.predict`; none for other models.
         """
         if self.model.samples:
             own = self.model.task.drawing_options
@@ -86,7 +86,7 @@ class Served:
                 written.append({"prediction": drawn})
             except SeqpipeError as error:
                 problems.append(f"inputs[{number}]: {error}")
-            if len(problems) == _MOST_TOLD:
+            if len(problems) == _MOST_PROBLEMS:
                 break
         if problems:
             raise DataError(problems)
@@ -104,7 +104,7 @@ class Served:
 
 
 def _rows(data: Any) -> list[Any]:
-    """Records, or entries of x, whatever they came in."""
+    """List the records, or entries of x, of any container."""
     if is_table(data):
         return records_of(data)
     if isinstance(data, Mapping):  # columns
@@ -121,7 +121,7 @@ def _rows(data: Any) -> list[Any]:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: None in their places."""
+    """Replace NaN and infinity, which JSON lacks, by None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list):

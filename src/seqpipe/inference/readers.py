@@ -1,4 +1,4 @@
-"""Raw input as records: a table, a text example a line, or files as the training read them."""
+"""Readers of raw input: a table, a text a line, or files as the training read them."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,24 +26,24 @@ _KEY = "data.source"
 
 
 class Reader:
-    """Reads what a model is asked about.
+    """Reads the raw input of a model.
 
     Formats: `csv`, `tsv`, `jsonl`, `parquet`, a record a row with the column of x; `lines`, a
     text a line; `source`, files as the training's own source reads them (sound, FASTA, frames,
-    columns of CoNLL, ...). None: by the file's name; else lines where x is text, else `source`.
+    columns of CoNLL, ...). None: by the file's name; else lines if x is text, else `source`.
 
     Args:
-        data: the configuration of the data the model was trained on.
-        column: of x, or of what the model is asked for in its place.
+        data: the configuration of the data that the model was trained on.
+        column: the column of x, or of y for a model without x.
         form: the kind of that field.
         maker: makes the training's source.
         format: see above.
-        encoding: of text; None: as in the training where that read text, else UTF-8.
-        labelled: the records hold y, too, as those of the training do.
-        y: the column of y, which otherwise is not read and need not be there.
+        encoding: of text; None: that of the training's text, else UTF-8.
+        labelled: the records have y as well; otherwise y is not read, and may be missing.
+        y: the column of y.
         known: the classes of y.
-        own: files of the training may be read where those that belong to them, such as
-            annotations, are not found beside an input.
+        own: if companions of an input, such as annotations, are not beside it, those of the
+            training may be read.
 
     Raises:
         ConfigError: there is no such format, or no such encoding.
@@ -77,20 +77,32 @@ class Reader:
         self.encoding = encoding or self._node.get("encoding") or "utf-8"
 
     def read(self, input: str) -> Iterator[Found]:
-        """The records of a file, a pattern, a folder, or of standard input (`-`).
+        """Yield the records of a file, a pattern, a folder, or of standard input (`-`).
 
         Raises:
-            ConfigError: the format cannot be found out, or the input cannot be read so.
-            DataError: nothing is there, or the column is not.
+            ConfigError: the format cannot be determined, or does not fit the input.
+            DataError: there is no such file, or no such column.
         """
         try:
             for one in self._found(input):
-                yield _retyped(one) if isinstance(one, DataError) else one
+                yield _with_own_keys(one) if isinstance(one, DataError) else one
         except DataError as error:
-            raise _retyped(error) from None
+            raise _with_own_keys(error) from None
+
+    def records(self, input: str) -> Iterator[PlacedRecord]:
+        """Yield the records of an input; the first one that cannot be read raises.
+
+        Raises:
+            ConfigError: as `read`.
+            DataError: as `read`, or a record cannot be read.
+        """
+        for one in self.read(input):
+            if isinstance(one, DataError):
+                raise one
+            yield one if isinstance(one, PlacedRecord) else PlacedRecord(one, "inputs")
 
     def describe(self, input: str) -> str:
-        """How an input is read, for people.
+        """Return a sentence for people: how an input is read.
 
         Raises:
             ConfigError: as `read`.
@@ -109,10 +121,10 @@ class Reader:
         return f"input={input}: read {text}{notes}; format=... changes this"
 
     def format_of(self, input: str) -> Format:
-        """The format that an input is read in; see the class.
+        """Return the format in which an input is read; see the class.
 
         Raises:
-            ConfigError: Parquet from standard input, or a way that needs files.
+            ConfigError: Parquet cannot be read from standard input.
         """
         if self.format is not None:
             if input == "-" and self.format == "parquet":
@@ -134,11 +146,11 @@ class Reader:
         table = self._table_options.get("format")
         if table is not None and self._has_column(file, table):
             return table  # type: ignore[no-any-return]
-        apart = self.labelled and self.has_x  # y is none of the text
-        return "source" if apart or self._is_of_source(file) else "lines"
+        needs_y = self.labelled and self.has_x  # a line of text has no y
+        return "source" if needs_y or self._is_of_source(file) else "lines"
 
     def _format_of_pipe(self) -> Format:
-        """The format of standard input, by its beginning; see `format_of`."""
+        """Determine the format of standard input by its beginning; see `format_of`."""
         pipe = self._standard_input()
         named = pipe.first_object(self.encoding)
         is_text = self.is_text and not (self.labelled and self.has_x)
@@ -157,9 +169,9 @@ class Reader:
 
     @cached_property
     def _node(self) -> Mapping[str, Any]:
-        """The training's source as it was written; where it chooses another one, that."""
+        """The training's source as configured; of a named set, the source that it chooses."""
         node: Mapping[str, Any] = self.data["source"]
-        chosen = node.get(self._inner_of(node) or "")
+        chosen = node.get(self.maker.inner_key(node) or "")
         if isinstance(chosen, Mapping) and chosen.get("_partial_"):
             return {key: value for key, value in chosen.items() if key != "_partial_"}
         return node
@@ -169,24 +181,18 @@ class Reader:
         """The class of that source.
 
         Raises:
-            ConfigError: it is not one of seqpipe's own, and not trusted.
+            ConfigError: it is neither seqpipe's own nor trusted.
         """
         return self.maker.find(str(self._node.get("_target_")), _KEY)
 
     @cached_property
     def _inner(self) -> str | None:
-        """The argument of that source that holds another one, which names the files."""
-        return self._inner_of(self._node)
-
-    def _inner_of(self, node: Mapping[str, Any]) -> str | None:
-        target = str(node.get("_target_"))
-        made: Any = self.maker.find(target, _KEY) if self.maker.trusts(target) else Source
-        key: str = getattr(made, "inner", None) or ""
-        return key if isinstance(node.get(key), Mapping) else None
+        """The argument of that source that holds another source, which names the files."""
+        return self.maker.inner_key(self._node)
 
     @cached_property
     def _table_options(self) -> Mapping[str, Any]:
-        """The arguments of that source where it reads tables; else none."""
+        """The arguments of that source if it reads tables; else none."""
         trusted = self.maker.trusts(str(self._node.get("_target_")))
         return self._node if trusted and issubclass(self._class, Table) else {}
 
@@ -198,7 +204,7 @@ class Reader:
         return files is not None and files.holds(file, self.labelled)
 
     def _has_column(self, file: Path, format: str) -> bool:
-        """True where a table, with the options of the training, has the column that is read."""
+        """True if a table, with the options of the training, has the column of x."""
         options = self._table_options
         if format not in DELIMITERS:
             return True
@@ -210,7 +216,7 @@ class Reader:
         return self.column in first or all(name in first for name in self.column.split("+"))
 
     def _has_own_tables(self, name: str) -> bool:
-        """True where the training's source reads such tables its own way, as series."""
+        """True if the training's source reads such tables in its own way, as series."""
         if self._inner is not None:
             return True
         suffixes = tuple(getattr(self._class, "suffixes", ()))
@@ -235,7 +241,7 @@ class Reader:
             yield from self._checked(self._table(format, input).parse(Path(input)))
 
     def _found_in_pipe(self, format: Format) -> Iterator[Found]:
-        """The records of standard input; lines of text one by one, other formats as a whole.
+        """Yield the records of standard input: lines of text as they come, others at its end.
 
         Raises:
             DataError: as `read`, of a file that is called `input`.
@@ -271,10 +277,10 @@ class Reader:
         return table
 
     def _checked(self, found: Iterable[Found]) -> Iterator[Found]:
-        """The records; the first that can be read has the column.
+        """Yield the records.
 
         Raises:
-            DataError: it has not.
+            DataError: the first readable record lacks the column of x.
         """
         checked = False
         for one in found:
@@ -296,11 +302,11 @@ class Reader:
                 raise _no_such_file(input)
             text = f"{made.__name__}, which the model was trained on, reads no files"
             raise ConfigError(f"input={input}: {text}; allowed: a table or JSON lines")
-        read = _only(inner, input)
+        read = _for_input(inner, input)
         if self.asked is not None and "encoding" in signature(made).parameters:
             read["encoding"] = self.asked
         beside: dict[str, Any] = {}
-        if self.labelled:  # other files that say what y is
+        if self.labelled:  # other files that hold y
             path = inner.get("path") or self.data["source"].get("path")
             before = Path(path or ".") if self.own else None
             beside = dict(made.companions_of(inner, input, before))
@@ -315,13 +321,13 @@ class Reader:
         return source
 
     def _check_encoding_use(self, files: FileSource) -> None:
-        """Refuse an encoding that was asked for, where no file is text."""
+        """Refuse a given encoding if no file is text."""
         unread = {} if self.asked is None else files.unread_options()
         if "encoding" in unread:
             raise ConfigError(refusal("encoding", self.asked, unread["encoding"], "leave it out"))
 
     def _made(self, node: Mapping[str, Any]) -> Source:
-        """The training's source with other arguments; without its y, where that is asked for."""
+        """Make the training's source with other arguments; it reads no y unless `labelled`."""
         source: Source = self.maker.make(node, _KEY)
         self.notes = []
         if (files := _files(source)) is not None:
@@ -329,7 +335,7 @@ class Reader:
         return source
 
     def _ask(self, files: FileSource) -> list[str]:
-        """Let a source read all files alike, with no column but those that are needed."""
+        """Let a source read all files alike, with the needed columns only."""
         files.as_one()
         if self.labelled:
             return []
@@ -339,12 +345,12 @@ class Reader:
 
 
 def _files(source: Source) -> FileSource | None:
-    found = source if source.inner is None else getattr(source, "source", None)
+    found = source.wrapped or source
     return found if isinstance(found, FileSource) else None
 
 
-def _only(node: Mapping[str, Any], input: str) -> dict[str, Any]:
-    """A source of files that reads one input and splits nothing."""
+def _for_input(node: Mapping[str, Any], input: str) -> dict[str, Any]:
+    """Change a source of files so that it reads one input and splits nothing."""
     made = {k: v for k, v in node.items() if k not in ("path", "group", "stratify")}
     return {**made, "train": input, "valid": 0.1, "test": 0.1}
 
@@ -356,16 +362,11 @@ def _no_such_file(input: str) -> MissingFiles:
     return MissingFiles(f"input={input}: {text}; allowed: a file, or - for standard input")
 
 
-def _retyped(error: DataError) -> DataError:
-    """An error without the keys of a training, which the command does not have."""
+def _with_own_keys(error: DataError) -> DataError:
+    """Name the options of the command in an error, not the keys of the training."""
     problems = []
     for text in error.problems:
-        for theirs, ours in (
-            ("data.source.encoding=", "encoding="),
-            ("data.source.train=", "input="),
-            ("data.source.format=", "format="),
-        ):
-            text = text.replace(theirs, ours)
-        text = re.sub(r"\bdata\.source\.(\w+=)", r"the training's \1", text)  # not to be typed
-        problems.append(text)
+        for key, option in (("encoding", "encoding"), ("train", "input"), ("format", "format")):
+            text = text.replace(f"data.source.{key}=", f"{option}=")
+        problems.append(re.sub(r"\bdata\.source\.(\w+=)", r"the training's \1", text))
     return type(error)(problems)

@@ -1,4 +1,4 @@
-"""Log-probability that a model gives a sequence."""
+"""Log-probabilities of sequences."""
 
 import math
 from collections.abc import Iterator
@@ -24,10 +24,10 @@ class Score:
     """The log-probability of one sequence, in nats.
 
     Args:
-        tokens: the symbols, <EOS> included where the field writes one; of a roll, the steps.
-        log_probabilities: of each, given those before it.
-        unknown_at: True where the model does not know a symbol, and scores its <UNK> in its place.
-        skip: leave those out of the total. They are still read before the next ones.
+        tokens: the symbols, with <EOS> if the field writes one; of a roll, the steps.
+        log_probabilities: of each symbol, given those before it.
+        unknown_at: True for a symbol that the model does not know; <UNK> is scored instead.
+        skip: leave unknown symbols out of the total. The next symbols are still given them.
     """
 
     tokens: list[str]
@@ -37,7 +37,7 @@ class Score:
 
     @property
     def counted(self) -> list[float]:
-        """The log-probabilities that the total is of."""
+        """The log-probabilities that add up to the total."""
         every = zip(self.log_probabilities, self.unknown_at, strict=True)
         return [value for value, unknown in every if not (self.skip and unknown)]
 
@@ -48,12 +48,12 @@ class Score:
 
     @property
     def per_token(self) -> float:
-        """The mean: what sequences of different length are compared by; NaN of none."""
+        """The mean, which compares sequences of different length; NaN without symbols."""
         return self.total / len(self.counted) if self.counted else math.nan
 
     @property
     def probability(self) -> float:
-        """exp(total); 0 below the smallest number of 64 bits, some 1e-308."""
+        """exp(total); 0 below the smallest float, about 1e-308."""
         return math.exp(self.total)
 
     @property
@@ -63,7 +63,7 @@ class Score:
 
     @property
     def unknown(self) -> int:
-        """Number of unknown symbols, for which <UNK> was scored."""
+        """The number of unknown symbols, for which <UNK> was scored."""
         return sum(self.unknown_at)
 
 
@@ -75,21 +75,21 @@ def score(
     record: Record,
     unknown: Unknown = "count",
 ) -> Score:
-    """The log-probability of a record's y, given its x where there is one.
+    """Compute the log-probability of a record's y, given its x if there is one.
 
-    The whole sequence is read from its start, however training cut it.
+    The whole sequence is read from its start, even if training cut it.
 
     Args:
         network: one that scores, in eval mode.
         x: fitted; None for a language model.
         y: fitted.
         record: with the columns of both.
-        unknown: what becomes of symbols that are not in the vocabulary: `count` scores <UNK> in
-            their place, `skip` leaves them out of the total, `refuse` raises.
+        unknown: how to treat symbols that are not in the vocabulary: `count` scores <UNK> instead,
+            `skip` leaves them out of the total, `refuse` raises.
 
     Raises:
         ConfigError: the model gives sequences no probability, or `unknown` is none of these.
-        DataError: the record cannot be read, or holds unknown symbols that are refused.
+        DataError: the record cannot be read, or has unknown symbols that are refused.
     """
     if unknown not in get_args(Unknown):
         allowed = ", ".join(get_args(Unknown))
@@ -140,7 +140,7 @@ def _logits(
 
 
 def probability_of(total: float) -> str:
-    """A log-probability in nats as the probability itself, however small: `5.7e-10`.
+    """Format a log-probability in nats as a probability, however small: `5.7e-10`.
 
     >>> probability_of(math.log(0.25)), probability_of(-21.28), probability_of(-1000.0)
     ('0.25', '5.7e-10', '5.1e-435')
@@ -157,5 +157,5 @@ def probability_of(total: float) -> str:
 
 
 def ranked(scores: list[Score]) -> list[int]:
-    """Places of the scores in order, the most likely sequence first."""
+    """Return the places of the scores in order, the most likely sequence first."""
     return sorted(range(len(scores)), key=lambda place: -scores[place].total)

@@ -1,4 +1,4 @@
-"""Standard input, of which the beginning is looked at before the whole is read."""
+"""Standard input: its beginning shows the format before all of it is read."""
 
 import codecs
 import io
@@ -16,15 +16,15 @@ from seqpipe.data.sources.text_lines import is_wide, lines_in
 from seqpipe.errors import ConfigError, DataError
 
 _GZIP = b"\x1f\x8b"
-_JUDGED = 2**20  # bytes of what is packed, and of what is in them
+_HEAD = 2**20  # bytes of a gzip stream that are examined, and of their content
 
 
-class _Again(io.RawIOBase):
-    """A stream from its start, of which some bytes were read.
+class _Rejoined(io.RawIOBase):
+    """A stream whose first bytes were read, from its start.
 
     Args:
         taken: those bytes.
-        rest: what is left of the stream.
+        rest: the rest of the stream.
     """
 
     def __init__(self, taken: bytes, rest: io.BufferedReader) -> None:
@@ -41,7 +41,7 @@ class _Again(io.RawIOBase):
         return len(read)
 
     def close(self) -> None:
-        """The rest too."""
+        """Close the rest of the stream."""
         self._rest.close()
         super().close()
 
@@ -50,10 +50,10 @@ class StandardInput:
     """Standard input: its lines as they come, or a copy of it in a file.
 
     Args:
-        file: that it is read from.
+        file: the file to read.
 
     Attributes:
-        head: its first bytes, unpacked: as many as came together, and the whole first line.
+        head: its first bytes, decompressed: as many as came at once, and the whole first line.
 
     Raises:
         ConfigError: it cannot be read.
@@ -65,20 +65,20 @@ class StandardInput:
             first = self._opened.peek()
             self.is_packed = first.startswith(_GZIP)
             if self.is_packed or b"\n" not in first:  # else the first line is there at once
-                first = self._opened.read(_JUDGED) if self.is_packed else self._opened.readline()
-                self._opened = io.BufferedReader(_Again(first, self._opened))
+                first = self._opened.read(_HEAD) if self.is_packed else self._opened.readline()
+                self._opened = io.BufferedReader(_Rejoined(first, self._opened))
         except OSError as error:
             text = f"standard input cannot be read ({error.strerror}); allowed: a pipe, or a file"
             raise ConfigError(f"input=-: {text}") from None
         self.head = _unpacked(first) if self.is_packed else first
 
     def lines(self, encoding: str) -> Iterator[tuple[int, str | DataError]]:
-        """Each line with its number as it comes, see `seqpipe.data.sources.text_lines.lines`."""
+        """Yield each line with its number as it comes, see `text_lines.lines`."""
         with self._opened as opened:
             yield from lines_in(Path("input"), opened, encoding, self.head)
 
     def first_object(self, encoding: str) -> dict[str, Any] | None:
-        """The JSON object in the first line, where one is."""
+        """Return the JSON object in the first line, if there is one."""
         line = self.head.decode(encoding, "replace").removeprefix("\ufeff").lstrip()
         try:
             found = json.loads(line.partition("\n")[0])
@@ -88,11 +88,11 @@ class StandardInput:
 
     @contextmanager
     def beginning(self, encoding: str) -> Iterator[Path]:
-        """A file with the whole lines of the beginning; all of it where there is no line end."""
+        """A file with the complete lines of the beginning, or all of it without a line end."""
         cut = self.head.rfind(b"\n") + 1
         whole = self.head[:cut] if cut else self.head
-        if is_wide(encoding):  # a line end is some bytes, and the last sign may be cut
-            with suppress(UnicodeError):  # the reading says what is wrong
+        if is_wide(encoding):  # a line end has several bytes, and the last character may be cut
+            with suppress(UnicodeError):  # reported when the lines are read
                 text = codecs.getincrementaldecoder(encoding)("replace").decode(self.head)
                 whole = (text[: text.rfind("\n") + 1] or text).encode(encoding)
         with tempfile.TemporaryDirectory(prefix="seqpipe-") as folder:
@@ -103,7 +103,7 @@ class StandardInput:
 
     @contextmanager
     def copied(self) -> Iterator[Path]:
-        """A file with all of it, for what is read more than once."""
+        """A file with all of it, for formats that are read more than once."""
         with tempfile.TemporaryDirectory(prefix="seqpipe-") as folder, self._opened as opened:
             file = Path(folder) / ("input.gz" if self.is_packed else "input")
             with file.open("wb") as copy:
@@ -121,7 +121,7 @@ class StandardInput:
 
 
 def called_input(one: Found, file: Path) -> Any:
-    """A record or an error of a copy of standard input, called so."""
+    """Name `input` as the place of a record or an error, not the temporary copy."""
     if isinstance(one, DataError):
         return type(one)([text.replace(f"{file}", "input") for text in one.problems])
     if isinstance(one, PlacedRecord):
@@ -131,6 +131,6 @@ def called_input(one: Found, file: Path) -> Any:
 
 def _unpacked(head: bytes) -> bytes:
     try:
-        return zlib.decompressobj(wbits=31).decompress(head, _JUDGED)
-    except zlib.error:  # the reading of the whole says what is wrong
+        return zlib.decompressobj(wbits=31).decompress(head, _HEAD)
+    except zlib.error:  # reported when all of it is read
         return b""

@@ -1,4 +1,4 @@
-"""Symbols of an input that a model has no word for: training never showed them."""
+"""Unknown symbols of an input: those that did not occur in training."""
 
 from typing import Any
 
@@ -10,26 +10,26 @@ from seqpipe.data.vocabulary import EOS
 
 
 def unknown_at(spec: FieldSpec, ids: Any) -> Any:
-    """(T,) bool, True where a step is unknown. ids: (T,), or (T, 1 + C) of spelled words."""
+    """Return (T,) bool, True for unknown steps. ids: (T,), or (T, 1 + C) of spelled words."""
     steps = np.asarray(ids)
     first = steps[:, 0] if spec.is_spelled else steps
     return np.zeros(len(first), dtype=bool) if spec.unknown is None else first == spec.unknown
 
 
 def counts_unknown(spec: FieldSpec | None) -> bool:
-    """True where symbols can be unknown: not of numbers, bytes or subwords."""
+    """True if symbols can be unknown: not numbers, bytes or subwords."""
     if spec is None or not spec.is_text:
         return False
     return spec.unknown is not None and spec.unit not in ("bytes", "subwords")
 
 
 def unknown_symbols(fld: Field, value: Any, ids: Tensor) -> list[str]:
-    """The unknown symbols of a raw entry, as it spells them; none where that cannot be found out.
+    """List the unknown symbols of a raw entry as it spells them; none if they cannot be located.
 
     Args:
         fld: fitted.
         value: the entry.
-        ids: it was encoded to; may hold <EOS>.
+        ids: the encoded entry; may hold <EOS>.
     """
     spec = fld.spec
     steps, _ = fld.steps(value)
@@ -42,7 +42,7 @@ def unknown_symbols(fld: Field, value: Any, ids: Tensor) -> list[str]:
 
 
 def shown(symbols: list[str], count: int) -> str:
-    """`2 unknown symbols ('P', 'ü')`; symbols: as far as they are known."""
+    """Format `2 unknown symbols ('P', 'ü')`; symbols: the located ones."""
     named = ", ".join(map(repr, list(dict.fromkeys(symbols))[:5]))
     named = f" ({named}{', ...' if len(set(symbols)) > 5 else ''})" if named else ""
     return f"{count:,} unknown symbol{'s' if count != 1 else ''}{named}"

@@ -1,102 +1,117 @@
-"""Answers as csv, JSON lines, Parquet or MIDI, in files that appear when they are whole."""
+"""Writers of answers: csv, tsv, JSON lines, Parquet and MIDI; a file appears once complete."""
 
 import csv
 import json
 import logging
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
 from seqpipe.data.optional_deps import need
-from seqpipe.data.sources.table import FORMATS
+from seqpipe.data.sources.table import DELIMITERS, FORMATS
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.files import writing_output
 
 Row = Mapping[str, Any]
 
 
-class Writer(Protocol):
-    """Takes rows as they come; `close` when all are there."""
+ROWS = 4_096  # of a group of Parquet
+MOST_WARNED = 10  # columns that are left out
 
+_STRICT_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+log = logging.getLogger(__name__)
+
+
+class Writer(ABC):
+    """Writes rows as they come."""
+
+    @abstractmethod
     def write(self, rows: Sequence[Row]) -> None:
-        """Adds rows."""
+        """Add rows."""
 
+    @abstractmethod
     def close(self) -> None:
-        """Writes what is left."""
+        """Write what is left."""
+
+    def abort(self) -> None:  # noqa: B027
+        """Release the file without completing it."""
 
 
-class JsonLines:
-    """An object a line, names within names as they are; what is no number is null, as in JSON."""
+class JsonLines(Writer):
+    """One JSON object a line, nested names as they are; NaN and infinity are null."""
 
     def __init__(self, sink: IO[str]) -> None:
         self.sink = sink
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Adds rows."""
+        """Add rows."""
         self.sink.writelines(f"{_json(row)}\n" for row in rows)
 
     def close(self) -> None:
-        """Leaves the sink open for the code that opened it."""
+        """Flush; whoever opened the sink closes it."""
         self.sink.flush()
 
 
 def _json(row: Row) -> str:
-    """Nearly every row can be written as it is; the others as `_sound` makes them."""
+    """Most rows can be written unchanged; the others are cleaned first, which takes longer."""
     try:
-        text = _AS_IT_IS(row)
+        text = _STRICT_JSON(row)
         text.encode()
         return text
     except (TypeError, ValueError):
-        return json.dumps(_sound(row), ensure_ascii=False)
+        return json.dumps(_clean(row), ensure_ascii=False)
 
 
-def _sound(value: Any) -> Any:
-    """Without NaN and infinity, which JSON does not know, and as UTF-8 can hold it."""
+def _clean(value: Any) -> Any:
+    """Replace NaN and infinity by None, and text that UTF-8 cannot encode by escapes."""
     if isinstance(value, str):
         return _encodable(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {name: _sound(one) for name, one in value.items()}
-    return [_sound(one) for one in value] if isinstance(value, list) else value
+        return {name: _clean(one) for name, one in value.items()}
+    return [_clean(one) for one in value] if isinstance(value, list) else value
 
 
 def _encodable(text: str) -> str:
-    """Half of a surrogate pair, which UTF-8 cannot hold, is written as its escape."""
+    """Escape halves of surrogate pairs, which UTF-8 cannot encode."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 class _Columns:
-    """The columns of a table: those of its first rows, for a later one would move the cells.
+    """The columns of a table: those of its first rows, since a later one would shift the cells.
 
-    A column that only later rows have is left out, with one warning, if there are not too many.
+    A column that only later rows have is left out, with a warning for each of the first ten.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names, self.known, self.late = list(names), set(names), 0
 
     def cells(self, row: Row) -> list[Any]:
-        """The cell of each column of a row."""
+        """Return the cell of each column of a row."""
         flattened = flat(row)
         for name in flattened.keys() - self.known:
-            if self.late == MOST_TOLD:
+            if self.late == MOST_WARNED:
                 break
             self.late += 1
             self.known.add(name)
             text = "column %r is left out: the first rows had none; as .jsonl it would be kept"
-            more = "; further such columns are not reported" if self.late == MOST_TOLD else ""
+            more = "; further such columns are not reported" if self.late == MOST_WARNED else ""
             log.warning(text + more, name)
         return [flattened.get(name) for name in self.names]
 
 
-class Delimited:
-    """Cells; a list of words is joined by spaces, another list or object is written as JSON."""
+class Delimited(Writer):
+    """csv or tsv; a list of words is joined by spaces, other lists and objects become JSON."""
 
     def __init__(self, sink: IO[str], delimiter: str, columns: Sequence[str]) -> None:
         self.writer = csv.writer(sink, delimiter=delimiter, lineterminator="\n")
@@ -104,12 +119,12 @@ class Delimited:
         self.writer.writerow(self.columns.names)
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Adds rows."""
+        """Add rows."""
         for row in rows:
             self.writer.writerow([_cell(value) for value in self.columns.cells(row)])
 
     def close(self) -> None:
-        """Leaves the sink open for the code that opened it."""
+        """Flush; whoever opened the sink closes it."""
         self.sink.flush()
 
 
@@ -119,14 +134,14 @@ def _cell(value: Any) -> Any:
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return _encodable(" ".join(value))
     if isinstance(value, (list, Mapping)):
-        return json.dumps(_sound(value), ensure_ascii=False)
+        return json.dumps(_clean(value), ensure_ascii=False)
     return _encodable(value) if isinstance(value, str) else value
 
 
-class ParquetRows:
-    """Typed columns: those that are known before, and others as their first rows are.
+class ParquetRows(Writer):
+    """Parquet; types that are not given are inferred from the first rows.
 
-    Text takes whatever else comes later; numbers do not.
+    A column of text takes any later value; a column of numbers takes numbers only.
     """
 
     def __init__(
@@ -137,7 +152,7 @@ class ParquetRows:
         self.waiting: list[list[Any]] = []
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Adds rows."""
+        """Add rows."""
         self.waiting += [self.columns.cells(row) for row in rows]
         if len(self.waiting) >= ROWS:
             self._flush()
@@ -163,19 +178,19 @@ class ParquetRows:
             raise DataError(f"{self.path}: {text}; allowed: output as .jsonl or .csv") from None
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Write what is left."""
         if self.waiting or self.writer is None:
             self._flush()
-        self.leave()
+        self.abort()
 
-    def leave(self) -> None:
-        """Closes the file as it is."""
+    def abort(self) -> None:
+        """Close the file as it is."""
         if self.writer is not None:
             self.writer.close()
 
 
 def _type(values: list[Any]) -> pa.DataType:
-    """The type that Arrow infers for all of them; text where it cannot, or they differ."""
+    """The type that Arrow infers for all values; text if it cannot, or if they differ."""
     try:
         found = pa.array([value for value in values if value is not None]).type
     except (pa.ArrowException, OverflowError):
@@ -186,61 +201,64 @@ def _type(values: list[Any]) -> pa.DataType:
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return _encodable(value)
-    return json.dumps(_sound(value), ensure_ascii=False)
+    return json.dumps(_clean(value), ensure_ascii=False)
 
 
-def format_of(output: str, asked: str | None) -> str:
-    """`csv`, `tsv`, `jsonl` or `parquet`: as asked, or by the file's name; jsonl on the screen.
+def check_output(output: str, input: str, format: str | None = None) -> str:
+    """Refuse an output that cannot be written, before anything is read. Return its format.
+
+    Args:
+        output: a file, or `-` for standard output.
+        input: the input, which must not be overwritten.
+        format: `csv`, `tsv`, `jsonl` or `parquet`; None: by the file's name, jsonl for `-`.
 
     Raises:
-        ConfigError: the name does not say, or Parquet on standard output.
+        ConfigError: the output is the input, its name does not say the format, or the format
+            cannot be written to a pipe.
     """
-    name = Path(output)
-    found = asked or ("jsonl" if output == "-" else FORMATS.get(name.suffix.lower()))
+    found = format or ("jsonl" if output == "-" else FORMATS.get(Path(output).suffix.lower()))
     if found is None:
-        allowed = ", ".join(dict.fromkeys(FORMATS))
-        raise ConfigError(
-            f"output={output}: its name does not determine the format; allowed: a name that ends"
-            f" in {allowed}, or output_format=..."
-        )
+        text = "its name does not determine the format"
+        allowed = f"a name that ends in {', '.join(dict.fromkeys(FORMATS))}, or output_format=..."
+        raise ConfigError(f"output={output}: {text}; allowed: {allowed}")
     if found == "parquet" and output == "-":
-        raise ConfigError(
-            "output=- output_format=parquet: cannot be written to a pipe; allowed: a file"
-        )
+        text = "cannot be written to a pipe; allowed: a file"
+        raise ConfigError(f"output=- output_format=parquet: {text}")
+    if "-" not in (input, output) and Path(input).resolve() == Path(output).resolve():
+        raise ConfigError(f"output={output}: is the input; allowed: another file")
     return found
 
 
 class Output:
-    """A file that takes its name only when all is written, or standard output.
+    """A file that gets its name only when it is complete, or standard output.
 
     Args:
         output: the file, or `-`.
-        kind: `csv`, `tsv`, `jsonl` or `parquet`.
-        stdout: what `-` stands for.
-        types: of columns that are there whether or not the first rows hold them; they come last,
-            but for those that are named in `after`.
-        after: columns behind them.
+        format: `csv`, `tsv`, `jsonl` or `parquet`.
+        stdout: where `-` is written.
+        types: columns that are written even if the first rows lack them; they come after those of
+            the input.
+        last: columns that come last.
     """
 
     def __init__(
         self,
         output: str,
-        kind: str,
+        format: str,
         stdout: IO[str],
         types: Mapping[str, pa.DataType] | None = None,
-        after: Sequence[str] = (),
+        last: Sequence[str] = (),
     ) -> None:
-        self.output, self.kind, self.stdout = output, kind, stdout
-        self.types, self.after = dict(types or {}), tuple(after)
+        self.output, self.format, self.sink = output, format, stdout
+        self.types, self.last = dict(types or {}), tuple(last)
         self.path = None if output == "-" else Path(output)
         self.made: Path | None = None
         if self.path is not None:
             self.made = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
-        self.sink: IO[str] = stdout
         self.writer: Writer | None = None
 
     def __enter__(self) -> "Output":
-        """Opens the file that is written meanwhile.
+        """Open the temporary file.
 
         Raises:
             ConfigError: it cannot be written.
@@ -248,30 +266,26 @@ class Output:
         if self.path is not None and self.path.is_dir():
             raise ConfigError(f"output={self.output}: is a folder; allowed: a file, or -")
         if self.made is not None:
-            try:
+            with writing_output(self.output, "a file, or -"):
                 self.made.parent.mkdir(parents=True, exist_ok=True)
                 self.sink = self.made.open("w", encoding="utf-8", newline="")
-            except OSError as error:
-                text = f"cannot be written ({error.strerror}); allowed: a file, or -"
-                raise ConfigError(f"output={self.output}: {text}") from None
         return self
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Adds rows; the first ones say which columns there are, besides those of `types`."""
+        """Add rows; the first ones define the columns, together with `types` and `last`."""
         if self.writer is None:
-            found = dict.fromkeys(name for row in rows for name in flat(row))
-            placed = {*self.types, *self.after}
-            first = [name for name in found if name not in placed]
-            self.writer = self._made([*first, *self.types, *self.after])
+            names = dict.fromkeys(name for row in rows for name in flat(row))
+            first = [name for name in names if name not in {*self.types, *self.last}]
+            self.writer = self._make_writer([*first, *self.types, *self.last])
         self.writer.write(rows)
 
-    def _made(self, columns: Sequence[str]) -> Writer:
-        if self.kind == "jsonl":
+    def _make_writer(self, columns: Sequence[str]) -> Writer:
+        if self.format == "jsonl":
             return JsonLines(self.sink)
-        if self.kind == "parquet":
+        if self.format == "parquet":
             assert self.made is not None
             return ParquetRows(self.made, columns, self.types)
-        return Delimited(self.sink, "," if self.kind == "csv" else "\t", columns)
+        return Delimited(self.sink, DELIMITERS[self.format], columns)
 
     def __exit__(
         self,
@@ -279,33 +293,25 @@ class Output:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Gives the file its name, or removes it where something went wrong."""
-        whole = False
+        """Give the file its name; remove it after an error."""
+        complete = False
         try:
             if self.writer is not None and kind is None:
                 self.writer.close()
-            whole = kind is None
+            complete = kind is None
         finally:
             if self.made is not None and self.path is not None:
                 self.sink.close()
-                if isinstance(self.writer, ParquetRows) and not whole:
-                    self.writer.leave()
-                if whole:
+                if self.writer is not None and not complete:
+                    self.writer.abort()
+                if complete:
                     self.made.replace(self.path)
                 else:
                     self.made.unlink(missing_ok=True)
 
 
-ROWS = 4_096  # of a group of Parquet
-MOST_TOLD = 10  # columns that are left out
-
-_AS_IT_IS = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-
-log = logging.getLogger(__name__)
-
-
 def flat(answer: Row) -> dict[str, Any]:
-    """An answer whose names within names are joined by a dot: `probabilities.spam`."""
+    """Join nested names of an answer by a dot: `probabilities.spam`."""
     row: dict[str, Any] = {}
     for name, value in answer.items():
         if isinstance(value, Mapping):
@@ -320,13 +326,13 @@ VELOCITY = 80
 
 
 def write_midi(path: Path, roll: Any, *, lowest: int, steps_per_minute: float) -> Path:
-    """Writes a roll as a MIDI file of one piano; a note that lasts is held, not struck again.
+    """Write a roll as a MIDI file of one piano; a note in consecutive steps is held.
 
     Args:
         path: of the file.
         roll: (T, K) of 0 and 1.
         lowest: MIDI number of the first of the K notes.
-        steps_per_minute: how fast; a step is a quarter note.
+        steps_per_minute: the tempo; a step is a quarter note.
 
     Raises:
         ConfigError: symusic is not installed.
@@ -335,7 +341,7 @@ def write_midi(path: Path, roll: Any, *, lowest: int, steps_per_minute: float) -
     score = symusic.Score(TICKS)
     score.tempos.append(symusic.Tempo(time=0, qpm=steps_per_minute))
     track = symusic.Track(name="seqpipe", program=0, is_drum=False)
-    for start, end, key in held(np.asarray(roll)):
+    for start, end, key in _notes(np.asarray(roll)):
         note = symusic.Note(
             time=start * TICKS,
             duration=(end - start) * TICKS,
@@ -348,8 +354,8 @@ def write_midi(path: Path, roll: Any, *, lowest: int, steps_per_minute: float) -
     return path
 
 
-def held(roll: "np.ndarray[Any, Any]") -> list[tuple[int, int, int]]:
-    """(first step, step after the last, column) of each note that sounds, in order of time."""
+def _notes(roll: "np.ndarray[Any, Any]") -> list[tuple[int, int, int]]:
+    """(first step, step after the last, column) of each note, in order of time."""
     silence = np.zeros((1, roll.shape[1]), dtype=np.int8)
     changes = np.diff(np.concatenate([silence, roll.astype(np.int8), silence]), axis=0)
     notes = []

@@ -11,7 +11,7 @@ from seqpipe.data.base import Field, FieldSpec
 from seqpipe.data.optional_deps import need
 from seqpipe.data.vocabulary import SPECIALS
 from seqpipe.errors import ConfigError
-from seqpipe.files import check_new
+from seqpipe.files import check_new, writing_output
 from seqpipe.inference.model import Model
 from seqpipe.models.architecture import Architecture
 from seqpipe.nn.onnx_graph import Graph
@@ -85,12 +85,9 @@ def export_onnx(model: Model, path: Path) -> list[str]:
 def _written(path: Path, content: bytes) -> Path:
     """Write the content beside the file, under a name that no other process uses."""
     made = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with writing_output(path, "a new file"):
         made.parent.mkdir(parents=True, exist_ok=True)
         made.write_bytes(content)
-    except OSError as error:
-        text = f"cannot be written ({error.strerror}); allowed: a new file"
-        raise ConfigError(f"output={path}: {text}") from None
     return made
 
 

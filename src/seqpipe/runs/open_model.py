@@ -1,4 +1,4 @@
-"""The model of a run, from the options of a command."""
+"""The model of a run and the reader of its input, from the options of a command."""
 
 import sys
 from pathlib import Path
@@ -7,30 +7,31 @@ from typing import Any
 from seqpipe.errors import ConfigError
 from seqpipe.inference import model_format
 from seqpipe.inference.instantiate import Maker
-from seqpipe.inference.load import opened, usable_device
+from seqpipe.inference.load import load_model, usable_device
 from seqpipe.inference.model import Model
 from seqpipe.inference.readers import Format, Reader
 from seqpipe.records import BadRecordError, inside, is_own
 from seqpipe.runs.find_run import exported_folder, find_run
 from seqpipe.runs.options import ModelOptions, RunOptions
-from seqpipe.runs.trust import check_beside
+from seqpipe.runs.trust import check_companions
 from seqpipe.tracking.run_record import RunRecord
 
 
 def open_model(options: ModelOptions, root: Path) -> tuple[Model, RunRecord]:
-    """The model that the options name, on their device.
+    """Open the model that the options name, on the chosen device.
 
     Raises:
-        ConfigError: there is no such run, it has no model, the model cannot be opened, or there is
-            no such device.
+        ConfigError: there is no such run or device, or the run has no model that can be opened.
     """
     device = usable_device(options.device)
     place, found = find_model(options, root)
-    return opened(place, options.trust).to(device), found
+    return load_model(place, options.trust).to(device), found
 
 
 def find_model(options: RunOptions, root: Path) -> tuple[Path, RunRecord]:
-    """The folder of the model that the options name, and its run; or a folder that was exported.
+    """Find the folder of the model that the options name, and its run.
+
+    An exported folder is its own run.
 
     Raises:
         ConfigError: there is no such run, or it has no model.
@@ -50,40 +51,53 @@ def find_model(options: RunOptions, root: Path) -> tuple[Path, RunRecord]:
 def open_reader(
     model: Model, options: Any, root: Path, input: str = "", *, labelled: bool = False
 ) -> Reader:
-    """The reader of a command's raw input; if there is such a file, prints how it is read.
+    """Make the reader of a command's raw input; if the input exists, print how it is read.
 
     Args:
         model: the model.
         options: of the command: `own_data`, `trust`, `format`, perhaps `encoding`.
         root: the folder the user works in.
-        input: the file; empty: prints nothing.
-        labelled: the records also hold y.
+        input: the file; empty: nothing is printed.
+        labelled: the records have y as well.
 
     Raises:
         ConfigError: the record of another person's model names other files to read.
     """
-    check_beside(model.config, root, own_data=options.own_data)
-    own = labelled and (options.own_data or is_own(root, model.config))
-    encoding = getattr(options, "encoding", None)
-    reader = reader_of(model, options.trust, options.format, encoding, labelled, own)
+    check_companions(model.config, root, own_data=options.own_data)
+    reader = make_reader(
+        model,
+        options.trust,
+        options.format,
+        getattr(options, "encoding", None),
+        labelled=labelled,
+        own=labelled and (options.own_data or is_own(root, model.config)),
+    )
     if input == "-" or (input and Path(input).exists()):
         print(reader.describe(input), file=sys.stderr)
     return reader
 
 
-def reader_of(
+def make_reader(
     model: Model,
     trust: tuple[str, ...],
-    format: Any,
+    format: Format | None,
     encoding: str | None = None,
+    *,
     labelled: bool = False,
     own: bool = False,
 ) -> Reader:
-    """The reader of raw input for a model: of its x, or of its y if it has no x; or both."""
+    """Make the reader of raw input for a model: of its x, of its y if it has no x, or of both."""
     field = model.y if model.x is None else model.x
-    asked: Format | None = format
-    maker = Maker(trust)
     y = "" if model.x is None else model.y.column
-    known = model.spec.y.names or () if y else ()
-    how = (maker, asked, encoding, labelled, y, known, own)
-    return Reader(model.config["data"], field.column, field.form, *how)
+    return Reader(
+        model.config["data"],
+        field.column,
+        field.form,
+        Maker(trust),
+        format,
+        encoding,
+        labelled=labelled,
+        y=y,
+        known=model.spec.y.names or () if y else (),
+        own=own,
+    )

@@ -26,14 +26,14 @@ from seqpipe.rules import shown
 from seqpipe.runs.find_run import training_store
 from seqpipe.runs.trust import (
     OF_HYDRA,
+    argument_problems,
     check_data,
+    command_words,
     foreign_targets,
-    given_by_the_run,
-    is_plain,
-    lacking,
-    misfits,
-    option_of,
-    words_of,
+    is_plain_command,
+    keys_of_the_run,
+    missing_keys,
+    option_name,
 )
 from seqpipe.tracking.run_record import RunRecord
 from seqpipe.tracking.store import resolve_uri
@@ -84,14 +84,14 @@ def restore_run(
     """
     cfg = _recorded_config(found, own_code)
     check_data(found, found.config, root, own_data=own_data, instead="")
-    words = words_of(found.tags.get("command", ""))
+    words = command_words(found.tags.get("command", ""))
     flags = [word for word in words if word.startswith("-") or OF_HYDRA.match(word)]
     overrides = [word for word in words if word not in flags]
     composed, why = None, "its command no longer composes"
     if own_code:  # cells may lie beside their options, as when the run was started
         sys.path.extend(os.path.abspath(root / folder) for folder in _config_dirs(flags))
         composed = _compose_command(flags, overrides, root) if words else None
-    elif is_plain([word for word in words if not OF_HYDRA.match(word)]):
+    elif is_plain_command([word for word in words if not OF_HYDRA.match(word)]):
         composed = _compose_command([], overrides, root) if words else None
     else:
         why = "its command names options or code of its own, which own_code=true would compose"
@@ -100,7 +100,7 @@ def restore_run(
         cfg, choices = composed.cfg, composed.choices
     else:
         choices = _recorded_choices(found, cfg)
-        if wrong := list(misfits(found.config)):
+        if wrong := list(argument_problems(found.config)):
             version = found.tags.get("version.seqpipe", "unknown")
             text = f"its configuration does not fit this version ({'; '.join(wrong)})"
             allowed = f"the version that wrote it ({version})"
@@ -135,7 +135,7 @@ def _set_stores(cfg: DictConfig, found: RunRecord, root: Path, *, own: bool) -> 
 
 def _recorded_config(found: RunRecord, own_code: bool) -> DictConfig:
     config, version = found.config, found.tags.get("version.seqpipe", "unknown")
-    missing = [key for key in PANEL if key not in config] + lacking(config, GROUPS)
+    missing = [key for key in PANEL if key not in config] + missing_keys(config, GROUPS)
     if missing:
         text = f"its config.yaml lacks {', '.join(missing)}; allowed: the version that wrote it"
         raise DataError(f"{found.typed}: {text} ({version})")
@@ -147,7 +147,7 @@ def _recorded_config(found: RunRecord, own_code: bool) -> DictConfig:
     if foreign and not own_code:
         text = f"names code that is not seqpipe's ({', '.join(foreign)}), which would run"
         raise ConfigError(f"{found.typed}: {text}; allowed: own_code=true, if you trust it")
-    if given := given_by_the_run(config):
+    if given := keys_of_the_run(config):
         text = f"sets what only a run can know ({', '.join(given)})"
         raise DataError(f"{found.typed}: {text}; allowed: the version that wrote it ({version})")
     cfg = OmegaConf.create({key: value for key, value in config.items() if key not in FORMER_KEYS})
@@ -188,6 +188,6 @@ def _recorded_choices(found: RunRecord, cfg: DictConfig) -> dict[str, str]:
     for file in conf_dir().rglob("*/*.yaml"):
         group = file.parent.relative_to(conf_dir()).as_posix()
         name = group.replace("/", ".")
-        if name not in keys and (option := option_of(found.params.get(name))):
+        if name not in keys and (option := option_name(found.params.get(name))):
             chosen[group] = option  # it becomes part of a folder's name
     return chosen

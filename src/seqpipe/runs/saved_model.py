@@ -1,4 +1,4 @@
-"""The model that a run saves for use after the training: `<run folder>/model`."""
+"""Saving of a run's model for use after the training: `<run folder>/model`."""
 
 import copy
 import logging
@@ -17,7 +17,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.data.hashing import plain as as_json
 from seqpipe.errors import DataError
 from seqpipe.inference import model_format
-from seqpipe.inference.load import kept
+from seqpipe.inference.load import pack_model
 from seqpipe.inference.model import Model
 from seqpipe.inference.outputs import is_relative
 from seqpipe.inference.pyfunc import Served
@@ -25,17 +25,16 @@ from seqpipe.runs.training_run import TrainingRun
 from seqpipe.tracking.base import Usage
 
 FOLDER = "model"
-EXAMPLES, TRIED = 2, 100
+EXAMPLES, MOST_TRIED = 2, 100
 Rows = list[dict[str, Any]]
 
 log = logging.getLogger(__name__)
 
 
 def write(run: TrainingRun) -> None:
-    """Writes the trained model, with an example of its input and its answers."""
+    """Write the trained model, with an example of its input and its answers."""
     data, module, folder = run.data, run.module, run.folder
     config: Any = OmegaConf.to_container(run.cfg, resolve=True)
-    fields = {"y": data.y} if data.x is None else {"x": data.x, "y": data.y}
     facts: dict[str, Any] = {
         "longest_y": data.longest_y("train"),
         "digests": data.digests,
@@ -44,13 +43,13 @@ def write(run: TrainingRun) -> None:
     network = copy.deepcopy(module.model).float()  # training may have used another precision
     with tempfile.TemporaryDirectory(dir=folder, prefix=".model") as made:
         plain = Path(made) / Path(model_format.LOGGED).name
-        model_format.write(plain, kept(config, fields, data.spec, network, facts))
+        model_format.write(plain, pack_model(config, data.fields, data.spec, network, facts))
         model = Model(config, data.x, data.y, data.spec, module.task, network, facts)
         usage = examples(model, data)
         if not usage.inputs:
             log.warning(
                 "the model answers none of the first %d records, so no MLflow model is written",
-                TRIED,
+                MOST_TRIED,
             )
         if not (usage.inputs and run.tracker.write_model(folder / FOLDER, plain, usage)):
             place = folder / FOLDER / model_format.LOGGED
@@ -59,7 +58,7 @@ def write(run: TrainingRun) -> None:
 
 
 def examples(model: Model, data: SequenceData) -> Usage:
-    """A few records that the model reads, and its answers; of a language model, a prompt.
+    """Return a few input records, or the prompt of a language model, with the model's answers.
 
     Bad records are left out, as in training.
     """
@@ -69,11 +68,11 @@ def examples(model: Model, data: SequenceData) -> Usage:
         asked = [{"prompt": ""}]
     else:
         usable = (one for one in data.source.examples() if not isinstance(one, DataError))
-        for record in islice(usable, TRIED):
+        for record in islice(usable, MOST_TRIED):
             if len(asked) == EXAMPLES:
                 break
             try:
-                columns = needed(model.x, record, model.config["data"])
+                columns = needed_columns(model.x, record, model.config["data"])
                 one = {"prompt": "", **columns} if model.samples else columns
                 served.predict([one])
             except DataError:
@@ -85,7 +84,7 @@ def examples(model: Model, data: SequenceData) -> Usage:
     return Usage(asked, answers, served.params, extras, optional)
 
 
-class _Watched(dict[str, Any]):
+class _WatchedRecord(dict[str, Any]):
     """A record that notes which of its columns are read."""
 
     def __init__(self, columns: Mapping[str, Any]) -> None:
@@ -97,21 +96,21 @@ class _Watched(dict[str, Any]):
         return super().__getitem__(column)
 
     def get(self, column: str, default: Any = None) -> Any:
-        """Notes the column, if it is there."""
+        """Note the column, if it exists."""
         if column in self:
             self.read[column] = None
         return super().get(column, default)
 
 
-def needed(x: Field, record: Record, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of a record that its answer is made from, as JSON can hold them.
+def needed_columns(x: Field, record: Record, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a record that a model reads, as JSON can hold them.
 
     Args:
-        x: reads some of them.
-        record: with all.
+        x: the field that reads some of the columns.
+        record: with all columns.
         data: the configuration of the data: a forecast may need the last step of the past.
     """
-    watched = _Watched(record)
+    watched = _WatchedRecord(record)
     x.encode(watched)
     if is_relative(data):
         watched.get("last")

@@ -1,7 +1,9 @@
-"""Trust in a record: the classes, files and options that it names, and which of them may be used.
+"""Trust in a recorded run: which of the files, data sets and options it names may be used.
 
 A record is another person's unless its configuration was trained from the folder the user works in
-(`seqpipe.records.is_own`).
+(`seqpipe.records.is_own`). This module is the one list of files and data sets that a record may
+name, and of options of a recorded command that may be composed again. Which classes may be used:
+`seqpipe.inference.instantiate`; which values a record may hold: `seqpipe.records`.
 """
 
 import functools
@@ -26,6 +28,7 @@ from seqpipe.config.signatures import Signature, TargetError, signature_of
 from seqpipe.data.base import Source
 from seqpipe.errors import ConfigError
 from seqpipe.inference.instantiate import part
+from seqpipe.inference.load import FILES_OF_FIELDS
 from seqpipe.records import BadRecordError, check_plain, is_elsewhere, is_own, targets
 from seqpipe.rules import shown
 from seqpipe.tracking.run_record import RunRecord
@@ -34,28 +37,27 @@ OF_HYDRA = re.compile(r"[+~]*hydra[./]")
 _START = ["python", "-m", "seqpipe"]
 _KEY = re.compile(r"[A-Za-z_][\w.]*(/\w+)*")
 _OPTION = re.compile(r"\w[\w-]*")
-_PLACES = ("path", "train", "valid", "test", "name", "folder", "annotation", "file")
-_FILES_OF_FIELDS = ("vectors", "weights")
+_DATA_KEYS = ("path", "train", "valid", "test", "name", "folder", "annotation", "file")
 _REPLACED = ("path", "train", "valid", "test", "get")  # by the input, or text for people
 _SHOWN = 3
 
 
 def foreign_targets(config: Mapping[str, Any]) -> list[str]:
-    """Every `_target_` that is neither a part of seqpipe nor named by the packaged options.
+    """List each `_target_` that is neither a part of seqpipe nor in the packaged options.
 
     A part counts only at its own place: an architecture cannot be a source. The same holds for
-    other classes that the options name, such as torch.optim.Adam.
+    other classes of the packaged options, such as torch.optim.Adam.
     """
     found = set()
     for key, node in targets(config):
         target = str(node["_target_"])
-        if part(target, key) is None and _place(key, node) not in _packaged():
+        if part(target, key) is None and _place(key, node) not in _packaged_targets():
             found.add(target)
     return sorted(found)
 
 
-def lacking(config: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
-    """Keys that a run needs and that a recorded configuration lacks.
+def missing_keys(config: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
+    """List the keys that a run needs and that a recorded configuration lacks.
 
     Args:
         config: of the record.
@@ -75,10 +77,10 @@ def lacking(config: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
     return found
 
 
-def misfits(node: Any, key: str = "") -> Iterator[str]:
-    """Arguments and values of a recorded configuration that this version does not accept.
+def argument_problems(node: Any, key: str = "") -> Iterator[str]:
+    """Yield arguments and values of a recorded configuration that this version does not accept.
 
-    Imports the classes that it names.
+    Imports the classes that the configuration names.
 
     Args:
         node: plain containers.
@@ -99,7 +101,7 @@ def misfits(node: Any, key: str = "") -> Iterator[str]:
             yield from (f"{key}.{name}: {taken.name} has no such argument" for name in unknown)
         yield from _wrong_values(node, key, taken)
     for name, value in node.items():
-        yield from misfits(value, f"{key}.{name}" if key else str(name))
+        yield from argument_problems(value, f"{key}.{name}" if key else str(name))
 
 
 def _wrong_values(node: Mapping[str, Any], key: str, taken: Signature) -> Iterator[str]:
@@ -116,8 +118,8 @@ def _wrong_values(node: Mapping[str, Any], key: str, taken: Signature) -> Iterat
             yield f"{key}.{name}={shown(value)}: {fault}"
 
 
-def given_by_the_run(config: Mapping[str, Any]) -> list[str]:
-    """Keys that only a run can fill in, such as the folder of its checkpoints."""
+def keys_of_the_run(config: Mapping[str, Any]) -> list[str]:
+    """List recorded keys that only a run can fill in, such as the folder of its checkpoints."""
     found = []
     for key, node in targets(config):
         group = key.partition(".")[0]
@@ -129,28 +131,28 @@ def given_by_the_run(config: Mapping[str, Any]) -> list[str]:
 
 
 def named_data(config: Mapping[str, Any]) -> list[str]:
-    """The files and data sets that a configuration reads, as `data.path=x.csv`.
+    """List the files and data sets that a configuration reads, as `data.path=x.csv`.
 
-    Generated data and data of a package have none.
+    Generated data and data of a package name none.
     """
     data = config.get("data")
     data = data if isinstance(data, Mapping) else {}
     named = []
-    if any(_reads(node, key) for key, node in targets(data.get("source"), "data.source")):
+    if any(_reads_files(node, key) for key, node in targets(data.get("source"), "data.source")):
         named += [
             f"{key}={value}"
             for key, value in _texts(data, "data")
-            if key.rpartition(".")[2] in _PLACES and not key.startswith(("data.x.", "data.y."))
+            if key.rpartition(".")[2] in _DATA_KEYS and not key.startswith(("data.x.", "data.y."))
         ] or ["data.source"]
     for key, value in _texts(data, "data"):
-        if key.startswith(("data.x.", "data.y.")) and key.rpartition(".")[2] in _FILES_OF_FIELDS:
+        if key.startswith(("data.x.", "data.y.")) and key.rpartition(".")[2] in FILES_OF_FIELDS:
             named.append(f"{key}={value}")
     if config.get("resume") is not None:
         named.append(f"resume={config['resume']}")
     return named
 
 
-def _reads(node: Mapping[str, Any], key: str) -> bool:
+def _reads_files(node: Mapping[str, Any], key: str) -> bool:
     """True if a source may read files that its node names."""
     made = part(str(node["_target_"]), key)
     if made is None or not issubclass(made, Source):
@@ -167,19 +169,19 @@ def check_data(
     typed: Sequence[str] = (),
     instead: str,
 ) -> None:
-    """Refuses to read files that another person's record names.
+    """Refuse to read files that another person's record names.
 
     Args:
         found: the run.
-        config: the configuration that names them.
+        config: the configuration that names the files.
         root: the folder the user works in.
         own_data: the user allows it.
         typed: the user's own overrides, `data.path=x.csv`; relative names are below such a path.
         instead: other allowed ways, for the message.
 
     Raises:
-        ConfigError: it names files or data sets.
-        DataError: its configuration cannot be read.
+        ConfigError: the configuration names files or data sets.
+        DataError: the recorded configuration cannot be read.
     """
     if own_data or found.is_own(root):
         return
@@ -192,27 +194,27 @@ def check_data(
     if named:
         shown = ", ".join(named[:_SHOWN])
         text = f"was not trained from this folder, and its record names files to read ({shown})"
-        allowed = f"{_others(named) if instead else ''}{instead}own_data=true, if you trust them"
+        allowed = f"{_own_key(named) if instead else ''}{instead}own_data=true, if you trust them"
         raise ConfigError(f"{found.typed}: {text}; allowed: {allowed}")
 
 
-def _others(named: Sequence[str]) -> str:
-    """The key by which the user can name their own data instead."""
+def _own_key(named: Sequence[str]) -> str:
+    """The key by which users can name data of their own instead."""
     keys = [one.partition("=")[0] for one in named if one.startswith("data.") and "=" in one]
     key = "data.path" if "data.path" in keys else next(iter(keys), None)
     return f"{key}=... of yours, " if key else ""
 
 
-def check_beside(config: Mapping[str, Any], root: Path, *, own_data: bool) -> None:
-    """Refuses files other than the input that the record of a model names.
+def check_companions(config: Mapping[str, Any], root: Path, *, own_data: bool) -> None:
+    """Refuse files that another person's model names and that are read beside the input.
 
     Args:
-        config: the model's.
+        config: the model's configuration.
         root: the folder the user works in.
         own_data: the user allows it.
 
     Raises:
-        ConfigError: it names some.
+        ConfigError: the configuration names such files.
     """
     if own_data or is_own(root, config):
         return
@@ -227,19 +229,19 @@ def check_beside(config: Mapping[str, Any], root: Path, *, own_data: bool) -> No
         raise ConfigError(f"run: {text} ({', '.join(named[:_SHOWN])}); allowed: {allowed}")
 
 
-def words_of(command: str) -> list[str]:
-    """The words after `python -m seqpipe`; empty if the command was not recorded completely."""
+def command_words(command: str) -> list[str]:
+    """Return the words after `python -m seqpipe`; none if the record of the command is cut off."""
     try:
         words = shlex.split(command)
-    except ValueError:  # cut off: the store keeps so many characters
+    except ValueError:  # cut off: the store keeps a limited number of characters
         return []
     return words[len(_START) :] if words[: len(_START)] == _START else []
 
 
-def is_plain(words: Sequence[str]) -> bool:
+def is_plain_command(words: Sequence[str]) -> bool:
     """True if the words name only packaged options and plain values.
 
-    Such words can be composed without running any code: they hold no interpolation, no `_target_`
+    Such words can be composed without running any code: they have no interpolation, no `_target_`
     and no option of another folder, and add no folder to search.
     """
     if any(word.startswith("-") for word in words):
@@ -268,13 +270,13 @@ def _is_plain_override(one: Any) -> bool:
     return True
 
 
-def option_of(name: object) -> str | None:
-    """The recorded name of an option; None where it is no name, but a path."""
+def option_name(name: object) -> str | None:
+    """The recorded name of an option; None if it is a path or no name at all."""
     return name if isinstance(name, str) and _OPTION.fullmatch(name) else None
 
 
 @functools.cache
-def _packaged() -> frozenset[tuple[str, str, bool]]:
+def _packaged_targets() -> frozenset[tuple[str, str, bool]]:
     """(place, `_target_`, partial) of every node of the packaged options."""
     found = set()
     for file in conf_dir().rglob("*.yaml"):

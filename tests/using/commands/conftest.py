@@ -1,8 +1,10 @@
 """Run folders with a model, for the commands that ask it."""
 
 import csv
+import importlib
 import io
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from pyarrow import parquet
 
 from seqpipe.commands import predict
 from seqpipe.commands.dispatch import COMMANDS
+from seqpipe.config.command_options import read
 from seqpipe.records import note_seal, read_yaml
 
 
@@ -40,6 +43,18 @@ def options() -> Callable[..., Any]:
         return COMMANDS[command].options(**given)
 
     return of
+
+
+@pytest.fixture
+def run_command(run_of, tmp_path):
+    """run_command("score", "lines", "text=a tokens=true"): the text of the answer."""
+
+    def run(command, name, typed):
+        words = [f"run={run_of(name)}", *shlex.split(typed)]
+        options = read(COMMANDS[command].options, words, command)
+        return importlib.import_module(f"seqpipe.commands.{command}").run(options, tmp_path).text
+
+    return run
 
 
 @pytest.fixture

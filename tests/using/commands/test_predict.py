@@ -10,7 +10,7 @@ import pytest
 
 from forking import SEQPIPE, Started
 from seqpipe.commands import predict
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import DataError
 from seqpipe.inference import writers
 
 
@@ -120,18 +120,6 @@ def test_columns_that_are_called_as_answers_keep_their_values(ask, tmp_path):
         assert second["error"] == "text: is empty, x has no steps; allowed: one or more"
 
 
-def test_a_row_that_cannot_be_answered_stops_the_job_where_that_is_asked(ask, tmp_path):
-    old = write(tmp_path / "out.csv", "as it was")
-    path = write(tmp_path / "in.csv", "id,text\n1,cat\n2,\n")
-    with pytest.raises(DataError) as caught:
-        ask("category of text", input=path, output="out.csv", on_error="stop")
-    assert caught.value.problems == [
-        f"{path}:3: text: is empty, x has no steps; allowed: one or more"
-    ]
-    assert Path(old).read_text() == "as it was"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.csv", "out.csv", "outputs", "runs"]
-
-
 @pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.parquet"])
 def test_a_job_that_fails_leaves_the_old_file(ask, tmp_path, monkeypatch, output):
     def broken(self, rows):
@@ -147,36 +135,6 @@ def test_a_job_that_fails_leaves_the_old_file(ask, tmp_path, monkeypatch, output
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
         ["in.csv", output, "outputs", "runs"]
     )
-
-
-def test_an_empty_input_is_told_and_leaves_the_old_file(ask, tmp_path):
-    old = write(tmp_path / "out.csv", "as it was")
-    path = write(tmp_path / "in.csv", "id,text\n")
-    with pytest.raises(DataError) as caught:
-        ask("category of text", input=path, output="out.csv")
-    text = "has no rows; allowed: one row or more"
-    assert caught.value.problems == [f"input={path}: {text}"]
-    assert Path(old).read_text() == "as it was"
-
-
-def test_what_cannot_be_written_is_refused_before_anything_is_read(ask, tmp_path):
-    def problem(**given):
-        with pytest.raises(ConfigError) as caught:
-            ask("category of text", **given)
-        return caught.value.problems[0]
-
-    path = table(tmp_path)
-    (tmp_path / "link.csv").symlink_to(path)
-    for name in ("in.csv", "link.csv", "./runs/../in.csv"):
-        assert problem(input=path, output=name).endswith("is the input; allowed: another file")
-    assert problem(input=path, output="out.xls").endswith(
-        "its name does not determine the format; allowed: a name that ends in .csv, .tsv, .tab,"
-        " .jsonl, .ndjson, .json, .parquet, or output_format=..."
-    )
-    (tmp_path / "folder.csv").mkdir()
-    text = "is a folder; allowed: a file, or -"
-    assert problem(input=path, output="folder.csv") == f"output={tmp_path}/folder.csv: {text}"
-    assert "cannot be written (" in problem(input=path, output="in.csv/x.csv")
 
 
 def test_numbers_that_are_none_are_null_in_json(ask, tmp_path):

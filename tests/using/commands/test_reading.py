@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference import readers
-from seqpipe.runs.open_model import reader_of
+from seqpipe.runs.open_model import make_reader
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def read(made, monkeypatch):
     def of(name, path, *, format=None, encoding=None, stdin: Path | None = None):
         if stdin is not None:
             monkeypatch.setattr(readers, "STANDARD_INPUT", stdin)
-        reader = reader_of(made(name).model, (), format, encoding)
+        reader = make_reader(made(name).model, (), format, encoding)
         return list(reader.read(str(path)))
 
     return of

@@ -21,7 +21,7 @@ from seqpipe.data.fields.spectra import (
     stacked,
     with_deltas,
 )
-from seqpipe.data.number_precision import Floats, narrowed
+from seqpipe.data.number_precision import Floats, to_float32
 from seqpipe.data.sources.argument_checks import check_arguments
 from seqpipe.errors import ConfigError
 from seqpipe.rules import require, whole
@@ -174,7 +174,7 @@ class LogMel(Field):
     def _samples(self, record: Record) -> Floats:
         value = self.value(record)
         try:
-            sound = narrowed(doubles(value))
+            sound = to_float32(doubles(value))
         except (TypeError, ValueError):
             self.refuse(value, "not samples; allowed: a flat array of numbers in [-1, 1]")
         if sound.ndim != 1 or len(sound) == 0:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.fields.series import Moments, units
 from seqpipe.data.hashing import weights_digest
-from seqpipe.data.number_precision import Doubles, Floats, narrowed
+from seqpipe.data.number_precision import Doubles, Floats, to_float32
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.rules import list_of, real, refusal, require
 
@@ -124,7 +124,7 @@ class Frames(Field):
             DataError: not uint8 frames, of another size than in training, or features that are
                 not finite.
         """
-        return torch.from_numpy(narrowed((self._steps(record) - self.mean) / self.scale))
+        return torch.from_numpy(to_float32((self._steps(record) - self.mean) / self.scale))
 
     def pictures(self, values: Tensor | Sequence[Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """The frames, (T, height, width) or (T, height, width, 3), that encoded pixels stand for.

@@ -17,8 +17,8 @@ from seqpipe.data.number_precision import (
     Floats,
     LostDigitsError,
     check_exact,
-    narrowed,
     shown,
+    to_float32,
 )
 from seqpipe.errors import DataError
 
