@@ -30,7 +30,7 @@ from seqpipe.data.fields.symbols import Symbols
 from seqpipe.data.fields.text import Text
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import Problem
-from seqpipe.runs.saved_model import needed
+from seqpipe.runs.saved_model import needed_columns
 from seqpipe.testing import check_field
 
 TEXTS = ["to be, or not to be", "Be (quick) to see", "to see it, see it be"]
@@ -209,7 +209,7 @@ def test_an_entry_is_the_same_after_it_was_json(name):
     field, entries = copy.deepcopy(FIELDS[name])
     field.fit(records(entries))
     for record in records(entries):
-        sent = json.loads(json.dumps(needed(field, record, {})))
+        sent = json.loads(json.dumps(needed_columns(field, record, {})))
         assert torch.equal(field.encode(sent), field.encode(record))
 
 
