@@ -1,9 +1,9 @@
 """Readers for the files of runs, models, checkpoints and caches, as plain data.
 
-The same rule applies to all of them, whoever wrote the file: a record contains numbers, text, lists
-and mappings. Nothing in it is executed, imported or resolved, no link in it is followed out of its
-folder, and no file in it can claim to be larger than it is. This module is the one list of values
-that a record may hold (`check_plain`, `read_arrays`); which classes it may name:
+The same rule applies to all of them, no matter who wrote the file: a record contains numbers, text,
+lists and mappings. Nothing in it is executed, imported or resolved, no link in it is followed out
+of its folder, and no file in it can claim to be larger than it is. This module is the one list of
+values that a record may hold (`check_plain`, `read_arrays`); which classes it may name:
 `seqpipe.inference.instantiate`.
 """
 

@@ -57,7 +57,7 @@ class JsonLines(Writer):
         self.sink.writelines(f"{_json(row)}\n" for row in rows)
 
     def close(self) -> None:
-        """Flush; whoever opened the sink closes it."""
+        """Flush; the sink stays open for the code that opened it."""
         self.sink.flush()
 
 
@@ -124,7 +124,7 @@ class Delimited(Writer):
             self.writer.writerow([_cell(value) for value in self.columns.cells(row)])
 
     def close(self) -> None:
-        """Flush; whoever opened the sink closes it."""
+        """Flush; the sink stays open for the code that opened it."""
         self.sink.flush()
 
 
