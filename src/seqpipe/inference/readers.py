@@ -1,4 +1,4 @@
-"""Readers of raw input: a table, a text a line, or files as the training read them."""
+"""Readers of raw input: a table, one text per line, or files as the training read them."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
