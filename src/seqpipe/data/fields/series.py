@@ -173,7 +173,7 @@ class Standardized(Field):
             DataError: not numbers, not finite, or not of width D.
         """
         numbers = self._checked(record)
-        kept = narrowed((numbers - self.mean) / self.scale)
+        kept = to_float32((numbers - self.mean) / self.scale)
         if not np.isfinite(kept).all():
             allowed = "below 3e38" if self.standardize else "below 3e38, or standardize=true"
             text = f"holds numbers too large for float32; allowed: {allowed}"
