@@ -128,7 +128,7 @@ def _why_unusable(callback: Callback, trainer: Trainer) -> str | None:
     abstract = BaseFinetuning.freeze_before_training
     if isinstance(callback, BaseFinetuning) and type(callback).freeze_before_training is abstract:
         text = "does not define what it freezes"
-        return f"{text}; allowed: a class below it with freeze_before_training"
+        return f"{text}; allowed: a subclass with freeze_before_training"
     if isinstance(callback, (DeviceStatsMonitor, LearningRateMonitor, ThroughputMonitor)):
         if trainer.logger is None:
             return "needs a logger, but there is none; allowed: logger=csv or logger=mlflow"
@@ -166,7 +166,7 @@ def check_optimizer(cfg: DictConfig, module: SequenceModule) -> None:
         module.optimizer()
     except (RuntimeError, TypeError, ValueError) as error:
         given = ", ".join(f"optim.{k}={shown(v)}" for k, v in cfg.optim.items() if k[0] != "_")
-        text = f"{target} refuses them ({error}); allowed: what it takes together"
+        text = f"{target} refuses them ({error}); allowed: arguments that it accepts together"
         raise ConfigError(f"{given}: {text}") from None
     if set(cfg.optim) - {"_target_", "_partial_"} <= packaged_keys("optim", target):
         return

@@ -169,7 +169,7 @@ def test_a_grid_is_refused_where_one_job_runs():
         ),
         (
             "scheduler._partial_=false",
-            "scheduler._partial_=false: the run completes what is built; allowed: true",
+            "scheduler._partial_=false: the run adds the missing arguments; allowed: true",
         ),
         (
             "callbacks.checkpoint.dirpath=x",

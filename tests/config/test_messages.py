@@ -69,7 +69,7 @@ UNKNOWN_KEYS = [
     ("data.lenght=5", f"data.lenght=5: unknown key; allowed: {DATA}; did you mean 'max_length'?"),
     (
         "+data.length=5",
-        f"+data.length=5: nothing in the configuration reads it; allowed: {DATA}; "
+        f"+data.length=5: no part of the configuration uses it; allowed: {DATA}; "
         "did you mean 'max_length'?",
     ),
     (

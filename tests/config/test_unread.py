@@ -19,7 +19,7 @@ UNREAD = [
         "data=dates task.decoding=beam task.beam_size=1 task.length_penalty=1.0",
         "with one hypothesis there is nothing to compare",
     ),
-    ("data=python_docs task.sample_length=0 task.sample_temperature=0.5", "no sample is drawn"),
+    ("data=python_docs task.sample_length=0 task.sample_temperature=0.5", "no samples are drawn"),
     ("data=table data.path=a.jsonl data.source.quote=x", "jsonl has none"),
     ("data=table data.path=a.parquet data.source.encoding=latin-1", "parquet has none"),
     ("data=table data.path=a data.source.format=jsonl data.source.quote=x", "jsonl has none"),

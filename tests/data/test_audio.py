@@ -263,7 +263,7 @@ def test_splits_that_overlap_or_leave_nothing_are_refused(digits):
     with pytest.raises(DataError) as refused:
         Audio(train="list.txt", path=str(digits)).read()
     assert str(refused.value) == (
-        f"{digits / 'list.txt'}: lists no files; allowed: one a line, from its folder on"
+        f"{digits / 'list.txt'}: lists no files; allowed: one per line, from its folder on"
     )
 
 

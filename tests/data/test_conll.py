@@ -174,7 +174,7 @@ def test_a_sentence_with_a_bad_line_is_not_used_and_says_which_line(written, tex
 )  # fmt: skip
 def test_a_file_without_tokens_is_refused(written, make, text, wanted):
     folder = written(text)
-    message = f"train: holds no tokens; allowed: one a line, {wanted}"
+    message = f"train: holds no tokens; allowed: one per line, {wanted}"
     assert refused(make(folder), folder) == message
 
 

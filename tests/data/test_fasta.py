@@ -108,7 +108,7 @@ def test_fastq_has_a_score_for_each_base(write, name):
     assert two.place == f"{file}:6"
 
 
-FOUR = "four lines a read: @id, letters, +, quality"
+FOUR = "four lines per read: @id, letters, +, quality"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_ids_without_a_label_and_labels_without_a_sequence_are_told(write):
     table = write("y.csv", "id,label\na,1\nb,1\nd,2\nz,2\nb,2\nc\n\n")
     source = in_every_split(Fasta, file.parent, "a.fa", labels="y.csv")
     assert problems(source.read().train) == [
-        f"{table}:6: b is 1 in line 3 and 2 here; allowed: one label an id",
+        f"{table}:6: b is 1 in line 3 and 2 here; allowed: one label per id",
         f"{table}:7: 1 cell, the header has 2; allowed: 2 cells",
         f"{table}:5: z is no sequence of data.source.train, valid or test; allowed: an id that "
         "one of their files holds",

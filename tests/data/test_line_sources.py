@@ -233,7 +233,7 @@ def test_a_dictionary_of_comments_holds_no_words(write):
     write(t_txt=b"# only this\n;;; that\n\n")
     with pytest.raises(DataError) as error:
         read(whole(Dictionary))
-    assert str(error.value) == "t.txt: holds no words; allowed: WORD PHONEME PHONEME ... a line"
+    assert str(error.value) == "t.txt: holds no words; allowed: lines of WORD PHONEME PHONEME ..."
 
 
 SEVERAL = b"__label__a __label__b-c x y\n__label__a x\n__label__b-c z\n"

@@ -48,7 +48,9 @@ def test_labels_come_back(examples):
 def test_a_training_split_without_labels_is_refused():
     with pytest.raises(DataError) as error:
         fitted(["", []])
-    assert str(error.value) == "y: no example has a label; allowed: one or more that has"
+    assert (
+        str(error.value) == "y: no example has a label; allowed: at least one example with a label"
+    )
 
 
 def test_labels_that_hold_the_separator_are_shown_as_a_list():

@@ -63,7 +63,7 @@ def test_a_folder_that_is_not_there_is_told_with_how_to_get_the_files(tmp_path, 
 
 
 INSTEAD = (
-    "data.path=null: is asked of the hub; allowed: data.path=FOLDER, which holds "
+    "data.path=null: would be read from the hub; allowed: data.path=FOLDER, which holds "
     "{train,test}.txt, from somewhere"
 )
 

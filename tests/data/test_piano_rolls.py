@@ -105,9 +105,9 @@ def test_an_array_of_many_pieces_of_one_length_and_all_128_notes_are_taken(tmp_p
 
 
 BAD_PIECES = [
-    (np.zeros((2, 87)), "has shape (2, 87); allowed: a row a step of 88 columns, 21 and up, or "
+    (np.zeros((2, 87)), "has shape (2, 87); allowed: one row per step, of 88 columns, 21 and up, or "
      "128, 0 and up"),
-    (np.zeros(88), "has shape (88,); allowed: a row a step of 88 columns, 21 and up, or 128, 0 "
+    (np.zeros(88), "has shape (88,); allowed: one row per step, of 88 columns, 21 and up, or 128, 0 "
      "and up"),
     (np.full((1, 88), 2), "holds 2; allowed: 0 and 1"),
     (np.full((1, 88), 0.5), "holds 0.5; allowed: 0 and 1"),
@@ -158,7 +158,7 @@ def test_a_pickle_is_not_read(tmp_path):
         parsed(file)
     assert str(error.value) == (
         f"{file}: train is pickled or broken; what is pickled may run code, and is not read; "
-        "allowed: numpy.savez(file, *pieces), an array (T, 88) a piece"
+        "allowed: numpy.savez(file, *pieces), one array (T, 88) per piece"
     )
     file.write_bytes(pickle.dumps([1]))
     with pytest.raises(DataError, match=r"r\.npz: not an \.npz file \("):

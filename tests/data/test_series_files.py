@@ -101,11 +101,11 @@ FILL = "allowed: a number, or missing=previous, linear or zero, which fill it"
 NUMBER = "is not a number; allowed: as 12, -0.5 or 1e-3"
 BROKEN_TS = [
     ("", "f.ts: has no line @data; allowed: a .ts file, header first"),
-    ("@data\n", "f.ts: no series follow @data; allowed: one a line"),
+    ("@data\n", "f.ts: no series follow @data; allowed: one per line"),
     ("1,2:up\n", "f.ts:1: '1,2:up' before @data; allowed: lines that start with @ or #"),
     (
         "@timeStamps true\n@data\n",
-        "f.ts:1: @timeStamps true: steps with times; allowed: false, a number a step",
+        "f.ts:1: @timeStamps true: steps with times; allowed: false, one number per step",
     ),
     ("@dimensions two\n@data\n", "f.ts:1: @dimensions two: allowed: a number from 1"),
     (ts("1,2:up"), "f.ts:4: holds 1 dimensions; allowed: 2, as @dimensions says"),
@@ -211,17 +211,17 @@ def test_class_names_come_from_a_file_of_their_own(parsed, problem_in, tmp_path)
         "f.csv:1: label=2: not the number of a class; allowed: 0 to 1, those that names names"
     )
     (tmp_path / "names").write_text("\n")
-    with pytest.raises(DataError, match=r"names: is empty; allowed: the name of a class on each"):
+    with pytest.raises(DataError, match=r"names: is empty; allowed: one class name per line"):
         parsed(WideCsv, "1,2,1\n", **options)
     (tmp_path / "names").unlink()
-    with pytest.raises(DataError, match=r"names: no such file in .*; allowed: the name of a class"):
+    with pytest.raises(DataError, match=r"names: no such file in .*; allowed: one class name"):
         parsed(WideCsv, "1,2,1\n", **options)
 
 
 BROKEN_WIDE = [
-    ("", {}, "f.csv: has no rows below its header; allowed: a series a row"),
-    ("y,a\n", {}, "f.csv: has no rows below its header; allowed: a series a row"),
-    ("", {"header": False, "label": 0}, "f.csv: has no rows; allowed: a series a row"),
+    ("", {}, "f.csv: has no rows below its header; allowed: one series per row"),
+    ("y,a\n", {}, "f.csv: has no rows below its header; allowed: one series per row"),
+    ("", {"header": False, "label": 0}, "f.csv: has no rows; allowed: one series per row"),
     ("yy,a\nu,1\n", {}, "f.csv:1: column=y: not in the header; allowed: yy, a; did you mean 'yy'?"),
     ("y,a\nu,1,2\n", {}, "f.csv:2: holds 3 cells; allowed: 2, as the header"),
     (
@@ -349,7 +349,7 @@ def test_labels_may_stand_in_a_file_of_their_own(parsed, tmp_path):
 
 BROKEN_LONG = [
     ("", "f.csv: is empty; allowed: a header, and rows below it"),
-    ("id,x,y\n", "f.csv: has no rows below its header; allowed: a step a row"),
+    ("id,x,y\n", "f.csv: has no rows below its header; allowed: one step per row"),
     (
         "idd,x,y\n",
         "f.csv:1: has no column 'id' (data.source.id); it has idd, x, y; did you mean 'idd'?",
@@ -359,7 +359,7 @@ BROKEN_LONG = [
     ("id,x,y\n1,2,u\n1,,u\n", f"f.csv:2: id=1, step 2 is missing; {FILL}"),
     (
         "id,x,y\n1,2,u\n1,2,v\n",
-        "f.csv:3: y=v: id=1 began with u; allowed: one label a series",
+        "f.csv:3: y=v: id=1 began with u; allowed: one label per series",
     ),
     (
         "id,x,y\n1,2,u\n2,2,u\n1,2,u\n",
@@ -428,7 +428,7 @@ BROKEN_NPZ = [
     ({"a": ONES, "y": TWO}, {}, "f.npz: has no array X; allowed: a, y"),
     ({"X": ONES}, {}, "f.npz: has no array y; allowed: X"),
     ({"X": np.ones(3), "y": TWO}, {}, "f.npz: X has shape (3,); allowed: (N, T, D) or (N, T)"),
-    ({"X": ONES, "y": TWO[:1]}, {}, "f.npz: y has 1 rows, X 2 series; allowed: a row a series"),
+    ({"X": ONES, "y": TWO[:1]}, {}, "f.npz: y has 1 rows, X 2 series; allowed: one row per series"),
     ({"X": ONES[:0], "y": TWO[:0]}, {}, "f.npz: X holds no series; allowed: one or more"),
     (
         {"X": ONES, "y": np.array([0, None])},
@@ -548,7 +548,7 @@ def idx_problem(tmp_path):
 def test_broken_idx_files_are_told(tmp_path, images):
     name, labels = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
     write_idx(tmp_path, "train", images, range(19))
-    whole = " holds 19 labels, train-images-idx3-ubyte.gz 20 images; allowed: a label an image"
+    whole = " holds 19 labels, train-images-idx3-ubyte.gz 20 images; allowed: one label per image"
     assert idx_problem(tmp_path) == f"{labels}:{whole}"
     write_idx(tmp_path, "train", images, range(20))
     unzipped = gzip.decompress((tmp_path / name).read_bytes())

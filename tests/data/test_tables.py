@@ -175,11 +175,11 @@ def test_a_parquet_file_that_is_none_or_broken_is_refused(parquet, tmp_path):
         ]),
         (b'{"a": 1}\n{"a": }\n[1]\n"x"\nnull\n3\n', "t.jsonl", {}, [
             't.jsonl:2: not JSON (Expecting value at column 7); '
-            'allowed: an object a line, as {"text": "..."}',
-            't.jsonl:3: a list, not an object; allowed: an object a line, as {"text": "..."}',
-            't.jsonl:4: a text, not an object; allowed: an object a line, as {"text": "..."}',
-            't.jsonl:5: null, not an object; allowed: an object a line, as {"text": "..."}',
-            't.jsonl:6: a number, not an object; allowed: an object a line, as {"text": "..."}',
+            'allowed: one object per line, as {"text": "..."}',
+            't.jsonl:3: a list, not an object; allowed: one object per line, as {"text": "..."}',
+            't.jsonl:4: a text, not an object; allowed: one object per line, as {"text": "..."}',
+            't.jsonl:5: null, not an object; allowed: one object per line, as {"text": "..."}',
+            't.jsonl:6: a number, not an object; allowed: one object per line, as {"text": "..."}',
         ]),
         (b'{"a": 1}\n' + b"[" * 200000, "t.jsonl", {}, [
             "t.jsonl:2: lists within lists without an end; allowed: an object a line, "

@@ -353,7 +353,7 @@ def test_broken_and_deep_pictures_are_named(tmp_path, pictures):
     assert str(broken).startswith(f"{tmp_path / 'a' / 'frame2.png'}: cannot be read as a picture (")
     assert str(broken).endswith("; allowed: a whole picture")
     assert str(deep) == (
-        f"{tmp_path / 'b' / 'frame2.png'}: has pixels of kind I;16; allowed: 8 bits a color"
+        f"{tmp_path / 'b' / 'frame2.png'}: has pixels of kind I;16; allowed: 8 bits per color"
     )
 
 

@@ -64,11 +64,11 @@ from seqpipe.errors import ConfigError, DataError
         ),
         (
             "data.x._target_=collections.Counter",
-            r"^data.x._target_=collections.Counter: makes no field; allowed: a class below ",
+            r"^data.x._target_=collections.Counter: makes no field; allowed: a subclass of ",
         ),
         (
             "data.source._target_=collections.Counter",
-            r"^data.source._target_=collections.Counter: makes no source; allowed: a class below ",
+            r"^data.source._target_=collections.Counter: makes no source; allowed: a subclass of ",
         ),
         (
             "+callbacks.a._target_=builtins.dict",

@@ -165,7 +165,7 @@ def test_only_parts_of_a_run_may_be_named(folder, tmp_path, target):
             "\nseed: 0",
             "\ndescribe: true\nseed: 0",
             ConfigError,
-            "it trained nothing (describe=true);",
+            "it did not train (describe=true);",
         ),
         ("\nseed: 0", "\nsede: 0", DataError, "its config.yaml lacks seed; allowed: the version"),
         ("devices: 1", "devices: 2", ConfigError, "was trained in 2 processes; allowed: a run of"),

@@ -90,7 +90,7 @@ def test_models_that_write_answer_nothing(made):
     for name in ("lines", "piano rolls"):
         with pytest.raises(ConfigError) as caught:
             made(name).model.predict(["a"])
-        text = "writes sequences and answers none; allowed: sample or score"
+        text = "writes new sequences and cannot predict; allowed: sample or score"
         assert caught.value.problems == [f"architecture=one_to_many: {text}"]
 
 
@@ -127,7 +127,7 @@ def test_options_of_a_search_are_refused_where_nothing_is_searched_for(made):
             made(name).model.predict(["cat"], **options)
         return caught.value.problems
 
-    text = "task=classification searches for no sequence; allowed: leave it out"
+    text = "task=classification does not search for sequences; allowed: leave it out"
     assert problems("category of text", beam_size=2, n_best=3, length_penalty=0.5) == [
         f"beam_size=2: {text}",
         f"length_penalty=0.5: {text}",

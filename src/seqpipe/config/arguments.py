@@ -143,7 +143,7 @@ def _argument_problems(tree: Tree, key: str) -> Iterator[Problem]:
         else:
             yield from _value_problems(tree, f"{key}.{name}", signature)
     if key in COMPLETED_BY_THE_RUN and tree.get(f"{key}._partial_") is not True:
-        text = "the run completes what is built; allowed: true"
+        text = "the run adds the missing arguments; allowed: true"
         yield Problem(f"{key}._partial_", node.get("_partial_"), text)
         return
     if fault := flag().fault(tree.get(f"{key}._partial_") or False):

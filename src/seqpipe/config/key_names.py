@@ -173,7 +173,7 @@ def _unknown(tree: Tree, parent: str, name: str, key: str) -> str:
         one = "one of them; data.source.path=FOLDER, where the names are relative to a folder"
         return f"data.source.train={train} names the files to train on; allowed: {one}"
     if parent == "data" and name in tree.written["data"]:
-        wrong = "nothing in the configuration reads it"
+        wrong = "no part of the configuration uses it"
     listed = ", ".join(allowed) or "none"
     if parent == "callbacks":
         listed += f", or a new one with its class: +callbacks.{name}._target_=module.Class"

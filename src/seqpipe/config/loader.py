@@ -317,7 +317,7 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, YAMLError) or isinstance(error.__cause__, YAMLError):
         lines.append("; allowed: a file that YAML can read")
     else:
-        lines.append("; allowed: what Hydra can compose")
+        lines.append("; allowed: overrides that Hydra can compose")
     return " ".join(lines).replace(" ; ", "; ")
 
 

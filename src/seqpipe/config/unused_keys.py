@@ -124,7 +124,7 @@ def _of_tasks(tree: Tree) -> Iterator[tuple[str, str]]:
         text = f"with one hypothesis there is nothing to compare; {_LEAVE_OUT}"
         yield "task.length_penalty", f"{text}, or task.beam_size=5"
     if tree.get("task.sample_length") == 0:
-        text = f"no sample is drawn; {_LEAVE_OUT}, or task.sample_length=400"
+        text = f"no samples are drawn; {_LEAVE_OUT}, or task.sample_length=400"
         yield "task.sample_temperature", text
     if tree.get("diagnostics.examples") == 0:
         text = f"no example is looked at; {_LEAVE_OUT}, or also diagnostics.examples=8"

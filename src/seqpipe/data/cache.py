@@ -115,7 +115,7 @@ class Cache:
             AttributeError,
         ) as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            text = f"cannot be read ({reason}); allowed: what seqpipe wrote; delete the folder"
+            text = f"cannot be read ({reason}); allowed: an unchanged cache; delete the folder"
             raise ConfigError(f"data.cache={self.folder}: {key}: {text} {folder}") from None
 
     def _loaded(self, folder: Path, fields: Mapping[str, Field]) -> Prepared:

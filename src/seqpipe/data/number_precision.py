@@ -7,8 +7,8 @@ import numpy as np
 
 MOST = 2**53
 _LOST = (
-    f"has more digits than float64 holds, so that neighbours become one; allowed: up to {MOST},"
-    " differences from a first one, or labels.Category for what is a name"
+    f"has more digits than float64 holds, so neighbouring numbers become equal; allowed: up to"
+    f" {MOST}, differences from a first one, or labels.Category for what is a name"
 )
 
 

@@ -47,7 +47,7 @@ def matrix_roll(array: np.ndarray[Any, Any]) -> Roll:
         DataError: another shape or other values, no steps, a note outside the piano.
     """
     if array.ndim != 2 or array.shape[1] not in (KEYS, ALL_NOTES):
-        raise DataError(f"has shape {array.shape}; allowed: a row a step of {_WIDTHS}")
+        raise DataError(f"has shape {array.shape}; allowed: one row per step, of {_WIDTHS}")
     if array.dtype.kind not in "biuf":
         raise DataError(f"holds {array.dtype}; allowed: 0 and 1")
     other = array[(array != 0) & (array != 1)]

@@ -51,7 +51,7 @@ class Decoding:
         given["n_best"] = self.n_best if self.n_best != 1 else None
         asked = {name: value for name, value in given.items() if value is not None}
         if not task.search_options:
-            text = f"task={task.name} searches for no sequence; allowed: leave it out"
+            text = f"task={task.name} does not search for sequences; allowed: leave it out"
             problems = [f"{name}={value}: {text}" for name, value in asked.items()]
         else:
             problems = self._problems(task)

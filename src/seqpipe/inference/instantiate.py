@@ -123,7 +123,7 @@ class Maker:
         try:
             return target(**rest)
         except TypeError as error:
-            raise ConfigError(f"{key}: {error}; allowed: what this version of it takes") from None
+            raise ConfigError(f"{key}: {error}; allowed: arguments of this version") from None
 
     def find(self, target: str, key: str) -> Callable[..., Any]:
         """Find the class or function behind a `_target_`.

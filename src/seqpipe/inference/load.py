@@ -99,7 +99,7 @@ def load_model(folder: Path, trust: Sequence[str] = ()) -> Model:
         raise ConfigError([_with_folder(folder, problem) for problem in error.problems]) from error
     except Exception as error:  # forged files may cause any error
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        text = f"its files make no model ({lines[0]})"
+        text = f"its files do not form a model ({lines[0]})"
         raise ConfigError(f"{folder}: {text}; allowed: those of one run, unchanged") from error
 
 
@@ -130,9 +130,7 @@ def _build_model(found: model_format.Saved, maker: Maker) -> Model:
     try:
         network.load_state_dict(own)
     except RuntimeError as error:
-        reason = (
-            f"the weights are not those of its config.yaml ({str(error).splitlines()[1].strip()})"
-        )
+        reason = f"the weights do not fit its config.yaml ({str(error).splitlines()[1].strip()})"
         raise ConfigError(f"model.safetensors: {reason}; {_BOTH}") from None
     return Model(found.config, fields.get("x"), fields["y"], spec, task, network, found.facts)
 

@@ -278,7 +278,7 @@ class Model:
             ConfigError: it is a language model, or another of one_to_many.
         """
         if self.samples:
-            text = "writes sequences and answers none"
+            text = "writes new sequences and cannot predict"
             raise ConfigError(f"architecture=one_to_many: {text}; allowed: sample or score")
 
     def __repr__(self) -> str:

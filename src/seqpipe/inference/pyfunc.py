@@ -110,7 +110,9 @@ def _rows(data: Any) -> list[Any]:
     if isinstance(data, Mapping):  # columns
         columns = {name: list(values) for name, values in data.items()}
         if len({len(values) for values in columns.values()}) != 1:
-            raise DataError("inputs: columns of different length; allowed: a value a row in each")
+            raise DataError(
+                "inputs: columns of different length; allowed: one value per row in each"
+            )
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     if isinstance(data, str):
         return [data]

@@ -174,7 +174,7 @@ class ParquetRows(Writer):
         try:
             return pa.array(values, type=field.type)
         except (pa.ArrowException, OverflowError, TypeError):
-            text = f"its column {field.name!r} holds {field.type} first, and something else later"
+            text = f"its column {field.name!r} holds {field.type} first, and another type later"
             raise DataError(f"{self.path}: {text}; allowed: output as .jsonl or .csv") from None
 
     def close(self) -> None:

@@ -141,7 +141,7 @@ def _recorded_config(found: RunRecord, own_code: bool) -> DictConfig:
         raise DataError(f"{found.typed}: {text} ({version})")
     for key in FORMER_KEYS:
         if config.get(key):
-            text = f"it trained nothing ({key}={shown(config[key])}); allowed: a run that did"
+            text = f"it did not train ({key}={shown(config[key])}); allowed: a run that trained"
             raise ConfigError(f"{found.typed}: {text}")
     foreign = foreign_targets(config)
     if foreign and not own_code:

@@ -152,7 +152,7 @@ def test_columns_of_parquet_that_change_their_type_are_text_or_refused(ask, tmp_
     monkeypatch.setattr(writers, "ROWS", 1)
     monkeypatch.setattr(predict, "WRITTEN", 1)
     write(path, '{"text": "cat", "n": 1}\n{"text": "cat", "n": "x"}\n')
-    with pytest.raises(DataError, match=r"its column 'n' holds int64 first, and something else"):
+    with pytest.raises(DataError, match=r"its column 'n' holds int64 first, and another type"):
         ask("category of text", input=str(path), output="other.parquet")
     names = sorted(p.name for p in tmp_path.iterdir())
     assert names == ["in.jsonl", "out.parquet", "outputs", "runs"]

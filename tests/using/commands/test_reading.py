@@ -103,7 +103,7 @@ def test_errors_of_standard_input_are_of_input(read, tmp_path):
         return [text for one in found if isinstance(one, DataError) for text in one.problems]
 
     assert problems("", "csv") == ["input: is empty; allowed: a header, and rows below it"]
-    assert problems("", "jsonl") == ["input: is empty; allowed: a JSON object a line"]
+    assert problems("", "jsonl") == ["input: is empty; allowed: one JSON object per line"]
     assert problems("a,text\n1\n", "csv") == ["input:2: 1 cell, the header has 2; allowed: 2 cells"]
     assert problems("{\n", "jsonl")[0].startswith("input:1: not JSON (")
     wrong = "input: has no column 'text', which the model reads; it has txt, n; did you mean 'txt'?"

@@ -25,7 +25,7 @@ def test_weights_of_another_model_are_refused(folder, made, sign, refused):
     other = made("category of text", "bidirectional=true").folder
     shutil.copy(other / "model.safetensors", folder)
     sign()
-    assert ": the weights are not those of its config.yaml (" in refused()
+    assert ": the weights do not fit its config.yaml (" in refused()
 
 
 CELLS = """
@@ -63,12 +63,12 @@ def test_a_module_of_ones_own_is_run_only_where_it_is_trusted(with_own_cell, can
     )
     refused(trust=["my", "my_cells.Mine.x", "my_cell"])
     assert not canary.exists()
-    assert "the weights are not those" in refused(trust=["my_cells"])
+    assert "the weights do not fit" in refused(trust=["my_cells"])
     assert canary.exists()
 
 
 def test_trust_may_be_one_name(with_own_cell, refused):
-    assert "the weights are not those" in refused(trust="my_cells")
+    assert "the weights do not fit" in refused(trust="my_cells")
 
 
 def test_a_checkpoint_is_no_run(made, tmp_path, canary, evil):

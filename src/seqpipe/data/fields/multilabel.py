@@ -44,7 +44,9 @@ class MultiLabel(Classes):
         """
         self._learn({label for record in records for label in self._labels(record)})
         if not self.names:
-            raise DataError(f"{self.column}: no example has a label; allowed: one or more that has")
+            raise DataError(
+                f"{self.column}: no example has a label; allowed: at least one example with a label"
+            )
 
     def check(self, record: Record) -> None:
         """Refuse what is no list of labels; one example alone may have none.

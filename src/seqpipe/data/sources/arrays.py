@@ -149,7 +149,7 @@ class Npz(SplitsInFiles):
             count = len(lengths)
         if y is not None and len(y) != count:
             text = f"{of_y} has {len(y)} rows, {of_x} {count} series"
-            raise DataError(f"{file}: {text}; allowed: a row a series")
+            raise DataError(f"{file}: {text}; allowed: one row per series")
         if count == 0:
             raise DataError(f"{file}: {of_x} holds no series; allowed: one or more")
         for at, one in enumerate(series, 1):

@@ -218,7 +218,7 @@ class Audio(NamedFiles):
                 found.append(listing.parent / line.strip())
                 self._listed[found[-1]] = f"{listing}:{number}"
         if not found:
-            raise DataError(f"{listing}: lists no files; allowed: one a line, from its folder on")
+            raise DataError(f"{listing}: lists no files; allowed: one per line, from its folder on")
         return found
 
 

@@ -43,7 +43,7 @@ class TokenLines(FileSource):
         Raises:
             DataError: it holds no tokens, or its lines have too few columns.
         """
-        empty = f"{file}: holds no tokens; allowed: one a line, {self.wanted}"
+        empty = f"{file}: holds no tokens; allowed: one per line, {self.wanted}"
         return at_least_one(self.sentences(file), empty)
 
     @abstractmethod

@@ -29,7 +29,7 @@ class Dictionary(LineSource):
     """
 
     y_column = "phonemes"
-    empty = "holds no words; allowed: WORD PHONEME PHONEME ... a line"
+    empty = "holds no words; allowed: lines of WORD PHONEME PHONEME ..."
 
     alternatives: Literal["keep", "drop"] = "keep"
     stress: bool = True

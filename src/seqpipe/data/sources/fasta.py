@@ -231,5 +231,7 @@ class LabelTable:
             id_, label = (row[column] for column in self.columns)
             if rows.setdefault(id_, (label, line))[0] != label:
                 text = f"{id_} is {rows[id_][0]} in line {rows[id_][1]} and {label} here"
-                bad.append(DataError(f"{place(self.file, line)}: {text}; allowed: one label an id"))
+                bad.append(
+                    DataError(f"{place(self.file, line)}: {text}; allowed: one label per id")
+                )
         return rows, bad

@@ -17,7 +17,7 @@ from seqpipe.errors import DataError
 SUFFIXES = packed_too(".fa", ".fasta", ".fna", ".ffn", ".frn", ".faa", ".fas")
 """Of FASTA files."""
 _WORST, _BEST = 33, 126  # bytes of a quality, "!" is Phred 0. Source: Cock et al. (2010), Sanger
-_FOUR_LINES = "four lines a read: @id, letters, +, quality"
+_FOUR_LINES = "four lines per read: @id, letters, +, quality"
 
 
 @dataclass(frozen=True, eq=False)

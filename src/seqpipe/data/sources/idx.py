@@ -76,7 +76,7 @@ class Idx(FileSource):
         (label_count,) = (count,) if labels is None else header(labels, _LABELS, labels_file)
         if count != label_count:
             text = f"holds {label_count} labels, {file.name} {count} images"
-            raise DataError(f"{labels_file}: {text}; allowed: a label an image")
+            raise DataError(f"{labels_file}: {text}; allowed: one label per image")
         order = None
         if self.permute_seed is not None:
             order = np.random.default_rng(self.permute_seed).permutation(height * width)

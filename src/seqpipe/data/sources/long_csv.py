@@ -149,7 +149,7 @@ class LongCsv(TimedTable):
                 yield DataError(f"{place(file, at)}: {problem}")
                 broken = True
         if now is None and not broken:
-            raise DataError(f"{file}: has no rows below its header; allowed: a step a row")
+            raise DataError(f"{file}: has no rows below its header; allowed: one step per row")
         if steps and not broken:
             yield self._series(now or "", steps, file, gaps)
         if gaps is not None:
@@ -209,7 +209,7 @@ class LongCsv(TimedTable):
                 problem += ", or time_order=sort" if self.time_order == "check" else ""
             elif step.label != before.label:
                 problem = f"{self.label}={step.label}: id={id_} began with {before.label}"
-                problem += "; allowed: one label a series"
+                problem += "; allowed: one label per series"
             if problem is not None:
                 return DataError(f"{place(file, step.line)}: {problem}")
         if gaps is not None:

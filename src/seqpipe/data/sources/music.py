@@ -138,7 +138,7 @@ def _numpy(file: Path, variable: str | None) -> Iterator[Any]:
                     array = held[name]
                 except ValueError:  # pickled, or cut off
                     text = "is pickled or broken; what is pickled may run code, and is not read"
-                    allowed = "numpy.savez(file, *pieces), an array (T, 88) a piece"
+                    allowed = "numpy.savez(file, *pieces), one array (T, 88) per piece"
                     raise DataError(f"{file}: {name} {text}; allowed: {allowed}") from None
                 yield from array if array.ndim == 3 else [array]
     except _BROKEN as error:  # a .npy gives an array

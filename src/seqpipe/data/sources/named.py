@@ -38,7 +38,7 @@ class Named(Source):
             text = f"no such folder in {Path.cwd()}"
             raise ConfigError(f"data.path={path}: {text}; allowed: {allowed}")
         self.from_hub = path is None
-        asked = "is asked of the hub" if self.from_hub else "is the wrong folder"
+        asked = "would be read from the hub" if self.from_hub else "is the wrong folder"
         self._advice = f"data.path={'null' if path is None else path}: {asked}; allowed: {allowed}"
         with self._errors_with_advice():
             self.source = local(path=path) if path is not None or hub is None else hub()

@@ -223,11 +223,11 @@ def json_rows(file: Path, encoding: str) -> Iterator[Row]:
         found = True
         yield line, _json_object(file, line, text) if problem is None else problem
     if not found:
-        raise DataError(f"{file}: is empty; allowed: a JSON object a line")
+        raise DataError(f"{file}: is empty; allowed: one JSON object per line")
 
 
 def _json_object(file: Path, line: int, text: str) -> dict[str, Any] | DataError:
-    allowed = 'allowed: an object a line, as {"text": "..."}'
+    allowed = 'allowed: one object per line, as {"text": "..."}'
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:

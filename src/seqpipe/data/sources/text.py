@@ -31,7 +31,7 @@ class LineSource(FileSource):
         empty: the error of a file without a record.
     """
 
-    empty: ClassVar[str] = "holds no text; allowed: an example a line"
+    empty: ClassVar[str] = "holds no text; allowed: one example per line"
 
     blank: Literal["skip", "error"] = "skip"
 

@@ -62,7 +62,7 @@ class Ts(FileSource):
         if not in_data:
             raise DataError(f"{file}: has no line @data; allowed: a .ts file, header first")
         if count == 0:
-            raise DataError(f"{file}: no series follow @data; allowed: one a line")
+            raise DataError(f"{file}: no series follow @data; allowed: one per line")
 
     def _record(self, text: str, header: dict[str, list[str]], file: Path, line: int) -> Found:
         try:
@@ -131,7 +131,9 @@ def _check_header(key: str, values: list[str], where: str) -> None:
         )
     name = key.lower()
     if name == "@timestamps" and values[:1] and values[0].lower() == "true":
-        raise DataError(f"{where}: {key} true: steps with times; allowed: false, a number a step")
+        raise DataError(
+            f"{where}: {key} true: steps with times; allowed: false, one number per step"
+        )
     if name in ("@dimension", "@dimensions", "@serieslength") and not (
         values and values[0].isdecimal() and int(values[0]) > 0
     ):

@@ -353,7 +353,7 @@ class FrameFolders(Clips):
         try:
             with Image.open(file) as image:
                 if image.mode.startswith(("I", "F")):
-                    text = f"has pixels of kind {image.mode}; allowed: 8 bits a color"
+                    text = f"has pixels of kind {image.mode}; allowed: 8 bits per color"
                     raise DataError(f"{file}: {text}")
                 size = (self.width, self.height)
                 small = image.convert(_MODES[self.color]).resize(size, Image.Resampling.BILINEAR)

@@ -120,7 +120,7 @@ class WideCsv(SeriesTable):
             empty = False
         if empty:
             below = " below its header" if self.header else ""
-            raise DataError(f"{file}: has no rows{below}; allowed: a series a row")
+            raise DataError(f"{file}: has no rows{below}; allowed: one series per row")
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -129,7 +129,7 @@ class WideCsv(SeriesTable):
         Raises:
             DataError: the file cannot be read.
         """
-        file, allowed = self.names_file, "the name of a class on each line"
+        file, allowed = self.names_file, "one class name per line"
         assert file is not None
         if not file.is_file():
             raise DataError(not_there(f"{file}", file, allowed))
