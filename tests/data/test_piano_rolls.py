@@ -105,10 +105,10 @@ def test_an_array_of_many_pieces_of_one_length_and_all_128_notes_are_taken(tmp_p
 
 
 BAD_PIECES = [
-    (np.zeros((2, 87)), "has shape (2, 87); allowed: one row per step, of 88 columns, 21 and up, or "
-     "128, 0 and up"),
-    (np.zeros(88), "has shape (88,); allowed: one row per step, of 88 columns, 21 and up, or 128, 0 "
-     "and up"),
+    (np.zeros((2, 87)), "has shape (2, 87); allowed: one row per step, of 88 columns, 21 and up, "
+     "or 128, 0 and up"),
+    (np.zeros(88), "has shape (88,); allowed: one row per step, of 88 columns, 21 and up, or 128, "
+     "0 and up"),
     (np.full((1, 88), 2), "holds 2; allowed: 0 and 1"),
     (np.full((1, 88), 0.5), "holds 0.5; allowed: 0 and 1"),
     (np.full((1, 88), np.nan), "holds nan; allowed: 0 and 1"),

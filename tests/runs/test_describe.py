@@ -28,8 +28,8 @@ def test_the_data_is_told_drawn_and_recorded_and_nothing_is_trained(launch, capf
 def test_numbers_are_told_by_their_moments(launch, capfd):
     launch("adding", "data.source.train=50", "logger=none", command="describe")
     told = capfd.readouterr().err
-    assert "x: statistics of the numbers in a step, as the model reads them" in told
-    assert "y: statistics of the numbers in a step" in told
+    assert "x: numbers in each step, as the model reads them" in told
+    assert "y: numbers in each step" in told
 
 
 @pytest.mark.parametrize("key", ["describe=true", "replay=step_12_rank0.pt"])

@@ -81,9 +81,7 @@ def show(description: str, summary: Summary) -> None:
     for role, rows in summary.classes.items():
         _print(console, f"{role}: frequency", rows)
     for role, rows in summary.numbers.items():
-        _print(
-            console, f"{role}: statistics of the numbers in a step, as the model reads them", rows
-        )
+        _print(console, f"{role}: numbers in each step, as the model reads them", rows)
     for role, shares in summary.unknown.items():
         rates = ", ".join(f"{split} {share:.2%}" for split, share in shares.items())
         console.print(f"{role}: share of symbols not in the vocabulary: {rates}")
