@@ -49,15 +49,15 @@ BASES: dict[str, type] = {
 """The class that a node at each key must make."""
 
 _SHOWN = {
-    Source: ("source", "a class below seqpipe.data.base.Source"),
-    Field: ("field", "a class below seqpipe.data.base.Field"),
-    nn.Module: ("network", "a class below torch.nn.Module"),
-    Task: ("task", "a class below seqpipe.tasks.base.Task"),
-    Cell: ("cell", "a class below seqpipe.nn.cells.Cell"),
-    Optimizer: ("optimizer", "a class below torch.optim.Optimizer"),
-    Trainer: ("trainer", "a class below pytorch_lightning.Trainer"),
+    Source: ("source", "a subclass of seqpipe.data.base.Source"),
+    Field: ("field", "a subclass of seqpipe.data.base.Field"),
+    nn.Module: ("network", "a subclass of torch.nn.Module"),
+    Task: ("task", "a subclass of seqpipe.tasks.base.Task"),
+    Cell: ("cell", "a subclass of seqpipe.nn.cells.Cell"),
+    Optimizer: ("optimizer", "a subclass of torch.optim.Optimizer"),
+    Trainer: ("trainer", "a subclass of pytorch_lightning.Trainer"),
     Tracker: ("tracker", "a class with the methods of seqpipe.tracking.base.Tracker"),
-    Callback: ("callback", "a class below pytorch_lightning.Callback"),
+    Callback: ("callback", "a subclass of pytorch_lightning.Callback"),
 }
 """Each of those classes as a message names it, and what is allowed."""
 

@@ -42,17 +42,17 @@ SOURCES = {  # name -> source, its options, file, header, a record; {n} its numb
 }
 TABLES = ("csv", "wide", "long")
 EMPTY = {
-    **dict.fromkeys(("lines", "labelled"), "holds no text; allowed: an example a line"),
+    **dict.fromkeys(("lines", "labelled"), "holds no text; allowed: one example per line"),
     **dict.fromkeys(("csv", "tsv", "long", "forecast"),
                     "is empty; allowed: a header, and rows below it"),
-    "conll": "holds no tokens; allowed: one a line, in columns separated by tabs or spaces",
-    "conllu": "holds no tokens; allowed: one a line, in ten columns separated by tabs",
-    "jsonl": "is empty; allowed: a JSON object a line",
+    "conll": "holds no tokens; allowed: one per line, in columns separated by tabs or spaces",
+    "conllu": "holds no tokens; allowed: one per line, in ten columns separated by tabs",
+    "jsonl": "is empty; allowed: one JSON object per line",
     "stream": "holds no text; allowed: a text",
     "documents": "holds no text; allowed: one or more documents",
-    "dictionary": "holds no words; allowed: WORD PHONEME PHONEME ... a line",
+    "dictionary": "holds no words; allowed: lines of WORD PHONEME PHONEME ...",
     "abc": "holds no tune; allowed: each starts at a line X:1",
-    "wide": "has no rows below its header; allowed: a series a row",
+    "wide": "has no rows below its header; allowed: one series per row",
     "ts": "has no line @data; allowed: a .ts file, header first",
 }  # fmt: skip
 WIDE = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be")
