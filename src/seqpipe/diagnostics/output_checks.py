@@ -20,6 +20,7 @@ from seqpipe.diagnostics.preflight_context import (
     lengths_for,
     part_that_differs,
 )
+from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
 from seqpipe.training.nonfinite_trace import KeptBatch, find_nonfinite
 
@@ -126,7 +127,7 @@ def last_layer(subject: Subject) -> LastLayer | None:
 
     parts = list(subject.model.modules())
     hooks = [part.register_forward_hook(keep) for part in parts if type(part) is nn.Linear]
-    heads = [part for part in parts if getattr(part, "whole_sequences", False)]
+    heads = [part for part in parts if isinstance(part, Head) and part.whole_sequences]
     hooks += [head.register_forward_hook(keep_crf) for head in heads]
     try:
         answer = subject.answer(subject.batch)
