@@ -1,14 +1,15 @@
-"""Every real data set with one command each: the table of docs/data.md.
+"""Trains on every real data set with one command each, for the table in docs/data.md.
 
     SEQPIPE_SHARED=../shared python benchmarks/data_sets.py [--only sst2 names] [--keep-seconds]
     python benchmarks/data_sets.py --table
 
-For each set: examples per split, seconds to prepare it (into an empty cache), steps a second that
-the loader hands out over one epoch, and the test metric after the run, beside the baseline that
-logistic regression or counting reaches (software below it has not learned). What was measured is
-kept in docs/data_sets.json with the commit, so that some sets can be measured again; `--table` only
-writes the table. Test metrics do not depend on the load of the machine, seconds do: on a busy one
-`--keep-seconds` leaves the seconds of the time before. Two cores took about an hour for all.
+Measures for each set: the examples of each split, the seconds to prepare it (with an empty cache),
+the steps per second that the loader yields over one epoch, and the test metric after training. A
+baseline (logistic regression or counting) is shown beside the metric; a model below it has not
+learned. The results are kept in docs/data_sets.json with the commit, so that single sets can be
+measured again; `--table` only writes the table. Seconds depend on the load of the machine, test
+metrics do not: on a busy machine `--keep-seconds` keeps the old seconds. On two cores all sets took
+about an hour.
 """
 
 import argparse

@@ -1,14 +1,13 @@
-"""Which defaults of the front panel learn everywhere: candidates against data sets, by validation.
+"""Compares candidate defaults of the front panel on many data sets, by validation.
 
     SEQPIPE_SHARED=../shared python benchmarks/defaults.py [--candidates "lr 0.01"] [--sets digits]
     python benchmarks/defaults.py --table
 
 Each candidate changes a few keys of the panel and trains on each set with a small budget (few
-epochs, few examples of the large sets). What counts is the best value of the set's own monitor on
-the validation split; no test split is read. Each result is a line of `--results` (JSON), so that a
-run that was interrupted continues where it stopped; `--table` prints what is there in Markdown.
-One thread; about four minutes a candidate on an idle core. The first candidate is the recipe of the
-set, `experiment=NAME`, with the same budget.
+epochs, few examples of the large sets). The result is the best value of the set's own monitor on
+the validation split; no test split is read. Each result is a line of `--results` (JSON), so an
+interrupted run continues where it stopped; `--table` prints the results as Markdown. The benchmark
+uses one thread and takes about two minutes per candidate on an idle core.
 """
 
 import argparse

@@ -1,16 +1,15 @@
-"""What looking into a training costs: diagnostics=default against diagnostics=none, in pairs.
+"""Measures the cost of diagnostics: diagnostics=default against diagnostics=none, in pairs.
 
     python benchmarks/diagnostics.py [--pairs 5] [--case digits lm]
 
-Each pair trains the same model twice, each in a process of its own, once looked into and once not,
-in an order that alternates. The ratio is that of the processor's seconds in the training, from the
-first batch to the last: validations, pictures and MLflow's store are in it, and what both do before
-and after (imports, the report) is not. Beside it stands the share that the looks themselves took of
-the training that was looked into, measured around them in one process: where a machine's speed
-drifts by more than that between two processes, the ratio says nothing and the share does.
-The cadence is what conf/ says. Two cases: the default model
-(`experiment=digits`), and a language model of two layers of 256 units (`experiment=python_docs
-depth=2 hidden_size=256`), cut to 600 updates: looks at the start, after 500 and at the end.
+Each pair trains the same model twice, with and without diagnostics, each in its own process and in
+alternating order. The ratio compares processor seconds from the first batch to the last, including
+validation, pictures and MLflow's store, but not imports and the report. A second number is the
+share of the training time that the diagnostics took, measured in one process: if the speed of the
+machine varies between processes by more than the ratio shows, use the share. The cadence is that of
+conf/. There are two cases: the default model (`experiment=digits`), and a language model with two
+layers of 256 units (`experiment=python_docs depth=2 hidden_size=256`) for 600 updates, measured at
+the start, after 500 updates and at the end.
 """
 
 import argparse

@@ -1,10 +1,11 @@
-"""Every command that applies to each of the five architectures, each from a shell of its own.
+"""Runs every command that applies to each of the five architectures, each in a shell of its own.
 
     python benchmarks/every_command.py --folder FOLDER [--only dates]
 
-Trains a minute or less of each on embedded data in FOLDER, then asks, samples, scores, measures,
-trains again, exports, serves and registers. What was said is kept in FOLDER, and, where all five
-are there, written into docs/use.md between its marks; a command that fails ends the script.
+Trains one model of each for a minute or less on embedded data in FOLDER, then predicts, samples,
+scores, evaluates, reruns, exports, serves and registers. The output is kept in FOLDER. When all
+five models are there, it is written into docs/use.md between its marks. A command that fails ends
+the script.
 """
 
 import argparse

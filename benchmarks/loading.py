@@ -1,10 +1,10 @@
-"""What loading costs: the share of a training step that goes into making the batch.
+"""Measures the cost of loading: the share of a training step that is spent on making the batch.
 
     python benchmarks/loading.py
 
 A 2 x 128 bidirectional LSTM classifies texts of 5 to 60 words, batch 64, read from a mapped cache.
-Batches are made and steps are taken one after the other, in pairs, so that whatever else the
-machine does falls on both alike; must be under 10 %.
+Making a batch and taking a step alternate, so that other load on the machine affects both. The
+share must be under 10 %.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""What `predict` costs beside the model itself: a bare forward loop over the same batches, paired.
+"""Compares `predict` with a bare forward loop over the same batches, in pairs.
 
     python benchmarks/predicting.py [--rows 100000] [--pairs 3] [--cell lstm] [--depth 3] ...
 
-A bidirectional network with random weights reads generated sentences, a line each. One half of a
-pair is the command, from file to file, once the model is open; the other only runs the network on
-the same batches, encoded and padded beforehand. Printed: rows a second of both, their ratio, and
-how much memory this process has held at most before the first and after the last pair.
+A bidirectional network with random weights reads generated sentences, one per line. One half of a
+pair is the command, from file to file, once the model is open. The other half only runs the network
+on the same batches, encoded and padded beforehand. Prints the rows per second of both, their ratio,
+and the peak memory of this process before the first and after the last pair.
 """
 
 import argparse

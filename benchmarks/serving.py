@@ -1,13 +1,13 @@
-"""How fast a served model answers, and what it says to what cannot be read.
+"""Measures the speed of a served model, and shows its answers to malformed requests.
 
     python benchmarks/serving.py [--seconds 30] [--clients 16] [--workers 1]
 
-Two small runs are trained: digits, 8 x 8 numbers an image, and lines of generated words with a
-label. Each is served as a user does, by `python -m seqpipe serve`, on this machine, and asked
-over HTTP: once with what cannot be read, then by many clients at once with keep-alive, with one
-record a request and with 100. Printed, in Markdown: the status and the message of each refusal;
-requests, errors, requests and records a second, and how long an answer takes, in milliseconds.
-The clients run in one process of this machine and take their share of its cores.
+Trains two small models: digits (8 x 8 numbers per image), and lines of generated words with a
+label. Each is served by `python -m seqpipe serve` on this machine and receives requests over HTTP:
+first malformed ones, then valid ones from many clients at once with keep-alive, with one record per
+request and with 100. Prints Markdown: the status and message of each refusal; requests, errors,
+requests and records per second, and the latency in milliseconds. The clients run in one process of
+this machine and share its cores.
 """
 
 import argparse
@@ -38,11 +38,11 @@ DEEP = 100_000  # brackets
 
 @dataclass
 class Tally:
-    """What clients saw.
+    """The results that clients saw.
 
     Args:
         seconds: of each answer.
-        errors: answers that were not what the same request got when it was alone.
+        errors: answers that differ from the answer to the same request alone.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -116,7 +116,7 @@ def served(folder: Path, workers: int) -> Iterator[int]:
 
 
 def malformed(column: str, record: dict[str, Any]) -> list[tuple[str, bytes]]:
-    """What cannot be read, by name: bodies."""
+    """Malformed bodies of requests, by name."""
 
     def rows(*records: Any) -> bytes:
         return json.dumps({"dataframe_records": records}).encode()
@@ -138,7 +138,7 @@ def malformed(column: str, record: dict[str, Any]) -> list[tuple[str, bytes]]:
 
 
 def refusal(port: int, body: bytes) -> str:
-    """Status and message, as cells; then the server has to be there for another client."""
+    """Status and message, as cells; checks that the server still answers another client."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("POST", "/invocations", body, HEADERS)
     answer = connection.getresponse()
@@ -180,7 +180,7 @@ def measured(port: int, record: dict[str, Any], arguments: argparse.Namespace, n
 
 
 def other(record: dict[str, Any], number: int) -> dict[str, Any]:
-    """A record of a client's own: an answer meant for another client is noticed."""
+    """A different record for each client, so that an answer for another client is noticed."""
     ((column, value),) = record.items()
     words = f"{value} {' '.join(REST[: number % 7 + 1])}" * (number // 7 + 1)
     image = [[(row + number) % 17 / 16] * 8 for row in range(8)]
@@ -188,7 +188,7 @@ def other(record: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def once(port: int, body: bytes) -> bytes:
-    """An answer that nobody else waits for."""
+    """The answer to a single request."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("POST", "/invocations", body, HEADERS)
     answer = connection.getresponse()
@@ -200,7 +200,7 @@ def once(port: int, body: bytes) -> bytes:
 
 
 def asked(port: int, bodies: Sequence[bytes], seconds: float) -> tuple[Tally, float]:
-    """Asks with a client for each body for a while. Returns what they saw, and for how long."""
+    """Sends requests with one client per body. Returns the tally, and the seconds it took."""
     tallies = [Tally() for _ in bodies]
     expected = [once(port, body) for body in bodies]
     started = time.perf_counter()

@@ -1,11 +1,11 @@
-"""What tracking costs: 12 metrics in every training step of 20 ms, with MLflow and without.
+"""Measures the cost of tracking 12 metrics in every training step of 20 ms with MLflow.
 
     python benchmarks/tracking.py
 
-Prints the time of a step with a tracker over that of the same step without; must be under 1.05.
-The steps are taken in pairs, one of each kind in alternating order, so that whatever else the
-machine does falls on both alike; on a busy machine read the second line. A step is a fixed piece
-of real work that takes one core 20 ms: sleeping would hide the cost.
+Prints the ratio of the time of a step with a tracker to the time without; it must be under 1.05.
+Steps of both kinds alternate, so that other load on the machine affects both; on a busy machine use
+the second line. A step is a fixed amount of real work that takes one core 20 ms, because sleeping
+would hide the cost.
 """
 
 import argparse

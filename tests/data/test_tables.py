@@ -182,7 +182,7 @@ def test_a_parquet_file_that_is_none_or_broken_is_refused(parquet, tmp_path):
             't.jsonl:6: a number, not an object; allowed: one object per line, as {"text": "..."}',
         ]),
         (b'{"a": 1}\n' + b"[" * 200000, "t.jsonl", {}, [
-            "t.jsonl:2: lists within lists without an end; allowed: an object a line, "
+            "t.jsonl:2: lists within lists without an end; allowed: one object per line, "
             'as {"text": "..."}',
         ]),
         (b'{"a": 1}\n{"b": 1}\n', "t.jsonl", {"columns": ["a"]}, [
