@@ -100,7 +100,6 @@ def ts(line, header="@dimensions 2\n@classLabel true up down\n"):
 FILL = "allowed: a number, or missing=previous, linear or zero, which fill it"
 NUMBER = "is not a number; allowed: as 12, -0.5 or 1e-3"
 BROKEN_TS = [
-    ("", "f.ts: has no line @data; allowed: a .ts file, header first"),
     ("@data\n", "f.ts: no series follow @data; allowed: one per line"),
     ("1,2:up\n", "f.ts:1: '1,2:up' before @data; allowed: lines that start with @ or #"),
     (
@@ -137,12 +136,6 @@ BROKEN_TS = [
 @pytest.mark.parametrize(("text", "message"), BROKEN_TS)
 def test_a_broken_ts_file_is_told_with_its_line(problem_in, text, message):
     assert problem_in(Ts, text, "f.ts") == message
-
-
-def test_a_bad_byte_in_a_series_is_told_with_its_line(problem_in):
-    assert problem_in(Ts, b"@data\n1,\xff\n2,3", "f.ts").startswith(
-        "f.ts:2: byte 0xff at column 3 is not utf-8; allowed: "
-    )
 
 
 def test_what_is_missing_everywhere_can_only_become_zero(parsed, problem_in):
@@ -219,7 +212,6 @@ def test_class_names_come_from_a_file_of_their_own(parsed, problem_in, tmp_path)
 
 
 BROKEN_WIDE = [
-    ("", {}, "f.csv: has no rows below its header; allowed: one series per row"),
     ("y,a\n", {}, "f.csv: has no rows below its header; allowed: one series per row"),
     ("", {"header": False, "label": 0}, "f.csv: has no rows; allowed: one series per row"),
     ("yy,a\nu,1\n", {}, "f.csv:1: column=y: not in the header; allowed: yy, a; did you mean 'yy'?"),
@@ -348,7 +340,6 @@ def test_labels_may_stand_in_a_file_of_their_own(parsed, tmp_path):
 
 
 BROKEN_LONG = [
-    ("", "f.csv: is empty; allowed: a header, and rows below it"),
     ("id,x,y\n", "f.csv: has no rows below its header; allowed: one step per row"),
     (
         "idd,x,y\n",

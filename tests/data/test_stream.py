@@ -103,12 +103,6 @@ def test_a_share_without_a_line_is_told(write):
     assert SequenceData(Stream(train="t.txt", piece=8), Text("text")).sizes["test"] == 1
 
 
-def test_a_file_without_a_character_is_told_as_such(write):
-    write(t_txt=b"")
-    with pytest.raises(DataError, match=r"t\.txt: holds no text"):
-        SequenceData(Stream(train="t.txt"), Text("text"))
-
-
 def test_a_line_longer_than_a_piece_is_parted_between_words(write):
     write(t_txt=b"some words in a line " * 50)
     records = read(whole(Stream, piece=100))

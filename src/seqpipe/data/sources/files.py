@@ -199,7 +199,7 @@ class FileSource(Source):
         return self._given_by_several()
 
     def _given_by_several(self) -> GivenSplits:
-        """Those of a list of names, or of a pattern."""
+        """Return warnings about the given splits of a list of names, or of a pattern."""
         named = [find_files(self.folder / name, self.endings)[0] for name in _listed(self.train)]
         files = [file for found in named for file in found]
         return GivenSplits(warnings=warn_unused(self.train, files, self._not_typed))
