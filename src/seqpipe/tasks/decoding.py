@@ -43,6 +43,17 @@ def beam_size_of(decoding: Decoding, beam_size: int | None) -> int | None:
     return BEAM_SIZE if beam_size is None else beam_size
 
 
+def ranked_answers(
+    ids: Tensor, lengths: Tensor, scores: Tensor
+) -> list[list[tuple[Tensor, float]]]:
+    """The n best answers to each x, without padding, with their scores.
+
+    ids: (B, n, T); lengths: (B, n); scores: (B, n) log p(y | x) in nats.
+    """
+    rows = zip(ids.cpu(), lengths.tolist(), scores.tolist(), strict=True)
+    return [[(one[:n], score) for one, n, score in zip(*row, strict=True)] for row in rows]
+
+
 class DecodedTask(Task):
     """Tasks that are measured on the sequences that the model decodes."""
 

@@ -11,7 +11,14 @@ from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.vocabulary import BOS, EOS, PAD
 from seqpipe.nn.ctc import best_path, ctc_loss, prefix_beam, steps_needed
-from seqpipe.tasks.decoding import Decoded, DecodedTask, Decoding, beam_size_of, transcript_faults
+from seqpipe.tasks.decoding import (
+    Decoded,
+    DecodedTask,
+    Decoding,
+    beam_size_of,
+    ranked_answers,
+    transcript_faults,
+)
 
 
 class Transcription(DecodedTask):
@@ -118,12 +125,10 @@ class Transcription(DecodedTask):
                 n_best=n_best,
                 banned=(BOS, EOS),
             )
-            rows = zip(found.ids.cpu(), found.lengths.tolist(), found.scores.tolist(), strict=True)
-            return [[(ids[:n], score) for ids, n, score in zip(*r, strict=True)] for r in rows]
+            return ranked_answers(*found)
         ids, lengths = best_path(logits, batch.x_lengths, blank=PAD)
         losses = ctc_loss(logits, batch.x_lengths, ids, lengths, blank=PAD)
-        paths = zip(ids.cpu(), lengths.tolist(), losses.tolist(), strict=True)
-        return [[(row[:n], -loss)] for row, n, loss in paths]
+        return ranked_answers(*(one.unsqueeze(1) for one in (ids, lengths, -losses)))
 
 
 def _too_short(x: Any, y: Any) -> str | None:

@@ -15,6 +15,7 @@ from seqpipe.tasks.decoding import (
     Decoding,
     beam_faults,
     beam_size_of,
+    ranked_answers,
 )
 from seqpipe.tasks.step_task import StepTask
 
@@ -110,11 +111,8 @@ class Transduction(DecodedTask, StepTask):
             n_best=n_best,
             length_penalty=self.length_penalty if length_penalty is None else length_penalty,
         )
-        rows = zip(found.ids.cpu(), found.lengths.tolist(), found.scores.tolist(), strict=True)
-        return [
-            [(_before(ids[:n], EOS), score) for ids, n, score in zip(*row, strict=True)]
-            for row in rows
-        ]
+        answers = ranked_answers(found.ids, found.lengths, found.scores)
+        return [[(_before(ids, EOS), score) for ids, score in row] for row in answers]
 
 
 def _before(ids: Tensor, end: int) -> Tensor:
