@@ -74,6 +74,7 @@ def test_a_row_a_job_says_what_differs_what_came_of_it_and_which_is_best(sweep, 
     assert page.count("<strong>best</strong>") == 1
     assert '<a href="1/report.html">1</a>' in page
     assert "![results](figures/results.png)" in markdown
+    assert "Repeats" not in markdown
 
 
 def test_failed_refused_and_unfinished_jobs_are_shown_with_their_reason(sweep, tmp_path):
@@ -121,12 +122,6 @@ def test_repeats_over_seeds_are_shown_as_mean_and_spread(sweep, tmp_path):
         ("2", "3", "0.5 ± 0.1"),
     ]
     assert rows[0]["test/mse"] == "1 ± 0"
-
-
-def test_without_repeats_there_is_no_table_of_them(sweep, tmp_path):
-    sweep("depth=1 seed=0", {"val/mse": 0.1})
-    jobs = sweep("depth=2 seed=0", {"val/mse": 0.1})
-    assert "Repeats" not in _page(tmp_path, jobs)[0]
 
 
 def test_a_single_job_is_compared_with_nothing(sweep, tmp_path):
@@ -258,6 +253,7 @@ def test_clipping_is_drawn_a_line_a_job_also_of_one_that_failed(sweep, tmp_path,
         val_S_loss=[(5, 0.4), (10, math.nan)],
         bad_steps=[(5, 0.0), (10, 30.0)],
     )
+    assert read_history(tmp_path / "2" / "history.csv") == {}
     markdown, _ = _page(
         tmp_path, jobs, ends_in="clipping", options={"guessing": 0.1667, "solved": 0.01}
     )
@@ -278,10 +274,6 @@ def test_clipping_is_drawn_a_line_a_job_also_of_one_that_failed(sweep, tmp_path,
         "`unclipped`: the gradient was not finite; the job failed (30 updates were bad)."
         in markdown
     )
-
-
-def test_a_run_without_a_history_has_none(tmp_path):
-    assert read_history(tmp_path / "history.csv") == {}
 
 
 def test_metrics_that_were_not_finite_are_nan(sweep, tmp_path):

@@ -30,7 +30,7 @@ def test_examples_keep_every_column_and_any_text(tmp_path):
         ]
 
 
-@pytest.mark.parametrize("n", [2, 15, 50])
+@pytest.mark.parametrize("n", [15, 16])  # the most with counts, and one more
 def test_the_confusion_matrix_shows_counts_shares_names_and_accuracy(tmp_path, drawn, n):
     matrix = [[0] * n for _ in range(n)]
     for k in range(n):
