@@ -138,7 +138,7 @@ class Forecast(TimedTable):
         broken: dict[str, DataError] = {}
         usual = self.usual_steps(file)
         for at, raw in self.rows(file, self.stamps(file)):
-            id_ = "" if self.id is None or isinstance(raw, DataError) else raw[self.id]
+            id_ = "" if isinstance(raw, DataError) else self.series_of(raw)
             end = ends.setdefault(id_, deque(maxlen=self.past))
             try:
                 if isinstance(raw, DataError):
@@ -150,11 +150,8 @@ class Forecast(TimedTable):
                     broken[id_] = DataError(f"{place(file, at)}: {step}; allowed: {allowed}")
                     end.clear()
                 end.append(row)
-            except (ValueError, DataError) as problem:
-                text = (
-                    problem if isinstance(problem, DataError) else f"{place(file, at)}: {problem}"
-                )
-                broken[id_] = text if isinstance(text, DataError) else DataError(text)
+            except DataError as error:
+                broken[id_] = error
                 end.clear()
         for id_, end in ends.items():
             if len(end) == self.past:
@@ -178,6 +175,10 @@ class Forecast(TimedTable):
             columns["after"] = rows[-1].time
         return PlacedRecord(columns, file, rows[-1].line)
 
+    def series_of(self, raw: dict[str, str]) -> str:
+        """The id of the series that a row belongs to."""
+        return "" if self.id is None else raw[self.id]
+
     def stamps(self, file: Path) -> str | None:
         """The column with the time stamps of a file: `time`, or one that looks like times."""
         if self.time is not None or self.gaps == "ignore":
@@ -194,8 +195,7 @@ class Forecast(TimedTable):
             clock = self.times_of(file)[1]
             for _, raw in self.rows(file, self.stamps(file)):
                 if not isinstance(raw, DataError):
-                    id_ = "" if self.id is None else raw[self.id]
-                    moments.setdefault(id_, []).append(clock(raw[column]))
+                    moments.setdefault(self.series_of(raw), []).append(clock(raw[column]))
             # A column that was not named and does not grow holds no times of steps.
             known = self.time is not None or grows(moments.values())
             steps = {id_: usual_step(times) for id_, times in moments.items()}
@@ -223,8 +223,14 @@ class Forecast(TimedTable):
         """A row as numbers; file: the file that holds it.
 
         Raises:
-            ValueError: a number that is none or missing, a time that is not later than before.
+            DataError: a number that is none or missing, a time that is not later than before.
         """
+        try:
+            return self._row(line, raw, before, file)
+        except ValueError as problem:
+            raise DataError(f"{place(file, line)}: {problem}") from None
+
+    def _row(self, line: int, raw: dict[str, str], before: _Row | None, file: Path) -> _Row:
         stamps = self.stamps(file)
         time = "" if stamps is None else raw[stamps]
         at = math.nan
@@ -284,7 +290,7 @@ class _Windows:
                 if self.reports_errors:
                     yield raw
                 continue
-            id_ = "" if source.id is None else raw[source.id]
+            id_ = source.series_of(raw)
             if id_ != now or not seen:
                 if id_ in seen:
                     text = f"{source.id}={id_} comes back; allowed: the rows of one id together"
@@ -295,11 +301,11 @@ class _Windows:
             read += 1
             try:
                 row = source.row(at, raw, before, file)
-            except ValueError as problem:
+            except DataError as error:
                 before = None
                 window.clear()
                 if self.reports_errors:
-                    yield DataError(f"{place(file, at)}: {problem}")
+                    yield error
                 continue
             if usual and before is not None and is_gap(row.moment - before.moment, usual[id_]):
                 window.clear()
@@ -320,7 +326,7 @@ class _Windows:
         counts: Counter[str] = Counter()
         for _, raw in self.source.rows(file, self.source.stamps(file)):
             if not isinstance(raw, DataError):
-                counts["" if self.source.id is None else raw[self.source.id]] += 1
+                counts[self.source.series_of(raw)] += 1
         bounds = {}
         for id_, rows in counts.items():
             end = {"test": rows}
