@@ -22,6 +22,11 @@ def problems(found):
     return [text for one in found if isinstance(one, DataError) for text in one.problems]
 
 
+def problems_of(source):
+    """The messages that stand in the place of records, of every split."""
+    return [text for found in source.read().by_name().values() for text in problems(found)]
+
+
 def problems_in(made, file, **options):
     """All that is wrong with a file, as a whole or in it; paths without its folder."""
     try:

@@ -1,6 +1,5 @@
 """Recordings: which files, what their names say, what is refused; at any rate and of any width."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from seqpipe.data.base import SPLITS
 from seqpipe.data.sources.audio import ENDINGS, Audio, Recordings, WithAudio, resampled
 from seqpipe.data.sources.text import LabelledLines
 from seqpipe.errors import ConfigError, DataError
+from small_files import problems_of
 
 RATE = 8000
 
@@ -40,12 +40,6 @@ PATTERN = r"(?P<digit>\d)_(?P<speaker>\w+)_(?P<take>\d+)"
 def names_in(source):
     splits = source.read().by_name()
     return {split: sorted(r["file"] for r in splits[split]) for split in SPLITS}
-
-
-def problems_of(source):
-    """The messages that stand in the place of records, of every split."""
-    return [p for s in source.read().by_name().values() for r in s if isinstance(r, DataError)
-            for p in r.problems]  # fmt: skip
 
 
 @pytest.mark.parametrize("ending", [".wav", ".flac", ".ogg"])
@@ -217,16 +211,6 @@ def test_a_broken_recording_is_told_in_its_place_and_the_others_are_read(tmp_pat
     ]
 
 
-def test_a_name_that_does_not_fit_the_pattern_is_told(digits):
-    save(digits / "recordings" / "x.wav")
-    splits = {"valid": "recordings/*_1.wav", "test": "recordings/*_0.wav"}
-    source = Audio(train="recordings", **splits, path=str(digits), pattern=PATTERN)
-    assert problems_of(source) == [
-        f"{digits / 'recordings' / 'x.wav'}: 'x' does not match data.source.pattern={PATTERN}; "
-        "allowed: a pattern for the whole name"
-    ]
-
-
 REFUSED = [
     ({"replace": {"word": {"a": "b"}}}, "data.source.replace.word: no such column; "
      "allowed: folder, file"),
@@ -264,16 +248,6 @@ def test_splits_that_overlap_or_leave_nothing_are_refused(digits):
         Audio(train="list.txt", path=str(digits)).read()
     assert str(refused.value) == (
         f"{digits / 'list.txt'}: lists no files; allowed: one per line, from its folder on"
-    )
-
-
-def test_without_soundfile_the_extra_that_brings_it_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "soundfile", None)
-    with pytest.raises(ConfigError) as refused:
-        Audio(train="x")
-    assert str(refused.value) == (
-        "data.source=Audio: needs soundfile, which is not installed; "
-        'allowed: pip install "soundfile>=0.12"'
     )
 
 

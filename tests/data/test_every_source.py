@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import sys
 import typing
 from dataclasses import MISSING, fields, is_dataclass
 
@@ -12,12 +13,14 @@ import pytest
 from seqpipe.bounds import bounds_of
 from seqpipe.data import sources
 from seqpipe.data.base import SPLITS, Source
+from seqpipe.data.fields.text import Text
 from seqpipe.data.sources.argument_checks import MissingFiles, check_use
 from seqpipe.data.sources.audio import Audio
 from seqpipe.data.sources.digits import Digits
 from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.hub_documents import HubDocuments
 from seqpipe.data.sources.idx import Mnist
+from seqpipe.data.sources.midi import MidiRolls
 from seqpipe.data.sources.named_files import NamedFiles
 from seqpipe.data.sources.table import Table
 from seqpipe.data.sources.video import FrameFolders, Video
@@ -172,3 +175,23 @@ def test_an_option_of_text_that_no_file_makes_use_of_is_refused(made, names, opt
     usual = {"encoding": "utf-8", "header": "true", "quote": '"', "delimiter": "null"}[name]
     text = f"{why}; allowed: {usual}"
     assert refused.value.problems == [str(Problem(f"data.source.{name}", value, text))]
+
+
+LIBRARIES = [
+    ("av", lambda: Video(train="x"), "data.source=Video", "av>=13"),
+    ("soundfile", lambda: Audio(train="x"), "data.source=Audio", "soundfile>=0.12"),
+    ("symusic", lambda: MidiRolls(train="x"), "data.source=MidiRolls", "symusic>=0.5"),
+    ("tokenizers", lambda: Text("x", by="subwords"), "by=subwords", "tokenizers>=0.20"),
+]
+
+
+@pytest.mark.parametrize(("library", "make", "key", "version"), LIBRARIES)
+def test_a_library_that_is_not_installed_is_named_with_the_way_to_install_it(
+    monkeypatch, library, make, key, version
+):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ConfigError) as refused:
+        make()
+    assert str(refused.value) == (
+        f'{key}: needs {library}, which is not installed; allowed: pip install "{version}"'
+    )

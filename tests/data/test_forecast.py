@@ -10,6 +10,7 @@ from seqpipe.data.fields.labels import Number
 from seqpipe.data.fields.series import Series
 from seqpipe.data.sources.forecast import Forecast
 from seqpipe.errors import ConfigError, DataError
+from small_files import problems_of
 
 
 @pytest.fixture
@@ -125,13 +126,7 @@ def test_parse_gives_every_window_of_a_file(made, tmp_path):
 
 
 def problems(source):
-    return [
-        problem.replace(f"{source.folder}/", "")
-        for found in source.read().by_name().values()
-        for one in found
-        if isinstance(one, DataError)
-        for problem in one.problems
-    ]
+    return [text.replace(f"{source.folder}/", "") for text in problems_of(source)]
 
 
 def test_a_bad_row_is_told_once_and_no_window_goes_over_it(made):

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 import small_files
 from seqpipe.data.sources.midi import MidiEvents, MidiRolls
-from seqpipe.errors import ConfigError
 
 
 def roll_of(*steps, width=88, lowest=21):
@@ -155,16 +154,6 @@ def test_midi_without_notes_and_notes_without_a_key_are_named(file_of):
     assert events(file) == ["NOTE_ON_12", "TIME_50", "NOTE_OFF_12"]
     told = "tune.mid: note 12 is no key of a piano; allowed: 21 to 108"
     assert small_files.problems_in(MidiRolls, file) == [told]
-
-
-def test_without_symusic_the_message_says_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "symusic", None)
-    with pytest.raises(ConfigError) as error:
-        MidiRolls(train="tune.mid")
-    assert str(error.value) == (
-        "data.source=MidiRolls: needs symusic, which is not installed; "
-        'allowed: pip install "symusic>=0.5"'
-    )
 
 
 @pytest.mark.realdata

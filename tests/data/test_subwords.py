@@ -12,7 +12,7 @@ from seqpipe.data.base import PlacedRecord
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.text import Text
 from seqpipe.data.vocabulary import EOS, PAD, UNK
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import DataError
 
 SENTENCES = ["the lower the better", "the newest is the widest", "lowest and newest, lower <EOS>"]
 
@@ -116,13 +116,3 @@ def test_a_bad_record_is_left_out_where_that_is_asked_for(source_of):
     data = SequenceData(source_of(records), field, on_error="skip")
     assert data.sizes["train"] == 3
     assert field.decode(data.batch("train", [1]).y[0]) == SENTENCES[1]
-
-
-def test_without_the_library_it_is_said_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(ConfigError) as error:
-        Text("text", by="subwords")
-    assert str(error.value) == (
-        "by=subwords: needs tokenizers, which is not installed; "
-        'allowed: pip install "tokenizers>=0.20"'
-    )
