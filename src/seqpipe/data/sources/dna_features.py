@@ -1,6 +1,5 @@
 """DNA with features: a class for each base, on either strand, whole or in windows."""
 
-import typing
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,13 +10,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from seqpipe.bounds import Count
 from seqpipe.data.base import Found, PlacedRecord
 from seqpipe.data.nucleotides import item, reverse_complement
 from seqpipe.data.sources.fasta_records import Piece, fasta, sequences
 from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import ConfigError, DataError, did_you_mean
-from seqpipe.rules import or_null, whole
 
 REGION = 10  # windows of a region, where `region` is not given
 
@@ -72,9 +71,9 @@ class Annotated(FileSource):
     background: str = "noncoding"
     strand: Literal["both", "forward", "coding"] = "both"
     case: Literal["fold", "keep"] = "fold"
-    length: typing.Annotated[int | None, or_null(whole(1))] = None
-    stride: typing.Annotated[int | None, or_null(whole(1))] = None
-    region: typing.Annotated[int | None, or_null(whole(1))] = None
+    length: Count | None = None
+    stride: Count | None = None
+    region: Count | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

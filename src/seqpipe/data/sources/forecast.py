@@ -5,10 +5,11 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from seqpipe.bounds import Count
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits, place
 from seqpipe.data.sources.argument_checks import Names, NamesOrShare
 from seqpipe.data.sources.numeric_text import Numbers, named_numbers
@@ -22,7 +23,6 @@ from seqpipe.data.sources.time_gaps import (
     usual_step,
 )
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.rules import whole
 
 
 class _Row(NamedTuple):
@@ -71,9 +71,9 @@ class Forecast(TimedTable):
 
     test: NamesOrShare = 0.2
     values: list[str]
-    past: Annotated[int, whole(1)]
-    horizon: Annotated[int, whole(1)] = 1
-    stride: Annotated[int, whole(1)] = 1
+    past: Count
+    horizon: Count = 1
+    stride: Count = 1
     targets: list[str] | None = None
     gaps: Literal["break", "ignore"] = "break"
     id: str | None = None

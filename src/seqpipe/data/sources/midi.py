@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from seqpipe.bounds import Count, Positive
 from seqpipe.data.base import Found, PlacedRecord
 from seqpipe.data.optional_deps import need
 from seqpipe.data.piano_roll import ALL_NOTES, HIGHEST, KEYS, LOWEST, no_key
 from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.errors import DataError
-from seqpipe.rules import or_null, real, whole
+from seqpipe.rules import or_null, whole
 
 Notes = np.ndarray[Any, np.dtype[np.int64]]
 """(N, 4): first step, step after the last, pitch, velocity; by first step, then pitch."""
@@ -25,7 +26,7 @@ class _Midi(FileSource):
 
     suffixes = (".mid", ".midi")
 
-    steps: Annotated[float, real("(0, inf)")] = 4
+    steps: Positive = 4
     per: Literal["beat", "second"] = "beat"
     encoding: str = field(init=False, default="utf-8")
     stratify: str | None = field(init=False, default=None)
@@ -136,9 +137,9 @@ class MidiEvents(_Midi):
         32 velocities. There the pedal holds notes; here it does not.
     """
 
-    steps: Annotated[float, real("(0, inf)")] = 100
+    steps: Positive = 100
     per: Literal["beat", "second"] = "second"
-    longest_wait: Annotated[int, whole(1)] = 100
+    longest_wait: Count = 100
     velocity_bins: Annotated[int | None, or_null(whole(1, ALL_NOTES))] = None
     group: Names | None = field(init=False, default="events")
 

@@ -5,17 +5,17 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from seqpipe.bounds import Count, Positive
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, place
 from seqpipe.data.optional_deps import need
 from seqpipe.data.sources.argument_checks import not_there
 from seqpipe.data.sources.named_files import NamedFiles
 from seqpipe.data.sources.table_formats import check_columns, table_rows
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.rules import or_null, real, whole
 
 Frames = np.ndarray[Any, np.dtype[np.uint8]]
 OWN_COLUMNS = ("frames", "file", "name", "folder", "piece")
@@ -51,10 +51,10 @@ class Clips(NamedFiles):
 
     own_columns = OWN_COLUMNS
 
-    height: Annotated[int, whole(1)] = 24
-    width: Annotated[int, whole(1)] = 32
+    height: Count = 24
+    width: Count = 32
     color: Literal["grey", "rgb"] = "grey"
-    pieces: Annotated[int, whole(1)] = 1
+    pieces: Count = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -214,9 +214,9 @@ class Video(Clips):
         *(".ogv", ".3gp", ".gif"),
     )
 
-    frames_per_second: Annotated[float | None, or_null(real("(0, inf)"))] = None
-    frames: Annotated[int | None, or_null(whole(1))] = None
-    max_seconds: Annotated[float | None, or_null(real("(0, inf)"))] = None
+    frames_per_second: Positive | None = None
+    frames: Count | None = None
+    max_seconds: Positive | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -308,8 +308,8 @@ class FrameFolders(Clips):
     suffixes = PICTURES
     class_depth = 3  # class/clip/1.png
 
-    every: Annotated[int, whole(1)] = 1
-    frames: Annotated[int | None, or_null(whole(1))] = None
+    every: Count = 1
+    frames: Count | None = None
 
     def files_of(self, split: str) -> list[Path]:
         """The folders of a split, each once, and its tables."""
