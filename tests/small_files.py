@@ -2,6 +2,8 @@
 
 import gzip
 
+import numpy as np
+
 from seqpipe.errors import DataError
 
 
@@ -39,3 +41,11 @@ def problems_in(made, file, **options):
 def in_every_split(made, folder, names, **options):
     """A source that trains, validates and tests on the same files of a folder."""
     return made(train=names, valid=names, test=names, path=str(folder), **options)
+
+
+def roll_of(*steps, width=88, lowest=21):
+    """A piano roll with the MIDI numbers of each step."""
+    roll = np.zeros((len(steps), width), dtype=np.uint8)
+    for t, notes in enumerate(steps):
+        roll[t, [note - lowest for note in notes]] = 1
+    return roll

@@ -23,20 +23,11 @@ def test_classes_are_sorted_numbers_by_their_value():
     assert fitted(Category("y"), "10", "9").spec.names == ("9", "10")
 
 
-def test_a_class_comes_back_by_name():
-    field = fitted(Category("y"), "cat", "dog")
-    assert field.encode({"y": "dog"}).item() == 1
-    assert field.decode(torch.tensor(1)) == "dog"
-    assert field.decode(field.encode({"y": "cat"})) == "cat"
-
-
 def test_tags_are_one_class_a_step():
     field = fitted(Tags("y"), ["b", "a"], ["c"])
     assert field.spec == FieldSpec("tags", 3, ("a", "b", "c"))
     assert field.encode({"y": ["c", "a", "c"]}).tolist() == [2, 0, 2]
     assert field.decode([2, 0, 2]) == "c a c"
-    with pytest.raises(DataError, match="y='d': not a class of the training split; it has a, b, c"):
-        field.encode({"y": ["a", "d"]})
 
 
 def test_a_number_is_a_row_of_one():
@@ -50,9 +41,6 @@ def test_a_number_is_a_row_of_one():
 def test_several_numbers_are_a_row_of_their_own_width():
     field = fitted(Number("y"), [1, 2])
     assert field.encode({"y": np.array([3, 4])}).tolist() == [3.0, 4.0]
-    with pytest.raises(DataError) as error:
-        field.encode({"y": [1]})
-    assert str(error.value) == "y=[1]: holds 1 numbers; the training split starts with 2"
 
 
 def test_a_series_has_steps_and_a_vector_has_none():
@@ -156,9 +144,6 @@ def test_ordered_classes_are_numbers_by_their_value_or_as_given():
     again = Ordinal("y")
     again.restore(words.state())
     assert again.encode({"y": "good"}).item() == 2
-    with pytest.raises(DataError) as error:
-        words.encode({"y": "bda"})
-    assert str(error.value).startswith("y='bda': not a class ")
 
 
 @given(st.permutations(["a", "b", "c", "7"]))

@@ -10,13 +10,7 @@ from hypothesis import strategies as st
 
 import small_files
 from seqpipe.data.sources.midi import MidiEvents, MidiRolls
-
-
-def roll_of(*steps, width=88, lowest=21):
-    roll = np.zeros((len(steps), width), dtype=np.uint8)
-    for t, notes in enumerate(steps):
-        roll[t, [note - lowest for note in notes]] = 1
-    return roll
+from small_files import roll_of
 
 
 def quantity(number):
