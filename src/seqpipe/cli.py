@@ -27,7 +27,7 @@ from seqpipe.commands.dispatch import (
     listed,
     split,
 )
-from seqpipe.config.class_override import drop_inherited
+from seqpipe.config.adjustments import drop_inherited
 from seqpipe.config.commandline import check_command, flags_first, read_flags
 from seqpipe.config.compose import Launch
 from seqpipe.config.hydra_job import (

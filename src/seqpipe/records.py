@@ -279,15 +279,6 @@ def targets(node: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]
             yield from targets(value, f"{key}.{place}")
 
 
-def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) of all values; a list and an empty mapping are one value."""
-    if isinstance(node, Mapping) and node:
-        for name, value in node.items():
-            yield from leaves(value, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, node
-
-
 def seal(config: Mapping[str, Any]) -> str:
     """Return the sha256 of a configuration; equal for config.yaml of a run and of its model."""
     text = json.dumps(config, sort_keys=True, ensure_ascii=True, default=str)

@@ -6,8 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from seqpipe.build import build_data
+from seqpipe.config.adjustments import settle_path
 from seqpipe.config.compose import compose
-from seqpipe.config.data_path import settle_path
 from seqpipe.config.loader import Loader, parse
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.signatures import signature_of

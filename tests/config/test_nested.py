@@ -5,8 +5,8 @@ from omegaconf import OmegaConf
 
 from seqpipe.config.commandline import check
 from seqpipe.config.compose import compose
+from seqpipe.config.config_view import flat_params
 from seqpipe.config.nested_groups import with_dots, with_slashes
-from seqpipe.config.params import flat_params
 from seqpipe.errors import ConfigError
 
 CRF, LINEAR = "seqpipe.nn.crf.CRFHead", "seqpipe.nn.head.Head"

@@ -1,5 +1,7 @@
 """A user's own options and classes, from --config-dir and the current folder."""
 
+from pathlib import Path
+
 import pytest
 
 from seqpipe.config.compose import compose
@@ -151,3 +153,24 @@ def test_the_command_line_finds_modules_beside_the_options(mine, command):
     done = command("-cd", "conf", "-m", "cell=leaky", "depth=1,2")
     assert done.code == 0
     assert done.out.startswith("ran leaky 1\nran leaky 2\n")
+
+
+TOYS = Path(__file__).parents[1] / "extensions" / "toys"
+OWN_ARCHITECTURE = {
+    "data=python_docs task=classification": (
+        "architecture=attentive: data=python_docs maps nothing to a text; "
+        "allowed: architecture=one_to_many"
+    ),
+    "task=tagging": "task=tagging: does not fit data=digits; allowed: task=classification",
+    "cell=none": "cell=none: architecture=attentive is recurrent; allowed: gru, ",
+    "architecture.head=crf": "architecture.head=crf: scores sequences of tags, but "
+    "architecture=attentive predicts none; ",
+}
+
+
+@pytest.mark.parametrize("typed", OWN_ARCHITECTURE)
+def test_an_architecture_of_the_users_own_gets_the_checks_that_it_declares(typed, monkeypatch):
+    monkeypatch.syspath_prepend(TOYS)
+    with pytest.raises(ConfigError) as caught:
+        compose(["architecture=attentive", *typed.split()], [TOYS / "conf"])
+    assert any(one.startswith(OWN_ARCHITECTURE[typed]) for one in caught.value.problems)

@@ -8,7 +8,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from packaged import data_node
-from seqpipe.config.data_path import settle_path
+from seqpipe.config.adjustments import settle_path
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.instantiate import Maker
 from seqpipe.runs.measured_data import CountedSource, describe_counts

@@ -12,7 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from packaged import data_node
-from seqpipe.config.data_path import settle_path
+from seqpipe.config.adjustments import settle_path
 from seqpipe.data.kinds import KINDS
 from seqpipe.errors import DataError
 from seqpipe.inference import readers

@@ -1,14 +1,24 @@
-"""Reading a composed configuration: its leaves, and where an interpolated value is written."""
+"""Reading a composed configuration: its leaves, where a value is written, its flat parameters."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+Param = str | int | float | bool | None
 _KEY = re.compile(r"\bdata\.[\w.]+(?==)")
 REFERENCE = re.compile(r"\$\{\s*(\.*)([\w.]+)\s*\}")
+
+
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of all values; a list and an empty mapping are one value."""
+    if isinstance(node, Mapping) and node:
+        for name, value in node.items():
+            yield from leaves(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node
 
 
 class Tree:
@@ -80,12 +90,7 @@ class Tree:
 
     def leaves(self, key: str = "") -> Iterator[tuple[str, Any]]:
         """Every dotted key that holds no mapping, and what is written there."""
-        node = self.raw(key)
-        if isinstance(node, dict):
-            for name in node:
-                yield from self.leaves(f"{key}.{name}" if key else str(name))
-        else:
-            yield key, node
+        return (leaf for leaf in leaves(self.raw(key), key) if leaf[1] != {})
 
     def mappings(self, key: str = "") -> Iterator[tuple[str, dict[Any, Any]]]:
         """Every dotted key that holds a mapping, and that mapping."""
@@ -114,3 +119,25 @@ def _absolute(key: str, dots: str, name: str) -> str:
     if not dots:
         return name
     return ".".join([*key.split(".")[: -len(dots)], name])
+
+
+def flat_params(cfg: DictConfig, choices: Mapping[str, str]) -> dict[str, Param]:
+    """Return the choices of a run, each named by the override that sets it: `cell`, `optim.lr`, ...
+
+    A value that only repeats another through an interpolation is left out, and so are the
+    targets behind the options: their choice is named already.
+
+    Args:
+        cfg: the whole configuration, interpolations unresolved.
+        choices: the option chosen in each group.
+    """
+    params: dict[str, Param] = {
+        group.replace("/", "."): option
+        for group, option in choices.items()
+        if option is not None and "@" not in group and group.split("/")[0] != "hydra"
+    }
+    for key, value in Tree(cfg).leaves():
+        is_target = key.rpartition(".")[2] in ("_target_", "_partial_")
+        if not is_target and not (isinstance(value, str) and value.startswith("${")):
+            params[key] = str(value).replace("'", "") if isinstance(value, list) else value
+    return params

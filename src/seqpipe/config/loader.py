@@ -18,9 +18,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from yaml import MarkedYAMLError, YAMLError
 
-from seqpipe.config.class_override import drop_inherited
+from seqpipe.config.adjustments import drop_inherited, settle_path
 from seqpipe.config.config_view import Tree
-from seqpipe.config.data_path import settle_path
 from seqpipe.config.hydra_internals import (
     ConfigLoader,
     Repository,

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from seqpipe.config.compose import Launch
-from seqpipe.config.params import flat_params
+from seqpipe.config.config_view import flat_params
 from seqpipe.data.dataset import SequenceData
 from seqpipe.tracking.base import Dataset
 from seqpipe.tracking.provenance import environment_tags

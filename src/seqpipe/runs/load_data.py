@@ -9,8 +9,8 @@ from pytorch_lightning import Trainer
 
 from seqpipe.build import build_data
 from seqpipe.checks import build_checked_trainer
+from seqpipe.config.adjustments import settle_path
 from seqpipe.config.compose import Launch
-from seqpipe.config.data_path import settle_path
 from seqpipe.config.validate import check_values, validate
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.field_checks import item_role

@@ -16,12 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqpipe.config.commandline import check
 from seqpipe.config.compose import Launch
+from seqpipe.config.config_view import flat_params, leaves
 from seqpipe.config.loader import Composed
-from seqpipe.config.params import flat_params
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import FORMER_KEYS, GROUPS, PANEL
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.records import leaves
 from seqpipe.rules import shown
 from seqpipe.runs.find_run import training_store
 from seqpipe.runs.trust import (

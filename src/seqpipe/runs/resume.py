@@ -11,8 +11,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from seqpipe.config.config_view import leaves
 from seqpipe.errors import ConfigError, first_line, resource_message
-from seqpipe.records import leaves
 from seqpipe.rules import refusal, shown
 from seqpipe.training.checkpoints import (
     UNREADABLE,

@@ -1,0 +1,91 @@
+"""Adjustments of a composed configuration: keys of a replaced class, the meaning of data.path."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from seqpipe.config.config_view import Tree
+from seqpipe.config.key_names import SPECIAL
+from seqpipe.config.schema import GIVEN_BY_THE_RUN, TAKEN_BY_THE_RUN
+from seqpipe.config.signatures import TargetError, signature_of
+
+_TARGET = "._target_"
+_PATH = "${data.path}"
+
+
+def drop_inherited(cfg: DictConfig, overrides: Iterable[str]) -> None:
+    """Remove what a new class does not take from the keys that the option gave to the old one.
+
+    `data.source._target_=...` replaces the class and leaves the keys written for the one before it.
+    Those that the new class does not take, or of another type, are removed; what was typed stays.
+
+    Args:
+        cfg: the composed configuration, which is changed.
+        overrides: what was typed, `data.source._target_=mine.Source`.
+    """
+    typed = {line.lstrip("+~").partition("=")[0] for line in overrides}
+    for key in sorted(name.removesuffix(_TARGET) for name in typed if name.endswith(_TARGET)):
+        node = OmegaConf.select(cfg, key)
+        if not isinstance(node, DictConfig):
+            continue
+        kept = {*SPECIAL, *TAKEN_BY_THE_RUN.get(key, ())}
+        kept |= set(GIVEN_BY_THE_RUN.get(key.partition(".")[0], ()))
+        try:
+            signature = signature_of(str(node.get("_target_")))
+        except TargetError:  # reported where the values are checked
+            continue
+        written = OmegaConf.to_container(node, resolve=False)
+        assert isinstance(written, dict)
+        for name, value in {str(name): value for name, value in written.items()}.items():
+            if name in kept or any(f"{one}.".startswith(f"{key}.{name}.") for one in typed):
+                continue
+            rule = signature.rules.get(name)
+            unknown = name not in signature.rules and not signature.takes_any
+            interpolated = isinstance(value, str) and "${" in value
+            if unknown or not (rule is None or interpolated or rule.accepts(value)):
+                with open_dict(node):
+                    del node[name]
+
+
+def settle_path(cfg: DictConfig) -> None:
+    """Makes `data.path` fit the source of a composed configuration; a second time changes nothing.
+
+    Where `data.source.train` was given in its place, nothing reads it, and it need not be there.
+    Where a source reads it as a folder and takes everything in it, or what fits a pattern, files
+    in its place are what it trains on: several, or one beside files to validate and to test on.
+
+    Args:
+        cfg: the whole configuration, interpolations unresolved; changed in place.
+    """
+    tree = Tree(cfg)
+    if not tree.has("data.path"):
+        return
+    path = tree.raw("data.path")
+    with open_dict(cfg):
+        if path in (None, "???") and "data.path" not in tree.references():
+            cfg.data.path = None  # OmegaConf cannot delete what is missing
+            del cfg.data["path"]
+        for key in ("data.source", "data.source.source"):
+            if tree.raw(f"{key}.path") == _PATH and _is_train(path, tree, key):
+                OmegaConf.update(cfg, f"{key}.train", _PATH)
+                OmegaConf.update(cfg, f"{key}.path", None)
+
+
+def _is_train(path: Any, tree: Tree, source: str) -> bool:
+    """True where files are given in place of a folder, and what to take of one was not typed."""
+    train = tree.raw(f"{source}.train")
+    if not isinstance(train, str) or not (train == "." or "*" in train):
+        return False
+    if isinstance(path, list):
+        return True
+    named = [split for split in ("valid", "test") if isinstance(tree.raw(f"{source}.{split}"), str)]
+    return isinstance(path, str) and _is_file(path) and ("*" in train or bool(named))
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
