@@ -78,14 +78,14 @@ def _problems_together(tree: Tree, key: str, target: Any) -> Iterator[Problem]:
     together = together_of(target)
     if together is None:
         return
-    given, parameters = _known_to_the_run(tree), inspect.signature(target).parameters
+    parameters = inspect.signature(target).parameters.items()
+    given = {name: one.default for name, one in parameters if one.default is not one.empty}
+    given |= _known_to_the_run(tree)
     for name in inspect.signature(together).parameters:
         if tree.has(f"{key}.{name}"):
             value = tree.get(f"{key}.{name}")
             is_part = isinstance(value, dict) and "_target_" in value
             given[name] = _Unbuilt(found_target(value["_target_"]), value) if is_part else value
-        elif name not in given and name in parameters:
-            given[name] = parameters[name].default
     if given.keys() >= inspect.signature(together).parameters.keys():
         for name, value, text in problems_together(together, given):
             yield Problem(tree.origin(f"{key}.{name}"), value, text)
