@@ -108,8 +108,8 @@ class Classes(Field):
     def notes(self, key: str) -> list[str]:
         """Classes that mean the same."""
         return [
-            f"{key}: the classes {' and '.join(map(repr, group))} stand for one"
-            " thing, and each is a class of its own; allowed: one way to write it"
+            f"{key}: the classes {' and '.join(map(repr, group))} seem to mean the same, but each"
+            " is a class of its own; allowed: one way to write it"
             for group in alike_in(self.names)[:3]
         ]
 
