@@ -26,7 +26,10 @@ CELLS = {
 }
 TEXT, CLASS, TAGS = FieldSpec("symbols", 9), FieldSpec("category", 4), FieldSpec("tags", 4)
 SHAPES = {
-    "many_to_one": ("digits", SequenceSpec(TEXT, CLASS), Classification),
+    "many_to_one": (
+        "digits architecture.pooling=last",
+        *(SequenceSpec(TEXT, CLASS), Classification),
+    ),
     "many_to_many": ("copy_memory", SequenceSpec(TEXT, TAGS), Tagging),
     "crf": ("copy_memory architecture.head=crf", SequenceSpec(TEXT, TAGS), Tagging),
     "one_to_many": ("python_docs", SequenceSpec(None, TEXT), LanguageModeling),
