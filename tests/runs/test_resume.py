@@ -137,6 +137,7 @@ def series_of(result):
 
 def test_the_best_weights_of_a_closing_validation_survive_a_resume(launch):
     worse = ["seed=2", "optim.lr=0.6", "trainer.max_epochs=3", "scheduler=none"]
+    worse += ["architecture.pooling=last"]
     first = launch("adding", *worse, "trainer.max_steps=6", folder="first")
     assert "best epoch: 2 " in first.summary  # inside it
     best = last(first).with_name("best.ckpt")
