@@ -170,7 +170,7 @@ def test_only_parts_of_a_run_may_be_named(folder, tmp_path, target):
         ("\nseed: 0", "\nsede: 0", DataError, "its config.yaml lacks seed; allowed: the version"),
         ("devices: 1", "devices: 2", ConfigError, "was trained in 2 processes; allowed: a run of"),
         (
-            *("pooling: last", "polling: last", DataError),
+            *("pooling: max", "polling: max", DataError),
             "does not fit this version (architecture.polling: seqpipe.models.many_to_one.ManyToOne "
             "has no such argument); allowed: the version that wrote it (0.1.0)",
         ),
