@@ -17,6 +17,8 @@ from seqpipe.errors import ConfigError
 from seqpipe.rules import real, text, whole
 from seqpipe.runs.options import RunOptions
 
+# Also where the tests run in the background of a shell, which has SIGINT ignored.
+INTERRUPTIBLE = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
 PLANT = """
 import sys, types
 from dataclasses import dataclass
@@ -57,7 +59,7 @@ def start(environment) -> Callable[..., "subprocess.Popen[str]"]:
     """Start `seqpipe ...` with `body` as the command `echo`, and come back at once."""
 
     def run(*arguments: str, body: str = ANSWER) -> "subprocess.Popen[str]":
-        code = [sys.executable, "-c", PLANT.format(body=body) + MAIN, *arguments]
+        code = [sys.executable, "-c", INTERRUPTIBLE + PLANT.format(body=body) + MAIN, *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(code, text=True, **pipes, **environment)
 
