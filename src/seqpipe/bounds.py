@@ -177,7 +177,7 @@ def together_of(made: Any) -> Together | None:
     A constructor has it from `checked`, a dataclass as its attribute `together`.
     """
     for one in getattr(made, "__mro__", (made,)):
-        for holder in (one, one.__dict__.get("__init__")):
+        for holder in (one, getattr(one, "__dict__", {}).get("__init__")):
             if found := getattr(holder, "__dict__", {}).get("together"):
                 rule: Together = getattr(found, "__func__", found)
                 return rule
