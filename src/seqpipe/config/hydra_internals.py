@@ -6,6 +6,7 @@ out of its lists.
 """
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,7 @@ def run_composed(
         run: the job.
     """
     cfg.hydra.mode = RunMode.RUN
+    cfg.hydra.runtime.cwd = os.getcwd()  # options may have been composed elsewhere
     overrides = OverridesParser.create().parse_overrides(list(cfg.hydra.overrides.task))
     config = cfg.hydra.job.config.override_dirname
     cfg.hydra.job.override_dirname = get_overrides_dirname(
