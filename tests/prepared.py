@@ -1,13 +1,14 @@
 """What is the same in every test and takes long is done once, here and in programs that fork."""
 
 import contextlib
+import os
 import pickle
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict, read_write
 
 from seqpipe.config.loader import Loader
 from seqpipe.config.paths import conf_dir
@@ -42,7 +43,16 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
             parsed[text] = pickle.dumps(parse(file))
         return pickle.loads(parsed[text])
 
+    copy_of = Loader._compose_groups
+
+    def here(self: Loader, lines: tuple[str, ...]) -> Any:
+        cfg = copy_of(self, lines)
+        with contextlib.suppress(FileNotFoundError), read_write(cfg.hydra), open_dict(cfg.hydra):
+            cfg.hydra.runtime.cwd = os.getcwd()  # not where it was composed first
+        return cfg
+
     patch.setattr(Loader, "__init__", sharing)
+    patch.setattr(Loader, "_compose_groups", here)
     patch.setattr(OmegaConf, "load", staticmethod(load))
 
 
