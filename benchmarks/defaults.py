@@ -1,6 +1,6 @@
 """Compares candidate defaults of the front panel on many data sets, by validation.
 
-    SEQPIPE_SHARED=../shared python benchmarks/defaults.py [--candidates "lr 0.01"] [--sets digits]
+    SEQPIPE_SHARED=../shared python benchmarks/defaults.py [--candidates panel] [--sets digits]
     python benchmarks/defaults.py --table
 
 Each candidate changes a few keys of the panel and trains on each set with a small budget (few
@@ -29,20 +29,17 @@ from seqpipe.tracking.base import NoTracker
 POOLING = "architecture.pooling"  # of many_to_one alone
 CANDIDATES: dict[str, dict[str, Any] | None] = {
     "recipe": None,  # experiment=NAME, with the same budget
+    "panel": {},
+    "pooling last": {POOLING: "last"},
+    "pooling mean": {POOLING: "mean"},
     "lr 0.003": {"optim.lr": 0.003},
-    "lr 0.01": {},
-    "lr 0.01, dropout 0": {"dropout": 0.0},
-    "lr 0.01, pooling last": {POOLING: "last"},
-    "lr 0.01, pooling mean": {POOLING: "mean"},
-    "lr 0.01, pooling max": {POOLING: "max"},
-    "lr 0.003, pooling mean": {"optim.lr": 0.003, POOLING: "mean"},
-    "lr 0.003, pooling max": {"optim.lr": 0.003, POOLING: "max"},
-    "lr 0.01, no clipping": {"trainer.gradient_clip_val": "null"},
-    "lr 0.01, cosine without warm-up": {"scheduler": "cosine"},
-    "lr 0.01, hidden 64": {"hidden_size": 64},
-    "lr 0.01, batch 16": {"data.batch_size": 16},
+    "dropout 0": {"dropout": 0.0},
+    "no clipping": {"trainer.gradient_clip_val": "null"},
+    "no warm-up": {"scheduler": "cosine"},
+    "hidden 64": {"hidden_size": 64},
+    "batch 16": {"data.batch_size": 16},
 }
-"""Keys that differ from the panel; the panel's own learning rate is 0.01."""
+"""The keys that differ from the panel: lr 0.01, warm-up and cosine, dropout 0.2, pooling max."""
 
 SETS: dict[str, tuple[str | None, list[str]]] = {  # folder of the shared data, and the budget
     "digits": (None, ["trainer.max_epochs=15"]),
@@ -140,21 +137,20 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """Candidates down, sets across; the best of each set in bold."""
-    values = {(one["candidate"], one["set"]): one for one in found}
-    sets = [name for name in SETS if any(name == one["set"] for one in found)]
+    """Sets down, candidates across; the best value of each set in bold, an empty cell: not run."""
     candidates = [name for name in CANDIDATES if any(name == one["candidate"] for one in found)]
-    rows = [["", *sets], ["---"] * (len(sets) + 1)]
-    first = {name: next(one for one in found if one["set"] == name) for name in sets}
-    rows.append(["*metric*", *(first[name]["monitor"].removeprefix("val/") for name in sets)])
-    for candidate in candidates:
-        row = [candidate]
-        for name in sets:
-            one = values.get((candidate, name))
-            there = [v["best"] for (_, of), v in values.items() if of == name]
-            best = min(there) if first[name]["mode"] == "min" else max(there)
-            text = "" if one is None else f"{one['best']:.3g}"
-            row.append(f"**{text}**" if one is not None and one["best"] == best else text)
+    rows = [["set", "metric", *candidates], ["---"] * (len(candidates) + 2)]
+    for name in SETS:
+        results = {one["candidate"]: one for one in found if one["set"] == name}
+        if not results:
+            continue
+        monitor, mode = next((one["monitor"], one["mode"]) for one in results.values())
+        best = (min if mode == "min" else max)(one["best"] for one in results.values())
+        row = [name, f"{monitor.removeprefix('val/')}, {mode}"]
+        for candidate in candidates:
+            value = results[candidate]["best"] if candidate in results else None
+            text = "" if value is None else f"{value:.3g}"
+            row.append(f"**{text}**" if value == best else text)
         rows.append(row)
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
