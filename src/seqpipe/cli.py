@@ -62,7 +62,6 @@ if TYPE_CHECKING:
     from seqpipe.runs.training_run import RunResult
 
 Run = Callable[[DictConfig, Launch], "RunResult"]
-_MODULES = {TRAIN: "train", "describe": "describe_data", "replay": "replay"}
 
 
 def main() -> int:
@@ -223,8 +222,9 @@ def _run_job(cfg: DictConfig, launch: Launch) -> "RunResult":
         print_error(ignored)
     from seqpipe.runs.compare import noted
 
+    module = PANEL_COMMANDS[launch.command].module
     # torch is imported only for a configuration that works
-    run: Run = import_module(f"seqpipe.commands.{_MODULES[launch.command]}").run
+    run: Run = import_module(f"seqpipe.commands.{module}").run
     if not launch.checked:
         drop_inherited(cfg, launch.overrides)
     recorded = launch.command == TRAIN and rank() == 0

@@ -1,4 +1,4 @@
-"""A cell, a task and an architecture from a folder outside the package: every command works."""
+"""A cell, a task, an architecture and a diagnostic of one's own: every command works."""
 
 import json
 import re
@@ -21,7 +21,8 @@ def classifier(seqpipe, tmp_path_factory):
     """A run with a cell, a task and an architecture of one's own."""
     folder = tmp_path_factory.mktemp("classifier")
     parts = ("cell=leaky", "task=focal", "architecture=attentive", "data=digits")
-    seqpipe(folder, "train", *parts, *SMALL)
+    observer = "+callbacks.weights._target_=weights.WeightNorm"
+    seqpipe(folder, "train", *parts, observer, *SMALL)
     return folder
 
 
@@ -44,6 +45,13 @@ def test_a_run_leaves_its_report(classifier, writer):
 def test_the_loss_of_the_run_is_that_of_the_task(classifier):
     metrics = json.loads((classifier / "run" / "metrics.json").read_text())
     assert 0 < metrics["test/loss"] < 2.3  # the cross entropy starts at ln 10, the focal loss lower
+
+
+def test_a_diagnostic_of_one_s_own_is_in_the_report_and_the_metrics(classifier):
+    metrics = json.loads((classifier / "run" / "metrics.json").read_text())
+    report = (classifier / "run" / "report.md").read_text()
+    assert f"to {metrics['weights/norm']:.4g}." in report
+    assert "Their norm went from" in report
 
 
 def test_the_run_is_evaluated(seqpipe, classifier):
@@ -79,6 +87,6 @@ def test_without_trust_nothing_of_one_s_own_is_run(seqpipe, classifier):
 def test_the_page_shows_the_files_that_are_tested():
     blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", PAGE.read_text(), flags=re.S)
     shown = dict(blocks)
-    assert {"leaky.py", "focal.py", "attentive.py"} <= shown.keys()
+    assert {"leaky.py", "focal.py", "attentive.py", "weights.py"} <= shown.keys()
     for name, code in shown.items():
         assert code == (TOYS / name).read_text(), name

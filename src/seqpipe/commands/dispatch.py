@@ -82,13 +82,29 @@ COMMANDS: dict[str, Command] = {
 }
 
 
+class PanelCommand(NamedTuple):
+    """A command that takes the keys of the front panel, `conf/config.yaml`, as training does.
+
+    Args:
+        module: in `seqpipe.commands`, with `run(cfg, launch)`.
+        text: one line of help.
+    """
+
+    module: str
+    text: str
+
+
 TRAIN = "train"
 PANEL_COMMANDS = {
-    TRAIN: "Train a model; the default command.",
-    "describe": "Examine the data before training: examples, lengths, classes, unknown symbols.",
-    "replay": "Repeat a batch that gave NaN or Inf, and name the part that produces it.",
+    TRAIN: PanelCommand("train", "Train a model; the default command."),
+    "describe": PanelCommand(
+        "describe_data",
+        "Examine the data before training: examples, lengths, classes, unknown symbols.",
+    ),
+    "replay": PanelCommand(
+        "replay", "Repeat a batch that gave NaN or Inf, and name the part that produces it."
+    ),
 }
-"""The commands that take the keys of the panel, with their help."""
 _FILE = "file=outputs/runs/.../bad_steps/step_12_rank0.pt, with the same overrides as its run"
 
 
@@ -113,7 +129,7 @@ def split(argv: Sequence[str]) -> tuple[str, list[str]]:
 def listed() -> str:
     """All commands with one line of help each."""
     rows = {
-        **PANEL_COMMANDS,
+        **{name: command.text for name, command in PANEL_COMMANDS.items()},
         **{name: first_line(command.options) for name, command in COMMANDS.items()},
     }
     width = max(map(len, rows))
@@ -122,10 +138,10 @@ def listed() -> str:
 
 def help_of_panel(command: str) -> str:
     """The help text of a command that takes the keys of the panel."""
-    word = "" if command == TRAIN else f" {command}"
+    word, text = "" if command == TRAIN else f" {command}", PANEL_COMMANDS[command].text
     file = f"  {_FILE}\n" if command == "replay" else ""
     keys = "Takes the same keys as training: python -m seqpipe --help"
-    return f"python -m seqpipe{word} [key=value ...]\n\n{PANEL_COMMANDS[command]}\n\n{file}{keys}"
+    return f"python -m seqpipe{word} [key=value ...]\n\n{text}\n\n{file}{keys}"
 
 
 def file_of_replay(words: Sequence[str]) -> tuple[str, list[str]]:

@@ -8,6 +8,7 @@ import time
 from omegaconf import DictConfig
 
 from seqpipe.config.compose import Launch
+from seqpipe.report.findings import Observer
 from seqpipe.runs import artifacts, failure, resume, summary
 from seqpipe.runs.checked_module import build_checked_module
 from seqpipe.runs.identity import judged_on
@@ -39,18 +40,19 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
 def train(cfg: DictConfig, launch: Launch, loaded: Loaded) -> RunResult:
     """As `run`, with data that is loaded already."""
     data, resumed = loaded.data, loaded.resumed
-    module, checked = build_checked_module(cfg, launch, loaded)
+    module, preflight = build_checked_module(cfg, launch, loaded)
     folder, trainer, tracker = artifacts.claim_run_folder(
         cfg, launch, loaded.trainer, loaded.tracker
     )
-    this = TrainingRun(cfg, launch, data, module, trainer, tracker, folder, checked)
+    this = TrainingRun(cfg, launch, data, module, trainer, tracker, folder, preflight)
     with recording(tracker):
         if this.first:
             artifacts.open_record(tracker, cfg, launch, data, folder)
         try:
-            callbacks = build_observers(cfg, module.model, module.task, data, tracker)
-            vars(trainer)["callbacks"][:0] = callbacks
-            this.observers = [module, checked, *callbacks]
+            built = build_observers(cfg, module.model, module.task, data, tracker)
+            callbacks = vars(trainer)["callbacks"]
+            callbacks[:0] = built  # first: they measure the gradient as the model leaves it
+            this.observers = [module, preflight, *(c for c in callbacks if isinstance(c, Observer))]
             fit(this, batches_done=0 if resumed is None else resumed.batches)
             test(this)
             if this.first:
