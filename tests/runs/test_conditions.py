@@ -199,7 +199,7 @@ def test_evaluate_repeats_the_test_and_slices_by_the_classes_of_the_condition(tr
 
 def test_predict_says_what_the_model_does_instead(trained, tmp_path):
     (tmp_path / "in.jsonl").write_text("{}")
-    with pytest.raises(ConfigError, match=r"one_to_many: writes sequences .*; allowed: sample or"):
+    with pytest.raises(ConfigError, match=r"one_to_many: writes new sequences and cannot predict; allowed: sample or"):
         asked(predict, "predict", trained, input=str(tmp_path / "in.jsonl"))
 
 
@@ -298,8 +298,8 @@ def test_a_roll_is_written_from_a_condition_too(launch, tmp_path, monkeypatch):
         ("data.bptt=8", "data.bptt=8: "),
         ("data.window=8", "data.window=8: x and y cannot be cut together; allowed: null"),
         ("architecture.decoder.learn_initial_state=true", "learn_initial_state=true: the decoder"),
-        ("bidirectional=true", "bidirectional=true: the decoder of architecture=one_to_many"),
-        ("architecture=encoder_decoder", "one category with a text; allowed: architecture=one_to_"),
+        ("bidirectional=true", "bidirectional=true: the decoder would read its own answer"),
+        ("architecture=encoder_decoder", "maps one category to a text; allowed: architecture=one_to_"),
         ("task=classification", "task=classification: does not fit data=identifiers; allowed: "),
     ],
 )
@@ -313,7 +313,7 @@ def test_what_a_condition_cannot_go_with_is_refused(override, message, launch, t
 def test_what_is_described_counts_the_classes_of_the_condition(launch, table):
     result = launch("identifiers", *overrides("category", table), command="describe")
     text = (result.output_dir / "data.md").read_text()
-    assert "y also in train" in text
+    assert "y seen in train before" in text
     assert "big" in text
     assert "small" in text
 
