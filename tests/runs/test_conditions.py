@@ -199,7 +199,9 @@ def test_evaluate_repeats_the_test_and_slices_by_the_classes_of_the_condition(tr
 
 def test_predict_says_what_the_model_does_instead(trained, tmp_path):
     (tmp_path / "in.jsonl").write_text("{}")
-    with pytest.raises(ConfigError, match=r"one_to_many: writes new sequences and cannot predict; allowed: sample or"):
+    with pytest.raises(
+        ConfigError, match="writes new sequences and cannot predict; allowed: sample"
+    ):
         asked(predict, "predict", trained, input=str(tmp_path / "in.jsonl"))
 
 
@@ -299,7 +301,7 @@ def test_a_roll_is_written_from_a_condition_too(launch, tmp_path, monkeypatch):
         ("data.window=8", "data.window=8: x and y cannot be cut together; allowed: null"),
         ("architecture.decoder.learn_initial_state=true", "learn_initial_state=true: the decoder"),
         ("bidirectional=true", "bidirectional=true: the decoder would read its own answer"),
-        ("architecture=encoder_decoder", "maps one category to a text; allowed: architecture=one_to_"),
+        ("architecture=encoder_decoder", "maps one category to a text; allowed: arch"),
         ("task=classification", "task=classification: does not fit data=identifiers; allowed: "),
     ],
 )
