@@ -109,6 +109,17 @@ def test_a_wrong_name_or_a_request_for_help_does_not_import_torch(environment, l
             "--resolve, --info, --help, --version",
         ),
         ("--resolve", "--resolve: has nothing to resolve; allowed: --cfg job --resolve"),
+        ("-p cell", "--package=cell: says what --cfg shows; allowed: with --cfg job"),
+        (
+            "--cfg job -p hydra.run",
+            "--package=hydra.run: nothing there in --cfg job; allowed: cell, architecture, task, "
+            "optim, scheduler, callbacks, logger, diagnostics, seed, hidden_size, depth, "
+            "bidirectional, dropout, preflight, resume, trainer, data",
+        ),
+        (
+            "--cfg all -p resume",
+            "--package=resume: nothing there in --cfg all; allowed: a key that it has",
+        ),
         ("-cd nowhere", "--config-dir=nowhere: no such folder; allowed: a folder"),
     ],
 )
@@ -156,6 +167,8 @@ def test_hydras_flags_go_on_working(command):
     shown = command("--cfg", "job", "depth=3")
     assert (shown.code, shown.err) == (0, "")
     assert "\ndepth: 3\n" in shown.out
+    assert command("--cfg", "job", "-p", "depth", "depth=3").out == "3\n"
+    assert "dir: outputs/runs/" in command("--cfg", "hydra", "-p", "hydra.run").out
     assert command("--info", "searchpath").out.count(str(conf_dir())) == 1
     assert command("--version").out == f"seqpipe {seqpipe.__version__}\n"
     completed = command("-sc", "install=bash")

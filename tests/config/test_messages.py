@@ -398,3 +398,40 @@ def test_an_option_of_a_part_that_is_not_there_is_refused_as_typed():
         check(["data=digits", typed])
     text = "the chosen architecture has no teacher_forcing_decay; allowed: leave it out, or another"
     assert str(error.value) == f"{typed}: {text} architecture"
+
+
+NO_PLACE = "the configuration has no such place; allowed"
+PLACES = [
+    ("experiment=null", "experiment=null: none is chosen without it; allowed: leave it out, abc"),
+    ("~experiment", "~experiment: cannot be deleted; allowed: leave it out"),
+    ("sweep=null", "sweep=null: none is chosen without it; allowed: leave it out, cells"),
+    ("cell@foo=gru", f"cell@foo=gru: {NO_PLACE}: cell=gru"),
+    ("~stack", f"~stack: {NO_PLACE}: leave it out"),
+    (
+        "stack=feedforward",
+        f"stack=feedforward: {NO_PLACE}: stack@architecture.encoder=feedforward",
+    ),
+    (
+        "stack=feedforward data=dates",
+        f"stack=feedforward: {NO_PLACE}: stack@architecture.decoder=feedforward or "
+        "stack@architecture.encoder=feedforward",
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "text"), PLACES)
+def test_an_option_without_a_place_is_refused_with_those_there_are(line, text):
+    try:
+        (problem,) = check(line.split()).problems
+    except ConfigError as error:  # nothing is composed
+        problem = str(error)
+    assert problem.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("cell", "allowed"),
+    [("rnn", "nonlinearity, recurrent_gain"), ("gru_simplified", "leave it out")],
+)
+def test_where_all_arguments_of_a_class_are_listed_no_others_are_offered(cell, allowed):
+    (problem,) = check([f"cell={cell}", "cell.foo=1"]).problems
+    assert problem == f"cell.foo=1: unknown key; allowed: {allowed}"

@@ -67,6 +67,9 @@ def read_flags(argv: Sequence[str]) -> argparse.Namespace:
         problems.append(f"{' '.join(asked)}: exclude each other; allowed: one of them")
     if flags.resolve and not (flags.cfg or flags.help):
         problems.append("--resolve: has nothing to resolve; allowed: --cfg job --resolve")
+    if flags.package is not None and not flags.cfg:
+        wrong = "says what --cfg shows"
+        problems.append(f"--package={flags.package}: {wrong}; allowed: with --cfg job")
     if problems:
         raise ConfigError(problems)
     return flags
@@ -130,7 +133,13 @@ def check_command(flags: argparse.Namespace) -> Composed:
     )
     if checked.problems:
         raise ConfigError(checked.problems)
-    return checked.composed
+    composed, package = checked.composed, flags.package
+    if package not in (None, "_global_") and not composed.has_value(package, flags.cfg):
+        holds = ", ".join(map(str, composed.cfg)) if flags.cfg == "job" else "a key that it has"
+        raise ConfigError(
+            f"--package={package}: nothing there in --cfg {flags.cfg}; allowed: {holds}"
+        )
+    return composed
 
 
 def check(

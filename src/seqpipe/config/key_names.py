@@ -49,12 +49,12 @@ def _unknown_argument(tree: Tree, key: str, parent: str, name: str, value: objec
     packaged = packaged_keys(group, target)
     listed = [*tree.raw(parent), *sorted(packaged)]
     known = [one for one in dict.fromkeys(listed) if one not in SPECIAL]
-    text = f"unknown key; allowed: {', '.join(known)}"
+    text = f"unknown key; allowed: {', '.join(known) or 'leave it out'}"
     if name in known:
         return f"is not in the configuration yet; allowed: with a plus: +{key}={shown(value)}"
     if hint := _hint(tree, key, name, known):
         return f"{text}{hint}"
-    text += f", or with a plus another argument of {target}"
+    alone, text = text, f"{text}, or with a plus another argument of {target}"
     if packaged and not is_ours(target):  # Lightning takes seconds to import
         return text
     try:
@@ -67,7 +67,7 @@ def _unknown_argument(tree: Tree, key: str, parent: str, name: str, value: objec
     closest = did_you_mean(name, others)
     for other in others:
         closest = closest.replace(f"'{other}'", f"'+{parent}.{other}'")
-    return f"{text}: {', '.join(others) or 'none'}{closest}"
+    return f"{text}: {', '.join(others)}{closest}" if others else alone
 
 
 def deletable(cfg: DictConfig, key: str) -> str:

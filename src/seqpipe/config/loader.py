@@ -15,7 +15,7 @@ from hydra.core.utils import setup_globals
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from seqpipe.config.adjustments import drop_inherited, settle_path
@@ -37,6 +37,10 @@ from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import Problem, shown
 
 VERSION_BASE = "1.3"
+_NO_PLACE = re.compile(
+    r"Could not (?:override|delete) '([^'=]+)[^']*'\.\s*"
+    r"(?:Did you mean to override (?:one of )?([^?]+))?"
+)
 
 
 class Composed(NamedTuple):
@@ -66,12 +70,25 @@ class Composed(NamedTuple):
         """True where the options chosen make it a sweep, without the flag for one."""
         return bool(self.hydra.mode == RunMode.MULTIRUN)
 
+    def has_value(self, key: str, shown: str) -> bool:
+        """True if a key holds a value in what `--cfg` shows: job, hydra or all."""
+        is_hydra = key.split(".")[0] == "hydra"
+        if shown != "all" and is_hydra != (shown == "hydra"):
+            return False
+        try:
+            return OmegaConf.select(self._whole(), key) is not None
+        except OmegaConfBaseException:  # the interpolation there leads nowhere, or it is no key
+            return False
+
     def run(self, job: Callable[[DictConfig], float]) -> None:
         """Run it as one job of Hydra's, without composing it again."""
+        run_composed(self.loader, self._whole(), job)
+
+    def _whole(self) -> DictConfig:
         whole = self.cfg.copy()
         with open_dict(whole):
             whole.hydra = self.hydra
-        run_composed(self.loader, whole, job)
+        return whole
 
 
 def choices_of(hydra: Any) -> dict[str, str]:
@@ -203,7 +220,7 @@ class Loader:
             text = "base files are no options, options are built from them"
             return f"{override.input_line}: {text}; allowed: leave it out"
         if override.is_delete():
-            allowed = "another option, or null" if group in MAY_BE_NULL else "another option"
+            allowed = "leave it out" if group in MAY_BE_NULL else "another option"
             refused = group in (*GROUPS, *MAY_BE_NULL)
             return (
                 f"{override.input_line}: cannot be deleted; allowed: {allowed}" if refused else None
@@ -217,12 +234,13 @@ class Loader:
             allowed = f"one of {', '.join(self.options(group))}"
             return Problem(typed, value, f"several options; allowed: {allowed}")
         for name in value if isinstance(value, list) else [value]:
-            if name is None and group in MAY_BE_NULL:
-                continue
             exists = self.repository.config_exists(f"{group}/{name}")
             if name is not None and exists and not str(name).startswith("_"):
                 continue
             options = self.options(group)
+            if name is None and group in MAY_BE_NULL:  # Hydra takes no null
+                text = f"none is chosen without it; allowed: leave it out, {', '.join(options)}"
+                return Problem(typed, value, text)
             wrong = "an option must be chosen" if name is None else "no such option"
             hint = did_you_mean(shown(name), options)
             if group == "callbacks" and not hint:
@@ -291,12 +309,21 @@ class Loader:
 
 
 def _without_place(error: Exception, lines: Sequence[str]) -> str | None:
-    """Return the problem of an option for a part that the options above it do not have."""
-    found = re.match(r"Could not override '(\w+)/(\w+)'", str(error))
-    line = next((one for one in lines if found and one.startswith(f"{found[1]}/{found[2]}=")), None)
-    if found is None or line is None:
+    """Return the problem of an option whose place the options chosen do not have, or None."""
+    found = _NO_PLACE.match(str(error))
+    if found is None:
         return None
-    text = f"the chosen {found[1]} has no {found[2]}; allowed: leave it out, or another {found[1]}"
+    place, closest = found.groups()
+    line = next((one for one in lines if one.lstrip("+~").partition("=")[0] == place), None)
+    if line is None:
+        return None
+    value, (group, _, part) = line.partition("=")[2], place.partition("/")
+    if part and not closest and "@" not in place:
+        text = f"the chosen {group} has no {part}; allowed: leave it out, or another {group}"
+    else:
+        listed = [f"{with_dots(one)}={value}" for one in (closest or "").split(", ") if one]
+        allowed = " or ".join(listed) or "leave it out"
+        text = f"the configuration has no such place; allowed: {allowed}"
     return f"{with_dots(line)}: {text}"
 
 
