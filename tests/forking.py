@@ -23,7 +23,7 @@ import mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store
 import pytest
 import prepared
 import seqpipe.commands.evaluate, seqpipe.commands.predict, seqpipe.commands.train
-import seqpipe.runs.compare
+import seqpipe.runs.sweep
 import seqpipe.tracking.mlflow, seqpipe.tracking.pyfunc, seqpipe.tracking.serving
 from seqpipe.config.commandline import check
 prepared.compose_once(pytest.MonkeyPatch())

@@ -220,7 +220,7 @@ class _Jobs:
 def _run_job(cfg: DictConfig, launch: Launch) -> "RunResult":
     if ignored := ignore_stale_ranks(cfg.trainer):
         print_error(ignored)
-    from seqpipe.runs.compare import noted
+    from seqpipe.runs.sweep import noted
 
     module = PANEL_COMMANDS[launch.command].module
     # torch is imported only for a configuration that works
@@ -238,7 +238,7 @@ def _run_job(cfg: DictConfig, launch: Launch) -> "RunResult":
 
 def _compare(sweep: Comparison, command: str) -> None:
     """Writes the page about a sweep; if no job left anything, removes the sweep's folder."""
-    from seqpipe.runs.compare import compare
+    from seqpipe.runs.sweep import compare
 
     try:
         page = compare(sweep.folder, command=command, figure=sweep.figure, **sweep.options)

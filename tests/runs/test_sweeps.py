@@ -6,7 +6,7 @@ from seqpipe.build import build_data
 from seqpipe.config.compose import Launch, compose
 from seqpipe.report.sweep_jobs import read_jobs
 from seqpipe.runs import identity
-from seqpipe.runs.compare import noted
+from seqpipe.runs.sweep import noted
 
 ADDING = ("data=adding", "data.length=6", "data.source.valid=16", "data.source.test=16")
 

@@ -1,4 +1,10 @@
-"""Everything that is wrong with a configuration: its names first, then its values."""
+"""Everything that is wrong with a configuration: its names first, then its values.
+
+Where to find a check: unknown and missing keys are in `key_names`, values of keys that no
+constructor takes in `schema`, arguments of classes in `arguments` (by the rules of their
+constructors), options that exclude each other in `compatibility`, keys that nothing would read in
+`unused_keys` (called by `commandline`), and what needs data or a model in `seqpipe.checks`.
+"""
 
 import contextlib
 import fnmatch
