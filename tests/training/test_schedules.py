@@ -115,11 +115,22 @@ def test_a_training_takes_the_optimizer_that_the_check_made(trainer, module, loa
     assert of_copy.param_groups[0]["params"][0] is not checked.model.linear.weight
 
 
-def test_the_state_of_an_optimizer_follows_the_weights_to_their_precision(trainer, module, loader):
-    """Adagrad has sums of squares from the start; the precision changes the weights later."""
-    checked = module(lambda parameters: torch.optim.Adagrad(parameters, lr=0.1))
-    run = trainer(precision="64-true", max_epochs=1)
+def test_the_state_of_an_optimizer_is_made_in_the_precision_of_the_training(
+    trainer, module, loader
+):
+    """Adagrad has sums of squares from the start: 0.1 of float32 is another number in float64."""
+
+    def adagrad(parameters):
+        return torch.optim.Adagrad(parameters, lr=0.1, initial_accumulator_value=0.1)
+
+    checked, unchecked = module(adagrad), module(adagrad)
     checked.optimizer()
-    run.fit(checked, loader(), loader())
-    states = run.optimizers[0].state.values()
-    assert {state["sum"].dtype for state in states} == {torch.float64}
+    sums = []
+    for one in (checked, unchecked):
+        torch.manual_seed(0)
+        run = trainer(precision="64-true", max_epochs=1)
+        run.fit(one, loader(), loader())
+        sums.append([state["sum"] for state in run.optimizers[0].state.values()])
+    assert {value.dtype for value in sums[0]} == {torch.float64}
+    assert all(map(torch.equal, *sums))
+    assert run.optimizers[0].param_groups[0]["params"][0] is unchecked.model.linear.weight

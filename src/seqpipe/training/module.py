@@ -217,8 +217,8 @@ class SequenceModule(LightningModule, Observer):
     def configure_optimizers(self) -> Any:
         """The optimizer, and the schedule over the run's estimated steps."""
         optimizer, self._optimizer = self.optimizer(), None
-        if optimizer.state:  # made with the optimizer; the weights may have moved since
-            optimizer.load_state_dict(optimizer.state_dict())
+        if optimizer.state:  # made of weights on another device, or in another precision
+            optimizer, self._optimizer = self.optimizer(), None
         updates = self.trainer.estimated_stepping_batches
         shown = math.ceil(updates / WINDOWS) if math.isfinite(updates) else 1
         self.flow.window = max(self._log_every, shown)
