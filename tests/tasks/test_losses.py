@@ -6,6 +6,7 @@ from torch import nn
 
 from seqpipe.data.base import FieldSpec
 from seqpipe.errors import ConfigError
+from seqpipe.tasks.base import Task
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
 from seqpipe.tasks.multi_label import MultiLabel
@@ -36,6 +37,28 @@ def steps(batch_of):
     generator = torch.Generator().manual_seed(0)
     y = torch.randint(0, 5, (4, 6), generator=generator)
     return torch.randn(4, 6, 5, generator=generator), batch_of(y, [6, 1, 4, 2])
+
+
+def test_a_task_that_counts_other_units_has_losses_in_them(batch_of):
+    """`units` alone may be overridden; the loss of each example is weighted by it."""
+
+    class EverySecond(Classification):
+        losses = Task.losses  # one by one
+
+        def units(self, batch):
+            return (batch.y % 2 == 0).sum()
+
+        def loss(self, outputs, batch, *, training):
+            even = batch.y % 2 == 0
+            entropies = nn.functional.cross_entropy(outputs, batch.y, reduction="none")
+            return entropies[even].sum() / even.sum().clamp(min=1)
+
+    task, batch = EverySecond(y=FieldSpec("category", 5)), batch_of([0, 1, 4, 3])
+    outputs = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    losses, units = task.losses(outputs, batch)
+    assert units.tolist() == [1, 0, 1, 0]
+    whole = task.loss(outputs, batch, training=False)
+    assert (losses.sum() / units.sum()).item() == pytest.approx(whole.item())
 
 
 @pytest.mark.parametrize("name", STEP_TASKS)
