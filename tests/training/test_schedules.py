@@ -134,3 +134,24 @@ def test_the_state_of_an_optimizer_is_made_in_the_precision_of_the_training(
     assert {value.dtype for value in sums[0]} == {torch.float64}
     assert all(map(torch.equal, *sums))
     assert run.optimizers[0].param_groups[0]["params"][0] is unchecked.model.linear.weight
+
+
+class Outer(torch.optim.Optimizer):
+    """An optimizer that steps another one, with which it shares its groups."""
+
+    def __init__(self, params, lr, weight_decay):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+        self.inner = torch.optim.SGD(self.param_groups, lr=lr, weight_decay=weight_decay)
+        self.param_groups = self.inner.param_groups
+
+    def step(self, closure=None):
+        return self.inner.step(closure)
+
+
+def test_groups_of_decay_are_given_to_the_optimizer_when_it_is_made(module):
+    """One that steps another would go on decaying every parameter."""
+    made = module(lambda groups: Outer(groups, lr=0.1, weight_decay=0.5))
+    made.bias = torch.nn.Parameter(torch.zeros(1))
+    optimizer = made.optimizer()
+    assert [group["weight_decay"] for group in optimizer.inner.param_groups] == [0.5, 0.0]
+    assert optimizer.param_groups is optimizer.inner.param_groups

@@ -1,7 +1,8 @@
 """The parameters that weight decay shrinks: weights that a layer multiplies its input by."""
 
+from typing import Any
+
 from torch import nn
-from torch.optim import Optimizer
 
 LOOKED_UP = (nn.Embedding, nn.EmbeddingBag)
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
@@ -22,14 +23,13 @@ def decayed(model: nn.Module) -> dict[str, bool]:
     return {name: id(p) not in kept for name, p in model.named_parameters()}
 
 
-def decay_matrices_only(optimizer: Optimizer, model: nn.Module) -> None:
-    """Splits the only group of an optimizer in two: parameters that decay, and the others."""
-    (whole,) = optimizer.param_groups
-    groups = [{**whole, "params": []}, {**whole, "params": [], "weight_decay": 0.0}]
+def decay_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Groups of parameters for an optimizer: those that it decays, and the others."""
+    groups: list[dict[str, Any]] = [{"params": []}, {"params": [], "weight_decay": 0.0}]
     decays = decayed(model)
     for name, parameter in model.named_parameters():
         groups[0 if decays[name] else 1]["params"].append(parameter)
-    optimizer.param_groups = [group for group in groups if group["params"]]
+    return [group for group in groups if group["params"]]
 
 
 def _undecayed(module: nn.Module) -> list[nn.Parameter]:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from seqpipe.data.base import SequenceBatch
-from seqpipe.nn.weight_decay import decay_matrices_only
+from seqpipe.nn.weight_decay import decay_groups
 from seqpipe.report.examples import confusion_finding, draw_confusion
 from seqpipe.report.findings import Finding, Observer
 from seqpipe.tasks.base import Task
@@ -205,9 +205,10 @@ class SequenceModule(LightningModule, Observer):
         Made at the first call, which is the check before the run; the training then takes it.
         """
         if self._optimizer is None:
-            self._optimizer = self.make_optimizer(self.parameters())
-            if self._optimizer.defaults.get("weight_decay") and not self.decay_all:
-                decay_matrices_only(self._optimizer, self)
+            made = self.make_optimizer(self.parameters())
+            if made.defaults.get("weight_decay") and not self.decay_all:
+                made = self.make_optimizer(decay_groups(self))
+            self._optimizer = made
         return self._optimizer
 
     def __getstate__(self) -> dict[str, Any]:
