@@ -435,3 +435,16 @@ def test_an_option_without_a_place_is_refused_with_those_there_are(line, text):
 def test_where_all_arguments_of_a_class_are_listed_no_others_are_offered(cell, allowed):
     (problem,) = check([f"cell={cell}", "cell.foo=1"]).problems
     assert problem == f"cell.foo=1: unknown key; allowed: {allowed}"
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("depth={a:1}", "wrong type; allowed: an integer >= 1"),
+        ("dropout={a:1}", "wrong type; allowed: a number in [0, 1)"),
+        ("bidirectional={a:1}", "wrong type; allowed: true or false"),
+        ("architecture.pooling=${cell}", "wrong type; allowed: last, mean, max"),
+    ],
+)
+def test_a_mapping_that_a_part_reads_in_place_of_a_value_is_refused(line, text):
+    assert check([line]).problems == [f"{line}: {text}"]

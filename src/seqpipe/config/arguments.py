@@ -199,11 +199,14 @@ def _value_problems(tree: Tree, key: str, signature: Signature) -> Iterator[Prob
     if isinstance(raw, dict) and "_target_" in raw:
         yield from _node_problems(tree, key)
         return
-    origin = tree.origin(key)
-    if origin != key and isinstance(tree.raw(origin), dict):  # ${cell}: judged where it is written
-        return
-    name = key.rpartition(".")[2]
+    origin, name = tree.origin(key), key.rpartition(".")[2]
     rule, value = signature.rules.get(name), tree.get(key)
+    if origin != key and isinstance(written := tree.raw(origin), dict):
+        if rule in (None, MADE):  # ${cell}: judged where it is written
+            return
+        if "_target_" in written and (fault := rule.fault(value)):  # right there, wrong here
+            yield Problem(key, raw, fault)
+            return
     if rule in (None, MADE) and name in signature.rules and is_ours(signature.name):
         # What has no rule in our own classes is an object, made by a _target_ of its own.
         if value is not None or not key.startswith("data."):
