@@ -13,8 +13,9 @@ from hydra.errors import HydraException
 
 from seqpipe.config.config_view import Tree
 from seqpipe.config.hydra_internals import BASIC_SWEEPER, action_of, flags_parser
-from seqpipe.config.loader import Composed, Loader, in_quotes, parse, shadowed
+from seqpipe.config.loader import Composed, Loader, in_quotes, parse
 from seqpipe.config.nested_groups import with_dots, with_slashes
+from seqpipe.config.paths import shadowed
 from seqpipe.config.sweep_callback import comparison_problems
 from seqpipe.config.unused_keys import unread_problems
 from seqpipe.config.validate import problems_of

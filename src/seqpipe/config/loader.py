@@ -4,7 +4,7 @@ import os
 import pickle
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -391,17 +391,3 @@ def _delete(override: Override, cfg: DictConfig) -> str | None:
     with open_dict(holder):
         del holder[name]
     return None
-
-
-def shadowed(folders: Iterable[Path]) -> Iterator[str]:
-    """One problem for each file that has the place and name of a packaged file."""
-    packaged = conf_dir()
-    for folder in folders:
-        if folder.resolve() == packaged.resolve():
-            continue
-        for twin in sorted(packaged.rglob("*.yaml")):
-            place = twin.relative_to(packaged)
-            if (folder / place).is_file():
-                name = place.with_stem(f"my_{place.stem}")
-                text = f"has the name of the packaged {twin}; allowed: another name, {name}"
-                yield f"{folder / place}: {text}"

@@ -1,6 +1,7 @@
 """The one LightningModule: any model, any task."""
 
 import functools
+import inspect
 import math
 import time
 from collections.abc import Callable
@@ -205,8 +206,11 @@ class SequenceModule(LightningModule, Observer):
         Made at the first call, which is the check before the run; the training then takes it.
         """
         if self._optimizer is None:
-            made = self.make_optimizer(self.parameters())
-            if made.defaults.get("weight_decay") and not self.decay_all:
+            decay = inspect.signature(self.make_optimizer).parameters.get("weight_decay")
+            grouped = decay is not None and bool(decay.default) and not self.decay_all
+            made = self.make_optimizer(decay_groups(self) if grouped else self.parameters())
+            # One that wraps another optimizer says only then whether it decays.
+            if decay is None and made.defaults.get("weight_decay") and not self.decay_all:
                 made = self.make_optimizer(decay_groups(self))
             self._optimizer = made
         return self._optimizer
