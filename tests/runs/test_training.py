@@ -1,5 +1,6 @@
 """What a whole run learns, repeats and obeys."""
 
+import functools
 import json
 import math
 import re
@@ -44,6 +45,7 @@ def test_a_run_makes_each_of_its_parts_once_and_validates_once(launch, monkeypat
     for place, name in (*parts, (load_data, "validate")):
         plain = getattr(place, name)
 
+        @functools.wraps(plain)  # with its signature, which is looked at
         def counted(*arguments, made=made, plain=plain, **options):
             made.append(plain.__qualname__)
             return plain(*arguments, **options)
