@@ -169,8 +169,8 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="train as long as a user would")
     parser.add_argument("--table", action="store_true", help="train nothing")
     arguments = parser.parse_args()
-    name = "defaults_full.jsonl" if arguments.full else "defaults.jsonl"
-    results = arguments.results or Path("outputs") / name
+    default = "outputs/defaults_full.jsonl" if arguments.full else "outputs/defaults.jsonl"
+    results = arguments.results or Path(default)
     found = list(lines(results))
     done = {(one["candidate"], one["set"]) for one in found}
     data = (Path(arguments.shared) / "data").resolve()
