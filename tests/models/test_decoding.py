@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
-from seqpipe.models.decoding import draw, draw_each, lengths_to_end, next_input
+from seqpipe.models.decoding import bans, draw, draw_each, lengths_to_end, next_input
 
 CONDITIONED = ["one_to_many", "one_to_many category", "one_to_many roll"]
 
@@ -75,7 +75,6 @@ def test_temperature_sharpens_and_flattens_the_distribution():
         ids = draw(
             logits,
             temperature=temperature,
-            banned=(),
             generator=torch.Generator().manual_seed(0),
         )
         return torch.bincount(ids, minlength=3) / len(ids)
@@ -98,7 +97,7 @@ def test_temperature_sharpens_and_flattens_each_note(temperature):
 
 def test_draw_leaves_its_logits_alone():
     logits = torch.zeros(2, 3)
-    draw(logits, temperature=1.0, banned=(0,), top_k=1, top_p=0.5)
+    draw(logits, temperature=1.0, banned=bans(3, (0,), logits.device), top_k=1, top_p=0.5)
     assert torch.equal(logits, torch.zeros(2, 3))
 
 

@@ -5,9 +5,10 @@ import torch
 from torch.testing import assert_close
 
 from seqpipe.data.vocabulary import EOS
-from seqpipe.errors import ConfigError
-from seqpipe.models.decoding import draw, draw_each
+from seqpipe.errors import ConfigError, TrainingError
+from seqpipe.models.decoding import bans, draw, draw_each
 
+CPU = torch.device("cpu")
 SHARES = torch.tensor([0.05, 0.4, 0.15, 0.1, 0.3])  # the order of likelihood: 1, 4, 2, 3, 0
 
 
@@ -24,15 +25,15 @@ SHARES = torch.tensor([0.05, 0.4, 0.15, 0.1, 0.3])  # the order of likelihood: 1
         # of the three likeliest the first two have 0.7 / 0.85 = 0.82 of it together
         ({"top_k": 3, "top_p": 0.8}, {1: 0.4 / 0.7, 4: 0.3 / 0.7}),
         # what is banned is gone before: the likeliest is 4, with half of what is left
-        ({"top_k": 1, "banned": (1,)}, {4: 1.0}),
-        ({"top_p": 0.6, "banned": (1,)}, {4: 0.3 / 0.45, 2: 0.15 / 0.45}),
+        ({"top_k": 1, "banned": bans(5, (1,), CPU)}, {4: 1.0}),
+        ({"top_p": 0.6, "banned": bans(5, (1,), CPU)}, {4: 0.3 / 0.45, 2: 0.15 / 0.45}),
         # and the temperature is applied before: 0.16, 0.09, 0.0225, 0.01, 0.0025 of 0.285
         ({"top_p": 0.6, "temperature": 0.5}, {1: 0.16 / 0.25, 4: 0.09 / 0.25}),
     ],
 )
 def test_only_the_likeliest_are_drawn_each_with_its_share(options, wanted):
     """By hand: those kept, and their shares of what they have together."""
-    options = {"temperature": 1.0, "banned": (), **options}
+    options = {"temperature": 1.0, **options}
     logits = SHARES.log().expand(20_000, 5)
     generator = torch.Generator().manual_seed(0)
     ids = draw(logits, generator=generator, **options)
@@ -44,50 +45,86 @@ def test_only_the_likeliest_are_drawn_each_with_its_share(options, wanted):
 
 def test_rows_are_cut_each_on_its_own_and_ties_are_not_widened():
     logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [9.0, 0.0, 0.0, 0.0]]).repeat(500, 1)
-    ids = draw(logits, temperature=1.0, banned=(), top_p=0.7).view(500, 2)
+    ids = draw(logits, temperature=1.0, top_p=0.7).view(500, 2)
     assert set(ids[:, 0].tolist()) == {0, 1, 2}  # three of 1/4 reach 0.7
     assert set(ids[:, 1].tolist()) == {0}
-    ids = draw(logits, temperature=1.0, banned=(), top_k=2).view(500, 2)
+    ids = draw(logits, temperature=1.0, top_k=2).view(500, 2)
     assert set(ids[:, 0].tolist()) == {0, 1}
 
 
 @pytest.mark.parametrize(
     "shape", ["one_to_many", "one_to_many category", "one_to_many roll", "one_to_many vector"]
 )
-@pytest.mark.parametrize("P", [0, 1, 4])
+@pytest.mark.parametrize(("P", "count"), [(0, 40), (1, 1), (4, 40), (4, 1)])
 def test_what_follows_a_prompt_is_drawn_as_if_all_were_read_at_each_step(
-    build, randomise, cell, shape, P
+    build, randomise, cell, shape, P, count
 ):
     """Whatever state is carried: the same draws as from the model that reads both at once."""
     model, _, spec, _ = build(shape, cell, depth=2)
     randomise(model).eval()
     generator = torch.Generator().manual_seed(4)
     roll = spec.y.kind == "roll"
-    prompt = torch.randint(4, 9, (40, P), generator=generator)
+    prompt = torch.randint(4, 9, (count, P), generator=generator)
     if roll:
-        prompt = torch.randint(0, 2, (40, P, 5), generator=generator).double()
+        prompt = torch.randint(0, 2, (count, P, 5), generator=generator).double()
     x = None
     if spec.x is not None and spec.x.kind == "category":
-        x = torch.randint(0, 3, (40,), generator=generator)
+        x = torch.randint(0, 3, (count,), generator=generator)
     elif spec.x is not None:
-        x = torch.randn(40, 2, generator=generator).double()
+        x = torch.randn(count, 2, generator=generator).double()
     drawn, lengths = model.sample(
         x,
-        count=40,
+        count=count,
         prompt=prompt,
         max_length=6,
         stop=False,
         generator=torch.Generator().manual_seed(0),
     )
-    assert lengths.tolist() == [6] * 40
+    assert lengths.tolist() == [6] * count
     whole, chance = prompt, torch.Generator().manual_seed(0)
     for t in range(P, P + 6):
         y = torch.cat([whole, torch.zeros_like(drawn[:, :1])], dim=1)
-        logits = model(x, None, y, torch.full((40,), t + 1))[:, t]
+        logits = model(x, None, y, torch.full((count,), t + 1))[:, t]
         options = {"temperature": 1.0, "generator": chance}
-        y_t = draw_each(logits, **options) if roll else draw(logits, banned=(), **options)
+        y_t = draw_each(logits, **options) if roll else draw(logits, **options)
         whole = torch.cat([whole, y_t.unsqueeze(1)], dim=1)
     assert torch.equal(whole[:, P:], drawn)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_a_draw_is_the_one_of_torch_for_the_same_random_state(temperature):
+    logits = torch.randn(50, 30)
+    ours, theirs = (torch.Generator().manual_seed(1) for _ in range(2))
+    for _ in range(5):
+        shares = torch.softmax(logits / temperature, dim=-1)
+        wanted = torch.multinomial(shares, 1, generator=theirs).squeeze(1)
+        assert draw(logits, temperature=temperature, generator=ours).equal(wanted)
+
+
+@pytest.mark.parametrize("part", ["head.output.bias", "decoder.layers.0.forwards.cell.bias"])
+def test_a_model_whose_outputs_are_nan_samples_nothing(build, part):
+    model = build("one_to_many").model.eval()
+    with torch.no_grad():
+        model.get_parameter(part).fill_(torch.nan)
+    with pytest.raises(TrainingError, match="the model: its outputs are NaN"):
+        model.sample(count=2, max_length=3, banned=(0,))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_single_sample_in_low_precision_is_read_as_it_is_written(build, dtype):
+    """The logits of each step are those of the whole, up to rounding."""
+    model = build("one_to_many").model.eval().to(dtype)
+    seen, prepare = [], model.head.prepare
+
+    def remembering():
+        head = prepare()
+        return lambda output: (seen.append(head(output)), seen[-1])[1]
+
+    model.head.prepare = remembering
+    y, lengths = model.sample(max_length=50, stop=False)
+    whole = model(None, None, y, lengths)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.03
+    assert_close(torch.stack(seen, dim=1), whole, rtol=0, atol=tolerance)
 
 
 def test_the_end_within_a_prompt_does_not_end_the_sample(build, randomise):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqpipe.bounds import Count, Temperature, TopP, checked
-from seqpipe.errors import ConfigError
+from seqpipe.errors import ConfigError, TrainingError
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import precise
 from seqpipe.nn.recurrent import StackState
@@ -61,7 +61,14 @@ def log_probabilities(logits: Tensor, y: Tensor, y_lengths: Tensor | None = None
 
 
 def write_steps(
-    step: Step, y_t: Tensor, state: StackState, *, pick: Pick, max_length: int, eos: int | None
+    step: Step,
+    y_t: Tensor,
+    state: StackState,
+    *,
+    pick: Pick,
+    max_length: int,
+    eos: int | None,
+    refuse_nan: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Write sequences step by step; each step reads what the one before picked.
 
@@ -72,9 +79,14 @@ def write_steps(
         pick: chooses a step from its logits.
         max_length: steps at most.
         eos: id that ends a sequence; None: nothing does.
+        refuse_nan: raise where the last logits are NaN. One NaN makes all later steps NaN, by the
+            weights or the state, so it is looked for once.
 
     Returns:
         (B, T) ids or (B, T, K) notes; lengths (B,), <EOS> included.
+
+    Raises:
+        TrainingError: with `refuse_nan`.
     """
     written: list[Tensor] = []
     ended = torch.zeros(len(y_t), dtype=torch.bool, device=y_t.device)
@@ -86,6 +98,8 @@ def write_steps(
             ended |= y_t == eos
             if bool(ended.all()):
                 break
+    if refuse_nan and bool(logits.isnan().any()):
+        raise TrainingError("the model: its outputs are NaN; allowed: one that trained to the end")
     y = torch.stack(written, dim=1)
     if eos is None:
         return y, torch.full((len(y),), len(written), device=y.device)
@@ -126,16 +140,17 @@ def read_guesses(
     return torch.stack(steps, dim=1)
 
 
-def without(logits: Tensor, banned: tuple[int, ...]) -> Tensor:
-    """The logits (..., V) with those of the banned ids at minus infinity."""
-    return logits.index_fill(-1, torch.tensor(banned, device=logits.device).long(), -torch.inf)
+def bans(V: int, banned: tuple[int, ...], device: torch.device) -> Tensor:
+    """A row (V,) to add to logits: minus infinity for banned ids, 0 for all others."""
+    ids = torch.tensor(banned, device=device, dtype=torch.int64)
+    return torch.zeros(V, device=device).index_fill_(0, ids, -torch.inf)
 
 
 def draw(
     logits: Tensor,
     *,
     temperature: float,
-    banned: tuple[int, ...],
+    banned: Tensor | None = None,
     top_k: int | None = None,
     top_p: float | None = None,
     generator: torch.Generator | None = None,
@@ -145,7 +160,7 @@ def draw(
     Args:
         logits: (B, V).
         temperature: above 0; 1 is the model's own distribution, towards 0 the most likely symbol.
-        banned: ids never drawn.
+        banned: see `bans`; None: every id may be drawn.
         top_k: draw among the k most likely of those left only.
         top_p: draw among the most likely only, as few as have this probability together; after
             `top_k`.
@@ -155,21 +170,31 @@ def draw(
         (B,) ids.
 
     Source: Fan et al. (2018), section 5.4 (top k); Holtzman et al. (2020), equations 2 and 3
-    (top p, the nucleus).
+    (top p, the nucleus); Maddison et al. (2014), "A* sampling", section 2: with q from an
+    exponential distribution, argmax p / q is drawn from p. `torch.multinomial` does the same after
+    checks that take longer than the draw.
     """
-    probabilities = torch.softmax(without(logits.float(), banned) / temperature, dim=-1)
+    logits = logits.float() if banned is None else logits.float() + banned
+    if temperature != 1.0:
+        logits = logits / temperature
+    probabilities = torch.softmax(logits, dim=-1)
     if top_k is not None or top_p is not None:
-        likeliest, ids = probabilities.sort(dim=-1, descending=True, stable=True)
-        if top_k is not None:
-            likeliest[:, top_k:] = 0.0
-        if top_p is not None:
-            before = likeliest.cumsum(dim=-1) - likeliest
-            enough = before >= top_p * likeliest.sum(dim=-1, keepdim=True)
-            likeliest = likeliest.masked_fill(enough, 0.0)
-        probabilities = torch.zeros_like(probabilities).scatter(1, ids, likeliest)
-    device = logits.device if generator is None else generator.device
-    chosen = torch.multinomial(probabilities.to(device), 1, generator=generator)
-    return chosen.squeeze(1).to(logits.device)
+        probabilities = _most_likely(probabilities, top_k, top_p)
+    drawn_on = probabilities if generator is None else probabilities.to(generator.device)
+    waits = torch.empty_like(drawn_on).exponential_(generator=generator)
+    return drawn_on.div(waits).argmax(dim=-1).to(logits.device)
+
+
+def _most_likely(probabilities: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
+    """The probabilities (B, V) with 0 where `draw` must not look; they need not add up to 1."""
+    highest, ids = probabilities.sort(dim=-1, descending=True, stable=True)
+    if top_k is not None:
+        highest[:, top_k:] = 0.0
+    if top_p is not None:
+        before = highest.cumsum(dim=-1) - highest
+        enough = before >= top_p * highest.sum(dim=-1, keepdim=True)
+        highest = highest.masked_fill(enough, 0.0)
+    return torch.zeros_like(probabilities).scatter(1, ids, highest)
 
 
 @checked()

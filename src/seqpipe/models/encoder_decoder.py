@@ -14,10 +14,10 @@ from seqpipe.models.beam import Hypotheses, beam_search, states_of
 from seqpipe.models.bridge import Bridge
 from seqpipe.models.decoding import (
     PAD,
+    bans,
     log_probabilities,
     next_input,
     read_guesses,
-    without,
     write_steps,
 )
 from seqpipe.models.forcing import Decay, TeacherForced, forcing_faults
@@ -238,11 +238,12 @@ class EncoderDecoder(TeacherForced, Architecture):
             ids (B, T) and lengths (B,), <EOS> included where it came within `max_length` steps.
         """
         keys, state = self._encode(x, x_lengths)
+        never = bans(self.y_size, (PAD, self.bos, *banned), x.device)
         return write_steps(
             partial(self._step, keys=keys),
             torch.full((len(x),), self.bos, device=x.device),
             state,
-            pick=lambda logits: without(logits, (PAD, self.bos, *banned)).argmax(dim=-1),
+            pick=lambda logits: (logits + never).argmax(dim=-1),
             max_length=max_length,
             eos=self.eos,
         )
@@ -276,13 +277,14 @@ class EncoderDecoder(TeacherForced, Architecture):
         keys, state = self._encode(x, x_lengths)
         rows = torch.arange(len(x), device=x.device)
         state = states_of(state, rows.repeat_interleave(beam_size))
+        never = bans(self.y_size, (PAD, self.bos, *banned), x.device)
 
         def step(symbols: Tensor, parents: Tensor) -> Tensor:
             nonlocal state
             state = states_of(state, (rows.unsqueeze(1) * beam_size + parents).flatten())
             output, state = self.decoder.step(self.target(symbols.view(-1, 1))[:, 0], state)
             logits = self._read_out(output.view(len(x), beam_size, -1), keys)
-            return without(precise(logits).log_softmax(dim=-1), (PAD, self.bos, *banned))
+            return precise(logits).log_softmax(dim=-1) + never
 
         return beam_search(
             step,

@@ -139,6 +139,12 @@ class InputLayer(nn.Module):
             self.characters = CHARACTER_ENCODERS[characters or "cnn"](alphabet, width)
             self.output_size += width
 
+    @property
+    def vectors(self) -> Tensor | None:
+        """(V, D) of the symbols, where a step of x is one symbol and nothing else; else None."""
+        alone = self.embedding is not None and self.characters is None
+        return self.embedding.weight if alone and self.embedding is not None else None
+
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T) or (B, T, 1 + C) ids, or (B, T, D) floats. Returns (B, T, output_size)."""
         if self.embedding is not None and self.characters is not None:

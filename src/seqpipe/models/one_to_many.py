@@ -11,6 +11,9 @@ from seqpipe.bounds import Count, checked
 from seqpipe.models.architecture import Architecture
 from seqpipe.models.bridge import Bridge
 from seqpipe.models.decoding import (
+    Pick,
+    Step,
+    bans,
     check_drawing,
     draw,
     draw_each,
@@ -23,6 +26,7 @@ from seqpipe.models.inputs import InputLayer, embedding_faults, freezing_faults
 from seqpipe.nn.head import Head
 from seqpipe.nn.onnx_graph import BOOLEAN, FLOAT, INTEGER, Graph, Steps, Value
 from seqpipe.nn.recurrent import GraphState, RecurrentStack, StackState
+from seqpipe.nn.stepper import Stepper
 
 
 def writer_faults(
@@ -174,17 +178,24 @@ class OneToMany(Architecture):
         def guess(logits: Tensor) -> Tensor:
             return (logits >= 0).to(y.dtype) if self.is_roll else logits.argmax(dim=-1)
 
-        return read_guesses(self._step, *self._start(x, len(y)), y, guess=guess)
+        step = self._prepared_step(*y.shape[:2])
+        return read_guesses(step, *self._start(x, len(y)), y, guess=guess)
 
     def _start(self, x: Tensor | None, rows: int) -> tuple[Tensor, StackState]:
         """The input of the first step, and the state before it."""
         state = self._first_state(x)
         return self._before(rows), self.decoder.initial_state(rows) if state is None else state
 
-    def _step(self, y_t: Tensor, state: StackState) -> tuple[Tensor, StackState]:
-        """y_t: (B,) ids or (B, K), what is read. Returns logits (B, V) or (B, K); the state."""
-        output, state = self.decoder.step(self.input(y_t.unsqueeze(1))[:, 0], state)
-        return self.head(output), state
+    def _prepared_step(self, rows: int, steps: int) -> Step:
+        """One step without gradient, from what is read to logits; see `Stepper`."""
+        stepper = Stepper(self.decoder, self.input.vectors, rows=rows, steps=steps)
+        head = self.head.prepare()
+
+        def step(y_t: Tensor, state: StackState) -> tuple[Tensor, StackState]:
+            output, state = stepper(y_t, state)
+            return head(output), state
+
+        return step
 
     @torch.no_grad()
     def log_probabilities(
@@ -231,23 +242,29 @@ class OneToMany(Architecture):
 
         Raises:
             ConfigError: see `check_drawing`; `top_k` or `top_p` of a roll.
+            TrainingError: the model's outputs are NaN.
         """
         check_drawing(temperature, top_k, top_p, roll=self.is_roll)
-        pick = functools.partial(draw_each, temperature=temperature, generator=generator)
-        if not self.is_roll:
+        pick: Pick
+        if self.is_roll:
+            pick = functools.partial(draw_each, temperature=temperature, generator=generator)
+        else:
             pick = functools.partial(
                 draw,
                 temperature=temperature,
-                banned=banned,
+                banned=bans(self.y_size, banned, next(self.parameters()).device),
                 top_k=top_k,
                 top_p=top_p,
                 generator=generator,
             )
+        step = self._prepared_step(count, max_length)
         y_t, state = self._start(x, count)
         if prompt is not None and prompt.shape[1] > 0:
             y_t, state = self._read(prompt, y_t, state)
         eos = self.eos if stop and not self.is_roll else None
-        return write_steps(self._step, y_t, state, pick=pick, max_length=max_length, eos=eos)
+        return write_steps(
+            step, y_t, state, pick=pick, max_length=max_length, eos=eos, refuse_nan=True
+        )
 
     def _read(self, prompt: Tensor, before: Tensor, state: StackState) -> tuple[Tensor, StackState]:
         """Reads a prompt but for its last step, which the first step drawn reads."""

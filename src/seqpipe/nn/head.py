@@ -1,10 +1,12 @@
 """Layers without recurrence: the standard network, and what stands on top of a recurrent one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -105,6 +107,12 @@ class Head(nn.Module):
             x = self.drop(self.activation(layer(x)))
         y: Tensor = self.output(x)
         return y
+
+    def prepare(self) -> Callable[[Tensor], Tensor]:
+        """`forward` for many calls in eval mode with the same weights, each with less work."""
+        if len(self.layers) > 0 or type(self).forward is not Head.forward:
+            return self
+        return partial(F.linear, weight=self.output.weight, bias=self.output.bias)
 
     def onnx(self, graph: Graph, value: Value, steps: Steps | None = None) -> Value:
         """Writes the layers into a graph, on the last axis of a value; `steps` is not read."""
