@@ -25,6 +25,7 @@ MAY_IMPORT = {
         *("runs", "checks", "build", "report", "diagnostics", "tracking", "training", "inference"),
         *("onnx", "tasks", "models", "data", "nn", "config", "rules", "records", "processes"),
         *("terminal", "signals", "targets", "console", "display", "files", "errors"),
+        "allocator",
     },
     "api": {"runs", "inference", "records", "errors"},
     "runs": {
@@ -69,6 +70,7 @@ MAY_IMPORT = {
     "rules": {"errors"},
     "records": set(),
     "processes": {"errors"},
+    "allocator": set(),
     "terminal": {"signals", "display", "errors"},
     "signals": set(),
     "console": {"display"},

@@ -7,6 +7,7 @@ import time
 
 from omegaconf import DictConfig
 
+from seqpipe.allocator import keep_freed_memory
 from seqpipe.config.compose import Launch
 from seqpipe.report.findings import Observer
 from seqpipe.runs import artifacts, failure, resume, summary
@@ -40,6 +41,7 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
 def train(cfg: DictConfig, launch: Launch, loaded: Loaded) -> RunResult:
     """As `run`, with data that is loaded already."""
     data, resumed = loaded.data, loaded.resumed
+    keep_freed_memory()
     module, preflight = build_checked_module(cfg, launch, loaded)
     folder, trainer, tracker = artifacts.claim_run_folder(
         cfg, launch, loaded.trainer, loaded.tracker

@@ -1,0 +1,96 @@
+"""Freed memory stays with the process: without page faults, and harmless where glibc is not."""
+
+import ctypes
+import os
+import subprocess
+import sys
+
+import pytest
+
+from seqpipe import allocator
+
+ON_GLIBC = "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", {})
+# Five steps take four blocks of 48 MiB each, which glibc by itself always gives back.
+STEPS = """
+import resource, sys
+import torch
+from seqpipe.allocator import keep_freed_memory
+
+if sys.argv[1] == "kept":
+    print(keep_freed_memory())
+else:
+    print(None)
+
+def step():
+    return [torch.ones(12 * 2**20) for _ in range(4)]
+
+for _ in range(3):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(how: str, **environ: str) -> tuple[str, int]:
+    """What `keep_freed_memory` returned, and the page faults of five steps."""
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS, how],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    returned, count = done.stdout.split()
+    return returned, int(count)
+
+
+@pytest.mark.skipif(not ON_GLIBC, reason="another C library")
+def test_memory_that_a_step_frees_is_there_for_the_next_one():
+    _, before = faults("as it is")
+    returned, kept = faults("kept")
+    assert returned == "True"
+    assert before > 1_000
+    assert kept < before / 20
+
+
+@pytest.mark.skipif(not ON_GLIBC, reason="another C library")
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"MALLOC_MMAP_THRESHOLD_": "131072"},
+        {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072"},
+    ],
+)
+def test_settings_of_the_users_own_are_respected(environ):
+    returned, count = faults("kept", **environ)
+    assert returned == "False"
+    assert count > 1_000
+
+
+def test_another_c_library_is_harmless(monkeypatch):
+    monkeypatch.delattr(os, "confstr_names", raising=False)  # Windows
+    assert allocator.keep_freed_memory({}) is False
+    monkeypatch.setattr(os, "confstr_names", {"CS_PATH": 0}, raising=False)  # macOS, musl
+    assert allocator.keep_freed_memory({}) is False
+    names = {"CS_GNU_LIBC_VERSION": 2}
+    monkeypatch.setattr(os, "confstr_names", names, raising=False)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())  # linked statically
+    assert allocator.keep_freed_memory({}) is False
+
+
+def test_an_older_glibc_takes_the_largest_threshold_that_it_accepts(monkeypatch):
+    accepted = []
+
+    def mallopt(parameter, value):
+        if parameter == -3 and value > 2**25:
+            return 0
+        accepted.append((parameter, value))
+        return 1
+
+    monkeypatch.setattr(allocator, "_mallopt", lambda: mallopt)
+    assert allocator.keep_freed_memory({}) is True
+    assert accepted == [(-3, 2**25), (-1, 2**31 - 1)]
+    assert allocator.keep_freed_memory({"MALLOC_ARENA_MAX": "2"}) is True  # no name of glibc's
+    assert allocator.keep_freed_memory({"MALLOC_ARENA_MAX_": "2"}) is False
