@@ -105,7 +105,8 @@ class Head(nn.Module):
         """x: (..., D). Returns (..., K): logits, or numbers."""
         for layer in self.layers:
             x = self.drop(self.activation(layer(x)))
-        y: Tensor = self.output(x)
+        # torch adds the bias in a second pass where the steps of x are not in their order.
+        y: Tensor = self.output(x.contiguous())
         return y
 
     def prepare(self) -> Callable[[Tensor], Tensor]:

@@ -8,7 +8,7 @@ from seqpipe.config.paths import conf_dir
 from seqpipe.errors import ConfigError
 from seqpipe.inference.model_format import ABOUT
 from seqpipe.runs.options import RunOptions
-from seqpipe.tasks.base import better
+from seqpipe.tasks.direction import better
 from seqpipe.tracking.run_lookup import look_up_run
 from seqpipe.tracking.run_record import RunRecord
 

@@ -1,8 +1,7 @@
 """The base of all tasks: loss, predictions, metrics, and how an answer is written."""
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Any, ClassVar
@@ -20,27 +19,10 @@ from seqpipe.errors import ConfigError, DataError
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.onnx_graph import FLOAT, STEPS, Axes, Graph, Steps, Value
 from seqpipe.rules import refusal
+from seqpipe.tasks.direction import HIGH_IS_BETTER, better
 from seqpipe.tasks.metrics import is_same_text
 
 Pairs = tuple[Any, Any]
-
-HIGH_IS_BETTER = frozenset(
-    {
-        *("accuracy", "macro_f1", "micro_f1", "exact_match", "kappa"),
-        *("entity_precision", "entity_recall", "entity_f1"),
-    }
-)
-
-
-def better(metric: str, high: Collection[str] = HIGH_IS_BETTER) -> str:
-    """Return the direction in which a metric is better, `min` or `max`.
-
-    Args:
-        metric: its name, with a stage or without: `val/loss`, `test/f1/<class>`.
-        high: metrics that are better high; those of seqpipe's own tasks by default.
-    """
-    score = re.search(r"(?:^|/)(?:entity_)?f1/", metric)  # a class may be called loss
-    return "max" if score or metric.rpartition("/")[2] in high else "min"
 
 
 class Task(ABC):
@@ -156,6 +138,20 @@ class Task(ABC):
     @abstractmethod
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """Mean loss over what `units` counts, a scalar."""
+
+    def training_loss(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:
+        """`loss(..., training=True)` of outputs that nobody reads later: it may overwrite them.
+
+        A subclass with a `loss` of its own and no `training_loss` has this one, which calls it.
+        """
+        return self.loss(outputs, batch, training=True)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        owners = (next(c for c in cls.__mro__ if n in vars(c)) for n in ("training_loss", "loss"))
+        overwriting, plain = owners
+        if plain not in overwriting.__mro__:  # issubclass needs what ABC adds only after this
+            cls.training_loss = Task.training_loss  # type: ignore[method-assign]
 
     def units(self, batch: SequenceBatch) -> Tensor:
         """The number of things the mean loss of this batch goes over: real steps, or examples.

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from seqpipe.data.base import FieldSpec
 from seqpipe.errors import ConfigError
+from seqpipe.nn.cross_entropy import cross_entropies, is_measured_only
 from seqpipe.nn.precision import precise
 
 ClassWeights = Literal["balanced", "sqrt"]
@@ -64,6 +65,8 @@ def cross_entropy(
 
 def cross_entropy_of_each(logits: Tensor, classes: Tensor) -> Tensor:
     """Cross entropy in nats of each of N things, (N,). logits: (N, K); classes: (N,) ids."""
+    if is_measured_only(logits):
+        return cross_entropies(logits, classes)
     return nn.functional.cross_entropy(precise(logits), classes, reduction="none")
 
 

@@ -114,14 +114,17 @@ class SequenceModule(LightningModule, Observer):
     def _run(self, batch: SequenceBatch, stage: Stage) -> tuple[Tensor, Counted]:
         """The mean loss of a batch, and its contribution to the epoch's sums."""
         outputs = answer(self.model, batch, self.carried[stage])
-        loss = self.task.loss(outputs, batch, training=stage == "train")
         pairs, units = None, self.task.units(batch)
-        if batch.repeated is not None:
-            return loss, Counted(loss.detach(), torch.zeros_like(units), None)
-        if len(self.sums_of(stage).metrics):
+        if len(self.sums_of(stage).metrics) and batch.repeated is None:
             with torch.no_grad():
                 predictions = self.task.predict(self.model, outputs, batch)
                 pairs = self.task.pairs(predictions, batch)
+        if stage == "train":
+            loss = self.task.training_loss(outputs, batch)  # which may overwrite the outputs
+        else:
+            loss = self.task.loss(outputs, batch, training=False)
+        if batch.repeated is not None:
+            units = torch.zeros_like(units)
         return loss, Counted(loss.detach(), units, pairs)
 
     def sums_of(self, stage: Stage) -> EpochSums:
