@@ -18,6 +18,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from seqpipe._version import __version__
+from seqpipe.collector import imports_done, seldom_collecting
 from seqpipe.commands.dispatch import (
     PANEL_COMMANDS,
     TRAIN,
@@ -30,6 +31,7 @@ from seqpipe.commands.dispatch import (
 from seqpipe.config.adjustments import drop_inherited
 from seqpipe.config.commandline import check_command, flags_first, read_flags
 from seqpipe.config.compose import Launch
+from seqpipe.config.config_view import Tree
 from seqpipe.config.hydra_job import (
     TO_BE_REMOVED,
     arguments_of_job,
@@ -42,6 +44,7 @@ from seqpipe.config.hydra_job import (
 from seqpipe.config.loader import VERSION_BASE, Composed
 from seqpipe.config.nested_groups import with_slashes
 from seqpipe.config.paths import conf_dir
+from seqpipe.config.signatures import import_targets
 from seqpipe.config.sweep_callback import Comparison
 from seqpipe.errors import ConfigError
 from seqpipe.processes import ignore_stale_ranks, is_launched, rank, starting_children
@@ -67,7 +70,7 @@ Run = Callable[[DictConfig, Launch], "RunResult"]
 def main() -> int:
     """Run the command in `sys.argv`. Returns the exit code of the process."""
     open_closed_streams()
-    with tolerating_lost_stderr():
+    with tolerating_lost_stderr(), seldom_collecting():
         try:
             _prepare_process()
             command, words = split(sys.argv[1:])
@@ -225,6 +228,8 @@ def _run_job(cfg: DictConfig, launch: Launch) -> "RunResult":
     module = PANEL_COMMANDS[launch.command].module
     # torch is imported only for a configuration that works
     run: Run = import_module(f"seqpipe.commands.{module}").run
+    import_targets(Tree(cfg))
+    imports_done()
     if not launch.checked:
         drop_inherited(cfg, launch.overrides)
     recorded = launch.command == TRAIN and rank() == 0

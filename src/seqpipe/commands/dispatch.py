@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seqpipe.collector import imports_done
 from seqpipe.commands.options import (
     Evaluate,
     Export,
@@ -180,6 +181,7 @@ def call(name: str, words: Sequence[str]) -> int:
         if ignored := ignore_stale_ranks({}):
             print_error(ignored)
         module = importlib.import_module(f"seqpipe.commands.{command.module}")
+        imports_done()
         answer: Answer = module.run(options, Path.cwd())
     except BrokenPipeError:  # of `| head`, see `print_text`
         discard_output()

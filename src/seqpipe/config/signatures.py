@@ -1,5 +1,6 @@
 """The arguments of a `_target_`, with the rule that each annotation stands for."""
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from seqpipe.bounds import rule_of
+from seqpipe.config.config_view import Tree
 from seqpipe.config.paths import PACKAGE, conf_dir
 from seqpipe.rules import Rule, either, null
 
@@ -61,6 +63,15 @@ def found_target(target: str) -> Any:
     if not callable(found):
         raise TargetError(f"{name} cannot be called")
     return found
+
+
+def import_targets(tree: Tree) -> None:
+    """Imports the classes that a configuration names; one that cannot be is met when it is made."""
+    for key, node in tree.mappings():
+        target = tree.get(f"{key}._target_") if "_target_" in node else None
+        if isinstance(target, str):
+            with contextlib.suppress(TargetError):
+                found_target(target)
 
 
 def class_attribute(target: str, name: str) -> Any:
