@@ -46,6 +46,8 @@ MONITOR = text(r"val/.+", "a metric of the validation split, val/...")
 Monitor = Annotated[str, MONITOR]
 SEED = whole(0, 2**32 - 1)  # numpy takes no more
 Seed = Annotated[int, SEED]
+THREADS = whole(1, 1024)  # OpenMP aborts the program where it cannot start as many
+Threads = Annotated[int, THREADS]
 
 # Options of decoding, in training, in Python and on the command line.
 BeamSize = Annotated[int, whole(1, 10_000)]  # 1 is greedy

@@ -23,7 +23,7 @@ TRAINER = (
     "max_time, gradient_clip_val, gradient_clip_algorithm, accumulate_grad_batches, "
     "check_val_every_n_epoch, val_check_interval, log_every_n_steps, limit_train_batches, "
     "limit_val_batches, limit_test_batches, overfit_batches, num_sanity_val_steps, deterministic, "
-    "detect_anomaly, enable_progress_bar, max_bad_steps"
+    "detect_anomaly, enable_progress_bar, max_bad_steps, threads"
 )
 FIELDS = "seqpipe.data.fields"
 
@@ -139,6 +139,30 @@ VALUES = [
     (
         "trainer.max_bad_steps=null",
         "trainer.max_bad_steps=null: wrong type; allowed: an integer >= 0",
+    ),
+    (
+        "trainer.threads=0",
+        "trainer.threads=0: out of range; allowed: an integer from 1 to 1024 or auto",
+    ),
+    (
+        "trainer.threads=-1",
+        "trainer.threads=-1: out of range; allowed: an integer from 1 to 1024 or auto",
+    ),
+    (
+        "trainer.threads=1.5",
+        "trainer.threads=1.5: wrong type; allowed: an integer from 1 to 1024 or auto",
+    ),
+    (
+        "trainer.threads=1025",
+        "trainer.threads=1025: out of range; allowed: an integer from 1 to 1024 or auto",
+    ),
+    (
+        "trainer.threads=many",
+        "trainer.threads=many: unknown choice; allowed: an integer from 1 to 1024 or auto",
+    ),
+    (
+        "trainer.threads=null",
+        "trainer.threads=null: wrong type; allowed: an integer from 1 to 1024 or auto",
     ),
     ("data.batch_size=0", "data.batch_size=0: out of range; allowed: an integer >= 1"),
     ("data.num_workers=-1", "data.num_workers=-1: out of range; allowed: an integer >= 0"),

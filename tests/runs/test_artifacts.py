@@ -112,10 +112,12 @@ def test_no_sample_is_written_where_none_is_wanted(launch):
 def test_the_closing_lines_say_what_ran_what_came_of_it_and_how_to_repeat_it(launch):
     result = launch("digits", *FEW, "cell=gru", "bidirectional=true")
     lines = dict(line.split(":", 1) for line in result.summary.splitlines())
-    assert list(lines) == ["data", "model", "best epoch", "test", "folder", "mlflow run", "again"]
+    names = ["data", "model", "best epoch", "test", "threads", "folder", "mlflow run", "again"]
+    assert list(lines) == names
     assert "train 1,439" in lines["data"]
     assert "parameters" in lines["model"]
     assert f"accuracy {result.metrics['test/accuracy']:.4g}" in lines["test"]
+    assert "OMP_NUM_THREADS" in lines["threads"]
     assert lines["folder"].strip() == str(result.output_dir)
     assert "python -m seqpipe data=digits" in lines["again"]
     assert "cell=gru bidirectional=true" in lines["again"]

@@ -14,6 +14,7 @@ from seqpipe.bounds import (
     NotNegative,
     Positive,
     Temperature,
+    Threads,
     TopP,
     WholeNumber,
 )
@@ -268,6 +269,7 @@ class Rerun(RunOptions):
     tolerance: NotNegative = option(
         "largest allowed difference of a metric, relative to its old value", 0.0
     )
+    threads: Threads | None = option("number of threads; by default that of the run", None)
     strict: bool = option("stop before training if code, machine or data differ", False)
     own_code: bool = option("allow the import of classes that are not part of seqpipe", False)
     own_data: bool = option(

@@ -3,13 +3,12 @@
 import csv
 import logging
 import math
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import torch
 from hydra.errors import InstantiationException
 
+from seqpipe.bounds import THREADS
 from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Rerun
 from seqpipe.commands.train import train
@@ -43,10 +42,10 @@ def run(options: Rerun, root: Path) -> Answer:
     tags = {"rerun_of": name}
     own = {"own_code": options.own_code, "own_data": options.own_data}
     restored = restore_run(found, root, tags=tags, **own)
-    threads = found.tags.get("threads", "")
-    if re.fullmatch(r"[1-9]\d{0,3}", threads):
-        torch.set_num_threads(int(threads))
+    threads = options.threads or _recorded_threads(found)
     now = {**environment_tags(root), **hardware_tags(restored.cfg.trainer.accelerator)}
+    if threads is not None:
+        now["threads"] = str(threads)
     differences = list(_differences(found.tags, now))
     if restored.resolved:  # it is trained as recorded, but its command is no longer this run
         differences += [f"options of this version: {text}" for text in restored.changed]
@@ -61,7 +60,7 @@ def run(options: Rerun, root: Path) -> Answer:
         changed = list(_differences(found.datasets, digests, "data of "))
         _report(changed, options)
         differences += changed
-        result = train(restored.cfg, restored.launch, loaded)
+        result = train(restored.cfg, restored.launch, loaded, threads)
     except InstantiationException as error:
         reason = first_line(error.__cause__ or error)
         text = f"its configuration does not fit this version ({reason}); allowed: the one it was"
@@ -111,6 +110,13 @@ def _as_recorded(now: Numbers, before: Numbers) -> Numbers:
     kept = {best_of(name): name for name in before}
     others = {n: v for n, v in now.items() if not n.startswith(prefix)}
     return others | {kept[name]: value for name, value in now.items() if name in kept}
+
+
+def _recorded_threads(found: RunRecord) -> int | None:
+    """The number of threads of the run; None where its record has no valid one."""
+    text = found.tags.get("threads", "")
+    count = int(text) if text.isdecimal() else None
+    return count if THREADS.accepts(count) else None
 
 
 def _differences(then: Mapping[str, str], now: Mapping[str, str], of: str = "") -> Iterator[str]:

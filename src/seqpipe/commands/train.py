@@ -15,6 +15,7 @@ from seqpipe.runs.checked_module import build_checked_module
 from seqpipe.runs.identity import judged_on
 from seqpipe.runs.load_data import Loaded, load_data
 from seqpipe.runs.observers import build_observers
+from seqpipe.runs.threads import choose_threads, computing_with
 from seqpipe.runs.training_run import RunResult, TrainingRun
 from seqpipe.targets import refusing_callbacks
 from seqpipe.tracking.base import recording
@@ -38,16 +39,26 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     return train(cfg, launch, load_data(cfg, launch))
 
 
-def train(cfg: DictConfig, launch: Launch, loaded: Loaded) -> RunResult:
-    """As `run`, with data that is loaded already."""
+def train(
+    cfg: DictConfig, launch: Launch, loaded: Loaded, rerun_threads: int | None = None
+) -> RunResult:
+    """As `run`, with data that is loaded already.
+
+    Args:
+        cfg: the whole configuration.
+        launch: how the run was started.
+        loaded: the data and the trainer.
+        rerun_threads: the number of threads of the run that is repeated.
+    """
     data, resumed = loaded.data, loaded.resumed
     keep_freed_memory()
     module, preflight = build_checked_module(cfg, launch, loaded)
+    threads = choose_threads(cfg, loaded, module, rerun_threads)
     folder, trainer, tracker = artifacts.claim_run_folder(
         cfg, launch, loaded.trainer, loaded.tracker
     )
-    this = TrainingRun(cfg, launch, data, module, trainer, tracker, folder, preflight)
-    with recording(tracker):
+    this = TrainingRun(cfg, launch, data, module, trainer, tracker, folder, preflight, threads)
+    with computing_with(threads), recording(tracker):
         if this.first:
             artifacts.open_record(tracker, cfg, launch, data, folder)
         try:

@@ -1,6 +1,6 @@
 """Tables: what the configuration holds, and the rules of keys that no class of ours takes."""
 
-from seqpipe.bounds import MONITOR, SEED
+from seqpipe.bounds import MONITOR, SEED, THREADS
 from seqpipe.rules import (
     Rule,
     choice,
@@ -79,7 +79,7 @@ READ_BY_THE_RUN: dict[str, tuple[str, ...]] = {
 
 # Of those, what the run keeps to itself: no arguments of what the node is built into.
 TAKEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
-    "trainer": ("max_bad_steps",),
+    "trainer": ("max_bad_steps", "threads"),
     "optim": ("weight_decay_on",),
 }
 
@@ -143,5 +143,6 @@ RULES: dict[str, Rule] = {
     "trainer.deterministic": either(flag(), choice("warn")),
     "trainer.detect_anomaly": flag(),
     "trainer.max_bad_steps": whole(0),
+    "trainer.threads": either(THREADS, choice("auto")),
     "trainer.enable_*": flag(),
 }

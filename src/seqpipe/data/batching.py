@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -168,7 +169,7 @@ class ResumableLoader(DataLoader[SequenceBatch]):
     ) -> None:
         self._handed_out = 0
         self.seconds = 0.0
-        self._order = sampler
+        self._batches, self._order = batches, sampler
         super().__init__(
             batches,  # type: ignore[arg-type]  # yields batches, not examples
             batch_sampler=sampler,
@@ -194,6 +195,13 @@ class ResumableLoader(DataLoader[SequenceBatch]):
             yield batch
             started = time.perf_counter()
         self._handed_out = 0
+
+    def first(self, count: int) -> list[SequenceBatch]:
+        """Return the next batches of the epoch, made in this process; the position stays."""
+        position = self._order.skip
+        asked = list(islice(self._order, count))
+        self._order.skip = position
+        return [self._batches.__getitems__(one) for one in asked]
 
     def state_dict(self) -> dict[str, int]:
         """Return the number of batches of the epoch that were handed out."""

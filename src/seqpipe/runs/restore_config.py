@@ -39,6 +39,8 @@ from seqpipe.tracking.store import resolve_uri
 
 log = logging.getLogger(__name__)
 
+_SET_BY_RERUN = {"logger.tracking_uri", "trainer.threads"}  # the number of threads is recorded
+
 
 @dataclass(frozen=True)
 class RestoredRun:
@@ -170,7 +172,7 @@ def _changed_keys(cfg: DictConfig, composed: Composed) -> Iterator[str]:
     """Keys of the recorded configuration that its command would set differently today."""
     then = dict(leaves(OmegaConf.to_container(cfg)))
     now = dict(leaves(OmegaConf.to_container(composed.cfg, resolve=True)))
-    for key in sorted({*then, *now} - {"logger.tracking_uri"}):
+    for key in sorted({*then, *now} - _SET_BY_RERUN):
         if key not in then or key not in now or then[key] != now[key]:
             both = [shown(values[key]) if key in values else "not there" for values in (then, now)]
             yield f"{key}: then {both[0]}, today {both[1]}"

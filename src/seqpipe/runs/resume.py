@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from seqpipe.bounds import THREADS
 from seqpipe.config.config_view import leaves
 from seqpipe.errors import ConfigError, first_line, resource_message
 from seqpipe.rules import refusal, shown
@@ -41,11 +42,13 @@ class Resumed:
         batches: of the unfinished epoch that are done; 0 where an epoch ended. Lightning would
             restore the loader's position too late: a schedule that asks for the number of steps
             makes it set up the loader before it reads the checkpoint.
+        threads: of each process that wrote it; empty in older ones.
     """
 
     saved: dict[str, Any]
     digests: Mapping[str, str]
     batches: int
+    threads: tuple[int, ...] = ()
 
 
 def check(cfg: DictConfig) -> Resumed | None:
@@ -89,7 +92,16 @@ def _compare(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
     if problems:
         raise ConfigError(problems)
     _warn_about_new_cosine(now, before)
-    return Resumed(saved, dict(saved["seqpipe"].get("digests", {})), progress_of(saved).batches)
+    digests, batches = dict(saved["seqpipe"].get("digests", {})), progress_of(saved).batches
+    return Resumed(saved, digests, batches, _threads(saved["seqpipe"]["processes"]))
+
+
+def _threads(processes: list[dict[str, Any]]) -> tuple[int, ...]:
+    counts = tuple(process["threads"] for process in processes if "threads" in process)
+    for count in counts:
+        if fault := THREADS.fault(count):
+            raise ValueError(f"threads={count}: {fault}")
+    return counts
 
 
 def _check_states(saved: dict[str, Any]) -> None:
@@ -185,12 +197,12 @@ def _nothing_left(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Iterato
             yield f"trainer.{key}={wanted}: {text}"
     spent = seconds_trained(saved)
     given = cfg.trainer.max_time
-    if given is not None and _seconds(given) <= spent:
+    if given is not None and seconds_of(given) <= spent:
         text = f"{path} was trained for {spent:.0f} s; allowed: a longer time, which counts those"
         yield f"trainer.max_time={given}: {text}"
 
 
-def _seconds(time: str) -> int:
+def seconds_of(time: str) -> int:
     """The seconds of a time DD:HH:MM:SS."""
     days, hours, minutes, seconds = map(int, time.split(":"))
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds

@@ -69,6 +69,7 @@ def print_start(run: TrainingRun) -> None:
     console.print(model_table(run))
     if run.preflight.line:
         console.print(run.preflight.line)
+    console.print(f"threads: {run.threads.line}")
     for each in run.preflight.with_result("warning"):
         log.warning("preflight: %s: %s", each.name, each.detail)
 
@@ -118,6 +119,7 @@ def closing_lines(run: TrainingRun) -> str:
         "model": f"{type(model).__name__}, {parameters:,} parameters{kernel}",
         _epoch_label(run): f"{chosen}; trained {run.seconds:.0f} s",
         "test": ", ".join(tests),
+        "threads": run.threads.line,
         "folder": str(run.folder),
         "mlflow run": f"{run_id} in {run.tracker.location}" if run_id else "not recorded",
         "again": command(run.launch),

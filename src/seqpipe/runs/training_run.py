@@ -12,6 +12,7 @@ from seqpipe.diagnostics.preflight import Preflight
 from seqpipe.report.findings import Finding, Observer
 from seqpipe.rules import best_of
 from seqpipe.runs.identity import run_name
+from seqpipe.runs.threads import Threads
 from seqpipe.tracking.base import Tracker
 from seqpipe.training.checkpoints import BestAndLast, History, Validation
 from seqpipe.training.module import SequenceModule
@@ -52,6 +53,7 @@ class TrainingRun:
         tracker: what records it.
         folder: the run's.
         preflight: the checks before the first step.
+        threads: that compute it.
 
     Attributes:
         observers: everything that reports findings, in the order of the page.
@@ -68,6 +70,7 @@ class TrainingRun:
     tracker: Tracker
     folder: Path
     preflight: Preflight
+    threads: Threads
     observers: list[Observer] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0

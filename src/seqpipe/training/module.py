@@ -395,4 +395,5 @@ class SequenceModule(LightningModule, Observer):
             "carried": self.carried["train"].state_dict(),
             "flow": self.flow.state_dict(),
             "bad_steps": self.bad_steps.count,
+            "threads": torch.get_num_threads(),  # another number rounds differently
         }
