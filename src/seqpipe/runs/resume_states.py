@@ -21,6 +21,7 @@ from seqpipe.runs.resume import ALLOWED, Resumed
 from seqpipe.training.checkpoints import TRAINED, History
 from seqpipe.training.lightning_internals import loop_states
 from seqpipe.training.module import SequenceModule
+from seqpipe.training.optimizers import keep_speed
 
 _MOVING = (  # of a schedule; all else is chosen in the configuration
     *("last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial"),
@@ -98,6 +99,7 @@ def _optimizer_faults(cfg: DictConfig, saved: list[Any], trial: SequenceModule) 
         yield f"{len(state['param_groups'])} groups of parameters, here {len(initial)}"
         return
     exact = _is_packaged(cfg, "optim")
+    keep_speed(state, optimizer)
     parts = zip(state["param_groups"], fresh["param_groups"], initial, strict=True)
     for place, (group, wanted, lr) in enumerate(parts):
         where = f"optimizer.param_groups.{place}"

@@ -1,7 +1,6 @@
 """The one LightningModule: any model, any task."""
 
 import functools
-import inspect
 import math
 import time
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from seqpipe.data.base import SequenceBatch
-from seqpipe.nn.weight_decay import decay_groups
 from seqpipe.report.examples import confusion_finding, draw_confusion
 from seqpipe.report.findings import Finding, Observer
 from seqpipe.tasks.base import Task
@@ -25,6 +23,7 @@ from seqpipe.training.checkpoints import TRAINED, record
 from seqpipe.training.epoch_sums import Counted, EpochSums
 from seqpipe.training.gradient_stats import WINDOWS, GradientFlow, by_name
 from seqpipe.training.nonfinite_guard import BadSteps, run_backward
+from seqpipe.training.optimizers import keep_speed, make_for
 from seqpipe.training.process_state import gather, random_state, restore_random_state
 
 Stage = Literal["train", "val", "test"]
@@ -204,18 +203,12 @@ class SequenceModule(LightningModule, Observer):
         return computed, scalars
 
     def optimizer(self) -> Optimizer:
-        """The optimizer of the next training; one that decays weights has two groups of parameters.
+        """The optimizer of the next training, see `make_for`.
 
         Made at the first call, which is the check before the run; the training then takes it.
         """
         if self._optimizer is None:
-            decay = inspect.signature(self.make_optimizer).parameters.get("weight_decay")
-            grouped = decay is not None and bool(decay.default) and not self.decay_all
-            made = self.make_optimizer(decay_groups(self) if grouped else self.parameters())
-            # One that wraps another optimizer says only then whether it decays.
-            if decay is None and made.defaults.get("weight_decay") and not self.decay_all:
-                made = self.make_optimizer(decay_groups(self))
-            self._optimizer = made
+            self._optimizer = make_for(self, self.make_optimizer, decay_all=self.decay_all)
         return self._optimizer
 
     def __getstate__(self) -> dict[str, Any]:
@@ -365,6 +358,9 @@ class SequenceModule(LightningModule, Observer):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the state for `on_train_start`; a training continues with its own weights."""
         checkpoint["state_dict"] = checkpoint.get(TRAINED, checkpoint["state_dict"])
+        if self.trainer.state.fn == "fit":
+            for state in checkpoint["optimizer_states"]:
+                keep_speed(state, self.optimizer())
         saved = checkpoint["seqpipe"]["processes"]
         rank = self.global_rank
         self._resumed = saved[rank] if len(saved) == self.trainer.world_size else {}
