@@ -1,15 +1,15 @@
 import pytest
-from matplotlib.figure import Figure
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures that were saved, in order."""
-    figures, save = [], Figure.savefig
+    figures, save = [], FigureCanvasAgg.print_png
 
-    def kept(figure, *arguments, **options):
-        figures.append(figure)
-        return save(figure, *arguments, **options)
+    def kept(canvas, *arguments, **options):
+        figures.append(canvas.figure)
+        return save(canvas, *arguments, **options)
 
-    monkeypatch.setattr(Figure, "savefig", kept)
+    monkeypatch.setattr(FigureCanvasAgg, "print_png", kept)
     return figures

@@ -6,11 +6,13 @@ import sys
 
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from seqpipe.report import run_files as report
 from seqpipe.report.curves import draw_curves
 from seqpipe.report.examples import draw_confusion
+from seqpipe.report.figures import add_title, figure, save
 
 
 def test_metrics_are_sorted_and_what_is_not_finite_is_null(tmp_path):
@@ -105,3 +107,18 @@ def test_matplotlib_is_imported_only_when_something_is_drawn():
     modules = "seqpipe.report.page, seqpipe.report.examples"
     code = f"import sys, {modules}; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_figure_is_drawn_once_and_looks_as_matplotlib_saves_it(tmp_path, monkeypatch):
+    def made(write):
+        with figure(4, 3) as drawn:
+            add_title(drawn, "a title", " and a remark")
+            drawn.subplots().plot([1, 2], [3, 1], label="a line")
+            write(drawn)
+
+    made(lambda drawn: drawn.savefig(tmp_path / "theirs.png", facecolor="white"))
+    count, draw = [], Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda one, *rest: (count.append(one), draw(one, *rest)))
+    made(lambda drawn: save(drawn, tmp_path / "ours.png"))
+    assert len(count) == 1
+    assert (imread(tmp_path / "ours.png") == imread(tmp_path / "theirs.png")).all()

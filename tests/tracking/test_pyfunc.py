@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 import yaml
+from mlflow.utils import environment, requirements_utils
 
 from seqpipe.tracking.base import Usage
 from seqpipe.tracking.pyfunc import write_pyfunc
@@ -58,3 +59,20 @@ def test_columns_that_need_not_be_there_are_not_asked_for_and_whole_numbers_may_
         ("vector", "any", True),
     ]
     assert [record for record in caplog.records if record.name.startswith("mlflow")] == []
+
+
+def test_the_installed_packages_are_not_read_to_write_a_model(monkeypatch, tmp_path):
+    def read():
+        raise AssertionError("the files of every installed package are listed")
+
+    monkeypatch.setattr(requirements_utils.importlib_metadata, "packages_distributions", read)
+    monkeypatch.setattr(requirements_utils, "_MODULES_TO_PACKAGES", None)
+    check = environment.warn_dependency_requirement_mismatches
+    data = tmp_path / "made"
+    data.mkdir()
+    (data / "seqpipe.json").write_text("{}")
+    usage = Usage([{"text": "a b"}], [{"prediction": "1"}], {})
+    assert (write_pyfunc(tmp_path / "model", data, usage) / "MLmodel").is_file()
+    assert environment.warn_dependency_requirement_mismatches is check
+    environment.warn_dependency_requirement_mismatches(["torch==0.1"])  # which would have read them
+    assert requirements_utils._MODULES_TO_PACKAGES is None

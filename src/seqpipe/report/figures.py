@@ -4,13 +4,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from seqpipe.display import visible
 from seqpipe.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
 # Distinguishable in grey and by the colour-blind.
@@ -59,8 +60,10 @@ def figure(width: float, height: float) -> Iterator["Figure"]:
 
 def save(drawn: "Figure", path: Path) -> Path:
     """Writes a figure, and the folder above it."""
+    drawn.set_facecolor("white")
     with replacing(path) as made:
-        drawn.savefig(made, facecolor="white")
+        # As `savefig` does, which draws everything once more to know how large it is.
+        cast("FigureCanvasAgg", drawn.canvas).print_png(made)
     return path
 
 

@@ -3,11 +3,14 @@
 tests/config/test_private_apis.py fails where a new version of MLflow changes one of them.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils import environment
 
 __all__ = ["INTERNAL_ERROR", "INVALID_PARAMETER_VALUE"]
 
@@ -40,3 +43,22 @@ def artifact_repository(artifact_uri: str, tracking_uri: str) -> Any:
 def download_file(repository: Any, remote: str, local: Path) -> None:
     """Downloads one file to exactly this place; the public way decides the place itself."""
     repository._download_file(remote, str(local))
+
+
+@contextlib.contextmanager
+def unchecked_requirements() -> Iterator[None]:
+    """Lets MLflow write a model without a comparison of its requirements and what is installed.
+
+    The comparison reads the list of files of every installed package, half a second, for a warning
+    that cannot come: the requirements name the packages that run.
+    """
+    names, name = vars(environment), "warn_dependency_requirement_mismatches"
+    check, names[name] = names[name], _no_check
+    try:
+        yield
+    finally:
+        names[name] = check
+
+
+def _no_check(model_requirements: list[str]) -> None:
+    """Stands in for MLflow's comparison."""

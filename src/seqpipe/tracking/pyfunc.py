@@ -11,6 +11,7 @@ import torch
 
 from seqpipe.distribution import pinned, requirements, write_wheel
 from seqpipe.tracking.base import Usage
+from seqpipe.tracking.mlflow_internals import unchecked_requirements
 
 LOADER = "seqpipe.pyfunc"
 WHEELS = "wheels"  # a folder beside MLmodel, as MLflow itself names it
@@ -48,14 +49,15 @@ def write_pyfunc(folder: Path, data: Path, usage: Usage) -> Path:
             needed += [one for extra in usage.extras for one in requirements(extra)]
             quiet.setLevel(logging.ERROR)  # messages about the example and the wheel
             try:
-                mlflow.pyfunc.save_model(
-                    str(folder),
-                    loader_module=LOADER,
-                    data_path=str(data),
-                    signature=signature,
-                    input_example=example,
-                    pip_requirements=needed,
-                )
+                with unchecked_requirements():
+                    mlflow.pyfunc.save_model(
+                        str(folder),
+                        loader_module=LOADER,
+                        data_path=str(data),
+                        signature=signature,
+                        input_example=example,
+                        pip_requirements=needed,
+                    )
             finally:
                 quiet.setLevel(level)
             (folder / WHEELS).mkdir()
