@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from hydra.utils import get_class
@@ -170,6 +171,25 @@ def test_hydra_lists_no_option_whose_name_starts_with_an_underscore():
     offered = hydra_internals.repository_of(loader, "config", []).get_group_options("data")
     assert "digits" in offered
     assert not [name for name in offered if name.startswith("_")]
+
+
+@pytest.mark.parametrize("kind", [ObjectType.CONFIG, ObjectType.GROUP])
+@pytest.mark.parametrize("group", ["", "data", "cell", "hydra", "hydra/launcher"])
+def test_hydra_lists_the_same_options_without_a_copy_of_its_repository(monkeypatch, group, kind):
+    loader = hydra_internals.config_loader(conf_dir(), [])
+    theirs = hydra_internals._options_by_command(loader, group, kind)
+    monkeypatch.setattr(loader, "_parse_overrides_and_create_caching_repo", None)
+    assert loader.get_group_options(group, kind) == theirs
+    assert loader.list_groups(group) == loader.get_group_options(group, ObjectType.GROUP)
+
+
+def test_hydra_lists_the_options_of_folders_that_a_command_adds(tmp_path):
+    (tmp_path / "cell").mkdir()
+    (tmp_path / "cell" / "mine.yaml").write_text("size: 3\n")
+    loader = hydra_internals.config_loader(conf_dir(), [])
+    added = [f"hydra.searchpath=[file://{tmp_path}]"]
+    assert "mine" in loader.get_group_options("cell", overrides=added)
+    assert "mine" not in loader.get_group_options("cell")
 
 
 def test_hydra_applies_one_override_to_a_composed_configuration():

@@ -46,6 +46,28 @@ def _offered_options(
 ConfigRepository.get_group_options = _offered_options  # type: ignore[method-assign]
 
 
+_options_by_command = ConfigLoaderImpl.get_group_options
+
+
+def _options_by_repository(
+    self: ConfigLoaderImpl,
+    group_name: str,
+    results_filter: ObjectType | None = ObjectType.CONFIG,
+    config_name: str | None = None,
+    overrides: list[str] | None = None,
+) -> list[str]:
+    """The same list, without a copy of the whole repository for each of the hundred in `--help`.
+
+    Hydra copies it because a primary configuration or overrides could add folders.
+    """
+    if config_name is None and not overrides:
+        return self.repository.get_group_options(group_name, results_filter)
+    return _options_by_command(self, group_name, results_filter, config_name, overrides)
+
+
+ConfigLoaderImpl.get_group_options = _options_by_repository  # type: ignore[method-assign]
+
+
 def flags_parser() -> argparse.ArgumentParser:
     """Return the parser of Hydra's flags."""
     return get_args_parser()
