@@ -9,8 +9,9 @@ from torch.testing import assert_close
 from seqpipe.data import vocabulary
 from seqpipe.data.vocabulary import BOS, EOS, PAD, UNK
 from seqpipe.models import beam as beam_module
-from seqpipe.models.beam import beam_search, length_norm
+from seqpipe.models.beam import _largest, beam_search, length_norm
 from seqpipe.models.decoding import PAD as PAD_OF_MODELS
+from seqpipe.nn.stepper import Stepper
 
 
 @pytest.fixture
@@ -217,20 +218,19 @@ def test_those_cut_off_come_after_those_that_ended():
 
 @pytest.mark.parametrize("penalty", [0.0, 0.6, 1.5])
 def test_stopping_early_changes_nothing_and_saves_steps(translator, monkeypatch, penalty):
+    """Rows that are decided leave the batch, and the others are searched to their end."""
     model, x, x_lengths = translator()
     with torch.no_grad():
-        model.head.output.bias[EOS] += 3.0
-    counted = []
+        model.head.output.bias[EOS] += 2.0
+    counted, read = [], Stepper.__call__
 
     def run():
-        before, steps = model.decoder.step, []
+        steps = []
         monkeypatch.setattr(
-            model.decoder, "step", lambda *given: (steps.append(1), before(*given))[1]
+            Stepper, "__call__", lambda *given: (steps.append(len(given[1])), read(*given))[1]
         )
-        found = model.beam(x, x_lengths, 40, beam_size=4, n_best=2, length_penalty=penalty)
-        monkeypatch.setattr(model.decoder, "step", before)
-        counted.append(len(steps))
-        return found
+        counted.append(steps)
+        return model.beam(x, x_lengths, 40, beam_size=4, n_best=2, length_penalty=penalty)
 
     early = run()
     never = torch.zeros(6, 1, dtype=torch.bool)
@@ -238,8 +238,26 @@ def test_stopping_early_changes_nothing_and_saves_steps(translator, monkeypatch,
     full = run()
     assert early.ids.equal(full.ids)
     assert early.lengths.equal(full.lengths)
-    assert early.scores.equal(full.scores)
-    assert counted[0] < counted[1] == 40
+    assert_close(early.scores, full.scores, rtol=0, atol=1e-12)
+    assert len(counted[0]) < len(counted[1]) == 40
+    assert counted[0][0] == 6  # one hypothesis of each at first
+    assert max(counted[0]) == max(counted[1]) > 6  # and those that ended leave their places
+    assert sum(counted[0]) < sum(counted[1])
+    assert min(counted[0][1:]) < 6 or penalty == 0.0  # where all are decided in the same step
+
+
+@pytest.mark.parametrize("V", [5, 31, 32, 33, 200, 1000, 5948])
+@pytest.mark.parametrize("count", [1, 5, 7])
+def test_the_largest_of_many_are_those_of_topk(V, count):
+    count = min(count, V)
+    values = torch.randn(3, 4, V, generator=torch.Generator().manual_seed(V))
+    values[0, 0, -3:] = 9.0  # ties, and in the part that no block holds
+    values[0, 1] = -torch.inf
+    values[0, 2, 1:] = -torch.inf
+    largest, places = _largest(values, count)
+    assert largest.equal(values.topk(count, dim=-1).values)
+    assert largest.equal(values.gather(-1, places))
+    assert all(len(set(row)) == count for row in places.flatten(0, 1).tolist())
 
 
 def test_one_step_of_the_decoder_serves_all_hypotheses_of_all_rows():

@@ -4,7 +4,7 @@ Shapes: B sequences, k = beam_size hypotheses of each, n = n_best, T steps, V sy
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -16,8 +16,12 @@ from seqpipe.nn.recurrent import StackState
 from seqpipe.rules import require
 
 Step = Callable[[Tensor, Tensor], Tensor]
-"""From (B, k) symbols and the places (B, k), in the beam of the last call, of the hypotheses that
-they continue, to log p of the next symbols (B, k, V): -inf for those that are never written."""
+"""From (N, k) symbols, and the hypotheses (N, k) that they continue, to log p of the next symbols
+(N, k, V): -inf for those that are never written. A hypothesis is given by its place among all those
+of the last call, row after row. Rows that were decided since then have left."""
+
+BLOCKS = 32
+"""Parts of a large vocabulary whose maxima are compared first."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,10 @@ class Hypotheses:
     scores: Tensor
     normalised: Tensor
 
+    def of_rows(self, rows: Tensor) -> "Hypotheses":
+        """Those of some x. rows: (N,) places in the batch."""
+        return Hypotheses(*(getattr(self, part.name)[rows] for part in fields(self)))
+
 
 def length_norm(length: int, length_penalty: float) -> float:
     """Return the divisor of log p: lp(Y) = (5 + |Y|)^alpha / (5 + 1)^alpha.
@@ -50,6 +58,60 @@ def length_norm(length: int, length_penalty: float) -> float:
     Source: Wu et al. (2016), equation 14, without the coverage penalty.
     """
     return float(((5 + length) / 6) ** length_penalty)
+
+
+@dataclass(frozen=True)
+class _Beam:
+    """The hypotheses that are searched on, of N rows, k of each.
+
+    Args:
+        ids: (N, k, T), <PAD> after their last symbol.
+        scores: (N, k) log p in nats, -inf for one that fills a place only.
+        symbols: (N, k) their last symbols.
+        parents: (N, k) what they continue, see `Step`.
+    """
+
+    ids: Tensor
+    scores: Tensor
+    symbols: Tensor
+    parents: Tensor
+
+    @classmethod
+    def start(cls, rows: int, first: int, T: int, device: torch.device) -> "_Beam":
+        """One hypothesis of each row, that begins with `first`."""
+        ids = torch.full((rows, 1, T), PAD, device=device)
+        scores = torch.zeros(rows, 1, dtype=widest(device), device=device)
+        parents = torch.arange(rows, device=device).unsqueeze(1)
+        return cls(ids, scores, torch.full_like(parents, first), parents)
+
+    def grown(self, log_p: Tensor, beam_size: int, t: int) -> "_Beam":
+        """The most likely continuations, `beam_size` of each row or all, with their step t.
+
+        log_p: (N, k, V) of the next symbols.
+        """
+        each = min(beam_size, log_p.shape[2])
+        likely, symbols = _largest(log_p, each)
+        sums = (self.scores.unsqueeze(2) + likely).flatten(1)
+        scores, chosen = sums.topk(min(beam_size, sums.shape[1]), dim=1)
+        places, symbols = chosen // each, symbols.flatten(1).gather(1, chosen)
+        ids = self.ids.gather(1, places.unsqueeze(2).expand(-1, -1, self.ids.shape[2]))
+        ids[:, :, t] = symbols
+        first = torch.arange(len(ids), device=ids.device).unsqueeze(1) * self.scores.shape[1]
+        return _Beam(ids, scores, symbols, first + places)
+
+    def without(self, gone: Tensor) -> tuple["_Beam", Tensor]:
+        """The beam without some hypotheses, and without rows that have none left.
+
+        gone: (N, k). Returns M rows, as wide as the row with most hypotheses needs; and which rows
+        they are, (N,) booleans.
+        """
+        scores = self.scores.masked_fill(gone, -torch.inf)
+        there = scores > -torch.inf
+        kept, width = there.any(dim=1), int(there.sum(dim=1).max())
+        best = scores[kept].argsort(dim=1, descending=True, stable=True)[:, :width]
+        ids = self.ids[kept].gather(1, best.unsqueeze(2).expand(-1, -1, self.ids.shape[2]))
+        parts = (scores, self.symbols, self.parents)
+        return _Beam(ids, *(part[kept].gather(1, best) for part in parts)), kept
 
 
 @checked()
@@ -78,9 +140,9 @@ def beam_search(
     """The best sequences for each of B rows.
 
     At each step the k most likely of all continuations of a row's hypotheses are kept; those that
-    end in <EOS> leave the beam for the list of the n best, the others stay in it. A row is done
-    when nothing in its beam can still enter the list: log p only falls, and the largest norm it can
-    be divided by is that of `max_length`.
+    end in <EOS> leave the beam for the list of the n best. Those that can no longer enter this list
+    leave it too: log p only falls, and the largest norm it can be divided by is that of
+    `max_length`. A row whose beam is empty leaves the batch.
 
     Args:
         step: one step of the decoder for all hypotheses at once.
@@ -100,27 +162,37 @@ def beam_search(
     section 3.2, for beams; Wu et al. (2016), section 7, for the norm.
     """
     check_beam(beam_size, length_penalty, n_best)
-    nothing = torch.full((rows, beam_size), -torch.inf, dtype=widest(device), device=device)
-    ids = torch.full((rows, beam_size, max_length), PAD, device=device)
-    best = _hypotheses(ids, nothing, 0, length_penalty)
-    scores = nothing.clone()
-    scores[:, 0] = 0.0  # of the one hypothesis there is before the first step
-    symbols, parents = torch.full_like(ids[..., 0], first), torch.zeros_like(ids[..., 0])
+    beam = _Beam.start(rows, first, max_length, device)
+    going = torch.arange(rows, device=device)  # the rows of the beam
+    nothing = beam.scores.new_full((rows, n_best), -torch.inf)
+    best = _hypotheses(beam.ids.expand(-1, n_best, -1), nothing, 0, length_penalty)
+    done: list[tuple[Tensor, Hypotheses]] = []
     for t in range(max_length):
-        scores, parents, symbols = _grown(scores, step(symbols, parents))
-        ids = ids.gather(1, parents.unsqueeze(2).expand_as(ids))
-        ids[:, :, t] = symbols
-        ended = symbols == eos
-        found = _hypotheses(ids, scores.where(ended, -torch.inf), t + 1, length_penalty)
-        best = _merged(best, found, n_best, eos)
-        scores = scores.masked_fill(ended, -torch.inf)
-        settled = _settled(scores, best.normalised[:, -1:], max_length, length_penalty)
-        scores = scores.masked_fill(settled, -torch.inf)
-        if bool(settled.all()):
+        beam = beam.grown(step(beam.symbols, beam.parents), beam_size, t)
+        ended = beam.symbols == eos
+        if bool(ended.any()):
+            scores = beam.scores.where(ended, -torch.inf)
+            found = _hypotheses(beam.ids, scores, t + 1, length_penalty)
+            best = _merged(best, found, n_best, eos)
+        settled = _settled(beam.scores, best.normalised[:, -1:], max_length, length_penalty)
+        beam, kept = beam.without(ended | settled)
+        if not bool(kept.all()):
+            done.append((going[~kept], best.of_rows(~kept)))
+            going, best = going[kept], best.of_rows(kept)
+        if len(going) == 0:
             break
-    best = _merged(best, _hypotheses(ids, scores, t + 1, length_penalty), n_best, eos)
-    longest = max(1, int(best.lengths.max()))
-    return Hypotheses(best.ids[..., :longest], best.lengths, best.scores, best.normalised)
+    cut_off = _hypotheses(beam.ids, beam.scores, t + 1, length_penalty)
+    return _in_order([*done, (going, _merged(best, cut_off, n_best, eos))])
+
+
+def _in_order(done: list[tuple[Tensor, Hypotheses]]) -> Hypotheses:
+    """Joins (rows, their hypotheses), and cuts off what is padding in all."""
+    order = torch.cat([rows for rows, _ in done]).argsort()
+    ids, lengths, scores, normalised = (
+        torch.cat([getattr(found, part.name) for _, found in done])[order]
+        for part in fields(Hypotheses)
+    )
+    return Hypotheses(ids[..., : max(1, int(lengths.max()))], lengths, scores, normalised)
 
 
 def states_of(state: StackState, rows: Tensor) -> StackState:
@@ -131,20 +203,28 @@ def states_of(state: StackState, rows: Tensor) -> StackState:
     )
 
 
-def _grown(scores: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The k most likely continuations. scores: (B, k); log_p: (B, k, V).
+def _largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` largest along the last axis, and their places, faster than `topk` for a large V.
 
-    Returns scores, places in the beam they go on from, and symbols, (B, k) each.
+    Cut into blocks, the rows of a table, they are in its `count` columns with the largest maxima.
     """
-    V = log_p.shape[2]
-    scores, chosen = (scores.unsqueeze(2) + log_p).flatten(1).topk(scores.shape[1], dim=1)
-    return scores, chosen // V, chosen % V
+    V = values.shape[-1]
+    width = V // BLOCKS
+    if width <= count:
+        return values.topk(count, dim=-1)
+    table = values[..., : width * BLOCKS].unflatten(-1, (BLOCKS, width))
+    columns = table.amax(dim=-2).topk(count, dim=-1).indices
+    starts = torch.arange(0, width * BLOCKS, width, device=values.device)
+    places = (columns.unsqueeze(-2) + starts.unsqueeze(-1)).flatten(-2)
+    rest = torch.arange(width * BLOCKS, V, device=values.device).expand(*places.shape[:-1], -1)
+    places = torch.cat([places, rest], dim=-1)
+    largest, chosen = values.gather(-1, places).topk(count, dim=-1)
+    return largest, places.gather(-1, chosen)
 
 
 def _settled(scores: Tensor, worst: Tensor, max_length: int, length_penalty: float) -> Tensor:
-    """True where no hypothesis in the beam can pass the worst that is kept, (B, 1)."""
-    most = scores.amax(dim=1, keepdim=True) / length_norm(max_length, length_penalty)
-    return most <= worst
+    """True where a hypothesis in the beam (N, k) cannot pass the worst that is kept, (N, 1)."""
+    return scores / length_norm(max_length, length_penalty) <= worst
 
 
 def _hypotheses(ids: Tensor, scores: Tensor, length: int, length_penalty: float) -> Hypotheses:

@@ -28,6 +28,7 @@ from seqpipe.nn.masks import length_mask
 from seqpipe.nn.onnx_graph import Graph, Steps, Value
 from seqpipe.nn.precision import precise
 from seqpipe.nn.recurrent import RecurrentStack, StackState
+from seqpipe.nn.stepper import Stepper
 from seqpipe.rules import refusal
 
 
@@ -239,8 +240,14 @@ class EncoderDecoder(TeacherForced, Architecture):
         """
         keys, state = self._encode(x, x_lengths)
         never = bans(self.y_size, (PAD, self.bos, *banned), x.device)
+        read = self._prepared_step(len(x), max_length)
+
+        def step(y_t: Tensor, state: StackState) -> tuple[Tensor, StackState]:
+            logits, state = read(y_t.unsqueeze(1), state, keys)
+            return logits[:, 0], state
+
         return write_steps(
-            partial(self._step, keys=keys),
+            step,
             torch.full((len(x),), self.bos, device=x.device),
             state,
             pick=lambda logits: (logits + never).argmax(dim=-1),
@@ -275,16 +282,18 @@ class EncoderDecoder(TeacherForced, Architecture):
             ConfigError: see `check_beam`.
         """
         keys, state = self._encode(x, x_lengths)
-        rows = torch.arange(len(x), device=x.device)
-        state = states_of(state, rows.repeat_interleave(beam_size))
-        never = bans(self.y_size, (PAD, self.bos, *banned), x.device)
+        never = torch.tensor((PAD, self.bos, *banned), device=x.device, dtype=torch.int64)
+        read = self._prepared_step(len(x) * beam_size, max_length)
+        width = 1
 
         def step(symbols: Tensor, parents: Tensor) -> Tensor:
-            nonlocal state
-            state = states_of(state, (rows.unsqueeze(1) * beam_size + parents).flatten())
-            output, state = self.decoder.step(self.target(symbols.view(-1, 1))[:, 0], state)
-            logits = self._read_out(output.view(len(x), beam_size, -1), keys)
-            return precise(logits).log_softmax(dim=-1) + never
+            nonlocal keys, state, width
+            state = states_of(state, parents.flatten())
+            if keys is not None and len(symbols) < len(keys.mask):
+                keys = keys.of_rows(parents[:, 0] // width)
+            width = symbols.shape[1]
+            logits, state = read(symbols, state, keys)
+            return precise(logits).log_softmax(dim=-1).index_fill_(-1, never, -torch.inf)
 
         return beam_search(
             step,
@@ -320,11 +329,15 @@ class EncoderDecoder(TeacherForced, Architecture):
 
     def _read_out(self, outputs: Tensor, keys: Keys | None) -> Tensor:
         """outputs: (B, T, H) of the decoder. Returns (B, T, V)."""
-        if self.attention is not None:
-            context, _ = self.attention(outputs, keys)
-            outputs = torch.tanh(self.combine(torch.cat([context, outputs], dim=-1)))
-        logits: Tensor = self.head(outputs)
+        logits: Tensor = self.head(self._attended(outputs, keys))
         return logits
+
+    def _attended(self, outputs: Tensor, keys: Keys | None) -> Tensor:
+        """The outputs with what attention finds for them: the input of the head, (B, T, H)."""
+        if self.attention is None:
+            return outputs
+        context, _ = self.attention(outputs, keys)
+        return torch.tanh(self.combine(torch.cat([context, outputs], dim=-1)))
 
     def _step(
         self, symbol: Tensor, state: StackState, keys: Keys | None
@@ -332,6 +345,25 @@ class EncoderDecoder(TeacherForced, Architecture):
         """symbol: (B,) ids. Returns logits (B, V) and the next state."""
         output, state = self.decoder.step(self.target(symbol.unsqueeze(1))[:, 0], state)
         return self._read_out(output.unsqueeze(1), keys)[:, 0], state
+
+    def _prepared_step(
+        self, rows: int, steps: int
+    ) -> Callable[[Tensor, StackState, Keys | None], tuple[Tensor, StackState]]:
+        """One step without gradient of hypotheses (N, k), whose states are in rows of N * k.
+
+        Returns a function from symbols (N, k), their state and the keys of N sequences to logits
+        (N, k, V) and the next state; see `Stepper` for rows and steps.
+        """
+        stepper = Stepper(self.decoder, self.target.vectors, rows=rows, steps=steps)
+        head = self.head.prepare()
+
+        def step(
+            symbols: Tensor, state: StackState, keys: Keys | None
+        ) -> tuple[Tensor, StackState]:
+            output, state = stepper(symbols.flatten(), state)
+            return head(self._attended(output.view(*symbols.shape, -1), keys)), state
+
+        return step
 
     def _forced_in_part(
         self, keys: Keys | None, state: StackState, y: Tensor, share: float

@@ -6,7 +6,7 @@ Shapes: B sequences, T_y queries of Q numbers, T_x keys of K numbers.
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seqpipe.bounds import checked
@@ -26,6 +26,10 @@ class Keys(NamedTuple):
     values: Float[Tensor, "B T_x K"]
     scored: Float[Tensor, "B T_x S"]
     mask: Bool[Tensor, "B T_x"]
+
+    def of_rows(self, rows: Int[Tensor, " N"]) -> "Keys":
+        """The keys of some sequences. rows: (N,) places in the batch."""
+        return Keys(*(part.index_select(0, rows) for part in self))
 
 
 class Attention(nn.Module):
@@ -104,5 +108,5 @@ class Attention(nn.Module):
             return mapped @ scored.mT
         assert self.kind == "additive", self.kind
         summed = self.map_query(queries).unsqueeze(2) + scored.unsqueeze(1)
-        scores: Tensor = self.score(torch.tanh(summed)).squeeze(-1)  # of (B, T_y, T_x, Q)
+        scores: Tensor = self.score(summed.tanh_()).squeeze(-1)  # of (B, T_y, T_x, Q)
         return scores

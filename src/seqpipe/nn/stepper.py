@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from seqpipe.nn.cell import Cell
 from seqpipe.nn.recurrent import RecurrentStack, StackState, recurrent_layers
 
+FEW_ROWS = 8
+"""A product of this many rows takes about as long as that of one: it waits for the weights."""
+
 
 class Stepper:
     """Steps a stack as `RecurrentStack.step` does, without gradient and with less work a step.
@@ -36,7 +39,7 @@ class Stepper:
         self._levels = [(cell, cell.prepare()) for cell in twins]
         self._drop = stack.drop if stack.training else None
         self._vectors, self._projected = vectors, None
-        if vectors is not None and len(vectors) <= rows * steps:
+        if vectors is not None and len(vectors) <= min(rows, FEW_ROWS) * steps:
             self._projected = cells[0].project(vectors)  # (V, G*H)
 
     def __call__(self, x_t: Tensor, state: StackState) -> tuple[Tensor, StackState]:
