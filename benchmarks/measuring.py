@@ -140,6 +140,11 @@ def _cpu_info() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+def has_bf16() -> bool:
+    """Whether the processor multiplies in bfloat16."""
+    return bool({"avx512_bf16", "amx_bf16"} & set(_cpu_info().get("flags", "").split()))
+
+
 def noise() -> list[str]:
     """Reasons why times measured now could be wrong; empty on a quiet machine."""
     reasons = []
