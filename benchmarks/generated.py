@@ -55,7 +55,7 @@ def log_normal(rng: random.Random, mean: float, spread: float, most: int) -> int
     return max(1, min(most, round(rng.lognormvariate(math.log(mean) - spread**2 / 2, spread))))
 
 
-def write_texts(folder: Path, count: int, *, mean: float = 36, most: int = 200) -> None:
+def write_texts(folder: Path, count: int, *, mean: float = 34, most: int = 200) -> None:
     """Tables of a text and its label: train.csv, valid.csv and test.csv.
 
     Lengths are log-normal, by default 33 words on average, once the longest are cut at 200.
