@@ -22,6 +22,7 @@ from generated import write_texts
 from measuring import Row, add_clock, in_turns, parser_of, report
 from torch import Tensor
 
+from seqpipe.allocator import keep_freed_memory
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.labels import Category
@@ -63,6 +64,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    keep_freed_memory()  # as every training does
     panels = {name: {"one update": line_of(name, arguments)} for name in VARIED}
     panels["examples"] = lines_of_data(arguments)
     rows = []
@@ -143,7 +145,7 @@ def draw(panels: dict[str, dict[str, Line]], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     pyplot.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
     figure, axes = pyplot.subplots(1, len(panels), figsize=(13, 3), layout="constrained")
@@ -156,8 +158,11 @@ def draw(panels: dict[str, dict[str, Line]], path: Path) -> None:
         axis.plot([], [], color="0.6", linestyle="--", linewidth=1, label="slope 1")
         axis.set(xscale="log", yscale="log", xlabel=AXES[name])
         sizes = next(iter(lines.values()))[0]
-        axis.set_xticks(sizes[:: 2 if len(sizes) > 5 else 1])
+        axis.set_xticks(sizes[::2])
+        axis.set_ylim(top=5 * axis.get_ylim()[1])  # the legend stands there
         axis.get_xaxis().set_major_formatter(lambda size, _: f"{size:,.0f}")
+        axis.get_yaxis().set_major_locator(ticker.LogLocator(subs=(1, 3)))
+        axis.get_yaxis().set_major_formatter(lambda time, _: f"{time:,.0f}")
         axis.minorticks_off()
         axis.legend(frameon=False, fontsize=8)
     axes[0].set_ylabel("milliseconds")

@@ -32,6 +32,8 @@ from turns import HERE, Program, bare_memory, environment, running
 OURS = "torch, pytorch_lightning, mlflow, seqpipe.commands.train"
 PLAIN = "torch"
 PERPLEXITY_EPOCHS = 3
+ALIKE = ["dropout=0", "trainer.threads=1"]
+"""What makes our training like the loops by hand."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def our_command(case: Case, updates: int | None, turns: int) -> list[str]:
     """The command that a user would type, with the callback that times it."""
     limit = [] if updates is None else [f"trainer.limit_train_batches={updates}"]
     return [
-        *(sys.executable, "-m", "seqpipe", *case.ours.split(), *limit, "dropout=0"),
+        *(sys.executable, "-m", "seqpipe", *case.ours.split(), *limit, *ALIKE),
         f"trainer.max_epochs={turns + 1}",
         "+callbacks.turns._target_=turn_callback.TurnCallback",
     ]
@@ -244,7 +246,7 @@ def perplexity_row(case: Case, folder: Path) -> Row:
             *case.ours.split(),
             f"trainer.precision={precision}",
         ]
-        command += [f"trainer.max_epochs={PERPLEXITY_EPOCHS}", "dropout=0", "diagnostics=none"]
+        command += [*ALIKE, f"trainer.max_epochs={PERPLEXITY_EPOCHS}", "diagnostics=none"]
         subprocess.run(command, cwd=at, env=environment(), capture_output=True, check=True)
         metrics = json.loads(next(at.glob("outputs/runs/*/metrics.json")).read_text())
         found.append(metrics["test/perplexity"])
