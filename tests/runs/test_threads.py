@@ -159,6 +159,7 @@ def test_a_resumed_run_uses_the_number_of_its_checkpoint_unless_another_is_typed
 ):
     measures({1: 1.0, 4: 0.5})
     first = launch("adding", *QUICK)
+    assert "measured: 1 thread 1,000 ms a step, 4 threads 500 ms" in first.summary
     measures({1: 0.5, 4: 1.0})
     more = ["preflight=none", "diagnostics=none", "trainer.max_epochs=3"]
     last = checkpoint(first.output_dir)
@@ -272,7 +273,24 @@ def test_measuring_takes_a_small_part_of_the_run(monkeypatch, run, second, turns
     seconds = step_times.step_times(None, None, ["a", "b"], [1, 2], run)
     assert len(steps) == 2 * turns
     assert steps[:4] == ["a", "a", "b", "b"][: len(steps)]  # the same batch for each number
-    assert {len(each) for each in seconds.values()} == ({turns - 1} if turns > 1 else set())
+    assert {len(each) for each in seconds.values()} == ({max(1, turns - 1)} if turns else set())
+
+
+@pytest.mark.parametrize(
+    ("times", "turns"), [({1: 0.2, 2: 0.41}, 1), ({1: 0.2, 2: 0.39}, 4), ({1: 0.41, 2: 0.2}, 4)]
+)
+def test_a_clear_result_ends_the_measurement(monkeypatch, times, turns):
+    now, steps = [0.0], []
+
+    def step(batch):
+        steps.append(batch)
+        now[0] += times[torch.get_num_threads()]
+
+    monkeypatch.setattr(step_times, "_step_of", lambda *arguments: step)
+    monkeypatch.setattr(step_times.time, "perf_counter", lambda: now[0])
+    seconds = step_times.step_times(None, None, ["a", "b"], [1, 2], LONG)
+    assert len(steps) == 2 * turns
+    assert fastest(seconds) == min(times, key=times.__getitem__)
 
 
 def test_the_first_turn_is_not_counted_and_the_order_alternates(monkeypatch):
@@ -284,7 +302,7 @@ def test_the_first_turn_is_not_counted_and_the_order_alternates(monkeypatch):
         lambda *arguments: lambda batch: used.append(torch.get_num_threads()),
     )
     step_times.step_times(None, None, ["a"], [1, 2], LONG)
-    assert used[:6] == [2, 1, 1, 2, 2, 1]
+    assert used[:6] == [1, 2, 2, 1, 1, 2]
 
 
 class Fails(ManyToOne):

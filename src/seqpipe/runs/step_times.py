@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +14,9 @@ from seqpipe.training.carried_state import Carried, answer
 from seqpipe.training.module import SequenceModule
 
 SHARE = 0.03  # of the batches or the time of a run that measuring may take
-WARM, FEW, MOST = 1, 3, 11  # turns: not counted, enough of a slow model, enough of a fast one
+WARM, FEW, MOST = 1, 3, 11  # turns: to warm up, enough of a slow model, enough of a fast one
 SECONDS = 0.2  # of a fast model
+CLEAR = 2.0  # times as slow: no further turn would change the choice
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,12 @@ def step_times(
         module: what is trained.
         trainer: gives the precision.
         batches: of the training, on the CPU.
-        candidates: numbers of threads.
+        candidates: numbers of threads, the smallest first.
         run: its length.
 
     Returns:
-        by the number of threads; empty where two turns would take more than `SHARE` of the run.
+        by the number of threads, without the first turn if there are more; empty where two turns
+        would take more than `SHARE` of the run.
     """
     turns = int(min(MOST + WARM, SHARE * run.batches / len(candidates)))
     if turns <= WARM:
@@ -63,8 +65,7 @@ def step_times(
             seconds = _in_turns(step, batches, candidates, turns, limit)
         finally:
             torch.set_num_threads(before)
-    timed = {count: each[WARM:] for count, each in seconds.items()}
-    return timed if all(timed.values()) else {}
+    return {count: each[WARM:] or each for count, each in seconds.items()}
 
 
 def _in_turns(
@@ -78,15 +79,22 @@ def _in_turns(
     seconds: dict[int, list[float]] = {count: [] for count in candidates}
     began = time.perf_counter()
     for turn in range(turns):
-        for count in candidates if turn % 2 else reversed(candidates):
+        for count in reversed(candidates) if turn % 2 else candidates:
             torch.set_num_threads(count)
             started = time.perf_counter()
             step(batches[turn % len(batches)])
             seconds[count].append(time.perf_counter() - started)
         spent, done = time.perf_counter() - began, turn + 1
-        if spent * (done + 1) / done > limit or (done >= WARM + FEW and spent > SECONDS):
+        enough = done >= WARM + FEW or _is_clear(seconds)
+        if spent * (done + 1) / done > limit or (spent > SECONDS and enough):
             break
     return seconds
+
+
+def _is_clear(seconds: Mapping[int, Sequence[float]]) -> bool:
+    """True if every larger number of threads is far slower than the smallest."""
+    fewest, *more = (min(each) for each in seconds.values())
+    return all(other > CLEAR * fewest for other in more)
 
 
 def _step_of(module: SequenceModule, trainer: Trainer) -> Callable[[SequenceBatch], None]:

@@ -147,11 +147,16 @@ def _measured(cfg: DictConfig, loaded: Loaded, module: SequenceModule, cores: in
     if not seconds:
         return _as_torch(cores, "a short run, nothing is measured")
     times = [
-        f"{count} {'thread' if count == 1 else 'threads'} {1e3 * statistics.median(each):.3g} ms"
+        f"{count} {'thread' if count == 1 else 'threads'} {_milliseconds(each)}"
         for count, each in seconds.items()
     ]
     times[0] += " a step"
     return Threads(fastest(seconds), cores, f"measured: {', '.join(times)}")
+
+
+def _milliseconds(seconds: Sequence[float]) -> str:
+    time = 1e3 * statistics.median(seconds)
+    return f"{time:.3g} ms" if time < 999 else f"{time:,.0f} ms"
 
 
 def run_length(cfg: DictConfig, batches: int) -> RunLength:
