@@ -33,7 +33,7 @@ from seqpipe.models.many_to_one import ManyToOne
 from seqpipe.nn.cells import GRU, LSTM, RNN
 from seqpipe.nn.head import Head
 from seqpipe.nn.recurrent import RecurrentStack
-from seqpipe.runs.open_model import reader_of
+from seqpipe.runs.open_model import make_reader
 from seqpipe.tasks.classification import Classification
 
 WORDS = [f"word{number}" for number in range(5_000)]
@@ -104,7 +104,7 @@ def model_of(folder: Path, cell: str, hidden: int, depth: int) -> Model:
     rows = [f"{' '.join(WORDS[i : i + 50])},{'ab'[i % 2]}" for i in range(0, len(WORDS), 25)]
     table.write_text("\n".join(["text,label", *rows]))
     x, y = Text("text", by="words", min_count=1), Category("label")
-    spec = SequenceData(Table(str(table)), y, x).spec
+    spec = SequenceData(Table(train=str(table)), y, x).spec
     torch.manual_seed(0)
 
     def stack(input_size: int) -> RecurrentStack:
@@ -123,7 +123,7 @@ def model_of(folder: Path, cell: str, hidden: int, depth: int) -> Model:
 def predicted(model: Model, source: Path, target: Path) -> float:
     """Seconds of the command, once the model is open: from file to file."""
     options = Predict(run="none", input=str(source), output=str(target), format="lines")
-    reader = reader_of(model, (), options.format)
+    reader = make_reader(model, (), options.format)
     started = time.perf_counter()
     answer_all(model, reader, options, "jsonl")
     return time.perf_counter() - started
@@ -132,7 +132,7 @@ def predicted(model: Model, source: Path, target: Path) -> float:
 def bare(model: Model, source: Path, rows: int) -> float:
     """Seconds of the network alone, on the same batches."""
     assert model.x is not None
-    reader = reader_of(model, (), "lines")
+    reader = make_reader(model, (), "lines")
     seconds, found = 0.0, iter(reader.read(str(source)))
     while some := list(islice(found, CHUNK)):
         pieces: list[Any] = []

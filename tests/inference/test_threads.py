@@ -1,13 +1,14 @@
 """Reading and computing in threads: order, errors, and that nothing is left behind."""
 
 import itertools
+import sys
 import threading
 import time
 
 import pytest
 import torch
 
-from seqpipe.inference.prefetch import MOST_WORKERS, Prefetch, Workers
+from seqpipe.inference.prefetch import MOST_WORKERS, SWITCH, Prefetch, Workers
 
 CPU = torch.device("cpu")
 
@@ -44,6 +45,13 @@ def test_each_worker_has_its_share_of_the_threads_of_torch(threads, gone):
         assert torch.get_num_threads() == threads_of_a_new_thread() == threads
     assert gone()
     assert torch.get_num_threads() == threads_of_a_new_thread() == threads
+
+
+def test_python_switches_threads_sooner_while_workers_are_there():
+    before = sys.getswitchinterval()
+    with Workers(CPU):
+        assert sys.getswitchinterval() == pytest.approx(SWITCH)
+    assert sys.getswitchinterval() == before
 
 
 def test_one_thread_feeds_a_gpu(threads):

@@ -43,12 +43,12 @@ def run(options: Predict, root: Path) -> Answer:
     model, _ = open_model(options, root)
     reader = open_reader(model, options, root, options.input)
     started = time.perf_counter()
-    total, failed = _answer_all(model, reader, options, format)
+    total, failed = answer_all(model, reader, options, format)
     _summarise(options, total, failed, time.perf_counter() - started)
     return Answer()
 
 
-def _answer_all(model: Model, reader: Reader, options: Predict, format: str) -> tuple[int, int]:
+def answer_all(model: Model, reader: Reader, options: Predict, format: str) -> tuple[int, int]:
     """Stream the input through the model, with about a thousand rows in memory at a time.
 
     Returns the number of rows, and the number of rows without an answer.

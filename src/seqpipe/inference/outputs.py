@@ -38,10 +38,12 @@ def of_input(record: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any
     """
     columns = {}
     for name, value in record.items():
-        cells = [_plain(one) for one in (value if isinstance(value, list) else [value])]
-        if all(isinstance(one, _CELLS) for one in cells):
-            kept = cells if isinstance(value, list) else cells[0]
-            columns[f"input.{name}" if name in taken else name] = kept
+        if type(value) is not str:  # most are
+            cells = [_plain(one) for one in (value if isinstance(value, list) else [value])]
+            if not all(isinstance(one, _CELLS) for one in cells):
+                continue
+            value = cells if isinstance(value, list) else cells[0]
+        columns[f"input.{name}" if name in taken else name] = value
     return columns
 
 

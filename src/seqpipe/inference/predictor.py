@@ -164,10 +164,12 @@ class Predictor:
         spec = self.encoder.spec.x
         if spec is None or not counts_unknown(spec):
             return None
-        counts = [0] * len(chunk.found)
-        for piece in chunk.pieces:
-            assert piece.x is not None
-            counts[piece.row] += int(np.count_nonzero(unknown_at(spec, piece.x)))
+        if not chunk.pieces:
+            return [0] * len(chunk.found)
+        steps = [piece.x for piece in chunk.pieces if piece.x is not None]
+        rows = np.repeat([piece.row for piece in chunk.pieces], [len(x) for x in steps])
+        unknown = unknown_at(spec, np.concatenate(steps))
+        counts: list[int] = np.bincount(rows[unknown], minlength=len(chunk.found)).tolist()
         return counts
 
     def _predict(self, batch: Any) -> list[tuple[Any, Floats | None]]:

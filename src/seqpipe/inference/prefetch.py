@@ -12,6 +12,9 @@ from typing import Generic, ParamSpec, Self, TypeVar
 import torch
 
 MOST_WORKERS = 4  # Python lets one of them run at a time between two operations of torch
+SWITCH = (
+    1e-4  # seconds that a thread of Python may keep a worker from its next operation; 5e-3 else
+)
 
 Item = TypeVar("Item")
 Given = ParamSpec("Given")
@@ -120,6 +123,8 @@ class Workers(_Closing):
             self.pool.submit(there.wait)
         there.wait()
         torch.set_num_threads(threads)  # or every new thread would get the last worker's number
+        self.switched_before = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH)
 
     def start(
         self, work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs
@@ -130,6 +135,7 @@ class Workers(_Closing):
     def close(self) -> None:
         """Let the threads end after their present work."""
         self.pool.shutdown(wait=False, cancel_futures=True)
+        sys.setswitchinterval(self.switched_before)
 
 
 def _set_threads(share: int) -> None:

@@ -99,16 +99,16 @@ class Encoder:
         if labelled and x is not None and self.spec.y.is_text:
             text = self.y.truth(record)
         if self.window is None or x is None:
-            return [self._piece(row, x, y)._replace(text=text)]
+            return [self._piece(row, x, y, text)]
         starts = range(0, len(x), self.window)
         cuts = [slice(start, start + self.window) for start in starts]
         return [self._piece(row, x[cut], None if y is None else y[cut]) for cut in cuts]
 
-    def _piece(self, row: int, x: Array | None, y: Array | None) -> Piece:
+    def _piece(self, row: int, x: Array | None, y: Array | None, text: str = "") -> Piece:
         steps = len(x) if self.x_has_time and x is not None else 1
         if self.y_has_time and y is not None:
             steps = max(steps, len(y))
-        return Piece(row, x, y, steps)
+        return Piece(row, x, y, steps, text)
 
     def _trim(
         self, trim: MaxLength, x: Array | None, y: Array | None

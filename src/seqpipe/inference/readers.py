@@ -233,8 +233,9 @@ class Reader:
 
     def _in_format(self, format: Format, input: str) -> Iterator[Found]:
         if format == "lines":
-            for number, line in lines(Path(input), self.encoding):
-                yield self._of_line(line, Path(input), number)
+            file = Path(input)
+            for number, line in lines(file, self.encoding):
+                yield self._of_line(line, file, number)
         elif format == "source":
             yield from self._checked(self._source_of(input).whole("train"))
         else:
@@ -248,12 +249,13 @@ class Reader:
         """
         pipe, self._pipe = self._standard_input(), None
         if format == "lines" and not pipe.is_packed:
+            file = Path("input")
             for number, line in pipe.lines(self.encoding):
-                yield self._of_line(line, Path("input"), number)
+                yield self._of_line(line, file, number)
             return
-        with pipe.copied() as file:
-            for one in self._in_format(format, str(file)):
-                yield called_input(one, file)
+        with pipe.copied() as copied:
+            for one in self._in_format(format, str(copied)):
+                yield called_input(one, copied)
 
     def _standard_input(self) -> StandardInput:
         self._pipe = self._pipe or StandardInput(STANDARD_INPUT)

@@ -65,7 +65,8 @@ def _json(row: Row) -> str:
     """Most rows can be written unchanged; the others are cleaned first, which takes longer."""
     try:
         text = _STRICT_JSON(row)
-        text.encode()
+        if not text.isascii():
+            text.encode()
         return text
     except (TypeError, ValueError):
         return json.dumps(_clean(row), ensure_ascii=False)
@@ -273,15 +274,15 @@ class Output:
 
     def write(self, rows: Sequence[Row]) -> None:
         """Add rows; the first ones define the columns, together with `types` and `last`."""
-        if self.writer is None:
+        if self.writer is None and self.format == "jsonl":
+            self.writer = JsonLines(self.sink)
+        elif self.writer is None:
             names = dict.fromkeys(name for row in rows for name in flat(row))
             first = [name for name in names if name not in {*self.types, *self.last}]
             self.writer = self._make_writer([*first, *self.types, *self.last])
         self.writer.write(rows)
 
     def _make_writer(self, columns: Sequence[str]) -> Writer:
-        if self.format == "jsonl":
-            return JsonLines(self.sink)
         if self.format == "parquet":
             assert self.made is not None
             return ParquetRows(self.made, columns, self.types)
