@@ -85,10 +85,11 @@ sys.exit(code)
             ("seed=-1 data.lenght=3", 2),
         ),
         *(("trainer.profiler=simple", 2), ("-m detph=1,2 cell=rnn,gru", 2)),
+        *(("depth=0 dropout=1.5 data.bptt=x", 2), ("optim.lr=-1", 2), ("-m depth=0,-1", 2)),
         *(("--help", 0), ("--cfg job depth=3", 0)),
     ],
 )
-def test_a_wrong_name_or_a_request_for_help_does_not_import_torch(environment, line, code):
+def test_a_wrong_name_or_value_or_a_request_for_help_does_not_import_torch(environment, line, code):
     words = [sys.executable, "-c", WITHOUT_TORCH, *line.split()]
     done = subprocess.run(words, capture_output=True, text=True, **environment)
     assert done.returncode == code, done.stderr

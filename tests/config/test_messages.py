@@ -393,6 +393,15 @@ def test_values_of_classes_are_judged_once_all_names_are_right():
     ]
 
 
+def test_options_that_exclude_each_other_are_judged_once_all_values_are_right():
+    assert [one.partition(":")[0] for one in check(["task=regression", "depth=0"]).problems] == [
+        "depth=0"
+    ]
+    assert [one.partition(":")[0] for one in check(["task=regression"]).problems] == [
+        "task=regression"
+    ]
+
+
 def test_a_configuration_changed_after_composing_is_checked_again():
     cfg, choices = compose([])
     cfg.depth = 0

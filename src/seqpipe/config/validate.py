@@ -21,8 +21,9 @@ from seqpipe.config.compatibility import exclusions
 from seqpipe.config.config_view import Tree
 from seqpipe.config.key_names import name_problems
 from seqpipe.config.paths import PACKAGE
-from seqpipe.config.schema import DATA_TARGET, RULES
+from seqpipe.config.schema import DATA_TARGET, GIVEN_BY_THE_RUN, GROUPS, RULES
 from seqpipe.config.signatures import TargetError, signature_of
+from seqpipe.config.source_rules import rules_in_source
 from seqpipe.errors import ConfigError
 from seqpipe.rules import Problem, Rule
 
@@ -67,8 +68,9 @@ def problems_of(
 ) -> list[Problem]:
     """Every problem of a configuration, at most one for each key.
 
-    If a name is wrong, no class is imported, because that takes seconds: values are then judged
-    only by the rules of `schema`.
+    No class is imported where something is wrong without it, because that takes seconds. If a name
+    is wrong, values are judged only by the rules of `schema`; else also by those that the source of
+    our classes tells. Only if all of these are right are the classes asked what else is wrong.
 
     Args:
         cfg: as `validate`.
@@ -81,6 +83,8 @@ def problems_of(
     names = list(name_problems(tree))
     problems = [*_value_problems(tree), *names]
     if not (names or names_only):
+        problems += _source_problems(tree)
+    if not (problems or names_only):
         excluded = [] if unknown else list(exclusions(tree, choices))
         # Keys that other options gave to a part are not judged by the wrong one in its place.
         parts = tuple(f"{one.key}." for one in excluded if isinstance(tree.raw(one.key), dict))
@@ -135,6 +139,20 @@ def _value_problems(tree: Tree) -> Iterator[Problem]:
     file = tree.get("resume")
     if isinstance(file, str) and not Path(file).is_file():
         yield Problem("resume", file, f"no such file; allowed: {_CHECKPOINT}, or null")
+
+
+def _source_problems(tree: Tree) -> Iterator[Problem]:
+    """Values that our classes do not allow, as far as that can be known without their import."""
+    for key, raw in (leaf for group in GROUPS for leaf in tree.leaves(group)):
+        target, name, origin = _our_class(tree, key), key.rpartition(".")[2], tree.origin(key)
+        given = GIVEN_BY_THE_RUN.get(key.split(".")[0], ())
+        rule = rules_in_source(target).get(name) if target and name not in given else None
+        if rule is None or raw == "???" or isinstance(tree.raw(origin), dict):
+            continue
+        value = tree.get(key)
+        leads_nowhere = value is None and tree.raw(origin) is not None
+        if (fault := rule.fault(value)) and not leads_nowhere:
+            yield Problem(origin, value, fault)
 
 
 def rule_at(tree: Tree, key: str) -> Rule | None:
