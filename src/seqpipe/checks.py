@@ -33,6 +33,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.diagnostics.preflight import batch_of
 from seqpipe.errors import ConfigError, first_line
 from seqpipe.nn.cell import Cell
+from seqpipe.nn.recurrent import recurrent_layers
 from seqpipe.rules import shown
 from seqpipe.targets import (
     TOGETHER,
@@ -136,6 +137,20 @@ def _why_unusable(callback: Callback, trainer: Trainer) -> str | None:
     if isinstance(callback, DeviceStatsMonitor) and on_cpu and find_spec("psutil") is None:
         return "needs psutil for a CPU; allowed: after pip install psutil"
     return None
+
+
+def check_kernels(model: nn.Module, trainer: Trainer) -> None:
+    """Refuses a kernel that cannot run on the device that trains.
+
+    Raises:
+        ConfigError: with the kernel.
+    """
+    device = trainer.strategy.root_device
+    for layer in recurrent_layers(model).values():
+        cell = layer.cell
+        if not layer.kernel.fits(device, cell.weight_hidden.dtype):
+            wrong = f"it runs on the CPU, but the model trains on {device.type}"
+            raise ConfigError(f"cell.kernel={cell.kernel}: {wrong}; allowed: auto, fused, loop")
 
 
 def check_monitors(cfg: DictConfig, task: Task) -> None:

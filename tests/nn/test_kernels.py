@@ -1,13 +1,17 @@
 """Every kernel against the stepped cell, and what it does in padding."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from torch.testing import assert_close
 
+from seqpipe.errors import ConfigError
 from seqpipe.nn.cells import GRU, LSTM, RNN, PeepholeLSTM, SimplifiedGRU
-from seqpipe.nn.kernels.step_loop import StepLoop, select_kernel
+from seqpipe.nn.kernels.choice import kernel_on, select_kernel
+from seqpipe.nn.kernels.step_loop import StepLoop
+from seqpipe.nn.masks import reverse_within_length
 from seqpipe.nn.recurrent import RecurrentLayer, RecurrentStack
 
 D, H, B, T = 3, 4, 4, 6
@@ -31,20 +35,39 @@ def step_by_step(cell, x, lengths, state):
     return torch.cat(outputs), final
 
 
-@pytest.mark.parametrize("kernel", ["chosen", "loop"])
+KERNELS = ("fused", "fast", "loop")
+
+
+def kernels_of(cell):
+    """Every kernel of a cell, by name."""
+    return {**cell.kernels(), "loop": StepLoop()}
+
+
+def use(layer, name):
+    """Makes a layer run in one kernel; skips the test where its cell has no such kernel."""
+    found = kernels_of(layer.cell)
+    if name not in found:
+        pytest.skip(f"{type(layer.cell).__name__} has no kernel {name}")
+    layer.kernel = found[name]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("ragged", [True, False])
 def test_a_kernel_equals_the_stepped_cell_in_values_and_gradients(
-    make_cell, randomise, gradients, kernel, ragged
+    make_cell, randomise, gradients, kernel, ragged, reverse
 ):
-    cell = randomise(make_cell(D, H))
-    layer = RecurrentLayer(cell)
-    if kernel == "loop":
-        layer.kernel = StepLoop()
+    layer = RecurrentLayer(randomise(make_cell(D, H)), reverse=reverse)
+    use(layer, kernel)
+    cell = layer.cell
     x = torch.randn(B, T, D, requires_grad=True)
     state = tuple(torch.randn(B, H, requires_grad=True) for _ in cell.state_names)
     outputs, final = layer(x, LENGTHS if ragged else None, state)
     lengths = LENGTHS if ragged else torch.full((B,), T)
-    wanted_outputs, wanted_final = step_by_step(cell, x, lengths, state)
+    seen = reverse_within_length(x, lengths) if reverse else x
+    wanted_outputs, wanted_final = step_by_step(cell, seen, lengths, state)
+    if reverse:
+        wanted_outputs = reverse_within_length(wanted_outputs, lengths)
 
     assert_close(outputs, wanted_outputs, **exactly)
     assert_close(final, wanted_final, **exactly)
@@ -56,20 +79,123 @@ def test_a_kernel_equals_the_stepped_cell_in_values_and_gradients(
     )
 
 
+SIZES = {  # B, T, D, H
+    "one sequence": (1, 5, 3, 4),
+    "one step": (3, 1, 3, 4),
+    "one of each": (1, 1, 1, 1),
+    "odd sizes": (5, 7, 19, 17),
+    "weights in oneDNN's layout": (6, 3, 5, 370),
+    "many rows": (20, 15, 8, 9),
+}
+
+
+@pytest.mark.parametrize("kernel", ["fused", "fast"])
 @pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("size", SIZES)
 def test_a_kernel_equals_the_loop_in_float32_where_torch_takes_another_path(
-    make_cell, randomise, gradients, reverse
+    make_cell, randomise, gradients, kernel, reverse, size
 ):
-    layer = randomise(RecurrentLayer(make_cell(D, H), reverse=reverse)).float()
-    x = torch.randn(B, T, D, dtype=torch.float32, requires_grad=True)
-    inputs = [x, *layer.parameters()]
-    outputs, final = layer(x, LENGTHS)
+    B, T, D, H = SIZES[size]
+    layer = RecurrentLayer(make_cell(D, H), reverse=reverse).float()
+    if H < 100:  # of larger ones the random numbers must stay small, and so does the first draw
+        randomise(layer)
+    use(layer, kernel)
+    whole = torch.randn(T, B, 2 * D, dtype=torch.float32, requires_grad=True)
+    x = whole.transpose(0, 1)[:, :, ::2]  # not contiguous
+    lengths = torch.randint(1, T + 1, (B,))
+    inputs = [whole, *layer.parameters()]
+    outputs, final = layer(x, lengths)
     layer.kernel = StepLoop()
-    looped, looped_final = layer(x, LENGTHS)
-    close = {"rtol": 1e-4, "atol": 1e-5}
+    looped, looped_final = layer(x, lengths)
+    close = {"rtol": 1e-4, "atol": 3e-5}
     assert_close([outputs, *final], [looped, *looped_final], **close)
     slopes = gradients([outputs, *final], inputs)
     assert_close(slopes, gradients([looped, *looped_final], inputs), **close)
+
+
+@pytest.mark.parametrize("ragged", [True, False])
+def test_the_fast_loop_passes_gradcheck(make_cell, randomise, ragged):
+    layer = RecurrentLayer(randomise(make_cell(D, H)), reverse=True)
+    use(layer, "fast")
+    names = [name for name, _ in layer.cell.named_parameters()]
+    lengths = LENGTHS if ragged else None
+
+    def run(x, *tensors):
+        parameters = dict(zip(names, tensors[: len(names)], strict=True))
+        state = tensors[len(names) :]
+        with torch.nn.utils.stateless._reparametrize_module(layer.cell, parameters):
+            outputs, final = layer(x, lengths, state)
+        return outputs, *final
+
+    weights = [part.detach().clone().requires_grad_() for part in layer.cell.parameters()]
+    state = [torch.randn(B, H, requires_grad=True) for _ in layer.cell.state_names]
+    x = torch.randn(B, T, D, requires_grad=True)
+    assert torch.autograd.gradcheck(run, (x, *weights, *state))
+
+
+@pytest.mark.parametrize("lengths", [LENGTHS, None])
+def test_the_fast_loop_under_bf16_autocast_is_as_near_to_float32_as_the_step_loop(
+    make_cell, gradients, lengths
+):
+    layer = RecurrentLayer(make_cell(D, 40)).float()
+    use(layer, "fast")
+    x = torch.randn(B, T, D, dtype=torch.float32, requires_grad=True)
+    inputs = [x, *layer.parameters()]
+
+    def run(kernel, half):
+        layer.kernel = kernel
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            outputs, final = layer(x, lengths)
+        values = [outputs.float(), *final]
+        return [*values, *gradients(values, inputs)]
+
+    def distance(given, wanted):
+        pairs = zip(given, wanted, strict=True)
+        return sum(((a - b).norm() / b.norm()).item() for a, b in pairs)
+
+    fast, exact = layer.kernel, run(StepLoop(), half=False)
+    near, looped = (distance(run(kernel, half=True), exact) for kernel in (fast, StepLoop()))
+    assert 1e-5 < near < 1.5 * looped
+
+
+def test_padding_of_nan_changes_no_answer_of_a_kernel_and_gets_no_gradient(make_cell, randomise):
+    layer = randomise(RecurrentLayer(make_cell(D, H)))
+    x = torch.randn(B, T, D)
+    for kernel in kernels_of(layer.cell).values():
+        layer.kernel = kernel
+        padded = x.clone()
+        padded[torch.arange(T) >= LENGTHS.unsqueeze(1)] = float("nan")
+        padded.requires_grad_()
+        outputs, final = layer(padded, LENGTHS)
+        clean, clean_final = layer(x, LENGTHS)
+        assert_close([outputs, *final], [clean, *clean_final], rtol=0, atol=0)
+        (outputs.sum() + sum(part.sum() for part in final)).backward()
+        assert padded.grad[torch.arange(T) >= LENGTHS.unsqueeze(1)].eq(0).all()
+
+
+def test_the_fast_loop_gives_the_same_gradient_again_when_asked_twice(make_cell, randomise):
+    layer = randomise(RecurrentLayer(make_cell(D, H)))
+    use(layer, "fast")
+    outputs, _ = layer(torch.randn(B, T, D), LENGTHS)
+    twice = [
+        torch.autograd.grad(outputs.square().sum(), layer.cell.weight_hidden, retain_graph=True)[0]
+        for _ in range(2)
+    ]
+    assert_close(*twice, rtol=0, atol=0)
+
+
+def test_outputs_may_be_changed_in_place(make_cell, randomise):
+    layer, x = randomise(RecurrentLayer(make_cell(D, H))), torch.randn(B, T, D)
+    for kernel in kernels_of(layer.cell).values():
+        layer.kernel = kernel
+        slopes = []
+        for factor in (1.0, 3.0):
+            layer.zero_grad()
+            outputs, final = layer(x)
+            outputs.mul_(factor)
+            (outputs.sum() + factor * sum(part.sum() for part in final)).backward()
+            slopes.append(layer.cell.weight_hidden.grad.clone())
+        assert_close(slopes[1], 3.0 * slopes[0])
 
 
 class Other(LSTM):
@@ -83,19 +209,50 @@ class Other(LSTM):
 @pytest.mark.parametrize(
     ("cell", "name"),
     [
-        (LSTM(D, H), "fused torch.lstm"),
-        (LSTM(D, H, output_tanh=False), "step loop"),
-        (PeepholeLSTM(D, H), "step loop"),
-        (GRU(D, H, reset_after=True), "fused torch.gru"),
-        (GRU(D, H), "step loop"),
-        (SimplifiedGRU(D, H), "step loop"),
-        (RNN(D, H), "fused torch.rnn_tanh"),
-        (RNN(D, H, nonlinearity="relu"), "fused torch.rnn_relu"),
-        (Other(D, H), "step loop"),
+        (LSTM(D, H), {"cpu": "fused torch.lstm", "cuda": "fused torch.lstm"}),
+        (LSTM(D, H, output_tanh=False), {"cpu": "fast loop", "cuda": "step loop"}),
+        (PeepholeLSTM(D, H), {"cpu": "fast loop", "cuda": "step loop"}),
+        (GRU(D, H, reset_after=True), {"cpu": "fast loop", "cuda": "fused torch.gru"}),
+        (GRU(D, H), {"cpu": "fast loop", "cuda": "step loop"}),
+        (SimplifiedGRU(D, H), {"cpu": "fast loop", "cuda": "step loop"}),
+        (RNN(D, H), {"cpu": "fast loop", "cuda": "fused torch.rnn_tanh"}),
+        (RNN(D, H, nonlinearity="relu"), {"cpu": "fast loop", "cuda": "fused torch.rnn_relu"}),
+        (Other(D, H), {"cpu": "step loop", "cuda": "step loop"}),
     ],
 )
-def test_a_cell_gets_the_fused_kernel_only_where_that_has_its_answer(cell, name):
-    assert select_kernel(cell).name == name
+def test_a_cell_gets_a_faster_kernel_only_where_that_has_its_answer(cell, name):
+    kernel = select_kernel(cell)
+    for device, wanted in name.items():
+        assert kernel_on(kernel, torch.device(device), torch.float32).name == wanted
+
+
+def test_a_precision_that_the_fast_loop_does_not_have_is_left_to_another_kernel(randomise):
+    layer = randomise(RecurrentLayer(GRU(D, H))).bfloat16()
+    assert layer.kernel_name() == "step loop"
+    assert layer(torch.randn(B, T, D, dtype=torch.bfloat16), LENGTHS)[0].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("make", "allowed"),
+    [
+        (partial(LSTM, kernel="fast"), "fast loop"),
+        (partial(LSTM, kernel="fused"), "fused torch.lstm"),
+        (partial(LSTM, kernel="loop"), "step loop"),
+        (partial(GRU, reset_after=True, kernel="fused"), "fused torch.gru"),
+        (partial(GRU, kernel="fused"), "auto, fast, loop"),
+        (partial(LSTM, output_tanh=False, kernel="fused"), "auto, fast, loop"),
+        (partial(PeepholeLSTM, kernel="fused"), "auto, fast, loop"),
+        (partial(SimplifiedGRU, kernel="fused"), "auto, fast, loop"),
+        (partial(Other, kernel="fast"), "auto, loop"),
+        (partial(LSTM, kernel="quick"), "auto, fused, fast, loop"),
+    ],
+)
+def test_a_kernel_is_forced_where_the_cell_has_it_and_refused_elsewhere(make, allowed):
+    if ", " not in allowed:
+        assert RecurrentLayer(make(D, H)).kernel_name() == allowed
+        return
+    with pytest.raises(ConfigError, match=rf"cell.kernel=\w+: .*{allowed.replace(', ', '.*')}"):
+        RecurrentLayer(make(D, H))
 
 
 def test_a_relu_that_overflows_in_padding_leaves_finite_gradients():
@@ -156,6 +313,9 @@ def test_a_learned_initial_state_is_contiguous_in_every_layer_and_direction(
         bidirectional=bidirectional,
         learn_initial_state=True,
     )
+    for layers in stack.layers:
+        for layer in layers.values():
+            layer.kernel = kernels_of(layer.cell).get("fused", layer.kernel)
     for layer in stack.initial_state(B):
         assert all(part.is_contiguous() for direction in layer for part in direction)
     stack(torch.randn(B, T, D), LENGTHS)[0].sum().backward()
@@ -176,10 +336,15 @@ def test_a_state_of_any_layout_reaches_the_fused_layers_contiguous(
     }
     state = tuple(layout[shape]() for _ in cell.state_names)
     assert not any(part.is_contiguous() for part in state)
-    outputs, final = RecurrentLayer(cell)(torch.randn(B, T, D), LENGTHS, state)
-    assert outputs.isfinite().all()
-    assert bool(contiguous_only) == select_kernel(cell).name.startswith("fused")
-    assert len(final) == len(state)
+    layer, x = RecurrentLayer(cell), torch.randn(B, T, D)
+    wanted = None
+    for name, kernel in kernels_of(cell).items():
+        contiguous_only.clear()
+        layer.kernel = kernel
+        outputs, final = layer(x, LENGTHS, state)
+        assert bool(contiguous_only) == (name == "fused")
+        wanted = wanted or (outputs, final)
+        assert_close((outputs, final), wanted)
 
 
 @pytest.mark.gpu

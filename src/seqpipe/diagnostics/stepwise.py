@@ -51,14 +51,14 @@ class RecordingLoop(StepLoop):
     def __init__(self) -> None:
         self.states: list[State] = []
 
-    def __call__(
+    def run(
         self, cell: Cell, x: Tensor, lengths: Tensor | None, state: State
     ) -> tuple[Tensor, State]:
-        """See `Kernel`."""
+        """See `PaddedKernel`."""
         self.lengths = lengths
-        return super().__call__(cell, x, lengths, state)
+        return super().run(cell, x, lengths, state)
 
-    def run(self, cell: Cell, x: Tensor, state: State) -> list[State]:
+    def states_after(self, cell: Cell, x: Tensor, state: State) -> list[State]:
         """See `StepLoop`. The first state requires a gradient.
 
         So the gradient by h_t exists even where nothing below the layer is trained.
@@ -68,7 +68,7 @@ class RecordingLoop(StepLoop):
         )
         with torch.no_grad():
             self.projected = cell.project(x)
-        self.states = super().run(cell, x, self.before)
+        self.states = super().states_after(cell, x, self.before)
         return self.states
 
 

@@ -285,7 +285,7 @@ class Model:
         """Show the input, the answers, and the size of the model."""
         numbers = sum(weight.numel() for weight in self.network.parameters())
         stack: Any = getattr(self.network, "encoder", getattr(self.network, "decoder", None))
-        kernel = f", {stack.kernel_name}" if hasattr(stack, "kernel_name") else ""
+        kernel = f", {stack.kernel_name()}" if hasattr(stack, "kernel_name") else ""
         reads = "nothing" if self.x is None else self.x.describe({})
         return (
             f"<seqpipe model: {type(self.network).__name__}{kernel}, {numbers:,} weights,"

@@ -5,7 +5,7 @@ Shapes: B sequences, D = input_size, H = hidden_size, G gates. A state is a tupl
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,9 @@ from seqpipe.nn.onnx_graph import Graph, Operator, Value
 
 State = tuple[Tensor, ...]
 Step = Callable[[Tensor, State], State]
+
+
+KernelChoice = Literal["auto", "fused", "fast", "loop"]
 
 
 @runtime_checkable
@@ -36,19 +39,26 @@ class Kernel(Protocol):
         x: Float[Tensor, "B T D"],
         lengths: Int[Tensor, " B"] | None,
         state: State,
+        *,
+        reverse: bool = False,
     ) -> tuple[Float[Tensor, "B T H"], State]:
-        """Reads x from its first step on.
+        """Reads each sequence from its first real step on.
 
         Args:
             cell: the weights.
-            x: (B, T, D), zeros at padding.
-            lengths: (B,) real steps; None: all T.
-            state: before the first step, (B, H) for each part.
+            x: (B, T, D); padding may hold anything, and gets gradient 0.
+            lengths: (B,) real steps, 1..T; None: all T.
+            state: before the first step read, (B, H) for each part.
+            reverse: read each sequence from its last real step to its first.
 
         Returns:
-            h_1..h_T (B, T, H), anything at padding; the state after each sequence's last real
-            step, in the precision of `state`.
+            h_1..h_T (B, T, H), 0 at padding; the state after each sequence's last step read, in
+            the precision of `state`.
         """
+        ...
+
+    def fits(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """True where it can run weights of this dtype on this device."""
         ...
 
 
@@ -63,6 +73,9 @@ class Cell(nn.Module, ABC):
     Args:
         input_size: D.
         hidden_size: H.
+        kernel: how a whole sequence is run: `fused` (torch's own layer), `fast` (a loop on the CPU
+            with its gradient written by hand), `loop` (`recur` step by step), or `auto`: the
+            fastest of them that the cell has where the weights are. The answer is the same.
 
     Attributes:
         weight_input: (G*H, D), rows packed in the order of `gate_names`.
@@ -80,9 +93,11 @@ class Cell(nn.Module, ABC):
     """The block of `gate_names` that is no gate but the new content; None: the last one."""
 
     @checked()
-    def __init__(self, input_size: Count, hidden_size: Count) -> None:
+    def __init__(
+        self, input_size: Count, hidden_size: Count, *, kernel: KernelChoice = "auto"
+    ) -> None:
         super().__init__()
-        self.input_size, self.hidden_size = input_size, hidden_size
+        self.input_size, self.hidden_size, self.kernel = input_size, hidden_size, kernel
         rows = len(self.gate_names) * hidden_size
         self.weight_input = nn.Parameter(torch.empty(rows, input_size))
         self.weight_hidden = nn.Parameter(torch.empty(rows, hidden_size))
@@ -111,12 +126,12 @@ class Cell(nn.Module, ABC):
         """`recur` with all done that need not be repeated at each step of a sequence."""
         return self.recur
 
-    def kernel(self) -> Kernel | None:
-        """A faster way to run this cell over a sequence; None: there is none.
+    def kernels(self) -> Mapping[str, Kernel]:
+        """Kernels besides the loop, by their names in `kernel`; the first that fits is `auto`.
 
-        It counts only where the cell's own class defines it: the step of a subclass may be another.
+        They count only where the cell's own class defines them: a subclass may step otherwise.
         """
-        return None
+        return {}
 
     def onnx_operator(self) -> Operator | None:
         """The cell as one operator of ONNX; None: there is none, so `onnx_step` is written."""

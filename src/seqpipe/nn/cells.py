@@ -16,7 +16,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seqpipe.bounds import Positive, checked
-from seqpipe.nn.cell import Cell, Kernel, State, Step
+from seqpipe.nn.cell import Cell, Kernel, KernelChoice, State, Step
+from seqpipe.nn.kernels.fast_gru import FastGRU, FastGRUResetAfter, FastSimplifiedGRU
+from seqpipe.nn.kernels.fast_lstm import FastLSTM
+from seqpipe.nn.kernels.fast_rnn import FastRNN
 from seqpipe.nn.kernels.fused import FusedGRU, FusedLSTM, FusedRNN
 from seqpipe.nn.onnx_graph import Graph, Operator, Value, rows_in_order
 
@@ -36,6 +39,7 @@ class RNN(Cell):
         nonlinearity: g.
         recurrent_gain: factor of the orthogonal recurrent weights at initialisation. Each step
             multiplies a gradient by about this factor, with ReLU by about 0.7 of it.
+        kernel: see `Cell`.
 
     Raises:
         ConfigError: an unknown nonlinearity.
@@ -54,10 +58,11 @@ class RNN(Cell):
         *,
         nonlinearity: Literal["tanh", "relu"] = "tanh",
         recurrent_gain: Positive = 1.0,
+        kernel: KernelChoice = "auto",
     ) -> None:
-        super().__init__(input_size, hidden_size)
+        super().__init__(input_size, hidden_size, kernel=kernel)
         self.weight_hidden.data.mul_(recurrent_gain)
-        self.nonlinearity = nonlinearity
+        self.nonlinearity: Literal["tanh", "relu"] = nonlinearity
         self._g = {"tanh": torch.tanh, "relu": torch.relu}[nonlinearity]
 
     def recur(self, projected_t: Float[Tensor, "B GH"], state: State) -> State:
@@ -66,9 +71,9 @@ class RNN(Cell):
         h_t = self._g(torch.addmm(projected_t, h, self.weight_hidden.t()))
         return (h_t.to(h.dtype),)
 
-    def kernel(self) -> Kernel:
-        """`torch.rnn_tanh` or `torch.rnn_relu`."""
-        return FusedRNN(self.nonlinearity)
+    def kernels(self) -> Mapping[str, Kernel]:
+        """The fast loop; `torch.rnn_tanh` or `torch.rnn_relu`."""
+        return {"fast": FastRNN(self.nonlinearity), "fused": FusedRNN(self.nonlinearity)}
 
     def onnx_operator(self) -> Operator:
         """`RNN`."""
@@ -108,6 +113,10 @@ class SimplifiedGRU(Cell):
         u, c = torch.addmm(projected_t, state[0], self.weight_hidden.t()).chunk(2, dim=-1)
         return u.sigmoid(), c.tanh()
 
+    def kernels(self) -> Mapping[str, Kernel]:
+        """The fast loop."""
+        return {"fast": FastSimplifiedGRU()}
+
     def onnx_operator(self) -> Operator:
         """A `GRU` whose reset gate is always open: no weights, and a bias that opens it.
 
@@ -136,6 +145,7 @@ class GRU(Cell):
         hidden_size: H.
         reset_after: False: Γ_r multiplies c<t-1>, as above. True: it multiplies the product,
             Γ_r * (W_c c<t-1> + b_hidden), as in cuDNN and torch.nn.GRU.
+        kernel: see `Cell`.
 
     Attributes:
         bias_hidden: (H,), inside the reset product; only with `reset_after`.
@@ -148,8 +158,16 @@ class GRU(Cell):
     gate_titles: ClassVar[Mapping[str, str]] = {"r": "r, reset gate", "u": "u, update gate"}
     candidate = "c"
 
-    def __init__(self, input_size: int, hidden_size: int, *, reset_after: bool = False) -> None:
-        super().__init__(input_size, hidden_size)
+    @checked("cell.")
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        reset_after: bool = False,
+        kernel: KernelChoice = "auto",
+    ) -> None:
+        super().__init__(input_size, hidden_size, kernel=kernel)
         self.reset_after = reset_after
         self.bias_hidden = nn.Parameter(torch.zeros(hidden_size)) if reset_after else None
 
@@ -191,9 +209,11 @@ class GRU(Cell):
         """`recur` with the weights already split: at each step it would cost as much again."""
         return partial(self.recur, weights=self._split_weights())
 
-    def kernel(self) -> Kernel | None:
-        """`torch.gru`, which resets after the product."""
-        return FusedGRU() if self.reset_after else None
+    def kernels(self) -> Mapping[str, Kernel]:
+        """The fast loop; `torch.gru` where it resets after the product."""
+        if not self.reset_after:
+            return {"fast": FastGRU()}
+        return {"fast": FastGRUResetAfter(), "fused": FusedGRU()}
 
     def onnx_operator(self) -> Operator:
         """`GRU`, packed z, r, h with z = 1 - Γ_u, so the rows of u change sign."""
@@ -229,6 +249,7 @@ class LSTM(Cell):
         forget_bias: added to the forget gate's bias at initialisation, so that a new cell
             remembers (Jozefowicz et al. 2015, section 4).
         output_tanh: False: a<t> = Γ_o * c<t>, as the slides print it.
+        kernel: see `Cell`.
 
     Source: Hochreiter & Schmidhuber (1997); Gers et al. (2000), section 2 for the forget gate.
     """
@@ -242,6 +263,7 @@ class LSTM(Cell):
     state_names = ("h", "c")
     candidate = "g"
 
+    @checked("cell.")
     def __init__(
         self,
         input_size: int,
@@ -249,8 +271,9 @@ class LSTM(Cell):
         *,
         forget_bias: float = 1.0,
         output_tanh: bool = True,
+        kernel: KernelChoice = "auto",
     ) -> None:
-        super().__init__(input_size, hidden_size)
+        super().__init__(input_size, hidden_size, kernel=kernel)
         self.output_tanh = output_tanh
         with torch.no_grad():
             self.bias[hidden_size : 2 * hidden_size] += forget_bias
@@ -275,9 +298,10 @@ class LSTM(Cell):
         i, f = i.sigmoid(), f.sigmoid()
         return i, f, o.sigmoid(), f * c + i * g.tanh()
 
-    def kernel(self) -> Kernel | None:
-        """`torch.lstm`, which has the tanh at its output."""
-        return FusedLSTM() if self.output_tanh else None
+    def kernels(self) -> Mapping[str, Kernel]:
+        """`torch.lstm`, which has the tanh at its output; the fast loop."""
+        fast = {"fast": FastLSTM(output_tanh=self.output_tanh)}
+        return {"fused": FusedLSTM(), **fast} if self.output_tanh else fast
 
     def onnx_operator(self) -> Operator | None:
         """`LSTM`, packed i, o, f, c."""
@@ -300,6 +324,7 @@ class PeepholeLSTM(LSTM):
         forget_bias: added to the forget gate's bias at initialisation.
         output_peephole: `previous`: Γ_o sees c<t-1>, as the slides have it; `current`: c<t>.
         output_tanh: False: a<t> = Γ_o * c<t>.
+        kernel: see `Cell`.
 
     Attributes:
         peephole: (3, H), rows i, f, o.
@@ -321,11 +346,22 @@ class PeepholeLSTM(LSTM):
         forget_bias: float = 1.0,
         output_peephole: Literal["previous", "current"] = "previous",
         output_tanh: bool = True,
+        kernel: KernelChoice = "auto",
     ) -> None:
-        super().__init__(input_size, hidden_size, forget_bias=forget_bias, output_tanh=output_tanh)
-        self.output_peephole = output_peephole
+        super().__init__(
+            input_size,
+            hidden_size,
+            forget_bias=forget_bias,
+            output_tanh=output_tanh,
+            kernel=kernel,
+        )
+        self.output_peephole: Literal["previous", "current"] = output_peephole
         bound = hidden_size**-0.5
         self.peephole = nn.Parameter(torch.empty(3, hidden_size).uniform_(-bound, bound))
+
+    def kernels(self) -> Mapping[str, Kernel]:
+        """The fast loop."""
+        return {"fast": FastLSTM(output_tanh=self.output_tanh, peephole=self.output_peephole)}
 
     def _open(self, projected_t: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Γ_u, Γ_f, Γ_o and c<t>."""

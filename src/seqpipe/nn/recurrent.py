@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from seqpipe.bounds import Count, Share, checked
 from seqpipe.errors import ShapeError
 from seqpipe.nn.cells import Cell, State
-from seqpipe.nn.kernels.step_loop import select_kernel
-from seqpipe.nn.masks import check_lengths, length_mask, reverse_within_length
+from seqpipe.nn.kernels.choice import kernel_on, select_kernel
+from seqpipe.nn.masks import check_lengths
 from seqpipe.nn.onnx_graph import INTEGER, Graph, Value
 
 StackState = tuple[tuple[State, ...], ...]  # [layer][direction]
@@ -90,20 +90,14 @@ class RecurrentLayer(nn.Module):
         self._check(x, state)
         if lengths is not None:
             lengths = check_lengths(lengths, x)
-        padding = None
-        if lengths is not None:
-            padding = ~length_mask(lengths, x.shape[1]).unsqueeze(-1)  # (B, T_x, 1)
-            x = x.masked_fill(padding, 0.0)
         if state is None:
             state = self.initial_state(len(x))
-        if self.reverse:
-            x = reverse_within_length(x, lengths)
-        outputs, final_state = self.kernel(self.cell, x, lengths, state)
-        if self.reverse:
-            outputs = reverse_within_length(outputs, lengths)
-        if padding is not None:
-            outputs = outputs.masked_fill(padding, 0.0)
-        return outputs, final_state
+        return self.kernel(self.cell, x, lengths, state, reverse=self.reverse)
+
+    def kernel_name(self, device: torch.device | None = None) -> str:
+        """The name of the kernel that runs on a device; None: where the weights are."""
+        weight: Tensor = self.cell.weight_hidden
+        return kernel_on(self.kernel, device or weight.device, weight.dtype).name
 
     def initial_state(self, batch_size: int) -> State:
         """The state before the first step, (batch_size, H) for each part."""
@@ -186,7 +180,6 @@ class RecurrentStack(nn.Module):
         output_size: N*H.
         directions: N.
         cell_state_names: parts of the state, for example ("h", "c").
-        kernel_name: what runs the cells over time.
         learns_initial_state: True where the first state of every layer is a parameter.
         drop: the dropout, for those who read the final state in place of the outputs.
 
@@ -232,7 +225,6 @@ class RecurrentStack(nn.Module):
             )
         lowest = next(iter(self._levels()))[0]
         self.cell_state_names = lowest.cell.state_names
-        self.kernel_name = lowest.kernel.name
 
     def forward(
         self,
@@ -293,6 +285,10 @@ class RecurrentStack(nn.Module):
             output = self.drop(after[0])
             next_state.append((after,))
         return output, tuple(next_state)
+
+    def kernel_name(self, device: torch.device | None = None) -> str:
+        """The name of the kernel that runs on a device; None: where the weights are."""
+        return next(iter(self._levels()))[0].kernel_name(device)
 
     def initial_state(self, batch_size: int) -> StackState:
         """The state of every layer and direction before the first step."""

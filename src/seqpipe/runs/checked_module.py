@@ -6,6 +6,7 @@ from pytorch_lightning import seed_everything
 from seqpipe.build import build_model, build_module, build_task
 from seqpipe.checks import (
     check_answers,
+    check_kernels,
     check_limits,
     check_monitors,
     check_optimizer,
@@ -43,6 +44,7 @@ def build_checked_module(
     # After the data: the weights must not depend on how many numbers it drew.
     seed_everything(cfg.seed, workers=True, verbose=False)
     model = build_model(cfg, data.spec, task.output_size)
+    check_kernels(model, trainer)
     check_diagnostics(launch.overrides, model)
     module = build_module(cfg, model, task, data.digests)
     check_answers(cfg, module, data)

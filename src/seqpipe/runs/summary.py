@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from rich.table import Table
 from torch import nn
 
@@ -16,30 +17,30 @@ from seqpipe.runs.training_run import TrainingRun
 log = logging.getLogger(__name__)
 
 
-def model_parts(model: nn.Module) -> Iterator[tuple[str, str, int]]:
-    """(part, what it is, parameters) of each part of a model, top to bottom."""
+def model_parts(model: nn.Module, device: torch.device) -> Iterator[tuple[str, str, int]]:
+    """(part, what it is on that device, parameters) of each part of a model, top to bottom."""
     for name, part in model.named_children():
         count = sum(p.numel() for p in part.parameters())
         if isinstance(part, RecurrentStack):
             for level, directions in enumerate(part.layers):
                 assert isinstance(directions, nn.ModuleDict)
                 parameters = sum(p.numel() for p in directions.parameters())
-                yield f"{name}.layers.{level}", _layer_words(directions), parameters
+                yield f"{name}.layers.{level}", _layer_words(directions, device), parameters
         elif count > 0:
             yield name, type(part).__name__, count
 
 
-def _layer_words(directions: nn.ModuleDict) -> str:
+def _layer_words(directions: nn.ModuleDict, device: torch.device) -> str:
     layer: Any = next(iter(directions.values()))
     sizes = f"{layer.cell.input_size} -> {layer.cell.hidden_size}"
     ways = " and ".join(directions)
-    return f"{type(layer.cell).__name__} {sizes}, {ways}, {layer.kernel.name}"
+    return f"{type(layer.cell).__name__} {sizes}, {ways}, {layer.kernel_name(device)}"
 
 
 def model_rows(run: TrainingRun) -> list[dict[str, Any]]:
     """Each part of the model: its class, the shape of its output if that is known, its size."""
     rows, shapes = [], run.preflight.shapes
-    for part, words, count in model_parts(run.module.model):
+    for part, words, count in model_parts(run.module.model, run.device):
         row: dict[str, Any] = {"part": part, "what it is": words}
         if shapes:
             row["output"] = " x ".join(map(str, shapes.get(part, ())))
@@ -109,7 +110,7 @@ def closing_lines(run: TrainingRun) -> str:
     """The closing lines: data, model, epoch, test, where it all is, how to repeat it, advice."""
     model, run_id = run.module.model, run.tracker.run_id
     parameters = sum(p.numel() for p in model.parameters())
-    kernel = "".join(f", {stack.kernel_name}" for stack in recurrent_stacks(model)[:1])
+    kernel = "".join(f", {stack.kernel_name(run.device)}" for stack in recurrent_stacks(model)[:1])
     chosen = f"{run.chosen.epoch} ({run.monitored_name} {run.monitored:.4g})"
     tests = (
         f"{name.removeprefix('test/')} {value:.4g}" for name, value in _test_metrics(run).items()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
@@ -79,6 +80,12 @@ class TrainingRun:
     def first(self) -> bool:
         """True in the only process, or the first of several: it alone writes and prints."""
         return self.trainer.is_global_zero
+
+    @property
+    def device(self) -> torch.device:
+        """The device that trains the model."""
+        device: torch.device = self.trainer.strategy.root_device
+        return device
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqpipe.nn.cell import Cell, State
+from seqpipe.nn.kernels.padded import PaddedKernel
 from seqpipe.nn.masks import last_real_step, length_mask
 
 # Pre-activations at which a sigmoid is exactly 0 or 1 in every precision, finite in half.
@@ -20,19 +21,19 @@ SHUT, OPEN = -1e4, 1e4
 FAR_BELOW_ZERO = -6e4
 
 
-class FusedLSTM:
+class FusedLSTM(PaddedKernel):
     """`torch.lstm`, for an LSTM with `output_tanh`."""
 
     name = "fused torch.lstm"
 
-    def __call__(
+    def run(
         self,
         cell: Cell,
         x: Float[Tensor, "B T D"],
         lengths: Int[Tensor, " B"] | None,
         state: State,
     ) -> tuple[Float[Tensor, "B T H"], State]:
-        """See `Kernel`.
+        """See `PaddedKernel`.
 
         torch.lstm returns c only after the last step, padding included. So padding is marked in a
         column of its own, whose weights shut i and open f: c then passes through it unchanged.
@@ -49,7 +50,7 @@ class FusedLSTM:
         return outputs, _as_precise_as(state, (_last_h(outputs, h, lengths), c[0]))
 
 
-class FusedGRU:
+class FusedGRU(PaddedKernel):
     """`torch.gru`, for a GRU with `reset_after`.
 
     torch's z keeps the old state where our u lets the new one in: σ(-a) = 1 - σ(a), so the rows
@@ -58,14 +59,14 @@ class FusedGRU:
 
     name = "fused torch.gru"
 
-    def __call__(
+    def run(
         self,
         cell: Cell,
         x: Float[Tensor, "B T D"],
         lengths: Int[Tensor, " B"] | None,
         state: State,
     ) -> tuple[Float[Tensor, "B T H"], State]:
-        """See `Kernel`."""
+        """See `PaddedKernel`."""
         bias_hidden = cell.get_parameter("bias_hidden")
         sign = torch.ones_like(cell.bias)
         sign[cell.hidden_size : 2 * cell.hidden_size] = -1.0
@@ -82,21 +83,21 @@ class FusedGRU:
         return outputs, _as_precise_as(state, (_last_h(outputs, h, lengths),))
 
 
-class FusedRNN:
+class FusedRNN(PaddedKernel):
     """`torch.rnn_tanh` or `torch.rnn_relu`."""
 
     def __init__(self, nonlinearity: str) -> None:
         self.name, self.nonlinearity = f"fused torch.rnn_{nonlinearity}", nonlinearity
-        self._run = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}[nonlinearity]
+        self._layer = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}[nonlinearity]
 
-    def __call__(
+    def run(
         self,
         cell: Cell,
         x: Float[Tensor, "B T D"],
         lengths: Int[Tensor, " B"] | None,
         state: State,
     ) -> tuple[Float[Tensor, "B T H"], State]:
-        """See `Kernel`.
+        """See `PaddedKernel`.
 
         A relu that grows a little at each step would overflow in long padding, and infinity
         there turns gradients of real steps into NaN; the padding column holds it at 0.
@@ -107,7 +108,7 @@ class FusedRNN:
             x, weight_input = _mark_padding(x, lengths, weight_input, column)
         weights = [weight_input, cell.weight_hidden, cell.bias, torch.zeros_like(cell.bias)]
         with _weights_in_pieces(x):
-            outputs, h = self._run(x, _one_layer_of(state)[0], weights, *_one_layer())
+            outputs, h = self._layer(x, _one_layer_of(state)[0], weights, *_one_layer())
         return outputs, _as_precise_as(state, (_last_h(outputs, h, lengths),))
 
 

@@ -1,0 +1,225 @@
+"""Kernels for processors: a loop over the real steps only, with its gradient written by hand.
+
+What autograd does at every step is done once for all steps: the input's product, the derivatives of
+the gates, and the gradients of the weights. Each step is left with its product with h_{t-1} and a
+few operations in place.
+
+Shapes: N real steps in all, n sequences at a step, D = input_size, H = hidden_size, G gates.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from seqpipe.nn.cell import Cell, State
+from seqpipe.nn.kernels.packed_steps import PackedSteps, pack_steps
+from seqpipe.nn.kernels.products import Weight, linear, outer
+
+MINUS_ONE = torch.tensor([[-1.0]])
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What the forward pass keeps for the backward pass.
+
+    Args:
+        steps: the real steps of the batch.
+        gates: (N, G*H) values of the gates, in the kernel's order.
+        states: (B + N, H) for each part of the state, the first state included.
+        kept: what else the kernel wants back, (N, H) each.
+    """
+
+    steps: PackedSteps
+    gates: Tensor
+    states: tuple[Tensor, ...]
+    kept: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of the loss by what the steps read.
+
+    Args:
+        projected: (N, G*H) by the input's half of the pre-activations, in the kernel's order.
+        weight_hidden: (G*H, H), in the kernel's order.
+        extra: by the cell's other parameters, in the order of `FastKernel.extra`.
+    """
+
+    projected: Tensor
+    weight_hidden: Tensor
+    extra: tuple[Tensor, ...] = ()
+
+
+class FastKernel(ABC):
+    """The base of the kernels of single cells.
+
+    tanh is computed as 2 σ(2a) - 1, for which the weights of those blocks are doubled beforehand:
+    torch's sigmoid takes a sixth of the time of its tanh. The difference is one of rounding.
+
+    Attributes:
+        order: blocks of `Cell.gate_names` by position, in the order in which the kernel has them.
+        tanh_blocks: those of the kernel's blocks whose activation is tanh.
+        extra: names of the cell's parameters besides weights and bias.
+    """
+
+    name = "fast loop"
+    order: ClassVar[tuple[int, ...]]
+    tanh_blocks: ClassVar[tuple[int, ...]] = ()
+    extra: tuple[str, ...] = ()
+
+    def __call__(
+        self,
+        cell: Cell,
+        x: Float[Tensor, "B T D"],
+        lengths: Int[Tensor, " B"] | None,
+        state: State,
+        *,
+        reverse: bool = False,
+    ) -> tuple[Float[Tensor, "B T H"], State]:
+        """See `Kernel`."""
+        half = (
+            torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
+        )
+        steps = pack_steps(lengths, *x.shape[:2], reverse=reverse)
+        parameters = [*cell.weights(), *(getattr(cell, name) for name in self.extra)]
+        with torch.autocast("cpu", enabled=False):
+            x = x.to(state[0].dtype)
+            run: Any = _Run.apply
+            outputs, *final = run(self, steps, half, x, *parameters, *state)
+        return outputs, tuple(final)
+
+    def fits(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """See `Kernel`."""
+        return device.type == "cpu" and dtype in (torch.float32, torch.float64)
+
+    def arranged(self, weight: Float[Tensor, "GH *D"]) -> Float[Tensor, "GH *D"]:
+        """A weight or bias in the kernel's order, with the blocks of tanh doubled."""
+        blocks = weight.chunk(len(self.order))
+        scale = {block: 2.0 for block in self.tanh_blocks}
+        return torch.cat([blocks[i] * scale.get(k, 1.0) for k, i in enumerate(self.order)])
+
+    def disarranged(self, gradient: Float[Tensor, "GH *D"]) -> Float[Tensor, "GH *D"]:
+        """The gradient of a weight in the kernel's order, in the order of the cell."""
+        blocks = gradient.chunk(len(self.order))
+        return torch.cat([blocks[self.order.index(i)] for i in range(len(blocks))])
+
+    @abstractmethod
+    def forward(
+        self,
+        steps: PackedSteps,
+        projected: Float[Tensor, "N GH"],
+        weight_hidden: Float[Tensor, "GH H"],
+        extra: tuple[Tensor, ...],
+        first: State,
+        weight: Callable[[Tensor], Weight],
+    ) -> Pass:
+        """Runs all steps.
+
+        Args:
+            steps: the real steps.
+            projected: the input's half of the pre-activations, arranged; may be overwritten.
+            weight_hidden: arranged.
+            extra: the cell's other parameters.
+            first: the state before the first step, (B, H) each, sorted.
+            weight: prepares a matrix for the products of the steps.
+        """
+
+    @abstractmethod
+    def backward(
+        self,
+        run: Pass,
+        weight_hidden: Float[Tensor, "GH H"],
+        extra: tuple[Tensor, ...],
+        by_states: tuple[Tensor, ...],
+        weight: Callable[[Tensor], Weight],
+        outer: Callable[[Tensor, Tensor], Tensor],
+    ) -> Gradients:
+        """Runs all steps backwards.
+
+        Args:
+            run: the forward pass.
+            weight_hidden: in the kernel's order, not doubled.
+            extra: the cell's other parameters.
+            by_states: for h (B + N, H), the gradient by h_t from above; for each other part
+                (B, H), by its last value. Overwritten: when done, the first B rows hold the
+                gradient by the first state.
+            weight: prepares a matrix for the products of the steps.
+            outer: the sum of outer products, see `products.outer`.
+        """
+
+
+def sigmoid_to_tanh(values: Tensor) -> Tensor:
+    """tanh(a) from σ(2a), in place."""
+    return torch.add(MINUS_ONE, values, alpha=2.0, out=values)
+
+
+class _Run(torch.autograd.Function):
+    """A kernel as one operation of autograd."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, kernel: FastKernel, steps: PackedSteps, half: bool, x: Tensor, *tensors: Tensor
+    ) -> Any:
+        parameters = tensors[: 3 + len(kernel.extra)]
+        weight_input, weight_hidden, bias, *extra = parameters
+        first = tuple(steps.sort(part) for part in tensors[len(parameters) :])
+        packed = steps.pack(x)
+        arranged, bias = kernel.arranged(weight_input), kernel.arranged(bias)
+        projected = linear(packed, arranged, bias, half=half)
+        weight = _prepares(steps.B, half)
+        hidden = kernel.arranged(weight_hidden)
+        run = kernel.forward(steps, projected, hidden, tuple(extra), first, weight)
+        ctx.kernel, ctx.steps, ctx.half = kernel, steps, half
+        ctx.sizes = len(run.states), len(run.kept)
+        ctx.save_for_backward(*parameters, packed, run.gates, *run.states, *run.kept)
+        final = (steps.unsort(steps.last(part)) for part in run.states)
+        return steps.unpack(run.states[0][steps.B :]), *final
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_outputs: Tensor, *by_final: Tensor) -> Any:
+        kernel, steps, half = ctx.kernel, ctx.steps, ctx.half
+        states, kept = ctx.sizes
+        saved = list(ctx.saved_tensors)
+        weight_input, weight_hidden, _, *extra = saved[: 3 + len(kernel.extra)]
+        packed, gates, *rest = saved[3 + len(kernel.extra) :]
+        run = Pass(steps, gates, tuple(rest[:states]), tuple(rest[states : states + kept]))
+        by_h = torch.cat([torch.zeros_like(by_final[0]), steps.pack(by_outputs)])
+        by_h.index_add_(0, steps.last_rows(), steps.sort(by_final[0]))
+        by_states = (by_h, *(steps.sort(part).clone() for part in by_final[1:]))
+        blocks = weight_hidden.chunk(len(kernel.order))
+        hidden = torch.cat([blocks[i] for i in kernel.order])
+
+        with torch.autocast("cpu", enabled=False):
+            found = kernel.backward(
+                run,
+                hidden,
+                tuple(extra),
+                by_states,
+                _prepares(steps.B, half),
+                lambda rows, columns: outer(rows, columns, half=half),
+            )
+            d, back = found.projected, kernel.disarranged
+            by_x = None
+            if ctx.needs_input_grad[3]:
+                blocks = weight_input.chunk(len(kernel.order))
+                ordered = torch.cat([blocks[i] for i in kernel.order])
+                by_x = steps.unpack(linear(d, ordered.t(), half=half))
+            by_weights = (
+                back(outer(d, packed, half=half)),
+                back(found.weight_hidden),
+                back(d.sum(0)),
+                *found.extra,
+            )
+        by_first = (steps.unsort(part[: steps.B]) for part in by_states)
+        return None, None, None, by_x, *by_weights, *by_first
+
+
+def _prepares(rows: int, half: bool) -> Callable[[Tensor], Weight]:
+    return lambda matrix: Weight(matrix, rows, half=half)

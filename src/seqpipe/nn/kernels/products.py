@@ -1,0 +1,111 @@
+"""Products with one weight matrix: plain, or with the weight laid out once for oneDNN.
+
+A loop over time multiplies small batches with the same weight at every step. oneDNN reads a weight
+that is in its own layout faster than BLAS reads it row by row, once it no longer fits the cache.
+"""
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MANY_BYTES = 512 * 1024
+"""Size of a weight from which oneDNN's layout pays for a small batch."""
+MANY_ROWS = 256
+"""Rows from which one product is so large that oneDNN is ahead of BLAS with any weight."""
+
+
+class Weight:
+    """A weight W (K, D), prepared for many products x W^T.
+
+    Args:
+        matrix: W (K, D), not changed as long as this is used.
+        rows: rows of x that most products have.
+        half: multiply in bfloat16; the result is added up in the precision of the target.
+    """
+
+    def __init__(self, matrix: Tensor, rows: int, *, half: bool = False) -> None:
+        self.half = half
+        matrix = matrix.bfloat16() if half else matrix
+        large = matrix.numel() * matrix.element_size() >= MANY_BYTES
+        self._packed = None
+        if large and _packs(matrix.dtype):
+            self._packed = _dnn()._reorder_linear_weight(matrix.contiguous(), rows)
+        self._transposed = matrix.t()
+
+    def times(self, x: Tensor) -> Tensor:
+        """X W^T. x: (n, D). Returns (n, K), in bfloat16 where `half`."""
+        if self.half:
+            x = x.bfloat16()
+        if self._packed is None:
+            return x @ self._transposed
+        result: Tensor = _dnn()._linear_pointwise(x, self._packed, None, "none", [], "")
+        return result
+
+    def add_to(self, target: Tensor, x: Tensor) -> None:
+        """Adds x W^T to target. target: (n, K); x: (n, D)."""
+        if self._packed is None and not self.half:
+            target.addmm_(x, self._transposed)
+        else:
+            target.add_(self.times(x))
+
+
+def linear(x: Tensor, matrix: Tensor, bias: Tensor | None = None, *, half: bool = False) -> Tensor:
+    """X W^T + b of many rows, in the precision of x.
+
+    Args:
+        x: (N, D).
+        matrix: W (K, D).
+        bias: b (K,).
+        half: multiply in bfloat16.
+
+    Returns:
+        (N, K), contiguous.
+    """
+    if half:
+        product = linear(x.bfloat16(), matrix.bfloat16(), None if bias is None else bias.bfloat16())
+        return product.to(x.dtype)
+    if len(x) >= MANY_ROWS and _packs(x.dtype):
+        dnn = _dnn()
+        packed = dnn._reorder_linear_weight(matrix.contiguous(), len(x))
+        result: Tensor = dnn._linear_pointwise(x, packed, bias, "none", [], "")
+        return result
+    return x @ matrix.t() if bias is None else torch.addmm(bias, x, matrix.t())
+
+
+def outer(rows: Tensor, columns: Tensor, *, half: bool = False) -> Tensor:
+    """The sum over N of the products of a row and a column: the gradient of a weight.
+
+    Args:
+        rows: (N, K).
+        columns: (N, D).
+        half: multiply in bfloat16.
+
+    Returns:
+        (K, D), in the precision of `rows`.
+    """
+    if half:
+        return (rows.bfloat16().t() @ columns.bfloat16()).to(rows.dtype)
+    return rows.t() @ columns
+
+
+def _dnn() -> Any:
+    """Operators of oneDNN, which torch does not document; used where `_packs` has tried them."""
+    return torch.ops.mkldnn
+
+
+@cache
+def _packs(dtype: torch.dtype) -> bool:
+    """True where oneDNN's operators exist and give the product."""
+    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
+        return False
+    x = torch.arange(6.0, dtype=dtype).view(2, 3)
+    w = torch.arange(12.0, dtype=dtype).view(4, 3)
+    b = torch.ones(4, dtype=dtype)
+    try:
+        packed = _dnn()._reorder_linear_weight(w, 2)
+        given = _dnn()._linear_pointwise(x, packed, b, "none", [], "")
+    except (AttributeError, RuntimeError, TypeError):  # removed or changed in a version of torch
+        return False
+    return torch.equal(given, x @ w.t() + b)
