@@ -22,7 +22,6 @@ SMALL_FILES = {
     "commands/serve.py": "one file a command",
     "data/sources/digits.py": "a source of its own, named by class path in YAML files",
     "nn/weight_decay.py": "a rule about parameters of nn, used by the LightningModule",
-    "runs/checked_module.py": "the step of a run between its data and its folder",
     "allocator.py": "a setting of the C library, with its measurement",
 }
 """Files of few lines with a single importer, and why each is a file of its own."""

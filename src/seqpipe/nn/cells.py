@@ -26,8 +26,7 @@ from seqpipe.nn.onnx_graph import Graph, Operator, Value, rows_in_order
 __all__ = ["GRU", "LSTM", "RNN", "Cell", "PeepholeLSTM", "SimplifiedGRU", "State", "Step"]
 
 Gates = dict[str, Tensor]
-OPEN = 1e4
-"""A pre-activation at which a sigmoid is exactly 1."""
+OPEN = 1e4  # a pre-activation at which a sigmoid is exactly 1
 
 
 class RNN(Cell):
@@ -211,9 +210,8 @@ class GRU(Cell):
 
     def kernels(self) -> Mapping[str, Kernel]:
         """The fast loop; `torch.gru` where it resets after the product."""
-        if not self.reset_after:
-            return {"fast": FastGRU()}
-        return {"fast": FastGRUResetAfter(), "fused": FusedGRU()}
+        after: dict[str, Kernel] = {"fast": FastGRUResetAfter(), "fused": FusedGRU()}
+        return after if self.reset_after else {"fast": FastGRU()}
 
     def onnx_operator(self) -> Operator:
         """`GRU`, packed z, r, h with z = 1 - Γ_u, so the rows of u change sign."""
@@ -300,8 +298,8 @@ class LSTM(Cell):
 
     def kernels(self) -> Mapping[str, Kernel]:
         """`torch.lstm`, which has the tanh at its output; the fast loop."""
-        fast = {"fast": FastLSTM(output_tanh=self.output_tanh)}
-        return {"fused": FusedLSTM(), **fast} if self.output_tanh else fast
+        fused = {"fused": FusedLSTM()} if self.output_tanh else {}
+        return {**fused, "fast": FastLSTM(output_tanh=self.output_tanh)}
 
     def onnx_operator(self) -> Operator | None:
         """`LSTM`, packed i, o, f, c."""

@@ -26,7 +26,7 @@ MINUS_ONE = torch.tensor([[-1.0]])
 
 @dataclass(frozen=True)
 class Pass:
-    """What the forward pass keeps for the backward pass.
+    """Values that the forward pass keeps for the backward pass.
 
     Args:
         steps: the real steps of the batch.
