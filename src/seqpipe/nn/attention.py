@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seqpipe.bounds import checked
 from seqpipe.errors import ConfigError
+from seqpipe.nn.additive_scores import additive_scores
 from seqpipe.rules import refusal
 
 
@@ -107,6 +108,4 @@ class Attention(nn.Module):
             mapped: Tensor = self.map_query(queries)
             return mapped @ scored.mT
         assert self.kind == "additive", self.kind
-        summed = self.map_query(queries).unsqueeze(2) + scored.unsqueeze(1)
-        scores: Tensor = self.score(summed.tanh_()).squeeze(-1)  # of (B, T_y, T_x, Q)
-        return scores
+        return additive_scores(self.map_query(queries), scored, self.score.weight[0])
