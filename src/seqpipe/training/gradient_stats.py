@@ -66,6 +66,7 @@ class GradientFlow:
         self._measured: list[tuple[str, nn.Parameter]] = []
         self.total, self.window = 0.0, 1
         self._overflowed = False  # the squares of the present gradient overflowed
+        self._before: list[Tensor] = []  # weights before an update that is logged
         self._waiting: list[float] = []  # norms of the window so far
         self._epoch = {"updates": 0, "acted": 0, "scales": 0.0}
         self._run = {"updates": 0, "acted": 0, "largest": 0.0, "largest_number": 0.0}
@@ -117,8 +118,7 @@ class GradientFlow:
                 for _ in range(2):
                     torch._foreach_mul_(gradients, math.sqrt(scale))
             elif acted:
-                total = torch.tensor(self.total, dtype=torch.float64)
-                nn.utils.clip_grads_with_norm_([p for _, p in self._measured], limit, total)
+                torch._foreach_mul_(gradients, scale)
         self._limit, self._by_value = limit, algorithm == "value"
         self._epoch["updates"] += 1
         self._epoch["acted"] += acted
@@ -160,12 +160,30 @@ class GradientFlow:
         self._epoch = {"updates": 0, "acted": 0, "scales": 0.0}
         return metrics
 
-    def copy_weights(self) -> list[Tensor]:
-        """Return a copy of the weights, to compare with those after an update."""
-        return [parameter.detach().clone() for _, parameter in self._parameters]
+    def keep_weights(self) -> None:
+        """Keep a copy of the weights, to compare with those after an update.
 
-    def update_ratios(self, before: list[Tensor]) -> dict[str, float]:
-        """Return ||w_after - w_before|| / ||w_before|| of each trained part that is not zero."""
+        Call it after the backward pass: the copy then takes the place of what that needed.
+        """
+        self._before = [parameter.detach().clone() for _, parameter in self._parameters]
+
+    def update_metrics(self) -> dict[str, float]:
+        """Return the gradient's norm and the size of the update, for each part.
+
+        Empty unless weights were kept before the update; the copy is given up.
+        """
+        if not self._before:
+            return {}
+        norms = {f"grad_norm/{part}": norm for part, norm in self.groups.items()}
+        ratios = self._update_ratios(self._before).items()
+        self._before = []
+        return norms | {f"update_ratio/{part}": ratio for part, ratio in ratios}
+
+    def _update_ratios(self, before: list[Tensor]) -> dict[str, float]:
+        """Return ||w_after - w_before|| / ||w_before|| of each trained part that is not zero.
+
+        The weights before are overwritten by their difference from those after.
+        """
         learned = [
             (group, p.detach(), old)
             for (group, p), old in zip(self._parameters, before, strict=True)
@@ -173,23 +191,13 @@ class GradientFlow:
         ]
         if not learned:
             return {}
-        old = [weights for _, _, weights in learned]
-        steps = list(torch._foreach_sub([weights for _, weights, _ in learned], old))
-        both = _norms([*steps, *old])
-        groups = [group for group, _, _ in learned]
+        old, groups = [weights for _, _, weights in learned], [group for group, _, _ in learned]
+        sizes = torch._foreach_norm(old)
+        torch._foreach_sub_(old, [weights for _, weights, _ in learned])
+        both = torch.stack([*torch._foreach_norm(old), *sizes]).tolist()
         moved = norms_by_group(groups, both[: len(groups)])
-        sizes = norms_by_group(groups, both[len(groups) :])
-        return {group: moved[group] / size for group, size in sizes.items() if size > 0}
-
-    def update_metrics(self, before: list[Tensor]) -> dict[str, float]:
-        """Return the gradient's norm and the size of the update, for each part.
-
-        Args:
-            before: the weights before the update, see `copy_weights`.
-        """
-        norms = {f"grad_norm/{part}": norm for part, norm in self.groups.items()}
-        ratios = self.update_ratios(before).items()
-        return norms | {f"update_ratio/{part}": ratio for part, ratio in ratios}
+        held = norms_by_group(groups, both[len(groups) :])
+        return {group: moved[group] / size for group, size in held.items() if size > 0}
 
     def findings(self) -> tuple[Finding, ...]:
         """The gradient's norm, part by part in the last update, and the effect of clipping."""

@@ -275,7 +275,7 @@ class SequenceModule(LightningModule, Observer):
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
         """Steps, and records each part's gradient and step, without `log`, which costs more."""
-        before, update = self.flow.copy_weights() if self._logging_now else None, self.global_step
+        update = self.global_step
         assert optimizer_closure is not None
         closure = functools.partial(self._unscaled, optimizer, optimizer_closure)
         self._last_batch = True
@@ -285,8 +285,7 @@ class SequenceModule(LightningModule, Observer):
             self._last_batch = False
             self._accumulation.start()
         self.batch_seconds = time.perf_counter() - self._batch_started
-        if before is not None and math.isfinite(self.flow.total):  # else there was no step
-            record(self.trainer, self.flow.update_metrics(before), update, kept=False)
+        record(self.trainer, self.flow.update_metrics(), update, kept=False)
 
     def _unscaled(self, optimizer: Any, closure: Callable[[], Any]) -> Any:
         """Computes the gradient, and unscales that of a fused optimizer.
@@ -329,6 +328,8 @@ class SequenceModule(LightningModule, Observer):
         if gradient_clip_val is not None:
             self.flow.clip(gradient_clip_val, gradient_clip_algorithm)
         self.flow.count_update()
+        if self._logging_now:
+            self.flow.keep_weights()
         record(self.trainer, self.flow.window_metrics(), self.global_step)
 
     def _skip(self) -> None:
