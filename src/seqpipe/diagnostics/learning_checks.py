@@ -28,7 +28,7 @@ def gradients(subject: Subject) -> Check:
     torch.manual_seed(0)
     with torch.enable_grad():
         outputs = model.train()(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
-        loss = subject.task.loss(outputs, batch, training=True)
+        loss = subject.task.training_loss(outputs, batch)
         if not loss.requires_grad:
             text = "the loss depends on no parameter; look for detach() or no_grad()"
             return Check(name, "warning", text)

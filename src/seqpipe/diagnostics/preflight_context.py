@@ -123,17 +123,30 @@ def difference(
             mask = mask & (torch.arange(rows.shape[1]) <= last)
     if rows.shape != other_rows.shape or not mask.any():
         return None
-    a, b = rows.flatten(2).double(), other_rows.flatten(2).double()
-    apart = (a - b).abs().nan_to_num(nan=torch.inf, posinf=torch.inf)
-    apart = torch.where((a == b) | (a.isnan() & b.isnan()), 0.0, apart).amax(dim=-1)
+    apart, sizes = _distances(rows.flatten(2), other_rows.flatten(2))
     apart = apart.masked_fill(~mask, 0.0)
-    largest = float(a[mask].abs().nan_to_num(0.0, 0.0, 0.0).max())
+    largest = float(sizes[mask].max())
     wrong = apart > TOLERANCE * max(largest, 1e-2)
     if not wrong.any():
         return None
     step = int(wrong.any(dim=0).nonzero()[0])
     example = int(wrong[:, step].nonzero()[0])
     return Place(example, None if lengths is None else step, float(apart[example, step]))
+
+
+def _distances(rows: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest difference at each step, and the largest number of `rows`: (B, T) float64 each.
+
+    Of one example after the other: answers over a large vocabulary are large in float64.
+    """
+    found = []
+    for row, other in zip(rows, others, strict=True):
+        a, b = row.double(), other.double()
+        differ = (a - b).abs_().nan_to_num_(nan=torch.inf, posinf=torch.inf)
+        differ.masked_fill_((a == b) | (a.isnan() & b.isnan()), 0.0)
+        found.append((differ.amax(dim=-1), a.abs().nan_to_num_(0.0, 0.0, 0.0).amax(dim=-1)))
+    apart, sizes = zip(*found, strict=True)
+    return torch.stack(apart), torch.stack(sizes)
 
 
 def part_that_differs(
