@@ -111,6 +111,17 @@ def test_the_beam_of_an_x_does_not_depend_on_the_others_or_on_padding(translator
         assert_close(log_p, together.scores[:, n], rtol=0, atol=1e-12)
 
 
+def test_in_single_precision_the_scores_are_those_of_the_model(translator):
+    """With the products that are prepared for many steps, which double precision does not use."""
+    model, x, x_lengths = translator()
+    model.float()
+    found = model.beam(x, x_lengths, 6, beam_size=4, n_best=3)
+    for n in range(3):
+        ids, lengths = found.ids[:, n], found.lengths[:, n]
+        log_p = model.log_probabilities(x, x_lengths, ids, lengths).sum(dim=1)
+        assert_close(log_p.double(), found.scores[:, n], rtol=0, atol=1e-4)
+
+
 def test_what_an_answer_holds(translator):
     """Sorted, different from each other, <EOS> at the end only, and nothing that is banned."""
     model, x, x_lengths = translator()

@@ -14,7 +14,6 @@ from seqpipe.models.beam import Hypotheses, beam_search, states_of
 from seqpipe.models.bridge import Bridge
 from seqpipe.models.decoding import (
     PAD,
-    bans,
     log_probabilities,
     next_input,
     read_guesses,
@@ -26,6 +25,7 @@ from seqpipe.nn.attention import Attention, Keys
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.onnx_graph import Graph, Steps, Value
+from seqpipe.nn.packed import Linear, packed_linear
 from seqpipe.nn.precision import precise
 from seqpipe.nn.recurrent import RecurrentStack, StackState
 from seqpipe.nn.stepper import Stepper
@@ -239,7 +239,7 @@ class EncoderDecoder(TeacherForced, Architecture):
             ids (B, T) and lengths (B,), <EOS> included where it came within `max_length` steps.
         """
         keys, state = self._encode(x, x_lengths)
-        never = bans(self.y_size, (PAD, self.bos, *banned), x.device)
+        never = torch.tensor((PAD, self.bos, *banned), device=x.device, dtype=torch.int64)
         read = self._prepared_step(len(x), max_length)
 
         def step(y_t: Tensor, state: StackState) -> tuple[Tensor, StackState]:
@@ -250,7 +250,7 @@ class EncoderDecoder(TeacherForced, Architecture):
             step,
             torch.full((len(x),), self.bos, device=x.device),
             state,
-            pick=lambda logits: (logits + never).argmax(dim=-1),
+            pick=lambda logits: logits.index_fill_(-1, never, -torch.inf).argmax(dim=-1),
             max_length=max_length,
             eos=self.eos,
         )
@@ -332,12 +332,17 @@ class EncoderDecoder(TeacherForced, Architecture):
         logits: Tensor = self.head(self._attended(outputs, keys))
         return logits
 
-    def _attended(self, outputs: Tensor, keys: Keys | None) -> Tensor:
-        """The outputs with what attention finds for them: the input of the head, (B, T, H)."""
+    def _attended(
+        self, outputs: Tensor, keys: Keys | None, combine: Linear | None = None
+    ) -> Tensor:
+        """The outputs with what attention finds for them: the input of the head, (B, T, H).
+
+        combine: `self.combine`, prepared.
+        """
         if self.attention is None:
             return outputs
         context, _ = self.attention(outputs, keys)
-        return torch.tanh(self.combine(torch.cat([context, outputs], dim=-1)))
+        return torch.tanh((combine or self.combine)(torch.cat([context, outputs], dim=-1)))
 
     def _step(
         self, symbol: Tensor, state: StackState, keys: Keys | None
@@ -355,13 +360,15 @@ class EncoderDecoder(TeacherForced, Architecture):
         (N, k, V) and the next state; see `Stepper` for rows and steps.
         """
         stepper = Stepper(self.decoder, self.target.vectors, rows=rows, steps=steps)
-        head = self.head.prepare()
+        head, combine = self.head.prepare(rows), None
+        if self.attention is not None:
+            combine = packed_linear(self.combine.weight, self.combine.bias, rows)
 
         def step(
             symbols: Tensor, state: StackState, keys: Keys | None
         ) -> tuple[Tensor, StackState]:
             output, state = stepper(symbols.flatten(), state)
-            return head(self._attended(output.view(*symbols.shape, -1), keys)), state
+            return head(self._attended(output.view(*symbols.shape, -1), keys, combine)), state
 
         return step
 

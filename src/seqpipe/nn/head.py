@@ -1,17 +1,16 @@
 """Layers without recurrence: the standard network, and what stands on top of a recurrent one."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from seqpipe.bounds import Count, Share, checked
 from seqpipe.nn.onnx_graph import Graph, Steps, Value
+from seqpipe.nn.packed import packed_linear
 
 
 class FeedForward(nn.Module):
@@ -109,11 +108,14 @@ class Head(nn.Module):
         y: Tensor = self.output(x.contiguous())
         return y
 
-    def prepare(self) -> Callable[[Tensor], Tensor]:
-        """`forward` for many calls in eval mode with the same weights, each with less work."""
+    def prepare(self, rows: int) -> Callable[[Tensor], Tensor]:
+        """`forward` for many calls without gradient, each of about `rows` rows and with less work.
+
+        The weights are read now; see `packed_linear`.
+        """
         if len(self.layers) > 0 or type(self).forward is not Head.forward:
             return self
-        return partial(F.linear, weight=self.output.weight, bias=self.output.bias)
+        return packed_linear(self.output.weight, self.output.bias, rows)
 
     def onnx(self, graph: Graph, value: Value, steps: Steps | None = None) -> Value:
         """Writes the layers into a graph, on the last axis of a value; `steps` is not read."""
