@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
 
 from seqpipe.build import build_data, build_model, build_module, build_task
+from seqpipe.runs.threads import usable_cores
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +47,23 @@ def run(folder: Path, *overrides: str, with_warnings: bool = False) -> tuple[Pat
     assert done.returncode == 0, done.stderr
     (made,) = (folder / "outputs" / "runs").iterdir()
     return made, done.stdout + done.stderr * with_warnings
+
+
+def test_processes_share_the_cores_and_each_records_its_threads(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    few = (*LITTLE, "trainer.max_epochs=1")
+    shared, printed = run(tmp_path / "shared", *few)
+    cores = usable_cores()
+    share = max(1, cores // 2)
+    assert f"threads:    {share} of {cores} (shared by 2 processes)\n" in printed
+    assert threads_of(shared) == [share, share]
+    typed, _ = run(tmp_path / "typed", *few, f"trainer.threads={share + 1}")
+    assert threads_of(typed) == [share + 1, share + 1]
+
+
+def threads_of(folder: Path) -> list[int]:
+    """The number of threads of each process of a run."""
+    return [process["threads"] for process in last(folder)["seqpipe"]["processes"]]
 
 
 def last(folder: Path) -> dict:
