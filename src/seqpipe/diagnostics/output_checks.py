@@ -228,7 +228,7 @@ def padding(subject: Subject, outputs: Tensor) -> Check:
     if not _repeats(subject, outputs):
         text = "the model answers the same batch differently each time"
         return Check(name, "not checked", text)
-    effect = _effect_of(subject, lambda tried: poisoned(tried.batch, tried.spec))
+    effect = _effect_of(subject, outputs, lambda tried: poisoned(tried.batch, tried.spec))
     if effect is None:
         return Check(
             name, "passed", f"{MORE} extra padded steps with large values do not change the answer"
@@ -256,29 +256,35 @@ class Effect(NamedTuple):
 
 
 def _effect_of(
-    subject: Subject, change: Callable[[Subject], SequenceBatch], last: int | None = None
+    subject: Subject,
+    outputs: Tensor,
+    change: Callable[[Subject], SequenceBatch],
+    last: int | None = None,
 ) -> Effect | None:
     """The effect of a change of the batch; None if the answers at real steps stay the same.
 
-    A difference in float32 must show in float64, too: longer batches round differently.
+    A difference in float32 must show in float64, too: longer batches round differently. Only then
+    are the outputs of all parts kept, to find the first that differs.
 
     Args:
         subject: the model and the original batch.
+        outputs: its answers.
         change: makes the changed batch.
         last: compare the answers up to this time step, from 0; None: all, and the loss.
     """
     fault: Place | str | None = None
     for tried in _in_both_precisions(subject):
-        outputs, clean = tried.traced(tried.batch)
+        given = outputs if tried is subject else tried.answer(tried.batch)
         batch = change(tried)
-        others, changed = tried.traced(batch)
-        fault = difference(outputs, others, lengths_for(others, batch), last)
+        others = tried.answer(batch)
+        fault = difference(given, others, lengths_for(others, batch), last)
         if fault is None and last is None:
-            fault = _loss_difference(tried, outputs, others, batch)
+            fault = _loss_difference(tried, given, others, batch)
         if fault is None:
             return None
     assert fault is not None, "the loop ended without a return"
     step = None if isinstance(fault, str) else fault.step
+    (_, clean), (_, changed) = tried.traced(tried.batch), tried.traced(batch)
     part = part_that_differs(clean, changed, batch, last)
     if part is not None:
         return Effect(step, f"{part[0]} is the first part that differs, {part[1]}")
@@ -331,7 +337,7 @@ def causality(subject: Subject, outputs: Tensor) -> Check:
     role = "y" if reads_y else "x"
     for start in starts:
         change = partial(_changed_from, role=role, start=start)
-        effect = _effect_of(subject, change, last=start if reads_y else start - 1)
+        effect = _effect_of(subject, outputs, change, last=start if reads_y else start - 1)
         if effect is not None:
             at = f"the answer at time step {1 + (effect.step or 0)} depends on later steps"
             return Check(name, "failed", f"{at}: {effect.text}")

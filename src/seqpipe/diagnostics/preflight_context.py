@@ -139,14 +139,14 @@ def _distances(rows: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
 
     Of one example after the other: answers over a large vocabulary are large in float64.
     """
-    found = []
-    for row, other in zip(rows, others, strict=True):
+    apart, sizes = torch.empty(2, *rows.shape[:2], dtype=torch.float64)
+    for number, (row, other) in enumerate(zip(rows, others, strict=True)):
         a, b = row.double(), other.double()
         differ = (a - b).abs_().nan_to_num_(nan=torch.inf, posinf=torch.inf)
         differ.masked_fill_((a == b) | (a.isnan() & b.isnan()), 0.0)
-        found.append((differ.amax(dim=-1), a.abs().nan_to_num_(0.0, 0.0, 0.0).amax(dim=-1)))
-    apart, sizes = zip(*found, strict=True)
-    return torch.stack(apart), torch.stack(sizes)
+        apart[number] = differ.amax(dim=-1)
+        sizes[number] = a.abs().nan_to_num_(0.0, 0.0, 0.0).amax(dim=-1)
+    return apart, sizes
 
 
 def part_that_differs(
