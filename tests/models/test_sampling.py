@@ -116,8 +116,8 @@ def test_a_single_sample_in_low_precision_is_read_as_it_is_written(build, dtype)
     model = build("one_to_many").model.eval().to(dtype)
     seen, prepare = [], model.head.prepare
 
-    def remembering(rows):
-        head = prepare(rows)
+    def remembering(rows, steps):
+        head = prepare(rows, steps)
         return lambda output: (seen.append(head(output)), seen[-1])[1]
 
     model.head.prepare = remembering

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from seqpipe.nn import packed
 from seqpipe.nn.head import Head
-from seqpipe.nn.packed import has_packing, packed_linear
+from seqpipe.nn.kernels import products
+from seqpipe.nn.packed import packed_linear
 
 
 @pytest.mark.parametrize("packs", [True, False])
@@ -17,21 +17,17 @@ from seqpipe.nn.packed import has_packing, packed_linear
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @torch.no_grad()
 def test_it_is_the_linear_layer(monkeypatch, rows, K, D, with_bias, packs, dtype):
-    monkeypatch.setattr(packed, "has_packing", lambda: packs and has_packing())
+    monkeypatch.setattr(products, "MANY_BYTES", 0 if packs else 2**40)
     weight, bias = torch.randn(K, D, dtype=dtype), torch.randn(K, dtype=dtype)
     given = bias if with_bias else None
-    layer = packed_linear(weight, given, rows)
     tolerance = {torch.float32: 1e-4, torch.float64: 1e-12, torch.bfloat16: 0.3}[dtype]
-    for shape in [(rows, D), (3, rows, D), (1, D)]:
-        x = torch.randn(shape, dtype=dtype)
+    for steps in (1, 100):
+        layer = packed_linear(weight, given, rows=rows, steps=steps)
+        for shape in [(rows, D), (3, rows, D), (1, D)]:
+            x = torch.randn(shape, dtype=dtype)
+            assert_close(layer(x), F.linear(x, weight, given), rtol=0, atol=tolerance)
+        x = torch.randn(D, rows, dtype=dtype).t()  # not contiguous
         assert_close(layer(x), F.linear(x, weight, given), rtol=0, atol=tolerance)
-    x = torch.randn(D, rows, dtype=dtype).t()  # not contiguous
-    assert_close(layer(x), F.linear(x, weight, given), rtol=0, atol=tolerance)
-
-
-def test_this_torch_has_the_operators_it_uses():
-    """Where it has not, generation is slower: then look for their new names."""
-    assert has_packing() or not torch.backends.mkldnn.is_available()
 
 
 @torch.no_grad()
@@ -41,9 +37,9 @@ def test_a_head_with_more_layers_or_its_own_forward_is_called_itself():
             return 2 * super().forward(x)
 
     for head in (Head(4, 3, hidden=[5]), Doubled(4, 3)):
-        assert head.prepare(2) is head
+        assert head.prepare(2, 100) is head
     head, x = Head(4, 3).float(), torch.randn(2, 4, dtype=torch.float32)
-    assert_close(head.prepare(2)(x), head(x), rtol=0, atol=1e-5)
+    assert_close(head.prepare(2, 100)(x), head(x), rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
@@ -51,4 +47,5 @@ def test_autocast_converts_the_weights_of_the_layer_itself():
     weight, x = torch.randn(6, 4, dtype=torch.float32), torch.randn(1, 4, dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         for rows in (1, 5):
-            assert packed_linear(weight, None, rows)(x).equal(F.linear(x, weight))
+            layer = packed_linear(weight, None, rows=rows, steps=100)
+            assert layer(x).equal(F.linear(x, weight))

@@ -25,7 +25,7 @@ def random_state(stack, rows):
 
 
 @pytest.mark.parametrize("rows", [1, 5])
-@pytest.mark.parametrize("steps", [1, 20])  # fewer inputs than symbols, and more
+@pytest.mark.parametrize("steps", [1, 20, 50])  # fewer inputs than symbols, more; transposed
 @torch.no_grad()
 def test_symbols_are_stepped_as_their_vectors_are_by_the_stack(stack, rows, steps):
     vectors, kept = torch.randn(V, D), [weight.clone() for weight in stack.parameters()]
@@ -47,7 +47,7 @@ def test_symbols_are_stepped_as_their_vectors_are_by_the_stack(stack, rows, step
 @torch.no_grad()
 def test_vectors_are_stepped_as_by_the_stack(stack, rows):
     x_t, state = torch.randn(rows, D), random_state(stack, rows)
-    stepper = Stepper(stack, None, rows=rows, steps=20)
+    stepper = Stepper(stack, None, rows=rows, steps=50)
     assert_close(stepper(x_t, state), stack.step(x_t, state), **exactly)
 
 
@@ -55,7 +55,7 @@ def test_vectors_are_stepped_as_by_the_stack(stack, rows):
 @torch.no_grad()
 def test_dropout_acts_in_training_only(training):
     stack = RecurrentStack(D, cell=LSTM, hidden_size=50, dropout=0.5).train(training)
-    stepper = Stepper(stack, None, rows=1, steps=1)
+    stepper = Stepper(stack, None, rows=1, steps=50)
     output, _ = stepper(torch.randn(1, D), random_state(stack, 1))
     assert bool((output == 0).any()) == training
 
@@ -67,7 +67,7 @@ def test_it_reads_the_weights_when_it_is_made():
     for _ in range(2):
         for weight in stack.parameters():
             weight.add_(1.0)
-        prepared, _ = Stepper(stack, None, rows=1, steps=1)(x_t, state)
+        prepared, _ = Stepper(stack, None, rows=1, steps=50)(x_t, state)
         assert_close(prepared, stack.step(x_t, state)[0], **exactly)
 
 
@@ -76,5 +76,5 @@ def test_autocast_reads_the_weights_of_the_stack_itself():
     stack = RecurrentStack(D, cell=LSTM, hidden_size=H).eval()
     x_t, state = torch.randn(1, D), random_state(stack, 1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        prepared = Stepper(stack, None, rows=1, steps=1)(x_t, state)
+        prepared = Stepper(stack, None, rows=1, steps=50)(x_t, state)
         assert_close(prepared, stack.step(x_t, state), rtol=0, atol=0)

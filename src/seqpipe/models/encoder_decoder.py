@@ -360,9 +360,10 @@ class EncoderDecoder(TeacherForced, Architecture):
         (N, k, V) and the next state; see `Stepper` for rows and steps.
         """
         stepper = Stepper(self.decoder, self.target.vectors, rows=rows, steps=steps)
-        head, combine = self.head.prepare(rows), None
+        head, combine = self.head.prepare(rows, steps), None
         if self.attention is not None:
-            combine = packed_linear(self.combine.weight, self.combine.bias, rows)
+            weight, bias = self.combine.weight, self.combine.bias
+            combine = packed_linear(weight, bias, rows=rows, steps=steps)
 
         def step(
             symbols: Tensor, state: StackState, keys: Keys | None

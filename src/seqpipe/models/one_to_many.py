@@ -189,7 +189,7 @@ class OneToMany(Architecture):
     def _prepared_step(self, rows: int, steps: int) -> Step:
         """One step without gradient, from what is read to logits; see `Stepper`."""
         stepper = Stepper(self.decoder, self.input.vectors, rows=rows, steps=steps)
-        head = self.head.prepare(rows)
+        head = self.head.prepare(rows, steps)
 
         def step(y_t: Tensor, state: StackState) -> tuple[Tensor, StackState]:
             output, state = stepper(y_t, state)

@@ -108,14 +108,11 @@ class Head(nn.Module):
         y: Tensor = self.output(x.contiguous())
         return y
 
-    def prepare(self, rows: int) -> Callable[[Tensor], Tensor]:
-        """`forward` for many calls without gradient, each of about `rows` rows and with less work.
-
-        The weights are read now; see `packed_linear`.
-        """
+    def prepare(self, rows: int, steps: int) -> Callable[[Tensor], Tensor]:
+        """`forward` for calls without gradient, each with less work; see `packed_linear`."""
         if len(self.layers) > 0 or type(self).forward is not Head.forward:
             return self
-        return packed_linear(self.output.weight, self.output.bias, rows)
+        return packed_linear(self.output.weight, self.output.bias, rows=rows, steps=steps)
 
     def onnx(self, graph: Graph, value: Value, steps: Steps | None = None) -> Value:
         """Writes the layers into a graph, on the last axis of a value; `steps` is not read."""

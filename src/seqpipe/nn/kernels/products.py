@@ -34,14 +34,14 @@ class Weight:
             self._packed = _dnn()._reorder_linear_weight(matrix.contiguous(), rows)
         self._transposed = matrix.t()
 
-    def times(self, x: Tensor) -> Tensor:
-        """X W^T. x: (n, D). Returns (n, K), in bfloat16 where `half`."""
+    def times(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """X W^T + b. x: (n, D); bias: (K,). Returns (n, K), in bfloat16 where `half`."""
         if self.half:
-            x = x.bfloat16()
-        if self._packed is None:
-            return x @ self._transposed
-        result: Tensor = _dnn()._linear_pointwise(x, self._packed, None, "none", [], "")
-        return result
+            x, bias = x.bfloat16(), None if bias is None else bias.bfloat16()
+        if self._packed is not None:
+            result: Tensor = _dnn()._linear_pointwise(x, self._packed, bias, "none", [], "")
+            return result
+        return x @ self._transposed if bias is None else torch.addmm(bias, x, self._transposed)
 
     def add_to(self, target: Tensor, x: Tensor) -> None:
         """Adds x W^T to target. target: (n, K); x: (n, D)."""
