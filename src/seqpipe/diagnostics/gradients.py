@@ -81,16 +81,16 @@ def through_time(copy: StepwiseCopy, task: Task, batch: SequenceBatch) -> list[T
         outputs = copy.model(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
         layers = [layer for layer in copy.layers if _is_of(layer, batch)]
         found: list[ThroughTime] = []
-        for loss, of in _losses(task, outputs, batch):
+        for loss, of in _losses(task, outputs, batch):  # the whole one last: it may overwrite
             wanted = [
                 layer
                 for layer in layers
                 if loss == "whole" or loss.endswith("backwards") == layer.reverse
             ]
             if wanted:
-                total = task.loss(*of, training=True) * len(batch)
+                total = task.training_loss(*of) * len(batch)
                 found += _measured(loss.split()[0], total, wanted, copy, task.by_step(batch))
-    return found
+    return sorted(found, key=lambda one: one.loss != "whole")
 
 
 def _losses(
@@ -100,10 +100,10 @@ def _losses(
 
     For the backward direction it is the first step's, which it reads last.
     """
-    yield "whole", (outputs, batch)
     if task.by_step(batch):
         yield "last forwards", task.one_step(outputs, batch, first=False)
         yield "last backwards", task.one_step(outputs, batch, first=True)
+    yield "whole", (outputs, batch)
 
 
 def _is_of(layer: Recorded, batch: SequenceBatch) -> bool:
