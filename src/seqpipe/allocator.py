@@ -4,7 +4,8 @@ A step of training frees its activations and allocates as much again in the next
 blocks back to the system at once, and the system clears every page when it is touched again: each
 page costs a fault. Measured with one thread, seconds of the processor: forward and backward of an
 LSTM (B, T, H) = (32, 128, 256) take 0.80 of the time, with 6 faults a step instead of 13,000.
-The largest memory in use changes little, since the next step would need it anyway.
+The largest memory in use stays about the same for batches of one shape. Where lengths vary, free
+memory lies between blocks in use: what a training adds to the process grew from 0.5 to 0.8 GB.
 """
 
 import ctypes
