@@ -21,6 +21,8 @@ CACHED = 2**18
 """Logits of one chunk on a CPU: 1 MB in float32."""
 ON_DEVICE = 2**26
 """Logits of one chunk elsewhere, where only memory counts."""
+TINY = 1e-30
+"""Probabilities above it have all their digits in float32."""
 
 _SAME_NUMBERS = frozenset({"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0"})
 _FROM_INPUTS = frozenset(
@@ -115,10 +117,14 @@ class _Overwriting(torch.autograd.Function):
 def _nats(logits: Tensor, classes: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
     """Cross entropies (N,) and probabilities (N, K) of a few rows, in float32 at least.
 
-    The sum of exponentials follows from the largest probability, which cannot underflow.
+    Where the probability of a class may underflow, the sum of exponentials follows from the largest
+    one, which cannot.
     """
     wide = precise(logits.new_empty(0)).dtype
     chances = torch.softmax(logits, dim=-1, dtype=wide)
+    certain = chances.gather(1, classes.unsqueeze(1)).squeeze(1)
+    if label_smoothing == 0 and logits.device.type == "cpu" and bool((certain > TINY).all()):
+        return -certain.log(), chances
     log_sum = logits.amax(dim=-1).to(wide) - chances.amax(dim=-1).log()
     right = logits.gather(1, classes.unsqueeze(1)).squeeze(1).to(wide)
     if label_smoothing > 0:
