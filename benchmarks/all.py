@@ -1,6 +1,6 @@
 """Runs every benchmark of `make bench`, and writes their results into docs/performance.md.
 
-    python benchmarks/all.py [--only kernels training] [--from kernels] [--page docs/performance.md]
+    python benchmarks/all.py [--only kernels training] [--page docs/performance.md]
 
 Each runs in a process of its own, one thread, and writes its rows with `--json`. The page gets one
 table between its two markers, with the machine, the versions and the date, and says so if the
