@@ -6,7 +6,9 @@ from torch.testing import assert_close
 
 from seqpipe.data.vocabulary import EOS
 from seqpipe.errors import ConfigError, TrainingError
+from seqpipe.models import one_to_many
 from seqpipe.models.decoding import bans, draw, draw_each
+from seqpipe.nn.head import prepared_head
 
 CPU = torch.device("cpu")
 SHARES = torch.tensor([0.05, 0.4, 0.15, 0.1, 0.3])  # the order of likelihood: 1, 4, 2, 3, 0
@@ -111,16 +113,16 @@ def test_a_model_whose_outputs_are_nan_samples_nothing(build, part):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_single_sample_in_low_precision_is_read_as_it_is_written(build, dtype):
+def test_a_single_sample_in_low_precision_is_read_as_it_is_written(build, monkeypatch, dtype):
     """The logits of each step are those of the whole, up to rounding."""
     model = build("one_to_many").model.eval().to(dtype)
-    seen, prepare = [], model.head.prepare
+    seen = []
 
-    def remembering(rows, steps):
-        head = prepare(rows, steps)
-        return lambda output: (seen.append(head(output)), seen[-1])[1]
+    def remembering(head, rows, steps):
+        prepared = prepared_head(head, rows, steps)
+        return lambda output: (seen.append(prepared(output)), seen[-1])[1]
 
-    model.head.prepare = remembering
+    monkeypatch.setattr(one_to_many, "prepared_head", remembering)
     y, lengths = model.sample(max_length=50, stop=False)
     whole = model(None, None, y, lengths)
     tolerance = 1e-5 if dtype == torch.float32 else 0.03

@@ -3,9 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.testing import assert_close
 
-from seqpipe.nn.head import Head
+from seqpipe.nn.head import Head, prepared_head
 from seqpipe.nn.kernels import products
 from seqpipe.nn.packed import packed_linear
 
@@ -36,10 +37,12 @@ def test_a_head_with_more_layers_or_its_own_forward_is_called_itself():
         def forward(self, x):
             return 2 * super().forward(x)
 
-    for head in (Head(4, 3, hidden=[5]), Doubled(4, 3)):
-        assert head.prepare(2, 100) is head
+    replaced = Head(4, 3)
+    replaced.output = nn.Linear(4, 3)
+    for head in (Head(4, 3, hidden=[5]), Doubled(4, 3), replaced, nn.Sequential(Head(4, 3))):
+        assert prepared_head(head, 2, 100) is head
     head, x = Head(4, 3).float(), torch.randn(2, 4, dtype=torch.float32)
-    assert_close(head.prepare(2, 100)(x), head(x), rtol=0, atol=1e-5)
+    assert_close(prepared_head(head, 2, 100)(x), head(x), rtol=0, atol=1e-5)
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from seqpipe.models.decoding import (
 from seqpipe.models.forcing import Decay, TeacherForced, forcing_faults
 from seqpipe.models.inputs import EMBEDDED, InputLayer, freezing_faults, spelling_faults
 from seqpipe.nn.attention import Attention, Keys
-from seqpipe.nn.head import Head
+from seqpipe.nn.head import Head, prepared_head
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.onnx_graph import Graph, Steps, Value
 from seqpipe.nn.packed import Linear, packed_linear
@@ -360,7 +360,7 @@ class EncoderDecoder(TeacherForced, Architecture):
         (N, k, V) and the next state; see `Stepper` for rows and steps.
         """
         stepper = Stepper(self.decoder, self.target.vectors, rows=rows, steps=steps)
-        head, combine = self.head.prepare(rows, steps), None
+        head, combine = prepared_head(self.head, rows, steps), None
         if self.attention is not None:
             weight, bias = self.combine.weight, self.combine.bias
             combine = packed_linear(weight, bias, rows=rows, steps=steps)

@@ -23,7 +23,7 @@ from seqpipe.models.decoding import (
     write_steps,
 )
 from seqpipe.models.inputs import InputLayer, embedding_faults, freezing_faults
-from seqpipe.nn.head import Head
+from seqpipe.nn.head import Head, prepared_head
 from seqpipe.nn.onnx_graph import BOOLEAN, FLOAT, INTEGER, Graph, Steps, Value
 from seqpipe.nn.recurrent import GraphState, RecurrentStack, StackState
 from seqpipe.nn.stepper import Stepper
@@ -189,7 +189,7 @@ class OneToMany(Architecture):
     def _prepared_step(self, rows: int, steps: int) -> Step:
         """One step without gradient, from what is read to logits; see `Stepper`."""
         stepper = Stepper(self.decoder, self.input.vectors, rows=rows, steps=steps)
-        head = self.head.prepare(rows, steps)
+        head = prepared_head(self.head, rows, steps)
 
         def step(y_t: Tensor, state: StackState) -> tuple[Tensor, StackState]:
             output, state = stepper(y_t, state)

@@ -26,7 +26,14 @@ TINY = 1e-30
 
 _SAME_NUMBERS = frozenset({"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0"})
 _FROM_INPUTS = frozenset(
-    {"AddmmBackward0", "MmBackward0", "AddBackward0", "StackBackward0", "CatBackward0"}
+    {
+        "_ProductBackward",
+        "AddmmBackward0",
+        "MmBackward0",
+        "AddBackward0",
+        "StackBackward0",
+        "CatBackward0",
+    }
 )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seqpipe.bounds import Count, Share, checked
 from seqpipe.nn.onnx_graph import Graph, Steps, Value
 from seqpipe.nn.packed import packed_linear
+from seqpipe.nn.wide_linear import WideLinear
 
 
 class FeedForward(nn.Module):
@@ -98,7 +99,7 @@ class Head(nn.Module):
         self.activation = {"relu": torch.relu, "tanh": torch.tanh}[activation]
         self.drop = nn.Dropout(dropout)
         self.layers = _linear_layers([input_size, *hidden])
-        self.output = nn.Linear(hidden[-1] if hidden else input_size, output_size)
+        self.output = WideLinear(hidden[-1] if hidden else input_size, output_size)
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch K"]:
         """x: (..., D). Returns (..., K): logits, or numbers."""
@@ -108,16 +109,23 @@ class Head(nn.Module):
         y: Tensor = self.output(x.contiguous())
         return y
 
-    def prepare(self, rows: int, steps: int) -> Callable[[Tensor], Tensor]:
-        """`forward` for calls without gradient, each with less work; see `packed_linear`."""
-        if len(self.layers) > 0 or type(self).forward is not Head.forward:
-            return self
-        return packed_linear(self.output.weight, self.output.bias, rows=rows, steps=steps)
-
     def onnx(self, graph: Graph, value: Value, steps: Steps | None = None) -> Value:
         """Writes the layers into a graph, on the last axis of a value; `steps` is not read."""
         kind = {torch.relu: "Relu", torch.tanh: "Tanh"}[self.activation]
         return graph.linear(_onnx_layers(graph, value, self.layers, kind), self.output)
+
+
+def prepared_head(head: nn.Module, rows: int, steps: int) -> Callable[[Tensor], Tensor]:
+    """A head for calls without gradient, each with less work where it is a single product.
+
+    Args:
+        head: a `Head`, or what a user put in its place.
+        rows: see `packed_linear`.
+        steps: see `packed_linear`.
+    """
+    if type(head) is Head and len(head.layers) == 0 and type(head.output) is WideLinear:
+        return packed_linear(head.output.weight, head.output.bias, rows=rows, steps=steps)
+    return head
 
 
 def _linear_layers(widths: list[int]) -> nn.ModuleList:

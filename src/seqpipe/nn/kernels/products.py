@@ -87,7 +87,14 @@ def outer(rows: Tensor, columns: Tensor, *, half: bool = False) -> Tensor:
     """
     if half:
         return (rows.bfloat16().t() @ columns.bfloat16()).to(rows.dtype)
-    return rows.t() @ columns
+    if len(rows) < MANY_ROWS or not _packs(rows.dtype):
+        return rows.t() @ columns
+    if rows.shape[1] < columns.shape[1]:  # the smaller one is copied
+        return outer(columns, rows).t()
+    product: Tensor = _dnn()._linear_pointwise(
+        columns.t().contiguous(), rows.t(), None, "none", [], ""
+    )
+    return product.t()
 
 
 def _dnn() -> Any:
