@@ -87,7 +87,8 @@ def outer(rows: Tensor, columns: Tensor, *, half: bool = False) -> Tensor:
     """
     if half:
         return (rows.bfloat16().t() @ columns.bfloat16()).to(rows.dtype)
-    if len(rows) < MANY_ROWS or not _packs(rows.dtype):
+    in_one_piece = rows.is_contiguous() and columns.is_contiguous()  # else oneDNN is slow
+    if len(rows) < MANY_ROWS or not in_one_piece or not _packs(rows.dtype):
         return rows.t() @ columns
     if rows.shape[1] < columns.shape[1]:  # the smaller one is copied
         return outer(columns, rows).t()
