@@ -126,7 +126,7 @@ def last_layer(subject: Subject) -> LastLayer | None:
         outputs.append((last._replace(potentials=potentials), output))
 
     parts = list(subject.model.modules())
-    hooks = [part.register_forward_hook(keep) for part in parts if type(part) is nn.Linear]
+    hooks = [part.register_forward_hook(keep) for part in parts if isinstance(part, nn.Linear)]
     heads = [part for part in parts if isinstance(part, Head) and part.whole_sequences]
     hooks += [head.register_forward_hook(keep_crf) for head in heads]
     try:
