@@ -3,6 +3,8 @@
 Shapes: B sequences, T steps, D numbers a step. A mask is True at real steps, False at padding.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -13,6 +15,17 @@ from seqpipe.errors import ShapeError
 def length_mask(lengths: Int[Tensor, " B"], T: int) -> Bool[Tensor, "B T"]:
     """True where a step is real. lengths: (B,), 1 <= length <= T. Returns (B, T)."""
     return torch.arange(T, device=lengths.device) < lengths.unsqueeze(1)
+
+
+def clear_padding(
+    x: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T D"]:
+    """Writes 0 at padding, in place. x: contiguous; padding: True at padding. Returns x."""
+    if x.device.type != "cpu":  # looking for the places would make a GPU wait
+        return x.masked_fill_(padding.unsqueeze(-1), 0.0)
+    places = padding.flatten().nonzero().squeeze(1)
+    x.view(-1, x.shape[2]).index_fill_(0, places, 0.0)  # padding is little: no pass over all of x
+    return x
 
 
 def last_real_step(
@@ -36,13 +49,34 @@ def reverse_within_length(
     """
     if lengths is None:
         return x.flip(1)
-    B, T, D = x.shape
-    t = torch.arange(T, device=x.device)
+    exchange: Any = _Exchange.apply
+    exchanged: Tensor = exchange(x, reversed_rows(lengths, x.shape[1]))
+    return exchanged
+
+
+def reversed_rows(lengths: Int[Tensor, " B"], T: int) -> Int[Tensor, " BT"]:
+    """The row b * T + t' that `reverse_within_length` puts at b * T + t. lengths: (B,)."""
+    t = torch.arange(T, device=lengths.device)
     end = lengths.unsqueeze(1)
     read_from = torch.where(t < end, end - 1 - t, t)
-    rows = torch.arange(B, device=x.device).unsqueeze(1) * T + read_from
-    # Whole rows of the flattened batch: forward and backward 3.5 times as fast as gather on CPU.
-    return x.reshape(B * T, D).index_select(0, rows.reshape(-1)).view(B, T, D)
+    first = torch.arange(len(lengths), device=lengths.device).unsqueeze(1) * T
+    return (first + read_from).flatten()
+
+
+class _Exchange(torch.autograd.Function):
+    """Exchanges pairs of rows; the gradient is exchanged alike, without a sum over rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        B, T, D = x.shape
+        # Whole rows of the flattened batch: 3.5 times as fast as gather on a CPU.
+        return x.reshape(B * T, D).index_select(0, rows).view(B, T, D)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        exchange: Any = _Exchange.apply
+        return exchange(gradient, ctx.saved_tensors[0]), None
 
 
 def check_lengths(lengths: Tensor, x: Tensor) -> Tensor | None:

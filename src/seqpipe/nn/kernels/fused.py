@@ -6,14 +6,22 @@ torch adds two biases; ours is the first, the second is zero (or the GRU's `bias
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from seqpipe.nn.cell import Cell, State
 from seqpipe.nn.kernels.padded import PaddedKernel
-from seqpipe.nn.masks import last_real_step, length_mask
+from seqpipe.nn.masks import (
+    clear_padding,
+    last_real_step,
+    length_mask,
+    reverse_within_length,
+    reversed_rows,
+)
 
 # Pre-activations at which a sigmoid is exactly 0 or 1 in every precision, finite in half.
 SHUT, OPEN = -1e4, 1e4
@@ -22,9 +30,32 @@ FAR_BELOW_ZERO = -6e4
 
 
 class FusedLSTM(PaddedKernel):
-    """`torch.lstm`, for an LSTM with `output_tanh`."""
+    """`torch.lstm`, for an LSTM with `output_tanh`.
+
+    torch.lstm returns c only after the last step, padding included. So padding is marked in a
+    column of its own, whose weights shut i and o and open f: there c passes through unchanged, and
+    h is 0.
+    """
 
     name = "fused torch.lstm"
+
+    def __call__(
+        self,
+        cell: Cell,
+        x: Float[Tensor, "B T D"],
+        lengths: Int[Tensor, " B"] | None,
+        state: State,
+        *,
+        reverse: bool = False,
+    ) -> tuple[Float[Tensor, "B T H"], State]:
+        """See `Kernel`."""
+        if lengths is None:
+            return super().__call__(cell, x, lengths, state, reverse=reverse)
+        rows = reversed_rows(lengths, x.shape[1]) if reverse else None
+        mark: Any = _Mark.apply
+        marked = mark(x, ~length_mask(lengths, x.shape[1]), rows)
+        outputs, final = self.run(cell, marked, lengths, state)
+        return reverse_within_length(outputs, lengths) if reverse else outputs, final
 
     def run(
         self,
@@ -33,21 +64,40 @@ class FusedLSTM(PaddedKernel):
         lengths: Int[Tensor, " B"] | None,
         state: State,
     ) -> tuple[Float[Tensor, "B T H"], State]:
-        """See `PaddedKernel`.
-
-        torch.lstm returns c only after the last step, padding included. So padding is marked in a
-        column of its own, whose weights shut i and open f: c then passes through it unchanged.
-        """
+        """See `PaddedKernel`. With lengths, x has one more column, 1 at padding."""
         weight_input: Tensor = cell.weight_input
         if lengths is not None:
             gate = (cell.hidden_size, 1)
-            i, f = weight_input.new_full(gate, SHUT), weight_input.new_full(gate, OPEN)
-            g = o = weight_input.new_zeros(gate)
-            x, weight_input = _mark_padding(x, lengths, weight_input, torch.cat([i, f, g, o]))
+            shut, opened = weight_input.new_full(gate, SHUT), weight_input.new_full(gate, OPEN)
+            column = torch.cat([shut, opened, weight_input.new_zeros(gate), shut])
+            weight_input = torch.cat([weight_input, column], dim=1)
         weights = [weight_input, cell.weight_hidden, cell.bias, torch.zeros_like(cell.bias)]
         with _weights_in_pieces(x):
             outputs, h, c = torch.lstm(x, _one_layer_of(state), weights, *_one_layer())
         return outputs, _as_precise_as(state, (_last_h(outputs, h, lengths), c[0]))
+
+
+class _Mark(torch.autograd.Function):
+    """One more column, 1 at padding, where the others are 0; with rows, x is exchanged first."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, padding: Tensor, rows: Tensor | None) -> Tensor:
+        B, T, D = x.shape
+        ctx.rows, ctx.padding = rows, padding
+        x = x.reshape(B * T, D)
+        marked = x.new_empty(B * T, D + 1)
+        marked[:, :D] = x if rows is None else x.index_select(0, rows)
+        marked = clear_padding(marked.view(B, T, D + 1), padding)
+        marked[..., D] = padding
+        return marked
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        B, T, columns = gradient.shape
+        gradient = gradient.reshape(B * T, columns)[:, :-1]
+        by_x = gradient.clone() if ctx.rows is None else gradient.index_select(0, ctx.rows)
+        return clear_padding(by_x.view(B, T, -1), ctx.padding), None, None
 
 
 class FusedGRU(PaddedKernel):
