@@ -226,6 +226,13 @@ def test_a_cell_gets_a_faster_kernel_only_where_that_has_its_answer(cell, name):
         assert kernel_on(kernel, torch.device(device), torch.float32).name == wanted
 
 
+def test_under_bf16_autocast_an_lstm_of_the_cpu_keeps_its_memory_cell_in_float32():
+    kernel = select_kernel(LSTM(D, H))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert kernel_on(kernel, torch.device("cpu"), torch.float32).name == "fast loop"
+        assert kernel_on(kernel, torch.device("cuda"), torch.float32).name == "fused torch.lstm"
+
+
 def test_a_precision_that_the_fast_loop_does_not_have_is_left_to_another_kernel(randomise):
     layer = randomise(RecurrentLayer(GRU(D, H))).bfloat16()
     assert layer.kernel_name() == "step loop"

@@ -40,7 +40,9 @@ def _layer_words(directions: nn.ModuleDict, device: torch.device) -> str:
 def model_rows(run: TrainingRun) -> list[dict[str, Any]]:
     """Each part of the model: its class, the shape of its output if that is known, its size."""
     rows, shapes = [], run.preflight.shapes
-    for part, words, count in model_parts(run.module.model, run.device):
+    with run.trainer.precision_plugin.forward_context():
+        parts = list(model_parts(run.module.model, run.device))
+    for part, words, count in parts:
         row: dict[str, Any] = {"part": part, "what it is": words}
         if shapes:
             row["output"] = " x ".join(map(str, shapes.get(part, ())))
@@ -110,7 +112,9 @@ def closing_lines(run: TrainingRun) -> str:
     """The closing lines: data, model, epoch, test, where it all is, how to repeat it, advice."""
     model, run_id = run.module.model, run.tracker.run_id
     parameters = sum(p.numel() for p in model.parameters())
-    kernel = "".join(f", {stack.kernel_name(run.device)}" for stack in recurrent_stacks(model)[:1])
+    with run.trainer.precision_plugin.forward_context():
+        names = [stack.kernel_name(run.device) for stack in recurrent_stacks(model)]
+    kernel = "".join(f", {name}" for name in names[:1])
     chosen = f"{run.chosen.epoch} ({run.monitored_name} {run.monitored:.4g})"
     tests = (
         f"{name.removeprefix('test/')} {value:.4g}" for name, value in _test_metrics(run).items()
