@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils import mkldnn
 
+from seqpipe.allocator import keep_freed_memory
 from seqpipe.nn.cells import GRU, LSTM, RNN, PeepholeLSTM, SimplifiedGRU
 from seqpipe.nn.recurrent import RecurrentLayer, RecurrentStack, recurrent_layers
 
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=15)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as a training does; both sides gain
     torch.manual_seed(0)
     rows: list[Row] = []
     for shape in arguments.shapes:
