@@ -184,6 +184,17 @@ def test_the_fast_loop_gives_the_same_gradient_again_when_asked_twice(make_cell,
     assert_close(*twice, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("ragged", [True, False])
+def test_a_batch_of_no_sequences_has_no_outputs(make_cell, ragged):
+    layer = RecurrentLayer(make_cell(D, H), reverse=True)
+    for kernel in kernels_of(layer.cell).values():
+        layer.kernel = kernel
+        x = torch.randn(0, T, D, requires_grad=True)
+        outputs, final = layer(x, LENGTHS[:0] if ragged else None)
+        assert outputs.shape == (0, T, H)
+        assert all(part.shape == (0, H) for part in final)
+
+
 def test_outputs_may_be_changed_in_place(make_cell, randomise):
     layer, x = randomise(RecurrentLayer(make_cell(D, H))), torch.randn(B, T, D)
     for kernel in kernels_of(layer.cell).values():

@@ -115,7 +115,7 @@ def pack_steps(
         reverse: each sequence is read from its last real step to its first.
     """
     t = torch.arange(T).unsqueeze(1)
-    if lengths is None:
+    if lengths is None or B == 0:
         rows = torch.arange(B) * T + (T - 1 - t if reverse else t)
         return PackedSteps([B] * T, rows.flatten(), None, T, in_order=not reverse)
     descending, order = lengths.sort(descending=True, stable=True)
