@@ -42,7 +42,7 @@ UNKNOWN_KEYS = [
     ),
     (
         "cell.forget_bais=1",
-        "cell.forget_bais=1: unknown key; allowed: forget_bias, output_tanh; "
+        "cell.forget_bais=1: unknown key; allowed: forget_bias, output_tanh, kernel; "
         "did you mean 'forget_bias'?",
     ),
     (
@@ -52,7 +52,7 @@ UNKNOWN_KEYS = [
     ),
     (
         "+cell.forget_bais=1",
-        "+cell.forget_bais=1: unknown key; allowed: forget_bias, output_tanh; "
+        "+cell.forget_bais=1: unknown key; allowed: forget_bias, output_tanh, kernel; "
         "did you mean 'forget_bias'?",
     ),
     (
@@ -269,7 +269,7 @@ COMMAND_LINE = [
     ),
     (
         "~cell.forget",
-        "~cell.forget: no such key; allowed: ~cell.forget_bias, ~cell.output_tanh; "
+        "~cell.forget: no such key; allowed: ~cell.forget_bias, ~cell.output_tanh, ~cell.kernel; "
         "did you mean '~cell.forget_bias'?",
     ),
     ("depth=1,2", "depth=1,2: several values; allowed: one value, or a job for each with -m"),
@@ -463,7 +463,7 @@ def test_an_option_without_a_place_is_refused_with_those_there_are(line, text):
 
 @pytest.mark.parametrize(
     ("cell", "allowed"),
-    [("rnn", "nonlinearity, recurrent_gain"), ("gru_simplified", "leave it out")],
+    [("rnn", "nonlinearity, recurrent_gain, kernel"), ("gru_simplified", "kernel")],
 )
 def test_where_all_arguments_of_a_class_are_listed_no_others_are_offered(cell, allowed):
     (problem,) = check([f"cell={cell}", "cell.foo=1"]).problems

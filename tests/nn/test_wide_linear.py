@@ -6,6 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from seqpipe.nn import wide_linear
+from seqpipe.nn.kernels import onednn_internals as onednn
 from seqpipe.nn.kernels import products
 from seqpipe.nn.wide_linear import WideLinear
 
@@ -48,3 +49,23 @@ def test_autocast_and_small_products_are_left_to_torch(monkeypatch):
     monkeypatch.setattr(wide_linear, "MANY", 1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
+
+
+def test_torch_has_the_operators_of_onednn():
+    assert onednn.multiplies(torch.float32) == torch.backends.mkldnn.is_available()
+
+
+@pytest.mark.parametrize("error", [AttributeError, RuntimeError, TypeError])
+def test_without_the_operators_of_onednn_products_are_those_of_torch(wide, monkeypatch, error):
+    def changed():
+        raise error("another version of torch")
+
+    onednn.multiplies.cache_clear()
+    monkeypatch.setattr(onednn, "_operators", changed)
+    monkeypatch.setattr(products, "MANY_BYTES", 1)
+    x, w = torch.randn(5, 3, dtype=torch.float32), torch.randn(4, 3, dtype=torch.float32)
+    close = {"rtol": 0, "atol": 1e-5}
+    assert_close(products.linear(x, w), x @ w.t(), **close)
+    assert_close(products.outer(x, x[:, :2].contiguous()), x.t() @ x[:, :2], **close)
+    assert_close(products.Weight(w, 5).times(x), x @ w.t(), **close)
+    onednn.multiplies.cache_clear()

@@ -22,6 +22,7 @@ SMALL_FILES = {
     "commands/serve.py": "one file a command",
     "data/sources/digits.py": "a source of its own, named by class path in YAML files",
     "nn/weight_decay.py": "a rule about parameters of nn, used by the LightningModule",
+    "nn/kernels/onednn_internals.py": "private operators of torch, in one module",
     "nn/wide_linear.py": "a layer, with the gradient of its product",
     "allocator.py": "a setting of the C library, with its measurement",
 }

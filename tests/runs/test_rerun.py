@@ -133,7 +133,7 @@ def test_code_that_a_record_names_runs_only_where_that_is_allowed(folder, tmp_pa
         "import pathlib, torch",
         f"pathlib.Path({str(tmp_path / 'ran')!r}).touch()",
         "def mine(params, **options):",
-        "    return torch.optim.Adam(params, **options)",
+        "    return torch.optim.Adam(params, fused=True, **options)",
     ]
     (tmp_path / "my_optimizers.py").write_text("\n".join(lines))
     change(folder / "config.yaml", "torch.optim.Adam", "my_optimizers.mine")

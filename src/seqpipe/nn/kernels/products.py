@@ -4,11 +4,10 @@ A loop over time multiplies small batches with the same weight at every step. on
 that is in its own layout faster than BLAS reads it row by row, once it no longer fits the cache.
 """
 
-from functools import cache
-from typing import Any
-
 import torch
 from torch import Tensor
+
+from seqpipe.nn.kernels import onednn_internals as onednn
 
 MANY_BYTES = 512 * 1024
 """Size of a weight from which oneDNN's layout pays for a small batch."""
@@ -30,8 +29,8 @@ class Weight:
         matrix = matrix.bfloat16() if half else matrix
         large = matrix.numel() * matrix.element_size() >= MANY_BYTES
         self._packed = None
-        if large and _packs(matrix.dtype):
-            self._packed = _dnn()._reorder_linear_weight(matrix.contiguous(), rows)
+        if large and onednn.multiplies(matrix.dtype):
+            self._packed = onednn.packed(matrix, rows)
         self._transposed = matrix.t()
 
     def times(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -39,8 +38,7 @@ class Weight:
         if self.half:
             x, bias = x.bfloat16(), None if bias is None else bias.bfloat16()
         if self._packed is not None:
-            result: Tensor = _dnn()._linear_pointwise(x, self._packed, bias, "none", [], "")
-            return result
+            return onednn.product(x, self._packed, bias)
         return x @ self._transposed if bias is None else torch.addmm(bias, x, self._transposed)
 
     def add_to(self, target: Tensor, x: Tensor) -> None:
@@ -66,11 +64,8 @@ def linear(x: Tensor, matrix: Tensor, bias: Tensor | None = None, *, half: bool 
     if half:
         product = linear(x.bfloat16(), matrix.bfloat16(), None if bias is None else bias.bfloat16())
         return product.to(x.dtype)
-    if len(x) >= MANY_ROWS and _packs(x.dtype):
-        dnn = _dnn()
-        packed = dnn._reorder_linear_weight(matrix.contiguous(), len(x))
-        result: Tensor = dnn._linear_pointwise(x, packed, bias, "none", [], "")
-        return result
+    if len(x) >= MANY_ROWS and onednn.multiplies(x.dtype):
+        return onednn.product(x, onednn.packed(matrix, len(x)), bias)
     return x @ matrix.t() if bias is None else torch.addmm(bias, x, matrix.t())
 
 
@@ -88,32 +83,8 @@ def outer(rows: Tensor, columns: Tensor, *, half: bool = False) -> Tensor:
     if half:
         return (rows.bfloat16().t() @ columns.bfloat16()).to(rows.dtype)
     in_one_piece = rows.is_contiguous() and columns.is_contiguous()  # else oneDNN is slow
-    if len(rows) < MANY_ROWS or not in_one_piece or not _packs(rows.dtype):
+    if len(rows) < MANY_ROWS or not in_one_piece or not onednn.multiplies(rows.dtype):
         return rows.t() @ columns
     if rows.shape[1] < columns.shape[1]:  # the smaller one is copied
         return outer(columns, rows).t()
-    product: Tensor = _dnn()._linear_pointwise(
-        columns.t().contiguous(), rows.t(), None, "none", [], ""
-    )
-    return product.t()
-
-
-def _dnn() -> Any:
-    """Operators of oneDNN, which torch does not document; used where `_packs` has tried them."""
-    return torch.ops.mkldnn
-
-
-@cache
-def _packs(dtype: torch.dtype) -> bool:
-    """True where oneDNN's operators exist and give the product."""
-    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
-        return False
-    x = torch.arange(6.0, dtype=dtype).view(2, 3)
-    w = torch.arange(12.0, dtype=dtype).view(4, 3)
-    b = torch.ones(4, dtype=dtype)
-    try:
-        packed = _dnn()._reorder_linear_weight(w, 2)
-        given = _dnn()._linear_pointwise(x, packed, b, "none", [], "")
-    except (AttributeError, RuntimeError, TypeError):  # removed or changed in a version of torch
-        return False
-    return torch.equal(given, x @ w.t() + b)
+    return onednn.product(columns.t().contiguous(), rows.t()).t()
