@@ -149,8 +149,11 @@ def check_kernels(model: nn.Module, trainer: Trainer) -> None:
     for layer in recurrent_layers(model).values():
         cell = layer.cell
         if not layer.kernel.fits(device, cell.weight_hidden.dtype):
+            found = cell.kernels().items()
+            fitting = [name for name, one in found if one.fits(device, cell.weight_hidden.dtype)]
             wrong = f"it runs on the CPU, but the model trains on {device.type}"
-            raise ConfigError(f"cell.kernel={cell.kernel}: {wrong}; allowed: auto, fused, loop")
+            allowed = ", ".join(["auto", *fitting, "loop"])
+            raise ConfigError(f"cell.kernel={cell.kernel}: {wrong}; allowed: {allowed}")
 
 
 def check_monitors(cfg: DictConfig, task: Task) -> None:

@@ -42,7 +42,7 @@ OWN = set(
 )
 OF_NAMEDTUPLES = {"_replace", "_asdict", "_fields", "_make"}
 TESTED_BY_USE = {  # of torch and argparse: without them our tests of these modules fail
-    *("_NormBase", "_foreach_div", "_foreach_sub", "_foreach_norm"),
+    *("_NormBase", "_foreach_div", "_foreach_sub", "_foreach_norm", "_forward_hooks"),
 }
 
 

@@ -184,6 +184,25 @@ def test_the_fast_loop_gives_the_same_gradient_again_when_asked_twice(make_cell,
     assert_close(*twice, rtol=0, atol=0)
 
 
+def test_a_second_derivative_of_the_fast_loop_is_refused_with_what_has_one():
+    layer = RecurrentLayer(GRU(D, H))
+    outputs, _ = layer(torch.randn(B, T, D))
+    with pytest.raises(ConfigError, match=r"no second derivative, .*; allowed: cell.kernel=loop"):
+        torch.autograd.grad(outputs.sum(), layer.cell.weight_hidden, create_graph=True)
+    layer = RecurrentLayer(GRU(D, H, kernel="loop"))
+    outputs, _ = layer(torch.randn(B, T, D))
+    (slope,) = torch.autograd.grad(outputs.sum(), layer.cell.weight_hidden, create_graph=True)
+    slope.square().sum().backward()
+    assert layer.cell.weight_hidden.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("kernel", ["fast", "loop"])
+def test_an_input_of_another_precision_is_refused(kernel):
+    layer = RecurrentLayer(GRU(D, H, kernel=kernel)).float()
+    with pytest.raises(RuntimeError, match="dtype"):
+        layer(torch.randn(B, T, D, dtype=torch.float64), LENGTHS)
+
+
 @pytest.mark.parametrize("ragged", [True, False])
 def test_a_batch_of_no_sequences_has_no_outputs(make_cell, ragged):
     layer = RecurrentLayer(make_cell(D, H), reverse=True)

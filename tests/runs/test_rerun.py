@@ -107,6 +107,16 @@ def test_what_differs_is_said_before_it_trains_and_refused_where_that_is_asked(
     assert "differs from the run: data of val: then ff, now " in caplog.text
 
 
+def test_a_record_from_before_kernels_could_be_chosen_differs_in_nothing(folder, tmp_path):
+    config = folder / "config.yaml"
+    older = re.sub(r"\n *kernel: auto", "", config.read_text())
+    assert older != config.read_text()
+    config.write_text(older)
+    code, text = again(folder, tmp_path)
+    assert code == 0
+    assert "options of this version" not in text
+
+
 def test_options_that_changed_since_are_said_and_the_run_is_trained_as_recorded(folder, tmp_path):
     change(folder / "config.yaml", "lr: 0.01", "lr: 0.03")
     code, text = again(folder, tmp_path)

@@ -212,9 +212,14 @@ def test_a_resumed_run_leaves_the_run_it_came_from_as_it_was(launch, trained):
 
 
 def of_an_older_version(checkpoint, copy):
-    """The checkpoint as it was written when weight decay reached all parameters."""
+    """The checkpoint as it was written when weight decay reached all parameters.
+
+    There was no choice of a kernel then either.
+    """
     saved = torch.load(checkpoint, weights_only=True)
-    del saved["seqpipe"]["config"]["optim"]["weight_decay_on"]
+    config = saved["seqpipe"]["config"]
+    del config["optim"]["weight_decay_on"]
+    del config["cell"]["kernel"], config["architecture"]["encoder"]["cell"]["kernel"]
     torch.save(saved, copy)
     return copy
 

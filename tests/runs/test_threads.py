@@ -188,7 +188,7 @@ def test_a_rerun_uses_the_number_of_the_run_unless_another_is_typed(
     monkeypatch.setattr(threads, "usable_cores", lambda: 2)  # another machine
     with caplog.at_level(logging.WARNING):
         assert rerun(Rerun(run=str(first.output_dir), strict=True), tmp_path).code == 0
-    assert "4 of 2 (as the run that is repeated): more than the cores" in caplog.text
+    assert "4 of 2 (of the rerun): more than the cores" in caplog.text
     assert torch.get_num_threads() == before
     (again,) = tmp_path.glob("outputs/runs/*")
     assert threads_of(again) == "4"

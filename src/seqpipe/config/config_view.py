@@ -141,3 +141,8 @@ def flat_params(cfg: DictConfig, choices: Mapping[str, str]) -> dict[str, Param]
         if not is_target and not (isinstance(value, str) and value.startswith("${")):
             params[key] = str(value).replace("'", "") if isinstance(value, list) else value
     return params
+
+
+def is_kernel(key: str) -> bool:
+    """True of `kernel` of any cell: all kernels give the same answers, up to rounding."""
+    return key == "cell.kernel" or key.endswith(".cell.kernel")

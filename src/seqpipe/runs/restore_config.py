@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqpipe.config.commandline import check
 from seqpipe.config.compose import Launch
-from seqpipe.config.config_view import flat_params, leaves
+from seqpipe.config.config_view import flat_params, is_kernel, leaves
 from seqpipe.config.loader import Composed
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import FORMER_KEYS, GROUPS, PANEL
@@ -173,6 +173,8 @@ def _changed_keys(cfg: DictConfig, composed: Composed) -> Iterator[str]:
     then = dict(leaves(OmegaConf.to_container(cfg)))
     now = dict(leaves(OmegaConf.to_container(composed.cfg, resolve=True)))
     for key in sorted({*then, *now} - _SET_BY_RERUN):
+        if is_kernel(key) and key not in then:  # of a version before there was a choice
+            continue
         if key not in then or key not in now or then[key] != now[key]:
             both = [shown(values[key]) if key in values else "not there" for values in (then, now)]
             yield f"{key}: then {both[0]}, today {both[1]}"

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from seqpipe.bounds import THREADS
-from seqpipe.config.config_view import leaves
+from seqpipe.config.config_view import is_kernel, leaves
 from seqpipe.errors import ConfigError, first_line, resource_message
 from seqpipe.rules import refusal, shown
 from seqpipe.training.checkpoints import (
@@ -86,6 +86,7 @@ def _compare(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
         for key in sorted({*before, *now})
         if key.split(".")[0] in MUST_AGREE
         and key not in MAY_DIFFER
+        and not is_kernel(key)
         and before.get(key) != now.get(key)
     ]
     problems += [*_nothing_left(cfg, saved, path), *_between_updates(cfg, saved, path)]

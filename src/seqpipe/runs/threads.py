@@ -68,9 +68,9 @@ def choose_threads(
     cores, trainer = usable_cores(), loaded.trainer
     typed = cfg.trainer.get("threads", "auto")
     resumed = () if loaded.resumed is None else loaded.resumed.threads
-    set_by_user = [name for name in VARIABLES if name in os.environ]
+    set_by_user = [name for name in VARIABLES if os.environ.get(name)]
     if rerun is not None:
-        chosen = Threads(rerun, cores, "as the run that is repeated")
+        chosen = Threads(rerun, cores, "of the rerun")
     elif typed != "auto":
         chosen = Threads(typed, cores, "trainer.threads")
     elif len(resumed) == trainer.world_size:

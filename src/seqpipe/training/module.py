@@ -118,13 +118,17 @@ class SequenceModule(LightningModule, Observer):
             with torch.no_grad():
                 predictions = self.task.predict(self.model, outputs, batch)
                 pairs = self.task.pairs(predictions, batch)
-        if stage == "train":
+        if stage == "train" and pairs is None and not self._watched():
             loss = self.task.training_loss(outputs, batch)  # which may overwrite the outputs
         else:
-            loss = self.task.loss(outputs, batch, training=False)
+            loss = self.task.loss(outputs, batch, training=stage == "train")
         if batch.repeated is not None:
             units = torch.zeros_like(units)
         return loss, Counted(loss.detach(), units, pairs)
+
+    def _watched(self) -> bool:
+        """True where a hook sees what a part returns, and may read it later."""
+        return any(part._forward_hooks for part in self.model.modules())
 
     def sums_of(self, stage: Stage) -> EpochSums:
         """The loss and the metrics of a stage so far."""
