@@ -8,7 +8,6 @@ Shapes: N real steps in all, n sequences at a step, D = input_size, H = hidden_s
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -56,6 +55,31 @@ class Gradients:
     extra: tuple[Tensor, ...] = ()
 
 
+@dataclass(frozen=True)
+class Recurrent:
+    """Parameters that act at every step.
+
+    Args:
+        weight: on h_{t-1}, (G*H, H).
+        extra: the cell's other parameters, in the order of `FastKernel.extra`.
+        rows: sequences that run at most.
+        half: multiply in bfloat16.
+    """
+
+    weight: Tensor
+    extra: tuple[Tensor, ...]
+    rows: int
+    half: bool
+
+    def prepared(self, matrix: Tensor) -> Weight:
+        """A matrix for the products of all steps."""
+        return Weight(matrix, self.rows, half=self.half)
+
+    def outer(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """See `products.outer`."""
+        return outer(rows, columns, half=self.half)
+
+
 class FastKernel(ABC):
     """The base of the kernels of single cells.
 
@@ -99,11 +123,18 @@ class FastKernel(ABC):
         """See `Kernel`."""
         return device.type == "cpu" and dtype in (torch.float32, torch.float64)
 
-    def arranged(self, weight: Float[Tensor, "GH *D"]) -> Float[Tensor, "GH *D"]:
-        """A weight or bias in the kernel's order, with the blocks of tanh doubled."""
+    def ordered(self, weight: Float[Tensor, "GH *D"]) -> Float[Tensor, "GH *D"]:
+        """A copy of a weight or bias in the kernel's order."""
         blocks = weight.chunk(len(self.order))
-        scale = {block: 2.0 for block in self.tanh_blocks}
-        return torch.cat([blocks[i] * scale.get(k, 1.0) for k, i in enumerate(self.order)])
+        return torch.cat([blocks[i] for i in self.order])
+
+    def arranged(self, weight: Float[Tensor, "GH *D"]) -> Float[Tensor, "GH *D"]:
+        """A copy of a weight or bias in the kernel's order, with the blocks of tanh doubled."""
+        arranged = self.ordered(weight)
+        blocks = arranged.chunk(len(self.order))
+        for block in self.tanh_blocks:
+            blocks[block].mul_(2.0)
+        return arranged
 
     def disarranged(self, gradient: Float[Tensor, "GH *D"]) -> Float[Tensor, "GH *D"]:
         """The gradient of a weight in the kernel's order, in the order of the cell."""
@@ -115,44 +146,36 @@ class FastKernel(ABC):
         self,
         steps: PackedSteps,
         projected: Float[Tensor, "N GH"],
-        weight_hidden: Float[Tensor, "GH H"],
-        extra: tuple[Tensor, ...],
+        recurrent: Recurrent,
         first: State,
-        weight: Callable[[Tensor], Weight],
     ) -> Pass:
         """Runs all steps.
 
         Args:
             steps: the real steps.
             projected: the input's half of the pre-activations, arranged; may be overwritten.
-            weight_hidden: arranged.
-            extra: the cell's other parameters.
+            recurrent: its weight is arranged.
             first: the state before the first step, (B, H) each, sorted.
-            weight: prepares a matrix for the products of the steps.
         """
 
     @abstractmethod
-    def backward(
-        self,
-        run: Pass,
-        weight_hidden: Float[Tensor, "GH H"],
-        extra: tuple[Tensor, ...],
-        by_states: tuple[Tensor, ...],
-        weight: Callable[[Tensor], Weight],
-        outer: Callable[[Tensor, Tensor], Tensor],
-    ) -> Gradients:
+    def backward(self, run: Pass, recurrent: Recurrent, by_states: tuple[Tensor, ...]) -> Gradients:
         """Runs all steps backwards.
 
         Args:
             run: the forward pass.
-            weight_hidden: in the kernel's order, not doubled.
-            extra: the cell's other parameters.
+            recurrent: its weight is in the kernel's order, not doubled.
             by_states: for h (B + N, H), the gradient by h_t from above; for each other part
                 (B, H), by its last value. Overwritten: when done, the first B rows hold the
                 gradient by the first state.
-            weight: prepares a matrix for the products of the steps.
-            outer: the sum of outer products, see `products.outer`.
         """
+
+
+def room_for_states(first: Float[Tensor, "B H"], steps: PackedSteps) -> Tensor:
+    """Room for a part of the state, (B + N, H), with the first one filled in."""
+    room = first.new_empty(steps.B + sum(steps.counts), first.shape[1])
+    room[: steps.B] = first
+    return room
 
 
 def sigmoid_to_tanh(values: Tensor) -> Tensor:
@@ -173,9 +196,8 @@ class _Run(torch.autograd.Function):
         packed = steps.pack(x)
         arranged, bias = kernel.arranged(weight_input), kernel.arranged(bias)
         projected = linear(packed, arranged, bias, half=half)
-        weight = _prepares(steps.B, half)
-        hidden = kernel.arranged(weight_hidden)
-        run = kernel.forward(steps, projected, hidden, tuple(extra), first, weight)
+        recurrent = Recurrent(kernel.arranged(weight_hidden), tuple(extra), steps.B, half)
+        run = kernel.forward(steps, projected, recurrent, first)
         ctx.kernel, ctx.steps, ctx.half = kernel, steps, half
         ctx.sizes = len(run.states), len(run.kept)
         ctx.save_for_backward(*parameters, packed, run.gates, *run.states, *run.kept)
@@ -196,33 +218,19 @@ class _Run(torch.autograd.Function):
         by_h = torch.cat([torch.zeros_like(by_final[0]), steps.pack(by_outputs)])
         by_h.index_add_(0, steps.last_rows(), steps.sort(by_final[0]))
         by_states = (by_h, *(steps.sort(part).clone() for part in by_final[1:]))
-        blocks = weight_hidden.chunk(len(kernel.order))
-        hidden = torch.cat([blocks[i] for i in kernel.order])
+        recurrent = Recurrent(kernel.ordered(weight_hidden), tuple(extra), steps.B, half)
 
         with torch.autocast("cpu", enabled=False):
-            found = kernel.backward(
-                run,
-                hidden,
-                tuple(extra),
-                by_states,
-                _prepares(steps.B, half),
-                lambda rows, columns: outer(rows, columns, half=half),
-            )
+            found = kernel.backward(run, recurrent, by_states)
             d, back = found.projected, kernel.disarranged
             by_x = None
             if ctx.needs_input_grad[3]:
-                blocks = weight_input.chunk(len(kernel.order))
-                ordered = torch.cat([blocks[i] for i in kernel.order])
-                by_x = steps.unpack(linear(d, ordered.t(), half=half))
+                by_x = steps.unpack(linear(d, kernel.ordered(weight_input).t(), half=half))
             by_weights = (
-                back(outer(d, packed, half=half)),
+                back(recurrent.outer(d, packed)),
                 back(found.weight_hidden),
                 back(d.sum(0)),
                 *found.extra,
             )
         by_first = (steps.unsort(part[: steps.B]) for part in by_states)
         return None, None, None, by_x, *by_weights, *by_first
-
-
-def _prepares(rows: int, half: bool) -> Callable[[Tensor], Weight]:
-    return lambda matrix: Weight(matrix, rows, half=half)

@@ -5,13 +5,18 @@ pre-activations u and c: ∂u = ∂c<t> (c̃<t> - c<t-1>) Γ_u (1 - Γ_u), ∂c 
 directly ∂c<t-1> = ∂c<t> (1 - Γ_u). h is c<t>.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from seqpipe.nn.cell import State
-from seqpipe.nn.kernels.fast import FastKernel, Gradients, Pass, sigmoid_to_tanh
+from seqpipe.nn.kernels.fast import (
+    FastKernel,
+    Gradients,
+    Pass,
+    Recurrent,
+    room_for_states,
+    sigmoid_to_tanh,
+)
 from seqpipe.nn.kernels.packed_steps import PackedSteps
 from seqpipe.nn.kernels.products import Weight
 
@@ -23,16 +28,11 @@ class FastSimplifiedGRU(FastKernel):
     tanh_blocks = (1,)
 
     def forward(
-        self,
-        steps: PackedSteps,
-        projected: Tensor,
-        weight_hidden: Tensor,
-        extra: tuple[Tensor, ...],
-        first: State,
-        weight: Callable[[Tensor], Weight],
+        self, steps: PackedSteps, projected: Tensor, recurrent: Recurrent, first: State
     ) -> Pass:
         """See `FastKernel`."""
-        h, H, hidden = _states(first[0], projected), weight_hidden.shape[1], weight(weight_hidden)
+        h, H = room_for_states(first[0], steps), recurrent.weight.shape[1]
+        hidden = recurrent.prepared(recurrent.weight)
         loop = zip(
             steps.steps(projected),
             steps.steps(projected[:, :H]),
@@ -48,40 +48,16 @@ class FastSimplifiedGRU(FastKernel):
             torch.lerp(before, c, u, out=after)
         return Pass(steps, projected, (h,))
 
-    def backward(
-        self,
-        run: Pass,
-        weight_hidden: Tensor,
-        extra: tuple[Tensor, ...],
-        by_states: tuple[Tensor, ...],
-        weight: Callable[[Tensor], Weight],
-        outer: Callable[[Tensor, Tensor], Tensor],
-    ) -> Gradients:
+    def backward(self, run: Pass, recurrent: Recurrent, by_states: tuple[Tensor, ...]) -> Gradients:
         """See `FastKernel`."""
         (dh,), steps = by_states, run.steps
         u, c = run.gates.chunk(2, dim=1)
         before = steps.all_before(run.states[0])
         keeps = 1.0 - u
-        slopes = u.new_empty(len(u), 2, u.shape[1])
-        _by_update(u, c, before, keeps, out=slopes[:, 0])
-        _by_candidate(u, c, out=slopes[:, 1])
-        d = torch.empty_like(slopes)
-        hidden = weight(weight_hidden.t())
-        loop = zip(
-            steps.steps(d),
-            steps.steps(d.flatten(1)),
-            steps.steps(slopes),
-            steps.steps(keeps),
-            steps.steps(dh[steps.B :]),
-            steps.before(dh),
-            strict=True,
-        )
-        for d_t, d_flat, slopes_t, keeps_t, dh_t, dh_before in reversed(list(loop)):
-            torch.mul(dh_t.unsqueeze(1), slopes_t, out=d_t)
-            dh_before.addcmul_(dh_t, keeps_t)
-            hidden.add_to(dh_before, d_flat)
-        d = d.flatten(1)
-        return Gradients(d, outer(d, before))
+        slopes = _by_update_and_candidate(u, c, before, keeps)
+        hidden = recurrent.prepared(recurrent.weight.t())
+        d = _back_through(steps, dh, slopes, keeps, hidden, read=slice(None))
+        return Gradients(d, recurrent.outer(d, before))
 
 
 class FastGRU(FastKernel):
@@ -94,18 +70,12 @@ class FastGRU(FastKernel):
     tanh_blocks = (2,)
 
     def forward(
-        self,
-        steps: PackedSteps,
-        projected: Tensor,
-        weight_hidden: Tensor,
-        extra: tuple[Tensor, ...],
-        first: State,
-        weight: Callable[[Tensor], Weight],
+        self, steps: PackedSteps, projected: Tensor, recurrent: Recurrent, first: State
     ) -> Pass:
         """See `FastKernel`. Keeps Γ_r * c<t-1>."""
-        H = weight_hidden.shape[1]
-        h, reset = _states(first[0], projected), projected.new_empty(len(projected), H)
-        gates, candidate = weight(weight_hidden[: 2 * H]), weight(weight_hidden[2 * H :])
+        H = recurrent.weight.shape[1]
+        h, reset = room_for_states(first[0], steps), projected.new_empty(len(projected), H)
+        gates, candidate = map(recurrent.prepared, recurrent.weight.split([2 * H, H]))
         loop = zip(
             steps.steps(projected[:, : 2 * H]),
             *map(steps.steps, projected.chunk(3, dim=1)),
@@ -123,26 +93,16 @@ class FastGRU(FastKernel):
             torch.lerp(before, c, u, out=after)
         return Pass(steps, projected, (h,), (reset,))
 
-    def backward(
-        self,
-        run: Pass,
-        weight_hidden: Tensor,
-        extra: tuple[Tensor, ...],
-        by_states: tuple[Tensor, ...],
-        weight: Callable[[Tensor], Weight],
-        outer: Callable[[Tensor, Tensor], Tensor],
-    ) -> Gradients:
+    def backward(self, run: Pass, recurrent: Recurrent, by_states: tuple[Tensor, ...]) -> Gradients:
         """See `FastKernel`."""
-        (dh,), steps, H = by_states, run.steps, weight_hidden.shape[1]
+        (dh,), steps, H = by_states, run.steps, recurrent.weight.shape[1]
         r, u, c = run.gates.chunk(3, dim=1)
         before, (reset,) = steps.all_before(run.states[0]), run.kept
         keeps = 1.0 - u
-        slopes = u.new_empty(len(u), 2, H)
-        _by_update(u, c, before, keeps, out=slopes[:, 0])
-        _by_candidate(u, c, out=slopes[:, 1])
+        slopes = _by_update_and_candidate(u, c, before, keeps)
         reset_slope = torch.addcmul(reset, reset, r, value=-1.0)  # h r (1 - r)
         d = r.new_empty(len(r), 3, H)
-        gates, candidate = weight(weight_hidden[: 2 * H].t()), weight(weight_hidden[2 * H :].t())
+        gates, candidate = map(recurrent.prepared, recurrent.weight.t().split([2 * H, H], dim=1))
         loop = zip(
             *map(steps.steps, (d[:, 0], d[:, 2], d[:, 1:], d.flatten(1)[:, : 2 * H])),
             *map(steps.steps, (slopes, reset_slope, r, keeps)),
@@ -158,7 +118,7 @@ class FastGRU(FastKernel):
             dh_before.addcmul_(dh_t, keeps_t).addcmul_(by_reset, r_t)
             gates.add_to(dh_before, d_ru)
         d = d.flatten(1)
-        by_hidden = [outer(d[:, : 2 * H], before), outer(d[:, 2 * H :], reset)]
+        by_hidden = [recurrent.outer(d[:, : 2 * H], before), recurrent.outer(d[:, 2 * H :], reset)]
         return Gradients(d, torch.cat(by_hidden))
 
 
@@ -173,18 +133,12 @@ class FastGRUResetAfter(FastKernel):
     extra = ("bias_hidden",)
 
     def forward(
-        self,
-        steps: PackedSteps,
-        projected: Tensor,
-        weight_hidden: Tensor,
-        extra: tuple[Tensor, ...],
-        first: State,
-        weight: Callable[[Tensor], Weight],
+        self, steps: PackedSteps, projected: Tensor, recurrent: Recurrent, first: State
     ) -> Pass:
         """See `FastKernel`. Keeps 2 q."""
-        H = weight_hidden.shape[1]
-        h, product = _states(first[0], projected), projected.new_empty(len(projected), H)
-        hidden, bias = weight(weight_hidden), 2.0 * extra[0]
+        H = recurrent.weight.shape[1]
+        h, product = room_for_states(first[0], steps), projected.new_empty(len(projected), H)
+        hidden, bias = recurrent.prepared(recurrent.weight), 2.0 * recurrent.extra[0]
         loop = zip(
             steps.steps(projected[:, : 2 * H]),
             *map(steps.steps, projected.chunk(3, dim=1)),
@@ -201,17 +155,9 @@ class FastGRUResetAfter(FastKernel):
             torch.lerp(before, c, u, out=after)
         return Pass(steps, projected, (h,), (product,))
 
-    def backward(
-        self,
-        run: Pass,
-        weight_hidden: Tensor,
-        extra: tuple[Tensor, ...],
-        by_states: tuple[Tensor, ...],
-        weight: Callable[[Tensor], Weight],
-        outer: Callable[[Tensor, Tensor], Tensor],
-    ) -> Gradients:
+    def backward(self, run: Pass, recurrent: Recurrent, by_states: tuple[Tensor, ...]) -> Gradients:
         """See `FastKernel`. Blocks c, r, u, q: the input sees the first three, h the last."""
-        (dh,), steps, H = by_states, run.steps, weight_hidden.shape[1]
+        (dh,), steps, H = by_states, run.steps, recurrent.weight.shape[1]
         r, u, c = run.gates.chunk(3, dim=1)
         before, (product,) = steps.all_before(run.states[0]), run.kept
         keeps = 1.0 - u
@@ -220,29 +166,45 @@ class FastGRUResetAfter(FastKernel):
         torch.mul(_by_candidate(u, c, out=by_c), r, out=by_q)
         torch.mul(product, by_q, out=by_r).addcmul_(by_r, r, value=-1.0).mul_(0.5)
         _by_update(u, c, before, keeps, out=by_u)
-        d = torch.empty_like(slopes)
-        hidden = weight(weight_hidden.t())
-        loop = zip(
-            *map(steps.steps, (d, d.flatten(1)[:, H:], slopes, keeps)),
-            steps.steps(dh[steps.B :]),
-            steps.before(dh),
-            strict=True,
-        )
-        for d_t, d_ruq, slopes_t, keeps_t, dh_t, dh_before in reversed(list(loop)):
-            torch.mul(dh_t.unsqueeze(1), slopes_t, out=d_t)
-            dh_before.addcmul_(dh_t, keeps_t)
-            hidden.add_to(dh_before, d_ruq)
-        d = d.flatten(1)
+        hidden = recurrent.prepared(recurrent.weight.t())
+        d = _back_through(steps, dh, slopes, keeps, hidden, read=slice(H, None))
         by_projected = torch.cat([d[:, H : 3 * H], d[:, :H]], dim=1)
-        by_hidden = outer(d[:, H:], before)
+        by_hidden = recurrent.outer(d[:, H:], before)
         return Gradients(by_projected, by_hidden, (d[:, 3 * H :].sum(0),))
 
 
-def _states(first: Tensor, projected: Tensor) -> Tensor:
-    """Room for the states (B + N, H), the first one filled in."""
-    states = first.new_empty(len(first) + len(projected), first.shape[1])
-    states[: len(first)] = first
-    return states
+def _back_through(
+    steps: PackedSteps, dh: Tensor, slopes: Tensor, keeps: Tensor, hidden: Weight, read: slice
+) -> Tensor:
+    """The gradients by the pre-activations where all of them follow from that by c<t>, (N, k*H).
+
+    Args:
+        steps: the real steps.
+        dh: (B + N, H), see `FastKernel.backward`.
+        slopes: (N, k, H) derivatives of c<t> by the pre-activations.
+        keeps: (N, H) derivative of c<t> by c<t-1> beside them.
+        hidden: W_hᵀ.
+        read: the columns of the result that h_{t-1} is multiplied into.
+    """
+    d = torch.empty_like(slopes)
+    loop = zip(
+        *map(steps.steps, (d, d.flatten(1)[:, read], slopes, keeps, dh[steps.B :])),
+        steps.before(dh),
+        strict=True,
+    )
+    for d_t, d_read, slopes_t, keeps_t, dh_t, dh_before in reversed(list(loop)):
+        torch.mul(dh_t.unsqueeze(1), slopes_t, out=d_t)
+        dh_before.addcmul_(dh_t, keeps_t)
+        hidden.add_to(dh_before, d_read)
+    return d.flatten(1)
+
+
+def _by_update_and_candidate(u: Tensor, c: Tensor, before: Tensor, keeps: Tensor) -> Tensor:
+    """The derivatives of c<t> by the pre-activations of Γ_u and c̃<t>, (N, 2, H)."""
+    slopes = u.new_empty(len(u), 2, u.shape[1])
+    _by_update(u, c, before, keeps, out=slopes[:, 0])
+    _by_candidate(u, c, out=slopes[:, 1])
+    return slopes
 
 
 def _by_update(u: Tensor, c: Tensor, before: Tensor, keeps: Tensor, out: Tensor) -> Tensor:

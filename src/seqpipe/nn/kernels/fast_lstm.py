@@ -1,13 +1,19 @@
 """The fast loop of the LSTM, with and without peepholes."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from seqpipe.nn.cell import State
-from seqpipe.nn.kernels.fast import FastKernel, Gradients, Pass, sigmoid_to_tanh
+from seqpipe.nn.kernels.fast import (
+    FastKernel,
+    Gradients,
+    Pass,
+    Recurrent,
+    room_for_states,
+    sigmoid_to_tanh,
+)
 from seqpipe.nn.kernels.packed_steps import PackedSteps
 from seqpipe.nn.kernels.products import Weight
 
@@ -34,20 +40,13 @@ class FastLSTM(FastKernel):
         self.extra = () if peephole == "none" else ("peephole",)
 
     def forward(
-        self,
-        steps: PackedSteps,
-        projected: Tensor,
-        weight_hidden: Tensor,
-        extra: tuple[Tensor, ...],
-        first: State,
-        weight: Callable[[Tensor], Weight],
+        self, steps: PackedSteps, projected: Tensor, recurrent: Recurrent, first: State
     ) -> Pass:
         """See `FastKernel`. Keeps tanh(c<t>)."""
-        B, N, H = steps.B, len(projected), weight_hidden.shape[1]
-        h, c = (part.new_empty(B + N, H) for part in first)
-        h[:B], c[:B] = first
+        B, N, H = steps.B, len(projected), recurrent.weight.shape[1]
+        h, c = (room_for_states(part, steps) for part in first)
         seen = c.new_empty(N, H) if self.output_tanh else c[B:]
-        hidden, see = weight(weight_hidden), self._see(extra)
+        hidden, see = recurrent.prepared(recurrent.weight), self._see(recurrent.extra)
         early = {"none": slice(0), "previous": slice(3), "current": slice(1, 3)}[self.peephole]
         late = self.peephole == "current"
         a = projected.view(N, 4, H)
@@ -75,18 +74,10 @@ class FastLSTM(FastKernel):
             torch.mul(o, m, out=h_t)
         return Pass(steps, projected, (h, c), (seen,) if self.output_tanh else ())
 
-    def backward(
-        self,
-        run: Pass,
-        weight_hidden: Tensor,
-        extra: tuple[Tensor, ...],
-        by_states: tuple[Tensor, ...],
-        weight: Callable[[Tensor], Weight],
-        outer: Callable[[Tensor, Tensor], Tensor],
-    ) -> Gradients:
+    def backward(self, run: Pass, recurrent: Recurrent, by_states: tuple[Tensor, ...]) -> Gradients:
         """See `FastKernel`."""
-        steps, see = run.steps, self._see(extra)
-        B, H = steps.B, weight_hidden.shape[1]
+        steps, see = run.steps, self._see(recurrent.extra)
+        B, H = steps.B, recurrent.weight.shape[1]
         o, i, f, g = run.gates.chunk(4, dim=1)
         c_before = steps.all_before(run.states[1])
         m = run.kept[0] if self.output_tanh else run.states[1][B:]
@@ -104,7 +95,8 @@ class FastLSTM(FastKernel):
                 to_c.addcmul_(slopes[:, 0], see[0])
             else:
                 past = slopes[:, 0] * see[0]
-        d = self._loop(run, weight(weight_hidden.t()), by_states, slopes, to_c, to_before, past)
+        hidden = recurrent.prepared(recurrent.weight.t())
+        d = self._loop(run, hidden, by_states, slopes, to_c, to_before, past)
 
         by_extra: tuple[Tensor, ...] = ()
         if see is not None:
@@ -112,7 +104,7 @@ class FastLSTM(FastKernel):
             pairs = (d[:, 1], c_before), (d[:, 2], c_before), (d[:, 0], seen_by_o)
             by_extra = (torch.stack([(gate * seen).sum(0) for gate, seen in pairs]),)
         d = d.flatten(1)
-        return Gradients(d, outer(d, steps.all_before(run.states[0])), by_extra)
+        return Gradients(d, recurrent.outer(d, steps.all_before(run.states[0])), by_extra)
 
     def _loop(
         self,
