@@ -89,7 +89,10 @@ def write_tagged(folder: Path, count: int) -> None:
 
 
 def write_pairs(folder: Path, count: int, shared: Path | None) -> None:
-    """Sentences in two languages, under the names of Multi30k; from it, where there is a copy."""
+    """Sentences in two languages, under the names of Multi30k; from it, where there is a copy.
+
+    Those are cut into words here, so that every program that reads them sees the same ones.
+    """
     rng = random.Random(0)
     of_split = {"train": "train", "val": "valid", "test_2016_flickr": "test"}
     for language in LANGUAGES:
@@ -101,9 +104,14 @@ def write_pairs(folder: Path, count: int, shared: Path | None) -> None:
                 lines = [" ".join(words.sentence(length)) for length in lengths]
             else:
                 with gzip.open(next(shared.rglob(f"{name}.{language}.gz")), "rt") as file:
-                    lines = [line.strip() for line in itertools.islice(file, number)]
+                    lines = [" ".join(_tokens(line)) for line in itertools.islice(file, number)]
             with gzip.open(folder / f"{name}.{language}.gz", "wt") as file:
                 file.writelines(line + "\n" for line in lines)
+
+
+def _tokens(sentence: str) -> list[str]:
+    """Words and signs, in small letters."""
+    return re.findall(r"\w+|[^\w\s]", sentence.lower())
 
 
 def docstrings() -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Compares the kernel of each cell with torch's fused layers: forward and backward, one thread.
 
-    python benchmarks/kernels.py [--cells lstm gru] [--shapes 32,128,256] [--pairs 15]
+    python benchmarks/kernels.py [--cells lstm gru] [--shapes 32,128,256] [--pairs 5]
     python benchmarks/kernels.py --cells --ragged 64,33,128,2
 
 Each side is a layer with D = H whose input needs a gradient. The sides take turns in one process;
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--cells", nargs="*", default=list(CELLS), choices=list(CELLS))
     parser.add_argument("--shapes", nargs="*", default=SHAPES, type=sizes, metavar="B,T,H")
     parser.add_argument("--ragged", nargs="*", default=list(RAGGED), type=sizes, metavar="B,T,H,L")
-    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--pairs", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()  # as a training does; both sides gain

@@ -1,6 +1,6 @@
 """Compares training steps with one thread, with all cores, and with what `auto` chooses.
 
-    python benchmarks/threads.py [--cases small large] [--pairs 15]
+    python benchmarks/threads.py [--cases small large] [--pairs 5]
 
 A step is a forward and backward pass of the model of a run on a batch of its data. Steps with one
 thread and with one for each core take turns in one process; the ratio is the median over the
@@ -35,7 +35,7 @@ def main() -> None:
     """Prints the rows of all cases."""
     parser = parser_of(__doc__)
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--pairs", type=int, default=5)
     arguments = parser.parse_args()
     for name in VARIABLES:
         os.environ.pop(name, None)  # or there would be nothing to choose
