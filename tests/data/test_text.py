@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqpipe.data.base import PlacedRecord
-from seqpipe.data.fields import tokenization
+from seqpipe.data.fields import many_texts
 from seqpipe.data.fields.text import Text
 from seqpipe.data.fields.text_field import unknown_rate
 from seqpipe.data.fields.tokenization import Words
@@ -160,7 +160,7 @@ def test_words_are_looked_up_as_they_are_listed(text):
 
 
 def test_what_is_remembered_of_words_stays_small(monkeypatch):
-    monkeypatch.setattr(tokenization, "_MOST_KNOWN", 3)
+    monkeypatch.setattr(many_texts, "_MOST_KNOWN", 3)
     field = fitted("a b c d e f a b", by="words", min_count=1)
     for _ in range(2):
         ids = field.encode({"text": "a b c d e f g, " + "a" * 1000})

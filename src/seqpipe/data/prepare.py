@@ -12,6 +12,7 @@ import numpy as np
 
 from seqpipe.data.base import SPLITS, Field, FieldSpec, Found, Record, Source
 from seqpipe.data.columns import Array, Column, ColumnsWriter, Integers
+from seqpipe.data.encoding import ExampleEncoder
 from seqpipe.data.error_collector import MOST_PROBLEMS, Problems, place_of
 from seqpipe.data.field_checks import item_role
 from seqpipe.data.hashing import Digest
@@ -215,56 +216,6 @@ def _fit(role: str, fld: Field, found: Iterable[Found], skip: bool, progress: Pr
             if number not in bad and not isinstance(one, DataError)
         )
         fld.fit(good)
-
-
-class ExampleEncoder:
-    """Encodes x and y of a record, and refuses pairs that do not fit together.
-
-    Args:
-        x: fitted; None for a language model.
-        y: fitted.
-    """
-
-    def __init__(self, x: Field | None, y: Field) -> None:
-        self.x, self.y = x, y
-        self.x_spec, self.y_spec = None if x is None else x.spec, y.spec
-        self.aligned = self.y_spec.is_per_step_of(self.x_spec)
-
-    def __call__(self, record: Record) -> tuple[Array | None, Array]:
-        """Return x (None for a language model) and y.
-
-        Raises:
-            DataError: an entry cannot be used, has no steps, or not as many as the other.
-        """
-        y = self.y.encode_target(record).numpy()
-        _check_steps(self.y, "y", self.y_spec, y)
-        if self.x is None:
-            return None, y
-        if self.y_spec.is_text:
-            self.y.refuse_blank(record)  # white space alone is no answer to an x
-        x = self.read(record)
-        assert x is not None
-        if self.aligned and len(x) != len(y):
-            lengths = f"{self.y.column} has {len(y)} steps, {self.x.column} has {len(x)}"
-            raise DataError(f"{lengths}; each step of x needs one of y")
-        return x, y
-
-    def read(self, record: Record) -> Array | None:
-        """Return x alone.
-
-        Raises:
-            DataError: x cannot be used, or has no steps.
-        """
-        if self.x is None or self.x_spec is None:
-            return None
-        x = self.x.encode(record).numpy()
-        _check_steps(self.x, "x", self.x_spec, x)
-        return x
-
-
-def _check_steps(fld: Field, role: str, spec: FieldSpec, values: Array) -> None:
-    if spec.has_time and len(values) == 0:
-        raise DataError(f"{fld.column}: is empty, {role} has no steps; allowed: one or more")
 
 
 class _Encoder:

@@ -113,15 +113,7 @@ class Predictor:
         return partial(self._answers_of, chunk, batches, waits)
 
     def _encode(self, found: list[Found]) -> _Chunk:
-        errors: dict[int, DataError] = {}
-        pieces: list[Piece] = []
-        for row, one in enumerate(found):
-            try:
-                if isinstance(one, DataError):
-                    raise one
-                pieces += self.encoder.pieces(row, one, labelled=False)
-            except DataError as error:
-                errors[row] = error
+        pieces, errors = self.encoder.pieces_of(found)
         return _Chunk(found, errors, pieces)
 
     @torch.inference_mode()

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from seqpipe.bounds import Count, rules_of
-from seqpipe.data.base import Field, Record, SequenceBatch, SequenceSpec
+from seqpipe.data.base import Field, Found, Record, SequenceBatch, SequenceSpec
 from seqpipe.data.batching import pad
 from seqpipe.data.columns import Array
+from seqpipe.data.encoding import ExampleEncoder
 from seqpipe.data.field_checks import check_steps
-from seqpipe.data.prepare import ExampleEncoder
 from seqpipe.data.truncation import MaxLength
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import faults
@@ -91,13 +91,38 @@ class Encoder:
         Raises:
             DataError: the record cannot be encoded.
         """
-        x, y = self.encode(record) if labelled else (self.encode.read(record), None)
-        text = ""
+        if not labelled:
+            return self._pieces(row, self.encode.read(record), None)
+        x, y = self.encode(record)
+        is_answer = x is not None and self.spec.y.is_text
+        return self._pieces(row, x, y, self.y.truth(record) if is_answer else "")
+
+    def pieces_of(self, found: Sequence[Found]) -> tuple[list[Piece], dict[int, DataError]]:
+        """Encode x of many examples together.
+
+        Args:
+            found: records with the column of x, and errors.
+
+        Returns:
+            the pieces of every example, in order; by its number, the error of each that has none.
+        """
+        errors = {row: one for row, one in enumerate(found) if isinstance(one, DataError)}
+        records = {row: one for row, one in enumerate(found) if not isinstance(one, DataError)}
+        pieces: list[Piece] = []
+        for row, x in zip(records, self.encode.read_many([*records.values()]), strict=True):
+            try:
+                if isinstance(x, DataError):
+                    raise x
+                pieces += self._pieces(row, x, None)
+            except DataError as error:
+                errors[row] = error
+        return pieces, errors
+
+    def _pieces(self, row: int, x: Array | None, y: Array | None, text: str = "") -> list[Piece]:
+        """Trim an encoded example and cut it. text: the raw y, if y is a text that answers x."""
         if self.trim is not None:
             x, y = self._trim(self.trim, x, whole := y)
-            labelled = labelled and y is whole
-        if labelled and x is not None and self.spec.y.is_text:
-            text = self.y.truth(record)
+            text = text if y is whole else ""
         if self.window is None or x is None:
             return [self._piece(row, x, y, text)]
         starts = range(0, len(x), self.window)

@@ -1,15 +1,60 @@
-"""Text by pieces of words, learned from the training split: byte-level byte-pair encoding."""
+"""Text by bytes, and by pieces of words: byte-level byte-pair encoding, learned in training."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from seqpipe.data.fields.tokenization import UNKNOWN, Entry, OfBytes
+from seqpipe.data.fields.tokenization import UNKNOWN, Entry, Way
 from seqpipe.data.optional_deps import need
 from seqpipe.data.vocabulary import SPECIALS, UNK
+from seqpipe.errors import ConfigError
+from seqpipe.rules import or_null, refusal, require, whole
 
 DEFAULT_VOCABULARY = 8000
 PARALLELISM = "TOKENIZERS_PARALLELISM"
+_SPECIAL = len(SPECIALS)
+
+
+class OfBytes(Way):
+    """Ways whose symbols are bytes and runs of bytes: nothing is unknown."""
+
+    has_unknown = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        least, why = _SPECIAL + 256, f"256 bytes and {_SPECIAL} special symbols"
+        require("max_vocabulary", self.max_vocabulary, or_null(whole(least)).because(why))
+
+
+class Bytes(OfBytes):
+    """A symbol is one of the 256 bytes of UTF-8; nothing is learned."""
+
+    unit = "bytes"
+    _names = (*SPECIALS, *(f"<0x{byte:02X}>" for byte in range(256)))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.min_count is not None:
+            wrong = "by bytes none is left out"
+            raise ConfigError(refusal("min_count", self.min_count, wrong, "null"))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See `Way`."""
+        return self._names
+
+    def fit(self, entries: Iterable[Entry]) -> None:
+        """Nothing to learn."""
+
+    def encode(self, entry: Entry) -> list[list[int]]:
+        """The bytes, each plus 4."""
+        assert isinstance(entry, str)
+        return [[_SPECIAL + byte for byte in entry.encode()]] if entry else []
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text; what is not UTF-8 shows as U+FFFD."""
+        found = b"".join(UNKNOWN.encode() if id_ == UNK else bytes([id_ - _SPECIAL]) for id_ in ids)
+        return found.decode(errors="replace")
 
 
 class Subwords(OfBytes):
@@ -48,7 +93,7 @@ class Subwords(OfBytes):
         pieces.decoder = library.decoders.ByteLevel()
         size = DEFAULT_VOCABULARY if self.max_vocabulary is None else self.max_vocabulary
         trainer = library.trainers.BpeTrainer(
-            vocab_size=size - len(SPECIALS),
+            vocab_size=size - _SPECIAL,
             min_frequency=2 if self.min_count is None else self.min_count,
             initial_alphabet=sorted(level.alphabet()),
             show_progress=False,
@@ -59,14 +104,14 @@ class Subwords(OfBytes):
     def encode(self, entry: Entry) -> list[list[int]]:
         """The pieces, each id plus 4."""
         ids = self._pieces.encode(entry).ids
-        return [[len(SPECIALS) + id_ for id_ in ids]] if ids else []
+        return [[_SPECIAL + id_ for id_ in ids]] if ids else []
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text; bytes that are not UTF-8 show as U+FFFD."""
         text, run = "", []
         for id_ in (*ids, UNK):  # <UNK> is in no text, but a model may write it
             if id_ != UNK:
-                run.append(id_ - len(SPECIALS))
+                run.append(id_ - _SPECIAL)
                 continue
             text += self._pieces.decode(run) + UNKNOWN
             run = []

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from seqpipe.bounds import Count, checked
-from seqpipe.data.base import FieldSpec, Record
-from seqpipe.data.fields.subwords import Subwords
+from seqpipe.data.base import Array, FieldSpec, Record
+from seqpipe.data.fields.subwords import Bytes, Subwords
 from seqpipe.data.fields.text_field import Counts, TextField, unknown_rates
 from seqpipe.data.fields.tokenization import (
-    Bytes,
     Characters,
     Entry,
     Graphemes,
@@ -27,6 +26,7 @@ from seqpipe.data.vocabulary import BOS, EOS, PAD, id_type
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import refusal
 
+_HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*\Z")
 WAYS: dict[str, type[Way]] = {
     way.unit: way for way in (Characters, Words, Tokens, Bytes, Subwords, Graphemes)
@@ -111,6 +111,26 @@ class Text(TextField):
     def encode_target(self, record: Record) -> Tensor:
         """(T + 1,) integers, ending in <EOS>; empty where the text is."""
         return self._tensor(self._ids(record))
+
+    def encode_many(self, records: Sequence[Record]) -> list[Array | DataError]:
+        """See `Field`; a subclass may encode single entries in its own way."""
+        if type(self) is not Text:
+            return super().encode_many(records)
+        texts = [self._plain(record) for record in records]
+        known = iter(self.way.encode_many([text for text in texts if text is not None]))
+        every = zip(texts, records, strict=True)
+        return [self._encode_or_error(one) if text is None else next(known) for text, one in every]
+
+    def _plain(self, record: Record) -> str | None:
+        """The text of a record, if it is one part that ends with the record; None for others."""
+        text = record.get(self.column)
+        if type(text) is not str or getattr(record, "goes_on", False):
+            return None
+        if self.way.ends_paragraphs and "\n" in text:
+            return None
+        if text.isascii():
+            return text.lower() if self.lowercase else text
+        return None if _HALVES.search(text) else self._known_as(text)
 
     def _ids(self, record: Record) -> list[int]:
         ids: list[int] = []

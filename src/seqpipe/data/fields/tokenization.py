@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
+
+from seqpipe.data.fields.many_texts import CharacterTable, Ids, Known
 from seqpipe.data.fields.word_segmentation import (
     READING,
     Spacing,
@@ -16,13 +19,12 @@ from seqpipe.data.fields.word_segmentation import (
     graphemes,
     one_blank,
 )
-from seqpipe.data.vocabulary import SPECIALS, UNK, Vocabulary
+from seqpipe.data.vocabulary import SPECIALS, UNK, Vocabulary, id_type
 from seqpipe.errors import ConfigError
-from seqpipe.rules import or_null, refusal, require, text, whole
+from seqpipe.rules import or_null, refusal, text, whole
 
 UNKNOWN = "\ufffd"  # shown for <UNK>, and for bytes that are no text
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
-_LONGEST_KNOWN, _MOST_KNOWN = 40, 100_000  # characters; entries, tens of MB
 
 Entry = str | list[str]
 _SPECIAL = len(SPECIALS)
@@ -91,6 +93,15 @@ class Way(ABC):
     @abstractmethod
     def encode(self, entry: Entry) -> list[list[int]]:
         """The ids of each part that <EOS> is to end; none of an empty text."""
+
+    def encode_many(self, texts: Sequence[str]) -> list[Ids]:
+        """The ids of each text of one part, (T,) without <EOS>.
+
+        Args:
+            texts: without line ends where `ends_paragraphs`; UTF-8 can encode them.
+        """
+        kept = id_type(len(self.names))
+        return [np.array([*chain.from_iterable(self.encode(one))], dtype=kept) for one in texts]
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
@@ -216,6 +227,12 @@ class Characters(Listed):
         """The characters of a text."""
         return text
 
+    def encode_many(self, texts: Sequence[str]) -> list[Ids]:
+        """See `Way`."""
+        if self.unknown is not None and any(self.unknown in text for text in texts):
+            return super().encode_many(texts)
+        return CharacterTable(self.vocabulary).ids_of_texts(texts)
+
     def join(self, symbols: Sequence[str]) -> str:
         """Characters as a text."""
         return "".join(symbols)
@@ -239,16 +256,39 @@ class Graphemes(Characters):
         """The grapheme clusters of a text."""
         return text if text.isascii() and "\r\n" not in text else graphemes(text)
 
+    def encode_many(self, texts: Sequence[str]) -> list[Ids]:
+        """See `Way`."""
+        return Way.encode_many(self, texts)
 
-class Tokens(Listed):
+
+class Separated(Listed):
+    """Ways whose symbols never reach across white space.
+
+    Attributes:
+        cut: splits a text into symbols.
+    """
+
+    cut: Callable[[str], list[str]]
+
+    def encode_many(self, texts: Sequence[str]) -> list[Ids]:
+        """See `Way`."""
+        return self._known.ids_of_texts(texts)
+
+    def _set_symbols(self, symbols: Sequence[str]) -> None:
+        super()._set_symbols(symbols)
+        self._known = Known(self.vocabulary, self.cut)
+
+
+class Tokens(Separated):
     """A symbol is what white space separates, or an item of a list."""
 
     unit, default_min_count = "tokens", 2
     of_words = takes_lists = composes = True
+    cut = staticmethod(str.split)
 
     def parts(self, entry: Entry) -> Iterable[Sequence[str]]:
         """The tokens."""
-        tokens = entry.split() if isinstance(entry, str) else entry
+        tokens = self.cut(entry) if isinstance(entry, str) else entry
         return [tokens] if tokens else []
 
     def spaced(self, text: str) -> str:
@@ -260,7 +300,7 @@ class Tokens(Listed):
         return " " if before else ""
 
 
-class Words(Listed):
+class Words(Separated):
     """A symbol is a word or a run of one punctuation mark; white space is dropped.
 
     Where blanks stand is learned, so that what is written reads as the training texts do.
@@ -277,7 +317,7 @@ class Words(Listed):
     def observe(self, entry: Entry) -> None:
         """Notice where blanks stand."""
         for part in () if self.spacing.full else _paragraphs(entry):
-            self.spacing.see([*self.cut.spaced(part)])
+            self.spacing.see([*self.words.spaced(part)])
 
     def learn(self, counts: Counter[str]) -> None:
         """List the words, and learn where blanks stand."""
@@ -300,9 +340,8 @@ class Words(Listed):
         return [ids for ids in found if ids]
 
     def _set_symbols(self, symbols: Sequence[str]) -> None:
+        self.cut = self.words = WordCutter(self.unknown, self.reading)
         super()._set_symbols(symbols)
-        self.cut = WordCutter(self.unknown, self.reading)
-        self._known = _Known(self.vocabulary, self.cut)
 
     def join(self, symbols: Sequence[str]) -> str:
         """Words as a text, with blanks where they stood in training."""
@@ -329,64 +368,6 @@ class Words(Listed):
         self.spacing = Spacing()
         if "spacing" in state:
             self.spacing.restore(state["spacing"])
-
-
-class _Known(dict[str, list[int]]):
-    """The ids of what stands between white space: `word,` has two. Forgets when it holds many."""
-
-    def __init__(self, vocabulary: Vocabulary, cut: WordCutter) -> None:
-        super().__init__()
-        self.vocabulary, self.cut = vocabulary, cut
-
-    def __missing__(self, text: str) -> list[int]:
-        ids = self.vocabulary.encode(self.cut(text))
-        if len(text) <= _LONGEST_KNOWN:
-            if len(self) >= _MOST_KNOWN:
-                self.clear()
-            self[text] = ids
-        return ids
-
-
-class OfBytes(Way):
-    """Ways whose symbols are bytes and runs of bytes: nothing is unknown."""
-
-    has_unknown = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        least, why = _SPECIAL + 256, f"256 bytes and {_SPECIAL} special symbols"
-        require("max_vocabulary", self.max_vocabulary, or_null(whole(least)).because(why))
-
-
-class Bytes(OfBytes):
-    """A symbol is one of the 256 bytes of UTF-8; nothing is learned."""
-
-    unit = "bytes"
-    _names = (*SPECIALS, *(f"<0x{byte:02X}>" for byte in range(256)))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.min_count is not None:
-            wrong = "by bytes none is left out"
-            raise ConfigError(refusal("min_count", self.min_count, wrong, "null"))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """See `Way`."""
-        return self._names
-
-    def fit(self, entries: Iterable[Entry]) -> None:
-        """Nothing to learn."""
-
-    def encode(self, entry: Entry) -> list[list[int]]:
-        """The bytes, each plus 4."""
-        assert isinstance(entry, str)
-        return [[_SPECIAL + byte for byte in entry.encode()]] if entry else []
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text; what is not UTF-8 shows as U+FFFD."""
-        found = b"".join(UNKNOWN.encode() if id_ == UNK else bytes([id_ - _SPECIAL]) for id_ in ids)
-        return found.decode(errors="replace")
 
 
 def _paragraphs(entry: Entry) -> list[str]:
