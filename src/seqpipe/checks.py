@@ -33,6 +33,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.diagnostics.preflight import batch_of
 from seqpipe.errors import ConfigError, first_line
 from seqpipe.nn.cell import Cell
+from seqpipe.nn.kernels.choice import cannot_run
 from seqpipe.nn.recurrent import recurrent_layers
 from seqpipe.rules import shown
 from seqpipe.targets import (
@@ -149,11 +150,7 @@ def check_kernels(model: nn.Module, trainer: Trainer) -> None:
     for layer in recurrent_layers(model).values():
         cell = layer.cell
         if not layer.kernel.fits(device, cell.weight_hidden.dtype):
-            found = cell.kernels().items()
-            fitting = [name for name, one in found if one.fits(device, cell.weight_hidden.dtype)]
-            wrong = f"it runs on the CPU, but the model trains on {device.type}"
-            allowed = ", ".join(["auto", *fitting, "loop"])
-            raise ConfigError(f"cell.kernel={cell.kernel}: {wrong}; allowed: {allowed}")
+            raise ConfigError(cannot_run(cell, device))
 
 
 def check_monitors(cfg: DictConfig, task: Task) -> None:

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from seqpipe.errors import ConfigError
 from seqpipe.nn.cells import GRU, LSTM, RNN, PeepholeLSTM, SimplifiedGRU
+from seqpipe.nn.kernels import triton_loop
 from seqpipe.nn.kernels.choice import kernel_on, select_kernel
 from seqpipe.nn.kernels.step_loop import StepLoop
 from seqpipe.nn.masks import reverse_within_length
@@ -214,14 +215,15 @@ def test_a_batch_of_no_sequences_has_no_outputs(make_cell, ragged):
         assert all(part.shape == (0, H) for part in final)
 
 
-def test_outputs_may_be_changed_in_place(make_cell, randomise):
+@pytest.mark.parametrize("lengths", [LENGTHS, None], ids=["ragged", "full"])
+def test_outputs_may_be_changed_in_place(make_cell, randomise, lengths):
     layer, x = randomise(RecurrentLayer(make_cell(D, H))), torch.randn(B, T, D)
     for kernel in kernels_of(layer.cell).values():
         layer.kernel = kernel
         slopes = []
         for factor in (1.0, 3.0):
             layer.zero_grad()
-            outputs, final = layer(x)
+            outputs, final = layer(x, lengths)
             outputs.mul_(factor)
             (outputs.sum() + factor * sum(part.sum() for part in final)).backward()
             slopes.append(layer.cell.weight_hidden.grad.clone())
@@ -240,17 +242,18 @@ class Other(LSTM):
     ("cell", "name"),
     [
         (LSTM(D, H), {"cpu": "fused torch.lstm", "cuda": "fused torch.lstm"}),
-        (LSTM(D, H, output_tanh=False), {"cpu": "fast loop", "cuda": "step loop"}),
-        (PeepholeLSTM(D, H), {"cpu": "fast loop", "cuda": "step loop"}),
+        (LSTM(D, H, output_tanh=False), {"cpu": "fast loop", "cuda": "Triton loop"}),
+        (PeepholeLSTM(D, H), {"cpu": "fast loop", "cuda": "Triton loop"}),
         (GRU(D, H, reset_after=True), {"cpu": "fast loop", "cuda": "fused torch.gru"}),
-        (GRU(D, H), {"cpu": "fast loop", "cuda": "step loop"}),
-        (SimplifiedGRU(D, H), {"cpu": "fast loop", "cuda": "step loop"}),
+        (GRU(D, H), {"cpu": "fast loop", "cuda": "Triton loop"}),
+        (SimplifiedGRU(D, H), {"cpu": "fast loop", "cuda": "Triton loop"}),
         (RNN(D, H), {"cpu": "fast loop", "cuda": "fused torch.rnn_tanh"}),
         (RNN(D, H, nonlinearity="relu"), {"cpu": "fast loop", "cuda": "fused torch.rnn_relu"}),
         (Other(D, H), {"cpu": "step loop", "cuda": "step loop"}),
     ],
 )
-def test_a_cell_gets_a_faster_kernel_only_where_that_has_its_answer(cell, name):
+def test_a_cell_gets_a_faster_kernel_only_where_that_has_its_answer(cell, name, monkeypatch):
+    monkeypatch.setattr(triton_loop, "runs_triton", lambda device: True)
     kernel = select_kernel(cell)
     for device, wanted in name.items():
         assert kernel_on(kernel, torch.device(device), torch.float32).name == wanted

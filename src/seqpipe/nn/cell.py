@@ -73,9 +73,10 @@ class Cell(nn.Module, ABC):
     Args:
         input_size: D.
         hidden_size: H.
-        kernel: how a whole sequence is run: `fused` (torch's own layer), `fast` (a loop on the CPU
-            with its gradient written by hand), `loop` (`recur` step by step), or `auto`: the
-            fastest of them that the cell has where the weights are. The answer is the same.
+        kernel: how a whole sequence is run: `fused` (torch's own layer), `fast` (a loop with its
+            gradient written by hand; on a GPU in Triton, where cuDNN lacks the cell), `loop`
+            (`recur` step by step), or `auto`: the fastest of them that the cell has where the
+            weights are. The answer is the same.
 
     Attributes:
         weight_input: (G*H, D), rows packed in the order of `gate_names`.

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from seqpipe.bounds import Positive, checked
 from seqpipe.nn.cell import Cell, Kernel, KernelChoice, State, Step
-from seqpipe.nn.kernels.fast_gru import FastGRU, FastGRUResetAfter, FastSimplifiedGRU
-from seqpipe.nn.kernels.fast_lstm import FastLSTM
+from seqpipe.nn.kernels.choice import fast_gru, fast_lstm, fast_simplified_gru
+from seqpipe.nn.kernels.fast_gru import FastGRUResetAfter
 from seqpipe.nn.kernels.fast_rnn import FastRNN
 from seqpipe.nn.kernels.fused import FusedGRU, FusedLSTM, FusedRNN
 from seqpipe.nn.onnx_graph import Graph, Operator, Value, rows_in_order
@@ -114,7 +114,7 @@ class SimplifiedGRU(Cell):
 
     def kernels(self) -> Mapping[str, Kernel]:
         """The fast loop."""
-        return {"fast": FastSimplifiedGRU()}
+        return {"fast": fast_simplified_gru()}
 
     def onnx_operator(self) -> Operator:
         """A `GRU` whose reset gate is always open: no weights, and a bias that opens it.
@@ -211,7 +211,7 @@ class GRU(Cell):
     def kernels(self) -> Mapping[str, Kernel]:
         """The fast loop; `torch.gru` where it resets after the product."""
         after: dict[str, Kernel] = {"fast": FastGRUResetAfter(), "fused": FusedGRU()}
-        return after if self.reset_after else {"fast": FastGRU()}
+        return after if self.reset_after else {"fast": fast_gru()}
 
     def onnx_operator(self) -> Operator:
         """`GRU`, packed z, r, h with z = 1 - Γ_u, so the rows of u change sign."""
@@ -299,7 +299,7 @@ class LSTM(Cell):
     def kernels(self) -> Mapping[str, Kernel]:
         """`torch.lstm`, which has the tanh at its output; the fast loop."""
         fused = {"fused": FusedLSTM()} if self.output_tanh else {}
-        return {**fused, "fast": FastLSTM(output_tanh=self.output_tanh)}
+        return {**fused, "fast": fast_lstm(output_tanh=self.output_tanh)}
 
     def onnx_operator(self) -> Operator | None:
         """`LSTM`, packed i, o, f, c."""
@@ -359,7 +359,7 @@ class PeepholeLSTM(LSTM):
 
     def kernels(self) -> Mapping[str, Kernel]:
         """The fast loop."""
-        return {"fast": FastLSTM(output_tanh=self.output_tanh, peephole=self.output_peephole)}
+        return {"fast": fast_lstm(output_tanh=self.output_tanh, peephole=self.output_peephole)}
 
     def _open(self, projected_t: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Γ_u, Γ_f, Γ_o and c<t>."""

@@ -1,14 +1,16 @@
 """The choice of the kernel of a cell, `cell.kernel`."""
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqpipe.errors import ConfigError
 from seqpipe.nn.cell import Cell, Kernel, State
+from seqpipe.nn.kernels.fast_gru import FastGRU, FastSimplifiedGRU
+from seqpipe.nn.kernels.fast_lstm import FastLSTM, Peephole
 from seqpipe.nn.kernels.step_loop import StepLoop
+from seqpipe.nn.kernels.triton_gru import TritonGRU, TritonSimplifiedGRU
+from seqpipe.nn.kernels.triton_lstm import TritonLSTM
 
 
 def select_kernel(cell: Cell) -> Kernel:
@@ -20,7 +22,7 @@ def select_kernel(cell: Cell) -> Kernel:
     own = "kernels" in vars(type(cell))
     found = {**(cell.kernels() if own else {}), "loop": StepLoop()}
     if cell.kernel == "auto":
-        return FirstThatFits(found)
+        return FirstThatFits("auto", *found.values())
     if cell.kernel not in found:
         allowed = ", ".join(["auto", *found])
         wrong = f"{type(cell).__name__} has no such kernel with its present options"
@@ -37,21 +39,21 @@ class FirstThatFits:
     """The first of several kernels that can run a batch.
 
     Args:
-        kernels: by name, the preferred one first; the last one fits everywhere.
+        choice: the value of `cell.kernel` that chooses among them.
+        kernels: the preferred one first.
     """
 
-    name = "auto"
-
-    def __init__(self, kernels: Mapping[str, Kernel]) -> None:
-        self.kernels = tuple(kernels.values())
+    def __init__(self, choice: str, *kernels: Kernel) -> None:
+        self.name, self.kernels = choice, kernels
 
     def first(self, device: torch.device, dtype: torch.dtype) -> Kernel:
-        """The kernel for weights of this dtype on this device."""
-        return next(kernel for kernel in self.kernels if kernel.fits(device, dtype))
+        """The kernel for weights of this dtype on this device; the last one where none fits."""
+        fitting = (kernel for kernel in self.kernels if kernel.fits(device, dtype))
+        return kernel_on(next(fitting, self.kernels[-1]), device, dtype)
 
     def fits(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """See `Kernel`: everywhere."""
-        return True
+        """See `Kernel`: where one of them does."""
+        return any(kernel.fits(device, dtype) for kernel in self.kernels)
 
     def __call__(
         self,
@@ -62,6 +64,38 @@ class FirstThatFits:
         *,
         reverse: bool = False,
     ) -> tuple[Float[Tensor, "B T H"], State]:
-        """See `Kernel`."""
-        kernel = self.first(x.device, cell.weight_hidden.dtype)
+        """See `Kernel`.
+
+        Raises:
+            ConfigError: none of them fits.
+        """
+        dtype = cell.weight_hidden.dtype
+        kernel = self.first(x.device, dtype)
+        if not kernel.fits(x.device, dtype):
+            raise ConfigError(cannot_run(cell, x.device))
         return kernel(cell, x, lengths, state, reverse=reverse)
+
+
+def fast_gru() -> Kernel:
+    """`fast` of the GRU that resets before the product: the loop of the CPU, or of a GPU."""
+    return FirstThatFits("fast", FastGRU(), TritonGRU())
+
+
+def fast_simplified_gru() -> Kernel:
+    """`fast` of the GRU without a reset gate."""
+    return FirstThatFits("fast", FastSimplifiedGRU(), TritonSimplifiedGRU())
+
+
+def fast_lstm(*, output_tanh: bool, peephole: Peephole = "none") -> Kernel:
+    """`fast` of the LSTM, with the arguments of `FastLSTM`."""
+    of_cpu = FastLSTM(output_tanh=output_tanh, peephole=peephole)
+    return FirstThatFits("fast", of_cpu, TritonLSTM(output_tanh=output_tanh, peephole=peephole))
+
+
+def cannot_run(cell: Cell, device: torch.device) -> str:
+    """The message about a kernel that cannot run a cell on a device, and what is allowed."""
+    dtype = cell.weight_hidden.dtype
+    found = cell.kernels().items()
+    allowed = ", ".join(["auto", *(name for name, one in found if one.fits(device, dtype)), "loop"])
+    wrong = f"it cannot run {type(cell).__name__} in {str(dtype).removeprefix('torch.')}"
+    return f"cell.kernel={cell.kernel}: {wrong} on {device.type} here; allowed: {allowed}"

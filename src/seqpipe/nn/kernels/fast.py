@@ -171,6 +171,20 @@ class FastKernel(ABC):
         """
 
 
+def refuse_second_derivative(name: str) -> None:
+    """Called in the backward pass of a kernel whose gradient is written by hand.
+
+    Args:
+        name: of the kernel.
+
+    Raises:
+        ConfigError: the gradient will be differentiated.
+    """
+    if torch.is_grad_enabled():  # as with create_graph
+        text = "has no second derivative, which this loss asks for; allowed: cell.kernel=loop"
+        raise ConfigError(f"cell.kernel=fast: the {name} {text}")
+
+
 def room_for_states(first: Float[Tensor, "B H"], steps: PackedSteps) -> Tensor:
     """Room for a part of the state, (B + N, H), with the first one filled in."""
     room = first.new_empty(steps.B + sum(steps.counts), first.shape[1])
@@ -206,9 +220,7 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, by_outputs: Tensor, *by_final: Tensor) -> Any:
-        if torch.is_grad_enabled():  # as with create_graph
-            text = "has no second derivative, which this loss asks for; allowed: cell.kernel=loop"
-            raise ConfigError(f"cell.kernel=fast: the fast loop {text}")
+        refuse_second_derivative(ctx.kernel.name)
         kernel, steps, half = ctx.kernel, ctx.steps, ctx.half
         states, kept = ctx.sizes
         saved = list(ctx.saved_tensors)

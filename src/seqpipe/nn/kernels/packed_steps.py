@@ -47,7 +47,9 @@ class PackedSteps:
             return by_time.clone(memory_format=torch.contiguous_format)
         places = self.B * self.T
         padded = packed.new_zeros if len(packed) < places else packed.new_empty
-        return padded(places, D).index_copy_(0, self.rows, packed).view(self.B, self.T, D)
+        room = padded(self.B, self.T, D)  # no view: outputs of a kernel may be changed in place
+        room.view(places, D).index_copy_(0, self.rows, packed)
+        return room
 
     def sort(self, state: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
         """One row for each sequence, longest first."""
