@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from seqpipe.nn import crf_nats
 from seqpipe.nn.crf import (
     FORBIDDEN,
     Allowed,
@@ -15,6 +16,7 @@ from seqpipe.nn.crf import (
     constrained,
     log_likelihood,
     marginals,
+    step_nats,
     viterbi,
 )
 
@@ -221,7 +223,7 @@ def operations_of(output):
     return Counter(names)
 
 
-@pytest.mark.parametrize("function", [log_likelihood, marginals])
+@pytest.mark.parametrize("function", [conditional_logits, marginals])
 def test_time_is_cut_once_since_the_gradient_of_a_slice_is_as_large_as_the_whole(function):
     """T slices of (B, T, K, K) would make the backward pass quadratic in T."""
 
@@ -234,6 +236,95 @@ def test_time_is_cut_once_since_the_gradient_of_a_slice_is_as_large_as_the_whole
         return counts["SelectBackward0"] + counts["SliceBackward0"]
 
     assert slices(20) == slices(40)
+
+
+def test_the_loss_is_a_few_operations_whatever_the_number_of_steps():
+    def operations(T):
+        potentials = torch.randn(2, T, 3, 3, requires_grad=True)
+        given = (torch.tensor([T, T - 2]), torch.zeros(2, T).long())
+        return operations_of(step_nats(potentials, *given).sum()).total()
+
+    assert operations(20) == operations(40) < 10
+
+
+def cross_entropies(potentials, y):
+    """`step_nats` by the plain formula, which autograd differentiates."""
+    logits = conditional_logits(potentials, LENGTHS, y)
+    real = torch.arange(y.shape[1]) < LENGTHS.unsqueeze(1)
+    y = y.masked_fill(~real, 0)
+    each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), y, reduction="none")
+    return each * real
+
+
+def by_products(monkeypatch):
+    """Records whether the exponentials of scores were enough, at each call."""
+    found, plain = [], crf_nats._chances
+
+    def recorded(*given):
+        chances = plain(*given)
+        found.append(chances is not None)
+        return chances
+
+    monkeypatch.setattr(crf_nats, "_chances", recorded)
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("K", [1, 2, 5, 17])
+@pytest.mark.parametrize("scale", [0.1, 3.0])
+def test_products_of_exponentials_agree_with_sums_of_logarithms(monkeypatch, dtype, K, scale):
+    fast = by_products(monkeypatch)
+    y, weights = torch.randint(0, K, (B, T)), torch.rand(B, T).to(dtype)
+    for weight in (weights, torch.ones_like(weights)):
+        found = []
+        for function in (lambda p: step_nats(p, LENGTHS, y), lambda p: cross_entropies(p, y)):
+            potentials = potentials_of(K, scale).to(dtype).requires_grad_()
+            nats = function(potentials)
+            found.append((nats, *torch.autograd.grad((nats * weight).sum(), potentials)))
+        tight = {torch.float32: 3e-6, torch.float64: 1e-14}[dtype]
+        assert_close(*found, rtol=tight, atol=10 * tight)
+    assert fast == [True, True]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_exponentials_cannot_hold_is_summed_by_logarithms(monkeypatch, dtype):
+    fast = by_products(monkeypatch)
+    y, scores = torch.zeros(B, T).long(), potentials_of(3).to(dtype)
+    scores[:, 1, :, 0] -= 80.0  # what occurred is as good as impossible
+    dead = scores.clone()
+    dead[:, 2, 1] -= 200.0  # as is all that may come after a tag
+    for given, enough in ((scores, True), (dead, False)):
+        found = []
+        for function in (lambda p: step_nats(p, LENGTHS, y), lambda p: cross_entropies(p, y)):
+            potentials = given.clone().requires_grad_()
+            nats = function(potentials)
+            found.append((nats, *torch.autograd.grad(nats.sum(), potentials)))
+        assert_close(*found)
+        assert fast.pop() == enough
+    assert step_nats(dead, LENGTHS, y)[0, 1] > 70
+
+
+def test_gradients_of_weighted_steps_agree_with_finite_differences(monkeypatch):
+    y, weights = torch.randint(0, 3, (B, T)), torch.rand(B, T)
+    potentials = potentials_of(3).requires_grad_()
+    weighted = lambda p: step_nats(p, LENGTHS, y) * weights  # noqa: E731
+    assert torch.autograd.gradcheck(weighted, potentials)
+    monkeypatch.setattr(crf_nats, "_chances", lambda *_: None)
+    assert torch.autograd.gradcheck(weighted, potentials)
+
+
+def test_a_gradient_of_the_gradient_is_refused():
+    potentials = potentials_of(3).requires_grad_()
+    nats = step_nats(potentials, LENGTHS, torch.zeros(B, T).long()).sum()
+    with pytest.raises(RuntimeError, match="no gradient of its own"):
+        torch.autograd.grad(nats, potentials, create_graph=True)
+
+
+def test_a_batch_without_sequences_has_no_nats():
+    none, lengths = potentials_of(3)[:0].requires_grad_(), LENGTHS[:0]
+    nats = step_nats(none, lengths, torch.zeros(0, T).long())
+    assert nats.shape == (0, T)
+    assert torch.autograd.grad(nats.sum(), none)[0].shape == none.shape
 
 
 def test_long_sequences_lose_no_digits_in_float32():

@@ -18,6 +18,7 @@ from seqpipe.nn.crf import (
     constrained,
     first_logits,
     marginals,
+    step_nats,
     viterbi,
 )
 from seqpipe.nn.onnx_graph import FLOAT, INTEGER, STEPS, Graph, Steps, Value
@@ -101,18 +102,24 @@ class Tagging(StepTask):
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """Nats per real step. outputs: (B, T_y, K), or potentials (B, T_y, K, K)."""
-        return super().loss(self._logits(outputs, batch), batch, training=training)
+        if outputs.ndim != 4:
+            return super().loss(outputs, batch, training=training)
+        mask = self.mask(batch)
+        nats = self._nats(outputs, batch)[mask]
+        if training and self.weights is not None:
+            nats = nats * self.weights.to(nats.device)[batch.y[mask]]
+        return nats.mean()
 
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """See `Task`; outputs as of `loss`."""
-        return super().losses(self._logits(outputs, batch), batch)
-
-    def _logits(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:
-        """The outputs of a linear head; of a CRF, logits given the true tags before."""
         if outputs.ndim != 4:
-            return outputs
+            return super().losses(outputs, batch)
+        return self._nats(outputs, batch).sum(dim=1), self.unit_counts(batch)
+
+    def _nats(self, potentials: Tensor, batch: SequenceBatch) -> Tensor:
+        """Nats of each step given the true tags before it, (B, T_y); 0 in the padding."""
         assert batch.y_lengths is not None
-        return conditional_logits(self._possible(outputs, batch), batch.y_lengths, batch.y)
+        return step_nats(self._possible(potentials, batch), batch.y_lengths, batch.y)
 
     def _possible(self, potentials: Tensor, batch: SequenceBatch) -> Tensor:
         assert batch.y_lengths is not None
