@@ -356,8 +356,16 @@ class SequenceBatch:
         """Examples in the batch, B."""
         return len(self.index)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> SequenceBatch:
-        """Return the batch on another device, lengths included: masks are made there."""
+    def to(self, device: torch.device | str, non_blocking: bool | None = None) -> SequenceBatch:
+        """Return the batch on another device, lengths included: masks are made there.
+
+        Args:
+            device: for the batch.
+            non_blocking: do not wait for the copy; None: a copy to a GPU is not waited for, as
+                what reads it there comes after it.
+        """
+        if non_blocking is None:
+            non_blocking = torch.device(device).type != "cpu"
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> SequenceBatch:

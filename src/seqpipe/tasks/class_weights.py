@@ -10,6 +10,7 @@ from seqpipe.data.base import FieldSpec
 from seqpipe.errors import ConfigError
 from seqpipe.nn.cross_entropy import cross_entropies, is_measured_only
 from seqpipe.nn.precision import precise
+from seqpipe.tasks.real_steps import mean_over_real, taken_out
 
 ClassWeights = Literal["balanced", "sqrt"]
 
@@ -42,7 +43,12 @@ def weights_of(how: str | None, y: FieldSpec) -> Tensor | None:
 
 
 def cross_entropy(
-    logits: Tensor, classes: Tensor, *, label_smoothing: float, weights: Tensor | None
+    logits: Tensor,
+    classes: Tensor,
+    *,
+    label_smoothing: float,
+    weights: Tensor | None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Mean cross entropy in nats, each of N things weighted by its class.
 
@@ -54,13 +60,17 @@ def cross_entropy(
         classes: (N,) ids.
         label_smoothing: mass spread over all classes.
         weights: (K,), or None for a plain mean.
+        mask: (B, T), of which logits and classes are the `real_steps`; None: all are real.
     """
     loss = partial(
         nn.functional.cross_entropy, precise(logits), classes, label_smoothing=label_smoothing
     )
-    if weights is None:
+    if weights is None and (mask is None or taken_out(mask)):
         return loss()
-    return (loss(reduction="none") * weights.to(logits.device)[classes]).mean()
+    each = loss(reduction="none")
+    if weights is not None:
+        each = each * weights.to(logits.device)[classes]
+    return each.mean() if mask is None else mean_over_real(each, mask)
 
 
 def cross_entropy_of_each(logits: Tensor, classes: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from seqpipe.rules import real
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.metric_sums import sums_by_example
 from seqpipe.tasks.metrics import LabelCounts
+from seqpipe.tasks.real_steps import mean_over_real, real_steps
 
 
 class MultiLabel(Task):
@@ -56,20 +57,14 @@ class MultiLabel(Task):
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """outputs: (B, K) or (B, T_y, K) logits."""
-        each = self._entropies(outputs, batch)
-        return each.sum() / len(each)
+        mask = self.mask(batch)
+        return mean_over_real(_entropies(*real_steps(mask, outputs, batch.y)), mask)
 
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """See `Task`. outputs: (B, K) or (B, T_y, K) logits."""
-        each = self._entropies(outputs, batch).sum(dim=-1)
-        return sums_by_example(each, batch), self.unit_counts(batch)
-
-    def _entropies(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:
-        """Binary cross entropy of each label, (N, K), over N real steps or examples."""
         mask = self.mask(batch)
-        logits = precise(outputs[mask])
-        y = batch.y[mask].to(logits.dtype)
-        return nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none")
+        each = _entropies(outputs[mask], batch.y[mask]).sum(dim=-1)
+        return sums_by_example(each, batch), self.unit_counts(batch)
 
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
         """K ln 2: each label is there or not, as likely the one as the other."""
@@ -113,3 +108,10 @@ class MultiLabel(Task):
     def drawn(self, y: Field, sample: Tensor) -> Any:
         """(T, K) of 0 and 1."""
         return sample.to(torch.uint8).cpu().numpy()
+
+
+def _entropies(logits: Tensor, y: Tensor) -> Tensor:
+    """Binary cross entropy of each label, (N, K), over N steps or examples."""
+    logits = precise(logits)
+    y = y.to(logits.dtype)
+    return nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none")

@@ -13,6 +13,7 @@ from seqpipe.nn.precision import exact, precise, widest
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.metric_sums import sums_by_example
 from seqpipe.tasks.metrics import MeanError
+from seqpipe.tasks.real_steps import mean_over_real, real_steps
 
 
 class Regression(Task):
@@ -47,7 +48,12 @@ class Regression(Task):
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """Outputs and y: (B, K), or (B, T, K)."""
-        return nn.functional.mse_loss(*_real(outputs, batch))
+        if batch.y_lengths is None:
+            return nn.functional.mse_loss(precise(outputs), precise(batch.y))
+        mask = Task.mask(batch)
+        answers, y = map(precise, real_steps(mask, outputs, batch.y))
+        errors = nn.functional.mse_loss(answers, y, reduction="none").mean(dim=-1)
+        return mean_over_real(errors, mask)
 
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """See `Task`. Outputs and y: (B, K), or (B, T, K)."""

@@ -15,6 +15,7 @@ from seqpipe.nn.cross_entropy import (
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.class_weights import cross_entropy, cross_entropy_of_each, entropy_of
 from seqpipe.tasks.metric_sums import sums_by_example
+from seqpipe.tasks.real_steps import real_steps
 
 
 class StepTask(Task):
@@ -29,11 +30,13 @@ class StepTask(Task):
         if not training and is_measured_only(outputs):
             return self._of_real_steps(outputs, batch).mean()
         mask = self.mask(batch)
+        logits, y = real_steps(mask, outputs, batch.y)
         return cross_entropy(
-            outputs[mask],
-            batch.y[mask],
+            logits,
+            y,
             label_smoothing=self.label_smoothing if training else 0.0,
             weights=self.weights if training else None,
+            mask=mask,
         )
 
     def training_loss(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:
