@@ -26,6 +26,7 @@ from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
 from seqpipe.training.callbacks import CountedUpdates, ModelSchedule, OneBar, Throughput
 from seqpipe.training.checkpoints import BestAndLast, History
+from seqpipe.training.lean import EmptyHooks
 from seqpipe.training.lightning_internals import begin_with_the_next_epoch
 from seqpipe.training.module import SequenceModule
 
@@ -198,7 +199,13 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
     Raises:
         ConfigError: one is no callback, or refuses its arguments.
     """
-    callbacks: list[Callback] = [CountedUpdates(), Throughput(), History(), ModelSchedule()]
+    callbacks: list[Callback] = [
+        EmptyHooks(),
+        CountedUpdates(),
+        Throughput(),
+        History(),
+        ModelSchedule(),
+    ]
     for name, node in cfg.callbacks.items():
         key = f"callbacks.{name}"
         callback = instantiate(node, key)

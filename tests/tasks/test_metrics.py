@@ -8,12 +8,13 @@ import pytest
 import torch
 from sklearn import metrics as sklearn_metrics
 from torch import nn
+from torchmetrics.classification import MulticlassAccuracy
 
 from seqpipe.data.base import FieldSpec
 from seqpipe.data.vocabulary import EOS, SPECIALS, UNK, Vocabulary
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
-from seqpipe.tasks.metrics import ErrorRate, ExactMatch, MeanError, WeightedMean
+from seqpipe.tasks.metrics import Accuracy, ErrorRate, ExactMatch, MeanError, WeightedMean
 from seqpipe.tasks.ordinal import Ordinal
 from seqpipe.tasks.regression import Regression
 from seqpipe.tasks.tagging import Tagging
@@ -350,3 +351,22 @@ def test_a_language_model_is_right_about_unknown_only_where_the_text_says_so(
     batch = batch_of([[4, UNK, 5]], [3])
     scalars, _ = scalars_of(task, likely([[4, UNK, 4]], 6), batch)
     assert scalars == pytest.approx({"accuracy": accuracy})
+
+
+@pytest.mark.parametrize("ignored", [None, -1])
+@pytest.mark.parametrize("shape", [(7,), (4, 5)])
+def test_accuracy_keeps_the_sums_of_torchmetrics(ignored, shape):
+    ours = Accuracy(3, average="micro", validate_args=False, ignore_index=ignored)
+    theirs = MulticlassAccuracy(3, average="micro", validate_args=False, ignore_index=ignored)
+    for _ in range(3):
+        truths = torch.randint(0, 3, shape)
+        if ignored is not None:
+            truths[..., -1] = ignored
+        predictions = torch.randint(0, 3, shape)
+        ours.update(predictions, truths)
+        theirs.update(predictions, truths)
+        for name, state in theirs.metric_state.items():
+            assert torch.equal(ours.metric_state[name], state), name
+    assert ours.compute() == theirs.compute()
+    ours.reset()
+    assert all(state.eq(0).all() for state in ours.metric_state.values())

@@ -56,12 +56,11 @@ class Accuracy(MulticlassAccuracy):
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Counts by a mask: taking out what counts, as torchmetrics does, makes a GPU wait."""
-        mine: Any = self  # its sums are tensors
         counts = _counts(self.ignore_index, target)
         right, total = ((preds == target) & counts).sum(), counts.sum()
-        wrong = total - right
-        mine.tp, mine.fp, mine.fn = mine.tp + right, mine.fp + wrong, mine.fn + wrong
-        mine.tn = mine.tn + (mine.num_classes - 1) * total - wrong
+        wrong, others = total - right, ((self.num_classes or 0) - 2) * total + right
+        for state, added in {"tp": right, "fp": wrong, "fn": wrong, "tn": others}.items():
+            getattr(self, state).add_(added)  # in place: to set an attribute takes longer
 
     def of_examples(
         self, predictions: Tensor, truths: Tensor, examples: Tensor, count: int
@@ -149,8 +148,8 @@ class WeightedMean(Sums):
     def update(self, mean: Tensor, weight: Tensor) -> None:
         """Adds a mean, a scalar, and how many things it goes over."""
         exact = self.exact(weight)
-        self.total += self.exact(mean) * exact
-        self.weight += exact
+        self.total.add_(self.exact(mean) * exact)  # in place: to set a state takes longer
+        self.weight.add_(exact)
 
     def compute(self) -> Tensor:
         """Total over weight."""

@@ -27,6 +27,7 @@ from seqpipe.tasks.base import Pairs
 from seqpipe.tasks.class_weights import ClassWeights, weights_of
 from seqpipe.tasks.entity_metrics import IGNORED, EntityScores
 from seqpipe.tasks.metrics import class_metrics
+from seqpipe.tasks.real_steps import mean_over_real, real_steps
 from seqpipe.tasks.step_task import StepTask
 
 
@@ -105,10 +106,10 @@ class Tagging(StepTask):
         if outputs.ndim != 4:
             return super().loss(outputs, batch, training=training)
         mask = self.mask(batch)
-        nats = self._nats(outputs, batch)[mask]
+        nats, y = real_steps(mask, self._nats(outputs, batch), batch.y)
         if training and self.weights is not None:
-            nats = nats * self.weights.to(nats.device)[batch.y[mask]]
-        return nats.mean()
+            nats = nats * self.weights.to(nats.device)[y]
+        return mean_over_real(nats, mask)
 
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """See `Task`; outputs as of `loss`."""

@@ -86,7 +86,8 @@ class ModelSchedule(Callback):
     ) -> None:
         """Before each batch, the same for all batches of one update."""
         assert isinstance(pl_module, SequenceModule)
-        pl_module.log_dict(set_update(pl_module.model, trainer.global_step))
+        if changed := set_update(pl_module.model, trainer.global_step):
+            pl_module.log_dict(changed)
 
 
 class OneBar(ProgressBar):

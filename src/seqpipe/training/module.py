@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -22,6 +22,7 @@ from seqpipe.training.carried_state import Carried, answer
 from seqpipe.training.checkpoints import TRAINED, record
 from seqpipe.training.epoch_sums import Counted, EpochSums
 from seqpipe.training.gradient_stats import WINDOWS, GradientFlow, by_name
+from seqpipe.training.lean import LeanModule
 from seqpipe.training.nonfinite_guard import BadSteps, run_backward
 from seqpipe.training.optimizers import keep_speed, make_for
 from seqpipe.training.process_state import gather, random_state, restore_random_state
@@ -29,7 +30,7 @@ from seqpipe.training.process_state import gather, random_state, restore_random_
 Stage = Literal["train", "val", "test"]
 
 
-class SequenceModule(LightningModule, Observer):
+class SequenceModule(LeanModule, Observer):
     """Trains `model` on `task`: losses, metrics, clipping, optimizer and schedule.
 
     The gradient of an update is that of the mean over all that the task counts (`Task.units`) in
@@ -366,8 +367,7 @@ class SequenceModule(LightningModule, Observer):
         if self.trainer.state.fn == "fit":
             for state in checkpoint["optimizer_states"]:
                 keep_speed(state, self.optimizer())
-        saved = checkpoint["seqpipe"]["processes"]
-        rank = self.global_rank
+        saved, rank = checkpoint["seqpipe"]["processes"], self.global_rank
         self._resumed = saved[rank] if len(saved) == self.trainer.world_size else {}
 
     def on_train_start(self) -> None:

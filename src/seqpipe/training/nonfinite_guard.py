@@ -56,6 +56,7 @@ class BadSteps:
     def __init__(self, model: nn.Module, task: Task, limit: int) -> None:
         self.model, self.task, self.limit = model, task, limit
         self.count = self._files = 0
+        self._parts: tuple[nn.Module, ...] = ()  # of the model, since the last check of the weights
         self._kept: list[KeptBatch] = []  # the batches of the present update
         self._losses: list[Tensor] = []
         self._buffers: list[tuple[Tensor, Tensor]] = []
@@ -63,7 +64,9 @@ class BadSteps:
     def keep_batch(self, batch: SequenceBatch, carried: Carried, device: torch.device) -> None:
         """Keep what a step starts from. Call it before anything draws random numbers."""
         if not self._kept:
-            self._buffers = [(held, held.clone()) for held in self.model.buffers()]
+            self._parts = self._parts or tuple(self.model.modules())  # a walk takes longer
+            held = [buffer for part in self._parts for buffer in part._buffers.values()]
+            self._buffers = [(one, one.clone()) for one in held if one is not None]
         self._kept.append(KeptBatch(batch, random_state(device), carried.lanes))
 
     def mark_loss(self, loss: Tensor) -> Tensor:
@@ -95,6 +98,7 @@ class BadSteps:
         Raises:
             TrainingError: the weights are not finite.
         """
+        self._parts = ()
         found = find_in_weights(self.model)
         if found is not None:
             raise TrainingError(f"after update {update} {found}; {MORE}")
