@@ -139,12 +139,10 @@ def bare(model: Model, source: Path, now: Callable[[], float]) -> float:
     reader = make_reader(model, (), "lines")
     seconds, found = 0.0, iter(reader.read(str(source)))
     while some := list(islice(found, CHUNK)):
-        pieces: list[Any] = []
-        for row, one in enumerate(some):
-            pieces += model.encoder.pieces(row, one, labelled=False)  # type: ignore[arg-type]
+        inputs = model.encoder.encode_many(some)
         batches = [
-            model.encoder.batch([pieces[place] for place in chosen])
-            for chosen in batched(pieces, MOST_ROWS, MOST_STEPS)
+            model.encoder.batch_of(inputs, places)
+            for places in batched(inputs.steps, MOST_ROWS, MOST_STEPS)
         ]
         started = now()
         with torch.inference_mode():

@@ -252,6 +252,51 @@ def test_windows_cover_every_step_exactly_once_and_never_join_two_sequences(leng
     assert len(pieces) == sum(-(-n // window) for n in lengths)
 
 
+@given(
+    lengths=st.lists(st.integers(0, 90), min_size=1, max_size=12),
+    cuts=st.sets(st.integers(1, 11)),
+    width=st.sampled_from([None, 1, 3]),
+    window=st.sampled_from([None, 1, 4, 70]),
+    chosen=st.lists(st.integers(0, 10**6), min_size=1, max_size=9),
+)
+def test_padded_examples_are_the_examples_and_zeros(lengths, cuts, width, window, chosen):
+    """Of one chunk or several, cut into windows or whole, short or long, in any order."""
+    shape = () if width is None else (width,)
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(1, 9, (n, *shape), dtype=np.int16) for n in lengths]
+    parts = np.split(np.arange(len(rows)), sorted(cut for cut in cuts if cut < len(rows)))
+    chunks = [Column.of([rows[i] for i in part], True).chunks[0] for part in parts]
+    column = Column(chunks, window)
+    indices = [number % max(1, len(column)) for number in chosen]
+    if len(column) == 0:
+        return
+    padded, found = column.padded(np.array(indices))
+    expected = [column.array(i) for i in indices]
+    assert found.tolist() == [len(one) for one in expected]
+    assert padded.shape == (len(indices), max(found), *shape)
+    assert padded.dtype == np.int16
+    for row, one in zip(padded, expected, strict=True):
+        assert np.array_equal(row[: len(one)], one)
+        assert not row[len(one) :].any()
+
+
+def test_padded_examples_without_time_come_from_any_chunk():
+    first, second = (Chunk(np.arange(4.0).reshape(2, 2) + n, None) for n in (0, 10))
+    values, lengths = Column([first, second]).padded(np.array([3, 0, 0, 2]))
+    assert values.tolist() == [[12, 13], [0, 1], [0, 1], [10, 11]]
+    assert lengths is None
+
+
+def test_large_sequences_are_padded_without_another_copy_of_all():
+    rows = [np.full((n, 2), float(n), dtype=np.float32) for n in (3, 1, 2)]
+    column = Column.of_large(rows)
+    assert all(np.shares_memory(column.array(i), row) for i, row in enumerate(rows))
+    padded, lengths = column.padded(np.array([1, 0]))
+    assert lengths.tolist() == [1, 3]
+    assert padded[0].tolist() == [[1, 1], [0, 0], [0, 0]]
+    assert padded[1].tolist() == [[3, 3]] * 3
+
+
 def test_examples_travel_to_a_worker_process_as_one_tensor_a_field():
     examples = loader(n=400).dataset.examples
     assert len(pickle.dumps(examples)) < 60_000

@@ -58,8 +58,8 @@ class Examples(Dataset[Example]):
         """
         x, x_lengths = None, None
         if self.x is not None and spec.x is not None:
-            x, x_lengths = pad([self.x.array(i) for i in indices], spec.x)
-        y, y_lengths = pad([self.y.array(i) for i in indices], spec.y)
+            x, x_lengths = padded(self.x, indices, spec.x)
+        y, y_lengths = padded(self.y, indices, spec.y)
         texts = None
         if self.text is not None:
             raw = (self.text.array(i).tobytes() for i in indices)
@@ -98,6 +98,24 @@ class Lengths:
         parts = [column.lengths_of(indices) for column in self.columns]
         combined: Integers = self.combine(parts, axis=0)
         return combined
+
+
+def padded(
+    column: Column, indices: Sequence[int] | Array, field: FieldSpec
+) -> tuple[Tensor, Tensor | None]:
+    """Put some examples of a column in one tensor, padded with 0.
+
+    Args:
+        column: of all examples.
+        indices: at least one.
+        field: says the type of the numbers.
+
+    Returns:
+        (B, T, ...) and lengths (B,), or (B, ...) and None.
+    """
+    values, lengths = column.padded(np.asarray(indices))
+    numbers = torch.from_numpy(values).to(field.dtype)
+    return numbers, None if lengths is None else torch.from_numpy(lengths)
 
 
 def pad(rows: Sequence[Array], field: FieldSpec) -> tuple[Tensor, Tensor | None]:

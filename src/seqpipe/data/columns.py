@@ -5,8 +5,7 @@ A column is read chunk by chunk and never loaded as a whole.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from torch import Tensor
 Array = np.ndarray[Any, np.dtype[Any]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 CHUNK = 2**22  # bytes of encoded values in one record batch
+_SHORT = 64  # numbers of a padded example, up to which examples are gathered, not copied one by one
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,18 @@ class Column:
             self._pieces = np.concatenate([[0], np.cumsum(counts)])
 
     @classmethod
-    def of(cls, rows: Sequence[Tensor], has_time: bool) -> Column:
-        """Make a column of encoded examples, as one chunk."""
+    def of(cls, rows: Sequence[Tensor] | Sequence[Array], has_time: bool) -> Column:
+        """Make a column of encoded examples, at least one, as one chunk."""
+        arrays = [np.asarray(row) for row in rows]
         if not has_time:
-            return cls([Chunk(torch.stack(list(rows)).numpy(), None)])
-        bounds = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64)
-        return cls([Chunk(torch.cat(list(rows)).numpy(), bounds)])
+            return cls([Chunk(np.stack(arrays), None)])
+        bounds = np.cumsum([0, *map(len, arrays)], dtype=np.int64)
+        return cls([Chunk(np.concatenate(arrays), bounds)])
+
+    @classmethod
+    def of_large(cls, rows: Sequence[Array]) -> Column:
+        """Make a column of encoded sequences without a copy of them, each as a chunk."""
+        return cls([Chunk(row, np.array([0, len(row)])) for row in rows])
 
     def cut(self, window: int) -> Column:
         """Cut into consecutive pieces of at most `window` steps; every step is in exactly one."""
@@ -98,12 +104,16 @@ class Column:
         """Steps of some examples. indices: (N,). Returns (N,)."""
         if not self.has_time:
             return np.zeros(len(indices), dtype=np.int64)
+        rows, starts = self.origins(indices)
+        left = self._row_lengths(rows) - starts
+        return left if self.window is None else np.minimum(left, self.window)
+
+    def origins(self, indices: Array) -> tuple[Integers, Integers]:
+        """Return the rows that examples were cut from, and their first steps in them, (N,) each."""
         if self._pieces is None or self.window is None:
-            return self._row_lengths(indices)
+            return np.asarray(indices), np.zeros(len(indices), dtype=np.int64)
         rows = np.searchsorted(self._pieces, indices, side="right") - 1
-        left = self._row_lengths(rows) - (indices - self._pieces[rows]) * self.window
-        shorter: Integers = np.minimum(left, self.window)
-        return shorter
+        return rows, (indices - self._pieces[rows]) * self.window
 
     def origin(self, index: int) -> tuple[int, int]:
         """Return the row that an example was cut from, and its first step in that row."""
@@ -121,6 +131,35 @@ class Column:
             return value
         first, end = int(chunk.bounds[place]) + start, int(chunk.bounds[place + 1])
         return chunk.values[first : end if self.window is None else min(end, first + self.window)]
+
+    def padded(self, indices: Array) -> tuple[Array, Integers | None]:
+        """Return some examples, padded with 0 to the longest, and their lengths.
+
+        Args:
+            indices: (N,), N at least 1.
+
+        Returns:
+            (N, T, ...) and (N,); or (N, ...) and None without time.
+        """
+        rows, starts = self.origins(indices)
+        first = self.chunks[0].values
+        if not self.has_time:
+            values = np.empty((len(rows), *first.shape[1:]), first.dtype)
+            for chunk, here, places in self._by_chunk(rows):
+                values[here] = chunk.values[places]
+            return values, None
+        lengths = self.lengths_of(indices)
+        padded = np.zeros((len(rows), int(lengths.max()), *first.shape[1:]), first.dtype)
+        for chunk, here, places in self._by_chunk(rows):
+            assert chunk.bounds is not None
+            firsts = chunk.bounds[places].astype(np.int64) + starts[here]
+            if padded[0].size <= _SHORT:
+                padded[here] = _gathered(chunk.values, firsts, lengths[here], padded.shape[1])
+                continue
+            spans = zip(here.tolist(), firsts.tolist(), lengths[here].tolist(), strict=True)
+            for row, start, length in spans:
+                padded[row, :length] = chunk.values[start : start + length]
+        return padded, lengths
 
     def __getitem__(self, index: int) -> Tensor:
         """Return a copy of one example."""
@@ -163,17 +202,30 @@ class Column:
 
     def _row_lengths(self, rows: Array) -> Integers:
         lengths = np.empty(len(rows), dtype=np.int64)
-        which = np.searchsorted(self._firsts, rows, side="right") - 1
-        by_chunk = np.argsort(which, kind="stable")
-        ends = np.searchsorted(which[by_chunk], np.arange(len(self.chunks) + 1))
-        for number, (start, end) in enumerate(itertools.pairwise(ends.tolist())):
-            if start == end:
-                continue
-            bounds, here = self.chunks[number].bounds, by_chunk[start:end]
-            assert bounds is not None
-            places = rows[here] - self._firsts[number]
-            lengths[here] = bounds[places + 1].astype(np.int64) - bounds[places]
+        for chunk, here, places in self._by_chunk(rows):
+            assert chunk.bounds is not None
+            lengths[here] = chunk.bounds[places + 1].astype(np.int64) - chunk.bounds[places]
         return lengths
+
+    def _by_chunk(self, rows: Array) -> Iterator[tuple[Chunk, Array, Array]]:
+        """Yield each chunk that holds some rows, their places in `rows` and in the chunk."""
+        if len(self.chunks) == 1:
+            yield self.chunks[0], np.arange(len(rows)), rows
+            return
+        which = np.searchsorted(self._firsts, rows, side="right") - 1
+        order = np.argsort(which, kind="stable")
+        numbers, firsts = np.unique(which[order], return_index=True)
+        for number, here in zip(numbers.tolist(), np.split(order, firsts)[1:], strict=True):
+            yield self.chunks[number], here, rows[here] - self._firsts[number]
+
+
+def _gathered(values: Array, starts: Integers, lengths: Integers, longest: int) -> Array:
+    """Short examples, (N, longest, ...), padded with 0. values: of all steps, (steps, ...)."""
+    steps = np.arange(longest)
+    last = len(values) - 1
+    padded: Array = values[np.minimum(starts[:, None] + steps, last)]
+    padded[steps >= lengths[:, None]] = 0
+    return padded
 
 
 class ColumnsWriter:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from seqpipe.data.base import Field, Found, Record
+from seqpipe.data.columns import Integers
 from seqpipe.data.kinds import Answer, Floats
 from seqpipe.errors import DataError
 from seqpipe.inference.generate import Decoding, search_answers
 from seqpipe.inference.prefetch import Prefetch, Workers
-from seqpipe.inference.preprocess import MOST_STEPS, Encoder, Piece, batched
+from seqpipe.inference.preprocess import MOST_STEPS, Encoder, Inputs, batched
 from seqpipe.inference.unknown_symbols import counts_unknown, unknown_at
 from seqpipe.tasks.base import Task
 
@@ -25,7 +26,7 @@ CHUNK = 4_096  # records that are sorted by length together
 STARTED = 2  # chunks at once that are computed or written; two more are read ahead
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Asked:
     """An input record, and its answer or error.
 
@@ -43,15 +44,6 @@ class Asked:
     def place(self) -> str:
         """`reviews.csv:17`, or `inputs[16]`; empty without a record, whose error has the place."""
         return getattr(self.record, "place", "")
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """Records in their order, errors by row, and the encoded pieces of all others."""
-
-    found: list[Found]
-    errors: dict[int, DataError]
-    pieces: list[Piece]
 
 
 class Predictor:
@@ -107,61 +99,61 @@ class Predictor:
         self, found: list[Found], rows: int, start: Callable[..., Any]
     ) -> Callable[[], Iterator[Asked]]:
         """Start to compute a chunk. Returns a function that waits for its answers."""
-        chunk = self._encode(found)
-        batches = list(batched(chunk.pieces, rows, MOST_STEPS))
-        waits = [start(self._compute, [chunk.pieces[p] for p in places]) for places in batches]
-        return partial(self._answers_of, chunk, batches, waits)
-
-    def _encode(self, found: list[Found]) -> _Chunk:
-        pieces, errors = self.encoder.pieces_of(found)
-        return _Chunk(found, errors, pieces)
+        inputs = self.encoder.encode_many(found)
+        batches = list(batched(inputs.steps, rows, MOST_STEPS))
+        waits = [start(self._compute, inputs, places) for places in batches]
+        return partial(self._answers_of, found, inputs, batches, waits)
 
     @torch.inference_mode()
-    def _compute(self, pieces: Sequence[Piece]) -> Sequence[Any]:
-        """An answer, or (prediction, probabilities), of each piece."""
-        batch = self.encoder.batch(pieces).to(self.device)
+    def _compute(self, inputs: Inputs, places: Integers) -> Sequence[Any]:
+        """The answer to each piece; if examples are cut, its (prediction, probabilities).
+
+        places: (B,).
+        """
+        batch = self.encoder.batch_of(inputs, places).to(self.device)
         if self.searches:
             return search_answers(self.network, self.task, self.y, batch, self.how)
-        return self._predict(batch)
+        parts = self._predict(batch)
+        return parts if self.encoder.window is not None else self._answers_to(parts)
+
+    def _answers_to(self, parts: Iterable[tuple[Any, Floats | None]]) -> list[Answer]:
+        return [self.task.answer(self.y, *part) for part in parts]
 
     def _answers_of(
         self,
-        chunk: _Chunk,
-        batches: Sequence[list[int]],
+        found: Sequence[Found],
+        inputs: Inputs,
+        batches: Sequence[Integers],
         waits: Sequence[Callable[[], Sequence[Any]]],
     ) -> Iterator[Asked]:
-        computed: list[Any] = [None] * len(chunk.pieces)
+        computed: list[Any] = [None] * sum(map(len, batches))
         for places, wait in zip(batches, waits, strict=True):
-            for place, part in zip(places, wait(), strict=True):
-                computed[place] = part
-        parts_of: list[list[Any]] = [[] for _ in chunk.found]
-        for piece, part in zip(chunk.pieces, computed, strict=True):
-            parts_of[piece.row].append(part)
-        unknown = self._count_unknown(chunk)
-        for row, (one, parts) in enumerate(zip(chunk.found, parts_of, strict=True)):
+            for place, one in zip(places.tolist(), wait(), strict=True):
+                computed[place] = one
+        if self.encoder.window is not None:
+            computed = self._answers_to(_joined(inputs, computed))
+        unknown = self._count_unknown(inputs, len(found))
+        answers = iter(computed)
+        for row, one in enumerate(found):
             record = None if isinstance(one, DataError) else one
-            if row in chunk.errors:
-                yield Asked(record, None, "; ".join(chunk.errors[row].problems))
-            else:
-                if self.searches:
-                    answer: Answer = dict(parts[0])
-                else:
-                    answer = self.task.answer(self.y, *_join(parts))
-                if unknown is not None:
-                    answer["unknown"] = unknown[row]
-                yield Asked(record, answer)
+            if row in inputs.errors:
+                yield Asked(record, None, "; ".join(inputs.errors[row].problems))
+                continue
+            answer: Answer = next(answers)
+            if unknown is not None:
+                answer["unknown"] = unknown[row]
+            yield Asked(record, answer)
 
-    def _count_unknown(self, chunk: _Chunk) -> list[int] | None:
+    def _count_unknown(self, inputs: Inputs, count: int) -> list[int] | None:
         """The number of unknown symbols of each x; None if symbols cannot be unknown."""
         spec = self.encoder.spec.x
         if spec is None or not counts_unknown(spec):
             return None
-        if not chunk.pieces:
-            return [0] * len(chunk.found)
-        steps = [piece.x for piece in chunk.pieces if piece.x is not None]
-        rows = np.repeat([piece.row for piece in chunk.pieces], [len(x) for x in steps])
-        unknown = unknown_at(spec, np.concatenate(steps))
-        counts: list[int] = np.bincount(rows[unknown], minlength=len(chunk.found)).tolist()
+        if inputs.x is None:
+            return [0] * count
+        unknown = unknown_at(spec, inputs.x.span(0, inputs.x.steps))
+        rows = np.repeat(inputs.rows, np.diff(inputs.x.starts()))
+        counts: list[int] = np.bincount(rows[unknown], minlength=count).tolist()
         return counts
 
     def _predict(self, batch: Any) -> list[tuple[Any, Floats | None]]:
@@ -179,9 +171,12 @@ class Predictor:
         return [(predicted, rows[:steps]) for predicted, rows, steps in each]
 
 
-def _join(parts: list[tuple[Any, Floats | None]]) -> tuple[Any, Floats | None]:
-    """Concatenate the pieces of one example."""
-    if len(parts) == 1:
-        return parts[0]
-    chances = [chance for _, chance in parts if chance is not None]
-    return torch.cat([part for part, _ in parts]), np.concatenate(chances) if chances else None
+def _joined(
+    inputs: Inputs, parts: Sequence[tuple[Any, Floats | None]]
+) -> Iterator[tuple[Any, Floats | None]]:
+    """Join the pieces of each example."""
+    bounds = np.flatnonzero(np.diff(inputs.examples, prepend=-1, append=-1)).tolist()
+    for start, end in pairwise(bounds):
+        predicted, chances = zip(*parts[start:end], strict=True)
+        has_chances = chances[0] is not None
+        yield torch.cat(predicted), np.concatenate(chances) if has_chances else None

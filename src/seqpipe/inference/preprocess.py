@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +11,8 @@ from torch import Tensor
 
 from seqpipe.bounds import Count, rules_of
 from seqpipe.data.base import Field, Found, Record, SequenceBatch, SequenceSpec
-from seqpipe.data.batching import pad
-from seqpipe.data.columns import Array
+from seqpipe.data.batching import pad, padded
+from seqpipe.data.columns import Array, Column, Integers
 from seqpipe.data.encoding import ExampleEncoder
 from seqpipe.data.field_checks import check_steps
 from seqpipe.data.truncation import MaxLength
@@ -38,6 +39,36 @@ class Piece(NamedTuple):
     y: Array | None
     steps: int
     text: str = ""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Encoded inputs of many examples.
+
+    Args:
+        x: without those that have an error; cut into the pieces that a model reads at once. None
+            if there are none.
+        rows: (rows of x,) the number of each example.
+        errors: why an example has no x, by its number.
+    """
+
+    x: Column | None
+    rows: Integers
+    errors: Mapping[int, DataError]
+
+    @property
+    def steps(self) -> Integers:
+        """Steps of each piece, (pieces,); 1 without time."""
+        if self.x is None:
+            return np.zeros(0, dtype=np.int64)
+        return self.x.lengths if self.x.has_time else np.ones(len(self.x), dtype=np.int64)
+
+    @property
+    def examples(self) -> Integers:
+        """The number of the example of each piece, (pieces,)."""
+        if self.x is None:
+            return np.zeros(0, dtype=np.int64)
+        return self.rows[self.x.origins(np.arange(len(self.x)))[0]]
 
 
 class Encoder:
@@ -97,26 +128,40 @@ class Encoder:
         is_answer = x is not None and self.spec.y.is_text
         return self._pieces(row, x, y, self.y.truth(record) if is_answer else "")
 
-    def pieces_of(self, found: Sequence[Found]) -> tuple[list[Piece], dict[int, DataError]]:
-        """Encode x of many examples together.
+    def encode_many(self, found: Sequence[Found]) -> Inputs:
+        """Encode x of many examples together, trimmed and cut.
 
         Args:
             found: records with the column of x, and errors.
-
-        Returns:
-            the pieces of every example, in order; by its number, the error of each that has none.
         """
         errors = {row: one for row, one in enumerate(found) if isinstance(one, DataError)}
         records = {row: one for row, one in enumerate(found) if not isinstance(one, DataError)}
-        pieces: list[Piece] = []
+        encoded: dict[int, Array] = {}
         for row, x in zip(records, self.encode.read_many([*records.values()]), strict=True):
             try:
                 if isinstance(x, DataError):
                     raise x
-                pieces += self._pieces(row, x, None)
+                trimmed = x if self.trim is None else self._trim(self.trim, x, None)[0]
+                assert trimmed is not None, "models without x predict nothing"
+                encoded[row] = trimmed
             except DataError as error:
                 errors[row] = error
-        return pieces, errors
+        return Inputs(self._column([*encoded.values()]), np.array([*encoded]), errors)
+
+    def _column(self, examples: list[Array]) -> Column | None:
+        if not examples:
+            return None
+        is_large = self.x_has_time and self.spec.x is not None and self.spec.x.form.holds != "ids"
+        made = Column.of_large(examples) if is_large else Column.of(examples, self.x_has_time)
+        return made if self.window is None else made.cut(self.window)
+
+    def batch_of(self, inputs: Inputs, places: Array) -> SequenceBatch:
+        """Pad some pieces to the longest; for y see `batch`. places: (B,)."""
+        assert inputs.x is not None and self.spec.x is not None
+        x, x_lengths = padded(inputs.x, places, self.spec.x)
+        y, y_lengths = self._no_y(len(places), x, x_lengths)
+        index = torch.from_numpy(inputs.rows[inputs.x.origins(places)[0]])
+        return SequenceBatch(x, x_lengths, y, y_lengths, index)
 
     def _pieces(self, row: int, x: Array | None, y: Array | None, text: str = "") -> list[Piece]:
         """Trim an encoded example and cut it. text: the raw y, if y is a text that answers x."""
@@ -172,18 +217,23 @@ class Encoder:
         return torch.zeros(rows, 1, *width, dtype=spec.dtype), torch.ones(rows, dtype=torch.int64)
 
 
-def batched(pieces: Sequence[Piece], rows: int, steps: int) -> Iterator[list[int]]:
-    """Yield batches of pieces of similar length: at most `rows`, at most `steps` with padding."""
-    long = [piece.steps for piece in pieces]
-    batch: list[int] = []
-    for place in sorted(range(len(pieces)), key=long.__getitem__):
-        wide = (len(batch) + 1) * long[place]
-        if batch and (len(batch) == rows or wide > steps):
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch
+def batched(lengths: Sequence[int] | Integers, rows: int, steps: int) -> Iterator[Integers]:
+    """Yield the places of each batch: at most `rows` of similar length, `steps` with padding.
+
+    Args:
+        lengths: steps of each piece, (N,).
+        rows: most pieces of a batch.
+        steps: most steps of a batch, padding included; a longer piece is a batch of its own.
+    """
+    order = np.argsort(np.asarray(lengths), kind="stable")
+    start, ordered = 0, np.asarray(lengths)[order].tolist()
+    for place, long in enumerate(ordered):
+        count = place - start
+        if count and (count == rows or (count + 1) * long > steps):
+            yield order[start:place]
+            start = place
+    if start < len(order):
+        yield order[start:]
 
 
 def is_table(data: Any) -> bool:

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 ROWS = 4_096  # of a group of Parquet
 MOST_WARNED = 10  # columns that are left out
 
-_STRICT_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +54,31 @@ class JsonLines(Writer):
 
     def write(self, rows: Sequence[Row]) -> None:
         """Add rows."""
-        self.sink.writelines(f"{_json(row)}\n" for row in rows)
+        self.sink.write("".join([f"{_json(row)}\n" for row in rows]))
 
     def close(self) -> None:
         """Flush; the sink stays open for the code that opened it."""
         self.sink.flush()
 
 
+def _strict_encoder() -> Callable[[Any], str]:
+    """`_STRICT.encode`, without its cost of making an encoder in C for each row."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return _STRICT.encode
+    text = json.encoder.encode_basestring
+    separators = _STRICT.key_separator, _STRICT.item_separator
+    encode = make(None, _STRICT.default, text, None, *separators, False, False, False)
+    return lambda row: "".join(encode(row, 0))
+
+
+_strict_json = _strict_encoder()
+
+
 def _json(row: Row) -> str:
     """Most rows can be written unchanged; the others are cleaned first, which takes longer."""
     try:
-        text = _STRICT_JSON(row)
+        text = _strict_json(row)
         if not text.isascii():
             text.encode()
         return text

@@ -65,9 +65,9 @@ def measure_input(
     evaluation = Evaluation(model.task, _slices([piece.steps for piece in pieces], labels), seed)
 
     def batches() -> Iterator[SequenceBatch]:
-        for chosen in batched(pieces, MOST_ROWS, MOST_STEPS):
+        for chosen in batched([piece.steps for piece in pieces], MOST_ROWS, MOST_STEPS):
             batch = model.encoder.batch([pieces[place] for place in chosen])
-            batch.index = torch.tensor(chosen)
+            batch.index = torch.from_numpy(chosen)
             yield batch
 
     _add(evaluation, model, batches(), input)
