@@ -25,10 +25,12 @@ BENCHMARKS = {
     "generation": "sampling and translating",
     "predicting": "predicting",
     "cost": "growth of the cost",
+    "gpu": "on a GPU",
 }
 """The files that run, in this order, and the titles of their tables."""
 START, END = "<!-- results: start -->", "<!-- results: end -->"
-UNMEASURED = ["GPU: step of each cell against cuDNN's LSTM; synchronising calls a step"]
+WITHOUT_ROWS = {"gpu": "unmeasured, no device"}
+"""Why a benchmark that ended well may have no rows."""
 
 
 def main() -> None:
@@ -52,11 +54,12 @@ def main() -> None:
         failed = subprocess.run(command, env=environment, check=False).returncode
         rows = read_rows(file) if file.is_file() else []
         heading = f"### {BENCHMARKS[name][0].upper()}{BENCHMARKS[name][1:]} (`{name}.py`)"
-        tables.append(f"{heading}\n\n{markdown(rows)}" if rows else f"{heading}\n\nnot measured")
+        why = "not measured" if failed else WITHOUT_ROWS.get(name, "not measured")
+        tables.append(f"{heading}\n\n{markdown(rows) if rows else why}")
         if failed:
             tables.append(f"`{name}.py` ended with exit code {failed}.")
     reasons += [f"at the end: {reason}" for reason in noise()]
-    text = "\n\n".join([preamble(reasons), *tables, unmeasured()])
+    text = "\n\n".join([preamble(reasons), *tables])
     (arguments.results / "results.md").write_text(text + "\n")
     print(text)
     if arguments.page is not None:
@@ -71,12 +74,6 @@ def preamble(reasons: list[str]) -> str:
     lines += [f"- {name}: {value}" for name, value in machine().items()]
     quiet = "yes" if not reasons else f"**no**: {'; '.join(reasons)}"
     return "\n".join([*lines, f"- quiet: {quiet}"])
-
-
-def unmeasured() -> str:
-    """What cannot be measured without a device."""
-    lines = [f"- {what}: unmeasured, no device" for what in UNMEASURED]
-    return "\n".join(["### Without a result", "", *lines])
 
 
 if __name__ == "__main__":
