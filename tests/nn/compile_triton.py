@@ -1,58 +1,80 @@
 """Compiles every Triton kernel for GPUs that need not be there, and prints how many.
 
-Run by `test_triton_without_gpu.py`, in a process without Triton's interpreter.
+The layers make the calls that they make on a GPU, on tensors of the CPU; each compiles its kernel
+and launches nothing. Run by `test_triton_without_gpu.py`, in a process of its own.
 """
 
-from itertools import product
+from functools import partial
 
-import triton
+import torch
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
 
-from seqpipe.nn.kernels import triton_gru_steps as gru
-from seqpipe.nn.kernels import triton_lstm_steps as lstm
+from seqpipe.nn.cells import GRU, LSTM, PeepholeLSTM, SimplifiedGRU
+from seqpipe.nn.kernels import triton_elementwise
+from seqpipe.nn.kernels.triton_loop import TritonLoop
 
-OF_PRODUCTS = {"product", "read", "kept", "d"}
-TARGETS = {70: ("*fp32", "*fp16"), 80: ("*fp32", "*bf16"), 90: ("*fp64", "*fp64")}
-"""By compute capability: types of pointers to states, and to what products read and write."""
-
-
-def variants():
-    """Each kernel with its options."""
-    for peephole, tanh in product(("none", "previous", "current"), (True, False)):
-        options = {"PEEPHOLE": peephole, "OUTPUT_TANH": tanh}
-        yield lstm.forward, options
-        yield lstm.backward, options
-    for gates in (2, 3):
-        yield gru.move, {"G": gates}
-        yield gru.move_back, {"G": gates}
-    yield gru.reset, {}
-    yield gru.reset_back, {}
+CELLS = [
+    LSTM,
+    partial(LSTM, output_tanh=False),
+    PeepholeLSTM,
+    partial(PeepholeLSTM, output_peephole="current"),
+    SimplifiedGRU,
+    GRU,
+]
+PRECISIONS = {70: torch.float16, 80: torch.bfloat16, 90: torch.float64}
+"""By compute capability: the precision of the products. The oldest GPU has no bfloat16."""
+kernels = {}
 
 
-def compile_for(capability, kernel, options, full, half):
-    """Compiles one kernel. full, half: types of pointers, of states and of products."""
-    constants = {"H": 37, "BLOCK": 256, **options}
-    if "HALF" in kernel.arg_names:
-        constants["HALF"] = full != half
-    kinds = {"step": "i32", "B": "i32", "lengths": "*i64"}
-    signature = {
-        name: "constexpr"
-        if name in constants
-        else kinds.get(name, half if name in OF_PRODUCTS else full)
-        for name in kernel.arg_names
-    }
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-    assert "cubin" in triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm
+class Absent:
+    """What Triton asks of a GPU before it compiles."""
+
+    def __init__(self, capability):
+        self.capability = capability
+
+    def get_current_target(self):
+        return GPUTarget("cuda", self.capability, 32)
+
+    def get_current_device(self):
+        return self.capability
+
+    def get_current_stream(self, device):
+        return 0
+
+
+def compiling(kernel, grid):
+    """In place of `kernel[grid]`, which launches it."""
+
+    def call(*arguments, **options):
+        made = kernel.run(*arguments, grid=grid, warmup=True, **options)
+        assert "cubin" in made.asm
+        kernels[id(made)] = made
+
+    return call
+
+
+def run(make_cell, precision):
+    """Forward and backward of one layer."""
+    cell = make_cell(3, 5).to(torch.float64 if precision is torch.float64 else torch.float32)
+    (kernel,) = [k for k in cell.kernels()["fast"].kernels if isinstance(k, TritonLoop)]
+    x = torch.randn(2, 3, 3, dtype=cell.bias.dtype)
+    half = precision is not torch.float64
+    with torch.autocast("cpu", dtype=precision if half else None, enabled=half):
+        outputs, _ = kernel(cell, x, torch.tensor([3, 1]), cell.initial_state(2))
+    outputs.sum().backward()
 
 
 def main():
-    count = 0
-    for capability, (full, half) in TARGETS.items():
-        for kernel, options in variants():
-            compile_for(capability, kernel, options, full, half)
-            count += 1
-    print(count, "kernels compiled")
+    JITFunction.__getitem__ = compiling
+    for capability, precision in PRECISIONS.items():
+        driver.set_active(Absent(capability))
+        for make_cell in CELLS:
+            run(make_cell, precision)
+        x = torch.zeros(9)
+        triton_elementwise.squash[(1,)](x, torch.empty_like(x), H=9, BLOCK=16)
+    print(len(kernels), "kernels compiled")
 
 
 if __name__ == "__main__":

@@ -238,6 +238,12 @@ def test_it_waits_for_no_number_of_the_gpu(make_cell, reverse):
             torch.cuda.set_sync_debug_mode("default")
 
 
+def test_the_trial_of_triton_is_passed():
+    from seqpipe.nn.kernels.triton_elementwise import works_on
+
+    assert works_on(DEVICE)
+
+
 @pytest.mark.skipif(INTERPRETED, reason="the choice of a GPU")
 def test_a_gpu_chooses_it_where_cudnn_has_no_such_cell(make_cell):
     layer = RecurrentLayer(make_cell(D, H)).to(DEVICE)
