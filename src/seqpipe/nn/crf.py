@@ -132,7 +132,8 @@ def constrained(
 ) -> Float[Tensor, "B T K K"]:
     """The potentials with `FORBIDDEN` wherever a sequence would break the rules, (B, T, K, K)."""
     T = potentials.shape[1]
-    start, follow, end = (_penalty(part).to(potentials.device) for part in allowed)
+    device = potentials.device
+    start, follow, end = (_penalty(part).to(device, non_blocking=True) for part in allowed)
     t = torch.arange(T, device=potentials.device)
     # Added, which is five times as fast as a mask: it leaves nothing of any score.
     scores = precise(potentials) + torch.where((t == 0).view(T, 1, 1), start, follow)

@@ -69,7 +69,7 @@ def cross_entropy(
         return loss()
     each = loss(reduction="none")
     if weights is not None:
-        each = each * weights.to(logits.device)[classes]
+        each = each * weights.to(logits.device, non_blocking=True)[classes]
     return each.mean() if mask is None else mean_over_real(each, mask)
 
 

@@ -47,7 +47,7 @@ class StepTask(Task):
         y = batch.y.where(mask, 0)
         shares = mask.to(torch.promote_types(outputs.dtype, torch.float32)) / mask.sum()
         if self.weights is not None:
-            shares = shares * self.weights.to(y.device)[y]
+            shares = shares * self.weights.to(y.device, non_blocking=True)[y]
         return overwriting_cross_entropy(
             outputs.flatten(0, 1),
             y.flatten(),
