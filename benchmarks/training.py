@@ -7,7 +7,8 @@ diagnostics, the preflight, checkpoints. Both sides train models of the same siz
 with Adam, clipping and no dropout, in processes of their own, with one thread, and take turns of
 one epoch. An epoch's time is that of its updates: from its start to the end of the last update,
 without the validation. The ratio is that of seconds per real symbol, the median over the turns.
-Memory is the peak of the first epoch, before any validation, over a process that only imports.
+Memory is the peak until the first epoch's last update, before any validation, over a process that
+only imports; of a loop by hand until the end of its first whole epoch.
 
 Data are generated, or docstrings of the standard library; pairs of sentences are those of Multi30k
 if $SEQPIPE_SHARED names a folder that holds them. Epochs are short by default; `--full` takes
@@ -226,7 +227,7 @@ def memory_row(case: Case, programs: dict[str, Program], bare: dict[str, float])
     """The ratio of the peaks over bare processes."""
     hand = case.hands[0].title
     ours = programs["ours"].first["memory"] - bare["ours"]
-    theirs = programs[hand].first["memory"] - bare["hand"]
+    theirs = programs[hand].reports[0]["memory"] - bare["hand"]
     note = f"{ours:.0f} and {theirs:.0f} MB over the bare process"
     return Row(f"{case.title}, memory / {hand}", ours / theirs, case.memory, note=note)
 

@@ -48,6 +48,9 @@ class Program:
         folder: it runs in.
         clock: that it reads.
         first: its report after the warm-up.
+
+    Attributes:
+        reports: of its turns so far.
     """
 
     def __init__(self, command: Sequence[str], folder: Path, clock: str) -> None:
@@ -66,11 +69,13 @@ class Program:
         os.close(mine)
         self._reader = os.fdopen(self._results)
         self.first = self._read()
+        self.reports: list[dict[str, Any]] = []
 
     def turn(self) -> dict[str, Any]:
         """Lets the program run, and returns its report."""
         os.write(self._orders, b"go\n")
-        return self._read()
+        self.reports.append(self._read())
+        return self.reports[-1]
 
     def _read(self) -> dict[str, Any]:
         line = self._reader.readline()
