@@ -151,3 +151,15 @@ def test_a_model_that_cannot_be_stepped_is_trained_without_a_look(make, make_bat
     assert "the gradient through time of Stubborn cannot be measured (RuntimeError: " in (
         record.getMessage()
     )
+
+
+def test_between_measurements_the_copy_holds_no_weights_and_no_activations(make, make_batch):
+    model, task = make("lstm", "many_to_one", 1, False)
+    stepwise = StepwiseCopy(model)
+    first = through_time(stepwise, task, make_batch("many_to_one"))[0].norms
+    stepwise.forget()
+    assert sum(part.numel() for part in stepwise.model.state_dict().values()) == 0
+    assert all(not layer.loop.states and not layer.loop.before for layer in stepwise.layers)
+    stepwise.update(model)
+    again = through_time(stepwise, task, make_batch("many_to_one"))[0].norms
+    assert np.array_equal(again, first)

@@ -97,6 +97,7 @@ def test_the_best_checkpoint_holds_the_weights_that_were_validated(
     best = torch.load(tmp_path / "best.ckpt", weights_only=True)
     assert best["global_step"] == 8
     assert all((part == 8.0).all() for part in best["state_dict"].values())
+    assert made.validated
     trained = torch.cat([part.flatten() for part in best[TRAINED].values()])
     assert torch.equal(trained, watch.weights[8])
     last = torch.load(tmp_path / "last.ckpt", weights_only=True)

@@ -89,7 +89,7 @@ class Probe(Callback, Observer):
             with random_state_kept():
                 snapshot = self._measured(step, module.model, module.device)
         except Exception as error:  # of a user's model: a diagnosis never ends a training
-            self._gave_up = True
+            self._gave_up, self._copy = True, None
             log.warning(
                 "diagnostics: the gradient through time of %s cannot be measured (%s), which runs"
                 " it step by step in float64; training continues, and diagnostics=none is silent",

@@ -56,8 +56,9 @@ class SequenceModule(LeanModule, Observer):
         flow: the gradient's norms, and advice on its clipping.
         bad_steps: skips updates that are not finite.
         batch_seconds: time from the start of the last training batch to the end of its update.
-        validated: the weights of the newest validation, as they were in it; empty before the first.
-            A callback that averages weights may exchange them for a validation.
+        validated: the weights of the newest validation, as they were in it; empty before the first,
+            and from the next training batch on. A callback that averages weights may exchange them
+            for a validation.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class SequenceModule(LeanModule, Observer):
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
         """The mean loss of a batch; it enters the epoch's sums when the update is made."""
         self._batch_started = time.perf_counter()
+        self.validated = {}  # its memory serves the update
         self.bad_steps.keep_batch(batch, self.carried["train"], self.device)
         loss, counted = self._run(batch, "train")
         self._uncounted.append(counted)
