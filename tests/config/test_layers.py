@@ -44,7 +44,9 @@ MAY_IMPORT = {
     },
     "targets": {"tracking", "tasks", "data", "nn", "config", "errors"},
     "report": {"rules", "display", "files", "errors"},
-    "diagnostics": {"report", "tracking", "training", "models", "tasks", "data", "nn", "errors"},
+    "diagnostics": {
+        *("report", "tracking", "training", "models", "tasks", "data", "nn", "allocator", "errors"),
+    },
     "testing": {"data", "nn", "errors"},
     "training": {
         *("report", "models", "tasks", "data", "nn", "records", "console", "display", "files"),

@@ -24,7 +24,6 @@ SMALL_FILES = {
     "nn/weight_decay.py": "a rule about parameters of nn, used by the LightningModule",
     "nn/kernels/onednn_internals.py": "private operators of torch, in one module",
     "nn/wide_linear.py": "a layer, with the gradient of its product",
-    "allocator.py": "a setting of the C library, with its measurement",
 }
 """Files of few lines with a single importer, and why each is a file of its own."""
 

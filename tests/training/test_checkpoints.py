@@ -107,6 +107,22 @@ def test_the_best_checkpoint_holds_the_weights_that_were_validated(
     assert torch.equal(watch.weights[-1], watch.weights[12])  # as if it had never been exchanged
 
 
+def test_no_copy_of_the_weights_is_held_while_they_are_trained(unmeasured, trainer, loader):
+    class Held(Callback):
+        def __init__(self) -> None:
+            self.of: dict[str, list[bool]] = {"update": [], "validation": []}
+
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
+            self.of["update"].append(bool(pl_module.validated))
+
+        def on_validation_end(self, trainer, pl_module) -> None:
+            self.of["validation"].append(same_weights(pl_module.validated, pl_module.state_dict()))
+
+    held = Held()
+    trainer(held, Pretend([3.0, 1.0]), max_epochs=2).fit(unmeasured(), loader(), loader())
+    assert held.of == {"update": [False] * 8, "validation": [True] * 2}
+
+
 def test_an_average_of_the_very_end_is_kept_if_it_is_the_best(
     unmeasured, trainer, loader, tmp_path
 ):

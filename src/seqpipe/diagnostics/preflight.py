@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 MOST_EXAMPLES, MOST_STEPS = 32, 2048  # of the batch; steps with padding
 FEW = 4  # examples to memorise
+SHOWN = ("loss at initialisation", "gradients", "padding", "causality", "memorising")
+"""The order of the checks in the results."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Preflight(Observer):
     """The results of a pre-flight.
 
     Args:
-        checks: in the order in which they were made; empty where no pre-flight was asked for.
+        checks: in the order in which they are shown; empty where no pre-flight was asked for.
         shapes: of the output of each part, by its name: (B, T, H).
         seconds: duration.
         loss: the first one; None where the model did not run.
@@ -141,15 +143,20 @@ def preflight(
         detail = f"{len(shapes)} parts, the answer is {tuple(outputs.shape)}"
         checks = [Check("shapes", "passed", detail), output_checks.finite(subject, loss)]
         if checks[-1].result == "passed":
-            rest: dict[str, Callable[[], Check]] = {
+            on_outputs: dict[str, Callable[[], Check]] = {
                 "loss at initialisation": lambda: output_checks.first_loss(subject, loss),
-                "gradients": lambda: learning_checks.gradients(subject),
                 "padding": lambda: output_checks.padding(subject, outputs),
                 "causality": lambda: output_checks.causality(subject, outputs),
             }
+            found = {name: _guarded(name, check) for name, check in on_outputs.items()}
+            del outputs  # a pass with gradients needs their memory
+            learning: dict[str, Callable[[], Check]] = {
+                "gradients": lambda: learning_checks.gradients(subject)
+            }
             if few is not None:
-                rest["memorising"] = lambda: learning_checks.memorising(subject, few, bar=bar)
-            checks += [_guarded(name, check) for name, check in rest.items()]
+                learning["memorising"] = lambda: learning_checks.memorising(subject, few, bar=bar)
+            found |= {name: _guarded(name, check) for name, check in learning.items()}
+            checks += [found[name] for name in SHOWN if name in found]
         expected = task.untrained_loss(batch)
     return Preflight(tuple(checks), shapes, time.perf_counter() - started, loss, expected)
 

@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from seqpipe.allocator import give_back_freed_memory
 from seqpipe.data.base import SequenceBatch
 from seqpipe.diagnostics.cell_stats import stats_of
 from seqpipe.diagnostics.gradients import through_time
@@ -65,8 +66,9 @@ class Probe(Callback, Observer):
         self._training = stage == "fit"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the first snapshot."""
+        """Takes the first snapshot; what it and the pre-flight have freed is given back."""
         self._take(trainer, pl_module)
+        give_back_freed_memory()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -131,8 +131,9 @@ class StepwiseCopy:
     def update(self, model: nn.Module) -> None:
         """Copies the present weights of the trained model."""
         now = model.state_dict()
-        for name, part in self._weights():
-            part.data = part.data.new_empty(now[name].shape)
+        for name, weight in self._weights():
+            if weight.shape != now[name].shape:  # they were released
+                weight.data = weight.data.new_empty(now[name].shape)
         self.model.load_state_dict(now)
         for part in self.model.modules():
             if isinstance(part, nn.RNNBase):  # cuDNN wants its weights in one piece
@@ -147,14 +148,14 @@ class StepwiseCopy:
         """Releases the last pass, which holds every activation, and the weights."""
         for layer in self.layers:
             layer.loop.release()
-        for _, part in self._weights():
-            part.data = part.data.new_empty(0)
+        for _, weight in self._weights():
+            weight.data = weight.data.new_empty(0)
 
     def _weights(self) -> Iterator[tuple[str, Tensor]]:
-        """What `load_state_dict` fills: parameters and saved buffers, by name."""
-        for name, part in self.model.state_dict(keep_vars=True).items():
-            if isinstance(part, Tensor):
-                yield name, part
+        """Parameters and saved buffers, by name: all that `load_state_dict` fills."""
+        for name, weight in self.model.state_dict(keep_vars=True).items():
+            if isinstance(weight, Tensor):
+                yield name, weight
 
 
 def in_precision(batch: SequenceBatch, dtype: torch.dtype) -> SequenceBatch:

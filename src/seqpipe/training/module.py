@@ -56,9 +56,7 @@ class SequenceModule(LeanModule, Observer):
         flow: the gradient's norms, and advice on its clipping.
         bad_steps: skips updates that are not finite.
         batch_seconds: time from the start of the last training batch to the end of its update.
-        validated: the weights of the newest validation, as they were in it; empty before the first,
-            and from the next training batch on. A callback that averages weights may exchange them
-            for a validation.
+        validated: weights of the newest validation, as they were in it, until the next batch.
     """
 
     def __init__(
