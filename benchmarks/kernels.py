@@ -83,7 +83,7 @@ def compared(name: str, shape: tuple[int, int, int], arguments: argparse.Namespa
         "theirs": lambda: update(theirs, x, gradient),
     }
     seconds = in_turns(sides | products, pairs=arguments.pairs, clock=arguments.clock)
-    note = f"{ours.kernel.name}: {milliseconds(seconds)}"
+    note = f"{ours.kernel_name()}: {milliseconds(seconds)}"
 
     def share(side: str, weight: Tensor) -> float:
         count = 2 * 3 * weight.numel() / (4 * H * H)  # of x and of h; forwards, twice backwards
@@ -152,7 +152,7 @@ def ragged(case: tuple[int, int, int, int], arguments: argparse.Namespace) -> Ro
 
     sides = {"ours": padded, "theirs": packed}
     seconds = in_turns(sides, pairs=arguments.pairs, clock=arguments.clock)
-    kernel = next(iter(recurrent_layers(ours).values())).kernel.name
+    kernel = next(iter(recurrent_layers(ours).values())).kernel_name()
     return Row(
         f"bidirectional lstm, ragged / packed nn.LSTM, (B, T, H) = {case[:3]} x {depth}",
         ratio(seconds["ours"], seconds["theirs"]),

@@ -5,14 +5,17 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from seqpipe.checks import check_kernels
 from seqpipe.errors import ConfigError
-from seqpipe.nn.cells import GRU, LSTM
+from seqpipe.nn.cells import GRU, LSTM, RNN
 from seqpipe.nn.kernels import triton_loop
 from seqpipe.nn.kernels.choice import cannot_run, kernel_on, select_kernel
+from seqpipe.nn.recurrent import RecurrentLayer
 
 HERE = Path(__file__).parent
 needs_triton = pytest.mark.skipif(
@@ -92,6 +95,23 @@ def test_a_forced_loop_and_half_precision_with_triton(monkeypatch):
     for cell in (GRU(3, 4, kernel="fast"), LSTM(3, 4, kernel="fast")):
         assert kernel_on(select_kernel(cell), gpu, torch.float32).name == "Triton loop"
     assert kernel_on(select_kernel(GRU(3, 4)), gpu, torch.float16).name == "step loop"
+
+
+@pytest.mark.parametrize(
+    ("cell", "allowed"),
+    [
+        (RNN(3, 4, kernel="fast"), "RNN in float32 on cuda here; allowed: auto, fused, loop"),
+        (GRU(3, 4, kernel="fast"), "GRU in float32 on cuda here; allowed: auto, loop"),
+    ],
+)
+def test_a_kernel_that_the_training_device_lacks_is_refused_before_the_run(
+    monkeypatch, cell, allowed
+):
+    monkeypatch.setattr(triton_loop, "runs_triton", lambda device: False)
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda")))
+    with pytest.raises(ConfigError, match=f"cell.kernel=fast: it cannot run {allowed}"):
+        check_kernels(RecurrentLayer(cell.float()), trainer)
+    check_kernels(RecurrentLayer(GRU(3, 4).float()), trainer)
 
 
 def test_a_precision_that_no_fast_loop_has_is_refused_when_it_is_asked_for():
