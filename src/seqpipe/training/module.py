@@ -129,7 +129,7 @@ class SequenceModule(LeanModule, Observer):
 
     def _watched(self) -> bool:
         """True where a hook sees what a part returns, and may read it later."""
-        return any(part._forward_hooks for part in self.model.modules())
+        return any(part._forward_hooks for part in self.bad_steps.parts())
 
     def sums_of(self, stage: Stage) -> EpochSums:
         """The loss and the metrics of a stage so far."""

@@ -56,16 +56,20 @@ class BadSteps:
     def __init__(self, model: nn.Module, task: Task, limit: int) -> None:
         self.model, self.task, self.limit = model, task, limit
         self.count = self._files = 0
-        self._parts: tuple[nn.Module, ...] = ()  # of the model, since the last check of the weights
+        self._parts: tuple[nn.Module, ...] = ()
         self._kept: list[KeptBatch] = []  # the batches of the present update
         self._losses: list[Tensor] = []
         self._buffers: list[tuple[Tensor, Tensor]] = []
 
+    def parts(self) -> tuple[nn.Module, ...]:
+        """Return all modules of the model, found once for the updates between two checks."""
+        self._parts = self._parts or tuple(self.model.modules())
+        return self._parts
+
     def keep_batch(self, batch: SequenceBatch, carried: Carried, device: torch.device) -> None:
         """Keep what a step starts from. Call it before anything draws random numbers."""
         if not self._kept:
-            self._parts = self._parts or tuple(self.model.modules())  # a walk takes longer
-            held = [buffer for part in self._parts for buffer in part._buffers.values()]
+            held = [buffer for part in self.parts() for buffer in part._buffers.values()]
             self._buffers = [(one, one.clone()) for one in held if one is not None]
         self._kept.append(KeptBatch(batch, random_state(device), carried.lanes))
 
