@@ -6,6 +6,7 @@ page costs a fault. Measured with one thread, seconds of the processor: forward 
 LSTM (B, T, H) = (32, 128, 256) take 0.80 of the time, with 6 faults a step instead of 13,000.
 The largest memory in use stays about the same for batches of one shape. Where lengths vary, free
 memory lies between blocks in use: what a training adds to the process grew from 0.6 to 0.9 GB.
+Predictions gain too: with a bidirectional LSTM of 128, a row takes 0.93 of the time.
 """
 
 import ctypes

@@ -11,6 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from seqpipe.allocator import keep_freed_memory
 from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Predict
 from seqpipe.data.base import PlacedRecord
@@ -53,6 +54,7 @@ def answer_all(model: Model, reader: Reader, options: Predict, format: str) -> t
 
     Returns the number of rows, and the number of rows without an answer.
     """
+    keep_freed_memory()
     how = Decoding(options.beam_size, options.n_best, options.length_penalty)
     asked = model.answers(
         reader.read(options.input), decoding=how, batch_size=options.batch_size, ahead=True

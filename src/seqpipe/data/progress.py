@@ -53,6 +53,9 @@ class Progress:
 
     def count(self, items: Iterable[Item], what: str) -> Iterator[Item]:
         """The items, counted under a name; how many there are is known from an earlier pass."""
+        if self._bar.disable:
+            yield from items
+            return
         total = len(items) if isinstance(items, Sized) else None
         task = self._bar.add_task(visible(what), total=total)
         number = 0

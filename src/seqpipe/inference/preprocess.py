@@ -135,20 +135,19 @@ class Encoder:
             found: records with the column of x, and errors.
         """
         errors = {row: one for row, one in enumerate(found) if isinstance(one, DataError)}
-        records = {row: one for row, one in enumerate(found) if not isinstance(one, DataError)}
-        encoded: dict[int, Array] = {}
-        for row, x in zip(records, self.encode.read_many([*records.values()]), strict=True):
-            try:
-                if isinstance(x, DataError):
-                    raise x
-                trimmed = x if self.trim is None else self._trim(self.trim, x, None)[0]
-                assert trimmed is not None, "models without x predict nothing"
-                encoded[row] = trimmed
-            except DataError as error:
-                errors[row] = error
-        return Inputs(self._column([*encoded.values()]), np.array([*encoded]), errors)
+        rows = [row for row in range(len(found)) if row not in errors]
+        examples = self.encode.read_many([one for one in found if not isinstance(one, DataError)])
+        if self.trim is not None:
+            examples = [self._trimmed(self.trim, x) for x in examples]
+        errors |= {
+            row: x for row, x in zip(rows, examples, strict=True) if isinstance(x, DataError)
+        }
+        if errors:
+            rows = [row for row in rows if row not in errors]
+        return Inputs(self._column(examples), np.array(rows), errors)
 
-    def _column(self, examples: list[Array]) -> Column | None:
+    def _column(self, found: Sequence[Array | DataError | None]) -> Column | None:
+        examples = [x for x in found if isinstance(x, np.ndarray)]
         if not examples:
             return None
         is_large = self.x_has_time and self.spec.x is not None and self.spec.x.form.holds != "ids"
@@ -192,6 +191,14 @@ class Encoder:
             text = f"has more than {trim.steps} steps"
             raise DataError(f"{text}, which data.longer=drop left out; allowed: a shorter one")
         return trimmed[0], (None if y is None else trimmed[1])
+
+    def _trimmed(self, trim: MaxLength, x: Array | DataError | None) -> Array | DataError | None:
+        if isinstance(x, DataError):
+            return x
+        try:
+            return self._trim(trim, x, None)[0]
+        except DataError as error:
+            return error
 
     def batch(self, pieces: Sequence[Piece]) -> SequenceBatch:
         """Pad pieces to the longest; a y to be predicted is 0, with as many steps as x, or one."""

@@ -20,6 +20,7 @@ from seqpipe.inference.standard_input import StandardInput, called_input
 from seqpipe.rules import refusal
 
 Format = Literal["csv", "tsv", "jsonl", "parquet", "lines", "source"]
+Line = str | DataError
 STANDARD_INPUT = Path("/dev/stdin")
 _TABLE_OPTIONS = ("delimiter", "quote", "strip", "header")
 _KEY = "data.source"
@@ -234,8 +235,7 @@ class Reader:
     def _in_format(self, format: Format, input: str) -> Iterator[Found]:
         if format == "lines":
             file = Path(input)
-            for number, line in lines(file, self.encoding):
-                yield self._of_line(line, file, number)
+            yield from self._of_lines(lines(file, self.encoding), file)
         elif format == "source":
             yield from self._checked(self._source_of(input).whole("train"))
         else:
@@ -249,9 +249,7 @@ class Reader:
         """
         pipe, self._pipe = self._standard_input(), None
         if format == "lines" and not pipe.is_packed:
-            file = Path("input")
-            for number, line in pipe.lines(self.encoding):
-                yield self._of_line(line, file, number)
+            yield from self._of_lines(pipe.lines(self.encoding), Path("input"))
             return
         with pipe.copied() as copied:
             for one in self._in_format(format, str(copied)):
@@ -261,10 +259,12 @@ class Reader:
         self._pipe = self._pipe or StandardInput(STANDARD_INPUT)
         return self._pipe
 
-    def _of_line(self, line: str | DataError, file: Path, number: int) -> Found:
-        if isinstance(line, DataError):
-            return line
-        return PlacedRecord({self.column: line}, file, number)
+    def _of_lines(self, found: Iterable[tuple[int, Line]], file: Path) -> Iterator[Found]:
+        for number, line in found:
+            if isinstance(line, DataError):
+                yield line
+            else:
+                yield PlacedRecord({self.column: line}, file, number)
 
     def _table(self, format: str, input: str) -> Table:
         known = _TABLE_OPTIONS if format in DELIMITERS else ("strip",)
