@@ -30,8 +30,8 @@ CELLS = {
     "peephole current": partial(PeepholeLSTM, output_peephole="current"),
     "peephole without tanh": partial(PeepholeLSTM, output_tanh=False),
 }
-D, H, B, T = 3, 5, 4, 4
-LENGTHS = torch.tensor([4, 2, 1, 3])
+D, H, B, T = 3, 5, 3, 3
+LENGTHS = torch.tensor([3, 1, 2])
 PADDING = torch.arange(T) >= LENGTHS.unsqueeze(1)
 exactly = {"rtol": 0, "atol": 1e-12}
 
@@ -112,10 +112,11 @@ def test_it_has_the_same_answer_at_any_size_and_layout_in_float32(make_cell, siz
     assert_close(results(layer, x, **given), looped(layer, x, **given), **close)
 
 
-def test_it_passes_gradcheck(make_cell, randomise):
-    layer = triton_layer(randomise(make_cell(2, 2)), reverse=True)
+@pytest.mark.parametrize("name", ["gru simplified", "gru", "lstm", "peephole current"])
+def test_it_passes_gradcheck(name, randomise):
+    layer = triton_layer(randomise(CELLS[name](2, 2)), reverse=True)
     names = [name for name, _ in layer.cell.named_parameters()]
-    lengths = torch.tensor([3, 1]).to(DEVICE)
+    lengths = torch.tensor([2, 1]).to(DEVICE)
 
     def run(x, *tensors):
         parameters = dict(zip(names, tensors[: len(names)], strict=True))
@@ -127,7 +128,7 @@ def test_it_passes_gradcheck(make_cell, randomise):
 
     weights = [part.detach().clone().requires_grad_() for part in layer.cell.parameters()]
     state = [random(2, 2) for _ in layer.cell.state_names]
-    assert torch.autograd.gradcheck(run, (random(2, 3, 2), *weights, *state), fast_mode=True)
+    assert torch.autograd.gradcheck(run, (random(2, 2, 2), *weights, *state), fast_mode=True)
 
 
 def test_padding_of_nan_changes_no_answer_and_gets_no_gradient(make_cell, randomise):
@@ -216,14 +217,13 @@ class Waits(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-def test_it_waits_for_no_number_of_the_gpu(make_cell, reverse):
-    layer, x = triton_layer(make_cell(D, H), reverse=reverse), random(B, T, D)
+def test_it_waits_for_no_number_of_the_gpu(make_cell):
+    layer, x = triton_layer(make_cell(D, H)), random(B, T, D)
     lengths, gradient = LENGTHS.to(DEVICE), torch.ones(B, T, H).to(DEVICE)
     state = layer.initial_state(B)
 
     def update():
-        outputs, _ = layer.kernel(layer.cell, x, lengths, state, reverse=reverse)
+        outputs, _ = layer.kernel(layer.cell, x, lengths, state, reverse=True)
         outputs.backward(gradient)
 
     update()  # compiles
