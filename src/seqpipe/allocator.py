@@ -6,6 +6,8 @@ page costs a fault. Measured with one thread, seconds of the processor: forward 
 LSTM (B, T, H) = (32, 128, 256) take 0.80 of the time, with 6 faults a step instead of 13,000.
 The largest memory in use stays about the same for batches of one shape. Where lengths vary, free
 memory lies between blocks in use: what a training adds to the process grew from 0.6 to 0.9 GB.
+`GLIBC_TUNABLES=glibc.malloc.tcache_count=0`, which must be set before the process starts, takes 0.1
+to 0.3 GB of that back and no time: fewer small blocks then lie between large ones.
 Predictions gain too: with a bidirectional LSTM of 128, a row takes 0.93 of the time.
 """
 
@@ -23,8 +25,8 @@ _OLDER_BLOCK = 2**25  # the largest that glibc before 2.35 accepts
 def keep_freed_memory(environ: Mapping[str, str] = os.environ) -> bool:
     """Lets glibc keep freed memory for the next step; does nothing elsewhere.
 
-    Settings of the user's own in the environment (`MALLOC_..._`, `GLIBC_TUNABLES=glibc.malloc...`)
-    are respected. It may be called at any time and more than once.
+    Settings of the user's own in the environment (`MALLOC_..._`, the tunables of `mmap` and `trim`
+    in `GLIBC_TUNABLES`) are respected. It may be called at any time and more than once.
 
     Args:
         environ: the variables of the process.
@@ -35,7 +37,8 @@ def keep_freed_memory(environ: Mapping[str, str] = os.environ) -> bool:
     Source: mallopt(3).
     """
     chosen = any(name.startswith("MALLOC_") and name.endswith("_") for name in environ)
-    if chosen or "glibc.malloc" in environ.get("GLIBC_TUNABLES", ""):
+    tunables = environ.get("GLIBC_TUNABLES", "")
+    if chosen or any(f"glibc.malloc.{what}_" in tunables for what in ("mmap", "trim")):
         return False
     mallopt = _glibc("mallopt", ctypes.c_int, ctypes.c_int)
     if mallopt is None:

@@ -79,12 +79,20 @@ def test_memory_that_a_step_frees_is_there_for_the_next_one():
     [
         {"MALLOC_MMAP_THRESHOLD_": "131072"},
         {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072"},
+        {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.trim_threshold=131072"},
     ],
 )
 def test_settings_of_the_users_own_are_respected(environ):
     returned, count = faults("kept", **environ)
     assert returned == "False"
     assert count > 1_000
+
+
+@pytest.mark.skipif(not ON_GLIBC, reason="another C library")
+def test_a_tunable_of_something_else_changes_nothing():
+    returned, count = faults("kept", GLIBC_TUNABLES="glibc.malloc.tcache_count=0")
+    assert returned == "True"
+    assert count < 1_000
 
 
 @pytest.mark.skipif(not ON_GLIBC, reason="another C library")
