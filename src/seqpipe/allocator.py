@@ -25,8 +25,8 @@ _OLDER_BLOCK = 2**25  # the largest that glibc before 2.35 accepts
 def keep_freed_memory(environ: Mapping[str, str] = os.environ) -> bool:
     """Lets glibc keep freed memory for the next step; does nothing elsewhere.
 
-    Settings of the user's own in the environment (`MALLOC_..._`, the tunables of `mmap` and `trim`
-    in `GLIBC_TUNABLES`) are respected. It may be called at any time and more than once.
+    Settings of the user's own in the environment (`MALLOC_..._`, `GLIBC_TUNABLES=glibc.malloc...`
+    but for those of `tcache`) are respected. It may be called at any time and more than once.
 
     Args:
         environ: the variables of the process.
@@ -37,8 +37,9 @@ def keep_freed_memory(environ: Mapping[str, str] = os.environ) -> bool:
     Source: mallopt(3).
     """
     chosen = any(name.startswith("MALLOC_") and name.endswith("_") for name in environ)
-    tunables = environ.get("GLIBC_TUNABLES", "")
-    if chosen or any(f"glibc.malloc.{what}_" in tunables for what in ("mmap", "trim")):
+    for tunable in environ.get("GLIBC_TUNABLES", "").split(":"):
+        chosen |= tunable.startswith("glibc.malloc.") and "tcache" not in tunable
+    if chosen:
         return False
     mallopt = _glibc("mallopt", ctypes.c_int, ctypes.c_int)
     if mallopt is None:
