@@ -16,8 +16,9 @@ TRAINING = [
     "Zwo\u0308lf ΑΣ\u0130 x<unk> <unk>",
     "a\tb\u00a0c\u2028d\x1fe",
     "one\n\ntwo",
+    "one\u06dd two",
 ]
-TEXTS = st.text(st.characters() | st.sampled_from(" one,'\n\t\r\x1f\u00a0\u0308Σ"))
+TEXTS = st.text(st.characters() | st.sampled_from(" one,'\n\t\r\x1f\u00a0\u0308Σ\u06dd"))
 ENTRIES = st.one_of(TEXTS, st.none(), st.lists(st.text(min_size=1), max_size=3), st.just(3.5))
 
 

@@ -83,6 +83,12 @@ def test_byte_order_marks_and_zero_width_spaces_are_blanks():
     assert WordCutter()("\ufeffHello ខ្ញុំ\u200bស្រឡាញ់") == ["Hello", "ខ្ញុំ", "ស្រឡាញ់"]
 
 
+@pytest.mark.parametrize("blank", [" ", "\u00a0", "\u2028", "\u3000"])
+def test_a_sign_of_arabic_numbers_before_a_blank_does_not_hold_the_blank(blank):
+    text = f"one\u06dd{blank}\u0600\u0601{blank}two \u06dd12"
+    assert WordCutter()(text) == ["one", "\u06dd", "\u0600\u0601", "two", "\u06dd1", "2"]
+
+
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_the_dotted_capital_i_of_turkish_is_lowered_to_one_letter(form):
     assert lowered(unicodedata.normalize(form, "İSTANBUL İ")) == "istanbul i"

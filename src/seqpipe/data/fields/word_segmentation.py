@@ -21,7 +21,8 @@ _PART = rf"[{_IN}][{_IN}\u05f3\u00ad\u200c\u200d\u2060]*"
 _UNSEEN = "\ufeff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks of order and direction
 _BLANK = rf"\s\x1c-\x1f\u200b{_UNSEEN}"
 _JOINT = r"['\u2019\u00b7\u0387\u2027]|(?<=\p{Hebrew})[\x22\u05f4](?=\p{Hebrew})"
-_WORD_OF_ANY_SCRIPT = rf"{_PART}(?:(?:{_JOINT}){_PART})*|(?=[^{_IN}{_BLANK}])(\X)\1*"
+_MARK = rf"\p{{GCB=Prepend}}+(?=[{_BLANK}])|\X"  # else \X joins such a sign to the blank after it
+_WORD_OF_ANY_SCRIPT = rf"{_PART}(?:(?:{_JOINT}){_PART})*|(?=[^{_IN}{_BLANK}])({_MARK})\1*"
 _MARKS = re.compile(f"[{_UNSEEN}]")
 _BLANKS, _OTHER_BLANK = regex.compile(rf"[{_BLANK}]+"), re.compile(r"[\t-\r\x1c-\x1f]")
 _GRAPHEME = regex.compile(r"\X")
