@@ -209,9 +209,10 @@ def marginals(
     mask, scores = _real(potentials, lengths)
     step = (scores + log_ahead(scores).unsqueeze(2)).softmax(dim=-1)
     found = [step[:, 0, 0]]
-    for step_t in step.unbind(1)[1:]:
-        p = (found[-1].unsqueeze(1) @ step_t).squeeze(1)
-        found.append(p / p.sum(dim=-1, keepdim=True))  # it is 1, but for rounding
+    with torch.autocast(step.device.type, enabled=False):  # it would round the products
+        for step_t in step.unbind(1)[1:]:
+            p = (found[-1].unsqueeze(1) @ step_t).squeeze(1)
+            found.append(p / p.sum(dim=-1, keepdim=True))  # it is 1, but for rounding
     return torch.stack(found, dim=1).masked_fill(~mask.unsqueeze(-1), 0.0)
 
 

@@ -31,7 +31,9 @@ def conditional_nats(scores: Tensor, padding: Tensor, y: Tensor) -> Tensor:
         padding: (B, T), True there.
         y: (B, T) ids, 0 in the padding.
     """
-    nats: Tensor = _ConditionalNats.apply(scores, padding, y)  # type: ignore[no-untyped-call]
+    with torch.autocast(scores.device.type, enabled=False):  # it would round the products
+        run: Any = _ConditionalNats.apply
+        nats: Tensor = run(scores.contiguous(), padding, y)
     return nats
 
 
@@ -85,8 +87,9 @@ class _ConditionalNats(torch.autograd.Function):
         added = gradient.new_zeros(B, T, K).scatter_(2, before, more.unsqueeze(2))
         each = [added[:, :1]]
         steps = zip(added.split(1, dim=1)[1:], chances.unbind(1), strict=False)
-        for added_t, chances_before in steps:
-            each.append(torch.baddbmm(added_t, each[-1], chances_before))
+        with torch.autocast(chances.device.type, enabled=False):
+            for added_t, chances_before in steps:
+                each.append(torch.baddbmm(added_t, each[-1], chances_before))
         expected = chances * torch.cat(each, dim=1).unsqueeze(3)
         expected.flatten(2).scatter_add_(2, pairs, -gradient.unsqueeze(2))
         clear_padding(expected.flatten(2), padding)
