@@ -72,6 +72,18 @@ def test_hooks_that_do_something_are_called_and_the_others_are_back_afterwards(
         assert all(callable(getattr(part, hook)) for hook in UPDATE_HOOKS)
 
 
+def test_hooks_are_back_after_an_exception(module, trainer, loader):
+    class Failing(Callback):
+        def on_train_batch_end(self, *_):
+            raise ValueError("a fault of the user")
+
+    training, plain, failing, empty = module(), Callback(), Failing(), EmptyHooks()
+    with pytest.raises(ValueError, match="a fault of the user"):
+        trainer(empty, plain, failing, max_epochs=1).fit(training, loader(), loader())
+    for part in (training, plain, failing, empty):
+        assert all(callable(getattr(part, hook)) for hook in UPDATE_HOOKS)
+
+
 @pytest.mark.parametrize("own", [False, True])
 def test_the_profiler_of_the_user_stays(module, trainer, loader, own):
     options = {"profiler": SimpleProfiler()} if own else {}

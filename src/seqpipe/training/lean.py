@@ -49,7 +49,8 @@ class LeanModule(LightningModule):
 class EmptyHooks(Callback):
     """Hides the hooks of an update that do nothing, of the module and of all callbacks.
 
-    Lightning passes over a hook that cannot be called. They are back after the training.
+    Lightning passes over a hook that cannot be called. They are back after the training, also
+    where an exception ends it.
     """
 
     def __init__(self) -> None:
@@ -73,6 +74,12 @@ class EmptyHooks(Callback):
             if vars(part).get(hook, hook) is None:  # unless somebody has set another one
                 delattr(part, hook)
         self._hidden = []
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Brings the hooks back."""
+        self.on_train_end(trainer, pl_module)
 
 
 class Unprofiled(PassThroughProfiler):
