@@ -237,6 +237,34 @@ def test_a_run_resumed_in_its_own_folder_goes_on_there(unmeasured, trainer, load
     assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == ["best.ckpt", "last.ckpt"]
 
 
+class SaveAfterTwo(Callback):
+    """Saves a checkpoint in the middle of an epoch."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if batch_idx == 1:
+            trainer.save_checkpoint(self.path)
+
+
+def test_a_training_after_a_resumed_one_has_sums_of_its_own(module, trainer, loader, tmp_path):
+    path, resumed, fresh = tmp_path / "middle.ckpt", module(), module()
+    saving = trainer(SaveAfterTwo(path), max_epochs=1, enable_checkpointing=False)
+    saving.fit(module(), loader(), loader())
+    batches = loader()
+    batches.load_state_dict({"batches": 2})
+    options = {"ckpt_path": path, "weights_only": True}
+    trainer(max_epochs=1).fit(resumed, batches, loader(), **options)
+    fresh.load_state_dict(resumed.state_dict())
+    losses = []
+    for training in (resumed, fresh):
+        run = trainer(max_epochs=1)
+        run.fit(training, loader(), loader())
+        losses.append(run.callback_metrics["train/loss"])
+    assert losses[0] == losses[1]
+
+
 def test_a_checkpoint_holds_the_configuration_and_no_code(module, trainer, loader, tmp_path):
     run = trainer(keeper(tmp_path), max_epochs=1)
     run.fit(module(), loader(), loader())

@@ -376,7 +376,7 @@ class SequenceModule(LeanModule, Observer):
         Processes that train together each draw their own random numbers.
         """
         self._accumulation.start()  # a gradient accumulated so far is in no checkpoint
-        saved = self._resumed
+        saved, self._resumed = self._resumed, {}  # for this training only
         if not saved:
             if self.global_rank > 0:
                 torch.manual_seed(torch.initial_seed() + self.global_rank)
