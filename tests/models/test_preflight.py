@@ -128,8 +128,8 @@ def test_a_model_that_counts_padding_outside_its_parts_is_refused(build, ragged)
 
 
 class ForgetsLengths(RecurrentStack):
-    def forward(self, x, lengths=None, state=None):
-        return super().forward(x, None, state)
+    def forward(self, x, lengths=None, state=None, **options):
+        return super().forward(x, None, state, **options)
 
 
 def test_a_stack_that_is_not_told_the_lengths_is_named(build, ragged):
@@ -142,15 +142,15 @@ def test_a_stack_that_is_not_told_the_lengths_is_named(build, ragged):
 class Peeks(ManyToMany):
     """Step t reads x_{t+1}, too."""
 
-    def _run(self, x, x_lengths, state):
-        return super()._run(x + torch.roll(x, -1, dims=1), x_lengths, state)
+    def _run(self, x, *args, **options):
+        return super()._run(x + torch.roll(x, -1, dims=1), *args, **options)
 
 
 class ReadsAhead(OneToMany):
     """Forgets to shift y by a step."""
 
-    def _run(self, y, y_lengths, before, state):
-        outputs, final_state = self.decoder(self.input(y), y_lengths, state)
+    def _run(self, y, y_lengths, before, state, **options):
+        outputs, final_state = self.decoder(self.input(y), y_lengths, state, **options)
         return self.head(outputs), final_state
 
 

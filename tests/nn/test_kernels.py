@@ -80,6 +80,26 @@ def test_a_kernel_equals_the_stepped_cell_in_values_and_gradients(
     )
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lengths", [LENGTHS, None])
+def test_a_final_state_that_nobody_reads_is_left_out_and_changes_nothing_else(
+    make_cell, randomise, gradients, kernel, reverse, lengths
+):
+    layer = RecurrentLayer(randomise(make_cell(D, H)), reverse=reverse)
+    use(layer, kernel)
+    x = torch.randn(B, T, D)
+    if lengths is not None:
+        x[torch.arange(T) >= lengths.unsqueeze(1)] = torch.nan
+    x.requires_grad_()
+    inputs = [x, *layer.parameters()]
+    outputs, final = layer(x, lengths, final=False)
+    whole, _ = layer(x, lengths)
+    assert final == ()
+    assert_close(outputs, whole, **exactly)
+    assert_close(gradients([outputs], inputs), gradients([whole], inputs), **exactly)
+
+
 SIZES = {  # B, T, D, H
     "one sequence": (1, 5, 3, 4),
     "one step": (3, 1, 3, 4),

@@ -324,7 +324,8 @@ class EncoderDecoder(TeacherForced, Architecture):
     def _forced(self, state: StackState, y: Tensor, y_lengths: Tensor) -> Tensor:
         """The decoder's outputs where each step reads the true y_{t-1}, (B, T_y, H)."""
         outputs: Tensor
-        outputs, _ = self.decoder(self.target(next_input(y, self.bos)), y_lengths, state)
+        inputs = self.target(next_input(y, self.bos))
+        outputs, _ = self.decoder(inputs, y_lengths, state, final=False)
         return outputs
 
     def _read_out(self, outputs: Tensor, keys: Keys | None) -> Tensor:

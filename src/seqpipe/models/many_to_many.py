@@ -78,7 +78,7 @@ class ManyToMany(Architecture):
         x: (B, T_x) or (B, T_x, 1 + C) ids, or (B, T_x, D); x_lengths: (B,). Returns (B, T_x, K),
         or (B, T_x, K, K) potentials, see `seqpipe.nn.crf`.
         """
-        logits, _ = self._run(x, x_lengths, None)
+        logits, _ = self._run(x, x_lengths, None, final=False)
         return logits
 
     def start(self, rows: int) -> StackState:
@@ -92,9 +92,9 @@ class ManyToMany(Architecture):
         return self._run(x, x_lengths, carried)
 
     def _run(
-        self, x: Tensor, x_lengths: Tensor, state: StackState | None
+        self, x: Tensor, x_lengths: Tensor, state: StackState | None, *, final: bool = True
     ) -> tuple[Tensor, StackState]:
-        outputs, final_state = self.encoder(self.input(x), x_lengths, state)
+        outputs, final_state = self.encoder(self.input(x), x_lengths, state, final=final)
         if getattr(self.head, "whole_sequences", False):
             return self.head(outputs, x_lengths), final_state
         return self.head(outputs), final_state

@@ -84,8 +84,9 @@ class ManyToOne(Architecture):
 
         x: (B, T_x) or (B, T_x, 1 + C) ids, or (B, T_x, D); x_lengths: (B,). Returns (B, K).
         """
-        outputs, state = self.encoder(self.input(x), x_lengths)
-        if self.pooling == "last":
+        last = self.pooling == "last"
+        outputs, state = self.encoder(self.input(x), x_lengths, final=last)
+        if last:
             h_last = torch.cat([direction[0] for direction in state[-1]], dim=-1)
             summary = self.encoder.drop(h_last)
         else:

@@ -117,7 +117,7 @@ class OneToMany(Architecture):
         Returns:
             (B, T_y, V) or (B, T_y, K): step t predicts y_t from y_1..y_{t-1}.
         """
-        logits, _ = self._run(y, y_lengths, self.first, self._first_state(x))
+        logits, _ = self._run(y, y_lengths, self.first, self._first_state(x), final=False)
         return logits
 
     def start(self, rows: int) -> tuple[Tensor, StackState]:
@@ -144,10 +144,16 @@ class OneToMany(Architecture):
         return logits, (last, final_state)
 
     def _run(
-        self, y: Tensor, y_lengths: Tensor, before: Tensor | int, state: StackState | None
+        self,
+        y: Tensor,
+        y_lengths: Tensor,
+        before: Tensor | int,
+        state: StackState | None,
+        *,
+        final: bool = True,
     ) -> tuple[Tensor, StackState]:
         inputs = self.input(next_input(y, before))
-        outputs, final_state = self.decoder(inputs, y_lengths, state)
+        outputs, final_state = self.decoder(inputs, y_lengths, state, final=final)
         return self.head(outputs), final_state
 
     def _before(self, rows: int) -> Tensor:

@@ -41,6 +41,7 @@ class Kernel(Protocol):
         state: State,
         *,
         reverse: bool = False,
+        final: bool = True,
     ) -> tuple[Float[Tensor, "B T H"], State]:
         """Reads each sequence from its first real step on.
 
@@ -50,10 +51,11 @@ class Kernel(Protocol):
             lengths: (B,) real steps, 1..T; None: all T.
             state: before the first step read, (B, H) for each part.
             reverse: read each sequence from its last real step to its first.
+            final: False: nobody reads the final state, which may cost something.
 
         Returns:
             h_1..h_T (B, T, H), 0 at padding; the state after each sequence's last step read, in
-            the precision of `state`.
+            the precision of `state`, or () unless `final`.
         """
         ...
 

@@ -72,6 +72,8 @@ class RecurrentLayer(nn.Module):
         x: Float[Tensor, "B T_x D"],
         lengths: Int[Tensor, " B"] | None = None,
         state: State | None = None,
+        *,
+        final: bool = True,
     ) -> tuple[Float[Tensor, "B T_x H"], State]:
         """Reads a padded batch.
 
@@ -79,10 +81,11 @@ class RecurrentLayer(nn.Module):
             x: (B, T_x, D); padding may hold anything, NaN included, and gets gradient 0.
             lengths: (B,) real steps, 1..T_x; None: all T_x.
             state: before the first step read, (B, H) for each part; None: the initial state.
+            final: False: nobody reads the final state, which may cost something.
 
         Returns:
             h_1..h_Tx (B, T_x, H), 0 at padding; the state after each sequence's last real step
-            (its first step, in reverse).
+            (its first step, in reverse), or () unless `final`.
 
         Raises:
             ShapeError: x, lengths or state have another shape; a length outside 1..T_x.
@@ -92,7 +95,7 @@ class RecurrentLayer(nn.Module):
             lengths = check_lengths(lengths, x)
         if state is None:
             state = self.initial_state(len(x))
-        return self.kernel(self.cell, x, lengths, state, reverse=self.reverse)
+        return self.kernel(self.cell, x, lengths, state, reverse=self.reverse, final=final)
 
     def kernel_name(self, device: torch.device | None = None) -> str:
         """The name of the kernel that runs on a device; None: where the weights are."""
@@ -231,6 +234,8 @@ class RecurrentStack(nn.Module):
         x: Float[Tensor, "B T_x D"],
         lengths: Int[Tensor, " B"] | None = None,
         state: StackState | None = None,
+        *,
+        final: bool = True,
     ) -> tuple[Float[Tensor, "B T_x NH"], StackState]:
         """Reads a padded batch.
 
@@ -238,6 +243,7 @@ class RecurrentStack(nn.Module):
             x: (B, T_x, D); padding may hold anything.
             lengths: (B,) real steps, 1..T_x; None: all T_x.
             state: of every layer and direction, [layer][direction]; None: the initial state.
+            final: see `RecurrentLayer`.
 
         Returns:
             outputs of the top layer (B, T_x, N*H), 0 at padding; the final state of every layer
@@ -250,9 +256,10 @@ class RecurrentStack(nn.Module):
             self._check_state(state)
         outputs, final_state = x, []
         for level, layers in enumerate(self._levels()):
+            before = [None] * len(layers) if state is None else state[level]
             results = [
-                layer(outputs, lengths, None if state is None else state[level][direction])
-                for direction, layer in enumerate(layers)
+                layer(outputs, lengths, start, final=final)
+                for layer, start in zip(layers, before, strict=True)
             ]
             outputs = self.drop(torch.cat([result[0] for result in results], dim=-1))
             final_state.append(tuple(result[1] for result in results))

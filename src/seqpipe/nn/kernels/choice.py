@@ -63,6 +63,7 @@ class FirstThatFits:
         state: State,
         *,
         reverse: bool = False,
+        final: bool = True,
     ) -> tuple[Float[Tensor, "B T H"], State]:
         """See `Kernel`.
 
@@ -73,7 +74,7 @@ class FirstThatFits:
         kernel = self.first(x.device, dtype)
         if not kernel.fits(x.device, dtype):
             raise ConfigError(cannot_run(cell, x.device))
-        return kernel(cell, x, lengths, state, reverse=reverse)
+        return kernel(cell, x, lengths, state, reverse=reverse, final=final)
 
 
 def fast_gru() -> Kernel:

@@ -106,6 +106,7 @@ class FastKernel(ABC):
         state: State,
         *,
         reverse: bool = False,
+        final: bool = True,
     ) -> tuple[Float[Tensor, "B T H"], State]:
         """See `Kernel`."""
         half = (
@@ -116,8 +117,8 @@ class FastKernel(ABC):
         with torch.autocast("cpu", enabled=False):
             x = x.to(state[0].dtype) if half else x  # another dtype is refused by the product
             run: Any = _Run.apply
-            outputs, *final = run(self, steps, half, x, *parameters, *state)
-        return outputs, tuple(final)
+            outputs, *last = run(self, steps, half, x, *parameters, *state)
+        return outputs, tuple(last) if final else ()
 
     def fits(self, device: torch.device, dtype: torch.dtype) -> bool:
         """See `Kernel`."""

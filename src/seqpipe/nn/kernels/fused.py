@@ -32,9 +32,9 @@ FAR_BELOW_ZERO = -6e4
 class FusedLSTM(PaddedKernel):
     """`torch.lstm`, for an LSTM with `output_tanh`.
 
-    torch.lstm returns c only after the last step, padding included. So padding is marked in a
-    column of its own, whose weights shut i and o and open f: there c passes through unchanged, and
-    h is 0.
+    torch.lstm returns c only after the last step, padding included. Where somebody reads the final
+    state, padding is marked in a column of its own, whose weights shut i and o and open f: there c
+    passes through unchanged, and h is 0.
     """
 
     name = "fused torch.lstm"
@@ -47,15 +47,19 @@ class FusedLSTM(PaddedKernel):
         state: State,
         *,
         reverse: bool = False,
+        final: bool = True,
     ) -> tuple[Float[Tensor, "B T H"], State]:
         """See `Kernel`."""
         if lengths is None:
-            return super().__call__(cell, x, lengths, state, reverse=reverse)
+            return super().__call__(cell, x, lengths, state, reverse=reverse, final=final)
         rows = reversed_rows(lengths, x.shape[1]) if reverse else None
-        mark: Any = _Mark.apply
-        marked = mark(x, ~length_mask(lengths, x.shape[1]), rows)
-        outputs, final = self.run(cell, marked, lengths, state)
-        return reverse_within_length(outputs, lengths) if reverse else outputs, final
+        clear: Any = _Clear.apply
+        padding = ~length_mask(lengths, x.shape[1])
+        if not final:
+            outputs, _ = self.run(cell, clear(x, padding, rows, False), None, state)
+            return clear(outputs, padding, rows, False), ()
+        outputs, last = self.run(cell, clear(x, padding, rows, True), lengths, state)
+        return reverse_within_length(outputs, lengths) if reverse else outputs, last
 
     def fits(self, device: torch.device, dtype: torch.dtype) -> bool:
         """See `Kernel`. Under autocast a CPU keeps c in bfloat16 too, which trains worse."""
@@ -81,13 +85,15 @@ class FusedLSTM(PaddedKernel):
         return outputs, _as_precise_as(state, (_last_h(outputs, h, lengths), c[0]))
 
 
-class _Mark(torch.autograd.Function):
-    """One more column, 1 at padding, where the others are 0; with rows, x is exchanged first."""
+class _Clear(torch.autograd.Function):
+    """x with 0 at padding; with rows, they are exchanged; with mark, one more column, 1 there."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, padding: Tensor, rows: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, padding: Tensor, rows: Tensor | None, mark: bool) -> Tensor:
         B, T, D = x.shape
-        ctx.rows, ctx.padding = rows, padding
+        ctx.rows, ctx.padding, ctx.D = rows, padding, D
+        if not mark:
+            return _cleared(x, padding, rows)
         x = x.reshape(B * T, D)
         marked = x.new_empty(B * T, D + 1)
         marked[:, :D] = x if rows is None else x.index_select(0, rows)
@@ -97,11 +103,18 @@ class _Mark(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        B, T, columns = gradient.shape
-        gradient = gradient.reshape(B * T, columns)[:, :-1]
-        by_x = gradient.clone() if ctx.rows is None else gradient.index_select(0, ctx.rows)
-        return clear_padding(by_x.view(B, T, -1), ctx.padding), None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return _cleared(gradient[..., : ctx.D], ctx.padding, ctx.rows), None, None, None
+
+
+def _cleared(x: Tensor, padding: Tensor, rows: Tensor | None) -> Tensor:
+    """A copy of x (B, T, D), its rows exchanged if they are given, with 0 at padding."""
+    B, T, D = x.shape
+    if rows is None:
+        copy = x.clone(memory_format=torch.contiguous_format)
+    else:
+        copy = x.reshape(B * T, D).index_select(0, rows).view(B, T, D)
+    return clear_padding(copy, padding)
 
 
 class FusedGRU(PaddedKernel):

@@ -23,6 +23,7 @@ class PaddedKernel(ABC):
         state: State,
         *,
         reverse: bool = False,
+        final: bool = True,
     ) -> tuple[Float[Tensor, "B T H"], State]:
         """See `Kernel`."""
         padding = None
@@ -31,10 +32,12 @@ class PaddedKernel(ABC):
             x = x.masked_fill(padding, 0.0)
         if reverse:
             x = reverse_within_length(x, lengths)
-        outputs, final = self.run(cell, x, lengths, state)
+        outputs, last = self.run(cell, x, lengths, state)
         if reverse:
             outputs = reverse_within_length(outputs, lengths)
-        return outputs if padding is None else outputs.masked_fill(padding, 0.0), final
+        if padding is not None:
+            outputs = outputs.masked_fill(padding, 0.0)
+        return outputs, last if final else ()
 
     def fits(self, device: torch.device, dtype: torch.dtype) -> bool:
         """See `Kernel`: everywhere."""

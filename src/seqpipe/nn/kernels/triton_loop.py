@@ -128,6 +128,7 @@ class TritonLoop(ABC):
         state: State,
         *,
         reverse: bool = False,
+        final: bool = True,
     ) -> tuple[Float[Tensor, "B T H"], State]:
         """See `Kernel`."""
         device, precision = x.device.type, state[0].dtype
@@ -138,8 +139,8 @@ class TritonLoop(ABC):
         parameters = [*cell.weights(), *(getattr(cell, name) for name in self.extra)]
         run: Any = _Run.apply
         with torch.autocast(device, enabled=False), torch.cuda.device_of(x):
-            outputs, *final = run(self, steps, precision, x, *parameters, *state)
-        return outputs, tuple(final)
+            outputs, *last = run(self, steps, precision, x, *parameters, *state)
+        return outputs, tuple(last) if final else ()
 
     def fits(self, device: torch.device, dtype: torch.dtype) -> bool:
         """See `Kernel`."""
