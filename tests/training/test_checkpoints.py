@@ -237,6 +237,18 @@ def test_a_run_resumed_in_its_own_folder_goes_on_there(unmeasured, trainer, load
     assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == ["best.ckpt", "last.ckpt"]
 
 
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_a_module_that_was_measured_can_be_trained_and_measured_again(
+    module, trainer, loader, stage
+):
+    training, run = module(), trainer(max_epochs=1)
+    (before,) = getattr(run, stage)(training, loader(), verbose=False)
+    run.fit(training, loader(), loader())
+    (after,) = getattr(run, stage)(training, loader(), verbose=False)
+    name = {"validate": "val/loss", "test": "test/loss"}[stage]
+    assert after[name] < before[name]
+
+
 class SaveAfterTwo(Callback):
     """Saves a checkpoint in the middle of an epoch."""
 

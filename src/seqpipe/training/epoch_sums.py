@@ -52,8 +52,10 @@ class EpochSums(nn.Module):
     def take(self) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss and the computed metrics; the next epoch starts from nothing."""
         computed = self.loss.compute(), self.metrics.compute() if len(self.metrics) else {}
-        self.loss.reset()
-        self.metrics.reset()
+        # Tensors of the inference mode, in which Lightning validates, cannot be added to elsewhere.
+        with torch.inference_mode(False):
+            self.loss.reset()
+            self.metrics.reset()
         return computed
 
     def states(self) -> States:
