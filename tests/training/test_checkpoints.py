@@ -249,6 +249,31 @@ def test_a_module_that_was_measured_can_be_trained_and_measured_again(
     assert after[name] < before[name]
 
 
+@pytest.mark.parametrize("hook", ["on_after_backward", "on_train_batch_end"])
+def test_a_training_after_one_that_failed_has_sums_of_its_own(module, trainer, loader, hook):
+    class Failing(Callback):
+        calls = 0
+
+    def fail(self, *_):
+        self.calls += 1
+        if self.calls == 2:
+            raise ValueError("a fault of the user")
+
+    setattr(Failing, hook, fail)
+    failed, fresh = module(), module()
+    run = trainer(Failing(), max_epochs=1, enable_checkpointing=False)
+    with pytest.raises(ValueError, match="a fault of the user"):
+        run.fit(failed, loader(), loader())
+    fresh.load_state_dict(failed.state_dict())
+    assert training_loss(trainer, failed, loader) == training_loss(trainer, fresh, loader)
+
+
+def training_loss(trainer, module, loader):
+    run = trainer(max_epochs=1)
+    run.fit(module, loader(), loader())
+    return run.callback_metrics["train/loss"]
+
+
 class SaveAfterTwo(Callback):
     """Saves a checkpoint in the middle of an epoch."""
 
@@ -269,12 +294,7 @@ def test_a_training_after_a_resumed_one_has_sums_of_its_own(module, trainer, loa
     options = {"ckpt_path": path, "weights_only": True}
     trainer(max_epochs=1).fit(resumed, batches, loader(), **options)
     fresh.load_state_dict(resumed.state_dict())
-    losses = []
-    for training in (resumed, fresh):
-        run = trainer(max_epochs=1)
-        run.fit(training, loader(), loader())
-        losses.append(run.callback_metrics["train/loss"])
-    assert losses[0] == losses[1]
+    assert training_loss(trainer, resumed, loader) == training_loss(trainer, fresh, loader)
 
 
 def test_a_checkpoint_holds_the_configuration_and_no_code(module, trainer, loader, tmp_path):

@@ -106,18 +106,11 @@ class Predictor:
 
     @torch.inference_mode()
     def _compute(self, inputs: Inputs, places: Integers) -> Sequence[Any]:
-        """The answer to each piece; if examples are cut, its (prediction, probabilities).
-
-        places: (B,).
-        """
+        """An answer, or (prediction, probabilities), of each piece. places: (B,)."""
         batch = self.encoder.batch_of(inputs, places).to(self.device)
         if self.searches:
             return search_answers(self.network, self.task, self.y, batch, self.how)
-        parts = self._predict(batch)
-        return parts if self.encoder.window is not None else self._answers_to(parts)
-
-    def _answers_to(self, parts: Iterable[tuple[Any, Floats | None]]) -> list[Answer]:
-        return [self.task.answer(self.y, *part) for part in parts]
+        return self._predict(batch)
 
     def _answers_of(
         self,
@@ -130,10 +123,8 @@ class Predictor:
         for places, wait in zip(batches, waits, strict=True):
             for place, one in zip(places.tolist(), wait(), strict=True):
                 computed[place] = one
-        if self.encoder.window is not None:
-            computed = self._answers_to(_joined(inputs, computed))
+        answers = iter(computed) if self.searches else self._answers_to(inputs, computed)
         unknown = self._count_unknown(inputs, len(found))
-        answers = iter(computed)
         for row, one in enumerate(found):
             record = None if isinstance(one, DataError) else one
             if row in inputs.errors:
@@ -143,6 +134,13 @@ class Predictor:
             if unknown is not None:
                 answer["unknown"] = unknown[row]
             yield Asked(record, answer)
+
+    def _answers_to(
+        self, inputs: Inputs, parts: Sequence[tuple[Any, Floats | None]]
+    ) -> Iterator[Answer]:
+        """Yield one answer after another: as plain values they take far more memory than arrays."""
+        joined = parts if self.encoder.window is None else _joined(inputs, parts)
+        return (self.task.answer(self.y, *part) for part in joined)
 
     def _count_unknown(self, inputs: Inputs, count: int) -> list[int] | None:
         """The number of unknown symbols of each x; None if symbols cannot be unknown."""
