@@ -48,3 +48,20 @@ def test_a_program_that_ends_in_the_middle_ends_quietly(made, warm, tmp_path):
     for _ in range(2):
         done = warm.run(program, str(folder), cwd=tmp_path)
         assert (done.returncode, done.stdout, done.stderr) == (0, "asked None\n", "")
+
+
+@pytest.mark.parametrize("name", ["category of text", "tags of spans", "tags of spans in windows"])
+def test_an_answer_becomes_plain_values_when_it_is_asked_for(made, monkeypatch, name):
+    """Floats of Python in lists and dicts take many times the memory of arrays."""
+    model, count = made(name).model, 0
+    answer_of = model.task.answer
+
+    def counted(*parts):
+        nonlocal count
+        count += 1
+        return answer_of(*parts)
+
+    monkeypatch.setattr(model.task, "answer", counted)
+    column = model.x.column
+    for number, _ in enumerate(model.answers({column: "the cat sat on a mat"} for _ in range(9))):
+        assert count == number + 1
