@@ -52,11 +52,15 @@ class EpochSums(nn.Module):
     def take(self) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss and the computed metrics; the next epoch starts from nothing."""
         computed = self.loss.compute(), self.metrics.compute() if len(self.metrics) else {}
+        self.reset()
+        return computed
+
+    def reset(self) -> None:
+        """Starts from nothing."""
         # Tensors of the inference mode, in which Lightning validates, cannot be added to elsewhere.
         with torch.inference_mode(False):
             self.loss.reset()
             self.metrics.reset()
-        return computed
 
     def states(self) -> States:
         """The sums of this process on the CPU, of metrics that have seen a batch."""

@@ -371,14 +371,14 @@ class SequenceModule(LeanModule, Observer):
         self._resumed = saved[rank] if len(saved) == self.trainer.world_size else {}
 
     def on_train_start(self) -> None:
-        """Restores the random state and the epoch's sums of a resumed training.
-
-        Processes that train together each draw their own random numbers.
-        """
+        """Restores the random state and the epoch's sums of a resumed training."""
         self._accumulation.start()  # a gradient accumulated so far is in no checkpoint
+        self._uncounted = []  # here and below: of a training that an exception ended
+        self.bad_steps.forget_update()
+        self.sums_of("train").reset()
         saved, self._resumed = self._resumed, {}  # for this training only
         if not saved:
-            if self.global_rank > 0:
+            if self.global_rank > 0:  # processes that train together draw numbers of their own
                 torch.manual_seed(torch.initial_seed() + self.global_rank)
             return
         restore_random_state(saved, self.device)
