@@ -58,7 +58,7 @@ def main() -> None:
         tables.append(f"{heading}\n\n{markdown(rows) if rows else why}")
         if failed:
             tables.append(f"`{name}.py` ended with exit code {failed}.")
-    reasons += [f"at the end: {reason}" for reason in noise()]
+    reasons += [f"at the end: {reason}" for reason in noise(own=1.0)]
     text = "\n\n".join([preamble(reasons), *tables])
     (arguments.results / "results.md").write_text(text + "\n")
     print(text)

@@ -145,10 +145,13 @@ def has_bf16() -> bool:
     return bool({"avx512_bf16", "amx_bf16"} & set(_cpu_info().get("flags", "").split()))
 
 
-def noise() -> list[str]:
-    """Reasons why times measured now could be wrong; empty on a quiet machine."""
+def noise(own: float = 0.0) -> list[str]:
+    """Reasons why times measured now could be wrong; empty on a quiet machine.
+
+    own: programs of the benchmark itself that ran during the last minute.
+    """
     reasons = []
-    load = os.getloadavg()[0]
+    load = max(0.0, os.getloadavg()[0] - own)
     if load > QUIET_LOAD:
         reasons.append(f"{load:.2f} other programs ran during the last minute")
     spread = calibration_spread()
