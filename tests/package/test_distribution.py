@@ -21,6 +21,7 @@ SOURCE = REPOSITORY / "src" / "seqpipe"
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 DISTRIBUTION_OF = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 DISTRIBUTION_OF |= {"hydra": "hydra-core", "markdown_it": "markdown-it-py"}
+DISTRIBUTION_OF |= {"triton": "torch"}  # whose builds for CUDA bring it; nothing else uses it
 
 
 def normal(name: str) -> str:

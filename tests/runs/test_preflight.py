@@ -14,9 +14,10 @@ from seqpipe.nn.masks import length_mask
 class Peeks(ManyToMany):
     """Step t reads x_{t+1}, the last one x_T."""
 
-    def _run(self, x, x_lengths, state):
+    def _run(self, x, x_lengths, *args, **options):
         ends = ~length_mask(x_lengths - 1, x.shape[1])
-        return super()._run(torch.where(ends, x, torch.roll(x, -1, dims=1)), x_lengths, state)
+        peeking = torch.where(ends, x, torch.roll(x, -1, dims=1))
+        return super()._run(peeking, x_lengths, *args, **options)
 
 
 class Loud(ManyToOne):
