@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqpipe.data.columns import Array
 from seqpipe.data.kinds import KINDS, Kind
 from seqpipe.data.kinds import FieldSpec as FieldSpec
 from seqpipe.data.kinds import SequenceSpec as SequenceSpec
 from seqpipe.data.missing import is_blank, is_missing
 from seqpipe.errors import DataError, did_you_mean
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Record = Mapping[str, Any]
 """One example as read: column -> value."""
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from seqpipe.data.base import Array, Field, FieldSpec, Record
+from seqpipe.data.base import Field, FieldSpec, Record
+from seqpipe.data.columns import Array
 from seqpipe.errors import DataError
 
 

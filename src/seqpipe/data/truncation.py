@@ -1,14 +1,11 @@
 """Truncation: sequences longer than allowed are cut, dropped or refused."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-
+from seqpipe.data.columns import Array
 from seqpipe.data.kinds import Kind
 from seqpipe.errors import DataError
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

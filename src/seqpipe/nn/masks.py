@@ -49,18 +49,32 @@ def reverse_within_length(
     """
     if lengths is None:
         return x.flip(1)
+    return exchange_rows(x, reversed_rows(lengths, x.shape[1]))
+
+
+def exchange_rows(x: Float[Tensor, "B T D"], rows: Int[Tensor, " BT"]) -> Float[Tensor, "B T D"]:
+    """X with pairs of steps exchanged. rows: the row b * T + t' that comes to each b * T + t."""
     exchange: Any = _Exchange.apply
-    exchanged: Tensor = exchange(x, reversed_rows(lengths, x.shape[1]))
+    exchanged: Tensor = exchange(x, rows)
     return exchanged
 
 
-def reversed_rows(lengths: Int[Tensor, " B"], T: int) -> Int[Tensor, " BT"]:
-    """The row b * T + t' that `reverse_within_length` puts at b * T + t. lengths: (B,)."""
+def reversed_steps(lengths: Int[Tensor, " B"], T: int) -> Int[Tensor, "B T"]:
+    """The step that `reverse_within_length` puts at each step. lengths: (B,)."""
     t = torch.arange(T, device=lengths.device)
     end = lengths.unsqueeze(1)
-    read_from = torch.where(t < end, end - 1 - t, t)
+    return torch.where(t < end, end - 1 - t, t)
+
+
+def reversed_rows(lengths: Int[Tensor, " B"], T: int) -> Int[Tensor, " BT"]:
+    """The rows of `reverse_within_length`, see `exchange_rows`. lengths: (B,)."""
     first = torch.arange(len(lengths), device=lengths.device).unsqueeze(1) * T
-    return (first + read_from).flatten()
+    return (first + reversed_steps(lengths, T)).flatten()
+
+
+def rows_of(x: Float[Tensor, "B T D"], rows: Int[Tensor, " BT"]) -> Float[Tensor, "BT D"]:
+    """Rows of the flattened batch: whole ones are 3.5 times as fast as gather on a CPU."""
+    return x.flatten(0, 1).index_select(0, rows)
 
 
 class _Exchange(torch.autograd.Function):
@@ -69,14 +83,11 @@ class _Exchange(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
         ctx.save_for_backward(rows)
-        B, T, D = x.shape
-        # Whole rows of the flattened batch: 3.5 times as fast as gather on a CPU.
-        return x.reshape(B * T, D).index_select(0, rows).view(B, T, D)
+        return rows_of(x, rows).view(x.shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        exchange: Any = _Exchange.apply
-        return exchange(gradient, ctx.saved_tensors[0]), None
+        return exchange_rows(gradient, ctx.saved_tensors[0]), None
 
 
 def check_lengths(lengths: Tensor, x: Tensor) -> Tensor | None:

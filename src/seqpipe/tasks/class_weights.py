@@ -42,6 +42,11 @@ def weights_of(how: str | None, y: FieldSpec) -> Tensor | None:
     return (weights * counts.sum() / (weights * counts).sum()).float()
 
 
+def of_classes(weights: Tensor, classes: Tensor) -> Tensor:
+    """The weight of each class, without waiting for a GPU. weights: (K,); classes: any shape."""
+    return weights.to(classes.device, non_blocking=True)[classes]
+
+
 def cross_entropy(
     logits: Tensor,
     classes: Tensor,
@@ -69,7 +74,7 @@ def cross_entropy(
         return loss()
     each = loss(reduction="none")
     if weights is not None:
-        each = each * weights.to(logits.device, non_blocking=True)[classes]
+        each = each * of_classes(weights, classes)
     return each.mean() if mask is None else mean_over_real(each, mask)
 
 

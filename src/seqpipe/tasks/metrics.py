@@ -58,8 +58,7 @@ class Accuracy(MulticlassAccuracy):
         """Counts by a mask: taking out what counts, as torchmetrics does, makes a GPU wait."""
         counts = _counts(self.ignore_index, target)
         right, total = ((preds == target) & counts).sum(), counts.sum()
-        wrong, others = total - right, ((self.num_classes or 0) - 2) * total + right
-        for state, added in {"tp": right, "fp": wrong, "fn": wrong, "tn": others}.items():
+        for state, added in self._states(right, total).items():
             getattr(self, state).add_(added)  # in place: to set an attribute takes longer
 
     def of_examples(
@@ -67,8 +66,11 @@ class Accuracy(MulticlassAccuracy):
     ) -> dict[str, Tensor]:
         """See `ByExample`."""
         predictions, truths, examples = _counted(self.ignore_index, predictions, truths, examples)
-        right = added_up((predictions == truths).long(), examples, count)
-        total = added_up(torch.ones_like(truths), examples, count)
+        each = (predictions == truths).long(), torch.ones_like(truths)
+        return self._states(*(added_up(one, examples, count) for one in each))
+
+    def _states(self, right: Tensor, total: Tensor) -> dict[str, Tensor]:
+        """The counts that torchmetrics adds up, with `right` decisions of `total`."""
         wrong, others = total - right, ((self.num_classes or 0) - 1) * total
         return {"tp": right, "fp": wrong, "fn": wrong, "tn": others - wrong}
 
@@ -81,8 +83,7 @@ class F1(MulticlassF1Score):
     ) -> dict[str, Tensor]:
         """See `ByExample`."""
         predictions, truths, examples = _counted(self.ignore_index, predictions, truths, examples)
-        K = self.num_classes
-        assert K is not None
+        K = self.num_classes or 0
 
         def of_each_class(classes: Tensor, of: Tensor) -> Tensor:
             return torch.bincount(of * K + classes, minlength=count * K).view(count, K)

@@ -13,7 +13,7 @@ from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.errors import ConfigError
 from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
 from seqpipe.nn.precision import precise
-from seqpipe.tasks.class_weights import ClassWeights, weights_of
+from seqpipe.tasks.class_weights import ClassWeights, of_classes, weights_of
 from seqpipe.tasks.classification import ClassTask
 from seqpipe.tasks.metrics import ordinal_metrics
 
@@ -73,7 +73,7 @@ class Ordinal(ClassTask):
         """outputs: (B, K - 1). Classes are weighted in training only."""
         log_p = log_probabilities(outputs).gather(1, batch.y.unsqueeze(1)).squeeze(1)
         if training and self.weights is not None:
-            log_p = log_p * self.weights.to(log_p.device)[batch.y]
+            log_p = log_p * of_classes(self.weights, batch.y)
         return -log_p.mean()
 
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,12 @@ from seqpipe.nn.cross_entropy import (
     overwriting_cross_entropy,
 )
 from seqpipe.tasks.base import Pairs, Task
-from seqpipe.tasks.class_weights import cross_entropy, cross_entropy_of_each, entropy_of
+from seqpipe.tasks.class_weights import (
+    cross_entropy,
+    cross_entropy_of_each,
+    entropy_of,
+    of_classes,
+)
 from seqpipe.tasks.metric_sums import sums_by_example
 from seqpipe.tasks.real_steps import real_steps
 
@@ -47,7 +52,7 @@ class StepTask(Task):
         y = batch.y.where(mask, 0)
         shares = mask.to(torch.promote_types(outputs.dtype, torch.float32)) / mask.sum()
         if self.weights is not None:
-            shares = shares * self.weights.to(y.device, non_blocking=True)[y]
+            shares = shares * of_classes(self.weights, y)
         return overwriting_cross_entropy(
             outputs.flatten(0, 1),
             y.flatten(),

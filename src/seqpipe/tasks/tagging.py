@@ -24,7 +24,7 @@ from seqpipe.nn.crf import (
 from seqpipe.nn.onnx_graph import FLOAT, INTEGER, STEPS, Graph, Steps, Value
 from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs
-from seqpipe.tasks.class_weights import ClassWeights, weights_of
+from seqpipe.tasks.class_weights import ClassWeights, of_classes, weights_of
 from seqpipe.tasks.entity_metrics import IGNORED, EntityScores
 from seqpipe.tasks.metrics import class_metrics
 from seqpipe.tasks.real_steps import mean_over_real, real_steps
@@ -108,7 +108,7 @@ class Tagging(StepTask):
         mask = self.mask(batch)
         nats, y = real_steps(mask, self._nats(outputs, batch), batch.y)
         if training and self.weights is not None:
-            nats = nats * self.weights.to(nats.device)[y]
+            nats = nats * of_classes(self.weights, y)
         return mean_over_real(nats, mask)
 
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:

@@ -58,15 +58,15 @@ class EmptyHooks(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hides the hooks, and spares the calls of a profiler that measures nothing."""
-        of: Any = trainer  # whose attributes are not typed
-        parts: list[tuple[Any, type]] = [(one, Callback) for one in of.callbacks]
+        untyped: Any = trainer
+        parts: list[tuple[Any, type]] = [(one, Callback) for one in untyped.callbacks]
         for part, base in (*parts, (pl_module, LightningModule)):
             for hook in UPDATE_HOOKS:
                 if hook not in vars(part) and getattr(type(part), hook) is getattr(base, hook):
                     setattr(part, hook, None)
                     self._hidden.append((part, hook))
-        if type(of.profiler) is PassThroughProfiler:
-            of.profiler = Unprofiled()
+        if type(untyped.profiler) is PassThroughProfiler:
+            untyped.profiler = Unprofiled()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Brings the hooks back."""

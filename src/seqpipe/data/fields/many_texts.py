@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from seqpipe.data.columns import Integers
 from seqpipe.data.vocabulary import EOS, UNK, Vocabulary, id_type
 
 _LONGEST_KNOWN, _MOST_KNOWN = 40, 100_000  # characters; entries, tens of MB
 _BLANK = " "
 
 Ids = np.ndarray[Any, np.dtype[np.signedinteger[Any]]]
-Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Known(dict[str, list[int]]):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from seqpipe.bounds import Count, checked
-from seqpipe.data.base import Array, FieldSpec, Record
+from seqpipe.data.base import FieldSpec, Record
+from seqpipe.data.columns import Array
 from seqpipe.data.fields.subwords import Bytes, Subwords
 from seqpipe.data.fields.text_field import Counts, TextField, unknown_rates
 from seqpipe.data.fields.tokenization import (

@@ -308,6 +308,7 @@ class Words(Separated):
 
     unit, default_min_count = "words", 2
     of_words = ends_paragraphs = composes = True
+    cut: WordCutter
 
     def clear(self) -> None:
         """Forget the words, and where blanks stand."""
@@ -317,7 +318,7 @@ class Words(Separated):
     def observe(self, entry: Entry) -> None:
         """Notice where blanks stand."""
         for part in () if self.spacing.full else _paragraphs(entry):
-            self.spacing.see([*self.words.spaced(part)])
+            self.spacing.see([*self.cut.spaced(part)])
 
     def learn(self, counts: Counter[str]) -> None:
         """List the words, and learn where blanks stand."""
@@ -340,7 +341,7 @@ class Words(Separated):
         return [ids for ids in found if ids]
 
     def _set_symbols(self, symbols: Sequence[str]) -> None:
-        self.cut = self.words = WordCutter(self.unknown, self.reading)
+        self.cut = WordCutter(self.unknown, self.reading)
         super()._set_symbols(symbols)
 
     def join(self, symbols: Sequence[str]) -> str:

@@ -17,10 +17,11 @@ from seqpipe.nn.cell import Cell, State
 from seqpipe.nn.kernels.padded import PaddedKernel
 from seqpipe.nn.masks import (
     clear_padding,
+    exchange_rows,
     last_real_step,
     length_mask,
-    reverse_within_length,
     reversed_rows,
+    rows_of,
 )
 
 # Pre-activations at which a sigmoid is exactly 0 or 1 in every precision, finite in half.
@@ -59,7 +60,7 @@ class FusedLSTM(PaddedKernel):
             outputs, _ = self.run(cell, clear(x, padding, rows, False), None, state)
             return clear(outputs, padding, rows, False), ()
         outputs, last = self.run(cell, clear(x, padding, rows, True), lengths, state)
-        return reverse_within_length(outputs, lengths) if reverse else outputs, last
+        return outputs if rows is None else exchange_rows(outputs, rows), last
 
     def fits(self, device: torch.device, dtype: torch.dtype) -> bool:
         """See `Kernel`. Under autocast a CPU keeps c in bfloat16 too, which trains worse."""
@@ -94,9 +95,8 @@ class _Clear(torch.autograd.Function):
         ctx.rows, ctx.padding, ctx.D = rows, padding, D
         if not mark:
             return _cleared(x, padding, rows)
-        x = x.reshape(B * T, D)
         marked = x.new_empty(B * T, D + 1)
-        marked[:, :D] = x if rows is None else x.index_select(0, rows)
+        marked[:, :D] = x.reshape(B * T, D) if rows is None else rows_of(x, rows)
         marked = clear_padding(marked.view(B, T, D + 1), padding)
         marked[..., D] = padding
         return marked
@@ -109,11 +109,10 @@ class _Clear(torch.autograd.Function):
 
 def _cleared(x: Tensor, padding: Tensor, rows: Tensor | None) -> Tensor:
     """A copy of x (B, T, D), its rows exchanged if they are given, with 0 at padding."""
-    B, T, D = x.shape
     if rows is None:
         copy = x.clone(memory_format=torch.contiguous_format)
     else:
-        copy = x.reshape(B * T, D).index_select(0, rows).view(B, T, D)
+        copy = rows_of(x, rows).view(x.shape)
     return clear_padding(copy, padding)
 
 

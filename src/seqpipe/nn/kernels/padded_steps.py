@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from seqpipe.nn.masks import reversed_steps
+
 
 @dataclass(frozen=True)
 class PaddedSteps:
@@ -37,7 +39,7 @@ class PaddedSteps:
         B, T = x.shape[:2]
         t = torch.arange(T, device=x.device).unsqueeze(1).expand(T, B)
         ends = torch.full((B,), T, device=x.device) if lengths is None else lengths.contiguous()
-        turned = torch.where(t < ends, ends - 1 - t, t) if reverse else t
+        turned = reversed_steps(ends, T).t() if reverse else t
         return cls(ends, turned, None if lengths is None else t >= ends)
 
     def by_time(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "T B D"]:
