@@ -47,7 +47,7 @@ SHARED = [
     if is_dataclass(made)
     if any(f.name == "test" and f.init and isinstance(f.default, float) for f in fields(made))
 ]
-NEEDED = {str: "x", int: 3, list[str]: ["x", "y"], Source: Digits()}
+NEEDED = {str: "x", int: 10, list[str]: ["x", "y"], Source: Digits()}
 WRONG = (-5, 0, 1, 2, 129, 1.5, "no such choice")
 
 

@@ -1,5 +1,6 @@
 import datetime
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -8,7 +9,14 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.labels import Tags
 from seqpipe.data.fields.symbols import Symbols
 from seqpipe.data.hashing import digest
-from seqpipe.data.sources.generated import DATE_FORMATS, Adding, CopyMemory, Dates, spell
+from seqpipe.data.sources.generated import (
+    DATE_FORMATS,
+    Adding,
+    CopyMemory,
+    Dates,
+    TemporalOrder,
+    spell,
+)
 from seqpipe.errors import ConfigError
 
 SMALL = {"train": 300, "valid": 40, "test": 40}
@@ -122,7 +130,31 @@ def test_copy_memory_tags_keep_their_numbers():
     assert example.y[-10:].tolist() == example.x[:10].tolist()
 
 
-@pytest.mark.parametrize("source", [Dates, Adding, CopyMemory])
+@pytest.mark.parametrize("length", [10, 57, 100])
+def test_the_class_of_temporal_order_is_its_two_marked_symbols_in_their_order(length):
+    splits = TemporalOrder(length=length, **SMALL).read()
+    assert {split: len(r) for split, r in splits.by_name().items()} == SMALL
+    firsts, seconds = set(), set()
+    for record in splits.train:
+        sequence = record["sequence"]
+        first, second = (t for t, symbol in enumerate(sequence) if symbol in "AB")
+        assert record["order"] == sequence[first] + sequence[second]
+        assert set(sequence) - {"A", "B"} <= set("cdef")
+        assert len(sequence) == length
+        firsts.add(first)
+        seconds.add(second)
+    assert (min(firsts), max(firsts)) == (length // 10, 2 * length // 10)
+    assert (min(seconds), max(seconds)) == (4 * length // 10, 5 * length // 10)
+
+
+def test_the_four_orders_are_as_frequent():
+    records = TemporalOrder(length=10, train=20_000, valid=1, test=1).read().train
+    counts = Counter(r["order"] for r in records)
+    assert set(counts) == {"AA", "AB", "BA", "BB"}
+    assert min(counts.values()) > 4800
+
+
+@pytest.mark.parametrize("source", [Dates, Adding, CopyMemory, TemporalOrder])
 def test_the_seed_makes_the_data(source):
     options = {} if source is Dates else {"length": 10}
     one, same, other = (source(**options, **SMALL, seed=seed).read() for seed in (0, 0, 1))

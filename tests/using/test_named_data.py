@@ -9,7 +9,7 @@ from seqpipe.runs.trust import check_data, named_data
 
 BUNDLED = (
     *("adding", "copy_memory", "dates", "digits", "digits_flat"),
-    *("identifiers", "python_docs", "python_tokens"),
+    *("identifiers", "python_docs", "python_tokens", "temporal_order"),
 )
 READ = {
     "conll2003": ("data.path=here", "data.path=here"),

@@ -1,4 +1,4 @@
-"""Made-up data of any size: dates in many spellings, and two tests of memory."""
+"""Made-up data of any size: dates in many spellings, and three tests of memory."""
 
 import datetime
 import random
@@ -214,3 +214,44 @@ class CopyMemory(Generated):
         ]
         first, second = self.sizes["train"], self.sizes["train"] + self.sizes["valid"]
         return Splits(records[:first], records[first:second], records[second:])
+
+
+@dataclass(kw_only=True)
+class TemporalOrder(Generated):
+    """The temporal order problem: which of A and B came first and second, far apart.
+
+    Each of `length` = T symbols is one of c, d, e, f, but for two that are A or B: one in
+    [T/10, 2T/10], one in [4T/10, 5T/10], counted from 0 and rounded down. The class is what the
+    two are, in their order: AA, AB, BA or BB, each as likely. The last half of the sequence says
+    nothing of it.
+
+    Records: `sequence` str of `length` letters; `order` str.
+
+    Args:
+        length: T_x.
+
+    Source: Hochreiter & Schmidhuber (1997), "Long short-term memory", experiment 6a, there with
+    one more symbol at each end; places in tenths of T as in Pascanu, Mikolov & Bengio (2013), "On
+    the difficulty of training recurrent neural networks", section 4.1.1.
+    """
+
+    OTHERS, MARKED = "cdef", "AB"
+
+    length: Annotated[int, whole(10).because("a step for each tenth")]
+
+    def read(self) -> Splits:
+        """Draw all records from one generator."""
+        rng = np.random.default_rng(self.seed)
+        others, marked = np.array(list(self.OTHERS)), np.array(list(self.MARKED))
+        tenth = self.length / 10
+
+        def records(size: int) -> list[Record]:
+            symbols = others[rng.integers(0, len(others), (size, self.length))]
+            order = marked[rng.integers(0, len(marked), (size, 2))]
+            for place, (first, last) in enumerate(((1, 2), (4, 5))):
+                steps = rng.integers(int(first * tenth), int(last * tenth) + 1, size)
+                symbols[np.arange(size), steps] = order[:, place]
+            rows = zip(symbols.tolist(), order.tolist(), strict=True)
+            return [{"sequence": "".join(row), "order": "".join(two)} for row, two in rows]
+
+        return Splits(**{split: records(size) for split, size in self.sizes.items()})
