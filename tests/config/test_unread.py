@@ -71,6 +71,11 @@ UNREAD = [
         "scheduler=step trainer.max_epochs=5 scheduler.step_size=5",
         "the learning rate would not change within trainer.max_epochs=5",
     ),
+    (
+        "scheduler=decay trainer.max_epochs=5 scheduler.start_epoch=5",
+        "the learning rate would not change within trainer.max_epochs=5; allowed: leave it out, "
+        "or scheduler.start_epoch below 5",
+    ),
 ]
 READ = [
     "data=fasta data.source.labels=l.csv data.source.label_column=kind",
@@ -103,6 +108,7 @@ READ = [
     "scheduler=step trainer.max_epochs=5 scheduler.step_size=4 scheduler.gamma=0.1",
     "scheduler=step scheduler.gamma=0.1 trainer.max_epochs=-1 trainer.max_steps=100",
     "scheduler=step scheduler.gamma=0.1 trainer=debug",
+    "scheduler=decay scheduler.start_epoch=4 scheduler.gamma=0.1 trainer.max_epochs=5",
 ]
 
 

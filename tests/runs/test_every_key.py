@@ -43,7 +43,7 @@ CASES = {
     **{f"cell={cell}": (*ADDING, f"cell={cell}") for cell in ("lstm", "lstm_peephole")},
     **{f"optim={name}": (*ADDING, f"optim={name}") for name in ("sgd", "adam", "adamw", "rmsprop")},
     **{f"scheduler={s}": (*ADDING, f"scheduler={s}") for s in ("step", "cosine", "plateau")},
-    "scheduler=warmup_cosine": (*ADDING, "scheduler=warmup_cosine"),
+    **{f"scheduler={s}": (*ADDING, f"scheduler={s}") for s in ("none", "decay", "warmup_cosine")},
     **{
         f"decay={name}": (
             *(*DATES, f"architecture.teacher_forcing_decay={name}"),

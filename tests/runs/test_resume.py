@@ -57,6 +57,7 @@ def assert_same_state(one, other):
 
 CLIPPED = ("trainer.gradient_clip_val=0.2",)
 STEPWISE = ("scheduler=step", "scheduler.step_size=1")
+WARMED = ("scheduler=decay", "scheduler.start_epoch=1", "scheduler.warmup_steps=10")
 PLATEAU = ("scheduler=plateau", "scheduler.patience=0", "optim.lr=0.2")
 LONG = ("trainer.max_epochs=9",)
 WORKER = (*LANES, "data.num_workers=1")
@@ -64,6 +65,7 @@ STOPS = [  # the data, what all runs share, the end of the whole, the first end 
     ("adding", (), "trainer.max_epochs=4", "trainer.max_epochs=2", 8),
     ("adding", STEPWISE, "trainer.max_epochs=4", "trainer.max_epochs=2", 8),
     ("adding", PLATEAU, "trainer.max_epochs=4", "trainer.max_epochs=2", 8),
+    ("adding", WARMED, "trainer.max_epochs=4", "trainer.max_epochs=2", 8),
     ("adding", CLIPPED, "trainer.max_epochs=3", "trainer.max_steps=3", 3),
     ("adding", CLIPPED, "trainer.max_epochs=3", "trainer.max_steps=6", 6),
     ("adding", LONG, "trainer.max_steps=12", "trainer.max_epochs=1", 4),
@@ -326,3 +328,18 @@ def test_other_records_under_the_same_name_are_refused(launch, tmp_path):
         "allowed: the same records"
     )
     assert not (tmp_path / "runs" / "resumed").exists()
+
+
+def test_a_checkpoint_of_a_version_without_an_option_is_continued_with_its_default(
+    launch, tmp_path
+):
+    first = launch("adding", *STEADY, "trainer.max_epochs=1", folder="first")
+    saved = torch.load(last(first), weights_only=True)
+    del saved["seqpipe"]["config"]["scheduler"]["warmup_steps"]
+    older = tmp_path / "last.ckpt"
+    torch.save(saved, older)
+    more = [*STEADY, "trainer.max_epochs=2", f"resume={older}"]
+    with pytest.raises(ConfigError, match=r"allowed: scheduler\.warmup_steps=0$"):
+        launch("adding", *more, "scheduler.warmup_steps=5", folder="refused")
+    resumed = launch("adding", *more, folder="resumed")
+    assert resumed.metrics == launch("adding", *STEADY, "trainer.max_epochs=2").metrics

@@ -68,6 +68,51 @@ def test_plateau_waits_for_patience_then_lowers_down_to_the_least(mode):
     assert seen == [0.8, 0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.4, 0.2, 0.2, 0.2, 0.2]
 
 
+@pytest.mark.parametrize(("start_epoch", "gamma"), [(4, 0.5), (6, 1 / 1.2), (1, 0.9)])
+def test_decay_keeps_the_rate_up_to_an_epoch_and_then_multiplies_it_at_each(start_epoch, gamma):
+    seen, schedule = lrs_of(schedules.decay, 9, start_epoch=start_epoch, gamma=gamma)
+    wanted = [0.5 * gamma ** max(0, epoch - start_epoch) for epoch in range(1, 10)]
+    assert seen == pytest.approx(wanted)
+    assert schedule["interval"] == "epoch"
+
+
+EPOCHWISE = {
+    "none": (schedules.constant, {}, lambda epoch: 1.0),
+    "step": (schedules.step, {"step_size": 2, "gamma": 0.25}, lambda e: 0.25 ** (e // 2)),
+    "decay": (schedules.decay, {"start_epoch": 1}, lambda epoch: 0.5**epoch),
+    "plateau": (schedules.plateau, {"patience": 0}, lambda epoch: 0.5 ** max(0, epoch - 1)),
+}
+
+
+@pytest.mark.parametrize("name", EPOCHWISE)
+def test_a_warm_up_multiplies_what_the_schedule_says(name, module, trainer, loader, watch):
+    """Ten updates of 16, while the schedule by epochs acts in the middle of them."""
+    make, options, factor = EPOCHWISE[name]
+
+    def schedule(optimizer, **about):
+        return make(optimizer, **options, **about, warmup_steps=10)
+
+    never_better = module(make_schedule=schedule, scale=0.0)
+    trainer(max_epochs=4).fit(never_better, loader(), loader())
+    risen = [min(1.0, (update + 1) / 11) for update in range(16)]
+    wanted = [0.1 * risen[update] * factor(update // 4) for update in range(16)]
+    assert watch.lrs == pytest.approx(wanted, rel=1e-12)
+    assert watch.lrs[12:] == [0.1 * factor(3)] * 4  # exactly, once it is over
+
+
+def test_a_warm_up_before_a_cosine_ends_where_the_cosine_begins():
+    seen, _ = lrs_of(schedules.cosine, 20, warmup_steps=4)
+    by_ratio, _ = lrs_of(schedules.warmup_cosine, 20, warmup_ratio=0.2)
+    assert seen == by_ratio
+    assert max(seen) == seen[4] == 0.5
+
+
+@pytest.mark.parametrize("make", [schedules.constant, schedules.step, schedules.decay])
+def test_without_a_warm_up_there_is_no_second_schedule(make):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    assert not isinstance(make(optimizer, total_steps=9, **ABOUT), list)
+
+
 def test_no_schedule_leaves_the_learning_rate(module, trainer, loader, watch):
     assert (
         schedules.constant(torch.optim.SGD([torch.zeros(1)], lr=1), total_steps=1, **ABOUT) is None

@@ -145,13 +145,15 @@ def _of_trainer(tree: Tree) -> Iterator[tuple[str, str]]:
 
 
 def _of_schedule(tree: Tree) -> Iterator[tuple[str, str]]:
-    """A step that comes after the end; a training on a part of the batches is only a trial."""
-    epochs, size = tree.get("trainer.max_epochs"), tree.get("scheduler.step_size")
+    """A change that comes after the end; a training on a part of the batches is only a trial."""
+    epochs, target = tree.get("trainer.max_epochs"), tree.get("scheduler._target_")
+    names = {"step": "step_size", "decay": "start_epoch"}
+    first = names.get(str(target).removeprefix("seqpipe.training.schedules."))
+    size = tree.get(f"scheduler.{first}")
     whole = tree.get("trainer.limit_train_batches") in (None, 1.0)
-    stepwise = tree.get("scheduler._target_") == "seqpipe.training.schedules.step"
-    if stepwise and whole and isinstance(size, int) and 0 < epochs <= size:
+    if first and whole and isinstance(size, int) and 0 < epochs <= size:
         text = f"the learning rate would not change within trainer.max_epochs={epochs}"
-        below = f"scheduler.step_size below {epochs}" if epochs > 1 else "more trainer.max_epochs"
+        below = f"scheduler.{first} below {epochs}" if epochs > 1 else "more trainer.max_epochs"
         allowed = f"{_LEAVE_OUT}, or {below}"
-        yield "scheduler.step_size", f"{text}; {allowed}"
-        yield "scheduler.gamma", f"{text}, since scheduler.step_size={size}; {allowed}"
+        yield f"scheduler.{first}", f"{text}; {allowed}"
+        yield "scheduler.gamma", f"{text}, since scheduler.{first}={size}; {allowed}"

@@ -1,6 +1,7 @@
 """Checks of a checkpoint to resume from: one of seqpipe's, of the same model and data."""
 
 import contextlib
+import inspect
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from seqpipe.bounds import THREADS
 from seqpipe.config.config_view import is_kernel, leaves
+from seqpipe.config.signatures import found_target
 from seqpipe.errors import ConfigError, first_line, resource_message
 from seqpipe.rules import refusal, shown
 from seqpipe.training.checkpoints import (
@@ -76,6 +78,7 @@ def _compare(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
     written: Any = OmegaConf.to_container(cfg, resolve=True)
     before, now = dict(leaves(saved["seqpipe"]["config"])), dict(leaves(written))
     _align_decay(before, now)
+    _add_new_options(before, now)
     problems = [
         refusal(
             key,
@@ -158,6 +161,21 @@ def _align_decay(before: dict[str, Any], now: dict[str, Any]) -> None:
     now.setdefault(key, "matrices")
     if before.get("optim.weight_decay") == now.get("optim.weight_decay") == 0:
         before[key] = now[key]
+
+
+def _add_new_options(before: dict[str, Any], now: Mapping[str, Any]) -> None:
+    """Adds arguments that an older version lacked, with the defaults of their classes."""
+    for key in now.keys() - before.keys():
+        parent, _, name = key.rpartition(".")
+        target = now.get(f"{parent}._target_")
+        if (
+            key.split(".")[0] in MUST_AGREE
+            and target
+            and target == before.get(f"{parent}._target_")
+        ):
+            argument = inspect.signature(found_target(target)).parameters.get(name)
+            if argument is not None and argument.default is not argument.empty:
+                before[key] = argument.default
 
 
 def check_data(cfg: DictConfig, resumed: Resumed | None, digests: Mapping[str, str]) -> None:

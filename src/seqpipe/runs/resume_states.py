@@ -25,7 +25,7 @@ from seqpipe.training.optimizers import keep_speed
 
 _MOVING = (  # of a schedule; all else is chosen in the configuration
     *("last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial"),
-    *("best", "num_bad_epochs", "cooldown_counter"),
+    *("best", "num_bad_epochs", "cooldown_counter", "full"),
 )
 _SHOWN = 60  # characters of a value
 
@@ -115,13 +115,13 @@ def _optimizer_faults(cfg: DictConfig, saved: list[Any], trial: SequenceModule) 
 def _schedule_faults(cfg: DictConfig, saved: list[Any], trial: SequenceModule) -> Iterator[str]:
     """Differences from the configured schedule, apart from how far it has come."""
     made = trial.schedule(trial.optimizer(), SOME_STEPS)
-    whole = made["scheduler"] if isinstance(made, Mapping) else made
+    parts = [] if made is None else made if isinstance(made, list) else [made]
     if not _is_packaged(cfg):
         return
-    if len(saved) != int(whole is not None):
-        yield f"{len(saved)} schedules, here {int(whole is not None)}"
-    for state in saved if whole is not None else ():
-        fresh = whole.state_dict()
+    if len(saved) != len(parts):
+        yield f"{len(saved)} schedules, here {len(parts)}"
+    for state, part in zip(saved, parts, strict=False):
+        fresh = (part["scheduler"] if isinstance(part, Mapping) else part).state_dict()
         yield from _differences(state, fresh, "schedule", finite=False)
         yield from (f"schedule.{name}: unknown" for name in sorted(state.keys() - fresh.keys()))
         for name in fresh.keys() - set(_MOVING):

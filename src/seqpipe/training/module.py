@@ -11,7 +11,6 @@ import torch
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.report.examples import confusion_finding, draw_confusion
@@ -26,6 +25,7 @@ from seqpipe.training.lean import LeanModule
 from seqpipe.training.nonfinite_guard import BadSteps, run_backward
 from seqpipe.training.optimizers import keep_speed, make_for
 from seqpipe.training.process_state import gather, random_state, restore_random_state
+from seqpipe.training.schedules import step_plateau
 
 Stage = Literal["train", "val", "test"]
 
@@ -190,9 +190,8 @@ class SequenceModule(LeanModule, Observer):
         Lightning would step it after the epoch's checkpoint, or with an older validation.
         """
         _, scalars = self._log_stage("val")
-        schedule = self.lr_schedulers() if self.trainer.state.fn == "fit" else None
-        if isinstance(schedule, ReduceLROnPlateau) and not self.trainer.sanity_checking:
-            schedule.step(scalars[self.task.monitor.removeprefix("val/")])
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            step_plateau(self.lr_schedulers(), scalars[self.task.monitor.removeprefix("val/")])
 
     def on_test_epoch_end(self) -> None:
         """Logs the test's loss and metrics, and keeps the confusion matrix for its figure."""
@@ -231,10 +230,10 @@ class SequenceModule(LeanModule, Observer):
         schedule = self.schedule(optimizer, updates)
         if schedule is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return [optimizer], schedule if isinstance(schedule, list) else [schedule]
 
     def schedule(self, optimizer: Optimizer, total_steps: float) -> Any:
-        """A schedule of the learning rate over that many updates; None for a constant one."""
+        """The schedule of the learning rate, or a list of them; None for a constant one."""
         goal = {"monitor": self.task.monitor, "mode": self.task.mode}
         return self.make_schedule(optimizer, total_steps=total_steps, **goal)
 
