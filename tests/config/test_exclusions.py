@@ -30,6 +30,10 @@ EXCLUSIONS = [
         "state; allowed: false",
     ),
     (
+        "dropout=0 locked_dropout=true",
+        "locked_dropout=true: nothing is dropped; allowed: false, or also dropout=0.2",
+    ),
+    (
         "data=digits_flat cell=lstm",
         "cell=lstm: architecture=one_to_one has no recurrence; allowed: cell=none",
     ),

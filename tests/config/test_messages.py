@@ -9,7 +9,8 @@ from seqpipe.config.validate import validate
 from seqpipe.errors import ConfigError
 
 KEYS = (
-    "seed, hidden_size, depth, bidirectional, dropout, resume, preflight, "
+    "seed, hidden_size, depth, bidirectional, dropout, input_dropout, "
+    "output_dropout, locked_dropout, resume, preflight, "
     "data, architecture, task, cell, optim, scheduler, trainer, callbacks, logger, diagnostics"
 )
 CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"

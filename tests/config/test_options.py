@@ -87,6 +87,9 @@ def composed(option):
     return compose([*NEEDS.get(option, []), option])
 
 
+OF_RECURRENT_STACKS = {"bidirectional", "input_dropout", "output_dropout", "locked_dropout"}
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_validates_and_each_of_its_values_has_a_rule(option):
     cfg, choices = composed(option)
@@ -99,7 +102,7 @@ def test_every_option_composes_and_validates_and_each_of_its_values_has_a_rule(o
         parent, _, name = key.rpartition(".")
         if name.startswith("_") or (key in PANEL and rule_at(tree, key)):
             continue
-        if key == "bidirectional" and choices["architecture"] == "one_to_one":  # refused if typed
+        if key in OF_RECURRENT_STACKS and choices["architecture"] == "one_to_one":  # refused
             continue
         target = DATA_TARGET if parent == "data" else tree.get(f"{parent}._target_")
         own = str(target).startswith("seqpipe.")
@@ -165,6 +168,7 @@ def test_an_explicit_choice_wins_over_the_one_that_the_data_brings():
 
 MODEL_AND_OPTIMIZER = {
     *("hidden_size", "depth", "bidirectional", "dropout"),
+    *("input_dropout", "output_dropout", "locked_dropout"),
     *("cell", "architecture", "optim", "scheduler", "callbacks"),
 }
 OF_THE_DATA = {"monitor", "mode"}  # of task

@@ -45,6 +45,15 @@ UNREAD = [
     ("data=long_csv data.path=a.csv data.source.targets=[z]", "neither x nor y reads it"),
     ("architecture.encoder.hidden_size=6 hidden_size=5", "read in its place: architecture.encoder"),
     ("architecture.encoder.dropout=0 dropout=0.5", "read in its place: architecture.encoder"),
+    ("depth=1 output_dropout=0.3 dropout=0.5", "the only layer drops by output_dropout"),
+    (
+        "data=digits_flat architecture=one_to_one cell=none input_dropout=0.3",
+        "nothing reads it; allowed: leave it out",
+    ),
+    (
+        "data=digits_flat architecture=one_to_one cell=none locked_dropout=true",
+        "nothing reads it; allowed: leave it out",
+    ),
     ("architecture.encoder.bidirectional=false bidirectional=true", "read in its place: "),
     (
         "data=dates architecture.encoder.depth=1 architecture.decoder.depth=1 depth=2",
@@ -78,6 +87,8 @@ UNREAD = [
     ),
 ]
 READ = [
+    "depth=2 output_dropout=0.3 dropout=0.5",
+    "depth=1 output_dropout=null dropout=0.5",
     "data=fasta data.source.labels=l.csv data.source.label_column=kind",
     "data=table data.path=a.csv data.source.valid=v.csv data.source.seed=3",
     f"{FILES}",

@@ -192,7 +192,8 @@ def without(x: list[Tensor], y: list[Tensor]) -> tuple[list[Tensor], list[Tensor
 def test_a_training_goes_on_as_if_the_bad_batch_had_not_been(plant, trainer, watch):
     def trained(loader):
         training = made(fault_of(plant), "adam")
-        training.model.encoder.drop.p = 0.0  # its numbers are drawn for the bad batch, too
+        for drop in training.model.encoder.drops:
+            drop.p = 0.0  # its numbers are drawn for the bad batch, too
         run = trainer(max_epochs=2)
         run.fit(training, loader, valid())
         return training, run

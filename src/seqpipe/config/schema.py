@@ -15,6 +15,7 @@ from seqpipe.rules import (
 
 PANEL = (
     *("seed", "hidden_size", "depth", "bidirectional", "dropout"),
+    *("input_dropout", "output_dropout", "locked_dropout"),
     *("resume", "preflight"),
 )
 GROUPS = (

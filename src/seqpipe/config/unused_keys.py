@@ -18,7 +18,10 @@ _PACKED = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", 
 _LISTS = (".csv", ".tsv", ".txt")
 _OF_STEPS = ("label", "tags", "targets")
 _OF_CELLS = ("quote", "delimiter", "header")
-_OF_STACKS = ("hidden_size", "depth", "bidirectional", "dropout")
+_OF_STACKS = (
+    *("hidden_size", "depth", "bidirectional", "dropout"),
+    *("input_dropout", "output_dropout", "locked_dropout"),
+)
 _LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 _NEVER_STOPS = ("seqpipe.training.checkpoints.BestAndLast",)
 _LEAVE_OUT = "allowed: leave it out"
@@ -114,9 +117,16 @@ def _of_models(tree: Tree) -> Iterator[tuple[str, str]]:
     for name in _OF_STACKS:
         if name not in read:
             keys = [f"{key}.{name}" for key in stacks if tree.has(f"{key}.{name}")]
-            if keys or tree.get(name) is not False:  # bidirectional=false is true of any
+            if keys or tree.get(name) not in (False, None):  # bidirectional=false is true of any
                 instead = f"read in its place: {', '.join(keys)}" if keys else "nothing reads it"
                 yield name, f"{instead}; {_LEAVE_OUT}"
+    if stacks and all(_drops_its_output_only(tree, key) for key in stacks):
+        text = f"the only layer drops by output_dropout; {_LEAVE_OUT}, or also depth=2"
+        yield "dropout", text
+
+
+def _drops_its_output_only(tree: Tree, stack: str) -> bool:
+    return tree.get(f"{stack}.depth") == 1 and tree.get(f"{stack}.output_dropout") is not None
 
 
 def _of_tasks(tree: Tree) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,6 @@
 """A sequence of another length: x_1..x_Tx -> y_1..y_Ty."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -312,10 +311,8 @@ class EncoderDecoder(TeacherForced, Architecture):
         memory, final = self.encoder(self.input(x), x_lengths)
         layers = [torch.cat([part for state in layer for part in state], dim=-1) for layer in final]
         lowest, top = max(0, len(layers) - self.decoder.depth), len(layers) - 1
-        sources = [
-            self.encoder.drop(layers[min(lowest + level, top)])
-            for level in range(self.decoder.depth)
-        ]
+        chosen = [min(lowest + level, top) for level in range(self.decoder.depth)]
+        sources = [self.encoder.drops[level + 1](layers[level]) for level in chosen]
         keys = None
         if self.attention is not None:
             keys = self.attention.prepare(memory, length_mask(x_lengths, memory.shape[1]))
@@ -345,13 +342,6 @@ class EncoderDecoder(TeacherForced, Architecture):
         context, _ = self.attention(outputs, keys)
         return torch.tanh((combine or self.combine)(torch.cat([context, outputs], dim=-1)))
 
-    def _step(
-        self, symbol: Tensor, state: StackState, keys: Keys | None
-    ) -> tuple[Tensor, StackState]:
-        """symbol: (B,) ids. Returns logits (B, V) and the next state."""
-        output, state = self.decoder.step(self.target(symbol.unsqueeze(1))[:, 0], state)
-        return self._read_out(output.unsqueeze(1), keys)[:, 0], state
-
     def _prepared_step(
         self, rows: int, steps: int
     ) -> Callable[[Tensor, StackState, Keys | None], tuple[Tensor, StackState]]:
@@ -378,8 +368,14 @@ class EncoderDecoder(TeacherForced, Architecture):
         self, keys: Keys | None, state: StackState, y: Tensor, share: float
     ) -> Tensor:
         """Step by step, each sequence reading the truth with probability `share`."""
+        decode = self.decoder.steps()
+
+        def step(symbol: Tensor, state: StackState) -> tuple[Tensor, StackState]:
+            output, state = decode(self.target(symbol.unsqueeze(1))[:, 0], state)
+            return self._read_out(output.unsqueeze(1), keys)[:, 0], state
+
         return read_guesses(
-            partial(self._step, keys=keys),
+            step,
             torch.full_like(y[:, 0], self.bos),
             state,
             y,

@@ -88,7 +88,7 @@ class ManyToOne(Architecture):
         outputs, state = self.encoder(self.input(x), x_lengths, final=last)
         if last:
             h_last = torch.cat([direction[0] for direction in state[-1]], dim=-1)
-            summary = self.encoder.drop(h_last)
+            summary = self.encoder.drops[-1](h_last)
         else:
             mask = length_mask(x_lengths, outputs.shape[1]).unsqueeze(-1)
             summary = self._pool(outputs, mask)

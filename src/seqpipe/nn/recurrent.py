@@ -5,6 +5,7 @@ No answer depends on what padding holds, how much there is of it, or what else i
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import cast
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from seqpipe.bounds import Count, Share, checked
 from seqpipe.errors import ShapeError
 from seqpipe.nn.cells import Cell, State
+from seqpipe.nn.dropout import Dropout, locking_faults
 from seqpipe.nn.kernels.choice import kernel_on, select_kernel
 from seqpipe.nn.masks import check_lengths
 from seqpipe.nn.onnx_graph import INTEGER, Graph, Value
@@ -21,6 +23,8 @@ from seqpipe.nn.onnx_graph import INTEGER, Graph, Value
 StackState = tuple[tuple[State, ...], ...]  # [layer][direction]
 GraphState = list[list[list[Value]]]
 """Parts of the state in a graph, (B, H) each, by [layer][direction]."""
+StackStep = Callable[[Tensor, StackState], tuple[Tensor, StackState]]
+"""One step of all layers: from x_t (B, D) and the state to the output (B, H) and the next state."""
 
 
 def recurrent_layers(model: nn.Module) -> dict[str, "RecurrentLayer"]:
@@ -177,6 +181,9 @@ class RecurrentStack(nn.Module):
         bidirectional: also read each sequence from its end (never the padding).
         dropout: probability that one number of a layer's output is set to 0 in training, in
             every layer, the last included. Never on the way from h_{t-1} to h_t.
+        input_dropout: the same of x.
+        output_dropout: the same of the last layer's output; None: `dropout`.
+        locked_dropout: of these three, one mask for all steps of a sequence, see `Dropout`.
         learn_initial_state: see `RecurrentLayer`.
 
     Attributes:
@@ -184,16 +191,17 @@ class RecurrentStack(nn.Module):
         directions: N.
         cell_state_names: parts of the state, for example ("h", "c").
         learns_initial_state: True where the first state of every layer is a parameter.
-        drop: the dropout, for those who read the final state in place of the outputs.
+        drops: the dropout of x and of the output of each layer, the lowest first. Those who read
+            a final state in place of outputs drop numbers of it by the layer's.
 
     Raises:
-        ConfigError: a size or depth below 1, a dropout outside [0, 1).
+        ConfigError: a size or depth below 1, a dropout outside [0, 1), nothing to lock.
 
     Source: Schuster & Paliwal (1997) for two directions; Graves et al. (2013), equations 8 to 12
     for depth; Zaremba et al. (2014), equation 2 for where dropout goes.
     """
 
-    @checked()
+    @checked(together=locking_faults)
     def __init__(
         self,
         input_size: Count,
@@ -203,11 +211,17 @@ class RecurrentStack(nn.Module):
         depth: Count = 1,
         bidirectional: bool = False,
         dropout: Share = 0.0,
+        input_dropout: Share = 0.0,
+        output_dropout: Share | None = None,
+        locked_dropout: bool = False,
         learn_initial_state: bool = False,
     ) -> None:
         super().__init__()
         self.depth, self.hidden_size, self.input_size = depth, hidden_size, input_size
-        self.drop, self.learns_initial_state = nn.Dropout(dropout), learn_initial_state
+        self.learns_initial_state = learn_initial_state
+        last = dropout if output_dropout is None else output_dropout
+        shares = [input_dropout, *[dropout] * (depth - 1), last]
+        self.drops = nn.ModuleList(Dropout(share, locked=locked_dropout) for share in shares)
         names = ["forwards", "backwards"] if bidirectional else ["forwards"]
         self.directions = len(names)
         self.output_size = self.directions * hidden_size
@@ -254,21 +268,21 @@ class RecurrentStack(nn.Module):
         """
         if state is not None:
             self._check_state(state)
-        outputs, final_state = x, []
+        outputs, final_state = self.drops[0](x), []
         for level, layers in enumerate(self._levels()):
             before = [None] * len(layers) if state is None else state[level]
             results = [
                 layer(outputs, lengths, start, final=final)
                 for layer, start in zip(layers, before, strict=True)
             ]
-            outputs = self.drop(torch.cat([result[0] for result in results], dim=-1))
+            outputs = self.drops[level + 1](torch.cat([result[0] for result in results], dim=-1))
             final_state.append(tuple(result[1] for result in results))
         return outputs, tuple(final_state)
 
     def step(
         self, x_t: Float[Tensor, "B D"], state: StackState
     ) -> tuple[Float[Tensor, "B H"], StackState]:
-        """One time step of every layer, for decoding.
+        """One time step of every layer, for decoding; several of a sequence: see `steps`.
 
         Args:
             x_t: (B, D).
@@ -281,15 +295,24 @@ class RecurrentStack(nn.Module):
             ShapeError: the stack has two directions, the backward one would start at the end;
                 x_t or state have another shape.
         """
+        return self.steps()(x_t, state)
+
+    def steps(self) -> StackStep:
+        """The `step` for one batch of sequences: locked dropout keeps its masks."""
+        return partial(self._step, [cast(Dropout, drop).over_steps() for drop in self.drops])
+
+    def _step(
+        self, drops: list[Callable[[Tensor], Tensor]], x_t: Tensor, state: StackState
+    ) -> tuple[Tensor, StackState]:
         if self.directions != 1:
             raise ShapeError("RecurrentStack.step: a bidirectional stack has no single step.")
         if x_t.ndim != 2 or x_t.shape[1] != self.input_size:
             raise ShapeError(f"x_t has shape {tuple(x_t.shape)}; expected (B, {self.input_size}).")
         self._check_state(state)
-        output, next_state = x_t, []
-        for layers, before in zip(self._levels(), state, strict=True):
+        output, next_state = drops[0](x_t), []
+        for layers, before, drop in zip(self._levels(), state, drops[1:], strict=True):
             after = layers[0].cell(output, before[0])
-            output = self.drop(after[0])
+            output = drop(after[0])
             next_state.append((after,))
         return output, tuple(next_state)
 

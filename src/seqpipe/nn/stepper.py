@@ -4,11 +4,13 @@ Shapes: B sequences, D = input_size, H = hidden_size, G gates, V symbols.
 """
 
 import copy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from seqpipe.nn.cell import Cell
+from seqpipe.nn.dropout import Dropout
 from seqpipe.nn.packed import MANY_STEPS, transposed
 from seqpipe.nn.recurrent import RecurrentStack, StackState, recurrent_layers
 
@@ -39,9 +41,11 @@ class Stepper:
         repays = rows == 1 and steps >= MANY_STEPS
         twins = [_for_one_row(cell) for cell in cells] if repays else cells
         self._levels = [(cell, cell.prepare()) for cell in twins]
-        self._drop = stack.drop if stack.training else None
+        drops = [cast(Dropout, drop).over_steps() for drop in stack.drops]
+        self._drops = drops if stack.training else None
         self._vectors, self._projected = vectors, None
-        if vectors is not None and len(vectors) <= min(rows, FEW_ROWS) * steps:
+        repeats = vectors is not None and len(vectors) <= min(rows, FEW_ROWS) * steps
+        if vectors is not None and repeats and not stack.training:
             self._projected = cells[0].project(vectors)  # (V, G*H)
 
     def __call__(self, x_t: Tensor, state: StackState) -> tuple[Tensor, StackState]:
@@ -58,15 +62,18 @@ class Stepper:
             projected = self._projected.index_select(0, x_t)
         else:
             read = x_t if self._vectors is None else self._vectors.index_select(0, x_t)
-            projected = self._levels[0][0].project(read)
+            projected = self._levels[0][0].project(self._drop(0, read))
         output, after = x_t, []
         for level, (cell, step) in enumerate(self._levels):
             if level > 0:
                 projected = cell.project(output)
             next_state = step(projected, state[level][0])
-            output = next_state[0] if self._drop is None else self._drop(next_state[0])
+            output = self._drop(level + 1, next_state[0])
             after.append((next_state,))
         return output, tuple(after)
+
+    def _drop(self, place: int, values: Tensor) -> Tensor:
+        return values if self._drops is None else self._drops[place](values)
 
 
 def _for_one_row(cell: Cell) -> Cell:
