@@ -152,6 +152,7 @@ TAGS = FieldSpec("tags", 3, names=("a", "b", "c"))
 DATES = "data=dates architecture."
 PROVOKED = [
     ("architecture.embedding_size=8", lambda: InputLayer("values", 6, embedding_size=8)),
+    ("architecture.embedding_dropout=0.1", lambda: InputLayer("values", 6, embedding_dropout=0.1)),
     (f"{DATES}characters=cnn", lambda: InputLayer("symbols", 6, characters="cnn")),
     (f"{DATES}freeze_vectors=true", lambda: InputLayer("symbols", 6, freeze_vectors=True)),
     (f"{DATES}freeze_vectors=true", lambda: TRANSLATOR(freeze_vectors=True)),

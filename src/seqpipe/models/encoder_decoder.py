@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from seqpipe.bounds import Count, Probability, checked
+from seqpipe.bounds import Count, Probability, Share, checked
 from seqpipe.errors import ConfigError
 from seqpipe.models.architecture import Architecture
 from seqpipe.models.beam import Hypotheses, beam_search, states_of
@@ -67,6 +67,7 @@ class EncoderDecoder(TeacherForced, Architecture):
             Evaluation of the loss always reads y_{t-1}; `greedy` never does.
         teacher_forcing_decay: of that probability with the updates; None: it stays.
         embedding_size: width of a symbol's vector (of x where it has symbols, and of y).
+        embedding_dropout: of whole symbols of x and y, see `InputLayer`.
         characters: what reads the characters of a spelled word, see `InputLayer`.
         characters_size: width of the vector that it makes of a word.
         freeze_vectors: do not train the embeddings that have vectors to start from.
@@ -105,6 +106,7 @@ class EncoderDecoder(TeacherForced, Architecture):
         teacher_forcing: Probability = 1.0,
         teacher_forcing_decay: Decay | None = None,
         embedding_size: Count | None = None,
+        embedding_dropout: Share = 0.0,
         characters: Literal["cnn", "lstm"] | None = None,
         characters_size: Count | None = None,
         freeze_vectors: bool = False,
@@ -121,6 +123,7 @@ class EncoderDecoder(TeacherForced, Architecture):
             x_kind,
             x_size,
             embedding_size=embedding_size if x_kind in EMBEDDED else None,
+            embedding_dropout=embedding_dropout if x_kind in EMBEDDED else 0.0,
             alphabet=x_characters,
             characters=characters,
             characters_size=characters_size,
@@ -132,6 +135,7 @@ class EncoderDecoder(TeacherForced, Architecture):
             "symbols",
             y_size,
             embedding_size=embedding_size,
+            embedding_dropout=embedding_dropout,
             vectors=y_vectors,
             freeze_vectors=freeze_vectors and y_vectors is not None,
         )
@@ -368,10 +372,10 @@ class EncoderDecoder(TeacherForced, Architecture):
         self, keys: Keys | None, state: StackState, y: Tensor, share: float
     ) -> Tensor:
         """Step by step, each sequence reading the truth with probability `share`."""
-        decode = self.decoder.steps()
+        decode, read = self.decoder.steps(), self.target.reader()
 
         def step(symbol: Tensor, state: StackState) -> tuple[Tensor, StackState]:
-            output, state = decode(self.target(symbol.unsqueeze(1))[:, 0], state)
+            output, state = decode(read(symbol.unsqueeze(1))[:, 0], state)
             return self._read_out(output.unsqueeze(1), keys)[:, 0], state
 
         return read_guesses(

@@ -1,15 +1,17 @@
 """Inputs of a recurrent stack: ids, spelled words or numbers to floats (B, T, D)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqpipe.bounds import checked
+from seqpipe.bounds import Share, checked
 from seqpipe.errors import ConfigError, ShapeError
 from seqpipe.nn.characters import CharacterCNN, CharacterEncoder, CharacterLSTM
+from seqpipe.nn.dropout import RowDropout
 from seqpipe.nn.onnx_graph import FLOAT, INTEGER, Graph, Steps, Value
 from seqpipe.rules import refusal
 
@@ -19,10 +21,17 @@ EMBEDDED = ("symbols", "spelled")
 CHARACTER_ENCODERS: dict[str, type[CharacterEncoder]] = {"cnn": CharacterCNN, "lstm": CharacterLSTM}
 
 
-def embedding_faults(kind: str | None, embedding_size: int | None) -> Iterator[tuple[str, str]]:
-    """Yield the width of an embedding of numbers, which would do nothing: (argument, text)."""
-    if embedding_size is not None and kind not in (None, *EMBEDDED):
-        yield "embedding_size", "each step is a row of numbers, without an embedding; allowed: null"
+def embedding_faults(
+    kind: str | None, embedding_size: int | None, embedding_dropout: int | float
+) -> Iterator[tuple[str, str]]:
+    """Yield options of an embedding of numbers, which would do nothing: (argument, text)."""
+    if kind in (None, *EMBEDDED):
+        return
+    text = "each step is a row of numbers, without an embedding"
+    if embedding_size is not None:
+        yield "embedding_size", f"{text}; allowed: null"
+    if embedding_dropout > 0:
+        yield "embedding_dropout", f"{text}; allowed: 0, or input_dropout in its place"
 
 
 def spelling_faults(
@@ -53,13 +62,14 @@ def freezing_faults(
 def layer_faults(
     kind: str | None,
     embedding_size: int | None,
+    embedding_dropout: int | float,
     characters: str | None,
     characters_size: int | None,
     vectors: Tensor | str | None,
     freeze_vectors: bool,
 ) -> Iterator[tuple[str, str]]:
     """Yield the options of an `InputLayer` that have no effect: (argument, text)."""
-    yield from embedding_faults(kind, embedding_size)
+    yield from embedding_faults(kind, embedding_size, embedding_dropout)
     yield from spelling_faults(kind, characters, characters_size)
     yield from freezing_faults(freeze_vectors, "x", vectors)
 
@@ -67,15 +77,15 @@ def layer_faults(
 def reader_faults(
     x_kind: str | None,
     embedding_size: int | None,
+    embedding_dropout: int | float,
     characters: str | None,
     characters_size: int | None,
     x_vectors: Tensor | str | None,
     freeze_vectors: bool,
 ) -> Iterator[tuple[str, str]]:
     """Yield the options of an architecture that reads x by an `InputLayer`, see `layer_faults`."""
-    return layer_faults(
-        x_kind, embedding_size, characters, characters_size, x_vectors, freeze_vectors
-    )
+    of_embeddings = (x_kind, embedding_size, embedding_dropout)
+    return layer_faults(*of_embeddings, characters, characters_size, x_vectors, freeze_vectors)
 
 
 class InputLayer(nn.Module):
@@ -90,6 +100,8 @@ class InputLayer(nn.Module):
         size: V for symbols and words, D for values.
         embedding_size: width of a symbol's or word's vector; None: the smaller of V and 128.
             Values are not embedded, so for them it must be None.
+        embedding_dropout: probability that a symbol's or word's vector is 0 in training, wherever
+            it occurs in a batch, see `RowDropout`; for them it must be 0.
         alphabet: how many ids of characters there are; for `spelled` only.
         characters: what reads the characters of a word, `cnn` or `lstm`; None: `cnn` where words
             are spelled. Must be None where they are not.
@@ -112,6 +124,7 @@ class InputLayer(nn.Module):
         size: int,
         *,
         embedding_size: int | None = None,
+        embedding_dropout: Share = 0.0,
         alphabet: int | None = None,
         characters: Literal["cnn", "lstm"] | None = None,
         characters_size: int | None = None,
@@ -121,6 +134,7 @@ class InputLayer(nn.Module):
         super().__init__()
         self.kind, self.size = kind, size
         self.embedding: nn.Embedding | None = None
+        self.row_dropout = RowDropout(embedding_dropout)
         self.characters: CharacterEncoder | None = None
         if kind in EMBEDDED:
             self.embedding = _embedding(size, embedding_size, vectors)
@@ -142,20 +156,32 @@ class InputLayer(nn.Module):
     @property
     def vectors(self) -> Tensor | None:
         """(V, D) of the symbols, where a step of x is one symbol and nothing else; else None."""
-        alone = self.embedding is not None and self.characters is None
-        return self.embedding.weight if alone and self.embedding is not None else None
+        if self.embedding is None or self.characters is not None:
+            return None
+        kept = self.row_dropout.draw(self.embedding.weight)
+        return self.embedding.weight if kept is None else self.embedding.weight * kept
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T) or (B, T, 1 + C) ids, or (B, T, D) floats. Returns (B, T, output_size)."""
-        if self.embedding is not None and self.characters is not None:
-            words, characters = x[..., 0], x[..., 1:]
-            return torch.cat([self.embedding(words), self.characters(characters)], dim=-1)
-        if self.embedding is not None:
-            vectors: Tensor = self.embedding(x)
+        return self.reader()(x)
+
+    def reader(self) -> Callable[[Tensor], Tensor]:
+        """The `forward` for steps of one batch, which all lack the same symbols."""
+        kept = None if self.embedding is None else self.row_dropout.draw(self.embedding.weight)
+        return partial(self._read, kept)
+
+    def _read(self, kept: Tensor | None, x: Tensor) -> Tensor:
+        if self.embedding is None:
+            if x.ndim != 3 or x.shape[-1] != self.size:
+                raise ShapeError(f"x has shape {tuple(x.shape)}; expected (B, T_x, {self.size}).")
+            return x
+        ids = x if self.characters is None else x[..., 0]
+        vectors: Tensor = self.embedding(ids)
+        if kept is not None:
+            vectors = vectors * kept[ids]
+        if self.characters is None:
             return vectors
-        if x.ndim != 3 or x.shape[-1] != self.size:
-            raise ShapeError(f"x has shape {tuple(x.shape)}; expected (B, T_x, {self.size}).")
-        return x
+        return torch.cat([vectors, self.characters(x[..., 1:])], dim=-1)
 
     def onnx(self, graph: Graph, name: str) -> tuple[Value, Steps]:
         """Writes inputs and their vectors into a graph.

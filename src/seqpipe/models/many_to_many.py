@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from seqpipe.bounds import Count, checked
+from seqpipe.bounds import Count, Share, checked
 from seqpipe.models.architecture import Architecture
 from seqpipe.models.inputs import InputLayer, reader_faults
 from seqpipe.nn.head import Head
@@ -24,6 +24,7 @@ class ManyToMany(Architecture):
         head: makes the output layers from `input_size` and `output_size`; with a `CRFHead` the
             answer is the potentials of a CRF.
         embedding_size: see `InputLayer`, as for the rest.
+        embedding_dropout: of whole words.
         characters: what reads the characters of a spelled word.
         characters_size: width of the vector that it makes of a word.
         freeze_vectors: do not train the embedding.
@@ -46,6 +47,7 @@ class ManyToMany(Architecture):
         encoder: Callable[..., RecurrentStack],
         head: Callable[..., Head],
         embedding_size: Count | None = None,
+        embedding_dropout: Share = 0.0,
         characters: Literal["cnn", "lstm"] | None = None,
         characters_size: Count | None = None,
         freeze_vectors: bool = False,
@@ -57,6 +59,7 @@ class ManyToMany(Architecture):
             x_kind,
             x_size,
             embedding_size=embedding_size,
+            embedding_dropout=embedding_dropout,
             alphabet=x_characters,
             characters=characters,
             characters_size=characters_size,

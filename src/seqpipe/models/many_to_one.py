@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqpipe.bounds import Count, checked
+from seqpipe.bounds import Count, Share, checked
 from seqpipe.models.architecture import Architecture
 from seqpipe.models.inputs import InputLayer, reader_faults
 from seqpipe.nn.head import Head
@@ -30,6 +30,7 @@ class ManyToOne(Architecture):
         head: makes the output layers from `input_size` and `output_size`.
         pooling: `last`, `mean` or `max`.
         embedding_size: see `InputLayer`, as for the rest.
+        embedding_dropout: of whole words.
         characters: what reads the characters of a spelled word.
         characters_size: width of the vector that it makes of a word.
         freeze_vectors: do not train the embedding.
@@ -52,6 +53,7 @@ class ManyToOne(Architecture):
         head: Callable[..., Head],
         pooling: Literal["last", "mean", "max"] = "last",
         embedding_size: Count | None = None,
+        embedding_dropout: Share = 0.0,
         characters: Literal["cnn", "lstm"] | None = None,
         characters_size: Count | None = None,
         freeze_vectors: bool = False,
@@ -63,6 +65,7 @@ class ManyToOne(Architecture):
             x_kind,
             x_size,
             embedding_size=embedding_size,
+            embedding_dropout=embedding_dropout,
             alphabet=x_characters,
             characters=characters,
             characters_size=characters_size,

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqpipe.bounds import Count, checked
+from seqpipe.bounds import Count, Share, checked
 from seqpipe.models.architecture import Architecture
 from seqpipe.models.bridge import Bridge
 from seqpipe.models.decoding import (
@@ -30,10 +30,14 @@ from seqpipe.nn.stepper import Stepper
 
 
 def writer_faults(
-    y_kind: str, embedding_size: int | None, y_vectors: Tensor | str | None, freeze_vectors: bool
+    y_kind: str,
+    embedding_size: int | None,
+    embedding_dropout: int | float,
+    y_vectors: Tensor | str | None,
+    freeze_vectors: bool,
 ) -> Iterator[tuple[str, str]]:
     """Yield the options of `OneToMany` that have no effect with this y: (argument, text)."""
-    yield from embedding_faults(y_kind, embedding_size)
+    yield from embedding_faults(y_kind, embedding_size, embedding_dropout)
     yield from freezing_faults(freeze_vectors, "y", y_vectors)
 
 
@@ -52,6 +56,7 @@ class OneToMany(Architecture):
         x_size: width of the vector or number of categories.
         y_kind: `symbols` or `roll`.
         embedding_size: width of a symbol's vector, see `InputLayer`.
+        embedding_dropout: of whole symbols, see there.
         freeze_vectors: do not train the embedding.
         y_vectors: (V, D) that the embedding starts from.
         bos: id read at the first step of symbols.
@@ -77,6 +82,7 @@ class OneToMany(Architecture):
         x_size: int = 0,
         y_kind: str = "symbols",
         embedding_size: Count | None = None,
+        embedding_dropout: Share = 0.0,
         freeze_vectors: bool = False,
         y_vectors: Tensor | None = None,
         bos: int = 2,
@@ -92,6 +98,7 @@ class OneToMany(Architecture):
             read_as,
             y_size,
             embedding_size=embedding_size,
+            embedding_dropout=embedding_dropout,
             vectors=y_vectors,
             freeze_vectors=freeze_vectors,
         )

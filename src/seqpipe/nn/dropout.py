@@ -67,3 +67,28 @@ class Dropout(nn.Dropout):
     def extra_repr(self) -> str:
         """The probability, for print(model)."""
         return f"{super().extra_repr()}, locked={self.locked}"
+
+
+class RowDropout(nn.Module):
+    """Dropout of whole rows of an embedding: some symbols are 0 wherever they occur in a batch.
+
+    Args:
+        p: probability that a row is set to 0 in training; the others are divided by 1 - p.
+
+    Source: Gal & Ghahramani (2016), section 4.2, word embeddings dropout; Merity et al. (2018),
+    section 4.3.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def draw(self, weight: Float[Tensor, "V D"]) -> Float[Tensor, "V 1"] | None:
+        """The factor of each row of the embedding in a batch; None: nothing is dropped."""
+        if self.p == 0 or not self.training:
+            return None
+        return nn.functional.dropout(weight.new_ones(len(weight), 1), self.p)
+
+    def extra_repr(self) -> str:
+        """The probability, for print(model)."""
+        return f"p={self.p}"
