@@ -79,6 +79,9 @@ def through_time(copy: StepwiseCopy, task: Task, batch: SequenceBatch) -> list[T
     batch = in_precision(batch, copy.dtype)
     with torch.enable_grad(), torch.autocast(batch.y.device.type, enabled=False):
         outputs = copy.model(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+        for layer in copy.layers:
+            if layer.loop.stepped:  # as many steps as y has, and padding is among them
+                layer.loop.lengths = batch.y_lengths
         layers = [layer for layer in copy.layers if _is_of(layer, batch)]
         found: list[ThroughTime] = []
         for loss, of in _losses(task, outputs, batch):  # the whole one last: it may overwrite

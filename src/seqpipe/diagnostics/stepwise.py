@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -47,10 +47,34 @@ class RecordingLoop(StepLoop):
         states: after each step read, T of (B, H) each.
         projected: (B, T, G*H), the input's half of the pre-activations.
         lengths: (B,) real steps; None: all T.
+        stepped: True where the model stepped the cell itself, as with input feeding.
     """
 
     def __init__(self) -> None:
         self.states: list[State] = []
+        self.lengths: Tensor | None = None
+        self.projected = torch.empty(0)
+        self.stepped = False
+
+    def watch(self, cell: Cell) -> None:
+        """Also keep the states of single steps, which call the cell and no kernel."""
+        cell.register_forward_pre_hook(self._start_step)
+        cell.register_forward_hook(self._keep_step)
+
+    def _start_step(self, cell: nn.Module, args: tuple[Tensor, State]) -> tuple[Tensor, State]:
+        x_t, state = args
+        if self.states and state[0] is self.states[-1][0]:
+            return args
+        self.before = _with_gradient(state)
+        self.states, self.stepped, self.lengths = [], True, None
+        return x_t, self.before
+
+    @torch.no_grad()
+    def _keep_step(self, cell: Any, args: tuple[Tensor, State], after: State) -> None:
+        projected = cell.project(args[0]).unsqueeze(1)
+        steps = [self.projected, projected] if self.states else [projected]
+        self.projected = torch.cat(steps, dim=1)
+        self.states.append(after)
 
     def run(
         self, cell: Cell, x: Tensor, lengths: Tensor | None, state: State
@@ -64,9 +88,7 @@ class RecordingLoop(StepLoop):
 
         So the gradient by h_t exists even where nothing below the layer is trained.
         """
-        self.before = tuple(
-            part if part.requires_grad else part.clone().requires_grad_() for part in state
-        )
+        self.before, self.stepped = _with_gradient(state), False
         with torch.no_grad():
             self.projected = cell.project(x)
         self.states = super().states_after(cell, x, self.before)
@@ -75,6 +97,10 @@ class RecordingLoop(StepLoop):
     def release(self) -> None:
         """Forgets the last pass."""
         self.before, self.states, self.projected = (), [], torch.empty(0)
+
+
+def _with_gradient(state: State) -> State:
+    return tuple(part if part.requires_grad else part.clone().requires_grad_() for part in state)
 
 
 @dataclass(frozen=True)
@@ -124,6 +150,7 @@ class StepwiseCopy:
         self.layers: list[Recorded] = []
         for path, layer in recurrent_layers(self.model).items():
             layer.kernel = loop = RecordingLoop()
+            loop.watch(layer.cell)
             name = _name_of(path, layer)
             self.layers.append(Recorded(name, layer.cell, loop, layer.reverse))
 

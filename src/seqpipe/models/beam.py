@@ -12,7 +12,6 @@ from torch import Tensor
 from seqpipe.bounds import BeamSize, LengthPenalty, checked, within_beam
 from seqpipe.models.decoding import PAD
 from seqpipe.nn.precision import widest
-from seqpipe.nn.recurrent import StackState
 from seqpipe.rules import require
 
 Step = Callable[[Tensor, Tensor], Tensor]
@@ -193,14 +192,6 @@ def _in_order(done: list[tuple[Tensor, Hypotheses]]) -> Hypotheses:
         for part in fields(Hypotheses)
     )
     return Hypotheses(ids[..., : max(1, int(lengths.max()))], lengths, scores, normalised)
-
-
-def states_of(state: StackState, rows: Tensor) -> StackState:
-    """The state of the rows given, (N,) places in the batch; one may be given often."""
-    return tuple(
-        tuple(tuple(part.index_select(0, rows) for part in parts) for parts in layer)
-        for layer in state
-    )
 
 
 def _largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:

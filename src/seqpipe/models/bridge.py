@@ -1,12 +1,15 @@
-"""The first state of a decoder, from the last state of an encoder or from a condition."""
+"""The first state of a decoder, from what an encoder has read or from a condition."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from seqpipe.errors import ConfigError
+from seqpipe.nn.cell import State
 from seqpipe.nn.onnx_graph import Graph, Value
 from seqpipe.nn.recurrent import GraphState, RecurrentStack, StackState
+from seqpipe.rules import refusal
 
 
 class Bridge(nn.Module):
@@ -46,3 +49,54 @@ class Bridge(nn.Module):
             linear = [layer for layer in parts.values() if isinstance(layer, nn.Linear)]
             state.append([[graph.op("Tanh", graph.linear(source, layer)) for layer in linear]])
         return state
+
+
+class CopiedState(nn.Module):
+    """The final state of an encoder as it is, the directions of each layer side by side.
+
+    Args:
+        encoder: whose final state is copied.
+        decoder: whose first state it is.
+
+    Raises:
+        ConfigError: the state of the encoder is of another width, or of other parts.
+
+    Source: Sutskever et al. (2014), section 2.
+    """
+
+    def __init__(self, encoder: RecurrentStack, decoder: RecurrentStack) -> None:
+        super().__init__()
+        key, width = "architecture.bridge", encoder.output_size
+        if encoder.cell_state_names != decoder.cell_state_names:
+            wrong = "the cells of encoder and decoder have different states"
+            raise ConfigError(refusal(key, "copy", wrong, "last, or the same cell in both"))
+        if width != decoder.hidden_size:
+            wrong = f"the encoder's state is {width} wide and the decoder's {decoder.hidden_size}"
+            allowed = f"last, or architecture.decoder.hidden_size={width}"
+            raise ConfigError(refusal(key, "copy", wrong, allowed))
+
+    def forward(self, layers: Sequence[tuple[State, ...]]) -> StackState:
+        """layers: final states, one layer of the encoder for each of the decoder."""
+        return tuple(
+            (tuple(torch.cat(parts, dim=-1) for parts in zip(*directions, strict=True)),)
+            for directions in layers
+        )
+
+
+def matched_layers(encoder: int, decoder: int) -> list[int]:
+    """The layer of an encoder for each layer of a decoder, from 0, of stacks as deep as given.
+
+    Of a deeper encoder these are the top ones; in a deeper decoder the top one comes several times.
+    """
+    lowest, top = max(0, encoder - decoder), encoder - 1
+    return [min(lowest + level, top) for level in range(decoder)]
+
+
+def joined(layer: tuple[State, ...]) -> Tensor:
+    """All parts of the state of a layer side by side, direction after direction, (B, size)."""
+    return torch.cat([part for state in layer for part in state], dim=-1)
+
+
+def mean_over_steps(outputs: Tensor, lengths: Tensor) -> Tensor:
+    """The mean over real steps, (B, H). outputs: (B, T, H), 0 at padding; lengths: (B,)."""
+    return outputs.sum(dim=1) / lengths.unsqueeze(1).to(outputs.dtype)

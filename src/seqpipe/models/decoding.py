@@ -1,6 +1,7 @@
 """Turning logits into symbols, one step at a time."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +10,12 @@ from seqpipe.bounds import Count, Temperature, TopP, checked
 from seqpipe.errors import ConfigError, TrainingError
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import precise
-from seqpipe.nn.recurrent import StackState
 from seqpipe.rules import refusal
 
 PAD = 0
 """<PAD> of every vocabulary: what stands after the end."""
 
-Step = Callable[[Tensor, StackState], tuple[Tensor, StackState]]
+Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """A step of a decoder: from its input (B,) or (B, K) and its state to logits and the next state."""
 Pick = Callable[[Tensor], Tensor]
 """From the logits of a step to its symbols (B,), or to the notes of a roll (B, K)."""
@@ -63,7 +63,7 @@ def log_probabilities(logits: Tensor, y: Tensor, y_lengths: Tensor | None = None
 def write_steps(
     step: Step,
     y_t: Tensor,
-    state: StackState,
+    state: Any,
     *,
     pick: Pick,
     max_length: int,
@@ -109,7 +109,7 @@ def write_steps(
 def read_guesses(
     step: Step,
     y_t: Tensor,
-    state: StackState,
+    state: Any,
     y: Tensor,
     *,
     guess: Pick,

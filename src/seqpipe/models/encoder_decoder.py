@@ -1,6 +1,6 @@
 """A sequence of another length: x_1..x_Tx -> y_1..y_Ty."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -9,30 +9,32 @@ from torch import Tensor, nn
 from seqpipe.bounds import Count, Probability, Share, checked
 from seqpipe.errors import ConfigError
 from seqpipe.models.architecture import Architecture
-from seqpipe.models.beam import Hypotheses, beam_search, states_of
-from seqpipe.models.bridge import Bridge
-from seqpipe.models.decoding import (
-    PAD,
-    log_probabilities,
-    next_input,
-    read_guesses,
-    write_steps,
+from seqpipe.models.attending_decoder import AttendingDecoder, DecoderState, state_of_rows
+from seqpipe.models.beam import Hypotheses, beam_search
+from seqpipe.models.bridge import (
+    Bridge,
+    CopiedState,
+    joined,
+    matched_layers,
+    mean_over_steps,
 )
+from seqpipe.models.decoding import PAD, log_probabilities, write_steps
 from seqpipe.models.forcing import Decay, TeacherForced, forcing_faults
 from seqpipe.models.inputs import EMBEDDED, InputLayer, freezing_faults, spelling_faults
 from seqpipe.nn.attention import Attention, Keys
-from seqpipe.nn.head import Head, prepared_head
+from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.onnx_graph import Graph, Steps, Value
-from seqpipe.nn.packed import Linear, packed_linear
 from seqpipe.nn.precision import precise
 from seqpipe.nn.recurrent import RecurrentStack, StackState
-from seqpipe.nn.stepper import Stepper
 from seqpipe.rules import refusal
 
 
 def translator_faults(
     x_kind: str | None,
+    attention: str,
+    input_feeding: bool,
+    bridge: str,
     teacher_forcing: int | float,
     teacher_forcing_decay: Any,
     characters: str | None,
@@ -45,15 +47,23 @@ def translator_faults(
     yield from forcing_faults(teacher_forcing, teacher_forcing_decay)
     yield from spelling_faults(x_kind, characters, characters_size)
     yield from freezing_faults(freeze_vectors, "x", x_vectors, y_vectors)
+    if attention == "none":
+        allowed = "or also architecture.attention=additive"
+        if input_feeding:
+            text = "without attention there is no attentional vector to read"
+            yield "input_feeding", f"{text}; allowed: false, {allowed}"
+        if bridge == "zero":
+            yield "bridge", f"without attention y would not depend on x; allowed: last, {allowed}"
 
 
-class EncoderDecoder(TeacherForced, Architecture):
+class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
     """An encoder reads x, a decoder writes y, with attention over the encoder's outputs or not.
 
-    Each layer of the decoder starts from the last state (all parts and directions) of a layer of
-    the encoder: of a deeper encoder the top ones, in a deeper decoder the top one several times.
-    Attention follows the recurrent stack, so that all steps of a teacher-forced pass run at once:
-    a_t = tanh(W [context_t; h_t]).
+    See `AttendingDecoder` for the steps of the decoder. Its first state is made from x as `bridge`
+    says: `last`, from the last state (all parts and directions) of a layer of the encoder, by a
+    linear map and tanh; `copy`, this state itself, directions side by side; `mean`, from the mean
+    of the encoder's outputs, by a linear map and tanh; `zero`, 0, so that x is read by attention
+    only. Of a deeper encoder the top layers count, in a deeper decoder the top one several times.
 
     Args:
         x_kind: `symbols`, `spelled` or `values`.
@@ -63,6 +73,8 @@ class EncoderDecoder(TeacherForced, Architecture):
         decoder: makes the decoder from `input_size`; one direction.
         head: makes the output layers from `input_size` and `output_size`.
         attention: `none`, `dot`, `general` or `additive`.
+        input_feeding: each step also reads the attentional vector of the step before it.
+        bridge: what the decoder starts from: `last`, `copy`, `mean` or `zero`.
         teacher_forcing: probability that a training step reads y_{t-1} rather than its own guess.
             Evaluation of the loss always reads y_{t-1}; `greedy` never does.
         teacher_forcing_decay: of that probability with the updates; None: it stays.
@@ -78,10 +90,11 @@ class EncoderDecoder(TeacherForced, Architecture):
         eos: id that ends a sequence.
 
     Raises:
-        ConfigError: `attention=dot` with widths that differ.
+        ConfigError: `attention=dot` with widths that differ; see `CopiedState` for `bridge=copy`.
 
-    Source: Sutskever et al. (2014); Luong et al. (2015), equations 5 and 6; Bengio et al. (2015)
-    for teacher forcing below 1.
+    Source: Sutskever et al. (2014), also for `copy`; Cho et al. (2014), appendix A.2, for `last`;
+    Sennrich et al. (2017), "Nematus", equation 1, for `mean`; Bengio et al. (2015) for teacher
+    forcing below 1.
     """
 
     read_before_y = ("encoder",)
@@ -90,7 +103,7 @@ class EncoderDecoder(TeacherForced, Architecture):
     x_kinds = ("values", "symbols", "spelled")
     y_kinds = ("symbols",)
     answers = "sequence"
-    decoder_starts_in = "the encoder's final state"
+    decoder_starts_in = "the state that architecture.bridge makes of x"
 
     @checked("architecture.", translator_faults)
     def __init__(
@@ -103,6 +116,8 @@ class EncoderDecoder(TeacherForced, Architecture):
         decoder: Callable[..., RecurrentStack],
         head: Callable[..., Head],
         attention: Literal["none", "dot", "general", "additive"] = "additive",
+        input_feeding: bool = False,
+        bridge: Literal["last", "copy", "mean", "zero"] = "last",
         teacher_forcing: Probability = 1.0,
         teacher_forcing_decay: Decay | None = None,
         embedding_size: Count | None = None,
@@ -139,20 +154,39 @@ class EncoderDecoder(TeacherForced, Architecture):
             vectors=y_vectors,
             freeze_vectors=freeze_vectors and y_vectors is not None,
         )
-        self.decoder = decoder(input_size=self.target.output_size)
+        self.input_feeding = input_feeding
+        self.decoder = self._make_decoder(decoder)
         self.check_decoder(self.decoder, has_x=True)
-
-        parts = len(self.encoder.cell_state_names) * self.encoder.directions
-        width = parts * self.encoder.hidden_size
-        self.bridge = Bridge([width] * self.decoder.depth, self.decoder)
-        self.attention: Attention | None = None
+        self.bridge_from = bridge
+        self.bridge = self._make_bridge()
+        self.attention = None
         if attention != "none":
             self.attention = Attention(
                 self.decoder.output_size, self.encoder.output_size, kind=attention
             )
-            joined = self.decoder.output_size + self.encoder.output_size
-            self.combine = nn.Linear(joined, self.decoder.output_size)
+            both = self.decoder.output_size + self.encoder.output_size
+            self.combine = nn.Linear(both, self.decoder.output_size)
         self.head = head(input_size=self.decoder.output_size, output_size=y_size)
+
+    def _make_decoder(self, make: Callable[..., RecurrentStack]) -> RecurrentStack:
+        """A stack that reads y_{t-1}, and a_{t-1}, as wide as its own output, where it is fed."""
+        read = self.target.output_size
+        if not self.input_feeding:
+            return make(input_size=read)
+        with torch.random.fork_rng(devices=[]):
+            fed = make(input_size=read).output_size
+        return make(input_size=read + fed)
+
+    def _make_bridge(self) -> nn.Module | None:
+        if self.bridge_from == "zero":
+            return None
+        if self.bridge_from == "copy":
+            return CopiedState(self.encoder, self.decoder)
+        width = self.encoder.output_size
+        if self.bridge_from == "last":
+            parts = len(self.encoder.cell_state_names) * self.encoder.directions
+            width = parts * self.encoder.hidden_size
+        return Bridge([width] * self.decoder.depth, self.decoder)
 
     def forward(self, x: Tensor, x_lengths: Tensor, y: Tensor, y_lengths: Tensor) -> Tensor:
         """Logits of every step of y.
@@ -169,7 +203,8 @@ class EncoderDecoder(TeacherForced, Architecture):
         keys, state = self._encode(x, x_lengths)
         if self.training and self.forced_share < 1.0:
             return self._forced_in_part(keys, state, y, share=self.forced_share)
-        return self._read_out(self._forced(state, y, y_lengths), keys)
+        logits: Tensor = self.head(self._forced(keys, state, y, y_lengths)[0])
+        return logits
 
     @torch.no_grad()
     def log_probabilities(
@@ -180,7 +215,7 @@ class EncoderDecoder(TeacherForced, Architecture):
         Returns (B, T_y); summed over a row it is log p(y | x).
         """
         keys, state = self._encode(x, x_lengths)
-        logits = self._read_out(self._forced(state, y, y_lengths), keys)
+        logits = self.head(self._forced(keys, state, y, y_lengths)[0])
         return log_probabilities(logits, y, y_lengths)
 
     def onnx(self, graph: Graph) -> tuple[Value, Steps]:
@@ -213,7 +248,8 @@ class EncoderDecoder(TeacherForced, Architecture):
             allowed = "a model trained with architecture.attention=dot, general or additive"
             raise ConfigError(refusal("architecture.attention", "none", wrong, allowed))
         keys, state = self._encode(x, x_lengths)
-        weights: Tensor = self.attention(self._forced(state, y, y_lengths), keys)[1]
+        weights = self._forced(keys, state, y, y_lengths)[1]
+        assert weights is not None, "the model has attention"
         real = length_mask(y_lengths, y.shape[1]).unsqueeze(2)
         return weights.masked_fill(~real, 0.0)
 
@@ -245,7 +281,7 @@ class EncoderDecoder(TeacherForced, Architecture):
         never = torch.tensor((PAD, self.bos, *banned), device=x.device, dtype=torch.int64)
         read = self._prepared_step(len(x), max_length)
 
-        def step(y_t: Tensor, state: StackState) -> tuple[Tensor, StackState]:
+        def step(y_t: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
             logits, state = read(y_t.unsqueeze(1), state, keys)
             return logits[:, 0], state
 
@@ -291,7 +327,7 @@ class EncoderDecoder(TeacherForced, Architecture):
 
         def step(symbols: Tensor, parents: Tensor) -> Tensor:
             nonlocal keys, state, width
-            state = states_of(state, parents.flatten())
+            state = state_of_rows(state, parents.flatten())
             if keys is not None and len(symbols) < len(keys.mask):
                 keys = keys.of_rows(parents[:, 0] // width)
             width = symbols.shape[1]
@@ -310,79 +346,23 @@ class EncoderDecoder(TeacherForced, Architecture):
             device=x.device,
         )
 
-    def _encode(self, x: Tensor, x_lengths: Tensor) -> tuple[Keys | None, StackState]:
+    def _encode(self, x: Tensor, x_lengths: Tensor) -> tuple[Keys | None, DecoderState]:
         """The keys of attention (None without it), and the decoder's first state."""
         memory, final = self.encoder(self.input(x), x_lengths)
-        layers = [torch.cat([part for state in layer for part in state], dim=-1) for layer in final]
-        lowest, top = max(0, len(layers) - self.decoder.depth), len(layers) - 1
-        chosen = [min(lowest + level, top) for level in range(self.decoder.depth)]
-        sources = [self.encoder.drops[level + 1](layers[level]) for level in chosen]
         keys = None
         if self.attention is not None:
             keys = self.attention.prepare(memory, length_mask(x_lengths, memory.shape[1]))
-        return keys, self.bridge(sources)
+        return keys, self._first(self._bridged(memory, final, x_lengths))
 
-    def _forced(self, state: StackState, y: Tensor, y_lengths: Tensor) -> Tensor:
-        """The decoder's outputs where each step reads the true y_{t-1}, (B, T_y, H)."""
-        outputs: Tensor
-        inputs = self.target(next_input(y, self.bos))
-        outputs, _ = self.decoder(inputs, y_lengths, state, final=False)
-        return outputs
-
-    def _read_out(self, outputs: Tensor, keys: Keys | None) -> Tensor:
-        """outputs: (B, T, H) of the decoder. Returns (B, T, V)."""
-        logits: Tensor = self.head(self._attended(outputs, keys))
-        return logits
-
-    def _attended(
-        self, outputs: Tensor, keys: Keys | None, combine: Linear | None = None
-    ) -> Tensor:
-        """The outputs with what attention finds for them: the input of the head, (B, T, H).
-
-        combine: `self.combine`, prepared.
-        """
-        if self.attention is None:
-            return outputs
-        context, _ = self.attention(outputs, keys)
-        return torch.tanh((combine or self.combine)(torch.cat([context, outputs], dim=-1)))
-
-    def _prepared_step(
-        self, rows: int, steps: int
-    ) -> Callable[[Tensor, StackState, Keys | None], tuple[Tensor, StackState]]:
-        """One step without gradient of hypotheses (N, k), whose states are in rows of N * k.
-
-        Returns a function from symbols (N, k), their state and the keys of N sequences to logits
-        (N, k, V) and the next state; see `Stepper` for rows and steps.
-        """
-        stepper = Stepper(self.decoder, self.target.vectors, rows=rows, steps=steps)
-        head, combine = prepared_head(self.head, rows, steps), None
-        if self.attention is not None:
-            weight, bias = self.combine.weight, self.combine.bias
-            combine = packed_linear(weight, bias, rows=rows, steps=steps)
-
-        def step(
-            symbols: Tensor, state: StackState, keys: Keys | None
-        ) -> tuple[Tensor, StackState]:
-            output, state = stepper(symbols.flatten(), state)
-            return head(self._attended(output.view(*symbols.shape, -1), keys, combine)), state
-
-        return step
-
-    def _forced_in_part(
-        self, keys: Keys | None, state: StackState, y: Tensor, share: float
-    ) -> Tensor:
-        """Step by step, each sequence reading the truth with probability `share`."""
-        decode, read = self.decoder.steps(), self.target.reader()
-
-        def step(symbol: Tensor, state: StackState) -> tuple[Tensor, StackState]:
-            output, state = decode(read(symbol.unsqueeze(1))[:, 0], state)
-            return self._read_out(output.unsqueeze(1), keys)[:, 0], state
-
-        return read_guesses(
-            step,
-            torch.full_like(y[:, 0], self.bos),
-            state,
-            y,
-            guess=lambda logits: logits.argmax(dim=-1),
-            forced_share=share,
-        )
+    def _bridged(self, memory: Tensor, final: StackState, x_lengths: Tensor) -> StackState:
+        """The first state of the decoder's layers, from the encoder's outputs and final state."""
+        if self.bridge is None:
+            return self.decoder.initial_state(len(memory))
+        sources: Sequence[Any] = [mean_over_steps(memory, x_lengths)] * self.decoder.depth
+        levels = matched_layers(len(final), self.decoder.depth)
+        if self.bridge_from == "last":
+            sources = [self.encoder.drops[level + 1](joined(final[level])) for level in levels]
+        elif self.bridge_from == "copy":
+            sources = [final[level] for level in levels]
+        state: StackState = self.bridge(sources)
+        return state
