@@ -83,6 +83,9 @@ SHAPES = {
     "encoder_decoder fed": Shape(
         "dates", {"architecture.input_feeding": True}, SequenceSpec(TEXT, TEXT)
     ),
+    "encoder_decoder covered": Shape(
+        "dates", {"architecture.coverage": True}, SequenceSpec(TEXT, TEXT)
+    ),
     "encoder_decoder values": Shape("dates", {}, SequenceSpec(VALUES, TEXT)),
     "encoder_decoder spelled": Shape(
         "dates", {"architecture.characters_size": 4}, SequenceSpec(SPELLED, TEXT)

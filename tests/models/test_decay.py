@@ -15,7 +15,7 @@ SHRUNK = (
     r"head\.(layers\.\d+|output)\.weight",
     r"encoder\.layers\.\d+\.weight",  # of a network without time
     r"bridge\.maps\.\d+\.[hc]\.weight",
-    r"attention\.(map_query|map_key|score)\.weight",
+    r"attention\.(map_query|map_key|map_coverage|score)\.weight",
     r"combine\.weight",
     r"characters\.filters\.weight",
 )

@@ -4,6 +4,7 @@ Shapes: B sequences, T_y steps, T_x keys, H = decoder.output_size, V symbols.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -24,12 +25,16 @@ class DecoderState(NamedTuple):
     Args:
         stack: the state of its layers.
         fed: (B, H), a_{t-1}, which the next step reads; None without input feeding.
+        covered: (B, T_x), the sum of the weights of attention so far; None without coverage.
     """
 
     stack: StackState
     fed: Tensor | None = None
+    covered: Tensor | None = None
 
 
+AttendedStep = Callable[[Tensor, DecoderState], tuple[Tensor, Any, DecoderState]]
+"""A step of the stack, of attention or of both: to a_t (B, H), the weights and the next state."""
 Step = Callable[[Tensor, DecoderState, Keys | None], tuple[Tensor, DecoderState]]
 
 
@@ -38,7 +43,7 @@ class AttendingDecoder(nn.Module):
 
     Attention follows the recurrent stack: a_t = tanh(W [context_t; h_t]), so that all steps of a
     teacher-forced pass run at once. With `input_feeding` the stack reads [y_{t-1}; a_{t-1}], a_0 =
-    0: then each step waits for the attention of the step before it.
+    0: then each step waits for the attention of the step before it. With coverage, attention does.
 
     Attributes:
         target: the embedding of y.
@@ -49,7 +54,8 @@ class AttendingDecoder(nn.Module):
         input_feeding: True where a_{t-1} is read.
         bos: id read at the first step.
 
-    Source: Luong et al. (2015), equations 5 and 6; section 3.3 for input feeding.
+    Source: Luong et al. (2015), equations 5 and 6; section 3.3 for input feeding. For coverage see
+    `Attention`.
     """
 
     target: InputLayer
@@ -60,11 +66,15 @@ class AttendingDecoder(nn.Module):
     input_feeding: bool
     bos: int
 
-    def _first(self, stack: StackState) -> DecoderState:
+    def _first(self, stack: StackState, keys: Keys | None) -> DecoderState:
         """The decoder's state before its first step. stack: from the encoder."""
-        rows = stack[0][0][0]
-        fed = rows.new_zeros(len(rows), self.decoder.output_size) if self.input_feeding else None
-        return DecoderState(stack, fed)
+        h, fed, covered = stack[0][0][0], None, None
+        if self.input_feeding:
+            fed = h.new_zeros(len(h), self.decoder.output_size)
+        if self.attention is not None and self.attention.coverage:
+            assert keys is not None, "attention has keys"
+            covered = torch.zeros_like(keys.mask, dtype=torch.promote_types(h.dtype, torch.float32))
+        return DecoderState(stack, fed, covered)
 
     def _forced(
         self, keys: Keys | None, state: DecoderState, y: Tensor, y_lengths: Tensor
@@ -74,41 +84,66 @@ class AttendingDecoder(nn.Module):
         Returns the input of the head (B, T_y, H), and the weights of attention (B, T_y, T_x).
         """
         inputs = self.target(next_input(y, self.bos))
-        if not self.input_feeding:
-            outputs, _ = self.decoder(inputs, y_lengths, state.stack, final=False)
+        if self.input_feeding:
+            return self._one_by_one(self._fed_step(self.decoder.steps(), keys), inputs, state)
+        outputs, _ = self.decoder(inputs, y_lengths, state.stack, final=False)
+        if state.covered is None:
             return self._attended(outputs, keys)
-        steps, step = [], self.decoder.steps()
-        for x_t in inputs.unbind(1):
-            attended, weights, state = self._fed_step(step, x_t, state, keys)
-            steps.append((attended, weights))
-        attended, weights = (torch.cat(parts, dim=1) for parts in zip(*steps, strict=True))
-        return attended, weights
+        return self._one_by_one(partial(self._attend, keys=keys), outputs, state)
 
-    def _fed_step(
-        self, step: StackStep, x_t: Tensor, state: DecoderState, keys: Keys | None
-    ) -> tuple[Tensor, Tensor | None, DecoderState]:
-        """One step. x_t: (B, E) of the embedding. Returns as `_attended`, and the next state."""
-        read = x_t if state.fed is None else torch.cat([x_t, state.fed], dim=-1)
-        output, stack = step(read, state.stack)
-        attended, weights = self._attended(output.unsqueeze(1), keys)
-        return attended, weights, _after(state, stack, attended[:, 0])
+    @staticmethod
+    def _one_by_one(
+        step: AttendedStep, inputs: Tensor, state: DecoderState
+    ) -> tuple[Tensor, Tensor | None]:
+        """inputs: (B, T, ...) of the steps. Returns as `_forced`."""
+        attended, weights = [], []
+        for one in inputs.unbind(1):
+            a_t, weights_t, state = step(one, state)
+            attended.append(a_t)
+            weights.append(weights_t)
+        return torch.stack(attended, dim=1), torch.stack(weights, dim=1)
+
+    def _fed_step(self, decode: StackStep, keys: Keys | None) -> AttendedStep:
+        """The step from y_{t-1}, (B, E) of the embedding. decode: the step of the stack."""
+
+        def step(y_t: Tensor, state: DecoderState) -> tuple[Tensor, Any, DecoderState]:
+            read = y_t if state.fed is None else torch.cat([y_t, state.fed], dim=-1)
+            output, stack = decode(read, state.stack)
+            return self._attend(output, state._replace(stack=stack), keys=keys)
+
+        return step
+
+    def _attend(
+        self, output: Tensor, state: DecoderState, *, keys: Keys | None
+    ) -> tuple[Tensor, Any, DecoderState]:
+        """One step of attention. output: (B, H). Returns a_t, the weights (B, T_x), the state."""
+        attended, weights = self._attended(output.unsqueeze(1), keys, state.covered)
+        found = attended[:, 0], weights if weights is None else weights[:, 0]
+        return *found, _after(state, attended, weights)
 
     def _attended(
-        self, outputs: Tensor, keys: Keys | None, combine: Linear | None = None
+        self,
+        outputs: Tensor,
+        keys: Keys | None,
+        covered: Tensor | None = None,
+        combine: Linear | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """The outputs with what attention finds for them.
 
         Args:
-            outputs: (B, T, H) of the stack.
+            outputs: (N, k, H) of the stack: k steps, or hypotheses, of each sequence.
             keys: None without attention.
+            covered: see `DecoderState`, (N * k, T_x).
             combine: `self.combine`, prepared.
 
         Returns:
-            the input of the head (B, T, H); the weights (B, T, T_x), None without attention.
+            the input of the head (N, k, H); the weights (N, k, T_x), None without attention.
         """
         if self.attention is None:
             return outputs, None
-        context, weights = self.attention(outputs, keys)
+        if covered is not None:
+            covered = covered.unflatten(0, outputs.shape[:2])
+        context, weights = self.attention(outputs, keys, covered)
         joined = torch.cat([context, outputs], dim=-1)
         return torch.tanh((combine or self.combine)(joined)), weights
 
@@ -116,12 +151,12 @@ class AttendingDecoder(nn.Module):
         self, keys: Keys | None, state: DecoderState, y: Tensor, share: float
     ) -> Tensor:
         """Logits; each sequence and step reads the truth with probability `share`, else a guess."""
-        decode, read = self.decoder.steps(), self.target.reader()
+        decode, read = self._fed_step(self.decoder.steps(), keys), self.target.reader()
 
         def step(symbol: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
             x_t = read(symbol.unsqueeze(1))[:, 0]
-            attended, _, state = self._fed_step(decode, x_t, state, keys)
-            return self.head(attended)[:, 0], state
+            attended, _, state = decode(x_t, state)
+            return self.head(attended), state
 
         return read_guesses(
             step,
@@ -155,15 +190,21 @@ class AttendingDecoder(nn.Module):
                 assert vectors is not None, "y has symbols"
                 read = torch.cat([vectors.index_select(0, read), state.fed], dim=-1)
             output, stack = stepper(read, state.stack)
-            attended, _ = self._attended(output.view(*symbols.shape, -1), keys, combine)
-            return head(attended), _after(state, stack, attended.flatten(0, -2))
+            outputs, state = output.view(*symbols.shape, -1), state._replace(stack=stack)
+            attended, weights = self._attended(outputs, keys, state.covered, combine)
+            return head(attended), _after(state, attended, weights)
 
         return step
 
 
-def _after(state: DecoderState, stack: StackState, attended: Tensor) -> DecoderState:
-    """The next state. attended: (B, H)."""
-    return DecoderState(stack, None if state.fed is None else attended)
+def _after(state: DecoderState, attended: Tensor, weights: Tensor | None) -> DecoderState:
+    """The state after attention. attended: (N, k, H); weights: (N, k, T_x)."""
+    fed, covered = state.fed, state.covered
+    if fed is not None:
+        fed = attended.flatten(0, 1)
+    if covered is not None and weights is not None:
+        covered = covered + weights.flatten(0, 1)
+    return DecoderState(state.stack, fed, covered)
 
 
 def state_of_rows(state: Any, rows: Tensor) -> Any:

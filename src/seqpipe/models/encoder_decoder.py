@@ -34,6 +34,7 @@ def translator_faults(
     x_kind: str | None,
     attention: str,
     input_feeding: bool,
+    coverage: bool,
     bridge: str,
     teacher_forcing: int | float,
     teacher_forcing_decay: Any,
@@ -47,6 +48,9 @@ def translator_faults(
     yield from forcing_faults(teacher_forcing, teacher_forcing_decay)
     yield from spelling_faults(x_kind, characters, characters_size)
     yield from freezing_faults(freeze_vectors, "x", x_vectors, y_vectors)
+    if coverage and attention != "additive":
+        text = f"attention={attention} does not read what is covered"
+        yield "coverage", f"{text}; allowed: false, or also architecture.attention=additive"
     if attention == "none":
         allowed = "or also architecture.attention=additive"
         if input_feeding:
@@ -74,6 +78,7 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
         head: makes the output layers from `input_size` and `output_size`.
         attention: `none`, `dot`, `general` or `additive`.
         input_feeding: each step also reads the attentional vector of the step before it.
+        coverage: additive attention also reads the sum of its weights so far.
         bridge: what the decoder starts from: `last`, `copy`, `mean` or `zero`.
         teacher_forcing: probability that a training step reads y_{t-1} rather than its own guess.
             Evaluation of the loss always reads y_{t-1}; `greedy` never does.
@@ -117,6 +122,7 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
         head: Callable[..., Head],
         attention: Literal["none", "dot", "general", "additive"] = "additive",
         input_feeding: bool = False,
+        coverage: bool = False,
         bridge: Literal["last", "copy", "mean", "zero"] = "last",
         teacher_forcing: Probability = 1.0,
         teacher_forcing_decay: Decay | None = None,
@@ -162,7 +168,10 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
         self.attention = None
         if attention != "none":
             self.attention = Attention(
-                self.decoder.output_size, self.encoder.output_size, kind=attention
+                self.decoder.output_size,
+                self.encoder.output_size,
+                kind=attention,
+                coverage=coverage,
             )
             both = self.decoder.output_size + self.encoder.output_size
             self.combine = nn.Linear(both, self.decoder.output_size)
@@ -352,7 +361,7 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
         keys = None
         if self.attention is not None:
             keys = self.attention.prepare(memory, length_mask(x_lengths, memory.shape[1]))
-        return keys, self._first(self._bridged(memory, final, x_lengths))
+        return keys, self._first(self._bridged(memory, final, x_lengths), keys)
 
     def _bridged(self, memory: Tensor, final: StackState, x_lengths: Tensor) -> StackState:
         """The first state of the decoder's layers, from the encoder's outputs and final state."""
