@@ -216,6 +216,10 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
         if isinstance(callback, BestAndLast) and cfg.resume is not None:
             callback.resumed_from = Path(cfg.resume)
         callbacks.append(callback)
+    if cfg.averaging._target_ is not None:
+        average = instantiate(cfg.averaging, "averaging")
+        check_kind(average, "averaging", cfg.averaging["_target_"])
+        callbacks.append(average)
     if cfg.trainer.enable_progress_bar and not any(isinstance(c, ProgressBar) for c in callbacks):
         callbacks.append(OneBar(cfg.task.monitor))
     return callbacks

@@ -160,10 +160,11 @@ def check_monitors(cfg: DictConfig, task: Task) -> None:
         ConfigError: with each of them.
     """
     problems = []
-    for name, node in cfg.callbacks.items():
+    nodes = {f"callbacks.{name}": node for name, node in cfg.callbacks.items()}
+    for key, node in {**nodes, "averaging": cfg.averaging}.items():
         if "monitor" in node:
             mode = node.get("mode", "min")
-            problems += task.monitor_problems(f"callbacks.{name}", node.monitor, mode)
+            problems += task.monitor_problems(key, node.monitor, mode)
     if problems:
         raise ConfigError(problems)
 

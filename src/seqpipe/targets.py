@@ -44,6 +44,7 @@ BASES: dict[str, type] = {
     "optim": Optimizer,
     "trainer": Trainer,
     "logger": Tracker,
+    "averaging": Callback,
     "callbacks.*": Callback,
 }
 """The class that a node at each key must make."""

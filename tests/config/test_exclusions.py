@@ -111,6 +111,13 @@ EXCLUSIONS = [
         "allowed: trainer.max_epochs or max_steps",
     ),
     (
+        "averaging=ema "
+        "+callbacks.mine._target_=pytorch_lightning.callbacks.StochasticWeightAveraging "
+        "+callbacks.mine.swa_lrs=0.1",
+        "averaging=ema: callbacks.mine averages the weights as well; "
+        "allowed: one of them, none or ~callbacks.mine",
+    ),
+    (
         "architecture.head=crf",
         "architecture.head=crf: scores sequences of tags, but architecture=many_to_one predicts "
         "none; allowed: architecture.head=linear, or data of task=tagging",

@@ -81,6 +81,14 @@ UNREAD = [
         "the learning rate would not change within trainer.max_epochs=5",
     ),
     (
+        "averaging=asgd averaging.start_epoch=2 averaging.patience=3",
+        "averaging begins with epoch 2 (averaging.start_epoch); allowed: leave it out",
+    ),
+    (
+        "averaging=asgd trainer.max_epochs=5 averaging.start_epoch=6",
+        "training ends with epoch 5, before averaging begins; allowed: leave it out, or at most 5",
+    ),
+    (
         "scheduler=decay trainer.max_epochs=5 scheduler.start_epoch=5",
         "the learning rate would not change within trainer.max_epochs=5; allowed: leave it out, "
         "or scheduler.start_epoch below 5",
@@ -89,6 +97,8 @@ UNREAD = [
 READ = [
     "depth=2 output_dropout=0.3 dropout=0.5",
     "depth=1 output_dropout=null dropout=0.5",
+    "averaging=asgd averaging.patience=3",
+    "averaging=asgd averaging.start_epoch=5 trainer.max_epochs=5",
     "data=fasta data.source.labels=l.csv data.source.label_column=kind",
     "data=table data.path=a.csv data.source.valid=v.csv data.source.seed=3",
     f"{FILES}",

@@ -44,6 +44,8 @@ CASES = {
     **{f"optim={name}": (*ADDING, f"optim={name}") for name in ("sgd", "adam", "adamw", "rmsprop")},
     **{f"scheduler={s}": (*ADDING, f"scheduler={s}") for s in ("step", "cosine", "plateau")},
     **{f"scheduler={s}": (*ADDING, f"scheduler={s}") for s in ("none", "decay", "warmup_cosine")},
+    "averaging=ema": (*ADDING, "averaging=ema"),
+    "averaging=asgd": (*ADDING, "averaging=asgd"),
     **{
         f"decay={name}": (
             *(*DATES, f"architecture.teacher_forcing_decay={name}"),

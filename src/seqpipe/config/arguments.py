@@ -10,6 +10,7 @@ from seqpipe.config.config_view import Tree
 from seqpipe.config.key_names import SET_BY_THE_RUN, SPECIAL, unknown_problem
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import (
+    CAN_BE_NONE,
     COMPLETED_BY_THE_RUN,
     DATA_TARGET,
     GIVEN_BY_THE_RUN,
@@ -115,7 +116,7 @@ def _argument_problems(tree: Tree, key: str) -> Iterator[Problem]:
         text = f"wrong type; allowed: a mapping with _target_{_as_an_option(key, node)}"
         yield Problem(key, node, text)
         return
-    if key == "cell" and target is None and "_target_" in node:  # cell=none
+    if key in CAN_BE_NONE and target is None and "_target_" in node:  # cell=none
         yield from (unknown_problem(tree, key, name) for name in node if name not in SPECIAL)
         return
     if not isinstance(target, str):

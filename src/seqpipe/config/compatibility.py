@@ -36,6 +36,7 @@ def exclusions(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
     yield from _whole_sequences(tree, choices)
     yield from _lanes(tree, choices)
     yield from _end_of_training(tree, choices)
+    yield from _averages(tree, choices)
     yield from _without_effect(tree)
 
 
@@ -250,6 +251,20 @@ def _end_of_training(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
         elif declared(tree, "scheduler", "needs_total_steps"):
             text = "needs to know the number of steps; allowed: trainer.max_epochs or max_steps"
             yield Problem("scheduler", choices.get("scheduler"), text)
+
+
+_AVERAGING = ("WeightAveraging", "EMAWeightAveraging", "StochasticWeightAveraging")
+
+
+def _averages(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
+    """Yield an average beside one of Lightning's callbacks, which would average the average."""
+    if tree.get("averaging._target_") is None:
+        return
+    for key, node in tree.mappings("callbacks"):
+        module, _, name = str(node.get("_target_")).rpartition(".")
+        if name in _AVERAGING and module.split(".")[0] in ("pytorch_lightning", "lightning"):
+            text = f"{key} averages the weights as well; allowed: one of them, none or ~{key}"
+            yield Problem("averaging", choices.get("averaging"), text)
 
 
 def _without_effect(tree: Tree) -> Iterator[Problem]:

@@ -1,5 +1,7 @@
 """Tables: what the configuration holds, and the rules of keys that no class of ours takes."""
 
+from typing import Any
+
 from seqpipe.bounds import MONITOR, SEED, THREADS
 from seqpipe.rules import (
     Rule,
@@ -20,13 +22,19 @@ PANEL = (
 )
 GROUPS = (
     *("data", "architecture", "task", "cell", "optim", "scheduler"),
-    *("trainer", "callbacks", "logger", "diagnostics"),
+    *("averaging", "trainer", "callbacks", "logger", "diagnostics"),
 )
 # Keys of earlier versions that are commands now.
 FORMER_KEYS = {
     "describe": "python -m seqpipe describe, with the same keys",
     "replay": "python -m seqpipe replay file=..., with the same keys",
 }
+# Keys that records of older versions lack, with the values for which they did the same.
+ADDED: dict[str, Any] = {
+    **{"input_dropout": 0.0, "output_dropout": None, "locked_dropout": False},
+    "averaging": {"_target_": None},
+}
+CAN_BE_NONE = ("cell", "averaging")  # groups whose option `none` makes nothing
 MAY_BE_NULL = ("experiment", "sweep")  # groups without a node of their own
 DATA_TARGET = "seqpipe.data.dataset.SequenceData"  # what takes the data node
 

@@ -22,6 +22,7 @@ _OF_STACKS = (
     *("hidden_size", "depth", "bidirectional", "dropout"),
     *("input_dropout", "output_dropout", "locked_dropout"),
 )
+_OF_STALLING = ("patience", "monitor", "mode")
 _LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 _NEVER_STOPS = ("seqpipe.training.checkpoints.BestAndLast",)
 _LEAVE_OUT = "allowed: leave it out"
@@ -34,7 +35,15 @@ def unread_problems(tree: Tree, typed: Collection[str]) -> Iterator[Problem]:
         tree: of the configuration.
         typed: keys as they were typed.
     """
-    rules = (_of_sources, _of_texts, _of_models, _of_tasks, _of_trainer, _of_schedule)
+    rules = (
+        _of_sources,
+        _of_texts,
+        _of_models,
+        _of_tasks,
+        _of_trainer,
+        _of_schedule,
+        _of_averaging,
+    )
     for key, text in (found for rule in rules for found in rule(tree)):
         if key in typed and tree.has(key):
             yield Problem(key, tree.get(key), text)
@@ -167,3 +176,13 @@ def _of_schedule(tree: Tree) -> Iterator[tuple[str, str]]:
         allowed = f"{_LEAVE_OUT}, or {below}"
         yield f"scheduler.{first}", f"{text}; {allowed}"
         yield "scheduler.gamma", f"{text}, since scheduler.{first}={size}; {allowed}"
+
+
+def _of_averaging(tree: Tree) -> Iterator[tuple[str, str]]:
+    start, epochs = tree.get("averaging.start_epoch"), tree.get("trainer.max_epochs")
+    if start is not None:
+        text = f"averaging begins with epoch {start} (averaging.start_epoch)"
+        yield from ((f"averaging.{name}", f"{text}; {_LEAVE_OUT}") for name in _OF_STALLING)
+    if isinstance(start, int) and 0 < epochs < start:
+        text = f"training ends with epoch {epochs}, before averaging begins"
+        yield "averaging.start_epoch", f"{text}; {_LEAVE_OUT}, or at most {epochs}"

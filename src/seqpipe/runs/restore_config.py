@@ -19,7 +19,7 @@ from seqpipe.config.compose import Launch
 from seqpipe.config.config_view import flat_params, is_kernel, leaves
 from seqpipe.config.loader import Composed
 from seqpipe.config.paths import conf_dir
-from seqpipe.config.schema import FORMER_KEYS, GROUPS, PANEL
+from seqpipe.config.schema import ADDED, FORMER_KEYS, GROUPS, PANEL
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import shown
 from seqpipe.runs.find_run import training_store
@@ -135,7 +135,7 @@ def _set_stores(cfg: DictConfig, found: RunRecord, root: Path, *, own: bool) -> 
 
 
 def _recorded_config(found: RunRecord, own_code: bool) -> DictConfig:
-    config, version = found.config, found.tags.get("version.seqpipe", "unknown")
+    config, version = ADDED | dict(found.config), found.tags.get("version.seqpipe", "unknown")
     missing = [key for key in PANEL if key not in config] + missing_keys(config, GROUPS)
     if missing:
         text = f"its config.yaml lacks {', '.join(missing)}; allowed: the version that wrote it"

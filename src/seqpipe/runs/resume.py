@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seqpipe.bounds import THREADS
 from seqpipe.config.config_view import is_kernel, leaves
+from seqpipe.config.schema import ADDED
 from seqpipe.config.signatures import found_target
 from seqpipe.errors import ConfigError, first_line, resource_message
 from seqpipe.rules import refusal, shown
@@ -28,7 +29,7 @@ from seqpipe.training.lightning_internals import progress_of, seconds_trained
 
 log = logging.getLogger(__name__)
 
-MUST_AGREE = ("architecture", "cell", "data", "task", "optim", "scheduler", "seed")
+MUST_AGREE = ("architecture", "cell", "data", "task", "optim", "scheduler", "averaging", "seed")
 ALLOWED = "outputs/runs/.../checkpoints/last.ckpt"
 _REASON = 160  # characters of a message of Lightning or torch
 MAY_DIFFER = ("data.num_workers", "data.path", "data.cache")  # what files hold is compared
@@ -76,7 +77,7 @@ def check(cfg: DictConfig) -> Resumed | None:
 def _compare(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
     _check_states(saved)
     written: Any = OmegaConf.to_container(cfg, resolve=True)
-    before, now = dict(leaves(saved["seqpipe"]["config"])), dict(leaves(written))
+    before, now = dict(leaves(ADDED | saved["seqpipe"]["config"])), dict(leaves(written))
     _align_decay(before, now)
     _add_new_options(before, now)
     problems = [
