@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from seqpipe.report import run_files as report
+from seqpipe.report.classes import draw_confusion
 from seqpipe.report.curves import draw_curves
-from seqpipe.report.examples import draw_confusion
 from seqpipe.report.figures import add_title, figure, save
 
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from seqpipe.report.classes import confusion_finding
 from seqpipe.report.curves import curves_advice, curves_finding
-from seqpipe.report.examples import confusion_finding
 
 
 def described(history, best_step, monitor="val/loss", mode="min"):

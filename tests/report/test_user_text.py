@@ -20,9 +20,9 @@ import seqpipe
 from seqpipe.console import PlainConsole
 from seqpipe.display import PlainFormatter, visible
 from seqpipe.report import run_files as report
+from seqpipe.report.classes import draw_confusion
 from seqpipe.report.comparison import write_comparison
 from seqpipe.report.curves import draw_curves
-from seqpipe.report.examples import draw_confusion
 from seqpipe.report.figures import style
 from seqpipe.report.markdown import code, heading, table
 from seqpipe.report.page import write_page

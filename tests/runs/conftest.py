@@ -61,7 +61,7 @@ SMALL = [
 # Where it is called -> the file that it draws. A small training takes less time than its figures.
 FIGURES = {
     "seqpipe.runs.artifacts.draw_curves": "learning_curves",
-    "seqpipe.training.module.draw_confusion": "confusion_matrix",
+    "seqpipe.report.classes.draw_confusion": "confusion_matrix",
     "seqpipe.diagnostics.probe_findings.draw_profiles": "gradient_through_time",
     "seqpipe.diagnostics.probe_findings.draw_over_training": "gradient_over_training",
     "seqpipe.diagnostics.probe_findings.draw_cells": "inside_the_cells",

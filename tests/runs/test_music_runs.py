@@ -25,6 +25,7 @@ def test_a_run_on_piano_rolls_leaves_scores_examples_and_a_sample_to_look_at(lau
     result = launch("piano_rolls", f"data.path={rolls / 'rolls.npz'}", *overrides, painted=True)
     metrics = json.loads((result.output_dir / "metrics.json").read_text())
     names = {"loss", "accuracy", "micro_f1", "macro_f1", "exact_match"}
+    names |= {"macro_precision", "macro_recall"}
     assert {name.removeprefix("test/") for name in metrics if name.startswith("test/")} == names
     assert 0 < metrics["test/loss"] < 25  # 25 notes; knowing nothing costs 25 ln 2
     sample = (result.output_dir / "sample.txt").read_text().strip().split(" | ")

@@ -8,6 +8,7 @@ from torch import nn
 from seqpipe.data.base import FieldSpec
 from seqpipe.data.tags import all_tags
 from seqpipe.tasks.entity_metrics import EntityScores
+from seqpipe.tasks.metrics import CLASS_METRICS
 from seqpipe.tasks.tagging import Tagging
 
 NAMES = tuple(sorted(all_tags(["LOC", "PER"], "bio")))
@@ -142,12 +143,13 @@ def test_a_validation_names_what_can_be_monitored_and_types_are_for_the_test(bat
     assert task.mode == "max"
     found = scores(task, [(GUESS, TRUTH)], batch_of, "val")
     assert {"loss", *found} == set(task.metric_names())
+    assert "roc_auc" not in found  # unless it is monitored
     assert set(scores(task, [(GUESS, TRUTH)], batch_of, "train")) == {"accuracy"}
 
 
 def test_tags_that_mark_no_spans_are_not_judged_by_them(batch_of):
     task = tagging(scheme=None)
-    assert task.metric_names() == ["loss", "accuracy", "macro_f1"]
+    assert task.metric_names() == ["loss", *CLASS_METRICS]
     assert not [name for name in scores(task, [(GUESS, TRUTH)], batch_of) if "entity" in name]
 
 

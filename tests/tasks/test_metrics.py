@@ -14,9 +14,10 @@ from seqpipe.data.base import FieldSpec
 from seqpipe.data.vocabulary import EOS, SPECIALS, UNK, Vocabulary
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
-from seqpipe.tasks.metrics import Accuracy, ErrorRate, ExactMatch, MeanError, WeightedMean
+from seqpipe.tasks.metrics import Accuracy, MeanError, WeightedMean
 from seqpipe.tasks.ordinal import Ordinal
 from seqpipe.tasks.regression import Regression
+from seqpipe.tasks.sequence_metrics import ErrorRate, ExactMatch
 from seqpipe.tasks.tagging import Tagging
 from seqpipe.tasks.transduction import Transduction
 
@@ -30,7 +31,9 @@ def likely(ids, size=4):
 
 def scalars_of(task, logits, batch, stage="test"):
     metrics = task.metrics(stage)
-    metrics.update(*task.pairs(task.predict(None, logits, batch), batch))
+    pairs = task.pairs(task.predict(None, logits, batch), batch)
+    scores = {} if (found := task.scores(logits, batch)) is None else {"scores": found}
+    metrics.update(*pairs, **scores)
     computed = metrics.compute()
     return {name: value.item() for name, value in task.scalars(computed).items()}, computed
 
@@ -44,10 +47,22 @@ def test_classification_counted_by_hand(batch_of):
         {
             "accuracy": 4 / 6,
             "macro_f1": (0.8 + 2 / 3 + 0) / 3,
+            "macro_precision": (1 + 1 / 2 + 0) / 3,
+            "macro_recall": (2 / 3 + 1 + 0) / 3,
+            "balanced_accuracy": (2 / 3 + 1 + 0) / 3,
+            "matthews": (4 * 6 - 2 * 3 - 4 * 2) / math.sqrt((36 - 4 - 16) * (36 - 9 - 4 - 1)),
+            # a: 6 of 9 pairs in order and 3 equal; b: 4 of 8 and 4; c: all equal; d has no pair
+            "roc_auc": (7.5 / 9 + 6 / 8 + 1 / 2) / 3,
+            "average_precision": ((2 / 3 * 1 + 1 / 3 * 3 / 6) + 2 / 4 + 1 / 6) / 3,
             "f1/a": 0.8,
             "f1/b": 2 / 3,
             "f1/c": 0.0,
             "f1/d": 0.0,
+            "precision/a": 1.0,
+            "precision/b": 1 / 2,
+            "recall/a": 2 / 3,
+            "recall/b": 1.0,
+            "recall/c": 0.0,
         }
     )
     assert computed["confusion"].tolist() == [
@@ -263,6 +278,8 @@ def test_every_sum_of_numbers_that_a_task_keeps_is_in_float64(task):
     for stage in ("train", "val", "test"):
         for name, metric in made.metrics(stage).items():
             for state, value in metric.metric_state.items():
+                if name == "ranking":  # keeps scores, and adds up in float64
+                    continue
                 exact = not value.is_floating_point() or value.dtype == torch.float64
                 assert exact, f"{stage} {name}.{state} is {value.dtype}"
 

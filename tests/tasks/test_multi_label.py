@@ -19,7 +19,8 @@ def logit(probability):
 
 def scalars_of(task, logits, batch, stage="test"):
     metrics = task.metrics(stage)
-    metrics.update(*task.pairs(task.predict(None, logits, batch), batch))
+    pairs = task.pairs(task.predict(None, logits, batch), batch)
+    metrics.update(*pairs, scores=task.scores(logits, batch))
     return {name: value.item() for name, value in task.scalars(metrics.compute()).items()}
 
 
@@ -63,9 +64,15 @@ def test_scores_counted_by_hand(batch_of):
         "accuracy": 3 / 5,
         "micro_f1": 6 / 8,
         "macro_f1": (4 / 5 + 2 / 3) / 2,
+        "macro_precision": (2 / 3 + 1) / 2,
+        "macro_recall": (1 + 1 / 2) / 2,
         "exact_match": 2 / 4,
+        # a: 2 of 4 pairs in order and 2 equal; b: 2 of 4 and 2; c is never there
+        "roc_auc": (3 / 4 + 3 / 4) / 2,
+        "average_precision": (2 / 3 + (1 / 2 + 1 / 2 * 2 / 4)) / 2,
     }
     each = {"f1/a": 4 / 5, "f1/b": 2 / 3, "f1/c": 0.0}
+    each |= {"precision/a": 2 / 3, "precision/b": 1.0, "recall/a": 1.0, "recall/b": 1 / 2}
     task = MultiLabel(y=LABELS)
     assert scalars_of(task, logits, batch) == pytest.approx({**wanted, **each})
     assert scalars_of(task, logits, batch, "val") == pytest.approx(wanted)
@@ -86,6 +93,8 @@ def test_scores_of_a_roll_go_over_real_steps_and_agree_with_scikit_learn(batch_o
             "accuracy": hits / (hits + wrong),
             "micro_f1": sklearn_metrics.f1_score(*real, average="micro"),
             "macro_f1": sklearn_metrics.f1_score(*real, average="macro"),
+            "macro_precision": sklearn_metrics.precision_score(*real, average="macro"),
+            "macro_recall": sklearn_metrics.recall_score(*real, average="macro"),
             "exact_match": sklearn_metrics.accuracy_score(*real),
         }
     )
@@ -96,7 +105,8 @@ def test_scores_of_a_roll_go_over_real_steps_and_agree_with_scikit_learn(batch_o
 def test_scores_of_silence_are_0_and_not_missing(batch_of):
     batch = batch_of(torch.zeros(2, 3))
     scalars = scalars_of(MultiLabel(y=LABELS), torch.full((2, 3), -9.0), batch, "val")
-    assert scalars == {"accuracy": 0.0, "micro_f1": 0.0, "macro_f1": 0.0, "exact_match": 1.0}
+    zero = ("accuracy", "micro_f1", "macro_f1", "macro_precision", "macro_recall")
+    assert scalars == {**dict.fromkeys(zero, 0.0), "exact_match": 1.0}
 
 
 def test_a_label_is_predicted_from_the_threshold_on(batch_of):

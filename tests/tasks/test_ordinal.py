@@ -101,6 +101,7 @@ def test_metrics_counted_by_hand(batch_of, predict):
     metrics.update(*task.pairs(predictions, batch_of(truth)))
     computed = metrics.compute()
     scalars = {name: value.item() for name, value in task.scalars(computed).items()}
+    scalars = {n: v for n, v in scalars.items() if n in ("accuracy", "mae", "kappa") or "f1" in n}
     squares = sum((t - g) ** 2 for t, g in zip(truth, guess, strict=True))
     chance = sum((t - g) ** 2 for t, g in itertools.product(truth, guess)) / 6
     f1 = {"f1/bad": 2 / 3, "f1/poor": 2 / 3, "f1/ok": 2 * (2 / 3) ** 2 / (4 / 3)}
@@ -127,7 +128,8 @@ def test_metrics_agree_with_scikit_learn(batch_of):
     kappa = sklearn_metrics.cohen_kappa_score(truth, guess, weights="quadratic")
     assert computed["kappa"].item() == pytest.approx(kappa, abs=1e-5)
     assert computed["mae"].item() == pytest.approx(np.abs(truth - guess).mean())
-    assert {"loss", *computed} == set(task.metric_names())
+    computed |= {"loss": computed["mae"]}
+    assert set(computed) == set(task.metric_names())
 
 
 def test_where_all_are_of_one_class_kappa_is_0(batch_of):

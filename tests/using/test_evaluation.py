@@ -23,7 +23,7 @@ def logged(made) -> dict[str, float]:
         mean.update(task.loss(outputs, batch, training=False), task.units(batch))
         if len(metrics):
             predictions = task.predict(model, outputs, batch)
-            metrics.update(*task.pairs(predictions, batch))
+            metrics.update(*task.pairs(predictions, batch), scores=task.scores(outputs, batch))
     loss = mean.compute()
     told = {"loss": loss, **task.derived(loss)}
     if len(metrics):
@@ -67,7 +67,7 @@ def test_what_each_example_adds_is_what_it_would_add_alone(any_kind):
         own = predictions
         own = tuple(p[row : row + 1] for p in own) if isinstance(own, tuple) else own[row : row + 1]
         for name, metric in metrics.items():
-            if name == "confusion":  # not part of an evaluation
+            if name in ("confusion", "ranking"):  # not part of an evaluation, or no sums
                 continue
             metric.reset()
             # torchmetrics' own update, where there is one

@@ -1,6 +1,6 @@
 """Evaluate a trained model: `python -m seqpipe evaluate run=latest split=test`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from seqpipe.rules import best_of
 from seqpipe.runs.measured_data import describe_counts, load_split
 from seqpipe.runs.measurement import measure_input, measure_split
 from seqpipe.runs.open_model import open_model, open_reader
+from seqpipe.tasks.direction import CLASS_SCORES
 from seqpipe.tracking.run_additions import add_to_run
 
 STAGES = {"train": "train", "valid": "val", "test": "test"}
@@ -42,13 +43,16 @@ def run(options: Evaluate, root: Path) -> Answer:
         evaluation = measure_split(model, data, other.split, options.seed)
         if not options.data:
             before = _metrics_at_training(found.metrics, STAGES[other.split])
+    classes = evaluation.class_rows()
     measured = evaluation.results(options.resamples, options.confidence)
     console = PlainConsole()
     console.print(_table(measured[0], before, f"{found.name}: {name}", options.confidence))
+    if classes:
+        console.print(_table_of_classes(measured[0], classes))
     if read := describe_counts(counts, left_out):
         console.print(read)
     if len(measured) > 1:
-        console.print(_table_of_slices(measured[1:]))
+        console.print(_table_of_slices(measured[1:], model.task.details))
     if not options.log:
         return Answer()
     where = add_to_run(found, _flatten(name, measured), f"evaluation {name}", _rows(measured))
@@ -76,14 +80,26 @@ def _table(whole: Measured, before: Mapping[str, float], title: str, confidence:
     for name in ("metric", "value", f"{confidence:.0%} interval", "at training"):
         table.add_column(name, justify="left" if name == "metric" else "right")
     for key, value in whole.metrics.items():
+        if key.startswith(tuple(f"{score}/" for score in CLASS_SCORES)):
+            continue  # a table of their own
         ends = f"{whole.low[key]:.4g} to {whole.high[key]:.4g}" if key in whole.low else ""
         then = f"{before[key]:.4g}" if key in before else ""
         table.add_row(key, f"{value:.4g}", ends, then)
     return table
 
 
-def _table_of_slices(slices: Sequence[Measured]) -> Table:
-    keys = [key for key in slices[0].metrics if "/" not in key]
+def _table_of_classes(whole: Measured, rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="by class", title_justify="left")
+    for name in ("class", *CLASS_SCORES, "support"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    for row in rows:
+        scores = (_with_ends(whole, f"{score}/{row['class']}") for score in CLASS_SCORES)
+        table.add_row(row["class"], *scores, f"{row['support']:,}")
+    return table
+
+
+def _table_of_slices(slices: Sequence[Measured], details: Collection[str]) -> Table:
+    keys = [key for key in slices[0].metrics if "/" not in key and key not in details]
     table = Table(title="by slice", title_justify="left")
     for name in ("slice", "examples", *keys):
         table.add_column(name, justify="left" if name == "slice" else "right")
@@ -95,6 +111,8 @@ def _table_of_slices(slices: Sequence[Measured]) -> Table:
 def _with_ends(one: Measured, key: str) -> str:
     if key == "macro_f1" and one.slice.startswith("class "):
         return ""  # a mean over classes, of which the slice holds one
+    if key not in one.metrics:
+        return ""  # not defined: it has nothing to be divided by
     if key not in one.low:
         return f"{one.metrics[key]:.4g}"
     return f"{one.metrics[key]:.4g} ({one.low[key]:.3g} to {one.high[key]:.3g})"

@@ -16,8 +16,10 @@ from torchmetrics import Metric, MetricCollection
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.tasks.base import Task
+from seqpipe.tasks.computed import class_rows
 from seqpipe.tasks.metric_sums import examples_of
 from seqpipe.tasks.metrics import WeightedMean
+from seqpipe.tasks.ranking import Ranking, SortedScores
 from seqpipe.tasks.torchmetrics_internals import set_state
 
 MOST_GROUPS = 2_000
@@ -58,6 +60,7 @@ class Evaluation:
             name: one for name, one in task.metrics("test").items() if name != "confusion"
         }
         self.metrics = MetricCollection(chosen, compute_groups=False)
+        self.ranked = _Ranked.taken_from(self.metrics)
         self.loss = WeightedMean()
         self.rng = np.random.default_rng(seed)
         self.group_of, self.slices_of_groups = _group_examples(self.slices, self.rng)
@@ -81,6 +84,9 @@ class Evaluation:
             examples = examples_of(len(truths), batch)
             if not isinstance(truths, Tensor):
                 examples = examples.cpu()
+            if self.ranked is not None:
+                scores = self.task.scores(outputs, batch)
+                self.ranked.add(answers, truths, scores, groups[examples.cpu()])
             for name, metric in cast(Any, self.metrics).items():
                 terms = _terms_of_examples(metric, answers, truths, examples, len(batch))
                 self._add_terms(name, terms, groups)
@@ -106,32 +112,61 @@ class Evaluation:
         """
         names = sorted({name for some in self.slices_of_groups for name in some}, key=_in_order)
         whole = self._result("all", None, resamples, confidence)
-        if "f1_per_class" in self.metrics:
-            del self.metrics["f1_per_class"]  # the slices of classes say the same
+        if "classes" in self.metrics:
+            cast(Any, self.metrics)["classes"].per_class = False  # the slices of classes say it
         return [whole, *(self._result(name, name, resamples, confidence) for name in names)]
 
     def _result(self, name: str, slice: str | None, resamples: int, confidence: float) -> Measured:
         inside = np.array([slice is None or slice in some for some in self.slices_of_groups])
         members = np.flatnonzero(inside)
         examples = sum(slice is None or slice in some for some in self.slices)
-        metrics = self._compute(torch.from_numpy(inside.astype(np.float64)))
+        weights = torch.from_numpy(inside.astype(np.float64))
+        metrics = self._compute(weights) | self._rank(weights)
         if resamples == 0 or len(members) < 2:
             return Measured(name, examples, metrics)
-        drawn: dict[str, list[float]] = {key: [] for key in metrics}
-        for _ in range(resamples):
-            weights = np.zeros(len(inside))
-            np.add.at(weights, self.rng.choice(members, len(members)), 1.0)
-            for key, value in self._compute(torch.from_numpy(weights)).items():
-                drawn[key].append(value)
+        drawn: dict[str, list[float]] = {}
+        ranked = self.ranked.resamples(resamples) if self.ranked and slice is None else 0
+        for number in range(resamples):
+            drawn_now = np.zeros(len(inside))
+            np.add.at(drawn_now, self.rng.choice(members, len(members)), 1.0)
+            weights = torch.from_numpy(drawn_now)
+            some = self._compute(weights) | (self._rank(weights) if number < ranked else {})
+            for key, value in some.items():
+                drawn.setdefault(key, []).append(value)
         ends = ((1 - confidence) / 2, (1 + confidence) / 2)
         low, high = (
-            {key: float(np.nanquantile(values, end)) for key, values in drawn.items()}
+            {k: float(np.nanquantile(values, end)) for k, values in drawn.items() if k in metrics}
             for end in ends
         )
         return Measured(name, examples, metrics, low, high)
 
+    def class_rows(self) -> list[dict[str, Any]]:
+        """A row for each class, see `seqpipe.tasks.computed.class_rows`; none of other tasks.
+
+        Of all examples; before `results`.
+        """
+        self._set(torch.ones(len(self.slices_of_groups), dtype=torch.float64))
+        computed = self.metrics.compute() if len(cast(Any, self.metrics)) else {}
+        return list(class_rows(computed, self.task.y.names or ()))
+
+    def _rank(self, weights: Tensor) -> dict[str, float]:
+        """The metrics of the order of probabilities. weights: (groups,) float64."""
+        if self.ranked is None:
+            return {}
+        scores = self.task.scalars(self.ranked.compute(weights))
+        return {name: float(value) for name, value in scores.items()}
+
     def _compute(self, weights: Tensor) -> dict[str, float]:
         """Compute the metrics of a weighted sum of groups. weights: (groups,) float64."""
+        self._set(weights)
+        loss = self.loss.compute()
+        scores = {"loss": loss, **self.task.derived(loss)}
+        if len(cast(Any, self.metrics)):
+            scores |= self.task.scalars(self.metrics.compute())
+        return {name: float(value) for name, value in scores.items()}
+
+    def _set(self, weights: Tensor) -> None:
+        """Set the metrics to a weighted sum of groups. weights: (groups,) float64."""
         for name, metric in [("loss", self.loss), *cast(Any, self.metrics).items()]:
             metric.reset()
             state = {}
@@ -139,11 +174,51 @@ class Evaluation:
                 total = torch.tensordot(weights, self._sums[f"{name}.{part}"], dims=1)
                 state[part] = total.reshape(torch.as_tensor(held).shape)
             set_state(metric, state)
-        loss = self.loss.compute()
-        scores = {"loss": loss, **self.task.derived(loss)}
-        if len(cast(Any, self.metrics)):
-            scores |= self.task.scalars(self.metrics.compute())
-        return {name: float(value) for name, value in scores.items()}
+
+
+class _Ranked:
+    """Scores of examples, whose order is measured: kept, since no sums are enough.
+
+    Args:
+        metric: keeps them.
+    """
+
+    work = 400_000_000
+    """Scores that resamples go through, after 100 of them: a few seconds."""
+
+    def __init__(self, metric: Ranking) -> None:
+        self.metric = metric
+        self.groups: list[Tensor] = []
+        self.sorted: SortedScores | None = None
+
+    @classmethod
+    def taken_from(cls, metrics: MetricCollection) -> "_Ranked | None":
+        """The one of a `Ranking` among metrics, which is taken out; None: there is none."""
+        taken = [name for name, one in cast(Any, metrics).items() if isinstance(one, Ranking)]
+        if not taken:
+            return None
+        ranked = cls(cast(Any, metrics)[taken[0]])
+        del metrics[taken[0]]
+        return ranked
+
+    def add(self, answers: Tensor, truths: Tensor, scores: Tensor | None, groups: Tensor) -> None:
+        """Keep the scores of a batch. groups: (N,), whose each of N answers is."""
+        self.metric.update(answers, truths, scores)
+        each = groups.unsqueeze(1).expand_as(truths) if self.metric.has_steps(truths) else groups
+        self.groups.append(each[self.metric.counted(truths).cpu()])
+
+    def compute(self, weights: Tensor) -> dict[str, Tensor]:
+        """The metrics, with weights of the groups, (groups,)."""
+        if self.sorted is None:
+            self.sorted = SortedScores(*self.metric.columns())
+            self.each = torch.cat(self.groups)
+        return self.sorted.compute(weights[self.each].to(self.sorted.device))
+
+    def resamples(self, most: int) -> int:
+        """The number of resamples that take a few seconds, at least 100; at most `most`."""
+        assert self.sorted is not None
+        scores = max(1, self.sorted.count * len(self.sorted.columns))
+        return min(most, max(100, self.work // scores))
 
 
 def _in_order(name: str) -> tuple[str, list[tuple[bool, int, str]]]:

@@ -1,6 +1,5 @@
-"""Figures of the answers of a model: a confusion matrix, attention maps, a piano roll."""
+"""Figures of the answers of a model: attention maps, a piano roll."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -8,106 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqpipe.report.figures import LONGEST_TITLE, add_title, figure, plain, save
+from seqpipe.report.figures import add_title, figure, plain, save
 from seqpipe.report.findings import Finding
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Matrix = Sequence[Sequence[float]]
-
-_COUNTS_UP_TO = 15  # classes; beyond it the cells are too small for a number
-_NAMES_UP_TO = 60  # classes; beyond it only some are named on the axes
-_CHARACTER = 0.65  # width of a character, in font sizes
 _STEPS_NAMED = 48  # steps of an attention map; of longer ones only some have a number
 _LONGEST_STEP = 14  # characters of a step's name
 _INCHES = 0.19  # for a step, as long as the figure stays within bounds
 _ACROSS = 2  # maps side by side
 _NOTES_NAMED = 12  # at most
-
-
-def draw_confusion(
-    folder: Path, matrix: Sequence[Sequence[int]], names: Sequence[str], title: str = ""
-) -> Path:
-    """Draws figures/confusion_matrix.png.
-
-    Args:
-        folder: the run's folder.
-        matrix: counts, a row for each true class, a column for each predicted one.
-        names: the classes, in the same order.
-        title: the name of the run; the accuracy is added.
-    """
-    n = len(names)
-    assert len(matrix) == n, "a row for each class"
-    assert all(len(row) == n for row in matrix), "a column for each class"
-    shares = [[count / max(1, sum(row)) for count in row] for row in matrix]
-    total = sum(map(sum, matrix))
-    accuracy = sum(matrix[k][k] for k in range(n)) / max(1, total)
-    cell = max(2.4 / n, 0.5 if n <= _COUNTS_UP_TO else min(0.3, 9 / n))  # inches
-    side = cell * n
-    with figure(side + 2.4, side + 1.6) as drawn:
-        from matplotlib.colors import PowerNorm
-
-        axes = drawn.add_subplot()
-        # The square root makes a class that is mistaken once in fifty visible.
-        image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
-        axes.grid(False)
-        axes.spines[:].set_visible(False)
-        above = f"{plain(title, LONGEST_TITLE)}\n" * bool(title)
-        axes.set_title(above + f"accuracy {accuracy:.2%} of {total:,}")
-        _name_axes(axes, names, cell)
-        if n <= _COUNTS_UP_TO:
-            _write_counts(axes, matrix, shares, cell)
-        bar = drawn.colorbar(image, ax=axes, fraction=0.046, pad=0.03, shrink=0.7)
-        bar.outline.set_visible(False)
-        bar.set_label("share of the true class")
-        return save(drawn, folder / "figures" / "confusion_matrix.png")
-
-
-def _name_axes(axes: "Axes", names: Sequence[str], cell: float) -> None:
-    ticks = range(0, len(names), math.ceil(len(names) / _NAMES_UP_TO))
-    labels = [plain(names[k]) for k in ticks]
-    size = 9 if len(names) <= _COUNTS_UP_TO else 7
-    too_wide = max(map(len, labels), default=0) * size * _CHARACTER > cell * 72
-    axes.set_xticks(ticks, labels, fontsize=size, rotation=90 if too_wide else 0)
-    axes.set_yticks(ticks, labels, fontsize=size)
-    axes.tick_params(length=0)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-
-
-def _write_counts(axes: "Axes", counts: Matrix, shares: Matrix, cell: float) -> None:
-    for i, row in enumerate(counts):
-        for j, count in enumerate(row):
-            colour = "white" if shares[i][j] > 0.3 else "#1f2937" if count else "#cbd5e1"
-            text = f"{count:,}"
-            size = min(9.0, 0.9 * cell * 72 / (_CHARACTER * len(text)))
-            axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
-
-
-def confusion_finding(
-    matrix: Sequence[Sequence[int]], names: Sequence[str], figure: str | None
-) -> Finding:
-    """The accuracy, and the most frequent confusion of two classes.
-
-    Args:
-        matrix: counts, a row for each true class, a column for each predicted one.
-        names: the classes, in the same order.
-        figure: name of the picture, if it was drawn.
-    """
-    n, total = len(names), sum(map(sum, matrix))
-    right = sum(matrix[k][k] for k in range(n))
-    text = f"{right:,} of {total:,} predictions are right ({right / max(1, total):.2%})."
-    wrong = [(matrix[i][j], -i, -j) for i in range(n) for j in range(n) if i != j]
-    count, i, j = max(wrong, default=(0, 0, 0))
-    rows = []
-    if count > 0:
-        text += " The table shows the most frequent mistake."
-        share = f"{count / sum(matrix[-i]):.1%}"
-        rows = [
-            {"true": names[-i], "predicted": names[-j], "times": count, "share of the class": share}
-        ]
-    return Finding("Confusions between classes", text, figure, rows, group="Examples")
 
 
 class AttentionMap(NamedTuple):

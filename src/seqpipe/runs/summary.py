@@ -13,6 +13,7 @@ from seqpipe.console import PlainConsole
 from seqpipe.nn.recurrent import RecurrentStack, recurrent_stacks
 from seqpipe.runs.identity import command
 from seqpipe.runs.training_run import TrainingRun
+from seqpipe.tasks.direction import is_of_one_class
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +79,14 @@ def print_start(run: TrainingRun) -> None:
 
 
 def _test_metrics(run: TrainingRun) -> dict[str, float]:
-    """The test's metrics but those of single classes."""
-    metrics = run.metrics.items()
-    return {n: value for n, value in metrics if n.startswith("test/") and "f1/" not in n}
+    """The most important metrics of the test: without those of single classes and details."""
+    task = run.module.task
+    hidden = {f"test/{name}" for name in task.details - {task.monitor.removeprefix("val/")}}
+    return {
+        name: value
+        for name, value in run.metrics.items()
+        if name.startswith("test/") and name not in hidden and not is_of_one_class(name)
+    }
 
 
 def _epoch_label(run: TrainingRun) -> str:

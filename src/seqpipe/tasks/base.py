@@ -19,8 +19,9 @@ from seqpipe.errors import ConfigError, DataError
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.onnx_graph import FLOAT, STEPS, Axes, Graph, Steps, Value
 from seqpipe.rules import refusal
-from seqpipe.tasks.direction import HIGH_IS_BETTER, better
-from seqpipe.tasks.metrics import is_same_text
+from seqpipe.tasks.computed import scalars_of
+from seqpipe.tasks.direction import HIGH_IS_BETTER, better, monitor_problems
+from seqpipe.tasks.sequence_metrics import is_same_text
 
 Pairs = tuple[Any, Any]
 
@@ -52,6 +53,10 @@ class Task(ABC):
     """Names of metrics that are better high; all others are better low."""
     search_options: ClassVar[tuple[str, ...]] = ()
     """Options of `search` that the task reads; none: its answers are not searched for."""
+    positive = 1
+    """Id of the positive class, where there are two."""
+    details: ClassVar[frozenset[str]] = frozenset()
+    """Names of metrics that the closing lines leave out, unless they are monitored."""
     drawing_options: ClassVar[tuple[str, ...]] = ()
     """Options of drawing that only some samples have: `prompt`, `top_k`, `top_p`, ..."""
 
@@ -68,14 +73,8 @@ class Task(ABC):
 
         key: of the part that monitors it, as `callbacks.early_stopping`; the rest as of `Task`.
         """
-        known = [f"val/{name}" for name in self.metric_names()]
-        if monitor not in known:
-            allowed = ", ".join(known)
-            return [refusal(f"{key}.monitor", monitor, "no such metric", allowed, known)]
-        if mode != (better := self.better(monitor)):
-            wrong = f"would treat a worse {monitor} as better"
-            return [refusal(f"{key}.mode", mode, wrong, f"{key}.mode={better}")]
-        return []
+        asked = {"key": key, "monitor": monitor, "mode": mode}
+        return monitor_problems(self.metric_names(), self.better(monitor), **asked)
 
     @classmethod
     def better(cls, metric: str) -> str:
@@ -230,17 +229,21 @@ class Task(ABC):
     def pairs(self, predictions: Any, batch: SequenceBatch) -> Pairs:
         """Predictions and truth as the metrics take them, padding removed."""
 
+    def scores(self, outputs: Tensor, batch: SequenceBatch) -> Tensor | None:
+        """Probabilities as a metric takes them whose `update` has an argument `scores`.
+
+        Of the answers that `pairs` gives, in their order, (N, K) or (B, T, K).
+        """
+        return self.probabilities(outputs, batch)
+
     @abstractmethod
     def metrics(self, stage: str) -> MetricCollection:
         """Fresh metrics of a stage (`train`, `val`, `test`); may be empty."""
 
     def scalars(self, computed: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The numbers to log: all scalars, and `f1_per_class` (K,) as one `f1/<class>` each."""
-        scalars = {name: value for name, value in computed.items() if value.ndim == 0}
-        if "f1_per_class" in computed:
-            per_class = zip(self.y.names or (), computed["f1_per_class"], strict=False)
-            scalars |= {f"f1/{name}": value for name, value in per_class}
-        return scalars
+        """The numbers to log: all scalars that are defined, and scores of classes by name."""
+        kept = self.monitor.removeprefix("val/")
+        return scalars_of(computed, self.y.names or (), kept=kept)
 
     def derived(self, loss: Tensor) -> dict[str, Tensor]:
         """Metrics that follow from the mean loss of a whole split."""

@@ -10,6 +10,7 @@ from seqpipe.bounds import Monitor, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs, Task
+from seqpipe.tasks.class_counts import positive_class
 from seqpipe.tasks.class_weights import (
     ClassWeights,
     cross_entropy,
@@ -17,13 +18,14 @@ from seqpipe.tasks.class_weights import (
     entropy_of,
     weights_of,
 )
-from seqpipe.tasks.metrics import class_metrics
+from seqpipe.tasks.metrics import DETAILS, class_metric_names, class_metrics
 
 
 class ClassTask(Task):
     """Shared by the tasks with one class for a whole x. predictions: (B,) classes."""
 
     answers = ("whole",)
+    details = DETAILS
 
     def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str] | None:
         """The entropy of the classes of the training split, in nats."""
@@ -39,7 +41,7 @@ class ClassTask(Task):
 
 
 class Classification(ClassTask):
-    """Cross entropy in nats per example; accuracy, macro-F1, F1 of each class.
+    """Cross entropy in nats per example; accuracy, macro-F1 and more, scores of each class.
 
     Class weights change the training loss only: losses of validation and test count every
     example alike.
@@ -48,6 +50,7 @@ class Classification(ClassTask):
         y: kind `category`.
         label_smoothing: mass spread over all classes in the training loss, in [0, 1).
         class_weights: `balanced` or `sqrt`, see `weights_of`; None: every example weighs the same.
+        positive: the positive class, of two; None: the second in the order of `y`.
         monitor: see `Task`.
         mode: see `Task`.
     """
@@ -62,16 +65,18 @@ class Classification(ClassTask):
         y: FieldSpec,
         label_smoothing: Share = 0.0,
         class_weights: ClassWeights | None = None,
+        positive: str | int | float | None = None,
         monitor: Monitor = "val/accuracy",
         mode: Literal["min", "max"] = "max",
     ) -> None:
         super().__init__(y=y, monitor=monitor, mode=mode)
         self.label_smoothing = label_smoothing
         self.weights = weights_of(class_weights, y)
+        self.positive = positive_class(positive, y)
 
     def metric_names(self) -> list[str]:
-        """Loss, accuracy, macro-F1."""
-        return ["loss", "accuracy", "macro_f1"]
+        """Loss, accuracy, macro-F1 and the other scores of classes."""
+        return ["loss", *class_metric_names(self.output_size)]
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """outputs: (B, K) logits."""
@@ -96,4 +101,4 @@ class Classification(ClassTask):
 
     def metrics(self, stage: str) -> MetricCollection:
         """Accuracy while training; all of them, and the confusion matrix, in the test."""
-        return class_metrics(self.output_size, stage)
+        return class_metrics(self.output_size, stage, positive=self.positive)

@@ -8,7 +8,7 @@ from torchmetrics import MetricCollection
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.tasks.base import Pairs, Task
-from seqpipe.tasks.metrics import ErrorRate, ExactMatch, compared
+from seqpipe.tasks.sequence_metrics import ErrorRate, ExactMatch, compared
 
 Decoded = tuple[Tensor, Tensor]
 """Ids (B, T), and how many of them count (B,)."""

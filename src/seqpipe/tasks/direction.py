@@ -1,14 +1,26 @@
-"""The direction in which a metric is better."""
+"""Monitored metrics: their direction, and their checks."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+
+from seqpipe.rules import refusal
 
 HIGH_IS_BETTER = frozenset(
     {
         *("accuracy", "macro_f1", "micro_f1", "exact_match", "kappa"),
+        *("macro_precision", "macro_recall", "balanced_accuracy", "matthews"),
+        *("roc_auc", "average_precision", "sensitivity", "specificity"),
         *("entity_precision", "entity_recall", "entity_f1"),
     }
 )
+CLASS_SCORES = ("precision", "recall", "f1")
+"""Scores of a single class, `f1/<class>`, or of one type of span, `entity_f1/<type>`."""
+_OF_ONE_CLASS = re.compile(rf"(?:^|/)(?:entity_)?(?:{'|'.join(CLASS_SCORES)})/")
+
+
+def is_of_one_class(metric: str) -> bool:
+    """True for the score of a single class or type of span, with a stage or without."""
+    return _OF_ONE_CLASS.search(metric) is not None
 
 
 def better(metric: str, high: Collection[str] = HIGH_IS_BETTER) -> str:
@@ -18,5 +30,26 @@ def better(metric: str, high: Collection[str] = HIGH_IS_BETTER) -> str:
         metric: its name, with a stage or without: `val/loss`, `test/f1/<class>`.
         high: metrics that are better high; those of seqpipe's own tasks by default.
     """
-    score = re.search(r"(?:^|/)(?:entity_)?f1/", metric)  # a class may be called loss
+    score = is_of_one_class(metric)  # a class may be called loss
     return "max" if score or metric.rpartition("/")[2] in high else "min"
+
+
+def monitor_problems(
+    names: Sequence[str], better: str, *, key: str, monitor: str, mode: str
+) -> list[str]:
+    """Messages about a metric that a task does not have, or about the wrong direction.
+
+    Args:
+        names: of the task's metrics in the validation.
+        better: the direction in which the metric is better, `min` or `max`.
+        key: of the part that monitors it, as `callbacks.early_stopping`.
+        monitor: the metric, with its stage.
+        mode: the direction that the part was given.
+    """
+    known = [f"val/{name}" for name in names]
+    if monitor not in known:
+        return [refusal(f"{key}.monitor", monitor, "no such metric", ", ".join(known), known)]
+    if mode != better:
+        wrong = f"would treat a worse {monitor} as better"
+        return [refusal(f"{key}.mode", mode, wrong, f"{key}.mode={better}")]
+    return []

@@ -13,8 +13,10 @@ from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
 from seqpipe.nn.precision import precise, widest
 from seqpipe.rules import real
 from seqpipe.tasks.base import Pairs, Task
+from seqpipe.tasks.class_counts import LabelCounts
 from seqpipe.tasks.metric_sums import sums_by_example
-from seqpipe.tasks.metrics import LabelCounts
+from seqpipe.tasks.metrics import RANKING_METRICS
+from seqpipe.tasks.ranking import Ranking
 from seqpipe.tasks.real_steps import mean_over_real, real_steps
 
 
@@ -38,6 +40,7 @@ class MultiLabel(Task):
     name = "multi_label"
     y_kinds = ("multi_label", "roll")
     answers = ("whole", "each_step", "next_step")
+    details = frozenset({"macro_precision", "macro_recall", *RANKING_METRICS})
 
     @checked("task.")
     def __init__(
@@ -52,8 +55,9 @@ class MultiLabel(Task):
         self.threshold = threshold
 
     def metric_names(self) -> list[str]:
-        """Loss, accuracy, micro-F1, macro-F1, exact match."""
-        return ["loss", "accuracy", "micro_f1", "macro_f1", "exact_match"]
+        """Loss, accuracy, micro-F1, macro-F1, exact match and more; of notes none of `Ranking`."""
+        scores = ["accuracy", "micro_f1", "exact_match", "macro_f1", "macro_precision"]
+        return ["loss", *scores, "macro_recall", *(() if self.y.has_time else RANKING_METRICS)]
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """outputs: (B, K) or (B, T_y, K) logits."""
@@ -89,12 +93,20 @@ class MultiLabel(Task):
         mask = self.mask(batch)
         return predictions[mask], batch.y[mask].bool()
 
+    def scores(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:
+        """See `Task`. Returns (N, K) over the N real steps or examples."""
+        return self.probabilities(outputs, batch)[self.mask(batch)]
+
     def metrics(self, stage: str) -> MetricCollection:
         """None while training; in the test also of each label, unless they are notes."""
         if stage == "train":
             return MetricCollection({})
-        per_class = stage == "test" and not self.y.has_time
-        return MetricCollection({"labels": LabelCounts(self.output_size, per_class=per_class)})
+        if self.y.has_time:
+            return MetricCollection({"labels": LabelCounts(self.output_size)})
+        counts = LabelCounts(self.output_size, per_class=stage == "test")
+        return MetricCollection(
+            {"labels": counts, "ranking": Ranking(self.output_size, labels=True)}
+        )
 
     def onnx(self, graph: Graph, outputs: Value, steps: Steps | None) -> None:
         """`logits`, and their sigmoid as `probabilities`."""

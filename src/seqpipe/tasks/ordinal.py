@@ -15,7 +15,7 @@ from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
 from seqpipe.nn.precision import precise
 from seqpipe.tasks.class_weights import ClassWeights, of_classes, weights_of
 from seqpipe.tasks.classification import ClassTask
-from seqpipe.tasks.metrics import ordinal_metrics
+from seqpipe.tasks.metrics import class_metric_names, ordinal_metrics
 
 
 class Ordinal(ClassTask):
@@ -66,8 +66,8 @@ class Ordinal(ClassTask):
         return self.y.size - 1
 
     def metric_names(self) -> list[str]:
-        """Loss, accuracy, MAE in classes, quadratic weighted kappa, macro-F1."""
-        return ["loss", "accuracy", "mae", "kappa", "macro_f1"]
+        """Loss, MAE in classes, quadratic weighted kappa, accuracy and other scores of classes."""
+        return ["loss", "mae", "kappa", *class_metric_names(self.y.size)]
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """outputs: (B, K - 1). Classes are weighted in training only."""

@@ -24,9 +24,10 @@ from seqpipe.nn.crf import (
 from seqpipe.nn.onnx_graph import FLOAT, INTEGER, STEPS, Graph, Steps, Value
 from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs
+from seqpipe.tasks.class_counts import positive_class
 from seqpipe.tasks.class_weights import ClassWeights, of_classes, weights_of
 from seqpipe.tasks.entity_metrics import IGNORED, EntityScores
-from seqpipe.tasks.metrics import class_metrics
+from seqpipe.tasks.metrics import DETAILS, RANKING_METRICS, class_metric_names, class_metrics
 from seqpipe.tasks.real_steps import mean_over_real, real_steps
 from seqpipe.tasks.step_task import StepTask
 
@@ -55,6 +56,7 @@ class Tagging(StepTask):
         label_smoothing: mass spread over all tags in the training loss, in [0, 1).
         class_weights: `balanced` or `sqrt`, see `weights_of`; None: every step weighs the same.
             Of a CRF, they weigh each step's part of the loss.
+        positive: the positive tag, of two; None: the second in the order of `y`.
         crf: the outputs are potentials.
         monitor: see `Task`.
         mode: see `Task`.
@@ -67,6 +69,7 @@ class Tagging(StepTask):
     y_kinds = ("tags",)
     answers = ("each_step",)
     whole_sequences = True
+    details = DETAILS
 
     @checked("task.", tagging_faults)
     def __init__(
@@ -75,19 +78,25 @@ class Tagging(StepTask):
         y: FieldSpec,
         label_smoothing: Share = 0.0,
         class_weights: ClassWeights | None = None,
+        positive: str | int | float | None = None,
         crf: bool = False,
         monitor: Monitor = "val/accuracy",
         mode: Literal["min", "max"] = "max",
     ) -> None:
+        self.ranked = monitor.removeprefix("val/") in RANKING_METRICS
         self.span_names = y.names if y.scheme is not None and y.names is not None else ()
         super().__init__(y=y, monitor=monitor, mode=mode)
         self.label_smoothing, self.crf = label_smoothing, crf
         self.weights = weights_of(class_weights, y)
+        self.positive = positive_class(positive, y)
         self.allowed = _allowed(self.span_names, y.scheme) if y.scheme is not None else None
 
     def metric_names(self) -> list[str]:
-        """Loss, accuracy, macro-F1; precision, recall and F1 of spans."""
-        names = ["loss", "accuracy", "macro_f1"]
+        """Loss, accuracy, macro-F1 and the other scores of tags; those of spans.
+
+        Those of `Ranking` only if one is monitored: they take long for many steps.
+        """
+        names = ["loss", *class_metric_names(self.output_size, ranked=self.ranked)]
         spans = ["entity_precision", "entity_recall", "entity_f1"]
         return [*names, *spans] if self.span_names else names
 
@@ -171,7 +180,10 @@ class Tagging(StepTask):
 
     def metrics(self, stage: str) -> MetricCollection:
         """Accuracy while training; all of them, and the confusion matrix, in the test."""
-        metrics = class_metrics(self.output_size, stage, ignored=IGNORED)
+        ranked = stage == "test" or self.ranked
+        metrics = class_metrics(
+            self.output_size, stage, IGNORED, positive=self.positive, ranked=ranked
+        )
         if self.span_names and stage != "train":
             metrics.add_metrics({"entities": EntityScores(self.span_names)})
         return metrics

@@ -9,6 +9,7 @@ from torchmetrics import Metric, MetricCollection
 
 from seqpipe.tasks.base import Pairs
 from seqpipe.tasks.metrics import WeightedMean
+from seqpipe.tasks.ranking import takes_scores
 from seqpipe.tasks.torchmetrics_internals import set_state
 
 States = dict[str, dict[str, Tensor]]
@@ -22,11 +23,13 @@ class Counted(NamedTuple):
         loss: mean over the units, a scalar.
         units: the number of steps or examples of that mean.
         pairs: predictions and targets; None where the stage has no metrics.
+        scores: probabilities of the answers; None where no metric of the stage takes them.
     """
 
     loss: Tensor
     units: Tensor
     pairs: Pairs | None
+    scores: Tensor | None = None
 
 
 class EpochSums(nn.Module):
@@ -42,12 +45,14 @@ class EpochSums(nn.Module):
     def __init__(self, metrics: MetricCollection) -> None:
         super().__init__()
         self.loss, self.metrics = WeightedMean(), metrics
+        self.takes_scores = any(takes_scores(metric) for metric in self._by_name().values())
 
     def add(self, counted: Counted) -> None:
         """Adds a batch."""
         self.loss.update(counted.loss, counted.units)
         if counted.pairs is not None:
-            self.metrics.update(*counted.pairs)
+            scores = {} if counted.scores is None else {"scores": counted.scores}
+            self.metrics.update(*counted.pairs, **scores)
 
     def take(self) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss and the computed metrics; the next epoch starts from nothing."""
@@ -63,7 +68,10 @@ class EpochSums(nn.Module):
             self.metrics.reset()
 
     def states(self) -> States:
-        """The sums of this process on the CPU, of metrics that have seen a batch."""
+        """The sums of this process on the CPU, of metrics that have seen a batch.
+
+        Only of metrics that are sums, as all of the training are.
+        """
         return {
             name: {part: torch.as_tensor(v).cpu() for part, v in metric.metric_state.items()}
             for name, metric in self._by_name().items()

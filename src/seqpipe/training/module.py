@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seqpipe.data.base import SequenceBatch
-from seqpipe.report.examples import confusion_finding, draw_confusion
+from seqpipe.report.classes import class_findings
 from seqpipe.report.findings import Finding, Observer
 from seqpipe.tasks.base import Task
+from seqpipe.tasks.computed import classes_of, warn_of_undefined
 from seqpipe.training.accumulation import Accumulation
 from seqpipe.training.carried_state import Carried, answer
 from seqpipe.training.checkpoints import TRAINED, record
@@ -114,18 +115,20 @@ class SequenceModule(LeanModule, Observer):
     def _run(self, batch: SequenceBatch, stage: Stage) -> tuple[Tensor, Counted]:
         """The mean loss of a batch, and its contribution to the epoch's sums."""
         outputs = answer(self.model, batch, self.carried[stage])
-        pairs, units = None, self.task.units(batch)
+        pairs, scores, units = None, None, self.task.units(batch)
         if len(self.sums_of(stage).metrics) and batch.repeated is None:
             with torch.no_grad():
                 predictions = self.task.predict(self.model, outputs, batch)
                 pairs = self.task.pairs(predictions, batch)
+                if self.sums_of(stage).takes_scores:
+                    scores = self.task.scores(outputs, batch)
         if stage == "train" and pairs is None and not self._watched():
             loss = self.task.training_loss(outputs, batch)  # which may overwrite the outputs
         else:
             loss = self.task.loss(outputs, batch, training=stage == "train")
         if batch.repeated is not None:
             units = torch.zeros_like(units)
-        return loss, Counted(loss.detach(), units, pairs)
+        return loss, Counted(loss.detach(), units, pairs, scores)
 
     def _watched(self) -> bool:
         """True where a hook sees what a part returns, and may read it later."""
@@ -164,13 +167,9 @@ class SequenceModule(LeanModule, Observer):
         record(trainer, self.flow.window_metrics(ended=True), max(0, trainer.global_step - 1))
 
     def findings(self, folder: Path, title: str) -> tuple[Finding, ...]:
-        """The norms of the gradient, the effect of clipping and the confusion of classes."""
-        if "confusion" not in self._tested:
-            return self.flow.findings()
-        counts = self._tested["confusion"].int().tolist()
-        names = self.task.y.names or tuple(map(str, range(len(counts))))
-        path = draw_confusion(folder, counts, names, title=title)
-        return (*self.flow.findings(), confusion_finding(counts, names, path.name))
+        """The norms of the gradient, the effect of clipping, and the scores of classes."""
+        tested = classes_of(self._tested, self.task.y.names, self.task.positive)
+        return (*self.flow.findings(), *class_findings(folder, title, **tested))
 
     def scalars(self) -> dict[str, float]:
         """The number of updates that were not finite, if there were any."""
@@ -201,6 +200,7 @@ class SequenceModule(LeanModule, Observer):
         """Logs the scalars of a finished split; returns all its metrics computed, and those."""
         loss, computed = self.sums_of(stage).take()
         scalars = {"loss": loss, **self.task.scalars(computed), **self.task.derived(loss)}
+        warn_of_undefined(stage, computed)
         for name, value in scalars.items():
             # torchmetrics has made it the same on every rank; sync_dist keeps Lightning quiet.
             self.log(f"{stage}/{name}", value.float(), sync_dist=True)
