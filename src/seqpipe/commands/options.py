@@ -54,6 +54,11 @@ class _Decoding(_Reading):
     length_penalty: LengthPenalty | None = option(
         "for translations: alpha of the length normalisation; 0: none; null: as in the test", None
     )
+    unknown: Literal["keep", "ban", "copy"] | None = option(
+        "for translations: keep <UNK>, ban it, or copy the symbol of x that it attends to; null: "
+        "as in the test",
+        None,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

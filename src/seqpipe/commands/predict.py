@@ -55,7 +55,7 @@ def answer_all(model: Model, reader: Reader, options: Predict, format: str) -> t
     Returns the number of rows, and the number of rows without an answer.
     """
     keep_freed_memory()
-    how = Decoding(options.beam_size, options.n_best, options.length_penalty)
+    how = Decoding(options.beam_size, options.n_best, options.length_penalty, options.unknown)
     asked = model.answers(
         reader.read(options.input), decoding=how, batch_size=options.batch_size, ahead=True
     )

@@ -30,7 +30,7 @@ def run(options: Translate, root: Path) -> Answer:
     if options.attention is not None and not attends(model.network):
         text = "the model has no attention to draw; allowed: leave it out"
         raise ConfigError(f"attention={options.attention}: {text}")
-    how = Decoding(options.beam_size, options.n_best, options.length_penalty)
+    how = Decoding(options.beam_size, options.n_best, options.length_penalty, options.unknown)
     if options.input is not None:
         records = list(open_reader(model, options, root).records(options.input))
     else:

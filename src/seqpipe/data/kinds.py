@@ -261,6 +261,12 @@ class FieldSpec:
         return UNK if found == specials else None
 
     @property
+    def can_be_unknown(self) -> bool:
+        """True if a symbol of a text can be unknown: not of bytes or subwords."""
+        may = self.is_text and self.unknown is not None
+        return may and self.unit not in ("bytes", "subwords")
+
+    @property
     def form(self) -> Kind:
         """The kind as an object."""
         return KINDS[self.kind]

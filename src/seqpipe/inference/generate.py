@@ -1,9 +1,9 @@
 """Generation of sequences: search for translations and transcripts, samples of one_to_many."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from seqpipe.data.base import Field, SequenceBatch
 from seqpipe.data.kinds import Answer
 from seqpipe.data.vocabulary import UNK
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.inference.copying import UnknownWords, decoded_with_copies
 from seqpipe.models.architecture import Samples
 from seqpipe.rules import faults, or_null
 from seqpipe.tasks.base import Task
@@ -23,6 +24,7 @@ _RULES = {
     **SEARCH,
     "beam_size": or_null(SEARCH["beam_size"]),
     "length_penalty": or_null(SEARCH["length_penalty"]),
+    "unknown": or_null(rules.choice(*get_args(UnknownWords))),
 }
 
 
@@ -35,11 +37,14 @@ class Decoding:
             task has a beam.
         n_best: answers of each x, at most `beam_size`.
         length_penalty: of a translation, see `seqpipe.models.beam.length_norm`; None: the task's.
+        unknown: what becomes of <UNK> in a translation: `keep`, `ban` (it is never written) or
+            `copy` (see `seqpipe.inference.copying`); None: as in the test.
     """
 
     beam_size: int | None = None
     n_best: int = 1
     length_penalty: float | None = None
+    unknown: UnknownWords | None = None
 
     def check(self, task: Task) -> None:
         """Refuse options that would not change the answers of this task.
@@ -47,7 +52,8 @@ class Decoding:
         Raises:
             ConfigError: names each such option.
         """
-        given = {"beam_size": self.beam_size, "length_penalty": self.length_penalty}
+        given: dict[str, Any] = {"beam_size": self.beam_size, "unknown": self.unknown}
+        given["length_penalty"] = self.length_penalty
         given["n_best"] = self.n_best if self.n_best != 1 else None
         asked = {name: value for name, value in given.items() if value is not None}
         if not task.search_options:
@@ -71,6 +77,12 @@ class Decoding:
         elif self.length_penalty is not None and size == 1:
             text = "greedy decoding has no beam; allowed: also beam_size=2 or more"
             problems.append(f"length_penalty={self.length_penalty}: {text}")
+        if self.unknown is not None and "unknown" not in task.search_options:
+            text = f"task={task.name} has no such choice; allowed: leave it out"
+            problems.append(f"unknown={self.unknown}: {text}")
+        elif self.unknown is not None and not task.y.can_be_unknown:
+            text = "no symbol of y is unknown; allowed: leave it out"
+            problems.append(f"unknown={self.unknown}: {text}")
         return problems
 
     def size(self, task: Task) -> int:
@@ -80,7 +92,12 @@ class Decoding:
 
 
 def search_answers(
-    network: nn.Module, task: Task, y: Field, batch: SequenceBatch, how: Decoding
+    network: nn.Module,
+    task: Task,
+    y: Field,
+    batch: SequenceBatch,
+    how: Decoding,
+    sources: Sequence[Sequence[str]] | None = None,
 ) -> list[Answer]:
     """Search for y of each x: `prediction` and its `score`, log p(y | x) in nats.
 
@@ -92,20 +109,28 @@ def search_answers(
         y: the field of the answers, fitted.
         batch: with x.
         how: options of the search.
+        sources: the symbols of each x as its text spells them, where they are copied.
     """
+    more = {} if how.unknown is None else {"banned": (UNK,) if how.unknown == "ban" else ()}
     found = task.search(
         network,
         batch,
         beam_size=how.size(task),
         n_best=how.n_best,
         length_penalty=how.length_penalty,
+        **more,
     )
+    found = [[one for one in best if one[1] > float("-inf")] for best in found]
+    written = [[ids for ids, _ in best] for best in found]
+    if sources is None:
+        texts = [[y.decode(ids) for ids in best] for best in written]
+    else:
+        texts = decoded_with_copies(network, y, batch, written, sources)
     answers = []
-    for best in found:
-        rows = [
-            {"prediction": y.decode(ids), "score": score}
-            for ids, score in best
-            if score > float("-inf")
+    for best, spelled in zip(found, texts, strict=True):
+        rows: list[dict[str, Any]] = [
+            {"prediction": text, "score": score}
+            for text, (_, score) in zip(spelled, best, strict=True)
         ]
         answer: Answer = dict(rows[0])
         if how.n_best > 1:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from seqpipe.data.base import Field, Found, PlacedRecord, Record, SequenceSpec
 from seqpipe.data.kinds import Answer
 from seqpipe.data.vocabulary import EOS
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.inference.copying import copying_problem
 from seqpipe.inference.generate import Decoding, Drawing, Sample, encoded_condition, sample
 from seqpipe.inference.outputs import is_relative, place_answer
 from seqpipe.inference.predictor import CHUNK, Asked, Predictor
@@ -69,6 +70,7 @@ class Model:
         beam_size: int | None = None,
         n_best: int = 1,
         length_penalty: float | None = None,
+        unknown: Literal["keep", "ban", "copy"] | None = None,
         batch_size: int = MOST_ROWS,
     ) -> list[Answer]:
         """Answer each input, in their order.
@@ -79,6 +81,7 @@ class Model:
             beam_size: of translations and transcripts, see `Decoding`, as the next two.
             n_best: number of answers of each input, which are listed as `n_best`.
             length_penalty: alpha of the length normalisation.
+            unknown: what becomes of <UNK> in a translation, see `Decoding`.
             batch_size: most examples that are computed at once.
 
         Returns:
@@ -88,7 +91,7 @@ class Model:
             DataError: inputs cannot be read; lists the first ten.
             ConfigError: the model predicts nothing, or an option does not fit it.
         """
-        how = Decoding(beam_size, n_best, length_penalty)
+        how = Decoding(beam_size, n_best, length_penalty, unknown)
         asked = [*self.answers(self.records(inputs), decoding=how, batch_size=batch_size)]
         problems = [f"{one.place}: {one.error}" for one in asked if one.error is not None]
         if problems:
@@ -247,6 +250,10 @@ class Model:
             raise ConfigError(problems)
         how = decoding or Decoding()
         how.check(self.task)
+        if how.unknown == "copy":
+            problem = copying_problem(self.network, self.spec.x)
+            if problem is not None:
+                raise ConfigError(f"unknown=copy: {problem}")
         predictor = Predictor(self.network, self.task, self.encoder, self.y, how)
         answers = predictor.answers(found, rows=batch_size, chunk=chunk, ahead=ahead)
         is_placed = self.spec.y.scheme is not None or is_relative(self.config["data"])

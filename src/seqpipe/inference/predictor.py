@@ -101,16 +101,29 @@ class Predictor:
         """Start to compute a chunk. Returns a function that waits for its answers."""
         inputs = self.encoder.encode_many(found)
         batches = list(batched(inputs.steps, rows, MOST_STEPS))
-        waits = [start(self._compute, inputs, places) for places in batches]
+        spelled = partial(self._spelled, found, inputs) if self.how.unknown == "copy" else None
+        waits = [start(self._compute, inputs, places, spelled) for places in batches]
         return partial(self._answers_of, found, inputs, batches, waits)
 
     @torch.inference_mode()
-    def _compute(self, inputs: Inputs, places: Integers) -> Sequence[Any]:
+    def _compute(
+        self,
+        inputs: Inputs,
+        places: Integers,
+        spelled: Callable[[Integers], list[list[str]]] | None,
+    ) -> Sequence[Any]:
         """An answer, or (prediction, probabilities), of each piece. places: (B,)."""
         batch = self.encoder.batch_of(inputs, places).to(self.device)
         if self.searches:
-            return search_answers(self.network, self.task, self.y, batch, self.how)
+            sources = None if spelled is None else spelled(places)
+            return search_answers(self.network, self.task, self.y, batch, self.how, sources)
         return self._predict(batch)
+
+    def _spelled(self, found: Sequence[Found], inputs: Inputs, places: Integers) -> list[list[str]]:
+        """The symbols of x as its text spells them, of each piece. places: (B,)."""
+        records, x = [found[row] for row in inputs.examples[places].tolist()], self.encoder.x
+        assert x is not None, "checked before"
+        return [x.steps(x.value(one))[0] for one in records if not isinstance(one, DataError)]
 
     def _answers_of(
         self,

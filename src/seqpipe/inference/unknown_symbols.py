@@ -18,9 +18,7 @@ def unknown_at(spec: FieldSpec, ids: Any) -> Any:
 
 def counts_unknown(spec: FieldSpec | None) -> bool:
     """True if symbols can be unknown: not numbers, bytes or subwords."""
-    if spec is None or not spec.is_text:
-        return False
-    return spec.unknown is not None and spec.unit not in ("bytes", "subwords")
+    return spec is not None and spec.can_be_unknown
 
 
 def unknown_symbols(fld: Field, value: Any, ids: Tensor) -> list[str]:

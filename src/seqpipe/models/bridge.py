@@ -83,6 +83,20 @@ class CopiedState(nn.Module):
         )
 
 
+def make_bridge(
+    kind: str, encoder: RecurrentStack, decoder: RecurrentStack
+) -> Bridge | CopiedState | None:
+    """The bridge of an encoder-decoder, see there; None: the decoder starts from 0."""
+    if kind == "zero":
+        return None
+    if kind == "copy":
+        return CopiedState(encoder, decoder)
+    width = encoder.output_size
+    if kind == "last":
+        width = len(encoder.cell_state_names) * encoder.directions * encoder.hidden_size
+    return Bridge([width] * decoder.depth, decoder)
+
+
 def matched_layers(encoder: int, decoder: int) -> list[int]:
     """The layer of an encoder for each layer of a decoder, from 0, of stacks as deep as given.
 

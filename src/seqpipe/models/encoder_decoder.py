@@ -11,13 +11,7 @@ from seqpipe.errors import ConfigError
 from seqpipe.models.architecture import Architecture
 from seqpipe.models.attending_decoder import AttendingDecoder, DecoderState, state_of_rows
 from seqpipe.models.beam import Hypotheses, beam_search
-from seqpipe.models.bridge import (
-    Bridge,
-    CopiedState,
-    joined,
-    matched_layers,
-    mean_over_steps,
-)
+from seqpipe.models.bridge import joined, make_bridge, matched_layers, mean_over_steps
 from seqpipe.models.decoding import PAD, log_probabilities, write_steps
 from seqpipe.models.forcing import Decay, TeacherForced, forcing_faults
 from seqpipe.models.inputs import EMBEDDED, InputLayer, freezing_faults, spelling_faults
@@ -164,17 +158,12 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
         self.decoder = self._make_decoder(decoder)
         self.check_decoder(self.decoder, has_x=True)
         self.bridge_from = bridge
-        self.bridge = self._make_bridge()
+        self.bridge = make_bridge(bridge, self.encoder, self.decoder)
         self.attention = None
         if attention != "none":
-            self.attention = Attention(
-                self.decoder.output_size,
-                self.encoder.output_size,
-                kind=attention,
-                coverage=coverage,
-            )
-            both = self.decoder.output_size + self.encoder.output_size
-            self.combine = nn.Linear(both, self.decoder.output_size)
+            sizes = self.decoder.output_size, self.encoder.output_size
+            self.attention = Attention(*sizes, kind=attention, coverage=coverage)
+            self.combine = nn.Linear(sum(sizes), self.decoder.output_size)
         self.head = head(input_size=self.decoder.output_size, output_size=y_size)
 
     def _make_decoder(self, make: Callable[..., RecurrentStack]) -> RecurrentStack:
@@ -185,17 +174,6 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
         with torch.random.fork_rng(devices=[]):
             fed = make(input_size=read).output_size
         return make(input_size=read + fed)
-
-    def _make_bridge(self) -> nn.Module | None:
-        if self.bridge_from == "zero":
-            return None
-        if self.bridge_from == "copy":
-            return CopiedState(self.encoder, self.decoder)
-        width = self.encoder.output_size
-        if self.bridge_from == "last":
-            parts = len(self.encoder.cell_state_names) * self.encoder.directions
-            width = parts * self.encoder.hidden_size
-        return Bridge([width] * self.decoder.depth, self.decoder)
 
     def forward(self, x: Tensor, x_lengths: Tensor, y: Tensor, y_lengths: Tensor) -> Tensor:
         """Logits of every step of y.

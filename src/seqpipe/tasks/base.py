@@ -293,10 +293,9 @@ class Task(ABC):
         beam_size: int,
         n_best: int,
         length_penalty: float | None,
+        banned: tuple[int, ...] | None = None,
     ) -> list[list[tuple[Tensor, float]]]:
         """The best answers to each x, the best first: symbols, and log p(y | x) in nats.
-
-        Only of a task with `search_options`.
 
         Args:
             model: in eval mode.
@@ -304,6 +303,7 @@ class Task(ABC):
             beam_size: hypotheses at each step; 1 is greedy.
             n_best: answers of each x, at most `beam_size`.
             length_penalty: see `seqpipe.models.beam.length_norm`; None: that of the task.
+            banned: ids never written, where `search_options` has `unknown`; None: the task's.
         """
         raise NotImplementedError
 

@@ -113,8 +113,10 @@ class Transcription(DecodedTask):
         beam_size: int,
         n_best: int,
         length_penalty: float | None,
+        banned: tuple[int, ...] | None = None,
     ) -> list[list[tuple[Tensor, float]]]:
         """See `Task`; a beam of 1 is the best path."""
+        assert banned is None, "no option of this task"
         logits = model(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
         assert batch.x_lengths is not None
         if beam_size > 1:

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from seqpipe.bounds import BeamSize, Count, LengthPenalty, Monitor, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
-from seqpipe.data.vocabulary import EOS
+from seqpipe.data.vocabulary import EOS, UNK
 from seqpipe.errors import ConfigError
+from seqpipe.rules import refusal
 from seqpipe.tasks.decoding import (
     LENGTH_PENALTY,
     Decoded,
@@ -34,17 +35,19 @@ class Transduction(DecodedTask, StepTask):
         decoding: `greedy`, or `beam`: with validation and test.
         beam_size: hypotheses at each step of a beam; None: 5.
         length_penalty: alpha of `seqpipe.models.beam.length_norm`; None: 0.6.
+        unknown: `keep`, or `ban`: <UNK> is never written, with validation and test.
         monitor: see `Task`.
         mode: see `Task`.
 
     Raises:
-        ConfigError: options of a beam where decoding is greedy; see `Task`.
+        ConfigError: options of a beam where decoding is greedy, a ban where no symbol is unknown;
+            see `Task`.
     """
 
     name = "transduction"
     y_kinds = ("symbols",)
     answers = ("sequence",)
-    search_options = ("beam_size", "n_best", "length_penalty")
+    search_options = ("beam_size", "n_best", "length_penalty", "unknown")
 
     @checked("task.", beam_faults)
     def __init__(
@@ -57,6 +60,7 @@ class Transduction(DecodedTask, StepTask):
         decoding: Decoding = "greedy",
         beam_size: BeamSize | None = None,
         length_penalty: LengthPenalty | None = None,
+        unknown: Literal["keep", "ban"] = "keep",
         monitor: Monitor = "val/exact_match",
         mode: Literal["min", "max"] = "max",
     ) -> None:
@@ -64,6 +68,10 @@ class Transduction(DecodedTask, StepTask):
         self.label_smoothing = label_smoothing
         self.max_length = longest_y + 10 if max_length is None else max_length
         self.beam_size = beam_size_of(decoding, beam_size)
+        if unknown == "ban" and not y.can_be_unknown:
+            wrong = "no symbol of y is unknown"
+            raise ConfigError(refusal("task.unknown", unknown, wrong, "keep"))
+        self.banned = (UNK,) if unknown == "ban" else ()
         self.length_penalty = LENGTH_PENALTY if length_penalty is None else length_penalty
 
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Decoded:
@@ -72,8 +80,9 @@ class Transduction(DecodedTask, StepTask):
         Raises:
             ConfigError: the user's own architecture cannot search with a beam.
         """
+        bans: dict[str, Any] = {"banned": self.banned} if self.banned else {}
         if self.beam_size is None:
-            decoded: Decoded = model.greedy(batch.x, batch.x_lengths, self.max_length)
+            decoded: Decoded = model.greedy(batch.x, batch.x_lengths, self.max_length, **bans)
             return decoded
         if not hasattr(model, "beam"):
             raise ConfigError(
@@ -81,7 +90,7 @@ class Transduction(DecodedTask, StepTask):
                 " allowed: task.decoding=greedy, or an architecture with it"
             )
         options = {"beam_size": self.beam_size, "length_penalty": self.length_penalty}
-        found = model.beam(batch.x, batch.x_lengths, self.max_length, **options)
+        found = model.beam(batch.x, batch.x_lengths, self.max_length, **options, **bans)
         return found.ids[:, 0], found.lengths[:, 0]
 
     def decoded(self, predictions: Any, batch: SequenceBatch) -> list[tuple[Any, Any]]:
@@ -101,8 +110,10 @@ class Transduction(DecodedTask, StepTask):
         beam_size: int,
         n_best: int,
         length_penalty: float | None,
+        banned: tuple[int, ...] | None = None,
     ) -> list[list[tuple[Tensor, float]]]:
         """See `Task`; the symbols before <EOS>."""
+        never = self.banned if banned is None else banned
         found = model.beam(
             batch.x,
             batch.x_lengths,
@@ -110,6 +121,7 @@ class Transduction(DecodedTask, StepTask):
             beam_size=beam_size,
             n_best=n_best,
             length_penalty=self.length_penalty if length_penalty is None else length_penalty,
+            **({"banned": never} if never else {}),
         )
         answers = ranked_answers(found.ids, found.lengths, found.scores)
         return [[(_before(ids, EOS), score) for ids, score in row] for row in answers]
