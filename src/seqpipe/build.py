@@ -29,6 +29,7 @@ from seqpipe.training.checkpoints import BestAndLast, History
 from seqpipe.training.lean import EmptyHooks
 from seqpipe.training.lightning_internals import begin_with_the_next_epoch
 from seqpipe.training.module import SequenceModule
+from seqpipe.training.weight_noise import WeightNoise
 
 
 def build_data(
@@ -216,6 +217,8 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
         if isinstance(callback, BestAndLast) and cfg.resume is not None:
             callback.resumed_from = Path(cfg.resume)
         callbacks.append(callback)
+    if cfg.weight_noise > 0:
+        callbacks.append(WeightNoise(cfg.weight_noise, cfg.seed))
     if cfg.averaging._target_ is not None:
         average = instantiate(cfg.averaging, "averaging")
         check_kind(average, "averaging", cfg.averaging["_target_"])

@@ -215,11 +215,11 @@ def updates(module: Any) -> Any:
             parameter.grad = torch.randn_like(parameter)
         optimizer.step()
     weights = [numbers(parameter) for parameter in module.parameters()]
-    rates = []
+    rates, parts = [], schedule if isinstance(schedule, list) else [schedule]
     for step in range(40 if schedule is not None else 0):
-        scheduler = schedule["scheduler"]
-        by_metric = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
-        scheduler.step(*([1.0 + step // 20] if by_metric else []))
+        for scheduler in (part["scheduler"] for part in parts):
+            by_metric = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+            scheduler.step(*([1.0 + step // 20] if by_metric else []))
         rates.append(optimizer.param_groups[0]["lr"])
     return weights, rates
 

@@ -70,14 +70,18 @@ def last(folder: Path) -> dict:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
 
 
-def test_each_process_draws_its_own_numbers_and_resuming_is_training_straight_through(tmp_path):
-    straight, _ = run(tmp_path / "straight", *LITTLE, "trainer.max_epochs=2")
-    first, _ = run(tmp_path / "first", *LITTLE, "trainer.max_epochs=2", "trainer.max_steps=4")
+@pytest.mark.parametrize("more", [(), ("averaging=ema", "weight_noise=0.05")])
+def test_each_process_draws_its_own_numbers_and_resuming_is_training_straight_through(
+    tmp_path, more
+):
+    little = (*LITTLE, *more, "trainer.max_epochs=2")
+    straight, _ = run(tmp_path / "straight", *little)
+    first, _ = run(tmp_path / "first", *little, "trainer.max_steps=4")
     assert last(first)["global_step"] == 4  # of three an epoch
     one, other = (process["cpu"] for process in last(first)["seqpipe"]["processes"])
     assert not torch.equal(one, other)
     checkpoint = first / "checkpoints" / "last.ckpt"
-    resumed, _ = run(tmp_path / "resumed", *LITTLE, "trainer.max_epochs=2", f"resume={checkpoint}")
+    resumed, _ = run(tmp_path / "resumed", *little, f"resume={checkpoint}")
     torch.testing.assert_close(
         last(resumed)["state_dict"], last(straight)["state_dict"], rtol=0, atol=0
     )

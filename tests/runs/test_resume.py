@@ -58,6 +58,7 @@ def assert_same_state(one, other):
 CLIPPED = ("trainer.gradient_clip_val=0.2",)
 STEPWISE = ("scheduler=step", "scheduler.step_size=1")
 WARMED = ("scheduler=decay", "scheduler.start_epoch=1", "scheduler.warmup_steps=10")
+NOISY = ("weight_noise=0.05", "trainer.accumulate_grad_batches=2")
 PLATEAU = ("scheduler=plateau", "scheduler.patience=0", "optim.lr=0.2")
 LONG = ("trainer.max_epochs=9",)
 WORKER = (*LANES, "data.num_workers=1")
@@ -65,6 +66,7 @@ STOPS = [  # the data, what all runs share, the end of the whole, the first end 
     ("adding", (), "trainer.max_epochs=4", "trainer.max_epochs=2", 8),
     ("adding", STEPWISE, "trainer.max_epochs=4", "trainer.max_epochs=2", 8),
     ("adding", PLATEAU, "trainer.max_epochs=4", "trainer.max_epochs=2", 8),
+    ("adding", NOISY, "trainer.max_epochs=4", "trainer.max_steps=3", 3),
     ("adding", WARMED, "trainer.max_epochs=4", "trainer.max_epochs=2", 8),
     ("adding", CLIPPED, "trainer.max_epochs=3", "trainer.max_steps=3", 3),
     ("adding", CLIPPED, "trainer.max_epochs=3", "trainer.max_steps=6", 6),

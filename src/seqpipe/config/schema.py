@@ -18,7 +18,7 @@ from seqpipe.rules import (
 PANEL = (
     *("seed", "hidden_size", "depth", "bidirectional", "dropout"),
     *("input_dropout", "output_dropout", "locked_dropout"),
-    *("resume", "preflight"),
+    *("weight_noise", "resume", "preflight"),
 )
 GROUPS = (
     *("data", "architecture", "task", "cell", "optim", "scheduler"),
@@ -32,6 +32,7 @@ FORMER_KEYS = {
 # Keys that records of older versions lack, with the values for which they did the same.
 ADDED: dict[str, Any] = {
     **{"input_dropout": 0.0, "output_dropout": None, "locked_dropout": False},
+    "weight_noise": 0.0,
     "averaging": {"_target_": None},
 }
 CAN_BE_NONE = ("cell", "averaging")  # groups whose option `none` makes nothing
@@ -98,6 +99,7 @@ BATCHES = either(whole(1), real("(0, 1]"), null())
 # pattern that fits a dotted key decides; a star fits any part, dots included.
 RULES: dict[str, Rule] = {
     "seed": SEED,
+    "weight_noise": real("[0, inf)"),
     "preflight": choice("quick", "full", "none"),
     "resume": either(text(allowed="a checkpoint file"), null()),
     "data.path": either(

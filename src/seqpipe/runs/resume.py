@@ -29,7 +29,11 @@ from seqpipe.training.lightning_internals import progress_of, seconds_trained
 
 log = logging.getLogger(__name__)
 
-MUST_AGREE = ("architecture", "cell", "data", "task", "optim", "scheduler", "averaging", "seed")
+MUST_AGREE = (
+    *("architecture", "cell", "data", "task", "optim", "scheduler"),
+    *("averaging", "weight_noise", "seed"),
+)
+
 ALLOWED = "outputs/runs/.../checkpoints/last.ckpt"
 _REASON = 160  # characters of a message of Lightning or torch
 MAY_DIFFER = ("data.num_workers", "data.path", "data.cache")  # what files hold is compared

@@ -7,7 +7,7 @@ the unchanged weights and the random state of that step.
 import logging
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -51,11 +51,13 @@ class BadSteps:
 
     Attributes:
         count: number of skipped updates so far.
+        with_weights: makes a context in which the model has the weights of the present update.
     """
 
     def __init__(self, model: nn.Module, task: Task, limit: int) -> None:
         self.model, self.task, self.limit = model, task, limit
         self.count = self._files = 0
+        self.with_weights: Context = nullcontext
         self._parts: tuple[nn.Module, ...] = ()
         self._kept: list[KeptBatch] = []  # the batches of the present update
         self._losses: list[Tensor] = []
@@ -146,7 +148,8 @@ class BadSteps:
     def _find(self, context: Context) -> Nonfinite | None:
         self._found_in = self._kept[0]
         for kept in self._kept:
-            with restored_random_state(kept, kept.batch.index.device), context():
+            random = restored_random_state(kept, kept.batch.index.device)
+            with random, context(), self.with_weights():
                 found = find_nonfinite(self.model, self.task, kept)
             if found is not None:
                 self._found_in = kept
@@ -160,6 +163,8 @@ class BadSteps:
         self._files += 1
         kept = self._found_in
         batch = {f.name: getattr(kept.batch, f.name) for f in fields(kept.batch)}
+        with self.with_weights():
+            weights = _plain(dict(self.model.state_dict()))
         saved = {
             "seqpipe": KIND,
             "update": update,
@@ -167,7 +172,7 @@ class BadSteps:
             "batch": _plain(batch),
             "random": _plain(kept.random),
             "lanes": _plain(kept.lanes),
-            "model": _plain(dict(self.model.state_dict())),
+            "model": weights,
         }
         name = f"bad_steps/step_{update}_rank{rank}.pt"
         try:
