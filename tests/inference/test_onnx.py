@@ -136,6 +136,17 @@ def test_a_language_model_goes_on_step_by_step_from_the_state_it_answered_with(
     model = made(
         OneToMany, LanguageModeling, None, "characters", cell, depth=2, learn_initial_state=True
     )
+    check_steps(model, records, tmp_path)
+
+
+@pytest.mark.parametrize("embedding_size", [None, 4], ids=["width of h", "projection"])
+def test_tied_embeddings_read_and_write(made, records, embedding_size, tmp_path):
+    tied = {"tie_embeddings": True, "embedding_size": embedding_size}
+    model = made(OneToMany, LanguageModeling, None, "characters", depth=2, **tied)
+    check_steps(model, records, tmp_path)
+
+
+def check_steps(model, records, tmp_path):
     export_onnx(model, tmp_path / "m.onnx")
     session = session_of(tmp_path / "m.onnx")
     y = model.y.encode_target(records[0]).long().unsqueeze(0)

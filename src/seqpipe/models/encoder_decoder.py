@@ -15,6 +15,7 @@ from seqpipe.models.bridge import joined, make_bridge, matched_layers, mean_over
 from seqpipe.models.decoding import PAD, log_probabilities, write_steps
 from seqpipe.models.forcing import Decay, TeacherForced, forcing_faults
 from seqpipe.models.inputs import EMBEDDED, InputLayer, freezing_faults, spelling_faults
+from seqpipe.models.tying import tie, tied_size
 from seqpipe.nn.attention import Attention, Keys
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
@@ -79,6 +80,7 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
         teacher_forcing_decay: of that probability with the updates; None: it stays.
         embedding_size: width of a symbol's vector (of x where it has symbols, and of y).
         embedding_dropout: of whole symbols of x and y, see `InputLayer`.
+        tie_embeddings: the embedding of y is the matrix of the output layer, too, see `tie`.
         characters: what reads the characters of a spelled word, see `InputLayer`.
         characters_size: width of the vector that it makes of a word.
         freeze_vectors: do not train the embeddings that have vectors to start from.
@@ -122,6 +124,7 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
         teacher_forcing_decay: Decay | None = None,
         embedding_size: Count | None = None,
         embedding_dropout: Share = 0.0,
+        tie_embeddings: bool = False,
         characters: Literal["cnn", "lstm"] | None = None,
         characters_size: Count | None = None,
         freeze_vectors: bool = False,
@@ -146,6 +149,8 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
             freeze_vectors=freeze_vectors and x_vectors is not None,
         )
         self.encoder = encoder(input_size=self.input.output_size)
+        if tie_embeddings:
+            embedding_size = tied_size(embedding_size, y_vectors, decoder, head)
         self.target = InputLayer(
             "symbols",
             y_size,
@@ -165,6 +170,8 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
             self.attention = Attention(*sizes, kind=attention, coverage=coverage)
             self.combine = nn.Linear(sum(sizes), self.decoder.output_size)
         self.head = head(input_size=self.decoder.output_size, output_size=y_size)
+        if tie_embeddings:
+            tie(self.target, self.head, y_vectors)
 
     def _make_decoder(self, make: Callable[..., RecurrentStack]) -> RecurrentStack:
         """A stack that reads y_{t-1}, and a_{t-1}, as wide as its own output, where it is fed."""

@@ -23,6 +23,7 @@ from seqpipe.models.decoding import (
     write_steps,
 )
 from seqpipe.models.inputs import InputLayer, embedding_faults, freezing_faults
+from seqpipe.models.tying import tie, tied_size
 from seqpipe.nn.head import Head, prepared_head
 from seqpipe.nn.onnx_graph import BOOLEAN, FLOAT, INTEGER, Graph, Steps, Value
 from seqpipe.nn.recurrent import GraphState, RecurrentStack, StackState
@@ -33,10 +34,13 @@ def writer_faults(
     y_kind: str,
     embedding_size: int | None,
     embedding_dropout: int | float,
+    tie_embeddings: bool,
     y_vectors: Tensor | str | None,
     freeze_vectors: bool,
 ) -> Iterator[tuple[str, str]]:
     """Yield the options of `OneToMany` that have no effect with this y: (argument, text)."""
+    if tie_embeddings and y_kind == "roll":
+        yield "tie_embeddings", "a roll has no embedding; allowed: false"
     yield from embedding_faults(y_kind, embedding_size, embedding_dropout)
     yield from freezing_faults(freeze_vectors, "y", y_vectors)
 
@@ -57,6 +61,7 @@ class OneToMany(Architecture):
         y_kind: `symbols` or `roll`.
         embedding_size: width of a symbol's vector, see `InputLayer`.
         embedding_dropout: of whole symbols, see there.
+        tie_embeddings: the embedding is the matrix of the output layer, too, see `tie`.
         freeze_vectors: do not train the embedding.
         y_vectors: (V, D) that the embedding starts from.
         bos: id read at the first step of symbols.
@@ -83,6 +88,7 @@ class OneToMany(Architecture):
         y_kind: str = "symbols",
         embedding_size: Count | None = None,
         embedding_dropout: Share = 0.0,
+        tie_embeddings: bool = False,
         freeze_vectors: bool = False,
         y_vectors: Tensor | None = None,
         bos: int = 2,
@@ -94,6 +100,8 @@ class OneToMany(Architecture):
         self.is_roll = y_kind == "roll"
         self.first, self.eos = (0 if self.is_roll else bos), eos
         read_as = "values" if self.is_roll else y_kind
+        if tie_embeddings:
+            embedding_size = tied_size(embedding_size, y_vectors, decoder, head)
         self.input = InputLayer(
             read_as,
             y_size,
@@ -109,6 +117,8 @@ class OneToMany(Architecture):
             self.condition, width = _condition_layer(x_kind, x_size, self.decoder.hidden_size)
             self.bridge = Bridge([width] * self.decoder.depth, self.decoder)
         self.head = head(input_size=self.decoder.output_size, output_size=y_size)
+        if tie_embeddings:
+            tie(self.input, self.head, y_vectors)
 
     def forward(
         self, x: Tensor | None, x_lengths: Tensor | None, y: Tensor, y_lengths: Tensor

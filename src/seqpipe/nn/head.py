@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seqpipe.bounds import Count, Share, checked
 from seqpipe.nn.onnx_graph import Graph, Steps, Value
 from seqpipe.nn.packed import packed_linear
-from seqpipe.nn.wide_linear import WideLinear
+from seqpipe.nn.wide_linear import TiedLinear, WideLinear
 
 
 class FeedForward(nn.Module):
@@ -99,12 +99,31 @@ class Head(nn.Module):
         self.activation = {"relu": torch.relu, "tanh": torch.tanh}[activation]
         self.drop = nn.Dropout(dropout)
         self.layers = _linear_layers([input_size, *hidden])
+        self.projection: nn.Linear | None = None
         self.output = WideLinear(hidden[-1] if hidden else input_size, output_size)
+
+    def tie(self, embedding: nn.Embedding) -> None:
+        """Take the weights of an embedding as those of the output layer: y = E P x + b.
+
+        P, a map without bias, is there only where x and the vectors differ in width.
+
+        Args:
+            embedding: (K, D).
+
+        Source: Press & Wolf (2017), section 3; Melis et al. (2018), section 4, for P, the
+        down-projection.
+        """
+        if self.output.in_features != embedding.embedding_dim:
+            widths = self.output.in_features, embedding.embedding_dim
+            self.projection = nn.Linear(*widths, bias=False)
+        self.output = TiedLinear(embedding)
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch K"]:
         """x: (..., D). Returns (..., K): logits, or numbers."""
         for layer in self.layers:
             x = self.drop(self.activation(layer(x)))
+        if self.projection is not None:
+            x = self.projection(x)
         # torch adds the bias in a second pass where the steps of x are not in their order.
         y: Tensor = self.output(x.contiguous())
         return y
@@ -112,7 +131,10 @@ class Head(nn.Module):
     def onnx(self, graph: Graph, value: Value, steps: Steps | None = None) -> Value:
         """Writes the layers into a graph, on the last axis of a value; `steps` is not read."""
         kind = {torch.relu: "Relu", torch.tanh: "Tanh"}[self.activation]
-        return graph.linear(_onnx_layers(graph, value, self.layers, kind), self.output)
+        value = _onnx_layers(graph, value, self.layers, kind)
+        if self.projection is not None:
+            value = graph.linear(value, self.projection)
+        return graph.linear(value, self.output)
 
 
 def prepared_head(head: nn.Module, rows: int, steps: int) -> Callable[[Tensor], Tensor]:
@@ -123,8 +145,10 @@ def prepared_head(head: nn.Module, rows: int, steps: int) -> Callable[[Tensor], 
         rows: see `packed_linear`.
         steps: see `packed_linear`.
     """
-    if type(head) is Head and len(head.layers) == 0 and type(head.output) is WideLinear:
-        return packed_linear(head.output.weight, head.output.bias, rows=rows, steps=steps)
+    if type(head) is Head and len(head.layers) == 0 and head.projection is None:
+        output = head.output
+        if type(output) in (WideLinear, TiedLinear):
+            return packed_linear(output.weight, output.bias, rows=rows, steps=steps)
     return head
 
 

@@ -1,4 +1,4 @@
-"""A linear layer whose products with many rows and columns go through oneDNN on a CPU."""
+"""Output layers of a vocabulary: products by oneDNN on a CPU, and weights of an embedding."""
 
 from typing import Any
 
@@ -25,6 +25,32 @@ class WideLinear(nn.Linear):
         product: Any = _Product.apply
         y: Tensor = product(rows, self.weight, self.bias)
         return y.view(*x.shape[:-1], self.out_features)
+
+
+class TiedLinear(WideLinear):
+    """A linear layer whose weights are those of an embedding, (V, D), which keeps them.
+
+    They are no parameter of this layer: it has its bias only, which starts at 0.
+
+    Args:
+        embedding: (V, D).
+    """
+
+    def __init__(self, embedding: nn.Embedding) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = embedding.embedding_dim, embedding.num_embeddings
+        self._embedding = (embedding,)  # in a tuple it is no part of this module
+        self.bias = nn.Parameter(torch.zeros(self.out_features))
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """The weights of the embedding, (V, D)."""
+        return self._embedding[0].weight
+
+    def reset_parameters(self) -> None:
+        """Draw initial weights, see `nn.Linear`; those of the embedding with them."""
+        super().reset_parameters()
+        nn.init.zeros_(self.bias)
 
 
 class _Product(torch.autograd.Function):
