@@ -59,7 +59,8 @@ UNKNOWN_KEYS = [
     (
         "+architecture.encodr.depth=3",
         "+architecture.encodr.depth=3: unknown key; allowed: encoder, head, pooling, "
-        "embedding_size, characters, characters_size, freeze_vectors; did you mean 'encoder'?",
+        "embedding_size, embedding_dropout, characters, characters_size, freeze_vectors; "
+        "did you mean 'encoder'?",
     ),
     (
         "+callbacks.early_stoping.patience=3",

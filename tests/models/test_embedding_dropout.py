@@ -86,7 +86,7 @@ def test_a_decoder_stepped_in_training_lacks_the_same_words_at_all_steps(build, 
     model, batch = randomise(built.model).train(), ragged(built.spec)
     _, state = model._encode(batch.x, batch.x_lengths)
     torch.manual_seed(1)
-    whole = model._read_out(model._forced(state, batch.y, batch.y_lengths), None)
+    whole = model.head(model._forced(None, state, batch.y, batch.y_lengths)[0])
     torch.manual_seed(1)
     stepped = model._forced_in_part(None, state, batch.y, share=1 - 1e-12)
     real = torch.arange(batch.y.shape[1]) < batch.y_lengths[:, None]

@@ -7,22 +7,28 @@ from torch.testing import assert_close
 LOCKED = {"dropout": 0.5, "input_dropout": 0.3, "locked_dropout": True, "depth": 2}
 
 
-@pytest.mark.parametrize("attention", ["none", "additive"])
+@pytest.mark.parametrize(
+    ("attention", "feeding"), [("none", False), ("additive", False), ("additive", True)]
+)
 def test_a_decoder_that_reads_the_truth_step_by_step_drops_as_over_the_whole(
-    attention, build, ragged, randomise
+    attention, feeding, build, ragged, randomise
 ):
-    built = build(f"encoder_decoder {attention}", **LOCKED)
+    options = {**LOCKED, "architecture.input_feeding": feeding}
+    built = build(f"encoder_decoder {attention}", **options)
     model, batch = randomise(built.model).train(), ragged(built.spec)
     keys, state = model._encode(batch.x, batch.x_lengths)
-    torch.manual_seed(1)
-    whole = model._read_out(model._forced(state, batch.y, batch.y_lengths), keys)
+
+    def whole():
+        torch.manual_seed(1)
+        return model.head(model._forced(keys, state, batch.y, batch.y_lengths)[0])
+
+    dropped = whole()
     torch.manual_seed(1)
     stepped = model._forced_in_part(keys, state, batch.y, share=1 - 1e-12)
     real = torch.arange(batch.y.shape[1]) < batch.y_lengths[:, None]
-    assert not whole.eq(
-        model.eval()._read_out(model._forced(state, batch.y, batch.y_lengths), keys)
-    ).all()
-    assert_close(stepped[real], whole[real], rtol=0, atol=1e-12)
+    assert_close(stepped[real], dropped[real], rtol=0, atol=1e-12)
+    model.eval()
+    assert not whole().eq(dropped).all()
 
 
 def test_the_last_state_is_dropped_at_the_rate_of_the_outputs(build, ragged, randomise):

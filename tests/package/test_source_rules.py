@@ -23,7 +23,6 @@ SMALL_FILES = {
     "data/sources/digits.py": "a source of its own, named by class path in YAML files",
     "nn/weight_decay.py": "a rule about parameters of nn, used by the LightningModule",
     "nn/kernels/onednn_internals.py": "private operators of torch, in one module",
-    "nn/wide_linear.py": "a layer, with the gradient of its product",
 }
 """Files of few lines with a single importer, and why each is a file of its own."""
 
