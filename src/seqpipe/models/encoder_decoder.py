@@ -24,6 +24,8 @@ from seqpipe.nn.precision import precise
 from seqpipe.nn.recurrent import RecurrentStack, StackState
 from seqpipe.rules import refusal
 
+AttentionKind = Literal["none", "dot", "general", "additive"]
+
 
 def translator_faults(
     x_kind: str | None,
@@ -116,7 +118,7 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
         encoder: Callable[..., RecurrentStack],
         decoder: Callable[..., RecurrentStack],
         head: Callable[..., Head],
-        attention: Literal["none", "dot", "general", "additive"] = "additive",
+        attention: AttentionKind = "additive",
         input_feeding: bool = False,
         coverage: bool = False,
         bridge: Literal["last", "copy", "mean", "zero"] = "last",
@@ -159,19 +161,22 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
             vectors=y_vectors,
             freeze_vectors=freeze_vectors and y_vectors is not None,
         )
-        self.input_feeding = input_feeding
+        self.input_feeding, self.bridge_from = input_feeding, bridge
         self.decoder = self._make_decoder(decoder)
         self.check_decoder(self.decoder, has_x=True)
-        self.bridge_from = bridge
         self.bridge = make_bridge(bridge, self.encoder, self.decoder)
-        self.attention = None
-        if attention != "none":
-            sizes = self.decoder.output_size, self.encoder.output_size
-            self.attention = Attention(*sizes, kind=attention, coverage=coverage)
-            self.combine = nn.Linear(sum(sizes), self.decoder.output_size)
+        self._add_attention(attention, coverage)
         self.head = head(input_size=self.decoder.output_size, output_size=y_size)
         if tie_embeddings:
             tie(self.target, self.head, y_vectors)
+
+    def _add_attention(self, kind: AttentionKind, coverage: bool) -> None:
+        """Attention over the encoder's outputs, and W of `AttendingDecoder`."""
+        self.attention = None
+        if kind != "none":
+            sizes = self.decoder.output_size, self.encoder.output_size
+            self.attention = Attention(*sizes, kind=kind, coverage=coverage)
+            self.combine = nn.Linear(sum(sizes), self.decoder.output_size)
 
     def _make_decoder(self, make: Callable[..., RecurrentStack]) -> RecurrentStack:
         """A stack that reads y_{t-1}, and a_{t-1}, as wide as its own output, where it is fed."""
