@@ -43,7 +43,8 @@ UNKNOWN_KEYS = [
     ),
     (
         "cell.forget_bais=1",
-        "cell.forget_bais=1: unknown key; allowed: forget_bias, output_tanh, kernel; "
+        "cell.forget_bais=1: unknown key; allowed: forget_bias, output_tanh, weight_drop, "
+        "hidden_dropout, zoneout, zoneout_memory, layer_norm, recurrent_init, kernel; "
         "did you mean 'forget_bias'?",
     ),
     (
@@ -53,7 +54,8 @@ UNKNOWN_KEYS = [
     ),
     (
         "+cell.forget_bais=1",
-        "+cell.forget_bais=1: unknown key; allowed: forget_bias, output_tanh, kernel; "
+        "+cell.forget_bais=1: unknown key; allowed: forget_bias, output_tanh, weight_drop, "
+        "hidden_dropout, zoneout, zoneout_memory, layer_norm, recurrent_init, kernel; "
         "did you mean 'forget_bias'?",
     ),
     (
@@ -271,7 +273,9 @@ COMMAND_LINE = [
     ),
     (
         "~cell.forget",
-        "~cell.forget: no such key; allowed: ~cell.forget_bias, ~cell.output_tanh, ~cell.kernel; "
+        "~cell.forget: no such key; allowed: ~cell.forget_bias, ~cell.output_tanh, "
+        "~cell.weight_drop, ~cell.hidden_dropout, ~cell.zoneout, ~cell.zoneout_memory, "
+        "~cell.layer_norm, ~cell.recurrent_init, ~cell.kernel; "
         "did you mean '~cell.forget_bias'?",
     ),
     ("depth=1,2", "depth=1,2: several values; allowed: one value, or a job for each with -m"),
@@ -465,11 +469,12 @@ def test_an_option_without_a_place_is_refused_with_those_there_are(line, text):
 
 @pytest.mark.parametrize(
     ("cell", "allowed"),
-    [("rnn", "nonlinearity, recurrent_gain, kernel"), ("gru_simplified", "kernel")],
+    [("rnn", "nonlinearity, recurrent_gain, input_std, "), ("gru_simplified", "")],
 )
 def test_where_all_arguments_of_a_class_are_listed_no_others_are_offered(cell, allowed):
     (problem,) = check([f"cell={cell}", "cell.foo=1"]).problems
-    assert problem == f"cell.foo=1: unknown key; allowed: {allowed}"
+    shared = "weight_drop, hidden_dropout, zoneout, layer_norm, recurrent_init, kernel"
+    assert problem == f"cell.foo=1: unknown key; allowed: {allowed}{shared}"
 
 
 @pytest.mark.parametrize(

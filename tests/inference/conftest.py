@@ -83,10 +83,14 @@ def fitted(name):
 
 
 def make(architecture, task, x, y, cell="lstm", *, head=Head, scale=0.6, **options):
-    """A model with weights in -scale..scale; `depth` and the like are options of its stack."""
+    """A model with weights in -scale..scale; `depth` and the like are options of its stack.
+
+    `cell_options` are those of its cells.
+    """
+    make_cell = functools.partial(CELLS[cell], **options.pop("cell_options", {}))
     names = {"depth", "bidirectional", "learn_initial_state"}
     stack = {name: options.pop(name) for name in names & options.keys()}
-    stack = functools.partial(RecurrentStack, cell=CELLS[cell], hidden_size=6, **stack)
+    stack = functools.partial(RecurrentStack, cell=make_cell, hidden_size=6, **stack)
     parts = {ManyToOne: ["encoder"], ManyToMany: ["encoder"], OneToMany: ["decoder"]}
     parts = dict.fromkeys(parts.get(architecture, ["encoder", "decoder"]), stack)
     if architecture is OneToOne:

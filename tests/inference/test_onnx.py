@@ -28,11 +28,21 @@ def session_of(path):
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
+REGULARIZED = {"zoneout": 0.2, "layer_norm": True, "weight_drop": 0.3, "hidden_dropout": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("depth", "options"),
+    [(3, {}), pytest.param(1, REGULARIZED, marks=pytest.mark.slow)],
+    ids=["plain", "regularized"],
+)
 @pytest.mark.parametrize("bidirectional", [True, pytest.param(False, marks=pytest.mark.full)])
 def test_every_cell_answers_as_the_model_does_in_ragged_batches(
-    classifier, cell, bidirectional, tmp_path
+    classifier, cell, bidirectional, depth, options, tmp_path
 ):
-    model = classifier("series", cell, depth=3, bidirectional=bidirectional)
+    stack = {"depth": depth, "bidirectional": bidirectional}
+    model = classifier("series", cell, cell_options=options, **stack)
+    model.network.eval()
     export_onnx(model, tmp_path / "m.onnx")
     session = session_of(tmp_path / "m.onnx")
     generator = torch.Generator().manual_seed(1)

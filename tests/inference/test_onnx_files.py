@@ -16,7 +16,7 @@ from seqpipe.models.encoder_decoder import EncoderDecoder
 from seqpipe.models.many_to_many import ManyToMany
 from seqpipe.models.many_to_one import ManyToOne
 from seqpipe.models.one_to_one import OneToOne
-from seqpipe.nn import cells, onnx_graph
+from seqpipe.nn import lstm_cells, onnx_graph
 from seqpipe.nn.cells import LSTM, Cell
 from seqpipe.nn.crf import CRFHead
 from seqpipe.nn.kernels.step_loop import StepLoop
@@ -77,7 +77,7 @@ def test_a_graph_that_answers_otherwise_leaves_no_file(classifier, fault, tmp_pa
 
     monkeypatch.setattr(onnx_graph.Graph, "ops", wrong)
     if fault == "a gate":
-        monkeypatch.setattr(cells, "rows_in_order", lambda weight, order: weight.detach())
+        monkeypatch.setattr(lstm_cells, "rows_in_order", lambda weight, order: weight.detach())
     with pytest.raises(ConfigError, match=r"format=onnx: output '.*' of .* differs from the model"):
         export_onnx(classifier(bidirectional=True), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -86,7 +86,7 @@ def test_a_graph_that_answers_otherwise_leaves_no_file(classifier, fault, tmp_pa
 class UnwrittenLSTM(LSTM):
     """A step without a graph."""
 
-    onnx_operator = Cell.onnx_operator
+    onnx_operator, onnx_step = Cell.onnx_operator, Cell.onnx_step
 
 
 class OtherLSTM(LSTM):

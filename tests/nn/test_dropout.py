@@ -123,7 +123,7 @@ def test_steps_of_a_sequence_share_the_masks_of_the_whole_one():
     torch.manual_seed(1)
     wanted, _ = stack(x)
     torch.manual_seed(1)
-    step, state, outputs = stack.steps(), stack.initial_state(B), []
+    step, state, outputs = stack.steps(B), stack.initial_state(B), []
     for t in range(T):
         output, state = step(x[:, t], state)
         outputs.append(output)

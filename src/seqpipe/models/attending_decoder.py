@@ -85,7 +85,7 @@ class AttendingDecoder(nn.Module):
         """
         inputs = self.target(next_input(y, self.bos))
         if self.input_feeding:
-            return self._one_by_one(self._fed_step(self.decoder.steps(), keys), inputs, state)
+            return self._one_by_one(self._fed_step(self.decoder.steps(len(y)), keys), inputs, state)
         outputs, _ = self.decoder(inputs, y_lengths, state.stack, final=False)
         if state.covered is None:
             return self._attended(outputs, keys)
@@ -151,7 +151,7 @@ class AttendingDecoder(nn.Module):
         self, keys: Keys | None, state: DecoderState, y: Tensor, share: float
     ) -> Tensor:
         """Logits; each sequence and step reads the truth with probability `share`, else a guess."""
-        decode, read = self._fed_step(self.decoder.steps(), keys), self.target.reader()
+        decode, read = self._fed_step(self.decoder.steps(len(y)), keys), self.target.reader()
 
         def step(symbol: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
             x_t = read(symbol.unsqueeze(1))[:, 0]

@@ -3,22 +3,28 @@
 Shapes: B sequences, D = input_size, H = hidden_size, G gates. A state is a tuple of (B, H).
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from functools import partial
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqpipe.bounds import Count, checked
+from seqpipe.bounds import Count, Share, checked
 from seqpipe.errors import ConfigError
 from seqpipe.nn.onnx_graph import Graph, Operator, Value
 
 State = tuple[Tensor, ...]
 Step = Callable[[Tensor, State], State]
+Gates = dict[str, Tensor]
+"""Values of gates at one step, (B, H) each, by name."""
 
+C = TypeVar("C", bound="Cell")
+RecurrentInit = Literal["orthogonal", "identity", "uniform"]
 
 KernelChoice = Literal["auto", "fused", "fast", "loop"]
 
@@ -69,8 +75,8 @@ class Cell(nn.Module, ABC):
 
     A subclass names its gates and its state, and computes the next state in `recur`.
     Gate by gate, the weights on x start uniform (Glorot & Bengio 2010, equation 16), those on
-    h_{t-1} orthogonal (Saxe et al. 2014), so that neither the signal nor its gradient shrinks at
-    the first step back; biases start at 0. (torch.nn draws all of them from +-1/sqrt(H).)
+    h_{t-1} as `recurrent_init` says; biases start at 0. (torch.nn draws all of them from
+    +-1/sqrt(H).)
 
     Args:
         input_size: D.
@@ -79,12 +85,20 @@ class Cell(nn.Module, ABC):
             gradient written by hand; on a GPU in Triton, where cuDNN lacks the cell), `loop`
             (`recur` step by step), or `auto`: the fastest of them that the cell has where the
             weights are. The answer is the same.
+        recurrent_init: the first weights on h_{t-1} of each gate: `orthogonal` (Saxe et al. 2014),
+            so that neither the signal nor its gradient shrinks at the first step back; `identity`
+            (Le et al. 2015, for a ReLU RNN); `uniform` in +-1/sqrt(H).
+        weight_drop: probability that a weight on h_{t-1} is 0 for a whole batch in training; the
+            others are divided by 1 - weight_drop. Merity et al. (2018), section 2.
+        zoneout: probability that a unit of the state keeps its old value at a step of training;
+            elsewhere the next state is the expected one. Krueger et al. (2017), section 3.
 
     Attributes:
         weight_input: (G*H, D), rows packed in the order of `gate_names`.
         weight_hidden: (G*H, H), rows packed alike.
         bias: (G*H,), packed alike.
         undecayed: names of parameters of two dimensions that weight decay does not shrink.
+        zoneouts: the `zoneout` of each part of the state.
     """
 
     gate_names: ClassVar[tuple[str, ...]]
@@ -97,7 +111,14 @@ class Cell(nn.Module, ABC):
 
     @checked()
     def __init__(
-        self, input_size: Count, hidden_size: Count, *, kernel: KernelChoice = "auto"
+        self,
+        input_size: Count,
+        hidden_size: Count,
+        *,
+        kernel: KernelChoice = "auto",
+        recurrent_init: RecurrentInit = "orthogonal",
+        weight_drop: Share = 0.0,
+        zoneout: Share = 0.0,
     ) -> None:
         super().__init__()
         self.input_size, self.hidden_size, self.kernel = input_size, hidden_size, kernel
@@ -107,8 +128,9 @@ class Cell(nn.Module, ABC):
         for gate in self.weight_input.data.split(hidden_size):
             nn.init.xavier_uniform_(gate)
         for gate in self.weight_hidden.data.split(hidden_size):
-            nn.init.orthogonal_(gate)
+            _start_recurrent(gate, recurrent_init)
         self.bias = nn.Parameter(torch.zeros(rows))
+        self.weight_drop, self.zoneouts = weight_drop, (zoneout,) * len(self.state_names)
 
     def project(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch GH"]:
         """The input's half of all pre-activations, bias included; for all time steps at once.
@@ -129,6 +151,42 @@ class Cell(nn.Module, ABC):
         """`recur` with all done that need not be repeated at each step of a sequence."""
         return self.recur
 
+    def steps(self) -> Step:
+        """The whole step for a loop over time: `prepare`, then zoneout."""
+        step = self.prepare()
+        return partial(self._zoned_step, step) if any(self.zoneouts) else step
+
+    def drawn(self: C, rows: int) -> C:
+        """The cell for one pass over a batch: with what training draws once for all its steps.
+
+        Args:
+            rows: B.
+
+        Returns:
+            the cell itself where nothing is drawn, as in eval mode. Else a twin with the same
+            parameters, through which gradients reach them; the cell is not changed.
+        """
+        if not (self.training and self.weight_drop):
+            return self
+        return self.twin(weight_hidden=F.dropout(self.weight_hidden, self.weight_drop))
+
+    def twin(self: C, **weights: Tensor) -> C:
+        """A copy that shares all with the cell but these weights, given by name."""
+        twin = copy.copy(self)
+        parameters: dict[str, Any] = {**self._parameters, **weights}
+        twin._parameters = parameters
+        return twin
+
+    @property
+    def is_plain(self) -> bool:
+        """True where a step is no more than the equations, in eval mode: others have it too."""
+        return not any(self.zoneouts)
+
+    @property
+    def needs_loop(self) -> bool:
+        """True where only the loop has the cell's step, in training or in eval mode."""
+        return not self.is_plain
+
     def kernels(self) -> Mapping[str, Kernel]:
         """Kernels besides the loop, by their names in `kernel`; the first that fits is `auto`.
 
@@ -137,8 +195,13 @@ class Cell(nn.Module, ABC):
         return {}
 
     def onnx_operator(self) -> Operator | None:
-        """The cell as one operator of ONNX; None: there is none, so `onnx_step` is written."""
+        """The plain cell as one operator of ONNX; None: there is none, `onnx_step` is written."""
         return None
+
+    def onnx_project(self, graph: Graph, x: Value) -> Value:
+        """Writes `project` into a graph. x: (T, B, D). Returns (T, B, G*H)."""
+        product = graph.op("MatMul", x, graph.constant(self.weight_input.t()))
+        return graph.op("Add", product, graph.constant(self.bias))
 
     def onnx_step(self, graph: Graph, projected_t: Value, state: list[Value]) -> list[Value]:
         """Writes `recur` into a graph, with the same arguments. Returns the next state.
@@ -148,6 +211,16 @@ class Cell(nn.Module, ABC):
         """
         wrong = "cannot be written as ONNX, because it has neither onnx_operator nor onnx_step"
         raise ConfigError(f"cell={type(self).__name__}: {wrong}; allowed: format=safetensors")
+
+    def onnx_zoned(self, graph: Graph, before: list[Value], after: list[Value]) -> list[Value]:
+        """Writes `zoned` of eval mode into a graph."""
+
+        def mixed(old: Value, new: Value, rate: float) -> Value:
+            kept = graph.op("Mul", old, graph.constant(rate))
+            return graph.op("Add", kept, graph.op("Mul", new, graph.constant(1.0 - rate)))
+
+        parts = zip(before, after, self.zoneouts, strict=True)
+        return [mixed(old, new, rate) if rate else new for old, new, rate in parts]
 
     def gates(
         self, projected_t: Float[Tensor, "B GH"], state: State
@@ -164,9 +237,33 @@ class Cell(nn.Module, ABC):
         """The share of the old memory that a step keeps, from its `gates`; None: not defined."""
         return None
 
+    def held(self, share: Float[Tensor, "B H"], part: str) -> Float[Tensor, "B H"]:
+        """A share that a gate keeps of a part of the state, with what zoneout keeps besides."""
+        rate = self.zoneouts[self.state_names.index(part)]
+        return rate + (1.0 - rate) * share if rate else share
+
     def forward(self, x_t: Float[Tensor, "B D"], state: State) -> State:
         """One step. x_t: (B, D); state: the last one, (B, H) each. Returns the next state."""
-        return self.recur(self.project(x_t), state)
+        return self.zoned(state, self.recur(self.project(x_t), state))
+
+    def zoned(self, before: State, after: State) -> State:
+        """The next state with zoneout.
+
+        Each unit keeps its old value with probability `zoneout` in training; in eval mode it gets
+        the expected one, zoneout * before + (1 - zoneout) * after.
+
+        Args:
+            before: the state before the step, (B, H) each.
+            after: the state that the step computes.
+
+        Source: Krueger et al. (2017), section 3 and equations 3 and 4; the output gate of an LSTM
+        reads the memory cell before zoneout.
+        """
+        parts = zip(before, after, self.zoneouts, strict=True)
+        return tuple(_zoned(old, new, rate, self.training) for old, new, rate in parts)
+
+    def _zoned_step(self, step: Step, projected_t: Tensor, state: State) -> State:
+        return self.zoned(state, step(projected_t, state))
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros, (batch_size, H) for each part of the state."""
@@ -176,3 +273,24 @@ class Cell(nn.Module, ABC):
     def extra_repr(self) -> str:
         """The sizes, for print(model)."""
         return f"{self.input_size}, {self.hidden_size}"
+
+
+def _start_recurrent(gate: Tensor, way: RecurrentInit) -> None:
+    """Fills the (H, H) weights of one gate on h_{t-1}."""
+    match way:
+        case "orthogonal":
+            nn.init.orthogonal_(gate)
+        case "identity":
+            nn.init.eye_(gate)
+        case "uniform":
+            nn.init.uniform_(gate, -(len(gate) ** -0.5), len(gate) ** -0.5)
+
+
+def _zoned(old: Tensor, new: Tensor, rate: float, training: bool) -> Tensor:
+    """One part of the state, (B, H), in the precision of the old one."""
+    if rate == 0:
+        return new
+    new = new.to(old.dtype)
+    if not training:
+        return torch.lerp(new, old, rate)
+    return torch.where(torch.rand_like(old) < rate, old, new)

@@ -99,7 +99,8 @@ class RecurrentLayer(nn.Module):
             lengths = check_lengths(lengths, x)
         if state is None:
             state = self.initial_state(len(x))
-        return self.kernel(self.cell, x, lengths, state, reverse=self.reverse, final=final)
+        cell = self.cell.drawn(len(x))
+        return self.kernel(cell, x, lengths, state, reverse=self.reverse, final=final)
 
     def kernel_name(self, device: torch.device | None = None) -> str:
         """The name of the kernel that runs on a device; None: where the weights are."""
@@ -131,16 +132,16 @@ class RecurrentLayer(nn.Module):
             ConfigError: the cell cannot be written as ONNX.
         """
         operator = self.cell.onnx_operator()
-        if operator is not None:
+        if operator is not None and self.cell.is_plain:
             return operator.write(graph, x, lengths, before, reverse=self.reverse)
         lengths = graph.op("Cast", lengths, to=INTEGER)
         if self.reverse:
             x = graph.op("ReverseSequence", x, lengths, time_axis=0, batch_axis=1)
-        projected = graph.op("MatMul", x, graph.constant(self.cell.weight_input.t()))
-        projected = graph.op("Add", projected, graph.constant(self.cell.bias))
+        projected = self.cell.onnx_project(graph, x)
 
         def step(state: list[Value], slices: list[Value]) -> tuple[list[Value], list[Value]]:
             after = self.cell.onnx_step(graph, slices[0], state)
+            after = self.cell.onnx_zoned(graph, state, after)
             return after, after
 
         _, parts = graph.scan(step, before, [projected])
@@ -295,14 +296,24 @@ class RecurrentStack(nn.Module):
             ShapeError: the stack has two directions, the backward one would start at the end;
                 x_t or state have another shape.
         """
-        return self.steps()(x_t, state)
+        return self.steps(len(x_t))(x_t, state)
 
-    def steps(self) -> StackStep:
-        """The `step` for one batch of sequences: locked dropout keeps its masks."""
-        return partial(self._step, [cast(Dropout, drop).over_steps() for drop in self.drops])
+    def steps(self, rows: int) -> StackStep:
+        """The `step` for one batch of sequences: locked dropout and the cells keep their masks.
+
+        Args:
+            rows: B.
+        """
+        cells = [layers[0].cell.drawn(rows) for layers in self._levels()]
+        drops = [cast(Dropout, drop).over_steps() for drop in self.drops]
+        return partial(self._step, cells, drops)
 
     def _step(
-        self, drops: list[Callable[[Tensor], Tensor]], x_t: Tensor, state: StackState
+        self,
+        cells: list[Cell],
+        drops: list[Callable[[Tensor], Tensor]],
+        x_t: Tensor,
+        state: StackState,
     ) -> tuple[Tensor, StackState]:
         if self.directions != 1:
             raise ShapeError("RecurrentStack.step: a bidirectional stack has no single step.")
@@ -310,8 +321,8 @@ class RecurrentStack(nn.Module):
             raise ShapeError(f"x_t has shape {tuple(x_t.shape)}; expected (B, {self.input_size}).")
         self._check_state(state)
         output, next_state = drops[0](x_t), []
-        for layers, before, drop in zip(self._levels(), state, drops[1:], strict=True):
-            after = layers[0].cell(output, before[0])
+        for cell, before, drop in zip(cells, state, drops[1:], strict=True):
+            after = cell(output, before[0])
             output = drop(after[0])
             next_state.append((after,))
         return output, tuple(next_state)

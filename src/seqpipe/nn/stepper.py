@@ -37,10 +37,10 @@ class Stepper:
         self, stack: RecurrentStack, vectors: Tensor | None, *, rows: int, steps: int
     ) -> None:
         assert stack.directions == 1, "a backward direction has no single step"
-        cells = [layer.cell for layer in recurrent_layers(stack).values()]
+        cells = [layer.cell.drawn(rows) for layer in recurrent_layers(stack).values()]
         repays = rows == 1 and steps >= MANY_STEPS
         twins = [_for_one_row(cell) for cell in cells] if repays else cells
-        self._levels = [(cell, cell.prepare()) for cell in twins]
+        self._levels = [(cell, cell.steps()) for cell in twins]
         drops = [cast(Dropout, drop).over_steps() for drop in stack.drops]
         self._drops = drops if stack.training else None
         self._vectors, self._projected = vectors, None

@@ -19,7 +19,7 @@ def select_kernel(cell: Cell) -> Kernel:
     Raises:
         ConfigError: the cell has no such kernel.
     """
-    own = "kernels" in vars(type(cell))
+    own = "kernels" in vars(type(cell)) and not cell.needs_loop
     found = {**(cell.kernels() if own else {}), "loop": StepLoop()}
     if cell.kernel == "auto":
         return FirstThatFits("auto", *found.values())

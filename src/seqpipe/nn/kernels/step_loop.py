@@ -30,7 +30,7 @@ class StepLoop(PaddedKernel):
 
     def states_after(self, cell: Cell, x: Float[Tensor, "B T D"], state: State) -> list[State]:
         """The states after each step. x: (B, T, D); state: before the first, (B, H) each."""
-        step, states = cell.prepare(), []
+        step, states = cell.steps(), []
         for projected_t in cell.project(x).unbind(1):
             state = step(projected_t, state)
             states.append(state)
