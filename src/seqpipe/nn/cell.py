@@ -115,10 +115,10 @@ class Cell(nn.Module, ABC):
         input_size: Count,
         hidden_size: Count,
         *,
-        kernel: KernelChoice = "auto",
-        recurrent_init: RecurrentInit = "orthogonal",
         weight_drop: Share = 0.0,
         zoneout: Share = 0.0,
+        recurrent_init: RecurrentInit = "orthogonal",
+        kernel: KernelChoice = "auto",
     ) -> None:
         super().__init__()
         self.input_size, self.hidden_size, self.kernel = input_size, hidden_size, kernel

@@ -65,22 +65,22 @@ class RNN(RegularizedCell):
         nonlinearity: Literal["tanh", "relu"] = "tanh",
         recurrent_gain: Positive = 1.0,
         input_std: Positive | None = None,
-        kernel: KernelChoice = "auto",
-        recurrent_init: RecurrentInit = "orthogonal",
         weight_drop: Share = 0.0,
-        zoneout: Share = 0.0,
         hidden_dropout: Share = 0.0,
+        zoneout: Share = 0.0,
         layer_norm: bool = False,
+        recurrent_init: RecurrentInit = "orthogonal",
+        kernel: KernelChoice = "auto",
     ) -> None:
         super().__init__(
             input_size,
             hidden_size,
-            kernel=kernel,
-            recurrent_init=recurrent_init,
             weight_drop=weight_drop,
-            zoneout=zoneout,
             hidden_dropout=hidden_dropout,
+            zoneout=zoneout,
             layer_norm=layer_norm,
+            recurrent_init=recurrent_init,
+            kernel=kernel,
         )
         self.gain_input = None
         if input_std is not None:

@@ -131,22 +131,22 @@ class GRU(RegularizedCell):
         hidden_size: int,
         *,
         reset_after: bool = False,
-        kernel: KernelChoice = "auto",
-        recurrent_init: RecurrentInit = "orthogonal",
         weight_drop: Share = 0.0,
-        zoneout: Share = 0.0,
         hidden_dropout: Share = 0.0,
+        zoneout: Share = 0.0,
         layer_norm: bool = False,
+        recurrent_init: RecurrentInit = "orthogonal",
+        kernel: KernelChoice = "auto",
     ) -> None:
         super().__init__(
             input_size,
             hidden_size,
-            kernel=kernel,
-            recurrent_init=recurrent_init,
             weight_drop=weight_drop,
-            zoneout=zoneout,
             hidden_dropout=hidden_dropout,
+            zoneout=zoneout,
             layer_norm=layer_norm,
+            recurrent_init=recurrent_init,
+            kernel=kernel,
         )
         self.reset_after = reset_after
         self.bias_hidden = nn.Parameter(torch.zeros(hidden_size)) if reset_after else None

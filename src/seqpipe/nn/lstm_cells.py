@@ -80,23 +80,23 @@ class LSTM(RegularizedCell):
         *,
         forget_bias: float = 1.0,
         output_tanh: bool = True,
-        kernel: KernelChoice = "auto",
-        recurrent_init: RecurrentInit = "orthogonal",
         weight_drop: Share = 0.0,
+        hidden_dropout: Share = 0.0,
         zoneout: Share = 0.0,
         zoneout_memory: Share | None = None,
-        hidden_dropout: Share = 0.0,
         layer_norm: bool = False,
+        recurrent_init: RecurrentInit = "orthogonal",
+        kernel: KernelChoice = "auto",
     ) -> None:
         super().__init__(
             input_size,
             hidden_size,
-            kernel=kernel,
-            recurrent_init=recurrent_init,
             weight_drop=weight_drop,
-            zoneout=zoneout,
             hidden_dropout=hidden_dropout,
+            zoneout=zoneout,
             layer_norm=layer_norm,
+            recurrent_init=recurrent_init,
+            kernel=kernel,
         )
         if zoneout_memory is not None:
             self.zoneouts = zoneout, zoneout_memory
@@ -202,26 +202,26 @@ class PeepholeLSTM(LSTM):
         forget_bias: float = 1.0,
         output_peephole: Literal["previous", "current"] = "previous",
         output_tanh: bool = True,
-        kernel: KernelChoice = "auto",
-        recurrent_init: RecurrentInit = "orthogonal",
         weight_drop: Share = 0.0,
+        hidden_dropout: Share = 0.0,
         zoneout: Share = 0.0,
         zoneout_memory: Share | None = None,
-        hidden_dropout: Share = 0.0,
         layer_norm: bool = False,
+        recurrent_init: RecurrentInit = "orthogonal",
+        kernel: KernelChoice = "auto",
     ) -> None:
         super().__init__(
             input_size,
             hidden_size,
             forget_bias=forget_bias,
             output_tanh=output_tanh,
-            kernel=kernel,
-            recurrent_init=recurrent_init,
             weight_drop=weight_drop,
+            hidden_dropout=hidden_dropout,
             zoneout=zoneout,
             zoneout_memory=zoneout_memory,
-            hidden_dropout=hidden_dropout,
             layer_norm=layer_norm,
+            recurrent_init=recurrent_init,
+            kernel=kernel,
         )
         self.output_peephole: Literal["previous", "current"] = output_peephole
         bound = hidden_size**-0.5

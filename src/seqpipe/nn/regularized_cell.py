@@ -66,20 +66,20 @@ class RegularizedCell(Cell):
         input_size: int,
         hidden_size: int,
         *,
-        kernel: KernelChoice = "auto",
-        recurrent_init: RecurrentInit = "orthogonal",
         weight_drop: Share = 0.0,
-        zoneout: Share = 0.0,
         hidden_dropout: Share = 0.0,
+        zoneout: Share = 0.0,
         layer_norm: bool = False,
+        recurrent_init: RecurrentInit = "orthogonal",
+        kernel: KernelChoice = "auto",
     ) -> None:
         super().__init__(
             input_size,
             hidden_size,
-            kernel=kernel,
-            recurrent_init=recurrent_init,
             weight_drop=weight_drop,
             zoneout=zoneout,
+            recurrent_init=recurrent_init,
+            kernel=kernel,
         )
         self.hidden_dropout, self.layer_norm = hidden_dropout, layer_norm
         self.mask: Tensor | None = None
