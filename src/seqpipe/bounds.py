@@ -52,6 +52,8 @@ Threads = Annotated[int, THREADS]
 # Options of decoding, in training, in Python and on the command line.
 BeamSize = Annotated[int, whole(1, 10_000)]  # 1 is greedy
 NBest = Annotated[int, whole(1, 10_000)]
+LMWeight = Annotated[float, real("(0, 100]")]
+LMBonus = Annotated[float, real("[-100, 100]")]
 LengthPenalty = Annotated[float, real("[0, 10]")]
 Temperature = Annotated[float, real("[1e-09, 10000]")]  # at 0 only the most likely: top_k=1
 TopP = Annotated[float, real("[1e-06, 1]")]

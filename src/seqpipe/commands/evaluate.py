@@ -10,10 +10,11 @@ from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Evaluate
 from seqpipe.console import PlainConsole
 from seqpipe.inference.evaluation import Measured
+from seqpipe.inference.generate import Decoding
 from seqpipe.rules import best_of
 from seqpipe.runs.measured_data import describe_counts, load_split
 from seqpipe.runs.measurement import measure_input, measure_split
-from seqpipe.runs.open_model import open_model, open_reader
+from seqpipe.runs.open_model import open_model, open_reader, read_language_model
 from seqpipe.tasks.direction import CLASS_SCORES
 from seqpipe.tracking.run_additions import add_to_run
 
@@ -28,6 +29,11 @@ def run(options: Evaluate, root: Path) -> Answer:
         DataError: data that cannot be read, or has no labels.
     """
     model, found = open_model(options, root)
+    if options.beam_size is not None:
+        Decoding(options.beam_size).check(model.task)
+        task: Any = model.task
+        task.beam_size = None if options.beam_size == 1 else options.beam_size
+    read_language_model(model, options, root)
     counts: dict[str, int] = {}
     left_out, before = 0, dict[str, float]()
     if options.input is not None:
@@ -41,8 +47,9 @@ def run(options: Evaluate, root: Path) -> Answer:
         left_out = data.facts[other.split].skipped
         name = f"{other.name} of {' '.join(options.data)}" if options.data else other.split
         evaluation = measure_split(model, data, other.split, options.seed)
-        if not options.data:
+        if not options.data and not _searched(options):
             before = _metrics_at_training(found.metrics, STAGES[other.split])
+    name += _searched(options)
     classes = evaluation.class_rows()
     measured = evaluation.results(options.resamples, options.confidence)
     console = PlainConsole()
@@ -57,6 +64,15 @@ def run(options: Evaluate, root: Path) -> Answer:
         return Answer()
     where = add_to_run(found, _flatten(name, measured), f"evaluation {name}", _rows(measured))
     return Answer(f"logged to {where}")
+
+
+def _searched(options: Evaluate) -> str:
+    """The options of the search, for the name of what is measured: ` beam_size=20 lm=words`."""
+    given: dict[str, Any] = {"beam_size": options.beam_size, "lm": options.lm}
+    if options.lm is not None:
+        given["lm"] = Path(options.lm).name
+        given |= {"lm_weight": options.lm_weight, "lm_bonus": options.lm_bonus}
+    return "".join(f" {name}={value}" for name, value in given.items() if value is not None)
 
 
 def _name_of(input: str, root: Path) -> str:

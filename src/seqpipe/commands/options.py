@@ -9,6 +9,8 @@ from seqpipe.bounds import (
     Count,
     GeneratorSeed,
     LengthPenalty,
+    LMBonus,
+    LMWeight,
     ManyRows,
     NBest,
     NotNegative,
@@ -42,7 +44,29 @@ class _Reading(ModelOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Decoding(_Reading):
+class _Fused(ModelOptions):
+    """Options of a language model that is read in the search for transcripts."""
+
+    lm: str | None = option(
+        "for transcripts by CTC, with a beam: the run of a language model (architecture="
+        "one_to_many) of the same symbols, whose probabilities are added",
+        None,
+    )
+    lm_weight: LMWeight = option("factor of the language model's log-probabilities", 0.5)
+    lm_bonus: LMBonus = option(
+        "nats added for each symbol, against answers that are too short", 0.0
+    )
+
+    def problems(self) -> Iterator[str]:
+        """Yield the options that do not fit together."""
+        yield from super().problems()
+        if self.lm is None:
+            text = "has no effect without lm=..."
+            yield from _inert(self, text, "lm_weight", "lm_bonus")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Decoding(_Reading, _Fused):
     """Options of commands whose answers may be searched for."""
 
     beam_size: BeamSize | None = option(
@@ -185,7 +209,7 @@ class Score(_Reading):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(ModelOptions):
+class Evaluate(_Fused):
     """Measure the model of a run on a split, or on new labelled data, with intervals and slices.
 
     Confidence intervals come from the bootstrap over examples. The metrics are added to the run.
@@ -204,6 +228,9 @@ class Evaluate(ModelOptions):
     own_data: bool = option(
         "read the files and data sets that another person's run names",
         False,
+    )
+    beam_size: BeamSize | None = option(
+        "for translations and transcripts: see predict; null: as in the test", None
     )
     confidence: Annotated[float, real("(0, 1)")] = option("level of the confidence intervals", 0.95)
     resamples: WholeNumber = option("number of bootstrap resamples; 0: no intervals", 1000)

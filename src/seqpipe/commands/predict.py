@@ -23,7 +23,7 @@ from seqpipe.inference.outputs import columns_of, of_input
 from seqpipe.inference.predictor import Asked
 from seqpipe.inference.readers import Reader
 from seqpipe.inference.writers import Output, check_output
-from seqpipe.runs.open_model import open_model, open_reader
+from seqpipe.runs.open_model import open_model, open_reader, read_language_model
 
 WRITTEN = 1_024  # rows at once
 SELDOM = 50_000  # new objects between two collections of garbage
@@ -42,6 +42,7 @@ def run(options: Predict, root: Path) -> Answer:
     """
     format = check_output(options.output, options.input, options.output_format)
     model, _ = open_model(options, root)
+    read_language_model(model, options, root)
     reader = open_reader(model, options, root, options.input)
     started = time.perf_counter()
     total, failed = answer_all(model, reader, options, format)

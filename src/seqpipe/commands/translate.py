@@ -13,7 +13,7 @@ from seqpipe.inference.generate import Decoding
 from seqpipe.inference.model import Model
 from seqpipe.inference.unknown_symbols import shown, unknown_symbols
 from seqpipe.models.architecture import attends
-from seqpipe.runs.open_model import open_model, open_reader
+from seqpipe.runs.open_model import open_model, open_reader, read_language_model
 
 
 def run(options: Translate, root: Path) -> Answer:
@@ -24,6 +24,7 @@ def run(options: Translate, root: Path) -> Answer:
         DataError: an input cannot be read.
     """
     model, _ = open_model(options, root)
+    read_language_model(model, options, root)
     if not model.task.search_options:
         allowed = "predict, or a run of encoder_decoder"
         raise ConfigError(f"task={model.task.name}: does not write a sequence; allowed: {allowed}")

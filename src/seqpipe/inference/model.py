@@ -13,6 +13,7 @@ from seqpipe.data.kinds import Answer
 from seqpipe.data.vocabulary import EOS
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.copying import copying_problem
+from seqpipe.inference.fusion import check_beam_of, fuse
 from seqpipe.inference.generate import Decoding, Drawing, Sample, encoded_condition, sample
 from seqpipe.inference.outputs import is_relative, place_answer
 from seqpipe.inference.predictor import CHUNK, Asked, Predictor
@@ -97,6 +98,19 @@ class Model:
         if problems:
             raise DataError(problems[:10])
         return [one.answer for one in asked if one.answer is not None]
+
+    def read_language_model(self, lm: "Model", *, weight: float = 0.5, bonus: float = 0.0) -> None:
+        """From now on add the probabilities of a language model in the beam search of transcripts.
+
+        Args:
+            lm: a model of architecture=one_to_many that knows every symbol of y.
+            weight: of its log-probabilities, above 0.
+            bonus: of each symbol, in nats.
+
+        Raises:
+            ConfigError: this model writes no transcripts by CTC, or `lm` does not fit it.
+        """
+        fuse(self, lm, weight, bonus)
 
     def sample(
         self,
@@ -254,6 +268,7 @@ class Model:
             problem = copying_problem(self.network, self.spec.x)
             if problem is not None:
                 raise ConfigError(f"unknown=copy: {problem}")
+        check_beam_of(self.task, how.size(self.task))
         predictor = Predictor(self.network, self.task, self.encoder, self.y, how)
         answers = predictor.answers(found, rows=batch_size, chunk=chunk, ahead=ahead)
         is_placed = self.spec.y.scheme is not None or is_relative(self.config["data"])

@@ -201,7 +201,7 @@ class OneToMany(Architecture):
         def guess(logits: Tensor) -> Tensor:
             return (logits >= 0).to(y.dtype) if self.is_roll else logits.argmax(dim=-1)
 
-        step = self._prepared_step(*y.shape[:2])
+        step = self.prepared_step(*y.shape[:2])
         return read_guesses(step, *self._start(x, len(y)), y, guess=guess)
 
     def _start(self, x: Tensor | None, rows: int) -> tuple[Tensor, StackState]:
@@ -209,7 +209,7 @@ class OneToMany(Architecture):
         state = self._first_state(x)
         return self._before(rows), self.decoder.initial_state(rows) if state is None else state
 
-    def _prepared_step(self, rows: int, steps: int) -> Step:
+    def prepared_step(self, rows: int, steps: int) -> Step:
         """One step without gradient, from what is read to logits; see `Stepper`."""
         stepper = Stepper(self.decoder, self.input.vectors, rows=rows, steps=steps)
         head = prepared_head(self.head, rows, steps)
@@ -280,7 +280,7 @@ class OneToMany(Architecture):
                 top_p=top_p,
                 generator=generator,
             )
-        step = self._prepared_step(count, max_length)
+        step = self.prepared_step(count, max_length)
         y_t, state = self._start(x, count)
         if prompt is not None and prompt.shape[1] > 0:
             y_t, state = self._read(prompt, y_t, state)

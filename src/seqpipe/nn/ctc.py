@@ -7,10 +7,10 @@ probability of y is that of all its paths together.
 Shapes: B sequences, T steps of x, U symbols of y, V outputs, k = beam_size prefixes, n = n_best.
 Source: Graves, Fernandez, Gomez & Schmidhuber (2006), "Connectionist temporal classification"; for
 the beam Graves (2012), "Supervised sequence labelling", section 7.5.3, and Hannun et al. (2014),
-algorithm 1, without its language model.
+algorithm 1, whose language model is added in logarithms, symbol by symbol.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -31,12 +31,92 @@ class Transcripts(NamedTuple):
     Args:
         ids: (B, n, U), filled up with the blank.
         lengths: (B, n) symbols, maybe 0.
-        scores: (B, n) log p(y | x) in nats, of all paths, as of the loss.
+        scores: (B, n) log p(y | x) in nats, of all paths, as of the loss; what the search was given
+            besides is added.
     """
 
     ids: Tensor
     lengths: Tensor
     scores: Tensor
+
+
+class Continued(NamedTuple):
+    """The scores of all continuations of some prefixes.
+
+    Args:
+        state: what is needed to continue further, of N prefixes.
+        symbols: (N, V), added to log p of a prefix that grows by a symbol.
+        end: (N,), added to log p of a prefix that is the whole y.
+    """
+
+    state: Any
+    symbols: Tensor
+    end: Tensor
+
+
+@runtime_checkable
+class PrefixScorer(Protocol):
+    """Scores of symbols given those before them, in nats: of a language model, for example."""
+
+    def start(self, rows: int, steps: int) -> Continued:
+        """The continuations of `rows` empty prefixes, which grow in `steps` steps at most."""
+
+    def grow(self, state: Any, symbols: Tensor) -> Continued:
+        """The continuations of N prefixes that grew by a symbol each. symbols: (N,) ids of y."""
+
+    def of_rows(self, state: Any, rows: Tensor) -> Any:
+        """The state of the rows given, (N,); one may be given often."""
+
+    def replaced(self, state: Any, rows: Tensor, by: Any) -> Any:
+        """The state with other rows in some places. rows: (N,) places; by: a state of N rows."""
+
+
+class _Fused:
+    """The scores that a beam of B * k prefixes gets from elsewhere.
+
+    Attributes:
+        total: (B, k), the sum over the symbols of each prefix.
+    """
+
+    def __init__(self, scorer: PrefixScorer, like: Tensor, steps: int) -> None:
+        self.scorer, self.like = scorer, like
+        B, k = like.shape
+        self.now = scorer.start(B * k, steps)
+        self.total = torch.zeros_like(like)
+
+    def continued(self, blank: int) -> Tensor:
+        """The total after each symbol, (B, k, V); the blank leaves it as it is."""
+        after = self.total.unsqueeze(2) + self.now.symbols.to(self.like).view(*self.like.shape, -1)
+        after[:, :, blank] = self.total
+        return after
+
+    def grow(self, parents: Tensor, symbols: Tensor, total: Tensor, grew: Tensor) -> None:
+        """The prefixes of the next step.
+
+        Args:
+            parents: (B, k), each one's place in the beam before.
+            symbols: (B, k), those that they grew by.
+            total: (B, k).
+            grew: (B, k), True where they did.
+        """
+        B, k = parents.shape
+        rows = (torch.arange(B, device=parents.device).unsqueeze(1) * k + parents).flatten()
+        self.total = total
+        state = self.scorer.of_rows(self.now.state, rows)
+        scores, end = self.now.symbols[rows], self.now.end[rows]
+        places = grew.flatten().nonzero().squeeze(1)
+        if len(places):
+            new = self.scorer.grow(
+                self.scorer.of_rows(state, places), symbols.flatten().index_select(0, places)
+            )
+            state = self.scorer.replaced(state, places, new.state)
+            scores = scores.index_copy(0, places, new.symbols)
+            end = end.index_copy(0, places, new.end)
+        self.now = Continued(state, scores, end)
+
+    def ended(self) -> Tensor:
+        """The total of prefixes that are whole, (B, k)."""
+        return self.total + self.now.end.to(self.like).view_as(self.total)
 
 
 class _Prefixes(NamedTuple):
@@ -70,6 +150,7 @@ def prefix_beam(
     beam_size: BeamSize,
     n_best: int = 1,
     banned: tuple[int, ...] = (),
+    scorer: PrefixScorer | None = None,
 ) -> Transcripts:
     """The n most probable y of each x, by a beam search with k prefixes at each step.
 
@@ -84,6 +165,8 @@ def prefix_beam(
         beam_size: k.
         n_best: n, at most k.
         banned: ids never written.
+        scorer: of symbols given those before them; what it gives is added to log p(y | x), in the
+            search and in the scores.
 
     Raises:
         ConfigError: a beam below 1, or `n_best` outside 1..k.
@@ -99,18 +182,22 @@ def prefix_beam(
     first = nothing.clone()
     first[:, 0] = 0.0  # the empty prefix
     beam = _Prefixes(ids, torch.zeros_like(ids[..., 0]), first, nothing)
+    fused = None if scorer is None else _Fused(scorer, nothing, T)
     for t in range(T):
-        grown = _grown(beam, log_p[:, t], blank)
         goes_on = real[:, t].unsqueeze(1)
+        grown = _grown(beam, log_p[:, t], blank, fused, goes_on)
         beam = _Prefixes(
             grown.ids.where(goes_on.unsqueeze(2), beam.ids),
             *(new.where(goes_on, old) for new, old in zip(grown[1:], beam[1:], strict=True)),
         )
-    return _scored(beam, n_best, logits, x_lengths, blank)
+    added = torch.zeros_like(nothing) if fused is None else fused.ended()
+    return _scored(beam, added, n_best, logits, x_lengths, blank)
 
 
-def _grown(beam: _Prefixes, log_p: Tensor, blank: int) -> _Prefixes:
-    """The k most likely prefixes one step on. log_p: (B, V)."""
+def _grown(
+    beam: _Prefixes, log_p: Tensor, blank: int, fused: _Fused | None, goes_on: Tensor
+) -> _Prefixes:
+    """The k most likely prefixes one step on. log_p: (B, V); goes_on: (B, 1), True in x."""
     B, k, T = beam.ids.shape
     V = log_p.shape[1]
     last = beam.ids.gather(2, (beam.lengths - 1).clamp(min=0).unsqueeze(2))  # (B, k, 1)
@@ -129,8 +216,21 @@ def _grown(beam: _Prefixes, log_p: Tensor, blank: int) -> _Prefixes:
     longer[:, :, blank] = again
     stays = torch.full_like(longer, -torch.inf)
     stays[:, :, blank] = beam.both + log_p[:, blank].unsqueeze(1)
-    chosen = torch.logaddexp(stays, longer).flatten(1).topk(k, dim=1).indices
+    scores = torch.logaddexp(stays, longer)
+    after = None if fused is None else fused.continued(blank)
+    if after is not None:
+        scores = scores + after
+    chosen = scores.flatten(1).topk(k, dim=1).indices
     parents, symbols = chosen // V, chosen % V
+    if fused is not None and after is not None:
+        here = torch.arange(k, device=parents.device).expand_as(parents)
+        there = scores.flatten(1).gather(1, chosen) > -torch.inf
+        fused.grow(
+            parents.where(goes_on, here),
+            symbols,
+            after.flatten(1).gather(1, chosen).where(goes_on & there, fused.total),
+            goes_on & there & (symbols != blank),
+        )
     lengths = beam.lengths.gather(1, parents)
     ids = beam.ids.gather(1, parents.unsqueeze(2).expand(B, k, T))
     return _Prefixes(
@@ -153,10 +253,10 @@ def _meets(beam: _Prefixes, blank: int) -> Tensor:
 
 
 def _scored(
-    beam: _Prefixes, n_best: int, logits: Tensor, x_lengths: Tensor, blank: int
+    beam: _Prefixes, added: Tensor, n_best: int, logits: Tensor, x_lengths: Tensor, blank: int
 ) -> Transcripts:
-    """The n most likely, by log p of all their paths."""
-    found, best = beam.both.topk(n_best, dim=1)
+    """The n most likely, by log p of all their paths. added: (B, k), to log p of each prefix."""
+    found, best = (beam.both + added).topk(n_best, dim=1)
     longest = max(1, int(beam.lengths.gather(1, best).max()))
     ids = beam.ids.gather(1, best.unsqueeze(2).expand(*best.shape, beam.ids.shape[2]))
     lengths = beam.lengths.gather(1, best)
@@ -165,7 +265,7 @@ def _scored(
         for n in range(n_best)
     ]
     there = found > -torch.inf
-    scores = (-torch.stack(losses, dim=1)).masked_fill(~there, -torch.inf)
+    scores = (added.gather(1, best) - torch.stack(losses, dim=1)).masked_fill(~there, -torch.inf)
     scores, order = scores.sort(dim=1, descending=True, stable=True)
     ids = ids.masked_fill(~there.unsqueeze(2), blank)[:, :, :longest]
     return Transcripts(

@@ -1,11 +1,14 @@
 """The model of a run and the reader of its input, from the options of a command."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from seqpipe.errors import ConfigError
 from seqpipe.inference import model_format
+from seqpipe.inference.fusion import check_beam_of
+from seqpipe.inference.generate import Decoding
 from seqpipe.inference.instantiate import Maker
 from seqpipe.inference.load import load_model, usable_device
 from seqpipe.inference.model import Model
@@ -26,6 +29,28 @@ def open_model(options: ModelOptions, root: Path) -> tuple[Model, RunRecord]:
     device = usable_device(options.device)
     place, found = find_model(options, root)
     return load_model(place, options.trust).to(device), found
+
+
+def read_language_model(model: Model, options: Any, root: Path) -> None:
+    """Open the language model that the option `lm` names, if it does; the model then reads it.
+
+    Args:
+        model: that writes transcripts.
+        options: of the command, with `lm`, `lm_weight` and `lm_bonus`.
+        root: the folder the user works in.
+
+    Raises:
+        ConfigError: there is no such run, or it does not fit the model.
+    """
+    if options.lm is None:
+        return
+    lm, _ = open_model(replace(options, run=options.lm), root)
+    try:
+        model.read_language_model(lm, weight=options.lm_weight, bonus=options.lm_bonus)
+        check_beam_of(model.task, Decoding(options.beam_size).size(model.task))
+    except ConfigError as error:
+        named = f"lm={options.lm}:"
+        raise ConfigError([text.replace("lm:", named, 1) for text in error.problems]) from None
 
 
 def find_model(options: RunOptions, root: Path) -> tuple[Path, RunRecord]:

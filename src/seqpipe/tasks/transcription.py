@@ -10,7 +10,7 @@ from seqpipe.bounds import BeamSize, Monitor, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.vocabulary import BOS, EOS, PAD
-from seqpipe.nn.ctc import best_path, ctc_loss, prefix_beam, steps_needed
+from seqpipe.nn.ctc import PrefixScorer, best_path, ctc_loss, prefix_beam, steps_needed
 from seqpipe.tasks.decoding import (
     Decoded,
     DecodedTask,
@@ -43,7 +43,9 @@ class Transcription(DecodedTask):
     name = "transcription"
     y_kinds = ("symbols",)
     answers = ("each_step",)
-    search_options = ("beam_size", "n_best")
+    search_options = ("beam_size", "n_best", "lm")
+    scorer: PrefixScorer | None = None
+    """A language model, which the beam reads; None: none."""
 
     @checked("task.", transcript_faults)
     def __init__(
@@ -90,7 +92,11 @@ class Transcription(DecodedTask):
         if self.beam_size is None:
             return best_path(outputs, batch.x_lengths, blank=PAD)
         found = prefix_beam(
-            outputs, batch.x_lengths, blank=PAD, beam_size=self.beam_size, banned=(BOS, EOS)
+            *(outputs, batch.x_lengths),
+            blank=PAD,
+            beam_size=self.beam_size,
+            banned=(BOS, EOS),
+            scorer=self.scorer,
         )
         return found.ids[:, 0], found.lengths[:, 0]
 
@@ -126,6 +132,7 @@ class Transcription(DecodedTask):
                 beam_size=beam_size,
                 n_best=n_best,
                 banned=(BOS, EOS),
+                scorer=self.scorer,
             )
             return ranked_answers(*found)
         ids, lengths = best_path(logits, batch.x_lengths, blank=PAD)
