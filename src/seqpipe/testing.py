@@ -67,7 +67,8 @@ def check_field(field: Field, records: Iterable[Found], *, round_trip: bool = Tr
 
     It is fitted in a single pass; its spec describes its encodings, which are the same each time
     and do not change the records; its state can be saved as JSON and arrays and restored; its
-    encodings can be padded, decoded and described.
+    encodings can be padded, decoded and described; what it augments keeps its shape and type, and
+    is drawn from the generator it is given.
 
     Args:
         field: built, not fitted yet.
@@ -93,6 +94,7 @@ def check_field(field: Field, records: Iterable[Found], *, round_trip: bool = Tr
             _broken(f"{name}.encode: another result the second time")
         _check_target(name, fitted, record, spec)
         _check_decoding(name, fitted, record, values, round_trip)
+        _check_augmenting(name, fitted, values)
         encoded.append(values)
     _check_restoring(name, fitted, restored, usable, encoded)
     if digest(usable) != before:
@@ -225,6 +227,20 @@ def _check_decoding(
         back = field.encode({**record, field.column: text})
         if not torch.equal(back, values):
             _broken(f"{name}.decode: {text!r} encodes to something else")
+
+
+def _check_augmenting(name: str, field: Field, values: Tensor) -> None:
+    if not field.augments:
+        return
+    given = values.numpy().copy()
+    first, again = (field.augment(given, np.random.default_rng(0)) for _ in range(2))
+    if not np.array_equal(given, values.numpy()):
+        _broken(f"{name}.augment: changes the values it is given")
+    if first.shape != given.shape or first.dtype != given.dtype:
+        shapes = f"{first.dtype} {first.shape} for {given.dtype} {given.shape}"
+        _broken(f"{name}.augment: gives {shapes}; allowed: the same shape and type")
+    if not np.array_equal(first, again):
+        _broken(f"{name}.augment: another result with the same random numbers")
 
 
 def _check_padding(name: str, encoded: Sequence[Tensor], spec: FieldSpec) -> None:

@@ -76,6 +76,11 @@ FIELDS = {
     "PianoRollSeries": (PianoRollSeries("x"), [roll(3), roll(1)]),
     "Series": (Series("x"), [[[1.0, 2.0], [3.0, 5.0]], [[0.0, 1.0]]]),
     "Series, standardized": (Series("x", standardize=True), [[[1.0, 2.0], [3.0, 5.0]], [[0, 1]]]),
+    "Series, each": (
+        Series("x", standardize="example", difference=True, noise=0.1, time_warp=0.2),
+        [draw.normal(size=(5, 2)), draw.normal(size=(1, 2))],
+    ),
+    "Series around a point": (Series("x", reference=[0, 1]), [draw.normal(size=(5, 4))]),
     "Vector": (Vector("x"), [[[1.0, 2.0], [3.0, 5.0]], [[0.0, 1.0], [1.0, 1.0]]]),
     "Vector, standardized": (Vector("x", standardize=True), [[1.0, 2.0], [3.0, 5.0]]),
     "Symbols": (Symbols("x", size=5), [[4, 0, 1], [2]]),
@@ -84,12 +89,15 @@ FIELDS = {
     "Text by words": (Text("x", by="words", min_count=1), TEXTS),
     "Text by tokens": (Text("x", by="tokens", min_count=1), TEXTS),
     "Text by tokens in a list": (Text("x", by="tokens", min_count=1), [["a", "b"], ["c"]]),
+    "Text with dropout": (Text("x", by="words", min_count=1, word_dropout=0.5), TEXTS),
     "Text by graphemes": (Text("x", by="graphemes"), [*TEXTS, "e\u0301a"]),
     "Text by bytes": (Text("x", by="bytes"), [*TEXTS, "\u00fc\u4e2d"]),
     "Text by subwords": (Text("x", by="subwords", max_vocabulary=280), TEXTS * 3),
     "Spelled": (Spelled("x", min_count=1), [["to", "be"], ["be"], ["see", "to", "it"]]),
     "Spelled by words": (Spelled("x", by="words"), TEXTS * 2),
+    "Spelled with dropout": (Spelled("x", min_count=1, word_dropout=0.5), [["to", "be"], ["be"]]),
     "Nucleotides": (Nucleotides("x"), DNA),
+    "Nucleotides, changed": (Nucleotides("x", substitutions=0.3, masked=True), DNA),
     "Nucleotides, masked": (Nucleotides("x", masked=True), DNA),
     "Nucleotides, merged": (Nucleotides("x", ambiguity="merged"), DNA),
     "Nucleotides as shares": (Nucleotides("x", codes="shares"), DNA),
@@ -99,6 +107,7 @@ FIELDS = {
     "Frames by a backbone": (Frames("x", backbone=Tiny()), frames(3, 1)),
     "LogMel": (LogMel("x"), sounds()),
     "LogMel, each": (LogMel("x", normalize="example", deltas=1, stack=2), sounds()),
+    "LogMel, masked": (LogMel("x", time_masks=[2, 9], frequency_masks=[1, 8]), sounds()),
     "Mfcc": (Mfcc("x"), sounds()),
 }
 LOSSY = {"Nucleotides, merged", "Nucleotides as shares", "Nucleotides"} | {
@@ -240,6 +249,10 @@ NO_BACKBONE = "there is no backbone to use it; allowed: null, or also data.x.bac
 KEYS = "not two keys of a piano, the lower first; allowed: from 21 to 108"
 BANDS = "allowed: an integer from 1 to 26 (which is data.x.n_mels)"
 COLORS = "allowed: a list of 3, each a number (red, green, blue)"
+HIDDEN = (
+    "what is hidden becomes 0, which is the mean of normalised numbers only; allowed: null, or"
+    " data.x.normalize="
+)
 OPTIONS = [  # the last of the options is refused
     (Text, {"by": "bytes", "max_vocabulary": 259}, BYTES),
     (Text, {"by": "subwords", "max_vocabulary": 9}, BYTES),
@@ -262,6 +275,13 @@ OPTIONS = [  # the last of the options is refused
         Nucleotides,
         {"position": True},
         "ids have no room for it; allowed: false, or also codes=shares",
+    ),
+    (Series, {"reference": [-1]}, "out of range; allowed: a list, each an integer >= 0 or null"),
+    (LogMel, {"normalize": "none", "time_masks": [2, 9]}, f"{HIDDEN}train or example"),
+    (
+        Mfcc,
+        {"frequency_masks": [1, 4]},
+        "cepstra hold no bands; allowed: null, or the field LogMel",
     ),
     (Mfcc, {"n_mfcc": 30}, f"out of range; {BANDS}"),
     (Frames, {"layer": "pool"}, NO_BACKBONE),

@@ -61,6 +61,7 @@ WARMED = ("scheduler=decay", "scheduler.start_epoch=1", "scheduler.warmup_steps=
 NOISY = ("weight_noise=0.05", "trainer.accumulate_grad_batches=2")
 PLATEAU = ("scheduler=plateau", "scheduler.patience=0", "optim.lr=0.2")
 LONG = ("trainer.max_epochs=9",)
+AUGMENTED = ("+data.x.noise=0.3", "+data.x.time_warp=0.2")
 WORKER = (*LANES, "data.num_workers=1")
 STOPS = [  # the data, what all runs share, the end of the whole, the first end and its update
     ("adding", (), "trainer.max_epochs=4", "trainer.max_epochs=2", 8),
@@ -72,6 +73,14 @@ STOPS = [  # the data, what all runs share, the end of the whole, the first end 
     ("adding", CLIPPED, "trainer.max_epochs=3", "trainer.max_steps=6", 6),
     ("adding", LONG, "trainer.max_steps=12", "trainer.max_epochs=1", 4),
     ("adding", LONG, "trainer.max_steps=12", "trainer.max_steps=4", 4),
+    ("adding", AUGMENTED, "trainer.max_epochs=3", "trainer.max_steps=6", 6),
+    (
+        "adding",
+        (*AUGMENTED, "data.num_workers=1"),
+        "trainer.max_epochs=3",
+        "trainer.max_steps=6",
+        6,
+    ),
     ("python_docs", LANES, "trainer.max_steps=6", "trainer.max_steps=3", 3),
     (
         "python_docs",

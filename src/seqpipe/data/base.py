@@ -21,50 +21,14 @@ from seqpipe.data.kinds import KINDS, Kind
 from seqpipe.data.kinds import FieldSpec as FieldSpec
 from seqpipe.data.kinds import SequenceSpec as SequenceSpec
 from seqpipe.data.missing import is_blank, is_missing
+from seqpipe.data.placed import OneLabel as OneLabel
+from seqpipe.data.placed import PlacedRecord as PlacedRecord
+from seqpipe.data.placed import place as place
 from seqpipe.errors import DataError, did_you_mean
+from seqpipe.rules import Problem
 
 Record = Mapping[str, Any]
 """One example as read: column -> value."""
-
-
-class OneLabel(str):
-    """A label that its file marks as one label, even if it has a separator: `R&B|Soul`."""
-
-    __slots__ = ()
-
-
-class PlacedRecord(dict[str, Any]):
-    """A record that knows where it was found.
-
-    Args:
-        columns: column -> value.
-        file: its file; None if there is none.
-        line: its first line, from 1; None if the format has no lines.
-        goes_on: the next record continues this one: no <EOS> between them, the state is carried.
-    """
-
-    __slots__ = ("file", "goes_on", "line")
-
-    def __init__(
-        self,
-        columns: Mapping[str, Any],
-        file: Path | str | None = None,
-        line: int | None = None,
-        *,
-        goes_on: bool = False,
-    ) -> None:
-        super().__init__(columns)
-        self.file, self.line, self.goes_on = file, line, goes_on
-
-    @property
-    def place(self) -> str:
-        """The start of a message about the record: `reviews.csv:17`."""
-        return place(self.file, self.line)
-
-
-def place(file: Path | str | None, line: int | None = None) -> str:
-    """Format `file:line`, or `file` without lines."""
-    return f"{file}" if line is None else f"{file}:{line}"
 
 
 Found = Record | DataError
@@ -167,6 +131,8 @@ class Field(ABC):
     """The name of one of `seqpipe.data.kinds.KINDS`."""
     fitted: ClassVar[tuple[str, ...]] = ()
     """Attributes that `fit` sets and that are saved: numbers, text, their tuples, arrays."""
+    augmentations: ClassVar[tuple[str, ...]] = ()
+    """Arguments that change training batches only, see `augment`; off where 0 or None."""
 
     def __init__(self, column: str) -> None:
         self.column = column
@@ -233,6 +199,34 @@ class Field(ABC):
             return self.encode(record).numpy()
         except DataError as error:
             return error
+
+    @property
+    def augments(self) -> bool:
+        """True if training batches hold changed copies of the examples."""
+        return any(getattr(self, name) for name in self.augmentations)
+
+    def augment(self, values: Array, rng: np.random.Generator) -> Array:
+        """Return a changed copy of an encoded x, for one epoch of training.
+
+        Args:
+            values: as `encode` has them, without padding.
+            rng: of this example in this epoch; the only source of random numbers.
+
+        Returns:
+            the same shape and type.
+        """
+        raise AssertionError(f"{type(self).__name__} has no augmentations")
+
+    def misplaced(self, role: str, aligned: bool) -> Iterable[Problem]:
+        """Yield arguments that were set and cannot be used here, each with the reason.
+
+        Args:
+            role: x or y.
+            aligned: there is a y for each step of x.
+        """
+        text = "only x is augmented, since y is what is to be learned; allowed: leave it out"
+        set_here = {name: getattr(self, name) for name in self.augmentations if role == "y"}
+        return [Problem(name, value, text) for name, value in set_here.items() if value]
 
     def watch(self) -> None:  # noqa: B027
         """Prepare for the training split, which is encoded next; by default nothing."""

@@ -152,6 +152,10 @@ class Batches:
         """Return the batch of the examples that a sampler chose."""
         return mark_repeated(self.examples.batch(asked, self.spec), asked)
 
+    def keys(self, asked: Any) -> list[tuple[int, int]]:
+        """Return the example of each row, and the step of it where the row starts."""
+        return [(index, 0) for index in asked]
+
 
 def mark_repeated(batch: SequenceBatch, asked: Any) -> SequenceBatch:
     """Mark the batch if the sampler repeats it."""
@@ -174,6 +178,7 @@ class ResumableLoader(DataLoader[SequenceBatch]):
         batches: the data set, whose items are batches.
         sampler: the order.
         num_workers: processes; 0 loads in this one.
+        asked: what `batches` are asked for, in the order of `sampler`; None: what it yields.
 
     Attributes:
         seconds: time waited for the last batch.
@@ -184,13 +189,15 @@ class ResumableLoader(DataLoader[SequenceBatch]):
         batches: Batches,
         sampler: BatchSampler,
         num_workers: int = 0,
+        asked: Any = None,
     ) -> None:
         self._handed_out = 0
         self.seconds = 0.0
         self._batches, self._order = batches, sampler
+        self._asked = sampler if asked is None else asked
         super().__init__(
             batches,  # type: ignore[arg-type]  # yields batches, not examples
-            batch_sampler=sampler,
+            batch_sampler=self._asked,
             collate_fn=_unchanged,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
@@ -217,7 +224,7 @@ class ResumableLoader(DataLoader[SequenceBatch]):
     def first(self, count: int) -> list[SequenceBatch]:
         """Return the next batches of the epoch, made in this process; the position stays."""
         position = self._order.skip
-        asked = list(islice(self._order, count))
+        asked = list(islice(self._asked, count))
         self._order.skip = position
         return [self._batches.__getitems__(one) for one in asked]
 

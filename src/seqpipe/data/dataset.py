@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from seqpipe.bounds import Count, Seed, WholeNumber, checked
+from seqpipe.data.augmented import Augmented, InEpoch
 from seqpipe.data.base import (
     SPLITS,
     Field,
@@ -27,7 +28,7 @@ from seqpipe.data.hashing import code_digests, weights_digest
 from seqpipe.data.kinds import KINDS, Kind
 from seqpipe.data.prepare import ExampleCheck, Prepared, prepare
 from seqpipe.data.progress import Progress
-from seqpipe.data.sampling import BucketBatchSampler
+from seqpipe.data.sampling import BatchSampler, BucketBatchSampler
 from seqpipe.data.tbptt_sampler import LaneBatches, LaneSampler, documents
 from seqpipe.data.truncation import MaxLength
 from seqpipe.errors import ConfigError
@@ -170,7 +171,8 @@ class SequenceData:
 
         Args:
             split: "train", "valid" or "test".
-            shuffle: a new order each epoch; None shuffles the training split only.
+            shuffle: a new order each epoch, of x as its field augments it; None shuffles the
+                training split only.
         """
         examples = self._examples[_known(split)]
         shuffle = split == "train" if shuffle is None else shuffle
@@ -179,7 +181,7 @@ class SequenceData:
             assert steps is not None
             rows, bounds = self._lanes[split]
             lanes = LaneSampler(bounds, self.batch_size, steps, shuffle=shuffle, seed=self.seed)
-            return ResumableLoader(LaneBatches(rows, self.spec), lanes, self.num_workers)
+            return self._loader(LaneBatches(rows, self.spec), lanes, shuffle)
         sampler = BucketBatchSampler(
             examples.lengths,
             self.batch_size,
@@ -188,7 +190,13 @@ class SequenceData:
             batch_tokens=self.batch_tokens,
             steps=examples.longer,
         )
-        return ResumableLoader(Batches(examples, self.spec), sampler, self.num_workers)
+        return self._loader(Batches(examples, self.spec), sampler, shuffle)
+
+    def _loader(self, batches: Batches, order: BatchSampler, shuffle: bool) -> ResumableLoader:
+        if not shuffle or self.x is None or not self.x.augments:
+            return ResumableLoader(batches, order, self.num_workers)
+        changed = Augmented(batches, self.x.augment, self.seed)
+        return ResumableLoader(changed, order, self.num_workers, InEpoch(order))
 
     @cached_property
     def description(self) -> str:
@@ -244,12 +252,12 @@ class SequenceData:
                 )
 
         files = self.source.inputs() if cache is not None and recipe is not None else []
-        if cache is None or not files:
+        if cache is None or recipe is None or not files:
             return make(None)
         files += [file for fld in fields.values() for file in fld.inputs()]
         kept = Cache(Path(cache))
         parts = (*_sources(self.source), *fields.values())
-        prepared_by: dict[str, Any] = {"recipe": recipe, "on_error": self.on_error}
+        prepared_by: dict[str, Any] = {"recipe": self._recipe(recipe), "on_error": self.on_error}
         prepared_by |= {"trim": repr(self.trim), "warnings": self.source.warnings()}
         code = [code_digests(type(part)) for part in parts]
         if self.check is not None:
@@ -262,6 +270,15 @@ class SequenceData:
         key = kept.key(prepared_by, files)
         with kept.held(key):
             return kept.load(key, fields) or kept.make(key, fields, make)
+
+    def _recipe(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """The recipe without what changes training batches only: the examples are the same."""
+        fields = {
+            role: {name: v for name, v in recipe[role].items() if name not in fld.augmentations}
+            for role, fld in self.fields.items()
+            if isinstance(recipe.get(role), Mapping)
+        }
+        return {**recipe, **fields}
 
     def _spec(self, role: str, fld: Field) -> FieldSpec:
         train = self.facts.get("train")

@@ -21,7 +21,7 @@ def item_role(x: Field | None, y: Field) -> Literal["x", "y"]:
 
 
 def check_fields(x: Field | None, y: Field) -> None:
-    """Refuse a field that cannot be used as x, or as y."""
+    """Refuse a field that cannot be used as x, or as y, or not with the options it has."""
     problems = []
     if x is not None and (x.kind not in KINDS or "x" not in x.form.roles):
         allowed = f"an x of kind {kinds_of('x')}"
@@ -36,6 +36,14 @@ def check_fields(x: Field | None, y: Field) -> None:
     elif y.form.needs_steps and (x is None or not x.form.has_time):
         wrong = "needs an x with steps to tag"
         problems.append(refusal("data.y", "Tags", wrong, "Series, Text or Symbols as data.x"))
+    if problems:
+        raise ConfigError(problems)
+    aligned = x is not None and x.form.has_time and y.form.per_step
+    problems = [
+        str(one._replace(key=f"data.{role}.{one.key}"))
+        for role, field in (("x", x), ("y", y))
+        for one in (() if field is None else field.misplaced(role, aligned))
+    ]
     if problems:
         raise ConfigError(problems)
 

@@ -17,6 +17,7 @@ class BatchSampler(Protocol):
     """Batches of an epoch: a pure function of (seed, epoch), with a position to resume."""
 
     seed: int
+    epoch: int
     skip: int
 
     def set_epoch(self, epoch: int) -> None:

@@ -204,6 +204,10 @@ class LaneBatches(Batches):
         )
         return mark_repeated(batch, asked)
 
+    def keys(self, asked: Any) -> list[tuple[int, int]]:
+        """See `Batches`; of the document and its step, counted over all sequences."""
+        return [(piece.document, piece.start) for piece in asked]
+
 
 def documents(examples: Examples, goes_on: Integers) -> Integers:
     """Return the first step of each document, and the end of the last, (documents + 1,).

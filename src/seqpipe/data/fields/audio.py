@@ -1,8 +1,8 @@
 """Recordings as log Mel energies or cepstra of short frames."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from seqpipe.bounds import Count, NotNegative, Positive, Share
 from seqpipe.data.base import Field, FieldSpec, Record
+from seqpipe.data.columns import Array
+from seqpipe.data.fields.augmentation import masked_bands, masked_steps
 from seqpipe.data.fields.series import Moments, doubles
 from seqpipe.data.fields.spectra import (
     FLOOR,
@@ -24,7 +26,12 @@ from seqpipe.data.fields.spectra import (
 from seqpipe.data.number_precision import Floats, to_float32
 from seqpipe.data.sources.argument_checks import check_arguments
 from seqpipe.errors import ConfigError
-from seqpipe.rules import require, whole
+from seqpipe.rules import list_of, or_null, refusal, require, whole
+
+Masks = Annotated[
+    tuple[int, int] | None,
+    or_null(list_of(whole(1), length=2).because("how many, and the longest")),
+]
 
 
 @dataclass(eq=False)
@@ -49,6 +56,10 @@ class LogMel(Field):
             training split (`train`), of the recording itself (`example`), or not (`none`).
         stack: frames that are one step: T_x becomes that much smaller, D larger.
         rate: samples a second, where the record does not say.
+        time_masks: how many runs of steps are hidden in training, and the most steps of one, as
+            [2, 20]: other ones in each epoch, see `augmentation.masked_steps`. None: none.
+        frequency_masks: how many runs of Mel bands are hidden, and the most bands of one, see
+            `augmentation.masked_bands`. None: none. Both need `normalize`: what is hidden is 0.
 
     Raises:
         ConfigError: a value out of range.
@@ -56,6 +67,7 @@ class LogMel(Field):
 
     kind = "values"
     fitted = ("heard", "mean", "deviation")
+    augmentations = ("time_masks", "frequency_masks")
 
     column: str = "audio"
     _: KW_ONLY
@@ -71,6 +83,18 @@ class LogMel(Field):
     normalize: Literal["none", "train", "example"] = "train"
     stack: Count = 1
     rate: Count | None = None
+    time_masks: Masks = None
+    frequency_masks: Masks = None
+
+    @staticmethod
+    def together(
+        normalize: str, time_masks: object, frequency_masks: object
+    ) -> Iterator[tuple[str, str]]:
+        """Yield masks whose 0 would not be a mean."""
+        given = {"time_masks": time_masks, "frequency_masks": frequency_masks}
+        for name in (name for name, masks in given.items() if masks and normalize == "none"):
+            text = "what is hidden becomes 0, which is the mean of normalised numbers only"
+            yield name, f"{text}; allowed: null, or data.x.normalize=train or example"
 
     def __post_init__(self) -> None:
         check_arguments(self, "data.x.")
@@ -111,6 +135,14 @@ class LogMel(Field):
             mean = array.mean(axis=0).astype(np.float32)
             features = (features - torch.from_numpy(mean)) / torch.from_numpy(_divisor(deviation))
         return stacked(features, self.stack)
+
+    def augment(self, values: Array, rng: np.random.Generator) -> Array:
+        """A copy in which steps and bands are hidden; values: (T_x, D) float32."""
+        if self.time_masks is not None:
+            values = masked_steps(values, *self.time_masks, rng)
+        if self.frequency_masks is not None:
+            values = masked_bands(values, self._width, *self.frequency_masks, rng)
+        return values
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
         """The length of a recording; the sound itself cannot be restored."""
@@ -214,6 +246,11 @@ class Mfcc(LogMel):
         super().__post_init__()
         most = whole(1, self.n_mels).because("which is data.x.n_mels")
         require("data.x.n_mfcc", self.n_mfcc, most)
+        if self.frequency_masks is not None:
+            wrong = "cepstra hold no bands"
+            allowed = "null, or the field LogMel"
+            masks = list(self.frequency_masks)
+            raise ConfigError(refusal("data.x.frequency_masks", masks, wrong, allowed))
 
     @property
     def _width(self) -> int:

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqpipe.bounds import checked
+from seqpipe.bounds import Share, checked
 from seqpipe.data.base import Field, FieldSpec, Record
+from seqpipe.data.columns import Array
 from seqpipe.data.fields.symbols import endless
 from seqpipe.data.nucleotides import BASES, CODES, STANDS_FOR
 from seqpipe.errors import ConfigError
@@ -31,9 +32,12 @@ class Nucleotides(Field):
         position: one number more, for shares only: the place of a base in its sequence, from -1,
             the first, to 1, the last. For sequences cut around a site, whose middle means
             something.
+        substitutions: share of the bases that become another one of A C G T in training, others
+            in each epoch; x only. N and other codes stay.
     """
 
     kind = "symbols"  # as shares "values", which fit the same models
+    augmentations = ("substitutions",)
 
     @checked()
     def __init__(
@@ -45,13 +49,14 @@ class Nucleotides(Field):
         masked: bool = False,
         rna: bool = False,
         position: bool = False,
+        substitutions: Share = 0.0,
     ) -> None:
         super().__init__(column)
         if position and codes != "shares":
             allowed = "false, or also codes=shares"
             raise ConfigError(refusal("position", True, "ids have no room for it", allowed))
         self.codes, self.ambiguity, self.masked, self.rna = codes, ambiguity, masked, rna
-        self.position = position
+        self.position, self.substitutions = position, substitutions
         upper = CODES if ambiguity == "separate" else f"{BASES}N"
         self.names = tuple(upper + upper.lower() if masked else upper)
         self._id_of = self._ids()
@@ -84,6 +89,22 @@ class Nucleotides(Field):
         """
         allowed = "Text by characters to write DNA, or Tags for a class at each base"
         raise endless("Nucleotides", allowed)
+
+    def augment(self, values: Array, rng: np.random.Generator) -> Array:
+        """A copy, (T_x,) or (T_x, D), in which some bases are others, each as likely."""
+        changed, count = values.copy(), len(BASES)
+        chosen = rng.random(len(values)) < self.substitutions
+        shifts = rng.integers(1, count, len(values))
+        if self.codes == "symbols":
+            code = values % (len(self.names) // (1 + self.masked))  # lower case comes second
+            chosen &= code < count
+            changed[chosen] += ((code + shifts) % count - code)[chosen].astype(values.dtype)
+        else:
+            bases = values[:, :count]
+            chosen &= bases.max(axis=1) == 1
+            other = (bases.argmax(axis=1) + shifts) % count
+            changed[chosen, :count] = np.eye(count, dtype=values.dtype)[other[chosen]]
+        return changed
 
     def decode(self, values: Tensor | Sequence[Any]) -> str:
         """The letters; of shares the code that comes closest."""

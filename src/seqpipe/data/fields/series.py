@@ -4,13 +4,16 @@ import json
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, ClassVar, TypedDict
+from typing import Annotated, Any, ClassVar, Literal, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from seqpipe.bounds import NotNegative, checked
 from seqpipe.data.base import Field, FieldSpec, Record
+from seqpipe.data.columns import Array
+from seqpipe.data.fields.augmentation import time_warped, with_noise
 from seqpipe.data.number_precision import (
     DigitLoss,
     Doubles,
@@ -20,7 +23,8 @@ from seqpipe.data.number_precision import (
     shown,
     to_float32,
 )
-from seqpipe.errors import DataError
+from seqpipe.errors import ConfigError, DataError
+from seqpipe.rules import Problem, list_of, or_null, refusal, whole
 
 _EPSILON = float(np.finfo(np.float64).eps)
 _ROUNDING = 64  # times the epsilon of float64: how far the mean of equal numbers is off at most
@@ -173,7 +177,8 @@ class Standardized(Field):
             DataError: not numbers, not finite, or not of width D.
         """
         numbers = self._checked(record)
-        kept = to_float32((numbers - self.mean) / self.scale)
+        mean, scale = self._moments(numbers)
+        kept = to_float32((numbers - mean) / scale)
         if not np.isfinite(kept).all():
             allowed = "below 3e38" if self.standardize else "below 3e38, or standardize=true"
             text = f"holds numbers too large for float32; allowed: {allowed}"
@@ -201,6 +206,10 @@ class Standardized(Field):
     def _array(self, record: Record) -> Doubles:
         """The entry, finite, with its D numbers along the last axis."""
 
+    def _moments(self, numbers: Doubles) -> tuple[Doubles, Doubles]:
+        """The mean to subtract from an entry, and the scale to divide it by, each (D,)."""
+        return self.mean, self.scale
+
     def _checked(self, record: Record) -> Doubles:
         array = self._array(record)
         if array.shape[-1] != self.size:
@@ -223,24 +232,121 @@ class Standardized(Field):
 class Series(Standardized):
     """D numbers for each step, (T, D) float32; as x, or as y one row for each step of x.
 
+    The reference is subtracted first, then differences are taken, then they are standardised. Noise
+    and time warps change training batches only, anew in each epoch.
+
     Args:
         column: the key of the entry in a record; an array (T, D), or (T,) for D = 1.
-        standardize: subtract from each of the D numbers its mean over all steps of the training
-            split, and divide by its standard deviation.
+        standardize: subtract from each of the D numbers a mean and divide by a standard deviation:
+            of all steps of the training split (`true`), or of the steps of the series itself
+            (`example`, x only), which forgets its level and its size.
+        difference: x_t - x_{t-1} in place of x_t, and 0 at the first step; x only. A forecast
+            stays in the units of the series: its source has `relative_to_last`.
+        reference: channels of one point, counted from 0, whose numbers are subtracted from those
+            of every point at the same step: [0, 1] for points x1, y1, x2, y2, ... and the first of
+            them; [0, 21] for x1, ..., x21, y1, ..., y21. x only. None: nothing is subtracted.
+        noise: standard deviation of noise that is added in training, in units of the numbers that
+            the model reads; see `augmentation.with_noise`.
+        time_warp: strength of random changes of speed in training, see
+            `augmentation.time_warped`; not with a y for each step.
+
+    Raises:
+        ConfigError: an option out of its range.
     """
 
     kind = "values"
+    augmentations = ("noise", "time_warp")
+
+    @checked()
+    def __init__(
+        self,
+        column: str,
+        *,
+        standardize: bool | Literal["example"] = False,
+        difference: bool = False,
+        reference: Annotated[list[int] | None, or_null(list_of(whole(0)))] = None,
+        noise: NotNegative = 0.0,
+        time_warp: NotNegative = 0.0,
+    ) -> None:
+        super().__init__(column, standardize=standardize is True)
+        self.by_example = standardize == "example"
+        self.difference, self.reference = difference, reference
+        self.noise, self.time_warp = noise, time_warp
+
+    def misplaced(self, role: str, aligned: bool) -> Iterable[Problem]:
+        """What only x may have; a warped x no longer fits a y for each step."""
+        yield from super().misplaced(role, aligned)
+        if aligned and role == "x" and self.time_warp:
+            text = "moves x, and the y of each step stays; allowed: 0"
+            yield Problem("time_warp", self.time_warp, text)
+        if role == "y":
+            text = "answers could not be returned in the units of the data; allowed:"
+            if self.by_example:
+                yield Problem("standardize", "example", f"{text} true or false")
+            if self.difference:
+                yield Problem("difference", True, f"{text} false")
+            if self.reference is not None:
+                yield Problem("reference", self.reference, f"{text} null")
+
+    def watch(self) -> None:
+        """See `Standardized`; in a series of its own units no digits are lost."""
+        if not self.by_example:
+            super().watch()
+
+    def augment(self, values: Array, rng: np.random.Generator) -> Array:
+        """A copy with another speed and with noise; values: (T, D) float32."""
+        if self.time_warp:
+            values = time_warped(values, self.time_warp, rng)
+        return with_noise(values, self.noise, rng) if self.noise else values
 
     def _array(self, record: Record) -> Doubles:
         value = self.value(record)
         array = self._finite(value)
         if array.ndim not in (1, 2):
             self.refuse(value, f"has shape {array.shape}; expected (steps, numbers) or (steps,)")
-        return array[:, None] if array.ndim == 1 else array
+        array = array[:, None] if array.ndim == 1 else array
+        if self.reference is not None and array.shape[1] == (self.size or array.shape[1]):
+            array = array - array[:, point_of_each(self.reference, array.shape[1])]
+        return np.diff(array, axis=0, prepend=array[:1]) if self.difference else array
+
+    def _moments(self, numbers: Doubles) -> tuple[Doubles, Doubles]:
+        if not self.by_example or len(numbers) == 0:
+            return super()._moments(numbers)
+        total = Moments()
+        total.add(numbers)
+        return total.mean, total.scale
 
     def describe(self, counts: object) -> str:
         """The width of a step."""
         return f"{self.size} numbers a step"
+
+
+def point_of_each(reference: Sequence[int], width: int) -> list[int]:
+    """Return the channel of the reference that is subtracted from each channel, (D,).
+
+    Args:
+        reference: channels of one point, one for each of its k coordinates: neighbours where
+            points follow each other, D / k apart where coordinates do.
+        width: D.
+
+    Raises:
+        ConfigError: no such point.
+
+    >>> point_of_each([2, 3], 6), point_of_each([0, 3], 6)
+    ([2, 3, 2, 3, 2, 3], [0, 0, 0, 3, 3, 3])
+    """
+    k, points = len(reference), width // max(1, len(reference))
+    first = reference[0] if reference else width
+    if width % max(1, k) == 0 and first < width:
+        by_point = [first + place for place in range(k)]
+        by_coordinate = [first + place * points for place in range(k)]
+        if first % k == 0 and list(reference) == by_point:
+            return [reference[channel % k] for channel in range(width)]
+        if first < points and list(reference) == by_coordinate:
+            return [reference[channel // points] for channel in range(width)]
+    wrong = f"no point of {width} channels"
+    allowed = "null, [0] for one coordinate a point, [0,1] for x1, y1, x2, y2, ..."
+    raise ConfigError(refusal("data.x.reference", list(reference), wrong, allowed))
 
 
 class Vector(Standardized):

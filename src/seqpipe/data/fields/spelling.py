@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqpipe.bounds import Count, checked
+from seqpipe.bounds import Count, Share, checked
 from seqpipe.data.base import FieldSpec, Record
+from seqpipe.data.columns import Array
 from seqpipe.data.fields.text_field import Counts, TextField, unknown_rates
 from seqpipe.data.fields.tokenization import (
     UNKNOWN,
@@ -45,6 +46,8 @@ class Spelled(TextField):
             Treebank: it becomes <UNK>, without characters. None: they hold none.
         vectors: a file of word vectors that the embedding starts from (GloVe, word2vec or
             fastText, as text or .gz). None: random ones.
+        word_dropout: share of the words that are read as <UNK> in training, other ones in each
+            epoch; their characters stay, so that the model learns to read these.
 
     Raises:
         ConfigError: an option out of range.
@@ -69,6 +72,7 @@ class Spelled(TextField):
         lowercase: bool = False,
         unknown: UnknownSymbol = None,
         vectors: str | None = None,
+        word_dropout: Share = 0.0,
     ) -> None:
         super().__init__(
             column,
@@ -78,6 +82,7 @@ class Spelled(TextField):
             lowercase=lowercase,
             unknown=unknown,
             vectors=vectors,
+            word_dropout=word_dropout,
         )
         self.characters = characters
         self.alphabet = Vocabulary()
@@ -125,6 +130,11 @@ class Spelled(TextField):
             spelled = self.alphabet.encode(letters)
             row[1 : 1 + len(spelled)] = spelled
         return torch.from_numpy(ids)
+
+    def augment(self, values: Array, rng: np.random.Generator) -> Array:
+        """A copy of the ids, (T, 1 + C), with some words as <UNK>, spelled as before."""
+        words = super().augment(values[:, 0], rng)
+        return np.concatenate([words[:, None], values[:, 1:]], axis=1)
 
     def encode_target(self, record: Record) -> Tensor:
         """Refused: spelled words are read, not written.

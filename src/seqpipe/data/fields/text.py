@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqpipe.bounds import Count, checked
+from seqpipe.bounds import Count, Share, checked
 from seqpipe.data.base import FieldSpec, Record
 from seqpipe.data.columns import Array
 from seqpipe.data.fields.subwords import Bytes, Subwords
@@ -61,6 +61,8 @@ class Text(TextField):
             none. Not by bytes or subwords.
         vectors: a file of word vectors that the embedding starts from (GloVe, word2vec or
             fastText, as text or .gz); by words or tokens only. None: random ones.
+        word_dropout: share of the symbols that are read as <UNK> in training, other ones in each
+            epoch; x only. Where few symbols are rare, it teaches what to do with unknown ones.
 
     Raises:
         ConfigError: an unknown way, or an option out of its range.
@@ -84,6 +86,7 @@ class Text(TextField):
         lowercase: bool = False,
         unknown: UnknownSymbol = None,
         vectors: str | None = None,
+        word_dropout: Share = 0.0,
     ) -> None:
         if vectors is not None and not WAYS[by].of_words:
             allowed = "null, or also by=words or by=tokens"
@@ -96,6 +99,7 @@ class Text(TextField):
             lowercase=lowercase,
             unknown=unknown,
             vectors=vectors,
+            word_dropout=word_dropout,
         )
 
     def fit(self, records: Iterable[Record]) -> None:

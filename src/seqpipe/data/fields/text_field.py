@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from seqpipe.data.base import Field
+from seqpipe.data.columns import Array
+from seqpipe.data.fields.augmentation import replaced
 from seqpipe.data.fields.tokenization import Entry, Way
 from seqpipe.data.fields.vectors import Pretrained
 from seqpipe.data.fields.word_segmentation import lowered
@@ -30,8 +32,11 @@ class TextField(Field):
         lowercase: make the letters small by which a symbol is known.
         unknown: see `Way`.
         vectors: see `Pretrained`.
+        word_dropout: share of the symbols of x that are read as <UNK> in training, other ones in
+            each epoch, see `augmentation.replaced`.
     """
 
+    augmentations = ("word_dropout",)
     unspaced_remedy: ClassVar[str]
     """What to choose for texts without blanks between words; {key} is that of the field."""
 
@@ -45,9 +50,10 @@ class TextField(Field):
         lowercase: bool,
         unknown: str | None,
         vectors: str | None,
+        word_dropout: float,
     ) -> None:
         super().__init__(column)
-        self.lowercase = lowercase
+        self.lowercase, self.word_dropout = lowercase, word_dropout
         own = lowered(unknown) if unknown is not None and lowercase else unknown
         self.way = way(max_vocabulary, min_count, own)
         self.unnamed = Unnamed()
@@ -72,6 +78,10 @@ class TextField(Field):
         self.way.restore(state)
         self.vectors.restore(state)
         self.unnamed.counts = dict(state.get("unnamed", {}))
+
+    def augment(self, values: Array, rng: np.random.Generator) -> Array:
+        """A copy of the ids, (T,), with some as <UNK>."""
+        return replaced(values, self.word_dropout, UNK, rng)
 
     def notes(self, key: str) -> list[str]:
         """Words that no blanks separate, and symbols for unknown words that nobody named."""
