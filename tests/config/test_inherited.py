@@ -4,7 +4,9 @@ import pytest
 
 from seqpipe.config.compose import compose
 from seqpipe.config.config_view import Tree
+from seqpipe.data.fields.spelling import Spelled
 from seqpipe.errors import ConfigError
+from seqpipe.targets import instantiate
 
 FIELDS, SOURCES = "seqpipe.data.fields", "seqpipe.data.sources"
 
@@ -55,6 +57,37 @@ def test_a_value_of_a_type_that_the_new_class_does_not_take_becomes_its_default(
     typed = ("data=table", "data.path=x.csv", f"data.x._target_={FIELDS}.spelling.Spelled")
     assert "min_count" not in node("data.x", *typed)
     assert node("data.x", *typed, "data.x.min_count=3")["min_count"] == 3
+
+
+@pytest.mark.parametrize("min_count", [None, 3])
+def test_spelled_words_are_chosen_by_the_way_a_text_is_read(min_count):
+    typed = ["data=table", "data.path=x.csv", "data.x.by=spelled", "+data.x.characters=9"]
+    typed += [] if min_count is None else [f"data.x.min_count={min_count}"]
+    cfg, _ = compose(typed)
+    assert cfg.data.x._target_ == f"{FIELDS}.spelling.Spelled"
+    field = instantiate(cfg.data.x, "data.x")
+    assert isinstance(field, Spelled)
+    assert field.way.unit == "words"
+    assert field.characters == 9
+    assert field.way.min_count == (2 if min_count is None else 3)
+
+
+def test_a_reader_of_characters_fits_spelled_words_only():
+    typed = ["data=table", "data.path=x.csv", "architecture.characters=lstm"]
+    compose([*typed, "data.x.by=spelled"])
+    with pytest.raises(ConfigError, match="does not hold the characters of words"):
+        compose(typed)
+
+
+@pytest.mark.parametrize("data", ["pairs", "stream"])
+def test_spelled_words_cannot_be_written(data):
+    cfg, _ = compose([f"data={data}", "data.path=x.tsv", "data.y.by=spelled"])
+    with pytest.raises(ConfigError) as refused:
+        instantiate(cfg.data.y, "data.y")
+    assert refused.value.problems == [
+        "by=spelled: words with their characters are read by the field Spelled, and never "
+        "written; allowed: words or characters; as x also spelled"
+    ]
 
 
 def test_a_key_that_holds_null_can_be_removed():

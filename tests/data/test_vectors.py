@@ -78,9 +78,9 @@ def test_the_data_tells_how_many_words_and_tokens_have_vectors(vectors, source_o
 def test_a_file_is_an_input_of_the_field_and_read_once(vectors, source_of, monkeypatch):
     file, reads = vectors(PLAIN), []
 
-    def read(*arguments):
+    def read(*arguments, **options):
         reads.append(arguments)
-        return read_vectors(*arguments)
+        return read_vectors(*arguments, **options)
 
     monkeypatch.setattr("seqpipe.data.fields.vectors.read_vectors", read)
     for kind in (Text, Spelled):
@@ -171,3 +171,89 @@ def test_a_file_that_is_not_there_and_a_text_without_words_are_refused(tmp_path,
         assert str(error.value) == (
             f"vectors={file}: are of words; allowed: null, or also by=words or by=tokens"
         )
+
+
+def binary(*rows, ending=b"\n"):
+    """A file as word2vec.c writes it."""
+    width = len(rows[0][1])
+    lines = [word.encode() + b" " + np.float32(v).tobytes() + ending for word, v in rows]
+    return f"{len(rows)} {width}\n".encode() + b"".join(lines)
+
+
+ROWS = (("the", [0.5, -1, 0.2]), ("cat", [1, 2, 3]), ("unseen", [7, 8, 9]))
+
+
+@pytest.mark.parametrize("ending", [b"\n", b""])
+@pytest.mark.parametrize("name", ["word2vec.bin", "word2vec.bin.gz"])
+def test_a_binary_file_of_word2vec_gives_the_same_rows_as_text(vectors, name, ending):
+    field = fitted(vectors(binary(*ROWS, ending=ending), name))
+    np.testing.assert_array_equal(field.spec.vectors, fitted(vectors(PLAIN)).spec.vectors)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (binary(*ROWS)[:-6], "word 3 is cut off, of 3 that are announced; allowed: a whole file"),
+        (
+            b"the 1 2\n",
+            "does not start with the numbers of words and dimensions; allowed: word2vec's .bin, "
+            "or a text file, .vec or .txt",
+        ),
+        (
+            (793712314).to_bytes(4, "little") + b"\x0c\x00",
+            "is a model of fastText, not its vectors; allowed: word2vec's .bin, or a text file, "
+            ".vec or .txt",
+        ),
+        (
+            binary(("the", [np.nan, 1.0])),
+            "word 1: holds NaN or infinity; allowed: finite numbers",
+        ),
+    ],
+)
+def test_a_binary_file_that_cannot_be_used_is_refused(vectors, content, message):
+    with pytest.raises(DataError) as refused:
+        fitted(vectors(content, "v.bin")).spec  # noqa: B018
+    (problem,) = refused.value.problems
+    assert problem.partition("v.bin: ")[2] == message
+
+
+def test_a_word_that_the_file_lacks_takes_the_vector_of_its_small_letters(vectors):
+    content = "the 1 1\ncat 2 2\nCat 3 3\n"
+    records = [{"text": "The THE Cat cat Dog"}]
+
+    def rows(**options):
+        field = Text("text", by="tokens", min_count=1, vectors=vectors(content), **options)
+        field.fit(records)
+        names = field.spec.names
+        return {
+            w: field.spec.vectors[names.index(w)].tolist()[0] for w in records[0]["text"].split()
+        }
+
+    assert np.isnan(rows()["The"])
+    found = rows(lowercase_vectors=True)
+    assert (found["The"], found["THE"], found["Cat"], found["cat"]) == (1, 1, 3, 2)
+    assert np.isnan(found["Dog"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "there are no vectors; allowed: false, or also vectors=FILE"),
+        ({"lowercase": True}, "all words are in small letters; allowed: false"),
+    ],
+)
+@pytest.mark.parametrize("made", [Text, Spelled])
+def test_small_letters_without_an_effect_are_refused(made, options, message, vectors):
+    by = {"by": "words"}
+    if options:
+        by["vectors"] = vectors(PLAIN)
+    with pytest.raises(ConfigError) as refused:
+        made("text", lowercase_vectors=True, **by, **options)
+    assert refused.value.problems == [f"lowercase_vectors=true: {message}"]
+
+
+def test_words_that_are_read_decomposed_find_their_vectors(vectors):
+    field = Text("text", by="words", min_count=1, normalize="nfd", vectors=vectors("h\u00e9 1 2\n"))
+    field.fit([{"text": "h\u00e9"}])
+    assert field.spec.names[4] == "he\u0301"
+    assert field.spec.vectors[4].tolist() == [1, 2]

@@ -142,10 +142,12 @@ ANYWHERE: dict[str, list[Any]] = {
     "min_count": [20],
     "max_length": [1],
     "horizon": [2],
+    "reference": [[0]],
 }
 
 # key, or its end -> why another value need not change anything that is compared here
 EXEMPT = {
+    "data.x.time_warp": "series of two steps are not warped; tests/data/test_augmentation.py",
     "data.cache": "where prepared data is kept; tests/data/test_cache.py",
     "data.num_workers": "the same batches from other processes; tests/data/test_batching.py",
     "data.on_error": "acts on bad records only; tests/data/test_tables.py",

@@ -89,6 +89,8 @@ ANYWHERE: dict[str, list[Any]] = {
     "max_length": [1],
     "rate": [4000],
     "f_max": [3000],
+    "time_masks": [[2, 20]],
+    "frequency_masks": [[2, 8]],
     "channel_mean": [[0.5, 0.5, 0.5]],
     "channel_deviation": [[0.5, 0.5, 0.5]],
 }

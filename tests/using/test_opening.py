@@ -24,7 +24,12 @@ def test_a_model_opens_where_nothing_of_its_training_is_left(made, tmp_path, mon
     """Neither its data nor the vectors that its embedding started from."""
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("".join(f"{word} {n} 0.5 {-n}\n" for n, word in enumerate(["cat", "dog"])))
-    model = made("category of text", f"+data.x.vectors={vectors}")
+    model = made(
+        "category of text",
+        f"+data.x.vectors={vectors}",
+        "data.x.lowercase=false",
+        "+data.x.lowercase_vectors=true",
+    )
     vectors.unlink()
     monkeypatch.chdir(tmp_path)
     moved = Path(shutil.copytree(model.folder, tmp_path / "moved"))

@@ -14,7 +14,7 @@ from typing import Any
 from seqpipe.allocator import keep_freed_memory
 from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Predict
-from seqpipe.data.base import PlacedRecord
+from seqpipe.data.placed import PlacedRecord
 from seqpipe.data.progress import Progress
 from seqpipe.errors import DataError
 from seqpipe.inference.generate import Decoding

@@ -11,7 +11,7 @@ from rich.table import Table
 from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Score
 from seqpipe.console import PlainConsole
-from seqpipe.data.base import PlacedRecord
+from seqpipe.data.placed import PlacedRecord
 from seqpipe.data.progress import Progress
 from seqpipe.display import visible
 from seqpipe.errors import DataError

@@ -1,4 +1,4 @@
-"""Adjustments of a composed configuration: keys of a replaced class, the meaning of data.path."""
+"""Adjustments of a composed configuration: replaced classes, the meaning of data.path."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +13,8 @@ from seqpipe.config.signatures import TargetError, signature_of
 
 _TARGET = "._target_"
 _PATH = "${data.path}"
+_X = "data.x"
+_TEXT, _SPELLED = "seqpipe.data.fields.text.Text", "seqpipe.data.fields.spelling.Spelled"
 
 
 def drop_inherited(cfg: DictConfig, overrides: Iterable[str]) -> None:
@@ -20,13 +22,15 @@ def drop_inherited(cfg: DictConfig, overrides: Iterable[str]) -> None:
 
     `data.source._target_=...` replaces the class and leaves the keys written for the one before it.
     Those that the new class does not take, or of another type, are removed; what was typed stays.
+    `data.x.by=spelled` replaces the class as well.
 
     Args:
         cfg: the composed configuration, which is changed.
         overrides: what was typed, `data.source._target_=mine.Source`.
     """
     typed = {line.lstrip("+~").partition("=")[0] for line in overrides}
-    for key in sorted(name.removesuffix(_TARGET) for name in typed if name.endswith(_TARGET)):
+    replaced = {name.removesuffix(_TARGET) for name in typed if name.endswith(_TARGET)}
+    for key in sorted(replaced | _spelled(cfg)):
         node = OmegaConf.select(cfg, key)
         if not isinstance(node, DictConfig):
             continue
@@ -47,6 +51,17 @@ def drop_inherited(cfg: DictConfig, overrides: Iterable[str]) -> None:
             if unknown or not (rule is None or interpolated or rule.accepts(value)):
                 with open_dict(node):
                     del node[name]
+
+
+def _spelled(cfg: DictConfig) -> set[str]:
+    """Name the field of spelled words where a text is to be read so. Returns the changed keys."""
+    node = OmegaConf.select(cfg, _X)
+    if not isinstance(node, DictConfig) or node.get("_target_") != _TEXT:
+        return set()
+    if OmegaConf.to_container(node, resolve=False).get("by") != "spelled":  # type: ignore[union-attr]
+        return set()
+    node.update({"_target_": _SPELLED, "by": "words"})
+    return {_X}
 
 
 def settle_path(cfg: DictConfig) -> None:

@@ -27,6 +27,7 @@ TRUST = "SEQPIPE_TRUST"
 
 FILES_OF_FIELDS = ("vectors", "weights")
 """Arguments of fields that name files with numbers to start from."""
+_ABOUT_FILES = (*FILES_OF_FIELDS, "lowercase_vectors")
 _BOTH = "allowed: configuration and weights of one run"
 
 
@@ -169,5 +170,5 @@ def without_files(node: Any) -> Any:
     if not isinstance(node, Mapping):
         return node
     ours = str(node.get("_target_")).startswith("seqpipe.")
-    files = FILES_OF_FIELDS if ours else ()
+    files = _ABOUT_FILES if ours else ()
     return {name: without_files(value) for name, value in node.items() if name not in files}

@@ -233,7 +233,7 @@ class Series(Standardized):
     """D numbers for each step, (T, D) float32; as x, or as y one row for each step of x.
 
     The reference is subtracted first, then differences are taken, then they are standardised. Noise
-    and time warps change training batches only, anew in each epoch.
+    and time warps change training batches only, others in each epoch.
 
     Args:
         column: the key of the entry in a record; an array (T, D), or (T,) for D = 1.
@@ -274,7 +274,7 @@ class Series(Standardized):
         self.noise, self.time_warp = noise, time_warp
 
     def misplaced(self, role: str, aligned: bool) -> Iterable[Problem]:
-        """What only x may have; a warped x no longer fits a y for each step."""
+        """See `Field`; a warped x does not fit a y for each step."""
         yield from super().misplaced(role, aligned)
         if aligned and role == "x" and self.time_warp:
             text = "moves x, and the y of each step stays; allowed: 0"

@@ -44,8 +44,13 @@ class Spelled(TextField):
         lowercase: make the letters small by which a word is known; its characters stay.
         unknown: the word that the texts themselves hold in place of unknown ones, `<unk>` in Penn
             Treebank: it becomes <UNK>, without characters. None: they hold none.
+        normalize: the normal form of Unicode in which texts are read. `nfd` splits letters from
+            their accents and syllables of Hangul into their letters (jamo), `nfkc` and `nfkd` also
+            make one letter of its variants: of full width, in a ligature. What is written is
+            composed again. None: normal form C.
         vectors: a file of word vectors that the embedding starts from (GloVe, word2vec or
-            fastText, as text or .gz). None: random ones.
+            fastText .vec, plain or .gz, or word2vec .bin). None: random ones.
+        lowercase_vectors: a word that the file lacks starts from the vector of its small letters.
         word_dropout: share of the words that are read as <UNK> in training, other ones in each
             epoch; their characters stay, so that the model learns to read these.
 
@@ -71,7 +76,9 @@ class Spelled(TextField):
         min_count: Count = 2,
         lowercase: bool = False,
         unknown: UnknownSymbol = None,
+        normalize: Literal["nfc", "nfd", "nfkc", "nfkd"] | None = None,
         vectors: str | None = None,
+        lowercase_vectors: bool = False,
         word_dropout: Share = 0.0,
     ) -> None:
         super().__init__(
@@ -81,7 +88,9 @@ class Spelled(TextField):
             min_count=min_count,
             lowercase=lowercase,
             unknown=unknown,
+            normalize=normalize,
             vectors=vectors,
+            lowercase_vectors=lowercase_vectors,
             word_dropout=word_dropout,
         )
         self.characters = characters
@@ -148,7 +157,8 @@ class Spelled(TextField):
     def decode(self, values: Tensor | Sequence[Any]) -> str:
         """The words as a text, padding left out; an unknown character is U+FFFD."""
         rows = np.asarray(values).reshape(-1, 1 + self.characters)
-        return self.way.join([self._word(row) for row in rows.tolist() if row[0] != PAD])
+        words = [self._word(row) for row in rows.tolist() if row[0] != PAD]
+        return self.way.recomposed(self.way.join(words))
 
     @property
     def spec(self) -> FieldSpec:

@@ -48,7 +48,8 @@ class Text(TextField):
 
     Args:
         column: the key of the entry in a record.
-        by: what one step reads or writes.
+        by: what one step reads or writes. `data.x.by=spelled` on the command line chooses the field
+            `spelling.Spelled`: words together with their characters.
         max_vocabulary: most symbols to know, <PAD> <UNK> <BOS> <EOS> included; None for all, or
             8000 subwords. There are always 260 bytes, and at least as many subwords.
         min_count: symbols that occur less often in the training split become <UNK>. None: 1 for
@@ -59,8 +60,15 @@ class Text(TextField):
         unknown: the symbol that the texts themselves hold in place of unknown words, `<unk>` in
             Penn Treebank and WikiText: it becomes the <UNK> of the vocabulary. None: they hold
             none. Not by bytes or subwords.
+        normalize: the normal form of Unicode in which texts are read. `nfd` splits letters from
+            their accents and syllables of Hangul into their letters (jamo), `nfkc` and `nfkd` also
+            make one letter of its variants: of full width, in a ligature. What is written is
+            composed again. None: normal form C for words, tokens and graphemes, and
+            characters, bytes and subwords as they stand.
         vectors: a file of word vectors that the embedding starts from (GloVe, word2vec or
-            fastText, as text or .gz); by words or tokens only. None: random ones.
+            fastText .vec, plain or .gz, or word2vec .bin); by words or tokens only. None: random
+            ones.
+        lowercase_vectors: a word that the file lacks starts from the vector of its small letters.
         word_dropout: share of the symbols that are read as <UNK> in training, other ones in each
             epoch; x only. Where few symbols are rare, it teaches what to do with unknown ones.
 
@@ -79,15 +87,20 @@ class Text(TextField):
         column: str,
         *,
         by: Literal[
-            "characters", "words", "tokens", "bytes", "subwords", "graphemes"
+            "characters", "words", "tokens", "bytes", "subwords", "graphemes", "spelled"
         ] = "characters",
         max_vocabulary: VocabularySize = None,
         min_count: Count | None = None,
         lowercase: bool = False,
         unknown: UnknownSymbol = None,
+        normalize: Literal["nfc", "nfd", "nfkc", "nfkd"] | None = None,
         vectors: str | None = None,
+        lowercase_vectors: bool = False,
         word_dropout: Share = 0.0,
     ) -> None:
+        if by == "spelled":
+            wrong = "words with their characters are read by the field Spelled, and never written"
+            raise ConfigError(refusal("by", by, wrong, "words or characters; as x also spelled"))
         if vectors is not None and not WAYS[by].of_words:
             allowed = "null, or also by=words or by=tokens"
             raise ConfigError(refusal("vectors", vectors, "are of words", allowed))
@@ -98,7 +111,9 @@ class Text(TextField):
             min_count=min_count,
             lowercase=lowercase,
             unknown=unknown,
+            normalize=normalize,
             vectors=vectors,
+            lowercase_vectors=lowercase_vectors,
             word_dropout=word_dropout,
         )
 
@@ -158,19 +173,21 @@ class Text(TextField):
             elif id_ not in (PAD, BOS):
                 parts[-1].append(id_)
         if not self.way.ends_paragraphs:
-            return self.way.decode(parts[0])
-        return "\n\n".join(self.way.decode(part) for part in parts if part)
+            return self.way.recomposed(self.way.decode(parts[0]))
+        texts = (self.way.decode(part) for part in parts if part)
+        return self.way.recomposed("\n\n".join(texts))
 
     def truth(self, record: Record) -> str:
         """The text as it is read; where white space is dropped, runs of it as one blank."""
         entry = self._entry(record)
-        return self.way.spaced(entry if isinstance(entry, str) else " ".join(entry))
+        text = entry if isinstance(entry, str) else " ".join(entry)
+        return self.way.spaced(self.way.recomposed(text))
 
     def _compared(self, ids: Sequence[int]) -> str:
         return self.way.spaced(self.decode(ids))
 
     def _cut(self, text: str) -> Sequence[str]:
-        return self.way.steps(text)[0]
+        return self.way.steps(self.way.composed(text))[0]
 
     @property
     def spec(self) -> FieldSpec:

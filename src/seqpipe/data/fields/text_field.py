@@ -13,6 +13,8 @@ from seqpipe.data.fields.tokenization import Entry, Way
 from seqpipe.data.fields.vectors import Pretrained
 from seqpipe.data.fields.word_segmentation import lowered
 from seqpipe.data.vocabulary import EOS, UNK
+from seqpipe.errors import ConfigError
+from seqpipe.rules import refusal
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 _UNSPACED = (
@@ -31,7 +33,9 @@ class TextField(Field):
         min_count: see `Way`.
         lowercase: make the letters small by which a symbol is known.
         unknown: see `Way`.
+        normalize: see `Way`, its `form`.
         vectors: see `Pretrained`.
+        lowercase_vectors: see `Pretrained`.
         word_dropout: share of the symbols of x that are read as <UNK> in training, other ones in
             each epoch, see `augmentation.replaced`.
     """
@@ -49,15 +53,20 @@ class TextField(Field):
         min_count: int | None,
         lowercase: bool,
         unknown: str | None,
+        normalize: str | None,
         vectors: str | None,
+        lowercase_vectors: bool,
         word_dropout: float,
     ) -> None:
         super().__init__(column)
         self.lowercase, self.word_dropout = lowercase, word_dropout
         own = lowered(unknown) if unknown is not None and lowercase else unknown
-        self.way = way(max_vocabulary, min_count, own)
+        self.way = way(max_vocabulary, min_count, own, normalize)
         self.unnamed = Unnamed()
-        self.vectors = Pretrained(vectors)
+        if lowercase and lowercase_vectors:
+            wrong = "all words are in small letters"
+            raise ConfigError(refusal("lowercase_vectors", True, wrong, "false"))
+        self.vectors = Pretrained(vectors, lowercase=lowercase_vectors)
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -92,7 +101,8 @@ class TextField(Field):
     def steps(self, value: Any) -> tuple[list[str], Callable[[Sequence[str]], str]]:
         """The text of each step, and a function that joins them."""
         if isinstance(value, str):
-            return self.way.steps(self.way.composed(value))
+            symbols, join = self.way.steps(self.way.composed(value))
+            return symbols, lambda chosen: self.way.recomposed(join(chosen))
         return super().steps(value)
 
     @property

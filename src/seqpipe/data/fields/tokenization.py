@@ -17,6 +17,7 @@ from seqpipe.data.fields.word_segmentation import (
     WordCutter,
     composed,
     graphemes,
+    normalized,
     one_blank,
 )
 from seqpipe.data.vocabulary import SPECIALS, UNK, Vocabulary, id_type
@@ -42,6 +43,8 @@ class Way(ABC):
         max_vocabulary: most symbols to know, the special ones included; None: as many as occur.
         min_count: symbols that occur less often become <UNK>; None: as suits this way.
         unknown: how the texts themselves write an unknown symbol; it is <UNK>. None: they do not.
+        form: the normal form of Unicode in which texts are read, `nfc`, `nfd`, `nfkc` or `nfkd`;
+            what was decomposed is written composed. None: as suits this way.
 
     Attributes:
         reading: see `seqpipe.data.fields.word_segmentation.READING`.
@@ -68,6 +71,7 @@ class Way(ABC):
     max_vocabulary: int | None = None
     min_count: int | None = None
     unknown: str | None = None
+    form: str | None = None
 
     reading = READING
 
@@ -117,7 +121,13 @@ class Way(ABC):
 
     def composed(self, text: str) -> str:
         """The text in the normal form of Unicode in which it is read."""
+        if self.form is not None:
+            return normalized(text, self.form)
         return composed(text) if self.composes and self.reading > 1 else text
+
+    def recomposed(self, text: str) -> str:
+        """A text that is written: in normal form C if it was read decomposed."""
+        return composed(text) if self.form in ("nfd", "nfkd") else text
 
     def steps(self, entry: Entry) -> tuple[list[str], Callable[[Sequence[str]], str]]:
         """The text of each step, none where it is no text, and a function that joins them."""

@@ -1,38 +1,38 @@
-"""Pretrained word vectors: GloVe, word2vec and fastText, in text form."""
+"""Pretrained word vectors of a vocabulary."""
 
-import gzip
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seqpipe.data.base import place
-from seqpipe.data.sources.text_lines import open_bytes
+from seqpipe.data.fields.vector_files import Floats, read_lines
+from seqpipe.data.fields.word_segmentation import composed, lowered
 from seqpipe.data.vocabulary import EOS, SPECIALS
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import refusal
-
-Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class Pretrained:
     """The vectors of a vocabulary, of those of its words that a file holds.
 
     Args:
-        file: a word and its numbers in each line, with spaces between, plain or .gz; word2vec and
-            fastText say in the first line how many words and numbers follow. None: no vectors.
+        file: see `vector_files.read_lines`. None: no vectors.
+        lowercase: a word that the file lacks gets the vector of its small letters.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file, or none and yet `lowercase`.
     """
 
-    def __init__(self, file: str | None) -> None:
+    def __init__(self, file: str | None, *, lowercase: bool = False) -> None:
+        if lowercase and file is None:
+            allowed = "false, or also vectors=FILE"
+            raise ConfigError(refusal("lowercase_vectors", True, "there are no vectors", allowed))
         if file is not None and not Path(file).is_file():
             wrong = f"no such file in {Path(file).resolve().parent}"
             raise ConfigError(refusal("vectors", file, wrong, "a file that exists, or null"))
         self.file = None if file is None else Path(file)
+        self.lowercase = lowercase
         self._names: Sequence[str] = ()
         self._matrix: Floats | None = None
 
@@ -48,7 +48,7 @@ class Pretrained:
             DataError: a line is not a word and its numbers, or no word of the file is known.
         """
         if self.file is not None and self._matrix is None:
-            self._matrix = read_vectors(self.file, self._names)
+            self._matrix = read_vectors(self.file, self._names, lowercase=self.lowercase)
         return self._matrix
 
     def inputs(self) -> list[Path]:
@@ -83,15 +83,16 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def read_vectors(file: Path, names: Sequence[str]) -> Floats:
+def read_vectors(file: Path, names: Sequence[str], *, lowercase: bool = False) -> Floats:
     """Read the vectors of some words, line by line; the others are not kept.
 
     Of a word that occurs twice the first vector counts. Numbers are checked in the lines that
-    are kept, their count in every line.
+    are kept, their count in every line. Words are compared in Unicode's normal form C.
 
     Args:
         file: see `Pretrained`.
         names: of a vocabulary, by id.
+        lowercase: see `Pretrained`.
 
     Returns:
         (V, D); NaN in the rows of words that the file lacks.
@@ -100,81 +101,28 @@ def read_vectors(file: Path, names: Sequence[str]) -> Floats:
         DataError: a line is not a word and D finite numbers, there are fewer lines than the first
             one says, or none of the words.
     """
-    wanted = {name.encode(): id_ for id_, name in enumerate(names) if id_ > EOS}
+    words = {id_: composed(name) for id_, name in enumerate(names) if id_ > EOS}
+    wanted = {word.encode(): id_ for id_, word in words.items()}
+    small: dict[bytes, list[int]] = {}  # ids of words that are known by their small letters
+    for id_, word in words.items() if lowercase else ():
+        if lowered(word) != word:
+            small.setdefault(lowered(word).encode(), []).append(id_)
     matrix: Floats | None = None
-    for number, word, numbers in _lines(file):
+    spare: dict[int, Floats] = {}
+    for line in read_lines(file):
         if matrix is None:
-            width = len(numbers.split())
-            matrix = np.full((len(names), width), np.nan, dtype=np.float32)
-        id_ = wanted.pop(word, None)
-        if id_ is not None:
-            matrix[id_] = _numbers(numbers, file, number)
+            matrix = np.full((len(names), line.width), np.nan, dtype=np.float32)
+        if line.word in wanted:
+            matrix[wanted.pop(line.word)] = line.vector
+        if line.word in small:
+            spare |= dict.fromkeys(small.pop(line.word), line.vector)
+    for id_, vector in spare.items():
+        assert matrix is not None, "vectors were read"
+        if np.isnan(matrix[id_, 0]):
+            matrix[id_] = vector
     if matrix is None or np.isnan(matrix[:, 0]).all():
-        words = names[len(SPECIALS) :]
-        shown = ", ".join(words[:5]) + (", ..." if len(words) > 5 else "")
-        text = f"holds none of the {len(words):,} words, {shown}"
+        known = names[len(SPECIALS) :]
+        shown = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
+        text = f"holds none of the {len(known):,} words, {shown}"
         raise DataError(f"{file}: {text}; allowed: vectors of these words, or lowercase: true")
     return matrix
-
-
-def _lines(file: Path) -> Iterator[tuple[int, bytes, bytes]]:
-    """Line by line its number, the word, and the word's numbers as they are written."""
-    width, said, found = 0, None, 0
-    try:
-        with open_bytes(file) as opened:
-            for number, line in enumerate(opened, 1):
-                line = line.rstrip()
-                if not line:
-                    continue
-                if number == 1 and (header := _header(line)):
-                    said, width = header
-                    continue
-                width = width or len(line.split()) - 1
-                found += 1
-                yield number, *_word_and_numbers(line, width, place(file, number))
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{file}: cannot be read to its end ({error})") from None
-    if said is not None and said != found:
-        text = f"announces {said:,} words, and {found:,} follow; allowed: a whole file"
-        raise DataError(f"{place(file, 1)}: {text}")
-
-
-def _header(line: bytes) -> tuple[int, int] | None:
-    """The numbers of words and of dimensions, where the line holds just these."""
-    parts = line.split()
-    if len(parts) != 2 or not all(part.isdigit() for part in parts):
-        return None
-    return int(parts[0]), int(parts[1])
-
-
-def _word_and_numbers(line: bytes, width: int, where: str) -> tuple[bytes, bytes]:
-    """The word and the rest. In some files of GloVe words hold spaces: `. . .`, `at name@site`."""
-    if width == 0:
-        raise DataError(f"{where}: holds no numbers; allowed: a word and its numbers")
-    if line.count(b" ") == width and not line.startswith(b" "):
-        word, _, numbers = line.partition(b" ")
-        return word, numbers
-    parts = line.rsplit(None, width)
-    surplus = parts[0].split()[1:]
-    if len(parts) <= width or (surplus and all(map(_is_number, surplus))):
-        text = f"holds {len(line.split()) - 1} numbers; allowed: {width}, as the lines before it"
-        raise DataError(f"{where}: {text}")
-    return parts[0], b" ".join(parts[1:])
-
-
-def _is_number(text: bytes) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _numbers(text: bytes, file: Path, line: int) -> Floats:
-    parts = text.split()
-    bad = [part for part in parts if not _is_number(part) or not np.isfinite(float(part))]
-    if bad:
-        shown = bad[0].decode(errors="replace")
-        problem = f"{shown} is not a finite number; allowed: 0.25, -1e-3, ..."
-        raise DataError(f"{place(file, line)}: {problem}")
-    return np.array(parts, dtype="S").astype(np.float32)

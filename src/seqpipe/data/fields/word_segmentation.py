@@ -86,6 +86,17 @@ def composed(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+def normalized(text: str, form: str) -> str:
+    """The text in a normal form of Unicode: `nfc`, `nfd`, `nfkc` or `nfkd`.
+
+    >>> [hex(ord(jamo)) for jamo in normalized("\N{HANGUL SYLLABLE HAN}", "nfd")]
+    ['0x1112', '0x1161', '0x11ab']
+
+    Source: Unicode Standard Annex #15; of syllables, The Unicode Standard, section 3.12.
+    """
+    return text if text.isascii() else unicodedata.normalize(form.upper(), text)  # type: ignore[arg-type]
+
+
 def graphemes(text: str) -> list[str]:
     """Extended grapheme clusters.
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from seqpipe.data.base import place
 from seqpipe.data.nucleotides import allowed_letters, letters
+from seqpipe.data.placed import place
 from seqpipe.data.sources.text_lines import lines, packed_too
 from seqpipe.errors import DataError
 

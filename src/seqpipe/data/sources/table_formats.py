@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqpipe.data.base import place
+from seqpipe.data.placed import place
 from seqpipe.data.sources.text_lines import lines, text_lines
 from seqpipe.errors import DataError, did_you_mean
 
