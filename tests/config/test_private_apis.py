@@ -18,12 +18,14 @@ from mlflow.store.db import utils as database
 from mlflow.utils import mlflow_tags
 from omegaconf import OmegaConf
 from pytorch_lightning import LightningModule, Trainer
+from sacrebleu import BLEU, CHRF
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
 import seqpipe
 from seqpipe.config import hydra_internals
 from seqpipe.config.paths import conf_dir
+from seqpipe.tasks.sacrebleu_internals import score_of, signature_of, statistics_of
 from seqpipe.tasks.torchmetrics_internals import set_state
 from seqpipe.tracking import mlflow_internals, serving
 from seqpipe.training.lightning_internals import (
@@ -215,3 +217,16 @@ def test_the_plugins_of_hydra_have_these_names(plugin):
     loader = hydra_internals.config_loader(conf_dir(), [])
     cfg = loader.load_configuration("config", [], RunMode.RUN)
     assert cfg.hydra[group]._target_ == getattr(hydra_internals, plugin)
+
+
+@pytest.mark.parametrize("scorer", [BLEU(lowercase=True), CHRF()], ids=["bleu", "chrf"])
+def test_counts_of_sacrebleu_are_those_of_its_score(scorer):
+    answers, truths = ["The cat sat on a mat .", "a dog barks"], ["the cat sat on the mat.", "Dogs"]
+    pairs = zip(answers, truths, strict=True)
+    each = [statistics_of(scorer, answer, [truth]) for answer, truth in pairs]
+    summed = [sum(column) for column in zip(*each, strict=True)]
+    whole = scorer.corpus_score(answers, [truths])
+    assert score_of(scorer, summed) == pytest.approx(whole.score)
+    assert whole.score > 1
+    assert signature_of(scorer) == scorer.get_signature().format()
+    assert signature_of(scorer, 0).startswith("nrefs:var|")

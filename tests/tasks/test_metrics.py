@@ -352,7 +352,9 @@ def test_symbols_that_spell_the_same_text_are_the_same(batch_of):
     written = torch.tensor([[4, 5, 4, EOS], [4, 4, 4, EOS]])
     metrics.update(*task.pairs((written, None), truths))
     computed = {name: value.item() for name, value in metrics.compute().items()}
-    assert computed == pytest.approx({"exact_match": 1 / 2, "error_rate": 2 / 4})
+    # as texts: abaa and aaa for aba
+    rates = {"character_error_rate": 1 / 6, "word_error_rate": 1 / 2}
+    assert computed == pytest.approx({"exact_match": 1 / 2, "error_rate": 2 / 4, **rates})
 
 
 @pytest.mark.parametrize(

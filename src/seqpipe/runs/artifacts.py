@@ -136,7 +136,7 @@ def write_page(run: TrainingRun, title: str, found: Sequence[Finding], **more: A
         run.folder,
         title=title,
         command=identity.command(run.launch),
-        data={"data": run.data.description, **digests},
+        data={"data": run.data.description, **digests, **run.module.task.signatures},
         model=summary.model_rows(run),
         metrics=run.metrics,
         findings=found,

@@ -40,6 +40,7 @@ def measure_split(model: Model, data: SequenceData, split: str, seed: int) -> Ev
         assert column is not None
         labels = _class_slices(model, (column.array(i) for i in range(len(lengths))))
     evaluation = Evaluation(model.task, _slices(lengths, labels), seed)
+    model.task.learn_references(data.loader(split, shuffle=False))
     _add(evaluation, model, data.loader(split, shuffle=False), split)
     return evaluation
 
@@ -70,6 +71,7 @@ def measure_input(
             batch.index = torch.from_numpy(chosen)
             yield batch
 
+    model.task.learn_references(batches())
     _add(evaluation, model, batches(), input)
     return evaluation
 

@@ -55,7 +55,7 @@ class Task(ABC):
     """Options of `search` that the task reads; none: its answers are not searched for."""
     positive = 1
     """Id of the positive class, where there are two."""
-    details: ClassVar[frozenset[str]] = frozenset()
+    details: frozenset[str] = frozenset()
     """Names of metrics that the closing lines leave out, unless they are monitored."""
     drawing_options: ClassVar[tuple[str, ...]] = ()
     """Options of drawing that only some samples have: `prompt`, `top_k`, `top_p`, ..."""
@@ -69,10 +69,7 @@ class Task(ABC):
             raise ConfigError(problems)
 
     def monitor_problems(self, key: str, monitor: str, mode: str) -> list[str]:
-        """Messages about a metric that this task does not have, or about the wrong direction.
-
-        key: of the part that monitors it, as `callbacks.early_stopping`; the rest as of `Task`.
-        """
+        """See `seqpipe.tasks.direction.monitor_problems`."""
         asked = {"key": key, "monitor": monitor, "mode": mode}
         return monitor_problems(self.metric_names(), self.better(monitor), **asked)
 
@@ -85,6 +82,11 @@ class Task(ABC):
     def output_size(self) -> int:
         """K, width of one prediction."""
         return self.y.size
+
+    @property
+    def signatures(self) -> dict[str, str]:
+        """How metrics are computed that have a signature, by name, for the report."""
+        return {}
 
     @abstractmethod
     def metric_names(self) -> list[str]:
@@ -133,6 +135,9 @@ class Task(ABC):
         problems = list(islice(_refused(data, rule), MOST_PROBLEMS))
         if problems:
             raise DataError(problems)
+
+    def learn_references(self, batches: Iterable[SequenceBatch]) -> None:  # noqa: B027
+        """Read a split before it is measured; `check` does so for validation and test."""
 
     @abstractmethod
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
@@ -295,15 +300,11 @@ class Task(ABC):
         length_penalty: float | None,
         banned: tuple[int, ...] | None = None,
     ) -> list[list[tuple[Tensor, float]]]:
-        """The best answers to each x, the best first: symbols, and log p(y | x) in nats.
+        """The best answers to each x of a batch, the best first: symbols, and log p(y | x) in nats.
 
-        Args:
-            model: in eval mode.
-            batch: x of what is asked.
-            beam_size: hypotheses at each step; 1 is greedy.
-            n_best: answers of each x, at most `beam_size`.
-            length_penalty: see `seqpipe.models.beam.length_norm`; None: that of the task.
-            banned: ids never written, where `search_options` has `unknown`; None: the task's.
+        Only of a task with `search_options`, with a model in eval mode; beam_size: hypotheses at
+        each step; n_best: answers of each x; length_penalty: see `beam.length_norm`; None: its
+        own; banned: ids never written, where `search_options` has `unknown`; None: the task's.
         """
         raise NotImplementedError
 

@@ -10,6 +10,7 @@ HIGH_IS_BETTER = frozenset(
         *("accuracy", "macro_f1", "micro_f1", "exact_match", "kappa"),
         *("macro_precision", "macro_recall", "balanced_accuracy", "matthews"),
         *("roc_auc", "average_precision", "sensitivity", "specificity"),
+        *("bleu", "chrf"),
         *("entity_precision", "entity_recall", "entity_f1"),
     }
 )

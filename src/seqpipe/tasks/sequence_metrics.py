@@ -1,16 +1,19 @@
 """Sequences that a model writes: how they are compared with the truth, and their metrics."""
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
-from seqpipe.data.base import FieldSpec
-from seqpipe.data.vocabulary import UNK
+from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.data.vocabulary import SPECIALS, UNK
 from seqpipe.tasks.metric_sums import ByExample, added_up
 
+NO_ANSWER = "\N{REPLACEMENT CHARACTER}"
+"""Stands in the text of a truth for a symbol that is not in the vocabulary."""
 NEVER = -1
 """Stands in a truth for a symbol that is not in the vocabulary: no prediction equals it."""
 
@@ -21,11 +24,24 @@ class Written(list[int]):
     Args:
         ids: of its symbols.
         text: None where only the ids are compared.
+        spelled: what the ids spell, <UNK> included, where they spell anything; of a truth the raw
+            text, where it is known.
+
+    Attributes:
+        others: of a truth, further truths that are as right: references.
+        repeated: of a truth, an earlier example of the same x has counted for this one too.
     """
 
-    def __init__(self, ids: Sequence[int], text: str | None = None) -> None:
+    def __init__(self, ids: Sequence[int], text: str | None = None, spelled: str = "") -> None:
         super().__init__(ids)
-        self.text = text
+        self.text, self.spelled = text, spelled
+        self.others: tuple[Written, ...] = ()
+        self.repeated = False
+
+    @property
+    def every(self) -> "tuple[Written, ...]":
+        """The truth and its further references."""
+        return (self, *self.others)
 
 
 def compared(
@@ -54,9 +70,15 @@ def compared(
         elif y.unknown in wanted:
             unknown = _never_written(wanted, text, y)
             wanted = [NEVER if one else id_ for id_, one in zip(wanted, unknown, strict=True)]
-        predictions.append(Written(written, answer))
-        truths.append(Written(wanted, text))
+        predictions.append(Written(written, answer, answer or _spelled(prediction.tolist(), y)))
+        raw = text or _spelled(truth.tolist(), y).replace(SPECIALS[UNK], NO_ANSWER)
+        truths.append(Written(wanted, text, raw))
     return predictions, truths
+
+
+def _spelled(ids: list[int], y: FieldSpec) -> str:
+    """The text that ids spell, <UNK> included; "" where they spell none."""
+    return "" if y.text is None else y.text(ids)
 
 
 def _text_of(ids: list[int], y: FieldSpec) -> str | None:
@@ -79,10 +101,19 @@ def _never_written(ids: list[int], text: str | None, y: FieldSpec) -> list[bool]
 
 
 def is_right(prediction: list[int], truth: list[int]) -> bool:
-    """True where an answer is the truth: as a text, where that of the truth is known."""
+    """True where an answer is a truth: as a text, where that of the truth is known."""
+    return any(_is_same(prediction, one) for one in every_of(truth))
+
+
+def _is_same(prediction: list[int], truth: list[int]) -> bool:
     if not isinstance(truth, Written) or truth.text is None:
         return prediction == truth
     return isinstance(prediction, Written) and prediction.text == truth.text
+
+
+def every_of(truth: list[int]) -> "Sequence[list[int]]":
+    """A truth and its further references."""
+    return truth.every if isinstance(truth, Written) else (truth,)
 
 
 def is_same_text(y: FieldSpec, predicted: Tensor, truth: Tensor, text: str) -> bool:
@@ -98,40 +129,69 @@ def is_same_text(y: FieldSpec, predicted: Tensor, truth: Tensor, text: str) -> b
     return is_right(written, wanted)
 
 
-class ExactMatch(ByExample):
-    """Share of sequences that are right: as texts, where these are known, else in every symbol.
+class WrittenSums(ByExample):
+    """Sums over sequences, each compared with its references.
 
-    Updated with two lists, of `Written` or of plain id lists.
+    Updated with two lists, of `Written` or of plain id lists; a repeated truth adds nothing.
+    A subclass names its states and how many numbers each has, and computes what one adds.
+
+    Args:
+        states: name -> how many numbers.
+        kwargs: of torchmetrics' Metric.
     """
+
+    def __init__(self, states: Mapping[str, int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.widths = dict(states)
+        for name, width in states.items():
+            zeros = torch.zeros(width, dtype=torch.long) if width > 1 else torch.tensor(0)
+            self.add_state(name, zeros, dist_reduce_fx="sum")
+
+    @abstractmethod
+    def terms(self, prediction: Any, truth: Any) -> Sequence[int]:
+        """The numbers that one sequence adds, those of all states after each other."""
+
+    def of_examples(
+        self, predictions: list[Any], truths: list[Any], examples: Tensor, count: int
+    ) -> dict[str, Tensor]:
+        """See `ByExample`."""
+        nothing = [0] * sum(self.widths.values())
+        pairs = zip(predictions, truths, strict=True)
+        rows = [nothing if _is_repeated(t) else self.terms(p, t) for p, t in pairs]
+        numbers = torch.tensor([*map(list, rows)], dtype=torch.long).reshape(-1, len(nothing))
+        summed = added_up(numbers, examples, count)
+        parts = zip(self.widths.items(), summed.split([*self.widths.values()], dim=1), strict=True)
+        return {name: part if width > 1 else part.squeeze(1) for (name, width), part in parts}
+
+
+def _is_repeated(truth: object) -> bool:
+    return isinstance(truth, Written) and truth.repeated
+
+
+class ExactMatch(WrittenSums):
+    """Share of sequences that are right: as texts, where these are known, else in every symbol."""
 
     right: Tensor
     total: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("right", torch.tensor(0), dist_reduce_fx="sum")
-        self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
+        super().__init__({"right": 1, "total": 1}, **kwargs)
 
-    def of_examples(
-        self, predictions: list[list[int]], truths: list[list[int]], examples: Tensor, count: int
-    ) -> dict[str, Tensor]:
-        """See `ByExample`."""
-        right = torch.tensor([*map(is_right, predictions, truths)])
-        return {
-            "right": added_up(right.long(), examples, count),
-            "total": added_up(torch.ones_like(examples), examples, count),
-        }
+    def terms(self, prediction: list[int], truth: list[int]) -> Sequence[int]:
+        """1 where it is right, and 1."""
+        return is_right(prediction, truth), 1
 
     def compute(self) -> Tensor:
         """Right of all, in [0, 1]."""
         return self.right / self.total
 
 
-class ErrorRate(ByExample):
+class ErrorRate(WrittenSums):
     """Edit distance to the truth per true symbol: the word, character or phoneme error rate.
 
     Summed over the whole split before the division, so that long sequences weigh more, as is
-    usual; may pass 1. Updated with two lists of id lists, without <EOS>.
+    usual; may pass 1. Of several references the closest counts, by its own length. Updated with
+    two lists of id lists, without <EOS>.
 
     Source: Levenshtein (1966); unit costs of insertion, deletion and substitution.
     """
@@ -140,20 +200,59 @@ class ErrorRate(ByExample):
     symbols: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("edits", torch.tensor(0), dist_reduce_fx="sum")
-        self.add_state("symbols", torch.tensor(0), dist_reduce_fx="sum")
+        super().__init__({"edits": 1, "symbols": 1}, **kwargs)
 
-    def of_examples(
-        self, predictions: list[list[int]], truths: list[list[int]], examples: Tensor, count: int
-    ) -> dict[str, Tensor]:
-        """See `ByExample`."""
-        edits = [Levenshtein.distance(p, t) for p, t in zip(predictions, truths, strict=True)]
-        return {
-            "edits": added_up(torch.tensor(edits, dtype=torch.long), examples, count),
-            "symbols": added_up(torch.tensor([*map(len, truths)]).long(), examples, count),
-        }
+    def terms(self, prediction: list[int], truth: list[int]) -> Sequence[int]:
+        """Edits, and true symbols."""
+        return best_edits(prediction, every_of(truth))
 
     def compute(self) -> Tensor:
         """Edits per true symbol."""
         return self.edits / self.symbols.clamp(min=1)
+
+
+def best_edits(answer: Sequence[Any], references: Iterable[Sequence[Any]]) -> tuple[int, int]:
+    """The edits from an answer to the closest reference, and its length; the first of several."""
+    found = ((Levenshtein.distance(answer, one), len(one)) for one in references)
+    return min(found, key=lambda pair: pair[0])
+
+
+class SameX:
+    """The truths of each x, of the splits that were learned.
+
+    An x with several examples counts once, with the first of them, and every truth of it is right.
+    """
+
+    def __init__(self) -> None:
+        self.splits: list[dict[bytes, dict[int, Written]]] = []
+
+    def learn(self, batches: Iterable[tuple[SequenceBatch, Sequence[Written]]]) -> None:
+        """Gathers the truths of a split.
+
+        Args:
+            batches: all of its examples, with their truths; `index` numbers the examples.
+        """
+        groups: dict[bytes, dict[int, Written]] = {}
+        for batch, truths in batches:
+            for key, index, truth in zip(_keys(batch), batch.index.tolist(), truths, strict=True):
+                groups.setdefault(key, {})[index] = truth
+        self.splits.append(groups)
+
+    def add_to(self, batch: SequenceBatch, truths: Sequence[Written]) -> None:
+        """Gives truths their further references, and marks those that count with an earlier one.
+
+        batch: of a split that was learned; truths: of its examples.
+        """
+        for key, index, truth in zip(_keys(batch), batch.index.tolist(), truths, strict=True):
+            own = [groups[key] for groups in self.splits if index in groups.get(key, {})]
+            for group in own[:1]:
+                truth.others = tuple(one for number, one in group.items() if number != index)
+                truth.repeated = index != min(group)
+
+
+def _keys(batch: SequenceBatch) -> Iterator[bytes]:
+    """The x of each example without padding, as bytes."""
+    assert batch.x is not None, "references of a model without x"
+    x = batch.x.cpu().numpy()
+    lengths = [None] * len(x) if batch.x_lengths is None else batch.x_lengths.tolist()
+    return (row[:steps].tobytes() for row, steps in zip(x, lengths, strict=True))

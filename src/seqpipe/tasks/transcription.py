@@ -15,6 +15,7 @@ from seqpipe.tasks.decoding import (
     Decoded,
     DecodedTask,
     Decoding,
+    Symbols,
     beam_size_of,
     ranked_answers,
     transcript_faults,
@@ -31,6 +32,7 @@ class Transcription(DecodedTask):
         y: kind `symbols`.
         decoding: `greedy`: the best path; `beam`: prefix beam search; with validation and test.
         beam_size: prefixes at each step of a beam; None: 5.
+        symbols: see `DecodedTask`.
         monitor: see `Task`.
         mode: see `Task`.
 
@@ -54,10 +56,11 @@ class Transcription(DecodedTask):
         y: FieldSpec,
         decoding: Decoding = "greedy",
         beam_size: BeamSize | None = None,
+        symbols: Symbols = None,
         monitor: Monitor = "val/error_rate",
         mode: Literal["min", "max"] = "min",
     ) -> None:
-        super().__init__(y=y, monitor=monitor, mode=mode)
+        super().__init__(y=y, monitor=monitor, mode=mode, symbols=symbols)
         self.beam_size = beam_size_of(decoding, beam_size)
 
     @classmethod

@@ -14,15 +14,18 @@ from seqpipe.tasks.decoding import (
     Decoded,
     DecodedTask,
     Decoding,
-    beam_faults,
+    References,
+    Symbols,
     beam_size_of,
     ranked_answers,
+    translation_faults,
 )
 from seqpipe.tasks.step_task import StepTask
+from seqpipe.tasks.text_metrics import Tokenizer
 
 
 class Transduction(DecodedTask, StepTask):
-    """Cross entropy with teacher forcing; exact match and error rate on what is decoded.
+    """Cross entropy with teacher forcing; exact match and error rates on what is decoded.
 
     The metrics come from decoding freely, as the model would be used: the model never sees the
     true y. Only the loss does.
@@ -36,6 +39,10 @@ class Transduction(DecodedTask, StepTask):
         beam_size: hypotheses at each step of a beam; None: 5.
         length_penalty: alpha of `seqpipe.models.beam.length_norm`; None: 0.6.
         unknown: `keep`, or `ban`: <UNK> is never written, with validation and test.
+        symbols: see `DecodedTask`.
+        references: see `DecodedTask`.
+        bleu: see `DecodedTask`.
+        bleu_lowercase: see `DecodedTask`.
         monitor: see `Task`.
         mode: see `Task`.
 
@@ -47,9 +54,10 @@ class Transduction(DecodedTask, StepTask):
     name = "transduction"
     y_kinds = ("symbols",)
     answers = ("sequence",)
+    writes_words = True
     search_options = ("beam_size", "n_best", "length_penalty", "unknown")
 
-    @checked("task.", beam_faults)
+    @checked("task.", translation_faults)
     def __init__(
         self,
         *,
@@ -61,10 +69,22 @@ class Transduction(DecodedTask, StepTask):
         beam_size: BeamSize | None = None,
         length_penalty: LengthPenalty | None = None,
         unknown: Literal["keep", "ban"] = "keep",
+        symbols: Symbols = None,
+        references: References = "single",
+        bleu: Tokenizer | None = None,
+        bleu_lowercase: bool = False,
         monitor: Monitor = "val/exact_match",
         mode: Literal["min", "max"] = "max",
     ) -> None:
-        super().__init__(y=y, monitor=monitor, mode=mode)
+        super().__init__(
+            y=y,
+            monitor=monitor,
+            mode=mode,
+            symbols=symbols,
+            references=references,
+            bleu=bleu,
+            bleu_lowercase=bleu_lowercase,
+        )
         self.label_smoothing = label_smoothing
         self.max_length = longest_y + 10 if max_length is None else max_length
         self.beam_size = beam_size_of(decoding, beam_size)
