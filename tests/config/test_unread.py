@@ -80,6 +80,12 @@ UNREAD = [
         "scheduler=step trainer.max_epochs=5 scheduler.step_size=5",
         "the learning rate would not change within trainer.max_epochs=5",
     ),
+    ("match_parameters=20000 hidden_size=50", "match_parameters=20000 chooses it"),
+    ("match_parameters_count=all", "no number of parameters is given"),
+    (
+        "architecture.encoder.hidden_size=9 match_parameters=20000",
+        "nothing reads hidden_size, which it would choose",
+    ),
     (
         "averaging=asgd averaging.start_epoch=2 averaging.patience=3",
         "averaging begins with epoch 2 (averaging.start_epoch); allowed: leave it out",
@@ -95,6 +101,7 @@ UNREAD = [
     ),
 ]
 READ = [
+    "match_parameters=20000 match_parameters_count=all",
     "depth=2 output_dropout=0.3 dropout=0.5",
     "depth=1 output_dropout=null dropout=0.5",
     "averaging=asgd averaging.patience=3",

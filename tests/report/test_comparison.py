@@ -57,12 +57,14 @@ def _rows(page, heading):
 
 def test_a_row_a_job_says_what_differs_what_came_of_it_and_which_is_best(sweep, tmp_path):
     for cell, value in (("rnn", 0.5), ("gru", 0.2), ("lstm", 0.3)):
-        jobs = sweep(f"cell={cell} depth=1", {"val/mse": value, "test/mse": value + 0.01})
+        metrics = {"val/mse": value, "test/mse": value + 0.01, "parameters": 20_100}
+        jobs = sweep(f"cell={cell} depth=1", metrics)
     markdown, page = _page(tmp_path, jobs)
     assert _rows(markdown, "Jobs")[1] == {
         "job": "1",
         "cell": "gru",
         "status": "finished",
+        "parameters": "20,100",
         "val/mse": "0.2",
         "test/mse": "0.21",
         "seconds": "2",

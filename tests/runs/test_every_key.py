@@ -79,6 +79,8 @@ EXEMPT = {
     "resume": "names a checkpoint; tests/runs/test_resume.py",
     "preflight": "chooses which checks run; tests/runs/test_preflight.py",
     "data.x": "null where nothing is read; a field is walked where there is one",
+    "match_parameters": "replaces hidden_size; tests/runs/test_matched_size.py",
+    "match_parameters_count": "acts with match_parameters; tests/runs/test_matched_size.py",
     "trainer.accelerator": "other hardware, where the machine has it",
     "data.cache": "where prepared data is kept; tests/data/test_cache.py",
     "data.num_workers": "the same batches from other processes; tests/data/test_batching.py",

@@ -12,6 +12,7 @@ from seqpipe.build import build_model, build_module, build_task
 from seqpipe.config.compose import Launch
 from seqpipe.errors import ConfigError, SeqpipeError
 from seqpipe.runs.load_data import load_data
+from seqpipe.runs.matched_size import settle_hidden_size
 from seqpipe.runs.summary import as_lines
 from seqpipe.runs.training_run import RunResult
 from seqpipe.training.module import SequenceModule
@@ -43,6 +44,7 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     loaded = load_data(cfg, launch)
     data = loaded.data
     task = build_task(cfg, data)
+    settle_hidden_size(cfg, data.spec, task.output_size)
     module = build_module(cfg, build_model(cfg, data.spec, task.output_size), task)
     try:
         found = _replayed(module, loaded.trainer, saved)

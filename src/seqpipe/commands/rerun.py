@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 Numbers = Mapping[str, float | None]
 _TIMES = ("examples_per_second",)  # of the machine, not of the computation
+_NEW = ("parameters",)  # metrics that older records lack
 _SAME_SHOWN = 20
 
 
@@ -103,7 +104,11 @@ def compare(
 
 
 def _as_recorded(now: Numbers, before: Numbers) -> Numbers:
-    """The metrics by the names of an older record, whose `val/` is of the saved weights."""
+    """The metrics by the names of an older record, whose `val/` is of the saved weights.
+
+    One that is new since then is left out.
+    """
+    now = {name: value for name, value in now.items() if name in before or name not in _NEW}
     prefix = best_of("")
     if any(name.startswith(prefix) for name in before):
         return now

@@ -16,7 +16,8 @@ from seqpipe.rules import (
 )
 
 PANEL = (
-    *("seed", "hidden_size", "depth", "bidirectional", "dropout"),
+    *("seed", "hidden_size", "match_parameters", "match_parameters_count"),
+    *("depth", "bidirectional", "dropout"),
     *("input_dropout", "output_dropout", "locked_dropout"),
     *("weight_noise", "resume", "preflight"),
 )
@@ -33,6 +34,7 @@ FORMER_KEYS = {
 ADDED: dict[str, Any] = {
     **{"input_dropout": 0.0, "output_dropout": None, "locked_dropout": False},
     "weight_noise": 0.0,
+    **{"match_parameters": None, "match_parameters_count": "recurrent"},
     "averaging": {"_target_": None},
 }
 CAN_BE_NONE = ("cell", "averaging")  # groups whose option `none` makes nothing
@@ -99,6 +101,8 @@ BATCHES = either(whole(1), real("(0, 1]"), null())
 # pattern that fits a dotted key decides; a star fits any part, dots included.
 RULES: dict[str, Rule] = {
     "seed": SEED,
+    "match_parameters": either(whole(1), null()),
+    "match_parameters_count": choice("recurrent", "all"),
     "weight_noise": real("[0, inf)"),
     "preflight": choice("quick", "full", "none"),
     "resume": either(text(allowed="a checkpoint file"), null()),

@@ -123,6 +123,14 @@ def _of_texts(tree: Tree) -> Iterator[tuple[str, str]]:
 def _of_models(tree: Tree) -> Iterator[tuple[str, str]]:
     read = tree.references()
     stacks = [key for key, node in tree.mappings("architecture") if "hidden_size" in node]
+    if (wanted := tree.get("match_parameters")) is None:
+        text = f"no number of parameters is given; {_LEAVE_OUT}, or also match_parameters=20000"
+        yield "match_parameters_count", text
+    elif "hidden_size" not in read:
+        yield "match_parameters", f"nothing reads hidden_size, which it would choose; {_LEAVE_OUT}"
+    else:
+        text = f"match_parameters={wanted} chooses it; {_LEAVE_OUT}, or match_parameters=null"
+        yield "hidden_size", text
     for name in _OF_STACKS:
         if name not in read:
             keys = [f"{key}.{name}" for key in stacks if tree.has(f"{key}.{name}")]

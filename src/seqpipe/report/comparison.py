@@ -118,6 +118,9 @@ def _rows(jobs: Sequence[Job], best: frozenset[int]) -> Iterator[Row]:
         row: dict[str, object] = {"job": job.number}
         row |= {key: job.overrides.get(key, "") for key in keys}
         row["status"] = job.status
+        if any("parameters" in one.metrics for one in jobs):
+            count = job.metrics.get("parameters")
+            row["parameters"] = "" if count is None else f"{count:,.0f}"
         value = number(job.monitored) if job.metrics else ""
         if len(monitors) == 1:
             row[next(iter(monitors))] = value

@@ -16,6 +16,7 @@ from seqpipe.config.compose import Launch
 from seqpipe.diagnostics.preflight import Preflight, batch_of, few_of, preflight
 from seqpipe.runs import resume_states
 from seqpipe.runs.load_data import Loaded
+from seqpipe.runs.matched_size import settle_hidden_size
 from seqpipe.runs.observers import check_diagnostics
 from seqpipe.training.module import SequenceModule
 
@@ -41,6 +42,7 @@ def build_checked_module(
     check_limits(cfg, data, trainer.world_size)
     task = build_task(cfg, data)
     check_monitors(cfg, task)
+    settle_hidden_size(cfg, data.spec, task.output_size)
     # After the data: the weights must not depend on how many numbers it drew.
     seed_everything(cfg.seed, workers=True, verbose=False)
     model = build_model(cfg, data.spec, task.output_size)

@@ -23,6 +23,7 @@ from seqpipe.config.schema import ADDED, FORMER_KEYS, GROUPS, PANEL
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import shown
 from seqpipe.runs.find_run import training_store
+from seqpipe.runs.resume import adopt_width
 from seqpipe.runs.trust import (
     OF_HYDRA,
     argument_problems,
@@ -96,6 +97,8 @@ def restore_run(
         composed = _compose_command([], overrides, root) if words else None
     else:
         why = "its command names options or code of its own, which own_code=true would compose"
+    if composed is not None:
+        adopt_width(composed.cfg, found.config)
     changed = (why,) if composed is None else tuple(_changed_keys(cfg, composed))
     if composed is not None and not changed:
         cfg, choices = composed.cfg, composed.choices

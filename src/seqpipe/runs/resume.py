@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from torch import Tensor
 
 from seqpipe.bounds import THREADS
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 MUST_AGREE = (
     *("architecture", "cell", "data", "task", "optim", "scheduler"),
-    *("averaging", "weight_noise", "seed"),
+    *("averaging", "weight_noise", "match_parameters", "match_parameters_count", "seed"),
 )
 
 ALLOWED = "outputs/runs/.../checkpoints/last.ckpt"
@@ -80,6 +80,7 @@ def check(cfg: DictConfig) -> Resumed | None:
 
 def _compare(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
     _check_states(saved)
+    adopt_width(cfg, saved["seqpipe"]["config"])
     written: Any = OmegaConf.to_container(cfg, resolve=True)
     before, now = dict(leaves(ADDED | saved["seqpipe"]["config"])), dict(leaves(written))
     _align_decay(before, now)
@@ -103,6 +104,13 @@ def _compare(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
     _warn_about_new_cosine(now, before)
     digests, batches = dict(saved["seqpipe"].get("digests", {})), progress_of(saved).batches
     return Resumed(saved, digests, batches, _threads(saved["seqpipe"]["processes"]))
+
+
+def adopt_width(cfg: DictConfig, recorded: Mapping[str, Any]) -> None:
+    """Set the width that `match_parameters` chose in a recorded run, before it is compared."""
+    if cfg.match_parameters is not None and isinstance(recorded.get("hidden_size"), int):
+        with read_write(cfg):
+            cfg.hidden_size = recorded["hidden_size"]
 
 
 def _threads(processes: list[dict[str, Any]]) -> tuple[int, ...]:

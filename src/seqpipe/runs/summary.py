@@ -62,8 +62,7 @@ def model_table(run: TrainingRun) -> Table:
             *(f"{value:,}" if isinstance(value, int) else value for value in row.values())
         )
     table.add_section()
-    total = sum(row["parameters"] for row in rows)
-    table.add_row("all", *[""] * (len(table.columns) - 2), f"{total:,}")
+    table.add_row("all", *[""] * (len(table.columns) - 2), f"{run.parameters:,}")
     return table
 
 
@@ -95,11 +94,10 @@ def _epoch_label(run: TrainingRun) -> str:
 
 def key_numbers(run: TrainingRun) -> list[tuple[str, str, str]]:
     """The numbers at the top of the page: the test, the epoch, the size, the time."""
-    parameters = sum(p.numel() for p in run.module.model.parameters())
     return [
         *((name, f"{value:.4g}", "") for name, value in _test_metrics(run).items()),
         (_epoch_label(run), str(run.chosen.epoch), f"{run.monitored_name} {run.monitored:.4g}"),
-        ("parameters", f"{parameters:,}", ""),
+        ("parameters", f"{run.parameters:,}", ""),
         ("training", duration(run.seconds), run.module.device.type),
     ]
 
@@ -117,7 +115,6 @@ def duration(seconds: float) -> str:
 def closing_lines(run: TrainingRun) -> str:
     """The closing lines: data, model, epoch, test, where it all is, how to repeat it, advice."""
     model, run_id = run.module.model, run.tracker.run_id
-    parameters = sum(p.numel() for p in model.parameters())
     with run.trainer.precision_plugin.forward_context():
         names = [stack.kernel_name(run.device) for stack in recurrent_stacks(model)]
     kernel = "".join(f", {name}" for name in names[:1])
@@ -127,7 +124,7 @@ def closing_lines(run: TrainingRun) -> str:
     )
     rows = {
         "data": run.data.description,
-        "model": f"{type(model).__name__}, {parameters:,} parameters{kernel}",
+        "model": f"{type(model).__name__}, {run.parameters:,} parameters{kernel}",
         _epoch_label(run): f"{chosen}; trained {run.seconds:.0f} s",
         "test": ", ".join(tests),
         "threads": run.threads.line,

@@ -13,6 +13,7 @@ from seqpipe.diagnostics.preflight import Preflight
 from seqpipe.report.findings import Finding, Observer
 from seqpipe.rules import best_of
 from seqpipe.runs.identity import run_name
+from seqpipe.runs.matched_size import parameter_count
 from seqpipe.runs.threads import Threads
 from seqpipe.tracking.base import Tracker
 from seqpipe.training.checkpoints import BestAndLast, History, Validation
@@ -86,6 +87,11 @@ class TrainingRun:
         """The device that trains the model."""
         device: torch.device = self.trainer.strategy.root_device
         return device
+
+    @property
+    def parameters(self) -> int:
+        """The number of parameters of the model; a shared one counts once."""
+        return parameter_count(self.module.model)
 
     @property
     def name(self) -> str:
