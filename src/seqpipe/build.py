@@ -21,6 +21,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.instantiate import make_informed_task, make_sized_model
+from seqpipe.nn.initial_weights import start_uniform
 from seqpipe.targets import BASES, check_kind, check_kinds, instantiate, refusing
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
@@ -150,6 +151,8 @@ def build_model(cfg: DictConfig, spec: SequenceSpec, output_size: int | None = N
         spec: of the data.
         output_size: K, width of one prediction, as the task requires; None: the size of y.
 
+    With `init_range`, all weights are drawn once more.
+
     Raises:
         ConfigError: the architecture does not fit the data.
     """
@@ -164,6 +167,8 @@ def build_model(cfg: DictConfig, spec: SequenceSpec, output_size: int | None = N
         wanted = f"hidden_size={cfg.hidden_size}: the model does not fit in memory"
         raise ConfigError(f"{wanted} (depth={cfg.depth}); allowed: a smaller one") from None
     check_kind(model, "architecture", cfg.architecture["_target_"])
+    if cfg.init_range is not None:
+        start_uniform(model, cfg.init_range)
     return model
 
 

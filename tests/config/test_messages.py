@@ -10,8 +10,9 @@ from seqpipe.errors import ConfigError
 
 KEYS = (
     "seed, hidden_size, match_parameters, match_parameters_count, depth, bidirectional, dropout, "
-    "input_dropout, output_dropout, locked_dropout, weight_noise, resume, preflight, data, "
-    "architecture, task, cell, optim, scheduler, averaging, trainer, callbacks, logger, diagnostics"
+    "input_dropout, output_dropout, locked_dropout, weight_noise, init_range, resume, preflight, "
+    "data, architecture, task, cell, optim, scheduler, averaging, trainer, callbacks, logger, "
+    "diagnostics"
 )
 CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
 EXPERIMENTS = ", ".join(sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml")))

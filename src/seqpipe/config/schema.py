@@ -19,7 +19,7 @@ PANEL = (
     *("seed", "hidden_size", "match_parameters", "match_parameters_count"),
     *("depth", "bidirectional", "dropout"),
     *("input_dropout", "output_dropout", "locked_dropout"),
-    *("weight_noise", "resume", "preflight"),
+    *("weight_noise", "init_range", "resume", "preflight"),
 )
 GROUPS = (
     *("data", "architecture", "task", "cell", "optim", "scheduler"),
@@ -35,6 +35,7 @@ ADDED: dict[str, Any] = {
     **{"input_dropout": 0.0, "output_dropout": None, "locked_dropout": False},
     "weight_noise": 0.0,
     **{"match_parameters": None, "match_parameters_count": "recurrent"},
+    "init_range": None,
     "averaging": {"_target_": None},
 }
 CAN_BE_NONE = ("cell", "averaging")  # groups whose option `none` makes nothing
@@ -104,6 +105,7 @@ RULES: dict[str, Rule] = {
     "match_parameters": either(whole(1), null()),
     "match_parameters_count": choice("recurrent", "all"),
     "weight_noise": real("[0, inf)"),
+    "init_range": either(real("(0, inf)"), null()),
     "preflight": choice("quick", "full", "none"),
     "resume": either(text(allowed="a checkpoint file"), null()),
     "data.path": either(

@@ -25,6 +25,7 @@ _OF_STACKS = (
 _OF_STALLING = ("patience", "monitor", "mode")
 _LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 _NEVER_STOPS = ("seqpipe.training.checkpoints.BestAndLast",)
+_STARTS = ("recurrent_init", "recurrent_gain", "input_std")
 _LEAVE_OUT = "allowed: leave it out"
 
 
@@ -140,6 +141,9 @@ def _of_models(tree: Tree) -> Iterator[tuple[str, str]]:
     if stacks and all(_drops_its_output_only(tree, key) for key in stacks):
         text = f"the only layer drops by output_dropout; {_LEAVE_OUT}, or also depth=2"
         yield "dropout", text
+    if tree.get("init_range") is not None:
+        text = f"init_range draws all weights; {_LEAVE_OUT}, or init_range=null"
+        yield from ((f"cell.{name}", text) for name in _STARTS)
 
 
 def _drops_its_output_only(tree: Tree, stack: str) -> bool:

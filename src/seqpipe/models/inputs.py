@@ -133,6 +133,7 @@ class InputLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.kind, self.size = kind, size
+        self.keeps_start = () if vectors is None else ("embedding",)
         self.embedding: nn.Embedding | None = None
         self.row_dropout = RowDropout(embedding_dropout)
         self.characters: CharacterEncoder | None = None

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from seqpipe.bounds import Count, Share, checked
 from seqpipe.errors import ConfigError
+from seqpipe.nn.initial_weights import RecurrentInit, start_recurrent
 from seqpipe.nn.onnx_graph import Graph, Operator, Value
 
 State = tuple[Tensor, ...]
@@ -24,7 +25,6 @@ Gates = dict[str, Tensor]
 """Values of gates at one step, (B, H) each, by name."""
 
 C = TypeVar("C", bound="Cell")
-RecurrentInit = Literal["orthogonal", "identity", "uniform"]
 
 KernelChoice = Literal["auto", "fused", "fast", "loop"]
 
@@ -128,9 +128,12 @@ class Cell(nn.Module, ABC):
         for gate in self.weight_input.data.split(hidden_size):
             nn.init.xavier_uniform_(gate)
         for gate in self.weight_hidden.data.split(hidden_size):
-            _start_recurrent(gate, recurrent_init)
+            start_recurrent(gate, recurrent_init)
         self.bias = nn.Parameter(torch.zeros(rows))
         self.weight_drop, self.zoneouts = weight_drop, (zoneout,) * len(self.state_names)
+
+    def add_constants(self) -> None:
+        """Adds to parameters that were drawn what they start from besides, as a forget bias."""
 
     def project(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch GH"]:
         """The input's half of all pre-activations, bias included; for all time steps at once.
@@ -273,17 +276,6 @@ class Cell(nn.Module, ABC):
     def extra_repr(self) -> str:
         """The sizes, for print(model)."""
         return f"{self.input_size}, {self.hidden_size}"
-
-
-def _start_recurrent(gate: Tensor, way: RecurrentInit) -> None:
-    """Fills the (H, H) weights of one gate on h_{t-1}."""
-    match way:
-        case "orthogonal":
-            nn.init.orthogonal_(gate)
-        case "identity":
-            nn.init.eye_(gate)
-        case "uniform":
-            nn.init.uniform_(gate, -(len(gate) ** -0.5), len(gate) ** -0.5)
 
 
 def _zoned(old: Tensor, new: Tensor, rate: float, training: bool) -> Tensor:

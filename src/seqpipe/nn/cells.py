@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seqpipe.bounds import Positive, Share, checked
-from seqpipe.nn.cell import Cell, Kernel, KernelChoice, RecurrentInit, State, Step
+from seqpipe.nn.cell import Cell, Kernel, KernelChoice, State, Step
 from seqpipe.nn.gru_cells import GRU, SimplifiedGRU
+from seqpipe.nn.initial_weights import RecurrentInit
 from seqpipe.nn.kernels.fast_rnn import FastRNN
 from seqpipe.nn.kernels.fused import FusedRNN
 from seqpipe.nn.lstm_cells import LSTM, PeepholeLSTM

@@ -66,7 +66,7 @@ class CRFHead(Head):
     """
 
     whole_sequences = True
-    undecayed = ("transitions", "start", "end")  # scores, which multiply nothing
+    undecayed = keeps_start = ("transitions", "start", "end")  # scores, which multiply nothing
     connects_steps = ("transitions",)
 
     def __init__(

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seqpipe.bounds import Share, checked
-from seqpipe.nn.cell import Gates, Kernel, KernelChoice, RecurrentInit, State, Step
+from seqpipe.nn.cell import Gates, Kernel, KernelChoice, State, Step
+from seqpipe.nn.initial_weights import RecurrentInit
 from seqpipe.nn.kernels.choice import fast_gru, fast_simplified_gru
 from seqpipe.nn.kernels.fast_gru import FastGRUResetAfter
 from seqpipe.nn.kernels.fused import FusedGRU

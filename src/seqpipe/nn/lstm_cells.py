@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seqpipe.bounds import Share, checked
-from seqpipe.nn.cell import Gates, Kernel, KernelChoice, RecurrentInit, State
+from seqpipe.nn.cell import Gates, Kernel, KernelChoice, State
+from seqpipe.nn.initial_weights import RecurrentInit
 from seqpipe.nn.kernels.choice import fast_lstm
 from seqpipe.nn.kernels.fused import FusedLSTM
 from seqpipe.nn.onnx_graph import Graph, Operator, Value, rows_in_order
@@ -64,6 +65,7 @@ class LSTM(RegularizedCell):
 
     gate_names = ("i", "f", "g", "o")
     norm_groups = (4,)
+    keeps_start = (*RegularizedCell.keeps_start, "gain_memory", "bias_memory")
     gate_titles: ClassVar[Mapping[str, str]] = {
         "i": "i, input gate",
         "f": "f, forget gate",
@@ -102,9 +104,13 @@ class LSTM(RegularizedCell):
             self.zoneouts = zoneout, zoneout_memory
         self.gain_memory = nn.Parameter(torch.ones(hidden_size)) if layer_norm else None
         self.bias_memory = nn.Parameter(torch.zeros(hidden_size)) if layer_norm else None
-        self.output_tanh = output_tanh
-        with torch.no_grad():
-            self.bias[hidden_size : 2 * hidden_size] += forget_bias
+        self.output_tanh, self.forget_bias = output_tanh, forget_bias
+        self.add_constants()
+
+    @torch.no_grad()
+    def add_constants(self) -> None:
+        """See `Cell`: the forget gate's bias."""
+        self.bias[self.hidden_size : 2 * self.hidden_size] += self.forget_bias
 
     def recur(self, projected_t: Float[Tensor, "B GH"], state: State) -> State:
         """projected_t: (B, 4H); state: (h_{t-1}, c_{t-1}). Returns (h_t, c_t)."""

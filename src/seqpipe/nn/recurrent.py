@@ -52,7 +52,7 @@ class RecurrentLayer(nn.Module):
         initial: the learned (1, H) for each part of the state, or empty.
     """
 
-    undecayed = ("initial",)
+    undecayed = keeps_start = ("initial",)
     connects_steps = ("cell", "initial")
     """Names of parts and parameters that carry something from step to step.
 

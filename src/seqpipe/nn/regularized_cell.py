@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seqpipe.bounds import Share, checked
-from seqpipe.nn.cell import Cell, KernelChoice, RecurrentInit
+from seqpipe.nn.cell import Cell, KernelChoice
+from seqpipe.nn.initial_weights import RecurrentInit
 from seqpipe.nn.onnx_graph import Graph, Value
 
 EPSILON = 1e-5
@@ -57,6 +58,8 @@ class RegularizedCell(Cell):
         mask: (B, H) that multiplies h_{t-1}; None where nothing is dropped.
     """
 
+    keeps_start: ClassVar[tuple[str, ...]] = ("gain_input", "gain_hidden")
+    """See `initial_weights.start_uniform`."""
     norm_groups: ClassVar[tuple[int, ...]]
     """How many gates, in the order of `gate_names`, are normalised together."""
 

@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 MUST_AGREE = (
     *("architecture", "cell", "data", "task", "optim", "scheduler"),
-    *("averaging", "weight_noise", "match_parameters", "match_parameters_count", "seed"),
+    *("averaging", "weight_noise", "init_range", "match_parameters"),
+    *("match_parameters_count", "seed"),
 )
 
 ALLOWED = "outputs/runs/.../checkpoints/last.ckpt"
