@@ -5,15 +5,11 @@ import pytest
 from seqpipe.config.commandline import check, read_flags
 from seqpipe.config.compose import compose
 from seqpipe.config.paths import conf_dir
+from seqpipe.config.schema import GROUPS, PANEL
 from seqpipe.config.validate import validate
 from seqpipe.errors import ConfigError
 
-KEYS = (
-    "seed, hidden_size, match_parameters, match_parameters_count, depth, bidirectional, dropout, "
-    "input_dropout, output_dropout, locked_dropout, weight_noise, init_range, resume, preflight, "
-    "data, architecture, task, cell, optim, scheduler, averaging, trainer, callbacks, logger, "
-    "diagnostics"
-)
+KEYS = ", ".join((*PANEL, *GROUPS))
 CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
 EXPERIMENTS = ", ".join(sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml")))
 DATA = (

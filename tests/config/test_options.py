@@ -87,7 +87,10 @@ def composed(option):
     return compose([*NEEDS.get(option, []), option])
 
 
-OF_RECURRENT_STACKS = {"bidirectional", "input_dropout", "output_dropout", "locked_dropout"}
+OF_RECURRENT_STACKS = {
+    *("bidirectional", "input_dropout", "output_dropout", "locked_dropout"),
+    *("activation_penalty", "temporal_activation_penalty"),
+}
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -169,6 +172,7 @@ def test_an_explicit_choice_wins_over_the_one_that_the_data_brings():
 MODEL_AND_OPTIMIZER = {
     *("hidden_size", "depth", "bidirectional", "dropout"),
     *("input_dropout", "output_dropout", "locked_dropout"),
+    *("activation_penalty", "temporal_activation_penalty"),
     *("cell", "architecture", "optim", "scheduler", "callbacks"),
 }
 OF_THE_DATA = {"monitor", "mode"}  # of task

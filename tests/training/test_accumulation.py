@@ -25,7 +25,7 @@ from torch.testing import assert_close
 
 from seqpipe.build import build_model
 from seqpipe.config.compose import compose
-from seqpipe.data.base import FieldSpec, SequenceSpec
+from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
 from seqpipe.data.batching import Batches, Examples, ResumableLoader
 from seqpipe.data.columns import Column
 from seqpipe.data.sampling import Repeated
@@ -219,6 +219,63 @@ def test_an_update_does_not_depend_on_how_it_is_cut_into_batches(case):
     assert_close(update(case, WHOLE), whole, rtol=0, atol=1e-7)
     assert_close(update(case, [[0, 1, 2, 3, 5], [4, 6, 7]]), whole, **exactly)
     assert_close(update(case, [[1], [0, 2, 3], [4], [5, 6, 7]]), whole, **exactly)
+
+
+PENALTIES = "activation_penalty=2.0 temporal_activation_penalty=0.7 hidden_size=5"
+PENALISED = {
+    "sequences": ("classification", "encoder"),
+    "steps": ("language modeling", "decoder"),
+    "an encoder and a decoder": ("transduction", "encoder decoder"),
+    "input feeding": ("transduction", "encoder decoder", "architecture.input_feeding=true"),
+    "own guesses": ("transduction", "encoder decoder", "architecture.teacher_forcing=0.0"),
+}
+
+
+def with_penalty_by_hand(module: SequenceModule, batch: SequenceBatch, stacks: str) -> Tensor:
+    """The task's loss, and the penalty of each sequence, which counts as its steps do in it."""
+    outputs: dict[str, Tensor] = {}
+    model = module.model
+
+    def watch(name: str) -> None:
+        stack = getattr(model, name)
+
+        def whole(plain: Tensor, dropped: Tensor, lengths: Tensor | None) -> None:
+            outputs[name] = plain
+
+        def one(plain: Tensor, dropped: Tensor) -> None:
+            before = outputs.get(name, plain[:, None, :][:, :0])
+            outputs[name] = torch.cat([before, plain[:, None]], dim=1)
+
+        stack.penalty.keep, stack.penalty.keep_step = whole, one
+
+    for name in stacks.split():
+        watch(name)
+    answers = model(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+    loss = module.task.loss(answers, batch, training=True)
+    units = module.task.unit_counts(batch)
+    for name in stacks.split():
+        lengths = batch.x_lengths if name == "encoder" else batch.y_lengths
+        for h, n, count in zip(outputs[name], lengths, units, strict=True):
+            size = h[:n].square().mean()
+            change = (h[1:n] - h[: n - 1]).square().sum() / (max(1, n - 1) * h.shape[1])
+            loss = loss + (2 * size + 0.7 * change) * count / units.sum()
+    return loss
+
+
+@pytest.mark.parametrize("penalised", PENALISED)
+def test_penalties_do_not_depend_on_how_an_update_is_cut_into_batches(penalised, monkeypatch):
+    case, stacks, *more = PENALISED[penalised]
+    overrides, task, spec = CASES[case]
+    monkeypatch.setitem(CASES, "now", (" ".join([overrides, *more]), task, spec))
+    plain = update("now", WHOLE)
+    monkeypatch.setitem(CASES, "now", (" ".join([overrides, PENALTIES, *more]), task, spec))
+    module, examples, _ = made("now")
+    with_penalty_by_hand(module, examples.batch(range(8), spec), stacks).backward()
+    wanted = {n: -p.grad for n, p in module.model.named_parameters() if p.grad is not None}
+    found = update("now", WHOLE)
+    assert_close({name: found[name] for name in wanted}, wanted, **exactly)
+    assert norm_of({name: found[name] - plain[name] for name in wanted}) > 1e-3
+    assert_close(update("now", [[1], [0, 2, 3], [4], [5, 6, 7]]), found, **exactly)
 
 
 @pytest.mark.parametrize("case", ["classification", "tagging", "transduction"])

@@ -19,6 +19,7 @@ PANEL = (
     *("seed", "hidden_size", "match_parameters", "match_parameters_count"),
     *("depth", "bidirectional", "dropout"),
     *("input_dropout", "output_dropout", "locked_dropout"),
+    *("activation_penalty", "temporal_activation_penalty"),
     *("weight_noise", "init_range", "resume", "preflight"),
 )
 GROUPS = (

@@ -21,6 +21,7 @@ _OF_CELLS = ("quote", "delimiter", "header")
 _OF_STACKS = (
     *("hidden_size", "depth", "bidirectional", "dropout"),
     *("input_dropout", "output_dropout", "locked_dropout"),
+    *("activation_penalty", "temporal_activation_penalty"),
 )
 _OF_STALLING = ("patience", "monitor", "mode")
 _LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")

@@ -12,13 +12,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqpipe.bounds import Count, Share, checked
+from seqpipe.bounds import Count, NotNegative, Share, checked
 from seqpipe.errors import ShapeError
 from seqpipe.nn.cells import Cell, State
 from seqpipe.nn.dropout import Dropout, locking_faults
 from seqpipe.nn.kernels.choice import kernel_on, select_kernel
 from seqpipe.nn.masks import check_lengths
 from seqpipe.nn.onnx_graph import INTEGER, Graph, Value
+from seqpipe.nn.penalties import ActivationPenalty
 
 StackState = tuple[tuple[State, ...], ...]  # [layer][direction]
 GraphState = list[list[list[Value]]]
@@ -185,6 +186,8 @@ class RecurrentStack(nn.Module):
         input_dropout: the same of x.
         output_dropout: the same of the last layer's output; None: `dropout`.
         locked_dropout: of these three, one mask for all steps of a sequence, see `Dropout`.
+        activation_penalty: alpha of `ActivationPenalty`, for the last layer in training.
+        temporal_activation_penalty: beta of it.
         learn_initial_state: see `RecurrentLayer`.
 
     Attributes:
@@ -215,6 +218,8 @@ class RecurrentStack(nn.Module):
         input_dropout: Share = 0.0,
         output_dropout: Share | None = None,
         locked_dropout: bool = False,
+        activation_penalty: NotNegative = 0.0,
+        temporal_activation_penalty: NotNegative = 0.0,
         learn_initial_state: bool = False,
     ) -> None:
         super().__init__()
@@ -223,6 +228,9 @@ class RecurrentStack(nn.Module):
         last = dropout if output_dropout is None else output_dropout
         shares = [input_dropout, *[dropout] * (depth - 1), last]
         self.drops = nn.ModuleList(Dropout(share, locked=locked_dropout) for share in shares)
+        self.penalty: ActivationPenalty | None = None
+        if activation_penalty > 0 or temporal_activation_penalty > 0:
+            self.penalty = ActivationPenalty(activation_penalty, temporal_activation_penalty)
         names = ["forwards", "backwards"] if bidirectional else ["forwards"]
         self.directions = len(names)
         self.output_size = self.directions * hidden_size
@@ -276,8 +284,11 @@ class RecurrentStack(nn.Module):
                 layer(outputs, lengths, start, final=final)
                 for layer, start in zip(layers, before, strict=True)
             ]
-            outputs = self.drops[level + 1](torch.cat([result[0] for result in results], dim=-1))
+            plain = torch.cat([result[0] for result in results], dim=-1)
+            outputs = self.drops[level + 1](plain)
             final_state.append(tuple(result[1] for result in results))
+        if self.penalty is not None:
+            self.penalty.keep(plain, outputs, lengths)
         return outputs, tuple(final_state)
 
     def step(
@@ -304,6 +315,8 @@ class RecurrentStack(nn.Module):
         Args:
             rows: B.
         """
+        if self.penalty is not None:
+            self.penalty.start()
         cells = [layers[0].cell.drawn(rows) for layers in self._levels()]
         drops = [cast(Dropout, drop).over_steps() for drop in self.drops]
         return partial(self._step, cells, drops)
@@ -325,6 +338,8 @@ class RecurrentStack(nn.Module):
             after = cell(output, before[0])
             output = drop(after[0])
             next_state.append((after,))
+        if self.penalty is not None:
+            self.penalty.keep_step(after[0], output)
         return output, tuple(next_state)
 
     def kernel_name(self, device: torch.device | None = None) -> str:

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from seqpipe.data.base import SequenceBatch
+from seqpipe.nn.penalties import ActivationPenalty
 from seqpipe.nn.precision import widest
+from seqpipe.tasks.base import Task
 
 
 class Accumulation:
@@ -64,3 +67,25 @@ class Accumulation:
 def _share(part: Tensor, whole: Tensor) -> Tensor:
     """Return part / whole; 0 if the whole is 0."""
     return torch.where(whole > 0, part / whole.clamp(min=1e-30), 0.0)
+
+
+def with_penalties(loss: Tensor, model: nn.Module, task: Task, batch: SequenceBatch) -> Tensor:
+    """The loss of a batch, and the penalties of what the model put out for it.
+
+    Each sequence has a penalty of its own, and counts in their mean as much as it does in the loss.
+    So the gradient of an update does not depend on how its sequences were divided into batches.
+
+    Args:
+        loss: mean over `Task.units`.
+        model: that was just called.
+        task: says how much each sequence counts.
+        batch: the sequences.
+    """
+    parts = [part for part in model.modules() if isinstance(part, ActivationPenalty)]
+    found = [part.take(batch.y_lengths) for part in parts]
+    penalties = [each for each in found if each is not None]
+    if not penalties:
+        return loss
+    counts = task.unit_counts(batch).to(penalties[0].dtype)
+    shares = counts / counts.sum().clamp(min=1)
+    return loss + (torch.stack(penalties).sum(0) * shares).sum()

@@ -17,7 +17,7 @@ from seqpipe.report.classes import class_findings
 from seqpipe.report.findings import Finding, Observer
 from seqpipe.tasks.base import Task
 from seqpipe.tasks.computed import classes_of, warn_of_undefined
-from seqpipe.training.accumulation import Accumulation
+from seqpipe.training.accumulation import Accumulation, with_penalties
 from seqpipe.training.carried_state import Carried, answer
 from seqpipe.training.checkpoints import TRAINED, record
 from seqpipe.training.epoch_sums import Counted, EpochSums
@@ -102,7 +102,7 @@ class SequenceModule(LeanModule, Observer):
         self.bad_steps.keep_batch(batch, self.carried["train"], self.device)
         loss, counted = self._run(batch, "train")
         self._uncounted.append(counted)
-        return self.bad_steps.mark_loss(loss)
+        return self.bad_steps.mark_loss(with_penalties(loss, self.model, self.task, batch))
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Updates the validation's loss and metrics."""
