@@ -69,6 +69,9 @@ SHAPES = {
     ),
     "one_to_many": Shape("python_docs", {}, SequenceSpec(None, TEXT)),
     "one_to_many roll": Shape("jsb_chorales", {}, SequenceSpec(None, ROLL)),
+    "one_to_many roll in order": Shape(
+        "jsb_chorales", {"architecture.keys": "autoregressive"}, SequenceSpec(None, ROLL)
+    ),
     "one_to_many roll category": Shape(
         "jsb_chorales", {}, SequenceSpec(FieldSpec("category", 3), ROLL)
     ),

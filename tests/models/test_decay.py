@@ -17,6 +17,7 @@ SHRUNK = (
     r"bridge\.maps\.\d+\.[hc]\.weight",
     r"attention\.(map_query|map_key|map_coverage|score)\.weight",
     r"combine\.weight",
+    r"in_order\.(hidden\.weight|sounding|seen)",
     r"characters\.filters\.weight",
 )
 KEPT = (
@@ -29,6 +30,7 @@ KEPT = (
     r"bridge\.maps\.\d+\.[hc]\.bias",
     r"attention\.map_key\.bias",
     r"combine\.bias",
+    r"in_order\.hidden\.bias",
     r"characters\.filters\.bias",
 )
 

@@ -328,7 +328,8 @@ def causality(subject: Subject, outputs: Tensor) -> Check:
     values = batch.y if reads_y else batch.x
     assert values is not None
     T = values.shape[1]
-    starts = sorted({0, T // 2} if reads_y else {1, (T + 1) // 2})
+    sees_step = not reads_y or getattr(subject.model, "reads_within_step", False)
+    starts = sorted({1, (T + 1) // 2} if sees_step else {0, T // 2})
     starts = [start for start in starts if start < T]
     if not starts:
         return Check(name, "does not apply", "all sequences have one step")
@@ -337,11 +338,11 @@ def causality(subject: Subject, outputs: Tensor) -> Check:
     role = "y" if reads_y else "x"
     for start in starts:
         change = partial(_changed_from, role=role, start=start)
-        effect = _effect_of(subject, outputs, change, last=start if reads_y else start - 1)
+        effect = _effect_of(subject, outputs, change, last=start - 1 if sees_step else start)
         if effect is not None:
             at = f"the answer at time step {1 + (effect.step or 0)} depends on later steps"
             return Check(name, "failed", f"{at}: {effect.text}")
-    what = "y from step t on" if reads_y else "x after step t"
+    what = f"{role} after step t" if sees_step else "y from step t on"
     return Check(name, "passed", f"changing {what} changes no answer up to t")
 
 

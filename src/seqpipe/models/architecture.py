@@ -34,6 +34,8 @@ class Architecture(nn.Module):
     """False where nothing recurs, so that there is no cell and no direction."""
     whole_sequences: ClassVar[bool] = False
     """True where the head may answer with potentials of whole sequences, as `CRFHead` does."""
+    reads_within_step: bool = False
+    """True where the answer to a part of y_t depends on other parts of y_t, in an order."""
     decoder_starts_in: ClassVar[str | None] = None
     """What the first state of the stack `decoder` is where there is an x; None: its own."""
 

@@ -2,12 +2,14 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seqpipe.bounds import Count, Share, checked
+from seqpipe.errors import ConfigError
 from seqpipe.models.architecture import Architecture
 from seqpipe.models.bridge import Bridge
 from seqpipe.models.decoding import (
@@ -25,6 +27,7 @@ from seqpipe.models.decoding import (
 from seqpipe.models.inputs import InputLayer, embedding_faults, freezing_faults
 from seqpipe.models.tying import tie, tied_size
 from seqpipe.nn.head import Head, prepared_head
+from seqpipe.nn.notes import NOT_WRITTEN, NotesInOrder
 from seqpipe.nn.onnx_graph import BOOLEAN, FLOAT, INTEGER, Graph, Steps, Value
 from seqpipe.nn.recurrent import GraphState, RecurrentStack, StackState
 from seqpipe.nn.stepper import Stepper
@@ -32,6 +35,7 @@ from seqpipe.nn.stepper import Stepper
 
 def writer_faults(
     y_kind: str,
+    keys: str,
     embedding_size: int | None,
     embedding_dropout: int | float,
     tie_embeddings: bool,
@@ -41,6 +45,8 @@ def writer_faults(
     """Yield the options of `OneToMany` that have no effect with this y: (argument, text)."""
     if tie_embeddings and y_kind == "roll":
         yield "tie_embeddings", "a roll has no embedding; allowed: false"
+    if keys != "independent" and y_kind != "roll":
+        yield "keys", "a step of y is one symbol and no notes; allowed: independent"
     yield from embedding_faults(y_kind, embedding_size, embedding_dropout)
     yield from freezing_faults(freeze_vectors, "y", y_vectors)
 
@@ -59,6 +65,8 @@ class OneToMany(Architecture):
         x_kind: None, `vector` or `category`: the condition.
         x_size: width of the vector or number of categories.
         y_kind: `symbols` or `roll`.
+        keys: how the notes of a step of a roll depend on each other: `independent`, or
+            `autoregressive`, each given the lower ones, see `NotesInOrder`.
         embedding_size: width of a symbol's vector, see `InputLayer`.
         embedding_dropout: of whole symbols, see there.
         tie_embeddings: the embedding is the matrix of the output layer, too, see `tie`.
@@ -86,6 +94,7 @@ class OneToMany(Architecture):
         x_kind: str | None = None,
         x_size: int = 0,
         y_kind: str = "symbols",
+        keys: Literal["independent", "autoregressive"] = "independent",
         embedding_size: Count | None = None,
         embedding_dropout: Share = 0.0,
         tie_embeddings: bool = False,
@@ -117,6 +126,11 @@ class OneToMany(Architecture):
             self.condition, width = _condition_layer(x_kind, x_size, self.decoder.hidden_size)
             self.bridge = Bridge([width] * self.decoder.depth, self.decoder)
         self.head = head(input_size=self.decoder.output_size, output_size=y_size)
+        self.in_order: NotesInOrder | None = None
+        if keys == "autoregressive":
+            width = self.decoder.output_size
+            self.in_order = NotesInOrder(width, y_size, hidden_size=width)
+            self.reads_within_step = True
         if tie_embeddings:
             tie(self.input, self.head, y_vectors)
 
@@ -132,7 +146,8 @@ class OneToMany(Architecture):
             y_lengths: (B,).
 
         Returns:
-            (B, T_y, V) or (B, T_y, K): step t predicts y_t from y_1..y_{t-1}.
+            (B, T_y, V) or (B, T_y, K): step t predicts y_t from y_1..y_{t-1}; with notes in order
+            each of them also from the lower ones of y_t.
         """
         logits, _ = self._run(y, y_lengths, self.first, self._first_state(x), final=False)
         return logits
@@ -171,7 +186,14 @@ class OneToMany(Architecture):
     ) -> tuple[Tensor, StackState]:
         inputs = self.input(next_input(y, before))
         outputs, final_state = self.decoder(inputs, y_lengths, state, final=final)
-        return self.head(outputs), final_state
+        return self._read_out(outputs, y), final_state
+
+    def _read_out(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """The logits of y. outputs: (B, T, H) of the decoder."""
+        logits: Tensor = self.head(outputs)
+        if self.in_order is not None:
+            logits = self.in_order(self.in_order.prepare(logits, outputs), y)
+        return logits
 
     def _before(self, rows: int) -> Tensor:
         """(rows,) <BOS>, or (rows, K) silence: what the first step reads."""
@@ -195,14 +217,19 @@ class OneToMany(Architecture):
         """Return logits; each step reads the most likely y of the step before, not the true one.
 
         That is the most likely symbol; of a roll, each note that is as likely as not. Of y only the
-        number of steps is read. Returns (B, T_y, V) or (B, T_y, K).
+        number of steps is read, and with notes in order the lower notes of each step. Returns (B,
+        T_y, V) or (B, T_y, K).
         """
 
         def guess(logits: Tensor) -> Tensor:
             return (logits >= 0).to(y.dtype) if self.is_roll else logits.argmax(dim=-1)
 
-        step = self.prepared_step(*y.shape[:2])
-        return read_guesses(step, *self._start(x, len(y)), y, guess=guess)
+        step, start = self.prepared_step(*y.shape[:2]), self._start(x, len(y))
+        if self.in_order is None:
+            return read_guesses(step, *start, y, guess=guess)
+        prepared = read_guesses(step, *start, y, guess=self.in_order.likeliest)
+        logits: Tensor = self.in_order(prepared, y)
+        return logits
 
     def _start(self, x: Tensor | None, rows: int) -> tuple[Tensor, StackState]:
         """The input of the first step, and the state before it."""
@@ -210,13 +237,17 @@ class OneToMany(Architecture):
         return self._before(rows), self.decoder.initial_state(rows) if state is None else state
 
     def prepared_step(self, rows: int, steps: int) -> Step:
-        """One step without gradient, from what is read to logits; see `Stepper`."""
+        """One step without gradient, from what is read to logits; see `Stepper`.
+
+        With notes in order, to what `NotesInOrder.prepare` gives.
+        """
         stepper = Stepper(self.decoder, self.input.vectors, rows=rows, steps=steps)
-        head = prepared_head(self.head, rows, steps)
+        head, in_order = prepared_head(self.head, rows, steps), self.in_order
 
         def step(y_t: Tensor, state: StackState) -> tuple[Tensor, StackState]:
             output, state = stepper(y_t, state)
-            return head(output), state
+            logits = head(output)
+            return logits if in_order is None else in_order.prepare(logits, output), state
 
         return step
 
@@ -270,7 +301,8 @@ class OneToMany(Architecture):
         check_drawing(temperature, top_k, top_p, roll=self.is_roll)
         pick: Pick
         if self.is_roll:
-            pick = functools.partial(draw_each, temperature=temperature, generator=generator)
+            drawn = draw_each if self.in_order is None else self.in_order.draw
+            pick = functools.partial(drawn, temperature=temperature, generator=generator)
         else:
             pick = functools.partial(
                 draw,
@@ -302,7 +334,12 @@ class OneToMany(Architecture):
         true where a sequence starts: its state is then the initial one, whatever is fed; the parts
         of the state, (depth, B, H); the condition x, where there is one, which `fresh` rows read.
         Outputs besides the answer: the next state, `<part>_next`.
+
+        Raises:
+            ConfigError: the notes of a step depend on each other.
         """
+        if self.in_order is not None:
+            raise ConfigError(f"architecture.keys=autoregressive: {NOT_WRITTEN}")
         vectors, steps = self.input.onnx(graph, "y_before")
         fresh = graph.unsqueezed(graph.input("fresh", BOOLEAN, ("batch",)), 1)
         start = self._onnx_first_state(graph, graph.size(steps.lengths, 0))
