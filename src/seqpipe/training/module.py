@@ -24,7 +24,7 @@ from seqpipe.training.epoch_sums import Counted, EpochSums
 from seqpipe.training.gradient_stats import WINDOWS, GradientFlow, by_name
 from seqpipe.training.lean import LeanModule
 from seqpipe.training.nonfinite_guard import BadSteps, run_backward
-from seqpipe.training.optimizers import keep_speed, make_for
+from seqpipe.training.optimizers import keep_speed, make_for, unscale_fused
 from seqpipe.training.process_state import gather, random_state, restore_random_state
 from seqpipe.training.schedules import step_plateau
 
@@ -292,15 +292,9 @@ class SequenceModule(LeanModule, Observer):
         record(self.trainer, self.flow.update_metrics(), update, kept=False)
 
     def _unscaled(self, optimizer: Any, closure: Callable[[], Any]) -> Any:
-        """Computes the gradient, and unscales that of a fused optimizer.
-
-        Under 16-mixed a fused optimizer unscales it within its step: the gradient measured and
-        clipped before would be multiplied by the scale.
-        """
+        """Computes the gradient, and unscales that of a fused optimizer."""
         result = closure()
-        plain = getattr(optimizer, "optimizer", optimizer)  # without Lightning's wrapper
-        if self._scaler is not None and getattr(plain, "_step_supports_amp_scaling", False):
-            self._scaler.unscale_(plain)
+        unscale_fused(optimizer, self._scaler)
         return result
 
     @property

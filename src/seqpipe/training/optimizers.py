@@ -44,6 +44,20 @@ def _fused(make: Callable[..., Optimizer], known: Mapping[str, Any], parameters:
     return make(parameters)
 
 
+def unscale_fused(optimizer: Any, scaler: Any) -> None:
+    """Unscale the gradient of a fused optimizer, which would do so within its step.
+
+    The gradient that is measured and clipped before would be multiplied by the scale.
+
+    Args:
+        optimizer: of a training, perhaps in a wrapper of Lightning.
+        scaler: of 16-mixed; None in other precisions.
+    """
+    plain = getattr(optimizer, "optimizer", optimizer)
+    if scaler is not None and getattr(plain, "_step_supports_amp_scaling", False):
+        scaler.unscale_(plain)
+
+
 def keep_speed(saved: Mapping[str, Any], optimizer: Optimizer) -> None:
     """Set the options of speed of a saved optimizer to those of the one that will load it.
 
