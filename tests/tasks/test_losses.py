@@ -1,5 +1,8 @@
 """Losses: what they go over, what label smoothing does, and what a task refuses."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -96,6 +99,40 @@ def test_label_smoothing_changes_the_training_loss_only(name, steps, batch_of):
     wanted = 0.8 * evaluated - 0.2 * log_p.mean()  # a fifth of the mass on all five alike
     assert wanted != pytest.approx(evaluated.item(), rel=1e-3)
     assert smooth.loss(logits, batch, training=True).item() == pytest.approx(wanted.item())
+
+
+def test_smoothed_labels_are_half_there_and_half_not(steps):
+    logits, batch = steps
+    batch = replace(batch, y=torch.randint(0, 2, logits.shape).to(torch.uint8))
+    plain, smooth = TASKS["multi_label"](), TASKS["multi_label"](label_smoothing=0.2)
+    evaluated = plain.loss(logits, batch, training=False)
+    assert plain.loss(logits, batch, training=True) == evaluated
+    assert smooth.loss(logits, batch, training=False) == evaluated
+    p, there = logits.sigmoid(), batch.y * 0.8 + 0.1
+    each = -(there * p.log() + (1 - there) * (1 - p).log()).sum(dim=-1)
+    wanted = each[plain.mask(batch)].mean()
+    assert wanted != pytest.approx(evaluated.item(), rel=1e-3)
+    assert smooth.loss(logits, batch, training=True).item() == pytest.approx(wanted.item())
+
+
+def test_smoothing_spreads_mass_over_all_ordered_classes(batch_of):
+    outputs = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    batch = batch_of([0, 4, 2])
+    plain, smooth = TASKS["ordinal"](), TASKS["ordinal"](label_smoothing=0.2)
+    evaluated = plain.loss(outputs, batch, training=False)
+    assert smooth.loss(outputs, batch, training=False) == evaluated
+    log_p = plain.probabilities(outputs, batch).log()
+    wanted = 0.8 * evaluated - 0.2 * log_p.mean()
+    assert wanted != pytest.approx(evaluated.item(), rel=1e-3)
+    assert smooth.loss(outputs, batch, training=True).item() == pytest.approx(wanted.item())
+    weighted = Ordinal(
+        y=FieldSpec("ordinal", 5, counts=np.array([1, 2, 1, 1, 3])),
+        class_weights="balanced",
+        label_smoothing=0.2,
+    )
+    each = 0.8 * log_p[range(3), batch.y] + 0.2 * log_p.mean(dim=1)
+    wanted = -(each * weighted.weights[batch.y]).mean()
+    assert weighted.loss(outputs, batch, training=True).item() == pytest.approx(wanted.item())
 
 
 def test_losses_are_float32_whatever_the_model_computes_in(steps):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from seqpipe.bounds import Monitor, checked
+from seqpipe.bounds import Monitor, Share, checked
 from seqpipe.data.base import Field, FieldSpec, SequenceBatch
 from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
 from seqpipe.nn.precision import precise, widest
@@ -30,11 +30,14 @@ class MultiLabel(Task):
     Args:
         y: kind `multi_label` or `roll`.
         threshold: probability from which on a label is predicted.
+        label_smoothing: in the training loss a label is there with probability 1 - s/2 or s/2
+            instead of 1 or 0, in [0, 1).
         monitor: see `Task`.
         mode: see `Task`.
 
     Source: the loss as in Boulanger-Lewandowski et al. (2012) and Bai et al. (2018), frame-level;
-        the accuracy is that of Bay et al. (2009), eq. 1.
+        the accuracy is that of Bay et al. (2009), eq. 1; smoothing as in Szegedy et al. (2016),
+        section 7, of each label's two classes.
     """
 
     name = "multi_label"
@@ -48,11 +51,12 @@ class MultiLabel(Task):
         *,
         y: FieldSpec,
         threshold: Annotated[float, real("(0, 1)")] = 0.5,
+        label_smoothing: Share = 0.0,
         monitor: Monitor = "val/loss",
         mode: Literal["min", "max"] = "min",
     ) -> None:
         super().__init__(y=y, monitor=monitor, mode=mode)
-        self.threshold = threshold
+        self.threshold, self.label_smoothing = threshold, label_smoothing
 
     def metric_names(self) -> list[str]:
         """Loss, accuracy, micro-F1, macro-F1, exact match and more; of notes none of `Ranking`."""
@@ -62,7 +66,9 @@ class MultiLabel(Task):
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """outputs: (B, K) or (B, T_y, K) logits."""
         mask = self.mask(batch)
-        return mean_over_real(_entropies(*real_steps(mask, outputs, batch.y)), mask)
+        logits, y = real_steps(mask, outputs, batch.y)
+        smoothing = self.label_smoothing if training else 0.0
+        return mean_over_real(_entropies(logits, y, smoothing), mask)
 
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """See `Task`. outputs: (B, K) or (B, T_y, K) logits."""
@@ -122,8 +128,10 @@ class MultiLabel(Task):
         return sample.to(torch.uint8).cpu().numpy()
 
 
-def _entropies(logits: Tensor, y: Tensor) -> Tensor:
+def _entropies(logits: Tensor, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Binary cross entropy of each label, (N, K), over N steps or examples."""
     logits = precise(logits)
     y = y.to(logits.dtype)
+    if label_smoothing > 0:
+        y = y * (1 - label_smoothing) + label_smoothing / 2
     return nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none")

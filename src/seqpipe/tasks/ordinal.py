@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 from torchmetrics import MetricCollection
 
-from seqpipe.bounds import Monitor, checked
+from seqpipe.bounds import Monitor, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.errors import ConfigError
 from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
@@ -27,6 +27,7 @@ class Ordinal(ClassTask):
 
     Args:
         y: kind `ordinal`.
+        label_smoothing: mass spread over all classes in the training loss, in [0, 1).
         class_weights: `balanced` or `sqrt`, see `weights_of`; None: every example weighs the same.
         predict: `median`, the class with as much above it as below, which has the smallest
             expected distance to the truth; or `mode`, the most probable one.
@@ -38,7 +39,8 @@ class Ordinal(ClassTask):
 
     Source: McCullagh (1980), "Regression models for ordinal data", section 2: cumulative logits,
     of which proportional odds are the case where x moves o_1 only; ordered by construction, as
-    consistency of ranks asks for (Cao, Mirjalili & Raschka 2020).
+    consistency of ranks asks for (Cao, Mirjalili & Raschka 2020). Smoothing: Szegedy et al. (2016),
+    section 7.
     """
 
     name = "ordinal"
@@ -49,6 +51,7 @@ class Ordinal(ClassTask):
         self,
         *,
         y: FieldSpec,
+        label_smoothing: Share = 0.0,
         class_weights: ClassWeights | None = None,
         predict: Literal["median", "mode"] = "median",
         monitor: Monitor = "val/mae",
@@ -57,7 +60,7 @@ class Ordinal(ClassTask):
         super().__init__(y=y, monitor=monitor, mode=mode)
         if y.size < 2:
             raise ConfigError(f"task=ordinal: y has {y.size} class; allowed: two or more")
-        self.rule = predict
+        self.rule, self.label_smoothing = predict, label_smoothing
         self.weights = weights_of(class_weights, y)
 
     @property
@@ -70,8 +73,11 @@ class Ordinal(ClassTask):
         return ["loss", "mae", "kappa", *class_metric_names(self.y.size)]
 
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
-        """outputs: (B, K - 1). Classes are weighted in training only."""
-        log_p = log_probabilities(outputs).gather(1, batch.y.unsqueeze(1)).squeeze(1)
+        """outputs: (B, K - 1). Classes are smoothed and weighted in training only."""
+        every = log_probabilities(outputs)
+        log_p = every.gather(1, batch.y.unsqueeze(1)).squeeze(1)
+        if training and self.label_smoothing > 0:
+            log_p = log_p.lerp(every.mean(dim=1), self.label_smoothing)
         if training and self.weights is not None:
             log_p = log_p * of_classes(self.weights, batch.y)
         return -log_p.mean()
