@@ -7,6 +7,7 @@ from torch.testing import assert_close
 
 from seqpipe.data.vocabulary import BOS
 from seqpipe.errors import ConfigError
+from seqpipe.training.accumulation import with_penalties
 
 COVERED = {"architecture.coverage": True}
 
@@ -114,3 +115,60 @@ def test_only_additive_attention_reads_it(build, kind):
         build(f"encoder_decoder {kind}", **COVERED)
     text = f"architecture.coverage=true: attention={kind} does not read what is covered; allowed"
     assert f"{text}: false, or also architecture.attention=additive" in str(refused.value)
+
+
+def overlap(weights, lengths):
+    """Sum of min(a, c) over the real steps of each row, equation 12; weights: (B, T_y, T_x)."""
+    sums = []
+    for one, n in zip(weights, lengths.tolist(), strict=True):
+        covered, total = torch.zeros_like(one[0]), 0.0
+        for t in range(n):
+            total = total + torch.minimum(one[t], covered).sum()
+            covered = covered + one[t]
+        sums.append(total)
+    return torch.stack(sums)
+
+
+@pytest.mark.parametrize(("fed", "share"), [(False, 1.0), (True, 1.0), (False, 0.999999999)])
+def test_the_penalty_is_the_overlap_of_each_real_step_and_only_in_training(
+    covering, ragged, fed, share
+):
+    model, task, spec, _ = covering(fed=fed, **{"architecture.coverage_penalty": 0.5})
+    model.teacher_forcing = share
+    batch = ragged(spec)
+    given = (batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+    loss = task.loss(model.train()(*given), batch, training=True)
+    total = with_penalties(loss, model, task, batch)
+    units = int(batch.y_lengths.sum())
+    weights = torch.zeros(4, 5, 5, dtype=torch.float64)
+    for b, (n_x, n_y) in enumerate(zip(batch.x_lengths, batch.y_lengths, strict=True)):
+        weights[b, :n_y, :n_x] = written_out(model, batch.x[b, :n_x], batch.y[b, :n_y])[1]
+    expected = 0.5 * overlap(weights, batch.y_lengths).sum() / units
+    assert expected > 0.01
+    assert_close(total - loss, expected, rtol=0, atol=1e-10)
+    ours = torch.autograd.grad(total - loss, model.attention.map_query.weight)[0]
+    theirs = torch.autograd.grad(expected, model.attention.map_query.weight)[0]
+    assert_close(ours, theirs, rtol=0, atol=1e-10)
+    assert model.covering.take(batch.y_lengths) is None  # it is forgotten
+    model.eval()(*given)
+    assert with_penalties(loss, model, task, batch) is loss
+
+
+def test_the_penalty_of_a_batch_is_that_of_its_parts(covering, ragged):
+    """Weighted as the loss is, so that an update does not depend on how its batches were cut."""
+    model, task, spec, _ = covering(**{"architecture.coverage_penalty": 2.0})
+    batch = ragged(spec)
+    model.train()
+
+    def total(rows):
+        part = batch.row(rows) if isinstance(rows, int) else batch
+        logits = model(part.x, part.x_lengths, part.y, part.y_lengths)
+        zero = task.loss(logits, part, training=True).detach() * 0
+        return with_penalties(zero, model, task, part) * int(part.y_lengths.sum())
+
+    assert_close(sum(total(b) for b in range(4)), total(None), rtol=0, atol=1e-10)
+
+
+def test_a_penalty_without_coverage_is_refused(build):
+    with pytest.raises(ConfigError, match=r"coverage_penalty=1\.0: attention does not"):
+        build("encoder_decoder additive", **{"architecture.coverage_penalty": 1.0})

@@ -15,6 +15,7 @@ from seqpipe.models.inputs import InputLayer
 from seqpipe.nn.attention import Attention, Keys
 from seqpipe.nn.head import prepared_head
 from seqpipe.nn.packed import Linear, packed_linear
+from seqpipe.nn.penalties import CoveragePenalty
 from seqpipe.nn.recurrent import RecurrentStack, StackState, StackStep
 from seqpipe.nn.stepper import Stepper
 
@@ -52,6 +53,7 @@ class AttendingDecoder(nn.Module):
         combine: W.
         head: the output layers.
         input_feeding: True where a_{t-1} is read.
+        covering: penalises what is attended to twice; None: nothing does.
         bos: id read at the first step.
 
     Source: Luong et al. (2015), equations 5 and 6; section 3.3 for input feeding. For coverage see
@@ -64,6 +66,7 @@ class AttendingDecoder(nn.Module):
     combine: nn.Linear
     head: nn.Module
     input_feeding: bool
+    covering: CoveragePenalty | None
     bos: int
 
     def _first(self, stack: StackState, keys: Keys | None) -> DecoderState:
@@ -83,6 +86,14 @@ class AttendingDecoder(nn.Module):
 
         Returns the input of the head (B, T_y, H), and the weights of attention (B, T_y, T_x).
         """
+        attended, weights = self._forced_steps(keys, state, y, y_lengths)
+        if self.covering is not None and weights is not None:
+            self.covering.keep(weights)
+        return attended, weights
+
+    def _forced_steps(
+        self, keys: Keys | None, state: DecoderState, y: Tensor, y_lengths: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         inputs = self.target(next_input(y, self.bos))
         if self.input_feeding:
             return self._one_by_one(self._fed_step(self.decoder.steps(len(y)), keys), inputs, state)
@@ -151,14 +162,16 @@ class AttendingDecoder(nn.Module):
         self, keys: Keys | None, state: DecoderState, y: Tensor, share: float
     ) -> Tensor:
         """Logits; each sequence and step reads the truth with probability `share`, else a guess."""
+        attention: list[Any] = []
         decode, read = self._fed_step(self.decoder.steps(len(y)), keys), self.target.reader()
 
         def step(symbol: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
             x_t = read(symbol.unsqueeze(1))[:, 0]
-            attended, _, state = decode(x_t, state)
+            attended, weights, state = decode(x_t, state)
+            attention.append(weights)
             return self.head(attended), state
 
-        return read_guesses(
+        logits = read_guesses(
             step,
             torch.full_like(y[:, 0], self.bos),
             state,
@@ -166,6 +179,9 @@ class AttendingDecoder(nn.Module):
             guess=lambda logits: logits.argmax(dim=-1),
             forced_share=share,
         )
+        if self.covering is not None:
+            self.covering.keep(torch.stack(attention, dim=1))
+        return logits
 
     def _prepared_step(self, rows: int, steps: int) -> Step:
         """One step without gradient of hypotheses (N, k), whose states are in rows of N * k.

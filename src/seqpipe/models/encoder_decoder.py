@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from seqpipe.bounds import Count, Probability, Share, checked
+from seqpipe.bounds import Count, NotNegative, Probability, Share, checked
 from seqpipe.errors import ConfigError
 from seqpipe.models.architecture import Architecture
 from seqpipe.models.attending_decoder import AttendingDecoder, DecoderState, state_of_rows
@@ -20,6 +20,7 @@ from seqpipe.nn.attention import Attention, Keys
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
 from seqpipe.nn.onnx_graph import Graph, Steps, Value
+from seqpipe.nn.penalties import CoveragePenalty
 from seqpipe.nn.precision import precise
 from seqpipe.nn.recurrent import RecurrentStack, StackState
 from seqpipe.rules import refusal
@@ -32,6 +33,7 @@ def translator_faults(
     attention: str,
     input_feeding: bool,
     coverage: bool,
+    coverage_penalty: int | float,
     bridge: str,
     teacher_forcing: int | float,
     teacher_forcing_decay: Any,
@@ -48,6 +50,9 @@ def translator_faults(
     if coverage and attention != "additive":
         text = f"attention={attention} does not read what is covered"
         yield "coverage", f"{text}; allowed: false, or also architecture.attention=additive"
+    if coverage_penalty > 0 and not coverage:
+        text = "attention does not read what is covered"
+        yield "coverage_penalty", f"{text}; allowed: 0, or also architecture.coverage=true"
     if attention == "none":
         allowed = "or also architecture.attention=additive"
         if input_feeding:
@@ -76,6 +81,7 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
         attention: `none`, `dot`, `general` or `additive`.
         input_feeding: each step also reads the attentional vector of the step before it.
         coverage: additive attention also reads the sum of its weights so far.
+        coverage_penalty: of attention to what is covered, see `CoveragePenalty`; See et al. use 1.
         bridge: what the decoder starts from: `last`, `copy`, `mean` or `zero`.
         teacher_forcing: probability that a training step reads y_{t-1} rather than its own guess.
             Evaluation of the loss always reads y_{t-1}; `greedy` never does.
@@ -121,6 +127,7 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
         attention: AttentionKind = "additive",
         input_feeding: bool = False,
         coverage: bool = False,
+        coverage_penalty: NotNegative = 0.0,
         bridge: Literal["last", "copy", "mean", "zero"] = "last",
         teacher_forcing: Probability = 1.0,
         teacher_forcing_decay: Decay | None = None,
@@ -138,6 +145,7 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
     ) -> None:
         super().__init__()
         self.y_size, self.bos, self.eos = y_size, bos, eos
+        self.input_feeding, self.bridge_from = input_feeding, bridge
         self.start_forcing(teacher_forcing, teacher_forcing_decay)
         self.input = InputLayer(
             x_kind,
@@ -161,17 +169,16 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
             vectors=y_vectors,
             freeze_vectors=freeze_vectors and y_vectors is not None,
         )
-        self.input_feeding, self.bridge_from = input_feeding, bridge
         self.decoder = self._make_decoder(decoder)
-        self.check_decoder(self.decoder, has_x=True)
         self.bridge = make_bridge(bridge, self.encoder, self.decoder)
-        self._add_attention(attention, coverage)
+        self._add_attention(attention, coverage, coverage_penalty)
         self.head = head(input_size=self.decoder.output_size, output_size=y_size)
         if tie_embeddings:
             tie(self.target, self.head, y_vectors)
 
-    def _add_attention(self, kind: AttentionKind, coverage: bool) -> None:
-        """Attention over the encoder's outputs, and W of `AttendingDecoder`."""
+    def _add_attention(self, kind: AttentionKind, coverage: bool, penalty: float) -> None:
+        """Attention over the encoder's outputs, W of `AttendingDecoder`, and the penalty."""
+        self.covering = CoveragePenalty(penalty) if penalty > 0 else None
         self.attention = None
         if kind != "none":
             sizes = self.decoder.output_size, self.encoder.output_size
@@ -181,11 +188,12 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
     def _make_decoder(self, make: Callable[..., RecurrentStack]) -> RecurrentStack:
         """A stack that reads y_{t-1}, and a_{t-1}, as wide as its own output, where it is fed."""
         read = self.target.output_size
-        if not self.input_feeding:
-            return make(input_size=read)
-        with torch.random.fork_rng(devices=[]):
-            fed = make(input_size=read).output_size
-        return make(input_size=read + fed)
+        if self.input_feeding:
+            with torch.random.fork_rng(devices=[]):
+                read += make(input_size=read).output_size
+        decoder = make(input_size=read)
+        self.check_decoder(decoder, has_x=True)
+        return decoder
 
     def forward(self, x: Tensor, x_lengths: Tensor, y: Tensor, y_lengths: Tensor) -> Tensor:
         """Logits of every step of y.

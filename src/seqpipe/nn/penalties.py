@@ -1,8 +1,9 @@
-"""Penalties on what the last layer of a recurrent stack puts out: AR and TAR.
+"""Penalties that a loss gets in training: AR and TAR of a stack's outputs, coverage of attention.
 
-Shapes: B sequences, T steps, D numbers a step.
+Shapes: B sequences, T steps, D numbers a step, T_x keys.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -13,7 +14,18 @@ from seqpipe.nn.masks import length_mask
 from seqpipe.nn.precision import precise
 
 
-class ActivationPenalty(nn.Module):
+class Penalty(nn.Module, ABC):
+    """A part of a model that keeps what it penalises until the loss is computed."""
+
+    @abstractmethod
+    def take(self, lengths: Int[Tensor, " B"] | None) -> Float[Tensor, " B"] | None:
+        """The penalty of each sequence of the last batch, which is then forgotten; None: no batch.
+
+        lengths: real steps of those that were stepped.
+        """
+
+
+class ActivationPenalty(Penalty):
     """Keeps the last outputs of a stack while it trains, and computes their penalty.
 
     Of a sequence of n real steps, with h_t before and m_t * h_t after dropout:
@@ -59,10 +71,7 @@ class ActivationPenalty(nn.Module):
             self._dropped.append(dropped.unsqueeze(1))
 
     def take(self, lengths: Int[Tensor, " B"] | None) -> Float[Tensor, " B"] | None:
-        """The penalty of each sequence of the last batch, which is then forgotten; None: no batch.
-
-        lengths: real steps of those that were stepped.
-        """
+        """See `Penalty`."""
         if not self._plain:
             return None
         plain, dropped = (precise(torch.cat(kept, 1)) for kept in (self._plain, self._dropped))
@@ -83,3 +92,44 @@ class ActivationPenalty(nn.Module):
     def extra_repr(self) -> str:
         """The factors, for print(model)."""
         return f"alpha={self.alpha}, beta={self.beta}"
+
+
+class CoveragePenalty(Penalty):
+    """Penalises attention to what has been attended to: factor mean_t sum_i min(a_ti, c_ti).
+
+    c_t is the sum of the weights a_1..a_{t-1}; the mean goes over the real steps of y.
+
+    Args:
+        factor: lambda.
+
+    Source: See, Liu & Manning (2017), "Get to the point", equations 12 and 13.
+    """
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+        self._weights: Tensor | None = None
+
+    def keep(self, weights: Float[Tensor, "B T T_x"]) -> None:
+        """Keep the weights of attention of a batch."""
+        if self.training:
+            self._weights = weights
+
+    def take(self, lengths: Int[Tensor, " B"] | None) -> Float[Tensor, " B"] | None:
+        """See `Penalty`."""
+        if self._weights is None:
+            return None
+        assert lengths is not None, "y has a length"
+        weights, self._weights = precise(self._weights), None
+        before = weights.cumsum(dim=1) - weights
+        overlap = torch.minimum(weights, before).sum(dim=2)
+        real = length_mask(lengths, overlap.shape[1])
+        return self.factor * overlap.masked_fill(~real, 0.0).sum(dim=1) / lengths
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy keeps no weights of attention: they hang on the graph of a backward pass."""
+        return {**self.__dict__, "_weights": None}
+
+    def extra_repr(self) -> str:
+        """The factor, for print(model)."""
+        return f"factor={self.factor}"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seqpipe.data.base import SequenceBatch
-from seqpipe.nn.penalties import ActivationPenalty
+from seqpipe.nn.penalties import Penalty
 from seqpipe.nn.precision import widest
 from seqpipe.tasks.base import Task
 
@@ -81,7 +81,7 @@ def with_penalties(loss: Tensor, model: nn.Module, task: Task, batch: SequenceBa
         task: says how much each sequence counts.
         batch: the sequences.
     """
-    parts = [part for part in model.modules() if isinstance(part, ActivationPenalty)]
+    parts = [part for part in model.modules() if isinstance(part, Penalty)]
     found = [part.take(batch.y_lengths) for part in parts]
     penalties = [each for each in found if each is not None]
     if not penalties:
