@@ -11,6 +11,8 @@ from torch.testing import assert_close
 
 from seqpipe.errors import ConfigError
 from seqpipe.nn.cells import GRU, LSTM, RNN, PeepholeLSTM, SimplifiedGRU
+from seqpipe.nn.kernels import triton_loop
+from seqpipe.nn.kernels.choice import cannot_run
 from seqpipe.nn.kernels.step_loop import StepLoop
 from seqpipe.nn.recurrent import RecurrentLayer, RecurrentStack
 from seqpipe.nn.stepper import Stepper
@@ -142,10 +144,11 @@ def test_weight_drop_leaves_the_weights_and_eval_mode_as_they_are(make_cell, ran
     assert_close(layer.eval()(x), plain(x), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("kernel", ["fast", "loop"])
 def test_hidden_dropout_is_one_mask_for_all_steps_where_the_products_read_h(
-    make_cell, randomise, gradients
+    make_cell, randomise, gradients, kernel
 ):
-    cell = randomise(make_cell(D, H, hidden_dropout=0.4))
+    cell = randomise(make_cell(D, H, hidden_dropout=0.4, kernel=kernel))
     layer = RecurrentLayer(cell)
     x, state = torch.randn(B, T, D, requires_grad=True), random_state(cell)
     torch.manual_seed(5)
@@ -159,6 +162,32 @@ def test_hidden_dropout_is_one_mask_for_all_steps_where_the_products_read_h(
     inputs = [x, *state, *cell.parameters()]
     slopes = gradients([outputs, *final], inputs)
     assert_close(slopes, gradients([wanted, *now], inputs), **exactly)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    ("size", "dtype"),
+    [((B, T, D, H), "float64"), ((6, 3, 5, 370), "float32"), ((20, 15, 8, 9), "float32")],
+)
+def test_hidden_dropout_of_the_fast_loop_is_that_of_the_step_loop_in_ragged_batches(
+    make_cell, randomise, gradients, reverse, size, dtype
+):
+    rows, steps, wide, units = size
+    layer = RecurrentLayer(make_cell(wide, units, hidden_dropout=0.3), reverse=reverse)
+    layer = (randomise(layer) if units < 100 else layer).to(getattr(torch, dtype))
+    assert layer.kernel_name() == "fast loop"
+    x = torch.randn(rows, steps, wide, dtype=getattr(torch, dtype))
+    lengths = torch.randint(1, steps + 1, (rows,))
+    x[torch.arange(steps) >= lengths.unsqueeze(1)] = torch.nan
+    x.requires_grad_()
+    found = []
+    for kernel in (layer.kernel, StepLoop()):
+        layer.kernel = kernel
+        torch.manual_seed(6)
+        outputs, final = layer(x, lengths)
+        found.append([outputs, *final, *gradients([outputs, *final], [x, *layer.parameters()])])
+    close = exactly if dtype == "float64" else {"rtol": 1e-4, "atol": 3e-5}
+    assert_close(found[0], found[1], **close)
 
 
 def test_hidden_dropout_draws_a_mask_for_each_sequence_and_none_in_eval_mode(make_cell, randomise):
@@ -355,6 +384,20 @@ def test_a_kernel_without_an_option_is_refused_with_what_is_allowed(make_cell, o
     with pytest.raises(ConfigError, match=rf"cell.kernel={kernel}: .*cell.{name}.*: auto, loop"):
         RecurrentLayer(make_cell(D, H, kernel=kernel, **option))
     assert RecurrentLayer(make_cell(D, H, **option)).kernel_name() == "step loop"
+
+
+def test_hidden_dropout_takes_the_fast_loop_of_a_cpu_and_the_step_loop_elsewhere(
+    make_cell, monkeypatch
+):
+    monkeypatch.setattr(triton_loop, "runs_triton", lambda device: True)
+    layer = RecurrentLayer(make_cell(D, H, hidden_dropout=0.2))
+    assert layer.kernel_name(torch.device("cpu")) == "fast loop"
+    assert layer.kernel_name(torch.device("cuda")) == "step loop"
+    forced = make_cell(D, H, hidden_dropout=0.2, kernel="fast")
+    assert not RecurrentLayer(forced).kernel.fits(torch.device("cuda"), torch.float32)
+    assert "allowed: auto, loop" in cannot_run(forced, torch.device("cuda"))
+    with pytest.raises(ConfigError, match=r"kernel=fused: .*hidden_dropout; .*: auto, fast, loop"):
+        make_cell(D, H, hidden_dropout=0.2, kernel="fused")
 
 
 def test_weight_drop_keeps_the_kernel(make_cell):

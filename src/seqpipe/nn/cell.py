@@ -35,9 +35,11 @@ class Kernel(Protocol):
 
     Attributes:
         name: what to call it in a report.
+        masks: it multiplies h_{t-1} by `Cell.mask` where the products of a step read it.
     """
 
     name: str
+    masks: bool
 
     def __call__(
         self,
@@ -99,6 +101,7 @@ class Cell(nn.Module, ABC):
         bias: (G*H,), packed alike.
         undecayed: names of parameters of two dimensions that weight decay does not shrink.
         zoneouts: the `zoneout` of each part of the state.
+        mask: (B, H) that multiplies h_{t-1} in the products; None, see `RegularizedCell`.
     """
 
     gate_names: ClassVar[tuple[str, ...]]
@@ -106,6 +109,9 @@ class Cell(nn.Module, ABC):
     gate_titles: ClassVar[Mapping[str, str]] = {}
     """The titles of gates in figures, by name; a gate without one is shown by its name."""
     undecayed: ClassVar[tuple[str, ...]] = ()
+    mask: Tensor | None = None
+    needs_mask = False
+    """True where training needs a kernel that `masks`."""
     candidate: ClassVar[str | None] = None
     """The block of `gate_names` that is no gate but the new content; None: the last one."""
 
@@ -182,13 +188,8 @@ class Cell(nn.Module, ABC):
 
     @property
     def is_plain(self) -> bool:
-        """True where a step is no more than the equations, in eval mode: others have it too."""
+        """True where a step is no more than the equations, in eval mode; else it is looped."""
         return not any(self.zoneouts)
-
-    @property
-    def needs_loop(self) -> bool:
-        """True where only the loop has the cell's step, in training or in eval mode."""
-        return not self.is_plain
 
     def kernels(self) -> Mapping[str, Kernel]:
         """Kernels besides the loop, by their names in `kernel`; the first that fits is `auto`.

@@ -25,14 +25,13 @@ def stepped_options(
     kernel: str, hidden_dropout: float, zoneout: float, layer_norm: bool
 ) -> Iterator[tuple[str, str]]:
     """Yields a kernel that lacks the options of a cell, as `checked` takes it."""
-    options = {
-        "cell.hidden_dropout": hidden_dropout,
-        "cell.zoneout": zoneout,
-        "cell.layer_norm": layer_norm,
-    }
+    options = {"cell.zoneout": zoneout, "cell.layer_norm": layer_norm}
+    if kernel == "fused":
+        options["cell.hidden_dropout"] = hidden_dropout
     given = [name for name, value in options.items() if value]
     if kernel in ("fused", "fast") and given:
-        yield "kernel", f"has no step with {' and '.join(given)}; allowed: auto, loop"
+        allowed = "auto, loop" if zoneout or layer_norm else "auto, fast, loop"
+        yield "kernel", f"has no step with {' and '.join(given)}; allowed: {allowed}"
 
 
 class RegularizedCell(Cell):
@@ -85,7 +84,7 @@ class RegularizedCell(Cell):
             kernel=kernel,
         )
         self.hidden_dropout, self.layer_norm = hidden_dropout, layer_norm
-        self.mask: Tensor | None = None
+        self.needs_mask = hidden_dropout > 0
         rows = len(self.gate_names) * hidden_size
         self.gain_input = nn.Parameter(torch.ones(rows)) if layer_norm else None
         self.gain_hidden = nn.Parameter(torch.ones(rows)) if layer_norm else None
@@ -123,11 +122,6 @@ class RegularizedCell(Cell):
     def is_plain(self) -> bool:
         """See `Cell`."""
         return super().is_plain and not self.layer_norm
-
-    @property
-    def needs_loop(self) -> bool:
-        """See `Cell`."""
-        return super().needs_loop or self.hidden_dropout > 0
 
     def onnx_project(self, graph: Graph, x: Value) -> Value:
         """See `Cell`."""

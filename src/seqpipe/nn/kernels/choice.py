@@ -19,8 +19,7 @@ def select_kernel(cell: Cell) -> Kernel:
     Raises:
         ConfigError: the cell has no such kernel.
     """
-    own = "kernels" in vars(type(cell)) and not cell.needs_loop
-    found = {**(cell.kernels() if own else {}), "loop": StepLoop()}
+    found = _kernels_of(cell)
     if cell.kernel == "auto":
         return FirstThatFits("auto", *found.values())
     if cell.kernel not in found:
@@ -28,6 +27,28 @@ def select_kernel(cell: Cell) -> Kernel:
         wrong = f"{type(cell).__name__} has no such kernel with its present options"
         raise ConfigError(f"cell.kernel={cell.kernel}: {wrong}; allowed: {allowed}")
     return found[cell.kernel]
+
+
+def _kernels_of(cell: Cell) -> dict[str, Kernel]:
+    """The kernels that have the step of a cell with its options, by name; the loop last."""
+    own = "kernels" in vars(type(cell)) and cell.is_plain
+    found = cell.kernels() if own else {}
+    if cell.needs_mask:
+        found = {name: kernel for name, one in found.items() if (kernel := _masking(one))}
+    return {**found, "loop": StepLoop()}
+
+
+def _masks(kernel: Kernel) -> bool:
+    """See `Kernel`; a kernel of the user's need not say so."""
+    return getattr(kernel, "masks", False)
+
+
+def _masking(kernel: Kernel) -> Kernel | None:
+    """The kernel, or those of several, that read h_{t-1} through a mask; None: there is none."""
+    if isinstance(kernel, FirstThatFits):
+        kernels = [one for one in kernel.kernels if _masks(one)]
+        return FirstThatFits(kernel.name, *kernels) if kernels else None
+    return kernel if _masks(kernel) else None
 
 
 def kernel_on(kernel: Kernel, device: torch.device, dtype: torch.dtype) -> Kernel:
@@ -45,6 +66,7 @@ class FirstThatFits:
 
     def __init__(self, choice: str, *kernels: Kernel) -> None:
         self.name, self.kernels = choice, kernels
+        self.masks = all(map(_masks, kernels))
 
     def first(self, device: torch.device, dtype: torch.dtype) -> Kernel:
         """The kernel for weights of this dtype on this device; the last one where none fits."""
@@ -96,7 +118,7 @@ def fast_lstm(*, output_tanh: bool, peephole: Peephole = "none") -> Kernel:
 def cannot_run(cell: Cell, device: torch.device) -> str:
     """The message about a kernel that cannot run a cell on a device, and what is allowed."""
     dtype = cell.weight_hidden.dtype
-    found = cell.kernels().items()
-    allowed = ", ".join(["auto", *(name for name, one in found if one.fits(device, dtype)), "loop"])
+    found = _kernels_of(cell).items()
+    allowed = ", ".join(["auto", *(name for name, one in found if one.fits(device, dtype))])
     wrong = f"it cannot run {type(cell).__name__} in {str(dtype).removeprefix('torch.')}"
     return f"cell.kernel={cell.kernel}: {wrong} on {device.type} here; allowed: {allowed}"

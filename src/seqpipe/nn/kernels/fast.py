@@ -18,7 +18,14 @@ from torch import Tensor
 from seqpipe.errors import ConfigError
 from seqpipe.nn.cell import Cell, State
 from seqpipe.nn.kernels.packed_steps import PackedSteps, pack_steps
-from seqpipe.nn.kernels.products import Weight, linear, outer
+from seqpipe.nn.kernels.products import (
+    MaskedProducts,
+    MaskedReads,
+    Product,
+    Weight,
+    linear,
+    outer,
+)
 
 MINUS_ONE = torch.tensor([[-1.0]])
 
@@ -62,22 +69,32 @@ class Recurrent:
     Args:
         weight: on h_{t-1}, (G*H, H).
         extra: the cell's other parameters, in the order of `FastKernel.extra`.
-        rows: sequences that run at most.
+        steps: the real steps.
         half: multiply in bfloat16.
+        mask: (B, H) that multiplies h_{t-1} in the products, sorted; None: nothing does.
     """
 
     weight: Tensor
     extra: tuple[Tensor, ...]
-    rows: int
+    steps: PackedSteps
     half: bool
+    mask: Tensor | None = None
 
-    def prepared(self, matrix: Tensor) -> Weight:
-        """A matrix for the products of all steps."""
-        return Weight(matrix, self.rows, half=self.half)
+    def prepared(self, matrix: Tensor) -> Product:
+        """A matrix (K, H) for the products of all steps, which read h_{t-1}."""
+        weight = Weight(matrix, self.steps.B, half=self.half)
+        return weight if self.mask is None else MaskedReads(weight, self.mask)
 
-    def outer(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """See `products.outer`."""
-        return outer(rows, columns, half=self.half)
+    def prepared_back(self, matrix: Tensor) -> Product:
+        """A matrix (H, K) for the gradients by h_{t-1} of all steps."""
+        weight = Weight(matrix, self.steps.B, half=self.half)
+        return weight if self.mask is None else MaskedProducts(weight, self.mask)
+
+    def outer(self, rows: Tensor, read: Tensor) -> Tensor:
+        """The gradient of a matrix. rows: (N, K); read: (N, H), before the mask. (K, H)."""
+        if self.mask is not None:
+            read = read * torch.cat([self.mask[:n] for n in self.steps.counts])
+        return outer(rows, read, half=self.half)
 
 
 class FastKernel(ABC):
@@ -93,7 +110,7 @@ class FastKernel(ABC):
         extra: names of the cell's parameters besides weights and bias.
     """
 
-    name = "fast loop"
+    name, masks = "fast loop", True
     order: ClassVar[tuple[int, ...]]
     tanh_blocks: ClassVar[tuple[int, ...]] = ()
     extra: tuple[str, ...] = ()
@@ -117,7 +134,7 @@ class FastKernel(ABC):
         with torch.autocast("cpu", enabled=False):
             x = x.to(state[0].dtype) if half else x  # another dtype is refused by the product
             run: Any = _Run.apply
-            outputs, *last = run(self, steps, half, x, *parameters, *state)
+            outputs, *last = run(self, steps, half, cell.mask, x, *parameters, *state)
         return outputs, tuple(last) if final else ()
 
     def fits(self, device: torch.device, dtype: torch.dtype) -> bool:
@@ -203,7 +220,13 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, kernel: FastKernel, steps: PackedSteps, half: bool, x: Tensor, *tensors: Tensor
+        ctx: Any,
+        kernel: FastKernel,
+        steps: PackedSteps,
+        half: bool,
+        mask: Tensor | None,
+        x: Tensor,
+        *tensors: Tensor,
     ) -> Any:
         parameters = tensors[: 3 + len(kernel.extra)]
         weight_input, weight_hidden, bias, *extra = parameters
@@ -211,9 +234,10 @@ class _Run(torch.autograd.Function):
         packed = steps.pack(x)
         arranged, bias = kernel.arranged(weight_input), kernel.arranged(bias)
         projected = linear(packed, arranged, bias, half=half)
-        recurrent = Recurrent(kernel.arranged(weight_hidden), tuple(extra), steps.B, half)
+        mask = None if mask is None else steps.sort(mask)
+        recurrent = Recurrent(kernel.arranged(weight_hidden), tuple(extra), steps, half, mask)
         run = kernel.forward(steps, projected, recurrent, first)
-        ctx.kernel, ctx.steps, ctx.half = kernel, steps, half
+        ctx.kernel, ctx.steps, ctx.half, ctx.mask = kernel, steps, half, mask
         ctx.sizes = len(run.states), len(run.kept)
         ctx.save_for_backward(*parameters, packed, run.gates, *run.states, *run.kept)
         final = (steps.unsort(steps.last(part)) for part in run.states)
@@ -231,19 +255,19 @@ class _Run(torch.autograd.Function):
         by_h = torch.cat([torch.zeros_like(by_final[0]), steps.pack(by_outputs)])
         by_h.index_add_(0, steps.last_rows(), steps.sort(by_final[0]))
         by_states = (by_h, *(steps.sort(part).clone() for part in by_final[1:]))
-        recurrent = Recurrent(kernel.ordered(weight_hidden), tuple(extra), steps.B, half)
+        recurrent = Recurrent(kernel.ordered(weight_hidden), tuple(extra), steps, half, ctx.mask)
 
         with torch.autocast("cpu", enabled=False):
             found = kernel.backward(run, recurrent, by_states)
             d, back = found.projected, kernel.disarranged
             by_x = None
-            if ctx.needs_input_grad[3]:
+            if ctx.needs_input_grad[4]:
                 by_x = steps.unpack(linear(d, kernel.ordered(weight_input).t(), half=half))
             by_weights = (
-                back(recurrent.outer(d, packed)),
+                back(outer(d, packed, half=half)),
                 back(found.weight_hidden),
                 back(d.sum(0)),
                 *found.extra,
             )
         by_first = (steps.unsort(part[: steps.B]) for part in by_states)
-        return None, None, None, by_x, *by_weights, *by_first
+        return None, None, None, None, by_x, *by_weights, *by_first

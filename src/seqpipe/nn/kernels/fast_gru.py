@@ -18,7 +18,7 @@ from seqpipe.nn.kernels.fast import (
     sigmoid_to_tanh,
 )
 from seqpipe.nn.kernels.packed_steps import PackedSteps
-from seqpipe.nn.kernels.products import Weight
+from seqpipe.nn.kernels.products import Product
 
 
 class FastSimplifiedGRU(FastKernel):
@@ -55,7 +55,7 @@ class FastSimplifiedGRU(FastKernel):
         before = steps.all_before(run.states[0])
         keeps = 1.0 - u
         slopes = _by_update_and_candidate(u, c, before, keeps)
-        hidden = recurrent.prepared(recurrent.weight.t())
+        hidden = recurrent.prepared_back(recurrent.weight.t())
         d = _back_through(steps, dh, slopes, keeps, hidden, read=slice(None))
         return Gradients(d, recurrent.outer(d, before))
 
@@ -102,7 +102,9 @@ class FastGRU(FastKernel):
         slopes = _by_update_and_candidate(u, c, before, keeps)
         reset_slope = torch.addcmul(reset, reset, r, value=-1.0)  # h r (1 - r)
         d = r.new_empty(len(r), 3, H)
-        gates, candidate = map(recurrent.prepared, recurrent.weight.t().split([2 * H, H], dim=1))
+        gates, candidate = map(
+            recurrent.prepared_back, recurrent.weight.t().split([2 * H, H], dim=1)
+        )
         loop = zip(
             *map(steps.steps, (d[:, 0], d[:, 2], d[:, 1:], d.flatten(1)[:, : 2 * H])),
             *map(steps.steps, (slopes, reset_slope, r, keeps)),
@@ -166,7 +168,7 @@ class FastGRUResetAfter(FastKernel):
         torch.mul(_by_candidate(u, c, out=by_c), r, out=by_q)
         torch.mul(product, by_q, out=by_r).addcmul_(by_r, r, value=-1.0).mul_(0.5)
         _by_update(u, c, before, keeps, out=by_u)
-        hidden = recurrent.prepared(recurrent.weight.t())
+        hidden = recurrent.prepared_back(recurrent.weight.t())
         d = _back_through(steps, dh, slopes, keeps, hidden, read=slice(H, None))
         by_projected = torch.cat([d[:, H : 3 * H], d[:, :H]], dim=1)
         by_hidden = recurrent.outer(d[:, H:], before)
@@ -174,7 +176,7 @@ class FastGRUResetAfter(FastKernel):
 
 
 def _back_through(
-    steps: PackedSteps, dh: Tensor, slopes: Tensor, keeps: Tensor, hidden: Weight, read: slice
+    steps: PackedSteps, dh: Tensor, slopes: Tensor, keeps: Tensor, hidden: Product, read: slice
 ) -> Tensor:
     """The gradients by the pre-activations where all of them follow from that by c<t>, (N, k*H).
 

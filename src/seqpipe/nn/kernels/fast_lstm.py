@@ -15,7 +15,7 @@ from seqpipe.nn.kernels.fast import (
     sigmoid_to_tanh,
 )
 from seqpipe.nn.kernels.packed_steps import PackedSteps
-from seqpipe.nn.kernels.products import Weight
+from seqpipe.nn.kernels.products import Product
 
 Peephole = Literal["none", "previous", "current"]
 
@@ -95,7 +95,7 @@ class FastLSTM(FastKernel):
                 to_c.addcmul_(slopes[:, 0], see[0])
             else:
                 past = slopes[:, 0] * see[0]
-        hidden = recurrent.prepared(recurrent.weight.t())
+        hidden = recurrent.prepared_back(recurrent.weight.t())
         d = self._loop(run, hidden, by_states, slopes, to_c, to_before, past)
 
         by_extra: tuple[Tensor, ...] = ()
@@ -109,7 +109,7 @@ class FastLSTM(FastKernel):
     def _loop(
         self,
         run: Pass,
-        hidden: Weight,
+        hidden: Product,
         by_states: tuple[Tensor, ...],
         slopes: Tensor,
         to_c: Tensor,

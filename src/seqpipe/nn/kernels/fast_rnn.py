@@ -48,7 +48,7 @@ class FastRNN(FastKernel):
         h = run.gates  # a<t> of every step
         slope = 1.0 - h * h if self.nonlinearity == "tanh" else (h > 0).to(h.dtype)
         d = torch.empty_like(h)
-        hidden = recurrent.prepared(recurrent.weight.t())
+        hidden = recurrent.prepared_back(recurrent.weight.t())
         loop = zip(
             *map(steps.steps, (d, dh[steps.B :], slope)),
             steps.before(dh),

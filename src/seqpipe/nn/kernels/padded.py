@@ -14,6 +14,7 @@ class PaddedKernel(ABC):
     """A kernel that runs all sequences of a batch for all its steps."""
 
     name: str
+    masks = False
 
     def __call__(
         self,

@@ -49,6 +49,43 @@ class Weight:
             target.add_(self.times(x))
 
 
+class MaskedReads:
+    """A weight whose products read x times a mask.
+
+    Args:
+        weight: W (K, D).
+        mask: (B, D); products with fewer rows are those of the first sequences.
+    """
+
+    def __init__(self, weight: Weight, mask: Tensor) -> None:
+        self.weight, self.mask = weight, mask
+
+    def times(self, x: Tensor) -> Tensor:
+        """See `Weight`."""
+        return self.weight.times(x * self.mask[: len(x)])
+
+    def add_to(self, target: Tensor, x: Tensor) -> None:
+        """See `Weight`."""
+        self.weight.add_to(target, x * self.mask[: len(x)])
+
+
+class MaskedProducts(MaskedReads):
+    """A weight whose products are multiplied by a mask, (B, K): the gradient of `MaskedReads`."""
+
+    def times(self, x: Tensor) -> Tensor:
+        """See `Weight`."""
+        product = self.weight.times(x)
+        return product.to(self.mask.dtype).mul_(self.mask[: len(x)])
+
+    def add_to(self, target: Tensor, x: Tensor) -> None:
+        """See `Weight`."""
+        target.add_(self.times(x))
+
+
+Product = Weight | MaskedReads
+"""A weight for the products of all steps."""
+
+
 def linear(x: Tensor, matrix: Tensor, bias: Tensor | None = None, *, half: bool = False) -> Tensor:
     """X W^T + b of many rows, in the precision of x.
 

@@ -12,7 +12,7 @@ from seqpipe.nn.masks import last_real_step
 class StepLoop(PaddedKernel):
     """Steps the cell through time, with the input's product taken for all steps at once."""
 
-    name = "step loop"
+    name, masks = "step loop", True
 
     def run(
         self,

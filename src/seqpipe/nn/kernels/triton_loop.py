@@ -117,7 +117,7 @@ class TritonLoop(ABC):
         extra: names of the cell's parameters besides weights and bias.
     """
 
-    name = "Triton loop"
+    name, masks = "Triton loop", False
     extra: tuple[str, ...] = ()
 
     def __call__(
