@@ -49,6 +49,10 @@ Seed = Annotated[int, SEED]
 THREADS = whole(1, 1024)  # OpenMP aborts the program where it cannot start as many
 Threads = Annotated[int, THREADS]
 
+LEAVE_ONE_OUT = "leave_one_out"
+Folds = Annotated[int | Literal["leave_one_out"], either(whole(2), choice("leave_one_out"))]
+"""A number of folds, or one for each item."""
+
 # Options of decoding, in training, in Python and on the command line.
 BeamSize = Annotated[int, whole(1, 10_000)]  # 1 is greedy
 NBest = Annotated[int, whole(1, 10_000)]

@@ -16,6 +16,7 @@ from torch import nn
 
 from seqpipe.config.config_view import Tree
 from seqpipe.config.schema import READ_BY_THE_RUN, TAKEN_BY_THE_RUN
+from seqpipe.data import dataset
 from seqpipe.data.base import SequenceSpec
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.prepare import ExampleCheck
@@ -69,13 +70,10 @@ def _build_data(
 ) -> SequenceData:
     node = cfg.data
     written: Any = OmegaConf.to_container(node, resolve=True)
-    names = [name for name in ("source", "x", "y") if node[name] is not None]
     if make is not None:
-        parts = {name: make(written[name], f"data.{name}") for name in names}
+        parts = {name: make(written[name], f"data.{name}") for name in _parts_of(node)}
     else:
-        parts = {name: instantiate(node[name], f"data.{name}") for name in names}
-        for name, part in parts.items():
-            check_kind(part, f"data.{name}", written[name]["_target_"])
+        parts = _data_parts(cfg)
     with refusing(cfg, *([] if make else ["data"])):
         return SequenceData(
             **parts,
@@ -84,8 +82,34 @@ def _build_data(
             fitted=fitted,
             only=only,
             check=_example_check(cfg) if task is None else task.own_check,
-            **{name: node[name] for name in READ_BY_THE_RUN["data"] if name != "x"},
+            **{name: node.get(name) for name in READ_BY_THE_RUN["data"] if name != "x"},
         )
+
+
+def _parts_of(node: DictConfig) -> list[str]:
+    return [name for name in ("source", "x", "y") if node[name] is not None]
+
+
+def _data_parts(cfg: DictConfig) -> dict[str, Any]:
+    """The source and the fields of a configuration, by name."""
+    node = cfg.data
+    parts = {name: instantiate(node[name], f"data.{name}") for name in _parts_of(node)}
+    for name, part in parts.items():
+        check_kind(part, f"data.{name}", node[name]["_target_"])
+    return parts
+
+
+def count_folds(cfg: DictConfig) -> int:
+    """The number of folds of a configuration, whose records are read once.
+
+    Raises:
+        DataError: the data cannot be read, or has too few items.
+        ConfigError: it cannot be split into folds.
+    """
+    try:
+        return dataset.count_folds(**_data_parts(cfg), folds=cfg.data.folds)
+    except (ConfigError, DataError) as error:
+        raise type(error)([Tree(cfg).as_written(text) for text in error.problems]) from None
 
 
 def _example_check(cfg: DictConfig) -> ExampleCheck | None:

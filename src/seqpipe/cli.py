@@ -32,12 +32,14 @@ from seqpipe.config.adjustments import drop_inherited
 from seqpipe.config.commandline import check_command, flags_first, read_flags
 from seqpipe.config.compose import Launch
 from seqpipe.config.config_view import Tree
+from seqpipe.config.folds import FoldSweep
 from seqpipe.config.hydra_job import (
     TO_BE_REMOVED,
     arguments_of_job,
     has_own_process,
     is_sweep,
     job_name,
+    job_number,
     launch_of_job,
     sweep_folder,
 )
@@ -46,7 +48,7 @@ from seqpipe.config.nested_groups import with_slashes
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.signatures import import_targets
 from seqpipe.config.sweep_callback import Comparison
-from seqpipe.errors import ConfigError
+from seqpipe.errors import ConfigError, DataError
 from seqpipe.processes import ignore_stale_ranks, is_launched, rank, starting_children
 from seqpipe.signals import raise_on_signals
 from seqpipe.terminal import (
@@ -120,9 +122,9 @@ def _run_panel_command(command: str, words: list[str]) -> int:
     file, words = file_of_replay(words) if command == "replay" else (None, words)
     sys.argv[1:] = words  # Hydra reads it, and Lightning's child processes
     is_completion = bool({"-sc", "--shell-completion"} & {*words})
-    composed = None if is_completion else _check_configuration(words)
+    composed, runs = (None, 0) if is_completion else _check_configuration(words, command)
     OmegaConf.register_new_resolver("commands", listed, replace=True)  # for the text of --help
-    jobs = _Jobs(command, file)
+    jobs = _Jobs(command, file, runs)
 
     @hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name="config")
     def run_hydra(cfg: DictConfig) -> float:
@@ -149,12 +151,17 @@ def _run_panel_command(command: str, words: list[str]) -> int:
     return jobs.exit_code()
 
 
-def _check_configuration(argv: list[str]) -> Composed | None:
+def _check_configuration(argv: list[str], command: str) -> tuple[Composed | None, int]:
     """Refuses a configuration that cannot work, and rewrites `sys.argv` as Hydra accepts it.
+
+    Args:
+        argv: flags and overrides.
+        command: train, describe or replay.
 
     Returns:
         the configuration of the one job to run; None for a sweep, whose sweeper composes each job
-        (it may choose values of its own, and run the job elsewhere), and where Hydra only prints.
+        (it may choose values of its own, and run the job elsewhere), and where Hydra only prints;
+        and the number of runs of a cross-validation, 0 for everything else.
     """
     flags = read_flags(argv)
     own = [] if flags.config_dir is None else [flags.config_dir]
@@ -163,13 +170,28 @@ def _check_configuration(argv: list[str]) -> Composed | None:
     sys.argv[1:] = words
     if flags.hydra_help:
         end_on_closed_pipe()
-        return None
-    composed = check_command(flags)
+        return None, 0
+    checked = check_command(flags, each_fold=command == TRAIN)
+    composed = checked.composed
     sys.argv[1:] = [part for word in words for part in _hydra_deletion(word, composed.nulls)]
+    if checked.folds is not None:
+        count = _count_folds(checked.folds)
+        sys.argv[1:] = checked.folds.command_line(sys.argv[1:], count)
+        return None, count * len(checked.folds.jobs)
     if flags.help or flags.cfg or flags.info:
         end_on_closed_pipe()
-        return None
-    return None if flags.multirun or composed.is_sweep else composed
+        return None, 0
+    return (None if flags.multirun or composed.is_sweep else composed), 0
+
+
+def _count_folds(sweep: FoldSweep) -> int:
+    """The number of folds, the same for all jobs; torch is imported, and the data is read."""
+    from seqpipe.runs.folds import count_folds
+
+    try:
+        return count_folds(sweep.jobs)
+    except DataError as error:
+        raise ConfigError(error.problems) from None
 
 
 def _hydra_deletion(word: str, nulls: Collection[str]) -> list[str]:
@@ -186,10 +208,11 @@ class _Jobs:
     Args:
         command: train, describe or replay.
         file: of `replay`.
+        runs_of_folds: how many jobs a cross-validation has, of which each prints a line; 0: none.
     """
 
-    def __init__(self, command: str, file: str | None) -> None:
-        self.command, self.file = command, file
+    def __init__(self, command: str, file: str | None, runs_of_folds: int = 0) -> None:
+        self.command, self.file, self.runs_of_folds = command, file, runs_of_folds
         self.count = 0
         self.failed: list[tuple[str, int]] = []
 
@@ -207,7 +230,8 @@ class _Jobs:
         finally:
             _remove_empty(launch.output_dir, launch.root)
         if rank() == 0:
-            print_text(result.summary)
+            place = f"run {job_number() + 1} of {self.runs_of_folds}, fold {cfg.data.fold}"
+            print_text(f"{place}: {result.line}" if self.runs_of_folds else result.summary)
         return result.monitored
 
     def exit_code(self) -> int:
@@ -243,14 +267,15 @@ def _run_job(cfg: DictConfig, launch: Launch) -> "RunResult":
 
 def _compare(sweep: Comparison, command: str) -> None:
     """Writes the page about a sweep; if no job left anything, removes the sweep's folder."""
-    from seqpipe.runs.sweep import compare
+    from seqpipe.runs.sweep import compare, print_folds
 
     try:
-        page = compare(sweep.folder, command=command, figure=sweep.figure, **sweep.options)
+        page, folds = compare(sweep.folder, command=command, figure=sweep.figure, **sweep.options)
     except Exception:  # the runs themselves are complete
         traceback.print_exc()
         print_error(f"{sweep.folder}: the jobs could not be compared")
         return
+    print_folds(folds)
     if page is not None:
         print_text(
             f"comparison: {page.relative_to(Path.cwd()) if Path.cwd() in page.parents else page}"

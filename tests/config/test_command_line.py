@@ -114,8 +114,9 @@ def test_a_wrong_name_or_value_or_a_request_for_help_does_not_import_torch(envir
         (
             "--cfg job -p hydra.run",
             "--package=hydra.run: nothing there in --cfg job; allowed: cell, architecture, task, "
-            "optim, scheduler, callbacks, logger, diagnostics, seed, hidden_size, depth, "
-            "bidirectional, dropout, preflight, resume, trainer, data",
+            "optim, scheduler, averaging, callbacks, logger, diagnostics, seed, folds, fold, "
+            "hidden_size, depth, bidirectional, dropout, input_dropout, output_dropout, "
+            "locked_dropout, weight_noise, preflight, resume, trainer, data",
         ),
         (
             "--cfg all -p resume",

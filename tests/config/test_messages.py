@@ -14,7 +14,7 @@ CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
 EXPERIMENTS = ", ".join(sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml")))
 DATA = (
     "source, y, x, batch_size, batch_tokens, num_workers, seed, window, eval_window, bptt, "
-    "max_length, longer, keep, on_error, cache"
+    "max_length, longer, keep, folds, fold, on_error, cache"
 )
 TRAINER = (
     "max_epochs, accelerator, devices, num_nodes, strategy, precision, min_epochs, max_steps, "

@@ -20,7 +20,6 @@ SMALL_FILES = {
     "commands/export.py": "one file a command",
     "commands/register.py": "one file a command",
     "commands/serve.py": "one file a command",
-    "data/sources/digits.py": "a source of its own, named by class path in YAML files",
     "nn/weight_decay.py": "a rule about parameters of nn, used by the LightningModule",
     "nn/kernels/onednn_internals.py": "private operators of torch, in one module",
 }

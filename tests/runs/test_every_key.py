@@ -77,6 +77,8 @@ CASES = {
 EXEMPT = {
     "callbacks.early_stopping.check_on_train_epoch_end": "only false is allowed",
     "resume": "names a checkpoint; tests/runs/test_resume.py",
+    "folds": "acts together with a fold; tests/data/test_folds.py",
+    "fold": "acts together with folds; tests/data/test_folds.py",
     "preflight": "chooses which checks run; tests/runs/test_preflight.py",
     "data.x": "null where nothing is read; a field is walked where there is one",
     "match_parameters": "replaces hidden_size; tests/runs/test_matched_size.py",

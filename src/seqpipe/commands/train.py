@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from seqpipe.allocator import keep_freed_memory
 from seqpipe.config.compose import Launch
 from seqpipe.report.findings import Observer
-from seqpipe.runs import artifacts, failure, resume, summary
+from seqpipe.runs import artifacts, failure, folds, resume, summary
 from seqpipe.runs.checked_module import build_checked_module
 from seqpipe.runs.identity import judged_on
 from seqpipe.runs.load_data import Loaded, load_data
@@ -69,13 +69,15 @@ def train(
             fit(this, batches_done=0 if resumed is None else resumed.batches)
             test(this)
             if this.first:
+                folds.write_terms(this)
                 artifacts.keep_results(this)
         except BaseException as error:
             if this.first:
                 failure.write_failure_report(this, error)
             raise
-    lines, hashed = summary.closing_lines(this), judged_on(cfg, data)
-    return RunResult(this.metrics, this.monitored, folder, tracker.run_id, lines, hashed)
+    lines, line = summary.closing_lines(this), summary.closing_line(this)
+    hashed = judged_on(cfg, data)
+    return RunResult(this.metrics, this.monitored, folder, tracker.run_id, lines, line, hashed)
 
 
 def fit(run: TrainingRun, batches_done: int) -> None:
@@ -88,7 +90,7 @@ def fit(run: TrainingRun, batches_done: int) -> None:
         batches_done: of the unfinished epoch of the checkpoint that is resumed from.
     """
     cfg, trainer, module, history = run.cfg, run.trainer, run.module, run.history
-    if run.first:
+    if run.first and not run.is_later_fold:
         summary.print_start(run)
     run.tracker.log_metrics({**run.preflight.metrics, "parameters": run.parameters}, step=0)
     overfit = cfg.trainer.overfit_batches > 0

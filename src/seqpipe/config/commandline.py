@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from seqpipe.config.config_view import Tree
+from seqpipe.config.folds import FoldSweep, of_first_fold, runs_each_fold, settings_of_folds
 from seqpipe.config.hydra_internals import BASIC_SWEEPER, action_of, flags_parser
 from seqpipe.config.loader import Composed, Loader, in_quotes, parse
 from seqpipe.config.nested_groups import with_dots, with_slashes
@@ -32,10 +33,12 @@ class Checked(NamedTuple):
     Args:
         composed: the configuration; for a sweep the one its jobs start from.
         problems: everything wrong with it, or with the jobs.
+        folds: of a command that is run for each fold; None for all others.
     """
 
     composed: Composed
     problems: list[str]
+    folds: FoldSweep | None = None
 
 
 def read_flags(argv: Sequence[str]) -> argparse.Namespace:
@@ -114,11 +117,15 @@ def flags_first(argv: Sequence[str]) -> list[str]:
     return [*flags, *overrides]
 
 
-def check_command(flags: argparse.Namespace) -> Composed:
+def check_command(flags: argparse.Namespace, *, each_fold: bool = True) -> Checked:
     """Refuse a command that cannot work, with every problem found.
 
+    Args:
+        flags: and overrides, see `read_flags`.
+        each_fold: see `check`.
+
     Returns:
-        its configuration; for a sweep the one its jobs start from.
+        what is known of it, without problems.
 
     Raises:
         ConfigError: with every problem found.
@@ -131,6 +138,7 @@ def check_command(flags: argparse.Namespace) -> Composed:
         sweep=flags.multirun,
         config_name=flags.config_name or "config",
         names_only=shown,
+        each_fold=each_fold and not shown,
     )
     if checked.problems:
         raise ConfigError(checked.problems)
@@ -140,7 +148,7 @@ def check_command(flags: argparse.Namespace) -> Composed:
         raise ConfigError(
             f"--package={package}: nothing there in --cfg {flags.cfg}; allowed: {holds}"
         )
-    return composed
+    return checked
 
 
 def check(
@@ -150,6 +158,7 @@ def check(
     sweep: bool = False,
     config_name: str = "config",
     names_only: bool = False,
+    each_fold: bool = False,
 ) -> Checked:
     """Compose and check, collecting problems.
 
@@ -159,6 +168,7 @@ def check(
         sweep: whether several values of a key make several jobs.
         config_name: the primary configuration.
         names_only: import no class; values are then judged only by the rules of `schema`.
+        each_fold: whether `folds` without a `fold` makes a job for each of them.
 
     Raises:
         ConfigError: nothing can be composed at all.
@@ -175,6 +185,11 @@ def check(
     ]
     sweeping = [o for o in parsed if o.is_sweep_override()]
     composed = loader.compose([o for o in parsed if not o.is_sweep_override()], unreadable)
+    settings = None
+    if each_fold and runs_each_fold(composed, parsed):
+        settings = settings_of_folds(composed, parsed)
+        parsed += of_first_fold(settings)
+        composed = loader.compose([o for o in parsed if not o.is_sweep_override()], unreadable)
     unread = [loader.unreadable_problem(each, composed.cfg) for each in unreadable.values()]
     problems = [*unread, *problems]
     if sweep or composed.is_sweep:
@@ -185,7 +200,11 @@ def check(
         problems += _no_sweep(composed, parsed)
         unjudged = composed.refused | {o.key_or_group for o in sweeping}
         problems += _problems(composed._replace(refused=unjudged), parsed, names_only)
-    return Checked(composed, problems)
+    if settings is None or problems:
+        return Checked(composed, problems)
+    jobs = [[*fixed, *swept] for fixed, swept in _jobs(loader, composed, parsed)]
+    folds = FoldSweep(settings, tuple(loader.compose(job, unreadable).cfg for job in jobs))
+    return Checked(composed, problems, folds)
 
 
 def _several(override: Override) -> str:

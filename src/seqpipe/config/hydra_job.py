@@ -49,10 +49,14 @@ def is_sweep() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
+def job_number() -> int:
+    """The number of the job in its sweep, from 0; 0 without a sweep."""
+    return int(HydraConfig.get().job.num) if is_sweep() else 0
+
+
 def job_name() -> str:
     """The number of the job and what was typed for it: `#2 (cell=gru optim.lr=0.1)`."""
-    config = HydraConfig.get()
-    number = config.job.num if is_sweep() else 0
+    config, number = HydraConfig.get(), job_number()
     return f"#{number} ({' '.join(map(with_dots, config.overrides.task))})"
 
 

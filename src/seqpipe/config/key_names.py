@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from seqpipe.config.config_view import Tree
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import (
+    FOLDS,
     FORMER_KEYS,
     GIVEN_BY_THE_RUN,
     GROUPS,
@@ -87,7 +88,7 @@ def name_problems(tree: Tree) -> Iterator[Problem]:
         if name not in (*PANEL, *GROUPS):
             yield unknown_problem(tree, "", str(name))
     for name in PANEL:
-        if name not in tree.written:
+        if name not in tree.written and name not in FOLDS:
             yield Problem(name, "", "is missing; allowed: leave it in")
     for group in GROUPS:
         node = tree.raw(group)
@@ -96,7 +97,7 @@ def name_problems(tree: Tree) -> Iterator[Problem]:
             yield Problem(group, None, f"an option must be chosen; allowed: {', '.join(options)}")
         elif isinstance(node, dict):
             for name in READ_BY_THE_RUN.get(group, ()):
-                if name not in node:
+                if name not in node and name not in FOLDS:
                     text = "is missing, and the run reads it; allowed: a value"
                     yield Problem(f"{group}.{name}", "", text)
     if isinstance(tree.raw("data"), dict):

@@ -16,7 +16,7 @@ from seqpipe.rules import (
 )
 
 PANEL = (
-    *("seed", "hidden_size", "match_parameters", "match_parameters_count"),
+    *("seed", "folds", "fold", "hidden_size", "match_parameters", "match_parameters_count"),
     *("depth", "bidirectional", "dropout"),
     *("input_dropout", "output_dropout", "locked_dropout"),
     *("activation_penalty", "temporal_activation_penalty"),
@@ -38,7 +38,10 @@ ADDED: dict[str, Any] = {
     **{"match_parameters": None, "match_parameters_count": "recurrent"},
     "init_range": None,
     "averaging": {"_target_": None},
+    "folds": None,
+    "fold": None,
 }
+FOLDS = ("folds", "fold")  # keys of the panel and of data that may be missing, which is null
 CAN_BE_NONE = ("cell", "averaging")  # groups whose option `none` makes nothing
 MAY_BE_NULL = ("experiment", "sweep")  # groups without a node of their own
 DATA_TARGET = "seqpipe.data.dataset.SequenceData"  # what takes the data node
@@ -82,7 +85,7 @@ READ_BY_THE_RUN: dict[str, tuple[str, ...]] = {
     "data": (
         *("x", "batch_size", "batch_tokens", "num_workers", "seed"),
         *("window", "eval_window", "bptt"),
-        *("max_length", "longer", "keep", "on_error", "cache"),
+        *("max_length", "longer", "keep", "folds", "fold", "on_error", "cache"),
     ),
     "task": ("monitor", "mode"),
     "trainer": (

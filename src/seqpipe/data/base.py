@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from seqpipe.data.columns import Array
+from seqpipe.data.folds import Fold
 from seqpipe.data.kinds import KINDS, Kind
 from seqpipe.data.kinds import FieldSpec as FieldSpec
 from seqpipe.data.kinds import SequenceSpec as SequenceSpec
@@ -24,34 +25,12 @@ from seqpipe.data.missing import is_blank, is_missing
 from seqpipe.data.placed import OneLabel as OneLabel
 from seqpipe.data.placed import PlacedRecord as PlacedRecord
 from seqpipe.data.placed import place as place
-from seqpipe.errors import DataError, did_you_mean
+from seqpipe.data.splits import SPLITS as SPLITS
+from seqpipe.data.splits import Found as Found
+from seqpipe.data.splits import Record as Record
+from seqpipe.data.splits import Splits as Splits
+from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.rules import Problem
-
-Record = Mapping[str, Any]
-"""One example as read: column -> value."""
-
-
-Found = Record | DataError
-"""A record, or an error in place of a record that cannot be used."""
-
-SPLITS = ("train", "valid", "test")
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The records of the three splits, which are disjoint and never change.
-
-    Each split can be read several times, in the same order: it is a list, or an object whose
-    `__iter__` reads the files. A DataError in place of a record explains why it cannot be used.
-    """
-
-    train: Iterable[Found]
-    valid: Iterable[Found]
-    test: Iterable[Found]
-
-    def by_name(self) -> dict[str, Iterable[Found]]:
-        """The three splits in their order, by name."""
-        return {split: getattr(self, split) for split in SPLITS}
 
 
 class Source(ABC):
@@ -118,6 +97,26 @@ class Source(ABC):
         """
         if self.wrapped is not None:
             self.wrapped.keep_together(columns)
+
+    def choose_fold(self, fold: Fold) -> None:
+        """Split into folds instead of shares, before reading: one is tested, all others trained on.
+
+        Raises:
+            ConfigError: the source cannot be split into folds.
+        """
+        if self.wrapped is None:
+            text = f"{type(self).__name__} splits its records itself; allowed: null, or other data"
+            raise ConfigError(f"data.folds={fold.of}: {text}")
+        self.wrapped.choose_fold(fold)
+
+    def count_items(self) -> int:
+        """Return how many distinct items are split into folds, of a source that can do so.
+
+        Raises:
+            DataError: as `read`.
+        """
+        assert self.wrapped is not None, "choose_fold has refused it"
+        return self.wrapped.count_items()
 
 
 class Field(ABC):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from seqpipe.bounds import Count, Seed, WholeNumber, checked
+from seqpipe.bounds import Count, Folds, Seed, WholeNumber, checked
 from seqpipe.data.augmented import Augmented, InEpoch
 from seqpipe.data.base import (
     SPLITS,
@@ -23,7 +23,8 @@ from seqpipe.data.base import (
 from seqpipe.data.batching import Batches, Example, Examples, ResumableLoader
 from seqpipe.data.cache import Cache
 from seqpipe.data.columns import Column, Integers
-from seqpipe.data.field_checks import check_fields, step_faults
+from seqpipe.data.field_checks import check_fields, item_role, step_faults
+from seqpipe.data.folds import Fold
 from seqpipe.data.hashing import code_digests, weights_digest
 from seqpipe.data.kinds import KINDS, Kind
 from seqpipe.data.prepare import ExampleCheck, Prepared, prepare
@@ -59,6 +60,9 @@ class SequenceData:
         max_length: most steps of an example, before it is cut into windows or lanes; None: any.
         longer: `truncate`, `drop` or `refuse` longer examples, see `MaxLength`.
         keep: which steps are kept of a truncated example, the `first` or the `last`.
+        folds: instead of shares for test, so many folds of all that is not validated on files of
+            its own, or `leave_one_out`: one for each item (or group, see the source). None: shares.
+        fold: the one to test, from 0; the others are trained and validated on. None: no folds.
         on_error: `stop` at records that cannot be used, or `skip` and count them.
         cache: folder where data prepared from files are kept; None: each run prepares them in
             memory.
@@ -100,6 +104,8 @@ class SequenceData:
         max_length: Count | None = None,
         longer: Literal["truncate", "drop", "refuse"] = "truncate",
         keep: Literal["first", "last"] = "first",
+        folds: Folds | None = None,
+        fold: WholeNumber | None = None,
         on_error: Literal["stop", "skip"] = "stop",
         cache: Annotated[str, text(r".+", "a folder")] | None = None,
         recipe: Mapping[str, Any] | None = None,
@@ -110,6 +116,7 @@ class SequenceData:
     ) -> None:
         check_fields(x, y)
         self.source, self.x, self.y = source, x, y
+        self.fold = None if folds is None or fold is None else choose_fold(source, y, folds, fold)
         self.batch_size, self.batch_tokens = batch_size, batch_tokens
         self.num_workers, self.seed, self.window, self.bptt = num_workers, seed, window, bptt
         self.on_error, self.show_progress = on_error, show_progress
@@ -259,6 +266,7 @@ class SequenceData:
         parts = (*_sources(self.source), *fields.values())
         prepared_by: dict[str, Any] = {"recipe": self._recipe(recipe), "on_error": self.on_error}
         prepared_by |= {"trim": repr(self.trim), "warnings": self.source.warnings()}
+        prepared_by |= {} if self.fold is None else {"fold": asdict(self.fold)}
         code = [code_digests(type(part)) for part in parts]
         if self.check is not None:
             prepared_by |= {"check": self.check.name, "windows": self._windows}
@@ -290,6 +298,37 @@ class SequenceData:
         if window is not None:
             x, y = None if x is None else x.cut(window), y.cut(window)
         return Examples(x, y, columns.get("text"))
+
+
+def choose_fold(source: Source, y: Field, folds: Folds, fold: int) -> Fold:
+    """Choose a fold of a source, its classes spread evenly if y is one of them.
+
+    Raises:
+        ConfigError: the source cannot be split into folds.
+    """
+    chosen = Fold(fold, folds, stratify=y.column if y.form.axes == () else None)
+    source.choose_fold(chosen)
+    return chosen
+
+
+def count_folds(source: Source, y: Field, x: Field | None = None, *, folds: Folds) -> int:
+    """Count the folds of a source, whose records are read once.
+
+    Args:
+        source: of the records.
+        y: see `SequenceData`, as x.
+        x: the field of the input, which identifies the items.
+        folds: a number, or `leave_one_out`.
+
+    Raises:
+        ConfigError: the source cannot be split into folds.
+        DataError: there are too few items.
+    """
+    check_fields(x, y)
+    chosen = choose_fold(source, y, folds, 0)
+    items = y if x is None or item_role(x, y) == "y" else x
+    source.keep_together([items.column])
+    return chosen.count(source.count_items())
 
 
 def _documents(columns: Mapping[str, Column]) -> tuple[Examples, Integers]:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from seqpipe.bounds import problems_together
 from seqpipe.data.base import Field
+from seqpipe.data.folds import fold_faults
 from seqpipe.data.kinds import KINDS, kinds_of
 from seqpipe.errors import ConfigError
 from seqpipe.rules import refusal
@@ -58,8 +59,10 @@ def step_faults(
     max_length: int | None,
     longer: str,
     keep: str,
+    folds: int | str | None,
+    fold: int | None,
 ) -> Iterator[tuple[str, str]]:
-    """Yield cuts of x and y that are impossible, or exclude each other: (argument, text).
+    """Yield cuts of x and y and folds that are impossible, or exclude each other: (argument, text).
 
     Args:
         x: a field or its class; None: there is none.
@@ -71,7 +74,10 @@ def step_faults(
         max_length: see `SequenceData`.
         longer: see `SequenceData`.
         keep: see `SequenceData`.
+        folds: see `SequenceData`.
+        fold: see `SequenceData`.
     """
+    yield from fold_faults(folds, fold)
     if max_length is None and longer != "truncate":
         yield "longer", "nothing is too long; allowed: truncate, or also data.max_length"
     if (max_length is None or longer != "truncate") and keep != "first":
@@ -116,8 +122,11 @@ def check_steps(x: Field | None, y: Field, settings: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: with each of them.
     """
-    cuts = dict.fromkeys(("window", "eval_window", "bptt", "batch_tokens", "max_length"))
-    given = {**cuts, "longer": "truncate", "keep": "first", **settings, "x": x, "y": y}
+    cuts: dict[str, Any] = dict.fromkeys(
+        ("window", "eval_window", "bptt", "batch_tokens", "max_length")
+    )
+    cuts |= {"longer": "truncate", "keep": "first", "folds": None, "fold": None}
+    given = {**cuts, **settings, "x": x, "y": y}
     problems = [
         str(one._replace(key=f"data.{one.key}")) for one in problems_together(step_faults, given)
     ]

@@ -22,6 +22,7 @@ from seqpipe.tasks.metrics import WeightedMean
 from seqpipe.tasks.ranking import Ranking, SortedScores
 from seqpipe.tasks.torchmetrics_internals import set_state
 
+_RANKED = "ranked."  # before the names of what is no sum
 MOST_GROUPS = 2_000
 """Number of sums that are kept: more examples are added up in random groups of equal size."""
 
@@ -90,6 +91,41 @@ class Evaluation:
             for name, metric in cast(Any, self.metrics).items():
                 terms = _terms_of_examples(metric, answers, truths, examples, len(batch))
                 self._add_terms(name, terms, groups)
+
+    def terms(self) -> dict[str, "np.ndarray[Any, Any]"]:
+        """Return what the groups of examples add to each state: `metric.state` -> (groups, ...).
+
+        And the scores whose order is measured, with their truths and groups, (N,) each.
+        """
+        ranked = {} if self.ranked is None else self.ranked.kept()
+        return {key: held.numpy() for key, held in {**self._sums, **ranked}.items()}
+
+    @classmethod
+    def of_terms(
+        cls, task: Task, terms: Sequence[Mapping[str, "np.ndarray[Any, Any]"]], examples: int
+    ) -> "Evaluation":
+        """Join the terms of several evaluations, without slices.
+
+        Args:
+            task: of a model whose metrics have the same states.
+            terms: of each evaluation, see `terms`.
+            examples: their number in all.
+
+        Raises:
+            ValueError: states that differ in name or shape.
+        """
+        joined = cls(task, [()] * examples)
+        if len({frozenset(some) for some in terms}) > 1:
+            raise ValueError("the metrics are not the same")
+        for key in (key for key in terms[0] if not key.startswith(_RANKED)):
+            joined._sums[key] = torch.from_numpy(np.concatenate([some[key] for some in terms]))
+        groups = 0
+        for some in terms:
+            if joined.ranked is not None:
+                joined.ranked.join(some, groups)
+            groups += len(some["loss.total"])
+        joined.slices_of_groups = [()] * groups
+        return joined
 
     def _add_terms(self, name: str, terms: Mapping[str, Tensor], groups: Tensor) -> None:
         """Add to the states of a metric the terms of each example, (B, ...), by its group."""
@@ -206,6 +242,21 @@ class _Ranked:
         self.metric.update(answers, truths, scores)
         each = groups.unsqueeze(1).expand_as(truths) if self.metric.has_steps(truths) else groups
         self.groups.append(each[self.metric.counted(truths).cpu()])
+
+    def kept(self) -> dict[str, Tensor]:
+        """The scores, their truths and their groups, (N,) each, by name."""
+        scores, truths, groups = self.metric.scores, self.metric.truths, self.groups
+        kept = {"scores": scores, "truths": truths, "groups": groups}
+        return {_RANKED + name: torch.cat([*held]).cpu() for name, held in kept.items() if held}
+
+    def join(self, kept: Mapping[str, "np.ndarray[Any, Any]"], first: int) -> None:
+        """Keep the scores of another evaluation, whose groups are numbered from `first`."""
+        held = {name: torch.from_numpy(one) for name, one in kept.items()}
+        if f"{_RANKED}scores" in held:
+            self.metric.scores.append(held[f"{_RANKED}scores"])
+            self.metric.truths.append(held[f"{_RANKED}truths"])
+        if f"{_RANKED}groups" in held:
+            self.groups.append(held[f"{_RANKED}groups"] + first)
 
     def compute(self, weights: Tensor) -> dict[str, Tensor]:
         """The metrics, with weights of the groups, (groups,)."""

@@ -1,7 +1,6 @@
 """The page about a sweep: a row a job, the best of them, and the mean over seeds."""
 
 import math
-import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,15 @@ from typing import Any
 from seqpipe.report.clipping_comparison import draw_clipping
 from seqpipe.report.figures import LONGEST_TITLE, VALID, figure, plain, save
 from seqpipe.report.findings import Finding, Row
+from seqpipe.report.fold_comparison import (
+    FOLD,
+    SEED,
+    FoldGroup,
+    best_in_words,
+    fold_sections,
+    mean_and_spread,
+    repeats_of_folds,
+)
 from seqpipe.report.gradient_comparison import draw_gradients
 from seqpipe.report.markdown import (
     Markup,
@@ -22,8 +30,6 @@ from seqpipe.report.markdown import (
 )
 from seqpipe.report.page import sections, write_page
 from seqpipe.report.sweep_jobs import FINISHED, Job, differing, setting
-
-REPEATED = "seed"  # jobs that differ in nothing else are repeats
 
 # The comparisons an experiment may end in: each draws into figures/ and returns findings.
 FIGURES: Mapping[str, Callable[..., list[Finding]]] = {
@@ -39,6 +45,7 @@ def write_comparison(
     command: str,
     ends_in: str | None = None,
     options: Mapping[str, Any] | None = None,
+    folds: Sequence[FoldGroup] = (),
 ) -> Path:
     """Writes comparison.md, comparison.html and their figures into the folder of a sweep.
 
@@ -48,23 +55,27 @@ def write_comparison(
         command: repeats the sweep when typed in a shell.
         ends_in: one of FIGURES; None for a plain sweep.
         options: arguments of that function.
+        folds: the jobs by everything but their fold; empty without folds.
 
     Returns:
         comparison.md.
     """
     assert jobs, "a comparison of something"
     findings = [] if ends_in is None else FIGURES[ends_in](folder, jobs, **(options or {}))
-    best = best_of(jobs)
-    parts = [heading(_title(jobs), 1), code(command, "sh"), _in_short(jobs, best)]
+    best = frozenset[int]() if folds else best_of(jobs)
+    in_short = [_in_short(jobs, best), *best_in_words(folds)]
+    parts = [heading(_title(jobs), 1), code(command, "sh"), " ".join(in_short)]
+    parts += fold_sections(folds)
     parts += sections(folder, findings)
     parts += [heading("Jobs"), table(list(_rows(jobs, best)))]
-    repeats = list(_repeats(jobs))
+    repeats = list(repeats_of_folds(folds) if folds else _repeats(jobs))
     if repeats:
         text = "Mean and standard deviation over the seeds of the jobs that finished."
         parts += [heading("Repeats"), text, table(repeats)]
     drawn = None if findings else _draw_results(folder, jobs, best)
     if drawn is not None:
-        text = "The result of each job; the best has a filled dot."
+        text = "The result of each job." if folds else ""
+        text = text or "The result of each job; the best has a filled dot."
         parts += [heading("Results"), text, picture(drawn.relative_to(folder))]
     return write_page(folder / "comparison", parts)
 
@@ -129,7 +140,8 @@ def _rows(jobs: Sequence[Job], best: frozenset[int]) -> Iterator[Row]:
         row |= {name: number(job.metrics[name]) if name in job.metrics else "" for name in tests}
         row["seconds"] = f"{job.seconds:.0f}" if math.isfinite(job.seconds) else ""
         row["run"] = _link(job)
-        row["best"] = Markup("**best**") if job.number in best else ""
+        if best:
+            row["best"] = Markup("**best**") if job.number in best else ""
         if failed:
             row["reason"] = job.message
         yield row
@@ -148,10 +160,10 @@ def _tests(jobs: Sequence[Job]) -> list[str]:
 
 def _repeats(jobs: Sequence[Job]) -> Iterator[Row]:
     """A row for each setting that was run with several seeds."""
-    keys = [key for key in differing(jobs) if key != REPEATED]
+    keys = [key for key in differing(jobs) if key != SEED]
     groups: dict[tuple[str, ...], list[Job]] = {}
     for job in jobs:
-        if job.status == FINISHED and REPEATED in job.overrides:
+        if job.status == FINISHED and SEED in job.overrides:
             groups.setdefault(tuple(job.overrides.get(key, "") for key in keys), []).append(job)
     if all(len(group) < 2 for group in groups.values()):
         return
@@ -160,18 +172,8 @@ def _repeats(jobs: Sequence[Job]) -> Iterator[Row]:
         row: dict[str, object] = dict(zip(keys, values, strict=True))
         row["seeds"] = len(group)
         for name in names:
-            row[name] = _mean_and_spread([j.metrics[name] for j in group if name in j.metrics])
+            row[name] = mean_and_spread([j.metrics[name] for j in group if name in j.metrics])
         yield row
-
-
-def _mean_and_spread(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    if not all(map(math.isfinite, values)):
-        return "not finite"
-    if len(values) == 1:
-        return number(values[0])
-    return f"{number(statistics.fmean(values))} ± {statistics.stdev(values):.2g}"
 
 
 def _draw_results(folder: Path, jobs: Sequence[Job], best: frozenset[int]) -> Path | None:
@@ -179,7 +181,8 @@ def _draw_results(folder: Path, jobs: Sequence[Job], best: frozenset[int]) -> Pa
     shown = [job for job in jobs if job.status == FINISHED and math.isfinite(job.result)]
     if len(shown) < 2 or len({job.judged for job in shown}) > 1 or len(shown) > 60:
         return None
-    keys, values = differing(jobs), [job.result for job in shown]
+    keys = [key for key in differing(jobs) if key != FOLD]  # folds share a line
+    values = [job.result for job in shown]
     names = [setting(job, keys) or f"job {job.number}" for job in shown]
     lines = {name: place for place, name in enumerate(dict.fromkeys(names))}
     with figure(8, 1.0 + 0.28 * len(lines)) as drawn:

@@ -27,7 +27,7 @@ _SHARE = 0.1
 _LEAVE_OUT = "allowed: leave it out"
 _NOT_OF_A_SOURCE = (  # keys of data that no source reads
     *("batch_size", "batch_tokens", "num_workers", "seed", "cache", "on_error"),
-    *("max_length", "longer", "keep", "window", "eval_window", "bptt"),
+    *("max_length", "longer", "keep", "window", "eval_window", "bptt", "folds", "fold"),
 )
 _MAKER = Maker()  # a source of the user's own is not imported
 
@@ -81,6 +81,8 @@ def change_data(config: dict[str, Any], typed: Sequence[str], split: str | None)
     problems = change.problems or list(_unread_keys(overrides, whole=change.is_other))
     if problems:
         raise ConfigError(problems)
+    if change.is_other:
+        change.data |= {"folds": None, "fold": None}
     split = split or change.split
     if change.is_other and isinstance(_innermost(change.data["source"]).get(split or ""), float):
         shares = f"{' '.join(typed)} is measured whole, and data.source.{split} is a share of it"
@@ -98,6 +100,9 @@ def _unread_keys(overrides: Iterable[Typed], *, whole: bool) -> Iterator[str]:
             yield f"{override.input_line}: {text}"
         if key == "data.seed":
             text = f"is of the order in training, a measurement has none; {_LEAVE_OUT}"
+            yield f"{override.input_line}: {text}"
+        if key in ("data.folds", "data.fold"):
+            text = f"the run was trained on other folds than its own; {_LEAVE_OUT}"
             yield f"{override.input_line}: {text}"
 
 

@@ -19,7 +19,7 @@ from seqpipe.config.compose import Launch
 from seqpipe.config.config_view import flat_params, is_kernel, leaves
 from seqpipe.config.loader import Composed
 from seqpipe.config.paths import conf_dir
-from seqpipe.config.schema import ADDED, FORMER_KEYS, GROUPS, PANEL
+from seqpipe.config.schema import ADDED, FOLDS, FORMER_KEYS, GROUPS, PANEL
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import shown
 from seqpipe.runs.find_run import training_store
@@ -143,6 +143,7 @@ def _recorded_config(found: RunRecord, own_code: bool) -> DictConfig:
     if missing:
         text = f"its config.yaml lacks {', '.join(missing)}; allowed: the version that wrote it"
         raise DataError(f"{found.typed}: {text} ({version})")
+    config["data"] = dict.fromkeys(FOLDS) | dict(config["data"])
     for key in FORMER_KEYS:
         if config.get(key):
             text = f"it did not train ({key}={shown(config[key])}); allowed: a run that trained"

@@ -119,14 +119,11 @@ def closing_lines(run: TrainingRun) -> str:
         names = [stack.kernel_name(run.device) for stack in recurrent_stacks(model)]
     kernel = "".join(f", {name}" for name in names[:1])
     chosen = f"{run.chosen.epoch} ({run.monitored_name} {run.monitored:.4g})"
-    tests = (
-        f"{name.removeprefix('test/')} {value:.4g}" for name, value in _test_metrics(run).items()
-    )
     rows = {
         "data": run.data.description,
         "model": f"{type(model).__name__}, {run.parameters:,} parameters{kernel}",
         _epoch_label(run): f"{chosen}; trained {run.seconds:.0f} s",
-        "test": ", ".join(tests),
+        "test": _tests_in_words(run),
         "threads": run.threads.line,
         "folder": str(run.folder),
         "mlflow run": f"{run_id} in {run.tracker.location}" if run_id else "not recorded",
@@ -140,6 +137,17 @@ def closing_lines(run: TrainingRun) -> str:
         )
         advice.insert(0, text)
     return as_lines(rows, advice)
+
+
+def closing_line(run: TrainingRun) -> str:
+    """The test, the epoch and the time in one line, for one of many runs."""
+    chosen = f"{run.monitored_name} {run.monitored:.4g} in epoch {run.chosen.epoch}"
+    return f"test {_tests_in_words(run)}; {chosen}; {duration(run.seconds)}"
+
+
+def _tests_in_words(run: TrainingRun) -> str:
+    tests = _test_metrics(run).items()
+    return ", ".join(f"{name.removeprefix('test/')} {value:.4g}" for name, value in tests)
 
 
 def as_lines(rows: Mapping[str, str], advice: Sequence[str] = ()) -> str:

@@ -5,16 +5,20 @@ Imports neither torch nor anything that does: a sweep may be refused before they
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
+from rich.table import Table
 
 from seqpipe.config.compose import Launch
+from seqpipe.console import PlainConsole
 from seqpipe.errors import ConfigError, DataError, first_line
 from seqpipe.report.comparison import write_comparison
+from seqpipe.report.fold_comparison import FoldGroup, group_folds, keys_of, write_folds
+from seqpipe.report.markdown import columns_of
 from seqpipe.report.sweep_jobs import (
     FAILED,
     FINISHED,
@@ -24,6 +28,23 @@ from seqpipe.report.sweep_jobs import (
     note_job,
     read_jobs,
 )
+
+
+def print_folds(groups: Sequence[FoldGroup]) -> None:
+    """Prints a table for each group of folds: pooled, and over the folds."""
+    console, keys = PlainConsole(), keys_of(groups)
+    for group in groups:
+        rows = list(group.rows())
+        console.print(group.title(keys))
+        found = Table()
+        for name in columns_of(rows):
+            found.add_column(name, justify="left" if name == "metric" else "right")
+        for row in rows:
+            found.add_row(*(str(row.get(name, "")) for name in columns_of(rows)))
+        if rows:
+            console.print(found)
+        if group.why:
+            console.print(f"not pooled: {group.why}")
 
 
 @dataclass
@@ -78,7 +99,19 @@ def _below(sweep: Path, folder: Path) -> str:
     return (folder.relative_to(sweep) if inside else folder).as_posix()
 
 
-def compare(sweep: Path, *, command: str, figure: str | None, **options: Any) -> Path | None:
+class Compared(NamedTuple):
+    """The comparison of a sweep.
+
+    Args:
+        page: None if no job left anything.
+        folds: the jobs by everything but their fold; none without folds.
+    """
+
+    page: Path | None
+    folds: Sequence[FoldGroup] = ()
+
+
+def compare(sweep: Path, *, command: str, figure: str | None, **options: Any) -> Compared:
     """Compares the jobs of a sweep, finished or not.
 
     Args:
@@ -88,11 +121,18 @@ def compare(sweep: Path, *, command: str, figure: str | None, **options: Any) ->
         options: more arguments of that figure.
 
     Returns:
-        the page; None if no job left anything: then the records of the jobs are removed.
+        the page and the folds; without a page the records of the jobs are removed.
     """
     jobs = read_jobs(sweep)
     if not any(job.folder or job.status == FINISHED for job in jobs):
         forget_jobs(sweep)
-        return None
-    written = write_comparison(sweep, jobs, command=command, ends_in=figure, options=options)
-    return written.with_suffix(".html")
+        return Compared(None)
+    folds: Sequence[FoldGroup] = group_folds(jobs)
+    if folds:
+        from seqpipe.runs.folds import pool  # imports torch, as the jobs have done
+
+        folds = pool(sweep, folds)
+        write_folds(sweep, folds)
+    how: dict[str, Any] = {"command": command, "ends_in": figure, "options": options}
+    written = write_comparison(sweep, jobs, folds=folds, **how)
+    return Compared(written.with_suffix(".html"), folds)

@@ -31,6 +31,7 @@ class RunResult:
         output_dir: the run's folder.
         run_id: of MLflow, None where it was not asked.
         summary: the lines a person reads at the end.
+        line: the same in one line, for one of many runs.
         judged_on: a hash of what was validated and tested, see `identity.judged_on`.
     """
 
@@ -39,6 +40,7 @@ class RunResult:
     output_dir: Path
     run_id: str | None
     summary: str
+    line: str = ""
     judged_on: str = ""
 
 
@@ -81,6 +83,11 @@ class TrainingRun:
     def first(self) -> bool:
         """True in the only process, or the first of several: it alone writes and prints."""
         return self.trainer.is_global_zero
+
+    @property
+    def is_later_fold(self) -> bool:
+        """True if a run of the same sweep has trained this model on other folds."""
+        return self.launch.sweep is not None and bool(self.data.fold and self.data.fold.number)
 
     @property
     def device(self) -> torch.device:

@@ -20,6 +20,7 @@ from seqpipe.config.nested_groups import with_slashes
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import (
     DATA_TARGET,
+    FOLDS,
     GIVEN_BY_THE_RUN,
     READ_BY_THE_RUN,
     TAKEN_BY_THE_RUN,
@@ -69,7 +70,8 @@ def missing_keys(config: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
         if not isinstance(node, Mapping):
             found.append(group)
             continue
-        found += [f"{group}.{name}" for name in READ_BY_THE_RUN.get(group, ()) if name not in node]
+        read = [name for name in READ_BY_THE_RUN.get(group, ()) if name not in FOLDS]
+        found += [f"{group}.{name}" for name in read if name not in node]
         parts = {f"data.{name}": node.get(name) for name in ("source", "y")}
         for key, part_of in (parts if group == "data" else {}).items():
             named = isinstance(part_of, Mapping) and isinstance(part_of.get("_target_"), str)

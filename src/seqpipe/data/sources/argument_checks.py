@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from seqpipe.bounds import bounds_of, problems_together, together_of
+from seqpipe.data.folds import Fold
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 from seqpipe.rules import either, faults, list_of, real, refusal, shown, text
 
@@ -51,6 +52,26 @@ def check_arguments(part: Any, below: str = "data.source.") -> None:
         problems = [str(one._replace(key=below + one.key)) for one in found]
     if problems:
         raise ConfigError(problems)
+
+
+def refuse_folds(fold: Fold, split_by: str, test: object) -> None:
+    """Refuse folds of records that are split by their places, or whose test is given.
+
+    Args:
+        fold: that was chosen.
+        split_by: what decides the split of a record, where no folds can be made; else empty.
+        test: the files of the test, or its share of what is trained on.
+
+    Raises:
+        ConfigError: no folds can be made.
+    """
+    if split_by:
+        text = f"the records are split by {split_by}; allowed: null"
+        raise ConfigError(f"data.folds={fold.of}: {text}")
+    if not isinstance(test, float):
+        text = f"the test is given, data.source.test={shown(test)}"
+        allowed = "null, or data.source.test=0.1 for folds of data.source.train"
+        raise ConfigError(f"data.folds={fold.of}: {text}; allowed: {allowed}")
 
 
 _OF_TEXT = ("encoding", "delimiter", "quote", "header")

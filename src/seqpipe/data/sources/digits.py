@@ -3,11 +3,14 @@
 import random
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from seqpipe.data.base import Record, Source, Splits
+from seqpipe.data.folds import Fold
 from seqpipe.data.sources.argument_checks import Share, check_arguments, share_faults
+from seqpipe.data.sources.splitting import split_shares
 
 
 @dataclass
@@ -33,16 +36,26 @@ class Digits(Source):
 
     def __post_init__(self) -> None:
         check_arguments(self)
+        self._fold: Fold | None = None
+
+    def choose_fold(self, fold: Fold) -> None:
+        """See `Source`."""
+        self._fold = fold
+
+    def count_items(self) -> int:
+        """See `Source`."""
+        return len(_images())
 
     def read(self) -> Splits:
         """Split with the same share of every digit."""
-        from sklearn.datasets import load_digits  # takes a second to import
-
-        loaded = load_digits()
-        images = (loaded.images / 16).astype(np.float32)
+        every = _images()
+        if self._fold is not None:
+            how: dict[str, Any] = {"order": "random", "seed": self.seed, "fold": self._fold}
+            shares = {"valid": self.valid, "test": self.test}
+            return split_shares({"train": every}, shares, group=(), stratify="digit", **how)[0]
         of_digit: dict[int, list[int]] = defaultdict(list)
-        for place, digit in enumerate(loaded.target.tolist()):
-            of_digit[digit].append(place)
+        for place, record in enumerate(every):
+            of_digit[record["digit"]].append(place)
         rng = random.Random(self.seed)
         parts: dict[str, list[int]] = {"valid": [], "test": [], "train": []}
         for places in of_digit.values():
@@ -52,8 +65,15 @@ class Digits(Source):
             parts["test"] += places[n_valid : n_valid + n_test]
             parts["train"] += places[n_valid + n_test :]
 
-        def records(places: list[int]) -> list[Record]:
-            digits = loaded.target
-            return [{"image": images[i], "digit": int(digits[i])} for i in sorted(places)]
+        return Splits(**{split: [every[i] for i in sorted(of)] for split, of in parts.items()})
 
-        return Splits(**{split: records(places) for split, places in parts.items()})
+
+def _images() -> list[Record]:
+    """All images, in the order of scikit-learn."""
+    from sklearn.datasets import load_digits  # takes a second to import
+
+    loaded = load_digits()
+    images = (loaded.images / 16).astype(np.float32)
+    return [
+        {"image": image, "digit": int(n)} for image, n in zip(images, loaded.target, strict=True)
+    ]

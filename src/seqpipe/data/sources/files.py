@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from seqpipe.data.base import SPLITS, Found, Source, Splits
+from seqpipe.data.folds import Fold
 from seqpipe.data.sources.argument_checks import (
     MissingFiles,
     NamesOrShare,
     check_arguments,
     check_use,
     not_there,
+    refuse_folds,
     share_faults,
 )
 from seqpipe.data.sources.argument_checks import (
@@ -28,7 +30,7 @@ from seqpipe.data.sources.given_splits import (
     warn_unused,
     warn_used,
 )
-from seqpipe.data.sources.splitting import Reread, split_shares
+from seqpipe.data.sources.splitting import Reread, count_items, split_shares
 from seqpipe.data.sources.text_lines import check_encoding
 from seqpipe.errors import DataError
 
@@ -67,6 +69,7 @@ class FileSource(Source):
         companions: arguments that name files besides those of the examples, and endings of such
             files, see `companions_of`.
         y_column: the column of a record that may be y.
+        split_by: what decides the split of a record, where no folds can be made; else empty.
         bare: whether records are read without it, see `without_y`.
     """
 
@@ -74,6 +77,7 @@ class FileSource(Source):
     class_depth: ClassVar[int] = 0
     companions: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     y_column: ClassVar[str] = "label"
+    split_by: ClassVar[str] = ""
     bare = False
     together = staticmethod(share_faults)
 
@@ -93,6 +97,7 @@ class FileSource(Source):
         self._remarks: list[str] = []  # warnings about what was read, of a format
         self._column_warnings: list[str] = []
         self._columns_of_x: tuple[str, ...] = ()  # once they are known
+        self._fold: Fold | None = None
         self._passed_over: dict[str, str] = {}  # key as typed -> how many files, of which types
         self._repeated: dict[str, str] = {}  # split -> files that are named more than once
 
@@ -257,8 +262,18 @@ class FileSource(Source):
             stratify=self.stratify,
             order=self.order,
             seed=self.seed,
+            fold=self._fold,
         )
         return splits
+
+    def choose_fold(self, fold: Fold) -> None:
+        """See `Source`; folds are of all that `train` holds."""
+        refuse_folds(fold, self.split_by, self.split_names["test"])
+        self._fold = fold
+
+    def count_items(self) -> int:
+        """See `Source`."""
+        return count_items(self.records_of(self.files_of("train")), self.item_columns)
 
     def whole(self, split: str) -> Iterable[Found]:
         """See `Source`."""

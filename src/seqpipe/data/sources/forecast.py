@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -68,6 +68,8 @@ class Forecast(TimedTable):
     Raises:
         ConfigError: a size below 1, targets that are not read with relative_to_last.
     """
+
+    split_by: ClassVar[str] = "time"
 
     test: NamesOrShare = 0.2
     values: list[str]

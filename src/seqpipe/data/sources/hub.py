@@ -12,13 +12,19 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from seqpipe.data.base import Found, PlacedRecord, Source, Splits, place
+from seqpipe.data.folds import Fold
 from seqpipe.data.optional_deps import need
-from seqpipe.data.sources.argument_checks import NamesOrShare, check_arguments, share_faults
+from seqpipe.data.sources.argument_checks import (
+    NamesOrShare,
+    check_arguments,
+    refuse_folds,
+    share_faults,
+)
 from seqpipe.data.sources.files import Names
 from seqpipe.data.sources.given_splits import FolderSplits, shares_of, warn_merged, warn_unused
 from seqpipe.data.sources.hub_values import Convert, all_columns, column_of, converter
 from seqpipe.data.sources.split_names import split_of, splits_of
-from seqpipe.data.sources.splitting import split_shares
+from seqpipe.data.sources.splitting import count_items, split_shares
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 FORMATS = ("csv", "json", "parquet", "arrow", "text")
@@ -83,6 +89,7 @@ class Hub(Source):
         self._together = (self.group,) if isinstance(self.group, str) else tuple(self.group or ())
         self._unread: list[str] = []
         self._column_warnings: list[str] = []
+        self._fold: Fold | None = None
         self.is_format = self.name in FORMATS
         self.is_folder = not self.is_format and self.place.is_dir()
         self.is_saved = self.is_folder and any((self.place / f).is_file() for f in _SAVED)
@@ -103,8 +110,18 @@ class Hub(Source):
             stratify=self.stratify,
             order=self.order,
             seed=self.seed,
+            fold=self._fold,
         )
         return splits
+
+    def choose_fold(self, fold: Fold) -> None:
+        """See `Source`; folds are of the rows of `train`."""
+        refuse_folds(fold, "", self.test)
+        self._fold = fold
+
+    def count_items(self) -> int:
+        """See `Source`."""
+        return count_items(self._rows["train"], self._together)
 
     def whole(self, split: str) -> Iterable[Found]:
         """See `Source`."""

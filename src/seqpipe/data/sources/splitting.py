@@ -3,17 +3,18 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from seqpipe.data.base import SPLITS, Found, Record, Splits
 from seqpipe.data.error_collector import MOST_PROBLEMS
+from seqpipe.data.folds import Fold
 from seqpipe.data.hashing import plain
 from seqpipe.data.sources.given_splits import SplitColumns
+from seqpipe.data.splits import SPLITS, Found, Record, Splits
 from seqpipe.errors import DataError, did_you_mean
 
 
@@ -39,6 +40,7 @@ def split_shares(
     stratify: str | None,
     order: str,
     seed: int,
+    fold: Fold | None = None,
 ) -> tuple[Splits, list[str]]:
     """The three splits, and warnings about columns that name splits.
 
@@ -49,6 +51,7 @@ def split_shares(
         stratify: a column.
         order: `random` or `file`.
         seed: of the random order.
+        fold: the one to test; then `test` is among the shares.
 
     Raises:
         DataError: as `part`.
@@ -58,7 +61,8 @@ def split_shares(
     whole = records["train"]
     columns = SplitColumns()
     watched = columns.watched(whole)
-    of = part(watched, shares, group=group, stratify=stratify, order=order, seed=seed)
+    how: dict[str, Any] = {"group": group, "stratify": stratify, "order": order, "seed": seed}
+    of = part(watched, shares, **how, fold=fold)
     views: dict[str, Iterable[Found]] = {
         split: Reread(partial(_part_of, whole, of, split)) for split in ("train", *shares)
     }
@@ -89,6 +93,7 @@ def part(
     stratify: str | None = None,
     order: str = "random",
     seed: int = 0,
+    fold: Fold | None = None,
 ) -> np.ndarray[Any, np.dtype[np.int8]]:
     """The split of each record, by its place in SPLITS, (records,) int8.
 
@@ -103,10 +108,53 @@ def part(
         stratify: a column; the shares hold for each of its values.
         order: `random`, or `file`: the last items of the file are tested, those before validated.
         seed: of the random order.
+        fold: is tested instead of a share; that of valid is then of the other folds.
 
     Raises:
         DataError: a column is missing, or a split would be empty.
     """
+    items = _distinct(found, group, stratify, usual=None if fold is None else fold.stratify)
+    salt = np.array([item_number([seed])], dtype=np.uint64)
+    luck = items.first.astype(np.uint64) if order == "file" else _mixed(items.numbers ^ salt)
+    if fold is None:
+        split = _by_shares(items, luck, shares)
+        given = " ".join(f"data.source.{k}={v}" for k, v in shares.items())
+    else:
+        split = _by_folds(items, luck, fold, shares.get("valid", 0.0))
+        given = f"data.folds={fold.of}"
+    if items.bad and (split == SPLITS.index("train")).sum() == len(split):
+        raise DataError(items.bad)  # the rest cannot show which shares work
+    _check_filled(split, shares, given)
+    of_records: np.ndarray[Any, np.dtype[np.int8]] = split[items.of_record]
+    return of_records
+
+
+@dataclass(frozen=True)
+class _Items:
+    """The distinct items of records.
+
+    Args:
+        numbers: a hash of each, (items,).
+        first: the first record of each, (items,).
+        of_record: the item of each record, (records,).
+        stratum: the number of the value of `stratify` of each, (items,).
+        bad: problems of records that cannot be read, the first of them.
+    """
+
+    numbers: np.ndarray[Any, np.dtype[np.uint64]]
+    first: np.ndarray[Any, np.dtype[np.int64]]
+    of_record: np.ndarray[Any, np.dtype[np.int64]]
+    stratum: np.ndarray[Any, np.dtype[np.int64]]
+    bad: list[str]
+
+
+def _distinct(
+    found: Iterable[Found],
+    group: Sequence[str],
+    stratify: str | None = None,
+    usual: str | None = None,
+) -> _Items:
+    """The distinct items; usual: a column to stratify by where none is given, if it is there."""
     keys, strata = [], []
     names: dict[str, int] = {}
     bad: list[str] = []
@@ -118,15 +166,34 @@ def part(
         keys.append(item_number(columns))
         if stratify is not None:
             strata.append(names.setdefault(str(_value(record, stratify)), len(names)))
+        elif usual is not None:
+            strata.append(names.setdefault(str(record.get(usual)), len(names)))
     items, first, of_item = np.unique(
         np.array(keys, dtype=np.uint64), return_index=True, return_inverse=True
     )
     stratum = np.array(strata, dtype=np.int64)[first] if strata else np.zeros(len(items), np.int64)
-    salt = np.array([item_number([seed])], dtype=np.uint64)
-    luck = first.astype(np.uint64) if order == "file" else _mixed(items ^ salt)
-    split = np.zeros(len(items), dtype=np.int8)
-    for value in range(len(names) or 1):
-        drawn = np.flatnonzero(stratum == value)
+    return _Items(items, first, of_item.reshape(-1), stratum, bad)
+
+
+def count_items(found: Iterable[Found], group: Sequence[str]) -> int:
+    """How many distinct items there are; the arguments are those of `part`.
+
+    Raises:
+        DataError: a column is missing, or no record can be used.
+    """
+    items = _distinct(found, group)
+    if items.bad and not len(items.numbers):
+        raise DataError(items.bad)
+    return len(items.numbers)
+
+
+def _by_shares(
+    items: _Items, luck: np.ndarray[Any, Any], shares: Mapping[str, float]
+) -> np.ndarray[Any, np.dtype[np.int8]]:
+    """The split of each item, shares of each stratum, those with the most luck tested."""
+    split = np.zeros(len(luck), dtype=np.int8)
+    for value in np.unique(items.stratum):
+        drawn = np.flatnonzero(items.stratum == value)
         drawn = drawn[np.argsort(luck[drawn], kind="stable")]
         counts = {name: round(share * len(drawn)) for name, share in shares.items()}
         end = len(drawn)
@@ -134,17 +201,38 @@ def part(
             if name in counts:
                 split[drawn[end - counts[name] : end]] = SPLITS.index(name)
                 end -= counts[name]
-    if bad and (split == SPLITS.index("train")).sum() == len(items):
-        raise DataError(bad)  # the rest cannot show which shares work
-    _check_filled(split, shares, len(items))
-    return split[of_item.reshape(-1)]
+    return split
 
 
-def _check_filled(split: np.ndarray[Any, Any], shares: Mapping[str, float], items: int) -> None:
+def _by_folds(
+    items: _Items, luck: np.ndarray[Any, Any], fold: Fold, valid: float
+) -> np.ndarray[Any, np.dtype[np.int8]]:
+    """The split of each item: a fold is tested, a share of the others validated.
+
+    The items are put in one order, by luck within each stratum, with the strata spread evenly over
+    it. Folds are stretches of it: two of them differ by one item at most, and by two or three in a
+    stratum. Those just before the tested stretch are validated; the order is a circle.
+    """
+    total = len(luck)
+    count = fold.count(total)
+    by_luck = np.lexsort((luck, items.stratum))
+    sizes = np.bincount(items.stratum)
+    starts = np.cumsum(sizes) - sizes
+    of = items.stratum[by_luck]
+    spread = (np.arange(total) - starts[of] + 0.5) / sizes[of]
+    order = by_luck[np.argsort(spread, kind="stable")]
+    start, end = (number * total // count for number in (fold.number, fold.number + 1))
+    others = np.roll(order, -end)[: total - (end - start)]  # from the end of the fold on
+    split = np.zeros(total, dtype=np.int8)
+    split[order[start:end]] = SPLITS.index("test")
+    split[others[len(others) - round(valid * len(others)) :]] = SPLITS.index("valid")
+    return split
+
+
+def _check_filled(split: np.ndarray[Any, Any], shares: Iterable[str], given: str) -> None:
     for name in ("train", *shares):
         if not (split == SPLITS.index(name)).any():
-            given = " ".join(f"data.source.{k}={v}" for k, v in shares.items())
-            text = f"{name} would be empty, there are {items} distinct items"
+            text = f"{name} would be empty, there are {len(split)} distinct items"
             raise DataError(f"{given}: {text}; allowed: shares that come to one item or more")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Splits
 from seqpipe.data.sources.argument_checks import compiled
@@ -106,6 +106,8 @@ class Stream(_Pieces):
     Args:
         valid: files, or a share of the characters of train.
     """
+
+    split_by: ClassVar[str] = "their places in the text"
 
     order: Literal["random", "file"] = field(init=False, default="file")
     seed: int = field(init=False, default=0)
