@@ -115,8 +115,10 @@ def test_a_wrong_name_or_value_or_a_request_for_help_does_not_import_torch(envir
             "--cfg job -p hydra.run",
             "--package=hydra.run: nothing there in --cfg job; allowed: cell, architecture, task, "
             "optim, scheduler, averaging, callbacks, logger, diagnostics, seed, folds, fold, "
-            "hidden_size, depth, bidirectional, dropout, input_dropout, output_dropout, "
-            "locked_dropout, weight_noise, preflight, resume, trainer, data",
+            "hidden_size, match_parameters, match_parameters_count, depth, bidirectional, "
+            "dropout, input_dropout, output_dropout, locked_dropout, activation_penalty, "
+            "temporal_activation_penalty, weight_noise, init_range, preflight, resume, trainer, "
+            "data",
         ),
         (
             "--cfg all -p resume",
