@@ -44,6 +44,10 @@ Share = Annotated[float, real("[0, 1)")]
 Probability = Annotated[float, real("[0, 1]")]
 MONITOR = text(r"val/.+", "a metric of the validation split, val/...")
 Monitor = Annotated[str, MONITOR]
+AUTO = "auto"
+MONITOR_OR_AUTO = text(r"val/.+|auto", "auto, or a metric of the validation split, val/...")
+MonitorOrAuto = Annotated[str, MONITOR_OR_AUTO]
+"""The metric that is monitored; `auto`: the task chooses it by the training split."""
 SEED = whole(0, 2**32 - 1)  # numpy takes no more
 Seed = Annotated[int, SEED]
 THREADS = whole(1, 1024)  # OpenMP aborts the program where it cannot start as many

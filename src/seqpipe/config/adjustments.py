@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from seqpipe.config.config_view import Tree
 from seqpipe.config.key_names import SPECIAL
@@ -86,6 +86,17 @@ def settle_path(cfg: DictConfig) -> None:
             if tree.raw(f"{key}.path") == _PATH and _is_train(path, tree, key):
                 OmegaConf.update(cfg, f"{key}.train", _PATH)
                 OmegaConf.update(cfg, f"{key}.path", None)
+
+
+def settle_monitor(cfg: DictConfig, monitor: str) -> None:
+    """Writes the metric that `task.monitor=auto` means; callbacks read it from there.
+
+    Args:
+        cfg: the whole configuration, which may be read-only; changed in place.
+        monitor: `val/...`.
+    """
+    with read_write(cfg):
+        cfg.task.monitor = monitor
 
 
 def _is_train(path: Any, tree: Tree, source: str) -> bool:

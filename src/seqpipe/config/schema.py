@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from seqpipe.bounds import MONITOR, SEED, THREADS
+from seqpipe.bounds import MONITOR_OR_AUTO, SEED, THREADS
 from seqpipe.rules import (
     Rule,
     choice,
@@ -128,7 +128,7 @@ RULES: dict[str, Rule] = {
     "optim.nesterov": flag(),
     "optim.amsgrad": flag(),
     "callbacks.*.patience": whole(0),
-    "callbacks.*.monitor": MONITOR,
+    "callbacks.*.monitor": MONITOR_OR_AUTO,
     "callbacks.*.mode": choice("min", "max"),
     "callbacks.*.min_delta": real("[0, inf)"),
     "callbacks.*.check_on_train_epoch_end": Rule(

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 
-from seqpipe.build import build_data
+from seqpipe.bounds import AUTO
+from seqpipe.build import build_data, unchecked_task
 from seqpipe.checks import build_checked_trainer
-from seqpipe.config.adjustments import settle_path
+from seqpipe.config.adjustments import settle_monitor, settle_path
 from seqpipe.config.compose import Launch
 from seqpipe.config.validate import check_values, validate
+from seqpipe.console import PlainConsole
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.field_checks import item_role
 from seqpipe.errors import ConfigError
@@ -61,14 +63,33 @@ def load_data(cfg: DictConfig, launch: Launch, *, resolved: bool = False) -> Loa
     OmegaConf.set_readonly(cfg, True)
     quiet()
     trainer, tracker = build_checked_trainer(cfg, launch.root, launch.output_dir)
+    automatic = cfg.task.get("monitor") == AUTO
     resumed = resume.check(cfg)
     data = build_data(cfg)
     resume.check_data(cfg, resumed, data.digests)
+    if automatic:
+        _choose_monitor(cfg, data, shown=launch.command == "train" and trainer.is_global_zero)
+        # Callbacks read the metric when they are made.
+        trainer, tracker = build_checked_trainer(cfg, launch.root, launch.output_dir)
     _warn_of_skipped(data)
     _warn_of_leaks(data)
     for note in data.notes:
         log.warning("%s", note)
     return Loaded(data, trainer, tracker, resumed)
+
+
+def _choose_monitor(cfg: DictConfig, data: SequenceData, *, shown: bool) -> None:
+    """Writes what `task.monitor=auto` means for this data, and prints it and why.
+
+    Nothing if a checkpoint that is resumed from has said it.
+    """
+    if cfg.task.monitor != AUTO:
+        return
+    task = unchecked_task(cfg, data)
+    settle_monitor(cfg, task.monitor)
+    if shown and task.why_monitored:
+        line = f"monitor: {task.monitor}, because {task.why_monitored}"
+        PlainConsole(stderr=True).print(line)
 
 
 def quiet() -> None:

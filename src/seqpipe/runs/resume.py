@@ -12,7 +12,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, read_write
 from torch import Tensor
 
-from seqpipe.bounds import THREADS
+from seqpipe.bounds import AUTO, THREADS
+from seqpipe.config.adjustments import settle_monitor
 from seqpipe.config.config_view import is_kernel, leaves
 from seqpipe.config.schema import ADDED
 from seqpipe.config.signatures import found_target
@@ -82,6 +83,8 @@ def check(cfg: DictConfig) -> Resumed | None:
 def _compare(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
     _check_states(saved)
     adopt_width(cfg, saved["seqpipe"]["config"])
+    if cfg.task.get("monitor") == AUTO:
+        settle_monitor(cfg, str(saved["seqpipe"]["config"]["task"]["monitor"]))
     written: Any = OmegaConf.to_container(cfg, resolve=True)
     before, now = dict(leaves(ADDED | saved["seqpipe"]["config"])), dict(leaves(written))
     _align_decay(before, now)

@@ -89,7 +89,9 @@ def noted(sweep: Path | None, number: int, cfg: DictConfig, launch: Launch) -> I
         seconds = time.monotonic() - started
         note_job(sweep, replace(job, status=status, message=message, folder=left, seconds=seconds))
         raise
-    job = replace(job, folder=_below(sweep, ended.folder), judged_on=ended.judged_on)
+    monitor = str(OmegaConf.select(cfg, "task.monitor"))  # the one that was chosen
+    job = replace(job, monitor=monitor, folder=_below(sweep, ended.folder))
+    job = replace(job, judged_on=ended.judged_on)
     note_job(sweep, replace(job, status=FINISHED, seconds=time.monotonic() - started))
 
 

@@ -53,6 +53,8 @@ class Task(ABC):
     """Names of metrics that are better high; all others are better low."""
     search_options: ClassVar[tuple[str, ...]] = ()
     """Options of `search` that the task reads; none: its answers are not searched for."""
+    why_monitored = ""
+    """The reason why the task chose its `monitor` itself; "" if it was given one."""
     positive = 1
     """Id of the positive class, where there are two."""
     details: frozenset[str] = frozenset()
@@ -344,10 +346,8 @@ class Task(ABC):
     def onnx_answers(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> dict[str, Tensor]:
         """The outputs that `onnx` writes, computed here, by name. outputs: of the model."""
         found = self.probabilities(outputs, batch)
-        return {
-            "logits": outputs,
-            "probabilities": outputs.softmax(dim=-1) if found is None else found,
-        }
+        found = outputs.softmax(dim=-1) if found is None else found
+        return {"logits": outputs, "probabilities": found}
 
     def onnx_comparable(
         self, outputs: dict[str, Any], answers: dict[str, Tensor], real: Tensor | None

@@ -1,11 +1,13 @@
-"""Classes by how often they occur: cross entropy with weights for rare ones, and their entropy."""
+"""Classes by how often they occur: weights of rare ones, their entropy, and what to monitor."""
 
+import math
 from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from seqpipe.bounds import AUTO
 from seqpipe.data.base import FieldSpec
 from seqpipe.errors import ConfigError
 from seqpipe.nn.cross_entropy import cross_entropies, is_measured_only
@@ -13,6 +15,11 @@ from seqpipe.nn.precision import precise
 from seqpipe.tasks.real_steps import mean_over_real, taken_out
 
 ClassWeights = Literal["balanced", "sqrt"]
+UNBALANCED = 0.8
+"""Classes are unbalanced if their entropy is less than this share of that of equal classes.
+
+Of two classes, if one has more than 76 % of the examples.
+"""
 
 
 def weights_of(how: str | None, y: FieldSpec) -> Tensor | None:
@@ -91,3 +98,29 @@ def entropy_of(y: FieldSpec) -> tuple[float, str] | None:
         return None
     shares = torch.as_tensor(y.counts, dtype=torch.float64)
     return float(torch.special.entr(shares / shares.sum()).sum()), "entropy of the training labels"
+
+
+def chosen_monitor(monitor: str, y: FieldSpec, *, spans: bool = False) -> tuple[str, str]:
+    """The metric to monitor, and why; "" where it was given.
+
+    `auto` is `val/entity_f1` of tags that mark spans, `val/macro_f1` of classes that are
+    unbalanced in the training split (see `UNBALANCED`), and else `val/accuracy`.
+
+    Args:
+        monitor: as given; `auto`: choose one.
+        y: with its counts.
+        spans: the tags mark spans.
+    """
+    if monitor != AUTO:
+        return monitor, ""
+    if spans:
+        return "val/entity_f1", "the tags mark spans"
+    entropy = entropy_of(y)
+    met = 0 if y.counts is None else int((y.counts > 0).sum())
+    if entropy is None or met < 2:
+        return "val/accuracy", "there are no two classes in the training split"
+    share = entropy[0] / math.log(met)
+    measured = f"their entropy in the training split is {share:.2f} of that of {met} equal ones"
+    if share < UNBALANCED:
+        return "val/macro_f1", f"the classes are unbalanced: {measured}"
+    return "val/accuracy", f"the classes are not unbalanced: {measured}"

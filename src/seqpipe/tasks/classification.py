@@ -6,13 +6,14 @@ from typing import Any, Literal
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from seqpipe.bounds import Monitor, Share, checked
+from seqpipe.bounds import MonitorOrAuto, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.class_counts import positive_class
 from seqpipe.tasks.class_weights import (
     ClassWeights,
+    chosen_monitor,
     cross_entropy,
     cross_entropy_of_each,
     entropy_of,
@@ -51,7 +52,7 @@ class Classification(ClassTask):
         label_smoothing: mass spread over all classes in the training loss, in [0, 1).
         class_weights: `balanced` or `sqrt`, see `weights_of`; None: every example weighs the same.
         positive: the positive class, of two; None: the second in the order of `y`.
-        monitor: see `Task`.
+        monitor: see `Task`; `auto`: see `chosen_monitor`.
         mode: see `Task`.
     """
 
@@ -66,9 +67,10 @@ class Classification(ClassTask):
         label_smoothing: Share = 0.0,
         class_weights: ClassWeights | None = None,
         positive: str | int | float | None = None,
-        monitor: Monitor = "val/accuracy",
+        monitor: MonitorOrAuto = "auto",
         mode: Literal["min", "max"] = "max",
     ) -> None:
+        monitor, self.why_monitored = chosen_monitor(monitor, y)
         super().__init__(y=y, monitor=monitor, mode=mode)
         self.label_smoothing = label_smoothing
         self.weights = weights_of(class_weights, y)

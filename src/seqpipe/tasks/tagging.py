@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from seqpipe.bounds import Monitor, Share, checked
+from seqpipe.bounds import MonitorOrAuto, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.tags import rules, types
@@ -25,7 +25,7 @@ from seqpipe.nn.onnx_graph import FLOAT, INTEGER, STEPS, Graph, Steps, Value
 from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs
 from seqpipe.tasks.class_counts import positive_class
-from seqpipe.tasks.class_weights import ClassWeights, of_classes, weights_of
+from seqpipe.tasks.class_weights import ClassWeights, chosen_monitor, of_classes, weights_of
 from seqpipe.tasks.entity_metrics import IGNORED, EntityScores
 from seqpipe.tasks.metrics import DETAILS, RANKING_METRICS, class_metric_names, class_metrics
 from seqpipe.tasks.real_steps import mean_over_real, real_steps
@@ -58,7 +58,7 @@ class Tagging(StepTask):
             Of a CRF, they weigh each step's part of the loss.
         positive: the positive tag, of two; None: the second in the order of `y`.
         crf: the outputs are potentials.
-        monitor: see `Task`.
+        monitor: see `Task`; `auto`: see `chosen_monitor`.
         mode: see `Task`.
 
     Raises:
@@ -80,9 +80,10 @@ class Tagging(StepTask):
         class_weights: ClassWeights | None = None,
         positive: str | int | float | None = None,
         crf: bool = False,
-        monitor: Monitor = "val/accuracy",
+        monitor: MonitorOrAuto = "auto",
         mode: Literal["min", "max"] = "max",
     ) -> None:
+        monitor, self.why_monitored = chosen_monitor(monitor, y, spans=y.scheme is not None)
         self.ranked = monitor.removeprefix("val/") in RANKING_METRICS
         self.span_names = y.names if y.scheme is not None and y.names is not None else ()
         super().__init__(y=y, monitor=monitor, mode=mode)

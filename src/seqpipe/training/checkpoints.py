@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from seqpipe.bounds import Monitor
+from seqpipe.bounds import MonitorOrAuto
 from seqpipe.files import replacing
 from seqpipe.records import check_archive
 from seqpipe.training.lightning_internals import batch_index
@@ -181,7 +181,7 @@ class BestAndLast(Checkpoint):
         self,
         *,
         dirpath: Path,
-        monitor: Monitor,
+        monitor: MonitorOrAuto,
         mode: Literal["min", "max"],
         save_last: bool = True,
     ) -> None:
