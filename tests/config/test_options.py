@@ -175,7 +175,10 @@ MODEL_AND_OPTIMIZER = {
     *("activation_penalty", "temporal_activation_penalty"),
     *("cell", "architecture", "optim", "scheduler", "callbacks"),
 }
-OF_THE_DATA = {"monitor", "mode"}  # of task
+OF_THE_DATA = {  # of task: how answers to the data are judged
+    *("monitor", "mode", "positive", "spans", "background"),
+    *("symbols", "references", "bleu", "bleu_lowercase"),
+}
 LENGTH = {"max_epochs"}  # of trainer
 
 

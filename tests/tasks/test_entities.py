@@ -1,5 +1,7 @@
 """Scores of spans: counted by hand, by an independent reader, and whatever the batches are."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 from seqpipe.data.base import FieldSpec
 from seqpipe.data.tags import all_tags
+from seqpipe.errors import ConfigError
 from seqpipe.tasks.entity_metrics import EntityScores
 from seqpipe.tasks.metrics import CLASS_METRICS
 from seqpipe.tasks.tagging import Tagging
@@ -162,3 +165,33 @@ def test_counts_of_several_processes_are_added():
     for state, reduce in one._reductions.items():
         added = reduce(torch.stack([getattr(one, state), getattr(two, state)]))
         assert torch.equal(added, getattr(both, state))
+
+
+def test_runs_of_equal_tags_are_spans_where_that_is_asked_for(batch_of):
+    names = ("exon", "intron", "none")
+    truth = ["none exon exon intron exon none none exon"]
+    guess = ["none exon exon exon exon none none exon"]
+    task = tagging(names, scheme=None, spans="runs", background="none", monitor="val/entity_f1")
+    found = scores(task, [(guess, truth)], batch_of)
+    # true: exon 1-3, intron 3-4, exon 4-5, exon 7-8; predicted: exon 1-5, exon 7-8
+    assert found["entity_precision"] == pytest.approx(1 / 2)
+    assert found["entity_recall"] == pytest.approx(1 / 4)
+    assert found["entity_f1"] == pytest.approx(2 / 6)
+    assert found["entity_f1/exon"] == pytest.approx(2 / 5)
+    assert found["entity_f1/intron"] == 0
+    assert "entity_f1/none" not in found
+    every = tagging(names, scheme=None, spans="runs")
+    assert scores(every, [(guess, truth)], batch_of)["entity_f1/none"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"spans": "runs"}, "task.spans=runs: the tags mark spans already, in the scheme bio"),
+        ({"scheme": None, "background": "O"}, "no runs of tags are measured"),
+        ({"scheme": None, "spans": "runs", "background": "o"}, "task.background=o: no such tag"),
+    ],
+)
+def test_runs_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        tagging(**options)

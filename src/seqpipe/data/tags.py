@@ -12,6 +12,7 @@ Source: Ramshaw & Marcus (1995) for `iob1`, Tjong Kim Sang & Veenstra (1999) for
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 SCHEMES = {"io": "I", "iob1": "BI", "bio": "BI", "bioes": "BIES"}
@@ -70,6 +71,25 @@ def spans(tags: Iterable[str]) -> list[Span]:
         before = now
     if before[0] != OUTSIDE:
         found.append(Span(before[1], start, place + 1))
+    return found
+
+
+def runs(labels: Sequence[str], background: str | None) -> list[Span]:
+    """Return the runs of equal labels as spans, for labels that follow no scheme.
+
+    Args:
+        labels: of the steps.
+        background: the label of steps outside of every span; None: every run is a span.
+
+    >>> runs(["exon", "exon", "none", "exon"], "none")
+    [Span(type='exon', start=0, end=2), Span(type='exon', start=3, end=4)]
+    """
+    found, start = [], 0
+    for label, group in groupby(labels):
+        end = start + sum(1 for _ in group)
+        if label != background:
+            found.append(Span(label, start, end))
+        start = end
     return found
 
 

@@ -1,6 +1,7 @@
 """Precision, recall and F1 of the spans that tags mark."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ class EntityScores(ByExample):
 
     Args:
         names: of the tags, by id.
+        find: the spans that tags mark; None: those of any scheme, see `seqpipe.data.tags.spans`.
+        kinds: the types of spans; None: those of the tags.
         kwargs: of torchmetrics' Metric.
 
     Source: conlleval.pl (Tjong Kim Sang & Buchholz 2000).
@@ -34,9 +37,16 @@ class EntityScores(ByExample):
     predicted: Tensor
     true: Tensor
 
-    def __init__(self, names: tuple[str, ...], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        find: Callable[[Sequence[str]], list[Span]] | None = None,
+        kinds: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.names, self.types = names, types(names)
+        self.names, self.types = names, types(names) if kinds is None else list(kinds)
+        self.find = spans if find is None else find
         for state in ("right", "predicted", "true"):
             zeros = torch.zeros(len(self.types), dtype=torch.int64)
             self.add_state(state, zeros, dist_reduce_fx="sum")
@@ -49,8 +59,8 @@ class EntityScores(ByExample):
         rows = zip(predictions.tolist(), truths.tolist(), lengths, strict=True)
         right, predicted, true = [], [], []
         for guess, truth, length in rows:
-            guessed = set(spans(self.names[id_] for id_ in guess[:length]))
-            real = set(spans(self.names[id_] for id_ in truth[:length]))
+            guessed = set(self.find([self.names[id_] for id_ in guess[:length]]))
+            real = set(self.find([self.names[id_] for id_ in truth[:length]]))
             right.append(self._by_type(guessed & real))
             predicted.append(self._by_type(guessed))
             true.append(self._by_type(real))

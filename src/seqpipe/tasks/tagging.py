@@ -1,6 +1,7 @@
 """One of K tags for each step."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -9,8 +10,10 @@ from torchmetrics import MetricCollection
 
 from seqpipe.bounds import MonitorOrAuto, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.data.fields.classes import class_name
 from seqpipe.data.prepare import ExampleCheck
-from seqpipe.data.tags import rules, types
+from seqpipe.data.tags import rules, runs
+from seqpipe.errors import ConfigError
 from seqpipe.nn import crf_onnx
 from seqpipe.nn.crf import (
     Allowed,
@@ -23,6 +26,7 @@ from seqpipe.nn.crf import (
 )
 from seqpipe.nn.onnx_graph import FLOAT, INTEGER, STEPS, Graph, Steps, Value
 from seqpipe.nn.precision import precise
+from seqpipe.rules import refusal
 from seqpipe.tasks.base import Pairs
 from seqpipe.tasks.class_counts import positive_class
 from seqpipe.tasks.class_weights import ClassWeights, chosen_monitor, of_classes, weights_of
@@ -32,8 +36,12 @@ from seqpipe.tasks.real_steps import mean_over_real, real_steps
 from seqpipe.tasks.step_task import StepTask
 
 
-def tagging_faults(label_smoothing: int | float, crf: bool) -> Iterator[tuple[str, str]]:
-    """Yield label smoothing of a CRF: (argument, text)."""
+def tagging_faults(
+    label_smoothing: int | float, crf: bool, spans: str | None, background: object
+) -> Iterator[tuple[str, str]]:
+    """Yield label smoothing of a CRF, and a background of no spans: (argument, text)."""
+    if background is not None and spans is None:
+        yield "background", "no runs of tags are measured; allowed: null, or also task.spans=runs"
     if crf and label_smoothing > 0:
         text = "smooths the tags of one step, but a CRF predicts whole sequences"
         yield "label_smoothing", f"{text}; allowed: 0"
@@ -47,8 +55,8 @@ class Tagging(StepTask):
     of tags. By the chain rule each step has its part in that loss, -log p(y_t | y_{t-1}, x).
     Tags that mark spans then keep the rules of their scheme: what breaks them has probability 0.
 
-    Where the tags mark spans (`y.scheme`), also precision, recall and F1 of spans: see
-    `EntityScores`. Class weights change the training loss only: losses of validation and test
+    Where the tags mark spans (`y.scheme`, or spans=runs), also precision, recall and F1 of spans:
+    see `EntityScores`. Class weights change the training loss only: losses of validation and test
     count every step alike.
 
     Args:
@@ -58,6 +66,9 @@ class Tagging(StepTask):
             Of a CRF, they weigh each step's part of the loss.
         positive: the positive tag, of two; None: the second in the order of `y`.
         crf: the outputs are potentials.
+        spans: `runs`: runs of equal tags are spans too, and measured as such; None: only tags of
+            a scheme mark spans.
+        background: the tag outside of all spans, if these are runs; None: every run is a span.
         monitor: see `Task`; `auto`: see `chosen_monitor`.
         mode: see `Task`.
 
@@ -80,17 +91,19 @@ class Tagging(StepTask):
         class_weights: ClassWeights | None = None,
         positive: str | int | float | None = None,
         crf: bool = False,
+        spans: Literal["runs"] | None = None,
+        background: str | int | float | None = None,
         monitor: MonitorOrAuto = "auto",
         mode: Literal["min", "max"] = "max",
     ) -> None:
         monitor, self.why_monitored = chosen_monitor(monitor, y, spans=y.scheme is not None)
         self.ranked = monitor.removeprefix("val/") in RANKING_METRICS
-        self.span_names = y.names if y.scheme is not None and y.names is not None else ()
+        self.entities = _span_finder(y, spans, background)
         super().__init__(y=y, monitor=monitor, mode=mode)
         self.label_smoothing, self.crf = label_smoothing, crf
         self.weights = weights_of(class_weights, y)
         self.positive = positive_class(positive, y)
-        self.allowed = _allowed(self.span_names, y.scheme) if y.scheme is not None else None
+        self.allowed = _allowed(y.names or (), y.scheme) if y.scheme is not None else None
 
     def metric_names(self) -> list[str]:
         """Loss, accuracy, macro-F1 and the other scores of tags; those of spans.
@@ -99,7 +112,7 @@ class Tagging(StepTask):
         """
         names = ["loss", *class_metric_names(self.output_size, ranked=self.ranked)]
         spans = ["entity_precision", "entity_recall", "entity_f1"]
-        return [*names, *spans] if self.span_names else names
+        return names if self.entities is None else [*names, *spans]
 
     @classmethod
     def example_check(cls, *, crf: bool = False) -> ExampleCheck | None:
@@ -185,8 +198,8 @@ class Tagging(StepTask):
         metrics = class_metrics(
             self.output_size, stage, IGNORED, positive=self.positive, ranked=ranked
         )
-        if self.span_names and stage != "train":
-            metrics.add_metrics({"entities": EntityScores(self.span_names)})
+        if self.entities is not None and stage != "train":
+            metrics.add_metrics({"entities": self.entities()})
         return metrics
 
     def scalars(self, computed: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -194,7 +207,8 @@ class Tagging(StepTask):
         scalars = super().scalars(computed)
         if "f1_per_class" in computed and "entity_f1_per_type" in computed:  # in the test only
             f1 = computed["entity_f1_per_type"].reshape(-1)  # torchmetrics makes a scalar of one
-            per_type = zip(types(self.span_names), f1, strict=True)
+            assert self.entities is not None
+            per_type = zip(self.entities().types, f1, strict=True)
             scalars |= {f"entity_f1/{type_}": value for type_, value in per_type if type_}
         return scalars
 
@@ -234,6 +248,30 @@ class Tagging(StepTask):
     def numbers_per_step(self) -> int:
         """K, or K^2 potentials of a CRF."""
         return self.output_size ** (2 if self.crf else 1)
+
+
+def _span_finder(
+    y: FieldSpec, spans: str | None, background: object
+) -> Callable[[], EntityScores] | None:
+    """Makes the metric of the spans that tags mark; None: they mark none.
+
+    Raises:
+        ConfigError: runs of tags that mark spans already, or a background that is no tag.
+    """
+    names = y.names or ()
+    if y.scheme is not None and spans is not None:
+        wrong = f"the tags mark spans already, in the scheme {y.scheme}"
+        raise ConfigError(refusal("task.spans", spans, wrong, "null"))
+    if y.scheme is not None:
+        return partial(EntityScores, names) if names else None
+    if spans is None:
+        return None
+    outside = None if background is None else class_name(background)
+    if outside is not None and outside not in names:
+        allowed = ", ".join(names)
+        raise ConfigError(refusal("task.background", outside, "no such tag", allowed, names))
+    kinds = [name for name in names if name != outside]
+    return partial(EntityScores, names, find=partial(runs, background=outside), kinds=kinds)
 
 
 def _scores(tags: Tensor, potentials: Tensor, real: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from seqpipe.bounds import Count, Monitor, Share, checked
+from seqpipe.bounds import Count, MonitorOrAuto, Share, checked
 from seqpipe.report.findings import Finding, Observer
 from seqpipe.rules import either, null, whole
 from seqpipe.training.checkpoints import TRAINED, validation_of
@@ -184,7 +184,7 @@ class TriggeredMean(WeightAverage):
     def __init__(
         self,
         *,
-        monitor: Monitor,
+        monitor: MonitorOrAuto,
         mode: Literal["min", "max"],
         patience: Count = 5,
         start_epoch: Annotated[int | None, either(whole(1), null())] = None,
