@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seqpipe.data.base import PlacedRecord
 from seqpipe.data.dataset import SequenceData
+from seqpipe.data.fields.subwords import Subwords, default_size
 from seqpipe.data.fields.text import Text
 from seqpipe.data.vocabulary import EOS, PAD, UNK
 from seqpipe.errors import DataError
@@ -116,3 +118,35 @@ def test_a_bad_record_is_left_out_where_that_is_asked_for(source_of):
     data = SequenceData(source_of(records), field, on_error="skip")
     assert data.sizes["train"] == 3
     assert field.decode(data.batch("train", [1]).y[0]) == SENTENCES[1]
+
+
+@pytest.mark.parametrize(
+    ("characters", "size"),
+    [(0, 500), (10_000, 500), (122_066, 1048), (1_800_000, 4025), (10**9, 8000)],
+)
+def test_a_larger_text_gets_more_subwords(characters, size):
+    assert default_size(characters) == size
+
+
+def test_the_default_is_what_training_to_that_size_gives():
+    draw = np.random.default_rng(0)
+    stems = ["".join(map(chr, row)) for row in draw.integers(97, 123, (300, 6))]
+    words = [stem + end for stem in stems for end in ("", "s", "ed", "ing")]
+    texts = [" ".join(draw.choice(words, 12)) for _ in range(700)]
+    chosen, given = Subwords(), Subwords(default_size(sum(map(len, texts))))
+    for way in (chosen, given):
+        way.fit(iter(texts))
+    assert 500 < len(chosen.names) == len(given.names) < 1000
+    assert chosen.names == given.names
+    for text in texts[:20]:
+        assert chosen.encode(text) == given.encode(text)
+        assert chosen.decode(chosen.encode(text)[0]) == text
+    restored = Subwords()
+    restored.restore(chosen.state())
+    assert restored.encode(texts[0]) == chosen.encode(texts[0])
+
+
+def test_few_texts_have_as_many_subwords_as_they_have_pairs():
+    way = Subwords()
+    way.fit(["ab ab"])
+    assert len(way.names) < 270

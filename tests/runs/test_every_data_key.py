@@ -28,7 +28,7 @@ CASES = {
     "lines by subwords": ("data=lines", f"{AT}/lines.txt", "data.y.by=subwords"),
     "table of Parquet": ("data=table", f"{AT}/table.parquet", "data.x.by=characters"),
     "dictionary": (f"{AT}/words.dict",),
-    "parallel": (AT, "data.train=lines.*"),
+    "parallel": (AT, "data.train=lines.*", "data.x.by=words", "data.y.by=words"),
     "hub": (
         *("data.source.name=csv", AT, "data.source.train=hub_train.csv"),
         *("data.source.valid=hub_validation.csv", "data.source.test=hub_test.csv"),

@@ -38,6 +38,7 @@ ADDING = (
 )
 DATES = ("data=dates", "data.source.train=24", "data.source.valid=8", "data.source.test=8")
 COPY = ("data=copy_memory", "data.length=4", *ADDING[2:])
+WORDS = ("data.x.by=words", "data.y.by=words")
 CASES = {
     **{f"cell={cell}": (*ADDING, f"cell={cell}") for cell in ("rnn", "gru", "gru_simplified")},
     **{f"cell={cell}": (*ADDING, f"cell={cell}") for cell in ("lstm", "lstm_peephole")},
@@ -65,9 +66,9 @@ CASES = {
     "table": ("data=table", "data.path={folder}/table.csv"),
     "conll": ("data=conll", "data.path={folder}/tags.conll"),
     "crf": ("data=conll", "data.path={folder}/tags.conll", "architecture.head=crf"),
-    "pairs": ("data=pairs", "data.path={folder}/pairs.tsv"),
+    "pairs": ("data=pairs", "data.path={folder}/pairs.tsv", *WORDS),
     "transcription": (
-        *("data=pairs", "data.path={folder}/pairs.tsv"),
+        *("data=pairs", "data.path={folder}/pairs.tsv", *WORDS),
         *("architecture=many_to_many", "task=transcription"),
     ),
     "lines": ("data=lines", "data.path={folder}/lines.txt"),

@@ -99,7 +99,10 @@ def rolls(folder: Path) -> None:
 
 TABLE = ("data=table", "data.path={folder}/table.jsonl", "data.x.min_count=1")
 CONLL = ("data=conll", "data.path={folder}/tags.conll", "+data.x.min_count=1")
-PAIRS = ("data=pairs", "data.path={folder}/pairs.tsv", "data.x.min_count=1", "data.y.min_count=1")
+PAIRS = (
+    *("data=pairs", "data.path={folder}/pairs.tsv", "data.x.by=words", "data.y.by=words"),
+    *("data.x.min_count=1", "data.y.min_count=1"),
+)
 NPZ = ("data=npz", "data.path={folder}/arrays.npz", "data.source.lengths=lengths")
 FORECAST = ("data=forecast", "data.path={folder}/series.csv", "data.source.past=6")
 CTC = (

@@ -1,7 +1,9 @@
 """Text by bytes, and by pieces of words: byte-level byte-pair encoding, learned in training."""
 
+import json
+import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from seqpipe.data.fields.tokenization import UNKNOWN, Entry, Way
@@ -10,9 +12,25 @@ from seqpipe.data.vocabulary import SPECIALS, UNK
 from seqpipe.errors import ConfigError
 from seqpipe.rules import or_null, refusal, require, whole
 
-DEFAULT_VOCABULARY = 8000
+MOST_BY_DEFAULT = 8000
 PARALLELISM = "TOKENIZERS_PARALLELISM"
 _SPECIAL = len(SPECIALS)
+_LEAST = _SPECIAL + 256
+
+
+def default_size(characters: int) -> int:
+    """Return how many subwords suit a training text, the special symbols included.
+
+    Three times the root of its length: 1,000 for 2,000 short sentences, 4,000 for 29,000. A symbol
+    is learned from the places where it occurs, so that fewer symbols suit a smaller text.
+
+    Args:
+        characters: of the training text.
+
+    Source: Sennrich & Zhang (2019), "Revisiting low-resource neural machine translation: a case
+    study", for fewer subwords where there is less data; the root is ours, measured in docs/text.md.
+    """
+    return min(MOST_BY_DEFAULT, max(_LEAST + 240, round(3 * math.sqrt(characters))))
 
 
 class OfBytes(Way):
@@ -22,7 +40,7 @@ class OfBytes(Way):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        least, why = _SPECIAL + 256, f"256 bytes and {_SPECIAL} special symbols"
+        least, why = _LEAST, f"256 bytes and {_SPECIAL} special symbols"
         require("max_vocabulary", self.max_vocabulary, or_null(whole(least)).because(why))
 
 
@@ -61,7 +79,8 @@ class Subwords(OfBytes):
     """A symbol is a frequent run of bytes within a word, or a single byte: none is unknown.
 
     Starting from the 256 bytes, the most frequent pair of neighbours becomes a symbol of its own,
-    again and again, until the vocabulary is full or no pair occurs `min_count` times (None: 2).
+    again and again, until the vocabulary is full (None: see `default_size`) or no pair occurs
+    `min_count` times (None: 2).
     The space before a word belongs to it. The same texts give the same symbols.
 
     Source: Sennrich et al. (2016), section 3.2; Radford et al. (2019), section 2.2, for bytes.
@@ -91,14 +110,17 @@ class Subwords(OfBytes):
         pieces = library.Tokenizer(library.models.BPE())
         pieces.pre_tokenizer = level(add_prefix_space=False)
         pieces.decoder = library.decoders.ByteLevel()
-        size = DEFAULT_VOCABULARY if self.max_vocabulary is None else self.max_vocabulary
+        size = MOST_BY_DEFAULT if self.max_vocabulary is None else self.max_vocabulary
         trainer = library.trainers.BpeTrainer(
             vocab_size=size - _SPECIAL,
             min_frequency=2 if self.min_count is None else self.min_count,
             initial_alphabet=sorted(level.alphabet()),
             show_progress=False,
         )
-        pieces.train_from_iterator(entries, trainer)
+        seen = _Counted(entries)
+        pieces.train_from_iterator(seen, trainer)
+        if self.max_vocabulary is None:
+            pieces = _first(pieces, default_size(seen.characters) - _SPECIAL)
         self._set_pieces(pieces)
 
     def encode(self, entry: Entry) -> list[list[int]]:
@@ -130,6 +152,34 @@ class Subwords(OfBytes):
         self._pieces = pieces
         symbols = (pieces.id_to_token(id_) for id_ in range(pieces.get_vocab_size()))
         self._names = (*SPECIALS, *symbols)
+
+
+class _Counted:
+    """Texts, whose characters are counted as they are read."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.entries, self.characters = entries, 0
+
+    def __iter__(self) -> Iterator[Entry]:
+        for entry in self.entries:
+            self.characters += len(entry)
+            yield entry
+
+
+def _first(pieces: Any, size: int) -> Any:
+    """The tokenizer of the first `size` symbols: it is what training to that size gives."""
+    model = json.loads(pieces.to_str())
+    kept = set(_library().pre_tokenizers.ByteLevel.alphabet())
+    merges = list[Any]()
+    for left, right in model["model"]["merges"]:
+        if len(kept | {left + right}) > size:
+            break
+        kept.add(left + right)
+        merges.append([left, right])
+    vocabulary = model["model"]["vocab"]
+    model["model"]["vocab"] = {name: id_ for name, id_ in vocabulary.items() if name in kept}
+    model["model"]["merges"] = merges
+    return _library().Tokenizer.from_str(json.dumps(model))
 
 
 def _library() -> Any:

@@ -51,7 +51,8 @@ class Text(TextField):
         by: what one step reads or writes. `data.x.by=spelled` on the command line chooses the field
             `spelling.Spelled`: words together with their characters.
         max_vocabulary: most symbols to know, <PAD> <UNK> <BOS> <EOS> included; None for all, or
-            8000 subwords. There are always 260 bytes, and at least as many subwords.
+            for 500 to 8000 subwords, by the size of the training split (`subwords.default_size`).
+            There are always 260 bytes, and at least as many subwords.
         min_count: symbols that occur less often in the training split become <UNK>. None: 1 for
             characters and graphemes; else 2, since a model only learns what to do with <UNK> where
             it meets some, and a tenth of the words of a text occur once. Subwords are not joined
