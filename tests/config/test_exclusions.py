@@ -215,7 +215,7 @@ EXCLUSIONS = [
     (
         "data=python_docs data.by=word",
         "data.by=word: unknown choice; allowed: characters, words, tokens, bytes, subwords, "
-        "graphemes; did you mean 'words'?",
+        "graphemes, spelled; did you mean 'words'?",
     ),
     (
         "cell=rnn cell.nonlinearity=sigmoid",
