@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "runs": {
         *("checks", "build", "report", "diagnostics", "tracking", "training", "inference"),
         *("tasks", "models", "data", "nn", "config", "rules", "records", "processes", "signals"),
-        *("targets", "console", "display", "files", "errors"),
+        *("baselines", "targets", "console", "display", "files", "errors"),
     },
     "checks": {
         *("build", "targets", "diagnostics", "tracking", "training", "tasks", "data", "nn"),
@@ -61,7 +61,8 @@ MAY_IMPORT = {
     "tracking": {
         *("report", "distribution", "rules", "records", "signals", "files", "errors", "_version"),
     },
-    "tasks": {"data", "nn", "rules", "errors"},
+    "tasks": {"baselines", "data", "nn", "rules", "errors"},
+    "baselines": {"models", "data", "nn"},
     "models": {"nn", "rules", "errors"},
     "data": {
         *("distribution", "rules", "records", "console", "display", "files", "errors", "_version"),

@@ -112,8 +112,8 @@ def test_no_sample_is_written_where_none_is_wanted(launch):
 def test_the_closing_lines_say_what_ran_what_came_of_it_and_how_to_repeat_it(launch):
     result = launch("digits", *FEW, "cell=gru", "bidirectional=true")
     lines = dict(line.split(":", 1) for line in result.summary.splitlines())
-    names = ["data", "model", "best epoch", "test", "threads", "folder", "mlflow run", "again"]
-    assert list(lines) == names
+    names = ["data", "model", "best epoch", "test", "baselines", "threads", "folder", "mlflow run"]
+    assert list(lines) == [*names, "again", "advice"]  # it has seen few batches
     assert "train 1,439" in lines["data"]
     assert "parameters" in lines["model"]
     assert f"accuracy {result.metrics['test/accuracy']:.4g}" in lines["test"]
@@ -153,6 +153,6 @@ def test_a_refused_configuration_leaves_nothing(launch, tmp_path, data, override
 def test_the_configuration_that_was_saved_composes_the_same_run(launch):
     result = launch("adding", *FEW, "cell=gru", "depth=2")
     written = OmegaConf.load(result.output_dir / "config.yaml")
-    again = result.summary.splitlines()[-1].split("python -m seqpipe ")[1].split()
+    again = result.summary.split("python -m seqpipe ")[1].splitlines()[0].split()
     cfg, _ = compose(again)
     assert OmegaConf.to_container(written) == OmegaConf.to_container(cfg, resolve=True)

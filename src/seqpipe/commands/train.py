@@ -11,6 +11,7 @@ from seqpipe.allocator import keep_freed_memory
 from seqpipe.config.compose import Launch
 from seqpipe.report.findings import Observer
 from seqpipe.runs import artifacts, failure, folds, resume, summary
+from seqpipe.runs.baselines import compare_with_baselines
 from seqpipe.runs.checked_module import build_checked_module
 from seqpipe.runs.identity import judged_on
 from seqpipe.runs.load_data import Loaded, load_data
@@ -124,5 +125,8 @@ def test(run: TrainingRun) -> None:
         run.module.load_state_dict(read_archive(run.checkpoint.best_path)["state_dict"])
     run.trainer.test(run.module, loader, verbose=False)
     run.metrics |= {name: value.item() for name, value in run.trainer.callback_metrics.items()}
+    if run.first and run.cfg.baselines:
+        run.compared = compare_with_baselines(run, loader)
+        run.observers.append(run.compared)
     for each in run.observers:
         run.metrics |= each.scalars()

@@ -20,7 +20,7 @@ PANEL = (
     *("depth", "bidirectional", "dropout"),
     *("input_dropout", "output_dropout", "locked_dropout"),
     *("activation_penalty", "temporal_activation_penalty"),
-    *("weight_noise", "init_range", "resume", "preflight"),
+    *("weight_noise", "init_range", "resume", "preflight", "baselines"),
 )
 GROUPS = (
     *("data", "architecture", "task", "cell", "optim", "scheduler"),
@@ -40,6 +40,7 @@ ADDED: dict[str, Any] = {
     "averaging": {"_target_": None},
     "folds": None,
     "fold": None,
+    "baselines": False,
 }
 FOLDS = ("folds", "fold")  # keys of the panel and of data that may be missing, which is null
 CAN_BE_NONE = ("cell", "averaging")  # groups whose option `none` makes nothing
@@ -111,6 +112,7 @@ RULES: dict[str, Rule] = {
     "weight_noise": real("[0, inf)"),
     "init_range": either(real("(0, inf)"), null()),
     "preflight": choice("quick", "full", "none"),
+    "baselines": flag(),
     "resume": either(text(allowed="a checkpoint file"), null()),
     "data.path": either(
         text(r".+", "a folder or file"), list_of(text(allowed="a folder or file")), null()

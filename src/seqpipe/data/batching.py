@@ -228,6 +228,11 @@ class ResumableLoader(DataLoader[SequenceBatch]):
         self._order.skip = position
         return [self._batches.__getitems__(one) for one in asked]
 
+    def here(self) -> Iterator[SequenceBatch]:
+        """Yield the batches of the epoch, made in this process without workers."""
+        for asked in self._order:
+            yield self._batches.__getitems__(asked)
+
     def state_dict(self) -> dict[str, int]:
         """Return the number of batches of the epoch that were handed out."""
         return {"batches": self._handed_out}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -23,6 +24,7 @@ from seqpipe.data.base import (
 from seqpipe.data.batching import Batches, Example, Examples, ResumableLoader
 from seqpipe.data.cache import Cache
 from seqpipe.data.columns import Column, Integers
+from seqpipe.data.error_collector import MOST_PROBLEMS
 from seqpipe.data.field_checks import check_fields, item_role, step_faults
 from seqpipe.data.folds import Fold
 from seqpipe.data.hashing import code_digests, weights_digest
@@ -32,7 +34,7 @@ from seqpipe.data.progress import Progress
 from seqpipe.data.sampling import BatchSampler, BucketBatchSampler
 from seqpipe.data.tbptt_sampler import LaneBatches, LaneSampler, documents
 from seqpipe.data.truncation import MaxLength
-from seqpipe.errors import ConfigError
+from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import refusal, text, whole
 
 Cut = Annotated[int, whole(2)]  # in pieces of one step there is no recurrence
@@ -172,6 +174,25 @@ class SequenceData:
     def origin(self, split: str, index: int) -> tuple[int, int]:
         """The record that an example was cut from, and the step of it at which it starts."""
         return self._examples[_known(split)].y.origin(index)
+
+    def refuse_by(self, rule: Callable[[Any, Any], str | None]) -> None:
+        """Refuse examples of any split by a rule about (x, y), encoded.
+
+        Raises:
+            DataError: with the first ten examples of it.
+        """
+        problems = list(islice(self._refusals(rule), MOST_PROBLEMS))
+        if problems:
+            raise DataError(problems)
+
+    def _refusals(self, rule: Callable[[Any, Any], str | None]) -> Iterator[str]:
+        for split in SPLITS:
+            examples = self.columns(split)
+            for number in range(len(examples)):
+                x = None if examples.x is None else examples.x.array(number)
+                problem = rule(x, examples.y.array(number))
+                if problem is not None:
+                    yield f"{split}[{number}]: {problem}"
 
     def loader(self, split: str, shuffle: bool | None = None) -> ResumableLoader:
         """Padded batches of similar length.

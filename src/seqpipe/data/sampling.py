@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +13,8 @@ from torch import distributed
 from torch.utils.data import Sampler
 
 from seqpipe.data.columns import Array, Integers
+
+_ALONE = ContextVar("alone", default=False)
 
 
 class BatchSampler(Protocol):
@@ -155,9 +159,19 @@ class BucketBatchSampler(Sampler[list[int]]):
         yield from itertools.islice(self.batches(), skip, None)
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Give this process every example of a split, also where several train together."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
+
+
 def rank_and_world() -> tuple[int, int]:
     """Return the rank of this process, and the number of processes that train together."""
-    if distributed.is_available() and distributed.is_initialized():
+    if not _ALONE.get() and distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
 

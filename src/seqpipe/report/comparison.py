@@ -125,6 +125,7 @@ def _rows(jobs: Sequence[Job], best: frozenset[int]) -> Iterator[Row]:
     keys, monitors = differing(jobs), {job.kept for job in jobs if job.metrics}
     tests = _tests(jobs)
     failed = any(job.message for job in jobs)
+    has_baselines = any(job.best_baseline for job in jobs)
     for job in jobs:
         row: dict[str, object] = {"job": job.number}
         row |= {key: job.overrides.get(key, "") for key in keys}
@@ -138,6 +139,9 @@ def _rows(jobs: Sequence[Job], best: frozenset[int]) -> Iterator[Row]:
         elif monitors:
             row["monitored"] = f"{job.kept} {value}" if job.metrics else ""
         row |= {name: number(job.metrics[name]) if name in job.metrics else "" for name in tests}
+        if has_baselines:
+            best_one = job.best_baseline
+            row["best baseline"] = f"{number(best_one[0])} ({best_one[1]})" if best_one else ""
         row["seconds"] = f"{job.seconds:.0f}" if math.isfinite(job.seconds) else ""
         row["run"] = _link(job)
         if best:

@@ -11,7 +11,15 @@ from seqpipe.report.markdown import code, heading, number, picture, table
 
 # Sections in the order they are read; those not named here follow, in the order they come.
 ENDED = "What ended the run"
-GROUPS = (ENDED, "Pre-flight", "Learning curves", "Gradients", "Gradient flow", "Inside the cell")
+GROUPS = (
+    ENDED,
+    "Baselines",
+    "Pre-flight",
+    "Learning curves",
+    "Gradients",
+    "Gradient flow",
+    "Inside the cell",
+)
 EXAMPLES, ADVICE = "Examples", "Advice"  # have places of their own, further down
 _EXAMPLES_SHOWN = 5  # right ones and wrong ones on the page
 

@@ -17,6 +17,8 @@ from seqpipe.report.findings import Row
 from seqpipe.report.markdown import number
 from seqpipe.rules import best_of
 
+BASELINE = "baseline"
+"""Metrics of the baselines of a run are named `baseline/<name>/<metric>`."""
 NOTES = "jobs"  # folder of the notes, below that of the sweep
 RUNNING, FINISHED, REFUSED, FAILED = "not finished", "finished", "refused", "failed"
 _VERDICTS = {number: verdict for verdict, number in VERDICTS.items()}
@@ -72,6 +74,18 @@ class Job:
     def result(self) -> float:
         """The value that the job is judged by; NaN where there is none."""
         return self.metrics.get(self.judged, math.nan)
+
+    @property
+    def best_baseline(self) -> tuple[float, str] | None:
+        """The value of the best baseline in the metric that the job is judged by, and its name."""
+        metric = self.judged.removeprefix("test/")
+        found = []
+        for name, value in self.metrics.items():
+            kind, _, rest = name.partition("/")
+            baseline, _, of = rest.partition("/")
+            if kind == BASELINE and of == metric and math.isfinite(value):
+                found.append((value, baseline))
+        return (max if self.mode == "max" else min)(found, default=None)
 
     @property
     def verdict(self) -> str:

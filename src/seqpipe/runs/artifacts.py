@@ -166,6 +166,8 @@ def keep_results(run: TrainingRun) -> None:
         report.write_metrics(folder, run.metrics)
         if best is not None:
             tracker.log_metrics(run.best_metrics(), step=run.chosen.step)
+        if run.compared is not None:
+            tracker.log_metrics(run.compared.scalars(), step=run.trainer.global_step)
         saved_model.write(run)
         tracker.log_table("examples", write_results(run))
     except Exception as error:

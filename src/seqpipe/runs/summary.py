@@ -112,6 +112,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def _baselines(run: TrainingRun) -> dict[str, str]:
+    line = "" if run.compared is None else run.compared.line
+    return {"baselines": line} if line else {}
+
+
 def closing_lines(run: TrainingRun) -> str:
     """The closing lines: data, model, epoch, test, where it all is, how to repeat it, advice."""
     model, run_id = run.module.model, run.tracker.run_id
@@ -124,12 +129,15 @@ def closing_lines(run: TrainingRun) -> str:
         "model": f"{type(model).__name__}, {run.parameters:,} parameters{kernel}",
         _epoch_label(run): f"{chosen}; trained {run.seconds:.0f} s",
         "test": _tests_in_words(run),
+        **_baselines(run),
         "threads": run.threads.line,
         "folder": str(run.folder),
         "mlflow run": f"{run_id} in {run.tracker.location}" if run_id else "not recorded",
         "again": command(run.launch),
     }
     advice = run.module.flow.advice()
+    if run.compared is not None:
+        advice += run.compared.advice()
     if not math.isfinite(run.monitored):  # of the last epoch, where no checkpoint is kept
         monitor = run.module.task.monitor
         text = (

@@ -12,6 +12,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.diagnostics.preflight import Preflight
 from seqpipe.report.findings import Finding, Observer
 from seqpipe.rules import best_of
+from seqpipe.runs.baseline_comparison import Comparison
 from seqpipe.runs.identity import run_name
 from seqpipe.runs.matched_size import parameter_count
 from seqpipe.runs.threads import Threads
@@ -64,6 +65,7 @@ class TrainingRun:
         metrics: `test/...`, `val/...` of the last epoch, `best/val/...` of the tested weights; as
             far as they are known.
         seconds: of training.
+        compared: the test beside that of the baselines; None where it was not asked for.
     """
 
     cfg: DictConfig
@@ -78,6 +80,7 @@ class TrainingRun:
     observers: list[Observer] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    compared: Comparison | None = None
 
     @property
     def first(self) -> bool:

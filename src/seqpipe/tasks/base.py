@@ -1,18 +1,17 @@
 """The base of all tasks: loss, predictions, metrics, and how an answer is written."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from seqpipe.data.base import SPLITS, Field, FieldSpec, SequenceBatch
+from seqpipe.baselines.base import Baseline
+from seqpipe.data.base import Field, FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
-from seqpipe.data.error_collector import MOST_PROBLEMS
 from seqpipe.data.kinds import Answer, Columns, Floats
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.errors import ConfigError, DataError
@@ -24,6 +23,7 @@ from seqpipe.tasks.direction import HIGH_IS_BETTER, better, monitor_problems
 from seqpipe.tasks.sequence_metrics import is_same_text
 
 Pairs = tuple[Any, Any]
+_MADE_FOR = {"training_loss": ("loss",), "baselines": ("loss", "predict", "pairs", "output_size")}
 
 
 class Task(ABC):
@@ -61,6 +61,8 @@ class Task(ABC):
     """Names of metrics that the closing lines leave out, unless they are monitored."""
     drawing_options: ClassVar[tuple[str, ...]] = ()
     """Options of drawing that only some samples have: `prompt`, `top_k`, `top_p`, ..."""
+    remedies: tuple[str, ...] = ()
+    """Overrides that usually help a model that is no better than its baselines."""
 
     def __init__(self, *, y: FieldSpec, monitor: str, mode: str) -> None:
         if y.kind not in self.y_kinds:
@@ -133,10 +135,7 @@ class Task(ABC):
         check = self.own_check
         if check is None or (data.check is not None and data.check.name == check.name):
             return
-        rule = check.of(self.y)
-        problems = list(islice(_refused(data, rule), MOST_PROBLEMS))
-        if problems:
-            raise DataError(problems)
+        data.refuse_by(check.of(self.y))
 
     def learn_references(self, batches: Iterable[SequenceBatch]) -> None:  # noqa: B027
         """Read a split before it is measured; `check` does so for validation and test."""
@@ -153,11 +152,21 @@ class Task(ABC):
         return self.loss(outputs, batch, training=True)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
+        """What a subclass changes takes what was made for the old form back to the general one."""
         super().__init_subclass__(**kwargs)
-        owners = (next(c for c in cls.__mro__ if n in vars(c)) for n in ("training_loss", "loss"))
-        overwriting, plain = owners
-        if plain not in overwriting.__mro__:  # issubclass needs what ABC adds only after this
-            cls.training_loss = Task.training_loss  # type: ignore[method-assign]
+        for name, parts in _MADE_FOR.items():
+            owners = [next(c for c in cls.__mro__ if part in vars(c)) for part in (name, *parts)]
+            if not set(owners) <= set(owners[0].__mro__):  # issubclass needs what ABC adds later
+                setattr(cls, name, getattr(Task, name))
+
+    def baselines(self, data: SequenceData) -> Sequence[Baseline]:
+        """Simple models to compare with, not fitted yet; none where a subclass names none."""
+        return ()
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Names of the metrics in which a model should be better than every baseline."""
+        return (self.monitor.removeprefix("val/"),)
 
     def units(self, batch: SequenceBatch) -> Tensor:
         """The number of things the mean loss of this batch goes over: real steps, or examples.
@@ -387,14 +396,3 @@ class Task(ABC):
     def drawn(self, y: Field, sample: Tensor) -> Any:
         """A sample in the form that the user gets. sample: as drawn, without padding."""
         return y.decode(sample)
-
-
-def _refused(data: SequenceData, rule: Callable[[Any, Any], str | None]) -> Iterator[str]:
-    """The refusals of a rule, over the examples of all splits."""
-    for split in SPLITS:
-        examples = data.columns(split)
-        for number in range(len(examples)):
-            x = None if examples.x is None else examples.x.array(number)
-            problem = rule(x, examples.y.array(number))
-            if problem is not None:
-                yield f"{split}[{number}]: {problem}"

@@ -1,13 +1,18 @@
 """One of K classes for a whole x."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from seqpipe.baselines.base import Baseline
+from seqpipe.baselines.frequencies import Frequencies
+from seqpipe.baselines.linear import LinearClasses
 from seqpipe.bounds import MonitorOrAuto, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.data.dataset import SequenceData
 from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.class_counts import positive_class
@@ -27,6 +32,12 @@ class ClassTask(Task):
 
     answers = ("whole",)
     details = DETAILS
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The monitored metric, and accuracy beside a loss, which says less to people."""
+        (monitored,) = super().compared
+        return (monitored, "accuracy") if monitored == "loss" else (monitored,)
 
     def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str] | None:
         """The entropy of the classes of the training split, in nats."""
@@ -58,6 +69,10 @@ class Classification(ClassTask):
 
     name = "classification"
     y_kinds = ("category",)
+    remedies = (
+        *("bidirectional=true", "architecture.pooling=max", "dropout=0.5"),
+        "task.class_weights=balanced",
+    )
 
     @checked("task.")
     def __init__(
@@ -100,6 +115,14 @@ class Classification(ClassTask):
     def probabilities(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:
         """outputs: (B, K) logits. Returns (B, K)."""
         return precise(outputs).softmax(dim=-1)
+
+    def outputs_of(self, probabilities: Tensor) -> Tensor:
+        """The inverse of `probabilities`: their logarithms. probabilities: (B, K)."""
+        return probabilities.log()
+
+    def baselines(self, data: SequenceData) -> Sequence[Baseline]:
+        """The majority class, and logistic regression."""
+        return [Frequencies(self), LinearClasses(self)]
 
     def metrics(self, stage: str) -> MetricCollection:
         """Accuracy while training; all of them, and the confusion matrix, in the test."""

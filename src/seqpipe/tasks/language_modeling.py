@@ -1,14 +1,18 @@
 """The next symbol of a sequence."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from seqpipe.baselines.base import Baseline
+from seqpipe.baselines.language import Bigram, Unigram
 from seqpipe.bounds import Monitor, Share, Temperature, WholeNumber, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.data.dataset import SequenceData
 from seqpipe.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 from seqpipe.tasks.base import Pairs
 from seqpipe.tasks.metrics import Accuracy
@@ -33,6 +37,7 @@ class LanguageModeling(StepTask):
     name = "language_modeling"
     y_kinds = ("symbols",)
     answers = ("next_step",)
+    remedies = ("hidden_size=256", "dropout=0.5", "data.bptt=35")
     drawing_options = ("prompt", "top_k", "top_p", "allow_unknown")
 
     @checked("task.")
@@ -64,6 +69,10 @@ class LanguageModeling(StepTask):
         if self.y.unknown is not None and not own:
             predicted = predicted.masked_fill(truth == UNK, PAD)  # which is no symbol of a text
         return predicted, truth
+
+    def baselines(self, data: SequenceData) -> Sequence[Baseline]:
+        """Symbols alone, and given the symbol before."""
+        return [Unigram(self.y.size), Bigram(self.y.size)]
 
     def metrics(self, stage: str) -> MetricCollection:
         """Share of steps whose most likely symbol is right; none while training."""

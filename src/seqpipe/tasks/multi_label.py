@@ -1,14 +1,19 @@
 """Any of K labels at once: for a whole sequence, or the notes of each step of a piano roll."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from seqpipe.baselines.base import Baseline
+from seqpipe.baselines.frequencies import LabelFrequencies
+from seqpipe.baselines.steps import LastStep
 from seqpipe.bounds import Monitor, Share, checked
 from seqpipe.data.base import Field, FieldSpec, SequenceBatch
+from seqpipe.data.dataset import SequenceData
 from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
 from seqpipe.nn.precision import precise, widest
 from seqpipe.rules import real
@@ -57,6 +62,8 @@ class MultiLabel(Task):
     ) -> None:
         super().__init__(y=y, monitor=monitor, mode=mode)
         self.threshold, self.label_smoothing = threshold, label_smoothing
+        whole = ("bidirectional=true", "architecture.pooling=max", "dropout=0.5")
+        self.remedies = ("data.bptt=50", "hidden_size=256") if y.is_roll else whole
 
     def metric_names(self) -> list[str]:
         """Loss, accuracy, micro-F1, macro-F1, exact match and more; of notes none of `Ranking`."""
@@ -93,6 +100,16 @@ class MultiLabel(Task):
     def probabilities(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:
         """outputs: (B, K) or (B, T_y, K) logits. Returns the same shape."""
         return precise(outputs).sigmoid()
+
+    def outputs_of(self, probabilities: Tensor) -> Tensor:
+        """The inverse of `probabilities`, of the same shape."""
+        return probabilities.logit()
+
+    def baselines(self, data: SequenceData) -> Sequence[Baseline]:
+        """The frequency of each label; of a roll that is generated, notes given the last step."""
+        frequencies = LabelFrequencies(self)
+        follows = self.y.has_time and not self.y.is_per_step_of(data.spec.x)
+        return [frequencies, LastStep(self)] if follows else [frequencies]
 
     def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
         """Two (N, K) bool tensors over the N real steps or examples."""

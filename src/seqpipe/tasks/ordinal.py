@@ -1,5 +1,6 @@
 """One of K ordered classes for a whole x."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -8,14 +9,21 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 from torchmetrics import MetricCollection
 
+from seqpipe.baselines.base import Baseline
+from seqpipe.baselines.frequencies import Frequencies
+from seqpipe.baselines.linear import LinearClasses
 from seqpipe.bounds import Monitor, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.data.dataset import SequenceData
 from seqpipe.errors import ConfigError
 from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
 from seqpipe.nn.precision import precise
 from seqpipe.tasks.class_weights import ClassWeights, of_classes, weights_of
 from seqpipe.tasks.classification import ClassTask
 from seqpipe.tasks.metrics import class_metric_names, ordinal_metrics
+
+SMALLEST_GAP = 1e-12
+"""Between two cumulative logits of a given probability; smaller ones would round to 0."""
 
 
 class Ordinal(ClassTask):
@@ -45,6 +53,7 @@ class Ordinal(ClassTask):
 
     name = "ordinal"
     y_kinds = ("ordinal",)
+    remedies = ("bidirectional=true", "architecture.pooling=max", "dropout=0.5")
 
     @checked("task.")
     def __init__(
@@ -102,6 +111,19 @@ class Ordinal(ClassTask):
     def probabilities(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:
         """outputs: (B, K - 1). Returns (B, K)."""
         return log_probabilities(outputs).exp()
+
+    def outputs_of(self, probabilities: Tensor) -> Tensor:
+        """The inverse of `probabilities`. probabilities: (B, K). Returns (B, K - 1)."""
+        below = probabilities.cumsum(dim=-1)[:, :-1]
+        above = probabilities.flip(-1).cumsum(dim=-1).flip(-1)[:, 1:]
+        logits = above.log() - below.log()
+        gaps = (logits[:, :-1] - logits[:, 1:]).clamp(min=SMALLEST_GAP)
+        return torch.cat([logits[:, :1], gaps.expm1().log()], dim=-1)  # of softplus
+
+    def baselines(self, data: SequenceData) -> Sequence[Baseline]:
+        """The median class, or with `predict=mode` the majority class; logistic regression."""
+        name = {"median": "median", "mode": "majority"}[self.rule]
+        return [Frequencies(self, name), LinearClasses(self)]
 
     def metrics(self, stage: str) -> MetricCollection:
         """Accuracy and MAE while training; all of them, and the confusion matrix, in the test."""

@@ -1,13 +1,18 @@
 """Numbers for a whole sequence, or for each of its steps."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from seqpipe.baselines.base import Baseline
+from seqpipe.baselines.linear import LinearNumbers
+from seqpipe.baselines.numbers import Last, Mean, Present, Seasonal
 from seqpipe.bounds import Monitor, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.data.dataset import SequenceData
 from seqpipe.nn.onnx_graph import DOUBLE, FLOAT, Graph, Steps, Value
 from seqpipe.nn.precision import exact, precise, widest
 from seqpipe.tasks.base import Pairs, Task
@@ -31,6 +36,7 @@ class Regression(Task):
     name = "regression"
     y_kinds = ("number", "values")
     answers = ("whole", "each_step")
+    remedies = ("architecture.pooling=last", "dropout=0", "data.source.relative_to_last=true")
 
     @checked("task.")
     def __init__(
@@ -81,6 +87,16 @@ class Regression(Task):
         """
         predicted, truth = map(exact, _real(predictions, batch))
         return self.y.in_units(predicted), self.y.in_units(truth)
+
+    def baselines(self, data: SequenceData) -> Sequence[Baseline]:
+        """The mean; of a series also its last value and that of a season ago; ridge regression."""
+        x, baselines = data.spec.x, list[Baseline]([Mean(self)])
+        is_series = x is not None and x.kind == "values"
+        if self.y.has_time:
+            return [*baselines, Present(self)] if is_series else baselines
+        if is_series:
+            baselines += [Last(self), Seasonal(self)]
+        return [*baselines, LinearNumbers(self)]
 
     def metrics(self, stage: str) -> MetricCollection:
         """MSE and MAE."""

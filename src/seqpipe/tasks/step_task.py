@@ -81,6 +81,10 @@ class StepTask(Task):
         """The entropy of the symbols or tags of the training split, in nats."""
         return entropy_of(self.y)
 
+    def outputs_of(self, probabilities: Tensor) -> Tensor:
+        """Return the logits of a model with these probabilities, (B, T_y, K) both."""
+        return probabilities.log()
+
     def pairs(self, predictions: Any, batch: SequenceBatch) -> Pairs:
         """predictions: (B, T_y) ids. Returns two (N,) tensors over the N real steps."""
         mask = self.mask(batch)

@@ -1,6 +1,6 @@
 """One of K tags for each step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -8,8 +8,12 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from seqpipe.baselines.base import Baseline
+from seqpipe.baselines.frequencies import Frequencies
+from seqpipe.baselines.steps import TagOfSymbol
 from seqpipe.bounds import MonitorOrAuto, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.classes import class_name
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.tags import rules, runs
@@ -81,6 +85,7 @@ class Tagging(StepTask):
     answers = ("each_step",)
     whole_sequences = True
     details = DETAILS
+    remedies = ("bidirectional=true", "architecture.head=crf", "dropout=0.5")
 
     @checked("task.", tagging_faults)
     def __init__(
@@ -187,6 +192,20 @@ class Tagging(StepTask):
             assert batch.y_lengths is not None
             return marginals(self._possible(outputs, batch), batch.y_lengths)
         return precise(outputs).softmax(dim=-1)
+
+    def baselines(self, data: SequenceData) -> Sequence[Baseline]:
+        """The most frequent tag, and that of each symbol where x has symbols."""
+        baselines: list[Baseline] = [Frequencies(self)]
+        x = data.spec.x
+        if x is not None and x.form.holds == "ids":
+            baselines.append(TagOfSymbol(self, spelled=x.is_spelled))
+        return baselines
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The monitored metric, and F1 of spans where tags mark them."""
+        spans = ("entity_f1",) if self.span_names else ()
+        return tuple(dict.fromkeys((*super().compared, *spans)))
 
     def pairs(self, predictions: Any, batch: SequenceBatch) -> Pairs:
         """Predictions and truth, (B, T_y) ids each, IGNORED in the truth where a step is none."""

@@ -1,13 +1,17 @@
 """A shorter sequence in the order of x, without an alignment: speech to words."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from seqpipe.baselines.base import Baseline
+from seqpipe.baselines.sequences import MostFrequent
 from seqpipe.bounds import BeamSize, Monitor, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.data.dataset import SequenceData
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.vocabulary import BOS, EOS, PAD
 from seqpipe.nn.ctc import PrefixScorer, best_path, ctc_loss, prefix_beam, steps_needed
@@ -45,6 +49,7 @@ class Transcription(DecodedTask):
     name = "transcription"
     y_kinds = ("symbols",)
     answers = ("each_step",)
+    remedies = ("bidirectional=true", "depth=2")
     search_options = ("beam_size", "n_best", "lm")
     scorer: PrefixScorer | None = None
     """A language model, which the beam reads; None: none."""
@@ -102,6 +107,10 @@ class Transcription(DecodedTask):
             scorer=self.scorer,
         )
         return found.ids[:, 0], found.lengths[:, 0]
+
+    def baselines(self, data: SequenceData) -> Sequence[Baseline]:
+        """The most frequent y."""
+        return [MostFrequent()]
 
     def decoded(self, predictions: Any, batch: SequenceBatch) -> list[tuple[Any, Any]]:
         """Symbols of each example."""

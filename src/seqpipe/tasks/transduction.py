@@ -1,11 +1,15 @@
 """A sequence of another length."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch import Tensor
 
+from seqpipe.baselines.base import Baseline
+from seqpipe.baselines.sequences import Copy, MostFrequent, Nearest
 from seqpipe.bounds import BeamSize, Count, LengthPenalty, Monitor, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
+from seqpipe.data.dataset import SequenceData
 from seqpipe.data.vocabulary import EOS, UNK
 from seqpipe.errors import ConfigError
 from seqpipe.rules import refusal
@@ -55,6 +59,7 @@ class Transduction(DecodedTask, StepTask):
     y_kinds = ("symbols",)
     answers = ("sequence",)
     writes_words = True
+    remedies = ("architecture.attention=general", "bidirectional=true", "hidden_size=256")
     search_options = ("beam_size", "n_best", "length_penalty", "unknown")
 
     @checked("task.", translation_faults)
@@ -112,6 +117,14 @@ class Transduction(DecodedTask, StepTask):
         options = {"beam_size": self.beam_size, "length_penalty": self.length_penalty}
         found = model.beam(batch.x, batch.x_lengths, self.max_length, **options, **bans)
         return found.ids[:, 0], found.lengths[:, 0]
+
+    def baselines(self, data: SequenceData) -> Sequence[Baseline]:
+        """The most frequent y; x again where the alphabets agree; the y of the nearest x."""
+        x, baselines = data.spec.x, list[Baseline]([MostFrequent()])
+        if x is None or x.form.holds != "ids" or not x.has_time:
+            return baselines
+        copy = Copy(x, self.y)
+        return [*baselines, *([copy] if copy.is_possible else []), Nearest()]
 
     def decoded(self, predictions: Any, batch: SequenceBatch) -> list[tuple[Any, Any]]:
         """Symbols before <EOS> of each example."""

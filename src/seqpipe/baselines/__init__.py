@@ -1,0 +1,1 @@
+"""Baselines: models that need no training loop, by which a trained one is judged."""

@@ -1,0 +1,123 @@
+"""The baselines of a whole run: recorded, printed, and compared with the model."""
+
+import json
+
+import pytest
+
+from seqpipe.build import build_data, unchecked_task
+from seqpipe.config.compose import compose
+from seqpipe.runs.baselines import fitted_baselines, measured
+
+BAD = ("trainer.max_epochs=1", "optim.lr=1e-6")  # it learns nothing
+
+
+@pytest.fixture(scope="module")
+def lost(launch_in, tmp_path_factory):
+    """A run that is no better than its baselines."""
+    root = tmp_path_factory.mktemp("lost")
+    return launch_in(root, "digits", *BAD, "bidirectional=true", "logger=csv")
+
+
+def lines_of(result):
+    return dict(line.split(":", 1) for line in result.summary.splitlines())
+
+
+def baselines_of(result):
+    return {n: v for n, v in result.metrics.items() if n.startswith("baseline/")}
+
+
+def test_a_run_records_its_baselines_beside_its_test(lost):
+    found = baselines_of(lost)
+    assert {"baseline/majority/accuracy", "baseline/linear/loss"} <= found.keys()
+    written = json.loads((lost.output_dir / "metrics.json").read_text())
+    assert {n: v for n, v in written.items() if n.startswith("baseline/")} == found
+    logged = "".join(path.read_text() for path in lost.output_dir.rglob("*.csv"))
+    assert "baseline/linear/accuracy" in logged
+    assert not any("f1/" in name for name in found)  # none of single classes
+
+
+def test_the_closing_lines_compare_the_model_with_them_and_say_what_helps(lost):
+    lines, found = lines_of(lost), baselines_of(lost)
+    linear, majority = (found[f"baseline/{name}/accuracy"] for name in ("linear", "majority"))
+    assert linear > 0.9
+    assert lines["baselines"].strip() == f"accuracy {linear:.4g} linear, {majority:.4g} majority"
+    tested = lost.metrics["test/accuracy"]
+    assert f"accuracy {tested:.4g} is no better than {linear:.4g} of the bas" in lines["advice"]
+    assert "trainer.max_epochs=2, optim.lr=3e-07, more data" in lines["advice"]
+    assert "dropout=0.5" in lines["advice"]
+    assert "bidirectional=true" not in lines["advice"]  # it is, already
+
+
+def test_the_report_has_a_table_of_the_model_and_its_baselines(lost):
+    page = (lost.output_dir / "report.md").read_text()
+    section = page.split("## Baselines\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert "accuracy" in rows[0]
+    names = [row.split("|")[1].strip() for row in rows[2:]]
+    assert names == ["this model", "majority", "linear"]
+    assert "the model is **no better** than the baseline `linear`" in section
+    assert "No better than a baseline" in page.split("## Advice\n")[1]
+
+
+def test_a_model_that_is_better_gets_no_advice(launch):
+    sizes = ("data.source.train=400", "data.length=3", "hidden_size=32", "optim.lr=0.01")
+    result = launch("adding", *sizes, "trainer.max_epochs=40")
+    found = baselines_of(result)
+    assert result.metrics["test/mse"] < min(v for n, v in found.items() if n.endswith("/mse"))
+    assert "is no better" not in result.summary
+    page = (result.output_dir / "report.md").read_text()
+    assert "The model is better than all of them in `mse`." in page
+
+
+def test_without_baselines_nothing_else_changes(launch):
+    options = ("trainer.max_epochs=1",)
+    on = launch("adding", *options, folder="on")
+    off = launch("adding", *options, "baselines=false", folder="off")
+    assert baselines_of(off) == {}
+    assert "baselines" not in lines_of(off)
+    assert "Baselines" not in (off.output_dir / "report.md").read_text()
+    ours = {n: v for n, v in on.metrics.items() if not n.startswith("baseline/")}
+    assert {n: v for n, v in ours.items() if n != "preflight/seconds"} == {
+        n: v for n, v in off.metrics.items() if n != "preflight/seconds"
+    }
+
+
+def wanted(data, batches, split="test"):
+    """The accuracy of the majority class on the first batches of a split."""
+    task = unchecked_task(data.cfg, data.data)
+    fitted = [b for b in fitted_baselines(task, data.data, {}) if b.name == "majority"]
+    every = list(data.data.loader(split, shuffle=False).here())
+    return measured(fitted, task, every[:batches])["majority"]["accuracy"]
+
+
+class Digits:
+    def __init__(self, *options):
+        typed = ["data=digits", "data.source.test=0.1", "data.source.valid=0.1", *options]
+        self.cfg, _ = compose(["data.batch_size=16", *typed])
+        self.data = build_data(self.cfg)
+
+
+@pytest.mark.parametrize(
+    ("option", "batches", "split"),
+    [
+        ("trainer.limit_test_batches=3", 3, "test"),
+        ("trainer.limit_test_batches=0.5", 6, "test"),
+        ("trainer.overfit_batches=2", 2, "train"),
+    ],
+)
+def test_baselines_are_measured_on_the_batches_that_the_model_is(launch, option, batches, split):
+    result = launch("digits", *BAD, option)
+    data = Digits()
+    assert result.metrics["baseline/majority/accuracy"] == wanted(data, batches, split)
+    assert wanted(data, batches, split) != wanted(data, None, "test")
+
+
+def test_an_error_in_a_baseline_does_not_cost_the_run(launch, monkeypatch, caplog):
+    def broken(self, data):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("seqpipe.baselines.numbers.Mean.fit", broken)
+    result = launch("adding", "trainer.max_epochs=1")
+    assert "baselines: not measured: MemoryError: no room" in caplog.text
+    assert baselines_of(result) == {}
+    assert (result.output_dir / "report.html").is_file()
