@@ -152,7 +152,7 @@ class Task(ABC):
         return self.loss(outputs, batch, training=True)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """What a subclass changes takes what was made for the old form back to the general one."""
+        """Take what was made for a form that a subclass changes back to the general one."""
         super().__init_subclass__(**kwargs)
         for name, parts in _MADE_FOR.items():
             owners = [next(c for c in cls.__mro__ if part in vars(c)) for part in (name, *parts)]
