@@ -56,7 +56,7 @@ def test_tags_that_mark_spans_have_the_f1_of_spans(data_of, metrics_of):
     train = [{"words": ["in", "Rome"], "tags": ["O", "B-PLACE"]}] * 2
     test = [{"words": ["Rome", "in"], "tags": ["B-PLACE", "O"]}]
     data = data_of(Tags("tags", scheme="bio"), Spelled("words"), train=train, test=test)
-    task = Tagging(y=data.spec.y)
+    task = Tagging(y=data.spec.y, monitor="val/accuracy")
     found = metrics_of(task, data)
     assert found["tag_of_symbol"]["entity_f1"] == 1.0
     assert task.compared == ("accuracy", "entity_f1")

@@ -204,7 +204,7 @@ class Tagging(StepTask):
     @property
     def compared(self) -> tuple[str, ...]:
         """The monitored metric, and F1 of spans where tags mark them."""
-        spans = ("entity_f1",) if self.span_names else ()
+        spans = () if self.entities is None else ("entity_f1",)
         return tuple(dict.fromkeys((*super().compared, *spans)))
 
     def pairs(self, predictions: Any, batch: SequenceBatch) -> Pairs:
