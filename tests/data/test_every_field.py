@@ -241,7 +241,9 @@ def test_an_argument_outside_its_bounds_is_refused_by_its_rule(made, name):
     assert problem.removeprefix("data.x.") == str(Problem(name, value, rule.fault(value)))
 
 
-BYTES = "out of range; allowed: an integer >= 260 or null (256 bytes and 4 special symbols)"
+BYTES = (
+    "by {} there are 256 bytes and 4 special symbols at least; allowed: an integer >= 260, or null"
+)
 KNOWN = "by {} nothing is unknown; allowed: null"
 SYMBOL = "wrong form; allowed: a symbol without blanks, as <unk>, or null"
 ORDER = "is no order; allowed: two classes or more, each once"
@@ -254,8 +256,8 @@ HIDDEN = (
     " data.x.normalize="
 )
 OPTIONS = [  # the last of the options is refused
-    (Text, {"by": "bytes", "max_vocabulary": 259}, BYTES),
-    (Text, {"by": "subwords", "max_vocabulary": 9}, BYTES),
+    (Text, {"by": "bytes", "max_vocabulary": 259}, BYTES.format("bytes")),
+    (Text, {"by": "subwords", "max_vocabulary": 9}, BYTES.format("subwords")),
     (Text, {"by": "bytes", "min_count": 2}, "by bytes none is left out; allowed: null"),
     (Text, {"by": "bytes", "unknown": "<unk>"}, KNOWN.format("bytes")),
     (Text, {"by": "subwords", "unknown": "<unk>"}, KNOWN.format("subwords")),

@@ -10,7 +10,7 @@ from seqpipe.data.fields.tokenization import UNKNOWN, Entry, Way
 from seqpipe.data.optional_deps import need
 from seqpipe.data.vocabulary import SPECIALS, UNK
 from seqpipe.errors import ConfigError
-from seqpipe.rules import or_null, refusal, require, whole
+from seqpipe.rules import refusal
 
 MOST_BY_DEFAULT = 8000
 PARALLELISM = "TOKENIZERS_PARALLELISM"
@@ -40,8 +40,10 @@ class OfBytes(Way):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        least, why = _LEAST, f"256 bytes and {_SPECIAL} special symbols"
-        require("max_vocabulary", self.max_vocabulary, or_null(whole(least)).because(why))
+        if self.max_vocabulary is not None and self.max_vocabulary < _LEAST:
+            wrong = f"by {self.unit} there are 256 bytes and {_SPECIAL} special symbols at least"
+            allowed = f"an integer >= {_LEAST}, or null"
+            raise ConfigError(refusal("max_vocabulary", self.max_vocabulary, wrong, allowed))
 
 
 class Bytes(OfBytes):
