@@ -26,8 +26,33 @@ EXCLUSIONS = [
     ),
     (
         "data=dates architecture.decoder.learn_initial_state=true",
-        "architecture.decoder.learn_initial_state=true: the decoder starts in the encoder's final "
-        "state; allowed: false",
+        "architecture.decoder.learn_initial_state=true: the decoder starts in the state that "
+        "architecture.bridge makes of x; allowed: false",
+    ),
+    (
+        "data=dates architecture.attention=none architecture.input_feeding=true",
+        "architecture.input_feeding=true: without attention there is no attentional vector to read;"
+        " allowed: false, or also architecture.attention=additive",
+    ),
+    (
+        "data=dates architecture.attention=dot architecture.coverage=true",
+        "architecture.coverage=true: attention=dot does not read what is covered; allowed: false, "
+        "or also architecture.attention=additive",
+    ),
+    (
+        "data=dates architecture.coverage_penalty=1",
+        "architecture.coverage_penalty=1: attention does not read what is covered; allowed: 0, or "
+        "also architecture.coverage=true",
+    ),
+    (
+        "data=dates architecture.attention=none architecture.bridge=zero",
+        "architecture.bridge=zero: without attention y would not depend on x; allowed: last, or "
+        "also architecture.attention=additive",
+    ),
+    (
+        "data=python_docs architecture.keys=autoregressive",
+        "architecture.keys=autoregressive: a step of y is one symbol and no notes; "
+        "allowed: independent",
     ),
     (
         "dropout=0 locked_dropout=true",
