@@ -248,3 +248,18 @@ def test_what_each_run_of_a_fold_is_given_is_what_was_not_typed():
     assert settings("folds=3", "diagnostics.examples=4") == ([], ())
     assert settings("folds=3", "fold=1") == ([], None)
     assert settings() == ([], None)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(("name", "records"), [("promoters", 106), ("splice", 3190)])
+def test_recipes_of_dna_are_tested_on_all_records_in_three_folds(
+    warm, tmp_path, shared_data, name, records
+):
+    path = f"data.path={shared_data / f'dna_{name}_uci'}"
+    few = ("trainer.max_epochs=2", "data.batch_size=128", "hidden_size=8", "logger=none")
+    typed = (f"experiment={name}", path, "folds=3", *few, "trainer.enable_progress_bar=false")
+    done = warm.run(SEQPIPE, *typed, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads((_sweep(tmp_path) / "folds.json").read_text())
+    assert (found["finished"], found["pooled"]["examples"]) == (3, records)
+    assert found["pooled"]["decisions"] == records
