@@ -24,6 +24,9 @@ from seqpipe.config.command_options import option, passed_on
 from seqpipe.rules import real, whole
 from seqpipe.runs.options import ModelOptions, RunOptions
 
+REGIONS = ("gff3", "gff", "bed")
+"""Formats of regions, and ends of the names of such files."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Reading(ModelOptions):
@@ -96,8 +99,10 @@ class Predict(_Decoding):
     """
 
     input: str = option("a file, a folder, a glob pattern, or - for standard input")
-    output: str = option("a file (.csv .tsv .jsonl .parquet), or - for standard output", "-")
-    output_format: Literal["csv", "tsv", "jsonl", "parquet"] | None = option(
+    output: str = option(
+        "a file (.csv .tsv .jsonl .parquet; of tags also .gff3 .bed), or - for standard output", "-"
+    )
+    output_format: Literal["csv", "tsv", "jsonl", "parquet", "gff3", "bed"] | None = option(
         "format of the output; null: chosen by the file name, jsonl on standard output", None
     )
     on_error: Literal["row", "stop"] = option(
@@ -105,6 +110,13 @@ class Predict(_Decoding):
         "row",
     )
     columns: bool = option("also write the columns of the input", True)
+
+    def problems(self) -> Iterator[str]:
+        """Yield the options that do not fit together."""
+        yield from super().problems()
+        if not self.columns and (self.output_format or self.output.rpartition(".")[2]) in REGIONS:
+            text = "regions need the ids and places that the input has; allowed: columns=true"
+            yield f"columns=false: {text}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from seqpipe.inference.model import Model
 from seqpipe.inference.outputs import columns_of, of_input
 from seqpipe.inference.predictor import Asked
 from seqpipe.inference.readers import Reader
+from seqpipe.inference.regions import SUFFIXES, check_regions, reading_of
 from seqpipe.inference.writers import Output, check_output
 from seqpipe.runs.open_model import open_model, open_reader, read_language_model
 
@@ -42,6 +43,8 @@ def run(options: Predict, root: Path) -> Answer:
     """
     format = check_output(options.output, options.input, options.output_format)
     model, _ = open_model(options, root)
+    if format in SUFFIXES.values():
+        check_regions(options.output, tagged=model.spec.y.form.needs_steps)
     read_language_model(model, options, root)
     reader = open_reader(model, options, root, options.input)
     started = time.perf_counter()
@@ -61,10 +64,12 @@ def answer_all(model: Model, reader: Reader, options: Predict, format: str) -> t
         reader.read(options.input), decoding=how, batch_size=options.batch_size, ahead=True
     )
     types = columns_of(model.task, options.n_best, model.spec.x)
+    reads_regions = format in SUFFIXES.values()
+    reading = reading_of(model.config, model.spec.y.scheme) if reads_regions else None
     failed, total = 0, 0
     with (
         _seldom_collected(),
-        Output(options.output, format, sys.stdout, types, last=("error",)) as output,
+        Output(options.output, format, sys.stdout, types, ("error",), reading) as output,
         Progress(options.output != "-", "predicting") as progress,
     ):
         counted = progress.count(asked, options.input)

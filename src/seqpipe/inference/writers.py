@@ -1,4 +1,4 @@
-"""Writers of answers: csv, tsv, JSON lines, Parquet and MIDI; a file appears once complete."""
+"""Writers of answers: csv, tsv, JSON lines, Parquet, MIDI; a file appears once complete."""
 
 import csv
 import json
@@ -19,6 +19,7 @@ from seqpipe.data.optional_deps import need
 from seqpipe.data.sources.table import DELIMITERS, FORMATS
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.files import writing_output
+from seqpipe.inference.regions import SUFFIXES, Reading, Regions
 
 Row = Mapping[str, Any]
 
@@ -225,16 +226,18 @@ def check_output(output: str, input: str, format: str | None = None) -> str:
     Args:
         output: a file, or `-` for standard output.
         input: the input, which must not be overwritten.
-        format: `csv`, `tsv`, `jsonl` or `parquet`; None: by the file's name, jsonl for `-`.
+        format: `csv`, `tsv`, `jsonl`, `parquet`, `gff3` or `bed`; None: by the file's name, jsonl
+            for `-`.
 
     Raises:
         ConfigError: the output is the input, its name does not say the format, or the format
             cannot be written to a pipe.
     """
-    found = format or ("jsonl" if output == "-" else FORMATS.get(Path(output).suffix.lower()))
+    known = FORMATS | SUFFIXES
+    found = format or ("jsonl" if output == "-" else known.get(Path(output).suffix.lower()))
     if found is None:
         text = "its name does not determine the format"
-        allowed = f"a name that ends in {', '.join(dict.fromkeys(FORMATS))}, or output_format=..."
+        allowed = f"a name that ends in {', '.join(known)}, or output_format=..."
         raise ConfigError(f"output={output}: {text}; allowed: {allowed}")
     if found == "parquet" and output == "-":
         text = "cannot be written to a pipe; allowed: a file"
@@ -249,11 +252,12 @@ class Output:
 
     Args:
         output: the file, or `-`.
-        format: `csv`, `tsv`, `jsonl` or `parquet`.
+        format: `csv`, `tsv`, `jsonl` or `parquet`; `gff3` or `bed` with a reading.
         stdout: where `-` is written.
         types: columns that are written even if the first rows lack them; they come after those of
             the input.
         last: columns that come last.
+        reading: how regions are read from rows.
     """
 
     def __init__(
@@ -263,14 +267,16 @@ class Output:
         stdout: IO[str],
         types: Mapping[str, pa.DataType] | None = None,
         last: Sequence[str] = (),
+        reading: Reading | None = None,
     ) -> None:
+        self.reading = reading
         self.output, self.format, self.sink = output, format, stdout
         self.types, self.last = dict(types or {}), tuple(last)
         self.path = None if output == "-" else Path(output)
         self.made: Path | None = None
         if self.path is not None:
             self.made = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
-        self.writer: Writer | None = None
+        self.writer: Writer | Regions | None = None
 
     def __enter__(self) -> "Output":
         """Open the temporary file.
@@ -290,6 +296,8 @@ class Output:
         """Add rows; the first ones define the columns, together with `types` and `last`."""
         if self.writer is None and self.format == "jsonl":
             self.writer = JsonLines(self.sink)
+        elif self.writer is None and self.reading is not None:
+            self.writer = Regions(self.sink, self.format, self.reading)
         elif self.writer is None:
             names = dict.fromkeys(name for row in rows for name in flat(row))
             first = [name for name in names if name not in {*self.types, *self.last}]
