@@ -233,6 +233,8 @@ OTHERS: dict[str, list[Any]] = {
     "group": [["text", "label"], ["tokens", "tags"], ["x", "y"]],
     "delimiter": ["';'"],
     "length_penalty": [0.5],
+    "input_std": [0.5],
+    "init_range": [0.5],
     "monitor": ["val/macro_f1", "val/mae"],
     "free_running": [2],
     "flush_seconds": [1.0],
