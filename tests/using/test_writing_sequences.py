@@ -58,6 +58,13 @@ def test_a_translation_is_scored_given_its_x(made):
         assert answer["score"] == pytest.approx(same.total, rel=1e-5)
 
 
+def test_the_attention_of_an_empty_answer_is_that_of_its_end(made):
+    weights, x, y = made("translation").model.attention({"x": "the cat"}, "")
+    assert weights.shape == (1, 2)
+    assert weights.sum() == pytest.approx(1.0)
+    assert (x, y) == (["the", "cat"], ["<EOS>"])
+
+
 def test_a_roll_is_scored_step_by_step(made):
     there = made("piano rolls")
     record = next(iter(there.data.source.read().test))

@@ -205,6 +205,8 @@ class Model:
         assert isinstance(network, Attends) and self.x is not None
         x = self.x.encode(record).to(self.x.spec.dtype)
         y = self.y.encode_target({self.y.column: prediction}).long()
+        if len(y) == 0:  # of an empty text, whose <EOS> no field writes
+            y = torch.tensor([EOS])
         x_lengths, y_lengths = (torch.tensor([len(one)], device=self.device) for one in (x, y))
         steps = (one.unsqueeze(0).to(self.device) for one in (x, y))
         weights = network.attention_of(next(steps), x_lengths, next(steps), y_lengths)
