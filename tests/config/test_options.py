@@ -13,7 +13,7 @@ from seqpipe.build import instantiate
 from seqpipe.config.compose import compose
 from seqpipe.config.config_view import Tree
 from seqpipe.config.paths import conf_dir
-from seqpipe.config.schema import DATA_TARGET, GROUPS, PANEL
+from seqpipe.config.schema import ADDED, DATA_TARGET, GROUPS, PANEL
 from seqpipe.config.signatures import found_target, signature_of
 from seqpipe.config.validate import rule_at, rule_for
 from seqpipe.errors import ConfigError
@@ -154,6 +154,13 @@ def test_the_panel_and_the_groups_are_those_of_the_primary_config():
     groups = {key for entry in primary["defaults"] if entry != "_self_" for key in entry}
     assert groups - {"hydra", "experiment", "sweep"} == set(GROUPS)
     assert set(primary) - {"defaults", *GROUPS} == set(PANEL)
+
+
+def test_a_record_from_before_a_key_existed_gets_its_value():
+    first = {"seed", "hidden_size", "depth", "bidirectional", "dropout", "resume", "preflight"}
+    first |= {"data", "architecture", "task", "cell", "optim", "scheduler"}
+    first |= {"trainer", "callbacks", "logger", "diagnostics"}
+    assert {*PANEL, *GROUPS} == first | ADDED.keys()
 
 
 def test_an_explicit_choice_wins_over_the_one_that_the_data_brings():

@@ -34,6 +34,7 @@ FORMER_KEYS = {
 # Keys that records of older versions lack, with the values for which they did the same.
 ADDED: dict[str, Any] = {
     **{"input_dropout": 0.0, "output_dropout": None, "locked_dropout": False},
+    **{"activation_penalty": 0.0, "temporal_activation_penalty": 0.0},
     "weight_noise": 0.0,
     **{"match_parameters": None, "match_parameters_count": "recurrent"},
     "init_range": None,
