@@ -63,6 +63,7 @@ PLATEAU = ("scheduler=plateau", "scheduler.patience=0", "optim.lr=0.2")
 LONG = ("trainer.max_epochs=9",)
 AUGMENTED = ("+data.x.noise=0.3", "+data.x.time_warp=0.2")
 WORKER = (*LANES, "data.num_workers=1")
+DROPPED = ("cell.weight_drop=0.3", "cell.hidden_dropout=0.3", "cell.zoneout=0.2")
 STOPS = [  # the data, what all runs share, the end of the whole, the first end and its update
     ("adding", (), "trainer.max_epochs=4", "trainer.max_epochs=2", 8),
     ("adding", STEPWISE, "trainer.max_epochs=4", "trainer.max_epochs=2", 8),
@@ -81,7 +82,9 @@ STOPS = [  # the data, what all runs share, the end of the whole, the first end 
         "trainer.max_steps=6",
         6,
     ),
+    ("adding", DROPPED, "trainer.max_epochs=3", "trainer.max_steps=6", 6),
     ("python_docs", LANES, "trainer.max_steps=6", "trainer.max_steps=3", 3),
+    ("python_docs", (*LANES, *DROPPED), "trainer.max_steps=6", "trainer.max_steps=3", 3),
     (
         "python_docs",
         (*LANES, "data.num_workers=1"),
