@@ -192,7 +192,7 @@ def build_model(cfg: DictConfig, spec: SequenceSpec, output_size: int | None = N
         raise ConfigError(f"{wanted} (depth={cfg.depth}); allowed: a smaller one") from None
     check_kind(model, "architecture", cfg.architecture["_target_"])
     if cfg.init_range is not None:
-        start_uniform(model, cfg.init_range)
+        start_uniform(model, float(cfg.init_range))
     return model
 
 

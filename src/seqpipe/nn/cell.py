@@ -136,7 +136,8 @@ class Cell(nn.Module, ABC):
         for gate in self.weight_hidden.data.split(hidden_size):
             start_recurrent(gate, recurrent_init)
         self.bias = nn.Parameter(torch.zeros(rows))
-        self.weight_drop, self.zoneouts = weight_drop, (zoneout,) * len(self.state_names)
+        self.weight_drop = weight_drop
+        self.zoneouts = (float(zoneout),) * len(self.state_names)
 
     def add_constants(self) -> None:
         """Adds to parameters that were drawn what they start from besides, as a forget bias."""

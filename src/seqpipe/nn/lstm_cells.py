@@ -27,9 +27,9 @@ from seqpipe.nn.regularized_cell import (
 
 def stepped_lstm(
     kernel: str,
-    hidden_dropout: float,
-    zoneout: float,
-    zoneout_memory: float | None,
+    hidden_dropout: int | float,
+    zoneout: int | float,
+    zoneout_memory: int | float | None,
     layer_norm: bool,
 ) -> Iterator[tuple[str, str]]:
     """`stepped_options` of a cell with two parts of the state."""
@@ -101,7 +101,7 @@ class LSTM(RegularizedCell):
             kernel=kernel,
         )
         if zoneout_memory is not None:
-            self.zoneouts = zoneout, zoneout_memory
+            self.zoneouts = float(zoneout), float(zoneout_memory)
         self.gain_memory = nn.Parameter(torch.ones(hidden_size)) if layer_norm else None
         self.bias_memory = nn.Parameter(torch.zeros(hidden_size)) if layer_norm else None
         self.output_tanh, self.forget_bias = output_tanh, forget_bias

@@ -22,7 +22,7 @@ R = TypeVar("R", bound="RegularizedCell")
 
 
 def stepped_options(
-    kernel: str, hidden_dropout: float, zoneout: float, layer_norm: bool
+    kernel: str, hidden_dropout: int | float, zoneout: int | float, layer_norm: bool
 ) -> Iterator[tuple[str, str]]:
     """Yields a kernel that lacks the options of a cell, as `checked` takes it."""
     options = {"cell.zoneout": zoneout, "cell.layer_norm": layer_norm}
