@@ -52,20 +52,13 @@ class Last(ByOutputs):
         super().__init__(task, name)
 
     def fit(self, data: SequenceData) -> None:
-        """Choose the value of x that each of the K numbers repeats.
-
-        Raises:
-            Skipped: no value of x is like y.
-        """
+        """Choose the value of x that each of the K numbers repeats, see `chosen`."""
         assert data.spec.x is not None
         self._x, self._y, train = data.spec.x, self.task.y, Inputs(data, "train")
         y = self._y.in_units(train.y.astype(np.float64))
         steps = min(LONGEST_SEASON, max(values.shape[1] for values, _ in train.blocks))
         x = np.concatenate([self._ends(*block, steps) for block in train.blocks])
         self._back, self._channel = self.chosen(x, y)
-        errors = np.abs(x[:, steps - self._back, self._channel] - y).mean(axis=0)
-        if (errors > USEFUL * np.abs(y - y.mean(axis=0)).mean(axis=0)).any():
-            raise Skipped("no value of x is close to y")
 
     def chosen(self, x: Array, y: Array) -> tuple[Integers, Integers]:
         """Return how many steps before its end x is read, from 1, and in which channel: (K,) each.
@@ -73,8 +66,13 @@ class Last(ByOutputs):
         Args:
             x: its last steps, (N, steps, D), in units of the data.
             y: (N, K), in units of the data.
+
+        Raises:
+            Skipped: no value of x is close to y.
         """
         errors = np.abs(x[:, -1, None] - y[:, :, None]).mean(axis=0)  # (K, D)
+        if (errors.min(axis=1) > USEFUL * np.abs(y - y.mean(axis=0)).mean(axis=0)).any():
+            raise Skipped("no value of x is close to y")
         return np.ones(y.shape[1], dtype=np.int64), errors.argmin(axis=1)
 
     def outputs(self, batch: SequenceBatch) -> Tensor:
