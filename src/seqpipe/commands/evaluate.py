@@ -54,6 +54,8 @@ def run(options: Evaluate, root: Path) -> Answer:
     measured = evaluation.results(options.resamples, options.confidence)
     console = PlainConsole()
     console.print(_table(measured[0], before, f"{found.name}: {name}", options.confidence))
+    for metric, signature in model.task.signatures.items():
+        console.print(f"{metric}: {signature}")
     if classes:
         console.print(_table_of_classes(measured[0], classes))
     if read := describe_counts(counts, left_out):
