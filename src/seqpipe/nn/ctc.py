@@ -190,7 +190,7 @@ def prefix_beam(
             grown.ids.where(goes_on.unsqueeze(2), beam.ids),
             *(new.where(goes_on, old) for new, old in zip(grown[1:], beam[1:], strict=True)),
         )
-    added = torch.zeros_like(nothing) if fused is None else fused.ended()
+    added = None if fused is None else fused.ended()
     return _scored(beam, added, n_best, logits, x_lengths, blank)
 
 
@@ -253,10 +253,16 @@ def _meets(beam: _Prefixes, blank: int) -> Tensor:
 
 
 def _scored(
-    beam: _Prefixes, added: Tensor, n_best: int, logits: Tensor, x_lengths: Tensor, blank: int
+    beam: _Prefixes,
+    added: Tensor | None,
+    n_best: int,
+    logits: Tensor,
+    x_lengths: Tensor,
+    blank: int,
 ) -> Transcripts:
     """The n most likely, by log p of all their paths. added: (B, k), to log p of each prefix."""
-    found, best = (beam.both + added).topk(n_best, dim=1)
+    scores = beam.both if added is None else beam.both + added
+    found, best = scores.topk(n_best, dim=1)
     longest = max(1, int(beam.lengths.gather(1, best).max()))
     ids = beam.ids.gather(1, best.unsqueeze(2).expand(*best.shape, beam.ids.shape[2]))
     lengths = beam.lengths.gather(1, best)
@@ -265,7 +271,10 @@ def _scored(
         for n in range(n_best)
     ]
     there = found > -torch.inf
-    scores = (added.gather(1, best) - torch.stack(losses, dim=1)).masked_fill(~there, -torch.inf)
+    scores = -torch.stack(losses, dim=1)
+    if added is not None:
+        scores = scores + added.gather(1, best)
+    scores = scores.masked_fill(~there, -torch.inf)
     scores, order = scores.sort(dim=1, descending=True, stable=True)
     ids = ids.masked_fill(~there.unsqueeze(2), blank)[:, :, :longest]
     return Transcripts(
