@@ -29,7 +29,9 @@ def data_of(name):
 
 
 def source_of(name, path, *overrides):
-    cfg = OmegaConf.create({"seed": 0, "data": {**data_of(name), "path": str(path)}})
+    cfg = OmegaConf.create(
+        {"seed": 0, "folds": None, "fold": None, "data": {**data_of(name), "path": str(path)}}
+    )
     for one in overrides:
         key, _, value = one.partition("=")
         OmegaConf.update(cfg, key, yaml.safe_load(value))

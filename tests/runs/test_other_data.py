@@ -101,7 +101,7 @@ def place(tmp_path, monkeypatch):
 def trained(name, *overrides):
     """The configuration of a run, resolved, as its record holds it."""
     node = data_node(name)
-    cfg = OmegaConf.create({"seed": 0, "data": node})
+    cfg = OmegaConf.create({"seed": 0, "folds": None, "fold": None, "data": node})
     for one in overrides:
         key, _, value = one.partition("=")
         OmegaConf.update(cfg, key, yaml.safe_load(value))

@@ -209,7 +209,7 @@ CASES = {
 
 def reader(name, overrides, classes, labelled=False):
     node = data_node(name)
-    cfg = OmegaConf.create({"seed": 0, "data": node})
+    cfg = OmegaConf.create({"seed": 0, "folds": None, "fold": None, "data": node})
     for one in overrides:
         key, _, value = one.partition("=")
         OmegaConf.update(cfg, key, yaml.safe_load(value))
