@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 
 from seqpipe.rules import Problem, Rule, choice, either, null, real
 
-FIGURES = ("gradients", "clipping")  # those of seqpipe.report.comparison
+WITH_LEVELS = ("gradients", "clipping")  # figures that show `guessing` and `solved`
+FIGURES = (*WITH_LEVELS, "means")  # those of seqpipe.report.comparison
 _KEY = "hydra.callbacks.comparison"
 _RULES: dict[str, Rule] = {
     "figure": either(choice(*FIGURES), null()),
@@ -40,7 +41,8 @@ class Comparison(Callback):
         solved: float | None = None,
     ) -> None:
         self.figure = figure
-        self.options = {} if figure is None else {"guessing": guessing, "solved": solved}
+        levels = {"guessing": guessing, "solved": solved}
+        self.options = levels if figure in WITH_LEVELS else {}
         self.folder = Path()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -58,7 +60,7 @@ def comparison_problems(hydra: DictConfig) -> Iterator[Problem]:
         elif name not in _RULES and name != "_target_":
             allowed = ", ".join(_RULES)
             yield Problem(f"{_KEY}.{name}", value, f"unknown key; allowed: {allowed}")
-    if node.get("figure") is None:
+    if node.get("figure") not in WITH_LEVELS:
         for name in ("guessing", "solved"):
             if node.get(name) is not None:
                 text = f"no figure shows it; allowed: null, or also {_KEY}.figure=gradients"

@@ -10,7 +10,6 @@ from seqpipe.report.figures import LONGEST_TITLE, VALID, figure, plain, save
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.fold_comparison import (
     FOLD,
-    SEED,
     FoldGroup,
     best_in_words,
     fold_sections,
@@ -28,13 +27,15 @@ from seqpipe.report.markdown import (
     picture,
     table,
 )
+from seqpipe.report.mean_comparison import draw_means
 from seqpipe.report.page import sections, write_page
-from seqpipe.report.sweep_jobs import FINISHED, Job, differing, setting
+from seqpipe.report.sweep_jobs import FINISHED, SEED, Job, differing, setting
 
 # The comparisons an experiment may end in: each draws into figures/ and returns findings.
 FIGURES: Mapping[str, Callable[..., list[Finding]]] = {
     "gradients": draw_gradients,
     "clipping": draw_clipping,
+    "means": draw_means,
 }
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from seqpipe.files import write_json
 from seqpipe.report.findings import Row
 from seqpipe.report.markdown import escaped, heading, in_code, number, table
-from seqpipe.report.sweep_jobs import FINISHED, Job, differing, setting
+from seqpipe.report.sweep_jobs import FINISHED, SEED, Job, differing, setting
 
-FOLD, SEED = "fold", "seed"  # jobs that differ in nothing else are folds, and repeats
+FOLD = "fold"  # jobs that differ in nothing else are folds
 CONFIDENCE = 0.95
 _EXPLAINED = (
     "Pooled: all records that were tested, each in the fold that was not trained on it, with a "

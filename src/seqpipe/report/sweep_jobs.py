@@ -19,6 +19,7 @@ from seqpipe.rules import best_of
 
 BASELINE = "baseline"
 """Metrics of the baselines of a run are named `baseline/<name>/<metric>`."""
+SEED = "seed"  # jobs that differ in nothing else are repeats
 NOTES = "jobs"  # folder of the notes, below that of the sweep
 RUNNING, FINISHED, REFUSED, FAILED = "not finished", "finished", "refused", "failed"
 _VERDICTS = {number: verdict for verdict, number in VERDICTS.items()}
