@@ -13,7 +13,6 @@ import pytest
 from seqpipe.bounds import bounds_of
 from seqpipe.data import sources
 from seqpipe.data.base import SPLITS, Source
-from seqpipe.data.fields.text import Text
 from seqpipe.data.sources.argument_checks import MissingFiles, check_use
 from seqpipe.data.sources.audio import Audio
 from seqpipe.data.sources.digits import Digits
@@ -181,7 +180,6 @@ LIBRARIES = [
     ("av", lambda: Video(train="x"), "data.source=Video", "av>=13"),
     ("soundfile", lambda: Audio(train="x"), "data.source=Audio", "soundfile>=0.12"),
     ("symusic", lambda: MidiRolls(train="x"), "data.source=MidiRolls", "symusic>=0.5"),
-    ("tokenizers", lambda: Text("x", by="subwords"), "by=subwords", "tokenizers>=0.20"),
 ]
 
 

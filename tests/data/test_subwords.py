@@ -1,4 +1,4 @@
-"""Text by subwords, which the optional library `tokenizers` learns."""
+"""Text by subwords, which the library `tokenizers` learns."""
 
 import os
 import subprocess

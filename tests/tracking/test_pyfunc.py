@@ -17,7 +17,7 @@ def model(tmp_path):
     data = tmp_path / "made"
     data.mkdir()
     (data / "seqpipe.json").write_text("{}")
-    usage = Usage([{"text": "a b"}], [{"prediction": "1"}], {}, ["subwords"])
+    usage = Usage([{"text": "a b"}], [{"prediction": "1"}], {})
     return write_pyfunc(tmp_path / "model", data, usage)
 
 
@@ -27,7 +27,6 @@ def test_the_requirements_name_the_wheel_beside_them_and_no_package_of_an_index(
     assert f"wheels/{wheel.name}" in lines
     assert re.fullmatch(r"seqpipe_rnn-.*\.whl", wheel.name)
     assert f"torch=={torch.__version__.partition('+')[0]}" in lines
-    assert "tokenizers>=0.20" in lines
     assert [line for line in lines if "seqpipe" in line] == [f"wheels/{wheel.name}"]
 
 
@@ -48,7 +47,7 @@ def test_columns_that_need_not_be_there_are_not_asked_for_and_whole_numbers_may_
     data.mkdir()
     (data / "seqpipe.json").write_text("{}")
     rows = [{"prompt": "", "sort": "a", "vector": [0.5, 1]}]
-    usage = Usage(rows, [{"prediction": "1"}], {}, [], ["prompt"])
+    usage = Usage(rows, [{"prediction": "1"}], {}, ["prompt"])
     folder = write_pyfunc(tmp_path / "model", data, usage)
     signature = yaml.safe_load((folder / "MLmodel").read_text())["signature"]
     assert [

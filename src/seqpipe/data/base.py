@@ -168,11 +168,6 @@ class Field(ABC):
         for name in self.fitted:
             setattr(self, name, state[name])
 
-    @property
-    def extras(self) -> tuple[str, ...]:
-        """The optional extras of seqpipe that encoding and decoding need."""
-        return ()
-
     def weights(self) -> dict[str, Tensor]:
         """Return the weights, by name, of a network that encodes and is not trained."""
         return {}

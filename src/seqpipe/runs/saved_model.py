@@ -78,10 +78,9 @@ def examples(model: Model, data: SequenceData) -> Usage:
             except DataError:
                 continue
             asked.append(one)
-    extras = [extra for field in (model.x, model.y) if field is not None for extra in field.extras]
     answers = served.predict(asked) if asked else []
     optional = ["prompt"] if model.samples and model.x is not None else []
-    return Usage(asked, answers, served.params, extras, optional)
+    return Usage(asked, answers, served.params, optional)
 
 
 class _WatchedRecord(dict[str, Any]):

@@ -39,14 +39,12 @@ class Dataset(NamedTuple):
 class Usage(NamedTuple):
     """Example inputs of a model with its answers, and the parameters of a request.
 
-    `params`: name -> (type, default). `extras`: the extras of seqpipe whose libraries it needs.
-    `optional`: columns of the inputs that may be missing.
+    `params`: name -> (type, default). `optional`: columns of the inputs that may be missing.
     """
 
     inputs: Sequence[Row]
     answers: Sequence[Row]
     params: Mapping[str, tuple[type, object]]
-    extras: Sequence[str] = ()
     optional: Sequence[str] = ()
 
 

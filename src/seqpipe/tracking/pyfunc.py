@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from seqpipe.distribution import pinned, requirements, write_wheel
+from seqpipe.distribution import pinned, write_wheel
 from seqpipe.tracking.base import Usage
 from seqpipe.tracking.mlflow_internals import unchecked_requirements
 
@@ -46,7 +46,6 @@ def write_pyfunc(folder: Path, data: Path, usage: Usage) -> Path:
         with tempfile.TemporaryDirectory() as made:
             wheel = write_wheel(Path(made))
             needed = [f"{WHEELS}/{wheel.name}", *pinned("torch", torch.__version__)]
-            needed += [one for extra in usage.extras for one in requirements(extra)]
             quiet.setLevel(logging.ERROR)  # messages about the example and the wheel
             try:
                 with unchecked_requirements():

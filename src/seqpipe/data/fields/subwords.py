@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from seqpipe.data.fields.tokenization import UNKNOWN, Entry, Way
-from seqpipe.data.optional_deps import need
 from seqpipe.data.vocabulary import SPECIALS, UNK
 from seqpipe.errors import ConfigError
 from seqpipe.rules import refusal
@@ -89,14 +88,13 @@ class Subwords(OfBytes):
     The library is Hugging Face tokenizers.
 
     Raises:
-        ConfigError: the library is not installed, or an option out of range.
+        ConfigError: an option out of range.
     """
 
-    unit, extra = "subwords", "subwords"
+    unit = "subwords"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _library()  # asked for here, not kept: a field is copied, a module cannot be
         self._pieces: Any = None  # a tokenizers.Tokenizer, whose ids start at 0
         self._names: tuple[str, ...] = SPECIALS
 
@@ -185,8 +183,10 @@ def _first(pieces: Any, size: int) -> Any:
 
 
 def _library() -> Any:
-    library = need("tokenizers", extra="subwords", what="by=subwords")
+    """The library; imported where it is used, as few runs have subwords."""
     # Loader processes are forked from this one, where its threads would hang; where nothing is
     # said, the library warns of it at each fork. One text at a time needs none.
     os.environ.setdefault(PARALLELISM, "false")
-    return library
+    import tokenizers
+
+    return tokenizers

@@ -68,11 +68,6 @@ class TextField(Field):
             raise ConfigError(refusal("lowercase_vectors", True, wrong, "false"))
         self.vectors = Pretrained(vectors, lowercase=lowercase_vectors)
 
-    @property
-    def extras(self) -> tuple[str, ...]:
-        """That of the way, where it needs one."""
-        return () if self.way.extra is None else (self.way.extra,)
-
     def inputs(self) -> list[Path]:
         """The file of vectors, where there is one."""
         return self.vectors.inputs()

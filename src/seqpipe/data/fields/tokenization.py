@@ -63,8 +63,6 @@ class Way(ABC):
     """True where an entry may be split already."""
     ends_paragraphs: ClassVar[bool] = False
     """True where every paragraph is ended, False where only the whole text is."""
-    extra: ClassVar[str | None] = None
-    """The extra of seqpipe whose libraries it needs."""
     composes: ClassVar[bool] = False
     """True where texts are read in Unicode's normal form C."""
 
