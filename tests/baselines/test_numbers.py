@@ -97,3 +97,16 @@ def test_a_forecast_for_each_step_repeats_the_present_one(standardize, data_of, 
     found = metrics_of(Regression(y=data.spec.y), data)
     errors = np.concatenate([np.abs(np.diff(one)) for one in series])
     assert found["last"]["mae"] == pytest.approx(errors.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "form", [{"standardize": "example"}, {"difference": True}, {"reference": [0]}]
+)
+def test_an_x_without_the_values_of_the_data_has_no_last_value(form, data_of, metrics_of):
+    """They would be near y, whose mean is 0 relative to the last value, and mean nothing."""
+    series = np.cumsum(np.random.default_rng(0).normal(size=120)) + 50
+    splits = split_of(series, past=6, relative=True)
+    data = data_of(Number("future"), Series("past", **form), **splits)
+    found = metrics_of(Regression(y=data.spec.y), data)
+    assert found.keys() == {"mean", "linear", "skipped"}
+    assert found["skipped"].keys() == {"last", "seasonal"}

@@ -87,6 +87,12 @@ def test_two_names_for_the_training_files_are_refused(name):
     )
 
 
+def test_generated_data_read_no_path():
+    """`data.source.train` is a number of examples, not a file."""
+    with pytest.raises(ConfigError, match=r"^data.path=b.x: unknown key; allowed: source, "):
+        compose(["data=adding", "data.path=b.x"])
+
+
 def test_no_files_at_all_are_asked_for():
     with pytest.raises(ConfigError, match=r"^data.path=\?\?\?: must be given"):
         compose(["data=table", "data.source.valid=a.csv", "data.source.test=b.csv"])

@@ -1,12 +1,17 @@
 """The baselines of a whole run: recorded, printed, and compared with the model."""
 
 import json
+import math
 
 import pytest
+from omegaconf import OmegaConf
 
 from seqpipe.build import build_data, unchecked_task
 from seqpipe.config.compose import compose
+from seqpipe.data.base import FieldSpec
+from seqpipe.runs.baseline_comparison import Comparison
 from seqpipe.runs.baselines import fitted_baselines, measured
+from seqpipe.tasks.regression import Regression
 
 BAD = ("trainer.max_epochs=1", "optim.lr=1e-6")  # it learns nothing
 
@@ -66,7 +71,28 @@ def test_a_model_that_is_better_gets_no_advice(launch):
     assert result.metrics["test/mse"] < min(v for n, v in found.items() if n.endswith("/mse"))
     assert "is no better" not in result.summary
     page = (result.output_dir / "report.md").read_text()
-    assert "The model is better than all of them in `mse`." in page
+    assert "None of them is better than the model in `mse`." in page
+
+
+def a_comparison(tested, **baselines):
+    task = Regression(y=FieldSpec("number", 1), monitor="val/mae", mode="min")
+    metrics = {name: {"mae": value} for name, value in baselines.items()}
+    phrases = dict.fromkeys(baselines, "a rule")
+    cfg = OmegaConf.create({"trainer": {"max_epochs": 1}})
+    return Comparison(task, cfg, {"mae": tested}, metrics, phrases)
+
+
+def test_where_nothing_can_be_better_there_is_no_advice():
+    assert a_comparison(0.0, mean=0.0).advice() == []
+    assert len(a_comparison(0.5, mean=0.5).advice()) == 1
+    assert len(a_comparison(0.5, mean=0.0).advice()) == 1
+    assert len(a_comparison(math.nan, mean=0.5).advice()) == 1
+
+
+def test_a_metric_that_is_not_defined_is_that_of_no_baseline():
+    assert a_comparison(0.5, mean=math.nan).line == ""
+    assert a_comparison(0.5, mean=math.nan).advice() == []
+    assert a_comparison(0.5, mean=math.nan, linear=0.4).line == "mae 0.4 linear"
 
 
 def test_without_baselines_nothing_else_changes(launch):

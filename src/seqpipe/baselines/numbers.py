@@ -53,8 +53,7 @@ class Last(ByOutputs):
 
     def fit(self, data: SequenceData) -> None:
         """Choose the value of x that each of the K numbers repeats, see `chosen`."""
-        assert data.spec.x is not None
-        self._x, self._y, train = data.spec.x, self.task.y, Inputs(data, "train")
+        self._x, self._y, train = _values_of_x(data), self.task.y, Inputs(data, "train")
         y = self._y.in_units(train.y.astype(np.float64))
         steps = min(LONGEST_SEASON, max(values.shape[1] for values, _ in train.blocks))
         x = np.concatenate([self._ends(*block, steps) for block in train.blocks])
@@ -157,8 +156,8 @@ class Present(ByOutputs):
         Raises:
             Skipped: x is not like y.
         """
-        examples, self._x = data.columns("train"), data.spec.x
-        assert examples.x is not None and self._x is not None
+        examples, self._x = data.columns("train"), _values_of_x(data)
+        assert examples.x is not None
         if self._x.size != self.task.y.size:
             raise Skipped("x and y have different sizes")
         x = self._x.in_units(all_steps(examples.x)[0].astype(np.float64))
@@ -168,8 +167,20 @@ class Present(ByOutputs):
 
     def outputs(self, batch: SequenceBatch) -> Tensor:
         """Return (B, T, K)."""
-        assert batch.x is not None and self._x is not None
+        assert batch.x is not None
         return _encoded(self._x.in_units(batch.x.double()), self.task.y)
+
+
+def _values_of_x(data: SequenceData) -> FieldSpec:
+    """The spec of x.
+
+    Raises:
+        Skipped: x does not hold the values of the data.
+    """
+    assert data.x is not None and data.spec.x is not None
+    if not data.x.keeps_values:
+        raise Skipped("x is read as differences, relative to a point, or in units of each example")
+    return data.spec.x
 
 
 def _encoded(values: Tensor, y: FieldSpec) -> Tensor:

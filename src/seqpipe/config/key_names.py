@@ -169,10 +169,10 @@ def _unknown(tree: Tree, parent: str, name: str, key: str) -> str:
     if parent and tree.raw(parent) is None:
         return f"{parent} holds null; allowed: {parent}=...{hint}"
     wrong = "unknown key"
-    if key == "data.path" and tree.has("data.source.train"):
-        train = shown(tree.raw("data.source.train"))
+    train = tree.raw("data.source.train") if key == "data.path" else None
+    if isinstance(train, str | list):  # a number is how many examples are generated
         one = "one of them; data.source.path=FOLDER, where the names are relative to a folder"
-        return f"data.source.train={train} names the files to train on; allowed: {one}"
+        return f"data.source.train={shown(train)} names the files to train on; allowed: {one}"
     if parent == "data" and name in tree.written["data"]:
         wrong = "no part of the configuration uses it"
     listed = ", ".join(allowed) or "none"

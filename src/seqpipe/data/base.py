@@ -168,6 +168,11 @@ class Field(ABC):
         for name in self.fitted:
             setattr(self, name, state[name])
 
+    @property
+    def keeps_values(self) -> bool:
+        """True where each number that is encoded is one of the record, scaled or not."""
+        return True
+
     def weights(self) -> dict[str, Tensor]:
         """Return the weights, by name, of a network that encodes and is not trained."""
         return {}

@@ -75,7 +75,7 @@ class Comparison(Observer):
         ]
         if self.metrics and not lost:
             compared = " and ".join(f"`{metric}`" for metric in self.task.compared)
-            sentences = [f"The model is better than all of them in {compared}."]
+            sentences = [f"None of them is better than the model in {compared}."]
         sentences += [f"`{name}` was left out: {why}." for name, why in self.skipped.items()]
         text = "Simple models, fitted on the same training split and measured on the same test."
         found = [Finding(GROUP, " ".join([text, *sentences]), rows=rows, group=GROUP)]
@@ -93,18 +93,23 @@ class Comparison(Observer):
 
     def _ranked(self, metric: str) -> list[tuple[str, float]]:
         """(baseline, value), the best first."""
-        found = [(name, m[metric]) for name, m in self.metrics.items() if metric in m]
+        found = [(name, m.get(metric, math.nan)) for name, m in self.metrics.items()]
+        found = [(name, value) for name, value in found if not math.isnan(value)]
         return sorted(found, key=lambda one: one[1], reverse=self.task.better(metric) == "max")
 
     def _lost(self) -> Iterator[tuple[str, float, str, float]]:
-        """(metric, the model's value, the best baseline, its value) where it is no better."""
+        """(metric, the model's value, the best baseline, its value) where it is no better.
+
+        Not where both make no mistake: nothing is better than that.
+        """
         for metric in self.task.compared:
             ranked, value = self._ranked(metric), self.tested.get(metric, math.nan)
             if not ranked:
                 continue
             name, best = ranked[0]
-            better = value > best if self.task.better(metric) == "max" else value < best
-            if not better:
+            high = self.task.better(metric) == "max"
+            better = value > best if high else value < best
+            if not better and not value == best == float(high):
                 yield metric, value, name, best
 
     def _remedies(self) -> list[str]:

@@ -288,6 +288,11 @@ class Series(Standardized):
             if self.reference is not None:
                 yield Problem("reference", self.reference, f"{text} null")
 
+    @property
+    def keeps_values(self) -> bool:
+        """False of differences, of numbers relative to a point, and of units of each example."""
+        return not (self.by_example or self.difference or self.reference is not None)
+
     def watch(self) -> None:
         """See `Standardized`; in a series of its own units no digits are lost."""
         if not self.by_example:
