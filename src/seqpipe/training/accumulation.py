@@ -69,23 +69,21 @@ def _share(part: Tensor, whole: Tensor) -> Tensor:
     return torch.where(whole > 0, part / whole.clamp(min=1e-30), 0.0)
 
 
-def with_penalties(loss: Tensor, model: nn.Module, task: Task, batch: SequenceBatch) -> Tensor:
-    """The loss of a batch, and the penalties of what the model put out for it.
+def penalty_of(parts: Iterable[nn.Module], task: Task, batch: SequenceBatch) -> Tensor | None:
+    """The penalties of what a model put out for a batch, to be added to its loss; None: none.
 
     Each sequence has a penalty of its own, and counts in their mean as much as it does in the loss.
     So the gradient of an update does not depend on how its sequences were divided into batches.
 
     Args:
-        loss: mean over `Task.units`.
-        model: that was just called.
+        parts: all modules of the model, which was just called.
         task: says how much each sequence counts.
         batch: the sequences.
     """
-    parts = [part for part in model.modules() if isinstance(part, Penalty)]
-    found = [part.take(batch.y_lengths) for part in parts]
+    found = [part.take(batch.y_lengths) for part in parts if isinstance(part, Penalty)]
     penalties = [each for each in found if each is not None]
     if not penalties:
-        return loss
+        return None
     counts = task.unit_counts(batch).to(penalties[0].dtype)
     shares = counts / counts.sum().clamp(min=1)
-    return loss + (torch.stack(penalties).sum(0) * shares).sum()
+    return (torch.stack(penalties).sum(0) * shares).sum()

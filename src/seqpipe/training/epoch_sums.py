@@ -24,12 +24,14 @@ class Counted(NamedTuple):
         units: the number of steps or examples of that mean.
         pairs: predictions and targets; None where the stage has no metrics.
         scores: probabilities of the answers; None where no metric of the stage takes them.
+        penalty: what the training adds to the loss, see `penalty_of`; None where it adds nothing.
     """
 
     loss: Tensor
     units: Tensor
     pairs: Pairs | None
     scores: Tensor | None = None
+    penalty: Tensor | None = None
 
 
 class EpochSums(nn.Module):
@@ -40,16 +42,19 @@ class EpochSums(nn.Module):
     """
 
     loss: WeightedMean
+    penalty: WeightedMean
     metrics: MetricCollection
 
     def __init__(self, metrics: MetricCollection) -> None:
         super().__init__()
-        self.loss, self.metrics = WeightedMean(), metrics
+        self.loss, self.penalty, self.metrics = WeightedMean(), WeightedMean(), metrics
         self.takes_scores = any(takes_scores(metric) for metric in self._by_name().values())
 
     def add(self, counted: Counted) -> None:
         """Adds a batch."""
         self.loss.update(counted.loss, counted.units)
+        if counted.penalty is not None:
+            self.penalty.update(counted.penalty, counted.units)
         if counted.pairs is not None:
             scores = {} if counted.scores is None else {"scores": counted.scores}
             self.metrics.update(*counted.pairs, **scores)
@@ -65,6 +70,7 @@ class EpochSums(nn.Module):
         # Tensors of the inference mode, in which Lightning validates, cannot be added to elsewhere.
         with torch.inference_mode(False):
             self.loss.reset()
+            self.penalty.reset()
             self.metrics.reset()
 
     def states(self) -> States:
@@ -85,4 +91,5 @@ class EpochSums(nn.Module):
             set_state(metrics[name], states[name])
 
     def _by_name(self) -> dict[str, Metric]:
-        return {**{str(name): metric for name, metric in self.metrics.items()}, "loss": self.loss}
+        of_task = {str(name): metric for name, metric in self.metrics.items()}
+        return {**of_task, "loss": self.loss, "penalty": self.penalty}

@@ -17,7 +17,7 @@ from seqpipe.report.classes import class_findings
 from seqpipe.report.findings import Finding, Observer
 from seqpipe.tasks.base import Task
 from seqpipe.tasks.computed import classes_of, warn_of_undefined
-from seqpipe.training.accumulation import Accumulation, with_penalties
+from seqpipe.training.accumulation import Accumulation, penalty_of
 from seqpipe.training.carried_state import Carried, answer
 from seqpipe.training.checkpoints import TRAINED, record
 from seqpipe.training.epoch_sums import Counted, EpochSums
@@ -38,11 +38,12 @@ class SequenceModule(LeanModule, Observer):
     all batches and processes of the update.
 
     Logged: `<stage>/loss` and the task's metrics, each over the whole split and weighted by what
-    it counts. Of the gradient before clipping `grad_norm/total` and `grad_norm/<part>`, and
-    `grad_norm/window_max` and `grad_norm/window_p99` of all updates of a window;
-    `grad_norm/clipped_fraction`, the share of the epoch's updates in which clipping changed the
-    gradient, and `grad_norm/clip_scale`, the mean of its norm after over its norm before;
-    `update_ratio/<part>`, the norm of the step over the norm of the weights; `lr`; `bad_steps`.
+    it counts; `train/penalty`, which the training loss gets besides. Of the gradient before
+    clipping `grad_norm/total` and `grad_norm/<part>`, and `grad_norm/window_max` and
+    `grad_norm/window_p99` of all updates of a window; `grad_norm/clipped_fraction`, the share of
+    the epoch's updates in which clipping changed the gradient, and `grad_norm/clip_scale`, the mean
+    of its norm after over its norm before; `update_ratio/<part>`, the norm of the step over the
+    norm of the weights; `lr`; `bad_steps`.
 
     Args:
         model: called with (x, x_lengths, y, y_lengths), returns logits.
@@ -101,8 +102,11 @@ class SequenceModule(LeanModule, Observer):
         self.validated = {}  # its memory serves the update
         self.bad_steps.keep_batch(batch, self.carried["train"], self.device)
         loss, counted = self._run(batch, "train")
+        penalty = penalty_of(self.bad_steps.parts(), self.task, batch)
+        if penalty is not None:
+            loss, counted = loss + penalty, counted._replace(penalty=penalty.detach())
         self._uncounted.append(counted)
-        return self.bad_steps.mark_loss(with_penalties(loss, self.model, self.task, batch))
+        return self.bad_steps.mark_loss(loss)
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Updates the validation's loss and metrics."""
@@ -148,6 +152,8 @@ class SequenceModule(LeanModule, Observer):
         """Logs the epoch's training loss and metrics, and the effect of clipping."""
         self._count_update()  # of an update that the end of the training cut short
         if self.sums_of("train").loss.update_called:  # else all were bad
+            if (penalty := self.sums_of("train").penalty).update_called:
+                self.log("train/penalty", penalty.compute().float(), sync_dist=True)
             self._log_stage("train")
         if self.trainer.gradient_clip_val is not None:
             for name, value in self.flow.epoch_metrics().items():
