@@ -45,3 +45,18 @@ def test_a_transcript_is_the_most_frequent_one(data_of, metrics_of):
     found = metrics_of(Transcription(y=data.spec.y), data)
     assert found["most_frequent"]["exact_match"] == pytest.approx(2 / 3)
     assert found["most_frequent"]["error_rate"] == pytest.approx(3 / 7)
+
+
+@pytest.mark.parametrize(
+    ("options", "compared"),
+    [
+        ({}, ("exact_match", "error_rate")),
+        ({"symbols": "phonemes"}, ("exact_match", "phoneme_error_rate")),
+        ({"monitor": "val/loss", "mode": "min"}, ("loss",)),
+    ],
+)
+def test_sentences_of_which_none_is_right_are_compared_by_their_errors(data_of, options, compared):
+    data = data_of(Text("y"), Text("x"), train=TRAIN, test=TRAIN)
+    task = Transduction(y=data.spec.y, longest_y=4, **options)
+    assert task.compared == compared
+    assert set(compared) <= set(task.metric_names()) - set(task.details)

@@ -119,6 +119,17 @@ class DecodedTask(Task):
         """Loss, exact match, error rates; BLEU and chrF of translations."""
         return ["loss", *self._decoded_metrics()]
 
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The monitored metric, and an error rate beside exact answers, of which there may be none.
+
+        Of sentences neither a model nor a baseline may have one right.
+        """
+        (monitored,) = super().compared
+        if monitored != "exact_match":
+            return (monitored,)
+        return (monitored, "phoneme_error_rate" if self.symbols == "phonemes" else "error_rate")
+
     def _decoded_metrics(self) -> dict[str, Metric | MetricCollection]:
         metrics: dict[str, Metric | MetricCollection] = {
             "exact_match": ExactMatch(),
