@@ -79,6 +79,14 @@ def test_a_row_a_job_says_what_differs_what_came_of_it_and_which_is_best(sweep, 
     assert "Repeats" not in markdown
 
 
+def test_scores_of_single_classes_are_no_columns(sweep, tmp_path):
+    scores = ("precision/a", "recall/a", "f1/a", "entity_f1/a", "macro_f1", "recall")
+    for cell in ("rnn", "gru"):
+        jobs = sweep(f"cell={cell}", {"val/mse": 0.5, **{f"test/{one}": 0.5 for one in scores}})
+    columns = _rows(_page(tmp_path, jobs)[0], "Jobs")[0].keys()
+    assert [name for name in columns if "test/" in name] == ["test/macro_f1", "test/recall"]
+
+
 def test_failed_refused_and_unfinished_jobs_are_shown_with_their_reason(sweep, tmp_path):
     sweep("depth=1", {"val/mse": 0.1, "test/mse": 0.1})
     sweep("depth=2", status=REFUSED, message="a.csv:3: no text")

@@ -30,6 +30,7 @@ from seqpipe.report.markdown import (
 from seqpipe.report.mean_comparison import draw_means
 from seqpipe.report.page import sections, write_page
 from seqpipe.report.sweep_jobs import FINISHED, SEED, Job, differing, setting
+from seqpipe.tasks.direction import is_of_one_class
 
 # The comparisons an experiment may end in: each draws into figures/ and returns findings.
 FIGURES: Mapping[str, Callable[..., list[Finding]]] = {
@@ -160,7 +161,7 @@ def _link(job: Job) -> str:
 def _tests(jobs: Sequence[Job]) -> list[str]:
     """The test's metrics, without those of each class."""
     names = {name for job in jobs for name in job.metrics}
-    return sorted(name for name in names if name.startswith("test/") and "f1/" not in name)
+    return sorted(n for n in names if n.startswith("test/") and not is_of_one_class(n))
 
 
 def _repeats(jobs: Sequence[Job]) -> Iterator[Row]:

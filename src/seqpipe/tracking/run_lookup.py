@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import best_of
+from seqpipe.tasks.direction import is_of_one_class
 from seqpipe.tracking.metric_names import decoded
 from seqpipe.tracking.mlflow_internals import SPLIT, artifact_repository, download_file
 from seqpipe.tracking.run_record import RunRecord, is_folder_of, read_run_folder
@@ -195,9 +196,8 @@ class _Store:
         ranked = [(value, run) for value, run in values if value is not None]
         if runs and not ranked:
             known = sorted({name for run in runs for name in _metrics(run)})
-            near = [
-                name for name in known if name.startswith(("test/", "val/")) and "f1/" not in name
-            ]
+            shown = [name for name in known if name.startswith(("test/", "val/"))]
+            near = [name for name in shown if not is_of_one_class(name)]
             text = f"no finished run has it; allowed: {', '.join(near or known)}"
             raise ConfigError(f"metric={metric}: {text}{did_you_mean(metric or '', known)}")
         sign = -1 if better(metric or "") == "max" else 1
