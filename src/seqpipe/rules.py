@@ -223,3 +223,13 @@ def best_of(metric: str) -> str:
     Under its own name, `val/accuracy`, it is that of the last epoch.
     """
     return f"best/{metric}"
+
+
+CLASS_SCORES = ("precision", "recall", "f1")
+"""Scores of a single class, `f1/<class>`, or of one type of span, `entity_f1/<type>`."""
+_OF_ONE_CLASS = re.compile(rf"(?:^|/)(?:entity_)?(?:{'|'.join(CLASS_SCORES)})/")
+
+
+def is_of_one_class(metric: str) -> bool:
+    """True for the score of a single class or type of span, with a stage or without."""
+    return _OF_ONE_CLASS.search(metric) is not None

@@ -11,11 +11,10 @@ from seqpipe.commands.options import Evaluate
 from seqpipe.console import PlainConsole
 from seqpipe.inference.evaluation import Measured
 from seqpipe.inference.generate import Decoding
-from seqpipe.rules import best_of
+from seqpipe.rules import CLASS_SCORES, best_of
 from seqpipe.runs.measured_data import describe_counts, load_split
 from seqpipe.runs.measurement import measure_input, measure_split
 from seqpipe.runs.open_model import open_model, open_reader, read_language_model
-from seqpipe.tasks.direction import CLASS_SCORES
 from seqpipe.tracking.run_additions import add_to_run
 
 STAGES = {"train": "train", "valid": "val", "test": "test"}

@@ -30,7 +30,7 @@ from seqpipe.report.markdown import (
 from seqpipe.report.mean_comparison import draw_means
 from seqpipe.report.page import sections, write_page
 from seqpipe.report.sweep_jobs import FINISHED, SEED, Job, differing, setting
-from seqpipe.tasks.direction import is_of_one_class
+from seqpipe.rules import is_of_one_class
 
 # The comparisons an experiment may end in: each draws into figures/ and returns findings.
 FIGURES: Mapping[str, Callable[..., list[Finding]]] = {

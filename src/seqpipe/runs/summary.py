@@ -11,9 +11,9 @@ from torch import nn
 
 from seqpipe.console import PlainConsole
 from seqpipe.nn.recurrent import RecurrentStack, recurrent_stacks
+from seqpipe.rules import is_of_one_class
 from seqpipe.runs.identity import command
 from seqpipe.runs.training_run import TrainingRun
-from seqpipe.tasks.direction import is_of_one_class
 
 log = logging.getLogger(__name__)
 

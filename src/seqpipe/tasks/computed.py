@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqpipe.tasks.direction import CLASS_SCORES
+from seqpipe.rules import CLASS_SCORES
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,8 @@
 """Monitored metrics: their direction, and their checks."""
 
-import re
 from collections.abc import Collection, Sequence
 
-from seqpipe.rules import refusal
+from seqpipe.rules import is_of_one_class, refusal
 
 HIGH_IS_BETTER = frozenset(
     {
@@ -14,14 +13,6 @@ HIGH_IS_BETTER = frozenset(
         *("entity_precision", "entity_recall", "entity_f1"),
     }
 )
-CLASS_SCORES = ("precision", "recall", "f1")
-"""Scores of a single class, `f1/<class>`, or of one type of span, `entity_f1/<type>`."""
-_OF_ONE_CLASS = re.compile(rf"(?:^|/)(?:entity_)?(?:{'|'.join(CLASS_SCORES)})/")
-
-
-def is_of_one_class(metric: str) -> bool:
-    """True for the score of a single class or type of span, with a stage or without."""
-    return _OF_ONE_CLASS.search(metric) is not None
 
 
 def better(metric: str, high: Collection[str] = HIGH_IS_BETTER) -> str:

@@ -14,8 +14,7 @@ from mlflow import MlflowClient, entities
 from mlflow.exceptions import MlflowException
 
 from seqpipe.errors import ConfigError, did_you_mean
-from seqpipe.rules import best_of
-from seqpipe.tasks.direction import is_of_one_class
+from seqpipe.rules import best_of, is_of_one_class
 from seqpipe.tracking.metric_names import decoded
 from seqpipe.tracking.mlflow_internals import SPLIT, artifact_repository, download_file
 from seqpipe.tracking.run_record import RunRecord, is_folder_of, read_run_folder
