@@ -21,6 +21,10 @@ ADDING = (
     *("data=adding", "data.length=6", "data.source.train=60", "data.source.valid=16"),
     "data.source.test=16",
 )
+TRANSLATION = (
+    *("data=dates", "data.source.train=20", "data.source.valid=4", "data.source.test=4"),
+    *("bidirectional=true", "architecture.bridge=copy"),
+)
 QUICK = (
     *("logger=none", "trainer.accelerator=cpu", "diagnostics=none"),
     *("trainer.enable_progress_bar=false", "preflight=none", "trainer.threads=1"),
@@ -146,6 +150,18 @@ def test_a_run_with_a_chosen_width_is_resumed_and_repeated(trained, tmp_path):
             ("match_parameters=500",),
             "match_parameters=500: hidden_size changes none of its parameters "
             "(match_parameters_count=recurrent); allowed: match_parameters_count=all, or null",
+        ),
+        (
+            TRANSLATION,
+            ("match_parameters=5000", "architecture.decoder.hidden_size=256"),
+            "match_parameters=5000: not every hidden_size is possible: architecture.bridge=copy: "
+            "the encoder's state is 2 wide and the decoder's 256; allowed: match_parameters=null",
+        ),
+        (
+            TRANSLATION,
+            ("match_parameters=5000", "hidden_size=8"),
+            "hidden_size=8: match_parameters=5000 chooses it; allowed: leave it out, or "
+            "match_parameters=null",
         ),
     ],
 )

@@ -27,7 +27,8 @@ def settle_hidden_size(cfg: DictConfig, spec: SequenceSpec, output_size: int | N
         output_size: K, width of one prediction.
 
     Raises:
-        ConfigError: the smallest model has more parameters, or `hidden_size` changes no count.
+        ConfigError: the smallest model has more parameters, `hidden_size` changes no count, or the
+            model is possible with some widths only.
     """
     if cfg.match_parameters is None:
         return
@@ -43,6 +44,12 @@ def settle_hidden_size(cfg: DictConfig, spec: SequenceSpec, output_size: int | N
             return parameter_count(build_model(trial, spec, output_size), counted)
 
     typed = f"match_parameters={cfg.match_parameters}"
+    count(cfg.hidden_size)  # a fault that has nothing to do with the width keeps its message
+    try:
+        count(1), count(2)
+    except ConfigError as error:
+        text = f"not every hidden_size is possible: {str(error).partition('; allowed')[0]}"
+        raise ConfigError(f"{typed}: {text}; allowed: match_parameters=null") from None
     if count(1) == count(2):
         text = f"hidden_size changes none of its parameters (match_parameters_count={counted})"
         raise ConfigError(f"{typed}: {text}; allowed: match_parameters_count=all, or null")
