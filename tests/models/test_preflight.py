@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
+from seqpipe.diagnostics import learning_checks
 from seqpipe.diagnostics.preflight import preflight
 from seqpipe.models.many_to_many import ManyToMany
 from seqpipe.models.many_to_one import ManyToOne
@@ -306,6 +307,17 @@ def test_a_few_examples_are_memorised_and_what_cannot_be_is_told(build, ragged):
     told = detail(checked, "memorising")
     assert told.startswith("4 examples, loss 1.")
     assert "in 300 updates of Adam, not under 10% of its start" in told
+
+
+def test_memorising_that_takes_too_long_is_no_reason_to_doubt_the_data(build, ragged, monkeypatch):
+    model, task, spec, _ = build("many_to_one last", hidden_size=16)
+    batch = ragged(spec)
+    batch.x[:], batch.x_lengths[:], batch.y = batch.x[:1, :1], 2, torch.arange(4)
+    monkeypatch.setattr(learning_checks, "UPDATES", 10**9)
+    monkeypatch.setattr(learning_checks, "SECONDS", 0.2)
+    checked = preflight(model, task, spec, batch, batch)
+    assert results(checked)["memorising"] == "not checked"
+    assert detail(checked, "memorising").endswith("updates of Adam, no more within 0.2 s")
 
 
 @pytest.mark.parametrize("shape", ["many_to_many crf", "many_to_many crf spans"])
