@@ -117,8 +117,8 @@ def test_a_wrong_name_or_value_or_a_request_for_help_does_not_import_torch(envir
             "optim, scheduler, averaging, callbacks, logger, diagnostics, seed, folds, fold, "
             "hidden_size, match_parameters, match_parameters_count, depth, bidirectional, "
             "dropout, input_dropout, output_dropout, locked_dropout, activation_penalty, "
-            "temporal_activation_penalty, weight_noise, init_range, preflight, resume, trainer, "
-            "data",
+            "temporal_activation_penalty, weight_noise, init_range, preflight, baselines, "
+            "resume, trainer, data",
         ),
         (
             "--cfg all -p resume",
@@ -256,7 +256,10 @@ def test_what_was_done_is_compared_when_a_sweep_is_interrupted(command):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("figure=gradient", "unknown choice; allowed: gradients, clipping or null; did you mean"),
+        (
+            "figure=gradient",
+            "unknown choice; allowed: gradients, clipping, means or null; did you mean",
+        ),
         ("solved=1", "no figure shows it; allowed: null, or also hydra.callbacks"),
         ("+figuer=gradients", "unknown key; allowed: figure, guessing, solved"),
     ],

@@ -209,7 +209,8 @@ VALUES = [
     ("data.y.column=3", "data.y.column=3: wrong type; allowed: text"),
     (
         "task.monitor=accuracy",
-        "task.monitor=accuracy: wrong form; allowed: a metric of the validation split, val/...",
+        "task.monitor=accuracy: wrong form; allowed: auto, or a metric of the validation split, "
+        "val/...",
     ),
     (
         "depth=${width}",

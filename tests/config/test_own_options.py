@@ -128,7 +128,7 @@ def test_data_of_the_users_own_may_have_knobs_that_it_reads(mine):
     assert problems(["data=mine", "+data.dealy=7"], mine) == [
         "+data.dealy=7: no part of the configuration uses it; allowed: source, y, x, batch_size, "
         "batch_tokens, num_workers, seed, window, eval_window, bptt, max_length, "
-        "longer, keep, on_error, cache, delay; "
+        "longer, keep, folds, fold, on_error, cache, delay; "
         "did you mean 'delay'?"
     ]
 

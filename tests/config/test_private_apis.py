@@ -72,7 +72,8 @@ def test_private_names_are_used_only_in_the_modules_of_internals():
 
 
 @pytest.mark.parametrize(
-    "source", ["trainer.loop._done = 1", "self._defaults", "from torch import _C", "import x; x._y"]
+    "source",
+    ["trainer.loop._done = 1", "self._defaults", "from torch import _C", "import x; x._theirs"],
 )
 def test_a_private_name_is_seen(source):
     assert private_uses(source)
