@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 Numbers = Mapping[str, float | None]
 _TIMES = ("examples_per_second",)  # of the machine, not of the computation
-_NEW = ("parameters",)  # metrics that older records lack
 _SAME_SHOWN = 20
 
 
@@ -67,6 +66,8 @@ def run(options: Rerun, root: Path) -> Answer:
         text = f"its configuration does not fit this version ({reason}); allowed: the one it was"
         raise ConfigError(f"{found.typed}: {text} trained with") from None
     after = _as_recorded(read_metrics(result.output_dir / "metrics.json"), before)
+    new = sorted(after.keys() - before.keys())
+    after = {name: value for name, value in after.items() if name in before}
     rows = list(compare(before, after, options.tolerance))
     different = [row for row in rows if not row[3]]
     lines = [
@@ -74,6 +75,7 @@ def run(options: Rerun, root: Path) -> Answer:
         f"again:      {result.run_id or 'not recorded'}, {result.output_dir}",
         *_table(rows),
         *_verdict(len(rows), len(different), options.tolerance, _apart(found, result.output_dir)),
+        *([f"new:        {len(new)} metrics that the record lacks, as {new[0]}"] if new else []),
     ]
     if different:
         clock = restored.cfg.trainer.get("max_time")
@@ -104,11 +106,7 @@ def compare(
 
 
 def _as_recorded(now: Numbers, before: Numbers) -> Numbers:
-    """The metrics by the names of an older record, whose `val/` is of the saved weights.
-
-    One that is new since then is left out.
-    """
-    now = {name: value for name, value in now.items() if name in before or name not in _NEW}
+    """The metrics by the names of an older record, whose `val/` is of the saved weights."""
     prefix = best_of("")
     if any(name.startswith(prefix) for name in before):
         return now
@@ -171,11 +169,16 @@ def _verdict(count: int, different: int, tolerance: float, apart: str | None) ->
 
 
 def _apart(found: RunRecord, folder: Path) -> str | None:
-    """The first different number of the two trainings; None: none, or it is not known."""
+    """The first different number of the two trainings; None: none, or it is not known.
+
+    A metric that the older one did not measure is no difference.
+    """
     if not found.has("history.csv") or not (folder / "history.csv").is_file():
         return None
     then, now = _history(found.local("history.csv")), _history(folder / "history.csv")
-    keys = sorted({*then, *now}, key=lambda key: (key[1], key[0]))
+    measured = {name for name, _ in then}
+    keys = [key for key in {*then, *now} if key[0] in measured]
+    keys = sorted(keys, key=lambda key: (key[1], key[0]))
     for name, step in keys:
         one, other = then.get((name, step)), now.get((name, step))
         both_nan = one is not None and other is not None and math.isnan(one) and math.isnan(other)

@@ -23,7 +23,7 @@ from seqpipe.config.schema import ADDED, FOLDS, FORMER_KEYS, GROUPS, PANEL
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.rules import shown
 from seqpipe.runs.find_run import training_store
-from seqpipe.runs.resume import adopt_width
+from seqpipe.runs.resume import add_new_options, adopt_choices
 from seqpipe.runs.trust import (
     OF_HYDRA,
     argument_problems,
@@ -98,7 +98,8 @@ def restore_run(
     else:
         why = "its command names options or code of its own, which own_code=true would compose"
     if composed is not None:
-        adopt_width(composed.cfg, found.config)
+        adopt_choices(composed.cfg, found.config)
+        composed.cfg.update({key: value for key, value in ADDED.items() if key not in found.config})
     changed = (why,) if composed is None else tuple(_changed_keys(cfg, composed))
     if composed is not None and not changed:
         cfg, choices = composed.cfg, composed.choices
@@ -176,6 +177,7 @@ def _changed_keys(cfg: DictConfig, composed: Composed) -> Iterator[str]:
     """Keys of the recorded configuration that its command would set differently today."""
     then = dict(leaves(OmegaConf.to_container(cfg)))
     now = dict(leaves(OmegaConf.to_container(composed.cfg, resolve=True)))
+    add_new_options(then, now)
     for key in sorted({*then, *now} - _SET_BY_RERUN):
         if is_kernel(key) and key not in then:  # of a version before there was a choice
             continue

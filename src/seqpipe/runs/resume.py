@@ -82,13 +82,11 @@ def check(cfg: DictConfig) -> Resumed | None:
 
 def _compare(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
     _check_states(saved)
-    adopt_width(cfg, saved["seqpipe"]["config"])
-    if cfg.task.get("monitor") == AUTO:
-        settle_monitor(cfg, str(saved["seqpipe"]["config"]["task"]["monitor"]))
+    adopt_choices(cfg, saved["seqpipe"]["config"])
     written: Any = OmegaConf.to_container(cfg, resolve=True)
     before, now = dict(leaves(ADDED | saved["seqpipe"]["config"])), dict(leaves(written))
     _align_decay(before, now)
-    _add_new_options(before, now)
+    add_new_options(before, now)
     problems = [
         refusal(
             key,
@@ -110,8 +108,17 @@ def _compare(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
     return Resumed(saved, digests, batches, _threads(saved["seqpipe"]["processes"]))
 
 
-def adopt_width(cfg: DictConfig, recorded: Mapping[str, Any]) -> None:
-    """Set the width that `match_parameters` chose in a recorded run, before it is compared."""
+def adopt_choices(cfg: DictConfig, recorded: Mapping[str, Any]) -> None:
+    """Set what a recorded run chose from its data, before it is compared.
+
+    That is the width of `match_parameters`, and the metric of `task.monitor=auto`.
+
+    Args:
+        cfg: composed; changed in place.
+        recorded: the configuration of the run.
+    """
+    if cfg.task.get("monitor") == AUTO:
+        settle_monitor(cfg, str(recorded["task"]["monitor"]))
     if cfg.match_parameters is not None and isinstance(recorded.get("hidden_size"), int):
         with read_write(cfg):
             cfg.hidden_size = recorded["hidden_size"]
@@ -180,8 +187,13 @@ def _align_decay(before: dict[str, Any], now: dict[str, Any]) -> None:
         before[key] = now[key]
 
 
-def _add_new_options(before: dict[str, Any], now: Mapping[str, Any]) -> None:
-    """Adds arguments that an older version lacked, with the defaults of their classes."""
+def add_new_options(before: dict[str, Any], now: Mapping[str, Any]) -> None:
+    """Adds arguments that an older version lacked, with the defaults of their classes.
+
+    Args:
+        before: the recorded configuration, key by key; changed in place.
+        now: the same of today.
+    """
     for key in now.keys() - before.keys():
         parent, _, name = key.rpartition(".")
         target = now.get(f"{parent}._target_")
