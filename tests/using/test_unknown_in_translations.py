@@ -40,6 +40,20 @@ def test_it_is_kept_unless_another_choice_is_made(unsure):
     assert any(UNKNOWN in words for words in words_of(kept))
 
 
+def test_the_attention_of_a_kept_one_is_that_of_one_symbol(unsure):
+    answers = zip(INPUTS, unsure.predict(INPUTS), strict=True)
+    asked = [(x, one["prediction"]) for x, one in answers if UNKNOWN in one["prediction"]]
+    assert asked
+    for text, written in asked:
+        weights, _, y = unsure.attention({"x": text}, written)
+        assert y == [*written.split(), "<EOS>"]
+        batch = batch_of(unsure, [text])
+        ids = torch.tensor([[*map(unsure.spec.y.names.index, written.split()), EOS]])
+        length = torch.tensor([ids.shape[1]])
+        (same,) = unsure.network.attention_of(batch.x, batch.x_lengths, ids, length)
+        assert torch.equal(torch.tensor(weights), same.detach())
+
+
 @pytest.mark.parametrize("beam_size", [1, 3])
 def test_a_banned_one_is_never_written_and_the_score_is_of_what_is(unsure, beam_size):
     answers = unsure.predict(INPUTS, unknown="ban", beam_size=beam_size)

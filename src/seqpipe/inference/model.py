@@ -19,6 +19,7 @@ from seqpipe.inference.outputs import is_relative, place_answer
 from seqpipe.inference.predictor import CHUNK, Asked, Predictor
 from seqpipe.inference.preprocess import MOST_ROWS, Encoder, is_table, records_of
 from seqpipe.inference.scoring import Score, Unknown, score
+from seqpipe.inference.unknown_symbols import ids_of_answer
 from seqpipe.models.architecture import Attends, Samples
 from seqpipe.rules import faults
 from seqpipe.tasks.base import Task
@@ -204,9 +205,7 @@ class Model:
         network = self.network
         assert isinstance(network, Attends) and self.x is not None
         x = self.x.encode(record).to(self.x.spec.dtype)
-        y = self.y.encode_target({self.y.column: prediction}).long()
-        if len(y) == 0:  # of an empty text, whose <EOS> no field writes
-            y = torch.tensor([EOS])
+        y = ids_of_answer(self.y, prediction)
         x_lengths, y_lengths = (torch.tensor([len(one)], device=self.device) for one in (x, y))
         steps = (one.unsqueeze(0).to(self.device) for one in (x, y))
         weights = network.attention_of(next(steps), x_lengths, next(steps), y_lengths)

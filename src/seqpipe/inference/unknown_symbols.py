@@ -3,10 +3,11 @@
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from seqpipe.data.base import Field, FieldSpec
-from seqpipe.data.vocabulary import EOS
+from seqpipe.data.vocabulary import EOS, UNK
 
 
 def unknown_at(spec: FieldSpec, ids: Any) -> Any:
@@ -37,6 +38,24 @@ def unknown_symbols(fld: Field, value: Any, ids: Tensor) -> list[str]:
     if len(steps) != len(unknown):
         return []
     return [step for step, one in zip(steps, unknown.tolist(), strict=True) if one]
+
+
+def ids_of_answer(y: Field, text: str) -> Tensor:
+    """Return the ids that a model has written as a text, (T + 1,), with <EOS>.
+
+    What it writes for an unknown symbol is one symbol, though a text of the data would be cut
+    into `<`, `UNK` and `>` there.
+
+    Args:
+        y: its field, fitted.
+        text: the answer.
+    """
+    mark = y.decode([UNK]) if y.spec.can_be_unknown else ""
+    ids = list[int]()
+    for place, part in enumerate(text.split(mark) if mark else [text]):
+        ids += [UNK] * (place > 0)
+        ids += y.encode_target({y.column: part}).tolist()[:-1]  # without its <EOS>
+    return torch.tensor([*ids, EOS])
 
 
 def shown(symbols: list[str], count: int) -> str:
