@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from seqpipe.runs.training_run import RunResult
 
 Run = Callable[[DictConfig, Launch], "RunResult"]
+_MOST_NAMED = 10  # jobs that failed
 
 
 def main() -> int:
@@ -239,8 +240,10 @@ class _Jobs:
         if not self.failed:
             return 0
         if self.count > 1:
-            names = ", ".join(name for name, _ in self.failed)
-            print_error(f"{len(self.failed)} of {self.count} jobs failed: {names}")
+            names = [name for name, _ in self.failed]
+            more = [f"and {len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
+            shown = ", ".join([*names[:_MOST_NAMED], *more])
+            print_error(f"{len(names)} of {self.count} jobs failed: {shown}")
         return self.failed[0][1]
 
 

@@ -246,6 +246,13 @@ def test_a_job_that_fails_does_not_stop_the_others_and_is_compared_as_failed(env
     assert done.err.splitlines()[-1] == "seqpipe: 2 of 4 jobs failed: #1 (depth=2), #2 (depth=3)"
 
 
+def test_of_many_jobs_that_fail_the_first_are_named(command):
+    body = "    raise RuntimeError('a fault of ours')"
+    done = command("-m", "seed=range(13)", body=body)
+    names = ", ".join(f"#{number} (seed={number})" for number in range(10))
+    assert done.err.splitlines()[-1] == f"seqpipe: 13 of 13 jobs failed: {names}, and 3 more"
+
+
 def test_what_was_done_is_compared_when_a_sweep_is_interrupted(command):
     body = "    if cfg.depth == 2: raise KeyboardInterrupt"
     done = command("-m", "depth=1,2,3", body=body)
