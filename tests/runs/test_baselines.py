@@ -147,3 +147,12 @@ def test_an_error_in_a_baseline_does_not_cost_the_run(launch, monkeypatch, caplo
     assert "baselines: not measured: MemoryError: no room" in caplog.text
     assert baselines_of(result) == {}
     assert (result.output_dir / "report.html").is_file()
+
+
+def test_a_single_example_makes_no_model_better_than_another(launch_in, tmp_path):
+    result = launch_in(tmp_path, "digits", *BAD, "folds=leave_one_out", "fold=3")
+    assert any(name.startswith("baseline/") for name in result.metrics)
+    assert "no better than" not in result.summary
+    page = (result.output_dir / "report.md").read_text()
+    assert "One example was tested, by which no model is better than another." in page
+    assert "No better than a baseline" not in page

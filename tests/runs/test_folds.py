@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from seqpipe.config.commandline import check
 from seqpipe.data.base import SequenceBatch
 from seqpipe.data.kinds import FieldSpec
 from seqpipe.inference.evaluation import Evaluation
+from seqpipe.report.fold_comparison import FoldGroup, Pooled, best_group
+from seqpipe.report.sweep_jobs import FINISHED, Job
 from seqpipe.tasks.classification import Classification
 
 TABLE = [
@@ -96,6 +99,7 @@ def test_one_command_trains_a_run_for_each_fold_and_pools_their_answers(three):
     assert f"### {title}" in page
     assert "**best**" not in page, "folds are no candidates"
     assert done.stderr.count("what it is") == 1, "the model is shown once"
+    assert done.stderr.count("monitor: ") == 1
     assert not list(sweep.glob("*/figures/gradient*")), "the probe is left out"
 
 
@@ -248,6 +252,46 @@ def test_what_each_run_of_a_fold_is_given_is_what_was_not_typed():
     assert settings("folds=3", "diagnostics.examples=4") == ([], ())
     assert settings("folds=3", "fold=1") == ([], None)
     assert settings() == ([], None)
+
+
+def _job(number, monitor="val/accuracy", **metrics):
+    named = {name.replace("__", "/"): value for name, value in metrics.items()}
+    facts = {"status": FINISHED, "monitor": monitor, "mode": "max", "metrics": named}
+    return Job(number, {"fold": str(number)}, **facts)
+
+
+def test_the_best_baseline_of_folds_is_the_one_with_the_best_mean():
+    values = [(0.8, 0.5, 0.9), (0.6, 0.7, 0.1)]
+    jobs = [
+        _job(n, test__accuracy=own, test__f1=1.0, baseline__a__accuracy=a, baseline__b__accuracy=b)
+        for n, (own, a, b) in enumerate(values)
+    ]
+    group = FoldGroup(jobs, Pooled(20, {"accuracy": 0.7, "f1": 0.9}))
+    f1_row, row = sorted(group.rows(), key=lambda row: row["metric"], reverse=True)
+    assert row["best baseline"] == "0.6 (a)", "b has the best fold, not the best mean"
+    assert (row["over folds"], f1_row["best baseline"]) == ("0.7 ± 0.14", "")
+    mixed = FoldGroup([jobs[0], replace(jobs[1], monitor="val/macro_f1")])
+    assert mixed.best_baseline == "", "means of several metrics"
+
+
+def test_of_folds_of_one_record_only_what_is_pooled_is_shown():
+    names = {"test__macro_f1": 1.0, "baseline__a__macro_f1": 1.0, "baseline__a__accuracy": 0.0}
+    jobs = [_job(n, test__accuracy=n / 1, **names) for n in range(2)]
+    group = FoldGroup(jobs, Pooled(2, {"accuracy": 0.5, "macro_f1": 0.33}))
+    rows = {row["metric"]: row for row in group.rows()}
+    assert rows["accuracy"] == {"metric": "accuracy", "pooled": "0.5", "best baseline": "0 (a)"}
+    assert rows["macro_f1"] == {"metric": "macro_f1", "pooled": "0.33", "best baseline": ""}
+    judged = [replace(job, monitor="val/macro_f1") for job in jobs]
+    assert replace(group, jobs=judged).best_baseline == "", "a mean over single records"
+
+
+def test_groups_whose_folds_are_judged_by_several_metrics_have_no_best():
+    def group(second):
+        kept = {"best__val__accuracy": 0.5, "best__val__macro_f1": 0.5}
+        return FoldGroup([_job(0, **kept), _job(1, second, **kept)])
+
+    assert best_group([group("val/accuracy"), group("val/accuracy")]) is not None
+    assert best_group([group("val/accuracy"), group("val/macro_f1")]) is None
 
 
 @pytest.mark.realdata

@@ -153,6 +153,10 @@ def test_what_one_class_alone_does_not_define_is_left_out_and_named(batch_of, ca
         warn_of_undefined("test", computed)
     names = "test/average_precision, test/roc_auc, test/sensitivity: not defined, and left out"
     assert names in caplog.text
+    caplog.clear()
+    single = computed_of(Classification(y=y), [(logits[:1], batch_of([0]))])
+    warn_of_undefined("test", single)
+    assert not caplog.text, "a single example has one class"
 
 
 def test_rows_of_classes_have_nothing_where_nothing_is_divided_by(batch_of):

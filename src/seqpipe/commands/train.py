@@ -14,7 +14,7 @@ from seqpipe.runs import artifacts, failure, folds, resume, summary
 from seqpipe.runs.baselines import compare_with_baselines
 from seqpipe.runs.checked_module import build_checked_module
 from seqpipe.runs.identity import judged_on
-from seqpipe.runs.load_data import Loaded, load_data
+from seqpipe.runs.load_data import Loaded, is_later_fold, load_data
 from seqpipe.runs.observers import build_observers
 from seqpipe.runs.threads import choose_threads, computing_with
 from seqpipe.runs.training_run import RunResult, TrainingRun
@@ -91,7 +91,7 @@ def fit(run: TrainingRun, batches_done: int) -> None:
         batches_done: of the unfinished epoch of the checkpoint that is resumed from.
     """
     cfg, trainer, module, history = run.cfg, run.trainer, run.module, run.history
-    if run.first and not run.is_later_fold:
+    if run.first and not is_later_fold(run.launch, run.data):
         summary.print_start(run)
     run.tracker.log_metrics({**run.preflight.metrics, "parameters": run.parameters}, step=0)
     overfit = cfg.trainer.overfit_batches > 0

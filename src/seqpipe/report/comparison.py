@@ -142,8 +142,7 @@ def _rows(jobs: Sequence[Job], best: frozenset[int]) -> Iterator[Row]:
             row["monitored"] = f"{job.kept} {value}" if job.metrics else ""
         row |= {name: number(job.metrics[name]) if name in job.metrics else "" for name in tests}
         if has_baselines:
-            best_one = job.best_baseline
-            row["best baseline"] = f"{number(best_one[0])} ({best_one[1]})" if best_one else ""
+            row["best baseline"] = job.best_baseline
         row["seconds"] = f"{job.seconds:.0f}" if math.isfinite(job.seconds) else ""
         row["run"] = _link(job)
         if best:

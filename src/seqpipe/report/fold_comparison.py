@@ -9,13 +9,14 @@ from pathlib import Path
 from seqpipe.files import write_json
 from seqpipe.report.findings import Row
 from seqpipe.report.markdown import escaped, heading, in_code, number, table
-from seqpipe.report.sweep_jobs import FINISHED, SEED, Job, differing, setting
+from seqpipe.report.sweep_jobs import FINISHED, SEED, Job, best_of_baselines, differing, setting
 
 FOLD = "fold"  # jobs that differ in nothing else are folds
 CONFIDENCE = 0.95
 _EXPLAINED = (
     "Pooled: all records that were tested, each in the fold that was not trained on it, with a "
-    "bootstrap interval over the records. Over folds: mean and standard deviation of the test."
+    "bootstrap interval over the records. Over folds: mean and standard deviation of the test. The "
+    "best baseline is the one with the best mean over the folds."
 )
 
 
@@ -76,6 +77,34 @@ class FoldGroup:
         names = {name for job in self.finished for name in job.metrics if name.startswith("test/")}
         return sorted(name.removeprefix("test/") for name in names if name.count("/") == 1)
 
+    @property
+    def tests_single_records(self) -> bool:
+        """True if each fold has one record: of those only the pooled metrics say something."""
+        return self.pooled is not None and self.pooled.examples == len(self.finished)
+
+    @property
+    def judged(self) -> str:
+        """The name of the metric that the folds are judged by."""
+        return self.jobs[0].judged.removeprefix("test/")
+
+    @property
+    def best_baseline(self) -> str:
+        """`0.81 (linear)`: the best mean over the folds; empty if no baseline has one.
+
+        None has where the folds are judged by several metrics, nor where the mean over single
+        records is not the metric of all of them, as of macro-F1.
+        """
+        done, metric = self.finished, self.judged
+        if len({job.judged for job in done}) > 1:
+            return ""
+        if self.tests_single_records and self.pooled is not None:
+            mean = statistics.fmean(self.values(metric) or [math.nan])
+            if not math.isclose(self.pooled.metrics.get(metric, math.nan), mean, rel_tol=1e-4):
+                return ""
+        names = set.intersection(*({*job.baselines} for job in done)) if done else set[str]()
+        means = {name: statistics.fmean(job.baselines[name] for job in done) for name in names}
+        return best_of_baselines(means, self.jobs[0].mode)
+
     def title(self, keys: Sequence[str]) -> str:
         """Return the name of the group, and how much of it there is.
 
@@ -92,7 +121,8 @@ class FoldGroup:
         return f"{name}: {', '.join(words)}" if name else ", ".join(words).capitalize()
 
     def rows(self) -> Iterator[Row]:
-        """A row for each metric: pooled with its interval, and over the folds."""
+        """A row for each metric: pooled with its interval, over the folds, the best baseline."""
+        best_baseline = self.best_baseline
         for name in self.metrics:
             row: dict[str, object] = {"metric": name}
             if self.pooled is not None and name in self.pooled.metrics:
@@ -100,7 +130,11 @@ class FoldGroup:
                 if name in self.pooled.low:
                     ends = (number(of[name]) for of in (self.pooled.low, self.pooled.high))
                     row[f"{CONFIDENCE:.0%} interval"] = " to ".join(ends)
-            yield row | {"over folds": mean_and_spread(self.values(name))}
+            if not self.tests_single_records:
+                row["over folds"] = mean_and_spread(self.values(name))
+            if best_baseline:
+                row["best baseline"] = best_baseline if name == self.judged else ""
+            yield row
 
 
 def group_folds(jobs: Sequence[Job]) -> list[FoldGroup]:
@@ -131,7 +165,7 @@ def best_group(groups: Sequence[FoldGroup]) -> FoldGroup | None:
     """
     whole = [one for one in groups if len(one.finished) == len(one.jobs)]
     whole = [one for one in whole if math.isfinite(one.monitored)]
-    if len(whole) < 2 or len({one.jobs[0].kept for one in whole}) > 1:
+    if len(whole) < 2 or len({job.kept for one in whole for job in one.jobs}) > 1:
         return None
     sign = 1 if whole[0].jobs[0].mode == "max" else -1
     return max(whole, key=lambda group: sign * group.monitored)

@@ -77,16 +77,21 @@ class Job:
         return self.metrics.get(self.judged, math.nan)
 
     @property
-    def best_baseline(self) -> tuple[float, str] | None:
-        """The value of the best baseline in the metric that the job is judged by, and its name."""
+    def baselines(self) -> dict[str, float]:
+        """The value of each baseline in the metric that the job is judged by."""
         metric = self.judged.removeprefix("test/")
-        found = []
+        found = {}
         for name, value in self.metrics.items():
             kind, _, rest = name.partition("/")
             baseline, _, of = rest.partition("/")
             if kind == BASELINE and of == metric and math.isfinite(value):
-                found.append((value, baseline))
-        return (max if self.mode == "max" else min)(found, default=None)
+                found[baseline] = value
+        return found
+
+    @property
+    def best_baseline(self) -> str:
+        """`0.81 (linear)`: the best of them; empty without one."""
+        return best_of_baselines(self.baselines, self.mode)
 
     @property
     def verdict(self) -> str:
@@ -97,6 +102,19 @@ class Job:
     def solves(self, threshold: float) -> bool:
         """True if the test result is better than a threshold; never if it is not finite."""
         return self.result > threshold if self.mode == "max" else self.result < threshold
+
+
+def best_of_baselines(values: Mapping[str, float], mode: str) -> str:
+    """`0.81 (linear)`; empty if there are none.
+
+    Args:
+        values: by the name of the baseline.
+        mode: `max` if the largest is the best, else `min`.
+    """
+    if not values:
+        return ""
+    name = (max if mode == "max" else min)(values, key=values.__getitem__)
+    return f"{number(values[name])} ({name})"
 
 
 def note_job(sweep: Path, job: Job) -> None:

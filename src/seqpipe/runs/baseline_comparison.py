@@ -23,6 +23,7 @@ class Comparison(Observer):
         task: of the model.
         cfg: the whole configuration.
         tested: the model's metrics, by name.
+        examples: that were tested; by a single one no model is better than another.
         metrics: those of each baseline, by its name.
         phrases: what each baseline does.
         skipped: why a baseline was not measured.
@@ -31,6 +32,7 @@ class Comparison(Observer):
     task: Task
     cfg: DictConfig
     tested: Mapping[str, float] = field(default_factory=dict)
+    examples: int = 2
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     phrases: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -73,7 +75,9 @@ class Comparison(Observer):
             f" `{name}`, {number(best)}."
             for metric, value, name, best in lost
         ]
-        if self.metrics and not lost:
+        if self.examples == 1:
+            sentences = ["One example was tested, by which no model is better than another."]
+        elif self.metrics and not lost:
             compared = " and ".join(f"`{metric}`" for metric in self.task.compared)
             sentences = [f"None of them is better than the model in {compared}."]
         sentences += [f"`{name}` was left out: {why}." for name, why in self.skipped.items()]
@@ -102,7 +106,7 @@ class Comparison(Observer):
 
         Not where both make no mistake: nothing is better than that.
         """
-        for metric in self.task.compared:
+        for metric in self.task.compared if self.examples > 1 else ():
             ranked, value = self._ranked(metric), self.tested.get(metric, math.nan)
             if not ranked:
                 continue

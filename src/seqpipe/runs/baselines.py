@@ -32,7 +32,7 @@ def compare_with_baselines(run: TrainingRun, loader: ResumableLoader) -> Compari
     task = run.module.task
     prefix = "test/"
     tested = {n.removeprefix(prefix): v for n, v in run.metrics.items() if n.startswith(prefix)}
-    found = Comparison(task, run.cfg, tested)
+    found = Comparison(task, run.cfg, tested, examples=run.data.sizes["test"])
     limit, several = run.trainer.num_test_batches[0], run.trainer.world_size > 1
     if several and run.cfg.trainer.limit_test_batches != 1.0:
         log.warning(

@@ -68,7 +68,8 @@ def load_data(cfg: DictConfig, launch: Launch, *, resolved: bool = False) -> Loa
     data = build_data(cfg)
     resume.check_data(cfg, resumed, data.digests)
     if automatic:
-        _choose_monitor(cfg, data, shown=launch.command == "train" and trainer.is_global_zero)
+        first = trainer.is_global_zero and not is_later_fold(launch, data)
+        _choose_monitor(cfg, data, shown=launch.command == "train" and first)
         # Callbacks read the metric when they are made.
         trainer, tracker = build_checked_trainer(cfg, launch.root, launch.output_dir)
     _warn_of_skipped(data)
@@ -76,6 +77,11 @@ def load_data(cfg: DictConfig, launch: Launch, *, resolved: bool = False) -> Loa
     for note in data.notes:
         log.warning("%s", note)
     return Loaded(data, trainer, tracker, resumed)
+
+
+def is_later_fold(launch: Launch, data: SequenceData) -> bool:
+    """True if a run of the same sweep has trained this model on other folds."""
+    return launch.sweep is not None and bool(data.fold and data.fold.number)
 
 
 def _choose_monitor(cfg: DictConfig, data: SequenceData, *, shown: bool) -> None:

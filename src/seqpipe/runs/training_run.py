@@ -88,11 +88,6 @@ class TrainingRun:
         return self.trainer.is_global_zero
 
     @property
-    def is_later_fold(self) -> bool:
-        """True if a run of the same sweep has trained this model on other folds."""
-        return self.launch.sweep is not None and bool(self.data.fold and self.data.fold.number)
-
-    @property
     def device(self) -> torch.device:
         """The device that trains the model."""
         device: torch.device = self.trainer.strategy.root_device

@@ -55,10 +55,13 @@ def undefined_in(computed: Mapping[str, Tensor]) -> list[str]:
 
 
 def warn_of_undefined(stage: str, computed: Mapping[str, Tensor]) -> None:
-    """Logs which metrics of a split are left out, if any.
+    """Logs which metrics of a split of several examples are left out, if any.
 
     stage: `train`, `val` or `test`; computed: its metrics.
     """
+    support = computed.get("support_per_class")
+    if support is not None and int(support.sum()) == 1:
+        return
     if names := ", ".join(f"{stage}/{name}" for name in undefined_in(computed)):
         text = "%s: not defined, and left out, because no class has both positive and negative"
         log.warning(f"{text} examples in this split", names)
