@@ -23,19 +23,19 @@ class Comparison(Observer):
         task: of the model.
         cfg: the whole configuration.
         tested: the model's metrics, by name.
-        examples: that were tested; by a single one no model is better than another.
         metrics: those of each baseline, by its name.
         phrases: what each baseline does.
         skipped: why a baseline was not measured.
+        examples: that were tested; by a single one no model is better than another.
     """
 
     task: Task
     cfg: DictConfig
     tested: Mapping[str, float] = field(default_factory=dict)
-    examples: int = 2
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     phrases: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    examples: int = 2
 
     def scalars(self) -> dict[str, float]:
         """`baseline/<name>/<metric>` of each."""
