@@ -96,6 +96,8 @@ ANYWHERE: dict[str, list[Any]] = {
 
 # key, or its end -> why another value need not change anything that is compared here
 EXEMPT = {
+    "data.folds": "acts together with a fold; tests/data/test_folds.py",
+    "data.fold": "acts together with folds; tests/data/test_folds.py",
     "data.x.frequency_masks": "of LogMel, not of Mfcc; tests/data/test_augmentation.py",
     "data.cache": "where prepared data is kept; tests/data/test_cache.py",
     "data.num_workers": "the same batches from other processes; tests/data/test_batching.py",

@@ -226,8 +226,7 @@ class RecurrentStack(nn.Module):
         self.depth, self.hidden_size, self.input_size = depth, hidden_size, input_size
         self.learns_initial_state = learn_initial_state
         last = dropout if output_dropout is None else output_dropout
-        shares = [input_dropout, *[dropout] * (depth - 1), last]
-        self.drops = nn.ModuleList(Dropout(share, locked=locked_dropout) for share in shares)
+        self.drops = nn.ModuleList([Dropout(input_dropout, locked=locked_dropout)])
         self.penalty: ActivationPenalty | None = None
         if activation_penalty > 0 or temporal_activation_penalty > 0:
             self.penalty = ActivationPenalty(activation_penalty, temporal_activation_penalty)
@@ -237,6 +236,8 @@ class RecurrentStack(nn.Module):
         self.layers = nn.ModuleList()
         for level in range(depth):
             width = input_size if level == 0 else self.output_size
+            share = dropout if level < depth - 1 else last
+            self.drops.append(Dropout(share, locked=locked_dropout))
             self.layers.append(
                 nn.ModuleDict(
                     {
