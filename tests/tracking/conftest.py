@@ -65,6 +65,8 @@ from seqpipe.tracking.base import recording
 from seqpipe.tracking.mlflow import MLflowTracker
 import mlflow.store.tracking.sqlalchemy_store
 root, cases = Path(sys.argv[1]), sys.argv[2:]
+# At the end of a process torch imports tabulate, if it is there, and Python then forgets Ctrl-C.
+sys.modules["tabulate"] = None
 gc.freeze()  # what was imported is not looked through again where a child ends
 children = {}
 for case in cases:

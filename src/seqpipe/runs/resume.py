@@ -192,7 +192,7 @@ def add_new_options(before: dict[str, Any], now: Mapping[str, Any]) -> None:
 
     Args:
         before: the recorded configuration, key by key; changed in place.
-        now: the same of today.
+        now: the same of this version.
     """
     for key in now.keys() - before.keys():
         parent, _, name = key.rpartition(".")

@@ -21,7 +21,7 @@ TEXT, WORDS = "category of text", "words"
 SAME = "output=F/in.csv: is the input; allowed: another file"
 NO_NAME = (
     "output=F/out.xls: its name does not determine the format; allowed: a name that ends in .csv,"
-    " .tsv, .tab, .jsonl, .ndjson, .json, .parquet, or output_format=..."
+    " .tsv, .tab, .jsonl, .ndjson, .json, .parquet, .gff3, .gff, .bed, or output_format=..."
 )
 FOLDER = "output=F/folder.csv: is a folder; allowed: a file, or -"
 EMPTY = "is empty, x has no steps; allowed: one or more"
