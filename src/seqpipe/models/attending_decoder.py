@@ -221,11 +221,3 @@ def _after(state: DecoderState, attended: Tensor, weights: Tensor | None) -> Dec
     if covered is not None and weights is not None:
         covered = covered + weights.flatten(0, 1)
     return DecoderState(state.stack, fed, covered)
-
-
-def state_of_rows(state: Any, rows: Tensor) -> Any:
-    """The state of the rows given, (N,) places in the batch; one may be given often."""
-    if state is None or isinstance(state, Tensor):
-        return None if state is None else state.index_select(0, rows)
-    parts = [state_of_rows(part, rows) for part in state]
-    return type(state)(*parts) if isinstance(state, DecoderState) else tuple(parts)

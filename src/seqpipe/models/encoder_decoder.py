@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from seqpipe.bounds import Count, NotNegative, Probability, Share, checked
 from seqpipe.errors import ConfigError
 from seqpipe.models.architecture import Architecture
-from seqpipe.models.attending_decoder import AttendingDecoder, DecoderState, state_of_rows
+from seqpipe.models.attending_decoder import AttendingDecoder, DecoderState
 from seqpipe.models.beam import Hypotheses, beam_search
 from seqpipe.models.bridge import joined, make_bridge, matched_layers, mean_over_steps
 from seqpipe.models.decoding import PAD, log_probabilities, write_steps
@@ -19,6 +19,7 @@ from seqpipe.models.tying import tie, tied_size
 from seqpipe.nn.attention import Attention, Keys
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
+from seqpipe.nn.nested_state import state_of_rows
 from seqpipe.nn.onnx_graph import Graph, Steps, Value
 from seqpipe.nn.penalties import CoveragePenalty
 from seqpipe.nn.precision import precise

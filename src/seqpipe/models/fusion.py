@@ -1,13 +1,13 @@
 """A language model whose probabilities are added in the search of another model."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.nn.ctc import Continued
+from seqpipe.nn.nested_state import map_state, state_of_rows
 from seqpipe.nn.precision import widest
 from seqpipe.nn.recurrent import StackState
 
@@ -64,16 +64,10 @@ class LanguageModel:
 
     def of_rows(self, state: StackState, rows: Tensor) -> StackState:
         """See `PrefixScorer`."""
-        found: StackState = _mapped(lambda part: part.index_select(0, rows), state)
+        found: StackState = state_of_rows(state, rows)
         return found
 
     def replaced(self, state: StackState, rows: Tensor, by: StackState) -> StackState:
         """See `PrefixScorer`."""
-        found: StackState = _mapped(lambda one, new: one.index_copy(0, rows, new), state, by)
+        found: StackState = map_state(lambda one, new: one.index_copy(0, rows, new), state, by)
         return found
-
-
-def _mapped(function: Callable[..., Tensor], *states: Any) -> Any:
-    if isinstance(states[0], Tensor):
-        return function(*states)
-    return tuple(_mapped(function, *parts) for parts in zip(*states, strict=True))

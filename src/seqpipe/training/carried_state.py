@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from seqpipe.data.base import SequenceBatch
 from seqpipe.models.architecture import Carries
-
-Tree = Any
-"""A tensor whose first axis is the rows, or a tuple of trees."""
+from seqpipe.nn.nested_state import Tree, map_state
 
 
 class Carried:
@@ -31,16 +26,16 @@ class Carried:
         """
         if self.lanes is None:
             return start
-        kept = _mapped(lambda held: held[lane], self.lanes)
-        return _mapped(lambda new, old: torch.where(_wide(fresh, new), new, old), start, kept)
+        kept = map_state(lambda held: held[lane], self.lanes)
+        return map_state(lambda new, old: torch.where(_wide(fresh, new), new, old), start, kept)
 
     def leave(self, state: Tree, lane: Tensor) -> None:
         """Keep the state in which the rows of a batch ended."""
-        ended = _mapped(lambda rows: rows.detach(), state)
+        ended = map_state(lambda rows: rows.detach(), state)
         if self.lanes is None:  # the first batch has all lanes
             count = int(lane.max()) + 1
-            self.lanes = _mapped(lambda rows: rows.new_zeros(count, *rows.shape[1:]), ended)
-        self.lanes = _mapped(lambda held, rows: held.index_copy(0, lane, rows), self.lanes, ended)
+            self.lanes = map_state(lambda rows: rows.new_zeros(count, *rows.shape[1:]), ended)
+        self.lanes = map_state(lambda held, rows: held.index_copy(0, lane, rows), self.lanes, ended)
 
     def state_dict(self) -> Tree:
         """Return the states of all lanes; None before the first batch."""
@@ -48,7 +43,7 @@ class Carried:
 
     def load_state_dict(self, lanes: Tree, device: torch.device) -> None:
         """Restore the states of a checkpoint; None if it has none."""
-        self.lanes = None if lanes is None else _mapped(lambda held: held.to(device), lanes)
+        self.lanes = None if lanes is None else map_state(lambda held: held.to(device), lanes)
 
 
 def answer(model: nn.Module, batch: SequenceBatch, carried: Carried) -> Tensor:
@@ -65,9 +60,3 @@ def answer(model: nn.Module, batch: SequenceBatch, carried: Carried) -> Tensor:
 
 def _wide(mask: Tensor, like: Tensor) -> Tensor:
     return mask.view(-1, *[1] * (like.ndim - 1))
-
-
-def _mapped(change: Callable[..., Tensor], first: Tree, *others: Tree) -> Tree:
-    if isinstance(first, (tuple, list)):
-        return tuple(_mapped(change, *parts) for parts in zip(first, *others, strict=True))
-    return change(first, *others)

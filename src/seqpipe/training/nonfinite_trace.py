@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from seqpipe.data.base import SequenceBatch
+from seqpipe.nn.nested_state import Tree
 from seqpipe.tasks.base import Task
-from seqpipe.training.carried_state import Carried, Tree, answer
+from seqpipe.training.carried_state import Carried, answer
 from seqpipe.training.gradient_stats import group_of
 from seqpipe.training.process_state import restore_random_state
 
