@@ -70,8 +70,7 @@ class Last(ByOutputs):
             Skipped: no value of x is close to y.
         """
         errors = np.abs(x[:, -1, None] - y[:, :, None]).mean(axis=0)  # (K, D)
-        if (errors.min(axis=1) > USEFUL * np.abs(y - y.mean(axis=0)).mean(axis=0)).any():
-            raise Skipped("no value of x is close to y")
+        _check_close(errors.min(axis=1), y)
         return np.ones(y.shape[1], dtype=np.int64), errors.argmin(axis=1)
 
     def outputs(self, batch: SequenceBatch) -> Tensor:
@@ -162,8 +161,7 @@ class Present(ByOutputs):
             raise Skipped("x and y have different sizes")
         x = self._x.in_units(all_steps(examples.x)[0].astype(np.float64))
         y = self.task.y.in_units(all_steps(examples.y)[0].astype(np.float64))
-        if (np.abs(x - y).mean(axis=0) > USEFUL * np.abs(y - y.mean(axis=0)).mean(axis=0)).any():
-            raise Skipped("no value of x is close to y")
+        _check_close(np.abs(x - y).mean(axis=0), y)
 
     def outputs(self, batch: SequenceBatch) -> Tensor:
         """Return (B, T, K)."""
@@ -181,6 +179,20 @@ def _values_of_x(data: SequenceData) -> FieldSpec:
     if not data.x.keeps_values:
         raise Skipped("x is read as differences, relative to a point, or in units of each example")
     return data.spec.x
+
+
+def _check_close(errors: Array, y: Array) -> None:
+    """Refuses values of x as forecasts of y where the mean of training is closer.
+
+    Args:
+        errors: mean distance of x to each of the K numbers, (K,).
+        y: (N, K).
+
+    Raises:
+        Skipped: see `USEFUL`.
+    """
+    if (errors > USEFUL * np.abs(y - y.mean(axis=0)).mean(axis=0)).any():
+        raise Skipped("no value of x is close to y")
 
 
 def _encoded(values: Tensor, y: FieldSpec) -> Tensor:

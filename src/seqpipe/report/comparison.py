@@ -29,7 +29,7 @@ from seqpipe.report.markdown import (
 )
 from seqpipe.report.mean_comparison import draw_means
 from seqpipe.report.page import sections, write_page
-from seqpipe.report.sweep_jobs import FINISHED, SEED, Job, differing, setting
+from seqpipe.report.sweep_jobs import FINISHED, SEED, Job, by_setting, differing, setting
 from seqpipe.rules import is_of_one_class
 
 # The comparisons an experiment may end in: each draws into figures/ and returns findings.
@@ -133,8 +133,7 @@ def _rows(jobs: Sequence[Job], best: frozenset[int]) -> Iterator[Row]:
         row |= {key: job.overrides.get(key, "") for key in keys}
         row["status"] = job.status
         if any("parameters" in one.metrics for one in jobs):
-            count = job.metrics.get("parameters")
-            row["parameters"] = "" if count is None else f"{count:,.0f}"
+            row["parameters"] = job.size
         value = number(job.monitored) if job.metrics else ""
         if len(monitors) == 1:
             row[next(iter(monitors))] = value
@@ -166,10 +165,8 @@ def _tests(jobs: Sequence[Job]) -> list[str]:
 def _repeats(jobs: Sequence[Job]) -> Iterator[Row]:
     """A row for each setting that was run with several seeds."""
     keys = [key for key in differing(jobs) if key != SEED]
-    groups: dict[tuple[str, ...], list[Job]] = {}
-    for job in jobs:
-        if job.status == FINISHED and SEED in job.overrides:
-            groups.setdefault(tuple(job.overrides.get(key, "") for key in keys), []).append(job)
+    repeated = [job for job in jobs if job.status == FINISHED and SEED in job.overrides]
+    groups = by_setting(repeated, keys)
     if all(len(group) < 2 for group in groups.values()):
         return
     names = dict.fromkeys([job.kept for job in jobs if job.metrics] + _tests(jobs))

@@ -9,10 +9,17 @@ from pathlib import Path
 from seqpipe.files import write_json
 from seqpipe.report.findings import Row
 from seqpipe.report.markdown import escaped, heading, in_code, number, table
-from seqpipe.report.sweep_jobs import FINISHED, SEED, Job, best_of_baselines, differing, setting
+from seqpipe.report.sweep_jobs import (
+    CONFIDENCE,
+    FINISHED,
+    SEED,
+    Job,
+    best_of_baselines,
+    differing,
+    setting,
+)
 
 FOLD = "fold"  # jobs that differ in nothing else are folds
-CONFIDENCE = 0.95
 _EXPLAINED = (
     "Pooled: all records that were tested, each in the fold that was not trained on it, with a "
     "bootstrap interval over the records. Over folds: mean and standard deviation of the test. The "

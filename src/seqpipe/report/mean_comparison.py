@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING
 from seqpipe.report.figures import GREY, LONGEST_TITLE, VALID, figure, plain, save
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.markdown import number
-from seqpipe.report.sweep_jobs import FINISHED, SEED, Job, differing, setting
+from seqpipe.report.sweep_jobs import (
+    CONFIDENCE,
+    FINISHED,
+    SEED,
+    Job,
+    by_setting,
+    differing,
+    setting,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -94,15 +100,15 @@ def _panels(jobs: Sequence[Job]) -> list[tuple[str, list[Repeated]]]:
         by_panel.setdefault((job.judged, job.judged_on), []).append(job)
     keys = [key for key in differing(finished) if key != SEED]
     inside = {key for group in by_panel.values() for key in differing(group)} - {SEED}
+    own = [key for key in keys if key in inside]
     panels = []
     for (judged, _), group in by_panel.items():
-        by_name: dict[str, list[Job]] = {}
-        for job in group:
-            name = setting(job, [key for key in keys if key in inside])
-            by_name.setdefault(name or "all", []).append(job)
+        repeated = [
+            Repeated(setting(of[0], own) or "all", of) for of in by_setting(group, own).values()
+        ]
         data = setting(group[0], [key for key in keys if key not in inside])
         title = f"{data} ({judged})" if data else judged
-        panels.append((title, [Repeated(name, one) for name, one in by_name.items()]))
+        panels.append((title, repeated))
     return panels
 
 
@@ -114,7 +120,7 @@ def _rows(title: str, settings: Sequence[Repeated]) -> list[Row]:
             "seeds": len(one.values),
             "mean": number(one.mean),
             f"{CONFIDENCE:.0%} interval": _interval(one),
-            "parameters": _parameters(one.jobs),
+            "parameters": one.jobs[0].size,
         }
         for one in settings
     ]
@@ -123,11 +129,6 @@ def _rows(title: str, settings: Sequence[Repeated]) -> list[Row]:
 def _interval(one: Repeated) -> str:
     half = one.half_width
     return "" if math.isnan(half) else f"{number(one.mean - half)} to {number(one.mean + half)}"
-
-
-def _parameters(jobs: Sequence[Job]) -> str:
-    count = jobs[0].metrics.get("parameters")
-    return "" if count is None else f"{count:,.0f}"
 
 
 def _draw_panel(axes: "Axes", title: str, settings: Sequence[Repeated]) -> None:

@@ -19,6 +19,8 @@ from seqpipe.rules import best_of
 
 BASELINE = "baseline"
 """Metrics of the baselines of a run are named `baseline/<name>/<metric>`."""
+CONFIDENCE = 0.95
+"""Level of the intervals in comparisons."""
 SEED = "seed"  # jobs that differ in nothing else are repeats
 NOTES = "jobs"  # folder of the notes, below that of the sweep
 RUNNING, FINISHED, REFUSED, FAILED = "not finished", "finished", "refused", "failed"
@@ -94,6 +96,12 @@ class Job:
         return best_of_baselines(self.baselines, self.mode)
 
     @property
+    def size(self) -> str:
+        """The number of parameters as it is shown; empty where it is not known."""
+        count = self.metrics.get("parameters")
+        return "" if count is None else f"{count:,.0f}"
+
+    @property
     def verdict(self) -> str:
         """The verdict of the last gradient probe; empty without a probe."""
         verdict = self.metrics.get("gradient/verdict", math.nan)
@@ -164,6 +172,14 @@ def differing(jobs: Sequence[Job]) -> list[str]:
     """The keys whose values differ between jobs, in the order they were typed."""
     keys = dict.fromkeys(key for job in jobs for key in job.overrides)
     return [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
+
+
+def by_setting(jobs: Sequence[Job], keys: Sequence[str]) -> dict[tuple[str, ...], list[Job]]:
+    """The jobs by their values of these keys, in their order."""
+    groups: dict[tuple[str, ...], list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(tuple(job.overrides.get(key, "") for key in keys), []).append(job)
+    return groups
 
 
 def setting(job: Job, keys: Sequence[str]) -> str:
