@@ -10,6 +10,8 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.testing import assert_close
 
 from seqpipe.build import build_model, has_crf
 from seqpipe.config.compose import compose
@@ -267,6 +269,30 @@ def answer() -> Callable[..., Tensor]:
         return model(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
 
     return of
+
+
+@pytest.fixture
+def same_as_written() -> Callable[..., None]:
+    """Compares a model of pairs, values and gradients, with a formula for one pair.
+
+    The formula is called with the model, x (T_x,) and y (T_y,); its first answer is the logits.
+    """
+
+    def check(model: nn.Module, batch: SequenceBatch, formula: Callable[..., Any]) -> None:
+        logits = model.train()(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+        ours, theirs = torch.zeros(()), torch.zeros(())
+        for b, (n_x, n_y) in enumerate(zip(batch.x_lengths, batch.y_lengths, strict=True)):
+            x, y = batch.x[b, :n_x], batch.y[b, :n_y]
+            expected, _ = formula(model, x, y)
+            assert_close(logits[b, :n_y], expected, rtol=0, atol=1e-10)
+            ours = ours + cross_entropy(logits[b, :n_y], y, reduction="sum")
+            theirs = theirs + cross_entropy(expected, y, reduction="sum")
+        parameters = list(model.parameters())
+        pairs = torch.autograd.grad(ours, parameters), torch.autograd.grad(theirs, parameters)
+        for one, other in zip(*pairs, strict=True):
+            assert_close(one, other, rtol=0, atol=1e-9)
+
+    return check
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from seqpipe.data.vocabulary import BOS
@@ -53,24 +52,16 @@ def covering(build, randomise):
 @pytest.mark.parametrize(
     ("cell", "depth", "fed"), [("lstm", 1, False), ("gru", 2, True), ("gru_simplified", 2, False)]
 )
-def test_it_is_the_formula_in_values_gradients_and_weights(covering, ragged, cell, depth, fed):
+def test_it_is_the_formula_in_values_gradients_and_weights(
+    covering, ragged, same_as_written, cell, depth, fed
+):
     model, _, spec, _ = covering(cell, fed, depth=depth)
     batch = ragged(spec)
-    logits = model.train()(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
+    same_as_written(model, batch, written_out)
     drawn = model.attention_of(batch.x, batch.x_lengths, batch.y, batch.y_lengths)
-    ours, theirs = 0.0, 0.0
     for b, (n_x, n_y) in enumerate(zip(batch.x_lengths, batch.y_lengths, strict=True)):
-        x, y = batch.x[b, :n_x], batch.y[b, :n_y]
-        expected, weights = written_out(model, x, y)
-        assert_close(logits[b, :n_y], expected, rtol=0, atol=1e-10)
+        _, weights = written_out(model, batch.x[b, :n_x], batch.y[b, :n_y])
         assert_close(drawn[b, :n_y, :n_x], weights, rtol=0, atol=1e-10)
-        ours = ours + cross_entropy(logits[b, :n_y], y, reduction="sum")
-        theirs = theirs + cross_entropy(expected, y, reduction="sum")
-    parameters = list(model.parameters())
-    for one, other in zip(
-        torch.autograd.grad(ours, parameters), torch.autograd.grad(theirs, parameters), strict=True
-    ):
-        assert_close(one, other, rtol=0, atol=1e-9)
 
 
 def test_it_changes_the_answer_from_the_second_step_on(covering, ragged, answer):
