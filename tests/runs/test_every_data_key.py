@@ -161,6 +161,7 @@ EXEMPT = {
     "data.source.streaming": "the same records, of which no copy is kept; tests/data/test_hub.py",
     "data.source.hub": "read where no folder is named; tests/data/test_named.py",
     "data.source.path": "names the data itself",
+    "data.source.default_folder": "names the data itself; tests/runs/test_default_folder.py",
     "data.source.get": "what is said where the files are missing; tests/data/test_named.py",
 }
 

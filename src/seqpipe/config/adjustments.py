@@ -1,6 +1,6 @@
 """Adjustments of a composed configuration: replaced classes, the meaning of data.path."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,7 @@ def _spelled(cfg: DictConfig) -> set[str]:
 def settle_path(cfg: DictConfig) -> None:
     """Makes `data.path` fit the source of a composed configuration; a second time changes nothing.
 
+    Where it is null and the source has a default folder that exists, it is that folder.
     Where `data.source.train` was given in its place, nothing reads it, and it need not be there.
     Where a source reads it as a folder and takes everything in it, or what fits a pattern, files
     in its place are what it trains on: several, or one beside files to validate and to test on.
@@ -79,6 +80,9 @@ def settle_path(cfg: DictConfig) -> None:
         return
     path = tree.raw("data.path")
     with open_dict(cfg):
+        if path is None and tree.raw("data.source.path") == _PATH:
+            path = existing_folder(tree.get("data.source.default_folder"))
+            cfg.data.path = path
         if path in (None, "???") and "data.path" not in tree.references():
             cfg.data.path = None  # OmegaConf cannot delete what is missing
             del cfg.data["path"]
@@ -86,6 +90,11 @@ def settle_path(cfg: DictConfig) -> None:
             if tree.raw(f"{key}.path") == _PATH and _is_train(path, tree, key):
                 OmegaConf.update(cfg, f"{key}.train", _PATH)
                 OmegaConf.update(cfg, f"{key}.path", None)
+
+
+def existing_folder(name: Any) -> str | None:
+    """A folder, relative to the current one, if it is given and exists; else None."""
+    return name if isinstance(name, str) and _is(Path.is_dir, name) else None
 
 
 def settle_monitor(cfg: DictConfig, monitor: str) -> None:
@@ -107,11 +116,12 @@ def _is_train(path: Any, tree: Tree, source: str) -> bool:
     if isinstance(path, list):
         return True
     named = [split for split in ("valid", "test") if isinstance(tree.raw(f"{source}.{split}"), str)]
-    return isinstance(path, str) and _is_file(path) and ("*" in train or bool(named))
+    is_file = isinstance(path, str) and _is(Path.is_file, path)
+    return is_file and ("*" in train or bool(named))
 
 
-def _is_file(path: str) -> bool:
+def _is(kind: Callable[[Path], bool], path: str) -> bool:
     try:
-        return Path(path).is_file()
+        return kind(Path(path))
     except (OSError, ValueError):
         return False

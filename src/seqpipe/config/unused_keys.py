@@ -83,11 +83,16 @@ def _of_sources(tree: Tree) -> Iterator[tuple[str, str]]:
             text = f"neither x nor y reads it; {_LEAVE_OUT}, or also data.y.column={name}"
             if name not in readers:
                 yield f"{key}.{name}", text
+        if tree.get(f"{key}.path") not in (None, tree.get(f"{key}.default_folder")):
+            text = f"the data is read from data.path; {_LEAVE_OUT}, or leave out data.path"
+            yield f"{key}.default_folder", text
         if isinstance(node.get("local"), dict) and isinstance(node.get("hub"), dict):
             from_hub = tree.get(f"{key}.path") is None
             where = "the hub" if from_hub else "files"
-            text = f"the data is read from {where}; {_LEAVE_OUT}, or data.path="
-            text += "FOLDER" if from_hub else "null"
+            is_default = tree.get(f"{key}.path") == tree.get(f"{key}.default_folder")
+            other = f"{key}.default_folder=null" if is_default else "data.path=null"
+            other = "data.path=FOLDER" if from_hub else other
+            text = f"the data is read from {where}; {_LEAVE_OUT}, or {other}"
             unused = tree.leaves(f"{key}.{'local' if from_hub else 'hub'}")
             yield from ((name, text) for name, _ in unused)
 

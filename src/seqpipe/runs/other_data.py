@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from seqpipe.config.adjustments import existing_folder
 from seqpipe.config.compose import compose
 from seqpipe.config.loader import Typed, parse
 from seqpipe.config.signatures import signature_of
@@ -187,6 +188,7 @@ class _Change:
     def _set_path(self, path: Any) -> None:
         """Apply `data.path`: files to read whole, or a folder with files named as the run's are."""
         source, node = self.data["source"], _innermost(self.data["source"])
+        path = existing_folder(source.get("default_folder")) if path is None else path
         has_path, old = "path" in self.data, self.data.get("path")
         is_folder = has_path and not _names_files(path)
         self.is_other = True

@@ -40,7 +40,8 @@ from seqpipe.tracking.store import resolve_uri
 
 log = logging.getLogger(__name__)
 
-_SET_BY_RERUN = {"logger.tracking_uri", "trainer.threads"}  # the number of threads is recorded
+# Set by `rerun`, which knows the number of threads; and what data.path is the result of.
+_NOT_COMPARED = {"logger.tracking_uri", "trainer.threads", "data.source.default_folder"}
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def _changed_keys(cfg: DictConfig, composed: Composed) -> Iterator[str]:
     then = dict(leaves(OmegaConf.to_container(cfg)))
     now = dict(leaves(OmegaConf.to_container(composed.cfg, resolve=True)))
     add_new_options(then, now)
-    for key in sorted({*then, *now} - _SET_BY_RERUN):
+    for key in sorted({*then, *now} - _NOT_COMPARED):
         if is_kernel(key) and key not in then:  # of a version before there was a choice
             continue
         if key not in then or key not in now or then[key] != now[key]:

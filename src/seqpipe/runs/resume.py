@@ -38,7 +38,8 @@ MUST_AGREE = (
 
 ALLOWED = "outputs/runs/.../checkpoints/last.ckpt"
 _REASON = 160  # characters of a message of Lightning or torch
-MAY_DIFFER = ("data.num_workers", "data.path", "data.cache")  # what files hold is compared
+# What files hold is compared.
+MAY_DIFFER = ("data.num_workers", "data.path", "data.source.default_folder", "data.cache")
 
 
 @dataclass(frozen=True)

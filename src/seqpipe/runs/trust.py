@@ -39,7 +39,7 @@ _START = ["python", "-m", "seqpipe"]
 _KEY = re.compile(r"[A-Za-z_][\w.]*(/\w+)*")
 _OPTION = re.compile(r"\w[\w-]*")
 _DATA_KEYS = ("path", "train", "valid", "test", "name", "folder", "annotation", "file")
-_REPLACED = ("path", "train", "valid", "test", "get")  # by the input, or text for people
+_REPLACED = ("path", "train", "valid", "test", "get", "default_folder")  # or text for people
 _SHOWN = 3
 
 

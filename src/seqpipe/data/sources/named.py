@@ -17,6 +17,8 @@ class Named(Source):
         get: how to get the files, for the message where they are missing.
         local: makes the source of the files, given `path`.
         hub: makes the source that fetches them; None where no hub has them.
+        default_folder: becomes `path` where the configuration is composed, if that is None and this
+            folder exists; here only for the message.
 
     Raises:
         ConfigError: no path and no hub, no such folder, or what the chosen source refuses.
@@ -30,8 +32,10 @@ class Named(Source):
         get: str,
         local: Callable[..., Source],
         hub: Callable[..., Source] | None = None,
+        default_folder: str | None = None,
     ) -> None:
-        allowed = f"data.path=FOLDER, which holds {get}"
+        default = "" if default_folder is None else f" or the folder {default_folder},"
+        allowed = f"data.path=FOLDER,{default} which holds {get}"
         if path is None and hub is None:
             raise ConfigError(f"data.path=null: there are no files to read; allowed: {allowed}")
         if path is not None and not Path(path).exists():
