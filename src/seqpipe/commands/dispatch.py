@@ -57,10 +57,12 @@ class Answer(NamedTuple):
     Args:
         text: printed at the end, unless it is empty.
         code: the exit code of the process.
+        note: printed after the text, on stderr: what a pipe should not receive.
     """
 
     text: str = ""
     code: int = 0
+    note: str = ""
 
 
 class Command(NamedTuple):
@@ -192,6 +194,8 @@ def call(name: str, words: Sequence[str]) -> int:
         return report_error(error)
     if answer.text:
         print_text(answer.text)
+    if answer.note:
+        print_error(answer.note)
     return answer.code
 
 

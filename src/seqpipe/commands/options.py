@@ -174,13 +174,26 @@ class Sample(ModelOptions):
     seed: GeneratorSeed = option("random seed; the same seed writes the same samples", 0)
     allow_unknown: bool = option("allow <UNK> in the samples and in the prompt", False)
     output: str | None = option(
-        "the folder for .mid and .png files of music; by default this folder", None
+        "text: a file to write the samples to; music: the folder for .mid and .png files, by "
+        "default this folder",
+        None,
     )
     tempo: Positive = option("for music: steps per minute in the MIDI file", 120.0)
+    novelty: bool = option(
+        "compare text with the training split: how many samples are copies, and the longest "
+        "copied passage",
+        False,
+    )
+    log: bool = option("with novelty=true: add the result to the record of the run", True)
+    own_data: bool = option(
+        "with novelty=true: read the files and data sets that another person's run names", False
+    )
 
     def problems(self) -> Iterator[str]:
-        """Yields options of random sampling that top_k=1 makes useless."""
+        """Yield options that would do nothing."""
         yield from super().problems()
+        if not self.novelty:
+            yield from _inert(self, "has no effect without novelty=true", "log", "own_data")
         if self.top_k == 1:
             why = "has no effect, as top_k=1 always takes the most likely symbol"
             yield from _inert(self, why, "temperature", "top_p", "seed")

@@ -65,8 +65,8 @@ REFUSED = [
     (
         "sample",
         "lines",
-        "output=x",
-        "output=x: is an option for music, but the model writes text; ",
+        "output=F/out.csv",
+        "output=F/out.csv: already exists; allowed: a new name",
     ),
     ("sample", "lines", "tempo=60", "tempo=60.0: is an option for music, but the model writes tex"),
     ("evaluate", TEXT, "input=F/plain.jsonl", "F/plain.jsonl:1: column=label: not in the record"),
