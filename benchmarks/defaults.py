@@ -25,20 +25,28 @@ import torch
 
 from seqpipe.build import build_data, build_model, build_module, build_task, build_trainer
 from seqpipe.config.compose import compose
+from seqpipe.errors import ConfigError
 from seqpipe.tracking.base import NoTracker
 
-POOLING = "architecture.pooling"  # of many_to_one alone
 CANDIDATES: dict[str, dict[str, Any] | None] = {
     "recipe": None,  # experiment=NAME, with the same budget
     "panel": {},
-    "pooling last": {POOLING: "last"},
-    "pooling mean": {POOLING: "mean"},
+    "pooling last": {"architecture.pooling": "last"},
+    "pooling mean": {"architecture.pooling": "mean"},
     "lr 0.003": {"optim.lr": 0.003},
     "dropout 0": {"dropout": 0.0},
     "no clipping": {"trainer.gradient_clip_val": "null"},
     "no warm-up": {"scheduler": "cosine"},
     "hidden 64": {"hidden_size": 64},
     "batch 16": {"data.batch_size": 16},
+    "both directions": {"bidirectional": True},
+    "dropout 0.5": {"dropout": 0.5},
+    "locked": {"locked_dropout": True},
+    "EMA": {"averaging": "ema"},
+    "decay": {"optim.weight_decay": 1e-4, "optim.weight_decay_on": "all"},
+    "spelled": {"data.x.by": "spelled"},
+    "bptt 50": {"data.bptt": 50},
+    "not relative": {"data.source.relative_to_last": False},
 }
 """The keys that differ from the panel: lr 0.01, warm-up and cosine, dropout 0.2, pooling max."""
 
@@ -103,7 +111,7 @@ class Best(pytorch_lightning.Callback):
 def overrides_of(
     candidate: dict[str, Any] | None, name: str, data: Path, *, full: bool
 ) -> list[str] | None:
-    """The overrides of one candidate on one set; None where the candidate changes nothing there."""
+    """The overrides of one candidate on one set; None where it changes nothing or is refused."""
     folder, budget = SETS[name]
     path = [f"data.path={data / folder}"] if folder else []
     fixed = ["diagnostics=none", "trainer.enable_progress_bar=false"]
@@ -111,9 +119,13 @@ def overrides_of(
     if candidate is None:
         return [f"experiment={name}", *path, *fixed, *budget]
     overrides = [f"data={name}", *path, *fixed, *budget]
-    if POOLING in candidate and "pooling" not in compose(overrides)[0].architecture:
+    composed = [*overrides, *(f"{key}={value}" for key, value in candidate.items())]
+    before, _ = compose(overrides)
+    try:
+        after, _ = compose(composed)
+    except ConfigError:  # it means nothing there: a generated text has one direction
         return None
-    return [*overrides, *(f"{key}={value}" for key, value in candidate.items())]
+    return composed if not candidate or after != before else None
 
 
 def trained(overrides: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from seqpipe.config.validate import validate
 from seqpipe.errors import ConfigError
 
 KEYS = ", ".join((*PANEL, *GROUPS))
-CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
+CELLS = "gru, gru_simplified, irnn, lstm, lstm_peephole, none, rnn"
 EXPERIMENTS = ", ".join(sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml")))
 DATA = (
     "source, y, x, batch_size, batch_tokens, num_workers, seed, window, eval_window, bptt, "

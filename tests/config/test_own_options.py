@@ -60,8 +60,8 @@ def test_its_options_are_checked_against_its_constructor(mine):
 
 def test_it_is_listed_with_the_packaged_ones(mine):
     assert problems(["cell=leakyy"], mine) == [
-        "cell=leakyy: no such option; allowed: gru, gru_simplified, leaky, lstm, lstm_peephole, "
-        "none, rnn; did you mean 'leaky'?"
+        "cell=leakyy: no such option; allowed: gru, gru_simplified, irnn, leaky, lstm, "
+        "lstm_peephole, none, rnn; did you mean 'leaky'?"
     ]
 
 

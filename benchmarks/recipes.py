@@ -1,0 +1,165 @@
+"""The recipes of recipes.yaml, and the record of every run of one."""
+
+import fcntl
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).resolve().parent.parent
+FILE, EXPERIMENTS = HERE / "benchmarks" / "recipes.yaml", HERE / "conf" / "experiment"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One command of a recipe.
+
+    Args:
+        name: in the table.
+        options: after `experiment=NAME`.
+        published: the figure of the source; None: it has none.
+        goal: the bound that the mean of the test should reach; None: it is only shown.
+        seeds: seeds 0, 1, ... of this row; None: as many as the recipe has.
+    """
+
+    name: str
+    options: str = ""
+    published: float | None = None
+    goal: float | None = None
+    seeds: int | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An experiment, and the results that it should reproduce.
+
+    Args:
+        recipe: of `experiment=NAME`.
+        title: the heading.
+        metric: of the test, without `test/`.
+        better: `low` or `high`.
+        unit: what the figures are.
+        rows: the commands.
+        source: where the published figures are from; or who set the goal.
+        also: more metrics of the test to show, and the bound of each; None: no bound.
+        remedies: what was tried where a goal was missed.
+        short: a run of about a minute and the looser bound that it must reach, which is a test.
+        folder: of the data, for data.path; None: the data are generated.
+        options: of every row and remedy.
+        seeds: seeds 0, 1, ... of each row.
+        threads: of a run. The number of threads changes the last digits, and what they grow to.
+        note: a sentence for the page.
+    """
+
+    recipe: str
+    title: str
+    metric: str
+    better: str
+    unit: str
+    rows: Sequence[Row]
+    source: str = ""
+    also: Mapping[str, float | None] = field(default_factory=dict)
+    remedies: Sequence[Row] = ()
+    short: Row | None = None
+    folder: str | None = None
+    options: str = ""
+    seeds: int = 3
+    threads: int = 1
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.better not in ("low", "high"):
+            raise SystemExit(f"{FILE}: {self.recipe}: better: low or high")
+
+    @classmethod
+    def read(cls, entry: dict[str, Any]) -> "Recipe":
+        """A recipe from its entry in recipes.yaml."""
+        rows = {name: [Row(**row) for row in entry.get(name, ())] for name in ("rows", "remedies")}
+        short = Row("short", **entry["short"]) if "short" in entry else None
+        return cls(**{**entry, **rows, "short": short})
+
+    def command(self, row: Row, path: str) -> list[str]:
+        """The overrides of a row, without the seed."""
+        data = [] if self.folder is None else [f"data.path={path}/{self.folder}"]
+        more = [*shlex.split(self.options), *shlex.split(row.options)]
+        return [f"experiment={self.recipe}", *data, *more]
+
+    def version(self) -> str:
+        """Of the file of the experiment and those that it builds on, comments left out."""
+        return hashlib.sha256(yaml.safe_dump(_settings(self.recipe)).encode()).hexdigest()[:10]
+
+    def runs(self) -> list[tuple[Row, int]]:
+        """Every row with every seed of it, the first seed of all rows first; then the remedies."""
+        most = max(self.seeds_of(row) for row in self.rows)
+        wanted = [
+            (row, seed) for seed in range(most) for row in self.rows if seed < self.seeds_of(row)
+        ]
+        return [*wanted, *((row, 0) for row in self.remedies)]
+
+    def seeds_of(self, row: Row) -> int:
+        """The number of seeds of a row."""
+        return self.seeds if row.seeds is None else row.seeds
+
+    def reached(self, goal: float, value: float) -> bool:
+        """True where a figure reaches its goal."""
+        return value <= goal if self.better == "low" else value >= goal
+
+
+def _settings(experiment: str) -> list[Any]:
+    """The content of the file of an experiment, and of the experiments among its defaults."""
+    content = yaml.safe_load((EXPERIMENTS / f"{experiment}.yaml").read_text())
+    parents = [name for name in content.get("defaults", ()) if isinstance(name, str)]
+    return [content, *(_settings(name) for name in parents if name != "_self_")]
+
+
+def all_recipes() -> list[Recipe]:
+    """Those of recipes.yaml, in its order."""
+    return [Recipe.read(entry) for entry in yaml.safe_load(FILE.read_text())]
+
+
+@dataclass(frozen=True)
+class Records:
+    """The recorded runs, in a file that several benchmarks may write at the same time.
+
+    Args:
+        path: of the file; it need not be there.
+    """
+
+    path: Path
+
+    def runs(self) -> dict[str, dict[str, Any]]:
+        """All of them, by command and seed."""
+        found: dict[str, dict[str, Any]] = {}
+        if self.path.is_file():
+            found = json.loads(self.path.read_text())
+        return found
+
+    @staticmethod
+    def key(recipe: Recipe, row: Row, seed: int) -> str:
+        """The command of a run, as the page shows it."""
+        return " ".join([*recipe.command(row, "DATA"), f"seed={seed}"])
+
+    def find(self, recipe: Recipe, row: Row, seed: int) -> dict[str, Any] | None:
+        """The record of a run; None: it has not run, or the file of its experiment has changed."""
+        run = self.runs().get(self.key(recipe, row, seed))
+        return run if run is not None and run["version"] == recipe.version() else None
+
+    def of_row(self, recipe: Recipe, row: Row) -> list[dict[str, Any]]:
+        """The records of all seeds of a row that have run."""
+        found = (self.find(recipe, row, seed) for seed in range(recipe.seeds_of(row)))
+        return [run for run in found if run is not None]
+
+    def add(self, recipe: Recipe, row: Row, seed: int, run: dict[str, Any]) -> None:
+        """Records a run beside those that other processes have recorded meanwhile."""
+        with self.path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            dated = {**run, "version": recipe.version()}
+            runs = {**self.runs(), self.key(recipe, row, seed): dated}
+            unfinished = self.path.with_suffix(".tmp")
+            unfinished.write_text(json.dumps(runs, indent=1, sort_keys=True) + "\n")
+            unfinished.replace(self.path)

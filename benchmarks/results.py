@@ -1,0 +1,120 @@
+"""Trains every recipe of recipes.yaml and writes docs/results.md from the recorded runs.
+
+    SEQPIPE_SHARED=../shared python benchmarks/results.py [--only chung2014_jsb] [--seeds 3]
+    python benchmarks/results.py --page
+
+A row of a recipe is one command; it runs once for each seed, in a process and a folder of its own.
+The best epoch is chosen by the validation split, and the test split is read once, at the end of the
+run. A remedy is a change that was tried: it runs once, and only its validation is compared.
+
+Every finished run is recorded in docs/results.json with its metrics, its time, the machine and the
+commit, so an interrupted benchmark continues where it stopped, two may run side by side with
+different recipes, and a row runs again only if its command or its experiment file has changed.
+`--page` runs nothing and writes the page. The whole table takes many hours on two cores.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from measuring import machine
+from recipes import HERE, Recipe, Records, Row, all_recipes
+from results_page import note_in_recipe, page
+
+PAGE, RECORDS = HERE / "docs" / "results.md", HERE / "docs" / "results.json"
+KEPT = ("test/", "best/", "baseline/", "parameters")  # of the metrics of a run
+
+
+def train(recipe: Recipe, row: Row, seed: int, data: Path) -> dict[str, Any]:
+    """Runs one command.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    threads = f"trainer.threads={recipe.threads}"
+    overrides = [*recipe.command(row, str(data)), f"seed={seed}", threads, "logger=none"]
+    folds = any(word.startswith("folds=") for word in overrides)
+    environment = {  # this checkout, whatever is installed
+        **os.environ,
+        "PYTHONPATH": str(HERE / "src"),
+        "OMP_NUM_THREADS": str(recipe.threads),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        where = ["hydra.sweep.dir"] if folds else ["hydra.mode=RUN", "hydra.run.dir"]
+        command = [sys.executable, "-m", "seqpipe", *overrides, *where]
+        command[-1] += f"={folder}/run"
+        begin = time.perf_counter()
+        done = subprocess.run(command, cwd=folder, env=environment, stderr=subprocess.PIPE)
+        seconds = time.perf_counter() - begin
+        if done.returncode:
+            raise SystemExit(f"{shlex.join(command[2:])} failed:\n{done.stderr.decode()[-3000:]}")
+        metrics = (pooled if folds else tested)(Path(folder) / "run")
+    return {
+        "metrics": {name: value for name, value in metrics.items() if name.startswith(KEPT)},
+        "seconds": round(seconds),
+        "machine": "{processor}, {cores} cores; torch {torch}".format(**machine()),
+        "commit": _commit(),
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def tested(folder: Path) -> dict[str, Any]:
+    """The metrics of one run."""
+    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return metrics
+
+
+def pooled(folder: Path) -> dict[str, Any]:
+    """The metrics of the records that all folds tested, each once.
+
+    Raises:
+        SystemExit: not all folds finished.
+    """
+    (group,) = json.loads((folder / "folds.json").read_text())
+    if group["pooled"] is None:
+        raise SystemExit(f"the folds cannot be pooled: {group['not pooled because']}")
+    found = {f"test/{name}": value for name, value in group["pooled"]["metrics"].items()}
+    return {**found, "test/errors": group["pooled"]["errors"]}
+
+
+def _commit() -> str:
+    command = ["git", "rev-parse", "--short=10", "HEAD"]
+    return subprocess.run(command, cwd=HERE, capture_output=True, text=True).stdout.strip()
+
+
+def main() -> None:
+    """Runs what is missing, and writes the page after each run."""
+    recipes = all_recipes()
+    names = [recipe.recipe for recipe in recipes]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="*", default=names, choices=names, metavar="RECIPE")
+    parser.add_argument("--seeds", type=int, help="at most so many of each row")
+    parser.add_argument("--page", action="store_true", help="run nothing, write the page")
+    parser.add_argument("--shared", default=os.environ.get("SEQPIPE_SHARED", "../shared"))
+    arguments = parser.parse_args()
+    records = Records(RECORDS)
+    data = (Path(arguments.shared) / "data").resolve()
+    for recipe in () if arguments.page else recipes:
+        for row, seed in recipe.runs() if recipe.recipe in arguments.only else ():
+            if arguments.seeds is not None and seed >= arguments.seeds:
+                continue
+            if records.find(recipe, row, seed) is None:
+                print(f"## {records.key(recipe, row, seed)}", flush=True)
+                records.add(recipe, row, seed, train(recipe, row, seed, data))
+                note_in_recipe(recipe, records)
+                PAGE.write_text(page(recipes, records))
+    for recipe in recipes:
+        note_in_recipe(recipe, records)
+    PAGE.write_text(page(recipes, records))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""docs/results.md, and the results in the comments of conf/experiment, from the recorded runs."""
+
+import statistics
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from recipes import EXPERIMENTS, Recipe, Records, Row
+
+COLUMNS = (
+    *("row", "options", "ours", "published", "goal", "reached", "baseline"),
+    *("parameters", "time of a run", "machine"),
+)
+PREAMBLE = """# Results
+
+`benchmarks/results.py` made this page from the runs recorded in [results.json](results.json);
+nothing is typed by hand. A row is one command. *ours* is the mean over the seeds on the test split
+and, after ±, the standard deviation. The weights that are tested are those of the epoch with the
+best validation. *baseline* is the best of the trivial and linear models that every run computes on
+the same splits. The sets are extracts that fit a small machine, so compare with the baseline, and
+with a publication only where one is named. A remedy is a change that was tried; it is compared by
+the validation split (one seed), never by the test. A run has one thread (`trainer.threads=1`)
+unless its note says otherwise, and other programs ran beside it: the times are upper bounds.
+
+```sh
+SEQPIPE_SHARED=../shared python benchmarks/results.py                       # all, resumable
+SEQPIPE_SHARED=../shared python benchmarks/results.py --only chung2014_jsb  # one recipe
+```
+"""
+
+
+def page(recipes: Sequence[Recipe], records: Records) -> str:
+    """The whole page."""
+    sections = (section(recipe, records) for recipe in recipes)
+    return "\n".join([PREAMBLE, *summary(recipes, records), *sections])
+
+
+def summary(recipes: Sequence[Recipe], records: Records) -> list[str]:
+    """How many goals are reached, and the rows whose goal is not."""
+    reached, missed, waiting = 0, [], []
+    for recipe in recipes:
+        for row in recipe.rows:
+            runs = records.of_row(recipe, row)
+            for metric, goal in goals_of(recipe, row).items():
+                place = f"{recipe.recipe}, {row.name}: {metric}"
+                if not runs:
+                    waiting.append(f"{recipe.recipe}, {row.name}")
+                elif recipe.reached(goal, mean(runs, metric)):
+                    reached += 1
+                else:
+                    missed.append(f"{place} {mean(runs, metric):.4g}, goal {goal:g}")
+    lines = [f"Goals reached: {reached} of {reached + len(missed)} that were tried."]
+    lines += [f"Missed: {'; '.join(missed)}."] if missed else []
+    lines += [f"Not run yet: {'; '.join(dict.fromkeys(waiting))}."] if waiting else []
+    return ["\n".join(textwrap.fill(line, 110) for line in lines), ""]
+
+
+def goals_of(recipe: Recipe, row: Row) -> dict[str, float]:
+    """The bound of each metric of a row that has one."""
+    if row.goal is None:
+        return {}
+    also = {metric: goal for metric, goal in recipe.also.items() if goal is not None}
+    return {recipe.metric: row.goal, **also}
+
+
+def section(recipe: Recipe, records: Records) -> str:
+    """A recipe: its command, its table, what was tried."""
+    command = " ".join([*recipe.command(Row(""), "../shared/data")])
+    unit = f"{recipe.unit[0].upper()}{recipe.unit[1:]}; {recipe.better} is better."
+    lines = [f"## {recipe.title}", "", f"`python -m seqpipe {command}`", ""]
+    lines += [" ".join(filter(None, [unit, recipe.source, recipe.note]))]
+    lines += ["", *table(list(rows_of(recipe, records)))]
+    if recipe.remedies:
+        lines += ["", "Tried, by validation:", "", *table(list(remedies_of(recipe, records)))]
+    return "\n".join([*lines, ""])
+
+
+def rows_of(recipe: Recipe, records: Records) -> Iterator[list[str]]:
+    """The cells of the table of a recipe, its heading first."""
+    heading = list(COLUMNS)
+    also = list(recipe.also)
+    heading[3:3] = also
+    yield heading
+    for row in recipe.rows:
+        options = f"`{row.options}`" if row.options else ""
+        published = "" if row.published is None else f"{row.published:g}"
+        goals = goals_of(recipe, row)
+        sign = "<=" if recipe.better == "low" else ">="
+        goal = ", ".join(f"{sign} {goal:g}" for goal in goals.values())
+        runs = records.of_row(recipe, row)
+        if not runs:
+            yield [row.name, options, "not run", *[""] * len(also), published, goal, *[""] * 5]
+            continue
+        good = [recipe.reached(goal, mean(runs, metric)) for metric, goal in goals.items()]
+        parameters = runs[0]["metrics"].get("parameters")
+        yield [
+            row.name,
+            options,
+            ours(recipe.metric, runs),
+            *(ours(metric, runs) for metric in also),
+            published,
+            goal,
+            "" if not goals else "yes" if all(good) else "**no**",
+            baseline(recipe, runs),
+            "" if parameters is None else f"{parameters:,.0f}",
+            clock(statistics.fmean(run["seconds"] for run in runs)),
+            f"{runs[-1]['machine']}; {runs[-1]['commit']}, {runs[-1]['date']}",
+        ]
+
+
+def values(runs: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
+    """A metric of the test split of each run."""
+    return [run["metrics"][f"test/{metric}"] for run in runs]
+
+
+def mean(runs: Sequence[Mapping[str, Any]], metric: str) -> float:
+    """The mean of a metric of the test split over the seeds."""
+    return statistics.fmean(values(runs, metric))
+
+
+def ours(metric: str, runs: Sequence[Mapping[str, Any]]) -> str:
+    """The mean over seeds, its standard deviation and the number of seeds."""
+    found = values(runs, metric)
+    spread = f" ± {statistics.stdev(found):.2g}" if len(found) > 1 else ""
+    return f"{statistics.fmean(found):.4g}{spread} ({len(found)} seed{'s'[: len(found) > 1]})"
+
+
+def baseline(recipe: Recipe, runs: Sequence[Mapping[str, Any]]) -> str:
+    """The best baseline of the runs' metric, with its name."""
+    means: dict[str, float] = {}
+    for name in runs[0]["metrics"]:
+        parts = name.split("/")
+        if parts[0] == "baseline" and "/".join(parts[2:]) == recipe.metric:
+            found = [run["metrics"][name] for run in runs if name in run["metrics"]]
+            means[parts[1]] = statistics.fmean(found)
+    if not means:
+        return ""
+    best = (min if recipe.better == "low" else max)(means, key=lambda name: means[name])
+    return f"{means[best]:.4g} ({best})"
+
+
+def remedies_of(recipe: Recipe, records: Records) -> Iterator[list[str]]:
+    """The cells of the table of what was tried; the first row without a remedy."""
+    yield ["change", "options", f"validation {recipe.metric}", "time"]
+    for row in [Row("none", recipe.rows[0].options), *recipe.remedies]:
+        run = records.find(recipe, row, 0)
+        shown = [] if run is None else [run["metrics"].get(f"best/val/{recipe.metric}")]
+        yield [
+            row.name,
+            f"`{row.options}`" if row.options else "",
+            f"{shown[0]:.4g}" if shown and shown[0] is not None else "not run",
+            "" if run is None else clock(run["seconds"]),
+        ]
+
+
+def clock(seconds: float) -> str:
+    """A time for people."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table; its first row is the heading."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return [lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]
+
+
+def note_in_recipe(recipe: Recipe, records: Records) -> None:
+    """Writes the results into the comment at the head of the recipe's file, if there are any."""
+    results, machine = [], ""
+    for row in recipe.rows:
+        runs = records.of_row(recipe, row)
+        if runs:
+            minutes = clock(statistics.fmean(run["seconds"] for run in runs))
+            results.append(f"{row.name} {ours(recipe.metric, runs)}, {minutes} a run")
+            machine = runs[-1]["machine"]
+    if not results:
+        return
+    path = EXPERIMENTS / f"{recipe.recipe}.yaml"
+    text = f"Result, {recipe.unit}: {'; '.join(results)}. {machine}."
+    lines = path.read_text().splitlines()
+    head = next(place for place, line in enumerate(lines) if not line.startswith("#"))
+    kept = [line for line in lines[:head] if not line.startswith(("# Result, ", "#   "))]
+    block = textwrap.wrap(text, 98, initial_indent="# ", subsequent_indent="#   ")
+    path.write_text("\n".join([*kept, *block, *lines[head:]]) + "\n")
