@@ -113,6 +113,15 @@ def test_without_a_warm_up_there_is_no_second_schedule(make):
     assert not isinstance(make(optimizer, total_steps=9, **ABOUT), list)
 
 
+@pytest.mark.parametrize(("warmup", "said"), [(9, False), (10, True)])
+@pytest.mark.parametrize("name", ["constant", "cosine", "step", "decay", "plateau"])
+def test_a_warm_up_as_long_as_the_run_is_said(name, warmup, said, caplog):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    getattr(schedules, name)(optimizer, total_steps=10, **ABOUT, warmup_steps=warmup)
+    text = "a warm-up of 10 updates: the run has 10 and never reaches optim.lr"
+    assert caplog.messages == [text] * said
+
+
 def test_no_schedule_leaves_the_learning_rate(module, trainer, loader, watch):
     assert (
         schedules.constant(torch.optim.SGD([torch.zeros(1)], lr=1), total_steps=1, **ABOUT) is None

@@ -1,5 +1,6 @@
 """Learning-rate schedules; the number of updates of the run is passed at run time."""
 
+import logging
 import math
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from seqpipe.rules import real
 
 P = ParamSpec("P")
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 Schedule = dict[str, Any]  # what Lightning calls a lr_scheduler_config
 Schedules = Schedule | list[Schedule]
 
@@ -56,10 +58,20 @@ def _risen(update: int, warmup: int) -> float:
     return (update + 1) / (warmup + 1)
 
 
-def _warmed(optimizer: Optimizer, warmup_steps: int, schedule: Schedule) -> Schedules:
+def _warn_of_long_warmup(warmup_steps: int, total_steps: float) -> None:
+    """Say it where a run ends before its learning rate has risen."""
+    if warmup_steps >= total_steps > 0:
+        text = "a warm-up of %d updates: the run has %d and never reaches optim.lr"
+        log.warning(text, warmup_steps, total_steps)
+
+
+def _warmed(
+    optimizer: Optimizer, warmup_steps: int, total_steps: float, schedule: Schedule
+) -> Schedules:
     """Return a schedule, together with its warm-up if it has one."""
     if warmup_steps == 0:
         return schedule
+    _warn_of_long_warmup(warmup_steps, total_steps)
     return [schedule, {"scheduler": Warmup(optimizer, warmup_steps), "interval": "step"}]
 
 
@@ -93,6 +105,7 @@ def constant(
     """Keep the learning rate constant, after a linear warm-up of `warmup_steps` updates."""
     if warmup_steps == 0:
         return None
+    _warn_of_long_warmup(warmup_steps, total_steps)
     return {"scheduler": Warmup(optimizer, warmup_steps), "interval": "step"}
 
 
@@ -119,6 +132,7 @@ def cosine(
 
     Source: Loshchilov & Hutter (2017), equation 5, without restarts.
     """
+    _warn_of_long_warmup(warmup_steps, total_steps)
 
     def factor(step: int) -> float:
         if step < warmup_steps:
@@ -164,7 +178,7 @@ def step(
 ) -> Schedules:
     """Multiply the learning rate by `gamma` every `step_size` epochs, see `constant`."""
     schedule = {"scheduler": StepLR(optimizer, step_size, gamma), "interval": "epoch"}
-    return _warmed(optimizer, warmup_steps, schedule)
+    return _warmed(optimizer, warmup_steps, total_steps, schedule)
 
 
 @checked("scheduler.")
@@ -191,7 +205,7 @@ def decay(
         return gamma if epoch >= start_epoch else 1.0  # epochs are counted from 0 here
 
     schedule = {"scheduler": MultiplicativeLR(optimizer, factor), "interval": "epoch"}
-    return _warmed(optimizer, warmup_steps, schedule)
+    return _warmed(optimizer, warmup_steps, total_steps, schedule)
 
 
 @checked("scheduler.")
@@ -216,4 +230,4 @@ def plateau(
     # Not stepped by Lightning: SequenceModule steps it after each validation.
     never = sys.maxsize
     schedule = {"scheduler": scheduler, "interval": "epoch", "frequency": never}
-    return _warmed(optimizer, warmup_steps, {**schedule, "monitor": monitor})
+    return _warmed(optimizer, warmup_steps, total_steps, {**schedule, "monitor": monitor})
