@@ -172,7 +172,7 @@ def test_a_pickle_is_not_read(tmp_path):
         (
             "r.txt",
             b"x",
-            "r.txt: not a file of piano rolls; allowed: .mat, .npz, .json",
+            "r.txt: not a file of piano rolls; allowed: .mat, .npz, .json, .mid, .midi",
         ),
     ],
 )

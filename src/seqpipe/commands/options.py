@@ -156,7 +156,16 @@ class Sample(ModelOptions):
     """
 
     n: ManyRows = option("number of samples", 1)
-    prompt: str = option("text at the start of each sample", "")
+    prompt: str = option(
+        "text at the start of each sample; of music, a file that each sample continues: "
+        "prompt=tune.mid",
+        "",
+    )
+    prompt_steps: Count | None = option(
+        "read this many first steps of a prompt file (rows of a roll, events, characters); null: "
+        "all",
+        None,
+    )
     condition: str | None = option("the value of x, for models with a condition", None)
     temperature: Temperature = option(
         "divides the logits; below 1 the samples are more predictable", 1.0
@@ -178,7 +187,11 @@ class Sample(ModelOptions):
         "default this folder",
         None,
     )
-    tempo: Positive = option("for music: steps per minute in the MIDI file", 120.0)
+    tempo: Positive | None = option(
+        "for music in beats: quarter notes per minute in the MIDI file; null: as in a MIDI prompt, "
+        "else 120",
+        None,
+    )
     novelty: bool = option(
         "compare text with the training split: how many samples are copies, and the longest "
         "copied passage",

@@ -1,7 +1,7 @@
 """Generation of sequences: search for translations and transcripts, samples of one_to_many."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -144,11 +144,14 @@ RULES = {
     "top_k": rules.or_null(SAMPLING["top_k"]),
     "top_p": rules.or_null(SAMPLING["top_p"]),
     "allow_unknown": rules.flag(),
-    "prompt": rules.text(),
 }
 """Bounds of the options of `Drawing`."""
 
+ENTRY = "[...]"
+"""A prompt that is no text, as messages show it."""
+
 _MOST_NAMED = 20  # classes in a message
+_MOST_SHOWN = 40  # characters of a prompt in a message
 Sample = str | np.ndarray[Any, np.dtype[np.uint8]]
 
 
@@ -157,7 +160,7 @@ class Drawing:
     """Options of samples; see `Model.sample`."""
 
     n: int
-    prompt: str
+    prompt: Any
     condition: Any
     temperature: float
     top_k: int | None
@@ -207,10 +210,11 @@ def sample(
     _refuse_unread(task, asked)
     options |= task.ending(in_pieces=is_in_pieces(data))
     if "prompt" in task.drawing_options:
+        options["prompt"] = _prompt(y, asked, next(network.parameters()))
+    if "top_k" in task.drawing_options:
         options |= {"top_k": asked.top_k, "top_p": asked.top_p}
-        options["prompt"] = _prompt(y, asked, device)
-        if asked.allow_unknown:
-            options["banned"] = tuple(id_ for id_ in options["banned"] if id_ != UNK)
+    if asked.allow_unknown:
+        options["banned"] = tuple(id_ for id_ in options["banned"] if id_ != UNK)
     drawn, lengths = network.sample(given, **options)
     cut = zip(drawn.cpu(), lengths.tolist(), strict=True)
     return [task.drawn(y, row[:length]) for row, length in cut]
@@ -222,13 +226,20 @@ def is_in_pieces(data: Mapping[str, Any]) -> bool:
 
 
 def _refuse_unread(task: Task, asked: Drawing) -> None:
-    names = ("prompt", "top_k", "top_p", "allow_unknown")
-    given = {name: getattr(asked, name) for name in names if name not in task.drawing_options}
+    if not isinstance(asked.prompt, Sized):
+        text = "wrong type; allowed: text, or another entry of y"
+        raise ConfigError(f"prompt={asked.prompt}: {text}")
+    values: dict[str, Any] = {
+        "prompt": asked.prompt if len(asked.prompt) else None,
+        "top_k": asked.top_k,
+    }
+    values |= {"top_p": asked.top_p, "allow_unknown": asked.allow_unknown or None}
+    given = {name: one for name, one in values.items() if name not in task.drawing_options}
     problems = [
         f"{name}={value}: has no effect for a piano roll, whose notes are drawn one by one;"
         " allowed: leave it out"
         for name, value in given.items()
-        if value
+        if value is not None
     ]
     if problems:
         raise ConfigError(problems)
@@ -284,17 +295,24 @@ def typed_condition(x: Field | None, typed: str | None) -> Any:
         raise DataError([f"condition={problem}" for problem in error.problems]) from None
 
 
-def _prompt(y: Field, asked: Drawing, device: torch.device) -> Tensor | None:
-    """The ids of the prompt for each sample, (n, P); None without a prompt."""
+def _prompt(y: Field, asked: Drawing, weight: Tensor) -> Tensor | None:
+    """The prompt of each sample, (n, P) ids or (n, P, K) of a roll; None without a prompt."""
     prompt = asked.prompt
-    if not prompt:
+    if len(prompt) == 0:
         return None
+    shown = prompt if isinstance(prompt, str) else ENTRY
+    if y.spec.is_roll:
+        try:
+            return y.encode({y.column: prompt}).to(weight).expand(asked.n, -1, -1)
+        except DataError as error:
+            raise DataError([f"prompt={shown}: {text}" for text in error.problems]) from None
     ids = y.encode({y.column: prompt}).long()
     if not asked.allow_unknown and bool((ids == UNK).any()):
         place = int((ids == UNK).nonzero()[0])
         steps, _ = y.steps(prompt)
         unknown = repr(steps[place]) if len(steps) == len(ids) else "the text"
-        after = f" after {y.decode(ids[:place])!r}" if place else ""
-        text = f"{unknown}{after} never occurred in training"
-        raise DataError(f"prompt={prompt}: {text}; allowed: known symbols, or allow_unknown=true")
-    return ids.expand(asked.n, -1).to(device)
+        before = y.decode(ids[:place])
+        before = before if len(before) <= _MOST_SHOWN else f"...{before[-_MOST_SHOWN:]}"
+        text = f"{unknown}{f' after {before!r}' if place else ''} never occurred in training"
+        raise DataError(f"prompt={shown}: {text}; allowed: known symbols, or allow_unknown=true")
+    return ids.expand(asked.n, -1).to(weight.device)

@@ -117,7 +117,7 @@ class Model:
         self,
         n: int = 1,
         *,
-        prompt: str = "",
+        prompt: Any = "",
         condition: Any = None,
         temperature: float = 1.0,
         top_k: int | None = None,
@@ -130,7 +130,8 @@ class Model:
 
         Args:
             n: number of sequences.
-            prompt: text that each continues; the samples do not repeat it.
+            prompt: what each continues and does not repeat: a text, or another entry of y (a roll,
+                a list of tokens).
             condition: a record or an entry of x, for a model with one.
             temperature: above 0; 1 is the model's own distribution, a lower one favours likely
                 symbols.

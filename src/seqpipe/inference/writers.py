@@ -1,4 +1,4 @@
-"""Writers of answers: csv, tsv, JSON lines, Parquet, MIDI; a file appears once complete."""
+"""Writers of answers: csv, tsv, JSON lines, Parquet; a file appears once complete."""
 
 import csv
 import json
@@ -11,11 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from seqpipe.data.optional_deps import need
 from seqpipe.data.sources.table import DELIMITERS, FORMATS
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.files import writing_output
@@ -342,48 +340,3 @@ def flat(answer: Row) -> dict[str, Any]:
         else:
             row[name] = value
     return row
-
-
-TICKS = 480  # a step
-VELOCITY = 80
-
-
-def write_midi(path: Path, roll: Any, *, lowest: int, steps_per_minute: float) -> Path:
-    """Write a roll as a MIDI file of one piano; a note in consecutive steps is held.
-
-    Args:
-        path: of the file.
-        roll: (T, K) of 0 and 1.
-        lowest: MIDI number of the first of the K notes.
-        steps_per_minute: the tempo; a step is a quarter note.
-
-    Raises:
-        ConfigError: symusic is not installed.
-    """
-    symusic = need("symusic", extra="midi", what="sample (music)")
-    score = symusic.Score(TICKS)
-    score.tempos.append(symusic.Tempo(time=0, qpm=steps_per_minute))
-    track = symusic.Track(name="seqpipe", program=0, is_drum=False)
-    for start, end, key in _notes(np.asarray(roll)):
-        note = symusic.Note(
-            time=start * TICKS,
-            duration=(end - start) * TICKS,
-            pitch=lowest + key,
-            velocity=VELOCITY,
-        )
-        track.notes.append(note)
-    score.tracks.append(track)
-    score.dump_midi(str(path))
-    return path
-
-
-def _notes(roll: "np.ndarray[Any, Any]") -> list[tuple[int, int, int]]:
-    """(first step, step after the last, column) of each note, in order of time."""
-    silence = np.zeros((1, roll.shape[1]), dtype=np.int8)
-    changes = np.diff(np.concatenate([silence, roll.astype(np.int8), silence]), axis=0)
-    notes = []
-    for key in range(roll.shape[1]):
-        starts = np.flatnonzero(changes[:, key] == 1)
-        ends = np.flatnonzero(changes[:, key] == -1)
-        notes += [(int(s), int(e), key) for s, e in zip(starts, ends, strict=True)]
-    return sorted(notes)

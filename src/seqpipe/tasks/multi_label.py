@@ -48,6 +48,7 @@ class MultiLabel(Task):
     name = "multi_label"
     y_kinds = ("multi_label", "roll")
     answers = ("whole", "each_step", "next_step")
+    drawing_options = ("prompt",)
     details = frozenset({"macro_precision", "macro_recall", *RANKING_METRICS})
 
     @checked("task.")

@@ -1,6 +1,6 @@
 """MIDI files, read with symusic: as piano rolls or as events."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -10,21 +10,19 @@ import numpy as np
 
 from seqpipe.bounds import Count, Positive
 from seqpipe.data.base import Found, PlacedRecord
+from seqpipe.data.music import MIDI, VELOCITY, Music, Notes, disjoint, notes_of_roll
 from seqpipe.data.optional_deps import need
-from seqpipe.data.piano_roll import ALL_NOTES, HIGHEST, KEYS, LOWEST, no_key
+from seqpipe.data.piano_roll import ALL_NOTES, HIGHEST, KEYS, LOWEST, Roll, no_key
 from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.errors import DataError
 from seqpipe.rules import or_null, whole
 
-Notes = np.ndarray[Any, np.dtype[np.int64]]
-"""(N, 4): first step, step after the last, pitch, velocity; by first step, then pitch."""
-
 
 @dataclass(kw_only=True)
-class _Midi(FileSource):
+class _Midi(FileSource, Music):
     """Notes of all tracks but drums, on a grid that starts at the first note."""
 
-    suffixes = (".mid", ".midi")
+    suffixes = MIDI
 
     steps: Positive = 4
     per: Literal["beat", "second"] = "beat"
@@ -48,12 +46,7 @@ class _Midi(FileSource):
         Raises:
             DataError: not a MIDI file, or no notes in it.
         """
-        unit = "quarter" if self.per == "beat" else "second"
-        try:
-            score = self._symusic().Score(str(file)).to(unit)
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).partition(":")[2].strip() or str(error)
-            raise DataError(f"{file}: not a MIDI file ({reason})") from None
+        score = _score(self._symusic(), file).to("quarter" if self.per == "beat" else "second")
         tracks = [track.notes.numpy() for track in score.tracks if not track.is_drum]
         columns = {
             name: np.concatenate([track[name] for track in tracks] or [np.zeros(0)])
@@ -71,16 +64,26 @@ def _on_grid(columns: dict[str, np.ndarray[Any, Any]], steps: float) -> Notes:
     notes: Notes = np.stack(
         [first, np.maximum(end, first + 1), columns["pitch"], columns["velocity"]], axis=1
     ).astype(np.int64)
-    # A pitch's notes one after the other; of those that start together the longest stays.
-    notes = notes[np.lexsort((-notes[:, 1], notes[:, 0], notes[:, 2]))]
-    pitch, first = notes[:, 2], notes[:, 0]
-    again = (pitch[1:] == pitch[:-1]) & (first[1:] == first[:-1])
-    notes = notes[np.concatenate([[True], ~again])]
-    followed = notes[1:, 2] == notes[:-1, 2]
-    ends, following = notes[:-1, 1], notes[1:, 0]
-    ends[followed] = np.minimum(ends, following)[followed]
-    by_time: Notes = notes[np.lexsort((notes[:, 2], notes[:, 0]))]
-    return by_time
+    return disjoint(notes)
+
+
+def _score(symusic: ModuleType, file: Path) -> Any:
+    try:
+        return symusic.Score(str(file))
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).partition(":")[2].strip() or str(error)
+        raise DataError(f"{file}: not a MIDI file ({reason})") from None
+
+
+def tempo_of(file: Path) -> float | None:
+    """Return the first tempo of a MIDI file in beats (quarter notes) per minute; None without one.
+
+    Raises:
+        ConfigError: symusic is not installed.
+        DataError: not a MIDI file.
+    """
+    tempos = _score(need("symusic", extra="midi", what="tempo"), file).tempos
+    return float(tempos[0].qpm) if len(tempos) else None
 
 
 @dataclass(kw_only=True)
@@ -114,6 +117,10 @@ class MidiRolls(_Midi):
         for first, end, pitch, _ in notes.tolist():
             roll[first:end, pitch - LOWEST] = 1
         yield PlacedRecord({"roll": roll}, file)
+
+    def notes_of(self, entry: Roll) -> Notes:
+        """See `Music`. entry: (T, 88)."""
+        return notes_of_roll(entry)
 
 
 @dataclass(kw_only=True)
@@ -166,3 +173,34 @@ class MidiEvents(_Midi):
                     yield f"VELOCITY_{bin_}"
                 loudness = bin_
             yield f"NOTE_{'ON' if is_start else 'OFF'}_{pitch}"
+
+    def notes_of(self, entry: Iterable[str]) -> Notes:
+        """Return the notes of events; an event that ends no note has no effect.
+
+        A note ends at NOTE_OFF, where its key is struck again, or with the last event, and has the
+        middle of its bin as loudness.
+        """
+        now, loudness = 0, VELOCITY
+        sounding: dict[int, tuple[int, int]] = {}  # pitch -> first step, velocity
+        notes: list[tuple[int, int, int, int]] = []
+
+        def end(pitch: int) -> None:
+            if pitch in sounding:
+                first, velocity = sounding.pop(pitch)
+                notes.append((first, max(now, first + 1), pitch, velocity))
+
+        for event in entry:
+            name, _, typed = event.rpartition("_")
+            number = int(typed) if typed.isdecimal() else 0
+            if name == "TIME":
+                now += number
+            elif name == "VELOCITY" and self.velocity_bins is not None:
+                middle = (2 * number + 1) * ALL_NOTES // (2 * self.velocity_bins)
+                loudness = min(max(1, middle), ALL_NOTES - 1)
+            elif name in ("NOTE_ON", "NOTE_OFF"):
+                end(number)
+                if name == "NOTE_ON":
+                    sounding[number] = now, loudness
+        for pitch in list(sounding):
+            end(pitch)
+        return disjoint(np.array(notes, dtype=np.int64).reshape(-1, 4))

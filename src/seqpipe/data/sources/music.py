@@ -1,4 +1,4 @@
-"""Piano rolls: which of the 88 keys sound at each step, from .mat, .json and .npz files."""
+"""Piano rolls: which of the 88 keys sound at each step, from .mat, .json, .npz and MIDI files."""
 
 import json
 import struct
@@ -7,31 +7,37 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from seqpipe.data.base import Found, PlacedRecord
-from seqpipe.data.piano_roll import matrix_roll, notes_roll
+from seqpipe.data.music import MIDI, Music, Notes, notes_of_roll
+from seqpipe.data.piano_roll import Roll, matrix_roll, notes_roll
 from seqpipe.data.sources.arrays import SplitsInFiles, array_names, located
 from seqpipe.data.sources.files import Names
+from seqpipe.data.sources.midi import MidiRolls
 from seqpipe.data.sources.split_names import group_by_split
 from seqpipe.errors import DataError, did_you_mean
 
 
 @dataclass(kw_only=True)
-class PianoRolls(SplitsInFiles):
+class PianoRolls(SplitsInFiles, Music):
     """A record a piece, {"roll": (T, 88) uint8 of 0 and 1}; column k is MIDI note 21 + k.
 
     A file holds pieces: MATLAB v5 (.mat; matrices in cells or structs), NumPy (.npz; an array a
     piece) with a row a step, or .json with a list of MIDI numbers for each step. One that holds
-    several splits is addressed within: `JSB_Chorales.mat/traindata`.
+    several splits is addressed within: `JSB_Chorales.mat/traindata`. A single MIDI file that is
+    named is read as well, a step a quarter note; those of a folder are not (see `MidiRolls`).
 
     Args:
         train: see `FileSource`; also `file/variable` for one variable of a file.
     """
 
     suffixes = (".mat", ".json", ".npz")
+    prompt_files = (*MIDI, *suffixes)
+    steps: float = field(init=False, default=1)
+    per: Literal["beat", "second"] = field(init=False, default="beat")
 
     group: Names | None = field(init=False, default="roll")
     stratify: str | None = field(init=False, default=None)
@@ -61,6 +67,10 @@ class PianoRolls(SplitsInFiles):
         if number == 0:
             raise DataError(f"{file}: {variable or 'it'} holds no pieces")
 
+    def notes_of(self, entry: Roll) -> Notes:
+        """See `Music`: a step is a quarter note. entry: (T, 88)."""
+        return notes_of_roll(entry)
+
 
 _BROKEN = (
     *(ValueError, TypeError, AttributeError, IndexError, KeyError, OSError, EOFError),
@@ -85,7 +95,7 @@ def _variables(file: Path) -> list[str]:
 
 
 def _pieces(file: Path, variable: str | None) -> Iterator[Any]:
-    readers = {".mat": _matlab, ".npz": _numpy, ".json": _json}
+    readers = {".mat": _matlab, ".npz": _numpy, ".json": _json} | dict.fromkeys(MIDI, _midi)
     if file.suffix.lower() not in readers:
         raise DataError(f"{file}: not a file of piano rolls; allowed: {', '.join(readers)}")
     yield from readers[file.suffix.lower()](file, variable)
@@ -143,6 +153,14 @@ def _numpy(file: Path, variable: str | None) -> Iterator[Any]:
                 yield from array if array.ndim == 3 else [array]
     except _BROKEN as error:  # a .npy gives an array
         raise DataError(f"{file}: not an .npz file ({error})") from None
+
+
+def _midi(file: Path, variable: str | None) -> Iterator[Any]:
+    if variable is not None:
+        raise DataError(f"{file}/{variable}: no such variable; a MIDI file has none")
+    for found in MidiRolls(train=str(file), steps=PianoRolls.steps, per=PianoRolls.per).parse(file):
+        assert not isinstance(found, DataError)
+        yield found["roll"]
 
 
 def _json(file: Path, variable: str | None) -> Iterator[Any]:
