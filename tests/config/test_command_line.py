@@ -7,9 +7,11 @@ import sys
 import time
 
 import pytest
+from omegaconf import OmegaConf
 
 import seqpipe
 from seqpipe.config.paths import conf_dir
+from seqpipe.config.sweep_callback import comparison_problems
 
 REFUSED = {
     "detph=3": "; did you mean 'depth'?",
@@ -268,7 +270,8 @@ def test_what_was_done_is_compared_when_a_sweep_is_interrupted(command):
             "unknown choice; allowed: gradients, clipping, means or null; did you mean",
         ),
         ("solved=1", "no figure shows it; allowed: null, or also hydra.callbacks"),
-        ("+figuer=gradients", "unknown key; allowed: figure, guessing, solved"),
+        ("units={a:nats}", "no figure shows it; allowed: null, or also hydra.callbacks"),
+        ("+figuer=gradients", "unknown key; allowed: figure, guessing, solved, units"),
     ],
 )
 def test_a_comparison_that_cannot_be_drawn_is_refused_before_the_first_job(
@@ -279,6 +282,17 @@ def test_a_comparison_that_cannot_be_drawn_is_refused_before_the_first_job(
     done = command("-m", "depth=1,2", f"{plus}hydra.callbacks.comparison.{name}")
     assert (done.code, done.out, done.left) == (2, "", [])
     assert done.err.startswith(f"seqpipe: hydra.callbacks.comparison.{name}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("units", "fault"),
+    [({"a": "nats"}, None), ({"a": 1}, "out of range"), ("nats", "wrong type"), (None, None)],
+)
+def test_units_are_texts_by_the_name_of_a_panel(units, fault):
+    node = {"callbacks": {"comparison": {"figure": "means", "units": units}}}
+    found = [problem.text for problem in comparison_problems(OmegaConf.create(node))]
+    allowed = "; allowed: a mapping, each value text or null"
+    assert found == ([] if fault is None else [f"{fault}{allowed}"])
 
 
 def test_a_sweep_of_which_every_job_is_refused_leaves_nothing(command):

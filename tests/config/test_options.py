@@ -41,6 +41,9 @@ NEEDS = {
     "architecture=one_to_many": ["data=python_docs"],
     "architecture=encoder_decoder": ["data=dates"],
     "sweep=cells": ["cell=rnn", "depth=1"],
+    **{
+        f"experiment/cells={name}": ["experiment=cells"] for name in ("memory", "music", "language")
+    },
     "architecture/head=crf": ["data=copy_memory"],
     **{
         f"architecture/teacher_forcing_decay={file.stem}": ["data=dates"]

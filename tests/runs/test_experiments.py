@@ -1,5 +1,6 @@
 """Experiments, as the command in their first line starts them."""
 
+import json
 import re
 import shlex
 
@@ -75,3 +76,42 @@ def test_exploding_ends_in_a_table_and_a_figure_of_every_way_to_clip(warm, tmp_p
     assert all(float(row["largest norm"].replace(",", "")) > 0 for row in rows)
     assert (page.parent / "figures" / "clipping.png").is_file()
     assert "<strong>best</strong>" in page.read_text()
+
+
+FEW = (
+    *("cell=rnn,gru", "seed=0,1", "match_parameters=2000", "match_parameters_count=recurrent"),
+    *(f"trainer.limit_{stage}_batches=1" for stage in ("train", "val", "test")),
+    *("trainer.max_epochs=1", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu"),
+    *("logger=none", "diagnostics=none", "preflight=none", "trainer.log_every_n_steps=1"),
+)
+
+
+@pytest.mark.slow
+def test_cells_ends_in_means_over_seeds_for_each_task_that_has_its_data(warm, tmp_path):
+    done = warm.run(SEQPIPE, "experiment=cells", *FEW, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr  # there are no files of the music
+    assert "data.path=null: there are no files to read" in done.stderr
+    last = [line for line in done.stdout.splitlines() if line.startswith("comparison: ")][-1]
+    page = tmp_path / last.removeprefix("comparison: ")
+    rows = _table(page, "Comparison")
+    assert [(row["on"], row["setting"], row["seeds"]) for row in rows] == [
+        (task, cell, "2") for task in ("memory", "language") for cell in ("rnn", "gru")
+    ]
+    found = {}
+    for note in (page.parent / "jobs").glob("*.json"):
+        job = json.loads(note.read_text())
+        if job["status"] != "finished":
+            assert job["overrides"]["experiment.cells"] == "music"
+            continue
+        metrics = json.loads((page.parent / job["folder"] / "metrics.json").read_text())
+        key = (job["overrides"]["experiment.cells"], job["overrides"]["cell"])
+        name = "test/mse" if key[0] == "memory" else "test/loss"
+        found.setdefault(key, []).append(metrics[name])
+    for row in rows:
+        values = found[row["on"], row["setting"]]
+        assert len(values) == 2
+        assert float(row["mean"]) == pytest.approx(sum(values) / 2, rel=1e-3)
+        assert int(row["parameters"].replace(",", "")) > 1500
+    text = page.with_suffix(".md").read_text()
+    assert "4 of 12 runs have no result and are not drawn. 4: " in text
+    assert imread(page.parent / "figures" / "means.png").shape[0] > 200

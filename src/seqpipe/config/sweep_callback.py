@@ -1,21 +1,24 @@
 """A sweep as the process that starts it knows it, in whichever processes its jobs run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Optional
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from seqpipe.rules import Problem, Rule, choice, either, null, real
+from seqpipe.rules import Problem, Rule, choice, either, mapping_of, null, real, text
 
 WITH_LEVELS = ("gradients", "clipping")  # figures that show `guessing` and `solved`
-FIGURES = (*WITH_LEVELS, "means")  # those of seqpipe.report.comparison
+MEANS = "means"  # a figure that shows `units`
+FIGURES = (*WITH_LEVELS, MEANS)  # those of seqpipe.report.comparison
+_SHOWN_BY = {"guessing": WITH_LEVELS, "solved": WITH_LEVELS, "units": (MEANS,)}
 _KEY = "hydra.callbacks.comparison"
 _RULES: dict[str, Rule] = {
     "figure": either(choice(*FIGURES), null()),
     "guessing": either(real(), null()),
     "solved": either(real(), null()),
+    "units": either(mapping_of(text()), null()),
 }
 
 
@@ -26,6 +29,7 @@ class Comparison(Callback):
         figure: what an experiment ends in; null: a table alone, with a plain figure.
         guessing: what the test would say of a model that knows nothing.
         solved: where the test's value is better than this, the task is solved.
+        units: what the test's value counts, by the name of a panel of the figure `means`.
 
     Attributes:
         started: that of the sweep this process has started.
@@ -39,10 +43,12 @@ class Comparison(Callback):
         figure: str | None = None,
         guessing: float | None = None,
         solved: float | None = None,
+        units: Mapping[str, str] | None = None,
     ) -> None:
         self.figure = figure
         levels = {"guessing": guessing, "solved": solved}
-        self.options = levels if figure in WITH_LEVELS else {}
+        of_means = {"units": dict(units or {})} if figure == MEANS else {}
+        self.options: dict[str, Any] = levels if figure in WITH_LEVELS else of_means
         self.folder = Path()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -53,15 +59,15 @@ class Comparison(Callback):
 
 def comparison_problems(hydra: DictConfig) -> Iterator[Problem]:
     """Yield the problems of the comparison's options, which are in Hydra's own node."""
-    node = (hydra.get("callbacks") or {}).get("comparison") or {}
+    written: Any = OmegaConf.to_container(hydra, resolve=False)
+    node = (written.get("callbacks") or {}).get("comparison") or {}
     for name, value in node.items():
         if name in _RULES and (fault := _RULES[name].fault(value)):
             yield Problem(f"{_KEY}.{name}", value, fault)
         elif name not in _RULES and name != "_target_":
             allowed = ", ".join(_RULES)
             yield Problem(f"{_KEY}.{name}", value, f"unknown key; allowed: {allowed}")
-    if node.get("figure") not in WITH_LEVELS:
-        for name in ("guessing", "solved"):
-            if node.get(name) is not None:
-                text = f"no figure shows it; allowed: null, or also {_KEY}.figure=gradients"
-                yield Problem(f"{_KEY}.{name}", node[name], text)
+    for name, figures in _SHOWN_BY.items():
+        if node.get(name) is not None and node.get("figure") not in figures:
+            wrong = f"no figure shows it; allowed: null, or also {_KEY}.figure={figures[0]}"
+            yield Problem(f"{_KEY}.{name}", node[name], wrong)

@@ -187,11 +187,14 @@ def setting(job: Job, keys: Sequence[str]) -> str:
     words = []
     for key in keys:
         value = job.overrides.get(key, "")
-        speaks = "." not in key and not value.lstrip("-").replace(".", "", 1).isdigit()
-        words.append(
-            value if speaks and value not in ("true", "false", "null") else f"{key}={value}"
-        )
+        words.append(value if "." not in key and is_clear(value) else f"{key}={value}")
     return " ".join(words)
+
+
+def is_clear(value: str) -> bool:
+    """True if a value says what it is without its key: a word, and neither yes, no nor nothing."""
+    is_number = value.lstrip("-").replace(".", "", 1).isdigit()
+    return value not in ("true", "false", "null") and not is_number
 
 
 def result_rows(
