@@ -149,7 +149,7 @@ class Translate(_Decoding):
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(ModelOptions):
-    """Write new sequences: text, or music as MIDI files and pictures.
+    """Write new sequences: text, tunes in ABC notation, or music as MIDI files and pictures.
 
     For models with architecture=one_to_many. Each symbol is drawn at random from the distribution
     that the model predicts.

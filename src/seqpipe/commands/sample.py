@@ -8,7 +8,7 @@ from typing import Any
 from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Sample
 from seqpipe.data.base import Source
-from seqpipe.data.music import MIDI, Music, roll_of
+from seqpipe.data.music import MIDI, Music, Tunes, roll_of
 from seqpipe.data.piano_roll import ALL_NOTES, note_name
 from seqpipe.data.sources.midi import tempo_of
 from seqpipe.errors import ConfigError, DataError
@@ -17,6 +17,7 @@ from seqpipe.inference.generate import ENTRY, typed_condition
 from seqpipe.inference.model import Model
 from seqpipe.inference.music import (
     TEMPO,
+    describe_tunes,
     joined,
     read_prompt,
     seconds_of,
@@ -60,8 +61,13 @@ def run(options: Sample, root: Path) -> Answer:
     if music is not None:
         entries = [joined(model, prompt, one) for one in drawn]
         return Answer("\n".join(_write_music(entries, music, options, root)), note=note)
+    separator = "\n"
+    if isinstance(source, Tunes):
+        texts = [source.tune_of(text, number) for number, text in enumerate(texts, 1)]
+        note = "\n".join(part for part in (describe_tunes(texts, source), note) if part)
+        separator = "\n\n"
     if options.output is None:
-        return Answer("\n".join(texts), note=note)
+        return Answer(separator.join(texts), note=note)
     return Answer(_write_texts(texts, options.output, root), note=note)
 
 

@@ -1,4 +1,4 @@
-"""Notes on a grid of steps, and the sources whose entries can be turned back into notes."""
+"""Notes on a grid of steps, and the sources of music: what they offer to a model that writes."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
@@ -42,6 +42,23 @@ class Music(Continuable):
         Args:
             entry: as a record of the source has it; a model may have written it.
         """
+
+
+class Tunes(Continuable):
+    """A source of tunes that are texts: samples can be written as a file that it reads again."""
+
+    @abstractmethod
+    def tune_of(self, entry: str, number: int) -> str:
+        """Return a tune as a file has it, with its number.
+
+        Args:
+            entry: as a record of the source has it; a model may have written it.
+            number: its number in the file.
+        """
+
+    @abstractmethod
+    def fault_of(self, tune: str) -> str | None:
+        """Return what is wrong with a tune, in a few words; None if it can be parsed."""
 
 
 def disjoint(notes: Notes) -> Notes:

@@ -1,5 +1,6 @@
 """Music that a model writes: notes and MIDI files of its answers, and prompts read from files."""
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seqpipe.data.base import Source
-from seqpipe.data.music import MIDI, Continuable, Music, Notes
+from seqpipe.data.music import MIDI, Continuable, Music, Notes, Tunes
 from seqpipe.data.optional_deps import need
 from seqpipe.data.piano_roll import KEYS, LOWEST
 from seqpipe.data.sources.music import PianoRolls
@@ -19,6 +20,7 @@ from seqpipe.inference.readers import Reader
 
 TEMPO = 120.0  # beats a minute, where nothing says another
 _TICKS = 480  # of MIDI, in a beat
+_MOST_FAULTS = 5  # kinds that are listed
 _SHARES = {"valid": 0.1, "test": 0.1}
 _OF_FILES = ("_partial_", "path", "group", "stratify", *_SHARES)
 
@@ -100,6 +102,15 @@ def joined(model: Model, prompt: Any, drawn: Any) -> Any:
     roll = np.zeros((len(drawn), KEYS), dtype=np.uint8)
     roll[:, first : first + drawn.shape[1]] = drawn
     return np.concatenate([prompt, roll]) if len(prompt) else roll
+
+
+def describe_tunes(tunes: Sequence[str], source: Tunes) -> str:
+    """Return how many tunes can be parsed, and what is wrong with the others, for people."""
+    faults = Counter(fault for tune in tunes if (fault := source.fault_of(tune)) is not None)
+    good = f"{len(tunes) - faults.total():,} of {len(tunes):,} tunes can be parsed"
+    listed = [f"{fault} ({count:,})" for fault, count in faults.most_common(_MOST_FAULTS)]
+    listed += [] if len(faults) <= _MOST_FAULTS else ["..."]
+    return f"{good}; wrong in others: {', '.join(listed)}" if faults else good
 
 
 def write_midi(path: Path, notes: Notes, music: Music, tempo: float) -> Path:

@@ -5,29 +5,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqpipe.data.abc_notation import FIELD, TOKEN, fault_of, numbered
 from seqpipe.data.base import Found, PlacedRecord, place
+from seqpipe.data.music import Tunes
 from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import ConfigError, DataError
 
-_FIELD = re.compile(r"([A-Za-z]):(?![|:])(.*)")  # A:| is a note before the end of a repeat
+Line = str | DataError
 _ARTICLE = re.compile(r"^(the|a|an) |, ?(the|a|an)$")
-_TOKEN = re.compile(
-    r"""
-    ^[A-Za-z]:(?![|:]).*            # a field, whole: M:6/8
-    | \[[A-Za-z]:[^\]]*\]           # a field within a line: [K:G]
-    | "[^"]*"                       # a chord's name
-    | ![^!\s]+!                     # a decoration
-    | (?:\[|[\^_=]*[A-Ga-gxzZ][,']*[\d/]*)  # a note or rest with its length; the start of a chord
-    | \][\d/]*                      # the end of a chord, with its length
-    | [:|]+\]?(?:\d(?:[,-]\d)*)?    # a bar line, with the number of an ending
-    | [<>]+ | \(\d?(?::\d?){0,2}    # broken rhythm, a slur or tuplet
-    | \S                            # anything else
-    """,
-    re.VERBOSE | re.MULTILINE,
-)
-
-
 _VOICE = re.compile(r"\[V:\s*([^\]\s]+)[^\]]*\]")
 _OVERLAY = re.compile(r'&(?=(?:[^"]*"[^"]*")*[^"]*$)[^|]*')  # not within a chord's name
 _NOTES = re.compile(r"""(?:[\sA-Ga-gxzXZ\d/,'^_=<>\[\](){}~.\-+&*:|\\vuTHLMPS]|"[^"]*"|![^!]*!)+""")
@@ -35,7 +21,7 @@ _NOTE = re.compile(r"[A-Ga-gzx]")
 
 
 @dataclass(kw_only=True)
-class Abc(FileSource):
+class Abc(FileSource, Tunes):
     """Tunes of .abc files, a record each: text, tokens and the fields of the header.
 
     A tune starts at a line `X:` and ends before the next `X:`. Empty lines do not end it, but text
@@ -59,6 +45,7 @@ class Abc(FileSource):
     """
 
     suffixes = (".abc",)
+    prompt_files = suffixes
 
     keep: list[str] | tuple[str, ...] = ("M", "L", "K")
     group: Names = "tune"
@@ -86,9 +73,12 @@ class Abc(FileSource):
         Raises:
             DataError: there are none.
         """
+        yield from self._records(file, lines(file, self.encoding))
+
+    def _records(self, file: Path, numbered_lines: Iterable[tuple[int, Line]]) -> Iterator[Found]:
         any_tune = False
         voices = self._many_voices[file] = []
-        for start, block in _blocks(lines(file, self.encoding)):
+        for start, block in _blocks(numbered_lines):
             bad = next((line for line in block if isinstance(line, DataError)), None)
             text = [line for line in block if isinstance(line, str)]
             is_tune = bool(text) and text[0].startswith("X:")
@@ -108,7 +98,7 @@ class Abc(FileSource):
         kept, music = [], []
         for raw in tune:
             line = " ".join(raw.partition("%")[0].split())
-            field = _FIELD.match(line)
+            field = FIELD.match(line)
             if field is not None:
                 letter, value = field[1], field[2].strip()
                 header.setdefault(letter, value)
@@ -124,7 +114,7 @@ class Abc(FileSource):
         text, title = "\n".join(kept), header.get("T", "")
         columns = {
             "text": text,
-            "tokens": _TOKEN.findall(text),
+            "tokens": TOKEN.findall(text),
             "number": number,
             "title": title,
             "tune": _plain(title) or "".join("".join(music).split()),
@@ -135,15 +125,26 @@ class Abc(FileSource):
         }
         return PlacedRecord(columns, file, start)
 
+    def tune_of(self, entry: str, number: int) -> str:
+        """See `Tunes`. entry: the text of a tune, or its tokens with blanks between."""
+        return numbered(entry, number)
+
+    def fault_of(self, tune: str) -> str | None:
+        """See `Tunes`: it has no music, or breaks the rules of the notation."""
+        (found,) = self._records(Path("sample"), enumerate(tune.split("\n"), 1))
+        if isinstance(found, DataError):
+            return "no music"
+        return fault_of(found["text"], needs_key="K" in self.keep)
+
 
 def _blocks(
-    lines: Iterable[tuple[int, str | DataError]],
-) -> Iterator[tuple[int, list[str | DataError]]]:
+    lines: Iterable[tuple[int, Line]],
+) -> Iterator[tuple[int, list[Line]]]:
     """Each tune from its line X:, with the number of that line; also the lines before the first.
 
     After an empty line a tune continues with music or a field; other text is not part of it.
     """
-    block: list[str | DataError] = []
+    block: list[Line] = []
     start, after_empty, is_text = 1, False, False
     for number, line in lines:
         if isinstance(line, str) and not line.strip():
@@ -154,7 +155,7 @@ def _blocks(
                 yield start, block
             block, start, is_text = [], number, False
         elif isinstance(line, str) and after_empty and block:
-            is_text = not (_FIELD.match(line) or _is_music(line))
+            is_text = not (FIELD.match(line) or _is_music(line))
         after_empty = False
         if not is_text:
             block.append(line)
@@ -172,7 +173,7 @@ def _first_voice(tune: Sequence[str]) -> tuple[list[str], bool]:
     kept: list[str] = []
     first, now, others, in_body = "", "", False, False
     for line in tune:
-        field = _FIELD.match(line)
+        field = FIELD.match(line)
         if field is not None and field[1] == "V":
             name = (field[2].split() or [""])[0]
             if in_body:
