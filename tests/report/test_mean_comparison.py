@@ -60,7 +60,7 @@ def test_seeds_are_one_setting_and_each_set_of_data_has_its_panel(tmp_path, draw
     assert (rolls["seeds"], rolls["mean"]) == (1, "9")
     assert "best baseline" not in rolls
     assert found.text.endswith(
-        " 3 of 7 runs have no result and are not drawn. 1: result not finite. 2: no file."
+        " Not drawn, for lack of a result: 3 of 7 runs (1: result not finite; 2: no file)."
     )
     assert (tmp_path / "figures" / found.figure).is_file()
 
@@ -77,15 +77,15 @@ def test_panels_with_the_same_settings_lie_beside_each_other(tmp_path, drawn):
 
 
 def test_the_best_baseline_is_a_line_with_its_name(tmp_path, drawn):
-    known = [("mean", 0.17), ("linear", 0.16)]
+    known = [("last_step", 0.17), ("linear", 0.16)]
     jobs = [_job(seed, f"seed={seed}", 0.1 + seed, baselines=known) for seed in range(3)]
     high = [_job(seed, f"seed={seed}", 0.9, mode="max", baselines=known) for seed in range(3)]
     (low,), (found,) = draw_means(tmp_path, jobs), draw_means(tmp_path, high)
     assert [one.rows[0]["best baseline"] for one in (low, found)] == [
         "0.16 (linear)",
-        "0.17 (mean)",
+        "0.17 (last_step)",
     ]
-    assert [one.axes[0].texts[0].get_text() for one in drawn] == ["linear 0.16", "mean 0.17"]
+    assert [one.axes[0].texts[0].get_text() for one in drawn] == ["linear 0.16", "last step 0.17"]
     lines = [line for line in drawn[0].axes[0].lines if line.get_linestyle() == "--"]
     assert [list(line.get_xdata()) for line in lines] == [[0.16, 0.16]]
     assert "The dashed line is the best of the simple models" in low.text

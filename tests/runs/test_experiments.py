@@ -113,5 +113,5 @@ def test_cells_ends_in_means_over_seeds_for_each_task_that_has_its_data(warm, tm
         assert float(row["mean"]) == pytest.approx(sum(values) / 2, rel=1e-3)
         assert int(row["parameters"].replace(",", "")) > 1500
     text = page.with_suffix(".md").read_text()
-    assert "4 of 12 runs have no result and are not drawn. 4: " in text
+    assert "Not drawn, for lack of a result: 4 of 12 runs (4: " in text
     assert imread(page.parent / "figures" / "means.png").shape[0] > 200

@@ -177,15 +177,15 @@ def _best_baseline(jobs: Sequence[Job]) -> tuple[str, float] | None:
 
 
 def _missing(jobs: Sequence[Job]) -> Iterator[str]:
-    """A sentence about the jobs without a result, and one for each reason."""
+    """A sentence about the jobs without a result, with their reasons; none where all have one."""
     without = [job for job in jobs if not _has_result(job)]
-    if without:
-        yield f"{len(without)} of {len(jobs)} runs have no result and are not drawn."
     reasons = Counter(
         job.message or ("result not finite" if job.status == FINISHED else job.status)
         for job in without
     )
-    yield from (f"{count}: {reason}." for reason, count in reasons.items())
+    if without:
+        listed = "; ".join(f"{count}: {reason}" for reason, count in reasons.items())
+        yield f"Not drawn, for lack of a result: {len(without)} of {len(jobs)} runs ({listed})."
 
 
 def _rows(panel: Panel) -> list[Row]:
@@ -277,7 +277,7 @@ def _draw_baseline(axes: "Axes", name: str, value: float) -> None:
     place = axes.transLimits.transform(axes.transScale.transform((value, 0.0)))[0]
     side, gap = ("right", -4) if place > 0.5 else ("left", 4)
     axes.annotate(
-        f"{plain(name, 30)} {number(value)}",
+        f"{plain(name.replace('_', ' '), 30)} {number(value)}",
         (value, -0.85),
         xytext=(gap, 0),
         textcoords="offset points",
@@ -285,4 +285,5 @@ def _draw_baseline(axes: "Axes", name: str, value: float) -> None:
         va="center",
         fontsize=8,
         color=TRAIN,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )
