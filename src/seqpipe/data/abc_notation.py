@@ -36,7 +36,7 @@ _BAR = re.compile(r"\[ ?(?:\d(?:[,-]\d)*|\|)")  # [1 and [2 are endings, [| is a
 
 
 def numbered(text: str, number: int) -> str:
-    """Return a tune as it stands in a file: with its number before it, and each field on a line.
+    """Return a tune as a file has it: after its number, and with each field on a line.
 
     Args:
         text: of a tune, or its tokens with blanks between.
