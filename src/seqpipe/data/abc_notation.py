@@ -89,7 +89,7 @@ def fault_of(tune: str, *, needs_key: bool) -> str | None:
 
 
 def _faults(line: str) -> Iterator[str]:
-    """What is wrong with a line of music."""
+    """Yield each fault of a line of music, in a few words."""
     in_chord, in_grace = False, False
     for token in TOKEN.findall(_BAR.sub("|", line.partition("%")[0])):
         first = token[0]
