@@ -44,7 +44,7 @@ def run(options: Sample, root: Path) -> Answer:
     model, found = open_model(options, root)
     source = writing_source(model, options.trust) if model.samples else None
     music = source if isinstance(source, Music) else None
-    if options.novelty:
+    if options.novelty and model.samples:
         check_comparable(model)
     _check_tempo(options, music)
     if music is None:

@@ -1,7 +1,7 @@
 """Music that a model writes: notes and MIDI files of its answers, and prompts read from files."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,10 @@ def writing_source(model: Model, trust: Sequence[str]) -> Source | None:
     Raises:
         ConfigError: symusic is not installed.
     """
-    maker, node = Maker(trust), model.config["data"]["source"]
-    node = node[maker.inner_key(node)] if maker.inner_key(node) else node
-    made = maker.source_class(node)
+    maker, node = Maker(trust), model.config["data"].get("source")
+    if isinstance(node, Mapping) and (inner := maker.inner_key(node)) is not None:
+        node = node[inner]
+    made = maker.source_class(node) if isinstance(node, Mapping) else None
     if made is not None and issubclass(made, Continuable):
         options = {key: value for key, value in node.items() if key not in _OF_FILES}
         source: Source = maker.make({**options, "train": "", **_SHARES}, "data.source")

@@ -164,6 +164,17 @@ def test_a_roll_is_continued_from_the_state_after_all_its_steps(made, tune):
     assert np.abs(other - drawn.mean(axis=(0, 1))).max() > 0.05
 
 
+def test_notes_that_depend_on_each_other_continue_a_roll_as_well(made, tune):
+    """The lowest note depends on the steps before alone, so its probability is known."""
+    _, roll = tune
+    model = made("piano rolls", "architecture.keys=autoregressive").model
+    y = torch.from_numpy(np.concatenate([roll, roll[:1]])[:, 39:47]).float().unsqueeze(0)
+    with torch.inference_mode():
+        expected = float(model.network(None, None, y, torch.tensor([7]))[0, -1, 0].sigmoid())
+    drawn = np.stack(model.sample(4000, prompt=roll, max_length=1))
+    assert drawn[:, 0, 0].mean() == pytest.approx(expected, abs=0.035)
+
+
 def test_a_continued_file_holds_the_prompt_and_then_the_new_steps(
     made, run_of, options, tune, tmp_path
 ):

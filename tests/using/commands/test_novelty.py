@@ -126,6 +126,13 @@ def test_piano_rolls_are_not_compared(run_of, options, tmp_path):
     ]
 
 
+def test_a_model_that_writes_nothing_is_refused_for_that(run_of, options, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        command.run(options("sample", run=run_of("category of text"), novelty=True), tmp_path)
+    (problem,) = caught.value.problems
+    assert problem.startswith("ManyToOne: writes no new sequences; allowed: ")
+
+
 @pytest.mark.parametrize("word", ["log=false", "own_data=true"])
 def test_options_of_a_comparison_are_refused_without_one(word):
     with pytest.raises(ConfigError) as caught:
