@@ -33,7 +33,7 @@ check([])
 """Imports of all that trains, records and predicts; the default configuration is composed."""
 
 _PROGRAM = """
-import gc, json, os, signal, socket, sys
+import atexit, gc, json, os, signal, socket, sys, threading
 sys.path.append({tests!r})
 {imports}
 gc.freeze()  # what was imported is not looked through again where a child ends
@@ -63,7 +63,22 @@ os.environ.update(order["env"])
 sys.stdin = open(0, closefd=False)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run with nohup
 sys.argv = ["-c", *order["arguments"]]
-exec(order["code"], {{"__name__": "__main__"}})
+code = 0
+try:
+    exec(order["code"], {{"__name__": "__main__"}})
+except SystemExit as end:
+    if isinstance(end.code, str):
+        raise
+    code = int(end.code or 0)
+# As the interpreter ends, but without taking apart what was imported: half a second for nothing.
+threading._shutdown()
+atexit._run_exitfuncs()
+try:
+    sys.stdout.flush()
+    sys.stderr.flush()
+except OSError:
+    sys.exit(code)  # which says so
+os._exit(code)
 """
 
 
