@@ -22,6 +22,7 @@ from forking import EVERYTHING, Forking
 
 pytest_plugins = ["refusals"]
 torch.set_num_threads(1)  # the workers of pytest-xdist share the cores
+gc.set_threshold(1_000_000)  # while tests are imported and collected: little is garbage
 # Before they are imported: from here on `Float[Tensor, "B T_x D"]` is true or the test fails.
 install_import_hook(["seqpipe.nn", "seqpipe.models"], "beartype.beartype")
 

@@ -35,8 +35,10 @@ check([])
 _PROGRAM = """
 import atexit, gc, json, os, signal, socket, sys, threading
 sys.path.append({tests!r})
+gc.disable()
 {imports}
-gc.freeze()  # what was imported is not looked through again where a child ends
+gc.freeze()  # what was imported is not looked through again
+gc.enable()
 orders = socket.socket(fileno=0)
 child = -1
 while child:

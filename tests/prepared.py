@@ -1,6 +1,7 @@
 """What is the same in every test and takes long is done once, here and in programs that fork."""
 
 import contextlib
+import functools
 import os
 import pickle
 import sqlite3
@@ -8,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf, open_dict, read_write
+import yaml
+from omegaconf import OmegaConf, _utils, base, open_dict, read_write
 
 from seqpipe.config.loader import Loader
 from seqpipe.config.paths import conf_dir
@@ -54,6 +56,27 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Loader, "__init__", sharing)
     patch.setattr(Loader, "_compose_groups", here)
     patch.setattr(OmegaConf, "load", staticmethod(load))
+    parse_texts_once(patch)
+
+
+def parse_texts_once(patch: pytest.MonkeyPatch) -> None:
+    """Parse each interpolation, and each text of YAML that is read as plain data, once.
+
+    Half of what `compose` takes after Hydra's composition is the parsing of the same texts.
+    """
+    grammar = functools.cache(base.parse)  # the tree of an interpolation is only visited
+    patch.setattr(base, "parse", grammar)
+    patch.setattr(_utils, "parse", grammar)
+    load, loaded = yaml.safe_load, dict[str, bytes]()
+
+    def safe_load(text: Any) -> Any:
+        if not isinstance(text, str):
+            return load(text)
+        if text not in loaded:
+            loaded[text] = pickle.dumps(load(text))
+        return pickle.loads(loaded[text])
+
+    patch.setattr(yaml, "safe_load", safe_load)
 
 
 def copy_tables(patch: pytest.MonkeyPatch, template: Path) -> None:

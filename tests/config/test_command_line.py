@@ -91,9 +91,8 @@ sys.exit(code)
         *(("--help", 0), ("--cfg job depth=3", 0)),
     ],
 )
-def test_a_wrong_name_or_value_or_a_request_for_help_does_not_import_torch(environment, line, code):
-    words = [sys.executable, "-c", WITHOUT_TORCH, *line.split()]
-    done = subprocess.run(words, capture_output=True, text=True, **environment)
+def test_a_wrong_name_or_value_or_a_request_for_help_does_not_import_torch(forked, line, code):
+    done = forked(WITHOUT_TORCH, *line.split())
     assert done.returncode == code, done.stderr
 
 

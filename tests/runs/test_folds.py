@@ -26,6 +26,23 @@ SMALL = (
     *("trainer.enable_progress_bar=false", "trainer.log_every_n_steps=1", "logger=none"),
     "preflight=none",
 )
+# Figures take longer than these trainings, and a thousand samples longer than to train a fold.
+QUICKLY = (
+    """
+import seqpipe.report.classes, seqpipe.runs.artifacts, seqpipe.runs.folds
+from PIL import Image
+
+def white(folder, *data, **options):
+    path = folder / "figures" / "white.png"
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (8, 8), "white").save(path)
+    return path
+
+seqpipe.report.classes.draw_confusion = seqpipe.runs.artifacts.draw_curves = white
+seqpipe.runs.folds._RESAMPLES = 20
+"""
+    + SEQPIPE
+)
 BREAKS = """
 import pytorch_lightning
 
@@ -43,10 +60,10 @@ class InFold(pytorch_lightning.Callback):
 def folds_in(warm):
     """folds_in(folder, "folds=3"): the process, and what it says of the folds, of a table there."""
 
-    def run(folder, *typed):
+    def run(folder, *typed, code=QUICKLY):
         (folder / "all.csv").write_text("\n".join(["text,label,who", *TABLE]) + "\n")
         (folder / "breaks.py").write_text(BREAKS)
-        done = warm.run(SEQPIPE, *typed, *SMALL, cwd=folder)
+        done = warm.run(code, *typed, *SMALL, cwd=folder)
         found = sorted((folder / "outputs" / "sweeps").glob("*/folds.json"))
         return done, json.loads(found[-1].read_text()) if found else None
 
@@ -56,14 +73,14 @@ def folds_in(warm):
 @pytest.fixture
 def folds(folds_in, tmp_path):
     """folds("folds=3"): as `folds_in`, in the test's own folder."""
-    return lambda *typed: folds_in(tmp_path, *typed)
+    return lambda *typed: folds_in(tmp_path, *typed, "baselines=false")
 
 
 @pytest.fixture(scope="module")
 def three(folds_in, tmp_path_factory):
     """The folder, the process and the folds of three folds."""
     folder = tmp_path_factory.mktemp("three")
-    done, (found,) = folds_in(folder, "folds=3")
+    done, (found,) = folds_in(folder, "folds=3", code=SEQPIPE)
     assert done.returncode == 0, done.stderr
     return folder, done, found
 
@@ -163,7 +180,7 @@ def test_a_fold_that_fails_is_said_and_the_others_count(folds, kind, code):
 def test_a_fold_is_a_run_like_any_other(three, warm):
     folder = three[0]
     fold = _sweep(folder) / "1"
-    again = warm.run(SEQPIPE, "rerun", f"run={fold}", cwd=folder)
+    again = warm.run(QUICKLY, "rerun", f"run={fold}", cwd=folder)
     assert again.returncode == 0, again.stderr + again.stdout
     assert "bit for bit" in again.stdout
     evaluate = ("evaluate", f"run={fold}", "log=false")
@@ -300,9 +317,10 @@ def test_recipes_of_dna_are_tested_on_all_records_in_three_folds(
     warm, tmp_path, shared_data, name, records
 ):
     path = f"data.path={shared_data / f'dna_{name}_uci'}"
-    few = ("trainer.max_epochs=2", "data.batch_size=128", "hidden_size=8", "logger=none")
-    typed = (f"experiment={name}", path, "folds=3", *few, "trainer.enable_progress_bar=false")
-    done = warm.run(SEQPIPE, *typed, cwd=tmp_path)
+    few = ("trainer.max_epochs=1", "data.batch_size=128", "hidden_size=8", "logger=none")
+    quiet = ("trainer.enable_progress_bar=false", "preflight=none", "baselines=false")
+    typed = (f"experiment={name}", path, "folds=3", *few, *quiet)
+    done = warm.run(QUICKLY, *typed, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (found,) = json.loads((_sweep(tmp_path) / "folds.json").read_text())
     assert (found["finished"], found["pooled"]["examples"]) == (3, records)
