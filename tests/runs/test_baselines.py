@@ -65,8 +65,9 @@ def test_the_report_has_a_table_of_the_model_and_its_baselines(lost):
 
 
 def test_a_model_that_is_better_gets_no_advice(launch):
-    sizes = ("data.source.train=400", "data.length=3", "hidden_size=32", "optim.lr=0.01")
-    result = launch("adding", *sizes, "trainer.max_epochs=40")
+    sizes = ("data.source.train=200", "data.length=3", "hidden_size=16", "optim.lr=0.03")
+    alone = ("preflight=none", "diagnostics=none")
+    result = launch("adding", *sizes, *alone, "trainer.max_epochs=15")
     found = baselines_of(result)
     assert result.metrics["test/mse"] < min(v for n, v in found.items() if n.endswith("/mse"))
     assert "is no better" not in result.summary
