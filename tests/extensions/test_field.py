@@ -52,7 +52,9 @@ def test_it_trains_and_its_report_is_written(trained):
 
 def test_its_model_is_evaluated(seqpipe, trained):
     folder, _ = trained
-    assert "6 of new.csv" in seqpipe(folder, "evaluate", *OF_RUN, "data.path=new.csv")
+    assert "6 of new.csv" in seqpipe(
+        folder, "evaluate", *OF_RUN, "resamples=20", "data.path=new.csv"
+    )
 
 
 def test_its_model_predicts(seqpipe, trained):

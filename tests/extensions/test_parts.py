@@ -55,7 +55,7 @@ def test_a_diagnostic_of_one_s_own_is_in_the_report_and_the_metrics(classifier):
 
 
 def test_the_run_is_evaluated(seqpipe, classifier):
-    assert "accuracy" in seqpipe(classifier, "evaluate", "run=run", TRUST)
+    assert "accuracy" in seqpipe(classifier, "evaluate", "run=run", "resamples=20", TRUST)
 
 
 def test_the_model_predicts(seqpipe, classifier):

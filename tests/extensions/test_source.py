@@ -51,7 +51,7 @@ def test_it_is_trained_on_and_the_report_is_written(trained):
 def test_a_model_is_evaluated(seqpipe, trained):
     folder, _ = trained
     write(folder / "more.card", range(60, 70))
-    printed = seqpipe(folder, "evaluate", *OF_RUN, "data.source.test=more.card")
+    printed = seqpipe(folder, "evaluate", *OF_RUN, "resamples=20", "data.source.test=more.card")
     assert "10 of more.card" in printed
 
 

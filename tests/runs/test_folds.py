@@ -183,7 +183,7 @@ def test_a_fold_is_a_run_like_any_other(three, warm):
     again = warm.run(QUICKLY, "rerun", f"run={fold}", cwd=folder)
     assert again.returncode == 0, again.stderr + again.stdout
     assert "bit for bit" in again.stdout
-    evaluate = ("evaluate", f"run={fold}", "log=false")
+    evaluate = ("evaluate", f"run={fold}", "log=false", "resamples=20")
     measured = warm.run(SEQPIPE, *evaluate, cwd=folder)
     assert measured.returncode == 0, measured.stderr
     accuracy = _metrics(fold.parent, 1)["test/accuracy"]
