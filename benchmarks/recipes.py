@@ -53,6 +53,7 @@ class Recipe:
         options: of every row and remedy.
         seeds: seeds 0, 1, ... of each row.
         threads: of a run. The number of threads changes the last digits, and what they grow to.
+        samples: options of `sample` that draws texts from each trained model; None: none are drawn.
         note: a sentence for the page.
     """
 
@@ -70,6 +71,7 @@ class Recipe:
     options: str = ""
     seeds: int = 3
     threads: int = 1
+    samples: str | None = None
     note: str = ""
 
     def __post_init__(self) -> None:

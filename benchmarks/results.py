@@ -57,7 +57,9 @@ def train(recipe: Recipe, row: Row, seed: int, data: Path) -> dict[str, Any]:
         if done.returncode:
             raise SystemExit(f"{shlex.join(command[2:])} failed:\n{done.stderr.decode()[-3000:]}")
         metrics = (pooled if folds else tested)(Path(folder) / "run")
+        samples = None if recipe.samples is None else sampled(Path(folder), recipe.samples)
     return {
+        "samples": samples,
         "metrics": {name: value for name, value in metrics.items() if name.startswith(KEPT)},
         "seconds": round(seconds),
         "machine": "{processor}, {cores} cores; torch {torch}".format(**machine()),
@@ -70,6 +72,22 @@ def tested(folder: Path) -> dict[str, Any]:
     """The metrics of one run."""
     metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     return metrics
+
+
+def sampled(folder: Path, options: str) -> dict[str, Any]:
+    """What the model of `run` in a folder writes; how much of it is in its training split."""
+    command = [sys.executable, "-m", "seqpipe", "sample", "run=run", "novelty=true", "seed=1"]
+    here = {**os.environ, "PYTHONPATH": str(HERE / "src")}
+    subprocess.run([*command, *shlex.split(options)], cwd=folder, env=here, check=True)
+    (file,) = (folder / "run" / "evaluations").glob("samples*.json")
+    rows = json.loads(file.read_text())
+    copied = [row["longest_copy"] for row in rows]
+    return {
+        "texts": [row["sample"] for row in rows[:3]],
+        "in_training": sum(row["in_training"] for row in rows) / len(rows),
+        "longest_copy": max(copied),
+        "mean_copy": sum(copied) / len(copied),
+    }
 
 
 def pooled(folder: Path) -> dict[str, Any]:

@@ -70,6 +70,8 @@ def section(recipe: Recipe, records: Records) -> str:
     lines = [f"## {recipe.title}", "", f"`python -m seqpipe {command}`", ""]
     lines += [" ".join(filter(None, [unit, recipe.source, recipe.note]))]
     lines += ["", *table(list(rows_of(recipe, records)))]
+    if recipe.samples is not None:
+        lines += ["", *samples_of(recipe, records)]
     if recipe.remedies:
         lines += ["", "Tried, by validation:", "", *table(list(remedies_of(recipe, records)))]
     return "\n".join([*lines, ""])
@@ -137,6 +139,22 @@ def baseline(recipe: Recipe, runs: Sequence[Mapping[str, Any]]) -> str:
         return ""
     best = (min if recipe.better == "low" else max)(means, key=lambda name: means[name])
     return f"{means[best]:.4g} ({best})"
+
+
+def samples_of(recipe: Recipe, records: Records) -> Iterator[str]:
+    """How much of what the models of the first row write stands in the training text, and some."""
+    drawn = [run["samples"] for run in records.of_row(recipe, recipe.rows[0]) if run["samples"]]
+    if not drawn:
+        return
+    share = statistics.fmean(one["in_training"] for one in drawn)
+    copied = statistics.fmean(one["mean_copy"] for one in drawn)
+    longest = max(one["longest_copy"] for one in drawn)
+    yield (
+        f"Samples (`sample run=... {recipe.samples} seed=1 novelty=true`): {share:.0%} stand in "
+        f"the training text; the longest passage that a sample copies from it has {copied:.1f} "
+        f"characters in the mean, {longest} at most. The first of seed 0:"
+    )
+    yield from ("", "```text", *"\n\n".join(drawn[0]["texts"]).splitlines(), "```")
 
 
 def remedies_of(recipe: Recipe, records: Records) -> Iterator[list[str]]:
