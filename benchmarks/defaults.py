@@ -24,6 +24,7 @@ import pytorch_lightning
 import torch
 
 from seqpipe.build import build_data, build_model, build_module, build_task, build_trainer
+from seqpipe.config.adjustments import settle_monitor
 from seqpipe.config.compose import compose
 from seqpipe.errors import ConfigError
 from seqpipe.tracking.base import NoTracker
@@ -134,6 +135,7 @@ def trained(overrides: list[str]) -> dict[str, Any]:
     begin = time.process_time()
     data = build_data(cfg)
     task = build_task(cfg, data)
+    settle_monitor(cfg, task.monitor)
     pytorch_lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     module = build_module(cfg, build_model(cfg, data.spec, task.output_size), task)
     best = Best(cfg.task.monitor, cfg.task.mode)
