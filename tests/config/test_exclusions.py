@@ -8,7 +8,7 @@ from seqpipe.config.compose import compose
 from seqpipe.config.validate import problems_of, validate
 from seqpipe.errors import ConfigError
 
-CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
+CELLS = "gru, gru_simplified, irnn, lstm, lstm_peephole, none, rnn"
 FIELDS = "seqpipe.data.fields"
 BOTH_WAYS = "the decoder would read its own answer, y_{t+1}; allowed: false"
 CUT = (
@@ -70,7 +70,7 @@ EXCLUSIONS = [
     (
         "cell=none",
         "cell=none: architecture=many_to_one is recurrent; "
-        "allowed: gru, gru_simplified, lstm, lstm_peephole, rnn",
+        "allowed: gru, gru_simplified, irnn, lstm, lstm_peephole, rnn",
     ),
     (
         "architecture=many_to_many",

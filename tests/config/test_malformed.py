@@ -7,7 +7,7 @@ from seqpipe.config.compose import compose
 from seqpipe.errors import ConfigError
 
 A_MAPPING = "wrong type; allowed: a mapping with _target_"
-CELLS = "gru, gru_simplified, lstm, lstm_peephole, none, rnn"
+CELLS = "gru, gru_simplified, irnn, lstm, lstm_peephole, none, rnn"
 NEEDED = "the run needs this key; allowed: leave"
 STORES = "sqlite:///path/to/mlflow.db for a file, http://host:port for a server"
 

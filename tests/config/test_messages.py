@@ -117,7 +117,7 @@ VALUES = [
     ("depth=null", "depth=null: wrong type; allowed: an integer >= 1"),
     ("depth=true", "depth=true: wrong type; allowed: an integer >= 1"),
     ("hidden_size=1.5", "hidden_size=1.5: wrong type; allowed: an integer >= 1"),
-    ("bidirectional=2", "bidirectional=2: wrong type; allowed: true or false"),
+    ("bidirectional=2", "bidirectional=2: wrong type; allowed: true or false or auto"),
     ("dropout=1.5", "dropout=1.5: out of range; allowed: a number in [0, 1)"),
     ("dropout=1", "dropout=1: out of range; allowed: a number in [0, 1)"),
     ("dropout=nan", "dropout=nan: out of range; allowed: a number in [0, 1)"),
@@ -480,7 +480,7 @@ def test_where_all_arguments_of_a_class_are_listed_no_others_are_offered(cell, a
     [
         ("depth={a:1}", "wrong type; allowed: an integer >= 1"),
         ("dropout={a:1}", "wrong type; allowed: a number in [0, 1)"),
-        ("bidirectional={a:1}", "wrong type; allowed: true or false"),
+        ("bidirectional={a:1}", "wrong type; allowed: true or false or auto"),
         ("architecture.pooling=${cell}", "wrong type; allowed: last, mean, max"),
     ],
 )

@@ -202,7 +202,7 @@ def test_data_sets_neither_the_model_nor_the_optimizer(file):
         "override /task",
     }
     if file.read_text().startswith("# @package _global_"):  # else it is all about the data
-        assert set(node) <= {"data", "task", "trainer"}
+        assert set(node) <= {"data", "task", "trainer", "bidirectional"}
         assert set(node.get("task", {})) <= OF_THE_DATA
         assert set(node.get("trainer", {})) <= LENGTH
 
@@ -257,3 +257,24 @@ def test_interpolations_stay_as_written_until_they_are_read():
     assert OmegaConf.to_container(cfg)["architecture"]["encoder"]["depth"] == "${depth}"
     assert cfg.architecture.encoder.depth == 3
     assert cfg.dropout == 0.2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        (["data=labelled_lines"], True),
+        (["data=labelled_lines", "bidirectional=false"], False),
+        (["data=conll"], True),
+        (["data=conll", "data.bptt=20"], False),
+        (["data=pairs"], True),
+        (["data=digits"], False),
+        (["data=digits", "bidirectional=auto"], True),
+        (["data=digits_flat", "architecture=one_to_one", "cell=none", "bidirectional=auto"], False),
+        (["data=python_docs", "bidirectional=auto"], False),
+        (["data=identifiers", "bidirectional=auto"], False),
+        (["data=copy_memory"], False),
+    ],
+)
+def test_auto_reads_in_both_directions_where_x_may_be_read_to_its_end(overrides, wanted):
+    cfg, _ = compose([*overrides, *NEEDS.get(overrides[0], [])])
+    assert cfg.bidirectional is wanted

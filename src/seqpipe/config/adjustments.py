@@ -1,4 +1,4 @@
-"""Adjustments of a composed configuration: replaced classes, the meaning of data.path."""
+"""Adjustments of a composed configuration: replaced classes, data.path, what `auto` means."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,6 +14,7 @@ from seqpipe.config.signatures import TargetError, signature_of
 _TARGET = "._target_"
 _PATH = "${data.path}"
 _X = "data.x"
+_DECODER = "architecture.decoder.bidirectional"
 _TEXT, _SPELLED = "seqpipe.data.fields.text.Text", "seqpipe.data.fields.spelling.Spelled"
 
 
@@ -95,6 +96,26 @@ def settle_path(cfg: DictConfig) -> None:
 def existing_folder(name: Any) -> str | None:
     """A folder, relative to the current one, if it is given and exists; else None."""
     return name if isinstance(name, str) and _is(Path.is_dir, name) else None
+
+
+def settle_direction(cfg: DictConfig) -> None:
+    """Writes what `bidirectional=auto` means: true, where x may be read to its end before an answer.
+
+    It is false for a stack that writes y, for lanes, which carry the state forwards (`data.bptt`),
+    and for an architecture without recurrence.
+
+    Args:
+        cfg: the whole configuration, interpolations unresolved; changed in place.
+    """
+    tree = Tree(cfg)
+    if not tree.has("bidirectional") or tree.raw("bidirectional") != "auto":
+        return
+    writes = tree.has(_DECODER) and "${bidirectional}" in str(tree.raw(_DECODER))
+    lanes = tree.has("data.bptt") and tree.get("data.bptt") is not None
+    with read_write(cfg):
+        cfg.bidirectional = "bidirectional" in tree.references("architecture") and not (
+            writes or lanes
+        )
 
 
 def settle_monitor(cfg: DictConfig, monitor: str) -> None:

@@ -114,6 +114,7 @@ RULES: dict[str, Rule] = {
     "init_range": either(real("(0, inf)"), null()),
     "preflight": choice("quick", "full", "none"),
     "baselines": flag(),
+    "bidirectional": either(flag(), choice("auto")),  # written as true or false where composed
     "resume": either(text(allowed="a checkpoint file"), null()),
     "data.path": either(
         text(r".+", "a folder or file"), list_of(text(allowed="a folder or file")), null()
