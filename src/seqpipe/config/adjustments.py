@@ -99,9 +99,9 @@ def existing_folder(name: Any) -> str | None:
 
 
 def settle_direction(cfg: DictConfig) -> None:
-    """Writes what `bidirectional=auto` means: true, where x may be read to its end before an answer.
+    """Writes what `bidirectional=auto` means: true where x may be read to its end before an answer.
 
-    It is false for a stack that writes y, for lanes, which carry the state forwards (`data.bptt`),
+    It is false for a stack that writes y, for lanes that carry the state forwards (`data.bptt`),
     and for an architecture without recurrence.
 
     Args:
