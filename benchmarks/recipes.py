@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).resolve().parent.parent
-FILE, EXPERIMENTS = HERE / "benchmarks" / "recipes.yaml", HERE / "conf" / "experiment"
+FILE, CONF = HERE / "benchmarks" / "recipes.yaml", HERE / "conf"
+EXPERIMENTS = CONF / "experiment"
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,9 @@ class Recipe:
         return [f"experiment={self.recipe}", *data, *more]
 
     def version(self) -> str:
-        """Of the file of the experiment and those that it builds on, comments left out."""
-        return hashlib.sha256(yaml.safe_dump(_settings(self.recipe)).encode()).hexdigest()[:10]
+        """Of the files of the experiment and of its data, comments left out."""
+        settings = yaml.safe_dump(_settings(EXPERIMENTS / f"{self.recipe}.yaml"))
+        return hashlib.sha256(settings.encode()).hexdigest()[:10]
 
     def runs(self) -> list[tuple[Row, int]]:
         """Every row with every seed of it, the first seed of all rows first; then the remedies."""
@@ -112,11 +114,17 @@ class Recipe:
         return value <= goal if self.better == "low" else value >= goal
 
 
-def _settings(experiment: str) -> list[Any]:
-    """The content of the file of an experiment, and of the experiments among its defaults."""
-    content = yaml.safe_load((EXPERIMENTS / f"{experiment}.yaml").read_text())
-    parents = [name for name in content.get("defaults", ()) if isinstance(name, str)]
-    return [content, *(_settings(name) for name in parents if name != "_self_")]
+def _settings(file: Path) -> list[Any]:
+    """The content of the file of an option, and of the experiments and data that it builds on."""
+    content = yaml.safe_load(file.read_text()) or {}
+    found = [content]
+    for entry in content.get("defaults", ()):
+        if isinstance(entry, dict):  # `override /data: NAME`, or another group, left out
+            names = [f"data/{name}" for key, name in entry.items() if key == "override /data"]
+            found += [_settings(CONF / f"{name}.yaml") for name in names]
+        elif entry != "_self_" and "@" not in entry:
+            found.append(_settings(file.parent / f"{entry}.yaml"))
+    return found
 
 
 def all_recipes() -> list[Recipe]:
@@ -147,7 +155,7 @@ class Records:
         return " ".join([*recipe.command(row, "DATA"), f"seed={seed}"])
 
     def find(self, recipe: Recipe, row: Row, seed: int) -> dict[str, Any] | None:
-        """The record of a run; None: it has not run, or the file of its experiment has changed."""
+        """The record of a run; None: it has not run, or its settings have changed since."""
         run = self.runs().get(self.key(recipe, row, seed))
         return run if run is not None and run["version"] == recipe.version() else None
 
