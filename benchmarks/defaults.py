@@ -40,6 +40,7 @@ CANDIDATES: dict[str, dict[str, Any] | None] = {
     "no warm-up": {"scheduler": "cosine"},
     "hidden 64": {"hidden_size": 64},
     "batch 16": {"data.batch_size": 16},
+    "one direction": {"bidirectional": False},
     "both directions": {"bidirectional": True},
     "dropout 0.5": {"dropout": 0.5},
     "locked": {"locked_dropout": True},
