@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from seqpipe.build import build_data
-from seqpipe.config.adjustments import settle_path
+from seqpipe.config.adjustments import settle
 from seqpipe.config.compose import compose
 from seqpipe.config.loader import Loader, parse
 from seqpipe.config.paths import conf_dir
@@ -37,7 +37,7 @@ def settled(name, *typed):
     assert composed.problems == []
     cfg = composed.cfg
     before = OmegaConf.to_container(cfg)
-    settle_path(cfg)
+    settle(cfg)
     assert OmegaConf.to_container(cfg) == before
     source = OmegaConf.to_container(OmegaConf.select(cfg, OPTIONS[name]), resolve=True)
     rules = signature_of(source["_target_"]).rules

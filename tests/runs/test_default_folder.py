@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqpipe.commands.options import Rerun
 from seqpipe.commands.rerun import run as rerun
-from seqpipe.config.adjustments import settle_path
+from seqpipe.config.adjustments import settle
 from seqpipe.config.compose import Launch, compose
 from seqpipe.config.loader import Loader, parse
 from seqpipe.config.paths import conf_dir
@@ -66,7 +66,7 @@ def path_of(*overrides: str):
     cfg, _ = compose(overrides)
     assert cfg.data.path == cfg.data.source.path
     before = OmegaConf.to_container(cfg)
-    settle_path(cfg)
+    settle(cfg)
     assert OmegaConf.to_container(cfg) == before
     return cfg.data.path
 
@@ -206,7 +206,7 @@ def test_a_run_of_the_hub_is_not_trained_again_on_a_folder(here):
     """Its record says null and no interpolation, so what lies here now is not its data."""
     recorded = OmegaConf.create({"data": {"path": None, "source": {"path": None}}})
     recorded.data.source.default_folder = str(names_in(here / "data" / "names"))
-    settle_path(recorded)
+    settle(recorded)
     assert recorded.data.get("path") is None
     assert recorded.data.source.path is None
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from forking import SEQPIPE
 from seqpipe.config.commandline import check
@@ -163,6 +164,11 @@ def test_with_several_settings_and_seeds_everything_but_the_fold_is_kept_apart(f
     assert hashes[:2] == hashes[2:], "the seed changes no fold"
     assert hashes[0] != hashes[1]
     assert _metrics(sweep, 0) != _metrics(sweep, 2)
+
+
+def test_jobs_of_a_sweep_read_in_the_directions_that_auto_means(three):
+    recorded = OmegaConf.load(_sweep(three[0]) / "0" / "config.yaml")
+    assert recorded.bidirectional is True, "data=table has bidirectional=auto"
 
 
 @pytest.mark.parametrize(("kind", "code"), [("error", 1), ("interrupt", 130)])

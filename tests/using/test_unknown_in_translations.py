@@ -19,7 +19,7 @@ def unsure(made):
     """A model that writes <UNK> often."""
     model = copy.deepcopy(made("translation").model)
     with torch.no_grad():
-        model.network.head.output.bias[UNK] += 1.0
+        model.network.head.output.bias[UNK] += 2.0
         model.network.head.output.bias[EOS] -= 3.0
     return model
 

@@ -12,7 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from packaged import data_node
-from seqpipe.config.adjustments import settle_path
+from seqpipe.config.adjustments import settle
 from seqpipe.data.kinds import KINDS
 from seqpipe.errors import DataError
 from seqpipe.inference import readers
@@ -215,7 +215,7 @@ def reader(name, overrides, classes, labelled=False):
         OmegaConf.update(cfg, key, yaml.safe_load(value))
     if cfg.data.get("path", None) is None:
         cfg.data.path = "old"
-    settle_path(cfg)
+    settle(cfg)
     data = OmegaConf.to_container(cfg, resolve=True)["data"]
     kinds = {
         "text": "symbols",

@@ -65,7 +65,17 @@ def _spelled(cfg: DictConfig) -> set[str]:
     return {_X}
 
 
-def settle_path(cfg: DictConfig) -> None:
+def settle(cfg: DictConfig) -> None:
+    """Writes what a composed configuration leaves open; a second time changes nothing.
+
+    Args:
+        cfg: the whole configuration, interpolations unresolved; changed in place.
+    """
+    _settle_path(cfg)
+    _settle_direction(cfg)
+
+
+def _settle_path(cfg: DictConfig) -> None:
     """Makes `data.path` fit the source of a composed configuration; a second time changes nothing.
 
     Where it is null and the source has a default folder that exists, it is that folder.
@@ -98,7 +108,7 @@ def existing_folder(name: Any) -> str | None:
     return name if isinstance(name, str) and _is(Path.is_dir, name) else None
 
 
-def settle_direction(cfg: DictConfig) -> None:
+def _settle_direction(cfg: DictConfig) -> None:
     """Writes what `bidirectional=auto` means: true where x may be read to its end before an answer.
 
     It is false for a stack that writes y, for lanes that carry the state forwards (`data.bptt`),

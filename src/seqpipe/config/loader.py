@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from seqpipe.config.adjustments import drop_inherited, settle_direction, settle_path
+from seqpipe.config.adjustments import drop_inherited, settle
 from seqpipe.config.config_view import Tree
 from seqpipe.config.hydra_internals import (
     ConfigLoader,
@@ -285,8 +285,7 @@ class Loader:
         hydra = cfg.hydra
         with open_dict(cfg):
             del cfg["hydra"]
-        settle_path(cfg)
-        settle_direction(cfg)
+        settle(cfg)
         hydra.overrides.task = [str(override.input_line) for override in overrides]
         sets = frozenset(refused), frozenset(nulls)
         return Composed(cfg, choices_of(hydra), hydra, problems, *sets, self.hydra_loader)

@@ -10,7 +10,7 @@ from pytorch_lightning import Trainer
 from seqpipe.bounds import AUTO
 from seqpipe.build import build_data, unchecked_task
 from seqpipe.checks import build_checked_trainer
-from seqpipe.config.adjustments import settle_monitor, settle_path
+from seqpipe.config.adjustments import settle, settle_monitor
 from seqpipe.config.compose import Launch
 from seqpipe.config.validate import check_values, validate
 from seqpipe.console import PlainConsole
@@ -53,7 +53,7 @@ def load_data(cfg: DictConfig, launch: Launch, *, resolved: bool = False) -> Loa
         ConfigError: the configuration cannot work.
         DataError: the data cannot be used.
     """
-    settle_path(cfg)
+    settle(cfg)
     if resolved:
         check_values(cfg)
     elif not launch.checked:

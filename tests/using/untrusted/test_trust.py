@@ -22,7 +22,7 @@ Evaluate = COMMANDS["evaluate"].options
 
 
 def test_weights_of_another_model_are_refused(folder, made, sign, refused):
-    other = made("category of text", "bidirectional=true").folder
+    other = made("category of text", "bidirectional=false").folder
     shutil.copy(other / "model.safetensors", folder)
     sign()
     assert ": the weights do not fit its config.yaml (" in refused()
