@@ -14,7 +14,6 @@ from seqpipe.bounds import (
     ManyRows,
     NBest,
     NotNegative,
-    Positive,
     Temperature,
     Threads,
     TopP,
@@ -187,7 +186,7 @@ class Sample(ModelOptions):
         "default this folder",
         None,
     )
-    tempo: Positive | None = option(
+    tempo: Annotated[float, real("[4, 10000]")] | None = option(  # what MIDI can hold
         "for music in beats: quarter notes per minute in the MIDI file; null: as in a MIDI prompt, "
         "else 120",
         None,

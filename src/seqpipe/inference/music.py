@@ -13,10 +13,10 @@ from seqpipe.data.music import MIDI, Continuable, Music, Notes, Tunes
 from seqpipe.data.optional_deps import need
 from seqpipe.data.piano_roll import KEYS, LOWEST
 from seqpipe.data.sources.music import PianoRolls
-from seqpipe.errors import DataError, did_you_mean
+from seqpipe.errors import DataError
 from seqpipe.inference.instantiate import Maker
 from seqpipe.inference.model import Model
-from seqpipe.inference.readers import Reader
+from seqpipe.inference.readers import Reader, no_such_file
 
 TEMPO = 120.0  # beats a minute, where nothing says another
 _TICKS = 480  # of MIDI, in a beat
@@ -74,9 +74,7 @@ def read_prompt(model: Model, source: Source | None, typed: str, trust: Sequence
     if not typed or suffix not in known:
         return typed
     if not file.is_file():
-        beside = [one.name for one in file.parent.iterdir()] if file.parent.is_dir() else []
-        text = f"no such file{did_you_mean(file.name, beside)}"
-        raise DataError(f"prompt={typed}: {text}; allowed: {', '.join(known)}")
+        raise no_such_file("prompt", typed, f"a file that ends in {', '.join(known)}")
     column = model.y.column
     reader = Reader(model.config["data"], column, model.y.form, Maker(trust), "source")
     try:

@@ -23,6 +23,7 @@ Format = Literal["csv", "tsv", "jsonl", "parquet", "lines", "source"]
 Line = str | DataError
 STANDARD_INPUT = Path("/dev/stdin")
 _TABLE_OPTIONS = ("delimiter", "quote", "strip", "header")
+_INPUT = "a file, or - for standard input"
 _KEY = "data.source"
 
 
@@ -229,7 +230,7 @@ class Reader:
             yield from self._found_in_pipe(format)
             return
         if format != "source" and not Path(input).is_file():
-            raise _no_such_file(input)
+            raise no_such_file("input", input, _INPUT)
         yield from self._in_format(format, input)
 
     def _in_format(self, format: Format, input: str) -> Iterator[Found]:
@@ -301,7 +302,7 @@ class Reader:
         made: Any = self.maker.find(str(inner.get("_target_")), _KEY)
         if not issubclass(made, FileSource):
             if input != "-" and not Path(input).exists():
-                raise _no_such_file(input)
+                raise no_such_file("input", input, _INPUT)
             text = f"{made.__name__}, which the model was trained on, reads no files"
             raise ConfigError(f"input={input}: {text}; allowed: a table or JSON lines")
         read = _for_input(inner, input)
@@ -357,11 +358,12 @@ def _for_input(node: Mapping[str, Any], input: str) -> dict[str, Any]:
     return {**made, "train": input, "valid": 0.1, "test": 0.1}
 
 
-def _no_such_file(input: str) -> MissingFiles:
-    file = Path(input)
+def no_such_file(key: str, typed: str, allowed: str) -> MissingFiles:
+    """Return the error of an option that names a file that is not there, or a folder."""
+    file = Path(typed)
     beside = [one.name for one in file.parent.iterdir()] if file.parent.is_dir() else []
-    text = f"no such file{did_you_mean(file.name, beside)}"
-    return MissingFiles(f"input={input}: {text}; allowed: a file, or - for standard input")
+    wrong = "is a folder" if file.is_dir() else f"no such file{did_you_mean(file.name, beside)}"
+    return MissingFiles(f"{key}={typed}: {wrong}; allowed: {allowed}")
 
 
 def _with_own_keys(error: DataError) -> DataError:

@@ -23,6 +23,7 @@ from seqpipe.runs.trust import argument_problems, check_data, foreign_targets, m
 from seqpipe.tracking.run_record import RunRecord
 
 _SHOWN = 5
+_OTHER_DATA = "data.path=... to measure other data"
 
 
 class CountedSource(Source):
@@ -81,7 +82,7 @@ def load_split(
     counts: dict[str, int],
     *,
     split: str | None,
-    typed: Sequence[str],
+    typed: Sequence[str] | None,
     own_data: bool,
     trust: Sequence[str],
 ) -> tuple[SequenceData, OtherData]:
@@ -94,6 +95,7 @@ def load_split(
         counts: file -> number of records; filled.
         split: the split; None: test, or the one that `typed` names files for.
         typed: keys that change the data, `data.path=...`; none: the run's own data.
+            None: the command takes no such keys.
         own_data: files that another person's record names may be read.
         trust: modules outside of seqpipe that may be used.
 
@@ -107,7 +109,8 @@ def load_split(
         other = change_data(found.config, typed, split)
     cfg = OmegaConf.create({**found.config, "data": other.data})
     maker = Maker(trust)
-    _check_trust(cfg, found, root, maker, typed=typed, own_data=own_data)
+    instead = "" if typed is None else "input=FILE, or "
+    _check_trust(cfg, found, root, maker, typed=typed or (), own_data=own_data, instead=instead)
     cfg.trainer = {"enable_progress_bar": True}  # nothing else of it is read
     fields = {f"data.{role}": fld for role, fld in (("x", model.x), ("y", model.y)) if fld}
 
@@ -123,12 +126,13 @@ def load_split(
         return field
 
     fitted = {key.removeprefix("data."): field.state() for key, field in fields.items()}
-    with _keys_as_typed(cfg.data.get("path"), typed, other.split):
+    with _keys_as_typed(cfg.data.get("path"), typed or (), other.split):
         data = build_data(cfg, fitted, make, only=other.split, task=model.task)
     changed = data.digests[other.split] != model.facts.get("digests", {}).get(other.split)
     if changed and not typed:
-        text = f"its {other.split} split is not what it was at training; allowed: data.path="
-        raise DataError(f"{found.typed}: {text}... to measure other data")
+        text = f"its {other.split} split is not what it was at training"
+        allowed = "the data of the training" if typed is None else _OTHER_DATA
+        raise DataError(f"{found.typed}: {text}; allowed: {allowed}")
     return data, other
 
 
@@ -155,13 +159,14 @@ def _check_trust(
     *,
     typed: Sequence[str],
     own_data: bool,
+    instead: str,
 ) -> None:
     """Refuse files of this machine that another person's record names; write no cache for it."""
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     for key, node in targets(config["data"], "data"):
         maker.find(str(node["_target_"]), key)
-    how: dict[str, Any] = {"own_data": own_data, "instead": "input=FILE, or "}
-    check_data(found, {**config, "resume": None}, root, typed=typed, **how)
+    how: dict[str, Any] = {"own_data": own_data, "typed": typed, "instead": instead}
+    check_data(found, {**config, "resume": None}, root, **how)
     has_cache = any(one.lstrip("+").startswith("data.cache=") for one in typed)
     if not has_cache and not found.is_own(root):
         cfg.data.cache = None

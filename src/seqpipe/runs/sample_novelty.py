@@ -57,7 +57,7 @@ def compare_with_training(
         DataError: the data cannot be read, or are no longer those of the training.
     """
     in_pieces = is_in_pieces(model.config["data"])
-    how: dict[str, Any] = {"typed": (), "own_data": own_data, "trust": trust}
+    how: dict[str, Any] = {"typed": None, "own_data": own_data, "trust": trust}
     data, _ = load_split(model, found, root, {}, split="train", **how)
     column = data.columns("train").y
     joined = [prompt + model.y.between(prompt, text) + text for text in samples]

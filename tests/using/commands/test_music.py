@@ -11,7 +11,7 @@ from seqpipe.commands import sample as command
 from seqpipe.commands.dispatch import COMMANDS
 from seqpipe.config.command_options import read
 from seqpipe.data.music import disjoint, notes_of_roll, roll_of
-from seqpipe.data.sources.midi import MidiEvents, MidiRolls
+from seqpipe.data.sources.midi import MidiEvents, MidiRolls, tempo_of
 from seqpipe.data.sources.music import PianoRolls
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.music import write_midi
@@ -270,6 +270,7 @@ WRONG = [
         *("piano rolls", {"prompt": "F/high.mid"}),
         "prompt=F/high.mid: roll: G#4 (68) at step 1 is not one of lowest=60 to highest=67",
     ),
+    ("piano rolls", {"prompt": "F/folder.mid"}, "prompt=F/folder.mid: is a folder; allowed: a fil"),
     ("piano rolls", {"prompt": "F/two.json"}, "prompt=F/two.json: holds several pieces; allowed: "),
     ("lines", {"prompt": "F/text.mid"}, "prompt=F/text.mid: is a MIDI file, but the model writes"),
     ("lines", {"prompt": "the", "prompt_steps": 2}, "prompt_steps=2: has no effect without a prom"),
@@ -282,6 +283,7 @@ def test_what_cannot_be_continued_is_refused(run_of, options, tmp_path, name, gi
     (tmp_path / "text.mid").write_text("the cat")
     write_midi(tmp_path / "empty.mid", np.zeros((0, 4), dtype=np.int64), BEAT, 90.0)
     write_midi(tmp_path / "high.mid", np.array([[0, 4, 68, 80]]), BEAT, 90.0)
+    (tmp_path / "folder.mid").mkdir()
     (tmp_path / "two.json").write_text("[[[60]], [[62]]]")
     if "prompt" in given:
         given = {**given, "prompt": given["prompt"].replace("F/", f"{tmp_path}/")}
@@ -308,3 +310,26 @@ def test_the_options_of_music_can_be_typed():
     words = ["run=latest", "prompt=a.mid", "prompt_steps=16", "tempo=72.5"]
     typed = read(COMMANDS["sample"].options, words, "sample")
     assert (typed.prompt, typed.prompt_steps, typed.tempo) == ("a.mid", 16, 72.5)
+
+
+@pytest.mark.parametrize("tempo", ["3.9", "10001"])
+def test_a_tempo_that_a_midi_file_cannot_hold_is_refused(tempo):
+    with pytest.raises(ConfigError) as caught:
+        read(COMMANDS["sample"].options, ["run=latest", f"tempo={tempo}"], "sample")
+    allowed = "allowed: a number in [4, 10000] or null"
+    assert caught.value.problems == [f"tempo={tempo}: out of range; {allowed}"]
+
+
+@pytest.mark.parametrize("tempo", [4, 10_000])
+def test_the_slowest_and_the_fastest_tempo_are_those_of_the_file(tmp_path, tempo):
+    path = write_midi(tmp_path / "a.mid", np.array([[0, 4, 68, 80]]), BEAT, tempo)
+    assert tempo_of(path) == pytest.approx(tempo, rel=1e-4)
+
+
+def test_a_file_of_no_time_at_all_has_no_tempo(tmp_path):
+    path = write_midi(tmp_path / "a.mid", np.array([[0, 4, 68, 80]]), BEAT, 120.0)
+    written = b"\xff\x51\x03"
+    before, found, after = path.read_bytes().partition(written)
+    assert found
+    path.write_bytes(before + written + bytes(3) + after[3:])
+    assert tempo_of(path) is None

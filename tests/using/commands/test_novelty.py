@@ -1,6 +1,7 @@
 """Samples compared with the training split: which are copies, and their longest copied passages."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from seqpipe.commands import sample as command
 from seqpipe.commands.dispatch import COMMANDS
 from seqpipe.config.command_options import read
 from seqpipe.data.columns import Chunk, Column
-from seqpipe.errors import ConfigError
+from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference import novelty
 from seqpipe.inference.model import Model
 from seqpipe.inference.novelty import compare, longest_copies
@@ -131,6 +132,22 @@ def test_a_model_that_writes_nothing_is_refused_for_that(run_of, options, tmp_pa
         command.run(options("sample", run=run_of("category of text"), novelty=True), tmp_path)
     (problem,) = caught.value.problems
     assert problem.startswith("ManyToOne: writes no new sequences; allowed: ")
+
+
+def test_refusals_of_the_training_data_name_only_options_that_sample_has(run_of, options, tmp_path):
+    run = run_of("lines")
+    path = Path(run) / "model" / "data" / "seqpipe" / "facts.json"
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ConfigError) as elsewhere:
+        command.run(options("sample", run=run, novelty=True), tmp_path / "other")
+    assert str(elsewhere.value).endswith("; allowed: own_data=true, if you trust them")
+    facts = json.loads(path.read_text())
+    facts["digests"]["train"] = "another"
+    path.write_text(json.dumps(facts))
+    with pytest.raises(DataError) as changed:
+        command.run(options("sample", run=run, novelty=True), tmp_path)
+    wrong = "its train split is not what it was at training; allowed: the data of the training"
+    assert changed.value.problems == [f"run={run}: {wrong}"]
 
 
 @pytest.mark.parametrize("word", ["log=false", "own_data=true"])

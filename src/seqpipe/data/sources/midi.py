@@ -1,5 +1,6 @@
 """MIDI files, read with symusic: as piano rolls or as events."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,14 +77,17 @@ def _score(symusic: ModuleType, file: Path) -> Any:
 
 
 def tempo_of(file: Path) -> float | None:
-    """Return the first tempo of a MIDI file in beats (quarter notes) per minute; None without one.
+    """Return the first tempo of a MIDI file in beats (quarter notes) per minute.
+
+    None without one, and where it is 0 microseconds a beat.
 
     Raises:
         ConfigError: symusic is not installed.
         DataError: not a MIDI file.
     """
     tempos = _score(need("symusic", extra="midi", what="tempo"), file).tempos
-    return float(tempos[0].qpm) if len(tempos) else None
+    found = float(tempos[0].qpm) if len(tempos) else None
+    return None if found == math.inf else found
 
 
 @dataclass(kw_only=True)
