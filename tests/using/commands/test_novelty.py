@@ -136,14 +136,14 @@ def test_a_model_that_writes_nothing_is_refused_for_that(run_of, options, tmp_pa
 
 def test_refusals_of_the_training_data_name_only_options_that_sample_has(run_of, options, tmp_path):
     run = run_of("lines")
-    path = Path(run) / "model" / "data" / "seqpipe" / "facts.json"
+    path = Path(run) / "model" / "data" / "seqpipe" / "seqpipe.json"
     (tmp_path / "other").mkdir()
     with pytest.raises(ConfigError) as elsewhere:
         command.run(options("sample", run=run, novelty=True), tmp_path / "other")
     assert str(elsewhere.value).endswith("; allowed: own_data=true, if you trust them")
-    facts = json.loads(path.read_text())
-    facts["digests"]["train"] = "another"
-    path.write_text(json.dumps(facts))
+    told = json.loads(path.read_text())
+    told["facts"]["digests"]["train"] = "another"
+    path.write_text(json.dumps(told))
     with pytest.raises(DataError) as changed:
         command.run(options("sample", run=run, novelty=True), tmp_path)
     wrong = "its train split is not what it was at training; allowed: the data of the training"
