@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -170,6 +171,13 @@ class Records:
             fcntl.flock(lock, fcntl.LOCK_EX)
             dated = {**run, "version": recipe.version()}
             runs = {**self.runs(), self.key(recipe, row, seed): dated}
-            unfinished = self.path.with_suffix(".tmp")
-            unfinished.write_text(json.dumps(runs, indent=1, sort_keys=True) + "\n")
-            unfinished.replace(self.path)
+            write(self.path, json.dumps(runs, indent=1, sort_keys=True) + "\n")
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file at once, as others may be reading it; the same text is left alone."""
+    if path.is_file() and path.read_text() == text:
+        return
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    unfinished.write_text(text)
+    unfinished.replace(path)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from measuring import machine
-from recipes import HERE, Recipe, Records, Row, all_recipes
+from recipes import HERE, Recipe, Records, Row, all_recipes, write
 from results_page import note_in_recipe, page
 
 PAGE, RECORDS = HERE / "docs" / "results.md", HERE / "docs" / "results.json"
@@ -128,10 +128,10 @@ def main() -> None:
                 print(f"## {records.key(recipe, row, seed)}", flush=True)
                 records.add(recipe, row, seed, train(recipe, row, seed, data))
                 note_in_recipe(recipe, records)
-                PAGE.write_text(page(recipes, records))
+                write(PAGE, page(recipes, records))
     for recipe in recipes:
         note_in_recipe(recipe, records)
-    PAGE.write_text(page(recipes, records))
+    write(PAGE, page(recipes, records))
 
 
 if __name__ == "__main__":

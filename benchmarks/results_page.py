@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from recipes import EXPERIMENTS, Recipe, Records, Row
+from recipes import EXPERIMENTS, Recipe, Records, Row, write
 
 COLUMNS = (
     *("row", "options", "ours", "published", "goal", "reached", "baseline"),
@@ -199,4 +199,4 @@ def note_in_recipe(recipe: Recipe, records: Records) -> None:
     head = next(place for place, line in enumerate(lines) if not line.startswith("#"))
     kept = [line for line in lines[:head] if not line.startswith(("# Result, ", "#   "))]
     block = textwrap.wrap(text, 98, initial_indent="# ", subsequent_indent="#   ")
-    path.write_text("\n".join([*kept, *block, *lines[head:]]) + "\n")
+    write(path, "\n".join([*kept, *block, *lines[head:]]) + "\n")

@@ -186,7 +186,7 @@ def test_tags_are_read_in_lanes_with_their_x(source_of):
         (
             {"batch_tokens": 64},
             "data.batch_tokens=64: data.bptt has batches of data.batch_size sequences; allowed: "
-            "null",
+            "null, or data.bptt=null",
         ),
     ],
 )

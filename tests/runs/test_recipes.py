@@ -11,7 +11,9 @@ from seqpipe.config.commandline import check
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
-from recipes import Recipe, all_recipes  # noqa: E402
+import results_page  # noqa: E402
+from recipes import Recipe, Records, all_recipes, write  # noqa: E402
+from results_page import note_in_recipe  # noqa: E402
 
 RECIPES = all_recipes()
 
@@ -22,6 +24,38 @@ def test_every_row_and_remedy_is_a_command_that_is_accepted(recipe: Recipe) -> N
         typed = recipe.command(row, "data")
         one_fold = ["fold=0"] if any(word.startswith("folds=") for word in typed) else []
         assert check([*typed, "hydra.mode=RUN", *one_fold]).problems == [], row.name
+
+
+def test_a_file_that_others_read_is_replaced_at_once_and_the_same_text_is_left_alone(tmp_path):
+    path = tmp_path / "page.md"
+    write(path, "a\n")
+    before = path.stat()
+    write(path, "a\n")
+    assert path.stat() == before
+    with path.open() as reader:
+        write(path, "b\n")
+        assert reader.read() == "a\n"
+    assert path.read_text() == "b\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_results_are_noted_in_the_recipe_once_however_often_the_page_is_made(tmp_path, monkeypatch):
+    recipe = next(one for one in RECIPES if one.recipe == "chung2014_jsb")
+    monkeypatch.setattr(results_page, "EXPERIMENTS", tmp_path)
+    path = tmp_path / "chung2014_jsb.yaml"
+    path.write_text("# one line\na: 1\n")
+    records = Records(tmp_path / "results.json")
+    note_in_recipe(recipe, records)
+    assert path.read_text() == "# one line\na: 1\n"
+    run = {"metrics": {"test/loss": 9.0}, "seconds": 60, "machine": "one core"}
+    for seed in (0, 1):
+        records.add(recipe, recipe.rows[1], seed, run)
+        note_in_recipe(recipe, records)
+        note_in_recipe(recipe, records)
+    noted = (
+        "# Result, nats per step, summed over 88 keys: GRU 9 ± 0 (2 seeds), 60 s a run. one core.\n"
+    )
+    assert path.read_text() == f"# one line\n{noted}a: 1\n"
 
 
 @pytest.mark.realdata

@@ -89,7 +89,8 @@ def step_faults(
             f"data.window={window} cuts the sequences already; allowed: null, or data.window=null",
         )
     if batch_tokens is not None and bptt is not None:
-        yield "batch_tokens", "data.bptt has batches of data.batch_size sequences; allowed: null"
+        text = "data.bptt has batches of data.batch_size sequences"
+        yield "batch_tokens", f"{text}; allowed: null, or data.bptt=null"
     if eval_window is not None and window is None and bptt is None:
         wrong = "the training sequences are not cut"
         yield "eval_window", f"{wrong}; allowed: null, or also data.window"
