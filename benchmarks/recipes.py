@@ -14,7 +14,7 @@ import yaml
 
 HERE = Path(__file__).resolve().parent.parent
 FILE, CONF = HERE / "benchmarks" / "recipes.yaml", HERE / "conf"
-EXPERIMENTS = CONF / "experiment"
+EXPERIMENTS, LOCK = CONF / "experiment", HERE / "outputs" / "results.lock"
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,8 @@ class Records:
 
     def add(self, recipe: Recipe, row: Row, seed: int, run: dict[str, Any]) -> None:
         """Records a run beside those that other processes have recorded meanwhile."""
-        with self.path.with_suffix(".lock").open("w") as lock:
+        LOCK.parent.mkdir(exist_ok=True)
+        with LOCK.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             dated = {**run, "version": recipe.version()}
             runs = {**self.runs(), self.key(recipe, row, seed): dated}
