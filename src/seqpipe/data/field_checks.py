@@ -84,13 +84,11 @@ def step_faults(
         also = "data.max_length with data.longer=truncate"
         yield "keep", f"nothing is truncated; allowed: first, or also {also}"
     if window is not None and bptt is not None:
-        yield (
-            "bptt",
-            f"data.window={window} cuts the sequences already; allowed: null, or data.window=null",
-        )
+        wrong = f"data.window={window} cuts the sequences already"
+        yield "bptt", f"{wrong}; allowed: null, or data.window=null"
     if batch_tokens is not None and bptt is not None:
-        text = "data.bptt has batches of data.batch_size sequences"
-        yield "batch_tokens", f"{text}; allowed: null, or data.bptt=null"
+        wrong = "data.bptt has batches of data.batch_size sequences"
+        yield "batch_tokens", f"{wrong}; allowed: null, or data.bptt=null"
     if eval_window is not None and window is None and bptt is None:
         wrong = "the training sequences are not cut"
         yield "eval_window", f"{wrong}; allowed: null, or also data.window"
