@@ -156,9 +156,12 @@ class Records:
         return " ".join([*recipe.command(row, "DATA"), f"seed={seed}"])
 
     def find(self, recipe: Recipe, row: Row, seed: int) -> dict[str, Any] | None:
-        """The record of a run; None: it has not run, or its settings have changed since."""
+        """The record of a run; None: it has not run so, or lacks a metric that is asked for now."""
         run = self.runs().get(self.key(recipe, row, seed))
-        return run if run is not None and run["version"] == recipe.version() else None
+        asked = {f"test/{metric}" for metric in (recipe.metric, *recipe.also)}
+        if run is None or run["version"] != recipe.version() or not asked <= set(run["metrics"]):
+            return None
+        return run
 
     def of_row(self, recipe: Recipe, row: Row) -> list[dict[str, Any]]:
         """The records of all seeds of a row that have run."""

@@ -127,6 +127,8 @@ def main() -> None:
             if records.find(recipe, row, seed) is None:
                 print(f"## {records.key(recipe, row, seed)}", flush=True)
                 records.add(recipe, row, seed, train(recipe, row, seed, data))
+                if records.find(recipe, row, seed) is None:
+                    raise SystemExit(f"{recipe.recipe}: the test has no {recipe.metric}, or also:")
                 note_in_recipe(recipe, records)
                 write(PAGE, page(recipes, records))
     for recipe in recipes:
