@@ -8,7 +8,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from packaged import data_node
-from seqpipe.config.adjustments import settle_path
+from seqpipe.config.adjustments import settle
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.instantiate import Maker
 from seqpipe.runs.measured_data import CountedSource, describe_counts
@@ -105,7 +105,7 @@ def trained(name, *overrides):
     for one in overrides:
         key, _, value = one.partition("=")
         OmegaConf.update(cfg, key, yaml.safe_load(value))
-    settle_path(cfg)
+    settle(cfg)
     config = OmegaConf.to_container(cfg, resolve=True)
     return config
 
