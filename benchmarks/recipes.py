@@ -7,6 +7,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,11 @@ class Recipe:
         """The number of seeds of a row."""
         return self.seeds if row.seeds is None else row.seeds
 
+    def lacking(self, metrics: Mapping[str, Any]) -> list[str]:
+        """The metrics of the test that the page shows and a run has not."""
+        asked = [f"test/{metric}" for metric in (self.metric, *self.also)]
+        return [name for name in asked if name not in metrics]
+
     def reached(self, goal: float, value: float) -> bool:
         """True where a figure reaches its goal."""
         return value <= goal if self.better == "low" else value >= goal
@@ -137,12 +143,15 @@ def all_recipes() -> list[Recipe]:
 class Records:
     """The recorded runs, in a file that several benchmarks may write at the same time.
 
+    It is read once: runs that others have recorded since are in another `Records`.
+
     Args:
         path: of the file; it need not be there.
     """
 
     path: Path
 
+    @cached_property
     def runs(self) -> dict[str, dict[str, Any]]:
         """All of them, by command and seed."""
         found: dict[str, dict[str, Any]] = {}
@@ -157,9 +166,8 @@ class Records:
 
     def find(self, recipe: Recipe, row: Row, seed: int) -> dict[str, Any] | None:
         """The record of a run; None: it has not run so, or lacks a metric that is asked for now."""
-        run = self.runs().get(self.key(recipe, row, seed))
-        asked = {f"test/{metric}" for metric in (recipe.metric, *recipe.also)}
-        if run is None or run["version"] != recipe.version() or not asked <= set(run["metrics"]):
+        run = self.runs.get(self.key(recipe, row, seed))
+        if run is None or run["version"] != recipe.version() or recipe.lacking(run["metrics"]):
             return None
         return run
 
@@ -168,14 +176,14 @@ class Records:
         found = (self.find(recipe, row, seed) for seed in range(recipe.seeds_of(row)))
         return [run for run in found if run is not None]
 
-    def add(self, recipe: Recipe, row: Row, seed: int, run: dict[str, Any]) -> None:
+    def add(self, recipe: Recipe, row: Row, seed: int, run: dict[str, Any]) -> "Records":
         """Records a run beside those that other processes have recorded meanwhile."""
         LOCK.parent.mkdir(exist_ok=True)
         with LOCK.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            dated = {**run, "version": recipe.version()}
-            runs = {**self.runs(), self.key(recipe, row, seed): dated}
+            runs = {**Records(self.path).runs, self.key(recipe, row, seed): run}
             write(self.path, json.dumps(runs, indent=1, sort_keys=True) + "\n")
+        return Records(self.path)
 
 
 def write(path: Path, text: str) -> None:

@@ -37,33 +37,33 @@ def train(recipe: Recipe, row: Row, seed: int, data: Path) -> dict[str, Any]:
     """Runs one command.
 
     Raises:
-        SystemExit: it failed.
+        SystemExit: it failed, or has not measured what the page shows.
     """
     threads = f"trainer.threads={recipe.threads}"
     overrides = [*recipe.command(row, str(data)), f"seed={seed}", threads, "logger=none"]
     folds = any(word.startswith("folds=") for word in overrides)
-    environment = {  # this checkout, whatever is installed
-        **os.environ,
-        "PYTHONPATH": str(HERE / "src"),
-        "OMP_NUM_THREADS": str(recipe.threads),
-    }
+    version = recipe.version()  # of the files that the run is going to read
     with tempfile.TemporaryDirectory() as folder:
         where = ["hydra.sweep.dir"] if folds else ["hydra.mode=RUN", "hydra.run.dir"]
         command = [sys.executable, "-m", "seqpipe", *overrides, *where]
         command[-1] += f"={folder}/run"
         begin = time.perf_counter()
-        done = subprocess.run(command, cwd=folder, env=environment, stderr=subprocess.PIPE)
+        here = environment(recipe)
+        done = subprocess.run(command, cwd=folder, env=here, stderr=subprocess.PIPE)
         seconds = time.perf_counter() - begin
         if done.returncode:
             raise SystemExit(f"{shlex.join(command[2:])} failed:\n{done.stderr.decode()[-3000:]}")
         metrics = (pooled if folds else tested)(Path(folder) / "run")
-        samples = None if recipe.samples is None else sampled(Path(folder), recipe.samples)
+        if lacking := recipe.lacking(metrics):
+            raise SystemExit(f"{recipe.recipe}: the run has no {', '.join(lacking)}")
+        samples = None if recipe.samples is None else sampled(recipe, Path(folder))
     return {
         "samples": samples,
         "metrics": {name: value for name, value in metrics.items() if name.startswith(KEPT)},
         "seconds": round(seconds),
         "machine": "{processor}, {cores} cores; torch {torch}".format(**machine()),
         "commit": _commit(),
+        "version": version,
         "date": datetime.date.today().isoformat(),
     }
 
@@ -74,11 +74,17 @@ def tested(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def sampled(folder: Path, options: str) -> dict[str, Any]:
+def environment(recipe: Recipe) -> dict[str, str]:
+    """That of the commands of a recipe: this checkout, whatever is installed."""
+    here = {"PYTHONPATH": str(HERE / "src"), "OMP_NUM_THREADS": str(recipe.threads)}
+    return {**os.environ, **here}
+
+
+def sampled(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """What the model of `run` in a folder writes; how much of it is in its training split."""
     command = [sys.executable, "-m", "seqpipe", "sample", "run=run", "novelty=true", "seed=1"]
-    here = {**os.environ, "PYTHONPATH": str(HERE / "src")}
-    subprocess.run([*command, *shlex.split(options)], cwd=folder, env=here, check=True)
+    command += shlex.split(recipe.samples or "")
+    subprocess.run(command, cwd=folder, env=environment(recipe), check=True)
     (file,) = (folder / "run" / "evaluations").glob("samples*.json")
     rows = json.loads(file.read_text())
     copied = [row["longest_copy"] for row in rows]
@@ -124,11 +130,10 @@ def main() -> None:
         for row, seed in recipe.runs() if recipe.recipe in arguments.only else ():
             if arguments.seeds is not None and seed >= arguments.seeds:
                 continue
+            records = Records(RECORDS)  # another benchmark may have run it
             if records.find(recipe, row, seed) is None:
                 print(f"## {records.key(recipe, row, seed)}", flush=True)
-                records.add(recipe, row, seed, train(recipe, row, seed, data))
-                if records.find(recipe, row, seed) is None:
-                    raise SystemExit(f"{recipe.recipe}: the test has no {recipe.metric}, or also:")
+                records = records.add(recipe, row, seed, train(recipe, row, seed, data))
                 note_in_recipe(recipe, records)
                 write(PAGE, page(recipes, records))
     for recipe in recipes:

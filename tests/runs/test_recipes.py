@@ -48,8 +48,9 @@ def test_results_are_noted_in_the_recipe_once_however_often_the_page_is_made(tmp
     note_in_recipe(recipe, records)
     assert path.read_text() == "# one line\na: 1\n"
     run = {"metrics": {"test/loss": 9.0}, "seconds": 60, "machine": "one core"}
+    run["version"] = recipe.version()
     for seed in (0, 1):
-        records.add(recipe, recipe.rows[1], seed, run)
+        records = records.add(recipe, recipe.rows[1], seed, run)
         note_in_recipe(recipe, records)
         note_in_recipe(recipe, records)
     noted = (
