@@ -57,6 +57,8 @@ class Recipe:
         seeds: seeds 0, 1, ... of each row.
         threads: of a run. The number of threads changes the last digits, and what they grow to.
         samples: options of `sample` that draws texts from each trained model; None: none are drawn.
+        language_model: the words that `train` one on the same transcripts, and those of an
+            `evaluate` with it, whose metrics are `NAME_with_lm`; None: there is none.
         note: a sentence for the page.
     """
 
@@ -75,6 +77,7 @@ class Recipe:
     seeds: int = 3
     threads: int = 1
     samples: str | None = None
+    language_model: Mapping[str, str] | None = None
     note: str = ""
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ from typing import Any
 from measuring import machine
 from recipes import HERE, Recipe, Records, Row, all_recipes, write
 from results_page import note_in_recipe, page
+from trained_models import environment, recognised, sampled
 
 PAGE, RECORDS = HERE / "docs" / "results.md", HERE / "docs" / "results.json"
 KEPT = ("test/", "best/", "baseline/", "parameters")  # of the metrics of a run
@@ -54,6 +55,8 @@ def train(recipe: Recipe, row: Row, seed: int, data: Path) -> dict[str, Any]:
         if done.returncode:
             raise SystemExit(f"{shlex.join(command[2:])} failed:\n{done.stderr.decode()[-3000:]}")
         metrics = (pooled if folds else tested)(Path(folder) / "run")
+        if recipe.language_model is not None:
+            metrics |= recognised(recipe, Path(folder), overrides)
         if lacking := recipe.lacking(metrics):
             raise SystemExit(f"{recipe.recipe}: the run has no {', '.join(lacking)}")
         samples = None if recipe.samples is None else sampled(recipe, Path(folder))
@@ -72,28 +75,6 @@ def tested(folder: Path) -> dict[str, Any]:
     """The metrics of one run."""
     metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     return metrics
-
-
-def environment(recipe: Recipe) -> dict[str, str]:
-    """That of the commands of a recipe: this checkout, whatever is installed."""
-    here = {"PYTHONPATH": str(HERE / "src"), "OMP_NUM_THREADS": str(recipe.threads)}
-    return {**os.environ, **here}
-
-
-def sampled(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """What the model of `run` in a folder writes; how much of it is in its training split."""
-    command = [sys.executable, "-m", "seqpipe", "sample", "run=run", "novelty=true", "seed=1"]
-    command += shlex.split(recipe.samples or "")
-    subprocess.run(command, cwd=folder, env=environment(recipe), check=True)
-    (file,) = (folder / "run" / "evaluations").glob("samples*.json")
-    rows = json.loads(file.read_text())
-    copied = [row["longest_copy"] for row in rows]
-    return {
-        "texts": [row["sample"] for row in rows[:3]],
-        "in_training": sum(row["in_training"] for row in rows) / len(rows),
-        "longest_copy": max(copied),
-        "mean_copy": sum(copied) / len(copied),
-    }
 
 
 def pooled(folder: Path) -> dict[str, Any]:

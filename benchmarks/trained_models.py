@@ -1,0 +1,57 @@
+"""What a trained model of a recipe writes, and what it recognises beside a language model."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recipes import HERE, Recipe
+
+
+def environment(recipe: Recipe) -> dict[str, str]:
+    """That of the commands of a recipe: this checkout, whatever is installed."""
+    here = {"PYTHONPATH": str(HERE / "src"), "OMP_NUM_THREADS": str(recipe.threads)}
+    return {**os.environ, **here}
+
+
+def sampled(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """What the model of `run` in a folder writes; how much of it is in its training split."""
+    _seqpipe(recipe, folder, "sample", "run=run", "novelty=true", "seed=1", recipe.samples or "")
+    (file,) = (folder / "run" / "evaluations").glob("samples*.json")
+    rows = json.loads(file.read_text())
+    copied = [row["longest_copy"] for row in rows]
+    return {
+        "texts": [row["sample"] for row in rows[:3]],
+        "in_training": sum(row["in_training"] for row in rows) / len(rows),
+        "longest_copy": max(copied),
+        "mean_copy": sum(copied) / len(copied),
+    }
+
+
+def recognised(recipe: Recipe, folder: Path, overrides: Sequence[str]) -> dict[str, float]:
+    """The metrics of the test with a language model in the beam: `test/NAME_with_lm`.
+
+    The language model is trained here, on the transcripts of the recipe's own training split.
+
+    Args:
+        recipe: with a `language_model`.
+        folder: that has `run`.
+        overrides: of the recipe's command; those of its data and its seed are used.
+    """
+    options = recipe.language_model or {}
+    same = [word for word in overrides if word.startswith(("data.path=", "seed=", "trainer.th"))]
+    _seqpipe(recipe, folder, options["train"], *same, "logger=none", "hydra.run.dir=language_model")
+    _seqpipe(recipe, folder, "evaluate", "run=run", "lm=language_model", options["evaluate"])
+    (file,) = (folder / "run" / "evaluations").glob("evaluation_test*.json")
+    rows = [row for row in json.loads(file.read_text()) if row["slice"] == "all"]
+    return {f"test/{row['metric']}_with_lm": row["value"] for row in rows}
+
+
+def _seqpipe(recipe: Recipe, folder: Path, *words: str) -> None:
+    typed = [part for word in words for part in shlex.split(word)]
+    command = [sys.executable, "-m", "seqpipe", *typed]
+    subprocess.run(command, cwd=folder, env=environment(recipe), check=True)
