@@ -357,13 +357,18 @@ def test_the_expected_first_loss_is_that_of_outputs_of_0(build, ragged, shape):
     assert value == pytest.approx(task.loss(zeros, batch, training=False).item(), rel=1e-6)
 
 
-def test_what_is_expected_of_numbers_and_what_their_mean_would_get():
+def test_what_is_expected_of_numbers_and_what_a_constant_would_get():
     spec = FieldSpec("values", 1)
-    task = Regression(y=spec)
-    y = torch.tensor([[[1.0], [3.0], [9e9]]])
-    batch = SequenceBatch(None, None, y, torch.tensor([2]), torch.tensor([0]))
-    assert task.untrained_loss(batch) == (5.0, "mean of y^2")
-    assert task.marginal_loss(batch) == (1.0, "variance of y")
+    y = torch.tensor([[[1.0], [3.0], [-8.0], [9e9]]])
+    batch = SequenceBatch(None, None, y, torch.tensor([3]), torch.tensor([0]))
+    squared, absolute = Regression(y=spec), Regression(y=spec, loss="absolute")
+    assert squared.untrained_loss(batch) == (pytest.approx(74 / 3), "mean of y^2")
+    assert squared.marginal_loss(batch) == (pytest.approx(74 / 3 - 16 / 9), "variance of y")
+    assert absolute.untrained_loss(batch) == (4.0, "mean of |y|")
+    assert absolute.marginal_loss(batch) == (
+        pytest.approx(11 / 3),
+        "mean distance to the median of y",
+    )
 
 
 def test_the_marginal_is_the_entropy_of_the_training_labels():

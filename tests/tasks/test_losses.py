@@ -179,3 +179,23 @@ def test_a_task_refuses_another_kind_of_y(name):
         ConfigError, match=f"task={name}: y is of kind {other.kind}; allowed: a y of kind"
     ):
         kind(y=other, **sizes)
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (4, 6, 2)])
+def test_the_absolute_loss_is_least_at_the_median(shape, batch_of):
+    """Of each number on its own; steps after the end of a sequence are left out."""
+    y = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    batch = batch_of(y, None if len(shape) == 2 else [6, 1, 4, 2])
+    real = y if batch.y_lengths is None else y[Task.mask(batch)]
+    kind = "number" if len(shape) == 2 else "values"
+    absolute = Regression(y=FieldSpec(kind, 2), loss="absolute")
+    squared = Regression(y=FieldSpec(kind, 2))
+    for task, best in ((absolute, real.median(dim=0).values), (squared, real.mean(dim=0))):
+        constant = best.expand(shape)
+        least = task.loss(constant, batch, training=True)
+        wanted = (real - best).abs() if task is absolute else (real - best) ** 2
+        assert least.item() == pytest.approx(wanted.mean().item(), rel=1e-5)
+        sums, units = task.losses(constant, batch)
+        assert (sums.sum() / units.sum()).item() == pytest.approx(least.item(), rel=1e-5)
+        for step in (-0.5, 0.5):
+            assert task.loss(constant + step, batch, training=True) > least

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
@@ -21,14 +22,19 @@ from seqpipe.tasks.metrics import MeanError
 from seqpipe.tasks.real_steps import mean_over_real, real_steps
 
 
+_LOSSES = {"squared": nn.functional.mse_loss, "absolute": nn.functional.l1_loss}
+
+
 class Regression(Task):
-    """Mean squared error, and mean absolute error beside it.
+    """Mean squared error and mean absolute error.
 
     The loss is that of the numbers the model learns, standardised ones where the field
     standardizes; MSE and MAE are in the units of the data.
 
     Args:
         y: kind `number`, or `values`: numbers for each step, of which real ones count.
+        loss: of an error. `squared` learns the mean of what may follow; `absolute` its median,
+            which the mean absolute error rewards and a few large errors hardly move.
         monitor: see `Task`.
         mode: see `Task`.
     """
@@ -43,10 +49,12 @@ class Regression(Task):
         self,
         *,
         y: FieldSpec,
+        loss: Literal["squared", "absolute"] = "squared",
         monitor: Monitor = "val/mse",
         mode: Literal["min", "max"] = "min",
     ) -> None:
         super().__init__(y=y, monitor=monitor, mode=mode)
+        self._error = _LOSSES[loss]
 
     def metric_names(self) -> list[str]:
         """Loss, MSE, MAE."""
@@ -55,26 +63,34 @@ class Regression(Task):
     def loss(self, outputs: Tensor, batch: SequenceBatch, *, training: bool) -> Tensor:
         """Outputs and y: (B, K), or (B, T, K)."""
         if batch.y_lengths is None:
-            return nn.functional.mse_loss(precise(outputs), precise(batch.y))
+            return self._error(precise(outputs), precise(batch.y))
         mask = Task.mask(batch)
         answers, y = map(precise, real_steps(mask, outputs, batch.y))
-        errors = nn.functional.mse_loss(answers, y, reduction="none").mean(dim=-1)
+        errors = self._error(answers, y, reduction="none").mean(dim=-1)
         return mean_over_real(errors, mask)
 
     def losses(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """See `Task`. Outputs and y: (B, K), or (B, T, K)."""
         answers, y = _real(outputs, batch)
-        errors = nn.functional.mse_loss(answers, y, reduction="none").mean(dim=-1)
+        errors = self._error(answers, y, reduction="none").mean(dim=-1)
         return sums_by_example(errors, batch), self.unit_counts(batch)
 
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
-        """The mean of y squared, the loss of outputs 0."""
-        return float(_wide(batch).square().mean()), "mean of y^2"
+        """The loss of outputs 0: the mean of y squared, or of its magnitude."""
+        y = _wide(batch)
+        text = "mean of y^2" if self._squared else "mean of |y|"
+        return float(self._error(torch.zeros_like(y), y)), text
 
     def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str]:
-        """The variance of y in this batch: the loss of its mean."""
+        """The loss of the best constant of this batch, its mean or its median."""
         y = _wide(batch)
-        return float(y.var(dim=0, correction=0).mean()), "variance of y"
+        if self._squared:
+            return float(y.var(dim=0, correction=0).mean()), "variance of y"
+        return float((y - y.median(dim=0).values).abs().mean()), "mean distance to the median of y"
+
+    @property
+    def _squared(self) -> bool:
+        return self._error is nn.functional.mse_loss
 
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Tensor:
         """The outputs are the answer, (B, K) or (B, T, K)."""
