@@ -21,7 +21,6 @@ from seqpipe.tasks.metric_sums import sums_by_example
 from seqpipe.tasks.metrics import MeanError
 from seqpipe.tasks.real_steps import mean_over_real, real_steps
 
-
 _LOSSES = {"squared": nn.functional.mse_loss, "absolute": nn.functional.l1_loss}
 
 
