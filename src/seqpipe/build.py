@@ -184,7 +184,8 @@ def build_model(cfg: DictConfig, spec: SequenceSpec, output_size: int | None = N
     make_model = instantiate(cfg.architecture, "architecture")
     try:
         with refusing(cfg, "architecture", "cell"):
-            model = make_sized_model(make_model, spec, output_size)
+            longest_x = cfg.data.get("max_length")
+            model = make_sized_model(make_model, spec, output_size, longest_x)
     except (RuntimeError, TypeError) as error:  # torch has no class for either
         if not re.search("allocate memory|[Oo]verflow", str(error)):
             raise

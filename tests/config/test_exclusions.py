@@ -153,6 +153,11 @@ EXCLUSIONS = [
         "allowed: architecture.head=linear, or data of task=tagging",
     ),
     (
+        "architecture.pooling=flatten",
+        "architecture.pooling=flatten: has weights for each step, so the greatest number of steps "
+        "must be known; allowed: with data.max_length=57, or max, mean, last",
+    ),
+    (
         "data=copy_memory architecture.head=crf task.label_smoothing=0.1",
         "task.label_smoothing=0.1: smooths the tags of one step, but a CRF predicts "
         "whole sequences; allowed: 0",
@@ -313,6 +318,7 @@ ACCEPTED = [
     "trainer.max_epochs=-1 trainer.max_steps=10 scheduler=cosine",
     "trainer.limit_train_batches=3 trainer.limit_val_batches=0.5 trainer.gradient_clip_val=null",
     "architecture.head.hidden=[64,32] architecture.pooling=mean",
+    "architecture.pooling=flatten data.max_length=8",
     "data=copy_memory architecture.head=crf task.class_weights=sqrt data.window=64",
     "data=copy_memory architecture.head.hidden=[64] architecture.head=crf",
     "data=dates bidirectional=true architecture.encoder.learn_initial_state=true",

@@ -91,6 +91,7 @@ def make(architecture, task, x, y, cell="lstm", *, head=Head, scale=0.6, **optio
     names = {"depth", "bidirectional", "learn_initial_state"}
     stack = {name: options.pop(name) for name in names & options.keys()}
     stack = functools.partial(RecurrentStack, cell=make_cell, hidden_size=6, **stack)
+    longest_x = options.pop("longest_x", None)
     parts = {ManyToOne: ["encoder"], ManyToMany: ["encoder"], OneToMany: ["decoder"]}
     parts = dict.fromkeys(parts.get(architecture, ["encoder", "decoder"]), stack)
     if architecture is OneToOne:
@@ -100,11 +101,12 @@ def make(architecture, task, x, y, cell="lstm", *, head=Head, scale=0.6, **optio
     task = make_informed_task(task, spec.y, longest_y=5, crf=head is CRFHead)
     torch.manual_seed(0)
     architecture = functools.partial(architecture, head=head, **parts, **options)
-    network = make_sized_model(architecture, spec, task.output_size)
+    network = make_sized_model(architecture, spec, task.output_size, longest_x)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.uniform_(-scale, scale)
-    data = {"x": {"column": "text"}, "y": {"column": "label"}, "max_length": None}
+    data = {"x": {"column": "text"}, "y": {"column": "label"}}
+    data |= {"max_length": longest_x, "longer": "truncate", "keep": "first"}
     return Model({"data": data}, x, y, spec, task, network, {})
 
 

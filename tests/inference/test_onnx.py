@@ -67,6 +67,13 @@ MODELS = {
         )
         for pooling in ("last", "mean", "max")
     },
+    "flattened": (
+        ManyToOne,
+        Classification,
+        "words",
+        "category",
+        {"pooling": "flatten", "longest_x": 20},
+    ),
     "vectors": (OneToOne, Classification, "vector", "category", {}),
     "a number": (ManyToOne, Regression, "series", "number", {}),
     "labels": (ManyToOne, MultiLabel, "words", "labels", {}),
@@ -86,6 +93,24 @@ MODELS = {
     "tags by a crf": (ManyToMany, Tagging, "words", "tags", {"head": CRFHead}),
     "a transcript": (ManyToMany, Transcription, "series", "characters", {}),
 }
+
+
+def test_a_flattened_model_refuses_more_steps_than_it_has_weights_for(made, tmp_path):
+    flat = {"pooling": "flatten", "longest_x": 5}
+    model = made(ManyToOne, Classification, "series", "category", **flat)
+    export_onnx(model, tmp_path / "m.onnx")
+    session = session_of(tmp_path / "m.onnx")
+    for rows, steps in ((1, 1), (3, 5), (5, 6)):  # 5 rows of 6 steps would make 6 rows of 5
+        x = torch.randn(rows, steps, 3, generator=torch.Generator().manual_seed(1))
+        lengths = torch.full((rows,), steps)
+        fed = {"x": x.numpy(), "lengths": lengths.numpy()}
+        if steps > 5:
+            with pytest.raises(Exception, match="Split"):
+                session.run(["logits"], fed)
+            continue
+        with torch.inference_mode():
+            want = model.network(x, lengths)
+        np.testing.assert_allclose(session.run(["logits"], fed)[0], want, rtol=1e-4, atol=1e-5)
 
 
 # Each model in one way; the other is left to make test-full.

@@ -52,6 +52,11 @@ SHAPES = {
         )
         for pooling in ("last", "mean", "max")
     },
+    "many_to_one flatten": Shape(
+        "digits data.max_length=40",
+        {"architecture.pooling": "flatten"},
+        SequenceSpec(VALUES, CLASS),
+    ),
     "many_to_one text": Shape("digits", {}, SequenceSpec(TEXT, CLASS)),
     "many_to_many": Shape("copy_memory", {}, SequenceSpec(VALUES, TAGS)),
     "many_to_many crf": Shape("copy_memory architecture.head=crf", {}, SequenceSpec(VALUES, TAGS)),

@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from seqpipe.data.vocabulary import BOS, PAD
+from seqpipe.errors import ShapeError
 from seqpipe.models.decoding import next_input
 
 ARCHITECTURES = [
@@ -85,7 +86,7 @@ def test_embedding_size_is_the_width_of_a_symbol(build, ragged, answer, shape, t
 
 def test_pooling_sums_up_as_it_says(build, ragged, answer, randomise):
     answers = {}
-    for pooling in ("last", "mean", "max"):
+    for pooling in ("last", "mean", "max", "flatten"):
         model = randomise(build(f"many_to_one {pooling}", bidirectional=True).model).eval()
         torch.manual_seed(1)
         randomise(model)
@@ -98,12 +99,20 @@ def test_pooling_sums_up_as_it_says(build, ragged, answer, randomise):
                 "last": torch.cat([real[-1, :8], real[0, 8:]]),  # where each direction ends
                 "mean": real.mean(dim=0),
                 "max": real.amax(dim=0),
+                "flatten": torch.cat([real.flatten(), real.new_zeros((40 - n) * 16)]),
             }[pooling]
             wanted.append(model.head(summary))
         answers[pooling] = answer(model, batch)
         assert_close(answers[pooling], torch.stack(wanted), rtol=0, atol=1e-12)
     assert not torch.allclose(answers["last"], answers["mean"])
     assert not torch.allclose(answers["mean"], answers["max"])
+
+
+def test_flattening_refuses_more_steps_than_it_has_weights_for(build):
+    model = build("many_to_one flatten").model
+    model(torch.zeros(1, 40, 3), torch.tensor([40]))
+    with pytest.raises(ShapeError, match=r"x has 41 steps; .*flatten reads at most 40 \(data.max"):
+        model(torch.zeros(1, 41, 3), torch.tensor([41]))
 
 
 def test_the_kinds_of_attention_answer_differently(build, ragged, answer):

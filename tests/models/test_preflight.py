@@ -13,10 +13,10 @@ from seqpipe.data.base import FieldSpec, SequenceBatch, SequenceSpec
 from seqpipe.diagnostics import learning_checks
 from seqpipe.diagnostics.preflight import preflight
 from seqpipe.models.many_to_many import ManyToMany
-from seqpipe.models.many_to_one import ManyToOne
 from seqpipe.models.one_to_many import OneToMany
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
+from seqpipe.nn.pooling import MeanPooling
 from seqpipe.nn.recurrent import RecurrentStack
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
@@ -95,11 +95,11 @@ def test_nothing_is_changed(build, ragged):
     assert torch.equal(batch.y, kept[1])
 
 
-class PoolsPadding(ManyToOne):
+class PoolsPadding(MeanPooling):
     """The mean over all steps, padding included."""
 
-    def _pool(self, outputs, mask):
-        return self.norm(outputs).mean(dim=1)
+    def forward(self, outputs, real):
+        return outputs.mean(dim=1)
 
 
 class CountsPadding(ManyToMany):
@@ -111,12 +111,11 @@ class CountsPadding(ManyToMany):
 
 def test_a_model_that_reads_padding_is_refused_by_its_part(build, ragged):
     model, task, spec, _ = build("many_to_one mean")
-    model.__class__ = PoolsPadding
-    model.norm = nn.Identity()
+    model.pooling.__class__ = PoolsPadding
     checked = preflight(model, task, spec, ragged(spec))
     assert results(checked)["padding"] == "failed"
     told = detail(checked, "padding")
-    assert told.startswith("3 extra padded steps change the answer: head.output is the first part")
+    assert told.startswith("3 extra padded steps change the answer: pooling is the first part")
     assert "example " in told
 
 

@@ -98,6 +98,7 @@ def _known_to_the_run(tree: Tree) -> dict[str, Any]:
     if (kinds := kinds_of(tree)) is not None:
         known["x_kind"], known["y_kind"] = kinds
     known |= {f"{role}_vectors": tree.get(f"data.{role}.vectors") for role in ("x", "y")}
+    known["longest_x"] = tree.get("data.max_length")
     return known | {"crf": bool(declared(tree, HEAD, "whole_sequences"))}
 
 

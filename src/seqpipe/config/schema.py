@@ -53,7 +53,7 @@ GIVEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
     "data": ("recipe", "show_progress", "fitted", "only", "check"),
     "cell": ("input_size", "hidden_size"),
     "architecture": (
-        *("x_kind", "x_size", "x_characters", "x_vectors"),
+        *("x_kind", "x_size", "x_characters", "x_vectors", "longest_x"),
         *("y_kind", "y_size", "y_vectors"),
         *("input_size", "output_size", "bos", "eos"),
     ),

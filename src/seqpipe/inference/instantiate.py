@@ -164,7 +164,10 @@ def _is_ours(module: str) -> bool:
 
 
 def make_sized_model(
-    make_model: Callable[..., nn.Module], spec: SequenceSpec, output_size: int | None = None
+    make_model: Callable[..., nn.Module],
+    spec: SequenceSpec,
+    output_size: int | None = None,
+    longest_x: int | None = None,
 ) -> nn.Module:
     """Make the model of an architecture for the sizes of x and y.
 
@@ -172,6 +175,7 @@ def make_sized_model(
         make_model: the architecture, with all arguments that do not depend on the data.
         spec: the properties of the data.
         output_size: K, width of one prediction, as the task needs it; None: the size of y.
+        longest_x: most steps of an x, `data.max_length`; None: any number.
 
     Raises:
         ConfigError: the architecture cannot read x or write y.
@@ -182,6 +186,8 @@ def make_sized_model(
         if spec.x.characters is not None:
             sizes["x_characters"] = spec.x.characters
     taken = signature(make_model).parameters
+    if "longest_x" in taken:
+        sizes["longest_x"] = longest_x
     for role, field in (("x", spec.x), ("y", spec.y)):
         if field is not None and field.vectors is not None:
             if f"{role}_vectors" not in taken:

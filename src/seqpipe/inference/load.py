@@ -127,7 +127,8 @@ def _build_model(found: model_format.Saved, maker: Maker) -> Model:
     make_task, longest_y = maker.make(found.config["task"], "task"), found.facts["longest_y"]
     task = make_informed_task(make_task, spec.y, longest_y=longest_y, crf=writes_crf(made))
     with _no_larger_than(own):
-        network = make_sized_model(made, spec, task.output_size)
+        longest_x = data.get("max_length")
+        network = make_sized_model(made, spec, task.output_size, longest_x)
     try:
         network.load_state_dict(own)
     except RuntimeError as error:

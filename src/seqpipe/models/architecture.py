@@ -36,6 +36,8 @@ class Architecture(nn.Module):
     """True where the head may answer with potentials of whole sequences, as `CRFHead` does."""
     reads_within_step: bool = False
     """True where the answer to a part of y_t depends on other parts of y_t, in an order."""
+    longest_x: int | None = None
+    """Most steps of an x that it reads; None: any number."""
     decoder_starts_in: ClassVar[str | None] = None
     """What the first state of the stack `decoder` is where there is an x; None: its own."""
 

@@ -1,9 +1,8 @@
 """One y for a sequence x_1..x_Tx."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,15 +11,36 @@ from seqpipe.models.architecture import Architecture
 from seqpipe.models.inputs import InputLayer, reader_faults
 from seqpipe.nn.head import Head
 from seqpipe.nn.masks import length_mask
-from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
+from seqpipe.nn.onnx_graph import Graph, Steps, Value
+from seqpipe.nn.pooling import Pooling, pooling_of
 from seqpipe.nn.recurrent import RecurrentStack
+
+
+def _faults(
+    x_kind: str | None,
+    embedding_size: int | None,
+    embedding_dropout: int | float,
+    characters: str | None,
+    characters_size: int | None,
+    x_vectors: Tensor | str | None,
+    freeze_vectors: bool,
+    pooling: str,
+    longest_x: int | None,
+) -> Iterator[tuple[str, str]]:
+    """Yield options that have no effect, and a pooling that lacks one: (argument, text)."""
+    of_embeddings = (x_kind, embedding_size, embedding_dropout)
+    yield from reader_faults(*of_embeddings, characters, characters_size, x_vectors, freeze_vectors)
+    if pooling == "flatten" and longest_x is None:
+        text = "has weights for each step, so the greatest number of steps must be known"
+        yield "pooling", f"{text}; allowed: with data.max_length=57, or max, mean, last"
 
 
 class ManyToOne(Architecture):
     """A recurrent encoder whose steps are summed up in one vector, and a head on it.
 
     Padding has no influence: `last` is the state after the last real step (of each direction: the
-    backward one ends at x_1), `mean` and `max` go over real steps.
+    backward one ends at x_1), `mean` and `max` go over real steps, and `flatten` has them side by
+    side: the head has weights of its own for each step, as places that mean something need.
 
     Args:
         x_kind: `symbols`, `spelled` or `values`.
@@ -28,7 +48,7 @@ class ManyToOne(Architecture):
         output_size: K.
         encoder: makes the stack from `input_size`.
         head: makes the output layers from `input_size` and `output_size`.
-        pooling: `last`, `mean` or `max`.
+        pooling: `last`, `mean`, `max` or `flatten`, see `seqpipe.nn.pooling`.
         embedding_size: see `InputLayer`, as for the rest.
         embedding_dropout: of whole words.
         characters: what reads the characters of a spelled word.
@@ -36,13 +56,14 @@ class ManyToOne(Architecture):
         freeze_vectors: do not train the embedding.
         x_characters: how many characters there are, where words are spelled.
         x_vectors: (V, D) that the embedding starts from.
+        longest_x: most steps of an x, which `flatten` must know; None: any number.
     """
 
     x_kinds = ("values", "symbols", "spelled")
     y_kinds = ("category", "ordinal", "number", "multi_label")
     answers = "whole"
 
-    @checked("architecture.", reader_faults)
+    @checked("architecture.", _faults)
     def __init__(
         self,
         *,
@@ -51,7 +72,7 @@ class ManyToOne(Architecture):
         output_size: int,
         encoder: Callable[..., RecurrentStack],
         head: Callable[..., Head],
-        pooling: Literal["last", "mean", "max"] = "last",
+        pooling: Literal["last", "mean", "max", "flatten"] = "last",
         embedding_size: Count | None = None,
         embedding_dropout: Share = 0.0,
         characters: Literal["cnn", "lstm"] | None = None,
@@ -59,6 +80,7 @@ class ManyToOne(Architecture):
         freeze_vectors: bool = False,
         x_characters: int | None = None,
         x_vectors: Tensor | None = None,
+        longest_x: int | None = None,
     ) -> None:
         super().__init__()
         self.input = InputLayer(
@@ -73,8 +95,13 @@ class ManyToOne(Architecture):
             freeze_vectors=freeze_vectors,
         )
         self.encoder = encoder(input_size=self.input.output_size)
-        self.head = head(input_size=self.encoder.output_size, output_size=output_size)
-        self.pooling = pooling
+        width = self.encoder.output_size
+        self.pooling: Pooling | None = None  # None: the last outputs
+        if pooling != "last":
+            self.pooling = pooling_of(pooling, width, longest_x)
+            self.longest_x = longest_x if pooling == "flatten" else None
+            width = self.pooling.output_size
+        self.head = head(input_size=width, output_size=output_size)
 
     def forward(
         self,
@@ -87,37 +114,23 @@ class ManyToOne(Architecture):
 
         x: (B, T_x) or (B, T_x, 1 + C) ids, or (B, T_x, D); x_lengths: (B,). Returns (B, K).
         """
-        last = self.pooling == "last"
+        last = self.pooling is None
         outputs, state = self.encoder(self.input(x), x_lengths, final=last)
-        if last:
+        if self.pooling is None:
             h_last = torch.cat([direction[0] for direction in state[-1]], dim=-1)
             summary = self.encoder.drops[-1](h_last)
         else:
-            mask = length_mask(x_lengths, outputs.shape[1]).unsqueeze(-1)
-            summary = self._pool(outputs, mask)
+            real = length_mask(x_lengths, outputs.shape[1]).unsqueeze(-1)
+            summary = self.pooling(outputs, real)
         logits: Tensor = self.head(summary)
         return logits
-
-    def _pool(self, outputs: Tensor, mask: Tensor) -> Tensor:
-        """outputs: (B, T_x, N*H); mask: (B, T_x, 1). Returns (B, N*H), over real steps."""
-        if self.pooling == "mean":
-            return outputs.masked_fill(~mask, 0.0).sum(dim=1) / mask.sum(dim=1)
-        assert self.pooling == "max", self.pooling
-        return outputs.masked_fill(~mask, -torch.inf).amax(dim=1)
 
     def onnx(self, graph: Graph) -> tuple[Value, Steps | None]:
         """Reads `x` and `lengths`. Returns (B, K)."""
         vectors, steps = self.input.onnx(graph, "x")
         outputs, state = self.encoder.onnx(graph, vectors, steps.short)
-        first = graph.integers(0)
-        if self.pooling == "last":
+        if self.pooling is None:
             summary = graph.side_by_side([direction[0] for direction in state[-1]], axis=1)
-        elif self.pooling == "mean":
-            real = graph.op("Where", steps.real, outputs, graph.constant(0.0))
-            count = graph.unsqueezed(graph.op("Cast", steps.lengths, to=FLOAT), 1)
-            summary = graph.op("Div", graph.op("ReduceSum", real, first, keepdims=0), count)
         else:
-            assert self.pooling == "max", self.pooling
-            real = graph.op("Where", steps.real, outputs, graph.constant(-np.inf))
-            summary = graph.op("ReduceMax", real, first, keepdims=0)
+            summary = self.pooling.onnx(graph, outputs, steps)
         return self.head.onnx(graph, summary), None

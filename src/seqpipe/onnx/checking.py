@@ -95,7 +95,7 @@ def check(session: Any, network: Architecture, task: Task, spec: SequenceSpec) -
     return largest
 
 
-def cases(session: Any, network: nn.Module, task: Task, spec: SequenceSpec) -> Iterator[Case]:
+def cases(session: Any, network: Architecture, task: Task, spec: SequenceSpec) -> Iterator[Case]:
     """The batches of `BATCHES` for the inputs of a session, ragged, the same each time."""
     generator = torch.Generator().manual_seed(0)
     shapes = {value.name: value.shape for value in session.get_inputs()}
@@ -103,6 +103,7 @@ def cases(session: Any, network: nn.Module, task: Task, spec: SequenceSpec) -> I
         if "lengths" not in shapes:
             yield Case(_inputs(shapes, spec, rows, None, generator), None)
             continue
+        longest = min(longest, network.longest_x or longest)
         most = MOST_NUMBERS // (rows * _numbers_per_step(network, task)) if rows > 1 else longest
         steps = max(1, min(longest, most))
         lengths = torch.randint(1, steps + 1, (rows,), generator=generator)
