@@ -8,8 +8,8 @@ from typing import Any
 from recipes import EXPERIMENTS, Recipe, Records, Row, write
 
 COLUMNS = (
-    *("row", "options", "ours", "published", "goal", "reached", "baseline"),
-    *("parameters", "time of a run", "machine"),
+    *("row", "options", "ours", "published", "goal", "reached"),
+    *("baseline", "parameters", "time of a run"),
 )
 PREAMBLE = """# Results
 
@@ -69,7 +69,7 @@ def section(recipe: Recipe, records: Records) -> str:
     unit = f"{recipe.unit[0].upper()}{recipe.unit[1:]}; {recipe.better} is better."
     lines = [f"## {recipe.title}", "", f"`python -m seqpipe {command}`", ""]
     lines += [" ".join(filter(None, [unit, recipe.source, recipe.note]))]
-    lines += ["", *table(list(rows_of(recipe, records)))]
+    lines += ["", *table(list(rows_of(recipe, records))), *provenance(recipe, records)]
     if recipe.samples is not None:
         lines += ["", *samples_of(recipe, records)]
     if recipe.remedies:
@@ -91,7 +91,7 @@ def rows_of(recipe: Recipe, records: Records) -> Iterator[list[str]]:
         goal = ", ".join(f"{sign} {goal:g}" for goal in goals.values())
         runs = records.of_row(recipe, row)
         if not runs:
-            yield [row.name, options, "not run", *[""] * len(also), published, goal, *[""] * 5]
+            yield [row.name, options, "not run", *[""] * len(also), published, goal, *[""] * 4]
             continue
         good = [recipe.reached(goal, mean(runs, metric)) for metric, goal in goals.items()]
         parameters = runs[0]["metrics"].get("parameters")
@@ -106,8 +106,17 @@ def rows_of(recipe: Recipe, records: Records) -> Iterator[list[str]]:
             baseline(recipe, runs),
             "" if parameters is None else f"{parameters:,.0f}",
             clock(statistics.fmean(run["seconds"] for run in runs)),
-            f"{runs[-1]['machine']}; {runs[-1]['commit']}, {runs[-1]['date']}",
         ]
+
+
+def provenance(recipe: Recipe, records: Records) -> Iterator[str]:
+    """Where and when the runs of a recipe were made."""
+    runs = [run for row in recipe.rows for run in records.of_row(recipe, row)]
+    dates = sorted({run["date"] for run in runs})
+    if runs:
+        machines, commits = (sorted({run[name] for run in runs}) for name in ("machine", "commit"))
+        days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+        yield from ("", f"{'; or '.join(machines)}; {days}, commit {', '.join(commits)}.")
 
 
 def values(runs: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
