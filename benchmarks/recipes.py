@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class Recipe:
         rows: the commands.
         source: where the published figures are from; or who set the goal.
         also: more metrics of the test to show, and the bound of each; None: no bound.
-        remedies: what was tried where a goal was missed.
+        remedies: what was tried where a goal was missed: changes of the row with a goal.
         short: a run of about a minute and the looser bound that it must reach, which is a test.
         folder: of the data, for data.path; None: the data are generated.
         options: of every row and remedy.
@@ -87,9 +87,20 @@ class Recipe:
     @classmethod
     def read(cls, entry: dict[str, Any]) -> "Recipe":
         """A recipe from its entry in recipes.yaml."""
+        rows = [Row(**row) for row in entry["rows"]]
         rows = {name: [Row(**row) for row in entry.get(name, ())] for name in ("rows", "remedies")}
         short = Row("short", **entry["short"]) if "short" in entry else None
-        return cls(**{**entry, **rows, "short": short})
+        recipe = cls(**{**entry, **rows, "short": short})
+        before = recipe.aim.options
+        changed = [
+            replace(one, options=f"{before} {one.options}".strip()) for one in recipe.remedies
+        ]
+        return replace(recipe, remedies=changed)
+
+    @property
+    def aim(self) -> Row:
+        """The row with a goal, which remedies change; the first one if none has."""
+        return next((row for row in self.rows if row.goal is not None), self.rows[0])
 
     def command(self, row: Row, path: str) -> list[str]:
         """The overrides of a row, without the seed."""

@@ -3,6 +3,7 @@
 import statistics
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from recipes import EXPERIMENTS, Recipe, Records, Row, write
@@ -167,9 +168,9 @@ def samples_of(recipe: Recipe, records: Records) -> Iterator[str]:
 
 
 def remedies_of(recipe: Recipe, records: Records) -> Iterator[list[str]]:
-    """The cells of the table of what was tried; the first row without a remedy."""
+    """The cells of the table of what was tried; the first one without a remedy."""
     yield ["change", "options", f"validation {recipe.metric}", "time"]
-    for row in [Row("none", recipe.rows[0].options), *recipe.remedies]:
+    for row in [replace(recipe.aim, name="none"), *recipe.remedies]:
         run = records.find(recipe, row, 0)
         shown = [] if run is None else [run["metrics"].get(f"best/val/{recipe.metric}")]
         yield [
