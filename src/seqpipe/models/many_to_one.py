@@ -32,7 +32,7 @@ def _faults(
     yield from reader_faults(*of_embeddings, characters, characters_size, x_vectors, freeze_vectors)
     if pooling == "flatten" and longest_x is None:
         text = "has weights for each step, so the greatest number of steps must be known"
-        yield "pooling", f"{text}; allowed: with data.max_length=57, or max, mean, last"
+        yield "pooling", f"{text}; allowed: also data.max_length=57, or max, mean, last"
 
 
 class ManyToOne(Architecture):

@@ -73,6 +73,7 @@ def export_onnx(model: Model, path: Path) -> list[str]:
     if differs.graph > TOLERANCE:
         checked += f" (the model's own float32 from its float64 by {differs.network:.1e})"
     rows, steps = (max(sizes) for sizes in zip(*BATCHES, strict=True))
+    steps = min(steps, network.longest_x or steps)
     timed = any(value.name == "lengths" for value in session.get_inputs())
     tried = f"1 to {rows} " + (f"sequences of 1 to {steps} steps" if timed else "inputs")
     return [
