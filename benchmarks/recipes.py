@@ -51,6 +51,7 @@ class Recipe:
         source: where the published figures are from; or who set the goal.
         also: more metrics of the test to show, and the bound of each; None: no bound.
         remedies: what was tried where a goal was missed: changes of the row with a goal.
+        validation: the metric of the validation that compares them; None: the same as of the test.
         short: a run of about a minute and the looser bound that it must reach, which is a test.
         folder: of the data, for data.path; None: the data are generated.
         options: of every row and remedy.
@@ -71,6 +72,7 @@ class Recipe:
     source: str = ""
     also: Mapping[str, float | None] = field(default_factory=dict)
     remedies: Sequence[Row] = ()
+    validation: str | None = None
     short: Row | None = None
     folder: str | None = None
     options: str = ""

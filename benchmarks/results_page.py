@@ -169,10 +169,11 @@ def samples_of(recipe: Recipe, records: Records) -> Iterator[str]:
 
 def remedies_of(recipe: Recipe, records: Records) -> Iterator[list[str]]:
     """The cells of the table of what was tried; the first one without a remedy."""
-    yield ["change", "options", f"validation {recipe.metric}", "time"]
+    metric = recipe.validation or recipe.metric
+    yield ["change", "options", f"validation {metric}", "time"]
     for row in [replace(recipe.aim, name="none"), *recipe.remedies]:
         run = records.find(recipe, row, 0)
-        shown = [] if run is None else [run["metrics"].get(f"best/val/{recipe.metric}")]
+        shown = [] if run is None else [run["metrics"].get(f"best/val/{metric}")]
         yield [
             row.name,
             f"`{row.options}`" if row.options else "",
