@@ -89,7 +89,6 @@ class Recipe:
     @classmethod
     def read(cls, entry: dict[str, Any]) -> "Recipe":
         """A recipe from its entry in recipes.yaml."""
-        rows = [Row(**row) for row in entry["rows"]]
         rows = {name: [Row(**row) for row in entry.get(name, ())] for name in ("rows", "remedies")}
         short = Row("short", **entry["short"]) if "short" in entry else None
         recipe = cls(**{**entry, **rows, "short": short})
@@ -111,8 +110,10 @@ class Recipe:
         return [f"experiment={self.recipe}", *data, *more]
 
     def version(self) -> str:
-        """Of the files of the experiment and of its data, comments left out."""
+        """Of the files of the experiment and of its data, comments left out; of what follows it."""
         settings = yaml.safe_dump(_settings(EXPERIMENTS / f"{self.recipe}.yaml"))
+        if self.language_model is not None:
+            settings += yaml.safe_dump(dict(self.language_model))
         return hashlib.sha256(settings.encode()).hexdigest()[:10]
 
     def runs(self) -> list[tuple[Row, int]]:

@@ -17,18 +17,16 @@ import argparse
 import datetime
 import json
 import os
-import shlex
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from measuring import machine
+from recipe_commands import recognised, run, sampled
 from recipes import HERE, Recipe, Records, Row, all_recipes, write
 from results_page import note_in_recipe, page
-from trained_models import environment, recognised, sampled
 
 PAGE, RECORDS = HERE / "docs" / "results.md", HERE / "docs" / "results.json"
 KEPT = ("test/", "best/", "baseline/", "parameters")  # of the metrics of a run
@@ -46,14 +44,10 @@ def train(recipe: Recipe, row: Row, seed: int, data: Path) -> dict[str, Any]:
     version = recipe.version()  # of the files that the run is going to read
     with tempfile.TemporaryDirectory() as folder:
         where = ["hydra.sweep.dir"] if folds else ["hydra.mode=RUN", "hydra.run.dir"]
-        command = [sys.executable, "-m", "seqpipe", *overrides, *where]
-        command[-1] += f"={folder}/run"
+        where[-1] += f"={folder}/run"
         begin = time.perf_counter()
-        here = environment(recipe)
-        done = subprocess.run(command, cwd=folder, env=here, stderr=subprocess.PIPE)
+        run(recipe, Path(folder), *overrides, *where)
         seconds = time.perf_counter() - begin
-        if done.returncode:
-            raise SystemExit(f"{shlex.join(command[2:])} failed:\n{done.stderr.decode()[-3000:]}")
         metrics = (pooled if folds else tested)(Path(folder) / "run")
         if recipe.language_model is not None:
             metrics |= recognised(recipe, Path(folder), overrides)

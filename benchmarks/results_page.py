@@ -89,10 +89,10 @@ def rows_of(recipe: Recipe, records: Records) -> Iterator[list[str]]:
         published = "" if row.published is None else f"{row.published:g}"
         goals = goals_of(recipe, row)
         sign = "<=" if recipe.better == "low" else ">="
-        goal = ", ".join(f"{sign} {goal:g}" for goal in goals.values())
+        bounds = ", ".join(f"{sign} {goal:g}" for goal in goals.values())
         runs = records.of_row(recipe, row)
         if not runs:
-            yield [row.name, options, "not run", *[""] * len(also), published, goal, *[""] * 4]
+            yield [row.name, options, "not run", *[""] * len(also), published, bounds, *[""] * 4]
             continue
         good = [recipe.reached(goal, mean(runs, metric)) for metric, goal in goals.items()]
         parameters = runs[0]["metrics"].get("parameters")
@@ -102,7 +102,7 @@ def rows_of(recipe: Recipe, records: Records) -> Iterator[list[str]]:
             ours(recipe.metric, runs),
             *(ours(metric, runs) for metric in also),
             published,
-            goal,
+            bounds,
             "" if not goals else "yes" if all(good) else "**no**",
             baseline(recipe, runs),
             "" if parameters is None else f"{parameters:,.0f}",
@@ -194,7 +194,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def note_in_recipe(recipe: Recipe, records: Records) -> None:
-    """Writes the results into the comment at the head of the recipe's file, if there are any."""
+    """Writes the results into the comment at the head of the recipe's file, and no others."""
     results, machine = [], ""
     for row in recipe.rows:
         runs = records.of_row(recipe, row)
@@ -202,10 +202,8 @@ def note_in_recipe(recipe: Recipe, records: Records) -> None:
             minutes = clock(statistics.fmean(run["seconds"] for run in runs))
             results.append(f"{row.name} {ours(recipe.metric, runs)}, {minutes} a run")
             machine = runs[-1]["machine"]
-    if not results:
-        return
     path = EXPERIMENTS / f"{recipe.recipe}.yaml"
-    text = f"Result, {recipe.unit}: {'; '.join(results)}. {machine}."
+    text = f"Result, {recipe.unit}: {'; '.join(results)}. {machine}." if results else ""
     lines = path.read_text().splitlines()
     head = next(place for place, line in enumerate(lines) if not line.startswith("#"))
     kept = [line for line in lines[:head] if not line.startswith(("# Result, ", "#   "))]

@@ -181,16 +181,19 @@ def build_model(cfg: DictConfig, spec: SequenceSpec, output_size: int | None = N
         ConfigError: the architecture does not fit the data.
     """
     check_kinds(cfg, "architecture", "cell")
+    longest_x = cfg.data.get("max_length")
     make_model = instantiate(cfg.architecture, "architecture")
     try:
         with refusing(cfg, "architecture", "cell"):
-            longest_x = cfg.data.get("max_length")
             model = make_sized_model(make_model, spec, output_size, longest_x)
     except (RuntimeError, TypeError) as error:  # torch has no class for either
         if not re.search("allocate memory|[Oo]verflow", str(error)):
             raise
         wanted = f"hidden_size={cfg.hidden_size}: the model does not fit in memory"
-        raise ConfigError(f"{wanted} (depth={cfg.depth}); allowed: a smaller one") from None
+        rest = f"depth={cfg.depth}"
+        if longest_x is not None and "flatten" in str(cfg.architecture.get("pooling")):
+            rest += f", data.max_length={longest_x}"
+        raise ConfigError(f"{wanted} ({rest}); allowed: a smaller one") from None
     check_kind(model, "architecture", cfg.architecture["_target_"])
     if cfg.init_range is not None:
         start_uniform(model, float(cfg.init_range))

@@ -155,7 +155,8 @@ EXCLUSIONS = [
     (
         "architecture.pooling=flatten",
         "architecture.pooling=flatten: has weights for each step, so the greatest number of steps "
-        "must be known; allowed: also data.max_length=57, or max, mean, last",
+        "must be known; allowed: also data.max_length=N, the steps of the longest x; or max, mean, "
+        "last",
     ),
     (
         "data=copy_memory architecture.head=crf task.label_smoothing=0.1",

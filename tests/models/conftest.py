@@ -53,7 +53,7 @@ SHAPES = {
         for pooling in ("last", "mean", "max")
     },
     "many_to_one flatten": Shape(
-        "digits data.max_length=40",
+        "digits data.max_length=6",
         {"architecture.pooling": "flatten"},
         SequenceSpec(VALUES, CLASS),
     ),

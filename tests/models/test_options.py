@@ -99,7 +99,7 @@ def test_pooling_sums_up_as_it_says(build, ragged, answer, randomise):
                 "last": torch.cat([real[-1, :8], real[0, 8:]]),  # where each direction ends
                 "mean": real.mean(dim=0),
                 "max": real.amax(dim=0),
-                "flatten": torch.cat([real.flatten(), real.new_zeros((40 - n) * 16)]),
+                "flatten": torch.cat([real.flatten(), real.new_zeros((6 - n) * 16)]),
             }[pooling]
             wanted.append(model.head(summary))
         answers[pooling] = answer(model, batch)
@@ -108,11 +108,12 @@ def test_pooling_sums_up_as_it_says(build, ragged, answer, randomise):
     assert not torch.allclose(answers["mean"], answers["max"])
 
 
-def test_flattening_refuses_more_steps_than_it_has_weights_for(build):
-    model = build("many_to_one flatten").model
-    model(torch.zeros(1, 40, 3), torch.tensor([40]))
-    with pytest.raises(ShapeError, match=r"x has 41 steps; .*flatten reads at most 40 \(data.max"):
-        model(torch.zeros(1, 41, 3), torch.tensor([41]))
+def test_flattening_reads_padding_beyond_its_steps_and_refuses_real_ones(build):
+    model = build("many_to_one flatten").model.eval()
+    x, lengths = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(0)), [6, 2]
+    assert_close(model(x, torch.tensor(lengths)), model(x[:, :6], torch.tensor(lengths)))
+    with pytest.raises(ShapeError, match=r"x has 7 steps; .*flatten reads at most 6 \(data.max"):
+        model(x, torch.tensor([7, 2]))
 
 
 def test_the_kinds_of_attention_answer_differently(build, ragged, answer):

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 import seqpipe
 from seqpipe.commands.dispatch import COMMANDS
 from seqpipe.commands.evaluate import run as evaluate
-from seqpipe.errors import DataError
+from seqpipe.errors import ConfigError, DataError
 from seqpipe.tracking.run_record import read_run_folder
 
 Evaluate = COMMANDS["evaluate"].options
@@ -167,3 +167,17 @@ def test_a_long_text_is_measured_whole(launch_in, tmp_path, capsys):
     read = capsys.readouterr()
     assert "read as the training's files were (Stream)" in read.err
     assert f"records read: 1 of {other}" in read.out
+
+
+def test_more_steps_than_a_flattened_model_has_weights_for_are_refused(launch_in, tmp_path):
+    data = ("table", f"data.path={table(tmp_path / 'in.jsonl', 1)}", "data.x.min_count=1")
+    flat = ("architecture.pooling=flatten", "data.max_length=6", "data.cache=null")
+    result = launch_in(tmp_path, *data, *flat, *QUICK[:3], "logger=csv")
+    for value in ("12", "null"):
+        wanted = rf"data\.max_length={value}: the model has weights for 6 steps; allowed: 1 to 6"
+        with pytest.raises(ConfigError, match=wanted):
+            evaluate(
+                Evaluate(run=str(result.output_dir), data=(f"data.max_length={value}",)), tmp_path
+            )
+    told = (result.output_dir / "report.md").read_text()
+    assert "usually helps" not in told or "architecture.pooling=max" not in told

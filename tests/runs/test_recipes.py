@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,25 @@ def test_every_row_and_remedy_is_a_command_that_is_accepted(recipe: Recipe) -> N
         typed = recipe.command(row, "data")
         one_fold = ["fold=0"] if any(word.startswith("folds=") for word in typed) else []
         assert check([*typed, "hydra.mode=RUN", *one_fold]).problems == [], row.name
+
+
+def test_a_remedy_changes_the_row_with_a_goal():
+    entry = {"recipe": "sst5", "title": "", "metric": "loss", "better": "low", "unit": ""}
+    rows = [{"name": "a", "options": "cell=rnn"}, {"name": "b", "options": "depth=2", "goal": 1}]
+    recipe = Recipe.read(
+        {**entry, "rows": rows, "remedies": [{"name": "c", "options": "dropout=0"}]}
+    )
+    assert [one.options for one in recipe.remedies] == ["depth=2 dropout=0"]
+    recipe = Recipe.read(
+        {**entry, "rows": rows[:1], "remedies": [{"name": "c", "options": "seed=1"}]}
+    )
+    assert [one.options for one in recipe.remedies] == ["cell=rnn seed=1"]
+
+
+def test_another_language_model_is_another_version():
+    recipe = next(one for one in RECIPES if one.language_model)
+    changed = replace(recipe, language_model={**recipe.language_model, "evaluate": "beam_size=1"})
+    assert recipe.version() != changed.version()
 
 
 def test_a_file_that_others_read_is_replaced_at_once_and_the_same_text_is_left_alone(tmp_path):
@@ -57,6 +77,8 @@ def test_results_are_noted_in_the_recipe_once_however_often_the_page_is_made(tmp
         "# Result, nats per step, summed over 88 keys: GRU 9 ± 0 (2 seeds), 60 s a run. one core.\n"
     )
     assert path.read_text() == f"# one line\n{noted}a: 1\n"
+    note_in_recipe(recipe, Records(tmp_path / "none.json"))
+    assert path.read_text() == "# one line\na: 1\n"
 
 
 @pytest.mark.realdata

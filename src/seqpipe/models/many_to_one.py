@@ -27,12 +27,13 @@ def _faults(
     pooling: str,
     longest_x: int | None,
 ) -> Iterator[tuple[str, str]]:
-    """Yield options that have no effect, and a pooling that lacks one: (argument, text)."""
+    """Yield options without effect, and a pooling without the one it needs: (argument, text)."""
     of_embeddings = (x_kind, embedding_size, embedding_dropout)
     yield from reader_faults(*of_embeddings, characters, characters_size, x_vectors, freeze_vectors)
     if pooling == "flatten" and longest_x is None:
         text = "has weights for each step, so the greatest number of steps must be known"
-        yield "pooling", f"{text}; allowed: also data.max_length=57, or max, mean, last"
+        also = "also data.max_length=N, the steps of the longest x"
+        yield "pooling", f"{text}; allowed: {also}; or max, mean, last"
 
 
 class ManyToOne(Architecture):
@@ -40,7 +41,7 @@ class ManyToOne(Architecture):
 
     Padding has no influence: `last` is the state after the last real step (of each direction: the
     backward one ends at x_1), `mean` and `max` go over real steps, and `flatten` has them side by
-    side: the head has weights of its own for each step, as places that mean something need.
+    side, so that the head has other weights for each step.
 
     Args:
         x_kind: `symbols`, `spelled` or `values`.

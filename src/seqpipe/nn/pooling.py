@@ -68,13 +68,13 @@ class MeanPooling(Pooling):
 
 
 class Flatten(Pooling):
-    """The outputs of all steps side by side, S * D numbers: each step has some of its own.
+    """The outputs of all steps side by side, N * D numbers: each step has some of its own.
 
     Those of steps after the end of a shorter sequence are 0.
 
     Args:
         size: D.
-        steps: most steps of a sequence, S.
+        steps: most steps of a sequence, N.
     """
 
     def __init__(self, size: int, steps: int) -> None:
@@ -87,27 +87,30 @@ class Flatten(Pooling):
         """See `Pooling`.
 
         Raises:
-            ShapeError: T > S.
+            ShapeError: a sequence has more than N real steps.
         """
         T = outputs.shape[1]
-        if T > self.steps:
+        if T > self.steps and bool(real[:, self.steps :].any()):
             raise ShapeError(
-                f"x has {T} steps; architecture.pooling=flatten reads at most"
-                f" {self.steps} (data.max_length)."
+                f"x has {int(real.sum(dim=1).max())} steps; architecture.pooling=flatten reads at"
+                f" most {self.steps} (data.max_length)."
             )
-        there = outputs.masked_fill(~real, 0.0)
-        return nn.functional.pad(there, (0, 0, 0, self.steps - T)).flatten(1)
+        rows = outputs.masked_fill(~real, 0.0)[:, : self.steps]
+        return nn.functional.pad(rows, (0, 0, 0, self.steps - rows.shape[1])).flatten(1)
 
     def onnx(self, graph: Graph, outputs: Value, steps: Steps) -> Value:
-        """See `Pooling`; the graph fails for more steps than S, in its `Split`."""
-        there = graph.op("Where", steps.real, outputs, graph.constant(0.0))
-        rows = graph.op("Transpose", there, perm=[1, 0, 2])
-        missing = graph.op("Sub", graph.integers(self.steps), graph.size(rows, 1))
-        zero = graph.integers(0)
-        after = graph.op("Max", missing, zero)  # a negative number would cut
-        padded = graph.op("Pad", rows, graph.side_by_side([*[zero] * 4, after, zero], axis=0))
-        whole = graph.op("Split", padded, graph.integers(self.steps), axis=1)
-        return graph.op("Reshape", whole, graph.integers(-1, self.output_size))
+        """See `Pooling`; the graph fails for more than N real steps, in a `Gather`."""
+        real = graph.op("Where", steps.real, outputs, graph.constant(0.0))
+        zero, most = graph.integers(0), graph.integers(self.steps)
+        whole = graph.op("Transpose", real, perm=[1, 0, 2])
+        rows = graph.op("Slice", whole, zero, most, graph.integers(1))
+        missing = graph.op("Sub", most, graph.size(rows, 1))
+        padding = graph.side_by_side([*[zero] * 4, missing, zero], axis=0)
+        shape = graph.integers(-1, self.output_size)
+        flat = graph.op("Reshape", graph.op("Pad", rows, padding), shape)
+        # 0 for each sequence; reading behind the end of the list is the failure that is wanted
+        none = graph.op("Gather", graph.constant(np.zeros(self.steps + 1)), steps.lengths)
+        return graph.op("Add", flat, graph.unsqueezed(none, 1))
 
 
 def pooling_of(name: str, size: int, steps: int | None) -> Pooling:

@@ -23,7 +23,7 @@ FORMAT = 1
 
 
 def export_onnx(model: Model, path: Path) -> list[str]:
-    """Writes a model's ONNX file: any number of sequences of any length, right under padding.
+    """Writes a model's ONNX file: any number of sequences, of any length that it reads.
 
     Inputs are `x` as the field of x encodes it, padded, and `lengths`; outputs are `logits` and
     `probabilities`, or the `prediction` in the data's units. A model of one_to_many reads

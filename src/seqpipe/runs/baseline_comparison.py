@@ -120,6 +120,8 @@ class Comparison(Observer):
         """Overrides that change this configuration and usually help."""
         cfg = self.cfg
         own = [text for text in self.task.remedies if _changes(cfg, text)]
+        if OmegaConf.select(cfg, "architecture.pooling") == "flatten":  # places mean something
+            own = [text for text in own if not text.startswith("architecture.pooling=")]
         epochs, lr = cfg.trainer.max_epochs, OmegaConf.select(cfg, "optim.lr")
         own += [f"trainer.max_epochs={2 * epochs}"] if epochs and epochs > 0 else []
         own += [f"optim.lr={lr / 3:.1g}"] if lr else []

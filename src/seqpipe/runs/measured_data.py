@@ -13,11 +13,12 @@ from seqpipe.config.validate import check_values
 from seqpipe.data.base import SPLITS, Found, PlacedRecord, Source, Splits
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.sources.splitting import Reread
-from seqpipe.errors import DataError
+from seqpipe.errors import ConfigError, DataError
 from seqpipe.inference.instantiate import Maker
 from seqpipe.inference.load import without_files
 from seqpipe.inference.model import Model
 from seqpipe.records import targets
+from seqpipe.rules import refusal
 from seqpipe.runs.other_data import OtherData, change_data
 from seqpipe.runs.trust import argument_problems, check_data, foreign_targets, missing_keys
 from seqpipe.tracking.run_record import RunRecord
@@ -107,6 +108,7 @@ def load_split(
     other = OtherData(found.config["data"], split or "test", whole=False)
     if typed:
         other = change_data(found.config, typed, split)
+        _check_length(model, other.data.get("max_length"))
     cfg = OmegaConf.create({**found.config, "data": other.data})
     maker = Maker(trust)
     instead = "" if typed is None else "input=FILE, or "
@@ -134,6 +136,18 @@ def load_split(
         allowed = "the data of the training" if typed is None else _OTHER_DATA
         raise DataError(f"{found.typed}: {text}; allowed: {allowed}")
     return data, other
+
+
+def _check_length(model: Model, max_length: Any) -> None:
+    """Refuse longer examples than the network reads.
+
+    Raises:
+        ConfigError: `data.max_length` allows them.
+    """
+    longest = getattr(model.network, "longest_x", None)
+    if longest is not None and (max_length is None or max_length > longest):
+        text = f"the model has weights for {longest:,} steps"
+        raise ConfigError(refusal("data.max_length", max_length, text, f"1 to {longest}"))
 
 
 def _check_recorded(found: RunRecord, model: Model) -> None:

@@ -25,7 +25,7 @@ _LOSSES = {"squared": nn.functional.mse_loss, "absolute": nn.functional.l1_loss}
 
 
 class Regression(Task):
-    """Mean squared error and mean absolute error.
+    """Numbers, measured by the mean squared and the mean absolute error.
 
     The loss is that of the numbers the model learns, standardised ones where the field
     standardizes; MSE and MAE are in the units of the data.
@@ -53,7 +53,7 @@ class Regression(Task):
         mode: Literal["min", "max"] = "min",
     ) -> None:
         super().__init__(y=y, monitor=monitor, mode=mode)
-        self._error = _LOSSES[loss]
+        self.squared, self._error = loss == "squared", _LOSSES[loss]
 
     def metric_names(self) -> list[str]:
         """Loss, MSE, MAE."""
@@ -77,19 +77,15 @@ class Regression(Task):
     def untrained_loss(self, batch: SequenceBatch) -> tuple[float, str]:
         """The loss of outputs 0: the mean of y squared, or of its magnitude."""
         y = _wide(batch)
-        text = "mean of y^2" if self._squared else "mean of |y|"
+        text = "mean of y^2" if self.squared else "mean of |y|"
         return float(self._error(torch.zeros_like(y), y)), text
 
     def marginal_loss(self, batch: SequenceBatch) -> tuple[float, str]:
         """The loss of the best constant of this batch, its mean or its median."""
         y = _wide(batch)
-        if self._squared:
+        if self.squared:
             return float(y.var(dim=0, correction=0).mean()), "variance of y"
         return float((y - y.median(dim=0).values).abs().mean()), "mean distance to the median of y"
-
-    @property
-    def _squared(self) -> bool:
-        return self._error is nn.functional.mse_loss
 
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Tensor:
         """The outputs are the answer, (B, K) or (B, T, K)."""

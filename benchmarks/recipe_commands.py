@@ -1,4 +1,4 @@
-"""What a trained model of a recipe writes, and what it recognises beside a language model."""
+"""The commands of a recipe: its training, and what the trained model writes or recognises."""
 
 import json
 import os
@@ -20,7 +20,8 @@ def environment(recipe: Recipe) -> dict[str, str]:
 
 def sampled(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """What the model of `run` in a folder writes; how much of it is in its training split."""
-    _seqpipe(recipe, folder, "sample", "run=run", "novelty=true", "seed=1", recipe.samples or "")
+    options = shlex.split(recipe.samples or "")
+    run(recipe, folder, "sample", "run=run", "novelty=true", "seed=1", *options)
     (file,) = (folder / "run" / "evaluations").glob("samples*.json")
     rows = json.loads(file.read_text())
     copied = [row["longest_copy"] for row in rows]
@@ -42,16 +43,29 @@ def recognised(recipe: Recipe, folder: Path, overrides: Sequence[str]) -> dict[s
         folder: that has `run`.
         overrides: of the recipe's command; those of its data and its seed are used.
     """
-    options = recipe.language_model or {}
-    same = [word for word in overrides if word.startswith(("data.path=", "seed=", "trainer.th"))]
-    _seqpipe(recipe, folder, options["train"], *same, "logger=none", "hydra.run.dir=language_model")
-    _seqpipe(recipe, folder, "evaluate", "run=run", "lm=language_model", options["evaluate"])
+    assert recipe.language_model is not None
+    options = {name: shlex.split(words) for name, words in recipe.language_model.items()}
+    kept = ("data.path=", "seed=", "trainer.threads=", "logger=")
+    same = [word for word in overrides if word.startswith(kept)]
+    run(recipe, folder, *options["train"], *same, "hydra.run.dir=language_model")
+    run(recipe, folder, "evaluate", "run=run", "lm=language_model", *options["evaluate"])
     (file,) = (folder / "run" / "evaluations").glob("evaluation_test*.json")
     rows = [row for row in json.loads(file.read_text()) if row["slice"] == "all"]
     return {f"test/{row['metric']}_with_lm": row["value"] for row in rows}
 
 
-def _seqpipe(recipe: Recipe, folder: Path, *words: str) -> None:
-    typed = [part for word in words for part in shlex.split(word)]
-    command = [sys.executable, "-m", "seqpipe", *typed]
-    subprocess.run(command, cwd=folder, env=environment(recipe), check=True)
+def run(recipe: Recipe, folder: Path, *words: str) -> None:
+    """Runs a command of seqpipe in a folder.
+
+    Args:
+        recipe: says how many threads it has.
+        folder: the current one of the command.
+        words: of the command.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    command = [sys.executable, "-m", "seqpipe", *words]
+    done = subprocess.run(command, cwd=folder, env=environment(recipe), stderr=subprocess.PIPE)
+    if done.returncode:
+        raise SystemExit(f"{shlex.join(command[2:])} failed:\n{done.stderr.decode()[-3000:]}")
