@@ -50,8 +50,7 @@ CANDIDATES: dict[str, dict[str, Any] | None] = {
     "bptt 50": {"data.bptt": 50},
     "not relative": {"data.source.relative_to_last": False},
 }
-"""The keys that differ from the panel: lr 0.01, warm-up and cosine, dropout 0.2, pooling max (of
-promoters flatten)."""
+"""The keys that differ from the panel: lr 0.01, warm-up and cosine, dropout 0.2, pooling max."""
 
 SETS: dict[str, tuple[str | None, list[str]]] = {  # folder of the shared data, and the budget
     "digits": (None, ["trainer.max_epochs=15"]),

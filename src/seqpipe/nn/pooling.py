@@ -15,7 +15,7 @@ from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
 
 
 class Pooling(nn.Module, ABC):
-    """What becomes of the outputs of all steps.
+    """Turns the outputs of all steps into one vector.
 
     Args:
         output_size: numbers of a summary.
