@@ -13,7 +13,7 @@ import inspect
 import operator
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union
 
 from seqpipe.errors import ConfigError
@@ -167,6 +167,19 @@ def checked(
         return checking
 
     return decorate
+
+
+def every(*rules: Together) -> Together:
+    """One rule of several arguments out of several, which takes the arguments of all of them."""
+    taken = [inspect.signature(rule).parameters for rule in rules]
+
+    def together(**given: Any) -> Iterator[tuple[str, str]]:
+        for rule, names in zip(rules, taken, strict=True):
+            yield from rule(**{name: given[name] for name in names})
+
+    arguments = {name: one for names in taken for name, one in names.items()}
+    together.__dict__["__signature__"] = inspect.Signature(list(arguments.values()))
+    return together
 
 
 def problems_together(together: Together, arguments: Mapping[str, Any]) -> list[Problem]:

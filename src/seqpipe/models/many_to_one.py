@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seqpipe.bounds import Count, Share, checked
+from seqpipe.bounds import Count, Share, checked, every
 from seqpipe.models.architecture import Architecture
 from seqpipe.models.inputs import InputLayer, reader_faults
 from seqpipe.nn.head import Head
@@ -16,20 +16,8 @@ from seqpipe.nn.pooling import Pooling, pooling_of
 from seqpipe.nn.recurrent import RecurrentStack
 
 
-def _faults(
-    x_kind: str | None,
-    embedding_size: int | None,
-    embedding_dropout: int | float,
-    characters: str | None,
-    characters_size: int | None,
-    x_vectors: Tensor | str | None,
-    freeze_vectors: bool,
-    pooling: str,
-    longest_x: int | None,
-) -> Iterator[tuple[str, str]]:
-    """Yield options without effect, and a pooling without the one it needs: (argument, text)."""
-    of_embeddings = (x_kind, embedding_size, embedding_dropout)
-    yield from reader_faults(*of_embeddings, characters, characters_size, x_vectors, freeze_vectors)
+def pooling_faults(pooling: str, longest_x: int | None) -> Iterator[tuple[str, str]]:
+    """Yield a pooling without the option that it needs: (argument, text)."""
     if pooling == "flatten" and longest_x is None:
         text = "has weights for each step, so the greatest number of steps must be known"
         also = "also data.max_length=N, the steps of the longest x"
@@ -64,7 +52,7 @@ class ManyToOne(Architecture):
     y_kinds = ("category", "ordinal", "number", "multi_label")
     answers = "whole"
 
-    @checked("architecture.", _faults)
+    @checked("architecture.", every(reader_faults, pooling_faults))
     def __init__(
         self,
         *,

@@ -119,7 +119,7 @@ def pooling_of(name: str, size: int, steps: int | None) -> Pooling:
     Args:
         name: `max`, `mean` or `flatten`.
         size: D.
-        steps: of `flatten`, S.
+        steps: of `flatten`, N.
     """
     if name == "flatten":
         assert steps is not None
