@@ -150,5 +150,7 @@ def _summarise(options: Predict, total: int, failed: int, seconds: float) -> Non
         text = "%s of %s rows could not be read; their column `error` has the reason"
         log.warning(text, f"{failed:,}", f"{total:,}")
     if options.output != "-":
-        rate = f"{total / seconds:,.0f} rows a second"
-        print(f"{total - failed:,} answers in {options.output}, {rate}", file=sys.stderr)
+        rate, answers = total / seconds, total - failed
+        number = "1 answer" if answers == 1 else f"{answers:,} answers"
+        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+        print(f"{number} in {options.output}, {speed} rows a second", file=sys.stderr)
