@@ -26,15 +26,21 @@ def fitted(words, **options):
 
 @given(WORDS)
 def test_words_come_back_from_their_characters(words):
-    field = fitted(words, characters=8)
+    field = fitted(words, characters=8, lowercase=False)
     assert field.decode(field.encode({"words": words})) == " ".join(words)
     assert field.decode(field.encode({"words": " ".join(words)})) == " ".join(words)
 
 
 @given(WORDS)
 def test_words_longer_than_their_characters_come_back_by_their_ids(words):
-    field = fitted(words, characters=1)
+    field = fitted(words, characters=1, lowercase=False)
     assert field.decode(field.encode({"words": words})) == " ".join(words)
+
+
+def test_characters_that_are_read_keep_their_case_where_words_are_known_in_small_letters():
+    words = ["NASA", "Washington", "it"]
+    field = fitted(words, characters=4)
+    assert field.decode(field.encode({"words": words})) == "NASA Washington it"
 
 
 def test_a_row_is_the_word_and_then_its_characters_filled_up_with_0():

@@ -238,14 +238,14 @@ def test_a_word_that_the_file_lacks_takes_the_vector_of_its_small_letters(vector
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "there are no vectors; allowed: false, or also vectors=FILE"),
+        ({"lowercase": False}, "there are no vectors; allowed: false, or also vectors=FILE"),
         ({"lowercase": True}, "all words are in small letters; allowed: false"),
     ],
 )
 @pytest.mark.parametrize("made", [Text, Spelled])
 def test_small_letters_without_an_effect_are_refused(made, options, message, vectors):
     by = {"by": "words"}
-    if options:
+    if options["lowercase"]:
         by["vectors"] = vectors(PLAIN)
     with pytest.raises(ConfigError) as refused:
         made("text", lowercase_vectors=True, **by, **options)

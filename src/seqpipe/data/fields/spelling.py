@@ -41,7 +41,7 @@ class Spelled(TextField):
         max_vocabulary: most words to know, the four special symbols included; None for all.
         min_count: words that occur less often in the training split become <UNK>; with 1 no
             training word does, and nothing is learned of <UNK>. Characters are all known.
-        lowercase: make the letters small by which a word is known; its characters stay.
+        lowercase: make the letters small by which a word is known; its characters keep their case.
         unknown: the word that the texts themselves hold in place of unknown ones, `<unk>` in Penn
             Treebank: it becomes <UNK>, without characters. None: they hold none.
         normalize: the normal form of Unicode in which texts are read. `nfd` splits letters from
@@ -74,7 +74,7 @@ class Spelled(TextField):
         characters: Count = 20,
         max_vocabulary: VocabularySize = None,
         min_count: Count = 2,
-        lowercase: bool = False,
+        lowercase: bool = True,
         unknown: UnknownSymbol = None,
         normalize: Literal["nfc", "nfd", "nfkc", "nfkd"] | None = None,
         vectors: str | None = None,
@@ -201,11 +201,10 @@ class Spelled(TextField):
         return [self.way.composed(word) for word in value]
 
     def _word(self, row: Sequence[int]) -> str:
-        """As it was spelled; by its id where that says more: the end of a long word."""
+        """As it was spelled; the end of a long word, whose characters are not kept, by its id."""
         word, spelled = row[0], [id_ for id_ in row[1:] if id_ != PAD]
         if not spelled:  # the text's own symbol: every word has characters
             return self.way.names[word]
-        if word != UNK and len(spelled) == self.characters:
-            return self.way.names[word]
+        end = self.way.names[word][self.characters :] if word != UNK else ""
         names = self.alphabet.names
-        return "".join(UNKNOWN if id_ == UNK else names[id_] for id_ in spelled)
+        return "".join(UNKNOWN if id_ == UNK else names[id_] for id_ in spelled) + end
