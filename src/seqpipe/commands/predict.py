@@ -152,5 +152,5 @@ def _summarise(options: Predict, total: int, failed: int, seconds: float) -> Non
     if options.output != "-":
         rate, answers = total / seconds, total - failed
         number = "1 answer" if answers == 1 else f"{answers:,} answers"
-        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
         print(f"{number} in {options.output}, {speed} rows a second", file=sys.stderr)

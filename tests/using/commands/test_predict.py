@@ -40,7 +40,7 @@ def test_answers_come_in_the_order_of_the_input_with_its_columns(ask, made, tmp_
     assert list(bare[0]) == ["line", *answers[0], "error"]
 
 
-@pytest.mark.parametrize(("times", "speed"), [((0.0, 8.0), "0.1"), ((0.0, 0.01), "100")])
+@pytest.mark.parametrize(("times", "speed"), [((0.0, 25.0), "0.04"), ((0.0, 0.01), "100")])
 def test_one_answer_and_its_rate(ask, tmp_path, monkeypatch, capsys, times, speed):
     monkeypatch.setattr(predict.time, "perf_counter", iter(times).__next__)
     ask("category of text", input=write(tmp_path / "in.csv", "text\ndog\n"))

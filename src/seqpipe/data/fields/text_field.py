@@ -65,7 +65,7 @@ class TextField(Field):
         self.unnamed = Unnamed()
         if lowercase and lowercase_vectors:
             wrong = "all words are in small letters"
-            raise ConfigError(refusal("lowercase_vectors", True, wrong, "false"))
+            raise ConfigError(refusal("lowercase_vectors", True, wrong, "lowercase=false beside it, or false"))
         self.vectors = Pretrained(vectors, lowercase=lowercase_vectors)
 
     def inputs(self) -> list[Path]:

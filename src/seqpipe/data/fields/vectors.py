@@ -124,5 +124,6 @@ def read_vectors(file: Path, names: Sequence[str], *, lowercase: bool = False) -
         known = names[len(SPECIALS) :]
         shown = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
         text = f"holds none of the {len(known):,} words, {shown}"
-        raise DataError(f"{file}: {text}; allowed: vectors of these words, or lowercase: true")
+        case = "the field's lowercase (true or false) as the file has its words"
+        raise DataError(f"{file}: {text}; allowed: vectors of these words, or {case}")
     return matrix
