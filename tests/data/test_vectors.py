@@ -133,14 +133,14 @@ def test_lowercase_words_find_lowercase_vectors(vectors):
         (
             "",
             "{}: holds none of the 3 words, the, cat, dog; "
-            "allowed: vectors of these words, or the field's lowercase (true or false) as the file has"
-            " its words",
+            "allowed: vectors of these words, or the field's lowercase (true or false) as the file "
+            "has its words",
         ),
         (
             "Hund 1 2\n",
             "{}: holds none of the 3 words, the, cat, dog; "
-            "allowed: vectors of these words, or the field's lowercase (true or false) as the file has"
-            " its words",
+            "allowed: vectors of these words, or the field's lowercase (true or false) as the file "
+            "has its words",
         ),
     ],
 )
@@ -241,7 +241,10 @@ def test_a_word_that_the_file_lacks_takes_the_vector_of_its_small_letters(vector
     ("options", "message"),
     [
         ({"lowercase": False}, "there are no vectors; allowed: false, or also vectors=FILE"),
-        ({"lowercase": True}, "all words are in small letters; allowed: lowercase=false beside it, or false"),
+        (
+            {"lowercase": True},
+            "all words are in small letters; allowed: false, or also lowercase=false",
+        ),
     ],
 )
 @pytest.mark.parametrize("made", [Text, Spelled])

@@ -64,8 +64,8 @@ class TextField(Field):
         self.way = way(max_vocabulary, min_count, own, normalize)
         self.unnamed = Unnamed()
         if lowercase and lowercase_vectors:
-            wrong = "all words are in small letters"
-            raise ConfigError(refusal("lowercase_vectors", True, wrong, "lowercase=false beside it, or false"))
+            wrong, allowed = "all words are in small letters", "false, or also lowercase=false"
+            raise ConfigError(refusal("lowercase_vectors", True, wrong, allowed))
         self.vectors = Pretrained(vectors, lowercase=lowercase_vectors)
 
     def inputs(self) -> list[Path]:
