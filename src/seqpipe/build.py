@@ -26,7 +26,13 @@ from seqpipe.nn.initial_weights import start_uniform
 from seqpipe.targets import BASES, check_kind, check_kinds, instantiate, refusing
 from seqpipe.tasks.base import Task
 from seqpipe.tracking.base import Tracker
-from seqpipe.training.callbacks import CountedUpdates, ModelSchedule, OneBar, Throughput
+from seqpipe.training.callbacks import (
+    CountedUpdates,
+    ModelSchedule,
+    OneBar,
+    Throughput,
+    UndisturbedEnd,
+)
 from seqpipe.training.checkpoints import BestAndLast, History
 from seqpipe.training.lean import EmptyHooks
 from seqpipe.training.lightning_internals import begin_with_the_next_epoch
@@ -234,6 +240,7 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
         ConfigError: one is no callback, or refuses its arguments.
     """
     callbacks: list[Callback] = [
+        UndisturbedEnd(),
         EmptyHooks(),
         CountedUpdates(),
         Throughput(),

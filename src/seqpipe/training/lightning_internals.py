@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 
 class Progress(NamedTuple):
@@ -58,3 +59,16 @@ def begin_with_the_next_epoch(trainer: Trainer) -> None:
     With max_steps, Lightning 2.6 would enter the finished epoch once more.
     """
     trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+
+
+def end_in_own_time(trainer: Trainer) -> None:
+    """Keeps the main process of several from being killed while it ends, after a failure.
+
+    Its thread that watches the processes it has started kills it up to five seconds after one of
+    them fails (SIGKILL). Without this, one that fails together with the others, and still writes
+    its record, would be cut off. The processes stay known to `launcher.kill`.
+    """
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        watched, launcher.procs = launcher.procs, [*launcher.procs]
+        watched.clear()
