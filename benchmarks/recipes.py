@@ -50,7 +50,8 @@ class Recipe:
         rows: the commands.
         source: where the published figures are from; or who set the goal.
         also: more metrics of the test to show, and the bound of each; None: no bound.
-        remedies: what was tried where a goal was missed: changes of the row with a goal.
+        remedies: what was tried where a goal was missed: changes of a row.
+        remedied: the name of that row; None: the first one with a goal.
         validation: the metric of the validation that compares them; None: the same as of the test.
         short: a run of about a minute and the looser bound that it must reach, which is a test.
         folder: of the data, for data.path; None: the data are generated.
@@ -72,6 +73,7 @@ class Recipe:
     source: str = ""
     also: Mapping[str, float | None] = field(default_factory=dict)
     remedies: Sequence[Row] = ()
+    remedied: str | None = None
     validation: str | None = None
     short: Row | None = None
     folder: str | None = None
@@ -100,7 +102,9 @@ class Recipe:
 
     @property
     def aim(self) -> Row:
-        """The row with a goal, which remedies change; the first one if none has."""
+        """The row that remedies change; the first one if none is named and none has a goal."""
+        if self.remedied is not None:
+            return next(row for row in self.rows if row.name == self.remedied)
         return next((row for row in self.rows if row.goal is not None), self.rows[0])
 
     def command(self, row: Row, path: str) -> list[str]:

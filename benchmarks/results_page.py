@@ -16,7 +16,7 @@ PREAMBLE = """# Results
 
 `benchmarks/results.py` made this page from the runs recorded in [results.json](results.json);
 nothing is typed by hand. A row is one command. *ours* is the mean over the seeds on the test split
-and, after ±, the standard deviation. The weights that are tested are those of the epoch with the
+and, after ±, the standard deviation; a run of ten minutes or more has one seed. The weights that are tested are those of the epoch with the
 best validation. *baseline* is the best of the trivial and linear models that every run computes on
 the same splits. The sets are extracts that fit a small machine, so compare with the baseline, and
 with a publication only where one is named. A remedy is a change that was tried; it is compared by
@@ -74,7 +74,8 @@ def section(recipe: Recipe, records: Records) -> str:
     if recipe.samples is not None:
         lines += ["", *samples_of(recipe, records)]
     if recipe.remedies:
-        lines += ["", "Tried, by validation:", "", *table(list(remedies_of(recipe, records)))]
+        heading = f"Tried with *{recipe.aim.name}*, by validation:"
+        lines += ["", heading, "", *table(list(remedies_of(recipe, records)))]
     return "\n".join([*lines, ""])
 
 
