@@ -16,12 +16,13 @@ PREAMBLE = """# Results
 
 `benchmarks/results.py` made this page from the runs recorded in [results.json](results.json);
 nothing is typed by hand. A row is one command. *ours* is the mean over the seeds on the test split
-and, after ±, the standard deviation; a run of ten minutes or more has one seed. The weights that are tested are those of the epoch with the
-best validation. *baseline* is the best of the trivial and linear models that every run computes on
-the same splits. The sets are extracts that fit a small machine, so compare with the baseline, and
-with a publication only where one is named. A remedy is a change that was tried; it is compared by
-the validation split (one seed), never by the test. A run has one thread (`trainer.threads=1`)
-unless its note says otherwise, and other programs ran beside it: the times are upper bounds.
+and, after ±, the standard deviation; a run of ten minutes or more has one seed. The weights that
+are tested are those of the epoch with the best validation. *baseline* is the best of the trivial
+and linear models that every run computes on the same splits. The sets are extracts that fit a
+small machine, so compare with the baseline, and with a publication only where one is named. A
+remedy is a change that was tried; it is compared by the validation split (one seed), never by the
+test. A run has one thread (`trainer.threads=1`) unless its note says otherwise, and other programs
+ran beside it: the times are upper bounds.
 
 ```sh
 SEQPIPE_SHARED=../shared python benchmarks/results.py                       # all, resumable
