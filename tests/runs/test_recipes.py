@@ -27,7 +27,7 @@ def test_every_row_and_remedy_is_a_command_that_is_accepted(recipe: Recipe) -> N
         assert check([*typed, "hydra.mode=RUN", *one_fold]).problems == [], row.name
 
 
-def test_a_remedy_changes_the_row_with_a_goal():
+def test_a_remedy_changes_the_row_that_is_named_or_the_one_with_a_goal():
     entry = {"recipe": "sst5", "title": "", "metric": "loss", "better": "low", "unit": ""}
     rows = [{"name": "a", "options": "cell=rnn"}, {"name": "b", "options": "depth=2", "goal": 1}]
     recipe = Recipe.read(
@@ -38,6 +38,8 @@ def test_a_remedy_changes_the_row_with_a_goal():
         {**entry, "rows": rows[:1], "remedies": [{"name": "c", "options": "seed=1"}]}
     )
     assert [one.options for one in recipe.remedies] == ["cell=rnn seed=1"]
+    named = {**entry, "rows": rows, "remedied": "a", "remedies": [{"name": "c", "options": "x=1"}]}
+    assert [one.options for one in Recipe.read(named).remedies] == ["cell=rnn x=1"]
 
 
 def test_another_language_model_is_another_version():
