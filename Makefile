@@ -8,6 +8,7 @@ TORCH ?=
 ARGS ?=
 
 BIN := .venv/bin
+SLOW = $(shell grep -rl --include='*.py' 'mark\.slow' tests)  # to import all tests takes longer than to look
 INSTALLED := .venv/.installed
 
 # TORCH=cpu: torch's wheels for machines without a GPU, gigabytes smaller than the default on Linux.
@@ -48,7 +49,7 @@ test: $(INSTALLED) ## run the tests, without the slow ones
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not full" $(ARGS)
 
 test-slow: $(INSTALLED) ## run the slow tests: the wheel, built, installed and used
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "slow and not full" tests $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "slow and not full" $(SLOW) $(ARGS)
 
 test-full: $(INSTALLED) ## run the cases that the others leave out: every combination, not every pair
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m full tests $(ARGS)
