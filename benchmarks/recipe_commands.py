@@ -12,6 +12,10 @@ from typing import Any
 from recipes import HERE, Recipe
 
 
+class RunFailed(Exception):
+    """A command of a recipe that failed, and what it said."""
+
+
 def environment(recipe: Recipe) -> dict[str, str]:
     """That of the commands of a recipe: this checkout, whatever is installed."""
     here = {"PYTHONPATH": str(HERE / "src"), "OMP_NUM_THREADS": str(recipe.threads)}
@@ -63,9 +67,9 @@ def run(recipe: Recipe, folder: Path, *words: str) -> None:
         words: of the command.
 
     Raises:
-        SystemExit: it failed.
+        RunFailed: it failed.
     """
     command = [sys.executable, "-m", "seqpipe", *words]
     done = subprocess.run(command, cwd=folder, env=environment(recipe), stderr=subprocess.PIPE)
     if done.returncode:
-        raise SystemExit(f"{shlex.join(command[2:])} failed:\n{done.stderr.decode()[-3000:]}")
+        raise RunFailed(f"{shlex.join(command[2:])} failed:\n{done.stderr.decode()[-3000:]}")

@@ -87,13 +87,21 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.better not in ("low", "high"):
             raise SystemExit(f"{FILE}: {self.recipe}: better: low or high")
+        names = [row.name for row in self.rows]
+        if self.remedied not in (None, *names):
+            raise SystemExit(f"{FILE}: {self.recipe}: remedied: one of {', '.join(names)}")
 
     @classmethod
     def read(cls, entry: dict[str, Any]) -> "Recipe":
         """A recipe from its entry in recipes.yaml."""
-        rows = {name: [Row(**row) for row in entry.get(name, ())] for name in ("rows", "remedies")}
-        short = Row("short", **entry["short"]) if "short" in entry else None
-        recipe = cls(**{**entry, **rows, "short": short})
+        try:
+            rows = {
+                name: [Row(**row) for row in entry.get(name, ())] for name in ("rows", "remedies")
+            }
+            short = Row("short", **entry["short"]) if "short" in entry else None
+            recipe = cls(**{**entry, **rows, "short": short})
+        except TypeError as error:  # a key that a row or a recipe does not have
+            raise SystemExit(f"{FILE}: {entry['recipe']}: {error}") from None
         before = recipe.aim.options
         changed = [
             replace(one, options=f"{before} {one.options}".strip()) for one in recipe.remedies
@@ -104,7 +112,7 @@ class Recipe:
     def aim(self) -> Row:
         """The row that remedies change; the first one if none is named and none has a goal."""
         if self.remedied is not None:
-            return next(row for row in self.rows if row.name == self.remedied)
+            return {row.name: row for row in self.rows}[self.remedied]
         return next((row for row in self.rows if row.goal is not None), self.rows[0])
 
     def command(self, row: Row, path: str) -> list[str]:
@@ -114,7 +122,10 @@ class Recipe:
         return [f"experiment={self.recipe}", *data, *more]
 
     def version(self) -> str:
-        """Of the files of the experiment and of its data, comments left out; of what follows it."""
+        """Of the files of the experiment and of its data, comments left out; of what follows it.
+
+        Other options that they choose, and the code, are not in it: a record has its commit.
+        """
         settings = yaml.safe_dump(_settings(EXPERIMENTS / f"{self.recipe}.yaml"))
         if self.language_model is not None:
             settings += yaml.safe_dump(dict(self.language_model))
@@ -177,7 +188,10 @@ class Records:
         """All of them, by command and seed."""
         found: dict[str, dict[str, Any]] = {}
         if self.path.is_file():
-            found = json.loads(self.path.read_text())
+            try:
+                found = json.loads(self.path.read_text())
+            except json.JSONDecodeError as error:
+                raise SystemExit(f"{self.path}: {error}") from None
         return found
 
     @staticmethod

@@ -9,22 +9,26 @@ run. A remedy is a change that was tried: it runs once, and only its validation 
 
 Every finished run is recorded in docs/results.json with its metrics, its time, the machine and the
 commit, so an interrupted benchmark continues where it stopped, two may run side by side with
-different recipes, and a row runs again only if its command or its experiment file has changed.
-`--page` runs nothing and writes the page. The whole table takes many hours on two cores.
+different recipes. A row runs again only if its command, its experiment file or the file of its data
+has changed. A run that fails is told, and the others go on. `--page` runs nothing and writes the
+page. The whole table takes many hours on two cores.
 """
 
 import argparse
 import datetime
 import json
 import os
+import signal
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from measuring import machine
-from recipe_commands import recognised, run, sampled
+from recipe_commands import RunFailed, recognised, run, sampled
 from recipes import HERE, Recipe, Records, Row, all_recipes, write
 from results_page import note_in_recipe, page
 
@@ -36,12 +40,12 @@ def train(recipe: Recipe, row: Row, seed: int, data: Path) -> dict[str, Any]:
     """Runs one command.
 
     Raises:
-        SystemExit: it failed, or has not measured what the page shows.
+        RunFailed: it failed, or has not measured what the page shows.
     """
     threads = f"trainer.threads={recipe.threads}"
     overrides = [*recipe.command(row, str(data)), f"seed={seed}", threads, "logger=none"]
     folds = any(word.startswith("folds=") for word in overrides)
-    version = recipe.version()  # of the files that the run is going to read
+    version, commit = recipe.version(), _commit()  # of the files that the run is going to read
     with tempfile.TemporaryDirectory() as folder:
         where = ["hydra.sweep.dir"] if folds else ["hydra.mode=RUN", "hydra.run.dir"]
         where[-1] += f"={folder}/run"
@@ -52,14 +56,14 @@ def train(recipe: Recipe, row: Row, seed: int, data: Path) -> dict[str, Any]:
         if recipe.language_model is not None:
             metrics |= recognised(recipe, Path(folder), overrides)
         if lacking := recipe.lacking(metrics):
-            raise SystemExit(f"{recipe.recipe}: the run has no {', '.join(lacking)}")
+            raise RunFailed(f"{recipe.recipe}: the run has no {', '.join(lacking)}")
         samples = None if recipe.samples is None else sampled(recipe, Path(folder))
     return {
         "samples": samples,
         "metrics": {name: value for name, value in metrics.items() if name.startswith(KEPT)},
         "seconds": round(seconds),
         "machine": "{processor}, {cores} cores; torch {torch}".format(**machine()),
-        "commit": _commit(),
+        "commit": commit,
         "version": version,
         "date": datetime.date.today().isoformat(),
     }
@@ -75,11 +79,11 @@ def pooled(folder: Path) -> dict[str, Any]:
     """The metrics of the records that all folds tested, each once.
 
     Raises:
-        SystemExit: not all folds finished.
+        RunFailed: not all folds finished.
     """
     (group,) = json.loads((folder / "folds.json").read_text())
     if group["pooled"] is None:
-        raise SystemExit(f"the folds cannot be pooled: {group['not pooled because']}")
+        raise RunFailed(f"the folds cannot be pooled: {group['not pooled because']}")
     found = {f"test/{name}": value for name, value in group["pooled"]["metrics"].items()}
     return {**found, "test/errors": group["pooled"]["errors"]}
 
@@ -94,23 +98,64 @@ def main() -> None:
     recipes = all_recipes()
     names = [recipe.recipe for recipe in recipes]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="*", default=names, choices=names, metavar="RECIPE")
-    parser.add_argument("--seeds", type=int, help="at most so many of each row")
+    parser.add_argument("--only", nargs="+", default=names, choices=names, metavar="RECIPE")
+    parser.add_argument(
+        "--seeds", type=int, default=sys.maxsize, help="at most so many of each row"
+    )
     parser.add_argument("--page", action="store_true", help="run nothing, write the page")
     parser.add_argument("--shared", default=os.environ.get("SEQPIPE_SHARED", "../shared"))
     arguments = parser.parse_args()
-    records = Records(RECORDS)
-    data = (Path(arguments.shared) / "data").resolve()
-    for recipe in () if arguments.page else recipes:
-        for row, seed in recipe.runs() if recipe.recipe in arguments.only else ():
-            if arguments.seeds is not None and seed >= arguments.seeds:
-                continue
+    if arguments.seeds < 1:
+        parser.error(f"--seeds={arguments.seeds}: allowed: 1 and more")
+    if arguments.page and not RECORDS.is_file():
+        parser.error(f"--page: no runs are recorded in {RECORDS}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a training under way ends too
+    failed: list[str] = []
+    if not arguments.page:
+        chosen = [recipe for recipe in recipes if recipe.recipe in arguments.only]
+        data = (Path(arguments.shared) / "data").resolve()
+        folders = [data / recipe.folder for recipe in chosen if recipe.folder]
+        if missing := [str(folder) for folder in folders if not folder.is_dir()]:
+            parser.error(f"--shared (or SEQPIPE_SHARED): no {', '.join(missing)}")
+        failed = run_missing(recipes, chosen, arguments.seeds, data)
+    write_page(recipes, Records(RECORDS))
+    if failed:
+        raise SystemExit(f"{len(failed)} runs failed, see above: {'; '.join(failed)}")
+
+
+def run_missing(
+    recipes: Sequence[Recipe], chosen: Sequence[Recipe], seeds: int, data: Path
+) -> list[str]:
+    """Runs what has no record of the chosen recipes.
+
+    Args:
+        recipes: of the page, which is written after each run.
+        chosen: those that run.
+        seeds: at most so many of each row.
+        data: the folder of the data sets.
+
+    Returns:
+        The commands that failed.
+    """
+    failed = []
+    for recipe in chosen:
+        for row, seed in recipe.runs():
             records = Records(RECORDS)  # another benchmark may have run it
-            if records.find(recipe, row, seed) is None:
-                print(f"## {records.key(recipe, row, seed)}", flush=True)
+            if seed >= seeds or records.find(recipe, row, seed) is not None:
+                continue
+            print(f"## {records.key(recipe, row, seed)}", flush=True)
+            try:
                 records = records.add(recipe, row, seed, train(recipe, row, seed, data))
-                note_in_recipe(recipe, records)
-                write(PAGE, page(recipes, records))
+            except RunFailed as error:
+                print(error, file=sys.stderr, flush=True)
+                failed.append(records.key(recipe, row, seed))
+            else:
+                write_page(recipes, records)
+    return failed
+
+
+def write_page(recipes: Sequence[Recipe], records: Records) -> None:
+    """Writes docs/results.md, and the results into the files of the recipes."""
     for recipe in recipes:
         note_in_recipe(recipe, records)
     write(PAGE, page(recipes, records))

@@ -14,20 +14,31 @@ COLUMNS = (
 )
 PREAMBLE = """# Results
 
-`benchmarks/results.py` made this page from the runs recorded in [results.json](results.json);
-nothing is typed by hand. A row is one command. *ours* is the mean over the seeds on the test split
-and, after ±, the standard deviation; a run of ten minutes or more has one seed. The weights that
-are tested are those of the epoch with the best validation. *baseline* is the best of the trivial
-and linear models that every run computes on the same splits. The sets are extracts that fit a
-small machine, so compare with the baseline, and with a publication only where one is named. A
-remedy is a change that was tried; it is compared by the validation split (one seed), never by the
-test. A run has one thread (`trainer.threads=1`) unless its note says otherwise, and other programs
-ran beside it: the times are upper bounds.
+`benchmarks/results.py` made this page from the runs recorded in [results.json](results.json). A
+row is one command: that of the heading, the options of the row, `seed=0` (or 1, or 2),
+`trainer.threads=1` unless a note says otherwise, and `hydra.mode=RUN` where the experiment alone
+would start a sweep. *ours* is the mean over the seeds on the test split and, after ±, the standard
+deviation. Three seeds are planned, one where a run is long or the goal far. The weights that are
+tested are those of the epoch with the best validation. *baseline* is the best of the trivial and
+linear models that every run computes on the same splits; it is empty where none has this metric,
+and where the answers of folds are pooled. The sets are extracts that fit a small machine, so
+compare with the baseline, and with a publication only where one is named.
+
+The rows of a recipe stand side by side on the test split. A remedy, under *Tried*, is compared by
+the validation split alone, with one seed: what is better by no more than seeds differ was not
+adopted.
+
+Other programs ran beside these: the times are upper bounds. A row runs again if its command, its
+experiment file or the file of its data has changed; the commit is that of the run, and the code
+and other options may have changed since.
 
 ```sh
-SEQPIPE_SHARED=../shared python benchmarks/results.py                       # all, resumable
-SEQPIPE_SHARED=../shared python benchmarks/results.py --only chung2014_jsb  # one recipe
+SEQPIPE_SHARED=FOLDER python benchmarks/results.py                       # all, resumable
+SEQPIPE_SHARED=FOLDER python benchmarks/results.py --only chung2014_jsb  # one recipe
 ```
+
+The data sets lie in `FOLDER/data`, each in the folder that its command names, with the files that
+`python -m seqpipe describe data=NAME` asks for. Without `SEQPIPE_SHARED` it is `../shared`.
 """
 
 
@@ -51,7 +62,16 @@ def summary(recipes: Sequence[Recipe], records: Records) -> list[str]:
                     reached += 1
                 else:
                     missed.append(f"{place} {mean(runs, metric):.4g}, goal {goal:g}")
-    lines = [f"Goals reached: {reached} of {reached + len(missed)} that were tried."]
+    once = sum(
+        len(records.of_row(recipe, row)) == 1
+        for recipe in recipes
+        for row in recipe.rows
+        if row.goal is not None
+    )
+    lines = [
+        f"Goals reached: {reached} of {reached + len(missed)} that were tried. "
+        f"{once} rows with a goal have one seed; the others have the mean of several."
+    ]
     lines += [f"Missed: {'; '.join(missed)}."] if missed else []
     lines += [f"Not run yet: {'; '.join(dict.fromkeys(waiting))}."] if waiting else []
     return ["\n".join(textwrap.fill(line, 110) for line in lines), ""]
@@ -198,6 +218,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 def note_in_recipe(recipe: Recipe, records: Records) -> None:
     """Writes the results into the comment at the head of the recipe's file, and no others."""
     results, machine = [], ""
+    what = f"Result with {recipe.options}" if recipe.options else "Result"
     for row in recipe.rows:
         runs = records.of_row(recipe, row)
         if runs:
@@ -205,9 +226,17 @@ def note_in_recipe(recipe: Recipe, records: Records) -> None:
             results.append(f"{row.name} {ours(recipe.metric, runs)}, {minutes} a run")
             machine = runs[-1]["machine"]
     path = EXPERIMENTS / f"{recipe.recipe}.yaml"
-    text = f"Result, {recipe.unit}: {'; '.join(results)}. {machine}." if results else ""
+    text = f"{what}, {recipe.unit}: {'; '.join(results)}. {machine}." if results else ""
     lines = path.read_text().splitlines()
     head = next(place for place, line in enumerate(lines) if not line.startswith("#"))
-    kept = [line for line in lines[:head] if not line.startswith(("# Result, ", "#   "))]
     block = textwrap.wrap(text, 98, initial_indent="# ", subsequent_indent="#   ")
-    write(path, "\n".join([*kept, *block, *lines[head:]]) + "\n")
+    write(path, "\n".join([*_without_result(lines[:head]), *block, *lines[head:]]) + "\n")
+
+
+def _without_result(head: Sequence[str]) -> Iterator[str]:
+    """The comments of a file but for the result, which goes on in lines that are indented."""
+    within = False
+    for line in head:
+        within = line.startswith("# Result") or (within and line.startswith("#   "))
+        if not within:
+            yield line

@@ -55,6 +55,11 @@ EXCLUSIONS = [
         "allowed: independent",
     ),
     (
+        "cell=irnn init_range=0.1",
+        "init_range=0.1: draws all weights, also what starts as the identity; allowed: null, or "
+        "another cell",
+    ),
+    (
         "dropout=0 locked_dropout=true",
         "locked_dropout=true: nothing is dropped; allowed: false, or also dropout=0.2",
     ),

@@ -46,7 +46,7 @@ UNREAD = [
     ("architecture.encoder.hidden_size=6 hidden_size=5", "read in its place: architecture.encoder"),
     ("architecture.encoder.dropout=0 dropout=0.5", "read in its place: architecture.encoder"),
     ("depth=1 output_dropout=0.3 dropout=0.5", "the only layer drops by output_dropout"),
-    ("init_range=0.1 cell.recurrent_init=identity", "init_range draws all weights"),
+    ("init_range=0.1 cell.recurrent_init=uniform", "init_range draws all weights"),
     (
         "data=digits_flat architecture=one_to_one cell=none input_dropout=0.3",
         "nothing reads it; allowed: leave it out",

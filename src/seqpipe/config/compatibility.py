@@ -268,10 +268,13 @@ def _averages(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
 
 
 def _without_effect(tree: Tree) -> Iterator[Problem]:
-    """Yield values of classes of torch and Lightning that would be accepted and do nothing."""
+    """Yield values that would be accepted and do nothing, or undo another one."""
     clipping = clipping_problem(tree)
     if clipping is not None and clipping.value == "value":  # the other one is the default
         yield clipping
+    if tree.get("init_range") is not None and tree.get("cell.recurrent_init") == "identity":
+        text = "draws all weights, also what starts as the identity; allowed: null, or another cell"
+        yield Problem("init_range", tree.get("init_range"), text)
     if tree.get("optim.nesterov") is True and tree.get("optim.momentum") == 0:
         text = "needs a momentum; allowed: optim.momentum=0.9, or false"
         yield Problem("optim.nesterov", True, text)
