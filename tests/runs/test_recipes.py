@@ -12,7 +12,9 @@ from seqpipe.config.commandline import check
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
+import results  # noqa: E402
 import results_page  # noqa: E402
+from recipe_commands import RunFailed  # noqa: E402
 from recipes import Recipe, Records, all_recipes, write  # noqa: E402
 from results_page import note_in_recipe  # noqa: E402
 
@@ -81,6 +83,35 @@ def test_results_are_noted_in_the_recipe_once_however_often_the_page_is_made(tmp
     assert path.read_text() == f"# one line\n{noted}a: 1\n"
     note_in_recipe(recipe, Records(tmp_path / "none.json"))
     assert path.read_text() == "# one line\na: 1\n"
+
+
+def test_a_run_that_fails_is_told_and_the_others_are_recorded(tmp_path, monkeypatch, capsys):
+    recipe = next(one for one in RECIPES if one.recipe == "chung2014_jsb")
+
+    def train(recipe, row, seed, data):
+        if row.name == "GRU":
+            raise RunFailed("hidden_size=-3: out of range")
+        return {"version": recipe.version(), "metrics": {"test/loss": 9.0}}
+
+    monkeypatch.setattr(results, "RECORDS", tmp_path / "results.json")
+    monkeypatch.setattr(results, "write_page", lambda recipes, records: None)
+    monkeypatch.setattr(results, "train", train)
+    failed = results.run_missing([recipe], [recipe], 1, tmp_path)
+    assert failed == [Records.key(recipe, recipe.rows[1], 0)]
+    assert capsys.readouterr().err == "hidden_size=-3: out of range\n"
+    recorded = Records(tmp_path / "results.json")
+    assert [len(recorded.of_row(recipe, row)) for row in recipe.rows] == [1, 0, 1]
+
+
+def test_only_the_result_in_a_comment_is_written_anew(tmp_path, monkeypatch):
+    recipe = next(one for one in RECIPES if one.recipe == "sst5")
+    monkeypatch.setattr(results_page, "EXPERIMENTS", tmp_path)
+    path = tmp_path / "sst5.yaml"
+    path.write_text(
+        "# one line\n#   depth=2 is worse\n# Result, accuracy: old\n#   and long\na: 1\n"
+    )
+    note_in_recipe(recipe, Records(tmp_path / "none.json"))
+    assert path.read_text() == "# one line\n#   depth=2 is worse\na: 1\n"
 
 
 @pytest.mark.realdata
