@@ -19,6 +19,7 @@ import datetime
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -76,7 +77,7 @@ def tested(folder: Path) -> dict[str, Any]:
 
 
 def pooled(folder: Path) -> dict[str, Any]:
-    """The metrics of the records that all folds tested, each once.
+    """The metrics of the records that all folds tested, each once; the mean of their validation.
 
     Raises:
         RunFailed: not all folds finished.
@@ -85,7 +86,11 @@ def pooled(folder: Path) -> dict[str, Any]:
     if group["pooled"] is None:
         raise RunFailed(f"the folds cannot be pooled: {group['not pooled because']}")
     found = {f"test/{name}": value for name, value in group["pooled"]["metrics"].items()}
-    return {**found, "test/errors": group["pooled"]["errors"]}
+    folds = [tested(file.parent) for file in folder.glob("[0-9]*/metrics.json")]
+    shared = set.intersection(*(set(fold) for fold in folds))
+    validated = [name for name in shared if name.startswith("best/val/")]
+    means = {name: statistics.fmean(fold[name] for fold in folds) for name in validated}
+    return {**found, **means, "test/errors": group["pooled"]["errors"]}
 
 
 def _commit() -> str:
