@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from recipes import HERE, Recipe
+
+STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
+"""How a command ends that Ctrl-C or SIGTERM ended."""
 
 
 class RunFailed(Exception):
@@ -68,8 +72,11 @@ def run(recipe: Recipe, folder: Path, *words: str) -> None:
 
     Raises:
         RunFailed: it failed.
+        SystemExit: a signal ended it, which is a wish to stop.
     """
     command = [sys.executable, "-m", "seqpipe", *words]
     done = subprocess.run(command, cwd=folder, env=environment(recipe), stderr=subprocess.PIPE)
     if done.returncode:
-        raise RunFailed(f"{shlex.join(command[2:])} failed:\n{done.stderr.decode()[-3000:]}")
+        said = done.stderr.decode(errors="replace")[-3000:]
+        text = f"{shlex.join(command[2:])} ended with {done.returncode}:\n{said}"
+        raise (SystemExit if done.returncode in STOPPED else RunFailed)(text)

@@ -87,10 +87,11 @@ def pooled(folder: Path) -> dict[str, Any]:
         raise RunFailed(f"the folds cannot be pooled: {group['not pooled because']}")
     found = {f"test/{name}": value for name, value in group["pooled"]["metrics"].items()}
     folds = [tested(file.parent) for file in folder.glob("[0-9]*/metrics.json")]
-    shared = set.intersection(*(set(fold) for fold in folds))
-    validated = [name for name in shared if name.startswith("best/val/")]
-    means = {name: statistics.fmean(fold[name] for fold in folds) for name in validated}
-    return {**found, **means, "test/errors": group["pooled"]["errors"]}
+    for name in folds[0] if folds else ():
+        values = [fold.get(name) for fold in folds]
+        if name.startswith("best/val/") and None not in values:
+            found[name] = statistics.fmean(values)
+    return {**found, "test/errors": group["pooled"]["errors"]}
 
 
 def _commit() -> str:
@@ -125,7 +126,7 @@ def main() -> None:
         failed = run_missing(recipes, chosen, arguments.seeds, data)
     write_page(recipes, Records(RECORDS))
     if failed:
-        raise SystemExit(f"{len(failed)} runs failed, see above: {'; '.join(failed)}")
+        raise SystemExit(f"failed, see above: {'; '.join(failed)}")
 
 
 def run_missing(

@@ -50,10 +50,11 @@ def page(recipes: Sequence[Recipe], records: Records) -> str:
 
 def summary(recipes: Sequence[Recipe], records: Records) -> list[str]:
     """How many goals are reached, and the rows whose goal is not."""
-    reached, missed, waiting = 0, [], []
+    reached, missed, waiting, once = 0, [], [], 0
     for recipe in recipes:
         for row in recipe.rows:
             runs = records.of_row(recipe, row)
+            once += len(runs) == 1 and row.goal is not None
             for metric, goal in goals_of(recipe, row).items():
                 place = f"{recipe.recipe}, {row.name}: {metric}"
                 if not runs:
@@ -62,15 +63,9 @@ def summary(recipes: Sequence[Recipe], records: Records) -> list[str]:
                     reached += 1
                 else:
                     missed.append(f"{place} {mean(runs, metric):.4g}, goal {goal:g}")
-    once = sum(
-        len(records.of_row(recipe, row)) == 1
-        for recipe in recipes
-        for row in recipe.rows
-        if row.goal is not None
-    )
     lines = [
         f"Goals reached: {reached} of {reached + len(missed)} that were tried. "
-        f"{once} rows with a goal have one seed; the others have the mean of several."
+        f"{once} rows with a goal have run with one seed."
     ]
     lines += [f"Missed: {'; '.join(missed)}."] if missed else []
     lines += [f"Not run yet: {'; '.join(dict.fromkeys(waiting))}."] if waiting else []
@@ -121,8 +116,7 @@ def rows_of(recipe: Recipe, records: Records) -> Iterator[list[str]]:
         yield [
             row.name,
             options,
-            ours(recipe.metric, runs),
-            *(ours(metric, runs) for metric in also),
+            *(ours(metric, runs, recipe.seeds_of(row)) for metric in (recipe.metric, *also)),
             published,
             bounds,
             "" if not goals else "yes" if all(good) else "**no**",
@@ -152,11 +146,12 @@ def mean(runs: Sequence[Mapping[str, Any]], metric: str) -> float:
     return statistics.fmean(values(runs, metric))
 
 
-def ours(metric: str, runs: Sequence[Mapping[str, Any]]) -> str:
-    """The mean over seeds, its standard deviation and the number of seeds."""
+def ours(metric: str, runs: Sequence[Mapping[str, Any]], planned: int) -> str:
+    """The mean over seeds, its standard deviation and the number of seeds, of those planned."""
     found = values(runs, metric)
     spread = f" ± {statistics.stdev(found):.2g}" if len(found) > 1 else ""
-    return f"{statistics.fmean(found):.4g}{spread} ({len(found)} seed{'s'[: len(found) > 1]})"
+    number = f"{len(found)}" if len(found) == planned else f"{len(found)} of {planned}"
+    return f"{statistics.fmean(found):.4g}{spread} ({number} seed{'s'[: planned > 1]})"
 
 
 def baseline(recipe: Recipe, runs: Sequence[Mapping[str, Any]]) -> str:
@@ -223,7 +218,8 @@ def note_in_recipe(recipe: Recipe, records: Records) -> None:
         runs = records.of_row(recipe, row)
         if runs:
             minutes = clock(statistics.fmean(run["seconds"] for run in runs))
-            results.append(f"{row.name} {ours(recipe.metric, runs)}, {minutes} a run")
+            figure = ours(recipe.metric, runs, recipe.seeds_of(row))
+            results.append(f"{row.name} {figure}, {minutes} a run")
             machine = runs[-1]["machine"]
     path = EXPERIMENTS / f"{recipe.recipe}.yaml"
     text = f"{what}, {recipe.unit}: {'; '.join(results)}. {machine}." if results else ""

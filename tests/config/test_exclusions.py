@@ -56,8 +56,8 @@ EXCLUSIONS = [
     ),
     (
         "cell=irnn init_range=0.1",
-        "init_range=0.1: draws all weights, also what starts as the identity; allowed: null, or "
-        "another cell",
+        "init_range=0.1: draws all weights, also those of cell.recurrent_init=identity; allowed: "
+        "null, or cell.recurrent_init=orthogonal",
     ),
     (
         "dropout=0 locked_dropout=true",
@@ -304,6 +304,13 @@ def test_options_that_exclude_each_other_are_named_with_what_would_work(override
         compose(overrides.split())
     # Which packaged data would work is for the next test: there is more with every source.
     assert [re.sub(", or data=.*", ", or data=...", p) for p in caught.value.problems] == [message]
+
+
+def test_a_training_that_an_older_version_began_with_both_goes_on(tmp_path):
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.touch()
+    cfg, _ = compose(["cell=irnn", "init_range=0.1", f"resume={checkpoint}"])
+    assert cfg.init_range == 0.1
 
 
 def test_data_that_would_work_with_the_architecture_is_named_three_at_most():

@@ -1,6 +1,7 @@
 """The recipes of docs/results.md: their commands are accepted, and a short run of each learns."""
 
 import json
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -78,7 +79,8 @@ def test_results_are_noted_in_the_recipe_once_however_often_the_page_is_made(tmp
         note_in_recipe(recipe, records)
         note_in_recipe(recipe, records)
     noted = (
-        "# Result, nats per step, summed over 88 keys: GRU 9 ± 0 (2 seeds), 60 s a run. one core.\n"
+        "# Result, nats per step, summed over 88 keys: "
+        "GRU 9 ± 0 (2 of 3 seeds), 60 s a run. one core.\n"
     )
     assert path.read_text() == f"# one line\n{noted}a: 1\n"
     note_in_recipe(recipe, Records(tmp_path / "none.json"))
@@ -101,6 +103,43 @@ def test_a_run_that_fails_is_told_and_the_others_are_recorded(tmp_path, monkeypa
     assert capsys.readouterr().err == "hidden_size=-3: out of range\n"
     recorded = Records(tmp_path / "results.json")
     assert [len(recorded.of_row(recipe, row)) for row in recipe.rows] == [1, 0, 1]
+
+
+def test_a_failed_run_is_the_exit_code_and_what_is_missing_is_refused_first(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(results, "write_page", lambda recipes, records: None)
+    monkeypatch.setattr(results, "run_missing", lambda *_: ["experiment=sst5 seed=0"])
+    typed = ["results.py", "--only", "sst5", "--shared", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", typed)
+    with pytest.raises(SystemExit, match="2"):
+        results.main()
+    assert str(tmp_path / "data" / "sentiment_sst5") in capsys.readouterr().err
+    (tmp_path / "data" / "sentiment_sst5").mkdir(parents=True)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match="experiment=sst5 seed=0"):
+        results.main()
+    with pytest.raises(SystemExit, match="143"):
+        signal.raise_signal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_the_folds_of_a_run_have_the_pooled_test_and_the_mean_of_their_validation(tmp_path):
+    pooled = {"metrics": {"accuracy": 0.75}, "errors": 5}
+    (tmp_path / "folds.json").write_text(json.dumps([{"pooled": pooled}]))
+    for fold, loss in enumerate((0.25, 0.5)):
+        (tmp_path / str(fold)).mkdir()
+        found = {"best/val/loss": loss, "best/val/roc_auc": [None, 1.0][fold], "test/loss": 1.0}
+        (tmp_path / str(fold) / "metrics.json").write_text(json.dumps(found))
+    expected = {"test/accuracy": 0.75, "test/errors": 5, "best/val/loss": 0.375}
+    assert results.pooled(tmp_path) == expected
+
+
+def test_the_page_is_what_the_records_give_and_has_no_record_of_another_command():
+    records = Records(results.RECORDS)
+    assert results_page.page(RECIPES, records) == results.PAGE.read_text()
+    commands = {records.key(one, row, seed) for one in RECIPES for row, seed in one.runs()}
+    assert set(records.runs) <= commands
 
 
 def test_only_the_result_in_a_comment_is_written_anew(tmp_path, monkeypatch):

@@ -272,9 +272,12 @@ def _without_effect(tree: Tree) -> Iterator[Problem]:
     clipping = clipping_problem(tree)
     if clipping is not None and clipping.value == "value":  # the other one is the default
         yield clipping
-    if tree.get("init_range") is not None and tree.get("cell.recurrent_init") == "identity":
-        text = "draws all weights, also what starts as the identity; allowed: null, or another cell"
-        yield Problem("init_range", tree.get("init_range"), text)
+    started = tree.get("resume") is not None  # by an older version, with both
+    drawn = tree.get("init_range")
+    if drawn is not None and tree.get("cell.recurrent_init") == "identity" and not started:
+        text = "draws all weights, also those of cell.recurrent_init=identity"
+        allowed = "null, or cell.recurrent_init=orthogonal"
+        yield Problem("init_range", drawn, f"{text}; allowed: {allowed}")
     if tree.get("optim.nesterov") is True and tree.get("optim.momentum") == 0:
         text = "needs a momentum; allowed: optim.momentum=0.9, or false"
         yield Problem("optim.nesterov", True, text)
