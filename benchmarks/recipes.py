@@ -111,9 +111,9 @@ class Recipe:
     @property
     def aim(self) -> Row:
         """The row that remedies change; the first one if none is named and none has a goal."""
-        if self.remedied is not None:
-            return {row.name: row for row in self.rows}[self.remedied]
-        return next((row for row in self.rows if row.goal is not None), self.rows[0])
+        named = [row for row in self.rows if row.name == self.remedied]
+        aimed = [row for row in self.rows if row.goal is not None]
+        return [*named, *aimed, *self.rows][0]
 
     def command(self, row: Row, path: str) -> list[str]:
         """The overrides of a row, without the seed."""

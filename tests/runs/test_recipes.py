@@ -20,6 +20,7 @@ from recipes import Recipe, Records, all_recipes, write  # noqa: E402
 from results_page import note_in_recipe  # noqa: E402
 
 RECIPES = all_recipes()
+BY_NAME = {recipe.recipe: recipe for recipe in RECIPES}
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.recipe)
@@ -65,7 +66,7 @@ def test_a_file_that_others_read_is_replaced_at_once_and_the_same_text_is_left_a
 
 
 def test_results_are_noted_in_the_recipe_once_however_often_the_page_is_made(tmp_path, monkeypatch):
-    recipe = next(one for one in RECIPES if one.recipe == "chung2014_jsb")
+    recipe = BY_NAME["chung2014_jsb"]
     monkeypatch.setattr(results_page, "EXPERIMENTS", tmp_path)
     path = tmp_path / "chung2014_jsb.yaml"
     path.write_text("# one line\na: 1\n")
@@ -88,7 +89,7 @@ def test_results_are_noted_in_the_recipe_once_however_often_the_page_is_made(tmp
 
 
 def test_a_run_that_fails_is_told_and_the_others_are_recorded(tmp_path, monkeypatch, capsys):
-    recipe = next(one for one in RECIPES if one.recipe == "chung2014_jsb")
+    recipe = BY_NAME["chung2014_jsb"]
 
     def train(recipe, row, seed, data):
         if row.name == "GRU":
@@ -143,7 +144,7 @@ def test_the_page_is_what_the_records_give_and_has_no_record_of_another_command(
 
 
 def test_only_the_result_in_a_comment_is_written_anew(tmp_path, monkeypatch):
-    recipe = next(one for one in RECIPES if one.recipe == "sst5")
+    recipe = BY_NAME["sst5"]
     monkeypatch.setattr(results_page, "EXPERIMENTS", tmp_path)
     path = tmp_path / "sst5.yaml"
     path.write_text(
