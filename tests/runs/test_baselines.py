@@ -3,14 +3,17 @@
 import json
 import math
 
+import numpy as np
 import pytest
-from omegaconf import OmegaConf
+from hydra.utils import get_object
 
 from seqpipe.build import build_data, unchecked_task
 from seqpipe.config.compose import compose
 from seqpipe.data.base import FieldSpec
 from seqpipe.runs.baseline_comparison import Comparison
 from seqpipe.runs.baselines import fitted_baselines, measured
+from seqpipe.runs.remedies import usual_remedies
+from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.regression import Regression
 
 BAD = ("trainer.max_epochs=1", "optim.lr=1e-6")  # it learns nothing
@@ -79,8 +82,7 @@ def a_comparison(tested, **baselines):
     task = Regression(y=FieldSpec("number", 1), monitor="val/mae", mode="min")
     metrics = {name: {"mae": value} for name, value in baselines.items()}
     phrases = dict.fromkeys(baselines, "a rule")
-    cfg = OmegaConf.create({"trainer": {"max_epochs": 1}})
-    return Comparison(task, cfg, {"mae": tested}, metrics, phrases)
+    return Comparison(task, lambda: ["more data"], {"mae": tested}, metrics, phrases)
 
 
 def test_where_nothing_can_be_better_there_is_no_advice():
@@ -114,7 +116,7 @@ def wanted(data, batches, split="test"):
     task = unchecked_task(data.cfg, data.data)
     fitted = [b for b in fitted_baselines(task, data.data, {}) if b.name == "majority"]
     every = list(data.data.loader(split, shuffle=False).here())
-    return measured(fitted, task, every[:batches])["majority"]["accuracy"]
+    return measured(fitted, task, every[:batches])[0]["majority"]["accuracy"]
 
 
 class Digits:
@@ -155,5 +157,58 @@ def test_a_single_example_makes_no_model_better_than_another(launch_in, tmp_path
     assert any(name.startswith("baseline/") for name in result.metrics)
     assert "no better than" not in result.summary
     page = (result.output_dir / "report.md").read_text()
-    assert "One example was tested, by which no model is better than another." in page
+    assert "One answer was tested, by which no model is better than another." in page
     assert "No better than a baseline" not in page
+
+
+def test_a_text_of_one_piece_has_as_many_answers_as_characters(launch_in, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat, the rat ate the cat.\n" * 60)
+    of_text = (f"data.path={text}", "data.bptt=20", "data.cache=null")
+    result = launch_in(tmp_path, "stream", *of_text, *BAD)
+    assert "loss" in result.summary.split("advice:")[1]
+    page = (result.output_dir / "report.md").read_text()
+    assert "the model is **no better** than the baseline" in page
+
+
+@pytest.mark.parametrize(
+    ("typed", "helps", "does_not"),
+    [
+        ("data=digits", "bidirectional=true dropout=0.5", "architecture.pooling=max"),
+        ("data=digits dropout=0.6", "bidirectional=true", "dropout=0.5"),
+        ("data=digits architecture.pooling=last", "architecture.pooling=max", ""),
+        (
+            "data=digits architecture.pooling=flatten data.max_length=8",
+            "",
+            "architecture.pooling=max",
+        ),
+        ("data=digits_flat", "dropout=0.5", "bidirectional=true"),
+        ("data=names data.path=x match_parameters=3000", "", "hidden_size=256"),
+        ("data=names data.path=x hidden_size=512", "dropout=0.5", "hidden_size=256"),
+        ("data=names data.path=x", "hidden_size=256 data.bptt=35", ""),
+        ("data=python_docs", "hidden_size=256", "data.bptt=35"),
+        ("data=identifiers", "hidden_size=256", "data.bptt=35"),
+        ("data=copy_memory", "architecture.head=crf", ""),
+        ("data=copy_memory architecture.head=crf", "", "architecture.head=crf"),
+        (
+            "data=dictionary data.path=x architecture.coverage=true",
+            "hidden_size=256",
+            "architecture.attention=general",
+        ),
+    ],
+)
+def test_only_overrides_that_the_configuration_takes_are_advised(typed, helps, does_not):
+    cfg, choices = compose(typed.split())
+    task = get_object(cfg.task._target_)
+    found = usual_remedies(task.remedies, cfg, choices)
+    assert set(helps.split()) <= set(found)
+    assert not set(does_not.split()) & set(found)
+    assert found[-1] == "more data"
+    for one in found[:-1]:
+        compose([*typed.split(), one])
+
+
+@pytest.mark.parametrize(("counts", "advised"), [([50, 50], False), ([95, 5], True)])
+def test_weights_of_classes_are_advised_where_classes_are_unbalanced(counts, advised):
+    task = Classification(y=FieldSpec("category", 2, ("a", "b"), counts=np.array(counts)))
+    assert ("task.class_weights=balanced" in task.remedies) == advised

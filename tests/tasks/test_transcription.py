@@ -226,3 +226,11 @@ def test_what_another_task_kept_is_not_taken_up(tmp_path):
     source = Table(train="t.jsonl", path=str(tmp_path), order="file")
     SequenceData(source, y=Text("y", by="tokens", min_count=1), x=Series("x"), **kept)
     assert len([*(tmp_path / "kept").glob("*/prepared.json")]) == 2
+
+
+def test_a_loss_is_compared_with_baselines_by_the_error_rate_too():
+    def compared(**options):
+        return Transcription(y=FieldSpec("symbols", 5), **options).compared
+
+    assert compared(monitor="val/loss") == ("loss", "error_rate")
+    assert compared() == ("error_rate",)

@@ -143,7 +143,8 @@ def _value_problems(tree: Tree) -> Iterator[Problem]:
 
 def _source_problems(tree: Tree) -> Iterator[Problem]:
     """Values that our classes do not allow, as far as that can be known without their import."""
-    for key, raw in (leaf for group in GROUPS for leaf in tree.leaves(group)):
+    leaves = [leaf for group in GROUPS for leaf in tree.leaves(group)]
+    for key, raw in sorted(leaves, key=lambda leaf: tree.origin(leaf[0]) != leaf[0]):  # own first
         target, name, origin = _our_class(tree, key), key.rpartition(".")[2], tree.origin(key)
         given = GIVEN_BY_THE_RUN.get(key.split(".")[0], ())
         rule = rules_in_source(target).get(name) if target and name not in given else None
@@ -158,13 +159,15 @@ def _source_problems(tree: Tree) -> Iterator[Problem]:
 def rule_at(tree: Tree, key: str) -> Rule | None:
     """The rule of a value at a dotted key: that of `schema`, or of the argument that reads it.
 
+    Where several do, that of the argument with this key.
+
     Args:
         tree: of the configuration.
         key: of the value.
     """
     if rule := _rule_in_schema(tree, key):
         return rule
-    for leaf, _ in tree.leaves():
+    for leaf in (key, *(leaf for leaf, _ in tree.leaves())):
         if tree.origin(leaf) == key:
             with contextlib.suppress(TargetError):  # reported where the values are checked
                 rule = signature_of(_our_class(tree, leaf)).rules.get(leaf.rpartition(".")[2])

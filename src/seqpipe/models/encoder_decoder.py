@@ -113,7 +113,7 @@ class EncoderDecoder(TeacherForced, AttendingDecoder, Architecture):
     x_kinds = ("values", "symbols", "spelled")
     y_kinds = ("symbols",)
     answers = "sequence"
-    decoder_starts_in = "the state that architecture.bridge makes of x"
+    decoder_starts_in = "the state that architecture.bridge chooses"
 
     @checked("architecture.", translator_faults)
     def __init__(

@@ -1,11 +1,9 @@
 """The metrics of a model beside those of the baselines of its task: sentences, table, advice."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from omegaconf import DictConfig, OmegaConf
 
 from seqpipe.report.findings import Finding, Observer
 from seqpipe.report.markdown import number
@@ -21,21 +19,21 @@ class Comparison(Observer):
 
     Args:
         task: of the model.
-        cfg: the whole configuration.
+        remedies: what usually helps, asked only where the model is no better.
         tested: the model's metrics, by name.
         metrics: those of each baseline, by its name.
         phrases: what each baseline does.
         skipped: why a baseline was not measured.
-        examples: that were tested; by a single one no model is better than another.
+        answers: how many were tested; by a single one no model is better than another.
     """
 
     task: Task
-    cfg: DictConfig
+    remedies: Callable[[], Sequence[str]]
     tested: Mapping[str, float] = field(default_factory=dict)
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     phrases: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
-    examples: int = 2
+    answers: int = 2
 
     def scalars(self) -> dict[str, float]:
         """`baseline/<name>/<metric>` of each."""
@@ -58,7 +56,7 @@ class Comparison(Observer):
         """A sentence about each metric in which the model is no better than a baseline."""
         return [
             f"{metric} {value:.4g} is no better than {best:.4g} of the baseline {name}"
-            f" ({self.phrases[name]}); what usually helps: {', '.join(self._remedies())}"
+            f" ({self.phrases[name]}); what usually helps: {', '.join(self.remedies())}"
             for metric, value, name, best in self._lost()
         ]
 
@@ -75,8 +73,8 @@ class Comparison(Observer):
             f" `{name}`, {number(best)}."
             for metric, value, name, best in lost
         ]
-        if self.examples == 1:
-            sentences = ["One example was tested, by which no model is better than another."]
+        if self.answers == 1:
+            sentences = ["One answer was tested, by which no model is better than another."]
         elif self.metrics and not lost:
             compared = " and ".join(f"`{metric}`" for metric in self.task.compared)
             sentences = [f"None of them is better than the model in {compared}."]
@@ -84,7 +82,7 @@ class Comparison(Observer):
         text = "Simple models, fitted on the same training split and measured on the same test."
         found = [Finding(GROUP, " ".join([text, *sentences]), rows=rows, group=GROUP)]
         if lost:
-            help = f"What usually helps: {', '.join(f'`{one}`' for one in self._remedies())}."
+            help = f"What usually helps: {', '.join(f'`{one}`' for one in self.remedies())}."
             text = "The model is no better than a baseline on the test. "
             found.append(Finding("No better than a baseline", text + help, group="Advice"))
         return tuple(found)
@@ -106,7 +104,7 @@ class Comparison(Observer):
 
         Not where both make no mistake: nothing is better than that.
         """
-        for metric in self.task.compared if self.examples > 1 else ():
+        for metric in self.task.compared if self.answers > 1 else ():
             ranked, value = self._ranked(metric), self.tested.get(metric, math.nan)
             if not ranked:
                 continue
@@ -115,25 +113,3 @@ class Comparison(Observer):
             better = value > best if high else value < best
             if not better and not value == best == float(high):
                 yield metric, value, name, best
-
-    def _remedies(self) -> list[str]:
-        """Overrides that change this configuration and usually help."""
-        cfg = self.cfg
-        own = [text for text in self.task.remedies if _changes(cfg, text)]
-        if OmegaConf.select(cfg, "architecture.pooling") == "flatten":  # places mean something
-            own = [text for text in own if not text.startswith("architecture.pooling=")]
-        epochs, lr = cfg.trainer.max_epochs, OmegaConf.select(cfg, "optim.lr")
-        own += [f"trainer.max_epochs={2 * epochs}"] if epochs and epochs > 0 else []
-        own += [f"optim.lr={lr / 3:.1g}"] if lr else []
-        return [*own, "more data"]
-
-
-def _changes(cfg: DictConfig, override: str) -> bool:
-    """True if the key exists and has another value."""
-    key, _, value = override.partition("=")
-    node, missing = key.rpartition(".")[0], object()
-    parent = OmegaConf.select(cfg, node) if node else cfg
-    if parent is None or key.rpartition(".")[2] not in parent:
-        return False
-    now = OmegaConf.select(cfg, key, default=missing)
-    return str(now).lower() != value

@@ -1,5 +1,6 @@
 """The baselines of a run: fitted on its training split, measured on the batches of its test."""
 
+import functools
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.data.progress import Progress
 from seqpipe.data.sampling import alone
 from seqpipe.runs.baseline_comparison import Comparison
+from seqpipe.runs.remedies import usual_remedies
 from seqpipe.runs.training_run import TrainingRun
 from seqpipe.tasks.base import Task
 from seqpipe.training.epoch_sums import Counted, EpochSums
@@ -32,7 +34,8 @@ def compare_with_baselines(run: TrainingRun, loader: ResumableLoader) -> Compari
     task = run.module.task
     prefix = "test/"
     tested = {n.removeprefix(prefix): v for n, v in run.metrics.items() if n.startswith(prefix)}
-    found = Comparison(task, run.cfg, tested, examples=run.data.sizes["test"])
+    remedies = functools.partial(usual_remedies, task.remedies, run.cfg, run.launch.choices)
+    found = Comparison(task, functools.cache(remedies), tested)
     limit, several = run.trainer.num_test_batches[0], run.trainer.world_size > 1
     if several and run.cfg.trainer.limit_test_batches != 1.0:
         log.warning(
@@ -46,7 +49,8 @@ def compare_with_baselines(run: TrainingRun, loader: ResumableLoader) -> Compari
         with alone(), Progress(run.cfg.trainer.enable_progress_bar, "baselines") as progress:
             fitted = list(fitted_baselines(task, run.data, found.skipped))
             found.phrases = {baseline.name: baseline.phrase for baseline in fitted}
-            found.metrics = measured(fitted, task, progress.count(batches, "test"))
+            tested_on = progress.count(batches, "test")
+            found.metrics, found.answers = measured(fitted, task, tested_on)
     except Exception as error:  # the model is trained: what follows must not be lost with it
         log.warning("baselines: not measured: %s: %s", type(error).__name__, error)
     return found
@@ -71,8 +75,8 @@ def fitted_baselines(task: Task, data: SequenceData, skipped: dict[str, str]) ->
 
 def measured(
     baselines: Sequence[Baseline], task: Task, batches: Iterable[SequenceBatch]
-) -> dict[str, dict[str, float]]:
-    """Return the metrics of each baseline, by the task's own metrics of the test.
+) -> tuple[dict[str, dict[str, float]], int]:
+    """The metrics of each baseline, by the task's own metrics of the test, and of how many answers.
 
     Args:
         baselines: fitted.
@@ -82,10 +86,11 @@ def measured(
     sums = {baseline.name: EpochSums(task.metrics("test")) for baseline in baselines}
     for metric in (m for one in sums.values() for m in one.modules() if isinstance(m, Metric)):
         metric.sync_on_compute = False  # only one process measures
-    has_loss = dict.fromkeys(sums, False)
+    has_loss, count = dict.fromkeys(sums, False), 0
     with torch.inference_mode():
         for batch in batches if baselines else ():
             units = task.units(batch)
+            count += int(units)
             for baseline in baselines:
                 answers = baseline.answers(batch)
                 has_loss[baseline.name] = answers.loss is not None
@@ -93,7 +98,8 @@ def measured(
                 pairs = task.pairs(answers.predictions, batch)
                 scores = answers.scores if sums[baseline.name].takes_scores else None
                 sums[baseline.name].add(Counted(loss, units, pairs, scores))
-        return {name: _scalars(one, task, has_loss[name]) for name, one in sums.items()}
+        metrics = {name: _scalars(one, task, has_loss[name]) for name, one in sums.items()}
+    return metrics, count
 
 
 def _scalars(sums: EpochSums, task: Task, has_loss: bool) -> dict[str, float]:

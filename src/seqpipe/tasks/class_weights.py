@@ -100,6 +100,16 @@ def entropy_of(y: FieldSpec) -> tuple[float, str] | None:
     return float(torch.special.entr(shares / shares.sum()).sum()), "entropy of the training labels"
 
 
+def evenness(y: FieldSpec) -> float | None:
+    """Entropy of the classes of the training split as a share of that of equal ones, 0 to 1.
+
+    None if fewer than two classes occur, or they were not counted.
+    """
+    entropy = entropy_of(y)
+    met = 0 if y.counts is None else int((y.counts > 0).sum())
+    return None if entropy is None or met < 2 else entropy[0] / math.log(met)
+
+
 def chosen_monitor(monitor: str, y: FieldSpec, *, spans: bool = False) -> tuple[str, str]:
     """The metric to monitor, and why; "" where it was given.
 
@@ -115,11 +125,10 @@ def chosen_monitor(monitor: str, y: FieldSpec, *, spans: bool = False) -> tuple[
         return monitor, ""
     if spans:
         return "val/entity_f1", "the tags mark spans"
-    entropy = entropy_of(y)
-    met = 0 if y.counts is None else int((y.counts > 0).sum())
-    if entropy is None or met < 2:
+    share = evenness(y)
+    if share is None or y.counts is None:
         return "val/accuracy", "there are no two classes in the training split"
-    share = entropy[0] / math.log(met)
+    met = int((y.counts > 0).sum())
     measured = f"their entropy in the training split is {share:.2f} of that of {met} equal ones"
     if share < UNBALANCED:
         return "val/macro_f1", f"the classes are unbalanced: {measured}"

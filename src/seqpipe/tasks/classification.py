@@ -17,11 +17,13 @@ from seqpipe.nn.precision import precise
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.class_counts import positive_class
 from seqpipe.tasks.class_weights import (
+    UNBALANCED,
     ClassWeights,
     chosen_monitor,
     cross_entropy,
     cross_entropy_of_each,
     entropy_of,
+    evenness,
     weights_of,
 )
 from seqpipe.tasks.metrics import DETAILS, class_metric_names, class_metrics
@@ -69,10 +71,7 @@ class Classification(ClassTask):
 
     name = "classification"
     y_kinds = ("category",)
-    remedies = (
-        *("bidirectional=true", "architecture.pooling=max", "dropout=0.5"),
-        "task.class_weights=balanced",
-    )
+    remedies: tuple[str, ...] = ("bidirectional=true", "architecture.pooling=max", "dropout=0.5")
 
     @checked("task.")
     def __init__(
@@ -88,6 +87,8 @@ class Classification(ClassTask):
         monitor, self.why_monitored = chosen_monitor(monitor, y)
         super().__init__(y=y, monitor=monitor, mode=mode)
         self.label_smoothing = label_smoothing
+        if (evenness(y) or 1.0) < UNBALANCED:
+            self.remedies = (*self.remedies, "task.class_weights=balanced")
         self.weights = weights_of(class_weights, y)
         self.positive = positive_class(positive, y)
 

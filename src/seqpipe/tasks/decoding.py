@@ -121,12 +121,12 @@ class DecodedTask(Task):
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """The monitored metric, and an error rate beside exact answers, of which there may be none.
+        """The monitored metric, and an error rate beside a loss and exact answers.
 
-        Of sentences neither a model nor a baseline may have one right.
+        A baseline has no loss, and of sentences neither it nor the model may have one right.
         """
         (monitored,) = super().compared
-        if monitored != "exact_match":
+        if monitored not in ("exact_match", "loss"):
             return (monitored,)
         return (monitored, "phoneme_error_rate" if self.symbols == "phonemes" else "error_rate")
 

@@ -41,7 +41,7 @@ class Regression(Task):
     name = "regression"
     y_kinds = ("number", "values")
     answers = ("whole", "each_step")
-    remedies = ("architecture.pooling=last", "dropout=0", "data.source.relative_to_last=true")
+    remedies = ("dropout=0", "data.source.relative_to_last=true")
 
     @checked("task.")
     def __init__(

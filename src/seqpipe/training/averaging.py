@@ -134,8 +134,8 @@ class WeightAverage(Callback, Observer):
         """The number of weights in the average, and when it began."""
         text = f"The average never began: {self.waits_for()}."
         if self.average:
-            text = f"Validation, test and the saved model use an average of {self.count} weights, "
-            text += f"from update {self.begun} on."
+            text = "Validation, test and the saved model use the average of the weights since "
+            text += f"update {self.begun}, {self.count} in number."
         return (Finding("Weight averaging", text),)
 
 
