@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from seqpipe.data.fields.labels import Tags
-from seqpipe.data.fields.multilabel import MultiLabel as Labels
 from seqpipe.data.fields.rolls import PianoRoll
 from seqpipe.data.fields.spelling import Spelled
 from seqpipe.data.fields.text import Text
@@ -95,13 +94,3 @@ def test_notes_follow_from_the_last_step_alone_in_any_batches_and_in_lanes(
         independent -= math.log(q if now else 1 - q)
     assert found["last_step"]["loss"] == pytest.approx(markov / steps, rel=1e-6)
     assert found["frequencies"]["loss"] == pytest.approx(independent / steps, rel=1e-6)
-
-
-def test_labels_of_a_whole_x_are_as_frequent_as_in_training(data_of, metrics_of):
-    train = [{"text": "x", "labels": labels} for labels in (["a"], ["a", "b"], ["a"], ["c"])]
-    data = data_of(Labels("labels"), Text("text"), train=train, test=train[:1])
-    found = metrics_of(MultiLabel(y=data.spec.y), data)
-    assert found.keys() == {"frequencies", "skipped"}
-    p = [3.5 / 5, 1 - 1.5 / 5, 1 - 1.5 / 5]
-    assert found["frequencies"]["loss"] == pytest.approx(-sum(map(math.log, p)), rel=1e-6)
-    assert found["frequencies"]["exact_match"] == 1.0

@@ -1,4 +1,4 @@
-"""Linear baselines: logistic regression for classes, ridge regression for numbers.
+"""Linear baselines: logistic regression for classes and labels, ridge regression for numbers.
 
 Their work is bounded by counts, not by a clock, so that the same seed gives the same numbers: of
 many examples only some are read, and of slow fits fewer iterations are made.
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from seqpipe.baselines.base import ByOutputs, ByProbability, Judge, ProbabilityJudge, Skipped
 from seqpipe.baselines.features import Block, Features, Matrix, features_of, stacked
+from seqpipe.baselines.frequencies import label_shares
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.columns import Array, Column
 from seqpipe.data.dataset import SequenceData
@@ -25,11 +26,11 @@ MOST_EXAMPLES = 20_000
 MOST_VALUES = 4_000_000
 """Numbers or symbols of x that are read for a fit."""
 MOST_WORK = 1e9
-"""Multiplications of a fit: features that are not 0, times classes, times iterations."""
+"""Multiplications of a fit: features that are not 0, times outputs, times iterations."""
 FEWEST, MOST = 20, 60
 """Iterations of a fit; where fewer than `FEWEST` are affordable, fewer examples are read."""
 UNSEEN = 1e-6
-"""Probability of a class that the fit has not seen."""
+"""The smallest probability: that of a class that the fit has not seen."""
 BLOCK = 512
 """Examples that are padded together."""
 
@@ -74,8 +75,13 @@ class Linear(ABC):
     """A linear model of the features that validate best.
 
     Args:
-        size: K, the number of classes or of numbers.
+        size: K, the number of classes, labels or numbers.
+
+    Attributes:
+        method: the name of the fit, for the report.
     """
+
+    method: str
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -134,12 +140,12 @@ class Linear(ABC):
 class _Classes(Linear):
     """Logistic regression: p of each class."""
 
-    def model(self, rows: Matrix, y: Array, strength: float, iterations: int) -> Any:
-        from sklearn.linear_model import LogisticRegression
+    method = "logistic regression"
 
+    def model(self, rows: Matrix, y: Array, strength: float, iterations: int) -> Any:
         if len(np.unique(y)) < 2:
             raise Skipped("training has one class only")
-        return LogisticRegression(C=strength, max_iter=iterations).fit(rows, y)
+        return _logistic(rows, y, strength, iterations)
 
     def answer(self, model: Any, rows: Matrix) -> Array:
         chances = np.full((rows.shape[0], self.size), UNSEEN)
@@ -152,8 +158,37 @@ class _Classes(Linear):
         return float(-np.log(answers[np.arange(len(y)), y]).mean())
 
 
+class _Labels(Linear):
+    """A logistic regression for each label: p of each.
+
+    A label that all examples have, or none, has the probability of `LabelFrequencies`.
+    """
+
+    method = "logistic regression of each label,"
+
+    def model(self, rows: Matrix, y: Array, strength: float, iterations: int) -> Any:
+        differing = np.flatnonzero((y != y[0]).any(axis=0)).tolist()
+        if not differing:
+            raise Skipped("training has one set of labels only")
+        fits = {label: _logistic(rows, y[:, label], strength, iterations) for label in differing}
+        return label_shares(y.sum(axis=0), len(y)).numpy(), fits
+
+    def answer(self, model: Any, rows: Matrix) -> Array:
+        frequencies, fits = model
+        chances = np.tile(frequencies, (rows.shape[0], 1))
+        for label, fit in fits.items():
+            chances[:, label] = fit.predict_proba(rows)[:, 1]
+        return chances.clip(UNSEEN, 1 - UNSEEN)
+
+    def error(self, answers: Array, y: Array) -> float:
+        """Nats per example, summed over the labels."""
+        return float(-np.log(np.where(y, answers, 1 - answers)).sum(axis=1).mean())
+
+
 class _Numbers(Linear):
     """Ridge regression, of numbers as the field encodes them."""
+
+    method = "ridge regression"
 
     def model(self, rows: Matrix, y: Array, strength: float, iterations: int) -> Any:
         from sklearn.linear_model import Ridge
@@ -178,18 +213,30 @@ class LinearClasses(ByProbability):
         task: with one class for a whole x.
     """
 
+    linear: type[Linear] = _Classes
+
     def __init__(self, task: ProbabilityJudge) -> None:
         super().__init__(task, "linear")
-        self._linear = _Classes(task.y.size)
+        self._linear = self.linear(task.y.size)
 
     def fit(self, data: SequenceData) -> None:
         """See `Linear`."""
         self._linear.fit(data)
-        self.phrase = f"logistic regression of {self._linear.features.phrase}"
+        self.phrase = f"{self._linear.method} of {self._linear.features.phrase}"
 
     def probabilities(self, batch: SequenceBatch) -> Tensor:
         """Return (B, K)."""
         return self._linear(batch)
+
+
+class LinearLabels(LinearClasses):
+    """Logistic regression of features of x, one for each label.
+
+    Args:
+        task: with any of K labels for a whole x.
+    """
+
+    linear = _Labels
 
 
 class LinearNumbers(ByOutputs):
@@ -206,11 +253,17 @@ class LinearNumbers(ByOutputs):
     def fit(self, data: SequenceData) -> None:
         """See `Linear`."""
         self._linear.fit(data)
-        self.phrase = f"ridge regression of {self._linear.features.phrase}"
+        self.phrase = f"{self._linear.method} of {self._linear.features.phrase}"
 
     def outputs(self, batch: SequenceBatch) -> Tensor:
         """Return (B, K)."""
         return self._linear(batch)
+
+
+def _logistic(rows: Matrix, y: Array, strength: float, iterations: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=strength, max_iter=iterations).fit(rows, y)
 
 
 def _rows(features: Features, inputs: Inputs) -> Matrix:

@@ -10,6 +10,7 @@ from torchmetrics import MetricCollection
 
 from seqpipe.baselines.base import Baseline
 from seqpipe.baselines.frequencies import LabelFrequencies
+from seqpipe.baselines.linear import LinearLabels
 from seqpipe.baselines.steps import LastStep
 from seqpipe.bounds import Monitor, Share, checked
 from seqpipe.data.base import Field, FieldSpec, SequenceBatch
@@ -107,9 +108,11 @@ class MultiLabel(Task):
         return probabilities.logit()
 
     def baselines(self, data: SequenceData) -> Sequence[Baseline]:
-        """The frequency of each label; of a roll that is generated, notes given the last step."""
+        """Frequencies; of a whole x logistic regression, of a generated roll the last step."""
         frequencies = LabelFrequencies(self)
-        follows = self.y.has_time and not self.y.is_per_step_of(data.spec.x)
+        if not self.y.has_time:
+            return [frequencies, LinearLabels(self)]
+        follows = not self.y.is_per_step_of(data.spec.x)
         return [frequencies, LastStep(self)] if follows else [frequencies]
 
     def pairs(self, predictions: Tensor, batch: SequenceBatch) -> Pairs:
