@@ -38,7 +38,7 @@ def metrics_of() -> Callable[[Task, SequenceData], dict[str, dict[str, float]]]:
         skipped: dict[str, str] = {}
         fitted = list(fitted_baselines(task, data, skipped))
         assert all(baseline.phrase for baseline in fitted)
-        found: dict[str, Any] = measured(fitted, task, data.loader("test").here())
+        found, _ = measured(fitted, task, data.loader("test").here())
         assert "skipped" not in found
         return {**found, "skipped": skipped}
 

@@ -52,7 +52,7 @@ def test_a_transcript_is_the_most_frequent_one(data_of, metrics_of):
     [
         ({}, ("exact_match", "error_rate")),
         ({"symbols": "phonemes"}, ("exact_match", "phoneme_error_rate")),
-        ({"monitor": "val/loss", "mode": "min"}, ("loss",)),
+        ({"monitor": "val/loss", "mode": "min"}, ("loss", "error_rate")),
     ],
 )
 def test_sentences_of_which_none_is_right_are_compared_by_their_errors(data_of, options, compared):

@@ -182,6 +182,13 @@ def test_a_text_of_one_piece_has_as_many_answers_as_characters(launch_in, tmp_pa
             "",
             "architecture.pooling=max",
         ),
+        ("data=forecast data.path=x", "dropout=0", "architecture.pooling=flatten"),
+        (
+            "data=forecast data.path=x architecture.pooling=last",
+            "architecture.pooling=flatten",
+            "",
+        ),
+        ("data=adding", "dropout=0", "architecture.pooling=flatten"),
         ("data=digits_flat", "dropout=0.5", "bidirectional=true"),
         ("data=names data.path=x match_parameters=3000", "", "hidden_size=256"),
         ("data=names data.path=x hidden_size=512", "dropout=0.5", "hidden_size=256"),

@@ -41,7 +41,10 @@ class Regression(Task):
     name = "regression"
     y_kinds = ("number", "values")
     answers = ("whole", "each_step")
-    remedies = ("dropout=0", "data.source.relative_to_last=true")
+    remedies = (
+        *("architecture.pooling=flatten", "dropout=0"),
+        "data.source.relative_to_last=true",
+    )
 
     @checked("task.")
     def __init__(
