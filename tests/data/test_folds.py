@@ -140,7 +140,9 @@ def test_digits_are_split_into_folds(tmp_path):
         assert sum(counted.values()) in (179, 180)
         assert set(counted) == set(range(10))
         assert min(counted.values()) >= 15
-    assert Digits().count_items() == 1797
+    digits = Digits()
+    digits.choose_fold(Fold(0, "leave_one_out"))
+    assert digits.count_folds() == 1797
 
 
 TEN = Fold(0, 10)
@@ -182,10 +184,56 @@ def test_too_few_items_and_folds_that_do_not_exist_are_refused(tmp_path):
     assert "there is 1 distinct item; allowed: data with two or more" in _refused(
         _source(tmp_path, RECORDS[:1]), Fold(0, "leave_one_out")
     )
-    two = Fold(0, 2)
-    assert _refused(_source(tmp_path, RECORDS[:2]), two) == (
-        "data.folds=2: valid would be empty, there are 2 distinct items; "
-        "allowed: shares that come to one item or more"
+
+
+@pytest.mark.parametrize(("of", "count"), [("leave_one_out", 4), ("leave_one_out", 3), (2, 4)])
+@pytest.mark.parametrize("valid", [0.01, 0.99])
+@pytest.mark.parametrize("group", [None, ["who"]])
+def test_of_few_items_one_at_least_is_validated_and_one_trained_on(
+    tmp_path, of, count, valid, group
+):
+    rows = [RECORDS[i] for i in range(count if group is None else 7 * 5) if i % 7 < count]
+    path = str(_table(tmp_path, rows))
+    for number in range(count if of == "leave_one_out" else of):
+        source = Table(train=path, valid=valid, test=0.001, group=group)
+        splits = _parts(source, Fold(number, of, "label"))
+        items = {s: {r["text" if group is None else "who"] for r in splits[s]} for s in SPLITS}
+        assert len(items["test"]) == (1 if of == "leave_one_out" else 2)
+        assert len(items["train"]) + len(items["valid"]) + len(items["test"]) == count
+        assert len(items["valid" if valid < 0.5 else "train"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("of", "count", "allowed"),
+    [
+        (2, 3, "a file, or data.folds=leave_one_out"),
+        (2, 2, "a file, or data with three or more"),
+        ("leave_one_out", 2, "a file, or data with three or more"),
+    ],
+)
+def test_folds_that_leave_nothing_to_validate_on_are_refused_by_that_share(
+    tmp_path, of, count, allowed
+):
+    for more, name in (({}, "items"), ({"group": ["who"]}, "groups")):
+        source = _source(tmp_path, RECORDS[:count], **more)
+        left = f"one of {count} distinct {name} is left to train on, and none to validate on"
+        message = f"data.source.valid=0.2: with data.folds={of}, {left}; allowed: {allowed}"
+        assert _refused(source, Fold(0, of)) == message
+        fields = {"y": Category("label"), "x": Text("text", by="words")}
+        with pytest.raises(DataError) as refused:
+            count_folds(source, **fields, folds=of)
+        assert str(refused.value) == message, "before any run"
+    path = str(_table(tmp_path, RECORDS[:count]))
+    given = _parts(Table(train=path, valid=path, test=0.1), Fold(0, of))
+    assert len(given["train"]) == count - len(given["test"])
+
+
+def test_shares_of_too_few_groups_speak_of_groups(tmp_path):
+    with pytest.raises(DataError) as refused:
+        _source(tmp_path, RECORDS[:3], group=["who"]).read()
+    assert str(refused.value) == (
+        "data.source.valid=0.2 data.source.test=0.1: test would be empty, there are 3 distinct "
+        "groups; allowed: shares that come to one group or more"
     )
 
 
@@ -195,7 +243,7 @@ def test_folds_are_counted_by_items_and_groups(tmp_path):
     grouped = _source(tmp_path, group=["who"])
     assert count_folds(grouped, **fields, folds="leave_one_out") == 7
     assert count_folds(_source(tmp_path), **fields, folds=10) == 10
-    with pytest.raises(DataError, match="there are 7 distinct items; allowed: 2 to 7"):
+    with pytest.raises(DataError, match="there are 7 distinct groups; allowed: 2 to 7"):
         count_folds(_source(tmp_path, group=["who"]), **fields, folds=10)
 
 

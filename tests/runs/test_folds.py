@@ -2,6 +2,7 @@
 
 import json
 import re
+import wave
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 from omegaconf import OmegaConf
 
 from forking import SEQPIPE
+from seqpipe.build import count_folds
 from seqpipe.config.commandline import check
 from seqpipe.data.base import SequenceBatch
 from seqpipe.data.kinds import FieldSpec
+from seqpipe.errors import DataError
 from seqpipe.inference.evaluation import Evaluation
 from seqpipe.report.fold_comparison import FoldGroup, Pooled, best_group
 from seqpipe.report.sweep_jobs import FINISHED, Job
@@ -212,8 +215,7 @@ def test_one_fold_alone_is_a_single_run(folds, tmp_path):
 
 
 def test_leave_one_out_of_groups_has_as_many_folds_as_groups(folds):
-    group = ("data.source.group=[who]", "data.source.valid=0.4")
-    done, (found,) = folds("folds=leave_one_out", *group)
+    done, (found,) = folds("folds=leave_one_out", "data.source.group=[who]")
     assert done.returncode == 0, done.stderr
     assert (found["folds"], found["pooled"]["examples"]) == (4, 30)
 
@@ -229,6 +231,11 @@ def test_leave_one_out_of_groups_has_as_many_folds_as_groups(folds):
             ("folds=3", "data.source.test=all.csv"),
             "folds=3: the test is given, data.source.test=all.csv; allowed: null, or "
             "data.source.test=0.1 for folds of data.source.train",
+        ),
+        (
+            ("folds=2", "data.source.group=[label]"),
+            "data.source.valid=0.1: with folds=2, one of 2 distinct groups is left to train on, "
+            "and none to validate on; allowed: a file, or data with three or more",
         ),
         (
             ("describe", "folds=3"),
@@ -260,6 +267,22 @@ def test_folds_that_cannot_be_made_are_refused_before_anything_is_written(
 )
 def test_folds_that_cannot_be_are_refused_before_data_are_read(typed, message):
     assert check(typed.split(), each_fold=True).problems == [message]
+
+
+def test_the_share_of_a_source_within_a_source_is_named_by_its_own_key(tmp_path):
+    (tmp_path / "recordings").mkdir()
+    for name in ("0_ann_0", "1_ann_0", "0_bob_0", "1_bob_0"):
+        with wave.open(str(tmp_path / "recordings" / f"{name}.wav"), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes(b"\1\0" * 800)
+    local = [f"data.source.local.{one}" for one in ("group=speaker", "test=0.2", "valid=0.25")]
+    sweep = check(["data=fsdd", f"data.path={tmp_path}", *local, "folds=2"], each_fold=True).folds
+    assert sweep is not None
+    with pytest.raises(DataError) as refused:
+        count_folds(sweep.jobs[0])
+    assert str(refused.value).startswith(
+        "data.source.local.valid=0.25: with folds=2, one of 2 distinct groups is left to train on"
+    )
 
 
 def test_what_each_run_of_a_fold_is_given_is_what_was_not_typed():

@@ -109,14 +109,14 @@ class Source(ABC):
             raise ConfigError(f"data.folds={fold.of}: {text}")
         self.wrapped.choose_fold(fold)
 
-    def count_items(self) -> int:
-        """Return how many distinct items are split into folds, of a source that can do so.
+    def count_folds(self) -> int:
+        """Return how many folds there are, of a source that `choose_fold` has not refused.
 
         Raises:
-            DataError: as `read`.
+            DataError: as `read`; there are too few items for the folds.
         """
         assert self.wrapped is not None, "choose_fold has refused it"
-        return self.wrapped.count_items()
+        return self.wrapped.count_folds()
 
 
 class Field(ABC):

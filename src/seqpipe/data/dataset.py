@@ -346,10 +346,10 @@ def count_folds(source: Source, y: Field, x: Field | None = None, *, folds: Fold
         DataError: there are too few items.
     """
     check_fields(x, y)
-    chosen = choose_fold(source, y, folds, 0)
+    choose_fold(source, y, folds, 0)
     items = y if x is None or item_role(x, y) == "y" else x
     source.keep_together([items.column])
-    return chosen.count(source.count_items())
+    return source.count_folds()
 
 
 def _documents(columns: Mapping[str, Column]) -> tuple[Examples, Integers]:

@@ -42,9 +42,10 @@ class Digits(Source):
         """See `Source`."""
         self._fold = fold
 
-    def count_items(self) -> int:
+    def count_folds(self) -> int:
         """See `Source`."""
-        return len(_images())
+        assert self._fold is not None, "chosen before"
+        return self._fold.count(len(_images()), valid=self.valid)
 
     def read(self) -> Splits:
         """Split with the same share of every digit."""

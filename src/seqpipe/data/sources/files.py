@@ -30,7 +30,7 @@ from seqpipe.data.sources.given_splits import (
     warn_unused,
     warn_used,
 )
-from seqpipe.data.sources.splitting import Reread, count_items, split_shares
+from seqpipe.data.sources.splitting import Reread, count_folds, split_shares
 from seqpipe.data.sources.text_lines import check_encoding
 from seqpipe.errors import DataError
 
@@ -263,6 +263,7 @@ class FileSource(Source):
             order=self.order,
             seed=self.seed,
             fold=self._fold,
+            grouped=bool(self.group),
         )
         return splits
 
@@ -271,9 +272,11 @@ class FileSource(Source):
         refuse_folds(fold, self.split_by, self.split_names["test"])
         self._fold = fold
 
-    def count_items(self) -> int:
+    def count_folds(self) -> int:
         """See `Source`."""
-        return count_items(self.records_of(self.files_of("train")), self.item_columns)
+        assert self._fold is not None, "chosen before"
+        records, how = self.records_of(self.files_of("train")), (self.shares, self.item_columns)
+        return count_folds(records, self._fold, *how, bool(self.group))
 
     def whole(self, split: str) -> Iterable[Found]:
         """See `Source`."""

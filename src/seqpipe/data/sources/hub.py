@@ -24,7 +24,7 @@ from seqpipe.data.sources.files import Names
 from seqpipe.data.sources.given_splits import FolderSplits, shares_of, warn_merged, warn_unused
 from seqpipe.data.sources.hub_values import Convert, all_columns, column_of, converter
 from seqpipe.data.sources.split_names import split_of, splits_of
-from seqpipe.data.sources.splitting import count_items, split_shares
+from seqpipe.data.sources.splitting import count_folds, split_shares
 from seqpipe.errors import ConfigError, DataError, did_you_mean
 
 FORMATS = ("csv", "json", "parquet", "arrow", "text")
@@ -111,6 +111,7 @@ class Hub(Source):
             order=self.order,
             seed=self.seed,
             fold=self._fold,
+            grouped=bool(self.group),
         )
         return splits
 
@@ -119,9 +120,11 @@ class Hub(Source):
         refuse_folds(fold, "", self.test)
         self._fold = fold
 
-    def count_items(self) -> int:
+    def count_folds(self) -> int:
         """See `Source`."""
-        return count_items(self._rows["train"], self._together)
+        assert self._fold is not None, "chosen before"
+        how = self.shares, self._together, bool(self.group)
+        return count_folds(self._rows["train"], self._fold, *how)
 
     def whole(self, split: str) -> Iterable[Found]:
         """See `Source`."""

@@ -41,6 +41,7 @@ def split_shares(
     order: str,
     seed: int,
     fold: Fold | None = None,
+    grouped: bool = False,
 ) -> tuple[Splits, list[str]]:
     """The three splits, and warnings about columns that name splits.
 
@@ -52,6 +53,7 @@ def split_shares(
         order: `random` or `file`.
         seed: of the random order.
         fold: the one to test; then `test` is among the shares.
+        grouped: see `part`.
 
     Raises:
         DataError: as `part`.
@@ -62,7 +64,7 @@ def split_shares(
     columns = SplitColumns()
     watched = columns.watched(whole)
     how: dict[str, Any] = {"group": group, "stratify": stratify, "order": order, "seed": seed}
-    of = part(watched, shares, **how, fold=fold)
+    of = part(watched, shares, **how, fold=fold, grouped=grouped)
     views: dict[str, Iterable[Found]] = {
         split: Reread(partial(_part_of, whole, of, split)) for split in ("train", *shares)
     }
@@ -94,6 +96,7 @@ def part(
     order: str = "random",
     seed: int = 0,
     fold: Fold | None = None,
+    grouped: bool = False,
 ) -> np.ndarray[Any, np.dtype[np.int8]]:
     """The split of each record, by its place in SPLITS, (records,) int8.
 
@@ -108,7 +111,9 @@ def part(
         stratify: a column; the shares hold for each of its values.
         order: `random`, or `file`: the last items of the file are tested, those before validated.
         seed: of the random order.
-        fold: is tested instead of a share; that of valid is then of the other folds.
+        fold: is tested instead of a share; that of valid is then of the other folds, one item at
+            least.
+        grouped: the user chose the columns of `group`.
 
     Raises:
         DataError: a column is missing, or a split would be empty.
@@ -118,13 +123,12 @@ def part(
     luck = items.first.astype(np.uint64) if order == "file" else _mixed(items.numbers ^ salt)
     if fold is None:
         split = _by_shares(items, luck, shares)
-        given = " ".join(f"data.source.{k}={v}" for k, v in shares.items())
     else:
-        split = _by_folds(items, luck, fold, shares.get("valid", 0.0))
-        given = f"data.folds={fold.of}"
+        count = fold.count(len(luck), grouped=grouped, valid=shares.get("valid"))
+        split = _by_folds(items, luck, fold.number, count, shares.get("valid"))
     if items.bad and (split == SPLITS.index("train")).sum() == len(split):
         raise DataError(items.bad)  # the rest cannot show which shares work
-    _check_filled(split, shares, given)
+    _check_filled(split, shares, "group" if grouped else "item")
     of_records: np.ndarray[Any, np.dtype[np.int8]] = split[items.of_record]
     return of_records
 
@@ -175,16 +179,22 @@ def _distinct(
     return _Items(items, first, of_item.reshape(-1), stratum, bad)
 
 
-def count_items(found: Iterable[Found], group: Sequence[str]) -> int:
-    """How many distinct items there are; the arguments are those of `part`.
+def count_folds(
+    found: Iterable[Found],
+    fold: Fold,
+    shares: Mapping[str, float],
+    group: Sequence[str],
+    grouped: bool,
+) -> int:
+    """How many folds the distinct items make; the arguments are those of `part`.
 
     Raises:
-        DataError: a column is missing, or no record can be used.
+        DataError: a column is missing, no record can be used, or there are too few items.
     """
     items = _distinct(found, group)
     if items.bad and not len(items.numbers):
         raise DataError(items.bad)
-    return len(items.numbers)
+    return fold.count(len(items.numbers), grouped=grouped, valid=shares.get("valid"))
 
 
 def _by_shares(
@@ -205,35 +215,39 @@ def _by_shares(
 
 
 def _by_folds(
-    items: _Items, luck: np.ndarray[Any, Any], fold: Fold, valid: float
+    items: _Items, luck: np.ndarray[Any, Any], number: int, count: int, valid: float | None
 ) -> np.ndarray[Any, np.dtype[np.int8]]:
     """The split of each item: a fold is tested, a share of the others validated.
+
+    With a share, one of the others at least is validated, and one trained on.
 
     The items are put in one order, by luck within each stratum, with the strata spread evenly over
     it. Folds are stretches of it: two of them differ by one item at most, and by two or three in a
     stratum. Those just before the tested stretch are validated; the order is a circle.
     """
     total = len(luck)
-    count = fold.count(total)
     by_luck = np.lexsort((luck, items.stratum))
     sizes = np.bincount(items.stratum)
     starts = np.cumsum(sizes) - sizes
     of = items.stratum[by_luck]
     spread = (np.arange(total) - starts[of] + 0.5) / sizes[of]
     order = by_luck[np.argsort(spread, kind="stable")]
-    start, end = (number * total // count for number in (fold.number, fold.number + 1))
+    start, end = (place * total // count for place in (number, number + 1))
     others = np.roll(order, -end)[: total - (end - start)]  # from the end of the fold on
     split = np.zeros(total, dtype=np.int8)
     split[order[start:end]] = SPLITS.index("test")
-    split[others[len(others) - round(valid * len(others)) :]] = SPLITS.index("valid")
+    if valid is not None:
+        validated = min(max(round(valid * len(others)), 1), len(others) - 1)
+        split[others[len(others) - validated :]] = SPLITS.index("valid")
     return split
 
 
-def _check_filled(split: np.ndarray[Any, Any], shares: Iterable[str], given: str) -> None:
+def _check_filled(split: np.ndarray[Any, Any], shares: Mapping[str, float], item: str) -> None:
     for name in ("train", *shares):
         if not (split == SPLITS.index(name)).any():
-            text = f"{name} would be empty, there are {len(split)} distinct items"
-            raise DataError(f"{given}: {text}; allowed: shares that come to one item or more")
+            given = " ".join(f"data.source.{k}={v}" for k, v in shares.items())
+            text = f"{name} would be empty, there are {len(split)} distinct {item}s"
+            raise DataError(f"{given}: {text}; allowed: shares that come to one {item} or more")
 
 
 def _value(record: Record, column: str) -> Any:
