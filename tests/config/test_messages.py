@@ -112,6 +112,24 @@ OPTIONS = [
     ),
 ]
 VALUES = [
+    (
+        "data=basic_motions data.x.time_warp=1000",
+        "data.x.time_warp=1000: out of range; allowed: a number in [0, 2]",
+    ),
+    (
+        "data=basic_motions data.x.noise=1e39",
+        "data.x.noise=1e39: out of range; allowed: a number in [0, 1e+37] (as float32 holds it)",
+    ),
+    (
+        "data=yesno data.x.frequency_masks=[2,500]",
+        "data.x.frequency_masks=[2,500]: there are data.x.n_mels=40 bands; "
+        "allowed: [2,40], or fewer",
+    ),
+    (
+        "data=fsdd +data.x.frequency_masks=[2,500]",
+        "+data.x.frequency_masks=[2,500]: cepstra hold no bands; "
+        "allowed: null, or the field LogMel",
+    ),
     ("depth=0", "depth=0: out of range; allowed: an integer >= 1"),
     ("depth=three", "depth=three: wrong type; allowed: an integer >= 1"),
     ("depth=null", "depth=null: wrong type; allowed: an integer >= 1"),

@@ -53,6 +53,18 @@ def test_a_time_warp_reads_the_series_at_other_times_and_keeps_its_ends():
     assert np.abs(warped[:, 0] - steps).max() > 1
 
 
+def test_the_strongest_time_warp_reads_no_step_that_is_not_there():
+    values = np.arange(1000, dtype=np.float32)[:, None]
+    for seed in range(100):
+        warped = time_warped(values, 2.0, rng(seed))[:, 0]
+        assert (warped[0], warped[-1]) == (0, 999)
+        assert (np.diff(warped) >= 0).all()
+
+
+def test_the_most_noise_is_finite():
+    assert np.isfinite(with_noise(np.zeros((500, 40), np.float32), 1e37, rng())).all()
+
+
 @pytest.mark.parametrize("T", [1, 2])
 def test_a_series_with_nothing_between_its_ends_is_not_warped(T):
     values = rng(1).normal(size=(T, 3)).astype(np.float32)

@@ -26,7 +26,7 @@ from seqpipe.data.fields.spectra import (
 from seqpipe.data.number_precision import Floats, to_float32
 from seqpipe.data.sources.argument_checks import check_arguments
 from seqpipe.errors import ConfigError
-from seqpipe.rules import list_of, or_null, refusal, require, whole
+from seqpipe.rules import list_of, or_null, require, whole
 
 Masks = Annotated[
     tuple[int, int] | None,
@@ -88,13 +88,19 @@ class LogMel(Field):
 
     @staticmethod
     def together(
-        normalize: str, time_masks: object, frequency_masks: object
+        normalize: str,
+        n_mels: int,
+        time_masks: Sequence[int] | None,
+        frequency_masks: Sequence[int] | None,
     ) -> Iterator[tuple[str, str]]:
-        """Yield masks whose 0 would not be a mean."""
+        """Yield masks whose 0 would not be a mean, and those of more bands than there are."""
         given = {"time_masks": time_masks, "frequency_masks": frequency_masks}
         for name in (name for name, masks in given.items() if masks and normalize == "none"):
             text = "what is hidden becomes 0, which is the mean of normalised numbers only"
             yield name, f"{text}; allowed: null, or data.x.normalize=train or example"
+        if frequency_masks and frequency_masks[1] > n_mels:
+            text = f"there are data.x.n_mels={n_mels} bands"
+            yield "frequency_masks", f"{text}; allowed: [{frequency_masks[0]},{n_mels}], or fewer"
 
     def __post_init__(self) -> None:
         check_arguments(self, "data.x.")
@@ -242,15 +248,22 @@ class Mfcc(LogMel):
     n_mels: Count = 26
     deltas: Literal[0, 1, 2] = 2
 
+    @staticmethod
+    def together(
+        normalize: str,
+        n_mels: int,
+        time_masks: Sequence[int] | None,
+        frequency_masks: Sequence[int] | None,
+    ) -> Iterator[tuple[str, str]]:
+        """Yield masks of bands, and those that `LogMel` refuses."""
+        if frequency_masks:
+            yield "frequency_masks", "cepstra hold no bands; allowed: null, or the field LogMel"
+        yield from LogMel.together(normalize, n_mels, time_masks, None)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         most = whole(1, self.n_mels).because("which is data.x.n_mels")
         require("data.x.n_mfcc", self.n_mfcc, most)
-        if self.frequency_masks is not None:
-            wrong = "cepstra hold no bands"
-            allowed = "null, or the field LogMel"
-            masks = list(self.frequency_masks)
-            raise ConfigError(refusal("data.x.frequency_masks", masks, wrong, allowed))
 
     @property
     def _width(self) -> int:

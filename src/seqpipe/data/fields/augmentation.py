@@ -3,12 +3,18 @@
 Each returns a new array of the same shape and type. All random numbers come from `rng`.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from seqpipe.data.columns import Array
 from seqpipe.data.number_precision import Floats
+from seqpipe.rules import real
+
+Noise = Annotated[float, real("[0, 1e+37]").because("as float32 holds it")]
+"""A deviation in any units: numbers that are not standardised may be large."""
+TimeWarp = Annotated[float, real("[0, 2]")]
+"""The deviation of a logarithm: at 2 a typical part is seven times faster or slower."""
 
 _KNOTS = 6  # random speeds of a time warp, evenly spaced, first and last step included
 _LARGEST_SHARE = 0.2  # of the steps, that one mask may hide

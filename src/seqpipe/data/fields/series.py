@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqpipe.bounds import NotNegative, checked
+from seqpipe.bounds import checked
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.columns import Array
-from seqpipe.data.fields.augmentation import time_warped, with_noise
+from seqpipe.data.fields.augmentation import Noise, TimeWarp, time_warped, with_noise
 from seqpipe.data.number_precision import (
     DigitLoss,
     Doubles,
@@ -265,8 +265,8 @@ class Series(Standardized):
         standardize: bool | Literal["example"] = False,
         difference: bool = False,
         reference: Annotated[list[int] | None, or_null(list_of(whole(0)))] = None,
-        noise: NotNegative = 0.0,
-        time_warp: NotNegative = 0.0,
+        noise: Noise = 0.0,
+        time_warp: TimeWarp = 0.0,
     ) -> None:
         super().__init__(column, standardize=standardize is True)
         self.by_example = standardize == "example"
