@@ -90,6 +90,18 @@ def test_a_reference_that_is_no_point_is_refused(reference):
     ]
 
 
+@pytest.mark.parametrize(("reference", "width"), [([0, 1], 2), ([1, 0], 2), ([0], 1)])
+def test_a_reference_that_leaves_nothing_to_read_is_refused(reference, width):
+    records = [{"x": one[:, :width]} for one in SERIES]
+    with pytest.raises(ConfigError) as refused:
+        Series("x", reference=reference).fit(records)
+    assert refused.value.problems == [
+        f"data.x.reference=[{','.join(map(str, reference))}]: x has these {width} channels only, "
+        "and relative to themselves all are 0; allowed: null, or the channels of one point of "
+        "several"
+    ]
+
+
 def test_points_in_space_are_found_in_either_layout():
     assert point_of_each([3, 4, 5], 9) == [3, 4, 5] * 3
     assert point_of_each([1, 4, 7], 9) == [1] * 3 + [4] * 3 + [7] * 3

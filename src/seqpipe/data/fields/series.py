@@ -335,12 +335,16 @@ def point_of_each(reference: Sequence[int], width: int) -> list[int]:
         width: D.
 
     Raises:
-        ConfigError: no such point.
+        ConfigError: no such point, or no other one.
 
     >>> point_of_each([2, 3], 6), point_of_each([0, 3], 6)
     ([2, 3, 2, 3, 2, 3], [0, 0, 0, 3, 3, 3])
     """
     k, points = len(reference), width // max(1, len(reference))
+    if sorted(reference) == list(range(width)):
+        wrong = f"x has these {width} channels only, and relative to themselves all are 0"
+        allowed = "null, or the channels of one point of several"
+        raise ConfigError(refusal("data.x.reference", list(reference), wrong, allowed))
     first = reference[0] if reference else width
     if width % max(1, k) == 0 and first < width:
         by_point = [first + place for place in range(k)]
