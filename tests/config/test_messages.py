@@ -25,7 +25,22 @@ TRAINER = (
 )
 FIELDS = "seqpipe.data.fields"
 
+NO_X = "this data has no x; allowed: {}, or also +data.x._target_=CLASS, which makes one"
 UNKNOWN_KEYS = [
+    ("data=jsb_chorales +data.x.noise=0.1", f"+data.x.noise=0.1: {NO_X.format('leave it out')}"),
+    ("data=jsb_chorales data.x.noise=0.1", f"data.x.noise=0.1: {NO_X.format('leave it out')}"),
+    (
+        "data=jsb_chorales +data.x.lowest=30",
+        f"+data.x.lowest=30: {NO_X.format('data.y.lowest=30')}",
+    ),
+    (
+        "data=python_docs data.x.lowercase=true",
+        f"data.x.lowercase=true: {NO_X.format('+data.y.lowercase=true')}",
+    ),
+    (
+        "data=python_docs +data.x.word_dropout=0.1",
+        f"+data.x.word_dropout=0.1: {NO_X.format('leave it out')}",
+    ),
     ("detph=3", f"detph=3: unknown key; allowed: {KEYS}; did you mean 'depth'?"),
     ("+detph=3", f"+detph=3: unknown key; allowed: {KEYS}; did you mean 'depth'?"),
     ("lr=0.1", f"lr=0.1: unknown key; allowed: {KEYS}; did you mean 'optim.lr'?"),

@@ -7,7 +7,7 @@ from typing import Any
 from seqpipe.bounds import MADE, problems_together, together_of
 from seqpipe.config.compatibility import HEAD, declared, kinds_of
 from seqpipe.config.config_view import Tree
-from seqpipe.config.key_names import SET_BY_THE_RUN, SPECIAL, unknown_problem
+from seqpipe.config.key_names import SET_BY_THE_RUN, SPECIAL, X, unknown_problem, without_x
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import (
     CAN_BE_NONE,
@@ -210,6 +210,10 @@ def _value_problems(tree: Tree, key: str, signature: Signature) -> Iterator[Prob
             yield Problem(key, raw, fault)
             return
     if rule in (None, MADE) and name in signature.rules and is_ours(signature.name):
+        if key == X and isinstance(raw, dict) and raw:  # typed below a null
+            for leaf, given in tree.leaves(X):
+                yield Problem(leaf, given, without_x(tree, leaf.removeprefix(f"{X}."), given))
+            return
         # What has no rule in our own classes is an object, made by a _target_ of its own.
         if value is not None or not key.startswith("data."):
             allowed = f"a mapping with _target_{_as_an_option(key, value)}"

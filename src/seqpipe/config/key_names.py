@@ -1,6 +1,7 @@
 """Names of keys: unknown and missing ones, mostly found without importing a class."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from omegaconf import DictConfig
@@ -15,11 +16,18 @@ from seqpipe.config.schema import (
     PANEL,
     READ_BY_THE_RUN,
 )
-from seqpipe.config.signatures import TargetError, is_ours, packaged_keys, signature_of
+from seqpipe.config.signatures import (
+    TargetError,
+    class_attribute,
+    is_ours,
+    packaged_keys,
+    signature_of,
+)
 from seqpipe.errors import did_you_mean
 from seqpipe.rules import Problem, shown
 
 SET_BY_THE_RUN = "is set by the run"
+X = "data.x"
 SPECIAL = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 _DATA_NAMES = ("source", "y", "x", *(name for name in READ_BY_THE_RUN["data"] if name != "x"))
 
@@ -36,9 +44,29 @@ def unknown_key(cfg: DictConfig, key: str, value: object) -> str:
     target = tree.get(f"{parent}._target_") if parent else None
     if parts[depth] in GIVEN_BY_THE_RUN.get(parent.split(".")[0], ()):
         return f"{SET_BY_THE_RUN}; allowed: leave it out"
+    if parent == X and tree.raw(X) is None:
+        return without_x(tree, ".".join(parts[depth:]), value)
     if target is None:
         return _unknown(tree, parent, parts[depth], key)
     return _unknown_argument(tree, key, parent, parts[depth], value)
+
+
+def without_x(tree: Tree, name: str, value: object) -> str:
+    """Why a key of x is refused where the data has no x, and the same key of y if that takes it.
+
+    Args:
+        tree: of the configuration.
+        name: of the key, below `data.x`.
+        value: that it was given.
+    """
+    y, allowed = str(tree.get("data.y._target_")), "leave it out"
+    with suppress(TargetError):  # reported where it is written
+        if name in signature_of(y).rules and name not in (
+            class_attribute(y, "augmentations") or ()
+        ):
+            plus = "" if tree.has(f"data.y.{name}") else "+"
+            allowed = f"{plus}data.y.{name}={shown(value)}"
+    return f"this data has no x; allowed: {allowed}, or also +{X}._target_=CLASS, which makes one"
 
 
 def _unknown_argument(tree: Tree, key: str, parent: str, name: str, value: object) -> str:
