@@ -102,6 +102,33 @@ def test_tags_are_ranked_in_the_test_and_where_that_is_monitored(batch_of):
         assert "roc_auc" in scalars_of(task, logits, batch, "test")
 
 
+def test_all_that_can_be_monitored_of_tags_is_listed():
+    y = FieldSpec("tags", 2, NAMES[:2])
+    with pytest.raises(ConfigError) as refused:
+        Tagging(y=y, monitor="val/f1")
+    _, _, listed = str(refused.value).partition("no such metric; allowed: ")
+    for one in listed.partition(";")[0].split(", "):
+        monitor, _, needed = one.partition(" with ")
+        spans = "runs" if needed == "task.spans=runs" else None
+        task = Tagging(y=y, monitor=monitor, mode=Tagging.better(monitor), spans=spans)
+        assert monitor.removeprefix("val/") in task.metric_names()
+    assert "val/average_precision," in listed
+    assert "val/entity_f1 with task.spans=runs" in listed
+    with pytest.raises(ConfigError) as refused:
+        Tagging(y=y, monitor="val/entity_f1")
+    assert "allowed: also task.spans=runs, or val/loss, " in str(refused.value)
+    assert "val/matthews, val/sensitivity, val/specificity, val/roc_auc, " in str(refused.value)
+
+
+def test_a_callback_that_monitors_the_ranks_of_tags_needs_the_task_to_do_so():
+    task = Tagging(y=FieldSpec("tags", 2, NAMES[:2]))
+    (problem,) = task.monitor_problems("callbacks.stop", "val/roc_auc", "max")
+    assert problem.startswith(
+        "callbacks.stop.monitor=val/roc_auc: no such metric without task.monitor=val/roc_auc; "
+        "allowed: also task.monitor=val/roc_auc, or val/loss, "
+    )
+
+
 def test_ordinal_classes_and_labels_are_ranked_by_their_probabilities(batch_of):
     rng = np.random.default_rng(2)
     truth, outputs = rng.integers(0, 3, 60), torch.tensor(rng.normal(size=(60, 2)))

@@ -122,8 +122,32 @@ def test_options_of_bleu_without_bleu_are_refused():
     data = data_of_texts()
     with pytest.raises(ConfigError, match=r"bleu_lowercase.*there is no BLEU"):
         Transduction(y=data.spec.y, longest_y=9, bleu_lowercase=True)
-    with pytest.raises(ConfigError, match="no such metric"):
-        Transduction(y=data.spec.y, longest_y=9, monitor="val/bleu")
+
+
+@pytest.mark.parametrize(
+    ("name", "override"),
+    [
+        ("bleu", "task.bleu=13a"),
+        ("chrf", "task.bleu=13a"),
+        ("phoneme_error_rate", "task.symbols=phonemes"),
+    ],
+)
+def test_a_monitor_that_needs_another_option_is_refused_with_it(name, override):
+    y = data_of_texts().spec.y
+    known = ", ".join(f"val/{one}" for one in Transduction(y=y, longest_y=9).metric_names())
+    with pytest.raises(ConfigError) as refused:
+        Transduction(y=y, longest_y=9, monitor=f"val/{name}")
+    assert str(refused.value).startswith(
+        f"task.monitor=val/{name}: no such metric without {override}; "
+        f"allowed: also {override}, or {known}, "
+    )
+    assert str(refused.value).count(f"val/{name}") == 1
+    option, _, value = override.removeprefix("task.").partition("=")
+    mode = Transduction.better(name)
+    given = {option: value, "monitor": f"val/{name}", "mode": mode}
+    assert name in Transduction(y=y, longest_y=9, **given).metric_names()
+    with pytest.raises(ConfigError, match=rf"{known}, .*val/{name} with {override}"):
+        Transduction(y=y, longest_y=9, monitor="val/f1")
 
 
 def test_bleu_without_its_library_names_what_installs_it(monkeypatch):

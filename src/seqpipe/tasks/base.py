@@ -59,6 +59,8 @@ class Task(ABC):
     """Id of the positive class, where there are two."""
     details: frozenset[str] = frozenset()
     """Names of metrics that the closing lines leave out, unless they are monitored."""
+    further_metrics: tuple[tuple[str, str], ...] = ()
+    """Metrics besides `metric_names`, each with the override that adds it to them."""
     drawing_options: ClassVar[tuple[str, ...]] = ()
     """Options of drawing that only some samples have: `prompt`, `top_k`, `top_p`, ..."""
     remedies: tuple[str, ...] = ()
@@ -74,8 +76,8 @@ class Task(ABC):
 
     def monitor_problems(self, key: str, monitor: str, mode: str) -> list[str]:
         """See `seqpipe.tasks.direction.monitor_problems`."""
-        asked = {"key": key, "monitor": monitor, "mode": mode}
-        return monitor_problems(self.metric_names(), self.better(monitor), **asked)
+        how = self.better(monitor), self.further_metrics
+        return monitor_problems(self.metric_names(), *how, key=key, monitor=monitor, mode=mode)
 
     @classmethod
     def better(cls, metric: str) -> str:

@@ -113,6 +113,9 @@ class DecodedTask(Task):
         self.same_x = SameX() if references == "same_x" else None
         self.scorers = {} if bleu is None else scorers(bleu, lowercase=bleu_lowercase)
         self.details = frozenset(_details(y, symbols))
+        if symbols is None:
+            added = ("phoneme_error_rate", "task.symbols=phonemes")
+            self.further_metrics = (*self.further_metrics, added)
         super().__init__(y=y, monitor=monitor, mode=mode)
 
     def metric_names(self) -> list[str]:

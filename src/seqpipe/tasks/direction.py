@@ -27,20 +27,37 @@ def better(metric: str, high: Collection[str] = HIGH_IS_BETTER) -> str:
 
 
 def monitor_problems(
-    names: Sequence[str], better: str, *, key: str, monitor: str, mode: str
+    names: Sequence[str],
+    better: str,
+    further: Sequence[tuple[str, str]] = (),
+    *,
+    key: str,
+    monitor: str,
+    mode: str,
 ) -> list[str]:
     """Messages about a metric that a task does not have, or about the wrong direction.
 
     Args:
         names: of the task's metrics in the validation.
         better: the direction in which the metric is better, `min` or `max`.
+        further: see `Task.further_metrics`.
         key: of the part that monitors it, as `callbacks.early_stopping`.
         monitor: the metric, with its stage.
         mode: the direction that the part was given.
     """
     known = [f"val/{name}" for name in names]
+    needs = {f"val/{name}": override for name, override in further}
     if monitor not in known:
-        return [refusal(f"{key}.monitor", monitor, "no such metric", ", ".join(known), known)]
+        needed = needs.pop(monitor, None)
+        more = [
+            one if override == f"{key}.monitor={one}" else f"{one} with {override}"
+            for one, override in needs.items()
+        ]
+        listed, words = ", ".join([*known, *more]), [*known, *needs]
+        if needed is None:
+            return [refusal(f"{key}.monitor", monitor, "no such metric", listed, words)]
+        wrong = f"no such metric without {needed}"
+        return [refusal(f"{key}.monitor", monitor, wrong, f"also {needed}, or {listed}")]
     if mode != better:
         wrong = f"would treat a worse {monitor} as better"
         return [refusal(f"{key}.mode", mode, wrong, f"{key}.mode={better}")]

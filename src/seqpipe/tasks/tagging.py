@@ -39,6 +39,8 @@ from seqpipe.tasks.metrics import DETAILS, RANKING_METRICS, class_metric_names, 
 from seqpipe.tasks.real_steps import mean_over_real, real_steps
 from seqpipe.tasks.step_task import StepTask
 
+SPAN_METRICS = ("entity_precision", "entity_recall", "entity_f1")
+
 
 def tagging_faults(
     label_smoothing: int | float, crf: bool, spans: str | None, background: object
@@ -104,6 +106,12 @@ class Tagging(StepTask):
         monitor, self.why_monitored = chosen_monitor(monitor, y, spans=y.scheme is not None)
         self.ranked = monitor.removeprefix("val/") in RANKING_METRICS
         self.entities = _span_finder(y, spans, background)
+        ranking = () if self.ranked else RANKING_METRICS
+        found = () if y.scheme is not None or spans is not None else SPAN_METRICS
+        self.further_metrics = (
+            *((name, f"task.monitor=val/{name}") for name in ranking),
+            *((name, "task.spans=runs") for name in found),
+        )
         super().__init__(y=y, monitor=monitor, mode=mode)
         self.label_smoothing, self.crf = label_smoothing, crf
         self.weights = weights_of(class_weights, y)
@@ -116,8 +124,7 @@ class Tagging(StepTask):
         Those of `Ranking` only if one is monitored: they take long for many steps.
         """
         names = ["loss", *class_metric_names(self.output_size, ranked=self.ranked)]
-        spans = ["entity_precision", "entity_recall", "entity_f1"]
-        return names if self.entities is None else [*names, *spans]
+        return names if self.entities is None else [*names, *SPAN_METRICS]
 
     @classmethod
     def example_check(cls, *, crf: bool = False) -> ExampleCheck | None:

@@ -81,6 +81,8 @@ class Transduction(DecodedTask, StepTask):
         monitor: Monitor = "val/exact_match",
         mode: Literal["min", "max"] = "max",
     ) -> None:
+        if bleu is None:
+            self.further_metrics = (("bleu", "task.bleu=13a"), ("chrf", "task.bleu=13a"))
         super().__init__(
             y=y,
             monitor=monitor,
