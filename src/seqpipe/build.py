@@ -16,6 +16,7 @@ from torch import nn
 
 from seqpipe.config.config_view import Tree
 from seqpipe.config.schema import READ_BY_THE_RUN, TAKEN_BY_THE_RUN
+from seqpipe.config.signatures import signature_of
 from seqpipe.data import dataset
 from seqpipe.data.base import SequenceSpec
 from seqpipe.data.dataset import SequenceData
@@ -99,10 +100,25 @@ def _parts_of(node: DictConfig) -> list[str]:
 def _data_parts(cfg: DictConfig) -> dict[str, Any]:
     """The source and the fields of a configuration, by name."""
     node = cfg.data
-    parts = {name: instantiate(node[name], f"data.{name}") for name in _parts_of(node)}
+    parts = {name: _data_part(node[name], f"data.{name}") for name in _parts_of(node)}
     for name, part in parts.items():
         check_kind(part, f"data.{name}", node[name]["_target_"])
     return parts
+
+
+def _data_part(node: DictConfig, key: str) -> Any:
+    """Make a source or a field; a field does not know itself whether it is x or y.
+
+    Raises:
+        ConfigError: of the part, its arguments named by their keys, `data.x.vectors=`.
+    """
+    try:
+        return instantiate(node, key)
+    except ConfigError as error:
+        names = "|".join(signature_of(node["_target_"]).rules)
+        argument = re.compile(rf"(?<!\S)(?=(?:{names})=)")
+        problems = [argument.sub(f"{key}.", text) for text in error.problems]
+        raise ConfigError(problems, error.hint) from None
 
 
 def count_folds(cfg: DictConfig) -> int:

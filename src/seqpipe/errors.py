@@ -88,6 +88,15 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things for a message.
+
+    >>> counted(1, "step"), counted(2, "step")
+    ('1 step', '2 steps')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Suffix for a message: the allowed word closest to the one given, or nothing.
 

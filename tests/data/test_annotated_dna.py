@@ -274,7 +274,7 @@ def test_features_and_sequences_may_stand_in_one_file(write):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("chr1 x CDS 1 2 . + . a\n", "1 columns; allowed: 9, separated by tabs: seqid source type "
+        ("chr1 x CDS 1 2 . + . a\n", "1 column; allowed: 9, separated by tabs: seqid source type "
          "start end score strand phase attributes"),
         (gff_row("CDS", "1.5", 2), "1.5..2 is no place; allowed: whole numbers, start and end"),
         (gff_row("CDS", 0, 2), "0..2 is no place; allowed: 1 <= start <= end"),

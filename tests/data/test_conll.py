@@ -143,12 +143,12 @@ def test_documents_stay_whole_where_records_are_grouped_by_them(tmp_path):
 
 COMMENTS = "; 'data.source.comment=\"#\"' leaves lines that start with # out"
 BAD_LINES = [
-    ("a O\nb\nc O\n", ["train:2: 1 columns, line 1 has 2; allowed: 2, separated by spaces"]),
+    ("a O\nb\nc O\n", ["train:2: 1 column, line 1 has 2; allowed: 2, separated by spaces"]),
     ("# one\na O x\n# of two\nb O\n", [
         "train:2: 3 columns, line 1 has 2; allowed: 2, separated by spaces" + COMMENTS,
         "train:3: 3 columns, line 1 has 2; allowed: 2, separated by spaces" + COMMENTS,
     ]),
-    ("a\tO\nb O\n", ["train:2: 1 columns, line 1 has 2; allowed: 2, separated by tabs"]),
+    ("a\tO\nb O\n", ["train:2: 1 column, line 1 has 2; allowed: 2, separated by tabs"]),
     ("a\tO\n\tO\nb\t\n", [
         "train:2: tokens is empty; allowed: a token and its tags, or an empty line",
         "train:3: tags is empty; allowed: a token and its tags, or an empty line",

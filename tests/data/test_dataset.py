@@ -154,7 +154,7 @@ BAD = [
     (
         {"valid": [*TAGGED[:2], {"text": "abc", "tags": ["x"]}]},
         {},
-        ["valid[2]: tags has 1 steps, text has 3; each step of x needs one of y"],
+        ["valid[2]: tags has 1 step, text has 3; each step of x needs one of y"],
     ),
     (
         {

@@ -327,7 +327,7 @@ ENTRIES = {
         ([1, NAN], "=[1, nan]: not finite"),
         ("NA", "='NA': is missing; allowed: a number"),
     ],
-    "Number, several": [([1], "=[1]: holds 1 numbers; the training split starts with 2")],
+    "Number, several": [([1], "=[1]: holds 1 number; the training split starts with 2")],
     "MultiLabel": [
         ("cc", f"='cc': {CLASSES} a, b, c; did you mean 'c'?"),
         (3, "=3: neither a list of labels nor text, as a|b"),

@@ -107,10 +107,10 @@ BROKEN_TS = [
         "f.ts:1: @timeStamps true: steps with times; allowed: false, one number per step",
     ),
     ("@dimensions two\n@data\n", "f.ts:1: @dimensions two: allowed: a number from 1"),
-    (ts("1,2:up"), "f.ts:4: holds 1 dimensions; allowed: 2, as @dimensions says"),
+    (ts("1,2:up"), "f.ts:4: holds 1 dimension; allowed: 2, as @dimensions says"),
     (
         ts("1,2:1:up"),
-        "f.ts:4: dimension 2 has 1 steps, dimension 1 has 2; allowed: as many in each",
+        "f.ts:4: dimension 2 has 1 step, dimension 1 has 2; allowed: as many in each",
     ),
     (ts("1,2::up"), "f.ts:4: dimension 2 is empty; allowed: a step or more"),
     (ts("1,x:1,2:up"), f"f.ts:4: 'x' {NUMBER}"),
@@ -219,7 +219,7 @@ BROKEN_WIDE = [
     (
         "0,1\n0\n",
         {"header": False, "label": 0},
-        "f.csv:2: holds 1 cells; allowed: 2, as the first row",
+        "f.csv:2: holds 1 cell; allowed: 2, as the first row",
     ),
     ("y,a\nu,x1\n", {}, f"f.csv:2: column=a: 'x1' {NUMBER}"),
     ("y,a\nu,1_0\n", {}, f"f.csv:2: column=a: '1_0' {NUMBER}"),

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seqpipe.build import build_data
+from seqpipe.config.compose import compose
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.fields.labels import Number
 from seqpipe.data.fields.spelling import Spelled
@@ -122,9 +124,9 @@ def test_lowercase_words_find_lowercase_vectors(vectors):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("the 1 2\ncat 1\n", "{}:2: holds 1 numbers; allowed: 2, as the lines before it"),
+        ("the 1 2\ncat 1\n", "{}:2: holds 1 number; allowed: 2, as the lines before it"),
         ("the 1 2\ncat 1 2 3\n", "{}:2: holds 3 numbers; allowed: 2, as the lines before it"),
-        ("the 1 2\n 1 2\n", "{}:2: holds 1 numbers; allowed: 2, as the lines before it"),
+        ("the 1 2\n 1 2\n", "{}:2: holds 1 number; allowed: 2, as the lines before it"),
         ("2 3\nthe 1 2\n", "{}:2: holds 2 numbers; allowed: 3, as the lines before it"),
         ("the\n", "{}:1: holds no numbers; allowed: a word and its numbers"),
         ("the 1 x\n", "{}:1: x is not a finite number; allowed: 0.25, -1e-3, ..."),
@@ -171,8 +173,37 @@ def test_a_file_that_is_not_there_and_a_text_without_words_are_refused(tmp_path,
         with pytest.raises(ConfigError) as error:
             Text("text", by=by, vectors=file)
         assert str(error.value) == (
-            f"vectors={file}: are of words; allowed: null, or also by=words or by=tokens"
+            f"vectors={file}: are of words; allowed: null, or also by=words, by=tokens or, "
+            "of an x, by=spelled"
         )
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (
+            "data=table data.path=a.csv data.x.by=characters +data.x.vectors=FILE",
+            "data.x.vectors=FILE: are of words; allowed: null, or also data.x.by=words, "
+            "data.x.by=tokens or, of an x, data.x.by=spelled",
+        ),
+        (
+            "data=python_docs +data.y.vectors=FILE",
+            "data.y.vectors=FILE: are of words; allowed: null, or also data.by=words, "
+            "data.by=tokens or, of an x, data.by=spelled",
+        ),
+        (
+            "data=table data.path=a.csv +data.x.vectors=FILE +data.x.lowercase_vectors=true",
+            "data.x.lowercase_vectors=true: all words are in small letters; "
+            "allowed: false, or also data.x.lowercase=false",
+        ),
+    ],
+)
+def test_options_of_a_field_are_named_as_they_are_typed(vectors, typed, message):
+    file = vectors(PLAIN)
+    cfg, _ = compose(typed.replace("FILE", file).split())
+    with pytest.raises(ConfigError) as refused:
+        build_data(cfg)
+    assert refused.value.problems == [message.replace("FILE", file)]
 
 
 def binary(*rows, ending=b"\n"):

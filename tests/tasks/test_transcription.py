@@ -175,7 +175,7 @@ def test_an_x_too_short_for_its_y_is_refused_before_training():
     allowed = "allowed: a shorter y, or more steps of x (for sound, data.x.stack=1)"
     assert refused.value.problems == [
         f"train[1]: x has 3 steps, 3 symbols of y need 4 by CTC; {allowed}",
-        f"train[2]: x has 1 steps, 2 symbols of y need 2 by CTC; {allowed}",
+        f"train[2]: x has 1 step, 2 symbols of y need 2 by CTC; {allowed}",
     ]
 
 
@@ -206,7 +206,7 @@ def test_a_transcript_too_long_for_its_sound_is_named_by_file_and_line_or_skippe
     assert refused.value.problems == [
         f"{file}:3: x has 3 steps, 3 symbols of y need 4 by CTC; {allowed}",
         f"{file}:8: y: is empty, y has no steps; allowed: one or more",
-        f"{file}:20: x has 1 steps, 2 symbols of y need 2 by CTC; {allowed}",
+        f"{file}:20: x has 1 step, 2 symbols of y need 2 by CTC; {allowed}",
     ]
     assert "data.on_error=skip" in str(refused.value)
     for _ in range(2):  # from the files, and as it was kept

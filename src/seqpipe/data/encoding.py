@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from seqpipe.data.base import Field, FieldSpec, Record
 from seqpipe.data.columns import Array
-from seqpipe.errors import DataError
+from seqpipe.errors import DataError, counted
 
 
 class ExampleEncoder:
@@ -35,7 +35,8 @@ class ExampleEncoder:
         x = self.read(record)
         assert x is not None
         if self.aligned and len(x) != len(y):
-            lengths = f"{self.y.column} has {len(y)} steps, {self.x.column} has {len(x)}"
+            of_y = counted(len(y), "step")
+            lengths = f"{self.y.column} has {of_y}, {self.x.column} has {len(x)}"
             raise DataError(f"{lengths}; each step of x needs one of y")
         return x, y
 

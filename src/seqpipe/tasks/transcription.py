@@ -14,6 +14,7 @@ from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.prepare import ExampleCheck
 from seqpipe.data.vocabulary import BOS, EOS, PAD
+from seqpipe.errors import counted
 from seqpipe.nn.ctc import PrefixScorer, best_path, ctc_loss, prefix_beam, steps_needed
 from seqpipe.tasks.decoding import (
     Decoded,
@@ -160,5 +161,5 @@ def _too_short(x: Any, y: Any) -> str | None:
     needed = steps_needed(torch.from_numpy(symbols.astype(np.int64)))
     if len(x) >= needed:
         return None
-    text = f"x has {len(x)} steps, {len(symbols)} symbols of y need {needed} by CTC"
+    text = f"x has {counted(len(x), 'step')}, {len(symbols)} symbols of y need {needed} by CTC"
     return f"{text}; allowed: a shorter y, or more steps of x (for sound, data.x.stack=1)"

@@ -17,7 +17,7 @@ from seqpipe.data.missing import MISSING_WORDS, is_blank, is_infinite
 from seqpipe.data.number_precision import Doubles, LostDigitsError
 from seqpipe.data.tag_notation import PLAIN, Convention, Notation, Survey
 from seqpipe.data.tags import all_tags, allowed_in, belongs, faults, types
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import ConfigError, DataError, counted
 
 
 class Category(Classes):
@@ -272,7 +272,6 @@ class Number(Standardized):
 
     kind = "number"
     digits = 4
-    width = "holds {} numbers"
 
     def describe(self, counts: object) -> str:
         """The width."""
@@ -293,3 +292,6 @@ class Number(Standardized):
         if not np.isfinite(numbers).all():
             self.refuse(value, "not finite")
         return numbers
+
+    def _sized(self, count: int) -> str:
+        return f"holds {counted(count, 'number')}"

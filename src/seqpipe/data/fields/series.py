@@ -117,8 +117,6 @@ class Standardized(Field):
     fitted = ("size", "mean", "scale")
     digits: ClassVar[int] = 3
     """Digits of a number that is shown."""
-    width: ClassVar[str] = "is {} wide"
-    """Says how many numbers an entry has that has too few or too many."""
 
     def __init__(self, column: str, *, standardize: bool = False) -> None:
         super().__init__(column)
@@ -213,9 +211,13 @@ class Standardized(Field):
     def _checked(self, record: Record) -> Doubles:
         array = self._array(record)
         if array.shape[-1] != self.size:
-            width = self.width.format(array.shape[-1])
+            width = self._sized(array.shape[-1])
             self.refuse(self.value(record), f"{width}; the training split starts with {self.size}")
         return array
+
+    def _sized(self, count: int) -> str:
+        """Say how many numbers an entry has that has too few or too many."""
+        return f"is {count} wide"
 
     def _finite(self, value: object) -> Doubles:
         try:

@@ -103,7 +103,7 @@ class Text(TextField):
             wrong = "words with their characters are read by the field Spelled, and never written"
             raise ConfigError(refusal("by", by, wrong, "words or characters; as x also spelled"))
         if vectors is not None and not WAYS[by].of_words:
-            allowed = "null, or also by=words or by=tokens"
+            allowed = "null, or also by=words, by=tokens or, of an x, by=spelled"
             raise ConfigError(refusal("vectors", vectors, "are of words", allowed))
         super().__init__(
             column,

@@ -10,7 +10,7 @@ import numpy as np
 
 from seqpipe.data.placed import place
 from seqpipe.data.sources.text_lines import open_bytes
-from seqpipe.errors import DataError
+from seqpipe.errors import DataError, counted
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -125,8 +125,8 @@ def _word_and_numbers(line: bytes, width: int, where: str) -> tuple[bytes, bytes
     parts = line.rsplit(None, width)
     surplus = parts[0].split()[1:]
     if len(parts) <= width or (surplus and all(map(_is_number, surplus))):
-        text = f"holds {len(line.split()) - 1} numbers; allowed: {width}, as the lines before it"
-        raise DataError(f"{where}: {text}")
+        text = f"holds {counted(len(line.split()) - 1, 'number')}"
+        raise DataError(f"{where}: {text}; allowed: {width}, as the lines before it")
     return parts[0], b" ".join(parts[1:])
 
 

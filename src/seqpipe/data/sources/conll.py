@@ -21,7 +21,7 @@ from seqpipe.data.sources.token_lines import (
 )
 from seqpipe.data.tag_notation import Convention, Survey, readings
 from seqpipe.data.tags import convert, faults
-from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.errors import ConfigError, DataError, counted, did_you_mean
 
 _COLUMNS = {"tokens": 0, "tags": -1}
 _LOOKED_AT = 200  # lines, to tell columns from text
@@ -175,7 +175,8 @@ class Conll(TokenLines):
                     self._add(file, sentence, number, cells)
                     continue
                 allowed = f"{first[1]}, separated by {'tabs' if by_tab else 'spaces'}"
-                text = f"{len(cells)} columns, line {first[0]} has {first[1]}; allowed: {allowed}"
+                text = f"{counted(len(cells), 'column')}, line {first[0]} has {first[1]}"
+                text += f"; allowed: {allowed}"
                 text += _COMMENTS if self.comment is None and (line[0] == "#" or hash_first) else ""
                 sentence.problems.append(f"{place(file, number)}: {text}")
             if sentence:
@@ -196,7 +197,8 @@ class Conll(TokenLines):
             if self.bare and width == 1:
                 continue
             if not -width <= column < width:
-                text = f"data.source.columns.{name}={column}: the line has {width} columns"
+                held = counted(width, "column")
+                text = f"data.source.columns.{name}={column}: the line has {held}"
                 allowed = f"{-width} to {width - 1}; data.source.separator=tab or space"
                 raise DataError(f"{place(file, number)}: {text}; allowed: {allowed}")
 

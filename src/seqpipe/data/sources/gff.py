@@ -17,7 +17,7 @@ from seqpipe.data.sources.fasta_records import SUFFIXES, Piece, fasta
 from seqpipe.data.sources.files import Names
 from seqpipe.data.sources.splitting import with_problems
 from seqpipe.data.sources.text_lines import lines, packed_too
-from seqpipe.errors import DataError
+from seqpipe.errors import DataError, counted
 
 _COLUMNS = "seqid source type start end score strand phase attributes"
 _STRANDS = {"+": 1, "-": -1, ".": 0, "?": 0}
@@ -125,7 +125,7 @@ class _Annotation:
     def _add_row(self, row: list[str], file: Path, number: int) -> str | None:
         """Add a feature; the text of an error where it cannot be used."""
         if len(row) not in (8, 9):  # GTF of some programs has no attributes
-            return f"{len(row)} columns; allowed: 9, separated by tabs: {_COLUMNS}"
+            return f"{counted(len(row), 'column')}; allowed: 9, separated by tabs: {_COLUMNS}"
         name, kind, phase = unquote(row[0]), row[2], row[7]
         if not row[3].isdecimal() or not row[4].isdecimal():
             return f"{row[3]}..{row[4]} is no place; allowed: whole numbers, start and end"

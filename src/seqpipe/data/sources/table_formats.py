@@ -8,7 +8,7 @@ from typing import Any
 
 from seqpipe.data.placed import place
 from seqpipe.data.sources.text_lines import lines, text_lines
-from seqpipe.errors import DataError, did_you_mean
+from seqpipe.errors import DataError, counted, did_you_mean
 
 Row = tuple[int, dict[str, Any] | DataError]
 """Its line, from 1, and its cells by column, or why it has none."""
@@ -178,7 +178,7 @@ def table_rows(
             names, width = [cell.strip() for cell in cells], len(cells)
             places = places_of(names, place(file, line))
         elif len(cells) != width:
-            have, allowed = (f"{n} cell{'' if n == 1 else 's'}" for n in (len(cells), width))
+            have, allowed = (counted(n, "cell") for n in (len(cells), width))
             text = f"{have}, {named} {width}; allowed: {allowed}"
             yield line, DataError(f"{place(file, line)}: {text}")
         else:

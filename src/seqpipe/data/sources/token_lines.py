@@ -6,7 +6,7 @@ from pathlib import Path
 
 from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.sources.text_lines import lines
-from seqpipe.errors import DataError
+from seqpipe.errors import DataError, counted
 
 CONLLU = tuple("id form lemma upos xpos feats head deprel deps misc".split())
 """The columns of CoNLL-U."""
@@ -107,7 +107,7 @@ def _add_word(
     file: Path, sentence: Sentence, number: int, cells: Sequence[str], columns: Mapping[str, str]
 ) -> None:
     if len(cells) != len(CONLLU):
-        text = f"{len(cells)} columns; allowed: {len(CONLLU)}, separated by tabs"
+        text = f"{counted(len(cells), 'column')}; allowed: {len(CONLLU)}, separated by tabs"
         sentence.problems.append(f"{place(file, number)}: {text}")
     elif _ID.fullmatch(cells[0]):
         kept = {name: cells[CONLLU.index(column)] for name, column in columns.items()}

@@ -11,7 +11,7 @@ from seqpipe.data.base import Found, PlacedRecord, place
 from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.numeric_text import Missing, Numbers, filled, number, numbers
 from seqpipe.data.sources.text_lines import lines
-from seqpipe.errors import DataError, did_you_mean
+from seqpipe.errors import DataError, counted, did_you_mean
 
 _LABELS, _TARGETS = "@classlabel", "@targetlabel"
 
@@ -83,8 +83,8 @@ class Ts(FileSource):
     def _series(self, dimensions: list[str], header: dict[str, list[str]]) -> Numbers:
         wanted = int(header.get("@dimension", [len(dimensions)])[0])
         if len(dimensions) != wanted:
-            text = f"holds {len(dimensions)} dimensions; allowed: {wanted}, as @dimensions says"
-            raise ValueError(text)
+            text = f"holds {counted(len(dimensions), 'dimension')}"
+            raise ValueError(f"{text}; allowed: {wanted}, as @dimensions says")
         rows = []
         for place_, dimension in enumerate(dimensions, 1):
             if not dimension.strip():
@@ -93,12 +93,12 @@ class Ts(FileSource):
         for place_, row in enumerate(rows, 1):
             if len(row) != len(rows[0]):
                 first = f"dimension 1 has {len(rows[0])}; allowed: as many in each"
-                raise ValueError(f"dimension {place_} has {len(row)} steps, {first}")
+                raise ValueError(f"dimension {place_} has {counted(len(row), 'step')}, {first}")
         if header.get("@equallength", [""])[0].lower() == "true" and "@serieslength" in header:
             length = int(header["@serieslength"][0])
             if len(rows[0]) != length:
                 allowed = f"{length}, as @seriesLength says, or @equalLength false"
-                raise ValueError(f"has {len(rows[0])} steps; allowed: {allowed}")
+                raise ValueError(f"has {counted(len(rows[0]), 'step')}; allowed: {allowed}")
         return filled(np.stack(rows, axis=1), self.missing)
 
 

@@ -21,7 +21,7 @@ from seqpipe.data.sources.numeric_text import (
 )
 from seqpipe.data.sources.table_formats import cell_rows
 from seqpipe.data.sources.text_lines import lines
-from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.errors import ConfigError, DataError, counted, did_you_mean
 from seqpipe.rules import whole
 
 Column = str | int
@@ -173,7 +173,7 @@ class WideCsv(SeriesTable):
             else:
                 series = [self._at(column, names) for column in self.columns]
             if not series or (len(series) % self.features and not self.unequal):
-                text = f"{len(series)} columns make no steps of {self.features} numbers"
+                text = f"{counted(len(series), 'column')} make no steps of {self.features} numbers"
                 raise ValueError(f"{text}; allowed: features=1, or another choice of columns")
         except ValueError as problem:
             raise DataError(f"{place(file, at)}: {problem}") from None
@@ -192,7 +192,7 @@ class WideCsv(SeriesTable):
             row = row + [""] * (width - len(row))
         if len(row) != width:
             first = "the header" if self.header else "the first row"
-            raise ValueError(f"holds {len(row)} cells; allowed: {width}, as {first}")
+            raise ValueError(f"holds {counted(len(row), 'cell')}; allowed: {width}, as {first}")
         record: dict[str, object] = {"series": self._series(row, places)}
         if places.label is not None and self._known is None:
             record["label"] = self._label(row[places.label])
