@@ -138,8 +138,9 @@ def faults_of_allowed_values(cfg, tree):
             rule = rule_at(tree, key)
             refused = map(rule.fault, REFUSED) if rule else ()
             for value in {v for text in refused if text for v in values(f"{key}: {text}")}:
+                read = OmegaConf.create(f"- {value}")[0]  # to YAML alone, 5e+36 is text
                 try:
-                    instantiate(OmegaConf.create({**node, name: yaml.safe_load(value)}))
+                    instantiate(OmegaConf.create({**node, name: read}))
                 except ConfigError as error:
                     again = [p for p in error.problems if f"{name}={value}: " in p]
                     faults += [f"{key}={value}: {p}" for p in again if AS_A_VALUE.search(p)]
