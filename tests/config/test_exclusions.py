@@ -27,7 +27,7 @@ EXCLUSIONS = [
     (
         "data=dates architecture.decoder.learn_initial_state=true",
         "architecture.decoder.learn_initial_state=true: the decoder starts in the state that "
-        "architecture.bridge makes of x; allowed: false",
+        "architecture.bridge chooses; allowed: false",
     ),
     (
         "data=dates architecture.attention=none architecture.input_feeding=true",

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from seqpipe.config.config_view import Tree
 from seqpipe.config.key_names import SPECIAL
 from seqpipe.config.schema import GIVEN_BY_THE_RUN, TAKEN_BY_THE_RUN
-from seqpipe.config.signatures import TargetError, class_attribute, signature_of
+from seqpipe.config.signatures import TargetError, signature_of
 
 _TARGET = "._target_"
 _PATH = "${data.path}"
@@ -133,29 +133,17 @@ def _settle_direction(cfg: DictConfig) -> None:
 def _settle_pooling(cfg: DictConfig) -> None:
     """Writes what `architecture.pooling=auto` means: `flatten` for windows of a series, else `max`.
 
-    All windows of a series have the same number of steps, `data.max_length`, and each step has a
-    meaning of its own: so long before what is forecast.
+    Windows are where the source sets the greatest length, `data.max_length=${data.source.past}`.
+    All are of this length, and a step has a meaning of its own: so long before what is forecast.
 
     Args:
         cfg: the whole configuration, interpolations unresolved; changed in place.
     """
     tree = Tree(cfg)
-    if tree.raw(_POOLING) != "auto":
-        return
-    sources = (str(node.get("_target_")) for _, node in tree.mappings("data.source"))
-    windows = any(_has_equal_lengths(target) for target in sources)
-    with read_write(cfg):
-        cfg.architecture.pooling = (
-            "flatten" if windows and tree.get("data.max_length") is not None else "max"
-        )
-
-
-def _has_equal_lengths(source: str) -> bool:
-    """True for a class of sources all of whose x have the same number of steps."""
-    try:
-        return bool(class_attribute(source, "equal_lengths"))
-    except TargetError:  # reported where the values are checked
-        return False
+    if tree.raw(_POOLING) == "auto":
+        windows = tree.origin("data.max_length").startswith("data.source.")
+        with read_write(cfg):
+            cfg.architecture.pooling = "flatten" if windows else "max"
 
 
 def settle_monitor(cfg: DictConfig, monitor: str) -> None:

@@ -70,7 +70,6 @@ class Forecast(TimedTable):
     """
 
     split_by: ClassVar[str] = "time"
-    equal_lengths: ClassVar[bool] = True  # of all x, for architecture.pooling=auto
 
     test: NamesOrShare = 0.2
     values: list[str]
