@@ -32,7 +32,7 @@ from seqpipe.tracking.base import NoTracker
 CANDIDATES: dict[str, dict[str, Any] | None] = {
     "recipe": None,  # experiment=NAME, with the same budget
     "panel": {},
-    "pooling max": {"architecture.pooling": "max"},
+    "pooling flatten": {"architecture.pooling": "flatten"},
     "pooling last": {"architecture.pooling": "last"},
     "pooling mean": {"architecture.pooling": "mean"},
     "lr 0.003": {"optim.lr": 0.003},
@@ -51,7 +51,7 @@ CANDIDATES: dict[str, dict[str, Any] | None] = {
     "bptt 50": {"data.bptt": 50},
     "not relative": {"data.source.relative_to_last": False},
 }
-"""The keys that differ from the panel: lr 0.01, warm-up and cosine, dropout 0.2, pooling auto."""
+"""The keys that differ from the panel: lr 0.01, warm-up and cosine, dropout 0.2, pooling max."""
 
 SETS: dict[str, tuple[str | None, list[str]]] = {  # folder of the shared data, and the budget
     "digits": (None, ["trainer.max_epochs=15"]),

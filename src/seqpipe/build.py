@@ -115,8 +115,8 @@ def _data_part(node: DictConfig, key: str) -> Any:
     try:
         return instantiate(node, key)
     except ConfigError as error:
-        names = "|".join(signature_of(node["_target_"]).rules)
-        argument = re.compile(rf"(?<!\S)(?=(?:{names})=)")
+        names = "|".join(signature_of(node["_target_"]).rules) or "(?!)"  # matches nothing
+        argument = re.compile(rf"(?<![^\s,(])(?=(?:{names})=)")
         problems = [argument.sub(f"{key}.", text) for text in error.problems]
         raise ConfigError(problems, error.hint) from None
 

@@ -63,7 +63,7 @@ assert cfg == whole
 
 
 def test_a_run_is_composed_once_as_hydra_would(forked):
-    words = ("cell=gru", "architecture/head=crf", "architecture.pooling=max", "hydra.run.dir=run")
+    words = ("cell=gru", "architecture/head=crf", "depth=2", "hydra.run.dir=run")
     done = forked(COMPOSED, *words, "~callbacks.early_stopping", "+trainer.min_steps=3")
     assert (done.returncode, done.stderr) == (0, "")
 

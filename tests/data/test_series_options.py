@@ -96,9 +96,9 @@ def test_a_reference_that_leaves_nothing_to_read_is_refused(reference, width):
     with pytest.raises(ConfigError) as refused:
         Series("x", reference=reference).fit(records)
     assert refused.value.problems == [
-        f"data.x.reference=[{','.join(map(str, reference))}]: x has these {width} channels only, "
-        "and relative to themselves all are 0; allowed: null, or the channels of one point of "
-        "several"
+        f"data.x.reference=[{','.join(map(str, reference))}]: x has {width} channel"
+        f"{'s' if width > 1 else ''}, these alone, and relative to themselves all are 0; allowed: "
+        "null, or the channels of one point of several"
     ]
 
 

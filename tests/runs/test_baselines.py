@@ -15,6 +15,7 @@ from seqpipe.runs.baselines import fitted_baselines, measured
 from seqpipe.runs.remedies import usual_remedies
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.regression import Regression
+from seqpipe.tasks.transcription import Transcription
 
 BAD = ("trainer.max_epochs=1", "optim.lr=1e-6")  # it learns nothing
 
@@ -83,6 +84,15 @@ def a_comparison(tested, **baselines):
     metrics = {name: {"mae": value} for name, value in baselines.items()}
     phrases = dict.fromkeys(baselines, "a rule")
     return Comparison(task, lambda: ["more data"], {"mae": tested}, metrics, phrases)
+
+
+def test_only_metrics_that_a_baseline_has_are_compared(tmp_path):
+    task = Transcription(y=FieldSpec("symbols", 5), monitor="val/loss")
+    tested, found = {"loss": 3.0, "error_rate": 0.1}, {"most_frequent": {"error_rate": 0.5}}
+    compared = Comparison(task, lambda: [], tested, found, {"most_frequent": "a rule"})
+    (finding,) = compared.findings(tmp_path, "run")
+    assert "None of them is better than the model in `error_rate`." in finding.text
+    assert "`loss`" not in finding.text
 
 
 def test_where_nothing_can_be_better_there_is_no_advice():
@@ -182,12 +192,14 @@ def test_a_text_of_one_piece_has_as_many_answers_as_characters(launch_in, tmp_pa
             "",
             "architecture.pooling=max",
         ),
-        ("data=forecast data.path=x", "dropout=0", "architecture.pooling=flatten"),
+        ("data=forecast data.path=x", "dropout=0 architecture.pooling=flatten", ""),
         (
-            "data=forecast data.path=x architecture.pooling=last",
+            "experiment=forecast data.path=x dropout=0.1",
+            "dropout=0",
             "architecture.pooling=flatten",
-            "",
         ),
+        ("data=min_temperatures data.path=x", "data.source.local.relative_to_last=true", ""),
+        ("data=ptb data.path=x", "", "data.bptt=35"),
         ("data=adding", "dropout=0", "architecture.pooling=flatten"),
         ("data=digits_flat", "dropout=0.5", "bidirectional=true"),
         ("data=names data.path=x match_parameters=3000", "", "hidden_size=256"),

@@ -2,7 +2,6 @@
 
 import json
 import re
-import wave
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +10,9 @@ import torch
 from omegaconf import OmegaConf
 
 from forking import SEQPIPE
-from seqpipe.build import count_folds
 from seqpipe.config.commandline import check
 from seqpipe.data.base import SequenceBatch
 from seqpipe.data.kinds import FieldSpec
-from seqpipe.errors import DataError
 from seqpipe.inference.evaluation import Evaluation
 from seqpipe.report.fold_comparison import FoldGroup, Pooled, best_group
 from seqpipe.report.sweep_jobs import FINISHED, Job
@@ -225,7 +222,8 @@ def test_leave_one_out_of_groups_has_as_many_folds_as_groups(folds):
     [
         (
             ("folds=31",),
-            "folds=31: there are 30 distinct items; allowed: 2 to 30, or leave_one_out",
+            "folds=31: there are 30 distinct items; allowed: 2 to 30, or leave_one_out: one to "
+            "test, one to validate and one to train on",
         ),
         (
             ("folds=3", "data.source.test=all.csv"),
@@ -234,8 +232,8 @@ def test_leave_one_out_of_groups_has_as_many_folds_as_groups(folds):
         ),
         (
             ("folds=2", "data.source.group=[label]"),
-            "data.source.valid=0.1: with folds=2, one of 2 distinct groups is left to train on, "
-            "and none to validate on; allowed: a file, or data with three or more",
+            "folds=2: there are 2 distinct groups; allowed: data with 3 or more, one to test, "
+            "one to validate and one to train on",
         ),
         (
             ("describe", "folds=3"),
@@ -267,22 +265,6 @@ def test_folds_that_cannot_be_made_are_refused_before_anything_is_written(
 )
 def test_folds_that_cannot_be_are_refused_before_data_are_read(typed, message):
     assert check(typed.split(), each_fold=True).problems == [message]
-
-
-def test_the_share_of_a_source_within_a_source_is_named_by_its_own_key(tmp_path):
-    (tmp_path / "recordings").mkdir()
-    for name in ("0_ann_0", "1_ann_0", "0_bob_0", "1_bob_0"):
-        with wave.open(str(tmp_path / "recordings" / f"{name}.wav"), "wb") as file:
-            file.setparams((1, 2, 8000, 0, "NONE", ""))
-            file.writeframes(b"\1\0" * 800)
-    local = [f"data.source.local.{one}" for one in ("group=speaker", "test=0.2", "valid=0.25")]
-    sweep = check(["data=fsdd", f"data.path={tmp_path}", *local, "folds=2"], each_fold=True).folds
-    assert sweep is not None
-    with pytest.raises(DataError) as refused:
-        count_folds(sweep.jobs[0])
-    assert str(refused.value).startswith(
-        "data.source.local.valid=0.25: with folds=2, one of 2 distinct groups is left to train on"
-    )
 
 
 def test_what_each_run_of_a_fold_is_given_is_what_was_not_typed():

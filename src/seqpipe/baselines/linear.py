@@ -164,7 +164,7 @@ class _Labels(Linear):
     A label that all examples have, or none, has the probability of `LabelFrequencies`.
     """
 
-    method = "logistic regression of each label,"
+    method = "a logistic regression for each label,"
 
     def model(self, rows: Matrix, y: Array, strength: float, iterations: int) -> Any:
         differing = np.flatnonzero((y != y[0]).any(axis=0)).tolist()

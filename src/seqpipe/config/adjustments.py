@@ -15,7 +15,6 @@ _TARGET = "._target_"
 _PATH = "${data.path}"
 _X = "data.x"
 _DECODER = "architecture.decoder.bidirectional"
-_POOLING = "architecture.pooling"
 _TEXT, _SPELLED = "seqpipe.data.fields.text.Text", "seqpipe.data.fields.spelling.Spelled"
 
 
@@ -74,7 +73,6 @@ def settle(cfg: DictConfig) -> None:
     """
     _settle_path(cfg)
     _settle_direction(cfg)
-    _settle_pooling(cfg)
 
 
 def _settle_path(cfg: DictConfig) -> None:
@@ -128,22 +126,6 @@ def _settle_direction(cfg: DictConfig) -> None:
         cfg.bidirectional = "bidirectional" in tree.references("architecture") and not (
             writes or lanes
         )
-
-
-def _settle_pooling(cfg: DictConfig) -> None:
-    """Writes what `architecture.pooling=auto` means: `flatten` for windows of a series, else `max`.
-
-    Windows are where the source sets the greatest length, `data.max_length=${data.source.past}`.
-    All are of this length, and a step has a meaning of its own: so long before what is forecast.
-
-    Args:
-        cfg: the whole configuration, interpolations unresolved; changed in place.
-    """
-    tree = Tree(cfg)
-    if tree.raw(_POOLING) == "auto":
-        windows = tree.origin("data.max_length").startswith("data.source.")
-        with read_write(cfg):
-            cfg.architecture.pooling = "flatten" if windows else "max"
 
 
 def settle_monitor(cfg: DictConfig, monitor: str) -> None:

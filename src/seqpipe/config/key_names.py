@@ -64,9 +64,9 @@ def without_x(tree: Tree, name: str, value: object) -> str:
         if name in signature_of(y).rules and name not in (
             class_attribute(y, "augmentations") or ()
         ):
-            plus = "" if tree.has(f"data.y.{name}") else "+"
-            allowed = f"{plus}data.y.{name}={shown(value)}"
-    return f"this data has no x; allowed: {allowed}, or also +{X}._target_=CLASS, which makes one"
+            key = f"data.y.{name}"
+            allowed = f"{tree.origin(key) if tree.has(key) else f'+{key}'}={shown(value)}"
+    return f"this data has no x; allowed: {allowed}"
 
 
 def _unknown_argument(tree: Tree, key: str, parent: str, name: str, value: object) -> str:

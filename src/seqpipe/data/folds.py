@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from seqpipe.errors import DataError
+from seqpipe.errors import DataError, counted
 
 
 @dataclass(frozen=True)
@@ -31,23 +31,21 @@ class Fold:
             valid: the share of the other folds that is validated; None: files of its own are.
 
         Raises:
-            DataError: there are too few items for these folds, or to train and validate on; or too
-                few folds for this one.
+            DataError: there are too few items for these folds, or too few folds for this one.
         """
-        name = "group" if grouped else "item"
-        if items < 2:
-            text = f"there is {items} distinct {name}; allowed: data with two or more"
-            raise DataError(f"data.folds={self.of}: {text}")
+        name, needed = "group" if grouped else "item", "one to test and one to train on"
+        if valid is not None:
+            needed = "one to test, one to validate and one to train on"
+        few = 2 if valid is None else 3
+        there = f"data.folds={self.of}: there {'is' if items == 1 else 'are'}"
+        there += f" {counted(items, f'distinct {name}')}"
+        if items < few:
+            raise DataError(f"{there}; allowed: data with {few} or more, {needed}")
         count = self.of if isinstance(self.of, int) else items
-        if count > items:
-            text = f"there are {items} distinct {name}s; allowed: 2 to {items}, or leave_one_out"
-            raise DataError(f"data.folds={self.of}: {text}")
-        tested = -(-items // count)  # in the largest fold
-        if valid is not None and items - tested < 2:
-            left = f"one of {items} distinct {name}s is left to train on, and none to validate on"
-            more = "data.folds=leave_one_out" if items > 2 else "data with three or more"
-            text = f"with data.folds={self.of}, {left}; allowed: a file, or {more}"
-            raise DataError(f"data.source.valid={valid}: {text}")
+        fewest = few if items == few else 2  # with more items, half of them are enough for the rest
+        if not fewest <= count <= items:
+            allowed = f"{fewest} to {items}" if fewest < items else f"{items}"
+            raise DataError(f"{there}; allowed: {allowed}, or leave_one_out: {needed}")
         if self.number >= count:
             text = f"there are {count} folds; allowed: 0 to {count - 1}"
             raise DataError(f"data.fold={self.number}: {text}")

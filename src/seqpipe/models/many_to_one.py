@@ -37,8 +37,7 @@ class ManyToOne(Architecture):
         output_size: K.
         encoder: makes the stack from `input_size`.
         head: makes the output layers from `input_size` and `output_size`.
-        pooling: `last`, `mean`, `max` or `flatten`, see `seqpipe.nn.pooling`; `auto`, for which a
-            configuration writes what it stands for, is `max`.
+        pooling: `last`, `mean`, `max` or `flatten`, see `seqpipe.nn.pooling`.
         embedding_size: see `InputLayer`, as for the rest.
         embedding_dropout: of whole words.
         characters: what reads the characters of a spelled word.
@@ -62,7 +61,7 @@ class ManyToOne(Architecture):
         output_size: int,
         encoder: Callable[..., RecurrentStack],
         head: Callable[..., Head],
-        pooling: Literal["auto", "last", "mean", "max", "flatten"] = "last",
+        pooling: Literal["last", "mean", "max", "flatten"] = "last",
         embedding_size: Count | None = None,
         embedding_dropout: Share = 0.0,
         characters: Literal["cnn", "lstm"] | None = None,

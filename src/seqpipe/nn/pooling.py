@@ -117,11 +117,11 @@ def pooling_of(name: str, size: int, steps: int | None) -> Pooling:
     """The pooling of a name.
 
     Args:
-        name: `max`, `mean` or `flatten`; `auto` is `max`.
+        name: `max`, `mean` or `flatten`.
         size: D.
         steps: of `flatten`, N.
     """
     if name == "flatten":
         assert steps is not None
         return Flatten(size, steps)
-    return {"auto": MaxPooling, "max": MaxPooling, "mean": MeanPooling}[name](size)
+    return {"max": MaxPooling, "mean": MeanPooling}[name](size)

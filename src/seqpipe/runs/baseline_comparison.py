@@ -76,7 +76,8 @@ class Comparison(Observer):
         if self.answers == 1:
             sentences = ["One answer was tested, by which no model is better than another."]
         elif self.metrics and not lost:
-            compared = " and ".join(f"`{metric}`" for metric in self.task.compared)
+            known = (metric for metric in self.task.compared if self._ranked(metric))
+            compared = " and ".join(f"`{metric}`" for metric in known)
             sentences = [f"None of them is better than the model in {compared}."]
         sentences += [f"`{name}` was left out: {why}." for name, why in self.skipped.items()]
         text = "Simple models, fitted on the same training split and measured on the same test."

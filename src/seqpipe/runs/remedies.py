@@ -23,21 +23,23 @@ def usual_remedies(
         cfg: the whole configuration, with interpolations.
         choices: the option chosen in each group.
     """
-    own = [text for text in candidates if _is_taken(text, cfg, choices)]
+    tree = Tree(cfg)
+    typed = map(tree.as_written, candidates)  # data.source.local.relative_to_last=
+    own = [text for text in typed if _is_taken(text, tree, choices)]
     return [*own, *_longer_and_slower(cfg), "more data"]
 
 
-def _is_taken(override: str, cfg: DictConfig, choices: Mapping[str, str]) -> bool:
+def _is_taken(override: str, tree: Tree, choices: Mapping[str, str]) -> bool:
     """True if the configuration allows the override, and becomes another one by it."""
     key, _, written = override.partition("=")
-    tree, value = Tree(cfg), yaml.safe_load(written)
+    value = yaml.safe_load(written)
     if not tree.has(key) or _is_against(key, value, tree):
         return False
     if isinstance(tree.raw(key), dict):  # an option of a group
         return choices.get(key.replace(".", "/")) != written
     if tree.get(key) == value:
         return False
-    changed = copy.deepcopy(cfg)
+    changed = copy.deepcopy(tree.cfg)
     with read_write(changed):
         OmegaConf.update(changed, key, value)
     return not problems_of(changed, dict(choices))
@@ -48,6 +50,8 @@ def _is_against(key: str, value: object, tree: Tree) -> bool:
     if key == "hidden_size" and tree.get("match_parameters") is not None:
         return True
     now = tree.get(key)
+    if key == "data.bptt" and now is not None:
+        return True
     if key == "architecture.pooling" and now == "flatten":  # the places of the steps mean something
         return True
     if key not in _RAISED or not isinstance(now, (int, float)):

@@ -23,7 +23,7 @@ from seqpipe.data.number_precision import (
     shown,
     to_float32,
 )
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import ConfigError, DataError, counted
 from seqpipe.rules import Problem, list_of, or_null, refusal, whole
 
 _EPSILON = float(np.finfo(np.float64).eps)
@@ -344,7 +344,9 @@ def point_of_each(reference: Sequence[int], width: int) -> list[int]:
     """
     k, points = len(reference), width // max(1, len(reference))
     if sorted(reference) == list(range(width)):
-        wrong = f"x has these {width} channels only, and relative to themselves all are 0"
+        wrong = (
+            f"x has {counted(width, 'channel')}, these alone, and relative to themselves all are 0"
+        )
         allowed = "null, or the channels of one point of several"
         raise ConfigError(refusal("data.x.reference", list(reference), wrong, allowed))
     first = reference[0] if reference else width
