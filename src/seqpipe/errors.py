@@ -91,10 +91,10 @@ def first_line(error: BaseException) -> str:
 def counted(count: int, noun: str) -> str:
     """A number of things for a message.
 
-    >>> counted(1, "step"), counted(2, "step")
-    ('1 step', '2 steps')
+    >>> counted(1, "step"), counted(2000, "step")
+    ('1 step', '2,000 steps')
     """
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Evaluate
 from seqpipe.console import PlainConsole
+from seqpipe.errors import counted
 from seqpipe.inference.evaluation import Measured
 from seqpipe.inference.generate import Decoding
 from seqpipe.rules import CLASS_SCORES, best_of
@@ -92,8 +93,7 @@ def _metrics_at_training(metrics: Mapping[str, float], stage: str) -> dict[str, 
 
 
 def _table(whole: Measured, before: Mapping[str, float], title: str, confidence: float) -> Table:
-    examples = "1 example" if whole.examples == 1 else f"{whole.examples:,} examples"
-    table = Table(title=f"{title}, {examples}", title_justify="left")
+    table = Table(title=f"{title}, {counted(whole.examples, 'example')}", title_justify="left")
     for name in ("metric", "value", f"{confidence:.0%} interval", "at training"):
         table.add_column(name, justify="left" if name == "metric" else "right")
     for key, value in whole.metrics.items():

@@ -16,7 +16,7 @@ from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Predict
 from seqpipe.data.placed import PlacedRecord
 from seqpipe.data.progress import Progress
-from seqpipe.errors import DataError
+from seqpipe.errors import DataError, counted
 from seqpipe.inference.generate import Decoding
 from seqpipe.inference.model import Model
 from seqpipe.inference.outputs import columns_of, of_input
@@ -151,6 +151,6 @@ def _summarise(options: Predict, total: int, failed: int, seconds: float) -> Non
         log.warning(text, f"{failed:,}", f"{total:,}")
     if options.output != "-":
         rate, answers = total / seconds, total - failed
-        number = "1 answer" if answers == 1 else f"{answers:,} answers"
+        number = counted(answers, "answer")
         speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
         print(f"{number} in {options.output}, {speed} rows a second", file=sys.stderr)

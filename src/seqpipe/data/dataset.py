@@ -34,7 +34,7 @@ from seqpipe.data.progress import Progress
 from seqpipe.data.sampling import BatchSampler, BucketBatchSampler
 from seqpipe.data.tbptt_sampler import LaneBatches, LaneSampler, documents
 from seqpipe.data.truncation import MaxLength
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import ConfigError, DataError, counted
 from seqpipe.rules import refusal, text, whole
 
 Cut = Annotated[int, whole(2)]  # in pieces of one step there is no recurrence
@@ -239,14 +239,15 @@ class SequenceData:
         if lengths.has_time:
             steps = np.diff(self._lanes["train"][1]) if self._lanes else lengths.lengths
             low, high = int(steps.min()), int(steps.max())
-            text = (f"{low:,} steps; " if low == high else f"{low:,} to {high:,} steps; ") + text
+            many = counted(low, "step") if low == high else f"{low:,} to {high:,} steps"
+            text = f"{many}; {text}"
         every = self.facts.values()
-        counted = {
+        left_out = {
             "bad records left out": sum(facts.skipped for facts in every),
             "longer ones dropped": sum(facts.dropped for facts in every),
             "truncated": sum(facts.truncated for facts in every),
         }
-        rest = "".join(f"; {count:,} {what}" for what, count in counted.items() if count)
+        rest = "".join(f"; {count:,} {what}" for what, count in left_out.items() if count)
         return f"{name}: {sizes}; {text}{rest}"
 
     @property

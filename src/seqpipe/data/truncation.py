@@ -5,7 +5,7 @@ from typing import Literal
 
 from seqpipe.data.columns import Array
 from seqpipe.data.kinds import Kind
-from seqpipe.errors import DataError
+from seqpipe.errors import DataError, counted
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,9 @@ class MaxLength:
         if lengths[longest] <= self.steps:
             return x, y
         if self.longer == "refuse":
-            text = f"{longest} has {lengths[longest]} steps; allowed: data.max_length={self.steps}"
-            raise DataError(f"{text}, or data.longer=drop" + self._or_truncate)
+            text = f"{longest} has {counted(lengths[longest], 'step')}"
+            allowed = f"data.max_length={self.steps}, or data.longer=drop{self._or_truncate}"
+            raise DataError(f"{text}; allowed: {allowed}")
         if self.longer == "drop":
             return None
         kept = slice(self.steps) if self.keep == "first" else slice(-self.steps, None)

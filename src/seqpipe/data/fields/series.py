@@ -325,7 +325,7 @@ class Series(Standardized):
 
     def describe(self, counts: object) -> str:
         """The width of a step."""
-        return f"{self.size} numbers a step"
+        return f"{counted(self.size, 'number')} a step"
 
 
 def point_of_each(reference: Sequence[int], width: int) -> list[int]:
@@ -377,4 +377,4 @@ class Vector(Standardized):
 
     def describe(self, counts: object) -> str:
         """The width."""
-        return f"{self.size} numbers at once"
+        return f"{counted(self.size, 'number')} at once"

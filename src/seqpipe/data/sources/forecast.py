@@ -22,7 +22,7 @@ from seqpipe.data.sources.time_gaps import (
     named_columns,
     usual_step,
 )
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import ConfigError, DataError, counted
 
 
 class _Row(NamedTuple):
@@ -162,8 +162,9 @@ class Forecast(TimedTable):
                 yield broken[id_]
             else:
                 name = "" if self.id is None else f"{self.id}={id_}: "
-                text = f"{name}has {len(end)} rows; allowed: {self.past} or more, past={self.past}"
-                yield DataError(f"{file}: {text}")
+                text = f"{name}has {counted(len(end), 'row')}"
+                allowed = f"{self.past} or more, past={self.past}"
+                yield DataError(f"{file}: {text}; allowed: {allowed}")
 
     def _last(self, id_: str, rows: Sequence[_Row], file: Path) -> PlacedRecord:
         past, last = np.stack([row.values for row in rows]), rows[-1].targets

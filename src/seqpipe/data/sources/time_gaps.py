@@ -15,7 +15,7 @@ import numpy as np
 
 from seqpipe.data.sources.numeric_text import Numbers, SeriesTable, moment
 from seqpipe.data.sources.table_formats import table_rows
-from seqpipe.errors import DataError
+from seqpipe.errors import DataError, counted
 
 _USUAL = 0.9  # nine steps of ten are no longer than the usual one: weekends are no gaps
 _LONGER = 1.5  # times the usual step: months have 28 to 31 days
@@ -219,7 +219,7 @@ class TimedTable(SeriesTable):
         if not found:
             return []
         file, first = found[0]
-        many = "1 gap" if len(found) == 1 else f"{len(found):,} gaps"
+        many = counted(len(found), "gap")
         usual = shown_step(first.usual, dates=not is_number(first.time or first.before))
         text = f"{many} in its time stamps, the first in {file}, {first}, usually {usual}"
         return [f"data.source.time={self.times_of(file)[0]}: {text}; {consequence}"]
