@@ -15,6 +15,7 @@ from seqpipe._version import __version__
 from seqpipe.config.paths import PACKAGE, conf_dir
 
 NAME = "seqpipe-rnn"  # the name seqpipe on the package index belongs to another project
+PLUGINS = "hydra_plugins"  # the namespace in which Hydra looks for plugins
 _WHEEL = "Wheel-Version: 1.0\nGenerator: seqpipe\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 _SCRIPTS = "[console_scripts]\nseqpipe = seqpipe.cli:main\n"
 _RELEASE = re.compile(r"\d+(\.\d+)+(\.post\d+)?")
@@ -107,8 +108,10 @@ def write_wheel(folder: Path) -> Path:
 
 
 def _files() -> Iterator[tuple[str, bytes]]:
-    """Name in the wheel and content of each file of the package and of its configuration."""
+    """Name in the wheel and content of each file: package, configuration, plugins of Hydra."""
     places = {"seqpipe": PACKAGE, "seqpipe/conf": conf_dir()}
+    plugins = sorted((PACKAGE.parent / PLUGINS).glob("seqpipe_*"))  # beside those of others
+    places |= {f"{PLUGINS}/{folder.name}": folder for folder in plugins}
     for root, folder in places.items():
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder).as_posix()

@@ -137,6 +137,8 @@ def test_a_wheel_holds_the_code_that_runs_and_its_configuration(tmp_path):
     code |= {
         f"seqpipe/conf/{p.relative_to(conf_dir()).as_posix()}": p for p in conf_dir().rglob("*")
     }
+    plugins = SOURCE.parent / "hydra_plugins"
+    code |= {p.relative_to(SOURCE.parent).as_posix(): p for p in plugins.rglob("*")}
     code = {name: p for name, p in code.items() if p.is_file() and "__pycache__" not in p.parts}
     about = {f"{info}/{name}" for name in ("METADATA", "WHEEL", "entry_points.txt", "RECORD")}
     assert files.keys() == code.keys() | about

@@ -12,6 +12,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+PLUGINS = REPOSITORY / "src" / "hydra_plugins"
 
 
 def run(*command: object, cwd: Path, site: Path | None = None) -> str:
@@ -66,9 +67,11 @@ def test_the_wheel_holds_the_whole_package_and_conf_and_nothing_else(wheel: Path
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     source = {f"seqpipe/{name}" for name in files_below(REPOSITORY / "src/seqpipe", "*.py")}
     source |= {f"seqpipe/{name}" for name in files_below(REPOSITORY / "src/seqpipe", "*.css")}
+    source |= {f"hydra_plugins/{name}" for name in files_below(PLUGINS, "*.py")}
     conf = {f"seqpipe/conf/{name}" for name in files_below(REPOSITORY / "conf", "*.yaml")}
     assert "seqpipe/conf/config.yaml" in conf
     assert names == source | conf | {"seqpipe/py.typed"}
+    assert "hydra_plugins/__init__.py" not in names, "a namespace, shared with plugins of others"
 
 
 def test_the_wheel_has_the_name_that_is_ours(wheel: Path) -> None:
