@@ -10,6 +10,7 @@ import pytest
 from omegaconf import DictConfig
 from PIL import Image
 
+from reader_files import overrides_of
 from seqpipe.build import build_data
 from seqpipe.commands import describe_data, replay
 from seqpipe.commands.train import run
@@ -281,9 +282,7 @@ def inert_data_keys(inert_keys: Any) -> Callable[..., list[str]]:
     def inert(
         name: str, words: tuple[str, ...], folder: Path, exempt: Any, more: Mapping[str, list[Any]]
     ) -> list[str]:
-        chosen = () if any(word.startswith("data=") for word in words) else (f"data={name}",)
-        small = ("hidden_size=4", "data.cache=null", "data.batch_size=4")
-        case = (*small, *chosen, *(word.format(folder=folder) for word in words))
+        case = overrides_of(name, words, folder)
         values = {
             key: [one.format(folder=folder) if isinstance(one, str) else one for one in others]
             for key, others in more.items()
