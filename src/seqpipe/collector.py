@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 _SELDOM = (100_000, 50, 50)  # new objects before a collection; Python's own: (700, 10, 10)
 _paused: list[tuple[int, int, int]] = []  # the thresholds to restore, while imports are not done
+_done: list[bool] = []  # whether imports are done, once for the whole process
 
 
 @contextlib.contextmanager
@@ -28,10 +29,11 @@ def seldom_collecting() -> Iterator[None]:
 def imports_done() -> None:
     """Takes all objects made so far from the collector's sight, and lets it work as usual.
 
-    Only the first call in `seldom_collecting` does anything: what a later job of a sweep leaves
-    must be collected.
+    Only the first call in a process takes any from sight: what a later job of a sweep leaves, or a
+    later call of the command line in a program, must be collected.
     """
-    if _restore():
+    if _restore() and not _done:
+        _done.append(True)
         gc.freeze()
         atexit.register(_leave)
 

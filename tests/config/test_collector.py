@@ -15,6 +15,7 @@ def frozen(monkeypatch):
     calls = []
     monkeypatch.setattr(collector.gc, "freeze", lambda: calls.append("freeze"))
     monkeypatch.setattr(collector.atexit, "register", lambda action: calls.append(action))
+    monkeypatch.setattr(collector, "_done", [])
     before = gc.get_threshold()
     gc.set_threshold(*USUAL)
     yield calls
@@ -41,6 +42,14 @@ def test_the_objects_of_the_imports_are_frozen_once_however_many_jobs_follow(fro
         imports_done()
     imports_done()
     assert gc.get_threshold() == USUAL
+    assert frozen == ["freeze", collector._leave]
+
+
+def test_a_program_that_calls_the_command_line_again_keeps_no_garbage(frozen):
+    for _ in range(3):
+        with seldom_collecting():
+            imports_done()
+            assert gc.get_threshold() == USUAL
     assert frozen == ["freeze", collector._leave]
 
 
