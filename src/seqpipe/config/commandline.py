@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 
 from seqpipe.config.config_view import Tree
 from seqpipe.config.folds import FoldSweep, of_first_fold, runs_each_fold, settings_of_folds
@@ -18,6 +17,7 @@ from seqpipe.config.loader import Composed, Loader, in_quotes, parse
 from seqpipe.config.nested_groups import with_dots, with_slashes
 from seqpipe.config.paths import shadowed
 from seqpipe.config.sweep_callback import comparison_problems
+from seqpipe.config.swept import merge_overrides, params_of, values_of
 from seqpipe.config.unused_keys import unread_problems
 from seqpipe.config.validate import problems_of
 from seqpipe.errors import ConfigError, did_you_mean
@@ -218,15 +218,10 @@ def _several(override: Override) -> str:
     return f"{text}; a comma of a name {in_quotes(line)}" if is_name else text
 
 
-def _swept_by_an_option(composed: Composed) -> dict[str, str]:
-    """Return what an option such as sweep=cells sweeps over: key -> values."""
-    return dict((composed.hydra.sweeper or {}).get("params") or {})
-
-
 def _no_sweep(composed: Composed, overrides: Sequence[Override]) -> Iterator[str]:
     """A grid that would be passed over; one job of it gives each of its keys a value."""
     given = {override.get_key_element() for override in overrides}
-    keys = [key for key in _swept_by_an_option(composed) if key not in given]
+    keys = [key for key in params_of(composed.hydra) if key not in given]
     if keys and "sweep" in composed.choices:
         name = f"sweep={composed.choices['sweep']}"
         yield f"{name}: a job for each {', '.join(keys)}; allowed: -m {name}"
@@ -294,35 +289,15 @@ def _jobs(
     Raises:
         ConfigError: the values of a key cannot be read, or there are none.
     """
-    params = _swept_by_an_option(base)
-    parser = OverridesParser.create(config_loader=loader.hydra_loader)
-    fixed: dict[str, Override] = {}
-    swept: dict[str, list[Override]] = {}
-    for line in (*(f"{k}={v}" for k, v in params.items()), *(str(o.input_line) for o in overrides)):
-        try:
-            (override,) = parser.parse_overrides([line])
-        except HydraException as error:
-            reason = str(error).splitlines()[0]
-            text = f"cannot be read ({reason}); allowed: key: value1,value2"
-            raise ConfigError(f"hydra.sweeper.params: {line}: {text}") from None
-        key = override.get_key_element()
-        fixed.pop(key, None)
-        swept.pop(key, None)
+    fixed, swept = merge_overrides(params_of(base.hydra), overrides, loader.hydra_loader)
+    parser = OverridesParser.create()
+    listed = list[list[Override]]()
+    for key, override in swept.items():
         if override.is_discrete_sweep():
-            try:
-                values = [f"{key}={value}" for value in override.sweep_string_iterator()]
-                swept[key] = [parser.parse_override(value) for value in values]
-            except (HydraException, ValueError) as error:  # range(1,4,0); a name found by glob
-                reason = str(error).splitlines()[0]
-                allowed = "key=value1,value2, range(1,4) or glob(*)"
-                raise ConfigError(
-                    f"{line}: cannot be read ({reason}); allowed: {allowed}"
-                ) from None
-            if not values:
-                raise ConfigError(f"{line}: no values; allowed: one value or more")
-        elif not override.is_sweep_override():
-            fixed[key] = override
+            values = values_of(override)
+            listed.append([parser.parse_override(f"{key}={value}") for value in values])
         elif str(base.hydra.sweeper.get("_target_")) == BASIC_SWEEPER:
-            raise ConfigError(f"{line}: has no end of values; allowed: a list, range(...)")
-    for combination in itertools.product(*swept.values()):
+            text = "has no end of values; allowed: a list, range(...), or a search: sweep=optuna"
+            raise ConfigError(f"{override.input_line}: {text}")
+    for combination in itertools.product(*listed):
         yield list(fixed.values()), list(combination)
