@@ -7,12 +7,13 @@ import contextlib
 import math
 import os
 import shlex
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -34,7 +35,6 @@ from seqpipe.config.compose import Launch
 from seqpipe.config.config_view import Tree
 from seqpipe.config.folds import FoldSweep
 from seqpipe.config.hydra_job import (
-    TO_BE_REMOVED,
     arguments_of_job,
     has_own_process,
     is_sweep,
@@ -48,9 +48,10 @@ from seqpipe.config.nested_groups import with_slashes
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.signatures import import_targets
 from seqpipe.config.sweep_callback import Comparison
+from seqpipe.config.sweep_plan import TO_BE_REMOVED, SweepPlan, plan_of
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.processes import ignore_stale_ranks, is_launched, rank, starting_children
-from seqpipe.signals import raise_on_signals
+from seqpipe.signals import ENDING_SIGNALS, raise_on_signals, signal_handlers
 from seqpipe.terminal import (
     INTERRUPTED,
     WRONG_INPUT,
@@ -64,6 +65,7 @@ from seqpipe.terminal import (
 )
 
 if TYPE_CHECKING:
+    from seqpipe.runs.sweep_record import StartedSweep
     from seqpipe.runs.training_run import RunResult
 
 Run = Callable[[DictConfig, Launch], "RunResult"]
@@ -123,9 +125,9 @@ def _run_panel_command(command: str, words: list[str]) -> int:
     file, words = file_of_replay(words) if command == "replay" else (None, words)
     sys.argv[1:] = words  # Hydra reads it, and Lightning's child processes
     is_completion = bool({"-sc", "--shell-completion"} & {*words})
-    composed, runs = (None, 0) if is_completion else _check_configuration(words, command)
+    prepared = _Prepared() if is_completion else _check_configuration(words, command)
     OmegaConf.register_new_resolver("commands", listed, replace=True)  # for the text of --help
-    jobs = _Jobs(command, file, runs)
+    jobs = _Jobs(command, file, prepared.runs)
 
     @hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name="config")
     def run_hydra(cfg: DictConfig) -> float:
@@ -133,11 +135,14 @@ def _run_panel_command(command: str, words: list[str]) -> int:
 
     raise_on_signals()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints a traceback and exits
+    name = [] if command == TRAIN else [command]
+    typed = shlex.join(["python", "-m", "seqpipe", *name, *words])
     try:
-        if composed is None:
-            run_hydra()
+        if prepared.composed is not None:
+            prepared.composed.run(jobs.run)
         else:
-            composed.run(jobs.run)
+            with _sweeping(prepared.plan if command == TRAIN else None, typed):
+                run_hydra()
     except OSError as error:  # those of a job are caught in it: this one is of its folder
         if error.filename is None:
             raise
@@ -145,24 +150,31 @@ def _run_panel_command(command: str, words: list[str]) -> int:
         raise ConfigError(f"{error.filename}: {text}, or hydra.run.dir=...") from None
     except SystemExit as error:
         return exit_code_of(error)
-    finally:
-        if Comparison.started is not None:
-            name = [] if command == TRAIN else [command]
-            _compare(Comparison.started, shlex.join(["python", "-m", "seqpipe", *name, *words]))
     return jobs.exit_code()
 
 
-def _check_configuration(argv: list[str], command: str) -> tuple[Composed | None, int]:
+class _Prepared(NamedTuple):
+    """A command whose configuration is checked.
+
+    Args:
+        composed: the configuration of the one job to run; None for a sweep, whose sweeper composes
+            each job (it may choose values of its own, and run the job elsewhere), and where Hydra
+            only prints.
+        plan: of a sweep.
+        runs: of a cross-validation; 0 for everything else.
+    """
+
+    composed: Composed | None = None
+    plan: SweepPlan | None = None
+    runs: int = 0
+
+
+def _check_configuration(argv: list[str], command: str) -> _Prepared:
     """Refuses a configuration that cannot work, and rewrites `sys.argv` as Hydra accepts it.
 
     Args:
         argv: flags and overrides.
         command: train, describe or replay.
-
-    Returns:
-        the configuration of the one job to run; None for a sweep, whose sweeper composes each job
-        (it may choose values of its own, and run the job elsewhere), and where Hydra only prints;
-        and the number of runs of a cross-validation, 0 for everything else.
     """
     flags = read_flags(argv)
     own = [] if flags.config_dir is None else [flags.config_dir]
@@ -171,18 +183,21 @@ def _check_configuration(argv: list[str], command: str) -> tuple[Composed | None
     sys.argv[1:] = words
     if flags.hydra_help:
         end_on_closed_pipe()
-        return None, 0
+        return _Prepared()
     checked = check_command(flags, each_fold=command == TRAIN)
     composed = checked.composed
     sys.argv[1:] = [part for word in words for part in _hydra_deletion(word, composed.nulls)]
+    runs = 0
     if checked.folds is not None:
         count = _count_folds(checked.folds)
         sys.argv[1:] = checked.folds.command_line(sys.argv[1:], count)
-        return None, count * len(checked.folds.jobs)
-    if flags.help or flags.cfg or flags.info:
+        runs = count * len(checked.folds.jobs)
+    elif flags.help or flags.cfg or flags.info:
         end_on_closed_pipe()
-        return None, 0
-    return (None if flags.multirun or composed.is_sweep else composed), 0
+        return _Prepared()
+    if checked.common is None:
+        return _Prepared(composed)
+    return _Prepared(plan=plan_of(checked.common, read_flags(sys.argv[1:]).overrides), runs=runs)
 
 
 def _count_folds(sweep: FoldSweep) -> int:
@@ -251,6 +266,7 @@ def _run_job(cfg: DictConfig, launch: Launch) -> "RunResult":
     if ignored := ignore_stale_ranks(cfg.trainer):
         print_error(ignored)
     from seqpipe.runs.sweep import noted
+    from seqpipe.runs.sweep_record import launch_in_sweep
 
     module = PANEL_COMMANDS[launch.command].module
     # torch is imported only for a configuration that works
@@ -260,34 +276,78 @@ def _run_job(cfg: DictConfig, launch: Launch) -> "RunResult":
     if not launch.checked:
         drop_inherited(cfg, launch.overrides)
     recorded = launch.command == TRAIN and rank() == 0
-    place = sweep_folder(launch) if recorded else (None, 0)
+    folder, number = sweep_folder(launch) if recorded else (None, 0)
+    if folder is not None:
+        launch = launch_in_sweep(launch, folder, number)
     alone = arguments_of_job if is_sweep() else None
-    with starting_children(alone), noted(*place, cfg, launch) as ended:
+    with starting_children(alone), noted(folder, number, cfg, launch) as ended:
         result = run(cfg, launch)
         ended.folder, ended.judged_on = result.output_dir, result.judged_on
+        ended.run_id = result.run_id
     return result
 
 
-def _compare(sweep: Comparison, command: str) -> None:
-    """Writes the page about a sweep; if no job left anything, removes the sweep's folder."""
-    from seqpipe.runs.sweep import compare, print_folds
+@contextlib.contextmanager
+def _sweeping(plan: SweepPlan | None, command: str) -> Iterator[None]:
+    """Opens the record of a sweep before its first job, and closes it however the block is left.
 
+    Args:
+        plan: of the sweep; None where Hydra only prints, or nothing is trained.
+        command: repeats the sweep.
+    """
+    from seqpipe.runs.sweep_record import StartedSweep, start_sweep
+
+    started: list[StartedSweep] = []
+
+    def start(folder: Path) -> Path:
+        if plan is None or rank() > 0:
+            return folder
+        try:
+            started.append(start_sweep(folder, plan, Path.cwd(), command))
+        except OSError as error:  # Hydra cannot write there either, and says so
+            print_error(f"{folder}: no record of the sweep ({error.strerror})")
+            return folder
+        return started[0].folder
+
+    Comparison.started, Comparison.opening = None, start
+    interrupted = False
     try:
-        page, folds = compare(sweep.folder, command=command, figure=sweep.figure, **sweep.options)
-    except Exception:  # the runs themselves are complete
-        traceback.print_exc()
-        print_error(f"{sweep.folder}: the jobs could not be compared")
-        return
-    print_folds(folds)
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        interrupted = True
+        raise
+    finally:
+        Comparison.opening = None
+        if Comparison.started is not None and rank() == 0:
+            with signal_handlers(dict.fromkeys((*ENDING_SIGNALS, signal.SIGINT), signal.SIG_IGN)):
+                _end_sweep(Comparison.started, started, interrupted=interrupted)
+
+
+def _end_sweep(
+    options: Comparison, started: "Sequence[StartedSweep]", *, interrupted: bool
+) -> None:
+    """Writes the page about a sweep; if no job left anything, removes the sweep's folder."""
+    from seqpipe.runs.sweep import end_sweep, print_folds
+
+    page = None
+    for sweep in started:
+        try:
+            how = {"interrupted": interrupted, "figure": options.figure, **options.options}
+            page, folds = end_sweep(sweep, **how)
+        except Exception:  # the runs themselves are complete
+            traceback.print_exc()
+            print_error(f"{sweep.folder}: the jobs could not be compared")
+            return
+        print_folds(folds)
     if page is not None:
         print_text(
             f"comparison: {page.relative_to(Path.cwd()) if Path.cwd() in page.parents else page}"
         )
         return
-    note = sweep.folder / "multirun.yaml"  # Hydra's own
-    if [*sweep.folder.glob("*")] == [note]:
+    note = options.folder / "multirun.yaml"  # Hydra's own
+    if [*options.folder.glob("*")] == [note]:
         note.unlink()
-        _remove_empty(sweep.folder, Path.cwd())
+    _remove_empty(options.folder, Path.cwd())
 
 
 def _remove_empty(folder: Path, root: Path) -> None:

@@ -18,7 +18,7 @@ def run(cfg, launch):
 {body}
     summary = f"ran {{launch.choices['cell']}} {{cfg.depth}}"
     return SimpleNamespace(
-        summary=summary, monitored=0.5, output_dir=launch.output_dir, judged_on=""
+        summary=summary, monitored=0.5, output_dir=launch.output_dir, judged_on="", run_id=None
     )
 
 fake = types.ModuleType("seqpipe.commands.train")

@@ -17,6 +17,7 @@ from seqpipe.config.loader import Composed, Loader, in_quotes, parse
 from seqpipe.config.nested_groups import with_dots, with_slashes
 from seqpipe.config.paths import shadowed
 from seqpipe.config.sweep_callback import comparison_problems
+from seqpipe.config.sweep_plan import CommonParams
 from seqpipe.config.swept import merge_overrides, params_of, values_of
 from seqpipe.config.unused_keys import unread_problems
 from seqpipe.config.validate import problems_of
@@ -34,11 +35,13 @@ class Checked(NamedTuple):
         composed: the configuration; for a sweep the one its jobs start from.
         problems: everything wrong with it, or with the jobs.
         folds: of a command that is run for each fold; None for all others.
+        common: what the jobs of a sweep share; None for a single job.
     """
 
     composed: Composed
     problems: list[str]
     folds: FoldSweep | None = None
+    common: CommonParams | None = None
 
 
 def read_flags(argv: Sequence[str]) -> argparse.Namespace:
@@ -192,19 +195,24 @@ def check(
         composed = loader.compose([o for o in parsed if not o.is_sweep_override()], unreadable)
     unread = [loader.unreadable_problem(each, composed.cfg) for each in unreadable.values()]
     problems = [*unread, *problems]
+    common = None
     if sweep or composed.is_sweep:
         problems += map(str, comparison_problems(composed.hydra))
-        problems += _job_problems(loader, composed, parsed, unreadable)
+        found, common = _job_problems(loader, composed, parsed, unreadable)
+        problems += found
     else:
         problems += map(_several, sweeping)
         problems += _no_sweep(composed, parsed)
         unjudged = composed.refused | {o.key_or_group for o in sweeping}
         problems += _problems(composed._replace(refused=unjudged), parsed, names_only)
     if settings is None or problems:
-        return Checked(composed, problems)
+        return Checked(composed, problems, common=common)
+    if common is None:  # the folds alone make it a sweep
+        common = CommonParams()
+        common.add(composed)
     jobs = [[*fixed, *swept] for fixed, swept in _jobs(loader, composed, parsed)]
     folds = FoldSweep(settings, tuple(loader.compose(job, unreadable).cfg for job in jobs))
-    return Checked(composed, problems, folds)
+    return Checked(composed, problems, folds, common)
 
 
 def _several(override: Override) -> str:
@@ -265,18 +273,27 @@ def _as_typed(problem: Problem | str, lines: Mapping[str, str]) -> str:
 
 def _job_problems(
     loader: Loader, base: Composed, overrides: Sequence[Override], unread: Collection[str]
-) -> Iterator[str]:
-    """Yield the problems of the jobs of a sweep, each once, with the jobs that have it."""
-    jobs = list(_jobs(loader, base, overrides))
+) -> tuple[list[str], CommonParams]:
+    """Return the problems of the jobs of a sweep, each once, with the jobs that have it.
+
+    Returns:
+        the problems; and what the jobs without one share.
+    """
+    jobs, common = list(_jobs(loader, base, overrides)), CommonParams()
     having: dict[str, list[set[str]]] = {}
     for fixed, swept in jobs:
         composed = loader.compose([*fixed, *swept], unread)
-        for problem in dict.fromkeys(_problems(composed, [*fixed, *swept])):
+        found = dict.fromkeys(_problems(composed, [*fixed, *swept]))
+        for problem in found:
             having.setdefault(problem, []).append({with_dots(str(o.input_line)) for o in swept})
+        if not found:
+            common.add(composed)
+    problems = []
     for problem, swept_in in having.items():
-        common = " ".join(sorted(set.intersection(*swept_in)))
-        where = f" (in {len(swept_in)} of {len(jobs)} jobs{': ' if common else ''}{common})"
-        yield problem if len(swept_in) == len(jobs) else f"{problem}{where}"
+        shared = " ".join(sorted(set.intersection(*swept_in)))
+        where = f" (in {len(swept_in)} of {len(jobs)} jobs{': ' if shared else ''}{shared})"
+        problems.append(problem if len(swept_in) == len(jobs) else f"{problem}{where}")
+    return problems, common
 
 
 def _jobs(

@@ -24,6 +24,8 @@ class Launch:
         tags: more to record of the run, (name, value).
         command: train, describe or replay.
         file: of `replay`, the batch that was kept; None for the others.
+        name: the name of the run in lists of runs; empty: a description of its model.
+        parent: the run in the store that a job of a sweep belongs to, (run id, store), or None.
         checked: the configuration was validated before Hydra composed it.
     """
 
@@ -36,6 +38,8 @@ class Launch:
     tags: tuple[tuple[str, str], ...] = ()
     command: str = "train"
     file: str | None = None
+    name: str = ""
+    parent: tuple[str, str] | None = None
     checked: bool = False
 
 

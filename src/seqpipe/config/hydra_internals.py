@@ -7,12 +7,13 @@ out of its lists.
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
@@ -104,6 +105,21 @@ def repository_of(
         config_name, list(hydra_overrides)
     )
     return repository
+
+
+def grid_jobs(
+    loader: ConfigLoaderImpl, params: Mapping[str, str], overrides: Sequence[str]
+) -> list[list[str]]:
+    """Return the overrides of each job of Hydra's own sweeper, in the order of their numbers.
+
+    Args:
+        loader: knows the options that `glob` finds.
+        params: of the sweeper, key -> values.
+        overrides: of the command line, without those of Hydra's own keys.
+    """
+    lines = [*(f"{key}={values}" for key, values in params.items()), *overrides]
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(lines)
+    return [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
 
 
 def apply_override(override: Override, cfg: DictConfig) -> None:

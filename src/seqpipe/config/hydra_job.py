@@ -11,9 +11,8 @@ from seqpipe.config.compose import Launch
 from seqpipe.config.hydra_internals import BASIC_LAUNCHER, flags_parser
 from seqpipe.config.loader import choices_of
 from seqpipe.config.nested_groups import with_dots
+from seqpipe.config.sweep_plan import TO_BE_REMOVED
 
-TO_BE_REMOVED = "to_be_removed"
-"""The value that a key of null gets before it is deleted: Hydra refuses to delete null."""
 _SWEEP_KEYS = (
     *("hydra.mode=", "hydra/sweeper", "hydra/launcher"),
     *("hydra.sweeper", "hydra.launcher", "hydra.sweep."),

@@ -1,11 +1,12 @@
 """A sweep as the process that starts it knows it, in whichever processes its jobs run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Optional
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from seqpipe.rules import Problem, Rule, choice, either, mapping_of, null, real, text
 
@@ -33,10 +34,13 @@ class Comparison(Callback):
 
     Attributes:
         started: that of the sweep this process has started.
+        opening: called with the folder of a sweep before its first job; returns the folder that is
+            free. None: nothing is called.
         folder: of the sweep, absolute.
     """
 
     started: ClassVar[Optional["Comparison"]] = None
+    opening: ClassVar[Callable[[Path], Path] | None] = None
 
     def __init__(
         self,
@@ -53,8 +57,15 @@ class Comparison(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before the first job."""
-        self.folder = Path(config.hydra.sweep.dir).absolute()
         Comparison.started = self
+        wanted = self.folder = Path(config.hydra.sweep.dir).absolute()
+        if Comparison.opening is not None:
+            self.folder = Comparison.opening(wanted)
+        if self.folder != wanted:  # also for the jobs, each of which Hydra composes again
+            text = QuotedString(text=str(self.folder), quote=Quote.single).with_quotes()
+            with read_write(config), open_dict(config):
+                config.hydra.sweep.dir = str(self.folder)
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={text}")
 
 
 def comparison_problems(hydra: DictConfig) -> Iterator[Problem]:

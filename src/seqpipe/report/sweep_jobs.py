@@ -24,6 +24,7 @@ CONFIDENCE = 0.95
 SEED = "seed"  # jobs that differ in nothing else are repeats
 NOTES = "jobs"  # folder of the notes, below that of the sweep
 RUNNING, FINISHED, REFUSED, FAILED = "not finished", "finished", "refused", "failed"
+PRUNED, NOT_STARTED = "pruned", "not started"
 _VERDICTS = {number: verdict for verdict, number in VERDICTS.items()}
 
 
@@ -35,13 +36,15 @@ class Job:
         number: its place in the sweep, from 0.
         overrides: those of its command line, key by key.
         status: `not finished` (still running, or ended from outside), `finished`, `refused` (the
-            configuration or the data cannot be used), `failed`.
+            configuration or the data cannot be used), `failed`, `pruned` (ended by a search, as not
+            promising), `not started`.
         message: the reason, in one line; empty for a finished job.
         seconds: from its start to its end.
         folder: its run folder, relative to that of the sweep; empty where there is none.
         monitor: the metric by which its best weights were chosen.
         mode: `min` or `max`, what is better.
         judged_on: a hash of the validation and test data; jobs that share it can be compared.
+        run_id: of its run in the store; empty where it has none.
         metrics: the numbers of metrics.json.
     """
 
@@ -54,6 +57,7 @@ class Job:
     monitor: str = ""
     mode: str = "min"
     judged_on: str = ""
+    run_id: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property

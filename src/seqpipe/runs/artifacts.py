@@ -22,7 +22,7 @@ from seqpipe.report.findings import Finding
 from seqpipe.report.page import write_report
 from seqpipe.runs import examples, identity, saved_model, summary
 from seqpipe.runs.training_run import TrainingRun
-from seqpipe.tracking.base import Tracker
+from seqpipe.tracking.base import PARENT, Tracker
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.tracking.run_record import write_provenance
 
@@ -71,6 +71,8 @@ def open_record(
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     try:
         facts = identity.start_facts(cfg, launch, data, folder)
+        if launch.parent is not None and launch.parent[1] == tracker.location:
+            facts["tags"][PARENT] = launch.parent[0]
         tracker.start(**facts)
     except BaseException:
         (folder / "config.yaml").unlink()

@@ -80,7 +80,7 @@ def start_facts(
     if cfg.resume is not None:
         tags["resumed_from"] = str(cfg.resume)
     return {
-        "run_name": run_name(cfg, launch),
+        "run_name": launch.name or run_name(cfg, launch),
         "experiment": name,
         "params": flat_params(cfg, launch.choices),
         "tags": tags,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.uint8]
 
+PARENT = "parent"
+"""The tag of a run that belongs to another, with the id of that."""
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 ParamValue = str | int | float | bool | None
 Row = Mapping[str, object]
@@ -58,11 +60,13 @@ class Tracker:
         logger: the logger for Lightning's Trainer, if there is one.
         run_id: the id of the run in the store; None where runs have none.
         location: the place of the record, for people.
+        has_parents: True where a run may hold others, as that of a sweep holds those of its jobs.
     """
 
     logger: "Logger | None" = None
     run_id: str | None = None
     location: str = ""
+    has_parents: bool = False
 
     def start(
         self,
@@ -107,6 +111,9 @@ class Tracker:
             step: optimizer updates so far.
         """
 
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Records facts that are known only after the start."""
+
     def write_model(self, folder: Path, data: Path, usage: Usage) -> bool:
         """Converts an exported model to the tracker's own format, if it has one.
 
@@ -119,6 +126,9 @@ class Tracker:
             False where the tracker has no such format, and nothing was written.
         """
         return False
+
+    def discard(self) -> None:
+        """Removes the run from lists of runs: nothing came of it. Called in place of `end`."""
 
     def end(self, status: Status) -> None:
         """Writes what is still buffered, then the status. Only the first call counts."""

@@ -23,13 +23,14 @@ from seqpipe.errors import TrackingError
 from seqpipe.files import write_json
 from seqpipe.rules import shown
 from seqpipe.tracking.abandoned_runs import PROCESS, end_abandoned, process_mark
-from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Tracker, Usage
+from seqpipe.tracking.base import PARENT, Dataset, ParamValue, Row, Status, Tracker, Usage
 from seqpipe.tracking.buffer import Buffer
 from seqpipe.tracking.csv import append_metrics
 from seqpipe.tracking.lightning_logger import TrackerLogger, writes_here
 from seqpipe.tracking.metric_names import LONGEST, decoded, encoded, encoded_together, tags_of_long
 from seqpipe.tracking.mlflow_internals import (
     GIT_COMMIT,
+    PARENT_RUN,
     SOURCE_NAME,
     SOURCE_TYPE,
     SPLIT,
@@ -79,6 +80,8 @@ class MLflowTracker(Tracker):
     Raises:
         ConfigError: The URI is not one that MLflow can write to.
     """
+
+    has_parents = True
 
     @checked("logger.")
     def __init__(
@@ -145,7 +148,8 @@ class MLflowTracker(Tracker):
             return
         self._buffer.add(recorded_metrics(metrics, step))
         long = tags_of_long(encoded_together(metrics))
-        self._set_tags({key: name for key, name in long.items() if key not in self._long_names})
+        new = {key: name for key, name in long.items() if key not in self._long_names}
+        self._set_tags(new, "the names of metrics")
         self._long_names |= long
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
@@ -181,6 +185,11 @@ class MLflowTracker(Tracker):
         keep = functools.partial(self._client.log_image, key=key, step=step, synchronous=True)
         self._attempt(f"{key} of step {step}", keep, self.run_id, draw())
 
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Sets tags of the run."""
+        if self.run_id is not None:
+            self._set_tags({encoded(key): value for key, value in tags.items()}, "tags")
+
     def write_model(self, folder: Path, data: Path, usage: Usage) -> bool:
         """Writes a pyfunc; `log_artifacts` sends it with the rest of the run's folder."""
         if self.run_id is None:
@@ -193,6 +202,13 @@ class MLflowTracker(Tracker):
             self._missing.append(f"{folder.name}/MLmodel")
             return False
         return True
+
+    def discard(self) -> None:
+        """Deletes the run; MLflow can restore it."""
+        if self.run_id is not None and not self._ended:
+            self._ended = True
+            self._attempt("the status", self._client.set_terminated, self.run_id, "FAILED")
+            self._attempt("its deletion", self._client.delete_run, self.run_id)
 
     def end(self, status: Status) -> None:
         """Writes what is buffered, then the status; then lists what could not be written."""
@@ -212,12 +228,10 @@ class MLflowTracker(Tracker):
             where = f"run {self.run_id} in {self.location}"
             log.error("these parts of %s could not be recorded: %s", where, "; ".join(missing))
 
-    def _set_tags(self, tags: Mapping[str, str]) -> None:
+    def _set_tags(self, tags: Mapping[str, str], what: str) -> None:
         pairs = [entities.RunTag(key, value[:_TAG_LENGTH]) for key, value in tags.items()]
         for chunk in _chunks(pairs):
-            self._attempt(
-                "the names of metrics", self._client.log_batch, self.run_id, (), (), chunk
-            )
+            self._attempt(what, self._client.log_batch, self.run_id, (), (), chunk)
 
     def _send(self, metrics: Sequence[entities.Metric]) -> None:
         assert self.run_id is not None
@@ -304,6 +318,8 @@ def _run_tags(tags: Mapping[str, str]) -> dict[str, str]:
         ours[USER] = getpass.getuser()
     if tags.get("git.commit", "none") != "none":
         ours[GIT_COMMIT] = tags["git.commit"]
+    if PARENT in tags:
+        ours[PARENT_RUN] = tags[PARENT]
     if (mark := process_mark()) is not None:
         ours[PROCESS] = mark
     ours.update({encoded(key): str(value)[:_TAG_LENGTH] for key, value in tags.items()})

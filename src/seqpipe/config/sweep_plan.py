@@ -1,0 +1,78 @@
+"""The jobs of a sweep as its command line describes them, before any of them is started."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from seqpipe.config.config_view import Param, flat_params
+from seqpipe.config.hydra_internals import BASIC_SWEEPER, grid_jobs
+from seqpipe.config.loader import Composed, parse
+from seqpipe.config.nested_groups import with_dots
+from seqpipe.config.swept import merge_overrides, params_of
+
+TO_BE_REMOVED = "to_be_removed"
+"""The value that a key of null gets before it is deleted: Hydra refuses to delete null."""
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """A sweep before its first job.
+
+    Args:
+        first: the composed configuration of the first job.
+        common: the parameters that all jobs share, flat.
+        keys: those that the sweep varies, as they are typed.
+        jobs: the overrides of each job; None where the sweeper chooses them while it runs.
+    """
+
+    first: Composed
+    common: Mapping[str, Param]
+    keys: tuple[str, ...]
+    jobs: tuple[dict[str, str], ...] | None
+
+
+class CommonParams:
+    """The parameters that all jobs of a sweep share, collected job by job.
+
+    Attributes:
+        first: the configuration of the first job; None before it.
+        params: those that are equal in all jobs so far.
+    """
+
+    def __init__(self) -> None:
+        self.first: Composed | None = None
+        self.params: dict[str, Param] = {}
+
+    def add(self, composed: Composed) -> None:
+        """Take account of one more job."""
+        params = flat_params(composed.cfg, composed.choices)
+        if self.first is None:
+            self.first, self.params = composed, params
+        shared = [key for key in self.params if key in params and self.params[key] == params[key]]
+        self.params = {key: params[key] for key in shared}
+
+
+def plan_of(common: CommonParams, overrides: Sequence[str]) -> SweepPlan:
+    """Return the plan of a sweep whose jobs were checked.
+
+    Args:
+        common: what its jobs share.
+        overrides: of the command line that Hydra reads, with those of Hydra's own keys.
+    """
+    first = common.first
+    assert first is not None, "a sweep of one job or more"
+    typed = [one for one in parse(overrides)[0] if not one.is_hydra_override()]
+    _, swept = merge_overrides(params_of(first.hydra), typed, first.loader)
+    keys = tuple(with_dots(key).lstrip("+") for key in swept)
+    jobs = None
+    if str(first.hydra.sweeper.get("_target_")) == BASIC_SWEEPER:
+        params = dict(first.hydra.sweeper.get("params") or {})
+        lines = [str(one.input_line) for one in typed]
+        jobs = tuple(overrides_by_key(job) for job in grid_jobs(first.loader, params, lines))
+    shared = {key: value for key, value in common.params.items() if key not in keys}
+    return SweepPlan(first, shared, keys, jobs)
+
+
+def overrides_by_key(lines: Sequence[str]) -> dict[str, str]:
+    """The overrides of a job, key by key, as they are typed."""
+    typed = [with_dots(line) for line in lines if not line.endswith(f"={TO_BE_REMOVED}")]
+    return {key: value for key, _, value in (line.lstrip("+").partition("=") for line in typed)}
