@@ -35,6 +35,7 @@ from seqpipe.training.callbacks import (
     UndisturbedEnd,
 )
 from seqpipe.training.checkpoints import BestAndLast, History
+from seqpipe.training.freezing import FrozenStatistics
 from seqpipe.training.lean import EmptyHooks
 from seqpipe.training.lightning_internals import begin_with_the_next_epoch
 from seqpipe.training.module import SequenceModule
@@ -273,6 +274,8 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
         if isinstance(callback, BestAndLast) and cfg.resume is not None:
             callback.resumed_from = Path(cfg.resume)
         callbacks.append(callback)
+    if cfg.freeze:
+        callbacks.append(FrozenStatistics())
     if cfg.weight_noise > 0:
         callbacks.append(WeightNoise(cfg.weight_noise, cfg.seed))
     if cfg.averaging._target_ is not None:

@@ -196,7 +196,8 @@ def check_optimizer(cfg: DictConfig, module: SequenceModule) -> None:
 def step_of_zero(module: SequenceModule) -> None:
     """Makes an update with a gradient of 0, after which an optimizer holds all of its state."""
     for parameter in module.parameters():
-        parameter.grad = torch.zeros_like(parameter)
+        if parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter)
     module.optimizer().step()
 
 

@@ -93,7 +93,7 @@ def fit(run: TrainingRun, batches_done: int) -> None:
     cfg, trainer, module, history = run.cfg, run.trainer, run.module, run.history
     if run.first and not is_later_fold(run.launch, run.data):
         summary.print_start(run)
-    run.tracker.log_metrics({**run.preflight.metrics, "parameters": run.parameters}, step=0)
+    run.tracker.log_metrics({**run.preflight.metrics, **run.sizes}, step=0)
     overfit = cfg.trainer.overfit_batches > 0
     train = run.data.loader("train", shuffle=not overfit)
     valid = run.data.loader("train", shuffle=False) if overfit else run.data.loader("valid")
@@ -119,7 +119,7 @@ def test(run: TrainingRun) -> None:
     overfit = run.cfg.trainer.overfit_batches > 0
     loader = run.data.loader("train", shuffle=False) if overfit else run.data.loader("test")
     last = run.history.last if run.history.last is not None else run.chosen
-    run.metrics = {"parameters": run.parameters, **last.metrics, **run.best_metrics()}
+    run.metrics = {**run.sizes, **last.metrics, **run.best_metrics()}
     if run.checkpoint is not None:
         # Not by Lightning: a callback that averages weights would restore those it trained.
         run.module.load_state_dict(read_archive(run.checkpoint.best_path)["state_dict"])

@@ -1,5 +1,6 @@
 """Tables: what the configuration holds, and the rules of keys that no class of ours takes."""
 
+from dataclasses import replace
 from typing import Any
 
 from seqpipe.bounds import MONITOR_OR_AUTO, SEED, THREADS
@@ -20,7 +21,7 @@ PANEL = (
     *("depth", "bidirectional", "dropout"),
     *("input_dropout", "output_dropout", "locked_dropout"),
     *("activation_penalty", "temporal_activation_penalty"),
-    *("weight_noise", "init_range", "resume", "preflight", "baselines"),
+    *("weight_noise", "init_range", "freeze", "resume", "preflight", "baselines"),
 )
 GROUPS = (
     *("data", "architecture", "task", "cell", "optim", "scheduler"),
@@ -38,6 +39,7 @@ ADDED: dict[str, Any] = {
     "weight_noise": 0.0,
     **{"match_parameters": None, "match_parameters_count": "recurrent"},
     "init_range": None,
+    "freeze": [],
     "averaging": {"_target_": None},
     "folds": None,
     "fold": None,
@@ -102,6 +104,8 @@ TAKEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
     "optim": ("weight_decay_on",),
 }
 
+_PART = text(r"[^.\s]+(\.[^.\s]+)*", "a part of the model, as encoder or layers.0")
+PARTS = replace(either(list_of(_PART), _PART), allowed="parts of the model, as [input,layers.0]")
 BATCHES = either(whole(1), real("(0, 1]"), null())
 
 # Values that no constructor of ours takes; those that one does are in its annotations. The first
@@ -112,6 +116,7 @@ RULES: dict[str, Rule] = {
     "match_parameters_count": choice("recurrent", "all"),
     "weight_noise": real("[0, inf)"),
     "init_range": either(real("(0, inf)"), null()),
+    "freeze": PARTS,
     "preflight": choice("quick", "full", "none"),
     "baselines": flag(),
     "bidirectional": either(flag(), choice("auto")),  # written as true or false where composed

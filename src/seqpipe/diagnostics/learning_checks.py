@@ -70,16 +70,17 @@ def _connecting_steps(model: nn.Module) -> set[str]:
 def memorising(subject: Subject, few: SequenceBatch, *, bar: bool) -> Check:
     """Trains on a few examples without dropout, by Adam, to see whether they can be memorised.
 
-    Passes when the loss falls under `SHARE` of its start within `UPDATES` updates. The result is
-    "not checked" where these would take longer than `SECONDS`.
+    Frozen parts are trained as well: the check is of the model, the data and the loss. It passes
+    when the loss falls under `SHARE` of its start within `UPDATES` updates. The result is "not
+    checked" where these would take longer than `SECONDS`.
 
     Args:
         subject: its model is copied.
         few: the examples.
         bar: show a progress bar on a terminal.
     """
-    name, model = "memorising", copy.deepcopy(subject.model).eval()
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=LR)
+    name, model = "memorising", copy.deepcopy(subject.model).eval().requires_grad_(True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LR)
     torch.manual_seed(0)
     started, losses = time.perf_counter(), list[float]()
     with _bar(bar) as progress, torch.enable_grad():

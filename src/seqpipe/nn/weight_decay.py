@@ -24,11 +24,12 @@ def decayed(model: nn.Module) -> dict[str, bool]:
 
 
 def decay_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Groups of parameters for an optimizer: those that it decays, and the others."""
+    """Groups of trained parameters for an optimizer: those that it decays, and the others."""
     groups: list[dict[str, Any]] = [{"params": []}, {"params": [], "weight_decay": 0.0}]
     decays = decayed(model)
     for name, parameter in model.named_parameters():
-        groups[0 if decays[name] else 1]["params"].append(parameter)
+        if parameter.requires_grad:
+            groups[0 if decays[name] else 1]["params"].append(parameter)
     return [group for group in groups if group["params"]]
 
 

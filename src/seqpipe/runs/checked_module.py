@@ -18,6 +18,7 @@ from seqpipe.runs import resume_states
 from seqpipe.runs.load_data import Loaded
 from seqpipe.runs.matched_size import settle_hidden_size
 from seqpipe.runs.observers import check_diagnostics
+from seqpipe.training.freezing import freeze
 from seqpipe.training.module import SequenceModule
 
 
@@ -46,6 +47,7 @@ def build_checked_module(
     # After the data: the weights must not depend on how many numbers it drew.
     seed_everything(cfg.seed, workers=True, verbose=False)
     model = build_model(cfg, data.spec, task.output_size)
+    freeze(model, cfg.freeze)
     check_kernels(model, trainer)
     check_diagnostics(launch.overrides, model)
     module = build_module(cfg, model, task, data.digests)

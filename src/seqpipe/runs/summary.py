@@ -14,21 +14,20 @@ from seqpipe.nn.recurrent import RecurrentStack, recurrent_stacks
 from seqpipe.rules import is_of_one_class
 from seqpipe.runs.identity import command
 from seqpipe.runs.training_run import TrainingRun
+from seqpipe.training.freezing import trained_count
 
 log = logging.getLogger(__name__)
 
 
-def model_parts(model: nn.Module, device: torch.device) -> Iterator[tuple[str, str, int]]:
-    """(part, what it is on that device, parameters) of each part of a model, top to bottom."""
+def model_parts(model: nn.Module, device: torch.device) -> Iterator[tuple[str, str, nn.Module]]:
+    """(path, what it is on that device, part) of each part of a model, top to bottom."""
     for name, part in model.named_children():
-        count = sum(p.numel() for p in part.parameters())
         if isinstance(part, RecurrentStack):
             for level, directions in enumerate(part.layers):
                 assert isinstance(directions, nn.ModuleDict)
-                parameters = sum(p.numel() for p in directions.parameters())
-                yield f"{name}.layers.{level}", _layer_words(directions, device), parameters
-        elif count > 0:
-            yield name, type(part).__name__, count
+                yield f"{name}.layers.{level}", _layer_words(directions, device), directions
+        elif any(True for _ in part.parameters()):
+            yield name, type(part).__name__, part
 
 
 def _layer_words(directions: nn.ModuleDict, device: torch.device) -> str:
@@ -39,15 +38,20 @@ def _layer_words(directions: nn.ModuleDict, device: torch.device) -> str:
 
 
 def model_rows(run: TrainingRun) -> list[dict[str, Any]]:
-    """Each part of the model: its class, the shape of its output if that is known, its size."""
+    """Each part of the model: its class, the shape of its output if that is known, its size.
+
+    If some parts are frozen, also how many of the parameters are trained.
+    """
     rows, shapes = [], run.preflight.shapes
+    frozen = run.trained_parameters < run.parameters
     with run.trainer.precision_plugin.forward_context():
         parts = list(model_parts(run.module.model, run.device))
-    for part, words, count in parts:
-        row: dict[str, Any] = {"part": part, "what it is": words}
+    for name, words, part in parts:
+        row: dict[str, Any] = {"part": name, "what it is": words}
         if shapes:
-            row["output"] = " x ".join(map(str, shapes.get(part, ())))
-        rows.append({**row, "parameters": count})
+            row["output"] = " x ".join(map(str, shapes.get(name, ())))
+        row["parameters"] = sum(p.numel() for p in part.parameters())
+        rows.append(row | ({"trained": trained_count(part)} if frozen else {}))
     return rows
 
 
@@ -55,14 +59,17 @@ def model_table(run: TrainingRun) -> Table:
     """The model: each layer, its kernel, the shape of its output and its parameters."""
     title = f"{type(run.module.model).__name__} on {run.data.description}"
     table, rows = Table(title=title, title_justify="left"), model_rows(run)
-    for name in rows[0] if rows else ("part",):
-        table.add_column(name, justify="right" if name == "parameters" else "left")
+    sizes = {"parameters": run.parameters, "trained": run.trained_parameters}
+    columns = list(rows[0] if rows else ("part",))
+    for name in columns:
+        table.add_column(name, justify="right" if name in sizes else "left")
     for row in rows:
         table.add_row(
             *(f"{value:,}" if isinstance(value, int) else value for value in row.values())
         )
     table.add_section()
-    table.add_row("all", *[""] * (len(table.columns) - 2), f"{run.parameters:,}")
+    totals = [f"{sizes[name]:,}" if name in sizes else "" for name in columns[1:]]
+    table.add_row("all", *totals)
     return table
 
 
@@ -97,9 +104,15 @@ def key_numbers(run: TrainingRun) -> list[tuple[str, str, str]]:
     return [
         *((name, f"{value:.4g}", "") for name, value in _test_metrics(run).items()),
         (_epoch_label(run), str(run.chosen.epoch), f"{run.monitored_name} {run.monitored:.4g}"),
-        ("parameters", f"{run.parameters:,}", ""),
+        ("parameters", f"{run.parameters:,}", _trained(run)),
         ("training", duration(run.seconds), run.module.device.type),
     ]
+
+
+def _trained(run: TrainingRun) -> str:
+    """`1,290 trained`; empty where nothing is frozen."""
+    count = run.trained_parameters
+    return "" if count == run.parameters else f"{count:,} trained"
 
 
 def duration(seconds: float) -> str:
@@ -123,10 +136,11 @@ def closing_lines(run: TrainingRun) -> str:
     with run.trainer.precision_plugin.forward_context():
         names = [stack.kernel_name(run.device) for stack in recurrent_stacks(model)]
     kernel = "".join(f", {name}" for name in names[:1])
+    trained = f" ({words})" if (words := _trained(run)) else ""
     chosen = f"{run.chosen.epoch} ({run.monitored_name} {run.monitored:.4g})"
     rows = {
         "data": run.data.description,
-        "model": f"{type(model).__name__}, {run.parameters:,} parameters{kernel}",
+        "model": f"{type(model).__name__}, {run.parameters:,} parameters{trained}{kernel}",
         _epoch_label(run): f"{chosen}; trained {run.seconds:.0f} s",
         "test": _tests_in_words(run),
         **_baselines(run),

@@ -18,6 +18,7 @@ from seqpipe.runs.matched_size import parameter_count
 from seqpipe.runs.threads import Threads
 from seqpipe.tracking.base import Tracker
 from seqpipe.training.checkpoints import BestAndLast, History, Validation
+from seqpipe.training.freezing import trained_count
 from seqpipe.training.module import SequenceModule
 
 
@@ -97,6 +98,18 @@ class TrainingRun:
     def parameters(self) -> int:
         """The number of parameters of the model; a shared one counts once."""
         return parameter_count(self.module.model)
+
+    @property
+    def trained_parameters(self) -> int:
+        """The number of those that are not frozen."""
+        return trained_count(self.module.model)
+
+    @property
+    def sizes(self) -> dict[str, float]:
+        """Both numbers as metrics; only the first where nothing is frozen."""
+        trained = self.trained_parameters
+        more = {} if trained == self.parameters else {"trained_parameters": trained}
+        return {"parameters": self.parameters, **more}
 
     @property
     def name(self) -> str:

@@ -20,6 +20,7 @@ def make_for(
     """Return an optimizer of a module; one that decays weights has two groups of parameters.
 
     It is `fused` where torch has that, unless `make` chooses: one pass over the weights, not five.
+    Frozen parameters are none of its.
 
     Args:
         module: whose parameters it changes.
@@ -29,7 +30,8 @@ def make_for(
     known = inspect.signature(make).parameters
     decay = known.get("weight_decay")
     grouped = decay is not None and bool(decay.default) and not decay_all
-    made = _fused(make, known, decay_groups(module) if grouped else list(module.parameters()))
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    made = _fused(make, known, decay_groups(module) if grouped else trained)
     # One that wraps another optimizer says only then whether it decays.
     if decay is None and made.defaults.get("weight_decay") and not decay_all:
         made = _fused(make, known, decay_groups(module))
