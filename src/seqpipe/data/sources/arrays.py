@@ -1,7 +1,9 @@
 """Arrays of numpy: a series a row of X, its label in the same row of y."""
 
 import math
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,11 @@ from seqpipe.data.sources.split_names import split_of, split_of_array, without_s
 from seqpipe.errors import DataError, did_you_mean
 
 Array = np.ndarray[Any, Any]
+BROKEN_ARCHIVE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
+    *(ValueError, NotImplementedError, RuntimeError),
+)
+"""The errors of `zipfile` for a file that is no archive, damaged, or encrypted."""
 
 
 @dataclass(kw_only=True)
@@ -113,7 +120,7 @@ class Npz(SplitsInFiles):
             with zipfile.ZipFile(file) as opened:
                 for one in splits:
                     yield from self._records(opened, file, *self._arrays(opened, file, one))
-        except (zipfile.BadZipFile, EOFError) as error:
+        except BROKEN_ARCHIVE as error:
             raise DataError(f"{file}: is no .npz file, or cut short ({error})") from None
 
     def _arrays(
@@ -210,7 +217,7 @@ def array_names(file: Path) -> list[str]:
     try:
         with zipfile.ZipFile(file) as opened:
             return _names(opened)
-    except (zipfile.BadZipFile, EOFError, OSError):
+    except BROKEN_ARCHIVE:
         return []
 
 

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -230,9 +231,10 @@ class Hub(Source):
         Raises:
             DataError: in place of them.
         """
+        own = self.datasets.exceptions.DatasetsError
         try:
             yield
-        except (OSError, ValueError, RuntimeError, self.datasets.exceptions.DatasetsError) as error:
+        except (OSError, ValueError, RuntimeError, EOFError, zlib.error, own) as error:
             reason = str(error.__cause__ or error).partition("\n")[0].rstrip(".")
             key = f"data.source.name={self.name}"
             if self.is_format or self.is_folder:

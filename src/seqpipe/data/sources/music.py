@@ -1,9 +1,6 @@
 """Piano rolls: which of the 88 keys sound at each step, from .mat, .json, .npz and MIDI files."""
 
 import json
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +11,7 @@ import numpy as np
 from seqpipe.data.base import Found, PlacedRecord
 from seqpipe.data.music import MIDI, Music, Notes, notes_of_roll
 from seqpipe.data.piano_roll import Roll, matrix_roll, notes_roll
-from seqpipe.data.sources.arrays import SplitsInFiles, array_names, located
+from seqpipe.data.sources.arrays import BROKEN_ARCHIVE, SplitsInFiles, array_names, located
 from seqpipe.data.sources.files import Names
 from seqpipe.data.sources.midi import MidiRolls
 from seqpipe.data.sources.split_names import group_by_split
@@ -72,26 +69,31 @@ class PianoRolls(SplitsInFiles, Music):
         return notes_of_roll(entry)
 
 
-_BROKEN = (
-    *(ValueError, TypeError, AttributeError, IndexError, KeyError, OSError, EOFError),
-    *(NotImplementedError, zipfile.BadZipFile, zlib.error, struct.error),
-)
+_BROKEN = (*BROKEN_ARCHIVE, TypeError, AttributeError, IndexError, KeyError)
 """The errors of the libraries for files that are not what their names say, or are cut short."""
 
 
 def _variables(file: Path) -> list[str]:
     """The names of the variables of a file; none where it cannot be read, which `parse` reports."""
+    if file.suffix.lower() == ".mat":
+        return _matlab_names(file)
     try:
-        if file.suffix.lower() == ".mat":
-            from scipy.io import whosmat
-
-            return [str(name) for name, *_ in whosmat(file)]
         if file.suffix.lower() == ".npz":
             return array_names(file)
         held = json.loads(file.read_bytes())
     except _BROKEN:
         return []
     return list(map(str, held)) if isinstance(held, dict) else []
+
+
+def _matlab_names(file: Path) -> list[str]:
+    from scipy.io import whosmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        return [str(name) for name, *_ in whosmat(file)]
+    except (*_BROKEN, MatReadError):
+        return []
 
 
 def _pieces(file: Path, variable: str | None) -> Iterator[Any]:

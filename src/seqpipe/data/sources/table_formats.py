@@ -270,7 +270,7 @@ def parquet_rows(file: Path, columns: Sequence[str] | None = None) -> Iterator[R
                 for cells in batch.to_pylist():
                     row += 1
                     yield row, {name: _plain(cell) for name, cell in cells.items()}
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, ValueError) as error:  # also text not in UTF-8
             reason = str(error).partition("\n")[0]
             raise DataError(f"{place(file, row + 1)}: cannot be read ({reason})") from None
 
@@ -281,7 +281,7 @@ def _opened(file: Path) -> Any:
 
     try:
         return parquet.ParquetFile(file)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{file}: not a Parquet file ({reason})") from None
 

@@ -234,7 +234,7 @@ class Video(Clips):
         """
         format_, array = _FORMATS[self.color], []
         try:
-            with self.av.open(str(clip)) as container:
+            with self.av.open(str(clip), metadata_errors="replace") as container:
                 for frame in self._chosen(clip, container):
                     small = frame.reformat(
                         self.width, self.height, format=format_, interpolation="AREA"
