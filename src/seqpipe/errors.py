@@ -97,6 +97,16 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def first_of(names: Sequence[str], most: int) -> str:
+    """The first of some names for a message, and `...` where there are more.
+
+    >>> first_of(["a", "", "c"], 3), first_of(["a", "b", "c"], 2)
+    ("a, '', c", 'a, b, ...')
+    """
+    shown = [name if name.strip() else repr(name) for name in names[:most]]
+    return ", ".join([*shown, "..."] if len(names) > most else shown)
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Suffix for a message: the allowed word closest to the one given, or nothing.
 

@@ -3,11 +3,27 @@
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from seqpipe.errors import ConfigError
 from seqpipe.rules import refusal
+
+
+def is_file(path: Path) -> bool:
+    """True for a file; False too where the name is too long, or is none, as with a null byte."""
+    return os.path.isfile(path)
+
+
+def is_folder(path: Path) -> bool:
+    """True for a folder; False too where the name is too long, or is none."""
+    return os.path.isdir(path)
+
+
+def exists(path: Path) -> bool:
+    """True for a file or a folder; False too where the name is too long, or is none."""
+    return os.path.exists(path)
 
 
 @contextlib.contextmanager

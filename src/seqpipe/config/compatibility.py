@@ -14,6 +14,7 @@ from seqpipe.config.config_view import Tree
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import DATA_TARGET
 from seqpipe.config.signatures import TargetError, class_attribute
+from seqpipe.errors import first_of
 from seqpipe.rules import Problem
 
 HEAD, DECODER = "architecture.head", "architecture.decoder"
@@ -162,7 +163,7 @@ def _packaged_data(architecture: str) -> str:
     files = sorted((conf_dir() / "data").glob("*.yaml"))
     brought = {file.stem: _overrides_of(file).get("override /architecture") for file in files}
     names = [f"data={name}" for name, brings in brought.items() if brings == architecture]
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return first_of(names, 3)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from itertools import product
 from typing import NamedTuple
 
 from seqpipe.data.tags import OUTSIDE, SCHEMES, belongs, convert, follows, prefix_and_type, tag_of
-from seqpipe.errors import did_you_mean
+from seqpipe.errors import did_you_mean, first_of
 
 _PREFIXES = {
     **{prefix: prefix for prefix in "BIES"},
@@ -188,8 +188,7 @@ class Survey:
         Args:
             column: what the record calls the tags.
         """
-        shown = ", ".join(tag for tag, _ in self.tags.most_common(5))
-        shown += ", ..." if len(self.tags) > 5 else ""
+        shown = first_of([tag for tag, _ in self.tags.most_common()], 5)
         text = f"the {column} of train ({shown}) mark no spans, so no entity_f1 is measured"
         if all(looks_like_outside(tag) for tag in self.tags):
             return f"{text}: there is nothing but {shown}"

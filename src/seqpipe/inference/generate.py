@@ -14,7 +14,7 @@ from seqpipe.bounds import SAMPLING, SEARCH, within_beam
 from seqpipe.data.base import Field, SequenceBatch
 from seqpipe.data.kinds import Answer
 from seqpipe.data.vocabulary import UNK
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import ConfigError, DataError, first_of
 from seqpipe.inference.copying import UnknownWords, decoded_with_copies
 from seqpipe.models.architecture import Samples
 from seqpipe.rules import faults, or_null
@@ -268,9 +268,8 @@ def encoded_condition(x: Field, condition: Any) -> Tensor:
         DataError: it cannot be read.
     """
     if condition is None:
-        names = ", ".join((x.spec.names or ())[:_MOST_NAMED])
-        more = ", ..." if len(x.spec.names or ()) > _MOST_NAMED else ""
-        allowed = f"{names}{more}" if names else f"{x.describe({})}, {x.column}"
+        names = first_of(x.spec.names or (), _MOST_NAMED)
+        allowed = names or f"{x.describe({})}, {x.column}"
         if x.spec.has_time:  # its names are those of single steps
             allowed = f"an entry of the column {x.column}"
         raise ConfigError(f"condition=null: the model needs a condition; allowed: {allowed}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from seqpipe.data.base import Field, FieldSpec
 from seqpipe.data.missing import is_missing, missing_among_numbers
-from seqpipe.errors import did_you_mean
+from seqpipe.errors import did_you_mean, first_of
 
 _WHOLE = re.compile(r"[+-]?[0-9]+\.0*")
 SEPARATORS = ("|", ";", ",")
@@ -100,8 +100,7 @@ class Classes(Field):
             if missing_among_numbers([*self.names, name]):
                 wrong = "is not finite" if "inf" in name.lower() else "is missing"
                 self.refuse(value, f"{wrong}, among classes that are numbers; allowed: a class")
-            shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
-            problem = f"not a class of the training split; it has {shown}"
+            problem = f"not a class of the training split; it has {first_of(self.names, 20)}"
             self.refuse(value, problem + did_you_mean(name, self.names))
         return self._ids[name]
 

@@ -9,7 +9,7 @@ import numpy as np
 from seqpipe.data.fields.vector_files import Floats, read_lines
 from seqpipe.data.fields.word_segmentation import composed, lowered
 from seqpipe.data.vocabulary import EOS, SPECIALS
-from seqpipe.errors import ConfigError, DataError
+from seqpipe.errors import ConfigError, DataError, first_of
 from seqpipe.rules import refusal
 
 
@@ -122,8 +122,7 @@ def read_vectors(file: Path, names: Sequence[str], *, lowercase: bool = False) -
             matrix[id_] = vector
     if matrix is None or np.isnan(matrix[:, 0]).all():
         known = names[len(SPECIALS) :]
-        shown = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
-        text = f"holds none of the {len(known):,} words, {shown}"
+        text = f"holds none of the {len(known):,} words, {first_of(known, 5)}"
         case = "the field's lowercase (true or false) as the file has its words"
         raise DataError(f"{file}: {text}; allowed: vectors of these words, or {case}")
     return matrix

@@ -1,5 +1,6 @@
 """Checks of the arguments of sources: shares, bounds, regular expressions, missing files."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
@@ -8,7 +9,8 @@ from typing import Annotated, Any
 
 from seqpipe.bounds import bounds_of, problems_together, together_of
 from seqpipe.data.folds import Fold
-from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.errors import ConfigError, DataError, did_you_mean, first_of
+from seqpipe.files import is_folder
 from seqpipe.rules import either, faults, list_of, real, refusal, shown, text
 
 _SHOWN = 8  # files of a folder, in a message
@@ -107,11 +109,10 @@ def not_there(key: str, file: Path, allowed: str) -> str:
         allowed: what could be named in its place; `a folder` where only folders may.
     """
     folder, only = file.parent, allowed.startswith("a folder")
-    there = [f for f in folder.iterdir() if f.is_dir() or not only] if folder.is_dir() else []
+    there = [f for f in folder.iterdir() if is_folder(f) or not only] if is_folder(folder) else []
     beside = sorted(f.name for f in there)
-    holds = f"; it holds {', '.join(beside[:_SHOWN])}" if beside else ""
-    holds += ", ..." if len(beside) > _SHOWN else ""
-    text = f"no such {'folder' if only else 'file'} in {folder.resolve()}{holds}"
+    holds = f"; it holds {first_of(beside, _SHOWN)}" if beside else ""
+    text = f"no such {'folder' if only else 'file'} in {os.path.abspath(folder)}{holds}"
     return f"{key}: {text}; allowed: {allowed}{did_you_mean(file.name, beside)}"
 
 

@@ -18,6 +18,7 @@ from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.data.sources.numeric_text import Missing, Numbers, filled
 from seqpipe.data.sources.split_names import split_of, split_of_array, without_split_of_array
 from seqpipe.errors import DataError, did_you_mean
+from seqpipe.files import is_file
 
 Array = np.ndarray[Any, Any]
 BROKEN_ARCHIVE = (
@@ -209,7 +210,7 @@ def _is_narrow(dtype: np.dtype[Any]) -> bool:
 
 def located(file: Path) -> tuple[Path, str | None]:
     """A file, and the part of it that a path names, if it names one."""
-    return (file.parent, file.name) if file.parent.is_file() else (file, None)
+    return (file.parent, file.name) if is_file(file.parent) else (file, None)
 
 
 def array_names(file: Path) -> list[str]:

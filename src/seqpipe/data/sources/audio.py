@@ -17,6 +17,7 @@ from seqpipe.data.sources.named_files import NamedFiles
 from seqpipe.data.sources.splitting import Reread
 from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.files import is_file
 from seqpipe.rules import or_null, whole
 
 Samples = np.ndarray[Any, np.dtype[np.float32]]
@@ -54,9 +55,9 @@ class Recordings:
         Raises:
             DataError: missing, broken, without samples, not finite, or of another rate.
         """
-        if not file.is_file():
+        if not is_file(file):
             slashed = Path(str(file).replace("\\", "/"))  # a name as another system writes it
-            hint = f"; did you mean '{slashed}'?" if slashed.is_file() else ""
+            hint = f"; did you mean '{slashed}'?" if is_file(slashed) else ""
             raise DataError(f"{not_there(f'{where}: {file.name}', file, 'a sound file')}{hint}")
         try:
             sound, rate = self.soundfile.read(file, dtype="float32", always_2d=True)
@@ -178,7 +179,7 @@ class Audio(NamedFiles):
             for file in super(Audio, self).files_of(split)
             if file.suffix == ".txt"
         ]
-        return [*lists, *(file for file in super().inputs() if file.is_file())]
+        return [*lists, *(file for file in super().inputs() if is_file(file))]
 
     def unread_options(self) -> dict[str, str]:
         """See `FileSource`; only lists of files are text."""
@@ -282,7 +283,7 @@ class WithAudio(Source):
             for record in records
             if not isinstance(record, DataError) and isinstance(record.get(self.column), str)
         ]
-        return [*self.source.inputs(), *(file for file in dict.fromkeys(named) if file.is_file())]
+        return [*self.source.inputs(), *(file for file in dict.fromkeys(named) if is_file(file))]
 
     def keep_together(self, columns: Sequence[str]) -> None:
         """A recording is identified by its name: no sound is read to split."""

@@ -18,6 +18,7 @@ from seqpipe.data.sources.splitting import Reread, with_problems
 from seqpipe.data.sources.table_formats import table_rows
 from seqpipe.data.sources.text_lines import packed_too
 from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.files import is_file
 from seqpipe.rules import refusal
 
 
@@ -215,7 +216,7 @@ class LabelTable:
     @cached_property
     def _rows(self) -> tuple[dict[str, tuple[str, int]], list[DataError]]:
         """Id -> (label, line), and what cannot be used."""
-        if not self.file.is_file():
+        if not is_file(self.file):
             key = f"data.source.labels={self.file}"
             raise DataError(not_there(key, self.file, "a table of ids and labels"))
         rows: dict[str, tuple[str, int]] = {}

@@ -5,6 +5,9 @@ from collections.abc import Collection, Iterable, Sequence
 from glob import glob
 from pathlib import Path
 
+from seqpipe.errors import first_of
+from seqpipe.files import is_file, is_folder
+
 _TYPES = 5  # types of files that are listed in a message
 
 
@@ -15,9 +18,9 @@ def find_files(place: Path, endings: tuple[str, ...]) -> tuple[list[Path], list[
         place: a file, a folder or a pattern; whatever is not there means no file.
         endings: of the files taken from a folder; empty: all.
     """
-    if place.is_dir():
+    if is_folder(place):
         return files_in_folder(place, endings)
-    if place.is_file():
+    if is_file(place):
         return [place], []
     return sorted(f for f in map(Path, glob(str(place), recursive=True)) if f.is_file()), []
 
@@ -48,8 +51,7 @@ def describe_other_types(others: Iterable[Path], count: int, endings: Collection
     types = Counter(file.suffix.lower() or "without an ending" for file in others)
     if not types:
         return ""
-    shown = ", ".join(f"{number:,} {type_}" for type_, number in types.most_common(_TYPES))
-    shown += ", ..." if len(types) > _TYPES else ""
+    shown = first_of([f"{number:,} {type_}" for type_, number in types.most_common()], _TYPES)
     read = f"; read are *{', *'.join(endings)}" if endings else ""
     return f"{types.total():,} of {count:,} files are of other types and not read ({shown}){read}"
 
@@ -68,11 +70,11 @@ def find_companion(
         before: folder of the training's files, for what does not lie beside the input; None:
             those may not be read.
     """
-    if input.is_dir():
+    if is_folder(input):
         return [str(_beside(input, name, before)) for name in names]
     stem = Path(input.name.removesuffix(".gz")).stem
     alike = (f"{stem}{ending}{packed}" for ending in endings for packed in ("", ".gz"))
-    own = [str(input.parent / name) for name in alike if (input.parent / name).is_file()][:1]
+    own = [str(input.parent / name) for name in alike if is_file(input.parent / name)][:1]
     return own or [str(_beside(input.parent, name, before)) for name in names]
 
 
@@ -85,5 +87,5 @@ def _beside(folder: Path, name: str, before: Path | None) -> Path:
     if not Path(name).is_absolute():
         places.insert(0, folder / name)
     if before is not None:
-        places.append((before if before.is_dir() else before.parent) / name)
-    return next((place for place in places if place.is_file()), folder / Path(name).name)
+        places.append((before if is_folder(before) else before.parent) / name)
+    return next((place for place in places if is_file(place)), folder / Path(name).name)

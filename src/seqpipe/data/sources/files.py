@@ -18,9 +18,7 @@ from seqpipe.data.sources.argument_checks import (
     refuse_folds,
     share_faults,
 )
-from seqpipe.data.sources.argument_checks import (
-    Names as Names,
-)
+from seqpipe.data.sources.argument_checks import Names as Names
 from seqpipe.data.sources.file_search import describe_other_types, find_companion, find_files
 from seqpipe.data.sources.given_splits import (
     GivenSplits,
@@ -33,6 +31,7 @@ from seqpipe.data.sources.given_splits import (
 from seqpipe.data.sources.splitting import Reread, count_folds, split_shares
 from seqpipe.data.sources.text_lines import check_encoding
 from seqpipe.errors import DataError
+from seqpipe.files import exists, is_file, is_folder
 
 
 @dataclass(kw_only=True)
@@ -189,16 +188,16 @@ class FileSource(Source):
         if not isinstance(train, str):
             return self._given_by_several()
         place = self.folder / train
-        if place.is_dir():
+        if is_folder(place):
             return self._given_in_folder(place)
-        if place.is_file():
+        if is_file(place):
             inside = self.splits_inside(place)
             if not inside:
                 return GivenSplits(warnings=self.unread(place))
             wanted = ("train", *self._not_typed)
             read = {split: names for split, names in inside.items() if split in wanted}
             return GivenSplits(read, [warn_used(place, inside, self._not_typed)])
-        if place.parent.is_file():  # an array in a file
+        if is_file(place.parent):  # an array in a file
             inside = self.splits_inside(place.parent)
             return GivenSplits(warnings=warn_unread_inside(place, inside, self._not_typed))
         return self._given_by_several()
@@ -330,14 +329,14 @@ class FileSource(Source):
         self._pass_over(key, others, len(files) + len(others))
         if files:
             return files
-        if self.folder != Path() and not self.folder.exists():
+        if self.folder != Path() and not exists(self.folder):
             raise MissingFiles(not_there(f"data.source.path={self.path}", self.folder, "a folder"))
-        if place.is_dir():
+        if is_folder(place):
             wanted = f"*{', *'.join(self.endings)}" if self.endings else "any"
             raise MissingFiles(f"{key}: {place} holds no files; allowed: {wanted}")
         if any(mark in name for mark in "*?["):
             raise MissingFiles(f"{key}: no file in {self.folder.resolve()} has this name")
-        if self.folder.is_file():
+        if is_file(self.folder):
             text = f"data.path={self.folder} is a file, and names are relative to a folder"
             raise MissingFiles(f"{key}: {text}; allowed: data.path=FOLDER, or leave it out")
         raise MissingFiles(not_there(key, place, "a file, a folder or a pattern"))
@@ -361,7 +360,7 @@ class FileSource(Source):
 
     def companion_files(self) -> list[Path]:
         """The files that the arguments of `companions` name."""
-        folder = self.folder if self.folder.is_dir() else self.folder.parent
+        folder = self.folder if is_folder(self.folder) else self.folder.parent
         named = (_listed(getattr(self, key)) for key in self.companions)
         return [folder / name for names in named for name in names]
 

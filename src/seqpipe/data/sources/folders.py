@@ -10,6 +10,7 @@ from seqpipe.data.sources.file_search import files_in_folder
 from seqpipe.data.sources.files import FileSource
 from seqpipe.data.sources.text_lines import lines
 from seqpipe.errors import DataError
+from seqpipe.files import is_folder
 
 
 @dataclass(kw_only=True)
@@ -44,7 +45,7 @@ class ClassFolders(FileSource):
 
     def _of_classes(self, split: str, name: str) -> list[Path]:
         key, folder = f"data.source.{split}={name}", self.folder / name
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise MissingFiles(not_there(key, folder, "a folder with a folder for each class"))
         visible = [f for f in folder.iterdir() if f.name[0] != "."]
         found = sorted(f.name for f in visible if f.is_dir())

@@ -17,7 +17,8 @@ from seqpipe.data.sources.fasta_records import SUFFIXES, Piece, fasta
 from seqpipe.data.sources.files import Names
 from seqpipe.data.sources.splitting import with_problems
 from seqpipe.data.sources.text_lines import lines, packed_too
-from seqpipe.errors import DataError, counted
+from seqpipe.errors import DataError, counted, first_of
+from seqpipe.files import is_file
 
 _COLUMNS = "seqid source type start end score strand phase attributes"
 _STRANDS = {"+": 1, "-": -1, ".": 0, "?": 0}
@@ -83,7 +84,7 @@ class FastaGff(Annotated):
         rank = None if self.between is None else self.rank_between
         annotation = _Annotation(files, self.ranks, rank)
         for file in files:
-            if not file.is_file():
+            if not is_file(file):
                 key = f"data.source.annotation={file.name}"
                 raise DataError(not_there(key, file, "a GFF or GTF file of its genes"))
             annotation.add(file, self.encoding)
@@ -190,9 +191,7 @@ class _Annotation:
 
 
 def _strangers(file: Path, ids: Sequence[str], annotation: _Annotation) -> DataError:
-    shown = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
-    names = sorted(annotation.names)
-    known = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    shown, known = first_of(ids, 3), first_of(sorted(annotation.names), 3)
     other = ", ".join(str(one) for one in annotation.files)
     text = f"none of its sequences ({shown}) has a feature in {other}, which has {known}"
     return DataError(f"{file}: {text}; allowed: the same names in both")

@@ -22,6 +22,8 @@ from typing import Any
 
 from seqpipe.data.base import SPLITS
 from seqpipe.data.sources.split_names import group_by_split, split_of, splits_of, without_split
+from seqpipe.errors import first_of
+from seqpipe.files import is_file, is_folder
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,7 @@ def warn_unread_beside(place: Path, shares: Collection[str]) -> list[str]:
     place = place.absolute()
     names = _names_beside(place)
     splits = splits_of(names)
-    may_be_train = splits.get(place.name, None if place.is_dir() else "train") == "train"
+    may_be_train = splits.get(place.name, None if is_folder(place) else "train") == "train"
     if not may_be_train:
         return []
     unread = sorted(
@@ -238,7 +240,7 @@ def warn_unread_beside(place: Path, shares: Collection[str]) -> list[str]:
         if splits.get(name) in shares and _same_data(name, place.name) and name[0] != "."
     )
     if not unread:
-        is_in_train = place.is_file() and split_of(place.parent.name) == "train"
+        is_in_train = is_file(place) and split_of(place.parent.name) == "train"
         return warn_unread_beside(place.parent, shares) if is_in_train else []
     key = next(split for split in ("test", "valid") if split in {splits[n] for n in unread})
     text = f"{_shown(unread)} beside it is not read; {shares_of('train', shares)}"
@@ -309,5 +311,4 @@ def _listed(names: object) -> list[object]:
 
 
 def _shown(names: object) -> str:
-    listed = _listed(names)
-    return ", ".join(map(str, listed[:3])) + (", ..." if len(listed) > 3 else "")
+    return first_of([*map(str, _listed(names))], 3)

@@ -27,6 +27,7 @@ from seqpipe.data.sources.hub_values import Convert, all_columns, column_of, con
 from seqpipe.data.sources.split_names import split_of, splits_of
 from seqpipe.data.sources.splitting import count_folds, split_shares
 from seqpipe.errors import ConfigError, DataError, did_you_mean
+from seqpipe.files import is_folder
 
 FORMATS = ("csv", "json", "parquet", "arrow", "text")
 _WORDS_STAY = {"keep_default_na": False, "na_values": [""]}  # of pandas, which reads csv
@@ -92,7 +93,7 @@ class Hub(Source):
         self._column_warnings: list[str] = []
         self._fold: Fold | None = None
         self.is_format = self.name in FORMATS
-        self.is_folder = not self.is_format and self.place.is_dir()
+        self.is_folder = not self.is_format and is_folder(self.place)
         self.is_saved = self.is_folder and any((self.place / f).is_file() for f in _SAVED)
         self._check()
         if not (self.is_format or self.is_folder):

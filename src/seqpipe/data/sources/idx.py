@@ -16,6 +16,7 @@ from seqpipe.data.sources.argument_checks import Share, not_there
 from seqpipe.data.sources.files import FileSource, Names
 from seqpipe.data.sources.text_lines import open_bytes
 from seqpipe.errors import DataError
+from seqpipe.files import is_file
 
 log = logging.getLogger(__name__)
 _IMAGES, _LABELS = 0x0803, 0x0801  # unsigned bytes, of three axes and of one
@@ -55,7 +56,7 @@ class Idx(FileSource):
             DataError: no idx file, labels that are missing or not as many, a file cut short.
         """
         labels_file = labels_of(file)
-        if not self.bare and not labels_file.is_file():
+        if not self.bare and not is_file(labels_file):
             allowed = f"the labels of {file.name}"
             raise DataError(not_there(f"{labels_file}", labels_file, allowed))
         try:

@@ -25,6 +25,7 @@ from seqpipe.data.sources.time_gaps import (
     usual_step,
 )
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.files import is_file
 
 
 class _Step(NamedTuple):
@@ -163,7 +164,7 @@ class LongCsv(TimedTable):
             DataError: it cannot be read, or an id has two.
         """
         assert self.labels_file is not None and self.label is not None
-        if not self.labels_file.is_file():
+        if not is_file(self.labels_file):
             columns = f"a csv with the columns {self.id} and {self.label}"
             raise DataError(not_there(f"{self.labels_file}", self.labels_file, columns))
         found: dict[str, str] = {}

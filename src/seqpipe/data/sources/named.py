@@ -7,6 +7,7 @@ from pathlib import Path
 from seqpipe.data.base import Found, Source, Splits
 from seqpipe.data.sources.argument_checks import MissingFiles
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.files import exists
 
 
 class Named(Source):
@@ -38,7 +39,7 @@ class Named(Source):
         allowed = f"data.path=FOLDER,{default} which holds {get}"
         if path is None and hub is None:
             raise ConfigError(f"data.path=null: there are no files to read; allowed: {allowed}")
-        if path is not None and not Path(path).exists():
+        if path is not None and not exists(Path(path)):
             text = f"no such folder in {Path.cwd()}"
             raise ConfigError(f"data.path={path}: {text}; allowed: {allowed}")
         self.from_hub = path is None

@@ -8,7 +8,7 @@ from typing import Any
 
 from seqpipe.data.placed import place
 from seqpipe.data.sources.text_lines import lines, text_lines
-from seqpipe.errors import DataError, counted, did_you_mean
+from seqpipe.errors import DataError, counted, did_you_mean, first_of
 
 Row = tuple[int, dict[str, Any] | DataError]
 """Its line, from 1, and its cells by column, or why it has none."""
@@ -199,7 +199,7 @@ def check_columns(where: str, wanted: Iterable[str], names: Sequence[str]) -> No
         DataError: for each that is missing.
     """
     keys = wanted if isinstance(wanted, Mapping) else {}
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    shown = first_of(names, 12)
     problems = []
     for name in wanted:
         if name not in names:

@@ -16,6 +16,7 @@ from seqpipe.data.sources.argument_checks import not_there
 from seqpipe.data.sources.named_files import NamedFiles
 from seqpipe.data.sources.table_formats import check_columns, table_rows
 from seqpipe.errors import ConfigError, DataError
+from seqpipe.files import exists
 
 Frames = np.ndarray[Any, np.dtype[np.uint8]]
 OWN_COLUMNS = ("frames", "file", "name", "folder", "piece")
@@ -79,7 +80,7 @@ class Clips(NamedFiles):
                 yield row
                 continue
             clip = file.parent / row["file"]
-            if clip.exists():
+            if exists(clip):
                 columns = {column: text for column, text in row.items() if column != "file"}
                 yield from self._clip(clip, columns, row.place)
             else:
@@ -107,7 +108,7 @@ class Clips(NamedFiles):
         if file.suffix.lower() not in _TABLES:
             return []
         rows = [row for row in listed(file, self.encoding) if not isinstance(row, DataError)]
-        return [clip for row in rows if (clip := file.parent / row["file"]).exists()]
+        return [clip for row in rows if exists(clip := file.parent / row["file"])]
 
     def _clip(self, clip: Path, columns: Mapping[str, str], found_at: str) -> Iterator[Found]:
         name = clip.name if clip.is_dir() else clip.stem

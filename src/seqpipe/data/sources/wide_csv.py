@@ -21,7 +21,8 @@ from seqpipe.data.sources.numeric_text import (
 )
 from seqpipe.data.sources.table_formats import cell_rows
 from seqpipe.data.sources.text_lines import lines
-from seqpipe.errors import ConfigError, DataError, counted, did_you_mean
+from seqpipe.errors import ConfigError, DataError, counted, did_you_mean, first_of
+from seqpipe.files import is_file
 from seqpipe.rules import whole
 
 Column = str | int
@@ -131,7 +132,7 @@ class WideCsv(SeriesTable):
         """
         file, allowed = self.names_file, "one class name per line"
         assert file is not None
-        if not file.is_file():
+        if not is_file(file):
             raise DataError(not_there(f"{file}", file, allowed))
         found: list[str] = []
         for _, line in lines(file, self.encoding):
@@ -258,7 +259,7 @@ def _position(column: Column, names: Sequence[str], *, header: bool) -> int:
         allowed = f"header=true, or a place from 0 to {len(names) - 1}"
         raise ValueError(f"column={column}: no header names the columns; allowed: {allowed}")
     if column not in names:
-        shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+        shown = first_of(names, 12)
         raise ValueError(
             f"column={column}: not in the header; allowed: {shown}{did_you_mean(column, names)}"
         )
