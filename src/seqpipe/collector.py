@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 _SELDOM = (100_000, 50, 50)  # new objects before a collection; Python's own: (700, 10, 10)
 _paused: list[tuple[int, int, int]] = []  # the thresholds to restore, while imports are not done
-_done: list[bool] = []  # whether imports are done, once for the whole process
+_frozen_once: list[bool] = []  # not empty once the objects of the imports are frozen
 
 
 @contextlib.contextmanager
@@ -32,8 +32,8 @@ def imports_done() -> None:
     Only the first call in a process takes any from sight: what a later job of a sweep leaves, or a
     later call of the command line in a program, must be collected.
     """
-    if _restore() and not _done:
-        _done.append(True)
+    if _restore() and not _frozen_once:
+        _frozen_once.append(True)
         gc.freeze()
         atexit.register(_leave)
 

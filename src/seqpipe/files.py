@@ -74,6 +74,28 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def append_whole(path: Path, data: bytes) -> None:
+    """Appends to a file all of the bytes or none, and waits until they are on the disk.
+
+    Raises:
+        OSError: they cannot be written; the file is as before. With the name of the file.
+    """
+    try:
+        with path.open("ab", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            try:
+                left = memoryview(data)
+                while left:  # a disk that is nearly full takes a part
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+            except BaseException:
+                file.truncate(size)
+                raise
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
 def check_new(path: Path, typed: str | Path) -> None:
     """Refuse to write what exists: nothing is overwritten.
 

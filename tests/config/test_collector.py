@@ -15,7 +15,7 @@ def frozen(monkeypatch):
     calls = []
     monkeypatch.setattr(collector.gc, "freeze", lambda: calls.append("freeze"))
     monkeypatch.setattr(collector.atexit, "register", lambda action: calls.append(action))
-    monkeypatch.setattr(collector, "_done", [])
+    monkeypatch.setattr(collector, "_frozen_once", [])
     before = gc.get_threshold()
     gc.set_threshold(*USUAL)
     yield calls

@@ -1,11 +1,7 @@
-import errno
 import json
 import math
-import time
 from pathlib import Path
-from unittest.mock import Mock
 
-import numpy as np
 import pytest
 from mlflow import MlflowClient
 
@@ -152,123 +148,6 @@ def test_a_deleted_experiment_comes_back(make_tracker, a_run, client, caplog):
     second.end("FINISHED")
     assert "the experiment 'deleted once' had been deleted; it is restored" in caplog.text
     assert client.get_run(second.run_id).info.status == "FINISHED"
-
-
-def test_a_store_that_fails_during_training_stops_nothing_and_loses_nothing(
-    make_tracker, a_run, client, monkeypatch, caplog, store_root
-):
-    tracker = make_tracker(flush_seconds=0)
-    tracker.start(**a_run)
-
-    there = []
-
-    def or_gone(of_mlflow):
-        def call(*arguments, **options):
-            if not there:
-                raise OSError("server gone")
-            return of_mlflow(*arguments, **options)
-
-        return call
-
-    for name in ("log_batch", "log_artifact"):
-        monkeypatch.setattr(MlflowClient, name, or_gone(getattr(MlflowClient, name)))
-    for step in range(5):
-        tracker.log_metrics({"train/loss": step}, step)
-    tracker.log_artifact(Path(__file__))
-    assert caplog.text.count("metrics cannot be written, training continues: server gone") == 1
-    there.append("again")
-    tracker.end("FINISHED")
-    assert len(client.get_metric_history(tracker.run_id, "train/loss")) == 5
-    assert client.get_run(tracker.run_id).info.status == "FINISHED"
-    kept = store_root / "outputs" / "mlartifacts" / tracker.run_id / "artifacts"
-    assert (kept / Path(__file__).name).is_file()  # it was sent once the store was back
-    assert "could not be recorded" not in caplog.text
-
-
-def test_what_could_never_be_written_is_kept_in_the_run_folder(
-    make_tracker, a_run, client, monkeypatch, caplog, tmp_path
-):
-    tracker = make_tracker(flush_seconds=60)
-    tracker.start(**a_run)
-
-    def gone(*args, **kwargs):
-        raise OSError("server gone")
-
-    monkeypatch.setattr(MlflowClient, "log_batch", gone)
-    monkeypatch.setattr(MlflowClient, "set_terminated", gone)
-    tracker.log_metrics({"train/loss": 0.5}, 7)
-    tracker.end("FINISHED")
-    unsent = tmp_path / "metrics_unsent.csv"
-    assert unsent.read_text().splitlines()[1].endswith(",7,train/loss,0.5")
-    assert (
-        f"could not be recorded: 1 metric values, kept in {unsent}; the status FINISHED"
-        in caplog.text
-    )
-    unsent_record = json.loads((tmp_path / "record_unsent.json").read_text())
-    assert (unsent_record["run_id"], unsent_record["status"]) == (tracker.run_id, "FINISHED")
-    assert unsent_record["tracking_uri"] == tracker.location
-
-
-@pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
-def test_a_store_that_never_answers_costs_a_run_seconds_and_says_so_once(
-    make_tracker, a_run, client, monkeypatch, caplog, tmp_path, status
-):
-    (tmp_path / "figures").mkdir()
-    for k in range(30):
-        (tmp_path / "figures" / f"{k}.png").write_bytes(b"a picture")
-    tracker = make_tracker(flush_seconds=0)
-    tracker.start(**a_run)
-    monkeypatch.setattr("seqpipe.tracking.timeouts._CALL", 0.2)
-    monkeypatch.setattr("seqpipe.tracking.timeouts._NEXT", 0.1)
-    monkeypatch.setattr("seqpipe.tracking.timeouts._TRAINING", 0.4)
-    monkeypatch.setattr("seqpipe.tracking.timeouts._END", 0.4)
-    hangs = lambda *a, **b: time.sleep(20)  # noqa: E731
-    for name in ("log_batch", "log_artifact", "log_dict", "set_terminated"):
-        monkeypatch.setattr(MlflowClient, name, hangs)
-    started = time.monotonic()
-    for step in range(50):
-        tracker.log_metrics({"train/loss": step}, step)
-    tracker.log_artifacts(tmp_path)
-    tracker.log_table("examples", [{"x": 1}])
-    tracker.end(status)
-    assert time.monotonic() - started < 15.0  # one call alone would hang for 20
-    assert len((tmp_path / "metrics_unsent.csv").read_text().splitlines()) == 51
-    assert json.loads((tmp_path / "record_unsent.json").read_text())["status"] == status
-    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
-    (error,) = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert len(warnings) == 1
-    assert "50 metric values, kept in" in error.message
-    assert "figures/0.png; figures/1.png; figures/10.png" in error.message
-    assert error.message.endswith("more")
-    assert client.get_run(tracker.run_id).info.status == "RUNNING"
-
-
-@pytest.mark.parametrize(
-    ("site", "lacks"),
-    [
-        ("log_batch", ["the params", "1 metric values"]),
-        ("log_inputs", ["the datasets"]),
-        ("log_artifact", ["test_mlflow.py", "rows.json", "look of step 1"]),
-        ("log_dict", ["rows.json"]),
-        ("log_image", ["look of step 1"]),
-        ("set_terminated", ["the status FINISHED"]),
-    ],
-)
-def test_whatever_a_full_store_does_not_take_is_named(
-    make_tracker, a_run, monkeypatch, tmp_path, site, lacks
-):
-    full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(MlflowClient, site, Mock(side_effect=full))
-    tracker = make_tracker(flush_seconds=0)
-    tracker.start(**a_run)
-    tracker.log_metrics({"train/loss": 1.0}, 1)
-    tracker.log_artifact(Path(__file__))
-    tracker.log_table("rows", [{"a": 1}])
-    tracker.log_image("look", lambda: np.zeros((4, 4, 3), np.uint8), 1)
-    tracker.end("FINISHED")
-    unsent_record = json.loads((tmp_path / "record_unsent.json").read_text())["lacks"]
-    assert sorted(name for name in lacks for text in unsent_record if name in text) == sorted(lacks)
-    assert len(unsent_record) == len(lacks)
 
 
 def test_only_the_first_process_records(make_tracker, a_run, monkeypatch):

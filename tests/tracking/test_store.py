@@ -91,7 +91,8 @@ def test_a_server_that_does_not_answer_is_refused_within_seconds_in_one_line(
     with pytest.raises(ConfigError) as error:
         open_store(uri, "digits")
     reason = "cannot be reached (Connection refused); allowed: the address of a store that answers"
-    assert str(error.value) == f"logger.tracking_uri={uri}: {reason}"
+    offline = "or logger.offline=true to record on disk"
+    assert str(error.value) == f"logger.tracking_uri={uri}: {reason}, {offline}"
     assert caplog.records == []
     assert time.monotonic() - begin < 15
 

@@ -33,6 +33,7 @@ from seqpipe.commands.options import (
     Sample,
     Score,
     Serve,
+    Sync,
     Translate,
 )
 from seqpipe.config.command_options import first_line, help_of, read
@@ -82,6 +83,7 @@ COMMANDS: dict[str, Command] = {
     "serve": Command("serve", Serve),
     "register": Command("register", Register),
     "export": Command("export", Export),
+    "sync": Command("sync", Sync),
 }
 
 

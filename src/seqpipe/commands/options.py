@@ -381,3 +381,20 @@ class Register(RunOptions):
     alias: str | None = option(
         "alias of the version, such as champion; any other version loses it", None
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sync:
+    """Send what runs could not send to their MLflow store.
+
+    A run keeps what its store did not take in unsent/ of its folder: with logger.offline=true all
+    of its record. What was sent is removed from there, and nothing is recorded twice. The exit
+    code is 1 if anything remains.
+    """
+
+    run: str | None = option(
+        "a run folder, or one that holds run folders; by default all below outputs/", None
+    )
+    tracking_uri: str | None = option(
+        "the MLflow store to send to; by default the one that each run was started with", None
+    )

@@ -132,7 +132,7 @@ def _baselines(run: TrainingRun) -> dict[str, str]:
 
 def closing_lines(run: TrainingRun) -> str:
     """The closing lines: data, model, epoch, test, where it all is, how to repeat it, advice."""
-    model, run_id = run.module.model, run.tracker.run_id
+    model = run.module.model
     with run.trainer.precision_plugin.forward_context():
         names = [stack.kernel_name(run.device) for stack in recurrent_stacks(model)]
     kernel = "".join(f", {name}" for name in names[:1])
@@ -146,7 +146,7 @@ def closing_lines(run: TrainingRun) -> str:
         **_baselines(run),
         "threads": run.threads.line,
         "folder": str(run.folder),
-        "mlflow run": f"{run_id} in {run.tracker.location}" if run_id else "not recorded",
+        **_record(run),
         "again": command(run.launch),
     }
     advice = run.module.flow.advice()
@@ -159,6 +159,13 @@ def closing_lines(run: TrainingRun) -> str:
         )
         advice.insert(0, text)
     return as_lines(rows, advice)
+
+
+def _record(run: TrainingRun) -> dict[str, str]:
+    tracker = run.tracker
+    recorded = f"{tracker.run_id} in {tracker.location}" if tracker.run_id else "not recorded"
+    waiting = {"waiting": tracker.waiting} if tracker.waiting else {}
+    return {"mlflow run": recorded, **waiting}
 
 
 def closing_line(run: TrainingRun) -> str:

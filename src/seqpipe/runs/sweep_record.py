@@ -157,9 +157,9 @@ def start_sweep(wanted: Path, plan: SweepPlan, root: Path, command: str) -> Star
     except Exception as error:  # of a store or of the user's own tracker: the jobs may still run
         log.warning("the sweep has no run of its own: %s", first_line(error))
         opened = None
-    if opened is not None and opened.run_id is not None:
+    if opened is not None and opened.record_id is not None:
         started.tracker = opened
-        parent = Parent(opened.run_id, opened.location, _experiment_of(plan))
+        parent = Parent(opened.record_id, opened.location, _experiment_of(plan))
         started.record = replace(record, parent=parent)
         write_sweep(folder, started.record)
     return started

@@ -60,13 +60,24 @@ class Tracker:
         logger: the logger for Lightning's Trainer, if there is one.
         run_id: the id of the run in the store; None where runs have none.
         location: the place of the record, for people.
+        waiting: where parts of the record wait that the store does not have, and what sends them,
+            for people; empty if it has all.
         has_parents: True where a run may hold others, as that of a sweep holds those of its jobs.
     """
 
     logger: "Logger | None" = None
     run_id: str | None = None
     location: str = ""
+    waiting: str = ""
     has_parents: bool = False
+
+    @property
+    def record_id(self) -> str | None:
+        """The name by which the records of other runs refer to this one; None where there is none.
+
+        It is `run_id`, or a name that becomes one when the record reaches its store.
+        """
+        return self.run_id
 
     def start(
         self,

@@ -23,6 +23,8 @@ GIT_COMMIT, TABLES = "mlflow.source.git.commit", "mlflow.loggedArtifacts"
 PARENT_RUN = "mlflow.parentRunId"
 """Tags of a run that MLflow's pages show; `TABLES`: JSON with the path of each table; `PARENT_RUN`:
 the run below which it is listed."""
+IMAGES = "images"
+"""The folder of a run's pictures in its artifacts."""
 SPLIT = "mlflow.data.context"
 """The tag of a dataset that names its split."""
 SERVED_EXAMPLE = "serving_input_example.json"
@@ -35,6 +37,11 @@ MODEL_KEYS = {
 """The keys of the `MLmodel` that MLflow writes for a pyfunc."""
 FLAVOR_KEYS = {"loader_module", "data", "env", "python_version", "code", "streamable"}
 """The keys of its flavor `python_function`."""
+
+
+def image_prefix(*, key: str, step: int, timestamp: int) -> str:
+    """The beginning of the names of the two files that `MlflowClient.log_image` writes."""
+    return f"{IMAGES}/{key.replace('/', '~')}+step+{step}+timestamp+{timestamp}+"
 
 
 def artifact_repository(artifact_uri: str, tracking_uri: str) -> Any:

@@ -13,8 +13,8 @@ from mlflow import MlflowClient
 from seqpipe.errors import TrackingError
 from seqpipe.tracking.base import Row
 from seqpipe.tracking.buffer import CHUNK
+from seqpipe.tracking.calls import Points, Target, points_of
 from seqpipe.tracking.metric_names import encoded_together, tags_of_long
-from seqpipe.tracking.mlflow import recorded_metrics
 from seqpipe.tracking.run_record import RunRecord
 from seqpipe.tracking.store import reason_of, remove_stray, require_store, short_timeouts
 
@@ -77,9 +77,9 @@ def _send(run_id: str, uri: str, metrics: Mapping[str, float], stem: str, text: 
         client = MlflowClient(uri)
         remove_stray(uri)
         with short_timeouts(), tempfile.TemporaryDirectory() as folder:
-            values = recorded_metrics(metrics, step=0)
+            values, target = points_of(metrics, step=0), Target(client, run_id, Path(folder))
             for start in range(0, len(values), CHUNK):
-                client.log_batch(run_id, metrics=values[start : start + CHUNK])
+                Points(values[start : start + CHUNK]).send(target)
             for key, name in long.items():
                 client.set_tag(run_id, key, name)
             file = Path(folder) / f"{stem}.json"

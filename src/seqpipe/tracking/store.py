@@ -23,6 +23,7 @@ from seqpipe.tracking.mlflow_internals import ARTIFACT_ROOT, DATABASE_LOGGER
 log = logging.getLogger(__name__)
 
 KEY = "logger.tracking_uri"
+OFFLINE = "logger.offline=true to record on disk"
 _SQLITE = "sqlite:///"
 _LIBRARIES = r"(mlflow|sqlalchemy|alembic)\b"
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -133,6 +134,8 @@ def store_access(uri: str, key: str = KEY) -> Iterator[None]:
         text = f"cannot be opened ({reason}); allowed: a database of MLflow in a folder to write to"
     else:
         text = f"cannot be reached ({reason}); allowed: the address of a store that answers"
+    if key == KEY:
+        text += f", or {OFFLINE}"
     raise ConfigError(f"{key}={uri}: {text}") from None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 _CALL, _NEXT = 10.0, 3.0  # seconds for a call; for one after a call that did not come back
 _TRAINING, _END = 12.0, 13.0  # seconds lost to failures; together with the last call under 30
+_SHARE = 0.01  # of the time of the run may be lost as well: a long run tries for longer
 
 
 class Unreachable(Exception):
@@ -15,7 +16,7 @@ class Unreachable(Exception):
 
 
 class TimeBudget:
-    """Calls a store, and spends at most about 25 seconds of a run on calls that fail.
+    """Calls a store, and spends about 25 seconds and 1 % of a run at most on calls that fail.
 
     A call that does not return is abandoned: a server that accepts connections and never answers,
     a file system that hangs. A successful call may take as long as it takes.
@@ -27,11 +28,12 @@ class TimeBudget:
     def __init__(self) -> None:
         self.lost = 0.0
         self._limit = _TRAINING
+        self._started = time.monotonic()
         self._hangs = False
 
     def extend_for_end(self) -> None:
         """Grants more time for the last attempts."""
-        self._limit = min(self.lost, self._limit) + _END
+        self._limit, self._started = self.lost + _END, time.monotonic()
 
     def call(self, action: Callable[..., Any], *arguments: Any, extra_seconds: float = 0.0) -> Any:
         """Returns or raises what `action(*arguments)` does.
@@ -45,7 +47,7 @@ class TimeBudget:
             Unreachable: too much time was lost.
             TimeoutError: it did not return.
         """
-        left = self._limit - self.lost
+        left = self._limit + _SHARE * (time.monotonic() - self._started) - self.lost
         if left <= 0:
             raise Unreachable("the store did not answer before")
         seconds = min(
