@@ -20,7 +20,6 @@ SMALL_FILES = {
     "commands/export.py": "one file a command",
     "commands/register.py": "one file a command",
     "commands/serve.py": "one file a command",
-    "commands/sync.py": "one file a command",
     "nn/kernels/onednn_internals.py": "private operators of torch, in one module",
 }
 """Files of few lines with a single importer, and why each is a file of its own."""

@@ -16,10 +16,13 @@ from seqpipe.commands import sync
 from seqpipe.commands.options import Sync
 from seqpipe.errors import ConfigError
 from seqpipe.tracking import outbox
+from seqpipe.tracking.base import Dataset
 from seqpipe.tracking.journal import Journal
+from seqpipe.tracking.mlflow import MLflowTracker
 from seqpipe.tracking.run_record import write_provenance
 
 CALLS = ("log_batch", "log_inputs", "log_artifact", "log_dict", "log_image", "set_terminated")
+DATABASE = "sqlite:///outputs/mlflow.db"
 PICTURE = np.zeros((4, 4, 3), np.uint8)
 
 
@@ -102,10 +105,8 @@ def record_of(client, run_id) -> dict:
 @pytest.fixture(scope="module")
 def undisturbed(store_root, client, tmp_path_factory) -> dict:
     """The record of a run whose store never failed."""
-    from seqpipe.tracking.mlflow import MLflowTracker
-
     folder = tmp_path_factory.mktemp("undisturbed")
-    tracker = MLflowTracker(store_root, folder, "sqlite:///outputs/mlflow.db", flush_seconds=0)
+    tracker = MLflowTracker(store_root, folder, DATABASE, flush_seconds=0)
     tracker.start(**facts())
     record_all(tracker, folder)
     tracker.end("FINISHED")
@@ -116,8 +117,6 @@ def undisturbed(store_root, client, tmp_path_factory) -> dict:
 
 def facts() -> dict:
     """What `start` is given."""
-    from seqpipe.tracking.base import Dataset
-
     params = {"cell": "lstm", "depth": 3, "long": "w" * 9000}
     data = {"train": Dataset("digits", "a1" * 32, 1200, "handwritten digits")}
     tags = {"data": "digits", "command": "python -m seqpipe"}
@@ -336,6 +335,35 @@ def test_a_process_that_was_killed_leaves_what_sync_sends_with_its_status(
     assert code == 0, told
     run = next(one for one in lost_runs(client) if one.info.status == "KILLED")
     assert client.get_metric_history(run.info.run_id, "train/loss")[0].value == 1.0
+
+
+@pytest.mark.parametrize("order", [("parent", "child"), ("child", "parent")])
+def test_a_sweep_without_its_store_becomes_a_parent_with_its_children_in_either_order(
+    store_root, client, tmp_path, synced, order
+):
+    runs = {}
+    for name in ("parent", "child"):
+        (tmp_path / name).mkdir()
+        tracker = MLflowTracker(store_root, tmp_path / name, DATABASE, offline=True)
+        tags = {"parent": runs["parent"].record_id} if runs else {}
+        tracker.start(**facts() | {"run_name": f"{tmp_path.name} {name}", "tags": tags})
+        tracker.end("FINISHED")
+        runs[name] = tracker
+    for name in order:
+        assert synced(run=str(tmp_path / name))[0] == 0
+    found = {run.info.run_name.split()[-1]: run for run in lost_runs(client)}
+    for tag in ("parent", "mlflow.parentRunId"):
+        assert found["child"].data.tags[tag] == found["parent"].info.run_id
+
+
+def test_a_run_that_is_discarded_leaves_nothing_to_send(make_tracker, client, tmp_path, synced):
+    for offline in (True, False):
+        tracker = make_tracker(offline=offline)
+        tracker.start(**facts())
+        tracker.discard()
+        tracker.end("FINISHED")
+    assert client.get_run(tracker.run_id).info.lifecycle_stage == "deleted"
+    assert synced()[1].strip().startswith("nothing waits")
 
 
 def test_a_file_that_is_gone_is_named_and_given_up(make_tracker, client, tmp_path, synced):

@@ -2,14 +2,16 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Sync
 from seqpipe.errors import ConfigError, counted
 from seqpipe.rules import refusal
+from seqpipe.runs.sweep_record import read_sweep, write_sweep
 from seqpipe.terminal import FAILED, print_text
-from seqpipe.tracking.journal import Journal
+from seqpipe.tracking.journal import OFFLINE_RUN, Journal
 from seqpipe.tracking.sync import Stores, sync_run
 
 _WHERE = Path("outputs")
@@ -31,10 +33,20 @@ def run(options: Sync, root: Path) -> Answer:
         for line in done.lines():
             print_text(f"{shown}: {line}")
         remaining += bool(done.remains)
+        if done.run_id:
+            _note_parent(folder, done.run_id, done.store)
     if not folders:
         return Answer(f"nothing waits below {options.run or _WHERE}")
     text = f"{counted(remaining, 'run')} of {len(folders)} not sent completely"
     return Answer(code=FAILED, note=text) if remaining else Answer()
+
+
+def _note_parent(folder: Path, run_id: str, store: str) -> None:
+    """Names the run of a sweep in sweep.json, where it was recorded without its store."""
+    record = read_sweep(folder)
+    if record and record.parent and record.parent.run_id.startswith(OFFLINE_RUN):
+        parent = record.parent._replace(run_id=run_id, store=store)
+        write_sweep(folder, replace(record, parent=parent))
 
 
 def _folders(options: Sync, root: Path) -> Iterator[Path]:

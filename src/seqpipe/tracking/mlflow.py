@@ -182,7 +182,8 @@ class MLflowTracker(Tracker):
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Sets tags of the run."""
-        self._send(Tags({encoded(key): str(text)[:_TAG_LENGTH] for key, text in tags.items()}))
+        if tags:
+            self._send(Tags({encoded(key): str(text)[:_TAG_LENGTH] for key, text in tags.items()}))
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Copies a file to the run's artifacts."""

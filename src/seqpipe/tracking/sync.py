@@ -34,14 +34,16 @@ class Synced:
     """The result of sending the journal of a run.
 
     Attributes:
-        run: id and store, for people.
+        run_id: of the run; empty if its store could not be reached.
+        store: where it is.
         sent: number of things by their noun.
         gone: files that waited and are not there any more; they are given up.
         remains: what still waits.
         reason: why.
     """
 
-    run: str = ""
+    run_id: str = ""
+    store: str = ""
     sent: Counter[str] = field(default_factory=Counter)
     gone: list[str] = field(default_factory=list)
     remains: list[str] = field(default_factory=list)
@@ -51,7 +53,7 @@ class Synced:
         """The report, in lines."""
         if self.sent:
             sent = ", ".join(counted(count, noun) for noun, count in self.sent.items())
-            yield f"sent to {self.run}: {sent}"
+            yield f"sent to mlflow run {self.run_id} in {self.store}: {sent}"
         if self.gone:
             yield f"gone, and given up: {', '.join(_first(self.gone))}"
         if self.remains:
@@ -138,7 +140,7 @@ def _send_all(folder: Path, journal: Journal, stores: Stores, done: Synced) -> N
             journal.note_run(run_id)
         else:
             run_id = head.run_id
-        done.run = f"mlflow run {run_id} in {uri}"
+        done.run_id, done.store = run_id, uri
         _check_run(client, run_id, uri)
         _note_place(folder, run_id, uri)
         target, failures = Target(client, run_id, folder, again=True), 0
