@@ -21,6 +21,7 @@ import prepared
 from forking import EVERYTHING, Forking
 
 pytest_plugins = ["refusals"]
+os.fsync = lambda number: None  # a test does not wait for the disk
 torch.set_num_threads(1)  # the workers of pytest-xdist share the cores
 gc.set_threshold(1_000_000)  # while tests are imported and collected: little is garbage
 # Before they are imported: from here on `Float[Tensor, "B T_x D"]` is true or the test fails.

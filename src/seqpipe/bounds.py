@@ -52,6 +52,15 @@ SEED = whole(0, 2**32 - 1)  # numpy takes no more
 Seed = Annotated[int, SEED]
 THREADS = whole(1, 1024)  # OpenMP aborts the program where it cannot start as many
 Threads = Annotated[int, THREADS]
+TIME_UNITS = {"s": 1, "min": 60, "h": 3600}
+"""Seconds of each unit of a time such as `5min`."""
+CHECKPOINT_EVERY = either(
+    text(rf"[1-9]\d{{0,6}}({'|'.join(TIME_UNITS)})", "a time such as 30s, 5min, 2h"),
+    whole(1).because("updates"),
+    null(),
+)
+CheckpointEvery = Annotated[int | str | None, CHECKPOINT_EVERY]
+"""The time or the number of updates from one checkpoint to the next within an epoch."""
 
 LEAVE_ONE_OUT = "leave_one_out"
 Folds = Annotated[int | Literal["leave_one_out"], either(whole(2), choice("leave_one_out"))]

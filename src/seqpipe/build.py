@@ -34,11 +34,14 @@ from seqpipe.training.callbacks import (
     Throughput,
     UndisturbedEnd,
 )
-from seqpipe.training.checkpoints import BestAndLast, History
+from seqpipe.training.checkpoints import BestAndLast
 from seqpipe.training.freezing import FrozenStatistics
+from seqpipe.training.history import History
 from seqpipe.training.lean import EmptyHooks
 from seqpipe.training.lightning_internals import begin_with_the_next_epoch
 from seqpipe.training.module import SequenceModule
+from seqpipe.training.reported import Reported
+from seqpipe.training.save_requests import SaveRequests
 from seqpipe.training.weight_noise import WeightNoise
 
 
@@ -262,6 +265,7 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
         CountedUpdates(),
         Throughput(),
         History(),
+        Reported(),
         ModelSchedule(),
     ]
     for name, node in cfg.callbacks.items():
@@ -271,8 +275,8 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
             with refusing(cfg, key):
                 callback = callback(dirpath=folder / "checkpoints")
         check_kind(callback, key, node["_target_"], BASES["callbacks.*"])
-        if isinstance(callback, BestAndLast) and cfg.resume is not None:
-            callback.resumed_from = Path(cfg.resume)
+        if isinstance(callback, BestAndLast):
+            callback.requests = SaveRequests(cfg.trainer.get("checkpoint_every"))
         callbacks.append(callback)
     if cfg.freeze:
         callbacks.append(FrozenStatistics())

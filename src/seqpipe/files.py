@@ -44,8 +44,12 @@ def writing_output(output: Path | str, allowed: str) -> Iterator[None]:
         raise ConfigError(refusal("output", str(output), wrong, allowed)) from None
 
 
+UNFINISHED = ".new-"
+"""Beginning of the name of a file that `replacing` has not completed."""
+
+
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
     """Writes a file beside `path` and replaces `path` only when it is complete.
 
     An older file stays until then. A file that cannot be completed is removed, so that a full disk
@@ -53,6 +57,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Args:
         path: the file; the folder above it is made.
+        sync: wait until the disk has the file and its name, so that it survives a loss of power.
 
     Yields:
         the path to write to: beside `path`, with the same ending.
@@ -61,11 +66,15 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: the place cannot be written to; with its name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.with_name(f".new-{path.name}")
+    made = path.with_name(f"{UNFINISHED}{path.name}")
     made.unlink(missing_ok=True)  # left by a killed process, or a link
     try:
         yield made
+        if sync:
+            _sync(made)
         made.replace(path)
+        if sync:
+            _sync(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             made.unlink(missing_ok=True)
@@ -96,6 +105,25 @@ def append_whole(path: Path, data: bytes) -> None:
         raise
 
 
+def _sync(path: Path) -> None:
+    """Waits until the disk has a file, or the names in a folder."""
+    try:
+        number = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written to and not read, or one of Windows
+        return
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes the files that a killed process left unfinished in a folder and below it."""
+    for path in folder.rglob(f"{UNFINISHED}*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def check_new(path: Path, typed: str | Path) -> None:
     """Refuse to write what exists: nothing is overwritten.
 
@@ -110,17 +138,17 @@ def check_new(path: Path, typed: str | Path) -> None:
         raise ConfigError(refusal("output", typed, "already exists", "a new name"))
 
 
-def write_text(path: Path, text: str) -> Path:
+def write_text(path: Path, text: str, *, sync: bool = False) -> Path:
     """Writes a text that ends in one line end, and the folder above it, see `replacing`."""
-    with replacing(path) as made:
+    with replacing(path, sync=sync) as made:
         made.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
     return path
 
 
-def write_json(path: Path, value: object) -> Path:
-    """Writes indented JSON; values that JSON lacks become text."""
+def write_json(path: Path, value: object, *, sync: bool = False) -> Path:
+    """Writes indented JSON, see `replacing`; values that JSON lacks become text."""
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    return write_text(path, text)
+    return write_text(path, text, sync=sync)
 
 
 def sha256_of(path: Path) -> str:

@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "testing": {"data", "nn", "errors"},
     "training": {
         *("report", "models", "tasks", "data", "nn", "records", "console", "display", "files"),
-        "errors",
+        *("processes", "signals", "errors"),
     },
     "onnx": {
         *("inference", "models", "tasks", "data", "nn", "rules", "files", "errors", "_version"),

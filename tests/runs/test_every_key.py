@@ -115,6 +115,7 @@ EXEMPT = {
     "data.source.separator": "`auto` finds what another value says; tests/data/test_conll.py",
     "data.y.scheme": "`auto` finds what another value says; tests/data/test_tags.py",
     "trainer.enable_progress_bar": "what the terminal shows",
+    "trainer.checkpoint_every": "no number changes; tests/training/test_save_points.py",
     "trainer.max_bad_steps": "acts on updates that are not finite; tests/runs/test_bad_steps.py",
     "cell.kernel": "all kernels give the same answers; tests/nn/test_kernels.py",
     "trainer.threads": "may change no more than the last digit; tests/runs/test_threads.py",

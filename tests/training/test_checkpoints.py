@@ -7,7 +7,8 @@ import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import StochasticWeightAveraging
 
-from seqpipe.training.checkpoints import TRAINED, BestAndLast, History, same_weights
+from seqpipe.training.checkpoints import TRAINED, BestAndLast, same_weights
+from seqpipe.training.history import History
 
 
 class Pretend(Callback):

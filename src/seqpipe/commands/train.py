@@ -20,7 +20,8 @@ from seqpipe.runs.threads import choose_threads, computing_with
 from seqpipe.runs.training_run import RunResult, TrainingRun
 from seqpipe.targets import refusing_callbacks
 from seqpipe.tracking.base import recording
-from seqpipe.training.checkpoints import read_archive, same_weights
+from seqpipe.training.archives import read_archive
+from seqpipe.training.checkpoints import BestAndLast, same_weights
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def train(
             callbacks = vars(trainer)["callbacks"]
             callbacks[:0] = built  # first: they measure the gradient as the model leaves it
             this.observers = [module, preflight, *(c for c in callbacks if isinstance(c, Observer))]
-            fit(this, batches_done=0 if resumed is None else resumed.batches)
+            fit(this, resumed)
             test(this)
             if this.first:
                 folds.write_terms(this)
@@ -81,14 +82,14 @@ def train(
     return RunResult(this.metrics, this.monitored, folder, tracker.run_id, lines, line, hashed)
 
 
-def fit(run: TrainingRun, batches_done: int) -> None:
+def fit(run: TrainingRun, resumed: resume.Resumed | None) -> None:
     """Trains, and validates the final weights.
 
     With `trainer.overfit_batches` validation sees the batch that is trained on.
 
     Args:
         run: before its first update.
-        batches_done: of the unfinished epoch of the checkpoint that is resumed from.
+        resumed: the checkpoint to continue from, if any.
     """
     cfg, trainer, module, history = run.cfg, run.trainer, run.module, run.history
     if run.first and not is_later_fold(run.launch, run.data):
@@ -97,10 +98,16 @@ def fit(run: TrainingRun, batches_done: int) -> None:
     overfit = cfg.trainer.overfit_batches > 0
     train = run.data.loader("train", shuffle=not overfit)
     valid = run.data.loader("train", shuffle=False) if overfit else run.data.loader("valid")
-    train.load_state_dict({"batches": batches_done})
+    path = None
+    if resumed is not None:
+        path = str(resumed.path)
+        train.load_state_dict({"batches": resumed.batches})
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, BestAndLast):
+                callback.resumed_from = resumed.path
     started, begun = time.perf_counter(), functools.partial(getattr, history, "started")
-    with refusing_callbacks(cfg, trainer, begun), resume.restoring(cfg.resume, begun):
-        trainer.fit(module, train, valid, ckpt_path=cfg.resume, weights_only=True)
+    with refusing_callbacks(cfg, trainer, begun), resume.restoring(path, begun):
+        trainer.fit(module, train, valid, ckpt_path=path, weights_only=True)
     run.seconds = time.perf_counter() - started
     # max_steps or max_time came in between, or a callback averaged the weights at the very end.
     changed = not same_weights(module.validated, module.state_dict())

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from seqpipe.bounds import MONITOR_OR_AUTO, SEED, THREADS
+from seqpipe.bounds import CHECKPOINT_EVERY, MONITOR_OR_AUTO, SEED, THREADS
 from seqpipe.rules import (
     Rule,
     choice,
@@ -100,7 +100,7 @@ READ_BY_THE_RUN: dict[str, tuple[str, ...]] = {
 
 # Of those, what the run keeps to itself: no arguments of what the node is built into.
 TAKEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
-    "trainer": ("max_bad_steps", "threads"),
+    "trainer": ("checkpoint_every", "max_bad_steps", "threads"),
     "optim": ("weight_decay_on",),
 }
 
@@ -173,6 +173,7 @@ RULES: dict[str, Rule] = {
     "trainer.deterministic": either(flag(), choice("warn")),
     "trainer.detect_anomaly": flag(),
     "trainer.max_bad_steps": whole(0),
+    "trainer.checkpoint_every": CHECKPOINT_EVERY,
     "trainer.threads": either(THREADS, choice("auto")),
     "trainer.enable_*": flag(),
 }

@@ -25,7 +25,9 @@ _OF_STACKS = (
 )
 _OF_STALLING = ("patience", "monitor", "mode")
 _LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
-_NEVER_STOPS = ("seqpipe.training.checkpoints.BestAndLast",)
+_KEEPS = "seqpipe.training.checkpoints.BestAndLast"
+_NEVER_STOPS = (_KEEPS,)
+_NEVER_KEEP = ("seqpipe.", "pytorch_lightning.", "None")  # a last.ckpt without `save_last`
 _STARTS = ("recurrent_init", "recurrent_gain", "input_std")
 _LEAVE_OUT = "allowed: leave it out"
 
@@ -175,6 +177,12 @@ def _of_trainer(tree: Tree) -> Iterator[tuple[str, str]]:
     if clipping := clipping_problem(tree):
         yield clipping.key, clipping.text
     targets = [node.get("_target_") for _, node in tree.mappings("callbacks")]
+    keeps = [key for key, node in tree.mappings("callbacks") if node.get("_target_") == _KEEPS]
+    last = [key for key in keeps if tree.get(f"{key}.save_last") is not False]
+    if not last and all(str(target).startswith(_NEVER_KEEP) for target in targets):
+        instead = f"{keeps[0]}.save_last=true" if keeps else "callbacks=default"
+        text = f"no last.ckpt is kept; {_LEAVE_OUT}, or {instead}"
+        yield "trainer.checkpoint_every", text
     stops = any(target not in (None, *_NEVER_STOPS) for target in targets)
     if not stops and tree.get("trainer.max_time") is None:
         text = f"nothing stops the training early; {_LEAVE_OUT}, or callbacks=default"

@@ -70,8 +70,8 @@ def describe_end(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and interrupted):
         return "Ctrl-C"
     if isinstance(error, SystemExit):
-        names = {128 + number: number.name for number in ENDING_SIGNALS}
-        return str(names.get(error.code, error))
+        names: dict[object, str] = {128 + number: number.name for number in ENDING_SIGNALS}
+        return names.get(error.code, str(error))
     return resource_message(error) or f"{type(error).__name__}: {first_line(error)}"
 
 

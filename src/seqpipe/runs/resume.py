@@ -19,13 +19,9 @@ from seqpipe.config.schema import ADDED
 from seqpipe.config.signatures import found_target
 from seqpipe.errors import ConfigError, first_line, resource_message
 from seqpipe.rules import refusal, shown
-from seqpipe.training.checkpoints import (
-    UNREADABLE,
-    BestAndLast,
-    History,
-    Validation,
-    read_archive,
-)
+from seqpipe.training.archives import UNREADABLE, read_archive
+from seqpipe.training.checkpoints import BestAndLast
+from seqpipe.training.history import History, Validation
 from seqpipe.training.lightning_internals import progress_of, seconds_trained
 
 log = logging.getLogger(__name__)
@@ -47,6 +43,7 @@ class Resumed:
     """The checkpoint that a run continues from.
 
     Args:
+        path: the file.
         saved: all of it, until `resume_states.check_states` has compared it.
         digests: sha256 of the records of each split it was trained on; empty in older ones.
         batches: of the unfinished epoch that are done; 0 where an epoch ended. Lightning would
@@ -55,6 +52,7 @@ class Resumed:
         threads: of each process that wrote it; empty in older ones.
     """
 
+    path: Path
     saved: dict[str, Any]
     digests: Mapping[str, str]
     batches: int
@@ -106,7 +104,7 @@ def _compare(cfg: DictConfig, saved: dict[str, Any], path: Path) -> Resumed:
         raise ConfigError(problems)
     _warn_about_new_cosine(now, before)
     digests, batches = dict(saved["seqpipe"].get("digests", {})), progress_of(saved).batches
-    return Resumed(saved, digests, batches, _threads(saved["seqpipe"]["processes"]))
+    return Resumed(path, saved, digests, batches, _threads(saved["seqpipe"]["processes"]))
 
 
 def adopt_choices(cfg: DictConfig, recorded: Mapping[str, Any]) -> None:

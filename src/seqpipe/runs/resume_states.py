@@ -18,7 +18,8 @@ from seqpipe.checks import SOME_STEPS, step_of_zero
 from seqpipe.config.signatures import packaged_keys
 from seqpipe.errors import ConfigError
 from seqpipe.runs.resume import ALLOWED, Resumed
-from seqpipe.training.checkpoints import TRAINED, History
+from seqpipe.training.checkpoints import TRAINED
+from seqpipe.training.history import History
 from seqpipe.training.lightning_internals import loop_states
 from seqpipe.training.module import SequenceModule
 from seqpipe.training.optimizers import keep_speed
@@ -84,7 +85,7 @@ def _faults(
     yield from _differences(*loop_states(saved, trainer), "loops")
     here = module.progress()
     for place, process in enumerate(saved["seqpipe"]["processes"]):
-        known = {name: here[name] for name in here if name in ("cpu", "bad_steps")}
+        known = {name: here[name] for name in ("cpu", "python", "numpy", "bad_steps")}
         fresh = {name: value for name, value in known.items() if name in process}
         yield from _differences(process, fresh, f"seqpipe.processes.{place}")
 

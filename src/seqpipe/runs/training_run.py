@@ -17,8 +17,9 @@ from seqpipe.runs.identity import run_name
 from seqpipe.runs.matched_size import parameter_count
 from seqpipe.runs.threads import Threads
 from seqpipe.tracking.base import Tracker
-from seqpipe.training.checkpoints import BestAndLast, History, Validation
+from seqpipe.training.checkpoints import BestAndLast
 from seqpipe.training.freezing import trained_count
+from seqpipe.training.history import History, Validation
 from seqpipe.training.module import SequenceModule
 
 

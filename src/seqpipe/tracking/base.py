@@ -104,6 +104,9 @@ class Tracker:
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Records numbers under exactly these names; step: optimizer updates so far."""
 
+    def flush(self) -> None:
+        """Writes the numbers that are still buffered, as far as the place can be reached."""
+
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Keeps a copy of one file, in `folder` of the record."""
 

@@ -59,6 +59,12 @@ class TrackerLogger(Logger):
             metrics = {**metrics, "epoch": metrics["epoch"] + 1}
         self._tracker.log_metrics(metrics, (step or 0) + self.unfinished)
 
+    @rank_zero_only
+    def flush(self) -> None:
+        """Writes what the tracker still holds, before a checkpoint."""
+        if hasattr(self._tracker, "flush"):  # a tracker of the user's own may hold nothing
+            self._tracker.flush()
+
     def log_hyperparams(
         self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
     ) -> None:

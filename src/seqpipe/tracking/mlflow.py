@@ -185,6 +185,10 @@ class MLflowTracker(Tracker):
         if tags:
             self._send(Tags({encoded(key): str(text)[:_TAG_LENGTH] for key, text in tags.items()}))
 
+    def flush(self) -> None:
+        """Writes the buffered metrics now."""
+        self._buffer.flush()
+
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Copies a file to the run's artifacts."""
         inside = path.is_relative_to(self._output_dir)

@@ -12,7 +12,8 @@ from torch import Tensor
 from seqpipe.bounds import Count, MonitorOrAuto, Share, checked
 from seqpipe.report.findings import Finding, Observer
 from seqpipe.rules import either, null, whole
-from seqpipe.training.checkpoints import TRAINED, validation_of
+from seqpipe.training.checkpoints import TRAINED
+from seqpipe.training.history import validation_of
 from seqpipe.training.module import SequenceModule
 
 log = logging.getLogger(__name__)

@@ -1,154 +1,38 @@
-"""The history of a run, epoch by epoch, and its checkpoints: the best and the last."""
+"""The checkpoints of a run: the best by validation, and the last to continue from."""
 
-import io
+import contextlib
 import logging
 import math
-import pickle
+import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins import TorchCheckpointIO
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from seqpipe.bounds import MonitorOrAuto
 from seqpipe.files import replacing
-from seqpipe.records import check_archive
-from seqpipe.training.lightning_internals import batch_index
+from seqpipe.training.archives import WholeFiles, read_archive, write_archive
+from seqpipe.training.history import Validation, record, validation_of
+from seqpipe.training.lightning_internals import (
+    batch_index,
+    metrics_to_be_logged,
+    training_ends,
+    validates_next,
+)
+from seqpipe.training.save_requests import SaveRequests
 
 log = logging.getLogger(__name__)
 
-UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError)
-"""Errors of `read_archive` for a file that torch did not write, or that is damaged."""
-
-
-def read_archive(path: Path) -> Any:
-    """Load a file of `torch.save` onto the CPU: tensors and plain values. No code in it can run.
-
-    Raises:
-        UNREADABLE: not such a file, damaged, or smaller than it claims.
-    """
-    check_archive(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def write_archive(path: Path, content: Any) -> None:
-    """Write a file of `torch.save`, which replaces an older one only when it is complete.
-
-    Raises:
-        OSError: the place cannot be written to; torch has an error of its own for a full disk.
-    """
-    held = io.BytesIO()
-    torch.save(content, held)
-    with replacing(path) as made:
-        made.write_bytes(held.getbuffer())
-
-
 TRAINED = "trained_state_dict"
 """Key of a checkpoint: the weights to continue with, if others were validated (averages)."""
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The result of one validation.
-
-    Args:
-        metrics: `val/...`.
-        epoch: the epoch it ended or interrupted, counted from 1.
-        step: number of updates before it.
-    """
-
-    metrics: dict[str, float]
-    epoch: int
-    step: int
-
-
-def validation_of(trainer: Trainer) -> Validation:
-    """Return the validation that has just ended."""
-    metrics = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-    training = trainer.state.fn == TrainerFn.FITTING  # otherwise the epoch is already counted
-    return Validation(metrics, trainer.current_epoch + training, trainer.global_step)
-
-
-class History(Checkpoint):
-    """Keeps the metrics of every epoch and validation.
-
-    It is a `Checkpoint` so that Lightning calls it last, when all metrics of an epoch are known.
-
-    Attributes:
-        series: name -> [(step, value), ...].
-        last: the newest validation; None before the first.
-        started: whether the training began, after a checkpoint was restored.
-    """
-
-    def __init__(self) -> None:
-        self.series: dict[str, list[tuple[int, float]]] = {}
-        self.last: Validation | None = None
-        self.started = False
-        self._training = True
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Note whether the run trains, validates or tests next."""
-        self._training = stage == "fit"
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the training begins."""
-        self.started = True
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the validation."""
-        if not trainer.sanity_checking:
-            self.last = validation_of(trainer)
-            self.add_points(self.last.metrics, self.last.step)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the training metrics of the epoch."""
-        metrics = trainer.callback_metrics.items()
-        now = {k: v.item() for k, v in metrics if not k.startswith("val/")}
-        self.add_points(now, trainer.global_step)
-
-    def add_points(self, values: Mapping[str, float], step: int) -> None:
-        """Add points to the series, at the number of updates made so far."""
-        for name, value in values.items():
-            self.series.setdefault(name, []).append((step, value))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return plain containers for a checkpoint."""
-        series = {name: [list(point) for point in points] for name, points in self.series.items()}
-        return {"series": series, "last": None if self.last is None else asdict(self.last)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the history to continue a training; a test keeps the history it has."""
-        if not self._training:
-            return
-        saved, last = state_dict["series"].items(), state_dict["last"]
-        self.series = {name: [(int(s), v) for s, v in points] for name, points in saved}
-        self.last = None if last is None else Validation(**last)
-
-
-def record(
-    trainer: Trainer, metrics: Mapping[str, float], update: int, *, kept: bool = True
-) -> None:
-    """Log metrics at this update. Lightning logs only every few updates, and none after the end.
-
-    Args:
-        trainer: with the loggers.
-        metrics: name -> value.
-        update: number of updates before it.
-        kept: also add them to the history.
-    """
-    if not metrics:
-        return
-    for logger in trainer.loggers:
-        logger.log_metrics(dict(metrics), step=update)
-    for callback in trainer.checkpoint_callbacks if kept else ():
-        if isinstance(callback, History):
-            callback.add_points(metrics, update + 1)
 
 
 class BestAndLast(Checkpoint):
@@ -165,16 +49,22 @@ class BestAndLast(Checkpoint):
     `best.ckpt` holds the weights that were validated; a callback that averages weights validates
     the averages.
 
+    While `best.ckpt` is newer than `last.ckpt`, the best checkpoint that `last.ckpt` knows is kept
+    beside them. So a process may be killed between the two.
+
     Args:
         dirpath: where checkpoints go.
         monitor: the metric.
         mode: `min` or `max`.
-        save_last: also keep `last.ckpt`, to resume from: the end of the last whole epoch, or the
-            update at which `max_steps` or `max_time` stopped the training.
+        save_last: also keep `last.ckpt`, to resume from: the end of the last whole epoch, or a
+            later update at which `requests` asked for it, or `max_steps` or `max_time` stopped
+            the training.
 
     Attributes:
         best: the validation of `best.ckpt`; None before the first.
         resumed_from: the checkpoint that the run continues, if any.
+        requests: to save within an epoch.
+        saved_step: number of updates at the newest `last.ckpt` of this process; None before it.
     """
 
     def __init__(
@@ -190,6 +80,8 @@ class BestAndLast(Checkpoint):
         self.save_last = save_last
         self.best: Validation | None = None
         self.resumed_from: Path | None = None
+        self.requests = SaveRequests()
+        self.saved_step: int | None = None
         self._training = self._first = True
         self._unsaved = False  # the best is of the end of this epoch, and is saved there
         self._validated: dict[str, Tensor] = {}  # weights of the best, until saved
@@ -199,19 +91,38 @@ class BestAndLast(Checkpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Note whether the run trains next, and whether this process writes files."""
         self._training, self._first = stage == "fit", trainer.is_global_zero
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # the user chose no other
+            trainer.strategy.checkpoint_io = WholeFiles()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on a signal waits for the update and its checkpoint."""
+        if self.save_last:
+            self.requests.start(trainer.global_step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A signal that came after the last checkpoint ends the training here."""
+        self.requests.stop()
+        self.requests.end()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """From here on a signal ends the process at once."""
+        self.requests.stop()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save `last.ckpt` if the training stops within an epoch, after a complete update.
+        """Save `last.ckpt` within an epoch where that is due, after a complete update.
 
-        No checkpoint holds accumulated gradients, so the update is finished first.
+        No checkpoint holds accumulated gradients, so the update is finished first. If a validation
+        follows, it comes before the checkpoint: Lightning would not repeat it in a resumed run.
         """
         within_update = (batch_idx + 1) % trainer.accumulate_grad_batches > 0
         self._stopping = self._stopping or trainer.should_stop
         trainer.should_stop = self._stopping and (trainer.is_last_batch or not within_update)
-        if not trainer.is_last_batch and not within_update and _stops(trainer):
-            self._write_last(trainer)
+        if not (trainer.is_last_batch or within_update or validates_next(trainer)):
+            self._save_within_epoch(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if they are the best; at an epoch's end only after it."""
@@ -231,8 +142,22 @@ class BestAndLast(Checkpoint):
             if (batch_index(trainer) + 1) % trainer.accumulate_grad_batches:
                 self._stopping = self._stopping or trainer.should_stop
                 trainer.should_stop = False
-            elif _stops(trainer):
-                self._write_last(trainer)
+            else:
+                self._save_within_epoch(trainer)
+
+    def _save_within_epoch(self, trainer: Trainer) -> None:
+        if not self.save_last:
+            return
+        asked = self.requests.after_update(trainer)
+        if asked.save or training_ends(trainer):
+            self._write_last(trainer)
+        if asked.signal:
+            self._end(trainer)
+
+    def _end(self, trainer: Trainer) -> None:
+        """Ends the training as the signal would have; Lightning would log these metrics next."""
+        record(trainer, metrics_to_be_logged(trainer), trainer.global_step - 1, kept=False)
+        self.requests.end()
 
     def _keep_closing(self, trainer: Trainer) -> None:
         """The validation after the training is the best: its checkpoint is the last one.
@@ -264,10 +189,19 @@ class BestAndLast(Checkpoint):
         if self._unsaved:
             self._unsaved = False
             self._write_best(trainer)
-        if trainer.is_last_batch:
+        if trainer.is_last_batch and self.save_last:
             self._write_last(trainer)
+            if self.requests.after_update(trainer).signal:
+                self._end(trainer)
+
+    @property
+    def _before_path(self) -> Path:
+        """The best checkpoint that `last.ckpt` knows, while `best.ckpt` is newer."""
+        return self.best_path.with_name(".before-best.ckpt")
 
     def _write_best(self, trainer: Trainer) -> None:
+        if self.save_last and self._first and not self._before_path.exists():
+            _keep(self.best_path, self._before_path)
         self._saving_best = True
         _save(trainer, self.best_path)
         self._saving_best, self._validated = False, {}
@@ -280,48 +214,62 @@ class BestAndLast(Checkpoint):
             _put_weights(self._validated, checkpoint)
 
     def _write_last(self, trainer: Trainer) -> None:
-        if self.save_last:
-            _save(trainer, self.last_path)
+        _save(trainer, self.last_path)
+        if self._first:
+            self._before_path.unlink(missing_ok=True)
+        self.saved_step = trainer.global_step
+        self.requests.note_saved(trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain containers for a checkpoint."""
         return {"best": None if self.best is None else asdict(self.best)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Copy the best checkpoint of the resumed run, which lies beside its `last.ckpt`.
+        """Find the best checkpoint of the resumed run beside its `last.ckpt`; copy it from there.
 
         If it is missing, only validations from now on count.
         """
         if not self._training or state_dict["best"] is None or self.resumed_from is None:
             return
-        best, old = Validation(**state_dict["best"]), self.resumed_from.with_name("best.ckpt")
-        saved = self.resumed_from if _step_of(self.resumed_from) == best.step else old
-        if _step_of(saved) != best.step:
+        best, resumed = Validation(**state_dict["best"]), self.resumed_from
+        beside = [resumed.with_name(path.name) for path in (self.best_path, self._before_path)]
+        saved = next((path for path in (*beside, resumed) if _step_of(path) == best.step), None)
+        if saved is None:
             log.warning(
                 "the best checkpoint so far (%s %.4g) is missing in %s, so new checkpoints are not "
                 "compared with it",
                 self.monitor,
                 best.metrics[self.monitor],
-                old,
+                beside[0],
             )
             return
         self.best = best
         if self._first and saved.resolve() != self.best_path.resolve():
-            with replacing(self.best_path) as made:
+            with replacing(self.best_path, sync=True) as made:
                 shutil.copyfile(saved, made)
 
 
 def _save(trainer: Trainer, path: Path) -> None:
     """Write a checkpoint that replaces the one before only once it is complete.
 
-    All processes call it; the first one writes.
+    All processes call it; the first one writes. What was logged before it is in the store by then:
+    a run that is resumed from it does not log that again.
     """
-    if trainer.is_global_zero:
-        with replacing(path) as made:
-            trainer.save_checkpoint(made)
-    else:
-        trainer.save_checkpoint(path)  # takes part and writes nothing
+    for logger in trainer.loggers:
+        if hasattr(logger, "flush"):
+            logger.flush()
+    trainer.save_checkpoint(path)  # by `WholeFiles`
     trainer.strategy.barrier("checkpoint")  # no process reads the previous one
+
+
+def _keep(path: Path, name: Path) -> None:
+    """Give a file a second name, by which it is found after it has been replaced."""
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            os.link(path, name)
+        except OSError:  # not on every file system
+            with replacing(name, sync=True) as made:
+                shutil.copyfile(path, made)
 
 
 def _put_weights(validated: Mapping[str, Tensor], checkpoint: dict[str, Any]) -> None:
@@ -349,11 +297,3 @@ def _step_of(path: Path) -> int | None:
     if not path.is_file():
         return None
     return int(read_archive(path)["global_step"])
-
-
-def _stops(trainer: Trainer) -> bool:
-    """Return True if Lightning leaves the training loop after this batch."""
-    if trainer.global_step == trainer.max_steps:
-        return True
-    epochs, steps = trainer.min_epochs or 0, trainer.min_steps or 0
-    return trainer.should_stop and trainer.current_epoch >= epochs and trainer.global_step >= steps

@@ -53,6 +53,35 @@ def batch_index(trainer: Trainer) -> int:
     return trainer.fit_loop.batch_idx
 
 
+def validates_next(trainer: Trainer) -> bool:
+    """True if a validation follows the present training batch."""
+    loop = trainer.fit_loop
+    fetcher = loop._data_fetcher
+    return fetcher is not None and loop.epoch_loop._should_check_val_fx(fetcher)
+
+
+def training_ends(trainer: Trainer) -> bool:
+    """True if Lightning leaves the training after this batch, or this epoch at its end."""
+    loop: Any = trainer.fit_loop
+    epochs = loop.epoch_progress.current.processed  # also the present one, at its end
+    limits = [(trainer.max_steps, trainer.global_step), (trainer.max_epochs, epochs)]
+    if any(most not in (None, -1) and most <= count for most, count in limits):
+        return True
+    return bool(trainer.should_stop and loop._can_stop_early)
+
+
+def metrics_to_be_logged(trainer: Trainer) -> dict[str, float]:
+    """Metrics that Lightning logs once the callbacks of the present batch or epoch have ended."""
+    connector = trainer._logger_connector
+    within_epoch = connector._first_loop_iter is not None
+    if not trainer.training or (
+        within_epoch and (trainer.fit_loop._should_accumulate() or not connector.should_update_logs)
+    ):
+        return {}
+    found = {name: float(value) for name, value in connector.metrics["log"].items()}
+    return {"epoch": float(trainer.current_epoch), **found} if found else {}
+
+
 def begin_with_the_next_epoch(trainer: Trainer) -> None:
     """Makes a resumed training begin with the next epoch where its checkpoint ends one.
 

@@ -19,9 +19,10 @@ from seqpipe.tasks.base import Task
 from seqpipe.tasks.computed import classes_of, warn_of_undefined
 from seqpipe.training.accumulation import Accumulation, penalty_of
 from seqpipe.training.carried_state import Carried, answer
-from seqpipe.training.checkpoints import TRAINED, record
+from seqpipe.training.checkpoints import TRAINED
 from seqpipe.training.epoch_sums import Counted, EpochSums
 from seqpipe.training.gradient_stats import WINDOWS, GradientFlow, by_name
+from seqpipe.training.history import record
 from seqpipe.training.lean import LeanModule
 from seqpipe.training.nonfinite_guard import BadSteps, run_backward
 from seqpipe.training.optimizers import keep_speed, make_for, unscale_fused

@@ -21,8 +21,8 @@ from seqpipe.errors import TrainingError
 from seqpipe.models.architecture import set_update
 from seqpipe.nn.nested_state import Tree
 from seqpipe.tasks.base import Task
+from seqpipe.training.archives import UNREADABLE, read_archive, write_archive
 from seqpipe.training.carried_state import Carried
-from seqpipe.training.checkpoints import UNREADABLE, read_archive, write_archive
 from seqpipe.training.nonfinite_trace import (
     KeptBatch,
     Nonfinite,
