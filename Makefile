@@ -26,7 +26,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: fresh help install train ui test test-slow test-full bench lint format clean
+.PHONY: fresh help install train ui test test-slow test-full fuzz bench lint format clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +53,9 @@ test-slow: $(INSTALLED) ## run the slow tests: the wheel, built, installed and u
 
 test-full: $(INSTALLED) ## run the cases that the others leave out: every combination, not every pair
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m full tests $(ARGS)
+
+fuzz: $(INSTALLED) ## try thousands of odd command lines and damaged files, other ones each time
+	$(BIN)/python -m pytest -n $(WORKERS) --hypothesis-profile=nightly tests/fuzz $(ARGS)
 
 bench: $(INSTALLED) ## run the benchmarks and write docs/performance.md; leave the machine alone meanwhile
 	$(BIN)/python benchmarks/all.py --page docs/performance.md $(ARGS)

@@ -24,6 +24,10 @@ from seqpipe.errors import ConfigError, DataError
 from time_limits import time_limit
 
 SECONDS = 30  # for a few kilobytes
+pytestmark = [  # a library may leave a file open that it could not read
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 WITHOUT_FILES = ("identifiers", "python_tokens", "python_docs")  # they read installed packages
 READ_BY = {  # patterns of the files that a case reads, where its overrides name a folder alone
     "parallel": "lines.*",
@@ -141,11 +145,9 @@ def fuzz(readers: Readers, times: int) -> int:
     return refused
 
 
-@pytest.mark.slow
 def test_damaged_texts_series_and_dna_are_read_or_refused(text_readers):
     assert fuzz(text_readers, 10) > 100
 
 
-@pytest.mark.slow
 def test_damaged_music_sounds_and_pictures_are_read_or_refused(media_readers):
     assert fuzz(media_readers, 5) > 50

@@ -1,6 +1,6 @@
 """Adjustments of a composed configuration: replaced classes, data.path, what `auto` means."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from seqpipe.config.config_view import Tree
 from seqpipe.config.key_names import SPECIAL
 from seqpipe.config.schema import GIVEN_BY_THE_RUN, TAKEN_BY_THE_RUN
 from seqpipe.config.signatures import TargetError, signature_of
+from seqpipe.files import is_file, is_folder
 
 _TARGET = "._target_"
 _PATH = "${data.path}"
@@ -31,18 +32,19 @@ def drop_inherited(cfg: DictConfig, overrides: Iterable[str]) -> None:
     """
     typed = {line.lstrip("+~").partition("=")[0] for line in overrides}
     replaced = {name.removesuffix(_TARGET) for name in typed if name.endswith(_TARGET)}
-    for key in sorted(replaced | _spelled(cfg)):
-        node = OmegaConf.select(cfg, key)
-        if not isinstance(node, DictConfig):
+    replaced |= _spelled(cfg)
+    tree = Tree(cfg)
+    for key in sorted(replaced):
+        written = tree.raw(key)
+        if not isinstance(written, dict):
             continue
+        node = OmegaConf.select(cfg, key)
         kept = {*SPECIAL, *TAKEN_BY_THE_RUN.get(key, ())}
         kept |= set(GIVEN_BY_THE_RUN.get(key.partition(".")[0], ()))
         try:
-            signature = signature_of(str(node.get("_target_")))
+            signature = signature_of(str(tree.get(f"{key}{_TARGET}")))
         except TargetError:  # reported where the values are checked
             continue
-        written = OmegaConf.to_container(node, resolve=False)
-        assert isinstance(written, dict)
         for name, value in {str(name): value for name, value in written.items()}.items():
             if name in kept or any(f"{one}.".startswith(f"{key}.{name}.") for one in typed):
                 continue
@@ -56,12 +58,12 @@ def drop_inherited(cfg: DictConfig, overrides: Iterable[str]) -> None:
 
 def _spelled(cfg: DictConfig) -> set[str]:
     """Name the field of spelled words where a text is to be read so. Returns the changed keys."""
-    node = OmegaConf.select(cfg, _X)
-    if not isinstance(node, DictConfig) or node.get("_target_") != _TEXT:
+    written = Tree(cfg).raw(_X)
+    if not isinstance(written, dict) or written.get("_target_") != _TEXT:
         return set()
-    if OmegaConf.to_container(node, resolve=False).get("by") != "spelled":  # type: ignore[union-attr]
+    if written.get("by") != "spelled":
         return set()
-    node.update({"_target_": _SPELLED, "by": "words"})
+    OmegaConf.select(cfg, _X).update({"_target_": _SPELLED, "by": "words"})
     return {_X}
 
 
@@ -105,7 +107,7 @@ def _settle_path(cfg: DictConfig) -> None:
 
 def existing_folder(name: Any) -> str | None:
     """A folder, relative to the current one, if it is given and exists; else None."""
-    return name if isinstance(name, str) and _is(Path.is_dir, name) else None
+    return name if isinstance(name, str) and is_folder(Path(name)) else None
 
 
 def _settle_direction(cfg: DictConfig) -> None:
@@ -147,12 +149,4 @@ def _is_train(path: Any, tree: Tree, source: str) -> bool:
     if isinstance(path, list):
         return True
     named = [split for split in ("valid", "test") if isinstance(tree.raw(f"{source}.{split}"), str)]
-    is_file = isinstance(path, str) and _is(Path.is_file, path)
-    return is_file and ("*" in train or bool(named))
-
-
-def _is(kind: Callable[[Path], bool], path: str) -> bool:
-    try:
-        return kind(Path(path))
-    except (OSError, ValueError):
-        return False
+    return isinstance(path, str) and is_file(Path(path)) and ("*" in train or bool(named))

@@ -18,6 +18,7 @@ types `null` is None.
 
 import dataclasses
 import re
+import shlex
 import textwrap
 import types
 import typing
@@ -74,7 +75,7 @@ def read(kind: type[T], words: Sequence[str], command: str) -> T:
             problems.append(f"{word}: no such flag of {command}; allowed: --help")
         elif not is_pair:
             text = "has no value; allowed: key=value, in quotes if it has spaces: 'key=two words'"
-            problems.append(f"{word}: {text}")
+            problems.append(f"{shlex.quote(word)}: {text}")
         elif passing is not None:
             values[passing] = (*values.get(passing, ()), word)
         elif key not in fields or _groups(fields[key]):

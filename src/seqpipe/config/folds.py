@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from seqpipe.bounds import LEAVE_ONE_OUT
+from seqpipe.config.config_view import Tree
 from seqpipe.config.loader import Composed, Typed, parse
 
 KEY = "fold"
@@ -20,7 +21,7 @@ def runs_each_fold(composed: Composed, typed: Sequence[Typed]) -> bool:
         composed: the configuration; of a sweep the one its jobs start from.
         typed: the overrides of the command line.
     """
-    folds, fold = (OmegaConf.select(composed.cfg, f"data.{name}") for name in ("folds", KEY))
+    folds, fold = map(Tree(composed.cfg).get, ("data.folds", f"data.{KEY}"))
     return folds is not None and fold is None and all(one.key_or_group != KEY for one in typed)
 
 
@@ -61,7 +62,7 @@ def settings_of_folds(composed: Composed, typed: Sequence[Typed]) -> tuple[str, 
     keys = {one.key_or_group for one in typed}
     probes = any(key.partition(".")[0] == "diagnostics" for key in keys)
     given = [] if probes or composed.choices.get("diagnostics") != "default" else [_QUIET]
-    many = OmegaConf.select(composed.cfg, "data.folds") == LEAVE_ONE_OUT
+    many = Tree(composed.cfg).get("data.folds") == LEAVE_ONE_OUT
     given += [_NO_BAR] if many and _NO_BAR.partition("=")[0] not in keys else []
     return tuple(given)
 
