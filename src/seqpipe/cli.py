@@ -329,20 +329,21 @@ def _end_sweep(
     """Writes the page about a sweep; if no job left anything, removes the sweep's folder."""
     from seqpipe.runs.sweep import end_sweep, print_folds
 
-    page = None
+    compared = None
     for sweep in started:
         try:
             how = {"interrupted": interrupted, "figure": options.figure, **options.options}
-            page, folds = end_sweep(sweep, **how)
+            compared = end_sweep(sweep, **how)
         except Exception:  # the runs themselves are complete
             traceback.print_exc()
             print_error(f"{sweep.folder}: the jobs could not be compared")
             return
-        print_folds(folds)
-    if page is not None:
-        print_text(
-            f"comparison: {page.relative_to(Path.cwd()) if Path.cwd() in page.parents else page}"
-        )
+        print_folds(compared.folds)
+    if compared is not None and (page := compared.page) is not None:
+        place = page.relative_to(Path.cwd()) if Path.cwd() in page.parents else page
+        print_text(f"comparison: {place}")
+        for name, line in compared.best.items():
+            print_text(f"best:       {name}\nagain:      {line}")
         return
     note = options.folder / "multirun.yaml"  # Hydra's own
     if [*options.folder.glob("*")] == [note]:

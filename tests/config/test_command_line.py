@@ -467,7 +467,7 @@ def test_the_console_script_and_the_module_are_the_same_command(environment):
 
 def test_the_command_that_repeats_a_run_names_the_folder_of_options(environment, command):
     (environment["cwd"] / "my conf").mkdir()
-    body = "    from seqpipe.runs.identity import command; print(command(launch))"
+    body = "    print(launch.command_line)"
     done = command("-cd", "my conf", "depth=2", "hydra.job.name=x", body=body)
     line = "python -m seqpipe '--config-dir=my conf' hydra.job.name=x depth=2"
     assert done.out.splitlines()[0] == line

@@ -104,7 +104,7 @@ def test_a_grid_of_an_experiment_names_it_with_a_slash(command, environment):
 
 def test_what_was_typed_is_what_is_recorded_and_repeated(command):
     body = (
-        "    from seqpipe.runs.identity import command; print(command(launch))\n"
+        "    print(launch.command_line)\n"
         "    print(cfg.architecture.head._target_, launch.overrides)"
     )
     done = command("data=copy_memory", "architecture.head=crf", body=body)

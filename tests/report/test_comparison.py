@@ -1,5 +1,6 @@
 """The page about a sweep, from the notes its jobs leave."""
 
+import csv
 import json
 import math
 
@@ -9,7 +10,8 @@ from pyarrow import parquet
 
 from seqpipe.config.sweep_callback import FIGURES as ALLOWED
 from seqpipe.report import run_files as report
-from seqpipe.report.comparison import FIGURES, best_of, write_comparison
+from seqpipe.report.best_jobs import best_of
+from seqpipe.report.comparison import FIGURES, write_comparison
 from seqpipe.report.gradient_comparison import profiles
 from seqpipe.report.run_files import read_history
 from seqpipe.report.sweep_jobs import (
@@ -23,6 +25,7 @@ from seqpipe.report.sweep_jobs import (
     read_jobs,
     setting,
 )
+from seqpipe.runs.sweep import numbers_of, with_unstarted, write_tables
 
 
 @pytest.fixture
@@ -132,6 +135,40 @@ def test_repeats_over_seeds_are_shown_as_mean_and_spread(sweep, tmp_path):
         ("2", "3", "0.5 ± 0.1"),
     ]
     assert rows[0]["test/mse"] == "1 ± 0"
+
+
+def test_the_best_setting_is_chosen_by_the_mean_of_those_with_the_most_seeds(sweep, tmp_path):
+    values = {"rnn": (0.30, 0.32, 0.34), "gru": (0.10, 0.50, 0.60), "lstm": (0.01, None, None)}
+    for cell, each in values.items():
+        for seed, value in enumerate(each):
+            known = {} if value is None else {"val/mse": value, "test/mse": value}
+            status = FAILED if value is None else FINISHED
+            jobs = sweep(f"cell={cell} seed={seed}", known, status=status, command=f"{cell} {seed}")
+    assert best_of(jobs) == {0}, "a single lucky seed is none, and the mean of gru is worse"
+    markdown, _ = _page(tmp_path, jobs)
+    text = "By the mean of `val/mse` over 3 seeds, 0.32, `rnn` is the best; its test result is 0.32"
+    assert text in markdown
+    assert "Again, `job 0 (rnn seed=0), val/mse 0.3, test/mse 0.3`:\n\n```sh\nrnn 0\n" in markdown
+    row = _rows(markdown, "Repeats")[0]
+    low, high = map(float, row["val/mse 95% interval"].split(" to "))
+    assert (low, high) == pytest.approx((0.32 - 4.3027 * 0.02 / 3**0.5, 0.3697), abs=1e-4)
+
+
+def test_a_sweep_leaves_its_tables_as_numbers(sweep, tmp_path):
+    for seed in (0, 1):
+        jobs = sweep(f"depth=1 seed={seed}", {"val/mse": seed + 0.5, "parameters": 33.0})
+    jobs = with_unstarted(jobs, [{}, {}, {"depth": "1", "seed": "2"}])
+    tables = write_tables(tmp_path, jobs)
+    rows = list(csv.DictReader((tmp_path / "comparison.csv").read_text().splitlines()))
+    assert [row["status"] for row in rows] == ["finished", "finished", "not started"]
+    assert [row["val/mse"] for row in rows] == ["0.5", "1.5", ""]
+    assert [row["best"] for row in rows] == ["True", "False", "False"]
+    (spread,) = tables["seeds"]
+    assert (spread["seeds"], spread["mean"], spread["deviation"]) == (2, 1.0, 0.5**0.5)
+    assert spread["low"] == pytest.approx(1 - 12.706 * 0.5, abs=1e-3)
+    numbers = numbers_of(jobs)
+    assert (numbers["sweep/jobs"], numbers["sweep/finished"], numbers["val/mse"]) == (3, 2, 0.5)
+    assert numbers["seeds/val/mse/mean"] == 1.0
 
 
 def test_a_single_job_is_compared_with_nothing(sweep, tmp_path):

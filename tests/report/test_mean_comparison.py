@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from seqpipe.report.mean_comparison import draw_means, half_width
+from seqpipe.report.mean_comparison import draw_means
+from seqpipe.report.spread import half_width
 from seqpipe.report.sweep_jobs import FAILED, FINISHED, REFUSED, Job
 
 

@@ -156,7 +156,7 @@ def sweeps(tmp_path_factory):
     def compared(text, values):
         folder = tmp_path_factory.mktemp("sweep")
         for number, value in enumerate(values):  # one that is not finite is not drawn
-            facts = {"status": FINISHED, "seconds": 2.0, "monitor": f"val/{text}"}
+            facts = {"status": FINISHED, "seconds": 2.0, "monitor": f"val/{text}", "command": text}
             keys = {"experiment": text, text: TEXTS[number - 1] if number else "gru", "seed": "0"}
             report.write_metrics(folder / str(number), {f"val/{text}": value})
             note_job(folder, Job(number, keys, folder=str(number), **facts))
@@ -176,7 +176,7 @@ def test_the_page_of_a_sweep_shows_the_text_and_obeys_nothing_in_it(sweeps):
             assert not STEERING.search(made), text
             assert not re.search(r"<(b|script|em|s|blockquote|ul)\b", made), text
             assert set(re.findall(r"<strong>(.*?)</strong>", made)) <= {"best"}, text
-            ours = r"#s\d|\d+/report\.html|figures/results\.png|data:image/png"
+            ours = r"#s\d|\d+/report\.html|figures/\w+\.png|data:image/png"
             assert not re.search(rf'(src|href)="(?!{ours})', made), text
             cells = [html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", made)]
             assert visible(" ".join(text.split())) in cells, text

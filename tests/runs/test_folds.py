@@ -176,7 +176,7 @@ def test_a_fold_that_fails_is_said_and_the_others_count(folds, kind, code):
     broken = ("+callbacks.b._target_=breaks.InFold", "+callbacks.b.fold=1")
     done, (found,) = folds("folds=3", *broken, f"+callbacks.b.kind={kind}")
     assert done.returncode == code
-    left = {"error": (3, 2, 20), "interrupt": (2, 1, 10)}[kind]
+    left = {"error": (3, 2, 20), "interrupt": (3, 1, 10)}[kind]
     assert (found["folds"], found["finished"], found["pooled"]["examples"]) == left
     text = f"{left[1]} of {left[0]} folds finished, {left[2]} records, each tested once"
     assert text in done.stdout

@@ -33,7 +33,7 @@ def records(folder):
 
 @pytest.fixture(scope="module")
 def grid(warm, tmp_path_factory):
-    """The folder and the process of a sweep of two cells and two depths, one of which fails."""
+    """The folder and the process of a sweep of two cells and two depths."""
     folder = tmp_path_factory.mktemp("grid")
     done = warm.run(SEQPIPE, *TINY, "-m", "cell=rnn,lstm", "depth=1,2", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -41,7 +41,7 @@ def grid(warm, tmp_path_factory):
 
 
 def test_a_sweep_is_one_run_with_a_child_for_each_job(grid):
-    folder, _ = grid
+    folder, done = grid
     client, (parent,), children = records(folder)
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     names = {"rnn depth=1", "rnn depth=2", "lstm depth=1", "lstm depth=2"}
@@ -54,7 +54,13 @@ def test_a_sweep_is_one_run_with_a_child_for_each_job(grid):
     best = min(run.data.metrics["best/val/mse"] for run in children)
     assert parent.data.metrics["best/val/mse"] == pytest.approx(best)
     files = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert {"comparison.html", "comparison.md", "figures", "sweep.json"} <= files
+    assert {"comparison.html", "comparison.csv", "comparison.json", "sweep.json"} <= files
+    figures = {file.path for file in client.list_artifacts(parent.info.run_id, "figures")}
+    assert figures == {"figures/results.png", "figures/parallel_coordinates.png"}
+    again = parent.data.tags["best.command"]
+    assert f"again:      {again}" == done.stdout.splitlines()[-1]
+    (chosen,) = [run for run in children if run.data.tags["command"] == again]
+    assert chosen.data.metrics["best/val/mse"] == pytest.approx(best)
     assert parent.info.end_time >= max(run.info.end_time for run in children)
 
 

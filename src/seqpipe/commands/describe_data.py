@@ -14,7 +14,6 @@ from seqpipe.data.summary import Row, Summary, summary_of
 from seqpipe.errors import ConfigError
 from seqpipe.report.data import draw_data, write_data
 from seqpipe.runs import artifacts
-from seqpipe.runs.identity import command
 from seqpipe.runs.load_data import load_data
 from seqpipe.runs.summary import as_lines
 from seqpipe.runs.training_run import RunResult
@@ -55,7 +54,7 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     rows = {
         "folder": str(folder),
         "mlflow run": recorded,
-        "to train": command(replace(launch, command="train")),
+        "to train": replace(launch, command="train").command_line,
     }
     return RunResult({}, math.nan, folder, tracker.run_id, as_lines(rows))
 

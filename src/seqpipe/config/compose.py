@@ -1,5 +1,6 @@
 """Overrides to a checked configuration; `Launch`, how a run was started."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,12 @@ class Launch:
     name: str = ""
     parent: tuple[str, str] | None = None
     checked: bool = False
+
+    @property
+    def command_line(self) -> str:
+        """The command that repeats the run, quoted for a shell."""
+        word = () if self.command == "train" else (self.command,)
+        return shlex.join(["python", "-m", "seqpipe", *word, *self.flags, *self.overrides])
 
 
 def compose(

@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from seqpipe.report.best_jobs import Best, best_in_a_sentence, best_lines, bests_of
 from seqpipe.report.clipping_comparison import draw_clipping
 from seqpipe.report.figures import LONGEST_TITLE, VALID, figure, plain, save
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.fold_comparison import (
-    FOLD,
     FoldGroup,
+    best_fold_command,
     best_in_words,
     fold_sections,
-    mean_and_spread,
     repeats_of_folds,
 )
 from seqpipe.report.gradient_comparison import draw_gradients
@@ -29,8 +29,10 @@ from seqpipe.report.markdown import (
 )
 from seqpipe.report.mean_comparison import draw_means
 from seqpipe.report.page import sections, write_page
-from seqpipe.report.sweep_jobs import FINISHED, SEED, Job, by_setting, differing, setting
-from seqpipe.rules import is_of_one_class
+from seqpipe.report.parallel_coordinates import draw_parallel
+from seqpipe.report.spread import CONFIDENCE, interval, mean_and_deviation
+from seqpipe.report.sweep_jobs import FINISHED, FOLD, SEED, Job, differing, setting
+from seqpipe.report.sweep_table import repeated, tested_metrics
 
 # The comparisons an experiment may end in: each draws into figures/ and returns findings.
 FIGURES: Mapping[str, Callable[..., list[Finding]]] = {
@@ -64,39 +66,49 @@ def write_comparison(
     """
     assert jobs, "a comparison of something"
     findings = [] if ends_in is None else FIGURES[ends_in](folder, jobs, **(options or {}))
-    best = frozenset[int]() if folds else best_of(jobs)
-    in_short = [_in_short(jobs, best), *best_in_words(folds)]
+    bests = [] if folds else bests_of(jobs)
+    best = frozenset(one.job.number for one in bests)
+    in_short = [_in_short(jobs, bests), *best_in_words(folds)]
     parts = [heading(_title(jobs), 1), code(command, "sh"), " ".join(in_short)]
+    parts += _again(repeating_best(jobs, folds))
     parts += fold_sections(folds)
     parts += sections(folder, findings)
     parts += [heading("Jobs"), table(list(_rows(jobs, best)))]
     repeats = list(repeats_of_folds(folds) if folds else _repeats(jobs))
     if repeats:
-        text = "Mean and standard deviation over the seeds of the jobs that finished."
+        text = "Mean and standard deviation over the seeds of the jobs that finished"
+        text += f", and the {CONFIDENCE:.0%} confidence interval of the mean (Student's t)."
         parts += [heading("Repeats"), text, table(repeats)]
     drawn = None if findings else _draw_results(folder, jobs, best)
     if drawn is not None:
         text = "The result of each job." if folds else ""
         text = text or "The result of each job; the best has a filled dot."
         parts += [heading("Results"), text, picture(drawn.relative_to(folder))]
+    parallel = draw_parallel(folder, jobs, best)
+    if parallel is not None:
+        text = "A line for each job that finished, dark for good results; the red one is the best."
+        parts += [heading("Parallel coordinates"), text, picture(parallel.relative_to(folder))]
     return write_page(folder / "comparison", parts)
 
 
-def best_of(jobs: Sequence[Job]) -> frozenset[int]:
-    """Numbers of the jobs with the best monitored value, chosen on the validation split.
+def repeating_best(jobs: Sequence[Job], folds: Sequence[FoldGroup] = ()) -> Mapping[str, str]:
+    """The best jobs in words, each with the command that repeats it; empty for a single job.
 
-    Values on different validation or test data, or of different metrics, cannot be compared: each
-    has its own best.
+    Args:
+        jobs: of a sweep.
+        folds: the jobs by everything but their fold; of them a best setting is repeated as a whole.
     """
-    best: dict[tuple[str, str], Job] = {}
-    for job in jobs:
-        if job.status != FINISHED or not math.isfinite(job.monitored):
-            continue
-        key = (job.monitor, job.judged_on)
-        sign = 1 if job.mode == "max" else -1
-        if key not in best or sign * job.monitored > sign * best[key].monitored:
-            best[key] = job
-    return frozenset(job.number for job in best.values())
+    if folds:
+        return best_fold_command(folds)
+    finished = sum(job.status == FINISHED for job in jobs)
+    found = best_lines(bests_of(jobs), differing(jobs)) if finished > 1 else {}
+    return {name: command for name, command in found.items() if command}
+
+
+def _again(commands: Mapping[str, str]) -> Iterator[str]:
+    for name, command in commands.items():
+        yield f"Again, {in_code(name)}:"
+        yield code(command, "sh")
 
 
 def _title(jobs: Sequence[Job]) -> str:
@@ -107,17 +119,13 @@ def _title(jobs: Sequence[Job]) -> str:
     return f"{name}: {count}" if name else count.capitalize()
 
 
-def _in_short(jobs: Sequence[Job], best: frozenset[int]) -> str:
+def _in_short(jobs: Sequence[Job], bests: Sequence[Best]) -> str:
     finished = sum(job.status == FINISHED for job in jobs)
     counted = f"All {finished}" if finished == len(jobs) else f"{finished} of {len(jobs)}"
     text = "The one job finished." if finished == len(jobs) == 1 else f"{counted} jobs finished."
-    keys = differing(jobs)
-    if len(best) == 1 and finished > 1:
-        job = next(job for job in jobs if job.number in best)
-        name = f"job {job.number}" if not keys else in_code(setting(job, keys))
-        text += f" By {in_code(job.kept)}, {number(job.monitored)}, {name} is the best"
-        text += f"; its test result is {number(job.result)}." if job.judged else "."
-    elif len(best) > 1:
+    if len(bests) == 1 and finished > 1:
+        text += f" {best_in_a_sentence(bests[0], differing(jobs))}"
+    elif len(bests) > 1:
         text += " Jobs with different data or a different monitored metric cannot be compared: "
         text += "each group has its own best job, chosen on the validation split."
     return text
@@ -125,7 +133,7 @@ def _in_short(jobs: Sequence[Job], best: frozenset[int]) -> str:
 
 def _rows(jobs: Sequence[Job], best: frozenset[int]) -> Iterator[Row]:
     keys, monitors = differing(jobs), {job.kept for job in jobs if job.metrics}
-    tests = _tests(jobs)
+    tests = tested_metrics(jobs)
     failed = any(job.message for job in jobs)
     has_baselines = any(job.best_baseline for job in jobs)
     for job in jobs:
@@ -156,25 +164,19 @@ def _link(job: Job) -> str:
     return link(job.folder, f"{job.folder}/report.html") if job.metrics else job.folder
 
 
-def _tests(jobs: Sequence[Job]) -> list[str]:
-    """The test's metrics, without those of each class."""
-    names = {name for job in jobs for name in job.metrics}
-    return sorted(n for n in names if n.startswith("test/") and not is_of_one_class(n))
-
-
 def _repeats(jobs: Sequence[Job]) -> Iterator[Row]:
     """A row for each setting that was run with several seeds."""
     keys = [key for key in differing(jobs) if key != SEED]
-    repeated = [job for job in jobs if job.status == FINISHED and SEED in job.overrides]
-    groups = by_setting(repeated, keys)
-    if all(len(group) < 2 for group in groups.values()):
-        return
-    names = dict.fromkeys([job.kept for job in jobs if job.metrics] + _tests(jobs))
-    for values, group in groups.items():
+    names = dict.fromkeys([job.kept for job in jobs if job.metrics] + tested_metrics(jobs))
+    with_interval = {name for job in jobs for name in (job.kept, job.judged)}
+    for values, group in repeated(jobs).items():
         row: dict[str, object] = dict(zip(keys, values, strict=True))
         row["seeds"] = len(group)
         for name in names:
-            row[name] = mean_and_spread([j.metrics[name] for j in group if name in j.metrics])
+            measured = [job.metrics[name] for job in group if name in job.metrics]
+            row[name] = mean_and_deviation(measured)
+            if name in with_interval:
+                row[f"{name} {CONFIDENCE:.0%} interval"] = interval(measured)
         yield row
 
 

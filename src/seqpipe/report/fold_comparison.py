@@ -1,6 +1,7 @@
 """The folds of a sweep: the answers of all of them pooled, and their mean and spread."""
 
 import math
+import shlex
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,9 +10,10 @@ from pathlib import Path
 from seqpipe.files import write_json
 from seqpipe.report.findings import Row
 from seqpipe.report.markdown import escaped, heading, in_code, number, table
+from seqpipe.report.spread import CONFIDENCE, mean_and_deviation
 from seqpipe.report.sweep_jobs import (
-    CONFIDENCE,
     FINISHED,
+    FOLD,
     SEED,
     Job,
     best_of_baselines,
@@ -19,7 +21,6 @@ from seqpipe.report.sweep_jobs import (
     setting,
 )
 
-FOLD = "fold"  # jobs that differ in nothing else are folds
 _EXPLAINED = (
     "Pooled: all records that were tested, each in the fold that was not trained on it, with a "
     "bootstrap interval over the records. Over folds: mean and standard deviation of the test. The "
@@ -138,7 +139,7 @@ class FoldGroup:
                     ends = (number(of[name]) for of in (self.pooled.low, self.pooled.high))
                     row[f"{CONFIDENCE:.0%} interval"] = " to ".join(ends)
             if not self.tests_single_records:
-                row["over folds"] = mean_and_spread(self.values(name))
+                row["over folds"] = mean_and_deviation(self.values(name))
             if best_baseline:
                 row["best baseline"] = best_baseline if name == self.judged else ""
             yield row
@@ -154,17 +155,6 @@ def group_folds(jobs: Sequence[Job]) -> list[FoldGroup]:
     return [FoldGroup(group) for group in groups.values()]
 
 
-def mean_and_spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation: `0.91 ± 0.02`."""
-    if not values:
-        return ""
-    if not all(map(math.isfinite, values)):
-        return "not finite"
-    if len(values) == 1:
-        return number(values[0])
-    return f"{number(statistics.fmean(values))} ± {statistics.stdev(values):.2g}"
-
-
 def best_group(groups: Sequence[FoldGroup]) -> FoldGroup | None:
     """The group with the best mean on the validation splits; None where nothing is compared.
 
@@ -176,6 +166,17 @@ def best_group(groups: Sequence[FoldGroup]) -> FoldGroup | None:
         return None
     sign = 1 if whole[0].jobs[0].mode == "max" else -1
     return max(whole, key=lambda group: sign * group.monitored)
+
+
+def best_fold_command(groups: Sequence[FoldGroup]) -> dict[str, str]:
+    """The best of several groups, and the command that trains all of its folds; or nothing."""
+    best = best_group(groups)
+    if best is None:
+        return {}
+    job = best.jobs[0]
+    words = [word for word in shlex.split(job.command) if not word.startswith(f"{FOLD}=")]
+    name = f"{setting(job, keys_of(groups))}, mean of {job.kept} {number(best.monitored)}"
+    return {name: shlex.join(words)} if words else {}
 
 
 def fold_sections(groups: Sequence[FoldGroup]) -> list[str]:
@@ -214,7 +215,7 @@ def repeats_of_folds(groups: Sequence[FoldGroup]) -> Iterator[Row]:
         for name in repeated[0].metrics:
             pooled = [group.pooled.metrics[name] for group in repeated
                       if group.pooled is not None and name in group.pooled.metrics]  # fmt: skip
-            row[name] = mean_and_spread(pooled)
+            row[name] = mean_and_deviation(pooled)
         yield row
 
 

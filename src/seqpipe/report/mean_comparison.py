@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from seqpipe.report.figures import GREY, LONGEST_TITLE, TRAIN, VALID, figure, plain, save
 from seqpipe.report.findings import Finding, Row
 from seqpipe.report.markdown import number
+from seqpipe.report.spread import CONFIDENCE, half_width, interval
 from seqpipe.report.sweep_jobs import (
-    CONFIDENCE,
     FINISHED,
     SEED,
     Job,
@@ -58,19 +58,6 @@ class Repeated:
     def half_width(self) -> float:
         """Half of the interval of the mean, see `half_width`."""
         return half_width(self.values)
-
-
-def half_width(values: Sequence[float]) -> float:
-    """Half of the 95 % confidence interval of a mean, by Student's t; NaN for a single value.
-
-    Source: Student (1908): t_{n-1} s / sqrt(n), for values that are normally distributed.
-    """
-    if len(values) < 2:
-        return math.nan
-    from scipy.stats import t  # takes half a second
-
-    quantile = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
-    return quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 
 @dataclass(frozen=True)
@@ -193,17 +180,12 @@ def _rows(panel: Panel) -> list[Row]:
     for one in panel.settings:
         row: dict[str, object] = {"on": panel.title, "metric": panel.judged, "setting": one.name}
         row |= {"seeds": len(one.values), "mean": number(one.mean)}
-        row[f"{CONFIDENCE:.0%} interval"] = _interval(one)
+        row[f"{CONFIDENCE:.0%} interval"] = interval(one.values)
         if panel.baseline:
             name, value = panel.baseline
             row["best baseline"] = f"{number(value)} ({name})"
         rows.append(row | {"parameters": one.jobs[0].size})
     return rows
-
-
-def _interval(one: Repeated) -> str:
-    half = one.half_width
-    return "" if math.isnan(half) else f"{number(one.mean - half)} to {number(one.mean + half)}"
 
 
 def _draw(path: Path, panels: Sequence[Panel], units: Mapping[str, str]) -> Path:

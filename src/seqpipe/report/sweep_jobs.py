@@ -19,9 +19,8 @@ from seqpipe.rules import best_of
 
 BASELINE = "baseline"
 """Metrics of the baselines of a run are named `baseline/<name>/<metric>`."""
-CONFIDENCE = 0.95
-"""Level of the intervals in comparisons."""
 SEED = "seed"  # jobs that differ in nothing else are repeats
+FOLD = "fold"  # jobs that differ in nothing else are folds
 NOTES = "jobs"  # folder of the notes, below that of the sweep
 RUNNING, FINISHED, REFUSED, FAILED = "not finished", "finished", "refused", "failed"
 PRUNED, NOT_STARTED = "pruned", "not started"
@@ -45,6 +44,7 @@ class Job:
         mode: `min` or `max`, what is better.
         judged_on: a hash of the validation and test data; jobs that share it can be compared.
         run_id: of its run in the store; empty where it has none.
+        command: repeats it alone when typed in a shell.
         metrics: the numbers of metrics.json.
     """
 
@@ -58,6 +58,7 @@ class Job:
     mode: str = "min"
     judged_on: str = ""
     run_id: str = ""
+    command: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property

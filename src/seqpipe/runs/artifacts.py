@@ -137,7 +137,7 @@ def write_page(run: TrainingRun, title: str, found: Sequence[Finding], **more: A
     write_report(
         run.folder,
         title=title,
-        command=identity.command(run.launch),
+        command=run.launch.command_line,
         data={"data": run.data.description, **digests, **run.module.task.signatures},
         model=summary.model_rows(run),
         metrics=run.metrics,

@@ -17,7 +17,8 @@ from seqpipe.inference.load import load_model
 from seqpipe.inference.model_format import LOGGED
 from seqpipe.records import read_arrays
 from seqpipe.report.fold_comparison import FoldGroup, Pooled
-from seqpipe.report.sweep_jobs import CONFIDENCE, Job
+from seqpipe.report.spread import CONFIDENCE
+from seqpipe.report.sweep_jobs import Job
 from seqpipe.runs.identity import partial_setting
 from seqpipe.runs.saved_model import FOLDER
 from seqpipe.runs.training_run import TrainingRun

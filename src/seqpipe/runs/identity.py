@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,6 @@ from seqpipe.tracking.provenance import environment_tags
 STAGES = {"train": "train", "valid": "val", "test": "test"}
 """The name of each split in metrics."""
 _IN_THE_NAME = ("data", "cell", "hidden_size", "depth", "bidirectional", "experiment", "sweep")
-
-
-def command(launch: Launch) -> str:
-    """The command that repeats the run, quoted for a shell."""
-    word = () if launch.command == "train" else (launch.command,)
-    return shlex.join(["python", "-m", "seqpipe", *word, *launch.flags, *launch.overrides])
 
 
 def run_name(cfg: DictConfig, launch: Launch) -> str:
@@ -66,7 +59,7 @@ def start_facts(
     name = launch.choices.get("data", "data")
     tags = {
         "data": name,
-        "command": command(launch),
+        "command": launch.command_line,
         "trains": "yes" if launch.command == "train" else "no",
         "folder": str(folder),
         **environment_tags(launch.root),

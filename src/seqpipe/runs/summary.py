@@ -12,7 +12,6 @@ from torch import nn
 from seqpipe.console import PlainConsole
 from seqpipe.nn.recurrent import RecurrentStack, recurrent_stacks
 from seqpipe.rules import is_of_one_class
-from seqpipe.runs.identity import command
 from seqpipe.runs.training_run import TrainingRun
 from seqpipe.training.freezing import trained_count
 
@@ -147,7 +146,7 @@ def closing_lines(run: TrainingRun) -> str:
         "threads": run.threads.line,
         "folder": str(run.folder),
         **_record(run),
-        "again": command(run.launch),
+        "again": run.launch.command_line,
     }
     advice = run.module.flow.advice()
     if run.compared is not None:

@@ -7,9 +7,9 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
@@ -18,19 +18,32 @@ from seqpipe.config.compose import Launch
 from seqpipe.config.sweep_plan import overrides_by_key
 from seqpipe.console import PlainConsole
 from seqpipe.errors import ConfigError, DataError, first_line
-from seqpipe.report.comparison import best_of, write_comparison
-from seqpipe.report.fold_comparison import FoldGroup, group_folds, keys_of, write_folds
+from seqpipe.report.best_jobs import best_of, bests_of
+from seqpipe.report.comparison import repeating_best, write_comparison
+from seqpipe.report.findings import Row
+from seqpipe.report.fold_comparison import (
+    FoldGroup,
+    best_group,
+    group_folds,
+    keys_of,
+    write_folds,
+)
 from seqpipe.report.markdown import columns_of
+from seqpipe.report.run_files import write_rows
+from seqpipe.report.spread import spread_of
 from seqpipe.report.sweep_jobs import (
     FAILED,
     FINISHED,
+    NOT_STARTED,
     PRUNED,
     REFUSED,
+    RUNNING,
     Job,
     forget_jobs,
     note_job,
     read_jobs,
 )
+from seqpipe.report.sweep_table import job_table, seed_table
 from seqpipe.runs.sweep_record import StartedSweep
 from seqpipe.tracking.base import Status
 
@@ -83,13 +96,13 @@ def noted(sweep: Path | None, number: int, cfg: DictConfig, launch: Launch) -> I
         return
     overrides = overrides_by_key(launch.overrides)
     monitor, mode = (str(OmegaConf.select(cfg, f"task.{key}")) for key in ("monitor", "mode"))
-    job, started = Job(number, overrides, monitor=monitor, mode=mode), time.monotonic()
+    job = Job(number, overrides, monitor=monitor, mode=mode, command=launch.command_line)
+    started = time.monotonic()
     note_job(sweep, job)
     try:
         yield ended
-    except Exception as error:
-        message = first_line(error)
-        status = REFUSED if isinstance(error, (ConfigError, DataError)) else FAILED
+    except BaseException as error:
+        status, message = _end_of(error)
         folder = launch.output_dir
         left = _below(sweep, folder) if folder.is_dir() and any(folder.iterdir()) else ""
         seconds = time.monotonic() - started
@@ -101,22 +114,32 @@ def noted(sweep: Path | None, number: int, cfg: DictConfig, launch: Launch) -> I
     note_job(sweep, replace(job, status=FINISHED, seconds=time.monotonic() - started))
 
 
+def _end_of(error: BaseException) -> tuple[str, str]:
+    """The status of a job that an exception ended, and its reason."""
+    if isinstance(error, (ConfigError, DataError)):
+        return REFUSED, first_line(error)
+    return (FAILED, first_line(error)) if isinstance(error, Exception) else (RUNNING, "interrupted")
+
+
 def _below(sweep: Path, folder: Path) -> str:
     """The path relative to the sweep's folder; unchanged for a folder elsewhere."""
     inside = folder.is_relative_to(sweep)
     return (folder.relative_to(sweep) if inside else folder).as_posix()
 
 
-class Compared(NamedTuple):
+@dataclass(frozen=True)
+class Compared:
     """The comparison of a sweep.
 
     Args:
         page: None if no job left anything.
         folds: the jobs by everything but their fold; none without folds.
+        best: the best jobs in words, each with the command that repeats it.
     """
 
     page: Path | None
     folds: Sequence[FoldGroup] = ()
+    best: Mapping[str, str] = field(default_factory=dict)
 
 
 def end_sweep(
@@ -134,19 +157,53 @@ def end_sweep(
         the page and the folds; without a page everything that was written is removed.
     """
     jobs = read_jobs(sweep.folder)
-    if not any(job.folder or job.status == FINISHED for job in jobs):
+    if not (any(job.status == FINISHED for job in jobs) or sweep.left_anything()):
         forget_jobs(sweep.folder)
         sweep.discard()
         return Compared(None)
+    jobs = with_unstarted(jobs, sweep.record.jobs or ())
     good = all(job.status in (FINISHED, PRUNED) for job in jobs)
     status: Status = "KILLED" if interrupted else ("FINISHED" if good else "FAILED")
+    tables, tags, compared = dict[str, Sequence[Row]](), dict[str, str](), None
     try:
         compared = _compare(sweep, jobs, figure, options)
-    except BaseException:
-        sweep.end("KILLED" if interrupted else "FAILED", numbers_of(jobs), {})
-        raise
-    sweep.end(status, numbers_of(jobs), {})
-    return compared
+        tables = write_tables(sweep.folder, jobs)
+        if compared.best:
+            tags["best.command"] = "\n".join(compared.best.values())
+            tags["best"] = "\n".join(compared.best)
+        return compared
+    finally:
+        numbers = numbers_of(jobs, () if compared is None else compared.folds)
+        sweep.end(status if compared else "FAILED", numbers, tags, tables)
+
+
+def with_unstarted(jobs: Sequence[Job], planned: Sequence[Mapping[str, str]]) -> list[Job]:
+    """The jobs of a sweep, and those that were planned and never started.
+
+    Args:
+        jobs: that left a note.
+        planned: the overrides of each job of the sweep.
+    """
+    started = {job.number for job in jobs}
+    missing = [
+        Job(number, overrides, status=NOT_STARTED)
+        for number, overrides in enumerate(planned)
+        if number not in started
+    ]
+    return sorted([*jobs, *missing], key=lambda job: job.number)
+
+
+def write_tables(folder: Path, jobs: Sequence[Job]) -> dict[str, Sequence[Row]]:
+    """Writes comparison.csv, and seeds.csv where seeds are repeated.
+
+    Returns:
+        their rows, by the name of the table.
+    """
+    made = {"comparison": job_table(jobs, best_of(jobs)), "seeds": seed_table(jobs)}
+    tables: dict[str, Sequence[Row]] = {name: rows for name, rows in made.items() if rows}
+    for name, rows in tables.items():
+        write_rows(folder / f"{name}.csv", rows)
+    return tables
 
 
 def _compare(
@@ -160,18 +217,32 @@ def _compare(
         write_folds(folder, folds)
     how: dict[str, Any] = {"ends_in": figure, "options": options}
     written = write_comparison(folder, jobs, command=sweep.record.command, folds=folds, **how)
-    return Compared(written.with_suffix(".html"), folds)
+    return Compared(written.with_suffix(".html"), folds, repeating_best(jobs, folds))
 
 
-def numbers_of(jobs: Sequence[Job]) -> dict[str, float]:
+def numbers_of(jobs: Sequence[Job], folds: Sequence[FoldGroup] = ()) -> dict[str, float]:
     """The counts of the jobs of a sweep, and the result of the best of them.
 
-    The result is there only where all jobs can be compared, see `best_of`.
+    The result is there only where all jobs can be compared, see `bests_of`. Over several seeds, the
+    mean of the best setting is there too, with its spread; of folds, the pooled result of the best
+    setting, or of the only one.
     """
     counts = Counter(job.status for job in jobs)
-    numbers = {"sweep/jobs": float(len(jobs)), "sweep/finished": float(counts[FINISHED])}
-    numbers["sweep/failed"] = float(counts[FAILED] + counts[REFUSED])
-    best = [job for job in jobs if job.number in best_of(jobs)]
-    if len(best) == 1:
-        numbers |= {name: best[0].metrics[name] for name in (best[0].kept, best[0].judged)}
+    numbers = {"sweep/jobs": float(len(jobs))}
+    numbers |= {f"sweep/{status}": float(counts[status]) for status in (FINISHED, FAILED)}
+    numbers["sweep/failed"] += counts[REFUSED]
+    if folds:
+        best_folds = folds[0] if len(folds) == 1 else best_group(folds)
+        pooled = None if best_folds is None else best_folds.pooled
+        metrics = {} if pooled is None else pooled.metrics
+        return numbers | {f"pooled/{name}": value for name, value in metrics.items()}
+    bests = bests_of(jobs)
+    if len(bests) != 1:
+        return numbers
+    (best,) = bests
+    for name in dict.fromkeys((best.job.kept, best.job.judged)):
+        numbers[name] = best.job.metrics[name]
+        if len(best.repeats) > 1:
+            spread = spread_of(best.values(name))._asdict()
+            numbers |= {f"seeds/{name}/{part}": value for part, value in spread.items()}
     return numbers

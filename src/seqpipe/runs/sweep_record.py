@@ -20,7 +20,8 @@ from seqpipe.errors import first_line
 from seqpipe.files import write_json
 from seqpipe.records import BadRecordError, read_json
 from seqpipe.report.sweep_jobs import NOTES, Job, setting
-from seqpipe.tracking.base import Status, Tracker
+from seqpipe.tracking.base import Row, Status, Tracker
+from seqpipe.tracking.journal import UNSENT
 
 log = logging.getLogger(__name__)
 
@@ -106,22 +107,38 @@ class StartedSweep:
     tracker: Tracker = field(default_factory=Tracker)
     _lock: FileLock | None = None
 
-    def end(self, status: Status, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    def end(
+        self,
+        status: Status,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        tables: Mapping[str, Sequence[Row]] | None = None,
+    ) -> None:
         """Records the results of the sweep, its files, and then its status.
 
         Args:
             status: of the parent run.
             metrics: the numbers of the jobs, and of the best of them.
             tags: other facts.
+            tables: by their names.
         """
         self.tracker.log_metrics(metrics, step=0)
         self.tracker.set_tags(tags)
+        for name, rows in (tables or {}).items():
+            self.tracker.log_table(name, rows)
         for path in sorted([*self.folder.glob("*"), *(self.folder / _PICTURES).glob("*")]):
             if path.is_file() and not path.name.startswith("."):
                 below = path.parent != self.folder
                 self.tracker.log_artifact(path, _PICTURES if below else "")
         self.tracker.end(status)
         self._release()
+
+    def left_anything(self) -> bool:
+        """True if a job has written a file, beside its note."""
+        own = {FILE, _LOCK, _OF_HYDRA, NOTES, UNSENT}
+        entries = (path for path in self.folder.iterdir() if path.name not in own)
+        files = (file for entry in entries for file in (entry, *entry.rglob("*")))
+        return any(file.is_file() for file in files)
 
     def discard(self) -> None:
         """Removes what was written at the start: no job left anything."""
