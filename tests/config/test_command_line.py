@@ -118,7 +118,7 @@ def test_a_wrong_name_or_value_or_a_request_for_help_does_not_import_torch(forke
             "optim, scheduler, averaging, callbacks, logger, diagnostics, seed, folds, fold, "
             "hidden_size, match_parameters, match_parameters_count, depth, bidirectional, "
             "dropout, input_dropout, output_dropout, locked_dropout, activation_penalty, "
-            "temporal_activation_penalty, weight_noise, init_range, preflight, baselines, "
+            "temporal_activation_penalty, weight_noise, init_range, freeze, preflight, baselines, "
             "resume, trainer, data",
         ),
         (
