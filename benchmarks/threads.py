@@ -20,9 +20,10 @@ import torch
 from measuring import Row, in_turns, noise, parser_of, ratio, report
 
 from seqpipe.config.compose import Launch, compose
+from seqpipe.processes import THREAD_VARIABLES, usable_cores
 from seqpipe.runs.checked_module import build_checked_module
 from seqpipe.runs.load_data import load_data
-from seqpipe.runs.threads import VARIABLES, Threads, choose_threads, usable_cores
+from seqpipe.runs.threads import Threads, choose_threads
 
 CASES = {
     "small": ["data=digits", "hidden_size=64", "bidirectional=true"],  # (B, T, H) = (32, 8, 64)
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
     parser.add_argument("--pairs", type=int, default=5)
     arguments = parser.parse_args()
-    for name in VARIABLES:
+    for name in THREAD_VARIABLES:
         os.environ.pop(name, None)  # or there would be nothing to choose
     for reason in noise():
         print(f"not a quiet machine: {reason}")

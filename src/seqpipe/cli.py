@@ -48,11 +48,13 @@ from seqpipe.config.nested_groups import with_slashes
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.signatures import import_targets
 from seqpipe.config.sweep_callback import Comparison
+from seqpipe.config.sweep_keys import take_sweep_keys
 from seqpipe.config.sweep_plan import TO_BE_REMOVED, SweepPlan, plan_of
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.processes import ignore_stale_ranks, is_launched, rank, starting_children
 from seqpipe.signals import ENDING_SIGNALS, raise_on_signals, signal_handlers
 from seqpipe.terminal import (
+    FAILED,
     INTERRUPTED,
     WRONG_INPUT,
     end_on_closed_pipe,
@@ -143,6 +145,7 @@ def _run_panel_command(command: str, words: list[str]) -> int:
         else:
             with _sweeping(prepared.plan if command == TRAIN else None, typed):
                 run_hydra()
+                jobs.read_notes()  # here: those of jobs that leave nothing are removed
     except OSError as error:  # those of a job are caught in it: this one is of its folder
         if error.filename is None:
             raise
@@ -217,9 +220,10 @@ def _hydra_deletion(word: str, nulls: Collection[str]) -> list[str]:
 
 
 class _Jobs:
-    """Runs the jobs of a command, and remembers the exit codes of those that failed.
+    """Runs the jobs of a command, and knows the exit codes of those that failed.
 
-    Hydra reports a failed job only after all others, and forgets further ones.
+    Those of a sweep that trains are read from the notes of its jobs, which may have run in other
+    processes; of others they are remembered, as Hydra reports a failed job only after all others.
 
     Args:
         command: train, describe or replay.
@@ -235,6 +239,7 @@ class _Jobs:
     def run(self, cfg: DictConfig) -> float:
         """Runs one job, prints its result, and returns the monitored value to the sweeper."""
         self.count += 1
+        take_sweep_keys(cfg)
         launch = launch_of_job(sys.argv[1:], self.command, self.file)
         try:
             result = _run_job(cfg, launch)
@@ -249,6 +254,17 @@ class _Jobs:
             place = f"run {job_number() + 1} of {self.runs_of_folds}, fold {cfg.data.fold}"
             print_text(f"{place}: {result.line}" if self.runs_of_folds else result.summary)
         return result.monitored
+
+    def read_notes(self) -> None:
+        """Reads how the jobs of the sweep ended, if this command was one that trains."""
+        from seqpipe.report.sweep_jobs import REFUSED, differing, read_jobs
+
+        sweep = Comparison.started if self.command == TRAIN else None
+        if sweep is not None and (jobs := read_jobs(sweep.folder)):
+            keys, codes = differing(jobs), {REFUSED: WRONG_INPUT}
+            failed = [job for job in jobs if job.failed]
+            self.count = len(jobs)
+            self.failed = [(job.title(keys), codes.get(job.status, FAILED)) for job in failed]
 
     def exit_code(self) -> int:
         """The exit code of the first job that failed; of a sweep it also prints their names."""
@@ -284,6 +300,7 @@ def _run_job(cfg: DictConfig, launch: Launch) -> "RunResult":
         result = run(cfg, launch)
         ended.folder, ended.judged_on = result.output_dir, result.judged_on
         ended.run_id = result.run_id
+        ended.line = result.line
     return result
 
 

@@ -1,4 +1,4 @@
-"""Escapes control characters in text of the user's data before it is shown."""
+"""Text as it is shown: control characters of the user's data escaped, times in words."""
 
 import logging
 import re
@@ -17,6 +17,16 @@ def visible(text: str) -> str:
     \x1b[31mred
     """
     return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def duration(seconds: float) -> str:
+    """A time for people: 8 s, 2 min 5 s, 3 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 class PlainFormatter(logging.Formatter):

@@ -1,4 +1,4 @@
-"""Processes of one training: their rank, and stale environment variables of launchers.
+"""Processes of one training, and those of a sweep: ranks, cores, variables of launchers.
 
 Lightning reads RANK, LOCAL_RANK and WORLD_SIZE wherever they come from: a single process that
 inherits LOCAL_RANK=1 would train silently as the second one, and write nothing.
@@ -12,6 +12,9 @@ from typing import Any
 
 from seqpipe.errors import ConfigError
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+WORKERS = "SEQPIPE_WORKERS"
+"""The variable with the number of workers of a sweep that share the cores of this machine."""
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 _STARTED_BY = "SEQPIPE_STARTED_BY"  # id of the process of ours that started this one
 _PLACES = ("MASTER_ADDR", "MASTER_PORT")
@@ -146,3 +149,24 @@ def _is_first(name: str) -> bool:
 def _ignored(names: list[str], why: str) -> str | None:
     shown = ", ".join(f"{name}={os.environ.pop(name)}" for name in names)
     return f"{shown} in the environment: ignored, since {why}" if shown else None
+
+
+def usable_cores() -> int:
+    """The number of cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # of Linux
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def workers_of_machine() -> int:
+    """The number of workers of a sweep among which the cores are divided; 1 without a sweep."""
+    value = os.environ.get(WORKERS, "")
+    return max(1, int(value)) if value.isdecimal() else 1
+
+
+def leave_terminal() -> None:
+    """Makes this process a session of its own: Ctrl-C does not reach it, and it reads nothing."""
+    with contextlib.suppress(AttributeError, OSError):  # Windows; it has one already
+        os.setsid()
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)

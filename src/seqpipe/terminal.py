@@ -13,6 +13,7 @@ from seqpipe.display import visible
 from seqpipe.errors import ConfigError, DataError, RecordError, SeqpipeError, resource_message
 from seqpipe.signals import ENDING_SIGNALS
 
+PROGRAM = "seqpipe: "  # what messages start with
 WRONG_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 
@@ -117,7 +118,7 @@ def end_on_closed_pipe() -> None:
 
 def print_error(message: object) -> None:
     """Prints a line on stderr, after the name of the program."""
-    print(f"seqpipe: {visible(str(message))}", file=sys.stderr)
+    print(f"{PROGRAM}{visible(str(message))}", file=sys.stderr)
 
 
 def open_closed_streams() -> None:

@@ -57,7 +57,7 @@ for node in nodes:  # the folder of a job is made by Hydra, and its mode we set 
     del node["overrides"]["hydra"], node["runtime"]["output_dir"]
 assert nodes[0] == nodes[1]
 with open_dict(whole):
-    del whole["hydra"]
+    del whole["hydra"], whole["workers"]  # of a sweep
 assert cfg == whole
 """
 
@@ -206,9 +206,10 @@ def test_a_sweep_prints_one_line_and_one_result_for_each_job(command):
     done = command("-m", "cell=rnn,gru", "depth=2", body=body)
     assert done.code == 0
     assert done.err.splitlines() == [
-        "Launching 2 jobs locally",
-        "\t#0 : cell=rnn depth=2",
-        "\t#1 : cell=gru depth=2",
+        "#0 (cell=rnn)",
+        "sweep: 1 of 2 jobs done, about 0 s left",
+        "#1 (cell=gru)",
+        "sweep: 2 of 2 jobs done",
     ]
     name = next(part.split("/")[2] for part in done.left if part.startswith("outputs/sweeps/"))
     assert done.out.splitlines() == [

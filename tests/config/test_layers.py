@@ -12,6 +12,8 @@ MAY_IMPORT = {
     "pyfunc": {"tracking", "inference", "errors"},
     "cli": {
         "commands",
+        "launchers",
+        "report",
         "runs",
         "config",
         "processes",
@@ -27,6 +29,10 @@ MAY_IMPORT = {
         *("onnx", "tasks", "models", "data", "nn", "config", "rules", "records", "processes"),
         *("terminal", "signals", "targets", "console", "display", "files", "collector", "errors"),
         "allocator",
+    },
+    "launchers": {
+        *("report", "config", "data", "processes", "terminal", "signals", "display", "collector"),
+        "errors",
     },
     "api": {"runs", "inference", "records", "errors"},
     "runs": {

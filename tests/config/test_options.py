@@ -13,7 +13,7 @@ from seqpipe.build import instantiate
 from seqpipe.config.compose import compose
 from seqpipe.config.config_view import Tree
 from seqpipe.config.paths import conf_dir
-from seqpipe.config.schema import ADDED, DATA_TARGET, GROUPS, PANEL
+from seqpipe.config.schema import ADDED, DATA_TARGET, GROUPS, MAY_BE_NULL, OF_SWEEPS, PANEL
 from seqpipe.config.signatures import found_target, signature_of
 from seqpipe.config.validate import rule_at, rule_for
 from seqpipe.errors import ConfigError
@@ -24,7 +24,8 @@ FILES = sorted(CONF.rglob("*/*.yaml"))
 OPTIONS = [
     f"{file.parent.relative_to(CONF).as_posix()}={file.stem}"
     for file in FILES
-    if file.parent.name not in ("stack", "hydra", "_base")
+    if file.parent.name not in ("stack", "_base")
+    and file.relative_to(CONF).parts[0] not in ("hydra", "launcher")  # of sweeps, not of a run
 ]
 READ_ANY_FILE = (
     *("table", "pairs", "lines", "labelled_lines", "class_folders"),
@@ -157,8 +158,8 @@ def test_the_annotations_of_a_class_can_be_read(target):
 def test_the_panel_and_the_groups_are_those_of_the_primary_config():
     primary = yaml.safe_load((CONF / "config.yaml").read_text())
     groups = {key for entry in primary["defaults"] if entry != "_self_" for key in entry}
-    assert groups - {"hydra", "experiment", "sweep"} == set(GROUPS)
-    assert set(primary) - {"defaults", *GROUPS} == set(PANEL)
+    assert groups - {"hydra", *MAY_BE_NULL} == set(GROUPS)
+    assert set(primary) - {"defaults", *GROUPS} == {*PANEL, *OF_SWEEPS}
 
 
 def test_a_record_from_before_a_key_existed_gets_its_value():

@@ -216,7 +216,7 @@ def test_the_plugins_of_hydra_have_these_names(plugin):
     assert get_class(getattr(hydra_internals, plugin))
     group = plugin.removeprefix("BASIC_").lower()
     loader = hydra_internals.config_loader(conf_dir(), [])
-    cfg = loader.load_configuration("config", [], RunMode.RUN)
+    cfg = loader.load_configuration("config", [f"hydra/{group}=basic"], RunMode.RUN)
     assert cfg.hydra[group]._target_ == getattr(hydra_internals, plugin)
 
 

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
 
 from seqpipe.build import build_data, build_model, build_module, build_task
-from seqpipe.runs.threads import usable_cores
+from seqpipe.processes import usable_cores
 
 pytestmark = pytest.mark.slow
 

@@ -28,7 +28,7 @@ LONG = RunLength(math.inf, math.inf)
 @pytest.fixture
 def machine(monkeypatch) -> None:
     """Four cores, and a user who set nothing."""
-    for name in threads.VARIABLES:
+    for name in threads.THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(threads, "usable_cores", lambda: 4)
 
@@ -90,7 +90,7 @@ def test_the_fastest_number_is_used_recorded_and_said(launch, measures, capsys):
     saved = torch.load(checkpoint(result.output_dir), weights_only=True)
     assert [process["threads"] for process in saved["seqpipe"]["processes"]] == [4]
     assert torch.get_num_threads() == before
-    assert threads.VARIABLES[0] not in os.environ
+    assert threads.THREAD_VARIABLES[0] not in os.environ
 
 
 def test_on_many_cores_half_of_them_is_measured_too(tmp_path, measures, monkeypatch):

@@ -17,6 +17,7 @@ from seqpipe.config.loader import Composed, Loader, in_quotes, parse
 from seqpipe.config.nested_groups import with_dots, with_slashes
 from seqpipe.config.paths import shadowed
 from seqpipe.config.sweep_callback import comparison_problems
+from seqpipe.config.sweep_keys import launcher_problems
 from seqpipe.config.sweep_plan import CommonParams
 from seqpipe.config.swept import merge_overrides, params_of, values_of
 from seqpipe.config.unused_keys import unread_problems
@@ -193,6 +194,10 @@ def check(
         settings = settings_of_folds(composed, parsed)
         parsed += of_first_fold(settings)
         composed = loader.compose([o for o in parsed if not o.is_sweep_override()], unreadable)
+    if not names_only:
+        is_sweep = sweep or composed.is_sweep or settings is not None
+        taken = composed.of_sweep
+        problems += launcher_problems(composed.hydra, taken, parsed, sweep=is_sweep)
     unread = [loader.unreadable_problem(each, composed.cfg) for each in unreadable.values()]
     problems = [*unread, *problems]
     common = None

@@ -11,6 +11,7 @@ from seqpipe.config.compose import Launch
 from seqpipe.config.hydra_internals import BASIC_LAUNCHER, flags_parser
 from seqpipe.config.loader import choices_of
 from seqpipe.config.nested_groups import with_dots
+from seqpipe.config.sweep_keys import OURS, of_job
 from seqpipe.config.sweep_plan import TO_BE_REMOVED
 
 _SWEEP_KEYS = (
@@ -28,7 +29,7 @@ def launch_of_job(argv: list[str], command: str, file: str | None) -> Launch:
         file: see `Launch`.
     """
     config = HydraConfig.get()
-    typed = [o for o in config.overrides.task if not o.endswith(f"={TO_BE_REMOVED}")]
+    typed = [o for o in of_job(config.overrides.task) if not o.endswith(f"={TO_BE_REMOVED}")]
     return Launch(
         Path(config.runtime.output_dir),
         Path(config.runtime.cwd),
@@ -56,7 +57,7 @@ def job_number() -> int:
 def job_name() -> str:
     """The number of the job and what was typed for it: `#2 (cell=gru optim.lr=0.1)`."""
     config, number = HydraConfig.get(), job_number()
-    return f"#{number} ({' '.join(map(with_dots, config.overrides.task))})"
+    return f"#{number} ({' '.join(map(with_dots, of_job(config.overrides.task)))})"
 
 
 def sweep_folder(launch: Launch) -> tuple[Path | None, int]:
@@ -68,8 +69,9 @@ def sweep_folder(launch: Launch) -> tuple[Path | None, int]:
 
 
 def has_own_process() -> bool:
-    """True if a launcher runs each job in a process; it recognises a failure by the exception."""
-    return bool(HydraConfig.get().launcher.get("_target_") != BASIC_LAUNCHER)
+    """True if a launcher of others runs each job; it recognises a failure by the exception."""
+    target = str(HydraConfig.get().launcher.get("_target_"))
+    return target != BASIC_LAUNCHER and not target.startswith(OURS)
 
 
 def arguments_of_job(argv: list[str]) -> list[str]:
@@ -80,7 +82,7 @@ def arguments_of_job(argv: list[str]) -> list[str]:
     config, whole = HydraConfig.get(), cast(DictConfig, HydraConfig.instance().cfg)
     with read_write(whole.hydra):  # Lightning takes hydra.run.dir from here
         whole.hydra.run.dir = config.runtime.output_dir
-    typed = config.overrides.task
+    typed = of_job(config.overrides.task)
     return [*_config_flags(argv), *typed, *_hydra_overrides(), "hydra.mode=RUN"]
 
 

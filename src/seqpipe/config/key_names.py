@@ -13,6 +13,7 @@ from seqpipe.config.schema import (
     FORMER_KEYS,
     GIVEN_BY_THE_RUN,
     GROUPS,
+    OF_SWEEPS,
     PANEL,
     READ_BY_THE_RUN,
 )
@@ -184,7 +185,7 @@ def _unknown(tree: Tree, parent: str, name: str, key: str) -> str:
     if not parent and name in FORMER_KEYS:
         return f"is a command now; allowed: {FORMER_KEYS[name]}"
     if not parent:
-        allowed: list[str] = [*PANEL, *GROUPS]
+        allowed: list[str] = [*PANEL, *OF_SWEEPS, *GROUPS]
     elif parent == "data":
         names = dict.fromkeys([*_DATA_NAMES, *tree.written["data"]])
         allowed = [n for n in names if n != name or f"data.{n}" in knobs]

@@ -32,6 +32,7 @@ from seqpipe.config.key_names import deletable, unknown_key
 from seqpipe.config.nested_groups import with_dots
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import GROUPS, MAY_BE_NULL
+from seqpipe.config.sweep_keys import LAUNCHER, take_sweep_keys
 from seqpipe.config.validate import rule_at
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import Problem, shown
@@ -55,6 +56,7 @@ class Composed(NamedTuple):
             value cannot be read.
         nulls: keys that held null and were removed, which Hydra itself refuses.
         loader: Hydra's loader that composed it.
+        of_sweep: the keys about how the jobs of a sweep are started, which cfg has not.
     """
 
     cfg: DictConfig
@@ -64,6 +66,7 @@ class Composed(NamedTuple):
     refused: frozenset[str]
     nulls: frozenset[str]
     loader: ConfigLoader
+    of_sweep: dict[str, object]
 
     @property
     def is_sweep(self) -> bool:
@@ -92,11 +95,11 @@ class Composed(NamedTuple):
 
 
 def choices_of(hydra: Any) -> dict[str, str]:
-    """The option chosen in each group, from Hydra's own node; groups without one are left out."""
+    """The option chosen in each group of a job, from Hydra's own node; others are left out."""
     return {
         str(group): str(option)
         for group, option in hydra.runtime.choices.items()
-        if option is not None and str(group).split("/")[0] != "hydra"
+        if option is not None and str(group).split("/")[0] not in ("hydra", LAUNCHER)
     }
 
 
@@ -285,10 +288,12 @@ class Loader:
         hydra = cfg.hydra
         with open_dict(cfg):
             del cfg["hydra"]
+        of_sweep = take_sweep_keys(cfg)
         settle(cfg)
         hydra.overrides.task = [str(override.input_line) for override in overrides]
         sets = frozenset(refused), frozenset(nulls)
-        return Composed(cfg, choices_of(hydra), hydra, problems, *sets, self.hydra_loader)
+        found = (cfg, choices_of(hydra), hydra, problems, *sets)
+        return Composed(*found, self.hydra_loader, of_sweep)
 
     def _compose_groups(self, lines: tuple[str, ...]) -> DictConfig:
         """Compose the options chosen; a sweep does so once for each set of options."""

@@ -23,6 +23,7 @@ PANEL = (
     *("activation_penalty", "temporal_activation_penalty"),
     *("weight_noise", "init_range", "freeze", "resume", "preflight", "baselines"),
 )
+OF_SWEEPS = ("workers",)  # keys of the panel about how the jobs of a sweep are started
 GROUPS = (
     *("data", "architecture", "task", "cell", "optim", "scheduler"),
     *("averaging", "trainer", "callbacks", "logger", "diagnostics"),
@@ -47,7 +48,7 @@ ADDED: dict[str, Any] = {
 }
 FOLDS = ("folds", "fold")  # keys of the panel and of data that may be missing, which is null
 CAN_BE_NONE = ("cell", "averaging")  # groups whose option `none` makes nothing
-MAY_BE_NULL = ("experiment", "sweep")  # groups without a node of their own
+MAY_BE_NULL = ("experiment", "sweep", "launcher")  # groups without a node of their own
 DATA_TARGET = "seqpipe.data.dataset.SequenceData"  # what takes the data node
 
 # Parameters that only the run can know: in YAML they would be accepted and then replaced.
@@ -112,6 +113,7 @@ BATCHES = either(whole(1), real("(0, 1]"), null())
 # pattern that fits a dotted key decides; a star fits any part, dots included.
 RULES: dict[str, Rule] = {
     "seed": SEED,
+    "workers": either(whole(1), null()),
     "match_parameters": either(whole(1), null()),
     "match_parameters_count": choice("recurrent", "all"),
     "weight_noise": real("[0, inf)"),

@@ -7,6 +7,7 @@ from seqpipe.config.config_view import Param, flat_params
 from seqpipe.config.hydra_internals import BASIC_SWEEPER, grid_jobs
 from seqpipe.config.loader import Composed, parse
 from seqpipe.config.nested_groups import with_dots
+from seqpipe.config.sweep_keys import of_job
 from seqpipe.config.swept import merge_overrides, params_of
 
 TO_BE_REMOVED = "to_be_removed"
@@ -74,5 +75,5 @@ def plan_of(common: CommonParams, overrides: Sequence[str]) -> SweepPlan:
 
 def overrides_by_key(lines: Sequence[str]) -> dict[str, str]:
     """The overrides of a job, key by key, as they are typed."""
-    typed = [with_dots(line) for line in lines if not line.endswith(f"={TO_BE_REMOVED}")]
+    typed = [with_dots(line) for line in of_job(lines) if not line.endswith(f"={TO_BE_REMOVED}")]
     return {key: value for key, _, value in (line.lstrip("+").partition("=") for line in typed)}

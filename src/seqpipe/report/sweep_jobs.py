@@ -6,7 +6,7 @@ end matters.
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class Job:
         judged_on: a hash of the validation and test data; jobs that share it can be compared.
         run_id: of its run in the store; empty where it has none.
         command: repeats it alone when typed in a shell.
+        line: its result in one line; empty where there is none.
         metrics: the numbers of metrics.json.
     """
 
@@ -59,7 +60,18 @@ class Job:
     judged_on: str = ""
     run_id: str = ""
     command: str = ""
+    line: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def title(self, keys: Collection[str]) -> str:
+        """Return `#2 (cell=gru optim.lr=0.1)`: its number, and its values of these keys."""
+        pairs = (f"{key}={value}" for key, value in self.overrides.items() if key in keys)
+        return f"#{self.number} ({' '.join(pairs)})"
+
+    @property
+    def failed(self) -> bool:
+        """True if it has no result though it was started: it failed, or its process died."""
+        return self.status in (RUNNING, REFUSED, FAILED)
 
     @property
     def monitored(self) -> float:
@@ -141,19 +153,32 @@ def note_job(sweep: Path, job: Job) -> None:
 
 def read_jobs(sweep: Path) -> list[Job]:
     """The jobs of a sweep in the order of their numbers, each with its metrics."""
-    jobs = []
-    for path in (sweep / NOTES).glob("*.json"):
-        known = json.loads(path.read_text(encoding="utf-8"))
-        seconds = math.nan if known["seconds"] is None else known["seconds"]
-        whole = known["folder"] and known["status"] == FINISHED
-        metrics = _metrics(sweep / known["folder"]) if whole else {}
-        jobs.append(Job(**{**known, "seconds": seconds, "metrics": metrics}))
+    jobs = [_read(sweep, path) for path in (sweep / NOTES).glob("*.json")]
     return sorted(jobs, key=lambda job: job.number)
 
 
+def read_job(sweep: Path, number: int) -> Job | None:
+    """One job of a sweep; None if it has no note."""
+    path = sweep / NOTES / f"{number}.json"
+    return _read(sweep, path) if path.is_file() else None
+
+
+def _read(sweep: Path, path: Path) -> Job:
+    known = json.loads(path.read_text(encoding="utf-8"))
+    seconds = math.nan if known["seconds"] is None else known["seconds"]
+    whole = known["folder"] and known["status"] == FINISHED
+    metrics = _metrics(sweep / known["folder"]) if whole else {}
+    return Job(**{**known, "seconds": seconds, "metrics": metrics})
+
+
+def log_of_job(sweep: Path, number: int) -> Path:
+    """The file with all that a job printed, where it ran in a process of its own."""
+    return sweep / NOTES / f"{number}.log"
+
+
 def forget_jobs(sweep: Path) -> None:
-    """Removes the notes of a sweep, and their folder."""
-    for path in (sweep / NOTES).glob("*.json"):
+    """Removes the notes of a sweep with their logs, and their folder."""
+    for path in (sweep / NOTES).glob("*.*"):
         path.unlink()
     if (sweep / NOTES).is_dir():
         (sweep / NOTES).rmdir()

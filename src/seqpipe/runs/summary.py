@@ -10,6 +10,7 @@ from rich.table import Table
 from torch import nn
 
 from seqpipe.console import PlainConsole
+from seqpipe.display import duration
 from seqpipe.nn.recurrent import RecurrentStack, recurrent_stacks
 from seqpipe.rules import is_of_one_class
 from seqpipe.runs.training_run import TrainingRun
@@ -112,16 +113,6 @@ def _trained(run: TrainingRun) -> str:
     """`1,290 trained`; empty where nothing is frozen."""
     count = run.trained_parameters
     return "" if count == run.parameters else f"{count:,} trained"
-
-
-def duration(seconds: float) -> str:
-    """A time for people: 8 s, 2 min 5 s, 3 h 10 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _baselines(run: TrainingRun) -> dict[str, str]:

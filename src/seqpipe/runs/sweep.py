@@ -73,11 +73,13 @@ class Ended:
         folder: of the run.
         judged_on: a hash of its validation and test data.
         run_id: in the store; None where it has none.
+        line: its result in one line.
     """
 
     folder: Path
     judged_on: str = ""
     run_id: str | None = None
+    line: str = ""
 
 
 @contextlib.contextmanager
@@ -110,7 +112,7 @@ def noted(sweep: Path | None, number: int, cfg: DictConfig, launch: Launch) -> I
         raise
     monitor = str(OmegaConf.select(cfg, "task.monitor"))  # the one that was chosen
     job = replace(job, monitor=monitor, folder=_below(sweep, ended.folder))
-    job = replace(job, judged_on=ended.judged_on, run_id=ended.run_id or "")
+    job = replace(job, judged_on=ended.judged_on, run_id=ended.run_id or "", line=ended.line)
     note_job(sweep, replace(job, status=FINISHED, seconds=time.monotonic() - started))
 
 

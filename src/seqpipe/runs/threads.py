@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from omegaconf import DictConfig
 
+from seqpipe.processes import THREAD_VARIABLES, usable_cores, workers_of_machine
 from seqpipe.runs.load_data import Loaded
 from seqpipe.runs.resume import seconds_of
 from seqpipe.runs.step_times import RunLength, step_times
@@ -23,7 +24,6 @@ from seqpipe.training.module import SequenceModule
 
 log = logging.getLogger(__name__)
 
-VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 GAIN = 0.9
 """More threads are chosen if a step takes at most this share of its time with fewer."""
 HALF_FROM = 5  # cores; from here on half of them is a candidate, as two threads may share a core
@@ -65,10 +65,12 @@ def choose_threads(
         module: before its first update; it and the random state stay as they are.
         rerun: the number of the run that is repeated; None: this is none, or it is not recorded.
     """
-    cores, trainer = usable_cores(), loaded.trainer
+    workers, trainer = workers_of_machine(), loaded.trainer
+    cores = max(1, usable_cores() // workers)
     typed = cfg.trainer.get("threads", "auto")
     resumed = () if loaded.resumed is None else loaded.resumed.threads
-    set_by_user = [name for name in VARIABLES if os.environ.get(name)]
+    # A worker has them from the sweep, unless the user had set them.
+    set_by_user = [name for name in THREAD_VARIABLES if workers == 1 and os.environ.get(name)]
     if rerun is not None:
         chosen = Threads(rerun, cores, "of the rerun")
     elif typed != "auto":
@@ -79,6 +81,8 @@ def choose_threads(
         return Threads(torch.get_num_threads(), cores, set_by_user[0])
     elif trainer.num_devices > 1:
         return _shared(cores, trainer.num_devices)
+    elif workers > 1 and cores == 1:
+        return Threads(1, cores, f"{workers} workers share the cores")
     elif trainer.strategy.root_device.type != "cpu":
         return _as_torch(cores, f"the model computes on {trainer.strategy.root_device.type}")
     elif cfg.trainer.get("deterministic", False):
@@ -92,22 +96,16 @@ def choose_threads(
 @contextlib.contextmanager
 def computing_with(threads: Threads) -> Iterator[None]:
     """Computes with this number of threads in the block, and in processes that it starts."""
-    count, variable = torch.get_num_threads(), os.environ.get(VARIABLES[0])
+    count, variable = torch.get_num_threads(), os.environ.get(THREAD_VARIABLES[0])
     torch.set_num_threads(threads.count)
-    os.environ[VARIABLES[0]] = str(threads.count)  # Lightning would set another number
+    os.environ[THREAD_VARIABLES[0]] = str(threads.count)  # Lightning would set another number
     try:
         yield
     finally:
         torch.set_num_threads(count)
-        os.environ.pop(VARIABLES[0])
+        os.environ.pop(THREAD_VARIABLES[0])
         if variable is not None:
-            os.environ[VARIABLES[0]] = variable
-
-
-def usable_cores() -> int:
-    """The number of cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # of Linux
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+            os.environ[THREAD_VARIABLES[0]] = variable
 
 
 def fastest(seconds: Mapping[int, Sequence[float]]) -> int:

@@ -1,0 +1,61 @@
+"""Keys and groups about how the jobs of a sweep are started: they are no part of a job."""
+
+from collections.abc import Iterator, Sequence
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, open_dict
+
+from seqpipe.config.nested_groups import with_dots
+from seqpipe.config.schema import OF_SWEEPS, RULES
+from seqpipe.rules import Problem
+
+LAUNCHER, WORKERS = "launcher", "workers"
+BASIC = "basic"  # the launcher of jobs one after another
+OURS = "hydra_plugins.seqpipe_launchers."
+"""Launchers whose jobs return a value in any case; others recognise a failure by an exception."""
+_WITH_M = "allowed: with -m, or leave it out"
+
+
+def take_sweep_keys(cfg: DictConfig) -> dict[str, object]:
+    """Remove the keys from a composed configuration. Returns them with their values."""
+    with open_dict(cfg):
+        return {key: cfg.pop(key) for key in OF_SWEEPS if key in cfg}
+
+
+def of_job(overrides: Sequence[str]) -> list[str]:
+    """The overrides that say what the job is."""
+    names = (LAUNCHER, *OF_SWEEPS)
+    return [one for one in overrides if one.lstrip("+~").partition("=")[0] not in names]
+
+
+def launcher_problems(
+    hydra: DictConfig, taken: dict[str, object], typed: Sequence[Override], *, sweep: bool
+) -> Iterator[str]:
+    """Yield what is wrong with the launcher of a command and its workers.
+
+    Args:
+        hydra: its own node of the composed configuration.
+        taken: see `take_sweep_keys`.
+        typed: overrides of the command line.
+        sweep: whether the command starts several jobs.
+    """
+    for override in typed:
+        if override.key_or_group in (LAUNCHER, *OF_SWEEPS) and override.is_sweep_override():
+            text = "the jobs of one sweep are started in one way; allowed: one value"
+            yield f"{with_dots(str(override.input_line))}: {text}"
+            return
+    launcher, workers = str(hydra.runtime.choices.get(LAUNCHER)), taken.get(WORKERS)
+    if fault := RULES[WORKERS].fault(workers):
+        yield str(Problem(WORKERS, workers, fault))
+        return
+    ours = str(hydra.launcher.get("_target_")).startswith(OURS)
+    if not sweep:
+        text = f"is about the jobs of a sweep, and this is one run; {_WITH_M}"
+        yield from [f"{LAUNCHER}={launcher}: {text}"] if launcher != BASIC else []
+        yield from [f"{WORKERS}={workers}: {text}"] if workers is not None else []
+    elif workers not in (None, 1) and launcher == BASIC:
+        text = "launcher=basic runs one job after another"
+        yield f"{WORKERS}={workers}: {text}; allowed: launcher=joblib, or leave it out"
+    elif workers is not None and not ours:
+        text = "hydra/launcher has options of its own; allowed: leave it out"
+        yield f"{WORKERS}={workers}: {text}, or launcher=joblib"

@@ -1,0 +1,1 @@
+"""The jobs of a sweep in processes: one queue, the workers that run them, the progress."""
