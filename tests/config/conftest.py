@@ -18,8 +18,8 @@ def run(cfg, launch):
 {body}
     summary = f"ran {{launch.choices['cell']}} {{cfg.depth}}"
     return SimpleNamespace(
-        summary=summary, monitored=0.5, output_dir=launch.output_dir, judged_on="", run_id=None
-        summary=summary, monitored=0.5, output_dir=launch.output_dir, judged_on="", line="ran"
+        summary=summary, monitored=0.5, output_dir=launch.output_dir, judged_on="",
+        run_id=None, line="ran",
     )
 
 fake = types.ModuleType("seqpipe.commands.train")

@@ -181,12 +181,7 @@ def check(
     of_hydra = [str(o.input_line) for o in parsed if o.is_hydra_override()]
     parsed = [o for o in parsed if not o.is_hydra_override()]
     loader = Loader(config_dirs, of_hydra, config_name)
-    problems = [*shadowed(loader.user_dirs())]
-    problems += [
-        f"{line}: names no folder; allowed: {line}outputs/runs/my_run"
-        for line in of_hydra
-        if line in ("hydra.run.dir=", "hydra.sweep.dir=")
-    ]
+    problems = [*shadowed(loader.user_dirs()), *_nameless(of_hydra)]
     sweeping = [o for o in parsed if o.is_sweep_override()]
     composed = loader.compose([o for o in parsed if not o.is_sweep_override()], unreadable)
     settings = None
@@ -194,10 +189,9 @@ def check(
         settings = settings_of_folds(composed, parsed)
         parsed += of_first_fold(settings)
         composed = loader.compose([o for o in parsed if not o.is_sweep_override()], unreadable)
+    is_sweep = sweep or composed.is_sweep or settings is not None
     if not names_only:
-        is_sweep = sweep or composed.is_sweep or settings is not None
-        taken = composed.of_sweep
-        problems += launcher_problems(composed.hydra, taken, parsed, sweep=is_sweep)
+        problems += launcher_problems(composed.hydra, composed.of_sweep, parsed, sweep=is_sweep)
     unread = [loader.unreadable_problem(each, composed.cfg) for each in unreadable.values()]
     problems = [*unread, *problems]
     common = None
@@ -218,6 +212,13 @@ def check(
     jobs = [[*fixed, *swept] for fixed, swept in _jobs(loader, composed, parsed)]
     folds = FoldSweep(settings, tuple(loader.compose(job, unreadable).cfg for job in jobs))
     return Checked(composed, problems, folds, common)
+
+
+def _nameless(of_hydra: Sequence[str]) -> Iterator[str]:
+    """A folder without a name, in overrides of Hydra's own keys."""
+    for line in of_hydra:
+        if line in ("hydra.run.dir=", "hydra.sweep.dir="):
+            yield f"{line}: names no folder; allowed: {line}outputs/runs/my_run"
 
 
 def _several(override: Override) -> str:
