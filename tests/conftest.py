@@ -14,18 +14,17 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MPLB
 import pytest
 import torch
 from hypothesis import settings
-from jaxtyping import install_import_hook
 from pytorch_lightning import Callback
 
 import prepared
+import shapes
 from forking import EVERYTHING, Forking
 
 pytest_plugins = ["refusals"]
 os.fsync = lambda number: None  # a test does not wait for the disk
 torch.set_num_threads(1)  # the workers of pytest-xdist share the cores
 gc.set_threshold(1_000_000)  # while tests are imported and collected: little is garbage
-# Before they are imported: from here on `Float[Tensor, "B T_x D"]` is true or the test fails.
-install_import_hook(["seqpipe.nn", "seqpipe.models"], "beartype.beartype")
+shapes.check(["seqpipe.nn", "seqpipe.models"])  # before they are imported
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SEQPIPE_SHARED", REPOSITORY.parent / "shared"))

@@ -28,9 +28,13 @@ import seqpipe.tracking.mlflow, seqpipe.tracking.pyfunc, seqpipe.tracking.servin
 from seqpipe.config.commandline import check
 prepared.compose_once(pytest.MonkeyPatch())
 prepared.copy_tables(pytest.MonkeyPatch(), pathlib.Path({pipes!r}, "mlflow.db"))
+prepared.leave_figures_white(pytest.MonkeyPatch())
 check([])
 """
-"""Imports of all that trains, records and predicts; the default configuration is composed."""
+"""Imports of all that trains, records and predicts; the default configuration is composed.
+
+The figures of a run are white, those of a comparison are not.
+"""
 
 _PROGRAM = """
 import atexit, gc, json, os, signal, socket, sys, threading
@@ -63,7 +67,9 @@ os.chdir(order["cwd"])
 os.environ.clear()
 os.environ.update(order["env"])
 sys.stdin = open(0, closefd=False)
-signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run with nohup
+# Also where the tests run with nohup or in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.argv = ["-c", *order["arguments"]]
 code = 0
 try:

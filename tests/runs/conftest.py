@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig
-from PIL import Image
 
+import prepared
 from reader_files import overrides_of
 from seqpipe.build import build_data
 from seqpipe.commands import describe_data, replay
@@ -59,25 +59,6 @@ SMALL = [
 ]
 
 
-# Where it is called -> the file that it draws. A small training takes less time than its figures.
-FIGURES = {
-    "seqpipe.runs.artifacts.draw_curves": "learning_curves",
-    "seqpipe.report.classes.draw_confusion": "confusion_matrix",
-    "seqpipe.diagnostics.probe_findings.draw_profiles": "gradient_through_time",
-    "seqpipe.diagnostics.probe_findings.draw_over_training": "gradient_over_training",
-    "seqpipe.diagnostics.probe_findings.draw_cells": "inside_the_cells",
-    "seqpipe.diagnostics.free_running.draw_positions": "loss_by_position",
-}
-
-
-def _white(name: str, folder: Path, *data: Any, **options: Any) -> Path:
-    """In place of a figure: a white picture."""
-    path = folder / "figures" / f"{name}.png"
-    path.parent.mkdir(exist_ok=True)
-    Image.new("RGB", (8, 8), "white").save(path)
-    return path
-
-
 @pytest.fixture(scope="session", autouse=True)
 def stores_made_fast(tables_made_once: None) -> None:
     """Every store of this folder has copied tables, but for those of other processes."""
@@ -103,8 +84,8 @@ def launch_in() -> Callable[..., RunResult]:
         cfg, choices = compose(typed)
         launch = Launch(root / "runs" / folder, root, choices, tuple(typed), **how)
         with pytest.MonkeyPatch.context() as patch:
-            for place, name in ({} if painted else FIGURES).items():
-                patch.setattr(place, functools.partial(_white, name))
+            if not painted:
+                prepared.leave_figures_white(patch)
             return RUN[launch.command](cfg, launch)
 
     return start
