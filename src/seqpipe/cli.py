@@ -35,6 +35,7 @@ from seqpipe.config.compose import Launch
 from seqpipe.config.config_view import Tree
 from seqpipe.config.folds import FoldSweep
 from seqpipe.config.hydra_job import (
+    TASK,
     arguments_of_job,
     has_own_process,
     is_sweep,
@@ -296,10 +297,11 @@ def _run_job(cfg: DictConfig, launch: Launch) -> "RunResult":
     if folder is not None:
         launch = launch_in_sweep(launch, folder, number)
     alone = arguments_of_job if is_sweep() else None
-    with starting_children(alone), noted(folder, number, cfg, launch) as ended:
+    passed = {} if launch.task is None else {TASK: str(launch.task)}
+    with starting_children(alone, passed), noted(folder, number, cfg, launch) as ended:
         result = run(cfg, launch)
         ended.folder, ended.judged_on = result.output_dir, result.judged_on
-        ended.run_id = result.run_id
+        ended.run_id, ended.pruned = result.run_id, result.pruned
         ended.line = result.line
     return result
 

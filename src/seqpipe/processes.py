@@ -26,12 +26,15 @@ _OF_A_PROCESS = (
 
 
 @contextlib.contextmanager
-def starting_children(arguments: Callable[[list[str]], list[str]] | None) -> Iterator[None]:
+def starting_children(
+    arguments: Callable[[list[str]], list[str]] | None, variables: Mapping[str, str] | None = None
+) -> Iterator[None]:
     """Marks the processes that a training starts in the block, and ends their group after it.
 
     Args:
         arguments: changes the arguments in `sys.argv`, with which Lightning starts the processes;
             None: they stay.
+        variables: more of the environment of these processes.
     """
     if any(name in os.environ for name in RANKS):  # itself a child, of torchrun or of SLURM
         try:
@@ -39,8 +42,10 @@ def starting_children(arguments: Callable[[list[str]], list[str]] | None) -> Ite
         finally:  # else the threads of the group may abort the process as it exits
             _leave_process_group()
         return
-    os.environ[_STARTED_BY] = str(os.getpid())
-    argv, environment = sys.argv, {name: os.environ.get(name) for name in _SET_BY_LIGHTNING}
+    variables = variables or {}
+    names = (*_SET_BY_LIGHTNING, *variables)
+    argv, environment = sys.argv, {name: os.environ.get(name) for name in names}
+    os.environ |= {_STARTED_BY: str(os.getpid()), **variables}
     if arguments is not None:
         sys.argv = [argv[0], *arguments(argv[1:])]
     try:

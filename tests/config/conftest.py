@@ -19,7 +19,7 @@ def run(cfg, launch):
     summary = f"ran {{launch.choices['cell']}} {{cfg.depth}}"
     return SimpleNamespace(
         summary=summary, monitored=0.5, output_dir=launch.output_dir, judged_on="",
-        run_id=None, line="ran",
+        run_id=None, line="ran", pruned=False,
     )
 
 fake = types.ModuleType("seqpipe.commands.train")

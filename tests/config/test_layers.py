@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "runs": {
         *("checks", "build", "report", "diagnostics", "tracking", "training", "inference"),
         *("tasks", "models", "data", "nn", "config", "rules", "records", "processes", "signals"),
-        *("baselines", "targets", "console", "display", "files", "errors"),
+        *("baselines", "targets", "console", "display", "files", "errors", "search"),
     },
     "checks": {
         *("build", "targets", "diagnostics", "tracking", "training", "tasks", "data", "nn"),
@@ -48,6 +48,7 @@ MAY_IMPORT = {
         *("inference", "diagnostics", "targets", "training", "tracking", "tasks", "models", "data"),
         *("nn", "config", "errors"),
     },
+    "search": {"report", "tracking", "data", "config", "files", "errors"},
     "targets": {"tracking", "tasks", "data", "nn", "config", "errors"},
     "report": {"rules", "display", "files", "errors"},
     "diagnostics": {
@@ -75,7 +76,7 @@ MAY_IMPORT = {
     },
     "nn": {"rules", "errors"},
     "distribution": {"config", "_version"},
-    "config": {"rules", "errors"},
+    "config": {"processes", "rules", "errors"},
     "bounds": {"rules", "errors"},
     "rules": {"errors"},
     "records": set(),

@@ -34,6 +34,7 @@ READ_ANY_FILE = (
     *("piano_rolls", "midi", "midi_rolls", "abc", "genbank"),
 )
 RECIPES = ("data", "experiment")
+SEARCHES = ("optuna", "random")
 NEEDS = {
     "cell=none": ["data=digits_flat"],
     **{f"{group}=hub": ["data.source.name=stanfordnlp/imdb"] for group in RECIPES},
@@ -42,6 +43,7 @@ NEEDS = {
     "architecture=one_to_many": ["data=python_docs"],
     "architecture=encoder_decoder": ["data=dates"],
     "sweep=cells": ["cell=rnn", "depth=1"],
+    **{f"sweep={name}": ["optim.lr=0.1", "hidden_size=8", "dropout=0"] for name in SEARCHES},
     **{
         f"experiment/cells={name}": ["experiment=cells"] for name in ("memory", "music", "language")
     },

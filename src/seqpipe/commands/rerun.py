@@ -17,6 +17,7 @@ from seqpipe.rules import best_of, shown
 from seqpipe.runs.find_run import find_run
 from seqpipe.runs.identity import STAGES, hardware_tags
 from seqpipe.runs.load_data import load_data
+from seqpipe.runs.pruning import PRUNED_EPOCH
 from seqpipe.runs.restore_config import restore_run
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.tracking.run_record import RunRecord, read_metrics
@@ -38,6 +39,7 @@ def run(options: Rerun, root: Path) -> Answer:
     """
     found = find_run(options, root, needs="metrics.json")
     before = read_metrics(found.local("metrics.json"))
+    _refuse_pruned(found, before)
     name = found.run_id or str(found.folder)
     tags = {"rerun_of": name}
     own = {"own_code": options.own_code, "own_data": options.own_data}
@@ -85,6 +87,13 @@ def run(options: Rerun, root: Path) -> Answer:
         none = "no recorded setting: this device does not repeat a computation exactly"
         lines += [f"differs:    {text}" for text in differences or [none]]
     return Answer("\n".join(lines), int(bool(different)))
+
+
+def _refuse_pruned(found: RunRecord, before: Numbers) -> None:
+    if (epoch := before.get(PRUNED_EPOCH)) is not None:
+        text = f"its search stopped it after epoch {epoch:.0f}, untested"
+        allowed = f"a run that finished, or {found.tags.get('command', 'its own command')}"
+        raise ConfigError(f"{found.typed}: {text}; allowed: {allowed}")
 
 
 def compare(

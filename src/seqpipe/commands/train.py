@@ -16,6 +16,7 @@ from seqpipe.runs.checked_module import build_checked_module
 from seqpipe.runs.identity import judged_on
 from seqpipe.runs.load_data import Loaded, is_later_fold, load_data
 from seqpipe.runs.observers import build_observers
+from seqpipe.runs.pruning import add_pruning, end_pruned
 from seqpipe.runs.threads import choose_threads, computing_with
 from seqpipe.runs.training_run import RunResult, TrainingRun
 from seqpipe.targets import refusing_callbacks
@@ -67,19 +68,23 @@ def train(
             built = build_observers(cfg, module.model, module.task, data, tracker)
             callbacks = vars(trainer)["callbacks"]
             callbacks[:0] = built  # first: they measure the gradient as the model leaves it
+            pruning = add_pruning(this)
             this.observers = [module, preflight, *(c for c in callbacks if isinstance(c, Observer))]
             fit(this, resumed)
-            test(this)
-            if this.first:
-                folds.write_terms(this)
-                artifacts.keep_results(this)
+            if pruning is not None and pruning.stopped:
+                end_pruned(this)
+            else:
+                test(this)
+                if this.first:
+                    folds.write_terms(this)
+                    artifacts.keep_results(this)
         except BaseException as error:
             if this.first:
                 failure.write_failure_report(this, error)
             raise
     lines, line = summary.closing_lines(this), summary.closing_line(this)
-    hashed = judged_on(cfg, data)
-    return RunResult(this.metrics, this.monitored, folder, tracker.run_id, lines, line, hashed)
+    known = (this.metrics, this.monitored, folder, tracker.run_id, lines, line)
+    return RunResult(*known, judged_on(cfg, data), bool(this.pruned))
 
 
 def fit(run: TrainingRun, resumed: resume.Resumed | None) -> None:

@@ -16,6 +16,8 @@ from seqpipe.config.hydra_internals import BASIC_SWEEPER, action_of, flags_parse
 from seqpipe.config.loader import Composed, Loader, in_quotes, parse
 from seqpipe.config.nested_groups import with_dots, with_slashes
 from seqpipe.config.paths import shadowed
+from seqpipe.config.search_checks import Probed, judging_problems, probes, setting_problems
+from seqpipe.config.search_space import is_search, searched
 from seqpipe.config.sweep_callback import comparison_problems
 from seqpipe.config.sweep_keys import launcher_problems
 from seqpipe.config.sweep_plan import CommonParams
@@ -184,9 +186,9 @@ def check(
     problems = [*shadowed(loader.user_dirs()), *_nameless(of_hydra)]
     sweeping = [o for o in parsed if o.is_sweep_override()]
     composed = loader.compose([o for o in parsed if not o.is_sweep_override()], unreadable)
-    settings = None
-    if each_fold and runs_each_fold(composed, parsed):
-        settings = settings_of_folds(composed, parsed)
+    search = (sweep or composed.is_sweep) and is_search(composed.hydra)
+    settings = _settings_of_folds(composed, parsed, search=search) if each_fold else None
+    if settings is not None:
         parsed += of_first_fold(settings)
         composed = loader.compose([o for o in parsed if not o.is_sweep_override()], unreadable)
     is_sweep = sweep or composed.is_sweep or settings is not None
@@ -197,7 +199,8 @@ def check(
     common = None
     if sweep or composed.is_sweep:
         problems += map(str, comparison_problems(composed.hydra))
-        found, common = _job_problems(loader, composed, parsed, unreadable)
+        of_jobs = _search_problems if search else _job_problems
+        found, common = of_jobs(loader, composed, parsed, unreadable)
         problems += found
     else:
         problems += map(_several, sweeping)
@@ -212,6 +215,17 @@ def check(
     jobs = [[*fixed, *swept] for fixed, swept in _jobs(loader, composed, parsed)]
     folds = FoldSweep(settings, tuple(loader.compose(job, unreadable).cfg for job in jobs))
     return Checked(composed, problems, folds, common)
+
+
+def _settings_of_folds(
+    composed: Composed, parsed: Sequence[Override], *, search: bool
+) -> tuple[str, ...] | None:
+    if not runs_each_fold(composed, parsed):
+        return None
+    if search:
+        text = "a search cannot run all folds of each trial; allowed: null, or also fold=0"
+        raise ConfigError(f"folds={composed.cfg.data.folds}: {text}")
+    return settings_of_folds(composed, parsed)
 
 
 def _nameless(of_hydra: Sequence[str]) -> Iterator[str]:
@@ -302,6 +316,28 @@ def _job_problems(
     return problems, common
 
 
+def _search_problems(
+    loader: Loader, base: Composed, overrides: Sequence[Override], unread: Collection[str]
+) -> tuple[list[str], CommonParams]:
+    """The problems of a search: of its options, and of the values of each key; what jobs share."""
+    common = CommonParams()
+    parser = OverridesParser.create()
+    fixed, swept, space = searched(base.hydra, overrides, loader.hydra_loader, loader.user_dirs())
+    judged = list[tuple[str, str]]()
+    found = Probed(swept, {one.key_or_group for one in overrides})
+    for values in probes(space):
+        job = [*fixed, *parser.parse_overrides(values)]
+        composed = loader.compose(job, unread)
+        problems = _problems(composed, job)
+        found.add(values, problems)
+        if not problems:
+            common.add(composed)
+            task = composed.cfg.task
+            judged.append((str(task.get("monitor")), str(task.get("mode"))))
+    problems = [*map(str, setting_problems(base.hydra)), *found.problems()]
+    return [*problems, *judging_problems(judged)], common
+
+
 def _jobs(
     loader: Loader, base: Composed, overrides: Sequence[Override]
 ) -> Iterator[tuple[list[Override], list[Override]]]:
@@ -312,8 +348,8 @@ def _jobs(
     Raises:
         ConfigError: the values of a key cannot be read, or there are none.
     """
-    fixed, swept = merge_overrides(params_of(base.hydra), overrides, loader.hydra_loader)
-    parser = OverridesParser.create()
+    params, parser = params_of(base.hydra), OverridesParser.create()
+    fixed, swept = merge_overrides(params, overrides, loader.hydra_loader)
     listed = list[list[Override]]()
     for key, override in swept.items():
         if override.is_discrete_sweep():

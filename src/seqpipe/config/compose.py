@@ -27,6 +27,7 @@ class Launch:
         file: of `replay`, the batch that was kept; None for the others.
         name: the name of the run in lists of runs; empty: a description of its model.
         parent: the run in the store that a job of a sweep belongs to, (run id, store), or None.
+        task: of a trial of a search, the file with what its training reports to the study.
         checked: the configuration was validated before Hydra composed it.
     """
 
@@ -41,6 +42,7 @@ class Launch:
     file: str | None = None
     name: str = ""
     parent: tuple[str, str] | None = None
+    task: Path | None = None
     checked: bool = False
 
     @property
@@ -48,6 +50,16 @@ class Launch:
         """The command that repeats the run, quoted for a shell."""
         word = () if self.command == "train" else (self.command,)
         return shlex.join(["python", "-m", "seqpipe", *word, *self.flags, *self.overrides])
+
+
+def task_of_job(sweep: Path, number: int) -> Path:
+    """The file with what the job of a trial reports to its study, if it does.
+
+    Args:
+        sweep: folder of the sweep.
+        number: of the job.
+    """
+    return sweep / "trials" / f"{number}.json"
 
 
 def compose(

@@ -1,5 +1,6 @@
 """The job that Hydra is running: how it was started, and the command line that repeats it alone."""
 
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -7,13 +8,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from seqpipe.config.compose import Launch
+from seqpipe.config.compose import Launch, task_of_job
 from seqpipe.config.hydra_internals import BASIC_LAUNCHER, flags_parser
 from seqpipe.config.loader import choices_of
 from seqpipe.config.nested_groups import with_dots
 from seqpipe.config.sweep_keys import OURS, of_job
 from seqpipe.config.sweep_plan import TO_BE_REMOVED
+from seqpipe.processes import is_child
 
+TASK = "SEQPIPE_TASK"
+"""The variable that names the task of a trial, for the processes that its training starts."""
 _SWEEP_KEYS = (
     *("hydra.mode=", "hydra/sweeper", "hydra/launcher"),
     *("hydra.sweeper", "hydra.launcher", "hydra.sweep."),
@@ -36,12 +40,22 @@ def launch_of_job(argv: list[str], command: str, file: str | None) -> Launch:
         choices_of(config),
         tuple(map(with_dots, typed)),
         Path(config.sweep.dir).name if is_sweep() else None,
-        flags=(*_config_flags(argv), *_hydra_overrides()),
+        flags=flags_of(argv, config),
         command=command,
         file=file,
+        task=_task(),
         # Of a sweep not every job was checked, and a sweeper may choose values of its own.
         checked=not is_sweep(),
     )
+
+
+def _task() -> Path | None:
+    """The file with what the training of a trial reports to its study."""
+    if is_child():
+        return Path(os.environ[TASK]) if TASK in os.environ else None
+    config = HydraConfig.get()
+    path = task_of_job(Path(config.runtime.cwd) / config.sweep.dir, job_number())
+    return path if is_sweep() and path.is_file() else None
 
 
 def is_sweep() -> bool:
@@ -83,7 +97,17 @@ def arguments_of_job(argv: list[str]) -> list[str]:
     with read_write(whole.hydra):  # Lightning takes hydra.run.dir from here
         whole.hydra.run.dir = config.runtime.output_dir
     typed = of_job(config.overrides.task)
-    return [*_config_flags(argv), *typed, *_hydra_overrides(), "hydra.mode=RUN"]
+    return [*_config_flags(argv), *typed, *_hydra_overrides(config), "hydra.mode=RUN"]
+
+
+def flags_of(argv: list[str], hydra: Any) -> tuple[str, ...]:
+    """The flags and options of Hydra that decide what a job runs, besides its overrides.
+
+    Args:
+        argv: the command line.
+        hydra: Hydra's own node.
+    """
+    return (*_config_flags(argv), *_hydra_overrides(hydra))
 
 
 def _config_flags(argv: list[str]) -> list[str]:
@@ -96,7 +120,7 @@ def _config_flags(argv: list[str]) -> list[str]:
     ]
 
 
-def _hydra_overrides() -> list[str]:
+def _hydra_overrides(hydra: Any) -> list[str]:
     """Overrides of Hydra's own keys, without those of sweeps."""
-    overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.hydra)
+    overrides: Any = OmegaConf.to_container(hydra.overrides.hydra)
     return [o for o in overrides if not o.lstrip("+~").startswith(_SWEEP_KEYS)]

@@ -25,7 +25,7 @@ def params_of(hydra: DictConfig) -> dict[str, str]:
     """
     sweeper: Any = OmegaConf.to_container(hydra.sweeper or OmegaConf.create(), resolve=True)
     written = leaves(sweeper.get("params") or {})
-    return {key: shown(value) for key, value in written if key and value is not None}
+    return {key: shown(value) for key, value in written if value not in (None, {})}
 
 
 def merge_overrides(

@@ -30,6 +30,7 @@ from seqpipe.report.markdown import (
 from seqpipe.report.mean_comparison import draw_means
 from seqpipe.report.page import sections, write_page
 from seqpipe.report.parallel_coordinates import draw_parallel
+from seqpipe.report.search_findings import search_findings
 from seqpipe.report.spread import CONFIDENCE, interval, mean_and_deviation
 from seqpipe.report.sweep_jobs import FINISHED, FOLD, SEED, Job, differing, setting
 from seqpipe.report.sweep_table import repeated, tested_metrics
@@ -72,7 +73,7 @@ def write_comparison(
     parts = [heading(_title(jobs), 1), code(command, "sh"), " ".join(in_short)]
     parts += _again(repeating_best(jobs, folds))
     parts += fold_sections(folds)
-    parts += sections(folder, findings)
+    parts += sections(folder, [*search_findings(folder), *findings])
     parts += [heading("Jobs"), table(list(_rows(jobs, best)))]
     repeats = list(repeats_of_folds(folds) if folds else _repeats(jobs))
     if repeats:

@@ -166,7 +166,7 @@ def read_job(sweep: Path, number: int) -> Job | None:
 def _read(sweep: Path, path: Path) -> Job:
     known = json.loads(path.read_text(encoding="utf-8"))
     seconds = math.nan if known["seconds"] is None else known["seconds"]
-    whole = known["folder"] and known["status"] == FINISHED
+    whole = known["folder"] and known["status"] in (FINISHED, PRUNED)
     metrics = _metrics(sweep / known["folder"]) if whole else {}
     return Job(**{**known, "seconds": seconds, "metrics": metrics})
 

@@ -132,7 +132,8 @@ def closing_lines(run: TrainingRun) -> str:
         "data": run.data.description,
         "model": f"{type(model).__name__}, {run.parameters:,} parameters{trained}{kernel}",
         _epoch_label(run): f"{chosen}; trained {run.seconds:.0f} s",
-        "test": _tests_in_words(run),
+        **({"pruned": f"{run.pruned}, not tested"} if run.pruned else {}),
+        **({} if run.pruned else {"test": _tests_in_words(run)}),
         **_baselines(run),
         "threads": run.threads.line,
         "folder": str(run.folder),
@@ -161,7 +162,8 @@ def _record(run: TrainingRun) -> dict[str, str]:
 def closing_line(run: TrainingRun) -> str:
     """The test, the epoch and the time in one line, for one of many runs."""
     chosen = f"{run.monitored_name} {run.monitored:.4g} in epoch {run.chosen.epoch}"
-    return f"test {_tests_in_words(run)}; {chosen}; {duration(run.seconds)}"
+    result = f"pruned {run.pruned}" if run.pruned else f"test {_tests_in_words(run)}"
+    return f"{result}; {chosen}; {duration(run.seconds)}"
 
 
 def _tests_in_words(run: TrainingRun) -> str:

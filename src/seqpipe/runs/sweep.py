@@ -74,12 +74,14 @@ class Ended:
         judged_on: a hash of its validation and test data.
         run_id: in the store; None where it has none.
         line: its result in one line.
+        pruned: whether its search stopped it.
     """
 
     folder: Path
     judged_on: str = ""
     run_id: str | None = None
     line: str = ""
+    pruned: bool = False
 
 
 @contextlib.contextmanager
@@ -113,7 +115,8 @@ def noted(sweep: Path | None, number: int, cfg: DictConfig, launch: Launch) -> I
     monitor = str(OmegaConf.select(cfg, "task.monitor"))  # the one that was chosen
     job = replace(job, monitor=monitor, folder=_below(sweep, ended.folder))
     job = replace(job, judged_on=ended.judged_on, run_id=ended.run_id or "", line=ended.line)
-    note_job(sweep, replace(job, status=FINISHED, seconds=time.monotonic() - started))
+    status = PRUNED if ended.pruned else FINISHED
+    note_job(sweep, replace(job, status=status, seconds=time.monotonic() - started))
 
 
 def _end_of(error: BaseException) -> tuple[str, str]:

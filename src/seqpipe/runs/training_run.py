@@ -36,6 +36,7 @@ class RunResult:
         summary: the lines a person reads at the end.
         line: the same in one line, for one of many runs.
         judged_on: a hash of what was validated and tested, see `identity.judged_on`.
+        pruned: the search that the run belongs to ended it, so it was not tested.
     """
 
     metrics: dict[str, float]
@@ -45,6 +46,7 @@ class RunResult:
     summary: str
     line: str = ""
     judged_on: str = ""
+    pruned: bool = False
 
 
 @dataclass
@@ -68,6 +70,7 @@ class TrainingRun:
             far as they are known.
         seconds: of training.
         compared: the test beside that of the baselines; None where it was not asked for.
+        pruned: when its search stopped it; empty for other runs.
     """
 
     cfg: DictConfig
@@ -83,6 +86,7 @@ class TrainingRun:
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     compared: Comparison | None = None
+    pruned: str = ""
 
     @property
     def first(self) -> bool:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PARENT = "parent"
 """The tag of a run that belongs to another, with the id of that."""
+PRUNED = "pruned"
+"""The tag of a run that its search stopped early, with when that was."""
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 ParamValue = str | int | float | bool | None
 Row = Mapping[str, object]

@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.rules import best_of, is_of_one_class
+from seqpipe.tracking.base import PRUNED
 from seqpipe.tracking.metric_names import decoded
 from seqpipe.tracking.mlflow_internals import SPLIT, artifact_repository, download_file
 from seqpipe.tracking.run_record import RunRecord, is_folder_of, read_run_folder
@@ -167,11 +168,12 @@ class _Store:
         raise ConfigError(f"{typed}: {text}{self._newest()}")
 
     def finished(self) -> Iterator[entities.Run]:
-        """Finished trainings, the newest first."""
+        """Finished trainings, the newest first; without those that their search stopped."""
         for run in self._search("attributes.status = 'FINISHED'"):
             # Up to version 0.1.0 `describe=true` was a parameter of the run.
             trains = run.data.tags.get("trains", "yes") == "yes"
-            if trains and run.data.params.get("describe") != "true":
+            untested = run.data.params.get("describe") == "true" or PRUNED in run.data.tags
+            if trains and not untested:
                 yield run
 
     def ranked(self, metric: str | None, better: Callable[[str], str]) -> Iterator[entities.Run]:

@@ -1,0 +1,1 @@
+"""Hydra's sweepers of seqpipe: searches over hyperparameters."""

@@ -1,0 +1,1 @@
+"""Searches over hyperparameters: their space, their trials, and Optuna, only where it is used."""
