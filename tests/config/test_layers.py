@@ -76,7 +76,7 @@ MAY_IMPORT = {
     },
     "nn": {"rules", "errors"},
     "distribution": {"config", "_version"},
-    "config": {"processes", "rules", "errors"},
+    "config": {"processes", "files", "rules", "errors"},
     "bounds": {"rules", "errors"},
     "rules": {"errors"},
     "records": set(),

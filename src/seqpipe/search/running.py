@@ -149,9 +149,10 @@ class Search:
         parts = [f"{counts.count(FINISHED)} finished"]
         parts += [f"{counts.count(one)} {one}" for one in (PRUNED, FAILED) if one in counts]
         lines = [f"search:     {counted(len(counts), 'trial')}, {', '.join(parts)}"]
-        if record.best is not None:
-            result = f"{record.monitor} {shown(record.best.value)}, trial {record.best.number}"
-            lines.append(f"best:       {result}: {record.command}")
+        best = record.best
+        if best is not None and best.folder != str(self._plan.folder):  # else the sweep names it
+            result = f"{record.monitor} {shown(best.value)}, trial {best.number}"
+            lines += [f"best:       {result}", f"again:      {record.command}"]
         if record.storage:
             lines.append(f"study:      {record.name} in {record.storage}")
         return "\n".join(lines)
