@@ -9,6 +9,7 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib import import_module
@@ -116,6 +117,15 @@ def _prepare_process() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 
+def _check_temporary_folder() -> None:
+    """Refuses to start where nothing can be written: torch cannot even be imported there."""
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        text = f"{error.strerror}; allowed: room in one of them, or TMPDIR=... in the environment"
+        raise ConfigError(text) from None
+
+
 def _run_panel_command(command: str, words: list[str]) -> int:
     """Trains, describes or replays; returns the exit code."""
     if command != TRAIN and {"-h", "--help"} & {*words}:
@@ -125,6 +135,7 @@ def _run_panel_command(command: str, words: list[str]) -> int:
     if words == ["--version"]:
         print_text(f"seqpipe {__version__}")
         return 0
+    _check_temporary_folder()
     file, words = file_of_replay(words) if command == "replay" else (None, words)
     sys.argv[1:] = words  # Hydra reads it, and Lightning's child processes
     is_completion = bool({"-sc", "--shell-completion"} & {*words})

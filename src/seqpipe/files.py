@@ -83,8 +83,13 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
         raise
 
 
-def append_whole(path: Path, data: bytes) -> None:
-    """Appends to a file all of the bytes or none, and waits until they are on the disk.
+def append_whole(path: Path, data: bytes, *, sync: bool = False) -> None:
+    """Appends to a file all of the bytes or none.
+
+    Args:
+        path: the file, made if missing.
+        data: the bytes.
+        sync: wait until the disk has them, so that they survive a loss of power.
 
     Raises:
         OSError: they cannot be written; the file is as before. With the name of the file.
@@ -96,7 +101,8 @@ def append_whole(path: Path, data: bytes) -> None:
                 left = memoryview(data)
                 while left:  # a disk that is nearly full takes a part
                     left = left[file.write(left) :]
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
             except BaseException:
                 file.truncate(size)
                 raise

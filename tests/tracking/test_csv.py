@@ -1,5 +1,6 @@
 import csv
 import json
+import resource
 
 import pytest
 
@@ -39,6 +40,24 @@ def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path, a_run, caplog):
         tracker.start(**a_run)
         tracker.log_metrics({"train/loss": 0.5}, 1)
     assert caplog.text.count("cannot be written, training continues") == 1
+
+
+def test_a_disk_with_room_again_gets_what_waited_and_no_row_is_cut(tmp_path, a_run, caplog):
+    tracker = CsvTracker(tmp_path, tmp_path)
+    tracker.start(**a_run)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        for step in range(9):
+            tracker.log_metrics({"train/loss": step / 7}, step)
+        assert (tmp_path / "metrics.csv").read_text().endswith("\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    tracker.end("FINISHED")
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = [(int(row["step"]), float(row["value"])) for row in csv.DictReader(file)]
+    assert rows == [(step, step / 7) for step in range(9)]
+    assert caplog.text.count("cannot be written, training continues: File too large") == 1
 
 
 def test_a_second_process_writes_nothing(tmp_path, a_run, monkeypatch):

@@ -316,7 +316,7 @@ def test_where_the_disk_is_full_as_well_calls_wait_in_memory(
     tracker.end("FINISHED")
     history = client.get_metric_history(tracker.run_id, "train/loss")
     assert [point.step for point in history] == list(range(10, 40))
-    assert "are lost: 10 values or files, lost" in caplog.text
+    assert "and nothing can send them later: 10 older values" in caplog.text
     assert client.get_run(tracker.run_id).info.status == "FINISHED"
 
 

@@ -1,3 +1,4 @@
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -153,3 +154,28 @@ def test_warnings_of_the_libraries_of_mlflow_are_no_errors(tmp_path):
         assert [one.info.run_id for one in client.search_runs([experiment])] == [run.info.run_id]
         with pytest.raises(DeprecationWarning, match="of mine"):
             warnings.warn("of mine", DeprecationWarning, stacklevel=1)
+
+
+def test_a_store_that_could_not_be_completed_is_made_by_the_next_run(tmp_path, monkeypatch):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with monkeypatch.context() as patch:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))  # of 700,000 bytes
+        try:
+            with pytest.raises(ConfigError, match=r"cannot be opened .*(disk|full|large)"):
+                open_store(uri, "digits")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db.lock"]
+
+        def killed(path: Path) -> None:
+            path.write_bytes(b"half of it")
+            raise KeyboardInterrupt  # stands for any end of the process here
+
+        patch.setattr("seqpipe.tracking.store.make_tables", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_store(uri, "digits")
+        assert not (tmp_path / "mlflow.db").exists()
+    (tmp_path / ".new-mlflow.db").write_bytes(b"left by a process that was killed")
+    assert open_store(uri, "digits")[1] == "1"
+    assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.lock"}

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from pytorch_lightning import Trainer
 from seqpipe.build import build_tracker, build_trainer
 from seqpipe.config.compose import Launch
 from seqpipe.data.dataset import SequenceData
-from seqpipe.errors import RecordError, place_message
+from seqpipe.errors import ConfigError, RecordError, place_message
 from seqpipe.files import write_text
 from seqpipe.records import SEALS, note_seal
 from seqpipe.report import run_files as report
@@ -24,7 +24,7 @@ from seqpipe.runs import examples, identity, saved_model, summary
 from seqpipe.runs.training_run import TrainingRun
 from seqpipe.tracking.base import PARENT, Tracker
 from seqpipe.tracking.provenance import environment_tags
-from seqpipe.tracking.run_record import write_provenance
+from seqpipe.tracking.run_record import PROVENANCE, write_provenance
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,8 @@ def claim_run_folder(
     """
     if not trainer.is_global_zero:
         return launch.output_dir, trainer, tracker
-    folder = claim_folder(launch.output_dir)
+    with _refusing_place(launch.output_dir):
+        folder = claim_folder(launch.output_dir)
     if folder != launch.output_dir:
         tracker = build_tracker(cfg, launch.root, folder)
         trainer = build_trainer(cfg, folder, tracker)
@@ -67,20 +68,42 @@ def claim_run_folder(
 def open_record(
     tracker: Tracker, cfg: DictConfig, launch: Launch, data: SequenceData, folder: Path
 ) -> None:
-    """Writes the configuration and opens the record; leaves nothing if that cannot be opened."""
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    """Writes the configuration and opens the record; leaves nothing if that cannot be opened.
+
+    Raises:
+        ConfigError: the store cannot be opened, or the folder has no room.
+    """
+    config = folder / "config.yaml"
     try:
-        facts = identity.start_facts(cfg, launch, data, folder)
-        if launch.parent is not None and launch.parent[1] == tracker.location:
-            facts["tags"][PARENT] = launch.parent[0]
-        tracker.start(**facts)
+        with _refusing_place(folder):
+            write_text(config, OmegaConf.to_yaml(cfg, resolve=True))
+            facts = identity.start_facts(cfg, launch, data, folder)
+            if launch.parent is not None and launch.parent[1] == tracker.location:
+                facts["tags"][PARENT] = launch.parent[0]
+            tracker.start(**facts)
+            provenance = write_provenance(folder, tracker.run_id, tracker.location, facts)
     except BaseException:
-        (folder / "config.yaml").unlink()
-        folder.rmdir()
+        with contextlib.suppress(OSError):
+            config.unlink()
+            (folder / PROVENANCE).unlink(missing_ok=True)
+            folder.rmdir()
         raise
     _note_seal(launch.root, cfg)
-    tracker.log_artifact(folder / "config.yaml")
-    tracker.log_artifact(write_provenance(folder, tracker.run_id, tracker.location, facts))
+    tracker.log_artifact(config)
+    tracker.log_artifact(provenance)
+
+
+@contextlib.contextmanager
+def _refusing_place(folder: Path) -> Iterator[None]:
+    """Reports a full disk, or a folder that cannot be written to, before anything is computed."""
+    try:
+        yield
+    except OSError as error:
+        place = place_message(error)
+        if place is None:
+            raise
+        text = f"cannot be written ({error.strerror}); allowed: a folder with room"
+        raise ConfigError(f"{error.filename or folder}: {text}, or hydra.run.dir=...") from None
 
 
 def _note_seal(root: Path, cfg: DictConfig) -> None:

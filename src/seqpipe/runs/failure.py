@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from seqpipe.errors import SeqpipeError, first_line, resource_message
+from seqpipe.errors import SeqpipeError, first_line, place_message, resource_message
 from seqpipe.report import run_files as report
 from seqpipe.report.findings import Finding
 from seqpipe.report.page import ENDED
@@ -24,15 +24,16 @@ def write_failure_report(run: TrainingRun, error: BaseException) -> None:
 
     Never raises: the user must see what ended the run.
     """
-    with _warn_instead(run.folder):
+    cause = error if place_message(error) is not None else None  # as a disk that is full
+    with _warn_instead(run.folder, cause):
         run.module.record_last_window(run.trainer)
         run.metrics = _newest_numbers(run)
         artifacts.write_history(run.folder, run.history.series)
         report.write_metrics(run.folder, run.metrics)
-    with _warn_instead(run.folder):
+    with _warn_instead(run.folder, cause):
         found = [_cause_of_end(run, error), *artifacts.curve_findings(run), *run.findings()]
         artifacts.write_page(run, f"{run.name}: not finished", found)
-    with _warn_instead(run.folder):
+    with _warn_instead(run.folder, cause):
         run.tracker.log_artifacts(run.folder)
 
 
@@ -85,9 +86,12 @@ def _frames(error: BaseException) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _warn_instead(folder: Path) -> Iterator[None]:
+def _warn_instead(folder: Path, cause: BaseException | None) -> Iterator[None]:
+    """Warns about an error; not if a place that cannot be written to has ended the run already."""
     try:
         yield
     except Exception as error:
+        if cause is not None and place_message(error) is not None:
+            return
         text = resource_message(error) or f"{type(error).__name__}: {error}"
         log.warning("%s: part of the report could not be written: %s", folder, text)

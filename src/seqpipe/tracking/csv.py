@@ -1,12 +1,14 @@
 """Tracker that writes plain files to the run's folder: metrics.csv, run.json, CSV tables."""
 
 import csv
+import io
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from seqpipe.files import write_json
+from seqpipe.errors import counted
+from seqpipe.files import append_whole, write_json
 from seqpipe.report.run_files import write_rows
 from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Tracker
 from seqpipe.tracking.lightning_logger import TrackerLogger, writes_here
@@ -15,16 +17,21 @@ log = logging.getLogger(__name__)
 
 MetricRow = tuple[float, int, str, float]
 _HEADER = ("time", "step", "metric", "value")
+_MOST_ROWS = 200_000  # that wait for room on the disk
 
 
 def append_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
-    """Adds rows (seconds since 1970, step, name, value) to a CSV file, made if missing."""
-    is_new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if is_new:
-            writer.writerow(_HEADER)
-        writer.writerows((f"{when:.3f}", step, name, value) for when, step, name, value in rows)
+    """Adds rows (seconds since 1970, step, name, value) to a CSV file, made if missing.
+
+    Raises:
+        OSError: they cannot be written; the file is as before.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    if not path.exists():
+        writer.writerow(_HEADER)
+    writer.writerows((f"{when:.3f}", step, name, value) for when, step, name, value in rows)
+    append_whole(path, text.getvalue().encode())
 
 
 class CsvTracker(Tracker):
@@ -40,6 +47,7 @@ class CsvTracker(Tracker):
         self.logger = TrackerLogger(self, output_dir)
         self._folder = output_dir
         self._facts: dict[str, object] = {}  # what run.json says; empty until started
+        self._rows: list[MetricRow] = []  # of a full disk, which may have room later
         self._ended = False
         self._warned = False
 
@@ -65,8 +73,10 @@ class CsvTracker(Tracker):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Adds one row for each metric to metrics.csv."""
-        rows = [(time.time(), step, name, float(value)) for name, value in metrics.items()]
-        self._write(append_metrics, self._folder / "metrics.csv", rows)
+        self._rows += [(time.time(), step, name, float(value)) for name, value in metrics.items()]
+        if self._write(append_metrics, self._folder / "metrics.csv", self._rows):
+            self._rows.clear()
+        del self._rows[:-_MOST_ROWS]
 
     def log_table(self, name: str, rows: Sequence[Row]) -> None:
         """Writes <name>.csv."""
@@ -77,16 +87,28 @@ class CsvTracker(Tracker):
         if self._facts and not self._ended:
             self._ended = True
             self._facts["status"] = status
+            if self._rows and not self._write(
+                append_metrics, self._folder / "metrics.csv", self._rows
+            ):
+                lost = counted(len(self._rows), "metric value")
+                log.error("%s: %s could not be written", self.location, lost)
             self._write(write_json, self._folder / "run.json", self._facts)
 
-    def _write(self, action: Callable[..., object], *arguments: object) -> None:
-        """Writes to the disk; warns once if that fails, and lets the training continue."""
+    def _write(self, action: Callable[..., object], *arguments: object) -> bool:
+        """Writes to the disk; warns once if that fails, and lets the training continue.
+
+        Returns:
+            False if it failed.
+        """
         if not writes_here():
-            return
+            return True
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             action(*arguments)
         except OSError as error:
             if not self._warned:
-                log.warning("%s cannot be written, training continues: %s", self.location, error)
+                place, reason = error.filename or self.location, error.strerror
+                log.warning("%s cannot be written, training continues: %s", place, reason)
             self._warned = True
+            return False
+        return True

@@ -125,6 +125,8 @@ class Journal:
             else:
                 raise BadRecordError("is empty")
         except BaseException as error:
+            if not self.path.is_file():  # nothing waits yet, and nothing can
+                shutil.rmtree(self.folder, ignore_errors=True)
             lock.release()
             if isinstance(error, BadRecordError):
                 raise TrackingError(f"{self.path}: {error}") from None
@@ -213,7 +215,7 @@ class Journal:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-        append_whole(path, data)
+        append_whole(path, data, sync=True)
         return f"{UNSENT}/{name}"
 
     def is_own(self, root: Path) -> bool:
@@ -221,7 +223,7 @@ class Journal:
         return is_own_record(root, vars(Head.read(next(self._lines(), {}))))
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        append_whole(self.path, json.dumps(dict(line), default=str).encode() + b"\n")
+        append_whole(self.path, json.dumps(dict(line), default=str).encode() + b"\n", sync=True)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         """The whole lines; the last one may be cut short by the end of its process."""

@@ -97,6 +97,7 @@ class MLflowTracker(Tracker):
         self._outbox: Outbox | None = None  # until started
         self._ended = False
         self._long_names: dict[str, str] = {}  # tags with the names that are too long
+        self._artifacts: dict[tuple[Path, str], tuple[int, int]] = {}  # size and time when sent
         self._missing: list[str] = []  # parts of the record that nothing can send later
 
     @property
@@ -190,7 +191,13 @@ class MLflowTracker(Tracker):
         self._buffer.flush()
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Copies a file to the run's artifacts."""
+        """Copies a file to the run's artifacts, unless that was done and it is unchanged."""
+        with contextlib.suppress(OSError):  # it is gone: the store's error is reported
+            status = path.stat()
+            state = (status.st_size, status.st_mtime_ns)
+            if self._artifacts.get((path, folder)) == state:
+                return
+            self._artifacts[path, folder] = state
         inside = path.is_relative_to(self._output_dir)
         self._send(
             File(path.relative_to(self._output_dir).as_posix(), folder)
@@ -242,17 +249,15 @@ class MLflowTracker(Tracker):
             return
         self._ended = True
         self._buffer.flush()
-        waiting = self._outbox.finish(End(status, int(time.time() * 1000)))
-        if self._outbox.lost:
-            self._missing.append(f"{self._outbox.lost} values or files, lost")
-        if self._missing:
-            where = f"run {self.run_id or self._output_dir.name} in {self.location}"
-            log.error("these parts of %s are lost: %s", where, "; ".join(self._missing))
-        if waiting and self.run_id is not None:
+        missing = self._outbox.finish(End(status, int(time.time() * 1000)))
+        where = f"run {self.run_id or self._output_dir.name} in {self.location}"
+        if lost := [*self._missing, *missing.lost]:
+            text = "these parts of %s could not be recorded, and nothing can send them later: %s"
+            log.error(text, where, "; ".join(lost))
+        if missing.waiting and self.run_id is not None:
             self._note_waiting()
-            where = f"run {self.run_id} in {self.location}"
             text = "these parts of %s could not be recorded: %s; they wait in %s for %s"
-            log.error(text, where, "; ".join(waiting), self._output_dir / UNSENT, SYNC)
+            log.error(text, where, "; ".join(missing.waiting), self._output_dir / UNSENT, SYNC)
 
     def _note_waiting(self) -> None:
         self.waiting = f"{self._output_dir / UNSENT}, sent to {self.location} by: {SYNC}"

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.db import utils
 from mlflow.utils import environment
 
 __all__ = ["INTERNAL_ERROR", "INVALID_PARAMETER_VALUE"]
@@ -42,6 +44,19 @@ FLAVOR_KEYS = {"loader_module", "data", "env", "python_version", "code", "stream
 def image_prefix(*, key: str, step: int, timestamp: int) -> str:
     """The beginning of the names of the two files that `MlflowClient.log_image` writes."""
     return f"{IMAGES}/{key.replace('/', '~')}+step+{step}+timestamp+{timestamp}+"
+
+
+def make_tables(database: Path) -> None:
+    """Makes MLflow's tables in a new sqlite file, and closes it.
+
+    MLflow itself makes them in place, by sixty migrations that sqlite does not undo: a disk that is
+    full, or a process that is killed, would leave a file that can never be opened again.
+    """
+    engine = sqlalchemy.create_engine(sqlalchemy.URL.create("sqlite", database=str(database)))
+    try:
+        utils._initialize_tables(engine)  # type: ignore[no-untyped-call]
+    finally:
+        engine.dispose()
 
 
 def artifact_repository(artifact_uri: str, tracking_uri: str) -> Any:

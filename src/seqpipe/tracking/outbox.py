@@ -5,8 +5,9 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from seqpipe.errors import TrackingError, place_message
+from seqpipe.errors import TrackingError, counted, place_message
 from seqpipe.records import BadRecordError
 from seqpipe.tracking.calls import Call, End, File, Target, names_of, read_call
 from seqpipe.tracking.journal import Head, Journal, seal_head
@@ -23,6 +24,13 @@ _REFUSALS = 3  # in a row: the store is treated as one that does not answer
 _NAMED = 8  # missing parts named in a message
 
 
+class Missing(NamedTuple):
+    """Parts of a record that its store does not have: those that wait, and those that are lost."""
+
+    waiting: list[str]
+    lost: list[str]
+
+
 class Outbox:
     """Sends the calls of a run; none is lost because the store is.
 
@@ -35,18 +43,15 @@ class Outbox:
         folder: the run's.
         head: the identity of the run, for the journal.
         target: the run in the store; None for a run that is recorded without its store.
-
-    Attributes:
-        lost: number of things that found no place at all.
     """
 
     def __init__(self, root: Path, folder: Path, head: Head, target: Target | None) -> None:
-        self.lost = 0
         self._root, self._folder, self._head, self._target = root, folder, head, target
         self._journal = Journal(folder)
         self._is_open = False
         self._budget = TimeBudget()
         self._held: list[Call] = []  # in memory, oldest first
+        self._dropped = 0  # things for which there was no room in memory
         self._refused: set[int] = set()  # numbers in the journal; not tried again until the end
         self._files: set[tuple[str, str]] = set()  # that wait
         self._wait, self._next = _FIRST_WAIT, 0.0  # the store is tried again at this time
@@ -80,8 +85,8 @@ class Outbox:
         elif not self._try(call):
             self._keep(call)
 
-    def finish(self, end: End) -> list[str]:
-        """Sends what waits, then the status. Returns what is still missing.
+    def finish(self, end: End) -> Missing:
+        """Sends what waits, then the status. Returns what the store does not have.
 
         Args:
             end: the last call.
@@ -95,14 +100,17 @@ class Outbox:
             self._send_waiting(float("inf"))
             if not self._try(end):
                 self._keep(end)
-        if self._held:
+        for _ in range(len(self._held)):  # where a large one has no room, a small one may have
+            held, self._held = self._held[1:], self._held[:1]
             self._write_held(warn=False)
-        missing = names_of([*(call for _, call in self._kept()), *self._held], _NAMED)
-        self.lost += sum(call.count for call in self._held)
-        self._held.clear()
+            self._held = [*held, *self._held]
+        waiting = names_of([call for _, call in self._kept()], _NAMED)
+        lost = names_of(self._held, _NAMED)
+        if self._dropped:
+            lost.append(counted(self._dropped, "older value"))
         if self._is_open:
             self._journal.close()
-        return missing
+        return Missing(waiting, lost)
 
     def discard(self) -> None:
         """Deletes the run in the store, and what waits."""
@@ -191,7 +199,7 @@ class Outbox:
         self._held.append(call)
         if not self._write_held(warn=not warned):
             while sum(call.count for call in self._held) > _MOST_HELD:
-                self.lost += self._held.pop(0).count
+                self._dropped += self._held.pop(0).count
 
     def _write_held(self, *, warn: bool) -> bool:
         """Moves the calls in memory to the journal; returns False if it cannot be written."""

@@ -16,9 +16,10 @@ from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from seqpipe.errors import ConfigError, SeqpipeError, first_line
+from seqpipe.errors import ConfigError, SeqpipeError, first_line, place_message
+from seqpipe.files import replacing
 from seqpipe.rules import require, text
-from seqpipe.tracking.mlflow_internals import ARTIFACT_ROOT, DATABASE_LOGGER
+from seqpipe.tracking.mlflow_internals import ARTIFACT_ROOT, DATABASE_LOGGER, make_tables
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +121,7 @@ def store_access(uri: str, key: str = KEY) -> Iterator[None]:
     try:
         with _locked(uri), short_timeouts(), _files_beside_database(uri):
             _probe(uri)
+            _make_tables(uri)
             yield
             return
     except SeqpipeError:
@@ -207,6 +209,23 @@ def _probe(uri: str) -> None:
         socket.create_connection((parts.hostname, port), timeout=_CONNECT_SECONDS).close()
 
 
+def _make_tables(uri: str) -> None:
+    """Makes the tables of a new sqlite store beside it; it appears when it is complete."""
+    if not uri.startswith(_SQLITE) or (database := _database(uri)).stat().st_size > 0:
+        return
+    try:
+        with replacing(database) as made:
+            journal = made.with_name(f"{made.name}-journal")  # sqlite's own
+            journal.unlink(missing_ok=True)
+            try:
+                make_tables(made)
+            finally:
+                journal.unlink(missing_ok=True)
+    except BaseException:
+        database.unlink(missing_ok=True)  # the empty file that the probe has made
+        raise
+
+
 def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
     """The id of the experiment of this name, which is made or restored if necessary."""
     location = _artifacts(uri) if uri.startswith(_SQLITE) else None
@@ -246,6 +265,6 @@ def _address(database: Path) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """One line of a message: where a connection failed, the system's own words for it."""
+    """One line of a message: where a connection or a disk failed, the system's words for it."""
     found = re.findall(r"\[Errno -?\d+\] ([\w ]+)", str(error))
-    return str(found[-1]) if found else first_line(error)
+    return str(found[-1]) if found else place_message(error) or first_line(error)
