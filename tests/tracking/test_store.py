@@ -168,8 +168,8 @@ def test_a_store_that_could_not_be_completed_is_made_by_the_next_run(tmp_path, m
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db.lock"]
 
-        def killed(path: Path) -> None:
-            path.write_bytes(b"half of it")
+        def killed(made: str) -> None:
+            Path(made.removeprefix("sqlite:///")).write_bytes(b"half of it")
             raise KeyboardInterrupt  # stands for any end of the process here
 
         patch.setattr("seqpipe.tracking.store.make_tables", killed)

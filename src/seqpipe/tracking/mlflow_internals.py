@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.db import utils
@@ -46,13 +45,13 @@ def image_prefix(*, key: str, step: int, timestamp: int) -> str:
     return f"{IMAGES}/{key.replace('/', '~')}+step+{step}+timestamp+{timestamp}+"
 
 
-def make_tables(database: Path) -> None:
+def make_tables(uri: str) -> None:
     """Makes MLflow's tables in a new sqlite file, and closes it.
 
     MLflow itself makes them in place, by sixty migrations that sqlite does not undo: a disk that is
     full, or a process that is killed, would leave a file that can never be opened again.
     """
-    engine = sqlalchemy.create_engine(sqlalchemy.URL.create("sqlite", database=str(database)))
+    engine = utils.create_sqlalchemy_engine(uri)  # type: ignore[no-untyped-call]
     try:
         utils._initialize_tables(engine)  # type: ignore[no-untyped-call]
     finally:

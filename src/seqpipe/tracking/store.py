@@ -218,7 +218,7 @@ def _make_tables(uri: str) -> None:
             journal = made.with_name(f"{made.name}-journal")  # sqlite's own
             journal.unlink(missing_ok=True)
             try:
-                make_tables(made)
+                make_tables(_address(made))
             finally:
                 journal.unlink(missing_ok=True)
     except BaseException:
