@@ -32,7 +32,6 @@ from seqpipe.training.callbacks import (
     ModelSchedule,
     OneBar,
     Throughput,
-    UndisturbedEnd,
 )
 from seqpipe.training.checkpoints import BestAndLast
 from seqpipe.training.freezing import FrozenStatistics
@@ -260,7 +259,6 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
         ConfigError: one is no callback, or refuses its arguments.
     """
     callbacks: list[Callback] = [
-        UndisturbedEnd(),
         EmptyHooks(),
         CountedUpdates(),
         Throughput(),

@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -38,11 +38,13 @@ from seqpipe.config.folds import FoldSweep
 from seqpipe.config.hydra_job import (
     TASK,
     arguments_of_job,
+    deletion_for_hydra,
     has_own_process,
     is_sweep,
     job_name,
     job_number,
     launch_of_job,
+    make_follower,
     sweep_folder,
 )
 from seqpipe.config.loader import VERSION_BASE, Composed
@@ -51,9 +53,17 @@ from seqpipe.config.paths import conf_dir
 from seqpipe.config.signatures import import_targets
 from seqpipe.config.sweep_callback import Comparison
 from seqpipe.config.sweep_keys import take_sweep_keys
-from seqpipe.config.sweep_plan import TO_BE_REMOVED, SweepPlan, plan_of
+from seqpipe.config.sweep_plan import SweepPlan, plan_of
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.processes import ignore_stale_ranks, is_launched, rank, starting_children
+from seqpipe.peers import ExchangeError
+from seqpipe.processes import (
+    ignore_stale_ranks,
+    is_launched,
+    leave_process_group,
+    rank,
+    started_outside,
+    starting_children,
+)
 from seqpipe.signals import ENDING_SIGNALS, raise_on_signals, signal_handlers
 from seqpipe.terminal import (
     FAILED,
@@ -94,6 +104,7 @@ def main() -> int:
             print_error("interrupted")
             return INTERRUPTED
         finally:
+            leave_process_group()
             print_text("", end="")  # here, so that a closed pipe is met where it is expected
 
 
@@ -201,7 +212,7 @@ def _check_configuration(argv: list[str], command: str) -> _Prepared:
         return _Prepared()
     checked = check_command(flags, each_fold=command == TRAIN)
     composed = checked.composed
-    sys.argv[1:] = [part for word in words for part in _hydra_deletion(word, composed.nulls)]
+    sys.argv[1:] = [part for word in words for part in deletion_for_hydra(word, composed.nulls)]
     runs = 0
     if checked.folds is not None:
         count = _count_folds(checked.folds)
@@ -210,6 +221,7 @@ def _check_configuration(argv: list[str], command: str) -> _Prepared:
     elif flags.help or flags.cfg or flags.info:
         end_on_closed_pipe()
         return _Prepared()
+    sys.argv += make_follower(composed)
     if checked.common is None:
         return _Prepared(composed)
     return _Prepared(plan=plan_of(checked.common, read_flags(sys.argv[1:]).overrides), runs=runs)
@@ -223,12 +235,6 @@ def _count_folds(sweep: FoldSweep) -> int:
         return count_folds(sweep.jobs)
     except DataError as error:
         raise ConfigError(error.problems) from None
-
-
-def _hydra_deletion(word: str, nulls: Collection[str]) -> list[str]:
-    """A `~key` as Hydra accepts it: it refuses to delete a key that holds null."""
-    key = word.removeprefix("~")
-    return [f"{key}={TO_BE_REMOVED}", word] if word != key and key in nulls else [word]
 
 
 class _Jobs:
@@ -256,9 +262,11 @@ class _Jobs:
         try:
             result = _run_job(cfg, launch)
         except Exception as error:
-            self.failed.append((job_name(), report_error(error, first=rank() == 0)))
+            self.failed.append((job_name(), code := report_error(error, first=rank() == 0)))
             if has_own_process():
                 raise
+            if isinstance(error, ExchangeError) and started_outside():
+                raise SystemExit(code) from None  # the next job would need the others
             return math.nan
         finally:
             _remove_empty(launch.output_dir, launch.root)
@@ -282,7 +290,7 @@ class _Jobs:
         """The exit code of the first job that failed; of a sweep it also prints their names."""
         if not self.failed:
             return 0
-        if self.count > 1:
+        if self.count > 1 and rank() == 0:
             names = [name for name, _ in self.failed]
             more = [f"and {len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
             shown = ", ".join([*names[:_MOST_NAMED], *more])
@@ -291,7 +299,7 @@ class _Jobs:
 
 
 def _run_job(cfg: DictConfig, launch: Launch) -> "RunResult":
-    if ignored := ignore_stale_ranks(cfg.trainer):
+    if ignored := ignore_stale_ranks(cfg.trainer if launch.command == TRAIN else {}):
         print_error(ignored)
     from seqpipe.runs.sweep import noted
     from seqpipe.runs.sweep_record import launch_in_sweep

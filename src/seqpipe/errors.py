@@ -20,7 +20,13 @@ _PLACE_MESSAGES = re.compile(
 
 
 class SeqpipeError(Exception):
-    """Base of the errors that are reported as a message, without a traceback."""
+    """Base of the errors that are reported as a message, without a traceback.
+
+    Attributes:
+        shown: this process prints the message; False where another one does.
+    """
+
+    shown = True
 
 
 class _Problems(SeqpipeError):

@@ -4,9 +4,12 @@ Lightning reads RANK, LOCAL_RANK and WORLD_SIZE wherever they come from: a singl
 inherits LOCAL_RANK=1 would train silently as the second one, and write nothing.
 """
 
+import atexit
 import contextlib
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +19,8 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 WORKERS = "SEQPIPE_WORKERS"
 """The variable with the number of workers of a sweep that share the cores of this machine."""
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+PEERS = "SEQPIPE_PEERS"
+"""The variable with the address at which a training waits for the processes it has started."""
 _STARTED_BY = "SEQPIPE_STARTED_BY"  # id of the process of ours that started this one
 _PLACES = ("MASTER_ADDR", "MASTER_PORT")
 _SET_BY_LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", *_PLACES)
@@ -31,39 +36,43 @@ def starting_children(
 ) -> Iterator[None]:
     """Marks the processes that a training starts in the block, and ends their group after it.
 
+    The group of processes that a launcher has started serves all jobs of a sweep.
+
     Args:
         arguments: changes the arguments in `sys.argv`, with which Lightning starts the processes;
             None: they stay.
         variables: more of the environment of these processes.
     """
-    if any(name in os.environ for name in RANKS):  # itself a child, of torchrun or of SLURM
-        try:
-            yield
-        finally:  # else the threads of the group may abort the process as it exits
-            _leave_process_group()
-        return
-    variables = variables or {}
+    started, variables = started_outside(), variables or {}
     names = (*_SET_BY_LIGHTNING, *variables)
     argv, environment = sys.argv, {name: os.environ.get(name) for name in names}
-    os.environ |= {_STARTED_BY: str(os.getpid()), **variables}
-    if arguments is not None:
-        sys.argv = [argv[0], *arguments(argv[1:])]
+    if not started:
+        os.environ |= {_STARTED_BY: str(os.getpid()), **variables}
+        if arguments is not None:
+            sys.argv = [argv[0], *arguments(argv[1:])]
     try:
         yield
-    finally:  # the next job starts its own processes
-        _leave_process_group()
-        os.environ.pop(_STARTED_BY)
-        sys.argv = argv
+    finally:  # the next job starts its own processes, or meets the same others
+        if not started:
+            leave_process_group()
+            os.environ.pop(_STARTED_BY)
+            sys.argv = argv
         for name, value in environment.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
 
 
-def _leave_process_group() -> None:
+def leave_process_group() -> None:
+    """Ends the exchange with other processes; else its threads may abort this one as it exits."""
     distributed = sys.modules.get("torch.distributed")
     if distributed and distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+def started_outside() -> bool:
+    """True if this process did not start the others that it trains with, if there are any."""
+    return any(name in os.environ for name in RANKS)
 
 
 def is_child() -> bool:
@@ -80,6 +89,28 @@ def rank() -> int:
     """The number of this process among those of one run; only the first prints."""
     values = [os.environ[name] for name in RANKS if name in os.environ]
     return int(values[0]) if values and values[0].isdecimal() else 0
+
+
+def is_follower(trainer: Mapping[str, Any]) -> bool:
+    """True in a process that a launcher has started beside the first one of a training.
+
+    Its files, if any, are no record: the first one makes the folder of the run or the sweep.
+    """
+    several = is_launched() or _is_complete()
+    return several and rank() > 0 and not is_child() and processes_of(trainer) != 1
+
+
+def scratch_folder() -> str:
+    """Makes a folder that is removed when this process ends."""
+    folder = tempfile.mkdtemp(prefix="seqpipe_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _is_complete() -> bool:
+    """True if the environment says all that a process needs to meet the others."""
+    given = {name for name in (*_OF_A_PROCESS, *_PLACES) if name in os.environ}
+    return {"WORLD_SIZE", *_PLACES} <= given and bool({"RANK", "LOCAL_RANK"} & given)
 
 
 def ignore_stale_ranks(trainer: Mapping[str, Any]) -> str | None:
@@ -116,8 +147,7 @@ def ignore_stale_ranks(trainer: Mapping[str, Any]) -> str | None:
     if int(trainer.get("num_nodes", 1)) > 1:
         return None
     ranks = [name for name in (*_OF_A_PROCESS, *_PLACES) if name in os.environ]
-    complete = {"WORLD_SIZE", *_PLACES} <= set(ranks) and {"RANK", "LOCAL_RANK"} & set(ranks)
-    if not complete:
+    if not _is_complete():
         found = [name for name in ranks if not name.startswith("SLURM") or not _is_first(name)]
         return _ignored(
             found, "not all of WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT are set"

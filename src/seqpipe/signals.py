@@ -91,10 +91,15 @@ def passing_on() -> Iterator[None]:
         raise
 
 
-def raise_terminated(signum: int, frame: FrameType | None) -> NoReturn:
-    """Handles a signal by raising `Terminated`; later ones are ignored while files are closed."""
+def ignore_ending_signals() -> None:
+    """Ignores the signals that end this process, while the last files are closed."""
     for number in unignored_signals():
         signal.signal(number, signal.SIG_IGN)
+
+
+def raise_terminated(signum: int, frame: FrameType | None) -> NoReturn:
+    """Handles a signal by raising `Terminated`; later ones are ignored while files are closed."""
+    ignore_ending_signals()
     raise Terminated(128 + signum)
 
 

@@ -49,7 +49,8 @@ def report_error(error: Exception, *, first: bool = True) -> int:
     if isinstance(error, SeqpipeError):
         if isinstance(error, RecordError) and first:
             print_text(error.summary)
-        print_error(error)
+        if error.shown:
+            print_error(error)
         return WRONG_INPUT if isinstance(error, (ConfigError, DataError)) else FAILED
     if (text := resource_message(error)) is not None:
         print_error(text)

@@ -17,6 +17,7 @@ MAY_IMPORT = {
         "runs",
         "config",
         "processes",
+        "peers",
         "terminal",
         "signals",
         "display",
@@ -38,7 +39,7 @@ MAY_IMPORT = {
     "runs": {
         *("checks", "build", "report", "diagnostics", "tracking", "training", "inference"),
         *("tasks", "models", "data", "nn", "config", "rules", "records", "processes", "signals"),
-        *("baselines", "targets", "console", "display", "files", "errors", "search"),
+        *("baselines", "targets", "console", "display", "files", "peers", "errors", "search"),
     },
     "checks": {
         *("build", "targets", "diagnostics", "tracking", "training", "tasks", "data", "nn"),
@@ -81,6 +82,7 @@ MAY_IMPORT = {
     "rules": {"errors"},
     "records": set(),
     "processes": {"errors"},
+    "peers": {"errors"},
     "allocator": set(),
     "terminal": {"signals", "display", "errors"},
     "signals": set(),

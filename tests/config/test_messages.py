@@ -21,7 +21,8 @@ TRAINER = (
     "max_time, gradient_clip_val, gradient_clip_algorithm, accumulate_grad_batches, "
     "check_val_every_n_epoch, val_check_interval, log_every_n_steps, limit_train_batches, "
     "limit_val_batches, limit_test_batches, overfit_batches, num_sanity_val_steps, deterministic, "
-    "detect_anomaly, enable_progress_bar, checkpoint_every, max_bad_steps, threads"
+    "detect_anomaly, enable_progress_bar, checkpoint_every, max_bad_steps, "
+    "process_timeout, threads"
 )
 FIELDS = "seqpipe.data.fields"
 

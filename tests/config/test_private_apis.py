@@ -44,6 +44,7 @@ OWN = set(
 )
 OF_NAMEDTUPLES = {"_replace", "_asdict", "_fields", "_make"}
 TESTED_BY_USE = {  # of torch and argparse: without them our tests of these modules fail
+    "_exit",  # of os, which documents it
     *("_NormBase", "_foreach_div", "_foreach_sub", "_foreach_norm", "_forward_hooks"),
 }
 

@@ -40,7 +40,9 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
     data = loaded.data
     check_monitors(cfg, unchecked_task(cfg, data))
     launch = replace(launch, command="describe")
-    folder, _, tracker = artifacts.claim_run_folder(cfg, launch, loaded.trainer, loaded.tracker)
+    folder, _, tracker = artifacts.claim_run_folder(
+        cfg, launch, loaded.trainer, loaded.tracker, lambda: launch.output_dir
+    )
     summary = summary_of(data)
     with recording(tracker):
         artifacts.open_record(tracker, cfg, launch, data, folder)

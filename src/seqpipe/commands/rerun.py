@@ -19,6 +19,7 @@ from seqpipe.runs.identity import STAGES, hardware_tags
 from seqpipe.runs.load_data import load_data
 from seqpipe.runs.pruning import PRUNED_EPOCH
 from seqpipe.runs.restore_config import restore_run
+from seqpipe.runs.together import Together
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.tracking.run_record import RunRecord, read_metrics
 
@@ -62,7 +63,8 @@ def run(options: Rerun, root: Path) -> Answer:
         changed = list(_differences(found.datasets, digests, "data of "))
         _report(changed, options)
         differences += changed
-        result = train(restored.cfg, restored.launch, loaded, threads)
+        with Together() as alone:
+            result = train(restored.cfg, restored.launch, loaded, alone, threads)
     except InstantiationException as error:
         reason = first_line(error.__cause__ or error)
         text = f"its configuration does not fit this version ({reason}); allowed: the one it was"

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from seqpipe.allocator import keep_freed_memory
 from seqpipe.config.compose import Launch
+from seqpipe.data.batching import ResumableLoader
 from seqpipe.report.findings import Observer
 from seqpipe.runs import artifacts, failure, folds, resume, summary
 from seqpipe.runs.baselines import compare_with_baselines
@@ -18,6 +19,7 @@ from seqpipe.runs.load_data import Loaded, is_later_fold, load_data
 from seqpipe.runs.observers import build_observers
 from seqpipe.runs.pruning import add_pruning, end_pruned
 from seqpipe.runs.threads import choose_threads, computing_with
+from seqpipe.runs.together import Together
 from seqpipe.runs.training_run import RunResult, TrainingRun
 from seqpipe.targets import refusing_callbacks
 from seqpipe.tracking.base import recording
@@ -39,11 +41,16 @@ def run(cfg: DictConfig, launch: Launch) -> RunResult:
         DataError: the data cannot be used; before anything is written.
         TrainingError: too many updates were not finite.
     """
-    return train(cfg, launch, load_data(cfg, launch))
+    with Together() as together:
+        return train(cfg, launch, load_data(cfg, launch, join=together.join), together)
 
 
 def train(
-    cfg: DictConfig, launch: Launch, loaded: Loaded, rerun_threads: int | None = None
+    cfg: DictConfig,
+    launch: Launch,
+    loaded: Loaded,
+    together: Together,
+    rerun_threads: int | None = None,
 ) -> RunResult:
     """As `run`, with data that is loaded already.
 
@@ -51,6 +58,7 @@ def train(
         cfg: the whole configuration.
         launch: how the run was started.
         loaded: the data and the trainer.
+        together: connects several processes.
         rerun_threads: the number of threads of the run that is repeated.
     """
     data, resumed = loaded.data, loaded.resumed
@@ -58,30 +66,29 @@ def train(
     module, preflight = build_checked_module(cfg, launch, loaded)
     threads = choose_threads(cfg, loaded, module, rerun_threads)
     folder, trainer, tracker = artifacts.claim_run_folder(
-        cfg, launch, loaded.trainer, loaded.tracker
+        cfg, launch, loaded.trainer, loaded.tracker, together.folder_of_first
     )
     this = TrainingRun(cfg, launch, data, module, trainer, tracker, folder, preflight, threads)
     with computing_with(threads), recording(tracker):
         if this.first:
             artifacts.open_record(tracker, cfg, launch, data, folder)
-        try:
+        with failure.reporting(this, together):
             built = build_observers(cfg, module.model, module.task, data, tracker)
             callbacks = vars(trainer)["callbacks"]
             callbacks[:0] = built  # first: they measure the gradient as the model leaves it
             pruning = add_pruning(this)
             this.observers = [module, preflight, *(c for c in callbacks if isinstance(c, Observer))]
+            together.start(trainer, folder, tracker.run_id)
             fit(this, resumed)
             if pruning is not None and pruning.stopped:
                 end_pruned(this)
             else:
                 test(this)
+                together.leave()
                 if this.first:
+                    compare(this)
                     folds.write_terms(this)
                     artifacts.keep_results(this)
-        except BaseException as error:
-            if this.first:
-                failure.write_failure_report(this, error)
-            raise
     lines, line = summary.closing_lines(this), summary.closing_line(this)
     known = (this.metrics, this.monitored, folder, tracker.run_id, lines, line)
     return RunResult(*known, judged_on(cfg, data), bool(this.pruned))
@@ -128,17 +135,24 @@ def fit(run: TrainingRun, resumed: resume.Resumed | None) -> None:
 
 def test(run: TrainingRun) -> None:
     """Tests the best checkpoint, or the last weights where no checkpoint was kept."""
-    overfit = run.cfg.trainer.overfit_batches > 0
-    loader = run.data.loader("train", shuffle=False) if overfit else run.data.loader("test")
     last = run.history.last if run.history.last is not None else run.chosen
     run.metrics = {**run.sizes, **last.metrics, **run.best_metrics()}
-    if run.checkpoint is not None:
+    if run.checkpoint is not None and run.first:  # the other processes get its weights
         # Not by Lightning: a callback that averages weights would restore those it trained.
         run.module.load_state_dict(read_archive(run.checkpoint.best_path)["state_dict"])
-    run.trainer.test(run.module, loader, verbose=False)
+    run.trainer.test(run.module, _tested_batches(run), verbose=False)
     run.metrics |= {name: value.item() for name, value in run.trainer.callback_metrics.items()}
-    if run.first and run.cfg.baselines:
-        run.compared = compare_with_baselines(run, loader)
+
+
+def compare(run: TrainingRun) -> None:
+    """Tests the baselines, and adds the numbers of all that observed the run."""
+    if run.cfg.baselines:
+        run.compared = compare_with_baselines(run, _tested_batches(run))
         run.observers.append(run.compared)
     for each in run.observers:
         run.metrics |= each.scalars()
+
+
+def _tested_batches(run: TrainingRun) -> ResumableLoader:
+    overfit = run.cfg.trainer.overfit_batches > 0
+    return run.data.loader("train", shuffle=False) if overfit else run.data.loader("test")

@@ -14,7 +14,7 @@ from seqpipe.config.config_view import Tree
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.schema import DATA_TARGET
 from seqpipe.config.signatures import TargetError, class_attribute
-from seqpipe.errors import first_of
+from seqpipe.errors import did_you_mean, first_of
 from seqpipe.rules import Problem
 
 HEAD, DECODER = "architecture.head", "architecture.decoder"
@@ -37,6 +37,7 @@ def exclusions(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
     yield from _whole_sequences(tree, choices)
     yield from _lanes(tree, choices)
     yield from _end_of_training(tree, choices)
+    yield from _strategy(tree, choices)
     yield from _averages(tree, choices)
     yield from _without_effect(tree)
 
@@ -252,6 +253,37 @@ def _end_of_training(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
         elif declared(tree, "scheduler", "needs_total_steps"):
             text = "needs to know the number of steps; allowed: trainer.max_epochs or max_steps"
             yield Problem("scheduler", choices.get("scheduler"), text)
+
+
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
+_OWN_PROCESSES = "ends its processes with the training, and the metrics and the report with them"
+_SHARDS = (
+    "splits each weight among the processes, and the norms of the gradient, clipping, the check for"
+    " NaN, averages and checkpoints here need whole ones"
+)
+_LESS_MEMORY = (
+    "; for a model that does not fit: trainer.precision=bf16-mixed, or a smaller data.batch_size"
+    " with trainer.accumulate_grad_batches"
+)
+_REFUSED_STRATEGIES = (
+    (("ddp_spawn", "ddp_fork", "ddp_notebook"), _OWN_PROCESSES, ""),
+    (("fsdp", "deepspeed", "modelparallel", "model_parallel"), _SHARDS, _LESS_MEMORY),
+    (("ddp_find_unused_parameters_false",), "is what ddp does", ""),
+)
+
+
+def _strategy(tree: Tree, choices: dict[str, str]) -> Iterator[Problem]:
+    """Yield a strategy of Lightning that cannot work here, with the reason."""
+    strategy = tree.get("trainer.strategy")
+    if not isinstance(strategy, str) or strategy in STRATEGIES:
+        return
+    allowed = f"allowed: {', '.join(STRATEGIES)}"
+    for names, why, instead in _REFUSED_STRATEGIES:
+        if strategy.startswith(names):
+            yield Problem("trainer.strategy", strategy, f"{why}; {allowed}{instead}")
+            return
+    text = f"unknown choice; {allowed}{did_you_mean(strategy, STRATEGIES)}"
+    yield Problem("trainer.strategy", strategy, text)
 
 
 _AVERAGING = ("WeightAveraging", "EMAWeightAveraging", "StochasticWeightAveraging")

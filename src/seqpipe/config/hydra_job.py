@@ -1,20 +1,21 @@
 """The job that Hydra is running: how it was started, and the command line that repeats it alone."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from seqpipe.config.compose import Launch, task_of_job
 from seqpipe.config.hydra_internals import BASIC_LAUNCHER, flags_parser
-from seqpipe.config.loader import choices_of
+from seqpipe.config.loader import Composed, choices_of
 from seqpipe.config.nested_groups import with_dots
 from seqpipe.config.sweep_keys import OURS, of_job
 from seqpipe.config.sweep_plan import TO_BE_REMOVED
-from seqpipe.processes import is_child
+from seqpipe.processes import is_child, is_follower, scratch_folder
 
 TASK = "SEQPIPE_TASK"
 """The variable that names the task of a trial, for the processes that its training starts."""
@@ -56,6 +57,26 @@ def _task() -> Path | None:
     config = HydraConfig.get()
     path = task_of_job(Path(config.runtime.cwd) / config.sweep.dir, job_number())
     return path if is_sweep() and path.is_file() else None
+
+
+def make_follower(composed: Composed) -> list[str]:
+    """Keeps a process beside the first of a training from making folders of its own.
+
+    Returns:
+        overrides for its jobs; none in any other process.
+    """
+    if not is_follower(composed.cfg.trainer):
+        return []
+    place = scratch_folder()
+    with open_dict(composed.hydra):
+        composed.hydra.run.dir = place
+    return [f"hydra.{key}" for key in (f"sweep.dir={place}", "hydra_logging.root.level=ERROR")]
+
+
+def deletion_for_hydra(word: str, nulls: Collection[str]) -> list[str]:
+    """A `~key` as Hydra accepts it: it refuses to delete a key that holds null."""
+    key = word.removeprefix("~")
+    return [f"{key}={TO_BE_REMOVED}", word] if word != key and key in nulls else [word]
 
 
 def is_sweep() -> bool:

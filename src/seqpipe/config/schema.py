@@ -101,7 +101,7 @@ READ_BY_THE_RUN: dict[str, tuple[str, ...]] = {
 
 # Of those, what the run keeps to itself: no arguments of what the node is built into.
 TAKEN_BY_THE_RUN: dict[str, tuple[str, ...]] = {
-    "trainer": ("checkpoint_every", "max_bad_steps", "threads"),
+    "trainer": ("checkpoint_every", "max_bad_steps", "threads", "process_timeout"),
     "optim": ("weight_decay_on",),
 }
 
@@ -152,9 +152,7 @@ RULES: dict[str, Rule] = {
         whole(1), choice("auto", -1), list_of(whole(0)), text(r"-1|\d+(,\d+)*", "device numbers")
     ),
     "trainer.num_nodes": whole(1),
-    # Spawned processes would not bring the metrics of their modules back, and sharded ones
-    # (fsdp) would each see only their part of the gradient's norm.
-    "trainer.strategy": choice("auto", "ddp"),
+    "trainer.strategy": text(r".+", "a strategy"),  # which: see compatibility
     "trainer.precision": choice(32, "bf16-mixed", "16-mixed", 64, "32-true", "64-true", "32", "64"),
     "trainer.max_epochs": either(whole(1), choice(-1)),
     "trainer.min_epochs": either(whole(1), null()),
@@ -176,6 +174,7 @@ RULES: dict[str, Rule] = {
     "trainer.detect_anomaly": flag(),
     "trainer.max_bad_steps": whole(0),
     "trainer.checkpoint_every": CHECKPOINT_EVERY,
+    "trainer.process_timeout": whole(1, 604_800),  # a week
     "trainer.threads": either(THREADS, choice("auto")),
     "trainer.enable_*": flag(),
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 from seqpipe.config.compatibility import clipping_problem
 from seqpipe.config.config_view import Tree
+from seqpipe.processes import processes_of
 from seqpipe.rules import Problem
 
 OF_SHARES = ("group", "stratify", "order", "seed")
@@ -174,6 +175,9 @@ def _of_trainer(tree: Tree) -> Iterator[tuple[str, str]]:
     if tree.get("trainer.overfit_batches"):
         text = f"read in its place: trainer.overfit_batches; {_LEAVE_OUT}"
         yield from ((f"trainer.{name}", text) for name in _LIMITS)
+    if processes_of(tree.raw("trainer")) == 1:
+        text = f"there is one process, which waits for none; {_LEAVE_OUT}, or trainer.devices=2"
+        yield "trainer.process_timeout", text
     if clipping := clipping_problem(tree):
         yield clipping.key, clipping.text
     targets = [node.get("_target_") for _, node in tree.mappings("callbacks")]

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from seqpipe.report.findings import Finding
 from seqpipe.report.page import write_report
 from seqpipe.runs import examples, identity, saved_model, summary
 from seqpipe.runs.training_run import TrainingRun
-from seqpipe.tracking.base import PARENT, Tracker
+from seqpipe.tracking.base import PARENT, NoTracker, Tracker
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.tracking.run_record import PROVENANCE, write_provenance
 
@@ -45,22 +45,30 @@ def claim_folder(wanted: Path) -> Path:
 
 
 def claim_run_folder(
-    cfg: DictConfig, launch: Launch, trainer: Trainer, tracker: Tracker
+    cfg: DictConfig,
+    launch: Launch,
+    trainer: Trainer,
+    tracker: Tracker,
+    folder_of_first: Callable[[], Path],
 ) -> tuple[Path, Trainer, Tracker]:
     """Makes the run's folder; where the name was taken, trainer and tracker are built for another.
+
+    Of several processes the first one makes it, and the others get it from there.
 
     Args:
         cfg: the whole configuration.
         launch: how the run was started.
         trainer: built for `launch.output_dir`.
         tracker: built for it too.
+        folder_of_first: called in the other processes.
     """
-    if not trainer.is_global_zero:
-        return launch.output_dir, trainer, tracker
+    first = trainer.is_global_zero
     with _refusing_place(launch.output_dir):
-        folder = claim_folder(launch.output_dir)
+        folder = claim_folder(launch.output_dir) if first else folder_of_first()
     if folder != launch.output_dir:
-        tracker = build_tracker(cfg, launch.root, folder)
+        tracker = (
+            build_tracker(cfg, launch.root, folder) if first else NoTracker(launch.root, folder)
+        )
         trainer = build_trainer(cfg, folder, tracker)
     return folder, trainer, tracker
 

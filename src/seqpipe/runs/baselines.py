@@ -85,7 +85,7 @@ def measured(
     """
     sums = {baseline.name: EpochSums(task.metrics("test")) for baseline in baselines}
     for metric in (m for one in sums.values() for m in one.modules() if isinstance(m, Metric)):
-        metric.sync_on_compute = False  # only one process measures
+        metric.distributed_available_fn = _never  # only one process measures
     has_loss, count = dict.fromkeys(sums, False), 0
     with torch.inference_mode():
         for batch in batches if baselines else ():
@@ -100,6 +100,10 @@ def measured(
                 sums[baseline.name].add(Counted(loss, units, pairs, scores))
         metrics = {name: _scalars(one, task, has_loss[name]) for name, one in sums.items()}
     return metrics, count
+
+
+def _never() -> bool:
+    return False
 
 
 def _scalars(sums: EpochSums, task: Task, has_loss: bool) -> dict[str, float]:

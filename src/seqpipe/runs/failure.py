@@ -1,22 +1,63 @@
 """Report of a run that failed or was interrupted: its numbers so far, and what ended it."""
 
 import contextlib
+import functools
 import logging
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from seqpipe.errors import SeqpipeError, first_line, place_message, resource_message
+from seqpipe.build import build_tracker
+from seqpipe.errors import SeqpipeError, place_message, resource_message
 from seqpipe.report import run_files as report
 from seqpipe.report.findings import Finding
 from seqpipe.report.page import ENDED
 from seqpipe.runs import artifacts
+from seqpipe.runs.together import Together, describe_end
 from seqpipe.runs.training_run import TrainingRun
-from seqpipe.signals import ENDING_SIGNALS
 
 log = logging.getLogger(__name__)
 
 _FRAMES = 6  # of a traceback, the last
+
+
+@contextlib.contextmanager
+def reporting(run: TrainingRun, together: Together) -> Iterator[None]:
+    """Writes a report of what is known if the block fails.
+
+    Args:
+        run: that is trained in the block.
+        together: connects several processes; where another one was lost, that is the reason.
+
+    Raises:
+        ExchangeError: another process was lost, or did not answer in time.
+    """
+    together.on_emergency(functools.partial(_close_at_once, run, together))
+    try:
+        yield
+    except BaseException as error:
+        reason = together.explained(error)
+        _close(run, together, reason)
+        if reason is error:
+            raise
+        raise reason from None
+
+
+def _close(run: TrainingRun, together: Together, error: BaseException) -> None:
+    """Writes the report, in the first process, or in the next one where that is lost."""
+    if not run.first and together.closes(error):
+        run.tracker = build_tracker(run.cfg, run.launch.root, run.folder)
+        run.tracker.take_over(together.run_id)
+        write_failure_report(run, error)
+        run.tracker.end("FAILED")
+    elif run.first:
+        write_failure_report(run, error)
+
+
+def _close_at_once(run: TrainingRun, together: Together, error: BaseException) -> None:
+    """Closes the record while the main thread waits for a process that is lost."""
+    _close(run, together, error)
+    run.tracker.end("FAILED")
 
 
 def write_failure_report(run: TrainingRun, error: BaseException) -> None:
@@ -61,19 +102,6 @@ def _cause_of_end(run: TrainingRun, error: BaseException) -> Finding:
     rows += [{"": "in", " ": frame} for frame in _frames(error)]
     text = "This run did not finish. The report shows what was known until then."
     return Finding(ENDED, text, rows=rows, group=ENDED)
-
-
-def describe_end(error: BaseException) -> str:
-    """The cause in one line."""
-    if isinstance(error, SeqpipeError):
-        return str(error)
-    interrupted = isinstance(error.__context__, KeyboardInterrupt)  # Lightning exits on Ctrl-C
-    if isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and interrupted):
-        return "Ctrl-C"
-    if isinstance(error, SystemExit):
-        names: dict[object, str] = {128 + number: number.name for number in ENDING_SIGNALS}
-        return names.get(error.code, str(error))
-    return resource_message(error) or f"{type(error).__name__}: {first_line(error)}"
 
 
 def _frames(error: BaseException) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from omegaconf import DictConfig, OmegaConf
@@ -41,13 +42,20 @@ class Loaded:
     resumed: resume.Resumed | None
 
 
-def load_data(cfg: DictConfig, launch: Launch, *, resolved: bool = False) -> Loaded:
+def load_data(
+    cfg: DictConfig,
+    launch: Launch,
+    *,
+    resolved: bool = False,
+    join: Callable[[Trainer, DictConfig], None] = lambda trainer, cfg: None,
+) -> Loaded:
     """Checks the configuration and reads its data; makes the configuration read-only.
 
     Args:
         cfg: the whole configuration, see conf/config.yaml.
         launch: how the command was started.
         resolved: cfg is a run's config.yaml, of which only the values are checked.
+        join: connects several processes, before they read data; called with the trainer and cfg.
 
     Raises:
         ConfigError: the configuration cannot work.
@@ -63,6 +71,7 @@ def load_data(cfg: DictConfig, launch: Launch, *, resolved: bool = False) -> Loa
     OmegaConf.set_readonly(cfg, True)
     quiet()
     trainer, tracker = build_checked_trainer(cfg, launch.root, launch.output_dir)
+    join(trainer, cfg)
     automatic = cfg.task.get("monitor") == AUTO
     resumed = resume.check(cfg)
     data = build_data(cfg)
@@ -101,6 +110,9 @@ def _choose_monitor(cfg: DictConfig, data: SequenceData, *, shown: bool) -> None
 def quiet() -> None:
     """Silences Lightning's messages at every start, which our own summary replaces."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)
+    # Where srun is installed: a job may train in one process, or start its own.
+    warnings.filterwarnings("ignore", message=r"The `srun` command is available.*")
     # A line for each checkpoint: "`weights_only` was not set".
     connector = "pytorch_lightning.trainer.connectors.checkpoint_connector"
     logging.getLogger(connector).setLevel(logging.WARNING)

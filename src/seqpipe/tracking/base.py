@@ -103,6 +103,13 @@ class Tracker:
             ConfigError: The place cannot be recorded to.
         """
 
+    def take_over(self, run_id: str | None) -> None:
+        """Takes over the record of a process that was lost, to write what is left and end it.
+
+        Args:
+            run_id: that process's.
+        """
+
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Records numbers under exactly these names; step: optimizer updates so far."""
 

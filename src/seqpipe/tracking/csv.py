@@ -9,6 +9,7 @@ from pathlib import Path
 
 from seqpipe.errors import counted
 from seqpipe.files import append_whole, write_json
+from seqpipe.records import read_json
 from seqpipe.report.run_files import write_rows
 from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Tracker
 from seqpipe.tracking.lightning_logger import TrackerLogger, writes_here
@@ -49,7 +50,7 @@ class CsvTracker(Tracker):
         self._facts: dict[str, object] = {}  # what run.json says; empty until started
         self._rows: list[MetricRow] = []  # of a full disk, which may have room later
         self._ended = False
-        self._warned = False
+        self._warned = self._taken_over = False
 
     def start(
         self,
@@ -70,6 +71,12 @@ class CsvTracker(Tracker):
             "datasets": {split: Dataset(*data)._asdict() for split, data in datasets.items()},
         }
         self._write(write_json, self._folder / "run.json", self._facts)
+
+    def take_over(self, run_id: str | None) -> None:
+        """Reads the record of a lost process; see `Tracker.take_over`."""
+        path = self._folder / "run.json"
+        self._facts = read_json(path) if path.is_file() else {}
+        self._taken_over = True
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Adds one row for each metric to metrics.csv."""
@@ -100,7 +107,7 @@ class CsvTracker(Tracker):
         Returns:
             False if it failed.
         """
-        if not writes_here():
+        if not (writes_here() or self._taken_over):
             return True
         try:
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mlflow import MlflowClient
+
 from seqpipe.bounds import NotNegative, checked
 from seqpipe.errors import ConfigError
 from seqpipe.rules import shown
@@ -168,6 +170,18 @@ class MLflowTracker(Tracker):
                 experiment_id, head.start_time, dict(head.tags), run_name=head.run_name
             )
         return Target(client, str(run.info.run_id), self._output_dir)
+
+    def take_over(self, run_id: str | None) -> None:
+        """Opens the run of a lost process; see `Tracker.take_over`.
+
+        One that was recorded without its store stays as it is: `sync` sends it.
+        """
+        if run_id is None:
+            return
+        self.run_id, now = run_id, int(time.time() * 1000)
+        head = Head(uuid.uuid4().hex, self.location, "", "", run_id, now, {})
+        target = Target(MlflowClient(self.location), run_id, self._output_dir)
+        self._outbox = Outbox(self._root, self._output_dir, head, target)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Buffers the metrics; they are written within `flush_seconds`, with the next ones."""

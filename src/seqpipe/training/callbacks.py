@@ -13,7 +13,7 @@ from seqpipe.console import PlainConsole
 from seqpipe.data.batching import ResumableLoader
 from seqpipe.display import visible
 from seqpipe.models.architecture import set_update
-from seqpipe.training.lightning_internals import batch_index, end_in_own_time
+from seqpipe.training.lightning_internals import batch_index
 from seqpipe.training.module import SequenceModule
 
 
@@ -45,16 +45,6 @@ class Throughput(Callback):
         """Logs the epoch's mean."""
         rate = torch.tensor(self._examples / max(self._seconds, 1e-9), dtype=torch.float32)
         pl_module.log("examples_per_second", rate, reduce_fx="sum", sync_dist=True)
-
-
-class UndisturbedEnd(Callback):
-    """Lets each of several processes end in its own time where all of them fail."""
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        """See `end_in_own_time`."""
-        end_in_own_time(trainer)
 
 
 class CountedUpdates(Callback):

@@ -3,10 +3,13 @@
 tests/config/test_private_apis.py fails where a new version of Lightning changes one of them.
 """
 
-from collections.abc import Mapping
+import datetime
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 
@@ -90,14 +93,34 @@ def begin_with_the_next_epoch(trainer: Trainer) -> None:
     trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
 
 
-def end_in_own_time(trainer: Trainer) -> None:
-    """Keeps the main process of several from being killed while it ends, after a failure.
+def is_launched_outside(trainer: Trainer) -> bool:
+    """True if the processes of a training are started from outside: by torchrun, srun, or hand."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    return environment is not None and bool(environment.creates_processes_externally)
 
-    Its thread that watches the processes it has started kills it up to five seconds after one of
-    them fails (SIGKILL). Without this, one that fails together with the others, and still writes
-    its record, would be cut off. The processes stay known to `launcher.kill`.
+
+def wait_for_exchange(trainer: Trainer, seconds: int) -> None:
+    """Sets the time that a process waits for the others in an exchange; torch's is 30 minutes."""
+    if isinstance(trainer.strategy, DDPStrategy):
+        trainer.strategy._timeout = datetime.timedelta(seconds=seconds)
+
+
+def when_children_start(
+    trainer: Trainer, started: Callable[[Sequence[subprocess.Popen[bytes]]], None]
+) -> None:
+    """Calls `started` with the processes that a training has started, before it meets them.
+
+    Lightning then watches none of them. Its own thread would kill the main process (SIGKILL) up to
+    five seconds after another one failed, while it still writes its record.
     """
     launcher = trainer.strategy.launcher
-    if isinstance(launcher, _SubprocessScriptLauncher):
-        watched, launcher.procs = launcher.procs, [*launcher.procs]
-        watched.clear()
+    if not isinstance(launcher, _SubprocessScriptLauncher):
+        return
+    start = launcher._call_children_scripts
+
+    def start_them() -> None:
+        start()
+        children, launcher.procs = launcher.procs, []
+        started(children)
+
+    launcher._call_children_scripts = start_them  # type: ignore[method-assign]
