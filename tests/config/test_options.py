@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import shlex
 from typing import get_type_hints
 
 import pytest
@@ -10,6 +11,7 @@ from omegaconf import OmegaConf
 
 from refusals import values
 from seqpipe.build import instantiate
+from seqpipe.config.commandline import check, read_flags
 from seqpipe.config.compose import compose
 from seqpipe.config.config_view import Tree
 from seqpipe.config.paths import conf_dir
@@ -104,6 +106,8 @@ def test_every_option_composes_and_validates_and_each_of_its_values_has_a_rule(o
     cfg, choices = composed(option)
     group, _, name = option.partition("=")
     assert choices[group] == name
+    if group == "experiment":
+        assert problems_of_first_line(name) == []
     tree = Tree(cfg)
     references = tree.references()
     if group == "data":
@@ -124,6 +128,16 @@ def test_every_option_composes_and_validates_and_each_of_its_values_has_a_rule(o
         read_elsewhere = key in references or isinstance(tree.get(key), dict)
         nothing = tree.raw(key) is None and key.startswith("data.")  # else a mapping, or refused
         assert rule or read_elsewhere or nothing, f"{key} may be anything"
+
+
+def problems_of_first_line(name):
+    """What is wrong with the command in the first line of an experiment."""
+    package, command, *_ = (CONF / "experiment" / f"{name}.yaml").read_text().splitlines()
+    assert package == "# @package _global_"
+    words = shlex.split(command.removeprefix("# "))
+    assert words[:4] == ["python", "-m", "seqpipe", f"experiment={name}"]
+    flags = read_flags(words[3:])
+    return check(flags.overrides, sweep=flags.multirun).problems
 
 
 REFUSED = (0, -1, 1.5, "no such word", None, True, [])

@@ -3,6 +3,7 @@
 import ast
 import logging
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -232,3 +233,28 @@ def test_counts_of_sacrebleu_are_those_of_its_score(scorer):
     assert whole.score > 1
     assert signature_of(scorer) == scorer.get_signature().format()
     assert signature_of(scorer, 0).startswith("nrefs:var|")
+
+
+COMPOSED = """
+import sys
+from omegaconf import OmegaConf
+from seqpipe.config.loader import Loader, parse
+
+loader = Loader()
+for line in sys.argv[1:]:
+    found = loader.compose(parse(line.split())[0])
+    nodes = [OmegaConf.to_container(node) for node in (found.cfg, found.hydra)]
+    del nodes[1]["runtime"]["cwd"]
+    print(nodes, found.choices, found.problems)
+"""
+
+
+def test_what_tests_compose_quickly_is_what_hydra_composes(forked, capsys, monkeypatch):
+    """See `prepared.compose_once`; the forked program composes without it."""
+    lines = ("", "cell=gru depth=2 ~scheduler", "experiment=jsb_chorales optim=sgd data=dates")
+    plain = forked(COMPOSED, *lines)
+    assert (plain.returncode, plain.stderr) == (0, "")
+    for _ in range(2):  # read, and a copy of what was read
+        monkeypatch.setattr(sys, "argv", ["-c", *lines])
+        exec(COMPOSED, {})
+        assert capsys.readouterr().out == plain.stdout
