@@ -62,6 +62,9 @@ CHECKPOINT_EVERY = either(
 CheckpointEvery = Annotated[int | str | None, CHECKPOINT_EVERY]
 """The time or the number of updates from one checkpoint to the next within an epoch."""
 
+SamplingSeconds = Annotated[float, real("[0.1, 3600]")]
+"""Between two measurements of the machine."""
+
 LEAVE_ONE_OUT = "leave_one_out"
 Folds = Annotated[int | Literal["leave_one_out"], either(whole(2), choice("leave_one_out"))]
 """A number of folds, or one for each item."""

@@ -248,6 +248,8 @@ OTHERS: dict[str, list[Any]] = {
     "monitor": ["val/macro_f1", "val/mae"],
     "free_running": [2],
     "flush_seconds": [1.0],
+    "system_metrics": [5.0],
+    "offline": [True, "auto"],
     "experiment_name": ["another"],
 }
 """A key's last name, and values to try first."""

@@ -13,6 +13,7 @@ from seqpipe.config.schema import (
     FORMER_KEYS,
     GIVEN_BY_THE_RUN,
     GROUPS,
+    OF_OTHER_OPTIONS,
     OF_SWEEPS,
     PANEL,
     READ_BY_THE_RUN,
@@ -80,6 +81,8 @@ def _unknown_argument(tree: Tree, key: str, parent: str, name: str, value: objec
     listed = [*tree.raw(parent), *sorted(packaged)]
     known = [one for one in dict.fromkeys(listed) if one not in SPECIAL]
     text = f"unknown key; allowed: {', '.join(known) or 'leave it out'}"
+    if key in OF_OTHER_OPTIONS and name not in known:
+        return OF_OTHER_OPTIONS[key]
     if name in known:
         return f"is not in the configuration yet; allowed: with a plus: +{key}={shown(value)}"
     if hint := _hint(tree, key, name, known):

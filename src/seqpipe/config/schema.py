@@ -33,6 +33,12 @@ FORMER_KEYS = {
     "describe": "python -m seqpipe describe, with the same keys",
     "replay": "python -m seqpipe replay file=..., with the same keys",
 }
+# Keys that some options of their group do not have, with the reason.
+OF_OTHER_OPTIONS = {
+    "logger.system_metrics": (
+        "this logger does not record them; allowed: leave it out, or logger=mlflow or logger=csv"
+    ),
+}
 # Keys that records of older versions lack, with the values for which they did the same.
 ADDED: dict[str, Any] = {
     **{"input_dropout": 0.0, "output_dropout": None, "locked_dropout": False},

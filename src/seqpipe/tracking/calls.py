@@ -336,9 +336,16 @@ def read_call(line: Mapping[str, Any]) -> Call:
         raise BadRecordError(f"has a call that cannot be read ({error})") from None
 
 
-def points_of(metrics: Mapping[str, float], step: int) -> list[Point]:
-    """Metrics in MLflow's form, with the present time; see `seqpipe.tracking.metric_names`."""
-    now, names = int(time.time() * 1000), encoded_together(metrics)
+def points_of(metrics: Mapping[str, float], step: int, seconds: float | None = None) -> list[Point]:
+    """Metrics in MLflow's form, see `seqpipe.tracking.metric_names`.
+
+    Args:
+        metrics: name -> value.
+        step: of all of them.
+        seconds: their time, since 1970; None: the present time.
+    """
+    now = int(1000 * (time.time() if seconds is None else seconds))
+    names = encoded_together(metrics)
     return [
         Point(names[name], _finite_or_nan(value), now, int(step)) for name, value in metrics.items()
     ]

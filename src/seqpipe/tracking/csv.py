@@ -6,13 +6,18 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from seqpipe.bounds import SamplingSeconds, checked
 from seqpipe.errors import counted
 from seqpipe.files import append_whole, write_json
 from seqpipe.records import read_json
 from seqpipe.report.run_files import write_rows
 from seqpipe.tracking.base import Dataset, ParamValue, Row, Status, Tracker
 from seqpipe.tracking.lightning_logger import TrackerLogger, writes_here
+
+if TYPE_CHECKING:
+    from seqpipe.tracking.system_metrics import SystemMonitor
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +46,24 @@ class CsvTracker(Tracker):
     Args:
         root: the folder the user works in (unused).
         output_dir: the run's folder, made if missing.
+        system_metrics: seconds between measurements of CPU, memory, disk, network and GPUs; None:
+            none are made.
     """
 
-    def __init__(self, root: Path, output_dir: Path) -> None:
+    @checked("logger.")
+    def __init__(
+        self, root: Path, output_dir: Path, system_metrics: SamplingSeconds | None = None
+    ) -> None:
         self.location = str(output_dir / "metrics.csv")
         self.logger = TrackerLogger(self, output_dir)
         self._folder = output_dir
         self._facts: dict[str, object] = {}  # what run.json says; empty until started
         self._rows: list[MetricRow] = []  # of a full disk, which may have room later
+        self._monitor: SystemMonitor | None = None
+        if system_metrics is not None:
+            from seqpipe.tracking import system_metrics as machine  # imports MLflow
+
+            self._monitor = machine.SystemMonitor(system_metrics)
         self._ended = False
         self._warned = self._taken_over = False
 
@@ -71,6 +86,8 @@ class CsvTracker(Tracker):
             "datasets": {split: Dataset(*data)._asdict() for split, data in datasets.items()},
         }
         self._write(write_json, self._folder / "run.json", self._facts)
+        if self._monitor is not None and writes_here():
+            self._monitor.start()
 
     def take_over(self, run_id: str | None) -> None:
         """Reads the record of a lost process; see `Tracker.take_over`."""
@@ -80,10 +97,9 @@ class CsvTracker(Tracker):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Adds one row for each metric to metrics.csv."""
+        self._take_samples()
         self._rows += [(time.time(), step, name, float(value)) for name, value in metrics.items()]
-        if self._write(append_metrics, self._folder / "metrics.csv", self._rows):
-            self._rows.clear()
-        del self._rows[:-_MOST_ROWS]
+        self._write_rows()
 
     def log_table(self, name: str, rows: Sequence[Row]) -> None:
         """Writes <name>.csv."""
@@ -94,12 +110,23 @@ class CsvTracker(Tracker):
         if self._facts and not self._ended:
             self._ended = True
             self._facts["status"] = status
-            if self._rows and not self._write(
-                append_metrics, self._folder / "metrics.csv", self._rows
-            ):
+            if self._monitor is not None:
+                self._monitor.stop()
+            self._take_samples()
+            self._write_rows()
+            if self._rows:
                 lost = counted(len(self._rows), "metric value")
                 log.error("%s: %s could not be written", self.location, lost)
             self._write(write_json, self._folder / "run.json", self._facts)
+
+    def _take_samples(self) -> None:
+        for metrics, number, when in [] if self._monitor is None else self._monitor.take():
+            self._rows += [(when, number, name, value) for name, value in metrics.items()]
+
+    def _write_rows(self) -> None:
+        if self._rows and self._write(append_metrics, self._folder / "metrics.csv", self._rows):
+            self._rows.clear()
+        del self._rows[:-_MOST_ROWS]
 
     def _write(self, action: Callable[..., object], *arguments: object) -> bool:
         """Writes to the disk; warns once if that fails, and lets the training continue.

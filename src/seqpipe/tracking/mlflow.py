@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mlflow import MlflowClient
 
-from seqpipe.bounds import NotNegative, checked
+from seqpipe.bounds import NotNegative, SamplingSeconds, checked
 from seqpipe.errors import ConfigError
 from seqpipe.rules import shown
 from seqpipe.tracking.abandoned_runs import PROCESS, end_abandoned, process_mark
@@ -45,6 +45,7 @@ from seqpipe.tracking.outbox import SYNC, Outbox
 from seqpipe.tracking.pyfunc import write_pyfunc
 from seqpipe.tracking.recorded_points import Point
 from seqpipe.tracking.store import StoreUri, open_store, reason_of, resolve_uri, store_access
+from seqpipe.tracking.system_metrics import SystemMonitor
 
 if TYPE_CHECKING:
     from seqpipe.tracking.base import Pixels
@@ -69,6 +70,8 @@ class MLflowTracker(Tracker):
             address of a server.
         experiment_name: the group of runs; None takes the name given at `start`.
         flush_seconds: the longest time that metrics are buffered.
+        system_metrics: seconds between measurements of CPU, memory, disk, network and GPUs; None:
+            none are made.
         offline: record on disk only, for `python -m seqpipe sync`; `auto`: if the store cannot be
             opened.
 
@@ -86,6 +89,7 @@ class MLflowTracker(Tracker):
         tracking_uri: StoreUri,
         experiment_name: str | None = None,
         flush_seconds: NotNegative = 2.0,
+        system_metrics: SamplingSeconds | None = None,
         offline: bool | Literal["auto"] = False,
     ) -> None:
         self.location = resolve_uri(tracking_uri, root)
@@ -95,6 +99,7 @@ class MLflowTracker(Tracker):
         self._root, self._output_dir = root, output_dir
         self._experiment_name = experiment_name
         self._offline = offline
+        self._monitor = None if system_metrics is None else SystemMonitor(system_metrics)
         self._buffer: Buffer[Point] = Buffer(self._send_points, flush_seconds)
         self._outbox: Outbox | None = None  # until started
         self._ended = False
@@ -140,6 +145,8 @@ class MLflowTracker(Tracker):
             self._outbox.send(Datasets({k: Dataset(*one)._asdict() for k, one in datasets.items()}))
         if in_full:
             self._outbox.send(Document(_FULL_PARAMS, in_full))
+        if self._monitor is not None and datasets:  # that of a sweep computes nothing itself
+            self._monitor.start()
 
     def _opened(self, head: Head) -> Outbox:
         """Makes the run in the store, or its journal."""
@@ -187,6 +194,7 @@ class MLflowTracker(Tracker):
         """Buffers the metrics; they are written within `flush_seconds`, with the next ones."""
         if self._outbox is None:
             return
+        self._take_samples()
         self._buffer.add(points_of(metrics, step))
         long = tags_of_long(encoded_together(metrics))
         new = {key: name for key, name in long.items() if key not in self._long_names}
@@ -262,6 +270,9 @@ class MLflowTracker(Tracker):
         if self._outbox is None or self._ended:
             return
         self._ended = True
+        if self._monitor is not None:
+            self._monitor.stop()
+        self._take_samples()
         self._buffer.flush()
         missing = self._outbox.finish(End(status, int(time.time() * 1000)))
         where = f"run {self.run_id or self._output_dir.name} in {self.location}"
@@ -272,6 +283,10 @@ class MLflowTracker(Tracker):
             self._note_waiting()
             text = "these parts of %s could not be recorded: %s; they wait in %s for %s"
             log.error(text, where, "; ".join(missing.waiting), self._output_dir / UNSENT, SYNC)
+
+    def _take_samples(self) -> None:
+        for sample in [] if self._monitor is None else self._monitor.take():
+            self._buffer.add(points_of(sample.metrics, sample.number, sample.time))
 
     def _note_waiting(self) -> None:
         self.waiting = f"{self._output_dir / UNSENT}, sent to {self.location} by: {SYNC}"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.db import utils
@@ -66,6 +67,36 @@ def artifact_repository(artifact_uri: str, tracking_uri: str) -> Any:
 def download_file(repository: Any, remote: str, local: Path) -> None:
     """Downloads one file to exactly this place; the public way decides the place itself."""
     repository._download_file(remote, str(local))
+
+
+def system_monitors() -> tuple[list[Any], str]:
+    """MLflow's monitors of the machine, which `mlflow.log_system_metrics` uses.
+
+    Each has `collect_metrics`, `aggregate_metrics` and `clear_metrics`. Its own thread for them is
+    not used: it asks the store at each measurement, and waits for it.
+
+    Returns:
+        the monitors, and why there is none of the GPUs that torch sees; else an empty text.
+
+    Raises:
+        ImportError: psutil is not installed.
+    """
+    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+    from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
+
+    kinds: list[Any] = [CPUMonitor, DiskMonitor, NetworkMonitor]
+    monitors = [kind() for kind in kinds]
+    if not torch.cuda.is_available():
+        return monitors, ""
+    of_gpus: Any = ROCMMonitor if torch.version.hip else GPUMonitor
+    try:
+        monitors.append(of_gpus())
+    except (ImportError, RuntimeError) as error:
+        return monitors, str(error)
+    return monitors, ""
 
 
 @contextlib.contextmanager
